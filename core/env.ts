@@ -1,0 +1,48 @@
+/**
+ * Every environment variable the project reads, in one typed table. A value that does not parse is an error, never a silent default.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { LatentmeshError } from "./errors.ts";
+
+const TABLE = {
+  LATENTMESH_MODEL: {
+    schema: z.string().min(1).optional(),
+    help: "model directory when --model is not given",
+  },
+  LATENTMESH_DEVICE: {
+    schema: z.enum(["auto", "deno", "dawn", "cpu"]).optional(),
+    help: "device when --device is not given",
+  },
+  LATENTMESH_DAWN: {
+    schema: z.string().min(1).optional(),
+    help: "path of Dawn's index.js (npm package webgpu), for --device dawn",
+  },
+  LATENTMESH_LOG: {
+    schema: z.enum(["debug", "info", "warn", "error", "silent"]).optional(),
+    help: "least severe level that is logged (default info)",
+  },
+} as const;
+
+/** Name of a variable in the table. */
+export type EnvName = keyof typeof TABLE;
+
+/** Name and meaning of every variable, for `--help` and the README. */
+export const ENV_HELP: readonly { name: EnvName; help: string }[] = (Object.keys(TABLE) as EnvName[]).map((name) => ({ name, help: TABLE[name].help }));
+
+/**
+ * Reads one variable of the table.
+ *
+ * @param get looks a variable up; `(name) => Deno.env.get(name)` outside tests
+ * @throws {LatentmeshError} `invalid_config` if the value does not parse
+ */
+export function readEnv<N extends EnvName>(name: N, get: (name: string) => string | undefined): z.infer<(typeof TABLE)[N]["schema"]> {
+  const parsed = TABLE[name].schema.safeParse(get(name));
+  if (!parsed.success) {
+    throw new LatentmeshError("invalid_config", `Cannot use environment variable ${name}: ${z.prettifyError(parsed.error).replace(/^✖ /, "")}`, {
+      param: name,
+    });
+  }
+  return parsed.data as z.infer<(typeof TABLE)[N]["schema"]>;
+}

@@ -1,0 +1,43 @@
+/**
+ * Every error a caller may want to catch. A message says what was wrong, where, and what to do about it; `code` is stable and is what travels on
+ * the wire and in HTTP bodies.
+ *
+ * @module
+ */
+
+/** Stable, machine-readable reason of a {@link LatentmeshError}. */
+export type ErrorCode =
+  | "invalid_config"
+  | "invalid_checkpoint"
+  | "invalid_request"
+  | "unsupported"
+  | "not_found"
+  | "device_unavailable"
+  | "device_lost"
+  | "out_of_memory"
+  | "capacity"
+  | "cancelled"
+  | "internal";
+
+/** An error with a stable code; `param` names the offending request or configuration field where there is one. */
+export class LatentmeshError extends Error {
+  override readonly name: string = "LatentmeshError";
+  readonly code: ErrorCode;
+  readonly param: string | undefined;
+
+  constructor(code: ErrorCode, message: string, options: { param?: string; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.param = options.param;
+  }
+}
+
+/** Text of anything thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Throws an `internal` error when an invariant of our own does not hold. */
+export function invariant(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new LatentmeshError("internal", `Internal error: ${message}. Please report this.`);
+}

@@ -1,0 +1,113 @@
+/**
+ * A checkpoint: one safetensors file, or several named by `model.safetensors.index.json`. Opening it reads headers only.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { LatentmeshError } from "../errors.ts";
+import { type ByteSource, readSafetensorsHeader, type TensorInfo } from "./safetensors.ts";
+
+/** Files of one model directory; injected, because core does no I/O. */
+export interface ModelFiles {
+  /** How the directory is named in errors. */
+  readonly name: string;
+  /** Opens a file by its name in the directory; null if there is none. */
+  open(file: string): Promise<ByteSource | null>;
+  /** Text of a file; null if there is none. */
+  text(file: string): Promise<string | null>;
+}
+
+interface StoredTensor extends TensorInfo {
+  readonly source: ByteSource;
+}
+
+const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+
+/** The tensors of a model directory, readable by byte range. */
+export class Checkpoint {
+  readonly name: string;
+  readonly #tensors: ReadonlyMap<string, StoredTensor>;
+
+  private constructor(name: string, tensors: ReadonlyMap<string, StoredTensor>) {
+    this.name = name;
+    this.#tensors = tensors;
+  }
+
+  /**
+   * Reads and checks the header of every file.
+   *
+   * @throws {LatentmeshError} `invalid_checkpoint` or `not_found`
+   */
+  static async open(files: ModelFiles): Promise<Checkpoint> {
+    const index = await files.text("model.safetensors.index.json");
+    if (index !== null) return new Checkpoint(files.name, await openSharded(files, index));
+    const source = await files.open("model.safetensors");
+    if (source === null) {
+      throw new LatentmeshError("not_found", `Cannot load ${files.name}: it holds neither model.safetensors nor model.safetensors.index.json`);
+    }
+    return new Checkpoint(files.name, await tensorsOf(source));
+  }
+
+  /** Names of all tensors. */
+  names(): IterableIterator<string> {
+    return this.#tensors.keys();
+  }
+
+  has(name: string): boolean {
+    return this.#tensors.has(name);
+  }
+
+  /** @throws {LatentmeshError} `invalid_checkpoint` if there is no such tensor */
+  info(name: string): TensorInfo {
+    return this.#stored(name);
+  }
+
+  /** Bytes `begin … end` of a tensor. */
+  read(name: string, begin: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    const tensor = this.#stored(name);
+    if (begin < 0 || end > tensor.bytes || begin > end) {
+      throw new RangeError(`bytes ${begin}…${end} of tensor "${name}", which has ${tensor.bytes}`);
+    }
+    return tensor.source.read(tensor.offset + begin, end - begin);
+  }
+
+  #stored(name: string): StoredTensor {
+    const tensor = this.#tensors.get(name);
+    if (tensor === undefined) throw new LatentmeshError("invalid_checkpoint", `Cannot load model: tensor "${name}" is missing in ${this.name}`);
+    return tensor;
+  }
+}
+
+async function tensorsOf(source: ByteSource): Promise<Map<string, StoredTensor>> {
+  const { tensors } = await readSafetensorsHeader(source);
+  return new Map([...tensors].map(([name, info]) => [name, { ...info, source }]));
+}
+
+async function openSharded(files: ModelFiles, indexText: string): Promise<Map<string, StoredTensor>> {
+  const where = `${files.name}/model.safetensors.index.json`;
+  const weightMap = parseIndex(indexText, where);
+  const shards = new Map<string, Map<string, StoredTensor>>();
+  for (const file of new Set(Object.values(weightMap))) {
+    if (!/^[\w.-]+\.safetensors$/.test(file)) {
+      throw new LatentmeshError("invalid_checkpoint", `Cannot read ${where}: "${file}" is not the name of a safetensors file beside it`);
+    }
+    const source = await files.open(file);
+    if (source === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: ${file}, named by the index, is missing`);
+    shards.set(file, await tensorsOf(source));
+  }
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, file] of Object.entries(weightMap)) {
+    const tensor = shards.get(file)!.get(name);
+    if (tensor === undefined) throw new LatentmeshError("invalid_checkpoint", `Cannot load ${files.name}: the index places "${name}" in ${file}, which lacks it`);
+    tensors.set(name, tensor);
+  }
+  return tensors;
+}
+
+function parseIndex(text: string, where: string): Record<string, string> {
+  try {
+    return indexSchema.parse(JSON.parse(text)).weight_map;
+  } catch (cause) {
+    throw new LatentmeshError("invalid_checkpoint", `Cannot read ${where}: it must be JSON with a "weight_map" of tensor names to file names`, { cause });
+  }
+}

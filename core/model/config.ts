@@ -1,0 +1,67 @@
+/**
+ * Hugging Face `config.json` → one {@link ModelSpec}. The file is parsed once, here; an unknown `model_type`, a missing field or two fields that
+ * contradict each other is an error that names the field and the file.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { LatentmeshError } from "../errors.ts";
+import { deepseekV2 } from "./families/deepseek_v2.ts";
+import { deepseekV3 } from "./families/deepseek_v3.ts";
+import { FieldError } from "./families/fields.ts";
+import type { ModelSpec } from "./spec.ts";
+
+/** Parses the fields of one `model_type`; throws zod errors and {@link FieldError}. */
+export type Family = (config: unknown) => ModelSpec;
+
+const FAMILIES: Readonly<Record<string, Family>> = {
+  deepseek_v2: deepseekV2,
+  deepseek_v3: deepseekV3,
+  // Kimi-K2 is the V3 architecture with other sizes.
+  kimi_k2: deepseekV3,
+};
+
+/** `model_type` values this version can run. */
+export const SUPPORTED_MODEL_TYPES: readonly string[] = Object.keys(FAMILIES);
+
+/**
+ * Reads the text of a `config.json`.
+ *
+ * @param file how the file is named in errors
+ * @throws {LatentmeshError} `invalid_config` (not JSON, a field missing, of the wrong type or contradicting another) or `unsupported` (`model_type`)
+ */
+export function parseModelConfig(text: string, file: string): ModelSpec {
+  const config = parseObject(text, file);
+  const modelType = config.model_type;
+  if (typeof modelType !== "string") throw invalid(file, "model_type", "is missing; it says which architecture this is");
+  const family = FAMILIES[modelType];
+  if (family === undefined) {
+    throw new LatentmeshError(
+      "unsupported",
+      `Cannot load ${file}: model_type "${modelType}" is not supported (supported: ${SUPPORTED_MODEL_TYPES.join(", ")})`,
+      { param: "model_type" },
+    );
+  }
+  try {
+    return family(config);
+  } catch (error) {
+    if (error instanceof FieldError) throw invalid(file, error.field, error.message);
+    if (error instanceof z.ZodError) {
+      const issue = error.issues[0];
+      throw invalid(file, issue.path.join("."), config[String(issue.path[0])] === undefined ? "is missing" : `is not usable: ${issue.message}`);
+    }
+    throw error;
+  }
+}
+
+function parseObject(text: string, file: string): Record<string, unknown> {
+  try {
+    return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+  } catch (cause) {
+    throw new LatentmeshError("invalid_config", `Cannot read ${file}: it is not a JSON object`, { cause });
+  }
+}
+
+function invalid(file: string, field: string, problem: string): LatentmeshError {
+  return new LatentmeshError("invalid_config", `Cannot load ${file}: "${field}" ${problem}`, { param: field });
+}

@@ -1,0 +1,205 @@
+/**
+ * How weight matrices lie in device memory, and the conversions between that and float32.
+ *
+ * Every format stores rows padded to 16 bytes, so that a kernel can read any row in aligned 32-bit words. Scaled formats have one scale per
+ * `group` consecutive columns of a row: float32 for fp8 (the checkpoint's own scales), float16 for q8 and q4.
+ *
+ * @module
+ */
+import { ceilDiv, F16_VALUES, FP8_E4M3_VALUES, roundUp, toHalfBits } from "../numeric.ts";
+
+/** Storage format of a weight matrix on a device. */
+export type WeightFormat = "f32" | "f16" | "bf16" | "fp8" | "q8" | "q4";
+
+/** Columns that share a scale in q8 and q4. */
+export const QUANT_GROUP = 64;
+
+/** Geometry of a packed matrix. */
+export interface MatrixLayout {
+  readonly format: WeightFormat;
+  readonly columns: number;
+  /** Columns per scale; 0 for unscaled formats. */
+  readonly group: number;
+  /** Bytes from one row to the next; a multiple of 16. */
+  readonly rowBytes: number;
+  /** Bytes of scales from one row to the next; a multiple of 4, 0 for unscaled formats. */
+  readonly scaleRowBytes: number;
+}
+
+const BITS: Readonly<Record<WeightFormat, number>> = { f32: 32, f16: 16, bf16: 16, fp8: 8, q8: 8, q4: 4 };
+
+/** The layout of a matrix with `columns` inputs; `group` is required for fp8 and ignored elsewhere. */
+export function matrixLayout(format: WeightFormat, columns: number, group = 0): MatrixLayout {
+  const effectiveGroup = format === "fp8" ? group : format === "q8" || format === "q4" ? QUANT_GROUP : 0;
+  const groups = effectiveGroup === 0 ? 0 : ceilDiv(columns, effectiveGroup);
+  return {
+    format,
+    columns,
+    group: effectiveGroup,
+    rowBytes: roundUp(ceilDiv(columns * BITS[format], 8), 16),
+    scaleRowBytes: format === "fp8" ? groups * 4 : roundUp(groups * 2, 4),
+  };
+}
+
+/** Same layout, so that rows of both can stand in one matrix. */
+export function sameLayout(a: MatrixLayout, b: MatrixLayout): boolean {
+  return a.format === b.format && a.columns === b.columns && a.group === b.group;
+}
+
+/** Some rows of a packed matrix. */
+export interface PackedRows {
+  readonly rows: number;
+  /** [rows, layout.rowBytes] */
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** [rows, layout.scaleRowBytes] */
+  readonly scales: Uint8Array<ArrayBuffer>;
+}
+
+/** Zeroed space for `rows` rows. */
+export function allocateRows(layout: MatrixLayout, rows: number): PackedRows {
+  return { rows, data: new Uint8Array(rows * layout.rowBytes), scales: new Uint8Array(rows * layout.scaleRowBytes) };
+}
+
+/** Packs float32 rows ([rows, columns]); fp8 is a storage format of checkpoints only and cannot be packed to. */
+export function packRows(layout: MatrixLayout, values: Float32Array, rows: number): PackedRows {
+  const packed = allocateRows(layout, rows);
+  for (let row = 0; row < rows; row++) {
+    packRow(layout, values.subarray(row * layout.columns, (row + 1) * layout.columns), packed, row);
+  }
+  return packed;
+}
+
+function packRow(layout: MatrixLayout, values: Float32Array, into: PackedRows, row: number): void {
+  const start = row * layout.rowBytes;
+  switch (layout.format) {
+    case "f32":
+      new Float32Array(into.data.buffer, start, layout.columns).set(values);
+      return;
+    case "f16":
+      new Uint16Array(into.data.buffer, start, layout.columns).set(toHalfBits(values));
+      return;
+    case "bf16": {
+      const bits = new Uint32Array(Float32Array.from(values).buffer);
+      new Uint16Array(into.data.buffer, start, layout.columns).set(bits.map(roundToBfloat16));
+      return;
+    }
+    case "q8":
+    case "q4":
+      quantizeRow(layout, values, into, row);
+      return;
+    case "fp8":
+      throw new TypeError("float32 values cannot be packed to fp8");
+    default:
+      layout.format satisfies never;
+  }
+}
+
+/** Upper half of a float32, rounded to nearest even. */
+function roundToBfloat16(bits: number): number {
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+function quantizeRow(layout: MatrixLayout, values: Float32Array, into: PackedRows, row: number): void {
+  const scales = new Uint16Array(into.scales.buffer, row * layout.scaleRowBytes, layout.scaleRowBytes / 2);
+  for (let g = 0, begin = 0; begin < layout.columns; g++, begin += layout.group) {
+    const end = Math.min(begin + layout.group, layout.columns);
+    const levels = layout.format === "q8" ? Q8 : Q4;
+    const scaleBits = toHalfBits([levels.scale(values.subarray(begin, end))])[0];
+    scales[g] = scaleBits;
+    const scale = F16_VALUES[scaleBits];
+    for (let column = begin; column < end; column++) {
+      const level = scale === 0 ? 0 : Math.min(levels.max, Math.max(levels.min, Math.round(values[column] / scale)));
+      levels.store(into.data, row * layout.rowBytes, column, level);
+    }
+  }
+}
+
+interface Levels {
+  readonly min: number;
+  readonly max: number;
+  scale(values: Float32Array): number;
+  store(data: Uint8Array, start: number, column: number, level: number): void;
+}
+
+const Q8: Levels = {
+  min: -127,
+  max: 127,
+  scale: (values) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0) / 127,
+  store: (data, start, column, level) => void (data[start + column] = level & 0xff),
+};
+
+/** Sixteen levels −8…7; the sign of the scale is chosen so that −8 falls on the larger side, and its size so that the squared error is least. */
+const Q4: Levels = {
+  min: -8,
+  max: 7,
+  scale(values) {
+    const extreme = values.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+    if (extreme === 0) return 0;
+    let best = { scale: 0, error: Infinity };
+    for (let steps = 6; steps <= 9; steps += 0.25) {
+      const scale = -extreme / steps;
+      const error = values.reduce((sum, value) => sum + (value - scale * Math.min(7, Math.max(-8, Math.round(value / scale)))) ** 2, 0);
+      if (error < best.error) best = { scale, error };
+    }
+    return best.scale;
+  },
+  store: (data, start, column, level) => void (data[start + (column >> 1)] |= ((level + 8) & 15) << ((column & 1) * 4)),
+};
+
+/** Typed views of a packed matrix, for {@link unpackRow}. */
+export interface MatrixViews {
+  readonly f32: Float32Array;
+  readonly u16: Uint16Array;
+  readonly u8: Uint8Array;
+}
+
+/**
+ * Widens columns of one row into `out`.
+ *
+ * @param data all rows of the matrix, [rows, layout.rowBytes]
+ * @param scales all scales, [rows, layout.scaleRowBytes]
+ * @param out at least `layout.columns` long
+ */
+export function unpackRow(layout: MatrixLayout, data: MatrixViews, scales: MatrixViews, row: number, out: Float64Array | Float32Array): void {
+  const { columns, group, rowBytes, scaleRowBytes } = layout;
+  const start = row * rowBytes;
+  switch (layout.format) {
+    case "f32":
+      for (let k = 0, at = start / 4; k < columns; k++) out[k] = data.f32[at + k];
+      return;
+    case "f16":
+      for (let k = 0, at = start / 2; k < columns; k++) out[k] = F16_VALUES[data.u16[at + k]];
+      return;
+    case "bf16":
+      for (let k = 0, at = start / 2; k < columns; k++) {
+        WORD_BITS[0] = data.u16[at + k] << 16;
+        out[k] = WORD_FLOAT[0];
+      }
+      return;
+    case "fp8":
+      for (let begin = 0, at = (row * scaleRowBytes) / 4; begin < columns; begin += group, at++) {
+        const scale = scales.f32[at];
+        for (let k = begin, end = Math.min(begin + group, columns); k < end; k++) out[k] = FP8_E4M3_VALUES[data.u8[start + k]] * scale;
+      }
+      return;
+    case "q8":
+      for (let begin = 0, at = (row * scaleRowBytes) / 2; begin < columns; begin += group, at++) {
+        const scale = F16_VALUES[scales.u16[at]];
+        for (let k = begin, end = Math.min(begin + group, columns); k < end; k++) out[k] = ((data.u8[start + k] << 24) >> 24) * scale;
+      }
+      return;
+    case "q4":
+      for (let begin = 0, at = (row * scaleRowBytes) / 2; begin < columns; begin += group, at++) {
+        const scale = F16_VALUES[scales.u16[at]];
+        for (let k = begin, end = Math.min(begin + group, columns); k < end; k++) {
+          out[k] = (((data.u8[start + (k >> 1)] >> ((k & 1) * 4)) & 15) - 8) * scale;
+        }
+      }
+      return;
+    default:
+      layout.format satisfies never;
+  }
+}
+
+const WORD_BITS = new Uint32Array(1);
+const WORD_FLOAT = new Float32Array(WORD_BITS.buffer);

@@ -1,0 +1,96 @@
+/**
+ * `ModelSpec`: everything the forward pass knows about a model. Families (core/model/families) turn a Hugging Face `config.json` into one of these;
+ * nothing downstream looks at family names.
+ *
+ * @module
+ */
+
+/** YaRN context extension (arXiv 2309.00071), with DeepSeek's mscale. */
+export interface YarnSpec {
+  readonly factor: number;
+  readonly originalMaxPositions: number;
+  readonly betaFast: number;
+  readonly betaSlow: number;
+  /** Round the corrected dimension range to integers, as the reference does by default. */
+  readonly truncate: boolean;
+  /** What cos and sin are multiplied by. */
+  readonly attentionFactor: number;
+}
+
+/** Rotary position embedding of the `rope` part of queries and keys. */
+export interface RopeSpec {
+  /** Rotated dimensions per head; even. */
+  readonly width: number;
+  readonly theta: number;
+  /** Pairs are (2i, 2i+1) if true, (i, i + width/2) otherwise. */
+  readonly interleaved: boolean;
+  readonly yarn: YarnSpec | null;
+}
+
+/** Mixture-of-experts layers. */
+export interface MoeSpec {
+  /** Routed experts, and how many of them run for each token. */
+  readonly experts: number;
+  readonly activeExperts: number;
+  /** Intermediate width of one routed expert, and of the shared expert (0: there is none). */
+  readonly expertWidth: number;
+  readonly sharedWidth: number;
+  readonly scoring: "softmax" | "sigmoid";
+  /** Experts form `groups` equal groups; only the best `activeGroups` of them may be used by a token. */
+  readonly groups: number;
+  readonly activeGroups: number;
+  /** A group's score: its best expert (DeepSeek-V2) or the sum of its best two (DeepSeek-V3). */
+  readonly groupScore: "max" | "top2";
+  /** Choice (not weight) is by score plus a learnt bias per expert. */
+  readonly correctionBias: boolean;
+  /** Divide the chosen scores by their sum. */
+  readonly normalize: boolean;
+  readonly routedScale: number;
+}
+
+/** One multi-head-latent-attention transformer. */
+export interface ModelSpec {
+  readonly family: string;
+  readonly vocabSize: number;
+  /** D */
+  readonly hiddenSize: number;
+  readonly layers: number;
+  /** H */
+  readonly heads: number;
+  /** d_c, `kv_lora_rank` */
+  readonly latentWidth: number;
+  /** d_n, `qk_nope_head_dim` */
+  readonly nopeWidth: number;
+  /** d_v, `v_head_dim` */
+  readonly valueWidth: number;
+  /** `q_lora_rank`; null where queries are projected directly. */
+  readonly queryRank: number | null;
+  readonly rope: RopeSpec;
+  /** Multiplies q·k before the softmax. */
+  readonly attentionScale: number;
+  readonly normEps: number;
+  /** Epsilon of the q_a and kv_a norms: 1e-6 whatever `rms_norm_eps` says (transformers #44346). */
+  readonly latentNormEps: number;
+  /** The first `denseLayers` layers have a dense FFN of `denseWidth`, the others `moe`. */
+  readonly denseLayers: number;
+  readonly denseWidth: number;
+  readonly moe: MoeSpec | null;
+  readonly tieEmbeddings: boolean;
+  readonly maxPositions: number;
+  readonly bosToken: number | null;
+  readonly eosTokens: readonly number[];
+  /** Rows × columns that share one `weight_scale_inv`, where the checkpoint is FP8. */
+  readonly fp8Block: readonly [rows: number, columns: number] | null;
+  /** Multi-token-prediction layers that follow the model's own in the file; they are skipped. */
+  readonly mtpLayers: number;
+}
+
+/** d_n + d_r: width of one head's query and key. */
+export function queryWidth(spec: ModelSpec): number {
+  return spec.nopeWidth + spec.rope.width;
+}
+
+/** True where layer `index` routes to experts. */
+export function isMoeLayer(spec: ModelSpec, index: number): boolean {
+  return spec.moe !== null && index >= spec.denseLayers;
+}

@@ -1,0 +1,92 @@
+/**
+ * Picks tokens from candidates. Drawing is always Gumbel-max: arg-max of logit / temperature + noise over the tokens that are allowed. The noise depends
+ * only on (seed, position, token), so devices, ranks and replays pick the same token.
+ *
+ * @module
+ */
+import { gumbel } from "../random.ts";
+import { inverseTemperature, isUnrestricted, type SamplingParams } from "./params.ts";
+
+/** What a device tells about one row of (adjusted) logits. */
+export interface Candidates {
+  /** ln Σ exp(logit / temperature) over the whole vocabulary. */
+  readonly temperedLogSumExp: number;
+  /** Gumbel-max over the whole vocabulary, if it was asked for, and the winner's logit / temperature + noise. */
+  readonly drawnToken: number;
+  readonly drawnScore: number;
+  /** Best tokens, descending. */
+  readonly tokens: ArrayLike<number>;
+  readonly logits: ArrayLike<number>;
+  /** Whether the list holds the whole vocabulary. */
+  readonly complete: boolean;
+}
+
+/** A chosen token with its (adjusted) logit. */
+export interface Choice {
+  readonly token: number;
+  readonly logit: number;
+}
+
+/** Candidates that {@link chooseToken} will want to see for these parameters. */
+export function candidatesWanted(params: SamplingParams, most: number): number {
+  if (params.temperature === 0 || isUnrestricted(params)) return 1;
+  return params.topK > 0 ? Math.min(params.topK, most) : most;
+}
+
+/**
+ * Chooses the next token.
+ *
+ * @param key noise key of the sequence, see `sequenceKey`
+ * @param position position of the token being drawn
+ * @returns null if the candidates do not reach far enough to decide; ask again with the whole row
+ */
+export function chooseToken(candidates: Candidates, params: SamplingParams, key: number, position: number): Choice | null {
+  if (params.temperature === 0) return { token: candidates.tokens[0], logit: candidates.logits[0] };
+  const scale = inverseTemperature(params);
+  if (isUnrestricted(params) && !candidates.complete) {
+    const noise = gumbel(key, position, candidates.drawnToken);
+    return { token: candidates.drawnToken, logit: (candidates.drawnScore - noise) / scale };
+  }
+  const allowed = allowedCount(candidates, params, scale);
+  if (allowed === null) return null;
+  let best = 0;
+  let bestScore = -Infinity;
+  for (let i = 0; i < allowed; i++) {
+    const score = candidates.logits[i] * scale + gumbel(key, position, candidates.tokens[i]);
+    if (score > bestScore) [best, bestScore] = [i, score];
+  }
+  return { token: candidates.tokens[best], logit: candidates.logits[best] };
+}
+
+/** How many of the sorted candidates top-k, min-p and top-p leave, in that order, each over what the one before left; null if that cannot be told. */
+function allowedCount(candidates: Candidates, params: SamplingParams, scale: number): number | null {
+  const { logits, complete } = candidates;
+  const probability = (i: number) => Math.exp(logits[i] * scale - candidates.temperedLogSumExp);
+  let count = logits.length;
+  let exhaustive = complete;
+  if (params.topK > 0 && params.topK <= count) {
+    count = params.topK;
+    exhaustive = true;
+  }
+  if (params.minP > 0) {
+    const least = params.minP * probability(0);
+    let kept = 1;
+    while (kept < count && probability(kept) >= least) kept++;
+    if (kept < count) exhaustive = true;
+    count = kept;
+  }
+  const everything = params.topK === 0 && params.minP === 0;
+  if (!exhaustive && !(everything && params.topP < 1)) return null;
+  if (params.topP >= 1) return count;
+  let mass = 1;
+  if (!everything) {
+    mass = 0;
+    for (let i = 0; i < count; i++) mass += probability(i);
+  }
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    sum += probability(i);
+    if (sum >= params.topP * mass) return i + 1;
+  }
+  return exhaustive ? count : null;
+}

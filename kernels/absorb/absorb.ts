@@ -1,0 +1,49 @@
+/**
+ * Absorbs the key up-projection into the query (tpla: q̃[h] = W_UK[h]ᵀ q_n[h]), so that decode attends over latents without expanding keys.
+ *
+ * @module
+ */
+import { type MatrixLayout, unpackRow } from "../../core/model/packing.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import { constants, type Kernel } from "../contract.ts";
+import { weightFormatWgsl } from "../weight_format/weight_format.ts";
+import source from "./absorb.wgsl" with { type: "text" };
+
+/** Stack of one matrix per head, each [rows, layout.columns]. */
+export interface AbsorbConfig {
+  readonly layout: MatrixLayout;
+  readonly heads: number;
+  readonly rows: number;
+  /** Floats from one (token, head) of x to the next. */
+  readonly inputStride: number;
+}
+
+/** x: [items, inputStride], of which the first `rows` are read; y: [items, columns]; item = token · heads + head. */
+export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "y", "items"> = {
+  name: "absorb",
+  bindings: { weights: "read", scales: "read", x: "read", y: "read_write" },
+  params: ["items"],
+  wgsl: (config) =>
+    constants({ HEADS: config.heads, ROWS: config.rows, INPUT_STRIDE: config.inputStride }) + weightFormatWgsl(config.layout) + source,
+  workgroups: (config, { items }) => [ceilDiv(config.layout.columns, 256), items, 1],
+  sizes: (config, { items }) => ({
+    weights: config.heads * config.rows * config.layout.rowBytes,
+    scales: config.heads * config.rows * config.layout.scaleRowBytes,
+    x: items === 0 ? 0 : ((items - 1) * config.inputStride + config.rows) * 4,
+    y: items * config.layout.columns * 4,
+  }),
+  reference({ layout, heads, rows, inputStride }, { weights, scales, x, y }, { items }) {
+    const row = new Float64Array(layout.columns);
+    const sums = new Float64Array(items * layout.columns);
+    for (let head = 0; head < heads; head++) {
+      for (let r = 0; r < rows; r++) {
+        unpackRow(layout, weights, scales, head * rows + r, row);
+        for (let item = head; item < items; item += heads) {
+          const factor = x.f32[item * inputStride + r];
+          for (let k = 0, at = item * layout.columns; k < layout.columns; k++) sums[at + k] += factor * row[k];
+        }
+      }
+    }
+    y.f32.set(sums);
+  },
+};

@@ -1,0 +1,61 @@
+/**
+ * The one contract of every kernel: its name, a typed configuration that becomes constants of the WGSL source, run-time parameters that travel in
+ * a uniform, the least size of every binding, and the same computation in plain TypeScript beside it.
+ *
+ * @module
+ */
+
+/** Workgroups in x, y and z. */
+export type Workgroups = readonly [x: number, y: number, z: number];
+
+/** Run-time parameters by name; unsigned 32-bit integers. */
+export type Params<P extends string> = Readonly<Record<P, number>>;
+
+/** Memory of a buffer, seen through every element type that references need. */
+export interface HostBuffer {
+  readonly f32: Float32Array<ArrayBuffer>;
+  readonly u32: Uint32Array<ArrayBuffer>;
+  readonly u16: Uint16Array<ArrayBuffer>;
+  readonly u8: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * One operation.
+ *
+ * @typeParam C configuration: shapes and formats, fixed when the pipeline is compiled
+ * @typeParam B names of the bindings
+ * @typeParam P names of the run-time parameters
+ */
+export interface Kernel<C, B extends string, P extends string> {
+  readonly name: string;
+  /** Bindings 1, 2, … of group 0 in this order; binding 0 is the uniform `params`. */
+  readonly bindings: Readonly<Record<B, "read" | "read_write">>;
+  /** Fields of the uniform, in this order. */
+  readonly params: readonly P[];
+  /** WGSL without the declaration of `params`, which is generated. */
+  wgsl(config: C): string;
+  /** How much is dispatched; any zero skips the dispatch. */
+  workgroups(config: C, params: Params<P>): Workgroups;
+  /** Least bytes that each binding must hold when run with `params`. */
+  sizes(config: C, params: Params<P>): Readonly<Record<B, number>>;
+  /** The same computation on host memory, accumulated in float64. */
+  reference(config: C, buffers: Readonly<Record<B, HostBuffer>>, params: Params<P>): void;
+}
+
+/** `const NAME: u32 = 3u;` lines for integers and `const NAME: f32 = 0.5f;` lines for the values of `floats`. */
+export function constants(integers: Readonly<Record<string, number>>, floats: Readonly<Record<string, number>> = {}): string {
+  const lines = Object.entries(integers).map(([name, value]) => `const ${name}: u32 = ${value}u;`);
+  lines.push(...Object.entries(floats).map(([name, value]) => `const ${name}: f32 = ${floatLiteral(value)};`));
+  return lines.join("\n") + "\n";
+}
+
+function floatLiteral(value: number): string {
+  const text = Math.fround(value).toString();
+  return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
+}
+
+/** WGSL declaration of the uniform of a kernel. */
+export function paramsDeclaration(params: readonly string[]): string {
+  const fields = params.map((name) => `  ${name}: u32,`).join("\n");
+  return `struct Params {\n${fields}\n}\n@group(0) @binding(0) var<uniform> params: Params;\n`;
+}

@@ -1,0 +1,145 @@
+/**
+ * The device that is always there: every kernel's TypeScript reference, run at once on host memory.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../core/errors.ts";
+import { roundUp } from "../core/numeric.ts";
+import type { HostBuffer, Kernel, Params } from "./contract.ts";
+import {
+  type BoundKernel,
+  checkBindings,
+  checkParams,
+  type CompiledKernel,
+  type Device,
+  type DeviceBuffer,
+  type DeviceCounters,
+  type DeviceLimits,
+  newCounters,
+  type Readback,
+} from "./device.ts";
+
+class CpuBuffer implements DeviceBuffer, HostBuffer {
+  readonly label: string;
+  readonly bytes: number;
+  f32: Float32Array<ArrayBuffer>;
+  u32: Uint32Array<ArrayBuffer>;
+  u16: Uint16Array<ArrayBuffer>;
+  u8: Uint8Array<ArrayBuffer>;
+
+  constructor(label: string, bytes: number, memory: ArrayBuffer) {
+    this.label = label;
+    this.bytes = bytes;
+    this.f32 = new Float32Array(memory);
+    this.u32 = new Uint32Array(memory);
+    this.u16 = new Uint16Array(memory);
+    this.u8 = new Uint8Array(memory);
+  }
+
+  destroy(): void {
+    const nothing = new ArrayBuffer(0);
+    this.f32 = new Float32Array(nothing);
+    this.u32 = new Uint32Array(nothing);
+    this.u16 = new Uint16Array(nothing);
+    this.u8 = new Uint8Array(nothing);
+  }
+}
+
+class CpuBound<P extends string> implements BoundKernel<P> {
+  readonly name: string;
+  readonly params: readonly P[];
+  readonly most: Params<P>;
+  readonly execute: (params: Params<P>) => void;
+
+  constructor(name: string, params: readonly P[], most: Params<P>, execute: (params: Params<P>) => void) {
+    this.name = name;
+    this.params = params;
+    this.most = most;
+    this.execute = execute;
+  }
+}
+
+class CpuReadback implements Readback {
+  readonly bytes: number;
+  readonly copy: Uint8Array<ArrayBuffer>;
+  length = 0;
+
+  constructor(bytes: number) {
+    this.bytes = bytes;
+    this.copy = new Uint8Array(bytes);
+  }
+
+  take(): Promise<Uint8Array<ArrayBuffer>> {
+    return Promise.resolve(this.copy.subarray(0, this.length));
+  }
+
+  destroy(): void {}
+}
+
+/** The plain-TypeScript device. */
+export class CpuDevice implements Device {
+  readonly kind = "cpu";
+  readonly description = "plain TypeScript kernels on one CPU core";
+  readonly limits: DeviceLimits;
+  readonly counters: DeviceCounters = newCounters();
+  readonly lost: Promise<LatentmeshError> = new Promise(() => {});
+
+  /** @param limits smaller limits than the host's, to exercise splitting */
+  constructor(limits: Partial<DeviceLimits> = {}) {
+    const bytes = 4 * 2 ** 30;
+    this.limits = { maxBindingBytes: bytes, maxBufferBytes: bytes, maxWorkgroupBytes: 32768, ...limits };
+  }
+
+  createBuffer(label: string, bytes: number): DeviceBuffer {
+    try {
+      // Views of every width need a whole number of words.
+      const buffer = new CpuBuffer(label, bytes, new ArrayBuffer(roundUp(Math.max(bytes, 4), 4)));
+      this.counters.allocatedBytes += bytes;
+      return buffer;
+    } catch (cause) {
+      throw new LatentmeshError("out_of_memory", `Cannot allocate ${bytes} bytes of host memory for ${label}`, { cause });
+    }
+  }
+
+  createReadback(_label: string, bytes: number): Promise<Readback> {
+    return Promise.resolve(new CpuReadback(bytes));
+  }
+
+  write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    (buffer as CpuBuffer).u8.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
+  }
+
+  compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
+    return Promise.resolve({
+      bind: (buffers, most) => {
+        checkBindings(kernel, config, buffers, most);
+        const host = buffers as Readonly<Record<B, DeviceBuffer>> as unknown as Readonly<Record<B, HostBuffer>>;
+        return new CpuBound(kernel.name, kernel.params, most, (params) => kernel.reference(config, host, params));
+      },
+    });
+  }
+
+  run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void {
+    const kernel = bound as CpuBound<P>;
+    checkParams(kernel.name, kernel.params, params, kernel.most);
+    this.counters.dispatches++;
+    kernel.execute(params);
+  }
+
+  read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
+    const target = readback as CpuReadback;
+    target.copy.set((buffer as CpuBuffer).u8.subarray(offset, offset + bytes));
+    target.length = bytes;
+    this.counters.readbackBytes += bytes;
+  }
+
+  submit(): void {
+    this.counters.submissions++;
+  }
+
+  settle(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  close(): void {}
+}

@@ -1,0 +1,120 @@
+/**
+ * What the forward pass needs of a device. Implementations: `cpu_device.ts` (the references), `gpu_device.ts` (WebGPU through Deno or Dawn).
+ *
+ * Work is recorded with {@link Device.run} and {@link Device.read} and starts at {@link Device.submit}: one submission per step.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../core/errors.ts";
+import type { Kernel, Params } from "./contract.ts";
+
+/** Which implementation a device is. */
+export type DeviceKind = "cpu" | "deno" | "dawn";
+
+/** A block of device memory, zero when created. */
+export interface DeviceBuffer {
+  readonly label: string;
+  readonly bytes: number;
+  destroy(): void;
+}
+
+/** A kernel with its buffers: compiled, checked and ready to be run any number of times. */
+export interface BoundKernel<P extends string> {
+  readonly name: string;
+  readonly params: readonly P[];
+}
+
+/** A compiled kernel. */
+export interface CompiledKernel<B extends string, P extends string> {
+  /**
+   * Binds buffers once.
+   *
+   * @param most the largest parameters it will be run with; buffers are checked against them here, so that running costs nothing
+   * @throws {LatentmeshError} `internal` if a buffer is too small
+   */
+  bind(buffers: Readonly<Record<B, DeviceBuffer>>, most: Params<P>): BoundKernel<P>;
+}
+
+/** Reusable way back to host memory. */
+export interface Readback {
+  readonly bytes: number;
+  /** Waits for the submission that {@link Device.read} was part of. The view is valid until the next `read` into this readback. */
+  take(): Promise<Uint8Array<ArrayBuffer>>;
+  destroy(): void;
+}
+
+/** Limits that decide how tensors are split. */
+export interface DeviceLimits {
+  /** Largest part of a buffer that a kernel can see through one binding. */
+  readonly maxBindingBytes: number;
+  readonly maxBufferBytes: number;
+  readonly maxWorkgroupBytes: number;
+}
+
+/** Running totals, for benches, metrics and tests. */
+export interface DeviceCounters {
+  submissions: number;
+  dispatches: number;
+  /** Readbacks that had to wait in `mapAsync`, which in Deno costs 10 ms each. */
+  awaitedMaps: number;
+  readbackBytes: number;
+  allocatedBytes: number;
+}
+
+/** One device of one process. */
+export interface Device {
+  readonly kind: DeviceKind;
+  /** Name of the hardware or driver, for people. */
+  readonly description: string;
+  readonly limits: DeviceLimits;
+  readonly counters: DeviceCounters;
+  /** Settles when the device is lost unexpectedly. */
+  readonly lost: Promise<LatentmeshError>;
+
+  /** @throws {LatentmeshError} `out_of_memory` */
+  createBuffer(label: string, bytes: number): DeviceBuffer;
+  createReadback(label: string, bytes: number): Promise<Readback>;
+  /** Takes effect before the next submission. `offset` and the length of `data` are multiples of 4. */
+  write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void;
+  compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>>;
+  run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void;
+  read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void;
+  /** Starts what was recorded since the last submission. @throws {LatentmeshError} `device_lost` */
+  submit(): void;
+  /** Waits for everything submitted; reports deferred errors. @throws {LatentmeshError} `device_lost` or `out_of_memory` */
+  settle(): Promise<void>;
+  close(): void;
+}
+
+/** Fresh totals. */
+export function newCounters(): DeviceCounters {
+  return { submissions: 0, dispatches: 0, awaitedMaps: 0, readbackBytes: 0, allocatedBytes: 0 };
+}
+
+/** Checks every binding of a kernel against what it needs at its largest parameters. */
+export function checkBindings<C, B extends string, P extends string>(
+  kernel: Kernel<C, B, P>,
+  config: C,
+  buffers: Readonly<Record<B, DeviceBuffer>>,
+  most: Params<P>,
+): void {
+  const needed = kernel.sizes(config, most);
+  for (const name of Object.keys(kernel.bindings) as B[]) {
+    const buffer = buffers[name];
+    if (buffer.bytes < needed[name]) {
+      throw new LatentmeshError(
+        "internal",
+        `Cannot bind ${kernel.name}: "${name}" (${buffer.label}) has ${buffer.bytes} bytes, needs ${needed[name]}`,
+      );
+    }
+  }
+}
+
+/** Checks that a bound kernel is not run beyond what its buffers were checked for. */
+export function checkParams<P extends string>(name: string, keys: readonly P[], params: Params<P>, most: Params<P>): void {
+  for (const key of keys) {
+    if (!(params[key] <= most[key])) {
+      throw new LatentmeshError("internal", `Cannot run ${name}: ${key} = ${params[key]}, but its buffers were checked for at most ${most[key]}`);
+    }
+  }
+}

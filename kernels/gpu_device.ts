@@ -1,0 +1,221 @@
+/**
+ * A device behind the WebGPU API, whoever provides it. Pipelines are cached by their final source, bind groups are made once, parameters of a whole
+ * submission travel in one write, and a submission is one compute pass.
+ *
+ * @module
+ */
+import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { roundUp } from "../core/numeric.ts";
+import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "./contract.ts";
+import {
+  type BoundKernel,
+  checkBindings,
+  checkParams,
+  type CompiledKernel,
+  type Device,
+  type DeviceBuffer,
+  type DeviceCounters,
+  type DeviceKind,
+  type DeviceLimits,
+  newCounters,
+  type Readback,
+} from "./device.ts";
+import { GpuReadback } from "./readback.ts";
+import { UniformRing } from "./uniform_ring.ts";
+
+class GpuDeviceBuffer implements DeviceBuffer {
+  readonly label: string;
+  readonly bytes: number;
+  readonly gpu: GPUBuffer;
+
+  constructor(label: string, bytes: number, gpu: GPUBuffer) {
+    this.label = label;
+    this.bytes = bytes;
+    this.gpu = gpu;
+  }
+
+  destroy(): void {
+    this.gpu.destroy();
+  }
+}
+
+interface GpuBound<P extends string> extends BoundKernel<P> {
+  readonly most: Params<P>;
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  workgroups(params: Params<P>): Workgroups;
+}
+
+/** Pipelines under one source; layouts depend only on the bindings, which the source implies. */
+interface CompiledPipeline {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+/** What a provider hands over; see `providers.ts`. */
+export interface GpuDeviceOptions {
+  readonly kind: Exclude<DeviceKind, "cpu">;
+  readonly description: string;
+  /** Whether `getMappedRange` may be called before `mapAsync` has settled; see `readback.ts`. */
+  readonly synchronousMapping: boolean;
+  /** Smaller limits than the adapter's, to exercise splitting. */
+  readonly limits?: Partial<DeviceLimits>;
+}
+
+/** A WebGPU device. */
+export class GpuDevice implements Device {
+  readonly kind: DeviceKind;
+  readonly description: string;
+  readonly limits: DeviceLimits;
+  readonly counters: DeviceCounters = newCounters();
+  readonly lost: Promise<LatentmeshError>;
+  readonly #gpu: GPUDevice;
+  readonly #options: GpuDeviceOptions;
+  readonly #pipelines = new Map<string, Promise<CompiledPipeline>>();
+  readonly #uniforms: UniformRing;
+  #encoder: GPUCommandEncoder | null = null;
+  #pass: GPUComputePassEncoder | null = null;
+  #failure: LatentmeshError | null = null;
+  #closed = false;
+
+  constructor(gpu: GPUDevice, options: GpuDeviceOptions) {
+    this.#gpu = gpu;
+    this.#options = options;
+    this.kind = options.kind;
+    this.description = options.description;
+    this.limits = {
+      maxBindingBytes: gpu.limits.maxStorageBufferBindingSize,
+      maxBufferBytes: gpu.limits.maxBufferSize,
+      maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
+      ...options.limits,
+    };
+    this.#uniforms = new UniformRing(gpu);
+    gpu.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.#failure ??= deviceError(options.kind, (event as GPUUncapturedErrorEvent).error);
+    });
+    this.lost = gpu.lost.then((info) => {
+      // `destroy` also settles this promise; a device we closed ourselves is not lost.
+      if (this.#closed) return new Promise<never>(() => {});
+      this.#failure = new LatentmeshError("device_lost", `The ${options.kind} device (${options.description}) was lost: ${info.message || info.reason}`);
+      return this.#failure;
+    });
+  }
+
+  createBuffer(label: string, bytes: number): DeviceBuffer {
+    const size = roundUp(Math.max(bytes, 16), 16);
+    if (size > this.limits.maxBufferBytes) {
+      throw new LatentmeshError("out_of_memory", `Cannot allocate ${size} bytes for ${label}: the device allows ${this.limits.maxBufferBytes} in one buffer`);
+    }
+    const gpu = this.#gpu.createBuffer({ label, size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC });
+    this.counters.allocatedBytes += size;
+    return new GpuDeviceBuffer(label, size, gpu);
+  }
+
+  createReadback(label: string, bytes: number): Promise<Readback> {
+    return GpuReadback.create(this.#gpu, label, roundUp(bytes, 16), this.counters, this.#options.synchronousMapping);
+  }
+
+  write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    this.#gpu.queue.writeBuffer((buffer as GpuDeviceBuffer).gpu, offset, data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
+    const source = paramsDeclaration(kernel.params) + kernel.wgsl(config);
+    let pending = this.#pipelines.get(source);
+    if (pending === undefined) {
+      pending = this.#createPipeline(kernel.name, source, Object.values(kernel.bindings));
+      this.#pipelines.set(source, pending);
+    }
+    const { pipeline, layout } = await pending;
+    const names = Object.keys(kernel.bindings) as B[];
+    return {
+      bind: (buffers, most): GpuBound<P> => {
+        checkBindings(kernel, config, buffers, most);
+        const entries = names.map((name, i) => ({ binding: i + 1, resource: { buffer: (buffers[name] as DeviceBuffer as GpuDeviceBuffer).gpu } }));
+        const group = this.#gpu.createBindGroup({
+          label: kernel.name,
+          layout,
+          entries: [{ binding: 0, resource: this.#uniforms.binding(kernel.params.length) }, ...entries],
+        });
+        return { name: kernel.name, params: kernel.params, most, pipeline, group, workgroups: (params) => kernel.workgroups(config, params) };
+      },
+    };
+  }
+
+  run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void {
+    const kernel = bound as GpuBound<P>;
+    checkParams(kernel.name, kernel.params, params, kernel.most);
+    const [x, y, z] = kernel.workgroups(params);
+    if (x === 0 || y === 0 || z === 0) return;
+    this.#encoder ??= this.#gpu.createCommandEncoder();
+    this.#pass ??= this.#encoder.beginComputePass();
+    this.#pass.setPipeline(kernel.pipeline);
+    this.#pass.setBindGroup(0, kernel.group, this.#uniforms.place(kernel.params, params));
+    this.#pass.dispatchWorkgroups(x, y, z);
+    this.counters.dispatches++;
+  }
+
+  read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
+    this.#endPass();
+    this.#encoder ??= this.#gpu.createCommandEncoder();
+    (readback as GpuReadback).record(this.#encoder, (buffer as GpuDeviceBuffer).gpu, offset, bytes);
+  }
+
+  submit(): void {
+    if (this.#failure !== null) throw this.#failure;
+    this.#endPass();
+    if (this.#encoder === null) return;
+    this.#uniforms.flush();
+    this.#gpu.queue.submit([this.#encoder.finish()]);
+    this.#encoder = null;
+    this.counters.submissions++;
+  }
+
+  async settle(): Promise<void> {
+    // Even an empty submission carries pending writes to the device.
+    this.#gpu.queue.submit([]);
+    await this.#gpu.queue.onSubmittedWorkDone();
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#gpu.destroy();
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = null;
+  }
+
+  async #createPipeline(name: string, source: string, access: readonly ("read" | "read_write")[]): Promise<CompiledPipeline> {
+    const gpu = this.#gpu;
+    const storage = access.map((mode, i): GPUBindGroupLayoutEntry => ({
+      binding: i + 1,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type: mode === "read" ? "read-only-storage" : "storage" },
+    }));
+    const layout = gpu.createBindGroupLayout({
+      label: name,
+      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } }, ...storage],
+    });
+    gpu.pushErrorScope("validation");
+    const module = gpu.createShaderModule({ label: name, code: source });
+    const pipeline = gpu.createComputePipeline({
+      label: name,
+      layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint: "main" },
+    });
+    const error = await gpu.popErrorScope();
+    if (error !== null) throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${error.message}`);
+    return { pipeline, layout };
+  }
+}
+
+function deviceError(kind: string, error: GPUError): LatentmeshError {
+  // By name: Dawn's error classes are not the global ones.
+  return error.constructor.name === "GPUOutOfMemoryError"
+    ? new LatentmeshError("out_of_memory", `The ${kind} device is out of memory: ${messageOf(error)} (try --weights q8 or q4, or a smaller --max-tokens-total)`)
+    : new LatentmeshError("internal", `The ${kind} device refused a command: ${error.message}`);
+}

@@ -1,0 +1,1 @@
+fn transformed(column: u32) -> f32 { return latent[column] * basis[column]; }

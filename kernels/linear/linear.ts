@@ -1,0 +1,56 @@
+/**
+ * What the two linear kernels, `matvec` (decode) and `matmul` (prefill), have in common: y[item] = W · x[input of item].
+ *
+ * Which of them runs is decided by the phase, never by the number of rows: they add in different orders, and a result must not depend on what else is
+ * in the batch.
+ *
+ * @module
+ */
+import type { MatrixLayout } from "../../core/model/packing.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import type { Params } from "../contract.ts";
+import { itemsPerInput, type Select } from "./select.ts";
+
+/** A stack of equally shaped matrices, each [outputs, layout.columns]. */
+export interface LinearConfig {
+  readonly layout: MatrixLayout;
+  /** Rows of one matrix. For `select: all` a part of the matrix may be bound; `outputs` is then that of the whole. */
+  readonly outputs: number;
+  /** Floats from one input row to the next, at least layout.columns. */
+  readonly inputStride: number;
+  readonly select: Select;
+}
+
+/** Bindings of a linear kernel; `routes` is read only by `select: expert`. */
+export type LinearBindings = "weights" | "scales" | "routes" | "x" | "y";
+
+/**
+ * `items`: output rows. `first_output`, `part_outputs`: which rows of the matrix are bound (`select: all`). `first_matrix`, `matrices`: which
+ * matrices of the stack are bound; items of others are left alone.
+ */
+export type LinearParams = "items" | "first_output" | "part_outputs" | "first_matrix" | "matrices";
+
+/** Fields of the uniform. */
+export const LINEAR_PARAMS: readonly LinearParams[] = ["items", "first_output", "part_outputs", "first_matrix", "matrices"];
+
+/** Access of each binding. */
+export const LINEAR_BINDINGS: Readonly<Record<LinearBindings, "read" | "read_write">> = {
+  weights: "read",
+  scales: "read",
+  routes: "read",
+  x: "read",
+  y: "read_write",
+};
+
+/** Least bytes of each binding; `routeWords` is how many words of routing data the kernel reads. */
+export function linearSizes(config: LinearConfig, params: Params<LinearParams>, routeWords: number): Record<LinearBindings, number> {
+  const rows = config.select.kind === "all" ? params.part_outputs : params.matrices * config.outputs;
+  const inputs = ceilDiv(params.items, itemsPerInput(config.select));
+  return {
+    weights: rows * config.layout.rowBytes,
+    scales: rows * config.layout.scaleRowBytes,
+    routes: config.select.kind === "expert" ? routeWords * 4 : 0,
+    x: inputs === 0 ? 0 : ((inputs - 1) * config.inputStride + config.layout.columns) * 4,
+    y: params.items * config.outputs * 4,
+  };
+}

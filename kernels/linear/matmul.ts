@@ -1,0 +1,62 @@
+/**
+ * Linear layer for prefill: tiles of {@link TILE_ITEMS} items. With `select: expert` the tiles are those of the routing plan (kernels/moe_plan), so that
+ * no tile mixes experts and none is padded beyond its own last row.
+ *
+ * @module
+ */
+import { ceilDiv } from "../../core/numeric.ts";
+import { constants, type Kernel } from "../contract.ts";
+import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
+import { weightFormatWgsl } from "../weight_format/weight_format.ts";
+import input from "./input.wgsl" with { type: "text" };
+import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
+import source from "./matmul.wgsl" with { type: "text" };
+import { multiply } from "./reference.ts";
+import { itemsPerInput } from "./select.ts";
+import tilesAll from "./tiles_all.wgsl" with { type: "text" };
+import tilesExpert from "./tiles_expert.wgsl" with { type: "text" };
+
+/** {@link LinearConfig} for tiles; `select: head` is decode's alone. */
+export interface MatmulConfig extends LinearConfig {
+  readonly select: Exclude<LinearConfig["select"], { kind: "head" }>;
+  /** Most items and number of experts the plan was laid out for (`select: expert`). */
+  readonly plan: MoePlan | null;
+}
+
+const TILE_OUTPUTS = 64;
+
+/** y[item, first_output + o] = Σ_k W[matrix of item][o, k] · x[input of item, k]. */
+export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
+  name: "matmul",
+  bindings: LINEAR_BINDINGS,
+  params: LINEAR_PARAMS,
+  wgsl: (config) =>
+    constants({
+      OUTPUTS: config.outputs,
+      INPUT_STRIDE: config.inputStride,
+      ITEMS_PER_INPUT: itemsPerInput(config.select),
+      TILE_ITEMS,
+      TILE_OUTPUTS,
+      PLAN_ITEMS: config.plan === null ? 0 : planOf(config.plan).items,
+    }) + (config.select.kind === "all" ? tilesAll : tilesExpert) + weightFormatWgsl(config.layout) + input + source,
+  workgroups: (config, params) => [
+    ceilDiv(params.part_outputs, TILE_OUTPUTS),
+    config.plan === null ? ceilDiv(params.items, TILE_ITEMS) : planOf({ ...config.plan, items: params.items }).mostTiles,
+    1,
+  ],
+  sizes: (config, params) => linearSizes(config, params, config.plan === null ? 0 : planOf(config.plan).words),
+  reference(config, buffers, params) {
+    const tiles = config.plan === null
+      ? [{ matrix: 0, items: Array.from({ length: params.items }, (_, i) => i) }]
+      : readTiles(config.plan, buffers.routes.u32);
+    for (const { matrix, items } of tiles) {
+      if (matrix < params.first_matrix || matrix >= params.first_matrix + params.matrices) continue;
+      multiply(config, buffers, {
+        firstWeightRow: (matrix - params.first_matrix) * config.outputs,
+        weightRows: params.part_outputs,
+        firstOutput: params.first_output,
+        items,
+      });
+    }
+  },
+};

@@ -1,0 +1,90 @@
+/**
+ * Attention of a prefill chunk over expanded keys and values, one window of the context at a time.
+ *
+ * @module
+ */
+import { ceilDiv } from "../../core/numeric.ts";
+import { constants, type HostBuffer, type Kernel, type Params } from "../contract.ts";
+import source from "./mla_prefill.wgsl" with { type: "text" };
+
+/** Head shapes, and what q·k is multiplied by. */
+export interface MlaPrefillConfig {
+  readonly heads: number;
+  readonly nopeWidth: number;
+  readonly ropeWidth: number;
+  readonly valueWidth: number;
+  readonly scale: number;
+}
+
+/** Bindings of {@link mlaPrefill}. */
+export type MlaPrefillBindings = "q" | "keys" | "rope_keys" | "values" | "state" | "out";
+
+/**
+ * `first_position`: position of the first query; `window_start`, `window_count`: which positions the keys are; `last`: 1 for the window that holds
+ * the last visible key. Windows come in order, the first at position 0.
+ */
+export type MlaPrefillParams = "rows" | "first_position" | "window_start" | "window_count" | "last";
+
+/**
+ * q: [rows, heads, d_n + d_r], keys: [window, heads, d_n], rope_keys: [window, d_r], values: [window, heads, d_v] → out: [rows, heads, d_v].
+ * `state` ([rows, heads, 2]) carries the running softmax between windows, `out` the sums, which are divided in the last window.
+ */
+export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefillParams> = {
+  name: "mla_prefill",
+  bindings: { q: "read", keys: "read", rope_keys: "read", values: "read", state: "read_write", out: "read_write" },
+  params: ["rows", "first_position", "window_start", "window_count", "last"],
+  wgsl: (config) =>
+    constants({ HEADS: config.heads, NOPE: config.nopeWidth, ROPE: config.ropeWidth, VALUE: config.valueWidth }, { SCALE: config.scale }) + source,
+  workgroups: ({ heads }, { rows }) => [ceilDiv(rows, 16), heads, 1],
+  sizes: ({ heads, nopeWidth, ropeWidth, valueWidth }, { rows, window_count }) => ({
+    q: rows * heads * (nopeWidth + ropeWidth) * 4,
+    keys: window_count * heads * nopeWidth * 4,
+    rope_keys: window_count * ropeWidth * 4,
+    values: window_count * heads * valueWidth * 4,
+    state: rows * heads * 8,
+    out: rows * heads * valueWidth * 4,
+  }),
+  reference(config, buffers, params) {
+    const scores = new Float64Array(params.window_count);
+    for (let row = 0; row < params.rows; row++) {
+      for (let head = 0; head < config.heads; head++) attendRow(config, buffers, params, row, head, scores);
+    }
+  },
+};
+
+function attendRow(
+  { heads, nopeWidth, ropeWidth, valueWidth, scale }: MlaPrefillConfig,
+  { q, keys, rope_keys, values, state, out }: Readonly<Record<MlaPrefillBindings, HostBuffer>>,
+  params: Params<MlaPrefillParams>,
+  row: number,
+  head: number,
+  scores: Float64Array,
+): void {
+  const { first_position, window_start, window_count, last } = params;
+  const item = row * heads + head;
+  const fresh = window_start === 0;
+  let largest = fresh ? -Infinity : state.f32[item * 2];
+  const before = largest;
+  const visible = Math.min(window_count, Math.max(0, first_position + row + 1 - window_start));
+  const query = item * (nopeWidth + ropeWidth);
+  for (let key = 0; key < visible; key++) {
+    const nope = (key * heads + head) * nopeWidth;
+    let score = 0;
+    for (let d = 0; d < nopeWidth; d++) score += q.f32[query + d] * keys.f32[nope + d];
+    for (let d = 0; d < ropeWidth; d++) score += q.f32[query + nopeWidth + d] * rope_keys.f32[key * ropeWidth + d];
+    scores[key] = score * scale;
+    if (scores[key] > largest) largest = scores[key];
+  }
+  const shrink = fresh ? 0 : Math.exp(before - largest);
+  let total = fresh ? 0 : state.f32[item * 2 + 1] * shrink;
+  const sums = Float64Array.from({ length: valueWidth }, (_, c) => (fresh ? 0 : out.f32[item * valueWidth + c] * shrink));
+  for (let key = 0; key < visible; key++) {
+    const p = Math.exp(scores[key] - largest);
+    total += p;
+    for (let c = 0, at = (key * heads + head) * valueWidth; c < valueWidth; c++) sums[c] += p * values.f32[at + c];
+  }
+  state.f32[item * 2] = largest;
+  state.f32[item * 2 + 1] = total;
+  const finish = last === 1 ? 1 / total : 1;
+  for (let c = 0; c < valueWidth; c++) out.f32[item * valueWidth + c] = sums[c] * finish;
+}

@@ -1,0 +1,31 @@
+/**
+ * Groups the (token, expert) pairs of a prefill chunk by expert, so that each expert's rows are multiplied together and nothing is padded.
+ *
+ * @module
+ */
+import { constants, type Kernel } from "../contract.ts";
+import { type MoePlan, planOf, TILE_ITEMS } from "./layout.ts";
+import source from "./moe_plan.wgsl" with { type: "text" };
+
+/** routes: [items] expert ids → plan, laid out as `layout.ts` says. */
+export const moePlan: Kernel<MoePlan, "routes" | "plan", "items"> = {
+  name: "moe_plan",
+  bindings: { routes: "read", plan: "read_write" },
+  params: ["items"],
+  wgsl: (config) => constants({ EXPERTS: config.experts, TILE_ITEMS, PLAN_ITEMS: planOf(config).items }) + source,
+  workgroups: () => [1, 1, 1],
+  sizes: (config, { items }) => ({ routes: items * 4, plan: planOf(config).words * 4 }),
+  reference(config, { routes, plan }, { items }) {
+    const sorted = Array.from({ length: items }, (_, i) => i).sort((a, b) => routes.u32[a] - routes.u32[b] || a - b);
+    plan.u32.set(sorted, planOf(config).items);
+    let tiles = 0;
+    for (let first = 0; first < items; tiles++) {
+      const expert = routes.u32[sorted[first]];
+      let end = first;
+      while (end < Math.min(items, first + TILE_ITEMS) && routes.u32[sorted[end]] === expert) end++;
+      plan.u32.set([expert, first, end - first], 4 + tiles * 3);
+      first = end;
+    }
+    plan.u32[0] = tiles;
+  },
+};

@@ -1,0 +1,72 @@
+/**
+ * Chooses the experts of each token: softmax or sigmoid scores, node groups, correction bias, normalised and scaled gates.
+ *
+ * @module
+ */
+import type { MoeSpec } from "../../core/model/spec.ts";
+import { constants, type HostBuffer, type Kernel } from "../contract.ts";
+import source from "./moe_route.wgsl" with { type: "text" };
+
+/** The routing fields of a {@link MoeSpec}. */
+export type MoeRouteConfig = Pick<MoeSpec, "experts" | "activeExperts" | "scoring" | "groups" | "activeGroups" | "groupScore" | "normalize" | "routedScale">;
+
+/**
+ * logits: [tokens, experts], bias: [experts] (zeros where the model has none) → routes: [tokens, activeExperts] expert ids, gates: their weights.
+ * As in transformers' `DeepseekV3TopkRouter` and `DeepseekV2Moe`; experts of groups that were not chosen cannot be chosen at all.
+ */
+export const moeRoute: Kernel<MoeRouteConfig, "logits" | "bias" | "routes" | "gates", "tokens"> = {
+  name: "moe_route",
+  bindings: { logits: "read", bias: "read", routes: "read_write", gates: "read_write" },
+  params: ["tokens"],
+  wgsl: (config) =>
+    constants({ EXPERTS: config.experts, ACTIVE: config.activeExperts, GROUPS: config.groups, ACTIVE_GROUPS: config.activeGroups }, {
+      ROUTED_SCALE: config.routedScale,
+    }) + `const SOFTMAX = ${config.scoring === "softmax"};\nconst TOP2 = ${config.groupScore === "top2"};\nconst NORMALIZE = ${config.normalize};\n` + source,
+  workgroups: (_, { tokens }) => [tokens, 1, 1],
+  sizes: ({ experts, activeExperts }, { tokens }) => ({
+    logits: tokens * experts * 4,
+    bias: experts * 4,
+    routes: tokens * activeExperts * 4,
+    gates: tokens * activeExperts * 4,
+  }),
+  reference(config, buffers, { tokens }) {
+    for (let token = 0; token < tokens; token++) routeToken(config, buffers, token);
+  },
+};
+
+function routeToken(config: MoeRouteConfig, buffers: Readonly<Record<"logits" | "bias" | "routes" | "gates", HostBuffer>>, token: number): void {
+  const { experts, activeExperts } = config;
+  const scores = scoresOf(config, buffers.logits.f32.subarray(token * experts, (token + 1) * experts));
+  const choice = scores.map((score, e) => score + buffers.bias.f32[e]);
+  if (config.activeGroups < config.groups) keepBestGroups(config, choice);
+  const chosen = largest(choice, activeExperts);
+  const sum = config.normalize ? chosen.reduce((total, e) => total + scores[e], 1e-20) : 1;
+  chosen.forEach((expert, k) => {
+    buffers.routes.u32[token * activeExperts + k] = expert;
+    buffers.gates.f32[token * activeExperts + k] = (scores[expert] / sum) * config.routedScale;
+  });
+}
+
+function scoresOf(config: MoeRouteConfig, logits: Float32Array): Float64Array {
+  const values = Float64Array.from(logits);
+  if (config.scoring === "sigmoid") return values.map((logit) => 1 / (1 + Math.exp(-logit)));
+  const max = values.reduce((a, b) => Math.max(a, b));
+  const weights = values.map((logit) => Math.exp(logit - max));
+  const sum = weights.reduce((a, b) => a + b);
+  return weights.map((weight) => weight / sum);
+}
+
+function keepBestGroups({ experts, groups, activeGroups, groupScore }: MoeRouteConfig, choice: Float64Array): void {
+  const size = experts / groups;
+  const scores = Float64Array.from({ length: groups }, (_, g) => {
+    const [first, second] = choice.slice(g * size, (g + 1) * size).sort().reverse();
+    return groupScore === "top2" ? first + second : first;
+  });
+  const kept = new Set(largest(scores, activeGroups));
+  for (let e = 0; e < experts; e++) if (!kept.has(Math.floor(e / size))) choice[e] = -Infinity;
+}
+
+/** Indices of the `count` largest values, descending; of equals the lower index first. */
+function largest(values: Float64Array, count: number): number[] {
+  return Array.from(values.keys()).sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
+}

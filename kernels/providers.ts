@@ -1,0 +1,114 @@
+/**
+ * Opens a device by name: `cpu`, `deno` (the WebGPU built into Deno), `dawn` (npm:webgpu, loaded only when asked for) or `auto`.
+ *
+ * @module
+ */
+import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { CpuDevice } from "./cpu_device.ts";
+import type { Device, DeviceLimits } from "./device.ts";
+import { GpuDevice } from "./gpu_device.ts";
+
+/** What `--device` takes. */
+export type DeviceChoice = "auto" | "deno" | "dawn" | "cpu";
+
+/** An opened device and, in words, why it was taken. */
+export interface OpenedDevice {
+  readonly device: Device;
+  readonly reason: string;
+}
+
+/** Options of {@link openDevice}. */
+export interface OpenDeviceOptions {
+  /** Path or specifier of Dawn's module (`LATENTMESH_DAWN`); `npm:webgpu` if absent. */
+  readonly dawn?: string;
+  /** Smaller limits than the device's own. */
+  readonly limits?: Partial<DeviceLimits>;
+}
+
+/**
+ * Opens a device. `auto` takes a hardware GPU if there is one, else the CPU: software Vulkan drivers are slower than the plain kernels.
+ *
+ * @throws {LatentmeshError} `device_unavailable` if the named device is not there
+ */
+export async function openDevice(choice: DeviceChoice, options: OpenDeviceOptions = {}): Promise<OpenedDevice> {
+  switch (choice) {
+    case "cpu":
+      return { device: new CpuDevice(options.limits), reason: "asked for by --device cpu" };
+    case "deno":
+      return { device: await openGpu("deno", navigator.gpu, options), reason: "asked for by --device deno" };
+    case "dawn":
+      return { device: await openGpu("dawn", await loadDawn(options.dawn), options), reason: "asked for by --device dawn" };
+    case "auto":
+      return await openAuto(options);
+    default:
+      return choice satisfies never;
+  }
+}
+
+async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
+  const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits), reason: why });
+  const adapter = await requestAdapter(navigator.gpu);
+  if (adapter === null) return cpu("there is no GPU driver (Vulkan, Metal or DirectX 12)");
+  if (isSoftware(adapter)) return cpu(`the only GPU driver is a software one (${describe(adapter)}), which is slower than the plain kernels`);
+  return { device: await openAdapter("deno", adapter, options), reason: "a hardware GPU" };
+}
+
+async function openGpu(kind: "deno" | "dawn", gpu: GPU | undefined, options: OpenDeviceOptions): Promise<GpuDevice> {
+  const adapter = await requestAdapter(gpu);
+  if (adapter === null) {
+    throw new LatentmeshError(
+      "device_unavailable",
+      `Cannot open device "${kind}": no GPU driver was found. Install one (on Debian: apt install mesa-vulkan-drivers for a software one) or use --device cpu.`,
+    );
+  }
+  return await openAdapter(kind, adapter, options);
+}
+
+async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> {
+  return (await gpu?.requestAdapter({ powerPreference: "high-performance" })) ?? null;
+}
+
+async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: OpenDeviceOptions): Promise<GpuDevice> {
+  const { limits } = adapter;
+  const gpu = await adapter.requestDevice({
+    requiredLimits: {
+      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+      maxBufferSize: limits.maxBufferSize,
+      maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    },
+  });
+  return new GpuDevice(gpu, { kind, description: describe(adapter), synchronousMapping: kind === "deno", limits: options.limits });
+}
+
+function describe(adapter: GPUAdapter): string {
+  const { description, device, vendor, architecture } = adapter.info;
+  return description || device || [vendor, architecture].filter(Boolean).join(" ") || "unnamed adapter";
+}
+
+function isSoftware(adapter: GPUAdapter): boolean {
+  return adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|software/i.test(describe(adapter));
+}
+
+/** Dawn segfaults when its GPU object is collected while devices live, so it is kept for the life of the process. */
+const dawnInstances = new Map<string, GPU>();
+
+async function loadDawn(path: string | undefined): Promise<GPU> {
+  // Not a literal: Deno would download 132 MB for everyone at install time.
+  const specifier = path === undefined ? ["npm", "webgpu@0.6.2"].join(":") : path.startsWith("/") ? `file://${path}` : path;
+  const known = dawnInstances.get(specifier);
+  if (known !== undefined) return known;
+  try {
+    const { create, globals } = await import(specifier);
+    for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
+    const gpu = create(["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]) as GPU;
+    dawnInstances.set(specifier, gpu);
+    return gpu;
+  } catch (cause) {
+    throw new LatentmeshError(
+      "device_unavailable",
+      `Cannot load Dawn from ${specifier}: ${messageOf(cause)}. Install it with "npm install webgpu@0.6.2" and set LATENTMESH_DAWN to its index.js.`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * Root-mean-square normalisation with a gain.
+ *
+ * @module
+ */
+import { constants, type Kernel } from "../contract.ts";
+import source from "./rms_norm.wgsl" with { type: "text" };
+
+/** Width that is normalised, and floats from one row of x to the next. */
+export interface RmsNormConfig {
+  readonly width: number;
+  readonly inputStride: number;
+  readonly eps: number;
+}
+
+/** y[i] = x[r] / √(mean(x[r]²) + eps) · gamma with r = first_row + i; x: [first_row + rows, inputStride], y: [rows, width]. */
+export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first_row"> = {
+  name: "rms_norm",
+  bindings: { x: "read", gamma: "read", y: "read_write" },
+  params: ["rows", "first_row"],
+  wgsl: ({ width, inputStride, eps }) => constants({ WIDTH: width, INPUT_STRIDE: inputStride }, { EPS: eps }) + source,
+  workgroups: (_, { rows }) => [rows, 1, 1],
+  sizes: ({ width, inputStride }, { rows, first_row }) => ({
+    x: rows === 0 ? 0 : ((first_row + rows - 1) * inputStride + width) * 4,
+    gamma: width * 4,
+    y: rows * width * 4,
+  }),
+  reference({ width, inputStride, eps }, { x, gamma, y }, { rows, first_row }) {
+    for (let row = 0; row < rows; row++) {
+      const from = (first_row + row) * inputStride;
+      const scale = rmsScale(x.f32, from, width, eps);
+      for (let k = 0; k < width; k++) y.f32[row * width + k] = x.f32[from + k] * scale * gamma.f32[k];
+    }
+  },
+};
+
+/** 1 / √(mean of squares + eps) of `width` floats. */
+export function rmsScale(x: Float32Array, from: number, width: number, eps: number): number {
+  let sum = 0;
+  for (let k = from; k < from + width; k++) sum += x[k] * x[k];
+  return 1 / Math.sqrt(sum / width + eps);
+}

@@ -1,0 +1,69 @@
+/**
+ * Uniform parameters of every dispatch of one submission, in one buffer that is written once. Equal parameters share a slot, so a step of a thousand
+ * dispatches usually writes a handful.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../core/errors.ts";
+import { roundUp } from "../core/numeric.ts";
+import type { Params } from "./contract.ts";
+
+const SLOTS = 4096;
+/** How far back an equal slot is looked for. */
+const LOOK_BACK = 12;
+
+/** Slots for uniforms, addressed by dynamic offset. */
+export class UniformRing {
+  readonly #gpu: GPUDevice;
+  readonly #buffer: GPUBuffer;
+  readonly #slotWords: number;
+  readonly #words: Uint32Array<ArrayBuffer>;
+  readonly #lengths: Uint8Array<ArrayBuffer> = new Uint8Array(SLOTS);
+  /** Reused for every dispatch: `setBindGroup` copies it. */
+  readonly #offset: number[] = [0];
+  #used = 0;
+
+  constructor(gpu: GPUDevice) {
+    this.#gpu = gpu;
+    this.#slotWords = roundUp(64, gpu.limits.minUniformBufferOffsetAlignment) / 4;
+    this.#words = new Uint32Array(SLOTS * this.#slotWords);
+    this.#buffer = gpu.createBuffer({ label: "uniforms", size: this.#words.byteLength, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
+  }
+
+  /** Binding of a uniform with `fields` words. */
+  binding(fields: number): GPUBufferBinding {
+    return { buffer: this.#buffer, size: roundUp(Math.max(fields * 4, 16), 16) };
+  }
+
+  /** Puts parameters into a slot and returns its dynamic offset. */
+  place<P extends string>(keys: readonly P[], params: Params<P>): number[] {
+    const slot = this.#equalSlot(keys, params) ?? this.#newSlot(keys, params);
+    this.#offset[0] = slot * this.#slotWords * 4;
+    return this.#offset;
+  }
+
+  /** Writes the used slots to the device; call right before submitting. */
+  flush(): void {
+    if (this.#used > 0) this.#gpu.queue.writeBuffer(this.#buffer, 0, this.#words.buffer, 0, this.#used * this.#slotWords * 4);
+    this.#used = 0;
+  }
+
+  #equalSlot<P extends string>(keys: readonly P[], params: Params<P>): number | null {
+    for (let slot = this.#used - 1; slot >= Math.max(0, this.#used - LOOK_BACK); slot--) {
+      if (this.#lengths[slot] !== keys.length) continue;
+      const at = slot * this.#slotWords;
+      let equal = true;
+      for (let i = 0; i < keys.length && equal; i++) equal = this.#words[at + i] === params[keys[i]];
+      if (equal) return slot;
+    }
+    return null;
+  }
+
+  #newSlot<P extends string>(keys: readonly P[], params: Params<P>): number {
+    if (this.#used === SLOTS) throw new LatentmeshError("internal", `More than ${SLOTS} different parameter sets in one submission`);
+    const slot = this.#used++;
+    for (let i = 0; i < keys.length; i++) this.#words[slot * this.#slotWords + i] = params[keys[i]];
+    this.#lengths[slot] = keys.length;
+    return slot;
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * Working memory of the forward pass: allocated once for the largest step, reused by every layer.
+ *
+ * @module
+ */
+import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
+import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import { partialWidth } from "../kernels/latent_decode/latent_decode.ts";
+import { MOST_SPLITS } from "../kernels/latent_decode/splits.ts";
+import { type MoePlan, planOf } from "../kernels/moe_plan/layout.ts";
+
+/** Largest sizes of a step. */
+export interface StepLimits {
+  /** Tokens of one prefill step. */
+  readonly prefillRows: number;
+  /** Rows of one decode step. */
+  readonly decodeRows: number;
+  /** Tokens of context whose keys and values are expanded at a time in prefill. */
+  readonly window: number;
+  /** Rows whose logits are computed at a time. */
+  readonly logitRows: number;
+}
+
+/** The buffers; f32 unless said otherwise. */
+export interface Activations {
+  /** [rows, 4] words: token, position, cache slot, first word of the block table. */
+  readonly step: DeviceBuffer;
+  /** Residual stream, [rows, D]; longer by one slice of logit rows, so that a slice may begin at any row. */
+  readonly x: DeviceBuffer;
+  /** Normalised input of a block, [rows, D]. */
+  readonly h: DeviceBuffer;
+  /** Output of a block before it joins the residual stream, [rows, D]. */
+  readonly delta: DeviceBuffer;
+  readonly queryDown: DeviceBuffer;
+  readonly queryNormed: DeviceBuffer;
+  /** [rows, heads, d_n + d_r] */
+  readonly q: DeviceBuffer;
+  /** [rows, d_c + d_r] */
+  readonly kv: DeviceBuffer;
+  /** [decode rows, heads, d_c] */
+  readonly absorbed: DeviceBuffer;
+  readonly partial: DeviceBuffer;
+  /** [decode rows, heads, d_c] */
+  readonly latentOut: DeviceBuffer;
+  /** [rows, heads, d_v] */
+  readonly heads: DeviceBuffer;
+  /** Expanded window of context: [window, d_c], [window, d_r], [window, heads, d_n], [window, heads, d_v]. */
+  readonly latents: DeviceBuffer;
+  readonly ropeKeys: DeviceBuffer;
+  readonly keys: DeviceBuffer;
+  readonly values: DeviceBuffer;
+  readonly softmaxState: DeviceBuffer;
+  /** Dense, shared and routed feed-forward layers. */
+  readonly gateUp: DeviceBuffer;
+  readonly gated: DeviceBuffer;
+  readonly routerLogits: DeviceBuffer;
+  /** [rows, active experts] words, and f32 weights. */
+  readonly routes: DeviceBuffer;
+  readonly gates: DeviceBuffer;
+  readonly plan: DeviceBuffer;
+  readonly expertGateUp: DeviceBuffer;
+  readonly expertGated: DeviceBuffer;
+  readonly expertOut: DeviceBuffer;
+  readonly planLayout: MoePlan;
+}
+
+/** Rows that buffers used in both phases must hold. */
+export function mostRows(limits: StepLimits): number {
+  return Math.max(limits.prefillRows, limits.decodeRows);
+}
+
+/** Allocates everything. @throws {LatentmeshError} `out_of_memory` */
+export function createActivations(device: Device, spec: ModelSpec, limits: StepLimits): Activations {
+  const rows = mostRows(limits);
+  const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
+  const denseWidth = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
+  const pairs = rows * (moe?.activeExperts ?? 0);
+  const planLayout = { items: limits.prefillRows * (moe?.activeExperts ?? 0), experts: moe?.experts ?? 0 };
+  const floats = (label: string, count: number) => device.createBuffer(label, count * 4);
+  return {
+    step: floats("step", rows * 4),
+    x: floats("x", (rows + limits.logitRows) * D),
+    h: floats("h", rows * D),
+    delta: floats("delta", rows * D),
+    queryDown: floats("query down", rows * (spec.queryRank ?? 0)),
+    queryNormed: floats("query normed", rows * (spec.queryRank ?? 0)),
+    q: floats("q", rows * heads * queryWidth(spec)),
+    kv: floats("kv", rows * (latentWidth + rope.width)),
+    absorbed: floats("absorbed", limits.decodeRows * heads * latentWidth),
+    partial: floats("partial attention", limits.decodeRows * heads * MOST_SPLITS * partialWidth({ valueWidth: latentWidth })),
+    latentOut: floats("latent out", limits.decodeRows * heads * latentWidth),
+    heads: floats("heads", rows * heads * valueWidth),
+    latents: floats("window latents", limits.window * latentWidth),
+    ropeKeys: floats("window rope keys", limits.window * rope.width),
+    keys: floats("window keys", limits.window * heads * nopeWidth),
+    values: floats("window values", limits.window * heads * valueWidth),
+    softmaxState: floats("softmax state", limits.prefillRows * heads * 2),
+    gateUp: floats("gate up", rows * denseWidth * 2),
+    gated: floats("gated", rows * denseWidth),
+    routerLogits: floats("router logits", rows * (moe?.experts ?? 0)),
+    routes: floats("routes", pairs),
+    gates: floats("gates", pairs),
+    plan: floats("expert plan", planOf(planLayout).words),
+    expertGateUp: floats("expert gate up", pairs * (moe?.expertWidth ?? 0) * 2),
+    expertGated: floats("expert gated", pairs * (moe?.expertWidth ?? 0)),
+    expertOut: floats("expert out", pairs * D),
+    planLayout,
+  };
+}

@@ -1,0 +1,223 @@
+/**
+ * One layer's attention, bound: h → delta. Prefill expands keys and values and runs exact MLA; decode absorbs the up-projections and attends over latents.
+ *
+ * @module
+ */
+import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
+import { absorb } from "../kernels/absorb/absorb.ts";
+import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
+import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";
+import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
+import { MOST_SPLITS, splitCount } from "../kernels/latent_decode/splits.ts";
+import { latentGather } from "../kernels/latent_gather/latent_gather.ts";
+import { latentStore } from "../kernels/latent_store/latent_store.ts";
+import { mlaPrefill, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
+import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
+import { rope } from "../kernels/rope/rope.ts";
+import { mostRows } from "./activations.ts";
+import type { ModelContext, Step } from "./context.ts";
+import { Linear } from "./linear.ts";
+import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
+
+/** The kernels of one attention block. */
+interface Parts {
+  readonly queryDown: { readonly down: Linear; readonly norm: BoundKernel<"rows" | "first_row"> } | null;
+  readonly queryUp: Linear;
+  readonly kvDown: Linear;
+  readonly ropeQuery: BoundKernel<"rows">;
+  readonly ropeKey: BoundKernel<"rows">;
+  readonly store: BoundKernel<"rows">;
+  readonly absorb: BoundKernel<"items">;
+  readonly decode: BoundKernel<"rows" | "splits">;
+  readonly merge: BoundKernel<"rows">;
+  readonly valueUp: Linear;
+  readonly gather: BoundKernel<"count" | "start" | "table">;
+  readonly expandKeys: Linear;
+  readonly expandValues: Linear;
+  readonly prefill: BoundKernel<MlaPrefillParams>;
+  readonly output: Linear;
+}
+
+/** One attention block on one device. */
+export class Attention {
+  readonly #context: ModelContext;
+  readonly #parts: Parts;
+
+  private constructor(context: ModelContext, parts: Parts) {
+    this.#context = context;
+    this.#parts = parts;
+  }
+
+  /** Compiles and binds the kernels of layer `layer`. */
+  static async create(context: ModelContext, weights: AttentionWeights, layer: number): Promise<Attention> {
+    const [query, latent, decode, prefill] = await Promise.all([
+      bindQuery(context, weights),
+      bindLatent(context, weights, context.cache.layers[layer]),
+      bindDecode(context, weights, context.cache.layers[layer]),
+      bindPrefill(context, weights, context.cache.layers[layer]),
+    ]);
+    const { activations: a, both } = context;
+    const output = await Linear.create(context.device, weights.output, { x: a.heads, y: a.delta, most: both });
+    return new Attention(context, { ...query, ...latent, ...decode, ...prefill, output });
+  }
+
+  /** Records h → delta for a step. */
+  record(step: Step): void {
+    const { device } = this.#context;
+    const parts = this.#parts;
+    const rows = step.rows.length;
+    if (parts.queryDown !== null) {
+      parts.queryDown.down.run(step.phase, rows);
+      device.run(parts.queryDown.norm, { rows, first_row: 0 });
+    }
+    parts.queryUp.run(step.phase, rows);
+    parts.kvDown.run(step.phase, rows);
+    device.run(parts.ropeQuery, { rows });
+    device.run(parts.ropeKey, { rows });
+    device.run(parts.store, { rows });
+    if (step.phase === "prefill") this.#recordPrefill(step);
+    else this.#recordDecode(step);
+    parts.output.run(step.phase, rows);
+  }
+
+  #recordDecode(step: Step): void {
+    const { device, spec } = this.#context;
+    const parts = this.#parts;
+    const rows = step.rows.length;
+    let splits = 0;
+    for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1));
+    device.run(parts.absorb, { items: rows * spec.heads });
+    device.run(parts.decode, { rows, splits });
+    device.run(parts.merge, { rows });
+    parts.valueUp.run("decode", rows * spec.heads);
+  }
+
+  /** All rows belong to one sequence, at consecutive positions. */
+  #recordPrefill(step: Step): void {
+    const { device, limits: { window } } = this.#context;
+    const parts = this.#parts;
+    const rows = step.rows.length;
+    const { position, sequence } = step.rows[0];
+    const end = position + rows;
+    for (let start = 0; start < end; start += window) {
+      const count = Math.min(window, end - start);
+      device.run(parts.gather, { count, start, table: sequence.table });
+      parts.expandKeys.run("prefill", count);
+      parts.expandValues.run("prefill", count);
+      device.run(parts.prefill, {
+        rows,
+        first_position: position,
+        window_start: start,
+        window_count: count,
+        last: start + count === end ? 1 : 0,
+      });
+    }
+  }
+}
+
+async function bindQuery({ device, spec, activations: a, both, limits }: ModelContext, weights: AttentionWeights) {
+  const rows = mostRows(limits);
+  const { queryDown } = weights;
+  const down = queryDown === null ? null : {
+    down: await Linear.create(device, queryDown.matrix, { x: a.h, y: a.queryDown, most: both }),
+    norm: (await device.compile(rmsNorm, { width: spec.queryRank!, inputStride: spec.queryRank!, eps: spec.latentNormEps }))
+      .bind({ x: a.queryDown, gamma: queryDown.norm, y: a.queryNormed }, { rows, first_row: 0 }),
+  };
+  const queryUp = await Linear.create(device, weights.queryUp, { x: down === null ? a.h : a.queryNormed, y: a.q, most: both });
+  return { queryDown: down, queryUp };
+}
+
+async function bindLatent(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+  const { device, spec, activations: a, both, limits, cache } = context;
+  const rows = mostRows(limits);
+  const rowStride = spec.latentWidth + spec.rope.width;
+  const rotate = async (x: DeviceBuffer, shape: { heads: number; rowStride: number; headStride: number; offset: number }) =>
+    (await device.compile(rope, { ...shape, width: spec.rope.width, interleaved: spec.rope.interleaved, positions: cache.maxContext }))
+      .bind({ step: a.step, table: context.ropeTable, x }, { rows });
+  const store = await device.compile(latentStore, {
+    cache: cache.config,
+    latentWidth: spec.latentWidth,
+    rowStride,
+    eps: spec.latentNormEps,
+    basis: "diagonal",
+    slots: cache.slots,
+  });
+  return {
+    kvDown: await Linear.create(device, weights.kvDown, { x: a.h, y: a.kv, most: both }),
+    ropeQuery: await rotate(a.q, queryRope(spec)),
+    ropeKey: await rotate(a.kv, { heads: 1, rowStride, headStride: 0, offset: spec.latentWidth }),
+    store: store.bind({ x: a.kv, basis: weights.basis, step: a.step, cache: pages }, { rows }),
+  };
+}
+
+function queryRope(spec: ModelSpec): { heads: number; rowStride: number; headStride: number; offset: number } {
+  const width = queryWidth(spec);
+  return { heads: spec.heads, rowStride: spec.heads * width, headStride: width, offset: spec.nopeWidth };
+}
+
+async function bindDecode(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+  const { device, spec, activations: a, limits, cache } = context;
+  const { heads, nopeWidth } = spec;
+  const rows = limits.decodeRows;
+  const valueWidth = weights.valueUp.layout.columns;
+  const absorbed = await device.compile(absorb, { layout: weights.keyUp.layout, heads, rows: nopeWidth, inputStride: queryWidth(spec) });
+  const decode = await device.compile(latentDecode, {
+    cache: cache.config,
+    slots: cache.slots,
+    tableWords: cache.tableWords,
+    heads,
+    nopeWidth,
+    valueOffset: 0,
+    valueWidth,
+    scale: spec.attentionScale,
+  });
+  const merge = await device.compile(latentMerge, { heads, valueWidth });
+  const [keyUp] = weights.keyUp.parts;
+  return {
+    absorb: absorbed.bind({ weights: keyUp.weights, scales: keyUp.scales, x: a.q, y: a.absorbed }, { items: rows * heads }),
+    decode: decode.bind(
+      { absorbed: a.absorbed, q: a.q, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
+      { rows, splits: MOST_SPLITS },
+    ),
+    merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),
+    valueUp: await Linear.create(device, weights.valueUp, {
+      x: a.latentOut,
+      y: a.heads,
+      select: { kind: "head", heads },
+      most: { prefill: 0, decode: rows * heads },
+    }),
+  };
+}
+
+async function bindPrefill(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+  const { device, spec, activations: a, limits, cache } = context;
+  const { window, prefillRows } = limits;
+  const gather = await device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords });
+  const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
+    Linear.create(device, unstacked(matrix), { x: a.latents, y, most: { prefill: window, decode: 0 } });
+  const prefill = await device.compile(mlaPrefill, {
+    heads: spec.heads,
+    nopeWidth: spec.nopeWidth,
+    ropeWidth: spec.rope.width,
+    valueWidth: spec.valueWidth,
+    scale: spec.attentionScale,
+  });
+  return {
+    gather: gather.bind(
+      { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: a.ropeKeys },
+      { count: window, start: cache.maxContext, table: cache.tableWords },
+    ),
+    expandKeys: await expand(weights.keyUp, a.keys),
+    expandValues: await expand(weights.valueUp, a.values),
+    prefill: prefill.bind(
+      { q: a.q, keys: a.keys, rope_keys: a.ropeKeys, values: a.values, state: a.softmaxState, out: a.heads },
+      { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },
+    ),
+  };
+}
+
+/** The matrices of a stack as one matrix: their rows follow each other in memory. */
+function unstacked(stack: DeviceMatrix): DeviceMatrix {
+  const rows = stack.outputs * stack.matrices;
+  return { ...stack, outputs: rows, matrices: 1, parts: [{ ...stack.parts[0], first: 0, count: rows }] };
+}

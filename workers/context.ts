@@ -1,0 +1,39 @@
+/**
+ * What every block of the forward pass shares.
+ *
+ * @module
+ */
+import type { ModelSpec } from "../core/model/spec.ts";
+import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { Activations, StepLimits } from "./activations.ts";
+import type { CachedSequence, LatentCache } from "./latent_cache.ts";
+import type { Phase } from "./linear.ts";
+
+/** One token of a step. Its cache block must be held already. */
+export interface StepRow {
+  readonly token: number;
+  readonly position: number;
+  readonly sequence: CachedSequence;
+}
+
+/**
+ * Tokens that go through the model together. In prefill they are consecutive tokens of one sequence; in decode any tokens, of which those of one
+ * sequence are in order.
+ */
+export interface Step {
+  readonly phase: Phase;
+  readonly rows: readonly StepRow[];
+}
+
+/** Shared parts of a model on one device. */
+export interface ModelContext {
+  readonly device: Device;
+  readonly spec: ModelSpec;
+  readonly limits: StepLimits;
+  readonly activations: Activations;
+  readonly cache: LatentCache;
+  /** [maxContext, d_r / 2, 2] */
+  readonly ropeTable: DeviceBuffer;
+  /** Most rows of each phase, for layers that run in both. */
+  readonly both: Readonly<Record<Phase, number>>;
+}

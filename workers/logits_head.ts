@@ -1,0 +1,149 @@
+/**
+ * The end of the forward pass: hidden states → logits → candidates, on the device; and the ways back for lists, or for whole rows where lists are not
+ * enough.
+ *
+ * @module
+ */
+import type { Adjustment } from "../core/sampling/adjustments.ts";
+import { ceilDiv, floatBits } from "../core/numeric.ts";
+import { ADJUSTMENT_WORDS, adjustLogits } from "../kernels/adjust_logits/adjust_logits.ts";
+import { candidates, type CandidatesParams } from "../kernels/candidates/candidates.ts";
+import { type CandidateList, CHUNK_TOKENS, LIST_WORDS, MOST_CANDIDATES, readCandidates, SAMPLING_WORDS } from "../kernels/candidates/layout.ts";
+import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";
+import { mergeCandidates } from "../kernels/merge_candidates/merge_candidates.ts";
+import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
+import { mostRows } from "./activations.ts";
+import type { ModelContext } from "./context.ts";
+import { Linear, type Phase } from "./linear.ts";
+import type { ModelWeights } from "./weights.ts";
+
+/** What one row wants to know of its logits. */
+export interface RowQuery {
+  /** Noise key and position of the token being drawn. */
+  readonly key: number;
+  readonly position: number;
+  readonly inverseTemperature: number;
+  /** Token whose logit is wanted. */
+  readonly target?: number;
+}
+
+/** Adjustments that fit one submission. */
+export const MOST_ADJUSTMENTS = 65536;
+
+interface Parts {
+  readonly norm: BoundKernel<"rows" | "first_row">;
+  readonly head: Linear;
+  readonly adjust: BoundKernel<"count" | "rows" | "first_token">;
+  readonly candidates: BoundKernel<CandidatesParams>;
+  readonly merge: BoundKernel<"rows" | "count" | "first_token">;
+  readonly logits: DeviceBuffer;
+  readonly sampling: DeviceBuffer;
+  readonly adjustments: DeviceBuffer;
+  readonly lists: DeviceBuffer;
+  readonly listReadback: Readback;
+}
+
+/** Final norm, vocabulary projection and candidate selection. */
+export class LogitsHead {
+  readonly #context: ModelContext;
+  readonly #parts: Parts;
+  readonly #samplingWords: Uint32Array<ArrayBuffer>;
+  #rowReadback: Readback | null = null;
+
+  private constructor(context: ModelContext, parts: Parts) {
+    this.#context = context;
+    this.#parts = parts;
+    this.#samplingWords = new Uint32Array(context.limits.logitRows * SAMPLING_WORDS);
+  }
+
+  static async create(context: ModelContext, weights: ModelWeights): Promise<LogitsHead> {
+    const { device, spec, activations: a, limits } = context;
+    const rows = limits.logitRows;
+    const { vocabSize: vocabulary, hiddenSize: width } = spec;
+    const logits = device.createBuffer("logits", rows * vocabulary * 4);
+    const normed = device.createBuffer("final normed", rows * width * 4);
+    const sampling = device.createBuffer("sampling", rows * SAMPLING_WORDS * 4);
+    const adjustments = device.createBuffer("adjustments", MOST_ADJUSTMENTS * ADJUSTMENT_WORDS * 4);
+    const chunkLists = device.createBuffer("chunk lists", rows * ceilDiv(vocabulary, CHUNK_TOKENS) * LIST_WORDS * 4);
+    const lists = device.createBuffer("candidate lists", rows * LIST_WORDS * 4);
+    const norm = await device.compile(rmsNorm, { width, inputStride: width, eps: spec.normEps });
+    const select = await device.compile(candidates, { vocabulary });
+    const merge = await device.compile(mergeCandidates, { vocabulary });
+    const adjust = await device.compile(adjustLogits, { vocabulary });
+    return new LogitsHead(context, {
+      norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
+      head: await Linear.create(device, weights.head, { x: normed, y: logits, most: { prefill: rows, decode: rows } }),
+      adjust: adjust.bind({ adjustments, logits }, { count: MOST_ADJUSTMENTS, rows, first_token: 0 }),
+      candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: 0 }),
+      merge: merge.bind({ logits, sampling, chunk_lists: chunkLists, lists }, { rows, count: MOST_CANDIDATES, first_token: 0 }),
+      logits,
+      sampling,
+      adjustments,
+      lists,
+      listReadback: await device.createReadback("candidate lists", rows * LIST_WORDS * 4),
+    });
+  }
+
+  /** Records logits of rows `firstRow … firstRow + rows` of the residual stream; at most `logitRows`. */
+  recordLogits(phase: Phase, firstRow: number, rows: number): void {
+    this.#context.device.run(this.#parts.norm, { rows, first_row: firstRow });
+    this.#parts.head.run(phase, rows);
+  }
+
+  /** Records changes to logits of the recorded rows. */
+  recordAdjustments(rows: readonly (readonly Adjustment[])[]): void {
+    const words = new Uint32Array(rows.reduce((sum, row) => sum + row.length, 0) * ADJUSTMENT_WORDS);
+    let at = 0;
+    rows.forEach((adjustments, row) => {
+      for (const { token, repetition, addend } of adjustments) {
+        words.set([row, token, floatBits(repetition), floatBits(addend)], at);
+        at += ADJUSTMENT_WORDS;
+      }
+    });
+    if (at === 0) return;
+    const { device } = this.#context;
+    device.write(this.#parts.adjustments, 0, words);
+    device.run(this.#parts.adjust, { count: at / ADJUSTMENT_WORDS, rows: rows.length, first_token: 0 });
+  }
+
+  /** Submits and waits for the candidates of the recorded rows. */
+  async candidates(queries: readonly RowQuery[], count: number, draw: boolean): Promise<CandidateList[]> {
+    const { device } = this.#context;
+    const parts = this.#parts;
+    const rows = queries.length;
+    const words = this.#samplingWords;
+    for (let row = 0; row < rows; row++) {
+      const { key, position, inverseTemperature, target } = queries[row];
+      words[row * SAMPLING_WORDS] = key;
+      words[row * SAMPLING_WORDS + 1] = position;
+      words[row * SAMPLING_WORDS + 2] = floatBits(inverseTemperature);
+      words[row * SAMPLING_WORDS + 3] = target ?? 0;
+    }
+    device.write(parts.sampling, 0, words.subarray(0, rows * SAMPLING_WORDS));
+    device.run(parts.candidates, { rows, count, draw: draw ? 1 : 0, first_token: 0 });
+    device.run(parts.merge, { rows, count, first_token: 0 });
+    device.read(parts.listReadback, parts.lists, 0, rows * LIST_WORDS * 4);
+    device.submit();
+    const bytes = await parts.listReadback.take();
+    return Array.from({ length: rows }, (_, row) => readCandidates(bytes, row, count));
+  }
+
+  /** Submits what is recorded and copies the logits of `rows` rows back: [rows, vocabulary]. */
+  async logits(rows: number): Promise<Float32Array<ArrayBuffer>> {
+    return await this.#readLogits(0, rows);
+  }
+
+  /** The logits of one recorded row: [vocabulary]. */
+  async logitsRow(row: number): Promise<Float32Array<ArrayBuffer>> {
+    return await this.#readLogits(row, 1);
+  }
+
+  async #readLogits(first: number, rows: number): Promise<Float32Array<ArrayBuffer>> {
+    const { device, spec, limits } = this.#context;
+    const rowBytes = spec.vocabSize * 4;
+    this.#rowReadback ??= await device.createReadback("logits", limits.logitRows * rowBytes);
+    device.read(this.#rowReadback, this.#parts.logits, first * rowBytes, rows * rowBytes);
+    device.submit();
+    return new Float32Array((await this.#rowReadback.take()).slice().buffer);
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * The forward pass, once, for every device and role: embedding, layers, logits. A step is recorded as a whole and submitted once.
+ *
+ * @module
+ */
+import { invariant } from "../core/errors.ts";
+import { ropeTable } from "../core/model/rope.ts";
+import type { ModelSpec } from "../core/model/spec.ts";
+import { ceilDiv } from "../core/numeric.ts";
+import type { BoundKernel, Device } from "../kernels/device.ts";
+import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
+import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
+import { residualAdd } from "../kernels/residual_add/residual_add.ts";
+import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
+import { createActivations, mostRows, type StepLimits } from "./activations.ts";
+import { Attention } from "./attention.ts";
+import type { ModelContext, Step } from "./context.ts";
+import { createFeedForward, type FeedForward } from "./feed_forward.ts";
+import { LatentCache } from "./latent_cache.ts";
+import { LogitsHead } from "./logits_head.ts";
+import type { LayerWeights, ModelWeights } from "./weights.ts";
+
+/** Sizes of a {@link Model}. */
+export interface ModelOptions {
+  readonly cacheDtype: CacheDtype;
+  /** Tokens all sequences together may hold in the latent cache. */
+  readonly maxTokens: number;
+  /** Longest sequence. */
+  readonly maxContext: number;
+  readonly maxSequences: number;
+  readonly limits: StepLimits;
+}
+
+/** One part of the embedding table. */
+interface EmbedPart {
+  readonly bound: BoundKernel<EmbeddingParams>;
+  readonly first: number;
+  readonly count: number;
+}
+
+interface Layer {
+  readonly attentionNorm: BoundKernel<"rows" | "first_row">;
+  readonly attention: Attention;
+  readonly feedForwardNorm: BoundKernel<"rows" | "first_row">;
+  readonly feedForward: FeedForward;
+}
+
+/** A model on one device with its latent cache. */
+export class Model {
+  readonly spec: ModelSpec;
+  readonly cache: LatentCache;
+  readonly head: LogitsHead;
+  readonly #context: ModelContext;
+  readonly #embed: readonly EmbedPart[];
+  readonly #layers: readonly Layer[];
+  readonly #residual: BoundKernel<"rows">;
+  readonly #stepWords: Uint32Array<ArrayBuffer>;
+
+  private constructor(
+    context: ModelContext,
+    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; residual: BoundKernel<"rows">; head: LogitsHead },
+  ) {
+    this.spec = context.spec;
+    this.cache = context.cache;
+    this.head = parts.head;
+    this.#context = context;
+    this.#embed = parts.embed;
+    this.#layers = parts.layers;
+    this.#residual = parts.residual;
+    this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
+  }
+
+  /** Compiles every kernel and allocates cache and working memory. @throws {LatentmeshError} `out_of_memory` */
+  static async create(device: Device, spec: ModelSpec, weights: ModelWeights, options: ModelOptions): Promise<Model> {
+    const context = createContext(device, spec, options);
+    const rows = mostRows(options.limits);
+    const { activations: a } = context;
+    const embed = await device.compile(embedding, { layout: weights.embedding.layout });
+    const residual = await device.compile(residualAdd, { width: spec.hiddenSize });
+    const layers: Layer[] = [];
+    for (const [index, layer] of weights.layers.entries()) layers.push(await createLayer(context, layer, index));
+    return new Model(context, {
+      embed: weights.embedding.parts.map(({ first, count, weights, scales }) => ({
+        bound: embed.bind({ weights, scales, step: a.step, y: a.x }, { items: rows, first_row: first, part_rows: count }),
+        first,
+        count,
+      })),
+      layers,
+      residual: residual.bind({ delta: a.delta, x: a.x }, { rows }),
+      head: await LogitsHead.create(context, weights),
+    });
+  }
+
+  get device(): Device {
+    return this.#context.device;
+  }
+
+  get limits(): StepLimits {
+    return this.#context.limits;
+  }
+
+  /**
+   * Records one step up to the last layer; the residual stream then holds its rows. Latents of the rows go to the cache, whose blocks must be held.
+   * Nothing runs before the logits head submits.
+   */
+  record(step: Step): void {
+    const { device } = this.#context;
+    const rows = step.rows.length;
+    this.#writeStep(step);
+    for (const { bound, first, count } of this.#embed) device.run(bound, { items: rows, first_row: first, part_rows: count });
+    for (const layer of this.#layers) {
+      device.run(layer.attentionNorm, { rows, first_row: 0 });
+      layer.attention.record(step);
+      device.run(this.#residual, { rows });
+      device.run(layer.feedForwardNorm, { rows, first_row: 0 });
+      layer.feedForward.record(step);
+      device.run(this.#residual, { rows });
+    }
+  }
+
+  #writeStep(step: Step): void {
+    const words = this.#stepWords;
+    const most = step.phase === "prefill" ? this.limits.prefillRows : this.limits.decodeRows;
+    invariant(step.rows.length <= most, `a ${step.phase} step of ${step.rows.length} rows exceeds ${most}`);
+    step.rows.forEach(({ token, position, sequence }, row) => {
+      words[row * 4] = token;
+      words[row * 4 + 1] = position;
+      words[row * 4 + 2] = sequence.slotOf(position);
+      words[row * 4 + 3] = sequence.table;
+    });
+    this.device.write(this.#context.activations.step, 0, words.subarray(0, step.rows.length * 4));
+  }
+}
+
+function createContext(device: Device, spec: ModelSpec, options: ModelOptions): ModelContext {
+  const { limits, maxContext } = options;
+  const cache = new LatentCache(device, {
+    config: { dtype: options.cacheDtype, keyWidth: spec.latentWidth, ropeWidth: spec.rope.width },
+    layers: spec.layers,
+    blocks: ceilDiv(options.maxTokens, BLOCK_TOKENS),
+    maxContext,
+    maxSequences: options.maxSequences,
+  });
+  const table = ropeTable(spec.rope, maxContext);
+  const ropeBuffer = device.createBuffer("rope table", table.byteLength);
+  device.write(ropeBuffer, 0, table);
+  return {
+    device,
+    spec,
+    limits,
+    activations: createActivations(device, spec, limits),
+    cache,
+    ropeTable: ropeBuffer,
+    both: { prefill: limits.prefillRows, decode: limits.decodeRows },
+  };
+}
+
+async function createLayer(context: ModelContext, weights: LayerWeights, index: number): Promise<Layer> {
+  const { device, spec, activations: a, limits } = context;
+  const norm = await device.compile(rmsNorm, { width: spec.hiddenSize, inputStride: spec.hiddenSize, eps: spec.normEps });
+  const bindNorm = (gamma: typeof weights.attentionNorm) => norm.bind({ x: a.x, gamma, y: a.h }, { rows: mostRows(limits), first_row: 0 });
+  return {
+    attentionNorm: bindNorm(weights.attentionNorm),
+    attention: await Attention.create(context, weights.attention, index),
+    feedForwardNorm: bindNorm(weights.feedForwardNorm),
+    feedForward: await createFeedForward(context, weights.feedForward),
+  };
+}
