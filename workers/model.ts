@@ -12,7 +12,7 @@ import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
-import { createActivations, mostRows, type StepLimits } from "./activations.ts";
+import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { createFeedForward, type FeedForward } from "./feed_forward.ts";
@@ -102,19 +102,22 @@ export class Model {
   /**
    * Records one step up to the last layer; the residual stream then holds its rows. Latents of the rows go to the cache, whose blocks must be held.
    * Nothing runs before the logits head submits.
+   *
+   * @param afterLayer called when a layer has been recorded, to read its working memory (tests, calibration)
    */
-  record(step: Step): void {
+  record(step: Step, afterLayer?: (layer: number, activations: Activations) => void): void {
     const { device } = this.#context;
     const rows = step.rows.length;
     this.#writeStep(step);
     for (const { bound, first, count } of this.#embed) device.run(bound, { items: rows, first_row: first, part_rows: count });
-    for (const layer of this.#layers) {
+    for (const [index, layer] of this.#layers.entries()) {
       device.run(layer.attentionNorm, { rows, first_row: 0 });
       layer.attention.record(step);
       device.run(this.#residual, { rows });
       device.run(layer.feedForwardNorm, { rows, first_row: 0 });
       layer.feedForward.record(step);
       device.run(this.#residual, { rows });
+      afterLayer?.(index, this.#context.activations);
     }
   }
 

@@ -1,0 +1,132 @@
+/**
+ * The command line: flags → settings → commands.
+ *
+ * @module
+ */
+import { Command, InvalidArgumentError, Option } from "commander";
+import { z } from "zod";
+import { ENV_HELP } from "../core/env.ts";
+import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { checkConfig, type Config, configSchema, parseConfig, resolveSettings, type Settings } from "./config.ts";
+import { readDocuments, type ScoreReport, scoreDocuments } from "./commands/score.ts";
+import { serve, stopOnSignals } from "./commands/serve.ts";
+import type { LoadEngine } from "./engine.ts";
+import { byteProgress } from "./progress.ts";
+
+/** Flags of commands that load a model, as commander names them. */
+interface ModelFlags {
+  readonly config?: string;
+  readonly model?: string;
+  readonly device?: Config["device"];
+  readonly weights?: Config["weights"];
+  readonly maxTokensTotal?: number;
+  readonly cacheDtype?: "f16" | "f32";
+  readonly prefillChunk?: number;
+}
+
+interface ServeFlags extends ModelFlags {
+  readonly host?: string;
+  readonly port?: number;
+  readonly modelName?: string;
+  readonly shutdownTimeout?: number;
+}
+
+interface ScoreFlags extends ModelFlags {
+  readonly text: string;
+  readonly limitTokens: number;
+  readonly json?: boolean;
+}
+
+/** Builds the program around a loader. */
+export function createProgram(version: string, loadEngine: LoadEngine): Command {
+  const program = new Command("latentmesh")
+    .description("Serves multi-head-latent-attention language models on any GPU that WebGPU reaches.")
+    .version(version)
+    .showHelpAfterError("(--help lists all flags)");
+  const environment = ENV_HELP.map(({ name, help }) => `  ${name.padEnd(20)} ${help}`).join("\n");
+  program.addHelpText("after", `\nEnvironment:\n${environment}`);
+
+  withModelFlags(program.command("serve").description("serve a model over an OpenAI-compatible API"))
+    .option("--host <address>", "address to listen on (default: 127.0.0.1)")
+    .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
+    .option("--model-name <name>", "name of the model in the API (default: the directory's)")
+    .option("--shutdown-timeout <seconds>", "time running requests get to finish on SIGTERM (default: 10)", Number)
+    .addHelpText("after", `\nEnvironment:\n${environment}`)
+    .action(async (flags: ServeFlags) => {
+      using stop = stopOnSignals();
+      await serve(await settingsOf(flags), loadEngine, { stop });
+    });
+
+  withModelFlags(program.command("score").description("print the perplexity of documents"))
+    .requiredOption("--text <file>", "JSON array of documents")
+    .option("--limit-tokens <n>", "tokens of each document", integer, 1024)
+    .option("--json", "print JSON instead of a table")
+    .action(async (flags: ScoreFlags) => printScore(await score(flags, loadEngine), flags.json ?? false));
+
+  program.command("config-schema").description("print the JSON Schema of the configuration file")
+    .action(() => print(JSON.stringify(z.toJSONSchema(configSchema), null, 2)));
+  return program;
+}
+
+function withModelFlags(command: Command): Command {
+  return command
+    .option("--config <file>", "configuration file (YAML or JSON); flags win over it")
+    .option("--model <directory>", "model directory in Hugging Face form (default: the embedded tiny-mla)")
+    .addOption(new Option("--device <device>", "auto takes a hardware GPU if there is one, else the CPU (default: auto)").choices(["auto", "deno", "dawn", "cpu"]))
+    .addOption(new Option("--weights <format>", "keep linear weights as stored, or quantise them on load (default: keep)").choices(["keep", "q8", "q4"]))
+    .option("--max-tokens-total <n>", "tokens all sequences together may hold in the latent cache (default: four contexts, at most 32768)", integer)
+    .addOption(new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs)").choices(["f16", "f32"]))
+    .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU, 512 on GPUs)", integer);
+}
+
+function integer(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
+  return Number(text);
+}
+
+async function settingsOf(flags: ServeFlags): Promise<Settings> {
+  const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
+  const given = checkConfig(
+    {
+      model: flags.model,
+      device: flags.device,
+      weights: flags.weights,
+      cache: { maxTokens: flags.maxTokensTotal, dtype: flags.cacheDtype },
+      prefill: { chunk: flags.prefillChunk },
+      server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
+    } satisfies Config,
+    "the flags",
+  );
+  return resolveSettings(given, file, (name) => Deno.env.get(name));
+}
+
+async function readConfig(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (cause) {
+    throw new LatentmeshError("not_found", `Cannot read ${file}: ${messageOf(cause)}`, { param: "config", cause });
+  }
+}
+
+async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<ScoreReport> {
+  const documents = await readDocuments(flags.text);
+  const settings = await settingsOf(flags);
+  const progress = byteProgress("loading");
+  const engine = await loadEngine({ ...settings, onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes) })
+    .finally(() => progress.stop());
+  try {
+    return await scoreDocuments(engine, documents, flags.limitTokens);
+  } finally {
+    await engine.close();
+  }
+}
+
+function printScore(report: ScoreReport, json: boolean): void {
+  if (json) return print(JSON.stringify(report));
+  report.perDocument.forEach(({ tokens, nllPerToken }, i) => print(`document ${i + 1}\t${tokens} tokens\t${nllPerToken.toFixed(4)} nats per token`));
+  print(`all\t${report.tokens} tokens\t${report.nllPerToken.toFixed(4)} nats per token\tperplexity ${report.perplexity.toFixed(3)}`);
+}
+
+function print(line: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(line + "\n"));
+}

@@ -1,0 +1,100 @@
+/**
+ * `serve`: one process, one model, one HTTP server.
+ *
+ * @module
+ */
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { createApp } from "../http/app.ts";
+import { HttpError } from "../http/errors.ts";
+import type { Settings } from "../config.ts";
+import type { LoadEngine, LoadedEngine } from "../engine.ts";
+import { formatBytes, log } from "../log.ts";
+import { byteProgress } from "../progress.ts";
+
+/** Options of {@link serve}. */
+export interface ServeOptions {
+  /** Asks the server to stop: the first abort drains, see {@link stopOnSignals}. */
+  readonly stop: StopRequest;
+}
+
+/** How a server is told to stop. */
+export interface StopRequest {
+  /** Finish what runs. */
+  readonly drain: AbortSignal;
+  /** Cancel what runs. */
+  readonly cancel: AbortSignal;
+}
+
+/** Serves until asked to stop, then resolves. */
+export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }: ServeOptions): Promise<void> {
+  const started = performance.now();
+  let handler: (request: Request) => Response | Promise<Response> = () => loading();
+  const server = listen(settings, (request) => handler(request));
+  const cancelTimer = new AbortController();
+  let engine: LoadedEngine | null = null;
+  try {
+    engine = await load(settings, loadEngine);
+    const served = { ...engine.served, id: settings.modelName ?? engine.served.id };
+    const shutdown = AbortSignal.any([stop.cancel, cancelTimer.signal]);
+    const app = createApp(served, { drain: stop.drain, shutdown });
+    handler = (request) => app.fetch(request);
+    const { hostname, port } = server.addr as Deno.NetAddr;
+    log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
+    log("info", `device  ${engine.device}`);
+    log("info", `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    await aborted(stop.drain);
+    log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish`);
+    const timer = setTimeout(() => cancelTimer.abort(), settings.shutdownTimeout * 1000);
+    await server.shutdown();
+    clearTimeout(timer);
+  } finally {
+    await server.shutdown();
+    await engine?.close();
+  }
+}
+
+function listen(settings: Settings, handler: (request: Request) => Response | Promise<Response>): Deno.HttpServer {
+  const { host, port } = settings;
+  try {
+    return Deno.serve({ hostname: host, port, onListen: () => {} }, handler);
+  } catch (cause) {
+    const reason = cause instanceof Deno.errors.AddrInUse ? "the port is in use; choose another with --port" : messageOf(cause);
+    throw new LatentmeshError("invalid_config", `Cannot listen on ${host}:${port}: ${reason}`, { param: "port", cause });
+  }
+}
+
+async function load(settings: Settings, loadEngine: LoadEngine): Promise<LoadedEngine> {
+  const progress = byteProgress("loading");
+  try {
+    return await loadEngine({ ...settings, onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes) });
+  } finally {
+    progress.stop();
+  }
+}
+
+function loading(): Response {
+  return Response.json(new HttpError(503, "The model is still loading", { code: "loading" }).body, { status: 503, headers: { "retry-after": "1" } });
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** SIGTERM and SIGINT: the first drains, the second cancels. Dispose to listen no more. */
+export function stopOnSignals(): StopRequest & Disposable {
+  const drain = new AbortController();
+  const cancel = new AbortController();
+  const onSignal = () => (drain.signal.aborted ? cancel : drain).abort();
+  const signals = ["SIGTERM", "SIGINT"] as const;
+  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
+  return {
+    drain: drain.signal,
+    cancel: cancel.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of signals) Deno.removeSignalListener(signal, onSignal);
+    },
+  };
+}

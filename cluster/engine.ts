@@ -1,0 +1,24 @@
+/**
+ * What commands need of an engine in this process. The cluster never imports workers: `main.ts` hands the loader in.
+ *
+ * @module
+ */
+import type { ServedModel } from "../core/engine.ts";
+import type { Settings } from "./config.ts";
+
+/** A loaded model. */
+export interface LoadedEngine {
+  readonly device: string;
+  readonly weightBytes: number;
+  readonly served: ServedModel;
+  score(text: string, options: { readonly limitTokens: number }): Promise<{ readonly tokens: number; readonly nll: number }>;
+  close(): Promise<void>;
+}
+
+/** How far loading has come. */
+export type OnProgress = (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
+
+/** Loads a model in this process. */
+export type LoadEngine = (
+  settings: Pick<Settings, "model" | "device" | "weights" | "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "dawn"> & { onProgress: OnProgress },
+) => Promise<LoadedEngine>;

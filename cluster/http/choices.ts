@@ -1,0 +1,96 @@
+/**
+ * The choices of one request, run side by side.
+ *
+ * @module
+ */
+import type { FinishReason, ServedModel, TokenLogprob, TokenRequest } from "../../core/engine.ts";
+import { generateText, type TextEvent } from "../../core/text/generate.ts";
+
+/** An event of one choice. */
+export interface ChoiceEvent {
+  readonly index: number;
+  readonly event: TextEvent;
+}
+
+/** A finished choice. */
+export interface Choice {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  readonly logprobs: readonly TokenLogprob[];
+  readonly promptLogprobs: readonly (TokenLogprob | null)[];
+  readonly finishReason: FinishReason;
+}
+
+/** Token counts of a response. */
+export interface Usage {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
+}
+
+/**
+ * Events of all choices as they come. Leaving the iteration ends every choice.
+ *
+ * @param abort controls the signal that the requests carry
+ */
+export async function* runChoices(
+  model: ServedModel,
+  requests: readonly TokenRequest[],
+  stop: readonly string[],
+  abort: AbortController,
+): AsyncGenerator<ChoiceEvent> {
+  const iterators = requests.map((request) => generateText(model, request, { stop }));
+  const pending = new Map(iterators.map((iterator, index) => [index, nextOf(iterator, index)]));
+  try {
+    while (pending.size > 0) {
+      const { index, result } = await Promise.race(pending.values());
+      if (result.done) {
+        pending.delete(index);
+      } else {
+        yield { index, event: result.value };
+        pending.set(index, nextOf(iterators[index], index));
+      }
+    }
+  } finally {
+    if (pending.size > 0) abort.abort();
+    await Promise.allSettled(pending.values());
+    await Promise.allSettled(iterators.map((iterator) => iterator.return(undefined)));
+  }
+}
+
+async function nextOf(iterator: AsyncGenerator<TextEvent>, index: number): Promise<{ index: number; result: IteratorResult<TextEvent> }> {
+  return { index, result: await iterator.next() };
+}
+
+/** Runs all choices to their end. */
+export async function collectChoices(
+  model: ServedModel,
+  requests: readonly TokenRequest[],
+  stop: readonly string[],
+  abort: AbortController,
+): Promise<Choice[]> {
+  const choices = requests.map(() => ({
+    text: "",
+    tokens: [] as number[],
+    logprobs: [] as TokenLogprob[],
+    promptLogprobs: [] as readonly (TokenLogprob | null)[],
+    finishReason: "length" as FinishReason,
+  }));
+  for await (const { index, event } of runChoices(model, requests, stop, abort)) {
+    const choice = choices[index];
+    if (event.kind === "prompt") {
+      choice.promptLogprobs = event.logprobs;
+    } else {
+      choice.text += event.text;
+      choice.tokens.push(...event.tokens);
+      choice.logprobs.push(...event.logprobs);
+      if (event.finishReason !== null) choice.finishReason = event.finishReason;
+    }
+  }
+  return choices;
+}
+
+/** Counts each prompt once, however many choices it has. */
+export function usageOf(promptTokens: number, completionTokens: number): Usage {
+  return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens };
+}

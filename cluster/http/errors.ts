@@ -1,0 +1,48 @@
+/**
+ * Errors in OpenAI's shape.
+ *
+ * @module
+ */
+import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
+
+/** HTTP statuses that errors map to. */
+export type ErrorStatus = 400 | 404 | 405 | 413 | 429 | 499 | 500 | 503;
+
+/** Body of every error response, and of an error event in a stream. */
+export interface ErrorBody {
+  readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string | null };
+}
+
+const STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
+  invalid_config: 400,
+  invalid_checkpoint: 500,
+  invalid_request: 400,
+  unsupported: 400,
+  not_found: 404,
+  device_unavailable: 503,
+  device_lost: 503,
+  out_of_memory: 503,
+  capacity: 503,
+  cancelled: 499,
+  internal: 500,
+};
+
+/** A refusal with its status; `code` is OpenAI's where there is one. */
+export class HttpError extends Error {
+  readonly status: ErrorStatus;
+  readonly body: ErrorBody;
+
+  constructor(status: ErrorStatus, message: string, options: { readonly param?: string; readonly code?: string } = {}) {
+    super(message);
+    this.status = status;
+    const type = status >= 500 ? "server_error" : "invalid_request_error";
+    this.body = { error: { message, type, param: options.param ?? null, code: options.code ?? null } };
+  }
+}
+
+/** Any error as a response. */
+export function toHttpError(error: unknown): HttpError {
+  if (error instanceof HttpError) return error;
+  if (error instanceof LatentmeshError) return new HttpError(STATUS[error.code], error.message, { param: error.param, code: error.code });
+  return new HttpError(500, `Internal error: ${messageOf(error)}`, { code: "internal" });
+}

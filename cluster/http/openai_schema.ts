@@ -1,0 +1,123 @@
+/**
+ * Request bodies of the OpenAI-compatible endpoints. Whatever is not honoured is refused by name; nothing is ignored. `null` means "not given"
+ * everywhere, and values that ask for what happens anyway are accepted.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { HttpError } from "./errors.ts";
+
+/** Most tokens, stop strings and choices that one request may ask for. */
+const MOST_STOPS = 16;
+const MOST_STOP_LENGTH = 1024;
+const MOST_CHOICES = 128;
+const MOST_PROMPTS = 256;
+
+const tokenCount = z.int().min(0).max(2 ** 31);
+const tokenIds = z.array(z.int().min(0).max(2 ** 31)).min(1).max(2 ** 20);
+
+/** A field that may be missing or null. */
+function optional<T extends z.ZodType>(schema: T): z.ZodType<z.output<T> | undefined> {
+  return schema.nullish().transform((value) => value ?? undefined) as unknown as z.ZodType<z.output<T> | undefined>;
+}
+
+/** A field that may only say what happens anyway. */
+function only(...values: (string | boolean | number)[]) {
+  return optional(z.literal(values));
+}
+
+const sampling = {
+  model: optional(z.string()),
+  temperature: optional(z.number().min(0).max(2)),
+  top_p: optional(z.number().gt(0).max(1)),
+  top_k: optional(z.int().min(-1).max(2 ** 31)),
+  min_p: optional(z.number().min(0).max(1)),
+  presence_penalty: optional(z.number().min(-2).max(2)),
+  frequency_penalty: optional(z.number().min(-2).max(2)),
+  repetition_penalty: optional(z.number().gt(0).max(10)),
+  logit_bias: optional(z.record(z.string().regex(/^\d{1,10}$/, "keys must be token ids"), z.number().min(-100).max(100))),
+  seed: optional(z.int()),
+  n: optional(z.int().min(1).max(MOST_CHOICES)),
+  stop: optional(
+    z.union([z.string().min(1).max(MOST_STOP_LENGTH), z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS)]).transform((stop) => [stop].flat()),
+  ),
+  stream: optional(z.boolean()),
+  stream_options: optional(z.strictObject({ include_usage: optional(z.boolean()) })),
+  ignore_eos: optional(z.boolean()),
+  return_token_ids: optional(z.boolean()),
+  /** Only identifies the end user to a provider; there is nothing to honour. */
+  user: optional(z.string().max(1024)),
+} as const;
+
+const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
+
+const message = z.strictObject({
+  role: z.enum(["system", "developer", "user", "assistant"]),
+  content: z.union([z.string(), z.array(textPart).transform((parts) => parts.map(({ text }) => text).join(""))]),
+  name: optional(z.string()),
+}).transform(({ role, content, name }) => ({
+  // OpenAI's newer name for the same thing; templates know only the older one.
+  role: role === "developer" ? "system" : role,
+  content,
+  ...(name === undefined ? {} : { name }),
+}));
+
+/** Body of `POST /v1/chat/completions`. */
+export const chatRequest = z.strictObject({
+  ...sampling,
+  messages: z.array(message).min(1).max(4096),
+  max_tokens: optional(tokenCount.min(1)),
+  max_completion_tokens: optional(tokenCount.min(1)),
+  logprobs: optional(z.boolean()),
+  top_logprobs: optional(z.int().min(0).max(20)),
+  response_format: optional(z.strictObject({ type: z.literal("text") })),
+  tools: optional(z.array(z.unknown()).max(0, "tools are not supported")),
+  tool_choice: only("none"),
+  parallel_tool_calls: only(true, false),
+  store: only(false),
+  service_tier: only("auto", "default"),
+  modalities: optional(z.tuple([z.literal("text")])),
+});
+
+/** Body of `POST /v1/completions`. */
+export const completionRequest = z.strictObject({
+  ...sampling,
+  prompt: z.union([z.string(), tokenIds, z.array(z.string()).min(1).max(MOST_PROMPTS), z.array(tokenIds).min(1).max(MOST_PROMPTS)]),
+  max_tokens: optional(tokenCount),
+  logprobs: optional(z.int().min(0).max(20)),
+  echo: optional(z.boolean()),
+  best_of: only(1),
+});
+
+/** Body of `POST /tokenize`: a text or a conversation. */
+export const tokenizeRequest = z.union([
+  z.strictObject({ model: optional(z.string()), prompt: z.string(), add_special_tokens: optional(z.boolean()) }),
+  z.strictObject({ model: optional(z.string()), messages: z.array(message).min(1).max(4096) }),
+]);
+
+/** Body of `POST /detokenize`. */
+export const detokenizeRequest = z.strictObject({ model: optional(z.string()), tokens: z.array(z.int().min(0).max(2 ** 31)).max(2 ** 20) });
+
+/** Parsed bodies. */
+export type ChatRequest = z.output<typeof chatRequest>;
+export type CompletionRequest = z.output<typeof completionRequest>;
+
+/** Fields both kinds of request share. */
+export type SamplingFields = Pick<ChatRequest, keyof typeof sampling>;
+
+/**
+ * Parses a body.
+ *
+ * @throws {HttpError} 400 that names the field
+ */
+export function parseBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
+  const parsed = schema.safeParse(body, { reportInput: false });
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  if (issue.code === "unrecognized_keys") {
+    const param = [...issue.path, issue.keys[0]].join(".");
+    throw new HttpError(400, `Parameter "${param}" is not supported`, { param, code: "unsupported_parameter" });
+  }
+  const param = issue.path.join(".");
+  throw new HttpError(400, `Parameter "${param}" cannot be used: ${issue.message}`, { param, code: "invalid_value" });
+}

@@ -1,0 +1,74 @@
+/**
+ * Where text meets tokens: what a server or library user asks of an engine, whether one process or a cluster is behind it.
+ *
+ * @module
+ */
+import type { SamplingParams } from "./sampling/params.ts";
+import type { ChatTemplate } from "./text/chat_template.ts";
+import type { TextTokenizer } from "./text/tokenizer.ts";
+
+/** One generation. */
+export interface TokenRequest {
+  /** At least one token. */
+  readonly prompt: readonly number[];
+  /** Tokens to generate at most; 0 only computes the prompt. */
+  readonly maxTokens: number;
+  readonly sampling: SamplingParams;
+  /** Which of a request's `n` choices this is; each draws its own noise. */
+  readonly choice: number;
+  /** Tokens that end the generation; they are reported, with their logprob, before it ends. */
+  readonly stopTokens: ReadonlySet<number>;
+  /** Alternatives to report with each generated token; null: no log-probabilities at all. */
+  readonly logprobs: number | null;
+  /** The same for the prompt. */
+  readonly promptLogprobs: number | null;
+  readonly signal: AbortSignal;
+}
+
+/** Log-probability of a token under the model (before temperature, penalties and bias), in nats, and of the best alternatives, descending. */
+export interface TokenLogprob {
+  readonly token: number;
+  readonly logprob: number;
+  readonly top: readonly { readonly token: number; readonly logprob: number }[];
+}
+
+/** Why a generation ended by itself. */
+export type FinishReason = "stop" | "length";
+
+/** What a generation reports. */
+export type TokenEvent =
+  /** Log-probabilities of the prompt's tokens; null for the first. */
+  | { readonly kind: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
+  | { readonly kind: "token"; readonly token: number; readonly logprob: TokenLogprob | null }
+  | { readonly kind: "finish"; readonly reason: FinishReason };
+
+/** Generates tokens. */
+export interface TokenEngine {
+  /** Longest prompt and answer together. */
+  readonly maxContext: number;
+  /** True while requests can be served. */
+  readonly ready: boolean;
+  /**
+   * Starts when iterated; ends early, without `finish`, only by throwing.
+   *
+   * @throws {LatentmeshError} `invalid_request` (does not fit the context), `cancelled` (the signal), `capacity`, `device_lost`
+   */
+  generate(request: TokenRequest): AsyncIterable<TokenEvent>;
+}
+
+/** Sampling defaults that a checkpoint asks for. */
+export type SamplingDefaults = Partial<Pick<SamplingParams, "temperature" | "topP" | "topK" | "repetitionPenalty">>;
+
+/** A model that is being served: everything between text and tokens. */
+export interface ServedModel {
+  /** Name in the API. */
+  readonly id: string;
+  /** Unix time in seconds at which it was loaded. */
+  readonly created: number;
+  readonly engine: TokenEngine;
+  readonly tokenizer: TextTokenizer;
+  readonly chatTemplate: ChatTemplate | null;
+  readonly vocabSize: number;
+  readonly eosTokens: readonly number[];
+  readonly samplingDefaults: SamplingDefaults;
+}

@@ -1,0 +1,49 @@
+/**
+ * A checkpoint's own chat template (Jinja). Templates come only from the model directory, never from a caller.
+ *
+ * @module
+ */
+import { Template } from "@huggingface/jinja";
+import { LatentmeshError, messageOf } from "../errors.ts";
+import type { ModelFiles } from "../model/checkpoint.ts";
+import type { TokenizerConfig } from "./tokenizer.ts";
+
+/** One message of a conversation. */
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly [key: string]: unknown;
+}
+
+/** Renders conversations to prompts. */
+export class ChatTemplate {
+  readonly #template: Template;
+  readonly #variables: Record<string, unknown>;
+
+  private constructor(source: string, config: TokenizerConfig) {
+    this.#template = new Template(source);
+    this.#variables = { bos_token: config.bos_token ?? "", eos_token: config.eos_token ?? "" };
+  }
+
+  /** Finds the template in `chat_template.jinja` or the tokenizer's configuration; null if the checkpoint has none. */
+  static async load(files: ModelFiles, config: TokenizerConfig): Promise<ChatTemplate | null> {
+    const named = config.chat_template;
+    const source = (await files.text("chat_template.jinja")) ??
+      (Array.isArray(named) ? named.find(({ name }) => name === "default")?.template : named);
+    if (source == null) return null;
+    try {
+      return new ChatTemplate(source, config);
+    } catch (cause) {
+      throw new LatentmeshError("invalid_checkpoint", `Cannot load the chat template of ${files.name}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  /** The prompt, ending where the assistant's answer begins. @throws {LatentmeshError} `invalid_request` if the template refuses the conversation */
+  render(messages: readonly ChatMessage[]): string {
+    try {
+      return this.#template.render({ ...this.#variables, messages, add_generation_prompt: true });
+    } catch (cause) {
+      throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, { param: "messages", cause });
+    }
+  }
+}

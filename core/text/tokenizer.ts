@@ -1,0 +1,107 @@
+/**
+ * Text ↔ tokens, by a checkpoint's own `tokenizer.json`.
+ *
+ * @module
+ */
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import { z } from "zod";
+import { LatentmeshError, messageOf } from "../errors.ts";
+import type { ModelFiles } from "../model/checkpoint.ts";
+
+/** `tokenizer_config.json`, as far as it is used. Special tokens are strings or, in older files, objects with `content`. */
+const specialToken = z.union([z.string(), z.object({ content: z.string() }).transform(({ content }) => content)]).nullish();
+const configSchema = z.looseObject({
+  bos_token: specialToken,
+  eos_token: specialToken,
+  add_bos_token: z.boolean().nullish(),
+  chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
+});
+
+/** Parsed `tokenizer_config.json`. */
+export type TokenizerConfig = z.infer<typeof configSchema>;
+
+const decoderSchema = z.looseObject({ type: z.string(), decoders: z.array(z.looseObject({ type: z.string() })).optional() });
+
+/** A tokenizer with what serving needs besides encode and decode. */
+export class TextTokenizer {
+  readonly config: TokenizerConfig;
+  readonly bosToken: number | null;
+  readonly eosToken: number | null;
+  /** Whether tokens are bytes in the GPT-2 alphabet, so that each one's bytes are known by itself. */
+  readonly byteLevel: boolean;
+  readonly #tokenizer: HuggingFaceTokenizer;
+  readonly #special = new Set<number>();
+  readonly #added = new Map<number, string>();
+
+  private constructor(tokenizer: HuggingFaceTokenizer, config: TokenizerConfig, byteLevel: boolean) {
+    this.#tokenizer = tokenizer;
+    this.config = config;
+    this.byteLevel = byteLevel;
+    for (const [id, token] of tokenizer.get_added_tokens_decoder()) {
+      this.#added.set(id, token.content);
+      if (token.special) this.#special.add(id);
+    }
+    this.bosToken = config.bos_token == null ? null : tokenizer.token_to_id(config.bos_token) ?? null;
+    this.eosToken = config.eos_token == null ? null : tokenizer.token_to_id(config.eos_token) ?? null;
+  }
+
+  /** Reads `tokenizer.json` and `tokenizer_config.json`. @throws {LatentmeshError} `not_found` or `invalid_checkpoint` */
+  static async load(files: ModelFiles): Promise<TextTokenizer> {
+    const text = await files.text("tokenizer.json");
+    if (text === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: it has no tokenizer.json`);
+    try {
+      const data = JSON.parse(text);
+      const config = configSchema.parse(JSON.parse((await files.text("tokenizer_config.json")) ?? "{}"));
+      const decoder = decoderSchema.safeParse(data.decoder).data;
+      const byteLevel = [decoder, ...(decoder?.decoders ?? [])].some((part) => part?.type === "ByteLevel");
+      return new TextTokenizer(new HuggingFaceTokenizer(data, config), config, byteLevel);
+    } catch (cause) {
+      throw new LatentmeshError("invalid_checkpoint", `Cannot load the tokenizer of ${files.name}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  /**
+   * @param options.special add what the tokenizer puts around a text, such as BOS; off for rendered chat templates, which write their own
+   */
+  encode(text: string, options: { readonly special: boolean }): number[] {
+    const { ids } = this.#tokenizer.encode(text, { add_special_tokens: options.special });
+    return options.special && this.config.add_bos_token === true ? this.withBos(ids) : ids;
+  }
+
+  /** The same tokens with BOS first, if there is one and it is not there yet. */
+  withBos(tokens: number[]): number[] {
+    return this.bosToken === null || tokens[0] === this.bosToken ? tokens : [this.bosToken, ...tokens];
+  }
+
+  decode(tokens: readonly number[], options: { readonly skipSpecial: boolean }): string {
+    if (tokens.length === 0) return "";
+    return this.#tokenizer.decode([...tokens], { skip_special_tokens: options.skipSpecial, clean_up_tokenization_spaces: false });
+  }
+
+  isSpecial(token: number): boolean {
+    return this.#special.has(token);
+  }
+
+  /** The bytes a token stands for; of tokenizers that are not byte-level, those of its text by itself. */
+  bytesOf(token: number): Uint8Array<ArrayBuffer> {
+    const added = this.#added.get(token);
+    if (added !== undefined) return new TextEncoder().encode(added);
+    const content = this.#tokenizer.id_to_token(token);
+    if (content === undefined) return new Uint8Array();
+    if (!this.byteLevel) return new TextEncoder().encode(this.decode([token], { skipSpecial: false }));
+    const bytes = Array.from(content, (character) => BYTE_OF_CHARACTER.get(character));
+    // A token of the vocabulary that is not in the byte alphabet stands for its own text.
+    return bytes.includes(undefined) ? new TextEncoder().encode(content) : Uint8Array.from(bytes as number[]);
+  }
+}
+
+/** GPT-2's printable character for each byte, reversed: printable Latin-1 stands for itself, the rest are shifted beyond 255. */
+const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = byteAlphabet();
+
+function byteAlphabet(): Map<string, number> {
+  const printable = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
+  const alphabet = new Map<string, number>();
+  let shifted = 256;
+  for (let byte = 0; byte < 256; byte++) alphabet.set(String.fromCodePoint(printable(byte) ? byte : shifted++), byte);
+  return alphabet;
+}

@@ -1,0 +1,48 @@
+/**
+ * Events of a task that runs ahead of whoever reads them.
+ *
+ * @module
+ */
+
+/** What the task does; it must stop soon after `signal` aborts. */
+export type Producer<T> = (signal: AbortSignal, emit: (event: T) => void) => Promise<void>;
+
+/** Starts its task when it is first iterated; leaving the iteration aborts the task and waits for its end. */
+export class EventQueue<T> implements AsyncIterable<T> {
+  readonly #signal: AbortSignal;
+  readonly #produce: Producer<T>;
+
+  constructor(signal: AbortSignal, produce: Producer<T>) {
+    this.#signal = signal;
+    this.#produce = produce;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
+    const abandoned = new AbortController();
+    const events: T[] = [];
+    let wake = Promise.withResolvers<void>();
+    let ended = false;
+    let failure: { error: unknown } | null = null;
+    const task = this.#produce(AbortSignal.any([this.#signal, abandoned.signal]), (event) => {
+      events.push(event);
+      wake.resolve();
+    }).catch((error) => {
+      failure = { error };
+    }).finally(() => {
+      ended = true;
+      wake.resolve();
+    });
+    try {
+      while (true) {
+        while (events.length > 0) yield events.shift()!;
+        if (ended) break;
+        await wake.promise;
+        wake = Promise.withResolvers<void>();
+      }
+      if (failure !== null) throw (failure as { error: unknown }).error;
+    } finally {
+      abandoned.abort();
+      await task;
+    }
+  }
+}
