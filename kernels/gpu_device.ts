@@ -20,6 +20,7 @@ import {
   newCounters,
   type Readback,
 } from "./device.ts";
+import { pumped } from "./event_pump.ts";
 import { GpuReadback } from "./readback.ts";
 import { UniformRing } from "./uniform_ring.ts";
 
@@ -175,7 +176,7 @@ export class GpuDevice implements Device {
   async settle(): Promise<void> {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
-    await this.#gpu.queue.onSubmittedWorkDone();
+    await pumped(this.#gpu.queue.onSubmittedWorkDone());
     if (this.#failure !== null) throw this.#failure;
   }
 
@@ -207,7 +208,7 @@ export class GpuDevice implements Device {
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main" },
     });
-    const error = await gpu.popErrorScope();
+    const error = await pumped(gpu.popErrorScope());
     if (error !== null) throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${error.message}`);
     return { pipeline, layout };
   }

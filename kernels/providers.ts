@@ -6,6 +6,7 @@
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
 import type { Device, DeviceLimits } from "./device.ts";
+import { pumped } from "./event_pump.ts";
 import { GpuDevice } from "./gpu_device.ts";
 
 /** What `--device` takes. */
@@ -65,19 +66,19 @@ async function openGpu(kind: "deno" | "dawn", gpu: GPU | undefined, options: Ope
 }
 
 async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> {
-  return (await gpu?.requestAdapter({ powerPreference: "high-performance" })) ?? null;
+  return gpu === undefined ? null : await pumped(gpu.requestAdapter({ powerPreference: "high-performance" }));
 }
 
 async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: OpenDeviceOptions): Promise<GpuDevice> {
   const { limits } = adapter;
-  const gpu = await adapter.requestDevice({
+  const gpu = await pumped(adapter.requestDevice({
     requiredLimits: {
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
       maxBufferSize: limits.maxBufferSize,
       maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
       maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     },
-  });
+  }));
   return new GpuDevice(gpu, { kind, description: describe(adapter), synchronousMapping: kind === "deno", limits: options.limits });
 }
 

@@ -6,6 +6,7 @@
  * @module
  */
 import type { DeviceCounters, Readback } from "./device.ts";
+import { pumped } from "./event_pump.ts";
 
 /** A staging buffer and its host copy. */
 export class GpuReadback implements Readback {
@@ -27,7 +28,7 @@ export class GpuReadback implements Readback {
   /** @param synchronous whether the provider allows `getMappedRange` before `mapAsync` has settled (Deno does, Dawn does not) */
   static async create(gpu: GPUDevice, label: string, bytes: number, counters: DeviceCounters, synchronous: boolean): Promise<GpuReadback> {
     const staging = gpu.createBuffer({ label: `${label} readback`, size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
-    await staging.mapAsync(GPUMapMode.READ);
+    await pumped(staging.mapAsync(GPUMapMode.READ));
     staging.unmap();
     return new GpuReadback(staging, counters, synchronous);
   }
@@ -65,7 +66,7 @@ export class GpuReadback implements Readback {
 
   async #awaitMappedRange(mapping: Promise<undefined>, bytes: number): Promise<ArrayBuffer> {
     this.#counters.awaitedMaps++;
-    await mapping;
+    await pumped(mapping);
     return this.#staging.getMappedRange(0, bytes);
   }
 }

@@ -85,6 +85,7 @@ function attendRow(
   }
   state.f32[item * 2] = largest;
   state.f32[item * 2 + 1] = total;
-  const finish = last === 1 ? 1 / total : 1;
-  for (let c = 0; c < valueWidth; c++) out.f32[item * valueWidth + c] = sums[c] * finish;
+  // Divided as they would be after a later window that shows this row nothing: results must not depend on where a chunk ends.
+  const divisor = last === 1 ? Math.fround(total) : 1;
+  for (let c = 0; c < valueWidth; c++) out.f32[item * valueWidth + c] = Math.fround(sums[c]) / divisor;
 }

@@ -1,0 +1,195 @@
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { assertEquals } from "@std/assert";
+import type { Device } from "../../kernels/device.ts";
+import { BLOCK_TOKENS, type CacheConfig, type CacheDtype, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
+import { latentDecode, partialWidth } from "../../kernels/latent_decode/latent_decode.ts";
+import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
+import { MOST_SPLITS, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
+import { latentGather } from "../../kernels/latent_gather/latent_gather.ts";
+import { latentStore } from "../../kernels/latent_store/latent_store.ts";
+import { mlaPrefill } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { assertClose } from "../support/compare.ts";
+import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { type Output, runKernel } from "../support/kernel.ts";
+import { Random } from "../support/random.ts";
+
+/** Bytes of a cache with these values per slot. */
+function packCache(config: CacheConfig, values: Float32Array): Uint8Array<ArrayBuffer> {
+  return config.dtype === "f32" ? new Uint8Array(values.slice().buffer) : new Uint8Array(new Uint16Array(Float16Array.from(values).buffer).buffer);
+}
+
+function rounded(dtype: CacheDtype, values: Float32Array): Float32Array {
+  return dtype === "f32" ? values : Float32Array.from(Float16Array.from(values));
+}
+
+/** softmax(scores) · values, in float64; scores[key], values[key][column]. */
+function attend(scores: number[], value: (key: number, column: number) => number, columns: number): number[] {
+  const largest = Math.max(...scores);
+  const weights = scores.map((score) => Math.exp(score - largest));
+  const total = weights.reduce((a, b) => a + b);
+  return Array.from({ length: columns }, (_, c) => weights.reduce((sum, weight, key) => sum + weight * value(key, c), 0) / total);
+}
+
+describeOnDevices("latent attention", (kind) => {
+  let device: Device;
+  beforeAll(async () => void (device = await openTestDevice(kind)));
+  afterAll(() => device.close());
+
+  for (const dtype of ["f32", "f16"] as const) {
+    for (const basis of ["diagonal", "dense"] as const) {
+      it(`stores normalised latents in ${dtype} under a ${basis} basis`, async () => {
+        const random = new Random();
+        const [latentWidth, ropeWidth, rows, slots, eps] = [61, 6, 3, 5, 1e-6];
+        const keyWidth = basis === "dense" ? 33 : latentWidth;
+        const cache: CacheConfig = { dtype, keyWidth, ropeWidth };
+        const rowStride = latentWidth + ropeWidth;
+        const x = random.normals(rows * rowStride, 2);
+        const transform = random.normals(basis === "dense" ? keyWidth * latentWidth : latentWidth, 0.3);
+        const where = [4, 0, 2];
+        const width = cacheWidth(cache);
+        const pages = new Float32Array(slots * width).fill(7);
+        const expected = Float32Array.from(pages);
+        where.forEach((slot, row) => {
+          const latent = [...x.subarray(row * rowStride, row * rowStride + latentWidth)];
+          const rms = Math.sqrt(latent.reduce((sum, v) => sum + v * v, 0) / latentWidth + eps);
+          const stored = Array.from({ length: keyWidth }, (_, k) =>
+            basis === "diagonal"
+              ? latent[k] / rms * transform[k]
+              : latent.reduce((sum, v, j) => sum + v / rms * transform[k * latentWidth + j], 0));
+          expected.fill(0, slot * width, (slot + 1) * width);
+          expected.set(stored, slot * width);
+          expected.set(x.subarray(row * rowStride + latentWidth, (row + 1) * rowStride), slot * width + ropeOffset(cache));
+        });
+        const config = { cache, latentWidth, rowStride, eps, basis, slots };
+        const step = Uint32Array.from(where.flatMap((slot) => [0, 0, slot, 0]));
+        const result = await runKernel(device, latentStore, config, { x, basis: transform, step, cache: packCache(cache, pages) }, { rows });
+        const actual = dtype === "f32" ? result.cache.f32 : Float32Array.from(new Float16Array(result.cache.f32.buffer, 0, slots * width));
+        assertClose(actual, expected, dtype === "f32" ? 1e-5 : 2e-3, "cache");
+        const untouched = await runKernel(device, latentStore, config, { x, basis: transform, step, cache: packCache(cache, pages) }, { rows: 0 });
+        assertEquals(new Uint8Array(untouched.cache.f32.buffer), packCache(cache, pages));
+      });
+    }
+
+    it(`gathers a window of ${dtype} latents through the block table`, async () => {
+      const random = new Random();
+      const cache: CacheConfig = { dtype, keyWidth: 13, ropeWidth: 4 };
+      const [blocks, count, start] = [4, 90, 61];
+      const width = cacheWidth(cache);
+      const values = random.normals(blocks * BLOCK_TOKENS * width);
+      const tables = Uint32Array.from([9, 9, 3, 0, 2]);
+      const inputs = { cache: packCache(cache, values), tables, latents: { poison: count * 13 }, rope_keys: { poison: count * 4 } };
+      const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5 };
+      const result = await runKernel(device, latentGather, config, inputs, { count, start, table: 2 });
+      const stored = rounded(dtype, values);
+      for (let i = 0; i < count; i++) {
+        const slot = tables[2 + Math.floor((start + i) / 64)] * 64 + (start + i) % 64;
+        assertEquals(result.latents.f32.subarray(i * 13, (i + 1) * 13), stored.slice(slot * width, slot * width + 13));
+        assertEquals(result.rope_keys.f32.subarray(i * 4, (i + 1) * 4), stored.slice(slot * width + 14, slot * width + 18));
+      }
+    });
+
+    it(`decodes rows of different sequences and positions over ${dtype} latents`, async () => {
+      const random = new Random();
+      // Value columns are a slice of the key columns, as they are on a TPLA rank.
+      const cache: CacheConfig = { dtype, keyWidth: 24, ropeWidth: 4 };
+      const [heads, nopeWidth, valueOffset, valueWidth, scale, blocks] = [11, 3, 8, 13, 0.3, 12];
+      const width = cacheWidth(cache);
+      const slots = blocks * BLOCK_TOKENS;
+      const values = random.normals(slots * width);
+      const stored = rounded(dtype, values);
+      const tables = Uint32Array.from([5, 11, 0, 7, 2, 9, 1, 3, 10, 8]);
+      const rowsAt = [{ position: 0, table: 0 }, { position: 60, table: 5 }, { position: 299, table: 5 }, { position: 255, table: 0 }];
+      const rows = rowsAt.length;
+      const absorbed = random.normals(rows * heads * cache.keyWidth, 0.5);
+      const q = random.normals(rows * heads * (nopeWidth + 4));
+      const config = { cache, slots, tableWords: tables.length, heads, nopeWidth, valueOffset, valueWidth, scale };
+      const step = Uint32Array.from(rowsAt.flatMap(({ position, table }) => [0, position, 0, table]));
+      const splits = Math.max(...rowsAt.map(({ position }) => splitCount(position + 1)));
+      const partials = await runKernel(
+        device,
+        latentDecode,
+        config,
+        { absorbed, q, cache: packCache(cache, values), tables, step, partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config) } },
+        { rows, splits },
+      );
+      const { y } = await runKernel(
+        device,
+        latentMerge,
+        { heads, valueWidth },
+        { step, partial: partials.partial.f32, y: { poison: rows * heads * valueWidth } },
+        { rows },
+      );
+      const expected = rowsAt.flatMap(({ position, table }, row) =>
+        Array.from({ length: heads }, (_, head) => {
+          const item = row * heads + head;
+          const at = (key: number) => (tables[table + Math.floor(key / 64)] * 64 + key % 64) * width;
+          const scores = Array.from({ length: position + 1 }, (_, key) => {
+            let score = 0;
+            for (let k = 0; k < cache.keyWidth; k++) score += absorbed[item * cache.keyWidth + k] * stored[at(key) + k];
+            for (let k = 0; k < 4; k++) score += q[item * 7 + nopeWidth + k] * stored[at(key) + ropeOffset(cache) + k];
+            return score * scale;
+          });
+          return attend(scores, (key, c) => stored[at(key) + valueOffset + c], valueWidth);
+        }).flat()
+      );
+      assertClose(y.f32, expected, 1e-5, "decode");
+    });
+  }
+
+  it("prefills over windows and chunks with the same bits, and exactly", async () => {
+    const random = new Random();
+    const config = { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4 };
+    const { heads, nopeWidth, ropeWidth, valueWidth, scale } = config;
+    const [length, window] = [69, 32];
+    const q = random.normals(length * heads * 14);
+    const keys = random.normals(length * heads * nopeWidth);
+    const ropeKeys = random.normals(length * ropeWidth);
+    const values = random.normals(length * heads * valueWidth);
+    const rows = async (first: number, count: number) => {
+      let state: Float32Array<ArrayBuffer> | null = null;
+      let out: Float32Array<ArrayBuffer> | null = null;
+      const end = first + count;
+      for (let start = 0; start < end; start += window) {
+        const inWindow = Math.min(window, end - start);
+        const slice = (of: Float32Array<ArrayBuffer>, width: number) => of.slice(start * width, (start + inWindow) * width);
+        const result: Record<"state" | "out", Output> = await runKernel(device, mlaPrefill, config, {
+          q: q.slice(first * heads * 14, end * heads * 14),
+          keys: slice(keys, heads * nopeWidth),
+          rope_keys: slice(ropeKeys, ropeWidth),
+          values: slice(values, heads * valueWidth),
+          state: state ?? { poison: count * heads * 2 },
+          out: out ?? { poison: count * heads * valueWidth },
+        }, { rows: count, first_position: first, window_start: start, window_count: inWindow, last: start + inWindow === end ? 1 : 0 });
+        [state, out] = [result.state.f32, result.out.f32];
+      }
+      return out!;
+    };
+    const whole = await rows(0, length);
+    const expected = Array.from({ length: length * heads }, (_, item) => {
+      const [row, head] = [Math.floor(item / heads), item % heads];
+      const scores = Array.from({ length: row + 1 }, (_, key) => {
+        let score = 0;
+        for (let d = 0; d < nopeWidth; d++) score += q[item * 14 + d] * keys[(key * heads + head) * nopeWidth + d];
+        for (let d = 0; d < ropeWidth; d++) score += q[item * 14 + nopeWidth + d] * ropeKeys[key * ropeWidth + d];
+        return score * scale;
+      });
+      return attend(scores, (key, c) => values[(key * heads + head) * valueWidth + c], valueWidth);
+    }).flat();
+    assertClose(whole, expected, 1e-5, "prefill");
+    let done = 0;
+    for (const chunk of [1, 7, 33, 28]) {
+      const part = await rows(done, chunk);
+      assertEquals(part, whole.slice(done * heads * valueWidth, (done + chunk) * heads * valueWidth), `chunk of ${chunk} at ${done}`);
+      done += chunk;
+    }
+  });
+
+  it("splits long sequences into at most MOST_SPLITS parts that cover them", () => {
+    for (const context of [1, 255, 256, 257, 8192, 8193, 131072, 1_000_000]) {
+      assertEquals(splitCount(context) <= MOST_SPLITS, true);
+      assertEquals(splitCount(context) * splitTokens(context) >= context, true);
+      assertEquals((splitCount(context) - 1) * splitTokens(context) < context, true);
+    }
+    assertEquals(cacheTokenBytes({ dtype: "f16", keyWidth: 512, ropeWidth: 64 }), 1152);
+  });
+});

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { ropeTable } from "../../core/model/rope.ts";
+import type { Device } from "../../kernels/device.ts";
+import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
+import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
+import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
+import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
+import { rope } from "../../kernels/rope/rope.ts";
+import { siluMul } from "../../kernels/silu_mul/silu_mul.ts";
+import { floatBits } from "../../core/numeric.ts";
+import { assertClose } from "../support/compare.ts";
+import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
+import { Random } from "../support/random.ts";
+
+const TOLERANCE = 1e-5;
+const SIZES = [[1, 1], [3, 61], [5, 69], [2, 512], [0, 8]] as const;
+
+describeOnDevices("element-wise kernels", (kind) => {
+  let device: Device;
+  beforeAll(async () => void (device = await openTestDevice(kind)));
+  afterAll(() => device.close());
+
+  it("rms_norm", async () => {
+    const random = new Random();
+    for (const [rows, width] of SIZES) {
+      const [inputStride, first_row, eps] = [width + 5, 2, 1e-6];
+      const x = random.normals((rows + first_row) * inputStride + width, 3);
+      const gamma = random.normals(width);
+      const expected: number[] = [];
+      for (let r = 0; r < rows; r++) {
+        const row = [...x.subarray((r + first_row) * inputStride, (r + first_row) * inputStride + width)];
+        const rms = Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + eps);
+        expected.push(...row.map((v, k) => (v / rms) * gamma[k]));
+      }
+      const { y } = await runKernel(device, rmsNorm, { width, inputStride, eps }, { x, gamma, y: { poison: Math.max(1, rows * width) } }, { rows, first_row });
+      assertClose(y.f32.subarray(0, rows * width), expected, TOLERANCE, `rms_norm ${rows}×${width}`);
+    }
+  });
+
+  it("silu_mul, residual_add and moe_combine", async () => {
+    const random = new Random();
+    for (const [rows, width] of SIZES) {
+      const gateUp = random.normals(Math.max(1, rows) * 2 * width, 4);
+      const silu = Array.from({ length: rows * width }, (_, i) => {
+        const gate = gateUp[Math.floor(i / width) * 2 * width + i % width];
+        return gate / (1 + Math.exp(-gate)) * gateUp[Math.floor(i / width) * 2 * width + width + i % width];
+      });
+      const gated = await runKernel(device, siluMul, { width }, { gate_up: gateUp, y: { poison: Math.max(1, rows * width) } }, { rows });
+      assertClose(gated.y.f32.subarray(0, rows * width), silu, TOLERANCE, `silu_mul ${rows}×${width}`);
+
+      const [x, delta] = [random.normals(Math.max(1, rows * width)), random.normals(Math.max(1, rows * width))];
+      const added = await runKernel(device, residualAdd, { width }, { delta, x }, { rows });
+      assertClose(added.x.f32.subarray(0, rows * width), x.subarray(0, rows * width).map((v, i) => v + delta[i]), TOLERANCE, "residual_add");
+
+      const activeExperts = 3;
+      const gates = random.normals(Math.max(1, rows) * activeExperts);
+      const expertOut = random.normals(Math.max(1, rows) * activeExperts * width);
+      for (const addToShared of [true, false]) {
+        const sums = Array.from({ length: rows * width }, (_, i) => {
+          const [token, d] = [Math.floor(i / width), i % width];
+          let sum = addToShared ? x[i] : 0;
+          for (let k = 0; k < activeExperts; k++) sum += gates[token * activeExperts + k] * expertOut[(token * activeExperts + k) * width + d];
+          return sum;
+        });
+        const inputs = { gates, expert_out: expertOut, y: addToShared ? x : { poison: Math.max(1, rows * width) } };
+        const { y } = await runKernel(device, moeCombine, { width, activeExperts, addToShared }, inputs, { tokens: rows });
+        assertClose(y.f32.subarray(0, rows * width), sums, TOLERANCE, `moe_combine, added to shared: ${addToShared}`);
+      }
+    }
+  });
+
+  for (const interleaved of [true, false]) {
+    it(`rope, ${interleaved ? "interleaved" : "half-split"}, leaves everything else alone`, async () => {
+      const random = new Random();
+      const shape = { heads: 3, rowStride: 3 * 13 + 2, headStride: 13, offset: 5, width: 8, interleaved, positions: 50 };
+      const table = ropeTable({ width: 8, theta: 10000, interleaved, yarn: null }, 50);
+      const positions = [0, 49, 7, 7];
+      const x = random.normals(4 * shape.rowStride);
+      const expected = Float64Array.from(x);
+      positions.forEach((position, row) => {
+        for (let head = 0; head < 3; head++) {
+          for (let pair = 0; pair < 4; pair++) {
+            const base = row * shape.rowStride + head * 13 + 5;
+            const [a, b] = interleaved ? [base + 2 * pair, base + 2 * pair + 1] : [base + pair, base + pair + 4];
+            const angle = position * 10000 ** (-pair / 4);
+            expected[a] = x[a] * Math.cos(angle) - x[b] * Math.sin(angle);
+            expected[b] = x[b] * Math.cos(angle) + x[a] * Math.sin(angle);
+          }
+        }
+      });
+      const step = Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0]));
+      const result = await runKernel(device, rope, shape, { step, table, x }, { rows: 4 });
+      assertClose(result.x.f32, expected, TOLERANCE, "rope");
+      const none = await runKernel(device, rope, shape, { step, table, x }, { rows: 0 });
+      assertClose(none.x.f32, x, 0, "no rows");
+    });
+  }
+
+  it("adjust_logits divides or multiplies by the penalty, then adds", async () => {
+    const logits = Float32Array.from([2, -2, 3, 4, 5, -6]);
+    const adjustments = Uint32Array.from([[0, 10, 2, 1], [0, 11, 2, 0.5], [1, 12, 1, -8], [1, 99, 2, 5]].flatMap(([row, token, penalty, addend]) => [
+      row,
+      token,
+      floatBits(penalty),
+      floatBits(addend),
+    ]));
+    const result = await runKernel(device, adjustLogits, { vocabulary: 3 }, { adjustments, logits }, { count: 4, rows: 2, first_token: 10 });
+    assertClose(result.logits.f32, [2, -3.5, 3, 4, 5, -14], 0, "adjusted");
+  });
+});

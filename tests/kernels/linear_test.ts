@@ -1,0 +1,208 @@
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { assertEquals } from "@std/assert";
+import { allocateRows, matrixLayout, type MatrixLayout, packRows, type PackedRows, unpackRow, type WeightFormat } from "../../core/model/packing.ts";
+import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
+import { absorb } from "../../kernels/absorb/absorb.ts";
+import type { Device } from "../../kernels/device.ts";
+import { embedding } from "../../kernels/embedding/embedding.ts";
+import type { LinearConfig } from "../../kernels/linear/linear.ts";
+import { matmul } from "../../kernels/linear/matmul.ts";
+import { matvec } from "../../kernels/linear/matvec.ts";
+import type { Select } from "../../kernels/linear/select.ts";
+import { planOf } from "../../kernels/moe_plan/layout.ts";
+import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
+import { assertClose } from "../support/compare.ts";
+import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
+import { Random } from "../support/random.ts";
+
+const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
+const TOLERANCE = 1e-5;
+
+/** Random packed rows and the float32 values they stand for. */
+function randomMatrix(random: Random, layout: MatrixLayout, rows: number): { packed: PackedRows; values: Float32Array } {
+  const packed = layout.format === "fp8" ? randomFp8(random, layout, rows) : packRows(layout, random.normals(rows * layout.columns), rows);
+  const values = new Float32Array(rows * layout.columns);
+  const views = (bytes: Uint8Array<ArrayBuffer>) => ({ f32: new Float32Array(bytes.buffer), u16: new Uint16Array(bytes.buffer), u8: bytes });
+  for (let row = 0; row < rows; row++) {
+    unpackRow(layout, views(packed.data), views(packed.scales), row, values.subarray(row * layout.columns, (row + 1) * layout.columns));
+  }
+  return { packed, values };
+}
+
+function randomFp8(random: Random, layout: MatrixLayout, rows: number): PackedRows {
+  const packed = allocateRows(layout, rows);
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < layout.columns; k++) {
+      let bits = random.below(256);
+      while (Number.isNaN(FP8_E4M3_VALUES[bits])) bits = random.below(256);
+      packed.data[row * layout.rowBytes + k] = bits;
+    }
+  }
+  new Float32Array(packed.scales.buffer).set(random.normals(packed.scales.byteLength / 4, 0.01));
+  return packed;
+}
+
+/** y[item] = W[matrix] x[input], in float64. */
+function oracle(values: Float32Array, x: Float32Array, config: LinearConfig, items: { matrix: number; input: number }[]): Float64Array {
+  const { outputs, inputStride, layout: { columns } } = config;
+  const y = new Float64Array(items.length * outputs);
+  items.forEach(({ matrix, input }, item) => {
+    for (let o = 0; o < outputs; o++) {
+      let sum = 0;
+      for (let k = 0; k < columns; k++) sum += values[(matrix * outputs + o) * columns + k] * x[input * inputStride + k];
+      y[item * outputs + o] = sum;
+    }
+  });
+  return y;
+}
+
+describeOnDevices("linear layers", (kind) => {
+  let device: Device;
+  beforeAll(async () => void (device = await openTestDevice(kind)));
+  afterAll(() => device.close());
+
+  for (const format of FORMATS) {
+    it(`multiplies ${format} matrices of awkward sizes by one or several rows`, async () => {
+      const random = new Random();
+      for (const [outputs, columns, items] of [[61, 69, 1], [7, 132, 5], [1, 1, 2], [69, 200, 0]] as const) {
+        const layout = matrixLayout(format, columns, 20);
+        const { packed, values } = randomMatrix(random, layout, outputs);
+        const config: LinearConfig = { layout, outputs, inputStride: columns + 3, select: { kind: "all" } };
+        const x = random.normals(Math.max(1, items) * config.inputStride);
+        const expected = oracle(values, x, config, Array.from({ length: items }, (_, i) => ({ matrix: 0, input: i })));
+        const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: Math.max(1, items * outputs) } };
+        const params = { items, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+        for (const itemsAtOnce of [1, 4]) {
+          const { y } = await runKernel(device, matvec, { ...config, itemsAtOnce }, inputs, params);
+          assertClose(y.f32.subarray(0, items * outputs), expected, TOLERANCE, `matvec ${format} ${outputs}×${columns} × ${items}, ${itemsAtOnce} at once`);
+        }
+        const { y } = await runKernel(device, matmul, { ...config, select: { kind: "all" }, plan: null }, inputs, params);
+        assertClose(y.f32.subarray(0, items * outputs), expected, TOLERANCE, `matmul ${format} ${outputs}×${columns} × ${items}`);
+      }
+    });
+  }
+
+  it("adds in the same order however many rows there are", async () => {
+    const random = new Random();
+    const layout = matrixLayout("bf16", 300);
+    const { packed } = randomMatrix(random, layout, 70);
+    const config = { layout, outputs: 70, inputStride: 300, select: { kind: "all" } as const };
+    const x = random.normals(40 * 300);
+    const run = async (items: number, variant: "single" | "several" | "tiled") => {
+      const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: items * 70 } };
+      const params = { items, first_output: 0, part_outputs: 70, first_matrix: 0, matrices: 1 };
+      const { y } = variant === "tiled"
+        ? await runKernel(device, matmul, { ...config, plan: null }, inputs, params)
+        : await runKernel(device, matvec, { ...config, itemsAtOnce: variant === "single" ? 1 : 4 }, inputs, params);
+      return y.u32.subarray(0, 70);
+    };
+    const first = await run(1, "single");
+    assertEquals(await run(2, "several"), first);
+    assertEquals(await run(7, "several"), first);
+    assertEquals(await run(40, "tiled"), await run(1, "tiled"));
+  });
+
+  it("writes only the part of the outputs whose rows are bound", async () => {
+    const random = new Random();
+    const layout = matrixLayout("q8", 80);
+    const { packed, values } = randomMatrix(random, layout, 9);
+    const whole: LinearConfig = { layout, outputs: 20, inputStride: 80, select: { kind: "all" } };
+    const x = random.normals(3 * 80);
+    const expected = oracle(values, x, { ...whole, outputs: 9 }, [0, 1, 2].map((input) => ({ matrix: 0, input })));
+    const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: 60 } };
+    const params = { items: 3, first_output: 5, part_outputs: 9, first_matrix: 0, matrices: 1 };
+    for (
+      const { y } of [
+        await runKernel(device, matvec, { ...whole, itemsAtOnce: 4 }, inputs, params),
+        await runKernel(device, matmul, { ...whole, select: { kind: "all" }, plan: null }, inputs, params),
+      ]
+    ) {
+      for (let item = 0; item < 3; item++) {
+        assertClose(y.f32.subarray(item * 20 + 5, item * 20 + 14), expected.subarray(item * 9, item * 9 + 9), TOLERANCE, "part");
+        assertEquals(y.f32.subarray(item * 20, item * 20 + 5).every(Number.isNaN), true, "before the part");
+        assertEquals(y.f32.subarray(item * 20 + 14, item * 20 + 20).every(Number.isNaN), true, "after the part");
+      }
+    }
+  });
+
+  it("gathers the rows of each expert, of all experts or of a bound bank", async () => {
+    const random = new Random();
+    const [experts, outputs, columns, tokens, perInput] = [5, 33, 68, 37, 3];
+    const layout = matrixLayout("fp8", columns, 24);
+    const { packed, values } = randomMatrix(random, layout, experts * outputs);
+    const items = tokens * perInput;
+    // Expert 3 gets nothing, expert 0 more than a tile.
+    const routes = Uint32Array.from({ length: items }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
+    const x = random.normals(tokens * columns);
+    const select: Select & { kind: "expert" } = { kind: "expert", perInput };
+    const config = { layout, outputs, inputStride: columns, select };
+    const expected = oracle(values, x, config, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / perInput) })));
+    const planLayout = { items, experts };
+    const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items });
+    for (const [first, count] of [[0, experts], [1, 2]] as const) {
+      const bank = packed.data.slice(first * outputs * layout.rowBytes, (first + count) * outputs * layout.rowBytes);
+      const scales = packed.scales.slice(first * outputs * layout.scaleRowBytes, (first + count) * outputs * layout.scaleRowBytes);
+      const params = { items, first_output: 0, part_outputs: outputs, first_matrix: first, matrices: count };
+      const y = { poison: items * outputs };
+      for (
+        const result of [
+          await runKernel(device, matvec, { ...config, itemsAtOnce: 1 }, { weights: bank, scales, routes, x, y }, params),
+          await runKernel(device, matmul, { ...config, plan: planLayout }, { weights: bank, scales, routes: plan.u32, x, y }, params),
+        ]
+      ) {
+        for (let item = 0; item < items; item++) {
+          const row = result.y.f32.subarray(item * outputs, (item + 1) * outputs);
+          if (routes[item] >= first && routes[item] < first + count) {
+            assertClose(row, expected.subarray(item * outputs, (item + 1) * outputs), TOLERANCE, `item ${item}`);
+          } else assertEquals(row.every(Number.isNaN), true, `item ${item} belongs to another bank`);
+        }
+      }
+    }
+  });
+
+  it("plans an empty batch and sorts items by expert", async () => {
+    const planLayout = { items: 100, experts: 3 };
+    const words = planOf(planLayout).words;
+    const empty = await runKernel(device, moePlan, planLayout, { routes: new Uint32Array(100), plan: { poison: words } }, { items: 0 });
+    assertEquals(empty.plan.u32[0], 0);
+    const routes = Uint32Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? 2 : 0));
+    const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: words } }, { items: 100 });
+    assertEquals([...plan.u32.subarray(0, 1), ...plan.u32.subarray(4, 16)], [4, 0, 0, 32, 0, 32, 18, 2, 50, 32, 2, 82, 18]);
+    const { items } = planOf(planLayout);
+    assertEquals([...plan.u32.subarray(items, items + 100)], [...Array.from({ length: 50 }, (_, i) => 2 * i + 1), ...Array.from({ length: 50 }, (_, i) => 2 * i)]);
+  });
+
+  it("absorbs per head", async () => {
+    const random = new Random();
+    const [heads, rows, columns, tokens, stride] = [3, 13, 61, 4, 19];
+    const layout = matrixLayout("q4", columns);
+    const { packed, values } = randomMatrix(random, layout, heads * rows);
+    const items = tokens * heads;
+    const x = random.normals(items * stride);
+    const expected = new Float64Array(items * columns);
+    for (let item = 0; item < items; item++) {
+      for (let k = 0; k < columns; k++) {
+        for (let r = 0; r < rows; r++) expected[item * columns + k] += x[item * stride + r] * values[((item % heads) * rows + r) * columns + k];
+      }
+    }
+    const inputs = { weights: packed.data, scales: packed.scales, x, y: { poison: items * columns } };
+    const { y } = await runKernel(device, absorb, { layout, heads, rows, inputStride: stride }, inputs, { items });
+    assertClose(y.f32, expected, TOLERANCE, "absorb");
+  });
+
+  it("looks up embeddings, also when the table is split", async () => {
+    const random = new Random();
+    const layout = matrixLayout("bf16", 69);
+    const { packed, values } = randomMatrix(random, layout, 10);
+    const step = Uint32Array.from([3, 9, 0, 5, 6].flatMap((token) => [token, 0, 0, 0]));
+    const bank = packed.data.slice(3 * layout.rowBytes, 7 * layout.rowBytes);
+    const inputs = { weights: bank, scales: { poison: 1 }, step, y: { poison: 5 * 69 } };
+    const { y } = await runKernel(device, embedding, { layout }, inputs, { items: 5, first_row: 3, part_rows: 4 });
+    [3, 9, 0, 5, 6].forEach((token, item) => {
+      const row = y.f32.subarray(item * 69, (item + 1) * 69);
+      if (token >= 3 && token < 7) assertEquals(row, values.slice(token * 69, (token + 1) * 69));
+      else assertEquals(row.every(Number.isNaN), true);
+    });
+  });
+});

@@ -1,0 +1,40 @@
+/**
+ * Every device this machine can test on. The same suites run on all of them; what is absent is reported as skipped, by name.
+ *
+ * @module
+ */
+import { describe, it } from "@std/testing/bdd";
+import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device.ts";
+import { openDevice } from "../../kernels/providers.ts";
+
+/** Dawn is tested where `LATENTMESH_DAWN` says where it is. */
+const DAWN = Deno.env.get("LATENTMESH_DAWN");
+
+/** Opens a device for a test; the caller closes it. */
+export async function openTestDevice(kind: DeviceKind, limits?: Partial<DeviceLimits>): Promise<Device> {
+  return (await openDevice(kind, { dawn: DAWN, limits })).device;
+}
+
+/** Runs a suite once per device. */
+export function describeOnDevices(name: string, suite: (kind: DeviceKind) => void): void {
+  describe(name, () => {
+    for (const kind of ["cpu", "deno", "dawn"] as const) {
+      const absent = absence(kind);
+      if (absent === null) describe(`on ${kind}`, () => suite(kind));
+      else it.skip(`on ${kind}: skipped, ${absent}`);
+    }
+  });
+}
+
+const adapter = await navigator.gpu?.requestAdapter();
+
+/** Why a device cannot be tested here; null if it can. */
+export function absence(kind: DeviceKind): string | null {
+  if (kind === "dawn") return DAWN === undefined ? "LATENTMESH_DAWN is not set" : null;
+  // Without a Vulkan driver Deno falls back to a GL adapter, which is not what is served.
+  if (kind === "deno") return adapter == null ? "no GPU driver" : null;
+  return null;
+}
+
+/** Name of the adapter behind `deno`, for the report. */
+export const adapterName: string = adapter == null ? "none" : adapter.info.description || adapter.info.device;

@@ -1,0 +1,92 @@
+/**
+ * Checkpoints and goldens that travel with the project.
+ *
+ * @module
+ */
+import { Checkpoint } from "../../core/model/checkpoint.ts";
+import { parseModelConfig } from "../../core/model/config.ts";
+import { readVector, type WeightPolicy } from "../../core/model/matrix_source.ts";
+import type { ModelSpec } from "../../core/model/spec.ts";
+import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
+import type { Device } from "../../kernels/device.ts";
+import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import type { StepLimits } from "../../workers/activations.ts";
+import { loadWeights } from "../../workers/loader.ts";
+import { Model } from "../../workers/model.ts";
+import { DirectoryFiles } from "../../workers/model_files.ts";
+
+/** Project root. */
+export const ROOT: string = decodeURIComponent(new URL("../..", import.meta.url).pathname).replace(/\/$/, "");
+
+/** Checkpoints with golden outputs from transformers. */
+export const FIXTURES = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "deepseek-v3-fp8-tiny", "tiny-mla"] as const;
+export type Fixture = (typeof FIXTURES)[number];
+
+/** Directory of a checkpoint. */
+export function fixtureDirectory(name: Fixture): string {
+  return name === "tiny-mla" ? `${ROOT}/models/tiny-mla` : `${ROOT}/tests/golden/${name}`;
+}
+
+/** Golden outputs of a fixture. */
+export interface Golden {
+  /** [sequences][tokens] */
+  readonly inputs: number[][];
+  /** [sequences, tokens, vocabulary] */
+  readonly logits: Float32Array;
+  /** 24 prompt tokens and 40 generated ones; null where there are none. */
+  readonly generated: number[] | null;
+}
+
+/** Reads `golden.safetensors`. */
+export async function readGolden(name: Fixture): Promise<Golden> {
+  using files = new DirectoryFiles(`${ROOT}/tests/golden/${name}`);
+  const source = (await files.open("golden.safetensors"))!;
+  const { tensors } = await readSafetensorsHeader(source);
+  const read = async (tensor: string) => {
+    const info = tensors.get(tensor);
+    return info === undefined ? null : { shape: info.shape, buffer: (await source.read(info.offset, info.bytes)).buffer };
+  };
+  const ids = (await read("input_ids"))!;
+  const generated = await read("generated");
+  const flat = new Int32Array(ids.buffer);
+  const [sequences, tokens] = ids.shape;
+  return {
+    inputs: Array.from({ length: sequences }, (_, s) => [...flat.subarray(s * tokens, (s + 1) * tokens)]),
+    logits: new Float32Array((await read("logits"))!.buffer),
+    generated: generated === null ? null : [...new Int32Array(generated.buffer)],
+  };
+}
+
+/** Small limits that make chunks, windows and logit slices cross each other. */
+export const TEST_LIMITS: StepLimits = { prefillRows: 256, decodeRows: 8, window: 128, logitRows: 32 };
+
+/** Options of {@link loadModel}. */
+export interface LoadModelOptions {
+  readonly cacheDtype?: CacheDtype;
+  readonly weights?: WeightPolicy;
+  readonly limits?: Partial<StepLimits>;
+  readonly directory?: string;
+  readonly maxTokens?: number;
+}
+
+/** Loads a checkpoint onto a device. */
+export async function loadModel(device: Device, name: Fixture, options: LoadModelOptions = {}): Promise<Model> {
+  using files = new DirectoryFiles(options.directory ?? fixtureDirectory(name));
+  const spec = parseModelConfig((await files.text("config.json"))!, `${name}/config.json`);
+  const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep" });
+  return await Model.create(device, spec, weights, {
+    cacheDtype: options.cacheDtype ?? "f32",
+    maxTokens: options.maxTokens ?? 1024,
+    maxContext: Math.min(512, spec.maxPositions),
+    maxSequences: 4,
+    limits: { ...TEST_LIMITS, ...options.limits },
+  });
+}
+
+/** Correction bias of every MoE layer; zeros where the model has none. */
+export async function readCorrectionBiases(name: Fixture, spec: ModelSpec): Promise<Float32Array[]> {
+  using files = new DirectoryFiles(fixtureDirectory(name));
+  const checkpoint = await Checkpoint.open(files);
+  const layers = Array.from({ length: spec.layers - spec.denseLayers }, (_, i) => `model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`);
+  return await Promise.all(layers.map((layer) => spec.moe!.correctionBias ? readVector(checkpoint, layer, spec.moe!.experts) : new Float32Array(spec.moe!.experts)));
+}
