@@ -141,5 +141,7 @@ export class CpuDevice implements Device {
     return Promise.resolve();
   }
 
-  close(): void {}
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
 }

@@ -83,7 +83,8 @@ export interface Device {
   submit(): void;
   /** Waits for everything submitted; reports deferred errors. @throws {LatentmeshError} `device_lost` or `out_of_memory` */
   settle(): Promise<void>;
-  close(): void;
+  /** Frees everything; resolves when nothing of the device is pending any more. */
+  close(): Promise<void>;
 }
 
 /** Fresh totals. */

@@ -74,6 +74,7 @@ export class GpuDevice implements Device {
   readonly #options: GpuDeviceOptions;
   readonly #pipelines = new Map<string, Promise<CompiledPipeline>>();
   readonly #uniforms: UniformRing;
+  readonly #readbacks: GpuReadback[] = [];
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
   #failure: LatentmeshError | null = null;
@@ -113,8 +114,10 @@ export class GpuDevice implements Device {
     return new GpuDeviceBuffer(label, size, gpu);
   }
 
-  createReadback(label: string, bytes: number): Promise<Readback> {
-    return GpuReadback.create(this.#gpu, label, roundUp(bytes, 16), this.counters, this.#options.synchronousMapping);
+  async createReadback(label: string, bytes: number): Promise<Readback> {
+    const readback = await GpuReadback.create(this.#gpu, label, roundUp(bytes, 16), this.counters, this.#options.synchronousMapping);
+    this.#readbacks.push(readback);
+    return readback;
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
@@ -180,8 +183,9 @@ export class GpuDevice implements Device {
     if (this.#failure !== null) throw this.#failure;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
+    await Promise.allSettled(this.#readbacks.map((readback) => readback.settled));
     this.#gpu.destroy();
   }
 

@@ -15,6 +15,8 @@ export class GpuReadback implements Readback {
   readonly #host: Uint8Array<ArrayBuffer>;
   readonly #counters: DeviceCounters;
   readonly #synchronous: boolean;
+  /** Resolves when the last mapping has settled, which in Deno is 10 ms after its data was taken. */
+  settled: Promise<void> = Promise.resolve();
   #recorded = 0;
 
   private constructor(staging: GPUBuffer, counters: DeviceCounters, synchronous: boolean) {
@@ -46,8 +48,8 @@ export class GpuReadback implements Readback {
     const view = this.#host.subarray(0, bytes);
     view.set(new Uint8Array(mapped));
     this.#staging.unmap();
-    // Unmapping may reject the mapping that nobody awaits.
-    mapping.catch(() => {});
+    // Unmapping may reject the mapping, which nobody but `settled` awaits.
+    this.settled = mapping.then(() => {}, () => {});
     this.#counters.readbackBytes += bytes;
     return view;
   }

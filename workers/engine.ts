@@ -148,7 +148,7 @@ export class Engine {
       };
       return new Engine({ spec, device, deviceReason: reason, weightBytes: weights.bytes, tokens, served });
     } catch (error) {
-      device.close();
+      await device.close();
       throw error;
     }
   }
@@ -194,7 +194,7 @@ export class Engine {
   /** Waits for what runs, then frees the device. */
   async close(): Promise<void> {
     await this.#tokens.close();
-    this.#device.close();
+    await this.#device.close();
   }
 
   #promptOf({ prompt, messages }: GenerateOptions): readonly number[] {

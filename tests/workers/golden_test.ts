@@ -27,7 +27,7 @@ async function withModel(kind: DeviceKind, name: Fixture, cacheDtype: CacheDtype
   try {
     await test(await loadModel(device, name, { cacheDtype }), await readGolden(name));
   } finally {
-    device.close();
+    await device.close();
   }
 }
 

@@ -1,0 +1,130 @@
+import { describe, it } from "@std/testing/bdd";
+import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseModelConfig } from "../../../core/model/config.ts";
+import { inverseFrequencies, ropeTable } from "../../../core/model/rope.ts";
+import { LatentmeshError } from "../../../core/errors.ts";
+
+const V2_LITE = {
+  model_type: "deepseek_v2",
+  vocab_size: 102400,
+  hidden_size: 2048,
+  num_hidden_layers: 27,
+  num_attention_heads: 16,
+  num_key_value_heads: 16,
+  kv_lora_rank: 512,
+  q_lora_rank: null,
+  qk_nope_head_dim: 128,
+  qk_rope_head_dim: 64,
+  v_head_dim: 128,
+  intermediate_size: 10944,
+  moe_intermediate_size: 1408,
+  first_k_dense_replace: 1,
+  n_routed_experts: 64,
+  n_shared_experts: 2,
+  num_experts_per_tok: 6,
+  topk_method: "greedy",
+  n_group: 1,
+  topk_group: 1,
+  routed_scaling_factor: 1.0,
+  rms_norm_eps: 1e-6,
+  max_position_embeddings: 163840,
+  rope_theta: 10000,
+  rope_scaling: { type: "yarn", factor: 40, original_max_position_embeddings: 4096, beta_fast: 32, beta_slow: 1, mscale: 0.707, mscale_all_dim: 0.707 },
+  bos_token_id: 100000,
+  eos_token_id: 100001,
+};
+const V3 = {
+  ...V2_LITE,
+  model_type: "deepseek_v3",
+  topk_method: "noaux_tc",
+  scoring_func: "sigmoid",
+  q_lora_rank: 1536,
+  n_routed_experts: 256,
+  num_experts_per_tok: 8,
+  n_group: 8,
+  topk_group: 4,
+  norm_topk_prob: true,
+  routed_scaling_factor: 2.5,
+};
+
+const parse = (config: object) => parseModelConfig(JSON.stringify(config), "dir/config.json");
+
+describe("parseModelConfig", () => {
+  it("reads DeepSeek-V2-Lite", () => {
+    const spec = parse(V2_LITE);
+    assertEquals(spec.queryRank, null);
+    assertEquals(spec.moe?.scoring, "softmax");
+    assertEquals(spec.moe?.groups, 1);
+    assertEquals(spec.moe?.sharedWidth, 2816);
+    assertAlmostEquals(spec.attentionScale, 192 ** -0.5 * (0.1 * 0.707 * Math.log(40) + 1) ** 2, 1e-12);
+    assertEquals(spec.rope.yarn?.attentionFactor, 1);
+    assertEquals(spec.eosTokens, [100001]);
+  });
+
+  it("reads DeepSeek-V3 and takes kimi_k2 for the same architecture", () => {
+    const spec = parse(V3);
+    assertEquals([spec.moe?.groups, spec.moe?.activeGroups, spec.moe?.groupScore, spec.moe?.correctionBias], [8, 4, "top2", true]);
+    assertEquals(parse({ ...V3, model_type: "kimi_k2" }), spec);
+  });
+
+  it("takes the new spelling of rope parameters for the old one", () => {
+    const { rope_scaling: { type, ...scaling }, rope_theta, ...rest } = V2_LITE;
+    assertEquals(parse({ ...rest, rope_parameters: { ...scaling, rope_type: type, rope_theta } }), parse(V2_LITE));
+  });
+
+  it("leaves tokens without a correction group alone: n_routed_experts null is a dense model", () => {
+    const spec = parse({ ...V2_LITE, n_routed_experts: null });
+    assertEquals([spec.moe, spec.denseLayers], [null, 27]);
+  });
+
+  const broken: [name: string, change: object, field: string, says: string][] = [
+    ["an unknown architecture", { model_type: "llama" }, "model_type", `"llama" is not supported`],
+    ["a missing field", { kv_lora_rank: undefined }, "kv_lora_rank", "is missing"],
+    ["a missing q_lora_rank, which may be null but not absent", { q_lora_rank: undefined }, "q_lora_rank", "is missing"],
+    ["a field of the wrong type", { hidden_size: "big" }, "hidden_size", "is not usable"],
+    ["an odd rope width", { qk_rope_head_dim: 63 }, "qk_rope_head_dim", "pairs"],
+    ["a query width that contradicts its parts", { qk_head_dim: 100 }, "qk_head_dim", "is 192"],
+    ["fewer key heads", { num_key_value_heads: 4 }, "num_key_value_heads", "one per query head"],
+    ["another activation", { hidden_act: "gelu" }, "hidden_act", `only "silu"`],
+    ["attention biases", { attention_bias: true }, "attention_bias", "not supported"],
+    ["a missing expert count", { num_experts_per_tok: undefined }, "num_experts_per_tok", "n_routed_experts is 64"],
+    ["group routing without groups", { topk_method: "group_limited_greedy", n_group: undefined }, "n_group", "is missing"],
+    ["groups that do not divide the experts", { topk_method: "group_limited_greedy", n_group: 7 }, "n_group", "does not divide"],
+    ["groups with too few experts", { topk_method: "group_limited_greedy", n_group: 32, topk_group: 1 }, "num_experts_per_tok", "hold only 2"],
+    ["another routing method", { topk_method: "noaux_tc" }, "topk_method", "is not usable"],
+    ["another rope", { rope_scaling: { type: "linear", factor: 2 } }, "rope_scaling.rope_type", "linear"],
+    ["yarn without its factor", { rope_scaling: { type: "yarn", original_max_position_embeddings: 4096 } }, "rope_scaling.factor", "yarn needs it"],
+    ["two ropes that disagree", { rope_parameters: { rope_type: "yarn", factor: 2 } }, "rope_scaling", "contradicts"],
+    ["another quantisation", { quantization_config: { quant_method: "awq" } }, "quantization_config.quant_method", "only \"fp8\""],
+    ["FP8 without a block size", { quantization_config: { quant_method: "fp8" } }, "quantization_config.weight_block_size", "rows, columns"],
+  ];
+  for (const [name, change, field, says] of broken) {
+    it(`refuses ${name}, naming field and file`, () => {
+      const error = assertThrows(() => parse({ ...V2_LITE, ...change }), LatentmeshError, says);
+      assertStringIncludes(error.message, "dir/config.json");
+      assertEquals(error.param, field);
+    });
+  }
+
+  it("refuses what is not a JSON object", () => {
+    assertThrows(() => parseModelConfig("[1]", "x"), LatentmeshError, "not a JSON object");
+    assertThrows(() => parseModelConfig("{", "x"), LatentmeshError, "not a JSON object");
+  });
+});
+
+describe("rope", () => {
+  it("YaRN interpolates slow pairs, keeps fast ones and ramps between", () => {
+    const plain = { width: 64, theta: 10000, interleaved: true, yarn: null };
+    const yarn = parse(V2_LITE).rope;
+    const [before, after] = [inverseFrequencies(plain), inverseFrequencies(yarn)];
+    assertAlmostEquals(after[0], before[0]);
+    assertAlmostEquals(after[31], before[31] / 40);
+    for (let i = 1; i < 32; i++) assertEquals(after[i] <= after[i - 1] && after[i] >= before[i] / 40 && after[i] <= before[i], true);
+  });
+
+  it("multiplies cos and sin by the attention factor", () => {
+    const { rope } = parse({ ...V2_LITE, rope_scaling: { ...V2_LITE.rope_scaling, attention_factor: 1.5 } });
+    const [cos, sin] = ropeTable(rope, 1);
+    assertEquals([cos, sin], [1.5, 0]);
+  });
+});

@@ -1,0 +1,114 @@
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { Checkpoint } from "../../../core/model/checkpoint.ts";
+import { MatrixSource, type MatrixSelection, readVector, type WeightPolicy } from "../../../core/model/matrix_source.ts";
+import { unpackRow } from "../../../core/model/packing.ts";
+import { FP8_E4M3_VALUES, toHalfBits } from "../../../core/numeric.ts";
+import { relativeError } from "../../support/compare.ts";
+import { Random } from "../../support/random.ts";
+import { memoryFiles, type TensorData, writeSafetensors } from "../../support/safetensors.ts";
+
+const bytesOf = (view: ArrayBufferView<ArrayBuffer>) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+const open = (tensors: TensorData[]) => Checkpoint.open(memoryFiles({ "model.safetensors": writeSafetensors(tensors) }));
+
+/** All selected rows, widened. */
+async function read(source: MatrixSource, policy: WeightPolicy): Promise<number[][]> {
+  const layout = source.layout(policy);
+  const rows: number[][] = [];
+  for await (const block of source.blocks(policy)) {
+    const views = (bytes: Uint8Array<ArrayBuffer>) => ({ f32: new Float32Array(bytes.buffer), u16: new Uint16Array(bytes.buffer), u8: bytes });
+    for (let row = 0; row < block.rows; row++) {
+      const values = new Float32Array(layout.columns);
+      unpackRow(layout, views(block.data), views(block.scales), row, values);
+      rows.push([...values]);
+    }
+  }
+  return rows;
+}
+
+/** An FP8 matrix with its scales, and its values. */
+function fp8Matrix(rows: number, columns: number, block: readonly [number, number]): { tensors: TensorData[]; values: number[][] } {
+  const random = new Random();
+  const bits = Uint8Array.from({ length: rows * columns }, () => random.below(0x7f) | (random.below(2) << 7));
+  const shape = [Math.ceil(rows / block[0]), Math.ceil(columns / block[1])];
+  const scales = random.normals(shape[0] * shape[1]);
+  const values = Array.from({ length: rows }, (_, r) =>
+    Array.from({ length: columns }, (_, c) => Math.fround(FP8_E4M3_VALUES[bits[r * columns + c]] * scales[Math.floor(r / block[0]) * shape[1] + Math.floor(c / block[1])])));
+  return {
+    tensors: [
+      { name: "w", dtype: "F8_E4M3", shape: [rows, columns], bytes: bits },
+      { name: "w_scale_inv", dtype: "F32", shape, bytes: bytesOf(scales) },
+    ],
+    values,
+  };
+}
+
+describe("MatrixSource", () => {
+  for (const block of [[32, 32], [128, 128], [7, 12], [5, 9]] as const) {
+    it(`reads FP8 with blocks of ${block.join("×")}, whole or in part`, async () => {
+      const [rows, columns] = [45, 70];
+      const { tensors, values } = fp8Matrix(rows, columns, block);
+      const checkpoint = await open(tensors);
+      const select = (selection: MatrixSelection) => new MatrixSource(checkpoint, "w", [rows, columns], { ...selection, fp8Block: block });
+      assertEquals(await read(select({}), "keep"), values);
+      const part = select({ rows: [{ begin: 3, end: 9 }, { begin: 30, end: 45 }], columns: { begin: 20, end: 61 } });
+      assertEquals(await read(part, "keep"), [...values.slice(3, 9), ...values.slice(30, 45)].map((row) => row.slice(20, 61)));
+    });
+  }
+
+  it("keeps f16 and bf16 as they are, and quantises within the format's error", async () => {
+    const random = new Random();
+    const values = random.normals(6 * 150);
+    const half = toHalfBits(values);
+    const checkpoint = await open([{ name: "w", dtype: "F16", shape: [6, 150], bytes: bytesOf(half) }]);
+    const source = new MatrixSource(checkpoint, "w", [6, 150], { fp8Block: null });
+    const exact = [...Float32Array.from(new Float16Array(half.buffer))];
+    assertEquals((await read(source, "keep")).flat(), exact);
+    // Uniform steps of max/127 and max/8 over normal values.
+    assertEquals(relativeError((await read(source, "q8")).flat(), exact) < 0.008, true);
+    assertEquals(relativeError((await read(source, "q4")).flat(), exact) < 0.1, true);
+  });
+
+  it("quantises zeros to zeros", async () => {
+    const checkpoint = await open([{ name: "w", dtype: "F32", shape: [1, 70], bytes: new Uint8Array(280) }]);
+    const source = new MatrixSource(checkpoint, "w", [1, 70], { fp8Block: null });
+    for (const policy of ["q8", "q4"] as const) assertEquals((await read(source, policy))[0].map(Math.abs), new Array(70).fill(0));
+  });
+
+  it("refuses wrong shapes, dtypes, missing scales and NaN, naming the tensor", async () => {
+    const { tensors } = fp8Matrix(8, 8, [4, 4]);
+    const checkpoint = await open([...tensors, { name: "i", dtype: "I32", shape: [1, 1], bytes: new Uint8Array(4) }]);
+    const make = (name: string, shape: [number, number], fp8Block: readonly [number, number] | null) => () => new MatrixSource(checkpoint, name, shape, { fp8Block });
+    assertThrows(make("w", [8, 9], [4, 4]), LatentmeshError, "[8, 8] where config.json implies [8, 9]");
+    assertThrows(make("missing", [8, 8], null), LatentmeshError, `"missing" is missing`);
+    assertThrows(make("i", [1, 1], null), LatentmeshError, "dtype I32");
+    assertThrows(make("w", [8, 8], null), LatentmeshError, "weight_block_size");
+    assertThrows(make("w", [8, 8], [3, 4]), LatentmeshError, "w_scale_inv");
+    tensors[0].bytes[5] = 0x7f;
+    const poisoned = new MatrixSource(await open(tensors), "w", [8, 8], { fp8Block: [4, 4] });
+    await assertRejects(() => read(poisoned, "keep"), LatentmeshError, "NaN");
+    await assertRejects(() => readVector(checkpoint, "w", 64), LatentmeshError, "F8_E4M3");
+  });
+});
+
+describe("Checkpoint", () => {
+  it("follows an index over several files", async () => {
+    const tensor = (name: string): TensorData => ({ name, dtype: "U8", shape: [1], bytes: Uint8Array.of(name.charCodeAt(0)) });
+    const weight_map = { a: "model-1.safetensors", b: "model-2.safetensors" };
+    const files = {
+      "model.safetensors.index.json": JSON.stringify({ weight_map }),
+      "model-1.safetensors": writeSafetensors([tensor("a")]),
+      "model-2.safetensors": writeSafetensors([tensor("b")]),
+    };
+    const checkpoint = await Checkpoint.open(memoryFiles(files));
+    assertEquals([...await checkpoint.read("b", 0, 1)], ["b".charCodeAt(0)]);
+    const { "model-2.safetensors": _, ...incomplete } = files;
+    await assertRejects(() => Checkpoint.open(memoryFiles(incomplete)), LatentmeshError, "model-2.safetensors, named by the index, is missing");
+    const moved = { ...files, "model.safetensors.index.json": JSON.stringify({ weight_map: { ...weight_map, c: "model-1.safetensors" } }) };
+    await assertRejects(() => Checkpoint.open(memoryFiles(moved)), LatentmeshError, `"c" in model-1.safetensors, which lacks it`);
+    const escaping = { ...files, "model.safetensors.index.json": JSON.stringify({ weight_map: { a: "../secret.safetensors" } }) };
+    await assertRejects(() => Checkpoint.open(memoryFiles(escaping)), LatentmeshError, "not the name of a safetensors file");
+    await assertRejects(() => Checkpoint.open(memoryFiles({})), LatentmeshError, "neither model.safetensors nor");
+  });
+});

@@ -1,0 +1,136 @@
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { LatentmeshError } from "../../core/errors.ts";
+import { Engine, type GenerateOptions } from "../../workers/engine.ts";
+import { describeOnDevices } from "../support/devices.ts";
+import { fixtureDirectory, readGolden, ROOT } from "../support/fixtures.ts";
+
+interface GoldenGeneration {
+  readonly prompt_ids: number[];
+  readonly token_ids: number[];
+  readonly logprobs: number[];
+  readonly margin: number[];
+  readonly text: string;
+}
+
+const golden: { generations: Record<string, GoldenGeneration>; public: { per_doc_nll: number[] } } = JSON.parse(
+  await Deno.readTextFile(`${ROOT}/tests/golden/tiny-mla/golden.json`),
+);
+
+/** A smaller margin between the two best tokens may legitimately flip. */
+const MARGIN = 0.02;
+const dawn = Deno.env.get("LATENTMESH_DAWN");
+
+async function withEngine(options: Partial<Parameters<typeof Engine.load>[0]>, test: (engine: Engine) => Promise<void>): Promise<void> {
+  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "cpu", dawn, ...options });
+  try {
+    await test(engine);
+  } finally {
+    await engine.close();
+  }
+}
+
+async function generate(engine: Engine, options: GenerateOptions) {
+  const pieces = await Array.fromAsync(engine.generate(options));
+  return {
+    text: pieces.map(({ text }) => text).join(""),
+    tokens: pieces.flatMap(({ tokens }) => tokens),
+    logprobs: pieces.flatMap(({ logprobs }) => logprobs),
+    finishReason: pieces.at(-1)!.finishReason,
+  };
+}
+
+describeOnDevices("engine", (kind) => {
+  it("generates the goldens of tiny-mla greedily", () =>
+    withEngine({ device: kind }, async (engine) => {
+      for (const [prompt, expected] of Object.entries(golden.generations)) {
+        const ended = expected.token_ids.at(-1) === 1;
+        const { text, tokens, logprobs, finishReason } = await generate(engine, { prompt, maxTokens: expected.token_ids.length, logprobs: 2 });
+        const differs = tokens.findIndex((token, i) => token !== expected.token_ids[i]);
+        const tie = expected.margin.findIndex((margin) => margin < MARGIN);
+        assert(differs === -1 || (tie >= 0 && tie <= differs), `${prompt}: token ${differs} differs`);
+        if (differs >= 0) continue;
+        assertEquals(finishReason, ended ? "stop" : "length");
+        assertEquals(text, expected.text.replace("<|end_of_text|>", ""));
+        logprobs.forEach(({ token, logprob, top }, i) => {
+          assert(Math.abs(logprob - expected.logprobs[i]) < 0.02, `${prompt}: logprob ${i}`);
+          assertEquals(token, top[0].token);
+          assert(top[1].logprob <= top[0].logprob, "descending");
+        });
+      }
+    }));
+
+  for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
+    it(`generates the golden of ${name} greedily`, () =>
+      withEngine({ device: kind, model: fixtureDirectory(name) }, async (engine) => {
+        const { generated } = await readGolden(name);
+        const prompt = generated!.slice(0, 24);
+        const { tokens } = await generate(engine, { prompt, maxTokens: 40, ignoreEos: true });
+        assertEquals(tokens, generated!.slice(24));
+      }));
+  }
+});
+
+describe("engine", () => {
+  it("scores a document as transformers does", () =>
+    withEngine({}, async (engine) => {
+      const documents: string[] = JSON.parse(await Deno.readTextFile(`${ROOT}/tests/golden/public.json`));
+      const { tokens, nll } = await engine.score(documents[3], { limitTokens: 1024 });
+      assertEquals(tokens, 833);
+      assert(Math.abs(nll / tokens - golden.public.per_doc_nll[3]) < 1e-4, `${nll / tokens}`);
+    }));
+
+  it("draws the same tokens from the same seed, on any device, and others from another", () =>
+    withEngine({}, async (engine) => {
+      const options = { prompt: "To create a new table", maxTokens: 12, temperature: 1.2 };
+      const first = await generate(engine, { ...options, seed: 7 });
+      assertEquals((await generate(engine, { ...options, seed: 7 })).tokens, first.tokens);
+      assert((await generate(engine, { ...options, seed: 8 })).tokens.join() !== first.tokens.join(), "another seed");
+      // A nucleus of nearly everything needs whole rows; at probability one it must agree with unrestricted drawing.
+      assertEquals((await generate(engine, { ...options, seed: 7, topP: 0.999999 })).tokens, first.tokens);
+    }));
+
+  it("honours bias, penalties and stop strings", () =>
+    withEngine({}, async (engine) => {
+      const prompt = "And it came to pass in those days";
+      const plain = await generate(engine, { prompt, maxTokens: 16 });
+      const banned = await generate(engine, { prompt, maxTokens: 4, logitBias: new Map([[plain.tokens[0], -100]]), logprobs: 1 });
+      assert(banned.tokens[0] !== plain.tokens[0], "the banned token");
+      assertEquals(banned.logprobs[0].top[0].token, plain.tokens[0], "log-probabilities are the model's own");
+      const repetitive = await generate(engine, { prompt, maxTokens: 40 });
+      const penalised = await generate(engine, { prompt, maxTokens: 40, frequencyPenalty: 2, presencePenalty: 2, repetitionPenalty: 1.5 });
+      assert(new Set(penalised.tokens).size > new Set(repetitive.tokens).size, "more varied");
+      const stopped = await generate(engine, { prompt, maxTokens: 16, stop: ["LORD"] });
+      assertEquals(stopped.text, plain.text.slice(0, plain.text.indexOf("LORD")));
+      assertEquals(stopped.finishReason, "stop");
+    }));
+
+  it("serves several requests at once, each as if alone, and forgets those that are left", () =>
+    withEngine({}, async (engine) => {
+      const prompts = Object.keys(golden.generations).slice(0, 3);
+      const alone: string[] = [];
+      for (const prompt of prompts) alone.push((await generate(engine, { prompt, maxTokens: 8 })).text);
+      const together = await Promise.all(prompts.map((prompt) => generate(engine, { prompt, maxTokens: 8 })));
+      assertEquals(together.map(({ text }) => text), alone);
+      for await (const _ of engine.generate({ prompt: prompts[0], maxTokens: 1000 })) break;
+      const controller = new AbortController();
+      const error = await assertRejects(async () => {
+        for await (const _ of engine.generate({ prompt: prompts[0], maxTokens: 1000, signal: controller.signal })) controller.abort();
+      }, LatentmeshError, "cancelled");
+      assertEquals(error.code, "cancelled");
+      assertEquals((await generate(engine, { prompt: prompts[1], maxTokens: 8 })).text, alone[1]);
+    }));
+
+  it("refuses what it cannot do, by name", async () => {
+    await withEngine({ maxTokensTotal: 64 }, async (engine) => {
+      await assertRejects(() => generate(engine, { prompt: [] }), LatentmeshError, "empty");
+      await assertRejects(() => generate(engine, { prompt: new Array(65).fill(5) }), LatentmeshError, "context holds 64");
+      await assertRejects(() => generate(engine, {}), LatentmeshError, "either prompt or messages");
+      assertEquals((await generate(engine, { prompt: new Array(60).fill(5), maxTokens: 100, ignoreEos: true })).tokens.length, 4);
+    });
+    await assertRejects(() => Engine.load({ model: "/nowhere", device: "cpu" }), LatentmeshError, "no config.json");
+    const engine = await Engine.load({ model: fixtureDirectory("deepseek-v3-tiny"), device: "cpu" });
+    await engine.close();
+    await assertRejects(() => generate(engine, { prompt: [5] }), LatentmeshError, "shutting down");
+  });
+});
