@@ -8,7 +8,7 @@ import { z } from "zod";
 import { ENV_HELP } from "../core/env.ts";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { checkConfig, type Config, configSchema, parseConfig, resolveSettings, type Settings } from "./config.ts";
-import { readDocuments, type ScoreReport, scoreDocuments } from "./commands/score.ts";
+import { readDocuments, scoreDocuments, type ScoreReport } from "./commands/score.ts";
 import { serve, stopOnSignals } from "./commands/serve.ts";
 import type { LoadEngine } from "./engine.ts";
 import { byteProgress } from "./progress.ts";
@@ -72,8 +72,17 @@ function withModelFlags(command: Command): Command {
   return command
     .option("--config <file>", "configuration file (YAML or JSON); flags win over it")
     .option("--model <directory>", "model directory in Hugging Face form (default: the embedded tiny-mla)")
-    .addOption(new Option("--device <device>", "auto takes a hardware GPU if there is one, else the CPU (default: auto)").choices(["auto", "deno", "dawn", "cpu"]))
-    .addOption(new Option("--weights <format>", "keep linear weights as stored, or quantise them on load (default: keep)").choices(["keep", "q8", "q4"]))
+    .addOption(
+      new Option("--device <device>", "auto takes a hardware GPU if there is one, else the CPU (default: auto)").choices([
+        "auto",
+        "deno",
+        "dawn",
+        "cpu",
+      ]),
+    )
+    .addOption(
+      new Option("--weights <format>", "keep linear weights as stored, or quantise them on load (default: keep)").choices(["keep", "q8", "q4"]),
+    )
     .option("--max-tokens-total <n>", "tokens all sequences together may hold in the latent cache (default: four contexts, at most 32768)", integer)
     .addOption(new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs)").choices(["f16", "f32"]))
     .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU, 512 on GPUs)", integer);

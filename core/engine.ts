@@ -13,6 +13,7 @@ export interface TokenRequest {
   readonly prompt: readonly number[];
   /** Tokens to generate at most; 0 only computes the prompt. */
   readonly maxTokens: number;
+  /** How tokens are drawn. */
   readonly sampling: SamplingParams;
   /** Which of a request's `n` choices this is; each draws its own noise. */
   readonly choice: number;
@@ -22,13 +23,17 @@ export interface TokenRequest {
   readonly logprobs: number | null;
   /** The same for the prompt. */
   readonly promptLogprobs: number | null;
+  /** Ends the generation. */
   readonly signal: AbortSignal;
 }
 
 /** Log-probability of a token under the model (before temperature, penalties and bias), in nats, and of the best alternatives, descending. */
 export interface TokenLogprob {
+  /** Token id. */
   readonly token: number;
+  /** ln p, in nats. */
   readonly logprob: number;
+  /** The best alternatives, descending. */
   readonly top: readonly { readonly token: number; readonly logprob: number }[];
 }
 
@@ -65,10 +70,16 @@ export interface ServedModel {
   readonly id: string;
   /** Unix time in seconds at which it was loaded. */
   readonly created: number;
+  /** Generates tokens. */
   readonly engine: TokenEngine;
+  /** Text ↔ tokens. */
   readonly tokenizer: TextTokenizer;
+  /** Conversations → prompts; null if the checkpoint has none. */
   readonly chatTemplate: ChatTemplate | null;
+  /** Number of token ids. */
   readonly vocabSize: number;
+  /** Tokens that end an answer. */
   readonly eosTokens: readonly number[];
+  /** What the checkpoint asks for. */
   readonly samplingDefaults: SamplingDefaults;
 }

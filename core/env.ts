@@ -29,7 +29,10 @@ const TABLE = {
 export type EnvName = keyof typeof TABLE;
 
 /** Name and meaning of every variable, for `--help` and the README. */
-export const ENV_HELP: readonly { name: EnvName; help: string }[] = (Object.keys(TABLE) as EnvName[]).map((name) => ({ name, help: TABLE[name].help }));
+export const ENV_HELP: readonly { name: EnvName; help: string }[] = (Object.keys(TABLE) as EnvName[]).map((name) => ({
+  name,
+  help: TABLE[name].help,
+}));
 
 /**
  * Reads one variable of the table.

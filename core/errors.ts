@@ -21,10 +21,14 @@ export type ErrorCode =
 
 /** An error with a stable code; `param` names the offending request or configuration field where there is one. */
 export class LatentmeshError extends Error {
+  /** Class name, as errors have it. */
   override readonly name: string = "LatentmeshError";
+  /** Stable reason. */
   readonly code: ErrorCode;
+  /** The offending field, where there is one. */
   readonly param: string | undefined;
 
+  /** An error with a reason, a message for people and, where there is one, the offending field (`param`). */
   constructor(code: ErrorCode, message: string, options: { param?: string; cause?: unknown } = {}) {
     super(message, { cause: options.cause });
     this.code = code;

@@ -99,7 +99,10 @@ export class GpuDevice implements Device {
     this.lost = gpu.lost.then((info) => {
       // `destroy` also settles this promise; a device we closed ourselves is not lost.
       if (this.#closed) return new Promise<never>(() => {});
-      this.#failure = new LatentmeshError("device_lost", `The ${options.kind} device (${options.description}) was lost: ${info.message || info.reason}`);
+      this.#failure = new LatentmeshError(
+        "device_lost",
+        `The ${options.kind} device (${options.description}) was lost: ${info.message || info.reason}`,
+      );
       return this.#failure;
     });
   }
@@ -107,7 +110,10 @@ export class GpuDevice implements Device {
   createBuffer(label: string, bytes: number): DeviceBuffer {
     const size = roundUp(Math.max(bytes, 16), 16);
     if (size > this.limits.maxBufferBytes) {
-      throw new LatentmeshError("out_of_memory", `Cannot allocate ${size} bytes for ${label}: the device allows ${this.limits.maxBufferBytes} in one buffer`);
+      throw new LatentmeshError(
+        "out_of_memory",
+        `Cannot allocate ${size} bytes for ${label}: the device allows ${this.limits.maxBufferBytes} in one buffer`,
+      );
     }
     const gpu = this.#gpu.createBuffer({ label, size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC });
     this.counters.allocatedBytes += size;
@@ -221,6 +227,9 @@ export class GpuDevice implements Device {
 function deviceError(kind: string, error: GPUError): LatentmeshError {
   // By name: Dawn's error classes are not the global ones.
   return error.constructor.name === "GPUOutOfMemoryError"
-    ? new LatentmeshError("out_of_memory", `The ${kind} device is out of memory: ${messageOf(error)} (try --weights q8 or q4, or a smaller --max-tokens-total)`)
+    ? new LatentmeshError(
+      "out_of_memory",
+      `The ${kind} device is out of memory: ${messageOf(error)} (try --weights q8 or q4, or a smaller --max-tokens-total)`,
+    )
     : new LatentmeshError("internal", `The ${kind} device refused a command: ${error.message}`);
 }

@@ -17,7 +17,7 @@ import { TextTokenizer } from "../core/text/tokenizer.ts";
 import type { Device } from "../kernels/device.ts";
 import type { CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
-import { loadWeights, type LoadProgress } from "./loader.ts";
+import { type LoadProgress, loadWeights } from "./loader.ts";
 import { Model } from "./model.ts";
 import { DirectoryFiles } from "./model_files.ts";
 import { LocalTokenEngine } from "./token_engine.ts";
@@ -44,22 +44,29 @@ export interface EngineOptions {
 
 /** What to generate: a prompt (text or tokens) or a conversation. */
 export interface GenerateOptions extends Partial<SamplingParams> {
+  /** A text, or its tokens. */
   readonly prompt?: string | readonly number[];
+  /** A conversation, for the chat template. */
   readonly messages?: readonly ChatMessage[];
   /** Default: as many as the context holds. */
   readonly maxTokens?: number;
+  /** Texts that end the generation; they are left out. */
   readonly stop?: readonly string[];
   /** Alternatives to report with each token's log-probability; null (default): no log-probabilities. */
   readonly logprobs?: number | null;
   /** Do not stop at the model's end-of-sequence tokens. */
   readonly ignoreEos?: boolean;
+  /** Aborts the generation. */
   readonly signal?: AbortSignal;
 }
 
 /** A piece of generated text. */
 export interface GeneratedPiece {
+  /** Text that became certain. */
   readonly text: string;
+  /** The tokens behind it. */
   readonly tokens: readonly number[];
+  /** One for each token, where asked for. */
   readonly logprobs: readonly TokenLogprob[];
   /** Set in the last piece. */
   readonly finishReason: FinishReason | null;
@@ -214,7 +221,7 @@ async function scoreTokens(engine: TokenEngine, prompt: readonly number[], signa
   const request = { prompt, maxTokens: 0, sampling: GREEDY, choice: 0, stopTokens: new Set<number>(), logprobs: null, promptLogprobs: 0, signal };
   let nll = 0;
   for await (const event of engine.generate(request)) {
-    if (event.kind === "prompt") for (const token of event.logprobs) nll -= token?.logprob ?? 0;
+    if (event.kind === "prompt") { for (const token of event.logprobs) nll -= token?.logprob ?? 0; }
   }
   return nll;
 }
@@ -243,4 +250,3 @@ function modelOptions(options: EngineOptions, spec: ModelSpec, device: Device) {
     limits: { prefillRows, decodeRows: 1, window: Math.min(512, maxContext), logitRows: Math.min(64, prefillRows) },
   } as const;
 }
-

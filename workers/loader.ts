@@ -13,7 +13,9 @@ import type { AttentionWeights, DeviceMatrix, FeedForwardWeights, LayerWeights, 
 
 /** How far loading has come. */
 export interface LoadProgress {
+  /** Bytes of the file that are on the device. */
   readonly loadedBytes: number;
+  /** Bytes of the file that the model uses. */
   readonly totalBytes: number;
 }
 
@@ -74,17 +76,14 @@ class Loader {
       attentionNorm: await this.#vector(`${prefix}.input_layernorm.weight`, hiddenSize),
       attention: await this.#attention(`${prefix}.self_attn`),
       feedForwardNorm: await this.#vector(`${prefix}.post_attention_layernorm.weight`, hiddenSize),
-      feedForward: isMoeLayer(this.#spec, index)
-        ? await this.#moe(`${prefix}.mlp`)
-        : await this.#feedForward([`${prefix}.mlp`], denseWidth),
+      feedForward: isMoeLayer(this.#spec, index) ? await this.#moe(`${prefix}.mlp`) : await this.#feedForward([`${prefix}.mlp`], denseWidth),
     };
   }
 
   async #attention(prefix: string): Promise<AttentionWeights> {
     const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, queryRank, rope } = this.#spec;
     const queries = heads * queryWidth(this.#spec);
-    const layer = (name: string, shape: readonly [number, number], rows?: readonly Range[]) =>
-      this.#source(`${prefix}.${name}.weight`, shape, rows);
+    const layer = (name: string, shape: readonly [number, number], rows?: readonly Range[]) => this.#source(`${prefix}.${name}.weight`, shape, rows);
     const perHead = nopeWidth + valueWidth;
     const ofEachHead = (begin: number, end: number) =>
       Array.from({ length: heads }, (_, h): Range => ({ begin: h * perHead + begin, end: h * perHead + end }));
@@ -140,7 +139,10 @@ class Loader {
     const { heads } = this.#spec;
     const matrix = await this.#matrix([source]);
     if (matrix.parts.length > 1) {
-      throw new LatentmeshError("out_of_memory", `${source.name} does not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`);
+      throw new LatentmeshError(
+        "out_of_memory",
+        `${source.name} does not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`,
+      );
     }
     return { ...matrix, outputs: source.rows / heads, matrices: heads, parts: [{ ...matrix.parts[0], first: 0, count: heads }] };
   }

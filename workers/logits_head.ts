@@ -6,7 +6,7 @@
  */
 import type { Adjustment } from "../core/sampling/adjustments.ts";
 import { ceilDiv, floatBits } from "../core/numeric.ts";
-import { ADJUSTMENT_WORDS, adjustLogits } from "../kernels/adjust_logits/adjust_logits.ts";
+import { adjustLogits, ADJUSTMENT_WORDS } from "../kernels/adjust_logits/adjust_logits.ts";
 import { candidates, type CandidatesParams } from "../kernels/candidates/candidates.ts";
 import { type CandidateList, CHUNK_TOKENS, LIST_WORDS, MOST_CANDIDATES, readCandidates, SAMPLING_WORDS } from "../kernels/candidates/layout.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";

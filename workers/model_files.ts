@@ -78,7 +78,9 @@ class FileSource implements ByteSource {
     await this.#file.seek(offset, Deno.SeekMode.Start);
     for (let done = 0; done < length;) {
       const count = await this.#file.read(bytes.subarray(done));
-      if (count === null) throw new LatentmeshError("invalid_checkpoint", `Cannot read ${this.name}: it ended at byte ${offset + done}; was it truncated?`);
+      if (count === null) {
+        throw new LatentmeshError("invalid_checkpoint", `Cannot read ${this.name}: it ended at byte ${offset + done}; was it truncated?`);
+      }
       done += count;
     }
     return bytes;

@@ -72,7 +72,9 @@ export class LocalTokenEngine implements TokenEngine {
     const { prompt, maxTokens } = request;
     if (prompt.length === 0) throw new LatentmeshError("invalid_request", "The prompt is empty", { param: "prompt" });
     if (prompt.length > this.maxContext) {
-      throw new LatentmeshError("invalid_request", `The prompt has ${prompt.length} tokens; this model's context holds ${this.maxContext}`, { param: "prompt" });
+      throw new LatentmeshError("invalid_request", `The prompt has ${prompt.length} tokens; this model's context holds ${this.maxContext}`, {
+        param: "prompt",
+      });
     }
     const { cache } = this.#model;
     const sequence = cache.open();

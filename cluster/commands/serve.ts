@@ -7,7 +7,7 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { createApp } from "../http/app.ts";
 import { HttpError } from "../http/errors.ts";
 import type { Settings } from "../config.ts";
-import type { LoadEngine, LoadedEngine } from "../engine.ts";
+import type { LoadedEngine, LoadEngine } from "../engine.ts";
 import { formatBytes, log } from "../log.ts";
 import { byteProgress } from "../progress.ts";
 
@@ -41,7 +41,10 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
     const { hostname, port } = server.addr as Deno.NetAddr;
     log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
     log("info", `device  ${engine.device}`);
-    log("info", `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    log(
+      "info",
+      `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`,
+    );
     await aborted(stop.drain);
     log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish`);
     const timer = setTimeout(() => cancelTimer.abort(), settings.shutdownTimeout * 1000);

@@ -81,12 +81,17 @@ async function* chunks(
 
 function promptOf(model: ServedModel, request: ChatRequest): number[] {
   if (model.chatTemplate === null) {
-    throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, { param: "messages", code: "unsupported_parameter" });
+    throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
+      param: "messages",
+      code: "unsupported_parameter",
+    });
   }
   return model.tokenizer.encode(model.chatTemplate.render(request.messages), { special: false });
 }
 
 function logprobsOf({ logprobs, top_logprobs: top }: ChatRequest): number | null {
-  if (top !== undefined && !logprobs) throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
+  if (top !== undefined && !logprobs) {
+    throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
+  }
   return logprobs ? top ?? 0 : null;
 }

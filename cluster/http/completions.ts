@@ -97,7 +97,11 @@ async function* chunks(
 }
 
 function promptsOf(model: ServedModel, { prompt }: CompletionRequest): Prompt[] {
-  const list: readonly (string | number[])[] = typeof prompt === "string" ? [prompt] : typeof prompt[0] === "number" ? [prompt as number[]] : prompt as string[];
+  const list: readonly (string | number[])[] = typeof prompt === "string"
+    ? [prompt]
+    : typeof prompt[0] === "number"
+    ? [prompt as number[]]
+    : prompt as string[];
   return list.map((one) =>
     typeof one === "string"
       ? { text: one, tokens: model.tokenizer.encode(one, { special: true }) }
@@ -108,7 +112,13 @@ function promptsOf(model: ServedModel, { prompt }: CompletionRequest): Prompt[] 
 function planChoices(model: ServedModel, request: CompletionRequest, prompt: Prompt, signal: AbortSignal): PlannedChoice[] {
   const logprobs = request.logprobs ?? null;
   const maxTokens = request.max_tokens ?? Math.min(DEFAULT_MAX_TOKENS, Math.max(1, model.engine.maxContext - prompt.tokens.length));
-  const requests = tokenRequests(model, request, { prompt: prompt.tokens, maxTokens, logprobs, promptLogprobs: request.echo ? logprobs : null, signal });
+  const requests = tokenRequests(model, request, {
+    prompt: prompt.tokens,
+    maxTokens,
+    logprobs,
+    promptLogprobs: request.echo ? logprobs : null,
+    signal,
+  });
   return requests.map((request) => ({ prompt, request }));
 }
 

@@ -19,7 +19,10 @@ function entry(tokenizer: TextTokenizer, { token, logprob }: { token: number; lo
 
 /** `choices[].logprobs` of chat completions. */
 export function chatLogprobs(tokenizer: TextTokenizer, logprobs: readonly TokenLogprob[]) {
-  return { content: logprobs.map((logprob) => ({ ...entry(tokenizer, logprob), top_logprobs: logprob.top.map((top) => entry(tokenizer, top)) })), refusal: null };
+  return {
+    content: logprobs.map((logprob) => ({ ...entry(tokenizer, logprob), top_logprobs: logprob.top.map((top) => entry(tokenizer, top)) })),
+    refusal: null,
+  };
 }
 
 /** `choices[].logprobs` of completions; counts text offsets from piece to piece. */

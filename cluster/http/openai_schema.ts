@@ -39,7 +39,9 @@ const sampling = {
   seed: optional(z.int()),
   n: optional(z.int().min(1).max(MOST_CHOICES)),
   stop: optional(
-    z.union([z.string().min(1).max(MOST_STOP_LENGTH), z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS)]).transform((stop) => [stop].flat()),
+    z.union([z.string().min(1).max(MOST_STOP_LENGTH), z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS)]).transform((stop) =>
+      [stop].flat()
+    ),
   ),
   stream: optional(z.boolean()),
   stream_options: optional(z.strictObject({ include_usage: optional(z.boolean()) })),

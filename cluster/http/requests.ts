@@ -23,7 +23,10 @@ export interface PromptOptions {
 /** @throws {HttpError} 404 if the request names another model */
 export function checkModel(model: ServedModel, requested: string | undefined): void {
   if (requested !== undefined && requested !== model.id) {
-    throw new HttpError(404, `The model "${requested}" does not exist; this server serves "${model.id}"`, { param: "model", code: "model_not_found" });
+    throw new HttpError(404, `The model "${requested}" does not exist; this server serves "${model.id}"`, {
+      param: "model",
+      code: "model_not_found",
+    });
   }
 }
 
@@ -33,12 +36,16 @@ export function tokenRequests(model: ServedModel, fields: SamplingFields, option
   const { maxContext } = model.engine;
   if (prompt.length === 0) throw new HttpError(400, "The prompt is empty", { param: "prompt", code: "invalid_value" });
   const outside = prompt.find((token) => token >= model.vocabSize);
-  if (outside !== undefined) throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "prompt", code: "invalid_value" });
+  if (outside !== undefined) {
+    throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "prompt", code: "invalid_value" });
+  }
   const maxTokens = options.maxTokens ?? Math.max(1, maxContext - prompt.length);
   if (prompt.length + maxTokens > maxContext) {
     throw new HttpError(
       400,
-      `This model's context holds ${maxContext} tokens, but ${prompt.length + maxTokens} were asked for (${prompt.length} in the prompt, ${maxTokens} to generate)`,
+      `This model's context holds ${maxContext} tokens, but ${
+        prompt.length + maxTokens
+      } were asked for (${prompt.length} in the prompt, ${maxTokens} to generate)`,
       { param: options.maxTokens === undefined ? "prompt" : "max_tokens", code: "context_length_exceeded" },
     );
   }
@@ -76,7 +83,10 @@ function logitBias(model: ServedModel, bias: Readonly<Record<string, number>>): 
   const entries = Object.entries(bias).map(([token, value]): [number, number] => [Number(token), value]);
   const outside = entries.find(([token]) => token >= model.vocabSize);
   if (outside !== undefined) {
-    throw new HttpError(400, `Token ${outside[0]} is outside the vocabulary of ${model.vocabSize}`, { param: `logit_bias.${outside[0]}`, code: "invalid_value" });
+    throw new HttpError(400, `Token ${outside[0]} is outside the vocabulary of ${model.vocabSize}`, {
+      param: `logit_bias.${outside[0]}`,
+      code: "invalid_value",
+    });
   }
   return new Map(entries);
 }

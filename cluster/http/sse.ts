@@ -14,7 +14,7 @@ export function streamEvents(c: Context, abort: AbortController, events: AsyncIt
     try {
       for await (const event of events) await stream.writeSSE({ data: JSON.stringify(event) });
     } catch (error) {
-      if (abort.signal.aborted) return;
+      if (stream.aborted) return;
       await stream.writeSSE({ data: JSON.stringify(toHttpError(error).body) });
     }
     await stream.writeSSE({ data: "[DONE]" });

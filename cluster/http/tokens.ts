@@ -15,7 +15,9 @@ export function handleTokenize(c: Context, model: ServedModel, body: unknown): R
   checkModel(model, request.model);
   let tokens: number[];
   if ("messages" in request) {
-    if (model.chatTemplate === null) throw new HttpError(400, `The model "${model.id}" has no chat template`, { param: "messages", code: "unsupported_parameter" });
+    if (model.chatTemplate === null) {
+      throw new HttpError(400, `The model "${model.id}" has no chat template`, { param: "messages", code: "unsupported_parameter" });
+    }
     tokens = model.tokenizer.encode(model.chatTemplate.render(request.messages), { special: false });
   } else {
     tokens = model.tokenizer.encode(request.prompt, { special: request.add_special_tokens ?? true });
@@ -28,6 +30,8 @@ export function handleDetokenize(c: Context, model: ServedModel, body: unknown):
   const request = parseBody(detokenizeRequest, body);
   checkModel(model, request.model);
   const outside = request.tokens.find((token) => token >= model.vocabSize);
-  if (outside !== undefined) throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "tokens", code: "invalid_value" });
+  if (outside !== undefined) {
+    throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "tokens", code: "invalid_value" });
+  }
   return c.json({ prompt: model.tokenizer.decode(request.tokens, { skipSpecial: false }) });
 }

@@ -98,7 +98,9 @@ async function openSharded(files: ModelFiles, indexText: string): Promise<Map<st
   const tensors = new Map<string, StoredTensor>();
   for (const [name, file] of Object.entries(weightMap)) {
     const tensor = shards.get(file)!.get(name);
-    if (tensor === undefined) throw new LatentmeshError("invalid_checkpoint", `Cannot load ${files.name}: the index places "${name}" in ${file}, which lacks it`);
+    if (tensor === undefined) {
+      throw new LatentmeshError("invalid_checkpoint", `Cannot load ${files.name}: the index places "${name}" in ${file}, which lacks it`);
+    }
     tensors.set(name, tensor);
   }
   return tensors;
@@ -108,6 +110,8 @@ function parseIndex(text: string, where: string): Record<string, string> {
   try {
     return indexSchema.parse(JSON.parse(text)).weight_map;
   } catch (cause) {
-    throw new LatentmeshError("invalid_checkpoint", `Cannot read ${where}: it must be JSON with a "weight_map" of tensor names to file names`, { cause });
+    throw new LatentmeshError("invalid_checkpoint", `Cannot read ${where}: it must be JSON with a "weight_map" of tensor names to file names`, {
+      cause,
+    });
   }
 }

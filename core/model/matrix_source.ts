@@ -7,7 +7,7 @@
 import { LatentmeshError } from "../errors.ts";
 import { gcd } from "../numeric.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { allocateRows, matrixLayout, type MatrixLayout, packRows, type PackedRows, unpackRow, type WeightFormat } from "./packing.ts";
+import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRows, unpackRow, type WeightFormat } from "./packing.ts";
 import { dtypeBytes, type SafetensorsDtype } from "./safetensors.ts";
 
 /** Half-open range of rows or columns. */
@@ -54,8 +54,11 @@ export class MatrixSource {
     options: MatrixSelection & { fp8Block: readonly [number, number] | null },
   ) {
     const info = checkpoint.info(name);
-    if (info.shape.join() !== shape.join()) refuse(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
-    const native = NATIVE_FORMATS[info.dtype] ?? refuse(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
+    if (info.shape.join() !== shape.join()) {
+      refuse(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
+    }
+    const native = NATIVE_FORMATS[info.dtype] ??
+      refuse(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
     this.name = name;
     this.#checkpoint = checkpoint;
     this.#native = native;
@@ -206,7 +209,11 @@ function checkScales(
   const expected = [Math.ceil(rows / block[0]), Math.ceil(columns / block[1])];
   const info = checkpoint.info(scaleName(name));
   if (info.dtype !== "F32" || info.shape.join() !== expected.join()) {
-    refuse(checkpoint, scaleName(name), `is ${info.dtype} [${info.shape.join(", ")}] where blocks of ${block.join("×")} need F32 [${expected.join(", ")}]`);
+    refuse(
+      checkpoint,
+      scaleName(name),
+      `is ${info.dtype} [${info.shape.join(", ")}] where blocks of ${block.join("×")} need F32 [${expected.join(", ")}]`,
+    );
   }
   return block;
 }

@@ -26,7 +26,8 @@ function yarnFrequency(frequency: number, index: number, rope: RopeSpec, yarn: Y
 
 /** Pair indices between which YaRN goes from extrapolation to interpolation. */
 function correctionRange(rope: RopeSpec, yarn: YarnSpec): [low: number, high: number] {
-  const dimension = (rotations: number) => (rope.width * Math.log(yarn.originalMaxPositions / (rotations * 2 * Math.PI))) / (2 * Math.log(rope.theta));
+  const dimension = (rotations: number) =>
+    (rope.width * Math.log(yarn.originalMaxPositions / (rotations * 2 * Math.PI))) / (2 * Math.log(rope.theta));
   const low = dimension(yarn.betaFast);
   const high = dimension(yarn.betaSlow);
   const [first, last] = yarn.truncate ? [Math.floor(low), Math.ceil(high)] : [low, high];

@@ -7,9 +7,13 @@
 
 /** YaRN context extension (arXiv 2309.00071), with DeepSeek's mscale. */
 export interface YarnSpec {
+  /** By how much the context is extended. */
   readonly factor: number;
+  /** Context before the extension. */
   readonly originalMaxPositions: number;
+  /** Rotations within the original context above which a pair is left alone. */
   readonly betaFast: number;
+  /** Rotations below which a pair is interpolated fully. */
   readonly betaSlow: number;
   /** Round the corrected dimension range to integers, as the reference does by default. */
   readonly truncate: boolean;
@@ -21,23 +25,29 @@ export interface YarnSpec {
 export interface RopeSpec {
   /** Rotated dimensions per head; even. */
   readonly width: number;
+  /** Base of the geometric series of frequencies. */
   readonly theta: number;
   /** Pairs are (2i, 2i+1) if true, (i, i + width/2) otherwise. */
   readonly interleaved: boolean;
+  /** Context extension, if any. */
   readonly yarn: YarnSpec | null;
 }
 
 /** Mixture-of-experts layers. */
 export interface MoeSpec {
-  /** Routed experts, and how many of them run for each token. */
+  /** Routed experts. */
   readonly experts: number;
+  /** Routed experts that run for each token. */
   readonly activeExperts: number;
-  /** Intermediate width of one routed expert, and of the shared expert (0: there is none). */
+  /** Intermediate width of one routed expert. */
   readonly expertWidth: number;
+  /** Intermediate width of the shared expert; 0 where there is none. */
   readonly sharedWidth: number;
+  /** From router logits to scores. */
   readonly scoring: "softmax" | "sigmoid";
   /** Experts form `groups` equal groups; only the best `activeGroups` of them may be used by a token. */
   readonly groups: number;
+  /** Groups whose experts a token may use. */
   readonly activeGroups: number;
   /** A group's score: its best expert (DeepSeek-V2) or the sum of its best two (DeepSeek-V3). */
   readonly groupScore: "max" | "top2";
@@ -45,15 +55,19 @@ export interface MoeSpec {
   readonly correctionBias: boolean;
   /** Divide the chosen scores by their sum. */
   readonly normalize: boolean;
+  /** Multiplies every gate. */
   readonly routedScale: number;
 }
 
 /** One multi-head-latent-attention transformer. */
 export interface ModelSpec {
+  /** Name of the family, for people. */
   readonly family: string;
+  /** Number of token ids. */
   readonly vocabSize: number;
   /** D */
   readonly hiddenSize: number;
+  /** Transformer layers. */
   readonly layers: number;
   /** H */
   readonly heads: number;
@@ -65,19 +79,27 @@ export interface ModelSpec {
   readonly valueWidth: number;
   /** `q_lora_rank`; null where queries are projected directly. */
   readonly queryRank: number | null;
+  /** Rotary embedding of the last part of queries and keys. */
   readonly rope: RopeSpec;
   /** Multiplies q·k before the softmax. */
   readonly attentionScale: number;
+  /** Epsilon of the norms of the residual stream. */
   readonly normEps: number;
   /** Epsilon of the q_a and kv_a norms: 1e-6 whatever `rms_norm_eps` says (transformers #44346). */
   readonly latentNormEps: number;
   /** The first `denseLayers` layers have a dense FFN of `denseWidth`, the others `moe`. */
   readonly denseLayers: number;
+  /** Intermediate width of dense layers. */
   readonly denseWidth: number;
+  /** Null for a model without experts. */
   readonly moe: MoeSpec | null;
+  /** The vocabulary projection is the embedding table. */
   readonly tieEmbeddings: boolean;
+  /** Longest context. */
   readonly maxPositions: number;
+  /** Beginning of text, if config.json names it. */
   readonly bosToken: number | null;
+  /** End of text, as config.json has it. */
   readonly eosTokens: readonly number[];
   /** Rows × columns that share one `weight_scale_inv`, where the checkpoint is FP8. */
   readonly fp8Block: readonly [rows: number, columns: number] | null;

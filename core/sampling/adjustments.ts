@@ -20,7 +20,7 @@ export class LogitAdjuster {
 
   constructor(params: SamplingParams, prompt: readonly number[]) {
     this.#params = params;
-    if (params.repetitionPenalty !== 1) for (const token of prompt) this.#seen.add(token);
+    if (params.repetitionPenalty !== 1) { for (const token of prompt) this.#seen.add(token); }
   }
 
   /** Counts a generated token. */

@@ -10,8 +10,11 @@ import type { TokenizerConfig } from "./tokenizer.ts";
 
 /** One message of a conversation. */
 export interface ChatMessage {
+  /** Who speaks. */
   readonly role: string;
+  /** What is said. */
   readonly content: string;
+  /** Whatever else a template reads, such as `name`. */
   readonly [key: string]: unknown;
 }
 
@@ -43,7 +46,10 @@ export class ChatTemplate {
     try {
       return this.#template.render({ ...this.#variables, messages, add_generation_prompt: true });
     } catch (cause) {
-      throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, { param: "messages", cause });
+      throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, {
+        param: "messages",
+        cause,
+      });
     }
   }
 }

@@ -18,14 +18,26 @@ const configSchema = z.looseObject({
 });
 
 /** Parsed `tokenizer_config.json`. */
-export type TokenizerConfig = z.infer<typeof configSchema>;
+export interface TokenizerConfig {
+  /** Text of the special tokens. */
+  readonly bos_token?: string | null;
+  /** End of text. */
+  readonly eos_token?: string | null;
+  /** Whether texts begin with `bos_token`. */
+  readonly add_bos_token?: boolean | null;
+  /** One template, or several by name. */
+  readonly chat_template?: string | readonly { readonly name: string; readonly template: string }[] | null;
+}
 
 const decoderSchema = z.looseObject({ type: z.string(), decoders: z.array(z.looseObject({ type: z.string() })).optional() });
 
 /** A tokenizer with what serving needs besides encode and decode. */
 export class TextTokenizer {
+  /** The parsed configuration. */
   readonly config: TokenizerConfig;
+  /** Id of BOS, if there is one. */
   readonly bosToken: number | null;
+  /** Id of EOS, if there is one. */
   readonly eosToken: number | null;
   /** Whether tokens are bytes in the GPT-2 alphabet, so that each one's bytes are known by itself. */
   readonly byteLevel: boolean;
@@ -61,6 +73,8 @@ export class TextTokenizer {
   }
 
   /**
+   * Text → tokens.
+   *
    * @param options.special add what the tokenizer puts around a text, such as BOS; off for rendered chat templates, which write their own
    */
   encode(text: string, options: { readonly special: boolean }): number[] {
@@ -73,11 +87,13 @@ export class TextTokenizer {
     return this.bosToken === null || tokens[0] === this.bosToken ? tokens : [this.bosToken, ...tokens];
   }
 
+  /** Tokens → text. */
   decode(tokens: readonly number[], options: { readonly skipSpecial: boolean }): string {
     if (tokens.length === 0) return "";
     return this.#tokenizer.decode([...tokens], { skip_special_tokens: options.skipSpecial, clean_up_tokenization_spaces: false });
   }
 
+  /** True for tokens that are markers, not text. */
   isSpecial(token: number): boolean {
     return this.#special.has(token);
   }

@@ -14,8 +14,7 @@ export const mergeCandidates: Kernel<CandidatesConfig, "logits" | "sampling" | "
   name: "merge_candidates",
   bindings: { logits: "read", sampling: "read", chunk_lists: "read", lists: "read_write" },
   params: ["rows", "count", "first_token"],
-  wgsl: ({ vocabulary }) =>
-    constants({ VOCABULARY: vocabulary, CHUNKS: ceilDiv(vocabulary, CHUNK_TOKENS), LIST_HEADER, LIST_WORDS }) + source,
+  wgsl: ({ vocabulary }) => constants({ VOCABULARY: vocabulary, CHUNKS: ceilDiv(vocabulary, CHUNK_TOKENS), LIST_HEADER, LIST_WORDS }) + source,
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ vocabulary }, { rows }) => ({
     logits: rows * vocabulary * 4,

@@ -8,7 +8,10 @@ import { constants, type HostBuffer, type Kernel } from "../contract.ts";
 import source from "./moe_route.wgsl" with { type: "text" };
 
 /** The routing fields of a {@link MoeSpec}. */
-export type MoeRouteConfig = Pick<MoeSpec, "experts" | "activeExperts" | "scoring" | "groups" | "activeGroups" | "groupScore" | "normalize" | "routedScale">;
+export type MoeRouteConfig = Pick<
+  MoeSpec,
+  "experts" | "activeExperts" | "scoring" | "groups" | "activeGroups" | "groupScore" | "normalize" | "routedScale"
+>;
 
 /**
  * logits: [tokens, experts], bias: [experts] (zeros where the model has none) → routes: [tokens, activeExperts] expert ids, gates: their weights.
@@ -21,7 +24,8 @@ export const moeRoute: Kernel<MoeRouteConfig, "logits" | "bias" | "routes" | "ga
   wgsl: (config) =>
     constants({ EXPERTS: config.experts, ACTIVE: config.activeExperts, GROUPS: config.groups, ACTIVE_GROUPS: config.activeGroups }, {
       ROUTED_SCALE: config.routedScale,
-    }) + `const SOFTMAX = ${config.scoring === "softmax"};\nconst TOP2 = ${config.groupScore === "top2"};\nconst NORMALIZE = ${config.normalize};\n` + source,
+    }) + `const SOFTMAX = ${config.scoring === "softmax"};\nconst TOP2 = ${config.groupScore === "top2"};\nconst NORMALIZE = ${config.normalize};\n` +
+    source,
   workgroups: (_, { tokens }) => [tokens, 1, 1],
   sizes: ({ experts, activeExperts }, { tokens }) => ({
     logits: tokens * experts * 4,

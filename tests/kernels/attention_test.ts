@@ -52,10 +52,11 @@ describeOnDevices("latent attention", (kind) => {
         where.forEach((slot, row) => {
           const latent = [...x.subarray(row * rowStride, row * rowStride + latentWidth)];
           const rms = Math.sqrt(latent.reduce((sum, v) => sum + v * v, 0) / latentWidth + eps);
-          const stored = Array.from({ length: keyWidth }, (_, k) =>
-            basis === "diagonal"
-              ? latent[k] / rms * transform[k]
-              : latent.reduce((sum, v, j) => sum + v / rms * transform[k * latentWidth + j], 0));
+          const stored = Array.from(
+            { length: keyWidth },
+            (_, k) =>
+              basis === "diagonal" ? latent[k] / rms * transform[k] : latent.reduce((sum, v, j) => sum + v / rms * transform[k * latentWidth + j], 0),
+          );
           expected.fill(0, slot * width, (slot + 1) * width);
           expected.set(stored, slot * width);
           expected.set(x.subarray(row * rowStride + latentWidth, (row + 1) * rowStride), slot * width + ropeOffset(cache));

@@ -45,7 +45,12 @@ describeOnDevices("candidates", (kind) => {
   for (const [vocabulary, count] of [[1, 1], [61, 20], [1025, 64], [5000, 1]] as const) {
     it(`finds the best ${count} of ${vocabulary}, both log-sum-exps and the drawn token`, async () => {
       const random = new Random();
-      const draws = [0.7, 1, 1.9].map((temperature, i) => ({ key: random.below(2 ** 32), position: 5 + i, temperature, target: (i * 977) % vocabulary }));
+      const draws = [0.7, 1, 1.9].map((temperature, i) => ({
+        key: random.below(2 ** 32),
+        position: 5 + i,
+        temperature,
+        target: (i * 977) % vocabulary,
+      }));
       const logits = random.normals(draws.length * vocabulary, 4);
       const lists = await select(device, logits, vocabulary, draws, count);
       draws.forEach(({ key, position, temperature, target }, row) => {

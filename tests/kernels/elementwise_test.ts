@@ -33,7 +33,10 @@ describeOnDevices("element-wise kernels", (kind) => {
         const rms = Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + eps);
         expected.push(...row.map((v, k) => (v / rms) * gamma[k]));
       }
-      const { y } = await runKernel(device, rmsNorm, { width, inputStride, eps }, { x, gamma, y: { poison: Math.max(1, rows * width) } }, { rows, first_row });
+      const { y } = await runKernel(device, rmsNorm, { width, inputStride, eps }, { x, gamma, y: { poison: Math.max(1, rows * width) } }, {
+        rows,
+        first_row,
+      });
       assertClose(y.f32.subarray(0, rows * width), expected, TOLERANCE, `rms_norm ${rows}×${width}`);
     }
   });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
-import { allocateRows, matrixLayout, type MatrixLayout, packRows, type PackedRows, unpackRow, type WeightFormat } from "../../core/model/packing.ts";
+import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRows, unpackRow, type WeightFormat } from "../../core/model/packing.ts";
 import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import type { Device } from "../../kernels/device.ts";
@@ -75,7 +75,12 @@ describeOnDevices("linear layers", (kind) => {
         const params = { items, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
         for (const itemsAtOnce of [1, 4]) {
           const { y } = await runKernel(device, matvec, { ...config, itemsAtOnce }, inputs, params);
-          assertClose(y.f32.subarray(0, items * outputs), expected, TOLERANCE, `matvec ${format} ${outputs}×${columns} × ${items}, ${itemsAtOnce} at once`);
+          assertClose(
+            y.f32.subarray(0, items * outputs),
+            expected,
+            TOLERANCE,
+            `matvec ${format} ${outputs}×${columns} × ${items}, ${itemsAtOnce} at once`,
+          );
         }
         const { y } = await runKernel(device, matmul, { ...config, select: { kind: "all" }, plan: null }, inputs, params);
         assertClose(y.f32.subarray(0, items * outputs), expected, TOLERANCE, `matmul ${format} ${outputs}×${columns} × ${items}`);
@@ -170,7 +175,10 @@ describeOnDevices("linear layers", (kind) => {
     const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: words } }, { items: 100 });
     assertEquals([...plan.u32.subarray(0, 1), ...plan.u32.subarray(4, 16)], [4, 0, 0, 32, 0, 32, 18, 2, 50, 32, 2, 82, 18]);
     const { items } = planOf(planLayout);
-    assertEquals([...plan.u32.subarray(items, items + 100)], [...Array.from({ length: 50 }, (_, i) => 2 * i + 1), ...Array.from({ length: 50 }, (_, i) => 2 * i)]);
+    assertEquals([...plan.u32.subarray(items, items + 100)], [
+      ...Array.from({ length: 50 }, (_, i) => 2 * i + 1),
+      ...Array.from({ length: 50 }, (_, i) => 2 * i),
+    ]);
   });
 
   it("absorbs per head", async () => {

@@ -8,10 +8,46 @@ import { runKernel } from "../support/kernel.ts";
 import { Random } from "../support/random.ts";
 
 const CONFIGS: Record<string, MoeRouteConfig> = {
-  "softmax, greedy": { experts: 9, activeExperts: 3, scoring: "softmax", groups: 1, activeGroups: 1, groupScore: "max", normalize: false, routedScale: 1 },
-  "softmax, group-limited": { experts: 160, activeExperts: 6, scoring: "softmax", groups: 8, activeGroups: 3, groupScore: "max", normalize: false, routedScale: 16 },
-  "sigmoid, node groups": { experts: 24, activeExperts: 4, scoring: "sigmoid", groups: 6, activeGroups: 2, groupScore: "top2", normalize: true, routedScale: 2.5 },
-  "sigmoid, not normalised": { experts: 2, activeExperts: 1, scoring: "sigmoid", groups: 1, activeGroups: 1, groupScore: "top2", normalize: false, routedScale: 0.5 },
+  "softmax, greedy": {
+    experts: 9,
+    activeExperts: 3,
+    scoring: "softmax",
+    groups: 1,
+    activeGroups: 1,
+    groupScore: "max",
+    normalize: false,
+    routedScale: 1,
+  },
+  "softmax, group-limited": {
+    experts: 160,
+    activeExperts: 6,
+    scoring: "softmax",
+    groups: 8,
+    activeGroups: 3,
+    groupScore: "max",
+    normalize: false,
+    routedScale: 16,
+  },
+  "sigmoid, node groups": {
+    experts: 24,
+    activeExperts: 4,
+    scoring: "sigmoid",
+    groups: 6,
+    activeGroups: 2,
+    groupScore: "top2",
+    normalize: true,
+    routedScale: 2.5,
+  },
+  "sigmoid, not normalised": {
+    experts: 2,
+    activeExperts: 1,
+    scoring: "sigmoid",
+    groups: 1,
+    activeGroups: 1,
+    groupScore: "top2",
+    normalize: false,
+    routedScale: 0.5,
+  },
 };
 
 /** Routing as the papers write it, with infinities. */
@@ -58,7 +94,12 @@ describeOnDevices("moe_route", (kind) => {
   it("gives equal scores to the lower expert", async () => {
     const config = CONFIGS["softmax, greedy"];
     const poison = { poison: 3 };
-    const { routes } = await runKernel(device, moeRoute, config, { logits: new Float32Array(9), bias: new Float32Array(9), routes: poison, gates: poison }, { tokens: 1 });
+    const { routes } = await runKernel(device, moeRoute, config, {
+      logits: new Float32Array(9),
+      bias: new Float32Array(9),
+      routes: poison,
+      gates: poison,
+    }, { tokens: 1 });
     assertEquals([...routes.u32], [0, 1, 2]);
   });
 });

@@ -87,6 +87,11 @@ export async function loadModel(device: Device, name: Fixture, options: LoadMode
 export async function readCorrectionBiases(name: Fixture, spec: ModelSpec): Promise<Float32Array[]> {
   using files = new DirectoryFiles(fixtureDirectory(name));
   const checkpoint = await Checkpoint.open(files);
-  const layers = Array.from({ length: spec.layers - spec.denseLayers }, (_, i) => `model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`);
-  return await Promise.all(layers.map((layer) => spec.moe!.correctionBias ? readVector(checkpoint, layer, spec.moe!.experts) : new Float32Array(spec.moe!.experts)));
+  const layers = Array.from(
+    { length: spec.layers - spec.denseLayers },
+    (_, i) => `model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`,
+  );
+  return await Promise.all(
+    layers.map((layer) => spec.moe!.correctionBias ? readVector(checkpoint, layer, spec.moe!.experts) : new Float32Array(spec.moe!.experts)),
+  );
 }

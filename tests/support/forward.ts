@@ -82,7 +82,8 @@ export function routeFlips(spec: ModelSpec, tokens: number, exact: SequenceRun, 
   const { activeExperts: active, experts } = spec.moe!;
   const flips: Flip[] = [];
   for (let position = 0; position < tokens; position++) {
-    const chosen = (run: SequenceRun, layer: number) => [...run.layers[layer].routes.subarray(position * active, (position + 1) * active)].sort((a, b) => a - b);
+    const chosen = (run: SequenceRun, layer: number) =>
+      [...run.layers[layer].routes.subarray(position * active, (position + 1) * active)].sort((a, b) => a - b);
     const layer = exact.layers.findIndex((_, l) => chosen(exact, l).join() !== chosen(other, l).join());
     if (layer < 0) continue;
     const logits = exact.layers[layer].routerLogits.subarray(position * experts, (position + 1) * experts);

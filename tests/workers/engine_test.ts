@@ -114,9 +114,13 @@ describe("engine", () => {
       assertEquals(together.map(({ text }) => text), alone);
       for await (const _ of engine.generate({ prompt: prompts[0], maxTokens: 1000 })) break;
       const controller = new AbortController();
-      const error = await assertRejects(async () => {
-        for await (const _ of engine.generate({ prompt: prompts[0], maxTokens: 1000, signal: controller.signal })) controller.abort();
-      }, LatentmeshError, "cancelled");
+      const error = await assertRejects(
+        async () => {
+          for await (const _ of engine.generate({ prompt: prompts[0], maxTokens: 1000, signal: controller.signal })) controller.abort();
+        },
+        LatentmeshError,
+        "cancelled",
+      );
       assertEquals(error.code, "cancelled");
       assertEquals((await generate(engine, { prompt: prompts[1], maxTokens: 8 })).text, alone[1]);
     }));

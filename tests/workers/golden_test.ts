@@ -22,7 +22,12 @@ const F16_TOLERANCE = 5e-3;
 /** Largest router margin at which a route may legitimately flip when latents are rounded to f16. */
 const FLIP_MARGIN = 1e-3;
 
-async function withModel(kind: DeviceKind, name: Fixture, cacheDtype: CacheDtype, test: (model: Model, golden: Golden) => Promise<void>): Promise<void> {
+async function withModel(
+  kind: DeviceKind,
+  name: Fixture,
+  cacheDtype: CacheDtype,
+  test: (model: Model, golden: Golden) => Promise<void>,
+): Promise<void> {
   const device = await openTestDevice(kind);
   try {
     await test(await loadModel(device, name, { cacheDtype }), await readGolden(name));

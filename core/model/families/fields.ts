@@ -123,7 +123,11 @@ export function commonSpec(family: string, fields: CommonFields, rope: { interle
 function checkSupported(fields: CommonFields): void {
   const width = fields.qk_nope_head_dim + fields.qk_rope_head_dim;
   requireField(fields.qk_rope_head_dim % 2 === 0, "qk_rope_head_dim", `is ${fields.qk_rope_head_dim}; rotary dimensions come in pairs`);
-  requireField((fields.qk_head_dim ?? width) === width, "qk_head_dim", `is ${fields.qk_head_dim}, but qk_nope_head_dim + qk_rope_head_dim is ${width}`);
+  requireField(
+    (fields.qk_head_dim ?? width) === width,
+    "qk_head_dim",
+    `is ${fields.qk_head_dim}, but qk_nope_head_dim + qk_rope_head_dim is ${width}`,
+  );
   requireField(
     (fields.num_key_value_heads ?? fields.num_attention_heads) === fields.num_attention_heads,
     "num_key_value_heads",
@@ -150,7 +154,11 @@ function moeOf(fields: CommonFields, routing: Routing): MoeSpec | null {
     "num_experts_per_tok",
     `is ${active}, but topk_group (${activeGroups}) groups hold only ${activeGroups * perGroup} experts`,
   );
-  requireField(routing.groupScore === "max" || perGroup >= 2, "n_group", `is ${groups}, which leaves groups of ${perGroup}; group scores need two experts`);
+  requireField(
+    routing.groupScore === "max" || perGroup >= 2,
+    "n_group",
+    `is ${groups}, which leaves groups of ${perGroup}; group scores need two experts`,
+  );
   return { experts, activeExperts: active, expertWidth: width, sharedWidth: width * (fields.n_shared_experts ?? 0), ...routing };
 }
 

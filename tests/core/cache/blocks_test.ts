@@ -8,26 +8,30 @@ import { SEED } from "../../support/random.ts";
 describe("BlockAllocator", () => {
   it("loses nothing and shares nothing by accident, whatever happens", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 12 }), fc.array(fc.tuple(fc.constantFrom("allocate", "share", "release"), fc.nat(100))), (blocks, actions) => {
-        const allocator = new BlockAllocator(blocks);
-        const held: number[] = [];
-        for (const [action, pick] of actions) {
-          const block = held[pick % held.length];
-          if (action === "allocate" && allocator.canAllocate(1)) {
-            const fresh = allocator.allocate();
-            assertEquals(held.includes(fresh), false);
-            held.push(fresh);
-          } else if (action === "share" && held.length > 0) {
-            allocator.share(block);
-            held.push(block);
-          } else if (action === "release" && held.length > 0) {
-            allocator.release(block);
-            held.splice(held.indexOf(block), 1);
+      fc.property(
+        fc.integer({ min: 1, max: 12 }),
+        fc.array(fc.tuple(fc.constantFrom("allocate", "share", "release"), fc.nat(100))),
+        (blocks, actions) => {
+          const allocator = new BlockAllocator(blocks);
+          const held: number[] = [];
+          for (const [action, pick] of actions) {
+            const block = held[pick % held.length];
+            if (action === "allocate" && allocator.canAllocate(1)) {
+              const fresh = allocator.allocate();
+              assertEquals(held.includes(fresh), false);
+              held.push(fresh);
+            } else if (action === "share" && held.length > 0) {
+              allocator.share(block);
+              held.push(block);
+            } else if (action === "release" && held.length > 0) {
+              allocator.release(block);
+              held.splice(held.indexOf(block), 1);
+            }
+            allocator.checkIntegrity();
+            assertEquals(allocator.free, blocks - new Set(held).size);
           }
-          allocator.checkIntegrity();
-          assertEquals(allocator.free, blocks - new Set(held).size);
-        }
-      }),
+        },
+      ),
       { seed: SEED },
     );
   });

@@ -29,7 +29,15 @@ const V2_LITE = {
   rms_norm_eps: 1e-6,
   max_position_embeddings: 163840,
   rope_theta: 10000,
-  rope_scaling: { type: "yarn", factor: 40, original_max_position_embeddings: 4096, beta_fast: 32, beta_slow: 1, mscale: 0.707, mscale_all_dim: 0.707 },
+  rope_scaling: {
+    type: "yarn",
+    factor: 40,
+    original_max_position_embeddings: 4096,
+    beta_fast: 32,
+    beta_slow: 1,
+    mscale: 0.707,
+    mscale_all_dim: 0.707,
+  },
   bos_token_id: 100000,
   eos_token_id: 100001,
 };
@@ -95,7 +103,7 @@ describe("parseModelConfig", () => {
     ["another rope", { rope_scaling: { type: "linear", factor: 2 } }, "rope_scaling.rope_type", "linear"],
     ["yarn without its factor", { rope_scaling: { type: "yarn", original_max_position_embeddings: 4096 } }, "rope_scaling.factor", "yarn needs it"],
     ["two ropes that disagree", { rope_parameters: { rope_type: "yarn", factor: 2 } }, "rope_scaling", "contradicts"],
-    ["another quantisation", { quantization_config: { quant_method: "awq" } }, "quantization_config.quant_method", "only \"fp8\""],
+    ["another quantisation", { quantization_config: { quant_method: "awq" } }, "quantization_config.quant_method", 'only "fp8"'],
     ["FP8 without a block size", { quantization_config: { quant_method: "fp8" } }, "quantization_config.weight_block_size", "rows, columns"],
   ];
   for (const [name, change, field, says] of broken) {

@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
-import { MatrixSource, type MatrixSelection, readVector, type WeightPolicy } from "../../../core/model/matrix_source.ts";
+import { type MatrixSelection, MatrixSource, readVector, type WeightPolicy } from "../../../core/model/matrix_source.ts";
 import { unpackRow } from "../../../core/model/packing.ts";
 import { FP8_E4M3_VALUES, toHalfBits } from "../../../core/numeric.ts";
 import { relativeError } from "../../support/compare.ts";
@@ -33,8 +33,14 @@ function fp8Matrix(rows: number, columns: number, block: readonly [number, numbe
   const bits = Uint8Array.from({ length: rows * columns }, () => random.below(0x7f) | (random.below(2) << 7));
   const shape = [Math.ceil(rows / block[0]), Math.ceil(columns / block[1])];
   const scales = random.normals(shape[0] * shape[1]);
-  const values = Array.from({ length: rows }, (_, r) =>
-    Array.from({ length: columns }, (_, c) => Math.fround(FP8_E4M3_VALUES[bits[r * columns + c]] * scales[Math.floor(r / block[0]) * shape[1] + Math.floor(c / block[1])])));
+  const values = Array.from(
+    { length: rows },
+    (_, r) =>
+      Array.from(
+        { length: columns },
+        (_, c) => Math.fround(FP8_E4M3_VALUES[bits[r * columns + c]] * scales[Math.floor(r / block[0]) * shape[1] + Math.floor(c / block[1])]),
+      ),
+  );
   return {
     tensors: [
       { name: "w", dtype: "F8_E4M3", shape: [rows, columns], bytes: bits },
@@ -79,7 +85,8 @@ describe("MatrixSource", () => {
   it("refuses wrong shapes, dtypes, missing scales and NaN, naming the tensor", async () => {
     const { tensors } = fp8Matrix(8, 8, [4, 4]);
     const checkpoint = await open([...tensors, { name: "i", dtype: "I32", shape: [1, 1], bytes: new Uint8Array(4) }]);
-    const make = (name: string, shape: [number, number], fp8Block: readonly [number, number] | null) => () => new MatrixSource(checkpoint, name, shape, { fp8Block });
+    const make = (name: string, shape: [number, number], fp8Block: readonly [number, number] | null) => () =>
+      new MatrixSource(checkpoint, name, shape, { fp8Block });
     assertThrows(make("w", [8, 9], [4, 4]), LatentmeshError, "[8, 8] where config.json implies [8, 9]");
     assertThrows(make("missing", [8, 8], null), LatentmeshError, `"missing" is missing`);
     assertThrows(make("i", [1, 1], null), LatentmeshError, "dtype I32");

@@ -16,17 +16,27 @@ function file(header: string, dataBytes: number, claimed?: number): Uint8Array<A
 }
 
 const entry = (dtype: string, shape: number[], begin: number, end: number) => ({ dtype, shape, data_offsets: [begin, end] });
-const refused = (bytes: Uint8Array<ArrayBuffer>, says: string) => assertRejects(() => readSafetensorsHeader(memorySource("x.safetensors", bytes)), LatentmeshError, says);
+const refused = (bytes: Uint8Array<ArrayBuffer>, says: string) =>
+  assertRejects(() => readSafetensorsHeader(memorySource("x.safetensors", bytes)), LatentmeshError, says);
 
 describe("readSafetensorsHeader", () => {
   it("reads back whatever is written", async () => {
     const tensors = fc.uniqueArray(
-      fc.record({ name: fc.string({ minLength: 1 }).filter((name) => name !== "__metadata__" && name !== "__proto__"), rows: fc.nat(4), columns: fc.nat(4) }),
+      fc.record({
+        name: fc.string({ minLength: 1 }).filter((name) => name !== "__metadata__" && name !== "__proto__"),
+        rows: fc.nat(4),
+        columns: fc.nat(4),
+      }),
       { selector: ({ name }) => name, maxLength: 6 },
     );
     await fc.assert(
       fc.asyncProperty(tensors, async (list) => {
-        const data: TensorData[] = list.map(({ name, rows, columns }) => ({ name, dtype: "F16", shape: [rows, columns], bytes: new Uint8Array(rows * columns * 2) }));
+        const data: TensorData[] = list.map(({ name, rows, columns }) => ({
+          name,
+          dtype: "F16",
+          shape: [rows, columns],
+          bytes: new Uint8Array(rows * columns * 2),
+        }));
         const header = await readSafetensorsHeader(memorySource("x", writeSafetensors(data)));
         assertEquals([...header.tensors.keys()].sort(), list.map(({ name }) => name).sort());
         for (const { name, shape } of data) assertEquals(header.tensors.get(name)!.shape, shape);
@@ -36,7 +46,12 @@ describe("readSafetensorsHeader", () => {
   });
 
   it("never accepts a corrupted file as another one: any changed header byte is refused or reads as a tiling of the file", async () => {
-    const good = writeSafetensors([{ name: "a", dtype: "F32", shape: [2], bytes: new Uint8Array(8) }, { name: "b", dtype: "U8", shape: [3], bytes: new Uint8Array(3) }]);
+    const good = writeSafetensors([{ name: "a", dtype: "F32", shape: [2], bytes: new Uint8Array(8) }, {
+      name: "b",
+      dtype: "U8",
+      shape: [3],
+      bytes: new Uint8Array(3),
+    }]);
     await fc.assert(
       fc.asyncProperty(fc.nat(good.length - 1), fc.nat(255), async (at, value) => {
         const bytes = good.slice();

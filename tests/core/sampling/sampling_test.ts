@@ -63,7 +63,12 @@ describe("chooseToken", () => {
     fc.assert(
       fc.property(
         fc.array(fc.double({ min: -6, max: 6, noNaN: true }), { minLength: 2, maxLength: 12 }),
-        fc.record({ topK: fc.nat(6), topP: fc.constantFrom(1, 0.9, 0.5), minP: fc.constantFrom(0, 0.05, 0.5), temperature: fc.constantFrom(0.3, 1, 1.7) }),
+        fc.record({
+          topK: fc.nat(6),
+          topP: fc.constantFrom(1, 0.9, 0.5),
+          minP: fc.constantFrom(0, 0.05, 0.5),
+          temperature: fc.constantFrom(0.3, 1, 1.7),
+        }),
         fc.integer({ min: 1, max: 12 }),
         fc.nat(),
         (logits, change, count, seed) => {

@@ -23,14 +23,24 @@ const sentencepiece = await TextTokenizer.load(memoryFiles({
     post_processor: null,
     decoder: {
       type: "Sequence",
-      decoders: [{ type: "Replace", pattern: { String: "▁" }, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }, { type: "Strip", content: " ", start: 1, stop: 0 }],
+      decoders: [{ type: "Replace", pattern: { String: "▁" }, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }, {
+        type: "Strip",
+        content: " ",
+        start: 1,
+        stop: 0,
+      }],
     },
     model: {
       type: "BPE",
       unk_token: null,
       fuse_unk: true,
       byte_fallback: true,
-      vocab: Object.fromEntries(["<s>", ...Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, "0")}>`), "▁", "▁the", "cat", "s"].map((token, id) => [token, id])),
+      vocab: Object.fromEntries(
+        ["<s>", ...Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, "0")}>`), "▁", "▁the", "cat", "s"].map((
+          token,
+          id,
+        ) => [token, id]),
+      ),
       merges: [],
     },
   }),

@@ -1,0 +1,33 @@
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals, assertThrows } from "@std/assert";
+import { parseConfig, resolveSettings } from "../../cluster/config.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+
+const none = () => undefined;
+
+describe("configuration", () => {
+  it("is read from YAML and JSON alike", () => {
+    const yaml = parseConfig("model: m\ncache: { maxTokens: 128 }\nserver:\n  port: 0\n", "c.yaml");
+    assertEquals(yaml, parseConfig(`{"model":"m","cache":{"maxTokens":128},"server":{"port":0}}`, "c.json"));
+    assertEquals(parseConfig("", "empty.yaml"), {});
+  });
+
+  it("names the path of what it cannot use", () => {
+    const error = assertThrows(() => parseConfig("server: { prot: 1 }", "c.yaml"), LatentmeshError, "server.prot: there is no such setting");
+    assertEquals(error.param, "server.prot");
+    assertThrows(() => parseConfig("cache: { dtype: f8 }", "c.yaml"), LatentmeshError, "c.yaml: cache.dtype");
+    assertThrows(() => parseConfig("a: [", "c.yaml"), LatentmeshError, "Cannot read c.yaml");
+  });
+
+  it("prefers flags to the file, the file to the environment, and that to defaults", () => {
+    const env = (name: string) => ({ LATENTMESH_MODEL: "env", LATENTMESH_DEVICE: "dawn" })[name];
+    const settings = resolveSettings({ device: "cpu" }, { model: "file", device: "deno", server: { port: 1 } }, env);
+    assertEquals([settings.model, settings.device, settings.port, settings.host], ["file", "cpu", 1, "127.0.0.1"]);
+    assertEquals(resolveSettings({}, {}, env).model, "env");
+    assertEquals(resolveSettings({}, {}, none).model.endsWith("/models/tiny-mla"), true);
+  });
+
+  it("refuses an environment it cannot parse", () => {
+    assertThrows(() => resolveSettings({}, {}, (name) => (name === "LATENTMESH_DEVICE" ? "gpu" : undefined)), LatentmeshError, "LATENTMESH_DEVICE");
+  });
+});

@@ -1,0 +1,29 @@
+/**
+ * The JSR package: it must be publishable, small, and free of tests and goldens.
+ *
+ * @module
+ */
+import { ROOT } from "./fixtures.ts";
+
+const MAX_BYTES = 20 * 2 ** 20;
+
+/** Throws unless a dry run of publishing succeeds and lists only what belongs in the package. */
+export async function checkPackage(): Promise<void> {
+  const output = await new Deno.Command(Deno.execPath(), {
+    args: ["publish", "--dry-run", "--allow-dirty"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  const text = new TextDecoder().decode(output.stdout) + new TextDecoder().decode(output.stderr);
+  if (!output.success) throw new Error(`deno publish --dry-run failed\n${text}`);
+  const files = [...text.matchAll(/file:\/\/(\S+) \([\d.]+ ?[KMG]?i?B\)/g)].map((match) => decodeURIComponent(match[1]));
+  if (files.length === 0) throw new Error(`deno publish --dry-run listed no files\n${text}`);
+  const stray = files.filter((file) => /\/(tests|bench|\.ci)\//.test(file.slice(ROOT.length)));
+  if (stray.length > 0) throw new Error(`these do not belong in the package: ${stray.join(", ")}`);
+  const sizes = await Promise.all(files.map(async (file) => (await Deno.stat(file)).size));
+  const total = sizes.reduce((a, b) => a + b, 0);
+  if (total > MAX_BYTES) throw new Error(`the package has ${total} bytes, more than ${MAX_BYTES}`);
+  console.error(`    ${files.length} files, ${(total / 2 ** 20).toFixed(1)} MiB`);
+}

@@ -1,0 +1,57 @@
+/**
+ * The command line as users start it: a child process.
+ *
+ * @module
+ */
+import { ROOT } from "./fixtures.ts";
+
+/** Runs a task's command to its end. */
+export async function runCli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const output = await command(args).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
+}
+
+/** A serving child. */
+export interface ServedProcess {
+  readonly url: string;
+  /** Sends SIGTERM and waits. */
+  stop(): Promise<{ code: number; log: string }>;
+}
+
+/** Starts `serve` on a free port and waits until it is ready. */
+export async function startServer(...args: string[]): Promise<ServedProcess> {
+  const child = command(["serve", "--port", "0", "--device", "cpu", ...args]).spawn();
+  let log = "";
+  let onLine = () => {};
+  const reading = (async () => {
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      log += text;
+      onLine();
+    }
+  })();
+  const ready = new Promise<string>((resolve) => {
+    onLine = () => {
+      const url = /ready\s+(http:\S+)/.exec(log)?.[1];
+      if (url !== undefined) resolve(url);
+    };
+  });
+  const url = await Promise.race([ready, child.status.then(({ code }) => Promise.reject(new Error(`serve exited with ${code}: ${log}`)))]);
+  return {
+    url,
+    async stop() {
+      child.kill("SIGTERM");
+      const [{ code }] = await Promise.all([child.status, child.stdout.cancel(), reading]);
+      return { code, log };
+    },
+  };
+}
+
+function command(args: string[]): Deno.Command {
+  const permissions = ["--allow-read", "--allow-net", "--allow-env", "--allow-sys", "--allow-ffi"];
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--config", `${ROOT}/deno.json`, ...permissions, `${ROOT}/cluster/main.ts`, ...args],
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
