@@ -101,50 +101,67 @@ function roundToBfloat16(bits: number): number {
 
 function quantizeRow(layout: MatrixLayout, values: Float32Array, into: PackedRows, row: number): void {
   const scales = new Uint16Array(into.scales.buffer, row * layout.scaleRowBytes, layout.scaleRowBytes / 2);
+  const four = layout.format === "q4";
+  const [least, most] = four ? [-8, 7] : [-127, 127];
+  const start = row * layout.rowBytes;
   for (let g = 0, begin = 0; begin < layout.columns; g++, begin += layout.group) {
     const end = Math.min(begin + layout.group, layout.columns);
-    const levels = layout.format === "q8" ? Q8 : Q4;
-    const scaleBits = toHalfBits([levels.scale(values.subarray(begin, end))])[0];
+    const scaleBits = roundToHalf(four ? fourBitScale(values, begin, end) : eightBitScale(values, begin, end));
     scales[g] = scaleBits;
-    const scale = F16_VALUES[scaleBits];
+    const inverse = F16_VALUES[scaleBits] === 0 ? 0 : 1 / F16_VALUES[scaleBits];
     for (let column = begin; column < end; column++) {
-      const level = scale === 0 ? 0 : Math.min(levels.max, Math.max(levels.min, Math.round(values[column] / scale)));
-      levels.store(into.data, row * layout.rowBytes, column, level);
+      const level = clampedLevel(values[column] * inverse, least, most);
+      if (four) into.data[start + (column >> 1)] |= (level + 8) << ((column & 1) * 4);
+      else into.data[start + column] = level & 0xff;
     }
   }
 }
 
-interface Levels {
-  readonly min: number;
-  readonly max: number;
-  scale(values: Float32Array): number;
-  store(data: Uint8Array, start: number, column: number, level: number): void;
+/** Nearest level within bounds; loops over weights are hot enough that `Math.round`, `Math.min` and `Math.max` would dominate loading. */
+function clampedLevel(value: number, least: number, most: number): number {
+  const level = Math.floor(value + 0.5);
+  return level < least ? least : level > most ? most : level;
 }
 
-const Q8: Levels = {
-  min: -127,
-  max: 127,
-  scale: (values) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0) / 127,
-  store: (data, start, column, level) => void (data[start + column] = level & 0xff),
-};
+function roundToHalf(value: number): number {
+  HALF[0] = value;
+  return HALF_BITS[0];
+}
 
-/** Sixteen levels −8…7; the sign of the scale is chosen so that −8 falls on the larger side, and its size so that the squared error is least. */
-const Q4: Levels = {
-  min: -8,
-  max: 7,
-  scale(values) {
-    const extreme = values.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
-    if (extreme === 0) return 0;
-    let best = { scale: 0, error: Infinity };
-    for (let steps = 6; steps <= 9; steps += 0.25) {
-      const scale = -extreme / steps;
-      const error = values.reduce((sum, value) => sum + (value - scale * Math.min(7, Math.max(-8, Math.round(value / scale)))) ** 2, 0);
-      if (error < best.error) best = { scale, error };
+const HALF = new Float16Array(1);
+const HALF_BITS = new Uint16Array(HALF.buffer);
+
+/** The largest magnitude becomes 127. */
+function eightBitScale(values: Float32Array, begin: number, end: number): number {
+  let largest = 0;
+  for (let i = begin; i < end; i++) {
+    const magnitude = values[i] < 0 ? -values[i] : values[i];
+    if (magnitude > largest) largest = magnitude;
+  }
+  return largest / 127;
+}
+
+/** Which level the largest magnitude may become; the best is kept. */
+const FOUR_BIT_STEPS = [6.5, 7.25, 8, 8.75];
+
+/** Sixteen levels −8…7: the sign of the scale puts −8 on the larger side, and its size is the one of {@link FOUR_BIT_STEPS} with the least squared error. */
+function fourBitScale(values: Float32Array, begin: number, end: number): number {
+  let extreme = 0;
+  for (let i = begin; i < end; i++) if (Math.abs(values[i]) > Math.abs(extreme)) extreme = values[i];
+  if (extreme === 0) return 0;
+  let [best, leastError] = [0, Infinity];
+  for (const steps of FOUR_BIT_STEPS) {
+    const scale = -extreme / steps;
+    const inverse = 1 / scale;
+    let error = 0;
+    for (let i = begin; i < end; i++) {
+      const difference = values[i] - scale * clampedLevel(values[i] * inverse, -8, 7);
+      error += difference * difference;
     }
-    return best.scale;
-  },
-  store: (data, start, column, level) => void (data[start + (column >> 1)] |= ((level + 8) & 15) << ((column & 1) * 4)),
-};
+    if (error < leastError) [best, leastError] = [scale, error];
+  }
+  return best;
+}
 
 /** Typed views of a packed matrix, for {@link unpackRow}. */
 export interface MatrixViews {

@@ -1,0 +1,87 @@
+/**
+ * Decode speed of the embedded model at contexts up to 128, beside what a bare float32 matrix-vector loop reaches in the same run.
+ *
+ * @module
+ */
+import { Checkpoint } from "../core/model/checkpoint.ts";
+import { parseModelConfig } from "../core/model/config.ts";
+import type { DeviceChoice } from "../kernels/providers.ts";
+import { openDevice } from "../kernels/providers.ts";
+import { loadWeights } from "../workers/loader.ts";
+import { Model } from "../workers/model.ts";
+import { DirectoryFiles } from "../workers/model_files.ts";
+import { median, printTable } from "./table.ts";
+
+/** Floating-point operations of one token, attention apart: two for each of the 7.5 M weights that run. */
+const FLOP_PER_TOKEN = 15e6;
+const TOKENS = 120;
+
+/** Runs the bench. */
+export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<void> {
+  const { device } = await openDevice(choice as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  using files = new DirectoryFiles(new URL("../models/tiny-mla", import.meta.url).pathname);
+  const spec = parseModelConfig((await files.text("config.json"))!, files.name);
+  const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep" });
+  const model = await Model.create(device, spec, weights, {
+    cacheDtype: device.kind === "cpu" ? "f32" : "f16",
+    maxTokens: 256,
+    maxContext: 256,
+    maxSequences: 1,
+    limits: { prefillRows: 8, decodeRows: 1, window: 64, logitRows: 1 },
+  });
+  const sequence = model.cache.open();
+  const step = async (token: number) => {
+    model.cache.grow(sequence, 1);
+    model.record({ phase: "decode", rows: [{ token, position: sequence.length++, sequence }] });
+    model.head.recordLogits("decode", 0, 1);
+    const [list] = await model.head.candidates([{ key: 0, position: sequence.length, inverseTemperature: 1 }], 1, false);
+    return list.tokens[0];
+  };
+  let token = await step(0);
+  const before = { ...device.counters };
+  const times: number[] = [];
+  while (sequence.length < TOKENS) {
+    const started = performance.now();
+    token = await step(token);
+    times.push(performance.now() - started);
+  }
+  const steps = times.length;
+  const perStep = (key: "dispatches" | "submissions" | "awaitedMaps") => (device.counters[key] - before[key]) / steps;
+  const bare = bareMatvec();
+  const ms = median(times);
+  printTable([
+    [`embedded model on ${device.description}`, ""],
+    ["decode, median step", `${ms.toFixed(2)} ms`],
+    ["decode, tokens per second", (1000 / ms).toFixed(1)],
+    ["operations reached", `${(FLOP_PER_TOKEN / ms / 1e6).toFixed(2)} GFLOP/s`],
+    ["bare float32 matrix-vector loop, one core", `${(bare / 1e9).toFixed(2)} GFLOP/s`],
+    ["that loop's time for a token's operations", `${(FLOP_PER_TOKEN / bare * 1000).toFixed(2)} ms`],
+    ["submissions per step", perStep("submissions").toFixed(0)],
+    ["awaited maps per step", perStep("awaitedMaps").toFixed(0)],
+    ["dispatches per step", perStep("dispatches").toFixed(0)],
+    ["dispatches per layer", ((perStep("dispatches") - 6) / spec.layers).toFixed(1)],
+  ]);
+  model.cache.close(sequence);
+  await device.close();
+}
+
+/** FLOP/s of the plainest loop over a matrix that, like the model's active weights, exceeds the second-level cache. */
+function bareMatvec(): number {
+  const [rows, columns] = [8192, 896];
+  const matrix = new Float32Array(rows * columns).fill(0.5);
+  const x = new Float32Array(columns).fill(0.25);
+  const y = new Float32Array(rows);
+  const once = () => {
+    for (let r = 0; r < rows; r++) {
+      let sum = 0;
+      for (let c = 0; c < columns; c++) sum += matrix[r * columns + c] * x[c];
+      y[r] = sum;
+    }
+  };
+  const times = Array.from({ length: 9 }, () => {
+    const started = performance.now();
+    once();
+    return performance.now() - started;
+  });
+  return 2 * rows * columns / (median(times) / 1000);
+}

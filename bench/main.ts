@@ -1,0 +1,23 @@
+/**
+ * `deno task bench <name>`: runs one bench and prints its table with the command that repeats it.
+ *
+ * @module
+ */
+import { decodeBench } from "./decode_bench.ts";
+import { loadBench } from "./load_bench.ts";
+import { startBench } from "./start_bench.ts";
+
+const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readonly string[]): Promise<void> }>> = {
+  load: { help: "[gigabytes] peak host memory and speed of loading a generated checkpoint", run: loadBench },
+  start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
+  decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
+};
+
+const [name, ...args] = Deno.args;
+if (name in BENCHES) {
+  await BENCHES[name].run(args);
+  console.log(`\nRepeat with: deno task bench ${Deno.args.join(" ")}`);
+} else {
+  console.log(`Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(8)}${help}`).join("\n")}`);
+  Deno.exit(name === undefined || name === "--help" ? 0 : 1);
+}
