@@ -63,6 +63,13 @@ export function createProgram(version: string, loadEngine: LoadEngine): Command 
     .option("--json", "print JSON instead of a table")
     .action(async (flags: ScoreFlags) => printScore(await score(flags, loadEngine), flags.json ?? false));
 
+  program.command("worker").description("join a cluster from another machine (not in this version)")
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(() => {
+      throw new LatentmeshError("unsupported", "This version runs in one process; use serve. Workers that join a cluster come with the next one.");
+    });
+
   program.command("config-schema").description("print the JSON Schema of the configuration file")
     .action(() => print(JSON.stringify(z.toJSONSchema(configSchema), null, 2)));
   return program;

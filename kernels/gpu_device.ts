@@ -108,6 +108,7 @@ export class GpuDevice implements Device {
   }
 
   createBuffer(label: string, bytes: number): DeviceBuffer {
+    this.#check();
     const size = roundUp(Math.max(bytes, 16), 16);
     if (size > this.limits.maxBufferBytes) {
       throw new LatentmeshError(
@@ -121,7 +122,15 @@ export class GpuDevice implements Device {
   }
 
   async createReadback(label: string, bytes: number): Promise<Readback> {
-    const readback = await GpuReadback.create(this.#gpu, label, roundUp(bytes, 16), this.counters, this.#options.synchronousMapping);
+    this.#check();
+    const readback = await GpuReadback.create(
+      this.#gpu,
+      label,
+      roundUp(bytes, 16),
+      this.counters,
+      this.#options.synchronousMapping,
+      () => this.#failure,
+    );
     this.#readbacks.push(readback);
     return readback;
   }
@@ -173,7 +182,7 @@ export class GpuDevice implements Device {
   }
 
   submit(): void {
-    if (this.#failure !== null) throw this.#failure;
+    this.#check();
     this.#endPass();
     if (this.#encoder === null) return;
     this.#uniforms.flush();
@@ -186,13 +195,17 @@ export class GpuDevice implements Device {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
     await pumped(this.#gpu.queue.onSubmittedWorkDone());
-    if (this.#failure !== null) throw this.#failure;
+    this.#check();
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled(this.#readbacks.map((readback) => readback.settled));
     this.#gpu.destroy();
+  }
+
+  #check(): void {
+    if (this.#failure !== null) throw this.#failure;
   }
 
   #endPass(): void {

@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers/promises";
+import type { LatentmeshError } from "../core/errors.ts";
 import type { DeviceCounters, Readback } from "./device.ts";
 import { pumped } from "./event_pump.ts";
 
@@ -15,24 +17,36 @@ export class GpuReadback implements Readback {
   readonly #host: Uint8Array<ArrayBuffer>;
   readonly #counters: DeviceCounters;
   readonly #synchronous: boolean;
+  readonly #failure: () => LatentmeshError | null;
   /** Resolves when the last mapping has settled, which in Deno is 10 ms after its data was taken. */
   settled: Promise<void> = Promise.resolve();
   #recorded = 0;
 
-  private constructor(staging: GPUBuffer, counters: DeviceCounters, synchronous: boolean) {
+  private constructor(staging: GPUBuffer, counters: DeviceCounters, synchronous: boolean, failure: () => LatentmeshError | null) {
     this.bytes = staging.size;
     this.#staging = staging;
     this.#host = new Uint8Array(staging.size);
     this.#counters = counters;
     this.#synchronous = synchronous;
+    this.#failure = failure;
   }
 
-  /** @param synchronous whether the provider allows `getMappedRange` before `mapAsync` has settled (Deno does, Dawn does not) */
-  static async create(gpu: GPUDevice, label: string, bytes: number, counters: DeviceCounters, synchronous: boolean): Promise<GpuReadback> {
+  /**
+   * @param synchronous whether the provider allows `getMappedRange` before `mapAsync` has settled (Deno does, Dawn does not)
+   * @param failure why the device failed, if it did
+   */
+  static async create(
+    gpu: GPUDevice,
+    label: string,
+    bytes: number,
+    counters: DeviceCounters,
+    synchronous: boolean,
+    failure: () => LatentmeshError | null,
+  ): Promise<GpuReadback> {
     const staging = gpu.createBuffer({ label: `${label} readback`, size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
     await pumped(staging.mapAsync(GPUMapMode.READ));
     staging.unmap();
-    return new GpuReadback(staging, counters, synchronous);
+    return new GpuReadback(staging, counters, synchronous, failure);
   }
 
   /** Records the copy into the staging buffer. */
@@ -68,7 +82,13 @@ export class GpuReadback implements Readback {
 
   async #awaitMappedRange(mapping: Promise<undefined>, bytes: number): Promise<ArrayBuffer> {
     this.#counters.awaitedMaps++;
-    await pumped(mapping);
-    return this.#staging.getMappedRange(0, bytes);
+    try {
+      await pumped(mapping);
+      return this.#staging.getMappedRange(0, bytes);
+    } catch (error) {
+      // A mapping fails because the device did; what became of the device is told a turn later.
+      await setImmediate();
+      throw this.#failure() ?? error;
+    }
   }
 }

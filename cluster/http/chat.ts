@@ -10,13 +10,13 @@ import { HttpError } from "./errors.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import { type ChatRequest, chatRequest, parseBody } from "./openai_schema.ts";
 import { checkModel, tokenRequests } from "./requests.ts";
-import { requestAbort, streamEvents } from "./sse.ts";
+import { RequestAbort, streamEvents } from "./sse.ts";
 
 /** Handles one request. */
 export async function handleChat(c: Context, model: ServedModel, body: unknown, shutdown: AbortSignal): Promise<Response> {
   const request = parseBody(chatRequest, body);
   checkModel(model, request.model);
-  const abort = requestAbort(c, shutdown);
+  const abort = new RequestAbort(c, shutdown);
   const requests = tokenRequests(model, request, {
     prompt: promptOf(model, request),
     maxTokens: request.max_completion_tokens ?? request.max_tokens,
@@ -49,7 +49,7 @@ async function* chunks(
   request: ChatRequest,
   requests: readonly TokenRequest[],
   base: object,
-  abort: AbortController,
+  abort: RequestAbort,
 ): AsyncGenerator<unknown> {
   const { prompt } = requests[0];
   const withUsage = request.stream_options?.include_usage ?? false;

@@ -5,6 +5,7 @@
  */
 import type { FinishReason, ServedModel, TokenLogprob, TokenRequest } from "../../core/engine.ts";
 import { generateText, type TextEvent } from "../../core/text/generate.ts";
+import type { RequestAbort } from "./sse.ts";
 
 /** An event of one choice. */
 export interface ChoiceEvent {
@@ -31,13 +32,13 @@ export interface Usage {
 /**
  * Events of all choices as they come. Leaving the iteration ends every choice.
  *
- * @param abort controls the signal that the requests carry
+ * @param abort what ends the requests early; they carry its signal
  */
 export async function* runChoices(
   model: ServedModel,
   requests: readonly TokenRequest[],
   stop: readonly string[],
-  abort: AbortController,
+  abort: RequestAbort,
 ): AsyncGenerator<ChoiceEvent> {
   const iterators = requests.map((request) => generateText(model, request, { stop }));
   const pending = new Map(iterators.map((iterator, index) => [index, nextOf(iterator, index)]));
@@ -67,7 +68,7 @@ export async function collectChoices(
   model: ServedModel,
   requests: readonly TokenRequest[],
   stop: readonly string[],
-  abort: AbortController,
+  abort: RequestAbort,
 ): Promise<Choice[]> {
   const choices = requests.map(() => ({
     text: "",

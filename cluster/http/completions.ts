@@ -9,7 +9,7 @@ import { collectChoices, runChoices, usageOf } from "./choices.ts";
 import { CompletionLogprobs } from "./logprobs.ts";
 import { type CompletionRequest, completionRequest, parseBody } from "./openai_schema.ts";
 import { checkModel, tokenRequests } from "./requests.ts";
-import { requestAbort, streamEvents } from "./sse.ts";
+import { RequestAbort, streamEvents } from "./sse.ts";
 
 /** OpenAI's default for this endpoint. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -30,7 +30,7 @@ interface PlannedChoice {
 export async function handleCompletion(c: Context, model: ServedModel, body: unknown, shutdown: AbortSignal): Promise<Response> {
   const request = parseBody(completionRequest, body);
   checkModel(model, request.model);
-  const abort = requestAbort(c, shutdown);
+  const abort = new RequestAbort(c, shutdown);
   const prompts = promptsOf(model, request);
   const planned = prompts.flatMap((prompt) => planChoices(model, request, prompt, abort.signal));
   const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
@@ -61,7 +61,7 @@ async function* chunks(
   planned: readonly PlannedChoice[],
   base: object,
   promptTokenCount: number,
-  abort: AbortController,
+  abort: RequestAbort,
 ): AsyncGenerator<unknown> {
   const withUsage = request.stream_options?.include_usage ?? false;
   const usage = withUsage ? { usage: null } : {};

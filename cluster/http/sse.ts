@@ -8,7 +8,7 @@ import { streamSSE } from "hono/streaming";
 import { toHttpError } from "./errors.ts";
 
 /** Sends every value as one event, then `[DONE]`. An error after the first event becomes an error event. */
-export function streamEvents(c: Context, abort: AbortController, events: AsyncIterable<unknown>): Response {
+export function streamEvents(c: Context, abort: RequestAbort, events: AsyncIterable<unknown>): Response {
   return streamSSE(c, async (stream) => {
     stream.onAbort(() => abort.abort());
     try {
@@ -21,12 +21,18 @@ export function streamEvents(c: Context, abort: AbortController, events: AsyncIt
   });
 }
 
-/** Aborts when the client of this request disconnects or the server shuts down. */
-export function requestAbort(c: Context, shutdown: AbortSignal): AbortController {
-  const controller = new AbortController();
-  const abort = () => controller.abort();
-  if (shutdown.aborted) abort();
-  c.req.raw.signal.addEventListener("abort", abort, { once: true });
-  shutdown.addEventListener("abort", abort, { once: true, signal: controller.signal });
-  return controller;
+/** What ends a request early. */
+export class RequestAbort {
+  /** Aborted by {@link abort}, when the client disconnects, or when the server shuts down. */
+  readonly signal: AbortSignal;
+  readonly #controller = new AbortController();
+
+  constructor(c: Context, shutdown: AbortSignal) {
+    // No listeners: `shutdown` lives as long as the server and must not collect one for every request.
+    this.signal = AbortSignal.any([this.#controller.signal, c.req.raw.signal, shutdown]);
+  }
+
+  abort(): void {
+    this.#controller.abort();
+  }
 }

@@ -20,6 +20,7 @@ describe("command line", () => {
       [["serve", "--model", "/nowhere"], "no config.json"],
       [["serve", "--config", "/nowhere.yaml"], "Cannot read /nowhere.yaml"],
       [["score", "--text", "/nowhere.json"], "Cannot read /nowhere.json"],
+      [["worker", "--join", "wss://nowhere"], "one process"],
       [["frobnicate"], "unknown command"],
     ];
     const results = await Promise.all(cases.map(([args]) => runCli(...args)));

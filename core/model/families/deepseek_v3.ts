@@ -7,8 +7,12 @@ import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
 import { COMMON_FIELDS, commonSpec, requireField } from "./fields.ts";
 
+const groupCount = z.int().positive();
+
 const schema = z.object({
   ...COMMON_FIELDS,
+  n_group: groupCount,
+  topk_group: groupCount,
   rope_interleave: z.boolean().nullish(),
   topk_method: z.string().nullish(),
   scoring_func: z.string().nullish(),
@@ -27,7 +31,7 @@ export function deepseekV3(config: unknown): ModelSpec {
     correctionBias: true,
     normalize: fields.norm_topk_prob ?? true,
     routedScale: fields.routed_scaling_factor ?? 2.5,
-    groups: fields.n_group ?? 1,
-    activeGroups: fields.topk_group ?? 1,
+    groups: fields.n_group,
+    activeGroups: fields.topk_group,
   });
 }

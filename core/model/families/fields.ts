@@ -56,7 +56,7 @@ export const COMMON_FIELDS = {
   moe_intermediate_size: size.optional(),
   first_k_dense_replace: z.int().nonnegative(),
   moe_layer_freq: size.nullish(),
-  n_routed_experts: size.nullish(),
+  n_routed_experts: size.nullable(),
   n_shared_experts: z.int().nonnegative().nullish(),
   num_experts_per_tok: size.nullish(),
   n_group: size.nullish(),
@@ -145,6 +145,9 @@ function moeOf(fields: CommonFields, routing: Routing): MoeSpec | null {
   const { num_experts_per_tok: active, moe_intermediate_size: width } = fields;
   if (active == null) throw new FieldError("num_experts_per_tok", `is missing, but n_routed_experts is ${experts}`);
   if (width === undefined) throw new FieldError("moe_intermediate_size", `is missing, but n_routed_experts is ${experts}`);
+  if (fields.n_shared_experts === undefined) {
+    throw new FieldError("n_shared_experts", `is missing, but n_routed_experts is ${experts}; it may be null or 0`);
+  }
   const { groups, activeGroups } = routing;
   requireField(experts % groups === 0, "n_group", `is ${groups}, which does not divide n_routed_experts (${experts})`);
   requireField(activeGroups <= groups, "topk_group", `is ${activeGroups}, more than n_group (${groups})`);

@@ -96,6 +96,13 @@ describe("parseModelConfig", () => {
     ["another activation", { hidden_act: "gelu" }, "hidden_act", `only "silu"`],
     ["attention biases", { attention_bias: true }, "attention_bias", "not supported"],
     ["a missing expert count", { num_experts_per_tok: undefined }, "num_experts_per_tok", "n_routed_experts is 64"],
+    ["a missing count of shared experts", { n_shared_experts: undefined }, "n_shared_experts", "may be null or 0"],
+    [
+      "a missing count of groups, which transformers would guess",
+      { model_type: "deepseek_v3", topk_method: undefined, n_group: undefined },
+      "n_group",
+      "is missing",
+    ],
     ["group routing without groups", { topk_method: "group_limited_greedy", n_group: undefined }, "n_group", "is missing"],
     ["groups that do not divide the experts", { topk_method: "group_limited_greedy", n_group: 7 }, "n_group", "does not divide"],
     ["groups with too few experts", { topk_method: "group_limited_greedy", n_group: 32, topk_group: 1 }, "num_experts_per_tok", "hold only 2"],

@@ -1,0 +1,67 @@
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { LatentmeshError } from "../../core/errors.ts";
+import { GpuDevice } from "../../kernels/gpu_device.ts";
+import { openDevice } from "../../kernels/providers.ts";
+import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
+import { absence, describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
+
+describeOnDevices("device", (kind) => {
+  it("checks bindings when they are bound, and parameters when they are run", async () => {
+    const device = await openTestDevice(kind);
+    const compiled = await device.compile(residualAdd, { width: 64 });
+    const [small, large] = [device.createBuffer("small", 256), device.createBuffer("large", 512)];
+    assertThrows(() => compiled.bind({ delta: small, x: large }, { rows: 2 }), LatentmeshError, `"delta" (small) has 256 bytes, needs 512`);
+    const bound = compiled.bind({ delta: small, x: large }, { rows: 1 });
+    assertThrows(() => device.run(bound, { rows: 2 }), LatentmeshError, "rows = 2, but its buffers were checked for at most 1");
+    await device.close();
+  });
+
+  it("says so when a buffer is too large", async () => {
+    const device = await openTestDevice(kind);
+    const error = assertThrows(() => device.createBuffer("huge", 2 ** 50), LatentmeshError, "huge");
+    assertEquals(error.code, "out_of_memory");
+    await device.close();
+  });
+
+  it("reads several times through one readback, and starts from zeroed buffers", async () => {
+    const device = await openTestDevice(kind);
+    const buffer = device.createBuffer("b", 64);
+    const readback = await device.createReadback("b", 64);
+    for (const value of [0, 3, 7]) {
+      if (value > 0) device.write(buffer, 8, Uint32Array.of(value));
+      device.read(readback, buffer, 0, 16);
+      device.submit();
+      assertEquals([...new Uint32Array((await readback.take()).slice().buffer)], [0, 0, value, 0]);
+    }
+    await device.close();
+  });
+});
+
+describe("WebGPU device", () => {
+  const absent = absence("deno");
+  const test = absent === null ? it : it.skip;
+  test("that is lost ends in a named error, everywhere", async () => {
+    const gpu = await (await navigator.gpu.requestAdapter())!.requestDevice();
+    const device = new GpuDevice(gpu, { kind: "deno", description: "test", synchronousMapping: true });
+    const run = () => runKernel(device, residualAdd, { width: 4 }, { delta: new Float32Array(4), x: new Float32Array(4) }, { rows: 1 });
+    await run();
+    gpu.destroy();
+    assertEquals((await device.lost).code, "device_lost");
+    assertEquals((await assertRejects(run, LatentmeshError, "was lost")).code, "device_lost");
+  });
+});
+
+describe("openDevice", () => {
+  it("takes a hardware GPU or the CPU on its own, and says why", async () => {
+    const { device, reason } = await openDevice("auto");
+    assertEquals(device.kind === "cpu" ? /no GPU driver|software/.test(reason) : reason === "a hardware GPU", true, reason);
+    await device.close();
+  });
+
+  it("says how to get Dawn when it is not there", async () => {
+    const error = await assertRejects(() => openDevice("dawn", { dawn: "/nowhere/index.js" }), LatentmeshError, "npm install webgpu");
+    assertEquals(error.code, "device_unavailable");
+  });
+});
