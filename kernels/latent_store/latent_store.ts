@@ -5,7 +5,7 @@
  */
 import { constants, type Kernel } from "../contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, writeSlot } from "../latent_cache/layout.ts";
-import { rmsScale } from "../rms_norm/rms_norm.ts";
+import { inverseRmsWgsl, rmsScale } from "../rms_norm/rms_norm.ts";
 import dense from "./dense.wgsl" with { type: "text" };
 import diagonal from "./diagonal.wgsl" with { type: "text" };
 import source from "./latent_store.wgsl" with { type: "text" };
@@ -36,7 +36,8 @@ export const latentStore: Kernel<LatentStoreConfig, "x" | "basis" | "step" | "ca
   params: ["rows"],
   wgsl: (config) =>
     constants({ LATENT: config.latentWidth, KEY_WIDTH: config.cache.keyWidth, ROW_STRIDE: config.rowStride }, { EPS: config.eps }) +
-    cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) + (config.basis === "dense" ? dense : diagonal) + source,
+    inverseRmsWgsl() + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
+    (config.basis === "dense" ? dense : diagonal) + source,
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: (config, { rows }) => ({
     x: rows === 0 ? 0 : ((rows - 1) * config.rowStride + config.latentWidth + config.cache.ropeWidth) * 4,

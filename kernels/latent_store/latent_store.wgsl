@@ -3,33 +3,18 @@
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(4) var<storage, read_write> cache: array<u32>;
 
-const THREADS = 64u;
-
-var<workgroup> squares: array<f32, THREADS>;
 var<workgroup> latent: array<f32, LATENT>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(RMS_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let start = group.x * ROW_STRIDE;
-  var sum = 0.0;
-  for (var k = thread; k < LATENT; k += THREADS) {
-    sum = fma(x[start + k], x[start + k], sum);
-  }
-  squares[thread] = sum;
-  workgroupBarrier();
-  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-    if (thread < half) {
-      squares[thread] += squares[thread + half];
-    }
-    workgroupBarrier();
-  }
-  let scale = 1.0 / sqrt(squares[0] / f32(LATENT) + EPS);
-  for (var k = thread; k < LATENT; k += THREADS) {
+  let scale = inverse_rms(thread, start, LATENT, EPS);
+  for (var k = thread; k < LATENT; k += RMS_THREADS) {
     latent[k] = x[start + k] * scale;
   }
   workgroupBarrier();
   let slot = step[group.x].z;
-  for (var pair = thread; pair < CACHE_WIDTH / 2u; pair += THREADS) {
+  for (var pair = thread; pair < CACHE_WIDTH / 2u; pair += RMS_THREADS) {
     let column = pair * 2u;
     var value = vec2(0.0);
     if (column < ROPE_OFFSET) {

@@ -4,6 +4,7 @@
  * @module
  */
 import { constants, type Kernel } from "../contract.ts";
+import inverseRms from "./inverse_rms.wgsl" with { type: "text" };
 import source from "./rms_norm.wgsl" with { type: "text" };
 
 /** Width that is normalised, and floats from one row of x to the next. */
@@ -18,7 +19,7 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
   name: "rms_norm",
   bindings: { x: "read", gamma: "read", y: "read_write" },
   params: ["rows", "first_row"],
-  wgsl: ({ width, inputStride, eps }) => constants({ WIDTH: width, INPUT_STRIDE: inputStride }, { EPS: eps }) + source,
+  wgsl: ({ width, inputStride, eps }) => constants({ WIDTH: width, INPUT_STRIDE: inputStride }, { EPS: eps }) + inverseRmsWgsl() + source,
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ width, inputStride }, { rows, first_row }) => ({
     x: rows === 0 ? 0 : ((first_row + rows - 1) * inputStride + width) * 4,
@@ -33,6 +34,11 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
     }
   },
 };
+
+/** `inverse_rms(thread, start, width, eps)` over the binding `x`, for workgroups of `RMS_THREADS`. */
+export function inverseRmsWgsl(): string {
+  return constants({ RMS_THREADS: 64 }) + inverseRms;
+}
 
 /** 1 / √(mean of squares + eps) of `width` floats. */
 export function rmsScale(x: Float32Array, from: number, width: number, eps: number): number {

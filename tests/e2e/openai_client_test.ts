@@ -7,7 +7,7 @@ import OpenAI from "openai";
 import { type ServedProcess, startServer } from "../support/process.ts";
 
 const messages = [{ role: "user" as const, content: "What is a kettle?" }];
-const TEXT = "Kettle means a small kettle (shaped in a leaflet) for driving up fire).";
+const TEXT = "Kettle means a small kettle (shaped in a leaflet) for driving reasons.";
 
 describe("openai client", () => {
   let server: ServedProcess;
@@ -24,7 +24,7 @@ describe("openai client", () => {
 
   it("chats", async () => {
     const answer = await client.chat.completions.create({ model: "tiny-mla", messages, temperature: 0, logprobs: true, top_logprobs: 3 });
-    assertEquals([answer.choices[0].message.content?.slice(0, 20), answer.choices[0].finish_reason], [TEXT.slice(0, 20), "stop"]);
+    assertEquals([answer.choices[0].message.content, answer.choices[0].finish_reason], [TEXT, "stop"]);
     assertEquals(answer.choices[0].logprobs?.content?.[0].top_logprobs.length, 3);
   });
 
@@ -42,7 +42,7 @@ describe("openai client", () => {
       text += chunk.choices[0]?.delta.content ?? "";
       usage += chunk.usage?.completion_tokens ?? 0;
     }
-    assertEquals(text.slice(0, 20), TEXT.slice(0, 20));
+    assertEquals(text, TEXT);
     assertEquals(usage, 23);
   });
 
