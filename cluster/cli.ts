@@ -10,8 +10,9 @@ import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { checkConfig, type Config, configSchema, parseConfig, resolveSettings, type Settings } from "./config.ts";
 import { readDocuments, scoreDocuments, type ScoreReport } from "./commands/score.ts";
 import { serve, stopOnSignals } from "./commands/serve.ts";
-import type { LoadEngine } from "./engine.ts";
-import { byteProgress } from "./progress.ts";
+import { writeCalibration } from "./commands/calibrate.ts";
+import type { Calibrate, LoadEngine } from "./engine.ts";
+import { showProgress } from "./progress.ts";
 
 /** Flags of commands that load a model, as commander names them. */
 interface ModelFlags {
@@ -37,8 +38,20 @@ interface ScoreFlags extends ModelFlags {
   readonly json?: boolean;
 }
 
-/** Builds the program around a loader. */
-export function createProgram(version: string, loadEngine: LoadEngine): Command {
+interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
+  readonly text?: string;
+  readonly tokens: number;
+  readonly output?: string;
+}
+
+/** What commands need of the forward pass. */
+export interface Services {
+  readonly loadEngine: LoadEngine;
+  readonly calibrate: Calibrate;
+}
+
+/** Builds the program around a forward pass. */
+export function createProgram(version: string, { loadEngine, calibrate }: Services): Command {
   const program = new Command("latentmesh")
     .description("Serves multi-head-latent-attention language models on any GPU that WebGPU reaches.")
     .version(version)
@@ -62,6 +75,14 @@ export function createProgram(version: string, loadEngine: LoadEngine): Command 
     .option("--limit-tokens <n>", "tokens of each document", integer, 1024)
     .option("--json", "print JSON instead of a table")
     .action(async (flags: ScoreFlags) => printScore(await score(flags, loadEngine), flags.json ?? false));
+
+  program.command("calibrate").description("collect the statistics from which a model's latent basis is chosen")
+    .option("--model <directory>", "model directory in Hugging Face form (default: the embedded tiny-mla)")
+    .addOption(new Option("--device <device>", "device to run on (default: auto)").choices(["auto", "deno", "dawn", "cpu"]))
+    .option("--text <file>", "JSON array of documents (default: the built-in mixed text)")
+    .option("--tokens <n>", "tokens to use at most", integer, 16384)
+    .option("--output <file>", "where to write (default: basis.safetensors in the model directory)")
+    .action(async (flags: CalibrateFlags) => await writeCalibration(flags, await settingsOf(flags), calibrate));
 
   program.command("worker").description("join a cluster from another machine (not in this version)")
     .allowUnknownOption()
@@ -127,7 +148,7 @@ async function readConfig(file: string): Promise<string> {
 async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<ScoreReport> {
   const documents = await readDocuments(flags.text);
   const settings = await settingsOf(flags);
-  const progress = byteProgress("loading");
+  const progress = showProgress("loading");
   const engine = await loadEngine({ ...settings, onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes) })
     .finally(() => progress.stop());
   try {

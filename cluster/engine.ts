@@ -22,3 +22,22 @@ export type OnProgress = (progress: { readonly loadedBytes: number; readonly tot
 export type LoadEngine = (
   settings: Pick<Settings, "model" | "device" | "weights" | "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "dawn"> & { onProgress: OnProgress },
 ) => Promise<LoadedEngine>;
+
+/** What a calibration gave. */
+export interface Calibration {
+  readonly provenance: { readonly tokens: number };
+  readonly width: number;
+  readonly statistics: readonly unknown[];
+  /** The bytes of `basis.safetensors`. */
+  readonly file: Uint8Array<ArrayBuffer>;
+}
+
+/** Calibrates a model in this process. */
+export type Calibrate = (options: {
+  readonly model: string;
+  readonly device: Settings["device"];
+  readonly dawn: string | undefined;
+  readonly documents: readonly string[];
+  readonly tokens: number;
+  readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
+}) => Promise<Calibration>;

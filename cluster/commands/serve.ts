@@ -9,7 +9,7 @@ import { HttpError } from "../http/errors.ts";
 import type { Settings } from "../config.ts";
 import type { LoadedEngine, LoadEngine } from "../engine.ts";
 import { formatBytes, log } from "../log.ts";
-import { byteProgress } from "../progress.ts";
+import { showProgress } from "../progress.ts";
 
 /** Options of {@link serve}. */
 export interface ServeOptions {
@@ -67,7 +67,7 @@ function listen(settings: Settings, handler: (request: Request) => Response | Pr
 }
 
 async function load(settings: Settings, loadEngine: LoadEngine): Promise<LoadedEngine> {
-  const progress = byteProgress("loading");
+  const progress = showProgress("loading");
   try {
     return await loadEngine({ ...settings, onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes) });
   } finally {

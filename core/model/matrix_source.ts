@@ -187,6 +187,18 @@ export async function readVector(checkpoint: Checkpoint, name: string, length: n
   return values;
 }
 
+/** Reads a matrix whole, as float32: [rows, columns]. For what is computed on the host; weights on their way to a device go in blocks. */
+export async function readMatrix(source: MatrixSource): Promise<Float32Array<ArrayBuffer>> {
+  const layout = source.layout("keep");
+  const values = new Float32Array(source.rows * source.columns);
+  let row = 0;
+  for await (const block of source.blocks("keep")) {
+    const [data, scales] = [viewsOf(block.data.buffer), viewsOf(block.scales.buffer)];
+    for (let i = 0; i < block.rows; i++, row++) unpackRow(layout, data, scales, i, values.subarray(row * source.columns, (row + 1) * source.columns));
+  }
+  return values;
+}
+
 function viewsOf(buffer: ArrayBuffer): { f32: Float32Array; u16: Uint16Array; u8: Uint8Array } {
   return {
     f32: new Float32Array(buffer, 0, Math.floor(buffer.byteLength / 4)),

@@ -3,7 +3,8 @@ import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { readSafetensorsHeader } from "../../../core/model/safetensors.ts";
-import { memorySource, type TensorData, writeSafetensors } from "../../support/safetensors.ts";
+import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
+import { memorySource } from "../../support/safetensors.ts";
 import { SEED } from "../../support/random.ts";
 
 /** A file with this header text and this many data bytes. */

@@ -1,0 +1,41 @@
+/**
+ * `calibrate`: writes `basis.safetensors` for a model.
+ *
+ * @module
+ */
+import { EMBEDDED_MODEL, type Settings } from "../config.ts";
+import type { Calibrate } from "../engine.ts";
+import { formatBytes, log } from "../log.ts";
+import { showProgress } from "../progress.ts";
+import { readDocuments } from "./score.ts";
+
+/** Flags of the command. */
+export interface CalibrateOptions {
+  readonly text?: string;
+  readonly tokens: number;
+  readonly output?: string;
+}
+
+/** Calibrates and writes the file. */
+export async function writeCalibration(options: CalibrateOptions, settings: Settings, calibrate: Calibrate): Promise<void> {
+  const text = options.text ?? `${decodeURIComponent(EMBEDDED_MODEL.pathname)}/calibration.json`;
+  const output = options.output ?? `${settings.model.replace(/\/+$/, "")}/basis.safetensors`;
+  const documents = await readDocuments(text);
+  const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);
+  const { model, device, dawn } = settings;
+  const calibration = await calibrate({
+    model,
+    device,
+    dawn,
+    documents,
+    tokens: options.tokens,
+    onProgress: ({ done, total }) => progress.update(done, total),
+  })
+    .finally(() => progress.stop());
+  await Deno.writeFile(output, calibration.file);
+  const { provenance, statistics, width } = calibration;
+  log(
+    "info",
+    `wrote ${output}: ${statistics.length} layers of width ${width} from ${provenance.tokens} tokens, ${formatBytes(calibration.file.byteLength)}`,
+  );
+}

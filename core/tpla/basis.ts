@@ -1,0 +1,162 @@
+/**
+ * Bases of the latent space. A change of basis costs nothing: with c' = Aᵀ ĉ, W_UK' = W_UK A⁻ᵀ and W_UV' = W_UV A⁻ᵀ every score and every value stays what it
+ * was. It decides what a rank of a decode group loses that keeps only some of the directions (TPLA, arXiv 2508.15881, and beyond it `balanced`).
+ *
+ * @module
+ */
+import { EigenvalueDecomposition, Matrix } from "ml-matrix";
+import { LatentmeshError } from "../errors.ts";
+import { randomBits } from "../random.ts";
+
+/** How a basis is chosen. */
+export type BasisKind = "identity" | "hadamard" | "pca" | "balanced";
+
+/** Second moments of one layer over a calibration text; symmetric [d, d], row-major. */
+export interface LayerStatistics {
+  /** C = E[ĉ ĉᵀ] */
+  readonly latents: Float64Array;
+  /** M = Σ_h W_UK[h]ᵀ E[q_n q_nᵀ] W_UK[h]: second moment of the absorbed queries. */
+  readonly queries: Float64Array;
+  /** N = Σ_h G_hᵀ G_h with G_h = W_O[:, h] W_UV[h]: what a direction's value does to the residual stream. */
+  readonly values: Float64Array;
+}
+
+/** One layer's basis; both matrices [d, d], row-major. */
+export interface LayerBasis {
+  /** Aᵀ: c' = Aᵀ ĉ. */
+  readonly transform: Float64Array;
+  /** A⁻ᵀ: W' = W A⁻ᵀ. */
+  readonly inverse: Float64Array;
+  /** Importance of each direction, descending; empty for bases that do not order them. */
+  readonly eigenvalues: Float64Array;
+}
+
+/** Options of {@link chooseBasis}. */
+export interface BasisOptions {
+  /** `balanced`: weight of the values against the logits, 0 … 1. */
+  readonly lambda: number;
+  /** `hadamard`: seed of the random signs. */
+  readonly seed: number;
+}
+
+/** The defaults. */
+export const BASIS_DEFAULTS: BasisOptions = { lambda: 0.05, seed: 1 };
+
+/** Eigenvalues below this fraction of the largest are raised to it: what was never seen must not be divided by. */
+const CLAMP = 1e-10;
+
+/**
+ * Chooses the basis of one layer.
+ *
+ * @param width d_c
+ * @param statistics needed for `pca` and `balanced`
+ * @throws {LatentmeshError} `invalid_config` if statistics are needed and missing
+ */
+export function chooseBasis(kind: BasisKind, width: number, statistics: LayerStatistics | null, options: BasisOptions = BASIS_DEFAULTS): LayerBasis {
+  switch (kind) {
+    case "identity":
+      return orthogonal(Matrix.eye(width), new Float64Array());
+    case "hadamard":
+      return orthogonal(signedHadamard(width, options.seed), new Float64Array());
+    case "pca": {
+      const { vectors, values } = symmetricEigen(matrixOf(needed(kind, statistics).latents, width));
+      return orthogonal(vectors, values);
+    }
+    case "balanced":
+      return balanced(needed(kind, statistics), width, options.lambda);
+    default:
+      return kind satisfies never;
+  }
+}
+
+/**
+ * Balanced truncation of the absorbed queries against the latents: in this basis both second moments are the same diagonal matrix, so the first directions
+ * carry the logits of every head. A small weight λ does the same for the values.
+ */
+function balanced({ latents, queries, values }: LayerStatistics, width: number, lambda: number): LayerBasis {
+  const C = matrixOf(latents, width);
+  const traceWith = (moments: Float64Array) => dot(moments, latents);
+  const weights = Matrix.add(
+    matrixOf(queries, width).mul((1 - lambda) / traceWith(queries)),
+    matrixOf(values, width).mul(lambda / traceWith(values)),
+  );
+  const spectrum = symmetricEigen(C);
+  const root = spectralFunction(spectrum, Math.sqrt);
+  const inverseRoot = spectralFunction(spectrum, (value) => 1 / Math.sqrt(value));
+  const { vectors, values: eigenvalues } = symmetricEigen(root.mmul(weights).mmul(root));
+  const scale = (power: number) => Matrix.diag(Array.from(eigenvalues, (value) => value ** power));
+  return {
+    transform: flat(scale(0.25).mmul(vectors.transpose()).mmul(inverseRoot)),
+    inverse: flat(root.mmul(vectors).mmul(scale(-0.25))),
+    eigenvalues,
+  };
+}
+
+/** A basis whose A is orthogonal: its own inverse transpose. */
+function orthogonal(A: Matrix, eigenvalues: Float64Array): LayerBasis {
+  return { transform: flat(A.transpose()), inverse: flat(A), eigenvalues };
+}
+
+/** D·H/√b with D random signs and H Sylvester's matrix of the largest power of two that divides the width, block by block. */
+function signedHadamard(width: number, seed: number): Matrix {
+  const block = width & -width;
+  const A = Matrix.zeros(width, width);
+  for (let row = 0; row < width; row++) {
+    const sign = randomBits(seed, 0, row) & 1 ? 1 : -1;
+    const start = row - (row % block);
+    for (let column = 0; column < block; column++) {
+      A.set(row, start + column, (sign * (oddParity((row % block) & column) ? -1 : 1)) / Math.sqrt(block));
+    }
+  }
+  return A;
+}
+
+function oddParity(bits: number): boolean {
+  let odd = false;
+  for (let rest = bits; rest !== 0; rest &= rest - 1) odd = !odd;
+  return odd;
+}
+
+interface Spectrum {
+  /** Columns are eigenvectors. */
+  readonly vectors: Matrix;
+  /** Descending, clamped. */
+  readonly values: Float64Array;
+}
+
+function symmetricEigen(matrix: Matrix): Spectrum {
+  const { eigenvectorMatrix, realEigenvalues } = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
+  const order = realEigenvalues.map((_, i) => i).sort((a, b) => realEigenvalues[b] - realEigenvalues[a]);
+  const least = realEigenvalues[order[0]] * CLAMP;
+  return {
+    vectors: eigenvectorMatrix.subMatrixColumn(order),
+    values: Float64Array.from(order, (i) => Math.max(least, realEigenvalues[i])),
+  };
+}
+
+/** f of a symmetric matrix: V f(Λ) Vᵀ. */
+function spectralFunction({ vectors, values }: Spectrum, f: (value: number) => number): Matrix {
+  return vectors.mmul(Matrix.diag(Array.from(values, f))).mmul(vectors.transpose());
+}
+
+function matrixOf(values: Float64Array, width: number): Matrix {
+  return Matrix.from1DArray(width, width, values);
+}
+
+function flat(matrix: Matrix): Float64Array {
+  return Float64Array.from(matrix.to1DArray());
+}
+
+/** Tr(A B) of symmetric matrices. */
+function dot(a: Float64Array, b: Float64Array): number {
+  return a.reduce((sum, value, i) => sum + value * b[i], 0);
+}
+
+function needed(kind: BasisKind, statistics: LayerStatistics | null): LayerStatistics {
+  if (statistics === null) {
+    throw new LatentmeshError("invalid_config", `The ${kind} basis needs calibration statistics; run "deno task calibrate" for this model`, {
+      param: "decode.basis",
+    });
+  }
+  return statistics;
+}

@@ -1,0 +1,107 @@
+/**
+ * What each rank of a decode group holds (TPLA, arXiv 2508.15881, with a halo and with heads split inside each latent group).
+ *
+ * Rank i·m + j of k = g·m ranks belongs to latent group i and takes heads block j. Its values are the i-th block S_i of latent directions in the new basis;
+ * its keys are K_i = S_i and the halo, the first r directions, which every rank keeps.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../errors.ts";
+import type { Range } from "../model/matrix_source.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { roundUp } from "../numeric.ts";
+
+/** How a decode group is cut. */
+export interface PartitionOptions {
+  /** k */
+  readonly ranks: number;
+  /** g; divides the ranks. */
+  readonly latentGroups: number;
+  /** r: latent directions that every rank keeps as keys. */
+  readonly halo: number;
+}
+
+/** What one rank holds. Ranges are half-open; widths may differ by one between ranks where they do not divide. */
+export interface RankShape {
+  readonly rank: number;
+  readonly latentGroup: number;
+  /** Heads whose queries, keys and values it computes. */
+  readonly heads: Range;
+  /** K_i, ascending: one or two ranges of latent directions. */
+  readonly keyColumns: readonly Range[];
+  /** |K_i| */
+  readonly keyWidth: number;
+  /** S_i */
+  readonly valueColumns: Range;
+  /** Where S_i begins among the columns of K_i. */
+  readonly valueOffset: number;
+  /** Columns of the intermediate width of dense layers, of each routed expert and of the shared expert. */
+  readonly dense: Range;
+  readonly expert: Range;
+  readonly shared: Range;
+  /** Rows of the vocabulary projection. */
+  readonly vocabulary: Range;
+}
+
+/** d_c / 8, rounded up to a multiple of eight, at most d_c. */
+export function defaultHalo(latentWidth: number): number {
+  return Math.min(latentWidth, roundUp(Math.ceil(latentWidth / 8), 8));
+}
+
+/**
+ * Cuts a model for a decode group.
+ *
+ * @returns one shape per rank, in rank order
+ * @throws {LatentmeshError} `invalid_config` if the numbers do not fit each other or the model
+ */
+export function partition(spec: ModelSpec, { ranks, latentGroups, halo }: PartitionOptions): RankShape[] {
+  const refuse = (param: string, problem: string): never => {
+    throw new LatentmeshError("invalid_config", `Cannot split the model over ${ranks} ranks: ${problem}`, { param });
+  };
+  if (ranks % latentGroups !== 0) refuse("decode.latentGroups", `latentGroups is ${latentGroups}, which does not divide ranks`);
+  if (latentGroups > spec.latentWidth) {
+    refuse("decode.latentGroups", `latentGroups is ${latentGroups}, but the latent has only ${spec.latentWidth} directions`);
+  }
+  if (halo < 0 || halo > spec.latentWidth) refuse("decode.halo", `halo is ${halo}; it must be 0 … ${spec.latentWidth}`);
+  const headBlocks = ranks / latentGroups;
+  if (headBlocks > spec.heads) refuse("decode.ranks", `ranks / latentGroups is ${headBlocks}, but the model has only ${spec.heads} heads`);
+  const widths: [string, number][] = [
+    ["dense", spec.denseLayers > 0 ? spec.denseWidth : ranks],
+    ["expert", spec.moe?.expertWidth ?? ranks],
+    ["vocabulary", spec.vocabSize],
+  ];
+  for (const [name, width] of widths) if (width < ranks) refuse("decode.ranks", `the ${name} width is only ${width}`);
+
+  return Array.from({ length: ranks }, (_, rank): RankShape => {
+    const latentGroup = Math.floor(rank / headBlocks);
+    const valueColumns = blockOf(spec.latentWidth, latentGroups, latentGroup);
+    const keyColumns = withHalo(valueColumns, halo);
+    return {
+      rank,
+      latentGroup,
+      heads: blockOf(spec.heads, headBlocks, rank % headBlocks),
+      keyColumns,
+      keyWidth: keyColumns.reduce((sum, { begin, end }) => sum + end - begin, 0),
+      valueColumns,
+      valueOffset: keyColumns.length === 2 ? halo : valueColumns.begin - keyColumns[0].begin,
+      dense: blockOf(spec.denseWidth, ranks, rank),
+      expert: blockOf(spec.moe?.expertWidth ?? 0, ranks, rank),
+      shared: blockOf(spec.moe?.sharedWidth ?? 0, ranks, rank),
+      vocabulary: blockOf(spec.vocabSize, ranks, rank),
+    };
+  });
+}
+
+/** Block `index` of `count` nearly equal consecutive blocks; the first ones are longer by one where the width does not divide. */
+export function blockOf(width: number, count: number, index: number): Range {
+  const [size, longer] = [Math.floor(width / count), width % count];
+  const begin = index * size + Math.min(index, longer);
+  return { begin, end: begin + size + (index < longer ? 1 : 0) };
+}
+
+/** The block and the first `halo` directions, ascending, as one range where they meet. */
+function withHalo(block: Range, halo: number): readonly Range[] {
+  if (halo === 0) return [block];
+  if (halo >= block.begin) return [{ begin: 0, end: Math.max(halo, block.end) }];
+  return [{ begin: 0, end: halo }, block];
+}

@@ -1,0 +1,40 @@
+/**
+ * What a split costs, before anything is loaded: bytes of cache per token and rank, and bytes on the wire per token.
+ *
+ * @module
+ */
+import type { ModelSpec } from "../model/spec.ts";
+import type { RankShape } from "./partition.ts";
+
+/** Bytes of one value. */
+export interface ValueBytes {
+  /** Cached latents: 2 (f16) or 4 (f32). */
+  readonly cache: number;
+  /** Activations on the wire: 2 or 4. */
+  readonly wire: number;
+}
+
+/** Values one rank caches per token and layer: |K_i| + d_r. */
+export function cachedWidth(spec: ModelSpec, shape: RankShape): number {
+  return shape.keyWidth + spec.rope.width;
+}
+
+/** Bytes one rank caches per token, all layers. */
+export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, bytes: ValueBytes): number {
+  return cachedWidth(spec, shape) * spec.layers * bytes.cache;
+}
+
+/** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r). */
+export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], bytes: ValueBytes): number {
+  return shapes.reduce((sum, shape) => sum + cacheBytesPerToken(spec, shape, bytes), 0);
+}
+
+/** Collectives of one decode step: after attention and after the feed-forward block of every layer. */
+export function collectivesPerStep(spec: ModelSpec): number {
+  return 2 * spec.layers;
+}
+
+/** Bytes one rank sends per generated token when every rank sends its partial result to every other. */
+export function wireBytesPerToken(spec: ModelSpec, ranks: number, bytes: ValueBytes): number {
+  return collectivesPerStep(spec) * spec.hiddenSize * bytes.wire * (ranks - 1);
+}

@@ -1,0 +1,83 @@
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { parseModelConfig } from "../../../core/model/config.ts";
+import type { Range } from "../../../core/model/matrix_source.ts";
+import { defaultHalo, partition, type RankShape } from "../../../core/tpla/partition.ts";
+import { cacheBytesPerToken, cachedWidth, handoffBytesPerToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
+import { fixtureDirectory } from "../../support/fixtures.ts";
+import { SEED } from "../../support/random.ts";
+
+const tiny = parseModelConfig(await Deno.readTextFile(`${fixtureDirectory("tiny-mla")}/config.json`), "config.json");
+const columns = (ranges: readonly Range[]) => ranges.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i));
+/** Every index of 0 … width exactly once. */
+const tiles = (ranges: readonly Range[], width: number) => assertEquals(columns(ranges), Array.from({ length: width }, (_, i) => i));
+
+describe("partition", () => {
+  it("covers everything once, and gives every rank its values and the halo as keys", () => {
+    const numbers = fc.record({
+      groups: fc.constantFrom(1, 2, 3, 4, 8),
+      blocks: fc.constantFrom(1, 2, 3, 5),
+      halo: fc.integer({ min: 0, max: 128 }),
+    });
+    fc.assert(
+      fc.property(numbers, ({ groups, blocks, halo }) => {
+        const shapes = partition(tiny, { ranks: groups * blocks, latentGroups: groups, halo });
+        for (const field of ["dense", "expert", "shared"] as const) {
+          tiles(shapes.map((shape) => shape[field]), { dense: 896, expert: 160, shared: 160 }[field]);
+        }
+        tiles(shapes.map(({ vocabulary }) => vocabulary), 8192);
+        for (let group = 0; group < groups; group++) {
+          const members = shapes.filter(({ latentGroup }) => latentGroup === group);
+          tiles(members.map(({ heads }) => heads), 8);
+          members.forEach((shape) => assertEquals(shape.valueColumns, members[0].valueColumns));
+        }
+        tiles(shapes.filter((_, rank) => rank % blocks === 0).map(({ valueColumns }) => valueColumns), 128);
+        for (const shape of shapes) {
+          const keys = columns(shape.keyColumns);
+          const values = columns([shape.valueColumns]);
+          assertEquals(keys, [...new Set([...Array.from({ length: halo }, (_, i) => i), ...values])].sort((a, b) => a - b));
+          assertEquals(keys.slice(shape.valueOffset, shape.valueOffset + values.length), values);
+          assertEquals(shape.keyWidth, keys.length);
+        }
+      }),
+      { seed: SEED },
+    );
+  });
+
+  it("caches the widths of the published table for tiny-mla", () => {
+    const widest = (latentGroups: number, halo: number) =>
+      Math.max(...partition(tiny, { ranks: latentGroups, latentGroups, halo }).map((shape) => cachedWidth(tiny, shape)));
+    assertEquals([2, 4, 8].map((g) => widest(g, 0)), [80, 48, 32]);
+    assertEquals([2, 4, 8].map((g) => widest(g, 16)), [96, 64, 48]);
+    assertEquals(defaultHalo(128), 16);
+    assertEquals([defaultHalo(512), defaultHalo(20), defaultHalo(4)], [64, 8, 4]);
+  });
+
+  it("counts bytes", () => {
+    const shapes = partition(tiny, { ranks: 2, latentGroups: 2, halo: 16 });
+    const bytes = { cache: 2, wire: 4 };
+    assertEquals(shapes.map((shape) => cacheBytesPerToken(tiny, shape, bytes)), [80 * 6 * 2, 96 * 6 * 2]);
+    assertEquals(handoffBytesPerToken(tiny, shapes, bytes), (80 + 96) * 6 * 2);
+    assertEquals(wireBytesPerToken(tiny, 2, bytes), 12 * 320 * 4);
+  });
+
+  it("refuses numbers that do not fit, by name", () => {
+    const cases: [Parameters<typeof partition>[1], string, string][] = [
+      [{ ranks: 4, latentGroups: 3, halo: 0 }, "does not divide", "decode.latentGroups"],
+      [{ ranks: 2, latentGroups: 2, halo: 129 }, "0 … 128", "decode.halo"],
+      [{ ranks: 16, latentGroups: 1, halo: 0 }, "only 8 heads", "decode.ranks"],
+      [{ ranks: 256, latentGroups: 256, halo: 0 }, "only 128 directions", "decode.latentGroups"],
+    ];
+    for (const [options, says, param] of cases) {
+      const error = assertThrows(() => partition(tiny, options), LatentmeshError, says);
+      assert(error.param === param, error.param);
+    }
+  });
+
+  it("is the whole model for one rank", () => {
+    const [only]: RankShape[] = partition(tiny, { ranks: 1, latentGroups: 1, halo: 16 });
+    assertEquals([only.keyColumns, only.valueOffset, only.heads], [[{ begin: 0, end: 128 }], 0, { begin: 0, end: 8 }]);
+  });
+});

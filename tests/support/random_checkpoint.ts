@@ -1,0 +1,88 @@
+/**
+ * Checkpoints with random weights and any sizes.
+ *
+ * @module
+ */
+import { type TensorData, writeSafetensors } from "../../core/model/safetensors_writer.ts";
+import { toHalfBits } from "../../core/numeric.ts";
+import { fixtureDirectory } from "./fixtures.ts";
+import { Random } from "./random.ts";
+
+/** The sizes that are not read from elsewhere; all of them awkward on purpose. */
+export const ODD_CONFIG = {
+  model_type: "deepseek_v2",
+  vocab_size: 301,
+  hidden_size: 45,
+  num_hidden_layers: 3,
+  num_attention_heads: 5,
+  kv_lora_rank: 21,
+  q_lora_rank: 13 as number | null,
+  qk_nope_head_dim: 7,
+  qk_rope_head_dim: 6,
+  v_head_dim: 9,
+  intermediate_size: 50,
+  moe_intermediate_size: 11,
+  first_k_dense_replace: 1,
+  n_routed_experts: 12,
+  n_shared_experts: 3 as number | null,
+  num_experts_per_tok: 3,
+  topk_method: "group_limited_greedy",
+  n_group: 4,
+  topk_group: 2,
+  routed_scaling_factor: 1.7,
+  rms_norm_eps: 1e-5,
+  max_position_embeddings: 300,
+  bos_token_id: 0,
+  eos_token_id: [1, 2],
+};
+
+/** Writes a checkpoint of two f16 files with an index into a new temporary directory. The caller removes it. */
+export async function writeRandomCheckpoint(config: typeof ODD_CONFIG): Promise<string> {
+  const random = new Random();
+  const tensors: TensorData[] = [];
+  const add = (name: string, ...shape: number[]) => {
+    const norm = shape.length === 1;
+    const values = random.normals(shape.reduce((a, b) => a * b), norm ? 0.1 : shape.at(-1)! ** -0.5).map((value) => (norm ? 1 + value : value));
+    tensors.push({ name: `${name}.weight`, dtype: "F16", shape, bytes: new Uint8Array(toHalfBits(values).buffer) });
+  };
+  const { hidden_size: D, num_attention_heads: H, kv_lora_rank: C, q_lora_rank: Q, qk_nope_head_dim: N, qk_rope_head_dim: R, v_head_dim: V } = config;
+  const mlp = (prefix: string, width: number) => {
+    add(`${prefix}.gate_proj`, width, D);
+    add(`${prefix}.up_proj`, width, D);
+    add(`${prefix}.down_proj`, D, width);
+  };
+  add("model.embed_tokens", config.vocab_size, D);
+  add("lm_head", config.vocab_size, D);
+  add("model.norm", D);
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    const prefix = `model.layers.${layer}`;
+    add(`${prefix}.input_layernorm`, D);
+    add(`${prefix}.post_attention_layernorm`, D);
+    if (Q === null) add(`${prefix}.self_attn.q_proj`, H * (N + R), D);
+    else {
+      add(`${prefix}.self_attn.q_a_proj`, Q, D);
+      add(`${prefix}.self_attn.q_a_layernorm`, Q);
+      add(`${prefix}.self_attn.q_b_proj`, H * (N + R), Q);
+    }
+    add(`${prefix}.self_attn.kv_a_proj_with_mqa`, C + R, D);
+    add(`${prefix}.self_attn.kv_a_layernorm`, C);
+    add(`${prefix}.self_attn.kv_b_proj`, H * (N + V), C);
+    add(`${prefix}.self_attn.o_proj`, D, H * V);
+    if (layer < config.first_k_dense_replace) {
+      mlp(`${prefix}.mlp`, config.intermediate_size);
+      continue;
+    }
+    add(`${prefix}.mlp.gate`, config.n_routed_experts, D);
+    for (let e = 0; e < config.n_routed_experts; e++) mlp(`${prefix}.mlp.experts.${e}`, config.moe_intermediate_size);
+    if (config.n_shared_experts) mlp(`${prefix}.mlp.shared_experts`, config.moe_intermediate_size * config.n_shared_experts);
+  }
+  const directory = await Deno.makeTempDir();
+  const half = Math.floor(tensors.length / 2);
+  const files = { "model-00001-of-00002.safetensors": tensors.slice(0, half), "model-00002-of-00002.safetensors": tensors.slice(half) };
+  const weight_map = Object.fromEntries(Object.entries(files).flatMap(([file, list]) => list.map(({ name }) => [name, file])));
+  for (const [file, list] of Object.entries(files)) await Deno.writeFile(`${directory}/${file}`, writeSafetensors(list, { format: "pt" }));
+  await Deno.writeTextFile(`${directory}/model.safetensors.index.json`, JSON.stringify({ metadata: {}, weight_map }));
+  await Deno.writeTextFile(`${directory}/config.json`, JSON.stringify(config));
+  await Deno.copyFile(`${fixtureDirectory("deepseek-v3-tiny")}/tokenizer.json`, `${directory}/tokenizer.json`);
+  return directory;
+}
