@@ -22,7 +22,7 @@ export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<
   using files = new DirectoryFiles(new URL("../models/tiny-mla", import.meta.url).pathname);
   const spec = parseModelConfig((await files.text("config.json"))!, files.name);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep" });
-  const model = await Model.create(device, spec, weights, {
+  const model = await Model.create(device, weights, {
     cacheDtype: device.kind === "cpu" ? "f32" : "f16",
     maxTokens: 256,
     maxContext: 256,

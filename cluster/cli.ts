@@ -11,7 +11,7 @@ import { checkConfig, type Config, configSchema, parseConfig, resolveSettings, t
 import { readDocuments, scoreDocuments, type ScoreReport } from "./commands/score.ts";
 import { serve, stopOnSignals } from "./commands/serve.ts";
 import { writeCalibration } from "./commands/calibrate.ts";
-import type { Calibrate, LoadEngine } from "./engine.ts";
+import type { Calibrate, DriftReport, LoadEngine, MeasureDrift } from "./engine.ts";
 import { showProgress } from "./progress.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -44,14 +44,28 @@ interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
   readonly output?: string;
 }
 
+interface DriftFlags extends Pick<ModelFlags, "model" | "device"> {
+  readonly text: string;
+  readonly ranks: number;
+  readonly latentGroups?: number;
+  readonly attention: "tpla" | "mla";
+  readonly basis: "identity" | "hadamard" | "pca" | "balanced";
+  readonly lambda: number;
+  readonly halo?: number;
+  readonly prefix?: number;
+  readonly limitTokens: number;
+  readonly json?: boolean;
+}
+
 /** What commands need of the forward pass. */
 export interface Services {
   readonly loadEngine: LoadEngine;
   readonly calibrate: Calibrate;
+  readonly measureDrift: MeasureDrift;
 }
 
 /** Builds the program around a forward pass. */
-export function createProgram(version: string, { loadEngine, calibrate }: Services): Command {
+export function createProgram(version: string, { loadEngine, calibrate, measureDrift }: Services): Command {
   const program = new Command("latentmesh")
     .description("Serves multi-head-latent-attention language models on any GPU that WebGPU reaches.")
     .version(version)
@@ -83,6 +97,21 @@ export function createProgram(version: string, { loadEngine, calibrate }: Servic
     .option("--tokens <n>", "tokens to use at most", integer, 16384)
     .option("--output <file>", "where to write (default: basis.safetensors in the model directory)")
     .action(async (flags: CalibrateFlags) => await writeCalibration(flags, await settingsOf(flags), calibrate));
+
+  program.command("drift").description("print how far a way of decoding drifts from exact attention, on documents")
+    .requiredOption("--text <file>", "JSON array of documents")
+    .requiredOption("--ranks <k>", "ranks of the decode group", integer)
+    .option("--model <directory>", "model directory in Hugging Face form (default: the embedded tiny-mla)")
+    .addOption(new Option("--device <device>", "device to run on (default: auto)").choices(["auto", "deno", "dawn", "cpu"]))
+    .addOption(new Option("--attention <mode>", "tpla shards the latent; mla splits heads and is exact").choices(["tpla", "mla"]).default("tpla"))
+    .option("--latent-groups <g>", "latent groups; divides ranks (default: ranks for tpla, 1 for mla)", integer)
+    .addOption(new Option("--basis <kind>", "basis of the latent").choices(["identity", "hadamard", "pca", "balanced"]).default("balanced"))
+    .option("--lambda <x>", "weight of the values in the balanced basis", fraction, 0.05)
+    .option("--halo <r>", "latent directions that every rank keeps as keys (default: an eighth of the latent)", integer)
+    .option("--prefix <n>", "tokens of each document that are prefilled (default: half)", integer)
+    .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
+    .option("--json", "print JSON instead of a table")
+    .action(async (flags: DriftFlags) => printDrift(await drift(flags, measureDrift), flags.json ?? false));
 
   program.command("worker").description("join a cluster from another machine (not in this version)")
     .allowUnknownOption()
@@ -121,6 +150,12 @@ function integer(text: string): number {
   return Number(text);
 }
 
+function fraction(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1)) throw new InvalidArgumentError("It must be a number from 0 to 1.");
+  return value;
+}
+
 async function settingsOf(flags: ServeFlags): Promise<Settings> {
   const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
   const given = checkConfig(
@@ -156,6 +191,26 @@ async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<ScoreRe
   } finally {
     await engine.close();
   }
+}
+
+async function drift(flags: DriftFlags, measureDrift: MeasureDrift): Promise<DriftReport> {
+  const documents = await readDocuments(flags.text);
+  const { model, device, dawn } = await settingsOf(flags);
+  const { attention, ranks, latentGroups, halo, basis, lambda, limitTokens, prefix } = flags;
+  const progress = showProgress("decoding", (tokens) => `${tokens} tokens`);
+  const onProgress = ({ done, total }: { done: number; total: number }) => progress.update(done, total);
+  return await measureDrift({ model, device, dawn, documents, attention, ranks, latentGroups, halo, basis, lambda, limitTokens, prefix, onProgress })
+    .finally(() => progress.stop());
+}
+
+function printDrift(report: DriftReport, json: boolean): void {
+  if (json) return print(JSON.stringify(report));
+  const { kl, agreement, perplexity, widths, tokens } = report;
+  print(`KL to exact attention   ${kl.toPrecision(3)} nats per token`);
+  print(`same best token         ${(agreement * 100).toFixed(1)} %`);
+  print(`perplexity              ${perplexity.chosen.toFixed(3)}, exact ${perplexity.exact.toFixed(3)}`);
+  print(`cached values per token ${widths.join(", ")} on ranks 0 … ${widths.length - 1}`);
+  print(`tokens compared         ${tokens}`);
 }
 
 function printScore(report: ScoreReport, json: boolean): void {

@@ -41,3 +41,29 @@ export type Calibrate = (options: {
   readonly tokens: number;
   readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
 }) => Promise<Calibration>;
+
+/** What `drift` measures; see workers/drift. */
+export interface DriftReport {
+  readonly kl: number;
+  readonly agreement: number;
+  readonly perplexity: { readonly exact: number; readonly chosen: number };
+  readonly widths: readonly number[];
+  readonly tokens: number;
+}
+
+/** Measures drift in this process. */
+export type MeasureDrift = (options: {
+  readonly model: string;
+  readonly device: Settings["device"];
+  readonly dawn: string | undefined;
+  readonly documents: readonly string[];
+  readonly attention: "tpla" | "mla";
+  readonly ranks: number;
+  readonly latentGroups: number | undefined;
+  readonly halo: number | undefined;
+  readonly basis: "identity" | "hadamard" | "pca" | "balanced";
+  readonly lambda: number;
+  readonly limitTokens: number;
+  readonly prefix: number | undefined;
+  readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
+}) => Promise<DriftReport>;

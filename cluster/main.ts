@@ -7,6 +7,7 @@ import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError } from "../core/errors.ts";
 import { writeBasis } from "../core/tpla/basis_file.ts";
 import { calibrate } from "../workers/calibrate.ts";
+import { measureDrift } from "../workers/drift.ts";
 import { Engine } from "../workers/engine.ts";
 import { createProgram } from "./cli.ts";
 import { log } from "./log.ts";
@@ -19,6 +20,7 @@ if (import.meta.main) {
         const basis = await calibrate(options);
         return { ...basis, file: writeBasis(basis) };
       },
+      measureDrift,
     });
     await program.parseAsync(Deno.args, { from: "user" });
   } catch (error) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { invariant } from "../core/errors.ts";
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import { absorb } from "../kernels/absorb/absorb.ts";
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
@@ -19,6 +20,14 @@ import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
+/** Exact attention over expanded keys and values; only where the rank holds whole latents. */
+interface PrefillParts {
+  readonly gather: BoundKernel<"count" | "start" | "table">;
+  readonly expandKeys: Linear;
+  readonly expandValues: Linear;
+  readonly attend: BoundKernel<MlaPrefillParams>;
+}
+
 /** The kernels of one attention block. */
 interface Parts {
   readonly queryDown: { readonly down: Linear; readonly norm: BoundKernel<"rows" | "first_row"> } | null;
@@ -31,10 +40,7 @@ interface Parts {
   readonly decode: BoundKernel<"rows" | "splits">;
   readonly merge: BoundKernel<"rows">;
   readonly valueUp: Linear;
-  readonly gather: BoundKernel<"count" | "start" | "table">;
-  readonly expandKeys: Linear;
-  readonly expandValues: Linear;
-  readonly prefill: BoundKernel<MlaPrefillParams>;
+  readonly prefill: PrefillParts | null;
   readonly output: Linear;
 }
 
@@ -58,7 +64,7 @@ export class Attention {
     ]);
     const { activations: a, both } = context;
     const output = await Linear.create(context.device, weights.output, { x: a.heads, y: a.delta, most: both });
-    return new Attention(context, { ...query, ...latent, ...decode, ...prefill, output });
+    return new Attention(context, { ...query, ...latent, ...decode, prefill, output });
   }
 
   /** Records h → delta for a step. */
@@ -95,16 +101,17 @@ export class Attention {
   /** All rows belong to one sequence, at consecutive positions. */
   #recordPrefill(step: Step): void {
     const { device, limits: { window } } = this.#context;
-    const parts = this.#parts;
+    const { prefill } = this.#parts;
+    invariant(prefill !== null, "a rank that holds part of the latents cannot prefill");
     const rows = step.rows.length;
     const { position, sequence } = step.rows[0];
     const end = position + rows;
     for (let start = 0; start < end; start += window) {
       const count = Math.min(window, end - start);
-      device.run(parts.gather, { count, start, table: sequence.table });
-      parts.expandKeys.run("prefill", count);
-      parts.expandValues.run("prefill", count);
-      device.run(parts.prefill, {
+      device.run(prefill.gather, { count, start, table: sequence.table });
+      prefill.expandKeys.run("prefill", count);
+      prefill.expandValues.run("prefill", count);
+      device.run(prefill.attend, {
         rows,
         first_position: position,
         window_start: start,
@@ -139,7 +146,7 @@ async function bindLatent(context: ModelContext, weights: AttentionWeights, page
     latentWidth: spec.latentWidth,
     rowStride,
     eps: spec.latentNormEps,
-    basis: "diagonal",
+    basis: context.latents.basis,
     slots: cache.slots,
   });
   return {
@@ -167,7 +174,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
     tableWords: cache.tableWords,
     heads,
     nopeWidth,
-    valueOffset: 0,
+    valueOffset: context.latents.valueOffset,
     valueWidth,
     scale: spec.attentionScale,
   });
@@ -189,13 +196,14 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   };
 }
 
-async function bindPrefill(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+async function bindPrefill(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer): Promise<PrefillParts | null> {
   const { device, spec, activations: a, limits, cache } = context;
+  if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
   const { window, prefillRows } = limits;
   const gather = await device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords });
   const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
     Linear.create(device, unstacked(matrix), { x: a.latents, y, most: { prefill: window, decode: 0 } });
-  const prefill = await device.compile(mlaPrefill, {
+  const attend = await device.compile(mlaPrefill, {
     heads: spec.heads,
     nopeWidth: spec.nopeWidth,
     ropeWidth: spec.rope.width,
@@ -209,7 +217,7 @@ async function bindPrefill(context: ModelContext, weights: AttentionWeights, pag
     ),
     expandKeys: await expand(weights.keyUp, a.keys),
     expandValues: await expand(weights.valueUp, a.values),
-    prefill: prefill.bind(
+    attend: attend.bind(
       { q: a.q, keys: a.keys, rope_keys: a.ropeKeys, values: a.values, state: a.softmaxState, out: a.heads },
       { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },
     ),

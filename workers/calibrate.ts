@@ -87,7 +87,7 @@ async function collectMoments(
   onProgress: CalibrateOptions["onProgress"],
 ): Promise<LayerMoments[]> {
   const maxContext = Math.max(...sequences.map((sequence) => sequence.length));
-  const model = await Model.create(device, spec, await loadWeights(device, checkpoint, spec, { weights: "keep" }), {
+  const model = await Model.create(device, await loadWeights(device, checkpoint, spec, { weights: "keep" }), {
     cacheDtype: "f32",
     maxTokens: maxContext,
     maxContext,

@@ -8,6 +8,7 @@ import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import type { Activations, StepLimits } from "./activations.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear.ts";
+import type { LatentShape } from "./weights.ts";
 
 /** One token of a step. Its cache block must be held already. */
 export interface StepRow {
@@ -28,7 +29,9 @@ export interface Step {
 /** Shared parts of a model on one device. */
 export interface ModelContext {
   readonly device: Device;
+  /** The model as this rank computes it. */
   readonly spec: ModelSpec;
+  readonly latents: LatentShape;
   readonly limits: StepLimits;
   readonly activations: Activations;
   readonly cache: LatentCache;

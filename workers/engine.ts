@@ -142,7 +142,7 @@ export class Engine {
     const { device, reason } = await openDevice(options.device ?? "auto", { dawn: options.dawn });
     try {
       const weights = await loadWeights(device, checkpoint, spec, { weights: options.weights ?? "keep", onProgress: options.onProgress });
-      const tokens = new LocalTokenEngine(await Model.create(device, spec, weights, modelOptions(options, spec, device)));
+      const tokens = new LocalTokenEngine(await Model.create(device, weights, modelOptions(options, spec, device)));
       const served: ServedModel = {
         id: files.name.split("/").at(-1)!,
         created: Math.floor(Date.now() / 1000),

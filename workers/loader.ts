@@ -4,10 +4,12 @@
  * @module
  */
 import type { Checkpoint } from "../core/model/checkpoint.ts";
-import { LatentmeshError } from "../core/errors.ts";
-import { MatrixSource, type Range, readVector, type WeightPolicy } from "../core/model/matrix_source.ts";
-import { type MatrixLayout, type PackedRows, sameLayout } from "../core/model/packing.ts";
+import { invariant, LatentmeshError } from "../core/errors.ts";
+import { type MatrixSelection, MatrixSource, type Range, readMatrix, readVector, type WeightPolicy } from "../core/model/matrix_source.ts";
+import { type MatrixLayout, matrixLayout, type PackedRows, packRows, sameLayout } from "../core/model/packing.ts";
 import { isMoeLayer, type ModelSpec, queryWidth } from "../core/model/spec.ts";
+import type { LayerBasis } from "../core/tpla/basis.ts";
+import { changeColumns, columnIndices, partition, type RankShape, rankSpec } from "../core/tpla/partition.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import type { AttentionWeights, DeviceMatrix, FeedForwardWeights, LayerWeights, MatrixPart, ModelWeights, MoeWeights } from "./weights.ts";
 
@@ -19,9 +21,18 @@ export interface LoadProgress {
   readonly totalBytes: number;
 }
 
+/** One rank of a group, under a basis. */
+export interface LoadShard {
+  readonly shape: RankShape;
+  /** Basis of every layer; null leaves latents as they are, which needs every latent column on this rank. */
+  readonly bases: readonly LayerBasis[] | null;
+}
+
 /** Options of {@link loadWeights}. */
 export interface LoadOptions {
   readonly weights: WeightPolicy;
+  /** What this rank keeps; everything by default. Only that is read. */
+  readonly shard?: LoadShard;
   readonly onProgress?: (progress: LoadProgress) => void;
 }
 
@@ -34,6 +45,9 @@ export async function loadWeights(device: Device, checkpoint: Checkpoint, spec: 
   return await new Loader(device, checkpoint, spec, options).load();
 }
 
+/** What depends on the latent basis. */
+type LatentWeights = Pick<AttentionWeights, "basis" | "keyUp" | "valueUp">;
+
 /** Host bytes that may wait for the device. */
 const UNSETTLED_BYTES = 64 << 20;
 
@@ -43,6 +57,8 @@ class Loader {
   readonly #spec: ModelSpec;
   readonly #options: LoadOptions;
   readonly #totalBytes: number;
+  readonly #shape: RankShape;
+  readonly #bases: readonly LayerBasis[] | null;
   #storedBytes = 0;
   #uploadedBytes = 0;
   #unsettled = 0;
@@ -55,6 +71,9 @@ class Loader {
     this.#spec = spec;
     this.#options = options;
     this.#totalBytes = checkpointBytes(checkpoint, spec);
+    this.#shape = options.shard?.shape ?? partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0];
+    this.#bases = options.shard?.bases ?? null;
+    invariant(this.#bases !== null || this.#shape.keyWidth === spec.latentWidth, "a rank that keeps part of the latent needs a basis");
     this.#noScales = device.createBuffer("no scales", 16);
   }
 
@@ -64,9 +83,21 @@ class Loader {
     const layers: LayerWeights[] = [];
     for (let layer = 0; layer < this.#spec.layers; layer++) layers.push(await this.#layer(layer));
     const finalNorm = await this.#vector("model.norm.weight", hiddenSize);
-    const head = tieEmbeddings ? embedding : await this.#matrix([this.#source("lm_head.weight", [vocabSize, hiddenSize])], "keep");
+    const rows = this.#shape.vocabulary;
+    const whole = rows.end - rows.begin === vocabSize;
+    const headName = tieEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    const head = tieEmbeddings && whole ? embedding : await this.#matrix([this.#source(headName, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
     await this.#device.settle();
-    return { embedding, layers, finalNorm, head, bytes: this.#uploadedBytes };
+    return {
+      spec: rankSpec(this.#spec, this.#shape),
+      latents: { keyWidth: this.#shape.keyWidth, valueOffset: this.#shape.valueOffset, basis: this.#bases === null ? "diagonal" : "dense" },
+      firstToken: rows.begin,
+      embedding,
+      layers,
+      finalNorm,
+      head,
+      bytes: this.#uploadedBytes,
+    };
   }
 
   async #layer(index: number): Promise<LayerWeights> {
@@ -74,32 +105,76 @@ class Loader {
     const { hiddenSize, denseWidth } = this.#spec;
     return {
       attentionNorm: await this.#vector(`${prefix}.input_layernorm.weight`, hiddenSize),
-      attention: await this.#attention(`${prefix}.self_attn`),
+      attention: await this.#attention(`${prefix}.self_attn`, index),
       feedForwardNorm: await this.#vector(`${prefix}.post_attention_layernorm.weight`, hiddenSize),
-      feedForward: isMoeLayer(this.#spec, index) ? await this.#moe(`${prefix}.mlp`) : await this.#feedForward([`${prefix}.mlp`], denseWidth),
+      feedForward: isMoeLayer(this.#spec, index)
+        ? await this.#moe(`${prefix}.mlp`)
+        : await this.#feedForward([`${prefix}.mlp`], denseWidth, this.#shape.dense),
     };
   }
 
-  async #attention(prefix: string): Promise<AttentionWeights> {
-    const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, queryRank, rope } = this.#spec;
-    const queries = heads * queryWidth(this.#spec);
-    const layer = (name: string, shape: readonly [number, number], rows?: readonly Range[]) => this.#source(`${prefix}.${name}.weight`, shape, rows);
-    const perHead = nopeWidth + valueWidth;
-    const ofEachHead = (begin: number, end: number) =>
-      Array.from({ length: heads }, (_, h): Range => ({ begin: h * perHead + begin, end: h * perHead + end }));
-    const up = (rows: readonly Range[]) => layer("kv_b_proj", [heads * perHead, latentWidth], rows);
+  async #attention(prefix: string, index: number): Promise<AttentionWeights> {
+    const { hiddenSize: D, heads, latentWidth, valueWidth, queryRank, rope } = this.#spec;
+    const width = queryWidth(this.#spec);
+    const { begin, end } = this.#shape.heads;
+    const layer = (name: string, shape: readonly [number, number], selection: MatrixSelection = {}) =>
+      this.#source(`${prefix}.${name}.weight`, shape, selection);
+    const headRows = { rows: [{ begin: begin * width, end: end * width }] };
+    const [upName, upColumns] = queryRank === null ? ["q_proj", D] : ["q_b_proj", queryRank];
     return {
       queryDown: queryRank === null ? null : {
         matrix: await this.#matrix([layer("q_a_proj", [queryRank, D])]),
         norm: await this.#vector(`${prefix}.q_a_layernorm.weight`, queryRank),
       },
-      queryUp: await this.#matrix([queryRank === null ? layer("q_proj", [queries, D]) : layer("q_b_proj", [queries, queryRank])]),
+      queryUp: await this.#matrix([layer(upName, [heads * width, upColumns], headRows)]),
       kvDown: await this.#matrix([layer("kv_a_proj_with_mqa", [latentWidth + rope.width, D])]),
-      basis: await this.#vector(`${prefix}.kv_a_layernorm.weight`, latentWidth),
-      keyUp: await this.#headStack(up(ofEachHead(0, nopeWidth))),
-      valueUp: await this.#headStack(up(ofEachHead(nopeWidth, perHead))),
-      output: await this.#matrix([layer("o_proj", [D, heads * valueWidth])]),
+      ...await (this.#bases === null ? this.#latentsAsStored(prefix) : this.#latentsUnderBasis(prefix, this.#bases[index])),
+      output: await this.#matrix([layer("o_proj", [D, heads * valueWidth], { columns: { begin: begin * valueWidth, end: end * valueWidth } })]),
     };
+  }
+
+  /** W_UK (or W_UV) of this rank's heads. */
+  #upProjection(prefix: string, part: "key" | "value"): MatrixSource {
+    const { heads, latentWidth, nopeWidth, valueWidth } = this.#spec;
+    const perHead = nopeWidth + valueWidth;
+    const [first, last] = part === "key" ? [0, nopeWidth] : [nopeWidth, perHead];
+    const { begin, end } = this.#shape.heads;
+    const rows = Array.from({ length: end - begin }, (_, h): Range => ({ begin: (begin + h) * perHead + first, end: (begin + h) * perHead + last }));
+    return this.#source(`${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { rows });
+  }
+
+  /** Latents are cached times the norm's gain, which leaves the projections as they are in the file. */
+  async #latentsAsStored(prefix: string): Promise<LatentWeights> {
+    return {
+      basis: await this.#vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth),
+      keyUp: this.#headStack(await this.#matrix([this.#upProjection(prefix, "key")])),
+      valueUp: this.#headStack(await this.#matrix([this.#upProjection(prefix, "value")])),
+    };
+  }
+
+  /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. Kept in float32 unless weights are quantised: it is no longer what the file holds. */
+  async #latentsUnderBasis(prefix: string, { transform, inverse }: LayerBasis): Promise<LatentWeights> {
+    const { latentWidth } = this.#spec;
+    const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth);
+    const keys = columnIndices(this.#shape.keyColumns);
+    const changed = async (part: "key" | "value", columns: readonly number[]) => {
+      const source = this.#upProjection(prefix, part);
+      const values = changeColumns(await readMatrix(source), gain, inverse, columns);
+      await this.#advance(source.rows * source.storedRowBytes, values.byteLength);
+      return this.#headStack(this.#hostMatrix(source.name, values, source.rows, columns.length));
+    };
+    const rows = Float32Array.from(keys.flatMap((key) => [...transform.subarray(key * latentWidth, (key + 1) * latentWidth)]));
+    const basis = this.#device.createBuffer(`${prefix} basis`, rows.byteLength);
+    this.#device.write(basis, 0, rows);
+    return { basis, keyUp: await changed("key", keys), valueUp: await changed("value", columnIndices([this.#shape.valueColumns])) };
+  }
+
+  #hostMatrix(label: string, values: Float32Array, rows: number, columns: number): DeviceMatrix {
+    const { weights } = this.#options;
+    const layout = matrixLayout(weights === "keep" ? "f32" : weights, columns);
+    const parts = this.#allocate(label, layout, rows, 1);
+    this.#upload(layout, parts, 1, 0, packRows(layout, values, rows));
+    return { layout, outputs: rows, matrices: 1, parts };
   }
 
   async #moe(prefix: string): Promise<MoeWeights> {
@@ -110,41 +185,37 @@ class Loader {
       correctionBias: moe.correctionBias
         ? await this.#vector(`${prefix}.gate.e_score_correction_bias`, moe.experts)
         : this.#device.createBuffer("no correction bias", moe.experts * 4),
-      experts: await this.#feedForward(experts, moe.expertWidth),
-      shared: moe.sharedWidth === 0 ? null : await this.#feedForward([`${prefix}.shared_experts`], moe.sharedWidth),
+      experts: await this.#feedForward(experts, moe.expertWidth, this.#shape.expert),
+      shared: moe.sharedWidth === 0 ? null : await this.#feedForward([`${prefix}.shared_experts`], moe.sharedWidth, this.#shape.shared),
     };
   }
 
-  /** One feed-forward layer, or a stack of them. */
-  async #feedForward(prefixes: readonly string[], width: number): Promise<FeedForwardWeights> {
+  /** This rank's columns of one feed-forward layer, or of a stack of them. */
+  async #feedForward(prefixes: readonly string[], width: number, kept: Range): Promise<FeedForwardWeights> {
     const D = this.#spec.hiddenSize;
     const gateUp = prefixes.map((prefix) => [
-      this.#source(`${prefix}.gate_proj.weight`, [width, D]),
-      this.#source(`${prefix}.up_proj.weight`, [width, D]),
+      this.#source(`${prefix}.gate_proj.weight`, [width, D], { rows: [kept] }),
+      this.#source(`${prefix}.up_proj.weight`, [width, D], { rows: [kept] }),
     ]);
-    const down = prefixes.map((prefix) => [this.#source(`${prefix}.down_proj.weight`, [D, width])]);
+    const down = prefixes.map((prefix) => [this.#source(`${prefix}.down_proj.weight`, [D, width], { columns: kept })]);
     return { gateUp: await this.#stack(gateUp), down: await this.#stack(down) };
   }
 
-  #source(name: string, shape: readonly [number, number], rows?: readonly Range[]): MatrixSource {
-    return new MatrixSource(this.#checkpoint, name, shape, { rows, fp8Block: this.#spec.fp8Block });
+  #source(name: string, shape: readonly [number, number], selection: MatrixSelection = {}): MatrixSource {
+    return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block });
   }
 
   #matrix(sources: readonly MatrixSource[], policy: WeightPolicy = this.#options.weights): Promise<DeviceMatrix> {
     return this.#stack([sources], policy);
   }
 
-  /** The rows of one source as one matrix per head. A single part: kernels that use it see the whole stack. */
-  async #headStack(source: MatrixSource): Promise<DeviceMatrix> {
-    const { heads } = this.#spec;
-    const matrix = await this.#matrix([source]);
+  /** The rows of a matrix as one matrix per head of this rank. A single part: kernels that use it see the whole stack. */
+  #headStack(matrix: DeviceMatrix): DeviceMatrix {
+    const heads = this.#shape.heads.end - this.#shape.heads.begin;
     if (matrix.parts.length > 1) {
-      throw new LatentmeshError(
-        "out_of_memory",
-        `${source.name} does not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`,
-      );
+      throw new LatentmeshError("out_of_memory", `kv_b_proj does not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`);
     }
-    return { ...matrix, outputs: source.rows / heads, matrices: heads, parts: [{ ...matrix.parts[0], first: 0, count: heads }] };
+    return { ...matrix, outputs: matrix.outputs / heads, matrices: heads, parts: [{ ...matrix.parts[0], first: 0, count: heads }] };
   }
 
   /** Uploads matrices, each the rows of its sources one after the other. */

@@ -36,6 +36,9 @@ interface Parts {
   readonly adjust: BoundKernel<"count" | "rows" | "first_token">;
   readonly candidates: BoundKernel<CandidatesParams>;
   readonly merge: BoundKernel<"rows" | "count" | "first_token">;
+  /** Tokens whose logits are here: all of them on a single worker. */
+  readonly firstToken: number;
+  readonly vocabulary: number;
   readonly logits: DeviceBuffer;
   readonly sampling: DeviceBuffer;
   readonly adjustments: DeviceBuffer;
@@ -59,7 +62,8 @@ export class LogitsHead {
   static async create(context: ModelContext, weights: ModelWeights): Promise<LogitsHead> {
     const { device, spec, activations: a, limits } = context;
     const rows = limits.logitRows;
-    const { vocabSize: vocabulary, hiddenSize: width } = spec;
+    const vocabulary = weights.head.outputs;
+    const { hiddenSize: width } = spec;
     const logits = device.createBuffer("logits", rows * vocabulary * 4);
     const normed = device.createBuffer("final normed", rows * width * 4);
     const sampling = device.createBuffer("sampling", rows * SAMPLING_WORDS * 4);
@@ -73,9 +77,11 @@ export class LogitsHead {
     return new LogitsHead(context, {
       norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
       head: await Linear.create(device, weights.head, { x: normed, y: logits, most: { prefill: rows, decode: rows } }),
-      adjust: adjust.bind({ adjustments, logits }, { count: MOST_ADJUSTMENTS, rows, first_token: 0 }),
-      candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: 0 }),
-      merge: merge.bind({ logits, sampling, chunk_lists: chunkLists, lists }, { rows, count: MOST_CANDIDATES, first_token: 0 }),
+      adjust: adjust.bind({ adjustments, logits }, { count: MOST_ADJUSTMENTS, rows, first_token: weights.firstToken }),
+      candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: weights.firstToken }),
+      merge: merge.bind({ logits, sampling, chunk_lists: chunkLists, lists }, { rows, count: MOST_CANDIDATES, first_token: weights.firstToken }),
+      firstToken: weights.firstToken,
+      vocabulary,
       logits,
       sampling,
       adjustments,
@@ -103,7 +109,7 @@ export class LogitsHead {
     if (at === 0) return;
     const { device } = this.#context;
     device.write(this.#parts.adjustments, 0, words);
-    device.run(this.#parts.adjust, { count: at / ADJUSTMENT_WORDS, rows: rows.length, first_token: 0 });
+    device.run(this.#parts.adjust, { count: at / ADJUSTMENT_WORDS, rows: rows.length, first_token: this.#parts.firstToken });
   }
 
   /** Submits and waits for the candidates of the recorded rows. */
@@ -120,8 +126,8 @@ export class LogitsHead {
       words[row * SAMPLING_WORDS + 3] = target ?? 0;
     }
     device.write(parts.sampling, 0, words.subarray(0, rows * SAMPLING_WORDS));
-    device.run(parts.candidates, { rows, count, draw: draw ? 1 : 0, first_token: 0 });
-    device.run(parts.merge, { rows, count, first_token: 0 });
+    device.run(parts.candidates, { rows, count, draw: draw ? 1 : 0, first_token: parts.firstToken });
+    device.run(parts.merge, { rows, count, first_token: parts.firstToken });
     device.read(parts.listReadback, parts.lists, 0, rows * LIST_WORDS * 4);
     device.submit();
     const bytes = await parts.listReadback.take();
@@ -139,8 +145,8 @@ export class LogitsHead {
   }
 
   async #readLogits(first: number, rows: number): Promise<Float32Array<ArrayBuffer>> {
-    const { device, spec, limits } = this.#context;
-    const rowBytes = spec.vocabSize * 4;
+    const { device, limits } = this.#context;
+    const rowBytes = this.#parts.vocabulary * 4;
     this.#rowReadback ??= await device.createReadback("logits", limits.logitRows * rowBytes);
     device.read(this.#rowReadback, this.#parts.logits, first * rowBytes, rows * rowBytes);
     device.submit();

@@ -7,7 +7,7 @@ import { invariant } from "../core/errors.ts";
 import { ropeTable } from "../core/model/rope.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { ceilDiv } from "../core/numeric.ts";
-import type { BoundKernel, Device } from "../kernels/device.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
@@ -71,8 +71,9 @@ export class Model {
   }
 
   /** Compiles every kernel and allocates cache and working memory. @throws {LatentmeshError} `out_of_memory` */
-  static async create(device: Device, spec: ModelSpec, weights: ModelWeights, options: ModelOptions): Promise<Model> {
-    const context = createContext(device, spec, options);
+  static async create(device: Device, weights: ModelWeights, options: ModelOptions): Promise<Model> {
+    const { spec } = weights;
+    const context = createContext(device, weights, options);
     const rows = mostRows(options.limits);
     const { activations: a } = context;
     const embed = await device.compile(embedding, { layout: weights.embedding.layout });
@@ -106,19 +107,44 @@ export class Model {
    * @param afterLayer called when a layer has been recorded, to read its working memory (tests, calibration)
    */
   record(step: Step, afterLayer?: (layer: number, activations: Activations) => void): void {
+    this.recordEmbedding(step);
+    for (let layer = 0; layer < this.#layers.length; layer++) {
+      this.recordAttention(layer, step);
+      this.recordResidual(step);
+      this.recordFeedForward(layer, step);
+      this.recordResidual(step);
+      afterLayer?.(layer, this.#context.activations);
+    }
+  }
+
+  /** Takes a step in and records its embeddings. The parts that follow make up {@link record}; a group's ranks sum {@link delta} between them. */
+  recordEmbedding(step: Step): void {
     const { device } = this.#context;
     const rows = step.rows.length;
     this.#writeStep(step);
     for (const { bound, first, count } of this.#embed) device.run(bound, { items: rows, first_row: first, part_rows: count });
-    for (const [index, layer] of this.#layers.entries()) {
-      device.run(layer.attentionNorm, { rows, first_row: 0 });
-      layer.attention.record(step);
-      device.run(this.#residual, { rows });
-      device.run(layer.feedForwardNorm, { rows, first_row: 0 });
-      layer.feedForward.record(step);
-      device.run(this.#residual, { rows });
-      afterLayer?.(index, this.#context.activations);
-    }
+  }
+
+  /** Records the residual stream → this rank's share of a layer's attention, in {@link delta}. */
+  recordAttention(layer: number, step: Step): void {
+    this.device.run(this.#layers[layer].attentionNorm, { rows: step.rows.length, first_row: 0 });
+    this.#layers[layer].attention.record(step);
+  }
+
+  /** Records the residual stream → this rank's share of a layer's feed-forward block, in {@link delta}. */
+  recordFeedForward(layer: number, step: Step): void {
+    this.device.run(this.#layers[layer].feedForwardNorm, { rows: step.rows.length, first_row: 0 });
+    this.#layers[layer].feedForward.record(step);
+  }
+
+  /** Records x += delta, once delta is the sum over all ranks. */
+  recordResidual(step: Step): void {
+    this.device.run(this.#residual, { rows: step.rows.length });
+  }
+
+  /** Output of the last block, [rows, D]: what ranks sum. */
+  get delta(): DeviceBuffer {
+    return this.#context.activations.delta;
   }
 
   #writeStep(step: Step): void {
@@ -135,10 +161,10 @@ export class Model {
   }
 }
 
-function createContext(device: Device, spec: ModelSpec, options: ModelOptions): ModelContext {
+function createContext(device: Device, { spec, latents }: ModelWeights, options: ModelOptions): ModelContext {
   const { limits, maxContext } = options;
   const cache = new LatentCache(device, {
-    config: { dtype: options.cacheDtype, keyWidth: spec.latentWidth, ropeWidth: spec.rope.width },
+    config: { dtype: options.cacheDtype, keyWidth: latents.keyWidth, ropeWidth: spec.rope.width },
     layers: spec.layers,
     blocks: ceilDiv(options.maxTokens, BLOCK_TOKENS),
     maxContext,
@@ -150,6 +176,7 @@ function createContext(device: Device, spec: ModelSpec, options: ModelOptions): 
   return {
     device,
     spec,
+    latents,
     limits,
     activations: createActivations(device, spec, limits),
     cache,

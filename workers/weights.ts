@@ -4,6 +4,7 @@
  * @module
  */
 import type { MatrixLayout } from "../core/model/packing.ts";
+import type { ModelSpec } from "../core/model/spec.ts";
 import type { DeviceBuffer } from "../kernels/device.ts";
 
 /** Consecutive rows (of a single matrix) or matrices (of a stack) that share one binding. */
@@ -47,11 +48,11 @@ export interface AttentionWeights {
   readonly queryUp: DeviceMatrix;
   /** W_DKV with the rotated key's rows last. */
   readonly kvDown: DeviceMatrix;
-  /** What latents are multiplied by before they are cached; on a single worker the norm's gain. */
+  /** What latents are multiplied by before they are cached: the norm's gain where there is no change of basis, else the kept rows of Aᵀ. */
   readonly basis: DeviceBuffer;
-  /** W_UK: one [d_n, d_c] matrix per head. */
+  /** W_UK under the basis: one [d_n, |K_i|] matrix per head. */
   readonly keyUp: DeviceMatrix;
-  /** W_UV: one [d_v, d_c] matrix per head. */
+  /** W_UV under the basis: one [d_v, |S_i|] matrix per head. */
   readonly valueUp: DeviceMatrix;
   /** W_O */
   readonly output: DeviceMatrix;
@@ -65,8 +66,23 @@ export interface LayerWeights {
   readonly feedForward: FeedForwardWeights | MoeWeights;
 }
 
+/** How a rank caches latents; see core/tpla. */
+export interface LatentShape {
+  /** |K_i|: cached columns. */
+  readonly keyWidth: number;
+  /** Where the columns that are also values begin among them. */
+  readonly valueOffset: number;
+  /** Whether {@link AttentionWeights.basis} is one factor per column or rows of Aᵀ. */
+  readonly basis: "diagonal" | "dense";
+}
+
 /** Everything. */
 export interface ModelWeights {
+  /** The model as this rank computes it. */
+  readonly spec: ModelSpec;
+  readonly latents: LatentShape;
+  /** Id of the first token whose row of the vocabulary projection is here. */
+  readonly firstToken: number;
   readonly embedding: DeviceMatrix;
   readonly layers: readonly LayerWeights[];
   readonly finalNorm: DeviceBuffer;

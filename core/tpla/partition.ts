@@ -92,6 +92,17 @@ export function partition(spec: ModelSpec, { ranks, latentGroups, halo }: Partit
   });
 }
 
+/** The model as one rank computes it: with its share of heads and intermediate widths. Embedding, latents before the basis, and router are whole on every rank. */
+export function rankSpec(spec: ModelSpec, shape: RankShape): ModelSpec {
+  const length = ({ begin, end }: Range) => end - begin;
+  return {
+    ...spec,
+    heads: length(shape.heads),
+    denseWidth: length(shape.dense),
+    moe: spec.moe === null ? null : { ...spec.moe, expertWidth: length(shape.expert), sharedWidth: length(shape.shared) },
+  };
+}
+
 /** Block `index` of `count` nearly equal consecutive blocks; the first ones are longer by one where the width does not divide. */
 export function blockOf(width: number, count: number, index: number): Range {
   const [size, longer] = [Math.floor(width / count), width % count];
@@ -104,4 +115,34 @@ function withHalo(block: Range, halo: number): readonly Range[] {
   if (halo === 0) return [block];
   if (halo >= block.begin) return [{ begin: 0, end: Math.max(halo, block.end) }];
   return [{ begin: 0, end: halo }, block];
+}
+
+/** The columns of some ranges, one by one. */
+export function columnIndices(ranges: readonly Range[]): number[] {
+  return ranges.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i));
+}
+
+/**
+ * W diag(gain) A⁻ᵀ, restricted to some columns.
+ *
+ * @param W [rows, d]
+ * @param inverse A⁻ᵀ, [d, d]
+ * @returns [rows, columns]
+ */
+export function changeColumns(W: Float32Array, gain: Float32Array, inverse: Float64Array, columns: readonly number[]): Float32Array<ArrayBuffer> {
+  const width = gain.length;
+  const rows = W.length / width;
+  const factors = new Float64Array(width * columns.length);
+  for (let j = 0; j < width; j++) columns.forEach((column, c) => factors[j * columns.length + c] = gain[j] * inverse[j * width + column]);
+  const changed = new Float32Array(rows * columns.length);
+  const sums = new Float64Array(columns.length);
+  for (let row = 0; row < rows; row++) {
+    sums.fill(0);
+    for (let j = 0; j < width; j++) {
+      const weight = W[row * width + j];
+      for (let c = 0, at = j * columns.length; c < columns.length; c++) sums[c] += weight * factors[at + c];
+    }
+    changed.set(sums, row * columns.length);
+  }
+  return changed;
 }

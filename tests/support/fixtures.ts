@@ -74,7 +74,7 @@ export async function loadModel(device: Device, name: Fixture, options: LoadMode
   using files = new DirectoryFiles(options.directory ?? fixtureDirectory(name));
   const spec = parseModelConfig((await files.text("config.json"))!, `${name}/config.json`);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep" });
-  return await Model.create(device, spec, weights, {
+  return await Model.create(device, weights, {
     cacheDtype: options.cacheDtype ?? "f32",
     maxTokens: options.maxTokens ?? 1024,
     maxContext: Math.min(512, spec.maxPositions),
