@@ -11,7 +11,8 @@ import { checkConfig, type Config, configSchema, parseConfig, resolveSettings, t
 import { readDocuments, scoreDocuments, type ScoreReport } from "./commands/score.ts";
 import { serve, stopOnSignals } from "./commands/serve.ts";
 import { writeCalibration } from "./commands/calibrate.ts";
-import type { Calibrate, DriftReport, LoadEngine, MeasureDrift } from "./engine.ts";
+import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
+import type { Calibrate, LoadEngine, MeasureDrift } from "./engine.ts";
 import { showProgress } from "./progress.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -44,16 +45,8 @@ interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
   readonly output?: string;
 }
 
-interface DriftFlags extends Pick<ModelFlags, "model" | "device"> {
+interface DriftFlags extends Pick<ModelFlags, "model" | "device">, Omit<DriftRequest, "documents"> {
   readonly text: string;
-  readonly ranks: number;
-  readonly latentGroups?: number;
-  readonly attention: "tpla" | "mla";
-  readonly basis: "identity" | "hadamard" | "pca" | "balanced";
-  readonly lambda: number;
-  readonly halo?: number;
-  readonly prefix?: number;
-  readonly limitTokens: number;
   readonly json?: boolean;
 }
 

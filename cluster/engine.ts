@@ -4,6 +4,7 @@
  * @module
  */
 import type { ServedModel } from "../core/engine.ts";
+import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
 import type { Settings } from "./config.ts";
 
 /** A loaded model. */
@@ -42,28 +43,12 @@ export type Calibrate = (options: {
   readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
 }) => Promise<Calibration>;
 
-/** What `drift` measures; see workers/drift. */
-export interface DriftReport {
-  readonly kl: number;
-  readonly agreement: number;
-  readonly perplexity: { readonly exact: number; readonly chosen: number };
-  readonly widths: readonly number[];
-  readonly tokens: number;
-}
-
 /** Measures drift in this process. */
-export type MeasureDrift = (options: {
-  readonly model: string;
-  readonly device: Settings["device"];
-  readonly dawn: string | undefined;
-  readonly documents: readonly string[];
-  readonly attention: "tpla" | "mla";
-  readonly ranks: number;
-  readonly latentGroups: number | undefined;
-  readonly halo: number | undefined;
-  readonly basis: "identity" | "hadamard" | "pca" | "balanced";
-  readonly lambda: number;
-  readonly limitTokens: number;
-  readonly prefix: number | undefined;
-  readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
-}) => Promise<DriftReport>;
+export type MeasureDrift = (
+  options: DriftRequest & {
+    readonly model: string;
+    readonly device: Settings["device"];
+    readonly dawn: string | undefined;
+    readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
+  },
+) => Promise<DriftReport>;

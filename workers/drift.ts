@@ -8,9 +8,10 @@ import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
-import { BASIS_DEFAULTS, type BasisKind, chooseBasis, type LayerBasis } from "../core/tpla/basis.ts";
+import { BASIS_DEFAULTS, chooseBasis, type LayerBasis } from "../core/tpla/basis.ts";
 import { layerBases, readBasis } from "../core/tpla/basis_file.ts";
 import { Divergence } from "../core/tpla/divergence.ts";
+import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
 import { defaultHalo, partition, type RankShape } from "../core/tpla/partition.ts";
 import { cachedWidth } from "../core/tpla/plan.ts";
 import { TextTokenizer } from "../core/text/tokenizer.ts";
@@ -23,39 +24,12 @@ import { LocalGroup } from "./local_group.ts";
 import { Model } from "./model.ts";
 import { DirectoryFiles } from "./model_files.ts";
 
-/** Options of {@link measureDrift}. */
-export interface DriftOptions {
+/** A {@link DriftRequest} and where it runs. */
+export interface DriftOptions extends DriftRequest {
   readonly model: string;
   readonly device: DeviceChoice;
   readonly dawn?: string;
-  readonly documents: readonly string[];
-  /** `tpla`: latents are sharded; `mla`: heads are, and every rank holds whole latents. */
-  readonly attention: "tpla" | "mla";
-  readonly ranks: number;
-  /** Default: `ranks` for tpla; 1, and nothing else, for mla. */
-  readonly latentGroups?: number;
-  /** Default: d_c / 8. */
-  readonly halo?: number;
-  readonly basis: BasisKind;
-  readonly lambda: number;
-  /** Tokens of each document, at most. */
-  readonly limitTokens: number;
-  /** Tokens that are prefilled; default: half of each document. */
-  readonly prefix?: number;
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
-}
-
-/** What `drift --json` prints. */
-export interface DriftReport {
-  /** Mean KL(MLA ‖ chosen) per token, in nats. */
-  readonly kl: number;
-  /** Fraction of tokens at which both would pick the same next one. */
-  readonly agreement: number;
-  readonly perplexity: { readonly exact: number; readonly chosen: number };
-  /** Values each rank caches per token and layer. */
-  readonly widths: readonly number[];
-  /** Predictions compared. */
-  readonly tokens: number;
 }
 
 /** Tokens that are decoded in one step: as many positions of one sequence. */

@@ -1,17 +1,18 @@
 /**
- * Checkpoint → device: tensors are read by byte range, converted and uploaded a block of rows at a time, so host memory never holds the model.
+ * Which tensors of a checkpoint a rank keeps, and how they become its weights. Tensors are read by byte range and uploaded a block of rows at a time
+ * (`uploader.ts`), so host memory never holds the model.
  *
  * @module
  */
 import type { Checkpoint } from "../core/model/checkpoint.ts";
 import { invariant, LatentmeshError } from "../core/errors.ts";
 import { type MatrixSelection, MatrixSource, type Range, readMatrix, readVector, type WeightPolicy } from "../core/model/matrix_source.ts";
-import { type MatrixLayout, matrixLayout, type PackedRows, packRows, sameLayout } from "../core/model/packing.ts";
 import { isMoeLayer, type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { LayerBasis } from "../core/tpla/basis.ts";
 import { changeColumns, columnIndices, partition, type RankShape, rankSpec } from "../core/tpla/partition.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
-import type { AttentionWeights, DeviceMatrix, FeedForwardWeights, LayerWeights, MatrixPart, ModelWeights, MoeWeights } from "./weights.ts";
+import type { Device } from "../kernels/device.ts";
+import { Uploader } from "./uploader.ts";
+import type { AttentionWeights, DeviceMatrix, FeedForwardWeights, LayerWeights, ModelWeights, MoeWeights } from "./weights.ts";
 
 /** How far loading has come. */
 export interface LoadProgress {
@@ -48,33 +49,23 @@ export async function loadWeights(device: Device, checkpoint: Checkpoint, spec: 
 /** What depends on the latent basis. */
 type LatentWeights = Pick<AttentionWeights, "basis" | "keyUp" | "valueUp">;
 
-/** Host bytes that may wait for the device. */
-const UNSETTLED_BYTES = 64 << 20;
-
 class Loader {
   readonly #device: Device;
   readonly #checkpoint: Checkpoint;
   readonly #spec: ModelSpec;
-  readonly #options: LoadOptions;
-  readonly #totalBytes: number;
   readonly #shape: RankShape;
   readonly #bases: readonly LayerBasis[] | null;
-  #storedBytes = 0;
-  #uploadedBytes = 0;
-  #unsettled = 0;
-  /** Stands for the scales of formats that have none. */
-  readonly #noScales: DeviceBuffer;
+  readonly #uploader: Uploader;
 
   constructor(device: Device, checkpoint: Checkpoint, spec: ModelSpec, options: LoadOptions) {
     this.#device = device;
     this.#checkpoint = checkpoint;
     this.#spec = spec;
-    this.#options = options;
-    this.#totalBytes = checkpointBytes(checkpoint, spec);
+    const totalBytes = checkpointBytes(checkpoint, spec);
+    this.#uploader = new Uploader(device, checkpoint, options.weights, (loadedBytes) => options.onProgress?.({ loadedBytes, totalBytes }));
     this.#shape = options.shard?.shape ?? partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0];
     this.#bases = options.shard?.bases ?? null;
     invariant(this.#bases !== null || this.#shape.keyWidth === spec.latentWidth, "a rank that keeps part of the latent needs a basis");
-    this.#noScales = device.createBuffer("no scales", 16);
   }
 
   async load(): Promise<ModelWeights> {
@@ -82,7 +73,7 @@ class Loader {
     const embedding = await this.#matrix([this.#source("model.embed_tokens.weight", [vocabSize, hiddenSize])], "keep");
     const layers: LayerWeights[] = [];
     for (let layer = 0; layer < this.#spec.layers; layer++) layers.push(await this.#layer(layer));
-    const finalNorm = await this.#vector("model.norm.weight", hiddenSize);
+    const finalNorm = await this.#uploader.vector("model.norm.weight", hiddenSize);
     const rows = this.#shape.vocabulary;
     const whole = rows.end - rows.begin === vocabSize;
     const headName = tieEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
@@ -96,7 +87,7 @@ class Loader {
       layers,
       finalNorm,
       head,
-      bytes: this.#uploadedBytes,
+      bytes: this.#uploader.bytes,
     };
   }
 
@@ -104,9 +95,9 @@ class Loader {
     const prefix = `model.layers.${index}`;
     const { hiddenSize, denseWidth } = this.#spec;
     return {
-      attentionNorm: await this.#vector(`${prefix}.input_layernorm.weight`, hiddenSize),
+      attentionNorm: await this.#uploader.vector(`${prefix}.input_layernorm.weight`, hiddenSize),
       attention: await this.#attention(`${prefix}.self_attn`, index),
-      feedForwardNorm: await this.#vector(`${prefix}.post_attention_layernorm.weight`, hiddenSize),
+      feedForwardNorm: await this.#uploader.vector(`${prefix}.post_attention_layernorm.weight`, hiddenSize),
       feedForward: isMoeLayer(this.#spec, index)
         ? await this.#moe(`${prefix}.mlp`)
         : await this.#feedForward([`${prefix}.mlp`], denseWidth, this.#shape.dense),
@@ -124,7 +115,7 @@ class Loader {
     return {
       queryDown: queryRank === null ? null : {
         matrix: await this.#matrix([layer("q_a_proj", [queryRank, D])]),
-        norm: await this.#vector(`${prefix}.q_a_layernorm.weight`, queryRank),
+        norm: await this.#uploader.vector(`${prefix}.q_a_layernorm.weight`, queryRank),
       },
       queryUp: await this.#matrix([layer(upName, [heads * width, upColumns], headRows)]),
       kvDown: await this.#matrix([layer("kv_a_proj_with_mqa", [latentWidth + rope.width, D])]),
@@ -146,7 +137,7 @@ class Loader {
   /** Latents are cached times the norm's gain, which leaves the projections as they are in the file. */
   async #latentsAsStored(prefix: string): Promise<LatentWeights> {
     return {
-      basis: await this.#vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth),
+      basis: await this.#uploader.vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth),
       keyUp: this.#headStack(await this.#matrix([this.#upProjection(prefix, "key")])),
       valueUp: this.#headStack(await this.#matrix([this.#upProjection(prefix, "value")])),
     };
@@ -160,21 +151,13 @@ class Loader {
     const changed = async (part: "key" | "value", columns: readonly number[]) => {
       const source = this.#upProjection(prefix, part);
       const values = changeColumns(await readMatrix(source), gain, inverse, columns);
-      await this.#advance(source.rows * source.storedRowBytes, values.byteLength);
-      return this.#headStack(this.#hostMatrix(source.name, values, source.rows, columns.length));
+      await this.#uploader.advance(source.rows * source.storedRowBytes, values.byteLength);
+      return this.#headStack(this.#uploader.hostMatrix(source.name, values, source.rows, columns.length));
     };
     const rows = Float32Array.from(keys.flatMap((key) => [...transform.subarray(key * latentWidth, (key + 1) * latentWidth)]));
     const basis = this.#device.createBuffer(`${prefix} basis`, rows.byteLength);
     this.#device.write(basis, 0, rows);
     return { basis, keyUp: await changed("key", keys), valueUp: await changed("value", columnIndices([this.#shape.valueColumns])) };
-  }
-
-  #hostMatrix(label: string, values: Float32Array, rows: number, columns: number): DeviceMatrix {
-    const { weights } = this.#options;
-    const layout = matrixLayout(weights === "keep" ? "f32" : weights, columns);
-    const parts = this.#allocate(label, layout, rows, 1);
-    this.#upload(layout, parts, 1, 0, packRows(layout, values, rows));
-    return { layout, outputs: rows, matrices: 1, parts };
   }
 
   async #moe(prefix: string): Promise<MoeWeights> {
@@ -183,7 +166,7 @@ class Loader {
     return {
       router: await this.#matrix([this.#source(`${prefix}.gate.weight`, [moe.experts, this.#spec.hiddenSize])], "keep"),
       correctionBias: moe.correctionBias
-        ? await this.#vector(`${prefix}.gate.e_score_correction_bias`, moe.experts)
+        ? await this.#uploader.vector(`${prefix}.gate.e_score_correction_bias`, moe.experts)
         : this.#device.createBuffer("no correction bias", moe.experts * 4),
       experts: await this.#feedForward(experts, moe.expertWidth, this.#shape.expert),
       shared: moe.sharedWidth === 0 ? null : await this.#feedForward([`${prefix}.shared_experts`], moe.sharedWidth, this.#shape.shared),
@@ -198,15 +181,15 @@ class Loader {
       this.#source(`${prefix}.up_proj.weight`, [width, D], { rows: [kept] }),
     ]);
     const down = prefixes.map((prefix) => [this.#source(`${prefix}.down_proj.weight`, [D, width], { columns: kept })]);
-    return { gateUp: await this.#stack(gateUp), down: await this.#stack(down) };
+    return { gateUp: await this.#uploader.stack(gateUp), down: await this.#uploader.stack(down) };
   }
 
   #source(name: string, shape: readonly [number, number], selection: MatrixSelection = {}): MatrixSource {
     return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block });
   }
 
-  #matrix(sources: readonly MatrixSource[], policy: WeightPolicy = this.#options.weights): Promise<DeviceMatrix> {
-    return this.#stack([sources], policy);
+  #matrix(sources: readonly MatrixSource[], policy?: WeightPolicy): Promise<DeviceMatrix> {
+    return this.#uploader.stack([sources], policy);
   }
 
   /** The rows of a matrix as one matrix per head of this rank. A single part: kernels that use it see the whole stack. */
@@ -216,90 +199,6 @@ class Loader {
       throw new LatentmeshError("out_of_memory", `kv_b_proj does not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`);
     }
     return { ...matrix, outputs: matrix.outputs / heads, matrices: heads, parts: [{ ...matrix.parts[0], first: 0, count: heads }] };
-  }
-
-  /** Uploads matrices, each the rows of its sources one after the other. */
-  async #stack(matrices: readonly (readonly MatrixSource[])[], policy: WeightPolicy = this.#options.weights): Promise<DeviceMatrix> {
-    const layout = this.#commonLayout(matrices.flat(), policy);
-    const outputs = matrices[0].reduce((sum, source) => sum + source.rows, 0);
-    const single = matrices.length === 1;
-    const units = single ? outputs : matrices.length;
-    const unitRows = single ? 1 : outputs;
-    const label = matrices[0][0].name;
-    const parts = this.#allocate(label, layout, units, unitRows);
-    let row = 0;
-    for (const source of matrices.flat()) {
-      for await (const block of source.blocks(policy)) {
-        this.#upload(layout, parts, unitRows, row, block);
-        row += block.rows;
-        await this.#advance(block.rows * source.storedRowBytes, block.data.byteLength + block.scales.byteLength);
-      }
-    }
-    return { layout, outputs, matrices: matrices.length, parts };
-  }
-
-  #commonLayout(sources: readonly MatrixSource[], policy: WeightPolicy): MatrixLayout {
-    const layout = sources[0].layout(policy);
-    const other = sources.find((source) => !sameLayout(source.layout(policy), layout));
-    if (other !== undefined) {
-      throw new LatentmeshError("invalid_checkpoint", `Cannot load model: ${sources[0].name} and ${other.name} are stored in different formats`);
-    }
-    return layout;
-  }
-
-  /** Buffers for `units` of `unitRows` rows, as many units in each as one binding allows. */
-  #allocate(label: string, layout: MatrixLayout, units: number, unitRows: number): MatrixPart[] {
-    const { maxBindingBytes, maxBufferBytes } = this.#device.limits;
-    const perPart = Math.floor(Math.min(maxBindingBytes, maxBufferBytes) / (layout.rowBytes * unitRows));
-    if (perPart === 0) throw new LatentmeshError("out_of_memory", `${label} does not fit one binding of ${maxBindingBytes} bytes on this device`);
-    const parts: MatrixPart[] = [];
-    for (let first = 0; first < units; first += perPart) {
-      const count = Math.min(perPart, units - first);
-      const rows = count * unitRows;
-      parts.push({
-        first,
-        count,
-        weights: this.#device.createBuffer(label, rows * layout.rowBytes),
-        scales: layout.scaleRowBytes === 0 ? this.#noScales : this.#device.createBuffer(`${label} scales`, rows * layout.scaleRowBytes),
-      });
-    }
-    return parts;
-  }
-
-  /** Writes consecutive rows, which may span parts. */
-  #upload(layout: MatrixLayout, parts: readonly MatrixPart[], unitRows: number, row: number, block: PackedRows): void {
-    const { rows, data, scales } = block;
-    for (const part of parts) {
-      const first = part.first * unitRows;
-      const begin = Math.max(row, first);
-      const end = Math.min(row + rows, first + part.count * unitRows);
-      if (begin >= end) continue;
-      const write = (buffer: DeviceBuffer, bytes: Uint8Array<ArrayBuffer>, perRow: number) => {
-        if (perRow > 0) this.#device.write(buffer, (begin - first) * perRow, bytes.subarray((begin - row) * perRow, (end - row) * perRow));
-      };
-      write(part.weights, data, layout.rowBytes);
-      write(part.scales, scales, layout.scaleRowBytes);
-    }
-  }
-
-  async #vector(name: string, length: number): Promise<DeviceBuffer> {
-    const values = await readVector(this.#checkpoint, name, length);
-    const buffer = this.#device.createBuffer(name, values.byteLength);
-    this.#device.write(buffer, 0, values);
-    await this.#advance(this.#checkpoint.info(name).bytes, values.byteLength);
-    return buffer;
-  }
-
-  async #advance(storedBytes: number, uploadedBytes: number): Promise<void> {
-    this.#storedBytes += storedBytes;
-    this.#unsettled += uploadedBytes;
-    this.#uploadedBytes += uploadedBytes;
-    // Writes wait in host memory until a submission carries them over.
-    if (this.#unsettled > UNSETTLED_BYTES) {
-      await this.#device.settle();
-      this.#unsettled = 0;
-    }
-    this.#options.onProgress?.({ loadedBytes: this.#storedBytes, totalBytes: this.#totalBytes });
   }
 }
 

@@ -1,0 +1,37 @@
+/**
+ * What a measurement of drift is asked and answers.
+ *
+ * @module
+ */
+import type { BasisKind } from "./basis.ts";
+
+/** What is measured. */
+export interface DriftRequest {
+  readonly documents: readonly string[];
+  /** `tpla`: latents are sharded; `mla`: heads are, and every rank holds whole latents. */
+  readonly attention: "tpla" | "mla";
+  readonly ranks: number;
+  /** Default: `ranks` for tpla; 1, and nothing else, for mla. */
+  readonly latentGroups?: number;
+  /** Default: d_c / 8. */
+  readonly halo?: number;
+  readonly basis: BasisKind;
+  readonly lambda: number;
+  /** Tokens of each document, at most. */
+  readonly limitTokens: number;
+  /** Tokens that are prefilled; default: half of each document. */
+  readonly prefix?: number;
+}
+
+/** What `drift --json` prints. */
+export interface DriftReport {
+  /** Mean KL(MLA ‖ chosen) per token, in nats. */
+  readonly kl: number;
+  /** Fraction of tokens at which both would pick the same next one. */
+  readonly agreement: number;
+  readonly perplexity: { readonly exact: number; readonly chosen: number };
+  /** Values each rank caches per token and layer. */
+  readonly widths: readonly number[];
+  /** Predictions compared. */
+  readonly tokens: number;
+}
