@@ -13,6 +13,7 @@ import { serve, stopOnSignals } from "./commands/serve.ts";
 import { writeCalibration } from "./commands/calibrate.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
 import type { Calibrate, LoadEngine, MeasureDrift } from "./engine.ts";
+import { log } from "./log.ts";
 import { showProgress } from "./progress.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -179,6 +180,7 @@ async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<ScoreRe
   const progress = showProgress("loading");
   const engine = await loadEngine({ ...settings, onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes) })
     .finally(() => progress.stop());
+  log("info", `device  ${engine.device}`);
   try {
     return await scoreDocuments(engine, documents, flags.limitTokens);
   } finally {

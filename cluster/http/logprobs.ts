@@ -25,9 +25,20 @@ export function chatLogprobs(tokenizer: TextTokenizer, logprobs: readonly TokenL
   };
 }
 
+/** A token by itself: its text or, where that is not whole characters, `bytes:\xe2\x82` as OpenAI writes it, so that different tokens have different names. */
+function nameOf(tokenizer: TextTokenizer, token: number): string {
+  const bytes = tokenizer.bytesOf(token);
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return `bytes:${Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
+  }
+}
+
 /** `choices[].logprobs` of completions; counts text offsets from piece to piece. */
 export class CompletionLogprobs {
   readonly #tokenizer: TextTokenizer;
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #offset = 0;
 
   constructor(tokenizer: TextTokenizer) {
@@ -36,17 +47,17 @@ export class CompletionLogprobs {
 
   /** @param logprobs null where a token has none (the first of the prompt) */
   of(tokens: readonly number[], logprobs: readonly (TokenLogprob | null)[]) {
-    const texts = tokens.map((token) => textOf(this.#tokenizer, token));
+    const name = (token: number) => nameOf(this.#tokenizer, token);
     return {
-      tokens: texts,
+      tokens: tokens.map(name),
       token_logprobs: logprobs.map((logprob) => (logprob === null ? null : Math.max(LEAST, logprob.logprob))),
       top_logprobs: logprobs.map((logprob) =>
-        logprob === null ? null : Object.fromEntries(logprob.top.map((top) => [textOf(this.#tokenizer, top.token), Math.max(LEAST, top.logprob)]))
+        logprob === null ? null : Object.fromEntries(logprob.top.map((top) => [name(top.token), Math.max(LEAST, top.logprob)]))
       ),
-      text_offset: tokens.map((token, i) => {
+      text_offset: tokens.map((token) => {
         const offset = this.#offset;
         // Special tokens are not part of the text.
-        if (!this.#tokenizer.isSpecial(token)) this.#offset += texts[i].length;
+        if (!this.#tokenizer.isSpecial(token)) this.#offset += this.#decoder.decode(this.#tokenizer.bytesOf(token), { stream: true }).length;
         return offset;
       }),
     };

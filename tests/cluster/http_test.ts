@@ -84,6 +84,14 @@ describe("HTTP API", () => {
     assertEquals(chunks.flatMap(({ logprobs }) => logprobs.tokens).length, 7);
   });
 
+  it("names tokens that are parts of characters by their bytes, and counts offsets in whole ones", async () => {
+    const { choices: [{ logprobs }] } = await json("/v1/completions", { prompt: "\u{1f642}a", max_tokens: 0, echo: true, logprobs: 0 });
+    const parts = logprobs.tokens.slice(1, -1);
+    assert(parts.length > 1 && parts.every((token: string) => /^bytes:(\\x[0-9a-f]{2})+$/.test(token)), parts.join(" "));
+    assertEquals(logprobs.tokens.at(-1), "a");
+    assertEquals(logprobs.text_offset, [0, ...new Array(parts.length).fill(0), 2]);
+  });
+
   it("stops at stop strings and end tokens, unless told to ignore those", async () => {
     const stopped = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 30, stop: ["small"] });
     assertEquals([stopped.choices[0].message.content, stopped.choices[0].finish_reason], ["Kettle means a ", "stop"]);
