@@ -91,12 +91,17 @@ function isSoftware(adapter: GPUAdapter): boolean {
   return adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|software/i.test(describe(adapter));
 }
 
+/** A URL or package stays as it is; anything else is a file, seen from the working directory. */
+function moduleSpecifier(path: string): string {
+  return /^(?:[a-z]+:)/.test(path) ? path : new URL(path, `file://${Deno.cwd()}/`).href;
+}
+
 /** Dawn segfaults when its GPU object is collected while devices live, so it is kept for the life of the process. */
 const dawnInstances = new Map<string, GPU>();
 
 async function loadDawn(path: string | undefined): Promise<GPU> {
   // Not a literal: Deno would download 132 MB for everyone at install time.
-  const specifier = path === undefined ? ["npm", "webgpu@0.6.2"].join(":") : path.startsWith("/") ? `file://${path}` : path;
+  const specifier = path === undefined ? ["npm", "webgpu@0.6.2"].join(":") : moduleSpecifier(path);
   const known = dawnInstances.get(specifier);
   if (known !== undefined) return known;
   try {
@@ -108,7 +113,9 @@ async function loadDawn(path: string | undefined): Promise<GPU> {
   } catch (cause) {
     throw new LatentmeshError(
       "device_unavailable",
-      `Cannot load Dawn from ${specifier}: ${messageOf(cause)}. Install it with "npm install webgpu@0.6.2" and set LATENTMESH_DAWN to its index.js.`,
+      `Cannot load Dawn from ${specifier}: ${
+        messageOf(cause).replace(/\.$/, "")
+      }. Install it with "npm install webgpu@0.6.2" and set LATENTMESH_DAWN to its index.js.`,
       { cause },
     );
   }
