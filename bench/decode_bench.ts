@@ -30,9 +30,11 @@ export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<
     limits: { prefillRows: 8, decodeRows: 1, window: 64, logitRows: 1 },
   });
   const sequence = model.cache.open();
+  /** Dispatches recorded up to the end of each layer. */
+  const marks: number[] = [];
   const step = async (token: number) => {
     model.cache.grow(sequence, 1);
-    model.record({ phase: "decode", rows: [{ token, position: sequence.length++, sequence }] });
+    model.record({ phase: "decode", rows: [{ token, position: sequence.length++, sequence }] }, (layer) => marks[layer] = device.counters.dispatches);
     model.head.recordLogits("decode", 0, 1);
     const [list] = await model.head.candidates([{ key: 0, position: sequence.length, inverseTemperature: 1 }], 1, false);
     return list.tokens[0];
@@ -59,7 +61,7 @@ export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<
     ["submissions per step", perStep("submissions").toFixed(0)],
     ["awaited maps per step", perStep("awaitedMaps").toFixed(0)],
     ["dispatches per step", perStep("dispatches").toFixed(0)],
-    ["dispatches per layer", ((perStep("dispatches") - 6) / spec.layers).toFixed(1)],
+    ["dispatches per MoE layer", marks.at(-1)! - marks.at(-2)!],
   ]);
   model.cache.close(sequence);
   await device.close();

@@ -20,7 +20,6 @@ import {
   newCounters,
   type Readback,
 } from "./device.ts";
-import { pumped } from "./event_pump.ts";
 import { GpuReadback } from "./readback.ts";
 import { UniformRing } from "./uniform_ring.ts";
 
@@ -194,7 +193,7 @@ export class GpuDevice implements Device {
   async settle(): Promise<void> {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
-    await pumped(this.#gpu.queue.onSubmittedWorkDone());
+    await this.#gpu.queue.onSubmittedWorkDone();
     this.#check();
   }
 
@@ -231,7 +230,7 @@ export class GpuDevice implements Device {
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main" },
     });
-    const error = await pumped(gpu.popErrorScope());
+    const error = await gpu.popErrorScope();
     if (error !== null) throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${error.message}`);
     return { pipeline, layout };
   }

@@ -6,7 +6,6 @@
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
 import type { Device, DeviceLimits } from "./device.ts";
-import { pumped } from "./event_pump.ts";
 import { GpuDevice } from "./gpu_device.ts";
 
 /** What `--device` takes. */
@@ -66,19 +65,19 @@ async function openGpu(kind: "deno" | "dawn", gpu: GPU | undefined, options: Ope
 }
 
 async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> {
-  return gpu === undefined ? null : await pumped(gpu.requestAdapter({ powerPreference: "high-performance" }));
+  return gpu === undefined ? null : await gpu.requestAdapter({ powerPreference: "high-performance" });
 }
 
 async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: OpenDeviceOptions): Promise<GpuDevice> {
   const { limits } = adapter;
-  const gpu = await pumped(adapter.requestDevice({
+  const gpu = await adapter.requestDevice({
     requiredLimits: {
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
       maxBufferSize: limits.maxBufferSize,
       maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
       maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     },
-  }));
+  });
   return new GpuDevice(gpu, { kind, description: describe(adapter), synchronousMapping: kind === "deno", limits: options.limits });
 }
 

@@ -8,7 +8,6 @@
 import { setImmediate } from "node:timers/promises";
 import type { LatentmeshError } from "../core/errors.ts";
 import type { DeviceCounters, Readback } from "./device.ts";
-import { pumped } from "./event_pump.ts";
 
 /** A staging buffer and its host copy. */
 export class GpuReadback implements Readback {
@@ -44,7 +43,7 @@ export class GpuReadback implements Readback {
     failure: () => LatentmeshError | null,
   ): Promise<GpuReadback> {
     const staging = gpu.createBuffer({ label: `${label} readback`, size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
-    await pumped(staging.mapAsync(GPUMapMode.READ));
+    await staging.mapAsync(GPUMapMode.READ);
     staging.unmap();
     return new GpuReadback(staging, counters, synchronous, failure);
   }
@@ -83,7 +82,7 @@ export class GpuReadback implements Readback {
   async #awaitMappedRange(mapping: Promise<undefined>, bytes: number): Promise<ArrayBuffer> {
     this.#counters.awaitedMaps++;
     try {
-      await pumped(mapping);
+      await mapping;
       return this.#staging.getMappedRange(0, bytes);
     } catch (error) {
       // A mapping fails because the device did; what became of the device is told a turn later.

@@ -27,8 +27,10 @@ export interface RowQuery {
   readonly target?: number;
 }
 
-/** Adjustments that fit one submission. */
-export const MOST_ADJUSTMENTS = 65536;
+/** Adjustments that fit one submission: at least one for every token of the vocabulary, which is the most that one row can have. */
+function mostAdjustments(vocabulary: number): number {
+  return Math.max(65536, vocabulary);
+}
 
 interface Parts {
   readonly norm: BoundKernel<"rows" | "first_row">;
@@ -67,7 +69,7 @@ export class LogitsHead {
     const logits = device.createBuffer("logits", rows * vocabulary * 4);
     const normed = device.createBuffer("final normed", rows * width * 4);
     const sampling = device.createBuffer("sampling", rows * SAMPLING_WORDS * 4);
-    const adjustments = device.createBuffer("adjustments", MOST_ADJUSTMENTS * ADJUSTMENT_WORDS * 4);
+    const adjustments = device.createBuffer("adjustments", mostAdjustments(vocabulary) * ADJUSTMENT_WORDS * 4);
     const chunkLists = device.createBuffer("chunk lists", rows * ceilDiv(vocabulary, CHUNK_TOKENS) * LIST_WORDS * 4);
     const lists = device.createBuffer("candidate lists", rows * LIST_WORDS * 4);
     const norm = await device.compile(rmsNorm, { width, inputStride: width, eps: spec.normEps });
@@ -77,7 +79,7 @@ export class LogitsHead {
     return new LogitsHead(context, {
       norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
       head: await Linear.create(device, weights.head, { x: normed, y: logits, most: { prefill: rows, decode: rows } }),
-      adjust: adjust.bind({ adjustments, logits }, { count: MOST_ADJUSTMENTS, rows, first_token: weights.firstToken }),
+      adjust: adjust.bind({ adjustments, logits }, { count: mostAdjustments(vocabulary), rows, first_token: weights.firstToken }),
       candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: weights.firstToken }),
       merge: merge.bind({ logits, sampling, chunk_lists: chunkLists, lists }, { rows, count: MOST_CANDIDATES, first_token: weights.firstToken }),
       firstToken: weights.firstToken,
