@@ -17,6 +17,10 @@ export type ErrorCode =
   | "out_of_memory"
   | "capacity"
   | "cancelled"
+  | "protocol"
+  | "unauthorized"
+  | "timeout"
+  | "worker_lost"
   | "internal";
 
 /** An error with a stable code; `param` names the offending request or configuration field where there is one. */

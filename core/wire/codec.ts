@@ -1,0 +1,116 @@
+/**
+ * Frames: a MessagePack message, and raw bytes behind it where it describes a tensor.
+ *
+ *     u32 (little endian): bytes of the message   message   zeros up to a multiple of PAYLOAD_ALIGNMENT   payload
+ *
+ * Frames without a payload end with the message.
+ *
+ * @module
+ */
+import { Packr } from "msgpackr/index-no-eval";
+import { LatentmeshError, messageOf } from "../errors.ts";
+import { roundUp } from "../numeric.ts";
+import { checkMessagePack } from "./limits.ts";
+import { MAX_FRAME_BYTES, MAX_HEADER_BYTES, PAYLOAD_ALIGNMENT } from "./protocol.ts";
+
+/** A decoded frame. The payload is a view into it. */
+export interface Frame {
+  /** Not checked yet: parse it with a schema of `messages.ts`. */
+  readonly message: unknown;
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+/** Plain maps without shared structures: every frame can be decoded by itself. */
+const packr = new Packr({ useRecords: false, mapsAsObjects: true, encodeUndefinedAsNil: true, variableMapSize: true });
+
+/**
+ * Packs a message and, behind it, a copy of a payload.
+ *
+ * @throws {LatentmeshError} `internal` if the frame would be too large
+ */
+export function encodeFrame(message: object, payload?: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const header = pack(message);
+  if (payload === undefined) {
+    const frame = new Uint8Array(4 + header.byteLength);
+    writeHeader(frame, header);
+    return frame;
+  }
+  const begin = payloadOffset(header.byteLength);
+  const frame = new Uint8Array(begin + payload.byteLength);
+  if (frame.byteLength > MAX_FRAME_BYTES) throw new LatentmeshError("internal", `A frame of ${frame.byteLength} bytes exceeds ${MAX_FRAME_BYTES}`);
+  writeHeader(frame, header);
+  frame.set(new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength), begin);
+  return frame;
+}
+
+/** A frame that is sent again and again: its payload is filled in place, so that a tensor is not copied once more before it is sent. */
+export class ReusableFrame {
+  readonly #frame: Uint8Array<ArrayBuffer>;
+
+  /** @param payloadBytes the largest payload */
+  constructor(payloadBytes: number) {
+    this.#frame = new Uint8Array(PAYLOAD_ALIGNMENT + payloadBytes);
+  }
+
+  /** The first `bytes` of the payload, to be filled. */
+  payload(bytes: number): Uint8Array<ArrayBuffer> {
+    return this.#frame.subarray(PAYLOAD_ALIGNMENT, PAYLOAD_ALIGNMENT + bytes);
+  }
+
+  /** The frame with a message in front of `bytes` of payload; valid until the next call. */
+  seal(message: object, bytes: number): Uint8Array<ArrayBuffer> {
+    const header = pack(message);
+    if (4 + header.byteLength > PAYLOAD_ALIGNMENT) throw new LatentmeshError("internal", "A tensor's header does not fit in front of it");
+    this.#frame.fill(0, 4 + header.byteLength, PAYLOAD_ALIGNMENT);
+    writeHeader(this.#frame, header);
+    return this.#frame.subarray(0, PAYLOAD_ALIGNMENT + bytes);
+  }
+}
+
+/**
+ * Splits a frame and decodes its message.
+ *
+ * @throws {LatentmeshError} `protocol` if it is not such a frame
+ */
+export function decodeFrame(frame: Uint8Array<ArrayBuffer>): Frame {
+  if (frame.byteLength > MAX_FRAME_BYTES) refuse(`it has ${frame.byteLength} bytes, more than ${MAX_FRAME_BYTES}`);
+  if (frame.byteLength < 5) refuse("it is truncated");
+  const length = new DataView(frame.buffer, frame.byteOffset, 4).getUint32(0, true);
+  if (length > MAX_HEADER_BYTES) refuse(`its message has ${length} bytes, more than ${MAX_HEADER_BYTES}`);
+  if (4 + length > frame.byteLength) refuse("it is truncated");
+  const header = frame.subarray(4, 4 + length);
+  checkMessagePack(header);
+  const begin = 4 + length === frame.byteLength ? frame.byteLength : payloadOffset(length);
+  if (begin > frame.byteLength) refuse("its payload is truncated");
+  return { message: unpack(header), payload: frame.subarray(begin) };
+}
+
+function unpack(header: Uint8Array<ArrayBuffer>): unknown {
+  try {
+    return packr.unpack(header);
+  } catch (error) {
+    // Text that is not UTF-8, for one.
+    return refuse(messageOf(error));
+  }
+}
+
+function pack(message: object): Uint8Array<ArrayBuffer> {
+  const header = packr.pack(message);
+  if (header.byteLength > MAX_HEADER_BYTES) {
+    throw new LatentmeshError("internal", `A message of ${header.byteLength} bytes exceeds ${MAX_HEADER_BYTES}`);
+  }
+  return header as Uint8Array<ArrayBuffer>;
+}
+
+function payloadOffset(headerBytes: number): number {
+  return roundUp(4 + headerBytes, PAYLOAD_ALIGNMENT);
+}
+
+function writeHeader(frame: Uint8Array<ArrayBuffer>, header: Uint8Array<ArrayBuffer>): void {
+  new DataView(frame.buffer, frame.byteOffset, 4).setUint32(0, header.byteLength, true);
+  frame.set(header, 4);
+}
+
+function refuse(problem: string): never {
+  throw new LatentmeshError("protocol", `Cannot read a frame: ${problem}`);
+}

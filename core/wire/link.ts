@@ -1,0 +1,222 @@
+/**
+ * One authenticated connection between two processes: frames in, frames out, and one reason why it ended.
+ *
+ * @module
+ */
+import { LatentmeshError, messageOf } from "../errors.ts";
+import { decodeFrame, encodeFrame, type Frame } from "./codec.ts";
+import { admit, greet, type HandshakeChannel, type PeerIdentity } from "./handshake.ts";
+import { MAX_HANDSHAKE_BYTES } from "./protocol.ts";
+import type { Socket } from "./transport.ts";
+
+/** Milliseconds that a handshake may take. */
+const HANDSHAKE_TIMEOUT = 5000;
+
+/** Close code of links that broke protocol; the reason says how. */
+const CLOSE_PROTOCOL = 4400;
+const CLOSE_NORMAL = 1000;
+
+/** What a link has carried. */
+export interface LinkCounters {
+  sentFrames: number;
+  sentBytes: number;
+  receivedFrames: number;
+  receivedBytes: number;
+}
+
+/** An authenticated connection. */
+export class Link {
+  /** The other side, as far as it proved; for the side that connected, itself. */
+  readonly identity: PeerIdentity;
+  readonly counters: LinkCounters = { sentFrames: 0, sentBytes: 0, receivedFrames: 0, receivedBytes: 0 };
+  /** Resolves with the reason when the link has ended, whichever side ended it. */
+  readonly closed: Promise<LatentmeshError>;
+  readonly #socket: Socket;
+  #onFrame: ((frame: Frame) => void) | null = null;
+  /** Frames that came before anybody listened. */
+  #early: Frame[] = [];
+  #ended: (reason: LatentmeshError) => void;
+  #open = true;
+
+  /** @param backlog frames that arrived with the handshake's last one */
+  constructor(socket: Socket, identity: PeerIdentity, backlog: readonly Uint8Array<ArrayBuffer>[] = []) {
+    this.identity = identity;
+    this.#socket = socket;
+    const { promise, resolve } = Promise.withResolvers<LatentmeshError>();
+    this.closed = promise;
+    this.#ended = resolve;
+    socket.onmessage = ({ data }) => this.#receive(bytesOf(data));
+    socket.onclose = ({ code, reason }) =>
+      this.#end(new LatentmeshError(code === CLOSE_PROTOCOL ? "protocol" : "worker_lost", closeText(code, reason)));
+    socket.onerror = () => {};
+    for (const frame of backlog) this.#receive(frame);
+  }
+
+  get open(): boolean {
+    return this.#open;
+  }
+
+  /** Bytes handed to the socket that the kernel has not taken yet. */
+  get bufferedBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  /** Sets who gets frames; an error thrown there closes the link. */
+  listen(onFrame: (frame: Frame) => void): void {
+    this.#onFrame = onFrame;
+    const early = this.#early;
+    this.#early = [];
+    for (const frame of early) this.#deliver(frame);
+  }
+
+  /** Sends a frame made by `encodeFrame` or `ReusableFrame`; its bytes are copied before this returns. */
+  sendFrame(frame: Uint8Array<ArrayBuffer>): void {
+    if (!this.#open) return;
+    this.counters.sentFrames++;
+    this.counters.sentBytes += frame.byteLength;
+    this.#socket.send(frame);
+  }
+
+  /** Encodes and sends. */
+  send(message: object, payload?: ArrayBufferView<ArrayBuffer>): void {
+    this.sendFrame(encodeFrame(message, payload));
+  }
+
+  /** Ends the link; a reason means that the other side broke protocol. */
+  close(reason?: LatentmeshError): void {
+    if (!this.#open) return;
+    if (reason === undefined) this.#socket.close(CLOSE_NORMAL);
+    else this.#socket.close(CLOSE_PROTOCOL, shortReason(reason.message));
+    this.#end(reason ?? new LatentmeshError("worker_lost", "The link was closed"));
+  }
+
+  #receive(bytes: Uint8Array<ArrayBuffer> | null): void {
+    if (!this.#open) return;
+    try {
+      if (bytes === null) throw new LatentmeshError("protocol", "A text frame came where only binary ones are used");
+      this.counters.receivedFrames++;
+      this.counters.receivedBytes += bytes.byteLength;
+      const frame = decodeFrame(bytes);
+      if (this.#onFrame === null) this.#early.push(frame);
+      else this.#deliver(frame);
+    } catch (error) {
+      this.close(asProtocolError(error));
+    }
+  }
+
+  #deliver(frame: Frame): void {
+    try {
+      this.#onFrame!(frame);
+    } catch (error) {
+      this.close(asProtocolError(error));
+    }
+  }
+
+  #end(reason: LatentmeshError): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#ended(reason);
+  }
+}
+
+/** Authenticates as a client on an open socket. @throws {LatentmeshError} */
+export async function connectLink(socket: Socket, identity: PeerIdentity, secret: Uint8Array<ArrayBuffer>): Promise<Link> {
+  const channel = new SocketChannel(socket);
+  try {
+    await greet(channel, identity, secret);
+    return new Link(socket, identity, channel.detach());
+  } catch (error) {
+    channel.detach();
+    socket.close(CLOSE_NORMAL);
+    throw error;
+  }
+}
+
+/** Authenticates a client on a socket that was accepted. @throws {LatentmeshError} why it was turned away */
+export async function acceptLink(socket: Socket, secretOf: (identity: PeerIdentity) => Uint8Array<ArrayBuffer> | null): Promise<Link> {
+  const channel = new SocketChannel(socket);
+  try {
+    const identity = await admit(channel, secretOf);
+    return new Link(socket, identity, channel.detach());
+  } catch (error) {
+    channel.detach();
+    socket.close(CLOSE_PROTOCOL, shortReason(messageOf(error)));
+    throw error;
+  }
+}
+
+/** A socket as a queue of handshake frames. */
+class SocketChannel implements HandshakeChannel {
+  readonly #socket: Socket;
+  readonly #frames: Uint8Array<ArrayBuffer>[] = [];
+  #waiting: { resolve(frame: Uint8Array<ArrayBuffer>): void; reject(error: LatentmeshError): void } | null = null;
+  #failure: LatentmeshError | null = null;
+  readonly #timer: ReturnType<typeof setTimeout>;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    this.#timer = setTimeout(
+      () => this.#fail(new LatentmeshError("timeout", `A handshake took longer than ${HANDSHAKE_TIMEOUT} ms`)),
+      HANDSHAKE_TIMEOUT,
+    );
+    socket.onmessage = ({ data }) => {
+      const bytes = bytesOf(data);
+      if (bytes === null) return this.#fail(new LatentmeshError("protocol", "A peer sent text before it authenticated"));
+      if (this.#waiting === null) this.#frames.push(bytes);
+      else this.#waiting.resolve(bytes);
+      this.#waiting = null;
+    };
+    socket.onclose = ({ code, reason }) => this.#fail(new LatentmeshError("worker_lost", closeText(code, reason)));
+    socket.onerror = () => {};
+  }
+
+  send(frame: Uint8Array<ArrayBuffer>): void {
+    this.#socket.send(frame);
+  }
+
+  async next(): Promise<Uint8Array<ArrayBuffer>> {
+    const frame = this.#frames.shift() ?? await this.#wait();
+    if (frame.byteLength <= MAX_HANDSHAKE_BYTES) return frame;
+    // The socket has read it already; nothing of it is looked at.
+    throw new LatentmeshError("protocol", `A peer sent ${frame.byteLength} bytes before it authenticated`);
+  }
+
+  /** Stops listening; what came early belongs to the link. */
+  detach(): Uint8Array<ArrayBuffer>[] {
+    clearTimeout(this.#timer);
+    this.#socket.onmessage = null;
+    this.#socket.onclose = null;
+    return this.#frames;
+  }
+
+  #wait(): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => this.#waiting = { resolve, reject });
+  }
+
+  #fail(error: LatentmeshError): void {
+    this.#failure ??= error;
+    this.#waiting?.reject(error);
+    this.#waiting = null;
+  }
+}
+
+function bytesOf(data: unknown): Uint8Array<ArrayBuffer> | null {
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  return data instanceof Uint8Array ? data as Uint8Array<ArrayBuffer> : null;
+}
+
+function asProtocolError(error: unknown): LatentmeshError {
+  return error instanceof LatentmeshError ? error : new LatentmeshError("internal", messageOf(error), { cause: error });
+}
+
+function closeText(code: number, reason: string): string {
+  return reason === "" ? `The other side closed the link (${code})` : reason;
+}
+
+/** A close frame holds 123 bytes of reason. */
+function shortReason(message: string): string {
+  const ascii = message.replace(/[^\x20-\x7e]/g, "?");
+  return ascii.length <= 120 ? ascii : ascii.slice(0, 117) + "...";
+}

@@ -1,0 +1,221 @@
+/**
+ * Everything processes say to each other once they have authenticated. Parsed where a frame arrives; inside, types are trusted.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { LatentmeshError } from "../errors.ts";
+
+const count = z.int().min(0).max(2 ** 31);
+const epoch = count.describe("membership of a unit; frames of an older one are refused");
+const name = z.string().min(1).max(64);
+const address = z.string().min(1).max(256);
+const hash = z.string().length(64);
+
+/** A secret that the coordinator issues for one link. */
+const secret = z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength === 32, "must have 32 bytes");
+
+/** What a worker says of itself when it has joined. */
+export const helloSchema = z.strictObject({
+  kind: z.literal("hello"),
+  host: name.describe("machine, for people and placement"),
+  address: address.describe("where peers reach it"),
+  device: z.strictObject({ kind: z.enum(["cpu", "deno", "dawn"]), description: z.string().max(256) }),
+  modelHash: hash,
+  basisHash: hash.nullable(),
+});
+/** What a worker says of itself when it has joined. */
+export type Hello = z.output<typeof helloSchema>;
+
+const cutSchema = z.strictObject({ ranks: count.min(1), latentGroups: count.min(1), halo: count });
+
+/** What one rank is to be. */
+export const assignmentSchema = z.strictObject({
+  role: z.enum(["prefill", "decode"]),
+  unit: name,
+  rank: count,
+  cut: cutSchema.describe("how the ranks of this unit share the model"),
+  decode: cutSchema.describe("how decode groups are cut: what prefill hands over"),
+  basis: z.strictObject({ kind: z.enum(["identity", "hadamard", "pca", "balanced"]), lambda: z.number() }).nullable(),
+  paper: z.boolean(),
+  mu: z.number(),
+  weights: z.enum(["keep", "q8", "q4"]),
+  cacheDtype: z.enum(["f16", "f32"]),
+  maxTokens: count,
+  maxContext: count,
+  maxSequences: count.min(1),
+  limits: z.strictObject({ prefillRows: count, decodeRows: count, window: count, logitRows: count }),
+  wire: z.enum(["f32", "f16"]),
+  deadlineMs: z.number().positive(),
+});
+/** What one rank is to be. */
+export type Assignment = z.output<typeof assignmentSchema>;
+
+const peerSchema = z.strictObject({ worker: name, rank: count, address, secret });
+/** Another rank, and the secret of the link to it. */
+export type Peer = z.output<typeof peerSchema>;
+
+const feederSchema = z.strictObject({ worker: name, secret });
+/** A prefill worker that will hand prompts over. */
+export type Feeder = z.output<typeof feederSchema>;
+
+/** What is wanted of the logits of one row. */
+const askSchema = z.strictObject({
+  key: z.int().min(0).max(2 ** 32 - 1).describe("noise key of the sequence"),
+  position: count.describe("position of the token being drawn"),
+  inverseTemperature: z.number(),
+  plain: count.describe("candidates wanted of the model's own logits; 0: none"),
+  adjusted: count.describe("candidates wanted after adjustments; 0: none"),
+  adjustments: count.describe("entries of the payload that are adjustments"),
+  draw: z.boolean(),
+});
+
+/** What the coordinator asks of a worker; each has one reply with the same id. */
+export const requestSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("assign"), id: count, assignment: assignmentSchema }),
+  z.strictObject({ kind: z.literal("join"), id: count, epoch, peers: z.array(peerSchema).max(64), feeders: z.array(feederSchema).max(256) }),
+  z.strictObject({ kind: z.literal("feed"), id: count, epoch, feeder: feederSchema }),
+  z.strictObject({ kind: z.literal("attach"), id: count, group: name, epoch, ranks: z.array(peerSchema).max(64) }),
+  z.strictObject({ kind: z.literal("open"), id: count, epoch, sequence: count, tokens: count, blocks: z.array(count) }),
+  z.strictObject({
+    kind: z.literal("prefill"),
+    id: count,
+    epoch,
+    tokens: count.min(1),
+    target: z.strictObject({ group: name, epoch, sequence: count }).nullable(),
+    ask: askSchema.nullable(),
+    promptLogprobs: count.nullable(),
+  }),
+  z.strictObject({
+    kind: z.literal("step"),
+    id: count,
+    epoch,
+    rows: z.array(z.strictObject({ sequence: count, token: count, position: count })).min(1).max(4096),
+    grow: z.array(z.strictObject({ sequence: count, blocks: z.array(count) })),
+    ask: askSchema,
+  }),
+  z.strictObject({ kind: z.literal("row"), id: count, epoch }),
+  z.strictObject({ kind: z.literal("close"), id: count, epoch, sequence: count }),
+  z.strictObject({ kind: z.literal("cancel"), id: count, target: count }),
+  z.strictObject({ kind: z.literal("probe"), id: count, epoch }),
+  z.strictObject({ kind: z.literal("stats"), id: count }),
+]);
+/** What the coordinator asks of a worker. */
+export type Request = z.output<typeof requestSchema>;
+/** What is wanted of the logits of one row. */
+export type Ask = z.output<typeof askSchema>;
+/** A request of one kind, without its id. */
+export type RequestOf<K extends Request["kind"]> = Omit<Extract<Request, { kind: K }>, "id" | "kind">;
+
+/** Running totals of a worker. */
+export const statsSchema = z.strictObject({
+  collectives: count,
+  exchangeMs: z.number().describe("time spent waiting for peers' partial results"),
+  computeMs: z.number().describe("time spent in decode steps outside collectives"),
+  sentBytes: z.number(),
+  receivedBytes: z.number(),
+  handoffBytes: z.number().describe("latents and rotated keys handed over, without framing"),
+  handoffFrameBytes: z.number().describe("the same with framing"),
+  handoffBusyMs: z.number().describe("time in which latents were on their way"),
+  handoffStallMs: z.number().describe("the part of it in which prefill had to wait"),
+  freeBlocks: count,
+  sequences: count,
+  cacheBytesPerToken: z.number(),
+  weightBytes: z.number(),
+});
+/** Running totals of a worker. */
+export type WorkerStats = z.output<typeof statsSchema>;
+
+/** What a worker answers. */
+export const replySchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("done"), id: count }),
+  z.strictObject({ kind: z.literal("assigned"), id: count, weightBytes: z.number(), cacheBytesPerToken: z.number() }),
+  /** Payload: lists of candidates, plain ones first; behind them, of a prefill, lists of prompt positions. */
+  z.strictObject({
+    kind: z.literal("candidates"),
+    id: count,
+    plain: count,
+    adjusted: count,
+    prompt: count,
+    computeMs: z.number(),
+    exchangeMs: z.number(),
+  }),
+  z.strictObject({ kind: z.literal("row"), id: count, firstToken: count }),
+  z.strictObject({ kind: z.literal("stats"), id: count, stats: statsSchema }),
+  z.strictObject({ kind: z.literal("failed"), id: count, code: z.string().max(64), message: z.string().max(4096), silent: name.nullable() }),
+]);
+/** What a worker answers. */
+export type Reply = z.output<typeof replySchema>;
+
+/** What a worker says without being asked. */
+export const noticeSchema = z.discriminatedUnion("kind", [
+  helloSchema,
+  z.strictObject({ kind: z.literal("progress"), loadedBytes: z.number(), totalBytes: z.number() }),
+  z.strictObject({ kind: z.literal("trouble"), epoch, message: z.string().max(4096), silent: name.nullable() }),
+]);
+/** What a worker says without being asked. */
+export type Notice = z.output<typeof noticeSchema>;
+
+/** What a coordinator says without expecting a reply. */
+export const refusalSchema = z.strictObject({ kind: z.literal("refused"), message: z.string().max(4096) });
+
+const tensorFields = {
+  epoch,
+  dtype: z.enum(["f32", "f16"]),
+  shape: z.array(count).min(1).max(4),
+  byteLength: count,
+};
+
+/** What workers send each other. */
+export const peerFrameSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("partial"), turn: count.describe("number of the exchange since the epoch began"), ...tensorFields }),
+  z.strictObject({
+    kind: z.literal("latents"),
+    sequence: count,
+    layer: count,
+    range: z.tuple([count, count]).describe("positions, half-open"),
+    ...tensorFields,
+  }),
+  z.strictObject({ kind: z.literal("ack"), epoch, sequence: count, bytes: count }),
+  z.strictObject({ kind: z.literal("rejected"), epoch, sequence: count, message: z.string().max(1024) }),
+]);
+/** What workers send each other. */
+export type PeerFrame = z.output<typeof peerFrameSchema>;
+/** One kind of it. */
+export type PeerFrameOf<K extends PeerFrame["kind"]> = Extract<PeerFrame, { kind: K }>;
+
+/** Bytes of one value on the wire. */
+export function dtypeBytes(dtype: "f32" | "f16"): number {
+  return dtype === "f32" ? 4 : 2;
+}
+
+/**
+ * Parses what a peer sent.
+ *
+ * @throws {LatentmeshError} `protocol` that names the field
+ */
+export function parseMessage<S extends z.ZodType>(schema: S, message: unknown): z.output<S> {
+  const parsed = schema.safeParse(message);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new LatentmeshError("protocol", `Cannot use a message: ${issue.path.join(".") || "kind"}: ${issue.message}`);
+}
+
+/** Throws unless dtype × shape, the announced length and the payload agree, and the shape is the expected one. */
+export function checkTensor(
+  header: { readonly dtype: "f32" | "f16"; readonly shape: readonly number[]; readonly byteLength: number },
+  payload: Uint8Array,
+  expected: { readonly dtype: "f32" | "f16"; readonly shape: readonly number[] },
+): void {
+  if (header.dtype !== expected.dtype || header.shape.length !== expected.shape.length || header.shape.some((n, i) => n !== expected.shape[i])) {
+    const text = ({ dtype, shape }: typeof expected) => `${dtype} [${shape.join(", ")}]`;
+    throw new LatentmeshError("protocol", `Cannot use a tensor of ${text(header)} where ${text(expected)} is expected`);
+  }
+  const bytes = header.shape.reduce((product, n) => product * n, dtypeBytes(header.dtype));
+  if (bytes !== header.byteLength || bytes !== payload.byteLength) {
+    throw new LatentmeshError(
+      "protocol",
+      `Cannot use a tensor: its shape needs ${bytes} bytes, it announces ${header.byteLength} and brings ${payload.byteLength}`,
+    );
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * Numbers that both ends of a link must agree on.
+ *
+ * @module
+ */
+
+/** Raised whenever a frame changes meaning; peers of another version are refused by name. */
+export const PROTOCOL_VERSION = 1;
+
+/** Largest frame. */
+export const MAX_FRAME_BYTES = 16 << 20;
+
+/** Largest MessagePack part of a frame. */
+export const MAX_HEADER_BYTES = 1 << 20;
+
+/** Largest frame before a peer has proved who it is. */
+export const MAX_HANDSHAKE_BYTES = 256;
+
+/** Where the raw bytes of a frame may begin: typed arrays of any element can view them in place. */
+export const PAYLOAD_ALIGNMENT = 128;
+
+/** What a process is to the cluster. */
+export const ROLES = ["worker", "prefill", "decode"] as const;
+/** What a process is to the cluster: a `worker` at the coordinator's door, `prefill` or `decode` between workers. */
+export type Role = (typeof ROLES)[number];

@@ -1,0 +1,120 @@
+/**
+ * Requests and replies over a link: the coordinator asks, the worker answers.
+ *
+ * @module
+ */
+import { type ErrorCode, LatentmeshError, messageOf } from "../errors.ts";
+import type { Frame } from "./codec.ts";
+import type { Link } from "./link.ts";
+import { type Notice, noticeSchema, parseMessage, type Reply, replySchema, type Request, type RequestOf, requestSchema } from "./messages.ts";
+
+/** A reply with what travelled behind it. */
+export interface ReplyFrame<K extends Reply["kind"]> {
+  readonly reply: Extract<Reply, { kind: K }>;
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+/** A failure of a worker; `silent` names the worker that others waited for. */
+export class WorkerError extends LatentmeshError {
+  override readonly name = "WorkerError";
+  /** Worker that did not answer the one which failed. */
+  readonly silent: string | null;
+
+  /** An error that a worker reported. */
+  constructor(code: ErrorCode, message: string, silent: string | null) {
+    super(code, message);
+    this.silent = silent;
+  }
+}
+
+interface Pending {
+  resolve(frame: Frame & { reply: Reply }): void;
+  reject(error: LatentmeshError): void;
+}
+
+/** The asking side of a link. */
+export class RpcClient {
+  readonly link: Link;
+  readonly #pending = new Map<number, Pending>();
+  #next = 1;
+
+  /** @param onNotice what the worker says without being asked */
+  constructor(link: Link, onNotice: (notice: Notice) => void) {
+    this.link = link;
+    link.listen((frame) => {
+      if (isReply(frame.message)) this.#settle(frame);
+      else onNotice(parseMessage(noticeSchema, frame.message));
+    });
+    link.closed.then((reason) => {
+      for (const { reject } of this.#pending.values()) reject(reason);
+      this.#pending.clear();
+    });
+  }
+
+  /**
+   * Asks and waits for the reply.
+   *
+   * @param expected kind of the reply
+   * @throws {LatentmeshError} what the worker reports, `worker_lost` if the link ends, `timeout` after `deadlineMs`
+   */
+  async call<K extends Request["kind"], R extends Reply["kind"]>(
+    kind: K,
+    request: RequestOf<K>,
+    expected: R,
+    options: { readonly payload?: ArrayBufferView<ArrayBuffer>; readonly deadlineMs?: number; readonly onId?: (id: number) => void } = {},
+  ): Promise<ReplyFrame<R>> {
+    if (!this.link.open) throw await this.link.closed;
+    const id = this.#next++;
+    options.onId?.(id);
+    const { promise, resolve, reject } = Promise.withResolvers<Frame & { reply: Reply }>();
+    this.#pending.set(id, { resolve, reject });
+    const timer = options.deadlineMs === undefined ? undefined : setTimeout(() => {
+      const { worker } = this.link.identity;
+      reject(new WorkerError("timeout", `Worker ${worker} did not answer "${kind}" within ${options.deadlineMs} ms`, worker));
+    }, options.deadlineMs);
+    this.link.send({ ...request, kind, id }, options.payload);
+    try {
+      const { reply, payload } = await promise;
+      if (reply.kind === "failed") throw new WorkerError(reply.code as ErrorCode, reply.message, reply.silent);
+      if (reply.kind !== expected) {
+        throw new LatentmeshError("protocol", `Worker ${this.link.identity.worker} answered "${kind}" with "${reply.kind}"`);
+      }
+      return { reply: reply as Extract<Reply, { kind: R }>, payload };
+    } finally {
+      clearTimeout(timer);
+      this.#pending.delete(id);
+    }
+  }
+
+  #settle(frame: Frame): void {
+    const reply = parseMessage(replySchema, frame.message);
+    // A reply that nobody waits for any more came after its deadline.
+    this.#pending.get(reply.id)?.resolve({ ...frame, reply });
+  }
+}
+
+const REPLY_KINDS = new Set<unknown>(replySchema.options.map((option) => option.shape.kind.value));
+
+function isReply(message: unknown): boolean {
+  return typeof message === "object" && message !== null && "id" in message && REPLY_KINDS.has((message as { kind?: unknown }).kind);
+}
+
+/** What answering a request gives. */
+export type Answer = { readonly [K in Reply["kind"]]: Omit<Extract<Reply, { kind: K }>, "id"> }[Reply["kind"]] & {
+  readonly payload?: ArrayBufferView<ArrayBuffer>;
+};
+
+/** The answering side: calls `answer` for every request and sends what it gives, or why it failed. */
+export function serveRequests(link: Link, answer: (request: Request, payload: Uint8Array<ArrayBuffer>) => Promise<Answer>): void {
+  link.listen(({ message, payload }) => {
+    const request = parseMessage(requestSchema, message);
+    answer(request, payload).then(
+      ({ payload, ...reply }) => link.send({ ...reply, id: request.id }, payload),
+      (error) => {
+        const code = error instanceof LatentmeshError ? error.code : "internal";
+        const silent = error instanceof WorkerError ? error.silent : null;
+        link.send({ kind: "failed", id: request.id, code, message: messageOf(error).slice(0, 4096), silent });
+      },
+    );
+  });
+}

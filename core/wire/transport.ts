@@ -1,0 +1,31 @@
+/**
+ * How sockets are opened, as the wire sees it. The implementation, which does I/O, is `workers/transport.ts`.
+ *
+ * @module
+ */
+
+/** The part of a WebSocket that links use; Deno's own and that of `ws` have it. */
+export interface Socket {
+  binaryType: string;
+  readonly bufferedAmount: number;
+  onmessage: ((event: { readonly data: unknown }) => void) | null;
+  onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null;
+  onerror: ((event: unknown) => void) | null;
+  send(data: Uint8Array<ArrayBuffer>): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** An open listener. */
+export interface Listener {
+  /** Where it is reached: `unix:/path`, `ws://host:port` or `wss://host:port`. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+/** Opens sockets. */
+export interface Transport {
+  /** @throws {LatentmeshError} `invalid_config` if the address cannot be listened on */
+  listen(address: string, onSocket: (socket: Socket) => void): Promise<Listener>;
+  /** Resolves when the socket is open. @throws {LatentmeshError} `worker_lost` */
+  connect(address: string): Promise<Socket>;
+}
