@@ -4,11 +4,13 @@
  *
  * @module
  */
+import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
 import type { Adjustment } from "../core/sampling/adjustments.ts";
+import { type CandidateList, LIST_WORDS, MOST_CANDIDATES, readCandidates } from "../core/sampling/candidates.ts";
 import { ceilDiv, floatBits } from "../core/numeric.ts";
 import { adjustLogits, ADJUSTMENT_WORDS } from "../kernels/adjust_logits/adjust_logits.ts";
 import { candidates, type CandidatesParams } from "../kernels/candidates/candidates.ts";
-import { type CandidateList, CHUNK_TOKENS, LIST_WORDS, MOST_CANDIDATES, readCandidates, SAMPLING_WORDS } from "../kernels/candidates/layout.ts";
+import { CHUNK_TOKENS, SAMPLING_WORDS } from "../kernels/candidates/layout.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";
 import { mergeCandidates } from "../kernels/merge_candidates/merge_candidates.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
@@ -134,6 +136,16 @@ export class LogitsHead {
     device.submit();
     const bytes = await parts.listReadback.take();
     return Array.from({ length: rows }, (_, row) => readCandidates(bytes, row, count));
+  }
+
+  /** Answers a query about the first recorded row. Adjustments stay in effect for {@link logitsRow}. */
+  async answer(query: LogitsQuery): Promise<LogitsAnswer> {
+    const { plain, adjusted, adjustments, draw } = query;
+    const [own] = plain > 0 ? await this.candidates([query], plain, draw && adjusted === 0) : [null];
+    if (adjusted === 0) return { plain: own, adjusted: null };
+    this.recordAdjustments([adjustments]);
+    const [changed] = await this.candidates([query], adjusted, draw);
+    return { plain: own, adjusted: changed };
   }
 
   /** Submits what is recorded and copies the logits of `rows` rows back: [rows, vocabulary]. */

@@ -6,7 +6,7 @@
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
 
 /** HTTP statuses that errors map to. */
-export type ErrorStatus = 400 | 404 | 405 | 413 | 429 | 499 | 500 | 503;
+export type ErrorStatus = 400 | 404 | 405 | 413 | 429 | 499 | 500 | 502 | 503 | 504;
 
 /** Body of every error response, and of an error event in a stream. */
 export interface ErrorBody {
@@ -21,6 +21,10 @@ const STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
   not_found: 404,
   device_unavailable: 503,
   device_lost: 503,
+  worker_lost: 503,
+  timeout: 504,
+  protocol: 502,
+  unauthorized: 502,
   out_of_memory: 503,
   capacity: 503,
   cancelled: 499,

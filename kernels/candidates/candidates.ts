@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { LIST_HEADER, LIST_WORDS } from "../../core/sampling/candidates.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { gumbel } from "../../core/random.ts";
 import { constants, type HostBuffer, type Kernel, type Params } from "../contract.ts";
 import source from "./candidates.wgsl" with { type: "text" };
-import { CHUNK_TOKENS, LIST_HEADER, LIST_WORDS, SAMPLING_WORDS } from "./layout.ts";
+import { CHUNK_TOKENS, SAMPLING_WORDS } from "./layout.ts";
 import noise from "./noise.wgsl" with { type: "text" };
 
 /** Tokens whose logits are in the buffer. */

@@ -4,8 +4,9 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
+import { LIST_HEADER, LIST_WORDS } from "../../core/sampling/candidates.ts";
 import type { CandidatesConfig } from "../candidates/candidates.ts";
-import { CHUNK_TOKENS, LIST_HEADER, LIST_WORDS, SAMPLING_WORDS } from "../candidates/layout.ts";
+import { CHUNK_TOKENS, SAMPLING_WORDS } from "../candidates/layout.ts";
 import { constants, type Kernel } from "../contract.ts";
 import source from "./merge_candidates.wgsl" with { type: "text" };
 

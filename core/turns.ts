@@ -1,0 +1,22 @@
+/**
+ * One after the other: work that shares something which only one may use at a time.
+ *
+ * @module
+ */
+
+/** A queue of work. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Runs `work` when everything that asked before has ended, however it ended. */
+  take<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  /** Resolves when everything that has asked so far has ended. */
+  async idle(): Promise<void> {
+    await this.#last;
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * One generation's way through a model in this process.
+ *
+ * @module
+ */
+import { setImmediate } from "node:timers/promises";
+import type { TokenRequest } from "../core/engine.ts";
+import type { LogitsAnswer, LogitsQuery, SequenceRunner } from "../core/generation.ts";
+import type { CandidateList } from "../core/sampling/candidates.ts";
+import type { CachedSequence } from "./latent_cache.ts";
+import type { Phase } from "./linear.ts";
+import type { RowQuery } from "./logits_head.ts";
+import type { Model } from "./model.ts";
+
+/** Computes one sequence on a {@link Model}. */
+export class LocalSequence implements SequenceRunner {
+  readonly #model: Model;
+  readonly #request: TokenRequest;
+  readonly #sequence: CachedSequence;
+  readonly #check: () => void;
+
+  /** @param check throws when the generation must end */
+  constructor(model: Model, request: TokenRequest, sequence: CachedSequence, check: () => void) {
+    this.#model = model;
+    this.#request = request;
+    this.#sequence = sequence;
+    this.#check = check;
+  }
+
+  async prefill(query: LogitsQuery | null, promptLogprobs: number | null) {
+    const { prompt } = this.#request;
+    const { cache, limits, head, device } = this.#model;
+    const lists: CandidateList[] = [];
+    for (let start = 0; start < prompt.length; start += limits.prefillRows) {
+      const rows = Math.min(limits.prefillRows, prompt.length - start);
+      cache.grow(this.#sequence, rows);
+      this.#record("prefill", prompt.slice(start, start + rows));
+      if (promptLogprobs !== null) lists.push(...await scorePrompt(this.#model, prompt, start, rows, promptLogprobs));
+      device.submit();
+      if (start + rows === prompt.length && query !== null) head.recordLogits("prefill", rows - 1, 1);
+      await this.#breathe();
+    }
+    return { answer: query === null ? null : await head.answer(query), prompt: lists };
+  }
+
+  async step(token: number, query: LogitsQuery): Promise<LogitsAnswer> {
+    await this.#breathe();
+    this.#model.cache.grow(this.#sequence, 1);
+    this.#record("decode", [token]);
+    this.#model.head.recordLogits("decode", 0, 1);
+    return await this.#model.head.answer(query);
+  }
+
+  row(): Promise<Float32Array> {
+    return this.#model.head.logitsRow(0);
+  }
+
+  /** Lets the server do its part, and looks whether the generation is still wanted. */
+  async #breathe(): Promise<void> {
+    await setImmediate();
+    this.#check();
+  }
+
+  #record(phase: Phase, tokens: readonly number[]): void {
+    const first = this.#sequence.length;
+    this.#model.record({ phase, rows: tokens.map((token, i) => ({ token, position: first + i, sequence: this.#sequence })) });
+    this.#sequence.length += tokens.length;
+  }
+}
+
+/** Candidates of the tokens that follow each of `rows` prompt positions from `start`, which are recorded as the current step. */
+export async function scorePrompt(model: Model, prompt: ArrayLike<number>, start: number, rows: number, count: number): Promise<CandidateList[]> {
+  const { head, limits } = model;
+  const last = Math.min(rows, prompt.length - 1 - start);
+  const lists: CandidateList[] = [];
+  for (let first = 0; first < last; first += limits.logitRows) {
+    const queries = Array.from({ length: Math.min(limits.logitRows, last - first) }, (_, i): RowQuery => {
+      return { key: 0, position: 0, inverseTemperature: 1, target: prompt[start + first + i + 1] };
+    });
+    head.recordLogits("prefill", first, queries.length);
+    lists.push(...await head.candidates(queries, count, false));
+  }
+  return lists;
+}
