@@ -69,8 +69,11 @@ class CpuReadback implements Readback {
     this.copy = new Uint8Array(bytes);
   }
 
-  take(): Promise<Uint8Array<ArrayBuffer>> {
-    return Promise.resolve(this.copy.subarray(0, this.length));
+  take(into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = this.copy.subarray(0, this.length);
+    if (into === undefined) return Promise.resolve(bytes);
+    into.set(bytes);
+    return Promise.resolve(into.subarray(0, this.length));
   }
 
   destroy(): void {}

@@ -38,8 +38,12 @@ export interface CompiledKernel<B extends string, P extends string> {
 /** Reusable way back to host memory. */
 export interface Readback {
   readonly bytes: number;
-  /** Waits for the submission that {@link Device.read} was part of. The view is valid until the next `read` into this readback. */
-  take(): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Waits for the submission that {@link Device.read} was part of. The view is valid until the next `read` into this readback.
+   *
+   * @param into where the bytes go instead of memory of the readback's own, such as the payload of a frame
+   */
+  take(into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
   destroy(): void;
 }
 

@@ -54,11 +54,11 @@ export class GpuReadback implements Readback {
     this.#recorded = bytes;
   }
 
-  async take(): Promise<Uint8Array<ArrayBuffer>> {
+  async take(into: Uint8Array<ArrayBuffer> = this.#host): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#recorded;
     const mapping = this.#staging.mapAsync(GPUMapMode.READ, 0, bytes);
     const mapped = (this.#synchronous && this.#tryMappedRange(bytes)) || (await this.#awaitMappedRange(mapping, bytes));
-    const view = this.#host.subarray(0, bytes);
+    const view = into.subarray(0, bytes);
     view.set(new Uint8Array(mapped));
     this.#staging.unmap();
     // Unmapping may reject the mapping, which nobody but `settled` awaits.

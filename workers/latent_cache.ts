@@ -100,9 +100,25 @@ export class LatentCache {
     }
     const first = sequence.blocks.length;
     while (sequence.blocks.length * BLOCK_TOKENS < length) sequence.blocks.push(this.allocator.allocate());
-    if (sequence.blocks.length > first) {
-      this.#device.write(this.tables, (sequence.table + first) * 4, Uint32Array.from(sequence.blocks.slice(first)));
+    this.#writeTable(sequence, first);
+  }
+
+  /** Appends blocks that a coordinator chose. @throws {LatentmeshError} `protocol` if one is not free, or there are more than a sequence can have */
+  hold(sequence: CachedSequence, blocks: readonly number[]): void {
+    const first = sequence.blocks.length;
+    if (first + blocks.length > this.#blocksPerSequence) {
+      throw new LatentmeshError("protocol", "A sequence is given more blocks than its context holds");
     }
+    for (const block of blocks) {
+      this.allocator.take(block);
+      sequence.blocks.push(block);
+    }
+    this.#writeTable(sequence, first);
+  }
+
+  /** Sequences that are open. */
+  get sequences(): number {
+    return this.#sequences.size;
   }
 
   /** Gives everything back. */
@@ -110,6 +126,11 @@ export class LatentCache {
     invariant(this.#sequences.delete(sequence), "a sequence was closed twice");
     for (const block of sequence.blocks) this.allocator.release(block);
     this.#freeTables.push(sequence.table);
+  }
+
+  #writeTable(sequence: CachedSequence, first: number): void {
+    const added = sequence.blocks.slice(first);
+    if (added.length > 0) this.#device.write(this.tables, (sequence.table + first) * 4, Uint32Array.from(added));
   }
 
   /** Throws unless blocks are held by exactly the open sequences. */

@@ -9,30 +9,36 @@ import { invariant, LatentmeshError } from "../errors.ts";
 export class BlockAllocator {
   readonly blocks: number;
   readonly #references: Uint32Array<ArrayBuffer>;
-  readonly #free: number[];
+  /** Low ids first, so that runs are easy to read in a trace. */
+  readonly #free: Set<number>;
 
   constructor(blocks: number) {
     this.blocks = blocks;
     this.#references = new Uint32Array(blocks);
-    // Popped from the end: low ids first, so that runs are easy to read in a trace.
-    this.#free = Array.from({ length: blocks }, (_, i) => blocks - 1 - i);
+    this.#free = new Set(this.#references.keys());
   }
 
   /** Blocks nobody holds. */
   get free(): number {
-    return this.#free.length;
+    return this.#free.size;
   }
 
   canAllocate(count: number): boolean {
-    return count <= this.#free.length;
+    return count <= this.#free.size;
   }
 
   /** Takes one block with one reference. @throws {LatentmeshError} `capacity` if none is free */
   allocate(): number {
-    const block = this.#free.pop();
+    const [block] = this.#free;
     if (block === undefined) throw new LatentmeshError("capacity", `All ${this.blocks} cache blocks are in use`);
-    this.#references[block] = 1;
+    this.take(block);
     return block;
+  }
+
+  /** Takes a particular block, where somebody else decides which. @throws {LatentmeshError} `protocol` if it is not free or does not exist */
+  take(block: number): void {
+    if (!this.#free.delete(block)) throw new LatentmeshError("protocol", `Cache block ${block} of ${this.blocks} is not free`);
+    this.#references[block] = 1;
   }
 
   /** Adds a reference to a block that is held already. */
@@ -44,15 +50,14 @@ export class BlockAllocator {
   /** Drops one reference; the last one frees the block. */
   release(block: number): void {
     invariant(this.#references[block] > 0, `block ${block} is released twice`);
-    if (--this.#references[block] === 0) this.#free.push(block);
+    if (--this.#references[block] === 0) this.#free.add(block);
   }
 
   /** Throws unless every block is either free exactly once or referenced. */
   checkIntegrity(): void {
-    const free = new Set(this.#free);
-    invariant(free.size === this.#free.length, "a block is free twice");
     for (let block = 0; block < this.blocks; block++) {
-      invariant(free.has(block) === (this.#references[block] === 0), `block ${block} is ${free.has(block) ? "free but referenced" : "lost"}`);
+      const free = this.#free.has(block);
+      invariant(free === (this.#references[block] === 0), `block ${block} is ${free ? "free but referenced" : "lost"}`);
     }
   }
 }

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, type CacheDtype, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode, partialWidth } from "../../kernels/latent_decode/latent_decode.ts";
+import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
 import { MOST_SPLITS, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
 import { latentGather } from "../../kernels/latent_gather/latent_gather.ts";
@@ -86,6 +87,36 @@ describeOnDevices("latent attention", (kind) => {
         const slot = tables[2 + Math.floor((start + i) / 64)] * 64 + (start + i) % 64;
         assertEquals(result.latents.f32.subarray(i * 13, (i + 1) * 13), stored.slice(slot * width, slot * width + 13));
         assertEquals(result.rope_keys.f32.subarray(i * 4, (i + 1) * 4), stored.slice(slot * width + 14, slot * width + 18));
+      }
+    });
+
+    it(`cuts ranks' columns out of ${dtype} latents, bit for bit`, async () => {
+      const random = new Random();
+      const cache: CacheConfig = { dtype, keyWidth: 13, ropeWidth: 4 };
+      const [blocks, start, offset] = [4, 61, 6];
+      const width = cacheWidth(cache);
+      const values = random.normals(blocks * BLOCK_TOKENS * width);
+      const stored = rounded(dtype, values);
+      const tables = Uint32Array.from([9, 9, 3, 0, 2]);
+      // Whole, a slice, a slice with a halo before it, one odd column: pairs of the source and of the result do not line up.
+      for (const columns of [[[0, 13]], [[7, 13]], [[0, 3], [8, 11]], [[5, 6]]]) {
+        const kept = columns.flatMap(([begin, end]) => Array.from({ length: end - begin }, (_, i) => begin + i));
+        const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5, columns: columns.map(([begin, end]) => ({ begin, end })) };
+        const keptWidth = cacheWidth(exportedConfig(config));
+        for (const count of [0, 1, 61, 90]) {
+          const words = offset + count * keptWidth / (dtype === "f16" ? 2 : 1);
+          const inputs = { cache: packCache(cache, values), tables, out: { poison: words } };
+          const { out } = await runKernel(device, latentExport, config, inputs, { count, start, table: 2, offset });
+          const exported = dtype === "f32" ? out.f32.slice(offset) : Float32Array.from(new Float16Array(out.f32.buffer, offset * 4));
+          const expected = new Float32Array(count * keptWidth);
+          for (let i = 0; i < count; i++) {
+            const slot = tables[2 + Math.floor((start + i) / 64)] * 64 + (start + i) % 64;
+            kept.forEach((column, k) => expected[i * keptWidth + k] = stored[slot * width + column]);
+            expected.set(stored.subarray(slot * width + 14, slot * width + 18), (i + 1) * keptWidth - 4);
+          }
+          assertEquals(exported, expected);
+          assert(out.f32.subarray(0, offset).every(Number.isNaN), "words before the offset stay as they were");
+        }
       }
     });
 

@@ -10,7 +10,7 @@ describe("BlockAllocator", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 12 }),
-        fc.array(fc.tuple(fc.constantFrom("allocate", "share", "release"), fc.nat(100))),
+        fc.array(fc.tuple(fc.constantFrom("allocate", "take", "share", "release"), fc.nat(100))),
         (blocks, actions) => {
           const allocator = new BlockAllocator(blocks);
           const held: number[] = [];
@@ -20,6 +20,13 @@ describe("BlockAllocator", () => {
               const fresh = allocator.allocate();
               assertEquals(held.includes(fresh), false);
               held.push(fresh);
+            } else if (action === "take") {
+              const wanted = pick % blocks;
+              if (held.includes(wanted)) assertThrows(() => allocator.take(wanted), LatentmeshError, "not free");
+              else {
+                allocator.take(wanted);
+                held.push(wanted);
+              }
             } else if (action === "share" && held.length > 0) {
               allocator.share(block);
               held.push(block);
@@ -39,6 +46,7 @@ describe("BlockAllocator", () => {
   it("refuses to allocate when full, and to release or share what is free", () => {
     const allocator = new BlockAllocator(1);
     const block = allocator.allocate();
+    assertThrows(() => allocator.take(1), LatentmeshError, "block 1 of 1 is not free");
     assertThrows(() => allocator.allocate(), LatentmeshError, "All 1 cache blocks are in use");
     allocator.release(block);
     assertThrows(() => allocator.release(block), LatentmeshError, "released twice");
