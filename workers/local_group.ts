@@ -1,13 +1,14 @@
 /**
- * A decode group whose ranks live in this process: the same rank models that separate workers run, with sums in memory instead of on the wire. It is what exactness
- * is tested and drift is measured with.
+ * A decode group whose ranks live in this process: the same forward pass that separate workers run, with sums in memory instead of on the wire. It is what
+ * exactness is tested and drift is measured with.
  *
  * @module
  */
 import { invariant } from "../core/errors.ts";
-import type { Readback } from "../kernels/device.ts";
+import { LocalExchange } from "./collective.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import type { Model } from "./model.ts";
+import { RankForward } from "./rank.ts";
 
 /** One sequence on every rank. */
 export type GroupSequence = readonly CachedSequence[];
@@ -21,28 +22,27 @@ export interface GroupRow {
 
 /** Ranks that decode together. */
 export class LocalGroup {
-  readonly #ranks: readonly Model[];
-  readonly #deltas: readonly Readback[];
+  readonly #ranks: readonly RankForward[];
 
-  private constructor(ranks: readonly Model[], deltas: readonly Readback[]) {
+  private constructor(ranks: readonly RankForward[]) {
     this.#ranks = ranks;
-    this.#deltas = deltas;
   }
 
-  /** @param ranks one model per rank, in rank order, loaded with the shapes of one partition */
-  static async create(ranks: readonly Model[]): Promise<LocalGroup> {
-    invariant(ranks.length > 0, "a group has at least one rank");
-    return new LocalGroup(ranks, await Promise.all(ranks.map((rank) => rank.device.createReadback("delta", rank.delta.bytes))));
+  /** @param models one model per rank, in rank order, loaded with the shapes of one partition */
+  static async create(models: readonly Model[]): Promise<LocalGroup> {
+    invariant(models.length > 0, "a group has at least one rank");
+    const exchange = new LocalExchange(models.length);
+    return new LocalGroup(await Promise.all(models.map((model, rank) => RankForward.create(model, exchange.rank(rank)))));
   }
 
   /** Begins a sequence on every rank. */
   open(): GroupSequence {
-    return this.#ranks.map((rank) => rank.cache.open());
+    return this.#ranks.map(({ model }) => model.cache.open());
   }
 
   /** Gives a sequence back on every rank. */
   close(sequence: GroupSequence): void {
-    sequence.forEach((part, rank) => this.#ranks[rank].cache.close(part));
+    sequence.forEach((part, rank) => this.#ranks[rank].model.cache.close(part));
   }
 
   /**
@@ -51,61 +51,33 @@ export class LocalGroup {
    * @returns logits [rows, vocabulary]
    */
   async step(rows: readonly GroupRow[]): Promise<Float32Array> {
-    const steps = this.#ranks.map((rank, i) => {
-      for (const { sequence } of rows) {
-        rank.cache.grow(sequence[i], 1);
-        sequence[i].length++;
-      }
-      return { phase: "decode" as const, rows: rows.map(({ token, position, sequence }) => ({ token, position, sequence: sequence[i] })) };
-    });
-    const each = (record: (rank: Model, i: number) => void) => this.#ranks.forEach(record);
-    each((rank, i) => rank.recordEmbedding(steps[i]));
-    for (let layer = 0; layer < this.#ranks[0].spec.layers; layer++) {
-      each((rank, i) => rank.recordAttention(layer, steps[i]));
-      await this.#allReduce(rows.length);
-      each((rank, i) => {
-        rank.recordResidual(steps[i]);
-        rank.recordFeedForward(layer, steps[i]);
-      });
-      await this.#allReduce(rows.length);
-      each((rank, i) => rank.recordResidual(steps[i]));
-    }
-    return await this.#logits(rows.length);
+    const parts = await Promise.all(this.#ranks.map((rank, i) => rankLogits(rank, i, rows)));
+    return sideBySide(parts, rows.length);
   }
+}
 
-  /** Sums every rank's delta in rank order and gives all of them the same bits. */
-  async #allReduce(rows: number): Promise<void> {
-    const bytes = rows * this.#ranks[0].spec.hiddenSize * 4;
-    this.#ranks.forEach((rank, i) => {
-      rank.device.read(this.#deltas[i], rank.delta, 0, bytes);
-      rank.device.submit();
-    });
-    let sum: Float32Array<ArrayBuffer> | null = null;
-    for (const delta of this.#deltas) {
-      const part = new Float32Array((await delta.take()).slice().buffer);
-      if (sum === null) sum = part;
-      else for (let i = 0; i < sum.length; i++) sum[i] += part[i];
-    }
-    for (const rank of this.#ranks) rank.device.write(rank.delta, 0, sum!);
+/** One rank's logits: [rows, its share of the vocabulary]. */
+async function rankLogits(rank: RankForward, index: number, rows: readonly GroupRow[]): Promise<Float32Array> {
+  const { cache, head } = rank.model;
+  for (const { sequence } of rows) {
+    cache.grow(sequence[index], 1);
+    sequence[index].length++;
   }
+  await rank.run({ phase: "decode", rows: rows.map(({ token, position, sequence }) => ({ token, position, sequence: sequence[index] })) });
+  head.recordLogits("decode", 0, rows.length);
+  return await head.logits(rows.length);
+}
 
-  /** Every rank's rows of the vocabulary, side by side. */
-  async #logits(rows: number): Promise<Float32Array> {
-    const parts: Float32Array[] = [];
-    for (const rank of this.#ranks) {
-      rank.head.recordLogits("decode", 0, rows);
-      parts.push(await rank.head.logits(rows));
+function sideBySide(parts: readonly Float32Array[], rows: number): Float32Array {
+  const vocabulary = parts.reduce((sum, part) => sum + part.length / rows, 0);
+  const logits = new Float32Array(rows * vocabulary);
+  for (let row = 0; row < rows; row++) {
+    let at = row * vocabulary;
+    for (const part of parts) {
+      const width = part.length / rows;
+      logits.set(part.subarray(row * width, (row + 1) * width), at);
+      at += width;
     }
-    const vocabulary = parts.reduce((sum, part) => sum + part.length / rows, 0);
-    const logits = new Float32Array(rows * vocabulary);
-    for (let row = 0; row < rows; row++) {
-      let at = row * vocabulary;
-      for (const part of parts) {
-        const width = part.length / rows;
-        logits.set(part.subarray(row * width, (row + 1) * width), at);
-        at += width;
-      }
-    }
-    return logits;
   }
+  return logits;
 }

@@ -1,0 +1,85 @@
+/**
+ * Sums over the ranks of a unit. Every rank adds all partial results in rank order, so every rank holds the same bits, and the same batch gives the same bits
+ * on every run.
+ *
+ * @module
+ */
+
+/** What the forward pass needs of the other ranks. */
+export interface Collective {
+  readonly rank: number;
+  readonly ranks: number;
+  /** Milliseconds spent waiting in {@link allReduce} so far. */
+  readonly exchangeMs: number;
+  /** Where this rank's `values` partial results go before {@link allReduce}: memory that is sent from, so that nothing is copied in between. */
+  input(values: number): Float32Array<ArrayBuffer>;
+  /**
+   * Σ over ranks of what was put into {@link input}. Valid until the next call.
+   *
+   * @throws {WorkerError} `timeout` or `worker_lost`, naming the rank that was silent
+   */
+  allReduce(values: number): Promise<Float32Array<ArrayBuffer>>;
+}
+
+/** A unit of one rank: nothing to sum. */
+export class SoloCollective implements Collective {
+  readonly rank = 0;
+  readonly ranks = 1;
+  readonly exchangeMs = 0;
+  #values: Float32Array<ArrayBuffer> = new Float32Array(0);
+
+  input(values: number): Float32Array<ArrayBuffer> {
+    if (this.#values.length < values) this.#values = new Float32Array(values);
+    return this.#values.subarray(0, values);
+  }
+
+  allReduce(values: number): Promise<Float32Array<ArrayBuffer>> {
+    return Promise.resolve(this.input(values));
+  }
+}
+
+/** `sum[i] += part[i]`; the one place where partial results are added. */
+export function addInto(sum: Float32Array, part: Float32Array | Float16Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i] += part[i];
+}
+
+/** Ranks of one process meet here. */
+export class LocalExchange {
+  readonly #parts: Float32Array<ArrayBuffer>[];
+  #sum: Float32Array<ArrayBuffer> = new Float32Array(0);
+  #arrived = 0;
+  #round: PromiseWithResolvers<void> = Promise.withResolvers();
+
+  constructor(ranks: number) {
+    this.#parts = Array.from({ length: ranks }, () => new Float32Array(0));
+  }
+
+  /** This rank's end. */
+  rank(rank: number): Collective {
+    const parts = this.#parts;
+    return {
+      rank,
+      ranks: parts.length,
+      exchangeMs: 0,
+      input(values) {
+        if (parts[rank].length < values) parts[rank] = new Float32Array(values);
+        return parts[rank].subarray(0, values);
+      },
+      allReduce: (values) => this.#meet(values),
+    };
+  }
+
+  async #meet(values: number): Promise<Float32Array<ArrayBuffer>> {
+    const { promise, resolve } = this.#round;
+    if (++this.#arrived === this.#parts.length) {
+      this.#arrived = 0;
+      this.#round = Promise.withResolvers();
+      // Ranks may still read the last sum, so every round has its own.
+      this.#sum = this.#parts[0].slice(0, values);
+      for (const part of this.#parts.slice(1)) addInto(this.#sum, part);
+      resolve();
+    }
+    await promise;
+    return this.#sum;
+  }
+}

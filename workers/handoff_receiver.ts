@@ -1,0 +1,54 @@
+/**
+ * The decode side of the handoff: latents go from the socket to the device's pages.
+ *
+ * Copies: socket → message, message → device (upload).
+ *
+ * @module
+ */
+import { LatentmeshError } from "../core/errors.ts";
+import { checkTensor, type PeerFrameOf } from "../core/wire/messages.ts";
+import { cacheWidth } from "../kernels/latent_cache/layout.ts";
+import { importLatents } from "./handoff.ts";
+import type { CachedSequence } from "./latent_cache.ts";
+import type { Model } from "./model.ts";
+
+/** A prompt that is being received, or has been. */
+export class IncomingPrompt {
+  readonly sequence: CachedSequence;
+  readonly tokens: number;
+  readonly #model: Model;
+  /** Next position of each layer. */
+  readonly #next: number[];
+  #missingLayers: number;
+
+  /** @param sequence holds the blocks of all `tokens` */
+  constructor(model: Model, sequence: CachedSequence, tokens: number) {
+    this.#model = model;
+    this.sequence = sequence;
+    this.tokens = tokens;
+    this.#next = new Array(model.spec.layers).fill(0);
+    this.#missingLayers = tokens === 0 ? 0 : model.spec.layers;
+  }
+
+  /** Whether every layer of every token is here. */
+  get complete(): boolean {
+    return this.#missingLayers === 0;
+  }
+
+  /** Takes a frame in. @throws {LatentmeshError} `protocol` that says what does not fit */
+  receive(frame: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>): void {
+    const { layer, range: [begin, end] } = frame;
+    const { config } = this.#model.cache;
+    if (layer >= this.#next.length) throw new LatentmeshError("protocol", `there is no layer ${layer}`);
+    if (begin !== this.#next[layer] || end <= begin || end > this.tokens) {
+      throw new LatentmeshError(
+        "protocol",
+        `positions ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.tokens} are due`,
+      );
+    }
+    checkTensor(frame, payload, { dtype: config.dtype, shape: [end - begin, cacheWidth(config)] });
+    importLatents(this.#model, layer, { sequence: this.sequence, start: begin, count: end - begin }, payload);
+    this.#next[layer] = end;
+    if (end === this.tokens && --this.#missingLayers === 0) this.sequence.length = this.tokens;
+  }
+}
