@@ -102,6 +102,8 @@ export function createProgram(version: string, { loadEngine, calibrate, measureD
     .addOption(new Option("--basis <kind>", "basis of the latent").choices(["identity", "hadamard", "pca", "balanced"]).default("balanced"))
     .option("--lambda <x>", "weight of the values in the balanced basis", fraction, 0.05)
     .option("--halo <r>", "latent directions that every rank keeps as keys (default: an eighth of the latent)", integer)
+    .option("--mu <x>", "what the latent part of scores is multiplied by", Number, 1)
+    .option("--paper", "the TPLA paper's scheme: pca, norms over slices, no halo", false)
     .option("--prefix <n>", "tokens of each document that are prefilled (default: half)", integer)
     .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
     .option("--json", "print JSON instead of a table")
@@ -191,10 +193,9 @@ async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<ScoreRe
 async function drift(flags: DriftFlags, measureDrift: MeasureDrift): Promise<DriftReport> {
   const documents = await readDocuments(flags.text);
   const { model, device, dawn } = await settingsOf(flags);
-  const { attention, ranks, latentGroups, halo, basis, lambda, limitTokens, prefix } = flags;
   const progress = showProgress("decoding", (tokens) => `${tokens} tokens`);
   const onProgress = ({ done, total }: { done: number; total: number }) => progress.update(done, total);
-  return await measureDrift({ model, device, dawn, documents, attention, ranks, latentGroups, halo, basis, lambda, limitTokens, prefix, onProgress })
+  return await measureDrift({ ...flags, model, device, dawn, documents, onProgress })
     .finally(() => progress.stop());
 }
 

@@ -146,7 +146,7 @@ async function bindLatent(context: ModelContext, weights: AttentionWeights, page
     latentWidth: spec.latentWidth,
     rowStride,
     eps: spec.latentNormEps,
-    basis: context.latents.basis,
+    basis: weights.slicedNorm === null ? context.latents.basis : { sliced: weights.slicedNorm },
     slots: cache.slots,
   });
   return {

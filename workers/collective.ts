@@ -5,11 +5,16 @@
  * @module
  */
 
+import { LatentmeshError } from "../core/errors.ts";
+import type { PeerFrameOf } from "../core/wire/messages.ts";
+
 /** What the forward pass needs of the other ranks. */
 export interface Collective {
   readonly rank: number;
   readonly ranks: number;
-  /** Milliseconds spent waiting in {@link allReduce} so far. */
+  /** Sums so far. */
+  readonly exchanges: number;
+  /** Milliseconds spent in them. */
   readonly exchangeMs: number;
   /** Where this rank's `values` partial results go before {@link allReduce}: memory that is sent from, so that nothing is copied in between. */
   input(values: number): Float32Array<ArrayBuffer>;
@@ -19,12 +24,17 @@ export interface Collective {
    * @throws {WorkerError} `timeout` or `worker_lost`, naming the rank that was silent
    */
   allReduce(values: number): Promise<Float32Array<ArrayBuffer>>;
+  /** Takes in a peer's partial result. @throws {LatentmeshError} `protocol` if it is out of turn */
+  receive(rank: number, frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void;
+  /** Ends what waits, and everything that comes. */
+  abort(reason: LatentmeshError): void;
 }
 
 /** A unit of one rank: nothing to sum. */
 export class SoloCollective implements Collective {
   readonly rank = 0;
   readonly ranks = 1;
+  readonly exchanges = 0;
   readonly exchangeMs = 0;
   #values: Float32Array<ArrayBuffer> = new Float32Array(0);
 
@@ -36,6 +46,12 @@ export class SoloCollective implements Collective {
   allReduce(values: number): Promise<Float32Array<ArrayBuffer>> {
     return Promise.resolve(this.input(values));
   }
+
+  receive(): void {
+    throw new LatentmeshError("protocol", "A rank alone takes no partial results");
+  }
+
+  abort(): void {}
 }
 
 /** `sum[i] += part[i]`; the one place where partial results are added. */
@@ -60,12 +76,17 @@ export class LocalExchange {
     return {
       rank,
       ranks: parts.length,
+      exchanges: 0,
       exchangeMs: 0,
       input(values) {
         if (parts[rank].length < values) parts[rank] = new Float32Array(values);
         return parts[rank].subarray(0, values);
       },
       allReduce: (values) => this.#meet(values),
+      receive() {
+        throw new LatentmeshError("protocol", "Ranks of one process send each other nothing");
+      },
+      abort() {},
     };
   }
 

@@ -8,11 +8,12 @@ import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
-import { BASIS_DEFAULTS, chooseBasis, type LayerBasis } from "../core/tpla/basis.ts";
-import { layerBases, readBasis } from "../core/tpla/basis_file.ts";
+import type { LayerBasis } from "../core/tpla/basis.ts";
+import { basesFor } from "../core/tpla/choose_bases.ts";
 import { Divergence } from "../core/tpla/divergence.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
-import { defaultHalo, partition, type RankShape } from "../core/tpla/partition.ts";
+import { partition, type RankShape } from "../core/tpla/partition.ts";
+import { resolveBasis, resolveCut } from "../core/tpla/scheme.ts";
 import { cachedWidth } from "../core/tpla/plan.ts";
 import { TextTokenizer } from "../core/text/tokenizer.ts";
 import type { Device } from "../kernels/device.ts";
@@ -42,14 +43,16 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
   const configText = await files.text("config.json");
   if (configText === null) throw new LatentmeshError("not_found", `Cannot measure ${files.name}: it is not a model directory (no config.json in it)`);
   const spec = parseModelConfig(configText, `${files.name}/config.json`);
-  const shapes = partition(spec, cutOf(spec, options));
-  const bases = options.attention === "mla" ? null : await chooseBases(files, spec, options);
+  const shapes = partition(spec, resolveCut(spec, options));
+  const basis = resolveBasis(options);
+  const bases = basis === null ? null : await basesFor(spec, basis, await files.open("basis.safetensors"));
   const tokenizer = await TextTokenizer.load(files);
   const limit = Math.min(options.limitTokens, spec.maxPositions);
   const sequences = options.documents.map((text) => tokenizer.withBos(tokenizer.encode(text, { special: true })).slice(0, limit));
   const { device } = await openDevice(options.device, { dawn: options.dawn });
   try {
-    const models = await loadModels(device, await Checkpoint.open(files), spec, shapes, bases, Math.max(...sequences.map(({ length }) => length)));
+    const maxContext = Math.max(...sequences.map(({ length }) => length));
+    const models = await loadModels({ device, checkpoint: await Checkpoint.open(files), spec, shapes, bases, maxContext, options });
     const run = new DriftRun(models, shapes, await LocalGroup.create(models.ranks));
     const total = sequences.reduce((sum, { length }) => sum + length, 0);
     let done = 0;
@@ -64,55 +67,34 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
   }
 }
 
-function cutOf(spec: ModelSpec, { attention, ranks, latentGroups, halo }: DriftOptions) {
-  if (attention === "tpla") return { ranks, latentGroups: latentGroups ?? ranks, halo: halo ?? defaultHalo(spec.latentWidth) };
-  if ((latentGroups ?? 1) !== 1) {
-    throw new LatentmeshError(
-      "invalid_config",
-      `latentGroups is ${latentGroups}, but attention "mla" keeps whole latents on every rank (latentGroups 1)`,
-      {
-        param: "decode.latentGroups",
-      },
-    );
-  }
-  return { ranks, latentGroups: 1, halo: 0 };
-}
-
-async function chooseBases(files: DirectoryFiles, spec: ModelSpec, { basis, lambda }: DriftOptions): Promise<readonly LayerBasis[]> {
-  if (basis === "identity" || basis === "hadamard") return Array.from({ length: spec.layers }, () => chooseBasis(basis, spec.latentWidth, null));
-  const source = await files.open("basis.safetensors");
-  if (source === null) {
-    throw new LatentmeshError(
-      "not_found",
-      `The ${basis} basis needs ${files.name}/basis.safetensors; make it with "deno task calibrate --model ${files.name}"`,
-    );
-  }
-  return layerBases(await readBasis(source), basis, { ...BASIS_DEFAULTS, lambda });
-}
-
 interface Models {
   /** Exact, with whole latents in the group's basis. */
   readonly whole: Model;
   readonly ranks: readonly Model[];
 }
 
-async function loadModels(
-  device: Device,
-  checkpoint: Checkpoint,
-  spec: ModelSpec,
-  shapes: readonly RankShape[],
-  bases: readonly LayerBasis[] | null,
-  maxContext: number,
-): Promise<Models> {
-  const load = async (shape: RankShape, prefillRows: number) => {
-    const weights = await loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases } });
+interface LoadInputs {
+  readonly device: Device;
+  readonly checkpoint: Checkpoint;
+  readonly spec: ModelSpec;
+  readonly shapes: readonly RankShape[];
+  readonly bases: readonly LayerBasis[] | null;
+  readonly maxContext: number;
+  readonly options: DriftOptions;
+}
+
+async function loadModels({ device, checkpoint, spec, shapes, bases, maxContext, options }: LoadInputs): Promise<Models> {
+  const cacheDtype = device.kind === "cpu" ? "f32" : "f16";
+  const load = async (shape: RankShape, prefillRows: number, decodes: { readonly keyScale: number; readonly slicedNorm: boolean }) => {
+    const { keyScale, slicedNorm } = decodes;
+    const weights = await loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases, keyScale, slicedNorm } });
     const limits = { prefillRows, decodeRows: CHUNK, window: Math.min(512, maxContext), logitRows: CHUNK };
-    const cacheDtype = device.kind === "cpu" ? "f32" : "f16";
     return await Model.create(device, weights, { cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
   };
   const ranks: Model[] = [];
-  for (const shape of shapes) ranks.push(await load(shape, 1));
-  return { whole: await load(partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0], PREFILL_CHUNK), ranks };
+  for (const shape of shapes) ranks.push(await load(shape, 1, { keyScale: options.mu, slicedNorm: options.paper }));
+  const [wholeShape] = partition(spec, { ranks: 1, latentGroups: 1, halo: 0 });
+  return { whole: await load(wholeShape, PREFILL_CHUNK, { keyScale: 1, slicedNorm: false }), ranks };
 }
 
 class DriftRun {

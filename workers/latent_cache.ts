@@ -128,6 +128,11 @@ export class LatentCache {
     this.#freeTables.push(sequence.table);
   }
 
+  /** True if the sequence's blocks hold `tokens` tokens. */
+  holds(sequence: CachedSequence, tokens: number): boolean {
+    return tokens <= sequence.blocks.length * BLOCK_TOKENS && tokens <= this.maxContext;
+  }
+
   #writeTable(sequence: CachedSequence, first: number): void {
     const added = sequence.blocks.slice(first);
     if (added.length > 0) this.#device.write(this.tables, (sequence.table + first) * 4, Uint32Array.from(added));

@@ -27,6 +27,10 @@ export interface LoadShard {
   readonly shape: RankShape;
   /** Basis of every layer; null leaves latents as they are, which needs every latent column on this rank. */
   readonly bases: readonly LayerBasis[] | null;
+  /** μ: what the latent part of scores is multiplied by; 1 by default, which is the exact one. Needs a basis. */
+  readonly keyScale?: number;
+  /** Normalise latents by this rank's columns alone, as the TPLA paper does. Needs the `pca` basis, whose eigenvalues say how much of the whole they are. */
+  readonly slicedNorm?: boolean;
 }
 
 /** Options of {@link loadWeights}. */
@@ -47,7 +51,7 @@ export async function loadWeights(device: Device, checkpoint: Checkpoint, spec: 
 }
 
 /** What depends on the latent basis. */
-type LatentWeights = Pick<AttentionWeights, "basis" | "keyUp" | "valueUp">;
+type LatentWeights = Pick<AttentionWeights, "basis" | "slicedNorm" | "keyUp" | "valueUp">;
 
 class Loader {
   readonly #device: Device;
@@ -55,6 +59,8 @@ class Loader {
   readonly #spec: ModelSpec;
   readonly #shape: RankShape;
   readonly #bases: readonly LayerBasis[] | null;
+  readonly #keyScale: number;
+  readonly #slicedNorm: boolean;
   readonly #uploader: Uploader;
 
   constructor(device: Device, checkpoint: Checkpoint, spec: ModelSpec, options: LoadOptions) {
@@ -65,6 +71,8 @@ class Loader {
     this.#uploader = new Uploader(device, checkpoint, options.weights, (loadedBytes) => options.onProgress?.({ loadedBytes, totalBytes }));
     this.#shape = options.shard?.shape ?? partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0];
     this.#bases = options.shard?.bases ?? null;
+    this.#keyScale = options.shard?.keyScale ?? 1;
+    this.#slicedNorm = options.shard?.slicedNorm ?? false;
     invariant(this.#bases !== null || this.#shape.keyWidth === spec.latentWidth, "a rank that keeps part of the latent needs a basis");
   }
 
@@ -138,26 +146,30 @@ class Loader {
   async #latentsAsStored(prefix: string): Promise<LatentWeights> {
     return {
       basis: await this.#uploader.vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth),
+      slicedNorm: null,
       keyUp: this.#headStack(await this.#matrix([this.#upProjection(prefix, "key")])),
       valueUp: this.#headStack(await this.#matrix([this.#upProjection(prefix, "value")])),
     };
   }
 
   /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. Kept in float32 unless weights are quantised: it is no longer what the file holds. */
-  async #latentsUnderBasis(prefix: string, { transform, inverse }: LayerBasis): Promise<LatentWeights> {
+  async #latentsUnderBasis(prefix: string, { transform, inverse, eigenvalues }: LayerBasis): Promise<LatentWeights> {
     const { latentWidth } = this.#spec;
     const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth);
     const keys = columnIndices(this.#shape.keyColumns);
     const changed = async (part: "key" | "value", columns: readonly number[]) => {
       const source = this.#upProjection(prefix, part);
       const values = changeColumns(await readMatrix(source), gain, inverse, columns);
+      if (part === "key" && this.#keyScale !== 1) values.forEach((value, i) => values[i] = value * this.#keyScale);
       await this.#uploader.advance(source.rows * source.storedRowBytes, values.byteLength);
       return this.#headStack(this.#uploader.hostMatrix(source.name, values, source.rows, columns.length));
     };
     const rows = Float32Array.from(keys.flatMap((key) => [...transform.subarray(key * latentWidth, (key + 1) * latentWidth)]));
     const basis = this.#device.createBuffer(`${prefix} basis`, rows.byteLength);
     this.#device.write(basis, 0, rows);
-    return { basis, keyUp: await changed("key", keys), valueUp: await changed("value", columnIndices([this.#shape.valueColumns])) };
+    const total = eigenvalues.reduce((sum, value) => sum + value, 0);
+    const slicedNorm = this.#slicedNorm ? latentWidth * keys.reduce((sum, key) => sum + eigenvalues[key], 0) / total : null;
+    return { basis, slicedNorm, keyUp: await changed("key", keys), valueUp: await changed("value", columnIndices([this.#shape.valueColumns])) };
   }
 
   async #moe(prefix: string): Promise<MoeWeights> {

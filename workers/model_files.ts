@@ -16,8 +16,12 @@ export class DirectoryFiles implements ModelFiles {
     this.name = directory.replace(/\/+$/, "") || "/";
   }
 
-  async open(file: string): Promise<ByteSource | null> {
-    const path = `${this.name}/${file}`;
+  open(file: string): Promise<ByteSource | null> {
+    return this.openPath(`${this.name}/${file}`);
+  }
+
+  /** Opens a file that may lie elsewhere. */
+  async openPath(path: string): Promise<ByteSource | null> {
     const known = this.#open.get(path);
     if (known !== undefined) return known;
     const handle = await absentAsNull(Deno.open(path), path);

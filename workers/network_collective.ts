@@ -48,6 +48,7 @@ type Values = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>;
 export class NetworkCollective implements Collective {
   readonly rank: number;
   readonly ranks: number;
+  exchanges = 0;
   exchangeMs = 0;
   /** Exchanges so far, in lockstep on all ranks. */
   #turn = 0;
@@ -67,12 +68,10 @@ export class NetworkCollective implements Collective {
     this.#inboxes = peers.map((peer) => new Inbox(peer, options.deadlineMs));
   }
 
-  /** Takes in what a peer sent. @throws {LatentmeshError} `protocol` if it is out of turn */
   receive(rank: number, frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void {
     this.#inbox(rank).put(frame, payload);
   }
 
-  /** Ends what waits, and everything that comes. */
   abort(reason: LatentmeshError): void {
     for (const inbox of this.#inboxes) inbox.fail(reason);
   }
@@ -93,6 +92,7 @@ export class NetworkCollective implements Collective {
     const sum = this.#sum.subarray(0, values);
     if (this.#isDirect(values)) await this.#exchange(this.input(values), sum);
     else await this.#reduceInBlocks(this.input(values), sum);
+    this.exchanges++;
     this.exchangeMs += performance.now() - started;
     return sum;
   }

@@ -50,6 +50,8 @@ export interface AttentionWeights {
   readonly kvDown: DeviceMatrix;
   /** What latents are multiplied by before they are cached: the norm's gain where there is no change of basis, else the kept rows of Aᵀ. */
   readonly basis: DeviceBuffer;
+  /** d_c times the share of the latent's variance that this rank's columns have, where norms are taken over them alone; null: norms are exact. */
+  readonly slicedNorm: number | null;
   /** W_UK under the basis: one [d_n, |K_i|] matrix per head. */
   readonly keyUp: DeviceMatrix;
   /** W_UV under the basis: one [d_v, |S_i|] matrix per head. */

@@ -29,11 +29,20 @@ export interface CandidateList {
   readonly logits: Float32Array;
 }
 
-/** Reads list `index` of `bytes`, which holds `count` candidates. */
-export function readCandidates(bytes: Uint8Array<ArrayBuffer>, index: number, count: number): CandidateList {
-  const at = bytes.byteOffset + index * LIST_WORDS * 4;
-  const words = new Uint32Array(bytes.buffer, at, LIST_WORDS);
-  const floats = new Float32Array(bytes.buffer, at, LIST_WORDS);
+/** Words of a list that holds `count` candidates and no more. */
+export function listWords(count: number): number {
+  return LIST_HEADER + 2 * count;
+}
+
+/**
+ * Reads list `index` of `bytes`, which holds `count` candidates.
+ *
+ * @param stride words from one list to the next
+ */
+export function readCandidates(bytes: Uint8Array<ArrayBuffer>, index: number, count: number, stride: number = LIST_WORDS): CandidateList {
+  const at = bytes.byteOffset + index * stride * 4;
+  const words = new Uint32Array(bytes.buffer, at, listWords(count));
+  const floats = new Float32Array(bytes.buffer, at, listWords(count));
   const tokens = new Uint32Array(count);
   const logits = new Float32Array(count);
   for (let k = 0; k < count; k++) {
@@ -49,6 +58,20 @@ export function readCandidates(bytes: Uint8Array<ArrayBuffer>, index: number, co
     tokens,
     logits,
   };
+}
+
+/** Writes a list into the words that {@link readCandidates} reads. */
+export function writeCandidates(words: Uint32Array<ArrayBuffer>, list: CandidateList): void {
+  const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
+  floats[0] = list.logSumExp;
+  floats[1] = list.temperedLogSumExp;
+  words[2] = list.drawnToken;
+  floats[3] = list.drawnScore;
+  floats[4] = list.targetLogit;
+  for (let k = 0; k < list.tokens.length; k++) {
+    words[LIST_HEADER + 2 * k] = list.tokens[k];
+    floats[LIST_HEADER + 2 * k + 1] = list.logits[k];
+  }
 }
 
 /**

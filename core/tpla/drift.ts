@@ -3,20 +3,11 @@
  *
  * @module
  */
-import type { BasisKind } from "./basis.ts";
+import type { Scheme } from "./scheme.ts";
 
 /** What is measured. */
-export interface DriftRequest {
+export interface DriftRequest extends Scheme {
   readonly documents: readonly string[];
-  /** `tpla`: latents are sharded; `mla`: heads are, and every rank holds whole latents. */
-  readonly attention: "tpla" | "mla";
-  readonly ranks: number;
-  /** Default: `ranks` for tpla; 1, and nothing else, for mla. */
-  readonly latentGroups?: number;
-  /** Default: d_c / 8. */
-  readonly halo?: number;
-  readonly basis: BasisKind;
-  readonly lambda: number;
   /** Tokens of each document, at most. */
   readonly limitTokens: number;
   /** Tokens that are prefilled; default: half of each document. */

@@ -74,6 +74,7 @@ const askSchema = z.strictObject({
 export const requestSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("assign"), id: count, assignment: assignmentSchema }),
   z.strictObject({ kind: z.literal("join"), id: count, epoch, peers: z.array(peerSchema).max(64), feeders: z.array(feederSchema).max(256) }),
+  z.strictObject({ kind: z.literal("connect"), id: count, epoch }),
   z.strictObject({ kind: z.literal("feed"), id: count, epoch, feeder: feederSchema }),
   z.strictObject({ kind: z.literal("attach"), id: count, group: name, epoch, ranks: z.array(peerSchema).max(64) }),
   z.strictObject({ kind: z.literal("open"), id: count, epoch, sequence: count, tokens: count, blocks: z.array(count) }),
@@ -130,17 +131,10 @@ export type WorkerStats = z.output<typeof statsSchema>;
 export const replySchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("done"), id: count }),
   z.strictObject({ kind: z.literal("assigned"), id: count, weightBytes: z.number(), cacheBytesPerToken: z.number() }),
-  /** Payload: lists of candidates, plain ones first; behind them, of a prefill, lists of prompt positions. */
-  z.strictObject({
-    kind: z.literal("candidates"),
-    id: count,
-    plain: count,
-    adjusted: count,
-    prompt: count,
-    computeMs: z.number(),
-    exchangeMs: z.number(),
-  }),
-  z.strictObject({ kind: z.literal("row"), id: count, firstToken: count }),
+  /** Payload: see `core/wire/queries.ts`. */
+  z.strictObject({ kind: z.literal("candidates"), id: count, computeMs: z.number(), exchangeMs: z.number() }),
+  /** Payload: f32 logits of this rank's part of the vocabulary. */
+  z.strictObject({ kind: z.literal("row"), id: count }),
   z.strictObject({ kind: z.literal("stats"), id: count, stats: statsSchema }),
   z.strictObject({ kind: z.literal("failed"), id: count, code: z.string().max(64), message: z.string().max(4096), silent: name.nullable() }),
 ]);

@@ -8,11 +8,15 @@ var<workgroup> latent: array<f32, LATENT>;
 @compute @workgroup_size(RMS_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let start = group.x * ROW_STRIDE;
-  let scale = inverse_rms(thread, start, LATENT, EPS);
+  var scale = inverse_rms(thread, start, LATENT, EPS);
+  if (SLICED) {
+    scale = 1.0;
+  }
   for (var k = thread; k < LATENT; k += RMS_THREADS) {
     latent[k] = x[start + k] * scale;
   }
   workgroupBarrier();
+  normalise_slice(thread);
   let slot = step[group.x].z;
   for (var pair = thread; pair < CACHE_WIDTH / 2u; pair += RMS_THREADS) {
     let column = pair * 2u;

@@ -37,27 +37,28 @@ describeOnDevices("latent attention", (kind) => {
   afterAll(() => device.close());
 
   for (const dtype of ["f32", "f16"] as const) {
-    for (const basis of ["diagonal", "dense"] as const) {
-      it(`stores normalised latents in ${dtype} under a ${basis} basis`, async () => {
+    for (const basis of ["diagonal", "dense", { sliced: 40.5 }] as const) {
+      it(`stores normalised latents in ${dtype} under a ${JSON.stringify(basis)} basis`, async () => {
         const random = new Random();
         const [latentWidth, ropeWidth, rows, slots, eps] = [61, 6, 3, 5, 1e-6];
-        const keyWidth = basis === "dense" ? 33 : latentWidth;
+        const keyWidth = basis === "diagonal" ? latentWidth : 33;
         const cache: CacheConfig = { dtype, keyWidth, ropeWidth };
         const rowStride = latentWidth + ropeWidth;
         const x = random.normals(rows * rowStride, 2);
-        const transform = random.normals(basis === "dense" ? keyWidth * latentWidth : latentWidth, 0.3);
+        const transform = random.normals(basis === "diagonal" ? latentWidth : keyWidth * latentWidth, 0.3);
         const where = [4, 0, 2];
         const width = cacheWidth(cache);
         const pages = new Float32Array(slots * width).fill(7);
         const expected = Float32Array.from(pages);
         where.forEach((slot, row) => {
           const latent = [...x.subarray(row * rowStride, row * rowStride + latentWidth)];
-          const rms = Math.sqrt(latent.reduce((sum, v) => sum + v * v, 0) / latentWidth + eps);
-          const stored = Array.from(
+          const rms = (values: number[], width: number) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / width + eps);
+          const changed = Array.from(
             { length: keyWidth },
-            (_, k) =>
-              basis === "diagonal" ? latent[k] / rms * transform[k] : latent.reduce((sum, v, j) => sum + v / rms * transform[k * latentWidth + j], 0),
+            (_, k) => basis === "diagonal" ? latent[k] * transform[k] : latent.reduce((sum, v, j) => sum + v * transform[k * latentWidth + j], 0),
           );
+          const scale = 1 / (typeof basis === "string" ? rms(latent, latentWidth) : rms(changed, basis.sliced));
+          const stored = changed.map((value) => value * scale);
           expected.fill(0, slot * width, (slot + 1) * width);
           expected.set(stored, slot * width);
           expected.set(x.subarray(row * rowStride + latentWidth, (row + 1) * rowStride), slot * width + ropeOffset(cache));

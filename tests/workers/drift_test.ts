@@ -14,6 +14,8 @@ const base: DriftOptions = {
   ranks: 2,
   basis: "balanced",
   lambda: 0.05,
+  mu: 1,
+  paper: false,
   limitTokens: 48,
 };
 
@@ -33,8 +35,19 @@ describe("drift", () => {
     assertEquals(widths, [80, 96]);
   });
 
+  it("is larger, but not by much, with the norms of the paper than with exact ones", async () => {
+    const paper = await measureDrift({ ...base, prefix: 8, paper: true });
+    const exactNorms = await measureDrift({ ...base, prefix: 8, basis: "pca", halo: 0 });
+    assertEquals(paper.widths, [80, 80]);
+    assert(paper.kl !== exactNorms.kl && paper.kl < 2 * exactNorms.kl + 0.01, `KL ${paper.kl} beside ${exactNorms.kl}`);
+    const scaled = await measureDrift({ ...base, prefix: 8, basis: "pca", halo: 0, mu: 0.5 });
+    assert(scaled.kl > 2 * exactNorms.kl, `KL ${scaled.kl} with half of the scores`);
+  });
+
   it("refuses options that do not fit each other, and says what is missing", async () => {
     await assertRejects(() => measureDrift({ ...base, attention: "mla", latentGroups: 2 }), LatentmeshError, "keeps whole latents");
+    await assertRejects(() => measureDrift({ ...base, paper: true, halo: 8 }), LatentmeshError, "the paper's scheme has none");
+    await assertRejects(() => measureDrift({ ...base, paper: true, attention: "mla" }), LatentmeshError, "paper is about");
     await assertRejects(() => measureDrift({ ...base, ranks: 3, latentGroups: 2 }), LatentmeshError, "does not divide");
     await assertRejects(() => measureDrift({ ...base, model: fixtureDirectory("deepseek-v3-tiny") }), LatentmeshError, "deno task calibrate");
   });

@@ -1,0 +1,31 @@
+/**
+ * Which basis every layer gets, for a choice of kind and what a model has been calibrated with.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../errors.ts";
+import type { ByteSource } from "../model/safetensors.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { BASIS_DEFAULTS, type BasisKind, chooseBasis, type LayerBasis } from "./basis.ts";
+import { layerBases, readBasis } from "./basis_file.ts";
+
+/** Whether a basis needs a calibration. */
+export function needsCalibration(kind: BasisKind): boolean {
+  return kind === "pca" || kind === "balanced";
+}
+
+/**
+ * The basis of every layer.
+ *
+ * @param calibration `basis.safetensors`; null if the model has none
+ * @throws {LatentmeshError} `not_found` if one is needed
+ */
+export async function basesFor(
+  spec: ModelSpec,
+  { kind, lambda }: { readonly kind: BasisKind; readonly lambda: number },
+  calibration: ByteSource | null,
+): Promise<readonly LayerBasis[]> {
+  if (!needsCalibration(kind)) return Array.from({ length: spec.layers }, () => chooseBasis(kind, spec.latentWidth, null));
+  if (calibration === null) throw new LatentmeshError("not_found", `The ${kind} basis needs basis.safetensors; make it with "deno task calibrate"`);
+  return layerBases(await readBasis(calibration), kind, { ...BASIS_DEFAULTS, lambda });
+}

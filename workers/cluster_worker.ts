@@ -1,0 +1,372 @@
+/**
+ * A worker process of a cluster: joins its coordinator, loads what it is assigned, and answers requests until the coordinator is gone.
+ *
+ * @module
+ */
+import { invariant, LatentmeshError, messageOf } from "../core/errors.ts";
+import { Checkpoint } from "../core/model/checkpoint.ts";
+import { parseModelConfig } from "../core/model/config.ts";
+import { modelHash, sha256 } from "../core/model/model_hash.ts";
+import type { ModelSpec } from "../core/model/spec.ts";
+import { basesFor } from "../core/tpla/choose_bases.ts";
+import { partition } from "../core/tpla/partition.ts";
+import { cacheBytesPerToken } from "../core/tpla/plan.ts";
+import { acceptLink, connectLink, type Link } from "../core/wire/link.ts";
+import type { Assignment, Notice, Request, RequestOf, WorkerStats } from "../core/wire/messages.ts";
+import { decodeRequestPayload, encodeAnswers } from "../core/wire/queries.ts";
+import { type Answer, serveRequests } from "../core/wire/rpc.ts";
+import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
+import { Turns } from "../core/turns.ts";
+import type { Device } from "../kernels/device.ts";
+import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { DecodeRank } from "./decode.ts";
+import type { HandoffTarget } from "./handoff_sender.ts";
+import { loadWeights } from "./loader.ts";
+import { Membership } from "./membership.ts";
+import { Model } from "./model.ts";
+import { DirectoryFiles } from "./model_files.ts";
+import { PrefillRank } from "./prefill.ts";
+
+/** What a worker must know to join. */
+export interface JoinOptions {
+  /** Name of this worker in the cluster. */
+  readonly worker: string;
+  /** Where the coordinator listens. */
+  readonly coordinator: string;
+  /** Shared with the coordinator. */
+  readonly token: Uint8Array<ArrayBuffer>;
+  /** Where this worker listens for its peers. */
+  readonly listen: string;
+  /** Address that peers are told instead, where the one listened on cannot be reached from outside. */
+  readonly advertise?: string;
+  /** Name of this machine. */
+  readonly host: string;
+  readonly model: string;
+  /** `basis.safetensors`, if it is not in the model's directory. */
+  readonly basis?: string;
+  readonly device: DeviceChoice;
+  readonly dawn?: string;
+}
+
+/** A loaded rank. */
+interface Loaded {
+  readonly assignment: Assignment;
+  readonly model: Model;
+  readonly membership: Membership;
+  readonly rank: { readonly kind: "prefill"; readonly prefill: PrefillRank } | { readonly kind: "decode"; readonly decode: DecodeRank };
+  readonly weightBytes: number;
+  readonly cacheBytesPerToken: number;
+}
+
+/** One worker of a cluster. */
+export class ClusterWorker {
+  /** Resolves with the reason when the coordinator is gone. */
+  readonly closed: Promise<LatentmeshError>;
+  readonly #options: JoinOptions;
+  readonly #transport: Transport;
+  readonly #device: Device;
+  readonly #hashes: Hashes;
+  readonly #coordinator: Link;
+  #listener: Listener | null = null;
+  #loaded: Loaded | null = null;
+  /** Steps and prompts, one after the other. */
+  readonly #turns = new Turns();
+  /** Decode groups that prompts can be handed to. */
+  readonly #groups = new Map<string, { readonly epoch: number; readonly targets: readonly HandoffTarget[] }>();
+  readonly #running = new Set<number>();
+  #computeMs = 0;
+
+  private constructor(options: JoinOptions, transport: Transport, device: Device, hashes: Hashes, coordinator: Link) {
+    this.#options = options;
+    this.#transport = transport;
+    this.#device = device;
+    this.#hashes = hashes;
+    this.#coordinator = coordinator;
+    this.closed = coordinator.closed;
+  }
+
+  /** Opens the device, listens, joins, and says hello. @throws {LatentmeshError} */
+  static async join(options: JoinOptions, transport: Transport): Promise<ClusterWorker> {
+    const hashes = await hashFiles(options);
+    const { device } = await openDevice(options.device, { dawn: options.dawn });
+    try {
+      const socket = await transport.connect(options.coordinator);
+      const link = await connectLink(socket, { worker: options.worker, role: "worker" }, options.token);
+      const worker = new ClusterWorker(options, transport, device, hashes, link);
+      await worker.#open();
+      return worker;
+    } catch (error) {
+      await device.close();
+      throw error;
+    }
+  }
+
+  /** Leaves the cluster and frees the device. */
+  async close(): Promise<void> {
+    this.#coordinator.close();
+    this.#loaded?.membership.leave();
+    await this.#turns.idle();
+    await this.#listener?.close();
+    await this.#device.close();
+  }
+
+  async #open(): Promise<void> {
+    const { host, listen, advertise, worker } = this.#options;
+    this.#listener = await this.#transport.listen(listen, (socket) => this.#accept(socket));
+    serveRequests(this.#coordinator, (request, payload) => this.#answer(request, payload));
+    this.#device.lost.then((error) => this.#coordinator.close(error));
+    const { kind, description } = this.#device;
+    this.#tell({
+      kind: "hello",
+      host,
+      address: advertise === undefined ? this.#listener.address : advertised(this.#listener.address, advertise),
+      device: { kind, description: description.slice(0, 256) },
+      modelHash: this.#hashes.model,
+      basisHash: this.#hashes.basis,
+    });
+    invariant(worker.length > 0, "a worker has a name");
+  }
+
+  #tell(notice: Notice): void {
+    this.#coordinator.send(notice);
+  }
+
+  async #accept(socket: Socket): Promise<void> {
+    try {
+      const link = await acceptLink(socket, (identity) => this.#loaded?.membership.secretOf(identity) ?? null);
+      this.#loaded!.membership.accept(link);
+    } catch (error) {
+      this.#tell({ kind: "trouble", epoch: this.#loaded?.membership.epoch ?? 0, message: messageOf(error), silent: null });
+    }
+  }
+
+  async #answer(request: Request, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
+    switch (request.kind) {
+      case "assign":
+        return await this.#turns.take(() => this.#assign(request.assignment));
+      case "join":
+        // Aborts a step that waits for a rank which is gone; only then is it this request's turn.
+        this.#unit().membership.join(request);
+        return { kind: "done" };
+      case "connect":
+        return await this.#connect(request);
+      case "feed":
+        this.#current(request.epoch).membership.expect(request.feeder);
+        return { kind: "done" };
+      case "attach":
+        await this.#attach(request);
+        return { kind: "done" };
+      case "open":
+        this.#decode(request.epoch).open(request);
+        return { kind: "done" };
+      case "close":
+        this.#decode(request.epoch).close(request.sequence);
+        return { kind: "done" };
+      case "prefill":
+        return await this.#turns.take(() => this.#prefill(request, payload));
+      case "step":
+        return await this.#turns.take(() => this.#step(request, payload));
+      case "row":
+        return await this.#turns.take(async () => ({ kind: "row", payload: await this.#row(request.epoch) }));
+      case "probe":
+        return await this.#turns.take(() => this.#probe(request.epoch));
+      case "cancel": {
+        const { rank } = this.#unit();
+        if (rank.kind === "prefill" && this.#running.has(request.target)) rank.prefill.cancel();
+        return { kind: "done" };
+      }
+      case "stats":
+        return { kind: "stats", stats: this.#stats() };
+      default:
+        return request satisfies never;
+    }
+  }
+
+  async #assign(assignment: Assignment): Promise<Answer> {
+    invariant(this.#loaded === null, "a worker is assigned once");
+    const loaded = this.#loaded = await this.#load(assignment);
+    return { kind: "assigned", weightBytes: loaded.weightBytes, cacheBytesPerToken: loaded.cacheBytesPerToken };
+  }
+
+  async #load(assignment: Assignment): Promise<Loaded> {
+    const { cut, decode, basis, rank, role, weights: policy, paper, mu } = assignment;
+    using files = new DirectoryFiles(this.#options.model);
+    const spec = await readSpec(files);
+    const shape = partition(spec, cut)[rank];
+    const bases = basis === null ? null : await basesFor(spec, basis, await openBasis(files, this.#options.basis));
+    const weights = await loadWeights(this.#device, await Checkpoint.open(files), spec, {
+      weights: policy,
+      shard: { shape, bases, keyScale: role === "decode" ? mu : 1, slicedNorm: role === "decode" && paper },
+      onProgress: ({ loadedBytes, totalBytes }) => this.#tell({ kind: "progress", loadedBytes, totalBytes }),
+    });
+    const model = await Model.create(this.#device, weights, assignment);
+    const identity = { worker: this.#options.worker, role, rank, ranks: cut.ranks };
+    const membership = new Membership(identity, this.#transport, assignment, (frame, payload, link) => {
+      const { rank } = this.#unit();
+      if (rank.kind === "decode") rank.decode.receive(frame, payload, link, membership.epoch);
+      else rank.prefill.receive(this.#workerOf(link), frame);
+    });
+    return {
+      assignment,
+      model,
+      membership,
+      rank: role === "decode"
+        ? { kind: "decode", decode: new DecodeRank(model) }
+        : { kind: "prefill", prefill: await PrefillRank.create(model, partition(spec, decode).filter((_, i) => i % cut.ranks === rank)) },
+      weightBytes: weights.bytes,
+      cacheBytesPerToken: cacheBytesPerToken(spec, shape, { cache: assignment.cacheDtype === "f16" ? 2 : 4, wire: 4 }),
+    };
+  }
+
+  async #connect({ epoch }: RequestOf<"connect">): Promise<Answer> {
+    const { membership, rank } = this.#current(epoch);
+    const collective = await membership.connect();
+    await this.#turns.take(() => rank.kind === "decode" ? rank.decode.reset(collective) : rank.prefill.reset(collective));
+    return { kind: "done" };
+  }
+
+  /** Links to the decode ranks that this rank of the prefill unit hands to. */
+  async #attach({ group, epoch, ranks }: RequestOf<"attach">): Promise<void> {
+    const { assignment: { cut, rank, decode }, membership } = this.#unit();
+    for (const { link } of this.#groups.get(group)?.targets ?? []) link.close();
+    const shapes = partition(await this.#spec(), decode);
+    const targets: HandoffTarget[] = [];
+    for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
+      targets.push({ worker: peer.worker, link: await membership.attach(peer), shape: shapes[peer.rank] });
+    }
+    this.#groups.set(group, { epoch, targets });
+  }
+
+  async #spec(): Promise<ModelSpec> {
+    using files = new DirectoryFiles(this.#options.model);
+    return await readSpec(files);
+  }
+
+  async #prefill(request: Extract<Request, { kind: "prefill" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
+    const { rank, membership } = this.#current(request.epoch);
+    if (rank.kind !== "prefill") throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
+    const { tokens, query } = decodeRequestPayload(payload, request.tokens, request.ask);
+    this.#running.add(request.id);
+    try {
+      return await this.#timed(membership, async () => {
+        const { target, promptLogprobs } = request;
+        return await rank.prefill.run({ tokens, query, promptLogprobs, target: target === null ? null : this.#targetOf(target) });
+      });
+    } finally {
+      this.#running.delete(request.id);
+    }
+  }
+
+  #targetOf({ group, epoch, sequence }: { readonly group: string; readonly epoch: number; readonly sequence: number }) {
+    const known = this.#groups.get(group);
+    if (known?.epoch !== epoch) throw new LatentmeshError("protocol", `Epoch ${epoch} of ${group} is not the one this worker is attached to`);
+    return { ranks: known.targets, epoch, sequence };
+  }
+
+  async #step(request: Extract<Request, { kind: "step" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
+    const decode = this.#decode(request.epoch);
+    const { query } = decodeRequestPayload(payload, 0, request.ask);
+    return await this.#timed(this.#unit().membership, async () => ({ ...await decode.step(request, query!), prompt: [] }));
+  }
+
+  /** Splits the time of some work into exchange and the rest. */
+  async #timed(membership: Membership, work: () => Promise<Parameters<typeof encodeAnswers>[0]>): Promise<Answer> {
+    const [started, exchanged] = [performance.now(), membership.exchangeMs];
+    const payload = encodeAnswers(await work());
+    const exchangeMs = membership.exchangeMs - exchanged;
+    const computeMs = performance.now() - started - exchangeMs;
+    this.#computeMs += computeMs;
+    return { kind: "candidates", computeMs, exchangeMs, payload };
+  }
+
+  async #row(epoch: number): Promise<Float32Array<ArrayBuffer>> {
+    const { rank, model } = this.#current(epoch);
+    return rank.kind === "decode" ? await rank.decode.row() : await model.head.logitsRow(0);
+  }
+
+  /** A collective of one value: the unit answers only if all of it does. */
+  async #probe(epoch: number): Promise<Answer> {
+    const { collective } = this.#current(epoch).membership;
+    collective.input(1)[0] = 1;
+    const [answered] = await collective.allReduce(1);
+    invariant(answered === collective.ranks, "every rank counts once");
+    return { kind: "done" };
+  }
+
+  #stats(): WorkerStats {
+    const { membership, model, rank, weightBytes, cacheBytesPerToken } = this.#unit();
+    const { sent, received } = membership.traffic;
+    const handoff = rank.kind === "prefill" ? rank.prefill.handoff : { bytes: 0, frameBytes: 0, busyMs: 0, stallMs: 0 };
+    return {
+      collectives: membership.exchanges,
+      exchangeMs: membership.exchangeMs,
+      computeMs: this.#computeMs,
+      sentBytes: sent,
+      receivedBytes: received,
+      handoffBytes: handoff.bytes,
+      handoffFrameBytes: handoff.frameBytes,
+      handoffBusyMs: handoff.busyMs,
+      handoffStallMs: handoff.stallMs,
+      freeBlocks: model.cache.allocator.free,
+      sequences: model.cache.sequences,
+      cacheBytesPerToken,
+      weightBytes,
+    };
+  }
+
+  #unit(): Loaded {
+    if (this.#loaded === null) throw new LatentmeshError("protocol", "This worker has not been assigned yet");
+    return this.#loaded;
+  }
+
+  /** The unit, if `epoch` is its current one. */
+  #current(epoch: number): Loaded {
+    const unit = this.#unit();
+    unit.membership.checkEpoch(epoch);
+    return unit;
+  }
+
+  #decode(epoch: number): DecodeRank {
+    const { rank } = this.#current(epoch);
+    if (rank.kind !== "decode") throw new LatentmeshError("protocol", "A prefill rank was asked to decode");
+    return rank.decode;
+  }
+
+  #workerOf(link: Link): string {
+    for (const { targets } of this.#groups.values()) {
+      for (const target of targets) if (target.link === link) return target.worker;
+    }
+    return "";
+  }
+}
+
+interface Hashes {
+  readonly model: string;
+  /** null where the model has no basis file. */
+  readonly basis: string | null;
+}
+
+async function hashFiles({ model, basis }: JoinOptions): Promise<Hashes> {
+  using files = new DirectoryFiles(model);
+  const config = await files.text("config.json");
+  if (config === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: it is not a model directory (no config.json in it)`);
+  const source = await openBasis(files, basis);
+  return {
+    model: await modelHash(config, await Checkpoint.open(files)),
+    basis: source === null ? null : await sha256(await source.read(0, source.size)),
+  };
+}
+
+async function readSpec(files: DirectoryFiles): Promise<ModelSpec> {
+  return parseModelConfig((await files.text("config.json"))!, `${files.name}/config.json`);
+}
+
+async function openBasis(files: DirectoryFiles, path: string | undefined) {
+  return path === undefined ? await files.open("basis.safetensors") : await files.openPath(path);
+}
+
+/** The address listened on, under a host name that others can reach. */
+function advertised(address: string, host: string): string {
+  const url = new URL(address);
+  return `${url.protocol}//${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${url.port}`;
+}

@@ -1,0 +1,51 @@
+/**
+ * Entry of a worker process. What it must know comes as one line of JSON on standard input, so that no secret is seen in argument lists or environments. It ends
+ * when its coordinator does.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { ClusterWorker } from "./cluster_worker.ts";
+import { DenoTransport } from "./transport.ts";
+
+const bootstrapSchema = z.strictObject({
+  worker: z.string(),
+  coordinator: z.string(),
+  token: z.string().transform((hex) => Uint8Array.fromHex(hex)),
+  listen: z.string(),
+  advertise: z.string().optional(),
+  host: z.string(),
+  model: z.string(),
+  basis: z.string().optional(),
+  device: z.enum(["auto", "deno", "dawn", "cpu"]),
+  dawn: z.string().optional(),
+  tls: z.strictObject({ cert: z.string().optional(), key: z.string().optional(), ca: z.string().optional() }).optional(),
+});
+/** What a worker process reads from its standard input. */
+export type WorkerBootstrap = z.input<typeof bootstrapSchema>;
+
+/** The first line of standard input. */
+async function readLine(): Promise<string> {
+  let text = "";
+  for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    if (text.includes("\n")) break;
+  }
+  return text.split("\n")[0];
+}
+
+if (import.meta.main) {
+  // A terminal sends these to every process of a job; the coordinator decides when its workers end.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => {});
+  try {
+    const { tls, ...options } = bootstrapSchema.parse(JSON.parse(await readLine()));
+    const worker = await ClusterWorker.join(options, new DenoTransport(tls));
+    await worker.closed;
+    Deno.exit(0);
+  } catch (error) {
+    const text = error instanceof LatentmeshError ? error.message : error instanceof Error ? error.stack ?? error.message : messageOf(error);
+    Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
+    Deno.exit(1);
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * Which links a rank has in the current epoch of its unit: to the unit's other ranks, from prefill workers, and to decode groups. A new epoch drops them all.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../core/errors.ts";
+import type { PeerIdentity } from "../core/wire/handshake.ts";
+import { connectLink, type Link } from "../core/wire/link.ts";
+import { type Feeder, parseMessage, type Peer, type PeerFrame, peerFrameSchema } from "../core/wire/messages.ts";
+import type { Role } from "../core/wire/protocol.ts";
+import { WorkerError } from "../core/wire/rpc.ts";
+import type { Transport } from "../core/wire/transport.ts";
+import { type Collective, SoloCollective } from "./collective.ts";
+import { NetworkCollective, type PeerRank } from "./network_collective.ts";
+
+/** What a rank is. */
+export interface RankIdentity {
+  readonly worker: string;
+  readonly role: Extract<Role, "prefill" | "decode">;
+  readonly rank: number;
+  readonly ranks: number;
+}
+
+/** How its unit exchanges. */
+export interface ExchangeOptions {
+  readonly wire: "f32" | "f16";
+  readonly deadlineMs: number;
+}
+
+/** What prefill workers send is taken in here. */
+export type OnPeerFrame = (frame: Exclude<PeerFrame, { kind: "partial" }>, payload: Uint8Array<ArrayBuffer>, link: Link) => void;
+
+/** Links of one rank. */
+export class Membership {
+  readonly identity: RankIdentity;
+  readonly #transport: Transport;
+  readonly #options: ExchangeOptions;
+  readonly #onFrame: OnPeerFrame;
+  #epoch = 0;
+  #peers: readonly Peer[] = [];
+  #expected = new Map<string, Uint8Array<ArrayBuffer>>();
+  #rankLinks = new Map<number, Link>();
+  readonly #links = new Set<Link>();
+  #collective: Collective = new SoloCollective();
+  /** Totals of the collectives of former epochs. */
+  #before = { exchanges: 0, exchangeMs: 0 };
+  /** Woken when a peer has connected. */
+  #arrival: PromiseWithResolvers<void> = Promise.withResolvers();
+
+  constructor(identity: RankIdentity, transport: Transport, options: ExchangeOptions, onFrame: OnPeerFrame) {
+    this.identity = identity;
+    this.#transport = transport;
+    this.#options = options;
+    this.#onFrame = onFrame;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** The sums of the current epoch. */
+  get collective(): Collective {
+    return this.#collective;
+  }
+
+  /** Sums so far, in all epochs. */
+  get exchanges(): number {
+    return this.#before.exchanges + this.#collective.exchanges;
+  }
+
+  /** Milliseconds spent waiting in them. */
+  get exchangeMs(): number {
+    return this.#before.exchangeMs + this.#collective.exchangeMs;
+  }
+
+  /** Bytes sent and received over the current links. */
+  get traffic(): { sent: number; received: number } {
+    const total = { sent: 0, received: 0 };
+    for (const { counters } of this.#links) {
+      total.sent += counters.sentBytes;
+      total.received += counters.receivedBytes;
+    }
+    return total;
+  }
+
+  /** Throws unless `epoch` is the current one. */
+  checkEpoch(epoch: number): void {
+    if (epoch !== this.#epoch) throw new LatentmeshError("protocol", `Epoch ${epoch} is over; ${this.identity.worker} is in epoch ${this.#epoch}`);
+  }
+
+  /** Ends the old epoch: what waits for its ranks fails, its links close. */
+  leave(): void {
+    const { exchanges, exchangeMs } = this;
+    this.#before = { exchanges, exchangeMs };
+    this.#collective.abort(new LatentmeshError("worker_lost", `Epoch ${this.#epoch} of the unit is over`));
+    this.#collective = new SoloCollective();
+    for (const link of this.#links) link.close();
+    this.#links.clear();
+    this.#rankLinks.clear();
+    this.#expected.clear();
+  }
+
+  /** Begins an epoch: from now on its peers are let in. */
+  join({ epoch, peers, feeders }: { readonly epoch: number; readonly peers: readonly Peer[]; readonly feeders: readonly Feeder[] }): void {
+    this.leave();
+    this.#epoch = epoch;
+    this.#peers = peers;
+    this.#expected = new Map([...peers, ...feeders].map(({ worker, secret }) => [worker, secret as Uint8Array<ArrayBuffer>]));
+  }
+
+  /** Lets one more prefill worker in. */
+  expect({ worker, secret }: Feeder): void {
+    this.#expected.set(worker, secret as Uint8Array<ArrayBuffer>);
+  }
+
+  /** The secret of the link that a worker may open. */
+  secretOf({ worker }: PeerIdentity): Uint8Array<ArrayBuffer> | null {
+    return this.#expected.get(worker) ?? null;
+  }
+
+  /** Takes in a link that another worker opened. */
+  accept(link: Link): void {
+    const peer = this.#peers.find(({ worker }) => worker === link.identity.worker);
+    if (peer === undefined) this.#adopt(link);
+    else this.#adoptRank(link, peer);
+  }
+
+  /**
+   * Connects to all lower ranks and waits for the higher ones.
+   *
+   * @throws {WorkerError} naming the rank that did not come
+   */
+  async connect(): Promise<Collective> {
+    const { rank, ranks } = this.identity;
+    if (ranks === 1) return this.#collective;
+    for (const peer of this.#peers) if (peer.rank < rank) this.#adoptRank(await this.#open(peer), peer);
+    const deadline = setTimeout(() => this.#arrival.reject(this.#missing()), this.#options.deadlineMs);
+    try {
+      while (this.#rankLinks.size < ranks - 1) await this.#arrival.promise;
+    } finally {
+      clearTimeout(deadline);
+      this.#arrival = Promise.withResolvers();
+    }
+    const peers = this.#peers.map(({ rank, worker }): PeerRank => ({ rank, worker, link: this.#rankLinks.get(rank)! })).sort((a, b) =>
+      a.rank - b.rank
+    );
+    const { wire, deadlineMs } = this.#options;
+    this.#collective = new NetworkCollective(peers, { rank, ranks, epoch: this.#epoch, wire, deadlineMs });
+    for (const { rank, link } of peers) this.#listen(link, rank);
+    return this.#collective;
+  }
+
+  /** Opens a link to a decode rank. */
+  async attach(peer: Peer): Promise<Link> {
+    const link = await this.#open(peer);
+    this.#adopt(link);
+    return link;
+  }
+
+  async #open({ address, secret }: Peer): Promise<Link> {
+    const { worker, role } = this.identity;
+    return await connectLink(await this.#transport.connect(address), { worker, role }, secret as Uint8Array<ArrayBuffer>);
+  }
+
+  #adopt(link: Link): void {
+    this.#links.add(link);
+    link.closed.then(() => this.#links.delete(link));
+    this.#listen(link, null);
+  }
+
+  #adoptRank(link: Link, { rank }: Peer): void {
+    this.#links.add(link);
+    this.#rankLinks.set(rank, link);
+    this.#arrival.resolve();
+    this.#arrival = Promise.withResolvers();
+  }
+
+  /** @param rank of a peer that takes part in the collective */
+  #listen(link: Link, rank: number | null): void {
+    link.listen(({ message, payload }) => {
+      const frame = parseMessage(peerFrameSchema, message);
+      if (frame.kind !== "partial") return this.#onFrame(frame, payload, link);
+      if (rank === null) throw new LatentmeshError("protocol", "Partial results came from a worker that is not a rank of this unit");
+      this.checkEpoch(frame.epoch);
+      this.#collective.receive(rank, frame, payload);
+    });
+  }
+
+  #missing(): WorkerError {
+    const absent = this.#peers.find(({ rank }) => !this.#rankLinks.has(rank))!;
+    return new WorkerError(
+      "timeout",
+      `Rank ${absent.rank} (worker ${absent.worker}) did not connect within ${this.#options.deadlineMs} ms`,
+      absent.worker,
+    );
+  }
+}
