@@ -23,4 +23,5 @@ export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/providers.ts";
 export type { LoadProgress } from "./workers/loader.ts";
-export { type DocumentScore, Engine, type EngineOptions, type GeneratedPiece, type GenerateOptions } from "./workers/engine.ts";
+export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
+export { Engine, type EngineOptions } from "./workers/engine.ts";

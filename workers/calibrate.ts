@@ -5,9 +5,9 @@
  */
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
-import { LatentmeshError } from "../core/errors.ts";
 import { MatrixSource, readMatrix, readVector } from "../core/model/matrix_source.ts";
 import { modelHash, sha256 } from "../core/model/model_hash.ts";
+import { readConfigText } from "../core/model_package.ts";
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import { chooseBasis, type LayerStatistics } from "../core/tpla/basis.ts";
 import type { CalibratedBasis } from "../core/tpla/basis_file.ts";
@@ -37,10 +37,7 @@ const CHUNK = 128;
 /** Collects the statistics of a model and chooses its default basis. */
 export async function calibrate(options: CalibrateOptions): Promise<CalibratedBasis> {
   using files = new DirectoryFiles(options.model);
-  const configText = await files.text("config.json");
-  if (configText === null) {
-    throw new LatentmeshError("not_found", `Cannot calibrate ${files.name}: it is not a model directory (no config.json in it)`);
-  }
+  const configText = await readConfigText(files);
   const spec = parseModelConfig(configText, `${files.name}/config.json`);
   const checkpoint = await Checkpoint.open(files);
   const sequences = cutDocuments(await TextTokenizer.load(files), options, spec.maxPositions);

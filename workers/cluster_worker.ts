@@ -17,6 +17,7 @@ import { decodeRequestPayload, encodeAnswers } from "../core/wire/queries.ts";
 import { type Answer, serveRequests } from "../core/wire/rpc.ts";
 import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
 import { Turns } from "../core/turns.ts";
+import { readConfigText } from "../core/model_package.ts";
 import type { Device } from "../kernels/device.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { DecodeRank } from "./decode.ts";
@@ -348,8 +349,7 @@ interface Hashes {
 
 async function hashFiles({ model, basis }: JoinOptions): Promise<Hashes> {
   using files = new DirectoryFiles(model);
-  const config = await files.text("config.json");
-  if (config === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: it is not a model directory (no config.json in it)`);
+  const config = await readConfigText(files);
   const source = await openBasis(files, basis);
   return {
     model: await modelHash(config, await Checkpoint.open(files)),
@@ -358,7 +358,7 @@ async function hashFiles({ model, basis }: JoinOptions): Promise<Hashes> {
 }
 
 async function readSpec(files: DirectoryFiles): Promise<ModelSpec> {
-  return parseModelConfig((await files.text("config.json"))!, `${files.name}/config.json`);
+  return parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
 }
 
 async function openBasis(files: DirectoryFiles, path: string | undefined) {

@@ -6,7 +6,7 @@
  */
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
-import { LatentmeshError } from "../core/errors.ts";
+import { readConfigText } from "../core/model_package.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import type { LayerBasis } from "../core/tpla/basis.ts";
 import { basesFor } from "../core/tpla/choose_bases.ts";
@@ -40,8 +40,7 @@ const PREFILL_CHUNK = 256;
 /** Measures drift. @throws {LatentmeshError} `invalid_config` if the options do not fit each other or the model */
 export async function measureDrift(options: DriftOptions): Promise<DriftReport> {
   using files = new DirectoryFiles(options.model);
-  const configText = await files.text("config.json");
-  if (configText === null) throw new LatentmeshError("not_found", `Cannot measure ${files.name}: it is not a model directory (no config.json in it)`);
+  const configText = await readConfigText(files);
   const spec = parseModelConfig(configText, `${files.name}/config.json`);
   const shapes = partition(spec, resolveCut(spec, options));
   const basis = resolveBasis(options);

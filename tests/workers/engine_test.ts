@@ -1,7 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import { Engine, type GenerateOptions } from "../../workers/engine.ts";
+import type { GenerateOptions } from "../../core/text/text_engine.ts";
+import { Engine } from "../../workers/engine.ts";
 import { describeOnDevices } from "../support/devices.ts";
 import { fixtureDirectory, readGolden, ROOT } from "../support/fixtures.ts";
 

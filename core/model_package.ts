@@ -1,0 +1,69 @@
+/**
+ * A model directory without its weights: everything that whoever serves it must know, in one process or in a coordinator.
+ *
+ * @module
+ */
+import type { ServedModel, TokenEngine } from "./engine.ts";
+import { LatentmeshError } from "./errors.ts";
+import { Checkpoint, type ModelFiles } from "./model/checkpoint.ts";
+import { parseModelConfig } from "./model/config.ts";
+import { type GenerationConfig, parseGenerationConfig } from "./model/generation_config.ts";
+import type { ModelSpec } from "./model/spec.ts";
+import { ChatTemplate } from "./text/chat_template.ts";
+import { TextTokenizer } from "./text/tokenizer.ts";
+
+/** What a directory holds. */
+export interface ModelPackage {
+  /** Last part of the directory's name. */
+  readonly id: string;
+  readonly configText: string;
+  readonly spec: ModelSpec;
+  readonly generation: GenerationConfig;
+  readonly tokenizer: TextTokenizer;
+  readonly chatTemplate: ChatTemplate | null;
+  readonly checkpoint: Checkpoint;
+}
+
+/** Reads a directory. @throws {LatentmeshError} saying which file or field cannot be used */
+export async function readModelPackage(files: ModelFiles): Promise<ModelPackage> {
+  const configText = await readConfigText(files);
+  const tokenizer = await TextTokenizer.load(files);
+  return {
+    id: files.name.split("/").at(-1)!,
+    configText,
+    spec: parseModelConfig(configText, `${files.name}/config.json`),
+    generation: parseGenerationConfig(await files.text("generation_config.json"), `${files.name}/generation_config.json`),
+    tokenizer,
+    chatTemplate: await ChatTemplate.load(files, tokenizer.config),
+    checkpoint: await Checkpoint.open(files),
+  };
+}
+
+/** Text of config.json. @throws {LatentmeshError} `not_found` if the directory has none */
+export async function readConfigText(files: ModelFiles): Promise<string> {
+  const text = await files.text("config.json");
+  if (text === null) {
+    throw new LatentmeshError("not_found", `Cannot load ${files.name}: it is not a model directory (no config.json in it)`, { param: "model" });
+  }
+  return text;
+}
+
+/** The model as a server sees it. */
+export function servedModel({ id, spec, generation, tokenizer, chatTemplate }: ModelPackage, engine: TokenEngine): ServedModel {
+  return {
+    id,
+    created: Math.floor(Date.now() / 1000),
+    engine,
+    tokenizer,
+    chatTemplate,
+    vocabSize: spec.vocabSize,
+    eosTokens: eosTokens(spec, generation.eosTokens, tokenizer),
+    samplingDefaults: generation.sampling,
+  };
+}
+
+function eosTokens(spec: ModelSpec, generation: readonly number[], tokenizer: TextTokenizer): readonly number[] {
+  if (generation.length > 0) return generation;
+  if (spec.eosTokens.length > 0) return spec.eosTokens;
+  return tokenizer.eosToken === null ? [] : [tokenizer.eosToken];
+}

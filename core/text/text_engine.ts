@@ -1,0 +1,108 @@
+/**
+ * Text in, text out: what library users ask of a served model, whether one process or a cluster is behind it.
+ *
+ * @module
+ */
+import type { FinishReason, ServedModel, TokenLogprob } from "../engine.ts";
+import { LatentmeshError } from "../errors.ts";
+import { GREEDY, type SamplingParams } from "../sampling/params.ts";
+import type { ChatMessage } from "./chat_template.ts";
+import { generateText } from "./generate.ts";
+
+/** What to generate: a prompt (text or tokens) or a conversation. */
+export interface GenerateOptions extends Partial<SamplingParams> {
+  /** A text, or its tokens. */
+  readonly prompt?: string | readonly number[];
+  /** A conversation, for the chat template. */
+  readonly messages?: readonly ChatMessage[];
+  /** Default: as many as the context holds. */
+  readonly maxTokens?: number;
+  /** Texts that end the generation; they are left out. */
+  readonly stop?: readonly string[];
+  /** Alternatives to report with each token's log-probability; null (default): no log-probabilities. */
+  readonly logprobs?: number | null;
+  /** Do not stop at the model's end-of-sequence tokens. */
+  readonly ignoreEos?: boolean;
+  /** Aborts the generation. */
+  readonly signal?: AbortSignal;
+}
+
+/** A piece of generated text. */
+export interface GeneratedPiece {
+  /** Text that became certain. */
+  readonly text: string;
+  /** The tokens behind it. */
+  readonly tokens: readonly number[];
+  /** One for each token, where asked for. */
+  readonly logprobs: readonly TokenLogprob[];
+  /** Set in the last piece. */
+  readonly finishReason: FinishReason | null;
+}
+
+/** Negative log-likelihood of one document. */
+export interface DocumentScore {
+  /** Tokens predicted: all but the first. */
+  readonly tokens: number;
+  /** Σ −ln p(token | tokens before it), in nats. */
+  readonly nll: number;
+}
+
+/**
+ * Generates text. Greedy unless a temperature is given. Leaving the iteration or aborting `signal` stops the generation.
+ *
+ * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted
+ */
+export async function* generatePieces(served: ServedModel, options: GenerateOptions): AsyncGenerator<GeneratedPiece> {
+  const prompt = promptOf(served, options);
+  const request = {
+    prompt,
+    maxTokens: options.maxTokens ?? served.engine.maxContext - prompt.length,
+    sampling: { ...GREEDY, ...samplingOf(options) },
+    choice: 0,
+    stopTokens: new Set(options.ignoreEos ? [] : served.eosTokens),
+    logprobs: options.logprobs ?? null,
+    promptLogprobs: null,
+    signal: options.signal ?? new AbortController().signal,
+  };
+  for await (const event of generateText(served, request, { stop: options.stop ?? [] })) {
+    if (event.kind === "piece") {
+      const { text, tokens, logprobs, finishReason } = event;
+      yield { text, tokens, logprobs, finishReason };
+    }
+  }
+}
+
+/**
+ * Scores the first `limitTokens` tokens of a text, each given BOS and the tokens before it.
+ *
+ * @throws {LatentmeshError} `invalid_request` if the limit exceeds the context
+ */
+export async function scoreDocument(
+  { engine, tokenizer }: ServedModel,
+  text: string,
+  options: { readonly limitTokens: number; readonly signal?: AbortSignal },
+): Promise<DocumentScore> {
+  const tokens = tokenizer.withBos(tokenizer.encode(text, { special: true }));
+  const prompt = tokens.slice(0, options.limitTokens + (tokens[0] === tokenizer.bosToken ? 1 : 0));
+  const signal = options.signal ?? new AbortController().signal;
+  const request = { prompt, maxTokens: 0, sampling: GREEDY, choice: 0, stopTokens: new Set<number>(), logprobs: null, promptLogprobs: 0, signal };
+  let nll = 0;
+  for await (const event of engine.generate(request)) {
+    if (event.kind === "prompt") { for (const token of event.logprobs) nll -= token?.logprob ?? 0; }
+  }
+  return { tokens: Math.max(0, prompt.length - 1), nll };
+}
+
+function promptOf({ id, tokenizer, chatTemplate }: ServedModel, { prompt, messages }: GenerateOptions): readonly number[] {
+  if ((prompt === undefined) === (messages === undefined)) {
+    throw new LatentmeshError("invalid_request", "Give either prompt or messages", { param: "prompt" });
+  }
+  if (prompt !== undefined) return typeof prompt === "string" ? tokenizer.encode(prompt, { special: true }) : prompt;
+  if (chatTemplate === null) throw new LatentmeshError("invalid_request", `Model ${id} has no chat template; use prompt`, { param: "messages" });
+  return tokenizer.encode(chatTemplate.render(messages!), { special: false });
+}
+
+function samplingOf(options: GenerateOptions): Partial<SamplingParams> {
+  const keys = Object.keys(GREEDY) as (keyof SamplingParams)[];
+  return Object.fromEntries(keys.filter((key) => options[key] !== undefined).map((key) => [key, options[key]]));
+}
