@@ -11,17 +11,125 @@
  * await engine.close();
  * ```
  *
+ * @example The same on a cluster of worker processes
+ * ```ts
+ * import { Cluster } from "@latentmesh/latentmesh";
+ *
+ * const cluster = await Cluster.start({ model: "models/tiny-mla", device: "cpu", decode: { ranks: 2 } });
+ * let text = "";
+ * for await (const piece of cluster.generate({ prompt: "And it came to pass", maxTokens: 8 })) text += piece.text;
+ * console.assert(text.length > 0);
+ * await cluster.close();
+ * ```
+ *
  * @module
  */
+import { RunningCluster } from "./cluster/cluster.ts";
+import { checkConfig, type Config } from "./cluster/config.ts";
+import { type JoinedWorkers, startJoining } from "./cluster/join.ts";
+import type { ClusterServices } from "./cluster/services.ts";
+import { isLoopback, resolveSettings } from "./cluster/settings.ts";
+import { spawnWorker } from "./cluster/spawn.ts";
+import { readEnv } from "./core/env.ts";
+import { LatentmeshError } from "./core/errors.ts";
+import { writeBasis } from "./core/tpla/basis_file.ts";
+import type { DeviceChoice } from "./kernels/providers.ts";
+import { calibrate } from "./workers/calibrate.ts";
+import type { LoadProgress } from "./workers/loader.ts";
+import { DirectoryFiles } from "./workers/model_files.ts";
+import { DenoTransport, UNIX_HOST } from "./workers/transport.ts";
+
 export { type ErrorCode, LatentmeshError } from "./core/errors.ts";
 export type { FinishReason, SamplingDefaults, ServedModel, TokenEngine, TokenEvent, TokenLogprob, TokenRequest } from "./core/engine.ts";
 export type { ModelSpec, MoeSpec, RopeSpec, YarnSpec } from "./core/model/spec.ts";
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";
 export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
+export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
 export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
+export type { WorkerStats } from "./core/wire/messages.ts";
+export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
+export type { StepTimes } from "./cluster/cluster_sequence.ts";
+export type { Config } from "./cluster/config.ts";
+export type { JoinedWorkers } from "./cluster/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/providers.ts";
 export type { LoadProgress } from "./workers/loader.ts";
-export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
 export { Engine, type EngineOptions } from "./workers/engine.ts";
+
+/** The workers' side of a coordinator: sockets, files, processes. */
+export const clusterServices: ClusterServices = {
+  transport: (tls) => new DenoTransport({ cert: readPem(tls.cert), key: readPem(tls.key), ca: readPem(tls.ca) }),
+  openFiles: (directory) => new DirectoryFiles(directory),
+  spawn: (options) => spawnWorker({ ...options, entry: new URL("./workers/main.ts", import.meta.url), unixHost: UNIX_HOST }),
+  calibrate: async (options) => {
+    const basis = await calibrate(options);
+    return { ...basis, file: writeBasis(basis) };
+  },
+};
+
+function readPem(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : Deno.readTextFileSync(path);
+}
+
+/** Clusters: a coordinator in this process, prefill and decode workers in processes of their own, on this machine and others. */
+export const Cluster = {
+  /**
+   * Starts a cluster and waits until it can serve. Needs permission to run Deno.
+   *
+   * @param config the same as the cluster file; see `deno task config-schema`
+   * @throws {LatentmeshError} `invalid_config` that names the setting, or why workers could not be started
+   */
+  async start(config: Config = {}, options: { readonly onProgress?: (progress: LoadProgress) => void } = {}): Promise<RunningCluster> {
+    const settings = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
+    return await RunningCluster.launch(settings, clusterServices, options.onProgress);
+  },
+};
+
+/** How this machine joins a cluster. */
+export interface JoinClusterOptions {
+  /** Address of the coordinator, `wss://host:port`. */
+  readonly coordinator: string;
+  /** Secret of the cluster; `LATENTMESH_TOKEN` by default. */
+  readonly token?: string;
+  /** Name of this machine in the cluster's configuration. */
+  readonly host: string;
+  /** Address of this machine that the coordinator and other workers can reach. */
+  readonly advertise: string;
+  /** Model directory on this machine; the same model, and basis.safetensors, as the coordinator's. */
+  readonly model: string;
+  /** `auto` by default. */
+  readonly device?: DeviceChoice;
+  /** One worker for each; one on any GPU by default. */
+  readonly gpus?: readonly number[];
+  /** PEM files for links between machines. */
+  readonly tls?: { readonly cert?: string; readonly key?: string; readonly ca?: string };
+  /** Allow links without TLS: whoever listens in reads prompts and answers. */
+  readonly insecure?: boolean;
+}
+
+/**
+ * Starts workers of this machine that join a cluster. Resolves when they are started; they join again when they lose their coordinator.
+ *
+ * @throws {LatentmeshError} `invalid_config`
+ */
+export async function joinCluster(options: JoinClusterOptions): Promise<JoinedWorkers> {
+  const env = (name: string) => Deno.env.get(name);
+  const token = options.token ?? readEnv("LATENTMESH_TOKEN", env);
+  if (token === undefined) {
+    throw new LatentmeshError("invalid_config", "Cannot join without the cluster's token; set LATENTMESH_TOKEN", { param: "token" });
+  }
+  return await startJoining(
+    {
+      ...options,
+      token,
+      device: options.device ?? "auto",
+      dawn: readEnv("LATENTMESH_DAWN", env),
+      gpus: options.gpus ?? [null],
+      tls: options.tls ?? {},
+      insecure: options.insecure ?? false,
+    },
+    clusterServices,
+    isLoopback,
+  );
+}

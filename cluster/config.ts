@@ -1,54 +1,81 @@
 /**
- * The configuration file (YAML or JSON) and how flags and environment complete it.
+ * The configuration file (YAML or JSON).
  *
  * @module
  */
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
-import { readEnv } from "../core/env.ts";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 
-/** The file. Every key has a flag of the same meaning; flags win over the file, the file over the environment. */
+const device = z.enum(["auto", "deno", "dawn", "cpu"]).describe("auto takes a hardware GPU if there is one, else the CPU");
+const address = z.string().min(1);
+
+const hostSchema = z.strictObject({
+  name: z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores").describe("name of the machine"),
+  gpus: z.array(z.int().min(0).max(63)).min(1).describe("GPUs to use, one worker each in turn; without it, whichever the driver prefers").optional(),
+  join: z.boolean().describe("its workers are started there, with `deno task worker --join`").optional(),
+});
+
+/** The file. Flags win over the file, the file over the environment. */
 export const configSchema = z.strictObject({
   model: z.string().min(1).describe("model directory in Hugging Face form").optional(),
-  device: z.enum(["auto", "deno", "dawn", "cpu"]).describe("auto takes a hardware GPU if there is one, else the CPU").optional(),
+  device: device.optional(),
   weights: z.enum(["keep", "q8", "q4"]).describe("what is done to the linear weights of the layers").optional(),
-  cache: z.strictObject({
-    maxTokens: z.int().min(64).max(2 ** 26).describe("tokens all sequences together may hold in the latent cache").optional(),
-    dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
+  decode: z.strictObject({
+    ranks: z.int().min(1).max(64).describe("workers of a decode group").optional(),
+    latentGroups: z.int().min(1).max(64).describe("slices of the latent; divides ranks. By default as many as ranks, and 1 for mla").optional(),
+    attention: z.enum(["tpla", "mla"]).describe("tpla: every rank caches a slice of the latent; mla: heads are split, latents whole, and it is exact")
+      .optional(),
+    basis: z.enum(["identity", "hadamard", "pca", "balanced"]).describe("basis of the latent for tpla").optional(),
+    lambda: z.number().min(0).max(1).describe("weight of the values in the balanced basis").optional(),
+    halo: z.union([z.literal("auto"), z.int().min(0)]).describe("latent directions that every rank keeps as keys; auto: an eighth of the latent")
+      .optional(),
+    mu: z.number().positive().describe("what the latent part of scores is multiplied by").optional(),
+    paper: z.boolean().describe("the TPLA paper's scheme, for comparison: pca, norms over slices, no halo").optional(),
+    output: z.enum(["replicated", "sharded"]).describe("how the attention's output projection is placed").optional(),
+    wire: z.enum(["f32", "f16"]).describe("precision of activations between ranks").optional(),
+    deadlineMs: z.number().min(10).max(600_000).describe("a rank that is silent for longer ends the step").optional(),
+    device: device.optional(),
+    groups: z.int().min(1).max(64).describe("decode groups").optional(),
   }).optional(),
   prefill: z.strictObject({
+    workers: z.int().min(1).max(64).describe("prefill units").optional(),
+    ranks: z.int().min(1).max(64).describe("workers of a prefill unit; heads are split among them").optional(),
     chunk: z.int().min(1).max(8192).describe("prompt tokens computed at a time").optional(),
+  }).optional(),
+  cache: z.strictObject({
+    blockTokens: z.literal(64).describe("tokens of a cache block; kernels are made for 64").optional(),
+    memory: z.number().gt(0).max(1).describe("fraction of the device's memory; not in this version, use maxTokens").optional(),
+    maxTokens: z.int().min(64).max(2 ** 26).describe("tokens all sequences of a group together may hold in the latent cache").optional(),
+    dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
   }).optional(),
   server: z.strictObject({
     host: z.string().min(1).describe("address to listen on").optional(),
     port: z.int().min(0).max(65535).describe("port to listen on; 0 takes a free one").optional(),
     modelName: z.string().min(1).describe("name of the model in the API; by default the directory's").optional(),
     shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM").optional(),
+    apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(
+      "keys that clients must present: env:NAME (separated by commas) or a list",
+    )
+      .optional(),
+  }).optional(),
+  cluster: z.strictObject({
+    token: z.string().min(1).describe("secret shared with workers of other hosts: env:NAME. Without it one is made for each run").optional(),
+    listen: address.describe("host:port where workers of other hosts join; without it, only this host's workers do").optional(),
+    tls: z.strictObject({
+      cert: z.string().min(1).describe("PEM file shown by this host").optional(),
+      key: z.string().min(1).describe("PEM file of its key").optional(),
+      ca: z.string().min(1).describe("PEM file of who signed the other hosts' certificates").optional(),
+    }).nullable().optional(),
+    insecure: z.boolean().describe("allow links between hosts without TLS: whoever listens in reads prompts and answers").optional(),
+    hosts: z.array(hostSchema).min(1).describe("machines and their GPUs; the first that does not join is this one").optional(),
   }).optional(),
 }).describe("Latentmesh configuration");
 
 /** A parsed file. */
 export type Config = z.output<typeof configSchema>;
-
-/** Everything resolved. */
-export interface Settings {
-  readonly model: string;
-  readonly device: NonNullable<Config["device"]>;
-  readonly weights: NonNullable<Config["weights"]>;
-  readonly maxTokensTotal: number | undefined;
-  readonly cacheDtype: "f16" | "f32" | undefined;
-  readonly prefillChunk: number | undefined;
-  readonly dawn: string | undefined;
-  readonly host: string;
-  readonly port: number;
-  readonly modelName: string | undefined;
-  /** Seconds. */
-  readonly shutdownTimeout: number;
-}
-
-/** The embedded model. */
-export const EMBEDDED_MODEL: URL = new URL("../models/tiny-mla", import.meta.url);
+/** One of its hosts. */
+export type HostConfig = z.output<typeof hostSchema>;
 
 /**
  * Parses the text of a configuration file.
@@ -66,7 +93,7 @@ export function parseConfig(text: string, file: string): Config {
   return checkConfig(value, file);
 }
 
-/** Checks a configuration that came from a file or from flags. */
+/** Checks a configuration that came from a file, from flags or from code. */
 export function checkConfig(value: unknown, source: string): Config {
   const parsed = configSchema.safeParse(value);
   if (parsed.success) return parsed.data;
@@ -74,22 +101,4 @@ export function checkConfig(value: unknown, source: string): Config {
   const path = [...issue.path, ...(issue.code === "unrecognized_keys" ? [issue.keys[0]] : [])].join(".");
   const problem = issue.code === "unrecognized_keys" ? "there is no such setting" : issue.message;
   throw new LatentmeshError("invalid_config", `Cannot use ${source}: ${path === "" ? "" : `${path}: `}${problem}`, { param: path });
-}
-
-/** Flags over file over environment over defaults. */
-export function resolveSettings(flags: Config, file: Config, env: (name: string) => string | undefined): Settings {
-  const pick = <T>(...values: (T | undefined)[]): T | undefined => values.find((value) => value !== undefined);
-  return {
-    model: pick(flags.model, file.model, readEnv("LATENTMESH_MODEL", env)) ?? decodeURIComponent(EMBEDDED_MODEL.pathname),
-    device: pick(flags.device, file.device, readEnv("LATENTMESH_DEVICE", env)) ?? "auto",
-    weights: pick(flags.weights, file.weights) ?? "keep",
-    maxTokensTotal: pick(flags.cache?.maxTokens, file.cache?.maxTokens),
-    cacheDtype: pick(flags.cache?.dtype, file.cache?.dtype),
-    prefillChunk: pick(flags.prefill?.chunk, file.prefill?.chunk),
-    dawn: readEnv("LATENTMESH_DAWN", env),
-    host: pick(flags.server?.host, file.server?.host) ?? "127.0.0.1",
-    port: pick(flags.server?.port, file.server?.port) ?? 8080,
-    modelName: pick(flags.server?.modelName, file.server?.modelName),
-    shutdownTimeout: pick(flags.server?.shutdownTimeout, file.server?.shutdownTimeout) ?? 10,
-  };
 }

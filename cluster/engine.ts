@@ -5,7 +5,7 @@
  */
 import type { ServedModel } from "../core/engine.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
-import type { Settings } from "./config.ts";
+import type { Settings } from "./settings.ts";
 
 /** A loaded model. */
 export interface LoadedEngine {

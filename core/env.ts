@@ -19,6 +19,10 @@ const TABLE = {
     schema: z.string().min(1).optional(),
     help: "path of Dawn's index.js (npm package webgpu), for --device dawn",
   },
+  LATENTMESH_TOKEN: {
+    schema: z.string().min(16).optional(),
+    help: "secret of the cluster, for a worker that joins (at least 16 characters)",
+  },
   LATENTMESH_LOG: {
     schema: z.enum(["debug", "info", "warn", "error", "silent"]).optional(),
     help: "least severe level that is logged (default info)",
@@ -48,4 +52,19 @@ export function readEnv<N extends EnvName>(name: N, get: (name: string) => strin
     });
   }
   return parsed.data as z.infer<(typeof TABLE)[N]["schema"]>;
+}
+
+/**
+ * Resolves a secret of a configuration: `env:NAME` stands for the variable's value.
+ *
+ * @param path where it stands in the configuration
+ * @throws {LatentmeshError} `invalid_config` if the variable is not set
+ */
+export function resolveSecret(text: string, path: string, get: (name: string) => string | undefined): string {
+  if (!text.startsWith("env:")) return text;
+  const value = get(text.slice(4));
+  if (value === undefined || value === "") {
+    throw new LatentmeshError("invalid_config", `Cannot resolve ${path}: environment variable ${text.slice(4)} is not set`, { param: path });
+  }
+  return value;
 }

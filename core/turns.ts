@@ -15,6 +15,15 @@ export class Turns {
     return turn;
   }
 
+  /** Waits for the turn and keeps it until the function that comes back is called. */
+  async acquire(): Promise<() => void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = this.#last;
+    this.#last = before.then(() => promise);
+    await before;
+    return resolve;
+  }
+
   /** Resolves when everything that has asked so far has ended. */
   async idle(): Promise<void> {
     await this.#last;

@@ -206,6 +206,9 @@ export class ClusterWorker {
       const { rank } = this.#unit();
       if (rank.kind === "decode") rank.decode.receive(frame, payload, link, membership.epoch);
       else rank.prefill.receive(this.#workerOf(link), frame);
+    }, (link, reason) => {
+      const message = `the link with ${link.identity.worker} ended: ${reason.message}`;
+      this.#tell({ kind: "trouble", epoch: membership.epoch, message, silent: null });
     });
     return {
       assignment,

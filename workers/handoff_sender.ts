@@ -70,7 +70,8 @@ export class Handoff {
   /** @param targets one per shape of the stage, in order */
   constructor(stage: HandoffStage, targets: readonly HandoffTarget[], options: { readonly epoch: number; readonly sequence: number }) {
     this.#stage = stage;
-    this.#targets = targets.map((target) => new Outgoing(target, options));
+    const { epoch, sequence } = options;
+    this.#targets = targets.map((target) => new Outgoing(target, { epoch, sequence }));
   }
 
   /** Takes in what a rank sent back. */

@@ -25,6 +25,9 @@ const bootstrapSchema = z.strictObject({
 /** What a worker process reads from its standard input. */
 export type WorkerBootstrap = z.input<typeof bootstrapSchema>;
 
+/** Tells the supervisor that trying again would not help; see `cluster/supervisor.ts`. */
+const REFUSED_EXIT_CODE = 3;
+
 /** The first line of standard input. */
 async function readLine(): Promise<string> {
   let text = "";
@@ -41,11 +44,12 @@ if (import.meta.main) {
   try {
     const { tls, ...options } = bootstrapSchema.parse(JSON.parse(await readLine()));
     const worker = await ClusterWorker.join(options, new DenoTransport(tls));
-    await worker.closed;
-    Deno.exit(0);
+    const reason = await worker.closed;
+    Deno.stderr.writeSync(new TextEncoder().encode(`${reason.message}\n`));
+    Deno.exit(reason.code === "protocol" ? REFUSED_EXIT_CODE : 0);
   } catch (error) {
     const text = error instanceof LatentmeshError ? error.message : error instanceof Error ? error.stack ?? error.message : messageOf(error);
     Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
-    Deno.exit(1);
+    Deno.exit(error instanceof LatentmeshError && error.code === "unauthorized" ? REFUSED_EXIT_CODE : 1);
   }
 }

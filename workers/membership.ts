@@ -36,6 +36,7 @@ export class Membership {
   readonly #transport: Transport;
   readonly #options: ExchangeOptions;
   readonly #onFrame: OnPeerFrame;
+  readonly #onBroken: (link: Link, reason: LatentmeshError) => void;
   #epoch = 0;
   #peers: readonly Peer[] = [];
   #expected = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -47,11 +48,19 @@ export class Membership {
   /** Woken when a peer has connected. */
   #arrival: PromiseWithResolvers<void> = Promise.withResolvers();
 
-  constructor(identity: RankIdentity, transport: Transport, options: ExchangeOptions, onFrame: OnPeerFrame) {
+  /** @param onBroken told of links that ended otherwise than by a new epoch */
+  constructor(
+    identity: RankIdentity,
+    transport: Transport,
+    options: ExchangeOptions,
+    onFrame: OnPeerFrame,
+    onBroken: (link: Link, reason: LatentmeshError) => void,
+  ) {
     this.identity = identity;
     this.#transport = transport;
     this.#options = options;
     this.#onFrame = onFrame;
+    this.#onBroken = onBroken;
   }
 
   get epoch(): number {
@@ -94,18 +103,19 @@ export class Membership {
     this.#before = { exchanges, exchangeMs };
     this.#collective.abort(new LatentmeshError("worker_lost", `Epoch ${this.#epoch} of the unit is over`));
     this.#collective = new SoloCollective();
-    for (const link of this.#links) link.close();
+    const links = [...this.#links];
     this.#links.clear();
+    for (const link of links) link.close();
     this.#rankLinks.clear();
     this.#expected.clear();
   }
 
   /** Begins an epoch: from now on its peers are let in. */
-  join({ epoch, peers, feeders }: { readonly epoch: number; readonly peers: readonly Peer[]; readonly feeders: readonly Feeder[] }): void {
+  join({ epoch, peers }: { readonly epoch: number; readonly peers: readonly Peer[] }): void {
     this.leave();
     this.#epoch = epoch;
     this.#peers = peers;
-    this.#expected = new Map([...peers, ...feeders].map(({ worker, secret }) => [worker, secret as Uint8Array<ArrayBuffer>]));
+    this.#expected = new Map(peers.map(({ worker, secret }) => [worker, secret as Uint8Array<ArrayBuffer>]));
   }
 
   /** Lets one more prefill worker in. */
@@ -157,19 +167,27 @@ export class Membership {
     return link;
   }
 
-  async #open({ address, secret }: Peer): Promise<Link> {
+  async #open(peer: Peer): Promise<Link> {
     const { worker, role } = this.identity;
-    return await connectLink(await this.#transport.connect(address), { worker, role }, secret as Uint8Array<ArrayBuffer>);
+    const socket = await this.#transport.connect(peer.address);
+    return await connectLink(socket, { worker, role }, peer.secret as Uint8Array<ArrayBuffer>, peer.worker);
   }
 
   #adopt(link: Link): void {
-    this.#links.add(link);
-    link.closed.then(() => this.#links.delete(link));
+    this.#hold(link);
     this.#listen(link, null);
   }
 
-  #adoptRank(link: Link, { rank }: Peer): void {
+  #hold(link: Link): void {
     this.#links.add(link);
+    link.closed.then((reason) => {
+      // A new epoch forgets its links before it closes them.
+      if (this.#links.delete(link)) this.#onBroken(link, reason);
+    });
+  }
+
+  #adoptRank(link: Link, { rank }: Peer): void {
+    this.#hold(link);
     this.#rankLinks.set(rank, link);
     this.#arrival.resolve();
     this.#arrival = Promise.withResolvers();

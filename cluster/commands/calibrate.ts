@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EMBEDDED_MODEL, type Settings } from "../config.ts";
+import { EMBEDDED_MODEL, type Settings } from "../settings.ts";
 import type { Calibrate } from "../engine.ts";
 import { formatBytes, log } from "../log.ts";
 import { showProgress } from "../progress.ts";

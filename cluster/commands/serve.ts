@@ -6,7 +6,7 @@
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { createApp } from "../http/app.ts";
 import { HttpError } from "../http/errors.ts";
-import type { Settings } from "../config.ts";
+import type { Settings } from "../settings.ts";
 import type { LoadedEngine, LoadEngine } from "../engine.ts";
 import { formatBytes, log } from "../log.ts";
 import { showProgress } from "../progress.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { LatentmeshError, messageOf } from "../errors.ts";
+import { type ErrorCode, LatentmeshError, messageOf } from "../errors.ts";
 import { decodeFrame, encodeFrame, type Frame } from "./codec.ts";
 import { admit, greet, type HandshakeChannel, type PeerIdentity } from "./handshake.ts";
 import { MAX_HANDSHAKE_BYTES } from "./protocol.ts";
@@ -14,7 +14,11 @@ const HANDSHAKE_TIMEOUT = 5000;
 
 /** Close code of links that broke protocol; the reason says how. */
 const CLOSE_PROTOCOL = 4400;
+/** Close code of links that are turned away for now. */
+const CLOSE_LATER = 4503;
 const CLOSE_NORMAL = 1000;
+
+const CLOSE_MEANINGS = new Map<number, ErrorCode>([[CLOSE_PROTOCOL, "protocol"], [CLOSE_LATER, "capacity"]]);
 
 /** What a link has carried. */
 export interface LinkCounters {
@@ -26,7 +30,7 @@ export interface LinkCounters {
 
 /** An authenticated connection. */
 export class Link {
-  /** The other side, as far as it proved; for the side that connected, itself. */
+  /** Who is on the other side. */
   readonly identity: PeerIdentity;
   readonly counters: LinkCounters = { sentFrames: 0, sentBytes: 0, receivedFrames: 0, receivedBytes: 0 };
   /** Resolves with the reason when the link has ended, whichever side ended it. */
@@ -46,8 +50,7 @@ export class Link {
     this.closed = promise;
     this.#ended = resolve;
     socket.onmessage = ({ data }) => this.#receive(bytesOf(data));
-    socket.onclose = ({ code, reason }) =>
-      this.#end(new LatentmeshError(code === CLOSE_PROTOCOL ? "protocol" : "worker_lost", closeText(code, reason)));
+    socket.onclose = ({ code, reason }) => this.#end(new LatentmeshError(CLOSE_MEANINGS.get(code) ?? "worker_lost", closeText(code, reason)));
     socket.onerror = () => {};
     for (const frame of backlog) this.#receive(frame);
   }
@@ -82,11 +85,11 @@ export class Link {
     this.sendFrame(encodeFrame(message, payload));
   }
 
-  /** Ends the link; a reason means that the other side broke protocol. */
+  /** Ends the link; a reason means that the other side broke protocol, or with `capacity` that it should come again later. */
   close(reason?: LatentmeshError): void {
     if (!this.#open) return;
     if (reason === undefined) this.#socket.close(CLOSE_NORMAL);
-    else this.#socket.close(CLOSE_PROTOCOL, shortReason(reason.message));
+    else this.#socket.close(reason.code === "capacity" ? CLOSE_LATER : CLOSE_PROTOCOL, shortReason(reason.message));
     this.#end(reason ?? new LatentmeshError("worker_lost", "The link was closed"));
   }
 
@@ -119,12 +122,22 @@ export class Link {
   }
 }
 
-/** Authenticates as a client on an open socket. @throws {LatentmeshError} */
-export async function connectLink(socket: Socket, identity: PeerIdentity, secret: Uint8Array<ArrayBuffer>): Promise<Link> {
+/**
+ * Authenticates as a client on an open socket.
+ *
+ * @param other who is expected on the other side; the secret proves it
+ * @throws {LatentmeshError}
+ */
+export async function connectLink(
+  socket: Socket,
+  identity: PeerIdentity,
+  secret: Uint8Array<ArrayBuffer>,
+  other: string = "coordinator",
+): Promise<Link> {
   const channel = new SocketChannel(socket);
   try {
     await greet(channel, identity, secret);
-    return new Link(socket, identity, channel.detach());
+    return new Link(socket, { worker: other, role: identity.role }, channel.detach());
   } catch (error) {
     channel.detach();
     socket.close(CLOSE_NORMAL);

@@ -73,7 +73,7 @@ const askSchema = z.strictObject({
 /** What the coordinator asks of a worker; each has one reply with the same id. */
 export const requestSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("assign"), id: count, assignment: assignmentSchema }),
-  z.strictObject({ kind: z.literal("join"), id: count, epoch, peers: z.array(peerSchema).max(64), feeders: z.array(feederSchema).max(256) }),
+  z.strictObject({ kind: z.literal("join"), id: count, epoch, peers: z.array(peerSchema).max(64) }),
   z.strictObject({ kind: z.literal("connect"), id: count, epoch }),
   z.strictObject({ kind: z.literal("feed"), id: count, epoch, feeder: feederSchema }),
   z.strictObject({ kind: z.literal("attach"), id: count, group: name, epoch, ranks: z.array(peerSchema).max(64) }),
@@ -149,9 +149,6 @@ export const noticeSchema = z.discriminatedUnion("kind", [
 ]);
 /** What a worker says without being asked. */
 export type Notice = z.output<typeof noticeSchema>;
-
-/** What a coordinator says without expecting a reply. */
-export const refusalSchema = z.strictObject({ kind: z.literal("refused"), message: z.string().max(4096) });
 
 const tensorFields = {
   epoch,

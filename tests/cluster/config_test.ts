@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseConfig, resolveSettings } from "../../cluster/config.ts";
+import { parseConfig } from "../../cluster/config.ts";
+import { resolveSettings } from "../../cluster/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 
 const none = () => undefined;

@@ -1,0 +1,143 @@
+/**
+ * What each worker is to be: the cluster's settings and the model's shape, for one place.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../core/errors.ts";
+import type { ModelPackage } from "../core/model_package.ts";
+import { needsCalibration } from "../core/tpla/choose_bases.ts";
+import { partition, type PartitionOptions } from "../core/tpla/partition.ts";
+import { resolveBasis, resolveCut } from "../core/tpla/scheme.ts";
+import type { Assignment, Hello } from "../core/wire/messages.ts";
+import type { Settings } from "./settings.ts";
+import type { Slot, UnitPlan } from "./topology.ts";
+import type { Member } from "./unit.ts";
+
+/** Sizes that every worker must agree on. */
+export interface CachePlan {
+  readonly dtype: "f16" | "f32";
+  /** Tokens that a decode group holds. */
+  readonly maxTokens: number;
+  readonly maxContext: number;
+  readonly chunk: number;
+}
+
+/** The model that a cluster serves. */
+export class ClusterModel {
+  readonly package: ModelPackage;
+  readonly directory: string;
+  /** Where the calibration is; null if the scheme needs none. */
+  readonly basisFile: string | null;
+  readonly #hashes: { readonly model: string; readonly basis: string | null };
+  /** Set once all workers have said which devices they have. */
+  #cache: CachePlan | null = null;
+
+  constructor(
+    model: ModelPackage,
+    files: { readonly directory: string; readonly basisFile: string | null },
+    hashes: { readonly model: string; readonly basis: string | null },
+  ) {
+    this.package = model;
+    this.directory = files.directory;
+    this.basisFile = files.basisFile;
+    this.#hashes = hashes;
+  }
+
+  get cacheDecided(): boolean {
+    return this.#cache !== null;
+  }
+
+  /** The sizes, decided the first time they are asked for. */
+  cache(decide: () => CachePlan): CachePlan {
+    return this.#cache ??= decide();
+  }
+
+  /** Refuses a worker whose files are not these, or for whom there is no place. @throws {LatentmeshError} */
+  admit(worker: string, hello: Hello, slot: Slot | null): void {
+    const refuse = (problem: string): never => {
+      throw new LatentmeshError("unauthorized", `Worker ${worker}: ${problem}`);
+    };
+    if (slot === null) throw new LatentmeshError("capacity", `Worker ${worker}: there is no free place for host ${hello.host}`);
+    const { model, basis } = this.#hashes;
+    if (hello.modelHash !== model) refuse(`other model (${hello.modelHash.slice(0, 12)}, here ${model.slice(0, 12)})`);
+    if (basis !== null && hello.basisHash !== basis) {
+      refuse(`other basis.safetensors (${hello.basisHash?.slice(0, 12) ?? "none"}, here ${basis.slice(0, 12)}); copy it`);
+    }
+  }
+}
+
+/** How the decode groups and prefill units of a cluster cut the model. @throws {LatentmeshError} `invalid_config` */
+export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "prefill">, { spec }: ModelPackage) {
+  const cuts: { decode: PartitionOptions; prefill: PartitionOptions } = {
+    decode: resolveCut(spec, decode.scheme),
+    prefill: { ranks: prefill.ranks, latentGroups: 1, halo: 0 },
+  };
+  return { ...cuts, shapes: { decode: partition(spec, cuts.decode), prefill: partition(spec, cuts.prefill) } };
+}
+
+/** Whether a scheme needs `basis.safetensors`. */
+export function schemeNeedsCalibration({ decode }: Pick<Settings, "decode">): boolean {
+  const basis = resolveBasis(decode.scheme);
+  return basis !== null && needsCalibration(basis.kind);
+}
+
+/** Sizes, from settings and from the devices that workers have. @throws {LatentmeshError} `invalid_config` if devices of a unit differ */
+export function resolveCache(settings: Settings, model: ClusterModel, members: readonly Member[]): CachePlan {
+  const decided = model.cache(() => planCache(settings, model.package, members.every(({ hello }) => hello.device.kind === "cpu")));
+  refuseMixedDevices(members);
+  return decided;
+}
+
+/** Sizes, for devices that are all CPUs or not. */
+export function planCache(
+  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk">,
+  { spec }: ModelPackage,
+  onCpu: boolean,
+): CachePlan {
+  const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
+  const maxContext = Math.min(spec.maxPositions, maxTokens);
+  const chunk = Math.min(settings.prefillChunk ?? (onCpu ? 64 : 512), maxContext);
+  return { dtype: settings.cacheDtype ?? (onCpu ? "f32" : "f16"), maxTokens, maxContext, chunk };
+}
+
+/** Ranks that round differently route tokens to different experts, and their sums are then sums of different things. */
+function refuseMixedDevices(members: readonly Member[]): void {
+  const byUnit = Map.groupBy(members, ({ slot }) => slot.name.split(".")[0]);
+  for (const [unit, ranks] of byUnit) {
+    const devices = new Set(ranks.map(({ hello: { device } }) => `${device.kind} (${device.description})`));
+    if (devices.size > 1) {
+      throw new LatentmeshError(
+        "invalid_config",
+        `The ranks of ${unit} have different devices: ${[...devices].join(", ")}. Give each unit devices of one kind.`,
+      );
+    }
+  }
+}
+
+/** What the worker in a place is to be. */
+export function assignmentOf(settings: Settings, model: ClusterModel, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
+  const { decode, weights } = settings;
+  const cuts = resolveCuts(settings, model.package);
+  const { dtype, maxContext, chunk } = cache;
+  const decodes = unit.role === "decode";
+  return {
+    role: unit.role,
+    unit: unit.name,
+    rank: slot.rank,
+    cut: decodes ? cuts.decode : cuts.prefill,
+    decode: cuts.decode,
+    basis: resolveBasis(decode.scheme),
+    paper: decode.scheme.paper,
+    mu: decode.scheme.mu,
+    weights,
+    cacheDtype: dtype,
+    maxTokens: decodes ? cache.maxTokens : maxContext,
+    maxContext,
+    maxSequences: decodes ? 4 : 1,
+    limits: decodes
+      ? { prefillRows: 1, decodeRows: 1, window: Math.min(64, maxContext), logitRows: 1 }
+      : { prefillRows: chunk, decodeRows: 1, window: Math.min(512, maxContext), logitRows: Math.min(64, chunk) },
+    wire: decode.wire,
+    deadlineMs: decode.deadlineMs,
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * Everything resolved: flags over file over environment over defaults.
+ *
+ * @module
+ */
+import { readEnv, resolveSecret } from "../core/env.ts";
+import { LatentmeshError } from "../core/errors.ts";
+import { type Scheme, SCHEME_DEFAULTS } from "../core/tpla/scheme.ts";
+import { checkConfig, type Config, type HostConfig } from "./config.ts";
+
+/** Everything resolved. */
+export interface Settings {
+  readonly model: string;
+  readonly device: NonNullable<Config["device"]>;
+  readonly weights: NonNullable<Config["weights"]>;
+  readonly maxTokensTotal: number | undefined;
+  readonly cacheDtype: "f16" | "f32" | undefined;
+  readonly prefillChunk: number | undefined;
+  readonly dawn: string | undefined;
+  readonly host: string;
+  readonly port: number;
+  readonly modelName: string | undefined;
+  /** Seconds. */
+  readonly shutdownTimeout: number;
+  /** Keys that clients must present; empty: none. */
+  readonly apiKeys: readonly string[];
+  readonly decode: DecodeSettings;
+  readonly prefill: { readonly workers: number; readonly ranks: number };
+  readonly cluster: ClusterSettings;
+}
+
+/** Decode groups. */
+export interface DecodeSettings {
+  readonly scheme: Scheme;
+  readonly groups: number;
+  readonly wire: "f32" | "f16";
+  readonly deadlineMs: number;
+}
+
+/** Where workers are and how they join. */
+export interface ClusterSettings {
+  /** Shared with workers of other hosts; made for each run where it is not configured. */
+  readonly token: string | undefined;
+  /** `ws://` or `wss://` address for workers of other hosts; undefined: there are none. */
+  readonly listen: string | undefined;
+  readonly tls: { readonly cert?: string; readonly key?: string; readonly ca?: string };
+  readonly hosts: readonly HostConfig[];
+}
+
+/** The embedded model. */
+export const EMBEDDED_MODEL: URL = new URL("../models/tiny-mla", import.meta.url);
+
+/** Least characters of a configured token or key. */
+const LEAST_SECRET = 16;
+
+/** Flags over file over environment over defaults. @throws {LatentmeshError} `invalid_config` that names the setting */
+export function resolveSettings(flags: Config, file: Config, env: (name: string) => string | undefined): Settings {
+  const config = checkConfig(merge(file, flags), "the configuration");
+  const decode = config.decode ?? {};
+  refuseUnsupported(config);
+  const settings: Settings = {
+    model: config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname),
+    device: decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto",
+    weights: config.weights ?? "keep",
+    maxTokensTotal: config.cache?.maxTokens,
+    cacheDtype: config.cache?.dtype,
+    prefillChunk: config.prefill?.chunk,
+    dawn: readEnv("LATENTMESH_DAWN", env),
+    host: config.server?.host ?? "127.0.0.1",
+    port: config.server?.port ?? 8080,
+    modelName: config.server?.modelName,
+    shutdownTimeout: config.server?.shutdownTimeout ?? 10,
+    apiKeys: resolveKeys(config.server?.apiKeys, env),
+    decode: {
+      scheme: {
+        ...SCHEME_DEFAULTS,
+        ...definedOnly({ attention: decode.attention, basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
+        ranks: decode.ranks ?? 2,
+        latentGroups: decode.latentGroups,
+        halo: decode.halo === "auto" ? undefined : decode.halo,
+      },
+      groups: decode.groups ?? 1,
+      wire: decode.wire ?? "f32",
+      deadlineMs: decode.deadlineMs ?? 2000,
+    },
+    prefill: { workers: config.prefill?.workers ?? 1, ranks: config.prefill?.ranks ?? 1 },
+    cluster: resolveCluster(config.cluster ?? {}, env),
+  };
+  if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
+    refuse("server.host", `${settings.host} can be reached from outside; set server.apiKeys, or cluster.insecure: true if that is meant`);
+  }
+  return settings;
+}
+
+function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
+  const hosts = cluster.hosts ?? [{ name: "local" }];
+  const token = cluster.token === undefined ? undefined : resolveSecret(cluster.token, "cluster.token", env);
+  if (token !== undefined && token.length < LEAST_SECRET) refuse("cluster.token", `it has ${token.length} characters; ${LEAST_SECRET} are the least`);
+  const tls = cluster.tls ?? {};
+  const joins = hosts.some(({ join }) => join === true);
+  if (hosts.filter(({ join }) => join !== true).length > 1) refuse("cluster.hosts", "only one host can be this one; the others need join: true");
+  if (new Set(hosts.map(({ name }) => name)).size < hosts.length) refuse("cluster.hosts", "two hosts have the same name");
+  if (joins && cluster.listen === undefined) refuse("cluster.listen", "hosts join, so it must say where: host:port");
+  if (joins && token === undefined) refuse("cluster.token", "hosts join, so they need a token: env:LATENTMESH_TOKEN");
+  if (cluster.listen === undefined) return { token, listen: undefined, tls, hosts };
+  const match = /^(\[[^\]]+\]|[^:]+):(\d+)$/.exec(cluster.listen);
+  if (match === null) return refuse("cluster.listen", `"${cluster.listen}" is not host:port`);
+  const secure = tls.cert !== undefined && tls.key !== undefined;
+  if (!isLoopback(match[1]) && !secure && cluster.insecure !== true) {
+    refuse("cluster.tls", `${cluster.listen} can be reached from outside; set tls.cert and tls.key, or cluster.insecure: true if that is meant`);
+  }
+  return { token, listen: `${secure ? "wss" : "ws"}://${cluster.listen}`, tls, hosts };
+}
+
+function resolveKeys(keys: string | readonly string[] | undefined, env: (name: string) => string | undefined): readonly string[] {
+  if (keys === undefined) return [];
+  const list = typeof keys === "string"
+    ? resolveSecret(keys, "server.apiKeys", env).split(",")
+    : keys.map((key) => resolveSecret(key, "server.apiKeys", env));
+  const trimmed = list.map((key) => key.trim()).filter((key) => key !== "");
+  if (trimmed.some((key) => key.length < LEAST_SECRET)) refuse("server.apiKeys", `a key has fewer than ${LEAST_SECRET} characters`);
+  return trimmed;
+}
+
+function refuseUnsupported({ decode, cache }: Config): void {
+  if (decode?.output === "sharded") refuse("decode.output", "sharded output projections are not in this version; use replicated");
+  if (cache?.memory !== undefined) refuse("cache.memory", "this version cannot tell how much memory a device has left; use cache.maxTokens");
+}
+
+/** Whether only this machine can reach an address. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || /^127\./.test(host) || host === "::1" || host === "[::1]";
+}
+
+function refuse(param: string, problem: string): never {
+  throw new LatentmeshError("invalid_config", `Cannot use ${param}: ${problem}`, { param });
+}
+
+/** `over` where it says something, else `under`; sections are merged, lists are not. */
+function merge(under: unknown, over: unknown): unknown {
+  if (over === undefined) return under;
+  if (!isSection(under) || !isSection(over)) return over;
+  const keys = [...new Set([...Object.keys(under), ...Object.keys(over)])];
+  return Object.fromEntries(keys.map((key) => [key, merge(under[key], over[key])]).filter(([, value]) => value !== undefined));
+}
+
+function isSection(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function definedOnly<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: NonNullable<T[K]> };
+}

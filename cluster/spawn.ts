@@ -1,0 +1,156 @@
+/**
+ * Worker processes of this host: exactly the permissions they need, an environment of their own, and their secrets on standard input.
+ *
+ * @module
+ */
+import type { WorkerProcess } from "./supervisor.ts";
+import { log } from "./log.ts";
+
+/** What a worker process is started with. */
+export interface SpawnOptions {
+  /** Entry module of worker processes. */
+  readonly entry: URL;
+  /** Host name in URLs of Unix sockets, which the permission to connect is about. */
+  readonly unixHost: string;
+  /** What the process reads from standard input; it says where it joins and with which token. */
+  readonly bootstrap: Readonly<Record<string, unknown>> & {
+    readonly worker: string;
+    readonly model: string;
+    readonly basis?: string;
+    readonly dawn?: string;
+  };
+  /** Directory of the sockets. */
+  readonly directory: string;
+  /** Sockets that it may listen on or connect to; null: any address, because peers are on other hosts. */
+  readonly sockets: readonly string[] | null;
+  /** GPU to use, counted as the system lists them; null: whichever the driver prefers. */
+  readonly gpu: number | null;
+}
+
+/** Variables that drivers, caches and certificates need; everything else stays here. */
+const PASSED =
+  /^(PATH|HOME|USER|TMPDIR|LANG|LC_.*|TZ|DENO_DIR|DENO_CERT|SSL_CERT_.*|XDG_.*|VK_.*|MESA_.*|LIBGL_.*|DRI_PRIME|LD_LIBRARY_PATH|DYLD_.*|NVIDIA_.*|CUDA_.*|__.*)$/;
+
+/** Lines kept of what a worker wrote to standard error. */
+const LAST_LINES = 5;
+
+/** Starts a worker. */
+export function spawnWorker(options: SpawnOptions): WorkerProcess {
+  const { command, args, env } = selectGpu(options.gpu, [Deno.execPath(), ...denoArguments(options)]);
+  const child = new Deno.Command(command, {
+    args,
+    clearEnv: true,
+    env: { ...passedEnvironment(), NO_COLOR: "1", ...env },
+    stdin: "piped",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const lines: string[] = [];
+  const reading = readLines(child.stderr, (line) => {
+    log("debug", `worker  ${options.bootstrap.worker}: ${line}`);
+    lines.push(line);
+    if (lines.length > LAST_LINES) lines.shift();
+  });
+  void giveBootstrap(child.stdin, options.bootstrap);
+  return {
+    ended: Promise.all([child.status, reading]).then(([{ code }]) => ({ code, lastLines: lines.join(" ") })),
+    kill() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended by itself.
+      }
+    },
+  };
+}
+
+function denoArguments({ entry, unixHost, bootstrap, directory, sockets }: SpawnOptions): string[] {
+  const { model, basis, dawn } = bootstrap;
+  const read = [model, directory, ...(basis === undefined ? [] : [basis])];
+  const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets.map((path) => `unix:${path}`)];
+  // Dawn is native code that reads what it likes; only those who ask for it run it.
+  const native = dawn === undefined ? [] : ["--allow-ffi", "--allow-sys"];
+  const env = [...(sockets === null ? ["WS_NO_BUFFER_UTIL", "WS_NO_UTF_8_VALIDATE"] : []), ...(dawn === undefined ? [] : ["*"])];
+  return [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    ...configArguments(entry),
+    dawn === undefined ? `--allow-read=${read.join(",")}` : "--allow-read",
+    `--allow-write=${directory}`,
+    net.length === 0 ? "--allow-net" : `--allow-net=${net.join(",")}`,
+    ...(env.includes("*") ? ["--allow-env"] : env.length > 0 ? [`--allow-env=${env.join(",")}`] : []),
+    ...native,
+    entry.href,
+  ];
+}
+
+/** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. */
+function configArguments(entry: URL): string[] {
+  return entry.protocol === "file:" ? ["--config", decodeURIComponent(new URL("../deno.json", entry).pathname)] : [];
+}
+
+function passedEnvironment(): Record<string, string> {
+  return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => PASSED.test(name)));
+}
+
+/**
+ * WebGPU cannot choose between GPUs of one vendor, so a worker is shown only one. As root on Linux with NVIDIA's driver: a mount namespace in which the other
+ * GPUs' device nodes are empty. Elsewhere: Mesa's device-select layer, which puts the named GPU first.
+ */
+function selectGpu(gpu: number | null, command: readonly string[]): { command: string; args: string[]; env: Record<string, string> } {
+  const plain = { command: command[0], args: command.slice(1) };
+  if (gpu === null) return { ...plain, env: {} };
+  const nodes = nvidiaNodes();
+  if (nodes.length > 1 && Deno.uid() === 0) {
+    const hide = nodes.filter((node) => node !== `/dev/nvidia${gpu}`).map((node) => `mount --bind /dev/null ${node}`).join(" && ");
+    return { command: "unshare", args: ["--mount", "sh", "-c", `${hide} && exec "$@"`, "sh", ...command], env: {} };
+  }
+  const address = pciAddresses()[gpu];
+  if (address === undefined) return { ...plain, env: {} };
+  return { ...plain, env: { DRI_PRIME: `pci-${address.replace(/[:.]/g, "_")}`, MESA_VK_DEVICE_SELECT_FORCE_DEFAULT_DEVICE: "1" } };
+}
+
+function nvidiaNodes(): string[] {
+  return listDirectory("/dev").filter((name) => /^nvidia\d+$/.test(name)).map((name) => `/dev/${name}`);
+}
+
+/** Display controllers in PCI order. */
+function pciAddresses(): string[] {
+  const root = "/sys/bus/pci/devices";
+  return listDirectory(root).sort().filter((address) => {
+    try {
+      return /^0x03/.test(Deno.readTextFileSync(`${root}/${address}/class`));
+    } catch {
+      return false;
+    }
+  });
+}
+
+function listDirectory(path: string): string[] {
+  try {
+    return Array.from(Deno.readDirSync(path), ({ name }) => name);
+  } catch {
+    return [];
+  }
+}
+
+async function giveBootstrap(stdin: WritableStream<Uint8Array<ArrayBuffer>>, bootstrap: object): Promise<void> {
+  const writer = stdin.getWriter();
+  try {
+    await writer.write(new TextEncoder().encode(JSON.stringify(bootstrap) + "\n"));
+    await writer.close();
+  } catch {
+    // A process that ended before it read says why on standard error.
+  }
+}
+
+async function readLines(stream: ReadableStream<Uint8Array<ArrayBuffer>>, onLine: (line: string) => void): Promise<void> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) if (line.trim() !== "") onLine(line.trim());
+  }
+  if (rest.trim() !== "") onLine(rest.trim());
+}

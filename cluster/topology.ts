@@ -1,0 +1,47 @@
+/**
+ * Which workers a cluster has and where each runs. Pure: from settings alone.
+ *
+ * @module
+ */
+import type { Role } from "../core/wire/protocol.ts";
+import type { HostConfig } from "./config.ts";
+import type { Settings } from "./settings.ts";
+
+/** The place of one worker. */
+export interface Slot {
+  /** Such as `decode-0.1`: rank 1 of group 0. */
+  readonly name: string;
+  readonly rank: number;
+  /** Name of the machine. */
+  readonly host: string;
+  /** Started there by hand, not here by the coordinator. */
+  readonly remote: boolean;
+  /** GPU of that machine; null: whichever the driver prefers. */
+  readonly gpu: number | null;
+}
+
+/** Workers that compute together. */
+export interface UnitPlan {
+  /** Such as `decode-0`. */
+  readonly name: string;
+  readonly role: Extract<Role, "prefill" | "decode">;
+  readonly slots: readonly Slot[];
+}
+
+/** All units: decode groups first, which get the first devices. */
+export function planUnits({ decode, prefill, cluster }: Pick<Settings, "decode" | "prefill" | "cluster">): UnitPlan[] {
+  const places = cluster.hosts.flatMap(placesOf);
+  let next = 0;
+  const unit = (role: "prefill" | "decode", index: number, ranks: number): UnitPlan => {
+    const name = `${role}-${index}`;
+    return { name, role, slots: Array.from({ length: ranks }, (_, rank) => ({ name: `${name}.${rank}`, rank, ...places[next++ % places.length] })) };
+  };
+  return [
+    ...Array.from({ length: decode.groups }, (_, i) => unit("decode", i, decode.scheme.ranks)),
+    ...Array.from({ length: prefill.workers }, (_, i) => unit("prefill", i, prefill.ranks)),
+  ];
+}
+
+function placesOf({ name, gpus, join }: HostConfig): Omit<Slot, "name" | "rank">[] {
+  return (gpus ?? [null]).map((gpu) => ({ host: name, remote: join === true, gpu }));
+}

@@ -1,0 +1,128 @@
+/**
+ * Workers that compute together, as the coordinator sees them: who is there, in which epoch, and how they are asked.
+ *
+ * @module
+ */
+import { BlockAllocator } from "../core/cache/blocks.ts";
+import { LatentmeshError } from "../core/errors.ts";
+import { Turns } from "../core/turns.ts";
+import type { Peer, Reply, Request, RequestOf } from "../core/wire/messages.ts";
+import type { ReplyFrame } from "../core/wire/rpc.ts";
+import type { Arrival } from "./lobby.ts";
+import type { Slot, UnitPlan } from "./topology.ts";
+
+/** A worker in its place. */
+export interface Member extends Arrival {
+  readonly slot: Slot;
+  /** Whether it has loaded what it is to be. */
+  assigned: boolean;
+  weightBytes?: number;
+}
+
+/** Options of {@link Unit.ask}. */
+export interface AskOptions {
+  readonly payload?: ArrayBufferView<ArrayBuffer>;
+  readonly deadlineMs?: number;
+  /** Told the id of each rank's request. */
+  readonly onId?: (member: Member, id: number) => void;
+}
+
+/** One decode group or prefill unit. */
+export class Unit {
+  readonly plan: UnitPlan;
+  /** By rank. */
+  readonly members: (Member | null)[];
+  /** Requests take turns. */
+  readonly turns = new Turns();
+  epoch = 0;
+  /** Whether its ranks are linked in the current epoch. */
+  formed = false;
+  /** Requests that wait for it or run on it. */
+  load = 0;
+  /** Blocks of a decode group's cache; fresh in every epoch. */
+  blocks: BlockAllocator = new BlockAllocator(0);
+
+  constructor(plan: UnitPlan) {
+    this.plan = plan;
+    this.members = plan.slots.map(() => null);
+  }
+
+  get name(): string {
+    return this.plan.name;
+  }
+
+  /** Whether every rank is there and loaded. */
+  get complete(): boolean {
+    return this.members.every((member) => member?.assigned === true);
+  }
+
+  /** All ranks. @throws {LatentmeshError} `worker_lost` if one is not there */
+  present(): Member[] {
+    const absent = this.members.indexOf(null);
+    if (absent >= 0) throw new LatentmeshError("worker_lost", `Rank ${absent} of ${this.name} is gone`);
+    return this.members as Member[];
+  }
+
+  /** Begins an epoch: links every rank to every other. @param blocks of the cache, for decode groups */
+  async form(blocks: number): Promise<void> {
+    const members = this.present();
+    const epoch = ++this.epoch;
+    const secrets = pairSecrets(members.length);
+    await Promise.all(members.map(({ client, slot: { rank } }) => {
+      const peers = members.filter((other) => other.slot.rank !== rank).map((other) => peerOf(other, secrets(rank, other.slot.rank)));
+      return client.call("join", { epoch, peers }, "done", { deadlineMs: FORM_DEADLINE });
+    }));
+    await this.ask("connect", { epoch }, "done", { deadlineMs: FORM_DEADLINE });
+    this.blocks = new BlockAllocator(blocks);
+    this.formed = true;
+  }
+
+  /** Asks every rank the same; replies in rank order. Fails with the first failure, which tells most. */
+  async ask<K extends Request["kind"], R extends Reply["kind"]>(
+    kind: K,
+    request: RequestOf<K>,
+    expected: R,
+    options: AskOptions = {},
+  ): Promise<ReplyFrame<R>[]> {
+    const { onId, ...rest } = options;
+    return await Promise.all(
+      this.present().map((member) => member.client.call(kind, request, expected, { ...rest, onId: onId && ((id) => onId(member, id)) })),
+    );
+  }
+}
+
+/** Milliseconds that linking may take. */
+const FORM_DEADLINE = 10_000;
+
+/**
+ * Links a prefill unit to a decode group: rank i of the group is fed by rank i mod P of the unit.
+ *
+ * @throws {LatentmeshError} if one of them does not answer
+ */
+export async function linkUnits(prefill: Unit, decode: Unit): Promise<void> {
+  const [feeders, ranks] = [prefill.present(), decode.present()];
+  const { epoch } = decode;
+  const peers = ranks.map((member) => peerOf(member, randomSecret()));
+  await Promise.all(ranks.map(({ client, slot: { rank } }) => {
+    const { worker } = feeders[rank % feeders.length];
+    return client.call("feed", { epoch, feeder: { worker, secret: peers[rank].secret } }, "done", { deadlineMs: FORM_DEADLINE });
+  }));
+  await Promise.all(feeders.map(({ client, slot: { rank } }) => {
+    const fed = peers.filter((peer) => peer.rank % feeders.length === rank);
+    return client.call("attach", { group: decode.name, epoch, ranks: fed }, "done", { deadlineMs: FORM_DEADLINE });
+  }));
+}
+
+function peerOf({ worker, hello, slot }: Member, secret: Uint8Array<ArrayBuffer>): Peer {
+  return { worker, rank: slot.rank, address: hello.address, secret };
+}
+
+/** One secret for every pair of ranks. */
+function pairSecrets(ranks: number): (a: number, b: number) => Uint8Array<ArrayBuffer> {
+  const secrets = Array.from({ length: ranks * ranks }, randomSecret);
+  return (a, b) => secrets[Math.min(a, b) * ranks + Math.max(a, b)];
+}
+
+function randomSecret(): Uint8Array<ArrayBuffer> {
+  return crypto.getRandomValues(new Uint8Array(32));
+}
