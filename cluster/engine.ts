@@ -1,5 +1,5 @@
 /**
- * What commands need of an engine in this process. The cluster never imports workers: `main.ts` hands the loader in.
+ * What commands need of an engine. The cluster never imports workers: `main.ts` hands the loader in.
  *
  * @module
  */
@@ -12,6 +12,8 @@ export interface LoadedEngine {
   readonly device: string;
   readonly weightBytes: number;
   readonly served: ServedModel;
+  /** Rejects when it can serve no longer. */
+  readonly failed?: Promise<never>;
   score(text: string, options: { readonly limitTokens: number }): Promise<{ readonly tokens: number; readonly nll: number }>;
   close(): Promise<void>;
 }
@@ -19,10 +21,8 @@ export interface LoadedEngine {
 /** How far loading has come. */
 export type OnProgress = (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
 
-/** Loads a model in this process. */
-export type LoadEngine = (
-  settings: Pick<Settings, "model" | "device" | "weights" | "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "dawn"> & { onProgress: OnProgress },
-) => Promise<LoadedEngine>;
+/** Loads a model, in this process or on a cluster. */
+export type LoadEngine = (settings: Settings, onProgress: OnProgress) => Promise<LoadedEngine>;
 
 /** What a calibration gave. */
 export interface Calibration {

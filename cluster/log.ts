@@ -17,6 +17,11 @@ export function log(level: LogLevel, line: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(line + "\n"));
 }
 
+/** Writes a line of a result to standard output. */
+export function printLine(line: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(line + "\n"));
+}
+
 /** `1.5 MB`, in powers of 1000. */
 export function formatBytes(bytes: number): string {
   const units = ["bytes", "kB", "MB", "GB", "TB"];

@@ -5,22 +5,28 @@
  */
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError } from "../core/errors.ts";
-import { writeBasis } from "../core/tpla/basis_file.ts";
-import { calibrate } from "../workers/calibrate.ts";
+import { openDevice } from "../kernels/providers.ts";
+import { clusterServices, Engine } from "../mod.ts";
 import { measureDrift } from "../workers/drift.ts";
-import { Engine } from "../workers/engine.ts";
+import { planMemory } from "../workers/plan_memory.ts";
 import { createProgram } from "./cli.ts";
+import { RunningCluster } from "./cluster.ts";
 import { log } from "./log.ts";
 
 if (import.meta.main) {
   try {
     const program = createProgram(manifest.version, {
-      loadEngine: (settings) => Engine.load(settings),
-      calibrate: async (options) => {
-        const basis = await calibrate(options);
-        return { ...basis, file: writeBasis(basis) };
-      },
+      ...clusterServices,
+      loadEngine: (settings, onProgress) => Engine.load({ ...settings, onProgress }),
+      startCluster: (settings, onProgress) => RunningCluster.launch(settings, clusterServices, onProgress),
       measureDrift,
+      planMemory,
+      probeDevice: async (choice, dawn) => {
+        const { device, reason } = await openDevice(choice, { dawn });
+        const { kind, description, limits } = device;
+        await device.close();
+        return { kind, description, reason, limits };
+      },
     });
     await program.parseAsync(Deno.args, { from: "user" });
   } catch (error) {

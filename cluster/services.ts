@@ -5,6 +5,9 @@
  */
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { ByteSource } from "../core/model/safetensors.ts";
+import type { RankShape } from "../core/tpla/partition.ts";
+import type { RankMemory } from "../core/tpla/plan.ts";
+import type { Assignment } from "../core/wire/messages.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Calibrate } from "./engine.ts";
 import type { Settings } from "./settings.ts";
@@ -20,4 +23,26 @@ export interface ClusterServices {
   openFiles(directory: string): OpenFiles;
   spawn(options: Omit<SpawnOptions, "entry" | "unixHost">): WorkerProcess;
   readonly calibrate: Calibrate;
+}
+
+/** What a device is, without keeping it open. */
+export interface ProbedDevice {
+  readonly kind: "cpu" | "deno" | "dawn";
+  readonly description: string;
+  /** Why it was taken. */
+  readonly reason: string;
+  readonly limits: { readonly maxBindingBytes: number };
+}
+
+/** What planning needs of the workers' side. */
+export interface PlanServices extends Pick<ClusterServices, "openFiles"> {
+  /** @throws {LatentmeshError} `device_unavailable` */
+  probeDevice(choice: Settings["device"], dawn: string | undefined): Promise<ProbedDevice>;
+  planMemory(
+    options: Pick<Assignment, "weights" | "cacheDtype" | "maxTokens" | "maxContext" | "maxSequences" | "limits"> & {
+      readonly model: string;
+      readonly shape: RankShape;
+      readonly changesBasis: boolean;
+    },
+  ): Promise<RankMemory>;
 }

@@ -39,6 +39,8 @@ export interface LoadOptions {
   /** What this rank keeps; everything by default. Only that is read. */
   readonly shard?: LoadShard;
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Only allocate: nothing of a tensor is read, and bases are not looked at. */
+  readonly dry?: boolean;
 }
 
 /**
@@ -68,7 +70,10 @@ class Loader {
     this.#checkpoint = checkpoint;
     this.#spec = spec;
     const totalBytes = checkpointBytes(checkpoint, spec);
-    this.#uploader = new Uploader(device, checkpoint, options.weights, (loadedBytes) => options.onProgress?.({ loadedBytes, totalBytes }));
+    this.#uploader = new Uploader(device, checkpoint, options.weights, {
+      dry: options.dry ?? false,
+      onStored: (loadedBytes) => options.onProgress?.({ loadedBytes, totalBytes }),
+    });
     this.#shape = options.shard?.shape ?? partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0];
     this.#bases = options.shard?.bases ?? null;
     this.#keyScale = options.shard?.keyScale ?? 1;
@@ -127,7 +132,7 @@ class Loader {
       },
       queryUp: await this.#matrix([layer(upName, [heads * width, upColumns], headRows)]),
       kvDown: await this.#matrix([layer("kv_a_proj_with_mqa", [latentWidth + rope.width, D])]),
-      ...await (this.#bases === null ? this.#latentsAsStored(prefix) : this.#latentsUnderBasis(prefix, this.#bases[index])),
+      ...await (this.#bases === null ? this.#latentsAsStored(prefix) : this.#latentsUnderBasis(prefix, index)),
       output: await this.#matrix([layer("o_proj", [D, heads * valueWidth], { columns: { begin: begin * valueWidth, end: end * valueWidth } })]),
     };
   }
@@ -153,23 +158,41 @@ class Loader {
   }
 
   /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. Kept in float32 unless weights are quantised: it is no longer what the file holds. */
-  async #latentsUnderBasis(prefix: string, { transform, inverse, eigenvalues }: LayerBasis): Promise<LatentWeights> {
+  async #latentsUnderBasis(prefix: string, layer: number): Promise<LatentWeights> {
     const { latentWidth } = this.#spec;
-    const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth);
     const keys = columnIndices(this.#shape.keyColumns);
+    const basis = this.#device.createBuffer(`${prefix} basis`, keys.length * latentWidth * 4);
     const changed = async (part: "key" | "value", columns: readonly number[]) => {
       const source = this.#upProjection(prefix, part);
-      const values = changeColumns(await readMatrix(source), gain, inverse, columns);
-      if (part === "key" && this.#keyScale !== 1) values.forEach((value, i) => values[i] = value * this.#keyScale);
-      await this.#uploader.advance(source.rows * source.storedRowBytes, values.byteLength);
-      return this.#headStack(this.#uploader.hostMatrix(source.name, values, source.rows, columns.length));
+      const matrix = await this.#uploader.hostMatrix(source.name, source.rows, columns.length, () => this.#changeBasis(prefix, layer, part, columns));
+      return this.#headStack(matrix);
     };
-    const rows = Float32Array.from(keys.flatMap((key) => [...transform.subarray(key * latentWidth, (key + 1) * latentWidth)]));
-    const basis = this.#device.createBuffer(`${prefix} basis`, rows.byteLength);
-    this.#device.write(basis, 0, rows);
+    if (!this.#uploader.dry) {
+      const { transform } = this.#bases![layer];
+      this.#device.write(basis, 0, Float32Array.from(keys.flatMap((key) => [...transform.subarray(key * latentWidth, (key + 1) * latentWidth)])));
+    }
+    return {
+      basis,
+      slicedNorm: this.#slicedNorm ? this.#sliceWidth(layer, keys) : null,
+      keyUp: await changed("key", keys),
+      valueUp: await changed("value", columnIndices([this.#shape.valueColumns])),
+    };
+  }
+
+  async #changeBasis(prefix: string, layer: number, part: "key" | "value", columns: readonly number[]): Promise<Float32Array> {
+    const source = this.#upProjection(prefix, part);
+    const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth);
+    const values = changeColumns(await readMatrix(source), gain, this.#bases![layer].inverse, columns);
+    if (part === "key" && this.#keyScale !== 1) values.forEach((value, i) => values[i] = value * this.#keyScale);
+    await this.#uploader.advance(source.rows * source.storedRowBytes, values.byteLength);
+    return values;
+  }
+
+  /** d_c times the share of the latent's variance that some directions have. */
+  #sliceWidth(layer: number, directions: readonly number[]): number {
+    const { eigenvalues } = this.#bases![layer];
     const total = eigenvalues.reduce((sum, value) => sum + value, 0);
-    const slicedNorm = this.#slicedNorm ? latentWidth * keys.reduce((sum, key) => sum + eigenvalues[key], 0) / total : null;
-    return { basis, slicedNorm, keyUp: await changed("key", keys), valueUp: await changed("value", columnIndices([this.#shape.valueColumns])) };
+    return this.#spec.latentWidth * directions.reduce((sum, direction) => sum + eigenvalues[direction], 0) / total;
   }
 
   async #moe(prefix: string): Promise<MoeWeights> {

@@ -15,6 +15,7 @@ const UNSETTLED_BYTES = 64 << 20;
 
 /** Uploads one checkpoint's tensors. */
 export class Uploader {
+  readonly dry: boolean;
   /** Bytes uploaded so far. */
   bytes = 0;
   readonly #device: Device;
@@ -28,13 +29,14 @@ export class Uploader {
 
   /**
    * @param policy what is done to linear weights unless a call says otherwise
-   * @param onStored called with how many bytes of the file have been read for tensors that are on the device
+   * @param options `dry`: allocate, but read and write nothing; `onStored`: called with how many bytes of the file have been read for tensors on the device
    */
-  constructor(device: Device, checkpoint: Checkpoint, policy: WeightPolicy, onStored: (bytes: number) => void) {
+  constructor(device: Device, checkpoint: Checkpoint, policy: WeightPolicy, options: { readonly dry: boolean; onStored(bytes: number): void }) {
+    this.dry = options.dry;
     this.#device = device;
     this.#checkpoint = checkpoint;
     this.#policy = policy;
-    this.#onStored = onStored;
+    this.#onStored = options.onStored;
     this.#noScales = device.createBuffer("no scales", 16);
   }
 
@@ -47,6 +49,7 @@ export class Uploader {
     const unitRows = single ? 1 : outputs;
     const label = matrices[0][0].name;
     const parts = this.#allocate(label, layout, units, unitRows);
+    if (this.dry) return { layout, outputs, matrices: matrices.length, parts };
     let row = 0;
     for (const source of matrices.flat()) {
       for await (const block of source.blocks(policy)) {
@@ -104,8 +107,9 @@ export class Uploader {
 
   /** Uploads a small tensor as float32. */
   async vector(name: string, length: number): Promise<DeviceBuffer> {
+    const buffer = this.#device.createBuffer(name, length * 4);
+    if (this.dry) return buffer;
     const values = await readVector(this.#checkpoint, name, length);
-    const buffer = this.#device.createBuffer(name, values.byteLength);
     this.#device.write(buffer, 0, values);
     await this.advance(this.#checkpoint.info(name).bytes, values.byteLength);
     return buffer;
@@ -124,10 +128,10 @@ export class Uploader {
   }
 
   /** Uploads a matrix that was computed on the host; in float32 unless weights are quantised. */
-  hostMatrix(label: string, values: Float32Array, rows: number, columns: number): DeviceMatrix {
+  async hostMatrix(label: string, rows: number, columns: number, compute: () => Promise<Float32Array>): Promise<DeviceMatrix> {
     const layout = matrixLayout(this.#policy === "keep" ? "f32" : this.#policy, columns);
     const parts = this.#allocate(label, layout, rows, 1);
-    this.#upload(layout, parts, 1, 0, packRows(layout, values, rows));
+    if (!this.dry) this.#upload(layout, parts, 1, 0, packRows(layout, await compute(), rows));
     return { layout, outputs: rows, matrices: 1, parts };
   }
 }

@@ -5,19 +5,20 @@
  */
 import { EMBEDDED_MODEL, type Settings } from "../settings.ts";
 import type { Calibrate } from "../engine.ts";
+import type { ModelFlags } from "../flags.ts";
 import { formatBytes, log } from "../log.ts";
 import { showProgress } from "../progress.ts";
 import { readDocuments } from "./score.ts";
 
 /** Flags of the command. */
-export interface CalibrateOptions {
+export interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
   readonly text?: string;
   readonly tokens: number;
   readonly output?: string;
 }
 
 /** Calibrates and writes the file. */
-export async function writeCalibration(options: CalibrateOptions, settings: Settings, calibrate: Calibrate): Promise<void> {
+export async function writeCalibration(options: CalibrateFlags, settings: Settings, calibrate: Calibrate): Promise<void> {
   const text = options.text ?? `${decodeURIComponent(EMBEDDED_MODEL.pathname)}/calibration.json`;
   const output = options.output ?? `${settings.model.replace(/\/+$/, "")}/basis.safetensors`;
   const documents = await readDocuments(text);

@@ -5,8 +5,10 @@
  */
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import type { LoadedEngine } from "../engine.ts";
-import { log } from "../log.ts";
+import type { LoadedEngine, LoadEngine } from "../engine.ts";
+import { type ModelFlags, settingsOf } from "../flags.ts";
+import { log, printLine } from "../log.ts";
+import { showProgress } from "../progress.ts";
 
 /** What `score --json` prints. */
 export interface ScoreReport {
@@ -38,6 +40,35 @@ function tryJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Flags of the command. */
+export interface ScoreFlags extends ModelFlags {
+  readonly text: string;
+  readonly limitTokens: number;
+  readonly json?: boolean;
+}
+
+/** Loads a model in this process, scores and prints. */
+export async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<void> {
+  const documents = await readDocuments(flags.text);
+  const settings = await settingsOf(flags);
+  const progress = showProgress("loading");
+  const engine = await loadEngine(settings, ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes)).finally(() => progress.stop());
+  log("info", `device  ${engine.device}`);
+  try {
+    print(await scoreDocuments(engine, documents, flags.limitTokens), flags.json ?? false);
+  } finally {
+    await engine.close();
+  }
+}
+
+function print(report: ScoreReport, json: boolean): void {
+  if (json) return printLine(JSON.stringify(report));
+  report.perDocument.forEach(({ tokens, nllPerToken }, i) =>
+    printLine(`document ${i + 1}\t${tokens} tokens\t${nllPerToken.toFixed(4)} nats per token`)
+  );
+  printLine(`all\t${report.tokens} tokens\t${report.nllPerToken.toFixed(4)} nats per token\tperplexity ${report.perplexity.toFixed(3)}`);
 }
 
 /** Scores every document over its first `limitTokens` tokens. */

@@ -1,5 +1,5 @@
 /**
- * `serve`: one process, one model, one HTTP server.
+ * `serve`: one model, on a cluster or in this process, behind one HTTP server.
  *
  * @module
  */
@@ -36,7 +36,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
     engine = await load(settings, loadEngine);
     const served = { ...engine.served, id: settings.modelName ?? engine.served.id };
     const shutdown = AbortSignal.any([stop.cancel, cancelTimer.signal]);
-    const app = createApp(served, { drain: stop.drain, shutdown });
+    const app = createApp(served, { drain: stop.drain, shutdown, apiKeys: settings.apiKeys });
     handler = (request) => app.fetch(request);
     const { hostname, port } = server.addr as Deno.NetAddr;
     log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
@@ -45,7 +45,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
       "info",
       `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`,
     );
-    await aborted(stop.drain);
+    await Promise.race([aborted(stop.drain), ...(engine.failed === undefined ? [] : [engine.failed])]);
     log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish`);
     const timer = setTimeout(() => cancelTimer.abort(), settings.shutdownTimeout * 1000);
     await server.shutdown();
@@ -69,7 +69,7 @@ function listen(settings: Settings, handler: (request: Request) => Response | Pr
 async function load(settings: Settings, loadEngine: LoadEngine): Promise<LoadedEngine> {
   const progress = showProgress("loading");
   try {
-    return await loadEngine({ ...settings, onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes) });
+    return await loadEngine(settings, ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes));
   } finally {
     progress.stop();
   }

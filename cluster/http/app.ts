@@ -4,7 +4,9 @@
  * @module
  */
 import { type Context, Hono } from "hono";
+import { bearerAuth } from "hono/bearer-auth";
 import { bodyLimit } from "hono/body-limit";
+import { except } from "hono/combine";
 import type { ServedModel } from "../../core/engine.ts";
 import { handleChat } from "./chat.ts";
 import { handleCompletion } from "./completions.ts";
@@ -19,12 +21,14 @@ export interface AppOptions {
   readonly shutdown: AbortSignal;
   /** Largest request body. */
   readonly maxBodyBytes?: number;
+  /** Keys of which clients must present one; none: everybody may ask. */
+  readonly apiKeys?: readonly string[];
 }
 
 const MAX_BODY_BYTES = 4 << 20;
 
 /** Endpoints by method and path. */
-export function createApp(model: ServedModel, { drain, shutdown, maxBodyBytes = MAX_BODY_BYTES }: AppOptions): Hono {
+export function createApp(model: ServedModel, { drain, shutdown, maxBodyBytes = MAX_BODY_BYTES, apiKeys = [] }: AppOptions): Hono {
   const app = new Hono();
   app.use(bodyLimit({
     maxSize: maxBodyBytes,
@@ -32,6 +36,7 @@ export function createApp(model: ServedModel, { drain, shutdown, maxBodyBytes = 
       throw new HttpError(413, `The request body exceeds ${maxBodyBytes} bytes`, { code: "request_too_large" });
     },
   }));
+  if (apiKeys.length > 0) app.use(requireKey(apiKeys));
   app.post("/v1/chat/completions", async (c) => handleChat(c, model, await jsonBody(c), shutdown));
   app.post("/v1/completions", async (c) => handleCompletion(c, model, await jsonBody(c), shutdown));
   app.post("/tokenize", async (c) => handleTokenize(c, model, await jsonBody(c)));
@@ -50,6 +55,21 @@ export function createApp(model: ServedModel, { drain, shutdown, maxBodyBytes = 
 function errorResponse(c: Context, error: HttpError): Response {
   // 499 (client closed request) is nginx's and not in hono's list.
   return c.json(error.body, error.status as 400);
+}
+
+/** Health is everybody's; all else needs a key. Keys are compared in constant time, by hono. */
+function requireKey(apiKeys: readonly string[]) {
+  const check = bearerAuth({
+    token: [...apiKeys],
+    noAuthenticationHeader: { message: refusal("No API key was given; send it as a bearer token") },
+    invalidAuthenticationHeader: { message: refusal("The authorization header is not a bearer token") },
+    invalidToken: { message: refusal("The API key is wrong") },
+  });
+  return except(["/healthz", "/readyz"], check);
+}
+
+function refusal(message: string): object {
+  return new HttpError(401, message, { code: "invalid_api_key" }).body;
 }
 
 async function jsonBody(c: Context): Promise<unknown> {

@@ -38,3 +38,11 @@ export function collectivesPerStep(spec: ModelSpec): number {
 export function wireBytesPerToken(spec: ModelSpec, ranks: number, bytes: ValueBytes): number {
   return collectivesPerStep(spec) * spec.hiddenSize * bytes.wire * (ranks - 1);
 }
+
+/** Bytes that one rank takes of its device. */
+export interface RankMemory {
+  readonly weightBytes: number;
+  readonly cacheBytes: number;
+  /** Working memory of a step, whatever its contents. */
+  readonly activationBytes: number;
+}

@@ -1,0 +1,152 @@
+/**
+ * `doctor`: looks for what would keep a configuration from working, and says what to do about it.
+ *
+ * @module
+ */
+import { messageOf } from "../../core/errors.ts";
+import { modelHash } from "../../core/model/model_hash.ts";
+import { readModelPackage } from "../../core/model_package.ts";
+import { readBasis } from "../../core/tpla/basis_file.ts";
+import { schemeNeedsCalibration } from "../assignment.ts";
+import { formatBytes, printLine } from "../log.ts";
+import type { PlanServices } from "../services.ts";
+import type { Settings } from "../settings.ts";
+import { planCluster } from "./plan.ts";
+
+/** One finding. */
+export interface Finding {
+  readonly state: "ok" | "note" | "fail";
+  readonly subject: string;
+  readonly text: string;
+}
+
+/** Examines everything; failures are findings, never thrown. */
+export async function examine(settings: Settings, services: PlanServices): Promise<Finding[]> {
+  return [
+    deno(),
+    ...await devices(settings, services),
+    port("server", settings.host, settings.port),
+    ...joinPort(settings),
+    await processes(),
+    ...await model(settings, services),
+    await memory(settings, services),
+  ];
+}
+
+/** Prints findings. @returns whether nothing failed */
+export function printFindings(findings: readonly Finding[]): boolean {
+  for (const { state, subject, text } of findings) printLine(`${state.padEnd(4)}  ${subject.padEnd(9)} ${text}`);
+  const failed = findings.filter(({ state }) => state === "fail").length;
+  printLine(failed === 0 ? "Everything is in order." : `${failed} ${failed === 1 ? "thing keeps" : "things keep"} this from working.`);
+  return failed === 0;
+}
+
+function deno(): Finding {
+  const [major, minor] = Deno.version.deno.split(".").map(Number);
+  if (major > 2 || (major === 2 && minor >= 9)) return { state: "ok", subject: "deno", text: Deno.version.deno };
+  return { state: "fail", subject: "deno", text: `${Deno.version.deno}; 2.9 is the least: npx -y deno@2.9.6 task …` };
+}
+
+async function devices(settings: Settings, services: PlanServices): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const choice of ["deno", "dawn", "cpu"] as const) {
+    const wanted = settings.device === choice;
+    if (choice === "dawn" && settings.dawn === undefined && !wanted) {
+      findings.push({
+        state: "note",
+        subject: "device",
+        text: "dawn: LATENTMESH_DAWN is not set (npm install webgpu@0.6.2); not needed unless you want its matrix units",
+      });
+      continue;
+    }
+    try {
+      const { description, limits } = await services.probeDevice(choice, settings.dawn);
+      const text = `${choice}: ${description}; bindings of up to ${formatBytes(limits.maxBindingBytes)}`;
+      findings.push({ state: "ok", subject: "device", text });
+    } catch (error) {
+      findings.push({ state: wanted ? "fail" : "note", subject: "device", text: `${choice}: ${messageOf(error)}` });
+    }
+  }
+  try {
+    const { kind, reason } = await services.probeDevice(settings.device, settings.dawn);
+    findings.push({ state: "ok", subject: "device", text: `--device ${settings.device} takes ${kind}: ${reason}` });
+  } catch (error) {
+    findings.push({ state: "fail", subject: "device", text: messageOf(error) });
+  }
+  return findings;
+}
+
+function port(subject: string, hostname: string, port: number): Finding {
+  if (port === 0) return { state: "ok", subject, text: `${hostname}, any free port` };
+  try {
+    Deno.listen({ hostname, port }).close();
+    return { state: "ok", subject, text: `${hostname}:${port} is free` };
+  } catch (error) {
+    const inUse = error instanceof Deno.errors.AddrInUse;
+    return {
+      state: "fail",
+      subject,
+      text: `${hostname}:${port}: ${inUse ? "something listens there already; choose another with --port" : messageOf(error)}`,
+    };
+  }
+}
+
+function joinPort({ cluster }: Settings): Finding[] {
+  if (cluster.listen === undefined) return [];
+  const url = new URL(cluster.listen.replace(/^ws/, "http"));
+  return [port("join", url.hostname.replace(/^\[|\]$/g, ""), Number(url.port))];
+}
+
+/** Workers are processes of their own that meet at Unix sockets. */
+async function processes(): Promise<Finding> {
+  const { state } = await Deno.permissions.query({ name: "run", command: Deno.execPath() });
+  if (state !== "granted") {
+    return { state: "fail", subject: "workers", text: "no permission to start processes; run with --allow-run, or serve with --single" };
+  }
+  return { state: "ok", subject: "workers", text: "processes can be started" };
+}
+
+async function model(settings: Settings, services: PlanServices): Promise<Finding[]> {
+  using files = services.openFiles(settings.model);
+  try {
+    const model = await readModelPackage(files);
+    const { spec } = model;
+    const hash = await modelHash(model.configText, model.checkpoint);
+    const findings: Finding[] = [{
+      state: "ok",
+      subject: "model",
+      text: `${files.name}: ${spec.layers} layers, latent of ${spec.latentWidth}, context of ${spec.maxPositions}`,
+    }];
+    if (model.chatTemplate === null) findings.push({ state: "note", subject: "model", text: "no chat template: only completions will work" });
+    if (!schemeNeedsCalibration(settings)) return findings;
+    const source = await files.open("basis.safetensors");
+    if (source === null) findings.push({ state: "note", subject: "basis", text: "no basis.safetensors; the first start will calibrate" });
+    else if ((await readBasis(source)).provenance.modelHash === hash) {
+      findings.push({ state: "ok", subject: "basis", text: "basis.safetensors fits the model" });
+    } else {findings.push({
+        state: "fail",
+        subject: "basis",
+        text: 'basis.safetensors was made for another model; make it anew with "deno task calibrate"',
+      });}
+    return findings;
+  } catch (error) {
+    return [{ state: "fail", subject: "model", text: messageOf(error) }];
+  }
+}
+
+async function memory(settings: Settings, services: PlanServices): Promise<Finding> {
+  try {
+    const { ranks } = await planCluster(settings, services);
+    const local = ranks.filter(({ slot }) => !slot.remote);
+    const needed = local.reduce((sum, { weightBytes, cacheBytes, activationBytes }) => sum + weightBytes + cacheBytes + activationBytes, 0);
+    const { kind } = await services.probeDevice(settings.device, settings.dawn);
+    if (kind !== "cpu") return { state: "ok", subject: "memory", text: `${formatBytes(needed)} on this host's GPUs; see deno task plan` };
+    const { available } = Deno.systemMemoryInfo();
+    const text = `${formatBytes(needed)} needed, ${formatBytes(available)} available`;
+    return needed <= available
+      ? { state: "ok", subject: "memory", text }
+      : { state: "fail", subject: "memory", text: `${text}; use fewer workers or --weights q4` };
+  } catch (error) {
+    return { state: "fail", subject: "plan", text: messageOf(error) };
+  }
+}

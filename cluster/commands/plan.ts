@@ -1,0 +1,115 @@
+/**
+ * `plan`: what a configuration comes to, before anything is loaded.
+ *
+ * @module
+ */
+import { stringify } from "yaml";
+import { readModelPackage } from "../../core/model_package.ts";
+import type { RankShape } from "../../core/tpla/partition.ts";
+import {
+  cacheBytesPerToken,
+  cachedWidth,
+  collectivesPerStep,
+  handoffBytesPerToken,
+  type RankMemory,
+  wireBytesPerToken,
+} from "../../core/tpla/plan.ts";
+import { resolveBasis } from "../../core/tpla/scheme.ts";
+import { assignmentOf, ClusterModel, planCache, resolveCuts } from "../assignment.ts";
+import { formatBytes, printLine } from "../log.ts";
+import type { PlanServices } from "../services.ts";
+import type { Settings } from "../settings.ts";
+import { planUnits, type Slot } from "../topology.ts";
+
+/** One worker of a plan. */
+export interface RankPlan extends RankMemory {
+  readonly slot: Slot;
+  readonly role: "prefill" | "decode";
+  /** Values cached per token and layer. */
+  readonly cachedWidth: number;
+  /** All layers. */
+  readonly cachedBytesPerToken: number;
+}
+
+/** What `plan --json` prints. */
+export interface ClusterPlan {
+  readonly settings: Settings;
+  readonly ranks: readonly RankPlan[];
+  readonly collectivesPerToken: number;
+  /** Sent by each decode rank. */
+  readonly wireBytesPerToken: number;
+  /** Handed from prefill to one decode group. */
+  readonly handoffBytesPerPromptToken: number;
+}
+
+/** Plans a cluster. @throws {LatentmeshError} if it cannot be */
+export async function planCluster(settings: Settings, services: PlanServices): Promise<ClusterPlan> {
+  using files = services.openFiles(settings.model);
+  const model = await readModelPackage(files);
+  const { spec } = model;
+  const { shapes } = resolveCuts(settings, model);
+  const { kind } = await services.probeDevice(settings.device, settings.dawn);
+  const cache = planCache(settings, model, kind === "cpu");
+  const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
+  const ranks: RankPlan[] = [];
+  const known = new Map<RankShape, RankMemory>();
+  const clusterModel = new ClusterModel(model, { directory: files.name, basisFile: null }, { model: "", basis: null });
+  for (const unit of planUnits(settings)) {
+    for (const slot of unit.slots) {
+      const shape = shapes[unit.role][slot.rank];
+      const assignment = assignmentOf(settings, clusterModel, unit, slot, cache);
+      const memory = known.get(shape) ??
+        await services.planMemory({ ...assignment, model: files.name, shape, changesBasis: resolveBasis(settings.decode.scheme) !== null });
+      known.set(shape, memory);
+      ranks.push({
+        ...memory,
+        slot,
+        role: unit.role,
+        cachedWidth: cachedWidth(spec, shape),
+        cachedBytesPerToken: cacheBytesPerToken(spec, shape, bytes),
+      });
+    }
+  }
+  return {
+    settings: withoutSecrets(settings),
+    ranks,
+    collectivesPerToken: settings.decode.scheme.ranks === 1 ? 0 : collectivesPerStep(spec),
+    wireBytesPerToken: wireBytesPerToken(spec, settings.decode.scheme.ranks, bytes),
+    handoffBytesPerPromptToken: handoffBytesPerToken(spec, shapes.decode, bytes),
+  };
+}
+
+/** Prints a plan. */
+export function printPlan(plan: ClusterPlan, json: boolean): void {
+  if (json) return printLine(JSON.stringify(plan));
+  printLine(stringify(plan.settings).trimEnd());
+  printLine("");
+  const rows = plan.ranks.map(({ slot, weightBytes, cacheBytes, activationBytes, cachedWidth, cachedBytesPerToken }) => [
+    slot.name,
+    slot.gpu === null ? slot.host : `${slot.host} gpu ${slot.gpu}`,
+    formatBytes(weightBytes),
+    formatBytes(cacheBytes),
+    formatBytes(activationBytes),
+    formatBytes(weightBytes + cacheBytes + activationBytes),
+    String(cachedWidth),
+    formatBytes(cachedBytesPerToken),
+  ]);
+  printTable(["worker", "where", "weights", "cache", "activations", "together", "cached values", "cached per token"], rows);
+  printLine("");
+  printLine(`exchanges per token            ${plan.collectivesPerToken}, each rank sends ${formatBytes(plan.wireBytesPerToken)}`);
+  printLine(`handed over per prompt token   ${formatBytes(plan.handoffBytesPerPromptToken)} to each decode group`);
+}
+
+function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
+  for (const row of [header, ...rows]) printLine(row.map((cell, i) => cell.padEnd(widths[i])).join("  ").trimEnd());
+}
+
+function withoutSecrets(settings: Settings): Settings {
+  const { apiKeys, cluster } = settings;
+  return {
+    ...settings,
+    apiKeys: apiKeys.map(() => "(secret)"),
+    cluster: { ...cluster, token: cluster.token === undefined ? undefined : "(secret)" },
+  };
+}

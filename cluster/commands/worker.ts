@@ -1,0 +1,63 @@
+/**
+ * `worker`: this machine's GPUs join a cluster.
+ *
+ * @module
+ */
+import { hostname } from "node:os";
+import { LatentmeshError } from "../../core/errors.ts";
+import { readEnv } from "../../core/env.ts";
+import { type JoinedWorkers, type JoinSettings, startJoining } from "../join.ts";
+import { type ModelFlags, settingsOf } from "../flags.ts";
+import { log } from "../log.ts";
+import type { ClusterServices } from "../services.ts";
+import { isLoopback } from "../settings.ts";
+import type { StopRequest } from "./serve.ts";
+
+/** Flags of the command. */
+export interface WorkerFlags extends Pick<ModelFlags, "model" | "device"> {
+  readonly join: string;
+  readonly advertise: string;
+  readonly name?: string;
+  readonly gpus?: readonly number[];
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsCa?: string;
+  readonly insecure?: boolean;
+}
+
+/** Joins until asked to stop. */
+export async function joinUntilStopped(flags: WorkerFlags, services: ClusterServices, stop: StopRequest): Promise<void> {
+  const settings = await joinSettings(flags);
+  const joined: JoinedWorkers = await startJoining(settings, services, isLoopback);
+  log(
+    "info",
+    `joining ${settings.coordinator} as host ${settings.host} with ${settings.gpus.length} ${settings.gpus.length === 1 ? "worker" : "workers"}`,
+  );
+  try {
+    await Promise.race([new Promise<void>((resolve) => stop.drain.addEventListener("abort", () => resolve(), { once: true })), joined.failed]);
+  } finally {
+    await joined.close();
+  }
+}
+
+async function joinSettings({ join, advertise, name, gpus, tlsCert, tlsKey, tlsCa, insecure, ...flags }: WorkerFlags): Promise<JoinSettings> {
+  const { model, device, dawn } = await settingsOf(flags);
+  const token = readEnv("LATENTMESH_TOKEN", (name) => Deno.env.get(name));
+  if (token === undefined) {
+    throw new LatentmeshError("invalid_config", "Cannot join without the cluster's token; set LATENTMESH_TOKEN to what the coordinator has", {
+      param: "token",
+    });
+  }
+  return {
+    coordinator: join,
+    token,
+    host: name ?? hostname(),
+    advertise,
+    model,
+    device,
+    dawn,
+    gpus: gpus ?? [null],
+    tls: { cert: tlsCert, key: tlsKey, ca: tlsCa },
+    insecure: insecure ?? false,
+  };
+}

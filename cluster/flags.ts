@@ -1,0 +1,160 @@
+/**
+ * Flags that several commands share, and how they become settings.
+ *
+ * @module
+ */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { SCHEME_DEFAULTS } from "../core/tpla/scheme.ts";
+import { checkConfig, type Config, parseConfig } from "./config.ts";
+import { resolveSettings, type Settings } from "./settings.ts";
+
+/** Flags of commands that load a model, as commander names them. */
+export interface ModelFlags {
+  readonly config?: string;
+  readonly model?: string;
+  readonly device?: Config["device"];
+  readonly weights?: Config["weights"];
+  readonly maxTokensTotal?: number;
+  readonly cacheDtype?: "f16" | "f32";
+  readonly prefillChunk?: number;
+}
+
+/** How a decode group attends. */
+export interface SchemeFlags {
+  readonly ranks?: number;
+  readonly latentGroups?: number;
+  readonly attention?: "tpla" | "mla";
+  readonly basis?: NonNullable<Config["decode"]>["basis"];
+  readonly lambda?: number;
+  readonly halo?: "auto" | number;
+  readonly mu?: number;
+  readonly paper?: boolean;
+}
+
+/** What a cluster consists of. */
+export interface ClusterFlags extends SchemeFlags {
+  readonly groups?: number;
+  readonly prefillWorkers?: number;
+  readonly prefillRanks?: number;
+}
+
+/** Where HTTP is served. */
+export interface ServerFlags {
+  readonly host?: string;
+  readonly port?: number;
+  readonly modelName?: string;
+  readonly shutdownTimeout?: number;
+}
+
+/** All of them. */
+export type AllFlags = ModelFlags & ClusterFlags & ServerFlags;
+
+/** `--model`, `--device`. */
+export function withDevice(command: Command): Command {
+  return command
+    .option("--model <directory>", "model directory in Hugging Face form (default: the embedded tiny-mla)")
+    .addOption(
+      new Option("--device <device>", "auto takes a hardware GPU if there is one, else the CPU (default: auto)").choices([
+        "auto",
+        "deno",
+        "dawn",
+        "cpu",
+      ]),
+    );
+}
+
+/** Flags of commands that load a model to serve or score with it. */
+export function withModel(command: Command): Command {
+  return withDevice(command.option("--config <file>", "configuration file (YAML or JSON); flags win over it"))
+    .addOption(
+      new Option("--weights <format>", "keep linear weights as stored, or quantise them on load (default: keep)").choices(["keep", "q8", "q4"]),
+    )
+    .option("--max-tokens-total <n>", "tokens all sequences together may hold in the latent cache (default: four contexts, at most 32768)", integer)
+    .addOption(new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs)").choices(["f16", "f32"]))
+    .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU, 512 on GPUs)", integer);
+}
+
+/** Flags about how a decode group attends. */
+export function withScheme(command: Command): Command {
+  const { attention, basis, lambda, mu } = SCHEME_DEFAULTS;
+  return command
+    .option("--ranks <k>", "workers of a decode group (default: 2)", integer)
+    .option("--latent-groups <g>", "slices of the latent; divides ranks (default: ranks for tpla, 1 for mla)", integer)
+    .addOption(
+      new Option("--attention <mode>", `tpla: every rank caches a slice of the latent; mla: heads are split, exact (default: ${attention})`).choices([
+        "tpla",
+        "mla",
+      ]),
+    )
+    .addOption(new Option("--basis <kind>", `basis of the latent (default: ${basis})`).choices(["identity", "hadamard", "pca", "balanced"]))
+    .option("--lambda <x>", `weight of the values in the balanced basis (default: ${lambda})`, fraction)
+    .option("--halo <r>", "latent directions that every rank keeps as keys (default: auto, an eighth of the latent)", halo)
+    .option("--mu <x>", `what the latent part of scores is multiplied by (default: ${mu})`, Number)
+    .option("--paper", "the TPLA paper's scheme, for comparison: pca, norms over slices, no halo");
+}
+
+/** Flags about what a cluster consists of. */
+export function withCluster(command: Command): Command {
+  return withScheme(command)
+    .option("--groups <n>", "decode groups (default: 1)", integer)
+    .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
+    .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer);
+}
+
+/** Flags about where HTTP is served. */
+export function withServer(command: Command): Command {
+  return command
+    .option("--host <address>", "address to listen on (default: 127.0.0.1)")
+    .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
+    .option("--model-name <name>", "name of the model in the API (default: the directory's)")
+    .option("--shutdown-timeout <seconds>", "time running requests get to finish on SIGTERM (default: 10)", Number);
+}
+
+/** A whole number. */
+export function integer(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
+  return Number(text);
+}
+
+/** Whole numbers, separated by commas. */
+export function integers(text: string): number[] {
+  return text.split(",").map((part) => integer(part.trim()));
+}
+
+function halo(text: string): "auto" | number {
+  return text === "auto" ? "auto" : integer(text);
+}
+
+function fraction(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1)) throw new InvalidArgumentError("It must be a number from 0 to 1.");
+  return value;
+}
+
+/** Flags, file and environment together. @throws {LatentmeshError} `invalid_config` that names the setting */
+export async function settingsOf(flags: AllFlags): Promise<Settings> {
+  const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
+  const { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups } = flags;
+  const given = checkConfig(
+    {
+      model: flags.model,
+      device: flags.device,
+      weights: flags.weights,
+      decode: { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, device: flags.device },
+      prefill: { chunk: flags.prefillChunk, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
+      cache: { maxTokens: flags.maxTokensTotal, dtype: flags.cacheDtype },
+      server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
+    } satisfies Config,
+    "the flags",
+  );
+  return resolveSettings(given, file, (name) => Deno.env.get(name));
+}
+
+async function readConfig(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (cause) {
+    throw new LatentmeshError("not_found", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * A device that only counts: what would be allocated is checked against limits and added up, nothing is stored or computed. Plans are made on it by the code that
+ * later loads, so that they cannot disagree.
+ *
+ * @module
+ */
+import type { LatentmeshError } from "../core/errors.ts";
+import type { Kernel, Params } from "./contract.ts";
+import {
+  type BoundKernel,
+  checkBindings,
+  type CompiledKernel,
+  type Device,
+  type DeviceBuffer,
+  type DeviceCounters,
+  type DeviceLimits,
+  newCounters,
+  type Readback,
+} from "./device.ts";
+
+/** What most GPUs allow at least; buffers that are larger are split. */
+const USUAL_LIMITS: DeviceLimits = { maxBindingBytes: 2 ** 31 - 4, maxBufferBytes: 2 ** 32, maxWorkgroupBytes: 32768 };
+
+/** Counts allocations. */
+export class MeasuringDevice implements Device {
+  readonly kind = "cpu";
+  readonly description = "nothing: memory is only counted";
+  readonly limits: DeviceLimits;
+  readonly counters: DeviceCounters = newCounters();
+  readonly lost: Promise<LatentmeshError> = new Promise(() => {});
+
+  constructor(limits: Partial<DeviceLimits> = {}) {
+    this.limits = { ...USUAL_LIMITS, ...limits };
+  }
+
+  createBuffer(label: string, bytes: number): DeviceBuffer {
+    this.counters.allocatedBytes += bytes;
+    return { label, bytes, destroy() {} };
+  }
+
+  createReadback(_label: string, bytes: number): Promise<Readback> {
+    return Promise.resolve({ bytes, take: (into = new Uint8Array(bytes)) => Promise.resolve(into), destroy() {} });
+  }
+
+  write(): void {}
+
+  compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
+    return Promise.resolve({
+      bind(buffers: Readonly<Record<B, DeviceBuffer>>, most: Params<P>): BoundKernel<P> {
+        checkBindings(kernel, config, buffers, most);
+        return { name: kernel.name, params: kernel.params };
+      },
+    });
+  }
+
+  run(): void {}
+  read(): void {}
+  submit(): void {}
+
+  settle(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * What one rank will take of its device, before anything is loaded.
+ *
+ * @module
+ */
+import { Checkpoint } from "../core/model/checkpoint.ts";
+import { parseModelConfig } from "../core/model/config.ts";
+import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import { readConfigText } from "../core/model_package.ts";
+import type { RankShape } from "../core/tpla/partition.ts";
+import type { RankMemory } from "../core/tpla/plan.ts";
+import { cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
+import { MeasuringDevice } from "../kernels/measuring_device.ts";
+import { loadWeights } from "./loader.ts";
+import { Model, type ModelOptions } from "./model.ts";
+import { DirectoryFiles } from "./model_files.ts";
+
+/** What is planned. */
+export interface PlanMemoryOptions extends ModelOptions {
+  readonly model: string;
+  readonly weights: WeightPolicy;
+  readonly shape: RankShape;
+  /** Whether latents change their basis. */
+  readonly changesBasis: boolean;
+}
+
+/** Goes through loading without reading weights. @throws {LatentmeshError} what loading would throw for want of space in bindings */
+export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory> {
+  using files = new DirectoryFiles(options.model);
+  const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
+  const device = new MeasuringDevice();
+  const { shape, changesBasis } = options;
+  const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
+    weights: options.weights,
+    shard: { shape, bases: changesBasis ? [] : null },
+    dry: true,
+  });
+  const weightBytes = device.counters.allocatedBytes;
+  const { cache } = await Model.create(device, weights, options);
+  const cacheBytes = cache.slots * cacheTokenBytes(cache.config) * cache.layers.length;
+  return { weightBytes, cacheBytes, activationBytes: device.counters.allocatedBytes - weightBytes - cacheBytes };
+}
