@@ -22,8 +22,9 @@ export interface WorkerStatus {
   readonly unit: string;
   /** Its rank in that unit. */
   readonly rank: number;
-  /** Name of its machine. */
+  /** Name of its machine, and its process there. */
   readonly host: string;
+  readonly pid: number;
   /** Its device, for people. */
   readonly device: string;
   /** Membership of the unit: goes up when a worker is replaced. */
@@ -85,6 +86,7 @@ export class RunningCluster {
           unit: unit.name,
           rank: slot.rank,
           host: hello.host,
+          pid: hello.pid,
           device: hello.device.description,
           epoch: unit.epoch,
           stats: (await client.call("stats", {}, "stats")).reply.stats,

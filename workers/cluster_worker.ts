@@ -112,7 +112,7 @@ export class ClusterWorker {
   }
 
   async #open(): Promise<void> {
-    const { host, listen, advertise, worker } = this.#options;
+    const { host, listen, advertise } = this.#options;
     this.#listener = await this.#transport.listen(listen, (socket) => this.#accept(socket));
     serveRequests(this.#coordinator, (request, payload) => this.#answer(request, payload));
     this.#device.lost.then((error) => this.#coordinator.close(error));
@@ -120,12 +120,12 @@ export class ClusterWorker {
     this.#tell({
       kind: "hello",
       host,
+      pid: Deno.pid,
       address: advertise === undefined ? this.#listener.address : advertised(this.#listener.address, advertise),
       device: { kind, description: description.slice(0, 256) },
       modelHash: this.#hashes.model,
       basisHash: this.#hashes.basis,
     });
-    invariant(worker.length > 0, "a worker has a name");
   }
 
   #tell(notice: Notice): void {

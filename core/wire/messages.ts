@@ -19,6 +19,7 @@ const secret = z.instanceof(Uint8Array).refine((bytes) => bytes.byteLength === 3
 export const helloSchema = z.strictObject({
   kind: z.literal("hello"),
   host: name.describe("machine, for people and placement"),
+  pid: count.describe("process, for people"),
   address: address.describe("where peers reach it"),
   device: z.strictObject({ kind: z.enum(["cpu", "deno", "dawn"]), description: z.string().max(256) }),
   modelHash: hash,

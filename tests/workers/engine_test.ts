@@ -1,25 +1,11 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { GenerateOptions } from "../../core/text/text_engine.ts";
 import { Engine } from "../../workers/engine.ts";
 import { describeOnDevices } from "../support/devices.ts";
 import { fixtureDirectory, readGolden, ROOT } from "../support/fixtures.ts";
+import { assertGoldenGenerations, generate, golden } from "../support/generation.ts";
 
-interface GoldenGeneration {
-  readonly prompt_ids: number[];
-  readonly token_ids: number[];
-  readonly logprobs: number[];
-  readonly margin: number[];
-  readonly text: string;
-}
-
-const golden: { generations: Record<string, GoldenGeneration>; public: { per_doc_nll: number[] } } = JSON.parse(
-  await Deno.readTextFile(`${ROOT}/tests/golden/tiny-mla/golden.json`),
-);
-
-/** A smaller margin between the two best tokens may legitimately flip. */
-const MARGIN = 0.02;
 const dawn = Deno.env.get("LATENTMESH_DAWN");
 
 async function withEngine(options: Partial<Parameters<typeof Engine.load>[0]>, test: (engine: Engine) => Promise<void>): Promise<void> {
@@ -31,34 +17,10 @@ async function withEngine(options: Partial<Parameters<typeof Engine.load>[0]>, t
   }
 }
 
-async function generate(engine: Engine, options: GenerateOptions) {
-  const pieces = await Array.fromAsync(engine.generate(options));
-  return {
-    text: pieces.map(({ text }) => text).join(""),
-    tokens: pieces.flatMap(({ tokens }) => tokens),
-    logprobs: pieces.flatMap(({ logprobs }) => logprobs),
-    finishReason: pieces.at(-1)!.finishReason,
-  };
-}
-
 describeOnDevices("engine", (kind) => {
   it("generates the goldens of tiny-mla greedily", () =>
     withEngine({ device: kind }, async (engine) => {
-      for (const [prompt, expected] of Object.entries(golden.generations)) {
-        const ended = expected.token_ids.at(-1) === 1;
-        const { text, tokens, logprobs, finishReason } = await generate(engine, { prompt, maxTokens: expected.token_ids.length, logprobs: 2 });
-        const differs = tokens.findIndex((token, i) => token !== expected.token_ids[i]);
-        const tie = expected.margin.findIndex((margin) => margin < MARGIN);
-        assert(differs === -1 || (tie >= 0 && tie <= differs), `${prompt}: token ${differs} differs`);
-        if (differs >= 0) continue;
-        assertEquals(finishReason, ended ? "stop" : "length");
-        assertEquals(text, expected.text.replace("<|end_of_text|>", ""));
-        logprobs.forEach(({ token, logprob, top }, i) => {
-          assert(Math.abs(logprob - expected.logprobs[i]) < 0.02, `${prompt}: logprob ${i}`);
-          assertEquals(token, top[0].token);
-          assert(top[1].logprob <= top[0].logprob, "descending");
-        });
-      }
+      await assertGoldenGenerations(engine);
     }));
 
   for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {

@@ -1,0 +1,117 @@
+/**
+ * Whole clusters: a coordinator in this process, workers in processes of their own.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { parseModelConfig } from "../../core/model/config.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { partition } from "../../core/tpla/partition.ts";
+import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
+import { Engine } from "../../workers/engine.ts";
+import { withCluster } from "../support/cluster.ts";
+import { type Fixture, fixtureDirectory, readGolden } from "../support/fixtures.ts";
+import { assertGoldenGenerations, generate } from "../support/generation.ts";
+
+const F32 = { cache: 4, wire: 4 };
+
+async function withEngine(test: (engine: Engine) => Promise<void>): Promise<void> {
+  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "cpu" });
+  await test(engine).finally(() => engine.close());
+}
+
+async function specOf(name: Fixture) {
+  return parseModelConfig(await Deno.readTextFile(`${fixtureDirectory(name)}/config.json`), name);
+}
+
+describe("a cluster with exact attention", () => {
+  for (const ranks of [1, 2, 4]) {
+    it(`generates the goldens of every model over ${ranks} ranks`, async () => {
+      // Four ranks are fed by a prefill unit of two.
+      const prefill = { ranks: ranks === 4 ? 2 : 1 };
+      const decode = { attention: "mla" as const, ranks };
+      await withCluster({ decode, prefill }, assertGoldenGenerations);
+      for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
+        await withCluster({ model: fixtureDirectory(name), decode, prefill }, async (cluster) => {
+          const generated = (await readGolden(name)).generated!;
+          const { tokens } = await generate(cluster, { prompt: generated.slice(0, 24), maxTokens: 40, ignoreEos: true });
+          assertEquals(tokens, generated.slice(24));
+        });
+      }
+    });
+  }
+
+  it("draws, penalises, biases and scores as one process does", () =>
+    withCluster({ decode: { attention: "mla", ranks: 3 } }, (cluster) =>
+      withEngine(async (engine) => {
+        const prompt = "To create a new table";
+        const first = (await generate(engine, { prompt, maxTokens: 1 })).tokens[0];
+        for (
+          const options of [
+            { temperature: 1.2, seed: 7 },
+            { temperature: 1.2, seed: 7, topP: 0.999999 },
+            { temperature: 0.8, seed: 3, topK: 20, minP: 0.01 },
+            { temperature: 1, seed: 1, frequencyPenalty: 1.5, presencePenalty: 0.5, repetitionPenalty: 1.3 },
+            { logitBias: new Map([[first, -100]]), logprobs: 3 },
+          ]
+        ) {
+          const ask = { prompt, maxTokens: 12, ...options };
+          const [actual, expected] = [await generate(cluster, ask), await generate(engine, ask)];
+          assertEquals([actual.text, actual.tokens], [expected.text, expected.tokens], JSON.stringify(options));
+          actual.logprobs.forEach(({ logprob }, i) => assert(Math.abs(logprob - expected.logprobs[i].logprob) < 1e-4, `logprob ${i}`));
+        }
+        const text = "It was the best of times, it was the worst of times. ".repeat(12);
+        const [actual, expected] = [await cluster.score(text, { limitTokens: 150 }), await engine.score(text, { limitTokens: 150 })];
+        assertEquals(actual.tokens, expected.tokens);
+        assert(Math.abs(actual.nll - expected.nll) < 1e-3, `${actual.nll} beside ${expected.nll}`);
+      })));
+});
+
+describe("a cluster with TPLA", () => {
+  it("equals one process where every rank keys on everything", () =>
+    withEngine(async (engine) => {
+      const ask = { prompt: "And it came to pass in those days", maxTokens: 24 };
+      const expected = await generate(engine, ask);
+      for (const decode of [{ ranks: 2, halo: 128 }, { ranks: 4, latentGroups: 2, halo: 128, basis: "hadamard" as const }, { ranks: 1 }]) {
+        await withCluster({ decode }, async (cluster) => assertEquals((await generate(cluster, ask)).tokens, expected.tokens));
+      }
+    }));
+
+  it("caches and hands over what the formulas say, and gives every block back", () =>
+    withCluster({ decode: { ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
+      const spec = await specOf("tiny-mla");
+      const shapes = partition(spec, { ranks: 2, latentGroups: 2, halo: 16 });
+      const prompt = Array.from({ length: 70 }, (_, i) => 100 + i);
+      const { tokens } = await generate(cluster, { prompt, maxTokens: 80, ignoreEos: true });
+      assertEquals(tokens.length, 80);
+      const workers = await cluster.status();
+      const [rank0, rank1, prefill] = workers.map(({ stats }) => stats);
+      assertEquals(workers.map(({ unit, rank }) => `${unit}.${rank}`), ["decode-0.0", "decode-0.1", "prefill-0.0"]);
+      assertEquals([rank0, rank1].map((stats) => stats.cacheBytesPerToken), shapes.map((shape) => cacheBytesPerToken(spec, shape, F32)));
+      assertEquals(prefill.handoffBytes, 70 * handoffBytesPerToken(spec, shapes, F32));
+      assertEquals([rank0.sequences, rank0.freeBlocks, rank1.sequences, rank1.freeBlocks], [0, 128, 0, 128]);
+      // Two sums per layer and step; the first token comes from prefill.
+      assertEquals(rank0.collectives, 79 * spec.layers * 2);
+    }));
+
+  it("serves several requests at once, forgets those that are left, and refuses what does not fit", () =>
+    withCluster({ cache: { maxTokens: 256 }, decode: { groups: 2, ranks: 1 } }, async (cluster) => {
+      const prompts = ["And it came to pass", "To create a new table", "It was"];
+      const alone: string[] = [];
+      for (const prompt of prompts) alone.push((await generate(cluster, { prompt, maxTokens: 8 })).text);
+      const together = await Promise.all(prompts.map((prompt) => generate(cluster, { prompt, maxTokens: 8 })));
+      assertEquals(together.map(({ text }) => text), alone);
+      for await (const _ of cluster.generate({ prompt: prompts[0], maxTokens: 200, ignoreEos: true })) break;
+      const controller = new AbortController();
+      const long = Array.from({ length: 250 }, (_, i) => i + 10);
+      const cancelled = assertRejects(
+        () => generate(cluster, { prompt: long, maxTokens: 4, signal: controller.signal }),
+        LatentmeshError,
+        "cancelled",
+      );
+      controller.abort();
+      await cancelled;
+      await assertRejects(() => generate(cluster, { prompt: new Array(257).fill(10) }), LatentmeshError, "The prompt has 257 tokens");
+      assertEquals((await generate(cluster, { prompt: prompts[1], maxTokens: 8 })).text, alone[1]);
+      for (const { unit, stats } of await cluster.status()) assertEquals([stats.sequences, stats.freeBlocks], [0, 4], unit);
+    }));
+});
