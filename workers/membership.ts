@@ -92,6 +92,11 @@ export class Membership {
     return total;
   }
 
+  /** The link to another rank in the current epoch. */
+  linkTo(rank: number): Link | undefined {
+    return this.#rankLinks.get(rank);
+  }
+
   /** Throws unless `epoch` is the current one. */
   checkEpoch(epoch: number): void {
     if (epoch !== this.#epoch) throw new LatentmeshError("protocol", `Epoch ${epoch} is over; ${this.identity.worker} is in epoch ${this.#epoch}`);

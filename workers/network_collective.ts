@@ -159,8 +159,13 @@ export class NetworkCollective implements Collective {
 
   async #receiveFrom(inbox: Inbox, turn: number, values: number): Promise<Values> {
     const { frame, payload } = await inbox.take();
-    if (frame.turn !== turn) throw new LatentmeshError("protocol", `Worker ${inbox.peer.worker} is at exchange ${frame.turn} where ${turn} is due`);
-    checkTensor(frame, payload, { dtype: this.#options.wire, shape: [values] });
+    try {
+      if (frame.turn !== turn) throw new LatentmeshError("protocol", `Worker ${inbox.peer.worker} is at exchange ${frame.turn} where ${turn} is due`);
+      checkTensor(frame, payload, { dtype: this.#options.wire, shape: [values] });
+    } catch (error) {
+      inbox.peer.link.close(error as LatentmeshError);
+      throw error;
+    }
     return viewOf(payload, this.#options.wire);
   }
 

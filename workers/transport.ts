@@ -17,8 +17,11 @@ export interface TlsFiles {
   readonly ca?: string;
 }
 
-/** Host name in URLs of Unix sockets. Deno asks for permission to reach it, so it must be one that leads nowhere. */
-export const UNIX_HOST = "latentmesh.invalid";
+/**
+ * Host in URLs of Unix sockets. Deno asks for permission to reach it, so it is one that leads nowhere (RFC 5737). Not a name: Deno looks names up although nothing
+ * is sent there, and after two dozen lookups of one that does not exist connecting hangs.
+ */
+export const UNIX_HOST = "192.0.2.1";
 
 /** Most sockets that have not authenticated yet; more are turned away. */
 const MAX_PENDING = 64;
