@@ -59,7 +59,7 @@ export { Engine, type EngineOptions } from "./workers/engine.ts";
 
 /** The workers' side of a coordinator: sockets, files, processes. */
 export const clusterServices: ClusterServices = {
-  transport: (tls) => new DenoTransport({ cert: readPem(tls.cert), key: readPem(tls.key), ca: readPem(tls.ca) }),
+  transport: (tls) => new DenoTransport(tls),
   openFiles: (directory) => new DirectoryFiles(directory),
   spawn: (options) => spawnWorker({ ...options, entry: new URL("./workers/main.ts", import.meta.url), unixHost: UNIX_HOST }),
   calibrate: async (options) => {
@@ -67,10 +67,6 @@ export const clusterServices: ClusterServices = {
     return { ...basis, file: writeBasis(basis) };
   },
 };
-
-function readPem(path: string | undefined): string | undefined {
-  return path === undefined ? undefined : Deno.readTextFileSync(path);
-}
 
 /** Clusters: a coordinator in this process, prefill and decode workers in processes of their own, on this machine and others. */
 export const Cluster = {

@@ -15,6 +15,7 @@ import { log } from "./log.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { Supervisor } from "./supervisor.ts";
+import { readTls, type Tls } from "./tls.ts";
 import { planUnits, type Slot } from "./topology.ts";
 import { linkUnits, type Member, Unit } from "./unit.ts";
 
@@ -47,6 +48,7 @@ export class Coordinator implements Routes {
   /** Pairs of units that are linked, as `prefill@epoch decode@epoch`. */
   readonly #linked = new Set<string>();
   readonly #onLoading: OnLoading;
+  readonly #tls: Tls;
   #lobby: Lobby | null = null;
   #fail: (error: LatentmeshError) => void;
   #closed = false;
@@ -63,6 +65,7 @@ export class Coordinator implements Routes {
     this.#services = services;
     this.#directory = directory;
     this.#onLoading = onLoading;
+    this.#tls = readTls(settings.cluster.tls);
     this.units = planUnits(settings).map((plan) => new Unit(plan));
     this.#token = settings.cluster.token === undefined
       ? crypto.getRandomValues(new Uint8Array(32))
@@ -150,7 +153,7 @@ export class Coordinator implements Routes {
 
   async #open(): Promise<void> {
     const { listen } = this.#settings.cluster;
-    this.#lobby = await Lobby.open(this.#services.transport(this.#settings.cluster.tls), {
+    this.#lobby = await Lobby.open(this.#services.transport(this.#tls), {
       addresses: [`unix:${this.#socket("coordinator")}`, ...(listen === undefined ? [] : [listen])],
       token: this.#token,
       admit: (worker, hello) => this.#model.admit(worker, hello, this.#slotFor(worker, hello.host)),
@@ -182,7 +185,7 @@ export class Coordinator implements Routes {
           basis: this.#model.basisFile ?? undefined,
           device: this.#settings.device,
           dawn: this.#settings.dawn,
-          tls: this.#settings.cluster.tls,
+          tls: this.#tls,
         },
         directory: this.#directory,
         sockets: this.#listensOnTcp()

@@ -7,6 +7,7 @@ import { LatentmeshError } from "../core/errors.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
+import { readTls, type Tls } from "./tls.ts";
 
 /** What a machine that joins must know. */
 export interface JoinSettings {
@@ -22,7 +23,8 @@ export interface JoinSettings {
   readonly dawn: string | undefined;
   /** One worker for each. */
   readonly gpus: readonly (number | null)[];
-  readonly tls: Settings["cluster"]["tls"];
+  /** Paths. */
+  readonly tls: Tls;
   /** Links without TLS are meant. */
   readonly insecure: boolean;
 }
@@ -53,6 +55,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
       `Cannot listen on ${settings.advertise} without a certificate; set --tls-cert and --tls-key, or say --insecure`,
     );
   }
+  const tls = readTls(settings.tls);
   const directory = await Deno.makeTempDir({ prefix: "latentmesh-" });
   const model = await Deno.realPath(settings.model).catch(() => settings.model);
   const supervisors = settings.gpus.map((gpu, i) =>
@@ -68,7 +71,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
           model,
           device: settings.device,
           dawn: settings.dawn,
-          tls: settings.tls,
+          tls,
         },
         directory,
         sockets: null,

@@ -11,6 +11,7 @@ import type { Assignment } from "../core/wire/messages.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Calibrate } from "./engine.ts";
 import type { Settings } from "./settings.ts";
+import type { Tls } from "./tls.ts";
 import type { SpawnOptions } from "./spawn.ts";
 import type { WorkerProcess } from "./supervisor.ts";
 
@@ -19,7 +20,8 @@ export type OpenFiles = ModelFiles & Disposable & { openPath(path: string): Prom
 
 /** What a coordinator is given. */
 export interface ClusterServices {
-  transport(tls: Settings["cluster"]["tls"]): Transport;
+  /** @param tls contents, not paths */
+  transport(tls: Tls): Transport;
   openFiles(directory: string): OpenFiles;
   spawn(options: Omit<SpawnOptions, "entry" | "unixHost">): WorkerProcess;
   readonly calibrate: Calibrate;

@@ -6,6 +6,7 @@
 import { readEnv, resolveSecret } from "../core/env.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { type Scheme, SCHEME_DEFAULTS } from "../core/tpla/scheme.ts";
+import type { Tls } from "./tls.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
 
 /** Everything resolved. */
@@ -43,7 +44,8 @@ export interface ClusterSettings {
   readonly token: string | undefined;
   /** `ws://` or `wss://` address for workers of other hosts; undefined: there are none. */
   readonly listen: string | undefined;
-  readonly tls: { readonly cert?: string; readonly key?: string; readonly ca?: string };
+  /** Paths. */
+  readonly tls: Tls;
   readonly hosts: readonly HostConfig[];
 }
 

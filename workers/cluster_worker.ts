@@ -207,6 +207,8 @@ export class ClusterWorker {
       if (rank.kind === "decode") rank.decode.receive(frame, payload, link, membership.epoch);
       else rank.prefill.receive(this.#workerOf(link), frame);
     }, (link, reason) => {
+      // A worker that is gone is known to whoever lost it; one that broke protocol is not.
+      if (reason.code !== "protocol") return;
       const message = `the link with ${link.identity.worker} ended: ${reason.message}`;
       this.#tell({ kind: "trouble", epoch: membership.epoch, message, silent: null });
     });

@@ -46,7 +46,7 @@ export class RpcClient {
       else onNotice(parseMessage(noticeSchema, frame.message));
     });
     link.closed.then((reason) => {
-      for (const { reject } of this.#pending.values()) reject(reason);
+      for (const { reject } of this.#pending.values()) reject(this.#gone(reason));
       this.#pending.clear();
     });
   }
@@ -63,7 +63,7 @@ export class RpcClient {
     expected: R,
     options: { readonly payload?: ArrayBufferView<ArrayBuffer>; readonly deadlineMs?: number; readonly onId?: (id: number) => void } = {},
   ): Promise<ReplyFrame<R>> {
-    if (!this.link.open) throw await this.link.closed;
+    if (!this.link.open) throw this.#gone(await this.link.closed);
     const id = this.#next++;
     options.onId?.(id);
     const { promise, resolve, reject } = Promise.withResolvers<Frame & { reply: Reply }>();
@@ -84,6 +84,10 @@ export class RpcClient {
       clearTimeout(timer);
       this.#pending.delete(id);
     }
+  }
+
+  #gone(reason: LatentmeshError): LatentmeshError {
+    return new LatentmeshError(reason.code, `Worker ${this.link.identity.worker} is gone: ${reason.message}`);
   }
 
   #settle(frame: Frame): void {

@@ -1,0 +1,131 @@
+/**
+ * What a cluster survives: killed, stalled and useless workers.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { RunningCluster, WorkerStatus } from "../../cluster/cluster.ts";
+import { createApp } from "../../cluster/http/app.ts";
+import { Supervisor } from "../../cluster/supervisor.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { Cluster } from "../../mod.ts";
+import { until, withCluster } from "../support/cluster.ts";
+import { fixtureDirectory } from "../support/fixtures.ts";
+import { generate } from "../support/generation.ts";
+import { readEvents } from "../support/server.ts";
+
+const PROMPT = "And it came to pass in those days";
+
+/** Does something to a worker while the cluster generates; gives the error that ends the generation. */
+async function during(
+  cluster: RunningCluster,
+  unit: string,
+  signal: Deno.Signal,
+  prompt: string | number[] = PROMPT,
+): Promise<{ error: LatentmeshError; victim: WorkerStatus }> {
+  const victim = (await cluster.status()).find((worker) => worker.unit === unit)!;
+  const generation = (async () => {
+    for await (const _ of cluster.generate({ prompt, maxTokens: 1500, ignoreEos: true })) {
+      if (typeof prompt === "string") Deno.kill(victim.pid, signal);
+    }
+  })();
+  if (typeof prompt !== "string") {
+    await until(async () => (await cluster.status().catch(() => [])).some(({ stats }) => stats.handoffBytes > 0));
+    Deno.kill(victim.pid, signal);
+  }
+  const error = await assertRejects(() => generation, LatentmeshError);
+  return { error, victim };
+}
+
+/** The cluster must serve as before, with every block free. */
+async function assertServes(cluster: RunningCluster, expected: readonly number[]): Promise<WorkerStatus[]> {
+  assertEquals((await generate(cluster, { prompt: PROMPT, maxTokens: 8 })).tokens, expected);
+  const status = await cluster.status();
+  for (const { unit, stats } of status) assertEquals([stats.sequences, stats.freeBlocks], [0, unit.startsWith("decode") ? 128 : 32], unit);
+  return status;
+}
+
+describe("a cluster", () => {
+  it("goes on after a decode rank is killed or stalls, and after a prefill worker dies with a prompt half handed over", () =>
+    withCluster({ decode: { deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
+      const expected = (await generate(cluster, { prompt: PROMPT, maxTokens: 8 })).tokens;
+
+      const killed = await during(cluster, "decode-0", "SIGKILL");
+      assert(["worker_lost", "timeout"].includes(killed.error.code), killed.error.message);
+      let status = await assertServes(cluster, expected);
+      assert(status.every(({ worker }) => worker !== killed.victim.worker), "another process took the place");
+      assert(status.every(({ unit, epoch }) => unit !== "decode-0" || epoch > killed.victim.epoch), "a new epoch");
+
+      const stalled = await during(cluster, "decode-0", "SIGSTOP");
+      assertEquals(stalled.error.code, "timeout");
+      assert(stalled.error.message.includes(stalled.victim.worker), stalled.error.message);
+      status = await assertServes(cluster, expected);
+      assert(status.every(({ worker }) => worker !== stalled.victim.worker), "the stalled process was replaced");
+
+      const halfway = await during(cluster, "prefill-0", "SIGKILL", Array.from({ length: 1800 }, (_, i) => 100 + i));
+      assertEquals(halfway.error.code, "worker_lost");
+      await assertServes(cluster, expected);
+    }));
+
+  it("ends the stream of a lost generation with an error event", () =>
+    withCluster({}, async (cluster) => {
+      const never = new AbortController().signal;
+      const app = createApp(cluster.served, { drain: never, shutdown: never });
+      const [{ pid }] = await cluster.status();
+      const response = await app.request("/v1/completions", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ prompt: PROMPT, max_tokens: 1500, ignore_eos: true, stream: true }),
+      });
+      const events = readEvents(response);
+      await until(async () => (await cluster.status()).some(({ stats }) => stats.collectives > 0));
+      Deno.kill(pid, "SIGKILL");
+      assertEquals((await events).at(-1), "[DONE]");
+      const last = JSON.parse((await events).at(-2)!);
+      assertEquals(last.error.type, "server_error");
+      assert(["worker_lost", "timeout"].includes(last.error.code), last.error.code);
+    }));
+
+  it("says why it cannot start", async () => {
+    const broken = await Deno.makeTempDir();
+    for (
+      const file of ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "basis.safetensors", "model.safetensors"]
+    ) {
+      await Deno.copyFile(`${fixtureDirectory("tiny-mla")}/${file}`, `${broken}/${file}`);
+    }
+    const start = (config: Parameters<typeof Cluster.start>[0]) => Cluster.start({ model: broken, device: "cpu", ...config });
+    await assertRejects(() => start({ decode: { ranks: 2, latentGroups: 3 } }), LatentmeshError, "does not divide ranks");
+    await assertRejects(() => start({ decode: { attention: "mla", latentGroups: 2 } }), LatentmeshError, "keeps whole latents");
+    await assertRejects(() => start({ decode: { ranks: 64, latentGroups: 1 } }), LatentmeshError, "only 8 heads");
+    await assertRejects(() => start({ cluster: { listen: "0.0.0.0:0" } }), LatentmeshError, "cluster.tls");
+    const basis = await Deno.readFile(`${broken}/basis.safetensors`);
+    const config = JSON.parse(await Deno.readTextFile(`${broken}/config.json`));
+    await Deno.writeTextFile(`${broken}/config.json`, JSON.stringify({ ...config, rms_norm_eps: 1e-5 }));
+    await assertRejects(() => start({}), LatentmeshError, "made for another model");
+    await Deno.writeFile(`${broken}/basis.safetensors`, basis.subarray(0, 1000));
+    await assertRejects(() => start({}), LatentmeshError, "basis.safetensors");
+    await Deno.remove(broken, { recursive: true });
+  });
+});
+
+describe("a supervisor", () => {
+  it("gives up loudly after failures in a row", async () => {
+    const started: string[] = [];
+    const supervisor = new Supervisor("decode-0.0", (worker) => {
+      started.push(worker);
+      return { ended: Promise.resolve({ code: 1, lastLines: "out of luck" }), kill() {} };
+    }, { mostFailures: 3 });
+    const error = await assertRejects(() => supervisor.givenUp, LatentmeshError, "out of luck");
+    assertEquals(error.code, "worker_lost");
+    assertEquals(started, ["decode-0.0/1", "decode-0.0/2", "decode-0.0/3"]);
+    await supervisor.stop();
+  });
+
+  it("does not try again where a worker was refused, and stops when told", async () => {
+    const refused = new Supervisor("a", () => ({ ended: Promise.resolve({ code: 3, lastLines: "wrong token" }), kill() {} }));
+    assertEquals((await assertRejects(() => refused.givenUp, LatentmeshError, "wrong token")).code, "unauthorized");
+    await refused.stop();
+    const { promise, resolve } = Promise.withResolvers<{ code: number; lastLines: string }>();
+    const running = new Supervisor("b", () => ({ ended: promise, kill: () => resolve({ code: 137, lastLines: "" }) }));
+    await running.stop();
+  });
+});

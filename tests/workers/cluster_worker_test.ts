@@ -1,0 +1,169 @@
+/**
+ * One worker against a coordinator and a prefill worker that lie: it refuses by name and goes on.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { LatentmeshError } from "../../core/errors.ts";
+import type { LogitsQuery } from "../../core/generation.ts";
+import { acceptLink, connectLink, type Link } from "../../core/wire/link.ts";
+import type { Assignment, Hello, Notice } from "../../core/wire/messages.ts";
+import { askOf, decodeAnswers } from "../../core/wire/queries.ts";
+import { RpcClient } from "../../core/wire/rpc.ts";
+import { ClusterWorker } from "../../workers/cluster_worker.ts";
+import { DenoTransport } from "../../workers/transport.ts";
+import { until } from "../support/cluster.ts";
+import { fixtureDirectory } from "../support/fixtures.ts";
+
+const TOKEN = new TextEncoder().encode("a token for tests only");
+const CUT = { ranks: 1, latentGroups: 1, halo: 0 };
+const QUERY: LogitsQuery = { key: 1, position: 3, inverseTemperature: 1, plain: 4, adjusted: 0, adjustments: [], draw: false };
+
+const assignment: Assignment = {
+  role: "decode",
+  unit: "decode-0",
+  rank: 0,
+  cut: CUT,
+  decode: CUT,
+  basis: null,
+  paper: false,
+  mu: 1,
+  weights: "keep",
+  cacheDtype: "f32",
+  maxTokens: 256,
+  maxContext: 128,
+  maxSequences: 2,
+  limits: { prefillRows: 1, decodeRows: 1, window: 64, logitRows: 1 },
+  wire: "f32",
+  deadlineMs: 1000,
+};
+
+/** A worker with this test as its coordinator. */
+async function withWorker(test: (rpc: RpcClient, hello: Hello, notices: Notice[]) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  const transport = new DenoTransport();
+  const notices: Notice[] = [];
+  const arrived = Promise.withResolvers<RpcClient>();
+  const listener = await transport.listen(`unix:${directory}/coordinator`, async (socket) => {
+    arrived.resolve(new RpcClient(await acceptLink(socket, () => TOKEN), (notice) => notices.push(notice)));
+  });
+  const worker = await ClusterWorker.join({
+    worker: "decode-0.0/1",
+    coordinator: listener.address,
+    token: TOKEN,
+    listen: `unix:${directory}/worker`,
+    host: "local",
+    model: fixtureDirectory("deepseek-v3-tiny"),
+    device: "cpu",
+  }, transport);
+  const rpc = await arrived.promise;
+  await until(() => notices.length > 0);
+  try {
+    await test(rpc, notices[0] as Hello, notices);
+  } finally {
+    rpc.link.close();
+    await worker.close();
+    await listener.close();
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+describe("a decode worker", () => {
+  it("does nothing before it is assigned and linked, and nothing for another epoch", () =>
+    withWorker(async (rpc) => {
+      await assertRejects(() => rpc.call("stats", {}, "stats"), LatentmeshError, "not been assigned");
+      await rpc.call("assign", { assignment }, "assigned");
+      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, blocks: [0] }, "done"), LatentmeshError, "Epoch 1 is over");
+      await rpc.call("join", { epoch: 1, peers: [] }, "done");
+      const step = { epoch: 1, rows: [{ sequence: 1, token: 5, position: 3 }], grow: [], ask: askOf(QUERY) };
+      const payload = new Uint8Array(0);
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "Sequence 1 is not open");
+      await rpc.call("connect", { epoch: 1 }, "done");
+      await rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, blocks: [0] }, "done");
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "not been handed over");
+      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, blocks: [1] }, "done"), LatentmeshError, "open already");
+      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 2, tokens: 3, blocks: [0] }, "done"), LatentmeshError, "not free");
+      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 2, tokens: 65, blocks: [1] }, "done"), LatentmeshError, "do not hold 65");
+      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 2, tokens: 3, blocks: [1, 2, 3] }, "done"), LatentmeshError, "more blocks");
+      await assertRejects(
+        () => rpc.call("prefill", { epoch: 1, tokens: 1, target: null, ask: null, promptLogprobs: null }, "candidates"),
+        LatentmeshError,
+      );
+      // A new epoch drops what the old one held.
+      await rpc.call("join", { epoch: 2, peers: [] }, "done");
+      await rpc.call("connect", { epoch: 2 }, "done");
+      const { reply: { stats } } = await rpc.call("stats", {}, "stats");
+      assertEquals([stats.sequences, stats.freeBlocks], [0, 4]);
+      await assertRejects(() => rpc.call("close", { epoch: 1, sequence: 1 }, "done"), LatentmeshError, "is in epoch 2");
+    }));
+
+  it("takes latents only as they were announced, in order, from whom it expects", () =>
+    withWorker(async (rpc, hello, notices) => {
+      await rpc.call("assign", { assignment }, "assigned");
+      const transport = new DenoTransport();
+      const secret = crypto.getRandomValues(new Uint8Array(32));
+      // d_c + d_r of the model.
+      const [layers, width] = [3, 32 + 8];
+      const join = async (epoch: number): Promise<Link> => {
+        await rpc.call("join", { epoch, peers: [] }, "done");
+        await rpc.call("connect", { epoch }, "done");
+        await rpc.call("feed", { epoch, feeder: { worker: "prefill-0.0/1", secret } }, "done");
+        return await connectLink(await transport.connect(hello.address), { worker: "prefill-0.0/1", role: "prefill" }, secret, "decode-0.0/1");
+      };
+      const header = (layer: number, range: [number, number], change: object = {}) => {
+        const shape = [range[1] - range[0], width];
+        return { kind: "latents", epoch: 1, sequence: 1, layer, range, dtype: "f32", shape, byteLength: shape[0] * width * 4, ...change };
+      };
+      const values = (tokens: number) => new Float32Array(tokens * width).fill(0.1);
+      await assertRejects(
+        async () => await connectLink(await transport.connect(hello.address), { worker: "prefill-0.0/1", role: "prefill" }, secret),
+        LatentmeshError,
+        "wrong token",
+      );
+      const broken: [message: object, payload: Float32Array<ArrayBuffer>, problem: string][] = [
+        [header(0, [0, 3], { shape: [3, width + 1], byteLength: 3 * (width + 1) * 4 }), new Float32Array(3 * (width + 1)), "is expected"],
+        [header(0, [0, 3], { byteLength: 8 }), values(3), "announces 8"],
+        [header(0, [0, 3], { dtype: "f16" }), values(3), "is expected"],
+        [header(layers, [0, 3]), values(3), `there is no layer ${layers}`],
+        [header(0, [1, 3]), values(2), "came where 0"],
+        [header(0, [0, 4]), values(4), "to at most 3"],
+      ];
+      let epoch = 0;
+      for (const [message, payload, problem] of broken) {
+        const link = await join(++epoch);
+        await rpc.call("open", { epoch, sequence: 1, tokens: 3, blocks: [0] }, "done");
+        link.send({ ...message, epoch }, payload);
+        await link.closed;
+        assert(
+          notices.some((notice) => notice.kind === "trouble" && notice.message.includes(problem)),
+          `${problem}: ${JSON.stringify(notices.at(-1))}`,
+        );
+      }
+      // What comes too late is turned back; the link stays.
+      const link = await join(++epoch);
+      const answers: Record<string, unknown>[] = [];
+      link.listen(({ message }) => answers.push(message as Record<string, unknown>));
+      link.send(header(0, [0, 3], { epoch: epoch - 1 }), values(3));
+      link.send(header(0, [0, 3], { epoch, sequence: 9 }), values(3));
+      await until(() => answers.length === 2);
+      assertEquals(answers.map(({ kind, message }) => `${kind}: ${message}`), [
+        `rejected: epoch ${epoch - 1} is over, this is epoch ${epoch}`,
+        "rejected: sequence 9 is not open",
+      ]);
+      await rpc.call("open", { epoch, sequence: 1, tokens: 3, blocks: [2] }, "done");
+      for (let layer = 0; layer < layers; layer++) {
+        link.send(header(layer, [0, 2], { epoch }), values(2));
+        link.send(header(layer, [2, 3], { epoch }), values(1));
+      }
+      await until(() => answers.length === 2 + 2 * layers);
+      assertEquals(
+        answers.slice(2).map(({ kind, bytes }) => `${kind} ${bytes}`),
+        Array.from({ length: 2 * layers }, (_, i) => `ack ${(2 - i % 2) * width * 4}`),
+      );
+      const step = { epoch, rows: [{ sequence: 1, token: 5, position: 3 }], grow: [], ask: askOf(QUERY) };
+      const { payload } = await rpc.call("step", step, "candidates", { payload: new Uint8Array(0) });
+      const { plain } = decodeAnswers(payload, { plain: 4, adjusted: 0, prompt: 0, promptCandidates: 0 });
+      assert(plain!.logits.every(Number.isFinite), "logits");
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload: new Uint8Array(0) }), LatentmeshError, "position 3 is not next");
+      link.close();
+    }));
+});
