@@ -3,6 +3,9 @@
  *
  * @module
  */
+import { collectiveBench } from "./collective_bench.ts";
+import { clusterBench } from "./cluster_bench.ts";
+import { handoffBench } from "./handoff_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { loadBench } from "./load_bench.ts";
 import { startBench } from "./start_bench.ts";
@@ -11,6 +14,9 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   load: { help: "[gigabytes] peak host memory and speed of loading a generated checkpoint", run: loadBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
+  collective: { help: "all-reduce between two processes beside a bare socket exchange", run: collectiveBench },
+  handoff: { help: "[runs] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
+  cluster: { help: "[ranks] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 
 const [name, ...args] = Deno.args;
@@ -18,6 +24,6 @@ if (name in BENCHES) {
   await BENCHES[name].run(args);
   console.log(`\nRepeat with: deno task bench ${Deno.args.join(" ")}`);
 } else {
-  console.log(`Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(8)}${help}`).join("\n")}`);
+  console.log(`Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(12)}${help}`).join("\n")}`);
   Deno.exit(name === undefined || name === "--help" ? 0 : 1);
 }

@@ -18,3 +18,9 @@ export function printTable(rows: readonly (readonly (string | number)[])[]): voi
     console.log(row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]))).join("  "));
   }
 }
+
+/** The value below which a fraction of all lie. */
+export function percentile(values: readonly number[], fraction: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * fraction))];
+}

@@ -1,0 +1,80 @@
+/**
+ * A whole cluster of the embedded model on the CPU: decode speed beside one process with the time split into compute, exchange and coordinator, and how long a
+ * killed rank is missed.
+ *
+ * @module
+ */
+import { Cluster, Engine } from "../mod.ts";
+import type { RunningCluster } from "../cluster/cluster.ts";
+import { median, printTable } from "./table.ts";
+
+const TOKENS = 200;
+const ask = { prompt: "And it came to pass in those days", maxTokens: TOKENS, ignoreEos: true };
+const model = new URL("../models/tiny-mla", import.meta.url).pathname;
+
+/** Tokens per second of the second of two generations, first token left out. */
+async function tokensPerSecond(engine: Pick<RunningCluster, "generate">, between: () => void = () => {}): Promise<number> {
+  for await (const _ of engine.generate(ask));
+  between();
+  let started = 0;
+  let tokens = 0;
+  for await (const piece of engine.generate(ask)) {
+    if (started === 0) started = performance.now();
+    else tokens += piece.tokens.length;
+  }
+  return tokens / (performance.now() - started) * 1000;
+}
+
+/** Runs the bench. */
+export async function clusterBench([ranks = "2"]: readonly string[]): Promise<void> {
+  const engine = await Engine.load({ model, device: "cpu" });
+  const single = await tokensPerSecond(engine);
+  await engine.close();
+
+  const cluster = await Cluster.start({ model, device: "cpu", decode: { ranks: Number(ranks) } });
+  let before = { ...cluster.stepTimes };
+  const speed = await tokensPerSecond(cluster, () => before = { ...cluster.stepTimes });
+  const perStep = (key: "computeMs" | "exchangeMs" | "totalMs") => (cluster.stepTimes[key] - before[key]) / (cluster.stepTimes.steps - before.steps);
+  const [compute, exchange, total] = [perStep("computeMs"), perStep("exchangeMs"), perStep("totalMs")];
+  const perToken = 1000 / speed;
+  const row = (name: string, value: string) => [name, value];
+  printTable([
+    ["embedded model, cpu device", ""],
+    row("one process", `${single.toFixed(1)} tokens/s`),
+    row(`${ranks} decode ranks`, `${speed.toFixed(1)} tokens/s`),
+    row("time per token", `${perToken.toFixed(2)} ms`),
+    row("  compute, slowest rank", `${compute.toFixed(2)} ms`),
+    row("  exchange", `${exchange.toFixed(2)} ms`),
+    row("  coordinator: messages, sampling, text", `${(perToken - compute - exchange).toFixed(2)} ms`),
+    row("  of which between request and replies", `${(total - compute - exchange).toFixed(2)} ms`),
+  ]);
+  console.log("");
+  await measureRecovery(cluster);
+  await cluster.close();
+}
+
+/** From the death of a decode rank to the next answer, over some deaths. */
+async function measureRecovery(cluster: RunningCluster): Promise<void> {
+  const noticed: number[] = [];
+  const repaired: number[] = [];
+  for (let death = 0; death < 3; death++) {
+    const [{ pid }] = await cluster.status();
+    let killed = 0;
+    try {
+      for await (const _ of cluster.generate(ask)) {
+        if (killed > 0) continue;
+        killed = performance.now();
+        Deno.kill(pid, "SIGKILL");
+      }
+    } catch {
+      noticed.push(performance.now() - killed);
+    }
+    for await (const _ of cluster.generate({ prompt: "It was", maxTokens: 1 }));
+    repaired.push(performance.now() - killed);
+  }
+  const ms = (values: readonly number[]) => `${median(values).toFixed(0)} ms, at most ${Math.max(...values).toFixed(0)} ms`;
+  printTable([["a decode rank is killed", ""], ["until the generation ends with an error", ms(noticed)], [
+    "until the group has answered again",
+    ms(repaired),
+  ]]);
+}
