@@ -25,8 +25,9 @@ export interface Route {
 /** Where the time of decode steps went, in milliseconds. */
 export interface StepTimes {
   steps: number;
-  /** Of the slowest rank. */
+  /** Between exchanges, of the rank that is slowest there. */
   computeMs: number;
+  /** Of each exchange, the wait of the rank that came last: the others also wait for it to compute. */
   exchangeMs: number;
   /** From request to replies, as the coordinator saw it. */
   totalMs: number;
@@ -124,9 +125,10 @@ export class ClusterSequence implements SequenceRunner {
     const answers = this.#join(decode, replies, query, { prompt: 0, promptCandidates: 0 }, () => 0);
     times.steps++;
     times.totalMs += performance.now() - started;
-    times.computeMs += Math.max(...replies.map(({ reply }) => reply.computeMs));
-    // The rank that computed longest waited least: together they make up its step.
-    times.exchangeMs += Math.min(...replies.map(({ reply }) => reply.exchangeMs));
+    const waits = replies.map(({ reply }) => reply.waitsMs);
+    const exchange = waits[0].reduce((sum, _, i) => sum + Math.min(...waits.map((rank) => rank[i])), 0);
+    times.exchangeMs += exchange;
+    times.computeMs += Math.max(...replies.map(({ reply }) => reply.totalMs)) - exchange;
     return answers;
   }
 

@@ -13,7 +13,7 @@ import { partition } from "../core/tpla/partition.ts";
 import { cacheBytesPerToken } from "../core/tpla/plan.ts";
 import { acceptLink, connectLink, type Link } from "../core/wire/link.ts";
 import type { Assignment, Notice, Request, RequestOf, WorkerStats } from "../core/wire/messages.ts";
-import { decodeRequestPayload, encodeAnswers } from "../core/wire/queries.ts";
+import { type Answers, decodeRequestPayload, encodeAnswers } from "../core/wire/queries.ts";
 import { type Answer, serveRequests } from "../core/wire/rpc.ts";
 import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
 import { Turns } from "../core/turns.ts";
@@ -254,10 +254,10 @@ export class ClusterWorker {
     const { tokens, query } = decodeRequestPayload(payload, request.tokens, request.ask);
     this.#running.add(request.id);
     try {
-      return await this.#timed(membership, async () => {
-        const { target, promptLogprobs } = request;
-        return await rank.prefill.run({ tokens, query, promptLogprobs, target: target === null ? null : this.#targetOf(target) });
-      });
+      const { target, promptLogprobs } = request;
+      const job = { tokens, query, promptLogprobs, target: target === null ? null : this.#targetOf(target) };
+      // A long prompt has too many sums to list.
+      return { ...await this.#timed(membership, () => rank.prefill.run(job)), waitsMs: [] };
     } finally {
       this.#running.delete(request.id);
     }
@@ -275,14 +275,15 @@ export class ClusterWorker {
     return await this.#timed(this.#unit().membership, async () => ({ ...await decode.step(request, query!), prompt: [] }));
   }
 
-  /** Splits the time of some work into exchange and the rest. */
-  async #timed(membership: Membership, work: () => Promise<Parameters<typeof encodeAnswers>[0]>): Promise<Answer> {
-    const [started, exchanged] = [performance.now(), membership.exchangeMs];
+  /** Does some work and says how long it took, and how long each sum of it. */
+  async #timed(membership: Membership, work: () => Promise<Answers>): Promise<Extract<Answer, { kind: "candidates" }>> {
+    membership.collective.takeWaits();
+    const started = performance.now();
     const payload = encodeAnswers(await work());
-    const exchangeMs = membership.exchangeMs - exchanged;
-    const computeMs = performance.now() - started - exchangeMs;
-    this.#computeMs += computeMs;
-    return { kind: "candidates", computeMs, exchangeMs, payload };
+    const totalMs = performance.now() - started;
+    const waitsMs = membership.collective.takeWaits();
+    this.#computeMs += totalMs - waitsMs.reduce((sum, wait) => sum + wait, 0);
+    return { kind: "candidates", totalMs, waitsMs, payload };
   }
 
   async #row(epoch: number): Promise<Float32Array<ArrayBuffer>> {

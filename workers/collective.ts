@@ -24,6 +24,8 @@ export interface Collective {
    * @throws {WorkerError} `timeout` or `worker_lost`, naming the rank that was silent
    */
   allReduce(values: number): Promise<Float32Array<ArrayBuffer>>;
+  /** Milliseconds spent in each sum since this was last asked. */
+  takeWaits(): number[];
   /** Takes in a peer's partial result. @throws {LatentmeshError} `protocol` if it is out of turn */
   receive(rank: number, frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void;
   /** Ends what waits, and everything that comes. */
@@ -45,6 +47,10 @@ export class SoloCollective implements Collective {
 
   allReduce(values: number): Promise<Float32Array<ArrayBuffer>> {
     return Promise.resolve(this.input(values));
+  }
+
+  takeWaits(): number[] {
+    return [];
   }
 
   receive(): void {
@@ -83,6 +89,7 @@ export class LocalExchange {
         return parts[rank].subarray(0, values);
       },
       allReduce: (values) => this.#meet(values),
+      takeWaits: () => [],
       receive() {
         throw new LatentmeshError("protocol", "Ranks of one process send each other nothing");
       },

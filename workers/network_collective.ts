@@ -50,6 +50,7 @@ export class NetworkCollective implements Collective {
   readonly ranks: number;
   exchanges = 0;
   exchangeMs = 0;
+  #waits: number[] = [];
   /** Exchanges so far, in lockstep on all ranks. */
   #turn = 0;
   readonly #options: CollectiveOptions;
@@ -70,6 +71,12 @@ export class NetworkCollective implements Collective {
 
   receive(rank: number, frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void {
     this.#inbox(rank).put(frame, payload);
+  }
+
+  takeWaits(): number[] {
+    const waits = this.#waits;
+    this.#waits = [];
+    return waits;
   }
 
   abort(reason: LatentmeshError): void {
@@ -93,7 +100,9 @@ export class NetworkCollective implements Collective {
     if (this.#isDirect(values)) await this.#exchange(this.input(values), sum);
     else await this.#reduceInBlocks(this.input(values), sum);
     this.exchanges++;
-    this.exchangeMs += performance.now() - started;
+    const waited = performance.now() - started;
+    this.exchangeMs += waited;
+    this.#waits.push(waited);
     return sum;
   }
 

@@ -133,7 +133,12 @@ export const replySchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("done"), id: count }),
   z.strictObject({ kind: z.literal("assigned"), id: count, weightBytes: z.number(), cacheBytesPerToken: z.number() }),
   /** Payload: see `core/wire/queries.ts`. */
-  z.strictObject({ kind: z.literal("candidates"), id: count, computeMs: z.number(), exchangeMs: z.number() }),
+  z.strictObject({
+    kind: z.literal("candidates"),
+    id: count,
+    totalMs: z.number().describe("time that answering took"),
+    waitsMs: z.array(z.number()).max(1 << 15).describe("the part of it spent in each sum, in order"),
+  }),
   /** Payload: f32 logits of this rank's part of the vocabulary. */
   z.strictObject({ kind: z.literal("row"), id: count }),
   z.strictObject({ kind: z.literal("stats"), id: count, stats: statsSchema }),

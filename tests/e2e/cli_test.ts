@@ -7,7 +7,20 @@ describe("command line", () => {
   it("lists all flags and the environment in --help", async () => {
     const { code, stdout } = await runCli("serve", "--help");
     assertEquals(code, 0);
-    for (const flag of ["--config", "--model", "--host", "--port", "--device", "--weights", "--max-tokens-total", "LATENTMESH_DAWN"]) {
+    for (
+      const flag of [
+        "--config",
+        "--model",
+        "--host",
+        "--port",
+        "--device",
+        "--weights",
+        "--max-tokens-total",
+        "--ranks",
+        "--single",
+        "LATENTMESH_DAWN",
+      ]
+    ) {
       assertStringIncludes(stdout, flag);
     }
   });
@@ -20,7 +33,13 @@ describe("command line", () => {
       [["serve", "--model", "/nowhere"], "no config.json"],
       [["serve", "--config", "/nowhere.yaml"], "Cannot read /nowhere.yaml"],
       [["score", "--text", "/nowhere.json"], "Cannot read /nowhere.json"],
-      [["worker", "--join", "wss://nowhere"], "one process"],
+      [["serve", "--port", "0", "--attention", "mla", "--latent-groups", "2"], "latentGroups is 2"],
+      [["serve", "--port", "0", "--ranks", "3", "--latent-groups", "2"], "latentGroups is 2, which does not divide ranks"],
+      [["serve", "--port", "0", "--paper", "--halo", "8"], "the paper's scheme has none"],
+      [["serve", "--host", "0.0.0.0"], "server.apiKeys"],
+      [["worker", "--join", "wss://nowhere"], "required option '--advertise <host>'"],
+      [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
+      [["plan", "--ranks", "1000"], "decode.ranks"],
       [["frobnicate"], "unknown command"],
     ];
     const results = await Promise.all(cases.map(([args]) => runCli(...args)));
@@ -34,6 +53,27 @@ describe("command line", () => {
   it("prints the JSON Schema of its configuration", async () => {
     const { stdout } = await runCli("config-schema");
     assertEquals(JSON.parse(stdout).properties.server.properties.port.maximum, 65535);
+  });
+
+  it("plans before loading what loading then takes", async () => {
+    const { code, stdout } = await runCli("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2", "--json");
+    assertEquals(code, 0);
+    const plan = JSON.parse(stdout);
+    const widths = plan.ranks.map(({ slot, cachedWidth }: { slot: { name: string }; cachedWidth: number }) => `${slot.name} ${cachedWidth}`);
+    assertEquals(widths, ["decode-0.0 80", "decode-0.1 80", "decode-0.2 96", "decode-0.3 96", "prefill-0.0 144"]);
+    assertEquals(plan.wireBytesPerToken, 12 * 320 * 4 * 3);
+    assertEquals(plan.handoffBytesPerPromptToken, 6 * (80 + 80 + 96 + 96) * 4);
+  });
+
+  it("examines what it needs, and says what to do", async () => {
+    const good = await runCli("doctor", "--device", "cpu", "--port", "0");
+    assertEquals([good.code, good.stdout.includes("Everything is in order.")], [0, true], good.stdout);
+    const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const bad = await runCli("doctor", "--device", "cpu", "--port", String((taken.addr as Deno.NetAddr).port), "--model", "/nowhere");
+    taken.close();
+    assertEquals(bad.code, 1);
+    assertStringIncludes(bad.stdout, "choose another with --port");
+    assertStringIncludes(bad.stdout, "no config.json");
   });
 
   it("scores documents as JSON", async () => {
@@ -62,7 +102,7 @@ describe("command line", () => {
   });
 
   it("does not wait for what runs longer than its shutdown timeout", async () => {
-    const server = await startServer("--shutdown-timeout", "0.1");
+    const server = await startServer("--single", "--shutdown-timeout", "0.1");
     const running = fetch(`${server.url}/v1/completions`, {
       method: "POST",
       body: JSON.stringify({ prompt: "It was", max_tokens: 2000, ignore_eos: true }),

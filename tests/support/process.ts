@@ -3,6 +3,7 @@
  *
  * @module
  */
+import manifest from "../../deno.json" with { type: "json" };
 import { ROOT } from "./fixtures.ts";
 
 /** Runs a task's command to its end. */
@@ -47,11 +48,22 @@ export async function startServer(...args: string[]): Promise<ServedProcess> {
   };
 }
 
+/** The task as it is written in deno.json, with exactly its permissions. A name that is no task goes to the program itself. */
 function command(args: string[]): Deno.Command {
-  const permissions = ["--allow-read", "--allow-net", "--allow-env", "--allow-sys", "--allow-ffi"];
+  const [name, ...rest] = args;
+  const task = manifest.tasks[name as keyof typeof manifest.tasks]?.command ?? `${manifest.tasks.score.command.replace(/score$/, name)}`;
+  const [, ...own] = task.split(" ");
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--config", `${ROOT}/deno.json`, ...permissions, `${ROOT}/cluster/main.ts`, ...args],
+    args: [
+      own[0],
+      "--quiet",
+      "--config",
+      `${ROOT}/deno.json`,
+      ...own.slice(1).map((arg) => arg === "cluster/main.ts" ? `${ROOT}/${arg}` : arg),
+      ...rest,
+    ],
     stdout: "piped",
     stderr: "piped",
+    env: { NO_COLOR: "1" },
   });
 }

@@ -1,0 +1,62 @@
+/**
+ * A plan must be what loading takes, to the byte.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals, assertRejects } from "@std/assert";
+import { Checkpoint } from "../../core/model/checkpoint.ts";
+import { parseModelConfig } from "../../core/model/config.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { basesFor } from "../../core/tpla/choose_bases.ts";
+import { partition } from "../../core/tpla/partition.ts";
+import { CpuDevice } from "../../kernels/cpu_device.ts";
+import { loadWeights } from "../../workers/loader.ts";
+import { Model } from "../../workers/model.ts";
+import { DirectoryFiles } from "../../workers/model_files.ts";
+import { planMemory } from "../../workers/plan_memory.ts";
+import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../support/fixtures.ts";
+
+const sizes = { cacheDtype: "f16", maxTokens: 256, maxContext: 128, maxSequences: 2, limits: TEST_LIMITS } as const;
+
+describe("a memory plan", () => {
+  const cases: [Fixture, "keep" | "q8" | "q4", number][] = [["deepseek-v3-fp8-tiny", "keep", 2], ["deepseek-v2-lite-tiny", "q4", 3], [
+    "tiny-mla",
+    "keep",
+    4,
+  ]];
+  for (const [name, policy, ranks] of cases) {
+    it(`is what each of ${ranks} ranks of ${name} takes with weights ${policy}`, async () => {
+      using files = new DirectoryFiles(fixtureDirectory(name));
+      const spec = parseModelConfig((await files.text("config.json"))!, name);
+      const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
+      for (const shape of partition(spec, { ranks, latentGroups: ranks, halo: 8 })) {
+        const plan = await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true });
+        const device = new CpuDevice();
+        const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy, shard: { shape, bases } });
+        assertEquals(plan.weightBytes, device.counters.allocatedBytes);
+        await Model.create(device, weights, sizes);
+        assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
+      }
+    });
+  }
+
+  it("fails as loading would", async () => {
+    await assertRejects(
+      () =>
+        planMemory({
+          ...sizes,
+          maxTokens: 2 ** 26,
+          model: fixtureDirectory("tiny-mla"),
+          weights: "keep",
+          shape: wholeOf("tiny-mla"),
+          changesBasis: false,
+        }),
+      LatentmeshError,
+      "latent cache of 67108864 tokens",
+    );
+  });
+});
+
+function wholeOf(name: Fixture) {
+  const spec = parseModelConfig(Deno.readTextFileSync(`${fixtureDirectory(name)}/config.json`), name);
+  return partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0];
+}
