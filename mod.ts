@@ -25,19 +25,14 @@
  * @module
  */
 import { RunningCluster } from "./cluster/cluster.ts";
+import { clusterServices } from "./cluster/compose.ts";
 import { checkConfig, type Config } from "./cluster/config.ts";
 import { type JoinedWorkers, startJoining } from "./cluster/join.ts";
-import type { ClusterServices } from "./cluster/services.ts";
 import { isLoopback, resolveSettings } from "./cluster/settings.ts";
-import { spawnWorker } from "./cluster/spawn.ts";
 import { readEnv } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
-import { writeBasis } from "./core/tpla/basis_file.ts";
 import type { DeviceChoice } from "./kernels/providers.ts";
-import { calibrate } from "./workers/calibrate.ts";
 import type { LoadProgress } from "./workers/loader.ts";
-import { DirectoryFiles } from "./workers/model_files.ts";
-import { DenoTransport, UNIX_HOST } from "./workers/transport.ts";
 
 export { type ErrorCode, LatentmeshError } from "./core/errors.ts";
 export type { FinishReason, SamplingDefaults, ServedModel, TokenEngine, TokenEvent, TokenLogprob, TokenRequest } from "./core/engine.ts";
@@ -47,26 +42,15 @@ export type { SamplingParams } from "./core/sampling/params.ts";
 export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
 export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
 export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
-export type { WorkerStats } from "./core/wire/messages.ts";
+export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { StepTimes } from "./cluster/cluster_sequence.ts";
-export type { Config } from "./cluster/config.ts";
+export type { Config, DecodeConfig, HostConfig } from "./cluster/config_type.ts";
 export type { JoinedWorkers } from "./cluster/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/providers.ts";
 export type { LoadProgress } from "./workers/loader.ts";
 export { Engine, type EngineOptions } from "./workers/engine.ts";
-
-/** The workers' side of a coordinator: sockets, files, processes. */
-export const clusterServices: ClusterServices = {
-  transport: (tls) => new DenoTransport(tls),
-  openFiles: (directory) => new DirectoryFiles(directory),
-  spawn: (options) => spawnWorker({ ...options, entry: new URL("./workers/main.ts", import.meta.url), unixHost: UNIX_HOST }),
-  calibrate: async (options) => {
-    const basis = await calibrate(options);
-    return { ...basis, file: writeBasis(basis) };
-  },
-};
 
 /** Clusters: a coordinator in this process, prefill and decode workers in processes of their own, on this machine and others. */
 export const Cluster = {

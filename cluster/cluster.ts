@@ -6,7 +6,7 @@
 import type { ServedModel } from "../core/engine.ts";
 import { servedModel } from "../core/model_package.ts";
 import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
-import type { WorkerStats } from "../core/wire/messages.ts";
+import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "./cluster_sequence.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
 import { Coordinator, type OnLoading } from "./coordinator.ts";
@@ -22,8 +22,9 @@ export interface WorkerStatus {
   readonly unit: string;
   /** Its rank in that unit. */
   readonly rank: number;
-  /** Name of its machine, and its process there. */
+  /** Name of its machine. */
   readonly host: string;
+  /** Its process there. */
   readonly pid: number;
   /** Its device, for people. */
   readonly device: string;

@@ -24,6 +24,7 @@ export interface Route {
 
 /** Where the time of decode steps went, in milliseconds. */
 export interface StepTimes {
+  /** Decode steps so far. */
   steps: number;
   /** Between exchanges, of the rank that is slowest there. */
   computeMs: number;

@@ -6,6 +6,9 @@
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
+import type { Config } from "./config_type.ts";
+
+export type { Config, HostConfig } from "./config_type.ts";
 
 const device = z.enum(["auto", "deno", "dawn", "cpu"]).describe("auto takes a hardware GPU if there is one, else the CPU");
 const address = z.string().min(1);
@@ -72,10 +75,9 @@ export const configSchema = z.strictObject({
   }).optional(),
 }).describe("Latentmesh configuration");
 
-/** A parsed file. */
-export type Config = z.output<typeof configSchema>;
-/** One of its hosts. */
-export type HostConfig = z.output<typeof hostSchema>;
+// The type that users see is written out, and must be exactly what the schema gives.
+type Same<A, B> = [A, B] extends [B, A] ? true : false;
+true satisfies Same<Config, z.output<typeof configSchema>>;
 
 /**
  * Parses the text of a configuration file.

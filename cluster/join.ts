@@ -33,6 +33,7 @@ export interface JoinSettings {
 export interface JoinedWorkers {
   /** Rejects when a worker is given up, because it is refused or fails again and again. */
   readonly failed: Promise<never>;
+  /** Stops them. */
   close(): Promise<void>;
 }
 

@@ -1,16 +1,17 @@
 /**
- * Entry of the command line. Besides `mod.ts` this is the one place where cluster and workers meet.
+ * Entry of the command line.
  *
  * @module
  */
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError } from "../core/errors.ts";
 import { openDevice } from "../kernels/providers.ts";
-import { clusterServices, Engine } from "../mod.ts";
 import { measureDrift } from "../workers/drift.ts";
+import { Engine } from "../workers/engine.ts";
 import { planMemory } from "../workers/plan_memory.ts";
 import { createProgram } from "./cli.ts";
 import { RunningCluster } from "./cluster.ts";
+import { clusterServices } from "./compose.ts";
 import { log } from "./log.ts";
 
 if (import.meta.main) {

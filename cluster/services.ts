@@ -1,5 +1,5 @@
 /**
- * What the coordinator needs of the workers' side. `main.ts` and `mod.ts` hand it in: cluster and workers never import each other.
+ * What the coordinator needs of the workers' side. `compose.ts` hands it in: cluster and workers never import each other.
  *
  * @module
  */

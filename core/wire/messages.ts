@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
+import type { WorkerStats } from "./stats.ts";
 
 const count = z.int().min(0).max(2 ** 31);
 const epoch = count.describe("membership of a unit; frames of an older one are refused");
@@ -109,24 +110,24 @@ export type Ask = z.output<typeof askSchema>;
 /** A request of one kind, without its id. */
 export type RequestOf<K extends Request["kind"]> = Omit<Extract<Request, { kind: K }>, "id" | "kind">;
 
+const total = z.number().min(0);
+
 /** Running totals of a worker. */
-export const statsSchema = z.strictObject({
+export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
   collectives: count,
-  exchangeMs: z.number().describe("time spent waiting for peers' partial results"),
-  computeMs: z.number().describe("time spent in decode steps outside collectives"),
-  sentBytes: z.number(),
-  receivedBytes: z.number(),
-  handoffBytes: z.number().describe("latents and rotated keys handed over, without framing"),
-  handoffFrameBytes: z.number().describe("the same with framing"),
-  handoffBusyMs: z.number().describe("time in which latents were on their way"),
-  handoffStallMs: z.number().describe("the part of it in which prefill had to wait"),
+  exchangeMs: total,
+  computeMs: total,
+  sentBytes: total,
+  receivedBytes: total,
+  handoffBytes: total,
+  handoffFrameBytes: total,
+  handoffBusyMs: total,
+  handoffStallMs: total,
   freeBlocks: count,
   sequences: count,
-  cacheBytesPerToken: z.number(),
-  weightBytes: z.number(),
+  cacheBytesPerToken: total,
+  weightBytes: total,
 });
-/** Running totals of a worker. */
-export type WorkerStats = z.output<typeof statsSchema>;
 
 /** What a worker answers. */
 export const replySchema = z.discriminatedUnion("kind", [

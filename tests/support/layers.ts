@@ -13,8 +13,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cluster: ["core"],
 };
 
-/** The two files that compose workers and cluster. */
-const COMPOSERS = new Set(["mod.ts", "cluster/main.ts"]);
+/** The files that compose workers and cluster. */
+const COMPOSERS = new Set(["mod.ts", "cluster/main.ts", "cluster/compose.ts"]);
 
 /** A file longer than this is asked what it is about. */
 const LONG = 300;

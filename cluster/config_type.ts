@@ -1,0 +1,110 @@
+/**
+ * The cluster file as a type.
+ *
+ * @module
+ */
+
+/** The cluster file. Whatever is left out has a default; `deno task config-schema` describes every key. */
+export interface Config {
+  /** Model directory in Hugging Face form. */
+  model?: string;
+  /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */
+  device?: "auto" | "deno" | "dawn" | "cpu";
+  /** What is done to the linear weights of the layers. */
+  weights?: "keep" | "q8" | "q4";
+  /** Decode groups. */
+  decode?: DecodeConfig;
+  /** Prefill units. */
+  prefill?: {
+    /** Prefill units. */
+    workers?: number;
+    /** Workers of a unit; heads are split among them. */
+    ranks?: number;
+    /** Prompt tokens computed at a time. */
+    chunk?: number;
+  };
+  /** The latent cache. */
+  cache?: {
+    /** Tokens of a block. */
+    blockTokens?: 64;
+    /** Fraction of the device's memory; not in this version. */
+    memory?: number;
+    /** Tokens all sequences of a group together may hold. */
+    maxTokens?: number;
+    /** Precision of cached latents; f32 on the CPU and f16 on GPUs by default. */
+    dtype?: "f16" | "f32";
+  };
+  /** HTTP. */
+  server?: {
+    /** Address to listen on. */
+    host?: string;
+    /** Port to listen on; 0 takes a free one. */
+    port?: number;
+    /** Name of the model in the API. */
+    modelName?: string;
+    /** Seconds that running requests get to finish on SIGTERM. */
+    shutdownTimeout?: number;
+    /** Keys that clients must present: `env:NAME` (separated by commas) or a list. */
+    apiKeys?: string | string[];
+  };
+  /** Where workers are and how they join. */
+  cluster?: {
+    /** Secret shared with workers of other hosts: `env:NAME`. */
+    token?: string;
+    /** `host:port` where they join. */
+    listen?: string;
+    /** PEM files for links between hosts. */
+    tls?: {
+      /** Shown by this host. */
+      cert?: string;
+      /** Its key. */
+      key?: string;
+      /** Who signed the other hosts' certificates. */
+      ca?: string;
+    } | null;
+    /** Allow links between hosts without TLS. */
+    insecure?: boolean;
+    /** Machines and their GPUs. */
+    hosts?: HostConfig[];
+  };
+}
+
+/** Decode groups of the cluster file. */
+export interface DecodeConfig {
+  /** Workers of a group. */
+  ranks?: number;
+  /** Slices of the latent; divides ranks. By default as many as ranks, and 1 for `mla`. */
+  latentGroups?: number;
+  /** `tpla`: every rank caches a slice of the latent; `mla`: heads are split, latents whole, and it is exact. */
+  attention?: "tpla" | "mla";
+  /** Basis of the latent for `tpla`. */
+  basis?: "identity" | "hadamard" | "pca" | "balanced";
+  /** Weight of the values in the `balanced` basis. */
+  lambda?: number;
+  /** Latent directions that every rank keeps as keys; `auto`: an eighth of the latent. */
+  halo?: "auto" | number;
+  /** What the latent part of scores is multiplied by. */
+  mu?: number;
+  /** The TPLA paper's scheme, for comparison. */
+  paper?: boolean;
+  /** How the attention's output projection is placed. */
+  output?: "replicated" | "sharded";
+  /** Precision of activations between ranks. */
+  wire?: "f32" | "f16";
+  /** Milliseconds of silence after which a rank ends the step. */
+  deadlineMs?: number;
+  /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */
+  device?: "auto" | "deno" | "dawn" | "cpu";
+  /** Decode groups. */
+  groups?: number;
+}
+
+/** A machine of the cluster file. */
+export interface HostConfig {
+  /** Its name. */
+  name: string;
+  /** GPUs to use, one worker each in turn; without it, whichever the driver prefers. */
+  gpus?: number[];
+  /** Its workers are started there, with `deno task worker --join`. */
+  join?: boolean;
+}

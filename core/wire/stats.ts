@@ -1,0 +1,35 @@
+/**
+ * What workers count.
+ *
+ * @module
+ */
+
+/** Running totals of a worker. */
+export interface WorkerStats {
+  /** Sums over the ranks of its unit. */
+  readonly collectives: number;
+  /** Milliseconds spent in them: on the wire, and waiting for slower ranks. */
+  readonly exchangeMs: number;
+  /** Milliseconds spent on steps and prompts outside of them. */
+  readonly computeMs: number;
+  /** Bytes sent to other workers over the current links. */
+  readonly sentBytes: number;
+  /** Bytes received from them. */
+  readonly receivedBytes: number;
+  /** Latents and rotated keys handed over, without framing. */
+  readonly handoffBytes: number;
+  /** The same with framing. */
+  readonly handoffFrameBytes: number;
+  /** Milliseconds in which latents were on their way. */
+  readonly handoffBusyMs: number;
+  /** The part of it in which prefill had to wait. */
+  readonly handoffStallMs: number;
+  /** Blocks of its latent cache that nobody holds. */
+  readonly freeBlocks: number;
+  /** Sequences that hold some. */
+  readonly sequences: number;
+  /** Bytes it caches per token, all layers. */
+  readonly cacheBytesPerToken: number;
+  /** Bytes of its weights. */
+  readonly weightBytes: number;
+}
