@@ -53,18 +53,18 @@ export type { LoadProgress } from "./workers/loader.ts";
 export { Engine, type EngineOptions } from "./workers/engine.ts";
 
 /** Clusters: a coordinator in this process, prefill and decode workers in processes of their own, on this machine and others. */
-export const Cluster = {
+export abstract class Cluster {
   /**
    * Starts a cluster and waits until it can serve. Needs permission to run Deno.
    *
    * @param config the same as the cluster file; see `deno task config-schema`
    * @throws {LatentmeshError} `invalid_config` that names the setting, or why workers could not be started
    */
-  async start(config: Config = {}, options: { readonly onProgress?: (progress: LoadProgress) => void } = {}): Promise<RunningCluster> {
+  static async start(config: Config = {}, options: { readonly onProgress?: (progress: LoadProgress) => void } = {}): Promise<RunningCluster> {
     const settings = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
     return await RunningCluster.launch(settings, clusterServices, options.onProgress);
-  },
-};
+  }
+}
 
 /** How this machine joins a cluster. */
 export interface JoinClusterOptions {

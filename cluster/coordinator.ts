@@ -10,14 +10,12 @@ import { WorkerError } from "../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "./assignment.ts";
 import type { Route } from "./cluster_sequence.ts";
 import type { Routes } from "./cluster_engine.ts";
-import { type Arrival, Lobby } from "./lobby.ts";
 import { log } from "./log.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
-import { Supervisor } from "./supervisor.ts";
-import { readTls, type Tls } from "./tls.ts";
 import { planUnits, type Slot } from "./topology.ts";
 import { linkUnits, type Member, Unit } from "./unit.ts";
+import { Workforce } from "./workforce.ts";
 
 /** How far loading has come, over all workers. */
 export type OnLoading = (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
@@ -41,15 +39,11 @@ export class Coordinator implements Routes {
   readonly #settings: Settings;
   readonly #model: ClusterModel;
   readonly #services: ClusterServices;
-  readonly #directory: string;
-  readonly #token: Uint8Array<ArrayBuffer>;
-  readonly #supervisors = new Map<string, Supervisor>();
+  #workforce: Workforce | null = null;
   readonly #loading = new Map<string, { loadedBytes: number; totalBytes: number }>();
   /** Pairs of units that are linked, as `prefill@epoch decode@epoch`. */
   readonly #linked = new Set<string>();
   readonly #onLoading: OnLoading;
-  readonly #tls: Tls;
-  #lobby: Lobby | null = null;
   #fail: (error: LatentmeshError) => void;
   #closed = false;
   #reconciling = false;
@@ -59,17 +53,12 @@ export class Coordinator implements Routes {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #probe: ReturnType<typeof setInterval> | undefined;
 
-  private constructor(settings: Settings, model: ClusterModel, services: ClusterServices, directory: string, onLoading: OnLoading) {
+  private constructor(settings: Settings, model: ClusterModel, services: ClusterServices, onLoading: OnLoading) {
     this.#settings = settings;
     this.#model = model;
     this.#services = services;
-    this.#directory = directory;
     this.#onLoading = onLoading;
-    this.#tls = readTls(settings.cluster.tls);
     this.units = planUnits(settings).map((plan) => new Unit(plan));
-    this.#token = settings.cluster.token === undefined
-      ? crypto.getRandomValues(new Uint8Array(32))
-      : new TextEncoder().encode(settings.cluster.token);
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     promise.catch(() => {});
@@ -78,9 +67,7 @@ export class Coordinator implements Routes {
 
   /** Starts all workers of this host, waits for those of others, and resolves when a request can be served. @throws {LatentmeshError} */
   static async start(settings: Settings, model: ClusterModel, services: ClusterServices, onLoading: OnLoading = () => {}): Promise<Coordinator> {
-    const directory = await Deno.makeTempDir({ prefix: "latentmesh-" });
-    await Deno.chmod(directory, 0o700);
-    const coordinator = new Coordinator(settings, model, services, directory, onLoading);
+    const coordinator = new Coordinator(settings, model, services, onLoading);
     try {
       await coordinator.#open();
       await Promise.race([coordinator.#allReady(), coordinator.failed]);
@@ -145,89 +132,28 @@ export class Coordinator implements Routes {
     clearTimeout(this.#timer);
     clearInterval(this.#probe);
     this.#changed.resolve();
-    await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.stop()));
     for (const { client } of this.members) client.link.close();
-    await this.#lobby?.close();
-    await Deno.remove(this.#directory, { recursive: true });
+    await this.#workforce?.close();
   }
 
   async #open(): Promise<void> {
-    const { listen } = this.#settings.cluster;
-    this.#lobby = await Lobby.open(this.#services.transport(this.#tls), {
-      addresses: [`unix:${this.#socket("coordinator")}`, ...(listen === undefined ? [] : [listen])],
-      token: this.#token,
-      admit: (worker, hello) => this.#model.admit(worker, hello, this.#slotFor(worker, hello.host)),
-      onArrival: (arrival) => this.#arrive(arrival),
+    const unitOf = (slot: Slot) => this.units.find(({ plan }) => plan.slots.includes(slot))!;
+    this.#workforce = await Workforce.open({
+      settings: this.#settings,
+      model: this.#model,
+      services: this.#services,
+      slots: this.units.flatMap(({ plan }) => plan.slots),
+      isFree: (slot) => unitOf(slot).members[slot.rank] === null,
+      onArrival: (arrival, slot) => this.#arrive(unitOf(slot), { ...arrival, slot, assigned: false }),
       onNotice: (worker, notice) => this.#hear(worker, notice),
+      onGivenUp: (error) => this.#fail(error),
     });
-    const [, joinAddress] = this.#lobby.addresses;
-    if (joinAddress !== undefined) log("info", `join    ${joinAddress}`);
-    for (const { plan: { slots } } of this.units) {
-      for (const slot of slots) if (!slot.remote) this.#supervise(slot);
-    }
-    const remote = this.units.flatMap(({ plan }) => plan.slots).filter((slot) => slot.remote);
-    for (const host of new Set(remote.map(({ host }) => host))) {
-      log("info", `waiting for ${remote.filter((slot) => slot.host === host).length} workers of host ${host}`);
-    }
     this.#probe = setInterval(() => this.#look(), PROBE_INTERVAL);
   }
 
-  #supervise(slot: Slot): void {
-    const supervisor = new Supervisor(slot.name, (worker) =>
-      this.#services.spawn({
-        bootstrap: {
-          worker,
-          coordinator: `unix:${this.#socket("coordinator")}`,
-          token: this.#token.toHex(),
-          listen: this.#listensOnTcp() ? this.#peerAddress() : `unix:${this.#socket(slot.name)}`,
-          host: slot.host,
-          model: this.#model.directory,
-          basis: this.#model.basisFile ?? undefined,
-          device: this.#settings.device,
-          dawn: this.#settings.dawn,
-          tls: this.#tls,
-        },
-        directory: this.#directory,
-        sockets: this.#listensOnTcp()
-          ? null
-          : ["coordinator", ...this.units.flatMap(({ plan }) => plan.slots.map(({ name }) => name))].map((name) => this.#socket(name)),
-        gpu: slot.gpu,
-      }));
-    supervisor.givenUp.catch((error) => this.#fail(error));
-    this.#supervisors.set(slot.name, supervisor);
-  }
-
-  /** Where workers of this host listen when others are elsewhere: on the coordinator's address, any port. */
-  #peerAddress(): string {
-    return this.#settings.cluster.listen!.replace(/:\d+$/, ":0");
-  }
-
-  #socket(name: string): string {
-    return `${this.#directory}/${name}.sock`;
-  }
-
-  /** Workers meet over Unix sockets unless some are on other hosts. */
-  #listensOnTcp(): boolean {
-    return this.#settings.cluster.hosts.some(({ join }) => join === true);
-  }
-
-  /** The place that a worker is to take; null if there is none. */
-  #slotFor(worker: string, host: string): Slot | null {
-    for (const unit of this.units) {
-      for (const slot of unit.plan.slots) {
-        if (unit.members[slot.rank] !== null) continue;
-        if (slot.remote ? slot.host === host : this.#supervisors.get(slot.name)?.worker === worker) return slot;
-      }
-    }
-    return null;
-  }
-
-  #arrive(arrival: Arrival): void {
-    const slot = this.#slotFor(arrival.worker, arrival.hello.host)!;
-    const unit = this.units.find(({ plan }) => plan.slots.includes(slot))!;
-    const member: Member = { ...arrival, slot, assigned: false };
-    unit.members[slot.rank] = member;
-    arrival.client.link.closed.then((reason) => this.#lose(unit, member, reason));
+  #arrive(unit: Unit, member: Member): void {
+    unit.members[member.slot.rank] = member;
+    member.client.link.closed.then((reason) => this.#lose(unit, member, reason));
     this.#reconcile();
   }
 
@@ -250,7 +176,7 @@ export class Coordinator implements Routes {
   #fence(worker: string): void {
     const member = this.members.find((member) => member.worker === worker);
     if (member === undefined) return;
-    this.#supervisors.get(member.slot.name)?.fence();
+    this.#workforce?.fence(member.slot);
     member.client.link.close();
   }
 

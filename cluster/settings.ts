@@ -107,6 +107,7 @@ function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: str
   if (cluster.listen === undefined) return { token, listen: undefined, tls, hosts };
   const match = /^(\[[^\]]+\]|[^:]+):(\d+)$/.exec(cluster.listen);
   if (match === null) return refuse("cluster.listen", `"${cluster.listen}" is not host:port`);
+  if (joins && /^(0\.0\.0\.0|\[::\])$/.test(match[1])) refuse("cluster.listen", "hosts join, so it must name an address that they can reach");
   const secure = tls.cert !== undefined && tls.key !== undefined;
   if (!isLoopback(match[1]) && !secure && cluster.insecure !== true) {
     refuse("cluster.tls", `${cluster.listen} can be reached from outside; set tls.cert and tls.key, or cluster.insecure: true if that is meant`);

@@ -4,13 +4,6 @@
  * @module
  */
 import { invariant, LatentmeshError, messageOf } from "../core/errors.ts";
-import { Checkpoint } from "../core/model/checkpoint.ts";
-import { parseModelConfig } from "../core/model/config.ts";
-import { modelHash, sha256 } from "../core/model/model_hash.ts";
-import type { ModelSpec } from "../core/model/spec.ts";
-import { basesFor } from "../core/tpla/choose_bases.ts";
-import { partition } from "../core/tpla/partition.ts";
-import { cacheBytesPerToken } from "../core/tpla/plan.ts";
 import { acceptLink, connectLink, type Link } from "../core/wire/link.ts";
 import type { Assignment, Notice, Request, RequestOf } from "../core/wire/messages.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
@@ -18,19 +11,15 @@ import { type Answers, decodeRequestPayload, encodeAnswers } from "../core/wire/
 import { type Answer, serveRequests } from "../core/wire/rpc.ts";
 import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
 import { Turns } from "../core/turns.ts";
-import { readConfigText } from "../core/model_package.ts";
 import type { Device } from "../kernels/device.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
-import { DecodeRank } from "./decode.ts";
+import type { DecodeRank } from "./decode.ts";
 import type { HandoffTarget } from "./handoff_sender.ts";
-import { loadWeights } from "./loader.ts";
+import { type FileHashes, hashFiles, type LoadedRank, loadRank, type ModelPaths } from "./load_rank.ts";
 import { Membership } from "./membership.ts";
-import { Model } from "./model.ts";
-import { DirectoryFiles } from "./model_files.ts";
-import { PrefillRank } from "./prefill.ts";
 
 /** What a worker must know to join. */
-export interface JoinOptions {
+export interface JoinOptions extends ModelPaths {
   /** Name of this worker in the cluster. */
   readonly worker: string;
   /** Where the coordinator listens. */
@@ -43,21 +32,13 @@ export interface JoinOptions {
   readonly advertise?: string;
   /** Name of this machine. */
   readonly host: string;
-  readonly model: string;
-  /** `basis.safetensors`, if it is not in the model's directory. */
-  readonly basis?: string;
   readonly device: DeviceChoice;
   readonly dawn?: string;
 }
 
-/** A loaded rank. */
-interface Loaded {
-  readonly assignment: Assignment;
-  readonly model: Model;
+/** A loaded rank with its links. */
+interface Loaded extends LoadedRank {
   readonly membership: Membership;
-  readonly rank: { readonly kind: "prefill"; readonly prefill: PrefillRank } | { readonly kind: "decode"; readonly decode: DecodeRank };
-  readonly weightBytes: number;
-  readonly cacheBytesPerToken: number;
 }
 
 /** One worker of a cluster. */
@@ -67,7 +48,7 @@ export class ClusterWorker {
   readonly #options: JoinOptions;
   readonly #transport: Transport;
   readonly #device: Device;
-  readonly #hashes: Hashes;
+  readonly #hashes: FileHashes;
   readonly #coordinator: Link;
   #listener: Listener | null = null;
   #loaded: Loaded | null = null;
@@ -78,7 +59,7 @@ export class ClusterWorker {
   readonly #running = new Set<number>();
   #computeMs = 0;
 
-  private constructor(options: JoinOptions, transport: Transport, device: Device, hashes: Hashes, coordinator: Link) {
+  private constructor(options: JoinOptions, transport: Transport, device: Device, hashes: FileHashes, coordinator: Link) {
     this.#options = options;
     this.#transport = transport;
     this.#device = device;
@@ -173,8 +154,8 @@ export class ClusterWorker {
       case "probe":
         return await this.#turns.take(() => this.#probe(request.epoch));
       case "cancel": {
-        const { rank } = this.#unit();
-        if (rank.kind === "prefill" && this.#running.has(request.target)) rank.prefill.cancel();
+        const { role } = this.#unit();
+        if (role.kind === "prefill" && this.#running.has(request.target)) role.prefill.cancel();
         return { kind: "done" };
       }
       case "stats":
@@ -191,74 +172,48 @@ export class ClusterWorker {
   }
 
   async #load(assignment: Assignment): Promise<Loaded> {
-    const { cut, decode, basis, rank, role, weights: policy, paper, mu } = assignment;
-    using files = new DirectoryFiles(this.#options.model);
-    const spec = await readSpec(files);
-    const shape = partition(spec, cut)[rank];
-    const bases = basis === null ? null : await basesFor(spec, basis, await openBasis(files, this.#options.basis));
-    const weights = await loadWeights(this.#device, await Checkpoint.open(files), spec, {
-      weights: policy,
-      shard: { shape, bases, keyScale: role === "decode" ? mu : 1, slicedNorm: role === "decode" && paper },
-      onProgress: ({ loadedBytes, totalBytes }) => this.#tell({ kind: "progress", loadedBytes, totalBytes }),
-    });
-    const model = await Model.create(this.#device, weights, assignment);
-    const identity = { worker: this.#options.worker, role, rank, ranks: cut.ranks };
+    const rank = await loadRank(this.#device, this.#options, assignment, (progress) => this.#tell({ kind: "progress", ...progress }));
+    const identity = { worker: this.#options.worker, role: assignment.role, rank: assignment.rank, ranks: assignment.cut.ranks };
     const membership = new Membership(identity, this.#transport, assignment, (frame, payload, link) => {
-      const { rank } = this.#unit();
-      if (rank.kind === "decode") rank.decode.receive(frame, payload, link, membership.epoch);
-      else rank.prefill.receive(this.#workerOf(link), frame);
+      if (rank.role.kind === "decode") rank.role.decode.receive(frame, payload, link, membership.epoch);
+      else rank.role.prefill.receive(this.#workerOf(link), frame);
     }, (link, reason) => {
       // A worker that is gone is known to whoever lost it; one that broke protocol is not.
       if (reason.code !== "protocol") return;
       const message = `the link with ${link.identity.worker} ended: ${reason.message}`;
       this.#tell({ kind: "trouble", epoch: membership.epoch, message, silent: null });
     });
-    return {
-      assignment,
-      model,
-      membership,
-      rank: role === "decode"
-        ? { kind: "decode", decode: new DecodeRank(model) }
-        : { kind: "prefill", prefill: await PrefillRank.create(model, partition(spec, decode).filter((_, i) => i % cut.ranks === rank)) },
-      weightBytes: weights.bytes,
-      cacheBytesPerToken: cacheBytesPerToken(spec, shape, { cache: assignment.cacheDtype === "f16" ? 2 : 4, wire: 4 }),
-    };
+    return { ...rank, membership };
   }
 
   async #connect({ epoch }: RequestOf<"connect">): Promise<Answer> {
-    const { membership, rank } = this.#current(epoch);
+    const { membership, role } = this.#current(epoch);
     const collective = await membership.connect();
-    await this.#turns.take(() => rank.kind === "decode" ? rank.decode.reset(collective) : rank.prefill.reset(collective));
+    await this.#turns.take(() => role.kind === "decode" ? role.decode.reset(collective) : role.prefill.reset(collective));
     return { kind: "done" };
   }
 
   /** Links to the decode ranks that this rank of the prefill unit hands to. */
   async #attach({ group, epoch, ranks }: RequestOf<"attach">): Promise<void> {
-    const { assignment: { cut, rank, decode }, membership } = this.#unit();
+    const { assignment: { cut, rank }, membership, decodeShapes } = this.#unit();
     for (const { link } of this.#groups.get(group)?.targets ?? []) link.close();
-    const shapes = partition(await this.#spec(), decode);
     const targets: HandoffTarget[] = [];
     for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
-      targets.push({ worker: peer.worker, link: await membership.attach(peer), shape: shapes[peer.rank] });
+      targets.push({ worker: peer.worker, link: await membership.attach(peer), shape: decodeShapes[peer.rank] });
     }
     this.#groups.set(group, { epoch, targets });
   }
 
-  async #spec(): Promise<ModelSpec> {
-    using files = new DirectoryFiles(this.#options.model);
-    return await readSpec(files);
-  }
-
   async #prefill(request: Extract<Request, { kind: "prefill" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
-    const { rank, membership } = this.#current(request.epoch);
-    if (rank.kind !== "prefill") throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
+    const { role, membership } = this.#current(request.epoch);
+    if (role.kind !== "prefill") throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
     const { tokens, query } = decodeRequestPayload(payload, request.tokens, request.ask);
     this.#running.add(request.id);
     try {
       const { target, promptLogprobs } = request;
       const job = { tokens, query, promptLogprobs, target: target === null ? null : this.#targetOf(target) };
       // A long prompt has too many sums to list.
-      return { ...await this.#timed(membership, () => rank.prefill.run(job)), waitsMs: [] };
+      return { ...await this.#timed(membership, () => role.prefill.run(job)), waitsMs: [] };
     } finally {
       this.#running.delete(request.id);
     }
@@ -288,8 +243,7 @@ export class ClusterWorker {
   }
 
   async #row(epoch: number): Promise<Float32Array<ArrayBuffer>> {
-    const { rank, model } = this.#current(epoch);
-    return rank.kind === "decode" ? await rank.decode.row() : await model.head.logitsRow(0);
+    return await this.#current(epoch).model.head.logitsRow(0);
   }
 
   /** A collective of one value: the unit answers only if all of it does. */
@@ -302,9 +256,9 @@ export class ClusterWorker {
   }
 
   #stats(): WorkerStats {
-    const { membership, model, rank, weightBytes, cacheBytesPerToken } = this.#unit();
+    const { membership, model, role, weightBytes, cacheBytesPerToken } = this.#unit();
     const { sent, received } = membership.traffic;
-    const handoff = rank.kind === "prefill" ? rank.prefill.handoff : { bytes: 0, frameBytes: 0, busyMs: 0, stallMs: 0 };
+    const handoff = role.kind === "prefill" ? role.prefill.handoff : { bytes: 0, frameBytes: 0, busyMs: 0, stallMs: 0 };
     return {
       collectives: membership.exchanges,
       exchangeMs: membership.exchangeMs,
@@ -335,9 +289,9 @@ export class ClusterWorker {
   }
 
   #decode(epoch: number): DecodeRank {
-    const { rank } = this.#current(epoch);
-    if (rank.kind !== "decode") throw new LatentmeshError("protocol", "A prefill rank was asked to decode");
-    return rank.decode;
+    const { role } = this.#current(epoch);
+    if (role.kind !== "decode") throw new LatentmeshError("protocol", "A prefill rank was asked to decode");
+    return role.decode;
   }
 
   #workerOf(link: Link): string {
@@ -346,30 +300,6 @@ export class ClusterWorker {
     }
     return "";
   }
-}
-
-interface Hashes {
-  readonly model: string;
-  /** null where the model has no basis file. */
-  readonly basis: string | null;
-}
-
-async function hashFiles({ model, basis }: JoinOptions): Promise<Hashes> {
-  using files = new DirectoryFiles(model);
-  const config = await readConfigText(files);
-  const source = await openBasis(files, basis);
-  return {
-    model: await modelHash(config, await Checkpoint.open(files)),
-    basis: source === null ? null : await sha256(await source.read(0, source.size)),
-  };
-}
-
-async function readSpec(files: DirectoryFiles): Promise<ModelSpec> {
-  return parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
-}
-
-async function openBasis(files: DirectoryFiles, path: string | undefined) {
-  return path === undefined ? await files.open("basis.safetensors") : await files.openPath(path);
 }
 
 /** The address listened on, under a host name that others can reach. */

@@ -88,11 +88,6 @@ export class DecodeRank {
     return await head.answer(query);
   }
 
-  /** All logits of this rank that the last query was about. */
-  async row(): Promise<Float32Array<ArrayBuffer>> {
-    return await this.model.head.logitsRow(0);
-  }
-
   #rank(): RankForward {
     if (this.#forward === null) throw new LatentmeshError("protocol", "This rank has not joined its group yet");
     return this.#forward;

@@ -1,0 +1,134 @@
+/**
+ * The processes of a cluster: starts those of this host, lets those of others in, and tells who takes which place.
+ *
+ * @module
+ */
+import type { LatentmeshError } from "../core/errors.ts";
+import type { Notice } from "../core/wire/messages.ts";
+import type { ClusterModel } from "./assignment.ts";
+import { type Arrival, Lobby } from "./lobby.ts";
+import { log } from "./log.ts";
+import type { ClusterServices } from "./services.ts";
+import type { Settings } from "./settings.ts";
+import { Supervisor } from "./supervisor.ts";
+import { readTls, type Tls } from "./tls.ts";
+import type { Slot } from "./topology.ts";
+
+/** What a {@link Workforce} is told and tells. */
+export interface WorkforceOptions {
+  readonly settings: Settings;
+  readonly model: ClusterModel;
+  readonly services: ClusterServices;
+  readonly slots: readonly Slot[];
+  /** Whether nobody is in a place. */
+  isFree(slot: Slot): boolean;
+  onArrival(arrival: Arrival, slot: Slot): void;
+  onNotice(worker: string, notice: Exclude<Notice, { kind: "hello" }>): void;
+  /** A place cannot be kept filled. */
+  onGivenUp(error: LatentmeshError): void;
+}
+
+/** All workers, here and elsewhere. */
+export class Workforce {
+  readonly #options: WorkforceOptions;
+  /** Private to this user: where workers of this host meet. */
+  readonly #directory: string;
+  readonly #token: Uint8Array<ArrayBuffer>;
+  readonly #tls: Tls;
+  readonly #supervisors = new Map<string, Supervisor>();
+  #lobby: Lobby | null = null;
+
+  private constructor(options: WorkforceOptions, directory: string) {
+    const { token, tls } = options.settings.cluster;
+    this.#options = options;
+    this.#directory = directory;
+    this.#tls = readTls(tls);
+    this.#token = token === undefined ? crypto.getRandomValues(new Uint8Array(32)) : new TextEncoder().encode(token);
+  }
+
+  /** Listens and starts the workers of this host. @throws {LatentmeshError} */
+  static async open(options: WorkforceOptions): Promise<Workforce> {
+    const directory = await Deno.makeTempDir({ prefix: "latentmesh-" });
+    try {
+      await Deno.chmod(directory, 0o700);
+      const workforce = new Workforce(options, directory);
+      await workforce.#open();
+      return workforce;
+    } catch (error) {
+      await Deno.remove(directory, { recursive: true });
+      throw error;
+    }
+  }
+
+  /** Ends the process in a place of this host: another is started. */
+  fence(slot: Slot): void {
+    this.#supervisors.get(slot.name)?.fence();
+  }
+
+  /** Ends all processes of this host. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.stop()));
+    await this.#lobby?.close();
+    await Deno.remove(this.#directory, { recursive: true });
+  }
+
+  async #open(): Promise<void> {
+    const { settings, model, services, slots, onArrival, onNotice } = this.#options;
+    const { listen } = settings.cluster;
+    this.#lobby = await Lobby.open(services.transport(this.#tls), {
+      addresses: [`unix:${this.#socket("coordinator")}`, ...(listen === undefined ? [] : [listen])],
+      token: this.#token,
+      admit: (worker, hello) => model.admit(worker, hello, this.#slotFor(worker, hello.host)),
+      onArrival: (arrival) => onArrival(arrival, this.#slotFor(arrival.worker, arrival.hello.host)!),
+      onNotice,
+    });
+    const [, joinAddress] = this.#lobby.addresses;
+    if (joinAddress !== undefined) log("info", `join    ${joinAddress}`);
+    for (const slot of slots) if (!slot.remote) this.#supervise(slot);
+    for (const [host, places] of Map.groupBy(slots.filter(({ remote }) => remote), ({ host }) => host)) {
+      log("info", `waiting for ${places.length} workers of host ${host}`);
+    }
+  }
+
+  #supervise(slot: Slot): void {
+    const { settings, model, services, slots, onGivenUp } = this.#options;
+    const sockets = this.#overTcp ? null : ["coordinator", ...slots.map(({ name }) => name)].map((name) => this.#socket(name));
+    const supervisor = new Supervisor(slot.name, (worker) =>
+      services.spawn({
+        bootstrap: {
+          worker,
+          coordinator: `unix:${this.#socket("coordinator")}`,
+          token: this.#token.toHex(),
+          // Others reach this host's workers at the coordinator's address, on ports of their own.
+          listen: this.#overTcp ? settings.cluster.listen!.replace(/:\d+$/, ":0") : `unix:${this.#socket(slot.name)}`,
+          host: slot.host,
+          model: model.directory,
+          basis: model.basisFile ?? undefined,
+          device: settings.device,
+          dawn: settings.dawn,
+          tls: this.#tls,
+        },
+        directory: this.#directory,
+        sockets,
+        gpu: slot.gpu,
+      }));
+    supervisor.givenUp.catch(onGivenUp);
+    this.#supervisors.set(slot.name, supervisor);
+  }
+
+  /** Workers meet over Unix sockets unless some are on other hosts. */
+  get #overTcp(): boolean {
+    return this.#options.slots.some(({ remote }) => remote);
+  }
+
+  #socket(name: string): string {
+    return `${this.#directory}/${name}.sock`;
+  }
+
+  /** The place that a worker is to take; null if there is none. */
+  #slotFor(worker: string, host: string): Slot | null {
+    const { slots, isFree } = this.#options;
+    const fits = (slot: Slot) => slot.remote ? slot.host === host : this.#supervisors.get(slot.name)?.worker === worker;
+    return slots.find((slot) => isFree(slot) && fits(slot)) ?? null;
+  }
+}

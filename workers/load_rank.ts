@@ -1,0 +1,92 @@
+/**
+ * From an assignment to a loaded rank.
+ *
+ * @module
+ */
+import { Checkpoint } from "../core/model/checkpoint.ts";
+import { parseModelConfig } from "../core/model/config.ts";
+import { modelHash, sha256 } from "../core/model/model_hash.ts";
+import { readConfigText } from "../core/model_package.ts";
+import { basesFor } from "../core/tpla/choose_bases.ts";
+import { partition, type RankShape } from "../core/tpla/partition.ts";
+import { cacheBytesPerToken } from "../core/tpla/plan.ts";
+import type { Assignment } from "../core/wire/messages.ts";
+import type { Device } from "../kernels/device.ts";
+import { DecodeRank } from "./decode.ts";
+import { type LoadProgress, loadWeights } from "./loader.ts";
+import { Model } from "./model.ts";
+import { DirectoryFiles } from "./model_files.ts";
+import { PrefillRank } from "./prefill.ts";
+
+/** A rank with its model on the device. */
+export interface LoadedRank {
+  readonly assignment: Assignment;
+  readonly model: Model;
+  readonly role: { readonly kind: "prefill"; readonly prefill: PrefillRank } | { readonly kind: "decode"; readonly decode: DecodeRank };
+  /** What the ranks of decode groups hold. */
+  readonly decodeShapes: readonly RankShape[];
+  readonly weightBytes: number;
+  readonly cacheBytesPerToken: number;
+}
+
+/** Where the files are. */
+export interface ModelPaths {
+  /** Model directory. */
+  readonly model: string;
+  /** `basis.safetensors`, if it is not in the model's directory. */
+  readonly basis?: string;
+}
+
+/** Loads a rank: reads only what it keeps. @throws {LatentmeshError} */
+export async function loadRank(
+  device: Device,
+  paths: ModelPaths,
+  assignment: Assignment,
+  onProgress: (progress: LoadProgress) => void,
+): Promise<LoadedRank> {
+  const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype } = assignment;
+  using files = new DirectoryFiles(paths.model);
+  const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
+  const shape = partition(spec, cut)[rank];
+  const decodeShapes = partition(spec, decode);
+  const bases = basis === null ? null : await basesFor(spec, basis, await openBasis(files, paths.basis));
+  const decodes = role === "decode";
+  const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
+    weights: policy,
+    shard: { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper },
+    onProgress,
+  });
+  const model = await Model.create(device, weights, assignment);
+  return {
+    assignment,
+    model,
+    role: decodes
+      ? { kind: "decode", decode: new DecodeRank(model) }
+      : { kind: "prefill", prefill: await PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)) },
+    decodeShapes,
+    weightBytes: weights.bytes,
+    cacheBytesPerToken: cacheBytesPerToken(spec, shape, { cache: cacheDtype === "f16" ? 2 : 4, wire: 4 }),
+  };
+}
+
+/** What a coordinator compares with its own files. */
+export interface FileHashes {
+  readonly model: string;
+  /** null where the model has no basis file. */
+  readonly basis: string | null;
+}
+
+/** Hashes a worker's files. @throws {LatentmeshError} `not_found` if there is no model */
+export async function hashFiles({ model, basis }: ModelPaths): Promise<FileHashes> {
+  using files = new DirectoryFiles(model);
+  const config = await readConfigText(files);
+  const source = await openBasis(files, basis);
+  return {
+    model: await modelHash(config, await Checkpoint.open(files)),
+    basis: source === null ? null : await sha256(await source.read(0, source.size)),
+  };
+}
+
+async function openBasis(files: DirectoryFiles, path: string | undefined) {
+  return path === undefined ? await files.open("basis.safetensors") : await files.openPath(path);
+}
