@@ -1,10 +1,10 @@
 /**
- * A whole cluster of the embedded model on the CPU: decode speed beside one process with the time split into compute, exchange and coordinator, and how long a
+ * A whole cluster of the embedded model: decode speed beside one process with the time split into compute, exchange and coordinator, and how long a
  * killed rank is missed.
  *
  * @module
  */
-import { Cluster, Engine } from "../mod.ts";
+import { Cluster, type DeviceChoice, Engine } from "../mod.ts";
 import type { RunningCluster } from "../cluster/cluster.ts";
 import { median, printTable } from "./table.ts";
 
@@ -26,12 +26,13 @@ async function tokensPerSecond(engine: Pick<RunningCluster, "generate">, between
 }
 
 /** Runs the bench. */
-export async function clusterBench([ranks = "2"]: readonly string[]): Promise<void> {
-  const engine = await Engine.load({ model, device: "cpu" });
+export async function clusterBench([ranks = "2", choice = "cpu"]: readonly string[]): Promise<void> {
+  const device = choice as DeviceChoice;
+  const engine = await Engine.load({ model, device, dawn: Deno.env.get("LATENTMESH_DAWN") });
   const single = await tokensPerSecond(engine);
   await engine.close();
 
-  const cluster = await Cluster.start({ model, device: "cpu", decode: { ranks: Number(ranks) } });
+  const cluster = await Cluster.start({ model, device, decode: { ranks: Number(ranks) } });
   let before = { ...cluster.stepTimes };
   const speed = await tokensPerSecond(cluster, () => before = { ...cluster.stepTimes });
   const perStep = (key: "computeMs" | "exchangeMs" | "totalMs") => (cluster.stepTimes[key] - before[key]) / (cluster.stepTimes.steps - before.steps);
@@ -39,7 +40,7 @@ export async function clusterBench([ranks = "2"]: readonly string[]): Promise<vo
   const perToken = 1000 / speed;
   const row = (name: string, value: string) => [name, value];
   printTable([
-    ["embedded model, cpu device", ""],
+    [`embedded model, ${cluster.device}`, ""],
     row("one process", `${single.toFixed(1)} tokens/s`),
     row(`${ranks} decode ranks`, `${speed.toFixed(1)} tokens/s`),
     row("time per token", `${perToken.toFixed(2)} ms`),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Cluster } from "../mod.ts";
+import { Cluster, type DeviceChoice } from "../mod.ts";
 import type { RunningCluster } from "../cluster/cluster.ts";
 import { median, printTable } from "./table.ts";
 
@@ -22,8 +22,8 @@ async function prefill(cluster: RunningCluster, maxTokens: 0 | 1): Promise<numbe
 }
 
 /** Runs the bench. */
-export async function handoffBench([runs = "5"]: readonly string[]): Promise<void> {
-  const cluster = await Cluster.start({ model, device: "cpu" });
+export async function handoffBench([runs = "5", device = "cpu"]: readonly string[]): Promise<void> {
+  const cluster = await Cluster.start({ model, device: device as DeviceChoice });
   await prefill(cluster, 1);
   const [without, withHandoff]: [number[], number[]] = [[], []];
   const stats = async () => (await cluster.status()).find(({ unit }) => unit.startsWith("prefill"))!.stats;
@@ -37,7 +37,7 @@ export async function handoffBench([runs = "5"]: readonly string[]): Promise<voi
   const difference = (key: "handoffBytes" | "handoffFrameBytes" | "handoffBusyMs" | "handoffStallMs") => after[key] - before[key];
   const tokens = Number(runs) * PROMPTS * PROMPT;
   printTable([
-    [`${PROMPTS} prompts of ${PROMPT} tokens, cpu device, 2 decode ranks`, "median"],
+    [`${PROMPTS} prompts of ${PROMPT} tokens, ${device} device, 2 decode ranks`, "median"],
     ["prefill without handoff", `${median(without).toFixed(0)} ms`],
     ["prefill with handoff", `${median(withHandoff).toFixed(0)} ms`],
     ["slower by", `${((median(withHandoff) / median(without) - 1) * 100).toFixed(1)} %`],

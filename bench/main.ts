@@ -15,8 +15,8 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   collective: { help: "all-reduce between two processes beside a bare socket exchange", run: collectiveBench },
-  handoff: { help: "[runs] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
-  cluster: { help: "[ranks] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
+  handoff: { help: "[runs] [device] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
+  cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 
 const [name, ...args] = Deno.args;
