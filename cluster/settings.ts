@@ -52,6 +52,11 @@ export interface ClusterSettings {
 /** The embedded model. */
 export const EMBEDDED_MODEL: URL = new URL("../models/tiny-mla", import.meta.url);
 
+/** Milliseconds of silence after which a rank ends the step. */
+const DEADLINE = 2000;
+/** The same under Dawn: when the runtime collects garbage, it takes seconds to let go of Dawn's objects (bench/NOTES.md). */
+const DAWN_DEADLINE = 30_000;
+
 /** Least characters of a configured token or key. */
 const LEAST_SECRET = 16;
 
@@ -59,10 +64,11 @@ const LEAST_SECRET = 16;
 export function resolveSettings(flags: Config, file: Config, env: (name: string) => string | undefined): Settings {
   const config = checkConfig(merge(file, flags), "the configuration");
   const decode = config.decode ?? {};
+  const device = decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto";
   refuseUnsupported(config);
   const settings: Settings = {
     model: config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname),
-    device: decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto",
+    device,
     weights: config.weights ?? "keep",
     maxTokensTotal: config.cache?.maxTokens,
     cacheDtype: config.cache?.dtype,
@@ -83,7 +89,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       },
       groups: decode.groups ?? 1,
       wire: decode.wire ?? "f32",
-      deadlineMs: decode.deadlineMs ?? 2000,
+      deadlineMs: decode.deadlineMs ?? (device === "dawn" ? DAWN_DEADLINE : DEADLINE),
     },
     prefill: { workers: config.prefill?.workers ?? 1, ranks: config.prefill?.ranks ?? 1 },
     cluster: resolveCluster(config.cluster ?? {}, env),

@@ -24,7 +24,7 @@ export interface CalibrateOptions {
   readonly model: string;
   readonly device: DeviceChoice;
   readonly dawn?: string;
-  /** Documents; each is one sequence from BOS, cut at the model's context. */
+  /** Documents; see `cutDocuments`. */
   readonly documents: readonly string[];
   /** Tokens to use at most. */
   readonly tokens: number;
@@ -58,14 +58,20 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibratedBa
   }
 }
 
+/** Sequences from BOS, no longer than the context: the beginning of every document first, then what follows, until there are enough tokens. */
 function cutDocuments(tokenizer: TextTokenizer, { documents, tokens }: CalibrateOptions, context: number): number[][] {
+  const texts = documents.map((document) => tokenizer.encode(document, { special: true }));
+  const most = context - tokenizer.withBos([]).length;
+  const longest = Math.max(...texts.map(({ length }) => length));
   const sequences: number[][] = [];
   let left = tokens;
-  for (const document of documents) {
-    if (left <= 0) break;
-    const sequence = tokenizer.withBos(tokenizer.encode(document, { special: true })).slice(0, Math.min(context, left));
-    sequences.push(sequence);
-    left -= sequence.length;
+  for (let start = 0; start < longest; start += most) {
+    for (const text of texts.filter(({ length }) => length > start)) {
+      if (left <= 0) return sequences;
+      const sequence = tokenizer.withBos(text.slice(start, start + most)).slice(0, left);
+      sequences.push(sequence);
+      left -= sequence.length;
+    }
   }
   return sequences;
 }

@@ -57,6 +57,7 @@ export async function loadRank(
     onProgress,
   });
   const model = await Model.create(device, weights, assignment);
+  await model.warmUp(role);
   return {
     assignment,
     model,

@@ -17,6 +17,7 @@ import { Attention } from "./attention.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { createFeedForward, type FeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
+import type { Phase } from "./linear.ts";
 import { LogitsHead } from "./logits_head.ts";
 import type { LayerWeights, ModelWeights } from "./weights.ts";
 
@@ -90,6 +91,16 @@ export class Model {
       residual: residual.bind({ delta: a.delta, x: a.x }, { rows }),
       head: await LogitsHead.create(context, weights),
     });
+  }
+
+  /** Runs one token of no sequence, so that what drivers do on first use is done before a request waits for it. */
+  async warmUp(phase: Phase): Promise<void> {
+    const sequence = this.cache.open();
+    this.cache.grow(sequence, 1);
+    this.record({ phase, rows: [{ token: 0, position: 0, sequence }] });
+    this.head.recordLogits(phase, 0, 1);
+    await this.head.candidates([{ key: 0, position: 0, inverseTemperature: 1 }], 1, false);
+    this.cache.close(sequence);
   }
 
   get device(): Device {

@@ -98,6 +98,8 @@ export class PrefillRank {
       device.submit();
     }
     const answer = query === null ? { plain: null, adjusted: null } : await head.answer(query);
+    // Nothing was read back: whether it ran is known when the device has settled.
+    if (query === null && promptLogprobs === null) await device.settle();
     await this.#handoff?.finish();
     return { ...answer, prompt };
   }

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli, startServer } from "../support/process.ts";
+import { runCli, startServer, startServerWith } from "../support/process.ts";
 
 describe("command line", () => {
   it("lists all flags and the environment in --help", async () => {
@@ -99,6 +99,26 @@ describe("command line", () => {
     assertEquals((await (await running).json()).usage.completion_tokens, 60);
     assertEquals((await stopped).code, 0);
     await Deno.remove(file);
+  });
+
+  it("calibrates a model that has no basis on its first start, and only then", async () => {
+    const cache = await Deno.makeTempDir();
+    const logs: string[] = [];
+    for (let start = 0; start < 2; start++) {
+      const server = await startServerWith({ XDG_CACHE_HOME: cache }, "--model", `${ROOT}/tests/golden/deepseek-v2-lite-tiny`);
+      const response = await fetch(`${server.url}/v1/completions`, {
+        method: "POST",
+        body: JSON.stringify({ prompt: "It", max_tokens: 2, temperature: 0 }),
+      });
+      assertEquals((await response.json()).usage.completion_tokens, 2);
+      const { code, log } = await server.stop();
+      assertEquals(code, 0);
+      logs.push(log);
+    }
+    assertStringIncludes(logs[0], "calibrating:");
+    assertStringIncludes(logs[0], "from 16384 tokens");
+    assert(!logs[1].includes("calibrating"), logs[1]);
+    await Deno.remove(cache, { recursive: true });
   });
 
   it("does not wait for what runs longer than its shutdown timeout", async () => {

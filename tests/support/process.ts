@@ -21,8 +21,13 @@ export interface ServedProcess {
 }
 
 /** Starts `serve` on a free port and waits until it is ready. */
-export async function startServer(...args: string[]): Promise<ServedProcess> {
-  const child = command(["serve", "--port", "0", "--device", "cpu", ...args]).spawn();
+export function startServer(...args: string[]): Promise<ServedProcess> {
+  return startServerWith({}, ...args);
+}
+
+/** The same with more environment. */
+export async function startServerWith(env: Record<string, string>, ...args: string[]): Promise<ServedProcess> {
+  const child = command(["serve", "--port", "0", "--device", "cpu", ...args], env).spawn();
   let log = "";
   let onLine = () => {};
   const reading = (async () => {
@@ -49,7 +54,7 @@ export async function startServer(...args: string[]): Promise<ServedProcess> {
 }
 
 /** The task as it is written in deno.json, with exactly its permissions. A name that is no task goes to the program itself. */
-function command(args: string[]): Deno.Command {
+function command(args: string[], env: Record<string, string> = {}): Deno.Command {
   const [name, ...rest] = args;
   const task = manifest.tasks[name as keyof typeof manifest.tasks]?.command ?? `${manifest.tasks.score.command.replace(/score$/, name)}`;
   const [, ...own] = task.split(" ");
@@ -64,6 +69,6 @@ function command(args: string[]): Deno.Command {
     ],
     stdout: "piped",
     stderr: "piped",
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
   });
 }
