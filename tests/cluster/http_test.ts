@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { createApp } from "../../cluster/http/app.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { openTestApp, readEvents, type TestApp } from "../support/server.ts";
 
@@ -243,6 +244,23 @@ describe("HTTP API under faults", () => {
     const after = await test.post("/v1/completions", { prompt: "x", stream: true });
     await after.text();
     assertEquals(running, 0);
+    await test.close();
+  });
+
+  it("asks for an API key where keys are set, except about health", async () => {
+    const never = new AbortController().signal;
+    const keys = ["a key for tests only", "another key for tests"];
+    const test = await openTestApp();
+    const app = createApp(test.served, { drain: never, shutdown: never, apiKeys: keys });
+    const ask = (headers: Record<string, string> = {}, path = "/v1/models") => app.request(path, { headers });
+    for (const headers of [{}, { authorization: "Basic eA==" }, { authorization: "Bearer wrong" }] as Record<string, string>[]) {
+      const response = await ask(headers);
+      assert(response.status === 401 || response.status === 400, String(response.status));
+      assertEquals((await response.json()).error.code, "invalid_api_key");
+    }
+    for (const key of keys) assertEquals((await ask({ authorization: `Bearer ${key}` })).status, 200);
+    assertEquals((await ask({}, "/healthz")).status, 200);
+    assertEquals((await ask({}, "/tokenize")).status, 401);
     await test.close();
   });
 });

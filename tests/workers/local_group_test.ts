@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { inverse as invert, Matrix } from "ml-matrix";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
-import { type BasisKind, chooseBasis, type LayerBasis } from "../../core/tpla/basis.ts";
+import { type BasisKind, chooseBasis, type LayerBasis, type LayerStatistics } from "../../core/tpla/basis.ts";
 import { readBasis } from "../../core/tpla/basis_file.ts";
 import { partition, type PartitionOptions } from "../../core/tpla/partition.ts";
 import { handoffBytesPerToken } from "../../core/tpla/plan.ts";
@@ -44,6 +44,17 @@ function randomBasis(width: number): LayerBasis {
   const A = Matrix.add(Matrix.from1DArray(width, width, new Random().normals(width * width, 0.5 / Math.sqrt(width))), Matrix.eye(width));
   const flat = (matrix: Matrix) => Float64Array.from(matrix.to1DArray());
   return { transform: flat(A.transpose()), inverse: flat(invert(A).transpose()), eigenvalues: new Float64Array() };
+}
+
+/** Second moments of random vectors of different sizes. */
+function randomStatistics(width: number): LayerStatistics {
+  const moments = () => {
+    const vectors = Matrix.from1DArray(width, width, new Random().normals(width * width)).mulRowVector(
+      Array.from({ length: width }, (_, i) => 1 / (1 + i)),
+    );
+    return Float64Array.from(vectors.transpose().mmul(vectors).add(Matrix.eye(width, width, 1e-3)).to1DArray());
+  };
+  return { latents: moments(), queries: moments(), values: moments() };
 }
 
 /** Prefills on a worker with whole latents, hands over, and decodes the rest on the group; logits of the decoded tokens, and the bytes handed over. */
@@ -102,7 +113,7 @@ describe("a group of ranks", () => {
         const error = relativeError(await decodeOnGroup(device, name, tokens, options, bases), expected);
         assert(error <= TOLERANCE, `${what}: ${error}`);
       };
-      const layers = (make: () => LayerBasis) => Array.from({ length: spec.layers }, make);
+      const layers = <T>(make: () => T) => Array.from({ length: spec.layers }, make);
       for (const [cut, options] of cuts) {
         await compare(
           `random basis, ${cut}`,
@@ -110,7 +121,11 @@ describe("a group of ranks", () => {
           layers(() => randomBasis(spec.latentWidth)),
         );
       }
-      await compare("hadamard", { ...everything, halo: spec.latentWidth }, layers(() => chooseBasis("hadamard", spec.latentWidth, null)));
+      const statistics = layers(() => randomStatistics(spec.latentWidth));
+      for (const kind of ["identity", "hadamard", "pca", "balanced"] as const) {
+        const bases = statistics.map((one) => chooseBasis(kind, spec.latentWidth, one));
+        for (const [cut, options] of cuts.slice(1)) await compare(`${kind}, ${cut}`, { ...options, halo: spec.latentWidth }, bases);
+      }
       for (const ranks of [1, 2, 4]) await compare(`mla over ${ranks}`, { ranks, latentGroups: 1, halo: 0 }, null);
       await device.close();
     });

@@ -1,0 +1,72 @@
+/**
+ * Which worker goes where, and which devices may compute together.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ClusterModel, resolveCache } from "../../cluster/assignment.ts";
+import type { Config } from "../../cluster/config.ts";
+import { resolveSettings } from "../../cluster/settings.ts";
+import { planUnits } from "../../cluster/topology.ts";
+import type { Member } from "../../cluster/unit.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { readModelPackage } from "../../core/model_package.ts";
+import { DirectoryFiles } from "../../workers/model_files.ts";
+import { fixtureDirectory } from "../support/fixtures.ts";
+
+const TOKEN = "a token for tests only";
+const settings = (config: Config) => resolveSettings({}, config, (name) => (name === "TOKEN" ? TOKEN : undefined));
+
+describe("the topology", () => {
+  it("gives GPUs to ranks in turn, across hosts", () => {
+    const hosts = [{ name: "a", gpus: [0, 1] }, { name: "b", gpus: [3], join: true }];
+    const units = planUnits(settings({ decode: { ranks: 2, groups: 2 }, cluster: { token: "env:TOKEN", listen: "127.0.0.1:1", hosts } }));
+    assertEquals(units.flatMap(({ slots }) => slots.map(({ name, host, gpu, remote }) => `${name} ${host} ${gpu} ${remote}`)), [
+      "decode-0.0 a 0 false",
+      "decode-0.1 a 1 false",
+      "decode-1.0 b 3 true",
+      "decode-1.1 a 0 false",
+      "prefill-0.0 a 1 false",
+    ]);
+  });
+
+  it("refuses what cannot work or is not safe, by the path in the file", () => {
+    const hosts = [{ name: "a" }, { name: "b", join: true }];
+    const cases: [Config, string][] = [
+      [{ cluster: { hosts } }, "cluster.listen: hosts join"],
+      [{ cluster: { hosts, listen: "127.0.0.1:1" } }, "cluster.token: hosts join"],
+      [{ cluster: { hosts, listen: "127.0.0.1:1", token: "short" } }, "cluster.token: it has 5 characters"],
+      [{ cluster: { hosts, listen: "127.0.0.1:1", token: "env:NOWHERE" } }, "cluster.token: environment variable NOWHERE"],
+      [{ cluster: { hosts, listen: "nonsense", token: TOKEN } }, "is not host:port"],
+      [{ cluster: { hosts, listen: "10.0.0.1:1", token: TOKEN } }, "cluster.tls: 10.0.0.1:1 can be reached"],
+      [{ cluster: { hosts, listen: "0.0.0.0:1", token: TOKEN, insecure: true } }, "cluster.listen: hosts join, so it must name"],
+      [{ cluster: { hosts: [{ name: "a" }, { name: "a", join: true }], listen: "127.0.0.1:1", token: TOKEN } }, "same name"],
+      [{ cluster: { hosts: [{ name: "a" }, { name: "b" }] } }, "only one host can be this one"],
+      [{ server: { host: "0.0.0.0" } }, "server.host: 0.0.0.0 can be reached"],
+      [{ server: { apiKeys: ["short"] } }, "server.apiKeys"],
+      [{ decode: { output: "sharded" } }, "decode.output"],
+      [{ cache: { memory: 0.5 } }, "cache.memory"],
+    ];
+    for (const [config, problem] of cases) {
+      const error = assertThrows(() => settings(config), LatentmeshError);
+      assert(error.message.includes(problem), `${problem}: ${error.message}`);
+    }
+    assertEquals(settings({ cluster: { hosts, listen: "10.0.0.1:1", token: "env:TOKEN", insecure: true } }).cluster.listen, "ws://10.0.0.1:1");
+    assertEquals(settings({ server: { host: "0.0.0.0", apiKeys: "env:TOKEN" } }).apiKeys, [TOKEN]);
+  });
+
+  it("lets only devices of one kind compute together, and decides precision by them", async () => {
+    using files = new DirectoryFiles(fixtureDirectory("tiny-mla"));
+    const model = await readModelPackage(files);
+    const member = (name: string, kind: "cpu" | "deno", description: string) =>
+      ({ slot: { name }, hello: { device: { kind, description } } }) as unknown as Member;
+    const resolve = (...members: Member[]) =>
+      resolveCache(settings({}), new ClusterModel(model, { directory: "", basisFile: null }, { model: "", basis: null }), members);
+    assertEquals(resolve(member("decode-0.0", "cpu", "x"), member("decode-0.1", "cpu", "x")).dtype, "f32");
+    assertEquals(resolve(member("decode-0.0", "deno", "A"), member("prefill-0.0", "cpu", "x")).dtype, "f16");
+    assertThrows(
+      () => resolve(member("decode-0.0", "deno", "A"), member("decode-0.1", "deno", "B")),
+      LatentmeshError,
+      "ranks of decode-0 have different devices",
+    );
+  });
+});
