@@ -128,6 +128,8 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
     : keys.map((key) => resolveSecret(key, "server.apiKeys", env));
   const trimmed = list.map((key) => key.trim()).filter((key) => key !== "");
   if (trimmed.some((key) => key.length < LEAST_SECRET)) refuse("server.apiKeys", `a key has fewer than ${LEAST_SECRET} characters`);
+  // What a bearer token may consist of (RFC 6750).
+  if (trimmed.some((key) => !/^[\w.~+/-]+=*$/.test(key))) refuse("server.apiKeys", "a key may hold letters, digits and . _ ~ + / - only");
   return trimmed;
 }
 

@@ -7,6 +7,7 @@ import { type Context, Hono } from "hono";
 import { bearerAuth } from "hono/bearer-auth";
 import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
+import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
 import { handleChat } from "./chat.ts";
 import { handleCompletion } from "./completions.ts";
@@ -48,7 +49,8 @@ export function createApp(model: ServedModel, { drain, shutdown, maxBodyBytes = 
     return c.json({ status: ready ? "ready" : "not ready" }, ready ? 200 : 503);
   });
   app.notFound((c) => errorResponse(c, new HttpError(404, `There is no ${c.req.method} ${c.req.path} here`, { code: "not_found" })));
-  app.onError((error, c) => errorResponse(c, toHttpError(error)));
+  // Middleware's own refusals come with their response: a missing key says how to authenticate.
+  app.onError((error, c) => error instanceof HTTPException ? error.getResponse() : errorResponse(c, toHttpError(error)));
   return app;
 }
 

@@ -249,7 +249,7 @@ describe("HTTP API under faults", () => {
 
   it("asks for an API key where keys are set, except about health", async () => {
     const never = new AbortController().signal;
-    const keys = ["a key for tests only", "another key for tests"];
+    const keys = ["a-key-for-tests-only", "another-key-for-tests"];
     const test = await openTestApp();
     const app = createApp(test.served, { drain: never, shutdown: never, apiKeys: keys });
     const ask = (headers: Record<string, string> = {}, path = "/v1/models") => app.request(path, { headers });

@@ -13,7 +13,7 @@ import { readModelPackage } from "../../core/model_package.ts";
 import { DirectoryFiles } from "../../workers/model_files.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 
-const TOKEN = "a token for tests only";
+const TOKEN = "a-token-for-tests-only";
 const settings = (config: Config) => resolveSettings({}, config, (name) => (name === "TOKEN" ? TOKEN : undefined));
 
 describe("the topology", () => {
@@ -42,7 +42,8 @@ describe("the topology", () => {
       [{ cluster: { hosts: [{ name: "a" }, { name: "a", join: true }], listen: "127.0.0.1:1", token: TOKEN } }, "same name"],
       [{ cluster: { hosts: [{ name: "a" }, { name: "b" }] } }, "only one host can be this one"],
       [{ server: { host: "0.0.0.0" } }, "server.host: 0.0.0.0 can be reached"],
-      [{ server: { apiKeys: ["short"] } }, "server.apiKeys"],
+      [{ server: { apiKeys: ["short"] } }, "fewer than 16 characters"],
+      [{ server: { apiKeys: ["no header can carry this"] } }, "letters, digits"],
       [{ decode: { output: "sharded" } }, "decode.output"],
       [{ cache: { memory: 0.5 } }, "cache.memory"],
     ];
