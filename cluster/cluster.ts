@@ -6,8 +6,10 @@
 import type { ServedModel } from "../core/engine.ts";
 import { servedModel } from "../core/model_package.ts";
 import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
+import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "./cluster_sequence.ts";
+import { resolveCuts } from "./assignment.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
 import { Coordinator, type OnLoading } from "./coordinator.ts";
 import { loadClusterModel } from "./load_model.ts";
@@ -40,10 +42,13 @@ export class RunningCluster {
   readonly served: ServedModel;
   /** Rejects when the cluster cannot be kept together any more. */
   readonly failed: Promise<never>;
+  /** What it consists of, for people. */
+  readonly summary: string;
   readonly #coordinator: Coordinator;
   readonly #engine: ClusterTokenEngine;
 
-  private constructor(coordinator: Coordinator, engine: ClusterTokenEngine, served: ServedModel) {
+  private constructor(coordinator: Coordinator, engine: ClusterTokenEngine, served: ServedModel, summary: string) {
+    this.summary = summary;
     this.#coordinator = coordinator;
     this.#engine = engine;
     this.served = served;
@@ -57,7 +62,12 @@ export class RunningCluster {
     const { spec } = model.package;
     const { maxContext } = coordinator.cache;
     const engine = new ClusterTokenEngine(coordinator, { spec, maxContext, stepDeadlineMs: settings.decode.deadlineMs + STEP_SLACK });
-    return new RunningCluster(coordinator, engine, servedModel(model.package, engine));
+    return new RunningCluster(
+      coordinator,
+      engine,
+      servedModel(model.package, engine),
+      summarize(settings, resolveCuts(settings, model.package).decode),
+    );
   }
 
   /** Bytes of weights on all devices. */
@@ -115,6 +125,17 @@ export class RunningCluster {
     await this.#engine.close();
     await this.#coordinator.close();
   }
+}
+
+function summarize({ decode, prefill }: Settings, { ranks, latentGroups, halo }: PartitionOptions): string {
+  const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  const cut = decode.scheme.attention === "mla"
+    ? "mla, heads split and latents whole: exact"
+    : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
+  const units = prefill.ranks === 1
+    ? several(prefill.workers, "prefill worker")
+    : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
+  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${cut})`;
 }
 
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */

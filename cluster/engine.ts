@@ -11,6 +11,8 @@ import type { Settings } from "./settings.ts";
 export interface LoadedEngine {
   readonly device: string;
   readonly weightBytes: number;
+  /** What a cluster consists of, for people. */
+  readonly summary?: string;
   readonly served: ServedModel;
   /** Rejects when it can serve no longer. */
   readonly failed?: Promise<never>;

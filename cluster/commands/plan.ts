@@ -5,7 +5,7 @@
  */
 import { stringify } from "yaml";
 import { readModelPackage } from "../../core/model_package.ts";
-import type { RankShape } from "../../core/tpla/partition.ts";
+import type { PartitionOptions, RankShape } from "../../core/tpla/partition.ts";
 import {
   cacheBytesPerToken,
   cachedWidth,
@@ -15,7 +15,8 @@ import {
   wireBytesPerToken,
 } from "../../core/tpla/plan.ts";
 import { resolveBasis } from "../../core/tpla/scheme.ts";
-import { assignmentOf, ClusterModel, planCache, resolveCuts } from "../assignment.ts";
+import { assignmentOf, type CachePlan, ClusterModel, planCache, resolveCuts } from "../assignment.ts";
+import type { Config } from "../config_type.ts";
 import { formatBytes, printLine } from "../log.ts";
 import type { PlanServices } from "../services.ts";
 import type { Settings } from "../settings.ts";
@@ -33,7 +34,8 @@ export interface RankPlan extends RankMemory {
 
 /** What `plan --json` prints. */
 export interface ClusterPlan {
-  readonly settings: Settings;
+  /** What was resolved, as a cluster file. */
+  readonly config: Config;
   readonly ranks: readonly RankPlan[];
   readonly collectivesPerToken: number;
   /** Sent by each decode rank. */
@@ -47,7 +49,7 @@ export async function planCluster(settings: Settings, services: PlanServices): P
   using files = services.openFiles(settings.model);
   const model = await readModelPackage(files);
   const { spec } = model;
-  const { shapes } = resolveCuts(settings, model);
+  const { shapes, ...cuts } = resolveCuts(settings, model);
   const { kind } = await services.probeDevice(settings.device, settings.dawn);
   const cache = planCache(settings, model, kind === "cpu");
   const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
@@ -71,7 +73,7 @@ export async function planCluster(settings: Settings, services: PlanServices): P
     }
   }
   return {
-    settings: withoutSecrets(settings),
+    config: resolvedConfig(settings, cuts.decode, cache),
     ranks,
     collectivesPerToken: settings.decode.scheme.ranks === 1 ? 0 : collectivesPerStep(spec),
     wireBytesPerToken: wireBytesPerToken(spec, settings.decode.scheme.ranks, bytes),
@@ -82,7 +84,7 @@ export async function planCluster(settings: Settings, services: PlanServices): P
 /** Prints a plan. */
 export function printPlan(plan: ClusterPlan, json: boolean): void {
   if (json) return printLine(JSON.stringify(plan));
-  printLine(stringify(plan.settings).trimEnd());
+  printLine(stringify(plan.config).trimEnd());
   printLine("");
   const rows = plan.ranks.map(({ slot, weightBytes, cacheBytes, activationBytes, cachedWidth, cachedBytesPerToken }) => [
     slot.name,
@@ -105,11 +107,31 @@ function printTable(header: readonly string[], rows: readonly (readonly string[]
   for (const row of [header, ...rows]) printLine(row.map((cell, i) => cell.padEnd(widths[i])).join("  ").trimEnd());
 }
 
-function withoutSecrets(settings: Settings): Settings {
-  const { apiKeys, cluster } = settings;
+/** The configuration that was resolved, as a file that gives the same again; secrets are left out. */
+function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxTokens, dtype }: CachePlan): Config {
+  const { model, device, weights, decode, prefill, cluster } = settings;
+  const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
+  const { host, port, modelName, shutdownTimeout } = settings;
   return {
-    ...settings,
-    apiKeys: apiKeys.map(() => "(secret)"),
-    cluster: { ...cluster, token: cluster.token === undefined ? undefined : "(secret)" },
+    model,
+    device,
+    weights,
+    decode: {
+      ranks,
+      latentGroups: cut.latentGroups,
+      attention,
+      basis,
+      lambda,
+      halo: attention === "tpla" ? cut.halo : undefined,
+      mu,
+      paper,
+      wire: decode.wire,
+      deadlineMs: decode.deadlineMs,
+      groups: decode.groups,
+    },
+    prefill: { ...prefill, chunk },
+    cache: { maxTokens, dtype },
+    server: { host, port, modelName, shutdownTimeout },
+    cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, hosts: [...cluster.hosts] },
   };
 }

@@ -40,6 +40,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
     handler = (request) => app.fetch(request);
     const { hostname, port } = server.addr as Deno.NetAddr;
     log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
+    if (engine.summary !== undefined) log("info", `cluster ${engine.summary}`);
     log("info", `device  ${engine.device}`);
     log(
       "info",

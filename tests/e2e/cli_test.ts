@@ -59,6 +59,13 @@ describe("command line", () => {
     const { code, stdout } = await runCli("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2", "--json");
     assertEquals(code, 0);
     const plan = JSON.parse(stdout);
+    assertEquals([plan.config.decode.halo, plan.config.decode.latentGroups, plan.config.cache.dtype, plan.config.prefill.chunk], [16, 2, "f32", 64]);
+    // What is printed is a cluster file that gives the same plan.
+    const file = await Deno.makeTempFile({ suffix: ".yaml" });
+    const printed = await runCli("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2");
+    await Deno.writeTextFile(file, printed.stdout.split("\n\n")[0]);
+    assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
+    await Deno.remove(file);
     const widths = plan.ranks.map(({ slot, cachedWidth }: { slot: { name: string }; cachedWidth: number }) => `${slot.name} ${cachedWidth}`);
     assertEquals(widths, ["decode-0.0 80", "decode-0.1 80", "decode-0.2 96", "decode-0.3 96", "prefill-0.0 144"]);
     assertEquals(plan.wireBytesPerToken, 12 * 320 * 4 * 3);
