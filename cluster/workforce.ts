@@ -86,7 +86,7 @@ export class Workforce {
     if (joinAddress !== undefined) log("info", `join    ${joinAddress}`);
     for (const slot of slots) if (!slot.remote) this.#supervise(slot);
     for (const [host, places] of Map.groupBy(slots.filter(({ remote }) => remote), ({ host }) => host)) {
-      log("info", `waiting for ${places.length} workers of host ${host}`);
+      log("info", `waiting for ${places.length === 1 ? "a worker" : `${places.length} workers`} of host ${host}`);
     }
   }
 
