@@ -18,8 +18,8 @@ export interface Routes {
   release(route: Route): void;
   /** Whether both units of a route are linked now. */
   usable(route: Route): boolean;
-  /** Whatever failed on a route; decides who is to blame and repairs. */
-  report(route: Route, error: LatentmeshError): void;
+  /** Whatever failed on a route in an epoch of its decode group; decides who is to blame and repairs. */
+  report(route: Route, error: LatentmeshError, epoch: number): void;
 }
 
 /** Options of {@link ClusterTokenEngine}. */
@@ -94,6 +94,7 @@ export class ClusterTokenEngine implements TokenEngine {
     const check = () => this.#check(request.signal);
     check();
     if (!this.#routes.usable(route)) return false;
+    const { epoch } = route.decode;
     const sequence = new ClusterSequence(route, request, {
       spec: this.#options.spec,
       id: this.#nextSequence++,
@@ -105,10 +106,10 @@ export class ClusterTokenEngine implements TokenEngine {
       await runGeneration(request, sequence, this, emit);
       return true;
     } catch (error) {
-      if (error instanceof LatentmeshError && !OF_THE_REQUEST.has(error.code)) this.#routes.report(route, error);
+      if (error instanceof LatentmeshError && !OF_THE_REQUEST.has(error.code)) this.#routes.report(route, error, epoch);
       throw error;
     } finally {
-      await sequence.close().catch((error) => this.#routes.report(route, error));
+      await sequence.close().catch((error) => this.#routes.report(route, error, epoch));
     }
   }
 }

@@ -116,7 +116,9 @@ export class Coordinator implements Routes {
     return decode.formed && prefill.formed && this.#linked.has(pairName(prefill, decode));
   }
 
-  report({ decode, prefill }: Route, error: LatentmeshError): void {
+  report({ decode, prefill }: Route, error: LatentmeshError, epoch: number): void {
+    // What fails late, of an epoch that is over, says nothing about this one.
+    if (decode.epoch !== epoch) return;
     log("warn", `${decode.name} with ${prefill.name}: ${error.message}`);
     if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
     // Whoever failed, what both hold of the request must go: a new epoch drops it.

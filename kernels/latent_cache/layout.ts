@@ -44,6 +44,11 @@ export function cacheWgsl(config: CacheConfig): string {
   return constants({ CACHE_WIDTH: cacheWidth(config), ROPE_OFFSET: ropeOffset(config), BLOCK_TOKENS }) + (config.dtype === "f16" ? f16 : f32);
 }
 
+/** Slot of a position of the sequence whose block table begins at word `table`. */
+export function slotOf(tables: HostBuffer, table: number, position: number): number {
+  return tables.u32[table + Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
+}
+
 /** Widens one slot into `out`. */
 export function readSlot(config: CacheConfig, cache: HostBuffer, slot: number, out: Float64Array | Float32Array): void {
   const width = cacheWidth(config);

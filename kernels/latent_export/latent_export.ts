@@ -4,9 +4,9 @@
  * @module
  */
 import type { Range } from "../../core/model/matrix_source.ts";
-import { constants, type HostBuffer, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../contract.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, slotOf } from "../latent_cache/layout.ts";
 import source from "./latent_export.wgsl" with { type: "text" };
 import storeF16 from "./store_f16.wgsl" with { type: "text" };
 import storeF32 from "./store_f32.wgsl" with { type: "text" };
@@ -65,7 +65,3 @@ export const latentExport: Kernel<LatentExportConfig, "cache" | "tables" | "out"
     }
   },
 };
-
-function slotOf(tables: HostBuffer, table: number, position: number): number {
-  return tables.u32[table + Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
-}

@@ -6,7 +6,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset, slotOf } from "../latent_cache/layout.ts";
 import source from "./latent_gather.wgsl" with { type: "text" };
 
 /** Cache geometry, and the words of the block tables. */
@@ -32,9 +32,7 @@ export const latentGather: Kernel<LatentGatherConfig, "cache" | "tables" | "late
   reference({ cache: config }, { cache, tables, latents, rope_keys }, { count, start, table }) {
     const values = new Float32Array(cacheWidth(config));
     for (let i = 0; i < count; i++) {
-      const position = start + i;
-      const block = tables.u32[table + Math.floor(position / BLOCK_TOKENS)];
-      readSlot(config, cache, block * BLOCK_TOKENS + (position % BLOCK_TOKENS), values);
+      readSlot(config, cache, slotOf(tables, table, start + i), values);
       latents.f32.set(values.subarray(0, config.keyWidth), i * config.keyWidth);
       rope_keys.f32.set(values.subarray(ropeOffset(config)), i * config.ropeWidth);
     }
