@@ -5,6 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Lobby } from "../../cluster/lobby.ts";
 import { LatentmeshError } from "../../core/errors.ts";
+import { encodeFrame } from "../../core/wire/codec.ts";
 import { connectLink } from "../../core/wire/link.ts";
 import type { Hello } from "../../core/wire/messages.ts";
 import { Cluster, joinCluster } from "../../mod.ts";
@@ -77,6 +78,44 @@ describe("workers of another host", () => {
       "without a certificate",
     );
     await assertRejects(() => joinCluster({ ...options, coordinator: "nonsense" }), LatentmeshError, "wss://host:port");
+  });
+});
+
+describe("a cluster at whose door strangers knock", () => {
+  it("goes on serving", async () => {
+    const port = freePort();
+    const cluster = await Cluster.start({ model, device: "cpu", cluster: { token: TOKEN, listen: `127.0.0.1:${port}` } });
+    try {
+      const ask = { prompt: "And it came to pass", maxTokens: 40, ignoreEos: true };
+      const { tokens } = await generate(cluster, ask);
+      const served = generate(cluster, ask);
+      const transport = new DenoTransport();
+      const closeCode = async (first: Uint8Array<ArrayBuffer>, token?: string): Promise<number | string> => {
+        const socket = await transport.connect(`ws://127.0.0.1:${port}`);
+        socket.binaryType = "arraybuffer";
+        if (token !== undefined) {
+          const link = await connectLink(socket, { worker: "stranger", role: "worker" }, new TextEncoder().encode(token)).catch((error) => error);
+          if (link instanceof LatentmeshError) return link.code;
+          link.sendFrame(first);
+          return (await link.closed).message;
+        }
+        const closed = new Promise<number>((resolve) => socket.onclose = ({ code }) => resolve(code));
+        socket.send(first);
+        return await closed;
+      };
+      const version = Uint8Array.of(...new TextEncoder().encode("LMSH"), 1, 0, 99, 0, 1, 120, ...new Uint8Array(32));
+      assertEquals(await closeCode(version), 4400);
+      assertEquals(await closeCode(encodeFrame({ kind: "hello" })), 4400);
+      assertEquals(await closeCode(new Uint8Array(100_000)), 4400);
+      assertEquals(await closeCode(encodeFrame(hello), "not the token of tests"), "unauthorized");
+      assert(String(await closeCode(encodeFrame(hello).subarray(0, 30), TOKEN)).includes("truncated"), "a frame that is cut");
+      assert(String(await closeCode(encodeFrame({ kind: "progress", loadedBytes: 1, totalBytes: 1 }), TOKEN)).includes("hello first"), "no hello");
+      assert(String(await closeCode(encodeFrame(hello), TOKEN)).includes("no free place"), "nobody asked for it");
+      assertEquals((await served).tokens, tokens);
+      assertEquals((await cluster.status()).map(({ epoch }) => epoch), [1, 1, 1]);
+    } finally {
+      await cluster.close();
+    }
   });
 });
 
