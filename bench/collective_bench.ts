@@ -31,7 +31,7 @@ async function measureRank(rank: number, directory: string): Promise<Map<string,
   };
 
   const bare = Promise.withResolvers<Socket>();
-  const bareListener = await transport.listen(`unix:${directory}/bare${rank}`, bare.resolve);
+  const bareListener = await transport.listen(`unix:${directory}/bare${rank}`, (socket) => Promise.resolve(bare.resolve(socket)));
   const members = new Membership(
     { worker: `r${rank}`, role: "decode", rank, ranks: 2 },
     transport,

@@ -270,7 +270,7 @@ export class Coordinator implements Routes {
   }
 
   async #allReady(): Promise<void> {
-    while (this.#routes().length < this.#pairs().length) await this.#changed.promise;
+    while (!this.#closed && this.#routes().length < this.#pairs().length) await this.#changed.promise;
   }
 
   /** Asks every worker for a sign of life, and every idle unit for a collective. */

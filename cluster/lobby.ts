@@ -43,7 +43,7 @@ export class Lobby {
 
   static async open(transport: Transport, options: LobbyOptions): Promise<Lobby> {
     const listeners: Listener[] = [];
-    for (const address of options.addresses) listeners.push(await transport.listen(address, (socket) => void meet(socket, options)));
+    for (const address of options.addresses) listeners.push(await transport.listen(address, (socket) => meet(socket, options)));
     return new Lobby(listeners);
   }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../core/errors.ts";
 import type { WorkerProcess } from "./supervisor.ts";
 import { log } from "./log.ts";
 
@@ -15,6 +16,7 @@ export interface SpawnOptions {
   /** What the process reads from standard input; it says where it joins and with which token. */
   readonly bootstrap: Readonly<Record<string, unknown>> & {
     readonly worker: string;
+    readonly device: string;
     readonly model: string;
     readonly basis?: string;
     readonly dawn?: string;
@@ -34,9 +36,9 @@ const PASSED =
 /** Lines kept of what a worker wrote to standard error. */
 const LAST_LINES = 5;
 
-/** Starts a worker. */
+/** Starts a worker. @throws {LatentmeshError} `invalid_config` if its GPU does not exist */
 export function spawnWorker(options: SpawnOptions): WorkerProcess {
-  const { command, args, env } = selectGpu(options.gpu, [Deno.execPath(), ...denoArguments(options)]);
+  const { command, args, env } = selectGpu(options.bootstrap.device === "cpu" ? null : options.gpu, [Deno.execPath(), ...denoArguments(options)]);
   const child = new Deno.Command(command, {
     args,
     clearEnv: true,
@@ -102,13 +104,20 @@ function selectGpu(gpu: number | null, command: readonly string[]): { command: s
   const plain = { command: command[0], args: command.slice(1) };
   if (gpu === null) return { ...plain, env: {} };
   const nodes = nvidiaNodes();
+  if (nodes.length > 0 && !nodes.includes(`/dev/nvidia${gpu}`)) throw noSuchGpu(gpu, nodes.length);
   if (nodes.length > 1 && Deno.uid() === 0) {
     const hide = nodes.filter((node) => node !== `/dev/nvidia${gpu}`).map((node) => `mount --bind /dev/null ${node}`).join(" && ");
     return { command: "unshare", args: ["--mount", "sh", "-c", `${hide} && exec "$@"`, "sh", ...command], env: {} };
   }
-  const address = pciAddresses()[gpu];
-  if (address === undefined) return { ...plain, env: {} };
+  const addresses = pciAddresses();
+  const address = addresses[gpu];
+  if (address === undefined) throw noSuchGpu(gpu, addresses.length);
   return { ...plain, env: { DRI_PRIME: `pci-${address.replace(/[:.]/g, "_")}`, MESA_VK_DEVICE_SELECT_FORCE_DEFAULT_DEVICE: "1" } };
+}
+
+function noSuchGpu(gpu: number, count: number): LatentmeshError {
+  const there = count === 0 ? "none was found here" : `this host has ${count}, counted from 0`;
+  return new LatentmeshError("invalid_config", `Cannot use GPU ${gpu}: ${there}; correct gpus, or leave it out`, { param: "cluster.hosts" });
 }
 
 function nvidiaNodes(): string[] {

@@ -77,7 +77,12 @@ export class Supervisor {
     while (!this.#stopped) {
       this.#incarnation++;
       const started = performance.now();
-      this.#process = this.#start(this.worker);
+      try {
+        this.#process = this.#start(this.worker);
+      } catch (error) {
+        // It cannot be started at all, and will not be able to be next time.
+        return this.#giveUp(error as LatentmeshError);
+      }
       const { code, lastLines } = await this.#process.ended;
       this.#process = null;
       if (this.#stopped) return;

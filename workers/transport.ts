@@ -25,6 +25,7 @@ export const UNIX_HOST = "192.0.2.1";
 
 /** Most sockets that have not authenticated yet; more are turned away. */
 const MAX_PENDING = 64;
+const TRY_AGAIN_LATER = 1013;
 
 /** Deno's transport. */
 export class DenoTransport implements Transport {
@@ -34,18 +35,17 @@ export class DenoTransport implements Transport {
     this.#tls = tls;
   }
 
-  async listen(address: string, onSocket: (socket: Socket) => void): Promise<Listener> {
+  async listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {
     const upgrade = (request: globalThis.Request): Response => {
       if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") return new Response("Latentmesh workers meet here.\n", { status: 426 });
       // Browsers send an Origin, workers do not: no page may reach a worker.
       if (request.headers.has("origin")) return new Response(null, { status: 403 });
       // A rank that computes for long cannot answer pings; deadlines find out who is silent.
       const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
-      pending++;
       socket.onopen = () => {
-        pending--;
-        if (pending >= MAX_PENDING) socket.close(1013);
-        else onSocket(socket as unknown as Socket);
+        if (pending >= MAX_PENDING) return socket.close(TRY_AGAIN_LATER);
+        pending++;
+        void onSocket(socket as unknown as Socket).finally(() => pending--);
       };
       return response;
     };

@@ -59,11 +59,6 @@ export class Link {
     return this.#open;
   }
 
-  /** Bytes handed to the socket that the kernel has not taken yet. */
-  get bufferedBytes(): number {
-    return this.#socket.bufferedAmount;
-  }
-
   /** Sets who gets frames; an error thrown there closes the link. */
   listen(onFrame: (frame: Frame) => void): void {
     this.#onFrame = onFrame;

@@ -7,7 +7,6 @@
 /** The part of a WebSocket that links use; Deno's own and that of `ws` have it. */
 export interface Socket {
   binaryType: string;
-  readonly bufferedAmount: number;
   onmessage: ((event: { readonly data: unknown }) => void) | null;
   onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null;
   onerror: ((event: unknown) => void) | null;
@@ -24,8 +23,11 @@ export interface Listener {
 
 /** Opens sockets. */
 export interface Transport {
-  /** @throws {LatentmeshError} `invalid_config` if the address cannot be listened on */
-  listen(address: string, onSocket: (socket: Socket) => void): Promise<Listener>;
+  /**
+   * @param onSocket settles when the socket has authenticated or been turned away; only so many may be undecided at a time
+   * @throws {LatentmeshError} `invalid_config` if the address cannot be listened on
+   */
+  listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener>;
   /** Resolves when the socket is open. @throws {LatentmeshError} `worker_lost` */
   connect(address: string): Promise<Socket>;
 }

@@ -120,6 +120,11 @@ describe("a supervisor", () => {
     await supervisor.stop();
   });
 
+  it("says which GPU does not exist", async () => {
+    const options = { model: fixtureDirectory("tiny-mla"), device: "deno" as const, cluster: { hosts: [{ name: "a", gpus: [63] }] } };
+    await assertRejects(() => Cluster.start(options), LatentmeshError, "Cannot use GPU 63");
+  });
+
   it("does not try again where a worker was refused, and stops when told", async () => {
     const refused = new Supervisor("a", () => ({ ended: Promise.resolve({ code: 3, lastLines: "wrong token" }), kill() {} }));
     assertEquals((await assertRejects(() => refused.givenUp, LatentmeshError, "wrong token")).code, "unauthorized");

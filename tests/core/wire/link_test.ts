@@ -29,7 +29,7 @@ async function withDoors(test: (door: Door) => Promise<void>): Promise<void> {
     const arrived: (Link | LatentmeshError)[] = [];
     let wake = () => {};
     const listener = await transport.listen(address, (socket) => {
-      acceptLink(socket, ({ worker }) => worker === ME.worker ? SECRET : null).catch((error) => error).then((outcome) => {
+      return acceptLink(socket, ({ worker }) => worker === ME.worker ? SECRET : null).catch((error) => error).then((outcome) => {
         arrived.push(outcome);
         wake();
       });
@@ -104,6 +104,16 @@ describe("links", () => {
         assert(error instanceof LatentmeshError && error.code === "protocol", String(error));
         assertEquals(await closed, 4400);
       }
+    }));
+
+  it("are turned away while too many have not said who they are", () =>
+    withDoors(async (door) => {
+      const silent = await Promise.all(Array.from({ length: 64 }, () => transport.connect(door.address)));
+      const late = await transport.connect(door.address);
+      assertEquals(await new Promise<number>((resolve) => late.onclose = ({ code }) => resolve(code)), 1013);
+      for (const socket of silent) socket.close();
+      for (const _ of silent) assert(await door.next() instanceof LatentmeshError);
+      await shut(...await open(door));
     }));
 
   it("end with the reason when the other side breaks protocol", () =>
