@@ -35,7 +35,16 @@ import type { DeviceChoice } from "./kernels/providers.ts";
 import type { LoadProgress } from "./workers/loader.ts";
 
 export { type ErrorCode, LatentmeshError } from "./core/errors.ts";
-export type { FinishReason, SamplingDefaults, ServedModel, TokenEngine, TokenEvent, TokenLogprob, TokenRequest } from "./core/engine.ts";
+export type {
+  FinishReason,
+  SamplingDefaults,
+  ServedModel,
+  TokenConstraint,
+  TokenEngine,
+  TokenEvent,
+  TokenLogprob,
+  TokenRequest,
+} from "./core/engine.ts";
 export type { ModelSpec, MoeSpec, RopeSpec, YarnSpec } from "./core/model/spec.ts";
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";
@@ -43,8 +52,9 @@ export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
 export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
 export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
 export type { WorkerStats } from "./core/wire/stats.ts";
-export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
-export type { StepTimes } from "./cluster/cluster_sequence.ts";
+export type { RunningCluster, SchedulingStatus, WorkerStatus } from "./cluster/cluster.ts";
+export type { SchedulerCounters } from "./cluster/scheduler/scheduler.ts";
+export type { StepTimes } from "./cluster/serving/unit_work.ts";
 export type { Config, DecodeConfig, HostConfig } from "./cluster/config_type.ts";
 export type { JoinedWorkers } from "./cluster/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 import { collectiveBench } from "./collective_bench.ts";
+import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
@@ -16,6 +17,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   collective: { help: "all-reduce between two processes beside a bare socket exchange", run: collectiveBench },
   handoff: { help: "[runs] [device] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
+  batch: { help: "[device] [ranks] [batches] throughput against batch size through the server; CPU time of the coordinator", run: batchBench },
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 

@@ -18,6 +18,8 @@ export interface CachePlan {
   readonly dtype: "f16" | "f32";
   /** Tokens that a decode group holds. */
   readonly maxTokens: number;
+  /** Tokens that a prefill unit holds. */
+  readonly prefillTokens: number;
   readonly maxContext: number;
   readonly chunk: number;
 }
@@ -90,14 +92,15 @@ export function resolveCache(settings: Settings, model: ClusterModel, members: r
 
 /** Sizes, for devices that are all CPUs or not. */
 export function planCache(
-  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk">,
+  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefill">,
   { spec }: ModelPackage,
   onCpu: boolean,
 ): CachePlan {
   const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
   const chunk = Math.min(settings.prefillChunk ?? (onCpu ? 64 : 512), maxContext);
-  return { dtype: settings.cacheDtype ?? (onCpu ? "f32" : "f16"), maxTokens, maxContext, chunk };
+  const prefillTokens = Math.max(maxContext, settings.prefill.cacheTokens ?? maxTokens);
+  return { dtype: settings.cacheDtype ?? (onCpu ? "f32" : "f16"), maxTokens, prefillTokens, maxContext, chunk };
 }
 
 /** Ranks that round differently route tokens to different experts, and their sums are then sums of different things. */
@@ -113,6 +116,9 @@ function refuseMixedDevices(members: readonly Member[]): void {
     }
   }
 }
+
+/** Prompts that a prefill unit has begun or will begin next. */
+export const PROMPTS_PER_UNIT = 8;
 
 /** What the worker in a place is to be. */
 export function assignmentOf(settings: Settings, model: ClusterModel, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
@@ -131,11 +137,11 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
     mu: decode.scheme.mu,
     weights,
     cacheDtype: dtype,
-    maxTokens: decodes ? cache.maxTokens : maxContext,
+    maxTokens: decodes ? cache.maxTokens : cache.prefillTokens,
     maxContext,
-    maxSequences: decodes ? 4 : 1,
+    maxSequences: decodes ? decode.maxBatch : PROMPTS_PER_UNIT,
     limits: decodes
-      ? { prefillRows: 1, decodeRows: 1, window: Math.min(64, maxContext), logitRows: 1 }
+      ? { prefillRows: 1, decodeRows: decode.maxBatch, window: Math.min(64, maxContext), logitRows: decode.maxBatch }
       : { prefillRows: chunk, decodeRows: 1, window: Math.min(512, maxContext), logitRows: Math.min(64, chunk) },
     wire: decode.wire,
     deadlineMs: decode.deadlineMs,

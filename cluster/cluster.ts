@@ -3,16 +3,19 @@
  *
  * @module
  */
+import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
+import { ceilDiv } from "../core/numeric.ts";
 import { servedModel } from "../core/model_package.ts";
 import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
 import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
-import type { StepTimes } from "./cluster_sequence.ts";
-import { resolveCuts } from "./assignment.ts";
+import type { StepTimes } from "./serving/unit_work.ts";
+import { PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
 import { Coordinator, type OnLoading } from "./coordinator.ts";
 import { loadClusterModel } from "./load_model.ts";
+import type { SchedulerCounters } from "./scheduler/scheduler.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 
@@ -34,6 +37,16 @@ export interface WorkerStatus {
   readonly epoch: number;
   /** Running totals. */
   readonly stats: WorkerStats;
+}
+
+/** What the scheduler has counted, and what it holds now. */
+export interface SchedulingStatus extends SchedulerCounters {
+  /** Sequences that have not ended. */
+  readonly active: number;
+  /** Those of them that wait for a place. */
+  readonly waiting: number;
+  /** Those of them that are decoding. */
+  readonly running: number;
 }
 
 /** A coordinator with its workers. */
@@ -60,8 +73,26 @@ export class RunningCluster {
     const model = await loadClusterModel(settings, services);
     const coordinator = await Coordinator.start(settings, model, services, onLoading);
     const { spec } = model.package;
-    const { maxContext } = coordinator.cache;
-    const engine = new ClusterTokenEngine(coordinator, { spec, maxContext, stepDeadlineMs: settings.decode.deadlineMs + STEP_SLACK });
+    const { maxContext, maxTokens, prefillTokens, chunk } = coordinator.cache;
+    const { maxBatch, deadlineMs } = settings.decode;
+    const engine = new ClusterTokenEngine(coordinator, {
+      scheduler: {
+        blockTokens: BLOCK_TOKENS,
+        chunk,
+        maxBatch,
+        stepRows: maxBatch,
+        maxWaiting: settings.maxWaiting,
+        maxPrompts: PROMPTS_PER_UNIT,
+        maxAttempts: MOST_ATTEMPTS,
+      },
+      vocabulary: spec.vocabSize,
+      maxContext,
+      deadlineMs: deadlineMs + STEP_SLACK,
+      decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
+      prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
+    });
+    coordinator.attach(engine.serving);
+    coordinator.failed.catch((error) => engine.serving.failAll(error));
     return new RunningCluster(
       coordinator,
       engine,
@@ -86,6 +117,18 @@ export class RunningCluster {
   /** Where the time of decode steps went. */
   get stepTimes(): Readonly<StepTimes> {
     return this.#engine.times;
+  }
+
+  /** What the scheduler has counted. */
+  get scheduling(): SchedulingStatus {
+    const { scheduler } = this.#engine.serving;
+    const running = [...scheduler.decodeGroups.values()].reduce((sum, group) => sum + group.running.size, 0);
+    return { ...scheduler.counters, active: scheduler.active, waiting: scheduler.waiting.size, running };
+  }
+
+  /** Throws unless every cache block is accounted for. For tests. */
+  checkIntegrity(): void {
+    this.#engine.serving.scheduler.checkIntegrity();
   }
 
   /** Asks every worker how it is. */
@@ -120,8 +163,13 @@ export class RunningCluster {
     return scoreDocument(this.served, text, options);
   }
 
-  /** Waits for what runs, then stops all workers of this host. */
-  async close(): Promise<void> {
+  /**
+   * Waits for what runs, then stops all workers of this host.
+   *
+   * @param options.now end what runs with an error instead
+   */
+  async close(options: { readonly now?: boolean } = {}): Promise<void> {
+    if (options.now) this.#engine.serving.failAll(new LatentmeshError("capacity", "The cluster is shutting down"));
     await this.#engine.close();
     await this.#coordinator.close();
   }
@@ -140,3 +188,7 @@ function summarize({ decode, prefill }: Settings, { ranks, latentGroups, halo }:
 
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */
 const STEP_SLACK = 1000;
+/** Tokens of a cache block; kernels are made for it. */
+const BLOCK_TOKENS = 64;
+/** Workers that one request may lose, without a token in between, before it is given up: it may be the reason. */
+const MOST_ATTEMPTS = 5;

@@ -40,11 +40,14 @@ export const configSchema = z.strictObject({
     deadlineMs: z.number().min(10).max(600_000).describe("a rank that is silent for longer ends the step").optional(),
     device: device.optional(),
     groups: z.int().min(1).max(64).describe("decode groups").optional(),
+    maxBatch: z.int().min(1).max(1024).describe("sequences that a group decodes together").optional(),
   }).optional(),
   prefill: z.strictObject({
     workers: z.int().min(1).max(64).describe("prefill units").optional(),
     ranks: z.int().min(1).max(64).describe("workers of a prefill unit; heads are split among them").optional(),
     chunk: z.int().min(1).max(8192).describe("prompt tokens computed at a time").optional(),
+    cacheTokens: z.int().min(64).max(2 ** 26).describe("prompt tokens whose latents a prefill unit keeps; by default as many as a decode group")
+      .optional(),
   }).optional(),
   cache: z.strictObject({
     blockTokens: z.literal(64).describe("tokens of a cache block; kernels are made for 64").optional(),
@@ -56,6 +59,7 @@ export const configSchema = z.strictObject({
     host: z.string().min(1).describe("address to listen on").optional(),
     port: z.int().min(0).max(65535).describe("port to listen on; 0 takes a free one").optional(),
     modelName: z.string().min(1).describe("name of the model in the API; by default the directory's").optional(),
+    maxWaiting: z.int().min(1).max(1_000_000).describe("requests that may wait for a place; more are refused with 429").optional(),
     shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM").optional(),
     apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(
       "keys that clients must present: env:NAME (separated by commas) or a list",

@@ -22,6 +22,8 @@ export interface Config {
     ranks?: number;
     /** Prompt tokens computed at a time. */
     chunk?: number;
+    /** Prompt tokens whose latents a prefill unit keeps; by default as many as a decode group. */
+    cacheTokens?: number;
   };
   /** The latent cache. */
   cache?: {
@@ -42,6 +44,8 @@ export interface Config {
     port?: number;
     /** Name of the model in the API. */
     modelName?: string;
+    /** Requests that may wait for a place; more are refused with 429. */
+    maxWaiting?: number;
     /** Seconds that running requests get to finish on SIGTERM. */
     shutdownTimeout?: number;
     /** Keys that clients must present: `env:NAME` (separated by commas) or a list. */
@@ -97,6 +101,8 @@ export interface DecodeConfig {
   device?: "auto" | "deno" | "dawn" | "cpu";
   /** Decode groups. */
   groups?: number;
+  /** Sequences that a group decodes together. */
+  maxBatch?: number;
 }
 
 /** A machine of the cluster file. */

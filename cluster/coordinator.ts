@@ -4,17 +4,16 @@
  *
  * @module
  */
-import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { asLatentmeshError, LatentmeshError, messageOf } from "../core/errors.ts";
 import type { Assignment, Notice } from "../core/wire/messages.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "./assignment.ts";
-import type { Route } from "./cluster_sequence.ts";
-import type { Routes } from "./cluster_engine.ts";
 import { log } from "./log.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { planUnits, type Slot } from "./topology.ts";
-import { linkUnits, type Member, Unit } from "./unit.ts";
+import type { Units } from "./serving/serving.ts";
+import { linkUnits, type Member, Unit, type UnitListener } from "./unit.ts";
 import { Workforce } from "./workforce.ts";
 
 /** How far loading has come, over all workers. */
@@ -24,15 +23,13 @@ export type OnLoading = (progress: { readonly loadedBytes: number; readonly tota
 const PROBE_INTERVAL = 2000;
 /** Milliseconds in which a worker must answer a look, however busy it is. */
 const ALIVE_DEADLINE = 15_000;
-/** Milliseconds that a request waits for units to be repaired. */
-const REPAIR_PATIENCE = 30_000;
 /** Milliseconds between attempts to link a unit. */
 const RETRY_DELAY = 200;
 /** Attempts in a row to link units, after which the cluster gives up. */
 const MOST_ATTEMPTS = 20;
 
 /** A running cluster. */
-export class Coordinator implements Routes {
+export class Coordinator implements Units {
   readonly units: readonly Unit[];
   /** Rejects when the cluster cannot be kept together. */
   readonly failed: Promise<never>;
@@ -44,6 +41,7 @@ export class Coordinator implements Routes {
   /** Pairs of units that are linked, as `prefill@epoch decode@epoch`. */
   readonly #linked = new Set<string>();
   readonly #onLoading: OnLoading;
+  #listener: UnitListener = { up() {}, down() {}, linked() {} };
   #fail: (error: LatentmeshError) => void;
   #closed = false;
   #reconciling = false;
@@ -78,13 +76,16 @@ export class Coordinator implements Routes {
     }
   }
 
+  /** From now on, tells a listener what becomes of units; first, what is there. */
+  attach(listener: UnitListener): void {
+    this.#listener = listener;
+    for (const unit of this.units) if (unit.formed) listener.up(unit, true);
+    if (this.#linked.size > 0) listener.linked();
+  }
+
   /** Sizes that all workers agree on. */
   get cache(): CachePlan {
     return resolveCache(this.#settings, this.#model, this.members);
-  }
-
-  get ready(): boolean {
-    return !this.#closed && this.#routes().length > 0;
   }
 
   /** Workers that are there. */
@@ -92,38 +93,16 @@ export class Coordinator implements Routes {
     return this.units.flatMap(({ members }) => members).filter((member) => member !== null);
   }
 
-  async acquire(signal: AbortSignal): Promise<Route> {
-    const patience = AbortSignal.timeout(REPAIR_PATIENCE);
-    while (true) {
-      if (signal.aborted) throw new LatentmeshError("cancelled", "The request was cancelled");
-      const [route] = this.#routes().sort((a, b) => a.decode.load - b.decode.load || a.prefill.load - b.prefill.load);
-      if (route !== undefined) {
-        route.decode.load++;
-        route.prefill.load++;
-        return route;
-      }
-      if (this.#closed || patience.aborted) throw new LatentmeshError("capacity", `No decode group can serve now: ${this.#whatIsMissing()}`);
-      await Promise.race([this.#changed.promise, aborted(AbortSignal.any([signal, patience])), this.failed]);
-    }
-  }
-
-  release({ decode, prefill }: Route): void {
-    decode.load--;
-    prefill.load--;
-  }
-
-  usable({ decode, prefill }: Route): boolean {
+  usable(prefill: Unit, decode: Unit): boolean {
     return decode.formed && prefill.formed && this.#linked.has(pairName(prefill, decode));
   }
 
-  report({ decode, prefill }: Route, error: LatentmeshError, epoch: number): void {
+  report(unit: Unit, error: LatentmeshError, epoch: number): void {
     // What fails late, of an epoch that is over, says nothing about this one.
-    if (decode.epoch !== epoch) return;
-    log("warn", `${decode.name} with ${prefill.name}: ${error.message}`);
+    if (this.#closed || unit.epoch !== epoch || !unit.formed) return;
+    log("warn", `${unit.name}: ${error.message}`);
     if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
-    // Whoever failed, what both hold of the request must go: a new epoch drops it.
-    decode.formed = false;
-    this.#linked.delete(pairName(prefill, decode));
+    this.#unform(unit);
     this.#reconcile();
   }
 
@@ -162,7 +141,7 @@ export class Coordinator implements Routes {
   #lose(unit: Unit, member: Member, reason: LatentmeshError): void {
     if (unit.members[member.slot.rank] !== member) return;
     unit.members[member.slot.rank] = null;
-    unit.formed = false;
+    this.#unform(unit);
     if (!this.#closed) log("warn", `worker  ${member.worker} is gone: ${reason.message}`);
     this.#reconcile();
   }
@@ -180,6 +159,13 @@ export class Coordinator implements Routes {
     if (member === undefined) return;
     this.#workforce?.fence(member.slot);
     member.client.link.close();
+  }
+
+  #unform(unit: Unit): void {
+    if (!unit.formed) return;
+    unit.formed = false;
+    for (const pair of this.#linked) if (pair.split(" ").some((end) => end.startsWith(`${unit.name}@`))) this.#linked.delete(pair);
+    this.#listener.down(unit);
   }
 
   /** Brings the cluster nearer to what it should be, one pass at a time. */
@@ -207,16 +193,18 @@ export class Coordinator implements Routes {
 
   async #pass(): Promise<void> {
     if (this.units.some(({ members }) => members.includes(null)) && !this.#model.cacheDecided) return;
-    const cache = resolveCache(this.#settings, this.#model, this.members);
+    resolveCache(this.#settings, this.#model, this.members);
     await Promise.all(
       this.units.flatMap((unit) => unit.members.filter((member) => member !== null && !member.assigned).map((member) => this.#assign(unit, member!))),
     );
-    for (const unit of this.units) if (unit.complete && !unit.formed) await this.#form(unit, cache.maxTokens);
+    for (const unit of this.units) if (unit.complete && !unit.formed) await this.#form(unit);
     for (const { prefill, decode } of this.#pairs()) {
       const pair = pairName(prefill, decode);
       if (!prefill.formed || !decode.formed || this.#linked.has(pair)) continue;
       await linkUnits(prefill, decode);
+      if (pair !== pairName(prefill, decode) || !prefill.formed || !decode.formed) continue;
       this.#linked.add(pair);
+      this.#listener.linked();
     }
   }
 
@@ -239,9 +227,9 @@ export class Coordinator implements Routes {
     }
   }
 
-  async #form(unit: Unit, maxTokens: number): Promise<void> {
+  async #form(unit: Unit): Promise<void> {
     try {
-      await unit.form(Math.ceil(maxTokens / 64));
+      this.#listener.up(unit, await unit.form());
       log("debug", `${unit.name} is linked in epoch ${unit.epoch}`);
     } catch (error) {
       if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
@@ -260,17 +248,13 @@ export class Coordinator implements Routes {
     this.#timer = setTimeout(() => this.#reconcile(), RETRY_DELAY);
   }
 
-  #pairs(): Route[] {
+  #pairs(): { readonly prefill: Unit; readonly decode: Unit }[] {
     const decode = this.units.filter(({ plan }) => plan.role === "decode");
     return this.units.filter(({ plan }) => plan.role === "prefill").flatMap((prefill) => decode.map((unit) => ({ prefill, decode: unit })));
   }
 
-  #routes(): Route[] {
-    return this.#pairs().filter((route) => this.usable(route));
-  }
-
   async #allReady(): Promise<void> {
-    while (!this.#closed && this.#routes().length < this.#pairs().length) await this.#changed.promise;
+    while (!this.#closed && !this.#pairs().every(({ prefill, decode }) => this.usable(prefill, decode))) await this.#changed.promise;
   }
 
   /** Asks every worker for a sign of life, and every idle unit for a collective. */
@@ -282,21 +266,10 @@ export class Coordinator implements Routes {
       });
     }
     for (const unit of this.units) {
-      if (!unit.formed || unit.load > 0) continue;
+      if (!unit.formed || unit.busy) continue;
       const { epoch } = unit;
-      unit.turns.take(() => unit.ask("probe", { epoch }, "done", { deadlineMs: deadlineMs + 1000 })).catch((error) => {
-        if (unit.epoch !== epoch || this.#closed) return;
-        log("warn", `${unit.name} does not answer: ${messageOf(error)}`);
-        if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
-        unit.formed = false;
-        this.#reconcile();
-      });
+      unit.ask("probe", { epoch }, "done", { deadlineMs: deadlineMs + 1000 }).catch((error) => this.report(unit, asLatentmeshError(error), epoch));
     }
-  }
-
-  #whatIsMissing(): string {
-    const missing = this.units.filter(({ formed }) => !formed).map(({ name }) => name);
-    return missing.length === 0 ? "units are not linked yet" : `${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} being repaired`;
   }
 }
 
@@ -306,11 +279,4 @@ function pairName(prefill: Unit, decode: Unit): string {
 
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }

@@ -21,12 +21,19 @@ export interface Settings {
   readonly host: string;
   readonly port: number;
   readonly modelName: string | undefined;
+  /** Requests that may wait. */
+  readonly maxWaiting: number;
   /** Seconds. */
   readonly shutdownTimeout: number;
   /** Keys that clients must present; empty: none. */
   readonly apiKeys: readonly string[];
   readonly decode: DecodeSettings;
-  readonly prefill: { readonly workers: number; readonly ranks: number };
+  readonly prefill: {
+    readonly workers: number;
+    readonly ranks: number;
+    /** Prompt tokens whose latents a unit keeps; undefined: as many as a decode group. */
+    readonly cacheTokens: number | undefined;
+  };
   readonly cluster: ClusterSettings;
 }
 
@@ -36,6 +43,8 @@ export interface DecodeSettings {
   readonly groups: number;
   readonly wire: "f32" | "f16";
   readonly deadlineMs: number;
+  /** Sequences that a group decodes together. */
+  readonly maxBatch: number;
 }
 
 /** Where workers are and how they join. */
@@ -77,6 +86,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     host: config.server?.host ?? "127.0.0.1",
     port: config.server?.port ?? 8080,
     modelName: config.server?.modelName,
+    maxWaiting: config.server?.maxWaiting ?? 1024,
     shutdownTimeout: config.server?.shutdownTimeout ?? 10,
     apiKeys: resolveKeys(config.server?.apiKeys, env),
     decode: {
@@ -90,8 +100,9 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       groups: decode.groups ?? 1,
       wire: decode.wire ?? "f32",
       deadlineMs: decode.deadlineMs ?? (device === "dawn" ? DAWN_DEADLINE : DEADLINE),
+      maxBatch: decode.maxBatch ?? 64,
     },
-    prefill: { workers: config.prefill?.workers ?? 1, ranks: config.prefill?.ranks ?? 1 },
+    prefill: { workers: config.prefill?.workers ?? 1, ranks: config.prefill?.ranks ?? 1, cacheTokens: config.prefill?.cacheTokens },
     cluster: resolveCluster(config.cluster ?? {}, env),
   };
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {

@@ -3,9 +3,7 @@
  *
  * @module
  */
-import { BlockAllocator } from "../core/cache/blocks.ts";
 import { LatentmeshError } from "../core/errors.ts";
-import { Turns } from "../core/turns.ts";
 import type { Peer, Reply, Request, RequestOf } from "../core/wire/messages.ts";
 import type { ReplyFrame } from "../core/wire/rpc.ts";
 import type { Arrival } from "./lobby.ts";
@@ -27,20 +25,28 @@ export interface AskOptions {
   readonly onId?: (member: Member, id: number) => void;
 }
 
+/** Told what becomes of units. */
+export interface UnitListener {
+  /** A unit can be used. @param fresh whether nothing is cached there */
+  up(unit: Unit, fresh: boolean): void;
+  /** A unit cannot be used any more, and whatever it held of requests is gone. */
+  down(unit: Unit): void;
+  /** Prompts of some prefill unit can be handed to some decode group. */
+  linked(): void;
+}
+
 /** One decode group or prefill unit. */
 export class Unit {
   readonly plan: UnitPlan;
   /** By rank. */
   readonly members: (Member | null)[];
-  /** Requests take turns. */
-  readonly turns = new Turns();
   epoch = 0;
   /** Whether its ranks are linked in the current epoch. */
   formed = false;
-  /** Requests that wait for it or run on it. */
-  load = 0;
-  /** Blocks of a decode group's cache; fresh in every epoch. */
-  blocks: BlockAllocator = new BlockAllocator(0);
+  /** Whether it is computing something. */
+  busy = false;
+  /** Processes that were linked last: what they cached is still there if they are the same. */
+  #cached: readonly string[] = [];
 
   constructor(plan: UnitPlan) {
     this.plan = plan;
@@ -63,8 +69,8 @@ export class Unit {
     return this.members as Member[];
   }
 
-  /** Begins an epoch: links every rank to every other. @param blocks of the cache, for decode groups */
-  async form(blocks: number): Promise<void> {
+  /** Begins an epoch: links every rank to every other. @returns whether some of them are new, so that nothing is cached */
+  async form(): Promise<boolean> {
     const members = this.present();
     const epoch = ++this.epoch;
     const secrets = pairSecrets(members.length);
@@ -73,8 +79,11 @@ export class Unit {
       return client.call("join", { epoch, peers }, "done", { deadlineMs: FORM_DEADLINE });
     }));
     await this.ask("connect", { epoch }, "done", { deadlineMs: FORM_DEADLINE });
-    this.blocks = new BlockAllocator(blocks);
+    const workers = members.map(({ worker }) => worker);
+    const fresh = workers.some((worker, i) => worker !== this.#cached[i]);
+    this.#cached = workers;
     this.formed = true;
+    return fresh;
   }
 
   /** Asks every rank the same; replies in rank order. Fails with the first failure, which tells most. */

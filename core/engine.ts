@@ -23,8 +23,20 @@ export interface TokenRequest {
   readonly logprobs: number | null;
   /** The same for the prompt. */
   readonly promptLogprobs: number | null;
+  /** What the answer's form must be; undefined: anything. It belongs to this request alone. */
+  readonly constraint?: TokenConstraint;
+  /** Whose request it is: requests of one client are served fairly beside those of others, and share no cached prefix with them. */
+  readonly client?: string;
   /** Ends the generation. */
   readonly signal: AbortSignal;
+}
+
+/** A grammar's state after the tokens so far. */
+export interface TokenConstraint {
+  /** Tokens allowed next, one bit each, [⌈vocabulary / 32⌉] words. */
+  readonly mask: Uint32Array;
+  /** Goes on by one token. @throws {LatentmeshError} `internal` if it is not allowed */
+  accept(token: number): void;
 }
 
 /** Log-probability of a token under the model (before temperature, penalties and bias), in nats, and of the best alternatives, descending. */
@@ -42,6 +54,8 @@ export type FinishReason = "stop" | "length";
 
 /** What a generation reports. */
 export type TokenEvent =
+  /** The prompt has been computed; `cached` of its tokens were known already. */
+  | { readonly kind: "prefilled"; readonly cached: number }
   /** Log-probabilities of the prompt's tokens; null for the first. */
   | { readonly kind: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
   | { readonly kind: "token"; readonly token: number; readonly logprob: TokenLogprob | null }

@@ -16,6 +16,7 @@ export type ErrorCode =
   | "device_lost"
   | "out_of_memory"
   | "capacity"
+  | "overloaded"
   | "cancelled"
   | "protocol"
   | "unauthorized"
@@ -43,6 +44,11 @@ export class LatentmeshError extends Error {
 /** Text of anything thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Anything thrown as one of ours; what is not was not expected. */
+export function asLatentmeshError(error: unknown): LatentmeshError {
+  return error instanceof LatentmeshError ? error : new LatentmeshError("internal", `Internal error: ${messageOf(error)}`, { cause: error });
 }
 
 /** Throws an `internal` error when an invariant of our own does not hold. */

@@ -22,6 +22,8 @@ export interface LogitsQuery {
   /** Candidates of the adjusted logits; 0: none. */
   readonly adjusted: number;
   readonly adjustments: readonly Adjustment[];
+  /** Which tokens a grammar allows, one bit each; null: all. */
+  readonly mask: Uint32Array | null;
   /** Whether a token is drawn from the whole vocabulary, of the adjusted logits if there are any. */
   readonly draw: boolean;
 }
@@ -71,75 +73,101 @@ export async function runGeneration(
   { maxContext }: { readonly maxContext: number },
   emit: (event: TokenEvent) => void,
 ): Promise<void> {
-  const { prompt, promptLogprobs, stopTokens } = request;
-  const chooser = new TokenChooser(request, runner);
-  const most = Math.min(request.maxTokens, maxContext - prompt.length);
+  const { promptLogprobs, stopTokens } = request;
+  const chooser = new TokenChooser(request);
+  const most = mostTokens(request, maxContext);
   const top = promptLogprobs === null ? null : Math.max(1, promptLogprobs);
-  const first = await runner.prefill(most === 0 ? null : chooser.query(prompt.length), top);
-  if (promptLogprobs !== null) {
-    emit({ kind: "prompt", logprobs: [null, ...first.prompt.map((list, i) => logprobOf(list, prompt[i + 1], list.targetLogit, promptLogprobs))] });
-  }
+  const first = await runner.prefill(most === 0 ? null : chooser.query(), top);
+  emit({ kind: "prefilled", cached: 0 });
+  if (promptLogprobs !== null) emit(promptEvent(request, first.prompt));
   let answer = first.answer;
   for (let count = 1; count <= most; count++) {
-    const position = prompt.length + count - 1;
-    const { token, logprob } = await chooser.choose(answer!, position);
-    emit({ kind: "token", token, logprob });
-    if (stopTokens.has(token)) return emit({ kind: "finish", reason: "stop" });
-    if (count < most) answer = await runner.step(token, chooser.query(position + 1));
+    const chosen = chooser.choose(answer!) ?? chooser.chooseFromRow(answer!, await runner.row());
+    emit({ kind: "token", ...chosen });
+    if (stopTokens.has(chosen.token)) return emit({ kind: "finish", reason: "stop" });
+    if (count < most) answer = await runner.step(chosen.token, chooser.query());
   }
   emit({ kind: "finish", reason: "length" });
 }
 
-/** Chooses one sequence's tokens. */
-class TokenChooser {
+/** How many tokens a request may generate: fewer than it asks for where the context ends. */
+export function mostTokens({ prompt, maxTokens }: TokenRequest, maxContext: number): number {
+  return Math.min(maxTokens, maxContext - prompt.length);
+}
+
+/** The log-probabilities of a prompt, from the lists of all its positions but the last. */
+export function promptEvent({ prompt, promptLogprobs }: TokenRequest, lists: readonly CandidateList[]): TokenEvent {
+  return { kind: "prompt", logprobs: [null, ...lists.map((list, i) => logprobOf(list, prompt[i + 1], list.targetLogit, promptLogprobs!))] };
+}
+
+/** A token that was chosen. */
+export interface ChosenToken {
+  readonly token: number;
+  readonly logprob: TokenLogprob | null;
+}
+
+/** Chooses one sequence's tokens. Knows how many it has chosen, so that a sequence can be computed again elsewhere and go on. */
+export class TokenChooser {
   readonly #request: TokenRequest;
-  readonly #runner: SequenceRunner;
   readonly #adjuster: LogitAdjuster;
   readonly #key: number;
+  #chosen = 0;
 
-  constructor(request: TokenRequest, runner: SequenceRunner) {
+  constructor(request: TokenRequest) {
     this.#request = request;
-    this.#runner = runner;
     this.#adjuster = new LogitAdjuster(request.sampling, request.prompt);
     this.#key = sequenceKey(request.sampling.seed, request.choice);
   }
 
-  /** What must be known to choose the token at `position`. */
-  query(position: number): LogitsQuery {
-    const { logprobs, sampling } = this.#request;
+  /** What must be known to choose the next token. */
+  query(): LogitsQuery {
+    const { logprobs, sampling, constraint } = this.#request;
     const adjustments = this.#adjuster.adjustments();
-    const adjusted = adjustments.length > 0;
+    const mask = constraint?.mask ?? null;
+    const adjusted = adjustments.length > 0 || mask !== null;
     const wanted = candidatesWanted(sampling, MOST_CANDIDATES);
     // Reported log-probabilities are the model's own, so they are read before penalties and bias.
     const reported = logprobs === null ? 0 : Math.max(1, logprobs);
     return {
       key: this.#key,
-      position,
+      position: this.#position,
       inverseTemperature: inverseTemperature(sampling),
       plain: adjusted ? reported : Math.max(wanted, reported),
       adjusted: adjusted ? wanted : 0,
       adjustments,
+      mask,
       draw: isUnrestricted(sampling),
     };
   }
 
-  /** Chooses the token at `position` and counts it. */
-  async choose(answer: LogitsAnswer, position: number): Promise<{ token: number; logprob: TokenLogprob | null }> {
-    const { logprobs, sampling } = this.#request;
+  /** Chooses the next token and counts it; null where the candidates do not reach far enough (a wide nucleus) and the whole row must decide. */
+  choose(answer: LogitsAnswer): ChosenToken | null {
+    const { sampling } = this.#request;
     const list = answer.adjusted ?? answer.plain!;
-    const known = candidatesOf(list, candidatesWanted(sampling, MOST_CANDIDATES));
-    const choice = chooseToken(known, sampling, this.#key, position) ?? await this.#chooseFromRow(list, position);
-    const logit = answer.adjusted === null ? choice.logit : this.#adjuster.original(choice.token, choice.logit);
-    this.#adjuster.add(choice.token);
-    return { token: choice.token, logprob: logprobs === null ? null : logprobOf(answer.plain!, choice.token, logit, logprobs) };
+    const choice = chooseToken(candidatesOf(list, candidatesWanted(sampling, MOST_CANDIDATES)), sampling, this.#key, this.#position);
+    return choice === null ? null : this.#count(choice, answer);
   }
 
-  /** Candidates did not reach far enough (a wide nucleus): the whole row decides. */
-  async #chooseFromRow(list: CandidateList, position: number): Promise<Choice> {
-    const row = await this.#runner.row();
+  /** @param row all logits, adjusted if the query asked for it: [vocabulary] */
+  chooseFromRow(answer: LogitsAnswer, row: Float32Array): ChosenToken {
+    const list = answer.adjusted ?? answer.plain!;
     const tokens = Uint32Array.from(row.keys()).sort((a, b) => row[b] - row[a] || a - b);
     const logits = Float32Array.from(tokens, (token) => row[token]);
-    return chooseToken({ ...list, tokens, logits, complete: true }, this.#request.sampling, this.#key, position)!;
+    return this.#count(chooseToken({ ...list, tokens, logits, complete: true }, this.#request.sampling, this.#key, this.#position)!, answer);
+  }
+
+  /** Position of the token to be chosen. */
+  get #position(): number {
+    return this.#request.prompt.length + this.#chosen;
+  }
+
+  #count({ token, logit }: Choice, answer: LogitsAnswer): ChosenToken {
+    const { logprobs } = this.#request;
+    const own = answer.adjusted === null ? logit : this.#adjuster.original(token, logit);
+    this.#adjuster.add(token);
+    this.#request.constraint?.accept(token);
+    this.#chosen++;
+    return { token, logprob: logprobs === null ? null : logprobOf(answer.plain!, token, own, logprobs) };
   }
 }
 

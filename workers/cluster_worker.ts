@@ -7,7 +7,7 @@ import { invariant, LatentmeshError, messageOf } from "../core/errors.ts";
 import { acceptLink, connectLink, type Link } from "../core/wire/link.ts";
 import type { Assignment, Notice, Request, RequestOf } from "../core/wire/messages.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
-import { type Answers, decodeRequestPayload, encodeAnswers } from "../core/wire/queries.ts";
+import { type Answers, decodePrompt, decodeStep, encodeAnswers } from "../core/wire/queries.ts";
 import { type Answer, serveRequests } from "../core/wire/rpc.ts";
 import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
 import { Turns } from "../core/turns.ts";
@@ -56,7 +56,6 @@ export class ClusterWorker {
   readonly #turns = new Turns();
   /** Decode groups that prompts can be handed to. */
   readonly #groups = new Map<string, { readonly epoch: number; readonly targets: readonly HandoffTarget[] }>();
-  readonly #running = new Set<number>();
   #computeMs = 0;
 
   private constructor(options: JoinOptions, transport: Transport, device: Device, hashes: FileHashes, coordinator: Link) {
@@ -143,21 +142,16 @@ export class ClusterWorker {
         this.#decode(request.epoch).open(request);
         return { kind: "done" };
       case "close":
-        this.#decode(request.epoch).close(request.sequence);
+        this.#closeSequences(request);
         return { kind: "done" };
       case "prefill":
         return await this.#turns.take(() => this.#prefill(request, payload));
       case "step":
         return await this.#turns.take(() => this.#step(request, payload));
       case "row":
-        return await this.#turns.take(async () => ({ kind: "row", payload: await this.#row(request.epoch) }));
+        return await this.#turns.take(async () => ({ kind: "row", payload: await this.#row(request) }));
       case "probe":
         return await this.#turns.take(() => this.#probe(request.epoch));
-      case "cancel": {
-        const { role } = this.#unit();
-        if (role.kind === "prefill" && this.#running.has(request.target)) role.prefill.cancel();
-        return { kind: "done" };
-      }
       case "stats":
         return { kind: "stats", stats: this.#stats() };
       default:
@@ -207,28 +201,38 @@ export class ClusterWorker {
   async #prefill(request: Extract<Request, { kind: "prefill" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
     const { role, membership } = this.#current(request.epoch);
     if (role.kind !== "prefill") throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
-    const { tokens, query } = decodeRequestPayload(payload, request.tokens, request.ask);
-    this.#running.add(request.id);
-    try {
-      const { target, promptLogprobs } = request;
-      const job = { tokens, query, promptLogprobs, target: target === null ? null : this.#targetOf(target) };
-      // A long prompt has too many sums to list.
-      return { ...await this.#timed(membership, () => role.prefill.run(job)), waitsMs: [] };
-    } finally {
-      this.#running.delete(request.id);
-    }
+    const { begin } = request;
+    const target = begin === null || begin.target === null ? null : { ...begin.target, ranks: this.#ranksOf(begin.target) };
+    const piece = {
+      ...request,
+      ...decodePrompt(payload, request.tokens, request.asks),
+      begin: begin === null ? null : { blocks: begin.blocks, target },
+    };
+    let handoffMs = 0;
+    const answer = await this.#timed(membership, async () => {
+      const { handoffMs: waited, ...answers } = await role.prefill.run(piece);
+      handoffMs = waited;
+      return answers;
+    });
+    // A long prompt has too many sums to list.
+    return { ...answer, waitsMs: [], handoffMs };
   }
 
-  #targetOf({ group, epoch, sequence }: { readonly group: string; readonly epoch: number; readonly sequence: number }) {
+  #ranksOf({ group, epoch }: { readonly group: string; readonly epoch: number }): readonly HandoffTarget[] {
     const known = this.#groups.get(group);
     if (known?.epoch !== epoch) throw new LatentmeshError("protocol", `Epoch ${epoch} of ${group} is not the one this worker is attached to`);
-    return { ranks: known.targets, epoch, sequence };
+    return known.targets;
   }
 
   async #step(request: Extract<Request, { kind: "step" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
     const decode = this.#decode(request.epoch);
-    const { query } = decodeRequestPayload(payload, 0, request.ask);
-    return await this.#timed(this.#unit().membership, async () => ({ ...await decode.step(request, query!), prompt: [] }));
+    const { rows, queries } = decodeStep(payload, request.rows, request.asks);
+    return await this.#timed(this.#unit().membership, async () => ({ answers: await decode.step(rows, queries, request), prompt: [] }));
+  }
+
+  #closeSequences({ epoch, sequences }: RequestOf<"close">): void {
+    const { role } = this.#current(epoch);
+    for (const sequence of sequences) role.kind === "decode" ? role.decode.close(sequence) : role.prefill.close(sequence);
   }
 
   /** Does some work and says how long it took, and how long each sum of it. */
@@ -239,11 +243,14 @@ export class ClusterWorker {
     const totalMs = performance.now() - started;
     const waitsMs = membership.collective.takeWaits();
     this.#computeMs += totalMs - waitsMs.reduce((sum, wait) => sum + wait, 0);
-    return { kind: "candidates", totalMs, waitsMs, payload };
+    return { kind: "candidates", totalMs, waitsMs, handoffMs: 0, payload };
   }
 
-  async #row(epoch: number): Promise<Float32Array<ArrayBuffer>> {
-    return await this.#current(epoch).model.head.logitsRow(0);
+  async #row({ epoch, index }: RequestOf<"row">): Promise<Float32Array<ArrayBuffer>> {
+    const { role, model } = this.#current(epoch);
+    if (role.kind === "prefill") return await role.prefill.row(index);
+    if (index >= model.limits.logitRows) throw new LatentmeshError("protocol", `Nothing was asked as number ${index}`);
+    return await model.head.logitsRow(index);
   }
 
   /** A collective of one value: the unit answers only if all of it does. */

@@ -5,21 +5,34 @@
  */
 import { LatentmeshError } from "../core/errors.ts";
 import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
-import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
 import type { Link } from "../core/wire/link.ts";
+import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
+import type { TokenRow } from "../core/wire/queries.ts";
+import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
+import { BlockCopier } from "./block_copier.ts";
 import type { Collective } from "./collective.ts";
 import { IncomingPrompt } from "./handoff_receiver.ts";
+import type { CachedSequence } from "./latent_cache.ts";
 import type { Model } from "./model.ts";
 import { RankForward } from "./rank.ts";
+
+/** What a step does besides computing rows. */
+export type StepChanges = Pick<RequestOf<"step">, "forks" | "grow">;
 
 /** Sequences and steps of one rank. */
 export class DecodeRank {
   readonly model: Model;
+  readonly #copier: BlockCopier;
   readonly #sequences = new Map<number, IncomingPrompt>();
   #forward: RankForward | null = null;
 
-  constructor(model: Model) {
+  private constructor(model: Model, copier: BlockCopier) {
     this.model = model;
+    this.#copier = copier;
+  }
+
+  static async create(model: Model): Promise<DecodeRank> {
+    return new DecodeRank(model, await BlockCopier.create(model));
   }
 
   /** Begins an epoch: every sequence of the last one is gone. */
@@ -32,18 +45,10 @@ export class DecodeRank {
   }
 
   /** Makes room for a prompt. @throws {LatentmeshError} `protocol` if blocks are taken, `capacity` if there are too many sequences */
-  open({ sequence, tokens, blocks }: Pick<RequestOf<"open">, "sequence" | "tokens" | "blocks">): void {
-    if (this.#sequences.has(sequence)) throw new LatentmeshError("protocol", `Sequence ${sequence} is open already`);
-    const { cache } = this.model;
-    const cached = cache.open();
-    try {
-      cache.hold(cached, blocks);
-      if (!cache.holds(cached, tokens)) throw new LatentmeshError("protocol", `${blocks.length} blocks do not hold ${tokens} tokens`);
-    } catch (error) {
-      cache.close(cached);
-      throw error;
-    }
-    this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, tokens));
+  open({ sequence, tokens, from, blocks }: Pick<RequestOf<"open">, "sequence" | "tokens" | "from" | "blocks">): void {
+    if (from % BLOCK_TOKENS !== 0 || from > tokens) throw new LatentmeshError("protocol", `A shared prefix of ${from} tokens is not whole blocks`);
+    const cached = this.#hold(sequence, blocks, { tokens, shared: from / BLOCK_TOKENS });
+    this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from }));
   }
 
   /** Gives a sequence's blocks back; one that is not open is no error. */
@@ -68,9 +73,14 @@ export class DecodeRank {
     link.send({ kind: "ack", epoch, sequence, bytes: payload.byteLength } satisfies PeerFrame);
   }
 
-  /** Runs one step; the query is about its last row. @throws {LatentmeshError} */
-  async step({ rows, grow }: Pick<RequestOf<"step">, "rows" | "grow">, query: LogitsQuery): Promise<LogitsAnswer> {
-    const { head, cache } = this.model;
+  /** Runs one step; the queries are about its last rows. @throws {LatentmeshError} */
+  async step(rows: readonly TokenRow[], queries: readonly LogitsQuery[], { forks, grow }: StepChanges): Promise<LogitsAnswer[]> {
+    const { head, cache, limits } = this.model;
+    if (rows.length > limits.decodeRows || queries.length > Math.min(rows.length, limits.logitRows)) {
+      throw new LatentmeshError("protocol", `A step of ${rows.length} rows and ${queries.length} queries; the most are ${limits.decodeRows} rows`);
+    }
+    const forward = this.#rank();
+    for (const fork of forks) this.#fork(fork);
     for (const { sequence, blocks } of grow) cache.hold(this.#ready(sequence).sequence, blocks);
     const step = rows.map(({ sequence, token, position }) => {
       const { sequence: cached } = this.#ready(sequence);
@@ -83,9 +93,37 @@ export class DecodeRank {
       cached.length++;
       return { token, position, sequence: cached };
     });
-    await this.#rank().run({ phase: "decode", rows: step });
-    head.recordLogits("decode", step.length - 1, 1);
-    return await head.answer(query);
+    await forward.run({ phase: "decode", rows: step });
+    if (queries.length === 0) {
+      await this.model.device.settle();
+      return [];
+    }
+    head.recordLogits("decode", rows.length - queries.length, queries.length);
+    return await head.answers(queries);
+  }
+
+  /** A sequence that shares the first `tokens` tokens of another, down to the middle of a block. */
+  #fork({ sequence, from, tokens, blocks }: StepChanges["forks"][number]): void {
+    const { sequence: origin } = this.#ready(from);
+    const shared = Math.floor(tokens / BLOCK_TOKENS);
+    if (tokens > origin.length) throw new LatentmeshError("protocol", `Sequence ${from} has ${origin.length} tokens, ${tokens} are to be shared`);
+    const cached = this.#hold(sequence, blocks, { tokens, shared });
+    this.#copier.record(origin.blocks[shared], cached.blocks[shared], tokens % BLOCK_TOKENS);
+    this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from: tokens }));
+  }
+
+  #hold(id: number, blocks: readonly number[], { tokens, shared }: { readonly tokens: number; readonly shared: number }): CachedSequence {
+    if (this.#sequences.has(id)) throw new LatentmeshError("protocol", `Sequence ${id} is open already`);
+    const { cache } = this.model;
+    const cached = cache.open();
+    try {
+      cache.hold(cached, blocks, shared);
+      if (!cache.holds(cached, tokens)) throw new LatentmeshError("protocol", `${blocks.length} blocks do not hold ${tokens} tokens`);
+      return cached;
+    } catch (error) {
+      cache.close(cached);
+      throw error;
+    }
   }
 
   #rank(): RankForward {

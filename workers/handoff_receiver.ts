@@ -21,13 +21,19 @@ export class IncomingPrompt {
   readonly #next: number[];
   #missingLayers: number;
 
-  /** @param sequence holds the blocks of all `tokens` */
-  constructor(model: Model, sequence: CachedSequence, tokens: number) {
+  /**
+   * @param sequence holds the blocks of all tokens
+   * @param options.tokens length of the prompt
+   * @param options.from tokens that are there already
+   */
+  constructor(model: Model, sequence: CachedSequence, options: { readonly tokens: number; readonly from: number }) {
+    const { tokens, from } = options;
     this.#model = model;
     this.sequence = sequence;
     this.tokens = tokens;
-    this.#next = new Array(model.spec.layers).fill(0);
-    this.#missingLayers = tokens === 0 ? 0 : model.spec.layers;
+    this.#next = new Array(model.spec.layers).fill(from);
+    this.#missingLayers = tokens === from ? 0 : model.spec.layers;
+    if (this.complete) sequence.length = tokens;
   }
 
   /** Whether every layer of every token is here. */

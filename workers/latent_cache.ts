@@ -103,16 +103,22 @@ export class LatentCache {
     this.#writeTable(sequence, first);
   }
 
-  /** Appends blocks that a coordinator chose. @throws {LatentmeshError} `protocol` if one is not free, or there are more than a sequence can have */
-  hold(sequence: CachedSequence, blocks: readonly number[]): void {
+  /**
+   * Appends blocks that a coordinator chose.
+   *
+   * @param shared how many of them are only read: what they hold was written for other sequences
+   * @throws {LatentmeshError} `protocol` if one of the others is not free, or there are more than a sequence can have
+   */
+  hold(sequence: CachedSequence, blocks: readonly number[], shared = 0): void {
     const first = sequence.blocks.length;
     if (first + blocks.length > this.#blocksPerSequence) {
       throw new LatentmeshError("protocol", "A sequence is given more blocks than its context holds");
     }
-    for (const block of blocks) {
-      this.allocator.take(block);
+    blocks.forEach((block, i) => {
+      if (i < shared) this.allocator.hold(block);
+      else this.allocator.take(block);
       sequence.blocks.push(block);
-    }
+    });
     this.#writeTable(sequence, first);
   }
 

@@ -62,7 +62,7 @@ export async function loadRank(
     assignment,
     model,
     role: decodes
-      ? { kind: "decode", decode: new DecodeRank(model) }
+      ? { kind: "decode", decode: await DecodeRank.create(model) }
       : { kind: "prefill", prefill: await PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)) },
     decodeShapes,
     weightBytes: weights.bytes,

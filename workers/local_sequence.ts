@@ -35,12 +35,12 @@ export class LocalSequence implements SequenceRunner {
       const rows = Math.min(limits.prefillRows, prompt.length - start);
       cache.grow(this.#sequence, rows);
       this.#record("prefill", prompt.slice(start, start + rows));
-      if (promptLogprobs !== null) lists.push(...await scorePrompt(this.#model, prompt, start, rows, promptLogprobs));
+      if (promptLogprobs !== null) lists.push(...await scorePrompt(this.#model, prompt.slice(start + 1, start + rows + 1), promptLogprobs));
       device.submit();
       if (start + rows === prompt.length && query !== null) head.recordLogits("prefill", rows - 1, 1);
       await this.#breathe();
     }
-    return { answer: query === null ? null : await head.answer(query), prompt: lists };
+    return { answer: query === null ? null : (await head.answers([query]))[0], prompt: lists };
   }
 
   async step(token: number, query: LogitsQuery): Promise<LogitsAnswer> {
@@ -48,7 +48,7 @@ export class LocalSequence implements SequenceRunner {
     this.#model.cache.grow(this.#sequence, 1);
     this.#record("decode", [token]);
     this.#model.head.recordLogits("decode", 0, 1);
-    return await this.#model.head.answer(query);
+    return (await this.#model.head.answers([query]))[0];
   }
 
   row(): Promise<Float32Array> {
@@ -68,15 +68,17 @@ export class LocalSequence implements SequenceRunner {
   }
 }
 
-/** Candidates of the tokens that follow each of `rows` prompt positions from `start`, which are recorded as the current step. */
-export async function scorePrompt(model: Model, prompt: ArrayLike<number>, start: number, rows: number, count: number): Promise<CandidateList[]> {
+/** @param targets the tokens that follow each of the recorded step's first rows @returns `count` candidates for each */
+export async function scorePrompt(model: Model, targets: readonly number[], count: number): Promise<CandidateList[]> {
   const { head, limits } = model;
-  const last = Math.min(rows, prompt.length - 1 - start);
   const lists: CandidateList[] = [];
-  for (let first = 0; first < last; first += limits.logitRows) {
-    const queries = Array.from({ length: Math.min(limits.logitRows, last - first) }, (_, i): RowQuery => {
-      return { key: 0, position: 0, inverseTemperature: 1, target: prompt[start + first + i + 1] };
-    });
+  for (let first = 0; first < targets.length; first += limits.logitRows) {
+    const queries = targets.slice(first, first + limits.logitRows).map((target): RowQuery => ({
+      key: 0,
+      position: 0,
+      inverseTemperature: 1,
+      target,
+    }));
     head.recordLogits("prefill", first, queries.length);
     lists.push(...await head.candidates(queries, count, false));
   }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../core/errors.ts";
 import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
 import type { Adjustment } from "../core/sampling/adjustments.ts";
 import { type CandidateList, LIST_WORDS, MOST_CANDIDATES, readCandidates } from "../core/sampling/candidates.ts";
@@ -12,6 +13,7 @@ import { adjustLogits, ADJUSTMENT_WORDS } from "../kernels/adjust_logits/adjust_
 import { candidates, type CandidatesParams } from "../kernels/candidates/candidates.ts";
 import { CHUNK_TOKENS, SAMPLING_WORDS } from "../kernels/candidates/layout.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";
+import { maskLogits, maskWords } from "../kernels/mask_logits/mask_logits.ts";
 import { mergeCandidates } from "../kernels/merge_candidates/merge_candidates.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { mostRows } from "./activations.ts";
@@ -38,6 +40,7 @@ interface Parts {
   readonly norm: BoundKernel<"rows" | "first_row">;
   readonly head: Linear;
   readonly adjust: BoundKernel<"count" | "rows" | "first_token">;
+  readonly mask: BoundKernel<"rows" | "first_token">;
   readonly candidates: BoundKernel<CandidatesParams>;
   readonly merge: BoundKernel<"rows" | "count" | "first_token">;
   /** Tokens whose logits are here: all of them on a single worker. */
@@ -46,6 +49,7 @@ interface Parts {
   readonly logits: DeviceBuffer;
   readonly sampling: DeviceBuffer;
   readonly adjustments: DeviceBuffer;
+  readonly masks: DeviceBuffer;
   readonly lists: DeviceBuffer;
   readonly listReadback: Readback;
 }
@@ -72,16 +76,19 @@ export class LogitsHead {
     const normed = device.createBuffer("final normed", rows * width * 4);
     const sampling = device.createBuffer("sampling", rows * SAMPLING_WORDS * 4);
     const adjustments = device.createBuffer("adjustments", mostAdjustments(vocabulary) * ADJUSTMENT_WORDS * 4);
+    const masks = device.createBuffer("grammar masks", rows * maskWords(spec.vocabSize) * 4);
     const chunkLists = device.createBuffer("chunk lists", rows * ceilDiv(vocabulary, CHUNK_TOKENS) * LIST_WORDS * 4);
     const lists = device.createBuffer("candidate lists", rows * LIST_WORDS * 4);
     const norm = await device.compile(rmsNorm, { width, inputStride: width, eps: spec.normEps });
     const select = await device.compile(candidates, { vocabulary });
     const merge = await device.compile(mergeCandidates, { vocabulary });
     const adjust = await device.compile(adjustLogits, { vocabulary });
+    const mask = await device.compile(maskLogits, { vocabulary, wholeVocabulary: spec.vocabSize });
     return new LogitsHead(context, {
       norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
       head: await Linear.create(device, weights.head, { x: normed, y: logits, most: { prefill: rows, decode: rows } }),
       adjust: adjust.bind({ adjustments, logits }, { count: mostAdjustments(vocabulary), rows, first_token: weights.firstToken }),
+      mask: mask.bind({ masks, logits }, { rows, first_token: weights.firstToken }),
       candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: weights.firstToken }),
       merge: merge.bind({ logits, sampling, chunk_lists: chunkLists, lists }, { rows, count: MOST_CANDIDATES, first_token: weights.firstToken }),
       firstToken: weights.firstToken,
@@ -89,6 +96,7 @@ export class LogitsHead {
       logits,
       sampling,
       adjustments,
+      masks,
       lists,
       listReadback: await device.createReadback("candidate lists", rows * LIST_WORDS * 4),
     });
@@ -138,14 +146,38 @@ export class LogitsHead {
     return Array.from({ length: rows }, (_, row) => readCandidates(bytes, row, count));
   }
 
-  /** Answers a query about the first recorded row. Adjustments stay in effect for {@link logitsRow}. */
-  async answer(query: LogitsQuery): Promise<LogitsAnswer> {
-    const { plain, adjusted, adjustments, draw } = query;
-    const [own] = plain > 0 ? await this.candidates([query], plain, draw && adjusted === 0) : [null];
-    if (adjusted === 0) return { plain: own, adjusted: null };
-    this.recordAdjustments([adjustments]);
-    const [changed] = await this.candidates([query], adjusted, draw);
-    return { plain: own, adjusted: changed };
+  /**
+   * Answers one query for each recorded row. Adjustments and masks stay in effect for {@link logitsRow}.
+   *
+   * @throws {LatentmeshError} `protocol` if a mask is not one of this vocabulary
+   */
+  async answers(queries: readonly LogitsQuery[]): Promise<LogitsAnswer[]> {
+    const most = (of: "plain" | "adjusted") => queries.reduce((most, query) => Math.max(most, query[of]), 0);
+    const plain = most("plain") === 0
+      ? null
+      : await this.candidates(queries, most("plain"), queries.some(({ draw, adjusted }) => draw && adjusted === 0));
+    let adjusted: CandidateList[] | null = null;
+    if (most("adjusted") > 0) {
+      this.recordChanges(queries);
+      adjusted = await this.candidates(queries, most("adjusted"), queries.some(({ draw, adjusted }) => draw && adjusted > 0));
+    }
+    return queries.map((query, row) => ({ plain: firstOf(plain, row, query.plain), adjusted: firstOf(adjusted, row, query.adjusted) }));
+  }
+
+  /** Records what queries change of the recorded rows: penalties, bias, then what a grammar forbids. */
+  recordChanges(queries: readonly LogitsQuery[]): void {
+    this.recordAdjustments(queries.map(({ adjustments }) => adjustments));
+    if (queries.every(({ mask }) => mask === null)) return;
+    const { device, spec } = this.#context;
+    const words = maskWords(spec.vocabSize);
+    const masks = new Uint32Array(queries.length * words).fill(0xffffffff);
+    queries.forEach(({ mask }, row) => {
+      if (mask === null) return;
+      if (mask.length !== words) throw new LatentmeshError("protocol", `A mask has ${mask.length} words where ${words} are expected`);
+      masks.set(mask, row * words);
+    });
+    device.write(this.#parts.masks, 0, masks);
+    device.run(this.#parts.mask, { rows: queries.length, first_token: this.#parts.firstToken });
   }
 
   /** Submits what is recorded and copies the logits of `rows` rows back: [rows, vocabulary]. */
@@ -166,4 +198,11 @@ export class LogitsHead {
     device.submit();
     return new Float32Array((await this.#rowReadback.take()).slice().buffer);
   }
+}
+
+/** The best `count` of a list that may hold more because another row wanted more. */
+function firstOf(lists: readonly CandidateList[] | null, row: number, count: number): CandidateList | null {
+  if (count === 0) return null;
+  const list = lists![row];
+  return { ...list, tokens: list.tokens.subarray(0, count), logits: list.logits.subarray(0, count) };
 }

@@ -1,15 +1,17 @@
 /**
- * A prefill rank: runs prompts through exact attention and hands their latents to decode ranks on the way.
+ * A prefill rank: runs prompts through exact attention, piece by piece, and hands their latents to decode ranks on the way. What it has computed stays in
+ * its own cache of whole latents, so that the next prompt which begins alike starts further on.
  *
  * @module
  */
 import { setImmediate } from "node:timers/promises";
-import { LatentmeshError } from "../core/errors.ts";
-import type { LogitsQuery } from "../core/generation.ts";
+import { invariant, LatentmeshError } from "../core/errors.ts";
+import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
 import type { CandidateList } from "../core/sampling/candidates.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
-import type { PeerFrame } from "../core/wire/messages.ts";
+import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
 import type { Answers } from "../core/wire/queries.ts";
+import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import type { Collective } from "./collective.ts";
 import { Handoff, type HandoffCounters, HandoffStage, type HandoffTarget } from "./handoff_sender.ts";
 import type { CachedSequence } from "./latent_cache.ts";
@@ -17,24 +19,42 @@ import { scorePrompt } from "./local_sequence.ts";
 import type { Model } from "./model.ts";
 import { RankForward } from "./rank.ts";
 
-/** One prompt. */
-export interface PrefillJob {
+/** One piece of a prompt. */
+export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
   readonly tokens: readonly number[];
-  /** Asked of the last position; null if nothing is generated. */
-  readonly query: LogitsQuery | null;
-  /** Candidates wanted of every other position; null: none. */
-  readonly promptLogprobs: number | null;
-  /** Where its latents go; null: nowhere. */
-  readonly target: { readonly ranks: readonly HandoffTarget[]; readonly epoch: number; readonly sequence: number } | null;
+  /** Asked of the last position. */
+  readonly queries: readonly LogitsQuery[];
+  /** Given with the first piece. */
+  readonly begin: {
+    /** Of the whole prompt; those before the first piece hold its beginning already. */
+    readonly blocks: readonly number[];
+    /** Where its latents go, from which position on; null: nowhere. */
+    readonly target: { readonly ranks: readonly HandoffTarget[]; readonly epoch: number; readonly from: number } | null;
+  } | null;
 }
 
-/** Prompts of one rank, one after the other. */
+/** A prompt between its pieces. */
+interface Prompt {
+  readonly cached: CachedSequence;
+  readonly handoff: Handoff | null;
+  /** First position that is handed over. */
+  readonly from: number;
+}
+
+/** Positions of a prompt, half-open. */
+interface Positions {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Prompts of one rank, piece by piece. */
 export class PrefillRank {
   readonly model: Model;
   readonly #stage: HandoffStage;
+  readonly #prompts = new Map<number, Prompt>();
   #forward: RankForward | null = null;
-  #handoff: Handoff | null = null;
-  #cancelled = false;
+  /** What was asked last, and of which row of the last piece. */
+  #asked: { readonly row: number; readonly queries: readonly LogitsQuery[] } | null = null;
 
   private constructor(model: Model, stage: HandoffStage) {
     this.model = model;
@@ -50,70 +70,129 @@ export class PrefillRank {
     return this.#stage.counters;
   }
 
-  /** Begins an epoch of the unit. */
+  /** Begins an epoch of the unit: every prompt of the last one is gone. */
   async reset(collective: Collective): Promise<void> {
+    this.model.device.submit();
+    for (const id of [...this.#prompts.keys()]) this.close(id);
+    this.model.cache.checkIntegrity();
     this.#forward?.destroy();
     this.#forward = await RankForward.create(this.model, collective);
-  }
-
-  /** Ends the prompt that is being computed. */
-  cancel(): void {
-    this.#cancelled = true;
   }
 
   /** Takes in what a decode rank sent back. */
   receive(worker: string, frame: PeerFrame): void {
     if (frame.kind !== "ack" && frame.kind !== "rejected") throw new LatentmeshError("protocol", `A prefill rank does not take "${frame.kind}"`);
-    this.#handoff?.receive(worker, frame);
+    this.#prompts.get(frame.sequence)?.handoff?.receive(worker, frame);
   }
 
-  /** Computes a prompt; resolves when every decode rank has acknowledged its share. @throws {LatentmeshError} */
-  async run(job: PrefillJob): Promise<Answers> {
-    const { cache, device } = this.model;
-    if (this.#forward === null) throw new LatentmeshError("protocol", "This rank has not joined its unit yet");
-    this.#cancelled = false;
-    this.#handoff = job.target === null ? null : new Handoff(this.#stage, job.target.ranks, job.target);
-    const sequence = cache.open();
+  /** Gives a prompt's blocks back; one that is not open is no error. */
+  close(sequence: number): void {
+    const prompt = this.#prompts.get(sequence);
+    if (prompt === undefined) return;
+    // What was recorded for it must run while its blocks are held.
+    this.model.device.submit();
+    this.model.cache.close(prompt.cached);
+    this.#prompts.delete(sequence);
+  }
+
+  /**
+   * Computes a piece; the last one resolves when every decode rank has acknowledged its share.
+   *
+   * @returns answers, and milliseconds spent waiting for acknowledgements
+   * @throws {LatentmeshError} `protocol` if the piece is not the next one
+   */
+  async run(piece: PrefillPiece): Promise<Answers & { readonly handoffMs: number }> {
+    const { limits } = this.model;
+    const forward = this.#forward;
+    if (forward === null) throw new LatentmeshError("protocol", "This rank has not joined its unit yet");
+    const { sequence: id, tokens, start, last, begin } = piece;
+    if (tokens.length > limits.prefillRows) {
+      throw new LatentmeshError("protocol", `A piece of ${tokens.length} tokens; the most are ${limits.prefillRows}`);
+    }
+    if (begin !== null) this.#begin(id, start, begin);
+    const prompt = this.#prompts.get(id);
+    if (prompt === undefined) throw new LatentmeshError("protocol", `Prompt ${id} has not begun`);
+    if (begin !== null) await this.#handCached(prompt, start);
+    const end = start + tokens.length;
+    if (prompt.cached.length !== start || !this.model.cache.holds(prompt.cached, end)) {
+      throw new LatentmeshError("protocol", `Prompt ${id} has ${prompt.cached.length} tokens; positions ${start} to ${end} are not next`);
+    }
+    const answers = await this.#compute(piece, prompt, forward);
+    const finished = performance.now();
+    if (last) {
+      await prompt.handoff?.finish();
+      this.close(id);
+    }
+    return { ...answers, handoffMs: last ? performance.now() - finished : 0 };
+  }
+
+  /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */
+  async row(index: number): Promise<Float32Array<ArrayBuffer>> {
+    const query = this.#asked?.queries[index];
+    if (query === undefined) throw new LatentmeshError("protocol", `Nothing was asked as number ${index}`);
+    const { head } = this.model;
+    head.recordLogits("prefill", this.#asked!.row, 1);
+    head.recordChanges([query]);
+    return await head.logitsRow(0);
+  }
+
+  #begin(id: number, start: number, { blocks, target }: NonNullable<PrefillPiece["begin"]>): void {
+    if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
+    if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
+    const { cache } = this.model;
+    const cached = cache.open();
     try {
-      return await this.#compute(job, sequence, this.#forward);
-    } finally {
-      this.#handoff = null;
-      device.submit();
-      cache.close(sequence);
+      cache.hold(cached, blocks, start / BLOCK_TOKENS);
+      if (!cache.holds(cached, start)) throw new LatentmeshError("protocol", `${blocks.length} blocks do not hold ${start} tokens`);
+    } catch (error) {
+      cache.close(cached);
+      throw error;
+    }
+    cached.length = start;
+    const handoff = target === null ? null : new Handoff(this.#stage, target.ranks, { epoch: target.epoch, sequence: id });
+    this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0 });
+  }
+
+  /** Hands over what is cached here and not there. */
+  async #handCached(prompt: Prompt, end: number): Promise<void> {
+    const { limits, spec } = this.model;
+    for (let start = prompt.from; start < end; start += limits.prefillRows) {
+      const part = { start, end: Math.min(end, start + limits.prefillRows) };
+      for (let layer = 0; layer < spec.layers; layer++) await this.#hand(prompt, layer, part);
     }
   }
 
-  async #compute({ tokens, query, promptLogprobs }: PrefillJob, sequence: CachedSequence, forward: RankForward): Promise<Answers> {
-    const { cache, limits, head, device } = this.model;
-    const prompt: CandidateList[] = [];
-    for (let start = 0; start < tokens.length; start += limits.prefillRows) {
-      await this.#checkCancelled(forward.collective);
-      const count = Math.min(limits.prefillRows, tokens.length - start);
-      cache.grow(sequence, count);
-      const rows = tokens.slice(start, start + count).map((token, i) => ({ token, position: start + i, sequence }));
-      await forward.run({ phase: "prefill", rows }, (layer) => this.#afterAttention(layer, { sequence, start, count }));
-      sequence.length += count;
-      if (promptLogprobs !== null) prompt.push(...await scorePrompt(this.model, tokens, start, count, promptLogprobs));
-      if (start + count === tokens.length && query !== null) head.recordLogits("prefill", count - 1, 1);
-      device.submit();
+  async #compute(
+    { tokens, start, queries, promptLogprobs, following, sequence: id }: PrefillPiece,
+    prompt: Prompt,
+    forward: RankForward,
+  ): Promise<Answers> {
+    const { head, device } = this.model;
+    const { cached } = prompt;
+    const rows = tokens.map((token, i) => ({ token, position: start + i, sequence: cached }));
+    await forward.run({ phase: "prefill", rows }, (layer) => this.#hand(prompt, layer, { start, end: start + tokens.length }));
+    cached.length += tokens.length;
+    invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
+    const targets = following === null ? tokens.slice(1) : [...tokens.slice(1), following];
+    const lists: CandidateList[] = promptLogprobs === null ? [] : await scorePrompt(this.model, targets, promptLogprobs);
+    this.#asked = { row: tokens.length - 1, queries };
+    const answers: LogitsAnswer[] = [];
+    for (const query of queries) {
+      // Each choice changes the logits in its own way.
+      head.recordLogits("prefill", tokens.length - 1, 1);
+      answers.push(...await head.answers([query]));
     }
-    const answer = query === null ? { plain: null, adjusted: null } : await head.answer(query);
+    device.submit();
+    await prompt.handoff?.flush();
     // Nothing was read back: whether it ran is known when the device has settled.
-    if (query === null && promptLogprobs === null) await device.settle();
-    await this.#handoff?.finish();
-    return { ...answer, prompt };
+    if (queries.length === 0 && promptLogprobs === null && prompt.handoff === null) await device.settle();
+    return { answers, prompt: lists };
   }
 
-  async #afterAttention(layer: number, span: { sequence: CachedSequence; start: number; count: number }): Promise<void> {
-    await this.#handoff?.layer(layer, span);
+  async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions): Promise<void> {
+    const start = Math.max(from, positions.start);
+    if (handoff !== null && start < positions.end) await handoff.layer(layer, { sequence: cached, start, count: positions.end - start });
     // Lets sockets send what they were given and bring acknowledgements.
     await setImmediate();
-  }
-
-  /** All ranks of a unit stop at the same place, or the others would wait for one that has stopped. */
-  async #checkCancelled(collective: Collective): Promise<void> {
-    collective.input(1)[0] = this.#cancelled ? 1 : 0;
-    const [cancelled] = await collective.allReduce(1);
-    if (cancelled > 0) throw new LatentmeshError("cancelled", "The request was cancelled");
   }
 }

@@ -108,7 +108,7 @@ function printTable(header: readonly string[], rows: readonly (readonly string[]
 }
 
 /** The configuration that was resolved, as a file that gives the same again; secrets are left out. */
-function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxTokens, dtype }: CachePlan): Config {
+function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxTokens, prefillTokens, dtype }: CachePlan): Config {
   const { model, device, weights, decode, prefill, cluster } = settings;
   const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
   const { host, port, modelName, shutdownTimeout } = settings;
@@ -128,8 +128,9 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxT
       wire: decode.wire,
       deadlineMs: decode.deadlineMs,
       groups: decode.groups,
+      maxBatch: decode.maxBatch,
     },
-    prefill: { ...prefill, chunk },
+    prefill: { ...prefill, chunk, cacheTokens: prefillTokens },
     cache: { maxTokens, dtype },
     server: { host, port, modelName, shutdownTimeout },
     cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, hosts: [...cluster.hosts] },

@@ -5,7 +5,7 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenRequest } from "../../core/engine.ts";
-import { collectChoices, runChoices, usageOf } from "./choices.ts";
+import { collectChoices, runChoices, UsageMeter } from "./choices.ts";
 import { HttpError } from "./errors.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import { type ChatRequest, chatRequest, parseBody } from "./openai_schema.ts";
@@ -25,9 +25,10 @@ export async function handleChat(c: Context, model: ServedModel, body: unknown, 
     signal: abort.signal,
   });
   const base = { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id };
-  if (request.stream) return streamEvents(c, abort, chunks(model, request, requests, base, abort));
+  if (request.stream) return streamEvents(abort, chunks(model, request, requests, base, abort));
 
-  const choices = await collectChoices(model, requests, request.stop ?? [], abort);
+  const meter = meterOf(requests);
+  const choices = await collectChoices(model, requests, request.stop ?? [], abort, meter);
   const { prompt } = requests[0];
   return c.json({
     ...base,
@@ -39,7 +40,7 @@ export async function handleChat(c: Context, model: ServedModel, body: unknown, 
       finish_reason: choice.finishReason,
       ...(request.return_token_ids ? { token_ids: choice.tokens } : {}),
     })),
-    usage: usageOf(prompt.length, choices.reduce((sum, choice) => sum + choice.tokens.length, 0)),
+    usage: meter.usage,
     ...(request.return_token_ids ? { prompt_token_ids: prompt } : {}),
   });
 }
@@ -64,10 +65,11 @@ async function* chunks(
     const choice = { index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null };
     yield chunk([choice], request.return_token_ids ? { prompt_token_ids: prompt } : {});
   }
-  let generated = 0;
-  for await (const { index, event } of runChoices(model, requests, request.stop ?? [], abort)) {
+  const meter = meterOf(requests);
+  for await (const choiceEvent of runChoices(model, requests, request.stop ?? [], abort)) {
+    meter.see(choiceEvent);
+    const { index, event } = choiceEvent;
     if (event.kind !== "piece") continue;
-    generated += event.tokens.length;
     yield chunk([{
       index,
       delta: event.text === "" ? {} : { content: event.text },
@@ -76,7 +78,11 @@ async function* chunks(
       ...(request.return_token_ids ? { token_ids: event.tokens } : {}),
     }]);
   }
-  if (withUsage) yield chunk([], { usage: usageOf(prompt.length, generated) });
+  if (withUsage) yield chunk([], { usage: meter.usage });
+}
+
+function meterOf(requests: readonly TokenRequest[]): UsageMeter {
+  return new UsageMeter({ promptTokens: requests[0].prompt.length, choicesPerPrompt: requests.length });
 }
 
 function promptOf(model: ServedModel, request: ChatRequest): number[] {

@@ -27,6 +27,36 @@ export interface Usage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens: number;
+  readonly prompt_tokens_details: { readonly cached_tokens: number };
+}
+
+/** Counts the tokens of a response. Each prompt counts once, however many choices it has. */
+export class UsageMeter {
+  readonly #promptTokens: number;
+  readonly #choicesPerPrompt: number;
+  #cached = 0;
+  #generated = 0;
+
+  constructor(options: { readonly promptTokens: number; readonly choicesPerPrompt: number }) {
+    this.#promptTokens = options.promptTokens;
+    this.#choicesPerPrompt = options.choicesPerPrompt;
+  }
+
+  /** Counts what an event brings. */
+  see({ index, event }: ChoiceEvent): void {
+    if (event.kind === "piece") this.#generated += event.tokens.length;
+    if (event.kind === "prefilled" && index % this.#choicesPerPrompt === 0) this.#cached += event.cached;
+  }
+
+  /** What was counted so far. */
+  get usage(): Usage {
+    return {
+      prompt_tokens: this.#promptTokens,
+      completion_tokens: this.#generated,
+      total_tokens: this.#promptTokens + this.#generated,
+      prompt_tokens_details: { cached_tokens: this.#cached },
+    };
+  }
 }
 
 /**
@@ -40,6 +70,11 @@ export async function* runChoices(
   stop: readonly string[],
   abort: RequestAbort,
 ): AsyncGenerator<ChoiceEvent> {
+  if (requests.length === 1) {
+    // Nothing to merge: an event goes straight through.
+    for await (const event of generateText(model, requests[0], { stop })) yield { index: 0, event };
+    return;
+  }
   const iterators = requests.map((request) => generateText(model, request, { stop }));
   const pending = new Map(iterators.map((iterator, index) => [index, nextOf(iterator, index)]));
   try {
@@ -69,6 +104,7 @@ export async function collectChoices(
   requests: readonly TokenRequest[],
   stop: readonly string[],
   abort: RequestAbort,
+  meter: UsageMeter,
 ): Promise<Choice[]> {
   const choices = requests.map(() => ({
     text: "",
@@ -77,11 +113,13 @@ export async function collectChoices(
     promptLogprobs: [] as readonly (TokenLogprob | null)[],
     finishReason: "length" as FinishReason,
   }));
-  for await (const { index, event } of runChoices(model, requests, stop, abort)) {
+  for await (const choiceEvent of runChoices(model, requests, stop, abort)) {
+    meter.see(choiceEvent);
+    const { index, event } = choiceEvent;
     const choice = choices[index];
     if (event.kind === "prompt") {
       choice.promptLogprobs = event.logprobs;
-    } else {
+    } else if (event.kind === "piece") {
       choice.text += event.text;
       choice.tokens.push(...event.tokens);
       choice.logprobs.push(...event.logprobs);
@@ -89,9 +127,4 @@ export async function collectChoices(
     }
   }
   return choices;
-}
-
-/** Counts each prompt once, however many choices it has. */
-export function usageOf(promptTokens: number, completionTokens: number): Usage {
-  return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens };
 }

@@ -5,7 +5,7 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../core/engine.ts";
-import { collectChoices, runChoices, usageOf } from "./choices.ts";
+import { collectChoices, runChoices, UsageMeter } from "./choices.ts";
 import { CompletionLogprobs } from "./logprobs.ts";
 import { type CompletionRequest, completionRequest, parseBody } from "./openai_schema.ts";
 import { checkModel, tokenRequests } from "./requests.ts";
@@ -34,9 +34,10 @@ export async function handleCompletion(c: Context, model: ServedModel, body: unk
   const prompts = promptsOf(model, request);
   const planned = prompts.flatMap((prompt) => planChoices(model, request, prompt, abort.signal));
   const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
-  if (request.stream) return streamEvents(c, abort, chunks(model, request, planned, base, promptTokens(prompts), abort));
+  const meter = new UsageMeter({ promptTokens: promptTokens(prompts), choicesPerPrompt: request.n ?? 1 });
+  if (request.stream) return streamEvents(abort, chunks(model, request, planned, base, meter, abort));
 
-  const choices = await collectChoices(model, planned.map(({ request }) => request), request.stop ?? [], abort);
+  const choices = await collectChoices(model, planned.map(({ request }) => request), request.stop ?? [], abort, meter);
   return c.json({
     ...base,
     choices: choices.map((choice, index) => {
@@ -51,7 +52,7 @@ export async function handleCompletion(c: Context, model: ServedModel, body: unk
         ...tokenIds(request, prompt, choice.tokens),
       };
     }),
-    usage: usageOf(promptTokens(prompts), choices.reduce((sum, choice) => sum + choice.tokens.length, 0)),
+    usage: meter.usage,
   });
 }
 
@@ -60,7 +61,7 @@ async function* chunks(
   request: CompletionRequest,
   planned: readonly PlannedChoice[],
   base: object,
-  promptTokenCount: number,
+  meter: UsageMeter,
   abort: RequestAbort,
 ): AsyncGenerator<unknown> {
   const withUsage = request.stream_options?.include_usage ?? false;
@@ -68,13 +69,14 @@ async function* chunks(
   const formatters = planned.map(() => new CompletionLogprobs(model.tokenizer));
   const started = new Set<number>();
   const scored = new Map<number, readonly (TokenLogprob | null)[]>();
-  let generated = 0;
-  for await (const { index, event } of runChoices(model, planned.map(({ request }) => request), request.stop ?? [], abort)) {
+  for await (const choiceEvent of runChoices(model, planned.map(({ request }) => request), request.stop ?? [], abort)) {
+    meter.see(choiceEvent);
+    const { index, event } = choiceEvent;
     if (event.kind === "prompt") {
       scored.set(index, event.logprobs);
       continue;
     }
-    generated += event.tokens.length;
+    if (event.kind !== "piece") continue;
     const { prompt } = planned[index];
     const first = !started.has(index);
     started.add(index);
@@ -93,7 +95,7 @@ async function* chunks(
       ...usage,
     };
   }
-  if (withUsage) yield { ...base, choices: [], usage: usageOf(promptTokenCount, generated) };
+  if (withUsage) yield { ...base, choices: [], usage: meter.usage };
 }
 
 function promptsOf(model: ServedModel, { prompt }: CompletionRequest): Prompt[] {

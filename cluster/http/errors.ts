@@ -27,6 +27,7 @@ const STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
   unauthorized: 502,
   out_of_memory: 503,
   capacity: 503,
+  overloaded: 429,
   cancelled: 499,
   internal: 500,
 };

@@ -23,6 +23,11 @@ export class BlockAllocator {
     return this.#free.size;
   }
 
+  /** How many hold a block. */
+  references(block: number): number {
+    return this.#references[block];
+  }
+
   canAllocate(count: number): boolean {
     return count <= this.#free.size;
   }
@@ -45,6 +50,12 @@ export class BlockAllocator {
   share(block: number): void {
     invariant(this.#references[block] > 0, `block ${block} is shared but free`);
     this.#references[block]++;
+  }
+
+  /** Takes a block if it is free, else shares it, where somebody else decides which. @throws {LatentmeshError} `protocol` if it does not exist */
+  hold(block: number): void {
+    if (this.#references[block] > 0) this.share(block);
+    else this.take(block);
   }
 
   /** Drops one reference; the last one frees the block. */

@@ -34,13 +34,9 @@ export function listWords(count: number): number {
   return LIST_HEADER + 2 * count;
 }
 
-/**
- * Reads list `index` of `bytes`, which holds `count` candidates.
- *
- * @param stride words from one list to the next
- */
-export function readCandidates(bytes: Uint8Array<ArrayBuffer>, index: number, count: number, stride: number = LIST_WORDS): CandidateList {
-  const at = bytes.byteOffset + index * stride * 4;
+/** Reads the first `count` candidates of list `index` of `bytes`; lists are {@link LIST_WORDS} apart. */
+export function readCandidates(bytes: Uint8Array<ArrayBuffer>, index: number, count: number): CandidateList {
+  const at = bytes.byteOffset + index * LIST_WORDS * 4;
   const words = new Uint32Array(bytes.buffer, at, listWords(count));
   const floats = new Float32Array(bytes.buffer, at, listWords(count));
   const tokens = new Uint32Array(count);

@@ -19,6 +19,7 @@ export interface TextPiece {
 
 /** What a text generation reports. */
 export type TextEvent =
+  | { readonly kind: "prefilled"; readonly cached: number }
   | { readonly kind: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
   | ({ readonly kind: "piece" } & TextPiece);
 
@@ -47,6 +48,7 @@ export async function* generateText(
   };
   for await (const event of model.engine.generate(request)) {
     switch (event.kind) {
+      case "prefilled":
       case "prompt":
         yield event;
         break;

@@ -61,17 +61,6 @@ const feederSchema = z.strictObject({ worker: name, secret });
 /** A prefill worker that will hand prompts over. */
 export type Feeder = z.output<typeof feederSchema>;
 
-/** What is wanted of the logits of one row. */
-const askSchema = z.strictObject({
-  key: z.int().min(0).max(2 ** 32 - 1).describe("noise key of the sequence"),
-  position: count.describe("position of the token being drawn"),
-  inverseTemperature: z.number(),
-  plain: count.describe("candidates wanted of the model's own logits; 0: none"),
-  adjusted: count.describe("candidates wanted after adjustments; 0: none"),
-  adjustments: count.describe("entries of the payload that are adjustments"),
-  draw: z.boolean(),
-});
-
 /** What the coordinator asks of a worker; each has one reply with the same id. */
 export const requestSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("assign"), id: count, assignment: assignmentSchema }),
@@ -79,34 +68,49 @@ export const requestSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("connect"), id: count, epoch }),
   z.strictObject({ kind: z.literal("feed"), id: count, epoch, feeder: feederSchema }),
   z.strictObject({ kind: z.literal("attach"), id: count, group: name, epoch, ranks: z.array(peerSchema).max(64) }),
-  z.strictObject({ kind: z.literal("open"), id: count, epoch, sequence: count, tokens: count, blocks: z.array(count) }),
+  z.strictObject({
+    kind: z.literal("open"),
+    id: count,
+    epoch,
+    sequence: count,
+    tokens: count.describe("length of the prompt"),
+    from: count.describe("first position that will be handed over; blocks before it are shared"),
+    blocks: z.array(count),
+  }),
+  /** One piece of a prompt. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
     kind: z.literal("prefill"),
     id: count,
     epoch,
+    sequence: count,
+    begin: z.strictObject({
+      blocks: z.array(count).describe("of the whole prompt; those before `start` hold its beginning already"),
+      target: z.strictObject({ group: name, epoch, from: count.describe("first position to hand over") }).nullable(),
+    }).nullable().describe("given with the first piece"),
+    start: count,
     tokens: count.min(1),
-    target: z.strictObject({ group: name, epoch, sequence: count }).nullable(),
-    ask: askSchema.nullable(),
+    last: z.boolean(),
+    asks: count.describe("queries of the last position"),
     promptLogprobs: count.nullable(),
+    following: count.nullable().describe("the token after this piece, where log-probabilities are wanted"),
   }),
+  /** One decode step of any sequences; the last rows are those that something is asked about. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
     kind: z.literal("step"),
     id: count,
     epoch,
-    rows: z.array(z.strictObject({ sequence: count, token: count, position: count })).min(1).max(4096),
+    rows: count.min(1),
+    asks: count,
+    forks: z.array(z.strictObject({ sequence: count, from: count, tokens: count, blocks: z.array(count) })),
     grow: z.array(z.strictObject({ sequence: count, blocks: z.array(count) })),
-    ask: askSchema,
   }),
-  z.strictObject({ kind: z.literal("row"), id: count, epoch }),
-  z.strictObject({ kind: z.literal("close"), id: count, epoch, sequence: count }),
-  z.strictObject({ kind: z.literal("cancel"), id: count, target: count }),
+  z.strictObject({ kind: z.literal("row"), id: count, epoch, index: count.describe("which of the last asks") }),
+  z.strictObject({ kind: z.literal("close"), id: count, epoch, sequences: z.array(count) }),
   z.strictObject({ kind: z.literal("probe"), id: count, epoch }),
   z.strictObject({ kind: z.literal("stats"), id: count }),
 ]);
 /** What the coordinator asks of a worker. */
 export type Request = z.output<typeof requestSchema>;
-/** What is wanted of the logits of one row. */
-export type Ask = z.output<typeof askSchema>;
 /** A request of one kind, without its id. */
 export type RequestOf<K extends Request["kind"]> = Omit<Extract<Request, { kind: K }>, "id" | "kind">;
 
@@ -139,6 +143,7 @@ export const replySchema = z.discriminatedUnion("kind", [
     id: count,
     totalMs: z.number().describe("time that answering took"),
     waitsMs: z.array(z.number()).max(1 << 15).describe("the part of it spent in each sum, in order"),
+    handoffMs: z.number().describe("the part of it spent waiting for what was handed over"),
   }),
   /** Payload: f32 logits of this rank's part of the vocabulary. */
   z.strictObject({ kind: z.literal("row"), id: count }),

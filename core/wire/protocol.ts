@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a frame changes meaning; peers of another version are refused by name. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Largest frame. */
 export const MAX_FRAME_BYTES = 16 << 20;

@@ -1,5 +1,5 @@
 /**
- * Queries of logits and their answers as messages: the small parts in the message, lists in the payload.
+ * The payloads of requests and replies: tokens, what is asked of logits, and candidate lists, as 32-bit words. Messages say how many there are of each.
  *
  * @module
  */
@@ -7,62 +7,147 @@ import { LatentmeshError } from "../errors.ts";
 import type { LogitsAnswer, LogitsQuery } from "../generation.ts";
 import { floatBits } from "../numeric.ts";
 import type { Adjustment } from "../sampling/adjustments.ts";
-import { type CandidateList, joinCandidates, listWords, readCandidates, writeCandidates } from "../sampling/candidates.ts";
-import type { Ask } from "./messages.ts";
+import { type CandidateList, joinCandidates, listWords, MOST_CANDIDATES, readCandidates, writeCandidates } from "../sampling/candidates.ts";
 
+/** One token of a decode step. */
+export interface TokenRow {
+  readonly sequence: number;
+  readonly token: number;
+  readonly position: number;
+}
+
+/** sequence, token, position */
+const ROW_WORDS = 3;
+/** key, position, bits of 1 / temperature, plain, adjusted, draw, adjustments, words of the mask */
+const QUERY_WORDS = 8;
 /** token, bits of repetition, bits of addend */
 const ADJUSTMENT_WORDS = 3;
 
-/** The part of a query that is a message. */
-export function askOf({ key, position, inverseTemperature, plain, adjusted, adjustments, draw }: LogitsQuery): Ask {
-  return { key, position, inverseTemperature, plain, adjusted, adjustments: adjustments.length, draw };
-}
-
-/** Tokens, then the adjustments of a query: the payload of a request. */
-export function encodeRequestPayload(tokens: readonly number[], adjustments: readonly Adjustment[]): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(tokens.length + adjustments.length * ADJUSTMENT_WORDS);
-  words.set(tokens);
-  adjustments.forEach(({ token, repetition, addend }, i) => {
-    words.set([token, floatBits(repetition), floatBits(addend)], tokens.length + i * ADJUSTMENT_WORDS);
+/** Payload of a decode step: rows, then queries. */
+export function encodeStep(rows: readonly TokenRow[], queries: readonly LogitsQuery[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(rows.length * ROW_WORDS + queryWords(queries));
+  rows.forEach(({ sequence, token, position }, i) => {
+    words[i * ROW_WORDS] = sequence;
+    words[i * ROW_WORDS + 1] = token;
+    words[i * ROW_WORDS + 2] = position;
   });
+  writeQueries(words, rows.length * ROW_WORDS, queries);
   return words;
 }
 
-/**
- * Takes a request's payload apart.
- *
- * @param tokens how many tokens are announced
- * @throws {LatentmeshError} `protocol` if the payload has another length
- */
-export function decodeRequestPayload(payload: Uint8Array<ArrayBuffer>, tokens: number, ask: Ask | null) {
-  const adjustments = ask?.adjustments ?? 0;
-  checkBytes(payload, (tokens + adjustments * ADJUSTMENT_WORDS) * 4);
-  const words = new Uint32Array(payload.buffer, payload.byteOffset, payload.byteLength / 4);
-  const floats = new Float32Array(payload.buffer, payload.byteOffset, payload.byteLength / 4);
-  const list = Array.from({ length: adjustments }, (_, i): Adjustment => {
-    const at = tokens + i * ADJUSTMENT_WORDS;
-    return { token: words[at], repetition: floats[at + 1], addend: floats[at + 2] };
-  });
-  return { tokens: Array.from(words.subarray(0, tokens)), query: ask === null ? null : { ...ask, adjustments: list } satisfies LogitsQuery };
+/** The other way. @throws {LatentmeshError} `protocol` if it is not of the announced size */
+export function decodeStep(payload: Uint8Array<ArrayBuffer>, rows: number, asks: number) {
+  const reader = new Reader(payload);
+  return {
+    rows: Array.from({ length: rows }, (): TokenRow => {
+      const [sequence, token, position] = reader.words(ROW_WORDS);
+      return { sequence, token, position };
+    }),
+    queries: reader.queriesToTheEnd(asks),
+  };
 }
 
-/** What a query asks to be sent back. */
+/** Payload of a piece of a prompt: tokens, then queries. */
+export function encodePrompt(tokens: readonly number[], queries: readonly LogitsQuery[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(tokens.length + queryWords(queries));
+  words.set(tokens);
+  writeQueries(words, tokens.length, queries);
+  return words;
+}
+
+/** The other way. @throws {LatentmeshError} `protocol` if it is not of the announced size */
+export function decodePrompt(payload: Uint8Array<ArrayBuffer>, tokens: number, asks: number) {
+  const reader = new Reader(payload);
+  return { tokens: Array.from(reader.words(tokens)), queries: reader.queriesToTheEnd(asks) };
+}
+
+function queryWords(queries: readonly LogitsQuery[]): number {
+  return queries.reduce((sum, { adjustments, mask }) => sum + QUERY_WORDS + adjustments.length * ADJUSTMENT_WORDS + (mask?.length ?? 0), 0);
+}
+
+function writeQueries(words: Uint32Array, from: number, queries: readonly LogitsQuery[]): void {
+  let at = from;
+  for (const { key, position, inverseTemperature, plain, adjusted, draw, adjustments, mask } of queries) {
+    words.set([key, position, floatBits(inverseTemperature), plain, adjusted, draw ? 1 : 0, adjustments.length, mask?.length ?? 0], at);
+    at += QUERY_WORDS;
+    for (const { token, repetition, addend } of adjustments) {
+      words[at++] = token;
+      words[at++] = floatBits(repetition);
+      words[at++] = floatBits(addend);
+    }
+    if (mask !== null) words.set(mask, at);
+    at += mask?.length ?? 0;
+  }
+}
+
+/** Takes a payload apart, never reading beyond its end. */
+class Reader {
+  readonly #words: Uint32Array<ArrayBuffer>;
+  readonly #floats: Float32Array<ArrayBuffer>;
+  #at = 0;
+
+  constructor(payload: Uint8Array<ArrayBuffer>) {
+    if (payload.byteLength % 4 !== 0) throw wrongSize(payload.byteLength);
+    this.#words = new Uint32Array(payload.buffer, payload.byteOffset, payload.byteLength / 4);
+    this.#floats = new Float32Array(payload.buffer, payload.byteOffset, payload.byteLength / 4);
+  }
+
+  words(count: number): Uint32Array<ArrayBuffer> {
+    if (count > this.#words.length - this.#at) throw wrongSize(this.#words.byteLength);
+    this.#at += count;
+    return this.#words.subarray(this.#at - count, this.#at);
+  }
+
+  queriesToTheEnd(count: number): LogitsQuery[] {
+    const queries = Array.from({ length: count }, () => this.#query());
+    if (this.#at !== this.#words.length) throw wrongSize(this.#words.byteLength);
+    return queries;
+  }
+
+  #query(): LogitsQuery {
+    const floats = this.#floats.subarray(this.#at);
+    const [key, position, , plain, adjusted, draw, adjustments, maskWords] = this.words(QUERY_WORDS);
+    if (plain > MOST_CANDIDATES || adjusted > MOST_CANDIDATES) {
+      throw new LatentmeshError("protocol", `${Math.max(plain, adjusted)} candidates were asked for; the most are ${MOST_CANDIDATES}`);
+    }
+    return {
+      key,
+      position,
+      inverseTemperature: floats[2],
+      plain,
+      adjusted,
+      draw: draw !== 0,
+      adjustments: Array.from({ length: adjustments }, () => this.#adjustment()),
+      mask: maskWords === 0 ? null : this.words(maskWords),
+    };
+  }
+
+  #adjustment(): Adjustment {
+    const at = this.#at;
+    const [token] = this.words(ADJUSTMENT_WORDS);
+    return { token, repetition: this.#floats[at + 1], addend: this.#floats[at + 2] };
+  }
+}
+
+/** What is sent back. */
+export interface Answers {
+  /** One for each query. */
+  readonly answers: readonly LogitsAnswer[];
+  /** Of the prompt's positions, where log-probabilities are wanted. */
+  readonly prompt: readonly CandidateList[];
+}
+
+/** How much of it there must be. */
 export interface AnswerShape {
-  readonly plain: number;
-  readonly adjusted: number;
+  readonly queries: readonly Pick<LogitsQuery, "plain" | "adjusted">[];
   /** Lists of prompt positions, and candidates in each. */
   readonly prompt: number;
   readonly promptCandidates: number;
 }
 
-/** What answers a request. */
-export interface Answers extends LogitsAnswer {
-  readonly prompt: readonly CandidateList[];
-}
-
-/** Lists one after the other: plain, adjusted, prompt positions. */
-export function encodeAnswers({ plain, adjusted, prompt }: Answers): Uint32Array<ArrayBuffer> {
-  const lists = [plain, adjusted, ...prompt].filter((list) => list !== null);
+/** Lists one after the other: plain and adjusted of every query, then prompt positions. */
+export function encodeAnswers({ answers, prompt }: Answers): Uint32Array<ArrayBuffer> {
+  const lists = [...answers.flatMap(({ plain, adjusted }) => [plain, adjusted]), ...prompt].filter((list) => list !== null);
   const words = new Uint32Array(lists.reduce((sum, { tokens }) => sum + listWords(tokens.length), 0));
   let at = 0;
   for (const list of lists) {
@@ -73,35 +158,41 @@ export function encodeAnswers({ plain, adjusted, prompt }: Answers): Uint32Array
   return words;
 }
 
-/** Takes an answer apart. @throws {LatentmeshError} `protocol` if it is not of the shape that was asked for */
-export function decodeAnswers(payload: Uint8Array<ArrayBuffer>, { plain, adjusted, prompt, promptCandidates }: AnswerShape): Answers {
+/** Takes answers apart. @throws {LatentmeshError} `protocol` if they are not of the shape that was asked for */
+export function decodeAnswers(payload: Uint8Array<ArrayBuffer>, { queries, prompt, promptCandidates }: AnswerShape): Answers {
   const words = (count: number) => (count === 0 ? 0 : listWords(count));
-  const [afterPlain, stride] = [words(plain), listWords(promptCandidates)];
-  const afterAdjusted = afterPlain + words(adjusted);
-  checkBytes(payload, (afterAdjusted + prompt * stride) * 4);
-  const list = (word: number, count: number) => (count === 0 ? null : readCandidates(payload.subarray(word * 4), 0, count));
+  const expected = queries.reduce((sum, { plain, adjusted }) => sum + words(plain) + words(adjusted), prompt * words(promptCandidates));
+  if (payload.byteLength !== expected * 4) {
+    throw new LatentmeshError("protocol", `A payload has ${payload.byteLength} bytes where ${expected * 4} are expected`);
+  }
+  let at = 0;
+  const next = (count: number): CandidateList | null => {
+    if (count === 0) return null;
+    const list = readCandidates(payload.subarray(at), 0, count);
+    at += listWords(count) * 4;
+    return list;
+  };
   return {
-    plain: list(0, plain),
-    adjusted: list(afterPlain, adjusted),
-    prompt: Array.from({ length: prompt }, (_, i) => readCandidates(payload.subarray(afterAdjusted * 4), i, promptCandidates, stride)),
+    answers: queries.map(({ plain, adjusted }) => ({ plain: next(plain), adjusted: next(adjusted) })),
+    prompt: Array.from({ length: prompt }, () => next(promptCandidates)!),
   };
 }
 
 /** Joins what ranks answer about their parts of the vocabulary. @param owner which rank holds the target of a prompt position */
-export function joinAnswers(answers: readonly Answers[], owner: (promptPosition: number) => number): Answers {
-  const joined = (pick: (answer: Answers) => CandidateList | null): CandidateList | null => {
-    const lists = answers.map(pick);
+export function joinAnswers(ranks: readonly Answers[], owner: (promptPosition: number) => number): Answers {
+  const joined = (pick: (rank: Answers) => CandidateList | null): CandidateList | null => {
+    const lists = ranks.map(pick);
     return lists[0] === null ? null : joinCandidates(lists as CandidateList[]);
   };
   return {
-    plain: joined(({ plain }) => plain),
-    adjusted: joined(({ adjusted }) => adjusted),
-    prompt: answers[0].prompt.map((_, i) => joinCandidates(answers.map(({ prompt }) => prompt[i]), owner(i))),
+    answers: ranks[0].answers.map((_, i) => ({
+      plain: joined(({ answers }) => answers[i].plain),
+      adjusted: joined(({ answers }) => answers[i].adjusted),
+    })),
+    prompt: ranks[0].prompt.map((_, i) => joinCandidates(ranks.map(({ prompt }) => prompt[i]), owner(i))),
   };
 }
 
-function checkBytes(payload: Uint8Array, expected: number): void {
-  if (payload.byteLength !== expected) {
-    throw new LatentmeshError("protocol", `A payload has ${payload.byteLength} bytes where ${expected} are expected`);
-  }
+function wrongSize(bytes: number): LatentmeshError {
+  return new LatentmeshError("protocol", `A payload of ${bytes} bytes is not what its message announces`);
 }

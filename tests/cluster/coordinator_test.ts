@@ -15,15 +15,29 @@ describe("a coordinator", () => {
   it("begins a new epoch when the current one fails, and not for one that is over", async () => {
     const settings = resolveSettings({}, { model: fixtureDirectory("tiny-mla"), device: "cpu", decode: { ranks: 1 } }, () => undefined);
     const coordinator = await Coordinator.start(settings, await loadClusterModel(settings, clusterServices), clusterServices);
-    const route = await coordinator.acquire(new AbortController().signal);
-    const [{ decode }, error] = [route, new LatentmeshError("timeout", "a rank was silent")];
+    const events: string[] = [];
+    coordinator.attach({
+      up: ({ name, epoch }, fresh) => events.push(`${name} is up in epoch ${epoch}${fresh ? ", empty" : ""}`),
+      down: ({ name }) => events.push(`${name} is down`),
+      linked: () => events.push("linked"),
+    });
+    const [decode, prefill] = coordinator.units;
+    const error = new LatentmeshError("timeout", "a rank was silent");
     const first = decode.epoch;
-    coordinator.report(route, error, first);
-    await until(() => coordinator.usable(route));
+    coordinator.report(decode, error, first);
+    await until(() => coordinator.usable(prefill, decode));
     assertEquals(decode.epoch, first + 1);
-    coordinator.report(route, error, first);
-    assertEquals([decode.epoch, coordinator.usable(route)], [first + 1, true]);
-    coordinator.release(route);
+    coordinator.report(decode, error, first);
+    assertEquals([decode.epoch, coordinator.usable(prefill, decode)], [first + 1, true]);
+    assertEquals(events, [
+      "decode-0 is up in epoch 1, empty",
+      "prefill-0 is up in epoch 1, empty",
+      "linked",
+      "decode-0 is down",
+      // The same process: what it caches is still there.
+      "decode-0 is up in epoch 2",
+      "linked",
+    ]);
     await coordinator.close();
   });
 });

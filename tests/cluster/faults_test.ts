@@ -15,62 +15,69 @@ import { readEvents } from "../support/server.ts";
 
 const PROMPT = "And it came to pass in those days";
 
-/** Does something to a worker while the cluster generates; gives the error that ends the generation. */
-async function during(
-  cluster: RunningCluster,
-  unit: string,
-  signal: Deno.Signal,
-  prompt: string | number[] = PROMPT,
-): Promise<{ error: LatentmeshError; victim: WorkerStatus }> {
+/** Does something to a worker while the cluster generates. */
+async function during(cluster: RunningCluster, unit: string, signal: Deno.Signal, prompt: string | number[] = PROMPT): Promise<WorkerStatus> {
   const victim = (await cluster.status()).find((worker) => worker.unit === unit)!;
+  const handedBefore = await handedOver(cluster);
+  const tokens: number[] = [];
   const generation = (async () => {
-    for await (const _ of cluster.generate({ prompt, maxTokens: 1500, ignoreEos: true })) {
-      if (typeof prompt === "string") Deno.kill(victim.pid, signal);
+    for await (const piece of cluster.generate({ prompt, maxTokens: 40, ignoreEos: true })) {
+      if (typeof prompt === "string" && tokens.length < 20 && tokens.length + piece.tokens.length >= 20) Deno.kill(victim.pid, signal);
+      tokens.push(...piece.tokens);
     }
   })();
   if (typeof prompt !== "string") {
-    await until(async () => (await cluster.status().catch(() => [])).some(({ stats }) => stats.handoffBytes > 0));
+    await until(async () => await handedOver(cluster) > handedBefore);
     Deno.kill(victim.pid, signal);
   }
-  const error = await assertRejects(() => generation, LatentmeshError);
-  return { error, victim };
+  await generation;
+  assertEquals(tokens, await expectedTokens(prompt), `${unit} ${signal}`);
+  return victim;
+}
+
+async function handedOver(cluster: RunningCluster): Promise<number> {
+  return (await cluster.status()).reduce((sum, { stats }) => sum + stats.handoffBytes, 0);
+}
+
+const known = new Map<string, number[]>();
+
+/** What a cluster to which nothing happens gives. */
+async function expectedTokens(prompt: string | number[]): Promise<number[]> {
+  const key = JSON.stringify(prompt);
+  if (!known.has(key)) {
+    await withCluster({}, async (cluster) => void known.set(key, (await generate(cluster, { prompt, maxTokens: 40, ignoreEos: true })).tokens));
+  }
+  return known.get(key)!;
 }
 
 /** The cluster must serve as before, with every block free. */
-async function assertServes(cluster: RunningCluster, expected: readonly number[]): Promise<WorkerStatus[]> {
-  assertEquals((await generate(cluster, { prompt: PROMPT, maxTokens: 8 })).tokens, expected);
+async function assertServes(cluster: RunningCluster): Promise<WorkerStatus[]> {
+  assertEquals((await generate(cluster, { prompt: PROMPT, maxTokens: 40, ignoreEos: true })).tokens, await expectedTokens(PROMPT));
   const status = await cluster.status();
-  for (const { unit, stats } of status) assertEquals([stats.sequences, stats.freeBlocks], [0, unit.startsWith("decode") ? 128 : 32], unit);
+  for (const { unit, stats } of status) assertEquals([stats.sequences, stats.freeBlocks], [0, 128], unit);
   return status;
 }
 
 describe("a cluster", () => {
-  it("goes on after a decode rank is killed or stalls, and after a prefill worker dies with a prompt half handed over", () =>
+  it("goes on where it was after a decode rank is killed or stalls, and after a prefill worker dies with a prompt half handed over", () =>
     withCluster({ decode: { deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
-      const expected = (await generate(cluster, { prompt: PROMPT, maxTokens: 8 })).tokens;
-
       const killed = await during(cluster, "decode-0", "SIGKILL");
-      assert(["worker_lost", "timeout"].includes(killed.error.code), killed.error.message);
-      let status = await assertServes(cluster, expected);
-      assert(status.every(({ worker }) => worker !== killed.victim.worker), "another process took the place");
-      assert(status.every(({ unit, epoch }) => unit !== "decode-0" || epoch > killed.victim.epoch), "a new epoch");
+      let status = await assertServes(cluster);
+      assert(status.every(({ worker }) => worker !== killed.worker), "another process took the place");
+      assert(status.every(({ unit, epoch }) => unit !== "decode-0" || epoch > killed.epoch), "a new epoch");
 
       const stalled = await during(cluster, "decode-0", "SIGSTOP");
-      assertEquals(stalled.error.code, "timeout");
-      assert(stalled.error.message.includes(stalled.victim.worker), stalled.error.message);
-      status = await assertServes(cluster, expected);
-      assert(status.every(({ worker }) => worker !== stalled.victim.worker), "the stalled process was replaced");
+      status = await assertServes(cluster);
+      assert(status.every(({ worker }) => worker !== stalled.worker), "the stalled process was replaced");
 
-      const halfway = await during(cluster, "prefill-0", "SIGKILL", Array.from({ length: 1800 }, (_, i) => 100 + i));
-      assertEquals(halfway.error.code, "worker_lost");
-      await assertServes(cluster, expected);
+      await during(cluster, "prefill-0", "SIGKILL", Array.from({ length: 900 }, (_, i) => 100 + i));
+      await assertServes(cluster);
     }));
 
-  it("ends the stream of a lost generation with an error event", () =>
+  it("ends a request that nothing can serve any more with an error event", () =>
     withCluster({}, async (cluster) => {
       const never = new AbortController().signal;
       const app = createApp(cluster.served, { drain: never, shutdown: never });
-      const [{ pid }] = await cluster.status();
       const response = await app.request("/v1/completions", {
         method: "POST",
         headers: { "content-type": "application/json" },
@@ -78,11 +85,10 @@ describe("a cluster", () => {
       });
       const events = readEvents(response);
       await until(async () => (await cluster.status()).some(({ stats }) => stats.collectives > 0));
-      Deno.kill(pid, "SIGKILL");
+      await cluster.close({ now: true });
       assertEquals((await events).at(-1), "[DONE]");
       const last = JSON.parse((await events).at(-2)!);
-      assertEquals(last.error.type, "server_error");
-      assert(["worker_lost", "timeout"].includes(last.error.code), last.error.code);
+      assertEquals([last.error.type, last.error.code], ["server_error", "capacity"]);
     }));
 
   it("says why it cannot start", async () => {

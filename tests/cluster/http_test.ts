@@ -22,7 +22,7 @@ describe("HTTP API", () => {
     assertEquals(choice.token_ids.length, 6);
     assertEquals(choice.logprobs.content.map(({ token }: { token: string }) => token).join(""), KETTLE_TEXT);
     assertEquals(choice.logprobs.content[0].top_logprobs.length, 2);
-    assertEquals(body.usage, { prompt_tokens: 10, completion_tokens: 6, total_tokens: 16 });
+    assertEquals(body.usage, { prompt_tokens: 10, completion_tokens: 6, total_tokens: 16, prompt_tokens_details: { cached_tokens: 0 } });
     assertEquals(body.prompt_token_ids.length, 10);
   });
 
@@ -40,7 +40,7 @@ describe("HTTP API", () => {
       assertEquals(mine.filter(({ finish_reason }) => finish_reason !== null).map(({ finish_reason }) => finish_reason), ["length"]);
     }
     assertEquals(chunks.at(-1).choices, []);
-    assertEquals(chunks.at(-1).usage, { prompt_tokens: 10, completion_tokens: 12, total_tokens: 22 });
+    assertEquals(chunks.at(-1).usage, { prompt_tokens: 10, completion_tokens: 12, total_tokens: 22, prompt_tokens_details: { cached_tokens: 0 } });
     assert(chunks.slice(0, -1).every(({ usage }) => usage === null), "only the last chunk has usage");
   });
 

@@ -7,7 +7,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsQuery } from "../../core/generation.ts";
 import { acceptLink, connectLink, type Link } from "../../core/wire/link.ts";
 import type { Assignment, Hello, Notice } from "../../core/wire/messages.ts";
-import { askOf, decodeAnswers } from "../../core/wire/queries.ts";
+import { decodeAnswers, encodeStep } from "../../core/wire/queries.ts";
 import { RpcClient } from "../../core/wire/rpc.ts";
 import { ClusterWorker } from "../../workers/cluster_worker.ts";
 import { DenoTransport } from "../../workers/transport.ts";
@@ -16,7 +16,7 @@ import { fixtureDirectory } from "../support/fixtures.ts";
 
 const TOKEN = new TextEncoder().encode("a token for tests only");
 const CUT = { ranks: 1, latentGroups: 1, halo: 0 };
-const QUERY: LogitsQuery = { key: 1, position: 3, inverseTemperature: 1, plain: 4, adjusted: 0, adjustments: [], draw: false };
+const QUERY: LogitsQuery = { key: 1, position: 3, inverseTemperature: 1, plain: 4, adjusted: 0, adjustments: [], mask: null, draw: false };
 
 const assignment: Assignment = {
   role: "decode",
@@ -72,20 +72,42 @@ describe("a decode worker", () => {
     withWorker(async (rpc) => {
       await assertRejects(() => rpc.call("stats", {}, "stats"), LatentmeshError, "not been assigned");
       await rpc.call("assign", { assignment }, "assigned");
-      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, blocks: [0] }, "done"), LatentmeshError, "Epoch 1 is over");
-      await rpc.call("join", { epoch: 1, peers: [] }, "done");
-      const step = { epoch: 1, rows: [{ sequence: 1, token: 5, position: 3 }], grow: [], ask: askOf(QUERY) };
-      const payload = new Uint8Array(0);
-      await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "Sequence 1 is not open");
-      await rpc.call("connect", { epoch: 1 }, "done");
-      await rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, blocks: [0] }, "done");
-      await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "not been handed over");
-      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, blocks: [1] }, "done"), LatentmeshError, "open already");
-      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 2, tokens: 3, blocks: [0] }, "done"), LatentmeshError, "not free");
-      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 2, tokens: 65, blocks: [1] }, "done"), LatentmeshError, "do not hold 65");
-      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 2, tokens: 3, blocks: [1, 2, 3] }, "done"), LatentmeshError, "more blocks");
       await assertRejects(
-        () => rpc.call("prefill", { epoch: 1, tokens: 1, target: null, ask: null, promptLogprobs: null }, "candidates"),
+        () => rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, from: 0, blocks: [0] }, "done"),
+        LatentmeshError,
+        "Epoch 1 is over",
+      );
+      await rpc.call("join", { epoch: 1, peers: [] }, "done");
+      const step = { epoch: 1, rows: 1, asks: 1, forks: [], grow: [] };
+      const payload = encodeStep([{ sequence: 1, token: 5, position: 3 }], [QUERY]);
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "has not joined");
+      await rpc.call("connect", { epoch: 1 }, "done");
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "Sequence 1 is not open");
+      await rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, from: 0, blocks: [0] }, "done");
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "not been handed over");
+      await assertRejects(
+        () => rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, from: 0, blocks: [1] }, "done"),
+        LatentmeshError,
+        "open already",
+      );
+      await assertRejects(() => rpc.call("open", { epoch: 1, sequence: 2, tokens: 3, from: 0, blocks: [0] }, "done"), LatentmeshError, "not free");
+      await assertRejects(
+        () => rpc.call("open", { epoch: 1, sequence: 2, tokens: 65, from: 0, blocks: [1] }, "done"),
+        LatentmeshError,
+        "do not hold 65",
+      );
+      await assertRejects(
+        () => rpc.call("open", { epoch: 1, sequence: 2, tokens: 3, from: 0, blocks: [1, 2, 3] }, "done"),
+        LatentmeshError,
+        "more blocks",
+      );
+      await assertRejects(
+        () =>
+          rpc.call(
+            "prefill",
+            { epoch: 1, sequence: 1, begin: null, start: 0, tokens: 1, last: true, asks: 0, promptLogprobs: null, following: null },
+            "candidates",
+          ),
         LatentmeshError,
       );
       // A new epoch drops what the old one held.
@@ -93,7 +115,7 @@ describe("a decode worker", () => {
       await rpc.call("connect", { epoch: 2 }, "done");
       const { reply: { stats } } = await rpc.call("stats", {}, "stats");
       assertEquals([stats.sequences, stats.freeBlocks], [0, 4]);
-      await assertRejects(() => rpc.call("close", { epoch: 1, sequence: 1 }, "done"), LatentmeshError, "is in epoch 2");
+      await assertRejects(() => rpc.call("close", { epoch: 1, sequences: [1] }, "done"), LatentmeshError, "is in epoch 2");
     }));
 
   it("takes latents only as they were announced, in order, from whom it expects", () =>
@@ -130,7 +152,7 @@ describe("a decode worker", () => {
       let epoch = 0;
       for (const [message, payload, problem] of broken) {
         const link = await join(++epoch);
-        await rpc.call("open", { epoch, sequence: 1, tokens: 3, blocks: [0] }, "done");
+        await rpc.call("open", { epoch, sequence: 1, tokens: 3, from: 0, blocks: [0] }, "done");
         link.send({ ...message, epoch }, payload);
         await link.closed;
         assert(
@@ -149,7 +171,7 @@ describe("a decode worker", () => {
         `rejected: epoch ${epoch - 1} is over, this is epoch ${epoch}`,
         "rejected: sequence 9 is not open",
       ]);
-      await rpc.call("open", { epoch, sequence: 1, tokens: 3, blocks: [2] }, "done");
+      await rpc.call("open", { epoch, sequence: 1, tokens: 3, from: 0, blocks: [2] }, "done");
       for (let layer = 0; layer < layers; layer++) {
         link.send(header(layer, [0, 2], { epoch }), values(2));
         link.send(header(layer, [2, 3], { epoch }), values(1));
@@ -159,11 +181,12 @@ describe("a decode worker", () => {
         answers.slice(2).map(({ kind, bytes }) => `${kind} ${bytes}`),
         Array.from({ length: 2 * layers }, (_, i) => `ack ${(2 - i % 2) * width * 4}`),
       );
-      const step = { epoch, rows: [{ sequence: 1, token: 5, position: 3 }], grow: [], ask: askOf(QUERY) };
-      const { payload } = await rpc.call("step", step, "candidates", { payload: new Uint8Array(0) });
-      const { plain } = decodeAnswers(payload, { plain: 4, adjusted: 0, prompt: 0, promptCandidates: 0 });
+      const step = { epoch, rows: 1, asks: 1, forks: [], grow: [] };
+      const ask = encodeStep([{ sequence: 1, token: 5, position: 3 }], [QUERY]);
+      const { payload } = await rpc.call("step", step, "candidates", { payload: ask });
+      const { answers: [{ plain }] } = decodeAnswers(payload, { queries: [QUERY], prompt: 0, promptCandidates: 0 });
       assert(plain!.logits.every(Number.isFinite), "logits");
-      await assertRejects(() => rpc.call("step", step, "candidates", { payload: new Uint8Array(0) }), LatentmeshError, "position 3 is not next");
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload: ask }), LatentmeshError, "position 3 is not next");
       link.close();
     }));
 });

@@ -138,7 +138,7 @@ describe("links", () => {
       });
       const rpc = new RpcClient(server, () => {});
       assertEquals((await rpc.call("probe", { epoch: 1 }, "done")).reply.kind, "done");
-      const failure = await assertRejects(() => rpc.call("row", { epoch: 1 }, "row"), LatentmeshError, "no rows");
+      const failure = await assertRejects(() => rpc.call("row", { epoch: 1, index: 0 }, "row"), LatentmeshError, "no rows");
       assertEquals(failure.code, "capacity");
       await assertRejects(
         () => rpc.call("stats", {}, "stats", { deadlineMs: 20 }),

@@ -1,0 +1,65 @@
+/**
+ * Throughput against batch size through the whole server, and the coordinator's own CPU time per decode step: messages, sampling, detokenising and SSE.
+ *
+ * @module
+ */
+import process from "node:process";
+import type { RunningCluster } from "../cluster/cluster.ts";
+import { Cluster, type DeviceChoice } from "../mod.ts";
+import { createApp } from "../cluster/http/app.ts";
+import { runLoad } from "./serve/load_client.ts";
+import { printTable } from "./table.ts";
+
+const model = new URL("../models/tiny-mla", import.meta.url).pathname;
+const TOKENS = 200;
+
+/** Runs the bench. */
+export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16,64"]: readonly string[]): Promise<void> {
+  const device = choice as DeviceChoice;
+  const cluster = await Cluster.start({ model, device, decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)) } });
+  const never = new AbortController().signal;
+  const app = createApp(cluster.served, { drain: never, shutdown: never });
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => app.fetch(request));
+  const url = `http://127.0.0.1:${server.addr.port}`;
+  const rows: string[][] = [["batch", "tokens/s", "ms per step", "coordinator CPU, ms per step"]];
+  const speeds = new Map<number, number>();
+  for (const [run, batch] of [1, ...batches.split(",").map(Number)].entries()) {
+    const requests = Array.from({ length: batch }, (_, i) => ({ at: 0, prompt: [100 + i, 200, 300, 400], maxTokens: TOKENS }));
+    const loading = runLoad({ url, requests });
+    const { tokens, ms, steps, cpuMs, stepMs } = await measureFull(cluster, batch);
+    const failed = (await loading).find(({ error }) => error !== null);
+    if (failed !== undefined) throw new Error(failed.error!);
+    const speed = tokens / ms * 1000;
+    // The first run warms up.
+    if (run === 0) continue;
+    speeds.set(batch, speed);
+    rows.push([String(batch), speed.toFixed(1), (stepMs / steps).toFixed(2), (cpuMs / steps).toFixed(2)]);
+  }
+  printTable([[`embedded model, ${cluster.device}`], ...rows]);
+  const one = speeds.get(1);
+  for (const [batch, speed] of speeds) {
+    if (one !== undefined && batch > 1) console.log(`batch ${batch} against batch 1: ${(speed / one).toFixed(2)} x`);
+  }
+  await server.shutdown();
+  await cluster.close();
+}
+
+/** What happens while every sequence of a batch is decoding, and no prompt is computed. */
+async function measureFull(cluster: RunningCluster, batch: number) {
+  const full = () => cluster.scheduling.running === batch;
+  const until = async (condition: () => boolean) => {
+    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  await until(full);
+  const [before, cpu, started] = [{ ...cluster.stepTimes }, process.cpuUsage(), performance.now()];
+  await until(() => !full());
+  const used = process.cpuUsage(cpu);
+  const { steps, rows, totalMs } = cluster.stepTimes;
+  return {
+    ms: performance.now() - started,
+    steps: steps - before.steps,
+    tokens: rows - before.rows,
+    stepMs: totalMs - before.totalMs,
+    cpuMs: (used.user + used.system) / 1000,
+  };
+}

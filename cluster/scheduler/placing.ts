@@ -1,0 +1,81 @@
+/**
+ * Where a sequence goes: the prefill unit with the least to compute until it is through, and the decode group with the most room once what is cached counts.
+ *
+ * @module
+ */
+import { ceilDiv } from "../../core/numeric.ts";
+import type { DecodeGroup, PrefillUnit, Sequence } from "./state.ts";
+
+/** Limits that decide whether there is room. */
+export interface PlacingOptions {
+  readonly blockTokens: number;
+  readonly maxBatch: number;
+  readonly maxPrompts: number;
+}
+
+/** Whether prompts of a unit can be handed to a group. */
+export type Usable = (prefill: PrefillUnit, decode: DecodeGroup) => boolean;
+
+/** Where a sequence goes; no group where it generates nothing. */
+export interface Place {
+  readonly prefill: PrefillUnit;
+  readonly decode: DecodeGroup | null;
+}
+
+/** The best place with room for a sequence; null if there is none now. */
+export function choosePlace(
+  sequence: Sequence,
+  units: { readonly prefill: Iterable<PrefillUnit>; readonly decode: Iterable<DecodeGroup> },
+  usable: Usable,
+  options: PlacingOptions,
+): Place | null {
+  const groups = sequence.mostTokens === 0 ? [null] : [...units.decode].filter((group) => group.up && fitsGroup(sequence, group, options));
+  let best: Place & { readonly work: number; readonly spare: number } | null = null;
+  for (const prefill of units.prefill) {
+    if (!prefill.up || !fitsUnit(sequence, prefill, options)) continue;
+    const work = prefill.load + sequence.prompt.length - cachedBlocks(sequence, prefill, options.blockTokens) * options.blockTokens;
+    for (const decode of groups) {
+      if (decode !== null && !usable(prefill, decode)) continue;
+      const spare = decode === null ? 0 : decode.cache.available + decode.cache.matches(sequence.hashes) - decode.placements.size;
+      if (best === null || work < best.work || (work === best.work && spare > best.spare)) best = { prefill, decode, work, spare };
+    }
+  }
+  return best;
+}
+
+/** Blocks of a prompt that a prefill unit need not compute: its last token always is computed, for its logits. */
+export function cachedBlocks({ wholePrompt, hashes, prompt }: Sequence, { cache }: PrefillUnit, blockTokens: number): number {
+  return wholePrompt ? 0 : Math.min(cache.matches(hashes), Math.floor((prompt.length - 1) / blockTokens));
+}
+
+/** Blocks that a decode group needs for the prompt, for what is generated already, and for one token more. */
+export function decodeBlocksOf({ prompt, generated }: Sequence, blockTokens: number): number {
+  return ceilDiv(prompt.length + generated.length + 1, blockTokens);
+}
+
+/** Takes `count` blocks of which the first `shared` are published. */
+export function takeBlocks({ cache }: PrefillUnit | DecodeGroup, { hashes }: Sequence, shared: number, count: number): number[] {
+  const prefix = cache.share(hashes, shared);
+  return [...prefix, ...cache.allocate(count - shared)];
+}
+
+/** Whether one more sequence may be there. */
+export function hasRoom({ placements, reserved }: DecodeGroup, { maxBatch }: PlacingOptions): boolean {
+  return placements.size + reserved < maxBatch;
+}
+
+/** Room for a sequence, and for one more block of everybody who runs, so that nobody has to give way at once. */
+function fitsGroup(sequence: Sequence, group: DecodeGroup, options: PlacingOptions): boolean {
+  const needed = decodeBlocksOf(sequence, options.blockTokens) + group.running.size;
+  return hasRoom(group, options) && needed <= reachable(group, group.cache.matches(sequence.hashes), sequence);
+}
+
+function fitsUnit(sequence: Sequence, unit: PrefillUnit, { blockTokens, maxPrompts }: PlacingOptions): boolean {
+  const needed = ceilDiv(sequence.prompt.length, blockTokens);
+  return unit.prompts.size < maxPrompts && needed <= reachable(unit, cachedBlocks(sequence, unit, blockTokens), sequence);
+}
+
+/** Blocks that a sequence could hold: those it shares, and those that can still be allocated once it does. */
+function reachable({ cache }: PrefillUnit | DecodeGroup, shared: number, { hashes }: Sequence): number {
+  return shared + cache.available - cache.unusedAmong(hashes, shared);
+}

@@ -1,0 +1,468 @@
+/**
+ * Decides who is placed where, which piece of which prompt is next, and which rows make up a step. It does no I/O and reads no clock; whoever drives it says
+ * what has happened and asks what to do.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import { FairQueue } from "./fair_queue.ts";
+import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, type PlacingOptions, takeBlocks, type Usable } from "./placing.ts";
+import { DecodeGroup, Placement, PrefillUnit, Sequence, type SequenceOptions } from "./state.ts";
+import { type PlannedRows, planRows } from "./step_planner.ts";
+
+/** Limits of a {@link Scheduler}. */
+export interface SchedulerOptions extends PlacingOptions {
+  readonly blockTokens: number;
+  /** Prompt tokens computed at a time. */
+  readonly chunk: number;
+  /** Sequences of one decode group at a time. */
+  readonly maxBatch: number;
+  /** Rows of one step, at least as many as sequences: what is left is for sequences that are rebuilt. */
+  readonly stepRows: number;
+  /** Sequences that may wait. */
+  readonly maxWaiting: number;
+  /** Prompts that one prefill unit has begun or will begin next. */
+  readonly maxPrompts: number;
+  /** Placements of one sequence that may fail in a row. */
+  readonly maxAttempts: number;
+}
+
+/** One piece of a prompt, for a prefill unit. */
+export interface Piece {
+  readonly placement: Placement;
+  /** Whether it is the first. */
+  readonly begin: boolean;
+  readonly start: number;
+  readonly count: number;
+  readonly last: boolean;
+  /** Sequences that want a first token of it; empty where they have theirs. */
+  readonly asking: readonly Sequence[];
+}
+
+/** A sequence that begins with what another one holds. */
+export interface Fork {
+  readonly placement: Placement;
+  readonly from: Placement;
+  readonly tokens: number;
+}
+
+/** One step of a decode group. */
+export interface Step extends PlannedRows {
+  readonly group: DecodeGroup;
+  readonly forks: readonly Fork[];
+}
+
+/** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */
+const AGING = 0.5;
+
+/** Running totals. */
+export interface SchedulerCounters {
+  /** Prompt tokens of placed sequences. */
+  promptTokens: number;
+  /** Those of them that were cached. */
+  cachedTokens: number;
+  /** Sequences that lost their place to others. */
+  preemptions: number;
+  /** Sequences that lost their place with a unit. */
+  replays: number;
+}
+
+/** Places sequences and plans work. */
+export class Scheduler {
+  readonly options: SchedulerOptions;
+  readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0 };
+  readonly waiting = new FairQueue();
+  readonly prefillUnits = new Map<string, PrefillUnit>();
+  readonly decodeGroups = new Map<string, DecodeGroup>();
+  /** Sequences of each client that have not ended. */
+  readonly #active = new Map<string, number>();
+  readonly #forks = new Map<DecodeGroup, Fork[]>();
+  #order = 0;
+  #nextId = 1;
+
+  constructor(options: SchedulerOptions) {
+    this.options = options;
+  }
+
+  /** Sequences that have not ended. */
+  get active(): number {
+    let total = 0;
+    for (const count of this.#active.values()) total += count;
+    return total;
+  }
+
+  /** Takes a sequence in. @throws {LatentmeshError} `overloaded` if too many wait */
+  add(options: Omit<SequenceOptions, "blockTokens">): Sequence {
+    if (this.waiting.size >= this.options.maxWaiting) {
+      throw new LatentmeshError("overloaded", `${this.waiting.size} requests are waiting already; try again later`);
+    }
+    const sequence = new Sequence({ ...options, blockTokens: this.options.blockTokens }, this.#order++);
+    this.#active.set(sequence.client, (this.#active.get(sequence.client) ?? 0) + 1);
+    this.waiting.push(sequence);
+    return sequence;
+  }
+
+  /** A prefill unit can be used. @param blocks of its cache; a number makes an empty one, null keeps what was there */
+  prefillUp(name: string, blocks: number | null): PrefillUnit {
+    return revive(this.prefillUnits, name, blocks, () => new PrefillUnit(name, blocks ?? 0));
+  }
+
+  /** A decode group can be used. @param blocks of its cache; a number makes an empty one, null keeps what was there */
+  decodeUp(name: string, blocks: number | null): DecodeGroup {
+    return revive(this.decodeGroups, name, blocks, () => new DecodeGroup(name, blocks ?? 0));
+  }
+
+  /** A unit is lost: its sequences wait for another place. What is in flight there will be reported as failed. */
+  down(name: string): Sequence[] {
+    const unit = this.prefillUnits.get(name) ?? this.decodeGroups.get(name);
+    if (unit === undefined || !unit.up) return [];
+    unit.up = false;
+    const lost = unit instanceof PrefillUnit ? [...unit.prompts] : [...unit.placements];
+    if (unit instanceof DecodeGroup) this.#dropForks(unit);
+    const sequences = lost.flatMap((placement) => this.#displace(placement));
+    // A new epoch forgets them anyway.
+    unit.closing = [];
+    this.counters.replays += sequences.length;
+    return sequences;
+  }
+
+  /**
+   * Places whoever's turn it is, as long as there is room.
+   *
+   * @param usable whether prompts of a unit can be handed to a group
+   * @returns placements whose decode group must make room, see {@link opened}
+   */
+  admit(now: number, usable: Usable): Placement[] {
+    const placed: Placement[] = [];
+    while (true) {
+      const sequence = this.waiting.peek();
+      const placement = sequence === undefined ? null : this.#place(sequence, now, usable);
+      if (placement === null) return placed;
+      placed.push(placement);
+    }
+  }
+
+  /** The decode group has made room. */
+  opened(placement: Placement): void {
+    placement.opened = true;
+  }
+
+  /** The piece that a prefill unit computes next: of the prompt with the least to compute, where long waiting counts like having less. */
+  nextPiece(unit: PrefillUnit, now: number): Piece | null {
+    if (!unit.up) return null;
+    let best: { readonly score: number; readonly placement: Placement } | null = null;
+    for (const placement of unit.prompts) {
+      if (!placement.opened || placement.uses > 0) continue;
+      const score = placement.remaining - (now - placement.admitted) * AGING;
+      if (best === null || score < best.score) best = { score, placement };
+    }
+    return best === null ? null : this.#piece(best.placement);
+  }
+
+  /** A piece is computed. With the last one its sequences join the batch of their group. @returns sequences that are computed and generate nothing */
+  pieceDone({ placement, start, count, last }: Piece): Sequence[] {
+    const { prefill, decode } = placement;
+    placement.uses--;
+    placement.prefilled = start + count;
+    this.waiting.charge(placement.sequence.client, count);
+    const whole = Math.floor(placement.prefilled / this.options.blockTokens);
+    placement.sequence.hashes.slice(0, whole).forEach((hash, i) => prefill.cache.publish(hash, placement.prefillBlocks[i]));
+    // The ranks have closed it by themselves.
+    if (last) this.#leavePrefill(placement, false);
+    this.#settle(placement);
+    if (!last || placement.released) return [];
+    if (decode !== null) {
+      this.#join(placement, decode);
+      return [];
+    }
+    this.#release(placement);
+    return [placement.sequence];
+  }
+
+  /** A piece has failed, and with it the unit or the group; {@link down} says which. */
+  pieceFailed({ placement }: Piece): void {
+    placement.uses--;
+    this.#settle(placement);
+  }
+
+  /** The next step of a group; null if nothing is to be done or one is in flight. Sequences that came last give way where blocks run out. */
+  nextStep(group: DecodeGroup): Step | null {
+    if (!group.up || group.stepping) return null;
+    const planned = planRows(group, this.options, (placement) => {
+      this.counters.preemptions++;
+      this.#displace(placement);
+    });
+    if (planned.rows.length === 0) return null;
+    const forks = this.#takeForks(group);
+    group.stepping = true;
+    for (const placement of planned.advanced.keys()) placement.uses++;
+    return { group, forks, ...planned };
+  }
+
+  /** A step is computed. */
+  stepDone(step: Step): void {
+    for (const [placement, count] of step.advanced) {
+      placement.length += count;
+      this.waiting.charge(placement.sequence.client, count);
+    }
+    this.#stepEnded(step);
+  }
+
+  /** A step has failed, and with it the group. */
+  stepFailed(step: Step): void {
+    this.#stepEnded(step);
+  }
+
+  /** A token was chosen for a sequence. */
+  append(sequence: Sequence, token: number): void {
+    sequence.generated.push(token);
+    sequence.attempts = 0;
+  }
+
+  /** A sequence needs no more: finished, cancelled or given up. Its blocks go back as soon as nothing in flight needs them. */
+  end(sequence: Sequence): void {
+    if (sequence.ended) return;
+    sequence.ended = true;
+    const left = this.#active.get(sequence.client)! - 1;
+    if (left > 0) this.#active.set(sequence.client, left);
+    else this.#active.delete(sequence.client);
+    this.waiting.remove(sequence);
+    if (left === 0) this.waiting.forget(sequence.client);
+    const { leader, placement } = sequence;
+    if (leader !== null) this.#leaveLeader(sequence, leader);
+    if (placement !== null) this.#settle(placement);
+  }
+
+  /** Sequences that cannot be placed any more because they failed too often. */
+  hopeless(): Sequence[] {
+    return [...this.waiting].filter(({ attempts }) => attempts >= this.options.maxAttempts);
+  }
+
+  /** Throws unless every block is held by exactly those that should hold it. */
+  checkIntegrity(): void {
+    for (const unit of this.prefillUnits.values()) unit.cache.checkIntegrity([...unit.prompts].flatMap(({ prefillBlocks }) => prefillBlocks));
+    for (const group of this.decodeGroups.values()) group.cache.checkIntegrity([...group.placements].flatMap(({ decodeBlocks }) => decodeBlocks));
+  }
+
+  #place(sequence: Sequence, now: number, usable: Usable): Placement | null {
+    const units = { prefill: this.prefillUnits.values(), decode: this.decodeGroups.values() };
+    const place = choosePlace(sequence, units, usable, this.options);
+    if (place === null) return null;
+    const { prefill, decode } = place;
+    const { hashes, prompt } = sequence;
+    const { blockTokens } = this.options;
+    const cached = cachedBlocks(sequence, prefill, blockTokens);
+    const from = decode === null ? 0 : decode.cache.matches(hashes);
+    const placement = new Placement({
+      id: this.#nextId++,
+      sequence,
+      prefill,
+      decode,
+      admitted: now,
+      prefillBlocks: takeBlocks(prefill, sequence, cached, ceilDiv(prompt.length, blockTokens)),
+      decodeBlocks: decode === null ? [] : takeBlocks(decode, sequence, from, decodeBlocksOf(sequence, blockTokens)),
+      cached: cached * blockTokens,
+      from: from * blockTokens,
+    });
+    this.waiting.remove(sequence);
+    sequence.placement = placement;
+    sequence.attempts++;
+    sequence.cachedTokens = placement.prefilled;
+    prefill.prompts.add(placement);
+    decode?.placements.add(placement);
+    this.counters.promptTokens += prompt.length;
+    this.counters.cachedTokens += placement.prefilled;
+    if (decode !== null) this.#share(placement, decode);
+    return placement;
+  }
+
+  /** Others that wait with the same prompt will be forked off when it is computed. */
+  #share(placement: Placement, decode: DecodeGroup): void {
+    const { sequence } = placement;
+    for (const other of [...this.waiting.of(sequence.client)]) {
+      if (!hasRoom(decode, this.options)) return;
+      if (!sequence.mayShareWith(other)) continue;
+      this.waiting.remove(other);
+      other.leader = placement;
+      other.attempts++;
+      other.cachedTokens = sequence.prompt.length;
+      placement.sharing.push(other);
+      decode.reserved++;
+      this.counters.promptTokens += sequence.prompt.length;
+      this.counters.cachedTokens += sequence.prompt.length;
+    }
+  }
+
+  #piece(placement: Placement): Piece {
+    const begin = !placement.begun;
+    if (begin) this.#matchAgain(placement);
+    placement.begun = true;
+    placement.uses++;
+    const start = placement.prefilled;
+    const count = Math.min(this.options.chunk, placement.remaining);
+    const last = count === placement.remaining;
+    const all = [placement.sequence, ...placement.sharing];
+    const asking = last && placement.decode !== null ? all.filter(({ generated }) => generated.length === 0) : [];
+    return { placement, begin, start, count, last, asking };
+  }
+
+  /** While it waited, another prompt may have computed what this one begins with. */
+  #matchAgain(placement: Placement): void {
+    const { sequence, prefill } = placement;
+    const before = placement.prefilled / this.options.blockTokens;
+    const now = cachedBlocks(sequence, prefill, this.options.blockTokens);
+    if (now <= before) return;
+    const shared = prefill.cache.share(sequence.hashes, now);
+    prefill.cache.release(placement.prefillBlocks.slice(0, now));
+    placement.prefillBlocks = [...shared, ...placement.prefillBlocks.slice(now)];
+    placement.prefilled = now * this.options.blockTokens;
+    sequence.cachedTokens = placement.prefilled;
+    this.counters.cachedTokens += (now - before) * this.options.blockTokens;
+  }
+
+  /** A computed prompt joins the batch, and those that share it. */
+  #join(placement: Placement, group: DecodeGroup): void {
+    const { sequence } = placement;
+    const { blockTokens } = this.options;
+    placement.length = sequence.prompt.length;
+    sequence.hashes.forEach((hash, i) => group.cache.publish(hash, placement.decodeBlocks[i]));
+    group.running.add(placement);
+    const shared = Math.floor(sequence.prompt.length / blockTokens);
+    for (const other of placement.sharing.splice(0)) {
+      group.reserved--;
+      const own = decodeBlocksOf(other, blockTokens) - shared;
+      if (group.cache.canAllocate(own)) {
+        this.#fork(other, placement, group, [...placement.decodeBlocks.slice(0, shared), ...group.cache.allocate(own)]);
+      } else this.#requeue(other);
+    }
+  }
+
+  /** @param decodeBlocks whole blocks of the prompt, shared, then its own */
+  #fork(sequence: Sequence, from: Placement, group: DecodeGroup, decodeBlocks: number[]): void {
+    const { prompt } = sequence;
+    for (const block of decodeBlocks.slice(0, Math.floor(prompt.length / this.options.blockTokens))) group.cache.retain(block);
+    const placement = new Placement({
+      id: this.#nextId++,
+      sequence,
+      prefill: from.prefill,
+      decode: group,
+      admitted: from.admitted,
+      prefillBlocks: [],
+      decodeBlocks,
+      cached: prompt.length,
+      from: prompt.length,
+    });
+    placement.opened = true;
+    placement.length = prompt.length;
+    sequence.leader = null;
+    sequence.placement = placement;
+    group.placements.add(placement);
+    group.running.add(placement);
+    // Its blocks are needed until the copy is made.
+    from.uses++;
+    this.#forks.set(group, [...this.#forks.get(group) ?? [], { placement, from, tokens: prompt.length }]);
+  }
+
+  /** Forks to make with the next step; those that nobody wants any more are forgotten. */
+  #takeForks(group: DecodeGroup): Fork[] {
+    const forks = this.#forks.get(group) ?? [];
+    this.#forks.delete(group);
+    const wanted = forks.filter(({ placement }) => !placement.released);
+    for (const fork of forks) {
+      if (wanted.includes(fork)) continue;
+      fork.from.uses--;
+      this.#settle(fork.from);
+    }
+    return wanted;
+  }
+
+  #stepEnded({ group, forks, advanced }: Step): void {
+    group.stepping = false;
+    const used = [...advanced.keys(), ...forks.map(({ from }) => from)];
+    for (const placement of used) placement.uses--;
+    for (const placement of used) this.#settle(placement);
+  }
+
+  /** A placement's sequences wait again. @returns them */
+  #displace(placement: Placement): Sequence[] {
+    const { sequence, decode } = placement;
+    const others = placement.sharing.splice(0);
+    if (decode !== null) decode.reserved -= others.length;
+    const displaced = [...(sequence.placement === placement ? [sequence] : []), ...others].filter(({ ended }) => !ended);
+    for (const one of displaced) this.#requeue(one);
+    this.#settle(placement);
+    return displaced;
+  }
+
+  #requeue(sequence: Sequence): void {
+    sequence.placement = null;
+    sequence.leader = null;
+    if (!sequence.ended) this.waiting.push(sequence);
+  }
+
+  #leaveLeader(sequence: Sequence, leader: Placement): void {
+    const at = leader.sharing.indexOf(sequence);
+    if (at < 0) return;
+    leader.sharing.splice(at, 1);
+    leader.decode!.reserved--;
+    sequence.leader = null;
+  }
+
+  /** Forks that have not been made are forgotten with their group. */
+  #dropForks(group: DecodeGroup): void {
+    for (const { from } of this.#forks.get(group) ?? []) from.uses--;
+    this.#forks.delete(group);
+  }
+
+  /** Gives a placement's blocks back once its sequence has gone and nothing in flight needs them. */
+  #settle(placement: Placement): void {
+    if (placement.uses > 0 || placement.released || placement.alive) return;
+    if (placement.sequence.placement !== placement || !this.#passOn(placement)) this.#release(placement);
+  }
+
+  /** Another sequence with the same prompt takes a placement over whose own has ended before it was computed. */
+  #passOn(placement: Placement): boolean {
+    if (placement.length > 0) return false;
+    const heir = placement.sharing.shift();
+    if (heir === undefined) return false;
+    placement.decode!.reserved--;
+    placement.sequence.placement = null;
+    placement.sequence = heir;
+    heir.leader = null;
+    heir.placement = placement;
+    return true;
+  }
+
+  #release(placement: Placement): void {
+    if (placement.released) return;
+    placement.released = true;
+    const { decode, id } = placement;
+    if (placement.prefill.prompts.has(placement)) this.#leavePrefill(placement, placement.begun);
+    if (decode === null) return;
+    decode.running.delete(placement);
+    decode.placements.delete(placement);
+    decode.cache.release(placement.decodeBlocks);
+    if (decode.up) decode.closing.push(id);
+  }
+
+  /** @param told whether the unit's ranks must be told */
+  #leavePrefill(placement: Placement, told: boolean): void {
+    const { prefill } = placement;
+    prefill.prompts.delete(placement);
+    prefill.cache.release(placement.prefillBlocks);
+    placement.prefillBlocks = [];
+    if (told && prefill.up) prefill.closing.push(placement.id);
+  }
+}
+
+function revive<U extends PrefillUnit | DecodeGroup>(units: Map<string, U>, name: string, blocks: number | null, create: () => U): U {
+  const known = units.get(name);
+  if (known !== undefined && blocks === null) {
+    known.up = true;
+    return known;
+  }
+  const unit = create();
+  units.set(name, unit);
+  return unit;
+}

@@ -1,0 +1,174 @@
+/**
+ * What the scheduler knows: generations, where they are placed, and the units that serve them. No I/O, no clock.
+ *
+ * @module
+ */
+import { PrefixCache } from "../../core/cache/prefix_cache.ts";
+import { prefixHashes } from "../../core/cache/prefix_hash.ts";
+
+/** What a generation asks of the scheduler. */
+export interface SequenceOptions {
+  readonly prompt: readonly number[];
+  /** Tokens to generate at most; 0: the prompt is only computed. */
+  readonly mostTokens: number;
+  /** Whose it is. */
+  readonly client: string;
+  /** Whether every prompt position must be computed, cached or not, because its logits are wanted. */
+  readonly wholePrompt: boolean;
+  /** Milliseconds on the scheduler's clock. */
+  readonly now: number;
+  readonly blockTokens: number;
+}
+
+/** One generation. */
+export class Sequence {
+  readonly prompt: readonly number[];
+  readonly mostTokens: number;
+  readonly client: string;
+  readonly wholePrompt: boolean;
+  readonly arrived: number;
+  /** Order of arrival. */
+  readonly order: number;
+  /** Names of its whole prompt blocks. */
+  readonly hashes: readonly string[];
+  readonly generated: number[] = [];
+  /** Where it is; null while it waits. */
+  placement: Placement | null = null;
+  /** The placement whose prefill it shares, until that is done. */
+  leader: Placement | null = null;
+  ended = false;
+  /** Times it was placed since it last got a token. */
+  attempts = 0;
+  /** Prompt tokens that were cached when it was last placed. */
+  cachedTokens = 0;
+
+  constructor({ prompt, mostTokens, client, wholePrompt, now, blockTokens }: SequenceOptions, order: number) {
+    this.prompt = prompt;
+    this.mostTokens = mostTokens;
+    this.client = client;
+    this.wholePrompt = wholePrompt;
+    this.arrived = now;
+    this.order = order;
+    this.hashes = prefixHashes(prompt, blockTokens, client);
+  }
+
+  /** Whether another waiting sequence can share its prefill: the same prompt of the same client, nothing generated yet. */
+  mayShareWith(other: Sequence): boolean {
+    const fresh = (sequence: Sequence) => !sequence.wholePrompt && sequence.mostTokens > 0 && sequence.generated.length === 0;
+    return this.client === other.client && fresh(this) && fresh(other) && this.prompt.length === other.prompt.length &&
+      this.hashes.at(-1) === other.hashes.at(-1) && this.prompt.every((token, i) => token === other.prompt[i]);
+  }
+}
+
+/** A sequence in its place: the units that serve it and the blocks it holds there. */
+export class Placement {
+  /** Names it on the ranks; another one after every placement, so that late frames of a former one cannot be taken for it. */
+  readonly id: number;
+  /** Whose it is; another of those that share it where the first has ended. */
+  sequence: Sequence;
+  readonly prefill: PrefillUnit;
+  /** null where nothing is generated. */
+  readonly decode: DecodeGroup | null;
+  readonly admitted: number;
+  prefillBlocks: number[];
+  readonly decodeBlocks: number[];
+  /** Prompt tokens that the decode group had already. */
+  readonly from: number;
+  /** Prompt tokens that the prefill unit holds. */
+  prefilled: number;
+  /** Whether the prefill unit knows it. */
+  begun = false;
+  /** Whether the decode group has made room, so that latents can come. */
+  opened: boolean;
+  /** Tokens that the decode group holds, of prompt and answer. */
+  length = 0;
+  /** Sequences with the same prompt that will be forked off when it is computed. */
+  readonly sharing: Sequence[] = [];
+  /** Pieces, steps and forks in flight that need its blocks. */
+  uses = 0;
+  released = false;
+
+  constructor(options: {
+    readonly id: number;
+    readonly sequence: Sequence;
+    readonly prefill: PrefillUnit;
+    readonly decode: DecodeGroup | null;
+    readonly admitted: number;
+    readonly prefillBlocks: number[];
+    readonly decodeBlocks: number[];
+    readonly cached: number;
+    readonly from: number;
+  }) {
+    this.id = options.id;
+    this.sequence = options.sequence;
+    this.prefill = options.prefill;
+    this.decode = options.decode;
+    this.admitted = options.admitted;
+    this.prefillBlocks = options.prefillBlocks;
+    this.decodeBlocks = options.decodeBlocks;
+    this.prefilled = options.cached;
+    this.from = options.from;
+    this.opened = options.decode === null;
+  }
+
+  /** Whether its sequence still wants it. */
+  get alive(): boolean {
+    return this.sequence.placement === this && !this.sequence.ended;
+  }
+
+  /** Prompt tokens still to be computed. */
+  get remaining(): number {
+    return this.sequence.prompt.length - this.prefilled;
+  }
+
+  /** Generated tokens that the decode group does not hold yet; one in every step, more after a loss. */
+  get pending(): readonly number[] {
+    return this.sequence.generated.slice(this.length - this.sequence.prompt.length);
+  }
+}
+
+/** What prefill units and decode groups have in common. */
+abstract class ScheduledUnit {
+  readonly name: string;
+  cache: PrefixCache;
+  /** Whether it can be used now. */
+  up = true;
+  /** Placements whose blocks were given back and which its ranks must be told to close. */
+  closing: number[] = [];
+
+  constructor(name: string, blocks: number) {
+    this.name = name;
+    this.cache = new PrefixCache(blocks);
+  }
+
+  /** What must be closed, once. */
+  takeClosing(): number[] {
+    const closing = this.closing;
+    this.closing = [];
+    return closing;
+  }
+}
+
+/** Computes prompts. */
+export class PrefillUnit extends ScheduledUnit {
+  readonly prompts = new Set<Placement>();
+
+  /** Prompt tokens that are waiting to be computed here. */
+  get load(): number {
+    let tokens = 0;
+    for (const { remaining } of this.prompts) tokens += remaining;
+    return tokens;
+  }
+}
+
+/** Generates. */
+export class DecodeGroup extends ScheduledUnit {
+  /** Everything that holds blocks here. */
+  readonly placements = new Set<Placement>();
+  /** Those that take part in steps, in order of arrival. */
+  readonly running = new Set<Placement>();
+  /** Whether a step is in flight. */
+  stepping = false;
+  /** Sequences that will be forked here when their prompt is computed. */
+  reserved = 0;
+}

@@ -1,0 +1,122 @@
+/**
+ * One request between the scheduler and whoever reads its events: chooses its tokens and knows when it is done.
+ *
+ * @module
+ */
+import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { type ChosenToken, type LogitsAnswer, type LogitsQuery, promptEvent, TokenChooser } from "../../core/generation.ts";
+import type { CandidateList } from "../../core/sampling/candidates.ts";
+import type { Sequence } from "../scheduler/state.ts";
+
+/** When a request got how far, in milliseconds on one clock; null: not yet. */
+export interface RequestTimes {
+  readonly arrived: number;
+  /** First piece sent, last piece computed, and the part of that in which only the handoff was left. */
+  prefillStarted: number | null;
+  prefilled: number | null;
+  handoffMs: number;
+  firstToken: number | null;
+  secondToken: number | null;
+  lastToken: number | null;
+  ended: number | null;
+}
+
+/** What is known of a request when it has ended. */
+export interface RequestOutcome {
+  readonly times: RequestTimes;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly generatedTokens: number;
+  /** Why: a reason of its own, or the code of the error that ended it. */
+  readonly reason: FinishReason | string;
+}
+
+/** A token, and why the generation ends with it, if it does. */
+export interface Advance {
+  readonly token: number;
+  readonly reason: FinishReason | null;
+}
+
+/** A request that is being served. */
+export class RunningRequest {
+  readonly request: TokenRequest;
+  readonly sequence: Sequence;
+  readonly times: RequestTimes;
+  readonly #chooser: TokenChooser;
+  readonly #emit: (event: TokenEvent) => void;
+  #prompt: CandidateList[] = [];
+  #promptTold = false;
+
+  constructor(request: TokenRequest, sequence: Sequence, emit: (event: TokenEvent) => void) {
+    this.request = request;
+    this.sequence = sequence;
+    this.#chooser = new TokenChooser(request);
+    this.#emit = emit;
+    this.times = {
+      arrived: sequence.arrived,
+      prefillStarted: null,
+      prefilled: null,
+      handoffMs: 0,
+      firstToken: null,
+      secondToken: null,
+      lastToken: null,
+      ended: null,
+    };
+  }
+
+  /** Candidates wanted at every prompt position; null: none. */
+  get promptLogprobs(): number | null {
+    const { promptLogprobs } = this.request;
+    return promptLogprobs === null || this.#promptTold ? null : Math.max(1, promptLogprobs);
+  }
+
+  /** What must be known to choose the next token. */
+  query(): LogitsQuery {
+    return this.#chooser.query();
+  }
+
+  /** A piece of the prompt begins. @param first whether it is the first one since the sequence was placed */
+  pieceStarts(first: boolean, now: number): void {
+    if (first) this.#prompt = [];
+    this.times.prefillStarted ??= now;
+  }
+
+  /** A piece of the prompt is computed. */
+  pieceDone(lists: readonly CandidateList[], last: boolean, { now, handoffMs }: { readonly now: number; readonly handoffMs: number }): void {
+    this.#prompt.push(...lists);
+    if (!last || this.#promptTold) return;
+    this.times.prefillStarted ??= now;
+    this.times.prefilled = now;
+    this.times.handoffMs = handoffMs;
+    this.#emit({ kind: "prefilled", cached: this.sequence.cachedTokens });
+    if (this.promptLogprobs !== null) this.#emit(promptEvent(this.request, this.#prompt));
+    this.#promptTold = true;
+  }
+
+  /** Chooses the next token and reports it; null where the answer does not suffice, see {@link advanceFromRow}. */
+  advance(answer: LogitsAnswer, now: number): Advance | null {
+    const chosen = this.#chooser.choose(answer);
+    return chosen === null ? null : this.#report(chosen, now);
+  }
+
+  /** Chooses the next token from all logits: [vocabulary]. */
+  advanceFromRow(answer: LogitsAnswer, row: Float32Array, now: number): Advance {
+    return this.#report(this.#chooser.chooseFromRow(answer, row), now);
+  }
+
+  /** Reports the end. */
+  finish(reason: FinishReason): void {
+    this.#emit({ kind: "finish", reason });
+  }
+
+  #report(chosen: ChosenToken, now: number): Advance {
+    const { times, request, sequence } = this;
+    times.lastToken = now;
+    if (times.firstToken === null) times.firstToken = now;
+    else times.secondToken ??= now;
+    this.#emit({ kind: "token", ...chosen });
+    const { token } = chosen;
+    if (request.stopTokens.has(token)) return { token, reason: "stop" };
+    return { token, reason: sequence.generated.length + 1 >= sequence.mostTokens ? "length" : null };
+  }
+}

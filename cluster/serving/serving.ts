@@ -1,0 +1,310 @@
+/**
+ * Drives the scheduler: sends pieces to prefill units and steps to decode groups, takes tokens from what they answer, and goes on elsewhere when they fail.
+ * Prefill and decode proceed side by side; each unit does one thing at a time.
+ *
+ * @module
+ */
+import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
+import { type LogitsAnswer, mostTokens } from "../../core/generation.ts";
+import type { DecodeGroup, Placement, PrefillUnit, Sequence } from "../scheduler/state.ts";
+import { type Piece, Scheduler, type SchedulerOptions, type Step } from "../scheduler/scheduler.ts";
+import type { Unit, UnitListener } from "../unit.ts";
+import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
+import { computePiece, openPlacement, type PieceAnswers, runStep, type StepTimes, wholeRow } from "./unit_work.ts";
+
+/** What serving needs of the coordinator. */
+export interface Units {
+  /** Whether prompts of a unit can be handed to a group now. */
+  usable(prefill: Unit, decode: Unit): boolean;
+  /** Something failed on a unit in one of its epochs; decides who is to blame and repairs. */
+  report(unit: Unit, error: LatentmeshError, epoch: number): void;
+}
+
+/** Options of {@link Serving}. */
+export interface ServingOptions {
+  readonly scheduler: SchedulerOptions;
+  readonly vocabulary: number;
+  readonly maxContext: number;
+  /** Milliseconds that a decode rank may be silent. */
+  readonly deadlineMs: number;
+  /** Blocks of a decode group's cache, and of a prefill unit's. */
+  readonly decodeBlocks: number;
+  readonly prefillBlocks: number;
+  /** Milliseconds that requests wait for units to be repaired. */
+  readonly patienceMs?: number;
+  /** Told of every request that has ended. */
+  readonly onOutcome?: (outcome: RequestOutcome) => void;
+}
+
+/** Milliseconds that requests wait for units to be repaired. */
+const REPAIR_PATIENCE = 30_000;
+
+interface Entry {
+  readonly running: RunningRequest;
+  readonly done: PromiseWithResolvers<void>;
+}
+
+/** Serves requests on the units of a cluster. */
+export class Serving implements UnitListener {
+  readonly scheduler: Scheduler;
+  readonly times: StepTimes = { steps: 0, rows: 0, computeMs: 0, exchangeMs: 0, totalMs: 0 };
+  readonly #units: Units;
+  readonly #options: ServingOptions;
+  readonly #entries = new Map<Sequence, Entry>();
+  readonly #unitOf = new Map<string, Unit>();
+  readonly #busy = new Set<Unit>();
+  #kicked = false;
+  #blocked: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(units: Units, options: ServingOptions) {
+    this.#units = units;
+    this.#options = options;
+    this.scheduler = new Scheduler(options.scheduler);
+  }
+
+  /** Whether a request could be placed now, if there were room. */
+  get ready(): boolean {
+    const { prefillUnits, decodeGroups } = this.scheduler;
+    return [...decodeGroups.values()].some((group) => group.up && [...prefillUnits.values()].some((unit) => unit.up && this.#usable(unit, group)));
+  }
+
+  /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
+  async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
+    const { prompt, client = "", promptLogprobs, signal } = request;
+    const most = mostTokens(request, this.#options.maxContext);
+    const sequence = this.scheduler.add({ prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, now: performance.now() });
+    const entry: Entry = { running: new RunningRequest(request, sequence, emit), done: Promise.withResolvers() };
+    this.#entries.set(sequence, entry);
+    const cancel = () => this.#end(sequence, new LatentmeshError("cancelled", "The request was cancelled"));
+    signal.addEventListener("abort", cancel, { once: true });
+    if (signal.aborted) cancel();
+    this.#kick();
+    try {
+      await entry.done.promise;
+    } finally {
+      signal.removeEventListener("abort", cancel);
+    }
+  }
+
+  /** Ends every request. */
+  failAll(error: LatentmeshError): void {
+    for (const sequence of [...this.#entries.keys()]) this.#end(sequence, error);
+  }
+
+  /** Resolves when nothing is served any more. */
+  async idle(): Promise<void> {
+    await Promise.allSettled([...this.#entries.values()].map(({ done }) => done.promise));
+  }
+
+  up(unit: Unit, fresh: boolean): void {
+    const { decodeBlocks, prefillBlocks } = this.#options;
+    this.#unitOf.set(unit.name, unit);
+    if (unit.plan.role === "decode") this.scheduler.decodeUp(unit.name, fresh ? decodeBlocks : null);
+    else this.scheduler.prefillUp(unit.name, fresh ? prefillBlocks : null);
+    this.#kick();
+  }
+
+  down(unit: Unit): void {
+    this.scheduler.down(unit.name);
+    this.#kick();
+  }
+
+  linked(): void {
+    this.#kick();
+  }
+
+  /** Starts whatever can start, once what happens now has happened: requests that come together are placed together. */
+  #kick(): void {
+    if (this.#kicked) return;
+    this.#kicked = true;
+    queueMicrotask(() => {
+      this.#kicked = false;
+      this.#start();
+    });
+  }
+
+  #start(): void {
+    for (const sequence of this.scheduler.hopeless()) {
+      this.#end(sequence, new LatentmeshError("worker_lost", `Workers were lost ${sequence.attempts} times while they computed this request`));
+    }
+    for (const placement of this.scheduler.admit(performance.now(), (prefill, decode) => this.#usable(prefill, decode))) {
+      if (placement.decode !== null) void this.#open(placement, placement.decode);
+    }
+    for (const unit of this.scheduler.prefillUnits.values()) this.#pump(unit, () => this.#nextPiece(unit));
+    for (const group of this.scheduler.decodeGroups.values()) this.#pump(group, () => this.#nextStep(group));
+    this.#watchBlocked();
+  }
+
+  /** Lets a unit work until there is nothing to do, unless it does already. */
+  #pump(scheduled: PrefillUnit | DecodeGroup, next: () => Promise<void> | null): void {
+    const unit = this.#unitOf.get(scheduled.name)!;
+    if (this.#busy.has(unit)) return;
+    this.#close(scheduled);
+    let work = next();
+    if (work === null) return;
+    this.#busy.add(unit);
+    unit.busy = true;
+    void (async () => {
+      while (work !== null) {
+        await work;
+        this.#close(scheduled);
+        work = next();
+        this.#kick();
+      }
+      this.#busy.delete(unit);
+      unit.busy = false;
+      // The unit may have come back, empty, while this was about the former one.
+      this.#kick();
+    })();
+  }
+
+  #nextPiece(scheduled: PrefillUnit): Promise<void> | null {
+    const piece = this.scheduler.nextPiece(scheduled, performance.now());
+    return piece === null ? null : this.#compute(piece);
+  }
+
+  #nextStep(group: DecodeGroup): Promise<void> | null {
+    const step = this.scheduler.nextStep(group);
+    if (step === null) return null;
+    // Who gave way for this step must be closed before others take the blocks.
+    this.#close(group);
+    return this.#step(step);
+  }
+
+  async #open(placement: Placement, group: DecodeGroup): Promise<void> {
+    const unit = this.#unitOf.get(group.name)!;
+    const { epoch } = unit;
+    this.#close(group);
+    try {
+      await openPlacement(unit, placement, this.#options.deadlineMs);
+      this.scheduler.opened(placement);
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    this.#kick();
+  }
+
+  async #compute(piece: Piece): Promise<void> {
+    const { placement: { sequence, prefill, decode }, asking, begin, last } = piece;
+    const unit = this.#unitOf.get(prefill.name)!;
+    const { epoch } = unit;
+    const requests = asking.map((one) => this.#entries.get(one)!.running);
+    const owner = this.#entries.get(sequence)?.running;
+    owner?.pieceStarts(begin, performance.now());
+    let computed: PieceAnswers;
+    try {
+      computed = await computePiece(unit, piece, decode === null ? null : this.#unitOf.get(decode.name)!, {
+        queries: requests.map((running) => running.query()),
+        promptLogprobs: owner?.promptLogprobs ?? null,
+        vocabulary: this.#options.vocabulary,
+      });
+    } catch (error) {
+      this.scheduler.pieceFailed(piece);
+      return this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    const { answers, prompt, handoffMs } = computed;
+    const done = { now: performance.now(), handoffMs };
+    for (const running of new Set([...(owner === undefined ? [] : [owner]), ...requests])) running.pieceDone(prompt, last, done);
+    for (const sequence of this.scheduler.pieceDone(piece)) this.#finish(sequence, "length");
+    await this.#advance(unit, asking, answers);
+  }
+
+  async #step(step: Step): Promise<void> {
+    const unit = this.#unitOf.get(step.group.name)!;
+    const { epoch } = unit;
+    const { deadlineMs, vocabulary } = this.#options;
+    const queries = step.asking.map(({ sequence }) => this.#entries.get(sequence)!.running.query());
+    let answers: readonly LogitsAnswer[];
+    try {
+      answers = await runStep(unit, step, { queries, vocabulary, deadlineMs, times: this.times });
+    } catch (error) {
+      this.scheduler.stepFailed(step);
+      return this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    this.scheduler.stepDone(step);
+    // Sequences that lost their place meanwhile will be asked again.
+    await this.#advance(unit, step.asking.map((placement) => placement.alive ? placement.sequence : null), answers);
+  }
+
+  /** Takes a token from each answer, first from all of those that suffice. */
+  async #advance(unit: Unit, sequences: readonly (Sequence | null)[], answers: readonly LogitsAnswer[]): Promise<void> {
+    const insufficient: number[] = [];
+    sequences.forEach((sequence, i) => {
+      const running = sequence === null ? undefined : this.#entries.get(sequence)?.running;
+      if (running !== undefined && !this.#take(running, running.advance(answers[i], performance.now()))) insufficient.push(i);
+    });
+    for (const i of insufficient) await this.#advanceFromRow(unit, sequences[i]!, answers[i], i);
+  }
+
+  async #advanceFromRow(unit: Unit, sequence: Sequence, answer: LogitsAnswer, index: number): Promise<void> {
+    const { epoch } = unit;
+    try {
+      const row = await wholeRow(unit, index, this.#options.vocabulary);
+      const running = this.#entries.get(sequence)?.running;
+      if (running !== undefined) this.#take(running, running.advanceFromRow(answer, row, performance.now()));
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+  }
+
+  #take({ sequence }: RunningRequest, advance: Advance | null): boolean {
+    if (advance === null) return false;
+    this.scheduler.append(sequence, advance.token);
+    if (advance.reason !== null) this.#finish(sequence, advance.reason);
+    return true;
+  }
+
+  #finish(sequence: Sequence, reason: FinishReason): void {
+    this.#entries.get(sequence)?.running.finish(reason);
+    this.#end(sequence, null, reason);
+  }
+
+  /** @param error why it ended early; null: by itself */
+  #end(sequence: Sequence, error: LatentmeshError | null, reason: string = error?.code ?? "stop"): void {
+    const entry = this.#entries.get(sequence);
+    if (entry === undefined) return;
+    this.#entries.delete(sequence);
+    this.scheduler.end(sequence);
+    const { running } = entry;
+    running.times.ended = performance.now();
+    this.#options.onOutcome?.({
+      times: running.times,
+      promptTokens: sequence.prompt.length,
+      cachedTokens: sequence.cachedTokens,
+      generatedTokens: sequence.generated.length,
+      reason,
+    });
+    if (error === null) entry.done.resolve();
+    else entry.done.reject(error);
+    this.#kick();
+  }
+
+  /** Tells a unit's ranks which sequences have ended; before anything that may need their blocks. */
+  #close(scheduled: PrefillUnit | DecodeGroup): void {
+    const sequences = scheduled.takeClosing();
+    const unit = this.#unitOf.get(scheduled.name)!;
+    if (sequences.length === 0 || !unit.formed) return;
+    const { epoch } = unit;
+    unit.ask("close", { epoch, sequences }, "done", { deadlineMs: this.#options.deadlineMs }).catch((error) => {
+      this.#units.report(unit, asLatentmeshError(error), epoch);
+    });
+  }
+
+  #usable(prefill: PrefillUnit, decode: DecodeGroup): boolean {
+    return this.#units.usable(this.#unitOf.get(prefill.name)!, this.#unitOf.get(decode.name)!);
+  }
+
+  /** Requests that nothing can serve wait for repairs, but not for ever. */
+  #watchBlocked(): void {
+    if (this.ready || this.#entries.size === 0) {
+      clearTimeout(this.#blocked);
+      this.#blocked = undefined;
+      return;
+    }
+    this.#blocked ??= setTimeout(() => {
+      this.#blocked = undefined;
+      this.failAll(new LatentmeshError("capacity", "No decode group can serve: workers are gone and were not replaced in time"));
+    }, this.#options.patienceMs ?? REPAIR_PATIENCE);
+  }
+}

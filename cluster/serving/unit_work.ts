@@ -1,0 +1,145 @@
+/**
+ * Pieces and steps as the ranks of a unit are asked for them, and what they answer, joined.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+import type { LogitsAnswer, LogitsQuery } from "../../core/generation.ts";
+import type { CandidateList } from "../../core/sampling/candidates.ts";
+import { blockOf } from "../../core/tpla/partition.ts";
+import { type Answers, decodeAnswers, encodePrompt, encodeStep, joinAnswers } from "../../core/wire/queries.ts";
+import type { ReplyFrame } from "../../core/wire/rpc.ts";
+import type { Placement } from "../scheduler/state.ts";
+import type { Piece, Step } from "../scheduler/scheduler.ts";
+import type { Unit } from "../unit.ts";
+
+/** Where the time of decode steps went, in milliseconds. */
+export interface StepTimes {
+  /** Decode steps so far. */
+  steps: number;
+  /** Tokens that they computed. */
+  rows: number;
+  /** Between exchanges, of the rank that is slowest there. */
+  computeMs: number;
+  /** Of each exchange, the wait of the rank that came last: the others also wait for it to compute. */
+  exchangeMs: number;
+  /** From request to replies, as the coordinator saw it. */
+  totalMs: number;
+}
+
+/** Milliseconds that a row of a step may take beyond the deadline of a silent rank. */
+const ROW_PATIENCE = 250;
+
+/** What a piece is asked besides computing it. */
+export interface PieceQueries {
+  readonly queries: readonly LogitsQuery[];
+  /** Candidates wanted at every position; null: none. */
+  readonly promptLogprobs: number | null;
+}
+
+/** What a piece gives. */
+export interface PieceAnswers {
+  readonly answers: readonly LogitsAnswer[];
+  readonly prompt: readonly CandidateList[];
+  /** Milliseconds that the slowest rank waited for what it handed over. */
+  readonly handoffMs: number;
+}
+
+/** Makes room for a placement on its decode group. */
+export async function openPlacement(group: Unit, { id, sequence, from, decodeBlocks }: Placement, deadlineMs: number): Promise<void> {
+  const request = { epoch: group.epoch, sequence: id, tokens: sequence.prompt.length, from, blocks: [...decodeBlocks] };
+  await group.ask("open", request, "done", { deadlineMs });
+}
+
+/** Computes a piece of a prompt. @param vocabulary number of token ids */
+export async function computePiece(
+  unit: Unit,
+  piece: Piece,
+  group: Unit | null,
+  { queries, promptLogprobs, vocabulary }: PieceQueries & { readonly vocabulary: number },
+): Promise<PieceAnswers> {
+  const { placement: { id, sequence: { prompt }, prefillBlocks, from }, begin, start, count, last } = piece;
+  const following = last ? null : prompt[start + count];
+  const replies = await unit.ask(
+    "prefill",
+    {
+      epoch: unit.epoch,
+      sequence: id,
+      begin: begin ? { blocks: [...prefillBlocks], target: group === null ? null : { group: group.name, epoch: group.epoch, from } } : null,
+      start,
+      tokens: count,
+      last,
+      asks: queries.length,
+      promptLogprobs,
+      following: promptLogprobs === null ? null : following,
+    },
+    "candidates",
+    { payload: encodePrompt(prompt.slice(start, start + count), queries) },
+  );
+  const lists = promptLogprobs === null ? 0 : last ? count - 1 : count;
+  const { answers, prompt: scored } = join(
+    replies,
+    { queries, prompt: lists, promptCandidates: promptLogprobs ?? 0 },
+    vocabulary,
+    (i) => prompt[start + i + 1],
+  );
+  return { answers, prompt: scored, handoffMs: Math.max(...replies.map(({ reply }) => reply.handoffMs)) };
+}
+
+/** Runs a step; `times` is added to. */
+export async function runStep(
+  unit: Unit,
+  { rows, forks, grow }: Step,
+  { queries, vocabulary, deadlineMs, times }: {
+    readonly queries: readonly LogitsQuery[];
+    readonly vocabulary: number;
+    readonly deadlineMs: number;
+    readonly times: StepTimes;
+  },
+): Promise<readonly LogitsAnswer[]> {
+  const started = performance.now();
+  const replies = await unit.ask(
+    "step",
+    {
+      epoch: unit.epoch,
+      rows: rows.length,
+      asks: queries.length,
+      forks: forks.map(({ placement, from, tokens }) => ({ sequence: placement.id, from: from.id, tokens, blocks: [...placement.decodeBlocks] })),
+      grow: grow.map(({ sequence, blocks }) => ({ sequence, blocks: [...blocks] })),
+    },
+    "candidates",
+    { payload: encodeStep(rows, queries), deadlineMs: deadlineMs + rows.length * ROW_PATIENCE },
+  );
+  const { answers } = join(replies, { queries, prompt: 0, promptCandidates: 0 }, vocabulary, () => 0);
+  const waits = replies.map(({ reply }) => reply.waitsMs);
+  const exchange = waits[0].reduce((sum, _, i) => sum + Math.min(...waits.map((rank) => rank[i])), 0);
+  times.steps++;
+  times.rows += rows.length;
+  times.totalMs += performance.now() - started;
+  times.exchangeMs += exchange;
+  times.computeMs += Math.max(...replies.map(({ reply }) => reply.totalMs)) - exchange;
+  return answers;
+}
+
+/** All logits that the unit's last piece or step was asked about as number `index`, with the query's changes: [vocabulary]. */
+export async function wholeRow(unit: Unit, index: number, vocabulary: number): Promise<Float32Array> {
+  const replies = await unit.ask("row", { epoch: unit.epoch, index }, "row");
+  const row = new Float32Array(vocabulary);
+  replies.forEach(({ payload }, rank) => {
+    const { begin, end } = blockOf(vocabulary, replies.length, rank);
+    if (payload.byteLength !== (end - begin) * 4) throw new LatentmeshError("protocol", `Rank ${rank} sent ${payload.byteLength} bytes of logits`);
+    row.set(new Float32Array(payload.buffer, payload.byteOffset, end - begin), begin);
+  });
+  return row;
+}
+
+function join(
+  replies: readonly ReplyFrame<"candidates">[],
+  shape: Parameters<typeof decodeAnswers>[1],
+  vocabulary: number,
+  target: (promptPosition: number) => number,
+): Answers {
+  const ranks = replies.length;
+  const ends = Array.from({ length: ranks }, (_, rank) => blockOf(vocabulary, ranks, rank).end);
+  return joinAnswers(replies.map(({ payload }) => decodeAnswers(payload, shape)), (i) => ends.findIndex((end) => target(i) < end));
+}

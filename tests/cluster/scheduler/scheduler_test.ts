@@ -1,0 +1,161 @@
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { Simulation, type SimulationOptions } from "./simulation.ts";
+import { Random } from "../../support/random.ts";
+
+const OPTIONS: SimulationOptions = {
+  blockTokens: 4,
+  chunk: 6,
+  maxBatch: 6,
+  stepRows: 8,
+  maxWaiting: 40,
+  maxPrompts: 3,
+  maxAttempts: 1000,
+  prefillUnits: 2,
+  decodeGroups: 2,
+  prefillBlocks: 20,
+  decodeBlocks: 16,
+};
+
+/** Longest prompt and answer: what one group holds. */
+const CONTEXT = OPTIONS.blockTokens * OPTIONS.decodeBlocks;
+
+/** Some prompts begin alike, some are the same. */
+function randomPrompt(simulation: Simulation): number[] {
+  const family = simulation.below(3);
+  const length = 1 + simulation.below(30);
+  const own = simulation.below(3);
+  return Array.from({ length }, (_, i) => i < 20 ? family * 100 + i : 1000 * own + i);
+}
+
+function run(simulation: Simulation, events: number): void {
+  const downs = new Set<string>();
+  for (let event = 0; event < events; event++) {
+    simulation.now += simulation.below(20);
+    const dice = simulation.below(100);
+    if (dice < 20 && simulation.scheduler.waiting.size < simulation.options.maxWaiting) {
+      const prompt = randomPrompt(simulation);
+      const client = `client ${simulation.below(3)}`;
+      const tokens = simulation.below(10) === 0 ? 0 : 1 + simulation.below(CONTEXT - prompt.length);
+      const copies = simulation.below(5) === 0 ? 3 : 1;
+      for (let i = 0; i < copies && simulation.scheduler.waiting.size < simulation.options.maxWaiting; i++) simulation.arrive(prompt, tokens, client);
+    } else if (dice < 26) {
+      const open = simulation.sequences.filter(({ ended }) => !ended);
+      if (open.length > 0) simulation.cancel(open[simulation.below(open.length)]);
+    } else if (dice < 28) {
+      const names = [...simulation.prefill.keys(), ...simulation.decode.keys()].filter((name) => !downs.has(name));
+      const name = names[simulation.below(names.length)];
+      if (name === undefined) continue;
+      simulation.down(name);
+      downs.add(name);
+    } else if (dice < 36) {
+      const [name] = downs;
+      if (name === undefined) continue;
+      simulation.up(name, simulation.below(2) === 0);
+      downs.delete(name);
+    } else {
+      simulation.settle();
+    }
+    simulation.start();
+  }
+  for (const name of downs) simulation.up(name, false);
+  simulation.start();
+}
+
+/** Lets everything that is left run to its end. */
+function drain(simulation: Simulation): void {
+  for (let left = 100_000; simulation.scheduler.active > 0; left--) {
+    assert(left > 0, `${simulation.scheduler.active} sequences never end`);
+    simulation.now += 5;
+    assert(simulation.settle(), "something is in flight as long as sequences are left");
+    simulation.start();
+  }
+  while (simulation.settle()) simulation.start();
+  simulation.start();
+}
+
+describe("the scheduler", () => {
+  for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
+    it(`loses, mixes up and starves nothing over thousands of random events (seed ${seed})`, () => {
+      const simulation = new Simulation(OPTIONS, new Random(seed));
+      run(simulation, 4000);
+      drain(simulation);
+      const { scheduler, sequences, finished } = simulation;
+      assert(finished.length > 100, `${finished.length} of ${sequences.length} finished`);
+      assert(scheduler.counters.cachedTokens > 0 && scheduler.counters.preemptions > 0 && scheduler.counters.replays > 0, "everything happened");
+      for (const unit of scheduler.prefillUnits.values()) assertEquals([unit.prompts.size, unit.cache.available], [0, OPTIONS.prefillBlocks]);
+      for (const group of scheduler.decodeGroups.values()) {
+        assertEquals([group.placements.size, group.running.size, group.reserved, group.cache.available], [0, 0, 0, OPTIONS.decodeBlocks]);
+      }
+      for (const unit of [...simulation.prefill.values(), ...simulation.decode.values()]) assertEquals(unit.held.size, 0);
+      assertEquals(scheduler.waiting.clients, 0, "no account of a client is left");
+    });
+  }
+
+  it("serves clients in turn, however many requests one of them has", () => {
+    const simulation = new Simulation({ ...OPTIONS, maxBatch: 1, maxWaiting: 1000, prefillUnits: 1, decodeGroups: 1 }, new Random(9));
+    for (let i = 0; i < 50; i++) simulation.arrive([i, 1, 2, 3], 4, "greedy");
+    const modest = Array.from({ length: 5 }, (_, i) => simulation.arrive([500 + i, 1, 2, 3], 4, "modest"));
+    simulation.start();
+    drain(simulation);
+    const last = Math.max(...modest.map((sequence) => simulation.finished.indexOf(sequence)));
+    assert(last < 14, `the last of five came ${last}th`);
+  });
+
+  it("computes short prompts before long ones, but not for ever", () => {
+    const simulation = new Simulation({
+      ...OPTIONS,
+      maxPrompts: 50,
+      maxBatch: 50,
+      decodeBlocks: 400,
+      prefillBlocks: 400,
+      prefillUnits: 1,
+      decodeGroups: 1,
+    }, new Random(1));
+    const long = simulation.arrive(Array.from({ length: 120 }, (_, i) => i), 1, "a");
+    const short = simulation.arrive([7000, 7001], 1, "a");
+    simulation.start();
+    while (!short.ended) {
+      simulation.settle();
+      simulation.start();
+    }
+    assert(!long.ended && long.placement!.prefilled <= 12, "the short one overtook");
+    let others = 0;
+    while (!long.ended) {
+      simulation.arrive([8000 + others, 1], 1, "a");
+      others++;
+      simulation.now += 10;
+      simulation.settle();
+      simulation.start();
+      assert(others < 200, "the long one starves");
+    }
+  });
+
+  it("shares one prefill among equal prompts that wait together, and the prefix among others", () => {
+    const simulation = new Simulation({ ...OPTIONS, decodeBlocks: 60, prefillBlocks: 60, prefillUnits: 1, decodeGroups: 1 }, new Random(2));
+    const prompt = Array.from({ length: 14 }, (_, i) => i);
+    const choices = [1, 2, 3].map(() => simulation.arrive(prompt, 5, "a"));
+    simulation.start();
+    drain(simulation);
+    const { counters } = simulation.scheduler;
+    assertEquals(simulation.finished.length, 3);
+    assertEquals([counters.promptTokens, counters.cachedTokens], [42, 28]);
+    const later = simulation.arrive([...prompt.slice(0, 9), 77, 78, 79], 3, "a");
+    const stranger = simulation.arrive(prompt, 3, "b");
+    simulation.start();
+    drain(simulation);
+    assertEquals([later.cachedTokens, stranger.cachedTokens, choices[0].cachedTokens], [8, 0, 0]);
+  });
+
+  it("refuses what would wait too long", () => {
+    const scheduler = new Scheduler({ ...OPTIONS, maxWaiting: 2 });
+    const add = () => scheduler.add({ prompt: [1], mostTokens: 1, client: "", wholePrompt: false, now: 0 });
+    const first = add();
+    add();
+    assertEquals(assertThrows(add, LatentmeshError, "2 requests are waiting already").code, "overloaded");
+    scheduler.end(first);
+    add();
+  });
+});

@@ -1,0 +1,180 @@
+/**
+ * Drives a scheduler with random arrivals, cancellations and failures, as the cluster would, and checks after every event that nothing is lost or mixed up.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import type { Sequence } from "../../../cluster/scheduler/state.ts";
+import { type Piece, Scheduler, type SchedulerOptions, type Step } from "../../../cluster/scheduler/scheduler.ts";
+import type { Random } from "../../support/random.ts";
+import { SimulatedUnit } from "./simulated_unit.ts";
+
+/** What a simulation is made of. */
+export interface SimulationOptions extends SchedulerOptions {
+  readonly prefillUnits: number;
+  readonly decodeGroups: number;
+  readonly prefillBlocks: number;
+  readonly decodeBlocks: number;
+}
+
+/** A whole cluster, simulated. */
+export class Simulation {
+  readonly scheduler: Scheduler;
+  readonly options: SimulationOptions;
+  readonly random: Random;
+  now = 0;
+  readonly prefill = new Map<string, SimulatedUnit>();
+  readonly decode = new Map<string, SimulatedUnit>();
+  readonly sequences: Sequence[] = [];
+  readonly finished: Sequence[] = [];
+  /** When each one last got further. */
+  readonly progress = new Map<Sequence, number>();
+  #pieces: { piece: Piece; unit: SimulatedUnit; failed: boolean }[] = [];
+  #steps: { step: Step; unit: SimulatedUnit; failed: boolean }[] = [];
+
+  constructor(options: SimulationOptions, random: Random) {
+    this.options = options;
+    this.random = random;
+    this.scheduler = new Scheduler(options);
+    for (let i = 0; i < options.prefillUnits; i++) this.up(`prefill-${i}`, false);
+    for (let i = 0; i < options.decodeGroups; i++) this.up(`decode-${i}`, false);
+  }
+
+  below(count: number): number {
+    return this.random.below(count);
+  }
+
+  /** What a sequence's token number `index` is; the last one ends it. */
+  static token(sequence: Sequence, index: number): number {
+    return 100_000 + sequence.order * 1000 + index;
+  }
+
+  arrive(prompt: readonly number[], mostTokens: number, client: string): Sequence {
+    const sequence = this.scheduler.add({ prompt, mostTokens, client, wholePrompt: this.below(8) === 0, now: this.now });
+    this.sequences.push(sequence);
+    this.progress.set(sequence, this.now);
+    return sequence;
+  }
+
+  cancel(sequence: Sequence): void {
+    this.scheduler.end(sequence);
+  }
+
+  down(name: string): void {
+    this.scheduler.down(name);
+    for (const flight of this.#pieces) flight.failed ||= flight.piece.placement.prefill.name === name;
+    for (const flight of this.#steps) flight.failed ||= flight.step.group.name === name;
+  }
+
+  up(name: string, keep: boolean): void {
+    const isPrefill = name.startsWith("prefill");
+    const units = isPrefill ? this.prefill : this.decode;
+    const blocks = isPrefill ? this.options.prefillBlocks : this.options.decodeBlocks;
+    if (keep) units.get(name)!.reset();
+    else units.set(name, new SimulatedUnit(blocks, this.options.blockTokens));
+    if (isPrefill) this.scheduler.prefillUp(name, keep ? null : blocks);
+    else this.scheduler.decodeUp(name, keep ? null : blocks);
+  }
+
+  /** Starts everything that can start now. */
+  start(): void {
+    this.#close();
+    for (const placement of this.scheduler.admit(this.now, () => true)) {
+      if (placement.decode === null) continue;
+      this.#close();
+      this.decode.get(placement.decode.name)!.open(placement.id, placement.decodeBlocks, placement.from);
+      this.scheduler.opened(placement);
+    }
+    for (const unit of this.scheduler.prefillUnits.values()) {
+      if (this.#pieces.some(({ piece }) => piece.placement.prefill === unit)) continue;
+      const piece = this.scheduler.nextPiece(unit, this.now);
+      this.#close();
+      if (piece === null) continue;
+      const simulated = this.prefill.get(unit.name)!;
+      if (piece.begin) simulated.open(piece.placement.id, piece.placement.prefillBlocks, piece.start);
+      this.#pieces.push({ piece, unit: simulated, failed: false });
+    }
+    for (const group of this.scheduler.decodeGroups.values()) {
+      const step = this.scheduler.nextStep(group);
+      this.#close();
+      if (step !== null) this.#steps.push({ step, unit: this.decode.get(group.name)!, failed: false });
+    }
+    this.check();
+  }
+
+  /** Something that is in flight comes back. @returns whether anything was */
+  settle(): boolean {
+    const flights = this.#pieces.length + this.#steps.length;
+    if (flights === 0) return false;
+    const which = this.below(flights);
+    if (which < this.#pieces.length) this.#settlePiece(which);
+    else this.#settleStep(which - this.#pieces.length);
+    this.check();
+    return true;
+  }
+
+  check(): void {
+    this.scheduler.checkIntegrity();
+    const orders = (client: string) => this.scheduler.waiting.of(client).map(({ order }) => order);
+    for (const { client } of this.scheduler.waiting) {
+      assertEquals(
+        orders(client),
+        orders(client).toSorted((a, b) => a - b),
+        "first come, first served",
+      );
+    }
+  }
+
+  #settlePiece(index: number): void {
+    const [{ piece, unit, failed }] = this.#pieces.splice(index, 1);
+    const { placement, start, count, last, asking } = piece;
+    assert(count > 0, "the last token is always computed, for its logits");
+    if (failed) return this.scheduler.pieceFailed(piece);
+    const { prompt } = placement.sequence;
+    for (let position = start; position < start + count; position++) unit.write(placement.id, position, prompt[position]);
+    const held = unit.context(placement.id);
+    assertEquals(held, prompt.slice(0, start + count), "the prefill unit holds the prompt");
+    const decode = placement.decode === null ? undefined : this.decode.get(placement.decode.name)!;
+    const handed = last && decode !== undefined && placement.decode!.up && decode.held.has(placement.id);
+    if (handed) { for (let position = placement.from; position < prompt.length; position++) decode.write(placement.id, position, held[position]!); }
+    if (last) unit.close(placement.id);
+    for (const done of this.scheduler.pieceDone(piece)) this.#finish(done);
+    for (const sequence of asking) this.#append(sequence);
+  }
+
+  #settleStep(index: number): void {
+    const [{ step, unit, failed }] = this.#steps.splice(index, 1);
+    if (failed) return this.scheduler.stepFailed(step);
+    for (const { placement, from, tokens } of step.forks) unit.fork(placement.id, from.id, tokens, placement.decodeBlocks);
+    for (const { sequence, blocks } of step.grow) unit.grow(sequence, blocks);
+    for (const { sequence, token, position } of step.rows) unit.write(sequence, position, token);
+    assert(step.rows.length <= this.options.stepRows, "the step is within its budget");
+    for (const placement of step.advanced.keys()) {
+      const { prompt, generated } = placement.sequence;
+      const context = unit.context(placement.id);
+      assertEquals(context, [...prompt, ...generated].slice(0, context.length), "the group holds prompt and answer");
+    }
+    this.scheduler.stepDone(step);
+    for (const placement of step.asking) if (placement.alive) this.#append(placement.sequence);
+  }
+
+  #append(sequence: Sequence): void {
+    if (sequence.ended) return;
+    assertEquals(sequence.generated, sequence.generated.map((_, i) => Simulation.token(sequence, i)), "no token is lost or repeated");
+    this.scheduler.append(sequence, Simulation.token(sequence, sequence.generated.length));
+    this.progress.set(sequence, this.now);
+    if (sequence.generated.length === sequence.mostTokens) this.#finish(sequence);
+  }
+
+  #finish(sequence: Sequence): void {
+    assertEquals(sequence.generated.length, sequence.mostTokens);
+    this.finished.push(sequence);
+    this.scheduler.end(sequence);
+  }
+
+  #close(): void {
+    for (const [units, simulated] of [[this.scheduler.prefillUnits, this.prefill], [this.scheduler.decodeGroups, this.decode]] as const) {
+      for (const unit of units.values()) for (const id of unit.takeClosing()) simulated.get(unit.name)!.close(id);
+    }
+  }
+}
