@@ -59,6 +59,16 @@ export const configSchema = z.strictObject({
     host: z.string().min(1).describe("address to listen on").optional(),
     port: z.int().min(0).max(65535).describe("port to listen on; 0 takes a free one").optional(),
     modelName: z.string().min(1).describe("name of the model in the API; by default the directory's").optional(),
+    allowedHosts: z.array(z.string().min(1)).describe(
+      "names under which clients may ask; by default those of loopback where it listens there, else any",
+    )
+      .optional(),
+    allowedOrigins: z.array(z.url()).describe("origins of web pages that may ask (CORS); by default none").optional(),
+    maxBodyBytes: z.int().min(1024).max(2 ** 30).describe("largest request body").optional(),
+    limits: z.strictObject({
+      concurrent: z.int().min(1).describe("requests of one API key at a time").optional(),
+      requestsPerMinute: z.int().min(1).describe("requests of one API key in a minute").optional(),
+    }).describe("what one API key may do; more is refused with 429").optional(),
     maxWaiting: z.int().min(1).max(1_000_000).describe("requests that may wait for a place; more are refused with 429").optional(),
     shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM").optional(),
     apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(

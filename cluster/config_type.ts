@@ -44,6 +44,19 @@ export interface Config {
     port?: number;
     /** Name of the model in the API. */
     modelName?: string;
+    /** Names under which clients may ask; by default those of loopback where it listens there, else any. */
+    allowedHosts?: string[];
+    /** Origins of web pages that may ask (CORS); by default none. */
+    allowedOrigins?: string[];
+    /** Largest request body. */
+    maxBodyBytes?: number;
+    /** What one API key may do; more is refused with 429. */
+    limits?: {
+      /** Requests at a time. */
+      concurrent?: number;
+      /** Requests in a minute. */
+      requestsPerMinute?: number;
+    };
     /** Requests that may wait for a place; more are refused with 429. */
     maxWaiting?: number;
     /** Seconds that running requests get to finish on SIGTERM. */

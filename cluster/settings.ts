@@ -21,6 +21,12 @@ export interface Settings {
   readonly host: string;
   readonly port: number;
   readonly modelName: string | undefined;
+  /** Names under which clients may ask; undefined: any. */
+  readonly allowedHosts: readonly string[] | undefined;
+  readonly allowedOrigins: readonly string[];
+  readonly maxBodyBytes: number | undefined;
+  /** What one API key may do. */
+  readonly limits: { readonly concurrent?: number; readonly requestsPerMinute?: number } | undefined;
   /** Requests that may wait. */
   readonly maxWaiting: number;
   /** Seconds. */
@@ -61,6 +67,9 @@ export interface ClusterSettings {
 /** The embedded model. */
 export const EMBEDDED_MODEL: URL = new URL("../models/tiny-mla", import.meta.url);
 
+/** Names of this machine. */
+const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "[::1]"];
+
 /** Milliseconds of silence after which a rank ends the step. */
 const DEADLINE = 2000;
 /** The same under Dawn: when the runtime collects garbage, it takes seconds to let go of Dawn's objects (bench/NOTES.md). */
@@ -74,6 +83,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const config = checkConfig(merge(file, flags), "the configuration");
   const decode = config.decode ?? {};
   const device = decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto";
+  const host = config.server?.host ?? "127.0.0.1";
   refuseUnsupported(config);
   const settings: Settings = {
     model: config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname),
@@ -83,9 +93,13 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     cacheDtype: config.cache?.dtype,
     prefillChunk: config.prefill?.chunk,
     dawn: readEnv("LATENTMESH_DAWN", env),
-    host: config.server?.host ?? "127.0.0.1",
+    host,
     port: config.server?.port ?? 8080,
     modelName: config.server?.modelName,
+    allowedHosts: config.server?.allowedHosts ?? (isLoopback(host) ? [...LOOPBACK_HOSTS, host] : undefined),
+    allowedOrigins: config.server?.allowedOrigins ?? [],
+    maxBodyBytes: config.server?.maxBodyBytes,
+    limits: config.server?.limits,
     maxWaiting: config.server?.maxWaiting ?? 1024,
     shutdownTimeout: config.server?.shutdownTimeout ?? 10,
     apiKeys: resolveKeys(config.server?.apiKeys, env),

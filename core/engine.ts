@@ -33,9 +33,11 @@ export interface TokenRequest {
 
 /** A grammar's state after the tokens so far. */
 export interface TokenConstraint {
+  /** Resolves when {@link mask} is there after {@link accept}, rejects if there is none; null: it is there. */
+  readonly settled: Promise<void> | null;
   /** Tokens allowed next, one bit each, [⌈vocabulary / 32⌉] words. */
   readonly mask: Uint32Array;
-  /** Goes on by one token. @throws {LatentmeshError} `internal` if it is not allowed */
+  /** Goes on by one token. */
   accept(token: number): void;
 }
 

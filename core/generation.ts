@@ -85,6 +85,7 @@ export async function runGeneration(
     const chosen = chooser.choose(answer!) ?? chooser.chooseFromRow(answer!, await runner.row());
     emit({ kind: "token", ...chosen });
     if (stopTokens.has(chosen.token)) return emit({ kind: "finish", reason: "stop" });
+    await request.constraint?.settled;
     if (count < most) answer = await runner.step(chosen.token, chooser.query());
   }
   emit({ kind: "finish", reason: "length" });
@@ -165,7 +166,8 @@ export class TokenChooser {
     const { logprobs } = this.#request;
     const own = answer.adjusted === null ? logit : this.#adjuster.original(token, logit);
     this.#adjuster.add(token);
-    this.#request.constraint?.accept(token);
+    // What ends the answer is not part of it.
+    if (!this.#request.stopTokens.has(token)) this.#request.constraint?.accept(token);
     this.#chosen++;
     return { token, logprob: logprobs === null ? null : logprobOf(answer.plain!, token, own, logprobs) };
   }

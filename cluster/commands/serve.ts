@@ -4,7 +4,8 @@
  * @module
  */
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import { createApp } from "../http/app.ts";
+import type { Grammars } from "../grammar/grammars.ts";
+import { createApp, createGrammars } from "../http/app.ts";
 import { HttpError } from "../http/errors.ts";
 import type { Settings } from "../settings.ts";
 import type { LoadedEngine, LoadEngine } from "../engine.ts";
@@ -32,11 +33,21 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
   const server = listen(settings, (request) => handler(request));
   const cancelTimer = new AbortController();
   let engine: LoadedEngine | null = null;
+  let grammars: Grammars | null = null;
   try {
     engine = await load(settings, loadEngine);
     const served = { ...engine.served, id: settings.modelName ?? engine.served.id };
     const shutdown = AbortSignal.any([stop.cancel, cancelTimer.signal]);
-    const app = createApp(served, { drain: stop.drain, shutdown, apiKeys: settings.apiKeys });
+    grammars = createGrammars(served);
+    const app = createApp(served, {
+      drain: stop.drain,
+      shutdown,
+      grammars,
+      apiKeys: settings.apiKeys,
+      maxBodyBytes: settings.maxBodyBytes,
+      origins: { hosts: settings.allowedHosts, origins: settings.allowedOrigins },
+      limits: settings.limits,
+    });
     handler = (request) => app.fetch(request);
     const { hostname, port } = server.addr as Deno.NetAddr;
     log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
@@ -53,6 +64,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
     clearTimeout(timer);
   } finally {
     await server.shutdown();
+    grammars?.[Symbol.dispose]();
     await engine?.close();
   }
 }

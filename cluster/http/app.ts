@@ -4,14 +4,19 @@
  * @module
  */
 import { type Context, Hono } from "hono";
-import { bearerAuth } from "hono/bearer-auth";
 import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
+import { Grammars } from "../grammar/grammars.ts";
+import { grammarVocabulary } from "../grammar/vocabulary.ts";
+import { keptTokens } from "./answer_form.ts";
 import { handleChat } from "./chat.ts";
 import { handleCompletion } from "./completions.ts";
 import { HttpError, toHttpError } from "./errors.ts";
+import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
+import { handleResponses } from "./responses.ts";
+import type { AppEnv, ServerContext } from "./server_context.ts";
 import { handleDetokenize, handleTokenize } from "./tokens.ts";
 
 /** Options of {@link createApp}. */
@@ -20,29 +25,55 @@ export interface AppOptions {
   readonly drain: AbortSignal;
   /** Aborted when running generations must end. */
   readonly shutdown: AbortSignal;
+  /** Grammars of answers; without them, requests that need one are refused. */
+  readonly grammars?: Grammars;
   /** Largest request body. */
   readonly maxBodyBytes?: number;
   /** Keys of which clients must present one; none: everybody may ask. */
   readonly apiKeys?: readonly string[];
+  /** Where requests may come from; default: any name, pages of no other origin. */
+  readonly origins?: OriginRules;
+  /** What one client may do; default: as much as it likes. */
+  readonly limits?: ClientLimits;
 }
 
 const MAX_BODY_BYTES = 4 << 20;
 
+/** Everybody may ask about health. */
+const OPEN_PATHS = ["/healthz", "/readyz"];
+
+/** Grammars over a model's vocabulary. */
+export function createGrammars(model: ServedModel): Grammars {
+  return new Grammars(() => grammarVocabulary(model, keptTokens(model)));
+}
+
 /** Endpoints by method and path. */
-export function createApp(model: ServedModel, { drain, shutdown, maxBodyBytes = MAX_BODY_BYTES, apiKeys = [] }: AppOptions): Hono {
-  const app = new Hono();
+export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv> {
+  const { drain, maxBodyBytes = MAX_BODY_BYTES, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
+  const server: ServerContext = { model, grammars: options.grammars ?? createGrammars(model), shutdown: options.shutdown };
+  const app = new Hono<AppEnv>();
+  app.use(nameRequest);
+  app.use(checkOrigin(origins));
+  if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
   app.use(bodyLimit({
     maxSize: maxBodyBytes,
     onError: () => {
       throw new HttpError(413, `The request body exceeds ${maxBodyBytes} bytes`, { code: "request_too_large" });
     },
   }));
-  if (apiKeys.length > 0) app.use(requireKey(apiKeys));
-  app.post("/v1/chat/completions", async (c) => handleChat(c, model, await jsonBody(c), shutdown));
-  app.post("/v1/completions", async (c) => handleCompletion(c, model, await jsonBody(c), shutdown));
+  if (apiKeys.length > 0) app.use(except(OPEN_PATHS, requireKey(apiKeys)));
+  if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
+  app.post("/v1/chat/completions", async (c) => handleChat(c, server, await jsonBody(c)));
+  app.post("/v1/completions", async (c) => handleCompletion(c, server, await jsonBody(c)));
+  app.post("/v1/responses", async (c) => handleResponses(c, server, await jsonBody(c)));
   app.post("/tokenize", async (c) => handleTokenize(c, model, await jsonBody(c)));
   app.post("/detokenize", async (c) => handleDetokenize(c, model, await jsonBody(c)));
   app.get("/v1/models", (c) => c.json({ object: "list", data: [modelObject(model)] }));
+  app.get("/v1/models/:id{.+}", (c) => {
+    const id = c.req.param("id");
+    if (id !== model.id) throw new HttpError(404, `The model "${id}" does not exist; this server serves "${model.id}"`, { code: "model_not_found" });
+    return c.json(modelObject(model));
+  });
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
     const ready = model.engine.ready && !drain.aborted;
@@ -55,23 +86,9 @@ export function createApp(model: ServedModel, { drain, shutdown, maxBodyBytes = 
 }
 
 function errorResponse(c: Context, error: HttpError): Response {
+  if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
   // 499 (client closed request) is nginx's and not in hono's list.
   return c.json(error.body, error.status as 400);
-}
-
-/** Health is everybody's; all else needs a key. Keys are compared in constant time, by hono. */
-function requireKey(apiKeys: readonly string[]) {
-  const check = bearerAuth({
-    token: [...apiKeys],
-    noAuthenticationHeader: { message: refusal("No API key was given; send it as a bearer token") },
-    invalidAuthenticationHeader: { message: refusal("The authorization header is not a bearer token") },
-    invalidToken: { message: refusal("The API key is wrong") },
-  });
-  return except(["/healthz", "/readyz"], check);
-}
-
-function refusal(message: string): object {
-  return new HttpError(401, message, { code: "invalid_api_key" }).body;
 }
 
 async function jsonBody(c: Context): Promise<unknown> {

@@ -4,55 +4,74 @@
  * @module
  */
 import type { Context } from "hono";
-import type { ServedModel, TokenRequest } from "../../core/engine.ts";
+import type { FinishReason, TokenRequest } from "../../core/engine.ts";
+import type { AnswerParser } from "../../core/text/answers/answer_parser.ts";
+import { type AnswerForm, answerForm } from "./answer_form.ts";
 import { collectChoices, runChoices, UsageMeter } from "./choices.ts";
+import { deltaOf, messageOf } from "./chat_message.ts";
 import { HttpError } from "./errors.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import { type ChatRequest, chatRequest, parseBody } from "./openai_schema.ts";
 import { checkModel, tokenRequests } from "./requests.ts";
+import { type AppEnv, ConstrainedRequests, type ServerContext } from "./server_context.ts";
 import { RequestAbort, streamEvents } from "./sse.ts";
 
 /** Handles one request. */
-export async function handleChat(c: Context, model: ServedModel, body: unknown, shutdown: AbortSignal): Promise<Response> {
+export async function handleChat(c: Context<AppEnv>, server: ServerContext, body: unknown): Promise<Response> {
+  const { model } = server;
   const request = parseBody(chatRequest, body);
   checkModel(model, request.model);
-  const abort = new RequestAbort(c, shutdown);
-  const requests = tokenRequests(model, request, {
-    prompt: promptOf(model, request),
-    maxTokens: request.max_completion_tokens ?? request.max_tokens,
-    logprobs: logprobsOf(request),
-    promptLogprobs: null,
-    signal: abort.signal,
-  });
+  const abort = new RequestAbort(c, server.shutdown);
+  const form = answerForm(model, request);
+  const constrained = await ConstrainedRequests.create(
+    server,
+    tokenRequests(model, request, {
+      prompt: form.prompt,
+      maxTokens: request.max_completion_tokens ?? request.max_tokens,
+      logprobs: logprobsOf(request),
+      promptLogprobs: null,
+      client: c.get("client"),
+      signal: abort.signal,
+    }),
+    form.grammar,
+  );
   const base = { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id };
-  if (request.stream) return streamEvents(abort, chunks(model, request, requests, base, abort));
+  if (request.stream) return streamEvents(abort, chunks(server, request, form, constrained, base, abort));
 
+  using _ = constrained;
+  const { requests } = constrained;
   const meter = meterOf(requests);
-  const choices = await collectChoices(model, requests, request.stop ?? [], abort, meter);
-  const { prompt } = requests[0];
+  const choices = await collectChoices(model, requests, textOptions(request, form), abort, meter);
   return c.json({
     ...base,
     object: "chat.completion",
-    choices: choices.map((choice, index) => ({
-      index,
-      message: { role: "assistant", content: choice.text, refusal: null },
-      logprobs: requests[0].logprobs === null ? null : chatLogprobs(model.tokenizer, choice.logprobs),
-      finish_reason: choice.finishReason,
-      ...(request.return_token_ids ? { token_ids: choice.tokens } : {}),
-    })),
+    choices: choices.map((choice, index) => {
+      const parser = form.parser();
+      const parts = [...parser.push(choice.text), ...parser.finish()];
+      return {
+        index,
+        message: messageOf(parts),
+        logprobs: requests[0].logprobs === null ? null : chatLogprobs(model.tokenizer, choice.logprobs),
+        finish_reason: finishReason(parser, choice.finishReason),
+        ...(request.return_token_ids ? { token_ids: choice.tokens } : {}),
+      };
+    }),
     usage: meter.usage,
-    ...(request.return_token_ids ? { prompt_token_ids: prompt } : {}),
+    ...(request.return_token_ids ? { prompt_token_ids: form.prompt } : {}),
   });
 }
 
 async function* chunks(
-  model: ServedModel,
+  { model }: ServerContext,
   request: ChatRequest,
-  requests: readonly TokenRequest[],
+  form: AnswerForm,
+  constrained: ConstrainedRequests,
   base: object,
   abort: RequestAbort,
 ): AsyncGenerator<unknown> {
-  const { prompt } = requests[0];
+  using _ = constrained;
+  const { requests } = constrained;
+  const { logprobs } = requests[0];
   const withUsage = request.stream_options?.include_usage ?? false;
   const chunk = (choices: readonly unknown[], more: object = {}) => ({
     ...base,
@@ -63,36 +82,40 @@ async function* chunks(
   });
   for (const index of requests.keys()) {
     const choice = { index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null };
-    yield chunk([choice], request.return_token_ids ? { prompt_token_ids: prompt } : {});
+    yield chunk([choice], request.return_token_ids ? { prompt_token_ids: form.prompt } : {});
   }
+  const parsers = requests.map(() => form.parser());
   const meter = meterOf(requests);
-  for await (const choiceEvent of runChoices(model, requests, request.stop ?? [], abort)) {
+  for await (const choiceEvent of runChoices(model, requests, textOptions(request, form), abort)) {
     meter.see(choiceEvent);
     const { index, event } = choiceEvent;
     if (event.kind !== "piece") continue;
+    const parser = parsers[index];
+    const ended = event.finishReason !== null;
+    const parts = [...parser.push(event.text), ...(ended ? parser.finish() : [])];
+    // What is held back because it may be a marker needs no event, unless somebody counts tokens.
+    if (parts.length === 0 && !ended && logprobs === null && !request.return_token_ids) continue;
     yield chunk([{
       index,
-      delta: event.text === "" ? {} : { content: event.text },
-      logprobs: requests[0].logprobs === null ? null : chatLogprobs(model.tokenizer, event.logprobs),
-      finish_reason: event.finishReason,
+      delta: deltaOf(parts),
+      logprobs: logprobs === null ? null : chatLogprobs(model.tokenizer, event.logprobs),
+      finish_reason: event.finishReason === null ? null : finishReason(parser, event.finishReason),
       ...(request.return_token_ids ? { token_ids: event.tokens } : {}),
     }]);
   }
   if (withUsage) yield chunk([], { usage: meter.usage });
 }
 
-function meterOf(requests: readonly TokenRequest[]): UsageMeter {
-  return new UsageMeter({ promptTokens: requests[0].prompt.length, choicesPerPrompt: requests.length });
+function textOptions(request: ChatRequest, form: AnswerForm) {
+  return { stop: request.stop ?? [], kept: form.kept };
 }
 
-function promptOf(model: ServedModel, request: ChatRequest): number[] {
-  if (model.chatTemplate === null) {
-    throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
-      param: "messages",
-      code: "unsupported_parameter",
-    });
-  }
-  return model.tokenizer.encode(model.chatTemplate.render(request.messages), { special: false });
+function finishReason(parser: AnswerParser, reason: FinishReason): string {
+  return reason === "stop" && parser.called ? "tool_calls" : reason;
+}
+
+function meterOf(requests: readonly TokenRequest[]): UsageMeter {
+  return new UsageMeter({ promptTokens: requests[0].prompt.length, choicesPerPrompt: requests.length });
 }
 
 function logprobsOf({ logprobs, top_logprobs: top }: ChatRequest): number | null {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { FinishReason, ServedModel, TokenLogprob, TokenRequest } from "../../core/engine.ts";
-import { generateText, type TextEvent } from "../../core/text/generate.ts";
+import { generateText, type TextEvent, type TextOptions } from "../../core/text/generate.ts";
 import type { RequestAbort } from "./sse.ts";
 
 /** An event of one choice. */
@@ -67,15 +67,15 @@ export class UsageMeter {
 export async function* runChoices(
   model: ServedModel,
   requests: readonly TokenRequest[],
-  stop: readonly string[],
+  options: TextOptions,
   abort: RequestAbort,
 ): AsyncGenerator<ChoiceEvent> {
   if (requests.length === 1) {
     // Nothing to merge: an event goes straight through.
-    for await (const event of generateText(model, requests[0], { stop })) yield { index: 0, event };
+    for await (const event of generateText(model, requests[0], options)) yield { index: 0, event };
     return;
   }
-  const iterators = requests.map((request) => generateText(model, request, { stop }));
+  const iterators = requests.map((request) => generateText(model, request, options));
   const pending = new Map(iterators.map((iterator, index) => [index, nextOf(iterator, index)]));
   try {
     while (pending.size > 0) {
@@ -102,7 +102,7 @@ async function nextOf(iterator: AsyncGenerator<TextEvent>, index: number): Promi
 export async function collectChoices(
   model: ServedModel,
   requests: readonly TokenRequest[],
-  stop: readonly string[],
+  options: TextOptions,
   abort: RequestAbort,
   meter: UsageMeter,
 ): Promise<Choice[]> {
@@ -113,7 +113,7 @@ export async function collectChoices(
     promptLogprobs: [] as readonly (TokenLogprob | null)[],
     finishReason: "length" as FinishReason,
   }));
-  for await (const choiceEvent of runChoices(model, requests, stop, abort)) {
+  for await (const choiceEvent of runChoices(model, requests, options, abort)) {
     meter.see(choiceEvent);
     const { index, event } = choiceEvent;
     const choice = choices[index];

@@ -5,10 +5,12 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../core/engine.ts";
-import { collectChoices, runChoices, UsageMeter } from "./choices.ts";
+import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
+import { HttpError } from "./errors.ts";
 import { CompletionLogprobs } from "./logprobs.ts";
 import { type CompletionRequest, completionRequest, parseBody } from "./openai_schema.ts";
 import { checkModel, tokenRequests } from "./requests.ts";
+import type { AppEnv, ServerContext } from "./server_context.ts";
 import { RequestAbort, streamEvents } from "./sse.ts";
 
 /** OpenAI's default for this endpoint. */
@@ -27,27 +29,28 @@ interface PlannedChoice {
 }
 
 /** Handles one request. */
-export async function handleCompletion(c: Context, model: ServedModel, body: unknown, shutdown: AbortSignal): Promise<Response> {
+export async function handleCompletion(c: Context<AppEnv>, { model, shutdown }: ServerContext, body: unknown): Promise<Response> {
   const request = parseBody(completionRequest, body);
   checkModel(model, request.model);
+  const perPrompt = choicesPerPrompt(request);
   const abort = new RequestAbort(c, shutdown);
   const prompts = promptsOf(model, request);
-  const planned = prompts.flatMap((prompt) => planChoices(model, request, prompt, abort.signal));
+  const planned = prompts.flatMap((prompt) => planChoices(model, request, prompt, { signal: abort.signal, client: c.get("client") }));
   const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
-  const meter = new UsageMeter({ promptTokens: promptTokens(prompts), choicesPerPrompt: request.n ?? 1 });
+  const meter = new UsageMeter({ promptTokens: promptTokens(prompts), choicesPerPrompt: perPrompt });
   if (request.stream) return streamEvents(abort, chunks(model, request, planned, base, meter, abort));
 
-  const choices = await collectChoices(model, planned.map(({ request }) => request), request.stop ?? [], abort, meter);
+  const choices = await collectChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, meter);
+  // Only a prompt's first choice computes its log-probabilities.
+  const scored = (index: number) => choices[index - (index % perPrompt)].promptLogprobs;
   return c.json({
     ...base,
-    choices: choices.map((choice, index) => {
-      const { prompt } = planned[index];
-      // Only a prompt's first choice computes its log-probabilities.
-      const scored = choices[index - (index % (request.n ?? 1))].promptLogprobs;
+    choices: bestChoices(choices, perPrompt, request.n ?? 1).map((which, index) => {
+      const [choice, { prompt }] = [choices[which], planned[which]];
       return {
         index,
         text: (request.echo ? prompt.text : "") + choice.text,
-        logprobs: logprobsOf(new CompletionLogprobs(model.tokenizer), request, request.echo ? prompt.tokens : [], scored, choice),
+        logprobs: logprobsOf(new CompletionLogprobs(model.tokenizer), request, request.echo ? prompt.tokens : [], scored(which), choice),
         finish_reason: choice.finishReason,
         ...tokenIds(request, prompt, choice.tokens),
       };
@@ -69,19 +72,16 @@ async function* chunks(
   const formatters = planned.map(() => new CompletionLogprobs(model.tokenizer));
   const started = new Set<number>();
   const scored = new Map<number, readonly (TokenLogprob | null)[]>();
-  for await (const choiceEvent of runChoices(model, planned.map(({ request }) => request), request.stop ?? [], abort)) {
+  const requests = planned.map(({ request }) => request);
+  for await (const choiceEvent of inScoredOrder(runChoices(model, requests, { stop: request.stop ?? [] }, abort), request)) {
     meter.see(choiceEvent);
     const { index, event } = choiceEvent;
-    if (event.kind === "prompt") {
-      scored.set(index, event.logprobs);
-      continue;
-    }
+    if (event.kind === "prompt") scored.set(index, event.logprobs);
     if (event.kind !== "piece") continue;
     const { prompt } = planned[index];
     const first = !started.has(index);
     started.add(index);
     const echo = first && request.echo;
-    // The engine serves a prompt's choices in order, so the first one's scores are there.
     const promptLogprobs = echo ? scored.get(index - (index % (request.n ?? 1))) ?? [] : [];
     yield {
       ...base,
@@ -98,6 +98,40 @@ async function* chunks(
   if (withUsage) yield { ...base, choices: [], usage: meter.usage };
 }
 
+/** Holds a prompt's other choices back until its first one, which alone computes the prompt's log-probabilities, has brought them. */
+async function* inScoredOrder(events: ReturnType<typeof runChoices>, { echo, logprobs, n = 1 }: CompletionRequest): ReturnType<typeof runChoices> {
+  if (!echo || logprobs === undefined || n === 1) return yield* events;
+  const held = new Map<number, Awaited<ReturnType<typeof events.next>>["value"][]>();
+  const known = new Set<number>();
+  for await (const choiceEvent of events) {
+    const prompt = Math.floor(choiceEvent.index / n);
+    if (choiceEvent.event.kind === "prompt") {
+      known.add(prompt);
+      yield choiceEvent;
+      yield* held.get(prompt) ?? [];
+    } else if (known.has(prompt) || choiceEvent.event.kind === "prefilled") yield choiceEvent;
+    else held.set(prompt, [...held.get(prompt) ?? [], choiceEvent]);
+  }
+}
+
+/** @throws {HttpError} 400 if `best_of` cannot be honoured */
+function choicesPerPrompt({ n = 1, best_of: bestOf, stream }: CompletionRequest): number {
+  if (bestOf === undefined) return n;
+  const refuse = (problem: string) => new HttpError(400, `"best_of" ${problem}`, { param: "best_of", code: "invalid_value" });
+  if (bestOf < n) throw refuse(`must be at least "n" (${n})`);
+  if (bestOf > n && stream) throw refuse("cannot be streamed: the best choice is known only at the end");
+  return bestOf;
+}
+
+/** Of every prompt's choices the best `wanted`, by mean log-probability of their tokens. */
+function bestChoices(choices: readonly Choice[], perPrompt: number, wanted: number): number[] {
+  const mean = ({ logprobs }: Choice) => logprobs.reduce((sum, { logprob }) => sum + logprob, 0) / Math.max(1, logprobs.length);
+  const all = [...choices.keys()];
+  if (perPrompt === wanted) return all;
+  return Array.from({ length: choices.length / perPrompt }, (_, prompt) => all.slice(prompt * perPrompt, (prompt + 1) * perPrompt))
+    .flatMap((of) => of.toSorted((a, b) => mean(choices[b]) - mean(choices[a]) || a - b).slice(0, wanted));
+}
+
 function promptsOf(model: ServedModel, { prompt }: CompletionRequest): Prompt[] {
   const list: readonly (string | number[])[] = typeof prompt === "string"
     ? [prompt]
@@ -111,14 +145,23 @@ function promptsOf(model: ServedModel, { prompt }: CompletionRequest): Prompt[] 
   );
 }
 
-function planChoices(model: ServedModel, request: CompletionRequest, prompt: Prompt, signal: AbortSignal): PlannedChoice[] {
+function planChoices(
+  model: ServedModel,
+  request: CompletionRequest,
+  prompt: Prompt,
+  { signal, client }: { readonly signal: AbortSignal; readonly client: string },
+): PlannedChoice[] {
   const logprobs = request.logprobs ?? null;
+  const choices = choicesPerPrompt(request);
   const maxTokens = request.max_tokens ?? Math.min(DEFAULT_MAX_TOKENS, Math.max(1, model.engine.maxContext - prompt.tokens.length));
   const requests = tokenRequests(model, request, {
     prompt: prompt.tokens,
     maxTokens,
-    logprobs,
+    // The best ones are chosen by log-probability.
+    logprobs: choices > (request.n ?? 1) ? logprobs ?? 0 : logprobs,
     promptLogprobs: request.echo ? logprobs : null,
+    choices,
+    client,
     signal,
   });
   return requests.map((request) => ({ prompt, request }));

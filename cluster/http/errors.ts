@@ -6,7 +6,7 @@
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
 
 /** HTTP statuses that errors map to. */
-export type ErrorStatus = 400 | 401 | 404 | 405 | 413 | 429 | 499 | 500 | 502 | 503 | 504;
+export type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 413 | 429 | 499 | 500 | 502 | 503 | 504;
 
 /** Body of every error response, and of an error event in a stream. */
 export interface ErrorBody {
@@ -35,19 +35,28 @@ const STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
 /** A refusal with its status; `code` is OpenAI's where there is one. */
 export class HttpError extends Error {
   readonly status: ErrorStatus;
+  /** Seconds after which asking again may succeed. */
+  readonly retryAfter: number | undefined;
   readonly body: ErrorBody;
 
-  constructor(status: ErrorStatus, message: string, options: { readonly param?: string; readonly code?: string } = {}) {
+  constructor(status: ErrorStatus, message: string, options: { readonly param?: string; readonly code?: string; readonly retryAfter?: number } = {}) {
     super(message);
     this.status = status;
-    const type = status >= 500 ? "server_error" : "invalid_request_error";
+    this.retryAfter = options.retryAfter;
+    const type = status >= 500 ? "server_error" : status === 429 ? "rate_limit_error" : "invalid_request_error";
     this.body = { error: { message, type, param: options.param ?? null, code: options.code ?? null } };
   }
 }
 
+/** Seconds after which a full queue may have room again. */
+const RETRY_AFTER = 1;
+
 /** Any error as a response. */
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
-  if (error instanceof LatentmeshError) return new HttpError(STATUS[error.code], error.message, { param: error.param, code: error.code });
+  if (error instanceof LatentmeshError) {
+    const retryAfter = error.code === "overloaded" ? RETRY_AFTER : undefined;
+    return new HttpError(STATUS[error.code], error.message, { param: error.param, code: error.code, retryAfter });
+  }
   return new HttpError(500, `Internal error: ${messageOf(error)}`, { code: "internal" });
 }

@@ -5,26 +5,19 @@
  * @module
  */
 import { z } from "zod";
+import { message, responseFormat, tool, toolChoice } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
+import { only, optional } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
 const MOST_STOP_LENGTH = 1024;
 const MOST_CHOICES = 128;
 const MOST_PROMPTS = 256;
+const MOST_TOOLS = 128;
 
 const tokenCount = z.int().min(0).max(2 ** 31);
 const tokenIds = z.array(z.int().min(0).max(2 ** 31)).min(1).max(2 ** 20);
-
-/** A field that may be missing or null. */
-function optional<T extends z.ZodType>(schema: T): z.ZodType<z.output<T> | undefined> {
-  return schema.nullish().transform((value) => value ?? undefined) as unknown as z.ZodType<z.output<T> | undefined>;
-}
-
-/** A field that may only say what happens anyway. */
-function only(...values: (string | boolean | number)[]) {
-  return optional(z.literal(values));
-}
 
 const sampling = {
   model: optional(z.string()),
@@ -51,19 +44,6 @@ const sampling = {
   user: optional(z.string().max(1024)),
 } as const;
 
-const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
-
-const message = z.strictObject({
-  role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(textPart).transform((parts) => parts.map(({ text }) => text).join(""))]),
-  name: optional(z.string()),
-}).transform(({ role, content, name }) => ({
-  // OpenAI's newer name for the same thing; templates know only the older one.
-  role: role === "developer" ? "system" : role,
-  content,
-  ...(name === undefined ? {} : { name }),
-}));
-
 /** Body of `POST /v1/chat/completions`. */
 export const chatRequest = z.strictObject({
   ...sampling,
@@ -72,10 +52,10 @@ export const chatRequest = z.strictObject({
   max_completion_tokens: optional(tokenCount.min(1)),
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0).max(20)),
-  response_format: optional(z.strictObject({ type: z.literal("text") })),
-  tools: optional(z.array(z.unknown()).max(0, "tools are not supported")),
-  tool_choice: only("none"),
-  parallel_tool_calls: only(true, false),
+  response_format: optional(responseFormat),
+  tools: optional(z.array(tool).max(MOST_TOOLS)),
+  tool_choice: optional(toolChoice),
+  parallel_tool_calls: optional(z.boolean()),
   store: only(false),
   service_tier: only("auto", "default"),
   modalities: optional(z.tuple([z.literal("text")])),
@@ -88,7 +68,7 @@ export const completionRequest = z.strictObject({
   max_tokens: optional(tokenCount),
   logprobs: optional(z.int().min(0).max(20)),
   echo: optional(z.boolean()),
-  best_of: only(1),
+  best_of: optional(z.int().min(1).max(MOST_CHOICES)),
 });
 
 /** Body of `POST /tokenize`: a text or a conversation. */

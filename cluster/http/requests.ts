@@ -17,6 +17,10 @@ export interface PromptOptions {
   readonly maxTokens: number | undefined;
   readonly logprobs: number | null;
   readonly promptLogprobs: number | null;
+  /** Whose request it is. */
+  readonly client: string;
+  /** Choices to generate; default: `n`. */
+  readonly choices?: number;
   readonly signal: AbortSignal;
 }
 
@@ -31,8 +35,8 @@ export function checkModel(model: ServedModel, requested: string | undefined): v
 }
 
 /** The token request of every choice of one prompt. @throws {HttpError} 400 if it does not fit the model */
-export function tokenRequests(model: ServedModel, fields: SamplingFields, options: PromptOptions): TokenRequest[] {
-  const { prompt, signal } = options;
+export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields>, options: PromptOptions): TokenRequest[] {
+  const { prompt, client, signal } = options;
   const { maxContext } = model.engine;
   if (prompt.length === 0) throw new HttpError(400, "The prompt is empty", { param: "prompt", code: "invalid_value" });
   const outside = prompt.find((token) => token >= model.vocabSize);
@@ -51,7 +55,7 @@ export function tokenRequests(model: ServedModel, fields: SamplingFields, option
   }
   const sampling = samplingParams(model, fields);
   const stopTokens = new Set(fields.ignore_eos ? [] : model.eosTokens);
-  return Array.from({ length: fields.n ?? 1 }, (_, choice): TokenRequest => ({
+  return Array.from({ length: options.choices ?? fields.n ?? 1 }, (_, choice): TokenRequest => ({
     prompt,
     maxTokens,
     sampling,
@@ -59,11 +63,12 @@ export function tokenRequests(model: ServedModel, fields: SamplingFields, option
     stopTokens,
     logprobs: options.logprobs,
     promptLogprobs: choice === 0 ? options.promptLogprobs : null,
+    client,
     signal,
   }));
 }
 
-function samplingParams(model: ServedModel, fields: SamplingFields): SamplingParams {
+function samplingParams(model: ServedModel, fields: Partial<SamplingFields>): SamplingParams {
   const defaults = model.samplingDefaults;
   const topK = fields.top_k ?? defaults.topK ?? 0;
   return {

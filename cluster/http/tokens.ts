@@ -5,6 +5,7 @@
  */
 import type { Context } from "hono";
 import type { ServedModel } from "../../core/engine.ts";
+import { answerForm } from "./answer_form.ts";
 import { HttpError } from "./errors.ts";
 import { detokenizeRequest, parseBody, tokenizeRequest } from "./openai_schema.ts";
 import { checkModel } from "./requests.ts";
@@ -13,15 +14,9 @@ import { checkModel } from "./requests.ts";
 export function handleTokenize(c: Context, model: ServedModel, body: unknown): Response {
   const request = parseBody(tokenizeRequest, body);
   checkModel(model, request.model);
-  let tokens: number[];
-  if ("messages" in request) {
-    if (model.chatTemplate === null) {
-      throw new HttpError(400, `The model "${model.id}" has no chat template`, { param: "messages", code: "unsupported_parameter" });
-    }
-    tokens = model.tokenizer.encode(model.chatTemplate.render(request.messages), { special: false });
-  } else {
-    tokens = model.tokenizer.encode(request.prompt, { special: request.add_special_tokens ?? true });
-  }
+  const tokens = "messages" in request
+    ? answerForm(model, request).prompt
+    : model.tokenizer.encode(request.prompt, { special: request.add_special_tokens ?? true });
   return c.json({ tokens, count: tokens.length, max_model_len: model.engine.maxContext });
 }
 

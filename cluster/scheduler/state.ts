@@ -37,6 +37,8 @@ export class Sequence {
   /** The placement whose prefill it shares, until that is done. */
   leader: Placement | null = null;
   ended = false;
+  /** Takes no part in steps for a moment: what may come next is not known yet. */
+  paused = false;
   /** Times it was placed since it last got a token. */
   attempts = 0;
   /** Prompt tokens that were cached when it was last placed. */

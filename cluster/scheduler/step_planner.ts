@@ -31,7 +31,7 @@ export function planRows(
   const batch = [...group.running].sort((a, b) => a.sequence.order - b.sequence.order);
   let spare = stepRows - batch.length;
   for (const placement of batch) {
-    if (placement.released || !placement.alive) continue;
+    if (placement.released || !placement.alive || placement.sequence.paused) continue;
     const { pending } = placement;
     const count = Math.min(pending.length, 1 + spare);
     if (count === 0) continue;

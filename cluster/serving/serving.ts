@@ -39,6 +39,8 @@ export interface ServingOptions {
 
 /** Milliseconds that requests wait for units to be repaired. */
 const REPAIR_PATIENCE = 30_000;
+/** Milliseconds that a step waits for grammars. */
+const MASK_PATIENCE = 5;
 
 interface Entry {
   readonly running: RunningRequest;
@@ -54,6 +56,8 @@ export class Serving implements UnitListener {
   readonly #entries = new Map<Sequence, Entry>();
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
+  /** Grammars that have not said what may come next. */
+  readonly #masks = new Set<Promise<void>>();
   #kicked = false;
   #blocked: ReturnType<typeof setTimeout> | undefined;
 
@@ -148,6 +152,8 @@ export class Serving implements UnitListener {
     void (async () => {
       while (work !== null) {
         await work;
+        // Grammars take much less than a step: waiting for them is better than going on without their sequences.
+        if (this.#masks.size > 0) await Promise.race([Promise.all(this.#masks), new Promise((resolve) => setTimeout(resolve, MASK_PATIENCE))]);
         this.#close(scheduled);
         work = next();
         this.#kick();
@@ -252,7 +258,20 @@ export class Serving implements UnitListener {
     if (advance === null) return false;
     this.scheduler.append(sequence, advance.token);
     if (advance.reason !== null) this.#finish(sequence, advance.reason);
+    else this.#waitForMask(sequence);
     return true;
+  }
+
+  /** A sequence whose grammar is not through with its last token sits the next step out. */
+  #waitForMask(sequence: Sequence): void {
+    const settled = this.#entries.get(sequence)?.running.request.constraint?.settled ?? null;
+    if (settled === null) return;
+    sequence.paused = true;
+    const went = settled.then(() => {
+      sequence.paused = false;
+      this.#kick();
+    }, (error) => this.#end(sequence, asLatentmeshError(error))).finally(() => this.#masks.delete(went));
+    this.#masks.add(went);
   }
 
   #finish(sequence: Sequence, reason: FinishReason): void {

@@ -23,7 +23,14 @@ export class ChatTemplate {
   readonly #template: Template;
   readonly #variables: Record<string, unknown>;
 
+  /** Whether it tells the model about tools. */
+  readonly describesTools: boolean;
+  /** Whether it writes calls and their results. */
+  readonly writesCalls: boolean;
+
   private constructor(source: string, config: TokenizerConfig) {
+    this.describesTools = /\btools\b/.test(source);
+    this.writesCalls = /\btool_calls\b/.test(source);
     this.#template = new Template(source);
     this.#variables = { bos_token: config.bos_token ?? "", eos_token: config.eos_token ?? "" };
   }
@@ -41,10 +48,15 @@ export class ChatTemplate {
     }
   }
 
-  /** The prompt, ending where the assistant's answer begins. @throws {LatentmeshError} `invalid_request` if the template refuses the conversation */
-  render(messages: readonly ChatMessage[]): string {
+  /**
+   * The prompt, ending where the assistant's answer begins.
+   *
+   * @param tools in OpenAI's form, for templates that describe them
+   * @throws {LatentmeshError} `invalid_request` if the template refuses the conversation
+   */
+  render(messages: readonly ChatMessage[], tools: readonly unknown[] = []): string {
     try {
-      return this.#template.render({ ...this.#variables, messages, add_generation_prompt: true });
+      return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: true });
     } catch (cause) {
       throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, {
         param: "messages",

@@ -13,24 +13,24 @@ export interface Detokenizer {
   finish(): string;
 }
 
-/** @param options.skipSpecial leave special tokens out of the text */
-export function createDetokenizer(tokenizer: TextTokenizer, options: { readonly skipSpecial: boolean }): Detokenizer {
-  return tokenizer.byteLevel ? new ByteDetokenizer(tokenizer, options.skipSpecial) : new WindowDetokenizer(tokenizer, options.skipSpecial);
+/** @param kept special tokens that are part of the text, such as markers of tool calls; all others are left out */
+export function createDetokenizer(tokenizer: TextTokenizer, kept: ReadonlySet<number> = new Set()): Detokenizer {
+  return tokenizer.byteLevel ? new ByteDetokenizer(tokenizer, kept) : new WindowDetokenizer(tokenizer, kept);
 }
 
 /** Byte-level vocabularies: the bytes of each token go through a streaming UTF-8 decoder. */
 class ByteDetokenizer implements Detokenizer {
   readonly #tokenizer: TextTokenizer;
-  readonly #skipSpecial: boolean;
+  readonly #kept: ReadonlySet<number>;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-  constructor(tokenizer: TextTokenizer, skipSpecial: boolean) {
+  constructor(tokenizer: TextTokenizer, kept: ReadonlySet<number>) {
     this.#tokenizer = tokenizer;
-    this.#skipSpecial = skipSpecial;
+    this.#kept = kept;
   }
 
   push(token: number): string {
-    if (this.#skipSpecial && this.#tokenizer.isSpecial(token)) return "";
+    if (this.#tokenizer.isSpecial(token) && !this.#kept.has(token)) return "";
     return this.#decoder.decode(this.#tokenizer.bytesOf(token), { stream: true });
   }
 
@@ -45,17 +45,18 @@ class ByteDetokenizer implements Detokenizer {
  */
 class WindowDetokenizer implements Detokenizer {
   readonly #tokenizer: TextTokenizer;
-  readonly #skipSpecial: boolean;
+  readonly #kept: ReadonlySet<number>;
   /** Tokens already handed out that give the next ones their context, then the pending ones. */
   #window: number[] = [];
   #handedOut = 0;
 
-  constructor(tokenizer: TextTokenizer, skipSpecial: boolean) {
+  constructor(tokenizer: TextTokenizer, kept: ReadonlySet<number>) {
     this.#tokenizer = tokenizer;
-    this.#skipSpecial = skipSpecial;
+    this.#kept = kept;
   }
 
   push(token: number): string {
+    if (this.#tokenizer.isSpecial(token) && !this.#kept.has(token)) return "";
     this.#window.push(token);
     const pending = this.#window.length - this.#handedOut;
     const text = this.#pendingText();
@@ -73,7 +74,7 @@ class WindowDetokenizer implements Detokenizer {
   }
 
   #pendingText(): string {
-    const decode = (tokens: readonly number[]) => this.#tokenizer.decode(tokens, { skipSpecial: this.#skipSpecial });
+    const decode = (tokens: readonly number[]) => this.#tokenizer.decode(tokens, { skipSpecial: false });
     return decode(this.#window).slice(decode(this.#window.slice(0, this.#handedOut)).length);
   }
 }

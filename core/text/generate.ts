@@ -26,6 +26,8 @@ export type TextEvent =
 /** Options of {@link generateText}. */
 export interface TextOptions {
   readonly stop: readonly string[];
+  /** Special tokens that are part of the text. */
+  readonly kept?: ReadonlySet<number>;
 }
 
 /**
@@ -37,7 +39,7 @@ export async function* generateText(
   request: TokenRequest,
   options: TextOptions,
 ): AsyncGenerator<TextEvent> {
-  const detokenizer = createDetokenizer(model.tokenizer, { skipSpecial: true });
+  const detokenizer = createDetokenizer(model.tokenizer, options.kept);
   const matcher = new StopMatcher(options.stop);
   let tokens: number[] = [];
   let logprobs: TokenLogprob[] = [];

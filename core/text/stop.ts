@@ -28,6 +28,11 @@ export class StopMatcher {
     return { text: this.#take(this.#held.length - this.#possibleStart()), stopped: false };
   }
 
+  /** After a stop: the stop string and what followed it. */
+  rest(): string {
+    return this.#take(this.#held.length);
+  }
+
   /** The rest, once no more text comes. */
   finish(): string {
     return this.#take(this.#held.length);

@@ -93,6 +93,11 @@ export class TextTokenizer {
     return this.#tokenizer.decode([...tokens], { skip_special_tokens: options.skipSpecial, clean_up_tokenization_spaces: false });
   }
 
+  /** Id of the token with this text; null if there is none. */
+  tokenOf(text: string): number | null {
+    return this.#tokenizer.token_to_id(text) ?? null;
+  }
+
   /** True for tokens that are markers, not text. */
   isSpecial(token: number): boolean {
     return this.#special.has(token);
@@ -113,6 +118,13 @@ export class TextTokenizer {
 
 /** GPT-2's printable character for each byte, reversed: printable Latin-1 stands for itself, the rest are shifted beyond 255. */
 const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = byteAlphabet();
+
+/** GPT-2's printable character for a byte. */
+export function characterOfByte(byte: number): string {
+  return CHARACTER_OF_BYTE[byte];
+}
+
+const CHARACTER_OF_BYTE: readonly string[] = [...BYTE_OF_CHARACTER].sort((a, b) => a[1] - b[1]).map(([character]) => character);
 
 function byteAlphabet(): Map<string, number> {
   const printable = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);

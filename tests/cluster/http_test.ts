@@ -7,6 +7,12 @@ import { openTestApp, readEvents, type TestApp } from "../support/server.ts";
 const KETTLE = { messages: [{ role: "user", content: "What is a kettle?" }], temperature: 0, max_tokens: 6 };
 const KETTLE_TEXT = "Kettle means a small";
 
+const TOOLS = [{ type: "function", function: { name: "boil", parameters: { type: "object", properties: {}, additionalProperties: false } } }];
+
+function jsonSchema(schema: object) {
+  return { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
+}
+
 describe("HTTP API", () => {
   let test: TestApp;
   beforeAll(async () => void (test = await openTestApp()));
@@ -118,8 +124,19 @@ describe("HTTP API", () => {
   it("lists the model and reports health", async () => {
     const models = await (await test.app.request("/v1/models")).json();
     assertEquals([models.data[0].id, models.data[0].object], ["tiny-mla", "model"]);
+    assertEquals(await (await test.app.request("/v1/models/tiny-mla")).json(), models.data[0]);
+    assertEquals((await test.app.request("/v1/models/deepseek-ai/other")).status, 404);
     assertEquals((await test.app.request("/healthz")).status, 200);
     assertEquals((await test.app.request("/readyz")).status, 200);
+  });
+
+  it("gives the best of several completions, by their log-probability", async () => {
+    const options = { prompt: "It was", max_tokens: 6, temperature: 1.5, seed: 11, logprobs: 0 };
+    const all = await json("/v1/completions", { ...options, n: 4 });
+    const best = await json("/v1/completions", { ...options, n: 1, best_of: 4 });
+    const mean = ({ logprobs }: { logprobs: { token_logprobs: number[] } }) => logprobs.token_logprobs.reduce((sum, value) => sum + value, 0);
+    const expected = all.choices.toSorted((a: never, b: never) => mean(b) - mean(a))[0].text;
+    assertEquals([best.choices.length, best.choices[0].text, best.usage.completion_tokens], [1, expected, 24]);
   });
 
   const chat = "/v1/chat/completions";
@@ -127,8 +144,12 @@ describe("HTTP API", () => {
   const refused: [name: string, path: string, body: unknown, status: number, param: string | null][] = [
     ["an unknown parameter", chat, { ...KETTLE, frobnicate: 1 }, 400, "frobnicate"],
     ["an unknown parameter inside another", chat, { ...KETTLE, stream_options: { chunks: 1 } }, 400, "stream_options.chunks"],
-    ["tools", chat, { ...KETTLE, tools: [{}] }, 400, "tools"],
-    ["a response format it cannot keep", chat, { ...KETTLE, response_format: { type: "json_object" } }, 400, "response_format.type"],
+    ["tools that are no functions", chat, { ...KETTLE, tools: [{ type: "web_search" }] }, 400, "tools.0.type"],
+    ["a tool that is not offered", chat, { ...KETTLE, tools: TOOLS, tool_choice: { type: "function", function: { name: "x" } } }, 400, "tool_choice"],
+    ["calls without tools", chat, { ...KETTLE, tool_choice: "required" }, 400, "tool_choice"],
+    ["JSON or calls", chat, { ...KETTLE, tools: TOOLS, response_format: { type: "json_object" } }, 400, "response_format"],
+    ["a response format that does not exist", chat, { ...KETTLE, response_format: { type: "xml" } }, 400, "response_format.type"],
+    ["a schema that cannot be", chat, { ...KETTLE, response_format: jsonSchema({ type: "colour" }) }, 400, "response_format"],
     ["images", chat, { messages: [{ role: "user", content: [{ type: "image_url", image_url: {} }] }] }, 400, "messages.0.content"],
     ["no messages", chat, { messages: [] }, 400, "messages"],
     ["a wrong temperature", chat, { ...KETTLE, temperature: 3 }, 400, "temperature"],
@@ -144,7 +165,10 @@ describe("HTTP API", () => {
     ["an empty prompt", completions, { prompt: [] }, 400, "prompt"],
     ["a prompt outside the vocabulary", completions, { prompt: [99999] }, 400, "prompt"],
     ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "max_tokens"],
-    ["best_of", completions, { prompt: "x", best_of: 4 }, 400, "best_of"],
+    ["best_of below n", completions, { prompt: "x", best_of: 2, n: 3 }, 400, "best_of"],
+    ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
+    ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
+    ["to store a response", "/v1/responses", { input: "x", store: true }, 400, "store"],
     ["a suffix", completions, { prompt: "x", suffix: "y" }, 400, "suffix"],
     ["tokens outside the vocabulary", "/detokenize", { tokens: [99999] }, 400, "tokens"],
     ["a body that is not JSON", chat, "{", 400, null],

@@ -4,14 +4,15 @@
  * @module
  */
 import type { Hono } from "hono";
-import { createApp } from "../../cluster/http/app.ts";
+import { type AppOptions, createApp, createGrammars } from "../../cluster/http/app.ts";
+import type { AppEnv } from "../../cluster/http/server_context.ts";
 import type { ServedModel } from "../../core/engine.ts";
 import { Engine } from "../../workers/engine.ts";
 import { fixtureDirectory } from "./fixtures.ts";
 
 /** An app and what stops it. */
 export interface TestApp {
-  readonly app: Hono;
+  readonly app: Hono<AppEnv>;
   readonly served: ServedModel;
   readonly drain: AbortController;
   readonly shutdown: AbortController;
@@ -20,11 +21,15 @@ export interface TestApp {
 }
 
 /** Loads the embedded model on the CPU behind an app. */
-export async function openTestApp(change: (served: ServedModel) => ServedModel = (served) => served): Promise<TestApp> {
+export async function openTestApp(
+  change: (served: ServedModel) => ServedModel = (served) => served,
+  options: Partial<AppOptions> = {},
+): Promise<TestApp> {
   const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "cpu" });
   const [drain, shutdown] = [new AbortController(), new AbortController()];
   const served = change(engine.served);
-  const app = createApp(served, { drain: drain.signal, shutdown: shutdown.signal, maxBodyBytes: 100_000 });
+  const grammars = createGrammars(served);
+  const app = createApp(served, { drain: drain.signal, shutdown: shutdown.signal, maxBodyBytes: 100_000, grammars, ...options });
   return {
     app,
     served,
@@ -36,7 +41,10 @@ export async function openTestApp(change: (served: ServedModel) => ServedModel =
         headers: { "content-type": "application/json" },
         body: typeof body === "string" ? body : JSON.stringify(body),
       }),
-    close: () => engine.close(),
+    close: async () => {
+      grammars[Symbol.dispose]();
+      await engine.close();
+    },
   };
 }
 

@@ -1,0 +1,78 @@
+/**
+ * Conversations, tools and forms of answers in request bodies.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { optional } from "./fields.ts";
+
+const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
+const text = z.union([z.string(), z.array(textPart).transform((parts) => parts.map(({ text }) => text).join(""))]);
+const name = z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores");
+
+const toolCall = z.strictObject({
+  id: z.string().max(256),
+  type: z.literal("function"),
+  function: z.strictObject({ name, arguments: z.string() }),
+});
+
+const spoken = { content: text, name: optional(z.string()) };
+
+/** A message of a conversation. */
+export interface Message {
+  readonly role: "system" | "user" | "assistant" | "tool";
+  /** Missing where the assistant only called tools. */
+  readonly content?: string;
+  readonly tool_calls?: readonly z.output<typeof toolCall>[];
+  readonly tool_call_id?: string;
+  readonly [key: string]: unknown;
+}
+
+/** One message. OpenAI's newer name for the system is turned into the older one, which templates know. */
+export const message = z.discriminatedUnion("role", [
+  z.strictObject({ role: z.literal("system"), ...spoken }),
+  z.strictObject({ role: z.literal("developer"), ...spoken }),
+  z.strictObject({ role: z.literal("user"), ...spoken }),
+  z.strictObject({
+    role: z.literal("assistant"),
+    content: optional(text),
+    name: optional(z.string()),
+    tool_calls: optional(z.array(toolCall).max(128)),
+    /** Earlier reasoning: templates decide what becomes of it. */
+    reasoning_content: optional(z.string()),
+    refusal: optional(z.null()),
+  }),
+  z.strictObject({ role: z.literal("tool"), content: text, tool_call_id: z.string().max(256), name: optional(z.string()) }),
+]).transform((fields): Message => {
+  const given = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as typeof fields;
+  return { ...given, role: fields.role === "developer" ? "system" : fields.role } as Message;
+});
+
+const schema = z.record(z.string(), z.unknown());
+
+/** One tool. */
+export const tool = z.strictObject({
+  type: z.literal("function"),
+  function: z.strictObject({ name, description: optional(z.string().max(8192)), parameters: optional(schema), strict: optional(z.boolean()) }),
+});
+
+/** Which tools must be called. */
+export const toolChoice = z.union([
+  z.enum(["none", "auto", "required"]),
+  z.strictObject({ type: z.literal("function"), function: z.strictObject({ name }) }),
+]);
+
+/** What the answer looks like. */
+export const responseFormat = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("text") }),
+  z.strictObject({ type: z.literal("json_object") }),
+  z.strictObject({
+    type: z.literal("json_schema"),
+    json_schema: z.strictObject({ name, description: optional(z.string()), schema: optional(schema), strict: optional(z.boolean()) }),
+  }),
+]);
+
+/** Parsed parts. */
+export type ToolField = z.output<typeof tool>;
+export type ToolChoiceField = z.output<typeof toolChoice>;
+export type ResponseFormatField = z.output<typeof responseFormat>;

@@ -1,0 +1,178 @@
+/**
+ * Who may ask, from where, and how much: checked before a body is read.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import type { Context, MiddlewareHandler } from "hono";
+import { bearerAuth } from "hono/bearer-auth";
+import { cors } from "hono/cors";
+import { HttpError } from "./errors.ts";
+import type { AppEnv } from "./server_context.ts";
+
+/** Where requests may come from. */
+export interface OriginRules {
+  /** Names under which the server may be asked for; undefined: any. Keeps pages of other sites from reaching it by a name of theirs (DNS rebinding). */
+  readonly hosts: readonly string[] | undefined;
+  /** Origins of web pages that may ask, besides the server's own. */
+  readonly origins: readonly string[];
+}
+
+/** Refuses requests under other names and from pages of other sites. */
+export function checkOrigin({ hosts, origins }: OriginRules): MiddlewareHandler<AppEnv> {
+  const allowed = hosts === undefined ? null : new Set(hosts.map((host) => host.toLowerCase()));
+  return async (c, next) => {
+    const host = (c.req.header("host") ?? new URL(c.req.url).host).toLowerCase();
+    const name = host.replace(/:\d+$/, "");
+    if (allowed !== null && !allowed.has(name) && !allowed.has(host)) {
+      throw new HttpError(403, `The name "${name}" is not one of this server's; add it to server.allowedHosts`, { code: "host_not_allowed" });
+    }
+    const origin = c.req.header("origin");
+    if (origin !== undefined && !origins.includes(origin) && hostOf(origin) !== host) {
+      throw new HttpError(403, `Pages of ${origin} may not ask this server; add it to server.allowedOrigins`, { code: "origin_not_allowed" });
+    }
+    await next();
+  };
+}
+
+function hostOf(origin: string): string | null {
+  return URL.canParse(origin) ? new URL(origin).host : null;
+}
+
+/** Lets pages of these origins read answers. */
+export function allowOrigins(origins: readonly string[]): MiddlewareHandler<AppEnv> {
+  return cors({ origin: [...origins], allowHeaders: ["authorization", "content-type"], allowMethods: ["GET", "POST"], maxAge: 600 });
+}
+
+/** Refuses requests without a key, compared in constant time by hono, and notes whose they are. */
+export function requireKey(apiKeys: readonly string[]): MiddlewareHandler<AppEnv> {
+  const check = bearerAuth({
+    token: [...apiKeys],
+    noAuthenticationHeader: { message: refusal("No API key was given; send it as a bearer token") },
+    invalidAuthenticationHeader: { message: refusal("The authorization header is not a bearer token") },
+    invalidToken: { message: refusal("The API key is wrong") },
+  });
+  return async (c, next) =>
+    await check(c as unknown as Context, async () => {
+      // The key itself goes no further.
+      c.set("client", createHash("sha256").update(c.req.header("authorization")!).digest("base64url").slice(0, 16));
+      await next();
+    });
+}
+
+function refusal(message: string): object {
+  return new HttpError(401, message, { code: "invalid_api_key" }).body;
+}
+
+/** What one client may do; undefined: as much as it likes. */
+export interface ClientLimits {
+  /** Requests at a time. */
+  readonly concurrent?: number;
+  readonly requestsPerMinute?: number;
+}
+
+interface Account {
+  running: number;
+  /** Requests it may make now. */
+  tokens: number;
+  filled: number;
+}
+
+/** Counts what clients do. */
+export class RateLimiter {
+  readonly #limits: ClientLimits;
+  readonly #now: () => number;
+  readonly #accounts = new Map<string, Account>();
+
+  /** @param now milliseconds */
+  constructor(limits: ClientLimits, now: () => number = () => performance.now()) {
+    this.#limits = limits;
+    this.#now = now;
+  }
+
+  /** Begins a request. @returns what ends it @throws {HttpError} 429 that says when to come again */
+  begin(client: string): () => void {
+    const { concurrent = Infinity, requestsPerMinute } = this.#limits;
+    const account = this.#account(client);
+    if (account.running >= concurrent) throw tooMany(`${account.running} requests of this client are running; the most are ${concurrent}`, 1);
+    if (requestsPerMinute !== undefined) {
+      if (account.tokens < 1) {
+        const seconds = Math.ceil((1 - account.tokens) / requestsPerMinute * 60);
+        throw tooMany(`This client may make ${requestsPerMinute} requests in a minute; wait ${seconds} s`, seconds);
+      }
+      account.tokens--;
+    }
+    account.running++;
+    let ended = false;
+    return () => {
+      if (!ended) account.running--;
+      ended = true;
+      this.#forgetIdle(client, account);
+    };
+  }
+
+  #account(client: string): Account {
+    const full = this.#limits.requestsPerMinute ?? 0;
+    const account = this.#accounts.get(client) ?? { running: 0, tokens: full, filled: this.#now() };
+    account.tokens = Math.min(full, account.tokens + (this.#now() - account.filled) / 60_000 * full);
+    account.filled = this.#now();
+    this.#accounts.set(client, account);
+    return account;
+  }
+
+  /** A full account says nothing. */
+  #forgetIdle(client: string, account: Account): void {
+    if (account.running === 0 && account.tokens >= (this.#limits.requestsPerMinute ?? 0)) this.#accounts.delete(client);
+  }
+}
+
+function tooMany(message: string, retryAfter: number): HttpError {
+  return new HttpError(429, message, { code: "rate_limit_exceeded", retryAfter });
+}
+
+/** Applies limits to a request until its response has been sent. */
+export function limitClients(limiter: RateLimiter): MiddlewareHandler<AppEnv> {
+  return async (c, next) => {
+    const end = limiter.begin(c.get("client"));
+    try {
+      await next();
+    } catch (error) {
+      end();
+      throw error;
+    }
+    c.res = endingWith(c.res, end);
+  };
+}
+
+/** A response whose end, or whose abandonment, is noticed. */
+function endingWith(response: Response, end: () => void): Response {
+  if (response.body === null) {
+    end();
+    return response;
+  }
+  const reader = response.body.getReader();
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await reader.read().catch((error) => {
+        end();
+        throw error;
+      });
+      if (!done) return controller.enqueue(value);
+      end();
+      controller.close();
+    },
+    async cancel(reason) {
+      end();
+      await reader.cancel(reason);
+    },
+  });
+  return new Response(body, response);
+}
+
+/** Names the request, in its response and in logs. */
+export async function nameRequest(c: Context<AppEnv>, next: () => Promise<void>): Promise<void> {
+  c.set("requestId", `req_${crypto.randomUUID().replaceAll("-", "")}`);
+  c.set("client", "");
+  await next();
+  c.res.headers.set("x-request-id", c.get("requestId"));
+}

@@ -1,0 +1,56 @@
+/**
+ * What every endpoint needs of the server.
+ *
+ * @module
+ */
+import type { ServedModel, TokenRequest } from "../../core/engine.ts";
+import type { GrammarConstraint, Grammars } from "../grammar/grammars.ts";
+import type { Grammar } from "../grammar/messages.ts";
+
+/** The server as endpoints see it. */
+export interface ServerContext {
+  readonly model: ServedModel;
+  readonly grammars: Grammars;
+  /** Aborted when running generations must end. */
+  readonly shutdown: AbortSignal;
+}
+
+/** Variables of a request in the app. */
+export interface AppEnv {
+  Variables: {
+    /** Whose request it is; empty where there are no keys. */
+    client: string;
+    /** Names it in logs and headers. */
+    requestId: string;
+  };
+}
+
+/** Requests whose grammars are given back when they have ended. */
+export class ConstrainedRequests implements Disposable {
+  readonly requests: readonly TokenRequest[];
+  readonly #constraints: readonly GrammarConstraint[];
+
+  private constructor(requests: readonly TokenRequest[], constraints: readonly GrammarConstraint[]) {
+    this.requests = requests;
+    this.#constraints = constraints;
+  }
+
+  /** Gives every request a grammar of its own; of `null`, none. @throws {LatentmeshError} `invalid_request` if it cannot be used */
+  static async create({ grammars, model }: ServerContext, requests: readonly TokenRequest[], grammar: Grammar | null): Promise<ConstrainedRequests> {
+    if (grammar === null) return new ConstrainedRequests(requests, []);
+    const constraints: GrammarConstraint[] = [];
+    try {
+      for (const _ of requests) constraints.push(await grammars.constrain(grammar));
+    } catch (error) {
+      for (const constraint of constraints) constraint[Symbol.dispose]();
+      throw error;
+    }
+    // Where the grammar ends, nothing but the end may come: it is not optional.
+    const stopTokens = new Set(model.eosTokens);
+    return new ConstrainedRequests(requests.map((request, i) => ({ ...request, constraint: constraints[i], stopTokens })), constraints);
+  }
+
+  [Symbol.dispose](): void {
+    for (const constraint of this.#constraints) constraint[Symbol.dispose]();
+  }
+}

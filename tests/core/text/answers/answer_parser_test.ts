@@ -1,0 +1,93 @@
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { AnswerParser, type AnswerParserOptions, type AnswerPart } from "../../../../core/text/answers/answer_parser.ts";
+import { DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS, toolFormatOf, writeCalls } from "../../../../core/text/answers/tool_format.ts";
+import { SEED } from "../../../support/random.ts";
+
+/** An answer as it was meant. */
+interface Meant {
+  content: string;
+  reasoning: string;
+  calls: { name: string; arguments: string }[];
+}
+
+function parse(pieces: readonly string[], options: AnswerParserOptions): Meant {
+  const parser = new AnswerParser(options);
+  const meant: Meant = { content: "", reasoning: "", calls: [] };
+  const take = (part: AnswerPart) => {
+    if (part.kind === "content" || part.kind === "reasoning") meant[part.kind] += part.text;
+    else if (part.kind === "call") meant.calls[part.index] = { name: part.name, arguments: "" };
+    else meant.calls[part.index].arguments += part.text;
+  };
+  for (const piece of pieces) parser.push(piece).forEach(take);
+  parser.finish().forEach(take);
+  assertEquals(parser.called, meant.calls.length > 0);
+  return meant;
+}
+
+/** Every cut of a text in two or three. */
+const cutInto = (text: string, cuts: readonly number[]) => {
+  const at = [0, ...cuts.map((cut) => cut % (text.length + 1)).toSorted((a, b) => a - b), text.length];
+  return at.slice(1).map((end, i) => text.slice(at[i], end));
+};
+
+const word = fc.stringMatching(/^[a-z]{1,8}$/);
+const json = fc.dictionary(word, fc.oneof(fc.integer(), fc.boolean(), fc.string({ unit: "grapheme-ascii" }).filter((text) => !text.includes("<"))))
+  .map((value) => JSON.stringify(value));
+
+describe("the answer parser", () => {
+  for (const format of [DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS]) {
+    it(`takes ${format.name} calls and text apart, wherever the pieces are cut`, () => {
+      fc.assert(
+        fc.property(
+          fc.stringMatching(/^[ -;=?-~]{0,20}$/),
+          fc.array(fc.record({ name: word, arguments: json }), { maxLength: 3 }),
+          fc.array(fc.nat(1000), { maxLength: 30 }),
+          (content, calls, cuts) => {
+            const text = content + (calls.length === 0 ? "" : writeCalls(format, calls));
+            const meant = parse(cutInto(text, cuts), { tools: format, reasoning: "no" });
+            assertEquals(meant, { content, reasoning: "", calls: calls.map((call) => ({ ...call })) });
+          },
+        ),
+        { seed: SEED },
+      );
+    });
+  }
+
+  it("separates reasoning, whether the model or the prompt has begun it", () => {
+    const pieces = cutInto("<think>First, kettles.</think>\n\nA kettle boils.", [3, 9, 24, 31, 38]);
+    const meant = { content: "\n\nA kettle boils.", reasoning: "First, kettles.", calls: [] };
+    assertEquals(parse(pieces, { tools: null, reasoning: "possible" }), meant);
+    assertEquals(parse(["First, kettles.</th", "ink>\n\nA kettle boils."], { tools: null, reasoning: "begun" }), {
+      ...meant,
+      content: "A kettle boils.",
+    });
+    assertEquals(parse(["never ends"], { tools: null, reasoning: "begun" }), { content: "", reasoning: "never ends", calls: [] });
+    const call = { name: "boil", arguments: `{"litres": 2}` };
+    assertEquals(parse([`hm</think>\n${writeCalls(DEEPSEEK_TOOLS, [call])}`], { tools: DEEPSEEK_TOOLS, reasoning: "begun" }), {
+      content: "",
+      reasoning: "hm",
+      calls: [call],
+    });
+  });
+
+  it("leaves text alone that only looks like a marker, and calls that are cut off", () => {
+    assertEquals(parse(["a < b <think", " <tool_call"], { tools: PLAIN_TOOLS, reasoning: "no" }).content, "a < b <think <tool_call");
+    const begun = parse([`${PLAIN_TOOLS.callBegin}${PLAIN_TOOLS.header("boil", 0)}${PLAIN_TOOLS.argumentsBegin}{"lit`], {
+      tools: PLAIN_TOOLS,
+      reasoning: "no",
+    });
+    assertEquals(begun.calls, [{ name: "boil", arguments: `{"lit` }]);
+    assertEquals(parse([`${PLAIN_TOOLS.callBegin}{"na`], { tools: PLAIN_TOOLS, reasoning: "no" }).calls, []);
+  });
+
+  it("knows a family by its markers", () => {
+    const knows = (...texts: string[]) => (text: string) => texts.includes(text) ? 1 : null;
+    assertEquals([
+      toolFormatOf(knows("<｜tool▁call▁begin｜>")).name,
+      toolFormatOf(knows("<|tool_call_begin|>")).name,
+      toolFormatOf(knows()).name,
+    ], ["deepseek", "kimi", "plain"]);
+  });
+});
