@@ -15,7 +15,9 @@ import { PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
 import { Coordinator, type OnLoading } from "./coordinator.ts";
 import { loadClusterModel } from "./load_model.ts";
-import type { SchedulerCounters } from "./scheduler/scheduler.ts";
+import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./cluster_status.ts";
+import { tracePhases } from "./observe/phases.ts";
+import type { RequestOutcome } from "./serving/running_request.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 
@@ -39,16 +41,6 @@ export interface WorkerStatus {
   readonly stats: WorkerStats;
 }
 
-/** What the scheduler has counted, and what it holds now. */
-export interface SchedulingStatus extends SchedulerCounters {
-  /** Sequences that have not ended. */
-  readonly active: number;
-  /** Those of them that wait for a place. */
-  readonly waiting: number;
-  /** Those of them that are decoding. */
-  readonly running: number;
-}
-
 /** A coordinator with its workers. */
 export class RunningCluster {
   /** What a server needs. */
@@ -57,6 +49,8 @@ export class RunningCluster {
   readonly failed: Promise<never>;
   /** What it consists of, for people. */
   readonly summary: string;
+  /** Told of every request that has ended. */
+  onOutcome: ((outcome: RequestOutcome) => void) | null = null;
   readonly #coordinator: Coordinator;
   readonly #engine: ClusterTokenEngine;
 
@@ -90,15 +84,23 @@ export class RunningCluster {
       deadlineMs: deadlineMs + STEP_SLACK,
       decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
       prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
+      onArrival: () => {
+        const traced = tracePhases();
+        return (outcome) => {
+          traced(outcome);
+          cluster.onOutcome?.(outcome);
+        };
+      },
     });
     coordinator.attach(engine.serving);
     coordinator.failed.catch((error) => engine.serving.failAll(error));
-    return new RunningCluster(
+    const cluster = new RunningCluster(
       coordinator,
       engine,
       servedModel(model.package, engine),
       summarize(settings, resolveCuts(settings, model.package).decode),
     );
+    return cluster;
   }
 
   /** Bytes of weights on all devices. */
@@ -119,11 +121,16 @@ export class RunningCluster {
     return this.#engine.times;
   }
 
-  /** What the scheduler has counted. */
+  /** What the scheduler has counted, and what it is at. */
   get scheduling(): SchedulingStatus {
+    return schedulingStatus(this.#engine.serving.scheduler);
+  }
+
+  /** What it consists of and what it is at. Never fails: workers that do not answer are reported without their totals. */
+  async describe(): Promise<ClusterStatus> {
     const { scheduler } = this.#engine.serving;
-    const running = [...scheduler.decodeGroups.values()].reduce((sum, group) => sum + group.running.size, 0);
-    return { ...scheduler.counters, active: scheduler.active, waiting: scheduler.waiting.size, running };
+    const units = await Promise.all(this.#coordinator.units.map((unit) => unitStatus(unit, scheduler)));
+    return { summary: this.summary, scheduling: this.scheduling, steps: { ...this.#engine.times }, units };
   }
 
   /** Throws unless every cache block is accounted for. For tests. */

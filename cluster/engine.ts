@@ -5,6 +5,8 @@
  */
 import type { ServedModel } from "../core/engine.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
+import type { ClusterStatus } from "./cluster_status.ts";
+import type { RequestOutcome } from "./serving/running_request.ts";
 import type { Settings } from "./settings.ts";
 
 /** A loaded model. */
@@ -14,6 +16,10 @@ export interface LoadedEngine {
   /** What a cluster consists of, for people. */
   readonly summary?: string;
   readonly served: ServedModel;
+  /** What a cluster is at. */
+  describe?(): Promise<ClusterStatus>;
+  /** Told of every request that has ended. */
+  onOutcome?: ((outcome: RequestOutcome) => void) | null;
   /** Rejects when it can serve no longer. */
   readonly failed?: Promise<never>;
   score(text: string, options: { readonly limitTokens: number }): Promise<{ readonly tokens: number; readonly nll: number }>;

@@ -1,8 +1,9 @@
 /**
- * Lines for people, on standard error: standard output belongs to results.
+ * Logs of commands, on standard error: standard output belongs to results. As a library nothing is written, unless the program configures LogTape itself.
  *
  * @module
  */
+import { configureSync, getLogger, getTextFormatter, jsonLinesFormatter, type LogRecord } from "@logtape/logtape";
 import { readEnv } from "../core/env.ts";
 
 const LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
@@ -10,11 +11,37 @@ const LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 /** Severity of a line. */
 export type LogLevel = Exclude<(typeof LEVELS)[number], "silent">;
 
-/** Writes a line if `LATENTMESH_LOG` lets it through. */
+const NAMES = { debug: "debug", info: "info", warn: "warning", error: "error" } as const;
+
+const logger = getLogger(["latentmesh"]);
+
+/** Writes what is logged to standard error, as `LATENTMESH_LOG` and `LATENTMESH_LOG_FORMAT` say. Called once, by the command line. */
+export function configureLogs(): void {
+  const env = (name: string) => Deno.env.get(name);
+  const least = readEnv("LATENTMESH_LOG", env) ?? "info";
+  // Lines for people are the message alone: what else there is, it says.
+  const lines = getTextFormatter({ format: ({ message }) => message, value: String });
+  const format = readEnv("LATENTMESH_LOG_FORMAT", env) === "json" ? jsonLinesFormatter : lines;
+  const encoder = new TextEncoder();
+  const write = (record: LogRecord) => void Deno.stderr.writeSync(encoder.encode(format(record)));
+  configureSync({
+    sinks: { stderr: write },
+    loggers: [
+      { category: ["latentmesh"], sinks: ["stderr"], lowestLevel: least === "silent" ? null : NAMES[least] },
+      { category: ["logtape", "meta"], sinks: [], lowestLevel: null },
+    ],
+  });
+}
+
+/** Logs a line. */
 export function log(level: LogLevel, line: string): void {
-  const least = readEnv("LATENTMESH_LOG", (name) => Deno.env.get(name)) ?? "info";
-  if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
-  Deno.stderr.writeSync(new TextEncoder().encode(line + "\n"));
+  // Braces in what others wrote are not ours to fill in.
+  logger[level](line.replaceAll("{", "{{").replaceAll("}", "}}"));
+}
+
+/** Logs a line with values, which stay values where logs are JSON. @param message names them in braces */
+export function logRecord(level: LogLevel, message: string, values: Record<string, unknown>): void {
+  logger[level](message, values);
 }
 
 /** Writes a line of a result to standard output. */

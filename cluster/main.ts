@@ -4,7 +4,7 @@
  * @module
  */
 import manifest from "../deno.json" with { type: "json" };
-import { LatentmeshError } from "../core/errors.ts";
+import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { openDevice } from "../kernels/providers.ts";
 import { measureDrift } from "../workers/drift.ts";
 import { Engine } from "../workers/engine.ts";
@@ -12,9 +12,15 @@ import { planMemory } from "../workers/plan_memory.ts";
 import { createProgram } from "./cli.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
-import { log } from "./log.ts";
+import { configureLogs, log } from "./log.ts";
 
 if (import.meta.main) {
+  try {
+    configureLogs();
+  } catch (error) {
+    console.error(`error: ${messageOf(error)}`);
+    Deno.exit(1);
+  }
   try {
     const program = createProgram(manifest.version, {
       ...clusterServices,

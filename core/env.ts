@@ -27,6 +27,10 @@ const TABLE = {
     schema: z.enum(["debug", "info", "warn", "error", "silent"]).optional(),
     help: "least severe level that is logged (default info)",
   },
+  LATENTMESH_LOG_FORMAT: {
+    schema: z.enum(["text", "json"]).optional(),
+    help: "how logs are written (default text)",
+  },
 } as const;
 
 /** Name of a variable in the table. */

@@ -6,6 +6,9 @@
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import type { Grammars } from "../grammar/grammars.ts";
 import { createApp, createGrammars } from "../http/app.ts";
+import { ServerMetrics } from "../observe/metrics.ts";
+import { ObservedEngine } from "../observe/observed_engine.ts";
+import { logRequest } from "../http/request_log.ts";
 import { HttpError } from "../http/errors.ts";
 import type { Settings } from "../settings.ts";
 import type { LoadedEngine, LoadEngine } from "../engine.ts";
@@ -36,13 +39,20 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
   let grammars: Grammars | null = null;
   try {
     engine = await load(settings, loadEngine);
-    const served = { ...engine.served, id: settings.modelName ?? engine.served.id };
+    const loaded = engine;
+    const describe = loaded.describe === undefined ? undefined : () => loaded.describe!();
+    const metrics = new ServerMetrics(describe ?? null);
+    if (describe !== undefined) loaded.onOutcome = (outcome) => metrics.phases(outcome);
+    const served = { ...loaded.served, id: settings.modelName ?? loaded.served.id, engine: new ObservedEngine(loaded.served.engine, metrics) };
     const shutdown = AbortSignal.any([stop.cancel, cancelTimer.signal]);
     grammars = createGrammars(served);
     const app = createApp(served, {
       drain: stop.drain,
       shutdown,
       grammars,
+      metrics,
+      describe,
+      onAnswered: logRequest,
       apiKeys: settings.apiKeys,
       maxBodyBytes: settings.maxBodyBytes,
       origins: { hosts: settings.allowedHosts, origins: settings.allowedOrigins },

@@ -8,9 +8,13 @@ import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
+import type { ClusterStatus } from "../cluster_status.ts";
 import { Grammars } from "../grammar/grammars.ts";
 import { grammarVocabulary } from "../grammar/vocabulary.ts";
 import { keptTokens } from "./answer_form.ts";
+import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
+import type { ServerMetrics } from "../observe/metrics.ts";
+import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./chat.ts";
 import { handleCompletion } from "./completions.ts";
 import { HttpError, toHttpError } from "./errors.ts";
@@ -27,6 +31,12 @@ export interface AppOptions {
   readonly shutdown: AbortSignal;
   /** Grammars of answers; without them, requests that need one are refused. */
   readonly grammars?: Grammars;
+  /** What is counted; without it there are no `/metrics`. */
+  readonly metrics?: ServerMetrics;
+  /** What the cluster is at; without it, one process. */
+  readonly describe?: () => Promise<ClusterStatus>;
+  /** Told of every request that has been answered. */
+  readonly onAnswered?: (record: RequestRecord) => void;
   /** Largest request body. */
   readonly maxBodyBytes?: number;
   /** Keys of which clients must present one; none: everybody may ask. */
@@ -40,7 +50,7 @@ export interface AppOptions {
 const MAX_BODY_BYTES = 4 << 20;
 
 /** Everybody may ask about health. */
-const OPEN_PATHS = ["/healthz", "/readyz"];
+const OPEN_PATHS = ["/healthz", "/readyz", ...DASHBOARD_PATHS];
 
 /** Grammars over a model's vocabulary. */
 export function createGrammars(model: ServedModel): Grammars {
@@ -53,6 +63,7 @@ export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv>
   const server: ServerContext = { model, grammars: options.grammars ?? createGrammars(model), shutdown: options.shutdown };
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
+  if (options.onAnswered !== undefined) app.use(recordRequests(options.onAnswered));
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
   app.use(bodyLimit({
@@ -79,10 +90,36 @@ export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv>
     const ready = model.engine.ready && !drain.aborted;
     return c.json({ status: ready ? "ready" : "not ready" }, ready ? 200 : 503);
   });
+  app.get("/cluster", async (c) => c.json(await describe(server, options)));
+  const { metrics } = options;
+  if (metrics !== undefined) {
+    app.get("/metrics", async (c) => {
+      const { contentType, text } = await metrics.expose();
+      return c.body(text, 200, { "content-type": contentType });
+    });
+  }
+  addDashboard(app);
   app.notFound((c) => errorResponse(c, new HttpError(404, `There is no ${c.req.method} ${c.req.path} here`, { code: "not_found" })));
   // Middleware's own refusals come with their response: a missing key says how to authenticate.
   app.onError((error, c) => error instanceof HTTPException ? error.getResponse() : errorResponse(c, toHttpError(error)));
   return app;
+}
+
+/** What there is to say about a server. */
+async function describe({ model }: ServerContext, { describe, metrics, drain }: AppOptions): Promise<object> {
+  const alone: ClusterStatus = {
+    summary: "one process",
+    scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, active: 0, waiting: 0, running: 0 },
+    steps: { steps: 0, rows: 0, computeMs: 0, exchangeMs: 0, totalMs: 0 },
+    units: [],
+  };
+  return {
+    model: model.id,
+    maxContext: model.engine.maxContext,
+    ready: model.engine.ready && !drain.aborted,
+    ...metrics?.summary ?? { generatedTokens: 0, recent: { firstTokenMs: null, interTokenMs: null } },
+    ...await describe?.() ?? alone,
+  };
 }
 
 function errorResponse(c: Context, error: HttpError): Response {

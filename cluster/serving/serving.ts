@@ -33,8 +33,8 @@ export interface ServingOptions {
   readonly prefillBlocks: number;
   /** Milliseconds that requests wait for units to be repaired. */
   readonly patienceMs?: number;
-  /** Told of every request that has ended. */
-  readonly onOutcome?: (outcome: RequestOutcome) => void;
+  /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
+  readonly onArrival?: () => (outcome: RequestOutcome) => void;
 }
 
 /** Milliseconds that requests wait for units to be repaired. */
@@ -45,6 +45,7 @@ const MASK_PATIENCE = 5;
 interface Entry {
   readonly running: RunningRequest;
   readonly done: PromiseWithResolvers<void>;
+  readonly onOutcome: ((outcome: RequestOutcome) => void) | undefined;
 }
 
 /** Serves requests on the units of a cluster. */
@@ -78,7 +79,11 @@ export class Serving implements UnitListener {
     const { prompt, client = "", promptLogprobs, signal } = request;
     const most = mostTokens(request, this.#options.maxContext);
     const sequence = this.scheduler.add({ prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, now: performance.now() });
-    const entry: Entry = { running: new RunningRequest(request, sequence, emit), done: Promise.withResolvers() };
+    const entry: Entry = {
+      running: new RunningRequest(request, sequence, emit),
+      done: Promise.withResolvers(),
+      onOutcome: this.#options.onArrival?.(),
+    };
     this.#entries.set(sequence, entry);
     const cancel = () => this.#end(sequence, new LatentmeshError("cancelled", "The request was cancelled"));
     signal.addEventListener("abort", cancel, { once: true });
@@ -287,7 +292,7 @@ export class Serving implements UnitListener {
     this.scheduler.end(sequence);
     const { running } = entry;
     running.times.ended = performance.now();
-    this.#options.onOutcome?.({
+    entry.onOutcome?.({
       times: running.times,
       promptTokens: sequence.prompt.length,
       cachedTokens: sequence.cachedTokens,

@@ -1,0 +1,45 @@
+// The page at `/`: a chat, the cluster as it is now, and the last two minutes. Plain modules, nothing from elsewhere.
+import { chat } from "./chat.js";
+import { drawChart, History } from "./charts.js";
+import { drawUnits } from "./units.js";
+import { get } from "./server.js";
+
+const element = (id) => document.getElementById(id);
+const history = new History(120);
+
+/** One look at the server. */
+async function look() {
+  const state = element("state");
+  try {
+    const status = await get("cluster");
+    element("summary").textContent = `${status.model} · ${status.summary}`;
+    const { waiting, running } = status.scheduling;
+    state.textContent = `${status.ready ? "ready" : "not ready"} · ${running} decoding, ${waiting} waiting`;
+    state.className = status.ready ? "up" : "down";
+    drawUnits(element("units"), status.units);
+    history.add(status);
+    drawChart(element("throughput"), element("throughput-now"), history, (entry) => entry.throughput);
+    drawChart(element("first"), element("first-now"), history, (entry) => entry.first, (entry) => entry.firstHigh);
+    drawChart(element("between"), element("between-now"), history, (entry) => entry.between, (entry) => entry.betweenHigh);
+    drawChart(element("cache"), element("cache-now"), history, (entry) => entry.cache, undefined, 100);
+  } catch (error) {
+    state.textContent = `The server does not answer: ${error.message}`;
+    state.className = "down";
+  }
+}
+
+chat({
+  form: element("ask"),
+  message: element("message"),
+  temperature: element("temperature"),
+  most: element("most"),
+  conversation: element("conversation"),
+  stop: element("stop"),
+  send: element("send"),
+  clear: element("clear"),
+});
+
+await look();
+setInterval(() => {
+  if (!document.hidden) look();
+}, 1000);

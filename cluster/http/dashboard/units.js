@@ -1,0 +1,45 @@
+// The cluster as boxes: units, and in them their workers.
+
+function make(name, className, ...children) {
+  const element = document.createElement(name);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+function workerBox({ rank, worker, host, pid, device, restarts, stats }) {
+  const box = make("div", "worker", make("strong", "", `rank ${rank}`));
+  if (worker === null) {
+    box.append(make("span", "down", "nobody is there"));
+    return box;
+  }
+  const lines = [`${host}, process ${pid}`, device];
+  if (restarts > 0) lines.push(`started again ${restarts} times`);
+  if (stats !== null) lines.push(`sums ${(stats.exchangeMs / 1000).toFixed(1)} s, computing ${(stats.computeMs / 1000).toFixed(1)} s`);
+  for (const line of lines) box.append(make("div", "", line));
+  return box;
+}
+
+function unitBox({ name, role, epoch, up, sequences, cache, workers }) {
+  const used = cache.blocks === 0 ? 0 : cache.blocks - cache.available;
+  const state = make("span", up ? "up" : "down", up ? "● up" : "○ down");
+  const detail = make("small", "", `${role}, epoch ${epoch}, ${sequences} sequences`);
+  const meter = make("meter", "");
+  meter.max = Math.max(1, cache.blocks);
+  meter.value = used;
+  meter.setAttribute("aria-label", `cache of ${name}`);
+  return make(
+    "article",
+    "unit",
+    make("h3", "", name, state, detail),
+    meter,
+    make("div", "hint", `${used} of ${cache.blocks} cache blocks in use, ${cache.published} hold prefixes`),
+    make("div", "workers", ...workers.map(workerBox)),
+  );
+}
+
+/** Draws all units into an element. */
+export function drawUnits(element, units) {
+  if (units.length === 0) element.replaceChildren(make("p", "hint", "One process, no workers."));
+  else element.replaceChildren(...units.map(unitBox));
+}

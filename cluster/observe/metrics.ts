@@ -1,0 +1,170 @@
+/**
+ * Prometheus metrics of a server: what requests experience, and what the cluster is at when it is asked. Names mean what vLLM's of the same names mean.
+ *
+ * @module
+ */
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { ClusterStatus } from "../cluster_status.ts";
+import type { RequestOutcome } from "../serving/running_request.ts";
+
+const SHORT = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+const LONG = [0.001, 0.005, 0.01, 0.02, 0.04, 0.08, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
+
+/** What a request that has ended came to. */
+export interface GenerationSummary {
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly generatedTokens: number;
+  /** Seconds; null where there was no token. */
+  readonly timeToFirstToken: number | null;
+  readonly seconds: number;
+  readonly reason: string;
+}
+
+/** Median and 90th percentile of what was observed in the last minute, in milliseconds. */
+export interface RecentLatency {
+  readonly median: number;
+  readonly high: number;
+}
+
+/** What was observed in the last minute. */
+class Recent {
+  readonly #values: { readonly at: number; readonly ms: number }[] = [];
+
+  add(seconds: number): void {
+    this.#values.push({ at: performance.now(), ms: seconds * 1000 });
+    if (this.#values.length > MOST_RECENT) this.#values.shift();
+  }
+
+  get latency(): RecentLatency | null {
+    const since = performance.now() - 60_000;
+    const sorted = this.#values.filter(({ at }) => at >= since).map(({ ms }) => ms).sort((a, b) => a - b);
+    if (sorted.length === 0) return null;
+    return { median: sorted[Math.floor(sorted.length / 2)], high: sorted[Math.floor(sorted.length * 0.9)] };
+  }
+}
+
+/** Observations that are kept. */
+const MOST_RECENT = 4096;
+
+/** Counts for one server. */
+export class ServerMetrics {
+  readonly #registry = new Registry();
+  readonly #cluster: (() => Promise<ClusterStatus>) | null;
+  readonly #recent = { firstToken: new Recent(), interToken: new Recent() };
+  #generatedTokens = 0;
+  readonly #requests = this.#counter("requests", "Requests that have ended, by why", ["reason"]);
+  readonly #promptTokens = this.#counter("prompt_tokens", "Prompt tokens of requests that have ended");
+  readonly #generated = this.#counter("generation_tokens", "Tokens generated");
+  readonly #prefixQueries = this.#counter("prefix_cache_queries", "Prompt tokens looked up in the prefix cache");
+  readonly #prefixHits = this.#counter("prefix_cache_hits", "Prompt tokens found there");
+  readonly #running = this.#gauge("requests_in_flight", "Generations that have not ended");
+  readonly #firstToken = this.#histogram("time_to_first_token_seconds", "From arrival to the first token", LONG);
+  readonly #interToken = this.#histogram("inter_token_latency_seconds", "Between two tokens of a generation", SHORT);
+  readonly #endToEnd = this.#histogram("e2e_request_latency_seconds", "From arrival to the end", LONG);
+  readonly #queue = this.#histogram("request_queue_time_seconds", "From arrival to the first piece of prefill", LONG);
+  readonly #prefill = this.#histogram("request_prefill_time_seconds", "From the first piece of prefill to the last", LONG);
+  readonly #handoff = this.#histogram("request_handoff_time_seconds", "Waiting for the last latents to be handed over", SHORT);
+  readonly #firstDecode = this.#histogram("request_first_decode_time_seconds", "From the first token to the second", SHORT);
+
+  /** @param cluster asked at every scrape; null: one process */
+  constructor(cluster: (() => Promise<ClusterStatus>) | null) {
+    this.#cluster = cluster;
+  }
+
+  /** A generation begins. @returns what is told of it */
+  begin(): { token(intervalSeconds: number | null): void; end(summary: GenerationSummary): void } {
+    this.#running.inc();
+    return {
+      token: (seconds) => {
+        this.#generatedTokens++;
+        if (seconds === null) return;
+        this.#interToken.observe(seconds);
+        this.#recent.interToken.add(seconds);
+      },
+      end: (summary) => {
+        this.#running.dec();
+        this.#requests.inc({ reason: summary.reason });
+        this.#promptTokens.inc(summary.promptTokens);
+        this.#generated.inc(summary.generatedTokens);
+        this.#prefixQueries.inc(summary.promptTokens);
+        this.#prefixHits.inc(summary.cachedTokens);
+        if (summary.timeToFirstToken !== null) {
+          this.#firstToken.observe(summary.timeToFirstToken);
+          this.#recent.firstToken.add(summary.timeToFirstToken);
+        }
+        this.#endToEnd.observe(summary.seconds);
+      },
+    };
+  }
+
+  /** Takes in how long a request was in each phase on the cluster. */
+  phases({ times }: RequestOutcome): void {
+    const observe = (histogram: Histogram, from: number | null, to: number | null) => {
+      if (from !== null && to !== null) histogram.observe(Math.max(0, to - from) / 1000);
+    };
+    observe(this.#queue, times.arrived, times.prefillStarted);
+    observe(this.#prefill, times.prefillStarted, times.prefilled);
+    if (times.prefilled !== null) this.#handoff.observe(times.handoffMs / 1000);
+    observe(this.#firstDecode, times.firstToken, times.secondToken);
+  }
+
+  /** For people: totals, and the last minute. */
+  get summary() {
+    const { firstToken, interToken } = this.#recent;
+    return { generatedTokens: this.#generatedTokens, recent: { firstTokenMs: firstToken.latency, interTokenMs: interToken.latency } };
+  }
+
+  /** The text that Prometheus reads. */
+  async expose(): Promise<{ readonly contentType: string; readonly text: string }> {
+    const now = new Registry();
+    if (this.#cluster !== null) describeCluster(now, await this.#cluster());
+    return { contentType: this.#registry.contentType, text: await Registry.merge([this.#registry, now]).metrics() };
+  }
+
+  #counter(name: string, help: string, labelNames: string[] = []): Counter {
+    return new Counter({ name: `latentmesh_${name}_total`, help, labelNames, registers: [this.#registry] });
+  }
+
+  #gauge(name: string, help: string): Gauge {
+    return new Gauge({ name: `latentmesh_${name}`, help, registers: [this.#registry] });
+  }
+
+  #histogram(name: string, help: string, buckets: number[]): Histogram {
+    return new Histogram({ name: `latentmesh_${name}`, help, buckets, registers: [this.#registry] });
+  }
+}
+
+/** What the cluster is at now. */
+function describeCluster(registry: Registry, { scheduling, units, steps }: ClusterStatus): void {
+  const set = (name: string, help: string, values: readonly (readonly [labels: Record<string, string>, value: number])[]) => {
+    const labelNames = Object.keys(values[0]?.[0] ?? {});
+    const Metric = name.endsWith("_total") ? Counter : Gauge;
+    const metric = new Metric({ name: `latentmesh_${name}`, help, labelNames, registers: [registry] });
+    for (const [labels, value] of values) metric.inc(labels, value);
+  };
+  set("num_requests_running", "Sequences that are decoding", [[{}, scheduling.running]]);
+  set("num_requests_waiting", "Sequences that wait for a place", [[{}, scheduling.waiting]]);
+  set("num_preemptions_total", "Sequences that gave way to others", [[{}, scheduling.preemptions]]);
+  set("num_replays_total", "Sequences that were rebuilt after a loss", [[{}, scheduling.replays]]);
+  set("decode_steps_total", "Decode steps", [[{}, steps.steps]]);
+  set("decode_step_rows_total", "Tokens computed in decode steps", [[{}, steps.rows]]);
+  const ofUnits = (value: (unit: ClusterStatus["units"][number]) => number) =>
+    units.map((unit) => [{ unit: unit.name, role: unit.role }, value(unit)] as const);
+  set("unit_up", "Whether a unit can be used", ofUnits(({ up }) => up ? 1 : 0));
+  set("unit_epoch", "Membership of a unit", ofUnits(({ epoch }) => epoch));
+  set("cache_usage_ratio", "Cache blocks that are in use", ofUnits(({ cache: { blocks, available } }) => blocks === 0 ? 0 : 1 - available / blocks));
+  set("cache_prefix_ratio", "Cache blocks that hold a prefix", ofUnits(({ cache: { blocks, published } }) => blocks === 0 ? 0 : published / blocks));
+  const workers = units.flatMap((unit) => unit.workers.map((worker) => ({ unit, worker })));
+  const ofWorkers = (value: (worker: ClusterStatus["units"][number]["workers"][number]) => number) =>
+    workers.map(({ unit, worker }) => [{ unit: unit.name, rank: String(worker.rank) }, value(worker)] as const);
+  const seconds = (ms: number | undefined) => (ms ?? 0) / 1000;
+  set("worker_up", "Whether a worker is there", ofWorkers(({ stats }) => stats === null ? 0 : 1));
+  set("worker_restarts_total", "Times a worker was started again", ofWorkers(({ restarts }) => restarts));
+  set("allreduce_total", "Sums over the ranks of a unit", ofWorkers(({ stats }) => stats?.collectives ?? 0));
+  set("allreduce_seconds_total", "Time spent in them", ofWorkers(({ stats }) => seconds(stats?.exchangeMs)));
+  set("compute_seconds_total", "Time spent on steps and prompts outside of them", ofWorkers(({ stats }) => seconds(stats?.computeMs)));
+  set("peer_sent_bytes_total", "Sent to other workers over current links", ofWorkers(({ stats }) => stats?.sentBytes ?? 0));
+  set("peer_received_bytes_total", "Received from them", ofWorkers(({ stats }) => stats?.receivedBytes ?? 0));
+  set("handoff_bytes_total", "Latents handed over", ofWorkers(({ stats }) => stats?.handoffBytes ?? 0));
+}
