@@ -9,11 +9,16 @@ import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { loadBench } from "./load_bench.ts";
+import { serveBench } from "./serve_bench.ts";
 import { soakBench } from "./soak_bench.ts";
 import { startBench } from "./start_bench.ts";
 
 const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readonly string[]): Promise<void> }>> = {
   load: { help: "[gigabytes] peak host memory and speed of loading a generated checkpoint", run: loadBench },
+  serve: {
+    help: "[device] [rates] [requests] [directory] latency and goodput against request rate, as JSON and as a page with plots",
+    run: serveBench,
+  },
   soak: { help: "[kills] [streams] 256 streams, clients that disconnect, workers that are killed: every answer checked", run: soakBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },

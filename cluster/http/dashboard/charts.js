@@ -40,16 +40,15 @@ function pathOf(values, most, length) {
       return;
     }
     const x = (i + length - values.length) / (length - 1) * WIDTH;
-    path += `${broken ? "M" : "L"}${x.toFixed(1)} ${(HEIGHT - 4 - value / most * (HEIGHT - 16)).toFixed(1)}`;
+    path += `${broken ? "M" : "L"}${x.toFixed(1)} ${(HEIGHT - 4 - value / most * (HEIGHT - 8)).toFixed(1)}`;
     broken = false;
   });
   return path;
 }
 
-function svg(name, attributes, text = "") {
+function svg(name, attributes) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.textContent = text;
   return element;
 }
 
@@ -61,12 +60,11 @@ export function drawChart(target, output, { entries, length }, pick, pickHigh, l
   const highs = pickHigh === undefined ? [] : entries.map(pickHigh);
   const most = Math.max(least, ...values.filter((value) => value !== null), ...highs.filter((value) => value !== null));
   const now = values.at(-1) ?? null;
-  output.textContent = shown(now);
+  output.textContent = `${shown(now)} (top ${shown(most)})`;
   target.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   target.setAttribute("preserveAspectRatio", "none");
   target.setAttribute("aria-label", `now ${shown(now)}, at most ${shown(most)}`);
   target.replaceChildren(
-    svg("text", { x: 4, y: 11 }, shown(most)),
     svg("path", { class: "high", d: pathOf(highs, most, length) }),
     svg("path", { d: pathOf(values, most, length) }),
   );
