@@ -8,6 +8,7 @@ import { Cluster, type DeviceChoice } from "../mod.ts";
 import { createApp } from "../cluster/http/app.ts";
 import { Random } from "../tests/support/random.ts";
 import { type LoadRequest, runLoad, type Timing } from "./serve/load_client.ts";
+import type { Percentiles, ServeResult } from "./serve/result.ts";
 import { plotPage } from "./serve/plots.ts";
 import { percentile, printTable } from "./table.ts";
 
@@ -15,30 +16,6 @@ const model = new URL("../models/tiny-mla", import.meta.url).pathname;
 
 /** What counts as served well: first token and tokens after it, in milliseconds. */
 const GOOD = { firstMs: 2000, perTokenMs: 200 };
-
-/** 50th, 90th and 99th percentile, in milliseconds. */
-export interface Percentiles {
-  readonly p50: number;
-  readonly p90: number;
-  readonly p99: number;
-}
-
-/** One request rate. */
-export interface ServeResult {
-  /** Requests per second offered, and completed. */
-  readonly rate: number;
-  readonly completedRate: number;
-  readonly requests: number;
-  readonly failed: number;
-  readonly tokensPerSecond: number;
-  /** Requests per second that were served well. */
-  readonly goodput: number;
-  readonly ttft: Percentiles;
-  /** Mean time per token after the first, of each request. */
-  readonly tpot: Percentiles;
-  /** Between any two tokens. */
-  readonly itl: Percentiles;
-}
 
 function requestsAt(rate: number, count: number): LoadRequest[] {
   const random = new Random(Math.round(rate * 1000));

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ServeResult } from "../serve_bench.ts";
+import type { ServeResult } from "./result.ts";
 
 interface Report {
   readonly model: string;
