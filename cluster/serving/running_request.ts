@@ -10,22 +10,33 @@ import type { Sequence } from "../scheduler/state.ts";
 
 /** When a request got how far, in milliseconds on one clock; null: not yet. */
 export interface RequestTimes {
+  /** It came. */
   readonly arrived: number;
-  /** First piece sent, last piece computed, and the part of that in which only the handoff was left. */
+  /** The first piece of its prompt was sent. */
   prefillStarted: number | null;
+  /** The last piece was computed and handed over. */
   prefilled: number | null;
+  /** The part of that in which only the handoff was left. */
   handoffMs: number;
+  /** Its first token was chosen. */
   firstToken: number | null;
+  /** Its second token was chosen: the first decode step is done. */
   secondToken: number | null;
+  /** Its last token so far was chosen. */
   lastToken: number | null;
+  /** It ended. */
   ended: number | null;
 }
 
 /** What is known of a request when it has ended. */
 export interface RequestOutcome {
+  /** When it got how far. */
   readonly times: RequestTimes;
+  /** Tokens of its prompt. */
   readonly promptTokens: number;
+  /** Those of them that were cached. */
   readonly cachedTokens: number;
+  /** Tokens of its answer. */
   readonly generatedTokens: number;
   /** Why: a reason of its own, or the code of the error that ended it. */
   readonly reason: FinishReason | string;
