@@ -3,7 +3,7 @@
  *
  * @module
  */
-import OpenAI from "openai";
+import OpenAI from "npm:openai@6.49.0";
 import { startServer } from "../tests/support/process.ts";
 import { median, printTable } from "./table.ts";
 

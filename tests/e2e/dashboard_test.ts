@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, chromium, type Page } from "npm:playwright-core@1.65.1";
 import { ROOT } from "../support/fixtures.ts";
 import { startServer } from "../support/process.ts";
 

@@ -3,7 +3,7 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
-import OpenAI from "openai";
+import OpenAI from "npm:openai@6.49.0";
 import type { TokenEngine } from "../../core/engine.ts";
 import { type ServedProcess, startServer } from "../support/process.ts";
 import { openTestApp } from "../support/server.ts";

@@ -11,6 +11,8 @@ const command = new Deno.Command(Deno.execPath(), {
     "test",
     "-A",
     "--parallel",
+    // Packages that only tests and benches use have a lock file of their own: whoever serves downloads none of them.
+    "--lock=tests/deno.lock",
     "--doc",
     ...Deno.args,
     ...(Deno.args.some((arg) => !arg.startsWith("-")) ? [] : ["tests", "mod.ts", "workers/engine.ts"]),

@@ -3,7 +3,7 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { Ajv2020 } from "ajv/dist/2020.js";
+import { Ajv2020 } from "npm:ajv@8.17.1/dist/2020.js";
 import fc from "fast-check";
 import type { GrammarConstraint, Grammars } from "../../../cluster/grammar/grammars.ts";
 import { createGrammars } from "../../../cluster/http/app.ts";
