@@ -14,9 +14,13 @@ const model = new URL("../models/tiny-mla", import.meta.url).pathname;
 const TOKENS = 200;
 
 /** Runs the bench. */
-export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16,64"]: readonly string[]): Promise<void> {
+export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16,64", mode = "simple"]: readonly string[]): Promise<void> {
   const device = choice as DeviceChoice;
-  const cluster = await Cluster.start({ model, device, decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)) } });
+  const cluster = await Cluster.start({
+    model,
+    device,
+    decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)), pingPong: mode === "ping-pong" },
+  });
   const never = new AbortController().signal;
   const app = createApp(cluster.served, { drain: never, shutdown: never });
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => app.fetch(request));

@@ -35,7 +35,7 @@ async function measureRank(rank: number, directory: string): Promise<Map<string,
   const members = new Membership(
     { worker: `r${rank}`, role: "decode", rank, ranks: 2 },
     transport,
-    { wire: "f32", deadlineMs: 10_000 },
+    { wire: "f32", deadlineMs: 10_000, lanes: 1 },
     () => {},
     () => {},
   );
@@ -49,7 +49,7 @@ async function measureRank(rank: number, directory: string): Promise<Map<string,
   const socket = rank === 1 ? await transport.connect(`unix:${directory}/bare0`) : await bare.promise;
   socket.binaryType = "arraybuffer";
   const queue = receiver(socket);
-  const collective = await members.connect();
+  const [collective] = await members.connect();
   for (const size of SIZES) {
     const payload = new Uint8Array(size * 4);
     await repeat(`bare exchange of ${size * 4} bytes`, async () => {

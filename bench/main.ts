@@ -24,7 +24,10 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   collective: { help: "all-reduce between two processes beside a bare socket exchange", run: collectiveBench },
   handoff: { help: "[runs] [device] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
-  batch: { help: "[device] [ranks] [batches] throughput against batch size through the server; CPU time of the coordinator", run: batchBench },
+  batch: {
+    help: "[device] [ranks] [batches] [ping-pong] throughput against batch size through the server; CPU time of the coordinator",
+    run: batchBench,
+  },
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 

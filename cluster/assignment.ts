@@ -143,6 +143,7 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
     limits: decodes
       ? { prefillRows: 1, decodeRows: decode.maxBatch, window: Math.min(64, maxContext), logitRows: decode.maxBatch }
       : { prefillRows: chunk, decodeRows: 1, window: Math.min(512, maxContext), logitRows: Math.min(64, chunk) },
+    lanes: decodes && decode.pingPong ? 2 : 1,
     wire: decode.wire,
     deadlineMs: decode.deadlineMs,
   };

@@ -40,6 +40,8 @@ export const configSchema = z.strictObject({
     deadlineMs: z.number().min(10).max(600_000).describe("a rank that is silent for longer ends the step").optional(),
     device: device.optional(),
     groups: z.int().min(1).max(64).describe("decode groups").optional(),
+    pingPong: z.boolean().describe("run halves of a step side by side: one computes while the other's sum is on the wire; takes working memory twice")
+      .optional(),
     maxBatch: z.int().min(1).max(1024).describe("sequences that a group decodes together").optional(),
   }).optional(),
   prefill: z.strictObject({

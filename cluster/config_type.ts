@@ -114,6 +114,8 @@ export interface DecodeConfig {
   device?: "auto" | "deno" | "dawn" | "cpu";
   /** Decode groups. */
   groups?: number;
+  /** Run halves of a step side by side: one computes while the other's sum is on the wire; takes working memory twice. */
+  pingPong?: boolean;
   /** Sequences that a group decodes together. */
   maxBatch?: number;
 }

@@ -36,6 +36,7 @@ export interface SchemeFlags {
 export interface ClusterFlags extends SchemeFlags {
   readonly groups?: number;
   readonly maxBatch?: number;
+  readonly pingPong?: boolean;
   readonly prefillWorkers?: number;
   readonly prefillRanks?: number;
 }
@@ -99,6 +100,7 @@ export function withScheme(command: Command): Command {
 export function withCluster(command: Command): Command {
   return withScheme(command)
     .option("--groups <n>", "decode groups (default: 1)", integer)
+    .option("--ping-pong", "run halves of a step side by side: one computes while the other's sum is on the wire")
     .option("--max-batch <n>", "sequences that a group decodes together (default: 64)", integer)
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer);
@@ -137,13 +139,13 @@ function fraction(text: string): number {
 /** Flags, file and environment together. @throws {LatentmeshError} `invalid_config` that names the setting */
 export async function settingsOf(flags: AllFlags): Promise<Settings> {
   const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
-  const { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch } = flags;
+  const { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, pingPong } = flags;
   const given = checkConfig(
     {
       model: flags.model,
       device: flags.device,
       weights: flags.weights,
-      decode: { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, device: flags.device },
+      decode: { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, pingPong, device: flags.device },
       prefill: { chunk: flags.prefillChunk, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
       cache: { maxTokens: flags.maxTokensTotal, dtype: flags.cacheDtype },
       server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },

@@ -41,7 +41,7 @@ export interface PlanServices extends Pick<ClusterServices, "openFiles"> {
   /** @throws {LatentmeshError} `device_unavailable` */
   probeDevice(choice: Settings["device"], dawn: string | undefined): Promise<ProbedDevice>;
   planMemory(
-    options: Pick<Assignment, "weights" | "cacheDtype" | "maxTokens" | "maxContext" | "maxSequences" | "limits"> & {
+    options: Pick<Assignment, "weights" | "cacheDtype" | "maxTokens" | "maxContext" | "maxSequences" | "limits" | "lanes"> & {
       readonly model: string;
       readonly shape: RankShape;
       readonly changesBasis: boolean;

@@ -49,6 +49,8 @@ export interface DecodeSettings {
   readonly groups: number;
   readonly wire: "f32" | "f16";
   readonly deadlineMs: number;
+  /** Whether halves of a step run side by side. */
+  readonly pingPong: boolean;
   /** Sequences that a group decodes together. */
   readonly maxBatch: number;
 }
@@ -114,6 +116,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       groups: decode.groups ?? 1,
       wire: decode.wire ?? "f32",
       deadlineMs: decode.deadlineMs ?? (device === "dawn" ? DAWN_DEADLINE : DEADLINE),
+      pingPong: decode.pingPong ?? false,
       maxBatch: decode.maxBatch ?? 64,
     },
     prefill: { workers: config.prefill?.workers ?? 1, ranks: config.prefill?.ranks ?? 1, cacheTokens: config.prefill?.cacheTokens },

@@ -182,8 +182,8 @@ export class ClusterWorker {
 
   async #connect({ epoch }: RequestOf<"connect">): Promise<Answer> {
     const { membership, role } = this.#current(epoch);
-    const collective = await membership.connect();
-    await this.#turns.take(() => role.kind === "decode" ? role.decode.reset(collective) : role.prefill.reset(collective));
+    const collectives = await membership.connect();
+    await this.#turns.take(() => role.kind === "decode" ? role.decode.reset(collectives) : role.prefill.reset(collectives[0]));
     return { kind: "done" };
   }
 
@@ -237,25 +237,25 @@ export class ClusterWorker {
 
   /** Does some work and says how long it took, and how long each sum of it. */
   async #timed(membership: Membership, work: () => Promise<Answers>): Promise<Extract<Answer, { kind: "candidates" }>> {
-    membership.collective.takeWaits();
+    const takeWaits = () => membership.collectives.flatMap((collective) => collective.takeWaits());
+    takeWaits();
     const started = performance.now();
     const payload = encodeAnswers(await work());
     const totalMs = performance.now() - started;
-    const waitsMs = membership.collective.takeWaits();
-    this.#computeMs += totalMs - waitsMs.reduce((sum, wait) => sum + wait, 0);
+    const waitsMs = takeWaits();
+    // Where lanes run side by side, one computes while another waits.
+    this.#computeMs += Math.max(0, totalMs - waitsMs.reduce((sum, wait) => sum + wait, 0) / membership.collectives.length);
     return { kind: "candidates", totalMs, waitsMs, handoffMs: 0, payload };
   }
 
   async #row({ epoch, index }: RequestOf<"row">): Promise<Float32Array<ArrayBuffer>> {
-    const { role, model } = this.#current(epoch);
-    if (role.kind === "prefill") return await role.prefill.row(index);
-    if (index >= model.limits.logitRows) throw new LatentmeshError("protocol", `Nothing was asked as number ${index}`);
-    return await model.head.logitsRow(index);
+    const { role } = this.#current(epoch);
+    return await (role.kind === "prefill" ? role.prefill : role.decode).row(index);
   }
 
   /** A collective of one value: the unit answers only if all of it does. */
   async #probe(epoch: number): Promise<Answer> {
-    const { collective } = this.#current(epoch).membership;
+    const [collective] = this.#current(epoch).membership.collectives;
     collective.input(1)[0] = 1;
     const [answered] = await collective.allReduce(1);
     invariant(answered === collective.ranks, "every rank counts once");

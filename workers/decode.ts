@@ -10,6 +10,7 @@ import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
 import type { TokenRow } from "../core/wire/queries.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import { BlockCopier } from "./block_copier.ts";
+import type { StepRow } from "./context.ts";
 import type { Collective } from "./collective.ts";
 import { IncomingPrompt } from "./handoff_receiver.ts";
 import type { CachedSequence } from "./latent_cache.ts";
@@ -19,29 +20,43 @@ import { RankForward } from "./rank.ts";
 /** What a step does besides computing rows. */
 export type StepChanges = Pick<RequestOf<"step">, "forks" | "grow">;
 
+/** A row in its lane; the query that is about it, if there is one. */
+interface LaneRow {
+  readonly lane: number;
+  readonly query: number | null;
+  readonly row: StepRow;
+}
+
 /** Sequences and steps of one rank. */
 export class DecodeRank {
+  /** Holds the cache. */
   readonly model: Model;
+  /** With two, halves of a step run side by side: one computes while the other's sum is on the wire. */
+  readonly #models: readonly Model[];
   readonly #copier: BlockCopier;
   readonly #sequences = new Map<number, IncomingPrompt>();
-  #forward: RankForward | null = null;
+  #forwards: readonly RankForward[] = [];
+  /** Where the logits of each of the last queries are. */
+  #asked: readonly { readonly lane: number; readonly row: number }[] = [];
 
-  private constructor(model: Model, copier: BlockCopier) {
-    this.model = model;
+  private constructor(models: readonly Model[], copier: BlockCopier) {
+    this.model = models[0];
+    this.#models = models;
     this.#copier = copier;
   }
 
-  static async create(model: Model): Promise<DecodeRank> {
-    return new DecodeRank(model, await BlockCopier.create(model));
+  /** @param models one for each lane, over one cache */
+  static async create(models: readonly Model[]): Promise<DecodeRank> {
+    return new DecodeRank(models, await BlockCopier.create(models[0]));
   }
 
   /** Begins an epoch: every sequence of the last one is gone. */
-  async reset(collective: Collective): Promise<void> {
+  async reset(collectives: readonly Collective[]): Promise<void> {
     this.model.device.submit();
     for (const id of [...this.#sequences.keys()]) this.close(id);
     this.model.cache.checkIntegrity();
-    this.#forward?.destroy();
-    this.#forward = await RankForward.create(this.model, collective);
+    for (const forward of this.#forwards) forward.destroy();
+    this.#forwards = await Promise.all(this.#models.map((model, lane) => RankForward.create(model, collectives[lane])));
   }
 
   /** Makes room for a prompt. @throws {LatentmeshError} `protocol` if blocks are taken, `capacity` if there are too many sequences */
@@ -75,14 +90,16 @@ export class DecodeRank {
 
   /** Runs one step; the queries are about its last rows. @throws {LatentmeshError} */
   async step(rows: readonly TokenRow[], queries: readonly LogitsQuery[], { forks, grow }: StepChanges): Promise<LogitsAnswer[]> {
-    const { head, cache, limits } = this.model;
+    const { cache, limits } = this.model;
     if (rows.length > limits.decodeRows || queries.length > Math.min(rows.length, limits.logitRows)) {
       throw new LatentmeshError("protocol", `A step of ${rows.length} rows and ${queries.length} queries; the most are ${limits.decodeRows} rows`);
     }
-    const forward = this.#rank();
+    if (this.#forwards.length === 0) throw new LatentmeshError("protocol", "This rank has not joined its group yet");
     for (const fork of forks) this.#fork(fork);
     for (const { sequence, blocks } of grow) cache.hold(this.#ready(sequence).sequence, blocks);
-    const step = rows.map(({ sequence, token, position }) => {
+    const first = rows.length - queries.length;
+    const lanes = this.#lanesOf(rows);
+    const step = rows.map(({ sequence, token, position }, i): LaneRow => {
       const { sequence: cached } = this.#ready(sequence);
       if (position !== cached.length || !cache.holds(cached, position + 1)) {
         throw new LatentmeshError(
@@ -91,15 +108,40 @@ export class DecodeRank {
         );
       }
       cached.length++;
-      return { token, position, sequence: cached };
+      return { lane: lanes.get(sequence)!, query: i < first ? null : i - first, row: { token, position, sequence: cached } };
     });
-    await forward.run({ phase: "decode", rows: step });
-    if (queries.length === 0) {
-      await this.model.device.settle();
+    const answers = await Promise.all(this.#forwards.map((_, lane) => this.#runLane(lane, step.filter((row) => row.lane === lane), queries)));
+    const asked = step.filter(({ query }) => query !== null);
+    const rank = (lane: number, query: number) => asked.filter((row) => row.lane === lane).findIndex((row) => row.query === query);
+    this.#asked = asked.map(({ lane, query }) => ({ lane, row: rank(lane, query!) }));
+    return this.#asked.map(({ lane, row }) => answers[lane][row]);
+  }
+
+  /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */
+  async row(index: number): Promise<Float32Array<ArrayBuffer>> {
+    const asked = this.#asked[index];
+    if (asked === undefined) throw new LatentmeshError("protocol", `Nothing was asked as number ${index}`);
+    return await this.#models[asked.lane].head.logitsRow(asked.row);
+  }
+
+  /** Sequences in turn, all rows of each together. */
+  #lanesOf(rows: readonly TokenRow[]): Map<number, number> {
+    const lanes = new Map<number, number>();
+    for (const { sequence } of rows) if (!lanes.has(sequence)) lanes.set(sequence, lanes.size % this.#models.length);
+    return lanes;
+  }
+
+  async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly LogitsQuery[]): Promise<LogitsAnswer[]> {
+    if (rows.length === 0) return [];
+    const { head, device } = this.#models[lane];
+    await this.#forwards[lane].run({ phase: "decode", rows: rows.map(({ row }) => row) });
+    const asked = rows.flatMap(({ query }) => query === null ? [] : [queries[query]]);
+    if (asked.length === 0) {
+      await device.settle();
       return [];
     }
-    head.recordLogits("decode", rows.length - queries.length, queries.length);
-    return await head.answers(queries);
+    head.recordLogits("decode", rows.length - asked.length, asked.length);
+    return await head.answers(asked);
   }
 
   /** A sequence that shares the first `tokens` tokens of another, down to the middle of a block. */
@@ -124,11 +166,6 @@ export class DecodeRank {
       cache.close(cached);
       throw error;
     }
-  }
-
-  #rank(): RankForward {
-    if (this.#forward === null) throw new LatentmeshError("protocol", "This rank has not joined its group yet");
-    return this.#forward;
   }
 
   #ready(sequence: number): IncomingPrompt {

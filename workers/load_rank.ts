@@ -62,7 +62,7 @@ export async function loadRank(
     assignment,
     model,
     role: decodes
-      ? { kind: "decode", decode: await DecodeRank.create(model) }
+      ? { kind: "decode", decode: await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)]) }
       : { kind: "prefill", prefill: await PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)) },
     decodeShapes,
     weightBytes: weights.bytes,

@@ -25,6 +25,8 @@ export interface RankIdentity {
 export interface ExchangeOptions {
   readonly wire: "f32" | "f16";
   readonly deadlineMs: number;
+  /** Sums that go on side by side. */
+  readonly lanes: number;
 }
 
 /** What prefill workers send is taken in here. */
@@ -42,7 +44,7 @@ export class Membership {
   #expected = new Map<string, Uint8Array<ArrayBuffer>>();
   #rankLinks = new Map<number, Link>();
   readonly #links = new Set<Link>();
-  #collective: Collective = new SoloCollective();
+  #collectives: readonly Collective[];
   /** Totals of the collectives of former epochs. */
   #before = { exchanges: 0, exchangeMs: 0 };
   /** Woken when a peer has connected. */
@@ -61,25 +63,26 @@ export class Membership {
     this.#options = options;
     this.#onFrame = onFrame;
     this.#onBroken = onBroken;
+    this.#collectives = this.#alone();
   }
 
   get epoch(): number {
     return this.#epoch;
   }
 
-  /** The sums of the current epoch. */
-  get collective(): Collective {
-    return this.#collective;
+  /** The sums of the current epoch, one for each lane. */
+  get collectives(): readonly Collective[] {
+    return this.#collectives;
   }
 
   /** Sums so far, in all epochs. */
   get exchanges(): number {
-    return this.#before.exchanges + this.#collective.exchanges;
+    return this.#collectives.reduce((sum, { exchanges }) => sum + exchanges, this.#before.exchanges);
   }
 
   /** Milliseconds spent waiting in them. */
   get exchangeMs(): number {
-    return this.#before.exchangeMs + this.#collective.exchangeMs;
+    return this.#collectives.reduce((sum, { exchangeMs }) => sum + exchangeMs, this.#before.exchangeMs);
   }
 
   /** Bytes sent and received over the current links. */
@@ -106,8 +109,8 @@ export class Membership {
   leave(): void {
     const { exchanges, exchangeMs } = this;
     this.#before = { exchanges, exchangeMs };
-    this.#collective.abort(new LatentmeshError("worker_lost", `Epoch ${this.#epoch} of the unit is over`));
-    this.#collective = new SoloCollective();
+    for (const collective of this.#collectives) collective.abort(new LatentmeshError("worker_lost", `Epoch ${this.#epoch} of the unit is over`));
+    this.#collectives = this.#alone();
     const links = [...this.#links];
     this.#links.clear();
     for (const link of links) link.close();
@@ -145,9 +148,9 @@ export class Membership {
    *
    * @throws {WorkerError} naming the rank that did not come
    */
-  async connect(): Promise<Collective> {
+  async connect(): Promise<readonly Collective[]> {
     const { rank, ranks } = this.identity;
-    if (ranks === 1) return this.#collective;
+    if (ranks === 1) return this.#collectives;
     for (const peer of this.#peers) if (peer.rank < rank) this.#adoptRank(await this.#open(peer), peer);
     const deadline = setTimeout(() => this.#arrival.reject(this.#missing()), this.#options.deadlineMs);
     try {
@@ -159,10 +162,11 @@ export class Membership {
     const peers = this.#peers.map(({ rank, worker }): PeerRank => ({ rank, worker, link: this.#rankLinks.get(rank)! })).sort((a, b) =>
       a.rank - b.rank
     );
-    const { wire, deadlineMs } = this.#options;
-    this.#collective = new NetworkCollective(peers, { rank, ranks, epoch: this.#epoch, wire, deadlineMs });
+    const { wire, deadlineMs, lanes } = this.#options;
+    const options = { rank, ranks, epoch: this.#epoch, wire, deadlineMs };
+    this.#collectives = Array.from({ length: lanes }, (_, lane) => new NetworkCollective(peers, { ...options, lane }));
     for (const { rank, link } of peers) this.#listen(link, rank);
-    return this.#collective;
+    return this.#collectives;
   }
 
   /** Opens a link to a decode rank. */
@@ -205,8 +209,14 @@ export class Membership {
       if (frame.kind !== "partial") return this.#onFrame(frame, payload, link);
       if (rank === null) throw new LatentmeshError("protocol", "Partial results came from a worker that is not a rank of this unit");
       this.checkEpoch(frame.epoch);
-      this.#collective.receive(rank, frame, payload);
+      const collective = this.#collectives[frame.lane];
+      if (collective === undefined) throw new LatentmeshError("protocol", `There is no lane ${frame.lane} here`);
+      collective.receive(rank, frame, payload);
     });
+  }
+
+  #alone(): Collective[] {
+    return Array.from({ length: this.#options.lanes }, () => new SoloCollective());
   }
 
   #missing(): WorkerError {

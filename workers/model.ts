@@ -73,9 +73,18 @@ export class Model {
 
   /** Compiles every kernel and allocates cache and working memory. @throws {LatentmeshError} `out_of_memory` */
   static async create(device: Device, weights: ModelWeights, options: ModelOptions): Promise<Model> {
-    const { spec } = weights;
-    const context = createContext(device, weights, options);
-    const rows = mostRows(options.limits);
+    return await Model.#build(createContext(device, weights, options), weights);
+  }
+
+  /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
+  static async twin(model: Model, weights: ModelWeights): Promise<Model> {
+    const { device, spec, limits } = model.#context;
+    return await Model.#build({ ...model.#context, activations: createActivations(device, spec, limits) }, weights);
+  }
+
+  static async #build(context: ModelContext, weights: ModelWeights): Promise<Model> {
+    const { device, spec, limits } = context;
+    const rows = mostRows(limits);
     const { activations: a } = context;
     const embed = await device.compile(embedding, { layout: weights.embedding.layout });
     const residual = await device.compile(residualAdd, { width: spec.hiddenSize });

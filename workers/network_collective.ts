@@ -31,6 +31,8 @@ export interface CollectiveOptions {
   readonly wire: "f32" | "f16";
   /** A rank that is silent for longer ends the step. */
   readonly deadlineMs: number;
+  /** Which half of a step it sums; default: 0. */
+  readonly lane?: number;
   /** Tensors of more values are reduced in blocks. */
   readonly directValues?: number;
 }
@@ -154,14 +156,14 @@ export class NetworkCollective implements Collective {
 
   /** @returns the values as receivers will read them */
   #send(inboxes: readonly Inbox[], turn: number, values: Float32Array<ArrayBuffer>): Values {
-    const { wire: dtype, epoch } = this.#options;
+    const { wire: dtype, epoch, lane = 0 } = this.#options;
     const byteLength = values.length * dtypeBytes(dtype);
     this.#reserveFrame(values.length);
     const payload = this.#frame.payload(byteLength);
     const sent = viewOf(payload, dtype);
     // Already there when the caller filled the frame itself.
     if (values.buffer !== payload.buffer || values.byteOffset !== payload.byteOffset) sent.set(values);
-    const frame = this.#frame.seal({ kind: "partial", epoch, turn, dtype, shape: [values.length], byteLength }, byteLength);
+    const frame = this.#frame.seal({ kind: "partial", lane, epoch, turn, dtype, shape: [values.length], byteLength }, byteLength);
     for (const { peer } of inboxes) peer.link.sendFrame(frame);
     return sent;
   }

@@ -20,6 +20,8 @@ export interface PlanMemoryOptions extends ModelOptions {
   readonly model: string;
   readonly weights: WeightPolicy;
   readonly shape: RankShape;
+  /** Halves of a step that run side by side. */
+  readonly lanes: number;
   /** Whether latents change their basis. */
   readonly changesBasis: boolean;
 }
@@ -36,7 +38,9 @@ export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory
     dry: true,
   });
   const weightBytes = device.counters.allocatedBytes;
-  const { cache } = await Model.create(device, weights, options);
+  const model = await Model.create(device, weights, options);
+  const { cache } = model;
+  if (options.lanes === 2) await Model.twin(model, weights);
   const cacheBytes = cache.slots * cacheTokenBytes(cache.config) * cache.layers.length;
   return { weightBytes, cacheBytes, activationBytes: device.counters.allocatedBytes - weightBytes - cacheBytes };
 }

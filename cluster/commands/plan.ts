@@ -129,6 +129,7 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxT
       deadlineMs: decode.deadlineMs,
       groups: decode.groups,
       maxBatch: decode.maxBatch,
+      pingPong: decode.pingPong,
     },
     prefill: { ...prefill, chunk, cacheTokens: prefillTokens },
     cache: { maxTokens, dtype },

@@ -117,7 +117,7 @@ export async function runStep(
   times.rows += rows.length;
   times.totalMs += performance.now() - started;
   times.exchangeMs += exchange;
-  times.computeMs += Math.max(...replies.map(({ reply }) => reply.totalMs)) - exchange;
+  times.computeMs += Math.max(0, Math.max(...replies.map(({ reply }) => reply.totalMs)) - exchange);
   return answers;
 }
 

@@ -47,6 +47,7 @@ export const assignmentSchema = z.strictObject({
   maxContext: count,
   maxSequences: count.min(1),
   limits: z.strictObject({ prefillRows: count, decodeRows: count, window: count, logitRows: count }),
+  lanes: z.union([z.literal(1), z.literal(2)]).describe("halves of a step that run side by side"),
   wire: z.enum(["f32", "f16"]),
   deadlineMs: z.number().positive(),
 });
@@ -171,7 +172,12 @@ const tensorFields = {
 
 /** What workers send each other. */
 export const peerFrameSchema = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("partial"), turn: count.describe("number of the exchange since the epoch began"), ...tensorFields }),
+  z.strictObject({
+    kind: z.literal("partial"),
+    lane: z.int().min(0).max(1).describe("which half of a step it belongs to"),
+    turn: count.describe("number of the exchange in its lane since the epoch began"),
+    ...tensorFields,
+  }),
   z.strictObject({
     kind: z.literal("latents"),
     sequence: count,

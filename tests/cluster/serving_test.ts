@@ -55,9 +55,9 @@ async function run(cluster: RunningCluster, request: TokenRequest) {
 
 describe("serving many", () => {
   it("gives every request the bits it gets alone, however requests, pieces and steps are cut", () =>
-    // The second cluster has pieces of another size, and too few blocks: sequences give way and are rebuilt.
+    // The second cluster has pieces of another size, and the halves of its steps run side by side.
     withCluster({ prefill: { chunk: 64 } }, (alone) =>
-      withCluster({ prefill: { chunk: 24 }, decode: { maxBatch: 12 }, cache: { maxTokens: 1024 } }, async (together) => {
+      withCluster({ prefill: { chunk: 24 }, decode: { maxBatch: 12, pingPong: true }, cache: { maxTokens: 1024 } }, async (together) => {
         const requests = mixedRequests(16, new Random(11));
         const answers = await Promise.all(requests.map((request) =>
           generate(together, request)

@@ -33,6 +33,7 @@ const assignment: Assignment = {
   maxContext: 128,
   maxSequences: 2,
   limits: { prefillRows: 1, decodeRows: 1, window: 64, logitRows: 1 },
+  lanes: 1,
   wire: "f32",
   deadlineMs: 1000,
 };

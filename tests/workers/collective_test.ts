@@ -32,7 +32,7 @@ class Ranks {
     const group = new Ranks(await Deno.makeTempDir());
     for (let rank = 0; rank < ranks; rank++) {
       const identity = { worker: `r${rank}`, role: "decode" as const, rank, ranks };
-      const membership = new Membership(identity, transport, { wire: "f32", deadlineMs: 5000, ...options }, () => {}, (link, reason) => {
+      const membership = new Membership(identity, transport, { wire: "f32", deadlineMs: 5000, lanes: 1, ...options }, () => {}, (link, reason) => {
         group.broken.push(`${link.identity.worker}: ${reason.message}`);
       });
       group.members.push(membership);
@@ -50,7 +50,7 @@ class Ranks {
     const secret = crypto.getRandomValues(new Uint8Array(32));
     const peers = this.#listeners.map(({ address }, rank): Peer => ({ worker: `r${rank}`, rank, address, secret }));
     for (const [rank, member] of this.members.entries()) member.join({ epoch, peers: peers.filter((peer) => peer.rank !== rank) });
-    return await Promise.all(this.members.map((member) => member.connect()));
+    return await Promise.all(this.members.map(async (member) => (await member.connect())[0]));
   }
 
   async close(): Promise<void> {
@@ -126,7 +126,7 @@ describe("the all-reduce", () => {
       await group.join();
       const [first] = await group.join();
       const lying = group.members[1].linkTo(0)!;
-      lying.sendFrame(encodeFrame({ kind: "partial", dtype: "f32", ...message }, new Uint8Array(payload)));
+      lying.sendFrame(encodeFrame({ kind: "partial", lane: 0, dtype: "f32", ...message }, new Uint8Array(payload)));
       first.input(8);
       const error = await assertRejects(() => first.allReduce(8), LatentmeshError);
       await lying.closed.catch(() => {});

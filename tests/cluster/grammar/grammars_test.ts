@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Ajv2020 } from "npm:ajv@8.17.1/dist/2020.js";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.10.2";
 import type { GrammarConstraint, Grammars } from "../../../cluster/grammar/grammars.ts";
 import { createGrammars } from "../../../cluster/http/app.ts";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";

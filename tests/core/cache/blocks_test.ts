@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.10.2";
 import { BlockAllocator } from "../../../core/cache/blocks.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { SEED } from "../../support/random.ts";

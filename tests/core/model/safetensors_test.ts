@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { readSafetensorsHeader } from "../../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";

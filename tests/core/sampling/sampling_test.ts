@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.10.2";
 import { gumbel, randomBits, sequenceKey } from "../../../core/random.ts";
 import { LogitAdjuster } from "../../../core/sampling/adjustments.ts";
 import { GREEDY, type SamplingParams } from "../../../core/sampling/params.ts";

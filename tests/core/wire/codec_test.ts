@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.10.2";
 import { Packr } from "msgpackr/index-no-eval";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { decodeFrame, encodeFrame, ReusableFrame } from "../../../core/wire/codec.ts";

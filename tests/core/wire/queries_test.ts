@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { LogitsQuery } from "../../../core/generation.ts";
 import { MOST_CANDIDATES } from "../../../core/sampling/candidates.ts";

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.10.2";
 import { AnswerParser, type AnswerParserOptions, type AnswerPart } from "../../../../core/text/answers/answer_parser.ts";
 import { DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS, toolFormatOf, writeCalls } from "../../../../core/text/answers/tool_format.ts";
 import { SEED } from "../../../support/random.ts";
