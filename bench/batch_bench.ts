@@ -7,11 +7,14 @@ import process from "node:process";
 import type { RunningCluster } from "../cluster/cluster.ts";
 import { Cluster, type DeviceChoice } from "../mod.ts";
 import { createApp } from "../cluster/http/app.ts";
-import { runLoad } from "./serve/load_client.ts";
+import { RunningLoad } from "./serve/load_client.ts";
 import { printTable } from "./table.ts";
 
 const model = new URL("../models/tiny-mla", import.meta.url).pathname;
-const TOKENS = 200;
+/** More than are measured: clients go away when it is done. */
+const TOKENS = 1900;
+/** Steps that are measured. */
+const STEPS = 60;
 
 /** Runs the bench. */
 export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16,64", mode = "simple"]: readonly string[]): Promise<void> {
@@ -29,10 +32,8 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
   const speeds = new Map<number, number>();
   for (const [run, batch] of [1, ...batches.split(",").map(Number)].entries()) {
     const requests = Array.from({ length: batch }, (_, i) => ({ at: 0, prompt: [100 + i, 200, 300, 400], maxTokens: TOKENS }));
-    const loading = runLoad({ url, requests });
+    await using _ = new RunningLoad({ url, requests });
     const { tokens, ms, steps, cpuMs, stepMs } = await measureFull(cluster, batch);
-    const failed = (await loading).find(({ error }) => error !== null);
-    if (failed !== undefined) throw new Error(failed.error!);
     const speed = tokens / ms * 1000;
     // The first run warms up.
     if (run === 0) continue;
@@ -55,8 +56,11 @@ async function measureFull(cluster: RunningCluster, batch: number) {
     while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
   };
   await until(full);
+  // The first steps after the last prompt warm up.
+  const warm = cluster.stepTimes.steps + 10;
+  await until(() => cluster.stepTimes.steps >= warm);
   const [before, cpu, started] = [{ ...cluster.stepTimes }, process.cpuUsage(), performance.now()];
-  await until(() => !full());
+  await until(() => !full() || cluster.stepTimes.steps >= before.steps + STEPS);
   const used = process.cpuUsage(cpu);
   const { steps, rows, totalMs } = cluster.stepTimes;
   return {

@@ -62,17 +62,40 @@ async function* tokenCounts(body: ReadableStream<Uint8Array<ArrayBuffer>>): Asyn
   }
 }
 
-/** Runs a load in a process of its own. */
+/** A load in a process of its own. */
+export class RunningLoad implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  /** What came of it; rejects where it was ended early. */
+  readonly timings: Promise<Timing[]>;
+
+  constructor(load: Load) {
+    this.#child = new Deno.Command(Deno.execPath(), { args: ["run", "--allow-net", import.meta.url], stdin: "piped", stdout: "piped" }).spawn();
+    this.timings = this.#run(load);
+    this.timings.catch(() => {});
+  }
+
+  /** Ends it: all its clients go away. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill();
+    } catch {
+      // It has ended by itself.
+    }
+    await this.#child.status;
+  }
+
+  async #run(load: Load): Promise<Timing[]> {
+    const writer = this.#child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(JSON.stringify(load)));
+    await writer.close();
+    return JSON.parse(new TextDecoder().decode((await this.#child.output()).stdout));
+  }
+}
+
+/** Runs a load to its end. */
 export async function runLoad(load: Load): Promise<Timing[]> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-net", import.meta.url],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(JSON.stringify(load)));
-  await writer.close();
-  return JSON.parse(new TextDecoder().decode((await child.output()).stdout));
+  await using running = new RunningLoad(load);
+  return await running.timings;
 }
 
 if (import.meta.main) {
