@@ -1,0 +1,48 @@
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals, assertThrows } from "@std/assert";
+import fc from "npm:fast-check@4.10.2";
+import { PrefixCache } from "../../../core/cache/prefix_cache.ts";
+import { prefixHashes } from "../../../core/cache/prefix_hash.ts";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { SEED } from "../../support/random.ts";
+
+describe("prefix hashes", () => {
+  it("are equal exactly as far as prompts of one client are", () => {
+    const tokens = fc.array(fc.nat(2), { maxLength: 24 });
+    fc.assert(
+      fc.property(tokens, tokens, (a, b) => {
+        const [of, other] = [prefixHashes(a, 4, "key"), prefixHashes(b, 4, "key")];
+        let common = 0;
+        while (common < Math.min(a.length, b.length) && a[common] === b[common]) common++;
+        of.forEach((hash, i) => assertEquals(hash === other[i], (i + 1) * 4 <= common));
+        assertEquals([of.length, new Set(of).size], [Math.floor(a.length / 4), of.length]);
+        for (const hash of prefixHashes(a, 4, "another key")) assertEquals(of.includes(hash), false);
+      }),
+      { seed: SEED },
+    );
+  });
+});
+
+describe("PrefixCache", () => {
+  const hashes = prefixHashes([1, 2, 3, 4, 5, 6], 2, "");
+
+  it("keeps what was published until room is needed, and forgets the longest unused end first", () => {
+    const cache = new PrefixCache(4);
+    const blocks = cache.allocate(3);
+    blocks.forEach((block, i) => cache.publish(hashes[i], block));
+    assertEquals([cache.available, cache.published], [1, 3]);
+    cache.release(blocks);
+    assertEquals([cache.available, cache.matches(hashes)], [4, 3]);
+    const [, own] = cache.allocate(2);
+    assertEquals([cache.matches(hashes), cache.available], [2, 2]);
+    const shared = cache.share(hashes, 2);
+    assertEquals([shared, cache.available, cache.canAllocate(1)], [blocks.slice(0, 2), 0, false]);
+    assertThrows(() => cache.allocate(1), LatentmeshError, "in use");
+    // Somebody else computed the same: the known block stays known.
+    cache.publish(hashes[0], own);
+    cache.release([own]);
+    assertEquals([cache.published, cache.available], [2, 1]);
+    cache.checkIntegrity([...shared, 3]);
+    assertThrows(() => cache.checkIntegrity(shared), LatentmeshError, "references");
+  });
+});
