@@ -4,6 +4,11 @@
  * @module
  */
 
+import { LatentmeshError } from "./errors.ts";
+
+/** Events that may wait for a reader. */
+const MOST_WAITING = 8192;
+
 /** What the task does; it must stop soon after `signal` aborts. */
 export type Producer<T> = (signal: AbortSignal, emit: (event: T) => void) => Promise<void>;
 
@@ -11,10 +16,13 @@ export type Producer<T> = (signal: AbortSignal, emit: (event: T) => void) => Pro
 export class EventQueue<T> implements AsyncIterable<T> {
   readonly #signal: AbortSignal;
   readonly #produce: Producer<T>;
+  readonly #mostWaiting: number;
 
-  constructor(signal: AbortSignal, produce: Producer<T>) {
+  /** @param mostWaiting events that may wait; a reader that is further behind loses the task, and nobody else anything */
+  constructor(signal: AbortSignal, produce: Producer<T>, mostWaiting: number = MOST_WAITING) {
     this.#signal = signal;
     this.#produce = produce;
+    this.#mostWaiting = mostWaiting;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T> {
@@ -24,10 +32,15 @@ export class EventQueue<T> implements AsyncIterable<T> {
     let ended = false;
     let failure: { error: unknown } | null = null;
     const task = this.#produce(AbortSignal.any([this.#signal, abandoned.signal]), (event) => {
+      if (failure !== null) return;
       events.push(event);
+      if (events.length > this.#mostWaiting) {
+        failure = { error: new LatentmeshError("capacity", `The client reads too slowly: ${events.length} events wait for it`) };
+        abandoned.abort();
+      }
       wake.resolve();
     }).catch((error) => {
-      failure = { error };
+      failure ??= { error };
     }).finally(() => {
       ended = true;
       wake.resolve();
