@@ -40,6 +40,14 @@ export interface Piece {
   readonly asking: readonly Sequence[];
 }
 
+/** What a computed piece comes to. */
+export interface PieceOutcome {
+  /** Who was asked about, in order; null for those that lost their place meanwhile and will be asked again. */
+  readonly asked: readonly (Sequence | null)[];
+  /** A sequence that is computed and generates nothing. */
+  readonly computed: Sequence | null;
+}
+
 /** A sequence that begins with what another one holds. */
 export interface Fork {
   readonly placement: Placement;
@@ -160,9 +168,11 @@ export class Scheduler {
     return best === null ? null : this.#piece(best.placement);
   }
 
-  /** A piece is computed. With the last one its sequences join the batch of their group. @returns sequences that are computed and generate nothing */
-  pieceDone({ placement, start, count, last }: Piece): Sequence[] {
+  /** A piece is computed. With the last one its sequences join the batch of their group. */
+  pieceDone({ placement, start, count, last, asking }: Piece): PieceOutcome {
     const { prefill, decode } = placement;
+    // Who lost this place meanwhile is asked again in another, and must not get the same token twice.
+    const asked = asking.map((sequence) => sequence.placement === placement || sequence.leader === placement ? sequence : null);
     placement.uses--;
     placement.prefilled = start + count;
     this.waiting.charge(placement.sequence.client, count);
@@ -171,13 +181,13 @@ export class Scheduler {
     // The ranks have closed it by themselves.
     if (last) this.#leavePrefill(placement, false);
     this.#settle(placement);
-    if (!last || placement.released) return [];
+    if (!last || placement.released) return { asked, computed: null };
     if (decode !== null) {
       this.#join(placement, decode);
-      return [];
+      return { asked, computed: null };
     }
     this.#release(placement);
-    return [placement.sequence];
+    return { asked, computed: placement.sequence };
   }
 
   /** A piece has failed, and with it the unit or the group; {@link down} says which. */
@@ -200,13 +210,14 @@ export class Scheduler {
     return { group, forks, ...planned };
   }
 
-  /** A step is computed. */
-  stepDone(step: Step): void {
+  /** A step is computed. @returns who was asked about, in order; null for those that lost their place meanwhile and will be asked again */
+  stepDone(step: Step): (Sequence | null)[] {
     for (const [placement, count] of step.advanced) {
       placement.length += count;
       this.waiting.charge(placement.sequence.client, count);
     }
     this.#stepEnded(step);
+    return step.asking.map((placement) => placement.alive ? placement.sequence : null);
   }
 
   /** A step has failed, and with it the group. */

@@ -217,8 +217,9 @@ export class Serving implements UnitListener {
     const { answers, prompt, handoffMs } = computed;
     const done = { now: performance.now(), handoffMs };
     for (const running of new Set([...(owner === undefined ? [] : [owner]), ...requests])) running.pieceDone(prompt, last, done);
-    for (const sequence of this.scheduler.pieceDone(piece)) this.#finish(sequence, "length");
-    await this.#advance(unit, asking, answers);
+    const outcome = this.scheduler.pieceDone(piece);
+    if (outcome.computed !== null) this.#finish(outcome.computed, "length");
+    await this.#advance(unit, outcome.asked, answers);
   }
 
   async #step(step: Step): Promise<void> {
@@ -233,12 +234,10 @@ export class Serving implements UnitListener {
       this.scheduler.stepFailed(step);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
-    this.scheduler.stepDone(step);
-    // Sequences that lost their place meanwhile will be asked again.
-    await this.#advance(unit, step.asking.map((placement) => placement.alive ? placement.sequence : null), answers);
+    await this.#advance(unit, this.scheduler.stepDone(step), answers);
   }
 
-  /** Takes a token from each answer, first from all of those that suffice. */
+  /** Takes a token from each answer that somebody still wants, first from all of those that suffice. */
   async #advance(unit: Unit, sequences: readonly (Sequence | null)[], answers: readonly LogitsAnswer[]): Promise<void> {
     const insufficient: number[] = [];
     sequences.forEach((sequence, i) => {

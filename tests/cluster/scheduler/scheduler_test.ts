@@ -149,6 +149,24 @@ describe("the scheduler", () => {
     assertEquals([later.cachedTokens, stranger.cachedTokens, choices[0].cachedTokens], [8, 0, 0]);
   });
 
+  it("takes no token twice from a prompt that was computed here and, when its group was lost, elsewhere too", () => {
+    for (const first of [0, 1]) {
+      const simulation = new Simulation(OPTIONS, new Random(1));
+      const sequence = simulation.arrive([1, 2, 3], 3, "a");
+      simulation.start();
+      const { prefill, decode } = sequence.placement!;
+      simulation.down(decode!.name);
+      simulation.start();
+      assert(sequence.placement!.prefill !== prefill && sequence.placement!.decode !== decode, "it went elsewhere");
+      simulation.settlePiece(first);
+      simulation.settlePiece(0);
+      simulation.up(decode!.name, false);
+      simulation.start();
+      drain(simulation);
+      assertEquals(simulation.finished, [sequence]);
+    }
+  });
+
   it("refuses what would wait too long", () => {
     const scheduler = new Scheduler({ ...OPTIONS, maxWaiting: 2 });
     const add = () => scheduler.add({ prompt: [1], mostTokens: 1, client: "", wholePrompt: false, now: 0 });

@@ -29,8 +29,8 @@ export class Simulation {
   readonly finished: Sequence[] = [];
   /** When each one last got further. */
   readonly progress = new Map<Sequence, number>();
-  #pieces: { piece: Piece; unit: SimulatedUnit; failed: boolean }[] = [];
-  #steps: { step: Step; unit: SimulatedUnit; failed: boolean }[] = [];
+  #pieces: { piece: Piece; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
+  #steps: { step: Step; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
 
   constructor(options: SimulationOptions, random: Random) {
     this.options = options;
@@ -62,6 +62,7 @@ export class Simulation {
 
   down(name: string): void {
     this.scheduler.down(name);
+    // A prefill unit finishes what it is at also when the group it is for is lost and its latents go nowhere.
     for (const flight of this.#pieces) flight.failed ||= flight.piece.placement.prefill.name === name;
     for (const flight of this.#steps) flight.failed ||= flight.step.group.name === name;
   }
@@ -92,12 +93,14 @@ export class Simulation {
       if (piece === null) continue;
       const simulated = this.prefill.get(unit.name)!;
       if (piece.begin) simulated.open(piece.placement.id, piece.placement.prefillBlocks, piece.start);
-      this.#pieces.push({ piece, unit: simulated, failed: false });
+      this.#pieces.push({ piece, unit: simulated, failed: false, asked: piece.asking.map(({ generated }) => generated.length) });
     }
     for (const group of this.scheduler.decodeGroups.values()) {
       const step = this.scheduler.nextStep(group);
       this.#close();
-      if (step !== null) this.#steps.push({ step, unit: this.decode.get(group.name)!, failed: false });
+      if (step === null) continue;
+      const asked = step.asking.map(({ sequence }) => sequence.generated.length);
+      this.#steps.push({ step, unit: this.decode.get(group.name)!, failed: false, asked });
     }
     this.check();
   }
@@ -107,7 +110,7 @@ export class Simulation {
     const flights = this.#pieces.length + this.#steps.length;
     if (flights === 0) return false;
     const which = this.below(flights);
-    if (which < this.#pieces.length) this.#settlePiece(which);
+    if (which < this.#pieces.length) this.settlePiece(which);
     else this.#settleStep(which - this.#pieces.length);
     this.check();
     return true;
@@ -125,9 +128,10 @@ export class Simulation {
     }
   }
 
-  #settlePiece(index: number): void {
-    const [{ piece, unit, failed }] = this.#pieces.splice(index, 1);
-    const { placement, start, count, last, asking } = piece;
+  /** One of the pieces in flight comes back. */
+  settlePiece(index: number): void {
+    const [{ piece, unit, failed, asked }] = this.#pieces.splice(index, 1);
+    const { placement, start, count, last } = piece;
     assert(count > 0, "the last token is always computed, for its logits");
     if (failed) return this.scheduler.pieceFailed(piece);
     const { prompt } = placement.sequence;
@@ -138,12 +142,13 @@ export class Simulation {
     const handed = last && decode !== undefined && placement.decode!.up && decode.held.has(placement.id);
     if (handed) { for (let position = placement.from; position < prompt.length; position++) decode.write(placement.id, position, held[position]!); }
     if (last) unit.close(placement.id);
-    for (const done of this.scheduler.pieceDone(piece)) this.#finish(done);
-    for (const sequence of asking) this.#append(sequence);
+    const outcome = this.scheduler.pieceDone(piece);
+    if (outcome.computed !== null && !outcome.computed.ended) this.#finish(outcome.computed);
+    outcome.asked.forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
   }
 
   #settleStep(index: number): void {
-    const [{ step, unit, failed }] = this.#steps.splice(index, 1);
+    const [{ step, unit, failed, asked }] = this.#steps.splice(index, 1);
     if (failed) return this.scheduler.stepFailed(step);
     for (const { placement, from, tokens } of step.forks) unit.fork(placement.id, from.id, tokens, placement.decodeBlocks);
     for (const { sequence, blocks } of step.grow) unit.grow(sequence, blocks);
@@ -154,12 +159,13 @@ export class Simulation {
       const context = unit.context(placement.id);
       assertEquals(context, [...prompt, ...generated].slice(0, context.length), "the group holds prompt and answer");
     }
-    this.scheduler.stepDone(step);
-    for (const placement of step.asking) if (placement.alive) this.#append(placement.sequence);
+    this.scheduler.stepDone(step).forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
   }
 
-  #append(sequence: Sequence): void {
+  /** @param index of the token that was asked for */
+  #append(sequence: Sequence, index: number): void {
     if (sequence.ended) return;
+    assertEquals(sequence.generated.length, index, "an answer is about the token that is next");
     assertEquals(sequence.generated, sequence.generated.map((_, i) => Simulation.token(sequence, i)), "no token is lost or repeated");
     this.scheduler.append(sequence, Simulation.token(sequence, sequence.generated.length));
     this.progress.set(sequence, this.now);
