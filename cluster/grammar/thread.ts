@@ -109,7 +109,8 @@ class Grammars {
     if (Array.isArray(part)) return await Promise.all(part.map((item) => this.#boundWhitespace(item)));
     if (typeof part !== "object" || part === null) return part;
     if ("type" in part && part.type === "json_schema" && "json_schema" in part) {
-      return { type: "grammar", grammar: await this.#grammarOf(JSON.stringify(part.json_schema), false) };
+      const strict = "strict" in part && part.strict === true;
+      return { type: "grammar", grammar: await this.#grammarOf(JSON.stringify(part.json_schema), strict) };
     }
     const entries = await Promise.all(Object.entries(part).map(async ([key, value]) => [key, await this.#boundWhitespace(value)]));
     return Object.fromEntries(entries);

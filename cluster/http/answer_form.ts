@@ -17,6 +17,7 @@ import {
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
+import { afterReasoning } from "../grammar/after_reasoning.ts";
 import type { Grammar } from "../grammar/messages.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
@@ -62,9 +63,10 @@ export function answerForm(model: ServedModel, fields: ConversationFields): Answ
   const text = chatTemplate.render(conversation(chatTemplate, format, fields.messages, tools), tools.length > 0 ? fields.tools : []);
   const reasons = tokenizer.tokenOf(THINKING[0]) !== null;
   const begun = reasons && text.trimEnd().endsWith(THINKING[0]);
+  const grammar = grammarOf(fields, format, tools);
   return {
     prompt: tokenizer.encode(text, { special: false }),
-    grammar: grammarOf(fields, format, tools),
+    grammar: grammar !== null && begun ? afterReasoning(grammar) : grammar,
     kept: keptTokens(model),
     parser: () => new AnswerParser({ tools: tools.length > 0 ? format : null, reasoning: begun ? "begun" : reasons ? "possible" : "no" }),
   };
@@ -78,7 +80,7 @@ function grammarOf(
   { tool_choice: choice, parallel_tool_calls: parallel, response_format: form }: ConversationFields,
   format: ToolFormat,
   tools: readonly Tool[],
-) {
+): Grammar | null {
   const structured = form !== undefined && form.type !== "text";
   if (tools.length > 0) {
     const wanted = toolChoiceOf(choice, tools);
@@ -88,7 +90,8 @@ function grammarOf(
         code: "invalid_value",
       });
     }
-    return { kind: "structural_tag", tag: toolGrammar(format, tools, wanted, { several: parallel ?? true }) } satisfies Grammar;
+    // Where a call must come there is no text whose form could be said.
+    return { kind: "structural_tag", tag: toolGrammar(format, tools, wanted, { several: parallel ?? true }) };
   }
   if (choice === "required" || typeof choice === "object") {
     throw new HttpError(400, `"tool_choice" asks for a call, but there are no tools`, { param: "tool_choice", code: "invalid_value" });
@@ -97,7 +100,7 @@ function grammarOf(
 }
 
 /** The grammar of a form; null for text. */
-export function grammarOfFormat(form: ResponseFormatField): Grammar | null {
+function grammarOfFormat(form: ResponseFormatField): Grammar | null {
   switch (form.type) {
     case "text":
       return null;

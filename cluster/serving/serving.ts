@@ -197,7 +197,8 @@ export class Serving implements UnitListener {
   }
 
   async #compute(piece: Piece): Promise<void> {
-    const { placement: { sequence, prefill, decode }, asking, begin, last } = piece;
+    const { placement, asking, begin, last } = piece;
+    const { sequence, prefill, decode } = placement;
     const unit = this.#unitOf.get(prefill.name)!;
     const { epoch } = unit;
     const requests = asking.map((one) => this.#entries.get(one)!.running);
@@ -216,8 +217,10 @@ export class Serving implements UnitListener {
     }
     const { answers, prompt, handoffMs } = computed;
     const done = { now: performance.now(), handoffMs };
-    for (const running of new Set([...(owner === undefined ? [] : [owner]), ...requests])) running.pieceDone(prompt, last, done);
+    // What lost this place is computed again elsewhere, from the beginning.
+    if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, done);
     const outcome = this.scheduler.pieceDone(piece);
+    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i].pieceDone([], last, done));
     if (outcome.computed !== null) this.#finish(outcome.computed, "length");
     await this.#advance(unit, outcome.asked, answers);
   }

@@ -24,6 +24,8 @@ export interface ToolFormat {
   toolOf(header: string): string;
   readonly argumentsBegin: string;
   readonly callEnd: string;
+  /** Between two calls. */
+  readonly separator: string;
   /** What closes the series. */
   readonly close: string;
 }
@@ -37,6 +39,7 @@ export const DEEPSEEK_TOOLS: ToolFormat = {
   toolOf: (header) => header.split("<｜tool▁sep｜>").at(-1)!.trim(),
   argumentsBegin: "\n```json\n",
   callEnd: "\n```<｜tool▁call▁end｜>",
+  separator: "\n",
   close: "<｜tool▁calls▁end｜>",
 };
 
@@ -49,6 +52,7 @@ export const KIMI_TOOLS: ToolFormat = {
   toolOf: (header) => header.trim().replace(/^functions\./, "").replace(/:\d+$/, ""),
   argumentsBegin: "<|tool_call_argument_begin|>",
   callEnd: "<|tool_call_end|>",
+  separator: "",
   close: "<|tool_calls_section_end|>",
 };
 
@@ -61,6 +65,7 @@ export const PLAIN_TOOLS: ToolFormat = {
   toolOf: (header) => JSON.parse(`${header}}`).name,
   argumentsBegin: `, "arguments": `,
   callEnd: "}\n</tool_call>",
+  separator: "\n",
   close: "",
 };
 
@@ -103,27 +108,25 @@ export type ToolChoice =
  */
 export function toolGrammar(format: ToolFormat, tools: readonly Tool[], choice: ToolChoice, options: { readonly several: boolean }): string {
   const offered = choice.kind === "tool" ? tools.filter(({ name }) => name === choice.name) : tools;
-  const tag = (tool: Tool, index: number) => ({
+  const tags = offered.map(({ name, parameters }) => ({
     type: "tag",
-    begin: `${format.callBegin}${format.header(tool.name, index)}${format.argumentsBegin}`,
-    content: { type: "json_schema", json_schema: tool.parameters },
+    // A grammar cannot count: where headers are numbered, all calls of an answer have number 0.
+    begin: `${format.callBegin}${format.header(name, 0)}${format.argumentsBegin}`,
+    content: { type: "json_schema", json_schema: parameters },
     end: format.callEnd,
-  });
-  const tags = offered.map((tool) => tag(tool, 0));
+  }));
   const single = choice.kind === "tool" || !options.several;
-  const calls = { type: "tags_with_separator", tags, separator: SEPARATOR, at_least_one: true, stop_after_first: single };
-  const series = format.open === ""
-    ? calls
-    : { type: "sequence", elements: [{ type: "const_string", value: format.open }, calls, { type: "const_string", value: format.close }] };
+  // xgrammar knows no empty separator; what else stands between calls is then not heeded.
+  const calls = format.separator === ""
+    ? { type: "triggered_tags", triggers: [format.callBegin], tags, at_least_one: true, stop_after_first: single }
+    : { type: "tags_with_separator", tags, separator: format.separator, at_least_one: true, stop_after_first: single };
+  const series = format.open === "" ? calls : { type: "tag", begin: format.open, content: calls, end: format.close };
   if (choice.kind !== "auto") return JSON.stringify({ type: "structural_tag", format: series });
   const triggered = format.open === ""
     ? { triggers: [format.callBegin.trimEnd()], tags, stop_after_first: single }
-    : { triggers: [format.open], tags: [{ type: "tag", begin: format.open, content: calls, end: format.close }], stop_after_first: true };
+    : { triggers: [format.open], tags: [series], stop_after_first: true };
   return JSON.stringify({ type: "structural_tag", format: { type: "triggered_tags", ...triggered } });
 }
-
-/** Between calls. */
-const SEPARATOR = "\n";
 
 /** What tells a model about tools whose template does not. */
 export function describeTools(format: ToolFormat, tools: readonly Tool[]): string {
@@ -137,5 +140,5 @@ export function writeCalls(format: ToolFormat, calls: readonly { readonly name: 
   const written = calls.map((call, i) =>
     `${format.callBegin}${format.header(call.name, i)}${format.argumentsBegin}${call.arguments}${format.callEnd}`
   );
-  return `${format.open}${written.join(SEPARATOR)}${format.close}`;
+  return `${format.open}${written.join(format.separator)}${format.close}`;
 }

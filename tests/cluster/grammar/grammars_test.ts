@@ -5,10 +5,12 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Ajv2020 } from "npm:ajv@8.17.1/dist/2020.js";
 import fc from "npm:fast-check@4.10.2";
+import { afterReasoning } from "../../../cluster/grammar/after_reasoning.ts";
 import type { GrammarConstraint, Grammars } from "../../../cluster/grammar/grammars.ts";
 import { createGrammars } from "../../../cluster/http/app.ts";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
+import { DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS, toolGrammar, writeCalls } from "../../../core/text/answers/tool_format.ts";
 import { readModelPackage, servedModel } from "../../../core/model_package.ts";
 import { DirectoryFiles } from "../../../workers/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
@@ -90,6 +92,45 @@ describe("grammars", () => {
       { seed: SEED, numRuns: 200 },
     );
   });
+
+  /** Says a text, which the grammar has to allow token by token. @returns whether the answer may end after it */
+  async function say(constraint: GrammarConstraint, text: string): Promise<boolean> {
+    const allows = (token: number) => ((constraint.mask[token >>> 5] >>> (token & 31)) & 1) === 1;
+    for (const token of model.tokenizer.encode(text, { special: false })) {
+      await constraint.settled;
+      assert(allows(token), `${text}: token ${token}`);
+      constraint.accept(token);
+    }
+    await constraint.settled;
+    return allows(model.eosTokens[0]);
+  }
+
+  const oneBoolean = { type: "object", properties: { a: { type: "boolean" } }, required: ["a"] };
+
+  it("lets a model think to the end before its answer has a form", async () => {
+    const grammar = afterReasoning({ kind: "json_schema", schema: JSON.stringify(oneBoolean), strict: true });
+    using constraint = await grammars.constrain(grammar);
+    assert(!await say(constraint, "hm, {1} or"));
+    assert(!await say(constraint, "</think>"));
+    assert(await say(constraint, `{"a": true}`));
+  });
+
+  for (const format of [DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS]) {
+    it(`lets calls come out as ${format.name} models write them`, async () => {
+      const tools = ["boil", "fry"].map((name) => ({ name, parameters: oneBoolean }));
+      const fry = { name: "fry", arguments: `{"a": true}` };
+      for (const choice of [{ kind: "tool", name: "fry" }, { kind: "required" }, { kind: "auto" }] as const) {
+        const tag = toolGrammar(format, tools, choice, { several: true });
+        using constraint = await grammars.constrain({ kind: "structural_tag", tag });
+        assertEquals(await say(constraint, ""), choice.kind === "auto", "an answer without calls");
+        assert(await say(constraint, writeCalls(format, [fry])), "an answer of one call");
+      }
+      const tag = toolGrammar(format, tools, { kind: "required" }, { several: true });
+      using constraint = await grammars.constrain({ kind: "structural_tag", tag });
+      // A grammar cannot number calls.
+      assert(await say(constraint, writeCalls(format, [fry, { ...fry, name: "boil" }]).replace("boil:1", "boil:0")), "an answer of two");
+    });
+  }
 
   it("refuses what is wrong, hostile or huge, and others go on", async () => {
     using neighbour = await grammars.constrain({
