@@ -5,7 +5,6 @@
  */
 import type { TokenEngine, TokenEvent, TokenRequest } from "../core/engine.ts";
 import { LatentmeshError } from "../core/errors.ts";
-import { EventQueue } from "../core/event_queue.ts";
 import { checkRequest } from "../core/generation.ts";
 import { Serving, type ServingOptions, type Units } from "./serving/serving.ts";
 import type { StepTimes } from "./serving/unit_work.ts";
@@ -30,14 +29,11 @@ export class ClusterTokenEngine implements TokenEngine {
     return this.serving.times;
   }
 
-  generate(request: TokenRequest): AsyncIterable<TokenEvent> {
-    // Runs ahead of its reader: a slow client must not hold the others up.
-    return new EventQueue<TokenEvent>(request.signal, async (signal, emit) => {
-      if (this.#closed) throw new LatentmeshError("capacity", "The engine is shutting down");
-      if (signal.aborted) throw new LatentmeshError("cancelled", "The request was cancelled");
-      checkRequest(request, this.maxContext);
-      await this.serving.serve({ ...request, signal }, emit);
-    });
+  async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
+    if (this.#closed) throw new LatentmeshError("capacity", "The engine is shutting down");
+    if (request.signal.aborted) throw new LatentmeshError("cancelled", "The request was cancelled");
+    checkRequest(request, this.maxContext);
+    await this.serving.serve(request, emit);
   }
 
   /** Waits for requests in flight; new ones are refused. */

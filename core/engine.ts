@@ -70,11 +70,12 @@ export interface TokenEngine {
   /** True while requests can be served. */
   readonly ready: boolean;
   /**
-   * Starts when iterated; ends early, without `finish`, only by throwing.
+   * Runs a generation to its end and reports what happens when it happens: a slow reader holds nobody up. Nothing is reported after it has settled.
    *
+   * @param emit told the events, the last one `finish`; must not throw
    * @throws {LatentmeshError} `invalid_request` (does not fit the context), `cancelled` (the signal), `capacity`, `device_lost`
    */
-  generate(request: TokenRequest): AsyncIterable<TokenEvent>;
+  generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void>;
 }
 
 /** Sampling defaults that a checkpoint asks for. */

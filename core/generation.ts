@@ -7,7 +7,7 @@ import type { TokenEvent, TokenLogprob, TokenRequest } from "./engine.ts";
 import { LatentmeshError } from "./errors.ts";
 import { sequenceKey } from "./random.ts";
 import { type Adjustment, LogitAdjuster } from "./sampling/adjustments.ts";
-import { type CandidateList, MOST_CANDIDATES } from "./sampling/candidates.ts";
+import { type CandidateList, firstCandidates, MOST_CANDIDATES } from "./sampling/candidates.ts";
 import { inverseTemperature, isUnrestricted } from "./sampling/params.ts";
 import { type Candidates, candidatesWanted, type Choice, chooseToken } from "./sampling/sampler.ts";
 
@@ -174,7 +174,7 @@ export class TokenChooser {
 }
 
 function candidatesOf(list: CandidateList, wanted: number): Candidates {
-  return { ...list, tokens: list.tokens.subarray(0, wanted), logits: list.logits.subarray(0, wanted), complete: false };
+  return { ...firstCandidates(list, wanted), complete: false };
 }
 
 function logprobOf(list: CandidateList, token: number, logit: number, top: number): TokenLogprob {

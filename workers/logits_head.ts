@@ -7,7 +7,7 @@
 import { LatentmeshError } from "../core/errors.ts";
 import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
 import type { Adjustment } from "../core/sampling/adjustments.ts";
-import { type CandidateList, LIST_WORDS, MOST_CANDIDATES, readCandidates } from "../core/sampling/candidates.ts";
+import { type CandidateList, firstCandidates, LIST_WORDS, MOST_CANDIDATES, readCandidates } from "../core/sampling/candidates.ts";
 import { ceilDiv, floatBits } from "../core/numeric.ts";
 import { adjustLogits, ADJUSTMENT_WORDS } from "../kernels/adjust_logits/adjust_logits.ts";
 import { candidates, type CandidatesParams } from "../kernels/candidates/candidates.ts";
@@ -202,7 +202,5 @@ export class LogitsHead {
 
 /** The best `count` of a list that may hold more because another row wanted more. */
 function firstOf(lists: readonly CandidateList[] | null, row: number, count: number): CandidateList | null {
-  if (count === 0) return null;
-  const list = lists![row];
-  return { ...list, tokens: list.tokens.subarray(0, count), logits: list.logits.subarray(0, count) };
+  return count === 0 ? null : firstCandidates(lists![row], count);
 }

@@ -5,7 +5,6 @@
  */
 import { LatentmeshError } from "../core/errors.ts";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../core/engine.ts";
-import { EventQueue } from "../core/event_queue.ts";
 import { checkRequest, runGeneration } from "../core/generation.ts";
 import { Turns } from "../core/turns.ts";
 import { LocalSequence } from "./local_sequence.ts";
@@ -31,9 +30,8 @@ export class LocalTokenEngine implements TokenEngine {
     return this.#failure === null && !this.#closed;
   }
 
-  generate(request: TokenRequest): AsyncIterable<TokenEvent> {
-    // Runs ahead of its reader: a slow client must not hold the device.
-    return new EventQueue<TokenEvent>(request.signal, (signal, emit) => this.#turns.take(() => this.#run({ ...request, signal }, emit)));
+  async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
+    await this.#turns.take(() => this.#run(request, emit));
   }
 
   /** Waits for requests in flight; new ones are refused. */

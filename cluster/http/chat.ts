@@ -36,7 +36,7 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext, body
     form.grammar,
   );
   const base = { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id };
-  if (request.stream) return streamEvents(abort, chunks(server, request, form, constrained, base, abort));
+  if (request.stream) return streamEvents(abort, (send) => sendChunks(server, request, form, constrained, base, abort, send));
 
   using _ = constrained;
   const { requests } = constrained;
@@ -61,14 +61,15 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext, body
   });
 }
 
-async function* chunks(
+async function sendChunks(
   { model }: ServerContext,
   request: ChatRequest,
   form: AnswerForm,
   constrained: ConstrainedRequests,
   base: object,
   abort: RequestAbort,
-): AsyncGenerator<unknown> {
+  send: (chunk: unknown) => void,
+): Promise<void> {
   using _ = constrained;
   const { requests } = constrained;
   const { logprobs } = requests[0];
@@ -82,28 +83,27 @@ async function* chunks(
   });
   for (const index of requests.keys()) {
     const choice = { index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null };
-    yield chunk([choice], request.return_token_ids ? { prompt_token_ids: form.prompt } : {});
+    send(chunk([choice], request.return_token_ids ? { prompt_token_ids: form.prompt } : {}));
   }
   const parsers = requests.map(() => form.parser());
   const meter = meterOf(requests);
-  for await (const choiceEvent of runChoices(model, requests, textOptions(request, form), abort)) {
-    meter.see(choiceEvent);
-    const { index, event } = choiceEvent;
-    if (event.kind !== "piece") continue;
+  await runChoices(model, requests, textOptions(request, form), abort, (index, event) => {
+    meter.see(index, event);
+    if (event.kind !== "piece") return;
     const parser = parsers[index];
     const ended = event.finishReason !== null;
     const parts = [...parser.push(event.text), ...(ended ? parser.finish() : [])];
     // What is held back because it may be a marker needs no event, unless somebody counts tokens.
-    if (parts.length === 0 && !ended && logprobs === null && !request.return_token_ids) continue;
-    yield chunk([{
+    if (parts.length === 0 && !ended && logprobs === null && !request.return_token_ids) return;
+    send(chunk([{
       index,
       delta: deltaOf(parts),
       logprobs: logprobs === null ? null : chatLogprobs(model.tokenizer, event.logprobs),
       finish_reason: event.finishReason === null ? null : finishReason(parser, event.finishReason),
       ...(request.return_token_ids ? { token_ids: event.tokens } : {}),
-    }]);
-  }
-  if (withUsage) yield chunk([], { usage: meter.usage });
+    }]));
+  });
+  if (withUsage) send(chunk([], { usage: meter.usage }));
 }
 
 function textOptions(request: ChatRequest, form: AnswerForm) {

@@ -7,12 +7,6 @@ import type { FinishReason, ServedModel, TokenLogprob, TokenRequest } from "../.
 import { generateText, type TextEvent, type TextOptions } from "../../core/text/generate.ts";
 import type { RequestAbort } from "./sse.ts";
 
-/** An event of one choice. */
-export interface ChoiceEvent {
-  readonly index: number;
-  readonly event: TextEvent;
-}
-
 /** A finished choice. */
 export interface Choice {
   readonly text: string;
@@ -43,7 +37,7 @@ export class UsageMeter {
   }
 
   /** Counts what an event brings. */
-  see({ index, event }: ChoiceEvent): void {
+  see(index: number, event: TextEvent): void {
     if (event.kind === "piece") this.#generated += event.tokens.length;
     if (event.kind === "prefilled" && index % this.#choicesPerPrompt === 0) this.#cached += event.cached;
   }
@@ -59,46 +53,33 @@ export class UsageMeter {
   }
 }
 
+/** Told what happens in choice `index`. */
+export type ChoiceListener = (index: number, event: TextEvent) => void;
+
 /**
- * Events of all choices as they come. Leaving the iteration ends every choice.
+ * Runs all choices to their end, side by side. Where one fails the others end too.
  *
  * @param abort what ends the requests early; they carry its signal
+ * @throws {LatentmeshError} why the first failed that did
  */
-export async function* runChoices(
+export async function runChoices(
   model: ServedModel,
   requests: readonly TokenRequest[],
   options: TextOptions,
   abort: RequestAbort,
-): AsyncGenerator<ChoiceEvent> {
-  if (requests.length === 1) {
-    // Nothing to merge: an event goes straight through.
-    for await (const event of generateText(model, requests[0], options)) yield { index: 0, event };
-    return;
-  }
-  const iterators = requests.map((request) => generateText(model, request, options));
-  const pending = new Map(iterators.map((iterator, index) => [index, nextOf(iterator, index)]));
+  emit: ChoiceListener,
+): Promise<void> {
+  const running = requests.map((request, index) => generateText(model, request, options, (event) => emit(index, event)));
   try {
-    while (pending.size > 0) {
-      const { index, result } = await Promise.race(pending.values());
-      if (result.done) {
-        pending.delete(index);
-      } else {
-        yield { index, event: result.value };
-        pending.set(index, nextOf(iterators[index], index));
-      }
-    }
-  } finally {
-    if (pending.size > 0) abort.abort();
-    await Promise.allSettled(pending.values());
-    await Promise.allSettled(iterators.map((iterator) => iterator.return(undefined)));
+    await Promise.all(running);
+  } catch (error) {
+    abort.abort();
+    await Promise.allSettled(running);
+    throw error;
   }
 }
 
-async function nextOf(iterator: AsyncGenerator<TextEvent>, index: number): Promise<{ index: number; result: IteratorResult<TextEvent> }> {
-  return { index, result: await iterator.next() };
-}
-
-/** Runs all choices to their end. */
+/** Runs all choices and gives them whole. */
 export async function collectChoices(
   model: ServedModel,
   requests: readonly TokenRequest[],
@@ -113,9 +94,8 @@ export async function collectChoices(
     promptLogprobs: [] as readonly (TokenLogprob | null)[],
     finishReason: "length" as FinishReason,
   }));
-  for await (const choiceEvent of runChoices(model, requests, options, abort)) {
-    meter.see(choiceEvent);
-    const { index, event } = choiceEvent;
+  await runChoices(model, requests, options, abort, (index, event) => {
+    meter.see(index, event);
     const choice = choices[index];
     if (event.kind === "prompt") {
       choice.promptLogprobs = event.logprobs;
@@ -125,6 +105,6 @@ export async function collectChoices(
       choice.logprobs.push(...event.logprobs);
       if (event.finishReason !== null) choice.finishReason = event.finishReason;
     }
-  }
+  });
   return choices;
 }

@@ -5,7 +5,7 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../core/engine.ts";
-import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
+import { type Choice, type ChoiceListener, collectChoices, runChoices, UsageMeter } from "./choices.ts";
 import { HttpError } from "./errors.ts";
 import { CompletionLogprobs } from "./logprobs.ts";
 import { type CompletionRequest, completionRequest, parseBody } from "./openai_schema.ts";
@@ -38,7 +38,7 @@ export async function handleCompletion(c: Context<AppEnv>, { model, shutdown }: 
   const planned = prompts.flatMap((prompt) => planChoices(model, request, prompt, { signal: abort.signal, client: c.get("client") }));
   const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
   const meter = new UsageMeter({ promptTokens: promptTokens(prompts), choicesPerPrompt: perPrompt });
-  if (request.stream) return streamEvents(abort, chunks(model, request, planned, base, meter, abort));
+  if (request.stream) return streamEvents(abort, (send) => sendChunks(model, request, planned, base, meter, abort, send));
 
   const choices = await collectChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, meter);
   // Only a prompt's first choice computes its log-probabilities.
@@ -59,31 +59,31 @@ export async function handleCompletion(c: Context<AppEnv>, { model, shutdown }: 
   });
 }
 
-async function* chunks(
+async function sendChunks(
   model: ServedModel,
   request: CompletionRequest,
   planned: readonly PlannedChoice[],
   base: object,
   meter: UsageMeter,
   abort: RequestAbort,
-): AsyncGenerator<unknown> {
+  send: (chunk: unknown) => void,
+): Promise<void> {
   const withUsage = request.stream_options?.include_usage ?? false;
   const usage = withUsage ? { usage: null } : {};
   const formatters = planned.map(() => new CompletionLogprobs(model.tokenizer));
   const started = new Set<number>();
   const scored = new Map<number, readonly (TokenLogprob | null)[]>();
   const requests = planned.map(({ request }) => request);
-  for await (const choiceEvent of inScoredOrder(runChoices(model, requests, { stop: request.stop ?? [] }, abort), request)) {
-    meter.see(choiceEvent);
-    const { index, event } = choiceEvent;
+  const listener = inScoredOrder(request, (index, event) => {
+    meter.see(index, event);
     if (event.kind === "prompt") scored.set(index, event.logprobs);
-    if (event.kind !== "piece") continue;
+    if (event.kind !== "piece") return;
     const { prompt } = planned[index];
     const first = !started.has(index);
     started.add(index);
     const echo = first && request.echo;
     const promptLogprobs = echo ? scored.get(index - (index % (request.n ?? 1))) ?? [] : [];
-    yield {
+    send({
       ...base,
       choices: [{
         index,
@@ -93,25 +93,26 @@ async function* chunks(
         ...tokenIds(request, first ? prompt : null, event.tokens),
       }],
       ...usage,
-    };
-  }
-  if (withUsage) yield { ...base, choices: [], usage: meter.usage };
+    });
+  });
+  await runChoices(model, requests, { stop: request.stop ?? [] }, abort, listener);
+  if (withUsage) send({ ...base, choices: [], usage: meter.usage });
 }
 
 /** Holds a prompt's other choices back until its first one, which alone computes the prompt's log-probabilities, has brought them. */
-async function* inScoredOrder(events: ReturnType<typeof runChoices>, { echo, logprobs, n = 1 }: CompletionRequest): ReturnType<typeof runChoices> {
-  if (!echo || logprobs === undefined || n === 1) return yield* events;
-  const held = new Map<number, Awaited<ReturnType<typeof events.next>>["value"][]>();
+function inScoredOrder({ echo, logprobs, n = 1 }: CompletionRequest, listener: ChoiceListener): ChoiceListener {
+  if (!echo || logprobs === undefined || n === 1) return listener;
+  const held = new Map<number, (() => void)[]>();
   const known = new Set<number>();
-  for await (const choiceEvent of events) {
-    const prompt = Math.floor(choiceEvent.index / n);
-    if (choiceEvent.event.kind === "prompt") {
+  return (index, event) => {
+    const prompt = Math.floor(index / n);
+    if (event.kind === "prompt") {
       known.add(prompt);
-      yield choiceEvent;
-      yield* held.get(prompt) ?? [];
-    } else if (known.has(prompt) || choiceEvent.event.kind === "prefilled") yield choiceEvent;
-    else held.set(prompt, [...held.get(prompt) ?? [], choiceEvent]);
-  }
+      listener(index, event);
+      for (const tell of held.get(prompt) ?? []) tell();
+    } else if (known.has(prompt) || event.kind === "prefilled") listener(index, event);
+    else held.set(prompt, [...held.get(prompt) ?? [], () => listener(index, event)]);
+  };
 }
 
 /** @throws {HttpError} 400 if `best_of` cannot be honoured */

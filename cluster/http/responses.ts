@@ -35,7 +35,7 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext,
   const constrained = await ConstrainedRequests.create(server, requests, form.grammar);
   const meter = new UsageMeter({ promptTokens: form.prompt.length, choicesPerPrompt: 1 });
   const response = new ResponseObject(request, model.id);
-  if (request.stream) return streamEvents(abort, events(server, constrained, form, response, meter, abort), { done: false });
+  if (request.stream) return streamEvents(abort, (send) => sendEvents(server, constrained, form, response, meter, abort, send), { done: false });
 
   using _ = constrained;
   const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: form.kept }, abort, meter);
@@ -178,75 +178,76 @@ class ResponseObject {
   }
 }
 
-async function* events(
+async function sendEvents(
   { model }: ServerContext,
   constrained: ConstrainedRequests,
   form: AnswerForm,
   response: ResponseObject,
   meter: UsageMeter,
   abort: RequestAbort,
-): AsyncGenerator<NamedEvent> {
+  send: (event: NamedEvent) => void,
+): Promise<void> {
   using _ = constrained;
   let number = 0;
-  const event = (type: string, data: object) => new NamedEvent(type, { type, sequence_number: number++, ...data });
-  yield event("response.created", { response: response.begun() });
-  yield event("response.in_progress", { response: response.begun() });
+  const event = (type: string, data: object) => send(new NamedEvent(type, { type, sequence_number: number++, ...data }));
+  event("response.created", { response: response.begun() });
+  event("response.in_progress", { response: response.begun() });
   const output = new StreamedOutput(event);
   const parser = form.parser();
   let reason: FinishReason = "stop";
   try {
-    for await (const choiceEvent of runChoices(model, constrained.requests, { stop: [], kept: form.kept }, abort)) {
-      meter.see(choiceEvent);
-      if (choiceEvent.event.kind !== "piece") continue;
-      const { text, finishReason } = choiceEvent.event;
+    await runChoices(model, constrained.requests, { stop: [], kept: form.kept }, abort, (index, happened) => {
+      meter.see(index, happened);
+      if (happened.kind !== "piece") return;
+      const { text, finishReason } = happened;
       reason = finishReason ?? reason;
-      for (const part of [...parser.push(text), ...(finishReason === null ? [] : parser.finish())]) yield* output.take(part);
-    }
+      for (const part of [...parser.push(text), ...(finishReason === null ? [] : parser.finish())]) output.take(part);
+    });
   } catch (error) {
-    yield event("response.failed", { response: response.failed(error) });
+    event("response.failed", { response: response.failed(error) });
     return;
   }
-  yield* output.end();
+  output.end();
   const type = reason === "stop" ? "response.completed" : "response.incomplete";
-  yield event(type, { response: response.ended(output.items, reason, meter.usage, reasoningTokens(model, output.items)) });
+  event(type, { response: response.ended(output.items, reason, meter.usage, reasoningTokens(model, output.items)) });
 }
 
 /** The item that is being written, and those that are done. */
 class StreamedOutput {
   readonly items: OutputItem[] = [];
-  readonly #event: (type: string, data: object) => NamedEvent;
+  readonly #event: (type: string, data: object) => void;
   #open: { readonly kind: "message" | "reasoning" | "call"; readonly id: string; readonly call: string; readonly name: string; text: string } | null =
     null;
 
-  constructor(event: (type: string, data: object) => NamedEvent) {
+  constructor(event: (type: string, data: object) => void) {
     this.#event = event;
   }
 
-  *take(part: AnswerPart): Generator<NamedEvent> {
+  take(part: AnswerPart): void {
     switch (part.kind) {
       case "content":
-        if (this.#open?.kind !== "message") yield* this.#begin("message");
-        return yield this.#delta("response.output_text.delta", part.text, { content_index: 0, logprobs: [] });
+        if (this.#open?.kind !== "message") this.#begin("message");
+        return this.#delta("response.output_text.delta", part.text, { content_index: 0, logprobs: [] });
       case "reasoning":
-        if (this.#open?.kind !== "reasoning") yield* this.#begin("reasoning");
-        return yield this.#delta("response.reasoning_text.delta", part.text, { content_index: 0 });
+        if (this.#open?.kind !== "reasoning") this.#begin("reasoning");
+        return this.#delta("response.reasoning_text.delta", part.text, { content_index: 0 });
       case "call":
-        return yield* this.#begin("call", part.name);
+        return this.#begin("call", part.name);
       case "arguments":
-        return yield this.#delta("response.function_call_arguments.delta", part.text, {});
+        return this.#delta("response.function_call_arguments.delta", part.text, {});
       default:
         part satisfies never;
     }
   }
 
   /** Ends what is open; an answer without anything is an empty message. */
-  *end(): Generator<NamedEvent> {
-    if (this.#open === null && this.items.length === 0) yield* this.#begin("message");
-    yield* this.#close();
+  end(): void {
+    if (this.#open === null && this.items.length === 0) this.#begin("message");
+    this.#close();
   }
 
-  *#begin(kind: "message" | "reasoning" | "call", name = ""): Generator<NamedEvent> {
-    yield* this.#close();
+  #begin(kind: "message" | "reasoning" | "call", name = ""): void {
+    this.#close();
     const open = this.#open = { kind, id: newId({ message: "msg", reasoning: "rs", call: "fc" }[kind]), call: callId(), name, text: "" };
     const where = { output_index: this.items.length };
     const item = kind === "message"
@@ -254,28 +255,28 @@ class StreamedOutput {
       : kind === "call"
       ? callItem(open.id, open.call, name, "", "in_progress")
       : { ...reasoningItem(open.id, ""), content: [] };
-    yield this.#event("response.output_item.added", { ...where, item });
-    if (kind === "message") yield this.#event("response.content_part.added", { ...where, item_id: open.id, content_index: 0, part: textPart("") });
+    this.#event("response.output_item.added", { ...where, item });
+    if (kind === "message") this.#event("response.content_part.added", { ...where, item_id: open.id, content_index: 0, part: textPart("") });
   }
 
-  #delta(type: string, delta: string, more: object): NamedEvent {
+  #delta(type: string, delta: string, more: object): void {
     this.#open!.text += delta;
-    return this.#event(type, { item_id: this.#open!.id, output_index: this.items.length, delta, ...more });
+    this.#event(type, { item_id: this.#open!.id, output_index: this.items.length, delta, ...more });
   }
 
-  *#close(): Generator<NamedEvent> {
+  #close(): void {
     const open = this.#open;
     if (open === null) return;
     this.#open = null;
     const { kind, id, call, name, text } = open;
     const where = { output_index: this.items.length, item_id: id };
     if (kind === "message") {
-      yield this.#event("response.output_text.done", { ...where, content_index: 0, text, logprobs: [] });
-      yield this.#event("response.content_part.done", { ...where, content_index: 0, part: textPart(text) });
-    } else if (kind === "call") yield this.#event("response.function_call_arguments.done", { ...where, name, arguments: text });
-    else yield this.#event("response.reasoning_text.done", { ...where, content_index: 0, text });
+      this.#event("response.output_text.done", { ...where, content_index: 0, text, logprobs: [] });
+      this.#event("response.content_part.done", { ...where, content_index: 0, part: textPart(text) });
+    } else if (kind === "call") this.#event("response.function_call_arguments.done", { ...where, name, arguments: text });
+    else this.#event("response.reasoning_text.done", { ...where, content_index: 0, text });
     const item = kind === "message" ? messageItem(id, text) : kind === "call" ? callItem(id, call, name, text) : reasoningItem(id, text);
-    yield this.#event("response.output_item.done", { output_index: this.items.length, item });
+    this.#event("response.output_item.done", { output_index: this.items.length, item });
     this.items.push(item);
   }
 }

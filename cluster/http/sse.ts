@@ -4,9 +4,11 @@
  * @module
  */
 import type { Context } from "hono";
+import { LatentmeshError } from "../../core/errors.ts";
 import { toHttpError } from "./errors.ts";
 
 const ENCODER = new TextEncoder();
+const DONE = ENCODER.encode("data: [DONE]\n\n");
 const HEADERS = { "content-type": "text/event-stream", "cache-control": "no-cache", "x-accel-buffering": "no" };
 
 /** An event with its name, where the name is part of what it says. */
@@ -20,31 +22,50 @@ export class NamedEvent {
   }
 }
 
+/** Events that may wait for a client. */
+const MOST_WAITING = 8192;
+
+/** Options of {@link streamEvents}. */
+export interface StreamOptions {
+  /** Whether `[DONE]` comes last (default). */
+  readonly done?: boolean;
+  /** Events that may wait for a client that does not read; it loses its own request beyond. */
+  readonly mostWaiting?: number;
+}
+
 /**
- * Sends every value as one event, then `[DONE]` unless `options.done` is false. An error after the first event becomes an error event. A client that does
- * not read is not written to: its events wait, at most as many as it asked for tokens.
+ * Sends every value as one event when it comes, then `[DONE]`. An error after the response has begun becomes an error event.
+ *
+ * @param produce sends the values; ends soon after `abort` does
  */
 export function streamEvents(
   abort: RequestAbort,
-  events: AsyncIterable<unknown>,
-  options: { readonly done?: boolean } = {},
+  produce: (send: (value: unknown) => void) => Promise<void>,
+  { done = true, mostWaiting = MOST_WAITING }: StreamOptions = {},
 ): Response {
-  const iterator = events[Symbol.asyncIterator]();
-  // A stream of our own: one promise per event, where a chain of transforms has a dozen.
+  let open = true;
+  // A stream of our own, pushed to: a chain of iterators and transforms has a dozen promises for every event.
   const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      try {
-        const { done, value } = await iterator.next();
-        if (!done) return controller.enqueue(eventBytes(value));
-      } catch (error) {
-        controller.enqueue(eventBytes(toHttpError(error).body));
-      }
-      if (options.done !== false) controller.enqueue(ENCODER.encode("data: [DONE]\n\n"));
-      controller.close();
+    start(controller) {
+      const end = (last: Uint8Array | null) => {
+        if (!open) return;
+        open = false;
+        if (last !== null) controller.enqueue(last);
+        if (done) controller.enqueue(DONE);
+        controller.close();
+      };
+      const send = (value: unknown) => {
+        if (!open) return;
+        controller.enqueue(eventBytes(value));
+        if (controller.desiredSize! >= -mostWaiting) return;
+        end(eventBytes(toHttpError(new LatentmeshError("capacity", `The client reads too slowly: ${mostWaiting} events wait for it`)).body));
+        abort.abort();
+      };
+      produce(send).then(() => end(null), (error) => end(eventBytes(toHttpError(error).body)));
     },
-    async cancel() {
+    cancel() {
+      open = false;
       abort.abort();
-      await iterator.return?.();
     },
   });
   return new Response(body, { headers: HEADERS });

@@ -27,25 +27,28 @@ export interface RecentLatency {
   readonly high: number;
 }
 
+/** Observations that are kept. */
+const MOST_RECENT = 4096;
+
 /** What was observed in the last minute. */
 class Recent {
-  readonly #values: { readonly at: number; readonly ms: number }[] = [];
+  readonly #at = new Float64Array(MOST_RECENT).fill(-Infinity);
+  readonly #ms = new Float64Array(MOST_RECENT);
+  #next = 0;
 
   add(seconds: number): void {
-    this.#values.push({ at: performance.now(), ms: seconds * 1000 });
-    if (this.#values.length > MOST_RECENT) this.#values.shift();
+    this.#at[this.#next] = performance.now();
+    this.#ms[this.#next] = seconds * 1000;
+    this.#next = (this.#next + 1) % MOST_RECENT;
   }
 
   get latency(): RecentLatency | null {
     const since = performance.now() - 60_000;
-    const sorted = this.#values.filter(({ at }) => at >= since).map(({ ms }) => ms).sort((a, b) => a - b);
+    const sorted = this.#ms.filter((_, i) => this.#at[i] >= since).sort();
     if (sorted.length === 0) return null;
     return { median: sorted[Math.floor(sorted.length / 2)], high: sorted[Math.floor(sorted.length * 0.9)] };
   }
 }
-
-/** Observations that are kept. */
-const MOST_RECENT = 4096;
 
 /** Counts for one server. */
 export class ServerMetrics {

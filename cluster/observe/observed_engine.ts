@@ -28,42 +28,34 @@ export class ObservedEngine implements TokenEngine {
     return this.#engine.ready;
   }
 
-  async *generate(request: TokenRequest): AsyncGenerator<TokenEvent> {
+  async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const attributes = { "gen_ai.operation.name": "generate", "gen_ai.usage.input_tokens": request.prompt.length };
     const span = this.#tracer.startSpan("generate", { attributes });
     const observed = this.#metrics.begin();
     const started = performance.now();
     let [first, last, generated, cached]: [number | null, number, number, number] = [null, 0, 0, 0];
     let reason = "cancelled";
-    // What the engine does belongs to this span.
-    const events = context.with(trace.setSpan(context.active(), span), () => {
-      const iterator = this.#engine.generate(request)[Symbol.asyncIterator]();
-      return { iterator, next: iterator.next() };
-    });
-    let next = events.next;
-    try {
-      while (true) {
-        const { done, value: event } = await next;
-        if (done) return;
-        if (event.kind === "prefilled") cached = event.cached;
-        if (event.kind === "finish") reason = event.reason;
-        if (event.kind === "token") {
-          const now = performance.now();
-          observed.token(first === null ? null : (now - last) / 1000);
-          first ??= now;
-          last = now;
-          generated++;
-        }
-        yield event;
-        next = events.iterator.next();
+    const see = (event: TokenEvent) => {
+      if (event.kind === "prefilled") cached = event.cached;
+      if (event.kind === "finish") reason = event.reason;
+      if (event.kind === "token") {
+        const now = performance.now();
+        observed.token(first === null ? null : (now - last) / 1000);
+        first ??= now;
+        last = now;
+        generated++;
       }
+      emit(event);
+    };
+    try {
+      // What the engine does belongs to this span.
+      await context.with(trace.setSpan(context.active(), span), () => this.#engine.generate(request, see));
     } catch (thrown) {
       const error = asLatentmeshError(thrown);
       reason = error.code;
       span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
       throw thrown;
     } finally {
-      await events.iterator.return?.();
       span.setAttributes({ "gen_ai.usage.output_tokens": generated, "gen_ai.response.finish_reasons": [reason], "latentmesh.cached_tokens": cached });
       span.end();
       observed.end({

@@ -12,6 +12,8 @@ export interface Adjustment {
   readonly addend: number;
 }
 
+const NONE: readonly Adjustment[] = [];
+
 /** Keeps count of a sequence's tokens and says how logits must change. */
 export class LogitAdjuster {
   readonly #params: SamplingParams;
@@ -32,7 +34,8 @@ export class LogitAdjuster {
   }
 
   /** The changes for the next token; at most one per token. */
-  adjustments(): Adjustment[] {
+  adjustments(): readonly Adjustment[] {
+    if (this.#seen.size === 0 && this.#generated.size === 0 && this.#params.logitBias.size === 0) return NONE;
     const tokens = new Set([...this.#seen, ...this.#generated.keys(), ...this.#params.logitBias.keys()]);
     return [...tokens].map((token) => this.#adjustment(token)).filter(({ repetition, addend }) => repetition !== 1 || addend !== 0);
   }

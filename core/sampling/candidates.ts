@@ -25,8 +25,8 @@ export interface CandidateList {
   /** Logit of the row's target token. */
   readonly targetLogit: number;
   /** The best tokens, descending; of equal logits the lower token first. */
-  readonly tokens: Uint32Array;
-  readonly logits: Float32Array;
+  readonly tokens: readonly number[];
+  readonly logits: readonly number[];
 }
 
 /** Words of a list that holds `count` candidates and no more. */
@@ -37,23 +37,32 @@ export function listWords(count: number): number {
 /** Reads the first `count` candidates of list `index` of `bytes`; lists are {@link LIST_WORDS} apart. */
 export function readCandidates(bytes: Uint8Array<ArrayBuffer>, index: number, count: number): CandidateList {
   const at = bytes.byteOffset + index * LIST_WORDS * 4;
-  const words = new Uint32Array(bytes.buffer, at, listWords(count));
-  const floats = new Float32Array(bytes.buffer, at, listWords(count));
-  const tokens = new Uint32Array(count);
-  const logits = new Float32Array(count);
+  return readList(new Uint32Array(bytes.buffer, at, listWords(count)), new Float32Array(bytes.buffer, at, listWords(count)), 0, count);
+}
+
+/** Reads the list that begins at word `at`. @param words and `floats`: the same memory */
+export function readList(words: Uint32Array, floats: Float32Array, at: number, count: number): CandidateList {
+  // Plain arrays: these lists are short and made for every token, where typed arrays would cost more to make than to read.
+  const tokens: number[] = [];
+  const logits: number[] = [];
   for (let k = 0; k < count; k++) {
-    tokens[k] = words[LIST_HEADER + 2 * k];
-    logits[k] = floats[LIST_HEADER + 2 * k + 1];
+    tokens.push(words[at + LIST_HEADER + 2 * k]);
+    logits.push(floats[at + LIST_HEADER + 2 * k + 1]);
   }
   return {
-    logSumExp: floats[0],
-    temperedLogSumExp: floats[1],
-    drawnToken: words[2],
-    drawnScore: floats[3],
-    targetLogit: floats[4],
+    logSumExp: floats[at],
+    temperedLogSumExp: floats[at + 1],
+    drawnToken: words[at + 2],
+    drawnScore: floats[at + 3],
+    targetLogit: floats[at + 4],
     tokens,
     logits,
   };
+}
+
+/** The list with at most `count` candidates. */
+export function firstCandidates(list: CandidateList, count: number): CandidateList {
+  return list.tokens.length <= count ? list : { ...list, tokens: list.tokens.slice(0, count), logits: list.logits.slice(0, count) };
 }
 
 /** Writes a list into the words that {@link readCandidates} reads. */
@@ -78,23 +87,41 @@ export function writeCandidates(words: Uint32Array<ArrayBuffer>, list: Candidate
  */
 export function joinCandidates(lists: readonly CandidateList[], targetOwner = 0): CandidateList {
   if (lists.length === 1) return lists[0];
-  const count = lists[0].tokens.length;
-  const pairs = lists.flatMap(({ tokens, logits }) => Array.from(tokens, (token, k) => ({ token, logit: logits[k] })))
-    .sort((a, b) => b.logit - a.logit || a.token - b.token).slice(0, count);
   const drawn = lists.reduce((best, list) => list.drawnScore > best.drawnScore ? list : best);
   return {
-    logSumExp: addExponentials(lists.map((list) => list.logSumExp)),
-    temperedLogSumExp: addExponentials(lists.map((list) => list.temperedLogSumExp)),
+    logSumExp: addExponentials(lists, (list) => list.logSumExp),
+    temperedLogSumExp: addExponentials(lists, (list) => list.temperedLogSumExp),
     drawnToken: drawn.drawnToken,
     drawnScore: drawn.drawnScore,
     targetLogit: lists[targetOwner].targetLogit,
-    tokens: Uint32Array.from(pairs, ({ token }) => token),
-    logits: Float32Array.from(pairs, ({ logit }) => logit),
+    ...mergeBest(lists),
   };
 }
 
+/** As many of the best candidates as one list has. */
+function mergeBest(lists: readonly CandidateList[]): Pick<CandidateList, "tokens" | "logits"> {
+  const tokens: number[] = [];
+  const logits: number[] = [];
+  const next = lists.map(() => 0);
+  for (let k = 0; k < lists[0].tokens.length; k++) {
+    let best = 0;
+    for (let rank = 1; rank < lists.length; rank++) if (precedes(lists[rank], next[rank], lists[best], next[best])) best = rank;
+    tokens.push(lists[best].tokens[next[best]]);
+    logits.push(lists[best].logits[next[best]++]);
+  }
+  return { tokens, logits };
+}
+
+function precedes(a: CandidateList, i: number, b: CandidateList, j: number): boolean {
+  if (i >= a.tokens.length || j >= b.tokens.length) return i < a.tokens.length;
+  return a.logits[i] === b.logits[j] ? a.tokens[i] < b.tokens[j] : a.logits[i] > b.logits[j];
+}
+
 /** ln Σ exp(x) */
-function addExponentials(values: readonly number[]): number {
-  const largest = Math.max(...values);
-  return largest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+function addExponentials(lists: readonly CandidateList[], value: (list: CandidateList) => number): number {
+  let largest = -Infinity;
+  for (const list of lists) largest = Math.max(largest, value(list));
+  let sum = 0;
+  for (const list of lists) sum += Math.exp(value(list) - largest);
+  return largest + Math.log(sum);
 }

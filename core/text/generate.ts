@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { FinishReason, ServedModel, TokenLogprob, TokenRequest } from "../engine.ts";
-import { createDetokenizer } from "./detokenizer.ts";
+import type { FinishReason, ServedModel, TokenEvent, TokenLogprob, TokenRequest } from "../engine.ts";
+import { createDetokenizer, type Detokenizer } from "./detokenizer.ts";
 import { StopMatcher } from "./stop.ts";
+import type { TextTokenizer } from "./tokenizer.ts";
 
 /** One piece of generated text with the tokens that became certain with it. */
 export interface TextPiece {
@@ -33,46 +34,81 @@ export interface TextOptions {
 /**
  * Runs a token request as text. A stop string ends the generation and is left out; a token whose text is held back, because a character or a stop string may
  * be incomplete, comes with the piece that shows it.
+ *
+ * @param emit told the events as they come
+ * @throws {LatentmeshError} as `TokenEngine.generate` does
  */
-export async function* generateText(
+export async function generateText(
   model: Pick<ServedModel, "engine" | "tokenizer">,
   request: TokenRequest,
   options: TextOptions,
-): AsyncGenerator<TextEvent> {
-  const detokenizer = createDetokenizer(model.tokenizer, options.kept);
-  const matcher = new StopMatcher(options.stop);
-  let tokens: number[] = [];
-  let logprobs: TokenLogprob[] = [];
-  const piece = (text: string, finishReason: FinishReason | null): TextEvent => {
-    const event: TextEvent = { kind: "piece", text, tokens, logprobs, finishReason };
-    [tokens, logprobs] = [[], []];
-    return event;
-  };
-  for await (const event of model.engine.generate(request)) {
+  emit: (event: TextEvent) => void,
+): Promise<void> {
+  const stopped = options.stop.length === 0 ? null : new AbortController();
+  const text = new TextAssembly(model.tokenizer, request.stopTokens, options);
+  try {
+    const signal = stopped === null ? request.signal : AbortSignal.any([request.signal, stopped.signal]);
+    await model.engine.generate({ ...request, signal }, (event) => {
+      if (stopped?.signal.aborted) return;
+      const next = text.push(event);
+      if (next === null) return;
+      emit(next);
+      if (text.stopped) stopped?.abort();
+    });
+  } catch (error) {
+    // A stop string has ended the answer before the engine did.
+    if (!stopped?.signal.aborted) throw error;
+  }
+}
+
+/** Puts the text of one generation together. */
+class TextAssembly {
+  /** Whether a stop string has been found. */
+  stopped = false;
+  readonly #stopTokens: ReadonlySet<number>;
+  readonly #detokenizer: Detokenizer;
+  readonly #matcher: StopMatcher;
+  #tokens: number[] = [];
+  #logprobs: TokenLogprob[] = [];
+
+  constructor(tokenizer: TextTokenizer, stopTokens: ReadonlySet<number>, { stop, kept }: TextOptions) {
+    this.#stopTokens = stopTokens;
+    this.#detokenizer = createDetokenizer(tokenizer, kept);
+    this.#matcher = new StopMatcher(stop);
+  }
+
+  /** What an event of the engine comes to; null: nothing can be told yet. */
+  push(event: TokenEvent): TextEvent | null {
     switch (event.kind) {
       case "prefilled":
       case "prompt":
-        yield event;
-        break;
+        return event;
       case "token": {
-        tokens.push(event.token);
-        if (event.logprob !== null) logprobs.push(event.logprob);
-        const { text, stopped } = matcher.push(request.stopTokens.has(event.token) ? "" : detokenizer.push(event.token));
-        if (stopped) {
-          // Leaving the loop ends the engine's generation.
-          yield piece(text, "stop");
-          return;
-        }
-        if (text !== "") yield piece(text, null);
-        break;
+        const { token, logprob } = event;
+        this.#tokens.push(token);
+        if (logprob !== null) this.#logprobs.push(logprob);
+        const { text, stopped } = this.#matcher.push(this.#stopTokens.has(token) ? "" : this.#detokenizer.push(token));
+        if (stopped) return this.#stop(text);
+        return text === "" ? null : this.#piece(text, null);
       }
       case "finish": {
-        const { text, stopped } = matcher.push(detokenizer.finish());
-        yield piece(stopped ? text : text + matcher.finish(), stopped ? "stop" : event.reason);
-        return;
+        const { text, stopped } = this.#matcher.push(this.#detokenizer.finish());
+        return stopped ? this.#stop(text) : this.#piece(text + this.#matcher.finish(), event.reason);
       }
       default:
-        event satisfies never;
+        return event satisfies never;
     }
+  }
+
+  #stop(text: string): TextEvent {
+    this.stopped = true;
+    return this.#piece(text, "stop");
+  }
+
+  #piece(text: string, finishReason: FinishReason | null): TextEvent {
+    const event: TextEvent = { kind: "piece", text, tokens: this.#tokens, logprobs: this.#logprobs, finishReason };
+    this.#tokens = [];
+    this.#logprobs = [];
+    return event;
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { FinishReason, ServedModel, TokenLogprob } from "../engine.ts";
 import { LatentmeshError } from "../errors.ts";
+import { EventQueue } from "../event_queue.ts";
 import { GREEDY, type SamplingParams } from "../sampling/params.ts";
 import type { ChatMessage } from "./chat_template.ts";
 import { generateText } from "./generate.ts";
@@ -64,12 +65,15 @@ export async function* generatePieces(served: ServedModel, options: GenerateOpti
     promptLogprobs: null,
     signal: options.signal ?? new AbortController().signal,
   };
-  for await (const event of generateText(served, request, { stop: options.stop ?? [] })) {
-    if (event.kind === "piece") {
-      const { text, tokens, logprobs, finishReason } = event;
-      yield { text, tokens, logprobs, finishReason };
-    }
-  }
+  yield* new EventQueue<GeneratedPiece>(
+    request.signal,
+    (signal, emit) =>
+      generateText(served, { ...request, signal }, { stop: options.stop ?? [] }, (event) => {
+        if (event.kind !== "piece") return;
+        const { text, tokens, logprobs, finishReason } = event;
+        emit({ text, tokens, logprobs, finishReason });
+      }),
+  );
 }
 
 /**
@@ -87,9 +91,9 @@ export async function scoreDocument(
   const signal = options.signal ?? new AbortController().signal;
   const request = { prompt, maxTokens: 0, sampling: GREEDY, choice: 0, stopTokens: new Set<number>(), logprobs: null, promptLogprobs: 0, signal };
   let nll = 0;
-  for await (const event of engine.generate(request)) {
+  await engine.generate(request, (event) => {
     if (event.kind === "prompt") { for (const token of event.logprobs) nll -= token?.logprob ?? 0; }
-  }
+  });
   return { tokens: Math.max(0, prompt.length - 1), nll };
 }
 

@@ -7,7 +7,7 @@ import { LatentmeshError } from "../errors.ts";
 import type { LogitsAnswer, LogitsQuery } from "../generation.ts";
 import { floatBits } from "../numeric.ts";
 import type { Adjustment } from "../sampling/adjustments.ts";
-import { type CandidateList, joinCandidates, listWords, MOST_CANDIDATES, readCandidates, writeCandidates } from "../sampling/candidates.ts";
+import { type CandidateList, joinCandidates, listWords, MOST_CANDIDATES, readList, writeCandidates } from "../sampling/candidates.ts";
 
 /** One token of a decode step. */
 export interface TokenRow {
@@ -68,8 +68,14 @@ function queryWords(queries: readonly LogitsQuery[]): number {
 function writeQueries(words: Uint32Array, from: number, queries: readonly LogitsQuery[]): void {
   let at = from;
   for (const { key, position, inverseTemperature, plain, adjusted, draw, adjustments, mask } of queries) {
-    words.set([key, position, floatBits(inverseTemperature), plain, adjusted, draw ? 1 : 0, adjustments.length, mask?.length ?? 0], at);
-    at += QUERY_WORDS;
+    words[at++] = key;
+    words[at++] = position;
+    words[at++] = floatBits(inverseTemperature);
+    words[at++] = plain;
+    words[at++] = adjusted;
+    words[at++] = draw ? 1 : 0;
+    words[at++] = adjustments.length;
+    words[at++] = mask?.length ?? 0;
     for (const { token, repetition, addend } of adjustments) {
       words[at++] = token;
       words[at++] = floatBits(repetition);
@@ -165,11 +171,13 @@ export function decodeAnswers(payload: Uint8Array<ArrayBuffer>, { queries, promp
   if (payload.byteLength !== expected * 4) {
     throw new LatentmeshError("protocol", `A payload has ${payload.byteLength} bytes where ${expected * 4} are expected`);
   }
+  const all = new Uint32Array(payload.buffer, payload.byteOffset, expected);
+  const floats = new Float32Array(payload.buffer, payload.byteOffset, expected);
   let at = 0;
   const next = (count: number): CandidateList | null => {
     if (count === 0) return null;
-    const list = readCandidates(payload.subarray(at), 0, count);
-    at += listWords(count) * 4;
+    const list = readList(all, floats, at, count);
+    at += listWords(count);
     return list;
   };
   return {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createApp } from "../../cluster/http/app.ts";
+import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { openTestApp, readEvents, type TestApp } from "../support/server.ts";
 
@@ -215,8 +216,8 @@ describe("HTTP API under faults", () => {
       engine: {
         maxContext: 2048,
         ready: false,
-        async *generate() {
-          yield { kind: "token", token: 544, logprob: null } as const;
+        async generate(_: TokenRequest, emit: (event: TokenEvent) => void) {
+          emit({ kind: "token", token: 544, logprob: null });
           await Promise.resolve();
           throw new LatentmeshError("device_lost", "the card fell out");
         },
@@ -237,11 +238,11 @@ describe("HTTP API under faults", () => {
       engine: {
         maxContext: 2048,
         ready: true,
-        async *generate({ signal }) {
+        async generate({ signal }: TokenRequest, emit: (event: TokenEvent) => void) {
           running++;
           try {
             while (!signal.aborted) {
-              yield { kind: "token", token: 544, logprob: null } as const;
+              emit({ kind: "token", token: 544, logprob: null });
               await new Promise((resolve) => setTimeout(resolve, 1));
             }
           } finally {

@@ -45,7 +45,8 @@ function tokenRequest(prompt: readonly number[], change: Partial<TokenRequest> =
 }
 
 async function run(cluster: RunningCluster, request: TokenRequest) {
-  const events: TokenEvent[] = await Array.fromAsync(cluster.served.engine.generate(request));
+  const events: TokenEvent[] = [];
+  await cluster.served.engine.generate(request, (event) => events.push(event));
   return {
     tokens: events.flatMap((event) => event.kind === "token" ? [event.token] : []),
     logprobs: events.flatMap((event) => event.kind === "token" ? [event.logprob!.logprob] : []),

@@ -82,10 +82,10 @@ function endlessEngine(onEnd: () => void): TokenEngine {
   return {
     maxContext: 2048,
     ready: true,
-    async *generate({ signal }) {
+    async generate({ signal }, emit) {
       try {
         while (!signal.aborted) {
-          yield { kind: "token", token: 544, logprob: null } as const;
+          emit({ kind: "token", token: 544, logprob: null });
           await new Promise((resolve) => setTimeout(resolve, 1));
         }
       } finally {

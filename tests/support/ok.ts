@@ -4,7 +4,7 @@
  * @module
  */
 import { checkLayers } from "./layers.ts";
-import { checkPackage } from "./package.ts";
+import { checkLock, checkPackage } from "./package.ts";
 import { ROOT } from "./fixtures.ts";
 
 const deno = Deno.execPath();
@@ -17,7 +17,10 @@ const steps: [name: string, run: () => Promise<void>][] = [
   ["layers", checkLayers],
   ["documentation", () => run("doc", "--lint", "mod.ts")],
   ["package", checkPackage],
-  ["lock file", () => run("install", "--frozen")],
+  ["lock file", async () => {
+    await run("install", "--frozen");
+    await checkLock();
+  }],
   ["tests", () => run("task", "test")],
 ];
 

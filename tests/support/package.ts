@@ -27,3 +27,11 @@ export async function checkPackage(): Promise<void> {
   if (total > MAX_BYTES) throw new Error(`the package has ${total} bytes, more than ${MAX_BYTES}`);
   console.error(`    ${files.length} files, ${(total / 2 ** 20).toFixed(1)} MiB`);
 }
+
+/** Throws if the lock file of those who serve names a package that only tests use: they would download it. */
+export async function checkLock(): Promise<void> {
+  const [config, lock] = await Promise.all(["deno.json", "deno.lock"].map(async (name) => JSON.parse(await Deno.readTextFile(`${ROOT}/${name}`))));
+  const imports = new Set(Object.values(config.imports));
+  const stray = Object.keys(lock.specifiers).filter((specifier) => !imports.has(specifier));
+  if (stray.length > 0) throw new Error(`deno.lock names ${stray.join(", ")}; give deno --lock=tests/deno.lock when you check or run tests`);
+}
