@@ -55,7 +55,7 @@ export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/cluster_status.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
-export type { SchedulerCounters } from "./cluster/scheduler/scheduler.ts";
+export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";
 export type { StepTimes } from "./cluster/serving/unit_work.ts";
 export type { Config, DecodeConfig, HostConfig } from "./cluster/config_type.ts";
 export type { JoinedWorkers } from "./cluster/join.ts";

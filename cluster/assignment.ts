@@ -117,6 +117,9 @@ function refuseMixedDevices(members: readonly Member[]): void {
   }
 }
 
+/** Tokens of a cache block; kernels are made for it. */
+export const BLOCK_TOKENS = 64;
+
 /** Prompts that a prefill unit has begun or will begin next. */
 export const PROMPTS_PER_UNIT = 8;
 

@@ -18,10 +18,10 @@ import type { LoadEngine, MeasureDrift } from "./engine.ts";
 import { type AllFlags, integer, integers, settingsOf, withCluster, withDevice, withModel, withScheme, withServer } from "./flags.ts";
 import { printLine } from "./log.ts";
 import { CALIBRATION_TOKENS } from "./load_model.ts";
-import type { ClusterServices, PlanServices } from "./services.ts";
+import type { ClusterServices } from "./services.ts";
 
 /** What commands need of the workers' side. */
-export interface Services extends ClusterServices, PlanServices {
+export interface Services extends ClusterServices {
   /** In this process. */
   readonly loadEngine: LoadEngine;
   readonly startCluster: LoadEngine;

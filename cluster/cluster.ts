@@ -11,9 +11,10 @@ import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generate
 import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "./serving/unit_work.ts";
-import { PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
+import { BLOCK_TOKENS, PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
 import { Coordinator, type OnLoading } from "./coordinator.ts";
+import { fitCache } from "./fit_cache.ts";
 import { loadClusterModel } from "./load_model.ts";
 import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./cluster_status.ts";
 import { tracePhases } from "./observe/phases.ts";
@@ -63,7 +64,8 @@ export class RunningCluster {
   }
 
   /** Starts a cluster and waits until it can serve. @throws {LatentmeshError} */
-  static async launch(settings: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
+  static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
+    const settings = await fitCache(given, services);
     const model = await loadClusterModel(settings, services);
     const coordinator = await Coordinator.start(settings, model, services, onLoading);
     const { spec } = model.package;
@@ -195,7 +197,5 @@ function summarize({ decode, prefill }: Settings, { ranks, latentGroups, halo }:
 
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */
 const STEP_SLACK = 1000;
-/** Tokens of a cache block; kernels are made for it. */
-const BLOCK_TOKENS = 64;
 /** Workers that one request may lose, without a token in between, before it is given up: it may be the reason. */
 const MOST_ATTEMPTS = 5;

@@ -4,7 +4,8 @@
  * @module
  */
 import type { WorkerStats } from "../core/wire/stats.ts";
-import type { Scheduler, SchedulerCounters } from "./scheduler/scheduler.ts";
+import type { SchedulerCounters } from "./scheduler/plan.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
 import type { StepTimes } from "./serving/unit_work.ts";
 import type { Member, Unit } from "./unit.ts";
 

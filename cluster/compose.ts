@@ -4,9 +4,12 @@
  * @module
  */
 import { writeBasis } from "../core/tpla/basis_file.ts";
+import { openDevice } from "../kernels/providers.ts";
 import { calibrate } from "../workers/calibrate.ts";
 import { DirectoryFiles } from "../workers/model_files.ts";
+import { planMemory } from "../workers/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
+import { freeMemory } from "./free_memory.ts";
 import type { ClusterServices } from "./services.ts";
 import { spawnWorker } from "./spawn.ts";
 
@@ -19,4 +22,12 @@ export const clusterServices: ClusterServices = {
     const basis = await calibrate(options);
     return { ...basis, file: writeBasis(basis) };
   },
+  planMemory,
+  probeDevice: async (choice, dawn) => {
+    const { device, reason } = await openDevice(choice, { dawn });
+    const { kind, description, limits } = device;
+    await device.close();
+    return { kind, description, reason, limits };
+  },
+  freeMemory,
 };

@@ -53,7 +53,7 @@ export const configSchema = z.strictObject({
   }).optional(),
   cache: z.strictObject({
     blockTokens: z.literal(64).describe("tokens of a cache block; kernels are made for 64").optional(),
-    memory: z.number().gt(0).max(1).describe("fraction of the device's memory; not in this version, use maxTokens").optional(),
+    memory: z.number().gt(0).max(1).describe("how much the cache takes of what devices have left beside weights; instead of maxTokens").optional(),
     maxTokens: z.int().min(64).max(2 ** 26).describe("tokens all sequences of a group together may hold in the latent cache").optional(),
     dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
   }).optional(),

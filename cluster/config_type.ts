@@ -29,7 +29,7 @@ export interface Config {
   cache?: {
     /** Tokens of a block. */
     blockTokens?: 64;
-    /** Fraction of the device's memory; not in this version. */
+    /** How much the cache takes of what devices have left beside weights; instead of `maxTokens`. */
     memory?: number;
     /** Tokens all sequences of a group together may hold. */
     maxTokens?: number;

@@ -16,6 +16,7 @@ export interface ModelFlags {
   readonly device?: Config["device"];
   readonly weights?: Config["weights"];
   readonly maxTokensTotal?: number;
+  readonly cacheMemory?: number;
   readonly cacheDtype?: "f16" | "f32";
   readonly prefillChunk?: number;
 }
@@ -100,6 +101,7 @@ export function withScheme(command: Command): Command {
 export function withCluster(command: Command): Command {
   return withScheme(command)
     .option("--groups <n>", "decode groups (default: 1)", integer)
+    .option("--cache-memory <x>", "how much the cache takes of what devices have left beside weights, instead of --max-tokens-total", fraction)
     .option("--ping-pong", "run halves of a step side by side: one computes while the other's sum is on the wire")
     .option("--max-batch <n>", "sequences that a group decodes together (default: 64)", integer)
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
@@ -147,7 +149,7 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
       weights: flags.weights,
       decode: { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, pingPong, device: flags.device },
       prefill: { chunk: flags.prefillChunk, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
-      cache: { maxTokens: flags.maxTokensTotal, dtype: flags.cacheDtype },
+      cache: { maxTokens: flags.maxTokensTotal, memory: flags.cacheMemory, dtype: flags.cacheDtype },
       server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
     } satisfies Config,
     "the flags",

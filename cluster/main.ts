@@ -5,10 +5,8 @@
  */
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError, messageOf } from "../core/errors.ts";
-import { openDevice } from "../kernels/providers.ts";
 import { measureDrift } from "../workers/drift.ts";
 import { Engine } from "../workers/engine.ts";
-import { planMemory } from "../workers/plan_memory.ts";
 import { createProgram } from "./cli.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
@@ -24,16 +22,15 @@ if (import.meta.main) {
   try {
     const program = createProgram(manifest.version, {
       ...clusterServices,
-      loadEngine: (settings, onProgress) => Engine.load({ ...settings, onProgress }),
+      loadEngine: (settings, onProgress) => {
+        if (settings.cacheMemory !== undefined) {
+          const problem = "Cannot use cache.memory in a single process: it serves one request at a time; use cache.maxTokens";
+          throw new LatentmeshError("invalid_config", problem, { param: "cache.memory" });
+        }
+        return Engine.load({ ...settings, onProgress });
+      },
       startCluster: (settings, onProgress) => RunningCluster.launch(settings, clusterServices, onProgress),
       measureDrift,
-      planMemory,
-      probeDevice: async (choice, dawn) => {
-        const { device, reason } = await openDevice(choice, { dawn });
-        const { kind, description, limits } = device;
-        await device.close();
-        return { kind, description, reason, limits };
-      },
     });
     await program.parseAsync(Deno.args, { from: "user" });
   } catch (error) {

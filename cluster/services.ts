@@ -18,15 +18,6 @@ import type { WorkerProcess } from "./supervisor.ts";
 /** Files of a model directory. */
 export type OpenFiles = ModelFiles & Disposable & { openPath(path: string): Promise<ByteSource | null> };
 
-/** What a coordinator is given. */
-export interface ClusterServices {
-  /** @param tls contents, not paths */
-  transport(tls: Tls): Transport;
-  openFiles(directory: string): OpenFiles;
-  spawn(options: Omit<SpawnOptions, "entry" | "unixHost">): WorkerProcess;
-  readonly calibrate: Calibrate;
-}
-
 /** What a device is, without keeping it open. */
 export interface ProbedDevice {
   readonly kind: "cpu" | "deno" | "dawn";
@@ -36,8 +27,9 @@ export interface ProbedDevice {
   readonly limits: { readonly maxBindingBytes: number };
 }
 
-/** What planning needs of the workers' side. */
-export interface PlanServices extends Pick<ClusterServices, "openFiles"> {
+/** What planning needs of the workers' side, and of the host. */
+export interface PlanServices {
+  openFiles(directory: string): OpenFiles;
   /** @throws {LatentmeshError} `device_unavailable` */
   probeDevice(choice: Settings["device"], dawn: string | undefined): Promise<ProbedDevice>;
   planMemory(
@@ -47,4 +39,14 @@ export interface PlanServices extends Pick<ClusterServices, "openFiles"> {
       readonly changesBasis: boolean;
     },
   ): Promise<RankMemory>;
+  /** See `free_memory.ts`. */
+  freeMemory(device: "host" | number | null): Promise<number>;
+}
+
+/** What a coordinator is given. */
+export interface ClusterServices extends PlanServices {
+  /** @param tls contents, not paths */
+  transport(tls: Tls): Transport;
+  spawn(options: Omit<SpawnOptions, "entry" | "unixHost">): WorkerProcess;
+  readonly calibrate: Calibrate;
 }

@@ -15,6 +15,8 @@ export interface Settings {
   readonly device: NonNullable<Config["device"]>;
   readonly weights: NonNullable<Config["weights"]>;
   readonly maxTokensTotal: number | undefined;
+  /** Fraction of what devices have left that the cache takes; `fitCache` turns it into tokens. */
+  readonly cacheMemory: number | undefined;
   readonly cacheDtype: "f16" | "f32" | undefined;
   readonly prefillChunk: number | undefined;
   readonly dawn: string | undefined;
@@ -77,6 +79,9 @@ const DEADLINE = 2000;
 /** The same under Dawn: when the runtime collects garbage, it takes seconds to let go of Dawn's objects (bench/NOTES.md). */
 const DAWN_DEADLINE = 30_000;
 
+/** Most tokens of a cache. */
+export const MOST_CACHE_TOKENS: number = 2 ** 26;
+
 /** Least characters of a configured token or key. */
 const LEAST_SECRET = 16;
 
@@ -92,6 +97,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     device,
     weights: config.weights ?? "keep",
     maxTokensTotal: config.cache?.maxTokens,
+    cacheMemory: config.cache?.memory,
     cacheDtype: config.cache?.dtype,
     prefillChunk: config.prefill?.chunk,
     dawn: readEnv("LATENTMESH_DAWN", env),
@@ -163,7 +169,7 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
 
 function refuseUnsupported({ decode, cache }: Config): void {
   if (decode?.output === "sharded") refuse("decode.output", "sharded output projections are not in this version; use replicated");
-  if (cache?.memory !== undefined) refuse("cache.memory", "this version cannot tell how much memory a device has left; use cache.maxTokens");
+  if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
 }
 
 /** Whether only this machine can reach an address. */

@@ -32,12 +32,15 @@ export class LatentmeshError extends Error {
   readonly code: ErrorCode;
   /** The offending field, where there is one. */
   readonly param: string | undefined;
+  /** Milliseconds after which asking again may succeed, where that can be estimated. */
+  readonly retryAfterMs: number | undefined;
 
   /** An error with a reason, a message for people and, where there is one, the offending field (`param`). */
-  constructor(code: ErrorCode, message: string, options: { param?: string; cause?: unknown } = {}) {
+  constructor(code: ErrorCode, message: string, options: { param?: string; retryAfterMs?: number; cause?: unknown } = {}) {
     super(message, { cause: options.cause });
     this.code = code;
     this.param = options.param;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 

@@ -5,32 +5,15 @@
  */
 import { stringify } from "yaml";
 import { readModelPackage } from "../../core/model_package.ts";
-import type { PartitionOptions, RankShape } from "../../core/tpla/partition.ts";
-import {
-  cacheBytesPerToken,
-  cachedWidth,
-  collectivesPerStep,
-  handoffBytesPerToken,
-  type RankMemory,
-  wireBytesPerToken,
-} from "../../core/tpla/plan.ts";
-import { resolveBasis } from "../../core/tpla/scheme.ts";
-import { assignmentOf, type CachePlan, ClusterModel, planCache, resolveCuts } from "../assignment.ts";
+import type { PartitionOptions } from "../../core/tpla/partition.ts";
+import { collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../core/tpla/plan.ts";
+import { type CachePlan, planCache, resolveCuts } from "../assignment.ts";
 import type { Config } from "../config_type.ts";
+import { fitCache } from "../fit_cache.ts";
 import { formatBytes, printLine } from "../log.ts";
+import { planRanks, type RankPlan } from "../rank_plan.ts";
 import type { PlanServices } from "../services.ts";
 import type { Settings } from "../settings.ts";
-import { planUnits, type Slot } from "../topology.ts";
-
-/** One worker of a plan. */
-export interface RankPlan extends RankMemory {
-  readonly slot: Slot;
-  readonly role: "prefill" | "decode";
-  /** Values cached per token and layer. */
-  readonly cachedWidth: number;
-  /** All layers. */
-  readonly cachedBytesPerToken: number;
-}
 
 /** What `plan --json` prints. */
 export interface ClusterPlan {
@@ -45,33 +28,16 @@ export interface ClusterPlan {
 }
 
 /** Plans a cluster. @throws {LatentmeshError} if it cannot be */
-export async function planCluster(settings: Settings, services: PlanServices): Promise<ClusterPlan> {
-  using files = services.openFiles(settings.model);
+export async function planCluster(given: Settings, services: PlanServices): Promise<ClusterPlan> {
+  using files = services.openFiles(given.model);
   const model = await readModelPackage(files);
   const { spec } = model;
+  const settings = await fitCache(given, services);
   const { shapes, ...cuts } = resolveCuts(settings, model);
   const { kind } = await services.probeDevice(settings.device, settings.dawn);
   const cache = planCache(settings, model, kind === "cpu");
   const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
-  const ranks: RankPlan[] = [];
-  const known = new Map<RankShape, RankMemory>();
-  const clusterModel = new ClusterModel(model, { directory: files.name, basisFile: null }, { model: "", basis: null });
-  for (const unit of planUnits(settings)) {
-    for (const slot of unit.slots) {
-      const shape = shapes[unit.role][slot.rank];
-      const assignment = assignmentOf(settings, clusterModel, unit, slot, cache);
-      const memory = known.get(shape) ??
-        await services.planMemory({ ...assignment, model: files.name, shape, changesBasis: resolveBasis(settings.decode.scheme) !== null });
-      known.set(shape, memory);
-      ranks.push({
-        ...memory,
-        slot,
-        role: unit.role,
-        cachedWidth: cachedWidth(spec, shape),
-        cachedBytesPerToken: cacheBytesPerToken(spec, shape, bytes),
-      });
-    }
-  }
+  const ranks = await planRanks(settings, model, files.name, cache, services);
   return {
     config: resolvedConfig(settings, cuts.decode, cache),
     ranks,

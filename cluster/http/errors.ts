@@ -48,14 +48,15 @@ export class HttpError extends Error {
   }
 }
 
-/** Seconds after which a full queue may have room again. */
-const RETRY_AFTER = 1;
+/** Least and most seconds after which a client is asked to come again to a full queue. */
+const RETRY_AFTER = [1, 60] as const;
 
 /** Any error as a response. */
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof LatentmeshError) {
-    const retryAfter = error.code === "overloaded" ? RETRY_AFTER : undefined;
+    const [least, most] = RETRY_AFTER;
+    const retryAfter = error.code === "overloaded" ? Math.min(most, Math.max(least, Math.ceil((error.retryAfterMs ?? 0) / 1000))) : undefined;
     return new HttpError(STATUS[error.code], error.message, { param: error.param, code: error.code, retryAfter });
   }
   return new HttpError(500, `Internal error: ${messageOf(error)}`, { code: "internal" });

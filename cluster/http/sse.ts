@@ -39,7 +39,7 @@ export interface StreamOptions {
  * @param produce sends the values; ends soon after `abort` does
  */
 export function streamEvents(
-  abort: RequestAbort,
+  abort: Pick<RequestAbort, "abort">,
   produce: (send: (value: unknown) => void) => Promise<void>,
   { done = true, mostWaiting = MOST_WAITING }: StreamOptions = {},
 ): Response {

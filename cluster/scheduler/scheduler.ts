@@ -7,74 +7,14 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { FairQueue } from "./fair_queue.ts";
-import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, type PlacingOptions, takeBlocks, type Usable } from "./placing.ts";
+import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, takeBlocks, type Usable } from "./placing.ts";
+import { Forks } from "./forks.ts";
+import type { Piece, PieceOutcome, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
 import { DecodeGroup, Placement, PrefillUnit, Sequence, type SequenceOptions } from "./state.ts";
-import { type PlannedRows, planRows } from "./step_planner.ts";
-
-/** Limits of a {@link Scheduler}. */
-export interface SchedulerOptions extends PlacingOptions {
-  readonly blockTokens: number;
-  /** Prompt tokens computed at a time. */
-  readonly chunk: number;
-  /** Sequences of one decode group at a time. */
-  readonly maxBatch: number;
-  /** Rows of one step, at least as many as sequences: what is left is for sequences that are rebuilt. */
-  readonly stepRows: number;
-  /** Sequences that may wait. */
-  readonly maxWaiting: number;
-  /** Prompts that one prefill unit has begun or will begin next. */
-  readonly maxPrompts: number;
-  /** Placements of one sequence that may fail in a row. */
-  readonly maxAttempts: number;
-}
-
-/** One piece of a prompt, for a prefill unit. */
-export interface Piece {
-  readonly placement: Placement;
-  /** Whether it is the first. */
-  readonly begin: boolean;
-  readonly start: number;
-  readonly count: number;
-  readonly last: boolean;
-  /** Sequences that want a first token of it; empty where they have theirs. */
-  readonly asking: readonly Sequence[];
-}
-
-/** What a computed piece comes to. */
-export interface PieceOutcome {
-  /** Who was asked about, in order; null for those that lost their place meanwhile and will be asked again. */
-  readonly asked: readonly (Sequence | null)[];
-  /** A sequence that is computed and generates nothing. */
-  readonly computed: Sequence | null;
-}
-
-/** A sequence that begins with what another one holds. */
-export interface Fork {
-  readonly placement: Placement;
-  readonly from: Placement;
-  readonly tokens: number;
-}
-
-/** One step of a decode group. */
-export interface Step extends PlannedRows {
-  readonly group: DecodeGroup;
-  readonly forks: readonly Fork[];
-}
+import { planRows } from "./step_planner.ts";
 
 /** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */
 const AGING = 0.5;
-
-/** Running totals. */
-export interface SchedulerCounters {
-  /** Prompt tokens of placed sequences. */
-  promptTokens: number;
-  /** Those of them that were cached. */
-  cachedTokens: number;
-  /** Sequences that lost their place to others. */
-  preemptions: number;
-  /** Sequences that lost their place with a unit. */
-  replays: number;
-}
 
 /** Places sequences and plans work. */
 export class Scheduler {
@@ -85,7 +25,7 @@ export class Scheduler {
   readonly decodeGroups = new Map<string, DecodeGroup>();
   /** Sequences of each client that have not ended. */
   readonly #active = new Map<string, number>();
-  readonly #forks = new Map<DecodeGroup, Fork[]>();
+  readonly #forks = new Forks((placement) => this.#settle(placement));
   #order = 0;
   #nextId = 1;
 
@@ -100,10 +40,15 @@ export class Scheduler {
     return total;
   }
 
-  /** Takes a sequence in. @throws {LatentmeshError} `overloaded` if too many wait */
-  add(options: Omit<SequenceOptions, "blockTokens">): Sequence {
+  /**
+   * Takes a sequence in.
+   *
+   * @param retryAfterMs what one that is turned away is told about when to come again
+   * @throws {LatentmeshError} `overloaded` if too many wait
+   */
+  add(options: Omit<SequenceOptions, "blockTokens">, retryAfterMs?: number): Sequence {
     if (this.waiting.size >= this.options.maxWaiting) {
-      throw new LatentmeshError("overloaded", `${this.waiting.size} requests are waiting already; try again later`);
+      throw new LatentmeshError("overloaded", `${this.waiting.size} requests are waiting already; try again later`, { retryAfterMs });
     }
     const sequence = new Sequence({ ...options, blockTokens: this.options.blockTokens }, this.#order++);
     this.#active.set(sequence.client, (this.#active.get(sequence.client) ?? 0) + 1);
@@ -127,7 +72,7 @@ export class Scheduler {
     if (unit === undefined || !unit.up) return [];
     unit.up = false;
     const lost = unit instanceof PrefillUnit ? [...unit.prompts] : [...unit.placements];
-    if (unit instanceof DecodeGroup) this.#dropForks(unit);
+    if (unit instanceof DecodeGroup) this.#forks.drop(unit);
     const sequences = lost.flatMap((placement) => this.#displace(placement));
     // A new epoch forgets them anyway.
     unit.closing = [];
@@ -204,7 +149,7 @@ export class Scheduler {
       this.#displace(placement);
     });
     if (planned.rows.length === 0) return null;
-    const forks = this.#takeForks(group);
+    const forks = this.#forks.take(group);
     group.stepping = true;
     for (const placement of planned.advanced.keys()) placement.uses++;
     return { group, forks, ...planned };
@@ -370,22 +315,7 @@ export class Scheduler {
     sequence.placement = placement;
     group.placements.add(placement);
     group.running.add(placement);
-    // Its blocks are needed until the copy is made.
-    from.uses++;
-    this.#forks.set(group, [...this.#forks.get(group) ?? [], { placement, from, tokens: prompt.length }]);
-  }
-
-  /** Forks to make with the next step; those that nobody wants any more are forgotten. */
-  #takeForks(group: DecodeGroup): Fork[] {
-    const forks = this.#forks.get(group) ?? [];
-    this.#forks.delete(group);
-    const wanted = forks.filter(({ placement }) => !placement.released);
-    for (const fork of forks) {
-      if (wanted.includes(fork)) continue;
-      fork.from.uses--;
-      this.#settle(fork.from);
-    }
-    return wanted;
+    this.#forks.add(group, { placement, from, tokens: prompt.length });
   }
 
   #stepEnded({ group, forks, advanced }: Step): void {
@@ -418,12 +348,6 @@ export class Scheduler {
     leader.sharing.splice(at, 1);
     leader.decode!.reserved--;
     sequence.leader = null;
-  }
-
-  /** Forks that have not been made are forgotten with their group. */
-  #dropForks(group: DecodeGroup): void {
-    for (const { from } of this.#forks.get(group) ?? []) from.uses--;
-    this.#forks.delete(group);
   }
 
   /** Gives a placement's blocks back once its sequence has gone and nothing in flight needs them. */

@@ -8,8 +8,10 @@ import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.t
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { type LogitsAnswer, mostTokens } from "../../core/generation.ts";
 import type { DecodeGroup, Placement, PrefillUnit, Sequence } from "../scheduler/state.ts";
-import { type Piece, Scheduler, type SchedulerOptions, type Step } from "../scheduler/scheduler.ts";
+import type { Piece, SchedulerOptions, Step } from "../scheduler/plan.ts";
+import { Scheduler } from "../scheduler/scheduler.ts";
 import type { Unit, UnitListener } from "../unit.ts";
+import { Pace } from "./pace.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
 import { computePiece, openPlacement, type PieceAnswers, runStep, type StepTimes, wholeRow } from "./unit_work.ts";
 
@@ -59,6 +61,7 @@ export class Serving implements UnitListener {
   readonly #busy = new Set<Unit>();
   /** Grammars that have not said what may come next. */
   readonly #masks = new Set<Promise<void>>();
+  readonly #pace = new Pace();
   #kicked = false;
   #blocked: ReturnType<typeof setTimeout> | undefined;
 
@@ -78,7 +81,8 @@ export class Serving implements UnitListener {
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const { prompt, client = "", promptLogprobs, signal } = request;
     const most = mostTokens(request, this.#options.maxContext);
-    const sequence = this.scheduler.add({ prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, now: performance.now() });
+    const options = { prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, now: performance.now() };
+    const sequence = this.scheduler.add(options, this.#pace.timeFor(this.scheduler.waiting.size));
     const entry: Entry = {
       running: new RunningRequest(request, sequence, emit),
       done: Promise.withResolvers(),
@@ -294,6 +298,7 @@ export class Serving implements UnitListener {
     this.scheduler.end(sequence);
     const { running } = entry;
     running.times.ended = performance.now();
+    if (running.times.firstToken !== null) this.#pace.ended(running.times.ended);
     entry.onOutcome?.({
       times: running.times,
       promptTokens: sequence.prompt.length,

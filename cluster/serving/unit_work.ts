@@ -10,7 +10,7 @@ import { blockOf } from "../../core/tpla/partition.ts";
 import { type Answers, decodeAnswers, encodePrompt, encodeStep, joinAnswers } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
-import type { Piece, Step } from "../scheduler/scheduler.ts";
+import type { Piece, Step } from "../scheduler/plan.ts";
 import type { Unit } from "../unit.ts";
 
 /** Where the time of decode steps went, in milliseconds. */

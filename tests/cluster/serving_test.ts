@@ -144,5 +144,8 @@ describe("serving many", () => {
       const answers = await Promise.allSettled(Array.from({ length: 12 }, (_, i) => generate(cluster, { prompt: `${TEXTS[0]} ${i}`, maxTokens: 4 })));
       const refused = answers.filter((answer) => answer.status === "rejected").map(({ reason }) => reason.code);
       assertEquals(refused, new Array(10).fill("overloaded"));
+      const later = await Promise.allSettled(Array.from({ length: 4 }, (_, i) => generate(cluster, { prompt: `${TEXTS[0]} ${i}`, maxTokens: 4 })));
+      const [told] = later.flatMap((answer) => answer.status === "rejected" ? [answer.reason.retryAfterMs] : []);
+      assert(told > 0, "who is turned away is told when to come again");
     }));
 });

@@ -5,7 +5,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { Sequence } from "../../../cluster/scheduler/state.ts";
-import { type Piece, Scheduler, type SchedulerOptions, type Step } from "../../../cluster/scheduler/scheduler.ts";
+import type { Piece, SchedulerOptions, Step } from "../../../cluster/scheduler/plan.ts";
+import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../support/random.ts";
 import { SimulatedUnit } from "./simulated_unit.ts";
 

@@ -1,0 +1,70 @@
+/**
+ * What a scheduler is told and what it plans.
+ *
+ * @module
+ */
+import type { PlacingOptions } from "./placing.ts";
+import type { DecodeGroup, Placement, Sequence } from "./state.ts";
+import type { PlannedRows } from "./step_planner.ts";
+
+/** Limits of a a `Scheduler`. */
+export interface SchedulerOptions extends PlacingOptions {
+  readonly blockTokens: number;
+  /** Prompt tokens computed at a time. */
+  readonly chunk: number;
+  /** Sequences of one decode group at a time. */
+  readonly maxBatch: number;
+  /** Rows of one step, at least as many as sequences: what is left is for sequences that are rebuilt. */
+  readonly stepRows: number;
+  /** Sequences that may wait. */
+  readonly maxWaiting: number;
+  /** Prompts that one prefill unit has begun or will begin next. */
+  readonly maxPrompts: number;
+  /** Placements of one sequence that may fail in a row. */
+  readonly maxAttempts: number;
+}
+
+/** One piece of a prompt, for a prefill unit. */
+export interface Piece {
+  readonly placement: Placement;
+  /** Whether it is the first. */
+  readonly begin: boolean;
+  readonly start: number;
+  readonly count: number;
+  readonly last: boolean;
+  /** Sequences that want a first token of it; empty where they have theirs. */
+  readonly asking: readonly Sequence[];
+}
+
+/** What a computed piece comes to. */
+export interface PieceOutcome {
+  /** Who was asked about, in order; null for those that lost their place meanwhile and will be asked again. */
+  readonly asked: readonly (Sequence | null)[];
+  /** A sequence that is computed and generates nothing. */
+  readonly computed: Sequence | null;
+}
+
+/** A sequence that begins with what another one holds. */
+export interface Fork {
+  readonly placement: Placement;
+  readonly from: Placement;
+  readonly tokens: number;
+}
+
+/** One step of a decode group. */
+export interface Step extends PlannedRows {
+  readonly group: DecodeGroup;
+  readonly forks: readonly Fork[];
+}
+
+/** Running totals. */
+export interface SchedulerCounters {
+  /** Prompt tokens of placed sequences. */
+  promptTokens: number;
+  /** Those of them that were cached. */
+  cachedTokens: number;
+  /** Sequences that lost their place to others. */
+  preemptions: number;
+  /** Sequences that lost their place with a unit. */
+  replays: number;
+}
