@@ -21,7 +21,8 @@ export async function freeMemory(device: "host" | number | null): Promise<number
     if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
     text = new TextDecoder().decode(stdout);
   } catch (error) {
-    return unknown(`nvidia-smi, the only way to tell what a GPU has left, does not answer: ${messageOf(error)}`);
+    const problem = error instanceof Deno.errors.NotFound ? "is not installed" : `does not answer: ${messageOf(error)}`;
+    return unknown(`nvidia-smi, the only way to tell what a GPU has left, ${problem}`);
   }
   return freeOf(text, device);
 }
