@@ -12,9 +12,10 @@ import { printTable } from "./table.ts";
 
 const model = new URL("../models/tiny-mla", import.meta.url).pathname;
 /** More than are measured: clients go away when it is done. */
-const TOKENS = 1900;
-/** Steps that are measured. */
-const STEPS = 60;
+const TOKENS = 1000;
+/** Steps that are measured, and steps before them in which the code gets warm. Fewer where they take longer than {@link SECONDS}. */
+const STEPS = 300;
+const SECONDS = 15;
 
 /** Runs the bench. */
 export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16,64", mode = "simple"]: readonly string[]): Promise<void> {
@@ -22,6 +23,9 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
   const cluster = await Cluster.start({
     model,
     device,
+    // So many that nobody has to give way.
+    cache: { maxTokens: 65536 },
+    prefill: { cacheTokens: 2048 },
     decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)), pingPong: mode === "ping-pong" },
   });
   const never = new AbortController().signal;
@@ -31,6 +35,8 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
   const rows: string[][] = [["batch", "tokens/s", "ms per step", "coordinator CPU, ms per step"]];
   const speeds = new Map<number, number>();
   for (const [run, batch] of [1, ...batches.split(",").map(Number)].entries()) {
+    // The step in which a batch was ended must be through, too.
+    await until(() => cluster.scheduling.active === 0 && cluster.scheduling.running === 0);
     const requests = Array.from({ length: batch }, (_, i) => ({ at: 0, prompt: [100 + i, 200, 300, 400], maxTokens: TOKENS }));
     await using _ = new RunningLoad({ url, requests });
     const { tokens, ms, steps, cpuMs, stepMs } = await measureFull(cluster, batch);
@@ -49,25 +55,28 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
   await cluster.close();
 }
 
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 100));
+}
+
 /** What happens while every sequence of a batch is decoding, and no prompt is computed. */
 async function measureFull(cluster: RunningCluster, batch: number) {
   const full = () => cluster.scheduling.running === batch;
-  const until = async (condition: () => boolean) => {
-    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
-  };
   await until(full);
-  // The first steps after the last prompt warm up.
-  const warm = cluster.stepTimes.steps + 10;
-  await until(() => cluster.stepTimes.steps >= warm);
+  const steps = async () => {
+    const [end, deadline] = [cluster.stepTimes.steps + STEPS, performance.now() + SECONDS * 1000];
+    await until(() => !full() || cluster.stepTimes.steps >= end || performance.now() > deadline);
+  };
+  await steps();
   const [before, cpu, started] = [{ ...cluster.stepTimes }, process.cpuUsage(), performance.now()];
-  await until(() => !full() || cluster.stepTimes.steps >= before.steps + STEPS);
+  await steps();
   const used = process.cpuUsage(cpu);
-  const { steps, rows, totalMs } = cluster.stepTimes;
+  const now = cluster.stepTimes;
   return {
     ms: performance.now() - started,
-    steps: steps - before.steps,
-    tokens: rows - before.rows,
-    stepMs: totalMs - before.totalMs,
+    steps: now.steps - before.steps,
+    tokens: now.rows - before.rows,
+    stepMs: now.totalMs - before.totalMs,
     cpuMs: (used.user + used.system) / 1000,
   };
 }

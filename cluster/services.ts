@@ -7,7 +7,6 @@ import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { ByteSource } from "../core/model/safetensors.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import type { RankMemory } from "../core/tpla/plan.ts";
-import type { Assignment } from "../core/wire/messages.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Calibrate } from "./engine.ts";
 import type { Settings } from "./settings.ts";
@@ -27,18 +26,28 @@ export interface ProbedDevice {
   readonly limits: { readonly maxBindingBytes: number };
 }
 
+/** What one worker is to hold and how much it computes at a time. */
+export interface RankSizes {
+  readonly model: string;
+  readonly shape: RankShape;
+  /** Whether latents change their basis. */
+  readonly changesBasis: boolean;
+  readonly weights: Settings["weights"];
+  readonly cacheDtype: "f16" | "f32";
+  readonly maxTokens: number;
+  readonly maxContext: number;
+  readonly maxSequences: number;
+  readonly limits: { readonly prefillRows: number; readonly decodeRows: number; readonly window: number; readonly logitRows: number };
+  /** Halves of a step that run side by side. */
+  readonly lanes: number;
+}
+
 /** What planning needs of the workers' side, and of the host. */
 export interface PlanServices {
   openFiles(directory: string): OpenFiles;
   /** @throws {LatentmeshError} `device_unavailable` */
   probeDevice(choice: Settings["device"], dawn: string | undefined): Promise<ProbedDevice>;
-  planMemory(
-    options: Pick<Assignment, "weights" | "cacheDtype" | "maxTokens" | "maxContext" | "maxSequences" | "limits" | "lanes"> & {
-      readonly model: string;
-      readonly shape: RankShape;
-      readonly changesBasis: boolean;
-    },
-  ): Promise<RankMemory>;
+  planMemory(options: RankSizes): Promise<RankMemory>;
   /** See `free_memory.ts`. */
   freeMemory(device: "host" | number | null): Promise<number>;
 }

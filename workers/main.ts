@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
+import type { Transport } from "../core/wire/transport.ts";
 import { ClusterWorker } from "./cluster_worker.ts";
 import { DenoTransport } from "./transport.ts";
 
@@ -38,12 +39,14 @@ async function readLine(): Promise<string> {
   return text.split("\n")[0];
 }
 
-if (import.meta.main) {
+/** Runs this process as a worker. @param transport how it opens sockets; a bench slows them down */
+export async function runWorker(transport: (bootstrap: WorkerBootstrap) => Transport): Promise<never> {
   // A terminal sends these to every process of a job; the coordinator decides when its workers end.
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => {});
   try {
-    const { tls, ...options } = bootstrapSchema.parse(JSON.parse(await readLine()));
-    const worker = await ClusterWorker.join(options, new DenoTransport(tls));
+    const bootstrap = JSON.parse(await readLine());
+    const { tls: _, ...options } = bootstrapSchema.parse(bootstrap);
+    const worker = await ClusterWorker.join(options, transport(bootstrap));
     const reason = await worker.closed;
     Deno.stderr.writeSync(new TextEncoder().encode(`${reason.message}\n`));
     Deno.exit(reason.code === "protocol" ? REFUSED_EXIT_CODE : 0);
@@ -53,3 +56,5 @@ if (import.meta.main) {
     Deno.exit(error instanceof LatentmeshError && error.code === "unauthorized" ? REFUSED_EXIT_CODE : 1);
   }
 }
+
+if (import.meta.main) await runWorker(({ tls }) => new DenoTransport(tls));

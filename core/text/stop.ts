@@ -22,6 +22,7 @@ export class StopMatcher {
   }
 
   push(text: string): StopResult {
+    if (this.#stops.length === 0) return { text, stopped: false };
     this.#held += text;
     const found = this.#stops.map((stop) => this.#held.indexOf(stop)).filter((at) => at >= 0);
     if (found.length > 0) return { text: this.#take(Math.min(...found)), stopped: true };

@@ -45,7 +45,7 @@ describe("the topology", () => {
       [{ server: { apiKeys: ["short"] } }, "fewer than 16 characters"],
       [{ server: { apiKeys: ["no header can carry this"] } }, "letters, digits"],
       [{ decode: { output: "sharded" } }, "decode.output"],
-      [{ cache: { memory: 0.5 } }, "cache.memory"],
+      [{ cache: { memory: 0.5, maxTokens: 640 } }, "cache.memory: cache.maxTokens says"],
     ];
     for (const [config, problem] of cases) {
       const error = assertThrows(() => settings(config), LatentmeshError);
