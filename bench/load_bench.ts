@@ -10,6 +10,7 @@ import type { DeviceBuffer } from "../kernels/device.ts";
 import { CpuDevice } from "../kernels/cpu_device.ts";
 import { loadWeights } from "../workers/loader.ts";
 import { DirectoryFiles } from "../workers/model_files.ts";
+import { tensorShapes } from "./synthetic/tensor_shapes.ts";
 import { printTable } from "./table.ts";
 
 const MB = 1e6;
@@ -51,35 +52,6 @@ function configOf(gigabytes: number) {
   };
 }
 
-type Shape = readonly number[];
-
-function shapesOf(config: ReturnType<typeof configOf>): Map<string, Shape> {
-  const { hidden_size: D, num_attention_heads: H, kv_lora_rank: C } = config;
-  const shapes = new Map<string, Shape>([
-    ["model.embed_tokens.weight", [config.vocab_size, D]],
-    ["model.norm.weight", [D]],
-    ["lm_head.weight", [config.vocab_size, D]],
-  ]);
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-    const add = (name: string, ...shape: number[]) => shapes.set(`model.layers.${layer}.${name}.weight`, shape);
-    add("input_layernorm", D);
-    add("post_attention_layernorm", D);
-    add("self_attn.q_proj", H * 192, D);
-    add("self_attn.kv_a_proj_with_mqa", C + 64, D);
-    add("self_attn.kv_a_layernorm", C);
-    add("self_attn.kv_b_proj", H * 256, C);
-    add("self_attn.o_proj", D, H * 128);
-    add("mlp.gate", config.n_routed_experts, D);
-    shapes.set(`model.layers.${layer}.mlp.gate.e_score_correction_bias`, [config.n_routed_experts]);
-    for (let e = 0; e < config.n_routed_experts; e++) {
-      add(`mlp.experts.${e}.gate_proj`, config.moe_intermediate_size, D);
-      add(`mlp.experts.${e}.up_proj`, config.moe_intermediate_size, D);
-      add(`mlp.experts.${e}.down_proj`, D, config.moe_intermediate_size);
-    }
-  }
-  return shapes;
-}
-
 /** Writes the checkpoint; returns the bytes of all tensors and of the largest. */
 async function generate(directory: string, gigabytes: number): Promise<{ total: number; largest: number }> {
   const config = configOf(gigabytes);
@@ -87,7 +59,7 @@ async function generate(directory: string, gigabytes: number): Promise<{ total: 
   let offset = 0;
   let largest = 0;
   const header: Record<string, object> = {};
-  for (const [name, shape] of shapesOf(config)) {
+  for (const [name, shape] of tensorShapes(parseModelConfig(JSON.stringify(config), directory))) {
     const bytes = shape.reduce((a, b) => a * b, 2);
     header[name] = { dtype: "BF16", shape, data_offsets: [offset, offset + bytes] };
     offset += bytes;

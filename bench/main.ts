@@ -10,6 +10,7 @@ import { handoffBench } from "./handoff_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { loadBench } from "./load_bench.ts";
 import { pingPongBench } from "./pingpong_bench.ts";
+import { rooflineBench } from "./roofline_bench.ts";
 import { serveBench } from "./serve_bench.ts";
 import { soakBench } from "./soak_bench.ts";
 import { startBench } from "./start_bench.ts";
@@ -28,6 +29,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   batch: {
     help: "[device] [ranks] [batches] [ping-pong] throughput against batch size through the server; CPU time of the coordinator",
     run: batchBench,
+  },
+  roofline: {
+    help:
+      "[--device deno] [--shape v2-lite] [--layers N] [--weights keep] [--batch 1] [--context 1024] [--json FILE] where a decode step's time goes",
+    run: rooflineBench,
   },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },

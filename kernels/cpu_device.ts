@@ -140,6 +140,12 @@ export class CpuDevice implements Device {
     this.counters.submissions++;
   }
 
+  measure(record: () => void): Promise<number> {
+    const started = performance.now();
+    record();
+    return Promise.resolve(performance.now() - started);
+  }
+
   settle(): Promise<void> {
     return Promise.resolve();
   }

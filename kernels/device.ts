@@ -85,6 +85,12 @@ export interface Device {
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void;
   /** Starts what was recorded since the last submission. @throws {LatentmeshError} `device_lost` */
   submit(): void;
+  /**
+   * Runs what `record` records, after everything before it, and waits for it: for benches.
+   *
+   * @returns milliseconds on the device; by the host's clock where the device has none to ask
+   */
+  measure(record: () => void): Promise<number>;
   /** Waits for everything submitted; reports deferred errors. @throws {LatentmeshError} `device_lost` or `out_of_memory` */
   settle(): Promise<void>;
   /** Frees everything; resolves when nothing of the device is pending any more. */

@@ -20,6 +20,7 @@ import {
   newCounters,
   type Readback,
 } from "./device.ts";
+import { PassTimer } from "./pass_timer.ts";
 import { GpuReadback } from "./readback.ts";
 import { UniformRing } from "./uniform_ring.ts";
 
@@ -76,6 +77,7 @@ export class GpuDevice implements Device {
   readonly #readbacks: GpuReadback[] = [];
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
+  #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
 
@@ -190,6 +192,28 @@ export class GpuDevice implements Device {
     this.counters.submissions++;
   }
 
+  async measure(record: () => void): Promise<number> {
+    this.submit();
+    this.#timer ??= this.#gpu.features.has("timestamp-query")
+      ? await PassTimer.create(this.#gpu, this.counters, this.#options, () => this.#failure)
+      : null;
+    if (this.#timer === null) {
+      await this.settle();
+      const started = performance.now();
+      record();
+      this.submit();
+      await this.settle();
+      return performance.now() - started;
+    }
+    this.#encoder = this.#gpu.createCommandEncoder();
+    this.#pass = this.#encoder.beginComputePass({ timestampWrites: this.#timer.writes });
+    record();
+    this.#endPass();
+    this.#timer.resolve(this.#encoder);
+    this.submit();
+    return await this.#timer.milliseconds();
+  }
+
   async settle(): Promise<void> {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
@@ -199,7 +223,7 @@ export class GpuDevice implements Device {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled(this.#readbacks.map((readback) => readback.settled));
+    await Promise.allSettled([...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
     this.#gpu.destroy();
   }
 

@@ -57,6 +57,11 @@ export class MeasuringDevice implements Device {
   read(): void {}
   submit(): void {}
 
+  measure(record: () => void): Promise<number> {
+    record();
+    return Promise.resolve(0);
+  }
+
   settle(): Promise<void> {
     return Promise.resolve();
   }

@@ -71,6 +71,7 @@ async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> 
 async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: OpenDeviceOptions): Promise<GpuDevice> {
   const { limits } = adapter;
   const gpu = await adapter.requestDevice({
+    requiredFeatures: (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)),
     requiredLimits: {
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
       maxBufferSize: limits.maxBufferSize,
@@ -106,7 +107,11 @@ async function loadDawn(path: string | undefined): Promise<GPU> {
   try {
     const { create, globals } = await import(specifier);
     for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
-    const gpu = create(["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]) as GPU;
+    const gpu = create([
+      "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia",
+      // Coarse times are for web pages.
+      "disable-dawn-features=timestamp_quantization",
+    ]) as GPU;
     dawnInstances.set(specifier, gpu);
     return gpu;
   } catch (cause) {

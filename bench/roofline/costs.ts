@@ -1,0 +1,68 @@
+/**
+ * What kernels have to do at the least: bytes that must be moved once, and operations. A step's other kernels move what they are bound to.
+ *
+ * @module
+ */
+import type { AbsorbConfig } from "../../kernels/absorb/absorb.ts";
+import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
+import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
+import { partialWidth } from "../../kernels/latent_decode/latent_decode.ts";
+import { splitCount } from "../../kernels/latent_decode/splits.ts";
+import type { LinearConfig } from "../../kernels/linear/linear.ts";
+import type { Dispatch } from "./tracing_device.ts";
+
+/** Least bytes and operations, a multiply-add being two. */
+export interface Cost {
+  readonly bytes: number;
+  readonly flop: number;
+}
+
+/** Rows of the decode step that was traced, and the tokens that each attends to. */
+export interface TracedStep {
+  readonly rows: number;
+  readonly context: number;
+}
+
+/** The cost of one dispatch of a decode step. */
+export function costOf({ kernel, config, params }: Dispatch, step: TracedStep): Cost {
+  switch (kernel.name) {
+    case "matvec":
+      return linearCost(config as LinearConfig, params.items, params);
+    case "absorb": {
+      const { layout, heads, rows } = config as AbsorbConfig;
+      const weights = heads * rows * (layout.rowBytes + layout.scaleRowBytes);
+      return { bytes: weights + params.items * (rows + layout.columns) * 4, flop: 2 * params.items * rows * layout.columns };
+    }
+    case "latent_decode":
+      return decodeCost(config as LatentDecodeConfig, step);
+    case "latent_merge": {
+      const { heads, valueWidth } = config as Pick<LatentDecodeConfig, "heads" | "valueWidth">;
+      const items = step.rows * heads;
+      return { bytes: items * (splitCount(step.context) * partialWidth({ valueWidth }) + valueWidth) * 4, flop: 0 };
+    }
+    case "embedding":
+      // Of the table only the rows of these tokens are read.
+      return { bytes: 2 * kernel.sizes(config, params).y, flop: 0 };
+    case "latent_store":
+      return { bytes: kernel.sizes(config, params).x, flop: 0 };
+    default:
+      return { bytes: Object.values(kernel.sizes(config, params)).reduce((sum, bytes) => sum + bytes, 0), flop: 0 };
+  }
+}
+
+/** Every weight that takes part is read once. Experts are taken to differ. */
+function linearCost({ layout, outputs, select }: LinearConfig, items: number, params: Dispatch["params"]): Cost {
+  const rows = select.kind === "all" ? params.part_outputs : Math.min(params.matrices, items) * outputs;
+  const inputs = select.kind === "expert" ? items / select.perInput : items;
+  return {
+    bytes: rows * (layout.rowBytes + layout.scaleRowBytes) + (inputs * layout.columns + items * outputs) * 4,
+    flop: 2 * items * (select.kind === "all" ? params.part_outputs : outputs) * layout.columns,
+  };
+}
+
+/** Every latent is read once for all heads. */
+function decodeCost({ cache, heads, valueWidth }: LatentDecodeConfig, { rows, context }: TracedStep): Cost {
+  const latents = rows * context * cacheTokenBytes(cache);
+  const partial = rows * heads * splitCount(context) * partialWidth({ valueWidth }) * 4;
+  return { bytes: latents + partial, flop: 2 * rows * context * heads * (cacheWidth(cache) + valueWidth) };
+}

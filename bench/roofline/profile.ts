@@ -1,0 +1,95 @@
+/**
+ * A decode step taken apart.
+ *
+ * @module
+ */
+import type { Model } from "../../workers/model.ts";
+import { median } from "../table.ts";
+import type { Ceilings } from "./ceilings.ts";
+import { costOf, type TracedStep } from "./costs.ts";
+import { medianTime } from "./timing.ts";
+import type { Dispatch, TracingDevice } from "./tracing_device.ts";
+
+/** All runs of one kernel with one configuration in a step. */
+export interface KernelProfile {
+  readonly name: string;
+  readonly runs: number;
+  readonly ms: number;
+  readonly bytes: number;
+  readonly flop: number;
+  /** The least time that bytes or operations could take, of the time it took. */
+  readonly ofCeiling: number;
+}
+
+/** A step. */
+export interface StepProfile {
+  readonly ceilings: Ceilings;
+  readonly kernels: readonly KernelProfile[];
+  readonly dispatches: number;
+  /** Median time on the device. */
+  readonly stepMs: number;
+  /** Median time by the clock, with recording and reading candidates back. */
+  readonly wallMs: number;
+}
+
+const STEPS = 15;
+
+/** Measures a step of `rows` sequences that each attend to `context` tokens. */
+export async function profileStep(device: TracingDevice, model: Model, step: TracedStep, ceilings: Ceilings): Promise<StepProfile> {
+  const sequences = Array.from({ length: step.rows }, () => {
+    const sequence = model.cache.open();
+    model.cache.grow(sequence, step.context);
+    return sequence;
+  });
+  const rows = sequences.map((sequence, row) => ({ token: 1 + row, position: step.context - 1, sequence }));
+  const record = () => {
+    model.record({ phase: "decode", rows });
+    model.head.recordLogits("decode", 0, step.rows);
+  };
+  const queries = rows.map(({ position }) => ({ key: 0, position, inverseTemperature: 1 }));
+  const whole = async () => {
+    record();
+    await model.head.candidates(queries, 1, false);
+  };
+  await whole();
+  device.take();
+  record();
+  const dispatches = device.take();
+  device.submit();
+  const stepMs = await medianTime(device, record);
+  const times: number[] = [];
+  for (let i = 0; i < STEPS; i++) {
+    const started = performance.now();
+    await whole();
+    times.push(performance.now() - started);
+  }
+  const kernels: KernelProfile[] = [];
+  for (const [name, runs] of Map.groupBy(dispatches, nameOf)) {
+    const costs = runs.map((dispatch) => costOf(dispatch, step));
+    const bytes = costs.reduce((sum, cost) => sum + cost.bytes, 0);
+    const flop = costs.reduce((sum, cost) => sum + cost.flop, 0);
+    // All layers' together, so that caches are as cold as in a step.
+    const ms = await medianTime(device, () => {
+      for (const { bound, params } of runs) device.run(bound, params);
+    });
+    const least = Math.max(bytes / ceilings.bytesPerSecond, flop / ceilings.flopPerSecond) * 1000;
+    kernels.push({ name, runs: runs.length, ms, bytes, flop, ofCeiling: least / ms });
+  }
+  device.take();
+  for (const sequence of sequences) model.cache.close(sequence);
+  kernels.sort((a, b) => b.ms - a.ms);
+  return { ceilings, kernels, dispatches: dispatches.length, stepMs, wallMs: median(times) };
+}
+
+/** Kernels of one name differ by their sizes. */
+function nameOf({ kernel, config }: Dispatch): string {
+  const { layout, outputs, rows, width } = (config ?? {}) as {
+    readonly layout?: { readonly format: string; readonly columns: number };
+    readonly outputs?: number;
+    readonly rows?: number;
+    readonly width?: number;
+  };
+  const height = outputs ?? rows;
+  const size = layout === undefined ? width : `${height === undefined ? "" : `${height} x `}${layout.columns} ${layout.format}`;
+  return size === undefined ? kernel.name : `${kernel.name} ${size}`;
+}

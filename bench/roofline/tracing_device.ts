@@ -1,0 +1,105 @@
+/**
+ * A device that remembers what was run on another, so that it can be run again kernel by kernel.
+ *
+ * @module
+ */
+import type { LatentmeshError } from "../../core/errors.ts";
+import type { Kernel, Params } from "../../kernels/contract.ts";
+import type { BoundKernel, CompiledKernel, Device, DeviceBuffer, DeviceCounters, DeviceKind, DeviceLimits, Readback } from "../../kernels/device.ts";
+
+/** One run of a kernel. */
+export interface Dispatch {
+  // Kernels of every type stand in one list; costs.ts looks at them by name.
+  readonly kernel: Kernel<unknown, string, string>;
+  readonly config: unknown;
+  readonly params: Params<string>;
+  readonly bound: BoundKernel<string>;
+}
+
+/** Passes everything on. */
+export class TracingDevice implements Device {
+  /** What was run since {@link take} was last called. */
+  #dispatches: Dispatch[] = [];
+  readonly #origin = new WeakMap<object, Pick<Dispatch, "kernel" | "config">>();
+  readonly #device: Device;
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  /** What was run since this was last called. */
+  take(): readonly Dispatch[] {
+    const dispatches = this.#dispatches;
+    this.#dispatches = [];
+    return dispatches;
+  }
+
+  get kind(): DeviceKind {
+    return this.#device.kind;
+  }
+
+  get description(): string {
+    return this.#device.description;
+  }
+
+  get limits(): DeviceLimits {
+    return this.#device.limits;
+  }
+
+  get counters(): DeviceCounters {
+    return this.#device.counters;
+  }
+
+  get lost(): Promise<LatentmeshError> {
+    return this.#device.lost;
+  }
+
+  createBuffer(label: string, bytes: number): DeviceBuffer {
+    return this.#device.createBuffer(label, bytes);
+  }
+
+  createReadback(label: string, bytes: number): Promise<Readback> {
+    return this.#device.createReadback(label, bytes);
+  }
+
+  write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    this.#device.write(buffer, offset, data);
+  }
+
+  async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
+    const compiled = await this.#device.compile(kernel, config);
+    return {
+      bind: (buffers, most) => {
+        const bound = compiled.bind(buffers, most);
+        this.#origin.set(bound, { kernel: kernel as unknown as Dispatch["kernel"], config });
+        return bound;
+      },
+    };
+  }
+
+  run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void {
+    // Whoever runs it may use the same object for other parameters next.
+    this.#dispatches.push({ ...this.#origin.get(bound)!, params: { ...params }, bound: bound as unknown as BoundKernel<string> });
+    this.#device.run(bound, params);
+  }
+
+  read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
+    this.#device.read(readback, buffer, offset, bytes);
+  }
+
+  submit(): void {
+    this.#device.submit();
+  }
+
+  measure(record: () => void): Promise<number> {
+    return this.#device.measure(record);
+  }
+
+  settle(): Promise<void> {
+    return this.#device.settle();
+  }
+
+  close(): Promise<void> {
+    return this.#device.close();
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Where a decode step's time goes, against what the device reaches at best: every kernel's time, bytes and operations, for models of real sizes with
+ * weights made up on the device.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import type { DeviceChoice } from "../kernels/providers.ts";
+import { openDevice } from "../kernels/providers.ts";
+import { Model } from "../workers/model.ts";
+import { measureCeilings } from "./roofline/ceilings.ts";
+import { profileStep, type StepProfile } from "./roofline/profile.ts";
+import { TracingDevice } from "./roofline/tracing_device.ts";
+import { fillCache, syntheticWeights } from "./synthetic/synthetic_model.ts";
+import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
+import { printTable } from "./table.ts";
+
+/** What the bench found. */
+export interface RooflineResult extends StepProfile {
+  readonly device: string;
+  readonly shape: string;
+  readonly layers: number;
+  readonly weights: WeightPolicy;
+  readonly batch: number;
+  readonly context: number;
+  readonly date: string;
+}
+
+/** Runs the bench. */
+export async function rooflineBench(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      device: { type: "string", default: "deno" },
+      shape: { type: "string", default: "v2-lite" },
+      layers: { type: "string" },
+      weights: { type: "string", default: "keep" },
+      batch: { type: "string", default: "1" },
+      context: { type: "string", default: "1024" },
+      json: { type: "string" },
+    },
+  });
+  const shape = values.shape as ShapeName;
+  if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
+  const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
+  const [batch, context] = [Number(values.batch), Number(values.context)];
+  const policy = values.weights as WeightPolicy;
+  const { device: plain } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const ceilings = await measureCeilings(plain, Math.min(plain.limits.maxBindingBytes, plain.kind === "cpu" ? 2 ** 26 : 2 ** 30));
+  const device = new TracingDevice(plain);
+  const weights = await syntheticWeights(device, configOf(shape, layers), policy);
+  const model = await Model.create(device, weights, {
+    cacheDtype: plain.kind === "cpu" ? "f32" : "f16",
+    maxTokens: batch * context,
+    maxContext: context,
+    maxSequences: batch,
+    limits: { prefillRows: 1, decodeRows: batch, window: 1, logitRows: batch },
+  });
+  await fillCache(device, model.cache.layers, plain.kind === "cpu" ? "f32" : "f16");
+  const profile = await profileStep(device, model, { rows: batch, context }, ceilings);
+  const result: RooflineResult = {
+    device: `${plain.kind} (${plain.description})`,
+    shape,
+    layers,
+    weights: policy,
+    batch,
+    context,
+    date: new Date().toISOString().slice(0, 10),
+    ...profile,
+  };
+  print(result);
+  if (values.json !== undefined) await Deno.writeTextFile(values.json, JSON.stringify(result, null, 2));
+  await device.close();
+}
+
+function print({ device, shape, layers, weights, batch, context, ceilings, kernels, stepMs, wallMs, dispatches }: RooflineResult): void {
+  const { bytesPerSecond, flopPerSecond } = ceilings;
+  console.log(`${device}: reads ${(bytesPerSecond / 1e9).toFixed(0)} GB/s, f32 multiply-adds ${(flopPerSecond / 1e12).toFixed(2)} TFLOP/s`);
+  console.log(`${shape}, ${layers} layers, weights ${weights}, batch ${batch}, context ${context}\n`);
+  printTable([
+    ["kernel", "runs", "ms", "% of step", "MB", "GFLOP", "GB/s", "TFLOP/s", "% of ceiling"],
+    ...kernels.map(({ name, runs, ms, bytes, flop, ofCeiling }) => [
+      name,
+      runs,
+      ms.toFixed(3),
+      (ms / stepMs * 100).toFixed(1),
+      (bytes / 1e6).toFixed(1),
+      (flop / 1e9).toFixed(2),
+      (bytes / ms / 1e6).toFixed(0),
+      (flop / ms / 1e9).toFixed(2),
+      (ofCeiling * 100).toFixed(1),
+    ]),
+  ]);
+  const alone = kernels.reduce((sum, { ms }) => sum + ms, 0);
+  console.log(`\nstep on the device ${stepMs.toFixed(3)} ms (its kernels one kind at a time ${alone.toFixed(3)} ms), ${dispatches} dispatches`);
+  console.log(`step with its answer ${wallMs.toFixed(3)} ms by the clock: ${(batch / wallMs * 1000).toFixed(1)} tokens/s`);
+}

@@ -1,0 +1,135 @@
+/**
+ * Sizes of published models, as their config.json has them.
+ *
+ * @module
+ */
+
+/** What differs between models; the rest is the same for all, see {@link configOf}. */
+interface Sizes {
+  readonly model_type: "deepseek_v2" | "deepseek_v3";
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly q_lora_rank: number | null;
+  readonly qk_nope_head_dim: number;
+  readonly v_head_dim: number;
+  readonly intermediate_size: number;
+  readonly moe_intermediate_size: number;
+  readonly first_k_dense_replace: number;
+  readonly n_routed_experts: number;
+  readonly n_shared_experts: number;
+  readonly num_experts_per_tok: number;
+  readonly n_group: number;
+  readonly topk_group: number;
+}
+
+/** By the name that benches take. */
+export const SHAPES = {
+  "v2-lite": {
+    model_type: "deepseek_v2",
+    vocab_size: 102400,
+    hidden_size: 2048,
+    num_hidden_layers: 27,
+    num_attention_heads: 16,
+    q_lora_rank: null,
+    qk_nope_head_dim: 128,
+    v_head_dim: 128,
+    intermediate_size: 10944,
+    moe_intermediate_size: 1408,
+    first_k_dense_replace: 1,
+    n_routed_experts: 64,
+    n_shared_experts: 2,
+    num_experts_per_tok: 6,
+    n_group: 1,
+    topk_group: 1,
+  },
+  moonlight: {
+    model_type: "deepseek_v3",
+    vocab_size: 163840,
+    hidden_size: 2048,
+    num_hidden_layers: 27,
+    num_attention_heads: 16,
+    q_lora_rank: null,
+    qk_nope_head_dim: 128,
+    v_head_dim: 128,
+    intermediate_size: 11264,
+    moe_intermediate_size: 1408,
+    first_k_dense_replace: 1,
+    n_routed_experts: 64,
+    n_shared_experts: 2,
+    num_experts_per_tok: 6,
+    n_group: 1,
+    topk_group: 1,
+  },
+  "glm-4.7-flash": {
+    model_type: "deepseek_v3",
+    vocab_size: 154880,
+    hidden_size: 2048,
+    num_hidden_layers: 47,
+    num_attention_heads: 20,
+    q_lora_rank: 768,
+    qk_nope_head_dim: 192,
+    v_head_dim: 256,
+    intermediate_size: 10240,
+    moe_intermediate_size: 1536,
+    first_k_dense_replace: 1,
+    n_routed_experts: 64,
+    n_shared_experts: 1,
+    num_experts_per_tok: 4,
+    n_group: 1,
+    topk_group: 1,
+  },
+  "kimi-k2": {
+    model_type: "deepseek_v3",
+    vocab_size: 163840,
+    hidden_size: 7168,
+    num_hidden_layers: 61,
+    num_attention_heads: 64,
+    q_lora_rank: 1536,
+    qk_nope_head_dim: 128,
+    v_head_dim: 128,
+    intermediate_size: 18432,
+    moe_intermediate_size: 2048,
+    first_k_dense_replace: 1,
+    n_routed_experts: 384,
+    n_shared_experts: 1,
+    num_experts_per_tok: 8,
+    n_group: 1,
+    topk_group: 1,
+  },
+  v3: {
+    model_type: "deepseek_v3",
+    vocab_size: 129280,
+    hidden_size: 7168,
+    num_hidden_layers: 61,
+    num_attention_heads: 128,
+    q_lora_rank: 1536,
+    qk_nope_head_dim: 128,
+    v_head_dim: 128,
+    intermediate_size: 18432,
+    moe_intermediate_size: 2048,
+    first_k_dense_replace: 3,
+    n_routed_experts: 256,
+    n_shared_experts: 1,
+    num_experts_per_tok: 8,
+    n_group: 8,
+    topk_group: 4,
+  },
+} as const satisfies Readonly<Record<string, Sizes>>;
+
+/** Name of a shape. */
+export type ShapeName = keyof typeof SHAPES;
+
+/** config.json of a shape, with fewer layers if asked for. Latents are 512 + 64 wide in all of them. */
+export function configOf(shape: ShapeName, layers: number = SHAPES[shape].num_hidden_layers): string {
+  return JSON.stringify({
+    ...SHAPES[shape],
+    num_hidden_layers: layers,
+    kv_lora_rank: 512,
+    qk_rope_head_dim: 64,
+    rms_norm_eps: 1e-6,
+    max_position_embeddings: 163840,
+    rope_theta: 10000,
+  });
+}
