@@ -52,14 +52,12 @@ export interface Activations {
   readonly softmaxState: DeviceBuffer;
   /** Dense, shared and routed feed-forward layers. */
   readonly gateUp: DeviceBuffer;
-  readonly gated: DeviceBuffer;
   readonly routerLogits: DeviceBuffer;
   /** [rows, active experts] words, and f32 weights. */
   readonly routes: DeviceBuffer;
   readonly gates: DeviceBuffer;
   readonly plan: DeviceBuffer;
   readonly expertGateUp: DeviceBuffer;
-  readonly expertGated: DeviceBuffer;
   readonly expertOut: DeviceBuffer;
   readonly planLayout: MoePlan;
 }
@@ -96,13 +94,11 @@ export function createActivations(device: Device, spec: ModelSpec, limits: StepL
     values: floats("window values", limits.window * heads * valueWidth),
     softmaxState: floats("softmax state", limits.prefillRows * heads * 2),
     gateUp: floats("gate up", rows * denseWidth * 2),
-    gated: floats("gated", rows * denseWidth),
     routerLogits: floats("router logits", rows * (moe?.experts ?? 0)),
     routes: floats("routes", pairs),
     gates: floats("gates", pairs),
     plan: floats("expert plan", planOf(planLayout).words),
     expertGateUp: floats("expert gate up", pairs * (moe?.expertWidth ?? 0) * 2),
-    expertGated: floats("expert gated", pairs * (moe?.expertWidth ?? 0)),
     expertOut: floats("expert out", pairs * D),
     planLayout,
   };

@@ -8,7 +8,6 @@ import type { Select } from "../kernels/linear/select.ts";
 import { moeCombine } from "../kernels/moe_combine/moe_combine.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";
-import { siluMul } from "../kernels/silu_mul/silu_mul.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear, type LinearBinding, type Phase } from "./linear.ts";
@@ -29,45 +28,35 @@ export async function createFeedForward(context: ModelContext, weights: FeedForw
 
 function denseMlp(context: ModelContext, weights: FeedForwardWeights): Promise<GatedMlp> {
   const { activations: a, both } = context;
-  return GatedMlp.create(context, weights, { h: a.h, gateUp: a.gateUp, gated: a.gated, y: a.delta }, {}, {}, both);
+  return GatedMlp.create(context, weights, { h: a.h, gateUp: a.gateUp, y: a.delta }, {}, {}, both);
 }
 
 /** y = W_down (silu(W_gate h) ∘ W_up h) for one matrix or a stack. */
 class GatedMlp {
-  readonly #context: ModelContext;
   readonly #gateUp: Linear;
-  readonly #activate: BoundKernel<"rows">;
   readonly #down: Linear;
 
-  private constructor(context: ModelContext, gateUp: Linear, activate: BoundKernel<"rows">, down: Linear) {
-    this.#context = context;
+  private constructor(gateUp: Linear, down: Linear) {
     this.#gateUp = gateUp;
-    this.#activate = activate;
     this.#down = down;
   }
 
   static async create(
-    context: ModelContext,
+    { device }: ModelContext,
     weights: FeedForwardWeights,
-    buffers: Readonly<Record<"h" | "gateUp" | "gated" | "y", DeviceBuffer>>,
+    buffers: Readonly<Record<"h" | "gateUp" | "y", DeviceBuffer>>,
     up: Partial<LinearBinding>,
     down: Partial<LinearBinding>,
     most: Readonly<Record<Phase, number>>,
   ): Promise<GatedMlp> {
-    const { device } = context;
-    const width = weights.down.layout.columns;
-    const activate = await device.compile(siluMul, { width });
     return new GatedMlp(
-      context,
       await Linear.create(device, weights.gateUp, { x: buffers.h, y: buffers.gateUp, most, ...up }),
-      activate.bind({ gate_up: buffers.gateUp, y: buffers.gated }, { rows: Math.max(most.prefill, most.decode) }),
-      await Linear.create(device, weights.down, { x: buffers.gated, y: buffers.y, most, ...down }),
+      await Linear.create(device, weights.down, { x: buffers.gateUp, y: buffers.y, input: "gated", most, ...down }),
     );
   }
 
   record(phase: Phase, items: number): void {
     this.#gateUp.run(phase, items);
-    this.#context.device.run(this.#activate, { rows: items });
     this.#down.run(phase, items);
   }
 }
@@ -125,7 +114,7 @@ class Moe implements FeedForward {
       experts: await GatedMlp.create(
         context,
         weights.experts,
-        { h: a.h, gateUp: a.expertGateUp, gated: a.expertGated, y: a.expertOut },
+        { h: a.h, gateUp: a.expertGateUp, y: a.expertOut },
         routed(moe.activeExperts),
         routed(1),
         pairs,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { BoundKernel, CompiledKernel, Device, DeviceBuffer } from "../kernels/device.ts";
-import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
+import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { matvec } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
@@ -21,8 +21,8 @@ export type Phase = "prefill" | "decode";
 export interface LinearBinding {
   readonly x: DeviceBuffer;
   readonly y: DeviceBuffer;
-  /** Floats between rows of x; by default the matrix's columns. */
-  readonly inputStride?: number;
+  /** Whether x holds gates and values, see {@link LinearConfig.input}; `plain` by default. */
+  readonly input?: LinearConfig["input"];
   readonly select?: Select;
   /** `select: expert`: routes (decode) and plan (prefill). */
   readonly routes?: DeviceBuffer;
@@ -57,7 +57,9 @@ export class Linear {
   /** Compiles and binds. */
   static async create(device: Device, matrix: DeviceMatrix, binding: LinearBinding): Promise<Linear> {
     const select = binding.select ?? { kind: "all" };
-    const config = { layout: matrix.layout, outputs: matrix.outputs, inputStride: binding.inputStride ?? matrix.layout.columns, select };
+    const { layout, outputs } = matrix;
+    const input = binding.input ?? "plain";
+    const config = { layout, outputs, inputStride: input === "gated" ? 2 * layout.columns : layout.columns, input, select };
     const variants = (kernel: CompiledKernel<LinearBindings, LinearParams>, routes: DeviceBuffer | undefined, items: number) =>
       matrix.parts.map(({ first, count, weights, scales }): Variant => {
         const part = select.kind === "all"

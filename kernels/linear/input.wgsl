@@ -1,5 +1,13 @@
 // Four consecutive floats of an input row; zero past its end.
 fn input4(base: u32, k4: u32) -> vec4<f32> {
+  let value = stored4(base, k4);
+  if (!GATED) {
+    return value;
+  }
+  return value / (1.0 + exp(-value)) * stored4(base + COLUMNS, k4);
+}
+
+fn stored4(base: u32, k4: u32) -> vec4<f32> {
   let k = k4 * 4u;
   if (COLUMNS % 4u == 0u || k + 3u < COLUMNS) {
     return vec4(x[base + k], x[base + k + 1u], x[base + k + 2u], x[base + k + 3u]);

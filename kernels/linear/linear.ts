@@ -8,7 +8,7 @@
  */
 import type { MatrixLayout } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import type { Params } from "../contract.ts";
+import { constants, type Params } from "../contract.ts";
 import { itemsPerInput, type Select } from "./select.ts";
 
 /** A stack of equally shaped matrices, each [outputs, layout.columns]. */
@@ -16,8 +16,13 @@ export interface LinearConfig {
   readonly layout: MatrixLayout;
   /** Rows of one matrix. For `select: all` a part of the matrix may be bound; `outputs` is then that of the whole. */
   readonly outputs: number;
-  /** Floats from one input row to the next, at least layout.columns. */
+  /** Floats from one input row to the next, at least what is read of one. */
   readonly inputStride: number;
+  /**
+   * What is multiplied. `plain`: x[k]. `gated`: silu(x[k]) · x[columns + k], the activation of feed-forward layers, whose gates and values are the two halves of an
+   * input row.
+   */
+  readonly input: "plain" | "gated";
   readonly select: Select;
 }
 
@@ -42,6 +47,16 @@ export const LINEAR_BINDINGS: Readonly<Record<LinearBindings, "read" | "read_wri
   y: "read_write",
 };
 
+/** Floats that are read of an input row. */
+function inputWidth({ layout, input }: Pick<LinearConfig, "layout" | "input">): number {
+  return input === "gated" ? 2 * layout.columns : layout.columns;
+}
+
+/** WGSL constants of the input; see `input.wgsl`. */
+export function inputConstants({ inputStride, input, select }: LinearConfig): string {
+  return constants({ INPUT_STRIDE: inputStride, ITEMS_PER_INPUT: itemsPerInput(select) }) + `const GATED = ${input === "gated"};\n`;
+}
+
 /** Least bytes of each binding; `routeWords` is how many words of routing data the kernel reads. */
 export function linearSizes(config: LinearConfig, params: Params<LinearParams>, routeWords: number): Record<LinearBindings, number> {
   const rows = config.select.kind === "all" ? params.part_outputs : params.matrices * config.outputs;
@@ -50,7 +65,7 @@ export function linearSizes(config: LinearConfig, params: Params<LinearParams>, 
     weights: rows * config.layout.rowBytes,
     scales: rows * config.layout.scaleRowBytes,
     routes: config.select.kind === "expert" ? routeWords * 4 : 0,
-    x: inputs === 0 ? 0 : ((inputs - 1) * config.inputStride + config.layout.columns) * 4,
+    x: inputs === 0 ? 0 : ((inputs - 1) * config.inputStride + inputWidth(config)) * 4,
     y: params.items * config.outputs * 4,
   };
 }

@@ -9,10 +9,9 @@ import { constants, type Kernel } from "../contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
 import { weightFormatWgsl } from "../weight_format/weight_format.ts";
 import input from "./input.wgsl" with { type: "text" };
-import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
+import { inputConstants, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import source from "./matmul.wgsl" with { type: "text" };
 import { multiply } from "./reference.ts";
-import { itemsPerInput } from "./select.ts";
 import tilesAll from "./tiles_all.wgsl" with { type: "text" };
 import tilesExpert from "./tiles_expert.wgsl" with { type: "text" };
 
@@ -33,12 +32,10 @@ export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
   wgsl: (config) =>
     constants({
       OUTPUTS: config.outputs,
-      INPUT_STRIDE: config.inputStride,
-      ITEMS_PER_INPUT: itemsPerInput(config.select),
       TILE_ITEMS,
       TILE_OUTPUTS,
       PLAN_ITEMS: config.plan === null ? 0 : planOf(config.plan).items,
-    }) + (config.select.kind === "all" ? tilesAll : tilesExpert) + weightFormatWgsl(config.layout) + input + source,
+    }) + inputConstants(config) + (config.select.kind === "all" ? tilesAll : tilesExpert) + weightFormatWgsl(config.layout) + input + source,
   workgroups: (config, params) => [
     ceilDiv(params.part_outputs, TILE_OUTPUTS),
     config.plan === null ? ceilDiv(params.items, TILE_ITEMS) : planOf({ ...config.plan, items: params.items }).mostTiles,

@@ -7,7 +7,7 @@ import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { weightFormatWgsl } from "../weight_format/weight_format.ts";
 import input from "./input.wgsl" with { type: "text" };
-import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
+import { inputConstants, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import source from "./matvec.wgsl" with { type: "text" };
 import { multiply } from "./reference.ts";
 import { matrixOf, matrixOfWgsl } from "./select.ts";
@@ -25,7 +25,7 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
   wgsl: (config) =>
-    constants({ OUTPUTS: config.outputs, INPUT_STRIDE: config.inputStride, OUTPUTS_AT_ONCE, ITEMS_AT_ONCE: config.itemsAtOnce }) +
+    constants({ OUTPUTS: config.outputs, OUTPUTS_AT_ONCE, ITEMS_AT_ONCE: config.itemsAtOnce }) + inputConstants(config) +
     matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + input + source,
   workgroups: (config, params) => [ceilDiv(params.part_outputs, OUTPUTS_AT_ONCE), ceilDiv(params.items, config.itemsAtOnce), 1],
   sizes: (config, params) => linearSizes(config, params, params.items),

@@ -20,10 +20,10 @@ export interface Batch {
 
 /** Multiplies one batch. */
 export function multiply(config: LinearConfig, buffers: Readonly<Record<LinearBindings, HostBuffer>>, batch: Batch): void {
-  const { layout, outputs, inputStride, select } = config;
+  const { layout, outputs } = config;
   const { columns } = layout;
   const count = batch.items.length;
-  const inputs = gatherInputs(buffers.x.f32, batch.items, itemsPerInput(select), inputStride, columns);
+  const inputs = gatherInputs(buffers.x.f32, batch.items, config);
   const y = buffers.y.f32;
   const row = scratch("row", columns);
   const weights: MatrixViews = buffers.weights;
@@ -42,11 +42,14 @@ export function multiply(config: LinearConfig, buffers: Readonly<Record<LinearBi
 }
 
 /** Inputs of the items, widened once: [items, columns]. */
-function gatherInputs(x: Float32Array, items: ArrayLike<number>, perInput: number, stride: number, columns: number): Float64Array {
+function gatherInputs(x: Float32Array, items: ArrayLike<number>, { layout: { columns }, inputStride, input, select }: LinearConfig): Float64Array {
+  const perInput = itemsPerInput(select);
   const inputs = scratch("inputs", items.length * columns);
   for (let i = 0; i < items.length; i++) {
-    const from = Math.floor(items[i] / perInput) * stride;
-    for (let k = 0, to = i * columns; k < columns; k++) inputs[to + k] = x[from + k];
+    const from = Math.floor(items[i] / perInput) * inputStride;
+    const to = i * columns;
+    if (input === "plain") { for (let k = 0; k < columns; k++) inputs[to + k] = x[from + k]; }
+    else for (let k = 0; k < columns; k++) inputs[to + k] = x[from + k] / (1 + Math.exp(-x[from + k])) * x[from + columns + k];
   }
   return inputs;
 }

@@ -22,8 +22,7 @@ export function itemsPerInput(select: Select): number {
 /** `matrix_of(item)` for kernels that look a route up per item. */
 export function matrixOfWgsl(select: Select): string {
   const body = { all: "return 0u;", head: "return item % HEADS;", expert: "return routes[item];" }[select.kind];
-  return constants({ ITEMS_PER_INPUT: itemsPerInput(select), HEADS: select.kind === "head" ? select.heads : 1 }) +
-    `fn matrix_of(item: u32) -> u32 { ${body} }\n`;
+  return constants({ HEADS: select.kind === "head" ? select.heads : 1 }) + `fn matrix_of(item: u32) -> u32 { ${body} }\n`;
 }
 
 /** The same on the host. */

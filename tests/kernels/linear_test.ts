@@ -46,11 +46,12 @@ function randomFp8(random: Random, layout: MatrixLayout, rows: number): PackedRo
 /** y[item] = W[matrix] x[input], in float64. */
 function oracle(values: Float32Array, x: Float32Array, config: LinearConfig, items: { matrix: number; input: number }[]): Float64Array {
   const { outputs, inputStride, layout: { columns } } = config;
+  const value = (at: number) => config.input === "gated" ? x[at] / (1 + Math.exp(-x[at])) * x[at + columns] : x[at];
   const y = new Float64Array(items.length * outputs);
   items.forEach(({ matrix, input }, item) => {
     for (let o = 0; o < outputs; o++) {
       let sum = 0;
-      for (let k = 0; k < columns; k++) sum += values[(matrix * outputs + o) * columns + k] * x[input * inputStride + k];
+      for (let k = 0; k < columns; k++) sum += values[(matrix * outputs + o) * columns + k] * value(input * inputStride + k);
       y[item * outputs + o] = sum;
     }
   });
@@ -65,10 +66,12 @@ describeOnDevices("linear layers", (kind) => {
   for (const format of FORMATS) {
     it(`multiplies ${format} matrices of awkward sizes by one or several rows`, async () => {
       const random = new Random();
-      for (const [outputs, columns, items] of [[61, 69, 1], [7, 132, 5], [1, 1, 2], [69, 200, 0]] as const) {
+      for (
+        const [outputs, columns, items, input] of [[61, 69, 1, "plain"], [7, 132, 5, "gated"], [1, 1, 2, "gated"], [69, 200, 0, "plain"]] as const
+      ) {
         const layout = matrixLayout(format, columns, 20);
         const { packed, values } = randomMatrix(random, layout, outputs);
-        const config: LinearConfig = { layout, outputs, inputStride: columns + 3, select: { kind: "all" } };
+        const config: LinearConfig = { layout, outputs, inputStride: 2 * columns + 3, input, select: { kind: "all" } };
         const x = random.normals(Math.max(1, items) * config.inputStride);
         const expected = oracle(values, x, config, Array.from({ length: items }, (_, i) => ({ matrix: 0, input: i })));
         const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: Math.max(1, items * outputs) } };
@@ -92,7 +95,7 @@ describeOnDevices("linear layers", (kind) => {
     const random = new Random();
     const layout = matrixLayout("bf16", 300);
     const { packed } = randomMatrix(random, layout, 70);
-    const config = { layout, outputs: 70, inputStride: 300, select: { kind: "all" } as const };
+    const config = { layout, outputs: 70, inputStride: 300, input: "plain" as const, select: { kind: "all" } as const };
     const x = random.normals(40 * 300);
     const run = async (items: number, variant: "single" | "several" | "tiled") => {
       const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: items * 70 } };
@@ -112,7 +115,7 @@ describeOnDevices("linear layers", (kind) => {
     const random = new Random();
     const layout = matrixLayout("q8", 80);
     const { packed, values } = randomMatrix(random, layout, 9);
-    const whole: LinearConfig = { layout, outputs: 20, inputStride: 80, select: { kind: "all" } };
+    const whole: LinearConfig = { layout, outputs: 20, inputStride: 80, input: "plain", select: { kind: "all" } };
     const x = random.normals(3 * 80);
     const expected = oracle(values, x, { ...whole, outputs: 9 }, [0, 1, 2].map((input) => ({ matrix: 0, input })));
     const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: 60 } };
@@ -139,9 +142,9 @@ describeOnDevices("linear layers", (kind) => {
     const items = tokens * perInput;
     // Expert 3 gets nothing, expert 0 more than a tile.
     const routes = Uint32Array.from({ length: items }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
-    const x = random.normals(tokens * columns);
+    const x = random.normals(tokens * 2 * columns);
     const select: Select & { kind: "expert" } = { kind: "expert", perInput };
-    const config = { layout, outputs, inputStride: columns, select };
+    const config = { layout, outputs, inputStride: 2 * columns, input: "gated" as const, select };
     const expected = oracle(values, x, config, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / perInput) })));
     const planLayout = { items, experts };
     const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items });
