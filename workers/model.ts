@@ -11,6 +11,7 @@ import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
+import { addRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
@@ -39,10 +40,13 @@ interface EmbedPart {
   readonly count: number;
 }
 
+/** Records that the residual stream takes the block before in, and is normalised for the next one. */
+type Prepare = (rows: number) => void;
+
 interface Layer {
-  readonly attentionNorm: BoundKernel<"rows" | "first_row">;
+  readonly prepareAttention: Prepare;
   readonly attention: Attention;
-  readonly feedForwardNorm: BoundKernel<"rows" | "first_row">;
+  readonly prepareFeedForward: Prepare;
   readonly feedForward: FeedForward;
 }
 
@@ -130,14 +134,16 @@ export class Model {
     this.recordEmbedding(step);
     for (let layer = 0; layer < this.#layers.length; layer++) {
       this.recordAttention(layer, step);
-      this.recordResidual(step);
       this.recordFeedForward(layer, step);
-      this.recordResidual(step);
       afterLayer?.(layer, this.#context.activations);
     }
+    this.recordEnd(step);
   }
 
-  /** Takes a step in and records its embeddings. The parts that follow make up {@link record}; a group's ranks sum {@link delta} between them. */
+  /**
+   * Takes a step in and records its embeddings. The parts that follow make up {@link record}; a group's ranks sum {@link delta} after each block, and the part
+   * that comes next adds it to the residual stream.
+   */
   recordEmbedding(step: Step): void {
     const { device } = this.#context;
     const rows = step.rows.length;
@@ -147,18 +153,18 @@ export class Model {
 
   /** Records the residual stream → this rank's share of a layer's attention, in {@link delta}. */
   recordAttention(layer: number, step: Step): void {
-    this.device.run(this.#layers[layer].attentionNorm, { rows: step.rows.length, first_row: 0 });
+    this.#layers[layer].prepareAttention(step.rows.length);
     this.#layers[layer].attention.record(step);
   }
 
   /** Records the residual stream → this rank's share of a layer's feed-forward block, in {@link delta}. */
   recordFeedForward(layer: number, step: Step): void {
-    this.device.run(this.#layers[layer].feedForwardNorm, { rows: step.rows.length, first_row: 0 });
+    this.#layers[layer].prepareFeedForward(step.rows.length);
     this.#layers[layer].feedForward.record(step);
   }
 
-  /** Records x += delta, once delta is the sum over all ranks. */
-  recordResidual(step: Step): void {
+  /** Records that the residual stream takes the last block in. */
+  recordEnd(step: Step): void {
     this.device.run(this.#residual, { rows: step.rows.length });
   }
 
@@ -207,12 +213,23 @@ function createContext(device: Device, { spec, latents }: ModelWeights, options:
 
 async function createLayer(context: ModelContext, weights: LayerWeights, index: number): Promise<Layer> {
   const { device, spec, activations: a, limits } = context;
-  const norm = await device.compile(rmsNorm, { width: spec.hiddenSize, inputStride: spec.hiddenSize, eps: spec.normEps });
-  const bindNorm = (gamma: typeof weights.attentionNorm) => norm.bind({ x: a.x, gamma, y: a.h }, { rows: mostRows(limits), first_row: 0 });
+  const shape = { width: spec.hiddenSize, eps: spec.normEps };
+  const most = mostRows(limits);
+  const first = async (gamma: DeviceBuffer): Promise<Prepare> => {
+    const norm = (await device.compile(rmsNorm, { ...shape, inputStride: shape.width })).bind({ x: a.x, gamma, y: a.h }, {
+      rows: most,
+      first_row: 0,
+    });
+    return (rows) => device.run(norm, { rows, first_row: 0 });
+  };
+  const following = async (gamma: DeviceBuffer): Promise<Prepare> => {
+    const norm = (await device.compile(addRmsNorm, shape)).bind({ x: a.x, delta: a.delta, gamma, y: a.h }, { rows: most });
+    return (rows) => device.run(norm, { rows });
+  };
   return {
-    attentionNorm: bindNorm(weights.attentionNorm),
+    prepareAttention: await (index === 0 ? first : following)(weights.attentionNorm),
     attention: await Attention.create(context, weights.attention, index),
-    feedForwardNorm: bindNorm(weights.feedForwardNorm),
+    prepareFeedForward: await following(weights.feedForwardNorm),
     feedForward: await createFeedForward(context, weights.feedForward),
   };
 }

@@ -36,11 +36,10 @@ export class RankForward {
       model.recordAttention(layer, step);
       await afterAttention?.(layer);
       await this.#sum(step.rows.length);
-      model.recordResidual(step);
       model.recordFeedForward(layer, step);
       await this.#sum(step.rows.length);
-      model.recordResidual(step);
     }
+    model.recordEnd(step);
   }
 
   /** Frees what belongs to this pass; the model stays. */

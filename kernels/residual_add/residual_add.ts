@@ -1,5 +1,5 @@
 /**
- * Adds a layer's output to the residual stream. A kernel of its own because with several ranks the all-reduce comes between.
+ * Adds the last block's output to the residual stream; those before it are added where the next block's input is normalised (`add_rms_norm`).
  *
  * @module
  */

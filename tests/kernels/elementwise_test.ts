@@ -4,6 +4,7 @@ import type { Device } from "../../kernels/device.ts";
 import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
 import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
+import { addRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { rope } from "../../kernels/rope/rope.ts";
 import { floatBits } from "../../core/numeric.ts";
@@ -37,6 +38,18 @@ describeOnDevices("element-wise kernels", (kind) => {
         first_row,
       });
       assertClose(y.f32.subarray(0, rows * width), expected, TOLERANCE, `rms_norm ${rows}×${width}`);
+
+      const delta = random.normals(Math.max(1, rows * width), 2);
+      const stream = Float32Array.from({ length: Math.max(1, rows * width) }, (_, i) => x[i]);
+      const sums = Float64Array.from({ length: rows * width }, (_, i) => Math.fround(stream[i] + delta[i]));
+      const inputs = { x: stream, delta, gamma, y: { poison: Math.max(1, rows * width) } };
+      const added = await runKernel(device, addRmsNorm, { width, eps }, inputs, { rows });
+      assertClose(added.x.f32.subarray(0, rows * width), sums, TOLERANCE, "residual stream");
+      const normed = sums.map((value, i) => {
+        const row = sums.subarray(Math.floor(i / width) * width, (Math.floor(i / width) + 1) * width);
+        return value / Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + eps) * gamma[i % width];
+      });
+      assertClose(added.y.f32.subarray(0, rows * width), normed, TOLERANCE, `add_rms_norm ${rows}×${width}`);
     }
   });
 
