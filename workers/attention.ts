@@ -4,17 +4,16 @@
  * @module
  */
 import { invariant } from "../core/errors.ts";
-import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
+import { queryWidth } from "../core/model/spec.ts";
 import { absorb } from "../kernels/absorb/absorb.ts";
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
 import { MOST_SPLITS, splitCount } from "../kernels/latent_decode/splits.ts";
 import { latentGather } from "../kernels/latent_gather/latent_gather.ts";
-import { latentStore } from "../kernels/latent_store/latent_store.ts";
 import { mlaPrefill, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
-import { rope } from "../kernels/rope/rope.ts";
+import { ropeStore } from "../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
@@ -33,8 +32,6 @@ interface Parts {
   readonly queryDown: { readonly down: Linear; readonly norm: BoundKernel<"rows" | "first_row"> } | null;
   readonly queryUp: Linear;
   readonly kvDown: Linear;
-  readonly ropeQuery: BoundKernel<"rows">;
-  readonly ropeKey: BoundKernel<"rows">;
   readonly store: BoundKernel<"rows">;
   readonly absorb: BoundKernel<"items">;
   readonly decode: BoundKernel<"rows" | "splits">;
@@ -78,8 +75,6 @@ export class Attention {
     }
     parts.queryUp.run(step.phase, rows);
     parts.kvDown.run(step.phase, rows);
-    device.run(parts.ropeQuery, { rows });
-    device.run(parts.ropeKey, { rows });
     device.run(parts.store, { rows });
     if (step.phase === "prefill") this.#recordPrefill(step);
     else this.#recordDecode(step);
@@ -137,29 +132,22 @@ async function bindQuery({ device, spec, activations: a, both, limits }: ModelCo
 async function bindLatent(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
   const { device, spec, activations: a, both, limits, cache } = context;
   const rows = mostRows(limits);
-  const rowStride = spec.latentWidth + spec.rope.width;
-  const rotate = async (x: DeviceBuffer, shape: { heads: number; rowStride: number; headStride: number; offset: number }) =>
-    (await device.compile(rope, { ...shape, width: spec.rope.width, interleaved: spec.rope.interleaved, positions: cache.maxContext }))
-      .bind({ step: a.step, table: context.ropeTable, x }, { rows });
-  const store = await device.compile(latentStore, {
+  const store = await device.compile(ropeStore, {
     cache: cache.config,
     latentWidth: spec.latentWidth,
-    rowStride,
+    rowStride: spec.latentWidth + spec.rope.width,
     eps: spec.latentNormEps,
     basis: weights.slicedNorm === null ? context.latents.basis : { sliced: weights.slicedNorm },
     slots: cache.slots,
+    heads: spec.heads,
+    queryWidth: queryWidth(spec),
+    interleaved: spec.rope.interleaved,
+    positions: cache.maxContext,
   });
   return {
     kvDown: await Linear.create(device, weights.kvDown, { x: a.h, y: a.kv, most: both }),
-    ropeQuery: await rotate(a.q, queryRope(spec)),
-    ropeKey: await rotate(a.kv, { heads: 1, rowStride, headStride: 0, offset: spec.latentWidth }),
-    store: store.bind({ x: a.kv, basis: weights.basis, step: a.step, cache: pages }, { rows }),
+    store: store.bind({ x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, cache: pages }, { rows }),
   };
-}
-
-function queryRope(spec: ModelSpec): { heads: number; rowStride: number; headStride: number; offset: number } {
-  const width = queryWidth(spec);
-  return { heads: spec.heads, rowStride: spec.heads * width, headStride: width, offset: spec.nopeWidth };
 }
 
 async function bindDecode(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {

@@ -43,8 +43,10 @@ export function costOf({ kernel, config, params }: Dispatch, step: TracedStep): 
     case "embedding":
       // Of the table only the rows of these tokens are read.
       return { bytes: 2 * kernel.sizes(config, params).y, flop: 0 };
-    case "latent_store":
-      return { bytes: kernel.sizes(config, params).x, flop: 0 };
+    case "rope_store": {
+      const { x, q } = kernel.sizes(config, params);
+      return { bytes: x + q, flop: 0 };
+    }
     default:
       return { bytes: Object.values(kernel.sizes(config, params)).reduce((sum, bytes) => sum + bytes, 0), flop: 0 };
   }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import { ropeTable } from "../../core/model/rope.ts";
 import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, type CacheDtype, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode, partialWidth } from "../../kernels/latent_decode/latent_decode.ts";
@@ -7,7 +8,7 @@ import { exportedConfig, latentExport } from "../../kernels/latent_export/latent
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
 import { MOST_SPLITS, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
 import { latentGather } from "../../kernels/latent_gather/latent_gather.ts";
-import { latentStore } from "../../kernels/latent_store/latent_store.ts";
+import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { mlaPrefill } from "../../kernels/mla_prefill/mla_prefill.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
@@ -38,7 +39,8 @@ describeOnDevices("latent attention", (kind) => {
 
   for (const dtype of ["f32", "f16"] as const) {
     for (const basis of ["diagonal", "dense", { sliced: 40.5 }] as const) {
-      it(`stores normalised latents in ${dtype} under a ${JSON.stringify(basis)} basis`, async () => {
+      const interleaved = basis !== "dense";
+      it(`rotates queries and keys, ${interleaved ? "interleaved" : "half-split"}, and stores latents in ${dtype} under a ${JSON.stringify(basis)} basis`, async () => {
         const random = new Random();
         const [latentWidth, ropeWidth, rows, slots, eps] = [61, 6, 3, 5, 1e-6];
         const keyWidth = basis === "diagonal" ? latentWidth : 33;
@@ -47,6 +49,21 @@ describeOnDevices("latent attention", (kind) => {
         const x = random.normals(rows * rowStride, 2);
         const transform = random.normals(basis === "diagonal" ? latentWidth : keyWidth * latentWidth, 0.3);
         const where = [4, 0, 2];
+        const positions = [49, 0, 7];
+        const [heads, perHead] = [3, 13];
+        const q = random.normals(rows * heads * perHead);
+        const turned = Float64Array.from(q);
+        /** d_r floats rotated by the angles of a position, in float64. */
+        const rotated = (values: readonly number[], position: number) => {
+          const result = [...values];
+          for (let pair = 0; pair < ropeWidth / 2; pair++) {
+            const [a, b] = interleaved ? [2 * pair, 2 * pair + 1] : [pair, pair + ropeWidth / 2];
+            const angle = position * 10000 ** (-pair / (ropeWidth / 2));
+            result[a] = values[a] * Math.cos(angle) - values[b] * Math.sin(angle);
+            result[b] = values[b] * Math.cos(angle) + values[a] * Math.sin(angle);
+          }
+          return result;
+        };
         const width = cacheWidth(cache);
         const pages = new Float32Array(slots * width).fill(7);
         const expected = Float32Array.from(pages);
@@ -61,14 +78,22 @@ describeOnDevices("latent attention", (kind) => {
           const stored = changed.map((value) => value * scale);
           expected.fill(0, slot * width, (slot + 1) * width);
           expected.set(stored, slot * width);
-          expected.set(x.subarray(row * rowStride + latentWidth, (row + 1) * rowStride), slot * width + ropeOffset(cache));
+          const key = [...x.subarray(row * rowStride + latentWidth, (row + 1) * rowStride)];
+          expected.set(rotated(key, positions[row]), slot * width + ropeOffset(cache));
+          for (let end = (row * heads + 1) * perHead; end <= (row + 1) * heads * perHead; end += perHead) {
+            turned.set(rotated([...q.subarray(end - ropeWidth, end)], positions[row]), end - ropeWidth);
+          }
         });
-        const config = { cache, latentWidth, rowStride, eps, basis, slots };
-        const step = Uint32Array.from(where.flatMap((slot) => [0, 0, slot, 0]));
-        const result = await runKernel(device, latentStore, config, { x, basis: transform, step, cache: packCache(cache, pages) }, { rows });
+        const config = { cache, latentWidth, rowStride, eps, basis, slots, heads, queryWidth: perHead, interleaved, positions: 50 };
+        const table = ropeTable({ width: ropeWidth, theta: 10000, interleaved, yarn: null }, 50);
+        const step = Uint32Array.from(where.flatMap((slot, row) => [0, positions[row], slot, 0]));
+        const inputs = { x, basis: transform, step, table, q, cache: packCache(cache, pages) };
+        const result = await runKernel(device, ropeStore, config, inputs, { rows });
+        assertClose(result.q.f32, turned, 1e-5, "queries");
         const actual = dtype === "f32" ? result.cache.f32 : Float32Array.from(new Float16Array(result.cache.f32.buffer, 0, slots * width));
         assertClose(actual, expected, dtype === "f32" ? 1e-5 : 2e-3, "cache");
-        const untouched = await runKernel(device, latentStore, config, { x, basis: transform, step, cache: packCache(cache, pages) }, { rows: 0 });
+        const untouched = await runKernel(device, ropeStore, config, inputs, { rows: 0 });
+        assertClose(untouched.q.f32, q, 0, "no rows");
         assertEquals(new Uint8Array(untouched.cache.f32.buffer), packCache(cache, pages));
       });
     }

@@ -1,12 +1,10 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
-import { ropeTable } from "../../core/model/rope.ts";
 import type { Device } from "../../kernels/device.ts";
 import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
 import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { addRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
-import { rope } from "../../kernels/rope/rope.ts";
 import { floatBits } from "../../core/numeric.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
@@ -76,33 +74,6 @@ describeOnDevices("element-wise kernels", (kind) => {
       }
     }
   });
-
-  for (const interleaved of [true, false]) {
-    it(`rope, ${interleaved ? "interleaved" : "half-split"}, leaves everything else alone`, async () => {
-      const random = new Random();
-      const shape = { heads: 3, rowStride: 3 * 13 + 2, headStride: 13, offset: 5, width: 8, interleaved, positions: 50 };
-      const table = ropeTable({ width: 8, theta: 10000, interleaved, yarn: null }, 50);
-      const positions = [0, 49, 7, 7];
-      const x = random.normals(4 * shape.rowStride);
-      const expected = Float64Array.from(x);
-      positions.forEach((position, row) => {
-        for (let head = 0; head < 3; head++) {
-          for (let pair = 0; pair < 4; pair++) {
-            const base = row * shape.rowStride + head * 13 + 5;
-            const [a, b] = interleaved ? [base + 2 * pair, base + 2 * pair + 1] : [base + pair, base + pair + 4];
-            const angle = position * 10000 ** (-pair / 4);
-            expected[a] = x[a] * Math.cos(angle) - x[b] * Math.sin(angle);
-            expected[b] = x[b] * Math.cos(angle) + x[a] * Math.sin(angle);
-          }
-        }
-      });
-      const step = Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0]));
-      const result = await runKernel(device, rope, shape, { step, table, x }, { rows: 4 });
-      assertClose(result.x.f32, expected, TOLERANCE, "rope");
-      const none = await runKernel(device, rope, shape, { step, table, x }, { rows: 0 });
-      assertClose(none.x.f32, x, 0, "no rows");
-    });
-  }
 
   it("adjust_logits divides or multiplies by the penalty, then adds", async () => {
     const logits = Float32Array.from([2, -2, 3, 4, 5, -6]);

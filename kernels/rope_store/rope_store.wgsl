@@ -1,12 +1,19 @@
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> basis: array<f32>;
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
-@group(0) @binding(4) var<storage, read_write> cache: array<u32>;
+@group(0) @binding(4) var<storage, read> table: array<vec2<f32>>; // [positions, PAIRS], (cos, sin)
+@group(0) @binding(5) var<storage, read_write> q: array<f32>;
+@group(0) @binding(6) var<storage, read_write> cache: array<u32>;
 
 var<workgroup> latent: array<f32, LATENT>;
 
 @compute @workgroup_size(RMS_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  // The first workgroup of a row stores its latent, the others rotate its queries.
+  if (group.y > 0u) {
+    rotate_query(group.x, (group.y - 1u) * RMS_THREADS + thread);
+    return;
+  }
   let start = group.x * ROW_STRIDE;
   var scale = inverse_rms(thread, start, LATENT, EPS);
   if (SLICED) {
@@ -27,8 +34,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         value.y = transformed(column + 1u);
       }
     } else {
-      let at = start + LATENT + column - ROPE_OFFSET;
-      value = vec2(x[at], x[at + 1u]);
+      let position = step[group.x].y;
+      value.x = rotated_key(start + LATENT, position, column - ROPE_OFFSET);
+      value.y = rotated_key(start + LATENT, position, column - ROPE_OFFSET + 1u);
     }
     store_pair(slot, pair, value);
   }

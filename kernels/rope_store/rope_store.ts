@@ -1,0 +1,135 @@
+/**
+ * Rotates a token's queries and key by its position (YaRN changes only the table, core/model/rope.ts), normalises its latent, changes the latent's basis, and
+ * writes latent and key into the paged cache.
+ *
+ * @module
+ */
+import { ceilDiv } from "../../core/numeric.ts";
+import { constants, type HostBuffer, type Kernel } from "../contract.ts";
+import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, writeSlot } from "../latent_cache/layout.ts";
+import { inverseRmsWgsl, rmsScale } from "../rms_norm/rms_norm.ts";
+import dense from "./dense.wgsl" with { type: "text" };
+import diagonal from "./diagonal.wgsl" with { type: "text" };
+import rope from "./rope.wgsl" with { type: "text" };
+import source from "./rope_store.wgsl" with { type: "text" };
+import sliced from "./sliced.wgsl" with { type: "text" };
+import storeF16 from "./store_f16.wgsl" with { type: "text" };
+import storeF32 from "./store_f32.wgsl" with { type: "text" };
+
+/** Configuration of {@link ropeStore}. */
+export interface RopeStoreConfig {
+  readonly cache: CacheConfig;
+  /** d_c */
+  readonly latentWidth: number;
+  /** Floats from one row of x to the next; a row is the latent (d_c) and the rotated key (d_r). */
+  readonly rowStride: number;
+  readonly eps: number;
+  /**
+   * What `basis` holds. `diagonal`: [d_c], c' = basis ∘ ĉ; with the norm's gain as basis, the key and value projections stay as they are stored.
+   * `dense`: the kept rows of Aᵀ, [keyWidth, d_c], c' = basis · ĉ. `sliced`: the same rows, but c' = s / √(Σs² / sliced + eps) with s = basis · x: the approximate
+   * norm of the TPLA paper, which sees only the kept columns and knows what share of all squares they have on average.
+   */
+  readonly basis: "diagonal" | "dense" | { readonly sliced: number };
+  /** Slots of the cache. */
+  readonly slots: number;
+  readonly heads: number;
+  /** Floats of one head's query, of which the last d_r are rotated. */
+  readonly queryWidth: number;
+  /** Rotated pairs are (2i, 2i+1) if true, (i, i + d_r / 2) otherwise. */
+  readonly interleaved: boolean;
+  /** Rows of the table. */
+  readonly positions: number;
+}
+
+const TRANSFORMS = { diagonal, dense } as const;
+
+function slicedWidth({ basis }: RopeStoreConfig): number | null {
+  return typeof basis === "string" ? null : basis.sliced;
+}
+
+function normaliseSlice(values: Float64Array, width: number, eps: number): void {
+  const squares = values.reduce((sum, value) => sum + value * value, 0);
+  const scale = 1 / Math.sqrt(squares / width + eps);
+  values.forEach((value, i) => values[i] = value * scale);
+}
+
+/** Threads of a workgroup; see `inverseRmsWgsl`. */
+const THREADS = 64;
+
+/**
+ * ĉ = x / √(mean(x²) + eps) → cache[slot of row] = (basis · ĉ, rotated key), rounded to cache precision. x: [rows, d_c + d_r], q: [rows, heads, queryWidth],
+ * rotated in place, `table`: [positions, d_r / 2, 2] (cos, sin), `step`: [rows, 4] words (token, position, slot, first word of the block table).
+ */
+export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table" | "q" | "cache", "rows"> = {
+  name: "rope_store",
+  bindings: { x: "read", basis: "read", step: "read", table: "read", q: "read_write", cache: "read_write" },
+  params: ["rows"],
+  wgsl: (config) =>
+    constants(
+      {
+        LATENT: config.latentWidth,
+        KEY_WIDTH: config.cache.keyWidth,
+        ROPE_WIDTH: config.cache.ropeWidth,
+        ROW_STRIDE: config.rowStride,
+        HEADS: config.heads,
+        QUERY: config.queryWidth,
+      },
+      { EPS: config.eps, SLICED_WIDTH: slicedWidth(config) ?? 0 },
+    ) +
+    inverseRmsWgsl() + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
+    `const SLICED = ${slicedWidth(config) !== null};\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
+    (typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced) + source,
+  workgroups: ({ heads, cache }, { rows }) => [rows, 1 + ceilDiv(heads * cache.ropeWidth / 2, THREADS), 1],
+  sizes: (config, { rows }) => ({
+    x: rows === 0 ? 0 : ((rows - 1) * config.rowStride + config.latentWidth + config.cache.ropeWidth) * 4,
+    basis: config.latentWidth * (config.basis === "diagonal" ? 1 : config.cache.keyWidth) * 4,
+    step: rows * 16,
+    table: config.positions * config.cache.ropeWidth * 4,
+    q: rows * config.heads * config.queryWidth * 4,
+    cache: config.slots * cacheTokenBytes(config.cache),
+  }),
+  reference(config, { x, basis, step, table, q, cache }, { rows }) {
+    const { latentWidth, rowStride, heads, queryWidth } = config;
+    const { keyWidth, ropeWidth } = config.cache;
+    const width = slicedWidth(config);
+    const values = new Float64Array(cacheWidth(config.cache));
+    for (let row = 0; row < rows; row++) {
+      const from = row * rowStride;
+      const scale = width !== null ? 1 : rmsScale(x.f32, from, latentWidth, config.eps);
+      for (let k = 0; k < keyWidth; k++) {
+        if (config.basis === "diagonal") {
+          values[k] = x.f32[from + k] * scale * basis.f32[k];
+          continue;
+        }
+        let sum = 0;
+        for (let j = 0; j < latentWidth; j++) sum += basis.f32[k * latentWidth + j] * x.f32[from + j];
+        values[k] = sum * scale;
+      }
+      if (width !== null) normaliseSlice(values.subarray(0, keyWidth), width, config.eps);
+      const position = step.u32[row * 4 + 1];
+      const key = values.subarray(ropeOffset(config.cache));
+      for (let k = 0; k < ropeWidth; k++) key[k] = x.f32[from + latentWidth + k];
+      rotate(config, table, position, key);
+      for (let head = 1; head <= heads; head++) {
+        const end = (row * heads + head) * queryWidth;
+        rotate(config, table, position, q.f32.subarray(end - ropeWidth, end));
+      }
+      writeSlot(config.cache, cache, step.u32[row * 4 + 2], values);
+    }
+  },
+};
+
+/** Rotates d_r floats in place. */
+function rotate(
+  { cache: { ropeWidth }, interleaved }: RopeStoreConfig,
+  table: HostBuffer,
+  position: number,
+  values: Float32Array | Float64Array,
+): void {
+  const pairs = ropeWidth / 2;
+  for (let pair = 0; pair < pairs; pair++) {
+    const [a, b] = interleaved ? [2 * pair, 2 * pair + 1] : [pair, pair + pairs];
+    const [cos, sin] = [table.f32[(position * pairs + pair) * 2], table.f32[(position * pairs + pair) * 2 + 1]];
+    [values[a], values[b]] = [values[a] * cos - values[b] * sin, values[b] * cos + values[a] * sin];
+  }
+}
