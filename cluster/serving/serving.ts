@@ -61,6 +61,9 @@ export class Serving implements UnitListener {
   readonly #busy = new Set<Unit>();
   /** Grammars that have not said what may come next. */
   readonly #masks = new Set<Promise<void>>();
+  /** What clients are told next, in order. Telling takes about as long as everything else here, so it waits until the device has work again. */
+  readonly #news: (() => void)[] = [];
+  #telling = false;
   readonly #pace = new Pace();
   #kicked = false;
   #blocked: ReturnType<typeof setTimeout> | undefined;
@@ -84,12 +87,15 @@ export class Serving implements UnitListener {
     const options = { prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, now: performance.now() };
     const sequence = this.scheduler.add(options, this.#pace.timeFor(this.scheduler.waiting.size));
     const entry: Entry = {
-      running: new RunningRequest(request, sequence, emit),
+      running: new RunningRequest(request, sequence, (event) => this.#news.push(() => emit(event))),
       done: Promise.withResolvers(),
       onOutcome: this.#options.onArrival?.(),
     };
     this.#entries.set(sequence, entry);
-    const cancel = () => this.#end(sequence, new LatentmeshError("cancelled", "The request was cancelled"));
+    const cancel = () => {
+      this.#end(sequence, new LatentmeshError("cancelled", "The request was cancelled"));
+      this.#tell();
+    };
     signal.addEventListener("abort", cancel, { once: true });
     if (signal.aborted) cancel();
     this.#kick();
@@ -103,6 +109,7 @@ export class Serving implements UnitListener {
   /** Ends every request. */
   failAll(error: LatentmeshError): void {
     for (const sequence of [...this.#entries.keys()]) this.#end(sequence, error);
+    this.#tell();
   }
 
   /** Resolves when nothing is served any more. */
@@ -141,6 +148,7 @@ export class Serving implements UnitListener {
     for (const sequence of this.scheduler.hopeless()) {
       this.#end(sequence, new LatentmeshError("worker_lost", `Workers were lost ${sequence.attempts} times while they computed this request`));
     }
+    this.#tell();
     for (const placement of this.scheduler.admit(performance.now(), (prefill, decode) => this.#usable(prefill, decode))) {
       if (placement.decode !== null) void this.#open(placement, placement.decode);
     }
@@ -165,6 +173,7 @@ export class Serving implements UnitListener {
         if (this.#masks.size > 0) await Promise.race([Promise.all(this.#masks), new Promise((resolve) => setTimeout(resolve, MASK_PATIENCE))]);
         this.#close(scheduled);
         work = next();
+        this.#tell();
         this.#kick();
       }
       this.#busy.delete(unit);
@@ -281,8 +290,21 @@ export class Serving implements UnitListener {
     const went = settled.then(() => {
       sequence.paused = false;
       this.#kick();
-    }, (error) => this.#end(sequence, asLatentmeshError(error))).finally(() => this.#masks.delete(went));
+    }, (error) => {
+      this.#end(sequence, asLatentmeshError(error));
+      this.#tell();
+    }).finally(() => this.#masks.delete(went));
     this.#masks.add(went);
+  }
+
+  /** Tells clients what has happened. */
+  #tell(): void {
+    // Who is told something may cancel, which is news again: it is told in its turn.
+    if (this.#telling) return;
+    this.#telling = true;
+    for (const tell of this.#news) tell();
+    this.#news.length = 0;
+    this.#telling = false;
   }
 
   #finish(sequence: Sequence, reason: FinishReason): void {
@@ -306,8 +328,7 @@ export class Serving implements UnitListener {
       generatedTokens: sequence.generated.length,
       reason,
     });
-    if (error === null) entry.done.resolve();
-    else entry.done.reject(error);
+    this.#news.push(() => error === null ? entry.done.resolve() : entry.done.reject(error));
     this.#kick();
   }
 

@@ -4,6 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunningCluster } from "../../cluster/cluster.ts";
+import type { ClusterTokenEngine } from "../../cluster/cluster_engine.ts";
 import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { GREEDY } from "../../core/sampling/params.ts";
@@ -71,6 +72,17 @@ describe("serving many", () => {
         assert(together.stepTimes.rows > together.stepTimes.steps, "steps held several sequences");
         await freeAgain(together);
       })));
+
+  it("tells clients of a step's tokens while the next step is computed", () =>
+    withCluster({}, async (cluster) => {
+      const { serving } = cluster.served.engine as ClusterTokenEngine;
+      const busy: boolean[] = [];
+      await cluster.served.engine.generate(tokenRequest([5, 6, 7], { maxTokens: 6 }), ({ kind }) => {
+        if (kind === "token") busy.push([...serving.scheduler.decodeGroups.values()].some(({ stepping }) => stepping));
+      });
+      // The first comes with the prompt, and after the last nothing is left to do.
+      assertEquals(busy.slice(1), [true, true, true, true, false]);
+    }));
 
   it("takes sequences out when blocks run out and goes on with them later", () =>
     withCluster({ cache: { maxTokens: 192 } }, async (cluster) => {
