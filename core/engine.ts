@@ -72,7 +72,7 @@ export interface TokenEngine {
   /**
    * Runs a generation to its end and reports what happens when it happens: a slow reader holds nobody up. Nothing is reported after it has settled.
    *
-   * @param emit told the events, the last one `finish`; must not throw
+   * @param emit told the events, the last one `finish`; what it throws ends the generation
    * @throws {LatentmeshError} `invalid_request` (does not fit the context), `cancelled` (the signal), `capacity`, `device_lost`
    */
   generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void>;

@@ -56,14 +56,14 @@ export async function syntheticWeights(
 ): Promise<ModelWeights> {
   const spec = parseModelConfig(config, "synthetic");
   const loaded = await loadWeights(device, await Checkpoint.open(new HeaderOnly(spec)), spec, { weights, shard, dry: true });
-  await new Filler(device).fill(loaded);
+  await new Filler(device).fillModel(loaded);
   return loaded;
 }
 
 /** Random latents: attention over zeros would say little. */
 export async function fillCache(device: Device, layers: readonly DeviceBuffer[], dtype: "f16" | "f32"): Promise<void> {
   const filler = new Filler(device);
-  for (const layer of layers) await filler.buffer(layer, dtype);
+  for (const layer of layers) await filler.fillBuffer(layer, dtype);
   await device.settle();
 }
 
@@ -78,7 +78,7 @@ class Filler {
     this.#device = device;
   }
 
-  async fill({ embedding, layers, finalNorm, head }: ModelWeights): Promise<void> {
+  async fillModel({ embedding, layers, finalNorm, head }: ModelWeights): Promise<void> {
     await this.#matrices([embedding, head]);
     await this.#ones(finalNorm);
     for (const { attentionNorm, attention, feedForwardNorm, feedForward } of layers) {
@@ -97,17 +97,17 @@ class Filler {
   async #matrices(matrices: readonly DeviceMatrix[]): Promise<void> {
     for (const { layout, parts } of matrices) {
       for (const { weights, scales } of parts) {
-        await this.buffer(weights, WEIGHT_BITS[layout.format]);
-        if (layout.scaleRowBytes > 0) await this.buffer(scales, layout.format === "fp8" ? "scales f32" : "scales f16");
+        await this.fillBuffer(weights, WEIGHT_BITS[layout.format]);
+        if (layout.scaleRowBytes > 0) await this.fillBuffer(scales, layout.format === "fp8" ? "scales f32" : "scales f16");
       }
     }
   }
 
   async #ones(buffer: DeviceBuffer): Promise<void> {
-    await this.buffer(buffer, "ones");
+    await this.fillBuffer(buffer, "ones");
   }
 
-  async buffer(buffer: DeviceBuffer, bits: Bits): Promise<void> {
+  async fillBuffer(buffer: DeviceBuffer, bits: Bits): Promise<void> {
     if (this.#filled.has(buffer)) return;
     this.#filled.add(buffer);
     const params = { words: Math.floor(buffer.bytes / 4), seed: this.#seed++ };

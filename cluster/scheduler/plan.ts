@@ -7,7 +7,7 @@ import type { PlacingOptions } from "./placing.ts";
 import type { DecodeGroup, Placement, Sequence } from "./state.ts";
 import type { PlannedRows } from "./step_planner.ts";
 
-/** Limits of a a `Scheduler`. */
+/** Limits of a `Scheduler`. */
 export interface SchedulerOptions extends PlacingOptions {
   readonly blockTokens: number;
   /** Prompt tokens computed at a time. */

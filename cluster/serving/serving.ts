@@ -87,7 +87,7 @@ export class Serving implements UnitListener {
     const options = { prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, now: performance.now() };
     const sequence = this.scheduler.add(options, this.#pace.timeFor(this.scheduler.waiting.size));
     const entry: Entry = {
-      running: new RunningRequest(request, sequence, (event) => this.#news.push(() => emit(event))),
+      running: new RunningRequest(request, sequence, (event) => this.#news.push(() => this.#report(sequence, emit, event))),
       done: Promise.withResolvers(),
       onOutcome: this.#options.onArrival?.(),
     };
@@ -305,6 +305,15 @@ export class Serving implements UnitListener {
     for (const tell of this.#news) tell();
     this.#news.length = 0;
     this.#telling = false;
+  }
+
+  /** A listener that throws loses its own request, and nobody else anything. */
+  #report(sequence: Sequence, emit: (event: TokenEvent) => void, event: TokenEvent): void {
+    try {
+      emit(event);
+    } catch (error) {
+      this.#end(sequence, asLatentmeshError(error));
+    }
   }
 
   #finish(sequence: Sequence, reason: FinishReason): void {

@@ -84,6 +84,22 @@ describe("serving many", () => {
       assertEquals(busy.slice(1), [true, true, true, true, false]);
     }));
 
+  it("ends the request of a listener that throws, and nobody else's", () =>
+    withCluster({}, async (cluster) => {
+      const { engine } = cluster.served;
+      const expected = await run(cluster, tokenRequest([5, 6, 7]));
+      let told = 0;
+      const failing = engine.generate(tokenRequest([5, 6, 8]), ({ kind }) => {
+        if (kind === "token" && ++told === 3) throw new LatentmeshError("unsupported", "cannot be said");
+      });
+      const [, { tokens }] = await Promise.all([
+        assertRejects(() => failing, LatentmeshError, "cannot be said"),
+        run(cluster, tokenRequest([5, 6, 7], { client: "another" })),
+      ]);
+      assertEquals([told, tokens], [3, expected.tokens]);
+      await freeAgain(cluster);
+    }));
+
   it("takes sequences out when blocks run out and goes on with them later", () =>
     withCluster({ cache: { maxTokens: 192 } }, async (cluster) => {
       const requests = TEXTS.map((prompt) => ({ prompt, maxTokens: 90, ignoreEos: true }));
