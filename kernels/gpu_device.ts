@@ -224,6 +224,7 @@ export class GpuDevice implements Device {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled([...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
+    this.#timer?.destroy();
     this.#gpu.destroy();
   }
 

@@ -42,6 +42,13 @@ export class PassTimer {
     return this.#readback.settled;
   }
 
+  /** Frees what belongs to it. */
+  destroy(): void {
+    this.#queries.destroy();
+    this.#resolved.destroy();
+    this.#readback.destroy();
+  }
+
   /** Records how the times come back, after the pass has ended. */
   resolve(encoder: GPUCommandEncoder): void {
     encoder.resolveQuerySet(this.#queries, 0, 2, this.#resolved, 0);
