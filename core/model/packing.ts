@@ -28,6 +28,11 @@ export interface MatrixLayout {
 
 const BITS: Readonly<Record<WeightFormat, number>> = { f32: 32, f16: 16, bf16: 16, fp8: 8, q8: 8, q4: 4 };
 
+/** Bits that a weight takes, without its share of a scale. */
+export function bitsPerWeight(format: WeightFormat): number {
+  return BITS[format];
+}
+
 /** The layout of a matrix with `columns` inputs; `group` is required for fp8 and ignored elsewhere. */
 export function matrixLayout(format: WeightFormat, columns: number, group = 0): MatrixLayout {
   const effectiveGroup = format === "fp8" ? group : format === "q8" || format === "q4" ? QUANT_GROUP : 0;

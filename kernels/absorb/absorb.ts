@@ -6,7 +6,8 @@
 import { type MatrixLayout, unpackRow } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
-import { weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { unroll } from "../unroll.ts";
+import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
 import source from "./absorb.wgsl" with { type: "text" };
 
 /** Stack of one matrix per head, each [rows, layout.columns]. */
@@ -18,14 +19,23 @@ export interface AbsorbConfig {
   readonly inputStride: number;
 }
 
+const THREADS = 128;
+/** Columns that a workgroup takes. */
+const BLOCK_COLUMNS = 128;
+
+function blockVectors({ layout }: AbsorbConfig): number {
+  return BLOCK_COLUMNS / 4 / quadsPerVector(layout.format);
+}
+
 /** x: [items, inputStride], of which the first `rows` are read; y: [items, columns]; item = token · heads + head. */
 export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "y", "items"> = {
   name: "absorb",
   bindings: { weights: "read", scales: "read", x: "read", y: "read_write" },
   params: ["items"],
   wgsl: (config) =>
-    constants({ HEADS: config.heads, ROWS: config.rows, INPUT_STRIDE: config.inputStride }) + weightFormatWgsl(config.layout) + source,
-  workgroups: (config, { items }) => [ceilDiv(config.layout.columns, 256), items, 1],
+    constants({ HEADS: config.heads, ROWS: config.rows, INPUT_STRIDE: config.inputStride, THREADS, BLOCK_VECTORS: blockVectors(config) }) +
+    weightFormatWgsl(config.layout) + unroll(source, { QUADS: quadsPerVector(config.layout.format) }),
+  workgroups: (config, { items }) => [ceilDiv(config.layout.columns, BLOCK_COLUMNS), items, 1],
   sizes: (config, { items }) => ({
     weights: config.heads * config.rows * config.layout.rowBytes,
     scales: config.heads * config.rows * config.layout.scaleRowBytes,

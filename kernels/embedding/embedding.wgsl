@@ -1,4 +1,4 @@
-@group(0) @binding(1) var<storage, read> weights: array<u32>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;

@@ -9,6 +9,9 @@
 import type { MatrixLayout } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Params } from "../contract.ts";
+import inputSource from "./input.wgsl" with { type: "text" };
+import inputFloats from "./input_floats.wgsl" with { type: "text" };
+import inputVectors from "./input_vectors.wgsl" with { type: "text" };
 import { itemsPerInput, type Select } from "./select.ts";
 
 /** A stack of equally shaped matrices, each [outputs, layout.columns]. */
@@ -52,9 +55,15 @@ function inputWidth({ layout, input }: Pick<LinearConfig, "layout" | "input">): 
   return input === "gated" ? 2 * layout.columns : layout.columns;
 }
 
-/** WGSL constants of the input; see `input.wgsl`. */
-export function inputConstants({ inputStride, input, select }: LinearConfig): string {
-  return constants({ INPUT_STRIDE: inputStride, ITEMS_PER_INPUT: itemsPerInput(select) }) + `const GATED = ${input === "gated"};\n`;
+/** `Input`, the element type of the binding `x`, and `input4(base, k4)`: four floats of the row that begins at float `base`, activated. */
+export function inputWgsl({ inputStride, input, select, layout }: LinearConfig): string {
+  return constants({ INPUT_STRIDE: inputStride, ITEMS_PER_INPUT: itemsPerInput(select) }) + `const GATED = ${input === "gated"};\n` + inputSource +
+    (readsVectors({ layout, inputStride }) ? inputVectors : inputFloats);
+}
+
+/** Whether input rows can be read four floats at a time. */
+export function readsVectors({ layout, inputStride }: Pick<LinearConfig, "layout" | "inputStride">): boolean {
+  return layout.columns % 4 === 0 && inputStride % 4 === 0;
 }
 
 /** Least bytes of each binding; `routeWords` is how many words of routing data the kernel reads. */

@@ -8,8 +8,7 @@ import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
 import { weightFormatWgsl } from "../weight_format/weight_format.ts";
-import input from "./input.wgsl" with { type: "text" };
-import { inputConstants, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
+import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import source from "./matmul.wgsl" with { type: "text" };
 import { multiply } from "./reference.ts";
 import tilesAll from "./tiles_all.wgsl" with { type: "text" };
@@ -35,7 +34,7 @@ export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
       TILE_ITEMS,
       TILE_OUTPUTS,
       PLAN_ITEMS: config.plan === null ? 0 : planOf(config.plan).items,
-    }) + inputConstants(config) + (config.select.kind === "all" ? tilesAll : tilesExpert) + weightFormatWgsl(config.layout) + input + source,
+    }) + weightFormatWgsl(config.layout) + inputWgsl(config) + (config.select.kind === "all" ? tilesAll : tilesExpert) + source,
   workgroups: (config, params) => [
     ceilDiv(params.part_outputs, TILE_OUTPUTS),
     config.plan === null ? ceilDiv(params.items, TILE_ITEMS) : planOf({ ...config.plan, items: params.items }).mostTiles,

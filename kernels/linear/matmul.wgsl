@@ -1,9 +1,9 @@
 // Tiled linear layer: TILE_ITEMS × TILE_OUTPUTS results per workgroup of 128 threads, each thread 4 × 4 of them.
 // Columns are added in order, so a result does not depend on the number of items.
-@group(0) @binding(1) var<storage, read> weights: array<u32>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> routes: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<f32>;
+@group(0) @binding(4) var<storage, read> x: array<Input>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 const THREADS = 128u;

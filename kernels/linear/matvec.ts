@@ -5,9 +5,18 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
-import { weightFormatWgsl } from "../weight_format/weight_format.ts";
-import input from "./input.wgsl" with { type: "text" };
-import { inputConstants, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
+import { unroll } from "../unroll.ts";
+import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
+import {
+  inputWgsl,
+  LINEAR_BINDINGS,
+  LINEAR_PARAMS,
+  type LinearBindings,
+  type LinearConfig,
+  type LinearParams,
+  linearSizes,
+  readsVectors,
+} from "./linear.ts";
 import source from "./matvec.wgsl" with { type: "text" };
 import { multiply } from "./reference.ts";
 import { matrixOf, matrixOfWgsl } from "./select.ts";
@@ -17,17 +26,54 @@ export interface MatvecConfig extends LinearConfig {
   readonly itemsAtOnce: number;
 }
 
-const OUTPUTS_AT_ONCE = 4;
+const THREADS = 64;
+
+/** How the threads of a workgroup divide its rows. */
+interface Division {
+  /** Threads that share rows. */
+  readonly lanes: number;
+  /** Rows of each such team. */
+  readonly outputsEach: number;
+}
+
+/** As many lanes as a row has vectors for, so that none idles in short rows. */
+function divide({ layout }: MatvecConfig): Division {
+  const vectors = layout.rowBytes / 16;
+  let lanes = THREADS;
+  while (lanes > 1 && lanes > vectors) lanes /= 2;
+  return { lanes, outputsEach: 4 };
+}
 
 /** y[item, first_output + o] = Σ_k W[matrix of item][o, k] · x[input of item, k]. */
 export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   name: "matvec",
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
-  wgsl: (config) =>
-    constants({ OUTPUTS: config.outputs, OUTPUTS_AT_ONCE, ITEMS_AT_ONCE: config.itemsAtOnce }) + inputConstants(config) +
-    matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + input + source,
-  workgroups: (config, params) => [ceilDiv(params.part_outputs, OUTPUTS_AT_ONCE), ceilDiv(params.items, config.itemsAtOnce), 1],
+  wgsl(config) {
+    const { lanes, outputsEach } = divide(config);
+    const counts = {
+      OUTPUTS_EACH: outputsEach,
+      ITEMS_AT_ONCE: config.itemsAtOnce,
+      // Drivers in software take minutes over what is very long; odd rows, which are long to read, are of no model of note.
+      QUADS_AT_ONCE: readsVectors(config) ? Math.min(quadsPerVector(config.layout.format), 8 / config.itemsAtOnce) : 1,
+      FOLD: Math.min(lanes, 8),
+      SEGMENTS: lanes / Math.min(lanes, 8),
+    };
+    return constants({
+      OUTPUTS: config.outputs,
+      THREADS,
+      LANES: lanes,
+      OUTPUTS_EACH: outputsEach,
+      ITEMS_AT_ONCE: config.itemsAtOnce,
+      FOLD: counts.FOLD,
+      QUADS_AT_ONCE: counts.QUADS_AT_ONCE,
+    }) +
+      matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + inputWgsl(config) + unroll(source, counts);
+  },
+  workgroups(config, params) {
+    const { lanes, outputsEach } = divide(config);
+    return [ceilDiv(params.part_outputs, (THREADS / lanes) * outputsEach), ceilDiv(params.items, config.itemsAtOnce), 1];
+  },
   sizes: (config, params) => linearSizes(config, params, params.items),
   reference(config, buffers, params) {
     for (let first = 0; first < params.items;) {

@@ -1,64 +1,96 @@
-// Small-batch linear layer: 64 threads share OUTPUTS_AT_ONCE weight rows and ITEMS_AT_ONCE items, each thread a stride of the columns.
+// Small-batch linear layer: LANES threads share OUTPUTS_EACH weight rows and ITEMS_AT_ONCE items, each thread a stride of the vectors of the rows.
 // The order of additions does not depend on the number of items.
-@group(0) @binding(1) var<storage, read> weights: array<u32>;
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> routes: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<f32>;
+@group(0) @binding(4) var<storage, read> x: array<Input>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-const THREADS = 64u;
-const VALUES = OUTPUTS_AT_ONCE * ITEMS_AT_ONCE;
-const SEGMENTS = 8u;
+const TEAMS = THREADS / LANES;
+const VALUES = OUTPUTS_EACH * ITEMS_AT_ONCE;
+const SEGMENTS = LANES / FOLD;
+const ONE_SCALE = GROUP == 0u || GROUP % (4u * QUADS) == 0u;
 
-var<workgroup> partial: array<f32, VALUES * THREADS>;
-var<workgroup> folded: array<f32, VALUES * SEGMENTS>;
+var<workgroup> partial: array<f32, VALUES * THREADS>; // [value, team, lane]
+var<workgroup> folded: array<f32, VALUES * TEAMS * SEGMENTS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let first_item = group.y * ITEMS_AT_ONCE;
-  let first_output = group.x * OUTPUTS_AT_ONCE;
   let matrix = matrix_of(first_item) - params.first_matrix;
   if (matrix >= params.matrices) { // also when the subtraction wrapped around
     return;
   }
-  let weight_row = matrix * OUTPUTS + first_output;
-
-  var sums: array<f32, VALUES>;
-  for (var k4 = thread; k4 < (COLUMNS + 3u) / 4u; k4 += THREADS) {
-    var inputs: array<vec4<f32>, ITEMS_AT_ONCE>;
-    for (var i = 0u; i < ITEMS_AT_ONCE; i++) {
-      let item = min(first_item + i, params.items - 1u);
-      inputs[i] = input4((item / ITEMS_PER_INPUT) * INPUT_STRIDE, k4);
+  let first_output = (group.x * TEAMS + thread / LANES) * OUTPUTS_EACH;
+  // What lies beyond the last row or item is computed like it, and not written.
+  @unroll(o, OUTPUTS_EACH) {
+    let row_{o} = matrix * OUTPUTS + min(first_output + {o}u, params.part_outputs - 1u);
+  }
+  @unroll(i, ITEMS_AT_ONCE) {
+    let input_{i} = (min(first_item + {i}u, params.items - 1u) / ITEMS_PER_INPUT) * INPUT_STRIDE;
+  }
+  @unroll(o, OUTPUTS_EACH) {
+    @unroll(i, ITEMS_AT_ONCE) {
+      var sum_{o}_{i} = 0.0;
     }
-    for (var o = 0u; o < OUTPUTS_AT_ONCE; o++) {
-      if (first_output + o < params.part_outputs) {
-        let w = weight4(weight_row + o, k4);
-        for (var i = 0u; i < ITEMS_AT_ONCE; i++) {
-          let v = o * ITEMS_AT_ONCE + i;
-          sums[v] = fma(w.x, inputs[i].x, fma(w.y, inputs[i].y, fma(w.z, inputs[i].z, fma(w.w, inputs[i].w, sums[v]))));
+  }
+  for (var vector = thread % LANES; vector < ROW_VECTORS; vector += LANES) {
+    @unroll(o, OUTPUTS_EACH) {
+      let words_{o} = weights[row_{o} * ROW_VECTORS + vector];
+    }
+    @unroll(o, OUTPUTS_EACH) {
+      let scale_{o} = scale_at(row_{o}, vector * QUADS * 4u);
+      @unroll(i, ITEMS_AT_ONCE) {
+        var part_{o}_{i} = 0.0;
+      }
+    }
+    for (var first = 0u; first < QUADS; first += QUADS_AT_ONCE) {
+      @unroll(q, QUADS_AT_ONCE) {
+        {
+          let quad = first + {q}u;
+          @unroll(i, ITEMS_AT_ONCE) {
+            let x_{i} = input4(input_{i}, vector * QUADS + quad);
+          }
+          @unroll(o, OUTPUTS_EACH) {
+            var w_{o} = widen(words_{o}, quad);
+            if (!ONE_SCALE) {
+              w_{o} *= scale_at(row_{o}, min((vector * QUADS + quad) * 4u, COLUMNS - 1u));
+            }
+            @unroll(i, ITEMS_AT_ONCE) {
+              part_{o}_{i} = fma(w_{o}.x, x_{i}.x, fma(w_{o}.y, x_{i}.y, fma(w_{o}.z, x_{i}.z, fma(w_{o}.w, x_{i}.w, part_{o}_{i}))));
+            }
+          }
         }
       }
     }
+    @unroll(o, OUTPUTS_EACH) {
+      @unroll(i, ITEMS_AT_ONCE) {
+        sum_{o}_{i} = fma(part_{o}_{i}, select(1.0, scale_{o}, ONE_SCALE), sum_{o}_{i});
+      }
+    }
   }
-  for (var v = 0u; v < VALUES; v++) {
-    partial[v * THREADS + thread] = sums[v];
+  @unroll(o, OUTPUTS_EACH) {
+    @unroll(i, ITEMS_AT_ONCE) {
+      partial[({o}u * ITEMS_AT_ONCE + {i}u) * THREADS + thread] = sum_{o}_{i};
+    }
   }
   workgroupBarrier();
-  for (var j = thread; j < VALUES * SEGMENTS; j += THREADS) {
+  for (var j = thread; j < VALUES * TEAMS * SEGMENTS; j += THREADS) {
     var sum = 0.0;
-    for (var i = 0u; i < THREADS / SEGMENTS; i++) {
-      sum += partial[j * (THREADS / SEGMENTS) + i];
+    @unroll(f, FOLD) {
+      sum += partial[j * FOLD + {f}u];
     }
     folded[j] = sum;
   }
   workgroupBarrier();
-  if (thread < VALUES) {
-    let output = first_output + thread / ITEMS_AT_ONCE;
-    let item = first_item + thread % ITEMS_AT_ONCE;
+  for (var j = thread; j < VALUES * TEAMS; j += THREADS) {
+    let value = j / TEAMS;
+    let output = (group.x * TEAMS + j % TEAMS) * OUTPUTS_EACH + value / ITEMS_AT_ONCE;
+    let item = first_item + value % ITEMS_AT_ONCE;
     if (output < params.part_outputs && item < params.items) {
       var sum = 0.0;
-      for (var i = 0u; i < SEGMENTS; i++) {
-        sum += folded[thread * SEGMENTS + i];
+      @unroll(s, SEGMENTS) {
+        sum += folded[j * SEGMENTS + {s}u];
       }
       y[item * OUTPUTS + params.first_output + output] = sum;
     }

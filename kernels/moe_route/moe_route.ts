@@ -13,6 +13,9 @@ export type MoeRouteConfig = Pick<
   "experts" | "activeExperts" | "scoring" | "groups" | "activeGroups" | "groupScore" | "normalize" | "routedScale"
 >;
 
+/** Threads per token; at least as many as groups of experts and experts chosen. */
+const THREADS = 128;
+
 /**
  * logits: [tokens, experts], bias: [experts] (zeros where the model has none) → routes: [tokens, activeExperts] expert ids, gates: their weights.
  * As in transformers' `DeepseekV3TopkRouter` and `DeepseekV2Moe`; experts of groups that were not chosen cannot be chosen at all.
@@ -22,7 +25,7 @@ export const moeRoute: Kernel<MoeRouteConfig, "logits" | "bias" | "routes" | "ga
   bindings: { logits: "read", bias: "read", routes: "read_write", gates: "read_write" },
   params: ["tokens"],
   wgsl: (config) =>
-    constants({ EXPERTS: config.experts, ACTIVE: config.activeExperts, GROUPS: config.groups, ACTIVE_GROUPS: config.activeGroups }, {
+    constants({ THREADS, EXPERTS: config.experts, ACTIVE: config.activeExperts, GROUPS: config.groups, ACTIVE_GROUPS: config.activeGroups }, {
       ROUTED_SCALE: config.routedScale,
     }) + `const SOFTMAX = ${config.scoring === "softmax"};\nconst TOP2 = ${config.groupScore === "top2"};\nconst NORMALIZE = ${config.normalize};\n` +
     source,

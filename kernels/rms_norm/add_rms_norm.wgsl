@@ -1,3 +1,4 @@
+// Each thread keeps what it adds in registers between the two passes.
 @group(0) @binding(1) var<storage, read_write> x: array<f32>;
 @group(0) @binding(2) var<storage, read> delta: array<f32>;
 @group(0) @binding(3) var<storage, read> gamma: array<f32>;
@@ -6,12 +7,22 @@
 @compute @workgroup_size(RMS_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let start = group.x * WIDTH;
-  // Each thread later reads what it wrote itself.
-  for (var k = thread; k < WIDTH; k += RMS_THREADS) {
-    x[start + k] += delta[start + k];
+  @unroll(i, EACH) {
+    let k_{i} = min({i}u * RMS_THREADS + thread, WIDTH - 1u);
+    let value_{i} = x[start + k_{i}] + delta[start + k_{i}];
+    let gain_{i} = gamma[k_{i}];
   }
-  let scale = inverse_rms(thread, start, WIDTH, EPS);
-  for (var k = thread; k < WIDTH; k += RMS_THREADS) {
-    y[start + k] = x[start + k] * scale * gamma[k];
+  var own = 0.0;
+  @unroll(i, EACH) {
+    if ({i}u * RMS_THREADS + thread < WIDTH) {
+      own = fma(value_{i}, value_{i}, own);
+    }
+  }
+  let scale = inverse_rms(thread, own, WIDTH, EPS);
+  @unroll(i, EACH) {
+    if ({i}u * RMS_THREADS + thread < WIDTH) {
+      x[start + k_{i}] = value_{i};
+      y[start + k_{i}] = value_{i} * scale * gain_{i};
+    }
   }
 }

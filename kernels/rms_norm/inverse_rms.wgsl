@@ -1,18 +1,23 @@
-// 1 / sqrt(mean of squares + eps) of `width` floats of `x`, computed by all threads of a workgroup together.
-var<workgroup> squares: array<f32, RMS_THREADS>;
+// 1 / sqrt(sum of squares / width + eps), where every thread of a workgroup brings the sum of its own; added in order, in two stages.
+const RMS_PARTS = 16u;
 
-fn inverse_rms(thread: u32, start: u32, width: u32, eps: f32) -> f32 {
-  var sum = 0.0;
-  for (var k = thread; k < width; k += RMS_THREADS) {
-    sum = fma(x[start + k], x[start + k], sum);
-  }
-  squares[thread] = sum;
+var<workgroup> squares: array<f32, RMS_THREADS>;
+var<workgroup> folded_squares: array<f32, RMS_PARTS>;
+
+fn inverse_rms(thread: u32, own: f32, width: u32, eps: f32) -> f32 {
+  squares[thread] = own;
   workgroupBarrier();
-  for (var half = RMS_THREADS / 2u; half > 0u; half /= 2u) {
-    if (thread < half) {
-      squares[thread] += squares[thread + half];
+  if (thread < RMS_PARTS) {
+    var sum = 0.0;
+    for (var i = 0u; i < RMS_THREADS / RMS_PARTS; i++) {
+      sum += squares[i * RMS_PARTS + thread];
     }
-    workgroupBarrier();
+    folded_squares[thread] = sum;
   }
-  return 1.0 / sqrt(squares[0] / f32(width) + eps);
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var i = 0u; i < RMS_PARTS; i++) {
+    sum += folded_squares[i];
+  }
+  return 1.0 / sqrt(sum / f32(width) + eps);
 }

@@ -19,7 +19,7 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
   name: "rms_norm",
   bindings: { x: "read", gamma: "read", y: "read_write" },
   params: ["rows", "first_row"],
-  wgsl: ({ width, inputStride, eps }) => constants({ WIDTH: width, INPUT_STRIDE: inputStride }, { EPS: eps }) + inverseRmsWgsl() + source,
+  wgsl: ({ width, inputStride, eps }) => constants({ WIDTH: width, INPUT_STRIDE: inputStride }, { EPS: eps }) + inverseRmsWgsl(NORM_THREADS) + source,
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ width, inputStride }, { rows, first_row }) => ({
     x: rows === 0 ? 0 : ((first_row + rows - 1) * inputStride + width) * 4,
@@ -35,9 +35,12 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
   },
 };
 
-/** `inverse_rms(thread, start, width, eps)` over the binding `x`, for workgroups of `RMS_THREADS`. */
-export function inverseRmsWgsl(): string {
-  return constants({ RMS_THREADS: 64 }) + inverseRms;
+/** Threads that normalise a row. */
+export const NORM_THREADS = 256;
+
+/** `inverse_rms(thread, own, width, eps)`, where `own` is a thread's sum of squares, for workgroups of `RMS_THREADS`. */
+export function inverseRmsWgsl(threads: number): string {
+  return constants({ RMS_THREADS: threads }) + inverseRms;
 }
 
 /** 1 / √(mean of squares + eps) of `width` floats. */

@@ -5,7 +5,11 @@
 @compute @workgroup_size(RMS_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let start = (params.first_row + group.x) * INPUT_STRIDE;
-  let scale = inverse_rms(thread, start, WIDTH, EPS);
+  var own = 0.0;
+  for (var k = thread; k < WIDTH; k += RMS_THREADS) {
+    own = fma(x[start + k], x[start + k], own);
+  }
+  let scale = inverse_rms(thread, own, WIDTH, EPS);
   for (var k = thread; k < WIDTH; k += RMS_THREADS) {
     y[group.x * WIDTH + k] = x[start + k] * scale * gamma[k];
   }

@@ -53,8 +53,8 @@ function normaliseSlice(values: Float64Array, width: number, eps: number): void 
   values.forEach((value, i) => values[i] = value * scale);
 }
 
-/** Threads of a workgroup; see `inverseRmsWgsl`. */
-const THREADS = 64;
+/** Threads of a workgroup. */
+const THREADS = 128;
 
 /**
  * ĉ = x / √(mean(x²) + eps) → cache[slot of row] = (basis · ĉ, rotated key), rounded to cache precision. x: [rows, d_c + d_r], q: [rows, heads, queryWidth],
@@ -76,7 +76,7 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
       },
       { EPS: config.eps, SLICED_WIDTH: slicedWidth(config) ?? 0 },
     ) +
-    inverseRmsWgsl() + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
+    inverseRmsWgsl(THREADS) + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
     `const SLICED = ${slicedWidth(config) !== null};\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
     (typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced) + source,
   workgroups: ({ heads, cache }, { rows }) => [rows, 1 + ceilDiv(heads * cache.ropeWidth / 2, THREADS), 1],

@@ -15,7 +15,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let start = group.x * ROW_STRIDE;
-  var scale = inverse_rms(thread, start, LATENT, EPS);
+  var own = 0.0;
+  for (var k = thread; k < LATENT; k += RMS_THREADS) {
+    own = fma(x[start + k], x[start + k], own);
+  }
+  var scale = inverse_rms(thread, own, LATENT, EPS);
   if (SLICED) {
     scale = 1.0;
   }

@@ -1,4 +1,4 @@
-fn weight4(row: u32, k4: u32) -> vec4<f32> {
-  let at = row * ROW_WORDS + k4 * 2u;
-  return vec4(unpack2x16float(weights[at]), unpack2x16float(weights[at + 1u]));
+fn widen(words: vec4<u32>, quad: u32) -> vec4<f32> {
+  let pair = select(words.xy, words.zw, quad == 1u);
+  return vec4(unpack2x16float(pair.x), unpack2x16float(pair.y));
 }

@@ -1,10 +1,8 @@
-fn weight4(row: u32, k4: u32) -> vec4<f32> {
-  let half = weights[row * ROW_WORDS + k4 / 2u] >> ((k4 % 2u) * 16u);
-  let levels = (vec4(half) >> vec4(0u, 4u, 8u, 12u)) & vec4(15u);
-  return (vec4<f32>(levels) - 8.0) * scale_of(row, k4);
-}
-
-fn scale_of(row: u32, k4: u32) -> f32 {
-  let group = (k4 * 4u) / GROUP;
-  return unpack2x16float(scales[row * SCALE_ROW_WORDS + group / 2u])[group % 2u];
+// The levels go into the mantissa of a float between 1 and 2, each where its bits lie; one exact multiply-add makes numbers of them. Conversions of
+// integers take many times as long on GPUs.
+fn widen(words: vec4<u32>, quad: u32) -> vec4<f32> {
+  let half = words[quad / 2u] >> (16u * (quad % 2u));
+  let mantissas = vec4(half) & vec4(0xfu, 0xf0u, 0xf00u, 0xf000u);
+  let unit = vec4(8388608.0, 524288.0, 32768.0, 2048.0);
+  return fma(bitcast<vec4<f32>>(mantissas | vec4(0x3f800000u)), unit, -unit - 8.0);
 }

@@ -1,10 +1,8 @@
-fn weight4(row: u32, k4: u32) -> vec4<f32> {
-  let word = bitcast<i32>(weights[row * ROW_WORDS + k4]);
-  let levels = (vec4(word) << vec4(24u, 16u, 8u, 0u)) >> vec4(24u);
-  return vec4<f32>(levels) * scale_of(row, k4);
-}
-
-fn scale_of(row: u32, k4: u32) -> f32 {
-  let group = (k4 * 4u) / GROUP;
-  return unpack2x16float(scales[row * SCALE_ROW_WORDS + group / 2u])[group % 2u];
+// The bytes, made unsigned, go into the mantissa of a float between 1 and 2; one exact multiply-add makes levels of them. Conversions of integers take
+// many times as long on GPUs.
+fn widen(words: vec4<u32>, quad: u32) -> vec4<f32> {
+  let bytes = words[quad] ^ 0x80808080u;
+  let mantissas = vec4(bytes & 0xffu, bytes & 0xff00u, (bytes >> 16u) & 0xffu, (bytes >> 16u) & 0xff00u);
+  let unit = vec2(8388608.0, 32768.0);
+  return fma(bitcast<vec4<f32>>(mantissas | vec4(0x3f800000u)), unit.xyxy, -unit.xyxy - 128.0);
 }

@@ -1,10 +1,14 @@
 /**
- * WGSL that widens four consecutive weights of a row, for every storage format: `weight4(row, k4) -> vec4<f32>`. It reads the bindings `weights` and
- * `scales`, both `array<u32>`, which the including kernel declares.
+ * WGSL that widens weights of every storage format. Rows are read in vectors of 16 bytes, of {@link quadsPerVector} times four weights. The sources read
+ * the bindings `weights: array<vec4<u32>>` and `scales: array<u32>`, which the including kernel declares, and define
+ *
+ * - `widen(words, quad) -> vec4<f32>`: four of a vector's weights, without their scale,
+ * - `scale_at(row, column) -> f32`,
+ * - `weight4(row, k4) -> vec4<f32>`: weights 4·k4 … 4·k4 + 3 of a row, for kernels that need no more at a time.
  *
  * @module
  */
-import type { MatrixLayout, WeightFormat } from "../../core/model/packing.ts";
+import { bitsPerWeight, type MatrixLayout, type WeightFormat } from "../../core/model/packing.ts";
 import { constants } from "../contract.ts";
 import bf16 from "./bf16.wgsl" with { type: "text" };
 import f16 from "./f16.wgsl" with { type: "text" };
@@ -12,15 +16,31 @@ import f32 from "./f32.wgsl" with { type: "text" };
 import fp8 from "./fp8.wgsl" with { type: "text" };
 import q4 from "./q4.wgsl" with { type: "text" };
 import q8 from "./q8.wgsl" with { type: "text" };
+import scaleF16 from "./scale_f16.wgsl" with { type: "text" };
+import scaleNone from "./scale_none.wgsl" with { type: "text" };
+import weight4 from "./weight4.wgsl" with { type: "text" };
 
-const SOURCES: Readonly<Record<WeightFormat, string>> = { f32, f16, bf16, fp8, q8, q4 };
+const SOURCES: Readonly<Record<WeightFormat, string>> = {
+  f32: f32 + scaleNone,
+  f16: f16 + scaleNone,
+  bf16: bf16 + scaleNone,
+  fp8,
+  q8: q8 + scaleF16,
+  q4: q4 + scaleF16,
+};
 
-/** `weight4` and its constants for one layout. */
+/** Fours of weights in 16 bytes. */
+export function quadsPerVector(format: WeightFormat): number {
+  return 32 / bitsPerWeight(format);
+}
+
+/** The functions above and their constants for one layout. */
 export function weightFormatWgsl(layout: MatrixLayout): string {
   return constants({
     COLUMNS: layout.columns,
-    ROW_WORDS: layout.rowBytes / 4,
+    QUADS: quadsPerVector(layout.format),
+    ROW_VECTORS: layout.rowBytes / 16,
     SCALE_ROW_WORDS: layout.scaleRowBytes / 4,
     GROUP: layout.group,
-  }) + SOURCES[layout.format];
+  }) + SOURCES[layout.format] + weight4;
 }

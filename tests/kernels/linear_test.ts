@@ -67,11 +67,16 @@ describeOnDevices("linear layers", (kind) => {
     it(`multiplies ${format} matrices of awkward sizes by one or several rows`, async () => {
       const random = new Random();
       for (
-        const [outputs, columns, items, input] of [[61, 69, 1, "plain"], [7, 132, 5, "gated"], [1, 1, 2, "gated"], [69, 200, 0, "plain"]] as const
+        const [outputs, columns, items, input] of [[61, 69, 1, "plain"], [7, 132, 5, "gated"], [1, 1, 2, "gated"], [69, 200, 0, "plain"], [
+          11,
+          160,
+          5,
+          "plain",
+        ]] as const
       ) {
-        const layout = matrixLayout(format, columns, 20);
+        const layout = matrixLayout(format, columns, columns === 160 ? 32 : 20);
         const { packed, values } = randomMatrix(random, layout, outputs);
-        const config: LinearConfig = { layout, outputs, inputStride: 2 * columns + 3, input, select: { kind: "all" } };
+        const config: LinearConfig = { layout, outputs, inputStride: 2 * columns + (columns === 160 ? 4 : 3), input, select: { kind: "all" } };
         const x = random.normals(Math.max(1, items) * config.inputStride);
         const expected = oracle(values, x, config, Array.from({ length: items }, (_, i) => ({ matrix: 0, input: i })));
         const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: Math.max(1, items * outputs) } };

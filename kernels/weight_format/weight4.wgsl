@@ -1,0 +1,3 @@
+fn weight4(row: u32, k4: u32) -> vec4<f32> {
+  return widen(weights[row * ROW_VECTORS + k4 / QUADS], k4 % QUADS) * scale_at(row, k4 * 4u);
+}
