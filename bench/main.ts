@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { attentionBench } from "./attention_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
 import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
@@ -34,6 +35,10 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help:
       "[--device deno] [--shape v2-lite] [--layers N] [--weights keep] [--batch 1] [--context 1024] [--json FILE] where a decode step's time goes",
     run: rooflineBench,
+  },
+  attention: {
+    help: "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768] [--json FILE] decode attention: tpla against mla",
+    run: attentionBench,
   },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },

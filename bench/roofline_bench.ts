@@ -9,7 +9,6 @@ import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import type { DeviceChoice } from "../kernels/providers.ts";
 import { openDevice } from "../kernels/providers.ts";
 import { Model } from "../workers/model.ts";
-import { measureCeilings } from "./roofline/ceilings.ts";
 import { profileStep, type StepProfile } from "./roofline/profile.ts";
 import { TracingDevice } from "./roofline/tracing_device.ts";
 import { fillCache, syntheticWeights } from "./synthetic/synthetic_model.ts";
@@ -47,7 +46,6 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
   const [batch, context] = [Number(values.batch), Number(values.context)];
   const policy = values.weights as WeightPolicy;
   const { device: plain } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
-  const ceilings = await measureCeilings(plain, Math.min(plain.limits.maxBindingBytes, plain.kind === "cpu" ? 2 ** 26 : 2 ** 30));
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), policy);
   const model = await Model.create(device, weights, {
@@ -58,7 +56,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
     limits: { prefillRows: 1, decodeRows: batch, window: 1, logitRows: batch },
   });
   await fillCache(device, model.cache.layers, plain.kind === "cpu" ? "f32" : "f16");
-  const profile = await profileStep(device, model, { rows: batch, context }, ceilings);
+  const profile = await profileStep(device, model, { rows: batch, context });
   const result: RooflineResult = {
     device: `${plain.kind} (${plain.description})`,
     shape,

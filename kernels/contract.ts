@@ -16,6 +16,7 @@ export interface HostBuffer {
   readonly f32: Float32Array<ArrayBuffer>;
   readonly u32: Uint32Array<ArrayBuffer>;
   readonly u16: Uint16Array<ArrayBuffer>;
+  readonly f16: Float16Array<ArrayBuffer>;
   readonly u8: Uint8Array<ArrayBuffer>;
 }
 

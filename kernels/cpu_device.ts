@@ -14,8 +14,10 @@ import {
   type Device,
   type DeviceBuffer,
   type DeviceCounters,
+  type DeviceFeatures,
   type DeviceLimits,
   newCounters,
+  PLAIN_FEATURES,
   type Readback,
 } from "./device.ts";
 
@@ -25,6 +27,7 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
   f32: Float32Array<ArrayBuffer>;
   u32: Uint32Array<ArrayBuffer>;
   u16: Uint16Array<ArrayBuffer>;
+  f16: Float16Array<ArrayBuffer>;
   u8: Uint8Array<ArrayBuffer>;
 
   constructor(label: string, bytes: number, memory: ArrayBuffer) {
@@ -33,6 +36,7 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
     this.f32 = new Float32Array(memory);
     this.u32 = new Uint32Array(memory);
     this.u16 = new Uint16Array(memory);
+    this.f16 = new Float16Array(memory);
     this.u8 = new Uint8Array(memory);
   }
 
@@ -41,6 +45,7 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
     this.f32 = new Float32Array(nothing);
     this.u32 = new Uint32Array(nothing);
     this.u16 = new Uint16Array(nothing);
+    this.f16 = new Float16Array(nothing);
     this.u8 = new Uint8Array(nothing);
   }
 }
@@ -84,6 +89,7 @@ export class CpuDevice implements Device {
   readonly kind = "cpu";
   readonly description = "plain TypeScript kernels on one CPU core";
   readonly limits: DeviceLimits;
+  readonly features: DeviceFeatures = PLAIN_FEATURES;
   readonly counters: DeviceCounters = newCounters();
   readonly lost: Promise<LatentmeshError> = new Promise(() => {});
 

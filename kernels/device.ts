@@ -55,6 +55,15 @@ export interface DeviceLimits {
   readonly maxWorkgroupBytes: number;
 }
 
+/** What kernels may use where a device has it. */
+export interface DeviceFeatures {
+  /** Products of 16 x 16 matrices, f16 with f32 sums, in subgroups of 32: `chromium-experimental-subgroup-matrix`. */
+  readonly matrixUnits: boolean;
+}
+
+/** What every device can do. */
+export const PLAIN_FEATURES: DeviceFeatures = { matrixUnits: false };
+
 /** Running totals, for benches, metrics and tests. */
 export interface DeviceCounters {
   submissions: number;
@@ -71,6 +80,7 @@ export interface Device {
   /** Name of the hardware or driver, for people. */
   readonly description: string;
   readonly limits: DeviceLimits;
+  readonly features: DeviceFeatures;
   readonly counters: DeviceCounters;
   /** Settles when the device is lost unexpectedly. */
   readonly lost: Promise<LatentmeshError>;

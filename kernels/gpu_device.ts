@@ -15,6 +15,7 @@ import {
   type Device,
   type DeviceBuffer,
   type DeviceCounters,
+  type DeviceFeatures,
   type DeviceKind,
   type DeviceLimits,
   newCounters,
@@ -61,13 +62,22 @@ export interface GpuDeviceOptions {
   readonly synchronousMapping: boolean;
   /** Smaller limits than the adapter's, to exercise splitting. */
   readonly limits?: Partial<DeviceLimits>;
+  readonly features: DeviceFeatures;
 }
+
+/** What shaders on devices with matrix units begin with. */
+const MATRIX_PRELUDE = `requires buffer_view;
+enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+`;
 
 /** A WebGPU device. */
 export class GpuDevice implements Device {
   readonly kind: DeviceKind;
   readonly description: string;
   readonly limits: DeviceLimits;
+  readonly features: DeviceFeatures;
   readonly counters: DeviceCounters = newCounters();
   readonly lost: Promise<LatentmeshError>;
   readonly #gpu: GPUDevice;
@@ -86,6 +96,7 @@ export class GpuDevice implements Device {
     this.#options = options;
     this.kind = options.kind;
     this.description = options.description;
+    this.features = options.features;
     this.limits = {
       maxBindingBytes: gpu.limits.maxStorageBufferBindingSize,
       maxBufferBytes: gpu.limits.maxBufferSize,
@@ -141,7 +152,7 @@ export class GpuDevice implements Device {
   }
 
   async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
-    const source = paramsDeclaration(kernel.params) + kernel.wgsl(config);
+    const source = (this.features.matrixUnits ? MATRIX_PRELUDE : "") + paramsDeclaration(kernel.params) + kernel.wgsl(config);
     let pending = this.#pipelines.get(source);
     if (pending === undefined) {
       pending = this.#createPipeline(kernel.name, source, Object.values(kernel.bindings));

@@ -13,8 +13,10 @@ import {
   type Device,
   type DeviceBuffer,
   type DeviceCounters,
+  type DeviceFeatures,
   type DeviceLimits,
   newCounters,
+  PLAIN_FEATURES,
   type Readback,
 } from "./device.ts";
 
@@ -26,6 +28,7 @@ export class MeasuringDevice implements Device {
   readonly kind = "cpu";
   readonly description = "nothing: memory is only counted";
   readonly limits: DeviceLimits;
+  readonly features: DeviceFeatures = PLAIN_FEATURES;
   readonly counters: DeviceCounters = newCounters();
   readonly lost: Promise<LatentmeshError> = new Promise(() => {});
 

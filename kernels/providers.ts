@@ -70,16 +70,39 @@ async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> 
 
 async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: OpenDeviceOptions): Promise<GpuDevice> {
   const { limits } = adapter;
+  const features = { matrixUnits: hasMatrixUnits(adapter) };
   const gpu = await adapter.requestDevice({
-    requiredFeatures: (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)),
+    requiredFeatures: [
+      ...(["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)),
+      ...(features.matrixUnits ? MATRIX_FEATURES : []),
+    ],
     requiredLimits: {
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
       maxBufferSize: limits.maxBufferSize,
       maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
       maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+      maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
     },
   });
-  return new GpuDevice(gpu, { kind, description: describe(adapter), synchronousMapping: kind === "deno", limits: options.limits });
+  return new GpuDevice(gpu, { kind, description: describe(adapter), synchronousMapping: kind === "deno", limits: options.limits, features });
+}
+
+/** What matrix units need, of which the type definitions do not know the last. */
+const MATRIX_FEATURES = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as readonly string[] as readonly GPUFeatureName[];
+
+/** Shapes that an adapter's matrix units multiply, as Dawn lists them. */
+interface MatrixUnitsInfo {
+  readonly subgroupMinSize?: number;
+  readonly subgroupMaxSize?: number;
+  readonly subgroupMatrixConfigs?: Iterable<Readonly<Record<"M" | "N" | "K", number> & Record<"componentType" | "resultComponentType", string>>>;
+}
+
+function hasMatrixUnits(adapter: GPUAdapter): boolean {
+  const { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs = [] } = adapter.info as MatrixUnitsInfo;
+  return MATRIX_FEATURES.every((feature) => adapter.features.has(feature)) && subgroupMinSize === 32 && subgroupMaxSize === 32 &&
+    Array.from(subgroupMatrixConfigs).some(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16
+    );
 }
 
 function describe(adapter: GPUAdapter): string {
@@ -108,7 +131,8 @@ async function loadDawn(path: string | undefined): Promise<GPU> {
     const { create, globals } = await import(specifier);
     for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
     const gpu = create([
-      "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia",
+      // Every binding is checked when it is bound, and what kernels index is bounded by construction; checks at each access take most of their time.
+      "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,disable_robustness",
       // Coarse times are for web pages.
       "disable-dawn-features=timestamp_quantization",
     ]) as GPU;

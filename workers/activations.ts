@@ -5,6 +5,7 @@
  */
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import { queriesBytes, type QueriesConfig } from "../kernels/latent_decode/queries.ts";
 import { partialWidth } from "../kernels/latent_decode/latent_decode.ts";
 import { MOST_SPLITS } from "../kernels/latent_decode/splits.ts";
 import { type MoePlan, planOf } from "../kernels/moe_plan/layout.ts";
@@ -37,10 +38,11 @@ export interface Activations {
   readonly q: DeviceBuffer;
   /** [rows, d_c + d_r] */
   readonly kv: DeviceBuffer;
-  /** [decode rows, heads, d_c] */
-  readonly absorbed: DeviceBuffer;
+  /** Absorbed queries, [decode rows, heads, width of a slot of the cache]; see kernels/latent_decode/queries.ts. */
+  readonly queries: DeviceBuffer;
+  readonly queriesLayout: QueriesConfig;
   readonly partial: DeviceBuffer;
-  /** [decode rows, heads, d_c] */
+  /** [decode rows, heads, columns that are values] */
   readonly latentOut: DeviceBuffer;
   /** [rows, heads, d_v] */
   readonly heads: DeviceBuffer;
@@ -67,8 +69,13 @@ export function mostRows(limits: StepLimits): number {
   return Math.max(limits.prefillRows, limits.decodeRows);
 }
 
-/** Allocates everything. @throws {LatentmeshError} `out_of_memory` */
-export function createActivations(device: Device, spec: ModelSpec, limits: StepLimits): Activations {
+/**
+ * Allocates everything.
+ *
+ * @param queriesLayout how absorbed queries lie; also tells what this rank keeps of a token
+ * @throws {LatentmeshError} `out_of_memory`
+ */
+export function createActivations(device: Device, spec: ModelSpec, limits: StepLimits, queriesLayout: QueriesConfig): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
   const denseWidth = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
@@ -84,9 +91,11 @@ export function createActivations(device: Device, spec: ModelSpec, limits: StepL
     queryNormed: floats("query normed", rows * (spec.queryRank ?? 0)),
     q: floats("q", rows * heads * queryWidth(spec)),
     kv: floats("kv", rows * (latentWidth + rope.width)),
-    absorbed: floats("absorbed", limits.decodeRows * heads * latentWidth),
-    partial: floats("partial attention", limits.decodeRows * heads * MOST_SPLITS * partialWidth({ valueWidth: latentWidth })),
-    latentOut: floats("latent out", limits.decodeRows * heads * latentWidth),
+    queries: device.createBuffer("absorbed queries", queriesBytes(queriesLayout, limits.decodeRows * heads)),
+    queriesLayout,
+    // Values are some of the columns that are kept.
+    partial: floats("partial attention", limits.decodeRows * heads * MOST_SPLITS * partialWidth({ valueWidth: queriesLayout.keyWidth })),
+    latentOut: floats("latent out", limits.decodeRows * heads * queriesLayout.keyWidth),
     heads: floats("heads", rows * heads * valueWidth),
     latents: floats("window latents", limits.window * latentWidth),
     ropeKeys: floats("window rope keys", limits.window * rope.width),

@@ -9,6 +9,7 @@ import { absorb } from "../kernels/absorb/absorb.ts";
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
+import { latentDecodeMatrix } from "../kernels/latent_decode/matrix_units.ts";
 import { MOST_SPLITS, splitCount } from "../kernels/latent_decode/splits.ts";
 import { latentGather } from "../kernels/latent_gather/latent_gather.ts";
 import { mlaPrefill, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
@@ -32,7 +33,7 @@ interface Parts {
   readonly queryDown: { readonly down: Linear; readonly norm: BoundKernel<"rows" | "first_row"> } | null;
   readonly queryUp: Linear;
   readonly kvDown: Linear;
-  readonly store: BoundKernel<"rows">;
+  readonly store: BoundKernel<"rows" | "absorbed_rows">;
   readonly absorb: BoundKernel<"items">;
   readonly decode: BoundKernel<"rows" | "splits">;
   readonly merge: BoundKernel<"rows">;
@@ -75,7 +76,7 @@ export class Attention {
     }
     parts.queryUp.run(step.phase, rows);
     parts.kvDown.run(step.phase, rows);
-    device.run(parts.store, { rows });
+    device.run(parts.store, { rows, absorbed_rows: step.phase === "decode" ? rows : 0 });
     if (step.phase === "prefill") this.#recordPrefill(step);
     else this.#recordDecode(step);
     parts.output.run(step.phase, rows);
@@ -141,12 +142,16 @@ async function bindLatent(context: ModelContext, weights: AttentionWeights, page
     slots: cache.slots,
     heads: spec.heads,
     queryWidth: queryWidth(spec),
+    queries: a.queriesLayout,
     interleaved: spec.rope.interleaved,
     positions: cache.maxContext,
   });
   return {
     kvDown: await Linear.create(device, weights.kvDown, { x: a.h, y: a.kv, most: both }),
-    store: store.bind({ x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, cache: pages }, { rows }),
+    store: store.bind({ x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, queries: a.queries, cache: pages }, {
+      rows,
+      absorbed_rows: limits.decodeRows,
+    }),
   };
 }
 
@@ -154,24 +159,22 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const { device, spec, activations: a, limits, cache } = context;
   const { heads, nopeWidth } = spec;
   const rows = limits.decodeRows;
-  const valueWidth = weights.valueUp.layout.columns;
-  const absorbed = await device.compile(absorb, { layout: weights.keyUp.layout, heads, rows: nopeWidth, inputStride: queryWidth(spec) });
-  const decode = await device.compile(latentDecode, {
-    cache: cache.config,
-    slots: cache.slots,
-    tableWords: cache.tableWords,
+  const { valueWidth } = context.decode.config;
+  const absorbed = await device.compile(absorb, {
+    layout: weights.keyUp.layout,
     heads,
-    nopeWidth,
-    valueOffset: context.latents.valueOffset,
-    valueWidth,
-    scale: spec.attentionScale,
+    rows: nopeWidth,
+    inputStride: queryWidth(spec),
+    queries: a.queriesLayout,
   });
+  const { config, division } = context.decode;
+  const decode = division === null ? await device.compile(latentDecode, config) : await device.compile(latentDecodeMatrix, { ...config, division });
   const merge = await device.compile(latentMerge, { heads, valueWidth });
   const [keyUp] = weights.keyUp.parts;
   return {
-    absorb: absorbed.bind({ weights: keyUp.weights, scales: keyUp.scales, x: a.q, y: a.absorbed }, { items: rows * heads }),
+    absorb: absorbed.bind({ weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries }, { items: rows * heads }),
     decode: decode.bind(
-      { absorbed: a.absorbed, q: a.q, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
+      { queries: a.queries, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
       { rows, splits: MOST_SPLITS },
     ),
     merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),

@@ -5,6 +5,8 @@
  */
 import type { ModelSpec } from "../core/model/spec.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { LatentDecodeConfig } from "../kernels/latent_decode/latent_decode.ts";
+import type { Division } from "../kernels/latent_decode/matrix_units.ts";
 import type { Activations, StepLimits } from "./activations.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear.ts";
@@ -35,6 +37,8 @@ export interface ModelContext {
   readonly limits: StepLimits;
   readonly activations: Activations;
   readonly cache: LatentCache;
+  /** Decode attention, alike in all layers; `division` if it runs on matrix units. */
+  readonly decode: { readonly config: LatentDecodeConfig; readonly division: Division | null };
   /** [maxContext, d_r / 2, 2] */
   readonly ropeTable: DeviceBuffer;
   /** Most rows of each phase, for layers that run in both. */

@@ -110,11 +110,6 @@ export function importLatents(model: Model, layer: number, { sequence, start, co
   }
 }
 
-/** Bytes of latents and rotated keys of one token and layer: (|K_i| + d_r) · bytes per value. */
-export function handoffTokenBytes({ dtype, keyWidth, ropeWidth }: LatentCache["config"]): number {
-  return (keyWidth + ropeWidth) * (dtype === "f16" ? 2 : 4);
-}
-
 /** A sequence in one model's cache. */
 export interface CachedPrompt {
   readonly model: Model;
@@ -140,5 +135,5 @@ export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: Rank
   }
   exporter.destroy();
   to.sequence.length = tokens;
-  return tokens * source.layers.length * handoffTokenBytes(target.config);
+  return tokens * source.layers.length * cacheTokenBytes(target.config);
 }

@@ -9,8 +9,8 @@ import { LatentmeshError } from "../core/errors.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import type { Link } from "../core/wire/link.ts";
 import { type PeerFrame, type PeerFrameOf } from "../core/wire/messages.ts";
-import { cacheWidth } from "../kernels/latent_cache/layout.ts";
-import { handoffTokenBytes, LatentExporter, type Span } from "./handoff.ts";
+import { cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
+import { LatentExporter, type Span } from "./handoff.ts";
 import type { Model } from "./model.ts";
 
 /** Bytes that may be on their way to one rank before prefill waits for it. */
@@ -111,7 +111,7 @@ export class Handoff {
       const config = configs[i];
       if (target.unacknowledged + parts[i].byteLength > WINDOW_BYTES) await this.#stalled(target.room(WINDOW_BYTES - parts[i].byteLength));
       if (this.#busySince === 0) this.#busySince = performance.now();
-      counters.bytes += count * handoffTokenBytes(config);
+      counters.bytes += count * cacheTokenBytes(config);
       counters.frameBytes += target.send({
         layer,
         range: [start, start + count],

@@ -10,6 +10,8 @@ import { ceilDiv } from "../core/numeric.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
+import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
+import { divideForMatrixUnits } from "../kernels/latent_decode/matrix_units.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { addRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
@@ -82,8 +84,8 @@ export class Model {
 
   /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
   static async twin(model: Model, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits } = model.#context;
-    return await Model.#build({ ...model.#context, activations: createActivations(device, spec, limits) }, weights);
+    const { device, spec, limits, activations: { queriesLayout } } = model.#context;
+    return await Model.#build({ ...model.#context, activations: createActivations(device, spec, limits, queriesLayout) }, weights);
   }
 
   static async #build(context: ModelContext, weights: ModelWeights): Promise<Model> {
@@ -187,7 +189,7 @@ export class Model {
   }
 }
 
-function createContext(device: Device, { spec, latents }: ModelWeights, options: ModelOptions): ModelContext {
+function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
   const { limits, maxContext } = options;
   const cache = new LatentCache(device, {
     config: { dtype: options.cacheDtype, keyWidth: latents.keyWidth, ropeWidth: spec.rope.width },
@@ -199,13 +201,24 @@ function createContext(device: Device, { spec, latents }: ModelWeights, options:
   const table = ropeTable(spec.rope, maxContext);
   const ropeBuffer = device.createBuffer("rope table", table.byteLength);
   device.write(ropeBuffer, 0, table);
+  const config: LatentDecodeConfig = {
+    cache: cache.config,
+    slots: cache.slots,
+    tableWords: cache.tableWords,
+    heads: spec.heads,
+    valueOffset: latents.valueOffset,
+    valueWidth: layers[0].attention.valueUp.layout.columns,
+    scale: spec.attentionScale,
+  };
+  const division = device.features.matrixUnits ? divideForMatrixUnits(config, device.limits.maxWorkgroupBytes) : null;
   return {
     device,
     spec,
     latents,
     limits,
-    activations: createActivations(device, spec, limits),
+    activations: createActivations(device, spec, limits, queriesOf(config, division === null ? "f32" : "f16")),
     cache,
+    decode: { config, division },
     ropeTable: ropeBuffer,
     both: { prefill: limits.prefillRows, decode: limits.decodeRows },
   };

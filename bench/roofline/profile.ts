@@ -5,9 +5,9 @@
  */
 import type { Model } from "../../workers/model.ts";
 import { median } from "../table.ts";
-import type { Ceilings } from "./ceilings.ts";
+import { type Ceilings, measureCeilings } from "./ceilings.ts";
 import { costOf, type TracedStep } from "./costs.ts";
-import { medianTime } from "./timing.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import type { Dispatch, TracingDevice } from "./tracing_device.ts";
 
 /** All runs of one kernel with one configuration in a step. */
@@ -32,10 +32,12 @@ export interface StepProfile {
   readonly wallMs: number;
 }
 
-const STEPS = 15;
+/** Milliseconds of steps by the clock, of which the later half counts: the host has compiled its code by then. */
+const BY_THE_CLOCK = 2000;
 
 /** Measures a step of `rows` sequences that each attend to `context` tokens. */
-export async function profileStep(device: TracingDevice, model: Model, step: TracedStep, ceilings: Ceilings): Promise<StepProfile> {
+export async function profileStep(device: TracingDevice, model: Model, step: TracedStep): Promise<StepProfile> {
+  const stopwatch = await Stopwatch.start(device);
   const sequences = Array.from({ length: step.rows }, () => {
     const sequence = model.cache.open();
     model.cache.grow(sequence, step.context);
@@ -56,29 +58,32 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
   record();
   const dispatches = device.take();
   device.submit();
-  const stepMs = await medianTime(device, record);
+  const stepMs = await stopwatch.milliseconds(record);
   const times: number[] = [];
-  for (let i = 0; i < STEPS; i++) {
+  const began = performance.now();
+  while (performance.now() - began < BY_THE_CLOCK || times.length < 4) {
     const started = performance.now();
     await whole();
     times.push(performance.now() - started);
   }
+  const ceilings = await measureCeilings(device, stopwatch);
   const kernels: KernelProfile[] = [];
   for (const [name, runs] of Map.groupBy(dispatches, nameOf)) {
     const costs = runs.map((dispatch) => costOf(dispatch, step));
     const bytes = costs.reduce((sum, cost) => sum + cost.bytes, 0);
     const flop = costs.reduce((sum, cost) => sum + cost.flop, 0);
     // All layers' together, so that caches are as cold as in a step.
-    const ms = await medianTime(device, () => {
+    const ms = await stopwatch.milliseconds(() => {
       for (const { bound, params } of runs) device.run(bound, params);
     });
     const least = Math.max(bytes / ceilings.bytesPerSecond, flop / ceilings.flopPerSecond) * 1000;
     kernels.push({ name, runs: runs.length, ms, bytes, flop, ofCeiling: least / ms });
   }
+  stopwatch.stop();
   device.take();
   for (const sequence of sequences) model.cache.close(sequence);
   kernels.sort((a, b) => b.ms - a.ms);
-  return { ceilings, kernels, dispatches: dispatches.length, stepMs, wallMs: median(times) };
+  return { ceilings, kernels, dispatches: dispatches.length, stepMs, wallMs: median(times.slice(times.length / 2)) };
 }
 
 /** Kernels of one name differ by their sizes. */

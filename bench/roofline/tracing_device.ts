@@ -5,7 +5,17 @@
  */
 import type { LatentmeshError } from "../../core/errors.ts";
 import type { Kernel, Params } from "../../kernels/contract.ts";
-import type { BoundKernel, CompiledKernel, Device, DeviceBuffer, DeviceCounters, DeviceKind, DeviceLimits, Readback } from "../../kernels/device.ts";
+import type {
+  BoundKernel,
+  CompiledKernel,
+  Device,
+  DeviceBuffer,
+  DeviceCounters,
+  DeviceFeatures,
+  DeviceKind,
+  DeviceLimits,
+  Readback,
+} from "../../kernels/device.ts";
 
 /** One run of a kernel. */
 export interface Dispatch {
@@ -44,6 +54,10 @@ export class TracingDevice implements Device {
 
   get limits(): DeviceLimits {
     return this.#device.limits;
+  }
+
+  get features(): DeviceFeatures {
+    return this.#device.features;
   }
 
   get counters(): DeviceCounters {

@@ -6,6 +6,8 @@
 import { type MatrixLayout, unpackRow } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
+import { cacheWidth } from "../latent_cache/layout.ts";
+import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../latent_decode/queries.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
 import source from "./absorb.wgsl" with { type: "text" };
@@ -17,6 +19,8 @@ export interface AbsorbConfig {
   readonly rows: number;
   /** Floats from one (token, head) of x to the next. */
   readonly inputStride: number;
+  /** How the result lies: its key columns are written. */
+  readonly queries: QueriesConfig;
 }
 
 const THREADS = 128;
@@ -27,22 +31,29 @@ function blockVectors({ layout }: AbsorbConfig): number {
   return BLOCK_COLUMNS / 4 / quadsPerVector(layout.format);
 }
 
-/** x: [items, inputStride], of which the first `rows` are read; y: [items, columns]; item = token · heads + head. */
-export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "y", "items"> = {
+/** x: [items, inputStride], of which the first `rows` are read → queries: [items, cache width]; item = token · heads + head. */
+export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries", "items"> = {
   name: "absorb",
-  bindings: { weights: "read", scales: "read", x: "read", y: "read_write" },
+  bindings: { weights: "read", scales: "read", x: "read", queries: "read_write" },
   params: ["items"],
   wgsl: (config) =>
-    constants({ HEADS: config.heads, ROWS: config.rows, INPUT_STRIDE: config.inputStride, THREADS, BLOCK_VECTORS: blockVectors(config) }) +
-    weightFormatWgsl(config.layout) + unroll(source, { QUADS: quadsPerVector(config.layout.format) }),
+    constants({
+      HEADS: config.heads,
+      ROWS: config.rows,
+      INPUT_STRIDE: config.inputStride,
+      THREADS,
+      BLOCK_VECTORS: blockVectors(config),
+      WIDTH: cacheWidth(config.queries),
+    }) +
+    queriesWgsl(config.queries) + weightFormatWgsl(config.layout) + unroll(source, { QUADS: quadsPerVector(config.layout.format) }),
   workgroups: (config, { items }) => [ceilDiv(config.layout.columns, BLOCK_COLUMNS), items, 1],
   sizes: (config, { items }) => ({
     weights: config.heads * config.rows * config.layout.rowBytes,
     scales: config.heads * config.rows * config.layout.scaleRowBytes,
     x: items === 0 ? 0 : ((items - 1) * config.inputStride + config.rows) * 4,
-    y: items * config.layout.columns * 4,
+    queries: queriesBytes(config.queries, items),
   }),
-  reference({ layout, heads, rows, inputStride }, { weights, scales, x, y }, { items }) {
+  reference({ layout, heads, rows, inputStride, queries: to }, { weights, scales, x, queries }, { items }) {
     const row = new Float64Array(layout.columns);
     const sums = new Float64Array(items * layout.columns);
     for (let head = 0; head < heads; head++) {
@@ -54,6 +65,9 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "y", "ite
         }
       }
     }
-    y.f32.set(sums);
+    const width = cacheWidth(to);
+    for (let item = 0; item < items; item++) {
+      for (let k = 0; k < layout.columns; k++) writeQuery(to, queries, item * width + k, sums[item * layout.columns + k]);
+    }
   },
 };

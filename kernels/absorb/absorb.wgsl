@@ -1,9 +1,9 @@
-// y[item] = W[head]ᵀ x[item]. A workgroup takes BLOCK_VECTORS vectors of the columns; its threads divide them and the rows of the head, so that reads are
+// queries[item] = W[head]ᵀ x[item]. A workgroup takes BLOCK_VECTORS vectors of the columns; its threads divide them and the rows of the head, so that reads are
 // coalesced and many are under way. What the threads of a column have is added in order.
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> x: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> queries: array<Query>;
 
 const BLOCK_COLUMNS = BLOCK_VECTORS * QUADS * 4u;
 const PARTS = THREADS / BLOCK_VECTORS;
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let column = group.x * BLOCK_COLUMNS + at * 4u;
     for (var c = 0u; c < min(4u, COLUMNS - min(COLUMNS, column)); c++) {
-      y[item * COLUMNS + column + c] = sum[c];
+      queries[item * WIDTH + column + c] = Query(sum[c]);
     }
   }
 }

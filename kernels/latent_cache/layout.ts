@@ -1,6 +1,7 @@
 /**
  * How the paged latent cache of one layer lies in its buffer: [slots, width], where slot = block · BLOCK_TOKENS + offset, and each slot holds the
- * key columns of the latent followed by the rotated key.
+ * key columns of the latent followed by the rotated key. Both begin at multiples of {@link ALIGNMENT}, so that any slot can be read 16 bytes at a time; what
+ * that leaves between them is zero. Absorbed queries lie as slots do.
  *
  * @module
  */
@@ -8,6 +9,8 @@ import { F16_VALUES, roundUp, toHalfBits } from "../../core/numeric.ts";
 import { constants, type HostBuffer } from "../contract.ts";
 import f16 from "./f16.wgsl" with { type: "text" };
 import f32 from "./f32.wgsl" with { type: "text" };
+import vectorsF16 from "./vectors_f16.wgsl" with { type: "text" };
+import vectorsF32 from "./vectors_f32.wgsl" with { type: "text" };
 
 /** Precision of cached latents. */
 export type CacheDtype = "f16" | "f32";
@@ -24,19 +27,31 @@ export interface CacheConfig {
   readonly ropeWidth: number;
 }
 
-/** Values before the rotated key; f16 is written in pairs, so an odd key width is padded by one. */
-export function ropeOffset(config: CacheConfig): number {
-  return roundUp(config.keyWidth, 2);
+/** Values in 16 bytes of f16. */
+const ALIGNMENT = 8;
+
+/** Values before the rotated key. */
+export function ropeOffset(config: Pick<CacheConfig, "keyWidth">): number {
+  return roundUp(config.keyWidth, ALIGNMENT);
 }
 
 /** Values per token. */
-export function cacheWidth(config: CacheConfig): number {
-  return ropeOffset(config) + config.ropeWidth;
+export function cacheWidth(config: Pick<CacheConfig, "keyWidth" | "ropeWidth">): number {
+  return ropeOffset(config) + roundUp(config.ropeWidth, ALIGNMENT);
 }
 
 /** Bytes per token of one layer. */
 export function cacheTokenBytes(config: CacheConfig): number {
   return cacheWidth(config) * (config.dtype === "f16" ? 2 : 4);
+}
+
+/**
+ * `CACHE_WIDTH`, `SLOT_VECTORS` and `stage(slot, vector, words)`, which widens the 16 bytes `words` of the binding `cache: array<vec4<u32>>` into
+ * `tile: array<vec4<f32>>`.
+ */
+export function cacheVectorsWgsl(config: CacheConfig): string {
+  return constants({ CACHE_WIDTH: cacheWidth(config), SLOT_VECTORS: cacheTokenBytes(config) / 16, BLOCK_TOKENS }) +
+    (config.dtype === "f16" ? vectorsF16 : vectorsF32);
 }
 
 /** `CACHE_WIDTH`, `ROPE_OFFSET` and `cache_pair(slot, pair) -> vec2<f32>` over the binding `cache: array<u32>`. */

@@ -5,8 +5,10 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../contract.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset } from "../latent_cache/layout.ts";
+import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot } from "../latent_cache/layout.ts";
+import { unroll } from "../unroll.ts";
 import source from "./latent_decode.wgsl" with { type: "text" };
+import { queriesBytes, type QueriesConfig, readQuery } from "./queries.ts";
 import { MOST_SPLITS, SPLITS_WGSL, splitTokens } from "./splits.ts";
 
 /** Configuration of {@link latentDecode}. */
@@ -15,8 +17,6 @@ export interface LatentDecodeConfig {
   readonly slots: number;
   readonly tableWords: number;
   readonly heads: number;
-  /** d_n: where the rotated part of a query begins. */
-  readonly nopeWidth: number;
   /** The cached columns that are also values (S_i): all of them on a single worker. */
   readonly valueOffset: number;
   readonly valueWidth: number;
@@ -24,88 +24,116 @@ export interface LatentDecodeConfig {
 }
 
 /** Bindings of {@link latentDecode}. */
-export type LatentDecodeBindings = "absorbed" | "q" | "cache" | "tables" | "step" | "partial";
+export type LatentDecodeBindings = "queries" | "cache" | "tables" | "step" | "partial";
+
+/** Access of each binding. */
+export const LATENT_DECODE_BINDINGS: Readonly<Record<LatentDecodeBindings, "read" | "read_write">> = {
+  queries: "read",
+  cache: "read",
+  tables: "read",
+  step: "read",
+  partial: "read_write",
+};
 
 /** Floats of one (row, head, split): sums of values, largest score, sum of weights. */
 export function partialWidth(config: Pick<LatentDecodeConfig, "valueWidth">): number {
   return config.valueWidth + 2;
 }
 
-/**
- * absorbed: [rows, heads, keyWidth], q: [rows, heads, d_n + d_r], step: [rows, 4] words (token, position, slot, first word of the block table) →
- * partial: [rows, heads, MOST_SPLITS, valueWidth + 2]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
- */
-export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "rows" | "splits"> = {
-  name: "latent_decode",
-  bindings: { absorbed: "read", q: "read", cache: "read", tables: "read", step: "read", partial: "read_write" },
-  params: ["rows", "splits"],
-  wgsl: (config) =>
-    constants({
-      HEADS: config.heads,
-      KEY_WIDTH: config.cache.keyWidth,
-      ROPE_WIDTH: config.cache.ropeWidth,
-      NOPE: config.nopeWidth,
-      QUERY: config.nopeWidth + config.cache.ropeWidth,
-      VALUE_OFFSET: config.valueOffset,
-      VALUE_WIDTH: config.valueWidth,
-      TOKENS_AT_ONCE: tokensAtOnce(config),
-    }, { SCALE: config.scale }) + SPLITS_WGSL + cacheWgsl(config.cache) + source,
-  workgroups: (config, { rows, splits }) => [splits, ceilDiv(config.heads, 64 / tokensAtOnce(config)), rows],
-  sizes: (config, { rows }) => ({
-    absorbed: rows * config.heads * config.cache.keyWidth * 4,
-    q: rows * config.heads * (config.nopeWidth + config.cache.ropeWidth) * 4,
+/** How the queries of a kernel lie that stores them as `dtype`. */
+export function queriesOf({ cache }: LatentDecodeConfig, dtype: QueriesConfig["dtype"]): QueriesConfig {
+  return { dtype, keyWidth: cache.keyWidth, ropeWidth: cache.ropeWidth };
+}
+
+/** Least bytes of each binding. */
+export function latentDecodeSizes(config: LatentDecodeConfig, rows: number, queries: QueriesConfig): Record<LatentDecodeBindings, number> {
+  return {
+    queries: queriesBytes(queries, rows * config.heads),
     cache: config.slots * cacheTokenBytes(config.cache),
     tables: config.tableWords * 4,
     step: rows * 16,
     partial: rows * config.heads * MOST_SPLITS * partialWidth(config) * 4,
-  }),
-  reference(config, buffers, { rows }) {
-    for (let row = 0; row < rows; row++) {
-      const context = buffers.step.u32[row * 4 + 1] + 1;
-      const tokens = splitTokens(context);
-      for (let split = 0; split * tokens < context; split++) {
-        attendSplit(config, buffers, row, split, split * tokens, Math.min(context, (split + 1) * tokens));
-      }
-    }
+  };
+}
+
+const THREADS = 128;
+/** Latents per tile; a block of the cache is a multiple of it, and a tile of the widest latents fits 20 KiB. */
+const TOKENS = 8;
+
+function headsAtOnce(config: LatentDecodeConfig): number {
+  return config.heads > 8 ? 16 : config.heads > 4 ? 8 : 4;
+}
+
+/**
+ * queries: [rows, heads, cache width] f32 (see queries.ts), step: [rows, 4] words (token, position, slot, first word of the block table) →
+ * partial: [rows, heads, MOST_SPLITS, valueWidth + 2]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
+ */
+export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "rows" | "splits"> = {
+  name: "latent_decode",
+  bindings: LATENT_DECODE_BINDINGS,
+  params: ["rows", "splits"],
+  wgsl(config) {
+    const { heads, valueOffset, valueWidth } = config;
+    const atOnce = headsAtOnce(config);
+    const quads = ceilDiv(valueOffset + valueWidth, 4) - Math.floor(valueOffset / 4);
+    const counts = {
+      COLUMN_QUADS: ceilDiv(quads, THREADS),
+      HEAD_QUADS: atOnce / 4,
+      HEADS_AT_ONCE: atOnce,
+      TOKENS,
+      PARTS: THREADS / (atOnce / 4) / (TOKENS / 2),
+    };
+    return constants(
+      { HEADS: heads, VALUE_OFFSET: valueOffset, VALUE_WIDTH: valueWidth, THREADS, TOKENS, HEADS_AT_ONCE: atOnce },
+      { SCALE: config.scale },
+    ) + SPLITS_WGSL + cacheVectorsWgsl(config.cache) + unroll(source, counts);
   },
+  workgroups: (config, { rows, splits }) => [splits, ceilDiv(config.heads, headsAtOnce(config)), rows],
+  sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f32")),
+  reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f32")),
 };
 
-/** Latents per tile: as many as fit 20 KiB of workgroup memory. */
-function tokensAtOnce(config: LatentDecodeConfig): number {
-  const bytes = cacheWidth(config.cache) * 4;
-  return bytes * 8 <= 20480 ? 8 : bytes * 4 <= 20480 ? 4 : 2;
+/** Attention in float64, whatever the queries are stored as. */
+export function attendRows(
+  config: LatentDecodeConfig,
+  buffers: Readonly<Record<LatentDecodeBindings, HostBuffer>>,
+  rows: number,
+  queries: QueriesConfig,
+): void {
+  for (let row = 0; row < rows; row++) {
+    const context = buffers.step.u32[row * 4 + 1] + 1;
+    const tokens = splitTokens(context);
+    for (let split = 0; split * tokens < context; split++) {
+      attendSplit(config, buffers, queries, { row, split, begin: split * tokens, end: Math.min(context, (split + 1) * tokens) });
+    }
+  }
 }
 
 function attendSplit(
-  config: LatentDecodeConfig,
-  { absorbed, q, cache, tables, step, partial }: Readonly<Record<LatentDecodeBindings, HostBuffer>>,
-  row: number,
-  split: number,
-  begin: number,
-  end: number,
+  { cache: cacheConfig, heads, valueOffset, valueWidth, scale }: LatentDecodeConfig,
+  { queries, cache, tables, step, partial }: Readonly<Record<LatentDecodeBindings, HostBuffer>>,
+  layout: QueriesConfig,
+  { row, split, begin, end }: Readonly<Record<"row" | "split" | "begin" | "end", number>>,
 ): void {
-  const { heads, nopeWidth, valueOffset, valueWidth, scale } = config;
-  const { keyWidth, ropeWidth } = config.cache;
-  const ropeAt = ropeOffset(config.cache);
   const table = step.u32[row * 4 + 3];
   const count = end - begin;
-  const width = cacheWidth(config.cache);
+  const width = cacheWidth(cacheConfig);
   const latents = new Float64Array(count * width);
   for (let t = 0; t < count; t++) {
     const position = begin + t;
     const slot = tables.u32[table + Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
-    readSlot(config.cache, cache, slot, latents.subarray(t * width, (t + 1) * width));
+    readSlot(cacheConfig, cache, slot, latents.subarray(t * width, (t + 1) * width));
   }
+  const query = new Float64Array(width);
   const scores = new Float64Array(count);
   const sums = new Float64Array(valueWidth);
   for (let head = 0; head < heads; head++) {
     const item = row * heads + head;
+    for (let k = 0; k < width; k++) query[k] = readQuery(layout, queries, item * width + k);
     let largest = -Infinity;
-    for (let t = 0; t < count; t++) {
+    for (let t = 0, at = 0; t < count; t++) {
       let score = 0;
-      const at = t * width;
-      for (let k = 0, from = item * keyWidth; k < keyWidth; k++) score += absorbed.f32[from + k] * latents[at + k];
-      for (let k = 0, from = item * (nopeWidth + ropeWidth) + nopeWidth; k < ropeWidth; k++) score += q.f32[from + k] * latents[at + ropeAt + k];
+      for (let k = 0; k < width; k++, at++) score += query[k] * latents[at];
       scores[t] = score * scale;
       if (scores[t] > largest) largest = scores[t];
     }
@@ -116,7 +144,7 @@ function attendSplit(
       total += p;
       for (let c = 0, from = t * width + valueOffset; c < valueWidth; c++) sums[c] += p * latents[from + c];
     }
-    const to = (item * MOST_SPLITS + split) * (valueWidth + 2);
+    const to = (item * MOST_SPLITS + split) * partialWidth({ valueWidth });
     partial.f32.set(sums, to);
     partial.f32[to + valueWidth] = largest;
     partial.f32[to + valueWidth + 1] = total;

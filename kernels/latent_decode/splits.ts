@@ -7,8 +7,9 @@
 import { ceilDiv } from "../../core/numeric.ts";
 
 /** Most splits of one row. */
-export const MOST_SPLITS = 32;
-const LEAST_TOKENS = 256;
+export const MOST_SPLITS = 64;
+/** Short splits give one sequence alone enough workgroups. */
+const LEAST_TOKENS = 32;
 
 /** Tokens per split of a row that attends to `context` tokens. */
 export function splitTokens(context: number): number {

@@ -60,7 +60,8 @@ export const latentExport: Kernel<LatentExportConfig, "cache" | "tables" | "out"
         to.set(from.subarray(slot * width + begin, slot * width + end), at);
         at += end - begin;
       }
-      if (kept.keyWidth % 2 === 1) to[at++] = 0;
+      to.fill(0, at, at + ropeOffset(kept) - kept.keyWidth);
+      at += ropeOffset(kept) - kept.keyWidth;
       to.set(from.subarray(slot * width + ropeOffset(config.cache), (slot + 1) * width), at);
     }
   },

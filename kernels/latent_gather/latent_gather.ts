@@ -34,7 +34,7 @@ export const latentGather: Kernel<LatentGatherConfig, "cache" | "tables" | "late
     for (let i = 0; i < count; i++) {
       readSlot(config, cache, slotOf(tables, table, start + i), values);
       latents.f32.set(values.subarray(0, config.keyWidth), i * config.keyWidth);
-      rope_keys.f32.set(values.subarray(ropeOffset(config)), i * config.ropeWidth);
+      rope_keys.f32.set(values.subarray(ropeOffset(config), ropeOffset(config) + config.ropeWidth), i * config.ropeWidth);
     }
   },
 };

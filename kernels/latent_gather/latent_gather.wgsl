@@ -13,12 +13,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let slot = tables[params.table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS;
   let value = cache_pair(slot, id.x);
   if (column >= ROPE_OFFSET) {
-    let at = id.y * ROPE_WIDTH + column - ROPE_OFFSET;
-    rope_keys[at] = value.x;
-    rope_keys[at + 1u] = value.y;
+    let at = column - ROPE_OFFSET;
+    if (at < ROPE_WIDTH) {
+      rope_keys[id.y * ROPE_WIDTH + at] = value.x;
+      rope_keys[id.y * ROPE_WIDTH + at + 1u] = value.y;
+    }
     return;
   }
-  latents[id.y * KEY_WIDTH + column] = value.x;
+  if (column < KEY_WIDTH) {
+    latents[id.y * KEY_WIDTH + column] = value.x;
+  }
   if (column + 1u < KEY_WIDTH) {
     latents[id.y * KEY_WIDTH + column + 1u] = value.y;
   }

@@ -13,15 +13,24 @@ fn rotated_key(base: u32, position: u32, i: u32) -> f32 {
   return select(value.x * turn.x - value.y * turn.y, value.y * turn.x + value.x * turn.y, second);
 }
 
-// Rotates pair `index` of all heads' queries in place.
+// Rotates pair `index` of all heads' queries, in place or into the absorbed queries.
 fn rotate_query(row: u32, index: u32) {
   if (index >= HEADS * PAIRS) {
     return;
   }
   let pair = index % PAIRS;
-  let a = (row * HEADS + index / PAIRS) * QUERY + QUERY - ROPE_WIDTH + pair * PAIR_STEP;
+  let item = row * HEADS + index / PAIRS;
+  let a = item * QUERY + QUERY - ROPE_WIDTH + pair * PAIR_STEP;
   let turn = table[step[row].y * PAIRS + pair];
   let value = vec2(q[a], q[a + PAIR_DISTANCE]);
-  q[a] = value.x * turn.x - value.y * turn.y;
-  q[a + PAIR_DISTANCE] = value.y * turn.x + value.x * turn.y;
+  let first = value.x * turn.x - value.y * turn.y;
+  let second = value.y * turn.x + value.x * turn.y;
+  if (row < params.absorbed_rows) {
+    let to = item * CACHE_WIDTH + ROPE_OFFSET + pair * PAIR_STEP;
+    queries[to] = Query(first);
+    queries[to + PAIR_DISTANCE] = Query(second);
+  } else {
+    q[a] = first;
+    q[a + PAIR_DISTANCE] = second;
+  }
 }

@@ -7,6 +7,7 @@
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, writeSlot } from "../latent_cache/layout.ts";
+import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../latent_decode/queries.ts";
 import { inverseRmsWgsl, rmsScale } from "../rms_norm/rms_norm.ts";
 import dense from "./dense.wgsl" with { type: "text" };
 import diagonal from "./diagonal.wgsl" with { type: "text" };
@@ -35,6 +36,8 @@ export interface RopeStoreConfig {
   readonly heads: number;
   /** Floats of one head's query, of which the last d_r are rotated. */
   readonly queryWidth: number;
+  /** How absorbed queries lie. */
+  readonly queries: QueriesConfig;
   /** Rotated pairs are (2i, 2i+1) if true, (i, i + d_r / 2) otherwise. */
   readonly interleaved: boolean;
   /** Rows of the table. */
@@ -58,12 +61,13 @@ const THREADS = 128;
 
 /**
  * ĉ = x / √(mean(x²) + eps) → cache[slot of row] = (basis · ĉ, rotated key), rounded to cache precision. x: [rows, d_c + d_r], q: [rows, heads, queryWidth],
- * rotated in place, `table`: [positions, d_r / 2, 2] (cos, sin), `step`: [rows, 4] words (token, position, slot, first word of the block table).
+ * `table`: [positions, d_r / 2, 2] (cos, sin), `step`: [rows, 4] words (token, position, slot, first word of the block table). With `absorbed_rows` 0 the
+ * queries are rotated in place; otherwise it is `rows`, and their rotated parts go to where `absorb` puts the rest: queries: [rows, heads, cache width].
  */
-export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table" | "q" | "cache", "rows"> = {
+export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table" | "q" | "queries" | "cache", "rows" | "absorbed_rows"> = {
   name: "rope_store",
-  bindings: { x: "read", basis: "read", step: "read", table: "read", q: "read_write", cache: "read_write" },
-  params: ["rows"],
+  bindings: { x: "read", basis: "read", step: "read", table: "read", q: "read_write", queries: "read_write", cache: "read_write" },
+  params: ["rows", "absorbed_rows"],
   wgsl: (config) =>
     constants(
       {
@@ -76,19 +80,20 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
       },
       { EPS: config.eps, SLICED_WIDTH: slicedWidth(config) ?? 0 },
     ) +
-    inverseRmsWgsl(THREADS) + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
+    inverseRmsWgsl(THREADS) + queriesWgsl(config.queries) + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
     `const SLICED = ${slicedWidth(config) !== null};\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
     (typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced) + source,
   workgroups: ({ heads, cache }, { rows }) => [rows, 1 + ceilDiv(heads * cache.ropeWidth / 2, THREADS), 1],
-  sizes: (config, { rows }) => ({
+  sizes: (config, { rows, absorbed_rows }) => ({
     x: rows === 0 ? 0 : ((rows - 1) * config.rowStride + config.latentWidth + config.cache.ropeWidth) * 4,
     basis: config.latentWidth * (config.basis === "diagonal" ? 1 : config.cache.keyWidth) * 4,
     step: rows * 16,
     table: config.positions * config.cache.ropeWidth * 4,
     q: rows * config.heads * config.queryWidth * 4,
+    queries: queriesBytes(config.queries, absorbed_rows * config.heads),
     cache: config.slots * cacheTokenBytes(config.cache),
   }),
-  reference(config, { x, basis, step, table, q, cache }, { rows }) {
+  reference(config, { x, basis, step, table, q, queries, cache }, { rows, absorbed_rows }) {
     const { latentWidth, rowStride, heads, queryWidth } = config;
     const { keyWidth, ropeWidth } = config.cache;
     const width = slicedWidth(config);
@@ -112,7 +117,14 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
       rotate(config, table, position, key);
       for (let head = 1; head <= heads; head++) {
         const end = (row * heads + head) * queryWidth;
-        rotate(config, table, position, q.f32.subarray(end - ropeWidth, end));
+        if (row >= absorbed_rows) {
+          rotate(config, table, position, q.f32.subarray(end - ropeWidth, end));
+          continue;
+        }
+        const turned = q.f32.slice(end - ropeWidth, end);
+        rotate(config, table, position, turned);
+        const to = (row * heads + head - 1) * cacheWidth(config.cache) + ropeOffset(config.cache);
+        turned.forEach((value, k) => writeQuery(config.queries, queries, to + k, value));
       }
       writeSlot(config.cache, cache, step.u32[row * 4 + 2], values);
     }

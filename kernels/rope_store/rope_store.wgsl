@@ -3,7 +3,8 @@
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(4) var<storage, read> table: array<vec2<f32>>; // [positions, PAIRS], (cos, sin)
 @group(0) @binding(5) var<storage, read_write> q: array<f32>;
-@group(0) @binding(6) var<storage, read_write> cache: array<u32>;
+@group(0) @binding(6) var<storage, read_write> queries: array<Query>;
+@group(0) @binding(7) var<storage, read_write> cache: array<u32>;
 
 var<workgroup> latent: array<f32, LATENT>;
 
@@ -33,11 +34,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let column = pair * 2u;
     var value = vec2(0.0);
     if (column < ROPE_OFFSET) {
-      value.x = transformed(column);
+      if (column < KEY_WIDTH) {
+        value.x = transformed(column);
+      }
       if (column + 1u < KEY_WIDTH) {
         value.y = transformed(column + 1u);
       }
-    } else {
+    } else if (column < ROPE_OFFSET + ROPE_WIDTH) {
       let position = step[group.x].y;
       value.x = rotated_key(start + LATENT, position, column - ROPE_OFFSET);
       value.y = rotated_key(start + LATENT, position, column - ROPE_OFFSET + 1u);

@@ -7,7 +7,8 @@ import { configOf, SHAPES } from "../../bench/synthetic/shapes.ts";
 import { fillWeights } from "../../bench/synthetic/fill_weights.ts";
 import { syntheticWeights } from "../../bench/synthetic/synthetic_model.ts";
 import { tensorShapes } from "../../bench/synthetic/tensor_shapes.ts";
-import { multiplyAdd, readWords } from "../../bench/roofline/ceilings.ts";
+import { multiplyAdd } from "../../bench/roofline/ceilings.ts";
+import { readWords } from "../../bench/roofline/read_words.ts";
 import { costOf } from "../../bench/roofline/costs.ts";
 import { TracingDevice } from "../../bench/roofline/tracing_device.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
@@ -81,8 +82,8 @@ describeOnDevices("synthetic models", (kind) => {
       assert([...list.logits, list.logSumExp].every(Number.isFinite) && new Set(list.logits).size > 1, `${list.logits}`);
       const costs = dispatches.map((dispatch) => ({ name: dispatch.kernel.name, ...costOf(dispatch, { rows: 1, context: 100 }) }));
       const attention = costs.filter(({ name }) => name === "latent_decode");
-      // Three layers of 100 latents of 64 + 16 floats, and one split of 4 heads.
-      assertEquals(attention.map(({ bytes }) => bytes), new Array(3).fill(100 * 80 * 4 + 4 * 66 * 4));
+      // Three layers of 100 latents of 64 + 16 floats, and four splits of 4 heads.
+      assertEquals(attention.map(({ bytes }) => bytes), new Array(3).fill(100 * 80 * 4 + 4 * 4 * 66 * 4));
       assertEquals(attention[0].flop, 2 * 100 * 4 * (80 + 64));
       // Routed experts: 4 of them, gate, up and down.
       const expected = 2 * 4 * 3 * 64 * 128;

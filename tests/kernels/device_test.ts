@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
+import { PLAIN_FEATURES } from "../../kernels/device.ts";
 import { GpuDevice } from "../../kernels/gpu_device.ts";
 import { openDevice } from "../../kernels/providers.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
@@ -44,7 +45,7 @@ describe("WebGPU device", () => {
   const test = absent === null ? it : it.skip;
   test("that is lost ends in a named error, everywhere", async () => {
     const gpu = await (await navigator.gpu.requestAdapter())!.requestDevice();
-    const device = new GpuDevice(gpu, { kind: "deno", description: "test", synchronousMapping: true });
+    const device = new GpuDevice(gpu, { kind: "deno", description: "test", synchronousMapping: true, features: PLAIN_FEATURES });
     const run = () => runKernel(device, residualAdd, { width: 4 }, { delta: new Float32Array(4), x: new Float32Array(4) }, { rows: 1 });
     await run();
     gpu.destroy();

@@ -10,6 +10,7 @@ import { matmul } from "../../kernels/linear/matmul.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { planOf } from "../../kernels/moe_plan/layout.ts";
+import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
@@ -189,23 +190,31 @@ describeOnDevices("linear layers", (kind) => {
     ]);
   });
 
-  it("absorbs per head", async () => {
-    const random = new Random();
-    const [heads, rows, columns, tokens, stride] = [3, 13, 61, 4, 19];
-    const layout = matrixLayout("q4", columns);
-    const { packed, values } = randomMatrix(random, layout, heads * rows);
-    const items = tokens * heads;
-    const x = random.normals(items * stride);
-    const expected = new Float64Array(items * columns);
-    for (let item = 0; item < items; item++) {
-      for (let k = 0; k < columns; k++) {
-        for (let r = 0; r < rows; r++) expected[item * columns + k] += x[item * stride + r] * values[((item % heads) * rows + r) * columns + k];
+  for (const format of FORMATS) {
+    it(`absorbs per head, ${format}`, async () => {
+      const random = new Random();
+      const [heads, rows, tokens, stride] = [3, 13, 4, 19];
+      for (const columns of [61, 256]) {
+        const layout = matrixLayout(format, columns, columns === 61 ? 20 : 32);
+        const { packed, values } = randomMatrix(random, layout, heads * rows);
+        const items = tokens * heads;
+        const x = random.normals(items * stride);
+        const queries = { dtype: "f32", keyWidth: columns, ropeWidth: 6 } as const;
+        const width = cacheWidth(queries);
+        const inputs = { weights: packed.data, scales: packed.scales, x, queries: { poison: items * width } };
+        const result = await runKernel(device, absorb, { layout, heads, rows, inputStride: stride, queries }, inputs, { items });
+        for (let item = 0; item < items; item++) {
+          const expected = Float64Array.from({ length: columns }, (_, k) => {
+            let sum = 0;
+            for (let r = 0; r < rows; r++) sum += x[item * stride + r] * values[((item % heads) * rows + r) * columns + k];
+            return sum;
+          });
+          assertClose(result.queries.f32.subarray(item * width, item * width + columns), expected, TOLERANCE, `absorb ${format} ${columns}`);
+          assertEquals(result.queries.f32.subarray(item * width + columns, (item + 1) * width).every(Number.isNaN), true, "the rest is left alone");
+        }
       }
-    }
-    const inputs = { weights: packed.data, scales: packed.scales, x, y: { poison: items * columns } };
-    const { y } = await runKernel(device, absorb, { layout, heads, rows, inputStride: stride }, inputs, { items });
-    assertClose(y.f32, expected, TOLERANCE, "absorb");
-  });
+    });
+  }
 
   it("looks up embeddings, also when the table is split", async () => {
     const random = new Random();

@@ -1,0 +1,183 @@
+/**
+ * Decode attention alone, on one device, as each rank of a group runs it: what a slice of the latent saves against heads split among ranks.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { parseModelConfig } from "../core/model/config.ts";
+import { ceilDiv } from "../core/numeric.ts";
+import type { BoundKernel, Device } from "../kernels/device.ts";
+import { BLOCK_TOKENS, cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
+import { latentDecode, type LatentDecodeConfig, partialWidth, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
+import { divideForMatrixUnits, type Division, latentDecodeMatrix } from "../kernels/latent_decode/matrix_units.ts";
+import { queriesBytes } from "../kernels/latent_decode/queries.ts";
+import { MOST_SPLITS, splitCount } from "../kernels/latent_decode/splits.ts";
+import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { Stopwatch } from "./roofline/stopwatch.ts";
+import { fillCache } from "./synthetic/synthetic_model.ts";
+import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
+import { printTable } from "./table.ts";
+
+/** What a rank of some group attends with. */
+interface Case {
+  readonly name: string;
+  readonly ranks: number;
+  readonly heads: number;
+  readonly keyWidth: number;
+  readonly valueOffset: number;
+  readonly valueWidth: number;
+}
+
+/** One row of the result. */
+export interface AttentionTime extends Case {
+  readonly ms: number;
+  readonly division: Division | null;
+  readonly gigabytesPerSecond: number;
+  readonly teraflops: number;
+}
+
+/**
+ * Milliseconds of an auto-tuned Triton flash-decode kernel on an H200 that reads 4.45 TB/s, for one of two ranks that split heads, at batch 16 and context
+ * 32768 in f16. A slow kernel of ours as baseline would flatter the other.
+ */
+const TRITON_MLA_2: Readonly<Partial<Record<ShapeName, number>>> = { "v2-lite": 0.144, "kimi-k2": 0.178, "v3": 0.319 };
+const TRITON_BYTES_PER_SECOND = 4.45e12;
+
+/** Runs the bench. */
+export async function attentionBench(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      device: { type: "string", default: "dawn" },
+      shape: { type: "string", default: "v2-lite" },
+      batch: { type: "string", default: "16" },
+      context: { type: "string", default: "32768" },
+      divisions: { type: "string" },
+      only: { type: "string", default: "" },
+      json: { type: "string" },
+    },
+  });
+  const shape = values.shape as ShapeName;
+  if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
+  const [batch, context] = [Number(values.batch), Number(values.context)];
+  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const stopwatch = await Stopwatch.start(device);
+  const tried = (values.divisions ?? "").split(";").filter(Boolean).map(parseDivision);
+  const times: AttentionTime[] = [];
+  for (const shard of casesOf(shape).filter(({ name }) => values.only === "" || name === values.only)) {
+    times.push(...await timeCase(device, stopwatch, shard, batch, context, tried));
+  }
+  const { bytesPerSecond } = stopwatch;
+  console.log(`${device.kind} (${device.description}): reads ${(bytesPerSecond / 1e9).toFixed(0)} GB/s`);
+  console.log(`${shape}, batch ${batch}, context ${context}, f16\n`);
+  print(times, bytesPerSecond, batch === 16 && context === 32768 ? TRITON_MLA_2[shape] : undefined);
+  if (values.json !== undefined) {
+    const result = {
+      device: `${device.kind} (${device.description})`,
+      shape,
+      batch,
+      context,
+      bytesPerSecond,
+      times,
+      date: new Date().toISOString().slice(0, 10),
+    };
+    await Deno.writeTextFile(values.json, JSON.stringify(result, null, 2));
+  }
+  await device.close();
+}
+
+function parseDivision(text: string): Division {
+  const [headTiles, tokenParts, widthParts, tokens, ahead = 1] = text.split(",").map(Number);
+  return { headTiles, tokenParts, widthParts, tokens, ahead };
+}
+
+/** Heads split among ranks, and slices with and without the default halo of an eighth of the latent. */
+function casesOf(shape: ShapeName): Case[] {
+  const { heads, latentWidth: latent } = parseModelConfig(configOf(shape), shape);
+  const cases: Case[] = [];
+  for (const ranks of [2, 4]) {
+    cases.push({ name: `mla, ${ranks} ranks`, ranks, heads: ceilDiv(heads, ranks), keyWidth: latent, valueOffset: 0, valueWidth: latent });
+    const valueWidth = latent / ranks;
+    for (const halo of [0, latent / 8]) {
+      const name = `tpla, g = ${ranks}${halo === 0 ? "" : `, halo ${halo}`}`;
+      cases.push({ name, ranks, heads, keyWidth: valueWidth + halo, valueOffset: halo, valueWidth });
+    }
+  }
+  return cases;
+}
+
+async function timeCase(
+  device: Device,
+  stopwatch: Stopwatch,
+  shard: Case,
+  rows: number,
+  context: number,
+  tried: readonly Division[],
+): Promise<AttentionTime[]> {
+  const dtype = device.kind === "cpu" ? "f32" : "f16";
+  const blocksPerRow = ceilDiv(context, BLOCK_TOKENS);
+  const config: LatentDecodeConfig = {
+    cache: { dtype, keyWidth: shard.keyWidth, ropeWidth: 64 },
+    slots: rows * blocksPerRow * BLOCK_TOKENS,
+    tableWords: rows * blocksPerRow,
+    heads: shard.heads,
+    valueOffset: shard.valueOffset,
+    valueWidth: shard.valueWidth,
+    scale: 0.1,
+  };
+  const chosen = device.features.matrixUnits ? divideForMatrixUnits(config, device.limits.maxWorkgroupBytes) : null;
+  const cache = device.createBuffer("cache", config.slots * cacheTokenBytes(config.cache));
+  await fillCache(device, [cache], dtype);
+  // Blocks of a sequence lie anywhere: an odd step visits each block once.
+  const table = Uint32Array.from({ length: config.tableWords }, (_, i) => (i * 7919) % config.tableWords);
+  const step = Uint32Array.from(Array.from({ length: rows }, (_, row) => [0, context - 1, 0, row * blocksPerRow]).flat());
+  const tables = device.createBuffer("tables", table.byteLength);
+  const steps = device.createBuffer("step", step.byteLength);
+  device.write(tables, 0, table);
+  device.write(steps, 0, step);
+  const partial = device.createBuffer("partial", rows * shard.heads * MOST_SPLITS * partialWidth(config) * 4);
+  const layout = queriesOf(config, chosen === null ? "f32" : "f16");
+  const queries = device.createBuffer("queries", queriesBytes(layout, rows * shard.heads));
+  await fillCache(device, [queries], layout.dtype);
+  const most = { rows, splits: MOST_SPLITS };
+  const buffers = { queries, cache, tables, step: steps, partial };
+  const results: AttentionTime[] = [];
+  for (const division of tried.length > 0 ? tried : [chosen]) {
+    let bound: BoundKernel<"rows" | "splits">;
+    try {
+      const kernel = division === null
+        ? await device.compile(latentDecode, config)
+        : await device.compile(latentDecodeMatrix, { ...config, division });
+      bound = kernel.bind(buffers, most);
+    } catch (error) {
+      console.log(`${shard.name} ${JSON.stringify(division)}: ${(error as Error).message.slice(0, 200)}`);
+      continue;
+    }
+    const ms = await stopwatch.milliseconds(() => device.run(bound, { rows, splits: splitCount(context) }));
+    const bytes = rows * context * cacheTokenBytes(config.cache);
+    const flop = 2 * rows * context * shard.heads * (cacheWidth(config.cache) + shard.valueWidth);
+    results.push({ ...shard, ms, division, gigabytesPerSecond: bytes / ms / 1e6, teraflops: flop / ms / 1e9 });
+  }
+  for (const buffer of Object.values(buffers)) buffer.destroy();
+  return results;
+}
+
+function print(times: readonly AttentionTime[], bytesPerSecond: number, triton: number | undefined): void {
+  const scaled = triton === undefined ? Infinity : triton * TRITON_BYTES_PER_SECOND / bytesPerSecond;
+  const baseline = (ranks: number) =>
+    Math.min(scaled, ...times.filter(({ name, ranks: of }) => name.startsWith("mla") && of === ranks).map(({ ms }) => ms));
+  printTable([
+    ["", "heads x width", "ms", "GB/s", "% of reads", "TFLOP/s", "x mla", "division"],
+    ...times.map((time) => [
+      time.name,
+      `${time.heads} x ${time.keyWidth + 64}`,
+      time.ms.toFixed(4),
+      time.gigabytesPerSecond.toFixed(0),
+      (time.gigabytesPerSecond * 1e11 / bytesPerSecond).toFixed(0),
+      time.teraflops.toFixed(0),
+      (baseline(time.ranks) / time.ms).toFixed(2),
+      time.division === null ? "plain" : Object.values(time.division).join(", "),
+    ]),
+  ]);
+  if (triton !== undefined) console.log(`\nmla: the faster of ours and Triton's, ${scaled.toFixed(3)} ms on a device that reads this fast`);
+}
