@@ -9,7 +9,7 @@ import type { RankShape } from "../core/tpla/partition.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
 import { exportedConfig, latentExport } from "../kernels/latent_export/latent_export.ts";
-import type { CachedSequence, LatentCache } from "./latent_cache.ts";
+import type { CachedSequence } from "./latent_cache.ts";
 import type { Model } from "./model.ts";
 
 /** Positions of one sequence. */
