@@ -1,10 +1,14 @@
 /**
- * The all-reduce between two processes of this host, on host buffers, beside a bare exchange of the same bytes over the same kind of socket.
+ * The all-reduce between two processes of this host, beside a bare exchange of the same bytes over the same kind of socket: on host buffers, and from device to
+ * device, each rank's on a GPU of its own.
  *
  * @module
  */
 import { acceptLink } from "../core/wire/link.ts";
 import type { Socket } from "../core/wire/transport.ts";
+import { selectGpu } from "../cluster/spawn.ts";
+import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import type { Collective } from "../workers/collective.ts";
 import { Membership } from "../workers/membership.ts";
 import { DenoTransport } from "../workers/transport.ts";
 import { percentile, printTable } from "./table.ts";
@@ -15,11 +19,11 @@ const WARM_UP = 500;
 const ROUNDS = 3000;
 const SECRET = new Uint8Array(32).fill(7);
 
-/** Both ranks do this, in lockstep. */
-async function measureRank(rank: number, directory: string): Promise<Map<string, number[]>> {
+/** Both ranks do this, in lockstep. @param device what device-to-device sums are measured on; none if absent */
+async function measureRank(rank: number, directory: string, device?: DeviceChoice): Promise<Map<string, number[]>> {
   const transport = new DenoTransport();
   const times = new Map<string, number[]>();
-  const repeat = async (name: string, round: () => Promise<void>) => {
+  const repeat: Repeat = async (name, round) => {
     for (let i = 0; i < WARM_UP; i++) await round();
     const measured: number[] = [];
     for (let i = 0; i < ROUNDS; i++) {
@@ -74,11 +78,40 @@ async function measureRank(rank: number, directory: string): Promise<Map<string,
       if (sum[0] !== 3 || sum[size - 1] !== 3) throw new Error("wrong sum");
     });
   }
+  if (device !== undefined) await measureDevice(device, collective, repeat);
   socket.close();
   members.leave();
   await bareListener.close();
   await listener.close();
   return times;
+}
+
+type Repeat = (name: string, round: () => Promise<void>) => Promise<void>;
+
+/** What a rank does after every block: its partial result comes back from the device, is summed, and the sum goes to the device. */
+async function measureDevice(choice: DeviceChoice, collective: Collective, repeat: Repeat): Promise<void> {
+  const { device } = await openDevice(choice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  for (const size of SIZES) {
+    const partial = device.createBuffer("partial result", size * 4);
+    const sums = device.createBuffer("sum", size * 4);
+    const readback = await device.createReadback("partial result", size * 4);
+    device.write(partial, 0, new Float32Array(size).fill(collective.rank + 1));
+    const readInto = async (into: Float32Array<ArrayBuffer>) => {
+      device.read(readback, partial, 0, size * 4);
+      device.submit();
+      await readback.take(new Uint8Array(into.buffer, into.byteOffset, into.byteLength));
+    };
+    const host = new Float32Array(size);
+    await repeat(`readback of ${size} f32 from ${choice}`, () => readInto(host));
+    await repeat(`all-reduce of ${size} f32, ${choice} to ${choice}`, async () => {
+      await readInto(collective.input(size));
+      const sum = await collective.allReduce(size);
+      if (sum[0] !== 3 || sum[size - 1] !== 3) throw new Error("wrong sum");
+      device.write(sums, 0, sum);
+    });
+  }
+  await device.settle();
+  await device.close();
 }
 
 /** Messages of a socket, one at a time. */
@@ -102,12 +135,18 @@ async function meet(directory: string, rank: number): Promise<void> {
   while (!(await Deno.stat(`${directory}/ready${1 - rank}`).catch(() => null))) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** Runs the bench. */
-export async function collectiveBench(): Promise<void> {
+/** Runs the bench. @param args what device to sum on, and the GPUs of the two ranks, such as `dawn 0,1` */
+export async function collectiveBench([device, gpus]: readonly string[] = []): Promise<void> {
   const directory = await Deno.makeTempDir();
-  const peer = new Deno.Command(Deno.execPath(), { args: ["run", "-A", import.meta.filename!, directory] }).spawn();
-  const times = await measureRank(0, directory);
-  await peer.status;
+  const places = gpus?.split(",").map(Number) ?? [null, null];
+  const ranks = places.map((gpu, rank) => {
+    const command = [Deno.execPath(), "run", "-A", import.meta.filename!, directory, `${rank}`, ...(device === undefined ? [] : [device])];
+    const selected = selectGpu(gpu, command);
+    return new Deno.Command(selected.command, { args: selected.args, env: selected.env }).spawn();
+  });
+  const [first] = await Promise.all(ranks.map((rank) => rank.status));
+  if (!first.success) throw new Error("A rank failed; see above");
+  const times = new Map<string, number[]>(JSON.parse(await Deno.readTextFile(`${directory}/times.json`)));
   await Deno.remove(directory, { recursive: true });
   printTable([
     ["two processes, Unix sockets", "p50", "p90", "p99"],
@@ -115,7 +154,13 @@ export async function collectiveBench(): Promise<void> {
   ]);
   const p50 = (name: string) => percentile(times.get(name)!, 0.5);
   const ratio = p50("all-reduce of 7168 f32") / p50("bare exchange of 28672 bytes");
-  console.log(`\nall-reduce of 7168 f32 takes ${ratio.toFixed(2)} times the bare exchange`);
+  console.log(`\nall-reduce of 7168 f32 on host buffers takes ${ratio.toFixed(2)} times the bare exchange`);
 }
 
-if (import.meta.main) await measureRank(1, Deno.args[0]);
+if (import.meta.main) {
+  const [directory, rank, device] = Deno.args;
+  const times = await measureRank(Number(rank), directory, device as DeviceChoice | undefined);
+  if (rank === "0") await Deno.writeTextFile(`${directory}/times.json`, JSON.stringify([...times]));
+  // Dawn keeps the process alive.
+  Deno.exit(0);
+}

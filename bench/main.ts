@@ -25,7 +25,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   soak: { help: "[kills] [streams] 256 streams, clients that disconnect, workers that are killed: every answer checked", run: soakBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
-  collective: { help: "all-reduce between two processes beside a bare socket exchange", run: collectiveBench },
+  collective: { help: "[device] [gpus] all-reduce between two processes beside a bare socket exchange; from device to device", run: collectiveBench },
   handoff: { help: "[runs] [device] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
   batch: {
     help: "[device] [ranks] [batches] [ping-pong] throughput against batch size through the server; CPU time of the coordinator",

@@ -100,7 +100,7 @@ function passedEnvironment(): Record<string, string> {
  * WebGPU cannot choose between GPUs of one vendor, so a worker is shown only one. As root on Linux with NVIDIA's driver: a mount namespace in which the other
  * GPUs' device nodes are empty. Elsewhere: Mesa's device-select layer, which puts the named GPU first.
  */
-function selectGpu(gpu: number | null, command: readonly string[]): { command: string; args: string[]; env: Record<string, string> } {
+export function selectGpu(gpu: number | null, command: readonly string[]): { command: string; args: string[]; env: Record<string, string> } {
   const plain = { command: command[0], args: command.slice(1) };
   if (gpu === null) return { ...plain, env: {} };
   const nodes = nvidiaNodes();
