@@ -9,6 +9,7 @@ import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
+import { matmulBench } from "./matmul_bench.ts";
 import { loadBench } from "./load_bench.ts";
 import { pingPongBench } from "./pingpong_bench.ts";
 import { rooflineBench } from "./roofline_bench.ts";
@@ -40,6 +41,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help: "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768] [--json FILE] decode attention: tpla against mla",
     run: attentionBench,
   },
+  matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };

@@ -90,7 +90,15 @@ function print({ device, shape, layers, weights, batch, context, ceilings, kerne
       (ofCeiling * 100).toFixed(1),
     ]),
   ]);
+  const linear = kernels.filter(({ name }) => /^(matvec|absorb)\b/.test(name));
+  const [linearMs, linearBytes] = [linear.reduce((sum, { ms }) => sum + ms, 0), linear.reduce((sum, { bytes }) => sum + bytes, 0)];
+  const share = linearBytes / linearMs * 1e5 / bytesPerSecond;
+  console.log(
+    `\nall linear layers ${linearMs.toFixed(3)} ms, ${(linearBytes / linearMs / 1e6).toFixed(0)} GB/s: ${
+      share.toFixed(1)
+    } % of what the device reads`,
+  );
   const alone = kernels.reduce((sum, { ms }) => sum + ms, 0);
-  console.log(`\nstep on the device ${stepMs.toFixed(3)} ms (its kernels one kind at a time ${alone.toFixed(3)} ms), ${dispatches} dispatches`);
+  console.log(`step on the device ${stepMs.toFixed(3)} ms (its kernels one kind at a time ${alone.toFixed(3)} ms), ${dispatches} dispatches`);
   console.log(`step with its answer ${wallMs.toFixed(3)} ms by the clock: ${(batch / wallMs * 1000).toFixed(1)} tokens/s`);
 }

@@ -61,7 +61,7 @@ export class Attention {
       bindPrefill(context, weights, context.cache.layers[layer]),
     ]);
     const { activations: a, both } = context;
-    const output = await Linear.create(context.device, weights.output, { x: a.heads, y: a.delta, most: both });
+    const output = await Linear.create(context, weights.output, { x: a.heads, y: a.delta, most: both });
     return new Attention(context, { ...query, ...latent, ...decode, prefill, output });
   }
 
@@ -118,15 +118,16 @@ export class Attention {
   }
 }
 
-async function bindQuery({ device, spec, activations: a, both, limits }: ModelContext, weights: AttentionWeights) {
+async function bindQuery(context: ModelContext, weights: AttentionWeights) {
+  const { device, spec, activations: a, both, limits } = context;
   const rows = mostRows(limits);
   const { queryDown } = weights;
   const down = queryDown === null ? null : {
-    down: await Linear.create(device, queryDown.matrix, { x: a.h, y: a.queryDown, most: both }),
+    down: await Linear.create(context, queryDown.matrix, { x: a.h, y: a.queryDown, most: both }),
     norm: (await device.compile(rmsNorm, { width: spec.queryRank!, inputStride: spec.queryRank!, eps: spec.latentNormEps }))
       .bind({ x: a.queryDown, gamma: queryDown.norm, y: a.queryNormed }, { rows, first_row: 0 }),
   };
-  const queryUp = await Linear.create(device, weights.queryUp, { x: down === null ? a.h : a.queryNormed, y: a.q, most: both });
+  const queryUp = await Linear.create(context, weights.queryUp, { x: down === null ? a.h : a.queryNormed, y: a.q, most: both });
   return { queryDown: down, queryUp };
 }
 
@@ -147,7 +148,7 @@ async function bindLatent(context: ModelContext, weights: AttentionWeights, page
     positions: cache.maxContext,
   });
   return {
-    kvDown: await Linear.create(device, weights.kvDown, { x: a.h, y: a.kv, most: both }),
+    kvDown: await Linear.create(context, weights.kvDown, { x: a.h, y: a.kv, most: both }),
     store: store.bind({ x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, queries: a.queries, cache: pages }, {
       rows,
       absorbed_rows: limits.decodeRows,
@@ -178,7 +179,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
       { rows, splits: MOST_SPLITS },
     ),
     merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),
-    valueUp: await Linear.create(device, weights.valueUp, {
+    valueUp: await Linear.create(context, weights.valueUp, {
       x: a.latentOut,
       y: a.heads,
       select: { kind: "head", heads },
@@ -193,7 +194,7 @@ async function bindPrefill(context: ModelContext, weights: AttentionWeights, pag
   const { window, prefillRows } = limits;
   const gather = await device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords });
   const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
-    Linear.create(device, unstacked(matrix), { x: a.latents, y, most: { prefill: window, decode: 0 } });
+    Linear.create(context, unstacked(matrix), { x: a.latents, y, most: { prefill: window, decode: 0 } });
   const attend = await device.compile(mlaPrefill, {
     heads: spec.heads,
     nopeWidth: spec.nopeWidth,

@@ -42,7 +42,7 @@ class GatedMlp {
   }
 
   static async create(
-    { device }: ModelContext,
+    context: ModelContext,
     weights: FeedForwardWeights,
     buffers: Readonly<Record<"h" | "gateUp" | "y", DeviceBuffer>>,
     up: Partial<LinearBinding>,
@@ -50,8 +50,8 @@ class GatedMlp {
     most: Readonly<Record<Phase, number>>,
   ): Promise<GatedMlp> {
     return new GatedMlp(
-      await Linear.create(device, weights.gateUp, { x: buffers.h, y: buffers.gateUp, most, ...up }),
-      await Linear.create(device, weights.down, { x: buffers.gateUp, y: buffers.y, input: "gated", most, ...down }),
+      await Linear.create(context, weights.gateUp, { x: buffers.h, y: buffers.gateUp, most, ...up }),
+      await Linear.create(context, weights.down, { x: buffers.gateUp, y: buffers.y, input: "gated", most, ...down }),
     );
   }
 
@@ -108,7 +108,7 @@ class Moe implements FeedForward {
     });
     const pairs = { prefill: both.prefill * moe.activeExperts, decode: both.decode * moe.activeExperts };
     return new Moe(context, {
-      router: await Linear.create(device, weights.router, { x: a.h, y: a.routerLogits, most: both }),
+      router: await Linear.create(context, weights.router, { x: a.h, y: a.routerLogits, precise: true, most: both }),
       route: route.bind({ logits: a.routerLogits, bias: weights.correctionBias, routes: a.routes, gates: a.gates }, { tokens }),
       plan: plan.bind({ routes: a.routes, plan: a.plan }, { items: pairs.prefill }),
       experts: await GatedMlp.create(

@@ -5,10 +5,12 @@
  */
 import type { BoundKernel, CompiledKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
-import { matmul } from "../kernels/linear/matmul.ts";
+import { matmul, type MatmulConfig } from "../kernels/linear/matmul.ts";
+import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts";
 import { matvec } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
 import type { MoePlan } from "../kernels/moe_plan/layout.ts";
+import type { ModelContext } from "./context.ts";
 import type { DeviceMatrix } from "./weights.ts";
 
 /**
@@ -27,6 +29,8 @@ export interface LinearBinding {
   /** `select: expert`: routes (decode) and plan (prefill). */
   readonly routes?: DeviceBuffer;
   readonly plan?: { readonly buffer: DeviceBuffer; readonly layout: MoePlan };
+  /** Never rounds inputs or weights to f16, as matrix units do: for what small differences turn over, such as the choice of experts. */
+  readonly precise?: boolean;
   /** Most items in each phase; 0: never run in it. */
   readonly most: Readonly<Record<Phase, number>>;
 }
@@ -55,7 +59,11 @@ export class Linear {
   }
 
   /** Compiles and binds. */
-  static async create(device: Device, matrix: DeviceMatrix, binding: LinearBinding): Promise<Linear> {
+  static async create(
+    { device, matrixUnits }: Pick<ModelContext, "device" | "matrixUnits">,
+    matrix: DeviceMatrix,
+    binding: LinearBinding,
+  ): Promise<Linear> {
     const select = binding.select ?? { kind: "all" };
     const { layout, outputs } = matrix;
     const input = binding.input ?? "plain";
@@ -70,14 +78,15 @@ export class Linear {
       });
     const vector = async (itemsAtOnce: number) =>
       binding.most.decode === 0 ? [] : variants(await device.compile(matvec, { ...config, itemsAtOnce }), binding.routes, binding.most.decode);
+    const tiled = async () => {
+      if (select.kind === "head" || binding.most.prefill === 0) return [];
+      const tiles: MatmulConfig = { ...config, select, plan: binding.plan?.layout ?? null };
+      const kernel = matrixUnits && binding.precise !== true && fitsMatrixUnits(tiles) ? matmulUnits : matmul;
+      return variants(await device.compile(kernel, tiles), binding.plan?.buffer, binding.most.prefill);
+    };
     const single = await vector(1);
     const several = select.kind === "all" ? await vector(ITEMS_AT_ONCE) : single;
-    const tiled = select.kind === "head" || binding.most.prefill === 0 ? [] : variants(
-      await device.compile(matmul, { ...config, select, plan: binding.plan?.layout ?? null }),
-      binding.plan?.buffer,
-      binding.most.prefill,
-    );
-    return new Linear(device, single, several, tiled);
+    return new Linear(device, single, several, await tiled());
   }
 
   /** Records the multiplication of `items` rows. */

@@ -86,7 +86,7 @@ export class LogitsHead {
     const mask = await device.compile(maskLogits, { vocabulary, wholeVocabulary: spec.vocabSize });
     return new LogitsHead(context, {
       norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
-      head: await Linear.create(device, weights.head, { x: normed, y: logits, most: { prefill: rows, decode: rows } }),
+      head: await Linear.create(context, weights.head, { x: normed, y: logits, precise: true, most: { prefill: rows, decode: rows } }),
       adjust: adjust.bind({ adjustments, logits }, { count: mostAdjustments(vocabulary), rows, first_token: weights.firstToken }),
       mask: mask.bind({ masks, logits }, { rows, first_token: weights.firstToken }),
       candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: weights.firstToken }),

@@ -210,7 +210,8 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     valueWidth: layers[0].attention.valueUp.layout.columns,
     scale: spec.attentionScale,
   };
-  const division = device.features.matrixUnits ? divideForMatrixUnits(config, device.limits.maxWorkgroupBytes) : null;
+  const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
+  const division = matrixUnits ? divideForMatrixUnits(config, device.limits.maxWorkgroupBytes) : null;
   return {
     device,
     spec,
@@ -218,6 +219,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     limits,
     activations: createActivations(device, spec, limits, queriesOf(config, division === null ? "f32" : "f16")),
     cache,
+    matrixUnits,
     decode: { config, division },
     ropeTable: ropeBuffer,
     both: { prefill: limits.prefillRows, decode: limits.decodeRows },

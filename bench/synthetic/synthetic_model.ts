@@ -67,6 +67,12 @@ export async function fillCache(device: Device, layers: readonly DeviceBuffer[],
   await device.settle();
 }
 
+/** Random words of one kind. */
+export async function fillBits(device: Device, buffer: DeviceBuffer, bits: Bits): Promise<void> {
+  await new Filler(device).fillBuffer(buffer, bits);
+  await device.settle();
+}
+
 const WEIGHT_BITS: Readonly<Record<WeightFormat, Bits>> = { f32: "f32", f16: "f16", bf16: "bf16", fp8: "fp8", q8: "levels", q4: "levels" };
 
 class Filler {

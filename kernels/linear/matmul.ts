@@ -23,18 +23,19 @@ export interface MatmulConfig extends LinearConfig {
 
 const TILE_OUTPUTS = 64;
 
+/** `tile_of(index)` and `item_of(tile, i)`: the items that are multiplied together. Reads the constant `TILE_ITEMS`. */
+export function tilesWgsl({ select, plan }: MatmulConfig): string {
+  return constants({ PLAN_ITEMS: plan === null ? 0 : planOf(plan).items }) + (select.kind === "all" ? tilesAll : tilesExpert);
+}
+
 /** y[item, first_output + o] = Σ_k W[matrix of item][o, k] · x[input of item, k]. */
 export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
   name: "matmul",
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
   wgsl: (config) =>
-    constants({
-      OUTPUTS: config.outputs,
-      TILE_ITEMS,
-      TILE_OUTPUTS,
-      PLAN_ITEMS: config.plan === null ? 0 : planOf(config.plan).items,
-    }) + weightFormatWgsl(config.layout) + inputWgsl(config) + (config.select.kind === "all" ? tilesAll : tilesExpert) + source,
+    constants({ OUTPUTS: config.outputs, TILE_ITEMS, TILE_OUTPUTS }) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) +
+    source,
   workgroups: (config, params) => [
     ceilDiv(params.part_outputs, TILE_OUTPUTS),
     config.plan === null ? ceilDiv(params.items, TILE_ITEMS) : planOf({ ...config.plan, items: params.items }).mostTiles,

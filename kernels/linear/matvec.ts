@@ -26,22 +26,30 @@ export interface MatvecConfig extends LinearConfig {
   readonly itemsAtOnce: number;
 }
 
-const THREADS = 64;
-
-/** How the threads of a workgroup divide its rows. */
+/** How a workgroup divides its work. */
 interface Division {
+  readonly threads: number;
   /** Threads that share rows. */
   readonly lanes: number;
   /** Rows of each such team. */
   readonly outputsEach: number;
+  /** Whether inputs are activated once per workgroup, and kept in workgroup memory. */
+  readonly staged: boolean;
 }
 
-/** As many lanes as a row has vectors for, so that none idles in short rows. */
-function divide({ layout }: MatvecConfig): Division {
+/** Most columns that are staged: 8 KiB, of the 16 that every device has. */
+const MOST_STAGED_COLUMNS = 2048;
+/** Threads that keep a large GPU busy. */
+const BUSY_THREADS = 32768;
+
+function divide({ layout, input, itemsAtOnce, outputs }: MatvecConfig): Division {
   const vectors = layout.rowBytes / 16;
-  let lanes = THREADS;
+  // As many lanes as a row has vectors for, so that none idles in short rows.
+  let lanes = 64;
   while (lanes > 1 && lanes > vectors) lanes /= 2;
-  return { lanes, outputsEach: 4 };
+  const outputsEach = [4, 2].find((each) => outputs / each * lanes >= BUSY_THREADS) ?? 1;
+  const staged = input === "gated" && itemsAtOnce === 1 && layout.columns <= MOST_STAGED_COLUMNS;
+  return { threads: staged ? 256 : 64, lanes, outputsEach, staged };
 }
 
 /** y[item, first_output + o] = Σ_k W[matrix of item][o, k] · x[input of item, k]. */
@@ -50,7 +58,7 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
   wgsl(config) {
-    const { lanes, outputsEach } = divide(config);
+    const { threads, lanes, outputsEach, staged } = divide(config);
     const counts = {
       OUTPUTS_EACH: outputsEach,
       ITEMS_AT_ONCE: config.itemsAtOnce,
@@ -61,18 +69,18 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
     };
     return constants({
       OUTPUTS: config.outputs,
-      THREADS,
+      THREADS: threads,
       LANES: lanes,
       OUTPUTS_EACH: outputsEach,
       ITEMS_AT_ONCE: config.itemsAtOnce,
       FOLD: counts.FOLD,
       QUADS_AT_ONCE: counts.QUADS_AT_ONCE,
-    }) +
+    }) + `const STAGED = ${staged};\n` +
       matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + inputWgsl(config) + unroll(source, counts);
   },
   workgroups(config, params) {
-    const { lanes, outputsEach } = divide(config);
-    return [ceilDiv(params.part_outputs, (THREADS / lanes) * outputsEach), ceilDiv(params.items, config.itemsAtOnce), 1];
+    const { threads, lanes, outputsEach } = divide(config);
+    return [ceilDiv(params.part_outputs, (threads / lanes) * outputsEach), ceilDiv(params.items, config.itemsAtOnce), 1];
   },
   sizes: (config, params) => linearSizes(config, params, params.items),
   reference(config, buffers, params) {

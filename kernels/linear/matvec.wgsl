@@ -11,8 +11,19 @@ const VALUES = OUTPUTS_EACH * ITEMS_AT_ONCE;
 const SEGMENTS = LANES / FOLD;
 const ONE_SCALE = GROUP == 0u || GROUP % (4u * QUADS) == 0u;
 
+var<workgroup> staged: array<vec4<f32>, select(1u, (COLUMNS + 3u) / 4u, STAGED)>;
 var<workgroup> partial: array<f32, VALUES * THREADS>; // [value, team, lane]
 var<workgroup> folded: array<f32, VALUES * TEAMS * SEGMENTS>;
+
+fn input_of(base: u32, k4: u32) -> vec4<f32> {
+  if (!STAGED) {
+    return input4(base, k4);
+  }
+  if (k4 >= (COLUMNS + 3u) / 4u) {
+    return vec4(0.0);
+  }
+  return staged[k4];
+}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -34,6 +45,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       var sum_{o}_{i} = 0.0;
     }
   }
+  // Activations are computed once for all the rows of a workgroup.
+  if (STAGED) {
+    for (var k4 = thread; k4 < (COLUMNS + 3u) / 4u; k4 += THREADS) {
+      staged[k4] = input4(input_0, k4);
+    }
+    workgroupBarrier();
+  }
   for (var vector = thread % LANES; vector < ROW_VECTORS; vector += LANES) {
     @unroll(o, OUTPUTS_EACH) {
       let words_{o} = weights[row_{o} * ROW_VECTORS + vector];
@@ -49,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         {
           let quad = first + {q}u;
           @unroll(i, ITEMS_AT_ONCE) {
-            let x_{i} = input4(input_{i}, vector * QUADS + quad);
+            let x_{i} = input_of(input_{i}, vector * QUADS + quad);
           }
           @unroll(o, OUTPUTS_EACH) {
             var w_{o} = widen(words_{o}, quad);

@@ -8,7 +8,3 @@ fn widen(words: vec4<u32>, quad: u32) -> vec4<f32> {
   let value = select(normal, subnormal, magnitude < vec4(8u));
   return select(value, -value, bits >= vec4(0x80u));
 }
-
-fn scale_at(row: u32, column: u32) -> f32 {
-  return bitcast<f32>(scales[row * SCALE_ROW_WORDS + column / GROUP]);
-}

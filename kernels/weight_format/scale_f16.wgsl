@@ -1,4 +1,2 @@
-fn scale_at(row: u32, column: u32) -> f32 {
-  let group = column / GROUP;
-  return unpack2x16float(scales[row * SCALE_ROW_WORDS + group / 2u])[group % 2u];
-}
+fn scale_word(row: u32, column: u32) -> u32 { return scales[row * SCALE_ROW_WORDS + column / GROUP / 2u]; }
+fn scale_from(word: u32, column: u32) -> f32 { return unpack2x16float(word)[column / GROUP % 2u]; }

@@ -1,3 +1,5 @@
+fn scale_at(row: u32, column: u32) -> f32 { return scale_from(scale_word(row, column), column); }
+
 fn weight4(row: u32, k4: u32) -> vec4<f32> {
   return widen(weights[row * ROW_VECTORS + k4 / QUADS], k4 % QUADS) * scale_at(row, k4 * 4u);
 }

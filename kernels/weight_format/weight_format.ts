@@ -3,7 +3,7 @@
  * the bindings `weights: array<vec4<u32>>` and `scales: array<u32>`, which the including kernel declares, and define
  *
  * - `widen(words, quad) -> vec4<f32>`: four of a vector's weights, without their scale,
- * - `scale_at(row, column) -> f32`,
+ * - `scale_at(row, column) -> f32`, in two halves for those who read ahead: `scale_word(row, column)`, which reads, and `scale_from(word, column)`,
  * - `weight4(row, k4) -> vec4<f32>`: weights 4·k4 … 4·k4 + 3 of a row, for kernels that need no more at a time.
  *
  * @module
@@ -17,6 +17,7 @@ import fp8 from "./fp8.wgsl" with { type: "text" };
 import q4 from "./q4.wgsl" with { type: "text" };
 import q8 from "./q8.wgsl" with { type: "text" };
 import scaleF16 from "./scale_f16.wgsl" with { type: "text" };
+import scaleF32 from "./scale_f32.wgsl" with { type: "text" };
 import scaleNone from "./scale_none.wgsl" with { type: "text" };
 import weight4 from "./weight4.wgsl" with { type: "text" };
 
@@ -24,7 +25,7 @@ const SOURCES: Readonly<Record<WeightFormat, string>> = {
   f32: f32 + scaleNone,
   f16: f16 + scaleNone,
   bf16: bf16 + scaleNone,
-  fp8,
+  fp8: fp8 + scaleF32,
   q8: q8 + scaleF16,
   q4: q4 + scaleF16,
 };

@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRows, unpackRow, type WeightFormat } from "../../core/model/packing.ts";
 import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import type { Device } from "../../kernels/device.ts";
 import { embedding } from "../../kernels/embedding/embedding.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
-import { matmul } from "../../kernels/linear/matmul.ts";
+import { matmul, type MatmulConfig } from "../../kernels/linear/matmul.ts";
+import { fitsMatrixUnits, matmulUnits } from "../../kernels/linear/matmul_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { planOf } from "../../kernels/moe_plan/layout.ts";
@@ -19,6 +20,8 @@ import { Random } from "../support/random.ts";
 
 const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
 const TOLERANCE = 1e-5;
+/** Matrix units round what they multiply to f16. */
+const UNITS_TOLERANCE = 2e-3;
 
 /** Random packed rows and the float32 values they stand for. */
 function randomMatrix(random: Random, layout: MatrixLayout, rows: number): { packed: PackedRows; values: Float32Array } {
@@ -97,25 +100,65 @@ describeOnDevices("linear layers", (kind) => {
     });
   }
 
-  it("adds in the same order however many rows there are", async () => {
-    const random = new Random();
-    const layout = matrixLayout("bf16", 300);
-    const { packed } = randomMatrix(random, layout, 70);
-    const config = { layout, outputs: 70, inputStride: 300, input: "plain" as const, select: { kind: "all" } as const };
-    const x = random.normals(40 * 300);
-    const run = async (items: number, variant: "single" | "several" | "tiled") => {
-      const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: items * 70 } };
-      const params = { items, first_output: 0, part_outputs: 70, first_matrix: 0, matrices: 1 };
-      const { y } = variant === "tiled"
-        ? await runKernel(device, matmul, { ...config, plan: null }, inputs, params)
-        : await runKernel(device, matvec, { ...config, itemsAtOnce: variant === "single" ? 1 : 4 }, inputs, params);
-      return y.u32.subarray(0, 70);
-    };
-    const first = await run(1, "single");
-    assertEquals(await run(2, "several"), first);
-    assertEquals(await run(7, "several"), first);
-    assertEquals(await run(40, "tiled"), await run(1, "tiled"));
-  });
+  for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
+    it(`multiplies ${format} matrices on matrix units, where there are any`, async () => {
+      if (!device.features.matrixUnits) return;
+      const random = new Random();
+      // Parts of tiles in both directions; experts with several tiles, one and none.
+      const [outputs, columns, tokens, experts] = [200, 192, 150, 5];
+      const layout = matrixLayout(format, columns, 32);
+      const { packed, values } = randomMatrix(random, layout, experts * outputs);
+      const x = random.normals(tokens * 2 * columns);
+      const weights = { weights: packed.data, scales: packed.scales };
+      const config: MatmulConfig = { layout, outputs, inputStride: 2 * columns, input: "gated", select: { kind: "all" }, plan: null };
+      assert(fitsMatrixUnits(config));
+      const inputs = { ...weights, routes: { poison: 1 }, x, y: { poison: tokens * outputs } };
+      const whole = await runKernel(device, matmulUnits, config, inputs, {
+        items: tokens,
+        first_output: 0,
+        part_outputs: outputs,
+        first_matrix: 0,
+        matrices: 1,
+      });
+      const items = Array.from({ length: tokens }, (_, input) => ({ matrix: 0, input }));
+      assertClose(whole.y.f32, oracle(values, x, config, items), UNITS_TOLERANCE, `${format} whole`);
+      const routes = Uint32Array.from({ length: 2 * tokens }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
+      const planLayout = { items: 2 * tokens, experts };
+      const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items: 2 * tokens });
+      const expert: MatmulConfig = { ...config, input: "plain", select: { kind: "expert", perInput: 2 }, plan: planLayout };
+      const routed = await runKernel(
+        device,
+        matmulUnits,
+        expert,
+        { ...weights, routes: plan.u32, x, y: { poison: 2 * tokens * outputs } },
+        { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
+      );
+      const expected = oracle(values, x, expert, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / 2) })));
+      assertClose(routed.y.f32, expected, UNITS_TOLERANCE, `${format} experts`);
+    });
+  }
+
+  for (const input of ["plain", "gated"] as const) {
+    it(`adds in the same order however many rows there are, ${input}`, async () => {
+      const random = new Random();
+      const layout = matrixLayout("bf16", 300);
+      const { packed } = randomMatrix(random, layout, 70);
+      const config = { layout, outputs: 70, inputStride: 600, input, select: { kind: "all" } as const };
+      const x = random.normals(40 * 600);
+      const run = async (items: number, variant: "single" | "several" | "tiled") => {
+        const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: items * 70 } };
+        const params = { items, first_output: 0, part_outputs: 70, first_matrix: 0, matrices: 1 };
+        const { y } = variant === "tiled"
+          ? await runKernel(device, matmul, { ...config, plan: null }, inputs, params)
+          : await runKernel(device, matvec, { ...config, itemsAtOnce: variant === "single" ? 1 : 4 }, inputs, params);
+        return y.u32.subarray(0, 70);
+      };
+      const first = await run(1, "single");
+      assertEquals(await run(2, "several"), first);
+      assertEquals(await run(7, "several"), first);
+      assertEquals(await run(40, "tiled"), await run(1, "tiled"));
+    });
+  }
 
   it("writes only the part of the outputs whose rows are bound", async () => {
     const random = new Random();

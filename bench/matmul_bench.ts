@@ -1,0 +1,52 @@
+/**
+ * The linear layer of prefill, as large as asked for, in every weight format.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
+import { matmul, type MatmulConfig } from "../kernels/linear/matmul.ts";
+import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts";
+import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { Stopwatch } from "./roofline/stopwatch.ts";
+import { fillBits } from "./synthetic/synthetic_model.ts";
+import { printTable } from "./table.ts";
+
+const FORMATS: readonly WeightFormat[] = ["f16", "bf16", "fp8", "q8", "q4"];
+/** Columns that share a scale in fp8 checkpoints. */
+const FP8_GROUP = 128;
+
+/** Runs the bench. */
+export async function matmulBench(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { device: { type: "string", default: "dawn" }, size: { type: "string", default: "4096" } },
+  });
+  const size = Number(values.size);
+  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const x = device.createBuffer("x", size * size * 4);
+  const y = device.createBuffer("y", size * size * 4);
+  await fillBits(device, x, "f32");
+  const runs = [];
+  for (const format of FORMATS) {
+    const layout = matrixLayout(format, size, FP8_GROUP);
+    const config: MatmulConfig = { layout, outputs: size, inputStride: size, input: "plain", select: { kind: "all" }, plan: null };
+    const weights = device.createBuffer("weights", size * layout.rowBytes);
+    const scales = device.createBuffer("scales", Math.max(16, size * layout.scaleRowBytes));
+    await fillBits(device, weights, format === "q8" || format === "q4" ? "levels" : format);
+    await fillBits(device, scales, format === "fp8" ? "scales f32" : "scales f16");
+    const units = device.features.matrixUnits && fitsMatrixUnits(config);
+    const params = { items: size, first_output: 0, part_outputs: size, first_matrix: 0, matrices: 1 };
+    const bound = (await device.compile(units ? matmulUnits : matmul, config)).bind({ weights, scales, routes: scales, x, y }, params);
+    runs.push({ format, units, record: () => device.run(bound, params) });
+  }
+  const stopwatch = await Stopwatch.start(device);
+  const rows: (string | number)[][] = [];
+  for (const { format, units, record } of runs) {
+    const ms = await stopwatch.milliseconds(record);
+    rows.push([format, units ? "matrix units" : "plain", ms.toFixed(3), (2 * size ** 3 / ms / 1e9).toFixed(1)]);
+  }
+  console.log(`${device.kind} (${device.description}): ${size} x ${size} x ${size}, f32 in and out\n`);
+  printTable([["weights", "", "ms", "TFLOP/s"], ...rows]);
+  await device.close();
+}

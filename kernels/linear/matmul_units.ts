@@ -1,0 +1,75 @@
+/**
+ * The linear layer for prefill on matrix units: f16 products, f32 sums.
+ *
+ * @module
+ */
+import { ceilDiv } from "../../core/numeric.ts";
+import { constants, type Kernel } from "../contract.ts";
+import { planOf, TILE_ITEMS } from "../moe_plan/layout.ts";
+import { unroll } from "../unroll.ts";
+import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams, readsVectors } from "./linear.ts";
+import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
+import source from "./matmul_units.wgsl" with { type: "text" };
+
+const DEPTH = 32;
+
+/** Subgroups in items and outputs, and tiles of 16 x 16 that each of them sums in both directions. */
+interface Division {
+  readonly items: { readonly parts: number; readonly steps: number };
+  readonly outputs: { readonly parts: number; readonly steps: number };
+}
+
+/** 128 x 128, and for experts as many items as their plan has in a tile. */
+const WHOLE: Division = { items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } };
+const EXPERT: Division = { items: { parts: 1, steps: TILE_ITEMS / 16 }, outputs: { parts: 4, steps: 2 } };
+
+function divide({ plan }: MatmulConfig): Division {
+  return plan === null ? WHOLE : EXPERT;
+}
+
+function tileOf({ items, outputs }: Division): { readonly items: number; readonly outputs: number } {
+  return { items: items.parts * items.steps * 16, outputs: outputs.parts * outputs.steps * 16 };
+}
+
+/** As {@link matmul}, for layers that {@link fitsMatrixUnits}. */
+export const matmulUnits: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
+  name: "matmul_units",
+  bindings: LINEAR_BINDINGS,
+  params: LINEAR_PARAMS,
+  wgsl(config) {
+    const division = divide(config);
+    const tile = tileOf(division);
+    const quads = quadsPerVector(config.layout.format);
+    const threads = division.items.parts * division.outputs.parts * 32;
+    const counts = {
+      M_STEPS: division.items.steps,
+      N_STEPS: division.outputs.steps,
+      INPUT_LOADS: tile.items * DEPTH / 8 / threads,
+      WEIGHT_LOADS: tile.outputs * DEPTH / (4 * quads) / threads,
+      QUAD_PAIRS: quads / 2,
+    };
+    return constants({
+      OUTPUTS: config.outputs,
+      TILE_ITEMS: tile.items,
+      M_PARTS: division.items.parts,
+      N_PARTS: division.outputs.parts,
+      M_STEPS: division.items.steps,
+      N_STEPS: division.outputs.steps,
+    }) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) + unroll(source, counts);
+  },
+  workgroups(config, params) {
+    const tile = tileOf(divide(config));
+    const tiles = config.plan === null ? ceilDiv(params.items, tile.items) : planOf({ ...config.plan, items: params.items }).mostTiles;
+    return [ceilDiv(params.part_outputs, tile.outputs), tiles, 1];
+  },
+  sizes: matmul.sizes,
+  reference: matmul.reference,
+};
+
+/** Whether {@link matmulUnits} can do a layer: rows in whole steps, and not in f32, which asks for more than f16 products give. */
+export function fitsMatrixUnits(config: MatmulConfig): boolean {
+  const { layout } = config;
+  const vector = 4 * quadsPerVector(layout.format);
+  return layout.format !== "f32" && layout.columns % DEPTH === 0 && readsVectors(config) && (layout.group === 0 || layout.group % vector === 0);
+}
