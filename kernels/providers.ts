@@ -26,7 +26,8 @@ export interface OpenDeviceOptions {
 }
 
 /**
- * Opens a device. `auto` takes a hardware GPU if there is one, else the CPU: software Vulkan drivers are slower than the plain kernels.
+ * Opens a device. `auto` takes a hardware GPU if there is one, through Dawn where its path is given and it offers matrix units, else the CPU: software Vulkan
+ * drivers are slower than the plain kernels.
  *
  * @throws {LatentmeshError} `device_unavailable` if the named device is not there
  */
@@ -46,11 +47,26 @@ export async function openDevice(choice: DeviceChoice, options: OpenDeviceOption
 }
 
 async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
-  const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits), reason: why });
+  const dawn = options.dawn === undefined ? null : await tryDawn(options.dawn, options);
+  if (typeof dawn === "object" && dawn !== null) return dawn;
+  const because = (why: string) => dawn === null ? why : `${why}; ${dawn}`;
+  const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits), reason: because(why) });
   const adapter = await requestAdapter(navigator.gpu);
   if (adapter === null) return cpu("there is no GPU driver (Vulkan, Metal or DirectX 12)");
   if (isSoftware(adapter)) return cpu(`the only GPU driver is a software one (${describe(adapter)}), which is slower than the plain kernels`);
-  return { device: await openAdapter("deno", adapter, options), reason: "a hardware GPU" };
+  return { device: await openAdapter("deno", adapter, options), reason: because("a hardware GPU") };
+}
+
+/** Dawn's device if it has matrix units, which Deno's has not; else why not, in words. */
+async function tryDawn(path: string, options: OpenDeviceOptions): Promise<OpenedDevice | string> {
+  try {
+    const adapter = await requestAdapter(await loadDawn(path));
+    if (adapter === null || isSoftware(adapter)) return "Dawn finds no hardware GPU";
+    if (!hasMatrixUnits(adapter)) return "Dawn has no matrix units here";
+    return { device: await openAdapter("dawn", adapter, options), reason: "a hardware GPU, with matrix units through Dawn" };
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 async function openGpu(kind: "deno" | "dawn", gpu: GPU | undefined, options: OpenDeviceOptions): Promise<GpuDevice> {

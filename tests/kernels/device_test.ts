@@ -1,5 +1,5 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
 import { PLAIN_FEATURES } from "../../kernels/device.ts";
 import { GpuDevice } from "../../kernels/gpu_device.ts";
@@ -58,6 +58,13 @@ describe("openDevice", () => {
   it("takes a hardware GPU or the CPU on its own, and says why", async () => {
     const { device, reason } = await openDevice("auto");
     assertEquals(device.kind === "cpu" ? /no GPU driver|software/.test(reason) : reason === "a hardware GPU", true, reason);
+    await device.close();
+  });
+
+  it("goes on without a Dawn that gives nothing more, and says so", async () => {
+    const { device, reason } = await openDevice("auto", { dawn: "/nowhere/index.js" });
+    assertEquals(device.kind === "cpu" || device.kind === "deno", true);
+    assertStringIncludes(reason, "; Cannot load Dawn from");
     await device.close();
   });
 
