@@ -67,6 +67,8 @@ export const PLAIN_FEATURES: DeviceFeatures = { matrixUnits: false };
 /** Running totals, for benches, metrics and tests. */
 export interface DeviceCounters {
   submissions: number;
+  /** Submissions whose commands were encoded before they were asked for. */
+  submissionsAhead: number;
   dispatches: number;
   /** Readbacks that had to wait in `mapAsync`, which in Deno costs 10 ms each. */
   awaitedMaps: number;
@@ -109,7 +111,7 @@ export interface Device {
 
 /** Fresh totals. */
 export function newCounters(): DeviceCounters {
-  return { submissions: 0, dispatches: 0, awaitedMaps: 0, readbackBytes: 0, allocatedBytes: 0 };
+  return { submissions: 0, submissionsAhead: 0, dispatches: 0, awaitedMaps: 0, readbackBytes: 0, allocatedBytes: 0 };
 }
 
 /** Checks every binding of a kernel against what it needs at its largest parameters. */

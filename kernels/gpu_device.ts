@@ -1,11 +1,13 @@
 /**
  * A device behind the WebGPU API, whoever provides it. Pipelines are cached by their final source, bind groups are made once, parameters of a whole
- * submission travel in one write, and a submission is one compute pass.
+ * submission travel in one write, and a submission is one compute pass, encoded before it
+ * is asked for where that can be foreseen (`command_recorder.ts`).
  *
  * @module
  */
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
+import { CommandRecorder } from "./command_recorder.ts";
 import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "./contract.ts";
 import {
   type BoundKernel,
@@ -84,9 +86,8 @@ export class GpuDevice implements Device {
   readonly #options: GpuDeviceOptions;
   readonly #pipelines = new Map<string, Promise<CompiledPipeline>>();
   readonly #uniforms: UniformRing;
+  readonly #recorder: CommandRecorder;
   readonly #readbacks: GpuReadback[] = [];
-  #encoder: GPUCommandEncoder | null = null;
-  #pass: GPUComputePassEncoder | null = null;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
@@ -104,6 +105,7 @@ export class GpuDevice implements Device {
       ...options.limits,
     };
     this.#uniforms = new UniformRing(gpu);
+    this.#recorder = new CommandRecorder(gpu);
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#failure ??= deviceError(options.kind, (event as GPUUncapturedErrorEvent).error);
@@ -179,28 +181,22 @@ export class GpuDevice implements Device {
     checkParams(kernel.name, kernel.params, params, kernel.most);
     const [x, y, z] = kernel.workgroups(params);
     if (x === 0 || y === 0 || z === 0) return;
-    this.#encoder ??= this.#gpu.createCommandEncoder();
-    this.#pass ??= this.#encoder.beginComputePass();
-    this.#pass.setPipeline(kernel.pipeline);
-    this.#pass.setBindGroup(0, kernel.group, this.#uniforms.place(kernel.params, params));
-    this.#pass.dispatchWorkgroups(x, y, z);
+    const offset = this.#uniforms.place(kernel.params, params);
+    this.#recorder.add({ pipeline: kernel.pipeline, group: kernel.group, offset, x, y, z });
     this.counters.dispatches++;
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
-    this.#endPass();
-    this.#encoder ??= this.#gpu.createCommandEncoder();
-    (readback as GpuReadback).record(this.#encoder, (buffer as GpuDeviceBuffer).gpu, offset, bytes);
+    this.#recorder.add((readback as GpuReadback).copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
   }
 
   submit(): void {
     this.#check();
-    this.#endPass();
-    if (this.#encoder === null) return;
-    this.#uniforms.flush();
-    this.#gpu.queue.submit([this.#encoder.finish()]);
-    this.#encoder = null;
-    this.counters.submissions++;
+    const finished = this.#recorder.finish();
+    if (finished === null) return;
+    this.#submit(finished.buffer);
+    if (finished.ahead) this.counters.submissionsAhead++;
+    this.#recorder.encodeAhead();
   }
 
   async measure(record: () => void): Promise<number> {
@@ -216,13 +212,9 @@ export class GpuDevice implements Device {
       await this.settle();
       return performance.now() - started;
     }
-    this.#encoder = this.#gpu.createCommandEncoder();
-    this.#pass = this.#encoder.beginComputePass({ timestampWrites: this.#timer.writes });
-    record();
-    this.#endPass();
-    this.#timer.resolve(this.#encoder);
-    this.submit();
-    return await this.#timer.milliseconds();
+    const timer = this.#timer;
+    this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder)));
+    return await timer.milliseconds();
   }
 
   async settle(): Promise<void> {
@@ -243,9 +235,10 @@ export class GpuDevice implements Device {
     if (this.#failure !== null) throw this.#failure;
   }
 
-  #endPass(): void {
-    this.#pass?.end();
-    this.#pass = null;
+  #submit(buffer: GPUCommandBuffer): void {
+    this.#uniforms.flush();
+    this.#gpu.queue.submit([buffer]);
+    this.counters.submissions++;
   }
 
   async #createPipeline(name: string, source: string, access: readonly ("read" | "read_write")[]): Promise<CompiledPipeline> {

@@ -52,7 +52,8 @@ export class PassTimer {
   /** Records how the times come back, after the pass has ended. */
   resolve(encoder: GPUCommandEncoder): void {
     encoder.resolveQuerySet(this.#queries, 0, 2, this.#resolved, 0);
-    this.#readback.record(encoder, this.#resolved, 0, BYTES);
+    const { source, sourceOffset, destination, bytes } = this.#readback.copyOf(this.#resolved, 0, BYTES);
+    encoder.copyBufferToBuffer(source, sourceOffset, destination, 0, bytes);
   }
 
   /** Of the pass that was submitted last. */

@@ -7,6 +7,7 @@
  */
 import { setImmediate } from "node:timers/promises";
 import type { LatentmeshError } from "../core/errors.ts";
+import type { Copy } from "./command_recorder.ts";
 import type { DeviceCounters, Readback } from "./device.ts";
 
 /** A staging buffer and its host copy. */
@@ -21,7 +22,12 @@ export class GpuReadback implements Readback {
   settled: Promise<void> = Promise.resolve();
   #recorded = 0;
 
-  private constructor(staging: GPUBuffer, counters: DeviceCounters, synchronous: boolean, failure: () => LatentmeshError | null) {
+  private constructor(
+    staging: GPUBuffer,
+    counters: DeviceCounters,
+    synchronous: boolean,
+    failure: () => LatentmeshError | null,
+  ) {
     this.bytes = staging.size;
     this.#staging = staging;
     this.#host = new Uint8Array(staging.size);
@@ -48,10 +54,10 @@ export class GpuReadback implements Readback {
     return new GpuReadback(staging, counters, synchronous, failure);
   }
 
-  /** Records the copy into the staging buffer. */
-  record(encoder: GPUCommandEncoder, buffer: GPUBuffer, offset: number, bytes: number): void {
-    encoder.copyBufferToBuffer(buffer, offset, this.#staging, 0, bytes);
+  /** The copy into the staging buffer, which must be submitted before {@link take}. */
+  copyOf(source: GPUBuffer, sourceOffset: number, bytes: number): Copy {
     this.#recorded = bytes;
+    return { source, sourceOffset, destination: this.#staging, bytes };
   }
 
   async take(into: Uint8Array<ArrayBuffer> = this.#host): Promise<Uint8Array<ArrayBuffer>> {

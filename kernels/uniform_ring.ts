@@ -19,8 +19,6 @@ export class UniformRing {
   readonly #slotWords: number;
   readonly #words: Uint32Array<ArrayBuffer>;
   readonly #lengths: Uint8Array<ArrayBuffer> = new Uint8Array(SLOTS);
-  /** Reused for every dispatch: `setBindGroup` copies it. */
-  readonly #offset: number[] = [0];
   #used = 0;
 
   constructor(gpu: GPUDevice) {
@@ -36,10 +34,9 @@ export class UniformRing {
   }
 
   /** Puts parameters into a slot and returns its dynamic offset. */
-  place<P extends string>(keys: readonly P[], params: Params<P>): number[] {
+  place<P extends string>(keys: readonly P[], params: Params<P>): number {
     const slot = this.#equalSlot(keys, params) ?? this.#newSlot(keys, params);
-    this.#offset[0] = slot * this.#slotWords * 4;
-    return this.#offset;
+    return slot * this.#slotWords * 4;
   }
 
   /** Writes the used slots to the device; call right before submitting. */
