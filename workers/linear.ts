@@ -10,7 +10,6 @@ import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts"
 import { matvec } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
 import type { MoePlan } from "../kernels/moe_plan/layout.ts";
-import type { ModelContext } from "./context.ts";
 import type { DeviceMatrix } from "./weights.ts";
 
 /**
@@ -33,6 +32,13 @@ export interface LinearBinding {
   readonly precise?: boolean;
   /** Most items in each phase; 0: never run in it. */
   readonly most: Readonly<Record<Phase, number>>;
+}
+
+/** Where a linear layer runs. */
+export interface LinearContext {
+  readonly device: Device;
+  /** Whether products may be f16 on matrix units. */
+  readonly matrixUnits: boolean;
 }
 
 interface Variant {
@@ -60,7 +66,7 @@ export class Linear {
 
   /** Compiles and binds. */
   static async create(
-    { device, matrixUnits }: Pick<ModelContext, "device" | "matrixUnits">,
+    { device, matrixUnits }: LinearContext,
     matrix: DeviceMatrix,
     binding: LinearBinding,
   ): Promise<Linear> {
