@@ -1,2 +1,3 @@
-fn normalise_slice(thread: u32) {}
+fn transform(thread: u32, block: u32) {}
+
 fn transformed(column: u32) -> f32 { return latent[column] * basis[column]; }

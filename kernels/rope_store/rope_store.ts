@@ -58,6 +58,13 @@ function normaliseSlice(values: Float64Array, width: number, eps: number): void 
 
 /** Threads of a workgroup. */
 const THREADS = 128;
+/** Columns under a dense basis that a workgroup computes; see dense.wgsl. */
+const DENSE_COLUMNS = 16;
+
+/** Workgroups that share a latent: the norm of a slice needs all its columns, and a diagonal basis is next to no work. */
+function latentBlocks({ basis, cache }: RopeStoreConfig): number {
+  return basis === "dense" ? ceilDiv(cache.keyWidth, DENSE_COLUMNS) : 1;
+}
 
 /**
  * ĉ = x / √(mean(x²) + eps) → cache[slot of row] = (basis · ĉ, rotated key), rounded to cache precision. x: [rows, d_c + d_r], q: [rows, heads, queryWidth],
@@ -77,13 +84,16 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         ROW_STRIDE: config.rowStride,
         HEADS: config.heads,
         QUERY: config.queryWidth,
+        LATENT_BLOCKS: latentBlocks(config),
       },
       { EPS: config.eps, SLICED_WIDTH: slicedWidth(config) ?? 0 },
     ) +
     inverseRmsWgsl(THREADS) + queriesWgsl(config.queries) + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
-    `const SLICED = ${slicedWidth(config) !== null};\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
+    `const BLOCK_COLUMNS = ${config.basis === "dense" ? `${DENSE_COLUMNS}u` : "ROPE_OFFSET"};\nconst SLICED = ${
+      slicedWidth(config) !== null
+    };\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
     (typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced) + source,
-  workgroups: ({ heads, cache }, { rows }) => [rows, 1 + ceilDiv(heads * cache.ropeWidth / 2, THREADS), 1],
+  workgroups: (config, { rows }) => [rows, latentBlocks(config) + ceilDiv(config.heads * config.cache.ropeWidth / 2, THREADS), 1],
   sizes: (config, { rows, absorbed_rows }) => ({
     x: rows === 0 ? 0 : ((rows - 1) * config.rowStride + config.latentWidth + config.cache.ropeWidth) * 4,
     basis: config.latentWidth * (config.basis === "diagonal" ? 1 : config.cache.keyWidth) * 4,

@@ -10,9 +10,10 @@ var<workgroup> latent: array<f32, LATENT>;
 
 @compute @workgroup_size(RMS_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  // The first workgroup of a row stores its latent, the others rotate its queries.
-  if (group.y > 0u) {
-    rotate_query(group.x, (group.y - 1u) * RMS_THREADS + thread);
+  // The first workgroups of a row store its latent, the others rotate its queries.
+  let block = group.y;
+  if (block >= LATENT_BLOCKS) {
+    rotate_query(group.x, (block - LATENT_BLOCKS) * RMS_THREADS + thread);
     return;
   }
   let start = group.x * ROW_STRIDE;
@@ -28,23 +29,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     latent[k] = x[start + k] * scale;
   }
   workgroupBarrier();
-  normalise_slice(thread);
+  transform(thread, block);
   let slot = step[group.x].z;
-  for (var pair = thread; pair < CACHE_WIDTH / 2u; pair += RMS_THREADS) {
-    let column = pair * 2u;
+  let end = min((block + 1u) * BLOCK_COLUMNS, ROPE_OFFSET);
+  for (var column = block * BLOCK_COLUMNS + 2u * thread; column < end; column += 2u * RMS_THREADS) {
     var value = vec2(0.0);
-    if (column < ROPE_OFFSET) {
-      if (column < KEY_WIDTH) {
-        value.x = transformed(column);
-      }
-      if (column + 1u < KEY_WIDTH) {
-        value.y = transformed(column + 1u);
-      }
-    } else if (column < ROPE_OFFSET + ROPE_WIDTH) {
-      let position = step[group.x].y;
+    if (column < KEY_WIDTH) {
+      value.x = transformed(column);
+    }
+    if (column + 1u < KEY_WIDTH) {
+      value.y = transformed(column + 1u);
+    }
+    store_pair(slot, column / 2u, value);
+  }
+  if (block > 0u) {
+    return;
+  }
+  let position = step[group.x].y;
+  for (var column = ROPE_OFFSET + 2u * thread; column < CACHE_WIDTH; column += 2u * RMS_THREADS) {
+    var value = vec2(0.0);
+    if (column < ROPE_OFFSET + ROPE_WIDTH) {
       value.x = rotated_key(start + LATENT, position, column - ROPE_OFFSET);
       value.y = rotated_key(start + LATENT, position, column - ROPE_OFFSET + 1u);
     }
-    store_pair(slot, pair, value);
+    store_pair(slot, column / 2u, value);
   }
 }

@@ -1,7 +1,7 @@
 // The TPLA paper's norm: a rank knows only its own columns, so it divides by what their squares suggest for all.
 var<workgroup> kept: array<f32, KEY_WIDTH>;
 
-fn normalise_slice(thread: u32) {
+fn transform(thread: u32, block: u32) {
   for (var k = thread; k < KEY_WIDTH; k += RMS_THREADS) {
     var sum = 0.0;
     for (var j = 0u; j < LATENT; j++) {
