@@ -17,7 +17,7 @@ const TABLE = {
   },
   LATENTMESH_DAWN: {
     schema: z.string().min(1).optional(),
-    help: "path of Dawn's index.js (npm package webgpu), for --device dawn",
+    help: "path of Dawn's index.js (npm package webgpu), for --device dawn and auto",
   },
   LATENTMESH_TOKEN: {
     schema: z.string().min(16).optional(),

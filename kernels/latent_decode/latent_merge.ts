@@ -5,16 +5,20 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
+import { unroll } from "../unroll.ts";
 import source from "./latent_merge.wgsl" with { type: "text" };
 import { MOST_SPLITS, splitCount, SPLITS_WGSL } from "./splits.ts";
+
+/** Sums that are read before any is used; divides MOST_SPLITS. */
+const AT_ONCE = 8;
 
 /** partial: [rows, heads, MOST_SPLITS, valueWidth + 2] → y: [rows, heads, valueWidth]. */
 export const latentMerge: Kernel<{ readonly heads: number; readonly valueWidth: number }, "step" | "partial" | "y", "rows"> = {
   name: "latent_merge",
   bindings: { step: "read", partial: "read", y: "read_write" },
   params: ["rows"],
-  wgsl: ({ heads, valueWidth }) => constants({ HEADS: heads, VALUE_WIDTH: valueWidth }) + SPLITS_WGSL + source,
-  workgroups: ({ heads, valueWidth }, { rows }) => [ceilDiv(valueWidth, 64), rows * heads, 1],
+  wgsl: ({ heads, valueWidth }) => constants({ HEADS: heads, VALUE_WIDTH: valueWidth, AT_ONCE }) + SPLITS_WGSL + unroll(source, { AT_ONCE }),
+  workgroups: ({ heads, valueWidth }, { rows }) => [ceilDiv(valueWidth, MOST_SPLITS), rows * heads, 1],
   sizes: ({ heads, valueWidth }, { rows }) => ({
     step: rows * 16,
     partial: rows * heads * MOST_SPLITS * (valueWidth + 2) * 4,

@@ -1,28 +1,50 @@
+// A workgroup merges THREADS columns of one (row, head). Each thread brings the largest score and the weight of one split; sums of values are then read many at
+// a time, since a loop that reads one waits for each.
 @group(0) @binding(1) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(2) var<storage, read> partial: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let column = id.x;
-  let item = id.y;
+const LOWEST = -3.0e38;
+const WIDTH = VALUE_WIDTH + 2u;
+
+var<workgroup> largests: array<f32, MOST_SPLITS>;
+var<workgroup> totals: array<f32, MOST_SPLITS>;
+var<workgroup> weights: array<f32, MOST_SPLITS>;
+
+@compute @workgroup_size(MOST_SPLITS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let column = group.x * MOST_SPLITS + thread;
+  let item = group.y;
+  let context = step[item / HEADS].y + 1u;
+  let splits = (context + split_tokens(context) - 1u) / split_tokens(context);
+  let start = item * MOST_SPLITS * WIDTH;
+  let last = splits - 1u;
+  let mine = start + min(thread, last) * WIDTH + VALUE_WIDTH;
+  largests[thread] = select(LOWEST, partial[mine], thread < splits);
+  totals[thread] = partial[mine + 1u];
+  workgroupBarrier();
+  var largest = largests[0];
+  for (var s = 1u; s < splits; s++) {
+    largest = max(largest, largests[s]);
+  }
+  // Of those that are not there: zero.
+  weights[thread] = select(0.0, exp(largests[thread] - largest), thread < splits);
+  workgroupBarrier();
   if (column >= VALUE_WIDTH) {
     return;
   }
-  let context = step[item / HEADS].y + 1u;
-  let splits = (context + split_tokens(context) - 1u) / split_tokens(context);
-  let start = item * MOST_SPLITS * (VALUE_WIDTH + 2u);
-  var largest = partial[start + VALUE_WIDTH];
-  for (var s = 1u; s < splits; s++) {
-    largest = max(largest, partial[start + s * (VALUE_WIDTH + 2u) + VALUE_WIDTH]);
-  }
-  var sum = 0.0;
   var total = 0.0;
   for (var s = 0u; s < splits; s++) {
-    let at = start + s * (VALUE_WIDTH + 2u);
-    let weight = exp(partial[at + VALUE_WIDTH] - largest);
-    sum = fma(weight, partial[at + column], sum);
-    total = fma(weight, partial[at + VALUE_WIDTH + 1u], total);
+    total = fma(weights[s], totals[s], total);
+  }
+  var sum = 0.0;
+  for (var s = 0u; s < splits; s += AT_ONCE) {
+    @unroll(i, AT_ONCE) {
+      let value_{i} = partial[start + min(s + {i}u, last) * WIDTH + column];
+    }
+    @unroll(i, AT_ONCE) {
+      sum = fma(weights[s + {i}u], value_{i}, sum);
+    }
   }
   y[item * VALUE_WIDTH + column] = sum / total;
 }
