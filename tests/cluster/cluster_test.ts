@@ -89,8 +89,9 @@ describe("a cluster with TPLA", () => {
       assertEquals([rank0, rank1].map((stats) => stats.cacheBytesPerToken), shapes.map((shape) => cacheBytesPerToken(spec, shape, F32)));
       assertEquals(prefill.handoffBytes, 70 * handoffBytesPerToken(spec, shapes, F32));
       assertEquals([rank0.sequences, rank0.freeBlocks, rank1.sequences, rank1.freeBlocks], [0, 128, 0, 128]);
-      // Two sums per layer and step; the first token comes from prefill.
-      assertEquals(rank0.collectives, 79 * spec.layers * 2);
+      // Two sums per layer and step; the first token comes from prefill. A unit that is idle for a while is probed with one more.
+      const probes = rank0.collectives - 79 * spec.layers * 2;
+      assert(probes >= 0 && probes < spec.layers * 2, `${rank0.collectives} sums`);
     }));
 
   it("serves several requests at once, forgets those that are left, and refuses what does not fit", () =>
