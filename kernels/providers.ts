@@ -106,6 +106,9 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
 /** What matrix units need, of which the type definitions do not know the last. */
 const MATRIX_FEATURES = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as readonly string[] as readonly GPUFeatureName[];
 
+/** Bytes of workgroup memory that kernels on matrix units take at most without asking. */
+const MATRIX_WORKGROUP_BYTES = 32768;
+
 /** Shapes that an adapter's matrix units multiply, as Dawn lists them. */
 interface MatrixUnitsInfo {
   readonly subgroupMinSize?: number;
@@ -116,6 +119,7 @@ interface MatrixUnitsInfo {
 function hasMatrixUnits(adapter: GPUAdapter): boolean {
   const { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs = [] } = adapter.info as MatrixUnitsInfo;
   return MATRIX_FEATURES.every((feature) => adapter.features.has(feature)) && subgroupMinSize === 32 && subgroupMaxSize === 32 &&
+    adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
     Array.from(subgroupMatrixConfigs).some(({ componentType, resultComponentType, M, N, K }) =>
       componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16
     );

@@ -56,7 +56,15 @@ class GatedMlp {
   }
 
   record(phase: Phase, items: number): void {
+    this.recordUp(phase, items);
+    this.recordDown(phase, items);
+  }
+
+  recordUp(phase: Phase, items: number): void {
     this.#gateUp.run(phase, items);
+  }
+
+  recordDown(phase: Phase, items: number): void {
     this.#down.run(phase, items);
   }
 }
@@ -128,11 +136,14 @@ class Moe implements FeedForward {
     const { device, spec } = this.#context;
     const tokens = rows.length;
     const items = tokens * spec.moe!.activeExperts;
+    // A dispatch waits for those before it only where it reads what they write: both halves of the shared expert run beside the choice of the others, which
+    // leaves most of a GPU idle.
     this.#router.run(phase, tokens);
+    this.#shared?.recordUp(phase, tokens);
     device.run(this.#route, { tokens });
+    this.#shared?.recordDown(phase, tokens);
     if (phase === "prefill") device.run(this.#plan, { items });
     this.#experts.record(phase, items);
-    this.#shared?.record(phase, tokens);
     device.run(this.#combine, { tokens });
   }
 }
