@@ -1,0 +1,136 @@
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import type { Device } from "../../kernels/device.ts";
+import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
+import { latentDecode, partialWidth, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
+import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
+import { divideForMatrixUnits, latentDecodeMatrix } from "../../kernels/latent_decode/matrix_units.ts";
+import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
+import { MOST_SPLITS, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
+import { assertClose } from "../support/compare.ts";
+import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
+import { attend, packCache, rounded } from "../support/latents.ts";
+import { Random } from "../support/random.ts";
+
+describeOnDevices("decode attention", (kind) => {
+  let device: Device;
+  beforeAll(async () => void (device = await openTestDevice(kind)));
+  afterAll(() => device.close());
+
+  for (const dtype of ["f32", "f16"] as const) {
+    for (const heads of [3, 8, 27]) {
+      it(`decodes rows of different sequences and positions, ${heads} heads over ${dtype} latents`, async () => {
+        const random = new Random();
+        // Value columns are a slice of the key columns, as they are on a TPLA rank.
+        const cache: CacheConfig = { dtype, keyWidth: 21, ropeWidth: 4 };
+        const [valueOffset, valueWidth, scale, blocks] = [7, 13, 0.3, 12];
+        const width = cacheWidth(cache);
+        const slots = blocks * BLOCK_TOKENS;
+        const values = random.normals(slots * width);
+        const stored = rounded(dtype, values);
+        const tables = Uint32Array.from([5, 11, 0, 7, 2, 9, 1, 3, 10, 8]);
+        const rowsAt = [{ position: 0, table: 0 }, { position: 60, table: 5 }, { position: 299, table: 5 }, { position: 255, table: 0 }];
+        const rows = rowsAt.length;
+        // What lies between keys and rotated keys is not read in any sense that counts: it is zero in queries and a number in the cache.
+        const queries = random.normals(rows * heads * width).map((value, k) =>
+          k % width < cache.keyWidth || k % width >= ropeOffset(cache) && k % width < ropeOffset(cache) + 4 ? value : 0
+        );
+        const config = { cache, slots, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
+        const step = Uint32Array.from(rowsAt.flatMap(({ position, table }) => [0, position, 0, table]));
+        const splits = Math.max(...rowsAt.map(({ position }) => splitCount(position + 1)));
+        const partials = await runKernel(
+          device,
+          latentDecode,
+          config,
+          { queries, cache: packCache(cache, values), tables, step, partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config) } },
+          { rows, splits },
+        );
+        const { y } = await runKernel(
+          device,
+          latentMerge,
+          { heads, valueWidth },
+          { step, partial: partials.partial.f32, y: { poison: rows * heads * valueWidth } },
+          { rows },
+        );
+        const expected = rowsAt.flatMap(({ position, table }, row) =>
+          Array.from({ length: heads }, (_, head) => {
+            const item = row * heads + head;
+            const at = (key: number) => (tables[table + Math.floor(key / 64)] * 64 + key % 64) * width;
+            const scores = Array.from({ length: position + 1 }, (_, key) => {
+              let score = 0;
+              for (let k = 0; k < width; k++) score += queries[item * width + k] * stored[at(key) + k];
+              return score * scale;
+            });
+            return attend(scores, (key, c) => stored[at(key) + valueOffset + c], valueWidth);
+          }).flat()
+        );
+        assertClose(y.f32, expected, 1e-5, "decode");
+      });
+    }
+  }
+
+  // Long enough for the reference to move, and for several splits; widths of whole latents, and of slices with and without a halo.
+  for (
+    const { heads, keyWidth, valueOffset, valueWidth } of [
+      { heads: 8, keyWidth: 512, valueOffset: 0, valueWidth: 512 },
+      { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256 },
+      { heads: 20, keyWidth: 192, valueOffset: 64, valueWidth: 128 },
+      { heads: 32, keyWidth: 128, valueOffset: 0, valueWidth: 128 },
+      { heads: 64, keyWidth: 320, valueOffset: 64, valueWidth: 256 },
+      { heads: 128, keyWidth: 128, valueOffset: 64, valueWidth: 64 },
+    ]
+  ) {
+    it(`decodes ${heads} heads over ${keyWidth} columns on matrix units, where there are any`, async () => {
+      if (!device.features.matrixUnits) return;
+      const random = new Random();
+      const cache: CacheConfig = { dtype: "f16", keyWidth, ropeWidth: 64 };
+      const [width, blocks, scale] = [cacheWidth(cache), 24, 0.08];
+      const values = random.normals(blocks * BLOCK_TOKENS * width);
+      const stored = rounded("f16", values);
+      const tables = Uint32Array.from({ length: 21 }, (_, i) => (i * 5 + 3) % blocks);
+      const positions = [0, 63, 64, 700, 1299];
+      const rows = positions.length;
+      const queries = Float32Array.from(Float16Array.from(random.normals(rows * heads * width, 0.5)));
+      const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
+      const division = divideForMatrixUnits(config, device.limits.maxWorkgroupBytes);
+      assert(division !== null, "matrix units take these shapes");
+      const layout = queriesOf(config, "f16");
+      const padded = new Uint8Array(queriesBytes(layout, rows * heads));
+      padded.set(packCache(cache, queries));
+      const step = Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0]));
+      const splits = Math.max(...positions.map((position) => splitCount(position + 1)));
+      const { partial } = await runKernel(
+        device,
+        latentDecodeMatrix,
+        { ...config, division },
+        { queries: padded, cache: packCache(cache, values), tables, step, partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config) } },
+        { rows, splits },
+      );
+      const inputs = { step, partial: partial.f32, y: { poison: rows * heads * valueWidth } };
+      const { y } = await runKernel(device, latentMerge, { heads, valueWidth }, inputs, { rows });
+      const expected = positions.flatMap((position, row) =>
+        Array.from({ length: heads }, (_, head) => {
+          const at = (key: number) => (tables[Math.floor(key / 64)] * 64 + key % 64) * width;
+          const query = queries.subarray((row * heads + head) * width);
+          const scores = Array.from({ length: position + 1 }, (_, key) => {
+            let score = 0;
+            for (let k = 0; k < width; k++) score += query[k] * stored[at(key) + k];
+            return score * scale;
+          });
+          return attend(scores, (key, c) => stored[at(key) + valueOffset + c], valueWidth);
+        }).flat()
+      );
+      assertClose(y.f32, expected, 2e-3, "decode on matrix units");
+    });
+  }
+
+  it("splits long sequences into at most MOST_SPLITS parts that cover them", () => {
+    for (const context of [1, 255, 256, 257, 8192, 8193, 131072, 1_000_000]) {
+      assertEquals(splitCount(context) <= MOST_SPLITS, true);
+      assertEquals(splitCount(context) * splitTokens(context) >= context, true);
+      assertEquals((splitCount(context) - 1) * splitTokens(context) < context, true);
+    }
+    assertEquals(cacheTokenBytes({ dtype: "f16", keyWidth: 512, ropeWidth: 64 }), 1152);
+  });
+});
