@@ -8,7 +8,7 @@ import { divideForMatrixUnits, latentDecodeMatrix } from "../../kernels/latent_d
 import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
 import { MOST_SPLITS, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
 import { Random } from "../support/random.ts";
@@ -81,8 +81,7 @@ describeOnDevices("decode attention", (kind) => {
       { heads: 128, keyWidth: 128, valueOffset: 64, valueWidth: 64 },
     ]
   ) {
-    it(`decodes ${heads} heads over ${keyWidth} columns on matrix units, where there are any`, async () => {
-      if (!device.features.matrixUnits) return;
+    itOnUnits(kind)(`decodes ${heads} heads over ${keyWidth} columns on matrix units`, async () => {
       const random = new Random();
       const cache: CacheConfig = { dtype: "f16", keyWidth, ropeWidth: 64 };
       const [width, blocks, scale] = [cacheWidth(cache), 24, 0.08];

@@ -14,7 +14,7 @@ import { planOf } from "../../kernels/moe_plan/layout.ts";
 import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 import { Random } from "../support/random.ts";
 
@@ -101,8 +101,7 @@ describeOnDevices("linear layers", (kind) => {
   }
 
   for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
-    it(`multiplies ${format} matrices on matrix units, where there are any`, async () => {
-      if (!device.features.matrixUnits) return;
+    itOnUnits(kind)(`multiplies ${format} matrices on matrix units`, async () => {
       const random = new Random();
       // Parts of tiles in both directions; experts with several tiles, one and none.
       const [outputs, columns, tokens, experts] = [200, 192, 150, 5];

@@ -38,3 +38,15 @@ export function absence(kind: DeviceKind): string | null {
 
 /** Name of the adapter behind `deno`, for the report. */
 export const adapterName: string = adapter == null ? "none" : adapter.info.description || adapter.info.device;
+
+const dawnHasUnits = DAWN !== undefined && await openTestDevice("dawn").then(async (device) => {
+  const { matrixUnits } = device.features;
+  await device.close();
+  return matrixUnits;
+});
+
+/** For tests of kernels on matrix units, which are skipped, by name, where there are none. */
+export function itOnUnits(kind: DeviceKind): (name: string, body: () => Promise<void>) => void {
+  if (kind === "dawn" && dawnHasUnits) return it;
+  return (name) => it.skip(`${name}: skipped, no matrix units`);
+}
