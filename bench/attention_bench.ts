@@ -24,6 +24,7 @@ interface Case {
   readonly ranks: number;
   readonly heads: number;
   readonly keyWidth: number;
+  readonly ropeWidth: number;
   readonly valueOffset: number;
   readonly valueWidth: number;
 }
@@ -38,7 +39,7 @@ export interface AttentionTime extends Case {
 
 /**
  * Milliseconds of an auto-tuned Triton flash-decode kernel on an H200 that reads 4.45 TB/s, for one of two ranks that split heads, at batch 16 and context
- * 32768 in f16. A slow kernel of ours as baseline would flatter the other.
+ * 32768 in f16. A slow kernel of ours as baseline would flatter the other. Each of four ranks reads as much, so that it stands for them, too.
  */
 const TRITON_MLA_2: Readonly<Partial<Record<ShapeName, number>>> = { "v2-lite": 0.144, "kimi-k2": 0.178, "v3": 0.319 };
 const TRITON_BYTES_PER_SECOND = 4.45e12;
@@ -69,7 +70,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
   }
   const { bytesPerSecond } = stopwatch;
   console.log(`${device.kind} (${device.description}): reads ${(bytesPerSecond / 1e9).toFixed(0)} GB/s`);
-  console.log(`${shape}, batch ${batch}, context ${context}, f16\n`);
+  console.log(`${shape}, batch ${batch}, context ${context}, ${dtypeOn(device)}\n`);
   print(times, bytesPerSecond, batch === 16 && context === 32768 ? TRITON_MLA_2[shape] : undefined);
   if (values.json !== undefined) {
     const result = {
@@ -93,17 +94,21 @@ function parseDivision(text: string): Division {
 
 /** Heads split among ranks, and slices with and without the default halo of an eighth of the latent. */
 function casesOf(shape: ShapeName): Case[] {
-  const { heads, latentWidth: latent } = parseModelConfig(configOf(shape), shape);
+  const { heads, latentWidth: latent, rope: { width: ropeWidth } } = parseModelConfig(configOf(shape), shape);
   const cases: Case[] = [];
   for (const ranks of [2, 4]) {
-    cases.push({ name: `mla, ${ranks} ranks`, ranks, heads: ceilDiv(heads, ranks), keyWidth: latent, valueOffset: 0, valueWidth: latent });
+    cases.push({ name: `mla, ${ranks} ranks`, ranks, heads: ceilDiv(heads, ranks), keyWidth: latent, ropeWidth, valueOffset: 0, valueWidth: latent });
     const valueWidth = latent / ranks;
     for (const halo of [0, latent / 8]) {
       const name = `tpla, g = ${ranks}${halo === 0 ? "" : `, halo ${halo}`}`;
-      cases.push({ name, ranks, heads, keyWidth: valueWidth + halo, valueOffset: halo, valueWidth });
+      cases.push({ name, ranks, heads, keyWidth: valueWidth + halo, ropeWidth, valueOffset: halo, valueWidth });
     }
   }
   return cases;
+}
+
+function dtypeOn({ kind }: Device): "f32" | "f16" {
+  return kind === "cpu" ? "f32" : "f16";
 }
 
 async function timeCase(
@@ -114,10 +119,10 @@ async function timeCase(
   context: number,
   tried: readonly Division[],
 ): Promise<AttentionTime[]> {
-  const dtype = device.kind === "cpu" ? "f32" : "f16";
+  const dtype = dtypeOn(device);
   const blocksPerRow = ceilDiv(context, BLOCK_TOKENS);
   const config: LatentDecodeConfig = {
-    cache: { dtype, keyWidth: shard.keyWidth, ropeWidth: 64 },
+    cache: { dtype, keyWidth: shard.keyWidth, ropeWidth: shard.ropeWidth },
     slots: rows * blocksPerRow * BLOCK_TOKENS,
     tableWords: rows * blocksPerRow,
     heads: shard.heads,
@@ -170,7 +175,7 @@ function print(times: readonly AttentionTime[], bytesPerSecond: number, triton: 
     ["", "heads x width", "ms", "GB/s", "% of reads", "TFLOP/s", "x mla", "division"],
     ...times.map((time) => [
       time.name,
-      `${time.heads} x ${time.keyWidth + 64}`,
+      `${time.heads} x ${time.keyWidth + time.ropeWidth}`,
       time.ms.toFixed(4),
       time.gigabytesPerSecond.toFixed(0),
       (time.gigabytesPerSecond * 1e11 / bytesPerSecond).toFixed(0),

@@ -144,8 +144,8 @@ export async function collectiveBench([device, gpus]: readonly string[] = []): P
     const selected = selectGpu(gpu, command);
     return new Deno.Command(selected.command, { args: selected.args, env: selected.env }).spawn();
   });
-  const [first] = await Promise.all(ranks.map((rank) => rank.status));
-  if (!first.success) throw new Error("A rank failed; see above");
+  const ends = await Promise.all(ranks.map((rank) => rank.status));
+  if (!ends.every(({ success }) => success)) throw new Error("A rank failed; see above");
   const times = new Map<string, number[]>(JSON.parse(await Deno.readTextFile(`${directory}/times.json`)));
   await Deno.remove(directory, { recursive: true });
   printTable([

@@ -38,7 +38,8 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     run: rooflineBench,
   },
   attention: {
-    help: "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768] [--json FILE] decode attention: tpla against mla",
+    help:
+      "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768] [--only CASE] [--divisions 1,1,4,16,2;…] [--json FILE] decode attention: tpla against mla",
     run: attentionBench,
   },
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },

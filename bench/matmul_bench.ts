@@ -35,7 +35,7 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
     const scales = device.createBuffer("scales", Math.max(16, size * layout.scaleRowBytes));
     await fillBits(device, weights, format === "q8" || format === "q4" ? "levels" : format);
     await fillBits(device, scales, format === "fp8" ? "scales f32" : "scales f16");
-    const units = device.features.matrixUnits && fitsMatrixUnits(config);
+    const units = device.features.matrixUnits && fitsMatrixUnits(config, device.limits.maxWorkgroupBytes);
     const params = { items: size, first_output: 0, part_outputs: size, first_matrix: 0, matrices: 1 };
     const bound = (await device.compile(units ? matmulUnits : matmul, config)).bind({ weights, scales, routes: scales, x, y }, params);
     runs.push({ format, units, record: () => device.run(bound, params) });

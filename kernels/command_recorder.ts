@@ -51,7 +51,7 @@ class Encoding {
   }
 
   add(command: Command): void {
-    if ("source" in command) {
+    if (isCopy(command)) {
       this.endPass();
       this.encoder.copyBufferToBuffer(command.source, command.sourceOffset, command.destination, 0, command.bytes);
       return;
@@ -73,6 +73,10 @@ class Encoding {
     this.endPass();
     return this.encoder.finish();
   }
+}
+
+function isCopy(command: Command): command is Copy {
+  return "source" in command;
 }
 
 /** Turns commands into command buffers, one per submission. */
@@ -169,13 +173,13 @@ export class CommandRecorder {
   /** The same trace as before, if it has come before. */
   #traceOf(commands: readonly Command[]): Trace {
     const [first] = commands;
-    const key = "source" in first ? first.destination : first.group;
+    const key = isCopy(first) ? first.destination : first.group;
     const known = this.#traces.get(key);
     if (known !== undefined && known.commands.length === commands.length && commands.every((command, i) => isSame(known.commands[i], command))) {
       return known;
     }
     const trace: Trace = { commands, next: null, confirmed: false };
-    // What came after the one it takes the place of is as good a guess as any, and becomes one when it comes.
+    // Most likely what followed the trace that it replaces follows it, too. That is acted upon once it has been seen.
     if (known !== undefined) trace.next = known.next === known ? trace : known.next;
     this.#traces.set(key, trace);
     return trace;
@@ -193,8 +197,8 @@ export class CommandRecorder {
 
 function isSame(a: Command | undefined, b: Command): boolean {
   if (a === undefined) return false;
-  if ("source" in a) {
-    return "source" in b && a.source === b.source && a.sourceOffset === b.sourceOffset && a.destination === b.destination && a.bytes === b.bytes;
+  if (isCopy(a)) {
+    return isCopy(b) && a.source === b.source && a.sourceOffset === b.sourceOffset && a.destination === b.destination && a.bytes === b.bytes;
   }
-  return !("source" in b) && a.group === b.group && a.offset === b.offset && a.pipeline === b.pipeline && a.x === b.x && a.y === b.y && a.z === b.z;
+  return !isCopy(b) && a.group === b.group && a.offset === b.offset && a.pipeline === b.pipeline && a.x === b.x && a.y === b.y && a.z === b.z;
 }

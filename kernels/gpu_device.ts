@@ -1,7 +1,7 @@
 /**
  * A device behind the WebGPU API, whoever provides it. Pipelines are cached by their final source, bind groups are made once, parameters of a whole
- * submission travel in one write, and a submission is one compute pass, encoded before it
- * is asked for where that can be foreseen (`command_recorder.ts`).
+ * submission travel in one write, and a submission is one compute pass, encoded before it is asked for where that can be foreseen
+ * (`command_recorder.ts`).
  *
  * @module
  */

@@ -47,9 +47,12 @@ export async function openDevice(choice: DeviceChoice, options: OpenDeviceOption
 }
 
 async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
-  const dawn = options.dawn === undefined ? null : await tryDawn(options.dawn, options);
-  if (typeof dawn === "object" && dawn !== null) return dawn;
-  const because = (why: string) => dawn === null ? why : `${why}; ${dawn}`;
+  let because = (why: string) => why;
+  if (options.dawn !== undefined) {
+    const dawn = await tryDawn(options.dawn, options);
+    if (typeof dawn !== "string") return dawn;
+    because = (why) => `${why}; ${dawn}`;
+  }
   const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits), reason: because(why) });
   const adapter = await requestAdapter(navigator.gpu);
   if (adapter === null) return cpu("there is no GPU driver (Vulkan, Metal or DirectX 12)");
@@ -106,9 +109,6 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
 /** What matrix units need, of which the type definitions do not know the last. */
 const MATRIX_FEATURES = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as readonly string[] as readonly GPUFeatureName[];
 
-/** Bytes of workgroup memory that kernels on matrix units take at most without asking. */
-const MATRIX_WORKGROUP_BYTES = 32768;
-
 /** Shapes that an adapter's matrix units multiply, as Dawn lists them. */
 interface MatrixUnitsInfo {
   readonly subgroupMinSize?: number;
@@ -119,7 +119,6 @@ interface MatrixUnitsInfo {
 function hasMatrixUnits(adapter: GPUAdapter): boolean {
   const { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs = [] } = adapter.info as MatrixUnitsInfo;
   return MATRIX_FEATURES.every((feature) => adapter.features.has(feature)) && subgroupMinSize === 32 && subgroupMaxSize === 32 &&
-    adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES &&
     Array.from(subgroupMatrixConfigs).some(({ componentType, resultComponentType, M, N, K }) =>
       componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16
     );

@@ -22,12 +22,7 @@ export class GpuReadback implements Readback {
   settled: Promise<void> = Promise.resolve();
   #recorded = 0;
 
-  private constructor(
-    staging: GPUBuffer,
-    counters: DeviceCounters,
-    synchronous: boolean,
-    failure: () => LatentmeshError | null,
-  ) {
+  private constructor(staging: GPUBuffer, counters: DeviceCounters, synchronous: boolean, failure: () => LatentmeshError | null) {
     this.bytes = staging.size;
     this.#staging = staging;
     this.#host = new Uint8Array(staging.size);

@@ -1,6 +1,6 @@
 /**
- * Loops that are written out before a shader is compiled. Drivers keep a variable in registers only if every index into it is a constant, and neither
- * naga, which guards loops against running forever, nor units for matrices give them the chance to unroll.
+ * Loops that are written out before a shader is compiled. Drivers keep an array in registers only if every index into it is a constant, so they would have to
+ * unroll the loops over it; they do not where naga has guarded those against running forever, nor where the elements are matrices.
  *
  * @module
  */

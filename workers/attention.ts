@@ -160,7 +160,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const { device, spec, activations: a, limits, cache } = context;
   const { heads, nopeWidth } = spec;
   const rows = limits.decodeRows;
-  const { valueWidth } = context.decode.config;
+  const { config, division } = context.decode;
   const absorbed = await device.compile(absorb, {
     layout: weights.keyUp.layout,
     heads,
@@ -168,9 +168,8 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
     inputStride: queryWidth(spec),
     queries: a.queriesLayout,
   });
-  const { config, division } = context.decode;
   const decode = division === null ? await device.compile(latentDecode, config) : await device.compile(latentDecodeMatrix, { ...config, division });
-  const merge = await device.compile(latentMerge, { heads, valueWidth });
+  const merge = await device.compile(latentMerge, { heads, valueWidth: config.valueWidth });
   const [keyUp] = weights.keyUp.parts;
   return {
     absorb: absorbed.bind({ weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries }, { items: rows * heads }),

@@ -65,11 +65,7 @@ export class Linear {
   }
 
   /** Compiles and binds. */
-  static async create(
-    { device, matrixUnits }: LinearContext,
-    matrix: DeviceMatrix,
-    binding: LinearBinding,
-  ): Promise<Linear> {
+  static async create({ device, matrixUnits }: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Linear> {
     const select = binding.select ?? { kind: "all" };
     const { layout, outputs } = matrix;
     const input = binding.input ?? "plain";
@@ -87,8 +83,8 @@ export class Linear {
     const tiled = async () => {
       if (select.kind === "head" || binding.most.prefill === 0) return [];
       const tiles: MatmulConfig = { ...config, select, plan: binding.plan?.layout ?? null };
-      const kernel = matrixUnits && binding.precise !== true && fitsMatrixUnits(tiles) ? matmulUnits : matmul;
-      return variants(await device.compile(kernel, tiles), binding.plan?.buffer, binding.most.prefill);
+      const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(tiles, device.limits.maxWorkgroupBytes);
+      return variants(await device.compile(onUnits ? matmulUnits : matmul, tiles), binding.plan?.buffer, binding.most.prefill);
     };
     const single = await vector(1);
     const several = select.kind === "all" ? await vector(ITEMS_AT_ONCE) : single;

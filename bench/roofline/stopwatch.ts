@@ -60,7 +60,7 @@ export class Stopwatch {
     return this.#bytes / this.#fastest * 1000;
   }
 
-  /** Median of the milliseconds that the device takes for what `record` records. */
+  /** Median of the milliseconds that the device takes for what `record` records; says so if it was never at its full speed. */
   async milliseconds(record: () => void): Promise<number> {
     const device = this.#device;
     await device.measure(record);
@@ -75,8 +75,11 @@ export class Stopwatch {
       const ms = await device.measure(record);
       const read = Math.max(before, await this.#readOnce());
       all.push(ms);
-      counted = [...counted, { ms, read }].filter((run) => run.read <= this.#fastest * AGREEMENT);
+      // A processor shares its memory with everything else on the host, and has no clock to wait for.
+      const most = device.kind === "cpu" ? Infinity : this.#fastest * AGREEMENT;
+      counted = [...counted, { ms, read }].filter((run) => run.read <= most);
     }
+    if (counted.length === 0) console.log(`(never at full speed in ${all.length} runs: the next figure is too large)`);
     return median(counted.length > 0 ? counted.map(({ ms }) => ms) : all);
   }
 

@@ -36,16 +36,18 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries"
   name: "absorb",
   bindings: { weights: "read", scales: "read", x: "read", queries: "read_write" },
   params: ["items"],
-  wgsl: (config) =>
-    constants({
+  wgsl(config) {
+    const numbers = {
       HEADS: config.heads,
       ROWS: config.rows,
       INPUT_STRIDE: config.inputStride,
       THREADS,
       BLOCK_VECTORS: blockVectors(config),
       WIDTH: cacheWidth(config.queries),
-    }) +
-    queriesWgsl(config.queries) + weightFormatWgsl(config.layout) + unroll(source, { QUADS: quadsPerVector(config.layout.format) }),
+    };
+    return constants(numbers) + queriesWgsl(config.queries) + weightFormatWgsl(config.layout) +
+      unroll(source, { QUADS: quadsPerVector(config.layout.format) });
+  },
   workgroups: (config, { items }) => [ceilDiv(config.layout.columns, BLOCK_COLUMNS), items, 1],
   sizes: (config, { items }) => ({
     weights: config.heads * config.rows * config.layout.rowBytes,

@@ -7,7 +7,6 @@
 
 const BLOCK_COLUMNS = BLOCK_VECTORS * QUADS * 4u;
 const PARTS = THREADS / BLOCK_VECTORS;
-const ONE_SCALE = GROUP == 0u || GROUP % (4u * QUADS) == 0u;
 
 var<workgroup> partial: array<vec4<f32>, PARTS * BLOCK_COLUMNS / 4u>; // [part, column]
 

@@ -57,8 +57,11 @@ export function latentDecodeSizes(config: LatentDecodeConfig, rows: number, quer
 }
 
 const THREADS = 128;
-/** Latents per tile; a block of the cache is a multiple of it, and a tile of the widest latents fits 20 KiB. */
-const TOKENS = 8;
+
+/** Latents per tile, of which a block of the cache holds whole ones: as many as fit 20 KiB of workgroup memory. */
+function tokensAtOnce(config: LatentDecodeConfig): number {
+  return [8, 4].find((tokens) => tokens * (cacheWidth(config.cache) + 4) * 4 <= 20480) ?? 2;
+}
 
 function headsAtOnce(config: LatentDecodeConfig): number {
   return config.heads > 8 ? 16 : config.heads > 4 ? 8 : 4;
@@ -75,18 +78,21 @@ export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "row
   wgsl(config) {
     const { heads, valueOffset, valueWidth } = config;
     const atOnce = headsAtOnce(config);
+    const tokens = tokensAtOnce(config);
     const quads = ceilDiv(valueOffset + valueWidth, 4) - Math.floor(valueOffset / 4);
-    const counts = {
-      COLUMN_QUADS: ceilDiv(quads, THREADS),
-      HEAD_QUADS: atOnce / 4,
+    const numbers = {
+      HEADS: heads,
+      VALUE_OFFSET: valueOffset,
+      VALUE_WIDTH: valueWidth,
+      THREADS,
+      TOKENS: tokens,
       HEADS_AT_ONCE: atOnce,
-      TOKENS,
-      PARTS: THREADS / (atOnce / 4) / (TOKENS / 2),
+      HEAD_QUADS: atOnce / 4,
+      COLUMN_QUADS: ceilDiv(quads, THREADS),
+      // A thread takes four heads and two latents.
+      PARTS: THREADS / (atOnce / 4 * tokens / 2),
     };
-    return constants(
-      { HEADS: heads, VALUE_OFFSET: valueOffset, VALUE_WIDTH: valueWidth, THREADS, TOKENS, HEADS_AT_ONCE: atOnce },
-      { SCALE: config.scale },
-    ) + SPLITS_WGSL + cacheVectorsWgsl(config.cache) + unroll(source, counts);
+    return constants(numbers, { SCALE: config.scale }) + SPLITS_WGSL + cacheVectorsWgsl(config.cache) + unroll(source, numbers);
   },
   workgroups: (config, { rows, splits }) => [splits, ceilDiv(config.heads, headsAtOnce(config)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f32")),

@@ -8,9 +8,8 @@
 
 const LOWEST = -3.0e38;
 const QUADS = CACHE_WIDTH / 4u;
-const STRIDE = QUADS + 1u; // one more than a multiple of eight, so that threads read different banks
-const BLOCKS = (HEADS_AT_ONCE / 4u) * (TOKENS / 2u); // of four heads and two latents
-const PARTS = THREADS / BLOCKS;
+const STRIDE = QUADS + 1u; // odd, so that threads read different banks
+const BLOCKS = THREADS / PARTS; // of four heads and two latents
 const SCORES = HEADS_AT_ONCE * TOKENS;
 const FIRST_QUAD = VALUE_OFFSET / 4u;
 const HEAD_STEP = MOST_SPLITS * (VALUE_WIDTH + 2u);

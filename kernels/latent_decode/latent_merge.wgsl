@@ -1,10 +1,9 @@
-// A workgroup merges THREADS columns of one (row, head). Each thread brings the largest score and the weight of one split; sums of values are then read many at
+// A workgroup merges MOST_SPLITS columns of one (row, head). Each thread brings the largest score and the weight of one split; sums of values are then read many at
 // a time, since a loop that reads one waits for each.
 @group(0) @binding(1) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(2) var<storage, read> partial: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-const LOWEST = -3.0e38;
 const WIDTH = VALUE_WIDTH + 2u;
 
 var<workgroup> largests: array<f32, MOST_SPLITS>;
@@ -20,14 +19,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let start = item * MOST_SPLITS * WIDTH;
   let last = splits - 1u;
   let mine = start + min(thread, last) * WIDTH + VALUE_WIDTH;
-  largests[thread] = select(LOWEST, partial[mine], thread < splits);
+  largests[thread] = partial[mine];
   totals[thread] = partial[mine + 1u];
   workgroupBarrier();
   var largest = largests[0];
   for (var s = 1u; s < splits; s++) {
     largest = max(largest, largests[s]);
   }
-  // Of those that are not there: zero.
+  // Of splits that are not there: zero.
   weights[thread] = select(0.0, exp(largests[thread] - largest), thread < splits);
   workgroupBarrier();
   if (column >= VALUE_WIDTH) {

@@ -15,6 +15,7 @@ import {
   latentDecodeSizes,
   queriesOf,
 } from "./latent_decode.ts";
+import { MOST_HEADS_AT_ONCE } from "./queries.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
 import { SPLITS_WGSL } from "./splits.ts";
 
@@ -36,7 +37,7 @@ export interface LatentDecodeMatrixConfig extends LatentDecodeConfig {
   readonly division: Division;
 }
 
-/** As {@link latentDecode}, with queries in f16, followed by room for 15 heads more. */
+/** As {@link latentDecode}, with queries in f16. */
 export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBindings, "rows" | "splits"> = {
   name: "latent_decode",
   bindings: LATENT_DECODE_BINDINGS,
@@ -45,17 +46,8 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
     const { heads, valueOffset, valueWidth, division: { headTiles, tokenParts, widthParts, tokens, ahead } } = config;
     const width = cacheWidth(config.cache);
     const threads = headTiles * tokenParts * widthParts * 32;
-    const counts = {
-      AHEAD: ahead,
-      WIDTH_STEPS: width / 16 / widthParts,
-      TOKEN_STEPS: tokens / 16 / tokenParts,
-      TOKEN_TILES: tokens / 16,
-      COLUMN_STEPS: ceilDiv(valueWidth / 16, tokenParts * widthParts),
-      OTHER_WIDTH_PARTS: widthParts - 1,
-      LOADS: ceilDiv(tokens * width / 8, threads),
-      EACH: tokens / (threads / (headTiles * 16)),
-    };
-    return constants({
+    const lanes = threads / (headTiles * 16);
+    const numbers = {
       HEADS: heads,
       CACHE_WIDTH: width,
       VALUE_OFFSET: valueOffset,
@@ -64,11 +56,19 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       HEAD_TILES: headTiles,
       TOKEN_PARTS: tokenParts,
       WIDTH_PARTS: widthParts,
+      OTHER_WIDTH_PARTS: widthParts - 1,
       TOKENS: tokens,
-      LOADS: counts.LOADS,
+      TOKEN_TILES: tokens / 16,
       AHEAD: ahead,
       SCORE_PADDING: scorePadding(config.division),
-    }, { SCALE: config.scale }) + SPLITS_WGSL + unroll(source, counts);
+      WIDTH_STEPS: width / 16 / widthParts,
+      TOKEN_STEPS: tokens / 16 / tokenParts,
+      COLUMN_STEPS: ceilDiv(valueWidth / 16, tokenParts * widthParts),
+      LOADS: ceilDiv(tokens * width / 8, threads),
+      LANES: lanes,
+      EACH: tokens / lanes,
+    };
+    return constants(numbers, { SCALE: config.scale }) + SPLITS_WGSL + unroll(source, numbers);
   },
   workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, division.headTiles * 16), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f16")),
@@ -89,7 +89,7 @@ function workgroupBytes(config: LatentDecodeConfig, division: Division): number 
 }
 
 /**
- * The best first, by tiles of heads. Vulkan gives a processor of an H100 48 KiB of workgroup memory for all the workgroups on it, so that small tiles keep more
+ * By tiles of heads, the best first as far as that was measured (bench/NOTES.md). Vulkan gives a processor of an H100 48 KiB of workgroup memory for all the workgroups on it, so that small tiles keep more
  * workgroups, and with them more reads, under way than large ones do.
  */
 const DIVISIONS: readonly Division[] = [
@@ -113,6 +113,7 @@ export function divideForMatrixUnits(config: LatentDecodeConfig, workgroupLimit:
   const fits = (division: Division) => width / 16 % division.widthParts === 0 && workgroupBytes(config, division) <= workgroupLimit;
   const possible = DIVISIONS.filter(fits);
   // As many heads at a time as there are, so that a tile of latents is read once; otherwise the most that can be.
-  const wanted = [1, 2, 4, 8].find((tiles) => tiles * 16 >= config.heads) ?? 8;
+  const mostTiles = MOST_HEADS_AT_ONCE / 16;
+  const wanted = [1, 2, 4].find((tiles) => tiles * 16 >= config.heads) ?? mostTiles;
   return possible.find(({ headTiles }) => headTiles === wanted) ?? possible.find(({ headTiles }) => headTiles < wanted) ?? null;
 }

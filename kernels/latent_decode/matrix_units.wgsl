@@ -20,15 +20,11 @@ const SUBGROUPS = HEAD_TILES * TOKEN_PARTS * WIDTH_PARTS;
 const THREADS = SUBGROUPS * 32u;
 const VECTORS = CACHE_WIDTH / 8u;
 const STRIDE = CACHE_WIDTH + 8u; // eight more than a multiple of sixteen, so that rows lie in different banks
-const WIDTH_STEPS = CACHE_WIDTH / 16u / WIDTH_PARTS;
-const TOKEN_STEPS = TOKENS / 16u / TOKEN_PARTS;
 const COLUMN_TILES = VALUE_WIDTH / 16u;
 const COLUMN_PARTS = TOKEN_PARTS * WIDTH_PARTS;
 const SCORE_STRIDE = TOKENS + SCORE_PADDING;
 const SCORES = max(WIDTH_PARTS * ROWS * SCORE_STRIDE, SUBGROUPS * 256u);
 const WEIGHT_STRIDE = TOKENS + 8u;
-const LANES = THREADS / ROWS; // threads that share a head
-const EACH = TOKENS / LANES;
 
 const SCORES_AT = TOKENS * STRIDE * 2u;
 const WEIGHTS_AT = SCORES_AT + SCORES * 4u;
@@ -79,6 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     grown.x = 0u;
   }
 
+  // LANES threads share a head.
   let my_row = thread / LANES;
   let my_lane = thread % LANES;
   var reference = LOWEST;

@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { type HostBuffer } from "../contract.ts";
-import { F16_VALUES } from "../../core/numeric.ts";
+import type { HostBuffer } from "../contract.ts";
 import { type CacheConfig, type CacheDtype, cacheWidth } from "../latent_cache/layout.ts";
 
 /** Layout of absorbed queries. */
@@ -14,12 +13,12 @@ export interface QueriesConfig extends Pick<CacheConfig, "keyWidth" | "ropeWidth
   readonly dtype: CacheDtype;
 }
 
-/** Items after the last that matrix units read, and whose results are not written: they take 16 heads at a time. */
-const HEADS_BEYOND = 15;
+/** Most heads that a workgroup on matrix units takes. It reads as many, and does not write what becomes of those beyond the last. */
+export const MOST_HEADS_AT_ONCE = 128;
 
 /** Bytes of the queries of `items` (row, head) pairs. */
 export function queriesBytes(config: QueriesConfig, items: number): number {
-  return config.dtype === "f16" ? (items + HEADS_BEYOND) * cacheWidth(config) * 2 : items * cacheWidth(config) * 4;
+  return config.dtype === "f16" ? (items + MOST_HEADS_AT_ONCE - 1) * cacheWidth(config) * 2 : items * cacheWidth(config) * 4;
 }
 
 /** `Query`, the type of an element of the binding `queries`. */
@@ -29,7 +28,7 @@ export function queriesWgsl({ dtype }: QueriesConfig): string {
 
 /** Reads one value. */
 export function readQuery({ dtype }: QueriesConfig, queries: HostBuffer, at: number): number {
-  return dtype === "f16" ? F16_VALUES[queries.u16[at]] : queries.f32[at];
+  return dtype === "f16" ? queries.f16[at] : queries.f32[at];
 }
 
 /** Rounds one value and writes it. */

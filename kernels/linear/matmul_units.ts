@@ -12,7 +12,10 @@ import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type Li
 import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
 import source from "./matmul_units.wgsl" with { type: "text" };
 
+/** Columns per step. */
 const DEPTH = 32;
+/** Values from one row of a step to the next in workgroup memory, so that rows lie in different banks. */
+const STRIDE = DEPTH + 8;
 
 /** Subgroups in items and outputs, and tiles of 16 x 16 that each of them sums in both directions. */
 interface Division {
@@ -42,21 +45,20 @@ export const matmulUnits: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
     const tile = tileOf(division);
     const quads = quadsPerVector(config.layout.format);
     const threads = division.items.parts * division.outputs.parts * 32;
-    const counts = {
+    const numbers = {
+      OUTPUTS: config.outputs,
+      DEPTH,
+      STRIDE,
+      TILE_ITEMS: tile.items,
+      M_PARTS: division.items.parts,
+      N_PARTS: division.outputs.parts,
       M_STEPS: division.items.steps,
       N_STEPS: division.outputs.steps,
       INPUT_LOADS: tile.items * DEPTH / 8 / threads,
       WEIGHT_LOADS: tile.outputs * DEPTH / (4 * quads) / threads,
       QUAD_PAIRS: quads / 2,
     };
-    return constants({
-      OUTPUTS: config.outputs,
-      TILE_ITEMS: tile.items,
-      M_PARTS: division.items.parts,
-      N_PARTS: division.outputs.parts,
-      M_STEPS: division.items.steps,
-      N_STEPS: division.outputs.steps,
-    }) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) + unroll(source, counts);
+    return constants(numbers) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) + unroll(source, numbers);
   },
   workgroups(config, params) {
     const tile = tileOf(divide(config));
@@ -67,9 +69,15 @@ export const matmulUnits: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
   reference: matmul.reference,
 };
 
-/** Whether {@link matmulUnits} can do a layer: rows in whole steps, and not in f32, which asks for more than f16 products give. */
-export function fitsMatrixUnits(config: MatmulConfig): boolean {
+/**
+ * Whether {@link matmulUnits} can do a layer: rows in whole steps, and not in f32, which asks for more than f16 products give.
+ *
+ * @param workgroupLimit bytes of workgroup memory that the device allows
+ */
+export function fitsMatrixUnits(config: MatmulConfig, workgroupLimit: number): boolean {
   const { layout } = config;
+  const tile = tileOf(divide(config));
   const vector = 4 * quadsPerVector(layout.format);
-  return layout.format !== "f32" && layout.columns % DEPTH === 0 && readsVectors(config) && (layout.group === 0 || layout.group % vector === 0);
+  return layout.format !== "f32" && layout.columns % DEPTH === 0 && readsVectors(config) && (layout.group === 0 || layout.group % vector === 0) &&
+    (tile.items + tile.outputs) * STRIDE * 2 <= workgroupLimit;
 }

@@ -10,8 +10,6 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
-const DEPTH = 32u;
-const STRIDE = DEPTH + 8u; // so that rows lie in different banks
 const OCTETS = DEPTH / 8u; // of columns
 const WEIGHT_VECTORS = DEPTH / (4u * QUADS); // of one row
 const TILE_OUTPUTS = N_PARTS * N_STEPS * 16u;

@@ -59,24 +59,20 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   params: LINEAR_PARAMS,
   wgsl(config) {
     const { threads, lanes, outputsEach, staged } = divide(config);
-    const counts = {
-      OUTPUTS_EACH: outputsEach,
-      ITEMS_AT_ONCE: config.itemsAtOnce,
-      // Drivers in software take minutes over what is very long; odd rows, which are long to read, are of no model of note.
-      QUADS_AT_ONCE: readsVectors(config) ? Math.min(quadsPerVector(config.layout.format), 8 / config.itemsAtOnce) : 1,
-      FOLD: Math.min(lanes, 8),
-      SEGMENTS: lanes / Math.min(lanes, 8),
-    };
-    return constants({
+    const fold = Math.min(lanes, 8);
+    const numbers = {
       OUTPUTS: config.outputs,
       THREADS: threads,
       LANES: lanes,
       OUTPUTS_EACH: outputsEach,
       ITEMS_AT_ONCE: config.itemsAtOnce,
-      FOLD: counts.FOLD,
-      QUADS_AT_ONCE: counts.QUADS_AT_ONCE,
-    }) + `const STAGED = ${staged};\n` +
-      matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + inputWgsl(config) + unroll(source, counts);
+      // Drivers in software take minutes over what is very long, as reading rows of odd sizes is.
+      QUADS_AT_ONCE: readsVectors(config) ? Math.min(quadsPerVector(config.layout.format), 8 / config.itemsAtOnce) : 1,
+      FOLD: fold,
+      SEGMENTS: lanes / fold,
+    };
+    return constants(numbers) + `const STAGED = ${staged};\n` + matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + inputWgsl(config) +
+      unroll(source, numbers);
   },
   workgroups(config, params) {
     const { threads, lanes, outputsEach } = divide(config);

@@ -8,8 +8,6 @@
 
 const TEAMS = THREADS / LANES;
 const VALUES = OUTPUTS_EACH * ITEMS_AT_ONCE;
-const SEGMENTS = LANES / FOLD;
-const ONE_SCALE = GROUP == 0u || GROUP % (4u * QUADS) == 0u;
 
 var<workgroup> staged: array<vec4<f32>, select(1u, (COLUMNS + 3u) / 4u, STAGED)>;
 var<workgroup> partial: array<f32, VALUES * THREADS>; // [value, team, lane]

@@ -13,7 +13,7 @@ export type MoeRouteConfig = Pick<
   "experts" | "activeExperts" | "scoring" | "groups" | "activeGroups" | "groupScore" | "normalize" | "routedScale"
 >;
 
-/** Threads per token; at least as many as groups of experts and experts chosen. */
+/** Threads per token. */
 const THREADS = 128;
 
 /**

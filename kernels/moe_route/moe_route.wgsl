@@ -20,7 +20,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     score[e] = logits[start + e];
   }
   workgroupBarrier();
-  // Logits are read by all before any becomes a score.
   var largest = LOWEST;
   var total = 0.0;
   if (SOFTMAX) {
@@ -31,6 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       total += exp(score[e] - largest);
     }
   }
+  // All have read the logits before any becomes a score.
   workgroupBarrier();
   for (var e = thread; e < EXPERTS; e += THREADS) {
     let logit = score[e];
@@ -55,20 +55,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   workgroupBarrier();
-  if (thread < ACTIVE) {
-    var sum = 0.0;
-    for (var k = 0u; k < ACTIVE; k++) {
-      sum += gate[k];
-    }
-    gates[group.x * ACTIVE + thread] = gate[thread] * (ROUTED_SCALE / select(1.0, sum + 1.0e-20, NORMALIZE));
+  var sum = 0.0;
+  for (var k = 0u; k < ACTIVE; k++) {
+    sum += gate[k];
+  }
+  for (var k = thread; k < ACTIVE; k += THREADS) {
+    gates[group.x * ACTIVE + k] = gate[k] * (ROUTED_SCALE / select(1.0, sum + 1.0e-20, NORMALIZE));
   }
 }
 
 fn keep_best_groups(thread: u32) {
-  if (thread < GROUPS) {
+  for (var g = thread; g < GROUPS; g += THREADS) {
     var first = LOWEST;
     var second = LOWEST;
-    for (var e = thread * GROUP_SIZE; e < (thread + 1u) * GROUP_SIZE; e++) {
+    for (var e = g * GROUP_SIZE; e < (g + 1u) * GROUP_SIZE; e++) {
       if (choice[e] > first) {
         second = first;
         first = choice[e];
@@ -76,7 +76,7 @@ fn keep_best_groups(thread: u32) {
         second = max(second, choice[e]);
       }
     }
-    group_score[thread] = select(first, first + second, TOP2);
+    group_score[g] = select(first, first + second, TOP2);
   }
   workgroupBarrier();
   for (var e = thread; e < EXPERTS; e += THREADS) {

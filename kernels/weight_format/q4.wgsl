@@ -1,5 +1,5 @@
-// The levels go into the mantissa of a float between 1 and 2, each where its bits lie; one exact multiply-add makes numbers of them. Conversions of
-// integers take many times as long on GPUs.
+// The levels go into the mantissa of a float between 1 and 2, each where its bits lie; one exact multiply-add makes numbers of them, which
+// spares a conversion of integers.
 fn widen(words: vec4<u32>, quad: u32) -> vec4<f32> {
   let half = words[quad / 2u] >> (16u * (quad % 2u));
   let mantissas = vec4(half) & vec4(0xfu, 0xf0u, 0xf00u, 0xf000u);

@@ -1,5 +1,5 @@
-// The bytes, made unsigned, go into the mantissa of a float between 1 and 2; one exact multiply-add makes levels of them. Conversions of integers take
-// many times as long on GPUs.
+// The bytes, made unsigned, go into the mantissa of a float between 1 and 2; one exact multiply-add makes levels of them, which
+// spares a conversion of integers.
 fn widen(words: vec4<u32>, quad: u32) -> vec4<f32> {
   let bytes = words[quad] ^ 0x80808080u;
   let mantissas = vec4(bytes & 0xffu, bytes & 0xff00u, (bytes >> 16u) & 0xffu, (bytes >> 16u) & 0xff00u);

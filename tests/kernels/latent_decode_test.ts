@@ -124,6 +124,18 @@ describeOnDevices("decode attention", (kind) => {
     });
   }
 
+  it("leaves room behind the queries for all the heads that a workgroup on matrix units reads", () => {
+    for (let heads = 1; heads <= 300; heads++) {
+      const cache = { dtype: "f16", keyWidth: 256, ropeWidth: 64 } as const;
+      const config = { cache, slots: 64, tableWords: 1, heads, valueOffset: 0, valueWidth: 256, scale: 1 };
+      const division = divideForMatrixUnits(config, 49152);
+      assert(division !== null);
+      const [, groups] = latentDecodeMatrix.workgroups({ ...config, division }, { rows: 1, splits: 1 });
+      const { queries } = latentDecodeMatrix.sizes({ ...config, division }, { rows: 1, splits: 1 });
+      assert(groups * division.headTiles * 16 * cacheWidth(cache) * 2 <= queries, `${heads} heads`);
+    }
+  });
+
   it("splits long sequences into at most MOST_SPLITS parts that cover them", () => {
     for (const context of [1, 255, 256, 257, 8192, 8193, 131072, 1_000_000]) {
       assertEquals(splitCount(context) <= MOST_SPLITS, true);

@@ -110,7 +110,7 @@ describeOnDevices("linear layers", (kind) => {
       const x = random.normals(tokens * 2 * columns);
       const weights = { weights: packed.data, scales: packed.scales };
       const config: MatmulConfig = { layout, outputs, inputStride: 2 * columns, input: "gated", select: { kind: "all" }, plan: null };
-      assert(fitsMatrixUnits(config));
+      assert(fitsMatrixUnits(config, device.limits.maxWorkgroupBytes));
       const inputs = { ...weights, routes: { poison: 1 }, x, y: { poison: tokens * outputs } };
       const whole = await runKernel(device, matmulUnits, config, inputs, {
         items: tokens,
