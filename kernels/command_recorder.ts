@@ -1,7 +1,10 @@
 /**
  * Encodes commands, where it can before they are asked for. Decoding submits the same commands step after step, and encoding them takes longer than many GPUs
- * take for them: while a submission runs, the one that followed it before is encoded again. If the commands that come turn out to be the same, only their buffer
- * is submitted; at the first that differs, those before it are encoded after all.
+ * take for them: while a submission runs, the one that followed it before is encoded again. If the commands that come turn out to be the same, only their buffers
+ * are submitted; at the first that differs, those before it are encoded after all.
+ *
+ * Submitting takes time, too: Dawn translates commands only then. Long submissions are encoded in pieces, the first of them short, so that the device begins with
+ * one while the next is on its way.
  *
  * @module
  */
@@ -79,12 +82,26 @@ function isCopy(command: Command): command is Copy {
   return "source" in command;
 }
 
-/** Turns commands into command buffers, one per submission. */
+/** Commands of the first piece of a submission that is encoded ahead. */
+const FIRST_PIECE = 32;
+/** How much longer each piece is than the one before: devices take longer for a command than it takes to submit one, by more than this. */
+const PIECE_GROWTH = 3;
+
+/** A submission that is expected, encoded. */
+interface Expected {
+  readonly trace: Trace;
+  /** In order; the last ends with the last command. */
+  readonly pieces: readonly { readonly end: number; readonly buffer: GPUCommandBuffer }[];
+}
+
+/** Turns commands into command buffers. */
 export class CommandRecorder {
   readonly #gpu: GPUDevice;
   /** What is expected to come, encoded, and how much of it has come. */
-  #ahead: { readonly trace: Trace; readonly buffer: GPUCommandBuffer } | null = null;
+  #ahead: Expected | null = null;
   #came = 0;
+  /** Pieces of what was expected that are submitted. */
+  #submitted = 0;
   /** What has come and was not expected. */
   #commands: Command[] = [];
   #encoding: Encoding | null = null;
@@ -96,36 +113,44 @@ export class CommandRecorder {
     this.#gpu = gpu;
   }
 
-  /** Records one command. */
-  add(command: Command): void {
+  /**
+   * Records one command.
+   *
+   * @returns what is to be submitted at once, if the submission has begun to run by then
+   */
+  add(command: Command): GPUCommandBuffer | null {
     if (this.#ahead !== null) {
-      if (isSame(this.#ahead.trace.commands[this.#came], command)) {
+      const { trace, pieces } = this.#ahead;
+      if (isSame(trace.commands[this.#came], command)) {
         this.#came++;
-        return;
+        const piece = pieces[this.#submitted];
+        if (this.#came < piece.end || this.#submitted === pieces.length - 1) return null;
+        this.#submitted++;
+        return piece.buffer;
       }
       this.#encodeWhatCame();
     }
     this.#commands.push(command);
     this.#encoding ??= new Encoding(this.#gpu);
     this.#encoding.add(command);
+    return null;
   }
 
   /**
    * Ends a submission.
    *
-   * @returns what is to be submitted, and whether it was encoded before; null if nothing was recorded
+   * @returns what is still to be submitted, and whether it was encoded before; null if nothing was recorded
    */
-  finish(): { readonly buffer: GPUCommandBuffer; readonly ahead: boolean } | null {
+  finish(): { readonly buffer: GPUCommandBuffer | null; readonly ahead: boolean } | null {
     if (this.#ahead !== null && this.#came === this.#ahead.trace.commands.length) {
-      const { trace, buffer } = this.#ahead;
-      this.#ahead = null;
-      this.#came = 0;
+      const { trace, pieces } = this.#ahead;
+      this.#forget();
       this.#learn(trace);
-      return { buffer, ahead: true };
+      return { buffer: pieces.at(-1)!.buffer, ahead: true };
     }
     if (this.#came > 0) this.#encodeWhatCame();
-    if (this.#encoding === null) return null;
-    const buffer = this.#encoding.finish();
+    if (this.#commands.length === 0) return null;
+    const buffer = this.#encoding?.finish() ?? null;
     this.#encoding = null;
     this.#learn(this.#traceOf(this.#commands));
     this.#commands = [];
@@ -136,9 +161,12 @@ export class CommandRecorder {
   encodeAhead(): void {
     if (this.#ahead !== null || this.#encoding !== null || this.#last === null || !this.#last.confirmed) return;
     const trace = this.#last.next!;
-    const encoding = new Encoding(this.#gpu);
-    for (const command of trace.commands) encoding.add(command);
-    this.#ahead = { trace, buffer: encoding.finish() };
+    const pieces = [];
+    for (let begin = 0, size = FIRST_PIECE; begin < trace.commands.length; begin += size, size *= PIECE_GROWTH) {
+      const commands = trace.commands.slice(begin, begin + size);
+      pieces.push({ end: begin + commands.length, buffer: this.#encode(commands) });
+    }
+    this.#ahead = { trace, pieces };
   }
 
   /**
@@ -147,7 +175,7 @@ export class CommandRecorder {
    * @param end encodes what comes after the pass
    */
   encodeOne(pass: GPUComputePassDescriptor, record: () => void, end: (encoder: GPUCommandEncoder) => void): GPUCommandBuffer {
-    this.#ahead = null;
+    this.#forget();
     this.#last = null;
     const encoding = this.#encoding = new Encoding(this.#gpu, pass);
     record();
@@ -160,14 +188,26 @@ export class CommandRecorder {
 
   /** The commands that came were expected up to here, but are not all, or not the same further on. */
   #encodeWhatCame(): void {
-    const { trace } = this.#ahead!;
-    this.#ahead = null;
+    const { trace, pieces } = this.#ahead!;
     const came = trace.commands.slice(0, this.#came);
-    this.#came = 0;
-    if (came.length === 0) return;
-    this.#encoding = new Encoding(this.#gpu);
-    for (const command of came) this.#encoding.add(command);
+    const waiting = came.slice(this.#submitted === 0 ? 0 : pieces[this.#submitted - 1].end);
+    this.#forget();
     this.#commands.push(...came);
+    if (waiting.length === 0) return;
+    this.#encoding = new Encoding(this.#gpu);
+    for (const command of waiting) this.#encoding.add(command);
+  }
+
+  #encode(commands: readonly Command[]): GPUCommandBuffer {
+    const encoding = new Encoding(this.#gpu);
+    for (const command of commands) encoding.add(command);
+    return encoding.finish();
+  }
+
+  #forget(): void {
+    this.#ahead = null;
+    this.#came = 0;
+    this.#submitted = 0;
   }
 
   /** The same trace as before, if it has come before. */

@@ -96,7 +96,7 @@ export class CpuDevice implements Device {
   /** @param limits smaller limits than the host's, to exercise splitting */
   constructor(limits: Partial<DeviceLimits> = {}) {
     const bytes = 4 * 2 ** 30;
-    this.limits = { maxBindingBytes: bytes, maxBufferBytes: bytes, maxWorkgroupBytes: 32768, ...limits };
+    this.limits = { maxBindingBytes: bytes, maxBufferBytes: bytes, maxWorkgroupBytes: 32768, maxBindings: 16, ...limits };
   }
 
   createBuffer(label: string, bytes: number): DeviceBuffer {

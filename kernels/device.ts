@@ -53,6 +53,8 @@ export interface DeviceLimits {
   readonly maxBindingBytes: number;
   readonly maxBufferBytes: number;
   readonly maxWorkgroupBytes: number;
+  /** Buffers that a kernel can bind, besides its uniform. */
+  readonly maxBindings: number;
 }
 
 /** What kernels may use where a device has it. */

@@ -7,7 +7,7 @@
  */
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
-import { CommandRecorder } from "./command_recorder.ts";
+import { type Command, CommandRecorder } from "./command_recorder.ts";
 import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "./contract.ts";
 import {
   type BoundKernel,
@@ -102,6 +102,7 @@ export class GpuDevice implements Device {
       maxBindingBytes: gpu.limits.maxStorageBufferBindingSize,
       maxBufferBytes: gpu.limits.maxBufferSize,
       maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
+      maxBindings: gpu.limits.maxStorageBuffersPerShaderStage,
       ...options.limits,
     };
     this.#uniforms = new UniformRing(gpu);
@@ -182,19 +183,21 @@ export class GpuDevice implements Device {
     const [x, y, z] = kernel.workgroups(params);
     if (x === 0 || y === 0 || z === 0) return;
     const offset = this.#uniforms.place(kernel.params, params);
-    this.#recorder.add({ pipeline: kernel.pipeline, group: kernel.group, offset, x, y, z });
+    this.#record({ pipeline: kernel.pipeline, group: kernel.group, offset, x, y, z });
     this.counters.dispatches++;
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
-    this.#recorder.add((readback as GpuReadback).copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
+    this.#record((readback as GpuReadback).copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
   }
 
   submit(): void {
     this.#check();
     const finished = this.#recorder.finish();
     if (finished === null) return;
-    this.#submit(finished.buffer);
+    if (finished.buffer !== null) this.#submit(finished.buffer);
+    this.#uniforms.clear();
+    this.counters.submissions++;
     if (finished.ahead) this.counters.submissionsAhead++;
     this.#recorder.encodeAhead();
   }
@@ -214,6 +217,7 @@ export class GpuDevice implements Device {
     }
     const timer = this.#timer;
     this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder)));
+    this.#uniforms.clear();
     return await timer.milliseconds();
   }
 
@@ -235,10 +239,14 @@ export class GpuDevice implements Device {
     if (this.#failure !== null) throw this.#failure;
   }
 
+  #record(command: Command): void {
+    const piece = this.#recorder.add(command);
+    if (piece !== null) this.#submit(piece);
+  }
+
   #submit(buffer: GPUCommandBuffer): void {
     this.#uniforms.flush();
     this.#gpu.queue.submit([buffer]);
-    this.counters.submissions++;
   }
 
   async #createPipeline(name: string, source: string, access: readonly ("read" | "read_write")[]): Promise<CompiledPipeline> {
@@ -252,16 +260,23 @@ export class GpuDevice implements Device {
       label: name,
       entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } }, ...storage],
     });
-    gpu.pushErrorScope("validation");
-    const module = gpu.createShaderModule({ label: name, code: source });
-    const pipeline = gpu.createComputePipeline({
-      label: name,
-      layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main" },
-    });
-    const error = await gpu.popErrorScope();
-    if (error !== null) throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${error.message}`);
+    // One after the other: a device that does not validate crashes on a pipeline of a module with errors.
+    const module = await this.#checked(name, () => gpu.createShaderModule({ label: name, code: source }));
+    const pipeline = await this.#checked(name, () =>
+      gpu.createComputePipeline({
+        label: name,
+        layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint: "main" },
+      }));
     return { pipeline, layout };
+  }
+
+  async #checked<T>(name: string, create: () => T): Promise<T> {
+    this.#gpu.pushErrorScope("validation");
+    const created = create();
+    const error = await this.#gpu.popErrorScope();
+    if (error !== null) throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${error.message}`);
+    return created;
   }
 }
 

@@ -21,7 +21,7 @@ import {
 } from "./device.ts";
 
 /** What most GPUs allow at least; buffers that are larger are split. */
-const USUAL_LIMITS: DeviceLimits = { maxBindingBytes: 2 ** 31 - 4, maxBufferBytes: 2 ** 32, maxWorkgroupBytes: 32768 };
+const USUAL_LIMITS: DeviceLimits = { maxBindingBytes: 2 ** 31 - 4, maxBufferBytes: 2 ** 32, maxWorkgroupBytes: 32768, maxBindings: 16 };
 
 /** Counts allocations. */
 export class MeasuringDevice implements Device {

@@ -23,6 +23,11 @@ export interface OpenDeviceOptions {
   readonly dawn?: string;
   /** Smaller limits than the device's own. */
   readonly limits?: Partial<DeviceLimits>;
+  /**
+   * Whether Dawn checks every command, as tests want. It checks shaders always; checking the rest takes as long as encoding it, and what this project encodes was
+   * checked when it was bound.
+   */
+  readonly validate?: boolean;
 }
 
 /**
@@ -38,7 +43,7 @@ export async function openDevice(choice: DeviceChoice, options: OpenDeviceOption
     case "deno":
       return { device: await openGpu("deno", navigator.gpu, options), reason: "asked for by --device deno" };
     case "dawn":
-      return { device: await openGpu("dawn", await loadDawn(options.dawn), options), reason: "asked for by --device dawn" };
+      return { device: await openGpu("dawn", await loadDawn(options), options), reason: "asked for by --device dawn" };
     case "auto":
       return await openAuto(options);
     default:
@@ -49,7 +54,7 @@ export async function openDevice(choice: DeviceChoice, options: OpenDeviceOption
 async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
   let because = (why: string) => why;
   if (options.dawn !== undefined) {
-    const dawn = await tryDawn(options.dawn, options);
+    const dawn = await tryDawn(options);
     if (typeof dawn !== "string") return dawn;
     because = (why) => `${why}; ${dawn}`;
   }
@@ -61,9 +66,9 @@ async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
 }
 
 /** Dawn's device if it has matrix units, which Deno's has not; else why not, in words. */
-async function tryDawn(path: string, options: OpenDeviceOptions): Promise<OpenedDevice | string> {
+async function tryDawn(options: OpenDeviceOptions): Promise<OpenedDevice | string> {
   try {
-    const adapter = await requestAdapter(await loadDawn(path));
+    const adapter = await requestAdapter(await loadDawn(options));
     if (adapter === null || isSoftware(adapter)) return "Dawn finds no hardware GPU";
     if (!hasMatrixUnits(adapter)) return "Dawn has no matrix units here";
     return { device: await openAdapter("dawn", adapter, options), reason: "a hardware GPU, with matrix units through Dawn" };
@@ -98,6 +103,7 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
     requiredLimits: {
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
       maxBufferSize: limits.maxBufferSize,
+      maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
       maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
       maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
       maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
@@ -141,21 +147,25 @@ function moduleSpecifier(path: string): string {
 /** Dawn segfaults when its GPU object is collected while devices live, so it is kept for the life of the process. */
 const dawnInstances = new Map<string, GPU>();
 
-async function loadDawn(path: string | undefined): Promise<GPU> {
+/** Every binding is checked when it is bound, and what kernels index is bounded by construction; checks at each access take most of their time. */
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_robustness"];
+
+async function loadDawn({ dawn: path, validate = false }: OpenDeviceOptions): Promise<GPU> {
   // Not a literal: Deno would download 132 MB for everyone at install time.
   const specifier = path === undefined ? ["npm", "webgpu@0.6.2"].join(":") : moduleSpecifier(path);
-  const known = dawnInstances.get(specifier);
+  const toggles = validate ? TOGGLES : [...TOGGLES, "skip_validation"];
+  const key = `${specifier} ${toggles}`;
+  const known = dawnInstances.get(key);
   if (known !== undefined) return known;
   try {
     const { create, globals } = await import(specifier);
     for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
     const gpu = create([
-      // Every binding is checked when it is bound, and what kernels index is bounded by construction; checks at each access take most of their time.
-      "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,disable_robustness",
+      `enable-dawn-features=${toggles}`,
       // Coarse times are for web pages.
       "disable-dawn-features=timestamp_quantization",
     ]) as GPU;
-    dawnInstances.set(specifier, gpu);
+    dawnInstances.set(key, gpu);
     return gpu;
   } catch (cause) {
     throw new LatentmeshError(

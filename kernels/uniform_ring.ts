@@ -1,6 +1,6 @@
 /**
- * Uniform parameters of every dispatch of one submission, in one buffer that is written once. Equal parameters share a slot, so a step of a thousand
- * dispatches usually writes a handful.
+ * Uniform parameters of every dispatch of one submission, in one buffer. Equal parameters share a slot, so a step of a thousand dispatches usually writes a
+ * handful.
  *
  * @module
  */
@@ -20,6 +20,7 @@ export class UniformRing {
   readonly #words: Uint32Array<ArrayBuffer>;
   readonly #lengths: Uint8Array<ArrayBuffer> = new Uint8Array(SLOTS);
   #used = 0;
+  #flushed = 0;
 
   constructor(gpu: GPUDevice) {
     this.#gpu = gpu;
@@ -39,10 +40,17 @@ export class UniformRing {
     return slot * this.#slotWords * 4;
   }
 
-  /** Writes the used slots to the device; call right before submitting. */
+  /** Writes the slots that were used since the last time to the device; call right before submitting. */
   flush(): void {
-    if (this.#used > 0) this.#gpu.queue.writeBuffer(this.#buffer, 0, this.#words.buffer, 0, this.#used * this.#slotWords * 4);
+    const [begin, end] = [this.#flushed, this.#used].map((slot) => slot * this.#slotWords * 4);
+    if (end > begin) this.#gpu.queue.writeBuffer(this.#buffer, begin, this.#words.buffer, begin, end - begin);
+    this.#flushed = this.#used;
+  }
+
+  /** Begins anew; call when everything that uses a slot is submitted. */
+  clear(): void {
     this.#used = 0;
+    this.#flushed = 0;
   }
 
   #equalSlot<P extends string>(keys: readonly P[], params: Params<P>): number | null {

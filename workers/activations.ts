@@ -6,8 +6,7 @@
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import { queriesBytes, type QueriesConfig } from "../kernels/latent_decode/queries.ts";
-import { partialWidth } from "../kernels/latent_decode/latent_decode.ts";
-import { MOST_SPLITS } from "../kernels/latent_decode/splits.ts";
+import { MOST_SPLITS, partialWidth } from "../kernels/latent_decode/splits.ts";
 import { type MoePlan, planOf } from "../kernels/moe_plan/layout.ts";
 
 /** Largest sizes of a step. */
@@ -94,7 +93,7 @@ export function createActivations(device: Device, spec: ModelSpec, limits: StepL
     queries: device.createBuffer("absorbed queries", queriesBytes(queriesLayout, limits.decodeRows * heads)),
     queriesLayout,
     // Values are some of the columns that are kept.
-    partial: floats("partial attention", limits.decodeRows * heads * MOST_SPLITS * partialWidth({ valueWidth: queriesLayout.keyWidth })),
+    partial: floats("partial attention", limits.decodeRows * heads * MOST_SPLITS * partialWidth(queriesLayout.keyWidth)),
     latentOut: floats("latent out", limits.decodeRows * heads * queriesLayout.keyWidth),
     heads: floats("heads", rows * heads * valueWidth),
     latents: floats("window latents", limits.window * latentWidth),

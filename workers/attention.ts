@@ -6,6 +6,7 @@
 import { invariant } from "../core/errors.ts";
 import { queryWidth } from "../core/model/spec.ts";
 import { absorb } from "../kernels/absorb/absorb.ts";
+import { Beside } from "../kernels/beside.ts";
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
@@ -17,7 +18,7 @@ import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { ropeStore } from "../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { Linear } from "./linear.ts";
+import { Linear, LinearPair } from "./linear.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
 /** Exact attention over expanded keys and values; only where the rank holds whole latents. */
@@ -30,11 +31,13 @@ interface PrefillParts {
 
 /** The kernels of one attention block. */
 interface Parts {
-  readonly queryDown: { readonly down: Linear; readonly norm: BoundKernel<"rows" | "first_row"> } | null;
-  readonly queryUp: Linear;
-  readonly kvDown: Linear;
+  /** h → latents with rotated keys, and queries or what they are projected up from. */
+  readonly down: LinearPair;
+  readonly queryUp: { readonly norm: BoundKernel<"rows" | "first_row">; readonly up: Linear } | null;
   readonly store: BoundKernel<"rows" | "absorbed_rows">;
   readonly absorb: BoundKernel<"items">;
+  /** Both at once; null if the device cannot. */
+  readonly storeAndAbsorb: Beside<"rows" | "absorbed_rows", "items"> | null;
   readonly decode: BoundKernel<"rows" | "splits">;
   readonly merge: BoundKernel<"rows">;
   readonly valueUp: Linear;
@@ -54,15 +57,15 @@ export class Attention {
 
   /** Compiles and binds the kernels of layer `layer`. */
   static async create(context: ModelContext, weights: AttentionWeights, layer: number): Promise<Attention> {
-    const [query, latent, decode, prefill] = await Promise.all([
-      bindQuery(context, weights),
-      bindLatent(context, weights, context.cache.layers[layer]),
+    const [projections, store, decode, prefill] = await Promise.all([
+      bindProjections(context, weights),
+      bindStore(context, weights, context.cache.layers[layer]),
       bindDecode(context, weights, context.cache.layers[layer]),
       bindPrefill(context, weights, context.cache.layers[layer]),
     ]);
     const { activations: a, both } = context;
     const output = await Linear.create(context, weights.output, { x: a.heads, y: a.delta, most: both });
-    return new Attention(context, { ...query, ...latent, ...decode, prefill, output });
+    return new Attention(context, { ...projections, ...store, ...decode, prefill, output });
   }
 
   /** Records h → delta for a step. */
@@ -70,13 +73,11 @@ export class Attention {
     const { device } = this.#context;
     const parts = this.#parts;
     const rows = step.rows.length;
-    if (parts.queryDown !== null) {
-      parts.queryDown.down.run(step.phase, rows);
-      device.run(parts.queryDown.norm, { rows, first_row: 0 });
+    parts.down.run(step.phase, rows);
+    if (parts.queryUp !== null) {
+      device.run(parts.queryUp.norm, { rows, first_row: 0 });
+      parts.queryUp.up.run(step.phase, rows);
     }
-    parts.queryUp.run(step.phase, rows);
-    parts.kvDown.run(step.phase, rows);
-    device.run(parts.store, { rows, absorbed_rows: step.phase === "decode" ? rows : 0 });
     if (step.phase === "prefill") this.#recordPrefill(step);
     else this.#recordDecode(step);
     parts.output.run(step.phase, rows);
@@ -88,7 +89,13 @@ export class Attention {
     const rows = step.rows.length;
     let splits = 0;
     for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1));
-    device.run(parts.absorb, { items: rows * spec.heads });
+    const [stored, absorbed] = [{ rows, absorbed_rows: rows }, { items: rows * spec.heads }];
+    if (parts.storeAndAbsorb !== null) {
+      parts.storeAndAbsorb.run(stored, absorbed);
+    } else {
+      device.run(parts.store, stored);
+      device.run(parts.absorb, absorbed);
+    }
     device.run(parts.decode, { rows, splits });
     device.run(parts.merge, { rows });
     parts.valueUp.run("decode", rows * spec.heads);
@@ -102,6 +109,7 @@ export class Attention {
     const rows = step.rows.length;
     const { position, sequence } = step.rows[0];
     const end = position + rows;
+    device.run(this.#parts.store, { rows, absorbed_rows: 0 });
     for (let start = 0; start < end; start += window) {
       const count = Math.min(window, end - start);
       device.run(prefill.gather, { count, start, table: sequence.table });
@@ -118,61 +126,66 @@ export class Attention {
   }
 }
 
-async function bindQuery(context: ModelContext, weights: AttentionWeights) {
+async function bindProjections(context: ModelContext, weights: AttentionWeights) {
   const { device, spec, activations: a, both, limits } = context;
-  const rows = mostRows(limits);
-  const { queryDown } = weights;
-  const down = queryDown === null ? null : {
-    down: await Linear.create(context, queryDown.matrix, { x: a.h, y: a.queryDown, most: both }),
-    norm: (await device.compile(rmsNorm, { width: spec.queryRank!, inputStride: spec.queryRank!, eps: spec.latentNormEps }))
-      .bind({ x: a.queryDown, gamma: queryDown.norm, y: a.queryNormed }, { rows, first_row: 0 }),
+  const { queryDown, queryUp } = weights;
+  const pair = (matrix: DeviceMatrix, y: DeviceBuffer) =>
+    LinearPair.create(context, { matrix, binding: { x: a.h, y, most: both } }, { matrix: weights.kvDown, binding: { x: a.h, y: a.kv, most: both } });
+  if (queryDown === null) return { down: await pair(queryUp, a.q), queryUp: null };
+  const norm = await device.compile(rmsNorm, { width: spec.queryRank!, inputStride: spec.queryRank!, eps: spec.latentNormEps });
+  return {
+    down: await pair(queryDown.matrix, a.queryDown),
+    queryUp: {
+      norm: norm.bind({ x: a.queryDown, gamma: queryDown.norm, y: a.queryNormed }, { rows: mostRows(limits), first_row: 0 }),
+      up: await Linear.create(context, queryUp, { x: a.queryNormed, y: a.q, most: both }),
+    },
   };
-  const queryUp = await Linear.create(context, weights.queryUp, { x: down === null ? a.h : a.queryNormed, y: a.q, most: both });
-  return { queryDown: down, queryUp };
 }
 
-async function bindLatent(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
-  const { device, spec, activations: a, both, limits, cache } = context;
-  const rows = mostRows(limits);
-  const store = await device.compile(ropeStore, {
-    cache: cache.config,
-    latentWidth: spec.latentWidth,
-    rowStride: spec.latentWidth + spec.rope.width,
-    eps: spec.latentNormEps,
-    basis: weights.slicedNorm === null ? context.latents.basis : { sliced: weights.slicedNorm },
-    slots: cache.slots,
-    heads: spec.heads,
-    queryWidth: queryWidth(spec),
-    queries: a.queriesLayout,
-    interleaved: spec.rope.interleaved,
-    positions: cache.maxContext,
-  });
+async function bindStore(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+  const { device, spec, activations: a, limits, cache } = context;
+  const { heads, nopeWidth } = spec;
+  const [keyUp] = weights.keyUp.parts;
+  const store = {
+    kernel: ropeStore,
+    config: {
+      cache: cache.config,
+      latentWidth: spec.latentWidth,
+      rowStride: spec.latentWidth + spec.rope.width,
+      eps: spec.latentNormEps,
+      basis: weights.slicedNorm === null ? context.latents.basis : { sliced: weights.slicedNorm },
+      slots: cache.slots,
+      heads,
+      queryWidth: queryWidth(spec),
+      queries: a.queriesLayout,
+      interleaved: spec.rope.interleaved,
+      positions: cache.maxContext,
+    },
+    buffers: { x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, queries: a.queries, cache: pages },
+    most: { rows: mostRows(limits), absorbed_rows: limits.decodeRows },
+  };
+  const absorbed = {
+    kernel: absorb,
+    config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, inputStride: queryWidth(spec), queries: a.queriesLayout },
+    buffers: { weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries },
+    most: { items: limits.decodeRows * heads },
+  };
+  const storeAndAbsorb = await Beside.create(device, store, absorbed, { x: "q", queries: "queries" });
   return {
-    kvDown: await Linear.create(context, weights.kvDown, { x: a.h, y: a.kv, most: both }),
-    store: store.bind({ x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, queries: a.queries, cache: pages }, {
-      rows,
-      absorbed_rows: limits.decodeRows,
-    }),
+    store: (await device.compile(ropeStore, store.config)).bind(store.buffers, store.most),
+    absorb: (await device.compile(absorb, absorbed.config)).bind(absorbed.buffers, absorbed.most),
+    storeAndAbsorb,
   };
 }
 
 async function bindDecode(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
   const { device, spec, activations: a, limits, cache } = context;
-  const { heads, nopeWidth } = spec;
+  const { heads } = spec;
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
-  const absorbed = await device.compile(absorb, {
-    layout: weights.keyUp.layout,
-    heads,
-    rows: nopeWidth,
-    inputStride: queryWidth(spec),
-    queries: a.queriesLayout,
-  });
   const decode = division === null ? await device.compile(latentDecode, config) : await device.compile(latentDecodeMatrix, { ...config, division });
   const merge = await device.compile(latentMerge, { heads, valueWidth: config.valueWidth });
-  const [keyUp] = weights.keyUp.parts;
   return {
-    absorb: absorbed.bind({ weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries }, { items: rows * heads }),
     decode: decode.bind(
       { queries: a.queries, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
       { rows, splits: MOST_SPLITS },

@@ -3,14 +3,15 @@
  *
  * @module
  */
-import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
+import type { BoundKernel } from "../kernels/device.ts";
+import { matvecThreads } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
 import { moeCombine } from "../kernels/moe_combine/moe_combine.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { Linear, type LinearBinding, type Phase } from "./linear.ts";
+import { Linear, LinearBeside, type LinearBinding, LinearPair, type Phase } from "./linear.ts";
 import { type FeedForwardWeights, isMoe, type MoeWeights } from "./weights.ts";
 
 /** A feed-forward block on one device. */
@@ -22,13 +23,8 @@ export interface FeedForward {
 /** Compiles and binds the block of one layer. */
 export async function createFeedForward(context: ModelContext, weights: FeedForwardWeights | MoeWeights): Promise<FeedForward> {
   if (isMoe(weights)) return await Moe.create(context, weights);
-  const gated = await denseMlp(context, weights);
+  const gated = await GatedMlp.create(context, weights, denseBindings(context));
   return { record: (step) => gated.record(step.phase, step.rows.length) };
-}
-
-function denseMlp(context: ModelContext, weights: FeedForwardWeights): Promise<GatedMlp> {
-  const { activations: a, both } = context;
-  return GatedMlp.create(context, weights, { h: a.h, gateUp: a.gateUp, y: a.delta }, {}, {}, both);
 }
 
 /** y = W_down (silu(W_gate h) ∘ W_up h) for one matrix or a stack. */
@@ -44,91 +40,113 @@ class GatedMlp {
   static async create(
     context: ModelContext,
     weights: FeedForwardWeights,
-    buffers: Readonly<Record<"h" | "gateUp" | "y", DeviceBuffer>>,
-    up: Partial<LinearBinding>,
-    down: Partial<LinearBinding>,
-    most: Readonly<Record<Phase, number>>,
+    bindings: Readonly<Record<"up" | "down", LinearBinding>>,
   ): Promise<GatedMlp> {
     return new GatedMlp(
-      await Linear.create(context, weights.gateUp, { x: buffers.h, y: buffers.gateUp, most, ...up }),
-      await Linear.create(context, weights.down, { x: buffers.gateUp, y: buffers.y, input: "gated", most, ...down }),
+      await Linear.create(context, weights.gateUp, bindings.up),
+      await Linear.create(context, weights.down, bindings.down),
     );
   }
 
   record(phase: Phase, items: number): void {
-    this.recordUp(phase, items);
-    this.recordDown(phase, items);
-  }
-
-  recordUp(phase: Phase, items: number): void {
     this.#gateUp.run(phase, items);
-  }
-
-  recordDown(phase: Phase, items: number): void {
     this.#down.run(phase, items);
   }
 }
 
+/** Buffers and most rows of the dense layers, the shared expert among them. */
+function denseBindings({ activations: a, both }: ModelContext): { readonly up: LinearBinding; readonly down: LinearBinding } {
+  return { up: { x: a.h, y: a.gateUp, most: both }, down: { x: a.gateUp, y: a.delta, input: "gated", most: both } };
+}
+
+/** The choice of experts, and beside it the shared expert, which does not wait for that. */
+interface Choice {
+  /** Records h → routes and gates, and the shared expert's output → delta. */
+  record(phase: Phase, tokens: number): void;
+}
+
+async function createChoice(context: ModelContext, weights: MoeWeights): Promise<Choice> {
+  const { device, spec, activations: a, both, limits } = context;
+  const routing = {
+    kernel: moeRoute,
+    buffers: { logits: a.routerLogits, bias: weights.correctionBias, routes: a.routes, gates: a.gates },
+    most: { tokens: mostRows(limits) },
+  };
+  const router = { matrix: weights.router, binding: { x: a.h, y: a.routerLogits, precise: true, most: both } };
+  const compiled = await device.compile(moeRoute, { ...spec.moe!, threads: 128 });
+  const route = compiled.bind(routing.buffers, routing.most);
+  const { shared } = weights;
+  if (shared === null) {
+    const linear = await Linear.create(context, router.matrix, router.binding);
+    return {
+      record(phase, tokens) {
+        linear.run(phase, tokens);
+        device.run(route, { tokens });
+      },
+    };
+  }
+  const bindings = denseBindings(context);
+  const up = await LinearPair.create(context, router, { matrix: shared.gateUp, binding: bindings.up });
+  const downAndRoute = await LinearBeside.create(
+    context,
+    shared.down,
+    bindings.down,
+    (config) => ({ ...routing, config: { ...spec.moe!, threads: matvecThreads(config) } }),
+  );
+  const most = downAndRoute === null ? both : { ...both, decode: 0 };
+  const down = await Linear.create(context, shared.down, { ...bindings.down, most });
+  return {
+    record(phase, tokens) {
+      up.run(phase, tokens);
+      if (phase === "decode" && downAndRoute !== null) return downAndRoute.run(tokens, { tokens });
+      device.run(route, { tokens });
+      down.run(phase, tokens);
+    },
+  };
+}
+
 class Moe implements FeedForward {
   readonly #context: ModelContext;
-  readonly #router: Linear;
-  readonly #route: BoundKernel<"tokens">;
+  readonly #choice: Choice;
   readonly #plan: BoundKernel<"items">;
   readonly #experts: GatedMlp;
-  readonly #shared: GatedMlp | null;
   readonly #combine: BoundKernel<"tokens">;
 
   private constructor(
     context: ModelContext,
-    parts: {
-      router: Linear;
-      route: BoundKernel<"tokens">;
-      plan: BoundKernel<"items">;
-      experts: GatedMlp;
-      shared: GatedMlp | null;
-      combine: BoundKernel<"tokens">;
-    },
+    parts: { choice: Choice; plan: BoundKernel<"items">; experts: GatedMlp; combine: BoundKernel<"tokens"> },
   ) {
     this.#context = context;
-    this.#router = parts.router;
-    this.#route = parts.route;
+    this.#choice = parts.choice;
     this.#plan = parts.plan;
     this.#experts = parts.experts;
-    this.#shared = parts.shared;
     this.#combine = parts.combine;
   }
 
   static async create(context: ModelContext, weights: MoeWeights): Promise<Moe> {
     const { device, spec, activations: a, both, limits } = context;
     const moe = spec.moe!;
-    const tokens = mostRows(limits);
-    const route = await device.compile(moeRoute, moe);
     const plan = await device.compile(moePlan, a.planLayout);
     const combine = await device.compile(moeCombine, {
       width: spec.hiddenSize,
       activeExperts: moe.activeExperts,
       addToShared: weights.shared !== null,
     });
-    const routed = (perInput: number): Partial<LinearBinding> => ({
+    const pairs = { prefill: both.prefill * moe.activeExperts, decode: both.decode * moe.activeExperts };
+    const routed = (perInput: number) => ({
       select: { kind: "expert", perInput } satisfies Select,
       routes: a.routes,
       plan: { buffer: a.plan, layout: a.planLayout },
+      most: pairs,
     });
-    const pairs = { prefill: both.prefill * moe.activeExperts, decode: both.decode * moe.activeExperts };
     return new Moe(context, {
-      router: await Linear.create(context, weights.router, { x: a.h, y: a.routerLogits, precise: true, most: both }),
-      route: route.bind({ logits: a.routerLogits, bias: weights.correctionBias, routes: a.routes, gates: a.gates }, { tokens }),
+      choice: await createChoice(context, weights),
       plan: plan.bind({ routes: a.routes, plan: a.plan }, { items: pairs.prefill }),
-      experts: await GatedMlp.create(
-        context,
-        weights.experts,
-        { h: a.h, gateUp: a.expertGateUp, y: a.expertOut },
-        routed(moe.activeExperts),
-        routed(1),
-        pairs,
-      ),
-      shared: weights.shared === null ? null : await denseMlp(context, weights.shared),
-      combine: combine.bind({ gates: a.gates, expert_out: a.expertOut, y: a.delta }, { tokens }),
+      experts: await GatedMlp.create(context, weights.experts, {
+        up: { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) },
+        down: { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) },
+      }),
+      combine: combine.bind({ gates: a.gates, expert_out: a.expertOut, y: a.delta }, { tokens: mostRows(limits) }),
     });
   }
 
@@ -136,12 +154,7 @@ class Moe implements FeedForward {
     const { device, spec } = this.#context;
     const tokens = rows.length;
     const items = tokens * spec.moe!.activeExperts;
-    // A dispatch waits for those before it only where it reads what they write: both halves of the shared expert run beside the choice of the others, which
-    // leaves most of a GPU idle.
-    this.#router.run(phase, tokens);
-    this.#shared?.recordUp(phase, tokens);
-    device.run(this.#route, { tokens });
-    this.#shared?.recordDown(phase, tokens);
+    this.#choice.record(phase, tokens);
     if (phase === "prefill") device.run(this.#plan, { items });
     this.#experts.record(phase, items);
     device.run(this.#combine, { tokens });

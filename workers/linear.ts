@@ -3,14 +3,16 @@
  *
  * @module
  */
-import type { BoundKernel, CompiledKernel, Device, DeviceBuffer } from "../kernels/device.ts";
+import { Beside, type BesideSide } from "../kernels/beside.ts";
+import type { Params } from "../kernels/contract.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
 import { matmul, type MatmulConfig } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts";
-import { matvec } from "../kernels/linear/matvec.ts";
+import { matvec, type MatvecConfig } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
 import type { MoePlan } from "../kernels/moe_plan/layout.ts";
-import type { DeviceMatrix } from "./weights.ts";
+import type { DeviceMatrix, MatrixPart } from "./weights.ts";
 
 /**
  * How tokens are computed: `prefill` expands keys and multiplies in tiles, `decode` absorbs and multiplies row by row. The two add in different orders,
@@ -41,9 +43,11 @@ export interface LinearContext {
   readonly matrixUnits: boolean;
 }
 
+type Part = Omit<Record<LinearParams, number>, "items">;
+
 interface Variant {
   readonly bound: BoundKernel<LinearParams>;
-  readonly part: Omit<Record<LinearParams, number>, "items">;
+  readonly part: Part;
 }
 
 /** Rows that share one read of the weights when a decode step has more than one. */
@@ -66,25 +70,26 @@ export class Linear {
 
   /** Compiles and binds. */
   static async create({ device, matrixUnits }: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Linear> {
-    const select = binding.select ?? { kind: "all" };
-    const { layout, outputs } = matrix;
-    const input = binding.input ?? "plain";
-    const config = { layout, outputs, inputStride: input === "gated" ? 2 * layout.columns : layout.columns, input, select };
-    const variants = (kernel: CompiledKernel<LinearBindings, LinearParams>, routes: DeviceBuffer | undefined, items: number) =>
-      matrix.parts.map(({ first, count, weights, scales }): Variant => {
-        const part = select.kind === "all"
-          ? { first_output: first, part_outputs: count, first_matrix: 0, matrices: 1 }
-          : { first_output: 0, part_outputs: matrix.outputs, first_matrix: first, matrices: count };
-        const bound = kernel.bind({ weights, scales, routes: routes ?? scales, x: binding.x, y: binding.y }, { items, ...part });
-        return { bound, part };
+    const config = configOf(matrix, binding);
+    const { select } = config;
+    const vector = async (itemsAtOnce: number): Promise<Variant[]> => {
+      if (binding.most.decode === 0) return [];
+      const kernel = await device.compile(matvec, { ...config, itemsAtOnce });
+      return matrix.parts.map((part) => {
+        const { buffers, most } = decodeSide(matrix, part, binding, itemsAtOnce);
+        return { bound: kernel.bind(buffers, most), part: paramsOf(matrix, select, part) };
       });
-    const vector = async (itemsAtOnce: number) =>
-      binding.most.decode === 0 ? [] : variants(await device.compile(matvec, { ...config, itemsAtOnce }), binding.routes, binding.most.decode);
-    const tiled = async () => {
+    };
+    const tiled = async (): Promise<Variant[]> => {
       if (select.kind === "head" || binding.most.prefill === 0) return [];
       const tiles: MatmulConfig = { ...config, select, plan: binding.plan?.layout ?? null };
       const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(tiles, device.limits.maxWorkgroupBytes);
-      return variants(await device.compile(onUnits ? matmulUnits : matmul, tiles), binding.plan?.buffer, binding.most.prefill);
+      const kernel = await device.compile(onUnits ? matmulUnits : matmul, tiles);
+      return matrix.parts.map((matrixPart) => {
+        const part = paramsOf(matrix, select, matrixPart);
+        const buffers = buffersOf(matrixPart, binding, binding.plan?.buffer);
+        return { bound: kernel.bind(buffers, { items: binding.most.prefill, ...part }), part };
+      });
     };
     const single = await vector(1);
     const several = select.kind === "all" ? await vector(ITEMS_AT_ONCE) : single;
@@ -96,4 +101,112 @@ export class Linear {
     const variants = phase === "prefill" ? this.#tiled : items === 1 ? this.#single : this.#several;
     for (const { bound, part } of variants) this.#device.run(bound, Object.assign(this.#params, part, { items }));
   }
+}
+
+/** A linear layer and something that does not read its result, nor it that thing's: one dispatch in decode, where both are short. */
+export class LinearBeside<P extends string> {
+  readonly #single: Beside<P, LinearParams>;
+  readonly #several: Beside<P, LinearParams>;
+  readonly #part: Part;
+
+  private constructor(single: Beside<P, LinearParams>, several: Beside<P, LinearParams>, part: Part) {
+    this.#single = single;
+    this.#several = several;
+    this.#part = part;
+  }
+
+  /**
+   * Compiles and binds.
+   *
+   * @param other what runs beside it, given how the layer is divided
+   * @returns null if the matrix had to be split, or the device does not allow as many bindings
+   */
+  static async create<C, B extends string, P extends string>(
+    { device }: LinearContext,
+    matrix: DeviceMatrix,
+    binding: LinearBinding,
+    other: (config: MatvecConfig) => BesideSide<C, B, P>,
+    same: Partial<Record<LinearBindings, B>> = {},
+  ): Promise<LinearBeside<P> | null> {
+    if (matrix.parts.length !== 1) return null;
+    const [part] = matrix.parts;
+    const bind = (itemsAtOnce: number) => {
+      const side = decodeSide(matrix, part, binding, itemsAtOnce);
+      return Beside.create(device, other(side.config), side, same);
+    };
+    const [single, several] = [await bind(1), await bind(ITEMS_AT_ONCE)];
+    return single === null || several === null ? null : new LinearBeside(single, several, paramsOf(matrix, { kind: "all" }, part));
+  }
+
+  /** Records both. */
+  run(items: number, other: Params<P>): void {
+    (items === 1 ? this.#single : this.#several).run(other, { ...this.#part, items });
+  }
+}
+
+/** Two linear layers of one input. */
+export class LinearPair {
+  readonly #apart: readonly [Linear, Linear];
+  readonly #beside: LinearBeside<LinearParams> | null;
+  readonly #part: Part;
+
+  private constructor(apart: readonly [Linear, Linear], beside: LinearBeside<LinearParams> | null, part: Part) {
+    this.#apart = apart;
+    this.#beside = beside;
+    this.#part = part;
+  }
+
+  /** Compiles and binds. */
+  static async create(
+    context: LinearContext,
+    first: { readonly matrix: DeviceMatrix; readonly binding: LinearBinding },
+    second: { readonly matrix: DeviceMatrix; readonly binding: LinearBinding },
+  ): Promise<LinearPair> {
+    const [part] = first.matrix.parts;
+    const beside = first.matrix.parts.length !== 1 ? null : await LinearBeside.create(
+      context,
+      second.matrix,
+      second.binding,
+      ({ itemsAtOnce }) => decodeSide(first.matrix, part, first.binding, itemsAtOnce),
+      { x: "x", routes: "routes" },
+    );
+    const apart = async ({ matrix, binding }: typeof first) =>
+      await Linear.create(context, matrix, beside === null ? binding : { ...binding, most: { ...binding.most, decode: 0 } });
+    return new LinearPair([await apart(first), await apart(second)], beside, paramsOf(first.matrix, { kind: "all" }, part));
+  }
+
+  /** Records both multiplications of `items` rows. */
+  run(phase: Phase, items: number): void {
+    if (phase === "decode" && this.#beside !== null) return this.#beside.run(items, { ...this.#part, items });
+    for (const linear of this.#apart) linear.run(phase, items);
+  }
+}
+
+function configOf({ layout, outputs }: DeviceMatrix, { input = "plain", select = { kind: "all" } }: LinearBinding): LinearConfig {
+  return { layout, outputs, inputStride: input === "gated" ? 2 * layout.columns : layout.columns, input, select };
+}
+
+function paramsOf(matrix: DeviceMatrix, select: Select, { first, count }: MatrixPart): Part {
+  return select.kind === "all"
+    ? { first_output: first, part_outputs: count, first_matrix: 0, matrices: 1 }
+    : { first_output: 0, part_outputs: matrix.outputs, first_matrix: first, matrices: count };
+}
+
+function buffersOf({ weights, scales }: MatrixPart, { x, y }: LinearBinding, routes: DeviceBuffer | undefined): Record<LinearBindings, DeviceBuffer> {
+  return { weights, scales, routes: routes ?? scales, x, y };
+}
+
+function decodeSide(
+  matrix: DeviceMatrix,
+  part: MatrixPart,
+  binding: LinearBinding,
+  itemsAtOnce: number,
+): BesideSide<MatvecConfig, LinearBindings, LinearParams> {
+  const config = configOf(matrix, binding);
+  return {
+    kernel: matvec,
+    config: { ...config, itemsAtOnce },
+    buffers: buffersOf(part, binding, binding.routes),
+    most: { items: binding.most.decode, ...paramsOf(matrix, config.select, part) },
+  };
 }

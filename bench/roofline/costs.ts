@@ -6,10 +6,9 @@
 import type { AbsorbConfig } from "../../kernels/absorb/absorb.ts";
 import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
-import { partialWidth } from "../../kernels/latent_decode/latent_decode.ts";
-import { splitCount } from "../../kernels/latent_decode/splits.ts";
+import { partialWidth, splitCount } from "../../kernels/latent_decode/splits.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
-import type { Dispatch } from "./tracing_device.ts";
+import { type Dispatch, sidesOf } from "./tracing_device.ts";
 
 /** Least bytes and operations, a multiply-add being two. */
 export interface Cost {
@@ -24,7 +23,13 @@ export interface TracedStep {
 }
 
 /** The cost of one dispatch of a decode step. */
-export function costOf({ kernel, config, params }: Dispatch, step: TracedStep): Cost {
+export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
+  const both = sidesOf(dispatch);
+  if (both !== null) {
+    const [first, second] = both.map((side) => costOf(side, step));
+    return { bytes: first.bytes + second.bytes, flop: first.flop + second.flop };
+  }
+  const { kernel, config, params } = dispatch;
   switch (kernel.name) {
     case "matvec":
       return linearCost(config as LinearConfig, params.items, params);
@@ -38,7 +43,7 @@ export function costOf({ kernel, config, params }: Dispatch, step: TracedStep): 
     case "latent_merge": {
       const { heads, valueWidth } = config as Pick<LatentDecodeConfig, "heads" | "valueWidth">;
       const items = step.rows * heads;
-      return { bytes: items * (splitCount(step.context) * partialWidth({ valueWidth }) + valueWidth) * 4, flop: 0 };
+      return { bytes: items * (splitCount(step.context) * partialWidth(valueWidth) + valueWidth) * 4, flop: 0 };
     }
     case "embedding":
       // Of the table only the rows of these tokens are read.
@@ -65,6 +70,6 @@ function linearCost({ layout, outputs, select }: LinearConfig, items: number, pa
 /** Every latent is read once for all heads. */
 function decodeCost({ cache, heads, valueWidth }: LatentDecodeConfig, { rows, context }: TracedStep): Cost {
   const latents = rows * context * cacheTokenBytes(cache);
-  const partial = rows * heads * splitCount(context) * partialWidth({ valueWidth }) * 4;
+  const partial = rows * heads * splitCount(context) * partialWidth(valueWidth) * 4;
   return { bytes: latents + partial, flop: 2 * rows * context * heads * (cacheWidth(cache) + valueWidth) };
 }

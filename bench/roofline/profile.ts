@@ -8,7 +8,7 @@ import { median } from "../table.ts";
 import { type Ceilings, measureCeilings } from "./ceilings.ts";
 import { costOf, type TracedStep } from "./costs.ts";
 import { Stopwatch } from "./stopwatch.ts";
-import type { Dispatch, TracingDevice } from "./tracing_device.ts";
+import { type Dispatch, sidesOf, type TracingDevice } from "./tracing_device.ts";
 
 /** All runs of one kernel with one configuration in a step. */
 export interface KernelProfile {
@@ -87,7 +87,10 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
 }
 
 /** Kernels of one name differ by their sizes. */
-function nameOf({ kernel, config }: Dispatch): string {
+function nameOf(dispatch: Dispatch): string {
+  const both = sidesOf(dispatch);
+  if (both !== null) return both.map(nameOf).join(" + ");
+  const { kernel, config } = dispatch;
   const { layout, outputs, rows, width } = (config ?? {}) as {
     readonly layout?: { readonly format: string; readonly columns: number };
     readonly outputs?: number;

@@ -4,6 +4,7 @@
  * @module
  */
 import type { LatentmeshError } from "../../core/errors.ts";
+import { type BesideConfig, isBeside } from "../../kernels/beside.ts";
 import type { Kernel, Params } from "../../kernels/contract.ts";
 import type {
   BoundKernel,
@@ -24,6 +25,17 @@ export interface Dispatch {
   readonly config: unknown;
   readonly params: Params<string>;
   readonly bound: BoundKernel<string>;
+}
+
+/** Both halves of a dispatch that is two kernels side by side; null of any other. */
+export function sidesOf({ kernel, config, params, bound }: Dispatch): Dispatch[] | null {
+  if (!isBeside(kernel)) return null;
+  return (["first", "second"] as const).map((side) => ({
+    kernel: kernel[side],
+    config: (config as BesideConfig<unknown, unknown>)[side],
+    params: Object.fromEntries(kernel[side].params.map((name) => [name, params[`${side}_${name}`]])),
+    bound,
+  }));
 }
 
 /** Passes everything on. */

@@ -7,9 +7,11 @@ import { LIST_HEADER, LIST_WORDS } from "../../core/sampling/candidates.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { gumbel } from "../../core/random.ts";
 import { constants, type HostBuffer, type Kernel, type Params } from "../contract.ts";
+import { unroll } from "../unroll.ts";
 import source from "./candidates.wgsl" with { type: "text" };
-import { CHUNK_TOKENS, SAMPLING_WORDS } from "./layout.ts";
+import { CHUNK_TOKENS, REDUCING_THREADS, SAMPLING_WORDS } from "./layout.ts";
 import noise from "./noise.wgsl" with { type: "text" };
+import reduce from "./reduce.wgsl" with { type: "text" };
 
 /** Tokens whose logits are in the buffer. */
 export interface CandidatesConfig {
@@ -33,7 +35,9 @@ export const candidates: Kernel<CandidatesConfig, "logits" | "sampling" | "lists
   name: "candidates",
   bindings: { logits: "read", sampling: "read", lists: "read_write" },
   params: ["rows", "count", "draw", "first_token"],
-  wgsl: ({ vocabulary }) => constants({ VOCABULARY: vocabulary, CHUNK_TOKENS, LIST_HEADER, LIST_WORDS }) + noise + source,
+  wgsl: ({ vocabulary }) =>
+    constants({ THREADS: REDUCING_THREADS, VOCABULARY: vocabulary, CHUNK_TOKENS, LIST_HEADER, LIST_WORDS }) + noise + reduce +
+    unroll(source, { PER_THREAD: CHUNK_TOKENS / REDUCING_THREADS }),
   workgroups: ({ vocabulary }, { rows }) => [ceilDiv(vocabulary, CHUNK_TOKENS), rows, 1],
   sizes: ({ vocabulary }, { rows }) => ({
     logits: rows * vocabulary * 4,

@@ -9,7 +9,7 @@ import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cach
 import { unroll } from "../unroll.ts";
 import source from "./latent_decode.wgsl" with { type: "text" };
 import { queriesBytes, type QueriesConfig, readQuery } from "./queries.ts";
-import { MOST_SPLITS, SPLITS_WGSL, splitTokens } from "./splits.ts";
+import { MOST_SPLITS, partialWidth, SPLITS_WGSL, splitTokens } from "./splits.ts";
 
 /** Configuration of {@link latentDecode}. */
 export interface LatentDecodeConfig {
@@ -35,11 +35,6 @@ export const LATENT_DECODE_BINDINGS: Readonly<Record<LatentDecodeBindings, "read
   partial: "read_write",
 };
 
-/** Floats of one (row, head, split): sums of values, largest score, sum of weights. */
-export function partialWidth(config: Pick<LatentDecodeConfig, "valueWidth">): number {
-  return config.valueWidth + 2;
-}
-
 /** How the queries of a kernel lie that stores them as `dtype`. */
 export function queriesOf({ cache }: LatentDecodeConfig, dtype: QueriesConfig["dtype"]): QueriesConfig {
   return { dtype, keyWidth: cache.keyWidth, ropeWidth: cache.ropeWidth };
@@ -52,7 +47,7 @@ export function latentDecodeSizes(config: LatentDecodeConfig, rows: number, quer
     cache: config.slots * cacheTokenBytes(config.cache),
     tables: config.tableWords * 4,
     step: rows * 16,
-    partial: rows * config.heads * MOST_SPLITS * partialWidth(config) * 4,
+    partial: rows * config.heads * MOST_SPLITS * partialWidth(config.valueWidth) * 4,
   };
 }
 
@@ -69,7 +64,7 @@ function headsAtOnce(config: LatentDecodeConfig): number {
 
 /**
  * queries: [rows, heads, cache width] f32 (see queries.ts), step: [rows, 4] words (token, position, slot, first word of the block table) →
- * partial: [rows, heads, MOST_SPLITS, valueWidth + 2]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
+ * partial: [rows, heads, MOST_SPLITS, partialWidth]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
  */
 export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "rows" | "splits"> = {
   name: "latent_decode",
@@ -84,6 +79,7 @@ export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "row
       HEADS: heads,
       VALUE_OFFSET: valueOffset,
       VALUE_WIDTH: valueWidth,
+      PARTIAL_WIDTH: partialWidth(valueWidth),
       THREADS,
       TOKENS: tokens,
       HEADS_AT_ONCE: atOnce,
@@ -150,7 +146,7 @@ function attendSplit(
       total += p;
       for (let c = 0, from = t * width + valueOffset; c < valueWidth; c++) sums[c] += p * latents[from + c];
     }
-    const to = (item * MOST_SPLITS + split) * partialWidth({ valueWidth });
+    const to = (item * MOST_SPLITS + split) * partialWidth(valueWidth);
     partial.f32.set(sums, to);
     partial.f32[to + valueWidth] = largest;
     partial.f32[to + valueWidth + 1] = total;

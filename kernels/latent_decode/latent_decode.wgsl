@@ -12,7 +12,7 @@ const STRIDE = QUADS + 1u; // odd, so that threads read different banks
 const BLOCKS = THREADS / PARTS; // of four heads and two latents
 const SCORES = HEADS_AT_ONCE * TOKENS;
 const FIRST_QUAD = VALUE_OFFSET / 4u;
-const HEAD_STEP = MOST_SPLITS * (VALUE_WIDTH + 2u);
+const HEAD_STEP = MOST_SPLITS * PARTIAL_WIDTH;
 const END_QUAD = (VALUE_OFFSET + VALUE_WIDTH + 3u) / 4u;
 
 var<workgroup> tile: array<vec4<f32>, TOKENS * STRIDE>;
@@ -133,7 +133,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
   }
 
-  let start = ((row * HEADS + first_head) * MOST_SPLITS + split) * (VALUE_WIDTH + 2u);
+  let start = ((row * HEADS + first_head) * MOST_SPLITS + split) * PARTIAL_WIDTH;
   @unroll(c, COLUMN_QUADS) {
     if (FIRST_QUAD + thread + {c}u * THREADS < END_QUAD) {
       @unroll(g, HEAD_QUADS) {

@@ -1,24 +1,22 @@
-// A workgroup merges MOST_SPLITS columns of one (row, head). Each thread brings the largest score and the weight of one split; sums of values are then read many at
-// a time, since a loop that reads one waits for each.
+// A workgroup merges COLUMNS columns of one (row, head). Each thread brings the largest score and the weight of one split; sums of values are then read many at a
+// time, since a loop that reads one waits for each.
 @group(0) @binding(1) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(2) var<storage, read> partial: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-const WIDTH = VALUE_WIDTH + 2u;
+var<workgroup> largests: array<f32, COLUMNS>;
+var<workgroup> totals: array<f32, COLUMNS>;
+var<workgroup> weights: array<f32, COLUMNS>;
 
-var<workgroup> largests: array<f32, MOST_SPLITS>;
-var<workgroup> totals: array<f32, MOST_SPLITS>;
-var<workgroup> weights: array<f32, MOST_SPLITS>;
-
-@compute @workgroup_size(MOST_SPLITS)
+@compute @workgroup_size(COLUMNS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let column = group.x * MOST_SPLITS + thread;
+  let column = group.x * COLUMNS + thread;
   let item = group.y;
   let context = step[item / HEADS].y + 1u;
   let splits = (context + split_tokens(context) - 1u) / split_tokens(context);
-  let start = item * MOST_SPLITS * WIDTH;
+  let start = item * MOST_SPLITS * PARTIAL_WIDTH;
   let last = splits - 1u;
-  let mine = start + min(thread, last) * WIDTH + VALUE_WIDTH;
+  let mine = start + min(thread, last) * PARTIAL_WIDTH + VALUE_WIDTH;
   largests[thread] = partial[mine];
   totals[thread] = partial[mine + 1u];
   workgroupBarrier();
@@ -39,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sum = 0.0;
   for (var s = 0u; s < splits; s += AT_ONCE) {
     @unroll(i, AT_ONCE) {
-      let value_{i} = partial[start + min(s + {i}u, last) * WIDTH + column];
+      let value_{i} = partial[start + min(s + {i}u, last) * PARTIAL_WIDTH + column];
     }
     @unroll(i, AT_ONCE) {
       sum = fma(weights[s + {i}u], value_{i}, sum);

@@ -17,7 +17,7 @@ import {
 } from "./latent_decode.ts";
 import { MOST_HEADS_AT_ONCE } from "./queries.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
-import { SPLITS_WGSL } from "./splits.ts";
+import { partialWidth, SPLITS_WGSL } from "./splits.ts";
 
 /** How a workgroup is divided into subgroups of 32. */
 export interface Division {
@@ -52,6 +52,7 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       CACHE_WIDTH: width,
       VALUE_OFFSET: valueOffset,
       VALUE_WIDTH: valueWidth,
+      PARTIAL_WIDTH: partialWidth(valueWidth),
       BLOCK_TOKENS,
       HEAD_TILES: headTiles,
       TOKEN_PARTS: tokenParts,
@@ -75,9 +76,9 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
   reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f16")),
 };
 
-/** Floats between rows of scores beyond their tokens: few heads need the memory more than rows in different banks. */
+/** Floats between rows of scores beyond their tokens: few heads need the memory, for one more workgroup, more than rows in different banks. */
 function scorePadding({ headTiles }: Division): number {
-  return headTiles === 1 ? 0 : 4;
+  return headTiles <= 2 ? 0 : 4;
 }
 
 /** Bytes of workgroup memory, as the shader lays it out. */
@@ -93,10 +94,10 @@ function workgroupBytes(config: LatentDecodeConfig, division: Division): number 
  * workgroups, and with them more reads, under way than large ones do.
  */
 const DIVISIONS: readonly Division[] = [
-  { headTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 2 },
-  { headTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 },
-  { headTiles: 2, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 },
-  { headTiles: 4, tokenParts: 1, widthParts: 2, tokens: 32, ahead: 1 },
+  { headTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 3 },
+  { headTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 },
+  { headTiles: 2, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 3 },
+  { headTiles: 4, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 },
   { headTiles: 4, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 },
   { headTiles: 8, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 },
   { headTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 },

@@ -3,7 +3,7 @@
 // A tile of latents is a key tile and a value tile at once: it is read from memory once, into workgroup memory, the next ones being under way in registers
 // meanwhile. Subgroups divide the tile's tokens and columns for the scores, and the value columns for the sums. Weights are relative to a reference that
 // follows the largest score only when it has grown by more than MARGIN, since moving it means passing the sums through workgroup memory.
-@group(0) @binding(1) var<storage, read> queries: array<f16>; // [row, head, column], laid out as latents are
+@group(0) @binding(1) var<storage, read> queries: array<vec4<u32>>; // [row, head, column], laid out as latents are
 @group(0) @binding(2) var<storage, read> cache: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> tables: array<u32>;
 @group(0) @binding(4) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
@@ -25,6 +25,7 @@ const COLUMN_PARTS = TOKEN_PARTS * WIDTH_PARTS;
 const SCORE_STRIDE = TOKENS + SCORE_PADDING;
 const SCORES = max(WIDTH_PARTS * ROWS * SCORE_STRIDE, SUBGROUPS * 256u);
 const WEIGHT_STRIDE = TOKENS + 8u;
+const WHOLE_TILES = HEADS % 16u == 0u;
 
 const SCORES_AT = TOKENS * STRIDE * 2u;
 const WEIGHTS_AT = SCORES_AT + SCORES * 4u;
@@ -35,11 +36,6 @@ const BYTES = SHRINKS_AT + ROWS * 4u;
 var<workgroup> memory: buffer<BYTES>;
 // A vector, so that it cannot push the block off its alignment.
 var<workgroup> grown: vec4<u32>;
-
-// Where the tile that begins at position `first` begins in the cache, in vectors.
-fn tile_base(table: u32, first: u32) -> u32 {
-  return (tables[table + first / BLOCK_TOKENS] * BLOCK_TOKENS + first % BLOCK_TOKENS) * VECTORS;
-}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
@@ -66,10 +62,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let weights = bufferView<array<f16>>(&memory, WEIGHTS_AT);
   let shrinks = bufferView<array<f32>>(&memory, SHRINKS_AT);
 
-  // Heads beyond the last are whatever follows in the buffer; what becomes of them is not written.
-  let query = (row * HEADS + first_head + head_tile * 16u) * CACHE_WIDTH + width_part * WIDTH_STEPS * 16u;
+  // By way of workgroup memory, or drivers load them from the buffer again for every tile. Heads beyond the last are whatever follows there; what becomes of
+  // them is not written.
   @unroll(k, WIDTH_STEPS) {
-    let query_{k} = subgroupMatrixLoad<Left, row_major>(&queries, query + {k}u * 16u, CACHE_WIDTH);
+    var query_{k}: Left;
+  }
+  @unroll(h, HEAD_TILES) {
+    for (var i = thread; i < 16u * VECTORS; i += THREADS) {
+      tile_vectors[(i / VECTORS) * (STRIDE / 8u) + i % VECTORS] = queries[(row * HEADS + first_head + {h}u * 16u) * VECTORS + i];
+    }
+    workgroupBarrier();
+    if (head_tile == {h}u) {
+      @unroll(k, WIDTH_STEPS) {
+        query_{k} = subgroupMatrixLoad<Left, row_major>(tile, (width_part * WIDTH_STEPS + {k}u) * 16u, STRIDE);
+      }
+    }
+    workgroupBarrier();
   }
   if (thread == 0u) {
     grown.x = 0u;
@@ -86,13 +94,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   // Loads are never made under a condition: what is chosen from the result of a load waits for it. Beyond the end the last latent is read again, and
   // weighed with zero; beyond the last tile, the last tile.
   let last = begin + (end - 1u - begin) / TOKENS * TOKENS;
-  var base = tile_base(table, begin);
+  // Each lane holds an entry of the block table: looking one up in memory would make the tile's loads wait for it.
+  var held = begin / BLOCK_TOKENS;
+  var blocks = tables[table + min(held + lane, last / BLOCK_TOKENS)];
   @unroll(s, AHEAD) {
-    let limit_{s} = min(TOKENS, end - min(begin + {s}u * TOKENS, last)) * VECTORS - 1u;
+    let first_{s} = min(begin + {s}u * TOKENS, last);
+    let base_{s} = (subgroupShuffle(blocks, first_{s} / BLOCK_TOKENS - held) * BLOCK_TOKENS + first_{s} % BLOCK_TOKENS) * VECTORS;
+    let limit_{s} = min(TOKENS, end - first_{s}) * VECTORS - 1u;
     @unroll(i, LOADS) {
-      var ahead_{s}_{i} = cache[base + min({i}u * THREADS + thread, limit_{s})];
+      var ahead_{s}_{i} = cache[base_{s} + min({i}u * THREADS + thread, limit_{s})];
     }
-    base = tile_base(table, min(begin + ({s}u + 1u) * TOKENS, last));
   }
   for (var round = begin; round < end; round += AHEAD * TOKENS) {
     @unroll(s, AHEAD) {
@@ -107,13 +118,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
           }
         }
         workgroupBarrier();
-        // The base was looked up a tile ago, so that no load waits for it.
-        let next = first + AHEAD * TOKENS;
-        let limit = min(TOKENS, end - min(next, last)) * VECTORS - 1u;
+        let next = min(first + AHEAD * TOKENS, last);
+        if (next / BLOCK_TOKENS >= held + 32u) {
+          held += 32u;
+          blocks = tables[table + min(held + lane, last / BLOCK_TOKENS)];
+        }
+        let base = (subgroupShuffle(blocks, next / BLOCK_TOKENS - held) * BLOCK_TOKENS + next % BLOCK_TOKENS) * VECTORS;
+        let limit = min(TOKENS, end - next) * VECTORS - 1u;
         @unroll(i, LOADS) {
           ahead_{s}_{i} = cache[base + min({i}u * THREADS + thread, limit)];
         }
-        base = tile_base(table, min(next + TOKENS, last));
         @unroll(t, TOKEN_STEPS) {
           var product_{t} = Sums();
         }
@@ -190,21 +204,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     total += subgroupShuffleXor(total, distance);
   }
   if (my_lane == 0u && first_head + my_row < HEADS) {
-    let to = ((row * HEADS + first_head + my_row) * MOST_SPLITS + split) * (VALUE_WIDTH + 2u);
-    partial[to + VALUE_WIDTH] = reference;
-    partial[to + VALUE_WIDTH + 1u] = total;
+    let to = ((row * HEADS + first_head + my_row) * MOST_SPLITS + split) * PARTIAL_WIDTH + VALUE_WIDTH;
+    partial[to] = reference;
+    partial[to + 1u] = total;
   }
+  let to = ((row * HEADS + first_head + head_tile * 16u) * MOST_SPLITS + split) * PARTIAL_WIDTH;
   @unroll(c, COLUMN_STEPS) {
-    subgroupMatrixStore<row_major>(scores, scratch, sums_{c}, 16u);
-    workgroupBarrier();
-    if (part + {c}u * COLUMN_PARTS < COLUMN_TILES) {
-      for (var j = lane; j < 256u; j += 32u) {
-        let head = first_head + head_tile * 16u + j / 16u;
-        if (head < HEADS) {
-          partial[((row * HEADS + head) * MOST_SPLITS + split) * (VALUE_WIDTH + 2u) + (part + {c}u * COLUMN_PARTS) * 16u + j % 16u] = scores[scratch + j];
+    let column_of_{c} = (part + {c}u * COLUMN_PARTS) * 16u;
+    if (WHOLE_TILES) {
+      if (column_of_{c} < VALUE_WIDTH && first_head + head_tile * 16u < HEADS) {
+        subgroupMatrixStore<row_major>(&partial, to + column_of_{c}, sums_{c}, MOST_SPLITS * PARTIAL_WIDTH);
+      }
+    } else {
+      subgroupMatrixStore<row_major>(scores, scratch, sums_{c}, 16u);
+      workgroupBarrier();
+      if (column_of_{c} < VALUE_WIDTH) {
+        for (var j = lane; j < 256u; j += 32u) {
+          if (first_head + head_tile * 16u + j / 16u < HEADS) {
+            partial[to + j / 16u * MOST_SPLITS * PARTIAL_WIDTH + column_of_{c} + j % 16u] = scores[scratch + j];
+          }
         }
       }
+      workgroupBarrier();
     }
-    workgroupBarrier();
   }
 }

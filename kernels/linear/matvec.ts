@@ -33,22 +33,27 @@ interface Division {
   readonly lanes: number;
   /** Rows of each such team. */
   readonly outputsEach: number;
-  /** Whether inputs are activated once per workgroup, and kept in workgroup memory. */
+  /** Whether inputs are read and activated once per workgroup, and kept in workgroup memory. */
   readonly staged: boolean;
 }
 
 /** Most columns that are staged: 8 KiB, of the 16 that every device has. */
 const MOST_STAGED_COLUMNS = 2048;
 /** Threads that keep a large GPU busy. */
-const BUSY_THREADS = 32768;
+const BUSY_THREADS = 65536;
 
-function divide({ layout, input, itemsAtOnce, outputs }: MatvecConfig): Division {
+/** Threads of a workgroup. */
+export function matvecThreads(config: MatvecConfig): number {
+  return divide(config).threads;
+}
+
+function divide({ layout, itemsAtOnce, outputs }: MatvecConfig): Division {
   const vectors = layout.rowBytes / 16;
   // As many lanes as a row has vectors for, so that none idles in short rows.
   let lanes = 64;
   while (lanes > 1 && lanes > vectors) lanes /= 2;
   const outputsEach = [4, 2].find((each) => outputs / each * lanes >= BUSY_THREADS) ?? 1;
-  const staged = input === "gated" && itemsAtOnce === 1 && layout.columns <= MOST_STAGED_COLUMNS;
+  const staged = itemsAtOnce === 1 && layout.columns <= MOST_STAGED_COLUMNS;
   return { threads: staged ? 256 : 64, lanes, outputsEach, staged };
 }
 
@@ -68,6 +73,7 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
       ITEMS_AT_ONCE: config.itemsAtOnce,
       // Drivers in software take minutes over what is very long, as reading rows of odd sizes is.
       QUADS_AT_ONCE: readsVectors(config) ? Math.min(quadsPerVector(config.layout.format), 8 / config.itemsAtOnce) : 1,
+      STAGED_EACH: ceilDiv(config.layout.rowBytes / 16 * quadsPerVector(config.layout.format), threads),
       FOLD: fold,
       SEGMENTS: lanes / fold,
     };

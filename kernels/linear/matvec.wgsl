@@ -9,18 +9,20 @@
 const TEAMS = THREADS / LANES;
 const VALUES = OUTPUTS_EACH * ITEMS_AT_ONCE;
 
-var<workgroup> staged: array<vec4<f32>, select(1u, (COLUMNS + 3u) / 4u, STAGED)>;
+// Quads of the input, activated. Neighbouring threads take neighbouring vectors of weights, so the first quads of all vectors come first, then the second ones;
+// an odd stride keeps writing them free of bank conflicts, too.
+const STAGED_STRIDE = ROW_VECTORS | 1u;
+const STAGED_QUADS = ROW_VECTORS * QUADS;
+
+var<workgroup> staged: array<vec4<f32>, select(1u, QUADS * STAGED_STRIDE, STAGED)>;
 var<workgroup> partial: array<f32, VALUES * THREADS>; // [value, team, lane]
 var<workgroup> folded: array<f32, VALUES * TEAMS * SEGMENTS>;
 
-fn input_of(base: u32, k4: u32) -> vec4<f32> {
-  if (!STAGED) {
-    return input4(base, k4);
+fn input_of(base: u32, vector: u32, quad: u32) -> vec4<f32> {
+  if (STAGED) {
+    return staged[quad * STAGED_STRIDE + vector];
   }
-  if (k4 >= (COLUMNS + 3u) / 4u) {
-    return vec4(0.0);
-  }
-  return staged[k4];
+  return input4(base, vector * QUADS + quad);
 }
 
 @compute @workgroup_size(THREADS)
@@ -43,19 +45,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       var sum_{o}_{i} = 0.0;
     }
   }
-  // Activations are computed once for all the rows of a workgroup.
+  // Weights are on their way while inputs are staged, and the next ones while these are multiplied.
+  let lane = thread % LANES;
+  @unroll(o, OUTPUTS_EACH) {
+    var next_words_{o} = weights[row_{o} * ROW_VECTORS + min(lane, ROW_VECTORS - 1u)];
+    var next_scale_{o} = scale_word(row_{o}, min(lane, ROW_VECTORS - 1u) * QUADS * 4u);
+  }
   if (STAGED) {
-    for (var k4 = thread; k4 < (COLUMNS + 3u) / 4u; k4 += THREADS) {
-      staged[k4] = input4(input_0, k4);
+    @unroll(i, STAGED_EACH) {
+      let quad_{i} = min({i}u * THREADS + thread, (COLUMNS + 3u) / 4u - 1u);
+      let value_{i} = input4(input_0, quad_{i});
+    }
+    @unroll(i, STAGED_EACH) {
+      let at_{i} = {i}u * THREADS + thread;
+      if (at_{i} < STAGED_QUADS) {
+        staged[at_{i} % QUADS * STAGED_STRIDE + at_{i} / QUADS] = select(vec4(0.0), value_{i}, at_{i} < (COLUMNS + 3u) / 4u);
+      }
     }
     workgroupBarrier();
   }
-  for (var vector = thread % LANES; vector < ROW_VECTORS; vector += LANES) {
+  for (var vector = lane; vector < ROW_VECTORS; vector += LANES) {
     @unroll(o, OUTPUTS_EACH) {
-      let words_{o} = weights[row_{o} * ROW_VECTORS + vector];
+      let words_{o} = next_words_{o};
+      let scale_{o} = scale_from(next_scale_{o}, vector * QUADS * 4u);
+      if (LANES < ROW_VECTORS) {
+        let next = min(vector + LANES, ROW_VECTORS - 1u);
+        next_words_{o} = weights[row_{o} * ROW_VECTORS + next];
+        next_scale_{o} = scale_word(row_{o}, next * QUADS * 4u);
+      }
     }
     @unroll(o, OUTPUTS_EACH) {
-      let scale_{o} = scale_at(row_{o}, vector * QUADS * 4u);
       @unroll(i, ITEMS_AT_ONCE) {
         var part_{o}_{i} = 0.0;
       }
@@ -65,7 +84,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         {
           let quad = first + {q}u;
           @unroll(i, ITEMS_AT_ONCE) {
-            let x_{i} = input_of(input_{i}, vector * QUADS + quad);
+            let x_{i} = input_of(input_{i}, vector, quad);
           }
           @unroll(o, OUTPUTS_EACH) {
             var w_{o} = widen(words_{o}, quad);

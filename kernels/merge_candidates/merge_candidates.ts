@@ -6,7 +6,8 @@
 import { ceilDiv } from "../../core/numeric.ts";
 import { LIST_HEADER, LIST_WORDS } from "../../core/sampling/candidates.ts";
 import type { CandidatesConfig } from "../candidates/candidates.ts";
-import { CHUNK_TOKENS, SAMPLING_WORDS } from "../candidates/layout.ts";
+import { CHUNK_TOKENS, REDUCING_THREADS, SAMPLING_WORDS } from "../candidates/layout.ts";
+import reduce from "../candidates/reduce.wgsl" with { type: "text" };
 import { constants, type Kernel } from "../contract.ts";
 import source from "./merge_candidates.wgsl" with { type: "text" };
 
@@ -15,7 +16,15 @@ export const mergeCandidates: Kernel<CandidatesConfig, "logits" | "sampling" | "
   name: "merge_candidates",
   bindings: { logits: "read", sampling: "read", chunk_lists: "read", lists: "read_write" },
   params: ["rows", "count", "first_token"],
-  wgsl: ({ vocabulary }) => constants({ VOCABULARY: vocabulary, CHUNKS: ceilDiv(vocabulary, CHUNK_TOKENS), LIST_HEADER, LIST_WORDS }) + source,
+  wgsl: ({ vocabulary }) =>
+    constants({
+      THREADS: REDUCING_THREADS,
+      VOCABULARY: vocabulary,
+      CHUNK_TOKENS,
+      CHUNKS: ceilDiv(vocabulary, CHUNK_TOKENS),
+      LIST_HEADER,
+      LIST_WORDS,
+    }) + reduce + source,
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ vocabulary }, { rows }) => ({
     logits: rows * vocabulary * 4,

@@ -4,13 +4,6 @@
 @group(0) @binding(3) var<storage, read> chunk_lists: array<u32>;
 @group(0) @binding(4) var<storage, read_write> lists: array<u32>;
 
-const THREADS = 128u;
-const LOWEST = -3.0e38;
-const NO_TOKEN = 0xffffffffu;
-
-var<workgroup> best_value: array<f32, THREADS>;
-var<workgroup> best_token: array<u32, THREADS>;
-var<workgroup> best_chunk: array<u32, THREADS>;
 var<workgroup> heads: array<u32, CHUNKS>;
 
 @compute @workgroup_size(THREADS)
@@ -18,14 +11,49 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row = group.x;
   let start = row * CHUNKS * LIST_WORDS;
   let to = row * LIST_WORDS;
+  let draw = sampling[row];
+  let inverse_temperature = bitcast<f32>(draw.z);
+
+  var mine = LOWEST;
+  var drawn = LOWEST;
+  var drawn_token = NO_TOKEN;
   for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+    let at = start + chunk * LIST_WORDS;
+    let chunk_drawn = bitcast<f32>(chunk_lists[at + 3u]);
+    let chunk_token = chunk_lists[at + 2u];
+    mine = max(mine, bitcast<f32>(chunk_lists[at]));
+    if (chunk_drawn > drawn) {
+      drawn = chunk_drawn;
+      drawn_token = chunk_token;
+    }
     heads[chunk] = 0u;
   }
-  workgroupBarrier();
+  reduce_best(thread, drawn, drawn_token);
+  if (thread == 0u) {
+    lists[to + 2u] = best_token[0];
+    lists[to + 3u] = bitcast<u32>(best_value[0]);
+    let target_token = draw.w - params.first_token;
+    if (target_token < VOCABULARY) {
+      lists[to + 4u] = bitcast<u32>(logits[row * VOCABULARY + target_token]);
+    }
+  }
+  reduce_best(thread, mine, thread);
+  let largest = best_value[0];
+  var powers = vec2(0.0);
+  for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
+    let at = start + chunk * LIST_WORDS;
+    let distance = bitcast<f32>(chunk_lists[at]) - largest;
+    powers += vec2(bitcast<f32>(chunk_lists[at + 5u]), bitcast<f32>(chunk_lists[at + 6u])) * exp(vec2(distance, distance * inverse_temperature));
+  }
+  let total = reduce_sums(thread, powers);
+  if (thread == 0u) {
+    lists[to] = bitcast<u32>(largest + log(total.x));
+    lists[to + 1u] = bitcast<u32>(largest * inverse_temperature + log(total.y));
+  }
+
   for (var round = 0u; round < params.count; round++) {
     var value = LOWEST;
     var token = NO_TOKEN;
-    var owner = 0u;
     for (var chunk = thread; chunk < CHUNKS; chunk += THREADS) {
       if (heads[chunk] < params.count) {
         let at = start + chunk * LIST_WORDS + LIST_HEADER + heads[chunk] * 2u;
@@ -33,62 +61,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (candidate > value) {
           value = candidate;
           token = chunk_lists[at];
-          owner = chunk;
         }
       }
     }
-    best_value[thread] = value;
-    best_token[thread] = token;
-    best_chunk[thread] = owner;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-      if (thread < half) {
-        let other = thread + half;
-        if (best_value[other] > best_value[thread] ||
-            (best_value[other] == best_value[thread] && best_token[other] < best_token[thread])) {
-          best_value[thread] = best_value[other];
-          best_token[thread] = best_token[other];
-          best_chunk[thread] = best_chunk[other];
-        }
-      }
-      workgroupBarrier();
-    }
+    reduce_best(thread, value, token);
+    let winner = best_token[0];
     if (thread == 0u) {
-      lists[to + LIST_HEADER + round * 2u] = best_token[0];
+      lists[to + LIST_HEADER + round * 2u] = winner;
       lists[to + LIST_HEADER + round * 2u + 1u] = bitcast<u32>(best_value[0]);
-      heads[best_chunk[0]]++;
     }
-    workgroupBarrier();
-  }
-  if (thread == 0u) {
-    let draw = sampling[row];
-    let inverse_temperature = bitcast<f32>(draw.z);
-    var largest = LOWEST;
-    var drawn = LOWEST;
-    var drawn_token = NO_TOKEN;
-    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
-      let at = start + chunk * LIST_WORDS;
-      largest = max(largest, bitcast<f32>(chunk_lists[at]));
-      if (bitcast<f32>(chunk_lists[at + 3u]) > drawn) {
-        drawn = bitcast<f32>(chunk_lists[at + 3u]);
-        drawn_token = chunk_lists[at + 2u];
-      }
-    }
-    var plain = 0.0;
-    var tempered = 0.0;
-    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
-      let at = start + chunk * LIST_WORDS;
-      let distance = bitcast<f32>(chunk_lists[at]) - largest;
-      plain += bitcast<f32>(chunk_lists[at + 5u]) * exp(distance);
-      tempered += bitcast<f32>(chunk_lists[at + 6u]) * exp(distance * inverse_temperature);
-    }
-    lists[to] = bitcast<u32>(largest + log(plain));
-    lists[to + 1u] = bitcast<u32>(largest * inverse_temperature + log(tempered));
-    lists[to + 2u] = drawn_token;
-    lists[to + 3u] = bitcast<u32>(drawn);
-    let target_token = draw.w - params.first_token;
-    if (target_token < VOCABULARY) {
-      lists[to + 4u] = bitcast<u32>(logits[row * VOCABULARY + target_token]);
+    // The thread that brought it alone looks at its chunk.
+    if (winner == token && token != NO_TOKEN) {
+      heads[(token - params.first_token) / CHUNK_TOKENS]++;
     }
   }
 }

@@ -5,16 +5,22 @@
  */
 import type { MoeSpec } from "../../core/model/spec.ts";
 import { constants, type HostBuffer, type Kernel } from "../contract.ts";
+import { unroll } from "../unroll.ts";
 import source from "./moe_route.wgsl" with { type: "text" };
 
-/** The routing fields of a {@link MoeSpec}. */
-export type MoeRouteConfig = Pick<
-  MoeSpec,
-  "experts" | "activeExperts" | "scoring" | "groups" | "activeGroups" | "groupScore" | "normalize" | "routedScale"
->;
+/** The routing fields of a {@link MoeSpec}, and how the work is divided. */
+export type MoeRouteConfig =
+  & Pick<
+    MoeSpec,
+    "experts" | "activeExperts" | "scoring" | "groups" | "activeGroups" | "groupScore" | "normalize" | "routedScale"
+  >
+  & {
+    /** Threads per token. */
+    readonly threads: number;
+  };
 
-/** Threads per token. */
-const THREADS = 128;
+/** Experts that a loop looks at at a time. */
+const AT_ONCE = 8;
 
 /**
  * logits: [tokens, experts], bias: [experts] (zeros where the model has none) → routes: [tokens, activeExperts] expert ids, gates: their weights.
@@ -25,10 +31,17 @@ export const moeRoute: Kernel<MoeRouteConfig, "logits" | "bias" | "routes" | "ga
   bindings: { logits: "read", bias: "read", routes: "read_write", gates: "read_write" },
   params: ["tokens"],
   wgsl: (config) =>
-    constants({ THREADS, EXPERTS: config.experts, ACTIVE: config.activeExperts, GROUPS: config.groups, ACTIVE_GROUPS: config.activeGroups }, {
+    constants({
+      THREADS: config.threads,
+      AT_ONCE,
+      EXPERTS: config.experts,
+      ACTIVE: config.activeExperts,
+      GROUPS: config.groups,
+      ACTIVE_GROUPS: config.activeGroups,
+    }, {
       ROUTED_SCALE: config.routedScale,
     }) + `const SOFTMAX = ${config.scoring === "softmax"};\nconst TOP2 = ${config.groupScore === "top2"};\nconst NORMALIZE = ${config.normalize};\n` +
-    source,
+    unroll(source, { AT_ONCE }),
   workgroups: (_, { tokens }) => [tokens, 1, 1],
   sizes: ({ experts, activeExperts }, { tokens }) => ({
     logits: tokens * experts * 4,

@@ -7,36 +7,53 @@
 
 const GROUP_SIZE = EXPERTS / GROUPS;
 const LOWEST = -3.0e38;
+// Loops over all experts read AT_ONCE values before they use one; those beyond the last are never chosen and weigh nothing.
+const PADDED = (EXPERTS + AT_ONCE - 1u) / AT_ONCE * AT_ONCE;
 
-var<workgroup> score: array<f32, EXPERTS>;
-var<workgroup> choice: array<f32, EXPERTS>;
+var<workgroup> score: array<f32, PADDED>;
+var<workgroup> choice: array<f32, PADDED>;
 var<workgroup> group_score: array<f32, GROUPS>;
 var<workgroup> gate: array<f32, ACTIVE>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let start = group.x * EXPERTS;
-  for (var e = thread; e < EXPERTS; e += THREADS) {
-    score[e] = logits[start + e];
+  for (var e = thread; e < PADDED; e += THREADS) {
+    score[e] = select(LOWEST, logits[start + min(e, EXPERTS - 1u)], e < EXPERTS);
   }
   workgroupBarrier();
   var largest = LOWEST;
-  var total = 0.0;
+  var total = 1.0;
   if (SOFTMAX) {
-    for (var e = 0u; e < EXPERTS; e++) {
-      largest = max(largest, score[e]);
+    for (var e = 0u; e < PADDED; e += AT_ONCE) {
+      @unroll(i, AT_ONCE) {
+        let score_{i} = score[e + {i}u];
+      }
+      @unroll(i, AT_ONCE) {
+        largest = max(largest, score_{i});
+      }
     }
-    for (var e = 0u; e < EXPERTS; e++) {
-      total += exp(score[e] - largest);
+    for (var e = thread; e < PADDED; e += THREADS) {
+      choice[e] = exp(score[e] - largest);
     }
+    workgroupBarrier();
+    total = 0.0;
+    for (var e = 0u; e < PADDED; e += AT_ONCE) {
+      @unroll(i, AT_ONCE) {
+        let power_{i} = choice[e + {i}u];
+      }
+      @unroll(i, AT_ONCE) {
+        total += power_{i};
+      }
+    }
+    // All have read the powers before any becomes a score.
+    workgroupBarrier();
   }
-  // All have read the logits before any becomes a score.
-  workgroupBarrier();
-  for (var e = thread; e < EXPERTS; e += THREADS) {
+  for (var e = thread; e < PADDED; e += THREADS) {
     let logit = score[e];
     let value = select(1.0 / (1.0 + exp(-logit)), exp(logit - largest) / total, SOFTMAX);
     score[e] = value;
-    choice[e] = value + bias[e];
+    choice[e] = select(LOWEST, value + bias[min(e, EXPERTS - 1u)], e < EXPERTS);
   }
   workgroupBarrier();
   if (ACTIVE_GROUPS < GROUPS) {
@@ -45,9 +62,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var e = thread; e < EXPERTS; e += THREADS) {
     let mine = choice[e];
     var place = 0u;
-    for (var other = 0u; other < EXPERTS; other++) {
-      let theirs = choice[other];
-      place += select(0u, 1u, theirs > mine || (theirs == mine && other < e));
+    for (var first = 0u; first < PADDED; first += AT_ONCE) {
+      @unroll(i, AT_ONCE) {
+        let choice_{i} = choice[first + {i}u];
+      }
+      @unroll(i, AT_ONCE) {
+        place += select(0u, 1u, choice_{i} > mine || (choice_{i} == mine && first + {i}u < e));
+      }
     }
     if (place < ACTIVE) {
       routes[group.x * ACTIVE + place] = e;

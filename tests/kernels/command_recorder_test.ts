@@ -94,6 +94,46 @@ describeOnDevices("recorded commands", (kind) => {
     state.destroy();
   });
 
+  it("run in pieces when they are many, and differ from before at any place", async () => {
+    const state = await Accumulators.create(device);
+    const long = Array.from({ length: 150 }, (_, i) => ({ to: i % 2, rows: 1 + i % 3 }));
+    const run = async (commands: typeof long) => {
+      state.reset();
+      for (const { to, rows } of commands) state.add(to, rows);
+      await state.check(0);
+    };
+    // Pieces begin at commands 0, 32 and 128; the copy is one more command.
+    for (const place of [0, 1, 31, 32, 33, 100, 127, 128, 129, 149]) {
+      for (let again = 0; again < 4; again++) await run(long);
+      await run(long.map(({ to, rows }, i) => ({ to: i === place ? 1 - to : to, rows })));
+      for (let again = 0; again < 4; again++) await run(long);
+      await run(long.slice(0, place));
+    }
+    for (let again = 0; again < 4; again++) await run(long);
+    const before = device.counters.submissionsAhead;
+    await run(long);
+    assertEquals(device.counters.submissionsAhead - before, kind === "cpu" ? 0 : 1);
+    state.destroy();
+  });
+
+  it("end where a piece ends", async () => {
+    const state = await Accumulators.create(device);
+    const run = async (count: number, copy: boolean) => {
+      for (let i = 0; i < count; i++) state.add(i % 2, 2);
+      if (copy) return await state.check(0);
+      device.submit();
+    };
+    for (let again = 0; again < 5; again++) await run(60, true);
+    // Everything that came is on its way already.
+    await run(32, false);
+    await run(0, true);
+    for (let again = 0; again < 5; again++) {
+      state.reset();
+      await run(60, true);
+    }
+    state.destroy();
+  });
+
   it("may name buffers that are gone, if nobody asks for them again", async () => {
     const [lasting, passing] = [await Accumulators.create(device), await Accumulators.create(device)];
     for (let step = 0; step < 4; step++) {

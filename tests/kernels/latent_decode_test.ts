@@ -2,11 +2,11 @@ import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
-import { latentDecode, partialWidth, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
+import { latentDecode, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
 import { divideForMatrixUnits, latentDecodeMatrix } from "../../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
-import { MOST_SPLITS, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
+import { MOST_SPLITS, partialWidth, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -43,7 +43,13 @@ describeOnDevices("decode attention", (kind) => {
           device,
           latentDecode,
           config,
-          { queries, cache: packCache(cache, values), tables, step, partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config) } },
+          {
+            queries,
+            cache: packCache(cache, values),
+            tables,
+            step,
+            partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config.valueWidth) },
+          },
           { rows, splits },
         );
         const { y } = await runKernel(
@@ -103,7 +109,13 @@ describeOnDevices("decode attention", (kind) => {
         device,
         latentDecodeMatrix,
         { ...config, division },
-        { queries: padded, cache: packCache(cache, values), tables, step, partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config) } },
+        {
+          queries: padded,
+          cache: packCache(cache, values),
+          tables,
+          step,
+          partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config.valueWidth) },
+        },
         { rows, splits },
       );
       const inputs = { step, partial: partial.f32, y: { poison: rows * heads * valueWidth } };

@@ -10,6 +10,7 @@ import { Random } from "../support/random.ts";
 const CONFIGS: Record<string, MoeRouteConfig> = {
   "softmax, greedy": {
     experts: 9,
+    threads: 64,
     activeExperts: 3,
     scoring: "softmax",
     groups: 1,
@@ -20,6 +21,7 @@ const CONFIGS: Record<string, MoeRouteConfig> = {
   },
   "softmax, group-limited": {
     experts: 160,
+    threads: 256,
     activeExperts: 6,
     scoring: "softmax",
     groups: 8,
@@ -30,6 +32,7 @@ const CONFIGS: Record<string, MoeRouteConfig> = {
   },
   "sigmoid, node groups": {
     experts: 24,
+    threads: 64,
     activeExperts: 4,
     scoring: "sigmoid",
     groups: 6,
@@ -40,6 +43,7 @@ const CONFIGS: Record<string, MoeRouteConfig> = {
   },
   "sigmoid, not normalised": {
     experts: 2,
+    threads: 128,
     activeExperts: 1,
     scoring: "sigmoid",
     groups: 1,

@@ -12,7 +12,7 @@ const DAWN = Deno.env.get("LATENTMESH_DAWN");
 
 /** Opens a device for a test; the caller closes it. */
 export async function openTestDevice(kind: DeviceKind, limits?: Partial<DeviceLimits>): Promise<Device> {
-  return (await openDevice(kind, { dawn: DAWN, limits })).device;
+  return (await openDevice(kind, { dawn: DAWN, limits, validate: true })).device;
 }
 
 /** Runs a suite once per device. */

@@ -1,0 +1,236 @@
+/**
+ * Two kernels in one dispatch. On a GPU, a dispatch waits for the one before as a whole wherever they touch the same buffers, and what one row of a decode step
+ * asks for is mostly such waiting: kernels that do not read each other's results run side by side instead, some of the workgroups as the one and the rest as the
+ * other.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../core/errors.ts";
+import { ceilDiv } from "../core/numeric.ts";
+import type { HostBuffer, Kernel, Params, Workgroups } from "./contract.ts";
+import type { BoundKernel, CompiledKernel, Device, DeviceBuffer } from "./device.ts";
+
+/** Configurations of both kernels. */
+export interface BesideConfig<A, B> {
+  readonly first: A;
+  readonly second: B;
+}
+
+/** Bindings: those of both under names of their own. */
+export type BesideBindings<A extends string, B extends string> = `first_${A}` | `second_${B}`;
+
+/** Parameters of both, and how many workgroups each has in x and in all. */
+export type BesideParams<A extends string, B extends string> = `first_${A}` | `second_${B}` | GridParams;
+
+type GridParams = "columns_of_first" | "groups_of_first" | "columns_of_second" | "groups_of_second";
+
+const GRID_PARAMS: readonly GridParams[] = ["columns_of_first", "groups_of_first", "columns_of_second", "groups_of_second"];
+
+/** Most workgroups of a dispatch in one dimension, on every device. */
+const MOST_GROUPS = 65535;
+
+type Side = "first" | "second";
+
+/** Two kernels as one. */
+export interface BesideKernel<A, BA extends string, PA extends string, B, BB extends string, PB extends string>
+  extends Kernel<BesideConfig<A, B>, BesideBindings<BA, BB>, BesideParams<PA, PB>> {
+  readonly first: Kernel<A, BA, PA>;
+  readonly second: Kernel<B, BB, PB>;
+}
+
+/** Whether a kernel is two. */
+export function isBeside(
+  kernel: Kernel<unknown, string, string>,
+): kernel is BesideKernel<unknown, string, string, unknown, string, string> & Kernel<unknown, string, string> {
+  return "first" in kernel && "second" in kernel;
+}
+
+/**
+ * Both kernels as one. They need equally many threads per workgroup, and workgroups in x and y only.
+ *
+ * @param same bindings of the second that are a binding of the first: a buffer must not be bound twice if one of the two writes it
+ */
+export function beside<CA, BA extends string, PA extends string, CB, BB extends string, PB extends string>(
+  first: Kernel<CA, BA, PA>,
+  second: Kernel<CB, BB, PB>,
+  same: Partial<Record<BB, BA>> = {},
+): BesideKernel<CA, BA, PA, CB, BB, PB> {
+  const own = (Object.keys(second.bindings) as BB[]).filter((name) => same[name] === undefined);
+  const firstNames = Object.keys(first.bindings) as BA[];
+  const pick = <K extends string, T>(side: Side, keys: readonly K[], from: Readonly<Record<string, T>>) =>
+    Object.fromEntries(keys.map((key) => [key, from[`${side}_${key}`]])) as Record<K, T>;
+  const buffersOf = (buffers: Readonly<Record<string, HostBuffer>>) => ({
+    first: pick("first", firstNames, buffers),
+    second: Object.fromEntries(
+      (Object.keys(second.bindings) as BB[]).map((
+        name,
+      ) => [name, same[name] === undefined ? buffers[`second_${name}`] : buffers[`first_${same[name]}`]]),
+    ) as Record<BB, HostBuffer>,
+  });
+  return {
+    first,
+    second,
+    name: `${first.name}+${second.name}`,
+    bindings: {
+      ...prefixed("first", first.bindings, firstNames),
+      ...prefixed("second", second.bindings, own),
+    } as Record<BesideBindings<BA, BB>, "read" | "read_write">,
+    params: [...first.params.map((name) => `first_${name}` as const), ...second.params.map((name) => `second_${name}` as const), ...GRID_PARAMS],
+    wgsl: (config) =>
+      joined(
+        { source: first.wgsl(config.first), bindings: firstNames },
+        { source: second.wgsl(config.second), bindings: own, same: same as Readonly<Record<string, string>> },
+      ),
+    workgroups: (_, { groups_of_first, groups_of_second }) => {
+      const groups = groups_of_first + groups_of_second;
+      return [Math.min(groups, MOST_GROUPS), ceilDiv(groups, MOST_GROUPS), 1];
+    },
+    sizes(config, params) {
+      const firstSizes = first.sizes(config.first, pick("first", first.params, params));
+      const secondSizes = second.sizes(config.second, pick("second", second.params, params));
+      const sizes: Record<string, number> = { ...prefixed("first", firstSizes, firstNames), ...prefixed("second", secondSizes, own) };
+      for (const [name, other] of Object.entries(same) as [BB, BA][]) sizes[`first_${other}`] = Math.max(sizes[`first_${other}`], secondSizes[name]);
+      return sizes as Record<BesideBindings<BA, BB>, number>;
+    },
+    reference(config, buffers, params) {
+      const own = buffersOf(buffers);
+      first.reference(config.first, own.first, pick("first", first.params, params));
+      second.reference(config.second, own.second, pick("second", second.params, params));
+    },
+  };
+}
+
+function prefixed<T>(side: Side, record: Readonly<Record<string, T>>, keys: readonly string[]): Record<string, T> {
+  return Object.fromEntries(keys.map((key) => [`${side}_${key}`, record[key]]));
+}
+
+interface SideSource {
+  readonly source: string;
+  /** Those that it declares, in order. */
+  readonly bindings: readonly string[];
+  readonly same?: Readonly<Record<string, string>>;
+}
+
+const ENTRY = /@compute\s+@workgroup_size\(([^)]*)\)\s*fn main\(([^)]*(?:\([^)]*\)[^)]*)*)\)\s*\{/;
+const DECLARATION = /^(?:@group\(0\) @binding\(\d+\) )?(?:const|fn|alias|struct|var<[^>]*>)\s+([A-Za-z_]\w*)/gm;
+
+/** What an entry point may ask for, and what it is given here. */
+const BUILTINS: Readonly<Record<string, string>> = { workgroup_id: "id", local_invocation_index: "thread" };
+
+/** One source of two, every name of which is made its own. */
+function joined(first: SideSource, second: SideSource): string {
+  const sides = [renamed("first", first, 1), renamed("second", second, 1 + first.bindings.length)];
+  const [a, b] = sides;
+  return `${a.source}
+${b.source}
+const_assert ${a.threads} == ${b.threads};
+
+@compute @workgroup_size(${a.threads})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let index = group.y * ${MOST_GROUPS}u + group.x;
+  if (index < params.groups_of_first) {
+    let id = vec3(index % params.columns_of_first, index / params.columns_of_first, 0u);
+    ${a.call};
+  } else if (index - params.groups_of_first < params.groups_of_second) {
+    let id = vec3((index - params.groups_of_first) % params.columns_of_second, (index - params.groups_of_first) / params.columns_of_second, 0u);
+    ${b.call};
+  }
+}
+`;
+}
+
+function renamed(side: Side, { source, bindings, same = {} }: SideSource, firstBinding: number) {
+  const entry = ENTRY.exec(source);
+  if (entry === null) throw new TypeError("Cannot put a kernel beside another: it has no entry point");
+  const [head, threads, parameters] = entry;
+  const asked = parameters.split(/,\s*(?=@)/).map((parameter) => {
+    const [, builtin, name, type] = /^@builtin\((\w+)\)\s*(\w+):\s*([\w<>]+),?\s*$/.exec(parameter.trim()) ?? [];
+    if (!(builtin in BUILTINS)) throw new TypeError(`Cannot put a kernel beside another: it asks for ${parameter}`);
+    return { argument: BUILTINS[builtin], declared: `${name}: ${type}` };
+  });
+  // Bindings are numbered in the order of the kernel's; those that are the other's are declared there.
+  let text = source.replace(head, `fn main(${asked.map(({ declared }) => declared).join(", ")}) {`);
+  text = text.replace(
+    /^@group\(0\) @binding\(\d+\) (var<[^>]*> (\w+):[^\n]*)$/gm,
+    (_, declaration: string, name: string) => name in same ? "" : `@group(0) @binding(${firstBinding + bindings.indexOf(name)}) ${declaration}`,
+  );
+  const names = new Set([...text.matchAll(DECLARATION)].map(([, name]) => name));
+  const own = (name: string) => `${name}_${side}`;
+  text = text.replace(/\bparams\.(\w+)/g, (_, name: string) => `params.${side}_${name}`);
+  text = text.replace(/(?<![.\w])[A-Za-z_]\w*/g, (name) => names.has(name) ? own(name) : name in same ? `${same[name]}_first` : name);
+  const count = names.has(threads) ? own(threads) : threads;
+  return { source: text, threads: count, call: `${own("main")}(${asked.map(({ argument }) => argument).join(", ")})` };
+}
+
+/** Two kernels that run side by side, bound. */
+export class Beside<PA extends string, PB extends string> {
+  readonly #device: Device;
+  readonly #bound: BoundKernel<BesideParams<PA, PB>>;
+  readonly #merge: (first: Params<PA>, second: Params<PB>) => Params<BesideParams<PA, PB>>;
+
+  private constructor(
+    device: Device,
+    bound: BoundKernel<BesideParams<PA, PB>>,
+    merge: (first: Params<PA>, second: Params<PB>) => Params<BesideParams<PA, PB>>,
+  ) {
+    this.#device = device;
+    this.#bound = bound;
+    this.#merge = merge;
+  }
+
+  /**
+   * Compiles and binds.
+   *
+   * @param same see {@link beside}
+   * @returns null if the device does not allow as many bindings
+   */
+  static async create<CA, BA extends string, PA extends string, CB, BB extends string, PB extends string>(
+    device: Device,
+    first: BesideSide<CA, BA, PA>,
+    second: BesideSide<CB, BB, PB>,
+    same: Partial<Record<BB, BA>> = {},
+  ): Promise<Beside<PA, PB> | null> {
+    const kernel = beside(first.kernel, second.kernel, same);
+    if (Object.keys(kernel.bindings).length > device.limits.maxBindings) return null;
+    const grid = (side: BesideSide<CA, BA, PA> | BesideSide<CB, BB, PB>, params: Params<string>): Workgroups => {
+      const [x, y, z] = (side as BesideSide<unknown, string, string>).kernel.workgroups(side.config, params);
+      if (z !== 1) throw new LatentmeshError("internal", `Kernel ${side.kernel.name} has workgroups in z`);
+      return [x, y, z];
+    };
+    const [firstKeys, secondKeys] = [first.kernel.params.map((name) => `first_${name}`), second.kernel.params.map((name) => `second_${name}`)];
+    const merged: Record<string, number> = {};
+    // Valid until the next call: it is asked for with every step.
+    const merge = (a: Params<PA>, b: Params<PB>): Params<BesideParams<PA, PB>> => {
+      first.kernel.params.forEach((name, i) => merged[firstKeys[i]] = a[name]);
+      second.kernel.params.forEach((name, i) => merged[secondKeys[i]] = b[name]);
+      const [ax, ay] = grid(first, a);
+      const [bx, by] = grid(second, b);
+      merged.columns_of_first = ax;
+      merged.groups_of_first = ax * ay;
+      merged.columns_of_second = bx;
+      merged.groups_of_second = bx * by;
+      return merged as Record<BesideParams<PA, PB>, number>;
+    };
+    const compiled: CompiledKernel<BesideBindings<BA, BB>, BesideParams<PA, PB>> = await device.compile(kernel, {
+      first: first.config,
+      second: second.config,
+    });
+    const buffers: Record<string, DeviceBuffer> = prefixed("first", first.buffers, Object.keys(first.kernel.bindings));
+    for (const name of Object.keys(second.kernel.bindings) as BB[]) if (same[name] === undefined) buffers[`second_${name}`] = second.buffers[name];
+    const bound = compiled.bind(buffers as Record<BesideBindings<BA, BB>, DeviceBuffer>, { ...merge(first.most, second.most) });
+    return new Beside(device, bound, merge);
+  }
+
+  /** Records both. */
+  run(first: Params<PA>, second: Params<PB>): void {
+    this.#device.run(this.#bound, this.#merge(first, second));
+  }
+}
+
+/** One of two kernels that are to run side by side: what it is, what it works on, and the most it is run with. */
+export interface BesideSide<C, B extends string, P extends string> {
+  readonly kernel: Kernel<C, B, P>;
+  readonly config: C;
+  readonly buffers: Readonly<Record<B, DeviceBuffer>>;
+  readonly most: Params<P>;
+}
