@@ -65,6 +65,8 @@ export class GpuReadback implements Readback {
     // Unmapping may reject the mapping, which nobody but `settled` awaits.
     this.settled = mapping.then(() => {}, () => {});
     this.#counters.readbackBytes += bytes;
+    // As awaiting a mapping would: the ends of earlier mappings are dealt with here, where peers are at the same point, instead of between sending and receiving.
+    if (this.#synchronous) await setImmediate();
     return view;
   }
 

@@ -10,7 +10,7 @@ import { tensorShapes } from "../../bench/synthetic/tensor_shapes.ts";
 import { multiplyAdd } from "../../bench/roofline/ceilings.ts";
 import { readWords } from "../../bench/roofline/read_words.ts";
 import { costOf } from "../../bench/roofline/costs.ts";
-import { TracingDevice } from "../../bench/roofline/tracing_device.ts";
+import { sidesOf, TracingDevice } from "../../bench/roofline/tracing_device.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { queryWidth } from "../../core/model/spec.ts";
@@ -83,8 +83,13 @@ describeOnDevices("synthetic models", (kind) => {
       const costs = dispatches.map((dispatch) => ({ name: dispatch.kernel.name, ...costOf(dispatch, { rows: 1, context: 100 }) }));
       const attention = costs.filter(({ name }) => name === "latent_decode");
       // Three layers of 100 latents of 64 + 16 floats, and four splits of 4 heads.
-      assertEquals(attention.map(({ bytes }) => bytes), new Array(3).fill(100 * 80 * 4 + 4 * 4 * 66 * 4));
+      assertEquals(attention.map(({ bytes }) => bytes), new Array(3).fill(100 * 80 * 4 + 4 * 4 * 68 * 4));
       assertEquals(attention[0].flop, 2 * 100 * 4 * (80 + 64));
+      // What runs side by side costs what both cost.
+      const both = dispatches.find(({ kernel }) => kernel.name === "moe_route+matvec")!;
+      const [route, down] = sidesOf(both)!.map((side) => costOf(side, { rows: 1, context: 100 }));
+      assert(route.bytes > 0 && down.flop === 2 * 128 * 64);
+      assertEquals(costOf(both, { rows: 1, context: 100 }), { bytes: route.bytes + down.bytes, flop: route.flop + down.flop });
       // Routed experts: 4 of them, gate, up and down.
       const expected = 2 * 4 * 3 * 64 * 128;
       const routed = dispatches.filter(({ config }) => (config as { select?: { kind: string } })?.select?.kind === "expert");
