@@ -31,6 +31,8 @@ interface Case {
 
 /** One row of the result. */
 export interface AttentionTime extends Case {
+  /** Tokens that each sequence attends to. */
+  readonly context: number;
   readonly ms: number;
   readonly division: Division | null;
   readonly gigabytesPerSecond: number;
@@ -60,31 +62,39 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
   });
   const shape = values.shape as ShapeName;
   if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
-  const [batch, context] = [Number(values.batch), Number(values.context)];
-  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
-  const stopwatch = await Stopwatch.start(device);
+  const batch = Number(values.batch);
+  const contexts = values.context.split(",").map(Number);
+  const cases = casesOf(shape).filter(({ name }) => values.only === "" || name === values.only);
+  if (cases.length === 0) throw new Error(`There is no case "${values.only}"; there are ${casesOf(shape).map(({ name }) => name).join("; ")}`);
   const tried = (values.divisions ?? "").split(";").filter(Boolean).map(parseDivision);
   const times: AttentionTime[] = [];
-  for (const shard of casesOf(shape).filter(({ name }) => values.only === "" || name === values.only)) {
-    times.push(...await timeCase(device, stopwatch, shard, batch, context, tried));
+  let [bytesPerSecond, title] = [0, ""];
+  for (const shard of cases) {
+    // A device of its own, as a rank has: in memory that another case has used before, the same kernel took up to a quarter longer.
+    const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+    const stopwatch = await Stopwatch.start(device);
+    for (const context of contexts) times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context }, tried));
+    bytesPerSecond = Math.max(bytesPerSecond, stopwatch.bytesPerSecond);
+    title = `${device.kind} (${device.description})`;
+    await device.close();
   }
-  const { bytesPerSecond } = stopwatch;
-  console.log(`${device.kind} (${device.description}): reads ${(bytesPerSecond / 1e9).toFixed(0)} GB/s`);
-  console.log(`${shape}, batch ${batch}, context ${context}, ${dtypeOn(device)}\n`);
-  print(times, bytesPerSecond, batch === 16 && context === 32768 ? TRITON_MLA_2[shape] : undefined);
+  console.log(`${title}: reads ${(bytesPerSecond / 1e9).toFixed(0)} GB/s`);
+  for (const context of contexts) {
+    console.log(`\n${shape}, batch ${batch}, context ${context}\n`);
+    const triton = batch === 16 && context === 32768 ? TRITON_MLA_2[shape] : undefined;
+    print(times.filter((time) => time.context === context), bytesPerSecond, triton);
+  }
   if (values.json !== undefined) {
     const result = {
-      device: `${device.kind} (${device.description})`,
+      device: title,
       shape,
       batch,
-      context,
       bytesPerSecond,
       times,
       date: new Date().toISOString().slice(0, 10),
     };
     await Deno.writeTextFile(values.json, JSON.stringify(result, null, 2));
   }
-  await device.close();
 }
 
 function parseDivision(text: string): Division {
@@ -115,8 +125,7 @@ async function timeCase(
   device: Device,
   stopwatch: Stopwatch,
   shard: Case,
-  rows: number,
-  context: number,
+  { rows, context }: { readonly rows: number; readonly context: number },
   tried: readonly Division[],
 ): Promise<AttentionTime[]> {
   const dtype = dtypeOn(device);
@@ -161,9 +170,8 @@ async function timeCase(
     const ms = await stopwatch.milliseconds(() => device.run(bound, { rows, splits: splitCount(context) }));
     const bytes = rows * context * cacheTokenBytes(config.cache);
     const flop = 2 * rows * context * shard.heads * (cacheWidth(config.cache) + shard.valueWidth);
-    results.push({ ...shard, ms, division, gigabytesPerSecond: bytes / ms / 1e6, teraflops: flop / ms / 1e9 });
+    results.push({ ...shard, context, ms, division, gigabytesPerSecond: bytes / ms / 1e6, teraflops: flop / ms / 1e9 });
   }
-  for (const buffer of Object.values(buffers)) buffer.destroy();
   return results;
 }
 
@@ -180,7 +188,7 @@ function print(times: readonly AttentionTime[], bytesPerSecond: number, triton: 
       time.gigabytesPerSecond.toFixed(0),
       (time.gigabytesPerSecond * 1e11 / bytesPerSecond).toFixed(0),
       time.teraflops.toFixed(0),
-      (baseline(time.ranks) / time.ms).toFixed(2),
+      Number.isFinite(baseline(time.ranks)) ? (baseline(time.ranks) / time.ms).toFixed(2) : "",
       time.division === null ? "plain" : Object.values(time.division).join(", "),
     ]),
   ]);

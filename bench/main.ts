@@ -11,6 +11,7 @@ import { handoffBench } from "./handoff_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { matmulBench } from "./matmul_bench.ts";
 import { loadBench } from "./load_bench.ts";
+import { report } from "./report.ts";
 import { pingPongBench } from "./pingpong_bench.ts";
 import { rooflineBench } from "./roofline_bench.ts";
 import { serveBench } from "./serve_bench.ts";
@@ -43,6 +44,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     run: attentionBench,
   },
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
+  report: { help: "[data] [figures] draws the README's figures from what was measured", run: report },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };

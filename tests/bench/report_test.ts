@@ -1,0 +1,56 @@
+/**
+ * The README's figures are what the data beside them say.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { attentionFigure, driftFigure, report, rooflineFigure } from "../../bench/report.ts";
+import { lineChart } from "../../bench/report/chart.ts";
+
+const HERE = new URL("../../bench/report/", import.meta.url);
+const data = async (name: string) => JSON.parse(await Deno.readTextFile(new URL(`data/${name}.json`, HERE)));
+const figure = (name: string) => Deno.readTextFile(new URL(`figures/${name}.svg`, HERE));
+
+describe("figures", () => {
+  it("are drawn from the data that are kept", async () => {
+    assertEquals(attentionFigure(await data("attention")), await figure("attention"));
+    assertEquals(driftFigure(await data("drift")), await figure("drift"));
+    assertEquals(rooflineFigure(await data("roofline")), await figure("roofline"));
+  });
+
+  it("are linked by the README", async () => {
+    const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+    for (const name of ["attention", "drift", "roofline"]) assert(readme.includes(`(bench/report/figures/${name}.svg)`), name);
+  });
+
+  it("say which data are missing", async () => {
+    const directory = await Deno.makeTempDir();
+    await assertRejects(() => report([directory, `${directory}/figures`]), Deno.errors.NotFound, "attention.json");
+    await Deno.remove(directory, { recursive: true });
+  });
+});
+
+describe("line charts", () => {
+  const chart = {
+    title: "a < b & c",
+    caption: ["one", "two"],
+    xLabel: "x",
+    yLabel: "y",
+    xTicks: [1, 10, 100].map((at) => ({ at, label: `${at}` })),
+    yTicks: [0, 1].map((at) => ({ at, label: `${at}` })),
+    lines: [{ name: "line", points: [{ x: 1, y: 0 }, { x: 10, y: 0.5 }, { x: 100, y: 1 }] }],
+  };
+  const points = (svg: string) => /points="([^"]*)"/.exec(svg)![1].split(" ").map((point) => point.split(",").map(Number));
+
+  it("put equal factors at equal distances where asked to", () => {
+    const [a, b, c] = points(lineChart({ ...chart, logarithmic: { x: true } }));
+    assertEquals(Math.abs(b[0] - a[0] - (c[0] - b[0])) < 0.2, true);
+    const [d, e, f] = points(lineChart(chart));
+    assert((f[0] - e[0]) / (e[0] - d[0]) > 9);
+    // Up is more.
+    assert(d[1] > e[1] && e[1] > f[1]);
+  });
+
+  it("escape what would be markup", () => {
+    assert(lineChart(chart).includes("a &lt; b &amp; c"));
+  });
+});
