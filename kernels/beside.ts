@@ -49,6 +49,7 @@ export function isBeside(
  * Both kernels as one. They need equally many threads per workgroup, and workgroups in x and y only.
  *
  * @param same bindings of the second that are a binding of the first: a buffer must not be bound twice if one of the two writes it
+ * @throws {TypeError} if the second writes what the first only reads
  */
 export function beside<CA, BA extends string, PA extends string, CB, BB extends string, PB extends string>(
   first: Kernel<CA, BA, PA>,
@@ -57,6 +58,11 @@ export function beside<CA, BA extends string, PA extends string, CB, BB extends 
 ): BesideKernel<CA, BA, PA, CB, BB, PB> {
   const own = (Object.keys(second.bindings) as BB[]).filter((name) => same[name] === undefined);
   const firstNames = Object.keys(first.bindings) as BA[];
+  for (const [name, other] of Object.entries(same) as [BB, BA][]) {
+    if (second.bindings[name] === "read_write" && first.bindings[other] === "read") {
+      throw new TypeError(`Cannot put ${second.name} beside ${first.name}: it writes ${name}, which is the other's ${other}, and that only reads it`);
+    }
+  }
   const pick = <K extends string, T>(side: Side, keys: readonly K[], from: Readonly<Record<string, T>>) =>
     Object.fromEntries(keys.map((key) => [key, from[`${side}_${key}`]])) as Record<K, T>;
   const buffersOf = (buffers: Readonly<Record<string, HostBuffer>>) => ({

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { LatentmeshError } from "../core/errors.ts";
+import { invariant, LatentmeshError } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
 import type { Params } from "./contract.ts";
 
@@ -31,6 +31,7 @@ export class UniformRing {
 
   /** Binding of a uniform with `fields` words. */
   binding(fields: number): GPUBufferBinding {
+    invariant(fields <= this.#slotWords, `a uniform of ${fields} words does not fit a slot of ${this.#slotWords}`);
     return { buffer: this.#buffer, size: roundUp(Math.max(fields * 4, 16), 16) };
   }
 

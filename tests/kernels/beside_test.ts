@@ -160,6 +160,10 @@ describeOnDevices("kernels side by side", (kind) => {
     await assertRejects(() => Beside.create(device, side, { ...side, buffers: { x, y: z } }), Error, "workgroups in z");
   });
 
+  it("do not write what the other only reads", () => {
+    assertThrows(() => beside(scale(1), scale(2), { y: "x" }), TypeError, "it writes y");
+  });
+
   it("ask for nothing but their workgroup and thread", () => {
     const both = beside(addRmsNorm, residualAdd);
     assertThrows(() => both.wgsl({ first: { width: 64, eps: 1e-6 }, second: { width: 64 } }), TypeError, "global_invocation_id");
