@@ -3,10 +3,11 @@
  *
  * @module
  */
+import type { ModelSpec } from "../core/model/spec.ts";
 import type { BoundKernel } from "../kernels/device.ts";
 import { matvecThreads } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
-import { moeCombine } from "../kernels/moe_combine/moe_combine.ts";
+import { moeCombine, type MoeCombineConfig } from "../kernels/moe_combine/moe_combine.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";
 import { mostRows } from "./activations.ts";
@@ -16,15 +17,24 @@ import { type FeedForwardWeights, isMoe, type MoeWeights } from "./weights.ts";
 
 /** A feed-forward block on one device. */
 export interface FeedForward {
-  /** Records h → delta for a step. */
-  record(step: Step): void;
+  /** Whether what experts give can be left apart from delta. */
+  readonly experts: boolean;
+  /** Records h → delta for a step. @param apart leaves what experts give where {@link FeedForward.recordSum}, or whoever reads delta next, finds it */
+  record(step: Step, apart: boolean): void;
+  /** Records that delta takes in what was left apart. */
+  recordSum(rows: number): void;
+}
+
+/** How what experts give is added to the shared expert's output, or is the output. */
+export function combineConfig(spec: ModelSpec, weights: MoeWeights): MoeCombineConfig {
+  return { width: spec.hiddenSize, activeExperts: spec.moe!.activeExperts, addToShared: weights.shared !== null };
 }
 
 /** Compiles and binds the block of one layer. */
 export async function createFeedForward(context: ModelContext, weights: FeedForwardWeights | MoeWeights): Promise<FeedForward> {
   if (isMoe(weights)) return await Moe.create(context, weights);
   const gated = await GatedMlp.create(context, weights, denseBindings(context));
-  return { record: (step) => gated.record(step.phase, step.rows.length) };
+  return { experts: false, record: (step) => gated.record(step.phase, step.rows.length), recordSum() {} };
 }
 
 /** y = W_down (silu(W_gate h) ∘ W_up h) for one matrix or a stack. */
@@ -106,6 +116,7 @@ async function createChoice(context: ModelContext, weights: MoeWeights): Promise
 }
 
 class Moe implements FeedForward {
+  readonly experts = true;
   readonly #context: ModelContext;
   readonly #choice: Choice;
   readonly #plan: BoundKernel<"items">;
@@ -127,11 +138,7 @@ class Moe implements FeedForward {
     const { device, spec, activations: a, both, limits } = context;
     const moe = spec.moe!;
     const plan = await device.compile(moePlan, a.planLayout);
-    const combine = await device.compile(moeCombine, {
-      width: spec.hiddenSize,
-      activeExperts: moe.activeExperts,
-      addToShared: weights.shared !== null,
-    });
+    const combine = await device.compile(moeCombine, combineConfig(spec, weights));
     const pairs = { prefill: both.prefill * moe.activeExperts, decode: both.decode * moe.activeExperts };
     const routed = (perInput: number) => ({
       select: { kind: "expert", perInput } satisfies Select,
@@ -150,13 +157,17 @@ class Moe implements FeedForward {
     });
   }
 
-  record({ phase, rows }: Step): void {
+  record({ phase, rows }: Step, apart: boolean): void {
     const { device, spec } = this.#context;
     const tokens = rows.length;
     const items = tokens * spec.moe!.activeExperts;
     this.#choice.record(phase, tokens);
     if (phase === "prefill") device.run(this.#plan, { items });
     this.#experts.record(phase, items);
-    device.run(this.#combine, { tokens });
+    if (!apart) this.recordSum(tokens);
+  }
+
+  recordSum(tokens: number): void {
+    this.#context.device.run(this.#combine, { tokens });
   }
 }

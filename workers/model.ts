@@ -13,16 +13,16 @@ import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits } from "../kernels/latent_decode/matrix_units.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
-import { addRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
+import { addRmsNorm, combineRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { createFeedForward, type FeedForward } from "./feed_forward.ts";
+import { combineConfig, createFeedForward, type FeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear.ts";
 import { LogitsHead } from "./logits_head.ts";
-import type { LayerWeights, ModelWeights } from "./weights.ts";
+import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
 
 /** Sizes of a {@link Model}. */
 export interface ModelOptions {
@@ -42,8 +42,8 @@ interface EmbedPart {
   readonly count: number;
 }
 
-/** Records that the residual stream takes the block before in, and is normalised for the next one. */
-type Prepare = (rows: number) => void;
+/** Records that the residual stream takes the block before in, and is normalised for the next one. @param apart whether experts of that block were left apart */
+type Prepare = (rows: number, apart: boolean) => void;
 
 interface Layer {
   readonly prepareAttention: Prepare;
@@ -62,6 +62,8 @@ export class Model {
   readonly #layers: readonly Layer[];
   readonly #residual: BoundKernel<"rows">;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
+  /** Whether the experts of the block that was recorded last were left apart from {@link delta}. */
+  #apart = false;
 
   private constructor(
     context: ModelContext,
@@ -95,7 +97,7 @@ export class Model {
     const embed = await device.compile(embedding, { layout: weights.embedding.layout });
     const residual = await device.compile(residualAdd, { width: spec.hiddenSize });
     const layers: Layer[] = [];
-    for (const [index, layer] of weights.layers.entries()) layers.push(await createLayer(context, layer, index));
+    for (const [index, layer] of weights.layers.entries()) layers.push(await createLayer(context, layer, index, weights.layers[index - 1]));
     return new Model(context, {
       embed: weights.embedding.parts.map(({ first, count, weights, scales }) => ({
         bound: embed.bind({ weights, scales, step: a.step, y: a.x }, { items: rows, first_row: first, part_rows: count }),
@@ -136,7 +138,7 @@ export class Model {
     this.recordEmbedding(step);
     for (let layer = 0; layer < this.#layers.length; layer++) {
       this.recordAttention(layer, step);
-      this.recordFeedForward(layer, step);
+      this.recordFeedForward(layer, step, false);
       afterLayer?.(layer, this.#context.activations);
     }
     this.recordEnd(step);
@@ -155,18 +157,27 @@ export class Model {
 
   /** Records the residual stream → this rank's share of a layer's attention, in {@link delta}. */
   recordAttention(layer: number, step: Step): void {
-    this.#layers[layer].prepareAttention(step.rows.length);
+    this.#layers[layer].prepareAttention(step.rows.length, this.#apart);
     this.#layers[layer].attention.record(step);
+    this.#apart = false;
   }
 
-  /** Records the residual stream → this rank's share of a layer's feed-forward block, in {@link delta}. */
-  recordFeedForward(layer: number, step: Step): void {
-    this.#layers[layer].prepareFeedForward(step.rows.length);
-    this.#layers[layer].feedForward.record(step);
+  /**
+   * Records the residual stream → this rank's share of a layer's feed-forward block.
+   *
+   * @param whole whether all of it must be in {@link delta}, to be summed with others'; what experts give is otherwise added where the next block is prepared
+   */
+  recordFeedForward(layer: number, step: Step, whole: boolean): void {
+    const { prepareFeedForward, feedForward } = this.#layers[layer];
+    prepareFeedForward(step.rows.length, false);
+    this.#apart = !whole && feedForward.experts;
+    feedForward.record(step, this.#apart);
   }
 
   /** Records that the residual stream takes the last block in. */
   recordEnd(step: Step): void {
+    if (this.#apart) this.#layers.at(-1)!.feedForward.recordSum(step.rows.length);
+    this.#apart = false;
     this.device.run(this.#residual, { rows: step.rows.length });
   }
 
@@ -226,7 +237,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   };
 }
 
-async function createLayer(context: ModelContext, weights: LayerWeights, index: number): Promise<Layer> {
+async function createLayer(context: ModelContext, weights: LayerWeights, index: number, before: LayerWeights | undefined): Promise<Layer> {
   const { device, spec, activations: a, limits } = context;
   const shape = { width: spec.hiddenSize, eps: spec.normEps };
   const most = mostRows(limits);
@@ -241,8 +252,18 @@ async function createLayer(context: ModelContext, weights: LayerWeights, index: 
     const norm = (await device.compile(addRmsNorm, shape)).bind({ x: a.x, delta: a.delta, gamma, y: a.h }, { rows: most });
     return (rows) => device.run(norm, { rows });
   };
+  const afterExperts = async (gamma: DeviceBuffer, experts: MoeWeights): Promise<Prepare> => {
+    const whole = await following(gamma);
+    const kernel = await device.compile(combineRmsNorm, { ...shape, ...combineConfig(spec, experts) });
+    const norm = kernel.bind({ x: a.x, delta: a.delta, gamma, y: a.h, gates: a.gates, expert_out: a.expertOut }, { rows: most });
+    return (rows, apart) => apart ? device.run(norm, { rows }) : whole(rows, false);
+  };
+  const prepareAttention = () => {
+    if (before === undefined) return first(weights.attentionNorm);
+    return isMoe(before.feedForward) ? afterExperts(weights.attentionNorm, before.feedForward) : following(weights.attentionNorm);
+  };
   return {
-    prepareAttention: await (index === 0 ? first : following)(weights.attentionNorm),
+    prepareAttention: await prepareAttention(),
     attention: await Attention.create(context, weights.attention, index),
     prepareFeedForward: await following(weights.feedForwardNorm),
     feedForward: await createFeedForward(context, weights.feedForward),

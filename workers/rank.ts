@@ -36,7 +36,7 @@ export class RankForward {
       model.recordAttention(layer, step);
       await afterAttention?.(layer);
       await this.#sum(step.rows.length);
-      model.recordFeedForward(layer, step);
+      model.recordFeedForward(layer, step, this.collective.ranks > 1);
       await this.#sum(step.rows.length);
     }
     model.recordEnd(step);

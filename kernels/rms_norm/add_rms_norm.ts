@@ -5,17 +5,22 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
+import { moeCombine, type MoeCombineConfig } from "../moe_combine/moe_combine.ts";
 import { unroll } from "../unroll.ts";
 import source from "./add_rms_norm.wgsl" with { type: "text" };
+import addedDelta from "./added_delta.wgsl" with { type: "text" };
+import addedExperts from "./added_experts.wgsl" with { type: "text" };
 import { inverseRmsWgsl, NORM_THREADS, rmsNorm, type RmsNormConfig } from "./rms_norm.ts";
 
+/** Width that is normalised. */
+export type AddRmsNormConfig = Omit<RmsNormConfig, "inputStride">;
+
 /** x += delta; y = x / √(mean(x²) + eps) · gamma, row by row; all [rows, width]. */
-export const addRmsNorm: Kernel<Omit<RmsNormConfig, "inputStride">, "x" | "delta" | "gamma" | "y", "rows"> = {
+export const addRmsNorm: Kernel<AddRmsNormConfig, "x" | "delta" | "gamma" | "y", "rows"> = {
   name: "add_rms_norm",
   bindings: { x: "read_write", delta: "read", gamma: "read", y: "read_write" },
   params: ["rows"],
-  wgsl: ({ width, eps }) =>
-    constants({ WIDTH: width }, { EPS: eps }) + inverseRmsWgsl(NORM_THREADS) + unroll(source, { EACH: ceilDiv(width, NORM_THREADS) }),
+  wgsl: (config) => addedDelta + sharedWgsl(config),
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ width }, { rows }) => ({ x: rows * width * 4, delta: rows * width * 4, gamma: width * 4, y: rows * width * 4 }),
   reference({ width, eps }, { x, delta, gamma, y }, { rows }) {
@@ -23,3 +28,31 @@ export const addRmsNorm: Kernel<Omit<RmsNormConfig, "inputStride">, "x" | "delta
     rmsNorm.reference({ width, inputStride: width, eps }, { x, gamma, y }, { rows, first_row: 0 });
   },
 };
+
+/** {@link addRmsNorm} after {@link moeCombine} in one, to the last bit: delta, where it holds a shared expert's output, is left as it is. */
+export const combineRmsNorm: Kernel<AddRmsNormConfig & MoeCombineConfig, "x" | "delta" | "gamma" | "y" | "gates" | "expert_out", "rows"> = {
+  name: "combine_rms_norm",
+  bindings: { x: "read_write", delta: "read", gamma: "read", y: "read_write", gates: "read", expert_out: "read" },
+  params: ["rows"],
+  wgsl: (config) =>
+    constants({ ACTIVE: config.activeExperts }) + `const ADD_TO_SHARED = ${config.addToShared};\n` +
+    unroll(addedExperts, { ACTIVE: config.activeExperts }) + sharedWgsl(config),
+  workgroups: (_, { rows }) => [rows, 1, 1],
+  sizes: ({ width, activeExperts }, { rows }) => ({
+    x: rows * width * 4,
+    delta: rows * width * 4,
+    gamma: width * 4,
+    y: rows * width * 4,
+    gates: rows * activeExperts * 4,
+    expert_out: rows * activeExperts * width * 4,
+  }),
+  reference(config, { x, delta, gamma, y, gates, expert_out }, { rows }) {
+    const f32 = delta.f32.slice(0, rows * config.width);
+    moeCombine.reference(config, { gates, expert_out, y: { ...delta, f32 } }, { tokens: rows });
+    addRmsNorm.reference(config, { x, delta: { ...delta, f32 }, gamma, y }, { rows });
+  },
+};
+
+function sharedWgsl({ width, eps }: AddRmsNormConfig): string {
+  return constants({ WIDTH: width }, { EPS: eps }) + inverseRmsWgsl(NORM_THREADS) + unroll(source, { EACH: ceilDiv(width, NORM_THREADS) });
+}

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { assertEquals } from "@std/assert";
 import type { Device } from "../../kernels/device.ts";
 import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
 import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
-import { addRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
+import { addRmsNorm, combineRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { floatBits } from "../../core/numeric.ts";
 import { assertClose } from "../support/compare.ts";
@@ -71,6 +72,14 @@ describeOnDevices("element-wise kernels", (kind) => {
         const inputs = { gates, expert_out: expertOut, y: addToShared ? x : { poison: Math.max(1, rows * width) } };
         const { y } = await runKernel(device, moeCombine, { width, activeExperts, addToShared }, inputs, { tokens: rows });
         assertClose(y.f32.subarray(0, rows * width), sums, TOLERANCE, `moe_combine, added to shared: ${addToShared}`);
+
+        const [gamma, poison] = [random.normals(width), { poison: Math.max(1, rows * width) }];
+        const config = { width, eps: 1e-6, activeExperts, addToShared };
+        const apart = await runKernel(device, addRmsNorm, config, { x: delta, delta: y.f32, gamma, y: poison }, { rows });
+        const inOne = { x: delta, delta: x, gamma, y: poison, gates, expert_out: expertOut };
+        const together = await runKernel(device, combineRmsNorm, config, inOne, { rows });
+        assertEquals(together.x.u32, apart.x.u32, "residual stream after moe_combine and add_rms_norm in one");
+        assertEquals(together.y.u32, apart.y.u32, "moe_combine and add_rms_norm in one");
       }
     }
   });
