@@ -116,7 +116,7 @@ export class CommandRecorder {
   /**
    * Records one command.
    *
-   * @returns what is to be submitted at once, if the submission has begun to run by then
+   * @returns what is to be submitted right away: a piece of the submission all of which has come
    */
   add(command: Command): GPUCommandBuffer | null {
     if (this.#ahead !== null) {

@@ -1,0 +1,76 @@
+/**
+ * WGSL of two kernels in one dispatch; see `beside.ts`.
+ *
+ * @module
+ */
+
+/** One of two kernels. */
+export type Side = "first" | "second";
+
+/** Most workgroups of a dispatch in one dimension, on every device. */
+export const MOST_GROUPS = 65535;
+
+/** The source of one kernel. */
+export interface SideSource {
+  readonly source: string;
+  /** Those that it declares, in order. */
+  readonly bindings: readonly string[];
+  /** Those of the second that are the first's, by the first's names. */
+  readonly same?: Readonly<Record<string, string>>;
+}
+
+const ENTRY = /@compute\s+@workgroup_size\(([^)]*)\)\s*fn main\(([^)]*(?:\([^)]*\)[^)]*)*)\)\s*\{/;
+const DECLARATION = /^(?:@group\(0\) @binding\(\d+\) )?(?:const|fn|alias|struct|var<[^>]*>)\s+([A-Za-z_]\w*)/gm;
+
+/** What an entry point may ask for, and what it is given here. */
+const BUILTINS: Readonly<Record<string, string>> = { workgroup_id: "id", local_invocation_index: "thread" };
+
+/**
+ * One source of two. Every name that a source declares is made its own, and its parameters, `params.items` say, become `params.first_items`; `columns_of_first`,
+ * `groups_of_first` and the same of the second say how many workgroups each has in x and in all.
+ *
+ * @throws {TypeError} if a kernel asks for more than its workgroup and the index of its thread
+ */
+export function besideWgsl(first: SideSource, second: SideSource): string {
+  const sides = [renamed("first", first, 1), renamed("second", second, 1 + first.bindings.length)];
+  const [a, b] = sides;
+  return `${a.source}
+${b.source}
+const_assert ${a.threads} == ${b.threads};
+
+@compute @workgroup_size(${a.threads})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let index = group.y * ${MOST_GROUPS}u + group.x;
+  if (index < params.groups_of_first) {
+    let id = vec3(index % params.columns_of_first, index / params.columns_of_first, 0u);
+    ${a.call};
+  } else if (index - params.groups_of_first < params.groups_of_second) {
+    let id = vec3((index - params.groups_of_first) % params.columns_of_second, (index - params.groups_of_first) / params.columns_of_second, 0u);
+    ${b.call};
+  }
+}
+`;
+}
+
+function renamed(side: Side, { source, bindings, same = {} }: SideSource, firstBinding: number) {
+  const entry = ENTRY.exec(source);
+  if (entry === null) throw new TypeError("Cannot put a kernel beside another: it has no entry point");
+  const [head, threads, parameters] = entry;
+  const asked = parameters.split(/,\s*(?=@)/).map((parameter) => {
+    const [, builtin, name, type] = /^@builtin\((\w+)\)\s*(\w+):\s*([\w<>]+),?\s*$/.exec(parameter.trim()) ?? [];
+    if (!(builtin in BUILTINS)) throw new TypeError(`Cannot put a kernel beside another: it asks for ${parameter}`);
+    return { argument: BUILTINS[builtin], declared: `${name}: ${type}` };
+  });
+  // Bindings are numbered in the order of the kernel's; those that are the other's are declared there.
+  let text = source.replace(head, `fn main(${asked.map(({ declared }) => declared).join(", ")}) {`);
+  text = text.replace(
+    /^@group\(0\) @binding\(\d+\) (var<[^>]*> (\w+):[^\n]*)$/gm,
+    (_, declaration: string, name: string) => name in same ? "" : `@group(0) @binding(${firstBinding + bindings.indexOf(name)}) ${declaration}`,
+  );
+  const names = new Set([...text.matchAll(DECLARATION)].map(([, name]) => name));
+  const own = (name: string) => `${name}_${side}`;
+  text = text.replace(/\bparams\.(\w+)/g, (_, name: string) => `params.${side}_${name}`);
+  text = text.replace(/(?<![.\w])[A-Za-z_]\w*/g, (name) => names.has(name) ? own(name) : name in same ? `${same[name]}_first` : name);
+  const count = names.has(threads) ? own(threads) : threads;
+  return { source: text, threads: count, call: `${own("main")}(${asked.map(({ argument }) => argument).join(", ")})` };
+}
