@@ -70,7 +70,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
   const times: AttentionTime[] = [];
   let [bytesPerSecond, title] = [0, ""];
   for (const shard of cases) {
-    // A device of its own, as a rank has: in memory that another case has used before, the same kernel took up to a quarter longer.
+    // A device of its own, as a rank has: on one that other cases had used before, a case once took a quarter longer.
     const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
     const stopwatch = await Stopwatch.start(device);
     for (const context of contexts) times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context }, tried));

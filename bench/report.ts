@@ -1,6 +1,6 @@
 /**
  * Draws the README's figures from what benches have measured: `deno task bench report [data] [figures]`. The data are the files that benches write with `--json`,
- * with the card and the command beside them.
+ * with the card and the command beside them; those of `drift` are put together from the runs of a table in bench/NOTES.md.
  *
  * @module
  */
@@ -52,7 +52,11 @@ export async function report([data = `${HERE}data`, figures = `${HERE}figures`]:
 /** How much faster a rank's attention over a slice of the latent is than over the whole latent with its share of the heads. */
 export function attentionFigure({ shape, batch, times, ...source }: AttentionData): string {
   const contexts = [...new Set(times.map(({ context }) => context))].sort((a, b) => a - b);
-  const msOf = (name: string, context: number) => times.find((time) => time.name === name && time.context === context)!.ms;
+  const msOf = (name: string, context: number) => {
+    const time = times.find((time) => time.name === name && time.context === context);
+    if (time === undefined) throw new Error(`Cannot draw attention: no time of "${name}" at a context of ${context}`);
+    return time.ms;
+  };
   const lines = [2, 4].map((g) => ({
     name: `${g} ranks`,
     points: contexts.map((context) => ({ x: context, y: msOf(`mla, ${g} ranks`, context) / msOf(`tpla, g = ${g}`, context) })),

@@ -52,8 +52,9 @@ export function beside<CA, BA extends string, PA extends string, CB, BB extends 
   second: Kernel<CB, BB, PB>,
   same: Partial<Record<BB, BA>> = {},
 ): BesideKernel<CA, BA, PA, CB, BB, PB> {
-  const own = (Object.keys(second.bindings) as BB[]).filter((name) => same[name] === undefined);
   const firstNames = Object.keys(first.bindings) as BA[];
+  const secondNames = Object.keys(second.bindings) as BB[];
+  const own = secondNames.filter((name) => same[name] === undefined);
   for (const [name, other] of Object.entries(same) as [BB, BA][]) {
     if (second.bindings[name] === "read_write" && first.bindings[other] === "read") {
       throw new TypeError(`Cannot put ${second.name} beside ${first.name}: it writes ${name}, which is the other's ${other}, and that only reads it`);
@@ -61,14 +62,7 @@ export function beside<CA, BA extends string, PA extends string, CB, BB extends 
   }
   const pick = <K extends string, T>(side: Side, keys: readonly K[], from: Readonly<Record<string, T>>) =>
     Object.fromEntries(keys.map((key) => [key, from[`${side}_${key}`]])) as Record<K, T>;
-  const buffersOf = (buffers: Readonly<Record<string, HostBuffer>>) => ({
-    first: pick("first", firstNames, buffers),
-    second: Object.fromEntries(
-      (Object.keys(second.bindings) as BB[]).map((
-        name,
-      ) => [name, same[name] === undefined ? buffers[`second_${name}`] : buffers[`first_${same[name]}`]]),
-    ) as Record<BB, HostBuffer>,
-  });
+  const boundAs = (name: BB) => same[name] === undefined ? `second_${name}` : `first_${same[name]}`;
   return {
     first,
     second,
@@ -95,15 +89,21 @@ export function beside<CA, BA extends string, PA extends string, CB, BB extends 
       return sizes as Record<BesideBindings<BA, BB>, number>;
     },
     reference(config, buffers, params) {
-      const own = buffersOf(buffers);
-      first.reference(config.first, own.first, pick("first", first.params, params));
-      second.reference(config.second, own.second, pick("second", second.params, params));
+      const views: Readonly<Record<string, HostBuffer>> = buffers;
+      const ofSecond = Object.fromEntries(secondNames.map((name) => [name, views[boundAs(name)]])) as Record<BB, HostBuffer>;
+      first.reference(config.first, pick("first", firstNames, views), pick("first", first.params, params));
+      second.reference(config.second, ofSecond, pick("second", second.params, params));
     },
   };
 }
 
 function prefixed<T>(side: Side, record: Readonly<Record<string, T>>, keys: readonly string[]): Record<string, T> {
   return Object.fromEntries(keys.map((key) => [`${side}_${key}`, record[key]]));
+}
+
+function flat(name: string, [x, y, z]: Workgroups): readonly [x: number, y: number] {
+  if (z !== 1) throw new LatentmeshError("internal", `Cannot put ${name} beside another kernel: it has workgroups in z`);
+  return [x, y];
 }
 
 /** Two kernels that run side by side, bound. */
@@ -136,19 +136,14 @@ export class Beside<PA extends string, PB extends string> {
   ): Promise<Beside<PA, PB> | null> {
     const kernel = beside(first.kernel, second.kernel, same);
     if (Object.keys(kernel.bindings).length > device.limits.maxBindings) return null;
-    const grid = (side: BesideSide<CA, BA, PA> | BesideSide<CB, BB, PB>, params: Params<string>): Workgroups => {
-      const [x, y, z] = (side as BesideSide<unknown, string, string>).kernel.workgroups(side.config, params);
-      if (z !== 1) throw new LatentmeshError("internal", `Kernel ${side.kernel.name} has workgroups in z`);
-      return [x, y, z];
-    };
     const [firstKeys, secondKeys] = [first.kernel.params.map((name) => `first_${name}`), second.kernel.params.map((name) => `second_${name}`)];
     const merged: Record<string, number> = {};
     // Valid until the next call: it is asked for with every step.
     const merge = (a: Params<PA>, b: Params<PB>): Params<BesideParams<PA, PB>> => {
       first.kernel.params.forEach((name, i) => merged[firstKeys[i]] = a[name]);
       second.kernel.params.forEach((name, i) => merged[secondKeys[i]] = b[name]);
-      const [ax, ay] = grid(first, a);
-      const [bx, by] = grid(second, b);
+      const [ax, ay] = flat(first.kernel.name, first.kernel.workgroups(first.config, a));
+      const [bx, by] = flat(second.kernel.name, second.kernel.workgroups(second.config, b));
       merged.columns_of_first = ax;
       merged.groups_of_first = ax * ay;
       merged.columns_of_second = bx;

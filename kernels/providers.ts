@@ -24,8 +24,8 @@ export interface OpenDeviceOptions {
   /** Smaller limits than the device's own. */
   readonly limits?: Partial<DeviceLimits>;
   /**
-   * Whether Dawn checks every command, as tests want. It checks shaders always; checking the rest takes as long as encoding it, and what this project encodes was
-   * checked when it was bound.
+   * Whether Dawn checks every command, as tests want. It checks shaders always; checking the rest takes nearly half of encoding (bench/NOTES.md), and what this
+   * project encodes was checked when it was bound.
    */
   readonly validate?: boolean;
 }

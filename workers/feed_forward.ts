@@ -18,7 +18,7 @@ import { type FeedForwardWeights, isMoe, type MoeWeights } from "./weights.ts";
 /** A feed-forward block on one device. */
 export interface FeedForward {
   /** Whether what experts give can be left apart from delta. */
-  readonly experts: boolean;
+  readonly hasExperts: boolean;
   /** Records h → delta for a step. @param apart leaves what experts give where {@link FeedForward.recordSum}, or whoever reads delta next, finds it */
   record(step: Step, apart: boolean): void;
   /** Records that delta takes in what was left apart. */
@@ -34,7 +34,7 @@ export function combineConfig(spec: ModelSpec, weights: MoeWeights): MoeCombineC
 export async function createFeedForward(context: ModelContext, weights: FeedForwardWeights | MoeWeights): Promise<FeedForward> {
   if (isMoe(weights)) return await Moe.create(context, weights);
   const gated = await GatedMlp.create(context, weights, denseBindings(context));
-  return { experts: false, record: (step) => gated.record(step.phase, step.rows.length), recordSum() {} };
+  return { hasExperts: false, record: (step) => gated.record(step.phase, step.rows.length), recordSum() {} };
 }
 
 /** y = W_down (silu(W_gate h) ∘ W_up h) for one matrix or a stack. */
@@ -116,7 +116,7 @@ async function createChoice(context: ModelContext, weights: MoeWeights): Promise
 }
 
 class Moe implements FeedForward {
-  readonly experts = true;
+  readonly hasExperts = true;
   readonly #context: ModelContext;
   readonly #choice: Choice;
   readonly #plan: BoundKernel<"items">;

@@ -170,7 +170,7 @@ export class Model {
   recordFeedForward(layer: number, step: Step, whole: boolean): void {
     const { prepareFeedForward, feedForward } = this.#layers[layer];
     prepareFeedForward(step.rows.length, false);
-    this.#apart = !whole && feedForward.experts;
+    this.#apart = !whole && feedForward.hasExperts;
     feedForward.record(step, this.#apart);
   }
 

@@ -90,7 +90,8 @@ function workgroupBytes(config: LatentDecodeConfig, division: Division): number 
 }
 
 /**
- * By tiles of heads, the best first as far as that was measured (bench/NOTES.md). Vulkan gives a processor of an H100 48 KiB of workgroup memory for all the workgroups on it, so that small tiles keep more
+ * By tiles of heads, the best first as far as that was measured (bench/NOTES.md). Vulkan gives a processor of an H100 48 KiB of workgroup memory for all the
+ * workgroups on it, so that small tiles keep more
  * workgroups, and with them more reads, under way than large ones do.
  */
 const DIVISIONS: readonly Division[] = [

@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let weights = bufferView<array<f16>>(&memory, WEIGHTS_AT);
   let shrinks = bufferView<array<f32>>(&memory, SHRINKS_AT);
 
-  // By way of workgroup memory, or drivers load them from the buffer again for every tile. Heads beyond the last are whatever follows there; what becomes of
+  // By way of workgroup memory, where they are gone afterwards: no driver can load them again for every tile. Heads beyond the last are whatever follows there; what becomes of
   // them is not written.
   @unroll(k, WIDTH_STEPS) {
     var query_{k}: Left;

@@ -60,7 +60,8 @@ class Accumulators {
 
 describeOnDevices("recorded commands", (kind) => {
   let device: Device;
-  beforeAll(async () => void (device = await openTestDevice(kind)));
+  // As it serves: commands of a trace may name buffers that are gone, with nobody to check them.
+  beforeAll(async () => void (device = await openTestDevice(kind, {}, false)));
   afterAll(() => device.close());
 
   it("are encoded ahead when they come again, and do the same", async () => {

@@ -19,6 +19,19 @@ describeOnDevices("device", (kind) => {
     await device.close();
   });
 
+  if (kind !== "cpu") {
+    it("names a kernel that does not compile, whether commands are checked or not", async () => {
+      for (const validate of [true, false]) {
+        const device = await openTestDevice(kind, {}, validate);
+        for (const wgsl of ["fn broken(", "@compute @workgroup_size(1) fn main() { let x: u32 = 1.5; }"]) {
+          const broken = { ...residualAdd, name: "broken", wgsl: () => wgsl };
+          await assertRejects(() => device.compile(broken, { width: 64 }), LatentmeshError, "Cannot compile kernel broken");
+        }
+        await device.close();
+      }
+    });
+  }
+
   it("says so when a buffer is too large", async () => {
     const device = await openTestDevice(kind);
     const error = assertThrows(() => device.createBuffer("huge", 2 ** 50), LatentmeshError, "huge");

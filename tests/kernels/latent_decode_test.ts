@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import { ceilDiv } from "../../core/numeric.ts";
 import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
@@ -78,23 +79,24 @@ describeOnDevices("decode attention", (kind) => {
 
   // Long enough for the reference to move, and for several splits; widths of whole latents, and of slices with and without a halo.
   for (
-    const { heads, keyWidth, valueOffset, valueWidth } of [
+    const { heads, keyWidth, valueOffset, valueWidth, positions = [0, 63, 64, 700, 1299] } of [
       { heads: 8, keyWidth: 512, valueOffset: 0, valueWidth: 512 },
       { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256 },
       { heads: 20, keyWidth: 192, valueOffset: 64, valueWidth: 128 },
       { heads: 32, keyWidth: 128, valueOffset: 0, valueWidth: 128 },
       { heads: 64, keyWidth: 320, valueOffset: 64, valueWidth: 256 },
       { heads: 128, keyWidth: 128, valueOffset: 64, valueWidth: 64 },
+      // Splits of more blocks than a subgroup has lanes to hold.
+      { heads: 16, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [100_000] },
     ]
   ) {
-    itOnUnits(kind)(`decodes ${heads} heads over ${keyWidth} columns on matrix units`, async () => {
+    itOnUnits(kind)(`decodes ${heads} heads over ${keyWidth} columns up to position ${positions.at(-1)} on matrix units`, async () => {
       const random = new Random();
       const cache: CacheConfig = { dtype: "f16", keyWidth, ropeWidth: 64 };
       const [width, blocks, scale] = [cacheWidth(cache), 24, 0.08];
       const values = random.normals(blocks * BLOCK_TOKENS * width);
       const stored = rounded("f16", values);
-      const tables = Uint32Array.from({ length: 21 }, (_, i) => (i * 5 + 3) % blocks);
-      const positions = [0, 63, 64, 700, 1299];
+      const tables = Uint32Array.from({ length: ceilDiv(Math.max(...positions) + 1, BLOCK_TOKENS) }, (_, i) => (i * 5 + 3) % blocks);
       const rows = positions.length;
       const queries = Float32Array.from(Float16Array.from(random.normals(rows * heads * width, 0.5)));
       const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };

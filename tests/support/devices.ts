@@ -10,9 +10,9 @@ import { openDevice } from "../../kernels/providers.ts";
 /** Dawn is tested where `LATENTMESH_DAWN` says where it is. */
 const DAWN = Deno.env.get("LATENTMESH_DAWN");
 
-/** Opens a device for a test; the caller closes it. */
-export async function openTestDevice(kind: DeviceKind, limits?: Partial<DeviceLimits>): Promise<Device> {
-  return (await openDevice(kind, { dawn: DAWN, limits, validate: true })).device;
+/** Opens a device for a test; the caller closes it. @param validate whether Dawn checks every command, which it does not where it serves */
+export async function openTestDevice(kind: DeviceKind, limits?: Partial<DeviceLimits>, validate = true): Promise<Device> {
+  return (await openDevice(kind, { dawn: DAWN, limits, validate })).device;
 }
 
 /** Runs a suite once per device. */
