@@ -9,7 +9,7 @@ import { ceilDiv } from "../core/numeric.ts";
 import type { BoundKernel, Device } from "../kernels/device.ts";
 import { BLOCK_TOKENS, cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
 import { latentDecode, type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
-import { divideForMatrixUnits, type Division, latentDecodeMatrix } from "../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, type Division, latentDecodeMatrix, splitsFor } from "../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../kernels/latent_decode/queries.ts";
 import { MOST_SPLITS, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
@@ -98,8 +98,8 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
 }
 
 function parseDivision(text: string): Division {
-  const [headTiles, tokenParts, widthParts, tokens, ahead = 1] = text.split(",").map(Number);
-  return { headTiles, tokenParts, widthParts, tokens, ahead };
+  const [headParts, rowTiles, tokenParts, widthParts, tokens, ahead = 1] = text.split(",").map(Number);
+  return { headParts, rowTiles, tokenParts, widthParts, tokens, ahead };
 }
 
 /** Heads split among ranks, and slices with and without the default halo of an eighth of the latent. */
@@ -130,7 +130,7 @@ async function timeCase(
 ): Promise<AttentionTime[]> {
   const dtype = dtypeOn(device);
   const blocksPerRow = ceilDiv(context, BLOCK_TOKENS);
-  const config: LatentDecodeConfig = {
+  const shape = {
     cache: { dtype, keyWidth: shard.keyWidth, ropeWidth: shard.ropeWidth },
     slots: rows * blocksPerRow * BLOCK_TOKENS,
     tableWords: rows * blocksPerRow,
@@ -139,36 +139,36 @@ async function timeCase(
     valueWidth: shard.valueWidth,
     scale: 0.1,
   };
-  const chosen = device.features.matrixUnits ? divideForMatrixUnits(config, device.limits.maxWorkgroupBytes) : null;
-  const cache = device.createBuffer("cache", config.slots * cacheTokenBytes(config.cache));
+  const chosen = device.features.matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
+  const cache = device.createBuffer("cache", shape.slots * cacheTokenBytes(shape.cache));
   await fillCache(device, [cache], dtype);
   // Blocks of a sequence lie anywhere: an odd step visits each block once.
-  const table = Uint32Array.from({ length: config.tableWords }, (_, i) => (i * 7919) % config.tableWords);
+  const table = Uint32Array.from({ length: shape.tableWords }, (_, i) => (i * 7919) % shape.tableWords);
   const step = Uint32Array.from(Array.from({ length: rows }, (_, row) => [0, context - 1, 0, row * blocksPerRow]).flat());
   const tables = device.createBuffer("tables", table.byteLength);
   const steps = device.createBuffer("step", step.byteLength);
   device.write(tables, 0, table);
   device.write(steps, 0, step);
-  const partial = device.createBuffer("partial", rows * shard.heads * MOST_SPLITS * partialWidth(config.valueWidth) * 4);
-  const layout = queriesOf(config, chosen === null ? "f32" : "f16");
+  const layout = queriesOf(shape, chosen === null ? "f32" : "f16");
   const queries = device.createBuffer("queries", queriesBytes(layout, rows * shard.heads));
   await fillCache(device, [queries], layout.dtype);
-  const most = { rows, splits: MOST_SPLITS };
-  const buffers = { queries, cache, tables, step: steps, partial };
   const results: AttentionTime[] = [];
   for (const division of tried.length > 0 ? tried : [chosen]) {
+    const mostSplits = division === null ? MOST_SPLITS : splitsFor(shape, division);
+    const config: LatentDecodeConfig = { ...shape, mostSplits };
+    const partial = device.createBuffer("partial", rows * shard.heads * mostSplits * partialWidth(config.valueWidth) * 4);
     let bound: BoundKernel<"rows" | "splits">;
     try {
       const kernel = division === null
         ? await device.compile(latentDecode, config)
         : await device.compile(latentDecodeMatrix, { ...config, division });
-      bound = kernel.bind(buffers, most);
+      bound = kernel.bind({ queries, cache, tables, step: steps, partial }, { rows, splits: mostSplits });
     } catch (error) {
       console.log(`${shard.name} ${JSON.stringify(division)}: ${(error as Error).message.slice(0, 200)}`);
       continue;
     }
-    const ms = await stopwatch.milliseconds(() => device.run(bound, { rows, splits: splitCount(context) }));
-    const bytes = rows * context * cacheTokenBytes(config.cache);
+    const ms = await stopwatch.milliseconds(() => device.run(bound, { rows, splits: splitCount(context, mostSplits) }));
+    const bytes = rows * context * cacheTokenBytes(shape.cache);
     const flop = 2 * rows * context * shard.heads * (cacheWidth(config.cache) + shard.valueWidth);
     results.push({ ...shard, context, ms, division, gigabytesPerSecond: bytes / ms / 1e6, teraflops: flop / ms / 1e9 });
   }

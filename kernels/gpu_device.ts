@@ -68,8 +68,7 @@ export interface GpuDeviceOptions {
 }
 
 /** What shaders on devices with matrix units begin with. */
-const MATRIX_PRELUDE = `requires buffer_view;
-enable f16;
+const MATRIX_PRELUDE = `enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 `;

@@ -6,7 +6,7 @@
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import { queriesBytes, type QueriesConfig } from "../kernels/latent_decode/queries.ts";
-import { MOST_SPLITS, partialWidth } from "../kernels/latent_decode/splits.ts";
+import { partialWidth } from "../kernels/latent_decode/splits.ts";
 import { type MoePlan, planOf } from "../kernels/moe_plan/layout.ts";
 
 /** Largest sizes of a step. */
@@ -61,6 +61,18 @@ export interface Activations {
   readonly expertGateUp: DeviceBuffer;
   readonly expertOut: DeviceBuffer;
   readonly planLayout: MoePlan;
+  /** Inputs of a linear layer in f16, as matrix units take them; each layer of prefill rounds its own. Nothing where there are none. */
+  readonly rounded: DeviceBuffer;
+}
+
+/** What working memory depends on besides the model and the largest step. */
+export interface ActivationOptions {
+  /** How absorbed queries lie; also tells what this rank keeps of a token. */
+  readonly queries: QueriesConfig;
+  /** Most splits of a row in decode attention. */
+  readonly mostSplits: number;
+  /** Whether linear layers run on matrix units. */
+  readonly matrixUnits: boolean;
 }
 
 /** Rows that buffers used in both phases must hold. */
@@ -71,10 +83,14 @@ export function mostRows(limits: StepLimits): number {
 /**
  * Allocates everything.
  *
- * @param queriesLayout how absorbed queries lie; also tells what this rank keeps of a token
  * @throws {LatentmeshError} `out_of_memory`
  */
-export function createActivations(device: Device, spec: ModelSpec, limits: StepLimits, queriesLayout: QueriesConfig): Activations {
+export function createActivations(
+  device: Device,
+  spec: ModelSpec,
+  limits: StepLimits,
+  { queries: queriesLayout, mostSplits, matrixUnits }: ActivationOptions,
+): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
   const denseWidth = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
@@ -93,7 +109,7 @@ export function createActivations(device: Device, spec: ModelSpec, limits: StepL
     queries: device.createBuffer("absorbed queries", queriesBytes(queriesLayout, limits.decodeRows * heads)),
     queriesLayout,
     // Values are some of the columns that are kept.
-    partial: floats("partial attention", limits.decodeRows * heads * MOST_SPLITS * partialWidth(queriesLayout.keyWidth)),
+    partial: floats("partial attention", limits.decodeRows * heads * mostSplits * partialWidth(queriesLayout.keyWidth)),
     latentOut: floats("latent out", limits.decodeRows * heads * queriesLayout.keyWidth),
     heads: floats("heads", rows * heads * valueWidth),
     latents: floats("window latents", limits.window * latentWidth),
@@ -109,5 +125,22 @@ export function createActivations(device: Device, spec: ModelSpec, limits: StepL
     expertGateUp: floats("expert gate up", pairs * (moe?.expertWidth ?? 0) * 2),
     expertOut: floats("expert out", pairs * D),
     planLayout,
+    rounded: device.createBuffer("rounded inputs", matrixUnits ? mostInputs(spec, limits) * 2 : 0),
   };
+}
+
+/** Most values that a linear layer of prefill takes. */
+function mostInputs(
+  { hiddenSize, heads, latentWidth, valueWidth, queryRank, denseLayers, denseWidth, moe }: ModelSpec,
+  { prefillRows, window }: StepLimits,
+): number {
+  const perRow = Math.max(
+    hiddenSize,
+    queryRank ?? 0,
+    heads * valueWidth,
+    denseLayers > 0 ? denseWidth : 0,
+    moe?.sharedWidth ?? 0,
+    (moe?.activeExperts ?? 0) * (moe?.expertWidth ?? 0),
+  );
+  return Math.max(prefillRows * perRow, window * latentWidth);
 }

@@ -11,7 +11,7 @@ import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
 import { latentDecodeMatrix } from "../kernels/latent_decode/matrix_units.ts";
-import { MOST_SPLITS, splitCount } from "../kernels/latent_decode/splits.ts";
+import { splitCount } from "../kernels/latent_decode/splits.ts";
 import { latentGather } from "../kernels/latent_gather/latent_gather.ts";
 import { mlaPrefill, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
@@ -88,7 +88,7 @@ export class Attention {
     const parts = this.#parts;
     const rows = step.rows.length;
     let splits = 0;
-    for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1));
+    for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1, this.#context.decode.config.mostSplits));
     const [stored, absorbed] = [{ rows, absorbed_rows: rows }, { items: rows * spec.heads }];
     if (parts.storeAndAbsorb !== null) {
       parts.storeAndAbsorb.run(stored, absorbed);
@@ -184,11 +184,11 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
   const decode = division === null ? await device.compile(latentDecode, config) : await device.compile(latentDecodeMatrix, { ...config, division });
-  const merge = await device.compile(latentMerge, { heads, valueWidth: config.valueWidth });
+  const merge = await device.compile(latentMerge, { heads, valueWidth: config.valueWidth, mostSplits: config.mostSplits });
   return {
     decode: decode.bind(
       { queries: a.queries, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
-      { rows, splits: MOST_SPLITS },
+      { rows, splits: config.mostSplits },
     ),
     merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),
     valueUp: await Linear.create(context, weights.valueUp, {

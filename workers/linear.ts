@@ -4,14 +4,17 @@
  * @module
  */
 import { Beside, type BesideSide } from "../kernels/beside.ts";
+import { ceilDiv } from "../core/numeric.ts";
 import type { Params } from "../kernels/contract.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
-import { matmul, type MatmulConfig } from "../kernels/linear/matmul.ts";
+import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts";
+import { roundInput } from "../kernels/linear/round_input.ts";
 import { matvec, type MatvecConfig } from "../kernels/linear/matvec.ts";
-import type { Select } from "../kernels/linear/select.ts";
+import { itemsPerInput, type Select } from "../kernels/linear/select.ts";
 import type { MoePlan } from "../kernels/moe_plan/layout.ts";
+import type { Activations } from "./activations.ts";
 import type { DeviceMatrix, MatrixPart } from "./weights.ts";
 
 /**
@@ -25,7 +28,7 @@ export interface LinearBinding {
   readonly x: DeviceBuffer;
   readonly y: DeviceBuffer;
   /** Whether x holds gates and values, see {@link LinearConfig.input}; `plain` by default. */
-  readonly input?: LinearConfig["input"];
+  readonly input?: "plain" | "gated";
   readonly select?: Select;
   /** `select: expert`: routes (decode) and plan (prefill). */
   readonly routes?: DeviceBuffer;
@@ -41,6 +44,7 @@ export interface LinearContext {
   readonly device: Device;
   /** Whether products may be f16 on matrix units. */
   readonly matrixUnits: boolean;
+  readonly activations: Pick<Activations, "rounded">;
 }
 
 type Part = Omit<Record<LinearParams, number>, "items">;
@@ -58,10 +62,10 @@ export class Linear {
   readonly #device: Device;
   readonly #single: readonly Variant[];
   readonly #several: readonly Variant[];
-  readonly #tiled: readonly Variant[];
+  readonly #tiled: Tiled;
   readonly #params: Record<LinearParams, number> = { items: 0, first_output: 0, part_outputs: 0, first_matrix: 0, matrices: 0 };
 
-  private constructor(device: Device, single: readonly Variant[], several: readonly Variant[], tiled: readonly Variant[]) {
+  private constructor(device: Device, single: readonly Variant[], several: readonly Variant[], tiled: Tiled) {
     this.#device = device;
     this.#single = single;
     this.#several = several;
@@ -69,7 +73,8 @@ export class Linear {
   }
 
   /** Compiles and binds. */
-  static async create({ device, matrixUnits }: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Linear> {
+  static async create(context: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Linear> {
+    const { device } = context;
     const config = configOf(matrix, binding);
     const { select } = config;
     const vector = async (itemsAtOnce: number): Promise<Variant[]> => {
@@ -80,27 +85,53 @@ export class Linear {
         return { bound: kernel.bind(buffers, most), part: paramsOf(matrix, select, part) };
       });
     };
-    const tiled = async (): Promise<Variant[]> => {
-      if (select.kind === "head" || binding.most.prefill === 0) return [];
-      const tiles: MatmulConfig = { ...config, select, plan: binding.plan?.layout ?? null };
-      const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(tiles, device.limits.maxWorkgroupBytes);
-      const kernel = await device.compile(onUnits ? matmulUnits : matmul, tiles);
-      return matrix.parts.map((matrixPart) => {
-        const part = paramsOf(matrix, select, matrixPart);
-        const buffers = buffersOf(matrixPart, binding, binding.plan?.buffer);
-        return { bound: kernel.bind(buffers, { items: binding.most.prefill, ...part }), part };
-      });
-    };
     const single = await vector(1);
     const several = select.kind === "all" ? await vector(ITEMS_AT_ONCE) : single;
-    return new Linear(device, single, several, await tiled());
+    return new Linear(device, single, several, await createTiled(context, matrix, binding));
   }
 
-  /** Records the multiplication of `items` rows. */
-  run(phase: Phase, items: number): void {
-    const variants = phase === "prefill" ? this.#tiled : items === 1 ? this.#single : this.#several;
+  /** Whether prefill rounds the inputs to f16. */
+  get rounds(): boolean {
+    return this.#tiled.round !== null;
+  }
+
+  /**
+   * Records the multiplication of `items` rows.
+   *
+   * @param rounded whether the layer before has rounded the same inputs
+   */
+  run(phase: Phase, items: number, rounded = false): void {
+    if (phase === "prefill" && !rounded) this.#tiled.round?.(items);
+    const variants = phase === "prefill" ? this.#tiled.variants : items === 1 ? this.#single : this.#several;
     for (const { bound, part } of variants) this.#device.run(bound, Object.assign(this.#params, part, { items }));
   }
+}
+
+/** The layer in tiles, for prefill. */
+interface Tiled {
+  /** Records the rounding of the inputs of `items` rows; null if they are taken as they are. */
+  readonly round: ((items: number) => void) | null;
+  readonly variants: readonly Variant[];
+}
+
+async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Tiled> {
+  const { device, matrixUnits, activations: { rounded } } = context;
+  const { layout, outputs, inputStride, input, select } = configOf(matrix, binding);
+  if (select.kind === "head" || binding.most.prefill === 0) return { round: null, variants: [] };
+  const tiles = { layout, outputs, inputStride, select, plan: binding.plan?.layout ?? null };
+  const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(tiles, device.limits.maxWorkgroupBytes);
+  const kernel = onUnits ? await device.compile(matmulUnits, { ...tiles, input: "rounded" }) : await device.compile(matmul, { ...tiles, input });
+  const x = onUnits ? rounded : binding.x;
+  const variants = matrix.parts.map((matrixPart) => {
+    const part = paramsOf(matrix, select, matrixPart);
+    const buffers = buffersOf(matrixPart, { ...binding, x }, binding.plan?.buffer);
+    return { bound: kernel.bind(buffers, { items: binding.most.prefill, ...part }), part };
+  });
+  if (!onUnits) return { round: null, variants };
+  const rowsOf = (items: number) => ceilDiv(items, itemsPerInput(select));
+  const rounding = await device.compile(roundInput, { columns: layout.columns, inputStride, input });
+  const bound = rounding.bind({ x: binding.x, y: rounded }, { rows: rowsOf(binding.most.prefill) });
+  return { round: (items) => device.run(bound, { rows: rowsOf(items) }), variants };
 }
 
 /** A linear layer and something that does not read its result, nor it that thing's: one dispatch in decode, where both are short. */
@@ -178,11 +209,18 @@ export class LinearPair {
   /** Records both multiplications of `items` rows. */
   run(phase: Phase, items: number): void {
     if (phase === "decode" && this.#beside !== null) return this.#beside.run(items, { ...this.#part, items });
-    for (const linear of this.#apart) linear.run(phase, items);
+    const [first, second] = this.#apart;
+    first.run(phase, items);
+    second.run(phase, items, first.rounds);
   }
 }
 
-function configOf({ layout, outputs }: DeviceMatrix, { input = "plain", select = { kind: "all" } }: LinearBinding): LinearConfig {
+/** A layer whose inputs are as they were computed. */
+interface PlainConfig extends LinearConfig {
+  readonly input: "plain" | "gated";
+}
+
+function configOf({ layout, outputs }: DeviceMatrix, { input = "plain", select = { kind: "all" } }: LinearBinding): PlainConfig {
   return { layout, outputs, inputStride: input === "gated" ? 2 * layout.columns : layout.columns, input, select };
 }
 

@@ -11,7 +11,8 @@ import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
-import { divideForMatrixUnits } from "../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, splitsFor } from "../kernels/latent_decode/matrix_units.ts";
+import { MOST_SPLITS } from "../kernels/latent_decode/splits.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { addRmsNorm, combineRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
@@ -86,8 +87,9 @@ export class Model {
 
   /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
   static async twin(model: Model, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits, activations: { queriesLayout } } = model.#context;
-    return await Model.#build({ ...model.#context, activations: createActivations(device, spec, limits, queriesLayout) }, weights);
+    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits } = model.#context;
+    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits });
+    return await Model.#build({ ...model.#context, activations }, weights);
   }
 
   static async #build(context: ModelContext, weights: ModelWeights): Promise<Model> {
@@ -212,7 +214,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   const table = ropeTable(spec.rope, maxContext);
   const ropeBuffer = device.createBuffer("rope table", table.byteLength);
   device.write(ropeBuffer, 0, table);
-  const config: LatentDecodeConfig = {
+  const shape = {
     cache: cache.config,
     slots: cache.slots,
     tableWords: cache.tableWords,
@@ -222,13 +224,15 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     scale: spec.attentionScale,
   };
   const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
-  const division = matrixUnits ? divideForMatrixUnits(config, device.limits.maxWorkgroupBytes) : null;
+  const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
+  const config: LatentDecodeConfig = { ...shape, mostSplits: division === null ? MOST_SPLITS : splitsFor(shape, division) };
+  const queries = queriesOf(config, division === null ? "f32" : "f16");
   return {
     device,
     spec,
     latents,
     limits,
-    activations: createActivations(device, spec, limits, queriesOf(config, division === null ? "f32" : "f16")),
+    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits }),
     cache,
     matrixUnits,
     decode: { config, division },

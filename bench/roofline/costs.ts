@@ -6,6 +6,7 @@
 import type { AbsorbConfig } from "../../kernels/absorb/absorb.ts";
 import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
+import type { LatentMergeConfig } from "../../kernels/latent_decode/latent_merge.ts";
 import { partialWidth, splitCount } from "../../kernels/latent_decode/splits.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import { type Dispatch, sidesOf } from "./tracing_device.ts";
@@ -41,9 +42,9 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
     case "latent_decode":
       return decodeCost(config as LatentDecodeConfig, step);
     case "latent_merge": {
-      const { heads, valueWidth } = config as Pick<LatentDecodeConfig, "heads" | "valueWidth">;
+      const { heads, valueWidth, mostSplits } = config as LatentMergeConfig;
       const items = step.rows * heads;
-      return { bytes: items * (splitCount(step.context) * partialWidth(valueWidth) + valueWidth) * 4, flop: 0 };
+      return { bytes: items * (splitCount(step.context, mostSplits) * partialWidth(valueWidth) + valueWidth) * 4, flop: 0 };
     }
     case "embedding":
       // Of the table only the rows of these tokens are read.
@@ -68,8 +69,8 @@ function linearCost({ layout, outputs, select }: LinearConfig, items: number, pa
 }
 
 /** Every latent is read once for all heads. */
-function decodeCost({ cache, heads, valueWidth }: LatentDecodeConfig, { rows, context }: TracedStep): Cost {
+function decodeCost({ cache, heads, valueWidth, mostSplits }: LatentDecodeConfig, { rows, context }: TracedStep): Cost {
   const latents = rows * context * cacheTokenBytes(cache);
-  const partial = rows * heads * splitCount(context) * partialWidth(valueWidth) * 4;
+  const partial = rows * heads * splitCount(context, mostSplits) * partialWidth(valueWidth) * 4;
   return { bytes: latents + partial, flop: 2 * rows * context * heads * (cacheWidth(cache) + valueWidth) };
 }

@@ -5,11 +5,11 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../contract.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot, slotOf } from "../latent_cache/layout.ts";
 import { unroll } from "../unroll.ts";
 import source from "./latent_decode.wgsl" with { type: "text" };
 import { queriesBytes, type QueriesConfig, readQuery } from "./queries.ts";
-import { MOST_SPLITS, partialWidth, SPLITS_WGSL, splitTokens } from "./splits.ts";
+import { partialWidth, splitCount, splitPositions, splitsWgsl } from "./splits.ts";
 
 /** Configuration of {@link latentDecode}. */
 export interface LatentDecodeConfig {
@@ -21,6 +21,8 @@ export interface LatentDecodeConfig {
   readonly valueOffset: number;
   readonly valueWidth: number;
   readonly scale: number;
+  /** Most splits of one row (see splits.ts). */
+  readonly mostSplits: number;
 }
 
 /** Bindings of {@link latentDecode}. */
@@ -36,7 +38,7 @@ export const LATENT_DECODE_BINDINGS: Readonly<Record<LatentDecodeBindings, "read
 };
 
 /** How the queries of a kernel lie that stores them as `dtype`. */
-export function queriesOf({ cache }: LatentDecodeConfig, dtype: QueriesConfig["dtype"]): QueriesConfig {
+export function queriesOf({ cache }: Pick<LatentDecodeConfig, "cache">, dtype: QueriesConfig["dtype"]): QueriesConfig {
   return { dtype, keyWidth: cache.keyWidth, ropeWidth: cache.ropeWidth };
 }
 
@@ -47,7 +49,7 @@ export function latentDecodeSizes(config: LatentDecodeConfig, rows: number, quer
     cache: config.slots * cacheTokenBytes(config.cache),
     tables: config.tableWords * 4,
     step: rows * 16,
-    partial: rows * config.heads * MOST_SPLITS * partialWidth(config.valueWidth) * 4,
+    partial: rows * config.heads * config.mostSplits * partialWidth(config.valueWidth) * 4,
   };
 }
 
@@ -64,7 +66,7 @@ function headsAtOnce(config: LatentDecodeConfig): number {
 
 /**
  * queries: [rows, heads, cache width] f32 (see queries.ts), step: [rows, 4] words (token, position, slot, first word of the block table) →
- * partial: [rows, heads, MOST_SPLITS, partialWidth]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
+ * partial: [rows, heads, mostSplits, partialWidth]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
  */
 export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "rows" | "splits"> = {
   name: "latent_decode",
@@ -88,7 +90,7 @@ export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "row
       // A thread takes four heads and two latents.
       PARTS: THREADS / (atOnce / 4 * tokens / 2),
     };
-    return constants(numbers, { SCALE: config.scale }) + SPLITS_WGSL + cacheVectorsWgsl(config.cache) + unroll(source, numbers);
+    return constants(numbers, { SCALE: config.scale }) + splitsWgsl(config.mostSplits) + cacheVectorsWgsl(config.cache) + unroll(source, numbers);
   },
   workgroups: (config, { rows, splits }) => [splits, ceilDiv(config.heads, headsAtOnce(config)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f32")),
@@ -104,27 +106,23 @@ export function attendRows(
 ): void {
   for (let row = 0; row < rows; row++) {
     const context = buffers.step.u32[row * 4 + 1] + 1;
-    const tokens = splitTokens(context);
-    for (let split = 0; split * tokens < context; split++) {
-      attendSplit(config, buffers, queries, { row, split, begin: split * tokens, end: Math.min(context, (split + 1) * tokens) });
-    }
+    for (let split = 0; split < splitCount(context, config.mostSplits); split++) attendSplit(config, buffers, queries, { row, split, context });
   }
 }
 
 function attendSplit(
-  { cache: cacheConfig, heads, valueOffset, valueWidth, scale }: LatentDecodeConfig,
+  { cache: cacheConfig, heads, valueOffset, valueWidth, scale, mostSplits }: LatentDecodeConfig,
   { queries, cache, tables, step, partial }: Readonly<Record<LatentDecodeBindings, HostBuffer>>,
   layout: QueriesConfig,
-  { row, split, begin, end }: Readonly<Record<"row" | "split" | "begin" | "end", number>>,
+  { row, split, context }: Readonly<Record<"row" | "split" | "context", number>>,
 ): void {
   const table = step.u32[row * 4 + 3];
-  const count = end - begin;
+  const positions = [...splitPositions(split, context, mostSplits)];
+  const count = positions.length;
   const width = cacheWidth(cacheConfig);
   const latents = new Float64Array(count * width);
   for (let t = 0; t < count; t++) {
-    const position = begin + t;
-    const slot = tables.u32[table + Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
-    readSlot(cacheConfig, cache, slot, latents.subarray(t * width, (t + 1) * width));
+    readSlot(cacheConfig, cache, slotOf(tables, table, positions[t]), latents.subarray(t * width, (t + 1) * width));
   }
   const query = new Float64Array(width);
   const scores = new Float64Array(count);
@@ -146,7 +144,7 @@ function attendSplit(
       total += p;
       for (let c = 0, from = t * width + valueOffset; c < valueWidth; c++) sums[c] += p * latents[from + c];
     }
-    const to = (item * MOST_SPLITS + split) * partialWidth(valueWidth);
+    const to = (item * mostSplits + split) * partialWidth(valueWidth);
     partial.f32.set(sums, to);
     partial.f32[to + valueWidth] = largest;
     partial.f32[to + valueWidth + 1] = total;

@@ -28,11 +28,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row = group.z;
   let context = step[row].y + 1u;
   let table = step[row].w;
-  let begin = split * split_tokens(context);
-  if (begin >= context) {
+  let splits = split_count(context);
+  if (split >= splits) {
     return;
   }
-  let end = min(context, begin + split_tokens(context));
+  // Tokens of this split are counted from 0 to `end`, whatever positions they are at.
+  let end = split_tokens(split, splits, context);
   let part = thread / BLOCKS;
   let my_head = thread % BLOCKS / (TOKENS / 2u) * 4u;
   let my_token = thread % (TOKENS / 2u) * 2u;
@@ -51,10 +52,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var largest = LOWEST;
   var total = 0.0;
 
-  for (var first = begin; first < end; first += TOKENS) {
-    let base = (tables[table + first / BLOCK_TOKENS] * BLOCK_TOKENS + first % BLOCK_TOKENS) * SLOT_VECTORS;
+  for (var first = 0u; first < end; first += TOKENS) {
+    let position = position_of(split, splits, first);
+    let base = (tables[table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS) * SLOT_VECTORS;
     for (var at = thread; at < TOKENS * SLOT_VECTORS; at += THREADS) {
-      // Blocks hold whole tiles. What lies beyond the end may be of another sequence: it is weighed with zero, so it must be a number.
+      // Strips hold whole tiles. What lies beyond the end may be of another sequence: it is weighed with zero, so it must be a number.
       var words = vec4(0u);
       if (first + at / SLOT_VECTORS < end) {
         words = cache[base + at];

@@ -3,36 +3,48 @@
  *
  * @module
  */
-import { ceilDiv } from "../../core/numeric.ts";
+import { ceilDiv, roundUp } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { unroll } from "../unroll.ts";
 import source from "./latent_merge.wgsl" with { type: "text" };
-import { MOST_SPLITS, partialWidth, splitCount, SPLITS_WGSL } from "./splits.ts";
+import type { LatentDecodeConfig } from "./latent_decode.ts";
+import { partialWidth, splitCount, splitsWgsl } from "./splits.ts";
 
-/** Sums that are read before any is used; divides MOST_SPLITS. */
+/** Sums that are read before any is used. */
 const AT_ONCE = 8;
-/** Columns of a workgroup, one per thread; at least MOST_SPLITS. */
+/** Columns of a workgroup, one per thread. */
 const COLUMNS = 64;
 
-/** partial: [rows, heads, MOST_SPLITS, partialWidth] → y: [rows, heads, valueWidth]. */
-export const latentMerge: Kernel<{ readonly heads: number; readonly valueWidth: number }, "step" | "partial" | "y", "rows"> = {
+/** Configuration of {@link latentMerge}: that of the attention before it. */
+export type LatentMergeConfig = Pick<LatentDecodeConfig, "heads" | "valueWidth" | "mostSplits">;
+
+/** partial: [rows, heads, mostSplits, partialWidth] → y: [rows, heads, valueWidth]. */
+export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "rows"> = {
   name: "latent_merge",
   bindings: { step: "read", partial: "read", y: "read_write" },
   params: ["rows"],
-  wgsl: ({ heads, valueWidth }) =>
-    constants({ HEADS: heads, VALUE_WIDTH: valueWidth, PARTIAL_WIDTH: partialWidth(valueWidth), AT_ONCE, COLUMNS }) + SPLITS_WGSL +
+  wgsl: ({ heads, valueWidth, mostSplits }) =>
+    constants({
+      HEADS: heads,
+      VALUE_WIDTH: valueWidth,
+      PARTIAL_WIDTH: partialWidth(valueWidth),
+      AT_ONCE,
+      COLUMNS,
+      PLACES: roundUp(mostSplits, AT_ONCE),
+    }) +
+    splitsWgsl(mostSplits) +
     unroll(source, { AT_ONCE }),
   workgroups: ({ heads, valueWidth }, { rows }) => [ceilDiv(valueWidth, COLUMNS), rows * heads, 1],
-  sizes: ({ heads, valueWidth }, { rows }) => ({
+  sizes: ({ heads, valueWidth, mostSplits }, { rows }) => ({
     step: rows * 16,
-    partial: rows * heads * MOST_SPLITS * partialWidth(valueWidth) * 4,
+    partial: rows * heads * mostSplits * partialWidth(valueWidth) * 4,
     y: rows * heads * valueWidth * 4,
   }),
-  reference({ heads, valueWidth }, { step, partial, y }, { rows }) {
+  reference({ heads, valueWidth, mostSplits }, { step, partial, y }, { rows }) {
     const width = partialWidth(valueWidth);
     for (let item = 0; item < rows * heads; item++) {
-      const splits = splitCount(step.u32[Math.floor(item / heads) * 4 + 1] + 1);
-      const from = item * MOST_SPLITS * width;
+      const splits = splitCount(step.u32[Math.floor(item / heads) * 4 + 1] + 1, mostSplits);
+      const from = item * mostSplits * width;
       let largest = -Infinity;
       for (let s = 0; s < splits; s++) largest = Math.max(largest, partial.f32[from + s * width + valueWidth]);
       const weights = Float64Array.from({ length: splits }, (_, s) => Math.exp(partial.f32[from + s * width + valueWidth] - largest));

@@ -1,31 +1,35 @@
-// A workgroup merges COLUMNS columns of one (row, head). Each thread brings the largest score and the weight of one split; sums of values are then read many at a
+// A workgroup merges COLUMNS columns of one (row, head). Threads bring the largest scores and the weights of the splits; sums of values are then read many at a
 // time, since a loop that reads one waits for each.
 @group(0) @binding(1) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(2) var<storage, read> partial: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-var<workgroup> largests: array<f32, COLUMNS>;
-var<workgroup> totals: array<f32, COLUMNS>;
-var<workgroup> weights: array<f32, COLUMNS>;
+var<workgroup> largests: array<f32, PLACES>;
+var<workgroup> totals: array<f32, PLACES>;
+var<workgroup> weights: array<f32, PLACES>;
 
 @compute @workgroup_size(COLUMNS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let column = group.x * COLUMNS + thread;
   let item = group.y;
   let context = step[item / HEADS].y + 1u;
-  let splits = (context + split_tokens(context) - 1u) / split_tokens(context);
+  let splits = split_count(context);
   let start = item * MOST_SPLITS * PARTIAL_WIDTH;
   let last = splits - 1u;
-  let mine = start + min(thread, last) * PARTIAL_WIDTH + VALUE_WIDTH;
-  largests[thread] = partial[mine];
-  totals[thread] = partial[mine + 1u];
+  for (var s = thread; s < PLACES; s += COLUMNS) {
+    let scores = start + min(s, last) * PARTIAL_WIDTH + VALUE_WIDTH;
+    largests[s] = partial[scores];
+    totals[s] = partial[scores + 1u];
+  }
   workgroupBarrier();
   var largest = largests[0];
   for (var s = 1u; s < splits; s++) {
     largest = max(largest, largests[s]);
   }
   // Of splits that are not there: zero.
-  weights[thread] = select(0.0, exp(largests[thread] - largest), thread < splits);
+  for (var s = thread; s < PLACES; s += COLUMNS) {
+    weights[s] = select(0.0, exp(largests[s] - largest), s < splits);
+  }
   workgroupBarrier();
   if (column >= VALUE_WIDTH) {
     return;

@@ -15,14 +15,15 @@ import {
   latentDecodeSizes,
   queriesOf,
 } from "./latent_decode.ts";
-import { MOST_HEADS_AT_ONCE } from "./queries.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
-import { partialWidth, SPLITS_WGSL } from "./splits.ts";
+import { partialWidth, splitsWgsl } from "./splits.ts";
 
 /** How a workgroup is divided into subgroups of 32. */
 export interface Division {
-  /** Tiles of 16 heads. */
-  readonly headTiles: number;
+  /** Parts of the heads. */
+  readonly headParts: number;
+  /** Tiles of 16 heads in each part: a subgroup that has several loads the latents from workgroup memory once for them all. */
+  readonly rowTiles: number;
   /** For the scores, parts of a tile's tokens and of its columns; together they divide the value columns. */
   readonly tokenParts: number;
   readonly widthParts: number;
@@ -32,6 +33,12 @@ export interface Division {
   readonly ahead: number;
 }
 
+/** Strips whose blocks a workgroup has at hand. */
+const HELD_STRIPS = 32;
+
+/** What decode attention computes, however it is split. */
+export type DecodeShape = Omit<LatentDecodeConfig, "mostSplits">;
+
 /** Configuration of {@link latentDecodeMatrix}. */
 export interface LatentDecodeMatrixConfig extends LatentDecodeConfig {
   readonly division: Division;
@@ -40,13 +47,13 @@ export interface LatentDecodeMatrixConfig extends LatentDecodeConfig {
 /** As {@link latentDecode}, with queries in f16. */
 export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBindings, "rows" | "splits"> = {
   name: "latent_decode",
-  bindings: LATENT_DECODE_BINDINGS,
+  bindings: { ...LATENT_DECODE_BINDINGS, cache: "read_write" },
   params: ["rows", "splits"],
   wgsl(config) {
-    const { heads, valueOffset, valueWidth, division: { headTiles, tokenParts, widthParts, tokens, ahead } } = config;
+    const { heads, valueOffset, valueWidth, division: { headParts, rowTiles, tokenParts, widthParts, tokens, ahead } } = config;
     const width = cacheWidth(config.cache);
-    const threads = headTiles * tokenParts * widthParts * 32;
-    const lanes = threads / (headTiles * 16);
+    const threads = headParts * tokenParts * widthParts * 32;
+    const lanes = threads / (headParts * rowTiles * 16);
     const numbers = {
       HEADS: heads,
       CACHE_WIDTH: width,
@@ -54,7 +61,8 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       VALUE_WIDTH: valueWidth,
       PARTIAL_WIDTH: partialWidth(valueWidth),
       BLOCK_TOKENS,
-      HEAD_TILES: headTiles,
+      HEAD_PARTS: headParts,
+      ROW_TILES: rowTiles,
       TOKEN_PARTS: tokenParts,
       WIDTH_PARTS: widthParts,
       OTHER_WIDTH_PARTS: widthParts - 1,
@@ -67,41 +75,66 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       COLUMN_STEPS: ceilDiv(valueWidth / 16, tokenParts * widthParts),
       LOADS: ceilDiv(tokens * width / 8, threads),
       LANES: lanes,
-      EACH: tokens / lanes,
+      PAIRS: tokens / lanes / 2,
+      QUERY_LOADS: ceilDiv(2 * width, threads),
+      HELD_STRIPS,
     };
-    return constants(numbers, { SCALE: config.scale }) + SPLITS_WGSL + unroll(source, numbers);
+    return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config.mostSplits) + unroll(source, numbers);
   },
-  workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, division.headTiles * 16), rows],
+  workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, headsOf(division)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f16")),
   reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f16")),
 };
 
 /** Floats between rows of scores beyond their tokens: few heads need the memory, for one more workgroup, more than rows in different banks. */
-function scorePadding({ headTiles }: Division): number {
-  return headTiles <= 2 ? 0 : 4;
+function scorePadding(division: Division): number {
+  return headsOf(division) <= 32 ? 0 : 8;
+}
+
+/** Heads of a workgroup. */
+function headsOf({ headParts, rowTiles }: Division): number {
+  return headParts * rowTiles * 16;
 }
 
 /** Bytes of workgroup memory, as the shader lays it out. */
-function workgroupBytes(config: LatentDecodeConfig, division: Division): number {
-  const { headTiles, tokenParts, widthParts, tokens } = division;
-  const rows = headTiles * 16;
-  const scores = Math.max(widthParts * rows * (tokens + scorePadding(division)), headTiles * tokenParts * widthParts * 256);
-  return tokens * (cacheWidth(config.cache) + 8) * 2 + scores * 4 + rows * (tokens + 8) * 2 + rows * 4 + 16;
+function workgroupBytes(config: Pick<LatentDecodeConfig, "cache">, division: Division): number {
+  const { headParts, tokenParts, widthParts, tokens } = division;
+  const rows = headsOf(division);
+  const scores = Math.max(widthParts * rows * (tokens + scorePadding(division)), headParts * tokenParts * widthParts * 256);
+  return tokens * (cacheWidth(config.cache) + 8) * 2 + scores * 4 + rows * (tokens + 8) * 2 + rows * 4 + HELD_STRIPS * 4 + 4;
 }
 
+/** Workgroup memory that the workgroups on one processor of an H100 or H200 share: what Vulkan gives each of them at most is all there is. */
+const PROCESSOR_BYTES = 49152;
+/** Splits for each workgroup that fits a processor. */
+const SPLITS_PER_WORKGROUP = 8;
+/** Fewer would leave most of a device idle where one sequence is alone. */
+const LEAST_SPLITS = 24;
+
 /**
- * By tiles of heads, the best first as far as that was measured (bench/NOTES.md). Vulkan gives a processor of an H100 48 KiB of workgroup memory for all the
- * workgroups on it, so that small tiles keep more
- * workgroups, and with them more reads, under way than large ones do.
+ * Most splits of a row for such workgroups. They run in waves, and the last one is seldom full: at batch 16, 8 splits for each workgroup that fits one of the 132
+ * processors of an H100 or H200 make 0.97 waves whatever the division is, where a number that fits another division may make 1.1, which takes as long as 2.
  */
-const DIVISIONS: readonly Division[] = [
-  { headTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 3 },
-  { headTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 },
-  { headTiles: 2, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 3 },
-  { headTiles: 4, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 },
-  { headTiles: 4, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 },
-  { headTiles: 8, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 },
-  { headTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 },
+export function splitsFor(config: DecodeShape, division: Division): number {
+  let splits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));
+  while (splits < LEAST_SPLITS) splits *= 2;
+  return splits;
+}
+
+/** Divisions by how many heads they take and up to which width of a latent, the best first as far as that was measured (bench/NOTES.md). */
+const DIVISIONS: readonly { readonly widest: number; readonly division: Division }[] = [
+  { widest: 192, division: { headParts: 1, rowTiles: 1, tokenParts: 2, widthParts: 1, tokens: 32, ahead: 2 } },
+  { widest: 256, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
+  { widest: 384, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 2 } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
+  { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },
 ];
 
 /**
@@ -109,13 +142,14 @@ const DIVISIONS: readonly Division[] = [
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  */
-export function divideForMatrixUnits(config: LatentDecodeConfig, workgroupLimit: number): Division | null {
+export function divideForMatrixUnits(config: DecodeShape, workgroupLimit: number): Division | null {
   const width = cacheWidth(config.cache);
   if (config.cache.dtype !== "f16" || width % 16 !== 0 || config.valueOffset % 8 !== 0 || config.valueWidth % 16 !== 0) return null;
   const fits = (division: Division) => width / 16 % division.widthParts === 0 && workgroupBytes(config, division) <= workgroupLimit;
-  const possible = DIVISIONS.filter(fits);
+  const possible = DIVISIONS.filter(({ widest, division }) => width <= widest && fits(division)).map(({ division }) => division);
   // As many heads at a time as there are, so that a tile of latents is read once; otherwise the most that can be.
-  const mostTiles = MOST_HEADS_AT_ONCE / 16;
-  const wanted = [1, 2, 4].find((tiles) => tiles * 16 >= config.heads) ?? mostTiles;
-  return possible.find(({ headTiles }) => headTiles === wanted) ?? possible.find(({ headTiles }) => headTiles < wanted) ?? null;
+  const heads = possible.map(headsOf);
+  const enough = heads.filter((heads) => heads >= config.heads);
+  const wanted = enough.length > 0 ? Math.min(...enough) : Math.max(...heads);
+  return possible.find((division) => headsOf(division) === wanted) ?? null;
 }

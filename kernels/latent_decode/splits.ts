@@ -11,17 +11,23 @@ import { ceilDiv, roundUp } from "../../core/numeric.ts";
  * H200 holds, where 64 splits would be 2.6 (bench/NOTES.md).
  */
 export const MOST_SPLITS = 48;
-/** Splits are whole multiples of this, which is at least a tile of latents. Short ones give one sequence alone enough workgroups. */
-const LEAST_TOKENS = 32;
+/**
+ * Tokens that lie together in a split: the splits of a row take turns, strip by strip, so that workgroups which run at the same time read what lies close
+ * together. A block of the cache holds whole strips. Short ones give one sequence alone enough workgroups.
+ */
+export const STRIP_TOKENS = 32;
 
-/** Tokens per split of a row that attends to `context` tokens. */
-export function splitTokens(context: number): number {
-  return roundUp(ceilDiv(context, MOST_SPLITS), LEAST_TOKENS);
+/** Splits of a row that attends to `context` tokens. */
+export function splitCount(context: number, most: number): number {
+  return Math.min(most, ceilDiv(context, STRIP_TOKENS));
 }
 
-/** Splits of such a row. */
-export function splitCount(context: number): number {
-  return ceilDiv(context, splitTokens(context));
+/** Positions that a split attends to, in order. */
+export function* splitPositions(split: number, context: number, most: number): Generator<number> {
+  const step = splitCount(context, most) * STRIP_TOKENS;
+  for (let strip = split * STRIP_TOKENS; strip < context; strip += step) {
+    for (let position = strip; position < Math.min(context, strip + STRIP_TOKENS); position++) yield position;
+  }
 }
 
 /** Floats that a split leaves of one (row, head): sums of values, largest score, sum of weights; whole multiples of 16 bytes, as matrices are stored. */
@@ -29,11 +35,21 @@ export function partialWidth(valueWidth: number): number {
   return roundUp(valueWidth + 2, 4);
 }
 
-/** `split_tokens(context)` in WGSL. */
-export const SPLITS_WGSL = `
-const MOST_SPLITS = ${MOST_SPLITS}u;
-fn split_tokens(context: u32) -> u32 {
-  let tokens = (context + MOST_SPLITS - 1u) / MOST_SPLITS;
-  return (tokens + ${LEAST_TOKENS - 1}u) / ${LEAST_TOKENS}u * ${LEAST_TOKENS}u;
+/**
+ * In WGSL: `split_count(context)`, the same; `split_tokens(split, splits, context)`, how many tokens a split attends to; `position_of(split, splits, token)`,
+ * where one of them is.
+ */
+export const splitsWgsl = (most: number): string => `
+const MOST_SPLITS = ${most}u;
+const STRIP_TOKENS = ${STRIP_TOKENS}u;
+fn split_count(context: u32) -> u32 { return min(MOST_SPLITS, (context + STRIP_TOKENS - 1u) / STRIP_TOKENS); }
+fn split_tokens(split: u32, splits: u32, context: u32) -> u32 {
+  let strips = (context + STRIP_TOKENS - 1u) / STRIP_TOKENS;
+  let mine = (strips - split + splits - 1u) / splits;
+  let ends_here = (strips - 1u) % splits == split;
+  return mine * STRIP_TOKENS - select(0u, strips * STRIP_TOKENS - context, ends_here);
+}
+fn position_of(split: u32, splits: u32, token: u32) -> u32 {
+  return (token / STRIP_TOKENS * splits + split) * STRIP_TOKENS + token % STRIP_TOKENS;
 }
 `;

@@ -23,9 +23,9 @@ export interface LinearConfig {
   readonly inputStride: number;
   /**
    * What is multiplied. `plain`: x[k]. `gated`: silu(x[k]) · x[columns + k], the activation of feed-forward layers, whose gates and values are the two halves of an
-   * input row.
+   * input row. `rounded`: either, rounded to f16 before (round_input.ts), as matrix units take it.
    */
-  readonly input: "plain" | "gated";
+  readonly input: "plain" | "gated" | "rounded";
   readonly select: Select;
 }
 
@@ -50,19 +50,26 @@ export const LINEAR_BINDINGS: Readonly<Record<LinearBindings, "read" | "read_wri
   y: "read_write",
 };
 
-/** Floats that are read of an input row. */
-function inputWidth({ layout, input }: Pick<LinearConfig, "layout" | "input">): number {
-  return input === "gated" ? 2 * layout.columns : layout.columns;
+/** Bytes of so many input rows; of the last one only what is read. */
+export function inputBytes({ layout: { columns }, inputStride, input }: Omit<InputConfig, "select">, rows: number): number {
+  if (rows === 0) return 0;
+  if (input === "rounded") return rows * columns * 2;
+  return ((rows - 1) * inputStride + (input === "gated" ? 2 : 1) * columns) * 4;
+}
+
+/** What the WGSL of inputs depends on. */
+export interface InputConfig extends Pick<LinearConfig, "inputStride" | "input" | "select"> {
+  readonly layout: Pick<LinearConfig["layout"], "columns">;
 }
 
 /** `Input`, the element type of the binding `x`, and `input4(base, k4)`: four floats of the row that begins at float `base`, activated. */
-export function inputWgsl({ inputStride, input, select, layout }: LinearConfig): string {
+export function inputWgsl({ inputStride, input, select, layout }: InputConfig): string {
   return constants({ INPUT_STRIDE: inputStride, ITEMS_PER_INPUT: itemsPerInput(select) }) + `const GATED = ${input === "gated"};\n` + inputSource +
     (readsVectors({ layout, inputStride }) ? inputVectors : inputFloats);
 }
 
 /** Whether input rows can be read four floats at a time. */
-export function readsVectors({ layout, inputStride }: Pick<LinearConfig, "layout" | "inputStride">): boolean {
+export function readsVectors({ layout, inputStride }: Pick<InputConfig, "layout" | "inputStride">): boolean {
   return layout.columns % 4 === 0 && inputStride % 4 === 0;
 }
 
@@ -74,7 +81,7 @@ export function linearSizes(config: LinearConfig, params: Params<LinearParams>, 
     weights: rows * config.layout.rowBytes,
     scales: rows * config.layout.scaleRowBytes,
     routes: config.select.kind === "expert" ? routeWords * 4 : 0,
-    x: inputs === 0 ? 0 : ((inputs - 1) * config.inputStride + inputWidth(config)) * 4,
+    x: inputBytes(config, inputs),
     y: params.items * config.outputs * 4,
   };
 }

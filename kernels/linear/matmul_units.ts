@@ -1,5 +1,5 @@
 /**
- * The linear layer for prefill on matrix units: f16 products, f32 sums.
+ * The linear layer for prefill on matrix units: f16 products, f32 sums. Inputs come rounded (round_input.ts).
  *
  * @module
  */
@@ -8,14 +8,21 @@ import { constants, type Kernel } from "../contract.ts";
 import { planOf, TILE_ITEMS } from "../moe_plan/layout.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
-import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams, readsVectors } from "./linear.ts";
+import halves from "./halves.wgsl" with { type: "text" };
+import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams } from "./linear.ts";
 import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
 import source from "./matmul_units.wgsl" with { type: "text" };
+import { itemsPerInput } from "./select.ts";
 
 /** Columns per step. */
 const DEPTH = 32;
-/** Values from one row of a step to the next in workgroup memory, so that rows lie in different banks. */
-const STRIDE = DEPTH + 8;
+/** Bytes from one row of a step to the next in workgroup memory. */
+const ROW_BYTES = DEPTH * 2 + 16;
+
+/** As {@link MatmulConfig}, with x: [inputs, columns] in f16. */
+export interface MatmulUnitsConfig extends Omit<MatmulConfig, "input"> {
+  readonly input: "rounded";
+}
 
 /** Subgroups in items and outputs, and tiles of 16 x 16 that each of them sums in both directions. */
 interface Division {
@@ -27,7 +34,7 @@ interface Division {
 const WHOLE: Division = { items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } };
 const EXPERT: Division = { items: { parts: 1, steps: TILE_ITEMS / 16 }, outputs: { parts: 4, steps: 2 } };
 
-function divide({ plan }: MatmulConfig): Division {
+function divide({ plan }: Pick<MatmulConfig, "plan">): Division {
   return plan === null ? WHOLE : EXPERT;
 }
 
@@ -35,8 +42,8 @@ function tileOf({ items, outputs }: Division): { readonly items: number; readonl
   return { items: items.parts * items.steps * 16, outputs: outputs.parts * outputs.steps * 16 };
 }
 
-/** As {@link matmul}, for layers that {@link fitsMatrixUnits}. */
-export const matmulUnits: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
+/** As {@link matmul}, for inputs that were rounded and layers that {@link fitsMatrixUnits}. */
+export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams> = {
   name: "matmul_units",
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
@@ -48,7 +55,6 @@ export const matmulUnits: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
     const numbers = {
       OUTPUTS: config.outputs,
       DEPTH,
-      STRIDE,
       TILE_ITEMS: tile.items,
       M_PARTS: division.items.parts,
       N_PARTS: division.outputs.parts,
@@ -57,8 +63,10 @@ export const matmulUnits: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
       INPUT_LOADS: tile.items * DEPTH / 8 / threads,
       WEIGHT_LOADS: tile.outputs * DEPTH / (4 * quads) / threads,
       QUAD_PAIRS: quads / 2,
+      ITEMS_PER_INPUT: itemsPerInput(config.select),
     };
-    return constants(numbers) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) + unroll(source, numbers);
+    const facts = `const CONSECUTIVE = ${config.select.kind === "all"};\nconst WEIGHTS_ARE_HALVES = ${config.layout.format === "f16"};\n`;
+    return constants(numbers) + facts + halves + weightFormatWgsl(config.layout) + tilesWgsl(config) + unroll(source, numbers);
   },
   workgroups(config, params) {
     const tile = tileOf(divide(config));
@@ -74,10 +82,10 @@ export const matmulUnits: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  */
-export function fitsMatrixUnits(config: MatmulConfig, workgroupLimit: number): boolean {
+export function fitsMatrixUnits(config: Pick<MatmulConfig, "layout" | "plan">, workgroupLimit: number): boolean {
   const { layout } = config;
   const tile = tileOf(divide(config));
   const vector = 4 * quadsPerVector(layout.format);
-  return layout.format !== "f32" && layout.columns % DEPTH === 0 && readsVectors(config) && (layout.group === 0 || layout.group % vector === 0) &&
-    (tile.items + tile.outputs) * STRIDE * 2 <= workgroupLimit;
+  return layout.format !== "f32" && layout.columns % DEPTH === 0 && (layout.group === 0 || layout.group % vector === 0) &&
+    (tile.items + tile.outputs) * ROW_BYTES <= workgroupLimit;
 }

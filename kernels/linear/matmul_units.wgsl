@@ -1,9 +1,9 @@
-// Tiled linear layer on matrix units: TILE_ITEMS × TILE_OUTPUTS results per workgroup. Inputs and weights are rounded to f16 on their way into workgroup
-// memory, sums are f32. What the next step needs is under way in registers, as it lies in memory: whatever is made of a loaded value waits for it.
+// Tiled linear layer on matrix units: TILE_ITEMS × TILE_OUTPUTS results per workgroup. Weights become f16 on their way into workgroup memory, sums are f32.
+// What the next step needs is under way in registers, as it lies in memory: whatever is made of a loaded value waits for it.
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> routes: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<Input>;
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>; // eight values in f16 each
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
@@ -11,20 +11,23 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 const OCTETS = DEPTH / 8u; // of columns
+const STRIDE = OCTETS + 1u; // odd, so that the rows of a matrix lie in different banks
 const WEIGHT_VECTORS = DEPTH / (4u * QUADS); // of one row
 const TILE_OUTPUTS = N_PARTS * N_STEPS * 16u;
 const SUBGROUPS = M_PARTS * N_PARTS;
 const THREADS = SUBGROUPS * 32u;
 const WEIGHTS_AT = TILE_ITEMS * STRIDE;
 
-// Sums leave through it in the end, 16 × 16 of them per subgroup.
-var<workgroup> memory: buffer<max((TILE_ITEMS + TILE_OUTPUTS) * STRIDE * 2u, SUBGROUPS * 1024u)>;
+// Vectors of eight values in f16. Sums leave through it where they cannot go straight: 16 × 16 of them per subgroup.
+var<workgroup> memory: array<vec4<u32>, max((TILE_ITEMS + TILE_OUTPUTS) * STRIDE, SUBGROUPS * 64u)>;
 
-fn halves(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
-  let most = vec4(65504.0);
-  let a = clamp(low, -most, most);
-  let b = clamp(high, -most, most);
-  return vec4(pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
+struct Place { row: u32, vector: u32 }
+
+// Where a tile's `at`th vector is, if rows have `per_row` of them. Rows follow each other as 0, 4, 1, 5, 2, 6, 3, 7: then any eight threads that store together
+// store to different banks, and still read whole pieces of rows.
+fn place(at: u32, per_row: u32) -> Place {
+  let row = at / per_row;
+  return Place(row / 8u * 8u + row % 2u * 4u + row % 8u / 2u, at % per_row);
 }
 
 @compute @workgroup_size(THREADS)
@@ -38,28 +41,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let first_output = group.x * TILE_OUTPUTS;
   let my_item = subgroup / N_PARTS * M_STEPS * 16u;
   let my_output = subgroup % N_PARTS * N_STEPS * 16u;
-  let halves_tile = bufferView<array<f16>>(&memory, 0u);
-  let vectors = bufferView<array<vec4<u32>>>(&memory, 0u);
-  let results = bufferView<array<f32>>(&memory, 0u);
 
   // What lies beyond the last item or output is computed like it, and not written.
   @unroll(l, INPUT_LOADS) {
-    let input_row_{l} = ({l}u * THREADS + thread) / OCTETS;
-    let input_octet_{l} = ({l}u * THREADS + thread) % OCTETS;
-    let input_{l} = (item_of(tile, min(input_row_{l}, tile.count - 1u)) / ITEMS_PER_INPUT) * INPUT_STRIDE;
-    var low_{l} = stored4(input_{l}, input_octet_{l} * 2u);
-    var high_{l} = stored4(input_{l}, input_octet_{l} * 2u + 1u);
-    var second_low_{l} = vec4(0.0);
-    var second_high_{l} = vec4(0.0);
-    if (GATED) {
-      second_low_{l} = stored4(input_{l} + COLUMNS, input_octet_{l} * 2u);
-      second_high_{l} = stored4(input_{l} + COLUMNS, input_octet_{l} * 2u + 1u);
-    }
+    let input_place_{l} = place({l}u * THREADS + thread, OCTETS);
+    let input_from_{l} = item_of(tile, min(input_place_{l}.row, tile.count - 1u)) / ITEMS_PER_INPUT * (COLUMNS / 8u) + input_place_{l}.vector;
+    let input_to_{l} = input_place_{l}.row * STRIDE + input_place_{l}.vector;
+    var input_{l} = x[input_from_{l}];
   }
   @unroll(l, WEIGHT_LOADS) {
-    let weight_row_{l} = ({l}u * THREADS + thread) / WEIGHT_VECTORS;
-    let weight_vector_{l} = ({l}u * THREADS + thread) % WEIGHT_VECTORS;
-    let row_{l} = matrix * OUTPUTS + min(first_output + weight_row_{l}, params.part_outputs - 1u);
+    let weight_place_{l} = place({l}u * THREADS + thread, WEIGHT_VECTORS);
+    let weight_vector_{l} = weight_place_{l}.vector;
+    let row_{l} = matrix * OUTPUTS + min(first_output + weight_place_{l}.row, params.part_outputs - 1u);
+    let weight_to_{l} = WEIGHTS_AT + weight_place_{l}.row * STRIDE + weight_vector_{l} * (QUADS / 2u);
     var words_{l} = weights[row_{l} * ROW_VECTORS + weight_vector_{l}];
     var scale_{l} = scale_word(row_{l}, weight_vector_{l} * QUADS * 4u);
   }
@@ -70,18 +64,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   }
   for (var k = 0u; k < COLUMNS; k += DEPTH) {
     @unroll(l, INPUT_LOADS) {
-      if (GATED) {
-        vectors[input_row_{l} * (STRIDE / 8u) + input_octet_{l}] = halves(activated(low_{l}, second_low_{l}), activated(high_{l}, second_high_{l}));
-      } else {
-        vectors[input_row_{l} * (STRIDE / 8u) + input_octet_{l}] = halves(low_{l}, high_{l});
-      }
+      memory[input_to_{l}] = input_{l};
     }
     @unroll(l, WEIGHT_LOADS) {
-      {
+      if (WEIGHTS_ARE_HALVES) {
+        memory[weight_to_{l}] = words_{l};
+      } else {
         let scale = scale_from(scale_{l}, k + weight_vector_{l} * QUADS * 4u);
-        let to = WEIGHTS_AT / 8u + weight_row_{l} * (STRIDE / 8u) + weight_vector_{l} * (QUADS / 2u);
         @unroll(p, QUAD_PAIRS) {
-          vectors[to + {p}u] = halves(widen(words_{l}, 2u * {p}u) * scale, widen(words_{l}, 2u * {p}u + 1u) * scale);
+          memory[weight_to_{l} + {p}u] = halves(widen(words_{l}, 2u * {p}u) * scale, widen(words_{l}, 2u * {p}u + 1u) * scale);
         }
       }
     }
@@ -89,23 +80,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     // The last step reads its own again.
     let next = min(k + DEPTH, COLUMNS - DEPTH);
     @unroll(l, INPUT_LOADS) {
-      low_{l} = stored4(input_{l}, next / 4u + input_octet_{l} * 2u);
-      high_{l} = stored4(input_{l}, next / 4u + input_octet_{l} * 2u + 1u);
-      if (GATED) {
-        second_low_{l} = stored4(input_{l} + COLUMNS, next / 4u + input_octet_{l} * 2u);
-        second_high_{l} = stored4(input_{l} + COLUMNS, next / 4u + input_octet_{l} * 2u + 1u);
-      }
+      input_{l} = x[input_from_{l} + next / 8u];
     }
     @unroll(l, WEIGHT_LOADS) {
       words_{l} = weights[row_{l} * ROW_VECTORS + next / (4u * QUADS) + weight_vector_{l}];
       scale_{l} = scale_word(row_{l}, next + weight_vector_{l} * QUADS * 4u);
     }
-    for (var d = 0u; d < DEPTH; d += 16u) {
+    for (var d = 0u; d < OCTETS; d += 2u) {
       @unroll(i, M_STEPS) {
-        let left_{i} = subgroupMatrixLoad<Left, row_major>(halves_tile, (my_item + {i}u * 16u) * STRIDE + d, STRIDE);
+        let left_{i} = subgroupMatrixLoad<Left, row_major>(&memory, (my_item + {i}u * 16u) * STRIDE + d, STRIDE);
       }
       @unroll(j, N_STEPS) {
-        let right_{j} = subgroupMatrixLoad<Right, col_major>(halves_tile, WEIGHTS_AT + (my_output + {j}u * 16u) * STRIDE + d, STRIDE);
+        let right_{j} = subgroupMatrixLoad<Right, col_major>(&memory, WEIGHTS_AT + (my_output + {j}u * 16u) * STRIDE + d, STRIDE);
         @unroll(i, M_STEPS) {
           sums_{i}_{j} = subgroupMatrixMultiplyAccumulate(left_{i}, right_{j}, sums_{i}_{j});
         }
@@ -113,15 +99,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     }
     workgroupBarrier();
   }
+  // Whole tiles of consecutive items at multiples of 16 bytes, as matrices are stored.
+  if (CONSECUTIVE && OUTPUTS % 4u == 0u && params.first_output % 4u == 0u && tile.count == TILE_ITEMS && first_output + TILE_OUTPUTS <= params.part_outputs) {
+    let to = (tile.first + my_item) * OUTPUTS + params.first_output + first_output + my_output;
+    @unroll(i, M_STEPS) {
+      @unroll(j, N_STEPS) {
+        subgroupMatrixStore<row_major>(&y, to + {i}u * 16u * OUTPUTS + {j}u * 16u, sums_{i}_{j}, OUTPUTS);
+      }
+    }
+    return;
+  }
   @unroll(i, M_STEPS) {
     @unroll(j, N_STEPS) {
-      subgroupMatrixStore<row_major>(results, subgroup * 256u, sums_{i}_{j}, 16u);
+      subgroupMatrixStore<row_major>(&memory, subgroup * 64u, sums_{i}_{j}, 4u);
       workgroupBarrier();
       for (var at = lane; at < 256u; at += 32u) {
         let item = my_item + {i}u * 16u + at / 16u;
         let output = first_output + my_output + {j}u * 16u + at % 16u;
         if (item < tile.count && output < params.part_outputs) {
-          y[item_of(tile, item) * OUTPUTS + params.first_output + output] = results[subgroup * 256u + at];
+          y[item_of(tile, item) * OUTPUTS + params.first_output + output] = bitcast<f32>(memory[subgroup * 64u + at / 4u][at % 4u]);
         }
       }
       workgroupBarrier();

@@ -5,7 +5,7 @@
  */
 import { type MatrixViews, unpackRow } from "../../core/model/packing.ts";
 import type { HostBuffer } from "../contract.ts";
-import type { LinearBindings, LinearConfig } from "./linear.ts";
+import type { InputConfig, LinearBindings, LinearConfig } from "./linear.ts";
 import { itemsPerInput } from "./select.ts";
 
 /** Items that one matrix multiplies. */
@@ -23,7 +23,7 @@ export function multiply(config: LinearConfig, buffers: Readonly<Record<LinearBi
   const { layout, outputs } = config;
   const { columns } = layout;
   const count = batch.items.length;
-  const inputs = gatherInputs(buffers.x.f32, batch.items, config);
+  const inputs = gatherInputs(buffers.x, batch.items, config);
   const y = buffers.y.f32;
   const row = scratch("row", columns);
   const weights: MatrixViews = buffers.weights;
@@ -42,13 +42,18 @@ export function multiply(config: LinearConfig, buffers: Readonly<Record<LinearBi
 }
 
 /** Inputs of the items, widened once: [items, columns]. */
-function gatherInputs(x: Float32Array, items: ArrayLike<number>, { layout: { columns }, inputStride, input, select }: LinearConfig): Float64Array {
+export function gatherInputs(
+  { f32: x, f16 }: HostBuffer,
+  items: ArrayLike<number>,
+  { layout: { columns }, inputStride, input, select }: InputConfig,
+): Float64Array {
   const perInput = itemsPerInput(select);
   const inputs = scratch("inputs", items.length * columns);
   for (let i = 0; i < items.length; i++) {
-    const from = Math.floor(items[i] / perInput) * inputStride;
+    const from = Math.floor(items[i] / perInput) * (input === "rounded" ? columns : inputStride);
     const to = i * columns;
-    if (input === "plain") { for (let k = 0; k < columns; k++) inputs[to + k] = x[from + k]; }
+    if (input === "rounded") { for (let k = 0; k < columns; k++) inputs[to + k] = f16[from + k]; }
+    else if (input === "plain") { for (let k = 0; k < columns; k++) inputs[to + k] = x[from + k]; }
     else for (let k = 0; k < columns; k++) inputs[to + k] = x[from + k] / (1 + Math.exp(-x[from + k])) * x[from + columns + k];
   }
   return inputs;

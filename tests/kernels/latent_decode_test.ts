@@ -5,9 +5,9 @@ import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
-import { divideForMatrixUnits, latentDecodeMatrix } from "../../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, latentDecodeMatrix, splitsFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
-import { MOST_SPLITS, partialWidth, splitCount, splitTokens } from "../../kernels/latent_decode/splits.ts";
+import { MOST_SPLITS, partialWidth, splitCount, splitPositions } from "../../kernels/latent_decode/splits.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -37,9 +37,9 @@ describeOnDevices("decode attention", (kind) => {
         const queries = random.normals(rows * heads * width).map((value, k) =>
           k % width < cache.keyWidth || k % width >= ropeOffset(cache) && k % width < ropeOffset(cache) + 4 ? value : 0
         );
-        const config = { cache, slots, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
+        const config = { cache, slots, tableWords: tables.length, heads, valueOffset, valueWidth, scale, mostSplits: MOST_SPLITS };
         const step = Uint32Array.from(rowsAt.flatMap(({ position, table }) => [0, position, 0, table]));
-        const splits = Math.max(...rowsAt.map(({ position }) => splitCount(position + 1)));
+        const splits = Math.max(...rowsAt.map(({ position }) => splitCount(position + 1, MOST_SPLITS)));
         const partials = await runKernel(
           device,
           latentDecode,
@@ -56,7 +56,7 @@ describeOnDevices("decode attention", (kind) => {
         const { y } = await runKernel(
           device,
           latentMerge,
-          { heads, valueWidth },
+          { heads, valueWidth, mostSplits: MOST_SPLITS },
           { step, partial: partials.partial.f32, y: { poison: rows * heads * valueWidth } },
           { rows },
         );
@@ -99,14 +99,16 @@ describeOnDevices("decode attention", (kind) => {
       const tables = Uint32Array.from({ length: ceilDiv(Math.max(...positions) + 1, BLOCK_TOKENS) }, (_, i) => (i * 5 + 3) % blocks);
       const rows = positions.length;
       const queries = Float32Array.from(Float16Array.from(random.normals(rows * heads * width, 0.5)));
-      const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
-      const division = divideForMatrixUnits(config, device.limits.maxWorkgroupBytes);
+      const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
+      const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
       assert(division !== null, "matrix units take these shapes");
+      const mostSplits = splitsFor(shape, division);
+      const config = { ...shape, mostSplits };
       const layout = queriesOf(config, "f16");
       const padded = new Uint8Array(queriesBytes(layout, rows * heads));
       padded.set(packCache(cache, queries));
       const step = Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0]));
-      const splits = Math.max(...positions.map((position) => splitCount(position + 1)));
+      const splits = Math.max(...positions.map((position) => splitCount(position + 1, mostSplits)));
       const { partial } = await runKernel(
         device,
         latentDecodeMatrix,
@@ -116,12 +118,12 @@ describeOnDevices("decode attention", (kind) => {
           cache: packCache(cache, values),
           tables,
           step,
-          partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config.valueWidth) },
+          partial: { poison: rows * heads * mostSplits * partialWidth(config.valueWidth) },
         },
         { rows, splits },
       );
       const inputs = { step, partial: partial.f32, y: { poison: rows * heads * valueWidth } };
-      const { y } = await runKernel(device, latentMerge, { heads, valueWidth }, inputs, { rows });
+      const { y } = await runKernel(device, latentMerge, { heads, valueWidth, mostSplits }, inputs, { rows });
       const expected = positions.flatMap((position, row) =>
         Array.from({ length: heads }, (_, head) => {
           const at = (key: number) => (tables[Math.floor(key / 64)] * 64 + key % 64) * width;
@@ -141,20 +143,22 @@ describeOnDevices("decode attention", (kind) => {
   it("leaves room behind the queries for all the heads that a workgroup on matrix units reads", () => {
     for (let heads = 1; heads <= 300; heads++) {
       const cache = { dtype: "f16", keyWidth: 256, ropeWidth: 64 } as const;
-      const config = { cache, slots: 64, tableWords: 1, heads, valueOffset: 0, valueWidth: 256, scale: 1 };
+      const config = { cache, slots: 64, tableWords: 1, heads, valueOffset: 0, valueWidth: 256, scale: 1, mostSplits: MOST_SPLITS };
       const division = divideForMatrixUnits(config, 49152);
       assert(division !== null);
       const [, groups] = latentDecodeMatrix.workgroups({ ...config, division }, { rows: 1, splits: 1 });
       const { queries } = latentDecodeMatrix.sizes({ ...config, division }, { rows: 1, splits: 1 });
-      assert(groups * division.headTiles * 16 * cacheWidth(cache) * 2 <= queries, `${heads} heads`);
+      assert(groups * division.headParts * division.rowTiles * 16 * cacheWidth(cache) * 2 <= queries, `${heads} heads`);
     }
   });
 
-  it("splits long sequences into at most MOST_SPLITS parts that cover them", () => {
-    for (const context of [1, 255, 256, 257, 8192, 8193, 131072, 1_000_000]) {
-      assertEquals(splitCount(context) <= MOST_SPLITS, true);
-      assertEquals(splitCount(context) * splitTokens(context) >= context, true);
-      assertEquals((splitCount(context) - 1) * splitTokens(context) < context, true);
+  it("splits sequences into at most MOST_SPLITS parts, of which each position is in one", () => {
+    for (const context of [1, 31, 32, 33, 255, 256, 257, 48 * 32, 48 * 32 + 1, 8193, 131072]) {
+      const splits = splitCount(context, MOST_SPLITS);
+      assert(splits <= MOST_SPLITS);
+      const parts = Array.from({ length: splits }, (_, split) => [...splitPositions(split, context, MOST_SPLITS)]);
+      assert(parts.every(({ length }) => length > 0), `an empty split of ${context}`);
+      assertEquals(parts.flat().sort((a, b) => a - b), Array.from({ length: context }, (_, position) => position));
     }
     assertEquals(cacheTokenBytes({ dtype: "f16", keyWidth: 512, ropeWidth: 64 }), 1152);
   });
