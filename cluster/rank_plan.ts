@@ -33,6 +33,7 @@ export async function planRanks(
   const { shapes } = resolveCuts(settings, model);
   const { spec } = model;
   const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
+  const matrixUnits = settings.device === "auto" || settings.device === "dawn";
   const known = new Map<RankShape, RankMemory>();
   const clusterModel = new ClusterModel(model, { directory, basisFile: null }, { model: "", basis: null });
   const ranks: RankPlan[] = [];
@@ -41,7 +42,7 @@ export async function planRanks(
       const shape = shapes[unit.role][slot.rank];
       const assignment = assignmentOf(settings, clusterModel, unit, slot, cache);
       const memory = known.get(shape) ??
-        await planMemory({ ...assignment, model: directory, shape, changesBasis: resolveBasis(settings.decode.scheme) !== null });
+        await planMemory({ ...assignment, model: directory, shape, changesBasis: resolveBasis(settings.decode.scheme) !== null, matrixUnits });
       known.set(shape, memory);
       ranks.push({
         ...memory,

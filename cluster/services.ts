@@ -40,6 +40,8 @@ export interface RankSizes {
   readonly limits: { readonly prefillRows: number; readonly decodeRows: number; readonly window: number; readonly logitRows: number };
   /** Halves of a step that run side by side. */
   readonly lanes: number;
+  /** Whether its device may have matrix units. */
+  readonly matrixUnits: boolean;
 }
 
 /** What planning needs of the workers' side, and of the host. */

@@ -28,12 +28,13 @@ export class MeasuringDevice implements Device {
   readonly kind = "cpu";
   readonly description = "nothing: memory is only counted";
   readonly limits: DeviceLimits;
-  readonly features: DeviceFeatures = PLAIN_FEATURES;
+  readonly features: DeviceFeatures;
   readonly counters: DeviceCounters = newCounters();
   readonly lost: Promise<LatentmeshError> = new Promise(() => {});
 
-  constructor(limits: Partial<DeviceLimits> = {}) {
+  constructor(limits: Partial<DeviceLimits> = {}, features: DeviceFeatures = PLAIN_FEATURES) {
     this.limits = { ...USUAL_LIMITS, ...limits };
+    this.features = features;
   }
 
   createBuffer(label: string, bytes: number): DeviceBuffer {

@@ -24,6 +24,8 @@ export interface PlanMemoryOptions extends ModelOptions {
   readonly lanes: number;
   /** Whether latents change their basis. */
   readonly changesBasis: boolean;
+  /** Whether the device may have matrix units, which take working memory of another size: the larger is planned for. */
+  readonly matrixUnits: boolean;
 }
 
 /** Goes through loading without reading weights. @throws {LatentmeshError} what loading would throw for want of space in bindings */
@@ -31,16 +33,20 @@ export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory
   using files = new DirectoryFiles(options.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
   const device = new MeasuringDevice();
-  const { shape, changesBasis } = options;
+  const { shape, changesBasis, lanes } = options;
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
     weights: options.weights,
     shard: { shape, bases: changesBasis ? [] : null },
     dry: true,
   });
-  const weightBytes = device.counters.allocatedBytes;
-  const model = await Model.create(device, weights, options);
-  const { cache } = model;
-  if (options.lanes === 2) await Model.twin(model, weights);
-  const cacheBytes = cache.slots * cacheTokenBytes(cache.config) * cache.layers.length;
-  return { weightBytes, cacheBytes, activationBytes: device.counters.allocatedBytes - weightBytes - cacheBytes };
+  let [cacheBytes, activationBytes] = [0, 0];
+  for (const matrixUnits of options.matrixUnits ? [false, true] : [false]) {
+    const working = new MeasuringDevice({}, { matrixUnits });
+    const model = await Model.create(working, weights, options);
+    const { cache } = model;
+    if (lanes === 2) await Model.twin(model, weights);
+    cacheBytes = cache.slots * cacheTokenBytes(cache.config) * cache.layers.length;
+    activationBytes = Math.max(activationBytes, working.counters.allocatedBytes - cacheBytes);
+  }
+  return { weightBytes: device.counters.allocatedBytes, cacheBytes, activationBytes };
 }

@@ -2,7 +2,7 @@
  * A plan must be what loading takes, to the byte.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -12,6 +12,7 @@ import { CpuDevice } from "../../kernels/cpu_device.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { Model } from "../../workers/model.ts";
 import { DirectoryFiles } from "../../workers/model_files.ts";
+import { MeasuringDevice } from "../../kernels/measuring_device.ts";
 import { planMemory } from "../../workers/plan_memory.ts";
 import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../support/fixtures.ts";
 
@@ -29,7 +30,7 @@ describe("a memory plan", () => {
       const spec = parseModelConfig((await files.text("config.json"))!, name);
       const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
       for (const shape of partition(spec, { ranks, latentGroups: ranks, halo: 8 })) {
-        const plan = await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1 });
+        const plan = await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: false });
         const device = new CpuDevice();
         const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy, shard: { shape, bases } });
         assertEquals(plan.weightBytes, device.counters.allocatedBytes);
@@ -38,6 +39,28 @@ describe("a memory plan", () => {
       }
     });
   }
+
+  it("has room for what matrix units take, where there may be any", async () => {
+    const limits = { ...TEST_LIMITS, prefillRows: 512, decodeRows: 1 };
+    const whole = { ...sizes, limits, model: fixtureDirectory("tiny-mla"), weights: "keep" as const, shape: wholeOf("tiny-mla") };
+    const plan = (matrixUnits: boolean) => planMemory({ ...whole, changesBasis: false, lanes: 1, matrixUnits });
+    const [plain, either] = [await plan(false), await plan(true)];
+    using files = new DirectoryFiles(whole.model);
+    const spec = parseModelConfig((await files.text("config.json"))!, "tiny-mla");
+    const device = new MeasuringDevice({}, { matrixUnits: true });
+    const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
+      weights: "keep",
+      shard: { shape: whole.shape, bases: null },
+      dry: true,
+    });
+    await Model.create(device, weights, whole);
+    assertEquals({ ...either, activationBytes: 0 }, { ...plain, activationBytes: 0 });
+    assertEquals(
+      either.activationBytes,
+      Math.max(plain.activationBytes, device.counters.allocatedBytes - either.weightBytes - either.cacheBytes),
+    );
+    assert(either.activationBytes > plain.activationBytes);
+  });
 
   it("fails as loading would", async () => {
     await assertRejects(
@@ -50,6 +73,7 @@ describe("a memory plan", () => {
           shape: wholeOf("tiny-mla"),
           changesBasis: false,
           lanes: 1,
+          matrixUnits: false,
         }),
       LatentmeshError,
       "latent cache of 67108864 tokens",
