@@ -77,28 +77,39 @@ describeOnDevices("decode attention", (kind) => {
     }
   }
 
-  // Long enough for the reference to move, and for several splits; widths of whole latents, and of slices with and without a halo.
+  // Long enough for several splits; widths of whole latents, and of slices with and without a halo.
   for (
-    const { heads, keyWidth, valueOffset, valueWidth, positions = [0, 63, 64, 700, 1299] } of [
+    const { heads, keyWidth, valueOffset, valueWidth, positions = [0, 63, 64, 700, 1299], growth = 0 } of [
       { heads: 8, keyWidth: 512, valueOffset: 0, valueWidth: 512 },
       { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256 },
       { heads: 20, keyWidth: 192, valueOffset: 64, valueWidth: 128 },
       { heads: 32, keyWidth: 128, valueOffset: 0, valueWidth: 128 },
       { heads: 64, keyWidth: 320, valueOffset: 64, valueWidth: 256 },
       { heads: 128, keyWidth: 128, valueOffset: 64, valueWidth: 64 },
-      // Splits of more blocks than a subgroup has lanes to hold.
+      // Scores that grow with the position, so that the reference has to follow them.
+      { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256, growth: 60 },
+      { heads: 64, keyWidth: 256, valueOffset: 0, valueWidth: 256, growth: 60 },
+      // Splits of more strips than a workgroup has at hand.
       { heads: 16, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [100_000] },
     ]
   ) {
-    itOnUnits(kind)(`decodes ${heads} heads over ${keyWidth} columns up to position ${positions.at(-1)} on matrix units`, async () => {
+    const scores = growth === 0 ? "" : ", scores growing";
+    itOnUnits(kind)(`decodes ${heads} heads over ${keyWidth} columns up to position ${positions.at(-1)}${scores} on matrix units`, async () => {
       const random = new Random();
       const cache: CacheConfig = { dtype: "f16", keyWidth, ropeWidth: 64 };
       const [width, blocks, scale] = [cacheWidth(cache), 24, 0.08];
       const values = random.normals(blocks * BLOCK_TOKENS * width);
-      const stored = rounded("f16", values);
-      const tables = Uint32Array.from({ length: ceilDiv(Math.max(...positions) + 1, BLOCK_TOKENS) }, (_, i) => (i * 5 + 3) % blocks);
+      const last = Math.max(...positions);
+      const tables = Uint32Array.from({ length: ceilDiv(last + 1, BLOCK_TOKENS) }, (_, i) => (i * 5 + 3) % blocks);
       const rows = positions.length;
       const queries = Float32Array.from(Float16Array.from(random.normals(rows * heads * width, 0.5)));
+      // The last column is no value. What it adds to scores grows along the sequence, for some heads faster than for others.
+      for (let key = 0; growth > 0 && key <= last; key++) {
+        const slot = tables[Math.floor(key / BLOCK_TOKENS)] * BLOCK_TOKENS + key % BLOCK_TOKENS;
+        values[(slot + 1) * width - 1] = growth / scale * key / last;
+      }
+      for (let item = 0; growth > 0 && item < rows * heads; item++) queries[(item + 1) * width - 1] = item % 5 / 4;
+      const stored = rounded("f16", values);
       const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
       const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
       assert(division !== null, "matrix units take these shapes");
