@@ -5,7 +5,13 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel, type Params } from "../contract.ts";
+import { unroll } from "../unroll.ts";
+import floats from "./floats.wgsl" with { type: "text" };
 import source from "./mla_prefill.wgsl" with { type: "text" };
+import vectors from "./vectors.wgsl" with { type: "text" };
+
+/** Queries and keys of a tile. */
+const TILE = 32;
 
 /** Head shapes, and what q·k is multiplied by. */
 export interface MlaPrefillConfig {
@@ -33,9 +39,24 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
   name: "mla_prefill",
   bindings: { q: "read", keys: "read", rope_keys: "read", values: "read", state: "read_write", out: "read_write" },
   params: ["rows", "first_position", "window_start", "window_count", "last"],
-  wgsl: (config) =>
-    constants({ HEADS: config.heads, NOPE: config.nopeWidth, ROPE: config.ropeWidth, VALUE: config.valueWidth }, { SCALE: config.scale }) + source,
-  workgroups: ({ heads }, { rows }) => [ceilDiv(rows, 16), heads, 1],
+  wgsl({ heads, nopeWidth, ropeWidth, valueWidth, scale }) {
+    const query = nopeWidth + ropeWidth;
+    const numbers = {
+      HEADS: heads,
+      NOPE: nopeWidth,
+      ROPE: ropeWidth,
+      VALUE: valueWidth,
+      QUERY: query,
+      QUERY_QUADS: ceilDiv(query, 4),
+      TILE,
+      // Eight quads of each row are shared among four threads per row; columns of values among sixteen.
+      TILE_LOADS: 2,
+      VALUE_STEPS: ceilDiv(valueWidth, 64),
+    };
+    const whole = [nopeWidth, ropeWidth, valueWidth].every((width) => width % 4 === 0);
+    return constants(numbers, { SCALE: scale }) + (whole ? vectors : floats) + unroll(source, numbers);
+  },
+  workgroups: ({ heads }, { rows }) => [ceilDiv(rows, TILE), heads, 1],
   sizes: ({ heads, nopeWidth, ropeWidth, valueWidth }, { rows, window_count }) => ({
     q: rows * heads * (nopeWidth + ropeWidth) * 4,
     keys: window_count * heads * nopeWidth * 4,

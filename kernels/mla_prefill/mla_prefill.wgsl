@@ -1,48 +1,39 @@
 // Causal flash attention of TILE queries of one head over a window of expanded keys, TILE keys at a time. Running maximum, sum and output live in
 // `state` and `out` between windows. Windows and tiles begin at fixed positions, so results do not depend on how the prompt was cut into chunks.
-@group(0) @binding(1) var<storage, read> q: array<f32>;
-@group(0) @binding(2) var<storage, read> keys: array<f32>;
-@group(0) @binding(3) var<storage, read> rope_keys: array<f32>;
-@group(0) @binding(4) var<storage, read> values: array<f32>;
-@group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>; // maximum, sum
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
-
-const TILE = 16u;
-const THREADS = TILE * TILE;
+//
+// Each thread computes the scores of four queries with two keys, then sums of values for the same four queries.
+const LANES = 16u; // threads that share four queries
+const THREADS = TILE / 4u * LANES;
+const CHUNK = 8u; // quads of columns that are multiplied at a time
+const STRIDE = CHUNK + 1u; // odd, so that rows lie in different banks
+const SCORE_STRIDE = TILE / 4u + 1u;
 const LOWEST = -3.0e38; // a large finite number: the difference of two infinities is NaN
-const QUERY = NOPE + ROPE;
-const COLUMNS_PER_THREAD = (VALUE + TILE - 1u) / TILE;
 
-var<workgroup> q_tile: array<f32, TILE * QUERY>;
-var<workgroup> k_tile: array<f32, TILE * QUERY>;
-var<workgroup> weights: array<f32, THREADS>;
+var<workgroup> query_tile: array<vec4<f32>, TILE * STRIDE>;
+var<workgroup> key_tile: array<vec4<f32>, TILE * STRIDE>;
+var<workgroup> scores: array<vec4<f32>, TILE * SCORE_STRIDE>; // [key, four queries]; in the end their weights
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let head = group.y;
-  let i = thread / TILE; // this thread's query
-  let j = thread % TILE; // its key while scoring, its first column while adding values
-  let row = group.x * TILE + i;
-  let position = params.first_position + row;
-  let live = row < params.rows;
+  let four = thread / LANES;
+  let lane = thread % LANES;
+  let first_row = group.x * TILE + four * 4u;
 
-  for (var at = thread; at < TILE * QUERY; at += THREADS) {
-    let r = group.x * TILE + at / QUERY;
-    q_tile[at] = 0.0;
-    if (r < params.rows) {
-      q_tile[at] = q[(r * HEADS + head) * QUERY + at % QUERY];
+  var largest = vec4(LOWEST);
+  var total = vec4(0.0);
+  @unroll(a, 4) {
+    let row_{a} = first_row + {a}u;
+    let item_{a} = min(row_{a}, params.rows - 1u) * HEADS + head;
+    @unroll(c, VALUE_STEPS) {
+      var sums_{a}_{c} = vec4(0.0);
     }
-  }
-  var largest = LOWEST;
-  var total = 0.0;
-  var sums: array<f32, COLUMNS_PER_THREAD>;
-  if (live && params.window_start > 0u) {
-    let before = state[row * HEADS + head];
-    largest = before.x;
-    total = before.y;
-    for (var c = 0u; c < COLUMNS_PER_THREAD; c++) {
-      if (j + c * TILE < VALUE) {
-        sums[c] = out[(row * HEADS + head) * VALUE + j + c * TILE];
+    if (params.window_start > 0u) {
+      let before = state[item_{a}];
+      largest[{a}] = before.x;
+      total[{a}] = before.y;
+      @unroll(c, VALUE_STEPS) {
+        sums_{a}_{c} = read_out(item_{a}, lane + {c}u * LANES);
       }
     }
   }
@@ -51,60 +42,80 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let visible = params.first_position + min(params.rows, (group.x + 1u) * TILE);
   let count = min(params.window_count, visible - min(visible, params.window_start));
   for (var first = 0u; first < count; first += TILE) {
-    for (var at = thread; at < TILE * QUERY; at += THREADS) {
-      let key = first + at / QUERY;
-      let d = at % QUERY;
-      k_tile[at] = 0.0;
-      if (key < count) {
-        if (d < NOPE) {
-          k_tile[at] = keys[(key * HEADS + head) * NOPE + d];
-        } else {
-          k_tile[at] = rope_keys[key * ROPE + d - NOPE];
-        }
+    @unroll(a, 4) {
+      @unroll(b, 2) {
+        var score_{a}_{b} = 0.0;
       }
     }
-    workgroupBarrier();
-    var score = 0.0;
-    for (var d = 0u; d < QUERY; d++) {
-      score = fma(q_tile[i * QUERY + d], k_tile[j * QUERY + d], score);
-    }
-    let seen = first + j < count && params.window_start + first + j <= position;
-    weights[thread] = select(LOWEST, score * SCALE, seen);
-    workgroupBarrier();
-
-    var next = largest;
-    for (var k = 0u; k < TILE; k++) {
-      next = max(next, weights[i * TILE + k]);
-    }
-    let shrink = exp(largest - next);
-    total *= shrink;
-    for (var c = 0u; c < COLUMNS_PER_THREAD; c++) {
-      sums[c] *= shrink;
-    }
-    for (var k = 0u; k < TILE; k++) {
-      let s = weights[i * TILE + k];
-      if (s > LOWEST) {
-        let p = exp(s - next);
-        total += p;
-        for (var c = 0u; c < COLUMNS_PER_THREAD; c++) {
-          if (j + c * TILE < VALUE) {
-            sums[c] = fma(p, values[((first + k) * HEADS + head) * VALUE + j + c * TILE], sums[c]);
+    for (var chunk = 0u; chunk < QUERY_QUADS; chunk += CHUNK) {
+      // What lies beyond the last query or key is computed like it, and not used.
+      @unroll(l, TILE_LOADS) {
+        let place_{l} = {l}u * THREADS + thread;
+        let quad_{l} = chunk + place_{l} % CHUNK;
+        query_tile[place_{l} / CHUNK * STRIDE + place_{l} % CHUNK] = query4(min(group.x * TILE + place_{l} / CHUNK, params.rows - 1u), head, quad_{l});
+        key_tile[place_{l} / CHUNK * STRIDE + place_{l} % CHUNK] = key4(min(first + place_{l} / CHUNK, count - 1u), head, quad_{l});
+      }
+      workgroupBarrier();
+      for (var quad = 0u; quad < CHUNK; quad++) {
+        @unroll(b, 2) {
+          let key_{b} = key_tile[(lane + {b}u * LANES) * STRIDE + quad];
+        }
+        @unroll(a, 4) {
+          let query_{a} = query_tile[(four * 4u + {a}u) * STRIDE + quad];
+          @unroll(b, 2) {
+            score_{a}_{b} = fma(query_{a}.x, key_{b}.x, fma(query_{a}.y, key_{b}.y, fma(query_{a}.z, key_{b}.z, fma(query_{a}.w, key_{b}.w, score_{a}_{b}))));
           }
         }
       }
+      workgroupBarrier();
     }
+    @unroll(b, 2) {
+      let at_{b} = first + lane + {b}u * LANES;
+      let seen_{b} = vec4(at_{b} < count) & (vec4(params.window_start + at_{b}) <= vec4(params.first_position + first_row) + vec4(0u, 1u, 2u, 3u));
+      let scaled_{b} = select(vec4(LOWEST), vec4(score_0_{b}, score_1_{b}, score_2_{b}, score_3_{b}) * SCALE, seen_{b});
+      scores[(lane + {b}u * LANES) * SCORE_STRIDE + four] = scaled_{b};
+    }
+    workgroupBarrier();
+    var next = largest;
+    for (var key = 0u; key < TILE; key++) {
+      next = max(next, scores[key * SCORE_STRIDE + four]);
+    }
+    workgroupBarrier();
+    @unroll(b, 2) {
+      scores[(lane + {b}u * LANES) * SCORE_STRIDE + four] = select(vec4(0.0), exp(scaled_{b} - next), seen_{b});
+    }
+    let shrink = exp(largest - next);
     largest = next;
+    total *= shrink;
+    @unroll(a, 4) {
+      @unroll(c, VALUE_STEPS) {
+        sums_{a}_{c} *= shrink[{a}];
+      }
+    }
+    workgroupBarrier();
+    for (var key = 0u; key < min(TILE, count - first); key++) {
+      @unroll(c, VALUE_STEPS) {
+        let value_{c} = value4(first + key, head, lane + {c}u * LANES);
+      }
+      let weights = scores[key * SCORE_STRIDE + four];
+      total += weights;
+      @unroll(a, 4) {
+        @unroll(c, VALUE_STEPS) {
+          sums_{a}_{c} = fma(vec4(weights[{a}]), value_{c}, sums_{a}_{c});
+        }
+      }
+    }
     workgroupBarrier();
   }
 
-  if (live) {
-    if (j == 0u) {
-      state[row * HEADS + head] = vec2(largest, total);
-    }
-    let finish = select(1.0, 1.0 / total, params.last == 1u);
-    for (var c = 0u; c < COLUMNS_PER_THREAD; c++) {
-      if (j + c * TILE < VALUE) {
-        out[(row * HEADS + head) * VALUE + j + c * TILE] = sums[c] * finish;
+  @unroll(a, 4) {
+    if (row_{a} < params.rows) {
+      if (lane == 0u) {
+        state[item_{a}] = vec2(largest[{a}], total[{a}]);
+      }
+      let finish_{a} = select(1.0, 1.0 / total[{a}], params.last == 1u);
+      @unroll(c, VALUE_STEPS) {
+        write_out(item_{a}, lane + {c}u * LANES, sums_{a}_{c} * finish_{a});
       }
     }
   }

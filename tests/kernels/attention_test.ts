@@ -145,51 +145,59 @@ describeOnDevices("latent attention", (kind) => {
     });
   }
 
-  it("prefills over windows and chunks with the same bits, and exactly", async () => {
-    const random = new Random();
-    const config = { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4 };
+  for (
+    const config of [
+      { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4 },
+      // Whole quads, of more columns than are multiplied at a time, and more values than threads that share a query.
+      { heads: 2, nopeWidth: 36, ropeWidth: 12, valueWidth: 72, scale: 0.2 },
+    ]
+  ) {
     const { heads, nopeWidth, ropeWidth, valueWidth, scale } = config;
-    const [length, window] = [69, 32];
-    const q = random.normals(length * heads * 14);
-    const keys = random.normals(length * heads * nopeWidth);
-    const ropeKeys = random.normals(length * ropeWidth);
-    const values = random.normals(length * heads * valueWidth);
-    const rows = async (first: number, count: number) => {
-      let state: Float32Array<ArrayBuffer> | null = null;
-      let out: Float32Array<ArrayBuffer> | null = null;
-      const end = first + count;
-      for (let start = 0; start < end; start += window) {
-        const inWindow = Math.min(window, end - start);
-        const slice = (of: Float32Array<ArrayBuffer>, width: number) => of.slice(start * width, (start + inWindow) * width);
-        const result: Record<"state" | "out", Output> = await runKernel(device, mlaPrefill, config, {
-          q: q.slice(first * heads * 14, end * heads * 14),
-          keys: slice(keys, heads * nopeWidth),
-          rope_keys: slice(ropeKeys, ropeWidth),
-          values: slice(values, heads * valueWidth),
-          state: state ?? { poison: count * heads * 2 },
-          out: out ?? { poison: count * heads * valueWidth },
-        }, { rows: count, first_position: first, window_start: start, window_count: inWindow, last: start + inWindow === end ? 1 : 0 });
-        [state, out] = [result.state.f32, result.out.f32];
+    it(`prefills over windows and chunks with the same bits, and exactly, heads of ${nopeWidth} + ${ropeWidth} columns`, async () => {
+      const random = new Random();
+      const [length, window] = [69, 32];
+      const width = nopeWidth + ropeWidth;
+      const q = random.normals(length * heads * width);
+      const keys = random.normals(length * heads * nopeWidth);
+      const ropeKeys = random.normals(length * ropeWidth);
+      const values = random.normals(length * heads * valueWidth);
+      const rows = async (first: number, count: number) => {
+        let state: Float32Array<ArrayBuffer> | null = null;
+        let out: Float32Array<ArrayBuffer> | null = null;
+        const end = first + count;
+        for (let start = 0; start < end; start += window) {
+          const inWindow = Math.min(window, end - start);
+          const slice = (of: Float32Array<ArrayBuffer>, width: number) => of.slice(start * width, (start + inWindow) * width);
+          const result: Record<"state" | "out", Output> = await runKernel(device, mlaPrefill, config, {
+            q: q.slice(first * heads * width, end * heads * width),
+            keys: slice(keys, heads * nopeWidth),
+            rope_keys: slice(ropeKeys, ropeWidth),
+            values: slice(values, heads * valueWidth),
+            state: state ?? { poison: count * heads * 2 },
+            out: out ?? { poison: count * heads * valueWidth },
+          }, { rows: count, first_position: first, window_start: start, window_count: inWindow, last: start + inWindow === end ? 1 : 0 });
+          [state, out] = [result.state.f32, result.out.f32];
+        }
+        return out!;
+      };
+      const whole = await rows(0, length);
+      const expected = Array.from({ length: length * heads }, (_, item) => {
+        const [row, head] = [Math.floor(item / heads), item % heads];
+        const scores = Array.from({ length: row + 1 }, (_, key) => {
+          let score = 0;
+          for (let d = 0; d < nopeWidth; d++) score += q[item * width + d] * keys[(key * heads + head) * nopeWidth + d];
+          for (let d = 0; d < ropeWidth; d++) score += q[item * width + nopeWidth + d] * ropeKeys[key * ropeWidth + d];
+          return score * scale;
+        });
+        return attend(scores, (key, c) => values[(key * heads + head) * valueWidth + c], valueWidth);
+      }).flat();
+      assertClose(whole, expected, 1e-5, "prefill");
+      let done = 0;
+      for (const chunk of [1, 7, 33, 28]) {
+        const part = await rows(done, chunk);
+        assertEquals(part, whole.slice(done * heads * valueWidth, (done + chunk) * heads * valueWidth), `chunk of ${chunk} at ${done}`);
+        done += chunk;
       }
-      return out!;
-    };
-    const whole = await rows(0, length);
-    const expected = Array.from({ length: length * heads }, (_, item) => {
-      const [row, head] = [Math.floor(item / heads), item % heads];
-      const scores = Array.from({ length: row + 1 }, (_, key) => {
-        let score = 0;
-        for (let d = 0; d < nopeWidth; d++) score += q[item * 14 + d] * keys[(key * heads + head) * nopeWidth + d];
-        for (let d = 0; d < ropeWidth; d++) score += q[item * 14 + nopeWidth + d] * ropeKeys[key * ropeWidth + d];
-        return score * scale;
-      });
-      return attend(scores, (key, c) => values[(key * heads + head) * valueWidth + c], valueWidth);
-    }).flat();
-    assertClose(whole, expected, 1e-5, "prefill");
-    let done = 0;
-    for (const chunk of [1, 7, 33, 28]) {
-      const part = await rows(done, chunk);
-      assertEquals(part, whole.slice(done * heads * valueWidth, (done + chunk) * heads * valueWidth), `chunk of ${chunk} at ${done}`);
-      done += chunk;
-    }
-  });
+    });
+  }
 });
