@@ -7,6 +7,7 @@
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
+import { unroll } from "../unroll.ts";
 import { weightFormatWgsl } from "../weight_format/weight_format.ts";
 import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import source from "./matmul.wgsl" with { type: "text" };
@@ -21,7 +22,10 @@ export interface MatmulConfig extends LinearConfig {
   readonly plan: MoePlan | null;
 }
 
-const TILE_OUTPUTS = 64;
+/** Fours of outputs per thread, so that few are idle where a matrix has few. */
+function outputQuads({ outputs }: MatmulConfig): number {
+  return outputs > 64 ? 2 : 1;
+}
 
 /** `tile_of(index)` and `item_of(tile, i)`: the items that are multiplied together. Reads the constant `TILE_ITEMS`. */
 export function tilesWgsl({ select, plan }: MatmulConfig): string {
@@ -33,11 +37,12 @@ export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
   name: "matmul",
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
-  wgsl: (config) =>
-    constants({ OUTPUTS: config.outputs, TILE_ITEMS, TILE_OUTPUTS }) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) +
-    source,
+  wgsl(config) {
+    const numbers = { OUTPUTS: config.outputs, TILE_ITEMS, OUTPUT_QUADS: outputQuads(config) };
+    return constants(numbers) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) + unroll(source, numbers);
+  },
   workgroups: (config, params) => [
-    ceilDiv(params.part_outputs, TILE_OUTPUTS),
+    ceilDiv(params.part_outputs, 64 * outputQuads(config)),
     config.plan === null ? ceilDiv(params.items, TILE_ITEMS) : planOf({ ...config.plan, items: params.items }).mostTiles,
     1,
   ],
