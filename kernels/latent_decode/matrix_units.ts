@@ -27,7 +27,7 @@ export interface Division {
   /** For the scores, parts of a tile's tokens and of its columns; together they divide the value columns. */
   readonly tokenParts: number;
   readonly widthParts: number;
-  /** Latents per tile; divides a block of the cache. */
+  /** Latents per tile; divides a strip (splits.ts). */
   readonly tokens: number;
   /** Tiles that are read ahead. */
   readonly ahead: number;
@@ -47,6 +47,7 @@ export interface LatentDecodeMatrixConfig extends LatentDecodeConfig {
 /** As {@link latentDecode}, with queries in f16. */
 export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBindings, "rows" | "splits"> = {
   name: "latent_decode",
+  // The cache is not written; the shader says what this is for.
   bindings: { ...LATENT_DECODE_BINDINGS, cache: "read_write" },
   params: ["rows", "splits"],
   wgsl(config) {
@@ -113,7 +114,8 @@ const LEAST_SPLITS = 24;
 
 /**
  * Most splits of a row for such workgroups. They run in waves, and the last one is seldom full: at batch 16, 8 splits for each workgroup that fits one of the 132
- * processors of an H100 or H200 make 0.97 waves whatever the division is, where a number that fits another division may make 1.1, which takes as long as 2.
+ * processors of an H100 or H200 make 0.97 waves whatever the division is, where a number that fits another division may make 1.1, which takes as long as 2. Where
+ * that is fewer than {@link LEAST_SPLITS}, it is doubled.
  */
 export function splitsFor(config: DecodeShape, division: Division): number {
   let splits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));

@@ -1,19 +1,16 @@
 /**
- * How decode attention splits a sequence. The size of a split depends only on the row's own context length, so that its result does not depend on
+ * How decode attention splits a sequence. What is in a split depends only on the row's own context length, so that its result does not depend on
  * what else is in the batch.
  *
  * @module
  */
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
 
-/**
- * Most splits of one row. Workgroups run in waves, and the last one is seldom full: 48 splits of 16 rows are 768 workgroups, 1.94 waves of the 396 that an H100 or
- * H200 holds, where 64 splits would be 2.6 (bench/NOTES.md).
- */
+/** Most splits of one row, where nothing speaks for another number. */
 export const MOST_SPLITS = 48;
 /**
- * Tokens that lie together in a split: the splits of a row take turns, strip by strip, so that workgroups which run at the same time read what lies close
- * together. A block of the cache holds whole strips. Short ones give one sequence alone enough workgroups.
+ * Tokens that lie together in a split: the splits of a row take turns, strip by strip, which makes them equally long. A block of the cache holds whole
+ * strips. Short ones give one sequence alone enough workgroups.
  */
 export const STRIP_TOKENS = 32;
 

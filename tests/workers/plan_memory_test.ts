@@ -36,6 +36,9 @@ describe("a memory plan", () => {
         assertEquals(plan.weightBytes, device.counters.allocatedBytes);
         await Model.create(device, weights, sizes);
         assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
+        // Every binding is checked, those of matrix units' inputs among them.
+        const onUnits = await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
+        assert(onUnits.activationBytes >= plan.activationBytes);
       }
     });
   }
