@@ -1,68 +1,24 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
-import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRows, unpackRow, type WeightFormat } from "../../core/model/packing.ts";
-import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
+import { assertEquals } from "@std/assert";
+import { matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import type { Device } from "../../kernels/device.ts";
 import { embedding } from "../../kernels/embedding/embedding.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
-import { matmul, type MatmulConfig } from "../../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits } from "../../kernels/linear/matmul_units.ts";
+import { matmul } from "../../kernels/linear/matmul.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
-import { roundInput } from "../../kernels/linear/round_input.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { planOf } from "../../kernels/moe_plan/layout.ts";
 import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
+import { multiplied, randomMatrix } from "../support/matrices.ts";
 import { Random } from "../support/random.ts";
 
 const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
 const TOLERANCE = 1e-5;
-/** Matrix units round what they multiply to f16. */
-const UNITS_TOLERANCE = 2e-3;
-
-/** Random packed rows and the float32 values they stand for. */
-function randomMatrix(random: Random, layout: MatrixLayout, rows: number): { packed: PackedRows; values: Float32Array } {
-  const packed = layout.format === "fp8" ? randomFp8(random, layout, rows) : packRows(layout, random.normals(rows * layout.columns), rows);
-  const values = new Float32Array(rows * layout.columns);
-  const views = (bytes: Uint8Array<ArrayBuffer>) => ({ f32: new Float32Array(bytes.buffer), u16: new Uint16Array(bytes.buffer), u8: bytes });
-  for (let row = 0; row < rows; row++) {
-    unpackRow(layout, views(packed.data), views(packed.scales), row, values.subarray(row * layout.columns, (row + 1) * layout.columns));
-  }
-  return { packed, values };
-}
-
-function randomFp8(random: Random, layout: MatrixLayout, rows: number): PackedRows {
-  const packed = allocateRows(layout, rows);
-  for (let row = 0; row < rows; row++) {
-    for (let k = 0; k < layout.columns; k++) {
-      let bits = random.below(256);
-      while (Number.isNaN(FP8_E4M3_VALUES[bits])) bits = random.below(256);
-      packed.data[row * layout.rowBytes + k] = bits;
-    }
-  }
-  new Float32Array(packed.scales.buffer).set(random.normals(packed.scales.byteLength / 4, 0.01));
-  return packed;
-}
-
-/** y[item] = W[matrix] x[input], in float64. */
-function oracle(values: Float32Array, x: Float32Array, config: LinearConfig, items: { matrix: number; input: number }[]): Float64Array {
-  const { outputs, inputStride, layout: { columns } } = config;
-  const value = (at: number) => config.input === "gated" ? x[at] / (1 + Math.exp(-x[at])) * x[at + columns] : x[at];
-  const y = new Float64Array(items.length * outputs);
-  items.forEach(({ matrix, input }, item) => {
-    for (let o = 0; o < outputs; o++) {
-      let sum = 0;
-      for (let k = 0; k < columns; k++) sum += values[(matrix * outputs + o) * columns + k] * value(input * inputStride + k);
-      y[item * outputs + o] = sum;
-    }
-  });
-  return y;
-}
-
 describeOnDevices("linear layers", (kind) => {
   let device: Device;
   beforeAll(async () => void (device = await openTestDevice(kind)));
@@ -83,7 +39,7 @@ describeOnDevices("linear layers", (kind) => {
         const { packed, values } = randomMatrix(random, layout, outputs);
         const config: LinearConfig = { layout, outputs, inputStride: 2 * columns + (columns === 160 ? 4 : 3), input, select: { kind: "all" } };
         const x = random.normals(Math.max(1, items) * config.inputStride);
-        const expected = oracle(values, x, config, Array.from({ length: items }, (_, i) => ({ matrix: 0, input: i })));
+        const expected = multiplied(values, x, config, Array.from({ length: items }, (_, i) => ({ matrix: 0, input: i })));
         const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: Math.max(1, items * outputs) } };
         const params = { items, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
         for (const itemsAtOnce of [1, 4]) {
@@ -98,69 +54,6 @@ describeOnDevices("linear layers", (kind) => {
         const { y } = await runKernel(device, matmul, { ...config, select: { kind: "all" }, plan: null }, inputs, params);
         assertClose(y.f32.subarray(0, items * outputs), expected, TOLERANCE, `matmul ${format} ${outputs}×${columns} × ${items}`);
       }
-    });
-  }
-
-  for (const input of ["plain", "gated"] as const) {
-    it(`rounds ${input} inputs to f16, and what f16 cannot hold to the largest that it can`, async () => {
-      const random = new Random();
-      const [rows, columns] = [5, 1048];
-      const inputStride = 2 * columns + 4;
-      const x = random.normals(rows * inputStride);
-      // Gates and values of the last row's first columns.
-      for (const at of [0, columns]) x.set([1e6, -1e9], (rows - 1) * inputStride + at);
-      const y = { poison: rows * columns / 2 };
-      const rounded = await runKernel(device, roundInput, { columns, inputStride, input }, { x, y }, { rows });
-      const expected = Array.from({ length: rows * columns }, (_, i) => {
-        const at = Math.floor(i / columns) * inputStride + i % columns;
-        return input === "plain" ? x[at] : x[at] / (1 + Math.exp(-x[at])) * x[at + columns];
-      });
-      const actual = new Float16Array(rounded.y.u32.buffer);
-      const last = (rows - 1) * columns;
-      assertClose(actual.subarray(0, last), expected.slice(0, last), 1e-3, "rounded");
-      assertClose(actual.subarray(last + 2), expected.slice(last + 2), 1e-3, "rounded, last row");
-      assertEquals([...actual.subarray(last, last + 2)], input === "plain" ? [65504, -65504] : [65504, 0]);
-    });
-  }
-
-  for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
-    itOnUnits(kind)(`multiplies ${format} matrices on matrix units`, async () => {
-      const random = new Random();
-      // Whole tiles and parts of them in both directions; experts with several tiles, one and none.
-      const [outputs, columns, tokens, experts] = [200, 192, 150, 5];
-      const layout = matrixLayout(format, columns, 32);
-      const { packed, values } = randomMatrix(random, layout, experts * outputs);
-      const x = random.normals(tokens * 2 * columns);
-      const weights = { weights: packed.data, scales: packed.scales };
-      const config = { layout, outputs, inputStride: 2 * columns, input: "gated", select: { kind: "all" }, plan: null } as const;
-      assert(fitsMatrixUnits(config, device.limits.maxWorkgroupBytes));
-      const rounded = async (input: "plain" | "gated") => {
-        const y = { poison: tokens * columns / 2 };
-        return (await runKernel(device, roundInput, { columns, inputStride: 2 * columns, input }, { x, y }, { rows: tokens })).y.u32;
-      };
-      const inputs = { ...weights, routes: { poison: 1 }, x: await rounded("gated"), y: { poison: tokens * outputs } };
-      const whole = await runKernel(device, matmulUnits, { ...config, input: "rounded" }, inputs, {
-        items: tokens,
-        first_output: 0,
-        part_outputs: outputs,
-        first_matrix: 0,
-        matrices: 1,
-      });
-      const items = Array.from({ length: tokens }, (_, input) => ({ matrix: 0, input }));
-      assertClose(whole.y.f32, oracle(values, x, config, items), UNITS_TOLERANCE, `${format} whole`);
-      const routes = Uint32Array.from({ length: 2 * tokens }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
-      const planLayout = { items: 2 * tokens, experts };
-      const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items: 2 * tokens });
-      const expert: MatmulConfig = { ...config, input: "plain", select: { kind: "expert", perInput: 2 }, plan: planLayout };
-      const routed = await runKernel(
-        device,
-        matmulUnits,
-        { ...expert, input: "rounded" },
-        { ...weights, routes: plan.u32, x: await rounded("plain"), y: { poison: 2 * tokens * outputs } },
-        { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
-      );
-      const expected = oracle(values, x, expert, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / 2) })));
-      assertClose(routed.y.f32, expected, UNITS_TOLERANCE, `${format} experts`);
     });
   }
 
@@ -192,7 +85,7 @@ describeOnDevices("linear layers", (kind) => {
     const { packed, values } = randomMatrix(random, layout, 9);
     const whole: LinearConfig = { layout, outputs: 20, inputStride: 80, input: "plain", select: { kind: "all" } };
     const x = random.normals(3 * 80);
-    const expected = oracle(values, x, { ...whole, outputs: 9 }, [0, 1, 2].map((input) => ({ matrix: 0, input })));
+    const expected = multiplied(values, x, { ...whole, outputs: 9 }, [0, 1, 2].map((input) => ({ matrix: 0, input })));
     const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: 60 } };
     const params = { items: 3, first_output: 5, part_outputs: 9, first_matrix: 0, matrices: 1 };
     for (
@@ -220,7 +113,7 @@ describeOnDevices("linear layers", (kind) => {
     const x = random.normals(tokens * 2 * columns);
     const select: Select & { kind: "expert" } = { kind: "expert", perInput };
     const config = { layout, outputs, inputStride: 2 * columns, input: "gated" as const, select };
-    const expected = oracle(values, x, config, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / perInput) })));
+    const expected = multiplied(values, x, config, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / perInput) })));
     const planLayout = { items, experts };
     const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items });
     for (const [first, count] of [[0, experts], [1, 2]] as const) {

@@ -1,0 +1,86 @@
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { matrixLayout } from "../../core/model/packing.ts";
+import type { Device } from "../../kernels/device.ts";
+import type { MatmulConfig } from "../../kernels/linear/matmul.ts";
+import { fitsMatrixUnits, matmulUnits } from "../../kernels/linear/matmul_units.ts";
+import { roundInput } from "../../kernels/linear/round_input.ts";
+import { planOf } from "../../kernels/moe_plan/layout.ts";
+import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
+import { assertClose } from "../support/compare.ts";
+import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
+import { multiplied, randomMatrix } from "../support/matrices.ts";
+import { Random } from "../support/random.ts";
+
+/** Matrix units round what they multiply to f16. */
+const TOLERANCE = 2e-3;
+
+describeOnDevices("linear layers of rounded inputs", (kind) => {
+  let device: Device;
+  beforeAll(async () => void (device = await openTestDevice(kind)));
+  afterAll(() => device.close());
+
+  for (const input of ["plain", "gated"] as const) {
+    it(`rounds ${input} inputs to f16, and what f16 cannot hold to the largest that it can`, async () => {
+      const random = new Random();
+      const [rows, columns] = [5, 1048];
+      const inputStride = 2 * columns + 4;
+      const x = random.normals(rows * inputStride);
+      // Gates and values of the last row's first columns.
+      for (const at of [0, columns]) x.set([1e6, -1e9], (rows - 1) * inputStride + at);
+      const y = { poison: rows * columns / 2 };
+      const rounded = await runKernel(device, roundInput, { columns, inputStride, input }, { x, y }, { rows });
+      const expected = Array.from({ length: rows * columns }, (_, i) => {
+        const at = Math.floor(i / columns) * inputStride + i % columns;
+        return input === "plain" ? x[at] : x[at] / (1 + Math.exp(-x[at])) * x[at + columns];
+      });
+      const actual = new Float16Array(rounded.y.u32.buffer);
+      const last = (rows - 1) * columns;
+      assertClose(actual.subarray(0, last), expected.slice(0, last), 1e-3, "rounded");
+      assertClose(actual.subarray(last + 2), expected.slice(last + 2), 1e-3, "rounded, last row");
+      assertEquals([...actual.subarray(last, last + 2)], input === "plain" ? [65504, -65504] : [65504, 0]);
+    });
+  }
+
+  for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
+    itOnUnits(kind)(`multiplies ${format} matrices on matrix units`, async () => {
+      const random = new Random();
+      // Whole tiles and parts of them in both directions; experts with several tiles, one and none.
+      const [outputs, columns, tokens, experts] = [200, 192, 150, 5];
+      const layout = matrixLayout(format, columns, 32);
+      const { packed, values } = randomMatrix(random, layout, experts * outputs);
+      const x = random.normals(tokens * 2 * columns);
+      const weights = { weights: packed.data, scales: packed.scales };
+      const config = { layout, outputs, inputStride: 2 * columns, input: "gated", select: { kind: "all" }, plan: null } as const;
+      assert(fitsMatrixUnits(config, device.limits.maxWorkgroupBytes));
+      const rounded = async (input: "plain" | "gated") => {
+        const y = { poison: tokens * columns / 2 };
+        return (await runKernel(device, roundInput, { columns, inputStride: 2 * columns, input }, { x, y }, { rows: tokens })).y.u32;
+      };
+      const inputs = { ...weights, routes: { poison: 1 }, x: await rounded("gated"), y: { poison: tokens * outputs } };
+      const whole = await runKernel(device, matmulUnits, { ...config, input: "rounded" }, inputs, {
+        items: tokens,
+        first_output: 0,
+        part_outputs: outputs,
+        first_matrix: 0,
+        matrices: 1,
+      });
+      const items = Array.from({ length: tokens }, (_, input) => ({ matrix: 0, input }));
+      assertClose(whole.y.f32, multiplied(values, x, config, items), TOLERANCE, `${format} whole`);
+      const routes = Uint32Array.from({ length: 2 * tokens }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
+      const planLayout = { items: 2 * tokens, experts };
+      const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items: 2 * tokens });
+      const expert: MatmulConfig = { ...config, input: "plain", select: { kind: "expert", perInput: 2 }, plan: planLayout };
+      const routed = await runKernel(
+        device,
+        matmulUnits,
+        { ...expert, input: "rounded" },
+        { ...weights, routes: plan.u32, x: await rounded("plain"), y: { poison: 2 * tokens * outputs } },
+        { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
+      );
+      const expected = multiplied(values, x, expert, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / 2) })));
+      assertClose(routed.y.f32, expected, TOLERANCE, `${format} experts`);
+    });
+  }
+});

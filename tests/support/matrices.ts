@@ -1,0 +1,48 @@
+/**
+ * Random matrices in every storage format, and what they multiply to.
+ *
+ * @module
+ */
+import { allocateRows, type MatrixLayout, type PackedRows, packRows, unpackRow } from "../../core/model/packing.ts";
+import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
+import type { LinearConfig } from "../../kernels/linear/linear.ts";
+import type { Random } from "./random.ts";
+
+/** Random packed rows and the float32 values they stand for. */
+export function randomMatrix(random: Random, layout: MatrixLayout, rows: number): { packed: PackedRows; values: Float32Array } {
+  const packed = layout.format === "fp8" ? randomFp8(random, layout, rows) : packRows(layout, random.normals(rows * layout.columns), rows);
+  const values = new Float32Array(rows * layout.columns);
+  const views = (bytes: Uint8Array<ArrayBuffer>) => ({ f32: new Float32Array(bytes.buffer), u16: new Uint16Array(bytes.buffer), u8: bytes });
+  for (let row = 0; row < rows; row++) {
+    unpackRow(layout, views(packed.data), views(packed.scales), row, values.subarray(row * layout.columns, (row + 1) * layout.columns));
+  }
+  return { packed, values };
+}
+
+function randomFp8(random: Random, layout: MatrixLayout, rows: number): PackedRows {
+  const packed = allocateRows(layout, rows);
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < layout.columns; k++) {
+      let bits = random.below(256);
+      while (Number.isNaN(FP8_E4M3_VALUES[bits])) bits = random.below(256);
+      packed.data[row * layout.rowBytes + k] = bits;
+    }
+  }
+  new Float32Array(packed.scales.buffer).set(random.normals(packed.scales.byteLength / 4, 0.01));
+  return packed;
+}
+
+/** y[item] = W[matrix] x[input], in float64. */
+export function multiplied(values: Float32Array, x: Float32Array, config: LinearConfig, items: { matrix: number; input: number }[]): Float64Array {
+  const { outputs, inputStride, layout: { columns } } = config;
+  const value = (at: number) => config.input === "gated" ? x[at] / (1 + Math.exp(-x[at])) * x[at + columns] : x[at];
+  const y = new Float64Array(items.length * outputs);
+  items.forEach(({ matrix, input }, item) => {
+    for (let o = 0; o < outputs; o++) {
+      let sum = 0;
+      for (let k = 0; k < columns; k++) sum += values[(matrix * outputs + o) * columns + k] * value(input * inputStride + k);
+      y[item * outputs + o] = sum;
+    }
+  });
+  return y;
+}
