@@ -59,6 +59,8 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
   }
   console.log(`${device.kind} (${device.description}): ${size} x ${size} x ${size}, sums and results f32\n`);
   printTable([["weights", "", "ms", "TFLOP/s"], ...rows]);
-  console.log(`\nMatrix units take f16; rounding the inputs from f32, once for all layers that share them: ${roundMs.toFixed(3)} ms`);
+  if (device.features.matrixUnits) {
+    console.log(`\nMatrix units take f16; rounding the inputs from f32, once for all layers that share them: ${roundMs.toFixed(3)} ms`);
+  }
   await device.close();
 }

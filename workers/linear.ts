@@ -3,15 +3,15 @@
  *
  * @module
  */
-import { Beside, type BesideSide } from "../kernels/beside.ts";
 import { ceilDiv } from "../core/numeric.ts";
+import { Beside, type BesideSide } from "../kernels/beside.ts";
 import type { Params } from "../kernels/contract.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts";
-import { roundInput } from "../kernels/linear/round_input.ts";
 import { matvec, type MatvecConfig } from "../kernels/linear/matvec.ts";
+import { roundInput } from "../kernels/linear/round_input.ts";
 import { itemsPerInput, type Select } from "../kernels/linear/select.ts";
 import type { MoePlan } from "../kernels/moe_plan/layout.ts";
 import type { Activations } from "./activations.ts";

@@ -6,8 +6,8 @@
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { unroll } from "../unroll.ts";
-import source from "./latent_merge.wgsl" with { type: "text" };
 import type { LatentDecodeConfig } from "./latent_decode.ts";
+import source from "./latent_merge.wgsl" with { type: "text" };
 import { partialWidth, splitCount, splitsWgsl } from "./splits.ts";
 
 /** Sums that are read before any is used. */

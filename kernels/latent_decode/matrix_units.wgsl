@@ -33,7 +33,7 @@ struct Memory {
   scores: array<f32, max(WIDTH_PARTS * ROWS * SCORE_STRIDE, SUBGROUPS * 256u)>,
   weights: array<u32, ROWS * WEIGHT_STRIDE>, // two of them each
   shrinks: array<f32, ROWS>,
-  blocks: array<u32, HELD_STRIPS>, // of some strips: looked up in storage, they would have to be waited for, and with them the tiles on their way
+  blocks: array<u32, HELD_STRIPS>, // of strips to come: looked up in storage, each would be waited for, and with it the tiles on their way
   grown: u32,
 }
 var<workgroup> memory: Memory;
@@ -155,7 +155,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         @unroll(k, WIDTH_STEPS) {
           @unroll(t, TOKEN_STEPS) {
             {
-              let keys = subgroupMatrixLoad<Right, col_major>(&memory.tile, ((token_part * TOKEN_STEPS + {t}u) * 16u * STRIDE + (width_part * WIDTH_STEPS + {k}u) * 2u), STRIDE);
+              let keys_at = (token_part * TOKEN_STEPS + {t}u) * 16u * STRIDE + (width_part * WIDTH_STEPS + {k}u) * 2u;
+              let keys = subgroupMatrixLoad<Right, col_major>(&memory.tile, keys_at, STRIDE);
               @unroll(r, ROW_TILES) {
                 product_{r}_{t} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, keys, product_{r}_{t});
               }
@@ -164,7 +165,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         }
         @unroll(r, ROW_TILES) {
           @unroll(t, TOKEN_STEPS) {
-            subgroupMatrixStore<row_major>(&memory.scores, (width_part * ROWS + my_head + {r}u * 16u) * SCORE_STRIDE + (token_part * TOKEN_STEPS + {t}u) * 16u, product_{r}_{t}, SCORE_STRIDE);
+            let scores_at_{r}_{t} = (width_part * ROWS + my_head + {r}u * 16u) * SCORE_STRIDE + (token_part * TOKEN_STEPS + {t}u) * 16u;
+            subgroupMatrixStore<row_major>(&memory.scores, scores_at_{r}_{t}, product_{r}_{t}, SCORE_STRIDE);
           }
         }
         workgroupBarrier();
@@ -224,11 +226,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         }
         @unroll(t, TOKEN_TILES) {
           @unroll(r, ROW_TILES) {
-            let weights_{r}_{t} = subgroupMatrixLoad<Left, row_major>(&memory.weights, ((my_head + {r}u * 16u) * WEIGHT_STRIDE + {t}u * 8u), WEIGHT_STRIDE);
+            let weights_{r}_{t} = subgroupMatrixLoad<Left, row_major>(&memory.weights, (my_head + {r}u * 16u) * WEIGHT_STRIDE + {t}u * 8u, WEIGHT_STRIDE);
           }
           @unroll(c, COLUMN_STEPS) {
             if (part + {c}u * COLUMN_PARTS < COLUMN_TILES) {
-              let values = subgroupMatrixLoad<Right, row_major>(&memory.tile, ({t}u * 16u * STRIDE + VALUE_OFFSET / 8u + (part + {c}u * COLUMN_PARTS) * 2u), STRIDE);
+              let values_at = {t}u * 16u * STRIDE + VALUE_OFFSET / 8u + (part + {c}u * COLUMN_PARTS) * 2u;
+              let values = subgroupMatrixLoad<Right, row_major>(&memory.tile, values_at, STRIDE);
               @unroll(r, ROW_TILES) {
                 sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_{r}_{t}, values, sums_{r}_{c});
               }

@@ -8,6 +8,7 @@ import { ceilDiv, roundUp } from "../../core/numeric.ts";
 
 /** Most splits of one row, where nothing speaks for another number. */
 export const MOST_SPLITS = 48;
+
 /**
  * Tokens that lie together in a split: the splits of a row take turns, strip by strip, which makes them equally long. A block of the cache holds whole
  * strips. Short ones give one sequence alone enough workgroups.
@@ -33,10 +34,11 @@ export function partialWidth(valueWidth: number): number {
 }
 
 /**
- * In WGSL: `split_count(context)`, the same; `split_tokens(split, splits, context)`, how many tokens a split attends to; `position_of(split, splits, token)`,
+ * The same in WGSL: `split_count(context)`; `split_tokens(split, splits, context)`, how many tokens a split attends to; `position_of(split, splits, token)`,
  * where one of them is.
  */
-export const splitsWgsl = (most: number): string => `
+export function splitsWgsl(most: number): string {
+  return `
 const MOST_SPLITS = ${most}u;
 const STRIP_TOKENS = ${STRIP_TOKENS}u;
 fn split_count(context: u32) -> u32 { return min(MOST_SPLITS, (context + STRIP_TOKENS - 1u) / STRIP_TOKENS); }
@@ -50,3 +52,4 @@ fn position_of(split: u32, splits: u32, token: u32) -> u32 {
   return (token / STRIP_TOKENS * splits + split) * STRIP_TOKENS + token % STRIP_TOKENS;
 }
 `;
+}

@@ -22,9 +22,12 @@ export interface MatmulConfig extends LinearConfig {
   readonly plan: MoePlan | null;
 }
 
+/** Threads that share four items. */
+const LANES = 16;
+
 /** Fours of outputs per thread, so that few are idle where a matrix has few. */
 function outputQuads({ outputs }: MatmulConfig): number {
-  return outputs > 64 ? 2 : 1;
+  return outputs > 4 * LANES ? 2 : 1;
 }
 
 /** `tile_of(index)` and `item_of(tile, i)`: the items that are multiplied together. Reads the constant `TILE_ITEMS`. */
@@ -38,11 +41,11 @@ export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
   wgsl(config) {
-    const numbers = { OUTPUTS: config.outputs, TILE_ITEMS, OUTPUT_QUADS: outputQuads(config) };
+    const numbers = { OUTPUTS: config.outputs, TILE_ITEMS, LANES, OUTPUT_QUADS: outputQuads(config) };
     return constants(numbers) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) + unroll(source, numbers);
   },
   workgroups: (config, params) => [
-    ceilDiv(params.part_outputs, 64 * outputQuads(config)),
+    ceilDiv(params.part_outputs, 4 * LANES * outputQuads(config)),
     config.plan === null ? ceilDiv(params.items, TILE_ITEMS) : planOf({ ...config.plan, items: params.items }).mostTiles,
     1,
   ],

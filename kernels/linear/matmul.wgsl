@@ -6,9 +6,8 @@
 @group(0) @binding(4) var<storage, read> x: array<Input>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-const LANES = 16u; // threads that share four items
 const THREADS = TILE_ITEMS / 4u * LANES;
-const DEPTH = 16u; // columns at a time
+const DEPTH = 16u; // columns at a time: as many fours of them as make all threads bring in the most outputs of a tile
 const TILE_OUTPUTS = LANES * OUTPUT_QUADS * 4u;
 const X_STRIDE = TILE_ITEMS / 4u + 1u; // more than what is used, so that columns lie in different banks
 const W_STRIDE = TILE_OUTPUTS / 4u + 1u;

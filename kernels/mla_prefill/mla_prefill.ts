@@ -10,8 +10,12 @@ import floats from "./floats.wgsl" with { type: "text" };
 import source from "./mla_prefill.wgsl" with { type: "text" };
 import vectors from "./vectors.wgsl" with { type: "text" };
 
+/** Threads that share four queries; each takes two keys. */
+const LANES = 16;
 /** Queries and keys of a tile. */
-const TILE = 32;
+const TILE = 2 * LANES;
+/** Fours of columns that are multiplied at a time. */
+const CHUNK = 8;
 
 /** Head shapes, and what q·k is multiplied by. */
 export interface MlaPrefillConfig {
@@ -48,10 +52,11 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
       VALUE: valueWidth,
       QUERY: query,
       QUERY_QUADS: ceilDiv(query, 4),
+      LANES,
       TILE,
-      // Eight quads of each row are shared among four threads per row; columns of values among sixteen.
-      TILE_LOADS: 2,
-      VALUE_STEPS: ceilDiv(valueWidth, 64),
+      CHUNK,
+      TILE_LOADS: TILE * CHUNK / (TILE / 4 * LANES),
+      VALUE_STEPS: ceilDiv(valueWidth, 4 * LANES),
     };
     const whole = [nopeWidth, ropeWidth, valueWidth].every((width) => width % 4 === 0);
     return constants(numbers, { SCALE: scale }) + (whole ? vectors : floats) + unroll(source, numbers);

@@ -2,9 +2,7 @@
 // `state` and `out` between windows. Windows and tiles begin at fixed positions, so results do not depend on how the prompt was cut into chunks.
 //
 // Each thread computes the scores of four queries with two keys, then sums of values for the same four queries.
-const LANES = 16u; // threads that share four queries
 const THREADS = TILE / 4u * LANES;
-const CHUNK = 8u; // quads of columns that are multiplied at a time
 const STRIDE = CHUNK + 1u; // odd, so that rows lie in different banks
 const SCORE_STRIDE = TILE / 4u + 1u;
 const LOWEST = -3.0e38; // a large finite number: the difference of two infinities is NaN

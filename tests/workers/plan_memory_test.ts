@@ -36,9 +36,8 @@ describe("a memory plan", () => {
         assertEquals(plan.weightBytes, device.counters.allocatedBytes);
         await Model.create(device, weights, sizes);
         assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
-        // Every binding is checked, those of matrix units' inputs among them.
-        const onUnits = await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
-        assert(onUnits.activationBytes >= plan.activationBytes);
+        // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
+        await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
       }
     });
   }
