@@ -46,7 +46,10 @@ export interface AttentionTime extends Case {
 const TRITON_MLA_2: Readonly<Partial<Record<ShapeName, number>>> = { "v2-lite": 0.144, "kimi-k2": 0.178, "v3": 0.319 };
 const TRITON_BYTES_PER_SECOND = 4.45e12;
 
-/** Runs the bench. */
+/** Made-up latents and queries are spread evenly between -1/64 and 1/64. */
+const MADE_UP_VARIANCE = 1 / 64 ** 2 / 3;
+
+/** Runs the bench. `--spread`: the standard deviation of the scores, of which the largest decide whether sums are rescaled. */
 export async function attentionBench(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
@@ -57,6 +60,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
       context: { type: "string", default: "32768" },
       divisions: { type: "string" },
       only: { type: "string", default: "" },
+      spread: { type: "string", default: "2" },
       json: { type: "string" },
     },
   });
@@ -73,7 +77,9 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
     // A device of its own, as a rank has: on one that other cases had used before, a case once took a quarter longer.
     const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
     const stopwatch = await Stopwatch.start(device);
-    for (const context of contexts) times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context }, tried));
+    for (const context of contexts) {
+      times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context, spread: Number(values.spread) }, tried));
+    }
     bytesPerSecond = Math.max(bytesPerSecond, stopwatch.bytesPerSecond);
     title = `${device.kind} (${device.description})`;
     await device.close();
@@ -125,7 +131,7 @@ async function timeCase(
   device: Device,
   stopwatch: Stopwatch,
   shard: Case,
-  { rows, context }: { readonly rows: number; readonly context: number },
+  { rows, context, spread }: Readonly<Record<"rows" | "context" | "spread", number>>,
   tried: readonly Division[],
 ): Promise<AttentionTime[]> {
   const dtype = dtypeOn(device);
@@ -137,7 +143,7 @@ async function timeCase(
     heads: shard.heads,
     valueOffset: shard.valueOffset,
     valueWidth: shard.valueWidth,
-    scale: 0.1,
+    scale: spread / (Math.sqrt(shard.keyWidth + shard.ropeWidth) * MADE_UP_VARIANCE),
   };
   const chosen = device.features.matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const cache = device.createBuffer("cache", shape.slots * cacheTokenBytes(shape.cache));

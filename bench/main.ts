@@ -40,7 +40,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   attention: {
     help:
-      "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768,…] [--only CASE] [--divisions 1,1,4,16,2;…] [--json FILE] decode attention: tpla against mla",
+      "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768,…] [--only CASE] [--spread 2] [--divisions 1,1,4,16,2;…] [--json FILE] decode attention: tpla against mla",
     run: attentionBench,
   },
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },

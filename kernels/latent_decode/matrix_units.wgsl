@@ -2,7 +2,8 @@
 //
 // A tile of latents is a key tile and a value tile at once: it is read from memory once, into workgroup memory, the next ones being under way in registers
 // meanwhile. Subgroups divide the tile's tokens and columns for the scores, and the value columns for the sums. Weights are relative to a reference that
-// follows the largest score only when it has grown by more than MARGIN, since moving it means passing the sums through workgroup memory.
+// is HEADROOM above the first tile's largest score and moves only when one exceeds it by MARGIN, since moving it means passing the sums through workgroup
+// memory. So weights are computed at once; whether they had to be relative to something else is found out beside.
 @group(0) @binding(1) var<storage, read> queries: array<vec4<u32>>; // [row, head, column], laid out as latents are
 // Never written. If the driver knew, it would read the next tile where it is first used, behind everything that is to hide its way (bench/NOTES.md).
 @group(0) @binding(2) var<storage, read_write> cache: array<vec4<u32>>;
@@ -15,7 +16,9 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 const LOWEST = -3.0e38;
-const MARGIN = 15.0; // powers of two; f16 holds weights up to 2^16
+// Both in powers of two. f16 holds weights up to 2^16 and, of those 2^8 times smaller than the first largest, as much as matters beside it.
+const MARGIN = 15.0;
+const HEADROOM = 8.0;
 const ROWS = HEAD_PARTS * ROW_TILES * 16u;
 const SUBGROUPS = HEAD_PARTS * TOKEN_PARTS * WIDTH_PARTS;
 const THREADS = SUBGROUPS * 32u;
@@ -75,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   // LANES threads share a head.
   let my_row = thread / LANES;
   let my_lane = thread % LANES;
-  var reference = LOWEST;
+  var reference = 0.0;
   var total = 0.0;
   @unroll(r, ROW_TILES) {
     @unroll(c, COLUMN_STEPS) {
@@ -172,7 +175,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         workgroupBarrier();
 
         // In powers of two.
-        var largest = LOWEST;
+        var highest = LOWEST;
+        var added = 0.0;
         let remaining = end - first;
         @unroll(i, PAIRS) {
           let pair_{i} = {i}u * LANES + my_lane;
@@ -181,30 +185,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
             @unroll(p, OTHER_WIDTH_PARTS) {
               score_{i}_{e} += memory.scores[(({p}u + 1u) * ROWS + my_row) * SCORE_STRIDE + pair_{i} * 2u + {e}u];
             }
-            score_{i}_{e} = select(LOWEST, score_{i}_{e} * SCALE, pair_{i} * 2u + {e}u < remaining);
-            largest = max(largest, score_{i}_{e});
+            score_{i}_{e} = select(LOWEST, fma(score_{i}_{e}, SCALE, -reference), pair_{i} * 2u + {e}u < remaining);
+            highest = max(highest, score_{i}_{e});
           }
+          let weights_{i} = vec2(exp2(score_{i}_0), exp2(score_{i}_1));
+          added += weights_{i}.x + weights_{i}.y;
+          memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = pack2x16float(weights_{i});
         }
-        for (var distance = 1u; distance < LANES; distance *= 2u) {
-          largest = max(largest, subgroupShuffleXor(largest, distance));
-        }
-        var shrink = 1.0;
-        if (largest > reference + MARGIN) {
-          shrink = exp2(reference - largest);
-          reference = largest;
-          total *= shrink;
+        if (first == 0u || highest > MARGIN) {
           memory.grown = 1u;
         }
-        if (my_lane == 0u) {
-          memory.shrinks[my_row] = shrink;
-        }
-        @unroll(i, PAIRS) {
-          let weights_{i} = pack2x16float(vec2(exp2(score_{i}_0 - reference), exp2(score_{i}_1 - reference)));
-          let rounded_{i} = unpack2x16float(weights_{i});
-          total += rounded_{i}.x + rounded_{i}.y;
-          memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = weights_{i};
-        }
         if (workgroupUniformLoad(&memory.grown) != 0u) {
+          for (var distance = 1u; distance < LANES; distance *= 2u) {
+            highest = max(highest, subgroupShuffleXor(highest, distance));
+          }
+          let shift = select(0.0, highest + HEADROOM, first == 0u || highest > MARGIN);
+          // What is relative to no score yet is zero, and may be scaled by anything finite.
+          let shrink = select(exp2(-shift), 1.0, first == 0u);
+          reference += shift;
+          total *= shrink;
+          if (my_lane == 0u) {
+            memory.shrinks[my_row] = shrink;
+          }
+          added = 0.0;
+          @unroll(i, PAIRS) {
+            let moved_{i} = vec2(exp2(score_{i}_0 - shift), exp2(score_{i}_1 - shift));
+            added += moved_{i}.x + moved_{i}.y;
+            memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = pack2x16float(moved_{i});
+          }
+          workgroupBarrier();
           if (first > 0u) {
             @unroll(r, ROW_TILES) {
               @unroll(c, COLUMN_STEPS) {
@@ -219,17 +228,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
               }
             }
           }
-          workgroupBarrier();
           if (thread == 0u) {
             memory.grown = 0u;
           }
         }
+        total += added;
         @unroll(t, TOKEN_TILES) {
           @unroll(r, ROW_TILES) {
             let weights_{r}_{t} = subgroupMatrixLoad<Left, row_major>(&memory.weights, (my_head + {r}u * 16u) * WEIGHT_STRIDE + {t}u * 8u, WEIGHT_STRIDE);
           }
           @unroll(c, COLUMN_STEPS) {
-            if (part + {c}u * COLUMN_PARTS < COLUMN_TILES) {
+            if (COLUMN_STEPS * COLUMN_PARTS == COLUMN_TILES || part + {c}u * COLUMN_PARTS < COLUMN_TILES) {
               let values_at = {t}u * 16u * STRIDE + VALUE_OFFSET / 8u + (part + {c}u * COLUMN_PARTS) * 2u;
               let values = subgroupMatrixLoad<Right, row_major>(&memory.tile, values_at, STRIDE);
               @unroll(r, ROW_TILES) {
