@@ -13,6 +13,7 @@ import { matmulBench } from "./matmul_bench.ts";
 import { loadBench } from "./load_bench.ts";
 import { report } from "./report.ts";
 import { pingPongBench } from "./pingpong_bench.ts";
+import { prefillBench } from "./prefill_bench.ts";
 import { rooflineBench } from "./roofline_bench.ts";
 import { serveBench } from "./serve_bench.ts";
 import { soakBench } from "./soak_bench.ts";
@@ -44,6 +45,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     run: attentionBench,
   },
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
+  prefill: {
+    help:
+      "[--device dawn] [--shape v2-lite] [--layers N] [--weights q4] [--tokens 4096] [--chunk 512] a prompt, and where its last chunk's time goes",
+    run: prefillBench,
+  },
   report: { help: "[data] [figures] draws the README's figures from what was measured", run: report },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },

@@ -13,6 +13,7 @@ import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
 import { latentDecodeMatrix } from "../kernels/latent_decode/matrix_units.ts";
 import { splitCount } from "../kernels/latent_decode/splits.ts";
 import { latentGather } from "../kernels/latent_gather/latent_gather.ts";
+import { mlaPrefillMatrix, prefillFitsMatrixUnits } from "../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { ropeStore } from "../kernels/rope_store/rope_store.ts";
@@ -207,13 +208,15 @@ async function bindPrefill(context: ModelContext, weights: AttentionWeights, pag
   const gather = await device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords });
   const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
     Linear.create(context, unstacked(matrix), { x: a.latents, y, most: { prefill: window, decode: 0 } });
-  const attend = await device.compile(mlaPrefill, {
+  const heads = {
     heads: spec.heads,
     nopeWidth: spec.nopeWidth,
     ropeWidth: spec.rope.width,
     valueWidth: spec.valueWidth,
     scale: spec.attentionScale,
-  });
+  };
+  const onUnits = context.matrixUnits && prefillFitsMatrixUnits(heads, device.limits.maxWorkgroupBytes);
+  const attend = await device.compile(onUnits ? mlaPrefillMatrix : mlaPrefill, heads);
   return {
     gather: gather.bind(
       { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: a.ropeKeys },

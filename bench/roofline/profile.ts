@@ -68,7 +68,7 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
   }
   const ceilings = await measureCeilings(device, stopwatch);
   const kernels: KernelProfile[] = [];
-  for (const [name, runs] of Map.groupBy(dispatches, nameOf)) {
+  for (const [name, runs] of Map.groupBy(dispatches, kernelName)) {
     const costs = runs.map((dispatch) => costOf(dispatch, step));
     const bytes = costs.reduce((sum, cost) => sum + cost.bytes, 0);
     const flop = costs.reduce((sum, cost) => sum + cost.flop, 0);
@@ -87,9 +87,9 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
 }
 
 /** Kernels of one name differ by their sizes. */
-function nameOf(dispatch: Dispatch): string {
+export function kernelName(dispatch: Dispatch): string {
   const both = sidesOf(dispatch);
-  if (both !== null) return both.map(nameOf).join(" + ");
+  if (both !== null) return both.map(kernelName).join(" + ");
   const { kernel, config } = dispatch;
   const { layout, outputs, rows, width } = (config ?? {}) as {
     readonly layout?: { readonly format: string; readonly columns: number };

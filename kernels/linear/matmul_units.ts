@@ -8,7 +8,7 @@ import { constants, type Kernel } from "../contract.ts";
 import { planOf, TILE_ITEMS } from "../moe_plan/layout.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
-import halves from "./halves.wgsl" with { type: "text" };
+import halves from "../halves.wgsl" with { type: "text" };
 import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams } from "./linear.ts";
 import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
 import source from "./matmul_units.wgsl" with { type: "text" };

@@ -6,7 +6,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
-import halves from "./halves.wgsl" with { type: "text" };
+import halves from "../halves.wgsl" with { type: "text" };
 import { inputBytes, inputWgsl, type LinearConfig } from "./linear.ts";
 import { gatherInputs } from "./reference.ts";
 import source from "./round_input.wgsl" with { type: "text" };

@@ -6,9 +6,10 @@ import { BLOCK_TOKENS, type CacheConfig, cacheWidth, ropeOffset } from "../../ke
 import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
 import { latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
-import { mlaPrefill } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { mlaPrefillMatrix, prefillFitsMatrixUnits } from "../../kernels/mla_prefill/matrix_units.ts";
+import { mlaPrefill, type MlaPrefillConfig } from "../../kernels/mla_prefill/mla_prefill.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
 import { Random } from "../support/random.ts";
@@ -152,52 +153,83 @@ describeOnDevices("latent attention", (kind) => {
       { heads: 2, nopeWidth: 36, ropeWidth: 12, valueWidth: 72, scale: 0.2 },
     ]
   ) {
-    const { heads, nopeWidth, ropeWidth, valueWidth, scale } = config;
-    it(`prefills over windows and chunks with the same bits, and exactly, heads of ${nopeWidth} + ${ropeWidth} columns`, async () => {
-      const random = new Random();
-      const [length, window] = [69, 32];
-      const width = nopeWidth + ropeWidth;
-      const q = random.normals(length * heads * width);
-      const keys = random.normals(length * heads * nopeWidth);
-      const ropeKeys = random.normals(length * ropeWidth);
-      const values = random.normals(length * heads * valueWidth);
-      const rows = async (first: number, count: number) => {
-        let state: Float32Array<ArrayBuffer> | null = null;
-        let out: Float32Array<ArrayBuffer> | null = null;
-        const end = first + count;
-        for (let start = 0; start < end; start += window) {
-          const inWindow = Math.min(window, end - start);
-          const slice = (of: Float32Array<ArrayBuffer>, width: number) => of.slice(start * width, (start + inWindow) * width);
-          const result: Record<"state" | "out", Output> = await runKernel(device, mlaPrefill, config, {
-            q: q.slice(first * heads * width, end * heads * width),
-            keys: slice(keys, heads * nopeWidth),
-            rope_keys: slice(ropeKeys, ropeWidth),
-            values: slice(values, heads * valueWidth),
-            state: state ?? { poison: count * heads * 2 },
-            out: out ?? { poison: count * heads * valueWidth },
-          }, { rows: count, first_position: first, window_start: start, window_count: inWindow, last: start + inWindow === end ? 1 : 0 });
-          [state, out] = [result.state.f32, result.out.f32];
-        }
-        return out!;
-      };
-      const whole = await rows(0, length);
-      const expected = Array.from({ length: length * heads }, (_, item) => {
-        const [row, head] = [Math.floor(item / heads), item % heads];
-        const scores = Array.from({ length: row + 1 }, (_, key) => {
-          let score = 0;
-          for (let d = 0; d < nopeWidth; d++) score += q[item * width + d] * keys[(key * heads + head) * nopeWidth + d];
-          for (let d = 0; d < ropeWidth; d++) score += q[item * width + nopeWidth + d] * ropeKeys[key * ropeWidth + d];
-          return score * scale;
-        });
-        return attend(scores, (key, c) => values[(key * heads + head) * valueWidth + c], valueWidth);
-      }).flat();
-      assertClose(whole, expected, 1e-5, "prefill");
-      let done = 0;
-      for (const chunk of [1, 7, 33, 28]) {
-        const part = await rows(done, chunk);
-        assertEquals(part, whole.slice(done * heads * valueWidth, (done + chunk) * heads * valueWidth), `chunk of ${chunk} at ${done}`);
-        done += chunk;
-      }
+    it(`prefills over windows and chunks with the same bits, and exactly, heads of ${config.nopeWidth} + ${config.ropeWidth} columns`, async () => {
+      await prefillInChunks(device, mlaPrefill, config, { chunks: [1, 7, 33, 28], window: 32 }, 1e-5);
+    });
+  }
+
+  for (
+    const { growth = 0, ...config } of [
+      { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2 },
+      { heads: 3, nopeWidth: 128, ropeWidth: 64, valueWidth: 128, scale: 0.1 },
+      { heads: 1, nopeWidth: 192, ropeWidth: 64, valueWidth: 256, scale: 0.1 },
+      // Scores that grow with the position, so that the reference has to follow them.
+      { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, growth: 60 },
+    ]
+  ) {
+    const name = `heads of ${config.nopeWidth} + ${config.ropeWidth} columns${growth === 0 ? "" : ", scores growing"}`;
+    itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}`, async () => {
+      assert(prefillFitsMatrixUnits(config, 49152));
+      await prefillInChunks(device, mlaPrefillMatrix, config, { chunks: [1, 70, 96, 13], window: 100, growth }, 2e-3);
     });
   }
 });
+
+/** Prefills all at once, which must be right, and chunk by chunk, which must be the same. `growth`: how far scores grow along the sequence. */
+async function prefillInChunks(
+  device: Device,
+  kernel: typeof mlaPrefill,
+  config: MlaPrefillConfig,
+  { chunks, window, growth = 0 }: { readonly chunks: readonly number[]; readonly window: number; readonly growth?: number },
+  tolerance: number,
+): Promise<void> {
+  const { heads, nopeWidth, ropeWidth, valueWidth, scale } = config;
+  const random = new Random();
+  const length = chunks.reduce((sum, chunk) => sum + chunk);
+  const width = nopeWidth + ropeWidth;
+  const q = random.normals(length * heads * width);
+  const keys = random.normals(length * heads * nopeWidth);
+  const ropeKeys = random.normals(length * ropeWidth);
+  const values = random.normals(length * heads * valueWidth);
+  for (let key = 0; growth > 0 && key < length; key++) {
+    ropeKeys[(key + 1) * ropeWidth - 1] = Math.round(growth / scale * key / length); // as f16 has it
+    for (let head = 0; head < heads; head++) q[(key * heads + head + 1) * width - 1] = head;
+  }
+  const rows = async (first: number, count: number) => {
+    let state: Float32Array<ArrayBuffer> | null = null;
+    let out: Float32Array<ArrayBuffer> | null = null;
+    const end = first + count;
+    for (let start = 0; start < end; start += window) {
+      const inWindow = Math.min(window, end - start);
+      const slice = (of: Float32Array<ArrayBuffer>, width: number) => of.slice(start * width, (start + inWindow) * width);
+      const result: Record<"state" | "out", Output> = await runKernel(device, kernel, config, {
+        q: q.slice(first * heads * width, end * heads * width),
+        keys: slice(keys, heads * nopeWidth),
+        rope_keys: slice(ropeKeys, ropeWidth),
+        values: slice(values, heads * valueWidth),
+        state: state ?? { poison: count * heads * 2 },
+        out: out ?? { poison: count * heads * valueWidth },
+      }, { rows: count, first_position: first, window_start: start, window_count: inWindow, last: start + inWindow === end ? 1 : 0 });
+      [state, out] = [result.state.f32, result.out.f32];
+    }
+    return out!;
+  };
+  const whole = await rows(0, length);
+  const expected = Array.from({ length: length * heads }, (_, item) => {
+    const [row, head] = [Math.floor(item / heads), item % heads];
+    const scores = Array.from({ length: row + 1 }, (_, key) => {
+      let score = 0;
+      for (let d = 0; d < nopeWidth; d++) score += q[item * width + d] * keys[(key * heads + head) * nopeWidth + d];
+      for (let d = 0; d < ropeWidth; d++) score += q[item * width + nopeWidth + d] * ropeKeys[key * ropeWidth + d];
+      return score * scale;
+    });
+    return attend(scores, (key, c) => values[(key * heads + head) * valueWidth + c], valueWidth);
+  }).flat();
+  assertClose(whole, expected, tolerance, "prefill");
+  let done = 0;
+  for (const chunk of chunks) {
+    const part = await rows(done, chunk);
+    assertEquals(part, whole.slice(done * heads * valueWidth, (done + chunk) * heads * valueWidth), `chunk of ${chunk} at ${done}`);
+    done += chunk;
+  }
+}
