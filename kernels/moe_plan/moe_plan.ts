@@ -4,15 +4,26 @@
  * @module
  */
 import { constants, type Kernel } from "../contract.ts";
+import { unroll } from "../unroll.ts";
 import { type MoePlan, planOf, TILE_ITEMS } from "./layout.ts";
 import source from "./moe_plan.wgsl" with { type: "text" };
+
+const THREADS = 256;
+/** Items whose routes a thread asks for together. */
+const AT_ONCE = 8;
 
 /** routes: [items] expert ids → plan, laid out as `layout.ts` says. */
 export const moePlan: Kernel<MoePlan, "routes" | "plan", "items"> = {
   name: "moe_plan",
   bindings: { routes: "read", plan: "read_write" },
   params: ["items"],
-  wgsl: (config) => constants({ EXPERTS: config.experts, TILE_ITEMS, PLAN_ITEMS: planOf(config).items }) + source,
+  wgsl(config) {
+    const { experts } = config;
+    // Stretches of the items, as many as give every thread some expert's.
+    const parts = Math.max(1, Math.floor(THREADS / experts));
+    const numbers = { EXPERTS: experts, PARTS: parts, THREADS, AT_ONCE, TILE_ITEMS, PLAN_ITEMS: planOf(config).items };
+    return constants(numbers) + unroll(source, numbers);
+  },
   workgroups: () => [1, 1, 1],
   sizes: (config, { items }) => ({ routes: items * 4, plan: planOf(config).words * 4 }),
   reference(config, { routes, plan }, { items }) {

@@ -1,44 +1,60 @@
-// One workgroup: every thread counts and places the items of its experts, in item order, so the plan is the same on every run.
+// One workgroup. The items are PARTS stretches; every thread counts and places the items of its experts in one of them, in item order, so the plan is the
+// same on every run.
 @group(0) @binding(1) var<storage, read> routes: array<u32>;
 @group(0) @binding(2) var<storage, read_write> plan: array<u32>;
 
-const THREADS = 64u;
-
-var<workgroup> counts: array<u32, EXPERTS>;
-var<workgroup> firsts: array<u32, EXPERTS>;
+var<workgroup> counts: array<u32, EXPERTS * PARTS>; // [expert, part]
+var<workgroup> firsts: array<u32, EXPERTS * PARTS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(local_invocation_index) thread: u32) {
-  for (var e = thread; e < EXPERTS; e += THREADS) {
+  let stretch = (params.items + PARTS - 1u) / PARTS;
+  for (var place = thread; place < EXPERTS * PARTS; place += THREADS) {
+    let expert = place / PARTS;
+    let begin = min(place % PARTS * stretch, params.items);
+    let end = min(begin + stretch, params.items);
     var count = 0u;
-    for (var i = 0u; i < params.items; i++) {
-      count += u32(routes[i] == e);
+    for (var i = begin; i < end; i += AT_ONCE) {
+      @unroll(u, AT_ONCE) {
+        count += select(0u, 1u, i + {u}u < end && routes[min(i + {u}u, end - 1u)] == expert);
+      }
     }
-    counts[e] = count;
+    counts[place] = count;
   }
   workgroupBarrier();
   if (thread == 0u) {
     var tiles = 0u;
     var first = 0u;
     for (var e = 0u; e < EXPERTS; e++) {
-      firsts[e] = first;
-      for (var done = 0u; done < counts[e]; done += TILE_ITEMS) {
+      let begin = first;
+      for (var part = 0u; part < PARTS; part++) {
+        firsts[e * PARTS + part] = first;
+        first += counts[e * PARTS + part];
+      }
+      for (var at = begin; at < first; at += TILE_ITEMS) {
         plan[4u + tiles * 3u] = e;
-        plan[5u + tiles * 3u] = first + done;
-        plan[6u + tiles * 3u] = min(TILE_ITEMS, counts[e] - done);
+        plan[5u + tiles * 3u] = at;
+        plan[6u + tiles * 3u] = min(TILE_ITEMS, first - at);
         tiles++;
       }
-      first += counts[e];
     }
     plan[0] = tiles;
   }
   workgroupBarrier();
-  for (var e = thread; e < EXPERTS; e += THREADS) {
-    var at = PLAN_ITEMS + firsts[e];
-    for (var i = 0u; i < params.items; i++) {
-      if (routes[i] == e) {
-        plan[at] = i;
-        at++;
+  for (var place = thread; place < EXPERTS * PARTS; place += THREADS) {
+    let expert = place / PARTS;
+    let begin = min(place % PARTS * stretch, params.items);
+    let end = min(begin + stretch, params.items);
+    var at = PLAN_ITEMS + firsts[place];
+    for (var i = begin; i < end; i += AT_ONCE) {
+      @unroll(u, AT_ONCE) {
+        let route_{u} = routes[min(i + {u}u, end - 1u)];
+      }
+      @unroll(u, AT_ONCE) {
+        if (i + {u}u < end && route_{u} == expert) {
+          plan[at] = i + {u}u;
+          at++;
+        }
       }
     }
   }
