@@ -61,10 +61,12 @@ export interface DeviceLimits {
 export interface DeviceFeatures {
   /** Products of 16 x 16 matrices, f16 with f32 sums, in subgroups of 32: `chromium-experimental-subgroup-matrix`. */
   readonly matrixUnits: boolean;
+  /** Least threads in a subgroup, whose threads can exchange values without workgroup memory; 0 where there are none. */
+  readonly subgroups: number;
 }
 
 /** What every device can do. */
-export const PLAIN_FEATURES: DeviceFeatures = { matrixUnits: false };
+export const PLAIN_FEATURES: DeviceFeatures = { matrixUnits: false, subgroups: 0 };
 
 /** Running totals, for benches, metrics and tests. */
 export interface DeviceCounters {

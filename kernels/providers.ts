@@ -94,11 +94,15 @@ async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> 
 
 async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: OpenDeviceOptions): Promise<GpuDevice> {
   const { limits } = adapter;
-  const features = { matrixUnits: hasMatrixUnits(adapter) };
+  const matrixUnits = hasMatrixUnits(adapter);
+  // Deno does not list subgroups, but gives them where they are asked for by name; Dawn's come with matrix units.
+  const subgroups = kind === "deno" || matrixUnits ? adapter.info.subgroupMinSize ?? 0 : 0;
+  const features = { matrixUnits, subgroups };
   const gpu = await adapter.requestDevice({
     requiredFeatures: [
       ...(["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)),
       ...(features.matrixUnits ? MATRIX_FEATURES : []),
+      ...(kind === "deno" && subgroups > 0 ? ["subgroups" as GPUFeatureName] : []),
     ],
     requiredLimits: {
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,

@@ -184,7 +184,9 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const { heads } = spec;
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
-  const decode = division === null ? await device.compile(latentDecode, config) : await device.compile(latentDecodeMatrix, { ...config, division });
+  const decode = division === null
+    ? await device.compile(latentDecode, { ...config, subgroups: device.features.subgroups })
+    : await device.compile(latentDecodeMatrix, { ...config, division });
   const merge = await device.compile(latentMerge, { heads, valueWidth: config.valueWidth, mostSplits: config.mostSplits });
   return {
     decode: decode.bind(

@@ -10,6 +10,7 @@ import { readConfigText } from "../core/model_package.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import type { RankMemory } from "../core/tpla/plan.ts";
 import { cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
+import { PLAIN_FEATURES } from "../kernels/device.ts";
 import { MeasuringDevice } from "../kernels/measuring_device.ts";
 import { loadWeights } from "./loader.ts";
 import { Model, type ModelOptions } from "./model.ts";
@@ -41,7 +42,7 @@ export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory
   });
   let [cacheBytes, activationBytes] = [0, 0];
   for (const matrixUnits of options.matrixUnits ? [false, true] : [false]) {
-    const working = new MeasuringDevice({}, { matrixUnits });
+    const working = new MeasuringDevice({}, { ...PLAIN_FEATURES, matrixUnits });
     const model = await Model.create(working, weights, options);
     const { cache } = model;
     if (lanes === 2) await Model.twin(model, weights);

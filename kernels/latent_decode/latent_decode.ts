@@ -8,10 +8,12 @@ import { constants, type HostBuffer, type Kernel } from "../contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot, slotOf } from "../latent_cache/layout.ts";
 import { unroll } from "../unroll.ts";
 import source from "./latent_decode.wgsl" with { type: "text" };
+import serial from "./softmax_serial.wgsl" with { type: "text" };
+import subgroups from "./softmax_subgroups.wgsl" with { type: "text" };
 import { queriesBytes, type QueriesConfig, readQuery } from "./queries.ts";
 import { partialWidth, splitCount, splitPositions, splitsWgsl } from "./splits.ts";
 
-/** Configuration of {@link latentDecode}. */
+/** What every kernel for decode attention is made for. */
 export interface LatentDecodeConfig {
   readonly cache: CacheConfig;
   readonly slots: number;
@@ -23,6 +25,12 @@ export interface LatentDecodeConfig {
   readonly scale: number;
   /** Most splits of one row (see splits.ts). */
   readonly mostSplits: number;
+}
+
+/** Configuration of {@link latentDecode}. */
+export interface PlainDecodeConfig extends LatentDecodeConfig {
+  /** Least threads in a subgroup; 0 where there are none. */
+  readonly subgroups: number;
 }
 
 /** Bindings of {@link latentDecode}. */
@@ -68,7 +76,7 @@ function headsAtOnce(config: LatentDecodeConfig): number {
  * queries: [rows, heads, cache width] f32 (see queries.ts), step: [rows, 4] words (token, position, slot, first word of the block table) →
  * partial: [rows, heads, mostSplits, partialWidth]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
  */
-export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "rows" | "splits"> = {
+export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows" | "splits"> = {
   name: "latent_decode",
   bindings: LATENT_DECODE_BINDINGS,
   params: ["rows", "splits"],
@@ -87,10 +95,14 @@ export const latentDecode: Kernel<LatentDecodeConfig, LatentDecodeBindings, "row
       HEADS_AT_ONCE: atOnce,
       HEAD_QUADS: atOnce / 4,
       COLUMN_QUADS: ceilDiv(quads, THREADS),
+      LOADS: ceilDiv(tokens * cacheTokenBytes(config.cache) / 16, THREADS),
       // A thread takes four heads and two latents.
       PARTS: THREADS / (atOnce / 4 * tokens / 2),
     };
-    return constants(numbers, { SCALE: config.scale }) + splitsWgsl(config.mostSplits) + cacheVectorsWgsl(config.cache) + unroll(source, numbers);
+    // The tokens of a tile must lie in one subgroup.
+    const softmax = config.subgroups >= tokens ? subgroups : serial;
+    return constants(numbers, { SCALE: config.scale }) + splitsWgsl(config.mostSplits) + cacheVectorsWgsl(config.cache) +
+      unroll(softmax + source, numbers);
   },
   workgroups: (config, { rows, splits }) => [splits, ceilDiv(config.heads, headsAtOnce(config)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f32")),

@@ -7,6 +7,7 @@
 @group(0) @binding(5) var<storage, read_write> partial: array<f32>;
 
 const LOWEST = -3.0e38;
+const MARGIN = 20.0; // a reference that lags behind the largest score by less costs f32 nothing
 const QUADS = CACHE_WIDTH / 4u;
 const STRIDE = QUADS + 1u; // odd, so that threads read different banks
 const BLOCKS = THREADS / PARTS; // of four heads and two latents
@@ -17,9 +18,11 @@ const END_QUAD = (VALUE_OFFSET + VALUE_WIDTH + 3u) / 4u;
 
 var<workgroup> tile: array<vec4<f32>, TOKENS * STRIDE>;
 var<workgroup> parts: array<f32, PARTS * SCORES>; // [part, head, token]
-var<workgroup> scores: array<f32, SCORES>; // [head, token]
-var<workgroup> weights: array<f32, SCORES>; // [token, head]: exp(score - largest)
+var<workgroup> weights: array<f32, SCORES>; // [token, head]: exp(score - reference)
 var<workgroup> shrinks: array<f32, HEADS_AT_ONCE>;
+// Of the head that HEAD_THREADS threads share.
+var<private> reference: f32 = LOWEST;
+var<private> total: f32;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -48,22 +51,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   }
-  // Of head `thread`, in the first threads.
-  var largest = LOWEST;
-  var total = 0.0;
-
+  // A tile's latents are asked for together, while those before it are used. Beyond the end the last latent is read again, and weighed with zero; beyond the
+  // last tile, the last tile.
+  let last = (end - 1u) / TOKENS * TOKENS;
+  let begin = first_vector(table, position_of(split, splits, 0u));
+  let begin_limit = min(TOKENS, end) * SLOT_VECTORS - 1u;
+  @unroll(l, LOADS) {
+    var ahead_{l} = cache[begin + min({l}u * THREADS + thread, begin_limit)];
+  }
   for (var first = 0u; first < end; first += TOKENS) {
-    let position = position_of(split, splits, first);
-    let base = (tables[table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS) * SLOT_VECTORS;
-    for (var at = thread; at < TOKENS * SLOT_VECTORS; at += THREADS) {
-      // Strips hold whole tiles. What lies beyond the end may be of another sequence: it is weighed with zero, so it must be a number.
-      var words = vec4(0u);
-      if (first + at / SLOT_VECTORS < end) {
-        words = cache[base + at];
+    @unroll(l, LOADS) {
+      if ({l}u * THREADS + thread < TOKENS * SLOT_VECTORS) {
+        stage(({l}u * THREADS + thread) / SLOT_VECTORS * STRIDE, ({l}u * THREADS + thread) % SLOT_VECTORS, ahead_{l});
       }
-      stage(at / SLOT_VECTORS * STRIDE, at % SLOT_VECTORS, words);
     }
     workgroupBarrier();
+    let next = min(first + TOKENS, last);
+    let base = first_vector(table, position_of(split, splits, next));
+    let limit = min(TOKENS, end - next) * SLOT_VECTORS - 1u;
+    @unroll(l, LOADS) {
+      ahead_{l} = cache[base + min({l}u * THREADS + thread, limit)];
+    }
     @unroll(h, 4) {
       @unroll(t, 2) {
         var score_{h}_{t} = 0.0;
@@ -86,36 +94,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
     workgroupBarrier();
-    for (var at = thread; at < SCORES; at += THREADS) {
-      var score = 0.0;
-      @unroll(p, PARTS) {
-        score += parts[{p}u * SCORES + at];
-      }
-      scores[at] = select(LOWEST, score * SCALE, first + at % TOKENS < end);
-    }
-    workgroupBarrier();
-    if (thread < HEADS_AT_ONCE) {
-      var next = largest;
-      @unroll(t, TOKENS) {
-        let score_{t} = scores[thread * TOKENS + {t}u];
-        next = max(next, score_{t});
-      }
-      let shrink = exp(largest - next);
-      total *= shrink;
-      @unroll(t, TOKENS) {
-        let weight_{t} = select(0.0, exp(score_{t} - next), score_{t} > LOWEST);
-        weights[{t}u * HEADS_AT_ONCE + thread] = weight_{t};
-        total += weight_{t};
-      }
-      shrinks[thread] = shrink;
-      largest = next;
-    }
+    weigh(thread, first, end);
     workgroupBarrier();
     @unroll(g, HEAD_QUADS) {
       @unroll(h, 4) {
         let shrink_{g}_{h} = shrinks[{g}u * 4u + {h}u];
-        @unroll(c, COLUMN_QUADS) {
-          sum_{c}_{g}_{h} *= shrink_{g}_{h};
+        if (shrink_{g}_{h} != 1.0) {
+          @unroll(c, COLUMN_QUADS) {
+            sum_{c}_{g}_{h} *= shrink_{g}_{h};
+          }
         }
       }
     }
@@ -145,10 +132,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   }
-  if (thread < HEADS_AT_ONCE && first_head + thread < HEADS) {
-    partial[start + thread * HEAD_STEP + VALUE_WIDTH] = largest;
-    partial[start + thread * HEAD_STEP + VALUE_WIDTH + 1u] = total;
+  let sum = whole_total();
+  let head = thread / HEAD_THREADS;
+  if (thread % HEAD_THREADS == 0u && head < HEADS_AT_ONCE && first_head + head < HEADS) {
+    partial[start + head * HEAD_STEP + VALUE_WIDTH] = reference;
+    partial[start + head * HEAD_STEP + VALUE_WIDTH + 1u] = sum;
   }
+}
+
+// The score at a place of [head, token].
+fn score_of(at: u32, first: u32, end: u32) -> f32 {
+  var score = 0.0;
+  @unroll(p, PARTS) {
+    score += parts[{p}u * SCORES + at];
+  }
+  return select(LOWEST, score * SCALE, first + at % TOKENS < end);
+}
+
+// Moves the reference if a score has left it behind. Returns what sums relative to the old one are worth.
+fn follow(highest: f32) -> f32 {
+  if (highest <= reference + MARGIN) {
+    return 1.0;
+  }
+  let shrink = exp(reference - highest);
+  reference = highest;
+  total *= shrink;
+  return shrink;
+}
+
+fn first_vector(table: u32, position: u32) -> u32 {
+  return (tables[table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS) * SLOT_VECTORS;
 }
 
 fn write_sums(start: u32, first_column: u32, sums: vec4<f32>, head: u32) {

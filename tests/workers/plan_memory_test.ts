@@ -12,6 +12,7 @@ import { CpuDevice } from "../../kernels/cpu_device.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { Model } from "../../workers/model.ts";
 import { DirectoryFiles } from "../../workers/model_files.ts";
+import { PLAIN_FEATURES } from "../../kernels/device.ts";
 import { MeasuringDevice } from "../../kernels/measuring_device.ts";
 import { planMemory } from "../../workers/plan_memory.ts";
 import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../support/fixtures.ts";
@@ -49,7 +50,7 @@ describe("a memory plan", () => {
     const [plain, either] = [await plan(false), await plan(true)];
     using files = new DirectoryFiles(whole.model);
     const spec = parseModelConfig((await files.text("config.json"))!, "tiny-mla");
-    const device = new MeasuringDevice({}, { matrixUnits: true });
+    const device = new MeasuringDevice({}, { ...PLAIN_FEATURES, matrixUnits: true });
     const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
       weights: "keep",
       shard: { shape: whole.shape, bases: null },
