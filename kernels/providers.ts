@@ -95,25 +95,37 @@ async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> 
 async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: OpenDeviceOptions): Promise<GpuDevice> {
   const { limits } = adapter;
   const matrixUnits = hasMatrixUnits(adapter);
-  // Deno does not list subgroups, but gives them where they are asked for by name; Dawn's come with matrix units.
-  const subgroups = kind === "deno" || matrixUnits ? adapter.info.subgroupMinSize ?? 0 : 0;
-  const features = { matrixUnits, subgroups };
-  const gpu = await adapter.requestDevice({
-    requiredFeatures: [
-      ...(["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)),
-      ...(features.matrixUnits ? MATRIX_FEATURES : []),
-      ...(kind === "deno" && subgroups > 0 ? ["subgroups" as GPUFeatureName] : []),
-    ],
-    requiredLimits: {
-      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-      maxBufferSize: limits.maxBufferSize,
-      maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
-      maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
-      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
-      maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
-    },
-  });
-  return new GpuDevice(gpu, { kind, description: describe(adapter), synchronousMapping: kind === "deno", limits: options.limits, features });
+  const request = (features: readonly GPUFeatureName[]) =>
+    adapter.requestDevice({
+      requiredFeatures: [...(["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)), ...features],
+      requiredLimits: {
+        maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+        maxBufferSize: limits.maxBufferSize,
+        maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+        maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+        maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+        maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+      },
+    });
+  const least = adapter.info.subgroupMinSize ?? 0;
+  const opened = (gpu: GPUDevice, subgroups: number) =>
+    new GpuDevice(gpu, {
+      kind,
+      description: describe(adapter),
+      synchronousMapping: kind === "deno",
+      limits: options.limits,
+      features: { matrixUnits, subgroups },
+    });
+  if (matrixUnits) return opened(await request(MATRIX_FEATURES), least);
+  if (kind === "deno" && least > 0) {
+    try {
+      // Deno does not list them, but gives them where they are asked for by name.
+      return opened(await request(["subgroups" as GPUFeatureName]), least);
+    } catch {
+      // This driver has none. The adapter is as it was.
+    }
+  }
+  return opened(await request([]), 0);
 }
 
 /** What matrix units need, of which the type definitions do not know the last. */

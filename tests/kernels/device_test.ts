@@ -68,6 +68,34 @@ describe("WebGPU device", () => {
 });
 
 describe("openDevice", () => {
+  const test = absence("deno") === null ? it : it.skip;
+  test("does without subgroups where a driver has none", async () => {
+    const requestAdapter = navigator.gpu.requestAdapter;
+    const refused: string[] = [];
+    navigator.gpu.requestAdapter = async () => {
+      const adapter = (await requestAdapter.call(navigator.gpu))!;
+      return {
+        features: adapter.features,
+        limits: adapter.limits,
+        info: { description: adapter.info.description, subgroupMinSize: 32 },
+        requestDevice(descriptor: GPUDeviceDescriptor) {
+          const features = [...descriptor.requiredFeatures ?? []] as string[];
+          if (!features.includes("subgroups")) return adapter.requestDevice(descriptor);
+          refused.push(...features);
+          return Promise.reject(new TypeError("requiredFeatures must be a subset of the adapter features"));
+        },
+      } as unknown as GPUAdapter;
+    };
+    try {
+      const { device } = await openDevice("deno");
+      assertEquals(refused.filter((feature) => feature === "subgroups").length, 1, "asked for by name, once");
+      assertEquals(device.features.subgroups, 0);
+      await device.close();
+    } finally {
+      navigator.gpu.requestAdapter = requestAdapter;
+    }
+  });
+
   it("takes a hardware GPU or the CPU on its own, and says why", async () => {
     const { device, reason } = await openDevice("auto");
     assertEquals(device.kind === "cpu" ? /no GPU driver|software/.test(reason) : reason === "a hardware GPU", true, reason);
