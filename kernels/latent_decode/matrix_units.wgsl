@@ -1,9 +1,9 @@
 // Absorbed attention on matrix units: ROWS heads of one row over one split of its sequence, TOKENS latents at a time.
 //
 // A tile of latents is a key tile and a value tile at once: it is read from memory once, into workgroup memory, the next ones being under way in registers
-// meanwhile. Subgroups divide the tile's tokens and columns for the scores, and the value columns for the sums. Weights are relative to a reference that
-// is HEADROOM above the first tile's largest score and moves only when one exceeds it by MARGIN, since moving it means passing the sums through workgroup
-// memory. So weights are computed at once; whether they had to be relative to something else is found out beside.
+// meanwhile. Subgroups divide the tile's tokens and columns for the scores, and the value columns for the sums. Weights are relative to a reference, the
+// first tile's largest score, that moves only when a score exceeds it by MARGIN, since moving it means passing the sums through workgroup memory. So weights
+// are computed at once; whether they had to be relative to something else is found out beside.
 @group(0) @binding(1) var<storage, read> queries: array<vec4<u32>>; // [row, head, column], laid out as latents are
 // Never written. If the driver knew, it would read the next tile where it is first used, behind everything that is to hide its way (bench/NOTES.md).
 @group(0) @binding(2) var<storage, read_write> cache: array<vec4<u32>>;
@@ -16,9 +16,9 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 const LOWEST = -3.0e38;
-// Both in powers of two. f16 holds weights up to 2^16 and, of those 2^8 times smaller than the first largest, as much as matters beside it.
+// In powers of two; f16 holds weights up to 2^16. A reference above the largest score would move less often, but take its bits from the weights of all the
+// others where one token, often the first, draws most of the attention and has next to no values.
 const MARGIN = 15.0;
-const HEADROOM = 8.0;
 const ROWS = HEAD_PARTS * ROW_TILES * 16u;
 const SUBGROUPS = HEAD_PARTS * TOKEN_PARTS * WIDTH_PARTS;
 const THREADS = SUBGROUPS * 32u;
@@ -199,7 +199,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
           for (var distance = 1u; distance < LANES; distance *= 2u) {
             highest = max(highest, subgroupShuffleXor(highest, distance));
           }
-          let shift = select(0.0, highest + HEADROOM, first == 0u || highest > MARGIN);
+          let shift = select(0.0, highest, first == 0u || highest > MARGIN);
           // What is relative to no score yet is zero, and may be scaled by anything finite.
           let shrink = select(exp2(-shift), 1.0, first == 0u);
           reference += shift;

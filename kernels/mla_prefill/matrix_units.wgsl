@@ -1,8 +1,8 @@
 // Causal flash attention on matrix units: ROWS queries of one head over a window of expanded keys, KEYS of them at a time. Windows and tiles begin at fixed
 // positions, and no row's result depends on another row, so results do not depend on how the prompt was cut into chunks.
 //
-// A subgroup has 16 queries. For the scores, PARTS of them divide a tile's keys; for the sums, the value columns. Weights are relative to a reference
-// HEADROOM above the first tile's largest score, which moves only when a score exceeds it by MARGIN (as in latent_decode/matrix_units.wgsl).
+// A subgroup has 16 queries. For the scores, PARTS of them divide a tile's keys; for the sums, the value columns. Weights are relative to a reference, the
+// first tile's largest score, that moves only when a score exceeds it by MARGIN (as in latent_decode/matrix_units.wgsl).
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
 // Never written, any of the three: what is read ahead would else be read where it is first used.
 @group(0) @binding(2) var<storage, read_write> keys: array<vec4<f32>>;
@@ -17,7 +17,6 @@ alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 const LOWEST = -3.0e38;
 const MARGIN = 15.0;
-const HEADROOM = 8.0;
 const ROWS = ROW_PARTS * 16u;
 const KEYS = PARTS * 16u;
 const THREADS = ROW_PARTS * PARTS * 32u;
@@ -192,7 +191,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       for (var distance = 1u; distance < LANES; distance *= 2u) {
         highest = max(highest, subgroupShuffleXor(highest, distance));
       }
-      let shift = select(0.0, highest + HEADROOM, begins || highest > MARGIN);
+      let shift = select(0.0, highest, begins || highest > MARGIN);
       let shrink = select(exp2(-shift), 1.0, begins);
       reference += shift;
       total *= shrink;

@@ -159,28 +159,39 @@ describeOnDevices("latent attention", (kind) => {
   }
 
   for (
-    const { growth = 0, ...config } of [
+    const { growth = 0, sink = 0, ...config } of [
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2 },
       { heads: 3, nopeWidth: 128, ropeWidth: 64, valueWidth: 128, scale: 0.1 },
       { heads: 1, nopeWidth: 192, ropeWidth: 64, valueWidth: 256, scale: 0.1 },
       // Scores that grow with the position, so that the reference has to follow them.
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, growth: 60 },
+      // A first token that draws most of the attention and has no values, so that the weights of the others must be exact.
+      { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, sink: 10 },
     ]
   ) {
-    const name = `heads of ${config.nopeWidth} + ${config.ropeWidth} columns${growth === 0 ? "" : ", scores growing"}`;
+    const name = `heads of ${config.nopeWidth} + ${config.ropeWidth} columns${growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : ""}`;
     itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}`, async () => {
       assert(prefillFitsMatrixUnits(config, 49152));
-      await prefillInChunks(device, mlaPrefillMatrix, config, { chunks: [1, 70, 96, 13], window: 100, growth }, 2e-3);
+      await prefillInChunks(device, mlaPrefillMatrix, config, { chunks: [1, 70, 96, 13], window: 100, growth, sink }, 2e-3);
     });
   }
 });
 
-/** Prefills all at once, which must be right, and chunk by chunk, which must be the same. `growth`: how far scores grow along the sequence. */
+/**
+ * Prefills all at once, which must be right, and chunk by chunk, which must be the same.
+ *
+ * `growth`: how far scores grow along the sequence; `sink`: how far the first is above the others.
+ */
 async function prefillInChunks(
   device: Device,
   kernel: typeof mlaPrefill,
   config: MlaPrefillConfig,
-  { chunks, window, growth = 0 }: { readonly chunks: readonly number[]; readonly window: number; readonly growth?: number },
+  { chunks, window, growth = 0, sink = 0 }: {
+    readonly chunks: readonly number[];
+    readonly window: number;
+    readonly growth?: number;
+    readonly sink?: number;
+  },
   tolerance: number,
 ): Promise<void> {
   const { heads, nopeWidth, ropeWidth, valueWidth, scale } = config;
@@ -194,6 +205,11 @@ async function prefillInChunks(
   for (let key = 0; growth > 0 && key < length; key++) {
     ropeKeys[(key + 1) * ropeWidth - 1] = Math.round(growth / scale * key / length); // as f16 has it
     for (let head = 0; head < heads; head++) q[(key * heads + head + 1) * width - 1] = head;
+  }
+  if (sink > 0) {
+    for (let key = 0; key < length; key++) ropeKeys[(key + 1) * ropeWidth - 1] = key === 0 ? sink / scale : 0;
+    for (let item = 0; item < length * heads; item++) q[(item + 1) * width - 1] = 1;
+    values.fill(0, 0, heads * valueWidth);
   }
   const rows = async (first: number, count: number) => {
     let state: Float32Array<ArrayBuffer> | null = null;

@@ -83,7 +83,7 @@ describeOnDevices("decode attention", (kind) => {
 
   // Long enough for several splits; widths of whole latents, and of slices with and without a halo.
   for (
-    const { heads, keyWidth, valueOffset, valueWidth, positions = [0, 63, 64, 700, 1299], growth = 0 } of [
+    const { heads, keyWidth, valueOffset, valueWidth, positions = [0, 63, 64, 700, 1299], growth = 0, sink = 0 } of [
       { heads: 8, keyWidth: 512, valueOffset: 0, valueWidth: 512 },
       { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256 },
       { heads: 20, keyWidth: 192, valueOffset: 64, valueWidth: 128 },
@@ -93,11 +93,13 @@ describeOnDevices("decode attention", (kind) => {
       // Scores that grow with the position, so that the reference has to follow them.
       { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256, growth: 60 },
       { heads: 64, keyWidth: 256, valueOffset: 0, valueWidth: 256, growth: 60 },
+      // A first token that draws most of the attention and has no values, so that the weights of the others, all in one split, must be exact.
+      { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256, positions: [31], sink: 10 },
       // Splits of more strips than a workgroup has at hand.
       { heads: 16, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [100_000] },
     ]
   ) {
-    const scores = growth === 0 ? "" : ", scores growing";
+    const scores = growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : "";
     itOnUnits(kind)(`decodes ${heads} heads over ${keyWidth} columns up to position ${positions.at(-1)}${scores} on matrix units`, async () => {
       const random = new Random();
       const cache: CacheConfig = { dtype: "f16", keyWidth, ropeWidth: 64 };
@@ -113,6 +115,14 @@ describeOnDevices("decode attention", (kind) => {
         values[(slot + 1) * width - 1] = growth / scale * key / last;
       }
       for (let item = 0; growth > 0 && item < rows * heads; item++) queries[(item + 1) * width - 1] = item % 5 / 4;
+      if (sink > 0) {
+        for (let key = 0; key <= last; key++) {
+          const slot = tables[Math.floor(key / BLOCK_TOKENS)] * BLOCK_TOKENS + key % BLOCK_TOKENS;
+          if (key === 0) values.fill(0, slot * width, (slot + 1) * width);
+          values[(slot + 1) * width - 1] = key === 0 ? sink / scale : 0;
+        }
+        for (let item = 0; item < rows * heads; item++) queries[(item + 1) * width - 1] = 1;
+      }
       const stored = rounded("f16", values);
       const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
       const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
