@@ -41,6 +41,11 @@ struct Memory {
 }
 var<workgroup> memory: Memory;
 
+// Where eight columns of a key or a value begin.
+fn nope_at(key: u32, head: u32, eight: u32) -> u32 { return ((key * HEADS + head) * NOPE_EIGHTS + eight) * 2u; }
+fn rope_at(key: u32, eight: u32) -> u32 { return (key * ROPE_EIGHTS + eight) * 2u; }
+fn value_at(key: u32, head: u32, eight: u32) -> u32 { return ((key * HEADS + head) * VALUE_EIGHTS + eight) * 2u; }
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
   let head = group.y;
@@ -66,6 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   // No query of this workgroup sees beyond its last one, and each sees no further than itself.
   let visible = params.first_position + min(params.rows, first_row + ROWS);
   let count = min(params.window_count, visible - min(visible, params.window_start));
+  let last = max(count, 1u) - 1u;
   let seen = min(count, params.first_position + row + 1u - min(params.first_position + row + 1u, params.window_start));
   if (thread == 0u) {
     memory.grown = 0u;
@@ -107,21 +113,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   @unroll(i, NOPE_LOADS) {
     let nope_row_{i} = min(({i}u * THREADS + thread) / NOPE_EIGHTS, KEYS - 1u);
     let nope_eight_{i} = ({i}u * THREADS + thread) % NOPE_EIGHTS;
-    var nope_from_{i} = ((min(nope_row_{i}, count - min(count, 1u)) * HEADS + head) * NOPE_EIGHTS + nope_eight_{i}) * 2u;
+    var nope_from_{i} = nope_at(min(nope_row_{i}, last), head, nope_eight_{i});
     var nope_low_{i} = keys[nope_from_{i}];
     var nope_high_{i} = keys[nope_from_{i} + 1u];
   }
   @unroll(i, ROPE_LOADS) {
     let rope_row_{i} = min(({i}u * THREADS + thread) / ROPE_EIGHTS, KEYS - 1u);
     let rope_eight_{i} = ({i}u * THREADS + thread) % ROPE_EIGHTS;
-    var rope_from_{i} = (min(rope_row_{i}, count - min(count, 1u)) * ROPE_EIGHTS + rope_eight_{i}) * 2u;
+    var rope_from_{i} = rope_at(min(rope_row_{i}, last), rope_eight_{i});
     var rope_low_{i} = rope_keys[rope_from_{i}];
     var rope_high_{i} = rope_keys[rope_from_{i} + 1u];
   }
   @unroll(i, VALUE_LOADS) {
     let value_row_{i} = min(({i}u * THREADS + thread) / VALUE_EIGHTS, KEYS - 1u);
     let value_eight_{i} = ({i}u * THREADS + thread) % VALUE_EIGHTS;
-    var value_from_{i} = ((min(value_row_{i}, count - min(count, 1u)) * HEADS + head) * VALUE_EIGHTS + value_eight_{i}) * 2u;
+    var value_from_{i} = value_at(min(value_row_{i}, last), head, value_eight_{i});
     var value_low_{i} = values[value_from_{i}];
     var value_high_{i} = values[value_from_{i} + 1u];
   }
@@ -146,17 +152,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     // The next tile is under way meanwhile; behind the last one, its last key again.
     let next = first + KEYS;
     @unroll(i, NOPE_LOADS) {
-      nope_from_{i} = ((min(next + nope_row_{i}, count - 1u) * HEADS + head) * NOPE_EIGHTS + nope_eight_{i}) * 2u;
+      nope_from_{i} = nope_at(min(next + nope_row_{i}, last), head, nope_eight_{i});
       nope_low_{i} = keys[nope_from_{i}];
       nope_high_{i} = keys[nope_from_{i} + 1u];
     }
     @unroll(i, ROPE_LOADS) {
-      rope_from_{i} = (min(next + rope_row_{i}, count - 1u) * ROPE_EIGHTS + rope_eight_{i}) * 2u;
+      rope_from_{i} = rope_at(min(next + rope_row_{i}, last), rope_eight_{i});
       rope_low_{i} = rope_keys[rope_from_{i}];
       rope_high_{i} = rope_keys[rope_from_{i} + 1u];
     }
     @unroll(i, VALUE_LOADS) {
-      value_from_{i} = ((min(next + value_row_{i}, count - 1u) * HEADS + head) * VALUE_EIGHTS + value_eight_{i}) * 2u;
+      value_from_{i} = value_at(min(next + value_row_{i}, last), head, value_eight_{i});
       value_low_{i} = values[value_from_{i}];
       value_high_{i} = values[value_from_{i} + 1u];
     }
