@@ -76,7 +76,7 @@ const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "[::1]"];
 
 /** Milliseconds of silence after which a rank ends the step. */
 const DEADLINE = 2000;
-/** The same under Dawn: when the runtime collects garbage, it takes seconds to let go of Dawn's objects (bench/NOTES.md). */
+/** The same under Dawn: when the runtime collects garbage, it may take long to let go of Dawn's objects (bench/NOTES.md). */
 const DAWN_DEADLINE = 30_000;
 
 /** Most tokens of a cache. */

@@ -9,6 +9,7 @@ import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
 import { type Command, CommandRecorder } from "./command_recorder.ts";
 import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "./contract.ts";
+import type { DawnLooks, WaitFor } from "./dawn_looks.ts";
 import {
   type BoundKernel,
   checkBindings,
@@ -60,8 +61,8 @@ interface CompiledPipeline {
 export interface GpuDeviceOptions {
   readonly kind: Exclude<DeviceKind, "cpu">;
   readonly description: string;
-  /** Whether `getMappedRange` may be called before `mapAsync` has settled; see `readback.ts`. */
-  readonly synchronousMapping: boolean;
+  /** Dawn's; null where `getMappedRange` may be called before `mapAsync` has settled (`readback.ts`). */
+  readonly looks: DawnLooks | null;
   /** Smaller limits than the adapter's, to exercise splitting. */
   readonly limits?: Partial<DeviceLimits>;
   readonly features: DeviceFeatures;
@@ -87,6 +88,7 @@ export class GpuDevice implements Device {
   readonly #uniforms: UniformRing;
   readonly #recorder: CommandRecorder;
   readonly #readbacks: GpuReadback[] = [];
+  readonly #waitFor: WaitFor | null;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
@@ -106,6 +108,7 @@ export class GpuDevice implements Device {
     };
     this.#uniforms = new UniformRing(gpu);
     this.#recorder = new CommandRecorder(gpu);
+    this.#waitFor = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#failure ??= deviceError(options.kind, (event as GPUUncapturedErrorEvent).error);
@@ -142,7 +145,7 @@ export class GpuDevice implements Device {
       label,
       roundUp(bytes, 16),
       this.counters,
-      this.#options.synchronousMapping,
+      this.#options.looks,
       () => this.#failure,
     );
     this.#readbacks.push(readback);
@@ -204,7 +207,7 @@ export class GpuDevice implements Device {
   async measure(record: () => void): Promise<number> {
     this.submit();
     this.#timer ??= this.#gpu.features.has("timestamp-query")
-      ? await PassTimer.create(this.#gpu, this.counters, this.#options, () => this.#failure)
+      ? await PassTimer.create(this.#gpu, this.counters, this.#options.looks, () => this.#failure)
       : null;
     if (this.#timer === null) {
       await this.settle();
@@ -223,7 +226,8 @@ export class GpuDevice implements Device {
   async settle(): Promise<void> {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
-    await this.#gpu.queue.onSubmittedWorkDone();
+    const done = this.#gpu.queue.onSubmittedWorkDone();
+    await (this.#waitFor?.(done) ?? done);
     this.#check();
   }
 

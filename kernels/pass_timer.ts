@@ -4,6 +4,7 @@
  * @module
  */
 import type { LatentmeshError } from "../core/errors.ts";
+import type { DawnLooks } from "./dawn_looks.ts";
 import type { DeviceCounters } from "./device.ts";
 import { GpuReadback } from "./readback.ts";
 
@@ -25,15 +26,18 @@ export class PassTimer {
     this.writes = { querySet: queries, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
   }
 
-  /** @param failure why the device failed, if it did */
+  /**
+   * @param looks as for {@link GpuReadback}
+   * @param failure why the device failed, if it did
+   */
   static async create(
     gpu: GPUDevice,
     counters: DeviceCounters,
-    { synchronousMapping }: { readonly synchronousMapping: boolean },
+    looks: DawnLooks | null,
     failure: () => LatentmeshError | null,
   ): Promise<PassTimer> {
     const resolved = gpu.createBuffer({ label: "timestamps", size: BYTES, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
-    const readback = await GpuReadback.create(gpu, "timestamps", BYTES, counters, synchronousMapping, failure);
+    const readback = await GpuReadback.create(gpu, "timestamps", BYTES, counters, looks, failure);
     return new PassTimer(gpu.createQuerySet({ type: "timestamp", count: 2 }), resolved, readback);
   }
 

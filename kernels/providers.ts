@@ -5,6 +5,7 @@
  */
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
+import { paceDawn } from "./dawn_looks.ts";
 import type { Device, DeviceLimits } from "./device.ts";
 import { GpuDevice } from "./gpu_device.ts";
 
@@ -112,7 +113,7 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
     new GpuDevice(gpu, {
       kind,
       description: describe(adapter),
-      synchronousMapping: kind === "deno",
+      looks: kind === "dawn" ? paceDawn() : null,
       limits: options.limits,
       features: { matrixUnits, subgroups },
     });

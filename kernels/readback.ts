@@ -8,6 +8,7 @@
 import { setImmediate } from "node:timers/promises";
 import type { LatentmeshError } from "../core/errors.ts";
 import type { Copy } from "./command_recorder.ts";
+import type { DawnLooks, WaitFor } from "./dawn_looks.ts";
 import type { DeviceCounters, Readback } from "./device.ts";
 
 /** A staging buffer and its host copy. */
@@ -16,23 +17,24 @@ export class GpuReadback implements Readback {
   readonly #staging: GPUBuffer;
   readonly #host: Uint8Array<ArrayBuffer>;
   readonly #counters: DeviceCounters;
-  readonly #synchronous: boolean;
+  /** How to await a mapping; null where none needs to be awaited. */
+  readonly #waitFor: WaitFor | null;
   readonly #failure: () => LatentmeshError | null;
   /** Resolves when the last mapping has settled, which in Deno is 10 ms after its data was taken. */
   settled: Promise<void> = Promise.resolve();
   #recorded = 0;
 
-  private constructor(staging: GPUBuffer, counters: DeviceCounters, synchronous: boolean, failure: () => LatentmeshError | null) {
+  private constructor(staging: GPUBuffer, counters: DeviceCounters, looks: DawnLooks | null, failure: () => LatentmeshError | null) {
     this.bytes = staging.size;
     this.#staging = staging;
     this.#host = new Uint8Array(staging.size);
     this.#counters = counters;
-    this.#synchronous = synchronous;
+    this.#waitFor = looks?.kind() ?? null;
     this.#failure = failure;
   }
 
   /**
-   * @param synchronous whether the provider allows `getMappedRange` before `mapAsync` has settled (Deno does, Dawn does not)
+   * @param looks Dawn's; null where the provider allows `getMappedRange` before `mapAsync` has settled, as Deno does
    * @param failure why the device failed, if it did
    */
   static async create(
@@ -40,13 +42,13 @@ export class GpuReadback implements Readback {
     label: string,
     bytes: number,
     counters: DeviceCounters,
-    synchronous: boolean,
+    looks: DawnLooks | null,
     failure: () => LatentmeshError | null,
   ): Promise<GpuReadback> {
     const staging = gpu.createBuffer({ label: `${label} readback`, size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
     await staging.mapAsync(GPUMapMode.READ);
     staging.unmap();
-    return new GpuReadback(staging, counters, synchronous, failure);
+    return new GpuReadback(staging, counters, looks, failure);
   }
 
   /** The copy into the staging buffer, which must be submitted before {@link take}. */
@@ -58,7 +60,7 @@ export class GpuReadback implements Readback {
   async take(into: Uint8Array<ArrayBuffer> = this.#host): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#recorded;
     const mapping = this.#staging.mapAsync(GPUMapMode.READ, 0, bytes);
-    const mapped = (this.#synchronous && this.#tryMappedRange(bytes)) || (await this.#awaitMappedRange(mapping, bytes));
+    const mapped = (this.#waitFor === null && this.#tryMappedRange(bytes)) || (await this.#awaitMappedRange(mapping, bytes));
     const view = into.subarray(0, bytes);
     view.set(new Uint8Array(mapped));
     this.#staging.unmap();
@@ -66,7 +68,7 @@ export class GpuReadback implements Readback {
     this.settled = mapping.then(() => {}, () => {});
     this.#counters.readbackBytes += bytes;
     // As awaiting a mapping would: the ends of earlier mappings are dealt with here, where peers are at the same point, instead of between sending and receiving.
-    if (this.#synchronous) await setImmediate();
+    if (this.#waitFor === null) await setImmediate();
     return view;
   }
 
@@ -85,7 +87,7 @@ export class GpuReadback implements Readback {
   async #awaitMappedRange(mapping: Promise<undefined>, bytes: number): Promise<ArrayBuffer> {
     this.#counters.awaitedMaps++;
     try {
-      await mapping;
+      await (this.#waitFor?.(mapping) ?? mapping);
       return this.#staging.getMappedRange(0, bytes);
     } catch (error) {
       // A mapping fails because the device did; what became of the device is told a turn later.

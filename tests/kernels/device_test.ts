@@ -58,7 +58,7 @@ describe("WebGPU device", () => {
   const test = absent === null ? it : it.skip;
   test("that is lost ends in a named error, everywhere", async () => {
     const gpu = await (await navigator.gpu.requestAdapter())!.requestDevice();
-    const device = new GpuDevice(gpu, { kind: "deno", description: "test", synchronousMapping: true, features: PLAIN_FEATURES });
+    const device = new GpuDevice(gpu, { kind: "deno", description: "test", looks: null, features: PLAIN_FEATURES });
     const run = () => runKernel(device, residualAdd, { width: 4 }, { delta: new Float32Array(4), x: new Float32Array(4) }, { rows: 1 });
     await run();
     gpu.destroy();
