@@ -160,7 +160,7 @@ async function timeCase(
   await fillCache(device, [queries], layout.dtype);
   const results: AttentionTime[] = [];
   for (const division of tried.length > 0 ? tried : [chosen]) {
-    const mostSplits = division === null ? MOST_SPLITS : splitsFor(shape, division);
+    const mostSplits = division === null ? MOST_SPLITS : splitsFor(shape, division, rows);
     const config: LatentDecodeConfig = { ...shape, mostSplits };
     const partial = device.createBuffer("partial", rows * shard.heads * mostSplits * partialWidth(config.valueWidth) * 4);
     let bound: BoundKernel<"rows" | "splits">;

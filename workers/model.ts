@@ -225,7 +225,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   };
   const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
-  const config: LatentDecodeConfig = { ...shape, mostSplits: division === null ? MOST_SPLITS : splitsFor(shape, division) };
+  const config: LatentDecodeConfig = { ...shape, mostSplits: division === null ? MOST_SPLITS : splitsFor(shape, division, limits.decodeRows) };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   return {
     device,

@@ -178,6 +178,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         var highest = LOWEST;
         var added = 0.0;
         let remaining = end - first;
+        // All scores are read before a weight is stored: what is read after a store waits for it (bench/NOTES.md).
         @unroll(i, PAIRS) {
           let pair_{i} = {i}u * LANES + my_lane;
           @unroll(e, 2) {
@@ -188,6 +189,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
             score_{i}_{e} = select(LOWEST, fma(score_{i}_{e}, SCALE, -reference), pair_{i} * 2u + {e}u < remaining);
             highest = max(highest, score_{i}_{e});
           }
+        }
+        @unroll(i, PAIRS) {
           let weights_{i} = vec2(exp2(score_{i}_0), exp2(score_{i}_1));
           added += weights_{i}.x + weights_{i}.y;
           memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = pack2x16float(weights_{i});

@@ -127,7 +127,7 @@ describeOnDevices("decode attention", (kind) => {
       const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
       const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
       assert(division !== null, "matrix units take these shapes");
-      const mostSplits = splitsFor(shape, division);
+      const mostSplits = splitsFor(shape, division, rows);
       const config = { ...shape, mostSplits };
       const layout = queriesOf(config, "f16");
       const padded = new Uint8Array(queriesBytes(layout, rows * heads));
