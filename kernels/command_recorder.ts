@@ -4,7 +4,7 @@
  * are submitted; at the first that differs, those before it are encoded after all.
  *
  * Submitting takes time, too: Dawn translates commands only then. Long submissions are encoded in pieces, the first of them short, so that the device begins with
- * one while the next is on its way.
+ * one while the next is on its way. What was not expected goes out in pieces as well, as soon as one is encoded.
  *
  * @module
  */
@@ -45,6 +45,8 @@ interface Trace {
 /** Commands on their way into a command buffer. */
 class Encoding {
   readonly encoder: GPUCommandEncoder;
+  /** Commands so far. */
+  commands = 0;
   readonly #offsets: number[] = [0];
   #pass: GPUComputePassEncoder | null;
 
@@ -54,6 +56,7 @@ class Encoding {
   }
 
   add(command: Command): void {
+    this.commands++;
     if (isCopy(command)) {
       this.endPass();
       this.encoder.copyBufferToBuffer(command.source, command.sourceOffset, command.destination, 0, command.bytes);
@@ -87,6 +90,9 @@ const FIRST_PIECE = 32;
 /** How much longer each piece is than the one before: devices take longer for a command than it takes to submit one, by more than this. */
 const PIECE_GROWTH = 3;
 
+/** Commands of each piece of a submission that was not expected: far fewer than a device takes as long for as each submission costs. */
+const UNEXPECTED_PIECE = 96;
+
 /** A submission that is expected, encoded. */
 interface Expected {
   readonly trace: Trace;
@@ -105,6 +111,8 @@ export class CommandRecorder {
   /** What has come and was not expected. */
   #commands: Command[] = [];
   #encoding: Encoding | null = null;
+  /** Whether what comes is encoded into one pass of its own. */
+  #alone = false;
   #last: Trace | null = null;
   /** The last trace that began with the same bind group, or the same copy's destination. */
   readonly #traces = new WeakMap<GPUBindGroup | GPUBuffer, Trace>();
@@ -133,7 +141,7 @@ export class CommandRecorder {
     this.#commands.push(command);
     this.#encoding ??= new Encoding(this.#gpu);
     this.#encoding.add(command);
-    return null;
+    return this.#encoding.commands >= UNEXPECTED_PIECE && !this.#alone ? this.#finishEncoding() : null;
   }
 
   /**
@@ -150,8 +158,7 @@ export class CommandRecorder {
     }
     if (this.#came > 0) this.#encodeWhatCame();
     if (this.#commands.length === 0) return null;
-    const buffer = this.#encoding?.finish() ?? null;
-    this.#encoding = null;
+    const buffer = this.#finishEncoding();
     this.#learn(this.#traceOf(this.#commands));
     this.#commands = [];
     return { buffer, ahead: false };
@@ -178,7 +185,12 @@ export class CommandRecorder {
     this.#forget();
     this.#last = null;
     const encoding = this.#encoding = new Encoding(this.#gpu, pass);
-    record();
+    this.#alone = true;
+    try {
+      record();
+    } finally {
+      this.#alone = false;
+    }
     encoding.endPass();
     end(encoding.encoder);
     this.#encoding = null;
@@ -196,6 +208,12 @@ export class CommandRecorder {
     if (waiting.length === 0) return;
     this.#encoding = new Encoding(this.#gpu);
     for (const command of waiting) this.#encoding.add(command);
+  }
+
+  #finishEncoding(): GPUCommandBuffer | null {
+    const buffer = this.#encoding?.finish() ?? null;
+    this.#encoding = null;
+    return buffer;
   }
 
   #encode(commands: readonly Command[]): GPUCommandBuffer {

@@ -135,6 +135,26 @@ describeOnDevices("recorded commands", (kind) => {
     state.destroy();
   });
 
+  it("go out in pieces when they were not expected, and are timed in one", async () => {
+    const state = await Accumulators.create(device);
+    // Seldom enough to the second that sums stay finite.
+    const add = (count: number) => {
+      for (let i = 0; i < count; i++) state.add(i % 10 === 9 ? 1 : 0, 1 + i % 3);
+    };
+    // A piece has 96; the copy is one more command.
+    for (const count of [94, 95, 96, 97, 191, 192, 300]) {
+      state.reset();
+      add(count);
+      await state.check(0);
+    }
+    state.reset();
+    const ms = await device.measure(() => add(300));
+    assert(ms >= 0);
+    await state.check(1);
+    assert(state.expected[1].every(Number.isFinite));
+    state.destroy();
+  });
+
   it("may name buffers that are gone, if nobody asks for them again", async () => {
     const [lasting, passing] = [await Accumulators.create(device), await Accumulators.create(device)];
     for (let step = 0; step < 4; step++) {
