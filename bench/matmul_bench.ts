@@ -6,7 +6,7 @@
 import { parseArgs } from "node:util";
 import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts";
+import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
@@ -39,11 +39,12 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
     const scales = device.createBuffer("scales", Math.max(16, size * layout.scaleRowBytes));
     await fillBits(device, weights, format === "q8" || format === "q4" ? "levels" : format);
     await fillBits(device, scales, format === "fp8" ? "scales f32" : "scales f16");
-    const units = device.features.matrixUnits && fitsMatrixUnits(config, device.limits.maxWorkgroupBytes);
+    const tileItems = tileItemsFor(size, size);
+    const units = device.features.matrixUnits && fitsMatrixUnits({ ...config, tileItems }, device.limits.maxWorkgroupBytes);
     const params = { items: size, first_output: 0, part_outputs: size, first_matrix: 0, matrices: 1 };
     const buffers = { weights, scales, routes: scales, x: units ? rounded : x, y };
     const kernel = units
-      ? await device.compile(matmulUnits, { ...config, input: "rounded" })
+      ? await device.compile(matmulUnits, { ...config, tileItems, input: "rounded" })
       : await device.compile(matmul, { ...config, input: "plain" });
     const bound = kernel.bind(buffers, params);
     runs.push({ format, units, record: () => device.run(bound, params) });

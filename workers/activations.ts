@@ -7,7 +7,7 @@ import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import { queriesBytes, type QueriesConfig } from "../kernels/latent_decode/queries.ts";
 import { partialWidth } from "../kernels/latent_decode/splits.ts";
-import { type MoePlan, planOf } from "../kernels/moe_plan/layout.ts";
+import { type MoePlan, planOf, TILE_ITEMS, UNITS_TILE_ITEMS } from "../kernels/moe_plan/layout.ts";
 
 /** Largest sizes of a step. */
 export interface StepLimits {
@@ -95,7 +95,11 @@ export function createActivations(
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
   const denseWidth = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
   const pairs = rows * (moe?.activeExperts ?? 0);
-  const planLayout = { items: limits.prefillRows * (moe?.activeExperts ?? 0), experts: moe?.experts ?? 0 };
+  const planLayout = {
+    items: limits.prefillRows * (moe?.activeExperts ?? 0),
+    experts: moe?.experts ?? 0,
+    tileItems: matrixUnits ? UNITS_TILE_ITEMS : TILE_ITEMS,
+  };
   const floats = (label: string, count: number) => device.createBuffer(label, count * 4);
   return {
     step: floats("step", rows * 4),

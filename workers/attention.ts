@@ -115,7 +115,7 @@ export class Attention {
       const count = Math.min(window, end - start);
       device.run(prefill.gather, { count, start, table: sequence.table });
       prefill.expandKeys.run("prefill", count);
-      prefill.expandValues.run("prefill", count);
+      prefill.expandValues.run("prefill", count, prefill.expandKeys.rounds);
       device.run(prefill.attend, {
         rows,
         first_position: position,

@@ -9,7 +9,7 @@ import type { Params } from "../kernels/contract.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits } from "../kernels/linear/matmul_units.ts";
+import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { matvec, type MatvecConfig } from "../kernels/linear/matvec.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { itemsPerInput, type Select } from "../kernels/linear/select.ts";
@@ -107,6 +107,9 @@ export class Linear {
   }
 }
 
+/** Outputs of a router up to which tiles are too few to keep a large GPU busy. */
+const NARROW = 512;
+
 /** The layer in tiles, for prefill. */
 interface Tiled {
   /** Records the rounding of the inputs of `items` rows; null if they are taken as they are. */
@@ -119,8 +122,14 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const { layout, outputs, inputStride, input, select } = configOf(matrix, binding);
   if (select.kind === "head" || binding.most.prefill === 0) return { round: null, variants: [] };
   const tiles = { layout, outputs, inputStride, select, plan: binding.plan?.layout ?? null };
-  const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(tiles, device.limits.maxWorkgroupBytes);
-  const kernel = onUnits ? await device.compile(matmulUnits, { ...tiles, input: "rounded" }) : await device.compile(matmul, { ...tiles, input });
+  const tileItems = tiles.plan?.tileItems ?? tileItemsFor(binding.most.prefill, outputs);
+  const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits({ layout, tileItems }, device.limits.maxWorkgroupBytes);
+  const narrow = binding.precise === true && select.kind === "all" && outputs <= NARROW;
+  const kernel = onUnits
+    ? await device.compile(matmulUnits, { ...tiles, tileItems, input: "rounded" })
+    : narrow
+    ? await device.compile(matvec, { ...tiles, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true })
+    : await device.compile(matmul, { ...tiles, input });
   const x = onUnits ? rounded : binding.x;
   const variants = matrix.parts.map((matrixPart) => {
     const part = paramsOf(matrix, select, matrixPart);

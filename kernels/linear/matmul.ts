@@ -18,7 +18,7 @@ import tilesExpert from "./tiles_expert.wgsl" with { type: "text" };
 /** {@link LinearConfig} for tiles; `select: head` is decode's alone. */
 export interface MatmulConfig extends LinearConfig {
   readonly select: Exclude<LinearConfig["select"], { kind: "head" }>;
-  /** Most items and number of experts the plan was laid out for (`select: expert`). */
+  /** What the plan was laid out for (`select: expert`). */
   readonly plan: MoePlan | null;
 }
 
@@ -41,7 +41,7 @@ export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
   wgsl(config) {
-    const numbers = { OUTPUTS: config.outputs, TILE_ITEMS, LANES, OUTPUT_QUADS: outputQuads(config) };
+    const numbers = { OUTPUTS: config.outputs, TILE_ITEMS: config.plan?.tileItems ?? TILE_ITEMS, LANES, OUTPUT_QUADS: outputQuads(config) };
     return constants(numbers) + weightFormatWgsl(config.layout) + inputWgsl(config) + tilesWgsl(config) + unroll(source, numbers);
   },
   workgroups: (config, params) => [

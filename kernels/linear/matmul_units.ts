@@ -5,7 +5,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
-import { planOf, TILE_ITEMS } from "../moe_plan/layout.ts";
+import { planOf } from "../moe_plan/layout.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
 import halves from "../halves.wgsl" with { type: "text" };
@@ -22,6 +22,8 @@ const ROW_BYTES = DEPTH * 2 + 16;
 /** As {@link MatmulConfig}, with x: [inputs, columns] in f16. */
 export interface MatmulUnitsConfig extends Omit<MatmulConfig, "input"> {
   readonly input: "rounded";
+  /** Items of a tile, 32, 64 or 128; those of the plan where there is one. */
+  readonly tileItems: number;
 }
 
 /** Subgroups in items and outputs, and tiles of 16 x 16 that each of them sums in both directions. */
@@ -30,12 +32,24 @@ interface Division {
   readonly outputs: { readonly parts: number; readonly steps: number };
 }
 
-/** 128 x 128, and for experts as many items as their plan has in a tile. */
-const WHOLE: Division = { items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } };
-const EXPERT: Division = { items: { parts: 1, steps: TILE_ITEMS / 16 }, outputs: { parts: 4, steps: 2 } };
+/** Outputs of a tile. */
+const TILE_OUTPUTS = 128;
+/** Most and least items of a tile. */
+const [MOST_ITEMS, LEAST_ITEMS] = [128, 32];
+/** Tiles that keep a large GPU busy. */
+const BUSY_TILES = 100;
 
-function divide({ plan }: Pick<MatmulConfig, "plan">): Division {
-  return plan === null ? WHOLE : EXPERT;
+/** Items of a tile for a layer of up to so many items: half as many where that makes too few tiles, though each prepares its weights anew. */
+export function tileItemsFor(items: number, outputs: number): number {
+  const tiles = (tileItems: number) => ceilDiv(items, tileItems) * ceilDiv(outputs, TILE_OUTPUTS);
+  let tileItems = MOST_ITEMS;
+  while (tileItems > LEAST_ITEMS && tiles(tileItems) < BUSY_TILES) tileItems /= 2;
+  return tileItems;
+}
+
+function divide({ tileItems }: Pick<MatmulUnitsConfig, "tileItems">): Division {
+  if (tileItems === MOST_ITEMS) return { items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } };
+  return { items: { parts: 1, steps: tileItems / 16 }, outputs: { parts: 4, steps: 2 } };
 }
 
 function tileOf({ items, outputs }: Division): { readonly items: number; readonly outputs: number } {
@@ -82,7 +96,7 @@ export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  */
-export function fitsMatrixUnits(config: Pick<MatmulConfig, "layout" | "plan">, workgroupLimit: number): boolean {
+export function fitsMatrixUnits(config: Pick<MatmulUnitsConfig, "layout" | "tileItems">, workgroupLimit: number): boolean {
   const { layout } = config;
   const tile = tileOf(divide(config));
   const vector = 4 * quadsPerVector(layout.format);

@@ -24,6 +24,8 @@ import { matrixOf, matrixOfWgsl } from "./select.ts";
 /** {@link LinearConfig}, and how many items share a read of the weights (1 unless `select` is `all`). */
 export interface MatvecConfig extends LinearConfig {
   readonly itemsAtOnce: number;
+  /** Whether there are so many items that they keep a device busy, however few outputs there are. */
+  readonly manyItems?: boolean;
 }
 
 /** How a workgroup divides its work. */
@@ -47,12 +49,12 @@ export function matvecThreads(config: MatvecConfig): number {
   return divide(config).threads;
 }
 
-function divide({ layout, itemsAtOnce, outputs }: MatvecConfig): Division {
+function divide({ layout, itemsAtOnce, outputs, manyItems = false }: MatvecConfig): Division {
   const vectors = layout.rowBytes / 16;
   // As many lanes as a row has vectors for, so that none idles in short rows.
   let lanes = 64;
   while (lanes > 1 && lanes > vectors) lanes /= 2;
-  const outputsEach = [4, 2].find((each) => outputs / each * lanes >= BUSY_THREADS) ?? 1;
+  const outputsEach = manyItems ? 4 : [4, 2].find((each) => outputs / each * lanes >= BUSY_THREADS) ?? 1;
   const staged = itemsAtOnce === 1 && layout.columns <= MOST_STAGED_COLUMNS;
   return { threads: staged ? 256 : 64, lanes, outputsEach, staged };
 }

@@ -7,12 +7,15 @@ import { ceilDiv } from "../../core/numeric.ts";
 
 /** Items per tile of the tiled linear kernel. */
 export const TILE_ITEMS = 32;
+/** The same on matrix units, where a tile of weights takes as long to prepare as 32 items to multiply. */
+export const UNITS_TILE_ITEMS = 64;
 
 /** What a plan is laid out for. */
 export interface MoePlan {
   /** Most (token, expert) pairs. */
   readonly items: number;
   readonly experts: number;
+  readonly tileItems: number;
 }
 
 /** Word offsets and sizes of a plan. */
@@ -26,7 +29,7 @@ export interface PlanLayout {
 
 /** Computes the layout. */
 export function planOf(plan: MoePlan): PlanLayout {
-  const mostTiles = Math.min(plan.items, ceilDiv(plan.items, TILE_ITEMS) + plan.experts);
+  const mostTiles = Math.min(plan.items, ceilDiv(plan.items, plan.tileItems) + plan.experts);
   const items = 4 + mostTiles * 3;
   return { mostTiles, items, words: items + plan.items };
 }

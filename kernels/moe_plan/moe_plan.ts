@@ -5,7 +5,7 @@
  */
 import { constants, type Kernel } from "../contract.ts";
 import { unroll } from "../unroll.ts";
-import { type MoePlan, planOf, TILE_ITEMS } from "./layout.ts";
+import { type MoePlan, planOf } from "./layout.ts";
 import source from "./moe_plan.wgsl" with { type: "text" };
 
 const THREADS = 256;
@@ -18,10 +18,10 @@ export const moePlan: Kernel<MoePlan, "routes" | "plan", "items"> = {
   bindings: { routes: "read", plan: "read_write" },
   params: ["items"],
   wgsl(config) {
-    const { experts } = config;
+    const { experts, tileItems } = config;
     // Stretches of the items, as many as give every thread some expert's.
     const parts = Math.max(1, Math.floor(THREADS / experts));
-    const numbers = { EXPERTS: experts, PARTS: parts, THREADS, AT_ONCE, TILE_ITEMS, PLAN_ITEMS: planOf(config).items };
+    const numbers = { EXPERTS: experts, PARTS: parts, THREADS, AT_ONCE, TILE_ITEMS: tileItems, PLAN_ITEMS: planOf(config).items };
     return constants(numbers) + unroll(source, numbers);
   },
   workgroups: () => [1, 1, 1],
@@ -33,7 +33,7 @@ export const moePlan: Kernel<MoePlan, "routes" | "plan", "items"> = {
     for (let first = 0; first < items; tiles++) {
       const expert = routes.u32[sorted[first]];
       let end = first;
-      while (end < Math.min(items, first + TILE_ITEMS) && routes.u32[sorted[end]] === expert) end++;
+      while (end < Math.min(items, first + config.tileItems) && routes.u32[sorted[end]] === expert) end++;
       plan.u32.set([expert, first, end - first], 4 + tiles * 3);
       first = end;
     }

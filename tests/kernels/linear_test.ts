@@ -8,7 +8,7 @@ import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import { matmul } from "../../kernels/linear/matmul.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import type { Select } from "../../kernels/linear/select.ts";
-import { planOf } from "../../kernels/moe_plan/layout.ts";
+import { planOf, readTiles } from "../../kernels/moe_plan/layout.ts";
 import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { assertClose } from "../support/compare.ts";
@@ -42,13 +42,13 @@ describeOnDevices("linear layers", (kind) => {
         const expected = multiplied(values, x, config, Array.from({ length: items }, (_, i) => ({ matrix: 0, input: i })));
         const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: Math.max(1, items * outputs) } };
         const params = { items, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
-        for (const itemsAtOnce of [1, 4]) {
-          const { y } = await runKernel(device, matvec, { ...config, itemsAtOnce }, inputs, params);
+        for (const [itemsAtOnce, manyItems] of [[1, false], [4, false], [4, true]] as const) {
+          const { y } = await runKernel(device, matvec, { ...config, itemsAtOnce, manyItems }, inputs, params);
           assertClose(
             y.f32.subarray(0, items * outputs),
             expected,
             TOLERANCE,
-            `matvec ${format} ${outputs}×${columns} × ${items}, ${itemsAtOnce} at once`,
+            `matvec ${format} ${outputs}×${columns} × ${items}, ${itemsAtOnce} at once${manyItems ? ", of many" : ""}`,
           );
         }
         const { y } = await runKernel(device, matmul, { ...config, select: { kind: "all" }, plan: null }, inputs, params);
@@ -114,9 +114,9 @@ describeOnDevices("linear layers", (kind) => {
     const select: Select & { kind: "expert" } = { kind: "expert", perInput };
     const config = { layout, outputs, inputStride: 2 * columns, input: "gated" as const, select };
     const expected = multiplied(values, x, config, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / perInput) })));
-    const planLayout = { items, experts };
-    const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items });
-    for (const [first, count] of [[0, experts], [1, 2]] as const) {
+    for (const [first, count, tileItems] of [[0, experts, 32], [1, 2, 32], [0, experts, 64]] as const) {
+      const planLayout = { items, experts, tileItems };
+      const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items });
       const bank = packed.data.slice(first * outputs * layout.rowBytes, (first + count) * outputs * layout.rowBytes);
       const scales = packed.scales.slice(first * outputs * layout.scaleRowBytes, (first + count) * outputs * layout.scaleRowBytes);
       const params = { items, first_output: 0, part_outputs: outputs, first_matrix: first, matrices: count };
@@ -138,7 +138,7 @@ describeOnDevices("linear layers", (kind) => {
   });
 
   it("plans an empty batch and sorts items by expert", async () => {
-    const planLayout = { items: 100, experts: 3 };
+    const planLayout = { items: 100, experts: 3, tileItems: 32 };
     const words = planOf(planLayout).words;
     const empty = await runKernel(device, moePlan, planLayout, { routes: new Uint32Array(100), plan: { poison: words } }, { items: 0 });
     assertEquals(empty.plan.u32[0], 0);
@@ -150,6 +150,24 @@ describeOnDevices("linear layers", (kind) => {
       ...Array.from({ length: 50 }, (_, i) => 2 * i + 1),
       ...Array.from({ length: 50 }, (_, i) => 2 * i),
     ]);
+  });
+
+  it("plans batches of any size", async () => {
+    const random = new Random();
+    for (const [items, experts, tileItems] of [[1, 3, 32], [3071, 64, 64], [4096, 384, 64], [5001, 7, 32]] as const) {
+      const routes = Uint32Array.from({ length: items }, () => random.below(experts));
+      const planLayout = { items, experts, tileItems };
+      const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items });
+      const tiles = readTiles(planLayout, plan.u32);
+      const expected = Array.from({ length: experts }, (_, expert) => Array.from(routes.keys()).filter((item) => routes[item] === expert))
+        .flatMap((chosen, matrix) =>
+          Array.from({ length: Math.ceil(chosen.length / tileItems) }, (_, tile) => ({
+            matrix,
+            items: Uint32Array.from(chosen.slice(tile * tileItems, (tile + 1) * tileItems)),
+          }))
+        );
+      assertEquals(tiles, expected, `${items} items`);
+    }
   });
 
   for (const format of FORMATS) {

@@ -5,7 +5,7 @@ import type { Device } from "../../kernels/device.ts";
 import type { MatmulConfig } from "../../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits } from "../../kernels/linear/matmul_units.ts";
 import { roundInput } from "../../kernels/linear/round_input.ts";
-import { planOf } from "../../kernels/moe_plan/layout.ts";
+import { planOf, UNITS_TILE_ITEMS } from "../../kernels/moe_plan/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
@@ -53,29 +53,35 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
       const x = random.normals(tokens * 2 * columns);
       const weights = { weights: packed.data, scales: packed.scales };
       const config = { layout, outputs, inputStride: 2 * columns, input: "gated", select: { kind: "all" }, plan: null } as const;
-      assert(fitsMatrixUnits(config, device.limits.maxWorkgroupBytes));
       const rounded = async (input: "plain" | "gated") => {
         const y = { poison: tokens * columns / 2 };
         return (await runKernel(device, roundInput, { columns, inputStride: 2 * columns, input }, { x, y }, { rows: tokens })).y.u32;
       };
       const inputs = { ...weights, routes: { poison: 1 }, x: await rounded("gated"), y: { poison: tokens * outputs } };
-      const whole = await runKernel(device, matmulUnits, { ...config, input: "rounded" }, inputs, {
-        items: tokens,
-        first_output: 0,
-        part_outputs: outputs,
-        first_matrix: 0,
-        matrices: 1,
-      });
       const items = Array.from({ length: tokens }, (_, input) => ({ matrix: 0, input }));
-      assertClose(whole.y.f32, multiplied(values, x, config, items), TOLERANCE, `${format} whole`);
+      const results: Uint32Array[] = [];
+      for (const tileItems of [128, 64, 32]) {
+        assert(fitsMatrixUnits({ layout, tileItems }, device.limits.maxWorkgroupBytes));
+        const whole = await runKernel(device, matmulUnits, { ...config, tileItems, input: "rounded" }, inputs, {
+          items: tokens,
+          first_output: 0,
+          part_outputs: outputs,
+          first_matrix: 0,
+          matrices: 1,
+        });
+        assertClose(whole.y.f32, multiplied(values, x, config, items), TOLERANCE, `${format} whole, ${tileItems} items at a time`);
+        results.push(whole.y.u32);
+      }
+      assertEquals(results[1], results[0], "the same bits in tiles of any size");
+      assertEquals(results[2], results[0], "the same bits in tiles of any size");
       const routes = Uint32Array.from({ length: 2 * tokens }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
-      const planLayout = { items: 2 * tokens, experts };
+      const planLayout = { items: 2 * tokens, experts, tileItems: UNITS_TILE_ITEMS };
       const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items: 2 * tokens });
       const expert: MatmulConfig = { ...config, input: "plain", select: { kind: "expert", perInput: 2 }, plan: planLayout };
       const routed = await runKernel(
         device,
         matmulUnits,
-        { ...expert, input: "rounded" },
+        { ...expert, tileItems: UNITS_TILE_ITEMS, input: "rounded" },
         { ...weights, routes: plan.u32, x: await rounded("plain"), y: { poison: 2 * tokens * outputs } },
         { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
       );
