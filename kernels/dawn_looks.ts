@@ -3,10 +3,12 @@
  *
  * Dawn's binding looks in every turn of the event loop, several hundred thousand times a second, and hands `setImmediate` a new native function for each look.
  * Deno lets go of such functions in time that grows with the square of their number: 30,000 of them stop the process for 0.4 s, 60,000 for 1.9. So the loop
- * turns without Dawn until the work is about to be done.
+ * turns without Dawn until the work is about to be done, and what looks leave behind is collected while it is little.
  *
  * @module
  */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 /** A look that Dawn asks for; it asks for the next one in it, or tells whoever waits. */
 export type Look = () => void;
@@ -20,6 +22,8 @@ export interface EventLoop {
   now(): number;
   /** Calls `call(look)` in the next turn. */
   nextTurn(call: (look: Look) => void, look: Look): void;
+  /** Collects garbage. */
+  collect(): void;
 }
 
 /** Waits of a kind that are remembered. */
@@ -30,6 +34,14 @@ const UNSEEN = 0.85;
 const LEAST_PAUSE = 0.01;
 /** The same as a part of what has been waited for. */
 const PAUSE = 1 / 64;
+
+/** Looks after which they are collected if there is time for it; within these bounds whether there is or not. */
+const FEW_LOOKS = 500;
+const [LEAST_LOOKS, MOST_LOOKS] = [5000, 20_000];
+/** Milliseconds that a number of looks takes to be let go of, divided by its square (bench/NOTES.md). */
+const PER_SQUARE = 0.45e-6;
+/** Milliseconds of a collection before one has been timed. */
+const COLLECTION = 20;
 
 interface Wait {
   readonly began: number;
@@ -42,6 +54,10 @@ export class DawnLooks {
   readonly #waits = new Set<Wait>();
   #last = -Infinity;
   #lastButOne = -Infinity;
+  /** Looks that are not collected, most that may be, and how long it took the last time. */
+  #looks = 0;
+  #most = LEAST_LOOKS;
+  #collection = COLLECTION;
 
   constructor(loop: EventLoop) {
     this.#loop = loop;
@@ -72,13 +88,26 @@ export class DawnLooks {
 
   readonly #turn = (look: Look): void => {
     const now = this.#loop.now();
-    if (now < this.#due()) this.schedule(look);
-    else {
-      this.#lastButOne = this.#last;
-      this.#last = now;
-      look();
+    const due = this.#due();
+    if (now < due) {
+      if (this.#looks >= FEW_LOOKS && due - now > this.#collection) this.#collect();
+      return this.schedule(look);
     }
+    this.#lastButOne = this.#last;
+    this.#last = now;
+    look();
+    if (++this.#looks >= this.#most) this.#collect();
   };
+
+  #collect(): void {
+    const began = this.#loop.now();
+    this.#loop.collect();
+    this.#collection = this.#loop.now() - began;
+    // Where a collection takes long for its own sake, more looks at a time take least.
+    const own = Math.max(0, this.#collection - PER_SQUARE * this.#looks ** 2);
+    this.#most = Math.min(MOST_LOOKS, Math.max(LEAST_LOOKS, Math.sqrt(own / PER_SQUARE)));
+    this.#looks = 0;
+  }
 
   #due(): number {
     // Nobody waits for what Dawn does for itself, such as making a device.
@@ -98,13 +127,24 @@ function isLook(callback: unknown, more: readonly unknown[]): callback is Look {
   return typeof callback === "function" && more.length === 0 && callback.name === "" && NATIVE.test(Function.prototype.toString.call(callback));
 }
 
+/** V8's own, which it gives to contexts that are made while a flag is set. */
+function garbageCollector(): () => void {
+  setFlagsFromString("--expose-gc");
+  try {
+    const collect: unknown = runInNewContext("globalThis.gc");
+    return typeof collect === "function" ? () => void collect() : () => {};
+  } finally {
+    setFlagsFromString("--no-expose-gc");
+  }
+}
+
 let installed: DawnLooks | null = null;
 
 /** From now on, looks that `setImmediate` is given are taken when they are due; everything else goes on as before. */
 export function paceDawn(): DawnLooks {
   if (installed !== null) return installed;
   const original = globalThis.setImmediate;
-  const looks = new DawnLooks({ now: () => performance.now(), nextTurn: (call, look) => original(call, look) });
+  const looks = new DawnLooks({ now: () => performance.now(), nextTurn: (call, look) => original(call, look), collect: garbageCollector() });
   const paced = (callback: (...values: unknown[]) => void, ...values: unknown[]) => {
     if (!isLook(callback, values)) return original(callback, ...values);
     looks.schedule(callback);

@@ -65,6 +65,8 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
     const started = performance.now();
     await whole();
     times.push(performance.now() - started);
+    // Or what was traced would pile up.
+    device.take();
   }
   const ceilings = await measureCeilings(device, stopwatch);
   const kernels: KernelProfile[] = [];

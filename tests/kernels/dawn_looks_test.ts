@@ -10,7 +10,19 @@ const TURN = 0.001;
 class Simulation {
   time = 0;
   looks = 0;
-  readonly dawn = new DawnLooks({ now: () => this.time, nextTurn: (call, look) => this.#turns.push(() => call(look)) });
+  /** Looks that each collection let go of, and milliseconds that one takes. */
+  readonly collected: number[] = [];
+  collection = 4;
+  #uncollected = 0;
+  readonly dawn = new DawnLooks({
+    now: () => this.time,
+    nextTurn: (call, look) => this.#turns.push(() => call(look)),
+    collect: () => {
+      this.collected.push(this.looks - this.#uncollected);
+      this.#uncollected = this.looks;
+      this.time += this.collection;
+    },
+  });
   readonly #turns: (() => void)[] = [];
   readonly #work = new Set<{ readonly until: number; readonly done: () => void }>();
   #looking = false;
@@ -110,6 +122,31 @@ describe("looks of Dawn", () => {
     }
     assert(times[0] < 4, `${times[0]} ms`);
     assert(Math.max(...times.slice(1)) < 1.03, `${times} ms`);
+  });
+
+  it("are collected while there is time for it", async () => {
+    const simulation = new Simulation();
+    const wait = simulation.dawn.kind();
+    for (let i = 0; i < 60; i++) {
+      const began = simulation.time;
+      await simulation.until(wait(simulation.start(50)));
+      assert(i === 0 || simulation.time - began < 51, `50 ms of work took ${simulation.time - began} ms with its collection`);
+    }
+    assert(simulation.collected.length > 0, "none was collected");
+    assert(Math.max(...simulation.collected) < 1000, `${simulation.collected} looks`);
+  });
+
+  it("are collected where there is no time for it, more at once where that takes long", async () => {
+    const most = async (collection: number) => {
+      const simulation = new Simulation();
+      simulation.collection = collection;
+      const wait = simulation.dawn.kind();
+      for (let i = 0; i < 6000; i++) await simulation.until(wait(simulation.start(0.1)));
+      return Math.max(...simulation.collected);
+    };
+    assertEquals(await most(1), 5000);
+    const many = await most(30);
+    assert(many > 6000 && many < 8000, `${many} looks at once`);
   });
 
   it("come for work that nobody said they wait for, and for work that fails", async () => {
