@@ -68,7 +68,7 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
   await device.close();
 }
 
-/** The whole prompt by the clock, each chunk waited for as a worker does: work that waits behind other work took the device three times as long. */
+/** The whole prompt by the clock, each chunk waited for as a worker does. */
 async function timePrompt(device: TracingDevice, model: Model, chunks: readonly Step["rows"][]): Promise<void> {
   const tokens = chunks.flat().length;
   const times: number[] = [];

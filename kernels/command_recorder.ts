@@ -90,7 +90,7 @@ const FIRST_PIECE = 32;
 /** How much longer each piece is than the one before: devices take longer for a command than it takes to submit one, by more than this. */
 const PIECE_GROWTH = 3;
 
-/** Commands of each piece of a submission that was not expected: far fewer than a device takes as long for as each submission costs. */
+/** Commands of each piece of a submission that was not expected: they keep a device busy for longer than submitting them takes. */
 const UNEXPECTED_PIECE = 96;
 
 /** A submission that is expected, encoded. */

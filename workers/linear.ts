@@ -124,12 +124,13 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const tiles = { layout, outputs, inputStride, select, plan: binding.plan?.layout ?? null };
   const tileItems = tiles.plan?.tileItems ?? tileItemsFor(binding.most.prefill, outputs);
   const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits({ layout, tileItems }, device.limits.maxWorkgroupBytes);
-  const narrow = binding.precise === true && select.kind === "all" && outputs <= NARROW;
-  const kernel = onUnits
-    ? await device.compile(matmulUnits, { ...tiles, tileItems, input: "rounded" })
-    : narrow
-    ? await device.compile(matvec, { ...tiles, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true })
-    : await device.compile(matmul, { ...tiles, input });
+  const compile = () => {
+    if (onUnits) return device.compile(matmulUnits, { ...tiles, tileItems, input: "rounded" });
+    const narrow = binding.precise === true && select.kind === "all" && outputs <= NARROW;
+    if (narrow) return device.compile(matvec, { ...tiles, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true });
+    return device.compile(matmul, { ...tiles, input });
+  };
+  const kernel = await compile();
   const x = onUnits ? rounded : binding.x;
   const variants = matrix.parts.map((matrixPart) => {
     const part = paramsOf(matrix, select, matrixPart);

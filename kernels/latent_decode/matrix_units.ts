@@ -109,19 +109,19 @@ function workgroupBytes(config: Pick<LatentDecodeConfig, "cache">, division: Div
 const PROCESSOR_BYTES = 49152;
 /** Splits for each workgroup that fits a processor. */
 const SPLITS_PER_WORKGROUP = 8;
-/** From this many rows on, {@link LEAST_SPLITS} occupy a device; where there are never as many, it takes half as many splits again. */
+/** Rows from which on the fewest splits of each occupy a device; where there are never as many, a row has more. */
 const MANY_ROWS = 8;
-const LEAST_SPLITS = 16;
+const LEAST_SPLITS = { few: 24, many: 16 } as const;
 
 /**
  * Most splits of a row for such workgroups. They run in waves, and the last one is seldom full: at batch 16, 8 splits for each workgroup that fits one of the 132
  * processors of an H100 or H200 make 0.97 waves whatever the division is, where a number that fits another division may make 1.1, which takes as long as 2. Where
- * that is fewer than {@link LEAST_SPLITS}, or half as many again for few rows, it is doubled. Each split costs some microseconds, whatever its length.
+ * that is fewer than {@link LEAST_SPLITS}, it is doubled. Each split costs some microseconds, whatever its length.
  *
  * @param rows most rows there will be, not how many there are: what a row comes to may not depend on what else is in the batch
  */
 export function splitsFor(config: DecodeShape, division: Division, rows: number): number {
-  const least = rows < MANY_ROWS ? LEAST_SPLITS * 1.5 : LEAST_SPLITS;
+  const least = LEAST_SPLITS[rows < MANY_ROWS ? "few" : "many"];
   let splits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));
   while (splits < least) splits *= 2;
   return splits;

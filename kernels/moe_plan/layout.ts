@@ -7,7 +7,7 @@ import { ceilDiv } from "../../core/numeric.ts";
 
 /** Items per tile of the tiled linear kernel. */
 export const TILE_ITEMS = 32;
-/** The same on matrix units, where a tile of weights takes as long to prepare as 32 items to multiply. */
+/** The same on matrix units, where weights are made f16 for every tile anew, and few experts have more items than that in a chunk. */
 export const UNITS_TILE_ITEMS = 64;
 
 /** What a plan is laid out for. */
