@@ -166,7 +166,7 @@ async function timeCase(
     let bound: BoundKernel<"rows" | "splits">;
     try {
       const kernel = division === null
-        ? await device.compile(latentDecode, { ...config, subgroups: device.features.subgroups })
+        ? await device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
         : await device.compile(latentDecodeMatrix, { ...config, division });
       bound = kernel.bind({ queries, cache, tables, step: steps, partial }, { rows, splits: mostSplits });
     } catch (error) {

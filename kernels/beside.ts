@@ -126,7 +126,7 @@ export class Beside<PA extends string, PB extends string> {
    * Compiles and binds.
    *
    * @param same see {@link beside}
-   * @returns null if the device does not allow as many bindings
+   * @returns null if the device does not allow as many bindings, or as much workgroup memory
    */
   static async create<CA, BA extends string, PA extends string, CB, BB extends string, PB extends string>(
     device: Device,
@@ -136,6 +136,8 @@ export class Beside<PA extends string, PB extends string> {
   ): Promise<Beside<PA, PB> | null> {
     const kernel = beside(first.kernel, second.kernel, same);
     if (Object.keys(kernel.bindings).length > device.limits.maxBindings) return null;
+    const workgroupBytes = (first.kernel.workgroupBytes?.(first.config) ?? 0) + (second.kernel.workgroupBytes?.(second.config) ?? 0);
+    if (workgroupBytes > device.limits.maxWorkgroupBytes) return null;
     const [firstKeys, secondKeys] = [first.kernel.params.map((name) => `first_${name}`), second.kernel.params.map((name) => `second_${name}`)];
     const merged: Record<string, number> = {};
     // Valid until the next call: it is asked for with every step.

@@ -185,7 +185,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
   const decode = division === null
-    ? await device.compile(latentDecode, { ...config, subgroups: device.features.subgroups })
+    ? await device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
     : await device.compile(latentDecodeMatrix, { ...config, division });
   const merge = await device.compile(latentMerge, { heads, valueWidth: config.valueWidth, mostSplits: config.mostSplits });
   return {

@@ -31,6 +31,8 @@ export interface LatentDecodeConfig {
 export interface PlainDecodeConfig extends LatentDecodeConfig {
   /** Least threads in a subgroup; 0 where there are none. */
   readonly subgroups: number;
+  /** Bytes of workgroup memory that the device allows; every one has 16 KiB. */
+  readonly workgroupLimit: number;
 }
 
 /** Bindings of {@link latentDecode}. */
@@ -63,9 +65,19 @@ export function latentDecodeSizes(config: LatentDecodeConfig, rows: number, quer
 
 const THREADS = 128;
 
-/** Latents per tile, of which a block of the cache holds whole ones: as many as fit 20 KiB of workgroup memory. */
-function tokensAtOnce(config: LatentDecodeConfig): number {
-  return [8, 4].find((tokens) => tokens * (cacheWidth(config.cache) + 4) * 4 <= 20480) ?? 2;
+/** Latents per tile, of which a block of the cache holds whole ones: as many as fit 20 KiB of workgroup memory, and with all else what there is. */
+function tokensAtOnce(config: PlainDecodeConfig): number {
+  return [8, 4].find((tokens) => tileBytes(config, tokens) <= 20480 && workgroupBytes(config, tokens) <= config.workgroupLimit) ?? 2;
+}
+
+function tileBytes({ cache }: LatentDecodeConfig, tokens: number): number {
+  return tokens * (cacheWidth(cache) + 4) * 4;
+}
+
+/** With partial scores, of which each thread has eight, scores and weights, and what sums shrink by. */
+function workgroupBytes(config: LatentDecodeConfig, tokens: number): number {
+  const heads = headsAtOnce(config);
+  return tileBytes(config, tokens) + (THREADS * 8 + 2 * heads * tokens + heads) * 4;
 }
 
 function headsAtOnce(config: LatentDecodeConfig): number {

@@ -59,6 +59,11 @@ function divide({ layout, itemsAtOnce, outputs, manyItems = false }: MatvecConfi
   return { threads: staged ? 256 : 64, lanes, outputsEach, staged };
 }
 
+/** Sums that are added by one thread, in order. */
+function foldOf(config: MatvecConfig): number {
+  return Math.min(divide(config).lanes, 8);
+}
+
 /** y[item, first_output + o] = Σ_k W[matrix of item][o, k] · x[input of item, k]. */
 export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   name: "matvec",
@@ -66,7 +71,7 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   params: LINEAR_PARAMS,
   wgsl(config) {
     const { threads, lanes, outputsEach, staged } = divide(config);
-    const fold = Math.min(lanes, 8);
+    const fold = foldOf(config);
     const numbers = {
       OUTPUTS: config.outputs,
       THREADS: threads,
@@ -81,6 +86,11 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
     };
     return constants(numbers) + `const STAGED = ${staged};\n` + matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + inputWgsl(config) +
       unroll(source, numbers);
+  },
+  workgroupBytes(config) {
+    const { threads, outputsEach, staged } = divide(config);
+    const [vectors, quads, values] = [config.layout.rowBytes / 16, quadsPerVector(config.layout.format), outputsEach * config.itemsAtOnce];
+    return (staged ? quads * (vectors | 1) : 1) * 16 + values * threads * 4 + values * threads / foldOf(config) * 4;
   },
   workgroups(config, params) {
     const { threads, lanes, outputsEach } = divide(config);

@@ -4,6 +4,7 @@
  * @module
  */
 import type { MoeSpec } from "../../core/model/spec.ts";
+import { roundUp } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../contract.ts";
 import { unroll } from "../unroll.ts";
 import source from "./moe_route.wgsl" with { type: "text" };
@@ -42,6 +43,7 @@ export const moeRoute: Kernel<MoeRouteConfig, "logits" | "bias" | "routes" | "ga
       ROUTED_SCALE: config.routedScale,
     }) + `const SOFTMAX = ${config.scoring === "softmax"};\nconst TOP2 = ${config.groupScore === "top2"};\nconst NORMALIZE = ${config.normalize};\n` +
     unroll(source, { AT_ONCE }),
+  workgroupBytes: ({ experts, groups, activeExperts }) => (2 * roundUp(experts, AT_ONCE) + groups + activeExperts) * 4,
   workgroups: (_, { tokens }) => [tokens, 1, 1],
   sizes: ({ experts, activeExperts }, { tokens }) => ({
     logits: tokens * experts * 4,

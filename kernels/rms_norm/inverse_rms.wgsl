@@ -1,6 +1,4 @@
 // 1 / sqrt(sum of squares / width + eps), where every thread of a workgroup brings the sum of its own; added in order, in two stages.
-const RMS_PARTS = 16u;
-
 var<workgroup> squares: array<f32, RMS_THREADS>;
 var<workgroup> folded_squares: array<f32, RMS_PARTS>;
 

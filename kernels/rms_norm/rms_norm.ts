@@ -37,10 +37,17 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
 
 /** Threads that normalise a row. */
 export const NORM_THREADS = 256;
+/** Partial sums of squares. */
+const RMS_PARTS = 16;
 
 /** `inverse_rms(thread, own, width, eps)`, where `own` is a thread's sum of squares, for workgroups of `RMS_THREADS`. */
 export function inverseRmsWgsl(threads: number): string {
-  return constants({ RMS_THREADS: threads }) + inverseRms;
+  return constants({ RMS_THREADS: threads, RMS_PARTS }) + inverseRms;
+}
+
+/** Workgroup memory of that, for so many threads. */
+export function inverseRmsBytes(threads: number): number {
+  return (threads + RMS_PARTS) * 4;
 }
 
 /** 1 / √(mean of squares + eps) of `width` floats. */

@@ -8,7 +8,7 @@ import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, writeSlot } from "../latent_cache/layout.ts";
 import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../latent_decode/queries.ts";
-import { inverseRmsWgsl, rmsScale } from "../rms_norm/rms_norm.ts";
+import { inverseRmsBytes, inverseRmsWgsl, rmsScale } from "../rms_norm/rms_norm.ts";
 import dense from "./dense.wgsl" with { type: "text" };
 import diagonal from "./diagonal.wgsl" with { type: "text" };
 import rope from "./rope.wgsl" with { type: "text" };
@@ -93,6 +93,11 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
       slicedWidth(config) !== null
     };\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
     (typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced) + source,
+  workgroupBytes(config) {
+    const { basis, latentWidth, cache } = config;
+    const transform = basis === "dense" ? THREADS + DENSE_COLUMNS : basis === "diagonal" ? 0 : cache.keyWidth;
+    return (latentWidth + transform) * 4 + inverseRmsBytes(THREADS);
+  },
   workgroups: (config, { rows }) => [rows, latentBlocks(config) + ceilDiv(config.heads * config.cache.ropeWidth / 2, THREADS), 1],
   sizes: (config, { rows, absorbed_rows }) => ({
     x: rows === 0 ? 0 : ((rows - 1) * config.rowStride + config.latentWidth + config.cache.ropeWidth) * 4,

@@ -151,6 +151,17 @@ describeOnDevices("kernels side by side", (kind) => {
     await few.close();
   });
 
+  it("are not made one where their workgroup memory together is more than the device has", async () => {
+    const small = await openTestDevice(kind, { maxWorkgroupBytes: 16384 });
+    for (const [bytes, fits] of [[8192, true], [8196, false]] as const) {
+      const [x, y, z] = ["x", "y", "z"].map((name) => small.createBuffer(name, 64));
+      const side = { kernel: { ...scale(1), workgroupBytes: () => bytes }, config: { rows: 1 }, buffers: { x, y }, most: { columns: 4 } };
+      const made = await Beside.create(small, side, { ...side, buffers: { x, y: z } });
+      assertEquals(made !== null, fits, `${bytes} bytes each`);
+    }
+    await small.close();
+  });
+
   it("need equally many threads, and no workgroups in z", async () => {
     const different = beside(scale(1, 64), scale(1, 128));
     if (kind !== "cpu") await assertRejects(() => device.compile(different, { first: { rows: 1 }, second: { rows: 1 } }));

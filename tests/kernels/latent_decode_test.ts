@@ -53,12 +53,12 @@ describeOnDevices("decode attention", (kind) => {
             return attend(scores, (key, c) => stored[at(key) + valueOffset + c], valueWidth);
           }).flat()
         );
-        // With and without subgroups, where there are any.
-        for (const subgroups of new Set([0, device.features.subgroups])) {
+        // With and without subgroups, where there are any; with eight, four and two latents at a time.
+        for (const [subgroups, workgroupLimit] of [[0, 16384], [device.features.subgroups, 16384], [0, 5200], [0, 0]]) {
           const partials = await runKernel(
             device,
             latentDecode,
-            { ...config, subgroups },
+            { ...config, subgroups, workgroupLimit },
             {
               queries,
               cache: packCache(cache, values),

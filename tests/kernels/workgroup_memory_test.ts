@@ -1,0 +1,98 @@
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { matrixLayout } from "../../core/model/packing.ts";
+import { absorb } from "../../kernels/absorb/absorb.ts";
+import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
+import { matvec } from "../../kernels/linear/matvec.ts";
+import { moeRoute } from "../../kernels/moe_route/moe_route.ts";
+import { ropeStore, type RopeStoreConfig } from "../../kernels/rope_store/rope_store.ts";
+
+/** What every device has. */
+const LEAST_LIMIT = 16384;
+const ELEMENT_BYTES: Readonly<Record<string, number>> = { f32: 4, u32: 4, "vec2<f32>": 8, "vec4<f32>": 16 };
+
+/** Bytes of the arrays that a source declares in workgroup memory, whose lengths are expressions of its constants. */
+function declaredBytes(source: string): number {
+  const constants = new Map(Array.from(source.matchAll(/^const (\w+)(?:: u32)? = (.+?);/gm), ([, name, value]) => [name, value]));
+  const evaluate = (expression: string): unknown => {
+    // Division of integers, as in WGSL.
+    const integers = expression.replace(/\b(\d+)u?\b/g, "$1n");
+    const scope = new Proxy({}, {
+      has: () => true,
+      get: (_, name) =>
+        name === Symbol.unscopables
+          ? undefined
+          : name === "select"
+          ? (no: bigint, yes: bigint, condition: boolean) => condition ? yes : no
+          : name === "max"
+          ? (a: bigint, b: bigint) => a > b ? a : b
+          : evaluate(constants.get(String(name))!),
+    });
+    return new Function("scope", `with (scope) { return ${integers}; }`)(scope);
+  };
+  const arrays = [...source.matchAll(/^var<workgroup> \w+: array<([\w<>]+), (.+)>;/gm)];
+  assert(arrays.length > 0);
+  return arrays.reduce((sum, [, element, length]) => sum + ELEMENT_BYTES[element] * Number(evaluate(length)), 0);
+}
+
+describe("workgroup memory", () => {
+  it("of kernels that run beside others is what their sources declare", () => {
+    for (const format of ["f32", "bf16", "q8", "q4"] as const) {
+      for (const [outputs, columns, itemsAtOnce] of [[64, 2048, 1], [64, 2048, 4], [5632, 2048, 1], [13, 96, 4], [102400, 3072, 1]]) {
+        const config = {
+          layout: matrixLayout(format, columns, 32),
+          outputs,
+          inputStride: columns,
+          input: "plain" as const,
+          select: { kind: "all" as const },
+          itemsAtOnce,
+        };
+        assertEquals(matvec.workgroupBytes!(config), declaredBytes(matvec.wgsl(config)), `matvec ${format} ${outputs} × ${columns} × ${itemsAtOnce}`);
+      }
+      const queries = { dtype: "f32", keyWidth: 512, ropeWidth: 64 } as const;
+      const config = { layout: matrixLayout(format, 512, 32), heads: 16, rows: 128, inputStride: 192, queries };
+      assertEquals(absorb.workgroupBytes!(config), declaredBytes(absorb.wgsl(config)), `absorb ${format}`);
+    }
+    for (const basis of ["diagonal", "dense", { sliced: 320 }] as const) {
+      const config: RopeStoreConfig = {
+        cache: { dtype: "f16", keyWidth: 256, ropeWidth: 64 },
+        latentWidth: 512,
+        rowStride: 576,
+        eps: 1e-6,
+        basis,
+        slots: 64,
+        heads: 16,
+        queryWidth: 192,
+        queries: { dtype: "f32", keyWidth: 256, ropeWidth: 64 },
+        interleaved: true,
+        positions: 64,
+      };
+      assertEquals(ropeStore.workgroupBytes!(config), declaredBytes(ropeStore.wgsl(config)), `rope_store ${JSON.stringify(basis)}`);
+    }
+    for (const experts of [64, 100, 384]) {
+      const config = {
+        experts,
+        activeExperts: 6,
+        scoring: "softmax",
+        groups: 4,
+        activeGroups: 2,
+        groupScore: "max",
+        normalize: true,
+        routedScale: 1,
+        threads: 128,
+      } as const;
+      assertEquals(moeRoute.workgroupBytes!(config), declaredBytes(moeRoute.wgsl(config)), `moe_route of ${experts}`);
+    }
+  });
+
+  it("of plain decode attention is no more than the device allows", () => {
+    const shape = { slots: 64, tableWords: 1, valueOffset: 0, scale: 1, mostSplits: 48, subgroups: 0 };
+    for (const [heads, keyWidth] of [[16, 512], [128, 512], [20, 256], [4, 128], [16, 1024]]) {
+      for (const workgroupLimit of [LEAST_LIMIT, 49152]) {
+        const cache = { dtype: "f16", keyWidth, ropeWidth: 64 } as const;
+        const bytes = declaredBytes(latentDecode.wgsl({ ...shape, cache, heads, valueWidth: keyWidth, workgroupLimit }));
+        assert(bytes <= workgroupLimit, `${heads} heads × ${keyWidth} take ${bytes} bytes of ${workgroupLimit}`);
+      }
+    }
+  });
+});
