@@ -53,9 +53,10 @@ describe("the dashboard", () => {
         await page.locator("#message").focus();
         await page.keyboard.type("What is a kettle?");
         await page.keyboard.press("Enter");
-        await page.locator("#conversation li[data-who=model]", { hasText: "driving reasons." }).waitFor();
-        // Tab goes on to the settings and the buttons.
+        // Tab goes on to the settings and the buttons, and an answer that ends meanwhile does not take the focus back.
         await page.keyboard.press("Tab");
+        await page.locator("#conversation li[data-who=model]", { hasText: "driving reasons." }).waitFor();
+        await page.locator("#send:enabled").waitFor();
         assertEquals(await page.evaluate("document.activeElement.id"), "temperature");
         await page.locator("#throughput path:not(.high)[d^=M]").waitFor({ state: "attached" });
         await page.locator("#first-now", { hasText: /\d/ }).waitFor();

@@ -44,9 +44,11 @@ export function chat({ form, message, temperature, most, conversation, stop, sen
     } finally {
       messages.push({ role: "assistant", content: text.textContent });
       running = null;
+      // Buttons that are disabled lose the focus; whoever went elsewhere keeps it.
+      const here = [message, send, stop, document.body].includes(document.activeElement);
       send.disabled = false;
       stop.disabled = true;
-      message.focus();
+      if (here) message.focus();
     }
   }
 
