@@ -127,8 +127,10 @@ function isLook(callback: unknown, more: readonly unknown[]): callback is Look {
   return typeof callback === "function" && more.length === 0 && callback.name === "" && NATIVE.test(Function.prototype.toString.call(callback));
 }
 
-/** V8's own, which it gives to contexts that are made while a flag is set. */
+/** V8's own, which it gives to contexts that are made while a flag is set; where it gives none, what looks leave behind is let go of as it comes. */
 function garbageCollector(): () => void {
+  const { gc } = globalThis as { readonly gc?: unknown };
+  if (typeof gc === "function") return () => void gc();
   setFlagsFromString("--expose-gc");
   try {
     const collect: unknown = runInNewContext("globalThis.gc");

@@ -122,10 +122,10 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const { layout, outputs, inputStride, input, select } = configOf(matrix, binding);
   if (select.kind === "head" || binding.most.prefill === 0) return { round: null, variants: [] };
   const tiles = { layout, outputs, inputStride, select, plan: binding.plan?.layout ?? null };
-  const tileItems = tiles.plan?.tileItems ?? tileItemsFor(binding.most.prefill, outputs);
-  const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits({ layout, tileItems }, device.limits.maxWorkgroupBytes);
+  const onUnitsConfig = { ...tiles, tileItems: tileItemsFor(binding.most.prefill, outputs), input: "rounded" as const };
+  const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(onUnitsConfig, device.limits.maxWorkgroupBytes);
   const compile = () => {
-    if (onUnits) return device.compile(matmulUnits, { ...tiles, tileItems, input: "rounded" });
+    if (onUnits) return device.compile(matmulUnits, onUnitsConfig);
     const narrow = binding.precise === true && select.kind === "all" && outputs <= NARROW;
     if (narrow) return device.compile(matvec, { ...tiles, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true });
     return device.compile(matmul, { ...tiles, input });

@@ -22,7 +22,7 @@ const ROW_BYTES = DEPTH * 2 + 16;
 /** As {@link MatmulConfig}, with x: [inputs, columns] in f16. */
 export interface MatmulUnitsConfig extends Omit<MatmulConfig, "input"> {
   readonly input: "rounded";
-  /** Items of a tile, 32, 64 or 128; those of the plan where there is one. */
+  /** Items of a tile, 32, 64 or 128, where no plan says how many. */
   readonly tileItems: number;
 }
 
@@ -32,8 +32,6 @@ interface Division {
   readonly outputs: { readonly parts: number; readonly steps: number };
 }
 
-/** Outputs of a tile. */
-const TILE_OUTPUTS = 128;
 /** Most and least items of a tile. */
 const [MOST_ITEMS, LEAST_ITEMS] = [128, 32];
 /** Tiles that keep a large GPU busy. */
@@ -41,15 +39,16 @@ const BUSY_TILES = 100;
 
 /** Items of a tile for a layer of up to so many items: half as many where that makes too few tiles, though each prepares its weights anew. */
 export function tileItemsFor(items: number, outputs: number): number {
-  const tiles = (tileItems: number) => ceilDiv(items, tileItems) * ceilDiv(outputs, TILE_OUTPUTS);
+  const tiles = (tileItems: number) => ceilDiv(items, tileItems) * ceilDiv(outputs, tileOf(divide({ plan: null, tileItems })).outputs);
   let tileItems = MOST_ITEMS;
   while (tileItems > LEAST_ITEMS && tiles(tileItems) < BUSY_TILES) tileItems /= 2;
   return tileItems;
 }
 
-function divide({ tileItems }: Pick<MatmulUnitsConfig, "tileItems">): Division {
-  if (tileItems === MOST_ITEMS) return { items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } };
-  return { items: { parts: 1, steps: tileItems / 16 }, outputs: { parts: 4, steps: 2 } };
+function divide({ plan, tileItems }: Pick<MatmulUnitsConfig, "plan" | "tileItems">): Division {
+  const items = plan?.tileItems ?? tileItems;
+  if (items === MOST_ITEMS) return { items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } };
+  return { items: { parts: 1, steps: items / 16 }, outputs: { parts: 4, steps: 2 } };
 }
 
 function tileOf({ items, outputs }: Division): { readonly items: number; readonly outputs: number } {
@@ -96,7 +95,7 @@ export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  */
-export function fitsMatrixUnits(config: Pick<MatmulUnitsConfig, "layout" | "tileItems">, workgroupLimit: number): boolean {
+export function fitsMatrixUnits(config: Pick<MatmulUnitsConfig, "layout" | "plan" | "tileItems">, workgroupLimit: number): boolean {
   const { layout } = config;
   const tile = tileOf(divide(config));
   const vector = 4 * quadsPerVector(layout.format);

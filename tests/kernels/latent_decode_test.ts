@@ -54,7 +54,10 @@ describeOnDevices("decode attention", (kind) => {
           }).flat()
         );
         // With and without subgroups, where there are any; with eight, four and two latents at a time.
-        for (const [subgroups, workgroupLimit] of [[0, 16384], [device.features.subgroups, 16384], [0, 5200], [0, 0]]) {
+        const { subgroups: least } = device.features;
+        for (const [subgroups, workgroupLimit, tokens] of [[0, 16384, 8], ...(least > 0 ? [[least, 16384, 8]] : []), [0, 5400, 4], [0, 0, 2]]) {
+          const [, atOnce] = /const TOKENS: u32 = (\d+)u/.exec(latentDecode.wgsl({ ...config, subgroups, workgroupLimit }))!;
+          assertEquals(Number(atOnce), tokens, "latents at a time");
           const partials = await runKernel(
             device,
             latentDecode,

@@ -61,7 +61,7 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
       const items = Array.from({ length: tokens }, (_, input) => ({ matrix: 0, input }));
       const results: Uint32Array[] = [];
       for (const tileItems of [128, 64, 32]) {
-        assert(fitsMatrixUnits({ layout, tileItems }, device.limits.maxWorkgroupBytes));
+        assert(fitsMatrixUnits({ layout, plan: null, tileItems }, device.limits.maxWorkgroupBytes));
         const whole = await runKernel(device, matmulUnits, { ...config, tileItems, input: "rounded" }, inputs, {
           items: tokens,
           first_output: 0,
@@ -81,7 +81,7 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
       const routed = await runKernel(
         device,
         matmulUnits,
-        { ...expert, tileItems: UNITS_TILE_ITEMS, input: "rounded" },
+        { ...expert, tileItems: 128, input: "rounded" },
         { ...weights, routes: plan.u32, x: await rounded("plain"), y: { poison: 2 * tokens * outputs } },
         { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
       );

@@ -38,7 +38,8 @@ function declaredBytes(source: string): number {
 describe("workgroup memory", () => {
   it("of kernels that run beside others is what their sources declare", () => {
     for (const format of ["f32", "bf16", "q8", "q4"] as const) {
-      for (const [outputs, columns, itemsAtOnce] of [[64, 2048, 1], [64, 2048, 4], [5632, 2048, 1], [13, 96, 4], [102400, 3072, 1]]) {
+      const sizes = [[64, 2048, 1], [64, 2048, 4, true], [5632, 2048, 1], [13, 96, 4], [102400, 3072, 1]] as const;
+      for (const [outputs, columns, itemsAtOnce, manyItems = false] of sizes) {
         const config = {
           layout: matrixLayout(format, columns, 32),
           outputs,
@@ -46,6 +47,7 @@ describe("workgroup memory", () => {
           input: "plain" as const,
           select: { kind: "all" as const },
           itemsAtOnce,
+          manyItems,
         };
         assertEquals(matvec.workgroupBytes!(config), declaredBytes(matvec.wgsl(config)), `matvec ${format} ${outputs} × ${columns} × ${itemsAtOnce}`);
       }

@@ -1,0 +1,48 @@
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { matrixLayout } from "../../core/model/packing.ts";
+import { divideForMatrixUnits, splitsFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
+
+describe("what matrix units are given at a time", () => {
+  it("is a tile that leaves few processors idle", () => {
+    for (const [items, outputs, expected] of [[4096, 4096, 128], [512, 5632, 128], [512, 2048, 64], [512, 576, 32], [1, 16, 32]]) {
+      assertEquals(tileItemsFor(items, outputs), expected, `${items} × ${outputs}`);
+    }
+  });
+
+  it("is as many items of an expert as the plan has in a tile", () => {
+    const config = {
+      layout: matrixLayout("q4", 2048, 64),
+      outputs: 2816,
+      inputStride: 2048,
+      select: { kind: "expert", perInput: 6 } as const,
+      plan: { items: 3072, experts: 64, tileItems: 64 },
+      tileItems: 128,
+      input: "rounded" as const,
+    };
+    const params = { items: 3072, first_output: 0, part_outputs: 2816, first_matrix: 0, matrices: 64 };
+    assertEquals(matmulUnits.workgroups(config, params), [22, 112, 1]);
+    assert(matmulUnits.wgsl(config).includes("const TILE_ITEMS: u32 = 64u;"));
+  });
+
+  it("is a split of a sequence, more of them where rows are few", () => {
+    const shape = { slots: 64, tableWords: 1, valueOffset: 0, scale: 1 };
+    for (
+      const [heads, keyWidth, rows, expected] of [
+        [64, 256, 1, 32],
+        [64, 256, 7, 32],
+        [64, 256, 8, 16],
+        [128, 256, 64, 16],
+        [16, 256, 1, 24],
+        [16, 256, 16, 24],
+        [8, 512, 16, 16],
+      ]
+    ) {
+      const config = { ...shape, cache: { dtype: "f16", keyWidth, ropeWidth: 64 } as const, heads, valueWidth: keyWidth };
+      const division = divideForMatrixUnits(config, 49152);
+      assert(division !== null);
+      assertEquals(splitsFor(config, division, rows), expected, `${heads} heads × ${keyWidth}, ${rows} rows`);
+    }
+  });
+});
