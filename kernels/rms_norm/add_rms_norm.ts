@@ -10,7 +10,7 @@ import { unroll } from "../unroll.ts";
 import source from "./add_rms_norm.wgsl" with { type: "text" };
 import addedDelta from "./added_delta.wgsl" with { type: "text" };
 import addedExperts from "./added_experts.wgsl" with { type: "text" };
-import { inverseRmsWgsl, NORM_THREADS, rmsNorm, type RmsNormConfig } from "./rms_norm.ts";
+import { NORM_THREADS, rmsNorm, type RmsNormConfig, rowWgsl, valuesPerRead } from "./rms_norm.ts";
 
 /** Width that is normalised. */
 export type AddRmsNormConfig = Omit<RmsNormConfig, "inputStride">;
@@ -54,5 +54,6 @@ export const combineRmsNorm: Kernel<AddRmsNormConfig & MoeCombineConfig, "x" | "
 };
 
 function sharedWgsl({ width, eps }: AddRmsNormConfig): string {
-  return constants({ WIDTH: width }, { EPS: eps }) + inverseRmsWgsl(NORM_THREADS) + unroll(source, { EACH: ceilDiv(width, NORM_THREADS) });
+  const values = valuesPerRead(width);
+  return rowWgsl({ width, eps }, values) + unroll(source, { EACH: ceilDiv(width / values, NORM_THREADS) });
 }

@@ -1,1 +1,1 @@
-fn added(row: u32, k: u32) -> f32 { return delta[row * WIDTH + k]; }
+fn added(row: u32, k: u32) -> Values { return delta[row * ROW_VALUES + k]; }

@@ -4,8 +4,10 @@
  * @module
  */
 import { constants, type Kernel } from "../contract.ts";
+import floats from "./floats.wgsl" with { type: "text" };
 import inverseRms from "./inverse_rms.wgsl" with { type: "text" };
 import source from "./rms_norm.wgsl" with { type: "text" };
+import vectors from "./vectors.wgsl" with { type: "text" };
 
 /** Width that is normalised, and floats from one row of x to the next. */
 export interface RmsNormConfig {
@@ -19,7 +21,10 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
   name: "rms_norm",
   bindings: { x: "read", gamma: "read", y: "read_write" },
   params: ["rows", "first_row"],
-  wgsl: ({ width, inputStride, eps }) => constants({ WIDTH: width, INPUT_STRIDE: inputStride }, { EPS: eps }) + inverseRmsWgsl(NORM_THREADS) + source,
+  wgsl({ width, inputStride, eps }) {
+    const values = valuesPerRead(width, inputStride);
+    return constants({ INPUT_STRIDE: inputStride / values }) + rowWgsl({ width, eps }, values) + source;
+  },
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ width, inputStride }, { rows, first_row }) => ({
     x: rows === 0 ? 0 : ((first_row + rows - 1) * inputStride + width) * 4,
@@ -39,6 +44,16 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
 export const NORM_THREADS = 256;
 /** Partial sums of squares. */
 const RMS_PARTS = 16;
+
+/** Floats that are read at a time: four, where rows are whole vectors of them, so that all kernels that normalise them add their squares in the same order. */
+export function valuesPerRead(width: number, inputStride: number = width): 1 | 4 {
+  return width % 4 === 0 && inputStride % 4 === 0 ? 4 : 1;
+}
+
+/** `Values`, that many of them, with `add_squares(values, sum)`; `ROW_VALUES` of a row; and {@link inverseRmsWgsl} with what it takes. */
+export function rowWgsl({ width, eps }: Omit<RmsNormConfig, "inputStride">, values: 1 | 4): string {
+  return constants({ WIDTH: width, ROW_VALUES: width / values }, { EPS: eps }) + (values === 4 ? vectors : floats) + inverseRmsWgsl(NORM_THREADS);
+}
 
 /** `inverse_rms(thread, own, width, eps)`, where `own` is a thread's sum of squares, for workgroups of `RMS_THREADS`. */
 export function inverseRmsWgsl(threads: number): string {
