@@ -20,12 +20,15 @@ import {
 import source from "./matvec.wgsl" with { type: "text" };
 import { multiply } from "./reference.ts";
 import { matrixOf, matrixOfWgsl } from "./select.ts";
+import stage from "./stage.wgsl" with { type: "text" };
 
 /** {@link LinearConfig}, and how many items share a read of the weights (1 unless `select` is `all`). */
 export interface MatvecConfig extends LinearConfig {
   readonly itemsAtOnce: number;
   /** Whether there are so many items that they keep a device busy, however few outputs there are. */
   readonly manyItems?: boolean;
+  /** Whether y takes the product in, instead of being it. */
+  readonly adds?: boolean;
 }
 
 /** How a workgroup divides its work. */
@@ -49,6 +52,11 @@ export function matvecThreads(config: MatvecConfig): number {
   return divide(config).threads;
 }
 
+/** Whether inputs go by way of workgroup memory. */
+export function matvecStages(config: MatvecConfig): boolean {
+  return divide(config).staged;
+}
+
 function divide({ layout, itemsAtOnce, outputs, manyItems = false }: MatvecConfig): Division {
   const vectors = layout.rowBytes / 16;
   // As many lanes as a row has vectors for, so that none idles in short rows.
@@ -64,29 +72,33 @@ function foldOf(config: MatvecConfig): number {
   return Math.min(divide(config).lanes, 8);
 }
 
-/** y[item, first_output + o] = Σ_k W[matrix of item][o, k] · x[input of item, k]. */
+/** The source of {@link matvec}. @param stage `stage(thread, base, first)`, how an input row gets to workgroup memory; `first`: in the first workgroup */
+export function matvecWgsl(config: MatvecConfig, stage: string): string {
+  const { threads, lanes, outputsEach, staged } = divide(config);
+  const fold = foldOf(config);
+  const numbers = {
+    OUTPUTS: config.outputs,
+    THREADS: threads,
+    LANES: lanes,
+    OUTPUTS_EACH: outputsEach,
+    ITEMS_AT_ONCE: config.itemsAtOnce,
+    // Drivers in software take minutes over what is very long, as reading rows of odd sizes is.
+    QUADS_AT_ONCE: readsVectors(config) ? Math.min(quadsPerVector(config.layout.format), 8 / config.itemsAtOnce) : 1,
+    STAGED_EACH: ceilDiv(config.layout.rowBytes / 16 * quadsPerVector(config.layout.format), threads),
+    FOLD: fold,
+    SEGMENTS: lanes / fold,
+  };
+  const chosen = `const STAGED = ${staged};\nconst ADDS = ${config.adds ?? false};\n`;
+  return constants(numbers) + chosen + matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + inputWgsl(config) +
+    unroll(source + stage, numbers);
+}
+
+/** y[item, first_output + o] (+)= Σ_k W[matrix of item][o, k] · x[input of item, k]. */
 export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   name: "matvec",
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
-  wgsl(config) {
-    const { threads, lanes, outputsEach, staged } = divide(config);
-    const fold = foldOf(config);
-    const numbers = {
-      OUTPUTS: config.outputs,
-      THREADS: threads,
-      LANES: lanes,
-      OUTPUTS_EACH: outputsEach,
-      ITEMS_AT_ONCE: config.itemsAtOnce,
-      // Drivers in software take minutes over what is very long, as reading rows of odd sizes is.
-      QUADS_AT_ONCE: readsVectors(config) ? Math.min(quadsPerVector(config.layout.format), 8 / config.itemsAtOnce) : 1,
-      STAGED_EACH: ceilDiv(config.layout.rowBytes / 16 * quadsPerVector(config.layout.format), threads),
-      FOLD: fold,
-      SEGMENTS: lanes / fold,
-    };
-    return constants(numbers) + `const STAGED = ${staged};\n` + matrixOfWgsl(config.select) + weightFormatWgsl(config.layout) + inputWgsl(config) +
-      unroll(source, numbers);
-  },
+  wgsl: (config) => matvecWgsl(config, stage),
   workgroupBytes(config) {
     const { threads, outputsEach, staged } = divide(config);
     const [vectors, quads, values] = [config.layout.rowBytes / 16, quadsPerVector(config.layout.format), outputsEach * config.itemsAtOnce];
@@ -108,6 +120,7 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
         weightRows: params.part_outputs,
         firstOutput: params.first_output,
         items,
+        adds: config.adds,
       });
     }
   },

@@ -52,16 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var next_scale_{o} = scale_word(row_{o}, min(lane, ROW_VECTORS - 1u) * QUADS * 4u);
   }
   if (STAGED) {
-    @unroll(i, STAGED_EACH) {
-      let quad_{i} = min({i}u * THREADS + thread, (COLUMNS + 3u) / 4u - 1u);
-      let value_{i} = input4(input_0, quad_{i});
-    }
-    @unroll(i, STAGED_EACH) {
-      let at_{i} = {i}u * THREADS + thread;
-      if (at_{i} < STAGED_QUADS) {
-        staged[at_{i} % QUADS * STAGED_STRIDE + at_{i} / QUADS] = select(vec4(0.0), value_{i}, at_{i} < (COLUMNS + 3u) / 4u);
-      }
-    }
+    stage(thread, input_0, group.x + group.y == 0u);
     workgroupBarrier();
   }
   for (var vector = lane; vector < ROW_VECTORS; vector += LANES) {
@@ -127,7 +118,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       @unroll(s, SEGMENTS) {
         sum += folded[j * SEGMENTS + {s}u];
       }
-      y[item * OUTPUTS + params.first_output + output] = sum;
+      let to = item * OUTPUTS + params.first_output + output;
+      y[to] = select(sum, y[to] + sum, ADDS);
     }
   }
 }

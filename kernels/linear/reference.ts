@@ -16,6 +16,8 @@ export interface Batch {
   /** Column of y that the first weight row produces. */
   readonly firstOutput: number;
   readonly items: ArrayLike<number>;
+  /** Whether y takes the products in. */
+  readonly adds?: boolean;
 }
 
 /** Multiplies one batch. */
@@ -25,6 +27,7 @@ export function multiply(config: LinearConfig, buffers: Readonly<Record<LinearBi
   const count = batch.items.length;
   const inputs = gatherInputs(buffers.x, batch.items, config);
   const y = buffers.y.f32;
+  const put = (at: number, value: number) => y[at] = batch.adds ? y[at] + Math.fround(value) : value;
   const row = scratch("row", columns);
   const weights: MatrixViews = buffers.weights;
   const scales: MatrixViews = buffers.scales;
@@ -34,10 +37,10 @@ export function multiply(config: LinearConfig, buffers: Readonly<Record<LinearBi
     let i = 0;
     for (; i + 1 < count; i += 2) {
       dotPair(row, inputs, i * columns, columns);
-      y[batch.items[i] * outputs + column] = PAIR[0];
-      y[batch.items[i + 1] * outputs + column] = PAIR[1];
+      put(batch.items[i] * outputs + column, PAIR[0]);
+      put(batch.items[i + 1] * outputs + column, PAIR[1]);
     }
-    if (i < count) y[batch.items[i] * outputs + column] = dot(row, inputs, i * columns, columns);
+    if (i < count) put(batch.items[i] * outputs + column, dot(row, inputs, i * columns, columns));
   }
 }
 

@@ -7,10 +7,12 @@ import { embedding } from "../../kernels/embedding/embedding.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import { matmul } from "../../kernels/linear/matmul.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
+import { canNormalise, normMatvec } from "../../kernels/linear/norm_matvec.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { planOf, readTiles } from "../../kernels/moe_plan/layout.ts";
 import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
+import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -78,6 +80,47 @@ describeOnDevices("linear layers", (kind) => {
       assertEquals(await run(40, "tiled"), await run(1, "tiled"));
     });
   }
+
+  for (const [format, columns, outputs] of [["bf16", 300, 70], ["q4", 1088, 37], ["f32", 64, 9]] as const) {
+    it(`normalises its input as rms_norm does, to the last bit, ${format}`, async () => {
+      const random = new Random();
+      const layout = matrixLayout(format, columns, 32);
+      const { packed } = randomMatrix(random, layout, outputs);
+      const config = { layout, outputs, inputStride: columns, input: "plain" as const, select: { kind: "all" } as const, itemsAtOnce: 1 as const };
+      assertEquals(canNormalise(config), true);
+      const [x, gamma, eps] = [random.normals(columns, 3), random.normals(columns), 1e-6];
+      const { y: normed } = await runKernel(device, rmsNorm, { width: columns, inputStride: columns, eps }, { x, gamma, y: { poison: columns } }, {
+        rows: 1,
+        first_row: 0,
+      });
+      const params = { items: 1, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+      const bound = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, y: { poison: outputs } };
+      const apart = await runKernel(device, matvec, config, { ...bound, x: normed.f32 }, params);
+      for (const keeps of [true, false]) {
+        const inputs = { ...bound, x, gamma, normed: { poison: columns } };
+        const together = await runKernel(device, normMatvec, { ...config, eps, keeps }, inputs, params);
+        assertEquals(together.y.u32, apart.y.u32);
+        if (keeps) assertEquals(together.normed.u32, normed.u32);
+        else assertEquals(together.normed.f32.every(Number.isNaN), true, "nothing is kept");
+      }
+    });
+  }
+
+  it("adds to what is there, in every number of rows", async () => {
+    const random = new Random();
+    const [outputs, columns, items] = [33, 300, 6];
+    const layout = matrixLayout("bf16", columns);
+    const { packed } = randomMatrix(random, layout, outputs);
+    const config = { layout, outputs, inputStride: 2 * columns, input: "gated" as const, select: { kind: "all" } as const };
+    const [x, before] = [random.normals(items * 2 * columns), random.normals(items * outputs)];
+    const bound = { weights: packed.data, scales: packed.scales, routes: { poison: 1 } };
+    for (const [itemsAtOnce, count] of [[1, 1], [4, items]] as const) {
+      const params = { items: count, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+      const { y: product } = await runKernel(device, matvec, { ...config, itemsAtOnce }, { ...bound, x, y: { poison: items * outputs } }, params);
+      const { y } = await runKernel(device, matvec, { ...config, itemsAtOnce, adds: true }, { ...bound, x, y: before }, params);
+      assertEquals(y.f32, before.map((value, i) => i < count * outputs ? Math.fround(value + product.f32[i]) : value));
+    }
+  });
 
   it("writes only the part of the outputs whose rows are bound", async () => {
     const random = new Random();

@@ -1,0 +1,50 @@
+/**
+ * A linear layer that normalises its input row itself: each workgroup does, while its first weights are on their way, which takes less time than waiting for a
+ * kernel that does it for all of them.
+ *
+ * @module
+ */
+import type { Kernel } from "../contract.ts";
+import { inverseRmsBytes, NORM_THREADS, rmsNorm, rowWgsl } from "../rms_norm/rms_norm.ts";
+import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams, readsVectors } from "./linear.ts";
+import { matvec, type MatvecConfig, matvecStages, matvecThreads, matvecWgsl } from "./matvec.ts";
+import stage from "./stage_normed.wgsl" with { type: "text" };
+
+/** {@link MatvecConfig} for one item, and how its input is normalised. */
+export interface NormMatvecConfig extends MatvecConfig {
+  readonly itemsAtOnce: 1;
+  readonly eps: number;
+  /** Whether `normed` takes the normalised row, for others. */
+  readonly keeps: boolean;
+}
+
+/** Whether {@link normMatvec} can run so: inputs are staged, and read as `rms_norm` reads them. */
+export function canNormalise(config: MatvecConfig): boolean {
+  const { input, select } = config;
+  return input === "plain" && select.kind === "all" && matvecStages(config) && readsVectors(config) && matvecThreads(config) === NORM_THREADS;
+}
+
+/** `normed` = rms_norm(x), if it is kept, and y = W · rms_norm(x), for one item, to the last bit what {@link rmsNorm} and {@link matvec} give; gamma: [columns]. */
+export const normMatvec: Kernel<NormMatvecConfig, LinearBindings | "gamma" | "normed", LinearParams> = {
+  name: "norm_matvec",
+  bindings: { ...LINEAR_BINDINGS, gamma: "read", normed: "read_write" },
+  params: LINEAR_PARAMS,
+  wgsl(config) {
+    const row = rowWgsl({ width: config.layout.columns, eps: config.eps }, 4);
+    return row + `const KEEPS = ${config.keeps};\n` + matvecWgsl(config, stage);
+  },
+  workgroupBytes: (config) => matvec.workgroupBytes!(config) + inverseRmsBytes(NORM_THREADS),
+  workgroups: matvec.workgroups,
+  sizes: (config, params) => ({
+    ...matvec.sizes(config, params),
+    gamma: config.layout.columns * 4,
+    normed: config.keeps ? config.layout.columns * 4 : 0,
+  }),
+  reference(config, buffers, params) {
+    const { columns: width } = config.layout;
+    const f32 = new Float32Array(width);
+    rmsNorm.reference({ width, inputStride: width, eps: config.eps }, { ...buffers, y: { ...buffers.x, f32 } }, { rows: 1, first_row: 0 });
+    if (config.keeps) buffers.normed.f32.set(f32);
+    matvec.reference(config, { ...buffers, x: { ...buffers.x, f32 } }, params);
+  },
+};
