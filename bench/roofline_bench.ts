@@ -49,6 +49,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), policy);
   const model = await Model.create(device, weights, {
+    ranks: 1,
     cacheDtype: plain.kind === "cpu" ? "f32" : "f16",
     maxTokens: batch * context,
     maxContext: context,
@@ -90,7 +91,7 @@ function print({ device, shape, layers, weights, batch, context, ceilings, kerne
       (ofCeiling * 100).toFixed(1),
     ]),
   ]);
-  const linear = kernels.filter(({ name }) => /^(matvec|absorb)\b/.test(name));
+  const linear = kernels.filter(({ name }) => /^(norm_matvec|matvec|absorb)\b/.test(name));
   const [linearMs, linearBytes] = [linear.reduce((sum, { ms }) => sum + ms, 0), linear.reduce((sum, { bytes }) => sum + bytes, 0)];
   const share = linearBytes / linearMs * 1e5 / bytesPerSecond;
   console.log(

@@ -1,5 +1,5 @@
 /**
- * One layer's attention, bound: h → delta. Prefill expands keys and values and runs exact MLA; decode absorbs the up-projections and attends over latents.
+ * One layer's attention, bound. Prefill expands keys and values and runs exact MLA; decode absorbs the up-projections and attends over latents.
  *
  * @module
  */
@@ -18,8 +18,11 @@ import { mlaPrefill, type MlaPrefillParams } from "../kernels/mla_prefill/mla_pr
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { ropeStore } from "../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
+import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { Linear, LinearPair } from "./linear.ts";
+import { Linear } from "./linear.ts";
+import type { Phase } from "./linear_binding.ts";
+import { LinearPair } from "./linear_pair.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
 /** Exact attention over expanded keys and values; only where the rank holds whole latents. */
@@ -43,11 +46,11 @@ interface Parts {
   readonly merge: BoundKernel<"rows">;
   readonly valueUp: Linear;
   readonly prefill: PrefillParts | null;
-  readonly output: Linear;
+  readonly output: BlockOutput;
 }
 
 /** One attention block on one device. */
-export class Attention {
+export class Attention implements Block {
   readonly #context: ModelContext;
   readonly #parts: Parts;
 
@@ -56,32 +59,37 @@ export class Attention {
     this.#parts = parts;
   }
 
-  /** Compiles and binds the kernels of layer `layer`. */
-  static async create(context: ModelContext, weights: AttentionWeights, layer: number): Promise<Attention> {
+  /** Compiles and binds the kernels of layer `layer`. @param norm what its input is normalised with */
+  static async create(context: ModelContext, weights: AttentionWeights, norm: DeviceBuffer, layer: number): Promise<Attention> {
     const [projections, store, decode, prefill] = await Promise.all([
-      bindProjections(context, weights),
+      bindProjections(context, weights, norm),
       bindStore(context, weights, context.cache.layers[layer]),
       bindDecode(context, weights, context.cache.layers[layer]),
       bindPrefill(context, weights, context.cache.layers[layer]),
     ]);
-    const { activations: a, both } = context;
-    const output = await Linear.create(context, weights.output, { x: a.heads, y: a.delta, most: both });
+    const output = await BlockOutput.create(context, weights.output, { x: context.activations.heads });
     return new Attention(context, { ...projections, ...store, ...decode, prefill, output });
   }
 
-  /** Records h → delta for a step. */
-  record(step: Step): void {
-    const { device } = this.#context;
-    const parts = this.#parts;
-    const rows = step.rows.length;
-    parts.down.run(step.phase, rows);
-    if (parts.queryUp !== null) {
-      device.run(parts.queryUp.norm, { rows, first_row: 0 });
-      parts.queryUp.up.run(step.phase, rows);
-    }
-    if (step.phase === "prefill") this.#recordPrefill(step);
+  get normalises(): boolean {
+    return this.#parts.down.normalises;
+  }
+
+  record(step: Step, unnormed: boolean): Pending {
+    const { phase, rows: { length: rows } } = step;
+    const { down, queryUp, output } = this.#parts;
+    if (unnormed) down.runUnnormed();
+    else down.run(phase, rows);
+    if (queryUp !== null) this.#recordQueryUp(queryUp, phase, rows);
+    if (phase === "prefill") this.#recordPrefill(step);
     else this.#recordDecode(step);
-    parts.output.run(step.phase, rows);
+    return output.run(phase, rows);
+  }
+
+  #recordQueryUp({ norm, up }: NonNullable<Parts["queryUp"]>, phase: Phase, rows: number): void {
+    if (phase === "decode" && rows === 1 && up.normalises) return up.runUnnormed();
+    this.#context.device.run(norm, { rows, first_row: 0 });
+    up.run(phase, rows);
   }
 
   #recordDecode(step: Step): void {
@@ -127,18 +135,24 @@ export class Attention {
   }
 }
 
-async function bindProjections(context: ModelContext, weights: AttentionWeights) {
+async function bindProjections(context: ModelContext, weights: AttentionWeights, blockNorm: DeviceBuffer) {
   const { device, spec, activations: a, both, limits } = context;
   const { queryDown, queryUp } = weights;
+  const input = blockInput(context, blockNorm);
   const pair = (matrix: DeviceMatrix, y: DeviceBuffer) =>
-    LinearPair.create(context, { matrix, binding: { x: a.h, y, most: both } }, { matrix: weights.kvDown, binding: { x: a.h, y: a.kv, most: both } });
+    LinearPair.create(context, { matrix, binding: { ...input, y } }, { matrix: weights.kvDown, binding: { ...input, y: a.kv } });
   if (queryDown === null) return { down: await pair(queryUp, a.q), queryUp: null };
   const norm = await device.compile(rmsNorm, { width: spec.queryRank!, inputStride: spec.queryRank!, eps: spec.latentNormEps });
   return {
     down: await pair(queryDown.matrix, a.queryDown),
     queryUp: {
       norm: norm.bind({ x: a.queryDown, gamma: queryDown.norm, y: a.queryNormed }, { rows: mostRows(limits), first_row: 0 }),
-      up: await Linear.create(context, queryUp, { x: a.queryNormed, y: a.q, most: both }),
+      up: await Linear.create(context, queryUp, {
+        x: a.queryNormed,
+        unnormed: { x: a.queryDown, gamma: queryDown.norm, eps: spec.latentNormEps },
+        y: a.q,
+        most: both,
+      }),
     },
   };
 }

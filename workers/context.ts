@@ -9,7 +9,7 @@ import type { LatentDecodeConfig } from "../kernels/latent_decode/latent_decode.
 import type { Division } from "../kernels/latent_decode/matrix_units.ts";
 import type { Activations, StepLimits } from "./activations.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
-import type { Phase } from "./linear.ts";
+import type { Phase } from "./linear_binding.ts";
 import type { LatentShape } from "./weights.ts";
 
 /** One token of a step. Its cache block must be held already. */
@@ -31,6 +31,8 @@ export interface Step {
 /** Shared parts of a model on one device. */
 export interface ModelContext {
   readonly device: Device;
+  /** Ranks whose blocks' outputs are summed, this one's among them. */
+  readonly ranks: number;
   /** The model as this rank computes it. */
   readonly spec: ModelSpec;
   readonly latents: LatentShape;

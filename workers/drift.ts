@@ -84,16 +84,16 @@ interface LoadInputs {
 
 async function loadModels({ device, checkpoint, spec, shapes, bases, maxContext, options }: LoadInputs): Promise<Models> {
   const cacheDtype = device.kind === "cpu" ? "f32" : "f16";
-  const load = async (shape: RankShape, prefillRows: number, decodes: { readonly keyScale: number; readonly slicedNorm: boolean }) => {
-    const { keyScale, slicedNorm } = decodes;
+  const load = async (shape: RankShape, ranks: number, decodes: { readonly keyScale: number; readonly slicedNorm: boolean } | null) => {
+    const { keyScale, slicedNorm } = decodes ?? { keyScale: 1, slicedNorm: false };
     const weights = await loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases, keyScale, slicedNorm } });
-    const limits = { prefillRows, decodeRows: CHUNK, window: Math.min(512, maxContext), logitRows: CHUNK };
-    return await Model.create(device, weights, { cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
+    const limits = { prefillRows: decodes === null ? PREFILL_CHUNK : 1, decodeRows: CHUNK, window: Math.min(512, maxContext), logitRows: CHUNK };
+    return await Model.create(device, weights, { ranks, cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
   };
   const ranks: Model[] = [];
-  for (const shape of shapes) ranks.push(await load(shape, 1, { keyScale: options.mu, slicedNorm: options.paper }));
+  for (const shape of shapes) ranks.push(await load(shape, shapes.length, { keyScale: options.mu, slicedNorm: options.paper }));
   const [wholeShape] = partition(spec, { ranks: 1, latentGroups: 1, halo: 0 });
-  return { whole: await load(wholeShape, PREFILL_CHUNK, { keyScale: 1, slicedNorm: false }), ranks };
+  return { whole: await load(wholeShape, 1, null), ranks };
 }
 
 class DriftRun {

@@ -1,113 +1,117 @@
 /**
- * One layer's feed-forward block, bound: h → delta. Dense, or routed experts with a shared one.
+ * One layer's feed-forward block, bound. Dense, or routed experts with a shared one.
  *
  * @module
  */
-import type { ModelSpec } from "../core/model/spec.ts";
-import type { BoundKernel } from "../kernels/device.ts";
+import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import { matvecThreads } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
-import { moeCombine, type MoeCombineConfig } from "../kernels/moe_combine/moe_combine.ts";
+import { moeCombine } from "../kernels/moe_combine/moe_combine.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";
 import { mostRows } from "./activations.ts";
+import { type Block, blockInput, BlockOutput, combineConfig, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { Linear, LinearBeside, type LinearBinding, LinearPair, type Phase } from "./linear.ts";
+import { Linear } from "./linear.ts";
+import type { LinearBinding, Phase } from "./linear_binding.ts";
+import { LinearBeside, LinearPair } from "./linear_pair.ts";
 import { type FeedForwardWeights, isMoe, type MoeWeights } from "./weights.ts";
 
 /** A feed-forward block on one device. */
-export interface FeedForward {
-  /** Whether what experts give can be left apart from delta. */
-  readonly hasExperts: boolean;
-  /** Records h → delta for a step. @param apart leaves what experts give where {@link FeedForward.recordSum}, or whoever reads delta next, finds it */
-  record(step: Step, apart: boolean): void;
-  /** Records that delta takes in what was left apart. */
+export interface FeedForward extends Block {
+  /** Records that `delta` takes in what experts left apart from it. */
   recordSum(rows: number): void;
 }
 
-/** How what experts give is added to the shared expert's output, or is the output. */
-export function combineConfig(spec: ModelSpec, weights: MoeWeights): MoeCombineConfig {
-  return { width: spec.hiddenSize, activeExperts: spec.moe!.activeExperts, addToShared: weights.shared !== null };
+/** Compiles and binds the block of one layer. @param norm what its input is normalised with */
+export async function createFeedForward(
+  context: ModelContext,
+  weights: FeedForwardWeights | MoeWeights,
+  norm: DeviceBuffer,
+): Promise<FeedForward> {
+  return isMoe(weights) ? await Moe.create(context, weights, norm) : await Dense.create(context, weights, norm);
 }
 
-/** Compiles and binds the block of one layer. */
-export async function createFeedForward(context: ModelContext, weights: FeedForwardWeights | MoeWeights): Promise<FeedForward> {
-  if (isMoe(weights)) return await Moe.create(context, weights);
-  const gated = await GatedMlp.create(context, weights, denseBindings(context));
-  return { hasExperts: false, record: (step) => gated.record(step.phase, step.rows.length), recordSum() {} };
-}
-
-/** y = W_down (silu(W_gate h) ∘ W_up h) for one matrix or a stack. */
-class GatedMlp {
+/** W_down (silu(W_gate h) ∘ W_up h) */
+class Dense implements FeedForward {
   readonly #gateUp: Linear;
-  readonly #down: Linear;
+  readonly #down: BlockOutput;
 
-  private constructor(gateUp: Linear, down: Linear) {
+  private constructor(gateUp: Linear, down: BlockOutput) {
     this.#gateUp = gateUp;
     this.#down = down;
   }
 
-  static async create(
-    context: ModelContext,
-    weights: FeedForwardWeights,
-    bindings: Readonly<Record<"up" | "down", LinearBinding>>,
-  ): Promise<GatedMlp> {
-    return new GatedMlp(
-      await Linear.create(context, weights.gateUp, bindings.up),
-      await Linear.create(context, weights.down, bindings.down),
+  static async create(context: ModelContext, weights: FeedForwardWeights, norm: DeviceBuffer): Promise<Dense> {
+    const { gateUp } = context.activations;
+    return new Dense(
+      await Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp }),
+      await BlockOutput.create(context, weights.down, { x: gateUp, input: "gated" }),
     );
   }
 
-  record(phase: Phase, items: number): void {
-    this.#gateUp.run(phase, items);
-    this.#down.run(phase, items);
+  get normalises(): boolean {
+    return this.#gateUp.normalises;
   }
-}
 
-/** Buffers and most rows of the dense layers, the shared expert among them. */
-function denseBindings({ activations: a, both }: ModelContext): { readonly up: LinearBinding; readonly down: LinearBinding } {
-  return { up: { x: a.h, y: a.gateUp, most: both }, down: { x: a.gateUp, y: a.delta, input: "gated", most: both } };
+  record({ phase, rows: { length: rows } }: Step, unnormed: boolean): Pending {
+    if (unnormed) this.#gateUp.runUnnormed();
+    else this.#gateUp.run(phase, rows);
+    return this.#down.run(phase, rows);
+  }
+
+  recordSum(): void {}
 }
 
 /** The choice of experts, and beside it the shared expert, which does not wait for that. */
 interface Choice {
+  /** Whether it can normalise one row itself; h then holds it. */
+  readonly normalises: boolean;
   /** Records h → routes and gates, and the shared expert's output → delta. */
-  record(phase: Phase, tokens: number): void;
+  record(phase: Phase, tokens: number, unnormed: boolean): void;
 }
 
-async function createChoice(context: ModelContext, weights: MoeWeights): Promise<Choice> {
+async function createChoice(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer): Promise<Choice> {
   const { device, spec, activations: a, both, limits } = context;
   const routing = {
     kernel: moeRoute,
     buffers: { logits: a.routerLogits, bias: weights.correctionBias, routes: a.routes, gates: a.gates },
     most: { tokens: mostRows(limits) },
   };
-  const router = { matrix: weights.router, binding: { x: a.h, y: a.routerLogits, precise: true, most: both } };
+  const { unnormed, ...input } = blockInput(context, norm);
+  // The experts take the normalised row from where the router leaves it.
+  const router = {
+    matrix: weights.router,
+    binding: { ...input, unnormed: { ...unnormed!, keeps: true }, y: a.routerLogits, precise: true },
+  };
   const compiled = await device.compile(moeRoute, { ...spec.moe!, threads: 128 });
   const route = compiled.bind(routing.buffers, routing.most);
   const { shared } = weights;
   if (shared === null) {
     const linear = await Linear.create(context, router.matrix, router.binding);
     return {
-      record(phase, tokens) {
-        linear.run(phase, tokens);
+      normalises: linear.normalises,
+      record(phase, tokens, unnormed) {
+        if (unnormed) linear.runUnnormed();
+        else linear.run(phase, tokens);
         device.run(route, { tokens });
       },
     };
   }
-  const bindings = denseBindings(context);
-  const up = await LinearPair.create(context, router, { matrix: shared.gateUp, binding: bindings.up });
+  const up = await LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, unnormed, y: a.gateUp } });
+  const output: LinearBinding = { x: a.gateUp, input: "gated", y: a.delta, most: both };
   const downAndRoute = await LinearBeside.create(
     context,
     shared.down,
-    bindings.down,
+    output,
     (config) => ({ ...routing, config: { ...spec.moe!, threads: matvecThreads(config) } }),
   );
-  const most = downAndRoute === null ? both : { ...both, decode: 0 };
-  const down = await Linear.create(context, shared.down, { ...bindings.down, most });
+  const down = await Linear.create(context, shared.down, downAndRoute === null ? output : { ...output, most: { ...both, decode: 0 } });
   return {
-    record(phase, tokens) {
-      up.run(phase, tokens);
+    normalises: up.normalises,
+    record(phase, tokens, unnormed) {
+      if (unnormed) up.runUnnormed();
+      else up.run(phase, tokens);
       if (phase === "decode" && downAndRoute !== null) return downAndRoute.run(tokens, { tokens });
       device.run(route, { tokens });
       down.run(phase, tokens);
@@ -115,26 +119,24 @@ async function createChoice(context: ModelContext, weights: MoeWeights): Promise
   };
 }
 
-class Moe implements FeedForward {
-  readonly hasExperts = true;
-  readonly #context: ModelContext;
-  readonly #choice: Choice;
-  readonly #plan: BoundKernel<"items">;
-  readonly #experts: GatedMlp;
-  readonly #combine: BoundKernel<"tokens">;
+interface MoeParts {
+  readonly choice: Choice;
+  readonly plan: BoundKernel<"items">;
+  readonly gateUp: Linear;
+  readonly down: Linear;
+  readonly combine: BoundKernel<"tokens">;
+}
 
-  private constructor(
-    context: ModelContext,
-    parts: { choice: Choice; plan: BoundKernel<"items">; experts: GatedMlp; combine: BoundKernel<"tokens"> },
-  ) {
+class Moe implements FeedForward {
+  readonly #context: ModelContext;
+  readonly #parts: MoeParts;
+
+  private constructor(context: ModelContext, parts: MoeParts) {
     this.#context = context;
-    this.#choice = parts.choice;
-    this.#plan = parts.plan;
-    this.#experts = parts.experts;
-    this.#combine = parts.combine;
+    this.#parts = parts;
   }
 
-  static async create(context: ModelContext, weights: MoeWeights): Promise<Moe> {
+  static async create(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer): Promise<Moe> {
     const { device, spec, activations: a, both, limits } = context;
     const moe = spec.moe!;
     const plan = await device.compile(moePlan, a.planLayout);
@@ -147,27 +149,32 @@ class Moe implements FeedForward {
       most: pairs,
     });
     return new Moe(context, {
-      choice: await createChoice(context, weights),
+      choice: await createChoice(context, weights, norm),
       plan: plan.bind({ routes: a.routes, plan: a.plan }, { items: pairs.prefill }),
-      experts: await GatedMlp.create(context, weights.experts, {
-        up: { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) },
-        down: { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) },
-      }),
+      gateUp: await Linear.create(context, weights.experts.gateUp, { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) }),
+      down: await Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
       combine: combine.bind({ gates: a.gates, expert_out: a.expertOut, y: a.delta }, { tokens: mostRows(limits) }),
     });
   }
 
-  record({ phase, rows }: Step, apart: boolean): void {
-    const { device, spec } = this.#context;
-    const tokens = rows.length;
+  get normalises(): boolean {
+    return this.#parts.choice.normalises;
+  }
+
+  record({ phase, rows: { length: tokens } }: Step, unnormed: boolean): Pending {
+    const { device, spec, ranks } = this.#context;
+    const { choice, plan, gateUp, down } = this.#parts;
     const items = tokens * spec.moe!.activeExperts;
-    this.#choice.record(phase, tokens);
-    if (phase === "prefill") device.run(this.#plan, { items });
-    this.#experts.record(phase, items);
-    if (!apart) this.recordSum(tokens);
+    choice.record(phase, tokens, unnormed);
+    if (phase === "prefill") device.run(plan, { items });
+    gateUp.run(phase, items);
+    down.run(phase, items);
+    if (ranks === 1) return "experts";
+    this.recordSum(tokens);
+    return "delta";
   }
 
   recordSum(tokens: number): void {
-    this.#context.device.run(this.#combine, { tokens });
+    this.#context.device.run(this.#parts.combine, { tokens });
   }
 }

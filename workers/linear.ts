@@ -4,72 +4,50 @@
  * @module
  */
 import { ceilDiv } from "../core/numeric.ts";
-import { Beside, type BesideSide } from "../kernels/beside.ts";
-import type { Params } from "../kernels/contract.ts";
-import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
-import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
+import type { BoundKernel, Device } from "../kernels/device.ts";
+import type { LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
-import { matvec, type MatvecConfig } from "../kernels/linear/matvec.ts";
+import { matvec } from "../kernels/linear/matvec.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
-import { itemsPerInput, type Select } from "../kernels/linear/select.ts";
-import type { MoePlan } from "../kernels/moe_plan/layout.ts";
-import type { Activations } from "./activations.ts";
-import type { DeviceMatrix, MatrixPart } from "./weights.ts";
-
-/**
- * How tokens are computed: `prefill` expands keys and multiplies in tiles, `decode` absorbs and multiplies row by row. The two add in different orders,
- * so whatever must be reproduced bit for bit is computed in the phase it was computed in first.
- */
-export type Phase = "prefill" | "decode";
-
-/** What a linear layer is bound to. */
-export interface LinearBinding {
-  readonly x: DeviceBuffer;
-  readonly y: DeviceBuffer;
-  /** Whether x holds gates and values, see {@link LinearConfig.input}; `plain` by default. */
-  readonly input?: "plain" | "gated";
-  readonly select?: Select;
-  /** `select: expert`: routes (decode) and plan (prefill). */
-  readonly routes?: DeviceBuffer;
-  readonly plan?: { readonly buffer: DeviceBuffer; readonly layout: MoePlan };
-  /** Never rounds inputs or weights to f16, as matrix units do: for what small differences turn over, such as the choice of experts. */
-  readonly precise?: boolean;
-  /** Most items in each phase; 0: never run in it. */
-  readonly most: Readonly<Record<Phase, number>>;
-}
-
-/** Where a linear layer runs. */
-export interface LinearContext {
-  readonly device: Device;
-  /** Whether products may be f16 on matrix units. */
-  readonly matrixUnits: boolean;
-  readonly activations: Pick<Activations, "rounded">;
-}
-
-type Part = Omit<Record<LinearParams, number>, "items">;
+import { itemsPerInput } from "../kernels/linear/select.ts";
+import {
+  buffersOf,
+  configOf,
+  decodeSide,
+  ITEMS_AT_ONCE,
+  type LinearBinding,
+  type LinearContext,
+  paramsOf,
+  type Part,
+  type Phase,
+  unnormedSide,
+} from "./linear_binding.ts";
+import type { DeviceMatrix } from "./weights.ts";
 
 interface Variant {
   readonly bound: BoundKernel<LinearParams>;
   readonly part: Part;
 }
 
-/** Rows that share one read of the weights when a decode step has more than one. */
-const ITEMS_AT_ONCE = 4;
-
 /** y[item] = W · x[item], over all parts of W. */
 export class Linear {
   readonly #device: Device;
   readonly #single: readonly Variant[];
   readonly #several: readonly Variant[];
+  readonly #unnormed: readonly Variant[] | null;
   readonly #tiled: Tiled;
   readonly #params: Record<LinearParams, number> = { items: 0, first_output: 0, part_outputs: 0, first_matrix: 0, matrices: 0 };
 
-  private constructor(device: Device, single: readonly Variant[], several: readonly Variant[], tiled: Tiled) {
+  private constructor(
+    device: Device,
+    variants: Readonly<Record<"single" | "several", readonly Variant[]>> & { readonly unnormed: readonly Variant[] | null; readonly tiled: Tiled },
+  ) {
     this.#device = device;
-    this.#single = single;
-    this.#several = several;
-    this.#tiled = tiled;
+    this.#single = variants.single;
+    this.#several = variants.several;
+    this.#unnormed = variants.unnormed;
+    this.#tiled = variants.tiled;
   }
 
   /** Compiles and binds. */
@@ -79,15 +57,25 @@ export class Linear {
     const { select } = config;
     const vector = async (itemsAtOnce: number): Promise<Variant[]> => {
       if (binding.most.decode === 0) return [];
-      const kernel = await device.compile(matvec, { ...config, itemsAtOnce });
-      return matrix.parts.map((part) => {
-        const { buffers, most } = decodeSide(matrix, part, binding, itemsAtOnce);
-        return { bound: kernel.bind(buffers, most), part: paramsOf(matrix, select, part) };
-      });
+      return await Promise.all(matrix.parts.map(async (part) => {
+        const side = decodeSide(matrix, part, binding, itemsAtOnce);
+        const kernel = await device.compile(side.kernel, side.config);
+        return { bound: kernel.bind(side.buffers, side.most), part: paramsOf(matrix, select, part) };
+      }));
     };
     const single = await vector(1);
     const several = select.kind === "all" ? await vector(ITEMS_AT_ONCE) : single;
-    return new Linear(device, single, several, await createTiled(context, matrix, binding));
+    return new Linear(device, {
+      single,
+      several,
+      unnormed: await createUnnormed(context, matrix, binding),
+      tiled: await createTiled(context, matrix, binding),
+    });
+  }
+
+  /** Whether {@link runUnnormed} is possible. */
+  get normalises(): boolean {
+    return this.#unnormed !== null;
   }
 
   /** Whether prefill rounds the inputs to f16. */
@@ -103,8 +91,29 @@ export class Linear {
   run(phase: Phase, items: number, rounded = false): void {
     if (phase === "prefill" && !rounded) this.#tiled.round?.(items);
     const variants = phase === "prefill" ? this.#tiled.variants : items === 1 ? this.#single : this.#several;
+    this.#record(variants, items);
+  }
+
+  /** Records the multiplication of one row in decode, which the layer normalises itself. */
+  runUnnormed(): void {
+    this.#record(this.#unnormed!, 1);
+  }
+
+  #record(variants: readonly Variant[], items: number): void {
     for (const { bound, part } of variants) this.#device.run(bound, Object.assign(this.#params, part, { items }));
   }
+}
+
+async function createUnnormed({ device }: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Variant[] | null> {
+  if (binding.most.decode === 0) return null;
+  const variants: Variant[] = [];
+  for (const part of matrix.parts) {
+    const side = unnormedSide(device, matrix, part, binding);
+    if (side === null) return null;
+    const kernel = await device.compile(side.kernel, side.config);
+    variants.push({ bound: kernel.bind(side.buffers, side.most), part: paramsOf(matrix, { kind: "all" }, part) });
+  }
+  return variants;
 }
 
 /** Outputs of a router up to which tiles are too few to keep a large GPU busy. */
@@ -142,119 +151,4 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const rounding = await device.compile(roundInput, { columns: layout.columns, inputStride, input });
   const bound = rounding.bind({ x: binding.x, y: rounded }, { rows: rowsOf(binding.most.prefill) });
   return { round: (items) => device.run(bound, { rows: rowsOf(items) }), variants };
-}
-
-/** A linear layer and something that does not read its result, nor it that thing's: one dispatch in decode, where both are short. */
-export class LinearBeside<P extends string> {
-  readonly #single: Beside<P, LinearParams>;
-  readonly #several: Beside<P, LinearParams>;
-  readonly #part: Part;
-
-  private constructor(single: Beside<P, LinearParams>, several: Beside<P, LinearParams>, part: Part) {
-    this.#single = single;
-    this.#several = several;
-    this.#part = part;
-  }
-
-  /**
-   * Compiles and binds.
-   *
-   * @param other what runs beside it, given how the layer is divided
-   * @returns null if the matrix had to be split, or the device does not allow as many bindings
-   */
-  static async create<C, B extends string, P extends string>(
-    { device }: LinearContext,
-    matrix: DeviceMatrix,
-    binding: LinearBinding,
-    other: (config: MatvecConfig) => BesideSide<C, B, P>,
-    same: Partial<Record<LinearBindings, B>> = {},
-  ): Promise<LinearBeside<P> | null> {
-    if (matrix.parts.length !== 1) return null;
-    const [part] = matrix.parts;
-    const bind = (itemsAtOnce: number) => {
-      const side = decodeSide(matrix, part, binding, itemsAtOnce);
-      return Beside.create(device, other(side.config), side, same);
-    };
-    const [single, several] = [await bind(1), await bind(ITEMS_AT_ONCE)];
-    return single === null || several === null ? null : new LinearBeside(single, several, paramsOf(matrix, { kind: "all" }, part));
-  }
-
-  /** Records both. */
-  run(items: number, other: Params<P>): void {
-    (items === 1 ? this.#single : this.#several).run(other, { ...this.#part, items });
-  }
-}
-
-/** Two linear layers of one input. */
-export class LinearPair {
-  readonly #apart: readonly [Linear, Linear];
-  readonly #beside: LinearBeside<LinearParams> | null;
-  readonly #part: Part;
-
-  private constructor(apart: readonly [Linear, Linear], beside: LinearBeside<LinearParams> | null, part: Part) {
-    this.#apart = apart;
-    this.#beside = beside;
-    this.#part = part;
-  }
-
-  /** Compiles and binds. */
-  static async create(
-    context: LinearContext,
-    first: { readonly matrix: DeviceMatrix; readonly binding: LinearBinding },
-    second: { readonly matrix: DeviceMatrix; readonly binding: LinearBinding },
-  ): Promise<LinearPair> {
-    const [part] = first.matrix.parts;
-    const beside = first.matrix.parts.length !== 1 ? null : await LinearBeside.create(
-      context,
-      second.matrix,
-      second.binding,
-      ({ itemsAtOnce }) => decodeSide(first.matrix, part, first.binding, itemsAtOnce),
-      { x: "x", routes: "routes" },
-    );
-    const apart = async ({ matrix, binding }: typeof first) =>
-      await Linear.create(context, matrix, beside === null ? binding : { ...binding, most: { ...binding.most, decode: 0 } });
-    return new LinearPair([await apart(first), await apart(second)], beside, paramsOf(first.matrix, { kind: "all" }, part));
-  }
-
-  /** Records both multiplications of `items` rows. */
-  run(phase: Phase, items: number): void {
-    if (phase === "decode" && this.#beside !== null) return this.#beside.run(items, { ...this.#part, items });
-    const [first, second] = this.#apart;
-    first.run(phase, items);
-    second.run(phase, items, first.rounds);
-  }
-}
-
-/** A layer whose inputs are as they were computed. */
-interface PlainConfig extends LinearConfig {
-  readonly input: "plain" | "gated";
-}
-
-function configOf({ layout, outputs }: DeviceMatrix, { input = "plain", select = { kind: "all" } }: LinearBinding): PlainConfig {
-  return { layout, outputs, inputStride: input === "gated" ? 2 * layout.columns : layout.columns, input, select };
-}
-
-function paramsOf(matrix: DeviceMatrix, select: Select, { first, count }: MatrixPart): Part {
-  return select.kind === "all"
-    ? { first_output: first, part_outputs: count, first_matrix: 0, matrices: 1 }
-    : { first_output: 0, part_outputs: matrix.outputs, first_matrix: first, matrices: count };
-}
-
-function buffersOf({ weights, scales }: MatrixPart, { x, y }: LinearBinding, routes: DeviceBuffer | undefined): Record<LinearBindings, DeviceBuffer> {
-  return { weights, scales, routes: routes ?? scales, x, y };
-}
-
-function decodeSide(
-  matrix: DeviceMatrix,
-  part: MatrixPart,
-  binding: LinearBinding,
-  itemsAtOnce: number,
-): BesideSide<MatvecConfig, LinearBindings, LinearParams> {
-  const config = configOf(matrix, binding);
-  return {
-    kernel: matvec,
-    config: { ...config, itemsAtOnce },
-    buffers: buffersOf(part, binding, binding.routes),
-    most: { items: binding.most.decode, ...paramsOf(matrix, config.select, part) },
-  };
 }

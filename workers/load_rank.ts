@@ -56,7 +56,7 @@ export async function loadRank(
     shard: { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper },
     onProgress,
   });
-  const model = await Model.create(device, weights, assignment);
+  const model = await Model.create(device, weights, { ...assignment, ranks: cut.ranks });
   await model.warmUp(role);
   return {
     assignment,

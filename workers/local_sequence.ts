@@ -8,7 +8,7 @@ import type { TokenRequest } from "../core/engine.ts";
 import type { LogitsAnswer, LogitsQuery, SequenceRunner } from "../core/generation.ts";
 import type { CandidateList } from "../core/sampling/candidates.ts";
 import type { CachedSequence } from "./latent_cache.ts";
-import type { Phase } from "./linear.ts";
+import type { Phase } from "./linear_binding.ts";
 import type { RowQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
 

@@ -18,7 +18,8 @@ import { mergeCandidates } from "../kernels/merge_candidates/merge_candidates.ts
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext } from "./context.ts";
-import { Linear, type Phase } from "./linear.ts";
+import { Linear } from "./linear.ts";
+import type { Phase } from "./linear_binding.ts";
 import type { ModelWeights } from "./weights.ts";
 
 /** What one row wants to know of its logits. */

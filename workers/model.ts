@@ -14,19 +14,20 @@ import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/lat
 import { divideForMatrixUnits, splitsFor } from "../kernels/latent_decode/matrix_units.ts";
 import { MOST_SPLITS } from "../kernels/latent_decode/splits.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
-import { addRmsNorm, combineRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
-import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
+import { BlockPreparation, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { combineConfig, createFeedForward, type FeedForward } from "./feed_forward.ts";
+import { createFeedForward, type FeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
-import type { Phase } from "./linear.ts";
+import type { Phase } from "./linear_binding.ts";
 import { LogitsHead } from "./logits_head.ts";
-import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
+import { isMoe, type LayerWeights, type ModelWeights } from "./weights.ts";
 
 /** Sizes of a {@link Model}. */
 export interface ModelOptions {
+  /** Ranks that share the model, this one among them. One that is alone does not wait for sums. */
+  readonly ranks: number;
   readonly cacheDtype: CacheDtype;
   /** Tokens all sequences together may hold in the latent cache. */
   readonly maxTokens: number;
@@ -43,13 +44,10 @@ interface EmbedPart {
   readonly count: number;
 }
 
-/** Records that the residual stream takes the block before in, and is normalised for the next one. @param apart whether experts of that block were left apart */
-type Prepare = (rows: number, apart: boolean) => void;
-
 interface Layer {
-  readonly prepareAttention: Prepare;
+  readonly prepareAttention: BlockPreparation;
   readonly attention: Attention;
-  readonly prepareFeedForward: Prepare;
+  readonly prepareFeedForward: BlockPreparation;
   readonly feedForward: FeedForward;
 }
 
@@ -63,8 +61,7 @@ export class Model {
   readonly #layers: readonly Layer[];
   readonly #residual: BoundKernel<"rows">;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
-  /** Whether the experts of the block that was recorded last were left apart from {@link delta}. */
-  #apart = false;
+  #pending: Pending = "nothing";
 
   private constructor(
     context: ModelContext,
@@ -140,7 +137,7 @@ export class Model {
     this.recordEmbedding(step);
     for (let layer = 0; layer < this.#layers.length; layer++) {
       this.recordAttention(layer, step);
-      this.recordFeedForward(layer, step, false);
+      this.recordFeedForward(layer, step);
       afterLayer?.(layer, this.#context.activations);
     }
     this.recordEnd(step);
@@ -155,32 +152,32 @@ export class Model {
     const rows = step.rows.length;
     this.#writeStep(step);
     for (const { bound, first, count } of this.#embed) device.run(bound, { items: rows, first_row: first, part_rows: count });
+    this.#pending = "nothing";
   }
 
-  /** Records the residual stream → this rank's share of a layer's attention, in {@link delta}. */
+  /** Records the residual stream → this rank's share of a layer's attention. */
   recordAttention(layer: number, step: Step): void {
-    this.#layers[layer].prepareAttention(step.rows.length, this.#apart);
-    this.#layers[layer].attention.record(step);
-    this.#apart = false;
+    const { prepareAttention, attention } = this.#layers[layer];
+    this.#pending = attention.record(step, prepareAttention.record(this.#pending, step, attention));
   }
 
-  /**
-   * Records the residual stream → this rank's share of a layer's feed-forward block.
-   *
-   * @param whole whether all of it must be in {@link delta}, to be summed with others'; what experts give is otherwise added where the next block is prepared
-   */
-  recordFeedForward(layer: number, step: Step, whole: boolean): void {
+  /** Records the residual stream → this rank's share of a layer's feed-forward block. */
+  recordFeedForward(layer: number, step: Step): void {
     const { prepareFeedForward, feedForward } = this.#layers[layer];
-    prepareFeedForward(step.rows.length, false);
-    this.#apart = !whole && feedForward.hasExperts;
-    feedForward.record(step, this.#apart);
+    this.#pending = feedForward.record(step, prepareFeedForward.record(this.#pending, step, feedForward));
   }
 
   /** Records that the residual stream takes the last block in. */
   recordEnd(step: Step): void {
-    if (this.#apart) this.#layers.at(-1)!.feedForward.recordSum(step.rows.length);
-    this.#apart = false;
-    this.device.run(this.#residual, { rows: step.rows.length });
+    const rows = step.rows.length;
+    if (this.#pending === "experts") this.#layers.at(-1)!.feedForward.recordSum(rows);
+    if (this.#pending !== "nothing") this.device.run(this.#residual, { rows });
+    this.#pending = "nothing";
+  }
+
+  /** Ranks whose blocks' outputs are summed, this one's among them. */
+  get ranks(): number {
+    return this.#context.ranks;
   }
 
   /** Output of the last block, [rows, D]: what ranks sum. */
@@ -229,6 +226,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   return {
     device,
+    ranks: options.ranks,
     spec,
     latents,
     limits,
@@ -242,34 +240,12 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
 }
 
 async function createLayer(context: ModelContext, weights: LayerWeights, index: number, before: LayerWeights | undefined): Promise<Layer> {
-  const { device, spec, activations: a, limits } = context;
-  const shape = { width: spec.hiddenSize, eps: spec.normEps };
-  const most = mostRows(limits);
-  const first = async (gamma: DeviceBuffer): Promise<Prepare> => {
-    const norm = (await device.compile(rmsNorm, { ...shape, inputStride: shape.width })).bind({ x: a.x, gamma, y: a.h }, {
-      rows: most,
-      first_row: 0,
-    });
-    return (rows) => device.run(norm, { rows, first_row: 0 });
-  };
-  const following = async (gamma: DeviceBuffer): Promise<Prepare> => {
-    const norm = (await device.compile(addRmsNorm, shape)).bind({ x: a.x, delta: a.delta, gamma, y: a.h }, { rows: most });
-    return (rows) => device.run(norm, { rows });
-  };
-  const afterExperts = async (gamma: DeviceBuffer, experts: MoeWeights): Promise<Prepare> => {
-    const whole = await following(gamma);
-    const kernel = await device.compile(combineRmsNorm, { ...shape, ...combineConfig(spec, experts) });
-    const norm = kernel.bind({ x: a.x, delta: a.delta, gamma, y: a.h, gates: a.gates, expert_out: a.expertOut }, { rows: most });
-    return (rows, apart) => apart ? device.run(norm, { rows }) : whole(rows, false);
-  };
-  const prepareAttention = () => {
-    if (before === undefined) return first(weights.attentionNorm);
-    return isMoe(before.feedForward) ? afterExperts(weights.attentionNorm, before.feedForward) : following(weights.attentionNorm);
-  };
+  const { attentionNorm, attention, feedForwardNorm, feedForward } = weights;
+  const experts = before !== undefined && isMoe(before.feedForward) ? before.feedForward : null;
   return {
-    prepareAttention: await prepareAttention(),
-    attention: await Attention.create(context, weights.attention, index),
-    prepareFeedForward: await following(weights.feedForwardNorm),
-    feedForward: await createFeedForward(context, weights.feedForward),
+    prepareAttention: await BlockPreparation.create(context, attentionNorm, experts),
+    attention: await Attention.create(context, attention, attentionNorm, index),
+    prepareFeedForward: await BlockPreparation.create(context, feedForwardNorm, null),
+    feedForward: await createFeedForward(context, feedForward, feedForwardNorm),
   };
 }

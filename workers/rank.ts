@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { invariant } from "../core/errors.ts";
 import type { Readback } from "../kernels/device.ts";
 import type { Collective } from "./collective.ts";
 import type { Step } from "./context.ts";
@@ -21,6 +22,7 @@ export class RankForward {
   }
 
   static async create(model: Model, collective: Collective): Promise<RankForward> {
+    invariant(model.ranks === collective.ranks, `a model for ${model.ranks} ranks is in a unit of ${collective.ranks}`);
     return new RankForward(model, collective, await model.device.createReadback("delta", model.delta.bytes));
   }
 
@@ -36,7 +38,7 @@ export class RankForward {
       model.recordAttention(layer, step);
       await afterAttention?.(layer);
       await this.#sum(step.rows.length);
-      model.recordFeedForward(layer, step, this.collective.ranks > 1);
+      model.recordFeedForward(layer, step);
       await this.#sum(step.rows.length);
     }
     model.recordEnd(step);

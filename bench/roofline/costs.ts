@@ -33,6 +33,7 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
   const { kernel, config, params } = dispatch;
   switch (kernel.name) {
     case "matvec":
+    case "norm_matvec":
       return linearCost(config as LinearConfig, params.items, params);
     case "absorb": {
       const { layout, heads, rows } = config as AbsorbConfig;

@@ -67,6 +67,7 @@ export interface LoadModelOptions {
   readonly limits?: Partial<StepLimits>;
   readonly directory?: string;
   readonly maxTokens?: number;
+  readonly ranks?: number;
 }
 
 /** Loads a checkpoint onto a device. */
@@ -75,6 +76,7 @@ export async function loadModel(device: Device, name: Fixture, options: LoadMode
   const spec = parseModelConfig((await files.text("config.json"))!, `${name}/config.json`);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep" });
   return await Model.create(device, weights, {
+    ranks: options.ranks ?? 1,
     cacheDtype: options.cacheDtype ?? "f32",
     maxTokens: options.maxTokens ?? 1024,
     maxContext: Math.min(512, spec.maxPositions),

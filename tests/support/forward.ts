@@ -4,7 +4,7 @@
  * @module
  */
 import { isMoeLayer, type ModelSpec, type MoeSpec } from "../../core/model/spec.ts";
-import type { Phase } from "../../workers/linear.ts";
+import type { Phase } from "../../workers/linear_binding.ts";
 import type { Model } from "../../workers/model.ts";
 
 /** What one sequence gave. */

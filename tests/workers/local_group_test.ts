@@ -26,11 +26,12 @@ const TOLERANCE = 2e-5;
 const PROMPT = 20;
 const LENGTH = 36;
 
-async function load(device: Device, name: Fixture, shard?: LoadShard): Promise<Model> {
+async function load(device: Device, name: Fixture, ranks = 1, shard?: LoadShard): Promise<Model> {
   using files = new DirectoryFiles(fixtureDirectory(name));
   const spec = parseModelConfig((await files.text("config.json"))!, name);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep", shard });
   return await Model.create(device, weights, {
+    ranks,
     cacheDtype: "f32",
     maxTokens: 256,
     maxContext: 256,
@@ -68,10 +69,10 @@ async function decodeOnGroup(
   const whole = await load(device, name);
   const prefill = bases === null
     ? whole
-    : await load(device, name, { shape: partition(whole.spec, { ranks: 1, latentGroups: 1, halo: 0 })[0], bases });
+    : await load(device, name, 1, { shape: partition(whole.spec, { ranks: 1, latentGroups: 1, halo: 0 })[0], bases });
   const shapes = partition(whole.spec, options);
   const ranks: Model[] = [];
-  for (const shape of shapes) ranks.push(await load(device, name, { shape, bases }));
+  for (const shape of shapes) ranks.push(await load(device, name, shapes.length, { shape, bases }));
   const prompt = prefill.cache.open();
   prefill.cache.grow(prompt, PROMPT);
   prefill.record({ phase: "prefill", rows: tokens.slice(0, PROMPT).map((token, position) => ({ token, position, sequence: prompt })) });

@@ -57,6 +57,34 @@ describeOnDevices("model", (kind) => {
       model.cache.checkIntegrity();
     }));
 
+  for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
+    it(`decodes ${name} in fewer dispatches on a rank that is alone, with the bits it has among others`, () =>
+      onDevice(kind, async (device) => {
+        const run = async (ranks: number) => {
+          const model = await loadModel(device, name, { ranks });
+          const sequence = prefill(model, Array.from({ length: 40 }, (_, i) => 3 + i * 7 % 250));
+          const logits: Float32Array[] = [];
+          const dispatches: number[] = [];
+          for (const tokens of [[9], [17, 5, 8, 30, 2], [4]]) {
+            model.cache.grow(sequence, tokens.length);
+            const before = device.counters.dispatches;
+            model.record({ phase: "decode", rows: tokens.map((token) => ({ token, position: sequence.length++, sequence })) });
+            dispatches.push(device.counters.dispatches - before);
+            model.head.recordLogits("decode", 0, tokens.length);
+            logits.push((await model.head.logits(tokens.length)).slice());
+          }
+          return { logits, dispatches, spec: model.spec };
+        };
+        const [alone, among] = [await run(1), await run(2)];
+        assertEquals(alone.logits, among.logits);
+        const { layers, denseLayers } = alone.spec;
+        assert(denseLayers > 0 && layers > denseLayers, `${name} has layers of both kinds`);
+        // Norms of feed-forward blocks, and of attention after dense ones; sums of experts, but for the last layer's.
+        assertEquals(among.dispatches[0] - alone.dispatches[0], layers + denseLayers + (layers - denseLayers - 1));
+        assert(alone.dispatches[1] > alone.dispatches[0], "several rows are normalised apart");
+      }));
+  }
+
   it("gives the same bits for any chunk size of a prefill", () =>
     onDevice(kind, async (device) => {
       const { inputs: [tokens] } = await readGolden("deepseek-v2-lite-tiny");

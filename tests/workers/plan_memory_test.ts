@@ -35,7 +35,7 @@ describe("a memory plan", () => {
         const device = new CpuDevice();
         const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy, shard: { shape, bases } });
         assertEquals(plan.weightBytes, device.counters.allocatedBytes);
-        await Model.create(device, weights, sizes);
+        await Model.create(device, weights, { ...sizes, ranks: 1 });
         assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
         // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
         await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
@@ -56,7 +56,7 @@ describe("a memory plan", () => {
       shard: { shape: whole.shape, bases: null },
       dry: true,
     });
-    await Model.create(device, weights, whole);
+    await Model.create(device, weights, { ...whole, ranks: 1 });
     assertEquals({ ...either, activationBytes: 0 }, { ...plain, activationBytes: 0 });
     assertEquals(
       either.activationBytes,

@@ -1,0 +1,117 @@
+/**
+ * What attention and feed-forward blocks have in common: they take normalised rows of the residual stream in, and give what it is to be added to.
+ *
+ * @module
+ */
+import type { ModelSpec } from "../core/model/spec.ts";
+import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
+import type { MoeCombineConfig } from "../kernels/moe_combine/moe_combine.ts";
+import { addRmsNorm, combineRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
+import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
+import { mostRows } from "./activations.ts";
+import type { ModelContext, Step } from "./context.ts";
+import { Linear } from "./linear.ts";
+import type { LinearBinding, Phase } from "./linear_binding.ts";
+import type { DeviceMatrix, MoeWeights } from "./weights.ts";
+
+/** What the residual stream has yet to take in after a block: `delta`, with or without what experts left apart from it. */
+export type Pending = "nothing" | "delta" | "experts";
+
+/** Half a layer, bound. */
+export interface Block {
+  /** Whether it can normalise a decode step of one row itself. */
+  readonly normalises: boolean;
+  /** Records a step. @param unnormed whether the block is to normalise its one row itself */
+  record(step: Step, unnormed: boolean): Pending;
+}
+
+/** How what experts give is added to the shared expert's output, or is the output. */
+export function combineConfig(spec: ModelSpec, weights: MoeWeights): MoeCombineConfig {
+  return { width: spec.hiddenSize, activeExperts: spec.moe!.activeExperts, addToShared: weights.shared !== null };
+}
+
+/** How the first linear layers of a block are bound. @param gamma the block's norm */
+export function blockInput({ spec, activations: a, both }: ModelContext, gamma: DeviceBuffer): Omit<LinearBinding, "y"> {
+  return { x: a.h, unnormed: { x: a.x, gamma, eps: spec.normEps }, most: both };
+}
+
+/** Before a block: the residual stream takes in what is pending, and is normalised. */
+export class BlockPreparation {
+  readonly #context: ModelContext;
+  readonly #norm: BoundKernel<"rows" | "first_row">;
+  readonly #addNorm: BoundKernel<"rows">;
+  readonly #combineNorm: BoundKernel<"rows"> | null;
+
+  private constructor(
+    context: ModelContext,
+    kernels: {
+      readonly norm: BoundKernel<"rows" | "first_row">;
+      readonly addNorm: BoundKernel<"rows">;
+      readonly combineNorm: BoundKernel<"rows"> | null;
+    },
+  ) {
+    this.#context = context;
+    this.#norm = kernels.norm;
+    this.#addNorm = kernels.addNorm;
+    this.#combineNorm = kernels.combineNorm;
+  }
+
+  /** Compiles and binds. @param experts those of the block before, if there are any */
+  static async create(context: ModelContext, gamma: DeviceBuffer, experts: MoeWeights | null): Promise<BlockPreparation> {
+    const { device, spec, activations: { x, delta, h: y, gates, expertOut }, limits } = context;
+    const shape = { width: spec.hiddenSize, eps: spec.normEps };
+    const most = { rows: mostRows(limits) };
+    const combineNorm = experts === null ? null : await device.compile(combineRmsNorm, { ...shape, ...combineConfig(spec, experts) });
+    return new BlockPreparation(context, {
+      norm: (await device.compile(rmsNorm, { ...shape, inputStride: shape.width })).bind({ x, gamma, y }, { ...most, first_row: 0 }),
+      addNorm: (await device.compile(addRmsNorm, shape)).bind({ x, delta, gamma, y }, most),
+      combineNorm: combineNorm?.bind({ x, delta, gamma, y, gates, expert_out: expertOut }, most) ?? null,
+    });
+  }
+
+  /** Records it. @returns whether normalising is left to the block */
+  record(pending: Pending, { phase, rows: { length: rows } }: Step, block: Block): boolean {
+    const { device } = this.#context;
+    switch (pending) {
+      case "nothing":
+        if (phase === "decode" && rows === 1 && block.normalises) return true;
+        device.run(this.#norm, { rows, first_row: 0 });
+        return false;
+      case "delta":
+        device.run(this.#addNorm, { rows });
+        return false;
+      case "experts":
+        device.run(this.#combineNorm!, { rows });
+        return false;
+      default:
+        return pending satisfies never;
+    }
+  }
+}
+
+/** The linear layer that ends a block. In decode, a rank that is alone adds its output to the residual stream at once; sums of ranks go by way of `delta`. */
+export class BlockOutput {
+  readonly #linear: Readonly<Record<Phase, Linear>>;
+  readonly #pending: Readonly<Record<Phase, Pending>>;
+
+  private constructor(linear: Readonly<Record<Phase, Linear>>, pending: Readonly<Record<Phase, Pending>>) {
+    this.#linear = linear;
+    this.#pending = pending;
+  }
+
+  /** Compiles and binds. */
+  static async create(context: ModelContext, matrix: DeviceMatrix, input: Pick<LinearBinding, "x" | "input">): Promise<BlockOutput> {
+    const { activations: { x, delta }, ranks, both } = context;
+    const alone = ranks === 1;
+    const toDelta = await Linear.create(context, matrix, { ...input, y: delta, most: alone ? { ...both, decode: 0 } : both });
+    if (!alone) return new BlockOutput({ prefill: toDelta, decode: toDelta }, { prefill: "delta", decode: "delta" });
+    const toStream = await Linear.create(context, matrix, { ...input, y: x, adds: true, most: { ...both, prefill: 0 } });
+    return new BlockOutput({ prefill: toDelta, decode: toStream }, { prefill: "delta", decode: "nothing" });
+  }
+
+  /** Records it. */
+  run(phase: Phase, rows: number): Pending {
+    this.#linear[phase].run(phase, rows);
+    return this.#pending[phase];
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * What linear layers are bound to, and the kernels that decode one part of a matrix with.
+ *
+ * @module
+ */
+import type { BesideSide } from "../kernels/beside.ts";
+import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
+import { matvec, type MatvecConfig } from "../kernels/linear/matvec.ts";
+import { canNormalise, normMatvec, type NormMatvecConfig } from "../kernels/linear/norm_matvec.ts";
+import type { Select } from "../kernels/linear/select.ts";
+import type { MoePlan } from "../kernels/moe_plan/layout.ts";
+import type { Activations } from "./activations.ts";
+import type { DeviceMatrix, MatrixPart } from "./weights.ts";
+
+/**
+ * How tokens are computed: `prefill` expands keys and multiplies in tiles, `decode` absorbs and multiplies row by row. The two add in different orders,
+ * so whatever must be reproduced bit for bit is computed in the phase it was computed in first.
+ */
+export type Phase = "prefill" | "decode";
+
+/** What a linear layer can take its input from where nobody has normalised it. */
+export interface UnnormedInput {
+  readonly x: DeviceBuffer;
+  readonly gamma: DeviceBuffer;
+  readonly eps: number;
+  /** Whether others want the normalised row where the layer would have found it. */
+  readonly keeps?: boolean;
+}
+
+/** What a linear layer is bound to. */
+export interface LinearBinding {
+  readonly x: DeviceBuffer;
+  /** For {@link Linear.runUnnormed}. */
+  readonly unnormed?: UnnormedInput;
+  readonly y: DeviceBuffer;
+  /** Whether y takes the product in, instead of being it; decode only. */
+  readonly adds?: boolean;
+  /** Whether x holds gates and values, see {@link LinearConfig.input}; `plain` by default. */
+  readonly input?: "plain" | "gated";
+  readonly select?: Select;
+  /** `select: expert`: routes (decode) and plan (prefill). */
+  readonly routes?: DeviceBuffer;
+  readonly plan?: { readonly buffer: DeviceBuffer; readonly layout: MoePlan };
+  /** Never rounds inputs or weights to f16, as matrix units do: for what small differences turn over, such as the choice of experts. */
+  readonly precise?: boolean;
+  /** Most items in each phase; 0: never run in it. */
+  readonly most: Readonly<Record<Phase, number>>;
+}
+
+/** Where a linear layer runs. */
+export interface LinearContext {
+  readonly device: Device;
+  /** Whether products may be f16 on matrix units. */
+  readonly matrixUnits: boolean;
+  readonly activations: Pick<Activations, "rounded">;
+}
+
+/** Which rows or matrices a part has, as kernels are told. */
+export type Part = Omit<Record<LinearParams, number>, "items">;
+
+/** Rows that share one read of the weights when a decode step has more than one. */
+export const ITEMS_AT_ONCE = 4;
+
+/** A layer whose inputs are as they were computed. */
+export interface PlainConfig extends LinearConfig {
+  readonly input: "plain" | "gated";
+}
+
+/** How a matrix is multiplied. */
+export function configOf({ layout, outputs }: DeviceMatrix, { input = "plain", select = { kind: "all" } }: LinearBinding): PlainConfig {
+  return { layout, outputs, inputStride: input === "gated" ? 2 * layout.columns : layout.columns, input, select };
+}
+
+/** Parameters for one part of a matrix. */
+export function paramsOf(matrix: DeviceMatrix, select: Select, { first, count }: MatrixPart): Part {
+  return select.kind === "all"
+    ? { first_output: first, part_outputs: count, first_matrix: 0, matrices: 1 }
+    : { first_output: 0, part_outputs: matrix.outputs, first_matrix: first, matrices: count };
+}
+
+/** Buffers for one part of a matrix. */
+export function buffersOf(
+  { weights, scales }: MatrixPart,
+  { x, y }: LinearBinding,
+  routes: DeviceBuffer | undefined,
+): Record<LinearBindings, DeviceBuffer> {
+  return { weights, scales, routes: routes ?? scales, x, y };
+}
+
+/** Decode with one part of a matrix. */
+export function decodeSide(
+  matrix: DeviceMatrix,
+  part: MatrixPart,
+  binding: LinearBinding,
+  itemsAtOnce: number,
+): BesideSide<MatvecConfig, LinearBindings, LinearParams> {
+  const config = configOf(matrix, binding);
+  return {
+    kernel: matvec,
+    config: { ...config, itemsAtOnce, adds: binding.adds ?? false },
+    buffers: buffersOf(part, binding, binding.routes),
+    most: { items: binding.most.decode, ...paramsOf(matrix, config.select, part) },
+  };
+}
+
+/** One row that the layer normalises itself; null if it cannot, or need not. */
+export function unnormedSide(
+  device: Device,
+  matrix: DeviceMatrix,
+  part: MatrixPart,
+  binding: LinearBinding,
+): BesideSide<NormMatvecConfig, LinearBindings | "gamma" | "normed", LinearParams> | null {
+  const { unnormed } = binding;
+  if (unnormed === undefined || Object.keys(normMatvec.bindings).length > device.limits.maxBindings) return null;
+  const { config: { itemsAtOnce: _, ...plain }, buffers, most } = decodeSide(matrix, part, binding, 1);
+  const config = { ...plain, itemsAtOnce: 1, eps: unnormed.eps, keeps: unnormed.keeps ?? false } as const;
+  if (!canNormalise(config)) return null;
+  return {
+    kernel: normMatvec,
+    config,
+    buffers: { ...buffers, x: unnormed.x, gamma: unnormed.gamma, normed: binding.x },
+    most: { ...most, items: 1 },
+  };
+}
