@@ -46,6 +46,14 @@ export interface AttentionTime extends Case {
 const TRITON_MLA_2: Readonly<Partial<Record<ShapeName, number>>> = { "v2-lite": 0.144, "kimi-k2": 0.178, "v3": 0.319 };
 const TRITON_BYTES_PER_SECOND = 4.45e12;
 
+/** Bytes that the runs which are timed together read at the least before one reads again what another has read: several times what caches hold. */
+const LEAST_BYTES = 2 ** 29;
+/** Fewest runs that are timed together. */
+const TOGETHER = 8;
+
+/** Not one of the latents'. */
+const QUERIES_SEED = 1000;
+
 /** Made-up latents and queries are spread evenly between -1/64 and 1/64. */
 const MADE_UP_VARIANCE = 1 / 64 ** 2 / 3;
 
@@ -136,10 +144,16 @@ async function timeCase(
 ): Promise<AttentionTime[]> {
   const dtype = dtypeOn(device);
   const blocksPerRow = ceilDiv(context, BLOCK_TOKENS);
+  const layout = { dtype, keyWidth: shard.keyWidth, ropeWidth: shard.ropeWidth };
+  const setBytes = rows * blocksPerRow * BLOCK_TOKENS * cacheTokenBytes(layout);
+  const sets = device.kind === "cpu"
+    ? 1
+    : Math.max(1, Math.min(ceilDiv(LEAST_BYTES, setBytes), Math.floor(device.limits.maxBindingBytes / setBytes)));
+  const together = device.kind === "cpu" ? 1 : Math.max(sets, TOGETHER);
   const shape = {
-    cache: { dtype, keyWidth: shard.keyWidth, ropeWidth: shard.ropeWidth },
-    slots: rows * blocksPerRow * BLOCK_TOKENS,
-    tableWords: rows * blocksPerRow,
+    cache: layout,
+    slots: sets * rows * blocksPerRow * BLOCK_TOKENS,
+    tableWords: sets * rows * blocksPerRow,
     heads: shard.heads,
     valueOffset: shard.valueOffset,
     valueWidth: shard.valueWidth,
@@ -147,33 +161,38 @@ async function timeCase(
   };
   const chosen = device.features.matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const cache = device.createBuffer("cache", shape.slots * cacheTokenBytes(shape.cache));
-  await fillCache(device, [cache], dtype);
   // Blocks of a sequence lie anywhere: an odd step visits each block once.
   const table = Uint32Array.from({ length: shape.tableWords }, (_, i) => (i * 7919) % shape.tableWords);
-  const step = Uint32Array.from(Array.from({ length: rows }, (_, row) => [0, context - 1, 0, row * blocksPerRow]).flat());
   const tables = device.createBuffer("tables", table.byteLength);
-  const steps = device.createBuffer("step", step.byteLength);
   device.write(tables, 0, table);
-  device.write(steps, 0, step);
-  const layout = queriesOf(shape, chosen === null ? "f32" : "f16");
-  const queries = device.createBuffer("queries", queriesBytes(layout, rows * shard.heads));
-  await fillCache(device, [queries], layout.dtype);
+  const steps = Array.from({ length: sets }, (_, set) => {
+    const words = Uint32Array.from(Array.from({ length: rows }, (_, row) => [0, context - 1, 0, (set * rows + row) * blocksPerRow]).flat());
+    const step = device.createBuffer("step", words.byteLength);
+    device.write(step, 0, words);
+    return step;
+  });
+  const queriesLayout = queriesOf(shape, chosen === null ? "f32" : "f16");
+  const queries = device.createBuffer("queries", queriesBytes(queriesLayout, rows * shard.heads));
+  await fillCache(device, [cache], dtype);
+  // A query that is a latent of its own sequence attends to nothing else.
+  await fillCache(device, [queries], queriesLayout.dtype, QUERIES_SEED);
   const results: AttentionTime[] = [];
   for (const division of tried.length > 0 ? tried : [chosen]) {
     const mostSplits = division === null ? MOST_SPLITS : splitsFor(shape, division, rows);
     const config: LatentDecodeConfig = { ...shape, mostSplits };
     const partial = device.createBuffer("partial", rows * shard.heads * mostSplits * partialWidth(config.valueWidth) * 4);
-    let bound: BoundKernel<"rows" | "splits">;
+    let bound: BoundKernel<"rows" | "splits">[];
     try {
       const kernel = division === null
         ? await device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
         : await device.compile(latentDecodeMatrix, { ...config, division });
-      bound = kernel.bind({ queries, cache, tables, step: steps, partial }, { rows, splits: mostSplits });
+      bound = steps.map((step) => kernel.bind({ queries, cache, tables, step, partial }, { rows, splits: mostSplits }));
     } catch (error) {
       console.log(`${shard.name} ${JSON.stringify(division)}: ${(error as Error).message.slice(0, 200)}`);
       continue;
     }
-    const ms = await stopwatch.milliseconds(() => device.run(bound, { rows, splits: splitCount(context, mostSplits) }));
+    const params = { rows, splits: splitCount(context, mostSplits) };
+    const ms = await stopwatch.milliseconds((run) => device.run(bound[run % sets], params), together);
     const bytes = rows * context * cacheTokenBytes(shape.cache);
     const flop = 2 * rows * context * shard.heads * (cacheWidth(config.cache) + shard.valueWidth);
     results.push({ ...shard, context, ms, division, gigabytesPerSecond: bytes / ms / 1e6, teraflops: flop / ms / 1e9 });

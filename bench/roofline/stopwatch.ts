@@ -60,10 +60,19 @@ export class Stopwatch {
     return this.#bytes / this.#fastest * 1000;
   }
 
-  /** Median of the milliseconds that the device takes for what `record` records; says so if it was never at its full speed. */
-  async milliseconds(record: () => void): Promise<number> {
+  /**
+   * Median of the milliseconds that the device takes for what `record` records; says so if it was never at its full speed.
+   *
+   * @param together how often it is recorded to be measured as one: a kernel that follows others, as in a step, does not pay for the start of a pass. What it
+   *   reads should by far exceed the caches of the device, so it is told which of them it is
+   */
+  async milliseconds(record: (run: number) => void, together = 1): Promise<number> {
     const device = this.#device;
-    await device.measure(record);
+    const measure = async () =>
+      await device.measure(() => {
+        for (let run = 0; run < together; run++) record(run);
+      }) / together;
+    await measure();
     const all: number[] = [];
     let counted: { readonly ms: number; readonly read: number }[] = [];
     while (counted.length < RUNS && all.length < MOST_RUNS) {
@@ -72,7 +81,7 @@ export class Stopwatch {
         device.submit();
       }
       const before = await this.#readOnce();
-      const ms = await device.measure(record);
+      const ms = await measure();
       const read = Math.max(before, await this.#readOnce());
       all.push(ms);
       // A processor shares its memory with everything else on the host, and has no clock to wait for.

@@ -31,7 +31,7 @@ const WORD: Readonly<Record<Bits, string>> = {
 
 const VIEW = new DataView(new ArrayBuffer(4));
 
-/** Fills `words` words. */
+/** Fills `words` words. Other seeds, even the next, give other words, not the same ones elsewhere. */
 export const fillWeights: Kernel<{ readonly bits: Bits }, "words", "words" | "seed"> = {
   name: "fill_weights",
   bindings: { words: "read_write" },
@@ -46,18 +46,20 @@ fn word_of(bits: u32) -> u32 {
 
 // PCG (O'Neill, 2014), one output for each counter.
 fn random(counter: u32) -> u32 {
-  let state = (counter ^ params.seed) * 747796405u + 2891336453u;
+  let state = counter * 747796405u + 2891336453u;
   let mixed = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
   return (mixed >> 22u) ^ mixed;
 }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  // Counters of small seeds would be each other's, a few places further.
+  let scattered = random(params.seed);
   let first = (group.y * 65535u + group.x) * THREADS * WORDS_EACH + thread;
   for (var i = 0u; i < WORDS_EACH; i++) {
     let at = first + i * THREADS;
     if (at < params.words) {
-      words[at] = word_of(random(at));
+      words[at] = word_of(random(at ^ scattered));
     }
   }
 }
@@ -68,7 +70,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   },
   sizes: (_, { words }) => ({ words: words * 4 }),
   reference({ bits }, { words }, { words: count, seed }) {
-    for (let i = 0; i < count; i++) words.u32[i] = wordOf(bits, random((i ^ seed) >>> 0));
+    const scattered = random(seed);
+    for (let i = 0; i < count; i++) words.u32[i] = wordOf(bits, random((i ^ scattered) >>> 0));
   },
 };
 

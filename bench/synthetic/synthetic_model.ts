@@ -60,9 +60,9 @@ export async function syntheticWeights(
   return loaded;
 }
 
-/** Random latents: attention over zeros would say little. */
-export async function fillCache(device: Device, layers: readonly DeviceBuffer[], dtype: "f16" | "f32"): Promise<void> {
-  const filler = new Filler(device);
+/** Random latents: attention over zeros would say little. @param seed of the first of them */
+export async function fillCache(device: Device, layers: readonly DeviceBuffer[], dtype: "f16" | "f32", seed = 1): Promise<void> {
+  const filler = new Filler(device, seed);
   for (const layer of layers) await filler.fillBuffer(layer, dtype);
   await device.settle();
 }
@@ -78,10 +78,11 @@ const WEIGHT_BITS: Readonly<Record<WeightFormat, Bits>> = { f32: "f32", f16: "f1
 class Filler {
   readonly #device: Device;
   readonly #filled = new Set<DeviceBuffer>();
-  #seed = 1;
+  #seed: number;
 
-  constructor(device: Device) {
+  constructor(device: Device, seed = 1) {
     this.#device = device;
+    this.#seed = seed;
   }
 
   async fillModel({ embedding, layers, finalNorm, head }: ModelWeights): Promise<void> {

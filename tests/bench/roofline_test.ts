@@ -110,6 +110,10 @@ describeOnDevices("synthetic models", (kind) => {
     const floats = async (on: typeof device) =>
       (await runKernel(on, fillWeights, { bits: "f32" }, { words: { poison: 9 } }, { words: 9, seed: 7 })).words;
     assertClose((await floats(device)).f32, (await floats(cpu)).f32, 1e-6, "floats");
+    const levels = async (seed: number) =>
+      (await runKernel(device, fillWeights, { bits: "levels" }, { words: { poison: 4096 } }, { words: 4096, seed })).words.u32;
+    const [first, second] = [new Set(await levels(1)), await levels(2)];
+    assert(second.filter((word) => first.has(word)).length < 4, "another seed gives other words");
     await device.close();
     await cpu.close();
   });
