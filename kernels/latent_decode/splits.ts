@@ -28,9 +28,12 @@ export function* splitPositions(split: number, context: number, most: number): G
   }
 }
 
-/** Floats that a split leaves of one (row, head): sums of values, largest score, sum of weights; whole multiples of 16 bytes, as matrices are stored. */
+/**
+ * Floats that a split leaves of one (row, head): sums of values, largest score, sum of weights. Whole multiples of 32 bytes, which is what memory takes at a time:
+ * rows of matrices that begin between two of them take twice as long to store.
+ */
 export function partialWidth(valueWidth: number): number {
-  return roundUp(valueWidth + 2, 4);
+  return roundUp(valueWidth + 2, 8);
 }
 
 /**
