@@ -14,6 +14,7 @@ import { queriesBytes } from "../kernels/latent_decode/queries.ts";
 import { MOST_SPLITS, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
+import { sourceOf } from "./source.ts";
 import { fillCache } from "./synthetic/synthetic_model.ts";
 import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
 import { printTable } from "./table.ts";
@@ -70,8 +71,10 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
       only: { type: "string", default: "" },
       spread: { type: "string", default: "2" },
       json: { type: "string" },
+      card: { type: "string" },
     },
   });
+  const source = values.json === undefined ? null : sourceOf("attention", args, values.card);
   const shape = values.shape as ShapeName;
   if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
   const batch = Number(values.batch);
@@ -99,14 +102,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
     print(times.filter((time) => time.context === context), bytesPerSecond, triton);
   }
   if (values.json !== undefined) {
-    const result = {
-      device: title,
-      shape,
-      batch,
-      bytesPerSecond,
-      times,
-      date: new Date().toISOString().slice(0, 10),
-    };
+    const result = { ...source, device: title, shape, batch, bytesPerSecond, times };
     await Deno.writeTextFile(values.json, JSON.stringify(result, null, 2));
   }
 }

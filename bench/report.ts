@@ -1,19 +1,12 @@
 /**
- * Draws the README's figures from what benches have measured: `deno task bench report [data] [figures]`. The data are the files that benches write with `--json`,
- * with the card and the command beside them; those of `drift` are put together from the runs of a table in bench/NOTES.md.
+ * Draws the README's figures from what benches have measured: `deno task bench report [data] [figures]`. The data are the files that benches write with `--json`; those of `drift` are put together from the runs of a table in bench/NOTES.md.
  *
  * @module
  */
 import type { AttentionTime } from "./attention_bench.ts";
 import type { RooflineResult } from "./roofline_bench.ts";
 import { barChart, lineChart } from "./report/chart.ts";
-
-/** Where a measurement comes from. */
-interface Source {
-  readonly card: string;
-  readonly date: string;
-  readonly command: string;
-}
+import { checkSource, type Source } from "./source.ts";
 
 /** What `bench attention --json` writes. */
 interface AttentionData extends Source {
@@ -36,7 +29,11 @@ const LEAST_SHARE = 0.02;
 
 /** Reads the data and writes the figures. */
 export async function report([data = `${HERE}data`, figures = `${HERE}figures`]: readonly string[] = []): Promise<void> {
-  const read = async <T>(name: string): Promise<T> => JSON.parse(await Deno.readTextFile(`${data}/${name}.json`));
+  const read = async <T extends Source>(name: string): Promise<T> => {
+    const measured = JSON.parse(await Deno.readTextFile(`${data}/${name}.json`));
+    checkSource(name, measured);
+    return measured;
+  };
   await Deno.mkdir(figures, { recursive: true });
   const drawn = {
     attention: attentionFigure(await read("attention")),

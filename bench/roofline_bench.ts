@@ -11,6 +11,7 @@ import { openDevice } from "../kernels/providers.ts";
 import { Model } from "../workers/model.ts";
 import { profileStep, type StepProfile } from "./roofline/profile.ts";
 import { TracingDevice } from "./roofline/tracing_device.ts";
+import { sourceOf } from "./source.ts";
 import { fillCache, syntheticWeights } from "./synthetic/synthetic_model.ts";
 import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
 import { printTable } from "./table.ts";
@@ -23,7 +24,6 @@ export interface RooflineResult extends StepProfile {
   readonly weights: WeightPolicy;
   readonly batch: number;
   readonly context: number;
-  readonly date: string;
 }
 
 /** Runs the bench. */
@@ -38,8 +38,10 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
       batch: { type: "string", default: "1" },
       context: { type: "string", default: "1024" },
       json: { type: "string" },
+      card: { type: "string" },
     },
   });
+  const source = values.json === undefined ? null : sourceOf("roofline", args, values.card);
   const shape = values.shape as ShapeName;
   if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
@@ -65,11 +67,10 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
     weights: policy,
     batch,
     context,
-    date: new Date().toISOString().slice(0, 10),
     ...profile,
   };
   print(result);
-  if (values.json !== undefined) await Deno.writeTextFile(values.json, JSON.stringify(result, null, 2));
+  if (values.json !== undefined) await Deno.writeTextFile(values.json, JSON.stringify({ ...source, ...result }, null, 2));
   await device.close();
 }
 

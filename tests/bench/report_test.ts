@@ -2,9 +2,10 @@
  * The README's figures are what the data beside them say.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { attentionFigure, driftFigure, report, rooflineFigure } from "../../bench/report.ts";
 import { lineChart } from "../../bench/report/chart.ts";
+import { sourceOf } from "../../bench/source.ts";
 
 const HERE = new URL("../../bench/report/", import.meta.url);
 const data = async (name: string) => JSON.parse(await Deno.readTextFile(new URL(`data/${name}.json`, HERE)));
@@ -20,6 +21,21 @@ describe("figures", () => {
   it("are linked by the README", async () => {
     const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
     for (const name of ["attention", "drift", "roofline"]) assert(readme.includes(`(bench/report/figures/${name}.svg)`), name);
+  });
+
+  it("say where their data come from, and are not drawn where that is not known", async () => {
+    for (const name of ["attention", "drift", "roofline"]) {
+      const { card, date, command } = await data(name);
+      assert((await figure(name)).includes(`${card}, ${date}: ${command}`), name);
+    }
+    const directory = await Deno.makeTempDir();
+    const { card: _, ...nameless } = await data("attention");
+    await Deno.writeTextFile(`${directory}/attention.json`, JSON.stringify(nameless));
+    await assertRejects(() => report([directory, `${directory}/figures`]), Error, "attention.json does not say its card");
+    await Deno.remove(directory, { recursive: true });
+    assertThrows(() => sourceOf("attention", ["--json", "file"], undefined), Error, "--card");
+    const { command } = sourceOf("attention", ["--json", "file", "--batch", "4", "--card=one", "--context=7"], "one");
+    assertEquals(command, "deno task bench attention --batch 4 --context=7");
   });
 
   it("say which data are missing", async () => {
