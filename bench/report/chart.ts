@@ -38,6 +38,8 @@ export interface Bar {
 const WIDTH = 760;
 /** From one line of text to the next. */
 const LINE = 18;
+/** Width of a character, about. */
+const CHARACTER = 7.6;
 const STYLE = `<style>
 svg { --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --back: #ffffff; --c0: #0b62c4; --c1: #b35900; --c2: #a31d6c; }
 @media (prefers-color-scheme: dark) { svg { --ink: #e6edf3; --soft: #9da7b1; --line: #30363d; --back: #0d1117; --c0: #6cb0ff; --c1: #ffb366; --c2: #ff8ac4; } }
@@ -92,7 +94,8 @@ export function barChart(
     readonly bars: readonly Bar[];
   },
 ): string {
-  const [left, right, pitch] = [384, 84, 24];
+  const left = 20 + Math.ceil(Math.max(...bars.map(({ name }) => name.length)) * CHARACTER);
+  const [right, pitch] = [84, 24];
   const top = 48 + key.length * LINE;
   const height = top + bars.length * pitch + 20 + caption.length * LINE;
   const most = Math.max(...bars.map(({ value }) => value), Number.MIN_VALUE);

@@ -91,8 +91,16 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
 /** Kernels of one name differ by their sizes. */
 export function kernelName(dispatch: Dispatch): string {
   const both = sidesOf(dispatch);
-  if (both !== null) return both.map(kernelName).join(" + ");
-  const { kernel, config } = dispatch;
+  if (both !== null) {
+    const [first, second] = both;
+    const size = first.kernel.name === second.kernel.name ? sizeOf(second) : undefined;
+    return `${kernelName(first)} + ${size ?? kernelName(second)}`;
+  }
+  const size = sizeOf(dispatch);
+  return size === undefined ? dispatch.kernel.name : `${dispatch.kernel.name} ${size}`;
+}
+
+function sizeOf({ config }: Dispatch): string | number | undefined {
   const { layout, outputs, rows, width } = (config ?? {}) as {
     readonly layout?: { readonly format: string; readonly columns: number };
     readonly outputs?: number;
@@ -100,6 +108,5 @@ export function kernelName(dispatch: Dispatch): string {
     readonly width?: number;
   };
   const height = outputs ?? rows;
-  const size = layout === undefined ? width : `${height === undefined ? "" : `${height} x `}${layout.columns} ${layout.format}`;
-  return size === undefined ? kernel.name : `${kernel.name} ${size}`;
+  return layout === undefined ? width : `${height === undefined ? "" : `${height} x `}${layout.columns} ${layout.format}`;
 }

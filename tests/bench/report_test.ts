@@ -4,7 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { attentionFigure, driftFigure, report, rooflineFigure } from "../../bench/report.ts";
-import { lineChart } from "../../bench/report/chart.ts";
+import { barChart, lineChart } from "../../bench/report/chart.ts";
 import { sourceOf } from "../../bench/source.ts";
 
 const HERE = new URL("../../bench/report/", import.meta.url);
@@ -64,6 +64,13 @@ describe("line charts", () => {
     assert((f[0] - e[0]) / (e[0] - d[0]) > 9);
     // Up is more.
     assert(d[1] > e[1] && e[1] > f[1]);
+  });
+
+  it("have room for the names of bars", () => {
+    const name = "norm_matvec 64 x 2048 bf16 + norm_matvec 5632 x 2048 q4 (26)";
+    const svg = barChart({ title: "bars", caption: [], key: [], bars: [{ name, value: 1, least: 0.5, label: "1 ms" }] });
+    const x = Number(/<text class="name" x="([^"]*)"/.exec(svg)![1]);
+    assert(x >= name.length * 7.5, `names end at ${x}`);
   });
 
   it("escape what would be markup", () => {
