@@ -4,6 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../core/numeric.ts";
+import type { BesideSide } from "../kernels/beside.ts";
 import type { BoundKernel, Device } from "../kernels/device.ts";
 import type { LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
@@ -53,22 +54,20 @@ export class Linear {
   /** Compiles and binds. */
   static async create(context: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Linear> {
     const { device } = context;
-    const config = configOf(matrix, binding);
-    const { select } = config;
-    const vector = async (itemsAtOnce: number): Promise<Variant[]> => {
-      if (binding.most.decode === 0) return [];
-      return await Promise.all(matrix.parts.map(async (part) => {
-        const side = decodeSide(matrix, part, binding, itemsAtOnce);
-        const kernel = await device.compile(side.kernel, side.config);
-        return { bound: kernel.bind(side.buffers, side.most), part: paramsOf(matrix, select, part) };
+    const { parts } = matrix;
+    const { select } = configOf(matrix, binding);
+    const bind = <C, B extends string>(sides: readonly BesideSide<C, B, LinearParams>[]): Promise<Variant[]> =>
+      Promise.all(sides.map(async ({ kernel, config, buffers, most }, i) => {
+        const bound = (await device.compile(kernel, config)).bind(buffers, most);
+        return { bound, part: paramsOf(matrix, select, parts[i]) };
       }));
-    };
-    const single = await vector(1);
-    const several = select.kind === "all" ? await vector(ITEMS_AT_ONCE) : single;
+    const rows = (itemsAtOnce: number) => binding.most.decode === 0 ? [] : parts.map((part) => decodeSide(matrix, part, binding, itemsAtOnce));
+    const single = await bind(rows(1));
+    const unnormed = parts.map((part) => unnormedSide(device, matrix, part, binding)).filter((side) => side !== null);
     return new Linear(device, {
       single,
-      several,
-      unnormed: await createUnnormed(context, matrix, binding),
+      several: select.kind === "all" ? await bind(rows(ITEMS_AT_ONCE)) : single,
+      unnormed: unnormed.length === parts.length ? await bind(unnormed) : null,
       tiled: await createTiled(context, matrix, binding),
     });
   }
@@ -102,18 +101,6 @@ export class Linear {
   #record(variants: readonly Variant[], items: number): void {
     for (const { bound, part } of variants) this.#device.run(bound, Object.assign(this.#params, part, { items }));
   }
-}
-
-async function createUnnormed({ device }: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Variant[] | null> {
-  if (binding.most.decode === 0) return null;
-  const variants: Variant[] = [];
-  for (const part of matrix.parts) {
-    const side = unnormedSide(device, matrix, part, binding);
-    if (side === null) return null;
-    const kernel = await device.compile(side.kernel, side.config);
-    variants.push({ bound: kernel.bind(side.buffers, side.most), part: paramsOf(matrix, { kind: "all" }, part) });
-  }
-  return variants;
 }
 
 /** Outputs of a router up to which tiles are too few to keep a large GPU busy. */

@@ -112,7 +112,7 @@ export function unnormedSide(
   binding: LinearBinding,
 ): BesideSide<NormMatvecConfig, LinearBindings | "gamma" | "normed", LinearParams> | null {
   const { unnormed } = binding;
-  if (unnormed === undefined || Object.keys(normMatvec.bindings).length > device.limits.maxBindings) return null;
+  if (unnormed === undefined || binding.most.decode === 0 || Object.keys(normMatvec.bindings).length > device.limits.maxBindings) return null;
   const { config: { itemsAtOnce: _, ...plain }, buffers, most } = decodeSide(matrix, part, binding, 1);
   const config = { ...plain, itemsAtOnce: 1, eps: unnormed.eps, keeps: unnormed.keeps ?? false } as const;
   if (!canNormalise(config)) return null;
