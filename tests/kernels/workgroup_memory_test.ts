@@ -4,6 +4,7 @@ import { matrixLayout } from "../../core/model/packing.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
+import { canNormalise, normMatvec } from "../../kernels/linear/norm_matvec.ts";
 import { moeRoute } from "../../kernels/moe_route/moe_route.ts";
 import { ropeStore, type RopeStoreConfig } from "../../kernels/rope_store/rope_store.ts";
 
@@ -49,7 +50,13 @@ describe("workgroup memory", () => {
           itemsAtOnce,
           manyItems,
         };
-        assertEquals(matvec.workgroupBytes!(config), declaredBytes(matvec.wgsl(config)), `matvec ${format} ${outputs} × ${columns} × ${itemsAtOnce}`);
+        const name = `matvec ${format} ${outputs} × ${columns} × ${itemsAtOnce}`;
+        assertEquals(matvec.workgroupBytes!(config), declaredBytes(matvec.wgsl(config)), name);
+        const single = { ...config, itemsAtOnce: 1, eps: 1e-6, keeps: true } as const;
+        if (!canNormalise(single)) continue;
+        const bytes = normMatvec.workgroupBytes!(single);
+        assertEquals(bytes, declaredBytes(normMatvec.wgsl(single)), `norm_${name}`);
+        assert(bytes <= LEAST_LIMIT, `norm_${name} takes ${bytes} bytes, and runs by itself on every device`);
       }
       const queries = { dtype: "f32", keyWidth: 512, ropeWidth: 64 } as const;
       const config = { layout: matrixLayout(format, 512, 32), heads: 16, rows: 128, inputStride: 192, queries };

@@ -100,11 +100,35 @@ describeOnDevices("model", (kind) => {
       await onDevice(kind, async (small) => {
         // 64×512 bf16 embeddings and 16 experts of 64×64 bytes need several parts of 12 kB.
         const split = await loadModel(small, "deepseek-v3-fp8-tiny", { maxTokens: 64 });
-        for (const phase of ["prefill", "decode"] as const) {
+        for (const [phase, rows] of [["prefill", 8], ["decode", 8], ["decode", 1]] as const) {
           const few = tokens.slice(0, 20);
-          assertEquals((await runSequence(split, few, phase, 8)).logits, (await runSequence(whole, few, phase, 8)).logits, phase);
+          const expected = (await runSequence(whole, few, phase, rows)).logits;
+          assertEquals((await runSequence(split, few, phase, rows)).logits, expected, `${phase}, ${rows} rows`);
         }
       }, { maxBindingBytes: 12288 });
+    }));
+
+  it("puts fewer kernels together where a device has few bindings, without changing a bit", () =>
+    onDevice(kind, async (device) => {
+      const { inputs: [tokens] } = await readGolden("deepseek-v3-tiny");
+      const few = tokens.slice(0, 6);
+      const run = async (on: Device) => {
+        const model = await loadModel(on, "deepseek-v3-tiny", { maxTokens: 64 });
+        const before = on.counters.dispatches;
+        const { logits } = await runSequence(model, few, "decode", 1);
+        return { logits, dispatches: on.counters.dispatches - before };
+      };
+      const all = await run(device);
+      let dispatches = all.dispatches;
+      // Eight do for a layer that normalises its input, not for two; six for neither.
+      for (const maxBindings of [8, 6]) {
+        await onDevice(kind, async (small) => {
+          const fewer = await run(small);
+          assertEquals(fewer.logits, all.logits, `${maxBindings} bindings`);
+          assert(fewer.dispatches > dispatches, `${maxBindings} bindings: ${fewer.dispatches} dispatches, ${dispatches} with more`);
+          ({ dispatches } = fewer);
+        }, { maxBindings });
+      }
     }));
 
   it("stays close to itself under q8 and q4", () =>
