@@ -80,7 +80,8 @@ export class Engine {
   }
 
   /**
-   * Loads a model directory: config.json, *.safetensors, tokenizer.json and, where present, tokenizer_config.json, generation_config.json and a chat template.
+   * Loads a model directory: config.json, *.safetensors, tokenizer.json and, where present, tokenizer_config.json, generation_config.json and a chat template. What
+   * drivers do when kernels first run, software ones for up to a minute, is done when it resolves.
    *
    * @throws {LatentmeshError} saying which file, field or device cannot be used
    */
@@ -91,7 +92,9 @@ export class Engine {
     const { device, reason } = await openDevice(options.device ?? "auto", { dawn: options.dawn });
     try {
       const weights = await loadWeights(device, checkpoint, spec, { weights: options.weights ?? "keep", onProgress: options.onProgress });
-      const tokens = new LocalTokenEngine(await Model.create(device, weights, modelOptions(options, spec, device)));
+      const onDevice = await Model.create(device, weights, modelOptions(options, spec, device));
+      if (device.kind !== "cpu") { for (const phase of ["prefill", "decode"] as const) await onDevice.warmUp(phase); }
+      const tokens = new LocalTokenEngine(onDevice);
       return new Engine({ spec, device, deviceReason: reason, weightBytes: weights.bytes, tokens, served: servedModel(model, tokens) });
     } catch (error) {
       await device.close();

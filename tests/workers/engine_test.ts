@@ -23,6 +23,23 @@ describeOnDevices("engine", (kind) => {
       await assertGoldenGenerations(engine);
     }));
 
+  if (kind === "deno") {
+    it("has run its kernels once before the first request", async () => {
+      const encoder = GPUComputePassEncoder.prototype;
+      const { dispatchWorkgroups } = encoder;
+      let dispatches = 0;
+      encoder.dispatchWorkgroups = function (...groups) {
+        dispatches++;
+        dispatchWorkgroups.apply(this, groups);
+      };
+      try {
+        await withEngine({ device: kind }, (engine) => Promise.resolve(assert(dispatches > 2 * engine.spec.layers, `${dispatches} dispatches`)));
+      } finally {
+        encoder.dispatchWorkgroups = dispatchWorkgroups;
+      }
+    });
+  }
+
   for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
     it(`generates the golden of ${name} greedily`, () =>
       withEngine({ device: kind, model: fixtureDirectory(name) }, async (engine) => {
