@@ -14,7 +14,7 @@ import { queriesBytes } from "../kernels/latent_decode/queries.ts";
 import { MOST_SPLITS, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
-import { sourceOf } from "./source.ts";
+import { keeper } from "./source.ts";
 import { fillCache } from "./synthetic/synthetic_model.ts";
 import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
 import { printTable } from "./table.ts";
@@ -74,7 +74,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
       card: { type: "string" },
     },
   });
-  const source = values.json === undefined ? null : sourceOf("attention", args, values.card);
+  const keep = keeper("attention", args, values);
   const shape = values.shape as ShapeName;
   if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
   const batch = Number(values.batch);
@@ -101,10 +101,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
     const triton = batch === 16 && context === 32768 ? TRITON_MLA_2[shape] : undefined;
     print(times.filter((time) => time.context === context), bytesPerSecond, triton);
   }
-  if (values.json !== undefined) {
-    const result = { ...source, device: title, shape, batch, bytesPerSecond, times };
-    await Deno.writeTextFile(values.json, JSON.stringify(result, null, 2));
-  }
+  await keep({ device: title, shape, batch, bytesPerSecond, times });
 }
 
 function parseDivision(text: string): Division {
@@ -131,6 +128,14 @@ function dtypeOn({ kind }: Device): "f32" | "f16" {
   return kind === "cpu" ? "f32" : "f16";
 }
 
+/** How many sets of sequences there are, of so many bytes, and how many runs over them in turn are timed together. */
+function repeatsOn({ kind, limits }: Device, setBytes: number): { readonly sets: number; readonly together: number } {
+  if (kind === "cpu") return { sets: 1, together: 1 };
+  const fit = Math.max(1, Math.floor(limits.maxBindingBytes / setBytes));
+  const sets = Math.min(ceilDiv(LEAST_BYTES, setBytes), fit);
+  return { sets, together: Math.max(sets, TOGETHER) };
+}
+
 async function timeCase(
   device: Device,
   stopwatch: Stopwatch,
@@ -141,11 +146,7 @@ async function timeCase(
   const dtype = dtypeOn(device);
   const blocksPerRow = ceilDiv(context, BLOCK_TOKENS);
   const layout = { dtype, keyWidth: shard.keyWidth, ropeWidth: shard.ropeWidth };
-  const setBytes = rows * blocksPerRow * BLOCK_TOKENS * cacheTokenBytes(layout);
-  const sets = device.kind === "cpu"
-    ? 1
-    : Math.max(1, Math.min(ceilDiv(LEAST_BYTES, setBytes), Math.floor(device.limits.maxBindingBytes / setBytes)));
-  const together = device.kind === "cpu" ? 1 : Math.max(sets, TOGETHER);
+  const { sets, together } = repeatsOn(device, rows * blocksPerRow * BLOCK_TOKENS * cacheTokenBytes(layout));
   const shape = {
     cache: layout,
     slots: sets * rows * blocksPerRow * BLOCK_TOKENS,

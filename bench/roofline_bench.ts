@@ -11,7 +11,7 @@ import { openDevice } from "../kernels/providers.ts";
 import { Model } from "../workers/model.ts";
 import { profileStep, type StepProfile } from "./roofline/profile.ts";
 import { TracingDevice } from "./roofline/tracing_device.ts";
-import { sourceOf } from "./source.ts";
+import { keeper } from "./source.ts";
 import { fillCache, syntheticWeights } from "./synthetic/synthetic_model.ts";
 import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
 import { printTable } from "./table.ts";
@@ -41,7 +41,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
       card: { type: "string" },
     },
   });
-  const source = values.json === undefined ? null : sourceOf("roofline", args, values.card);
+  const keep = keeper("roofline", args, values);
   const shape = values.shape as ShapeName;
   if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
@@ -70,7 +70,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
     ...profile,
   };
   print(result);
-  if (values.json !== undefined) await Deno.writeTextFile(values.json, JSON.stringify({ ...source, ...result }, null, 2));
+  await keep(result);
   await device.close();
 }
 

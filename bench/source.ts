@@ -30,6 +30,22 @@ export function sourceOf(bench: string, args: readonly string[], card: string | 
   return { card, date: new Date().toISOString().slice(0, 10), command: ["deno task bench", bench, ...measured].join(" ") };
 }
 
+/**
+ * What keeps a bench's result, with its source, in the file that `--json` names; it does nothing without one.
+ *
+ * @throws {Error} if there is a file and no `--card`, before anything is measured
+ */
+export function keeper(
+  bench: string,
+  args: readonly string[],
+  { json, card }: { readonly json?: string; readonly card?: string },
+): (result: object) => Promise<void> {
+  const source = json === undefined ? null : sourceOf(bench, args, card);
+  return async (result: object): Promise<void> => {
+    if (json !== undefined) await Deno.writeTextFile(json, JSON.stringify({ ...source, ...result }, null, 2));
+  };
+}
+
 /** Checks what is read back. @throws {Error} if it does not say where it comes from */
 export function checkSource(name: string, data: Partial<Source>): void {
   for (const field of ["card", "date", "command"] as const) {

@@ -1,17 +1,18 @@
 /**
- * What attention and feed-forward blocks have in common: they take normalised rows of the residual stream in, and give what it is to be added to.
+ * What attention and feed-forward blocks have in common: they take normalised rows of the residual stream in, and give what is added to it.
  *
  * @module
  */
 import type { ModelSpec } from "../core/model/spec.ts";
-import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
-import type { MoeCombineConfig } from "../kernels/moe_combine/moe_combine.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
+import { moeCombine, type MoeCombineConfig } from "../kernels/moe_combine/moe_combine.ts";
+import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { addRmsNorm, combineRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
-import type { LinearBinding, Phase } from "./linear_binding.ts";
+import type { LinearBinding, Phase, UnnormedInput } from "./linear_binding.ts";
 import type { DeviceMatrix, MoeWeights } from "./weights.ts";
 
 /** What the residual stream has yet to take in after a block: `delta`, with or without what experts left apart from it. */
@@ -26,12 +27,24 @@ export interface Block {
 }
 
 /** How what experts give is added to the shared expert's output, or is the output. */
-export function combineConfig(spec: ModelSpec, weights: MoeWeights): MoeCombineConfig {
+function combineConfig(spec: ModelSpec, weights: MoeWeights): MoeCombineConfig {
   return { width: spec.hiddenSize, activeExperts: spec.moe!.activeExperts, addToShared: weights.shared !== null };
 }
 
-/** How the first linear layers of a block are bound. @param gamma the block's norm */
-export function blockInput({ spec, activations: a, both }: ModelContext, gamma: DeviceBuffer): Omit<LinearBinding, "y"> {
+/** Compiles and binds what takes the output of experts into `delta`. */
+export async function bindCombine(context: ModelContext, experts: MoeWeights): Promise<BoundKernel<"tokens">> {
+  const { device, spec, activations: { gates, expertOut, delta }, limits } = context;
+  const combine = await device.compile(moeCombine, combineConfig(spec, experts));
+  return combine.bind({ gates, expert_out: expertOut, y: delta }, { tokens: mostRows(limits) });
+}
+
+/** How the first linear layers of a block are bound, but for their output. */
+export interface BlockInput extends Omit<LinearBinding, "y"> {
+  readonly unnormed: UnnormedInput;
+}
+
+/** {@link BlockInput} of a block. @param gamma its norm */
+export function blockInput({ spec, activations: a, both }: ModelContext, gamma: DeviceBuffer): BlockInput {
   return { x: a.h, unnormed: { x: a.x, gamma, eps: spec.normEps }, most: both };
 }
 
@@ -113,5 +126,32 @@ export class BlockOutput {
   run(phase: Phase, rows: number): Pending {
     this.#linear[phase].run(phase, rows);
     return this.#pending[phase];
+  }
+}
+
+/** After the last block: the residual stream takes in what is pending. */
+export class StreamEnd {
+  readonly #device: Device;
+  readonly #combine: BoundKernel<"tokens"> | null;
+  readonly #add: BoundKernel<"rows">;
+
+  private constructor(device: Device, combine: BoundKernel<"tokens"> | null, add: BoundKernel<"rows">) {
+    this.#device = device;
+    this.#combine = combine;
+    this.#add = add;
+  }
+
+  /** Compiles and binds. @param experts those of the last block, if there are any */
+  static async create(context: ModelContext, experts: MoeWeights | null): Promise<StreamEnd> {
+    const { device, spec, activations: { x, delta }, limits } = context;
+    const add = (await device.compile(residualAdd, { width: spec.hiddenSize })).bind({ delta, x }, { rows: mostRows(limits) });
+    return new StreamEnd(device, experts === null ? null : await bindCombine(context, experts), add);
+  }
+
+  /** Records it. */
+  record(pending: Pending, rows: number): void {
+    if (pending === "nothing") return;
+    if (pending === "experts") this.#device.run(this.#combine!, { tokens: rows });
+    this.#device.run(this.#add, { rows });
   }
 }

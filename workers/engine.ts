@@ -93,7 +93,10 @@ export class Engine {
     try {
       const weights = await loadWeights(device, checkpoint, spec, { weights: options.weights ?? "keep", onProgress: options.onProgress });
       const onDevice = await Model.create(device, weights, modelOptions(options, spec, device));
-      if (device.kind !== "cpu") { for (const phase of ["prefill", "decode"] as const) await onDevice.warmUp(phase); }
+      if (device.kind !== "cpu") {
+        await onDevice.warmUp("prefill");
+        await onDevice.warmUp("decode");
+      }
       const tokens = new LocalTokenEngine(onDevice);
       return new Engine({ spec, device, deviceReason: reason, weightBytes: weights.bytes, tokens, served: servedModel(model, tokens) });
     } catch (error) {

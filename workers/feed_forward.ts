@@ -6,34 +6,27 @@
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import { matvecThreads } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
-import { moeCombine } from "../kernels/moe_combine/moe_combine.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";
 import { mostRows } from "./activations.ts";
-import { type Block, blockInput, BlockOutput, combineConfig, type Pending } from "./block.ts";
+import { bindCombine, type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { LinearBinding, Phase } from "./linear_binding.ts";
 import { LinearBeside, LinearPair } from "./linear_pair.ts";
 import { type FeedForwardWeights, isMoe, type MoeWeights } from "./weights.ts";
 
-/** A feed-forward block on one device. */
-export interface FeedForward extends Block {
-  /** Records that `delta` takes in what experts left apart from it. */
-  recordSum(rows: number): void;
-}
-
 /** Compiles and binds the block of one layer. @param norm what its input is normalised with */
 export async function createFeedForward(
   context: ModelContext,
   weights: FeedForwardWeights | MoeWeights,
   norm: DeviceBuffer,
-): Promise<FeedForward> {
+): Promise<Block> {
   return isMoe(weights) ? await Moe.create(context, weights, norm) : await Dense.create(context, weights, norm);
 }
 
 /** W_down (silu(W_gate h) ∘ W_up h) */
-class Dense implements FeedForward {
+class Dense implements Block {
   readonly #gateUp: Linear;
   readonly #down: BlockOutput;
 
@@ -59,8 +52,6 @@ class Dense implements FeedForward {
     else this.#gateUp.run(phase, rows);
     return this.#down.run(phase, rows);
   }
-
-  recordSum(): void {}
 }
 
 /** The choice of experts, and beside it the shared expert, which does not wait for that. */
@@ -78,11 +69,11 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
     buffers: { logits: a.routerLogits, bias: weights.correctionBias, routes: a.routes, gates: a.gates },
     most: { tokens: mostRows(limits) },
   };
-  const { unnormed, ...input } = blockInput(context, norm);
+  const input = blockInput(context, norm);
   // The experts take the normalised row from where the router leaves it.
   const router = {
     matrix: weights.router,
-    binding: { ...input, unnormed: { ...unnormed!, keeps: true }, y: a.routerLogits, precise: true },
+    binding: { ...input, unnormed: { ...input.unnormed, keeps: true }, y: a.routerLogits, precise: true },
   };
   const compiled = await device.compile(moeRoute, { ...spec.moe!, threads: 128 });
   const route = compiled.bind(routing.buffers, routing.most);
@@ -98,7 +89,7 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
       },
     };
   }
-  const up = await LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, unnormed, y: a.gateUp } });
+  const up = await LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, y: a.gateUp } });
   const output: LinearBinding = { x: a.gateUp, input: "gated", y: a.delta, most: both };
   const downAndRoute = await LinearBeside.create(
     context,
@@ -127,7 +118,7 @@ interface MoeParts {
   readonly combine: BoundKernel<"tokens">;
 }
 
-class Moe implements FeedForward {
+class Moe implements Block {
   readonly #context: ModelContext;
   readonly #parts: MoeParts;
 
@@ -137,10 +128,9 @@ class Moe implements FeedForward {
   }
 
   static async create(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer): Promise<Moe> {
-    const { device, spec, activations: a, both, limits } = context;
+    const { device, spec, activations: a, both } = context;
     const moe = spec.moe!;
     const plan = await device.compile(moePlan, a.planLayout);
-    const combine = await device.compile(moeCombine, combineConfig(spec, weights));
     const pairs = { prefill: both.prefill * moe.activeExperts, decode: both.decode * moe.activeExperts };
     const routed = (perInput: number) => ({
       select: { kind: "expert", perInput } satisfies Select,
@@ -153,7 +143,7 @@ class Moe implements FeedForward {
       plan: plan.bind({ routes: a.routes, plan: a.plan }, { items: pairs.prefill }),
       gateUp: await Linear.create(context, weights.experts.gateUp, { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) }),
       down: await Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
-      combine: combine.bind({ gates: a.gates, expert_out: a.expertOut, y: a.delta }, { tokens: mostRows(limits) }),
+      combine: await bindCombine(context, weights),
     });
   }
 
@@ -163,18 +153,14 @@ class Moe implements FeedForward {
 
   record({ phase, rows: { length: tokens } }: Step, unnormed: boolean): Pending {
     const { device, spec, ranks } = this.#context;
-    const { choice, plan, gateUp, down } = this.#parts;
+    const { choice, plan, gateUp, down, combine } = this.#parts;
     const items = tokens * spec.moe!.activeExperts;
     choice.record(phase, tokens, unnormed);
     if (phase === "prefill") device.run(plan, { items });
     gateUp.run(phase, items);
     down.run(phase, items);
     if (ranks === 1) return "experts";
-    this.recordSum(tokens);
+    device.run(combine, { tokens });
     return "delta";
-  }
-
-  recordSum(tokens: number): void {
-    this.#context.device.run(this.#parts.combine, { tokens });
   }
 }

@@ -13,16 +13,15 @@ import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splitsFor } from "../kernels/latent_decode/matrix_units.ts";
 import { MOST_SPLITS } from "../kernels/latent_decode/splits.ts";
-import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
-import { BlockPreparation, type Pending } from "./block.ts";
+import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { createFeedForward, type FeedForward } from "./feed_forward.ts";
+import { createFeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
 import { LogitsHead } from "./logits_head.ts";
-import { isMoe, type LayerWeights, type ModelWeights } from "./weights.ts";
+import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
 
 /** Sizes of a {@link Model}. */
 export interface ModelOptions {
@@ -44,11 +43,15 @@ interface EmbedPart {
   readonly count: number;
 }
 
+/** A block with what comes before it. */
+interface PreparedBlock {
+  readonly preparation: BlockPreparation;
+  readonly block: Block;
+}
+
 interface Layer {
-  readonly prepareAttention: BlockPreparation;
-  readonly attention: Attention;
-  readonly prepareFeedForward: BlockPreparation;
-  readonly feedForward: FeedForward;
+  readonly attention: PreparedBlock;
+  readonly feedForward: PreparedBlock;
 }
 
 /** A model on one device with its latent cache. */
@@ -59,13 +62,13 @@ export class Model {
   readonly #context: ModelContext;
   readonly #embed: readonly EmbedPart[];
   readonly #layers: readonly Layer[];
-  readonly #residual: BoundKernel<"rows">;
+  readonly #end: StreamEnd;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
   #pending: Pending = "nothing";
 
   private constructor(
     context: ModelContext,
-    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; residual: BoundKernel<"rows">; head: LogitsHead },
+    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; end: StreamEnd; head: LogitsHead },
   ) {
     this.spec = context.spec;
     this.cache = context.cache;
@@ -73,7 +76,7 @@ export class Model {
     this.#context = context;
     this.#embed = parts.embed;
     this.#layers = parts.layers;
-    this.#residual = parts.residual;
+    this.#end = parts.end;
     this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
   }
 
@@ -90,11 +93,9 @@ export class Model {
   }
 
   static async #build(context: ModelContext, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits } = context;
+    const { device, limits, activations: a } = context;
     const rows = mostRows(limits);
-    const { activations: a } = context;
     const embed = await device.compile(embedding, { layout: weights.embedding.layout });
-    const residual = await device.compile(residualAdd, { width: spec.hiddenSize });
     const layers: Layer[] = [];
     for (const [index, layer] of weights.layers.entries()) layers.push(await createLayer(context, layer, index, weights.layers[index - 1]));
     return new Model(context, {
@@ -104,7 +105,7 @@ export class Model {
         count,
       })),
       layers,
-      residual: residual.bind({ delta: a.delta, x: a.x }, { rows }),
+      end: await StreamEnd.create(context, expertsOf(weights.layers.at(-1))),
       head: await LogitsHead.create(context, weights),
     });
   }
@@ -157,21 +158,17 @@ export class Model {
 
   /** Records the residual stream → this rank's share of a layer's attention. */
   recordAttention(layer: number, step: Step): void {
-    const { prepareAttention, attention } = this.#layers[layer];
-    this.#pending = attention.record(step, prepareAttention.record(this.#pending, step, attention));
+    this.#recordBlock(this.#layers[layer].attention, step);
   }
 
   /** Records the residual stream → this rank's share of a layer's feed-forward block. */
   recordFeedForward(layer: number, step: Step): void {
-    const { prepareFeedForward, feedForward } = this.#layers[layer];
-    this.#pending = feedForward.record(step, prepareFeedForward.record(this.#pending, step, feedForward));
+    this.#recordBlock(this.#layers[layer].feedForward, step);
   }
 
   /** Records that the residual stream takes the last block in. */
   recordEnd(step: Step): void {
-    const rows = step.rows.length;
-    if (this.#pending === "experts") this.#layers.at(-1)!.feedForward.recordSum(rows);
-    if (this.#pending !== "nothing") this.device.run(this.#residual, { rows });
+    this.#end.record(this.#pending, step.rows.length);
     this.#pending = "nothing";
   }
 
@@ -180,9 +177,14 @@ export class Model {
     return this.#context.ranks;
   }
 
-  /** Output of the last block, [rows, D]: what ranks sum. */
+  /** Output of the last block, [rows, D]: what ranks sum. A rank that is alone leaves nothing whole here in decode. */
   get delta(): DeviceBuffer {
     return this.#context.activations.delta;
+  }
+
+  #recordBlock({ preparation, block }: PreparedBlock, step: Step): void {
+    const unnormed = preparation.record(this.#pending, step, block);
+    this.#pending = block.record(step, unnormed);
   }
 
   #writeStep(step: Step): void {
@@ -241,11 +243,18 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
 
 async function createLayer(context: ModelContext, weights: LayerWeights, index: number, before: LayerWeights | undefined): Promise<Layer> {
   const { attentionNorm, attention, feedForwardNorm, feedForward } = weights;
-  const experts = before !== undefined && isMoe(before.feedForward) ? before.feedForward : null;
   return {
-    prepareAttention: await BlockPreparation.create(context, attentionNorm, experts),
-    attention: await Attention.create(context, attention, attentionNorm, index),
-    prepareFeedForward: await BlockPreparation.create(context, feedForwardNorm, null),
-    feedForward: await createFeedForward(context, feedForward, feedForwardNorm),
+    attention: {
+      preparation: await BlockPreparation.create(context, attentionNorm, expertsOf(before)),
+      block: await Attention.create(context, attention, attentionNorm, index),
+    },
+    feedForward: {
+      preparation: await BlockPreparation.create(context, feedForwardNorm, null),
+      block: await createFeedForward(context, feedForward, feedForwardNorm),
+    },
   };
+}
+
+function expertsOf(layer: LayerWeights | undefined): MoeWeights | null {
+  return layer !== undefined && isMoe(layer.feedForward) ? layer.feedForward : null;
 }

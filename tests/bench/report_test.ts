@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { attentionFigure, driftFigure, report, rooflineFigure } from "../../bench/report.ts";
 import { barChart, lineChart } from "../../bench/report/chart.ts";
-import { sourceOf } from "../../bench/source.ts";
+import { keeper, sourceOf } from "../../bench/source.ts";
 
 const HERE = new URL("../../bench/report/", import.meta.url);
 const data = async (name: string) => JSON.parse(await Deno.readTextFile(new URL(`data/${name}.json`, HERE)));
@@ -32,8 +32,12 @@ describe("figures", () => {
     const { card: _, ...nameless } = await data("attention");
     await Deno.writeTextFile(`${directory}/attention.json`, JSON.stringify(nameless));
     await assertRejects(() => report([directory, `${directory}/figures`]), Error, "attention.json does not say its card");
+    await keeper("attention", ["--json=here"], { json: `${directory}/kept.json`, card: "one" })({ batch: 16 });
+    const { date: today, ...kept } = JSON.parse(await Deno.readTextFile(`${directory}/kept.json`));
+    assertEquals(kept, { card: "one", command: "deno task bench attention", batch: 16 });
+    assert(/^\d{4}-\d{2}-\d{2}$/.test(today));
     await Deno.remove(directory, { recursive: true });
-    assertThrows(() => sourceOf("attention", ["--json", "file"], undefined), Error, "--card");
+    assertThrows(() => keeper("attention", ["--json", "file"], { json: "file" }), Error, "--card");
     const { command } = sourceOf("attention", ["--json", "file", "--batch", "4", "--card=one", "--context=7"], "one");
     assertEquals(command, "deno task bench attention --batch 4 --context=7");
   });
