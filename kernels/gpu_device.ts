@@ -89,6 +89,7 @@ export class GpuDevice implements Device {
   readonly #recorder: CommandRecorder;
   readonly #readbacks: GpuReadback[] = [];
   readonly #waitFor: WaitFor | null;
+  readonly #waitForCompiler: WaitFor | null;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
@@ -109,6 +110,7 @@ export class GpuDevice implements Device {
     this.#uniforms = new UniformRing(gpu);
     this.#recorder = new CommandRecorder(gpu);
     this.#waitFor = options.looks?.kind() ?? null;
+    this.#waitForCompiler = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#failure ??= deviceError(options.kind, (event as GPUUncapturedErrorEvent).error);
@@ -233,7 +235,7 @@ export class GpuDevice implements Device {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled([...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
+    await Promise.allSettled([...this.#pipelines.values(), ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
     this.#timer?.destroy();
     this.#gpu.destroy();
   }
@@ -266,7 +268,7 @@ export class GpuDevice implements Device {
     // One after the other: a device that does not validate crashes on a pipeline of a module with errors.
     const module = await this.#checked(name, () => gpu.createShaderModule({ label: name, code: source }));
     const pipeline = await this.#checked(name, () =>
-      gpu.createComputePipeline({
+      gpu.createComputePipelineAsync({
         label: name,
         layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
         compute: { module, entryPoint: "main" },
@@ -274,12 +276,15 @@ export class GpuDevice implements Device {
     return { pipeline, layout };
   }
 
-  async #checked<T>(name: string, create: () => T): Promise<T> {
+  /** A scope catches what is wrong with what is made at once; of what is made beside everything else, Deno's scope does, and Dawn's promise. */
+  async #checked<T>(name: string, create: () => T | Promise<T>): Promise<T> {
     this.#gpu.pushErrorScope("validation");
-    const created = create();
-    const error = await this.#gpu.popErrorScope();
-    if (error !== null) throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${error.message}`);
-    return created;
+    const settled = Promise.allSettled([create(), this.#gpu.popErrorScope()]);
+    const [made, scope] = await (this.#waitForCompiler?.(settled) ?? settled);
+    const failed: { readonly message: string } | null = scope.status === "rejected" ? scope.reason : scope.value;
+    if (made.status === "fulfilled" && failed === null) return made.value;
+    const { message } = failed ?? (made as PromiseRejectedResult).reason;
+    throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${message}`);
   }
 }
 

@@ -61,13 +61,13 @@ export class Attention implements Block {
 
   /** Compiles and binds the kernels of layer `layer`. @param norm what its input is normalised with */
   static async create(context: ModelContext, weights: AttentionWeights, norm: DeviceBuffer, layer: number): Promise<Attention> {
-    const [projections, store, decode, prefill] = await Promise.all([
+    const [projections, store, decode, prefill, output] = await Promise.all([
       bindProjections(context, weights, norm),
       bindStore(context, weights, context.cache.layers[layer]),
       bindDecode(context, weights, context.cache.layers[layer]),
       bindPrefill(context, weights, context.cache.layers[layer]),
+      BlockOutput.create(context, weights.output, { x: context.activations.heads }),
     ]);
-    const output = await BlockOutput.create(context, weights.output, { x: context.activations.heads });
     return new Attention(context, { ...projections, ...store, ...decode, prefill, output });
   }
 
@@ -185,10 +185,14 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
     buffers: { weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries },
     most: { items: limits.decodeRows * heads },
   };
-  const storeAndAbsorb = await Beside.create(device, store, absorbed, { x: "q", queries: "queries" });
+  const [storing, absorbing, storeAndAbsorb] = await Promise.all([
+    device.compile(ropeStore, store.config),
+    device.compile(absorb, absorbed.config),
+    Beside.create(device, store, absorbed, { x: "q", queries: "queries" }),
+  ]);
   return {
-    store: (await device.compile(ropeStore, store.config)).bind(store.buffers, store.most),
-    absorb: (await device.compile(absorb, absorbed.config)).bind(absorbed.buffers, absorbed.most),
+    store: storing.bind(store.buffers, store.most),
+    absorb: absorbing.bind(absorbed.buffers, absorbed.most),
     storeAndAbsorb,
   };
 }
@@ -198,22 +202,25 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const { heads } = spec;
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
-  const decode = division === null
-    ? await device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
-    : await device.compile(latentDecodeMatrix, { ...config, division });
-  const merge = await device.compile(latentMerge, { heads, valueWidth: config.valueWidth, mostSplits: config.mostSplits });
+  const [decode, merge, valueUp] = await Promise.all([
+    division === null
+      ? device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
+      : device.compile(latentDecodeMatrix, { ...config, division }),
+    device.compile(latentMerge, { heads, valueWidth: config.valueWidth, mostSplits: config.mostSplits }),
+    Linear.create(context, weights.valueUp, {
+      x: a.latentOut,
+      y: a.heads,
+      select: { kind: "head", heads },
+      most: { prefill: 0, decode: rows * heads },
+    }),
+  ]);
   return {
     decode: decode.bind(
       { queries: a.queries, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
       { rows, splits: config.mostSplits },
     ),
     merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),
-    valueUp: await Linear.create(context, weights.valueUp, {
-      x: a.latentOut,
-      y: a.heads,
-      select: { kind: "head", heads },
-      most: { prefill: 0, decode: rows * heads },
-    }),
+    valueUp,
   };
 }
 
@@ -221,7 +228,6 @@ async function bindPrefill(context: ModelContext, weights: AttentionWeights, pag
   const { device, spec, activations: a, limits, cache } = context;
   if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
   const { window, prefillRows } = limits;
-  const gather = await device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords });
   const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
     Linear.create(context, unstacked(matrix), { x: a.latents, y, most: { prefill: window, decode: 0 } });
   const heads = {
@@ -232,14 +238,19 @@ async function bindPrefill(context: ModelContext, weights: AttentionWeights, pag
     scale: spec.attentionScale,
   };
   const onUnits = context.matrixUnits && prefillFitsMatrixUnits(heads, device.limits.maxWorkgroupBytes);
-  const attend = await device.compile(onUnits ? mlaPrefillMatrix : mlaPrefill, heads);
+  const [gather, expandKeys, expandValues, attend] = await Promise.all([
+    device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords }),
+    expand(weights.keyUp, a.keys),
+    expand(weights.valueUp, a.values),
+    device.compile(onUnits ? mlaPrefillMatrix : mlaPrefill, heads),
+  ]);
   return {
     gather: gather.bind(
       { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: a.ropeKeys },
       { count: window, start: cache.maxContext, table: cache.tableWords },
     ),
-    expandKeys: await expand(weights.keyUp, a.keys),
-    expandValues: await expand(weights.valueUp, a.values),
+    expandKeys,
+    expandValues,
     attend: attend.bind(
       { q: a.q, keys: a.keys, rope_keys: a.ropeKeys, values: a.values, state: a.softmaxState, out: a.heads },
       { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },

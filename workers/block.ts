@@ -116,9 +116,11 @@ export class BlockOutput {
   static async create(context: ModelContext, matrix: DeviceMatrix, input: Pick<LinearBinding, "x" | "input">): Promise<BlockOutput> {
     const { activations: { x, delta }, ranks, both } = context;
     const alone = ranks === 1;
-    const toDelta = await Linear.create(context, matrix, { ...input, y: delta, most: alone ? { ...both, decode: 0 } : both });
-    if (!alone) return new BlockOutput({ prefill: toDelta, decode: toDelta }, { prefill: "delta", decode: "delta" });
-    const toStream = await Linear.create(context, matrix, { ...input, y: x, adds: true, most: { ...both, prefill: 0 } });
+    const [toDelta, toStream] = await Promise.all([
+      Linear.create(context, matrix, { ...input, y: delta, most: alone ? { ...both, decode: 0 } : both }),
+      alone ? Linear.create(context, matrix, { ...input, y: x, adds: true, most: { ...both, prefill: 0 } }) : null,
+    ]);
+    if (toStream === null) return new BlockOutput({ prefill: toDelta, decode: toDelta }, { prefill: "delta", decode: "delta" });
     return new BlockOutput({ prefill: toDelta, decode: toStream }, { prefill: "delta", decode: "nothing" });
   }
 

@@ -38,8 +38,10 @@ class Dense implements Block {
   static async create(context: ModelContext, weights: FeedForwardWeights, norm: DeviceBuffer): Promise<Dense> {
     const { gateUp } = context.activations;
     return new Dense(
-      await Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp }),
-      await BlockOutput.create(context, weights.down, { x: gateUp, input: "gated" }),
+      ...await Promise.all([
+        Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp }),
+        BlockOutput.create(context, weights.down, { x: gateUp, input: "gated" }),
+      ]),
     );
   }
 
@@ -75,11 +77,10 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
     matrix: weights.router,
     binding: { ...input, unnormed: { ...input.unnormed, keeps: true }, y: a.routerLogits, precise: true },
   };
-  const compiled = await device.compile(moeRoute, { ...spec.moe!, threads: 128 });
-  const route = compiled.bind(routing.buffers, routing.most);
+  const bindRoute = async () => (await device.compile(moeRoute, { ...spec.moe!, threads: 128 })).bind(routing.buffers, routing.most);
   const { shared } = weights;
   if (shared === null) {
-    const linear = await Linear.create(context, router.matrix, router.binding);
+    const [route, linear] = await Promise.all([bindRoute(), Linear.create(context, router.matrix, router.binding)]);
     return {
       normalises: linear.normalises,
       record(phase, tokens, unnormed) {
@@ -89,14 +90,12 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
       },
     };
   }
-  const up = await LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, y: a.gateUp } });
   const output: LinearBinding = { x: a.gateUp, input: "gated", y: a.delta, most: both };
-  const downAndRoute = await LinearBeside.create(
-    context,
-    shared.down,
-    output,
-    (config) => ({ ...routing, config: { ...spec.moe!, threads: matvecThreads(config) } }),
-  );
+  const [route, up, downAndRoute] = await Promise.all([
+    bindRoute(),
+    LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, y: a.gateUp } }),
+    LinearBeside.create(context, shared.down, output, (config) => ({ ...routing, config: { ...spec.moe!, threads: matvecThreads(config) } })),
+  ]);
   const down = await Linear.create(context, shared.down, downAndRoute === null ? output : { ...output, most: { ...both, decode: 0 } });
   return {
     normalises: up.normalises,
@@ -130,7 +129,6 @@ class Moe implements Block {
   static async create(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer): Promise<Moe> {
     const { device, spec, activations: a, both } = context;
     const moe = spec.moe!;
-    const plan = await device.compile(moePlan, a.planLayout);
     const pairs = { prefill: both.prefill * moe.activeExperts, decode: both.decode * moe.activeExperts };
     const routed = (perInput: number) => ({
       select: { kind: "expert", perInput } satisfies Select,
@@ -138,13 +136,15 @@ class Moe implements Block {
       plan: { buffer: a.plan, layout: a.planLayout },
       most: pairs,
     });
-    return new Moe(context, {
-      choice: await createChoice(context, weights, norm),
-      plan: plan.bind({ routes: a.routes, plan: a.plan }, { items: pairs.prefill }),
-      gateUp: await Linear.create(context, weights.experts.gateUp, { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) }),
-      down: await Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
-      combine: await bindCombine(context, weights),
-    });
+    const [choice, planning, gateUp, down, combine] = await Promise.all([
+      createChoice(context, weights, norm),
+      device.compile(moePlan, a.planLayout),
+      Linear.create(context, weights.experts.gateUp, { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) }),
+      Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
+      bindCombine(context, weights),
+    ]);
+    const plan = planning.bind({ routes: a.routes, plan: a.plan }, { items: pairs.prefill });
+    return new Moe(context, { choice, plan, gateUp, down, combine });
   }
 
   get normalises(): boolean {

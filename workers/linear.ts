@@ -62,14 +62,14 @@ export class Linear {
         return { bound, part: paramsOf(matrix, select, parts[i]) };
       }));
     const rows = (itemsAtOnce: number) => binding.most.decode === 0 ? [] : parts.map((part) => decodeSide(matrix, part, binding, itemsAtOnce));
-    const single = await bind(rows(1));
-    const unnormed = parts.map((part) => unnormedSide(device, matrix, part, binding)).filter((side) => side !== null);
-    return new Linear(device, {
-      single,
-      several: select.kind === "all" ? await bind(rows(ITEMS_AT_ONCE)) : single,
-      unnormed: unnormed.length === parts.length ? await bind(unnormed) : null,
-      tiled: await createTiled(context, matrix, binding),
-    });
+    const unnormedSides = parts.map((part) => unnormedSide(device, matrix, part, binding)).filter((side) => side !== null);
+    const [single, several, unnormed, tiled] = await Promise.all([
+      bind(rows(1)),
+      select.kind === "all" ? bind(rows(ITEMS_AT_ONCE)) : null,
+      unnormedSides.length === parts.length ? bind(unnormedSides) : null,
+      createTiled(context, matrix, binding),
+    ]);
+    return new Linear(device, { single, several: several ?? single, unnormed, tiled });
   }
 
   /** Whether {@link runUnnormed} is possible. */

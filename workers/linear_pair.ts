@@ -51,7 +51,7 @@ export class LinearBeside<P extends string> {
       const side = decodeSide(matrix, part, binding, itemsAtOnce);
       return Beside.create(device, other(side.config), side, same);
     };
-    const [single, several] = [await bind(1), await bind(ITEMS_AT_ONCE)];
+    const [single, several] = await Promise.all([bind(1), bind(ITEMS_AT_ONCE)]);
     return single === null || several === null ? null : new LinearBeside(single, several, paramsOf(matrix, { kind: "all" }, part));
   }
 
@@ -97,8 +97,12 @@ export class LinearPair {
     const apart = async ({ matrix, binding }: PairSide) =>
       await Linear.create(context, matrix, beside === null ? binding : { ...binding, most: { ...binding.most, decode: 0 } });
     const partOf = ({ matrix }: PairSide) => paramsOf(matrix, { kind: "all" }, matrix.parts[0]);
-    const unnormed = beside === null ? null : await createUnnormedPair(context, first, second);
-    return new LinearPair([await apart(first), await apart(second)], beside, unnormed, [partOf(first), partOf(second)]);
+    const [one, two, unnormed] = await Promise.all([
+      apart(first),
+      apart(second),
+      beside === null ? null : createUnnormedPair(context, first, second),
+    ]);
+    return new LinearPair([one, two], beside, unnormed, [partOf(first), partOf(second)]);
   }
 
   /** Whether {@link runUnnormed} is possible. */

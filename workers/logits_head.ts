@@ -80,14 +80,18 @@ export class LogitsHead {
     const masks = device.createBuffer("grammar masks", rows * maskWords(spec.vocabSize) * 4);
     const chunkLists = device.createBuffer("chunk lists", rows * ceilDiv(vocabulary, CHUNK_TOKENS) * LIST_WORDS * 4);
     const lists = device.createBuffer("candidate lists", rows * LIST_WORDS * 4);
-    const norm = await device.compile(rmsNorm, { width, inputStride: width, eps: spec.normEps });
-    const select = await device.compile(candidates, { vocabulary });
-    const merge = await device.compile(mergeCandidates, { vocabulary });
-    const adjust = await device.compile(adjustLogits, { vocabulary });
-    const mask = await device.compile(maskLogits, { vocabulary, wholeVocabulary: spec.vocabSize });
+    const [norm, head, adjust, mask, select, merge, listReadback] = await Promise.all([
+      device.compile(rmsNorm, { width, inputStride: width, eps: spec.normEps }),
+      Linear.create(context, weights.head, { x: normed, y: logits, precise: true, most: { prefill: rows, decode: rows } }),
+      device.compile(adjustLogits, { vocabulary }),
+      device.compile(maskLogits, { vocabulary, wholeVocabulary: spec.vocabSize }),
+      device.compile(candidates, { vocabulary }),
+      device.compile(mergeCandidates, { vocabulary }),
+      device.createReadback("candidate lists", rows * LIST_WORDS * 4),
+    ]);
     return new LogitsHead(context, {
       norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
-      head: await Linear.create(context, weights.head, { x: normed, y: logits, precise: true, most: { prefill: rows, decode: rows } }),
+      head,
       adjust: adjust.bind({ adjustments, logits }, { count: mostAdjustments(vocabulary), rows, first_token: weights.firstToken }),
       mask: mask.bind({ masks, logits }, { rows, first_token: weights.firstToken }),
       candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: weights.firstToken }),
@@ -99,7 +103,7 @@ export class LogitsHead {
       adjustments,
       masks,
       lists,
-      listReadback: await device.createReadback("candidate lists", rows * LIST_WORDS * 4),
+      listReadback,
     });
   }
 

@@ -32,6 +32,13 @@ describeOnDevices("device", (kind) => {
     });
   }
 
+  it("compiles to the end what it was compiling when it is closed", async () => {
+    const device = await openTestDevice(kind);
+    const compiling = [64, 128].map((width) => device.compile(residualAdd, { width }));
+    await device.close();
+    await Promise.all(compiling);
+  });
+
   it("says so when a buffer is too large", async () => {
     const device = await openTestDevice(kind);
     const error = assertThrows(() => device.createBuffer("huge", 2 ** 50), LatentmeshError, "huge");
