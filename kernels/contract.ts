@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { invariant } from "../core/errors.ts";
 
 /** Workgroups in x, y and z. */
 export type Workgroups = readonly [x: number, y: number, z: number];
@@ -45,9 +46,12 @@ export interface Kernel<C, B extends string, P extends string> {
   reference(config: C, buffers: Readonly<Record<B, HostBuffer>>, params: Params<P>): void;
 }
 
-/** `const NAME: u32 = 3u;` lines for integers and `const NAME: f32 = 0.5f;` lines for the values of `floats`. */
+/** `const NAME: u32 = 3u;` lines for integers and `const NAME: f32 = 0.5f;` lines for the values of `floats`. @throws {LatentmeshError} if an integer is none */
 export function constants(integers: Readonly<Record<string, number>>, floats: Readonly<Record<string, number>> = {}): string {
-  const lines = Object.entries(integers).map(([name, value]) => `const ${name}: u32 = ${value}u;`);
+  const lines = Object.entries(integers).map(([name, value]) => {
+    invariant(Number.isInteger(value) && value >= 0, `the shader constant ${name} is ${value}`);
+    return `const ${name}: u32 = ${value}u;`;
+  });
   lines.push(...Object.entries(floats).map(([name, value]) => `const ${name}: f32 = ${floatLiteral(value)};`));
   return lines.join("\n") + "\n";
 }

@@ -17,6 +17,8 @@ import {
 } from "./latent_decode.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
 import { partialWidth, splitsWgsl } from "./splits.ts";
+import tilesApart from "./tiles_apart.wgsl" with { type: "text" };
+import tilesInTurn from "./tiles_in_turn.wgsl" with { type: "text" };
 
 /** How a workgroup is divided into subgroups of 32. */
 export interface Division {
@@ -31,10 +33,14 @@ export interface Division {
   readonly tokens: number;
   /** Tiles that are read ahead. */
   readonly ahead: number;
+  /** Whether latents and scores are in two tiles of workgroup memory in turn (tiles_in_turn.wgsl); otherwise each has a place of its own (tiles_apart.wgsl). */
+  readonly inTurn: boolean;
 }
 
 /** Strips whose blocks a workgroup has at hand. */
 const HELD_STRIPS = 32;
+/** Vectors of eight columns that neighbouring threads read together where tiles are in turn. */
+const SPAN = 8;
 
 /** What decode attention computes, however it is split. */
 export type DecodeShape = Omit<LatentDecodeConfig, "mostSplits">;
@@ -51,7 +57,7 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
   bindings: { ...LATENT_DECODE_BINDINGS, cache: "read_write" },
   params: ["rows", "splits"],
   wgsl(config) {
-    const { heads, valueOffset, valueWidth, division: { headParts, rowTiles, tokenParts, widthParts, tokens, ahead } } = config;
+    const { heads, valueOffset, valueWidth, division: { headParts, rowTiles, tokenParts, widthParts, tokens, ahead, inTurn } } = config;
     const width = cacheWidth(config.cache);
     const threads = headParts * tokenParts * widthParts * 32;
     const lanes = threads / (headParts * rowTiles * 16);
@@ -77,15 +83,29 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       LOADS: ceilDiv(tokens * width / 8, threads),
       LANES: lanes,
       PAIRS: tokens / lanes / 2,
+      QUADS: inTurn ? tokens / lanes / 4 : 0,
+      WHOLE_TILES: heads % 16 === 0 ? 1 : 0,
+      RAGGED_TILES: heads % 16 === 0 ? 0 : 1,
       QUERY_LOADS: ceilDiv(2 * width, threads),
       HELD_STRIPS,
+      SPAN,
     };
-    return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config.mostSplits) + unroll(source, numbers);
+    return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config.mostSplits) +
+      unroll(withTiles(inTurn ? tilesInTurn : tilesApart), numbers);
   },
   workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, headsOf(division)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f16")),
   reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f16")),
 };
+
+/** The kernel, each `//@name` in it replaced by what follows `//@name` in the text about its tiles. */
+function withTiles(tiles: string): string {
+  const sections = tiles.split(/^\/\/@/m).slice(1);
+  return sections.reduce((text, section) => {
+    const end = section.indexOf("\n") + 1;
+    return text.replace(`//@${section.slice(0, end)}`, () => section.slice(end));
+  }, source);
+}
 
 /** Floats between rows of scores beyond their tokens: few heads need the memory, for one more workgroup, more than rows in different banks. */
 function scorePadding(division: Division): number {
@@ -99,10 +119,22 @@ function headsOf({ headParts, rowTiles }: Division): number {
 
 /** Bytes of workgroup memory, as the shader lays it out. */
 function workgroupBytes(config: Pick<LatentDecodeConfig, "cache">, division: Division): number {
-  const { headParts, tokenParts, widthParts, tokens } = division;
+  const { headParts, tokenParts, widthParts, tokens, inTurn } = division;
   const rows = headsOf(division);
-  const scores = Math.max(widthParts * rows * (tokens + scorePadding(division)), headParts * tokenParts * widthParts * 256);
-  return tokens * (cacheWidth(config.cache) + 8) * 2 + scores * 4 + rows * (tokens + 8) * 2 + rows * 4 + HELD_STRIPS * 4 + 4;
+  const latents = tokens * (cacheWidth(config.cache) + 8) * 2;
+  const scores = Math.max(widthParts * rows * (tokens + scorePadding(division)), headParts * tokenParts * widthParts * 256) * 4;
+  return (inTurn ? 2 * Math.max(latents, scores) : latents + scores) + rows * (tokens + 8) * 2 + rows * 4 + HELD_STRIPS * 4 + 4;
+}
+
+/** Whether these shapes can be divided so; tiles_in_turn.wgsl is for whole matrices, and for threads that all do the same. */
+function divides(division: Division, { heads, cache, valueWidth }: DecodeShape): boolean {
+  const { headParts, tokenParts, widthParts, tokens, inTurn } = division;
+  const width = cacheWidth(cache);
+  if (width / 16 % widthParts !== 0) return false;
+  if (!inTurn) return true;
+  const threads = headParts * tokenParts * widthParts * 32;
+  const sameVectors = threads === tokens * SPAN && width % (8 * SPAN) === 0;
+  return heads % 16 === 0 && valueWidth / 16 % (tokenParts * widthParts) === 0 && sameVectors;
 }
 
 /** Workgroup memory that the workgroups on one processor of an H100 or H200 share: what Vulkan gives each of them at most is all there is. */
@@ -129,18 +161,19 @@ export function splitsFor(config: DecodeShape, division: Division, rows: number)
 
 /** Divisions by how many heads they take and up to which width of a latent, the best first as far as that was measured (bench/NOTES.md). */
 const DIVISIONS: readonly { readonly widest: number; readonly division: Division }[] = [
-  { widest: 192, division: { headParts: 1, rowTiles: 1, tokenParts: 2, widthParts: 1, tokens: 32, ahead: 2 } },
-  { widest: 256, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
-  { widest: 384, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 } },
-  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 2 } },
-  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 } },
-  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
-  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
-  { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1 } },
-  { widest: Infinity, division: { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
-  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
-  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },
-  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },
+  { widest: 192, division: { headParts: 1, rowTiles: 1, tokenParts: 2, widthParts: 1, tokens: 32, ahead: 2, inTurn: false } },
+  { widest: 256, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: 384, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2, inTurn: false } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 2, inTurn: false } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2, inTurn: false } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1, inTurn: true } },
+  { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1, inTurn: false } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1, inTurn: false } },
 ];
 
 /**
@@ -151,7 +184,7 @@ const DIVISIONS: readonly { readonly widest: number; readonly division: Division
 export function divideForMatrixUnits(config: DecodeShape, workgroupLimit: number): Division | null {
   const width = cacheWidth(config.cache);
   if (config.cache.dtype !== "f16" || width % 16 !== 0 || config.valueOffset % 8 !== 0 || config.valueWidth % 16 !== 0) return null;
-  const fits = (division: Division) => width / 16 % division.widthParts === 0 && workgroupBytes(config, division) <= workgroupLimit;
+  const fits = (division: Division) => divides(division, config) && workgroupBytes(config, division) <= workgroupLimit;
   const possible = DIVISIONS.filter(({ widest, division }) => width <= widest && fits(division)).map(({ division }) => division);
   // As many heads at a time as there are, so that a tile of latents is read once; otherwise the most that can be.
   const heads = possible.map(headsOf);

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
-import { divideForMatrixUnits, splitsFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, latentDecodeMatrix, splitsFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
 
 describe("what matrix units are given at a time", () => {
@@ -43,6 +43,21 @@ describe("what matrix units are given at a time", () => {
       const division = divideForMatrixUnits(config, 49152);
       assert(division !== null);
       assertEquals(splitsFor(config, division, rows), expected, `${heads} heads × ${keyWidth}, ${rows} rows`);
+    }
+  });
+
+  it("is a shader without gaps, whatever the shape", () => {
+    for (const heads of [1, 8, 16, 20, 32, 48, 64, 72, 96, 128]) {
+      for (const [keyWidth, valueWidth] of [[512, 512], [320, 256], [256, 256], [192, 128], [128, 128], [128, 64], [64, 32], [48, 48]]) {
+        const cache = { dtype: "f16", keyWidth, ropeWidth: 64 } as const;
+        const config = { cache, slots: 64, tableWords: 1, heads, valueOffset: keyWidth - valueWidth, valueWidth, scale: 1, mostSplits: 16 };
+        const division = divideForMatrixUnits(config, 49152);
+        assert(division !== null);
+        const wgsl = latentDecodeMatrix.wgsl({ ...config, division });
+        assert(!/@unroll|\/\/@|\{\w\}/.test(wgsl), `${heads} heads × ${keyWidth}`);
+        const inTurn = heads > 32 && heads % 16 === 0 && keyWidth <= 256 && keyWidth % 64 === 0 && valueWidth % 64 === 0;
+        assertEquals(division.inTurn, inTurn, `${heads} heads × ${keyWidth}, ${valueWidth} of them values`);
+      }
     }
   });
 });

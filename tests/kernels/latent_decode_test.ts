@@ -100,6 +100,7 @@ describeOnDevices("decode attention", (kind) => {
       { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256, positions: [31], sink: 10 },
       // Splits of more strips than a workgroup has at hand.
       { heads: 16, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [100_000] },
+      { heads: 48, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [34_000] },
     ]
   ) {
     const scores = growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : "";
