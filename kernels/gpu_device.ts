@@ -276,7 +276,7 @@ export class GpuDevice implements Device {
     return { pipeline, layout };
   }
 
-  /** A scope catches what is wrong with what is made at once; of what is made beside everything else, Deno's scope does, and Dawn's promise. */
+  /** What is wrong ends in the error scope or, of pipelines that Dawn makes, in their promise. */
   async #checked<T>(name: string, create: () => T | Promise<T>): Promise<T> {
     this.#gpu.pushErrorScope("validation");
     const settled = Promise.allSettled([create(), this.#gpu.popErrorScope()]);

@@ -6,6 +6,8 @@
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { BLOCK_TOKENS, cacheWidth } from "../latent_cache/layout.ts";
+import referenceShift from "../reference_shift.wgsl" with { type: "text" };
+import { fill, sectionsOf } from "../sections.ts";
 import { unroll } from "../unroll.ts";
 import {
   attendRows,
@@ -33,8 +35,8 @@ export interface Division {
   readonly tokens: number;
   /** Tiles that are read ahead. */
   readonly ahead: number;
-  /** Whether latents and scores are in two tiles of workgroup memory in turn (tiles_in_turn.wgsl); otherwise each has a place of its own (tiles_apart.wgsl). */
-  readonly inTurn: boolean;
+  /** Whether latents and scores are in two tiles of workgroup memory in turn (tiles_in_turn.wgsl); by default each has a place of its own (tiles_apart.wgsl). */
+  readonly inTurn?: boolean;
 }
 
 /** Strips whose blocks a workgroup has at hand. */
@@ -91,21 +93,12 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       SPAN,
     };
     return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config.mostSplits) +
-      unroll(withTiles(inTurn ? tilesInTurn : tilesApart), numbers);
+      unroll(fill(source, { ...sectionsOf(inTurn ? tilesInTurn : tilesApart), reference_shift: referenceShift }), numbers);
   },
   workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, headsOf(division)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f16")),
   reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f16")),
 };
-
-/** The kernel, each `//@name` in it replaced by what follows `//@name` in the text about its tiles. */
-function withTiles(tiles: string): string {
-  const sections = tiles.split(/^\/\/@/m).slice(1);
-  return sections.reduce((text, section) => {
-    const end = section.indexOf("\n") + 1;
-    return text.replace(`//@${section.slice(0, end)}`, () => section.slice(end));
-  }, source);
-}
 
 /** Floats between rows of scores beyond their tokens: few heads need the memory, for one more workgroup, more than rows in different banks. */
 function scorePadding(division: Division): number {
@@ -161,19 +154,19 @@ export function splitsFor(config: DecodeShape, division: Division, rows: number)
 
 /** Divisions by how many heads they take and up to which width of a latent, the best first as far as that was measured (bench/NOTES.md). */
 const DIVISIONS: readonly { readonly widest: number; readonly division: Division }[] = [
-  { widest: 192, division: { headParts: 1, rowTiles: 1, tokenParts: 2, widthParts: 1, tokens: 32, ahead: 2, inTurn: false } },
-  { widest: 256, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1, inTurn: false } },
-  { widest: 384, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2, inTurn: false } },
-  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 2, inTurn: false } },
-  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2, inTurn: false } },
-  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1, inTurn: false } },
-  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: 192, division: { headParts: 1, rowTiles: 1, tokenParts: 2, widthParts: 1, tokens: 32, ahead: 2 } },
+  { widest: 256, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
+  { widest: 384, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 2 } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 2 } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
   { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1, inTurn: true } },
-  { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1, inTurn: false } },
-  { widest: Infinity, division: { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1, inTurn: false } },
-  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1, inTurn: false } },
-  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1, inTurn: false } },
-  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1, inTurn: false } },
+  { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },
 ];
 
 /**

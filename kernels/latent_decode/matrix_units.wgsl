@@ -1,7 +1,7 @@
 // Absorbed attention on matrix units: ROWS heads of one row over one split of its sequence, TOKENS latents at a time.
 //
 // A tile of latents is a key tile and a value tile at once: it is read from memory once, into workgroup memory, the next ones being under way in registers
-// meanwhile. What is where in workgroup memory, and when, is up to tiles_apart.wgsl and tiles_in_turn.wgsl, one of which fills the gaps here. Subgroups divide
+// meanwhile. What is where in workgroup memory, and when, is up to tiles_apart.wgsl and tiles_in_turn.wgsl, one of which fills the gaps. Subgroups divide
 // the tile's tokens and columns for the scores, and the value columns for the sums. Weights are relative to a reference, the first tile's largest score, that
 // moves only when a score exceeds it by MARGIN, since moving it means passing the sums through workgroup memory. So weights are computed at once; whether they
 // had to be relative to something else is found out beside.
@@ -29,7 +29,13 @@ const COLUMN_TILES = VALUE_WIDTH / 16u;
 const COLUMN_PARTS = TOKEN_PARTS * WIDTH_PARTS;
 const SCORE_STRIDE = TOKENS + SCORE_PADDING;
 
-//@memory
+@fill(memory)
+// Vectors of the cache before the latent of a split's token, whose block is at hand.
+fn vectors_before(token: u32, split: u32, splits: u32) -> u32 {
+  let slot = memory.blocks[token / STRIP_TOKENS % HELD_STRIPS] * BLOCK_TOKENS + position_of(split, splits, token) % BLOCK_TOKENS;
+  return slot * VECTORS;
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
   let split = group.x;
@@ -81,7 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     memory.blocks[i] = tables[table + position_of(split, splits, min(i * STRIP_TOKENS, last)) / BLOCK_TOKENS];
   }
   workgroupBarrier();
-//@first
+@fill(first)
   // Queries go by way of workgroup memory, where they are gone afterwards: no driver can load them again for every tile.
   @unroll(r, ROW_TILES) {
     @unroll(k, WIDTH_STEPS) {
@@ -104,7 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       workgroupBarrier();
     }
   }
-//@tiles
+@fill(tiles)
   for (var distance = 1u; distance < LANES; distance *= 2u) {
     total += subgroupShuffleXor(total, distance);
   }
@@ -118,6 +124,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     let sums_to_{r} = ((row * HEADS + head_{r}) * MOST_SPLITS + split) * PARTIAL_WIDTH;
     @unroll(c, COLUMN_STEPS) {
       let column_{r}_{c} = (part + {c}u * COLUMN_PARTS) * 16u;
+      // One of these is left out; the second needs scores in a place of their own.
       @unroll(whole, WHOLE_TILES) {
         if (column_{r}_{c} < VALUE_WIDTH && head_{r} < HEADS) {
           subgroupMatrixStore<row_major>(&partial, sums_to_{r} + column_{r}_{c}, sums_{r}_{c}, MOST_SPLITS * PARTIAL_WIDTH);

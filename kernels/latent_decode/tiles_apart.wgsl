@@ -1,5 +1,5 @@
 // A tile of latents, its scores and its weights, each in a place of its own: the least workgroup memory, so that most workgroups share a processor.
-//@memory
+@section(memory)
 const WEIGHT_STRIDE = TOKENS / 2u + 4u;
 
 // Matrices begin at multiples of 16 bytes: their loads round addresses down to that.
@@ -7,25 +7,25 @@ struct Memory {
   tiles: array<vec4<u32>, TOKENS * STRIDE>, // latents
   scores: array<f32, max(WIDTH_PARTS * ROWS * SCORE_STRIDE, SUBGROUPS * 256u)>,
   weights: array<u32, ROWS * WEIGHT_STRIDE>, // two of them each
-  shrinks: array<f32, ROWS>,
+  factors: array<f32, ROWS>,
   blocks: array<u32, HELD_STRIPS>, // of strips to come: looked up in storage, each would be waited for, and with it the tiles on their way
   grown: u32,
 }
 var<workgroup> memory: Memory;
 
-//@first
+@section(first)
   @unroll(i, LOADS) {
     let to_{i} = ({i}u * THREADS + thread) / VECTORS * STRIDE + ({i}u * THREADS + thread) % VECTORS;
   }
   @unroll(s, AHEAD) {
     let first_{s} = min({s}u * TOKENS, last);
-    let base_{s} = (memory.blocks[first_{s} / STRIP_TOKENS] * BLOCK_TOKENS + position_of(split, splits, first_{s}) % BLOCK_TOKENS) * VECTORS;
+    let base_{s} = vectors_before(first_{s}, split, splits);
     let limit_{s} = min(TOKENS, end - first_{s}) * VECTORS - 1u;
     @unroll(i, LOADS) {
       var ahead_{s}_{i} = cache[base_{s} + min({i}u * THREADS + thread, limit_{s})];
     }
   }
-//@tiles
+@section(tiles)
   for (var round = 0u; round < end; round += AHEAD * TOKENS) {
     @unroll(s, AHEAD) {
       {
@@ -46,7 +46,7 @@ var<workgroup> memory: Memory;
           }
           workgroupBarrier();
         }
-        let base = (memory.blocks[next / STRIP_TOKENS % HELD_STRIPS] * BLOCK_TOKENS + position_of(split, splits, next) % BLOCK_TOKENS) * VECTORS;
+        let base = vectors_before(next, split, splits);
         let limit = min(TOKENS, end - next) * VECTORS - 1u;
         @unroll(i, LOADS) {
           ahead_{s}_{i} = cache[base + min({i}u * THREADS + thread, limit)];
@@ -96,35 +96,25 @@ var<workgroup> memory: Memory;
           added += weights_{i}.x + weights_{i}.y;
           memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = pack2x16float(weights_{i});
         }
-        if (first == 0u || highest > MARGIN) {
+        let begins = first == 0u;
+        if (begins || highest > MARGIN) {
           memory.grown = 1u;
         }
         if (workgroupUniformLoad(&memory.grown) != 0u) {
-          for (var distance = 1u; distance < LANES; distance *= 2u) {
-            highest = max(highest, subgroupShuffleXor(highest, distance));
-          }
-          let shift = select(0.0, highest, first == 0u || highest > MARGIN);
-          // What is relative to no score yet is zero, and may be scaled by anything finite.
-          let shrink = select(exp2(-shift), 1.0, first == 0u);
-          reference += shift;
-          total *= shrink;
-          if (my_lane == 0u) {
-            memory.shrinks[my_row] = shrink;
-          }
-          added = 0.0;
+          @fill(reference_shift)
           @unroll(i, PAIRS) {
             let moved_{i} = vec2(exp2(score_{i}_0 - shift), exp2(score_{i}_1 - shift));
             added += moved_{i}.x + moved_{i}.y;
             memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = pack2x16float(moved_{i});
           }
           workgroupBarrier();
-          if (first > 0u) {
+          if (!begins) {
             @unroll(r, ROW_TILES) {
               @unroll(c, COLUMN_STEPS) {
                 subgroupMatrixStore<row_major>(&memory.scores, scratch, sums_{r}_{c}, 16u);
                 workgroupBarrier();
                 for (var j = lane; j < 256u; j += 32u) {
-                  memory.scores[scratch + j] *= memory.shrinks[my_head + {r}u * 16u + j / 16u];
+                  memory.scores[scratch + j] *= memory.factors[my_head + {r}u * 16u + j / 16u];
                 }
                 workgroupBarrier();
                 sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.scores, scratch, 16u);

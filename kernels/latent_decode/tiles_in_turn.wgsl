@@ -3,7 +3,7 @@
 //
 // No other workgroup computes while this one waits or computes addresses, so that both count. A thread takes every SPAN-th vector of one token, which lie at
 // constant distances, and four scores at a time.
-//@memory
+@section(memory)
 const WEIGHT_STRIDE = TOKENS / 4u + 2u; // pairs of words
 const TILE = max(TOKENS * STRIDE, max(WIDTH_PARTS * ROWS * SCORE_STRIDE, SUBGROUPS * 256u) / 4u);
 
@@ -11,27 +11,27 @@ const TILE = max(TOKENS * STRIDE, max(WIDTH_PARTS * ROWS * SCORE_STRIDE, SUBGROU
 struct Memory {
   tiles: array<vec4<u32>, 2u * TILE>, // latents in one, scores in the other
   weights: array<vec2<u32>, ROWS * WEIGHT_STRIDE>, // four of them each
-  shrinks: array<f32, ROWS>,
+  factors: array<f32, ROWS>,
   blocks: array<u32, HELD_STRIPS>, // of strips to come: looked up in storage, each would be waited for, and with it the tiles on their way
   grown: u32,
 }
 var<workgroup> memory: Memory;
 
-//@first
+@section(first)
   let my_token = thread / SPAN;
   let my_vector = thread % SPAN;
   let to = my_token * STRIDE + my_vector;
-  let first_block = (memory.blocks[0] * BLOCK_TOKENS + position_of(split, splits, 0u) % BLOCK_TOKENS) * VECTORS;
+  let first_block = vectors_before(0u, split, splits);
   let first_mine = min(my_token, end - 1u) * VECTORS + my_vector;
   @unroll(i, LOADS) {
     var ahead_{i} = cache[first_block + first_mine + {i}u * SPAN];
   }
-//@tiles
+@section(tiles)
   @unroll(i, LOADS) {
     memory.tiles[to + {i}u * SPAN] = ahead_{i};
   }
   var next = min(TOKENS, last);
-  let second_block = (memory.blocks[next / STRIP_TOKENS % HELD_STRIPS] * BLOCK_TOKENS + position_of(split, splits, next) % BLOCK_TOKENS) * VECTORS;
+  let second_block = vectors_before(next, split, splits);
   let second_mine = min(my_token, end - next - 1u) * VECTORS + my_vector;
   @unroll(i, LOADS) {
     ahead_{i} = cache[second_block + second_mine + {i}u * SPAN];
@@ -92,29 +92,19 @@ var<workgroup> memory: Memory;
       added += (weights_{i}.x + weights_{i}.y) + (weights_{i}.z + weights_{i}.w);
       memory.weights[my_row * WEIGHT_STRIDE + quad_{i}] = vec2(pack2x16float(weights_{i}.xy), pack2x16float(weights_{i}.zw));
     }
-    if (first == 0u || highest > MARGIN) {
+    let begins = first == 0u;
+    if (begins || highest > MARGIN) {
       memory.grown = 1u;
     }
     if (workgroupUniformLoad(&memory.grown) != 0u) {
-      for (var distance = 1u; distance < LANES; distance *= 2u) {
-        highest = max(highest, subgroupShuffleXor(highest, distance));
-      }
-      let shift = select(0.0, highest, first == 0u || highest > MARGIN);
-      // What is relative to no score yet is zero, and may be scaled by anything finite.
-      let shrink = select(exp2(-shift), 1.0, first == 0u);
-      reference += shift;
-      total *= shrink;
-      if (my_lane == 0u) {
-        memory.shrinks[my_row] = shrink;
-      }
-      added = 0.0;
+      @fill(reference_shift)
       @unroll(i, QUADS) {
         let moved_{i} = exp2(score_{i} - vec4(shift));
         added += (moved_{i}.x + moved_{i}.y) + (moved_{i}.z + moved_{i}.w);
         memory.weights[my_row * WEIGHT_STRIDE + quad_{i}] = vec2(pack2x16float(moved_{i}.xy), pack2x16float(moved_{i}.zw));
       }
       workgroupBarrier();
-      if (first > 0u) {
+      if (!begins) {
         let scratch = scores + subgroup * 64u;
         @unroll(r, ROW_TILES) {
           @unroll(c, COLUMN_STEPS) {
@@ -122,7 +112,7 @@ var<workgroup> memory: Memory;
             workgroupBarrier();
             for (var j = lane; j < 64u; j += 32u) {
               let sums = bitcast<vec4<f32>>(memory.tiles[scratch + j]);
-              memory.tiles[scratch + j] = bitcast<vec4<u32>>(sums * memory.shrinks[my_head + {r}u * 16u + j / 4u]);
+              memory.tiles[scratch + j] = bitcast<vec4<u32>>(sums * memory.factors[my_head + {r}u * 16u + j / 4u]);
             }
             workgroupBarrier();
             sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.tiles, scratch, 4u);
@@ -140,7 +130,7 @@ var<workgroup> memory: Memory;
     }
     // The block is looked up after that: what is read from workgroup memory does not overtake what is stored there. Latents that are asked for before the last
     // ones are stored need registers of their own, and are waited for to be moved to these (bench/NOTES.md).
-    let next_block = (memory.blocks[next / STRIP_TOKENS % HELD_STRIPS] * BLOCK_TOKENS + position_of(split, splits, next) % BLOCK_TOKENS) * VECTORS;
+    let next_block = vectors_before(next, split, splits);
     let next_mine = min(my_token, end - next - 1u) * VECTORS + my_vector;
     @unroll(i, LOADS) {
       ahead_{i} = cache[next_block + next_mine + {i}u * SPAN];

@@ -6,6 +6,8 @@
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import halves from "../halves.wgsl" with { type: "text" };
+import referenceShift from "../reference_shift.wgsl" with { type: "text" };
+import { fill } from "../sections.ts";
 import { unroll } from "../unroll.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
 import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "./mla_prefill.ts";
@@ -42,7 +44,7 @@ export const mlaPrefillMatrix: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaP
       PAIRS: KEYS * ROWS / THREADS / 2,
       SCORE_PADDING: scorePadding(nopeWidth + ropeWidth, valueWidth),
     };
-    return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves + unroll(source, numbers);
+    return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves + unroll(fill(source, { reference_shift: referenceShift }), numbers);
   },
   workgroups: ({ heads }, { rows }) => [ceilDiv(rows, ROWS), heads, 1],
   sizes: mlaPrefill.sizes,

@@ -197,17 +197,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       memory.grown = 1u;
     }
     if (workgroupUniformLoad(&memory.grown) != 0u) {
-      for (var distance = 1u; distance < LANES; distance *= 2u) {
-        highest = max(highest, subgroupShuffleXor(highest, distance));
-      }
-      let shift = select(0.0, highest, begins || highest > MARGIN);
-      let shrink = select(exp2(-shift), 1.0, begins);
-      reference += shift;
-      total *= shrink;
-      if (my_lane == 0u) {
-        memory.factors[my_row] = shrink;
-      }
-      added = 0.0;
+      @fill(reference_shift)
       @unroll(i, PAIRS) {
         let moved_{i} = vec2(exp2(score_{i}_0 - shift), exp2(score_{i}_1 - shift));
         added += moved_{i}.x + moved_{i}.y;
