@@ -119,7 +119,7 @@ function workgroupBytes(config: Pick<LatentDecodeConfig, "cache">, division: Div
   return (inTurn ? 2 * Math.max(latents, scores) : latents + scores) + rows * (tokens + 8) * 2 + rows * 4 + HELD_STRIPS * 4 + 4;
 }
 
-/** Whether these shapes can be divided so; tiles_in_turn.wgsl is for whole matrices, and for threads that all do the same. */
+/** Whether these shapes can be divided so; tiles_in_turn.wgsl is for whole matrices, two of them per tile, and for threads that all do the same. */
 function divides(division: Division, { heads, cache, valueWidth }: DecodeShape): boolean {
   const { headParts, tokenParts, widthParts, tokens, inTurn } = division;
   const width = cacheWidth(cache);
@@ -127,7 +127,7 @@ function divides(division: Division, { heads, cache, valueWidth }: DecodeShape):
   if (!inTurn) return true;
   const threads = headParts * tokenParts * widthParts * 32;
   const sameVectors = threads === tokens * SPAN && width % (8 * SPAN) === 0;
-  return heads % 16 === 0 && valueWidth / 16 % (tokenParts * widthParts) === 0 && sameVectors;
+  return tokens === 32 && heads % 16 === 0 && valueWidth / 16 % (tokenParts * widthParts) === 0 && sameVectors;
 }
 
 /** Workgroup memory that the workgroups on one processor of an H100 or H200 share: what Vulkan gives each of them at most is all there is. */

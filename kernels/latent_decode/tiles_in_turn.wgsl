@@ -131,10 +131,6 @@ var<workgroup> memory: Memory;
     // The block is looked up after that: what is read from workgroup memory does not overtake what is stored there. Latents that are asked for before the last
     // ones are stored need registers of their own, and are waited for to be moved to these (bench/NOTES.md).
     let next_block = vectors_before(next, split, splits);
-    let next_mine = min(my_token, end - next - 1u) * VECTORS + my_vector;
-    @unroll(i, LOADS) {
-      ahead_{i} = cache[next_block + next_mine + {i}u * SPAN];
-    }
     @unroll(t, TOKEN_TILES) {
       @unroll(r, ROW_TILES) {
         let weights_{r}_{t} = subgroupMatrixLoad<Left, row_major>(&memory.weights, (my_head + {r}u * 16u) * WEIGHT_STRIDE + {t}u * 4u, WEIGHT_STRIDE);
@@ -146,11 +142,19 @@ var<workgroup> memory: Memory;
         let values_{t}_{c} = subgroupMatrixLoad<Right, row_major>(&memory.tiles, values_at_{t}_{c}, STRIDE);
       }
     }
-    @unroll(t, TOKEN_TILES) {
-      @unroll(c, COLUMN_STEPS) {
-        @unroll(r, ROW_TILES) {
-          sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_{r}_{t}, values_{t}_{c}, sums_{r}_{c});
-        }
+    @unroll(c, COLUMN_STEPS) {
+      @unroll(r, ROW_TILES) {
+        sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_{r}_0, values_0_{c}, sums_{r}_{c});
+      }
+    }
+    // Their addresses are computed beside products, where they were waited for when they stood before them.
+    let next_mine = min(my_token, end - next - 1u) * VECTORS + my_vector;
+    @unroll(i, LOADS) {
+      ahead_{i} = cache[next_block + next_mine + {i}u * SPAN];
+    }
+    @unroll(c, COLUMN_STEPS) {
+      @unroll(r, ROW_TILES) {
+        sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_{r}_1, values_1_{c}, sums_{r}_{c});
       }
     }
     workgroupBarrier();
