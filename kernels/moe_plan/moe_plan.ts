@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { LatentmeshError } from "../../core/errors.ts";
+import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { unroll } from "../unroll.ts";
 import { type MoePlan, planOf } from "./layout.ts";
@@ -12,6 +14,22 @@ const THREADS = 256;
 /** Items whose routes a thread asks for together. */
 const AT_ONCE = 8;
 
+/** Workgroup memory that every device has, in words. */
+const MEMORY_WORDS = 4096;
+/** More words per expert make fewer rounds, and items count more of them. */
+const MOST_WORDS = 32;
+
+/**
+ * Words of an expert's bits, of which a word may be added to make them odd, beside the count of its items.
+ *
+ * @throws {LatentmeshError} `unsupported` if the bits of so many experts fit no workgroup
+ */
+function wordsOf(experts: number): number {
+  const words = Math.min(MOST_WORDS, Math.floor(MEMORY_WORDS / experts) - 2);
+  if (words < 1) throw new LatentmeshError("unsupported", `A plan for ${experts} experts does not fit workgroup memory`);
+  return words;
+}
+
 /** routes: [items] expert ids → plan, laid out as `layout.ts` says. */
 export const moePlan: Kernel<MoePlan, "routes" | "plan", "items"> = {
   name: "moe_plan",
@@ -19,9 +37,17 @@ export const moePlan: Kernel<MoePlan, "routes" | "plan", "items"> = {
   params: ["items"],
   wgsl(config) {
     const { experts, tileItems } = config;
-    // Stretches of the items, as many as give every thread some expert's.
-    const parts = Math.max(1, Math.floor(THREADS / experts));
-    const numbers = { EXPERTS: experts, PARTS: parts, THREADS, AT_ONCE, TILE_ITEMS: tileItems, PLAN_ITEMS: planOf(config).items };
+    const words = wordsOf(experts);
+    const numbers = {
+      EXPERTS: experts,
+      WORDS: words,
+      THREADS,
+      AT_ONCE,
+      EXPERTS_EACH: ceilDiv(experts, THREADS),
+      ITEMS_EACH: ceilDiv(words * 32, THREADS),
+      TILE_ITEMS: tileItems,
+      PLAN_ITEMS: planOf(config).items,
+    };
     return constants(numbers) + unroll(source, numbers);
   },
   workgroups: () => [1, 1, 1],

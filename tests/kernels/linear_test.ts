@@ -197,7 +197,7 @@ describeOnDevices("linear layers", (kind) => {
 
   it("plans batches of any size", async () => {
     const random = new Random();
-    for (const [items, experts, tileItems] of [[1, 3, 32], [3071, 64, 64], [4096, 384, 64], [5001, 7, 32]] as const) {
+    for (const [items, experts, tileItems] of [[1, 3, 32], [3071, 64, 64], [4096, 384, 64], [5001, 7, 32], [2049, 1, 64], [300, 1024, 32]] as const) {
       const routes = Uint32Array.from({ length: items }, () => random.below(experts));
       const planLayout = { items, experts, tileItems };
       const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items });

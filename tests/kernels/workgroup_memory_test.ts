@@ -1,16 +1,18 @@
 import { describe, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { LatentmeshError } from "../../core/errors.ts";
 import { matrixLayout } from "../../core/model/packing.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec } from "../../kernels/linear/norm_matvec.ts";
+import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../../kernels/moe_route/moe_route.ts";
 import { ropeStore, type RopeStoreConfig } from "../../kernels/rope_store/rope_store.ts";
 
 /** What every device has. */
 const LEAST_LIMIT = 16384;
-const ELEMENT_BYTES: Readonly<Record<string, number>> = { f32: 4, u32: 4, "vec2<f32>": 8, "vec4<f32>": 16 };
+const ELEMENT_BYTES: Readonly<Record<string, number>> = { f32: 4, u32: 4, "atomic<u32>": 4, "vec2<f32>": 8, "vec4<f32>": 16 };
 
 /** Bytes of the arrays that a source declares in workgroup memory, whose lengths are expressions of its constants. */
 function declaredBytes(source: string): number {
@@ -92,6 +94,15 @@ describe("workgroup memory", () => {
       } as const;
       assertEquals(moeRoute.workgroupBytes!(config), declaredBytes(moeRoute.wgsl(config)), `moe_route of ${experts}`);
     }
+  });
+
+  it("of plans for experts is no more than every device has", () => {
+    const config = { items: 4096, tileItems: 64 };
+    for (const experts of [1, 3, 64, 72, 128, 160, 256, 257, 384, 512, 1024, 1365]) {
+      const bytes = declaredBytes(moePlan.wgsl({ ...config, experts }));
+      assert(bytes <= LEAST_LIMIT, `${experts} experts take ${bytes} bytes`);
+    }
+    assertThrows(() => moePlan.wgsl({ ...config, experts: 1366 }), LatentmeshError, "1366 experts");
   });
 
   it("of plain decode attention is no more than the device allows", () => {
