@@ -169,6 +169,15 @@ export class LogitsHead {
     return queries.map((query, row) => ({ plain: firstOf(plain, row, query.plain), adjusted: firstOf(adjusted, row, query.adjusted) }));
   }
 
+  /** Asks everything that can be asked about the recorded rows. */
+  async warmUp(rows: number): Promise<void> {
+    const mask = new Uint32Array(maskWords(this.#context.spec.vocabSize)).fill(0xffffffff);
+    const adjustments = [{ token: 0, repetition: 1, addend: 0 }];
+    await this.answers(Array.from({ length: rows }, (_, key) => (
+      { key, position: 0, inverseTemperature: 1, draw: true, plain: 1, adjusted: 1, adjustments, mask }
+    )));
+  }
+
   /** Records what queries change of the recorded rows: penalties, bias, then what a grammar forbids. */
   recordChanges(queries: readonly LogitsQuery[]): void {
     this.recordAdjustments(queries.map(({ adjustments }) => adjustments));

@@ -114,14 +114,20 @@ export class Model {
     });
   }
 
-  /** Runs one token of no sequence, so that what drivers do on first use is done before a request waits for it. */
+  /** Runs tokens of no sequence, so that what drivers do on first use, software ones for minutes, is done before a request waits for it. */
   async warmUp(phase: Phase): Promise<void> {
-    const sequence = this.cache.open();
-    this.cache.grow(sequence, 1);
-    this.record({ phase, rows: [{ token: 0, position: 0, sequence }] });
-    this.head.recordLogits(phase, 0, 1);
-    await this.head.candidates([{ key: 0, position: 0, inverseTemperature: 1 }], 1, false);
-    this.cache.close(sequence);
+    const { prefillRows, decodeRows, logitRows } = this.limits;
+    const most = phase === "prefill" ? prefillRows : decodeRows;
+    // One row has kernels of its own.
+    for (const rows of new Set([1, Math.min(2, most)])) {
+      const sequence = this.cache.open();
+      this.cache.grow(sequence, rows);
+      this.record({ phase, rows: Array.from({ length: rows }, (_, position) => ({ token: 0, position, sequence })) });
+      const asked = Math.min(rows, logitRows);
+      this.head.recordLogits(phase, 0, asked);
+      await this.head.warmUp(asked);
+      this.cache.close(sequence);
+    }
   }
 
   get device(): Device {

@@ -32,6 +32,23 @@ function prefill(model: Model, tokens: readonly number[]): CachedSequence {
   return sequence;
 }
 
+/** Pipelines that Deno's passes are given meanwhile. */
+async function pipelinesOf(run: () => Promise<unknown>): Promise<Set<GPUComputePipeline>> {
+  const encoder = GPUComputePassEncoder.prototype;
+  const { setPipeline } = encoder;
+  const pipelines = new Set<GPUComputePipeline>();
+  encoder.setPipeline = function (pipeline) {
+    pipelines.add(pipeline);
+    setPipeline.call(this, pipeline);
+  };
+  try {
+    await run();
+  } finally {
+    encoder.setPipeline = setPipeline;
+  }
+  return pipelines;
+}
+
 describeOnDevices("model", (kind) => {
   it("decodes sequences of different lengths in one batch, and several positions of one, with the bits they have alone", () =>
     onDevice(kind, async (device) => {
@@ -82,6 +99,24 @@ describeOnDevices("model", (kind) => {
         // Norms of feed-forward blocks, and of attention after dense ones; sums of experts, but for the last layer's.
         assertEquals(among.dispatches[0] - alone.dispatches[0], layers + denseLayers + (layers - denseLayers - 1));
         assert(alone.dispatches[1] > alone.dispatches[0], "several rows are normalised apart");
+      }));
+  }
+
+  if (kind === "deno") {
+    it("has run every kernel of a step once when it is warm", () =>
+      onDevice(kind, async (device) => {
+        const model = await loadModel(device, "deepseek-v3-tiny");
+        for (const phase of ["prefill", "decode"] as const) {
+          const warm = await pipelinesOf(() => model.warmUp(phase));
+          const used = await pipelinesOf(async () => {
+            for (const rows of [1, 5]) {
+              await runSequence(model, [9, 17, 5, 8, 30], phase, rows);
+              const query = { key: 0, position: 5, inverseTemperature: 1, draw: true, plain: 1, adjusted: 1, mask: null };
+              await model.head.answers([{ ...query, adjustments: [{ token: 7, repetition: 1, addend: -1 }] }]);
+            }
+          });
+          assertEquals([...used].filter((pipeline) => !warm.has(pipeline)).map(({ label }) => label), [], phase);
+        }
       }));
   }
 
