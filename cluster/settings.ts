@@ -76,8 +76,6 @@ const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "[::1]"];
 
 /** Milliseconds of silence after which a rank ends the step. */
 const DEADLINE = 2000;
-/** The same under Dawn: when the runtime collects garbage, it may take long to let go of Dawn's objects (bench/NOTES.md). */
-const DAWN_DEADLINE = 30_000;
 
 /** Most tokens of a cache. */
 export const MOST_CACHE_TOKENS: number = 2 ** 26;
@@ -121,7 +119,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       },
       groups: decode.groups ?? 1,
       wire: decode.wire ?? "f32",
-      deadlineMs: decode.deadlineMs ?? (device === "dawn" ? DAWN_DEADLINE : DEADLINE),
+      deadlineMs: decode.deadlineMs ?? DEADLINE,
       pingPong: decode.pingPong ?? false,
       maxBatch: decode.maxBatch ?? 64,
     },

@@ -147,7 +147,7 @@ var<workgroup> memory: Memory;
         sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_{r}_0, values_0_{c}, sums_{r}_{c});
       }
     }
-    // Their addresses are computed beside products, where they were waited for when they stood before them.
+    // Between products, so that none waits for the block and the addresses.
     let next_mine = min(my_token, end - next - 1u) * VECTORS + my_vector;
     @unroll(i, LOADS) {
       ahead_{i} = cache[next_block + next_mine + {i}u * SPAN];

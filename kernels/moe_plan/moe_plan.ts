@@ -16,13 +16,13 @@ const AT_ONCE = 8;
 
 /** Workgroup memory that every device has, in words. */
 const MEMORY_WORDS = 4096;
-/** More words per expert make fewer rounds, and items count more of them. */
+/** With more bits for each expert there are fewer rounds, but an item counts more of them. */
 const MOST_WORDS = 32;
 
 /**
- * Words of an expert's bits, of which a word may be added to make them odd, beside the count of its items.
+ * Words of bits for each expert, one for each item of a round. Memory also holds the place of its next item, and a word that makes an even number odd.
  *
- * @throws {LatentmeshError} `unsupported` if the bits of so many experts fit no workgroup
+ * @throws {LatentmeshError} `unsupported` if not even a word for each expert fits
  */
 function wordsOf(experts: number): number {
   const words = Math.min(MOST_WORDS, Math.floor(MEMORY_WORDS / experts) - 2);
