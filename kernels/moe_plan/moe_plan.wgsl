@@ -14,6 +14,7 @@ fn tiles_of(count: u32) -> u32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(local_invocation_index) thread: u32) {
+  // How many items each expert has.
   for (var first = 0u; first < params.items; first += AT_ONCE * THREADS) {
     @unroll(u, AT_ONCE) {
       let item_{u} = first + {u}u * THREADS + thread;
@@ -26,6 +27,8 @@ fn main(@builtin(local_invocation_index) thread: u32) {
     }
   }
   workgroupBarrier();
+
+  // Where they begin, and the tiles that they make.
   @unroll(m, EXPERTS_EACH) {
     let expert_{m} = {m}u * THREADS + thread;
     let count_{m} = atomicLoad(&places[min(expert_{m}, EXPERTS - 1u)]);
@@ -55,6 +58,8 @@ fn main(@builtin(local_invocation_index) thread: u32) {
     }
   }
   workgroupBarrier();
+
+  // Where each item goes.
   for (var round = 0u; round < params.items; round += WORDS * 32u) {
     @unroll(u, ITEMS_EACH) {
       let bit_{u} = {u}u * THREADS + thread;
