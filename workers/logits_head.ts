@@ -169,7 +169,7 @@ export class LogitsHead {
     return queries.map((query, row) => ({ plain: firstOf(plain, row, query.plain), adjusted: firstOf(adjusted, row, query.adjusted) }));
   }
 
-  /** Asks everything that can be asked about the recorded rows. */
+  /** Runs every kernel that queries may need, for the recorded rows. */
   async warmUp(rows: number): Promise<void> {
     const mask = new Uint32Array(maskWords(this.#context.spec.vocabSize)).fill(0xffffffff);
     const adjustments = [{ token: 0, repetition: 1, addend: 0 }];

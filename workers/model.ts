@@ -114,7 +114,7 @@ export class Model {
     });
   }
 
-  /** Runs tokens of no sequence, so that what drivers do on first use, software ones for minutes, is done before a request waits for it. */
+  /** Runs tokens of no sequence, so that what drivers do on first use, software ones for a minute, is done before a request waits for it. */
   async warmUp(phase: Phase): Promise<void> {
     const { prefillRows, decodeRows, logitRows } = this.limits;
     const most = phase === "prefill" ? prefillRows : decodeRows;

@@ -64,19 +64,19 @@ fn main(@builtin(local_invocation_index) thread: u32) {
     @unroll(u, ITEMS_EACH) {
       let bit_{u} = {u}u * THREADS + thread;
       let mine_{u} = bit_{u} < WORDS * 32u && round + bit_{u} < params.items;
-      let expert_of_{u} = routes[min(round + bit_{u}, params.items - 1u)];
+      let route_{u} = routes[min(round + bit_{u}, params.items - 1u)];
     }
     @unroll(u, ITEMS_EACH) {
       if (mine_{u}) {
-        atomicOr(&chosen[expert_of_{u} * STRIDE + bit_{u} / 32u], 1u << (bit_{u} % 32u));
+        atomicOr(&chosen[route_{u} * STRIDE + bit_{u} / 32u], 1u << (bit_{u} % 32u));
       }
     }
     workgroupBarrier();
     @unroll(u, ITEMS_EACH) {
       if (mine_{u}) {
-        let bits = expert_of_{u} * STRIDE;
+        let bits = route_{u} * STRIDE;
         let beside = atomicLoad(&chosen[bits + bit_{u} / 32u]) & ((1u << (bit_{u} % 32u)) - 1u);
-        var place = atomicLoad(&places[expert_of_{u}]) + countOneBits(beside);
+        var place = atomicLoad(&places[route_{u}]) + countOneBits(beside);
         for (var w = 0u; w < bit_{u} / 32u; w++) {
           place += countOneBits(atomicLoad(&chosen[bits + w]));
         }

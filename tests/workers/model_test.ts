@@ -5,6 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device.ts";
+import { maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import type { CachedSequence } from "../../workers/latent_cache.ts";
 import type { Model } from "../../workers/model.ts";
 import { relativeError } from "../support/compare.ts";
@@ -111,8 +112,9 @@ describeOnDevices("model", (kind) => {
           const used = await pipelinesOf(async () => {
             for (const rows of [1, 5]) {
               await runSequence(model, [9, 17, 5, 8, 30], phase, rows);
-              const query = { key: 0, position: 5, inverseTemperature: 1, draw: true, plain: 1, adjusted: 1, mask: null };
-              await model.head.answers([{ ...query, adjustments: [{ token: 7, repetition: 1, addend: -1 }] }]);
+              const query = { key: 0, position: 5, inverseTemperature: 1, draw: true, plain: 1, adjusted: 1 };
+              const mask = new Uint32Array(maskWords(model.spec.vocabSize)).fill(0xffffffff);
+              await model.head.answers([{ ...query, adjustments: [{ token: 7, repetition: 1, addend: -1 }], mask }]);
             }
           });
           assertEquals([...used].filter((pipeline) => !warm.has(pipeline)).map(({ label }) => label), [], phase);
