@@ -9,9 +9,9 @@ import { ceilDiv } from "../core/numeric.ts";
 import type { BoundKernel, Device } from "../kernels/device.ts";
 import { BLOCK_TOKENS, cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
 import { latentDecode, type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
-import { divideForMatrixUnits, type Division, latentDecodeMatrix, splitsFor } from "../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, type Division, latentDecodeMatrix, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../kernels/latent_decode/queries.ts";
-import { MOST_SPLITS, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
+import { DEFAULT_SPLITTING, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { keeper } from "./source.ts";
@@ -49,8 +49,8 @@ const TRITON_BYTES_PER_SECOND = 4.45e12;
 
 /** Bytes that the runs which are timed together read at the least before one reads again what another has read: several times what caches hold. */
 const LEAST_BYTES = 2 ** 29;
-/** Fewest runs that are timed together. */
-const TOGETHER = 8;
+/** Fewest runs that are timed together: the start of a pass takes some 20 µs, which a kernel amid a step does not see. */
+const TOGETHER = 32;
 
 /** Not one of the latents'. */
 const QUERIES_SEED = 1000;
@@ -175,8 +175,8 @@ async function timeCase(
   await fillCache(device, [queries], queriesLayout.dtype, QUERIES_SEED);
   const results: AttentionTime[] = [];
   for (const division of tried.length > 0 ? tried : [chosen]) {
-    const mostSplits = division === null ? MOST_SPLITS : splitsFor(shape, division, rows);
-    const config: LatentDecodeConfig = { ...shape, mostSplits };
+    const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, rows)) };
+    const { mostSplits } = config;
     const partial = device.createBuffer("partial", rows * shard.heads * mostSplits * partialWidth(config.valueWidth) * 4);
     let bound: BoundKernel<"rows" | "splits">[];
     try {
@@ -188,7 +188,7 @@ async function timeCase(
       console.log(`${shard.name} ${JSON.stringify(division)}: ${(error as Error).message.slice(0, 200)}`);
       continue;
     }
-    const params = { rows, splits: splitCount(context, mostSplits) };
+    const params = { rows, splits: splitCount(context, config) };
     const ms = await stopwatch.milliseconds((run) => device.run(bound[run % sets], params), together);
     const bytes = rows * context * cacheTokenBytes(shape.cache);
     const flop = 2 * rows * context * shard.heads * (cacheWidth(config.cache) + shard.valueWidth);

@@ -55,11 +55,22 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 
-const [name, ...args] = Deno.args;
-if (name in BENCHES) {
-  await BENCHES[name].run(args);
-  console.log(`\nRepeat with: deno task bench ${Deno.args.join(" ")}`);
-} else {
-  console.log(`Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(12)}${help}`).join("\n")}`);
-  Deno.exit(name === undefined || name === "--help" ? 0 : 1);
+/** What is printed instead of running a bench; null where one is to run. */
+export function usage(name: string | undefined, args: readonly string[]): string | null {
+  if (name === undefined || !(name in BENCHES)) {
+    return `Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(12)}${help}`).join("\n")}`;
+  }
+  return args.includes("--help") || args.includes("-h") ? `Usage: deno task bench ${name} ${BENCHES[name].help}` : null;
+}
+
+if (import.meta.main) {
+  const [name, ...args] = Deno.args;
+  const text = usage(name, args);
+  if (text === null) {
+    await BENCHES[name].run(args);
+    console.log(`\nRepeat with: deno task bench ${Deno.args.join(" ")}`);
+  } else {
+    console.log(text);
+    Deno.exit(name === undefined || name in BENCHES || ["--help", "-h"].includes(name) ? 0 : 1);
+  }
 }

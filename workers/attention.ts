@@ -97,7 +97,7 @@ export class Attention implements Block {
     const parts = this.#parts;
     const rows = step.rows.length;
     let splits = 0;
-    for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1, this.#context.decode.config.mostSplits));
+    for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1, this.#context.decode.config));
     const [stored, absorbed] = [{ rows, absorbed_rows: rows }, { items: rows * spec.heads }];
     if (parts.storeAndAbsorb !== null) {
       parts.storeAndAbsorb.run(stored, absorbed);
@@ -202,11 +202,12 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const { heads } = spec;
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
+  const { valueWidth, mostSplits, stripTokens } = config;
   const [decode, merge, valueUp] = await Promise.all([
     division === null
       ? device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
       : device.compile(latentDecodeMatrix, { ...config, division }),
-    device.compile(latentMerge, { heads, valueWidth: config.valueWidth, mostSplits: config.mostSplits }),
+    device.compile(latentMerge, { heads, valueWidth, mostSplits, stripTokens }),
     Linear.create(context, weights.valueUp, {
       x: a.latentOut,
       y: a.heads,
@@ -217,7 +218,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   return {
     decode: decode.bind(
       { queries: a.queries, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
-      { rows, splits: config.mostSplits },
+      { rows, splits: mostSplits },
     ),
     merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),
     valueUp,

@@ -11,8 +11,8 @@ import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
-import { divideForMatrixUnits, splitsFor } from "../kernels/latent_decode/matrix_units.ts";
-import { MOST_SPLITS } from "../kernels/latent_decode/splits.ts";
+import { divideForMatrixUnits, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
+import { DEFAULT_SPLITTING } from "../kernels/latent_decode/splits.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
 import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
@@ -234,7 +234,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   };
   const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
-  const config: LatentDecodeConfig = { ...shape, mostSplits: division === null ? MOST_SPLITS : splitsFor(shape, division, limits.decodeRows) };
+  const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows)) };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   return {
     device,

@@ -43,9 +43,10 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
     case "latent_decode":
       return decodeCost(config as LatentDecodeConfig, step);
     case "latent_merge": {
-      const { heads, valueWidth, mostSplits } = config as LatentMergeConfig;
+      const merge = config as LatentMergeConfig;
+      const { heads, valueWidth } = merge;
       const items = step.rows * heads;
-      return { bytes: items * (splitCount(step.context, mostSplits) * partialWidth(valueWidth) + valueWidth) * 4, flop: 0 };
+      return { bytes: items * (splitCount(step.context, merge) * partialWidth(valueWidth) + valueWidth) * 4, flop: 0 };
     }
     case "embedding":
       // Of the table only the rows of these tokens are read.
@@ -70,8 +71,9 @@ function linearCost({ layout, outputs, select }: LinearConfig, items: number, pa
 }
 
 /** Every latent is read once for all heads. */
-function decodeCost({ cache, heads, valueWidth, mostSplits }: LatentDecodeConfig, { rows, context }: TracedStep): Cost {
+function decodeCost(config: LatentDecodeConfig, { rows, context }: TracedStep): Cost {
+  const { cache, heads, valueWidth } = config;
   const latents = rows * context * cacheTokenBytes(cache);
-  const partial = rows * heads * splitCount(context, mostSplits) * partialWidth(valueWidth) * 4;
+  const partial = rows * heads * splitCount(context, config) * partialWidth(valueWidth) * 4;
   return { bytes: latents + partial, flop: 2 * rows * context * heads * (cacheWidth(cache) + valueWidth) };
 }

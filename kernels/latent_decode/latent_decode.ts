@@ -11,10 +11,10 @@ import source from "./latent_decode.wgsl" with { type: "text" };
 import serial from "./softmax_serial.wgsl" with { type: "text" };
 import subgroups from "./softmax_subgroups.wgsl" with { type: "text" };
 import { queriesBytes, type QueriesConfig, readQuery } from "./queries.ts";
-import { partialWidth, splitCount, splitPositions, splitsWgsl } from "./splits.ts";
+import { partialWidth, splitCount, splitPositions, splitsWgsl, type Splitting } from "./splits.ts";
 
 /** What every kernel for decode attention is made for. */
-export interface LatentDecodeConfig {
+export interface LatentDecodeConfig extends Splitting {
   readonly cache: CacheConfig;
   readonly slots: number;
   readonly tableWords: number;
@@ -23,8 +23,6 @@ export interface LatentDecodeConfig {
   readonly valueOffset: number;
   readonly valueWidth: number;
   readonly scale: number;
-  /** Most splits of one row (see splits.ts). */
-  readonly mostSplits: number;
 }
 
 /** Configuration of {@link latentDecode}. */
@@ -113,7 +111,7 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
     };
     // The tokens of a tile must lie in one subgroup.
     const softmax = config.subgroups >= tokens ? subgroups : serial;
-    return constants(numbers, { SCALE: config.scale }) + splitsWgsl(config.mostSplits) + cacheVectorsWgsl(config.cache) +
+    return constants(numbers, { SCALE: config.scale }) + splitsWgsl(config) + cacheVectorsWgsl(config.cache) +
       unroll(softmax + source, numbers);
   },
   workgroups: (config, { rows, splits }) => [splits, ceilDiv(config.heads, headsAtOnce(config)), rows],
@@ -130,18 +128,19 @@ export function attendRows(
 ): void {
   for (let row = 0; row < rows; row++) {
     const context = buffers.step.u32[row * 4 + 1] + 1;
-    for (let split = 0; split < splitCount(context, config.mostSplits); split++) attendSplit(config, buffers, queries, { row, split, context });
+    for (let split = 0; split < splitCount(context, config); split++) attendSplit(config, buffers, queries, { row, split, context });
   }
 }
 
 function attendSplit(
-  { cache: cacheConfig, heads, valueOffset, valueWidth, scale, mostSplits }: LatentDecodeConfig,
+  config: LatentDecodeConfig,
   { queries, cache, tables, step, partial }: Readonly<Record<LatentDecodeBindings, HostBuffer>>,
   layout: QueriesConfig,
   { row, split, context }: Readonly<Record<"row" | "split" | "context", number>>,
 ): void {
+  const { cache: cacheConfig, heads, valueOffset, valueWidth, scale, mostSplits } = config;
   const table = step.u32[row * 4 + 3];
-  const positions = [...splitPositions(split, context, mostSplits)];
+  const positions = [...splitPositions(split, context, config)];
   const count = positions.length;
   const width = cacheWidth(cacheConfig);
   const latents = new Float64Array(count * width);

@@ -8,7 +8,7 @@ import { constants, type Kernel } from "../contract.ts";
 import { unroll } from "../unroll.ts";
 import type { LatentDecodeConfig } from "./latent_decode.ts";
 import source from "./latent_merge.wgsl" with { type: "text" };
-import { partialWidth, splitCount, splitsWgsl } from "./splits.ts";
+import { partialWidth, splitCount, splitsWgsl, type Splitting } from "./splits.ts";
 
 /** Sums that are read before any is used. */
 const AT_ONCE = 8;
@@ -16,23 +16,23 @@ const AT_ONCE = 8;
 const COLUMNS = 64;
 
 /** Configuration of {@link latentMerge}: that of the attention before it. */
-export type LatentMergeConfig = Pick<LatentDecodeConfig, "heads" | "valueWidth" | "mostSplits">;
+export type LatentMergeConfig = Splitting & Pick<LatentDecodeConfig, "heads" | "valueWidth">;
 
 /** partial: [rows, heads, mostSplits, partialWidth] → y: [rows, heads, valueWidth]. */
 export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "rows"> = {
   name: "latent_merge",
   bindings: { step: "read", partial: "read", y: "read_write" },
   params: ["rows"],
-  wgsl: ({ heads, valueWidth, mostSplits }) =>
+  wgsl: ({ heads, valueWidth, ...splitting }) =>
     constants({
       HEADS: heads,
       VALUE_WIDTH: valueWidth,
       PARTIAL_WIDTH: partialWidth(valueWidth),
       AT_ONCE,
       COLUMNS,
-      PLACES: roundUp(mostSplits, AT_ONCE),
+      PLACES: roundUp(splitting.mostSplits, AT_ONCE),
     }) +
-    splitsWgsl(mostSplits) +
+    splitsWgsl(splitting) +
     unroll(source, { AT_ONCE }),
   workgroups: ({ heads, valueWidth }, { rows }) => [ceilDiv(valueWidth, COLUMNS), rows * heads, 1],
   sizes: ({ heads, valueWidth, mostSplits }, { rows }) => ({
@@ -40,10 +40,11 @@ export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "r
     partial: rows * heads * mostSplits * partialWidth(valueWidth) * 4,
     y: rows * heads * valueWidth * 4,
   }),
-  reference({ heads, valueWidth, mostSplits }, { step, partial, y }, { rows }) {
+  reference(config, { step, partial, y }, { rows }) {
+    const { heads, valueWidth, mostSplits } = config;
     const width = partialWidth(valueWidth);
     for (let item = 0; item < rows * heads; item++) {
-      const splits = splitCount(step.u32[Math.floor(item / heads) * 4 + 1] + 1, mostSplits);
+      const splits = splitCount(step.u32[Math.floor(item / heads) * 4 + 1] + 1, config);
       const from = item * mostSplits * width;
       let largest = -Infinity;
       for (let s = 0; s < splits; s++) largest = Math.max(largest, partial.f32[from + s * width + valueWidth]);

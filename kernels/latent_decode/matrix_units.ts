@@ -18,7 +18,7 @@ import {
   queriesOf,
 } from "./latent_decode.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
-import { partialWidth, splitsWgsl } from "./splits.ts";
+import { DEFAULT_SPLITTING, partialWidth, splitsWgsl, type Splitting } from "./splits.ts";
 import tilesApart from "./tiles_apart.wgsl" with { type: "text" };
 import tilesInTurn from "./tiles_in_turn.wgsl" with { type: "text" };
 
@@ -45,7 +45,7 @@ const HELD_STRIPS = 32;
 const SPAN = 8;
 
 /** What decode attention computes, however it is split. */
-export type DecodeShape = Omit<LatentDecodeConfig, "mostSplits">;
+export type DecodeShape = Omit<LatentDecodeConfig, keyof Splitting>;
 
 /** Configuration of {@link latentDecodeMatrix}. */
 export interface LatentDecodeMatrixConfig extends LatentDecodeConfig {
@@ -92,7 +92,7 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       HELD_STRIPS,
       SPAN,
     };
-    return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config.mostSplits) +
+    return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config) +
       unroll(fill(source, { ...sectionsOf(inTurn ? tilesInTurn : tilesApart), reference_shift: referenceShift }), numbers);
   },
   workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, headsOf(division)), rows],
@@ -139,17 +139,21 @@ const MANY_ROWS = 8;
 const LEAST_SPLITS = { few: 24, many: 16 } as const;
 
 /**
- * Most splits of a row for such workgroups. They run in waves, and the last one is seldom full: at batch 16, 8 splits for each workgroup that fits one of the 132
+ * How to split rows for such workgroups. They run in waves, and the last one is seldom full: at batch 16, 8 splits for each workgroup that fits one of the 132
  * processors of an H100 or H200 make 0.97 waves whatever the division is, where a number that fits another division may make 1.1, which takes as long as 2. Where
  * that is fewer than {@link LEAST_SPLITS}, it is doubled. Each split costs some microseconds, whatever its length.
  *
+ * Where tiles are in turn and rows are many, a strip is a whole block of the cache, so that every other tile lies where the one before it did: where blocks lie
+ * anywhere, that is 1 % less time on an H100 (bench/NOTES.md).
+ *
  * @param rows most rows there will be, not how many there are: what a row comes to may not depend on what else is in the batch
  */
-export function splitsFor(config: DecodeShape, division: Division, rows: number): number {
-  const least = LEAST_SPLITS[rows < MANY_ROWS ? "few" : "many"];
-  let splits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));
-  while (splits < least) splits *= 2;
-  return splits;
+export function splittingFor(config: DecodeShape, division: Division, rows: number): Splitting {
+  const many = rows >= MANY_ROWS;
+  const least = LEAST_SPLITS[many ? "many" : "few"];
+  let mostSplits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));
+  while (mostSplits < least) mostSplits *= 2;
+  return { mostSplits, stripTokens: many && division.inTurn ? BLOCK_TOKENS : DEFAULT_SPLITTING.stripTokens };
 }
 
 /** Divisions by how many heads they take and up to which width of a latent, the best first as far as that was measured (bench/NOTES.md). */

@@ -6,25 +6,31 @@
  */
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
 
-/** Most splits of one row, where nothing speaks for another number. */
-export const MOST_SPLITS = 48;
+/** How rows are split. */
+export interface Splitting {
+  /** Most splits of one row. */
+  readonly mostSplits: number;
+  /**
+   * Tokens that lie together in a split: the splits of a row take turns, strip by strip, which makes them equally long. A block of the cache holds whole strips.
+   * Short ones give a short sequence more workgroups.
+   */
+  readonly stripTokens: number;
+}
 
-/**
- * Tokens that lie together in a split: the splits of a row take turns, strip by strip, which makes them equally long. A block of the cache holds whole
- * strips. Short ones give one sequence alone enough workgroups.
- */
-export const STRIP_TOKENS = 32;
+/** Where nothing speaks for another. */
+export const DEFAULT_SPLITTING: Splitting = { mostSplits: 48, stripTokens: 32 };
 
 /** Splits of a row that attends to `context` tokens. */
-export function splitCount(context: number, most: number): number {
-  return Math.min(most, ceilDiv(context, STRIP_TOKENS));
+export function splitCount(context: number, { mostSplits, stripTokens }: Splitting): number {
+  return Math.min(mostSplits, ceilDiv(context, stripTokens));
 }
 
 /** Positions that a split attends to, in order. */
-export function* splitPositions(split: number, context: number, most: number): Generator<number> {
-  const step = splitCount(context, most) * STRIP_TOKENS;
-  for (let strip = split * STRIP_TOKENS; strip < context; strip += step) {
-    for (let position = strip; position < Math.min(context, strip + STRIP_TOKENS); position++) yield position;
+export function* splitPositions(split: number, context: number, splitting: Splitting): Generator<number> {
+  const { stripTokens } = splitting;
+  const step = splitCount(context, splitting) * stripTokens;
+  for (let strip = split * stripTokens; strip < context; strip += step) {
+    for (let position = strip; position < Math.min(context, strip + stripTokens); position++) yield position;
   }
 }
 
@@ -40,10 +46,10 @@ export function partialWidth(valueWidth: number): number {
  * The same in WGSL: `split_count(context)`; `split_tokens(split, splits, context)`, how many tokens a split attends to; `position_of(split, splits, token)`,
  * where one of them is.
  */
-export function splitsWgsl(most: number): string {
+export function splitsWgsl({ mostSplits, stripTokens }: Splitting): string {
   return `
-const MOST_SPLITS = ${most}u;
-const STRIP_TOKENS = ${STRIP_TOKENS}u;
+const MOST_SPLITS = ${mostSplits}u;
+const STRIP_TOKENS = ${stripTokens}u;
 fn split_count(context: u32) -> u32 { return min(MOST_SPLITS, (context + STRIP_TOKENS - 1u) / STRIP_TOKENS); }
 fn split_tokens(split: u32, splits: u32, context: u32) -> u32 {
   let strips = (context + STRIP_TOKENS - 1u) / STRIP_TOKENS;

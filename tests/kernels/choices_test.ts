@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
-import { divideForMatrixUnits, latentDecodeMatrix, splitsFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
 
 describe("what matrix units are given at a time", () => {
@@ -26,23 +26,23 @@ describe("what matrix units are given at a time", () => {
     assert(matmulUnits.wgsl(config).includes("const TILE_ITEMS: u32 = 64u;"));
   });
 
-  it("is a split of a sequence, more of them where rows are few", () => {
+  it("is a split of a sequence, more and finer ones where rows are few", () => {
     const shape = { slots: 64, tableWords: 1, valueOffset: 0, scale: 1 };
     for (
-      const [heads, keyWidth, rows, expected] of [
-        [64, 256, 1, 32],
-        [64, 256, 7, 32],
-        [64, 256, 8, 16],
-        [128, 256, 64, 16],
-        [16, 256, 1, 24],
-        [16, 256, 16, 24],
-        [8, 512, 16, 16],
+      const [heads, keyWidth, rows, mostSplits, stripTokens] of [
+        [64, 256, 1, 32, 32],
+        [64, 256, 7, 32, 32],
+        [64, 256, 8, 16, 64],
+        [128, 256, 64, 16, 64],
+        [16, 256, 1, 24, 32],
+        [16, 256, 16, 24, 32],
+        [8, 512, 16, 16, 32],
       ]
     ) {
       const config = { ...shape, cache: { dtype: "f16", keyWidth, ropeWidth: 64 } as const, heads, valueWidth: keyWidth };
       const division = divideForMatrixUnits(config, 49152);
       assert(division !== null);
-      assertEquals(splitsFor(config, division, rows), expected, `${heads} heads × ${keyWidth}, ${rows} rows`);
+      assertEquals(splittingFor(config, division, rows), { mostSplits, stripTokens }, `${heads} heads × ${keyWidth}, ${rows} rows`);
     }
   });
 
@@ -50,7 +50,17 @@ describe("what matrix units are given at a time", () => {
     for (const heads of [1, 8, 16, 20, 32, 48, 64, 72, 96, 128]) {
       for (const [keyWidth, valueWidth] of [[512, 512], [320, 256], [256, 256], [192, 128], [128, 128], [128, 64], [64, 32], [48, 48]]) {
         const cache = { dtype: "f16", keyWidth, ropeWidth: 64 } as const;
-        const config = { cache, slots: 64, tableWords: 1, heads, valueOffset: keyWidth - valueWidth, valueWidth, scale: 1, mostSplits: 16 };
+        const config = {
+          cache,
+          slots: 64,
+          tableWords: 1,
+          heads,
+          valueOffset: keyWidth - valueWidth,
+          valueWidth,
+          scale: 1,
+          mostSplits: 16,
+          stripTokens: 32,
+        };
         const division = divideForMatrixUnits(config, 49152);
         assert(division !== null);
         const wgsl = latentDecodeMatrix.wgsl({ ...config, division });

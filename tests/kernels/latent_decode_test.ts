@@ -5,9 +5,9 @@ import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
-import { divideForMatrixUnits, latentDecodeMatrix, splitsFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
-import { MOST_SPLITS, partialWidth, splitCount, splitPositions } from "../../kernels/latent_decode/splits.ts";
+import { DEFAULT_SPLITTING, partialWidth, splitCount, splitPositions } from "../../kernels/latent_decode/splits.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -38,9 +38,9 @@ describeOnDevices("decode attention", (kind) => {
         const queries = random.normals(rows * heads * width).map((value, k) =>
           k % width < cache.keyWidth || k % width >= ropeOffset(cache) && k % width < ropeOffset(cache) + 4 ? value : 0
         );
-        const config = { cache, slots, tableWords: tables.length, heads, valueOffset, valueWidth, scale, mostSplits: MOST_SPLITS };
+        const config = { cache, slots, tableWords: tables.length, heads, valueOffset, valueWidth, scale, ...DEFAULT_SPLITTING };
         const step = Uint32Array.from(rowsAt.flatMap(({ position, table }) => [0, position, 0, table]));
-        const splits = Math.max(...rowsAt.map(({ position }) => splitCount(position + 1, MOST_SPLITS)));
+        const splits = Math.max(...rowsAt.map(({ position }) => splitCount(position + 1, config)));
         const expected = rowsAt.flatMap(({ position, table }, row) =>
           Array.from({ length: heads }, (_, head) => {
             const item = row * heads + head;
@@ -67,14 +67,14 @@ describeOnDevices("decode attention", (kind) => {
               cache: packCache(cache, values),
               tables,
               step,
-              partial: { poison: rows * heads * MOST_SPLITS * partialWidth(config.valueWidth) },
+              partial: { poison: rows * heads * config.mostSplits * partialWidth(config.valueWidth) },
             },
             { rows, splits },
           );
           const { y } = await runKernel(
             device,
             latentMerge,
-            { heads, valueWidth, mostSplits: MOST_SPLITS },
+            { heads, valueWidth, ...DEFAULT_SPLITTING },
             { step, partial: partials.partial.f32, y: { poison: rows * heads * valueWidth } },
             { rows },
           );
@@ -93,6 +93,8 @@ describeOnDevices("decode attention", (kind) => {
       { heads: 32, keyWidth: 128, valueOffset: 0, valueWidth: 128 },
       { heads: 64, keyWidth: 320, valueOffset: 64, valueWidth: 256 },
       { heads: 128, keyWidth: 128, valueOffset: 64, valueWidth: 64 },
+      // So many rows that strips are longer where tiles are in turn.
+      { heads: 64, keyWidth: 256, valueOffset: 0, valueWidth: 256, positions: [0, 31, 32, 63, 64, 700, 1055, 2900] },
       // Scores that grow with the position, so that the reference has to follow them.
       { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256, growth: 60 },
       { heads: 64, keyWidth: 256, valueOffset: 0, valueWidth: 256, growth: 60 },
@@ -131,13 +133,13 @@ describeOnDevices("decode attention", (kind) => {
       const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
       const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
       assert(division !== null, "matrix units take these shapes");
-      const mostSplits = splitsFor(shape, division, rows);
-      const config = { ...shape, mostSplits };
+      const splitting = splittingFor(shape, division, rows);
+      const config = { ...shape, ...splitting };
       const layout = queriesOf(config, "f16");
       const padded = new Uint8Array(queriesBytes(layout, rows * heads));
       padded.set(packCache(cache, queries));
       const step = Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0]));
-      const splits = Math.max(...positions.map((position) => splitCount(position + 1, mostSplits)));
+      const splits = Math.max(...positions.map((position) => splitCount(position + 1, splitting)));
       const { partial } = await runKernel(
         device,
         latentDecodeMatrix,
@@ -147,12 +149,12 @@ describeOnDevices("decode attention", (kind) => {
           cache: packCache(cache, values),
           tables,
           step,
-          partial: { poison: rows * heads * mostSplits * partialWidth(config.valueWidth) },
+          partial: { poison: rows * heads * splitting.mostSplits * partialWidth(config.valueWidth) },
         },
         { rows, splits },
       );
       const inputs = { step, partial: partial.f32, y: { poison: rows * heads * valueWidth } };
-      const { y } = await runKernel(device, latentMerge, { heads, valueWidth, mostSplits }, inputs, { rows });
+      const { y } = await runKernel(device, latentMerge, { heads, valueWidth, ...splitting }, inputs, { rows });
       const expected = positions.flatMap((position, row) =>
         Array.from({ length: heads }, (_, head) => {
           const at = (key: number) => (tables[Math.floor(key / 64)] * 64 + key % 64) * width;
@@ -172,7 +174,7 @@ describeOnDevices("decode attention", (kind) => {
   it("leaves room behind the queries for all the heads that a workgroup on matrix units reads", () => {
     for (let heads = 1; heads <= 300; heads++) {
       const cache = { dtype: "f16", keyWidth: 256, ropeWidth: 64 } as const;
-      const config = { cache, slots: 64, tableWords: 1, heads, valueOffset: 0, valueWidth: 256, scale: 1, mostSplits: MOST_SPLITS };
+      const config = { cache, slots: 64, tableWords: 1, heads, valueOffset: 0, valueWidth: 256, scale: 1, ...DEFAULT_SPLITTING };
       const division = divideForMatrixUnits(config, 49152);
       assert(division !== null);
       const [, groups] = latentDecodeMatrix.workgroups({ ...config, division }, { rows: 1, splits: 1 });
@@ -181,13 +183,16 @@ describeOnDevices("decode attention", (kind) => {
     }
   });
 
-  it("splits sequences into at most MOST_SPLITS parts, of which each position is in one", () => {
-    for (const context of [1, 31, 32, 33, 255, 256, 257, 48 * 32, 48 * 32 + 1, 8193, 131072]) {
-      const splits = splitCount(context, MOST_SPLITS);
-      assert(splits <= MOST_SPLITS);
-      const parts = Array.from({ length: splits }, (_, split) => [...splitPositions(split, context, MOST_SPLITS)]);
-      assert(parts.every(({ length }) => length > 0), `an empty split of ${context}`);
-      assertEquals(parts.flat().sort((a, b) => a - b), Array.from({ length: context }, (_, position) => position));
+  it("splits sequences into at most so many parts, of which each position is in one", () => {
+    for (const splitting of [DEFAULT_SPLITTING, { mostSplits: 16, stripTokens: BLOCK_TOKENS }]) {
+      const { mostSplits, stripTokens } = splitting;
+      for (const context of [1, 31, 32, 33, 255, 256, 257, mostSplits * stripTokens, mostSplits * stripTokens + 1, 8193, 131072]) {
+        const splits = splitCount(context, splitting);
+        assert(splits <= mostSplits);
+        const parts = Array.from({ length: splits }, (_, split) => [...splitPositions(split, context, splitting)]);
+        assert(parts.every(({ length }) => length > 0), `an empty split of ${context}`);
+        assertEquals(parts.flat().sort((a, b) => a - b), Array.from({ length: context }, (_, position) => position));
+      }
     }
     assertEquals(cacheTokenBytes({ dtype: "f16", keyWidth: 512, ropeWidth: 64 }), 1152);
   });

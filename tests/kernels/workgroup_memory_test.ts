@@ -4,6 +4,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { matrixLayout } from "../../core/model/packing.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
+import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec } from "../../kernels/linear/norm_matvec.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
@@ -106,7 +107,7 @@ describe("workgroup memory", () => {
   });
 
   it("of plain decode attention is no more than the device allows", () => {
-    const shape = { slots: 64, tableWords: 1, valueOffset: 0, scale: 1, mostSplits: 48, subgroups: 0 };
+    const shape = { slots: 64, tableWords: 1, valueOffset: 0, scale: 1, ...DEFAULT_SPLITTING, subgroups: 0 };
     for (const [heads, keyWidth] of [[16, 512], [128, 512], [20, 256], [4, 128], [16, 1024]]) {
       for (const workgroupLimit of [LEAST_LIMIT, 49152]) {
         const cache = { dtype: "f16", keyWidth, ropeWidth: 64 } as const;
