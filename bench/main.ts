@@ -52,7 +52,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   report: { help: "[data] [figures] draws the README's figures from what was measured", run: report },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
-  cluster: { help: "[ranks] [device] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
+  cluster: { help: "[ranks] [device] [gpus] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 
 /** What is printed instead of running a bench; null where one is to run. */

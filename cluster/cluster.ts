@@ -21,6 +21,7 @@ import { tracePhases } from "./observe/phases.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
+import { gpuCount } from "./spawn.ts";
 
 /** One worker of a running cluster. */
 export interface WorkerStatus {
@@ -115,7 +116,13 @@ export class RunningCluster {
     const devices = this.#coordinator.members.map(({ hello, slot }) => ({ text: `${hello.device.kind} (${hello.device.description})`, slot }));
     const kinds = [...new Set(devices.map(({ text }) => text))].join(", ");
     const shared = devices.length > 1 && devices.every(({ slot }) => !slot.remote && slot.gpu === null);
-    return `${kinds}: ${devices.length} workers${shared ? ", all on the same device" : ""}`;
+    return `${kinds}: ${devices.length} workers${shared ? `, ${this.#sharedDevice()}` : ""}`;
+  }
+
+  #sharedDevice(): string {
+    const gpus = this.#coordinator.members.every(({ hello }) => hello.device.kind === "cpu") ? 0 : gpuCount();
+    if (gpus < 2) return "all on the same device";
+    return `all on one of ${gpus} GPUs; --gpus ${Array.from({ length: gpus }, (_, gpu) => gpu).join(",")} takes all of them`;
   }
 
   /** Where the time of decode steps went. */

@@ -7,7 +7,8 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { SCHEME_DEFAULTS } from "../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
-import { resolveSettings, type Settings } from "./settings.ts";
+import type { HostConfig } from "./config_type.ts";
+import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
 
 /** Flags of commands that load a model, as commander names them. */
 export interface ModelFlags {
@@ -40,6 +41,7 @@ export interface ClusterFlags extends SchemeFlags {
   readonly pingPong?: boolean;
   readonly prefillWorkers?: number;
   readonly prefillRanks?: number;
+  readonly gpus?: readonly number[];
 }
 
 /** Where HTTP is served. */
@@ -105,7 +107,8 @@ export function withCluster(command: Command): Command {
     .option("--ping-pong", "run halves of a step side by side: one computes while the other's sum is on the wire")
     .option("--max-batch <n>", "sequences that a group decodes together (default: 64)", integer)
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
-    .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer);
+    .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
+    .option("--gpus <list>", "this host's GPUs, which workers get in turn, such as 0,1 (default: all on the one that the driver prefers)", integers);
 }
 
 /** Flags about where HTTP is served. */
@@ -151,10 +154,16 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
       prefill: { chunk: flags.prefillChunk, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
       cache: { maxTokens: flags.maxTokensTotal, memory: flags.cacheMemory, dtype: flags.cacheDtype },
       server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
+      cluster: { hosts: flags.gpus && hostsWith(flags.gpus, file.cluster?.hosts) },
     } satisfies Config,
     "the flags",
   );
   return resolveSettings(given, file, (name) => Deno.env.get(name));
+}
+
+/** The file's hosts, of which this one gives its workers these GPUs. */
+function hostsWith(gpus: readonly number[], hosts: readonly HostConfig[] = [LOCAL_HOST]): HostConfig[] {
+  return hosts.map((host) => host.join === true ? host : { ...host, gpus: [...gpus] });
 }
 
 async function readConfig(file: string): Promise<string> {

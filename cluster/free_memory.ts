@@ -30,7 +30,9 @@ export async function freeMemory(device: "host" | number | null): Promise<number
 /** Reads what nvidia-smi says, in MiB. @throws {LatentmeshError} `invalid_config` */
 export function freeOf(text: string, gpu: number | null): number {
   const free = new Map(text.trim().split("\n").map((line) => line.split(",").map(Number) as [number, number]));
-  if (gpu === null && free.size > 1) return unknown("this host has several GPUs, and cluster.hosts does not say which are used; list its gpus");
+  if (gpu === null && free.size > 1) {
+    return unknown("this host has several GPUs, and nothing says which are used; list them with --gpus, or as gpus of the host in cluster.hosts");
+  }
   const mebibytes = gpu === null ? [...free.values()][0] : free.get(gpu);
   if (mebibytes === undefined || !Number.isFinite(mebibytes)) return unknown(`nvidia-smi says nothing of GPU ${gpu ?? 0}`);
   return mebibytes * 2 ** 20;

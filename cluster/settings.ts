@@ -83,6 +83,9 @@ export const MOST_CACHE_TOKENS: number = 2 ** 26;
 /** Least characters of a configured token or key. */
 const LEAST_SECRET = 16;
 
+/** This one, where nothing is said about hosts. */
+export const LOCAL_HOST: HostConfig = { name: "local" };
+
 /** Flags over file over environment over defaults. @throws {LatentmeshError} `invalid_config` that names the setting */
 export function resolveSettings(flags: Config, file: Config, env: (name: string) => string | undefined): Settings {
   const config = checkConfig(merge(file, flags), "the configuration");
@@ -133,7 +136,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
 }
 
 function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
-  const hosts = cluster.hosts ?? [{ name: "local" }];
+  const hosts = cluster.hosts ?? [LOCAL_HOST];
   const token = cluster.token === undefined ? undefined : resolveSecret(cluster.token, "cluster.token", env);
   if (token !== undefined && token.length < LEAST_SECRET) refuse("cluster.token", `it has ${token.length} characters; ${LEAST_SECRET} are the least`);
   const tls = cluster.tls ?? {};

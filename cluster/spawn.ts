@@ -120,6 +120,11 @@ function noSuchGpu(gpu: number, count: number): LatentmeshError {
   return new LatentmeshError("invalid_config", `Cannot use GPU ${gpu}: ${there}; correct gpus, or leave it out`, { param: "cluster.hosts" });
 }
 
+/** GPUs of this host that each worker could have one of; 0 where it cannot be told. */
+export function gpuCount(): number {
+  return Deno.permissions.querySync({ name: "read", path: "/dev" }).state === "granted" ? nvidiaNodes().length : 0;
+}
+
 function nvidiaNodes(): string[] {
   return listDirectory("/dev").filter((name) => /^nvidia\d+$/.test(name)).map((name) => `/dev/${name}`);
 }

@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseConfig } from "../../cluster/config.ts";
+import { settingsOf } from "../../cluster/flags.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 
@@ -26,6 +27,22 @@ describe("configuration", () => {
     assertEquals([settings.model, settings.device, settings.port, settings.host], ["file", "cpu", 1, "127.0.0.1"]);
     assertEquals(resolveSettings({}, {}, env).model, "env");
     assertEquals(resolveSettings({}, {}, none).model.endsWith("/models/tiny-mla"), true);
+  });
+
+  it("gives this host, and no other, the GPUs of --gpus", async () => {
+    assertEquals((await settingsOf({ gpus: [0, 1] })).cluster.hosts, [{ name: "local", gpus: [0, 1] }]);
+    const config = await Deno.makeTempFile({ suffix: ".yaml" });
+    try {
+      await Deno.writeTextFile(
+        config,
+        "cluster: { token: secret-of-this-test, listen: '127.0.0.1:7000', hosts: [{ name: a, gpus: [3] }, { name: b, gpus: [2], join: true }] }",
+      );
+      const { cluster } = await settingsOf({ config, gpus: [0, 1] });
+      assertEquals(cluster.hosts.map(({ name, gpus }) => [name, gpus]), [["a", [0, 1]], ["b", [2]]]);
+      assertEquals((await settingsOf({ config })).cluster.hosts[0].gpus, [3]);
+    } finally {
+      await Deno.remove(config);
+    }
   });
 
   it("refuses an environment it cannot parse", () => {

@@ -43,7 +43,7 @@ describe("cache.memory", () => {
   it("reads what nvidia-smi says", () => {
     const two = "0, 81043\n1, 1024\n";
     assertEquals([freeOf(two, 1), freeOf("0, 512\n", null)], [2 ** 30, 2 ** 29]);
-    assertThrows(() => freeOf(two, null), LatentmeshError, "list its gpus");
+    assertThrows(() => freeOf(two, null), LatentmeshError, "list them with --gpus");
     assertThrows(() => freeOf(two, 2), LatentmeshError, "says nothing of GPU 2. Use cache.maxTokens instead");
     assertThrows(() => freeOf("0, [N/A]\n", 0), LatentmeshError, "says nothing of GPU 0");
   });
