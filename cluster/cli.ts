@@ -41,7 +41,7 @@ export function createProgram(version: string, services: Services): Command {
   withServer(
     withCluster(withModel(program.command("serve").description("serve a model over an OpenAI-compatible API, on a cluster of worker processes"))),
   )
-    .option("--single", "serve from this process alone, without workers")
+    .addOption(new Option("--single", "serve from this process alone, without workers").conflicts("gpus"))
     .addHelpText("after", ENVIRONMENT)
     .action(async ({ single, ...flags }: AllFlags & { single?: boolean }) => {
       using stop = stopOnSignals();

@@ -18,6 +18,7 @@ describe("command line", () => {
         "--max-tokens-total",
         "--ranks",
         "--single",
+        "--gpus",
         "LATENTMESH_DAWN",
       ]
     ) {
@@ -37,6 +38,8 @@ describe("command line", () => {
       [["serve", "--port", "0", "--ranks", "3", "--latent-groups", "2"], "latentGroups is 2, which does not divide ranks"],
       [["serve", "--port", "0", "--paper", "--halo", "8"], "the paper's scheme has none"],
       [["serve", "--host", "0.0.0.0"], "server.apiKeys"],
+      [["serve", "--single", "--gpus", "0,1"], "cannot be used with option '--gpus <list>'"],
+      [["serve", "--gpus", "0;1"], "It must be a whole number"],
       [["worker", "--join", "wss://nowhere"], "required option '--advertise <host>'"],
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
       [["plan", "--ranks", "1000"], "decode.ranks"],
