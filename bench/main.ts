@@ -57,7 +57,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
 
 /** What is printed instead of running a bench; null where one is to run. */
 export function usage(name: string | undefined, args: readonly string[]): string | null {
-  if (name === undefined || !(name in BENCHES)) {
+  if (name === undefined || !Object.hasOwn(BENCHES, name)) {
     return `Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(12)}${help}`).join("\n")}`;
   }
   return args.includes("--help") || args.includes("-h") ? `Usage: deno task bench ${name} ${BENCHES[name].help}` : null;
@@ -71,6 +71,6 @@ if (import.meta.main) {
     console.log(`\nRepeat with: deno task bench ${Deno.args.join(" ")}`);
   } else {
     console.log(text);
-    Deno.exit(name === undefined || name in BENCHES || ["--help", "-h"].includes(name) ? 0 : 1);
+    Deno.exit(name === undefined || ["--help", "-h"].includes(name) || Object.hasOwn(BENCHES, name) ? 0 : 1);
   }
 }

@@ -21,7 +21,7 @@ import { tracePhases } from "./observe/phases.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
-import { gpuCount } from "./spawn.ts";
+import { gpuAdvice } from "./topology.ts";
 
 /** One worker of a running cluster. */
 export interface WorkerStatus {
@@ -51,13 +51,16 @@ export class RunningCluster {
   readonly failed: Promise<never>;
   /** What it consists of, for people. */
   readonly summary: string;
+  /** What would make more of this host, for people; undefined where nothing would. */
+  readonly advice: string | undefined;
   /** Told of every request that has ended. */
   onOutcome: ((outcome: RequestOutcome) => void) | null = null;
   readonly #coordinator: Coordinator;
   readonly #engine: ClusterTokenEngine;
 
-  private constructor(coordinator: Coordinator, engine: ClusterTokenEngine, served: ServedModel, summary: string) {
-    this.summary = summary;
+  private constructor(coordinator: Coordinator, engine: ClusterTokenEngine, served: ServedModel, texts: Pick<RunningCluster, "summary" | "advice">) {
+    this.summary = texts.summary;
+    this.advice = texts.advice;
     this.#coordinator = coordinator;
     this.#engine = engine;
     this.served = served;
@@ -101,7 +104,10 @@ export class RunningCluster {
       coordinator,
       engine,
       servedModel(model.package, engine),
-      summarize(settings, resolveCuts(settings, model.package).decode),
+      {
+        summary: summarize(settings, resolveCuts(settings, model.package).decode),
+        advice: gpuAdvice(coordinator.members.filter(({ hello }) => hello.device.kind !== "cpu").map(({ slot }) => slot), services.gpuCount()),
+      },
     );
     return cluster;
   }
@@ -116,13 +122,7 @@ export class RunningCluster {
     const devices = this.#coordinator.members.map(({ hello, slot }) => ({ text: `${hello.device.kind} (${hello.device.description})`, slot }));
     const kinds = [...new Set(devices.map(({ text }) => text))].join(", ");
     const shared = devices.length > 1 && devices.every(({ slot }) => !slot.remote && slot.gpu === null);
-    return `${kinds}: ${devices.length} workers${shared ? `, ${this.#sharedDevice()}` : ""}`;
-  }
-
-  #sharedDevice(): string {
-    const gpus = this.#coordinator.members.every(({ hello }) => hello.device.kind === "cpu") ? 0 : gpuCount();
-    if (gpus < 2) return "all on the same device";
-    return `all on one of ${gpus} GPUs; --gpus ${Array.from({ length: gpus }, (_, gpu) => gpu).join(",")} takes all of them`;
+    return `${kinds}: ${devices.length} workers${shared ? ", all on the same device" : ""}`;
   }
 
   /** Where the time of decode steps went. */

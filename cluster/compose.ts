@@ -11,13 +11,14 @@ import { planMemory } from "../workers/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
 import { freeMemory } from "./free_memory.ts";
 import type { ClusterServices } from "./services.ts";
-import { spawnWorker } from "./spawn.ts";
+import { gpuCount, spawnWorker } from "./spawn.ts";
 
 /** What a coordinator is given. */
 export const clusterServices: ClusterServices = {
   transport: (tls) => new DenoTransport(tls),
   openFiles: (directory) => new DirectoryFiles(directory),
   spawn: (options) => spawnWorker({ ...options, entry: new URL("../workers/main.ts", import.meta.url), unixHost: UNIX_HOST }),
+  gpuCount,
   calibrate: async (options) => {
     const basis = await calibrate(options);
     return { ...basis, file: writeBasis(basis) };

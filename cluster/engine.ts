@@ -15,6 +15,8 @@ export interface LoadedEngine {
   readonly weightBytes: number;
   /** What a cluster consists of, for people. */
   readonly summary?: string;
+  /** What would make more of this host, for people. */
+  readonly advice?: string;
   readonly served: ServedModel;
   /** What a cluster is at. */
   describe?(): Promise<ClusterStatus>;

@@ -161,8 +161,13 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
   return resolveSettings(given, file, (name) => Deno.env.get(name));
 }
 
-/** The file's hosts, of which this one gives its workers these GPUs. */
+/** The file's hosts, of which this one gives its workers these GPUs. @throws {LatentmeshError} `invalid_config` if none of them is this one */
 function hostsWith(gpus: readonly number[], hosts: readonly HostConfig[] = [LOCAL_HOST]): HostConfig[] {
+  if (hosts.every(({ join }) => join === true)) {
+    throw new LatentmeshError("invalid_config", "--gpus: no worker runs here, since every host in cluster.hosts joins; give GPUs to those that do", {
+      param: "cluster.hosts",
+    });
+  }
   return hosts.map((host) => host.join === true ? host : { ...host, gpus: [...gpus] });
 }
 

@@ -59,5 +59,7 @@ export interface ClusterServices extends PlanServices {
   /** @param tls contents, not paths */
   transport(tls: Tls): Transport;
   spawn(options: Omit<SpawnOptions, "entry" | "unixHost">): WorkerProcess;
+  /** GPUs of this host that workers can be given; 0 where that cannot be told. */
+  gpuCount(): number;
   readonly calibrate: Calibrate;
 }

@@ -120,7 +120,7 @@ function noSuchGpu(gpu: number, count: number): LatentmeshError {
   return new LatentmeshError("invalid_config", `Cannot use GPU ${gpu}: ${there}; correct gpus, or leave it out`, { param: "cluster.hosts" });
 }
 
-/** GPUs of this host that each worker could have one of; 0 where it cannot be told. */
+/** NVIDIA's GPUs of this host; 0 also without permission to look, which is not asked for. */
 export function gpuCount(): number {
   return Deno.permissions.querySync({ name: "read", path: "/dev" }).state === "granted" ? nvidiaNodes().length : 0;
 }

@@ -42,6 +42,18 @@ export function planUnits({ decode, prefill, cluster }: Pick<Settings, "decode" 
   ];
 }
 
+/**
+ * What would take more of this host's GPUs, for people; undefined if nothing would.
+ *
+ * @param slots of workers that run on GPUs
+ */
+export function gpuAdvice(slots: readonly Pick<Slot, "remote" | "gpu">[], gpus: number): string | undefined {
+  const sharing = slots.filter(({ remote, gpu }) => !remote && gpu === null).length;
+  if (sharing < 2 || gpus < 2) return undefined;
+  const all = Array.from({ length: gpus }, (_, gpu) => gpu).join(",");
+  return `${sharing} workers share one of this host's ${gpus} GPUs; --gpus ${all} gives them all`;
+}
+
 function placesOf({ name, gpus, join }: HostConfig): Omit<Slot, "name" | "rank">[] {
   return (gpus ?? [null]).map((gpu) => ({ host: name, remote: join === true, gpu }));
 }

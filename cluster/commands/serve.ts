@@ -63,6 +63,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
     log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
     if (engine.summary !== undefined) log("info", `cluster ${engine.summary}`);
     log("info", `device  ${engine.device}`);
+    if (engine.advice !== undefined) log("info", `advice  ${engine.advice}`);
     log(
       "info",
       `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`,

@@ -4,7 +4,7 @@ import { usage } from "../../bench/main.ts";
 
 describe("deno task bench", () => {
   it("says what there is instead of running what there is not", () => {
-    for (const name of [undefined, "--help", "rooflines"]) assert(usage(name, [])?.includes("roofline"), `${name}`);
+    for (const name of [undefined, "--help", "rooflines", "toString"]) assert(usage(name, [])?.includes("roofline"), `${name}`);
   });
 
   it("says what a bench takes instead of running it", () => {

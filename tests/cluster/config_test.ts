@@ -1,5 +1,5 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { parseConfig } from "../../cluster/config.ts";
 import { settingsOf } from "../../cluster/flags.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
@@ -40,6 +40,8 @@ describe("configuration", () => {
       const { cluster } = await settingsOf({ config, gpus: [0, 1] });
       assertEquals(cluster.hosts.map(({ name, gpus }) => [name, gpus]), [["a", [0, 1]], ["b", [2]]]);
       assertEquals((await settingsOf({ config })).cluster.hosts[0].gpus, [3]);
+      await Deno.writeTextFile(config, "cluster: { hosts: [{ name: b, join: true }] }");
+      await assertRejects(() => settingsOf({ config, gpus: [0] }), LatentmeshError, "no worker runs here");
     } finally {
       await Deno.remove(config);
     }

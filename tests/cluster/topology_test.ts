@@ -6,7 +6,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ClusterModel, resolveCache } from "../../cluster/assignment.ts";
 import type { Config } from "../../cluster/config.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
-import { planUnits } from "../../cluster/topology.ts";
+import { gpuAdvice, planUnits } from "../../cluster/topology.ts";
 import type { Member } from "../../cluster/unit.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
@@ -27,6 +27,12 @@ describe("the topology", () => {
       "decode-1.1 a 0 false",
       "prefill-0.0 a 1 false",
     ]);
+  });
+
+  it("says what to do where workers share a GPU and others are idle", () => {
+    const [shared, own, remote] = [{ remote: false, gpu: null }, { remote: false, gpu: 0 }, { remote: true, gpu: null }];
+    assertEquals(gpuAdvice([shared, shared, remote], 3), "2 workers share one of this host's 3 GPUs; --gpus 0,1,2 gives them all");
+    assertEquals([gpuAdvice([shared, shared], 1), gpuAdvice([own, own], 2), gpuAdvice([shared, remote], 2)], [undefined, undefined, undefined]);
   });
 
   it("refuses what cannot work or is not safe, by the path in the file", () => {

@@ -50,20 +50,10 @@ describe("what matrix units are given at a time", () => {
     for (const heads of [1, 8, 16, 20, 32, 48, 64, 72, 96, 128]) {
       for (const [keyWidth, valueWidth] of [[512, 512], [320, 256], [256, 256], [192, 128], [128, 128], [128, 64], [64, 32], [48, 48]]) {
         const cache = { dtype: "f16", keyWidth, ropeWidth: 64 } as const;
-        const config = {
-          cache,
-          slots: 64,
-          tableWords: 1,
-          heads,
-          valueOffset: keyWidth - valueWidth,
-          valueWidth,
-          scale: 1,
-          mostSplits: 16,
-          stripTokens: 32,
-        };
-        const division = divideForMatrixUnits(config, 49152);
+        const shape = { cache, slots: 64, tableWords: 1, heads, valueOffset: keyWidth - valueWidth, valueWidth, scale: 1 };
+        const division = divideForMatrixUnits(shape, 49152);
         assert(division !== null);
-        const wgsl = latentDecodeMatrix.wgsl({ ...config, division });
+        const wgsl = latentDecodeMatrix.wgsl({ ...shape, ...splittingFor(shape, division, 16), division });
         assert(!/@unroll|@fill|\{\w\}/.test(wgsl), `${heads} heads × ${keyWidth}`);
         const inTurn = heads > 32 && heads % 16 === 0 && keyWidth <= 256 && keyWidth % 64 === 0 && valueWidth % 64 === 0;
         assertEquals(division.inTurn ?? false, inTurn, `${heads} heads × ${keyWidth}, ${valueWidth} of them values`);
