@@ -20,7 +20,7 @@ export const addRmsNorm: Kernel<AddRmsNormConfig, "x" | "delta" | "gamma" | "y",
   name: "add_rms_norm",
   bindings: { x: "read_write", delta: "read", gamma: "read", y: "read_write" },
   params: ["rows"],
-  wgsl: (config) => addedDelta + sharedWgsl(config),
+  wgsl: (config) => addRmsNormWgsl(config, addedDelta),
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ width }, { rows }) => ({ x: rows * width * 4, delta: rows * width * 4, gamma: width * 4, y: rows * width * 4 }),
   reference({ width, eps }, { x, delta, gamma, y }, { rows }) {
@@ -35,8 +35,11 @@ export const combineRmsNorm: Kernel<AddRmsNormConfig & MoeCombineConfig, "x" | "
   bindings: { x: "read_write", delta: "read", gamma: "read", y: "read_write", gates: "read", expert_out: "read" },
   params: ["rows"],
   wgsl: (config) =>
-    constants({ ACTIVE: config.activeExperts }) + `const ADD_TO_SHARED = ${config.addToShared};\n` +
-    unroll(addedExperts, { ACTIVE: config.activeExperts }) + sharedWgsl(config),
+    addRmsNormWgsl(
+      config,
+      constants({ ACTIVE: config.activeExperts }) + `const ADD_TO_SHARED = ${config.addToShared};\n` +
+        unroll(addedExperts, { ACTIVE: config.activeExperts }),
+    ),
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ width, activeExperts }, { rows }) => ({
     x: rows * width * 4,
@@ -53,7 +56,8 @@ export const combineRmsNorm: Kernel<AddRmsNormConfig & MoeCombineConfig, "x" | "
   },
 };
 
-function sharedWgsl({ width, eps }: AddRmsNormConfig): string {
+/** The shader of a kernel that adds and normalises. @param added declares `added(row, k)`, what joins the stream, and what it reads, from binding 2 and from 5 on */
+export function addRmsNormWgsl({ width, eps }: AddRmsNormConfig, added: string): string {
   const values = valuesPerRead(width);
-  return rowWgsl({ width, eps }, values) + unroll(source, { EACH: ceilDiv(width / values, NORM_THREADS) });
+  return rowWgsl({ width, eps }, values) + added + unroll(source, { EACH: ceilDiv(width / values, NORM_THREADS) });
 }

@@ -1,6 +1,5 @@
 // Each thread keeps what it adds in registers between the two passes. `added(row, k)` is what joins the stream.
 @group(0) @binding(1) var<storage, read_write> x: array<Values>;
-@group(0) @binding(2) var<storage, read> delta: array<Values>;
 @group(0) @binding(3) var<storage, read> gamma: array<Values>;
 @group(0) @binding(4) var<storage, read_write> y: array<Values>;
 

@@ -1,3 +1,4 @@
+@group(0) @binding(2) var<storage, read> delta: array<Values>;
 @group(0) @binding(5) var<storage, read> gates: array<f32>;
 @group(0) @binding(6) var<storage, read> expert_out: array<Values>;
 

@@ -4,9 +4,11 @@ import type { Device } from "../../kernels/device.ts";
 import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
 import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
+import { residualSum } from "../../kernels/residual_add/residual_sum.ts";
 import { addRmsNorm, combineRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
-import { floatBits } from "../../core/numeric.ts";
+import { sumRmsNorm } from "../../kernels/rms_norm/sum_rms_norm.ts";
+import { floatBits, roundUp } from "../../core/numeric.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -14,6 +16,13 @@ import { Random } from "../support/random.ts";
 
 const TOLERANCE = 1e-5;
 const SIZES = [[1, 1], [3, 61], [5, 69], [2, 512], [3, 1100], [0, 8]] as const;
+
+function concatenated(parts: readonly (Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>)[]): Uint8Array<ArrayBuffer> {
+  const bytes = parts.map((part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+  const all = new Uint8Array(bytes.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  bytes.reduce((at, part) => (all.set(part, at), at + part.byteLength), 0);
+  return all;
+}
 
 describeOnDevices("element-wise kernels", (kind) => {
   let device: Device;
@@ -80,6 +89,37 @@ describeOnDevices("element-wise kernels", (kind) => {
         const together = await runKernel(device, combineRmsNorm, config, inOne, { rows });
         assertEquals(together.x.u32, apart.x.u32, "residual stream after moe_combine and add_rms_norm in one");
         assertEquals(together.y.u32, apart.y.u32, "moe_combine and add_rms_norm in one");
+      }
+    }
+  });
+
+  it("sums of ranks' parts are added in rank order, to the last bit as if they had been summed before, on every rank", async () => {
+    const random = new Random();
+    for (const wire of ["f32", "f16"] as const) {
+      for (const [rows, width] of [[3, 61], [2, 512], [0, 8]].filter(([, width]) => wire === "f32" || width % 4 === 0)) {
+        for (const ranks of [2, 4]) {
+          const values = Math.max(1, rows * width);
+          const stored = (part: Float32Array<ArrayBuffer>) => wire === "f32" ? part : Float16Array.from(part);
+          // Numbers of different sizes, so that another order would give other bits.
+          const parts = Array.from(
+            { length: ranks },
+            (_, r) => stored(random.normals(roundUp(values, 8), 10 ** r)).slice(0, rows === 0 ? 8 : values),
+          );
+          const [x, gamma] = [random.normals(values, 30), random.normals(width)];
+          const delta = Float32Array.from(parts[0]);
+          for (const part of parts.slice(1)) for (let i = 0; i < delta.length; i++) delta[i] += part[i];
+          const poison = { poison: values };
+          const normed = await runKernel(device, addRmsNorm, { width, eps: 1e-6 }, { x, delta, gamma, y: poison }, { rows });
+          for (const rank of new Set([0, 1, ranks - 1])) {
+            const config = { width, ranks, rank, wire };
+            const inputs = { x, own: parts[rank], others: concatenated(parts.filter((_, r) => r !== rank)) };
+            const summed = await runKernel(device, sumRmsNorm, { ...config, eps: 1e-6 }, { ...inputs, gamma, y: poison }, { rows });
+            assertEquals(summed.x.u32, normed.x.u32, `residual stream of rank ${rank} of ${ranks}, ${rows}×${width} ${wire}`);
+            assertEquals(summed.y.u32, normed.y.u32, `normed, rank ${rank} of ${ranks}, ${rows}×${width} ${wire}`);
+            const { x: added } = await runKernel(device, residualSum, config, inputs, { rows });
+            assertEquals(added.u32, normed.x.u32, `residual_sum, rank ${rank} of ${ranks}, ${rows}×${width} ${wire}`);
+          }
+        }
       }
     }
   });

@@ -1,0 +1,3 @@
+alias Stored = Values;
+
+fn widened(stored: Stored) -> Values { return stored; }
