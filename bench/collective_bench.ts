@@ -1,6 +1,6 @@
 /**
- * The all-reduce between two processes of this host, beside a bare exchange of the same bytes over the same kind of socket: on host buffers, and from device to
- * device, each rank's on a GPU of its own.
+ * The exchange of ranks' parts between two processes of this host, both ways, beside a bare exchange of the same bytes over the same kind of socket: on host buffers,
+ * and from device to device, each rank's on a GPU of its own.
  *
  * @module
  */
@@ -8,16 +8,22 @@ import { acceptLink } from "../core/wire/link.ts";
 import type { Socket } from "../core/wire/transport.ts";
 import { selectGpu } from "../cluster/spawn.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
-import type { Collective } from "../workers/collective.ts";
+import { residualSum } from "../kernels/residual_add/residual_sum.ts";
+import type { Collective } from "../workers/collective/collective.ts";
+import { whyNotShared } from "../workers/collective/shared_memory.ts";
 import { Membership } from "../workers/membership.ts";
 import { DenoTransport } from "../workers/transport.ts";
 import { percentile, printTable } from "./table.ts";
 
-/** Hidden size of DeepSeek-V3, and what a decode step of tiny-mla sums. */
-const SIZES = [7168, 320];
+/** What a decode step of V2-Lite exchanges with one row and with sixteen, of DeepSeek-V3, and of tiny-mla. */
+const SIZES = [2048, 32_768, 7168, 320];
 const WARM_UP = 500;
 const ROUNDS = 3000;
 const SECRET = new Uint8Array(32).fill(7);
+/** Sums after which a rank returns to its event loop, as after a step. */
+const SUMS_PER_STEP = 54;
+
+type Way = "websocket" | "shared-memory";
 
 /** Both ranks do this, in lockstep. @param device what device-to-device sums are measured on; none if absent */
 async function measureRank(rank: number, directory: string, device?: DeviceChoice): Promise<Map<string, number[]>> {
@@ -28,87 +34,107 @@ async function measureRank(rank: number, directory: string, device?: DeviceChoic
     const measured: number[] = [];
     for (let i = 0; i < ROUNDS; i++) {
       const started = performance.now();
-      await round();
+      // Awaiting what is no promise would be a turn of the event loop.
+      const pending = round();
+      if (pending !== undefined) await pending;
       measured.push(performance.now() - started);
+      if (i % SUMS_PER_STEP === 0) await new Promise((resolve) => setTimeout(resolve, 0));
     }
     times.set(name, measured);
   };
 
   const bare = Promise.withResolvers<Socket>();
   const bareListener = await transport.listen(`unix:${directory}/bare${rank}`, (socket) => Promise.resolve(bare.resolve(socket)));
-  const members = new Membership(
-    { worker: `r${rank}`, role: "decode", rank, ranks: 2 },
-    transport,
-    { wire: "f32", deadlineMs: 10_000, lanes: 1 },
-    () => {},
-    () => {},
+  const ways: Way[] = ["websocket", ...(whyNotShared() === null ? ["shared-memory" as const] : [])];
+  const members = ways.map((exchange) =>
+    new Membership(
+      { worker: `r${rank}`, role: "decode", rank, ranks: 2 },
+      transport,
+      { wire: "f32", exchange, deadlineMs: 10_000, lanes: 1, sumValues: Math.max(...SIZES) },
+      () => {},
+      () => {},
+    )
   );
-  const listener = await transport.listen(
-    `unix:${directory}/rank${rank}`,
-    async (socket) => members.accept(await acceptLink(socket, (peer) => members.secretOf(peer))),
-  );
-  members.join({ epoch: 1, peers: [{ worker: `r${1 - rank}`, rank: 1 - rank, address: `unix:${directory}/rank${1 - rank}`, secret: SECRET }] });
+  const listeners = await Promise.all(members.map((member, way) =>
+    transport.listen(
+      `unix:${directory}/${way}rank${rank}`,
+      async (socket) => member.accept(await acceptLink(socket, (peer) => member.secretOf(peer))),
+    )
+  ));
+  members.forEach((member, way) => {
+    const peer = { worker: `r${1 - rank}`, rank: 1 - rank, address: `unix:${directory}/${way}rank${1 - rank}`, secret: SECRET };
+    member.join({ epoch: 1, peers: [peer] });
+  });
   await meet(directory, rank);
 
   const socket = rank === 1 ? await transport.connect(`unix:${directory}/bare0`) : await bare.promise;
   socket.binaryType = "arraybuffer";
   const queue = receiver(socket);
-  const [collective] = await members.connect();
+  const collectives: Collective[] = [];
+  for (const member of members) collectives.push(...await member.connect());
   for (const size of SIZES) {
     const payload = new Uint8Array(size * 4);
     await repeat(`bare exchange of ${size * 4} bytes`, async () => {
       socket.send(payload);
       await queue();
     });
-    if (rank === 1) {
-      await repeat(`bare round trip of ${size * 4} bytes`, async () => {
-        await queue();
-        socket.send(payload);
-      });
-    } else {
-      await repeat(`bare round trip of ${size * 4} bytes`, async () => {
-        socket.send(payload);
-        await queue();
+    for (const collective of collectives) {
+      const values = new Float32Array(size).fill(rank + 1);
+      await repeat(`parts of ${size} f32 by ${collective.by}`, () => {
+        new Float32Array(...viewOf(collective.input(size))).set(values);
+        const exchanged = collective.exchange(size);
+        return exchanged instanceof Promise ? exchanged.then(() => {}) : undefined;
       });
     }
-    const values = new Float32Array(size).fill(rank + 1);
-    await repeat(`all-reduce of ${size} f32`, async () => {
-      collective.input(size).set(values);
-      const sum = await collective.allReduce(size);
-      if (sum[0] !== 3 || sum[size - 1] !== 3) throw new Error("wrong sum");
-    });
   }
-  if (device !== undefined) await measureDevice(device, collective, repeat);
+  if (device !== undefined) await measureDevice(device, collectives, repeat);
   socket.close();
-  members.leave();
+  for (const member of members) member.leave();
   await bareListener.close();
-  await listener.close();
+  for (const listener of listeners) await listener.close();
   return times;
 }
 
-type Repeat = (name: string, round: () => Promise<void>) => Promise<void>;
+type Repeat = (name: string, round: () => Promise<void> | undefined) => Promise<void>;
 
-/** What a rank does after every block: its partial result comes back from the device, is summed, and the sum goes to the device. */
-async function measureDevice(choice: DeviceChoice, collective: Collective, repeat: Repeat): Promise<void> {
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>): [ArrayBuffer, number, number] {
+  return [buffer, byteOffset, byteLength / 4];
+}
+
+/** What a rank does after every block: its part comes back from the device, is exchanged, and what the other has sent goes where the next kernel adds it. */
+async function measureDevice(choice: DeviceChoice, collectives: readonly Collective[], repeat: Repeat): Promise<void> {
   const { device } = await openDevice(choice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
   for (const size of SIZES) {
-    const partial = device.createBuffer("partial result", size * 4);
-    const sums = device.createBuffer("sum", size * 4);
-    const readback = await device.createReadback("partial result", size * 4);
-    device.write(partial, 0, new Float32Array(size).fill(collective.rank + 1));
-    const readInto = async (into: Float32Array<ArrayBuffer>) => {
-      device.read(readback, partial, 0, size * 4);
+    const [own, others, x] = ["own part", "other part", "stream"].map((name) => device.createBuffer(name, size * 4));
+    const { rank, ranks } = collectives[0];
+    const sum = (await device.compile(residualSum, { width: size, rank, ranks, wire: "f32" })).bind({ own, others, x }, { rows: 1 });
+    const readback = await device.createReadback("part", size * 4);
+    device.write(own, 0, new Float32Array(size).fill(rank + 1));
+    const record = () => {
+      device.run(sum, { rows: 1 });
+      device.read(readback, own, 0, size * 4);
       device.submit();
-      await readback.take(new Uint8Array(into.buffer, into.byteOffset, into.byteLength));
     };
-    const host = new Float32Array(size);
-    await repeat(`readback of ${size} f32 from ${choice}`, () => readInto(host));
-    await repeat(`all-reduce of ${size} f32, ${choice} to ${choice}`, async () => {
-      await readInto(collective.input(size));
-      const sum = await collective.allReduce(size);
-      if (sum[0] !== 3 || sum[size - 1] !== 3) throw new Error("wrong sum");
-      device.write(sums, 0, sum);
-    });
+    const host = new Uint8Array(size * 4);
+    const readNow = (into: Uint8Array<ArrayBuffer>) => {
+      record();
+      return readback.takeNow(into) === null ? readback.take(into).then(() => {}) : undefined;
+    };
+    await repeat(`readback of ${size} f32 from ${choice}`, () => readNow(host));
+    for (const collective of collectives) {
+      await repeat(`sum of ${size} f32 by ${collective.by}, ${choice} to ${choice}`, () => {
+        const read = readNow(collective.input(size));
+        const exchange = () => {
+          const exchanged = collective.exchange(size);
+          if (exchanged instanceof Promise) return exchanged.then(take);
+          take(exchanged);
+        };
+        const take = (exchanged: Awaited<ReturnType<Collective["exchange"]>>) => {
+          if ("parts" in exchanged) device.write(others, 0, exchanged.parts[0]);
+        };
+        return read === undefined ? exchange() : read.then(exchange);
+      });
+    }
   }
   await device.settle();
   await device.close();
@@ -149,12 +175,9 @@ export async function collectiveBench([device, gpus]: readonly string[] = []): P
   const times = new Map<string, number[]>(JSON.parse(await Deno.readTextFile(`${directory}/times.json`)));
   await Deno.remove(directory, { recursive: true });
   printTable([
-    ["two processes, Unix sockets", "p50", "p90", "p99"],
+    ["two processes of this host", "p50", "p90", "p99"],
     ...[...times].map(([name, measured]) => [name, ...[0.5, 0.9, 0.99].map((p) => `${percentile(measured, p).toFixed(3)} ms`)]),
   ]);
-  const p50 = (name: string) => percentile(times.get(name)!, 0.5);
-  const ratio = p50("all-reduce of 7168 f32") / p50("bare exchange of 28672 bytes");
-  console.log(`\nall-reduce of 7168 f32 on host buffers takes ${ratio.toFixed(2)} times the bare exchange`);
 }
 
 if (import.meta.main) {

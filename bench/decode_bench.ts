@@ -23,7 +23,6 @@ export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<
   const spec = parseModelConfig((await files.text("config.json"))!, files.name);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep" });
   const model = await Model.create(device, weights, {
-    ranks: 1,
     cacheDtype: device.kind === "cpu" ? "f32" : "f16",
     maxTokens: 256,
     maxContext: 256,

@@ -44,7 +44,6 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), values.weights as WeightPolicy);
   const model = await Model.create(device, weights, {
-    ranks: 1,
     cacheDtype: plain.kind === "cpu" ? "f32" : "f16",
     maxTokens: tokens,
     maxContext: tokens,

@@ -51,7 +51,6 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), policy);
   const model = await Model.create(device, weights, {
-    ranks: 1,
     cacheDtype: plain.kind === "cpu" ? "f32" : "f16",
     maxTokens: batch * context,
     maxContext: context,

@@ -6,7 +6,7 @@
 import { LatentmeshError } from "../core/errors.ts";
 import type { ModelPackage } from "../core/model_package.ts";
 import { needsCalibration } from "../core/tpla/choose_bases.ts";
-import { partition, type PartitionOptions } from "../core/tpla/partition.ts";
+import { partition, type PartitionOptions, UNCUT } from "../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../core/tpla/scheme.ts";
 import type { Assignment, Hello } from "../core/wire/messages.ts";
 import type { Settings } from "./settings.ts";
@@ -72,7 +72,7 @@ export class ClusterModel {
 export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "prefill">, { spec }: ModelPackage) {
   const cuts: { decode: PartitionOptions; prefill: PartitionOptions } = {
     decode: resolveCut(spec, decode.scheme),
-    prefill: { ranks: prefill.ranks, latentGroups: 1, halo: 0 },
+    prefill: { ...UNCUT, ranks: prefill.ranks },
   };
   return { ...cuts, shapes: { decode: partition(spec, cuts.decode), prefill: partition(spec, cuts.prefill) } };
 }
@@ -133,8 +133,8 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
     role: unit.role,
     unit: unit.name,
     rank: slot.rank,
-    cut: decodes ? cuts.decode : cuts.prefill,
-    decode: cuts.decode,
+    cut: wholeCut(decodes ? cuts.decode : cuts.prefill),
+    decode: wholeCut(cuts.decode),
     basis: resolveBasis(decode.scheme),
     paper: decode.scheme.paper,
     mu: decode.scheme.mu,
@@ -148,6 +148,11 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
       : { prefillRows: chunk, decodeRows: 1, window: Math.min(512, maxContext), logitRows: Math.min(64, chunk) },
     lanes: decodes && decode.pingPong ? 2 : 1,
     wire: decode.wire,
+    exchange: decode.exchange,
     deadlineMs: decode.deadlineMs,
   };
+}
+
+function wholeCut(cut: PartitionOptions): Assignment["cut"] {
+  return { feedForward: "sharded", ...cut };
 }

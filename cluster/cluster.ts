@@ -15,6 +15,7 @@ import { BLOCK_TOKENS, PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
 import { Coordinator, type OnLoading } from "./coordinator.ts";
 import { fitCache } from "./fit_cache.ts";
+import { fitFeedForward } from "./fit_feed_forward.ts";
 import { loadClusterModel } from "./load_model.ts";
 import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./cluster_status.ts";
 import { tracePhases } from "./observe/phases.ts";
@@ -22,6 +23,7 @@ import type { RequestOutcome } from "./serving/running_request.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { gpuAdvice } from "./topology.ts";
+import type { Unit } from "./unit.ts";
 
 /** One worker of a running cluster. */
 export interface WorkerStatus {
@@ -69,8 +71,9 @@ export class RunningCluster {
 
   /** Starts a cluster and waits until it can serve. @throws {LatentmeshError} */
   static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
-    const settings = await fitCache(given, services);
-    const model = await loadClusterModel(settings, services);
+    const sized = await fitCache(given, services);
+    const model = await loadClusterModel(sized, services);
+    const settings = await fitFeedForward(sized, model.package, model.directory, services);
     const coordinator = await Coordinator.start(settings, model, services, onLoading);
     const { spec } = model.package;
     const { maxContext, maxTokens, prefillTokens, chunk } = coordinator.cache;
@@ -105,7 +108,7 @@ export class RunningCluster {
       engine,
       servedModel(model.package, engine),
       {
-        summary: summarize(settings, resolveCuts(settings, model.package).decode),
+        summary: summarize(settings, resolveCuts(settings, model.package).decode, coordinator.units),
         advice: gpuAdvice(coordinator.members.filter(({ hello }) => hello.device.kind !== "cpu").map(({ slot }) => slot), services.gpuCount()),
       },
     );
@@ -191,15 +194,25 @@ export class RunningCluster {
   }
 }
 
-function summarize({ decode, prefill }: Settings, { ranks, latentGroups, halo }: PartitionOptions): string {
+function summarize({ decode, prefill }: Settings, cut: PartitionOptions, all: readonly Unit[]): string {
+  const { ranks, latentGroups, halo } = cut;
   const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
-  const cut = decode.scheme.attention === "mla"
+  const attention = decode.scheme.attention === "mla"
     ? "mla, heads split and latents whole: exact"
     : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
   const units = prefill.ranks === 1
     ? several(prefill.workers, "prefill worker")
     : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
-  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${cut})`;
+  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${ranks === 1 ? "" : `, ${sums(cut, all)}`}`;
+}
+
+/** How ranks share what a layer computes, and how their parts travel. */
+function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
+  const exchanges = all.filter(({ plan: { role } }) => role === "decode").flatMap(({ exchange }) => exchange ?? []);
+  const ways = [...new Set(exchanges.map(({ by }) => by === "shared-memory" ? "through shared memory" : "over WebSocket"))].join(" and ");
+  const notShared = exchanges.find(({ notShared }) => notShared !== null)?.notShared;
+  const blocks = feedForward === "replicated" ? "feed-forward blocks whole on every rank" : "feed-forward blocks shared";
+  return `${blocks}, sums ${ways}${notShared == null ? "" : ` (no shared memory: ${notShared})`}`;
 }
 
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */

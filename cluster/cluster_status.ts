@@ -7,7 +7,7 @@ import type { WorkerStats } from "../core/wire/stats.ts";
 import type { SchedulerCounters } from "./scheduler/plan.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 import type { StepTimes } from "./serving/unit_work.ts";
-import type { Member, Unit } from "./unit.ts";
+import type { Member, Unit, UnitExchange } from "./unit.ts";
 
 /** What the scheduler has counted, and what it holds now. */
 export interface SchedulingStatus extends SchedulerCounters {
@@ -47,6 +47,8 @@ export interface UnitStatus {
   readonly epoch: number;
   /** Whether it can be used now. */
   readonly up: boolean;
+  /** How its ranks give each other their parts of sums; null before they were linked. */
+  readonly exchange: UnitExchange | null;
   /** Sequences that hold blocks there. */
   readonly sequences: number;
   /** Its cache, in blocks. */
@@ -87,6 +89,7 @@ export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<Unit
     role,
     epoch,
     up: unit.formed,
+    exchange: unit.exchange,
     sequences: prefill?.prompts.size ?? decode?.placements.size ?? 0,
     cache: { blocks: cache?.blocks ?? 0, available: cache?.available ?? 0, published: cache?.published ?? 0 },
     workers: await Promise.all(slots.map(async ({ rank, host }): Promise<WorkerPlace> => {

@@ -37,6 +37,12 @@ export const configSchema = z.strictObject({
     paper: z.boolean().describe("the TPLA paper's scheme, for comparison: pca, norms over slices, no halo").optional(),
     output: z.enum(["replicated", "sharded"]).describe("how the attention's output projection is placed").optional(),
     wire: z.enum(["f32", "f16"]).describe("precision of activations between ranks").optional(),
+    exchange: z.enum(["auto", "shared-memory", "websocket"])
+      .describe("how ranks give each other their parts of sums; auto: through shared memory where all ranks of a group are on one host that has it")
+      .optional(),
+    feedForward: z.enum(["auto", "sharded", "replicated"])
+      .describe("whether ranks share feed-forward blocks, or each has them whole and sums half as often; auto: whole where it fits and pays")
+      .optional(),
     deadlineMs: z.number().min(10).max(600_000).describe("a rank that is silent for longer ends the step").optional(),
     device: device.optional(),
     groups: z.int().min(1).max(64).describe("decode groups").optional(),

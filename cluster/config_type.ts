@@ -108,6 +108,10 @@ export interface DecodeConfig {
   output?: "replicated" | "sharded";
   /** Precision of activations between ranks. */
   wire?: "f32" | "f16";
+  /** How ranks give each other their parts of sums; `auto`: through shared memory where all ranks of a group are on one host that has it. */
+  exchange?: "auto" | "shared-memory" | "websocket";
+  /** Whether ranks share feed-forward blocks, or each has them whole and sums half as often; `auto`: whole where it fits and pays. */
+  feedForward?: "auto" | "sharded" | "replicated";
   /** Milliseconds of silence after which a rank ends the step. */
   deadlineMs?: number;
   /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */

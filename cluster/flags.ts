@@ -37,6 +37,8 @@ export interface SchemeFlags {
 /** What a cluster consists of. */
 export interface ClusterFlags extends SchemeFlags {
   readonly groups?: number;
+  readonly exchange?: "auto" | "shared-memory" | "websocket";
+  readonly feedForward?: "auto" | "sharded" | "replicated";
   readonly maxBatch?: number;
   readonly pingPong?: boolean;
   readonly prefillWorkers?: number;
@@ -104,6 +106,14 @@ export function withCluster(command: Command): Command {
   return withScheme(command)
     .option("--groups <n>", "decode groups (default: 1)", integer)
     .option("--cache-memory <x>", "how much the cache takes of what devices have left beside weights, instead of --max-tokens-total", fraction)
+    .addOption(
+      new Option("--exchange <way>", "how ranks give each other their parts of sums (default: auto, through shared memory where all are on one host)")
+        .choices(["auto", "shared-memory", "websocket"]),
+    )
+    .addOption(
+      new Option("--feed-forward <way>", "ranks share feed-forward blocks, or each has them whole (default: auto, whole where it fits and pays)")
+        .choices(["auto", "sharded", "replicated"]),
+    )
     .option("--ping-pong", "run halves of a step side by side: one computes while the other's sum is on the wire")
     .option("--max-batch <n>", "sequences that a group decodes together (default: 64)", integer)
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
@@ -144,13 +154,28 @@ function fraction(text: string): number {
 /** Flags, file and environment together. @throws {LatentmeshError} `invalid_config` that names the setting */
 export async function settingsOf(flags: AllFlags): Promise<Settings> {
   const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
-  const { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, pingPong } = flags;
+  const { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, pingPong, exchange, feedForward } = flags;
   const given = checkConfig(
     {
       model: flags.model,
       device: flags.device,
       weights: flags.weights,
-      decode: { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, pingPong, device: flags.device },
+      decode: {
+        ranks,
+        latentGroups,
+        attention,
+        basis,
+        lambda,
+        halo,
+        mu,
+        paper,
+        groups,
+        exchange,
+        feedForward,
+        maxBatch,
+        pingPong,
+        device: flags.device,
+      },
       prefill: { chunk: flags.prefillChunk, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
       cache: { maxTokens: flags.maxTokensTotal, memory: flags.cacheMemory, dtype: flags.cacheDtype },
       server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },

@@ -76,6 +76,8 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
         },
         directory,
         sockets: null,
+        // What they will be is not known before they have joined.
+        sharesMemory: true,
         gpu,
       }), { mostFailures: MOST_FAILURES })
   );

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ModelPackage } from "../core/model_package.ts";
+import { groupPlace } from "../core/tpla/group_place.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import { cacheBytesPerToken, cachedWidth, type RankMemory } from "../core/tpla/plan.ts";
 import { resolveBasis } from "../core/tpla/scheme.ts";
@@ -42,7 +43,14 @@ export async function planRanks(
       const shape = shapes[unit.role][slot.rank];
       const assignment = assignmentOf(settings, clusterModel, unit, slot, cache);
       const memory = known.get(shape) ??
-        await planMemory({ ...assignment, model: directory, shape, changesBasis: resolveBasis(settings.decode.scheme) !== null, matrixUnits });
+        await planMemory({
+          ...assignment,
+          group: groupPlace(assignment),
+          model: directory,
+          shape,
+          changesBasis: resolveBasis(settings.decode.scheme) !== null,
+          matrixUnits,
+        });
       known.set(shape, memory);
       ranks.push({
         ...memory,

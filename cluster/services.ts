@@ -5,6 +5,7 @@
  */
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { ByteSource } from "../core/model/safetensors.ts";
+import type { GroupPlace } from "../core/tpla/group_place.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import type { RankMemory } from "../core/tpla/plan.ts";
 import type { Transport } from "../core/wire/transport.ts";
@@ -38,6 +39,7 @@ export interface RankSizes {
   readonly maxContext: number;
   readonly maxSequences: number;
   readonly limits: { readonly prefillRows: number; readonly decodeRows: number; readonly window: number; readonly logitRows: number };
+  readonly group: GroupPlace;
   /** Halves of a step that run side by side. */
   readonly lanes: number;
   /** Whether its device may have matrix units. */

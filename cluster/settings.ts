@@ -50,6 +50,10 @@ export interface DecodeSettings {
   readonly scheme: Scheme;
   readonly groups: number;
   readonly wire: "f32" | "f16";
+  /** How ranks give each other their parts of sums; `auto`: through shared memory where all ranks of a group have it. */
+  readonly exchange: "auto" | "shared-memory" | "websocket";
+  /** `auto` until `fit_feed_forward.ts` has decided, by what devices have left. */
+  readonly feedForward: "auto" | "sharded" | "replicated";
   readonly deadlineMs: number;
   /** Whether halves of a step run side by side. */
   readonly pingPong: boolean;
@@ -122,6 +126,8 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       },
       groups: decode.groups ?? 1,
       wire: decode.wire ?? "f32",
+      exchange: decode.exchange ?? "auto",
+      feedForward: decode.feedForward ?? "auto",
       deadlineMs: decode.deadlineMs ?? DEADLINE,
       pingPong: decode.pingPong ?? false,
       maxBatch: decode.maxBatch ?? 64,

@@ -25,6 +25,8 @@ export interface SpawnOptions {
   readonly directory: string;
   /** Sockets that it may listen on or connect to; null: any address, because peers are on other hosts. */
   readonly sockets: readonly string[] | null;
+  /** Whether it shares memory with other ranks, for which it needs the C library. */
+  readonly sharesMemory: boolean;
   /** GPU to use, counted as the system lists them; null: whichever the driver prefers. */
   readonly gpu: number | null;
 }
@@ -66,12 +68,12 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
   };
 }
 
-function denoArguments({ entry, unixHost, bootstrap, directory, sockets }: SpawnOptions): string[] {
+function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesMemory }: SpawnOptions): string[] {
   const { model, basis, dawn } = bootstrap;
   const read = [model, directory, ...(basis === undefined ? [] : [basis])];
   const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets.map((path) => `unix:${path}`)];
   // Dawn is native code that reads what it likes; only those who ask for it run it.
-  const native = dawn === undefined ? [] : ["--allow-ffi", "--allow-sys"];
+  const native = [...(dawn === undefined && !sharesMemory ? [] : ["--allow-ffi"]), ...(dawn === undefined ? [] : ["--allow-sys"])];
   const env = [...(sockets === null ? ["WS_NO_BUFFER_UTIL", "WS_NO_UTF_8_VALIDATE"] : []), ...(dawn === undefined ? [] : ["*"])];
   return [
     "run",

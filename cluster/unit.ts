@@ -35,6 +35,14 @@ export interface UnitListener {
   linked(): void;
 }
 
+/** How the ranks of a unit give each other their parts of sums. */
+export interface UnitExchange {
+  /** `memory`: there is one rank, and nothing to give. */
+  readonly by: "memory" | "shared-memory" | "websocket";
+  /** Why not through shared memory, where that was tried. */
+  readonly notShared: string | null;
+}
+
 /** One decode group or prefill unit. */
 export class Unit {
   readonly plan: UnitPlan;
@@ -43,6 +51,8 @@ export class Unit {
   epoch = 0;
   /** Whether its ranks are linked in the current epoch. */
   formed = false;
+  /** How its ranks exchange, and why not through shared memory where that was tried. */
+  exchange: UnitExchange | null = null;
   /** Whether it is computing something. */
   busy = false;
   /** Processes that were linked last: what they cached is still there if they are the same. */
@@ -78,7 +88,8 @@ export class Unit {
       const peers = members.filter((other) => other.slot.rank !== rank).map((other) => peerOf(other, secrets(rank, other.slot.rank)));
       return client.call("join", { epoch, peers }, "done", { deadlineMs: FORM_DEADLINE });
     }));
-    await this.ask("connect", { epoch }, "done", { deadlineMs: FORM_DEADLINE });
+    const [{ reply: { by, notShared } }] = await this.ask("connect", { epoch }, "connected", { deadlineMs: FORM_DEADLINE });
+    this.exchange = { by, notShared };
     const workers = members.map(({ worker }) => worker);
     const fresh = workers.some((worker, i) => worker !== this.#cached[i]);
     this.#cached = workers;

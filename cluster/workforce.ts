@@ -110,6 +110,7 @@ export class Workforce {
         },
         directory: this.#directory,
         sockets,
+        sharesMemory: settings.decode.exchange !== "websocket" && slots.some((other) => other !== slot && unitOf(other) === unitOf(slot)),
         gpu: slot.gpu,
       }));
     supervisor.givenUp.catch(onGivenUp);
@@ -131,4 +132,9 @@ export class Workforce {
     const fits = (slot: Slot) => slot.remote ? slot.host === host : this.#supervisors.get(slot.name)?.worker === worker;
     return slots.find((slot) => isFree(slot) && fits(slot)) ?? null;
   }
+}
+
+/** Name of a place's unit. */
+function unitOf({ name }: Slot): string {
+  return name.split(".")[0];
 }

@@ -29,8 +29,12 @@ export interface Activations {
   readonly x: DeviceBuffer;
   /** Normalised input of a block, [rows, D]. */
   readonly h: DeviceBuffer;
-  /** Output of a block before it joins the residual stream, [rows, D]. */
+  /** Output of a block before it joins the residual stream, [rows, D]; of a rank among others, its part of it. */
   readonly delta: DeviceBuffer;
+  /** That part as it is sent, where it is rounded to f16: [rows, D]. */
+  readonly sentPart: DeviceBuffer;
+  /** The other ranks' parts as they were sent, [ranks - 1, rows, D]. */
+  readonly otherParts: DeviceBuffer;
   readonly queryDown: DeviceBuffer;
   readonly queryNormed: DeviceBuffer;
   /** [rows, heads, d_n + d_r] */
@@ -73,6 +77,9 @@ export interface ActivationOptions {
   readonly mostSplits: number;
   /** Whether linear layers run on matrix units. */
   readonly matrixUnits: boolean;
+  /** Ranks whose parts are summed, and the precision of parts on their way. */
+  readonly ranks: number;
+  readonly wire: "f32" | "f16";
 }
 
 /** Rows that buffers used in both phases must hold. */
@@ -89,7 +96,7 @@ export function createActivations(
   device: Device,
   spec: ModelSpec,
   limits: StepLimits,
-  { queries: queriesLayout, mostSplits, matrixUnits }: ActivationOptions,
+  { queries: queriesLayout, mostSplits, matrixUnits, ranks, wire }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
@@ -106,6 +113,8 @@ export function createActivations(
     x: floats("x", (rows + limits.logitRows) * D),
     h: floats("h", rows * D),
     delta: floats("delta", rows * D),
+    sentPart: device.createBuffer("sent part", wire === "f32" ? 0 : rows * D * 2),
+    otherParts: device.createBuffer("other ranks' parts", (ranks - 1) * rows * D * (wire === "f32" ? 4 : 2)),
     queryDown: floats("query down", rows * (spec.queryRank ?? 0)),
     queryNormed: floats("query normed", rows * (spec.queryRank ?? 0)),
     q: floats("q", rows * heads * queryWidth(spec)),

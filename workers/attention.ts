@@ -66,7 +66,7 @@ export class Attention implements Block {
       bindStore(context, weights, context.cache.layers[layer]),
       bindDecode(context, weights, context.cache.layers[layer]),
       bindPrefill(context, weights, context.cache.layers[layer]),
-      BlockOutput.create(context, weights.output, { x: context.activations.heads }),
+      BlockOutput.create(context, weights.output, { x: context.activations.heads, partial: context.group.ranks > 1 }),
     ]);
     return new Attention(context, { ...projections, ...store, ...decode, prefill, output });
   }

@@ -7,16 +7,22 @@ import type { ModelSpec } from "../core/model/spec.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
 import { moeCombine, type MoeCombineConfig } from "../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
+import { residualSum } from "../kernels/residual_add/residual_sum.ts";
+import type { RankPartsConfig } from "../kernels/rank_parts/rank_parts.ts";
 import { addRmsNorm, combineRmsNorm } from "../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
+import { sumRmsNorm } from "../kernels/rms_norm/sum_rms_norm.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { LinearBinding, Phase, UnnormedInput } from "./linear_binding.ts";
 import type { DeviceMatrix, MoeWeights } from "./weights.ts";
 
-/** What the residual stream has yet to take in after a block: `delta`, with or without what experts left apart from it. */
-export type Pending = "nothing" | "delta" | "experts";
+/**
+ * What the residual stream has yet to take in after a block: `delta`, with or without what experts left apart from it; `parts`: this rank's part of it, and the
+ * others', which are to be exchanged first.
+ */
+export type Pending = "nothing" | "delta" | "experts" | "parts";
 
 /** Half a layer, bound. */
 export interface Block {
@@ -48,25 +54,28 @@ export function blockInput({ spec, activations: a, both }: ModelContext, gamma: 
   return { x: a.h, unnormed: { x: a.x, gamma, eps: spec.normEps }, most: both };
 }
 
+/** Ranks' parts of a block's output, and where they are; null for a rank that is alone. */
+function partsOf({ spec, group: { rank, ranks, wire }, activations: { delta, sentPart, otherParts } }: ModelContext) {
+  if (ranks === 1) return null;
+  const config: RankPartsConfig = { width: spec.hiddenSize, rank, ranks, wire };
+  return { config, buffers: { own: wire === "f32" ? delta : sentPart, others: otherParts } };
+}
+
+interface PreparationKernels {
+  readonly norm: BoundKernel<"rows" | "first_row">;
+  readonly addNorm: BoundKernel<"rows">;
+  readonly combineNorm: BoundKernel<"rows"> | null;
+  readonly sumNorm: BoundKernel<"rows"> | null;
+}
+
 /** Before a block: the residual stream takes in what is pending, and is normalised. */
 export class BlockPreparation {
   readonly #context: ModelContext;
-  readonly #norm: BoundKernel<"rows" | "first_row">;
-  readonly #addNorm: BoundKernel<"rows">;
-  readonly #combineNorm: BoundKernel<"rows"> | null;
+  readonly #kernels: PreparationKernels;
 
-  private constructor(
-    context: ModelContext,
-    kernels: {
-      readonly norm: BoundKernel<"rows" | "first_row">;
-      readonly addNorm: BoundKernel<"rows">;
-      readonly combineNorm: BoundKernel<"rows"> | null;
-    },
-  ) {
+  private constructor(context: ModelContext, kernels: PreparationKernels) {
     this.#context = context;
-    this.#norm = kernels.norm;
-    this.#addNorm = kernels.addNorm;
-    this.#combineNorm = kernels.combineNorm;
+    this.#kernels = kernels;
   }
 
   /** Compiles and binds. @param experts those of the block before, if there are any */
@@ -74,27 +83,34 @@ export class BlockPreparation {
     const { device, spec, activations: { x, delta, h: y, gates, expertOut }, limits } = context;
     const shape = { width: spec.hiddenSize, eps: spec.normEps };
     const most = { rows: mostRows(limits) };
+    const parts = partsOf(context);
     const combineNorm = experts === null ? null : await device.compile(combineRmsNorm, { ...shape, ...combineConfig(spec, experts) });
+    const sumNorm = parts === null ? null : await device.compile(sumRmsNorm, { ...parts.config, eps: spec.normEps });
     return new BlockPreparation(context, {
       norm: (await device.compile(rmsNorm, { ...shape, inputStride: shape.width })).bind({ x, gamma, y }, { ...most, first_row: 0 }),
       addNorm: (await device.compile(addRmsNorm, shape)).bind({ x, delta, gamma, y }, most),
       combineNorm: combineNorm?.bind({ x, delta, gamma, y, gates, expert_out: expertOut }, most) ?? null,
+      sumNorm: sumNorm?.bind({ x, gamma, y, ...parts!.buffers }, most) ?? null,
     });
   }
 
   /** Records it. @returns whether normalising is left to the block */
   record(pending: Pending, { phase, rows: { length: rows } }: Step, block: Block): boolean {
     const { device } = this.#context;
+    const { norm, addNorm, combineNorm, sumNorm } = this.#kernels;
     switch (pending) {
       case "nothing":
         if (phase === "decode" && rows === 1 && block.normalises) return true;
-        device.run(this.#norm, { rows, first_row: 0 });
+        device.run(norm, { rows, first_row: 0 });
         return false;
       case "delta":
-        device.run(this.#addNorm, { rows });
+        device.run(addNorm, { rows });
         return false;
       case "experts":
-        device.run(this.#combineNorm!, { rows });
+        device.run(combineNorm!, { rows });
+        return false;
+      case "parts":
+        device.run(sumNorm!, { rows });
         return false;
       default:
         return pending satisfies never;
@@ -102,7 +118,7 @@ export class BlockPreparation {
   }
 }
 
-/** The linear layer that ends a block. In decode, a rank that is alone adds its output to the residual stream at once; sums of ranks go by way of `delta`. */
+/** The linear layer that ends a block. In decode, a rank that has all of it adds its output to the residual stream at once; parts of ranks go by way of `delta`. */
 export class BlockOutput {
   readonly #linear: Readonly<Record<Phase, Linear>>;
   readonly #pending: Readonly<Record<Phase, Pending>>;
@@ -112,15 +128,18 @@ export class BlockOutput {
     this.#pending = pending;
   }
 
-  /** Compiles and binds. */
-  static async create(context: ModelContext, matrix: DeviceMatrix, input: Pick<LinearBinding, "x" | "input">): Promise<BlockOutput> {
-    const { activations: { x, delta }, ranks, both } = context;
-    const alone = ranks === 1;
+  /** Compiles and binds. @param input what it is of, and whether this rank has only a part of it */
+  static async create(
+    context: ModelContext,
+    matrix: DeviceMatrix,
+    { partial, ...input }: Pick<LinearBinding, "x" | "input"> & { readonly partial: boolean },
+  ): Promise<BlockOutput> {
+    const { activations: { x, delta }, both } = context;
     const [toDelta, toStream] = await Promise.all([
-      Linear.create(context, matrix, { ...input, y: delta, most: alone ? { ...both, decode: 0 } : both }),
-      alone ? Linear.create(context, matrix, { ...input, y: x, adds: true, most: { ...both, prefill: 0 } }) : null,
+      Linear.create(context, matrix, { ...input, y: delta, most: partial ? both : { ...both, decode: 0 } }),
+      partial ? null : Linear.create(context, matrix, { ...input, y: x, adds: true, most: { ...both, prefill: 0 } }),
     ]);
-    if (toStream === null) return new BlockOutput({ prefill: toDelta, decode: toDelta }, { prefill: "delta", decode: "delta" });
+    if (toStream === null) return new BlockOutput({ prefill: toDelta, decode: toDelta }, { prefill: "parts", decode: "parts" });
     return new BlockOutput({ prefill: toDelta, decode: toStream }, { prefill: "delta", decode: "nothing" });
   }
 
@@ -136,23 +155,29 @@ export class StreamEnd {
   readonly #device: Device;
   readonly #combine: BoundKernel<"tokens"> | null;
   readonly #add: BoundKernel<"rows">;
+  readonly #sum: BoundKernel<"rows"> | null;
 
-  private constructor(device: Device, combine: BoundKernel<"tokens"> | null, add: BoundKernel<"rows">) {
+  private constructor(device: Device, combine: BoundKernel<"tokens"> | null, add: BoundKernel<"rows">, sum: BoundKernel<"rows"> | null) {
     this.#device = device;
     this.#combine = combine;
     this.#add = add;
+    this.#sum = sum;
   }
 
   /** Compiles and binds. @param experts those of the last block, if there are any */
   static async create(context: ModelContext, experts: MoeWeights | null): Promise<StreamEnd> {
     const { device, spec, activations: { x, delta }, limits } = context;
-    const add = (await device.compile(residualAdd, { width: spec.hiddenSize })).bind({ delta, x }, { rows: mostRows(limits) });
-    return new StreamEnd(device, experts === null ? null : await bindCombine(context, experts), add);
+    const most = { rows: mostRows(limits) };
+    const add = (await device.compile(residualAdd, { width: spec.hiddenSize })).bind({ delta, x }, most);
+    const parts = partsOf(context);
+    const sum = parts === null ? null : (await device.compile(residualSum, parts.config)).bind({ x, ...parts.buffers }, most);
+    return new StreamEnd(device, experts === null ? null : await bindCombine(context, experts), add, sum);
   }
 
   /** Records it. */
   record(pending: Pending, rows: number): void {
     if (pending === "nothing") return;
+    if (pending === "parts") return this.#device.run(this.#sum!, { rows });
     if (pending === "experts") this.#device.run(this.#combine!, { tokens: rows });
     this.#device.run(this.#add, { rows });
   }

@@ -91,7 +91,6 @@ async function collectMoments(
 ): Promise<LayerMoments[]> {
   const maxContext = Math.max(...sequences.map((sequence) => sequence.length));
   const model = await Model.create(device, await loadWeights(device, checkpoint, spec, { weights: "keep" }), {
-    ranks: 1,
     cacheDtype: "f32",
     maxTokens: maxContext,
     maxContext,

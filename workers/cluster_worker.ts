@@ -36,6 +36,9 @@ export interface JoinOptions extends ModelPaths {
   readonly dawn?: string;
 }
 
+/** As few as make whole words, in f16 too. */
+const PROBE_VALUES = 2;
+
 /** A loaded rank with its links. */
 interface Loaded extends LoadedRank {
   readonly membership: Membership;
@@ -168,7 +171,9 @@ export class ClusterWorker {
   async #load(assignment: Assignment): Promise<Loaded> {
     const rank = await loadRank(this.#device, this.#options, assignment, (progress) => this.#tell({ kind: "progress", ...progress }));
     const identity = { worker: this.#options.worker, role: assignment.role, rank: assignment.rank, ranks: assignment.cut.ranks };
-    const membership = new Membership(identity, this.#transport, assignment, (frame, payload, link) => {
+    const { decodeRows, prefillRows } = assignment.limits;
+    const sumValues = Math.max(decodeRows, prefillRows) * rank.model.spec.hiddenSize;
+    const membership = new Membership(identity, this.#transport, { ...assignment, sumValues }, (frame, payload, link) => {
       if (rank.role.kind === "decode") rank.role.decode.receive(frame, payload, link, membership.epoch);
       else rank.role.prefill.receive(this.#workerOf(link), frame);
     }, (link, reason) => {
@@ -184,7 +189,7 @@ export class ClusterWorker {
     const { membership, role } = this.#current(epoch);
     const collectives = await membership.connect();
     await this.#turns.take(() => role.kind === "decode" ? role.decode.reset(collectives) : role.prefill.reset(collectives[0]));
-    return { kind: "done" };
+    return { kind: "connected", by: collectives[0].by, notShared: membership.notShared?.slice(0, 1024) ?? null };
   }
 
   /** Links to the decode ranks that this rank of the prefill unit hands to. */
@@ -253,12 +258,11 @@ export class ClusterWorker {
     return await (role.kind === "prefill" ? role.prefill : role.decode).row(index);
   }
 
-  /** A collective of one value: the unit answers only if all of it does. */
+  /** An exchange of next to nothing: the unit answers only if all of it does. */
   async #probe(epoch: number): Promise<Answer> {
     const [collective] = this.#current(epoch).membership.collectives;
-    collective.input(1)[0] = 1;
-    const [answered] = await collective.allReduce(1);
-    invariant(answered === collective.ranks, "every rank counts once");
+    collective.input(PROBE_VALUES).fill(0);
+    await collective.exchange(PROBE_VALUES);
     return { kind: "done" };
   }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ModelSpec } from "../core/model/spec.ts";
+import type { GroupPlace } from "../core/tpla/group_place.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LatentDecodeConfig } from "../kernels/latent_decode/latent_decode.ts";
 import type { Division } from "../kernels/latent_decode/matrix_units.ts";
@@ -31,8 +32,7 @@ export interface Step {
 /** Shared parts of a model on one device. */
 export interface ModelContext {
   readonly device: Device;
-  /** Ranks whose blocks' outputs are summed, this one's among them. */
-  readonly ranks: number;
+  readonly group: GroupPlace;
   /** The model as this rank computes it. */
   readonly spec: ModelSpec;
   readonly latents: LatentShape;

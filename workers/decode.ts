@@ -11,7 +11,7 @@ import type { TokenRow } from "../core/wire/queries.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import { BlockCopier } from "./block_copier.ts";
 import type { StepRow } from "./context.ts";
-import type { Collective } from "./collective.ts";
+import type { Collective } from "./collective/collective.ts";
 import { IncomingPrompt } from "./handoff_receiver.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import type { Model } from "./model.ts";

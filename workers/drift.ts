@@ -12,7 +12,8 @@ import type { LayerBasis } from "../core/tpla/basis.ts";
 import { basesFor } from "../core/tpla/choose_bases.ts";
 import { Divergence } from "../core/tpla/divergence.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
-import { partition, type RankShape } from "../core/tpla/partition.ts";
+import { ALONE } from "../core/tpla/group_place.ts";
+import { partition, type RankShape, UNCUT } from "../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../core/tpla/scheme.ts";
 import { cachedWidth } from "../core/tpla/plan.ts";
 import { TextTokenizer } from "../core/text/tokenizer.ts";
@@ -88,11 +89,12 @@ async function loadModels({ device, checkpoint, spec, shapes, bases, maxContext,
     const { keyScale, slicedNorm } = decodes ?? { keyScale: 1, slicedNorm: false };
     const weights = await loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases, keyScale, slicedNorm } });
     const limits = { prefillRows: decodes === null ? PREFILL_CHUNK : 1, decodeRows: CHUNK, window: Math.min(512, maxContext), logitRows: CHUNK };
-    return await Model.create(device, weights, { ranks, cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
+    const group = { ...ALONE, rank: shape.rank, ranks };
+    return await Model.create(device, weights, { group, cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
   };
   const ranks: Model[] = [];
   for (const shape of shapes) ranks.push(await load(shape, shapes.length, { keyScale: options.mu, slicedNorm: options.paper }));
-  const [wholeShape] = partition(spec, { ranks: 1, latentGroups: 1, halo: 0 });
+  const [wholeShape] = partition(spec, UNCUT);
   return { whole: await load(wholeShape, 1, null), ranks };
 }
 

@@ -136,7 +136,6 @@ function modelOptions(options: EngineOptions, spec: ModelSpec, device: Device) {
   const maxContext = Math.min(spec.maxPositions, maxTokens);
   const prefillRows = Math.min(options.prefillChunk ?? (onCpu ? 64 : 512), maxContext);
   return {
-    ranks: 1,
     cacheDtype: options.cacheDtype ?? (onCpu ? "f32" : "f16"),
     maxTokens,
     maxContext,

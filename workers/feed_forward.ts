@@ -25,6 +25,11 @@ export async function createFeedForward(
   return isMoe(weights) ? await Moe.create(context, weights, norm) : await Dense.create(context, weights, norm);
 }
 
+/** Whether this rank has only a part of feed-forward blocks. */
+function isPartial({ group: { ranks, wholeFeedForward } }: ModelContext): boolean {
+  return ranks > 1 && !wholeFeedForward;
+}
+
 /** W_down (silu(W_gate h) ∘ W_up h) */
 class Dense implements Block {
   readonly #gateUp: Linear;
@@ -40,7 +45,7 @@ class Dense implements Block {
     return new Dense(
       ...await Promise.all([
         Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp }),
-        BlockOutput.create(context, weights.down, { x: gateUp, input: "gated" }),
+        BlockOutput.create(context, weights.down, { x: gateUp, input: "gated", partial: isPartial(context) }),
       ]),
     );
   }
@@ -152,15 +157,15 @@ class Moe implements Block {
   }
 
   record({ phase, rows: { length: tokens } }: Step, unnormed: boolean): Pending {
-    const { device, spec, ranks } = this.#context;
+    const { device, spec } = this.#context;
     const { choice, plan, gateUp, down, combine } = this.#parts;
     const items = tokens * spec.moe!.activeExperts;
     choice.record(phase, tokens, unnormed);
     if (phase === "prefill") device.run(plan, { items });
     gateUp.run(phase, items);
     down.run(phase, items);
-    if (ranks === 1) return "experts";
+    if (!isPartial(this.#context)) return "experts";
     device.run(combine, { tokens });
-    return "delta";
+    return "parts";
   }
 }

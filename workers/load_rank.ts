@@ -8,6 +8,7 @@ import { parseModelConfig } from "../core/model/config.ts";
 import { modelHash, sha256 } from "../core/model/model_hash.ts";
 import { readConfigText } from "../core/model_package.ts";
 import { basesFor } from "../core/tpla/choose_bases.ts";
+import { groupPlace } from "../core/tpla/group_place.ts";
 import { partition, type RankShape } from "../core/tpla/partition.ts";
 import { cacheBytesPerToken } from "../core/tpla/plan.ts";
 import type { Assignment } from "../core/wire/messages.ts";
@@ -56,7 +57,7 @@ export async function loadRank(
     shard: { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper },
     onProgress,
   });
-  const model = await Model.create(device, weights, { ...assignment, ranks: cut.ranks });
+  const model = await Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
   await model.warmUp(role);
   return {
     assignment,

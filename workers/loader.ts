@@ -9,7 +9,7 @@ import { invariant, LatentmeshError } from "../core/errors.ts";
 import { type MatrixSelection, MatrixSource, type Range, readMatrix, readVector, type WeightPolicy } from "../core/model/matrix_source.ts";
 import { isMoeLayer, type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { LayerBasis } from "../core/tpla/basis.ts";
-import { changeColumns, columnIndices, partition, type RankShape, rankSpec } from "../core/tpla/partition.ts";
+import { changeColumns, columnIndices, partition, type RankShape, rankSpec, UNCUT } from "../core/tpla/partition.ts";
 import type { Device } from "../kernels/device.ts";
 import { Uploader } from "./uploader.ts";
 import type { AttentionWeights, DeviceMatrix, FeedForwardWeights, LayerWeights, ModelWeights, MoeWeights } from "./weights.ts";
@@ -74,7 +74,7 @@ class Loader {
       dry: options.dry ?? false,
       onStored: (loadedBytes) => options.onProgress?.({ loadedBytes, totalBytes }),
     });
-    this.#shape = options.shard?.shape ?? partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0];
+    this.#shape = options.shard?.shape ?? partition(spec, UNCUT)[0];
     this.#bases = options.shard?.bases ?? null;
     this.#keyScale = options.shard?.keyScale ?? 1;
     this.#slicedNorm = options.shard?.slicedNorm ?? false;

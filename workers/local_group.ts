@@ -5,7 +5,7 @@
  * @module
  */
 import { invariant } from "../core/errors.ts";
-import { LocalExchange } from "./collective.ts";
+import { LocalExchange } from "./collective/local_exchange.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import type { Model } from "./model.ts";
 import { RankForward } from "./rank.ts";

@@ -10,8 +10,12 @@ import { type Feeder, parseMessage, type Peer, type PeerFrame, peerFrameSchema }
 import type { Role } from "../core/wire/protocol.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import type { Transport } from "../core/wire/transport.ts";
-import { type Collective, SoloCollective } from "./collective.ts";
-import { NetworkCollective, type PeerRank } from "./network_collective.ts";
+import { type Collective, SoloCollective } from "./collective/collective.ts";
+import { SharedCollective } from "./collective/shared_collective.ts";
+import { SharedLayout } from "./collective/shared_layout.ts";
+import { type SharedMemory, whyNotShared } from "./collective/shared_memory.ts";
+import { type Shared, shareMemory, SharingInbox } from "./collective/share_memory.ts";
+import { type PeerRank, WebSocketCollective } from "./collective/websocket_collective.ts";
 
 /** What a rank is. */
 export interface RankIdentity {
@@ -24,13 +28,26 @@ export interface RankIdentity {
 /** How its unit exchanges. */
 export interface ExchangeOptions {
   readonly wire: "f32" | "f16";
+  /** `auto`: through shared memory where all ranks have it. */
+  readonly exchange: "auto" | "shared-memory" | "websocket";
   readonly deadlineMs: number;
   /** Sums that go on side by side. */
   readonly lanes: number;
+  /** Most values of a sum. */
+  readonly sumValues: number;
+  /** Why this rank cannot share memory, if that is known; by default it is looked. */
+  readonly memoryObstacle?: string | null;
 }
 
 /** What prefill workers send is taken in here. */
-export type OnPeerFrame = (frame: Exclude<PeerFrame, { kind: "partial" }>, payload: Uint8Array<ArrayBuffer>, link: Link) => void;
+export type OnPeerFrame = (
+  frame: Extract<PeerFrame, { kind: "latents" | "ack" | "rejected" }>,
+  payload: Uint8Array<ArrayBuffer>,
+  link: Link,
+) => void;
+
+/** Values that go through shared memory at a time; larger sums take several exchanges. */
+const MOST_SHARED_VALUES = 1 << 21;
 
 /** Links of one rank. */
 export class Membership {
@@ -45,6 +62,9 @@ export class Membership {
   #rankLinks = new Map<number, Link>();
   readonly #links = new Set<Link>();
   #collectives: readonly Collective[];
+  #segment: SharedMemory | null = null;
+  #sharing = new SharingInbox();
+  #notShared: string | null = null;
   /** Totals of the collectives of former epochs. */
   #before = { exchanges: 0, exchangeMs: 0 };
   /** Woken when a peer has connected. */
@@ -73,6 +93,11 @@ export class Membership {
   /** The sums of the current epoch, one for each lane. */
   get collectives(): readonly Collective[] {
     return this.#collectives;
+  }
+
+  /** Why sums do not go through shared memory, where that was tried. */
+  get notShared(): string | null {
+    return this.#notShared;
   }
 
   /** Sums so far, in all epochs. */
@@ -109,8 +134,14 @@ export class Membership {
   leave(): void {
     const { exchanges, exchangeMs } = this;
     this.#before = { exchanges, exchangeMs };
-    for (const collective of this.#collectives) collective.abort(new LatentmeshError("worker_lost", `Epoch ${this.#epoch} of the unit is over`));
+    const reason = new LatentmeshError("worker_lost", `Epoch ${this.#epoch} of the unit is over`);
+    for (const collective of this.#collectives) collective.abort(reason);
+    this.#sharing.fail(reason);
+    this.#sharing = new SharingInbox();
+    this.#notShared = null;
     this.#collectives = this.#alone();
+    this.#segment?.close();
+    this.#segment = null;
     const links = [...this.#links];
     this.#links.clear();
     for (const link of links) link.close();
@@ -162,11 +193,45 @@ export class Membership {
     const peers = this.#peers.map(({ rank, worker }): PeerRank => ({ rank, worker, link: this.#rankLinks.get(rank)! })).sort((a, b) =>
       a.rank - b.rank
     );
-    const { wire, deadlineMs, lanes } = this.#options;
-    const options = { rank, ranks, epoch: this.#epoch, wire, deadlineMs };
-    this.#collectives = Array.from({ length: lanes }, (_, lane) => new NetworkCollective(peers, { ...options, lane }));
+    this.#collectives = this.#overWebSocket(peers);
     for (const { rank, link } of peers) this.#listen(link, rank);
+    if (this.#options.exchange !== "websocket") await this.#shareMemory(peers);
     return this.#collectives;
+  }
+
+  #overWebSocket(peers: readonly PeerRank[]): Collective[] {
+    const { wire, deadlineMs, lanes } = this.#options;
+    const { rank, ranks } = this.identity;
+    const options = { rank, ranks, epoch: this.#epoch, wire, deadlineMs };
+    return Array.from({ length: lanes }, (_, lane) => new WebSocketCollective(peers, { ...options, lane }));
+  }
+
+  /** Exchanges through shared memory from now on, if all ranks can. @throws {LatentmeshError} `unsupported` if they must and cannot */
+  async #shareMemory(peers: readonly PeerRank[]): Promise<void> {
+    const { wire, deadlineMs, lanes, sumValues, exchange, memoryObstacle = whyNotShared() } = this.#options;
+    const { rank, ranks } = this.identity;
+    const mostValues = Math.min(sumValues, MOST_SHARED_VALUES);
+    const { bytes } = new SharedLayout({ ranks, lanes, mostValues, wire });
+    const [epoch, sharing] = [this.#epoch, this.#sharing];
+    for (const { link } of peers) void link.closed.then((reason) => sharing.fail(reason));
+    const shared: Shared = await shareMemory(
+      peers.map(({ rank, worker, link }) => ({ rank, worker, send: (frame) => link.send(frame) })),
+      sharing,
+      { rank, epoch, bytes, deadlineMs, obstacle: memoryObstacle },
+    );
+    if (epoch !== this.#epoch) {
+      shared.segment?.close();
+      throw new LatentmeshError("worker_lost", `Epoch ${epoch} of the unit is over`);
+    }
+    if (shared.segment === null) {
+      this.#notShared = shared.problem;
+      if (exchange === "auto") return;
+      throw new LatentmeshError("unsupported", `Cannot exchange through shared memory: ${shared.problem}. Use decode.exchange auto or websocket.`);
+    }
+    this.#segment = shared.segment;
+    const options = { rank, ranks, wire, deadlineMs, lanes, mostValues };
+    const others = peers.map(({ rank, worker, link }) => ({ rank, worker, gone: link.closed }));
+    this.#collectives = Array.from({ length: lanes }, (_, lane) => new SharedCollective(shared.segment, others, { ...options, lane }));
   }
 
   /** Opens a link to a decode rank. */
@@ -206,9 +271,10 @@ export class Membership {
   #listen(link: Link, rank: number | null): void {
     link.listen(({ message, payload }) => {
       const frame = parseMessage(peerFrameSchema, message);
-      if (frame.kind !== "partial") return this.#onFrame(frame, payload, link);
-      if (rank === null) throw new LatentmeshError("protocol", "Partial results came from a worker that is not a rank of this unit");
+      if (frame.kind === "latents" || frame.kind === "ack" || frame.kind === "rejected") return this.#onFrame(frame, payload, link);
+      if (rank === null) throw new LatentmeshError("protocol", `"${frame.kind}" came from a worker that is not a rank of this unit`);
       this.checkEpoch(frame.epoch);
+      if (frame.kind !== "partial") return this.#sharing.put(rank, frame);
       const collective = this.#collectives[frame.lane];
       if (collective === undefined) throw new LatentmeshError("protocol", `There is no lane ${frame.lane} here`);
       collective.receive(rank, frame, payload);

@@ -3,19 +3,23 @@
  *
  * @module
  */
-import { invariant } from "../core/errors.ts";
+import { invariant, LatentmeshError } from "../core/errors.ts";
 import { ropeTable } from "../core/model/rope.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { ceilDiv } from "../core/numeric.ts";
-import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
+import { ALONE, type GroupPlace } from "../core/tpla/group_place.ts";
+import { dtypeBytes } from "../core/wire/messages.ts";
+import type { BoundKernel, Device, DeviceBuffer, Readback } from "../kernels/device.ts";
 import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { DEFAULT_SPLITTING } from "../kernels/latent_decode/splits.ts";
+import { roundInput } from "../kernels/linear/round_input.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
 import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
+import type { Exchanged } from "./collective/collective.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { createFeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
@@ -25,8 +29,8 @@ import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./
 
 /** Sizes of a {@link Model}. */
 export interface ModelOptions {
-  /** Ranks that share the model, this one among them. One that is alone does not wait for sums. */
-  readonly ranks: number;
+  /** Where it stands among the ranks that share it; default: it is alone. */
+  readonly group?: GroupPlace;
   readonly cacheDtype: CacheDtype;
   /** Tokens all sequences together may hold in the latent cache. */
   readonly maxTokens: number;
@@ -63,12 +67,14 @@ export class Model {
   readonly #embed: readonly EmbedPart[];
   readonly #layers: readonly Layer[];
   readonly #end: StreamEnd;
+  /** Rounds this rank's part of a block's output to what is sent; null where it is sent as it is. */
+  readonly #round: BoundKernel<"rows"> | null;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
   #pending: Pending = "nothing";
 
   private constructor(
     context: ModelContext,
-    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; end: StreamEnd; head: LogitsHead },
+    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; end: StreamEnd; head: LogitsHead; round: BoundKernel<"rows"> | null },
   ) {
     this.spec = context.spec;
     this.cache = context.cache;
@@ -77,6 +83,7 @@ export class Model {
     this.#embed = parts.embed;
     this.#layers = parts.layers;
     this.#end = parts.end;
+    this.#round = parts.round;
     this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
   }
 
@@ -87,8 +94,8 @@ export class Model {
 
   /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
   static async twin(model: Model, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits } = model.#context;
-    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits });
+    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, group } = model.#context;
+    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, ...group });
     return await Model.#build({ ...model.#context, activations }, weights);
   }
 
@@ -96,11 +103,12 @@ export class Model {
     const { device, limits, activations: a } = context;
     const rows = mostRows(limits);
     // All at once: drivers that compile beside each other are done in a fraction of the time, and layers share their kernels.
-    const [embed, layers, end, head] = await Promise.all([
+    const [embed, layers, end, head, round] = await Promise.all([
       device.compile(embedding, { layout: weights.embedding.layout }),
       Promise.all(weights.layers.map((layer, index) => createLayer(context, layer, index, weights.layers[index - 1]))),
       StreamEnd.create(context, expertsOf(weights.layers.at(-1))),
       LogitsHead.create(context, weights),
+      bindRounding(context),
     ]);
     return new Model(context, {
       embed: weights.embedding.parts.map(({ first, count, weights, scales }) => ({
@@ -111,6 +119,7 @@ export class Model {
       layers,
       end,
       head,
+      round,
     });
   }
 
@@ -155,8 +164,8 @@ export class Model {
   }
 
   /**
-   * Takes a step in and records its embeddings. The parts that follow make up {@link record}; a group's ranks sum {@link delta} after each block, and the part
-   * that comes next adds it to the residual stream.
+   * Takes a step in and records its embeddings. The parts that follow make up {@link record}; a group's ranks exchange what they have computed of a block's output
+   * after each that {@link owes} it, and what comes next adds the sum to the residual stream.
    */
   recordEmbedding(step: Step): void {
     const { device } = this.#context;
@@ -182,14 +191,44 @@ export class Model {
     this.#pending = "nothing";
   }
 
-  /** Ranks whose blocks' outputs are summed, this one's among them. */
-  get ranks(): number {
-    return this.#context.ranks;
+  /** Where it stands among the ranks that share it. */
+  get group(): GroupPlace {
+    return this.#context.group;
   }
 
-  /** Output of the last block, [rows, D]: what ranks sum. A rank that is alone leaves nothing whole here in decode. */
-  get delta(): DeviceBuffer {
-    return this.#context.activations.delta;
+  /** Whether the ranks must exchange their parts of the last block's output before anything more is recorded. */
+  get owes(): boolean {
+    return this.#pending === "parts";
+  }
+
+  /** Most bytes of a part, as it is sent. */
+  get partBytes(): number {
+    const { activations: { delta, sentPart }, group: { wire } } = this.#context;
+    return wire === "f32" ? delta.bytes : sentPart.bytes;
+  }
+
+  /** Records that this rank's part of the last block's output, [rows, D], comes back as it is sent. */
+  recordPart(rows: number, readback: Readback): void {
+    const { device, spec, activations: { delta, sentPart }, group: { wire } } = this.#context;
+    if (this.#round !== null) device.run(this.#round, { rows });
+    device.read(readback, this.#round === null ? delta : sentPart, 0, rows * spec.hiddenSize * dtypeBytes(wire));
+  }
+
+  /**
+   * Takes in what ranks have exchanged of it; call before what consumes it is submitted.
+   *
+   * @param first value of a row, counted from the first row, at which it begins
+   * @param rows of the whole
+   */
+  takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
+    const { device, spec, activations: { delta, otherParts }, group: { wire } } = this.#context;
+    if ("sum" in exchanged) {
+      device.write(delta, first * 4, exchanged.sum);
+      this.#pending = "delta";
+      return;
+    }
+    const [stride, offset] = [rows * spec.hiddenSize, first].map((values) => values * dtypeBytes(wire));
+    exchanged.parts.forEach((part, i) => device.write(otherParts, i * stride + offset, part));
   }
 
   #recordBlock({ preparation, block }: PreparedBlock, step: Step): void {
@@ -212,7 +251,7 @@ export class Model {
 }
 
 function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
-  const { limits, maxContext } = options;
+  const { limits, maxContext, group = ALONE } = options;
   const cache = new LatentCache(device, {
     config: { dtype: options.cacheDtype, keyWidth: latents.keyWidth, ropeWidth: spec.rope.width },
     layers: spec.layers,
@@ -238,11 +277,11 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   return {
     device,
-    ranks: options.ranks,
+    group,
     spec,
     latents,
     limits,
-    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits }),
+    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, ...group }),
     cache,
     matrixUnits,
     decode: { config, division },
@@ -263,6 +302,18 @@ async function createLayer(context: ModelContext, weights: LayerWeights, index: 
     attention: { preparation: beforeAttention, block: attentionBlock },
     feedForward: { preparation: beforeFeedForward, block: feedForwardBlock },
   };
+}
+
+async function bindRounding({ device, spec, limits, group: { ranks, wire }, activations: { delta, sentPart } }: ModelContext) {
+  if (ranks === 1 || wire === "f32") return null;
+  const { hiddenSize: columns } = spec;
+  if (columns % 8 !== 0) {
+    throw new LatentmeshError("invalid_config", `Cannot send f16 between ranks: the hidden size ${columns} is not a multiple of 8`, {
+      param: "decode.wire",
+    });
+  }
+  const rounding = await device.compile(roundInput, { columns, inputStride: columns, input: "plain" });
+  return rounding.bind({ x: delta, y: sentPart }, { rows: mostRows(limits) });
 }
 
 function expertsOf(layer: LayerWeights | undefined): MoeWeights | null {

@@ -17,7 +17,7 @@ import { Model, type ModelOptions } from "./model.ts";
 import { DirectoryFiles } from "./model_files.ts";
 
 /** What is planned. */
-export interface PlanMemoryOptions extends Omit<ModelOptions, "ranks"> {
+export interface PlanMemoryOptions extends ModelOptions {
   readonly model: string;
   readonly weights: WeightPolicy;
   readonly shape: RankShape;
@@ -43,7 +43,7 @@ export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory
   let [cacheBytes, activationBytes] = [0, 0];
   for (const matrixUnits of options.matrixUnits ? [false, true] : [false]) {
     const working = new MeasuringDevice({}, { ...PLAIN_FEATURES, matrixUnits });
-    const model = await Model.create(working, weights, { ...options, ranks: 1 });
+    const model = await Model.create(working, weights, options);
     const { cache } = model;
     if (lanes === 2) await Model.twin(model, weights);
     cacheBytes = cache.slots * cacheTokenBytes(cache.config) * cache.layers.length;

@@ -12,7 +12,7 @@ import type { RankShape } from "../core/tpla/partition.ts";
 import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
 import type { Answers } from "../core/wire/queries.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
-import type { Collective } from "./collective.ts";
+import type { Collective } from "./collective/collective.ts";
 import { Handoff, type HandoffCounters, HandoffStage, type HandoffTarget } from "./handoff_sender.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import { scorePrompt } from "./local_sequence.ts";

@@ -1,11 +1,15 @@
 /**
- * One rank's forward pass: the segments of a {@link Model} with a sum over all ranks after each.
+ * One rank's forward pass: the segments of a {@link Model}, after each of which the ranks exchange what they have computed.
+ *
+ * A decode step does not let the event loop turn while its parts come through shared memory: it runs from its first to its last layer in one go, waiting for the
+ * device and for the other ranks where it stands. A prompt lets it turn, since it takes long, and hands over what it has computed on the way.
  *
  * @module
  */
 import { invariant } from "../core/errors.ts";
+import { dtypeBytes } from "../core/wire/messages.ts";
 import type { Readback } from "../kernels/device.ts";
-import type { Collective } from "./collective.ts";
+import type { Collective, Exchanged } from "./collective/collective.ts";
 import type { Step } from "./context.ts";
 import type { Model } from "./model.ts";
 
@@ -13,17 +17,19 @@ import type { Model } from "./model.ts";
 export class RankForward {
   readonly model: Model;
   readonly collective: Collective;
-  readonly #delta: Readback;
+  readonly #part: Readback;
 
-  private constructor(model: Model, collective: Collective, delta: Readback) {
+  private constructor(model: Model, collective: Collective, part: Readback) {
     this.model = model;
     this.collective = collective;
-    this.#delta = delta;
+    this.#part = part;
   }
 
   static async create(model: Model, collective: Collective): Promise<RankForward> {
-    invariant(model.ranks === collective.ranks, `a model for ${model.ranks} ranks is in a unit of ${collective.ranks}`);
-    return new RankForward(model, collective, await model.device.createReadback("delta", model.delta.bytes));
+    const { ranks, wire } = model.group;
+    invariant(ranks === collective.ranks, `a model for ${ranks} ranks is in a unit of ${collective.ranks}`);
+    invariant(ranks === 1 || wire === collective.wire, `a model that sends ${wire} is in a unit that sends ${collective.wire}`);
+    return new RankForward(model, collective, await model.device.createReadback("part of a sum", model.partBytes));
   }
 
   /**
@@ -36,28 +42,49 @@ export class RankForward {
     model.recordEmbedding(step);
     for (let layer = 0; layer < model.spec.layers; layer++) {
       model.recordAttention(layer, step);
-      await afterAttention?.(layer);
-      await this.#sum(step.rows.length);
+      if (afterAttention !== undefined) await afterAttention(layer);
+      const attention = this.#sum(step);
+      if (attention !== undefined) await attention;
       model.recordFeedForward(layer, step);
-      await this.#sum(step.rows.length);
+      const feedForward = this.#sum(step);
+      if (feedForward !== undefined) await feedForward;
     }
     model.recordEnd(step);
   }
 
   /** Frees what belongs to this pass; the model stays. */
   destroy(): void {
-    this.#delta.destroy();
+    this.#part.destroy();
   }
 
-  /** delta ← Σ over ranks of delta. One submission: a rank alone submits nothing here. */
-  async #sum(rows: number): Promise<void> {
-    if (this.collective.ranks === 1) return;
-    const { device, delta, spec } = this.model;
-    const values = rows * spec.hiddenSize;
-    device.read(this.#delta, delta, 0, values * 4);
-    device.submit();
-    const input = this.collective.input(values);
-    await this.#delta.take(new Uint8Array(input.buffer, input.byteOffset, input.byteLength));
-    device.write(delta, 0, await this.collective.allReduce(values));
+  /**
+   * What the ranks have computed of a block's output goes where its sum is consumed; one submission. Nothing, where this rank has all of it.
+   *
+   * @returns a promise only where something has to be waited for: even one that has settled would cost a turn
+   */
+  #sum({ phase, rows: { length: rows } }: Step): undefined | Promise<void> {
+    const { model, collective } = this;
+    if (!model.owes) return;
+    const values = rows * model.spec.hiddenSize;
+    model.recordPart(rows, this.#part);
+    model.device.submit();
+    if (phase === "prefill" || values > collective.mostValues) return this.#sumLater(values, rows);
+    if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows);
+    const exchanged = collective.exchange(values);
+    if (exchanged instanceof Promise) return exchanged.then((exchanged) => model.takeExchanged(exchanged, 0, rows));
+    model.takeExchanged(exchanged, 0, rows);
+  }
+
+  /** The same, piece by piece where there is much, with turns of the event loop. */
+  async #sumLater(values: number, rows: number): Promise<void> {
+    const { model, collective } = this;
+    const bytes = await this.#part.take();
+    const perValue = dtypeBytes(collective.wire);
+    for (let first = 0; first < values; first += collective.mostValues) {
+      const count = Math.min(collective.mostValues, values - first);
+      collective.input(count).set(bytes.subarray(first * perValue, (first + count) * perValue));
+      const exchanged: Exchanged = await collective.exchange(count, values);
+      model.takeExchanged(exchanged, first, rows);
+    }
   }
 }

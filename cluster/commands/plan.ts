@@ -10,6 +10,7 @@ import { collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../
 import { type CachePlan, planCache, resolveCuts } from "../assignment.ts";
 import type { Config } from "../config_type.ts";
 import { fitCache } from "../fit_cache.ts";
+import { fitFeedForward } from "../fit_feed_forward.ts";
 import { formatBytes, printLine } from "../log.ts";
 import { planRanks, type RankPlan } from "../rank_plan.ts";
 import type { PlanServices } from "../services.ts";
@@ -32,17 +33,18 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
   using files = services.openFiles(given.model);
   const model = await readModelPackage(files);
   const { spec } = model;
-  const settings = await fitCache(given, services);
+  const sized = await fitCache(given, services);
+  const { kind } = await services.probeDevice(sized.device, sized.dawn);
+  const cache = planCache(sized, model, kind === "cpu");
+  const settings = await fitFeedForward(sized, model, files.name, services);
   const { shapes, ...cuts } = resolveCuts(settings, model);
-  const { kind } = await services.probeDevice(settings.device, settings.dawn);
-  const cache = planCache(settings, model, kind === "cpu");
   const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
   const ranks = await planRanks(settings, model, files.name, cache, services);
   return {
     config: resolvedConfig(settings, cuts.decode, cache),
     ranks,
-    collectivesPerToken: settings.decode.scheme.ranks === 1 ? 0 : collectivesPerStep(spec),
-    wireBytesPerToken: wireBytesPerToken(spec, settings.decode.scheme.ranks, bytes),
+    collectivesPerToken: collectivesPerStep(spec, cuts.decode),
+    wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, bytes),
     handoffBytesPerPromptToken: handoffBytesPerToken(spec, shapes.decode, bytes),
   };
 }
@@ -92,6 +94,8 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxT
       mu,
       paper,
       wire: decode.wire,
+      exchange: decode.exchange,
+      feedForward: cut.feedForward,
       deadlineMs: decode.deadlineMs,
       groups: decode.groups,
       maxBatch: decode.maxBatch,

@@ -19,7 +19,12 @@ export interface PartitionOptions {
   readonly latentGroups: number;
   /** r: latent directions that every rank keeps as keys. */
   readonly halo: number;
+  /** Whether the ranks share feed-forward blocks (default), or each has them whole: half the sums, for the memory. */
+  readonly feedForward?: "sharded" | "replicated";
 }
+
+/** A model that nobody shares. */
+export const UNCUT: PartitionOptions = { ranks: 1, latentGroups: 1, halo: 0 };
 
 /** What one rank holds. Ranges are half-open; widths may differ by one between ranks where they do not divide. */
 export interface RankShape {
@@ -54,7 +59,7 @@ export function defaultHalo(latentWidth: number): number {
  * @returns one shape per rank, in rank order
  * @throws {LatentmeshError} `invalid_config` if the numbers do not fit each other or the model
  */
-export function partition(spec: ModelSpec, { ranks, latentGroups, halo }: PartitionOptions): RankShape[] {
+export function partition(spec: ModelSpec, { ranks, latentGroups, halo, feedForward = "sharded" }: PartitionOptions): RankShape[] {
   const refuse = (param: string, problem: string): never => {
     throw new LatentmeshError("invalid_config", `Cannot split the model over ${ranks} ranks: ${problem}`, { param });
   };
@@ -65,9 +70,10 @@ export function partition(spec: ModelSpec, { ranks, latentGroups, halo }: Partit
   if (halo < 0 || halo > spec.latentWidth) refuse("decode.halo", `halo is ${halo}; it must be 0 … ${spec.latentWidth}`);
   const headBlocks = ranks / latentGroups;
   if (headBlocks > spec.heads) refuse("decode.ranks", `ranks / latentGroups is ${headBlocks}, but the model has only ${spec.heads} heads`);
+  const sharded = feedForward === "sharded";
   const widths: [string, number][] = [
-    ["dense", spec.denseLayers > 0 ? spec.denseWidth : ranks],
-    ["expert", spec.moe?.expertWidth ?? ranks],
+    ["dense", sharded && spec.denseLayers > 0 ? spec.denseWidth : ranks],
+    ["expert", sharded && spec.moe !== null ? spec.moe.expertWidth : ranks],
     ["vocabulary", spec.vocabSize],
   ];
   for (const [name, width] of widths) if (width < ranks) refuse("decode.ranks", `the ${name} width is only ${width}`);
@@ -76,6 +82,7 @@ export function partition(spec: ModelSpec, { ranks, latentGroups, halo }: Partit
     const latentGroup = Math.floor(rank / headBlocks);
     const valueColumns = blockOf(spec.latentWidth, latentGroups, latentGroup);
     const keyColumns = withHalo(valueColumns, halo);
+    const shareOf = (width: number) => sharded ? blockOf(width, ranks, rank) : { begin: 0, end: width };
     return {
       rank,
       latentGroup,
@@ -84,9 +91,9 @@ export function partition(spec: ModelSpec, { ranks, latentGroups, halo }: Partit
       keyWidth: keyColumns.reduce((sum, { begin, end }) => sum + end - begin, 0),
       valueColumns,
       valueOffset: keyColumns.length === 2 ? halo : valueColumns.begin - keyColumns[0].begin,
-      dense: blockOf(spec.denseWidth, ranks, rank),
-      expert: blockOf(spec.moe?.expertWidth ?? 0, ranks, rank),
-      shared: blockOf(spec.moe?.sharedWidth ?? 0, ranks, rank),
+      dense: shareOf(spec.denseWidth),
+      expert: shareOf(spec.moe?.expertWidth ?? 0),
+      shared: shareOf(spec.moe?.sharedWidth ?? 0),
       vocabulary: blockOf(spec.vocabSize, ranks, rank),
     };
   });

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ModelSpec } from "../model/spec.ts";
-import type { RankShape } from "./partition.ts";
+import type { PartitionOptions, RankShape } from "./partition.ts";
 
 /** Bytes of one value. */
 export interface ValueBytes {
@@ -29,14 +29,14 @@ export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape
   return shapes.reduce((sum, shape) => sum + cacheBytesPerToken(spec, shape, bytes), 0);
 }
 
-/** Collectives of one decode step: after attention and after the feed-forward block of every layer. */
-export function collectivesPerStep(spec: ModelSpec): number {
-  return 2 * spec.layers;
+/** Sums of one decode step: after attention and, where ranks share them, after the feed-forward block of every layer. */
+export function collectivesPerStep(spec: ModelSpec, { ranks, feedForward }: PartitionOptions): number {
+  return ranks === 1 ? 0 : (feedForward === "replicated" ? 1 : 2) * spec.layers;
 }
 
 /** Bytes one rank sends per generated token when every rank sends its partial result to every other. */
-export function wireBytesPerToken(spec: ModelSpec, ranks: number, bytes: ValueBytes): number {
-  return collectivesPerStep(spec) * spec.hiddenSize * bytes.wire * (ranks - 1);
+export function wireBytesPerToken(spec: ModelSpec, cut: PartitionOptions, bytes: ValueBytes): number {
+  return collectivesPerStep(spec, cut) * spec.hiddenSize * bytes.wire * (cut.ranks - 1);
 }
 
 /** Bytes that one rank takes of its device. */

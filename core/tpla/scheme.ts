@@ -24,6 +24,8 @@ export interface Scheme {
   readonly mu: number;
   /** The TPLA paper's scheme, for comparison: PCA, norms over slices, no halo. */
   readonly paper: boolean;
+  /** Whether ranks share feed-forward blocks, the default, or each has them whole. */
+  readonly feedForward?: "sharded" | "replicated";
 }
 
 /** The defaults, apart from the number of ranks. */
@@ -34,19 +36,19 @@ export const SCHEME_DEFAULTS = { attention: "tpla", basis: "balanced", lambda: 0
  *
  * @throws {LatentmeshError} `invalid_config` if the choices contradict each other
  */
-export function resolveCut(spec: ModelSpec, { attention, ranks, latentGroups, halo, paper }: Scheme): PartitionOptions {
+export function resolveCut(spec: ModelSpec, { attention, ranks, latentGroups, halo, paper, feedForward = "sharded" }: Scheme): PartitionOptions {
   const refuse = (param: string, message: string): never => {
     throw new LatentmeshError("invalid_config", message, { param });
   };
   if (attention === "tpla") {
     if (paper && (halo ?? 0) !== 0) refuse("decode.halo", `halo is ${halo}, but the paper's scheme has none; leave halo out or paper`);
-    return { ranks, latentGroups: latentGroups ?? ranks, halo: halo ?? (paper ? 0 : defaultHalo(spec.latentWidth)) };
+    return { ranks, latentGroups: latentGroups ?? ranks, halo: halo ?? (paper ? 0 : defaultHalo(spec.latentWidth)), feedForward };
   }
   if (paper) refuse("decode.paper", 'paper is about attention "tpla"; attention "mla" is exact');
   if ((latentGroups ?? 1) !== 1) {
     refuse("decode.latentGroups", `latentGroups is ${latentGroups}, but attention "mla" keeps whole latents on every rank (latentGroups 1)`);
   }
-  return { ranks, latentGroups: 1, halo: 0 };
+  return { ranks, latentGroups: 1, halo: 0, feedForward };
 }
 
 /** The basis of the latent; null leaves it as it is. */

@@ -29,7 +29,12 @@ export const helloSchema = z.strictObject({
 /** What a worker says of itself when it has joined. */
 export type Hello = z.output<typeof helloSchema>;
 
-const cutSchema = z.strictObject({ ranks: count.min(1), latentGroups: count.min(1), halo: count });
+const cutSchema = z.strictObject({
+  ranks: count.min(1),
+  latentGroups: count.min(1),
+  halo: count,
+  feedForward: z.enum(["sharded", "replicated"]),
+});
 
 /** What one rank is to be. */
 export const assignmentSchema = z.strictObject({
@@ -49,6 +54,7 @@ export const assignmentSchema = z.strictObject({
   limits: z.strictObject({ prefillRows: count, decodeRows: count, window: count, logitRows: count }),
   lanes: z.union([z.literal(1), z.literal(2)]).describe("halves of a step that run side by side"),
   wire: z.enum(["f32", "f16"]),
+  exchange: z.enum(["auto", "shared-memory", "websocket"]).describe("how ranks of the unit give each other their parts"),
   deadlineMs: z.number().positive(),
 });
 /** What one rank is to be. */
@@ -137,6 +143,12 @@ export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
 /** What a worker answers. */
 export const replySchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("done"), id: count }),
+  z.strictObject({
+    kind: z.literal("connected"),
+    id: count,
+    by: z.enum(["memory", "shared-memory", "websocket"]).describe("how the unit's ranks exchange their parts"),
+    notShared: z.string().max(1024).nullable().describe("why not through shared memory, where that was tried"),
+  }),
   z.strictObject({ kind: z.literal("assigned"), id: count, weightBytes: z.number(), cacheBytesPerToken: z.number() }),
   /** Payload: see `core/wire/queries.ts`. */
   z.strictObject({
@@ -185,6 +197,14 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
     range: z.tuple([count, count]).describe("positions, half-open"),
     ...tensorFields,
   }),
+  /** How ranks of one host come to share memory; see workers/collective/share_memory.ts. */
+  z.strictObject({
+    kind: z.literal("segment"),
+    epoch,
+    segment: z.strictObject({ path: z.string().max(256), bytes: z.number().min(0), key: secret }).nullable().describe("null: there is none"),
+  }),
+  z.strictObject({ kind: z.literal("mapped"), epoch, problem: z.string().max(512).nullable() }),
+  z.strictObject({ kind: z.literal("shared"), epoch, problem: z.string().max(1024).nullable() }),
   z.strictObject({ kind: z.literal("ack"), epoch, sequence: count, bytes: count }),
   z.strictObject({ kind: z.literal("rejected"), epoch, sequence: count, message: z.string().max(1024) }),
 ]);

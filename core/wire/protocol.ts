@@ -5,7 +5,10 @@
  */
 
 /** Raised whenever a frame changes meaning; peers of another version are refused by name. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
+
+/** Exchanges between ranks are counted up to here, then from 0 again. */
+export const MOST_EXCHANGES = 2 ** 31;
 
 /** Largest frame. */
 export const MAX_FRAME_BYTES = 16 << 20;

@@ -66,7 +66,6 @@ describeOnDevices("synthetic models", (kind) => {
       const device = new TracingDevice(await openTestDevice(kind));
       const loaded = await syntheticWeights(device, SMALL, weights);
       const model = await Model.create(device, loaded, {
-        ranks: 1,
         cacheDtype: "f32",
         maxTokens: 128,
         maxContext: 128,

@@ -10,6 +10,7 @@ import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.t
 import { Engine } from "../../workers/engine.ts";
 import { withCluster } from "../support/cluster.ts";
 import { type Fixture, fixtureDirectory, readGolden } from "../support/fixtures.ts";
+import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 
 const F32 = { cache: 4, wire: 4 };
@@ -30,6 +31,7 @@ describe("a cluster with exact attention", () => {
       const prefill = { ranks: ranks === 4 ? 2 : 1 };
       const decode = { attention: "mla" as const, ranks };
       await withCluster({ decode, prefill }, assertGoldenGenerations);
+      await withCluster({ decode: { ...decode, feedForward: "replicated" }, prefill }, assertGoldenGenerations);
       for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
         await withCluster({ model: fixtureDirectory(name), decode, prefill }, async (cluster) => {
           const generated = (await readGolden(name)).generated!;
@@ -67,6 +69,29 @@ describe("a cluster with exact attention", () => {
 });
 
 describe("a cluster with TPLA", () => {
+  for (const [wire, feedForward] of [["f32", "sharded"], ["f16", "replicated"]] as const) {
+    it(`gives the same bits whichever way parts in ${wire} travel, feed-forward blocks ${feedForward}`, async () => {
+      const ask = { prompt: "And it came to pass in those days", maxTokens: 24, logprobs: 4, ignoreEos: true };
+      const answers: Awaited<ReturnType<typeof generate>>[] = [];
+      for (const exchange of whyNotShared() === null ? ["shared-memory", "websocket"] as const : ["websocket"] as const) {
+        await withCluster({ decode: { ranks: 3, latentGroups: 3, wire, feedForward, exchange } }, async (cluster) => {
+          answers.push(await generate(cluster, ask));
+          const [decode, prefill] = (await cluster.describe()).units;
+          assertEquals([decode.exchange?.by, prefill.exchange?.by], [exchange, "memory"]);
+          const { layers } = await specOf("tiny-mla");
+          const sums = layers * (feedForward === "sharded" ? 2 : 1);
+          const probes = decode.workers[0].stats!.collectives - 23 * sums;
+          assert(probes >= 0 && probes < sums, `${decode.workers[0].stats!.collectives} sums`);
+        });
+      }
+      for (const answer of answers) assertEquals(answer, answers[0]);
+      await withEngine(async (engine) => {
+        // What they compute is TPLA, which is not exact; with its halo it is near, and begins alike.
+        assertEquals(answers[0].tokens.slice(0, 4), (await generate(engine, ask)).tokens.slice(0, 4));
+      });
+    });
+  }
+
   it("equals one process where every rank keys on everything", () =>
     withEngine(async (engine) => {
       const ask = { prompt: "And it came to pass in those days", maxTokens: 24 };

@@ -10,6 +10,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { Cluster } from "../../mod.ts";
 import { until, withCluster } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
+import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { generate } from "../support/generation.ts";
 import { readEvents } from "../support/server.ts";
 
@@ -59,8 +60,16 @@ async function assertServes(cluster: RunningCluster): Promise<WorkerStatus[]> {
 }
 
 describe("a cluster", () => {
-  it("goes on where it was after a decode rank is killed or stalls, and after a prefill worker dies with a prompt half handed over", () =>
-    withCluster({ decode: { deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
+  for (const exchange of ["shared-memory", "websocket"] as const) {
+    const obstacle = exchange === "shared-memory" ? whyNotShared() : null;
+    const what = "goes on where it was after a decode rank is killed or stalls, and after a prefill worker dies with a prompt half handed over";
+    if (obstacle !== null) it.skip(`${what}; by ${exchange}: skipped, ${obstacle}`);
+    else it(`${what}; by ${exchange}`, () => survives(exchange));
+  }
+
+  const survives = (exchange: "shared-memory" | "websocket") =>
+    withCluster({ decode: { exchange, deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
+      assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange?.by, exchange);
       const killed = await during(cluster, "decode-0", "SIGKILL");
       let status = await assertServes(cluster);
       assert(status.every(({ worker }) => worker !== killed.worker), "another process took the place");
@@ -72,7 +81,8 @@ describe("a cluster", () => {
 
       await during(cluster, "prefill-0", "SIGKILL", Array.from({ length: 900 }, (_, i) => 100 + i));
       await assertServes(cluster);
-    }));
+      assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange?.by, exchange);
+    });
 
   it("ends a request that nothing can serve any more with an error event", () =>
     withCluster({}, async (cluster) => {

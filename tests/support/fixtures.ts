@@ -8,6 +8,7 @@ import { parseModelConfig } from "../../core/model/config.ts";
 import { readVector, type WeightPolicy } from "../../core/model/matrix_source.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
+import { ALONE } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device.ts";
 import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import type { StepLimits } from "../../workers/activations.ts";
@@ -76,7 +77,7 @@ export async function loadModel(device: Device, name: Fixture, options: LoadMode
   const spec = parseModelConfig((await files.text("config.json"))!, `${name}/config.json`);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep" });
   return await Model.create(device, weights, {
-    ranks: options.ranks ?? 1,
+    group: { ...ALONE, ranks: options.ranks ?? 1 },
     cacheDtype: options.cacheDtype ?? "f32",
     maxTokens: options.maxTokens ?? 1024,
     maxContext: Math.min(512, spec.maxPositions),

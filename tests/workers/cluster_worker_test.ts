@@ -15,7 +15,7 @@ import { until } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 
 const TOKEN = new TextEncoder().encode("a token for tests only");
-const CUT = { ranks: 1, latentGroups: 1, halo: 0 };
+const CUT = { ranks: 1, latentGroups: 1, halo: 0, feedForward: "sharded" as const };
 const QUERY: LogitsQuery = { key: 1, position: 3, inverseTemperature: 1, plain: 4, adjusted: 0, adjustments: [], mask: null, draw: false };
 
 const assignment: Assignment = {
@@ -35,6 +35,7 @@ const assignment: Assignment = {
   limits: { prefillRows: 1, decodeRows: 1, window: 64, logitRows: 1 },
   lanes: 1,
   wire: "f32",
+  exchange: "auto",
   deadlineMs: 1000,
 };
 
@@ -82,7 +83,7 @@ describe("a decode worker", () => {
       const step = { epoch: 1, rows: 1, asks: 1, forks: [], grow: [] };
       const payload = encodeStep([{ sequence: 1, token: 5, position: 3 }], [QUERY]);
       await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "has not joined");
-      await rpc.call("connect", { epoch: 1 }, "done");
+      await rpc.call("connect", { epoch: 1 }, "connected");
       await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "Sequence 1 is not open");
       await rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, from: 0, blocks: [0] }, "done");
       await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "not been handed over");
@@ -113,7 +114,7 @@ describe("a decode worker", () => {
       );
       // A new epoch drops what the old one held.
       await rpc.call("join", { epoch: 2, peers: [] }, "done");
-      await rpc.call("connect", { epoch: 2 }, "done");
+      await rpc.call("connect", { epoch: 2 }, "connected");
       const { reply: { stats } } = await rpc.call("stats", {}, "stats");
       assertEquals([stats.sequences, stats.freeBlocks], [0, 4]);
       await assertRejects(() => rpc.call("close", { epoch: 1, sequences: [1] }, "done"), LatentmeshError, "is in epoch 2");
@@ -128,7 +129,7 @@ describe("a decode worker", () => {
       const [layers, width] = [3, 32 + 8];
       const join = async (epoch: number): Promise<Link> => {
         await rpc.call("join", { epoch, peers: [] }, "done");
-        await rpc.call("connect", { epoch }, "done");
+        await rpc.call("connect", { epoch }, "connected");
         await rpc.call("feed", { epoch, feeder: { worker: "prefill-0.0/1", secret } }, "done");
         return await connectLink(await transport.connect(hello.address), { worker: "prefill-0.0/1", role: "prefill" }, secret, "decode-0.0/1");
       };

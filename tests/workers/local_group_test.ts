@@ -8,7 +8,8 @@ import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { type BasisKind, chooseBasis, type LayerBasis, type LayerStatistics } from "../../core/tpla/basis.ts";
 import { readBasis } from "../../core/tpla/basis_file.ts";
-import { partition, type PartitionOptions } from "../../core/tpla/partition.ts";
+import { ALONE } from "../../core/tpla/group_place.ts";
+import { partition, type PartitionOptions, UNCUT } from "../../core/tpla/partition.ts";
 import { handoffBytesPerToken } from "../../core/tpla/plan.ts";
 import type { Device } from "../../kernels/device.ts";
 import { handOver } from "../../workers/handoff.ts";
@@ -26,12 +27,12 @@ const TOLERANCE = 2e-5;
 const PROMPT = 20;
 const LENGTH = 36;
 
-async function load(device: Device, name: Fixture, ranks = 1, shard?: LoadShard): Promise<Model> {
+async function load(device: Device, name: Fixture, ranks = 1, shard?: LoadShard, wholeFeedForward = false): Promise<Model> {
   using files = new DirectoryFiles(fixtureDirectory(name));
   const spec = parseModelConfig((await files.text("config.json"))!, name);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep", shard });
   return await Model.create(device, weights, {
-    ranks,
+    group: { ...ALONE, rank: shard?.shape.rank ?? 0, ranks, wholeFeedForward },
     cacheDtype: "f32",
     maxTokens: 256,
     maxContext: 256,
@@ -67,12 +68,10 @@ async function decodeOnGroup(
   bases: readonly LayerBasis[] | null,
 ) {
   const whole = await load(device, name);
-  const prefill = bases === null
-    ? whole
-    : await load(device, name, 1, { shape: partition(whole.spec, { ranks: 1, latentGroups: 1, halo: 0 })[0], bases });
+  const prefill = bases === null ? whole : await load(device, name, 1, { shape: partition(whole.spec, UNCUT)[0], bases });
   const shapes = partition(whole.spec, options);
   const ranks: Model[] = [];
-  for (const shape of shapes) ranks.push(await load(device, name, shapes.length, { shape, bases }));
+  for (const shape of shapes) ranks.push(await load(device, name, shapes.length, { shape, bases }, options.feedForward === "replicated"));
   const prompt = prefill.cache.open();
   prefill.cache.grow(prompt, PROMPT);
   prefill.record({ phase: "prefill", rows: tokens.slice(0, PROMPT).map((token, position) => ({ token, position, sequence: prompt })) });
@@ -127,7 +126,11 @@ describe("a group of ranks", () => {
         const bases = statistics.map((one) => chooseBasis(kind, spec.latentWidth, one));
         for (const [cut, options] of cuts.slice(1)) await compare(`${kind}, ${cut}`, { ...options, halo: spec.latentWidth }, bases);
       }
-      for (const ranks of [1, 2, 4]) await compare(`mla over ${ranks}`, { ranks, latentGroups: 1, halo: 0 }, null);
+      for (const ranks of [1, 2, 4]) {
+        for (const feedForward of ["sharded", "replicated"] as const) {
+          await compare(`mla over ${ranks}, feed-forward ${feedForward}`, { ranks, latentGroups: 1, halo: 0, feedForward }, null);
+        }
+      }
       await device.close();
     });
   }

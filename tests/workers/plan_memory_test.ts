@@ -7,7 +7,7 @@ import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
-import { partition } from "../../core/tpla/partition.ts";
+import { partition, UNCUT } from "../../core/tpla/partition.ts";
 import { CpuDevice } from "../../kernels/cpu_device.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { Model } from "../../workers/model.ts";
@@ -31,14 +31,24 @@ describe("a memory plan", () => {
       const spec = parseModelConfig((await files.text("config.json"))!, name);
       const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
       for (const shape of partition(spec, { ranks, latentGroups: ranks, halo: 8 })) {
-        const plan = await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: false });
+        const group = { rank: shape.rank, ranks, wire: "f16" as const, wholeFeedForward: false };
+        const plan = await planMemory({
+          ...sizes,
+          group,
+          model: files.name,
+          weights: policy,
+          shape,
+          changesBasis: true,
+          lanes: 1,
+          matrixUnits: false,
+        });
         const device = new CpuDevice();
         const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy, shard: { shape, bases } });
         assertEquals(plan.weightBytes, device.counters.allocatedBytes);
-        await Model.create(device, weights, { ...sizes, ranks: 1 });
+        await Model.create(device, weights, { ...sizes, group });
         assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
         // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
-        await planMemory({ ...sizes, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
+        await planMemory({ ...sizes, group, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
       }
     });
   }
@@ -56,7 +66,7 @@ describe("a memory plan", () => {
       shard: { shape: whole.shape, bases: null },
       dry: true,
     });
-    await Model.create(device, weights, { ...whole, ranks: 1 });
+    await Model.create(device, weights, { ...whole });
     assertEquals({ ...either, activationBytes: 0 }, { ...plain, activationBytes: 0 });
     assertEquals(
       either.activationBytes,
@@ -86,5 +96,5 @@ describe("a memory plan", () => {
 
 function wholeOf(name: Fixture) {
   const spec = parseModelConfig(Deno.readTextFileSync(`${fixtureDirectory(name)}/config.json`), name);
-  return partition(spec, { ranks: 1, latentGroups: 1, halo: 0 })[0];
+  return partition(spec, UNCUT)[0];
 }

@@ -5,7 +5,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import type { Range } from "../../../core/model/matrix_source.ts";
 import { defaultHalo, partition, type RankShape } from "../../../core/tpla/partition.ts";
-import { cacheBytesPerToken, cachedWidth, handoffBytesPerToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
+import { cacheBytesPerToken, cachedWidth, collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { SEED } from "../../support/random.ts";
 
@@ -60,7 +60,10 @@ describe("partition", () => {
     const bytes = { cache: 2, wire: 4 };
     assertEquals(shapes.map((shape) => cacheBytesPerToken(tiny, shape, bytes)), [80 * 6 * 2, 96 * 6 * 2]);
     assertEquals(handoffBytesPerToken(tiny, shapes, bytes), (80 + 96) * 6 * 2);
-    assertEquals(wireBytesPerToken(tiny, 2, bytes), 12 * 320 * 4);
+    const cut = { ranks: 2, latentGroups: 2, halo: 16 };
+    assertEquals(wireBytesPerToken(tiny, cut, bytes), 12 * 320 * 4);
+    assertEquals(wireBytesPerToken(tiny, { ...cut, feedForward: "replicated" }, bytes), 6 * 320 * 4);
+    assertEquals([cut, { ...cut, ranks: 1 }].map((cut) => collectivesPerStep(tiny, cut)), [12, 0]);
   });
 
   it("refuses numbers that do not fit, by name", () => {

@@ -1,0 +1,81 @@
+/**
+ * Sums over the ranks of a unit. Partial results are added in rank order, so every rank holds the same bits, and the same batch gives the same bits on every run,
+ * whichever way the parts travel.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+import type { PeerFrameOf } from "../../core/wire/messages.ts";
+
+/** What an exchange gives. */
+export type Exchanged =
+  /** The other ranks' parts in rank order, as they were sent; whoever consumes the sum adds them (kernels/rank_parts). */
+  | { readonly parts: readonly Uint8Array<ArrayBuffer>[] }
+  /** All ranks' parts, added in rank order. */
+  | { readonly sum: Float32Array<ArrayBuffer> };
+
+/** What the forward pass needs of the other ranks. */
+export interface Collective {
+  readonly rank: number;
+  readonly ranks: number;
+  /** How parts travel. */
+  readonly by: "memory" | "shared-memory" | "websocket";
+  /** Precision of parts on their way. */
+  readonly wire: "f32" | "f16";
+  /** Most values of one exchange. */
+  readonly mostValues: number;
+  /** Exchanges so far. */
+  readonly exchanges: number;
+  /** Milliseconds spent in them. */
+  readonly exchangeMs: number;
+  /** Where this rank's part of `values` values goes before {@link exchange}: memory that is sent from, so that nothing is copied in between. */
+  input(values: number): Uint8Array<ArrayBuffer>;
+  /**
+   * Gives what was put into {@link input} to all other ranks and takes theirs. Valid until the next call of {@link input}.
+   *
+   * @param whole values of the sum that these are a piece of; all its pieces come back in the same form
+   * @returns a promise only where something has to be waited for
+   * @throws {WorkerError} `timeout` or `worker_lost`, naming the rank that was silent
+   */
+  exchange(values: number, whole?: number): Exchanged | Promise<Exchanged>;
+  /** Milliseconds spent in each exchange since this was last asked. */
+  takeWaits(): number[];
+  /** Takes in a peer's part. @throws {LatentmeshError} `protocol` if it is out of turn */
+  receive(rank: number, frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void;
+  /** Ends what waits, and everything that comes. */
+  abort(reason: LatentmeshError): void;
+}
+
+/** A unit of one rank: nothing to sum. */
+export class SoloCollective implements Collective {
+  readonly rank = 0;
+  readonly ranks = 1;
+  readonly by = "memory";
+  readonly wire = "f32";
+  readonly mostValues = Infinity;
+  readonly exchanges = 0;
+  readonly exchangeMs = 0;
+
+  input(values: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(values * 4);
+  }
+
+  exchange(): Exchanged {
+    return { parts: [] };
+  }
+
+  takeWaits(): number[] {
+    return [];
+  }
+
+  receive(): void {
+    throw new LatentmeshError("protocol", "A rank alone takes no partial results");
+  }
+
+  abort(): void {}
+}
+
+/** `sum[i] += part[i]`, for sums that are made on the host. */
+export function addInto(sum: Float32Array, part: Float32Array | Float16Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i] += part[i];
+}

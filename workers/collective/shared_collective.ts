@@ -1,0 +1,175 @@
+/**
+ * The exchange between ranks of one host, through memory they share: each writes its part where all can read it, counts its exchange, and waits until the others
+ * have counted theirs. Nothing is copied on the way from the readback to the upload, and no turn of the event loop is needed.
+ *
+ * A rank that waits watches the counters for as long as a sum usually takes. Then it lets the event loop turn between looks, so that aborts and closed links are
+ * noticed, and in the end only looks now and then, so that no processor is kept busy.
+ *
+ * @module
+ */
+import { setImmediate } from "node:timers/promises";
+import { invariant, LatentmeshError } from "../../core/errors.ts";
+import { WorkerError } from "../../core/wire/rpc.ts";
+import type { Collective, Exchanged } from "./collective.ts";
+import { SharedLayout } from "./shared_layout.ts";
+import { Silence } from "./silence.ts";
+import { type SharedMemory, yieldProcessor } from "./shared_memory.ts";
+
+/** A rank on the other side, and how its end is learnt of. */
+export interface SharedPeer {
+  readonly rank: number;
+  readonly worker: string;
+  /** Resolves when it is gone. */
+  readonly gone: Promise<LatentmeshError>;
+}
+
+/** Options of {@link SharedCollective}. */
+export interface SharedCollectiveOptions {
+  readonly rank: number;
+  readonly ranks: number;
+  readonly wire: "f32" | "f16";
+  /** A rank that is silent for longer ends the step. */
+  readonly deadlineMs: number;
+  readonly lane: number;
+  readonly lanes: number;
+  readonly mostValues: number;
+}
+
+/** Looks at the counters before the clock is looked at. */
+const LOOKS = 64;
+/** Milliseconds in which only the counters are looked at; then, in which the processor is lent to others between looks. */
+const WATCHING = 0.02;
+const LENDING = 0.5;
+/** Milliseconds in which every turn of the event loop has a look. */
+const TURNING = 4;
+/** Milliseconds between looks after that. */
+const PAUSE = 1;
+
+/** One rank's end of the exchange. */
+export class SharedCollective implements Collective {
+  readonly by = "shared-memory";
+  readonly rank: number;
+  readonly ranks: number;
+  readonly wire: "f32" | "f16";
+  readonly mostValues: number;
+  exchanges = 0;
+  exchangeMs = 0;
+  #waits: number[] = [];
+  readonly #segment: SharedMemory;
+  readonly #layout: SharedLayout;
+  readonly #counters: Int32Array<ArrayBuffer>;
+  readonly #peers: readonly SharedPeer[];
+  readonly #options: SharedCollectiveOptions;
+  /** Exchanges that this rank has begun; wraps around as the counters do. */
+  #turn = 0;
+  #failure: LatentmeshError | null = null;
+
+  /** @param peers every other rank, in rank order */
+  constructor(segment: SharedMemory, peers: readonly SharedPeer[], options: SharedCollectiveOptions) {
+    this.rank = options.rank;
+    this.ranks = options.ranks;
+    this.wire = options.wire;
+    this.mostValues = options.mostValues;
+    this.#segment = segment;
+    this.#layout = new SharedLayout(options);
+    this.#counters = new Int32Array(segment.memory);
+    this.#peers = peers;
+    this.#options = options;
+    for (const { rank, worker, gone } of peers) {
+      void gone.then((reason) => this.abort(new WorkerError("worker_lost", `Rank ${rank} (worker ${worker}) is gone: ${reason.message}`, worker)));
+    }
+  }
+
+  input(values: number): Uint8Array<ArrayBuffer> {
+    this.#check();
+    invariant(values <= this.mostValues, `${values} values are exchanged where ${this.mostValues} are the most`);
+    return this.#part(this.rank, (this.#turn + 1) | 0, values);
+  }
+
+  exchange(values: number): Exchanged | Promise<Exchanged> {
+    this.#check();
+    const started = performance.now();
+    this.#turn = (this.#turn + 1) | 0;
+    Atomics.store(this.#counters, this.#counterOf(this.rank), this.#turn);
+    return this.#watch(started) === null ? this.#exchanged(values, started) : this.#wait(values, started);
+  }
+
+  takeWaits(): number[] {
+    const waits = this.#waits;
+    this.#waits = [];
+    return waits;
+  }
+
+  receive(rank: number): void {
+    throw new LatentmeshError("protocol", `Rank ${rank} sends partial results where they go through shared memory`);
+  }
+
+  abort(reason: LatentmeshError): void {
+    this.#failure ??= reason;
+  }
+
+  /** Looks for as long as a sum usually takes. @returns a rank that has not come yet; null if all have */
+  #watch(started: number): SharedPeer | null {
+    for (let peer = this.#missing();; peer = this.#missing()) {
+      if (peer === null) return null;
+      const waited = performance.now() - started;
+      if (waited > LENDING) return peer;
+      if (waited > WATCHING) yieldProcessor();
+      else for (let look = 0; look < LOOKS && !this.#hasCome(peer.rank); look++);
+    }
+  }
+
+  async #wait(values: number, started: number): Promise<Exchanged> {
+    const { deadlineMs } = this.#options;
+    const silence = new Silence(started);
+    while (true) {
+      const waited = performance.now() - started;
+      if (waited < TURNING) await setImmediate();
+      else await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      // What has come has come, even if its rank is gone by now.
+      this.#checkMapped();
+      const peer = this.#missing();
+      if (peer === null) return this.#exchanged(values, started);
+      this.#check();
+      if (silence.lasts(performance.now()) > deadlineMs) {
+        const error = new WorkerError("timeout", `Rank ${peer.rank} (worker ${peer.worker}) was silent for ${deadlineMs} ms`, peer.worker);
+        this.abort(error);
+        throw error;
+      }
+    }
+  }
+
+  #exchanged(values: number, started: number): Exchanged {
+    this.exchanges++;
+    const waited = performance.now() - started;
+    this.exchangeMs += waited;
+    this.#waits.push(waited);
+    return { parts: this.#peers.map(({ rank }) => this.#part(rank, this.#turn, values)) };
+  }
+
+  #missing(): SharedPeer | null {
+    return this.#peers.find(({ rank }) => !this.#hasCome(rank)) ?? null;
+  }
+
+  #hasCome(rank: number): boolean {
+    return ((Atomics.load(this.#counters, this.#counterOf(rank)) - this.#turn) | 0) >= 0;
+  }
+
+  #counterOf(rank: number): number {
+    return this.#layout.counter(this.#options.lane, rank) / 4;
+  }
+
+  #part(rank: number, turn: number, values: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#segment.memory, this.#layout.slot(this.#options.lane, rank, turn), values * (this.wire === "f32" ? 4 : 2));
+  }
+
+  #check(): void {
+    if (this.#failure !== null) throw this.#failure;
+    this.#checkMapped();
+  }
+
+  /** A new epoch takes the memory away. */
+  #checkMapped(): void {
+    if (this.#segment.memory.byteLength === 0) throw this.#failure ?? new LatentmeshError("worker_lost", "The ranks' shared memory is gone");
+  }
+}
