@@ -75,10 +75,14 @@ class CpuReadback implements Readback {
   }
 
   take(into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    return Promise.resolve(this.takeNow(into));
+  }
+
+  takeNow(into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
     const bytes = this.copy.subarray(0, this.length);
-    if (into === undefined) return Promise.resolve(bytes);
+    if (into === undefined) return bytes;
     into.set(bytes);
-    return Promise.resolve(into.subarray(0, this.length));
+    return into.subarray(0, this.length);
   }
 
   destroy(): void {}

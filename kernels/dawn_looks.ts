@@ -5,35 +5,48 @@
  * Deno lets go of such functions in time that grows with the square of their number: 30,000 of them stop the process for 0.4 s, 60,000 for 1.9. So the loop
  * turns without Dawn until the work is about to be done, and what looks leave behind is collected while it is little.
  *
+ * Nothing but habit ties a look to a turn of the loop: who cannot let the loop turn takes looks at once ({@link Wait.untilNow}).
+ *
  * @module
  */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { WaitTimes } from "./wait_times.ts";
 
 /** A look that Dawn asks for; it asks for the next one in it, or tells whoever waits. */
 export type Look = () => void;
 
-/** Awaits work of one kind. */
-export type WaitFor = <T>(work: Promise<T>) => Promise<T>;
+/** A wait that has begun. */
+export interface Wait {
+  /** Awaits the work. */
+  until<T>(work: Promise<T>): Promise<T>;
+  /**
+   * Looks until the work is done, without a turn of the event loop; no promise settles meanwhile.
+   *
+   * @returns false if it takes longer than {@link LONGEST_NOW}, or is known to; {@link Wait.until} then goes on
+   */
+  untilNow(done: () => boolean): boolean;
+}
+
+/** Begins to wait for work of one kind. @param amount how much work it is, in any unit; the same amount takes about as long each time */
+export type WaitKind = (amount: number) => Wait;
 
 /** Time and the event loop. */
 export interface EventLoop {
   /** In milliseconds. */
   now(): number;
-  /** Calls `call(look)` in the next turn. */
-  nextTurn(call: (look: Look) => void, look: Look): void;
+  /** Calls back in the next turn. */
+  nextTurn(call: () => void): void;
   /** Collects garbage. */
   collect(): void;
 }
 
-/** Waits of a kind that are remembered. */
-const REMEMBERED = 4;
-/** Of the shortest wait that is remembered, the part that passes before the first look. */
-const UNSEEN = 0.85;
+/** Most milliseconds that the event loop stands still for a wait. */
+export const LONGEST_NOW = 20;
 /** Least milliseconds from one look to the next. */
-const LEAST_PAUSE = 0.01;
+const LEAST_PAUSE = 0.006;
 /** The same as a part of what has been waited for. */
 const PAUSE = 1 / 64;
+/** Likewise while the work is not expected to be done yet: where the expectation is wrong, it costs half of what the work took. */
+const [LEAST_DOUBT, DOUBT] = [0.5, 1 / 2];
 
 /** Looks after which they are collected if there is time for it; within these bounds whether there is or not. */
 const FEW_LOOKS = 500;
@@ -43,7 +56,7 @@ const PER_SQUARE = 0.45e-6;
 /** Milliseconds of a collection before one has been timed. */
 const COLLECTION = 20;
 
-interface Wait {
+interface Expectation {
   readonly began: number;
   readonly expected: number;
 }
@@ -51,7 +64,10 @@ interface Wait {
 /** Lets Dawn look when something may have come of it. */
 export class DawnLooks {
   readonly #loop: EventLoop;
-  readonly #waits = new Set<Wait>();
+  readonly #waits = new Set<Expectation>();
+  /** Looks that Dawn has asked for. */
+  #asked: Look[] = [];
+  #turning = false;
   #last = -Infinity;
   #lastButOne = -Infinity;
   /** Looks that are not collected, most that may be, and how long it took the last time. */
@@ -65,39 +81,77 @@ export class DawnLooks {
 
   /** Takes a look as soon as one is due. */
   readonly schedule = (look: Look): void => {
-    this.#loop.nextTurn(this.#turn, look);
+    this.#asked.push(look);
+    this.#askForTurn();
   };
 
-  /** A way to wait for one kind of work, which takes about as long each time. */
-  kind(): WaitFor {
-    // How long work was seen not to be done.
-    const lasted: number[] = [];
-    return async (work) => {
-      const wait = { began: this.#loop.now(), expected: lasted.length === 0 ? 0 : Math.min(...lasted) };
-      this.#waits.add(wait);
-      try {
-        return await work;
-      } finally {
-        this.#waits.delete(wait);
-        // Done at the first look, it may have been done long before: the next one is looked at from its beginning.
-        if (this.#lastButOne <= wait.began) lasted.length = 0;
-        else if (lasted.push(this.#lastButOne - wait.began) > REMEMBERED) lasted.shift();
-      }
+  /** A way to wait for one kind of work. */
+  kind(): WaitKind {
+    const times = new WaitTimes();
+    return (amount) => this.#begin(times, amount);
+  }
+
+  #begin(times: WaitTimes, amount: number): Wait {
+    const began = this.#loop.now();
+    const wait: Expectation = { began, expected: times.expected(amount) };
+    const note = () => {
+      // Nobody looked: it was done before.
+      if (this.#last <= began) return;
+      times.note(amount, { expected: wait.expected, unfinished: Math.max(0, this.#lastButOne - began), finished: this.#last - began });
+    };
+    return {
+      until: async (work) => {
+        this.#waits.add(wait);
+        try {
+          return await work;
+        } finally {
+          this.#waits.delete(wait);
+          note();
+        }
+      },
+      untilNow: (done) => {
+        const end = began + LONGEST_NOW;
+        if (began + wait.expected > end) return false;
+        while (!done()) {
+          const due = Math.min(end, this.#dueFor(wait));
+          let now = this.#loop.now();
+          while (now < due) now = this.#loop.now();
+          if (now >= end || this.#asked.length === 0) return false;
+          this.#look(now);
+        }
+        note();
+        // The next turn has time for it.
+        if (this.#looks >= this.#most) this.#askForTurn();
+        return true;
+      },
     };
   }
 
-  readonly #turn = (look: Look): void => {
-    const now = this.#loop.now();
-    const due = this.#due();
-    if (now < due) {
-      if (this.#looks >= FEW_LOOKS && due - now > this.#collection) this.#collect();
-      return this.schedule(look);
+  #askForTurn(): void {
+    if (this.#turning) return;
+    this.#turning = true;
+    this.#loop.nextTurn(this.#turn);
+  }
+
+  readonly #turn = (): void => {
+    this.#turning = false;
+    if (this.#asked.length > 0) {
+      const now = this.#loop.now();
+      if (this.#looks >= FEW_LOOKS && this.#expected() - now > this.#collection) this.#collect();
+      if (now < this.#due()) return this.#askForTurn();
+      this.#look(now);
     }
+    if (this.#looks >= this.#most) this.#collect();
+  };
+
+  #look(now: number): void {
     this.#lastButOne = this.#last;
     this.#last = now;
-    look();
-    if (++this.#looks >= this.#most) this.#collect();
-  };
+    const asked = this.#asked;
+    this.#asked = [];
+    this.#looks += asked.length;
+    for (const look of asked) look();
+  }
 
   #collect(): void {
     const began = this.#loop.now();
@@ -109,49 +163,26 @@ export class DawnLooks {
     this.#looks = 0;
   }
 
+  /** When work is expected to be done that somebody waits for. */
+  #expected(): number {
+    let first = Infinity;
+    for (const { began, expected } of this.#waits) first = Math.min(first, began + expected);
+    return this.#waits.size === 0 ? this.#last : first;
+  }
+
   #due(): number {
     // Nobody waits for what Dawn does for itself, such as making a device.
-    let due = this.#waits.size === 0 ? this.#last + LEAST_PAUSE : Infinity;
-    for (const { began, expected } of this.#waits) {
-      const pause = Math.max(LEAST_PAUSE, (this.#last - began) * PAUSE);
-      due = Math.min(due, Math.max(began + expected * UNSEEN, this.#last + pause));
-    }
+    if (this.#waits.size === 0) return this.#last + LEAST_PAUSE;
+    let due = Infinity;
+    for (const wait of this.#waits) due = Math.min(due, this.#dueFor(wait));
     return due;
   }
-}
 
-const NATIVE = /^function \(\) \{\s*\[native code\]\s*\}$/;
-
-/** Dawn's looks are native functions without a name; a callback of anybody else that is delayed for that loses some microseconds. */
-function isLook(callback: unknown, more: readonly unknown[]): callback is Look {
-  return typeof callback === "function" && more.length === 0 && callback.name === "" && NATIVE.test(Function.prototype.toString.call(callback));
-}
-
-/** V8's own, which it gives to contexts that are made while a flag is set; where it gives none, what looks leave behind is let go of as it comes. */
-function garbageCollector(): () => void {
-  const { gc } = globalThis as { readonly gc?: unknown };
-  if (typeof gc === "function") return () => void gc();
-  setFlagsFromString("--expose-gc");
-  try {
-    const collect: unknown = runInNewContext("globalThis.gc");
-    return typeof collect === "function" ? () => void collect() : () => {};
-  } finally {
-    setFlagsFromString("--no-expose-gc");
+  #dueFor({ began, expected }: Expectation): number {
+    const last = Math.max(began, this.#last);
+    const waited = last - began;
+    const pause = Math.max(LEAST_PAUSE, waited * PAUSE);
+    const doubt = Math.max(LEAST_DOUBT, waited * DOUBT);
+    return Math.min(last + doubt, Math.max(began + expected, this.#last + pause));
   }
-}
-
-let installed: DawnLooks | null = null;
-
-/** From now on, looks that `setImmediate` is given are taken when they are due; everything else goes on as before. */
-export function paceDawn(): DawnLooks {
-  if (installed !== null) return installed;
-  const original = globalThis.setImmediate;
-  const looks = new DawnLooks({ now: () => performance.now(), nextTurn: (call, look) => original(call, look), collect: garbageCollector() });
-  const paced = (callback: (...values: unknown[]) => void, ...values: unknown[]) => {
-    if (!isLook(callback, values)) return original(callback, ...values);
-    looks.schedule(callback);
-  };
-  // What else hangs on it: its promise form.
-  globalThis.setImmediate = Object.defineProperties(paced, Object.getOwnPropertyDescriptors(original)) as typeof original;
-  return installed = looks;
 }

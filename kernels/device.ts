@@ -44,6 +44,13 @@ export interface Readback {
    * @param into where the bytes go instead of memory of the readback's own, such as the payload of a frame
    */
   take(into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * The same without a turn of the event loop: the bytes when the device is done, which is waited for on this thread. No promise settles meanwhile, and no
+   * timer runs.
+   *
+   * @returns null if it takes too long or fails: await {@link Readback.take}, which goes on waiting or says why. (`deno` waits for as long as it takes.)
+   */
+  takeNow(into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | null;
   destroy(): void;
 }
 

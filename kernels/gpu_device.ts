@@ -9,7 +9,7 @@ import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
 import { type Command, CommandRecorder } from "./command_recorder.ts";
 import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "./contract.ts";
-import type { DawnLooks, WaitFor } from "./dawn_looks.ts";
+import type { DawnLooks, WaitKind } from "./dawn_looks.ts";
 import {
   type BoundKernel,
   checkBindings,
@@ -88,8 +88,10 @@ export class GpuDevice implements Device {
   readonly #uniforms: UniformRing;
   readonly #recorder: CommandRecorder;
   readonly #readbacks: GpuReadback[] = [];
-  readonly #waitFor: WaitFor | null;
-  readonly #waitForCompiler: WaitFor | null;
+  readonly #waits: WaitKind | null;
+  readonly #waitsForCompiler: WaitKind | null;
+  /** Workgroups that were recorded since something was last waited for. */
+  #work = 0;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
@@ -109,8 +111,8 @@ export class GpuDevice implements Device {
     };
     this.#uniforms = new UniformRing(gpu);
     this.#recorder = new CommandRecorder(gpu);
-    this.#waitFor = options.looks?.kind() ?? null;
-    this.#waitForCompiler = options.looks?.kind() ?? null;
+    this.#waits = options.looks?.kind() ?? null;
+    this.#waitsForCompiler = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#failure ??= deviceError(options.kind, (event as GPUUncapturedErrorEvent).error);
@@ -189,10 +191,11 @@ export class GpuDevice implements Device {
     const offset = this.#uniforms.place(kernel.params, params);
     this.#record({ pipeline: kernel.pipeline, group: kernel.group, offset, x, y, z });
     this.counters.dispatches++;
+    this.#work += x * y * z;
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
-    this.#record((readback as GpuReadback).copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
+    this.#record((readback as GpuReadback).copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes, this.#takeWork()));
   }
 
   submit(): void {
@@ -220,7 +223,7 @@ export class GpuDevice implements Device {
       return performance.now() - started;
     }
     const timer = this.#timer;
-    this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder)));
+    this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder, this.#takeWork())));
     this.#uniforms.clear();
     return await timer.milliseconds();
   }
@@ -229,7 +232,7 @@ export class GpuDevice implements Device {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
     const done = this.#gpu.queue.onSubmittedWorkDone();
-    await (this.#waitFor?.(done) ?? done);
+    await (this.#waits?.(this.#takeWork()).until(done) ?? done);
     this.#check();
   }
 
@@ -242,6 +245,12 @@ export class GpuDevice implements Device {
 
   #check(): void {
     if (this.#failure !== null) throw this.#failure;
+  }
+
+  #takeWork(): number {
+    const work = this.#work;
+    this.#work = 0;
+    return work;
   }
 
   #record(command: Command): void {
@@ -280,7 +289,7 @@ export class GpuDevice implements Device {
   async #checked<T>(name: string, create: () => T | Promise<T>): Promise<T> {
     this.#gpu.pushErrorScope("validation");
     const settled = Promise.allSettled([create(), this.#gpu.popErrorScope()]);
-    const [made, scope] = await (this.#waitForCompiler?.(settled) ?? settled);
+    const [made, scope] = await (this.#waitsForCompiler?.(0).until(settled) ?? settled);
     const failed: { readonly message: string } | null = scope.status === "rejected" ? scope.reason : scope.value;
     if (made.status === "fulfilled" && failed === null) return made.value;
     const { message } = failed ?? (made as PromiseRejectedResult).reason;

@@ -53,10 +53,10 @@ export class PassTimer {
     this.#readback.destroy();
   }
 
-  /** Records how the times come back, after the pass has ended. */
-  resolve(encoder: GPUCommandEncoder): void {
+  /** Records how the times come back, after the pass has ended. @param work what the pass does, as for {@link GpuReadback.copyOf} */
+  resolve(encoder: GPUCommandEncoder, work: number): void {
     encoder.resolveQuerySet(this.#queries, 0, 2, this.#resolved, 0);
-    const { source, sourceOffset, destination, bytes } = this.#readback.copyOf(this.#resolved, 0, BYTES);
+    const { source, sourceOffset, destination, bytes } = this.#readback.copyOf(this.#resolved, 0, BYTES, work);
     encoder.copyBufferToBuffer(source, sourceOffset, destination, 0, bytes);
   }
 

@@ -5,7 +5,7 @@
  */
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
-import { paceDawn } from "./dawn_looks.ts";
+import { paceDawn } from "./pace_dawn.ts";
 import type { Device, DeviceLimits } from "./device.ts";
 import { GpuDevice } from "./gpu_device.ts";
 

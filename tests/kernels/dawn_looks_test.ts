@@ -1,10 +1,14 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { DawnLooks, type Look, paceDawn } from "../../kernels/dawn_looks.ts";
+import { DawnLooks, LONGEST_NOW, type Look, type WaitKind } from "../../kernels/dawn_looks.ts";
+import { paceDawn } from "../../kernels/pace_dawn.ts";
+import { Random } from "../support/random.ts";
 
-/** Milliseconds that a turn of the simulated event loop takes. */
-const TURN = 0.001;
+/** Milliseconds that a turn of the simulated event loop takes, and asking what time it is. */
+const [TURN, ASKING] = [0.001, 0.0001];
+/** An amount of work. */
+const SOME = 1000;
 
 /** An event loop and Dawn on it, both simulated: work is done at a time, and whoever waits for it is told at the next look. */
 class Simulation {
@@ -15,8 +19,8 @@ class Simulation {
   collection = 4;
   #uncollected = 0;
   readonly dawn = new DawnLooks({
-    now: () => this.time,
-    nextTurn: (call, look) => this.#turns.push(() => call(look)),
+    now: () => this.time += ASKING,
+    nextTurn: (call) => this.#turns.push(call),
     collect: () => {
       this.collected.push(this.looks - this.#uncollected);
       this.#uncollected = this.looks;
@@ -28,11 +32,37 @@ class Simulation {
   #looking = false;
 
   /** Work that takes this many milliseconds, or fails after them. */
-  start(milliseconds: number, failure?: Error): Promise<void> {
+  start(milliseconds: number, failure?: Error, noticed = () => {}): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#work.add({ until: this.time + milliseconds, done: () => failure === undefined ? resolve() : reject(failure) });
+    const done = () => {
+      noticed();
+      if (failure === undefined) resolve();
+      else reject(failure);
+    };
+    this.#work.add({ until: this.time + milliseconds, done });
     this.#ask();
     return promise;
+  }
+
+  /** Waits for work that takes this many milliseconds. @returns how many later it was noticed */
+  async late(wait: WaitKind, milliseconds: number, amount = SOME): Promise<number> {
+    const began = this.time;
+    await this.until(wait(amount).until(this.start(milliseconds)));
+    return this.time - began - milliseconds;
+  }
+
+  /** The same without the event loop; null if it was not waited for to its end. */
+  lateNow(wait: WaitKind, milliseconds: number, amount = SOME): number | null {
+    const began = this.time;
+    let done = false;
+    this.start(milliseconds, undefined, () => done = true);
+    return wait(amount).untilNow(() => done) ? this.time - began - milliseconds : null;
+  }
+
+  /** Turns the loop once. */
+  turn(): void {
+    this.time += TURN;
+    for (const call of this.#turns.splice(0)) call();
   }
 
   /** Turns the loop until this has settled. */
@@ -41,8 +71,7 @@ class Simulation {
     promise.then(() => settled = true, () => settled = true);
     for (let turn = 0; !settled; turn++) {
       assert(turn < 1e6, "the work is never noticed");
-      this.time += TURN;
-      for (const call of this.#turns.splice(0)) call();
+      this.turn();
       await nextMicrotasks();
     }
     return await promise;
@@ -75,21 +104,19 @@ describe("looks of Dawn", () => {
   it("are few for work that takes about as long each time, and come in time", async () => {
     const simulation = new Simulation();
     const wait = simulation.dawn.kind();
-    for (const [i, duration] of [3, 3.1, 2.9, 3, 3.2, 2.8, 3].entries()) {
-      const [began, looks] = [simulation.time, simulation.looks];
-      await simulation.until(wait(simulation.start(duration)));
-      const late = simulation.time - began - duration;
-      assert(late >= 0 && late < 0.02 * duration, `wait ${i} was noticed ${late} ms late`);
+    for (const [i, duration] of [3, 3.02, 2.97, 3, 3.05, 2.96, 3].entries()) {
+      const { looks } = simulation;
+      const late = await simulation.late(wait, duration);
+      assert(late >= 0 && late < 0.03 * duration, `wait ${i} was noticed ${late} ms late`);
       // A turn each would be 3000.
-      if (i > 0) assert(simulation.looks - looks < 50, `${simulation.looks - looks} looks at wait ${i}`);
+      if (i > 0) assert(simulation.looks - looks < 16, `${simulation.looks - looks} looks at wait ${i}`);
     }
   });
 
   it("come in time for work of unknown length", async () => {
     for (const duration of [0.002, 0.05, 1, 40]) {
       const simulation = new Simulation();
-      await simulation.until(simulation.dawn.kind()(simulation.start(duration)));
-      const late = simulation.time - duration;
+      const late = await simulation.late(simulation.dawn.kind(), duration);
       assert(late < 0.01 + 0.02 * duration, `${duration} ms of work were noticed ${late} ms late`);
       assert(simulation.looks < 1000, `${simulation.looks} looks in ${duration} ms`);
     }
@@ -98,39 +125,89 @@ describe("looks of Dawn", () => {
   it("come for the shorter of two waits, whichever began first", async () => {
     const simulation = new Simulation();
     const [long, short] = [simulation.dawn.kind(), simulation.dawn.kind()];
-    await simulation.until(long(simulation.start(10)));
-    await simulation.until(short(simulation.start(0.2)));
-    const slow = long(simulation.start(10));
+    await simulation.late(long, 10);
+    await simulation.late(short, 0.2);
+    const slow = simulation.until(long(SOME).until(simulation.start(10)));
     for (let i = 0; i < 5; i++) {
-      const began = simulation.time;
-      await simulation.until(short(simulation.start(0.2)));
-      assert(simulation.time - began < 0.22, `0.2 ms of work were noticed after ${simulation.time - began} ms`);
+      const late = await simulation.late(short, 0.2);
+      assert(late < 0.02, `0.2 ms of work were noticed ${late} ms late`);
     }
-    await simulation.until(slow);
-    assert(simulation.time < 20.5, `the longer one was noticed at ${simulation.time} ms`);
+    await slow;
+    assert(simulation.time < 20.6, `the longer one was noticed at ${simulation.time} ms`);
   });
 
-  it("are late once when work becomes shorter", async () => {
+  it("are late once, by half of what it takes, when work becomes shorter", async () => {
+    for (const before of [4, 200]) {
+      const simulation = new Simulation();
+      const wait = simulation.dawn.kind();
+      for (let i = 0; i < 5; i++) await simulation.late(wait, before);
+      const late: number[] = [];
+      for (let i = 0; i < 6; i++) late.push(await simulation.late(wait, 1.2));
+      assert(late[0] < 0.62, `${late[0]} ms`);
+      assert(Math.max(...late.slice(1)) < 0.1, `${late} ms`);
+    }
+  });
+
+  it("come for a step as for the one before it, whatever prompts came between", async () => {
     const simulation = new Simulation();
     const wait = simulation.dawn.kind();
-    for (let i = 0; i < 4; i++) await simulation.until(wait(simulation.start(4)));
-    const times: number[] = [];
-    for (let i = 0; i < 6; i++) {
-      const began = simulation.time;
-      await simulation.until(wait(simulation.start(1)));
-      times.push(simulation.time - began);
+    const [step, prompt] = [SOME, 16 * SOME];
+    await simulation.late(wait, 2.5, step);
+    for (let i = 0; i < 4; i++) await simulation.late(wait, 200, prompt);
+    const { looks } = simulation;
+    const late = await simulation.late(wait, 2.5, step);
+    assert(late < 0.05, `a step was noticed ${late} ms late`);
+    assert(simulation.looks - looks < 16, `${simulation.looks - looks} looks`);
+  });
+
+  it("come without the event loop, and are few", async () => {
+    const simulation = new Simulation();
+    const wait = simulation.dawn.kind();
+    const random = new Random();
+    const late: number[] = [];
+    for (let step = 0; step < 20; step++) {
+      for (let sum = 0; sum < 54; sum++) late.push(simulation.lateNow(wait, 0.095 + random.next() * 0.01)!);
+      simulation.turn();
+      await nextMicrotasks();
     }
-    assert(times[0] < 4, `${times[0]} ms`);
-    assert(Math.max(...times.slice(1)) < 1.03, `${times} ms`);
+    const mean = late.reduce((sum, ms) => sum + ms, 0) / late.length;
+    assert(mean < 0.006, `sums of 0.1 ms were noticed ${mean} ms late`);
+    assert(simulation.looks / late.length < 3, `${simulation.looks / late.length} looks at each`);
+  });
+
+  it("come without the event loop for as long as it may stand still, and go on with it", async () => {
+    const simulation = new Simulation();
+    const wait = simulation.dawn.kind();
+    const [began, work] = [simulation.time, simulation.start(LONGEST_NOW + 10)];
+    const waiting = wait(SOME);
+    assert(!waiting.untilNow(() => false));
+    assert(simulation.time - began < LONGEST_NOW + 0.01, `${simulation.time - began} ms`);
+    await simulation.until(waiting.until(work));
+    assert(simulation.time - began < LONGEST_NOW + 10.6, `${simulation.time - began} ms`);
+    // That is known now.
+    const { time } = simulation;
+    assertEquals(simulation.lateNow(wait, LONGEST_NOW + 10), null);
+    assert(simulation.time - time < 0.01);
+    const { looks } = simulation;
+    assert(simulation.dawn.kind()(SOME).untilNow(() => true));
+    assertEquals(simulation.looks, looks, "what is done is not looked at");
+  });
+
+  it("are collected in the next turn when they were taken without the event loop", () => {
+    const simulation = new Simulation();
+    const wait = simulation.dawn.kind();
+    while (simulation.looks < 5000) simulation.lateNow(wait, 0.1);
+    assertEquals(simulation.collected, []);
+    simulation.turn();
+    assertEquals(simulation.collected, [simulation.looks]);
   });
 
   it("are collected while there is time for it", async () => {
     const simulation = new Simulation();
     const wait = simulation.dawn.kind();
-    for (let i = 0; i < 60; i++) {
-      const began = simulation.time;
-      await simulation.until(wait(simulation.start(50)));
-      assert(i === 0 || simulation.time - began < 51, `50 ms of work took ${simulation.time - began} ms with its collection`);
+    for (let i = 0; i < 100; i++) {
+      const late = await simulation.late(wait, 50);
+      assert(i === 0 || late < 1, `50 ms of work were noticed ${late} ms late, with its collection`);
     }
     assert(simulation.collected.length > 0, "none was collected");
     assert(Math.max(...simulation.collected) < 1000, `${simulation.collected} looks`);
@@ -141,7 +218,7 @@ describe("looks of Dawn", () => {
       const simulation = new Simulation();
       simulation.collection = collection;
       const wait = simulation.dawn.kind();
-      for (let i = 0; i < 6000; i++) await simulation.until(wait(simulation.start(0.1)));
+      for (let i = 0; i < 20_000; i++) await simulation.late(wait, 0.1);
       return Math.max(...simulation.collected);
     };
     assertEquals(await most(1), 5000);
@@ -154,8 +231,8 @@ describe("looks of Dawn", () => {
     await simulation.until(simulation.start(1));
     assert(simulation.time < 1.01 && simulation.looks <= 201, `noticed at ${simulation.time} ms, ${simulation.looks} looks`);
     const wait = simulation.dawn.kind();
-    await assertRejects(() => simulation.until(wait(simulation.start(1, new Error("gone")))), Error, "gone");
-    await simulation.until(wait(simulation.start(1)));
+    await assertRejects(() => simulation.until(wait(SOME).until(simulation.start(1, new Error("gone")))), Error, "gone");
+    await simulation.late(wait, 1);
   });
 
   it("are taken out of what setImmediate is given, and nothing else is", async () => {

@@ -1,0 +1,44 @@
+/**
+ * Puts {@link DawnLooks} between Dawn's binding and the event loop.
+ *
+ * @module
+ */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { DawnLooks, type Look } from "./dawn_looks.ts";
+
+const NATIVE = /^function \(\) \{\s*\[native code\]\s*\}$/;
+
+/** Dawn's looks are native functions without a name; a callback of anybody else that is delayed for that loses some microseconds. */
+function isLook(callback: unknown, more: readonly unknown[]): callback is Look {
+  return typeof callback === "function" && more.length === 0 && callback.name === "" && NATIVE.test(Function.prototype.toString.call(callback));
+}
+
+/** V8's own, which it gives to contexts that are made while a flag is set; where it gives none, what looks leave behind is let go of as it comes. */
+function garbageCollector(): () => void {
+  const { gc } = globalThis as { readonly gc?: unknown };
+  if (typeof gc === "function") return () => void gc();
+  setFlagsFromString("--expose-gc");
+  try {
+    const collect: unknown = runInNewContext("globalThis.gc");
+    return typeof collect === "function" ? () => void collect() : () => {};
+  } finally {
+    setFlagsFromString("--no-expose-gc");
+  }
+}
+
+let installed: DawnLooks | null = null;
+
+/** From now on, looks that `setImmediate` is given are taken when they are due; everything else goes on as before. */
+export function paceDawn(): DawnLooks {
+  if (installed !== null) return installed;
+  const original = globalThis.setImmediate;
+  const looks = new DawnLooks({ now: () => performance.now(), nextTurn: (call) => void original(call), collect: garbageCollector() });
+  const paced = (callback: (...values: unknown[]) => void, ...values: unknown[]) => {
+    if (!isLook(callback, values)) return original(callback, ...values);
+    looks.schedule(callback);
+  };
+  // What else hangs on it: its promise form.
+  globalThis.setImmediate = Object.defineProperties(paced, Object.getOwnPropertyDescriptors(original)) as typeof original;
+  return installed = looks;
+}
