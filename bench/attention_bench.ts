@@ -5,6 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
+import { configOf, type ShapeName, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import type { BoundKernel, Device } from "../kernels/device.ts";
 import { BLOCK_TOKENS, cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
@@ -13,10 +14,9 @@ import { divideForMatrixUnits, type Division, latentDecodeMatrix, splittingFor }
 import { queriesBytes } from "../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { keeper } from "./source.ts";
-import { fillCache } from "./synthetic/synthetic_model.ts";
-import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
 import { printTable } from "./table.ts";
 
 /** What a rank of some group attends with. */
@@ -75,8 +75,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
     },
   });
   const keep = keeper("attention", args, values);
-  const shape = values.shape as ShapeName;
-  if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
+  const shape = shapeNamed(values.shape);
   const batch = Number(values.batch);
   const contexts = values.context.split(",").map(Number);
   const cases = casesOf(shape).filter(({ name }) => values.only === "" || name === values.only);
@@ -170,9 +169,9 @@ async function timeCase(
   });
   const queriesLayout = queriesOf(shape, chosen === null ? "f32" : "f16");
   const queries = device.createBuffer("queries", queriesBytes(queriesLayout, rows * shard.heads));
-  await fillCache(device, [cache], dtype);
+  await fillRandom(device, cache, dtype);
   // A query that is a latent of its own sequence attends to nothing else.
-  await fillCache(device, [queries], queriesLayout.dtype, QUERIES_SEED);
+  await fillRandom(device, queries, queriesLayout.dtype, QUERIES_SEED);
   const results: AttentionTime[] = [];
   for (const division of tried.length > 0 ? tried : [chosen]) {
     const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, rows)) };

@@ -6,11 +6,11 @@
  */
 import { parseModelConfig } from "../core/model/config.ts";
 import { Checkpoint } from "../core/model/checkpoint.ts";
+import { tensorShapes } from "../core/model/synthetic/tensor_shapes.ts";
 import type { DeviceBuffer } from "../kernels/device.ts";
 import { CpuDevice } from "../kernels/cpu_device.ts";
 import { loadWeights } from "../workers/loader.ts";
 import { DirectoryFiles } from "../workers/model_files.ts";
-import { tensorShapes } from "./synthetic/tensor_shapes.ts";
 import { printTable } from "./table.ts";
 
 const MB = 1e6;

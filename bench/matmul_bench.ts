@@ -9,8 +9,9 @@ import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { fillScales } from "../workers/weight_maker.ts";
+import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
-import { fillBits } from "./synthetic/synthetic_model.ts";
 import { printTable } from "./table.ts";
 
 const FORMATS: readonly WeightFormat[] = ["f16", "bf16", "fp8", "q8", "q4"];
@@ -28,7 +29,7 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
   const x = device.createBuffer("x", size * size * 4);
   const rounded = device.createBuffer("rounded", size * size * 2);
   const y = device.createBuffer("y", size * size * 4);
-  await fillBits(device, x, "f32");
+  await fillRandom(device, x, "f32");
   const rounding = (await device.compile(roundInput, { columns: size, inputStride: size, input: "plain" })).bind({ x, y: rounded }, { rows: size });
   const round = () => device.run(rounding, { rows: size });
   const runs = [];
@@ -37,8 +38,8 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
     const config = { layout, outputs: size, inputStride: size, select: { kind: "all" }, plan: null } as const;
     const weights = device.createBuffer("weights", size * layout.rowBytes);
     const scales = device.createBuffer("scales", Math.max(16, size * layout.scaleRowBytes));
-    await fillBits(device, weights, format === "q8" || format === "q4" ? "levels" : format);
-    await fillBits(device, scales, format === "fp8" ? "scales f32" : "scales f16");
+    await fillRandom(device, weights, format);
+    await fillScales(device, scales, format);
     const tileItems = tileItemsFor(size, size);
     const units = device.features.matrixUnits && fitsMatrixUnits({ ...config, tileItems }, device.limits.maxWorkgroupBytes);
     const params = { items: size, first_output: 0, part_outputs: size, first_matrix: 0, matrices: 1 };

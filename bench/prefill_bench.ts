@@ -5,6 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import type { Device } from "../kernels/device.ts";
 import { mlaPrefillMatrix, prefillFitsMatrixUnits } from "../kernels/mla_prefill/matrix_units.ts";
@@ -12,11 +13,11 @@ import { mlaPrefill, type MlaPrefillConfig } from "../kernels/mla_prefill/mla_pr
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import type { Step } from "../workers/context.ts";
 import { Model } from "../workers/model.ts";
+import { fillRandom } from "./fill.ts";
 import { kernelName } from "./roofline/profile.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { TracingDevice } from "./roofline/tracing_device.ts";
-import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
-import { fillBits, syntheticWeights } from "./synthetic/synthetic_model.ts";
+import { syntheticWeights } from "./synthetic.ts";
 import { median, printTable } from "./table.ts";
 
 /** Positions that are attended to at a time. */
@@ -36,8 +37,7 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
       chunk: { type: "string", default: "512" },
     },
   });
-  const shape = values.shape as ShapeName;
-  if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
+  const shape = shapeNamed(values.shape);
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
   const [tokens, chunk] = [Number(values.tokens), Number(values.chunk)];
   const { device: plain } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
@@ -119,7 +119,7 @@ async function timeAttention(device: Device, stopwatch: Stopwatch, config: MlaPr
   const { heads, nopeWidth, ropeWidth, valueWidth } = config;
   const buffer = async (name: string, floats: number) => {
     const made = device.createBuffer(name, floats * 4);
-    await fillBits(device, made, "f32");
+    await fillRandom(device, made, "f32");
     return made;
   };
   const buffers = {

@@ -6,14 +6,15 @@
  */
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
 import type { DeviceChoice } from "../kernels/providers.ts";
 import { openDevice } from "../kernels/providers.ts";
 import { Model } from "../workers/model.ts";
+import { fillRandom } from "./fill.ts";
 import { profileStep, type StepProfile } from "./roofline/profile.ts";
 import { TracingDevice } from "./roofline/tracing_device.ts";
 import { keeper } from "./source.ts";
-import { fillCache, syntheticWeights } from "./synthetic/synthetic_model.ts";
-import { configOf, type ShapeName, SHAPES } from "./synthetic/shapes.ts";
+import { syntheticWeights } from "./synthetic.ts";
 import { printTable } from "./table.ts";
 
 /** What the bench found. */
@@ -42,8 +43,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
     },
   });
   const keep = keeper("roofline", args, values);
-  const shape = values.shape as ShapeName;
-  if (!(shape in SHAPES)) throw new Error(`There is no shape "${shape}"; there are ${Object.keys(SHAPES).join(", ")}`);
+  const shape = shapeNamed(values.shape);
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
   const [batch, context] = [Number(values.batch), Number(values.context)];
   const policy = values.weights as WeightPolicy;
@@ -57,7 +57,8 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
     maxSequences: batch,
     limits: { prefillRows: 1, decodeRows: batch, window: 1, logitRows: batch },
   });
-  await fillCache(device, model.cache.layers, plain.kind === "cpu" ? "f32" : "f16");
+  // Attention over zeros would say little.
+  for (const [i, layer] of model.cache.layers.entries()) await fillRandom(device, layer, plain.kind === "cpu" ? "f32" : "f16", i);
   const profile = await profileStep(device, model, { rows: batch, context });
   const result: RooflineResult = {
     device: `${plain.kind} (${plain.description})`,

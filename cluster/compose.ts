@@ -6,7 +6,7 @@
 import { writeBasis } from "../core/tpla/basis_file.ts";
 import { openDevice } from "../kernels/providers.ts";
 import { calibrate } from "../workers/calibrate.ts";
-import { DirectoryFiles } from "../workers/model_files.ts";
+import { openModelFiles } from "../workers/model_files.ts";
 import { planMemory } from "../workers/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
 import { freeMemory } from "./free_memory.ts";
@@ -16,7 +16,7 @@ import { gpuCount, spawnWorker } from "./spawn.ts";
 /** What a coordinator is given. */
 export const clusterServices: ClusterServices = {
   transport: (tls) => new DenoTransport(tls),
-  openFiles: (directory) => new DirectoryFiles(directory),
+  openFiles: openModelFiles,
   spawn: (options) => spawnWorker({ ...options, entry: new URL("../workers/main.ts", import.meta.url), unixHost: UNIX_HOST }),
   gpuCount,
   calibrate: async (options) => {

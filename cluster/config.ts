@@ -21,7 +21,7 @@ const hostSchema = z.strictObject({
 
 /** The file. Flags win over the file, the file over the environment. */
 export const configSchema = z.strictObject({
-  model: z.string().min(1).describe("model directory in Hugging Face form").optional(),
+  model: z.string().min(1).describe("model directory in Hugging Face form; or synthetic:NAME, random weights to measure with").optional(),
   device: device.optional(),
   weights: z.enum(["keep", "q8", "q4"]).describe("what is done to the linear weights of the layers").optional(),
   decode: z.strictObject({

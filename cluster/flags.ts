@@ -5,6 +5,7 @@
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { SYNTHETIC_HELP } from "../core/model/synthetic/name.ts";
 import { SCHEME_DEFAULTS } from "../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
 import type { HostConfig } from "./config_type.ts";
@@ -60,7 +61,10 @@ export type AllFlags = ModelFlags & ClusterFlags & ServerFlags;
 /** `--model`, `--device`. */
 export function withDevice(command: Command): Command {
   return command
-    .option("--model <directory>", "model directory in Hugging Face form (default: the embedded tiny-mla)")
+    .option(
+      "--model <directory>",
+      `model directory in Hugging Face form, or, to measure, random weights: ${SYNTHETIC_HELP} (default: the embedded tiny-mla)`,
+    )
     .addOption(
       new Option("--device <device>", "auto takes a hardware GPU if there is one, else the CPU (default: auto)").choices([
         "auto",

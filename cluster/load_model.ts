@@ -23,7 +23,7 @@ export async function loadClusterModel(settings: Settings, services: ClusterServ
   const model = await readModelPackage(files);
   resolveCuts(settings, model);
   const hash = await modelHash(model.configText, model.checkpoint);
-  const directory = await Deno.realPath(files.name);
+  const directory = await files.location();
   if (!schemeNeedsCalibration(settings)) return new ClusterModel(model, { directory, basisFile: null }, { model: hash, basis: null });
   const basisFile = await findBasis(files, hash) ?? await calibrateInto(cachedBasis(hash), settings, services);
   const source = (await files.openPath(basisFile))!;

@@ -15,8 +15,13 @@ import type { Tls } from "./tls.ts";
 import type { SpawnOptions } from "./spawn.ts";
 import type { WorkerProcess } from "./supervisor.ts";
 
-/** Files of a model directory. */
-export type OpenFiles = ModelFiles & Disposable & { openPath(path: string): Promise<ByteSource | null> };
+/** Files of a model. */
+export type OpenFiles = ModelFiles & Disposable & {
+  /** Opens a file that may lie elsewhere; null if there is none. */
+  openPath(path: string): Promise<ByteSource | null>;
+  /** What a process with another working directory opens the model by. */
+  location(): Promise<string>;
+};
 
 /** What a device is, without keeping it open. */
 export interface ProbedDevice {
@@ -48,7 +53,8 @@ export interface RankSizes {
 
 /** What planning needs of the workers' side, and of the host. */
 export interface PlanServices {
-  openFiles(directory: string): OpenFiles;
+  /** @param model a directory, or the name of a synthetic model */
+  openFiles(model: string): OpenFiles;
   /** @throws {LatentmeshError} `device_unavailable` */
   probeDevice(choice: Settings["device"], dawn: string | undefined): Promise<ProbedDevice>;
   planMemory(options: RankSizes): Promise<RankMemory>;

@@ -5,6 +5,8 @@
  */
 import { readEnv, resolveSecret } from "../core/env.ts";
 import { LatentmeshError } from "../core/errors.ts";
+import { isSynthetic, parseSynthetic } from "../core/model/synthetic/name.ts";
+import { needsCalibration } from "../core/tpla/choose_bases.ts";
 import { type Scheme, SCHEME_DEFAULTS } from "../core/tpla/scheme.ts";
 import type { Tls } from "./tls.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
@@ -78,6 +80,9 @@ export const EMBEDDED_MODEL: URL = new URL("../models/tiny-mla", import.meta.url
 /** Names of this machine. */
 const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "[::1]"];
 
+/** Of random weights, all directions of the latent are alike. */
+const SYNTHETIC_BASIS = "identity";
+
 /** Milliseconds of silence after which a rank ends the step. */
 const DEADLINE = 2000;
 
@@ -96,9 +101,10 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const decode = config.decode ?? {};
   const device = decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto";
   const host = config.server?.host ?? "127.0.0.1";
-  refuseUnsupported(config);
+  const model = config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname);
+  refuseUnsupported(config, model);
   const settings: Settings = {
-    model: config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname),
+    model,
     device,
     weights: config.weights ?? "keep",
     maxTokensTotal: config.cache?.maxTokens,
@@ -119,6 +125,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     decode: {
       scheme: {
         ...SCHEME_DEFAULTS,
+        ...(isSynthetic(model) ? { basis: SYNTHETIC_BASIS } : {}),
         ...definedOnly({ attention: decode.attention, basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
         ranks: decode.ranks ?? 2,
         latentGroups: decode.latentGroups,
@@ -174,9 +181,20 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
   return trimmed;
 }
 
-function refuseUnsupported({ decode, cache }: Config): void {
+function refuseUnsupported({ decode, cache }: Config, model: string): void {
+  if (isSynthetic(model)) refuseCalibration(model, decode?.paper === true ? "pca" : decode?.basis);
   if (decode?.output === "sharded") refuse("decode.output", "sharded output projections are not in this version; use replicated");
   if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
+}
+
+/** Of a synthetic model's scheme. */
+function refuseCalibration(model: string, basis: Scheme["basis"] | undefined): void {
+  parseSynthetic(model);
+  if (basis === undefined || !needsCalibration(basis)) return;
+  refuse(
+    "decode.basis",
+    `${basis} needs a calibration, and random weights have nothing to calibrate; synthetic models take ${SYNTHETIC_BASIS} or hadamard`,
+  );
 }
 
 /** Whether only this machine can reach an address. */

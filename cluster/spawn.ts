@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../core/errors.ts";
+import { isSynthetic } from "../core/model/synthetic/name.ts";
 import type { WorkerProcess } from "./supervisor.ts";
 import { log } from "./log.ts";
 
@@ -70,7 +71,7 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
 
 function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesMemory }: SpawnOptions): string[] {
   const { model, basis, dawn } = bootstrap;
-  const read = [model, directory, ...(basis === undefined ? [] : [basis])];
+  const read = [...(isSynthetic(model) ? [] : [model]), directory, ...(basis === undefined ? [] : [basis])];
   const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets.map((path) => `unix:${path}`)];
   // Dawn is native code that reads what it likes; only those who ask for it run it.
   const native = [...(dawn === undefined && !sharesMemory ? [] : ["--allow-ffi"]), ...(dawn === undefined ? [] : ["--allow-sys"])];

@@ -17,7 +17,7 @@ import type { Device, Readback } from "../kernels/device.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { loadWeights } from "./loader.ts";
 import { Model } from "./model.ts";
-import { DirectoryFiles } from "./model_files.ts";
+import { openModelFiles } from "./model_files.ts";
 
 /** Options of {@link calibrate}. */
 export interface CalibrateOptions {
@@ -36,7 +36,7 @@ const CHUNK = 128;
 
 /** Collects the statistics of a model and chooses its default basis. */
 export async function calibrate(options: CalibrateOptions): Promise<CalibratedBasis> {
-  using files = new DirectoryFiles(options.model);
+  using files = openModelFiles(options.model);
   const configText = await readConfigText(files);
   const spec = parseModelConfig(configText, `${files.name}/config.json`);
   const checkpoint = await Checkpoint.open(files);

@@ -24,7 +24,7 @@ import { handOver } from "./handoff.ts";
 import { loadWeights } from "./loader.ts";
 import { LocalGroup } from "./local_group.ts";
 import { Model } from "./model.ts";
-import { DirectoryFiles } from "./model_files.ts";
+import { openModelFiles } from "./model_files.ts";
 
 /** A {@link DriftRequest} and where it runs. */
 export interface DriftOptions extends DriftRequest {
@@ -40,7 +40,7 @@ const PREFILL_CHUNK = 256;
 
 /** Measures drift. @throws {LatentmeshError} `invalid_config` if the options do not fit each other or the model */
 export async function measureDrift(options: DriftOptions): Promise<DriftReport> {
-  using files = new DirectoryFiles(options.model);
+  using files = openModelFiles(options.model);
   const configText = await readConfigText(files);
   const spec = parseModelConfig(configText, `${files.name}/config.json`);
   const shapes = partition(spec, resolveCut(spec, options));

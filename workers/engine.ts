@@ -13,12 +13,12 @@ import type { CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { type LoadProgress, loadWeights } from "./loader.ts";
 import { Model } from "./model.ts";
-import { DirectoryFiles } from "./model_files.ts";
+import { openModelFiles } from "./model_files.ts";
 import { LocalTokenEngine } from "./token_engine.ts";
 
 /** What {@link Engine.load} loads, and onto what. */
 export interface EngineOptions {
-  /** Model directory in Hugging Face form. */
+  /** Model directory in Hugging Face form; or `synthetic:NAME`, random weights to measure with. */
   readonly model: string;
   /** `auto` (default): a hardware GPU if there is one, else the CPU. */
   readonly device?: DeviceChoice;
@@ -86,7 +86,7 @@ export class Engine {
    * @throws {LatentmeshError} saying which file, field or device cannot be used
    */
   static async load(options: EngineOptions): Promise<Engine> {
-    using files = new DirectoryFiles(options.model);
+    using files = openModelFiles(options.model);
     const model = await readModelPackage(files);
     const { spec, checkpoint } = model;
     const { device, reason } = await openDevice(options.device ?? "auto", { dawn: options.dawn });

@@ -16,7 +16,7 @@ import type { Device } from "../kernels/device.ts";
 import { DecodeRank } from "./decode.ts";
 import { type LoadProgress, loadWeights } from "./loader.ts";
 import { Model } from "./model.ts";
-import { DirectoryFiles } from "./model_files.ts";
+import { openModelFiles } from "./model_files.ts";
 import { PrefillRank } from "./prefill.ts";
 
 /** A rank with its model on the device. */
@@ -46,7 +46,7 @@ export async function loadRank(
   onProgress: (progress: LoadProgress) => void,
 ): Promise<LoadedRank> {
   const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype } = assignment;
-  using files = new DirectoryFiles(paths.model);
+  using files = openModelFiles(paths.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
   const shape = partition(spec, cut)[rank];
   const decodeShapes = partition(spec, decode);
@@ -80,7 +80,7 @@ export interface FileHashes {
 
 /** Hashes a worker's files. @throws {LatentmeshError} `not_found` if there is no model */
 export async function hashFiles({ model, basis }: ModelPaths): Promise<FileHashes> {
-  using files = new DirectoryFiles(model);
+  using files = openModelFiles(model);
   const config = await readConfigText(files);
   const source = await openBasis(files, basis);
   return {
@@ -89,6 +89,6 @@ export async function hashFiles({ model, basis }: ModelPaths): Promise<FileHashe
   };
 }
 
-async function openBasis(files: DirectoryFiles, path: string | undefined) {
+async function openBasis(files: ReturnType<typeof openModelFiles>, path: string | undefined) {
   return path === undefined ? await files.open("basis.safetensors") : await files.openPath(path);
 }

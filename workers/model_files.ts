@@ -1,11 +1,18 @@
 /**
- * A model directory on disk.
+ * A model directory on disk, or one that is made up.
  *
  * @module
  */
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import type { ByteSource } from "../core/model/safetensors.ts";
+import { isSynthetic } from "../core/model/synthetic/name.ts";
+import { SyntheticFiles } from "../core/model/synthetic/synthetic_files.ts";
+
+/** The files of a model, by its directory or, of a synthetic one, by its name. @throws {LatentmeshError} `invalid_config` if there is no such synthetic model */
+export function openModelFiles(model: string): DirectoryFiles | SyntheticFiles {
+  return isSynthetic(model) ? SyntheticFiles.named(model) : new DirectoryFiles(model);
+}
 
 /** Opens the files of a directory; keeps them open until {@link DirectoryFiles.close}. */
 export class DirectoryFiles implements ModelFiles {
@@ -33,6 +40,11 @@ export class DirectoryFiles implements ModelFiles {
 
   text(file: string): Promise<string | null> {
     return absentAsNull(Deno.readTextFile(`${this.name}/${file}`), `${this.name}/${file}`);
+  }
+
+  /** What another process opens it by. */
+  location(): Promise<string> {
+    return Deno.realPath(this.name);
   }
 
   close(): void {

@@ -14,7 +14,7 @@ import { PLAIN_FEATURES } from "../kernels/device.ts";
 import { MeasuringDevice } from "../kernels/measuring_device.ts";
 import { loadWeights } from "./loader.ts";
 import { Model, type ModelOptions } from "./model.ts";
-import { DirectoryFiles } from "./model_files.ts";
+import { openModelFiles } from "./model_files.ts";
 
 /** What is planned. */
 export interface PlanMemoryOptions extends ModelOptions {
@@ -31,7 +31,7 @@ export interface PlanMemoryOptions extends ModelOptions {
 
 /** Goes through loading without reading weights. @throws {LatentmeshError} what loading would throw for want of space in bindings */
 export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory> {
-  using files = new DirectoryFiles(options.model);
+  using files = openModelFiles(options.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
   const device = new MeasuringDevice();
   const { shape, changesBasis, lanes } = options;

@@ -8,6 +8,7 @@ import { LatentmeshError } from "../core/errors.ts";
 import { type MatrixSource, readVector, type WeightPolicy } from "../core/model/matrix_source.ts";
 import { type MatrixLayout, matrixLayout, type PackedRows, packRows, sameLayout } from "../core/model/packing.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import { WeightMaker } from "./weight_maker.ts";
 import type { DeviceMatrix, MatrixPart } from "./weights.ts";
 
 /** Host bytes that may wait for the device. */
@@ -24,6 +25,8 @@ export class Uploader {
   readonly #onStored: (bytes: number) => void;
   #storedBytes = 0;
   #unsettled = 0;
+  /** Makes weights that nobody stored where they lie; null: they are read. */
+  readonly #maker: WeightMaker | null;
   /** Stands for the scales of formats that have none. */
   readonly #noScales: DeviceBuffer;
 
@@ -37,6 +40,7 @@ export class Uploader {
     this.#checkpoint = checkpoint;
     this.#policy = policy;
     this.#onStored = options.onStored;
+    this.#maker = checkpoint.seed === null ? null : new WeightMaker(device, checkpoint.seed);
     this.#noScales = device.createBuffer("no scales", 16);
   }
 
@@ -52,12 +56,21 @@ export class Uploader {
     if (this.dry) return { layout, outputs, matrices: matrices.length, parts };
     let row = 0;
     for (const source of matrices.flat()) {
+      if (this.#maker !== null) {
+        await this.#maker.make(layout, parts, { unitRows, row, source });
+        row += source.rows;
+        this.bytes += source.rows * (layout.rowBytes + layout.scaleRowBytes);
+        await this.advance(source.rows * source.storedRowBytes, 0);
+        continue;
+      }
       for await (const block of source.blocks(policy)) {
         this.#upload(layout, parts, unitRows, row, block);
         row += block.rows;
         await this.advance(block.rows * source.storedRowBytes, block.data.byteLength + block.scales.byteLength);
       }
     }
+    // What is read is on its way already.
+    if (this.#maker !== null) this.#device.submit();
     return { layout, outputs, matrices: matrices.length, parts };
   }
 

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { LatentmeshError } from "../../core/errors.ts";
+import { isSynthetic } from "../../core/model/synthetic/name.ts";
 import { EMBEDDED_MODEL, type Settings } from "../settings.ts";
 import type { Calibrate } from "../engine.ts";
 import type { ModelFlags } from "../flags.ts";
@@ -19,6 +21,9 @@ export interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
 
 /** Calibrates and writes the file. */
 export async function writeCalibration(options: CalibrateFlags, settings: Settings, calibrate: Calibrate): Promise<void> {
+  if (isSynthetic(settings.model)) {
+    throw new LatentmeshError("invalid_config", `Cannot calibrate ${settings.model}: random weights have nothing to calibrate`, { param: "model" });
+  }
   const text = options.text ?? `${decodeURIComponent(EMBEDDED_MODEL.pathname)}/calibration.json`;
   const output = options.output ?? `${settings.model.replace(/\/+$/, "")}/basis.safetensors`;
   const documents = await readDocuments(text);

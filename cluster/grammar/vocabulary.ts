@@ -4,7 +4,7 @@
  * @module
  */
 import type { ServedModel } from "../../core/engine.ts";
-import { characterOfByte } from "../../core/text/tokenizer.ts";
+import { characterOfByte } from "../../core/text/byte_alphabet.ts";
 import type { GrammarVocabulary } from "./messages.ts";
 
 /** @param kept special tokens that are text to grammars, such as markers of tool calls */

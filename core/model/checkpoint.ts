@@ -15,6 +15,8 @@ export interface ModelFiles {
   open(file: string): Promise<ByteSource | null>;
   /** Text of a file; null if there is none. */
   text(file: string): Promise<string | null>;
+  /** Of models that nobody stored: what their weights are drawn with, see `core/model/synthetic`. */
+  readonly seed?: number;
 }
 
 interface StoredTensor extends TensorInfo {
@@ -26,10 +28,13 @@ const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 /** The tensors of a model directory, readable by byte range. */
 export class Checkpoint {
   readonly name: string;
+  /** Of models that nobody stored: what their weights are drawn with. Reading makes them, and devices can make them, too. */
+  readonly seed: number | null;
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
 
-  private constructor(name: string, tensors: ReadonlyMap<string, StoredTensor>) {
+  private constructor({ name, seed }: ModelFiles, tensors: ReadonlyMap<string, StoredTensor>) {
     this.name = name;
+    this.seed = seed ?? null;
     this.#tensors = tensors;
   }
 
@@ -40,12 +45,12 @@ export class Checkpoint {
    */
   static async open(files: ModelFiles): Promise<Checkpoint> {
     const index = await files.text("model.safetensors.index.json");
-    if (index !== null) return new Checkpoint(files.name, await openSharded(files, index));
+    if (index !== null) return new Checkpoint(files, await openSharded(files, index));
     const source = await files.open("model.safetensors");
     if (source === null) {
       throw new LatentmeshError("not_found", `Cannot load ${files.name}: it holds neither model.safetensors nor model.safetensors.index.json`);
     }
-    return new Checkpoint(files.name, await tensorsOf(source));
+    return new Checkpoint(files, await tensorsOf(source));
   }
 
   /** Names of all tensors. */

@@ -70,6 +70,16 @@ export class MatrixSource {
     this.#block = native === "fp8" ? checkScales(checkpoint, name, shape, options.fp8Block) : null;
   }
 
+  /** The rows that are wanted, in order, as the file counts them. */
+  get rowRanges(): readonly Range[] {
+    return this.#rowRanges;
+  }
+
+  /** The first column that is wanted. */
+  get columnBegin(): number {
+    return this.#columnBegin;
+  }
+
   /** Bytes of one row in the file, all columns. */
   get storedRowBytes(): number {
     return this.#storedColumns * NATIVE_BYTES[this.#native]!;

@@ -7,6 +7,7 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../errors.ts";
 import type { ModelFiles } from "../model/checkpoint.ts";
+import { BYTE_OF_CHARACTER } from "./byte_alphabet.ts";
 
 /** `tokenizer_config.json`, as far as it is used. Special tokens are strings or, in older files, objects with `content`. */
 const specialToken = z.union([z.string(), z.object({ content: z.string() }).transform(({ content }) => content)]).nullish();
@@ -114,22 +115,4 @@ export class TextTokenizer {
     // A token of the vocabulary that is not in the byte alphabet stands for its own text.
     return bytes.includes(undefined) ? new TextEncoder().encode(content) : Uint8Array.from(bytes as number[]);
   }
-}
-
-/** GPT-2's printable character for each byte, reversed: printable Latin-1 stands for itself, the rest are shifted beyond 255. */
-const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = byteAlphabet();
-
-/** GPT-2's printable character for a byte. */
-export function characterOfByte(byte: number): string {
-  return CHARACTER_OF_BYTE[byte];
-}
-
-const CHARACTER_OF_BYTE: readonly string[] = [...BYTE_OF_CHARACTER].sort((a, b) => a[1] - b[1]).map(([character]) => character);
-
-function byteAlphabet(): Map<string, number> {
-  const printable = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
-  const alphabet = new Map<string, number>();
-  let shifted = 256;
-  for (let byte = 0; byte < 256; byte++) alphabet.set(String.fromCodePoint(printable(byte) ? byte : shifted++), byte);
-  return alphabet;
 }

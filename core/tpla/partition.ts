@@ -141,13 +141,17 @@ export function changeColumns(W: Float32Array, gain: Float32Array, inverse: Floa
   const rows = W.length / width;
   const factors = new Float64Array(width * columns.length);
   for (let j = 0; j < width; j++) columns.forEach((column, c) => factors[j * columns.length + c] = gain[j] * inverse[j * width + column]);
+  // Of the identity, hardly any is not zero.
+  const some = Array.from({ length: width }, (_, j) => columns.flatMap((_, c) => factors[j * columns.length + c] === 0 ? [] : [c]));
+  const sparse = some.reduce((sum, { length }) => sum + length, 0) <= width;
   const changed = new Float32Array(rows * columns.length);
   const sums = new Float64Array(columns.length);
   for (let row = 0; row < rows; row++) {
     sums.fill(0);
     for (let j = 0; j < width; j++) {
       const weight = W[row * width + j];
-      for (let c = 0, at = j * columns.length; c < columns.length; c++) sums[c] += weight * factors[at + c];
+      if (sparse) { for (const c of some[j]) sums[c] += weight * factors[j * columns.length + c]; }
+      else for (let c = 0, at = j * columns.length; c < columns.length; c++) sums[c] += weight * factors[at + c];
     }
     changed.set(sums, row * columns.length);
   }

@@ -7,6 +7,7 @@ import { LIST_HEADER, LIST_WORDS } from "../../core/sampling/candidates.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { gumbel } from "../../core/random.ts";
 import { constants, type HostBuffer, type Kernel, type Params } from "../contract.ts";
+import random from "../random.wgsl" with { type: "text" };
 import { unroll } from "../unroll.ts";
 import source from "./candidates.wgsl" with { type: "text" };
 import { CHUNK_TOKENS, REDUCING_THREADS, SAMPLING_WORDS } from "./layout.ts";
@@ -36,7 +37,7 @@ export const candidates: Kernel<CandidatesConfig, "logits" | "sampling" | "lists
   bindings: { logits: "read", sampling: "read", lists: "read_write" },
   params: ["rows", "count", "draw", "first_token"],
   wgsl: ({ vocabulary }) =>
-    constants({ THREADS: REDUCING_THREADS, VOCABULARY: vocabulary, CHUNK_TOKENS, LIST_HEADER, LIST_WORDS }) + noise + reduce +
+    constants({ THREADS: REDUCING_THREADS, VOCABULARY: vocabulary, CHUNK_TOKENS, LIST_HEADER, LIST_WORDS }) + random + noise + reduce +
     unroll(source, { PER_THREAD: CHUNK_TOKENS / REDUCING_THREADS }),
   workgroups: ({ vocabulary }, { rows }) => [ceilDiv(vocabulary, CHUNK_TOKENS), rows, 1],
   sizes: ({ vocabulary }, { rows }) => ({

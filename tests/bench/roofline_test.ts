@@ -1,46 +1,19 @@
 /**
  * What the roofline bench stands on: models without a checkpoint, costs, traces.
  */
-import { describe, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { configOf, SHAPES } from "../../bench/synthetic/shapes.ts";
-import { fillWeights } from "../../bench/synthetic/fill_weights.ts";
-import { syntheticWeights } from "../../bench/synthetic/synthetic_model.ts";
-import { tensorShapes } from "../../bench/synthetic/tensor_shapes.ts";
+import { syntheticWeights } from "../../bench/synthetic.ts";
 import { multiplyAdd } from "../../bench/roofline/ceilings.ts";
 import { readWords } from "../../bench/roofline/read_words.ts";
 import { costOf } from "../../bench/roofline/costs.ts";
 import { sidesOf, TracingDevice } from "../../bench/roofline/tracing_device.ts";
-import { Checkpoint } from "../../core/model/checkpoint.ts";
-import { parseModelConfig } from "../../core/model/config.ts";
-import { queryWidth } from "../../core/model/spec.ts";
+import { configOf } from "../../core/model/synthetic/shapes.ts";
 import { Model } from "../../workers/model.ts";
-import { DirectoryFiles } from "../../workers/model_files.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
-import { fixtureDirectory } from "../support/fixtures.ts";
 import { runKernel } from "../support/kernel.ts";
 import { Random } from "../support/random.ts";
-
-describe("synthetic models", () => {
-  for (const fixture of ["tiny-mla", "deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
-    it(`have the tensors that ${fixture} has`, async () => {
-      using files = new DirectoryFiles(fixtureDirectory(fixture));
-      const checkpoint = await Checkpoint.open(files);
-      const shapes = tensorShapes(parseModelConfig((await files.text("config.json"))!, fixture));
-      const names = [...checkpoint.names()].filter((name) => !name.endsWith("_scale_inv"));
-      assertEquals([...shapes.keys()].sort(), names.sort());
-      for (const [name, shape] of shapes) assertEquals([...checkpoint.info(name).shape], [...shape], name);
-    });
-  }
-
-  it("come in every shape", () => {
-    for (const shape of Object.keys(SHAPES) as (keyof typeof SHAPES)[]) {
-      const spec = parseModelConfig(configOf(shape, 3), shape);
-      assertEquals([spec.layers, spec.heads, queryWidth(spec) - 64], [3, SHAPES[shape].num_attention_heads, SHAPES[shape].qk_nope_head_dim]);
-    }
-  });
-});
 
 const SMALL = JSON.stringify({
   ...JSON.parse(configOf("v3", 3)),
@@ -97,25 +70,6 @@ describeOnDevices("synthetic models", (kind) => {
       await device.close();
     });
   }
-
-  it("are made of the same bits that the reference makes", async () => {
-    const device = await openTestDevice(kind);
-    const cpu = await openTestDevice("cpu");
-    const params = { words: 20_000, seed: 7 };
-    for (const bits of ["f16", "fp8", "levels", "ones", "scales f16", "scales f32"] as const) {
-      const fill = async (on: typeof device) => (await runKernel(on, fillWeights, { bits }, { words: { poison: params.words } }, params)).words.u32;
-      assertEquals(await fill(device), await fill(cpu), bits);
-    }
-    const floats = async (on: typeof device) =>
-      (await runKernel(on, fillWeights, { bits: "f32" }, { words: { poison: 9 } }, { words: 9, seed: 7 })).words;
-    assertClose((await floats(device)).f32, (await floats(cpu)).f32, 1e-6, "floats");
-    const levels = async (seed: number) =>
-      (await runKernel(device, fillWeights, { bits: "levels" }, { words: { poison: 4096 } }, { words: 4096, seed })).words.u32;
-    const [first, second] = [new Set(await levels(1)), await levels(2)];
-    assert(second.filter((word) => first.has(word)).length < 4, "another seed gives other words");
-    await device.close();
-    await cpu.close();
-  });
 
   it("are measured against ceilings that are computed", async () => {
     const device = await openTestDevice(kind);

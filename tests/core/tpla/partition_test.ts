@@ -4,10 +4,11 @@ import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import type { Range } from "../../../core/model/matrix_source.ts";
-import { defaultHalo, partition, type RankShape } from "../../../core/tpla/partition.ts";
+import { changeColumns, defaultHalo, partition, type RankShape } from "../../../core/tpla/partition.ts";
 import { cacheBytesPerToken, cachedWidth, collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
-import { SEED } from "../../support/random.ts";
+import { assertClose } from "../../support/compare.ts";
+import { Random, SEED } from "../../support/random.ts";
 
 const tiny = parseModelConfig(await Deno.readTextFile(`${fixtureDirectory("tiny-mla")}/config.json`), "config.json");
 const columns = (ranges: readonly Range[]) => ranges.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i));
@@ -82,5 +83,23 @@ describe("partition", () => {
   it("is the whole model for one rank", () => {
     const [only]: RankShape[] = partition(tiny, { ranks: 1, latentGroups: 1, halo: 16 });
     assertEquals([only.keyColumns, only.valueOffset, only.heads], [[{ begin: 0, end: 128 }], 0, { begin: 0, end: 8 }]);
+  });
+
+  it("changes the basis of some columns, whether the basis is full of zeros or not", () => {
+    const [rows, width, columns] = [5, 12, [0, 3, 4, 11]];
+    const random = new Random();
+    const [W, gain] = [random.normals(rows * width), random.normals(width)];
+    const identity = Float64Array.from({ length: width * width }, (_, i) => i % (width + 1) === 0 ? 1 : 0);
+    const dense = Float64Array.from(random.normals(width * width));
+    for (const inverse of [identity, dense]) {
+      const expected = Array.from(
+        { length: rows },
+        (_, row) =>
+          columns.map((column) =>
+            Array.from({ length: width }, (_, j) => W[row * width + j] * gain[j] * inverse[j * width + column]).reduce((a, b) => a + b)
+          ),
+      ).flat();
+      assertClose(changeColumns(W, gain, inverse, columns), expected, 1e-6, "columns");
+    }
   });
 });

@@ -1,10 +1,11 @@
 /**
- * Sizes of published models, as their config.json has them.
+ * Sizes of published models, as their config.json has them, and of one that is small enough for tests.
  *
  * @module
  */
+import { LatentmeshError } from "../../errors.ts";
 
-/** What differs between models; the rest is the same for all, see {@link configOf}. */
+/** What differs between models; the rest is the same for most, see {@link configOf}. */
 interface Sizes {
   readonly model_type: "deepseek_v2" | "deepseek_v3";
   readonly vocab_size: number;
@@ -22,10 +23,34 @@ interface Sizes {
   readonly num_experts_per_tok: number;
   readonly n_group: number;
   readonly topk_group: number;
+  readonly kv_lora_rank?: number;
+  readonly qk_rope_head_dim?: number;
+  readonly max_position_embeddings?: number;
 }
 
-/** By the name that benches take. */
+/** By the name that `synthetic:` takes. */
 export const SHAPES = {
+  tiny: {
+    model_type: "deepseek_v3",
+    vocab_size: 512,
+    hidden_size: 64,
+    num_hidden_layers: 3,
+    num_attention_heads: 4,
+    q_lora_rank: null,
+    kv_lora_rank: 32,
+    qk_nope_head_dim: 16,
+    qk_rope_head_dim: 16,
+    v_head_dim: 16,
+    intermediate_size: 96,
+    moe_intermediate_size: 32,
+    first_k_dense_replace: 1,
+    n_routed_experts: 8,
+    n_shared_experts: 1,
+    num_experts_per_tok: 2,
+    n_group: 1,
+    topk_group: 1,
+    max_position_embeddings: 16384,
+  },
   "v2-lite": {
     model_type: "deepseek_v2",
     vocab_size: 102400,
@@ -121,15 +146,26 @@ export const SHAPES = {
 /** Name of a shape. */
 export type ShapeName = keyof typeof SHAPES;
 
-/** config.json of a shape, with fewer layers if asked for. Latents are 512 + 64 wide in all of them. */
+/** The shape of a name. @throws {LatentmeshError} `invalid_config` that lists the names */
+export function shapeNamed(name: string): ShapeName {
+  if (Object.hasOwn(SHAPES, name)) return name as ShapeName;
+  throw new LatentmeshError("invalid_config", `There is no shape "${name}"; there are ${Object.keys(SHAPES).join(", ")}`, { param: "model" });
+}
+
+/** config.json of a shape, with other layers than it has if asked for. Latents are 512 + 64 wide in published ones. */
 export function configOf(shape: ShapeName, layers: number = SHAPES[shape].num_hidden_layers): string {
   return JSON.stringify({
-    ...SHAPES[shape],
-    num_hidden_layers: layers,
     kv_lora_rank: 512,
     qk_rope_head_dim: 64,
-    rms_norm_eps: 1e-6,
     max_position_embeddings: 163840,
+    ...SHAPES[shape],
+    num_hidden_layers: layers,
+    rms_norm_eps: 1e-6,
     rope_theta: 10000,
+    bos_token_id: BOS_TOKEN,
+    eos_token_id: EOS_TOKEN,
   });
 }
+
+/** Ids of the tokens that begin and end a text. */
+export const [BOS_TOKEN, EOS_TOKEN]: readonly [number, number] = [0, 1];

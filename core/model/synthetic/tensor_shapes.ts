@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isMoeLayer, type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import { isMoeLayer, type ModelSpec, queryWidth } from "../spec.ts";
 
 /** Shape of every tensor, by name. */
 export function tensorShapes(spec: ModelSpec): Map<string, readonly number[]> {
