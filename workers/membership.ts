@@ -7,6 +7,7 @@ import { LatentmeshError } from "../core/errors.ts";
 import type { PeerIdentity } from "../core/wire/handshake.ts";
 import { connectLink, type Link } from "../core/wire/link.ts";
 import { type Feeder, parseMessage, type Peer, type PeerFrame, peerFrameSchema } from "../core/wire/messages.ts";
+import { watchSilence } from "../core/silence.ts";
 import type { Role } from "../core/wire/protocol.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import type { Transport } from "../core/wire/transport.ts";
@@ -183,11 +184,11 @@ export class Membership {
     const { rank, ranks } = this.identity;
     if (ranks === 1) return this.#collectives;
     for (const peer of this.#peers) if (peer.rank < rank) this.#adoptRank(await this.#open(peer), peer);
-    const deadline = setTimeout(() => this.#arrival.reject(this.#missing()), this.#options.deadlineMs);
+    const stop = watchSilence(this.#options.deadlineMs, () => this.#arrival.reject(this.#missing()));
     try {
       while (this.#rankLinks.size < ranks - 1) await this.#arrival.promise;
     } finally {
-      clearTimeout(deadline);
+      stop();
       this.#arrival = Promise.withResolvers();
     }
     const peers = this.#peers.map(({ rank, worker }): PeerRank => ({ rank, worker, link: this.#rankLinks.get(rank)! })).sort((a, b) =>

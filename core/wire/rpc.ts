@@ -4,6 +4,7 @@
  * @module
  */
 import { type ErrorCode, LatentmeshError, messageOf } from "../errors.ts";
+import { watchSilence } from "../silence.ts";
 import type { Frame } from "./codec.ts";
 import type { Link } from "./link.ts";
 import { type Notice, noticeSchema, parseMessage, type Reply, replySchema, type Request, type RequestOf, requestSchema } from "./messages.ts";
@@ -55,7 +56,8 @@ export class RpcClient {
    * Asks and waits for the reply.
    *
    * @param expected kind of the reply
-   * @throws {LatentmeshError} what the worker reports, `worker_lost` if the link ends, `timeout` after `deadlineMs`
+   * @param options.deadlineMs of silence, not counting time in which this process could not have heard the answer
+   * @throws {LatentmeshError} what the worker reports, `worker_lost` if the link ends, `timeout` after `deadlineMs`, `internal` if it cannot be sent
    */
   async call<K extends Request["kind"], R extends Reply["kind"]>(
     kind: K,
@@ -68,12 +70,13 @@ export class RpcClient {
     options.onId?.(id);
     const { promise, resolve, reject } = Promise.withResolvers<Frame & { reply: Reply }>();
     this.#pending.set(id, { resolve, reject });
-    const timer = options.deadlineMs === undefined ? undefined : setTimeout(() => {
+    const stop = options.deadlineMs === undefined ? () => {} : watchSilence(options.deadlineMs, () => {
       const { worker } = this.link.identity;
       reject(new WorkerError("timeout", `Worker ${worker} did not answer "${kind}" within ${options.deadlineMs} ms`, worker));
-    }, options.deadlineMs);
-    this.link.send({ ...request, kind, id }, options.payload);
+    });
     try {
+      // What cannot be sent has failed as much as what is not answered.
+      this.link.send({ ...request, kind, id }, options.payload);
       const { reply, payload } = await promise;
       if (reply.kind === "failed") throw new WorkerError(reply.code as ErrorCode, reply.message, reply.silent);
       if (reply.kind !== expected) {
@@ -81,7 +84,7 @@ export class RpcClient {
       }
       return { reply: reply as Extract<Reply, { kind: R }>, payload };
     } finally {
-      clearTimeout(timer);
+      stop();
       this.#pending.delete(id);
     }
   }
@@ -112,13 +115,11 @@ export type Answer = { readonly [K in Reply["kind"]]: Omit<Extract<Reply, { kind
 export function serveRequests(link: Link, answer: (request: Request, payload: Uint8Array<ArrayBuffer>) => Promise<Answer>): void {
   link.listen(({ message, payload }) => {
     const request = parseMessage(requestSchema, message);
-    answer(request, payload).then(
-      ({ payload, ...reply }) => link.send({ ...reply, id: request.id }, payload),
-      (error) => {
-        const code = error instanceof LatentmeshError ? error.code : "internal";
-        const silent = error instanceof WorkerError ? error.silent : null;
-        link.send({ kind: "failed", id: request.id, code, message: messageOf(error).slice(0, 4096), silent });
-      },
-    );
+    // An answer that cannot be sent is a failure like any other.
+    answer(request, payload).then(({ payload, ...reply }) => link.send({ ...reply, id: request.id }, payload)).catch((error) => {
+      const code = error instanceof LatentmeshError ? error.code : "internal";
+      const silent = error instanceof WorkerError ? error.silent : null;
+      link.send({ kind: "failed", id: request.id, code, message: messageOf(error).slice(0, 4096), silent });
+    });
   });
 }

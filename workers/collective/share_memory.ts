@@ -8,7 +8,7 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
 import { SharedMemory } from "./shared_memory.ts";
-import { watchSilence } from "./silence.ts";
+import { watchSilence } from "../../core/silence.ts";
 
 /** What ranks say to each other about it. */
 export type SharingFrame = PeerFrameOf<"segment" | "mapped" | "shared">;

@@ -12,7 +12,7 @@ import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
 import type { Collective, Exchanged } from "./collective.ts";
 import { SharedLayout } from "./shared_layout.ts";
-import { Silence } from "./silence.ts";
+import { Silence } from "../../core/silence.ts";
 import { type SharedMemory, yieldProcessor } from "./shared_memory.ts";
 
 /** A rank on the other side, and how its end is learnt of. */

@@ -17,7 +17,7 @@ import { checkTensor, dtypeBytes, type PeerFrameOf } from "../../core/wire/messa
 import { MOST_EXCHANGES } from "../../core/wire/protocol.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
 import { addInto, type Collective, type Exchanged } from "./collective.ts";
-import { watchSilence } from "./silence.ts";
+import { watchSilence } from "../../core/silence.ts";
 
 /** A rank on the other end of a link. */
 export interface PeerRank {
