@@ -30,7 +30,8 @@ export class ClusterModel {
   readonly directory: string;
   /** Where the calibration is; null if the scheme needs none. */
   readonly basisFile: string | null;
-  readonly #hashes: { readonly model: string; readonly basis: string | null };
+  /** What workers' files must be. */
+  readonly hashes: { readonly model: string; readonly basis: string | null };
   /** Set once all workers have said which devices they have. */
   #cache: CachePlan | null = null;
 
@@ -42,7 +43,7 @@ export class ClusterModel {
     this.package = model;
     this.directory = files.directory;
     this.basisFile = files.basisFile;
-    this.#hashes = hashes;
+    this.hashes = hashes;
   }
 
   get cacheDecided(): boolean {
@@ -60,7 +61,7 @@ export class ClusterModel {
       throw new LatentmeshError("unauthorized", `Worker ${worker}: ${problem}`);
     };
     if (slot === null) throw new LatentmeshError("capacity", `Worker ${worker}: there is no free place for host ${hello.host}`);
-    const { model, basis } = this.#hashes;
+    const { model, basis } = this.hashes;
     if (hello.modelHash !== model) refuse(`other model (${hello.modelHash.slice(0, 12)}, here ${model.slice(0, 12)})`);
     if (basis !== null && hello.basisHash !== basis) {
       refuse(`other basis.safetensors (${hello.basisHash?.slice(0, 12) ?? "none"}, here ${basis.slice(0, 12)}); copy it`);

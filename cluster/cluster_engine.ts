@@ -13,15 +13,21 @@ import type { StepTimes } from "./serving/unit_work.ts";
 export class ClusterTokenEngine implements TokenEngine {
   readonly serving: Serving;
   readonly maxContext: number;
+  readonly #degraded: () => string | null;
   #closed = false;
 
-  constructor(units: Units, options: ServingOptions) {
+  constructor(units: Units & { readonly degraded: string | null }, options: ServingOptions) {
     this.serving = new Serving(units, options);
+    this.#degraded = () => units.degraded;
     this.maxContext = options.maxContext;
   }
 
   get ready(): boolean {
     return !this.#closed && this.serving.ready;
+  }
+
+  get degraded(): string | null {
+    return this.#degraded();
   }
 
   /** Where the time of decode steps went. */

@@ -93,6 +93,7 @@ export const configSchema = z.strictObject({
       ca: z.string().min(1).describe("PEM file of who signed the other hosts' certificates").optional(),
     }).nullable().optional(),
     insecure: z.boolean().describe("allow links between hosts without TLS: whoever listens in reads prompts and answers").optional(),
+    strict: z.boolean().describe("end when a unit cannot be kept up, instead of going on with the others").optional(),
     hosts: z.array(hostSchema).min(1).describe("machines and their GPUs; the first that does not join is this one").optional(),
   }).optional(),
 }).describe("Latentmesh configuration");

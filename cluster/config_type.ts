@@ -81,6 +81,8 @@ export interface Config {
     } | null;
     /** Allow links between hosts without TLS. */
     insecure?: boolean;
+    /** End when a unit cannot be kept up, instead of going on with the others. */
+    strict?: boolean;
     /** Machines and their GPUs. */
     hosts?: HostConfig[];
   };

@@ -1,11 +1,11 @@
 /**
- * Keeps a cluster together: starts workers, lets them in, assigns and links them, finds out who is gone or silent, and repairs. It owns no device and computes
- * nothing.
+ * Keeps a cluster together: starts workers, lets them in, finds out who is gone or silent, and has units brought up again. A unit that cannot be is given up, and the
+ * cluster goes on with the others. It owns no device and computes nothing.
  *
  * @module
  */
-import { asLatentmeshError, LatentmeshError, messageOf } from "../core/errors.ts";
-import type { Assignment, Notice } from "../core/wire/messages.ts";
+import { asLatentmeshError, LatentmeshError } from "../core/errors.ts";
+import type { Notice } from "../core/wire/messages.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "./assignment.ts";
 import { log } from "./log.ts";
@@ -13,7 +13,9 @@ import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { planUnits, type Slot } from "./topology.ts";
 import type { Units } from "./serving/serving.ts";
-import { linkUnits, type Member, Unit, type UnitListener } from "./unit.ts";
+import { type Member, Unit, type UnitListener } from "./unit.ts";
+import { UnitKeeper } from "./unit_keeper.ts";
+import { UnitLinks } from "./unit_links.ts";
 import { Workforce } from "./workforce.ts";
 
 /** How far loading has come, over all workers. */
@@ -23,10 +25,6 @@ export type OnLoading = (progress: { readonly loadedBytes: number; readonly tota
 const PROBE_INTERVAL = 2000;
 /** Milliseconds in which a worker must answer a look, however busy it is. */
 const ALIVE_DEADLINE = 15_000;
-/** Milliseconds between attempts to link a unit. */
-const RETRY_DELAY = 200;
-/** Attempts in a row to link units, after which the cluster gives up. */
-const MOST_ATTEMPTS = 20;
 
 /** A running cluster. */
 export class Coordinator implements Units {
@@ -36,19 +34,23 @@ export class Coordinator implements Units {
   readonly #settings: Settings;
   readonly #model: ClusterModel;
   readonly #services: ClusterServices;
+  readonly #keepers: ReadonlyMap<Unit, UnitKeeper>;
+  readonly #links = new UnitLinks({
+    onLinked: () => {
+      this.#listener.linked();
+      this.#change();
+    },
+    onFailed: (prefill, decode, error) => this.#unlinkable(prefill, decode, error),
+  });
   #workforce: Workforce | null = null;
   readonly #loading = new Map<string, { loadedBytes: number; totalBytes: number }>();
-  /** Pairs of units that are linked, as `prefill@epoch decode@epoch`. */
-  readonly #linked = new Set<string>();
   readonly #onLoading: OnLoading;
   #listener: UnitListener = { up() {}, down() {}, linked() {} };
   #fail: (error: LatentmeshError) => void;
   #closed = false;
-  #reconciling = false;
-  #again = false;
-  #attempts = 0;
+  /** Whether it has been ready once: until then, whatever cannot be brought up is a reason not to start. */
+  #started = false;
   #changed: PromiseWithResolvers<void> = Promise.withResolvers();
-  #timer: ReturnType<typeof setTimeout> | undefined;
   #probe: ReturnType<typeof setInterval> | undefined;
 
   private constructor(settings: Settings, model: ClusterModel, services: ClusterServices, onLoading: OnLoading) {
@@ -57,6 +59,7 @@ export class Coordinator implements Units {
     this.#services = services;
     this.#onLoading = onLoading;
     this.units = planUnits(settings).map((plan) => new Unit(plan));
+    this.#keepers = new Map(this.units.map((unit) => [unit, this.#keeper(unit)]));
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     promise.catch(() => {});
@@ -69,6 +72,7 @@ export class Coordinator implements Units {
     try {
       await coordinator.#open();
       await Promise.race([coordinator.#allReady(), coordinator.failed]);
+      coordinator.#started = true;
       return coordinator;
     } catch (error) {
       await coordinator.close();
@@ -80,7 +84,7 @@ export class Coordinator implements Units {
   attach(listener: UnitListener): void {
     this.#listener = listener;
     for (const unit of this.units) if (unit.formed) listener.up(unit, true);
-    if (this.#linked.size > 0) listener.linked();
+    if (this.#links.any) listener.linked();
   }
 
   /** Sizes that all workers agree on. */
@@ -93,26 +97,41 @@ export class Coordinator implements Units {
     return this.units.flatMap(({ members }) => members).filter((member) => member !== null);
   }
 
+  /** What is not as it should be though the cluster serves, in words; null: nothing. */
+  get degraded(): string | null {
+    const problems = this.units.flatMap(({ name, formed, givenUp }) => {
+      if (givenUp !== null) return [`${name} is given up: ${givenUp.message}`];
+      return formed ? [] : [`${name} is being repaired`];
+    });
+    return problems.length === 0 ? null : problems.join("; ");
+  }
+
   usable(prefill: Unit, decode: Unit): boolean {
-    return decode.formed && prefill.formed && this.#linked.has(pairName(prefill, decode));
+    return this.#links.usable(prefill, decode);
   }
 
   report(unit: Unit, error: LatentmeshError, epoch: number): void {
+    const blamed = error instanceof WorkerError && error.unit !== null ? this.units.find(({ name }) => name === error.unit!.name) : undefined;
+    // Somebody else is to blame, in an epoch of its own.
+    if (blamed !== undefined && blamed !== unit) {
+      return this.report(blamed, new WorkerError(error.code, error.message, (error as WorkerError).silent), (error as WorkerError).unit!.epoch);
+    }
     // What fails late, of an epoch that is over, says nothing about this one.
     if (this.#closed || unit.epoch !== epoch || !unit.formed) return;
     log("warn", `${unit.name}: ${error.message}`);
     if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
     this.#unform(unit);
-    this.#reconcile();
+    this.#keepers.get(unit)!.wake();
   }
 
   /** Stops all workers of this host. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#timer);
     clearInterval(this.#probe);
-    this.#changed.resolve();
+    for (const keeper of this.#keepers.values()) keeper.close();
+    this.#links.close();
+    this.#change();
     for (const { client } of this.members) client.link.close();
     await this.#workforce?.close();
   }
@@ -124,137 +143,112 @@ export class Coordinator implements Units {
       model: this.#model,
       services: this.#services,
       slots: this.units.flatMap(({ plan }) => plan.slots),
-      isFree: (slot) => unitOf(slot).members[slot.rank] === null,
+      isFree: (slot) => unitOf(slot).givenUp === null && unitOf(slot).members[slot.rank] === null,
       onArrival: (arrival, slot) => this.#arrive(unitOf(slot), { ...arrival, slot, assigned: false }),
       onNotice: (worker, notice) => this.#hear(worker, notice),
-      onGivenUp: (error) => this.#fail(error),
+      onGivenUp: (error, slot) => this.#giveUp(unitOf(slot), error),
     });
     this.#probe = setInterval(() => this.#look(), PROBE_INTERVAL);
+  }
+
+  #keeper(unit: Unit): UnitKeeper {
+    return new UnitKeeper({
+      unit,
+      canAssign: () => this.#model.cacheDecided || this.units.every(({ members, givenUp }) => givenUp !== null || !members.includes(null)),
+      assign: (unit, member) => this.#assign(unit, member),
+      onFormed: (unit, fresh) => {
+        for (const { slot } of unit.present()) this.#workforce?.ready(slot);
+        this.#listener.up(unit, fresh);
+        this.#links.link(unit, this.units);
+        this.#change();
+      },
+      onSilent: (worker) => this.#fence(worker),
+      onGivenUp: (unit, error) => this.#giveUp(unit, error),
+    });
   }
 
   #arrive(unit: Unit, member: Member): void {
     unit.members[member.slot.rank] = member;
     member.client.link.closed.then((reason) => this.#lose(unit, member, reason));
-    this.#reconcile();
+    // The last one to arrive decides sizes for all.
+    for (const keeper of this.#keepers.values()) keeper.wake();
   }
 
   #lose(unit: Unit, member: Member, reason: LatentmeshError): void {
     if (unit.members[member.slot.rank] !== member) return;
     unit.members[member.slot.rank] = null;
+    this.#loading.delete(member.worker);
     this.#unform(unit);
     if (!this.#closed) log("warn", `worker  ${member.worker} is gone: ${reason.message}`);
-    this.#reconcile();
   }
 
   #hear(worker: string, notice: Exclude<Notice, { kind: "hello" }>): void {
     if (notice.kind === "trouble") return log("warn", `worker  ${worker}: ${notice.message}`);
     this.#loading.set(worker, notice);
     const all = [...this.#loading.values()];
-    this.#onLoading({ loadedBytes: sum(all.map(({ loadedBytes }) => loadedBytes)), totalBytes: sum(all.map(({ totalBytes }) => totalBytes)) });
+    try {
+      this.#onLoading({ loadedBytes: sum(all.map(({ loadedBytes }) => loadedBytes)), totalBytes: sum(all.map(({ totalBytes }) => totalBytes)) });
+    } catch (error) {
+      // A listener of the user's: its errors are not the worker's.
+      log("warn", `the listener of progress failed: ${asLatentmeshError(error).message}`);
+    }
   }
 
   /** Ends a worker that does not answer: its supervisor starts another, here or on its own host. */
   #fence(worker: string): void {
-    const member = this.members.find((member) => member.worker === worker);
-    if (member === undefined) return;
+    const unit = this.units.find(({ members }) => members.some((member) => member?.worker === worker));
+    const member = unit?.members.find((member) => member?.worker === worker);
+    if (unit === undefined || member == null) return;
     this.#workforce?.fence(member.slot);
     member.client.link.close();
+    // At once: nothing more is asked of it.
+    this.#lose(unit, member, new LatentmeshError("worker_lost", "it did not answer"));
   }
 
   #unform(unit: Unit): void {
     if (!unit.formed) return;
     unit.formed = false;
-    for (const pair of this.#linked) if (pair.split(" ").some((end) => end.startsWith(`${unit.name}@`))) this.#linked.delete(pair);
     this.#listener.down(unit);
   }
 
-  /** Brings the cluster nearer to what it should be, one pass at a time. */
-  #reconcile(): void {
-    if (this.#closed) return;
-    this.#again = true;
-    if (this.#reconciling) return;
-    this.#reconciling = true;
-    void this.#passes().finally(() => this.#reconciling = false);
-  }
-
-  async #passes(): Promise<void> {
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      try {
-        await this.#pass();
-        this.#attempts = 0;
-      } catch (error) {
-        this.#retry(error);
-      }
-      this.#changed.resolve();
-      this.#changed = Promise.withResolvers();
-    }
-  }
-
-  async #pass(): Promise<void> {
-    if (this.units.some(({ members }) => members.includes(null)) && !this.#model.cacheDecided) return;
-    resolveCache(this.#settings, this.#model, this.members);
-    await Promise.all(
-      this.units.flatMap((unit) => unit.members.filter((member) => member !== null && !member.assigned).map((member) => this.#assign(unit, member!))),
-    );
-    for (const unit of this.units) if (unit.complete && !unit.formed) await this.#form(unit);
-    for (const { prefill, decode } of this.#pairs()) {
-      const pair = pairName(prefill, decode);
-      if (!prefill.formed || !decode.formed || this.#linked.has(pair)) continue;
-      await linkUnits(prefill, decode);
-      if (pair !== pairName(prefill, decode) || !prefill.formed || !decode.formed) continue;
-      this.#linked.add(pair);
-      this.#listener.linked();
-    }
+  /** A unit cannot be brought up. While the cluster starts, or if nothing is left that could serve, that is the end of it. */
+  #giveUp(unit: Unit, error: LatentmeshError): void {
+    if (this.#closed || unit.givenUp !== null) return;
+    unit.givenUp = error;
+    this.#keepers.get(unit)!.close();
+    this.#unform(unit);
+    const left = (role: Unit["plan"]["role"]) => this.units.some(({ plan, givenUp }) => plan.role === role && givenUp === null);
+    if (!this.#started || this.#settings.cluster.strict || !left("prefill") || !left("decode")) return this.#fail(error);
+    log("error", `${unit.name} is given up: ${error.message}`);
+    for (const member of unit.members) member?.client.link.close();
+    this.#workforce?.abandon(unit.plan.slots);
+    // What waited for its workers to say which devices they have does no longer.
+    for (const keeper of this.#keepers.values()) keeper.wake();
   }
 
   async #assign(unit: Unit, member: Member): Promise<void> {
-    const assignment: Assignment = assignmentOf(
-      this.#settings,
-      this.#model,
-      unit.plan,
-      member.slot,
-      resolveCache(this.#settings, this.#model, this.members),
-    );
-    try {
-      const { reply } = await member.client.call("assign", { assignment }, "assigned");
-      member.weightBytes = reply.weightBytes;
-      member.assigned = true;
-    } catch (error) {
-      // A worker that cannot load will not be able to next time either; one that died meanwhile is started again.
-      if (error instanceof WorkerError && error.code !== "worker_lost") this.#fail(error);
-      throw error;
-    }
+    const cache = resolveCache(this.#settings, this.#model, this.members);
+    const assignment = assignmentOf(this.#settings, this.#model, unit.plan, member.slot, cache);
+    const { reply } = await member.client.call("assign", { assignment }, "assigned");
+    member.weightBytes = reply.weightBytes;
+    member.assigned = true;
   }
 
-  async #form(unit: Unit): Promise<void> {
-    try {
-      this.#listener.up(unit, await unit.form());
-      log("debug", `${unit.name} is linked in epoch ${unit.epoch}`);
-    } catch (error) {
-      if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
-      throw error;
-    }
-  }
-
-  #retry(error: unknown): void {
-    if (this.#closed) return;
-    if (error instanceof LatentmeshError && error.code === "invalid_config") return this.#fail(error);
-    log("debug", `linking: ${messageOf(error)}`);
-    if (++this.#attempts >= MOST_ATTEMPTS) {
-      return this.#fail(new LatentmeshError("worker_lost", `The cluster could not be linked after ${this.#attempts} attempts: ${messageOf(error)}`));
-    }
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#reconcile(), RETRY_DELAY);
-  }
-
-  #pairs(): { readonly prefill: Unit; readonly decode: Unit }[] {
-    const decode = this.units.filter(({ plan }) => plan.role === "decode");
-    return this.units.filter(({ plan }) => plan.role === "prefill").flatMap((prefill) => decode.map((unit) => ({ prefill, decode: unit })));
+  /** They are both well, and cannot reach each other: both begin anew. */
+  #unlinkable(prefill: Unit, decode: Unit, error: LatentmeshError): void {
+    const problem = new LatentmeshError("worker_lost", `${prefill.name} and ${decode.name} could not be linked: ${error.message}`);
+    if (!this.#started) return this.#fail(problem);
+    for (const unit of [prefill, decode]) this.report(unit, problem, unit.epoch);
   }
 
   async #allReady(): Promise<void> {
-    while (!this.#closed && !this.#pairs().every(({ prefill, decode }) => this.usable(prefill, decode))) await this.#changed.promise;
+    const [prefill, decode] = (["prefill", "decode"] as const).map((role) => this.units.filter(({ plan }) => plan.role === role));
+    while (!this.#closed && !prefill.every((unit) => decode.every((group) => this.usable(unit, group)))) await this.#changed.promise;
+  }
+
+  #change(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
   /** Asks every worker for a sign of life, and every idle unit for a collective. */
@@ -271,10 +265,6 @@ export class Coordinator implements Units {
       unit.ask("probe", { epoch }, "done", { deadlineMs: deadlineMs + 1000 }).catch((error) => this.report(unit, asLatentmeshError(error), epoch));
     }
   }
-}
-
-function pairName(prefill: Unit, decode: Unit): string {
-  return `${prefill.name}@${prefill.epoch} ${decode.name}@${decode.epoch}`;
 }
 
 function sum(values: readonly number[]): number {

@@ -45,6 +45,7 @@ export interface ClusterFlags extends SchemeFlags {
   readonly prefillWorkers?: number;
   readonly prefillRanks?: number;
   readonly gpus?: readonly number[];
+  readonly strict?: boolean;
 }
 
 /** Where HTTP is served. */
@@ -122,6 +123,7 @@ export function withCluster(command: Command): Command {
     .option("--max-batch <n>", "sequences that a group decodes together (default: 64)", integer)
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
+    .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
     .option("--gpus <list>", "this host's GPUs, which workers get in turn, such as 0,1 (default: all on the one that the driver prefers)", integers);
 }
 
@@ -183,7 +185,7 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
       prefill: { chunk: flags.prefillChunk, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
       cache: { maxTokens: flags.maxTokensTotal, memory: flags.cacheMemory, dtype: flags.cacheDtype },
       server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
-      cluster: { hosts: flags.gpus && hostsWith(flags.gpus, file.cluster?.hosts) },
+      cluster: { hosts: flags.gpus && hostsWith(flags.gpus, file.cluster?.hosts), strict: flags.strict },
     } satisfies Config,
     "the flags",
   );

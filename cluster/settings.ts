@@ -72,6 +72,8 @@ export interface ClusterSettings {
   /** Paths. */
   readonly tls: Tls;
   readonly hosts: readonly HostConfig[];
+  /** Whether the cluster ends when one of its units cannot be kept up, instead of going on with the others. */
+  readonly strict: boolean;
 }
 
 /** The embedded model. */
@@ -153,12 +155,13 @@ function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: str
   const token = cluster.token === undefined ? undefined : resolveSecret(cluster.token, "cluster.token", env);
   if (token !== undefined && token.length < LEAST_SECRET) refuse("cluster.token", `it has ${token.length} characters; ${LEAST_SECRET} are the least`);
   const tls = cluster.tls ?? {};
+  const strict = cluster.strict ?? false;
   const joins = hosts.some(({ join }) => join === true);
   if (hosts.filter(({ join }) => join !== true).length > 1) refuse("cluster.hosts", "only one host can be this one; the others need join: true");
   if (new Set(hosts.map(({ name }) => name)).size < hosts.length) refuse("cluster.hosts", "two hosts have the same name");
   if (joins && cluster.listen === undefined) refuse("cluster.listen", "hosts join, so it must say where: host:port");
   if (joins && token === undefined) refuse("cluster.token", "hosts join, so they need a token: env:LATENTMESH_TOKEN");
-  if (cluster.listen === undefined) return { token, listen: undefined, tls, hosts };
+  if (cluster.listen === undefined) return { token, listen: undefined, tls, hosts, strict };
   const match = /^(\[[^\]]+\]|[^:]+):(\d+)$/.exec(cluster.listen);
   if (match === null) return refuse("cluster.listen", `"${cluster.listen}" is not host:port`);
   if (joins && /^(0\.0\.0\.0|\[::\])$/.test(match[1])) refuse("cluster.listen", "hosts join, so it must name an address that they can reach");
@@ -166,7 +169,7 @@ function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: str
   if (!isLoopback(match[1]) && !secure && cluster.insecure !== true) {
     refuse("cluster.tls", `${cluster.listen} can be reached from outside; set tls.cert and tls.key, or cluster.insecure: true if that is meant`);
   }
-  return { token, listen: `${secure ? "wss" : "ws"}://${cluster.listen}`, tls, hosts };
+  return { token, listen: `${secure ? "wss" : "ws"}://${cluster.listen}`, tls, hosts, strict };
 }
 
 function resolveKeys(keys: string | readonly string[] | undefined, env: (name: string) => string | undefined): readonly string[] {

@@ -19,7 +19,7 @@ export type StartProcess = (worker: string) => WorkerProcess;
 
 /** Failures in a row after which a slot is given up. */
 const MOST_FAILURES = 5;
-/** A worker that ran for so many milliseconds starts with a clean record. */
+/** A worker that was ready for so many milliseconds leaves a clean record: loading alone may take longer. */
 const HEALTHY_AFTER = 30_000;
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 5000;
@@ -34,17 +34,21 @@ export class Supervisor {
   readonly #slot: string;
   readonly #start: StartProcess;
   readonly #mostFailures: number;
+  readonly #healthyAfter: number;
   #giveUp: (error: LatentmeshError) => void;
   #process: WorkerProcess | null = null;
   #incarnation = 0;
   #failures = 0;
+  /** When the process that runs was ready; null: not yet. */
+  #readyAt: number | null = null;
   #stopped = false;
   #wake: () => void = () => {};
   readonly #running: Promise<void>;
 
   /** @param slot what the worker is for, such as `decode-0.1` */
-  constructor(slot: string, start: StartProcess, options: { readonly mostFailures?: number } = {}) {
+  constructor(slot: string, start: StartProcess, options: { readonly mostFailures?: number; readonly healthyAfterMs?: number } = {}) {
     this.#mostFailures = options.mostFailures ?? MOST_FAILURES;
+    this.#healthyAfter = options.healthyAfterMs ?? HEALTHY_AFTER;
     this.#slot = slot;
     this.#start = start;
     const { promise, reject } = Promise.withResolvers<never>();
@@ -58,6 +62,11 @@ export class Supervisor {
   /** Name of the worker that runs now. */
   get worker(): string {
     return `${this.#slot}/${this.#incarnation}`;
+  }
+
+  /** The worker that runs has loaded what it is to be, and is linked. */
+  ready(): void {
+    this.#readyAt ??= performance.now();
   }
 
   /** Ends a worker that no longer answers; the next one is started. */
@@ -76,7 +85,7 @@ export class Supervisor {
   async #run(): Promise<void> {
     while (!this.#stopped) {
       this.#incarnation++;
-      const started = performance.now();
+      this.#readyAt = null;
       try {
         this.#process = this.#start(this.worker);
       } catch (error) {
@@ -86,7 +95,7 @@ export class Supervisor {
       const { code, lastLines } = await this.#process.ended;
       this.#process = null;
       if (this.#stopped) return;
-      if (performance.now() - started > HEALTHY_AFTER) this.#failures = 0;
+      if (this.#readyAt !== null && performance.now() - this.#readyAt > this.#healthyAfter) this.#failures = 0;
       if (code === REFUSED_EXIT_CODE) return this.#giveUp(new LatentmeshError("unauthorized", `Worker ${this.worker} was refused: ${lastLines}`));
       if (++this.#failures >= this.#mostFailures) {
         return this.#giveUp(

@@ -53,6 +53,8 @@ export class Unit {
   formed = false;
   /** How its ranks exchange, and why not through shared memory where that was tried. */
   exchange: UnitExchange | null = null;
+  /** Why it is not brought up any more; null: it is. */
+  givenUp: LatentmeshError | null = null;
   /** Whether it is computing something. */
   busy = false;
   /** Processes that were linked last: what they cached is still there if they are the same. */

@@ -25,7 +25,7 @@ export interface WorkforceOptions {
   onArrival(arrival: Arrival, slot: Slot): void;
   onNotice(worker: string, notice: Exclude<Notice, { kind: "hello" }>): void;
   /** A place cannot be kept filled. */
-  onGivenUp(error: LatentmeshError): void;
+  onGivenUp(error: LatentmeshError, slot: Slot): void;
 }
 
 /** All workers, here and elsewhere. */
@@ -63,6 +63,16 @@ export class Workforce {
   /** Ends the process in a place of this host: another is started. */
   fence(slot: Slot): void {
     this.#supervisors.get(slot.name)?.fence();
+  }
+
+  /** The process in a place is ready, as far as it is of this host. */
+  ready(slot: Slot): void {
+    this.#supervisors.get(slot.name)?.ready();
+  }
+
+  /** Ends the processes in some places and starts no others. */
+  abandon(slots: readonly Slot[]): void {
+    for (const { name } of slots) void this.#supervisors.get(name)?.stop();
   }
 
   /** Ends all processes of this host. */
@@ -113,7 +123,7 @@ export class Workforce {
         sharesMemory: settings.decode.exchange !== "websocket" && slots.some((other) => other !== slot && unitOf(other) === unitOf(slot)),
         gpu: slot.gpu,
       }));
-    supervisor.givenUp.catch(onGivenUp);
+    supervisor.givenUp.catch((error) => onGivenUp(error, slot));
     this.#supervisors.set(slot.name, supervisor);
   }
 

@@ -69,6 +69,8 @@ export interface TokenEngine {
   readonly maxContext: number;
   /** True while requests can be served. */
   readonly ready: boolean;
+  /** What is not as it should be though requests are served, in words; null or absent: nothing. */
+  readonly degraded?: string | null;
   /**
    * Runs a generation to its end and reports what happens when it happens: a slow reader holds nobody up. Nothing is reported after it has settled.
    *

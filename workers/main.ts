@@ -26,7 +26,7 @@ const bootstrapSchema = z.strictObject({
 /** What a worker process reads from its standard input. */
 export type WorkerBootstrap = z.input<typeof bootstrapSchema>;
 
-/** Tells the supervisor that trying again would not help; see `cluster/supervisor.ts`. */
+/** Tells the supervisor that trying again would not help; see `cluster/supervisor.ts`. Whatever else ends a link, a new process may mend. */
 const REFUSED_EXIT_CODE = 3;
 
 /** The first line of standard input. */
@@ -49,7 +49,7 @@ export async function runWorker(transport: (bootstrap: WorkerBootstrap) => Trans
     const worker = await ClusterWorker.join(options, transport(bootstrap));
     const reason = await worker.closed;
     Deno.stderr.writeSync(new TextEncoder().encode(`${reason.message}\n`));
-    Deno.exit(reason.code === "protocol" ? REFUSED_EXIT_CODE : 0);
+    Deno.exit(reason.code === "unauthorized" ? REFUSED_EXIT_CODE : 0);
   } catch (error) {
     const text = error instanceof LatentmeshError ? error.message : error instanceof Error ? error.stack ?? error.message : messageOf(error);
     Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));

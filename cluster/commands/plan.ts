@@ -104,6 +104,6 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxT
     prefill: { ...prefill, chunk, cacheTokens: prefillTokens },
     cache: { maxTokens, dtype },
     server: { host, port, modelName, shutdownTimeout },
-    cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, hosts: [...cluster.hosts] },
+    cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, strict: cluster.strict, hosts: [...cluster.hosts] },
   };
 }

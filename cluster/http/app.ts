@@ -88,7 +88,9 @@ export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv>
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
     const ready = model.engine.ready && !drain.aborted;
-    return c.json({ status: ready ? "ready" : "not ready" }, ready ? 200 : 503);
+    const degraded = model.engine.degraded ?? null;
+    if (!ready) return c.json({ status: "not ready" }, 503);
+    return c.json(degraded === null ? { status: "ready" } : { status: "degraded", problem: degraded });
   });
   app.get("/cluster", async (c) => c.json(await describe(server, options)));
   const { metrics } = options;

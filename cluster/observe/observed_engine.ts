@@ -28,6 +28,10 @@ export class ObservedEngine implements TokenEngine {
     return this.#engine.ready;
   }
 
+  get degraded(): string | null {
+    return this.#engine.degraded ?? null;
+  }
+
   async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const attributes = { "gen_ai.operation.name": "generate", "gen_ai.usage.input_tokens": request.prompt.length };
     const span = this.#tracer.startSpan("generate", { attributes });

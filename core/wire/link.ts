@@ -14,11 +14,14 @@ const HANDSHAKE_TIMEOUT = 5000;
 
 /** Close code of links that broke protocol; the reason says how. */
 const CLOSE_PROTOCOL = 4400;
+/** Close code of links that are turned away for good: who they lead to has other files, say. */
+const CLOSE_REFUSED = 4403;
 /** Close code of links that are turned away for now. */
 const CLOSE_LATER = 4503;
 const CLOSE_NORMAL = 1000;
 
-const CLOSE_MEANINGS = new Map<number, ErrorCode>([[CLOSE_PROTOCOL, "protocol"], [CLOSE_LATER, "capacity"]]);
+const CLOSE_CODES: Partial<Record<ErrorCode, number>> = { unauthorized: CLOSE_REFUSED, capacity: CLOSE_LATER };
+const CLOSE_MEANINGS = new Map<number, ErrorCode>([[CLOSE_PROTOCOL, "protocol"], [CLOSE_REFUSED, "unauthorized"], [CLOSE_LATER, "capacity"]]);
 
 /** What a link has carried. */
 export interface LinkCounters {
@@ -80,11 +83,14 @@ export class Link {
     this.sendFrame(encodeFrame(message, payload));
   }
 
-  /** Ends the link; a reason means that the other side broke protocol, or with `capacity` that it should come again later. */
+  /**
+   * Ends the link; a reason means that the other side broke protocol, with `capacity` that it should come again later, and with `unauthorized` that it need not come
+   * again.
+   */
   close(reason?: LatentmeshError): void {
     if (!this.#open) return;
     if (reason === undefined) this.#socket.close(CLOSE_NORMAL);
-    else this.#socket.close(reason.code === "capacity" ? CLOSE_LATER : CLOSE_PROTOCOL, shortReason(reason.message));
+    else this.#socket.close(CLOSE_CODES[reason.code] ?? CLOSE_PROTOCOL, shortReason(reason.message));
     this.#end(reason ?? new LatentmeshError("worker_lost", "The link was closed"));
   }
 

@@ -161,7 +161,14 @@ export const replySchema = z.discriminatedUnion("kind", [
   /** Payload: f32 logits of this rank's part of the vocabulary. */
   z.strictObject({ kind: z.literal("row"), id: count }),
   z.strictObject({ kind: z.literal("stats"), id: count, stats: statsSchema }),
-  z.strictObject({ kind: z.literal("failed"), id: count, code: z.string().max(64), message: z.string().max(4096), silent: name.nullable() }),
+  z.strictObject({
+    kind: z.literal("failed"),
+    id: count,
+    code: z.string().max(64),
+    message: z.string().max(4096),
+    silent: name.nullable().describe("worker that did not answer it"),
+    unit: z.strictObject({ name, epoch }).nullable().describe("unit that is to blame, where it is another"),
+  }),
 ]);
 /** What a worker answers. */
 export type Reply = z.output<typeof replySchema>;

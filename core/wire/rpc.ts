@@ -15,16 +15,25 @@ export interface ReplyFrame<K extends Reply["kind"]> {
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
+/** A unit in one of its epochs. */
+export interface BlamedUnit {
+  readonly name: string;
+  readonly epoch: number;
+}
+
 /** A failure of a worker; `silent` names the worker that others waited for. */
 export class WorkerError extends LatentmeshError {
   override readonly name = "WorkerError";
   /** Worker that did not answer the one which failed. */
   readonly silent: string | null;
+  /** The unit that is to blame, where it is another than that of the worker which failed. */
+  readonly unit: BlamedUnit | null;
 
   /** An error that a worker reported. */
-  constructor(code: ErrorCode, message: string, silent: string | null) {
+  constructor(code: ErrorCode, message: string, silent: string | null, unit: BlamedUnit | null = null) {
     super(code, message);
     this.silent = silent;
+    this.unit = unit;
   }
 }
 
@@ -78,7 +87,7 @@ export class RpcClient {
       // What cannot be sent has failed as much as what is not answered.
       this.link.send({ ...request, kind, id }, options.payload);
       const { reply, payload } = await promise;
-      if (reply.kind === "failed") throw new WorkerError(reply.code as ErrorCode, reply.message, reply.silent);
+      if (reply.kind === "failed") throw new WorkerError(reply.code as ErrorCode, reply.message, reply.silent, reply.unit);
       if (reply.kind !== expected) {
         throw new LatentmeshError("protocol", `Worker ${this.link.identity.worker} answered "${kind}" with "${reply.kind}"`);
       }
@@ -118,8 +127,8 @@ export function serveRequests(link: Link, answer: (request: Request, payload: Ui
     // An answer that cannot be sent is a failure like any other.
     answer(request, payload).then(({ payload, ...reply }) => link.send({ ...reply, id: request.id }, payload)).catch((error) => {
       const code = error instanceof LatentmeshError ? error.code : "internal";
-      const silent = error instanceof WorkerError ? error.silent : null;
-      link.send({ kind: "failed", id: request.id, code, message: messageOf(error).slice(0, 4096), silent });
+      const { silent = null, unit = null } = error instanceof WorkerError ? error : {};
+      link.send({ kind: "failed", id: request.id, code, message: messageOf(error).slice(0, 4096), silent, unit });
     });
   });
 }

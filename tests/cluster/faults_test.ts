@@ -136,6 +136,26 @@ describe("a supervisor", () => {
     await supervisor.stop();
   });
 
+  it("gives a worker that was ready for long a clean record, and none for the time in which it loaded", async () => {
+    for (const [ready, failures] of [[true, 6], [false, 3]] as const) {
+      let started = 0;
+      const supervisor: Supervisor = new Supervisor("a", () => {
+        started++;
+        const ended = (async () => {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          // From the sixth on, it ends before it is ready.
+          if (ready && started < 4) supervisor.ready();
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          return { code: 1, lastLines: "" };
+        })();
+        return { ended, kill() {} };
+      }, { mostFailures: 3, healthyAfterMs: 10 });
+      await assertRejects(() => supervisor.givenUp, LatentmeshError, "ended 3 times in a row");
+      assertEquals(started, failures - (ready ? 1 : 0), `ready: ${ready}`);
+      await supervisor.stop();
+    }
+  });
+
   it("says which GPU does not exist", async () => {
     const options = { model: fixtureDirectory("tiny-mla"), device: "deno" as const, cluster: { hosts: [{ name: "a", gpus: [63] }] } };
     await assertRejects(() => Cluster.start(options), LatentmeshError, "Cannot use GPU 63");

@@ -12,7 +12,8 @@ import type { Listener } from "../../core/wire/transport.ts";
 import type { Collective, Exchanged } from "../../workers/collective/collective.ts";
 import { LocalExchange } from "../../workers/collective/local_exchange.ts";
 import { SharedMemory, whyNotShared } from "../../workers/collective/shared_memory.ts";
-import { type ExchangeOptions, Membership } from "../../workers/membership.ts";
+import { Membership } from "../../workers/membership.ts";
+import type { ExchangeOptions } from "../../workers/unit_epoch.ts";
 import { DenoTransport } from "../../workers/transport.ts";
 import { Random } from "../support/random.ts";
 
