@@ -85,6 +85,7 @@ export class RunningCluster {
         maxBatch,
         stepRows: maxBatch,
         maxWaiting: settings.maxWaiting,
+        maxWaitingPerClient: settings.maxWaitingPerKey,
         maxPrompts: PROMPTS_PER_UNIT,
         maxAttempts: MOST_ATTEMPTS,
       },

@@ -59,6 +59,8 @@ export interface Config {
     };
     /** Requests that may wait for a place; more are refused with 429. */
     maxWaiting?: number;
+    /** The same of each API key; by default half of all where there are several keys. */
+    maxWaitingPerKey?: number;
     /** Seconds that running requests get to finish on SIGTERM. */
     shutdownTimeout?: number;
     /** Keys that clients must present: `env:NAME` (separated by commas) or a list. */

@@ -31,8 +31,9 @@ export interface Settings {
   readonly maxBodyBytes: number | undefined;
   /** What one API key may do. */
   readonly limits: { readonly concurrent?: number; readonly requestsPerMinute?: number } | undefined;
-  /** Requests that may wait. */
+  /** Requests that may wait, of all API keys and of each. */
   readonly maxWaiting: number;
+  readonly maxWaitingPerKey: number;
   /** Seconds. */
   readonly shutdownTimeout: number;
   /** Keys that clients must present; empty: none. */
@@ -88,6 +89,9 @@ const SYNTHETIC_BASIS = "identity";
 /** Milliseconds of silence after which a rank ends the step. */
 const DEADLINE = 2000;
 
+/** Requests that may wait. */
+const MOST_WAITING = 1024;
+
 /** Most tokens of a cache. */
 export const MOST_CACHE_TOKENS: number = 2 ** 26;
 
@@ -105,6 +109,8 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const host = config.server?.host ?? "127.0.0.1";
   const model = config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname);
   refuseUnsupported(config, model);
+  const apiKeys = resolveKeys(config.server?.apiKeys, env);
+  const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
   const settings: Settings = {
     model,
     device,
@@ -121,9 +127,10 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     allowedOrigins: config.server?.allowedOrigins ?? [],
     maxBodyBytes: config.server?.maxBodyBytes,
     limits: config.server?.limits,
-    maxWaiting: config.server?.maxWaiting ?? 1024,
+    maxWaiting,
+    maxWaitingPerKey: config.server?.maxWaitingPerKey ?? (apiKeys.length > 1 ? Math.ceil(maxWaiting / 2) : maxWaiting),
     shutdownTimeout: config.server?.shutdownTimeout ?? 10,
-    apiKeys: resolveKeys(config.server?.apiKeys, env),
+    apiKeys,
     decode: {
       scheme: {
         ...SCHEME_DEFAULTS,

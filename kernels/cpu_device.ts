@@ -10,6 +10,7 @@ import {
   type BoundKernel,
   checkBindings,
   checkParams,
+  checkWrite,
   type CompiledKernel,
   type Device,
   type DeviceBuffer,
@@ -119,6 +120,7 @@ export class CpuDevice implements Device {
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    checkWrite(buffer, offset, data);
     (buffer as CpuBuffer).u8.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
   }
 

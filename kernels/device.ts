@@ -95,7 +95,7 @@ export interface Device {
   readonly limits: DeviceLimits;
   readonly features: DeviceFeatures;
   readonly counters: DeviceCounters;
-  /** Settles when the device is lost unexpectedly. */
+  /** Settles when the device is lost unexpectedly, or has refused something, after which nothing can be relied on. */
   readonly lost: Promise<LatentmeshError>;
 
   /** @throws {LatentmeshError} `out_of_memory` */
@@ -142,6 +142,15 @@ export function checkBindings<C, B extends string, P extends string>(
       );
     }
   }
+}
+
+/** Checks what is written before it is queued: a device that finds out later is not told which write it was, and refuses everything from then on. */
+export function checkWrite({ label, bytes }: DeviceBuffer, offset: number, { byteLength }: ArrayBufferView): void {
+  if (offset % 4 === 0 && byteLength % 4 === 0 && offset + byteLength <= bytes) return;
+  throw new LatentmeshError(
+    "internal",
+    `Cannot write ${byteLength} bytes to ${label} at ${offset}: it has ${bytes} bytes, and all are counted in fours`,
+  );
 }
 
 /** Checks that a bound kernel is not run beyond what its buffers were checked for. */

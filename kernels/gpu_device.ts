@@ -14,6 +14,7 @@ import {
   type BoundKernel,
   checkBindings,
   checkParams,
+  checkWrite,
   type CompiledKernel,
   type Device,
   type DeviceBuffer,
@@ -82,6 +83,7 @@ export class GpuDevice implements Device {
   readonly features: DeviceFeatures;
   readonly counters: DeviceCounters = newCounters();
   readonly lost: Promise<LatentmeshError>;
+  readonly #lost = Promise.withResolvers<LatentmeshError>();
   readonly #gpu: GPUDevice;
   readonly #options: GpuDeviceOptions;
   readonly #pipelines = new Map<string, Promise<CompiledPipeline>>();
@@ -115,16 +117,13 @@ export class GpuDevice implements Device {
     this.#waitsForCompiler = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      this.#failure ??= deviceError(options.kind, (event as GPUUncapturedErrorEvent).error);
+      this.#fail(deviceError(options.kind, (event as GPUUncapturedErrorEvent).error));
     });
-    this.lost = gpu.lost.then((info) => {
+    this.lost = this.#lost.promise;
+    gpu.lost.then((info) => {
       // `destroy` also settles this promise; a device we closed ourselves is not lost.
-      if (this.#closed) return new Promise<never>(() => {});
-      this.#failure = new LatentmeshError(
-        "device_lost",
-        `The ${options.kind} device (${options.description}) was lost: ${info.message || info.reason}`,
-      );
-      return this.#failure;
+      if (this.#closed) return;
+      this.#fail(new LatentmeshError("device_lost", `The ${options.kind} device (${options.description}) was lost: ${info.message || info.reason}`));
     });
   }
 
@@ -157,6 +156,7 @@ export class GpuDevice implements Device {
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    checkWrite(buffer, offset, data);
     this.#gpu.queue.writeBuffer((buffer as GpuDeviceBuffer).gpu, offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
@@ -241,6 +241,12 @@ export class GpuDevice implements Device {
     await Promise.allSettled([...this.#pipelines.values(), ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
     this.#timer?.destroy();
     this.#gpu.destroy();
+  }
+
+  #fail(error: LatentmeshError): void {
+    if (this.#closed) return;
+    this.#failure ??= error;
+    this.#lost.resolve(this.#failure);
   }
 
   #check(): void {

@@ -99,7 +99,7 @@ export class ClusterWorker {
     const { host, listen, advertise } = this.#options;
     this.#listener = await this.#transport.listen(listen, (socket) => this.#accept(socket));
     serveRequests(this.#coordinator, (request, payload) => this.#answer(request, payload));
-    this.#device.lost.then((error) => this.#coordinator.close(error));
+    this.#device.lost.then((error) => this.#deviceLost(error));
     const { kind, description } = this.#device;
     this.#tell({
       kind: "hello",
@@ -110,6 +110,11 @@ export class ClusterWorker {
       modelHash: this.#hashes.model,
       basisHash: this.#hashes.basis,
     });
+  }
+
+  /** A worker without a device is of no use to anybody; what the device refused while loading, such as memory, is the answer to `assign`. */
+  #deviceLost(error: LatentmeshError): void {
+    if (this.#loaded !== null || error.code === "device_lost") this.#coordinator.close(error);
   }
 
   #tell(notice: Notice): void {

@@ -149,7 +149,7 @@ export class DecodeRank {
     const { sequence: origin } = this.#ready(from);
     const shared = Math.floor(tokens / BLOCK_TOKENS);
     if (tokens > origin.length) throw new LatentmeshError("protocol", `Sequence ${from} has ${origin.length} tokens, ${tokens} are to be shared`);
-    const cached = this.#hold(sequence, blocks, { tokens, shared });
+    const cached = this.#hold(sequence, [...origin.blocks.slice(0, shared), ...blocks], { tokens, shared });
     this.#copier.record(origin.blocks[shared], cached.blocks[shared], tokens % BLOCK_TOKENS);
     this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from: tokens }));
   }

@@ -32,10 +32,8 @@ export interface RowQuery {
   readonly target?: number;
 }
 
-/** Adjustments that fit one submission: at least one for every token of the vocabulary, which is the most that one row can have. */
-function mostAdjustments(vocabulary: number): number {
-  return Math.max(65536, vocabulary);
-}
+/** Adjustments that one submission applies. */
+const MOST_ADJUSTMENTS = 65_536;
 
 interface Parts {
   readonly norm: BoundKernel<"rows" | "first_row">;
@@ -76,7 +74,7 @@ export class LogitsHead {
     const logits = device.createBuffer("logits", rows * vocabulary * 4);
     const normed = device.createBuffer("final normed", rows * width * 4);
     const sampling = device.createBuffer("sampling", rows * SAMPLING_WORDS * 4);
-    const adjustments = device.createBuffer("adjustments", mostAdjustments(vocabulary) * ADJUSTMENT_WORDS * 4);
+    const adjustments = device.createBuffer("adjustments", MOST_ADJUSTMENTS * ADJUSTMENT_WORDS * 4);
     const masks = device.createBuffer("grammar masks", rows * maskWords(spec.vocabSize) * 4);
     const chunkLists = device.createBuffer("chunk lists", rows * ceilDiv(vocabulary, CHUNK_TOKENS) * LIST_WORDS * 4);
     const lists = device.createBuffer("candidate lists", rows * LIST_WORDS * 4);
@@ -92,7 +90,7 @@ export class LogitsHead {
     return new LogitsHead(context, {
       norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
       head,
-      adjust: adjust.bind({ adjustments, logits }, { count: mostAdjustments(vocabulary), rows, first_token: weights.firstToken }),
+      adjust: adjust.bind({ adjustments, logits }, { count: MOST_ADJUSTMENTS, rows, first_token: weights.firstToken }),
       mask: mask.bind({ masks, logits }, { rows, first_token: weights.firstToken }),
       candidates: select.bind({ logits, sampling, lists: chunkLists }, { rows, count: MOST_CANDIDATES, draw: 1, first_token: weights.firstToken }),
       merge: merge.bind({ logits, sampling, chunk_lists: chunkLists, lists }, { rows, count: MOST_CANDIDATES, first_token: weights.firstToken }),
@@ -113,20 +111,30 @@ export class LogitsHead {
     this.#parts.head.run(phase, rows);
   }
 
-  /** Records changes to logits of the recorded rows. */
+  /** Records changes to logits of the recorded rows, in several submissions where the buffer does not hold all. */
   recordAdjustments(rows: readonly (readonly Adjustment[])[]): void {
-    const words = new Uint32Array(rows.reduce((sum, row) => sum + row.length, 0) * ADJUSTMENT_WORDS);
-    let at = 0;
+    const { device } = this.#context;
+    const most = Math.min(MOST_ADJUSTMENTS, rows.reduce((sum, row) => sum + row.length, 0));
+    const words = new Uint32Array(most * ADJUSTMENT_WORDS);
+    let count = 0;
+    const flush = () => {
+      if (count === 0) return;
+      device.write(this.#parts.adjustments, 0, words.subarray(0, count * ADJUSTMENT_WORDS));
+      device.run(this.#parts.adjust, { count, rows: rows.length, first_token: this.#parts.firstToken });
+      count = 0;
+    };
     rows.forEach((adjustments, row) => {
       for (const { token, repetition, addend } of adjustments) {
-        words.set([row, token, floatBits(repetition), floatBits(addend)], at);
-        at += ADJUSTMENT_WORDS;
+        if (count === most) {
+          flush();
+          // What is written next must not reach the device before what was recorded has run.
+          device.submit();
+        }
+        words.set([row, token, floatBits(repetition), floatBits(addend)], count * ADJUSTMENT_WORDS);
+        count++;
       }
     });
-    if (at === 0) return;
-    const { device } = this.#context;
-    device.write(this.#parts.adjustments, 0, words);
-    device.run(this.#parts.adjust, { count: at / ADJUSTMENT_WORDS, rows: rows.length, first_token: this.#parts.firstToken });
+    flush();
   }
 
   /** Submits and waits for the candidates of the recorded rows. */

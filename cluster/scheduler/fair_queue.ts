@@ -8,7 +8,7 @@ import type { Sequence } from "./state.ts";
 /** Waiting sequences of all clients. */
 export class FairQueue {
   readonly #waiting = new Map<string, Sequence[]>();
-  /** Tokens served to each client that is known at present; only differences mean something. */
+  /** Tokens served to each client that has sequences here, waiting or running; only differences mean something. */
   readonly #served = new Map<string, number>();
   #size = 0;
 
@@ -25,8 +25,8 @@ export class FairQueue {
   push(sequence: Sequence): void {
     const { client } = sequence;
     const queue = this.#waiting.get(client);
-    // Who comes (back) begins where the least served are: having been away gives no credit.
-    if (queue === undefined) this.#served.set(client, Math.max(this.#served.get(client) ?? 0, this.#least()));
+    // Who comes (back) begins where the least served are, waiting or running: having been away gives no credit.
+    if (!this.#served.has(client)) this.#served.set(client, this.#least());
     const sequences = queue ?? [];
     const at = sequences.findLastIndex(({ order }) => order < sequence.order);
     sequences.splice(at + 1, 0, sequence);
@@ -77,7 +77,7 @@ export class FairQueue {
 
   #least(): number {
     let least = Infinity;
-    for (const client of this.#waiting.keys()) least = Math.min(least, this.#served.get(client) ?? Infinity);
+    for (const served of this.#served.values()) least = Math.min(least, served);
     return least === Infinity ? 0 : least;
   }
 }

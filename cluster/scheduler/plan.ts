@@ -16,8 +16,9 @@ export interface SchedulerOptions extends PlacingOptions {
   readonly maxBatch: number;
   /** Rows of one step, at least as many as sequences: what is left is for sequences that are rebuilt. */
   readonly stepRows: number;
-  /** Sequences that may wait. */
+  /** Sequences that may wait, of all clients and of each. */
   readonly maxWaiting: number;
+  readonly maxWaitingPerClient: number;
   /** Prompts that one prefill unit has begun or will begin next. */
   readonly maxPrompts: number;
   /** Placements of one sequence that may fail in a row. */

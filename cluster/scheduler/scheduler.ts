@@ -47,8 +47,13 @@ export class Scheduler {
    * @throws {LatentmeshError} `overloaded` if too many wait
    */
   add(options: Omit<SequenceOptions, "blockTokens">, retryAfterMs?: number): Sequence {
-    if (this.waiting.size >= this.options.maxWaiting) {
+    const { maxWaiting, maxWaitingPerClient } = this.options;
+    if (this.waiting.size >= maxWaiting) {
       throw new LatentmeshError("overloaded", `${this.waiting.size} requests are waiting already; try again later`, { retryAfterMs });
+    }
+    const own = this.waiting.of(options.client).length;
+    if (own >= maxWaitingPerClient) {
+      throw new LatentmeshError("overloaded", `${own} requests of this key are waiting already; try again later`, { retryAfterMs });
     }
     const sequence = new Sequence({ ...options, blockTokens: this.options.blockTokens }, this.#order++);
     this.#active.set(sequence.client, (this.#active.get(sequence.client) ?? 0) + 1);

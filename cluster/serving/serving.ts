@@ -6,7 +6,7 @@
  */
 import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
-import { type LogitsAnswer, mostTokens } from "../../core/generation.ts";
+import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import type { DecodeGroup, Placement, PrefillUnit, Sequence } from "../scheduler/state.ts";
 import type { Piece, SchedulerOptions, Step } from "../scheduler/plan.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -43,6 +43,18 @@ export interface ServingOptions {
 const REPAIR_PATIENCE = 30_000;
 /** Milliseconds that a step waits for grammars. */
 const MASK_PATIENCE = 5;
+
+/** Asked in the place of a request that has ended before it could say what it wants. */
+const NOTHING_MUCH: LogitsQuery = {
+  key: 0,
+  position: 0,
+  inverseTemperature: 1,
+  plain: 1,
+  adjusted: 0,
+  adjustments: [],
+  mask: null,
+  draw: false,
+};
 
 interface Entry {
   readonly running: RunningRequest;
@@ -140,7 +152,12 @@ export class Serving implements UnitListener {
     this.#kicked = true;
     queueMicrotask(() => {
       this.#kicked = false;
-      this.#start();
+      try {
+        this.#start();
+      } catch (error) {
+        // Nobody in particular can be placed any more.
+        this.failAll(asLatentmeshError(error));
+      }
     });
   }
 
@@ -161,26 +178,43 @@ export class Serving implements UnitListener {
   #pump(scheduled: PrefillUnit | DecodeGroup, next: () => Promise<void> | null): void {
     const unit = this.#unitOf.get(scheduled.name)!;
     if (this.#busy.has(unit)) return;
-    this.#close(scheduled);
-    let work = next();
+    const work = this.#begin(scheduled, unit, next);
     if (work === null) return;
     this.#busy.add(unit);
     unit.busy = true;
-    void (async () => {
-      while (work !== null) {
+    void this.#drive(scheduled, unit, work, next);
+  }
+
+  /** Begins what is next. Whatever goes wrong here that was not foreseen costs the unit its epoch, and nobody else anything. */
+  #begin(scheduled: PrefillUnit | DecodeGroup, unit: Unit, next: () => Promise<void> | null): Promise<void> | null {
+    try {
+      this.#close(scheduled);
+      return next();
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), unit.epoch);
+      return null;
+    }
+  }
+
+  /** Goes on until there is nothing to do. */
+  async #drive(scheduled: PrefillUnit | DecodeGroup, unit: Unit, first: Promise<void>, next: () => Promise<void> | null): Promise<void> {
+    try {
+      for (let work: Promise<void> | null = first; work !== null;) {
         await work;
         // Grammars take much less than a step: waiting for them is better than going on without their sequences.
         if (this.#masks.size > 0) await Promise.race([Promise.all(this.#masks), new Promise((resolve) => setTimeout(resolve, MASK_PATIENCE))]);
-        this.#close(scheduled);
-        work = next();
+        work = this.#begin(scheduled, unit, next);
         this.#tell();
         this.#kick();
       }
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), unit.epoch);
+    } finally {
       this.#busy.delete(unit);
       unit.busy = false;
       // The unit may have come back, empty, while this was about the former one.
       this.#kick();
-    })();
+    }
   }
 
   #nextPiece(scheduled: PrefillUnit): Promise<void> | null {
@@ -215,12 +249,13 @@ export class Serving implements UnitListener {
     const unit = this.#unitOf.get(prefill.name)!;
     const { epoch } = unit;
     const requests = asking.map((one) => this.#entries.get(one)!.running);
+    const queries = asking.map((one) => this.#queryOf(one));
     const owner = this.#entries.get(sequence)?.running;
     owner?.pieceStarts(begin, performance.now());
     let computed: PieceAnswers;
     try {
       computed = await computePiece(unit, piece, decode === null ? null : this.#unitOf.get(decode.name)!, {
-        queries: requests.map((running) => running.query()),
+        queries,
         promptLogprobs: owner?.promptLogprobs ?? null,
         vocabulary: this.#options.vocabulary,
       });
@@ -242,7 +277,7 @@ export class Serving implements UnitListener {
     const unit = this.#unitOf.get(step.group.name)!;
     const { epoch } = unit;
     const { deadlineMs, vocabulary } = this.#options;
-    const queries = step.asking.map(({ sequence }) => this.#entries.get(sequence)!.running.query());
+    const queries = step.asking.map(({ sequence }) => this.#queryOf(sequence));
     let answers: readonly LogitsAnswer[];
     try {
       answers = await runStep(unit, step, { queries, vocabulary, deadlineMs, times: this.times });
@@ -253,24 +288,47 @@ export class Serving implements UnitListener {
     await this.#advance(unit, this.scheduler.stepDone(step), answers);
   }
 
+  /** What is asked about a sequence; of one whose request cannot say, next to nothing, and the request ends. */
+  #queryOf(sequence: Sequence): LogitsQuery {
+    try {
+      return this.#entries.get(sequence)!.running.query();
+    } catch (error) {
+      this.#end(sequence, asLatentmeshError(error));
+      return NOTHING_MUCH;
+    }
+  }
+
   /** Takes a token from each answer that somebody still wants, first from all of those that suffice. */
   async #advance(unit: Unit, sequences: readonly (Sequence | null)[], answers: readonly LogitsAnswer[]): Promise<void> {
     const insufficient: number[] = [];
     sequences.forEach((sequence, i) => {
       const running = sequence === null ? undefined : this.#entries.get(sequence)?.running;
-      if (running !== undefined && !this.#take(running, running.advance(answers[i], performance.now()))) insufficient.push(i);
+      if (running === undefined) return;
+      this.#own(running, () => {
+        if (!this.#take(running, running.advance(answers[i], performance.now()))) insufficient.push(i);
+      });
     });
     for (const i of insufficient) await this.#advanceFromRow(unit, sequences[i]!, answers[i], i);
   }
 
   async #advanceFromRow(unit: Unit, sequence: Sequence, answer: LogitsAnswer, index: number): Promise<void> {
     const { epoch } = unit;
+    let row: Float32Array;
     try {
-      const row = await wholeRow(unit, index, this.#options.vocabulary);
-      const running = this.#entries.get(sequence)?.running;
-      if (running !== undefined) this.#take(running, running.advanceFromRow(answer, row, performance.now()));
+      row = await wholeRow(unit, index, this.#options.vocabulary);
     } catch (error) {
-      this.#units.report(unit, asLatentmeshError(error), epoch);
+      return this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    const running = this.#entries.get(sequence)?.running;
+    if (running !== undefined) this.#own(running, () => this.#take(running, running.advanceFromRow(answer, row, performance.now())));
+  }
+
+  /** Does what concerns one request alone: if it throws, as its grammar may, that request ends and nobody else's token is lost. */
+  #own({ sequence }: RunningRequest, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#end(sequence, asLatentmeshError(error));
     }
   }
 

@@ -11,6 +11,7 @@ import { type Answers, decodeAnswers, encodePrompt, encodeStep, joinAnswers } fr
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
 import type { Piece, Step } from "../scheduler/plan.ts";
+import { BLOCK_TOKENS } from "../assignment.ts";
 import type { Unit } from "../unit.ts";
 
 /** Where the time of decode steps went, in milliseconds. */
@@ -104,7 +105,13 @@ export async function runStep(
       epoch: unit.epoch,
       rows: rows.length,
       asks: queries.length,
-      forks: forks.map(({ placement, from, tokens }) => ({ sequence: placement.id, from: from.id, tokens, blocks: [...placement.decodeBlocks] })),
+      // Ranks know the blocks that are shared: they are the first ones of where it is forked from.
+      forks: forks.map(({ placement, from, tokens }) => ({
+        sequence: placement.id,
+        from: from.id,
+        tokens,
+        blocks: placement.decodeBlocks.slice(Math.floor(tokens / BLOCK_TOKENS)),
+      })),
       grow: grow.map(({ sequence, blocks }) => ({ sequence, blocks: [...blocks] })),
     },
     "candidates",

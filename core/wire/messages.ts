@@ -108,7 +108,14 @@ export const requestSchema = z.discriminatedUnion("kind", [
     epoch,
     rows: count.min(1),
     asks: count,
-    forks: z.array(z.strictObject({ sequence: count, from: count, tokens: count, blocks: z.array(count) })),
+    forks: z.array(
+      z.strictObject({
+        sequence: count,
+        from: count,
+        tokens: count,
+        blocks: z.array(count).describe("after the whole blocks of `tokens`, which it shares with `from`"),
+      }),
+    ),
     grow: z.array(z.strictObject({ sequence: count, blocks: z.array(count) })),
   }),
   z.strictObject({ kind: z.literal("row"), id: count, epoch, index: count.describe("which of the last asks") }),

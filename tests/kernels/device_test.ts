@@ -1,5 +1,5 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
 import { PLAIN_FEATURES } from "../../kernels/device.ts";
 import { GpuDevice } from "../../kernels/gpu_device.ts";
@@ -46,6 +46,21 @@ describeOnDevices("device", (kind) => {
     await device.close();
   });
 
+  it("writes nothing that does not fit, and goes on", async () => {
+    const device = await openTestDevice(kind);
+    const buffer = device.createBuffer("b", 64);
+    const readback = await device.createReadback("b", 64);
+    for (const [offset, words] of [[64, 1], [60, 2], [0, 17], [2, 1], [2 ** 40, 1]]) {
+      assertThrows(() => device.write(buffer, offset, new Uint32Array(words)), LatentmeshError, `Cannot write ${words * 4} bytes to b at ${offset}`);
+    }
+    assertThrows(() => device.write(buffer, 0, new Uint8Array(3)), LatentmeshError, "counted in fours");
+    device.write(buffer, 60, Uint32Array.of(5));
+    device.read(readback, buffer, 56, 8);
+    device.submit();
+    assertEquals([...new Uint32Array((await readback.take()).slice().buffer)], [0, 5]);
+    await device.close();
+  });
+
   it("reads several times through one readback, and starts from zeroed buffers", async () => {
     const device = await openTestDevice(kind);
     const buffer = device.createBuffer("b", 64);
@@ -71,6 +86,18 @@ describe("WebGPU device", () => {
     gpu.destroy();
     assertEquals((await device.lost).code, "device_lost");
     assertEquals((await assertRejects(run, LatentmeshError, "was lost")).code, "device_lost");
+  });
+});
+
+describe("a WebGPU device that refuses a command", () => {
+  const test = absence("deno") === null ? it : it.skip;
+  test("says so at once, and from then on whatever it is asked", async () => {
+    const device = await openTestDevice("deno", { maxBufferBytes: 2 ** 60 });
+    device.createBuffer("more than there is", 2 ** 52);
+    const error = await device.lost;
+    assert(error.code === "internal" || error.code === "out_of_memory", error.message);
+    assertEquals(assertThrows(() => device.submit(), LatentmeshError), error);
+    await device.close();
   });
 });
 

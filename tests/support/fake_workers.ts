@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { RunningCluster } from "../../cluster/cluster.ts";
 import { clusterServices } from "../../cluster/compose.ts";
 import { Coordinator } from "../../cluster/coordinator.ts";
 import { loadClusterModel } from "../../cluster/load_model.ts";
@@ -50,6 +51,11 @@ export interface FakeCluster extends AsyncDisposable {
   readonly workers: readonly FakeWorker[];
   /** The one that is in a place now. */
   worker(place: string): FakeWorker;
+}
+
+/** A cluster with workers of a test. */
+export interface FakeServer extends Omit<FakeCluster, "coordinator"> {
+  readonly cluster: RunningCluster;
 }
 
 /** Services with such workers. @param hashes what workers say of their files */
@@ -102,6 +108,24 @@ export async function startFakeCluster(config: Config, script: Script = () => un
     workers,
     worker: (place) => workers.findLast((worker) => worker.place === place)!,
     [Symbol.asyncDispose]: () => coordinator.close(),
+  };
+}
+
+/** The same with all that serves requests on it. */
+export async function launchFakeCluster(config: Config, script: Script = () => undefined): Promise<FakeServer> {
+  const settings = resolveSettings(
+    {},
+    { model: fixtureDirectory("tiny-mla"), device: "cpu", cache: { maxTokens: 4096 }, ...config },
+    () => undefined,
+  );
+  const { hashes } = await loadClusterModel(settings, clusterServices);
+  const workers: FakeWorker[] = [];
+  const cluster = await RunningCluster.launch(settings, fakeServices(script, workers, hashes));
+  return {
+    cluster,
+    workers,
+    worker: (place) => workers.findLast((worker) => worker.place === place)!,
+    [Symbol.asyncDispose]: () => cluster.close(),
   };
 }
 

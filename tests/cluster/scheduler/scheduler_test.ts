@@ -11,6 +11,7 @@ const OPTIONS: SimulationOptions = {
   maxBatch: 6,
   stepRows: 8,
   maxWaiting: 40,
+  maxWaitingPerClient: 1000,
   maxPrompts: 3,
   maxAttempts: 1000,
   prefillUnits: 2,
@@ -102,6 +103,34 @@ describe("the scheduler", () => {
     drain(simulation);
     const last = Math.max(...modest.map((sequence) => simulation.finished.indexOf(sequence)));
     assert(last < 14, `the last of five came ${last}th`);
+  });
+
+  it("gives one who comes later no turn for having been away, though nobody waits when he comes", () => {
+    const simulation = new Simulation({ ...OPTIONS, maxBatch: 2, maxWaiting: 1000, prefillUnits: 1, decodeGroups: 1 }, new Random(4));
+    const early = Array.from({ length: 2 }, (_, i) => simulation.arrive([i, 1, 2, 3], 12, "early"));
+    simulation.start();
+    for (let i = 0; i < 12; i++) {
+      simulation.settle();
+      simulation.start();
+    }
+    assertEquals([simulation.scheduler.waiting.size, early.some(({ ended }) => ended)], [0, false], "both run and nobody waits");
+    // Whoever waits next is served in turn: what the first has had while he was alone is not held against him, nor for the other.
+    const later = Array.from({ length: 8 }, (_, i) => simulation.arrive([100 + i, 1, 2, 3], 4, i % 2 === 0 ? "late" : "early"));
+    drain(simulation);
+    const order = simulation.finished.filter((sequence) => later.includes(sequence)).map(({ client }) => client);
+    assert(order.slice(0, order.lastIndexOf("late")).filter((client) => client === "early").length >= 2, `${order}`);
+  });
+
+  it("lets no client wait with more requests than it may, whoever else waits", () => {
+    const scheduler = new Scheduler({ ...OPTIONS, maxWaiting: 5, maxWaitingPerClient: 3 });
+    const add = (client: string) => scheduler.add({ prompt: [1], mostTokens: 1, client, wholePrompt: false, now: 0 });
+    const first = add("greedy");
+    add("greedy");
+    add("greedy");
+    assertEquals(assertThrows(() => add("greedy"), LatentmeshError, "3 requests of this key are waiting already").code, "overloaded");
+    add("modest");
+    scheduler.end(first);
+    add("greedy");
   });
 
   it("computes short prompts before long ones, but not for ever", () => {
