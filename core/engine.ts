@@ -35,7 +35,7 @@ export interface TokenRequest {
 export interface TokenConstraint {
   /** Resolves when {@link mask} is there after {@link accept}, rejects if there is none; null: it is there. */
   readonly settled: Promise<void> | null;
-  /** Tokens allowed next, one bit each, [⌈vocabulary / 32⌉] words. */
+  /** Tokens allowed next, one bit each, [⌈vocabulary / 32⌉] words; another array when others are, never changed in place. */
   readonly mask: Uint32Array;
   /** Goes on by one token. */
   accept(token: number): void;

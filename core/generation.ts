@@ -6,7 +6,7 @@
 import type { TokenEvent, TokenLogprob, TokenRequest } from "./engine.ts";
 import { LatentmeshError } from "./errors.ts";
 import { sequenceKey } from "./random.ts";
-import { type Adjustment, LogitAdjuster } from "./sampling/adjustments.ts";
+import { type Adjustments, LogitAdjuster } from "./sampling/adjustments.ts";
 import { type CandidateList, firstCandidates, MOST_CANDIDATES } from "./sampling/candidates.ts";
 import { inverseTemperature, isUnrestricted } from "./sampling/params.ts";
 import { type Candidates, candidatesWanted, type Choice, chooseToken } from "./sampling/sampler.ts";
@@ -21,8 +21,9 @@ export interface LogitsQuery {
   readonly plain: number;
   /** Candidates of the adjusted logits; 0: none. */
   readonly adjusted: number;
-  readonly adjustments: readonly Adjustment[];
-  /** Which tokens a grammar allows, one bit each; null: all. */
+  /** Penalties and bias. The same object every time while a sequence is generated. */
+  readonly adjustments: Adjustments;
+  /** Which tokens a grammar allows, one bit each; null: all. It is not changed after it was given. */
   readonly mask: Uint32Array | null;
   /** Whether a token is drawn from the whole vocabulary, of the adjusted logits if there are any. */
   readonly draw: boolean;
@@ -123,9 +124,8 @@ export class TokenChooser {
   /** What must be known to choose the next token. */
   query(): LogitsQuery {
     const { logprobs, sampling, constraint } = this.#request;
-    const adjustments = this.#adjuster.adjustments();
     const mask = constraint?.mask ?? null;
-    const adjusted = adjustments.length > 0 || mask !== null;
+    const adjusted = !this.#adjuster.empty || mask !== null;
     const wanted = candidatesWanted(sampling, MOST_CANDIDATES);
     // Reported log-probabilities are the model's own, so they are read before penalties and bias.
     const reported = logprobs === null ? 0 : Math.max(1, logprobs);
@@ -135,7 +135,7 @@ export class TokenChooser {
       inverseTemperature: inverseTemperature(sampling),
       plain: adjusted ? reported : Math.max(wanted, reported),
       adjusted: adjusted ? wanted : 0,
-      adjustments,
+      adjustments: this.#adjuster,
       mask,
       draw: isUnrestricted(sampling),
     };

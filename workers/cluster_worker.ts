@@ -17,6 +17,7 @@ import type { DecodeRank } from "./decode.ts";
 import type { HandoffTarget } from "./handoff_sender.ts";
 import { type FileHashes, hashFiles, type LoadedRank, loadRank, type ModelPaths } from "./load_rank.ts";
 import { Membership } from "./membership.ts";
+import type { PrefillRank } from "./prefill.ts";
 
 /** What a worker must know to join. */
 export interface JoinOptions extends ModelPaths {
@@ -156,6 +157,9 @@ export class ClusterWorker {
         return await this.#turns.take(() => this.#prefill(request, payload));
       case "step":
         return await this.#turns.take(() => this.#step(request, payload));
+      case "tables":
+        this.#roleOf(request.epoch).tables(request, payload);
+        return { kind: "done" };
       case "row":
         return await this.#turns.take(async () => ({ kind: "row", payload: await this.#row(request) }));
       case "probe":
@@ -241,8 +245,8 @@ export class ClusterWorker {
   }
 
   #closeSequences({ epoch, sequences }: RequestOf<"close">): void {
-    const { role } = this.#current(epoch);
-    for (const sequence of sequences) role.kind === "decode" ? role.decode.close(sequence) : role.prefill.close(sequence);
+    const role = this.#roleOf(epoch);
+    for (const sequence of sequences) role.close(sequence);
   }
 
   /** Does some work and says how long it took, and how long each sum of it. */
@@ -259,8 +263,7 @@ export class ClusterWorker {
   }
 
   async #row({ epoch, index }: RequestOf<"row">): Promise<Float32Array<ArrayBuffer>> {
-    const { role } = this.#current(epoch);
-    return await (role.kind === "prefill" ? role.prefill : role.decode).row(index);
+    return await this.#roleOf(epoch).row(index);
   }
 
   /** An exchange of next to nothing: the unit answers only if all of it does. */
@@ -302,6 +305,11 @@ export class ClusterWorker {
     const unit = this.#unit();
     unit.membership.checkEpoch(epoch);
     return unit;
+  }
+
+  #roleOf(epoch: number): DecodeRank | PrefillRank {
+    const { role } = this.#current(epoch);
+    return role.kind === "prefill" ? role.prefill : role.decode;
   }
 
   #decode(epoch: number): DecodeRank {

@@ -4,16 +4,19 @@
  * @module
  */
 import { LatentmeshError } from "../core/errors.ts";
-import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
+import type { LogitsAnswer } from "../core/generation.ts";
 import type { Link } from "../core/wire/link.ts";
 import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
-import type { TokenRow } from "../core/wire/queries.ts";
+import type { QueryFrame, TokenRow } from "../core/wire/queries.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
+import { AdjustmentList } from "./adjustment_list.ts";
 import { BlockCopier } from "./block_copier.ts";
 import type { StepRow } from "./context.ts";
 import type { Collective } from "./collective/collective.ts";
 import { IncomingPrompt } from "./handoff_receiver.ts";
 import type { CachedSequence } from "./latent_cache.ts";
+import { LogitTables } from "./logit_tables.ts";
+import type { HeadQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
 import { RankForward } from "./rank.ts";
 
@@ -35,6 +38,9 @@ export class DecodeRank {
   readonly #models: readonly Model[];
   readonly #copier: BlockCopier;
   readonly #sequences = new Map<number, IncomingPrompt>();
+  /** What changes their logits. */
+  readonly #adjustments = new Map<number, AdjustmentList>();
+  readonly #tables = new LogitTables();
   #forwards: readonly RankForward[] = [];
   /** Where the logits of each of the last queries are. */
   #asked: readonly { readonly lane: number; readonly row: number }[] = [];
@@ -54,6 +60,7 @@ export class DecodeRank {
   async reset(collectives: readonly Collective[]): Promise<void> {
     this.model.device.submit();
     for (const id of [...this.#sequences.keys()]) this.close(id);
+    this.#tables.clear();
     this.model.cache.checkIntegrity();
     for (const forward of this.#forwards) forward.destroy();
     this.#forwards = await Promise.all(this.#models.map((model, lane) => RankForward.create(model, collectives[lane])));
@@ -74,6 +81,12 @@ export class DecodeRank {
     this.model.device.submit();
     this.model.cache.close(prompt.sequence);
     this.#sequences.delete(sequence);
+    this.#adjustments.delete(sequence);
+  }
+
+  /** Takes in what queries will refer to. */
+  tables(request: RequestOf<"tables">, payload: Uint8Array<ArrayBuffer>): void {
+    this.#tables.take(request, payload);
   }
 
   /** Takes latents in and acknowledges them; latents of a sequence that has ended meanwhile are turned back. */
@@ -89,15 +102,16 @@ export class DecodeRank {
   }
 
   /** Runs one step; the queries are about its last rows. @throws {LatentmeshError} */
-  async step(rows: readonly TokenRow[], queries: readonly LogitsQuery[], { forks, grow }: StepChanges): Promise<LogitsAnswer[]> {
+  async step(rows: readonly TokenRow[], frames: readonly QueryFrame[], { forks, grow }: StepChanges): Promise<LogitsAnswer[]> {
     const { cache, limits } = this.model;
-    if (rows.length > limits.decodeRows || queries.length > Math.min(rows.length, limits.logitRows)) {
-      throw new LatentmeshError("protocol", `A step of ${rows.length} rows and ${queries.length} queries; the most are ${limits.decodeRows} rows`);
+    if (rows.length > limits.decodeRows || frames.length > Math.min(rows.length, limits.logitRows)) {
+      throw new LatentmeshError("protocol", `A step of ${rows.length} rows and ${frames.length} queries; the most are ${limits.decodeRows} rows`);
     }
     if (this.#forwards.length === 0) throw new LatentmeshError("protocol", "This rank has not joined its group yet");
     for (const fork of forks) this.#fork(fork);
     for (const { sequence, blocks } of grow) cache.hold(this.#ready(sequence).sequence, blocks);
-    const first = rows.length - queries.length;
+    const first = rows.length - frames.length;
+    const queries = frames.map((frame, i) => this.#tables.resolve(frame, this.#adjustmentsOf(rows[first + i].sequence)));
     const lanes = this.#lanesOf(rows);
     const step = rows.map(({ sequence, token, position }, i): LaneRow => {
       const { sequence: cached } = this.#ready(sequence);
@@ -131,7 +145,7 @@ export class DecodeRank {
     return lanes;
   }
 
-  async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly LogitsQuery[]): Promise<LogitsAnswer[]> {
+  async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly HeadQuery[]): Promise<LogitsAnswer[]> {
     if (rows.length === 0) return [];
     const { head, device } = this.#models[lane];
     await this.#forwards[lane].run({ phase: "decode", rows: rows.map(({ row }) => row) });
@@ -142,6 +156,14 @@ export class DecodeRank {
     }
     head.recordLogits("decode", rows.length - asked.length, asked.length);
     return await head.answers(asked);
+  }
+
+  #adjustmentsOf(sequence: number): AdjustmentList {
+    this.#ready(sequence);
+    const known = this.#adjustments.get(sequence);
+    const adjustments = known ?? new AdjustmentList();
+    if (known === undefined) this.#adjustments.set(sequence, adjustments);
+    return adjustments;
   }
 
   /** A sequence that shares the first `tokens` tokens of another, down to the middle of a block. */

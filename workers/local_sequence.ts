@@ -7,6 +7,7 @@ import { setImmediate } from "node:timers/promises";
 import type { TokenRequest } from "../core/engine.ts";
 import type { LogitsAnswer, LogitsQuery, SequenceRunner } from "../core/generation.ts";
 import type { CandidateList } from "../core/sampling/candidates.ts";
+import { AdjustmentList } from "./adjustment_list.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
 import type { RowQuery } from "./logits_head.ts";
@@ -18,6 +19,7 @@ export class LocalSequence implements SequenceRunner {
   readonly #request: TokenRequest;
   readonly #sequence: CachedSequence;
   readonly #check: () => void;
+  readonly #adjustments = new AdjustmentList();
 
   /** @param check throws when the generation must end */
   constructor(model: Model, request: TokenRequest, sequence: CachedSequence, check: () => void) {
@@ -40,7 +42,7 @@ export class LocalSequence implements SequenceRunner {
       if (start + rows === prompt.length && query !== null) head.recordLogits("prefill", rows - 1, 1);
       await this.#breathe();
     }
-    return { answer: query === null ? null : (await head.answers([query]))[0], prompt: lists };
+    return { answer: query === null ? null : await this.#ask(query), prompt: lists };
   }
 
   async step(token: number, query: LogitsQuery): Promise<LogitsAnswer> {
@@ -48,11 +50,16 @@ export class LocalSequence implements SequenceRunner {
     this.#model.cache.grow(this.#sequence, 1);
     this.#record("decode", [token]);
     this.#model.head.recordLogits("decode", 0, 1);
-    return (await this.#model.head.answers([query]))[0];
+    return await this.#ask(query);
   }
 
   row(): Promise<Float32Array> {
     return this.#model.head.logitsRow(0);
+  }
+
+  async #ask(query: LogitsQuery): Promise<LogitsAnswer> {
+    const [answer] = await this.#model.head.answers([{ ...query, adjustments: this.#adjustments.follow(query.adjustments) }]);
+    return answer;
   }
 
   /** Lets the server do its part, and looks whether the generation is still wanted. */

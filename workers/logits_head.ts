@@ -6,7 +6,6 @@
  */
 import { LatentmeshError } from "../core/errors.ts";
 import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
-import type { Adjustment } from "../core/sampling/adjustments.ts";
 import { type CandidateList, firstCandidates, LIST_WORDS, MOST_CANDIDATES, readCandidates } from "../core/sampling/candidates.ts";
 import { ceilDiv, floatBits } from "../core/numeric.ts";
 import { adjustLogits, ADJUSTMENT_WORDS } from "../kernels/adjust_logits/adjust_logits.ts";
@@ -17,6 +16,7 @@ import { maskLogits, maskWords } from "../kernels/mask_logits/mask_logits.ts";
 import { mergeCandidates } from "../kernels/merge_candidates/merge_candidates.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { mostRows } from "./activations.ts";
+import { AdjustmentList } from "./adjustment_list.ts";
 import type { ModelContext } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { Phase } from "./linear_binding.ts";
@@ -30,6 +30,11 @@ export interface RowQuery {
   readonly inverseTemperature: number;
   /** Token whose logit is wanted. */
   readonly target?: number;
+}
+
+/** A query whose adjustments are as a device takes them. */
+export interface HeadQuery extends Omit<LogitsQuery, "adjustments"> {
+  readonly adjustments: AdjustmentList;
 }
 
 /** Adjustments that one submission applies. */
@@ -112,9 +117,9 @@ export class LogitsHead {
   }
 
   /** Records changes to logits of the recorded rows, in several submissions where the buffer does not hold all. */
-  recordAdjustments(rows: readonly (readonly Adjustment[])[]): void {
+  recordAdjustments(rows: readonly AdjustmentList[]): void {
     const { device } = this.#context;
-    const most = Math.min(MOST_ADJUSTMENTS, rows.reduce((sum, row) => sum + row.length, 0));
+    const most = Math.min(MOST_ADJUSTMENTS, rows.reduce((sum, { count }) => sum + count, 0));
     const words = new Uint32Array(most * ADJUSTMENT_WORDS);
     let count = 0;
     const flush = () => {
@@ -123,17 +128,18 @@ export class LogitsHead {
       device.run(this.#parts.adjust, { count, rows: rows.length, first_token: this.#parts.firstToken });
       count = 0;
     };
-    rows.forEach((adjustments, row) => {
-      for (const { token, repetition, addend } of adjustments) {
+    rows.forEach((adjustments, row) =>
+      adjustments.write(row, (wanted) => {
         if (count === most) {
           flush();
           // What is written next must not reach the device before what was recorded has run.
           device.submit();
         }
-        words.set([row, token, floatBits(repetition), floatBits(addend)], count * ADJUSTMENT_WORDS);
-        count++;
-      }
-    });
+        const from = count;
+        count += Math.min(wanted, most - count);
+        return words.subarray(from * ADJUSTMENT_WORDS, count * ADJUSTMENT_WORDS);
+      })
+    );
     flush();
   }
 
@@ -164,7 +170,7 @@ export class LogitsHead {
    *
    * @throws {LatentmeshError} `protocol` if a mask is not one of this vocabulary
    */
-  async answers(queries: readonly LogitsQuery[]): Promise<LogitsAnswer[]> {
+  async answers(queries: readonly HeadQuery[]): Promise<LogitsAnswer[]> {
     const most = (of: "plain" | "adjusted") => queries.reduce((most, query) => Math.max(most, query[of]), 0);
     const plain = most("plain") === 0
       ? null
@@ -180,14 +186,15 @@ export class LogitsHead {
   /** Runs every kernel that queries may need, for the recorded rows. */
   async warmUp(rows: number): Promise<void> {
     const mask = new Uint32Array(maskWords(this.#context.spec.vocabSize)).fill(0xffffffff);
-    const adjustments = [{ token: 0, repetition: 1, addend: 0 }];
+    const adjustments = new AdjustmentList();
+    adjustments.set({ token: 0, repetition: 1, addend: 0 });
     await this.answers(Array.from({ length: rows }, (_, key) => (
       { key, position: 0, inverseTemperature: 1, draw: true, plain: 1, adjusted: 1, adjustments, mask }
     )));
   }
 
   /** Records what queries change of the recorded rows: penalties, bias, then what a grammar forbids. */
-  recordChanges(queries: readonly LogitsQuery[]): void {
+  recordChanges(queries: readonly HeadQuery[]): void {
     this.recordAdjustments(queries.map(({ adjustments }) => adjustments));
     if (queries.every(({ mask }) => mask === null)) return;
     const { device, spec } = this.#context;

@@ -6,16 +6,19 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { invariant, LatentmeshError } from "../core/errors.ts";
-import type { LogitsAnswer, LogitsQuery } from "../core/generation.ts";
+import type { LogitsAnswer } from "../core/generation.ts";
 import type { CandidateList } from "../core/sampling/candidates.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
-import type { Answers } from "../core/wire/queries.ts";
+import type { Answers, QueryFrame } from "../core/wire/queries.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
+import { AdjustmentList } from "./adjustment_list.ts";
 import type { Collective } from "./collective/collective.ts";
 import { Handoff, type HandoffCounters, HandoffStage, type HandoffTarget } from "./handoff_sender.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import { scorePrompt } from "./local_sequence.ts";
+import { LogitTables } from "./logit_tables.ts";
+import type { HeadQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
 import { RankForward } from "./rank.ts";
 
@@ -23,7 +26,7 @@ import { RankForward } from "./rank.ts";
 export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
   readonly tokens: readonly number[];
   /** Asked of the last position. */
-  readonly queries: readonly LogitsQuery[];
+  readonly queries: readonly QueryFrame[];
   /** Given with the first piece. */
   readonly begin: {
     /** Of the whole prompt; those before the first piece hold its beginning already. */
@@ -54,7 +57,8 @@ export class PrefillRank {
   readonly #prompts = new Map<number, Prompt>();
   #forward: RankForward | null = null;
   /** What was asked last, and of which row of the last piece. */
-  #asked: { readonly row: number; readonly queries: readonly LogitsQuery[] } | null = null;
+  #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
+  readonly #tables = new LogitTables();
 
   private constructor(model: Model, stage: HandoffStage) {
     this.model = model;
@@ -74,6 +78,7 @@ export class PrefillRank {
   async reset(collective: Collective): Promise<void> {
     this.model.device.submit();
     for (const id of [...this.#prompts.keys()]) this.close(id);
+    this.#tables.clear();
     this.model.cache.checkIntegrity();
     this.#forward?.destroy();
     this.#forward = await RankForward.create(this.model, collective);
@@ -83,6 +88,11 @@ export class PrefillRank {
   receive(worker: string, frame: PeerFrame): void {
     if (frame.kind !== "ack" && frame.kind !== "rejected") throw new LatentmeshError("protocol", `A prefill rank does not take "${frame.kind}"`);
     this.#prompts.get(frame.sequence)?.handoff?.receive(worker, frame);
+  }
+
+  /** Takes in what queries will refer to. */
+  tables(request: RequestOf<"tables">, payload: Uint8Array<ArrayBuffer>): void {
+    this.#tables.take(request, payload);
   }
 
   /** Gives a prompt's blocks back; one that is not open is no error. */
@@ -163,7 +173,7 @@ export class PrefillRank {
   }
 
   async #compute(
-    { tokens, start, queries, promptLogprobs, following, sequence: id }: PrefillPiece,
+    { tokens, start, queries: frames, promptLogprobs, following, sequence: id }: PrefillPiece,
     prompt: Prompt,
     forward: RankForward,
   ): Promise<Answers> {
@@ -175,6 +185,7 @@ export class PrefillRank {
     invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
     const targets = following === null ? tokens.slice(1) : [...tokens.slice(1), following];
     const lists: CandidateList[] = promptLogprobs === null ? [] : await scorePrompt(this.model, targets, promptLogprobs);
+    const queries = frames.map((frame) => this.#tables.resolve(frame, new AdjustmentList()));
     this.#asked = { row: tokens.length - 1, queries };
     const answers: LogitsAnswer[] = [];
     for (const query of queries) {

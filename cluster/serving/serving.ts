@@ -5,6 +5,7 @@
  * @module
  */
 import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import type { DecodeGroup, Placement, PrefillUnit, Sequence } from "../scheduler/state.ts";
@@ -13,6 +14,7 @@ import { Scheduler } from "../scheduler/scheduler.ts";
 import type { Unit, UnitListener } from "../unit.ts";
 import { Pace } from "./pace.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
+import { SentTables } from "./sent_tables.ts";
 import { computePiece, openPlacement, type PieceAnswers, runStep, type StepTimes, wholeRow } from "./unit_work.ts";
 
 /** What serving needs of the coordinator. */
@@ -51,7 +53,7 @@ const NOTHING_MUCH: LogitsQuery = {
   inverseTemperature: 1,
   plain: 1,
   adjusted: 0,
-  adjustments: [],
+  adjustments: UNADJUSTED,
   mask: null,
   draw: false,
 };
@@ -71,6 +73,7 @@ export class Serving implements UnitListener {
   readonly #entries = new Map<Sequence, Entry>();
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
+  readonly #tables = new WeakMap<Unit, SentTables>();
   /** Grammars that have not said what may come next. */
   readonly #masks = new Set<Promise<void>>();
   /** What clients are told next, in order. Telling takes about as long as everything else here, so it waits until the device has work again. */
@@ -249,13 +252,14 @@ export class Serving implements UnitListener {
     const unit = this.#unitOf.get(prefill.name)!;
     const { epoch } = unit;
     const requests = asking.map((one) => this.#entries.get(one)!.running);
-    const queries = asking.map((one) => this.#queryOf(one));
+    const asked = asking.map((one) => ({ query: this.#queryOf(one), by: null }));
     const owner = this.#entries.get(sequence)?.running;
     owner?.pieceStarts(begin, performance.now());
     let computed: PieceAnswers;
     try {
       computed = await computePiece(unit, piece, decode === null ? null : this.#unitOf.get(decode.name)!, {
-        queries,
+        asked,
+        tables: this.#tablesOf(unit),
         promptLogprobs: owner?.promptLogprobs ?? null,
         vocabulary: this.#options.vocabulary,
       });
@@ -277,15 +281,23 @@ export class Serving implements UnitListener {
     const unit = this.#unitOf.get(step.group.name)!;
     const { epoch } = unit;
     const { deadlineMs, vocabulary } = this.#options;
-    const queries = step.asking.map(({ sequence }) => this.#queryOf(sequence));
+    const asked = step.asking.map((by) => ({ query: this.#queryOf(by.sequence), by }));
+    const tables = this.#tablesOf(unit);
     let answers: readonly LogitsAnswer[];
     try {
-      answers = await runStep(unit, step, { queries, vocabulary, deadlineMs, times: this.times });
+      answers = await runStep(unit, step, { asked, tables, vocabulary, deadlineMs, times: this.times });
     } catch (error) {
       this.scheduler.stepFailed(step);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
     await this.#advance(unit, this.scheduler.stepDone(step), answers);
+  }
+
+  #tablesOf(unit: Unit): SentTables {
+    const known = this.#tables.get(unit);
+    const tables = known ?? new SentTables();
+    if (known === undefined) this.#tables.set(unit, tables);
+    return tables;
   }
 
   /** What is asked about a sequence; of one whose request cannot say, next to nothing, and the request ends. */

@@ -4,15 +4,16 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import type { LogitsAnswer, LogitsQuery } from "../../core/generation.ts";
+import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import { blockOf } from "../../core/tpla/partition.ts";
-import { type Answers, decodeAnswers, encodePrompt, encodeStep, joinAnswers } from "../../core/wire/queries.ts";
+import { type Answers, decodeAnswers, encodePrompt, encodeStep, joinAnswers, type QueryFrame } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
 import type { Piece, Step } from "../scheduler/plan.ts";
 import { BLOCK_TOKENS } from "../assignment.ts";
 import type { Unit } from "../unit.ts";
+import type { Asked, SentTables } from "./sent_tables.ts";
 
 /** Where the time of decode steps went, in milliseconds. */
 export interface StepTimes {
@@ -31,9 +32,16 @@ export interface StepTimes {
 /** Milliseconds that a row of a step may take beyond the deadline of a silent rank. */
 const ROW_PATIENCE = 250;
 
+/** What is asked of the last rows of a step or the last position of a piece. */
+export interface Questions {
+  readonly asked: readonly Asked[];
+  readonly tables: SentTables;
+  /** Number of token ids. */
+  readonly vocabulary: number;
+}
+
 /** What a piece is asked besides computing it. */
-export interface PieceQueries {
-  readonly queries: readonly LogitsQuery[];
+export interface PieceQuestions extends Questions {
   /** Candidates wanted at every position; null: none. */
   readonly promptLogprobs: number | null;
 }
@@ -52,16 +60,18 @@ export async function openPlacement(group: Unit, { id, sequence, from, decodeBlo
   await group.ask("open", request, "done", { deadlineMs });
 }
 
-/** Computes a piece of a prompt. @param vocabulary number of token ids */
+/** Computes a piece of a prompt. */
 export async function computePiece(
   unit: Unit,
   piece: Piece,
   group: Unit | null,
-  { queries, promptLogprobs, vocabulary }: PieceQueries & { readonly vocabulary: number },
+  { promptLogprobs, ...questions }: PieceQuestions,
 ): Promise<PieceAnswers> {
   const { placement: { id, sequence: { prompt }, prefillBlocks, from }, begin, start, count, last } = piece;
   const following = last ? null : prompt[start + count];
-  const replies = await unit.ask(
+  const { vocabulary } = questions;
+  const { queries, told } = tell(unit, questions);
+  const computed = unit.ask(
     "prefill",
     {
       epoch: unit.epoch,
@@ -77,6 +87,7 @@ export async function computePiece(
     "candidates",
     { payload: encodePrompt(prompt.slice(start, start + count), queries) },
   );
+  const [replies] = await Promise.all([computed, told]);
   const lists = promptLogprobs === null ? 0 : last ? count - 1 : count;
   const { answers, prompt: scored } = join(
     replies,
@@ -91,15 +102,12 @@ export async function computePiece(
 export async function runStep(
   unit: Unit,
   { rows, forks, grow }: Step,
-  { queries, vocabulary, deadlineMs, times }: {
-    readonly queries: readonly LogitsQuery[];
-    readonly vocabulary: number;
-    readonly deadlineMs: number;
-    readonly times: StepTimes;
-  },
+  { deadlineMs, times, ...questions }: Questions & { readonly deadlineMs: number; readonly times: StepTimes },
 ): Promise<readonly LogitsAnswer[]> {
   const started = performance.now();
-  const replies = await unit.ask(
+  const { vocabulary } = questions;
+  const { queries, told } = tell(unit, questions);
+  const computed = unit.ask(
     "step",
     {
       epoch: unit.epoch,
@@ -117,6 +125,7 @@ export async function runStep(
     "candidates",
     { payload: encodeStep(rows, queries), deadlineMs: deadlineMs + rows.length * ROW_PATIENCE },
   );
+  const [replies] = await Promise.all([computed, told]);
   const { answers } = join(replies, { queries, prompt: 0, promptCandidates: 0 }, vocabulary, () => 0);
   const waits = replies.map(({ reply }) => reply.waitsMs);
   const exchange = waits[0].reduce((sum, _, i) => sum + Math.min(...waits.map((rank) => rank[i])), 0);
@@ -138,6 +147,13 @@ export async function wholeRow(unit: Unit, index: number, vocabulary: number): P
     row.set(new Float32Array(payload.buffer, payload.byteOffset, end - begin), begin);
   });
   return row;
+}
+
+/** Sends what queries refer to ahead of them; frames of a link arrive in order. */
+function tell(unit: Unit, { asked, tables }: Questions): { readonly queries: readonly QueryFrame[]; readonly told: Promise<unknown> } {
+  const { epoch } = unit;
+  const { tables: frames, queries } = tables.refer(epoch, asked);
+  return { queries, told: Promise.all(frames.map(({ payload, ...frame }) => unit.ask("tables", { epoch, ...frame }, "done", { payload }))) };
 }
 
 function join(

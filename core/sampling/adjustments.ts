@@ -1,5 +1,5 @@
 /**
- * Penalties and bias as one list of changes to single logits, which devices apply before they choose candidates.
+ * Penalties and bias as changes to single logits, which devices apply before they choose candidates.
  *
  * @module
  */
@@ -12,32 +12,55 @@ export interface Adjustment {
   readonly addend: number;
 }
 
-const NONE: readonly Adjustment[] = [];
+/** How one sequence's logits change. Both lists only ever grow at their ends, so that whoever knows a part needs no more than the rest. */
+export interface Adjustments {
+  /** By bias, and by penalties for the prompt: at most one for each token, the same list for all choices of a request and for as long as it lives. */
+  readonly base: readonly Adjustment[];
+  /** By penalties for what was generated, in that order. The last one of a token counts, instead of others of it here and in the base. */
+  readonly log: readonly Adjustment[];
+}
+
+/** Logits as they are. */
+export const UNADJUSTED: Adjustments = { base: [], log: [] };
+
+/** What all choices of a request have in common. */
+interface Shared {
+  readonly prompt: readonly number[];
+  readonly seen: ReadonlySet<number>;
+  readonly base: readonly Adjustment[];
+}
+
+const shared = new WeakMap<SamplingParams, Shared>();
 
 /** Keeps count of a sequence's tokens and says how logits must change. */
-export class LogitAdjuster {
+export class LogitAdjuster implements Adjustments {
+  readonly base: readonly Adjustment[];
+  readonly log: Adjustment[] = [];
   readonly #params: SamplingParams;
+  /** Tokens of the prompt, where it matters. */
+  readonly #seen: ReadonlySet<number>;
   readonly #generated = new Map<number, number>();
-  readonly #seen = new Set<number>();
 
   constructor(params: SamplingParams, prompt: readonly number[]) {
     this.#params = params;
-    if (params.repetitionPenalty !== 1) { for (const token of prompt) this.#seen.add(token); }
+    const { seen, base } = sharedOf(params, prompt);
+    this.#seen = seen;
+    this.base = base;
+  }
+
+  /** Whether there is anything to change. */
+  get empty(): boolean {
+    return this.base.length + this.log.length === 0;
   }
 
   /** Counts a generated token. */
   add(token: number): void {
-    if (this.#params.repetitionPenalty !== 1) this.#seen.add(token);
-    if (this.#params.presencePenalty !== 0 || this.#params.frequencyPenalty !== 0) {
-      this.#generated.set(token, (this.#generated.get(token) ?? 0) + 1);
-    }
-  }
-
-  /** The changes for the next token; at most one per token. */
-  adjustments(): readonly Adjustment[] {
-    if (this.#seen.size === 0 && this.#generated.size === 0 && this.#params.logitBias.size === 0) return NONE;
-    const tokens = new Set([...this.#seen, ...this.#generated.keys(), ...this.#params.logitBias.keys()]);
-    return [...tokens].map((token) => this.#adjustment(token)).filter(({ repetition, addend }) => repetition !== 1 || addend !== 0);
+    const { presencePenalty, frequencyPenalty, repetitionPenalty } = this.#params;
+    if (presencePenalty === 0 && frequencyPenalty === 0 && repetitionPenalty === 1) return;
+    const before = this.#adjustment(token);
+    this.#generated.set(token, (this.#generated.get(token) ?? 0) + 1);
+    const after = this.#adjustment(token);
+    if (after.repetition !== before.repetition || after.addend !== before.addend) this.log.push(after);
   }
 
   /** The logit before adjustment. */
@@ -51,6 +74,25 @@ export class LogitAdjuster {
     const { presencePenalty, frequencyPenalty, repetitionPenalty, logitBias } = this.#params;
     const count = this.#generated.get(token) ?? 0;
     const penalty = count === 0 ? 0 : presencePenalty + frequencyPenalty * count;
-    return { token, repetition: this.#seen.has(token) ? repetitionPenalty : 1, addend: (logitBias.get(token) ?? 0) - penalty };
+    const repetition = count > 0 || this.#seen.has(token) ? repetitionPenalty : 1;
+    return { token, repetition, addend: (logitBias.get(token) ?? 0) - penalty };
   }
+}
+
+function sharedOf(params: SamplingParams, prompt: readonly number[]): Shared {
+  const known = shared.get(params);
+  if (known?.prompt === prompt) return known;
+  const { repetitionPenalty, logitBias } = params;
+  const seen = new Set(repetitionPenalty === 1 ? [] : prompt);
+  const base = [...new Set([...seen, ...logitBias.keys()])]
+    .map((token): Adjustment => ({ token, repetition: seen.has(token) ? repetitionPenalty : 1, addend: logitBias.get(token) ?? 0 }))
+    .filter(({ repetition, addend }) => repetition !== 1 || addend !== 0);
+  const made = { prompt, seen, base };
+  shared.set(params, made);
+  return made;
+}
+
+/** Everything in one list, at most one for each token. */
+export function mergeAdjustments({ base, log }: Adjustments): Adjustment[] {
+  return [...new Map([...base, ...log].map((adjustment) => [adjustment.token, adjustment])).values()];
 }

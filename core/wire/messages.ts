@@ -118,6 +118,15 @@ export const requestSchema = z.discriminatedUnion("kind", [
     ),
     grow: z.array(z.strictObject({ sequence: count, blocks: z.array(count) })),
   }),
+  /** What queries of pieces and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
+  z.strictObject({
+    kind: z.literal("tables"),
+    id: count,
+    epoch,
+    forget: z.array(count),
+    adjustments: z.array(z.strictObject({ table: count.min(1), count })),
+    masks: z.array(z.strictObject({ table: count.min(1), words: count })),
+  }),
   z.strictObject({ kind: z.literal("row"), id: count, epoch, index: count.describe("which of the last asks") }),
   z.strictObject({ kind: z.literal("close"), id: count, epoch, sequences: z.array(count) }),
   z.strictObject({ kind: z.literal("probe"), id: count, epoch }),
@@ -166,6 +175,15 @@ export const replySchema = z.discriminatedUnion("kind", [
     handoffMs: z.number().describe("the part of it spent waiting for what was handed over"),
   }),
   /** Payload: f32 logits of this rank's part of the vocabulary. */
+  /** What queries of pieces and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
+  z.strictObject({
+    kind: z.literal("tables"),
+    id: count,
+    epoch,
+    forget: z.array(count),
+    adjustments: z.array(z.strictObject({ table: count.min(1), count })),
+    masks: z.array(z.strictObject({ table: count.min(1), words: count })),
+  }),
   z.strictObject({ kind: z.literal("row"), id: count }),
   z.strictObject({ kind: z.literal("stats"), id: count, stats: statsSchema }),
   z.strictObject({

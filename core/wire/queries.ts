@@ -16,15 +16,25 @@ export interface TokenRow {
   readonly position: number;
 }
 
+/** A query as it travels: what changes logits are tables that the ranks were given before, and what has changed since the last query. */
+export interface QueryFrame extends Omit<LogitsQuery, "adjustments" | "mask"> {
+  /** Table of adjustments to begin with, 0 for an empty one; null: those that the sequence has by its last query. */
+  readonly base: number | null;
+  /** Adjustments that come instead of others of their tokens. */
+  readonly changes: readonly Adjustment[];
+  /** Table of the tokens that a grammar allows; null: all are allowed. */
+  readonly mask: number | null;
+}
+
 /** sequence, token, position */
 const ROW_WORDS = 3;
-/** key, position, bits of 1 / temperature, plain, adjusted, draw, adjustments, words of the mask */
-const QUERY_WORDS = 8;
+/** key, position, bits of 1 / temperature, plain, adjusted, draw, whether adjustments begin anew, base, mask, changes */
+const QUERY_WORDS = 10;
 /** token, bits of repetition, bits of addend */
 const ADJUSTMENT_WORDS = 3;
 
 /** Payload of a decode step: rows, then queries. */
-export function encodeStep(rows: readonly TokenRow[], queries: readonly LogitsQuery[]): Uint32Array<ArrayBuffer> {
+export function encodeStep(rows: readonly TokenRow[], queries: readonly QueryFrame[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(rows.length * ROW_WORDS + queryWords(queries));
   rows.forEach(({ sequence, token, position }, i) => {
     words[i * ROW_WORDS] = sequence;
@@ -48,7 +58,7 @@ export function decodeStep(payload: Uint8Array<ArrayBuffer>, rows: number, asks:
 }
 
 /** Payload of a piece of a prompt: tokens, then queries. */
-export function encodePrompt(tokens: readonly number[], queries: readonly LogitsQuery[]): Uint32Array<ArrayBuffer> {
+export function encodePrompt(tokens: readonly number[], queries: readonly QueryFrame[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(tokens.length + queryWords(queries));
   words.set(tokens);
   writeQueries(words, tokens.length, queries);
@@ -61,29 +71,57 @@ export function decodePrompt(payload: Uint8Array<ArrayBuffer>, tokens: number, a
   return { tokens: Array.from(reader.words(tokens)), queries: reader.queriesToTheEnd(asks) };
 }
 
-function queryWords(queries: readonly LogitsQuery[]): number {
-  return queries.reduce((sum, { adjustments, mask }) => sum + QUERY_WORDS + adjustments.length * ADJUSTMENT_WORDS + (mask?.length ?? 0), 0);
+function queryWords(queries: readonly QueryFrame[]): number {
+  return queries.reduce((sum, { changes }) => sum + QUERY_WORDS + changes.length * ADJUSTMENT_WORDS, 0);
 }
 
-function writeQueries(words: Uint32Array, from: number, queries: readonly LogitsQuery[]): void {
+function writeQueries(words: Uint32Array, from: number, queries: readonly QueryFrame[]): void {
   let at = from;
-  for (const { key, position, inverseTemperature, plain, adjusted, draw, adjustments, mask } of queries) {
+  for (const { key, position, inverseTemperature, plain, adjusted, draw, base, mask, changes } of queries) {
     words[at++] = key;
     words[at++] = position;
     words[at++] = floatBits(inverseTemperature);
     words[at++] = plain;
     words[at++] = adjusted;
     words[at++] = draw ? 1 : 0;
-    words[at++] = adjustments.length;
-    words[at++] = mask?.length ?? 0;
-    for (const { token, repetition, addend } of adjustments) {
-      words[at++] = token;
-      words[at++] = floatBits(repetition);
-      words[at++] = floatBits(addend);
-    }
-    if (mask !== null) words.set(mask, at);
-    at += mask?.length ?? 0;
+    words[at++] = base === null ? 0 : 1;
+    words[at++] = base ?? 0;
+    words[at++] = mask ?? 0;
+    words[at++] = changes.length;
+    at = writeAdjustments(words, at, changes);
   }
+}
+
+function writeAdjustments(words: Uint32Array, from: number, adjustments: readonly Adjustment[]): number {
+  let at = from;
+  for (const { token, repetition, addend } of adjustments) {
+    words[at++] = token;
+    words[at++] = floatBits(repetition);
+    words[at++] = floatBits(addend);
+  }
+  return at;
+}
+
+/** Payload of tables: adjustments, then masks. */
+export function encodeTables(adjustments: readonly (readonly Adjustment[])[], masks: readonly Uint32Array[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(
+    adjustments.reduce((sum, { length }) => sum + length * ADJUSTMENT_WORDS, 0) + masks.reduce((sum, { length }) => sum + length, 0),
+  );
+  let at = 0;
+  for (const table of adjustments) at = writeAdjustments(words, at, table);
+  for (const mask of masks) {
+    words.set(mask, at);
+    at += mask.length;
+  }
+  return words;
+}
+
+/** The other way. @param adjustments,masks how long each one is @throws {LatentmeshError} `protocol` if it is not of the announced size */
+export function decodeTables(payload: Uint8Array<ArrayBuffer>, adjustments: readonly number[], masks: readonly number[]) {
+  const reader = new Reader(payload);
+  const tables = { adjustments: adjustments.map((count) => reader.adjustments(count)), masks: masks.map((words) => reader.words(words).slice()) };
+  reader.end();
+  return tables;
 }
 
 /** Takes a payload apart, never reading beyond its end. */
@@ -104,15 +142,29 @@ class Reader {
     return this.#words.subarray(this.#at - count, this.#at);
   }
 
-  queriesToTheEnd(count: number): LogitsQuery[] {
+  adjustments(count: number): Adjustment[] {
+    const at = this.#at;
+    const words = this.words(count * ADJUSTMENT_WORDS);
+    return Array.from({ length: count }, (_, i) => ({
+      token: words[i * ADJUSTMENT_WORDS],
+      repetition: this.#floats[at + i * ADJUSTMENT_WORDS + 1],
+      addend: this.#floats[at + i * ADJUSTMENT_WORDS + 2],
+    }));
+  }
+
+  queriesToTheEnd(count: number): QueryFrame[] {
     const queries = Array.from({ length: count }, () => this.#query());
-    if (this.#at !== this.#words.length) throw wrongSize(this.#words.byteLength);
+    this.end();
     return queries;
   }
 
-  #query(): LogitsQuery {
+  end(): void {
+    if (this.#at !== this.#words.length) throw wrongSize(this.#words.byteLength);
+  }
+
+  #query(): QueryFrame {
     const floats = this.#floats.subarray(this.#at);
-    const [key, position, , plain, adjusted, draw, adjustments, maskWords] = this.words(QUERY_WORDS);
+    const [key, position, , plain, adjusted, draw, anew, base, mask, changes] = this.words(QUERY_WORDS);
     if (plain > MOST_CANDIDATES || adjusted > MOST_CANDIDATES) {
       throw new LatentmeshError("protocol", `${Math.max(plain, adjusted)} candidates were asked for; the most are ${MOST_CANDIDATES}`);
     }
@@ -123,15 +175,10 @@ class Reader {
       plain,
       adjusted,
       draw: draw !== 0,
-      adjustments: Array.from({ length: adjustments }, () => this.#adjustment()),
-      mask: maskWords === 0 ? null : this.words(maskWords),
+      base: anew === 0 ? null : base,
+      mask: mask === 0 ? null : mask,
+      changes: this.adjustments(changes),
     };
-  }
-
-  #adjustment(): Adjustment {
-    const at = this.#at;
-    const [token] = this.words(ADJUSTMENT_WORDS);
-    return { token, repetition: this.#floats[at + 1], addend: this.#floats[at + 2] };
   }
 }
 

@@ -14,9 +14,8 @@ import type { Config } from "../../cluster/config.ts";
 import { MOST_CANDIDATES } from "../../core/sampling/candidates.ts";
 import { connectLink, type Link } from "../../core/wire/link.ts";
 import type { Notice, Request } from "../../core/wire/messages.ts";
-import { decodePrompt, decodeStep, encodeAnswers } from "../../core/wire/queries.ts";
+import { decodePrompt, decodeStep, encodeAnswers, type QueryFrame } from "../../core/wire/queries.ts";
 import { type Answer, serveRequests } from "../../core/wire/rpc.ts";
-import type { LogitsQuery } from "../../core/generation.ts";
 import { fixtureDirectory } from "./fixtures.ts";
 import { MemoryTransport } from "./memory_transport.ts";
 
@@ -165,7 +164,7 @@ const NOTHING = {
 };
 
 /** Every rank finds the same tokens best: those that it does not hold count for nothing more, since lists are joined by logit. */
-function candidates(queries: readonly LogitsQuery[], _place: string): Promise<Answer> {
+function candidates(queries: readonly QueryFrame[], _place: string): Promise<Answer> {
   const answers = queries.map(({ position, plain, adjusted }) => {
     const list = (count: number) => {
       if (count === 0) return null;

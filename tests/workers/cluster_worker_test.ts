@@ -4,10 +4,9 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { LogitsQuery } from "../../core/generation.ts";
 import { acceptLink, connectLink, type Link } from "../../core/wire/link.ts";
 import type { Assignment, Hello, Notice } from "../../core/wire/messages.ts";
-import { decodeAnswers, encodeStep } from "../../core/wire/queries.ts";
+import { decodeAnswers, encodeStep, type QueryFrame } from "../../core/wire/queries.ts";
 import { RpcClient } from "../../core/wire/rpc.ts";
 import { ClusterWorker } from "../../workers/cluster_worker.ts";
 import { DenoTransport } from "../../workers/transport.ts";
@@ -16,7 +15,7 @@ import { fixtureDirectory } from "../support/fixtures.ts";
 
 const TOKEN = new TextEncoder().encode("a token for tests only");
 const CUT = { ranks: 1, latentGroups: 1, halo: 0, feedForward: "sharded" as const };
-const QUERY: LogitsQuery = { key: 1, position: 3, inverseTemperature: 1, plain: 4, adjusted: 0, adjustments: [], mask: null, draw: false };
+const QUERY: QueryFrame = { key: 1, position: 3, inverseTemperature: 1, plain: 4, adjusted: 0, base: 0, changes: [], mask: null, draw: false };
 
 const assignment: Assignment = {
   role: "decode",

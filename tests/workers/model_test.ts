@@ -5,6 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device.ts";
+import { AdjustmentList } from "../../workers/adjustment_list.ts";
 import { maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import type { CachedSequence } from "../../workers/latent_cache.ts";
 import type { Model } from "../../workers/model.ts";
@@ -114,7 +115,9 @@ describeOnDevices("model", (kind) => {
               await runSequence(model, [9, 17, 5, 8, 30], phase, rows);
               const query = { key: 0, position: 5, inverseTemperature: 1, draw: true, plain: 1, adjusted: 1 };
               const mask = new Uint32Array(maskWords(model.spec.vocabSize)).fill(0xffffffff);
-              await model.head.answers([{ ...query, adjustments: [{ token: 7, repetition: 1, addend: -1 }], mask }]);
+              const adjustments = new AdjustmentList();
+              adjustments.set({ token: 7, repetition: 1, addend: -1 });
+              await model.head.answers([{ ...query, adjustments, mask }]);
             }
           });
           assertEquals([...used].filter((pipeline) => !warm.has(pipeline)).map(({ label }) => label), [], phase);
@@ -128,6 +131,27 @@ describeOnDevices("model", (kind) => {
       const model = await loadModel(device, "deepseek-v2-lite-tiny", { limits: { window: 32 }, cacheDtype: "f16" });
       const whole = await runSequence(model, tokens, "prefill", Infinity);
       for (const chunk of [1, 13, 64]) assertEquals((await runSequence(model, tokens, "prefill", chunk)).logits, whole.logits, `chunks of ${chunk}`);
+    }));
+
+  it("changes all logits of many rows, which is more than one submission holds", () =>
+    onDevice(kind, async (device) => {
+      const model = await loadModel(device, "tiny-mla", { limits: { logitRows: 9 } });
+      const tokens = Array.from({ length: 9 }, (_, i) => 40 + i);
+      const sequence = model.cache.open();
+      model.cache.grow(sequence, tokens.length);
+      model.record({ phase: "prefill", rows: tokens.map((token, position) => ({ token, position, sequence })) });
+      model.head.recordLogits("prefill", 0, tokens.length);
+      const before = await model.head.logits(tokens.length);
+      const { vocabSize } = model.spec;
+      model.head.recordAdjustments(tokens.map((_, row) => {
+        const base = Array.from({ length: vocabSize }, (_, token) => ({ token, repetition: 1, addend: row * 3 + token % 5 - 7 }));
+        return new AdjustmentList().follow({ base, log: [{ token: row, repetition: 1, addend: 100 }] });
+      }));
+      const expected = before.map((logit, i) => {
+        const [row, token] = [Math.floor(i / vocabSize), i % vocabSize];
+        return logit + (token === row ? 100 : row * 3 + token % 5 - 7);
+      });
+      assertEquals(await model.head.logits(tokens.length), expected);
     }));
 
   it("splits tensors that exceed a binding, without changing a bit", () =>
