@@ -72,7 +72,7 @@ describe("what queries refer to", () => {
       let rank = new Rank();
       let epoch = 0;
       const sequences = Array.from({ length: 6 }, () => ({ adjuster: new LogitAdjuster(GREEDY, []), by: {} }));
-      for (let step = 0; step < 400; step++) {
+      for (let step = 0; step < 150; step++) {
         if (random.below(40) === 0) {
           epoch++;
           rank = new Rank();
