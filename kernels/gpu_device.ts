@@ -1,7 +1,6 @@
 /**
  * A device behind the WebGPU API, whoever provides it. Pipelines are cached by their final source, bind groups are made once, parameters of a whole
- * submission travel in one write, and a submission is one compute pass, encoded before it is asked for where that can be foreseen
- * (`command_recorder.ts`).
+ * submission travel in one write, and a submission is one compute pass, encoded before it is asked for where it is anticipated (`command_recorder.ts`).
  *
  * @module
  */
@@ -58,6 +57,13 @@ interface CompiledPipeline {
   readonly layout: GPUBindGroupLayout;
 }
 
+/** What would be recorded. */
+interface Anticipation {
+  readonly commands: Command[];
+  /** Whether the parameters of what follows do not fit beside those before: it would go out in pieces. */
+  full: boolean;
+}
+
 /** What a provider hands over; see `providers.ts`. */
 export interface GpuDeviceOptions {
   readonly kind: Exclude<DeviceKind, "cpu">;
@@ -67,6 +73,8 @@ export interface GpuDeviceOptions {
   /** Smaller limits than the adapter's, to exercise splitting. */
   readonly limits?: Partial<DeviceLimits>;
   readonly features: DeviceFeatures;
+  /** Different parameters that one piece of a submission may have; by default a few thousand. */
+  readonly uniformSlots?: number;
 }
 
 /** What shaders on devices with matrix units begin with. */
@@ -94,6 +102,8 @@ export class GpuDevice implements Device {
   readonly #waitsForCompiler: WaitKind | null;
   /** Workgroups that were recorded since something was last waited for. */
   #work = 0;
+  #anticipation: Anticipation | null = null;
+  #measuring = false;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
@@ -111,7 +121,7 @@ export class GpuDevice implements Device {
       maxBindings: gpu.limits.maxStorageBuffersPerShaderStage,
       ...options.limits,
     };
-    this.#uniforms = new UniformRing(gpu);
+    this.#uniforms = new UniformRing(gpu, options.uniformSlots);
     this.#recorder = new CommandRecorder(gpu);
     this.#waits = options.looks?.kind() ?? null;
     this.#waitsForCompiler = options.looks?.kind() ?? null;
@@ -156,6 +166,7 @@ export class GpuDevice implements Device {
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    if (this.#anticipation !== null) return;
     checkWrite(buffer, offset, data);
     this.#gpu.queue.writeBuffer((buffer as GpuDeviceBuffer).gpu, offset, data.buffer, data.byteOffset, data.byteLength);
   }
@@ -188,25 +199,44 @@ export class GpuDevice implements Device {
     checkParams(kernel.name, kernel.params, params, kernel.most);
     const [x, y, z] = kernel.workgroups(params);
     if (x === 0 || y === 0 || z === 0) return;
-    const offset = this.#uniforms.place(kernel.params, params);
+    const offset = this.#uniforms.place(kernel.params, params) ?? this.#placeInNextPiece(kernel.params, params);
+    if (this.#anticipation === null) {
+      this.counters.dispatches++;
+      this.#work += x * y * z;
+    }
     this.#record({ pipeline: kernel.pipeline, group: kernel.group, offset, x, y, z });
-    this.counters.dispatches++;
-    this.#work += x * y * z;
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
-    this.#record((readback as GpuReadback).copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes, this.#takeWork()));
+    const target = readback as GpuReadback;
+    if (this.#anticipation === null) target.expect(bytes, this.#takeWork());
+    this.#record(target.copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
   }
 
   submit(): void {
+    if (this.#anticipation !== null) return;
     this.#check();
     const finished = this.#recorder.finish();
     if (finished === null) return;
     if (finished.buffer !== null) this.#submit(finished.buffer);
     this.#uniforms.clear();
     this.counters.submissions++;
-    if (finished.ahead) this.counters.submissionsAhead++;
-    this.#recorder.encodeAhead();
+    if (finished.foreseen === true) this.counters.submissionsAhead++;
+    if (finished.foreseen === false) this.counters.submissionsUnforeseen++;
+  }
+
+  anticipate(record: () => void): void {
+    if (this.#recorder.begun || this.#failure !== null) return;
+    const anticipation: Anticipation = { commands: [], full: false };
+    this.#anticipation = anticipation;
+    try {
+      record();
+    } finally {
+      this.#anticipation = null;
+      // The same parameters will be placed again, in the same order.
+      this.#uniforms.clear();
+    }
+    this.#recorder.expect(anticipation.commands);
   }
 
   async measure(record: () => void): Promise<number> {
@@ -223,8 +253,13 @@ export class GpuDevice implements Device {
       return performance.now() - started;
     }
     const timer = this.#timer;
-    this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder, this.#takeWork())));
-    this.#uniforms.clear();
+    this.#measuring = true;
+    try {
+      this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder, this.#takeWork())));
+    } finally {
+      this.#measuring = false;
+      this.#uniforms.clear();
+    }
     return await timer.milliseconds();
   }
 
@@ -259,7 +294,23 @@ export class GpuDevice implements Device {
     return work;
   }
 
+  /** Makes room by submitting what came so far. */
+  #placeInNextPiece<P extends string>(keys: readonly P[], params: Params<P>): number {
+    if (this.#measuring) throw new LatentmeshError("internal", "Cannot measure so many different parameters in one pass");
+    if (this.#anticipation !== null) this.#anticipation.full = true;
+    else {
+      const piece = this.#recorder.cut();
+      if (piece !== null) this.#submit(piece);
+    }
+    this.#uniforms.clear();
+    return this.#uniforms.place(keys, params)!;
+  }
+
   #record(command: Command): void {
+    if (this.#anticipation !== null) {
+      if (!this.#anticipation.full) this.#anticipation.commands.push(command);
+      return;
+    }
     const piece = this.#recorder.add(command);
     if (piece !== null) this.#submit(piece);
   }
