@@ -24,6 +24,7 @@ import {
   newCounters,
   type Readback,
 } from "./device.ts";
+import { PipelineCache } from "./pipeline_cache.ts";
 import { PassTimer } from "./pass_timer.ts";
 import { GpuReadback } from "./readback.ts";
 import { UniformRing } from "./uniform_ring.ts";
@@ -49,12 +50,6 @@ interface GpuBound<P extends string> extends BoundKernel<P> {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   workgroups(params: Params<P>): Workgroups;
-}
-
-/** Pipelines under one source; layouts depend only on the bindings, which the source implies. */
-interface CompiledPipeline {
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
 }
 
 /** What would be recorded. */
@@ -94,12 +89,11 @@ export class GpuDevice implements Device {
   readonly #lost = Promise.withResolvers<LatentmeshError>();
   readonly #gpu: GPUDevice;
   readonly #options: GpuDeviceOptions;
-  readonly #pipelines = new Map<string, Promise<CompiledPipeline>>();
+  readonly #pipelines: PipelineCache;
   readonly #uniforms: UniformRing;
   readonly #recorder: CommandRecorder;
   readonly #readbacks: GpuReadback[] = [];
   readonly #waits: WaitKind | null;
-  readonly #waitsForCompiler: WaitKind | null;
   /** Workgroups that were recorded since something was last waited for. */
   #work = 0;
   #anticipation: Anticipation | null = null;
@@ -121,10 +115,10 @@ export class GpuDevice implements Device {
       maxBindings: gpu.limits.maxStorageBuffersPerShaderStage,
       ...options.limits,
     };
+    this.#pipelines = new PipelineCache(gpu, options.description, options.looks);
     this.#uniforms = new UniformRing(gpu, options.uniformSlots);
     this.#recorder = new CommandRecorder(gpu);
     this.#waits = options.looks?.kind() ?? null;
-    this.#waitsForCompiler = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fail(deviceError(options.kind, (event as GPUUncapturedErrorEvent).error));
@@ -173,12 +167,7 @@ export class GpuDevice implements Device {
 
   async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     const source = (this.features.matrixUnits ? MATRIX_PRELUDE : "") + paramsDeclaration(kernel.params) + kernel.wgsl(config);
-    let pending = this.#pipelines.get(source);
-    if (pending === undefined) {
-      pending = this.#createPipeline(kernel.name, source, Object.values(kernel.bindings));
-      this.#pipelines.set(source, pending);
-    }
-    const { pipeline, layout } = await pending;
+    const { pipeline, layout } = await this.#pipelines.get(kernel.name, source, Object.values(kernel.bindings));
     const names = Object.keys(kernel.bindings) as B[];
     return {
       bind: (buffers, most): GpuBound<P> => {
@@ -273,7 +262,7 @@ export class GpuDevice implements Device {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled([...this.#pipelines.values(), ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
+    await Promise.allSettled([this.#pipelines.settled, ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
     this.#timer?.destroy();
     this.#gpu.destroy();
   }
@@ -318,39 +307,6 @@ export class GpuDevice implements Device {
   #submit(buffer: GPUCommandBuffer): void {
     this.#uniforms.flush();
     this.#gpu.queue.submit([buffer]);
-  }
-
-  async #createPipeline(name: string, source: string, access: readonly ("read" | "read_write")[]): Promise<CompiledPipeline> {
-    const gpu = this.#gpu;
-    const storage = access.map((mode, i): GPUBindGroupLayoutEntry => ({
-      binding: i + 1,
-      visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: mode === "read" ? "read-only-storage" : "storage" },
-    }));
-    const layout = gpu.createBindGroupLayout({
-      label: name,
-      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } }, ...storage],
-    });
-    // One after the other: a device that does not validate crashes on a pipeline of a module with errors.
-    const module = await this.#checked(name, () => gpu.createShaderModule({ label: name, code: source }));
-    const pipeline = await this.#checked(name, () =>
-      gpu.createComputePipelineAsync({
-        label: name,
-        layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
-        compute: { module, entryPoint: "main" },
-      }));
-    return { pipeline, layout };
-  }
-
-  /** What is wrong ends in the error scope or, of pipelines that Dawn makes, in their promise. */
-  async #checked<T>(name: string, create: () => T | Promise<T>): Promise<T> {
-    this.#gpu.pushErrorScope("validation");
-    const settled = Promise.allSettled([create(), this.#gpu.popErrorScope()]);
-    const [made, scope] = await (this.#waitsForCompiler?.(0).until(settled) ?? settled);
-    const failed: { readonly message: string } | null = scope.status === "rejected" ? scope.reason : scope.value;
-    if (made.status === "fulfilled" && failed === null) return made.value;
-    const { message } = failed ?? (made as PromiseRejectedResult).reason;
-    throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${message}`);
   }
 }
 
