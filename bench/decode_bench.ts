@@ -7,14 +7,20 @@ import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import type { DeviceChoice } from "../kernels/providers.ts";
 import { openDevice } from "../kernels/providers.ts";
+import type { Step } from "../workers/context.ts";
 import { loadWeights } from "../workers/loader.ts";
 import { Model } from "../workers/model.ts";
 import { DirectoryFiles } from "../workers/model_files.ts";
+import { AdjustmentList } from "../workers/adjustment_list.ts";
+import { anticipateNext } from "../workers/next_step.ts";
 import { median, printTable } from "./table.ts";
 
 /** Floating-point operations of one token, attention apart: two for each of the 7.5 M weights that run. */
 const FLOP_PER_TOKEN = 15e6;
 const TOKENS = 120;
+
+/** The best token, but for its position. */
+const QUERY = { key: 0, inverseTemperature: 1, plain: 1, adjusted: 0, adjustments: new AdjustmentList(), mask: null, draw: false };
 
 /** Runs the bench. */
 export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<void> {
@@ -34,10 +40,12 @@ export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<
   const marks: number[] = [];
   const step = async (token: number) => {
     model.cache.grow(sequence, 1);
-    model.record({ phase: "decode", rows: [{ token, position: sequence.length++, sequence }] }, (layer) => marks[layer] = device.counters.dispatches);
+    const step: Step = { phase: "decode", rows: [{ token, position: sequence.length++, sequence }] };
+    model.record(step, (layer) => marks[layer] = device.counters.dispatches);
+    const queries = [{ ...QUERY, position: sequence.length }];
     model.head.recordLogits("decode", 0, 1);
-    const [list] = await model.head.candidates([{ key: 0, position: sequence.length, inverseTemperature: 1 }], 1, false);
-    return list.tokens[0];
+    const [{ plain }] = await model.head.answers(queries, () => anticipateNext(model, step, queries));
+    return plain!.tokens[0];
   };
   let token = await step(0);
   const before = { ...device.counters };

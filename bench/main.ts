@@ -14,6 +14,7 @@ import { loadBench } from "./load_bench.ts";
 import { report } from "./report.ts";
 import { pingPongBench } from "./pingpong_bench.ts";
 import { prefillBench } from "./prefill_bench.ts";
+import { readbackBench } from "./readback_bench.ts";
 import { rooflineBench } from "./roofline_bench.ts";
 import { serveBench } from "./serve_bench.ts";
 import { soakBench } from "./soak_bench.ts";
@@ -29,6 +30,10 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   collective: { help: "[device] [gpus] all-reduce between two processes beside a bare socket exchange; from device to device", run: collectiveBench },
+  readback: {
+    help: "[--device dawn] [--kernels 1,4,8,16] [--steps 300] [--rows 1024] what a device has computed, in the ways to wait for it",
+    run: readbackBench,
+  },
   handoff: { help: "[runs] [device] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
   batch: {
     help: "[device] [ranks] [batches] [ping-pong] throughput against batch size through the server; CPU time of the coordinator",

@@ -1,7 +1,7 @@
 /**
- * Encodes commands, where it can before they are asked for. Decoding submits the same commands step after step, and encoding them takes longer than many GPUs
- * take for them: while a submission runs, the one that followed it before is encoded again. If the commands that come turn out to be the same, only their buffers
- * are submitted; at the first that differs, those before it are encoded after all.
+ * Encodes commands, where it can before they are asked for: encoding takes longer than many GPUs take for what is encoded. Whoever knows what is most likely recorded
+ * next says so while a submission runs, and it is encoded then. If the commands that come are the same, only their buffers are submitted; at the first that
+ * differs, those before it are encoded after all. Nothing is learnt, and nothing is kept.
  *
  * Submitting takes time, too: Dawn translates commands only then. Long submissions are encoded in pieces, the first of them short, so that the device begins with
  * one while the next is on its way. What was not expected goes out in pieces as well, as soon as one is encoded.
@@ -30,17 +30,6 @@ export interface Copy {
 
 /** What is recorded. */
 export type Command = Dispatch | Copy;
-
-/**
- * The commands of one submission, and what came after them. They may name buffers that were destroyed since: that is an error only if they are submitted, and
- * nobody asks for them any more.
- */
-interface Trace {
-  readonly commands: readonly Command[];
-  next: Trace | null;
-  /** Whether `next` came again the last time. */
-  confirmed: boolean;
-}
 
 /** Commands on their way into a command buffer. */
 class Encoding {
@@ -85,7 +74,7 @@ function isCopy(command: Command): command is Copy {
   return "source" in command;
 }
 
-/** Commands of the first piece of a submission that is encoded ahead. */
+/** Commands of the first piece of what is encoded ahead. */
 const FIRST_PIECE = 32;
 /** How much longer each piece is than the one before: devices take longer for a command than it takes to submit one, by more than this. */
 const PIECE_GROWTH = 3;
@@ -93,32 +82,43 @@ const PIECE_GROWTH = 3;
 /** Commands of each piece of a submission that was not expected: they keep a device busy for longer than submitting them takes. */
 const UNEXPECTED_PIECE = 96;
 
-/** A submission that is expected, encoded. */
+/** What is expected to come, encoded. */
 interface Expected {
-  readonly trace: Trace;
+  readonly commands: readonly Command[];
   /** In order; the last ends with the last command. */
   readonly pieces: readonly { readonly end: number; readonly buffer: GPUCommandBuffer }[];
+}
+
+/** How a submission ended. */
+export interface Finished {
+  /** What is still to be submitted; null if all of it was submitted in pieces. */
+  readonly buffer: GPUCommandBuffer | null;
+  /** Whether all that was expected has come; null if nothing was expected. */
+  readonly foreseen: boolean | null;
 }
 
 /** Turns commands into command buffers. */
 export class CommandRecorder {
   readonly #gpu: GPUDevice;
-  /** What is expected to come, encoded, and how much of it has come. */
-  #ahead: Expected | null = null;
+  /** What is expected to come, how much of it has come, and its pieces that are submitted. */
+  #expected: Expected | null = null;
   #came = 0;
-  /** Pieces of what was expected that are submitted. */
   #submitted = 0;
   /** What has come and was not expected. */
-  #commands: Command[] = [];
   #encoding: Encoding | null = null;
+  /** Whether anything has come since the last submission ended, and whether it was what was expected. */
+  #begun = false;
+  #foreseen: boolean | null = null;
   /** Whether what comes is encoded into one pass of its own. */
   #alone = false;
-  #last: Trace | null = null;
-  /** The last trace that began with the same bind group, or the same copy's destination. */
-  readonly #traces = new WeakMap<GPUBindGroup | GPUBuffer, Trace>();
 
   constructor(gpu: GPUDevice) {
     this.#gpu = gpu;
+  }
+
+  /** Whether a submission has begun. */
+  get begun(): boolean {
+    return this.#begun;
   }
 
   /**
@@ -127,87 +127,78 @@ export class CommandRecorder {
    * @returns what is to be submitted right away: a piece of the submission all of which has come
    */
   add(command: Command): GPUCommandBuffer | null {
-    if (this.#ahead !== null) {
-      const { trace, pieces } = this.#ahead;
-      if (isSame(trace.commands[this.#came], command)) {
+    this.#begun = true;
+    if (this.#expected !== null) {
+      const { commands, pieces } = this.#expected;
+      if (isSame(commands[this.#came], command)) {
         this.#came++;
         const piece = pieces[this.#submitted];
-        if (this.#came < piece.end || this.#submitted === pieces.length - 1) return null;
+        if (this.#came < piece.end) return null;
         this.#submitted++;
+        if (this.#submitted === pieces.length) this.#forget(true);
         return piece.buffer;
       }
       this.#encodeWhatCame();
     }
-    this.#commands.push(command);
     this.#encoding ??= new Encoding(this.#gpu);
     this.#encoding.add(command);
     return this.#encoding.commands >= UNEXPECTED_PIECE && !this.#alone ? this.#finishEncoding() : null;
   }
 
-  /**
-   * Ends a submission.
-   *
-   * @returns what is still to be submitted, and whether it was encoded before; null if nothing was recorded
-   */
-  finish(): { readonly buffer: GPUCommandBuffer | null; readonly ahead: boolean } | null {
-    if (this.#ahead !== null && this.#came === this.#ahead.trace.commands.length) {
-      const { trace, pieces } = this.#ahead;
-      this.#forget();
-      this.#learn(trace);
-      return { buffer: pieces.at(-1)!.buffer, ahead: true };
-    }
-    if (this.#came > 0) this.#encodeWhatCame();
-    if (this.#commands.length === 0) return null;
-    const buffer = this.#finishEncoding();
-    this.#learn(this.#traceOf(this.#commands));
-    this.#commands = [];
-    return { buffer, ahead: false };
+  /** Ends what has come so far, in the middle of a submission. @returns what is to be submitted right away */
+  cut(): GPUCommandBuffer | null {
+    if (this.#expected !== null) this.#encodeWhatCame();
+    return this.#finishEncoding();
   }
 
-  /** Encodes what is expected next; call while the device works. */
-  encodeAhead(): void {
-    if (this.#ahead !== null || this.#encoding !== null || this.#last === null || !this.#last.confirmed) return;
-    const trace = this.#last.next!;
+  /** Ends a submission; null if nothing was recorded. */
+  finish(): Finished | null {
+    if (!this.#begun) return null;
+    const buffer = this.cut();
+    const foreseen = this.#foreseen;
+    this.#begun = false;
+    this.#foreseen = null;
+    return { buffer, foreseen };
+  }
+
+  /** Encodes what the next submission is expected to begin with, instead of what was expected before; call while the device works. */
+  expect(commands: readonly Command[]): void {
+    this.#forget(null);
     const pieces = [];
-    for (let begin = 0, size = FIRST_PIECE; begin < trace.commands.length; begin += size, size *= PIECE_GROWTH) {
-      const commands = trace.commands.slice(begin, begin + size);
-      pieces.push({ end: begin + commands.length, buffer: this.#encode(commands) });
+    for (let begin = 0, size = FIRST_PIECE; begin < commands.length; begin += size, size *= PIECE_GROWTH) {
+      const piece = commands.slice(begin, begin + size);
+      pieces.push({ end: begin + piece.length, buffer: this.#encode(piece).finish() });
     }
-    this.#ahead = { trace, pieces };
+    if (pieces.length > 0) this.#expected = { commands, pieces };
   }
 
   /**
-   * Encodes what `record` records into a pass of its own, from which nothing is learnt. Everything before must have been finished.
+   * Encodes what `record` records into a pass of its own. Everything before must have been finished.
    *
    * @param end encodes what comes after the pass
    */
   encodeOne(pass: GPUComputePassDescriptor, record: () => void, end: (encoder: GPUCommandEncoder) => void): GPUCommandBuffer {
-    this.#forget();
-    this.#last = null;
+    this.#forget(null);
     const encoding = this.#encoding = new Encoding(this.#gpu, pass);
     this.#alone = true;
     try {
       record();
     } finally {
       this.#alone = false;
+      this.#encoding = null;
+      this.#begun = false;
     }
     encoding.endPass();
     end(encoding.encoder);
-    this.#encoding = null;
-    this.#commands = [];
     return encoding.finish();
   }
 
   /** The commands that came were expected up to here, but are not all, or not the same further on. */
   #encodeWhatCame(): void {
-    const { trace, pieces } = this.#ahead!;
-    const came = trace.commands.slice(0, this.#came);
-    const waiting = came.slice(this.#submitted === 0 ? 0 : pieces[this.#submitted - 1].end);
-    this.#forget();
-    this.#commands.push(...came);
-    if (waiting.length === 0) return;
-    this.#encoding = new Encoding(this.#gpu);
-    for (const command of waiting) this.#encoding.add(command);
+    const { commands, pieces } = this.#expected!;
+    const waiting = commands.slice(this.#submitted === 0 ? 0 : pieces[this.#submitted - 1].end, this.#came);
+    this.#forget(false);
+    if (waiting.length > 0) this.#encoding = this.#encode(waiting);
   }
 
   #finishEncoding(): GPUCommandBuffer | null {
@@ -216,40 +207,17 @@ export class CommandRecorder {
     return buffer;
   }
 
-  #encode(commands: readonly Command[]): GPUCommandBuffer {
+  #encode(commands: readonly Command[]): Encoding {
     const encoding = new Encoding(this.#gpu);
     for (const command of commands) encoding.add(command);
-    return encoding.finish();
+    return encoding;
   }
 
-  #forget(): void {
-    this.#ahead = null;
+  #forget(foreseen: boolean | null): void {
+    this.#expected = null;
     this.#came = 0;
     this.#submitted = 0;
-  }
-
-  /** The same trace as before, if it has come before. */
-  #traceOf(commands: readonly Command[]): Trace {
-    const [first] = commands;
-    const key = isCopy(first) ? first.destination : first.group;
-    const known = this.#traces.get(key);
-    if (known !== undefined && known.commands.length === commands.length && commands.every((command, i) => isSame(known.commands[i], command))) {
-      return known;
-    }
-    const trace: Trace = { commands, next: null, confirmed: false };
-    // Most likely what followed the trace that it replaces follows it, too. That is acted upon once it has been seen.
-    if (known !== undefined) trace.next = known.next === known ? trace : known.next;
-    this.#traces.set(key, trace);
-    return trace;
-  }
-
-  #learn(trace: Trace): void {
-    const last = this.#last;
-    if (last !== null) {
-      last.confirmed = last.next === trace;
-      last.next = trace;
-    }
-    this.#last = trace;
+    this.#foreseen = foreseen;
   }
 }
 

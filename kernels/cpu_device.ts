@@ -152,6 +152,8 @@ export class CpuDevice implements Device {
     this.counters.submissions++;
   }
 
+  anticipate(): void {}
+
   measure(record: () => void): Promise<number> {
     const started = performance.now();
     record();

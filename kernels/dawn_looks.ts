@@ -70,6 +70,7 @@ export class DawnLooks {
   #turning = false;
   #last = -Infinity;
   #lastButOne = -Infinity;
+  #taken = 0;
   /** Looks that are not collected, most that may be, and how long it took the last time. */
   #looks = 0;
   #most = LEAST_LOOKS;
@@ -84,6 +85,11 @@ export class DawnLooks {
     this.#asked.push(look);
     this.#askForTurn();
   };
+
+  /** Looks so far. */
+  get taken(): number {
+    return this.#taken;
+  }
 
   /** A way to wait for one kind of work. */
   kind(): WaitKind {
@@ -149,6 +155,7 @@ export class DawnLooks {
     this.#last = now;
     const asked = this.#asked;
     this.#asked = [];
+    this.#taken += asked.length;
     this.#looks += asked.length;
     for (const look of asked) look();
   }

@@ -78,8 +78,10 @@ export const PLAIN_FEATURES: DeviceFeatures = { matrixUnits: false, subgroups: 0
 /** Running totals, for benches, metrics and tests. */
 export interface DeviceCounters {
   submissions: number;
-  /** Submissions whose commands were encoded before they were asked for. */
+  /** Submissions that were as anticipated ({@link Device.anticipate}): what was encoded before it was asked for was what was asked for. */
   submissionsAhead: number;
+  /** Submissions that were not as anticipated. */
+  submissionsUnforeseen: number;
   dispatches: number;
   /** Readbacks that had to wait in `mapAsync`, which in Deno costs 10 ms each. */
   awaitedMaps: number;
@@ -109,6 +111,15 @@ export interface Device {
   /** Starts what was recorded since the last submission. @throws {LatentmeshError} `device_lost` */
   submit(): void;
   /**
+   * Encodes what will most likely be recorded next, while the device works on what was just submitted. If that is then recorded, in the same order and with the same
+   * parameters, it need only be submitted; what differs from some place on is encoded as if nothing had been said, and what follows is, too.
+   *
+   * `record` is called at once and does nothing but say what it would record: no command runs, no byte is read back, and {@link Device.write} and
+   * {@link Device.submit} do nothing. Only the last word before the next command counts, and none while something is recorded and not submitted. Where nothing is
+   * encoded (`cpu`), `record` is not called.
+   */
+  anticipate(record: () => void): void;
+  /**
    * Runs what `record` records, after everything before it, and waits for it: for benches.
    *
    * @returns milliseconds on the device; by the host's clock where the device has none to ask
@@ -122,7 +133,7 @@ export interface Device {
 
 /** Fresh totals. */
 export function newCounters(): DeviceCounters {
-  return { submissions: 0, submissionsAhead: 0, dispatches: 0, awaitedMaps: 0, readbackBytes: 0, allocatedBytes: 0 };
+  return { submissions: 0, submissionsAhead: 0, submissionsUnforeseen: 0, dispatches: 0, awaitedMaps: 0, readbackBytes: 0, allocatedBytes: 0 };
 }
 
 /** Checks every binding of a kernel against what it needs at its largest parameters. */

@@ -1,7 +1,6 @@
 /**
  * A device behind the WebGPU API, whoever provides it. Pipelines are cached by their final source, bind groups are made once, parameters of a whole
- * submission travel in one write, and a submission is one compute pass, encoded before it is asked for where that can be foreseen
- * (`command_recorder.ts`).
+ * submission travel in one write, and a submission is one compute pass, encoded before it is asked for where it is anticipated (`command_recorder.ts`).
  *
  * @module
  */
@@ -25,6 +24,7 @@ import {
   newCounters,
   type Readback,
 } from "./device.ts";
+import { PipelineCache } from "./pipeline_cache.ts";
 import { PassTimer } from "./pass_timer.ts";
 import { GpuReadback } from "./readback.ts";
 import { UniformRing } from "./uniform_ring.ts";
@@ -52,10 +52,11 @@ interface GpuBound<P extends string> extends BoundKernel<P> {
   workgroups(params: Params<P>): Workgroups;
 }
 
-/** Pipelines under one source; layouts depend only on the bindings, which the source implies. */
-interface CompiledPipeline {
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
+/** What would be recorded. */
+interface Anticipation {
+  readonly commands: Command[];
+  /** Whether the parameters of what follows do not fit beside those before: it would go out in pieces. */
+  full: boolean;
 }
 
 /** What a provider hands over; see `providers.ts`. */
@@ -67,6 +68,8 @@ export interface GpuDeviceOptions {
   /** Smaller limits than the adapter's, to exercise splitting. */
   readonly limits?: Partial<DeviceLimits>;
   readonly features: DeviceFeatures;
+  /** Different parameters that one piece of a submission may have; by default a few thousand. */
+  readonly uniformSlots?: number;
 }
 
 /** What shaders on devices with matrix units begin with. */
@@ -86,14 +89,15 @@ export class GpuDevice implements Device {
   readonly #lost = Promise.withResolvers<LatentmeshError>();
   readonly #gpu: GPUDevice;
   readonly #options: GpuDeviceOptions;
-  readonly #pipelines = new Map<string, Promise<CompiledPipeline>>();
+  readonly #pipelines: PipelineCache;
   readonly #uniforms: UniformRing;
   readonly #recorder: CommandRecorder;
   readonly #readbacks: GpuReadback[] = [];
   readonly #waits: WaitKind | null;
-  readonly #waitsForCompiler: WaitKind | null;
   /** Workgroups that were recorded since something was last waited for. */
   #work = 0;
+  #anticipation: Anticipation | null = null;
+  #measuring = false;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
@@ -111,10 +115,10 @@ export class GpuDevice implements Device {
       maxBindings: gpu.limits.maxStorageBuffersPerShaderStage,
       ...options.limits,
     };
-    this.#uniforms = new UniformRing(gpu);
+    this.#pipelines = new PipelineCache(gpu, options.description, options.looks);
+    this.#uniforms = new UniformRing(gpu, options.uniformSlots);
     this.#recorder = new CommandRecorder(gpu);
     this.#waits = options.looks?.kind() ?? null;
-    this.#waitsForCompiler = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fail(deviceError(options.kind, (event as GPUUncapturedErrorEvent).error));
@@ -156,18 +160,14 @@ export class GpuDevice implements Device {
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    if (this.#anticipation !== null) return;
     checkWrite(buffer, offset, data);
     this.#gpu.queue.writeBuffer((buffer as GpuDeviceBuffer).gpu, offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
   async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     const source = (this.features.matrixUnits ? MATRIX_PRELUDE : "") + paramsDeclaration(kernel.params) + kernel.wgsl(config);
-    let pending = this.#pipelines.get(source);
-    if (pending === undefined) {
-      pending = this.#createPipeline(kernel.name, source, Object.values(kernel.bindings));
-      this.#pipelines.set(source, pending);
-    }
-    const { pipeline, layout } = await pending;
+    const { pipeline, layout } = await this.#pipelines.get(kernel.name, source, Object.values(kernel.bindings));
     const names = Object.keys(kernel.bindings) as B[];
     return {
       bind: (buffers, most): GpuBound<P> => {
@@ -188,25 +188,44 @@ export class GpuDevice implements Device {
     checkParams(kernel.name, kernel.params, params, kernel.most);
     const [x, y, z] = kernel.workgroups(params);
     if (x === 0 || y === 0 || z === 0) return;
-    const offset = this.#uniforms.place(kernel.params, params);
+    const offset = this.#uniforms.place(kernel.params, params) ?? this.#placeInNextPiece(kernel.params, params);
+    if (this.#anticipation === null) {
+      this.counters.dispatches++;
+      this.#work += x * y * z;
+    }
     this.#record({ pipeline: kernel.pipeline, group: kernel.group, offset, x, y, z });
-    this.counters.dispatches++;
-    this.#work += x * y * z;
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
-    this.#record((readback as GpuReadback).copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes, this.#takeWork()));
+    const target = readback as GpuReadback;
+    if (this.#anticipation === null) target.expect(bytes, this.#takeWork());
+    this.#record(target.copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
   }
 
   submit(): void {
+    if (this.#anticipation !== null) return;
     this.#check();
     const finished = this.#recorder.finish();
     if (finished === null) return;
     if (finished.buffer !== null) this.#submit(finished.buffer);
     this.#uniforms.clear();
     this.counters.submissions++;
-    if (finished.ahead) this.counters.submissionsAhead++;
-    this.#recorder.encodeAhead();
+    if (finished.foreseen === true) this.counters.submissionsAhead++;
+    if (finished.foreseen === false) this.counters.submissionsUnforeseen++;
+  }
+
+  anticipate(record: () => void): void {
+    if (this.#recorder.begun || this.#failure !== null) return;
+    const anticipation: Anticipation = { commands: [], full: false };
+    this.#anticipation = anticipation;
+    try {
+      record();
+    } finally {
+      this.#anticipation = null;
+      // The same parameters will be placed again, in the same order.
+      this.#uniforms.clear();
+    }
+    this.#recorder.expect(anticipation.commands);
   }
 
   async measure(record: () => void): Promise<number> {
@@ -223,8 +242,13 @@ export class GpuDevice implements Device {
       return performance.now() - started;
     }
     const timer = this.#timer;
-    this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder, this.#takeWork())));
-    this.#uniforms.clear();
+    this.#measuring = true;
+    try {
+      this.#submit(this.#recorder.encodeOne({ timestampWrites: timer.writes }, record, (encoder) => timer.resolve(encoder, this.#takeWork())));
+    } finally {
+      this.#measuring = false;
+      this.#uniforms.clear();
+    }
     return await timer.milliseconds();
   }
 
@@ -238,7 +262,7 @@ export class GpuDevice implements Device {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled([...this.#pipelines.values(), ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
+    await Promise.allSettled([this.#pipelines.settled, ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
     this.#timer?.destroy();
     this.#gpu.destroy();
   }
@@ -259,7 +283,23 @@ export class GpuDevice implements Device {
     return work;
   }
 
+  /** Makes room by submitting what came so far. */
+  #placeInNextPiece<P extends string>(keys: readonly P[], params: Params<P>): number {
+    if (this.#measuring) throw new LatentmeshError("internal", "Cannot measure so many different parameters in one pass");
+    if (this.#anticipation !== null) this.#anticipation.full = true;
+    else {
+      const piece = this.#recorder.cut();
+      if (piece !== null) this.#submit(piece);
+    }
+    this.#uniforms.clear();
+    return this.#uniforms.place(keys, params)!;
+  }
+
   #record(command: Command): void {
+    if (this.#anticipation !== null) {
+      if (!this.#anticipation.full) this.#anticipation.commands.push(command);
+      return;
+    }
     const piece = this.#recorder.add(command);
     if (piece !== null) this.#submit(piece);
   }
@@ -267,39 +307,6 @@ export class GpuDevice implements Device {
   #submit(buffer: GPUCommandBuffer): void {
     this.#uniforms.flush();
     this.#gpu.queue.submit([buffer]);
-  }
-
-  async #createPipeline(name: string, source: string, access: readonly ("read" | "read_write")[]): Promise<CompiledPipeline> {
-    const gpu = this.#gpu;
-    const storage = access.map((mode, i): GPUBindGroupLayoutEntry => ({
-      binding: i + 1,
-      visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: mode === "read" ? "read-only-storage" : "storage" },
-    }));
-    const layout = gpu.createBindGroupLayout({
-      label: name,
-      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } }, ...storage],
-    });
-    // One after the other: a device that does not validate crashes on a pipeline of a module with errors.
-    const module = await this.#checked(name, () => gpu.createShaderModule({ label: name, code: source }));
-    const pipeline = await this.#checked(name, () =>
-      gpu.createComputePipelineAsync({
-        label: name,
-        layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
-        compute: { module, entryPoint: "main" },
-      }));
-    return { pipeline, layout };
-  }
-
-  /** What is wrong ends in the error scope or, of pipelines that Dawn makes, in their promise. */
-  async #checked<T>(name: string, create: () => T | Promise<T>): Promise<T> {
-    this.#gpu.pushErrorScope("validation");
-    const settled = Promise.allSettled([create(), this.#gpu.popErrorScope()]);
-    const [made, scope] = await (this.#waitsForCompiler?.(0).until(settled) ?? settled);
-    const failed: { readonly message: string } | null = scope.status === "rejected" ? scope.reason : scope.value;
-    if (made.status === "fulfilled" && failed === null) return made.value;
-    const { message } = failed ?? (made as PromiseRejectedResult).reason;
-    throw new LatentmeshError("internal", `Cannot compile kernel ${name} on ${this.description}: ${message}`);
   }
 }
 

@@ -62,6 +62,8 @@ export class MeasuringDevice implements Device {
   read(): void {}
   submit(): void {}
 
+  anticipate(): void {}
+
   measure(record: () => void): Promise<number> {
     record();
     return Promise.resolve(0);

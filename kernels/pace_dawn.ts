@@ -15,7 +15,7 @@ function isLook(callback: unknown, more: readonly unknown[]): callback is Look {
 }
 
 /** V8's own, which it gives to contexts that are made while a flag is set; where it gives none, what looks leave behind is let go of as it comes. */
-function garbageCollector(): () => void {
+export function garbageCollector(): () => void {
   const { gc } = globalThis as { readonly gc?: unknown };
   if (typeof gc === "function") return () => void gc();
   setFlagsFromString("--expose-gc");

@@ -64,14 +64,18 @@ export class GpuReadback implements Readback {
     return new GpuReadback(staging, counters, looks, failure);
   }
 
+  /** The copy into the staging buffer. */
+  copyOf(source: GPUBuffer, sourceOffset: number, bytes: number): Copy {
+    return { source, sourceOffset, destination: this.#staging, bytes };
+  }
+
   /**
-   * The copy into the staging buffer, which must be submitted before {@link take}.
+   * Says that such a copy was recorded, which must be submitted before {@link take}.
    *
    * @param work how much the device does for it, in workgroups: what is going to be waited for
    */
-  copyOf(source: GPUBuffer, sourceOffset: number, bytes: number, work: number): Copy {
+  expect(bytes: number, work: number): void {
     this.#recorded = { bytes, work };
-    return { source, sourceOffset, destination: this.#staging, bytes };
   }
 
   async take(into: Uint8Array<ArrayBuffer> = this.#host): Promise<Uint8Array<ArrayBuffer>> {

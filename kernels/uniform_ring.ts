@@ -1,31 +1,41 @@
 /**
- * Uniform parameters of every dispatch of one submission, in one buffer. Equal parameters share a slot, so a step of a thousand dispatches usually writes a
- * handful.
+ * Uniform parameters of dispatches, in one buffer. Equal parameters share a slot, so a step of a thousand dispatches usually writes a handful.
  *
  * @module
  */
-import { invariant, LatentmeshError } from "../core/errors.ts";
+import { invariant } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
 import type { Params } from "./contract.ts";
 
+/** Slots where nothing else is asked for: a long prompt has some hundred different parameters for every layer's windows. */
 const SLOTS = 4096;
-/** How far back an equal slot is looked for. */
-const LOOK_BACK = 12;
 
-/** Slots for uniforms, addressed by dynamic offset. */
+/** Slots for uniforms, addressed by dynamic offset. The same parameters in the same order get the same offsets, from each {@link UniformRing.clear} on. */
 export class UniformRing {
   readonly #gpu: GPUDevice;
   readonly #buffer: GPUBuffer;
+  readonly #slots: number;
   readonly #slotWords: number;
   readonly #words: Uint32Array<ArrayBuffer>;
-  readonly #lengths: Uint8Array<ArrayBuffer> = new Uint8Array(SLOTS);
+  readonly #lengths: Uint8Array<ArrayBuffer>;
+  /** Slots by their contents' hash, the next place if that is taken; valid where the turn beside them is this one. */
+  readonly #table: Uint32Array<ArrayBuffer>;
+  readonly #turns: Uint32Array<ArrayBuffer>;
+  #turn = 1;
+  readonly #wanted: Uint32Array<ArrayBuffer>;
   #used = 0;
   #flushed = 0;
 
-  constructor(gpu: GPUDevice) {
+  /** @param slots different parameters that fit, a power of two */
+  constructor(gpu: GPUDevice, slots = SLOTS) {
     this.#gpu = gpu;
+    this.#slots = slots;
     this.#slotWords = roundUp(64, gpu.limits.minUniformBufferOffsetAlignment) / 4;
-    this.#words = new Uint32Array(SLOTS * this.#slotWords);
+    this.#words = new Uint32Array(slots * this.#slotWords);
+    this.#lengths = new Uint8Array(slots);
+    this.#table = new Uint32Array(slots * 2);
+    this.#turns = new Uint32Array(slots * 2);
+    this.#wanted = new Uint32Array(this.#slotWords);
     this.#buffer = gpu.createBuffer({ label: "uniforms", size: this.#words.byteLength, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
   }
 
@@ -35,10 +45,29 @@ export class UniformRing {
     return { buffer: this.#buffer, size: roundUp(Math.max(fields * 4, 16), 16) };
   }
 
-  /** Puts parameters into a slot and returns its dynamic offset. */
-  place<P extends string>(keys: readonly P[], params: Params<P>): number {
-    const slot = this.#equalSlot(keys, params) ?? this.#newSlot(keys, params);
-    return slot * this.#slotWords * 4;
+  /** Puts parameters into a slot. @returns its dynamic offset; null if all slots hold others */
+  place<P extends string>(keys: readonly P[], params: Params<P>): number | null {
+    const wanted = this.#wanted;
+    let hash = keys.length;
+    for (let i = 0; i < keys.length; i++) {
+      wanted[i] = params[keys[i]];
+      hash = Math.imul(hash ^ wanted[i], 0x9e3779b1);
+      hash ^= hash >>> 15;
+    }
+    const last = this.#table.length - 1;
+    let place = hash & last;
+    for (; this.#turns[place] === this.#turn; place = (place + 1) & last) {
+      const slot = this.#table[place];
+      if (this.#holds(slot, keys.length)) return slot * this.#slotWords * 4;
+    }
+    if (this.#used === this.#slots) return null;
+    const slot = this.#used++;
+    const at = slot * this.#slotWords;
+    for (let i = 0; i < keys.length; i++) this.#words[at + i] = wanted[i];
+    this.#lengths[slot] = keys.length;
+    this.#table[place] = slot;
+    this.#turns[place] = this.#turn;
+    return at * 4;
   }
 
   /** Writes the slots that were used since the last time to the device; call right before submitting. */
@@ -48,28 +77,21 @@ export class UniformRing {
     this.#flushed = this.#used;
   }
 
-  /** Begins anew; call when everything that uses a slot is submitted. */
+  /** Begins anew; call when everything that uses a slot is submitted: what is written later takes effect after that. */
   clear(): void {
     this.#used = 0;
     this.#flushed = 0;
-  }
-
-  #equalSlot<P extends string>(keys: readonly P[], params: Params<P>): number | null {
-    for (let slot = this.#used - 1; slot >= Math.max(0, this.#used - LOOK_BACK); slot--) {
-      if (this.#lengths[slot] !== keys.length) continue;
-      const at = slot * this.#slotWords;
-      let equal = true;
-      for (let i = 0; i < keys.length && equal; i++) equal = this.#words[at + i] === params[keys[i]];
-      if (equal) return slot;
+    if (this.#turn === 2 ** 32 - 1) {
+      this.#turns.fill(0);
+      this.#turn = 0;
     }
-    return null;
+    this.#turn++;
   }
 
-  #newSlot<P extends string>(keys: readonly P[], params: Params<P>): number {
-    if (this.#used === SLOTS) throw new LatentmeshError("internal", `More than ${SLOTS} different parameter sets in one submission`);
-    const slot = this.#used++;
-    for (let i = 0; i < keys.length; i++) this.#words[slot * this.#slotWords + i] = params[keys[i]];
-    this.#lengths[slot] = keys.length;
-    return slot;
+  #holds(slot: number, length: number): boolean {
+    if (this.#lengths[slot] !== length) return false;
+    const at = slot * this.#slotWords;
+    for (let i = 0; i < length; i++) if (this.#words[at + i] !== this.#wanted[i]) return false;
+    return true;
   }
 }

@@ -11,13 +11,14 @@ import type { QueryFrame, TokenRow } from "../core/wire/queries.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import { AdjustmentList } from "./adjustment_list.ts";
 import { BlockCopier } from "./block_copier.ts";
-import type { StepRow } from "./context.ts";
+import type { Step, StepRow } from "./context.ts";
 import type { Collective } from "./collective/collective.ts";
 import { IncomingPrompt } from "./handoff_receiver.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
+import { nextStep } from "./next_step.ts";
 import { RankForward } from "./rank.ts";
 
 /** What a step does besides computing rows. */
@@ -147,15 +148,24 @@ export class DecodeRank {
 
   async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly HeadQuery[]): Promise<LogitsAnswer[]> {
     if (rows.length === 0) return [];
-    const { head, device } = this.#models[lane];
-    await this.#forwards[lane].run({ phase: "decode", rows: rows.map(({ row }) => row) });
+    const { head, device, cache } = this.#models[lane];
+    const forward = this.#forwards[lane];
+    const step: Step = { phase: "decode", rows: rows.map(({ row }) => row) };
     const asked = rows.flatMap(({ query }) => query === null ? [] : [queries[query]]);
+    const first = rows.length - asked.length;
     if (asked.length === 0) {
+      await forward.run(step);
       await device.settle();
       return [];
     }
-    head.recordLogits("decode", rows.length - asked.length, asked.length);
-    return await head.answers(asked);
+    // Lanes take turns on the device: neither knows what comes next.
+    const alone = this.#forwards.length === 1;
+    await forward.run(step, alone ? { followed: () => head.recordOutline("decode", first, asked) } : {});
+    head.recordLogits("decode", first, asked.length);
+    return await head.answers(asked, () => {
+      const next = nextStep(step, asked.length, cache.maxContext);
+      if (alone && next !== null) forward.anticipate(next, () => head.recordOutline("decode", 0, asked));
+    });
   }
 
   #adjustmentsOf(sequence: number): AdjustmentList {

@@ -8,10 +8,12 @@ import type { TokenRequest } from "../core/engine.ts";
 import type { LogitsAnswer, LogitsQuery, SequenceRunner } from "../core/generation.ts";
 import type { CandidateList } from "../core/sampling/candidates.ts";
 import { AdjustmentList } from "./adjustment_list.ts";
+import type { Step } from "./context.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
 import type { RowQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
+import { anticipateNext } from "./next_step.ts";
 
 /** Computes one sequence on a {@link Model}. */
 export class LocalSequence implements SequenceRunner {
@@ -33,33 +35,29 @@ export class LocalSequence implements SequenceRunner {
     const { prompt } = this.#request;
     const { cache, limits, head, device } = this.#model;
     const lists: CandidateList[] = [];
+    let step: Step | null = null;
     for (let start = 0; start < prompt.length; start += limits.prefillRows) {
       const rows = Math.min(limits.prefillRows, prompt.length - start);
       cache.grow(this.#sequence, rows);
-      this.#record("prefill", prompt.slice(start, start + rows));
+      step = this.#record("prefill", prompt.slice(start, start + rows));
       if (promptLogprobs !== null) lists.push(...await scorePrompt(this.#model, prompt.slice(start + 1, start + rows + 1), promptLogprobs));
       device.submit();
       if (start + rows === prompt.length && query !== null) head.recordLogits("prefill", rows - 1, 1);
       await this.#breathe();
     }
-    return { answer: query === null ? null : await this.#ask(query), prompt: lists };
+    return { answer: query === null ? null : await this.#answer(step!, query), prompt: lists };
   }
 
   async step(token: number, query: LogitsQuery): Promise<LogitsAnswer> {
     await this.#breathe();
     this.#model.cache.grow(this.#sequence, 1);
-    this.#record("decode", [token]);
+    const step = this.#record("decode", [token]);
     this.#model.head.recordLogits("decode", 0, 1);
-    return await this.#ask(query);
+    return await this.#answer(step, query);
   }
 
   row(): Promise<Float32Array> {
     return this.#model.head.logitsRow(0);
-  }
-
-  async #ask(query: LogitsQuery): Promise<LogitsAnswer> {
-    const [answer] = await this.#model.head.answers([{ ...query, adjustments: this.#adjustments.follow(query.adjustments) }]);
-    return answer;
   }
 
   /** Lets the server do its part, and looks whether the generation is still wanted. */
@@ -68,10 +66,18 @@ export class LocalSequence implements SequenceRunner {
     this.#check();
   }
 
-  #record(phase: Phase, tokens: readonly number[]): void {
+  #record(phase: Phase, tokens: readonly number[]): Step {
     const first = this.#sequence.length;
-    this.#model.record({ phase, rows: tokens.map((token, i) => ({ token, position: first + i, sequence: this.#sequence })) });
+    const step: Step = { phase, rows: tokens.map((token, i) => ({ token, position: first + i, sequence: this.#sequence })) };
+    this.#model.record(step);
     this.#sequence.length += tokens.length;
+    return step;
+  }
+
+  /** Asks about the last row of a step whose logits are recorded; the step that follows is encoded meanwhile. */
+  async #answer(step: Step, query: LogitsQuery): Promise<LogitsAnswer> {
+    const queries = [{ ...query, adjustments: this.#adjustments.follow(query.adjustments) }];
+    return (await this.#model.head.answers(queries, () => anticipateNext(this.#model, step, queries)))[0];
   }
 }
 

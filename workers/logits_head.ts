@@ -32,6 +32,9 @@ export interface RowQuery {
   readonly target?: number;
 }
 
+/** How many candidates are wanted. */
+export type CandidatesQuery = Pick<LogitsQuery, "plain" | "adjusted" | "draw">;
+
 /** A query whose adjustments are as a device takes them. */
 export interface HeadQuery extends Omit<LogitsQuery, "adjustments"> {
   readonly adjustments: AdjustmentList;
@@ -143,8 +146,19 @@ export class LogitsHead {
     flush();
   }
 
-  /** Submits and waits for the candidates of the recorded rows. */
-  async candidates(queries: readonly RowQuery[], count: number, draw: boolean): Promise<CandidateList[]> {
+  /** Records what {@link recordLogits} and {@link answers} will, as far as it can be told from how much is asked: to anticipate it. */
+  recordOutline(phase: Phase, firstRow: number, queries: readonly CandidatesQuery[]): void {
+    this.recordLogits(phase, firstRow, queries.length);
+    const plain = plainOf(queries);
+    if (plain.count > 0) this.#recordCandidates(queries.length, plain);
+  }
+
+  /**
+   * Submits and waits for the candidates of the recorded rows.
+   *
+   * @param meanwhile called while the device works on them
+   */
+  async candidates(queries: readonly RowQuery[], count: number, draw: boolean, meanwhile?: () => void): Promise<CandidateList[]> {
     const { device } = this.#context;
     const parts = this.#parts;
     const rows = queries.length;
@@ -157,10 +171,9 @@ export class LogitsHead {
       words[row * SAMPLING_WORDS + 3] = target ?? 0;
     }
     device.write(parts.sampling, 0, words.subarray(0, rows * SAMPLING_WORDS));
-    device.run(parts.candidates, { rows, count, draw: draw ? 1 : 0, first_token: parts.firstToken });
-    device.run(parts.merge, { rows, count, first_token: parts.firstToken });
-    device.read(parts.listReadback, parts.lists, 0, rows * LIST_WORDS * 4);
+    this.#recordCandidates(rows, { count, draw });
     device.submit();
+    meanwhile?.();
     const bytes = await parts.listReadback.take();
     return Array.from({ length: rows }, (_, row) => readCandidates(bytes, row, count));
   }
@@ -168,17 +181,17 @@ export class LogitsHead {
   /**
    * Answers one query for each recorded row. Adjustments and masks stay in effect for {@link logitsRow}.
    *
+   * @param meanwhile called while the device works on the last of what is asked
    * @throws {LatentmeshError} `protocol` if a mask is not one of this vocabulary
    */
-  async answers(queries: readonly HeadQuery[]): Promise<LogitsAnswer[]> {
-    const most = (of: "plain" | "adjusted") => queries.reduce((most, query) => Math.max(most, query[of]), 0);
-    const plain = most("plain") === 0
-      ? null
-      : await this.candidates(queries, most("plain"), queries.some(({ draw, adjusted }) => draw && adjusted === 0));
+  async answers(queries: readonly HeadQuery[], meanwhile?: () => void): Promise<LogitsAnswer[]> {
+    const [wantsPlain, wantsAdjusted] = [plainOf(queries), adjustedOf(queries)];
+    const ask = ({ count, draw }: Wanted, last: boolean) => this.candidates(queries, count, draw, last ? meanwhile : undefined);
+    const plain = wantsPlain.count === 0 ? null : await ask(wantsPlain, wantsAdjusted.count === 0);
     let adjusted: CandidateList[] | null = null;
-    if (most("adjusted") > 0) {
+    if (wantsAdjusted.count > 0) {
       this.recordChanges(queries);
-      adjusted = await this.candidates(queries, most("adjusted"), queries.some(({ draw, adjusted }) => draw && adjusted > 0));
+      adjusted = await ask(wantsAdjusted, true);
     }
     return queries.map((query, row) => ({ plain: firstOf(plain, row, query.plain), adjusted: firstOf(adjusted, row, query.adjusted) }));
   }
@@ -219,6 +232,14 @@ export class LogitsHead {
     return await this.#readLogits(row, 1);
   }
 
+  #recordCandidates(rows: number, { count, draw }: Wanted): void {
+    const { device } = this.#context;
+    const { candidates, merge, firstToken, listReadback, lists } = this.#parts;
+    device.run(candidates, { rows, count, draw: draw ? 1 : 0, first_token: firstToken });
+    device.run(merge, { rows, count, first_token: firstToken });
+    device.read(listReadback, lists, 0, rows * LIST_WORDS * 4);
+  }
+
   async #readLogits(first: number, rows: number): Promise<Float32Array<ArrayBuffer>> {
     const { device, limits } = this.#context;
     const rowBytes = this.#parts.vocabulary * 4;
@@ -227,6 +248,24 @@ export class LogitsHead {
     device.submit();
     return new Float32Array((await this.#rowReadback.take()).slice().buffer);
   }
+}
+
+/** Candidates of each row, and whether a token is drawn for some. */
+interface Wanted {
+  readonly count: number;
+  readonly draw: boolean;
+}
+
+function plainOf(queries: readonly CandidatesQuery[]): Wanted {
+  return { count: mostOf(queries, "plain"), draw: queries.some(({ draw, adjusted }) => draw && adjusted === 0) };
+}
+
+function adjustedOf(queries: readonly CandidatesQuery[]): Wanted {
+  return { count: mostOf(queries, "adjusted"), draw: queries.some(({ draw, adjusted }) => draw && adjusted > 0) };
+}
+
+function mostOf(queries: readonly CandidatesQuery[], of: "plain" | "adjusted"): number {
+  return queries.reduce((most, query) => Math.max(most, query[of]), 0);
 }
 
 /** The best `count` of a list that may hold more because another row wanted more. */

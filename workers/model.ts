@@ -71,6 +71,8 @@ export class Model {
   readonly #round: BoundKernel<"rows"> | null;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
   #pending: Pending = "nothing";
+  /** In which form the last exchange was taken in. */
+  #exchangedAs: Pending = "parts";
 
   private constructor(
     context: ModelContext,
@@ -154,41 +156,45 @@ export class Model {
    * @param afterLayer called when a layer has been recorded, to read its working memory (tests, calibration)
    */
   record(step: Step, afterLayer?: (layer: number, activations: Activations) => void): void {
-    this.recordEmbedding(step);
-    for (let layer = 0; layer < this.#layers.length; layer++) {
-      this.recordAttention(layer, step);
-      this.recordFeedForward(layer, step);
-      afterLayer?.(layer, this.#context.activations);
+    for (let segment = 0; segment < this.segments; segment++) {
+      this.recordSegment(segment, step);
+      if (segment % 2 === 1) afterLayer?.((segment - 1) / 2, this.#context.activations);
     }
     this.recordEnd(step);
   }
 
+  /** Parts of a step, which with its end make up {@link record}: attention and feed-forward block of each layer in turn. */
+  get segments(): number {
+    return this.#layers.length * 2;
+  }
+
   /**
-   * Takes a step in and records its embeddings. The parts that follow make up {@link record}; a group's ranks exchange what they have computed of a block's output
-   * after each that {@link owes} it, and what comes next adds the sum to the residual stream.
+   * Records the residual stream → this rank's share of a block; of the first, the whole step is taken in before. A group's ranks exchange what they have computed
+   * of a block's output after each that {@link owes} it, and what comes next adds the sum to the residual stream.
    */
-  recordEmbedding(step: Step): void {
-    const { device } = this.#context;
-    const rows = step.rows.length;
-    this.#writeStep(step);
-    for (const { bound, first, count } of this.#embed) device.run(bound, { items: rows, first_row: first, part_rows: count });
-    this.#pending = "nothing";
-  }
-
-  /** Records the residual stream → this rank's share of a layer's attention. */
-  recordAttention(layer: number, step: Step): void {
-    this.#recordBlock(this.#layers[layer].attention, step);
-  }
-
-  /** Records the residual stream → this rank's share of a layer's feed-forward block. */
-  recordFeedForward(layer: number, step: Step): void {
-    this.#recordBlock(this.#layers[layer].feedForward, step);
+  recordSegment(segment: number, step: Step): void {
+    if (segment === 0) this.#recordEmbedding(step);
+    const layer = this.#layers[Math.floor(segment / 2)];
+    this.#recordBlock(segment % 2 === 0 ? layer.attention : layer.feedForward, step);
   }
 
   /** Records that the residual stream takes the last block in. */
   recordEnd(step: Step): void {
     this.#end.record(this.#pending, step.rows.length);
     this.#pending = "nothing";
+  }
+
+  /** Says what is most likely recorded next ({@link Device.anticipate}), as if what the ranks owe each other had been exchanged. */
+  anticipate(record: () => void): void {
+    this.device.anticipate(() => {
+      const pending = this.#pending;
+      if (this.owes) this.#pending = this.#exchangedAs;
+      try {
+        record();
+      } finally {
+        this.#pending = pending;
+      }
+    });
   }
 
   /** Where it stands among the ranks that share it. */
@@ -222,13 +228,18 @@ export class Model {
    */
   takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
     const { device, spec, activations: { delta, otherParts }, group: { wire } } = this.#context;
-    if ("sum" in exchanged) {
-      device.write(delta, first * 4, exchanged.sum);
-      this.#pending = "delta";
-      return;
-    }
+    this.#exchangedAs = "sum" in exchanged ? "delta" : "parts";
+    this.#pending = this.#exchangedAs;
+    if ("sum" in exchanged) return device.write(delta, first * 4, exchanged.sum);
     const [stride, offset] = [rows * spec.hiddenSize, first].map((values) => values * dtypeBytes(wire));
     exchanged.parts.forEach((part, i) => device.write(otherParts, i * stride + offset, part));
+  }
+
+  #recordEmbedding(step: Step): void {
+    const rows = step.rows.length;
+    this.#writeStep(step);
+    for (const { bound, first, count } of this.#embed) this.device.run(bound, { items: rows, first_row: first, part_rows: count });
+    this.#pending = "nothing";
   }
 
   #recordBlock({ preparation, block }: PreparedBlock, step: Step): void {

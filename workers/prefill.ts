@@ -180,7 +180,8 @@ export class PrefillRank {
     const { head, device } = this.model;
     const { cached } = prompt;
     const rows = tokens.map((token, i) => ({ token, position: start + i, sequence: cached }));
-    await forward.run({ phase: "prefill", rows }, (layer) => this.#hand(prompt, layer, { start, end: start + tokens.length }));
+    const afterAttention = (layer: number) => this.#hand(prompt, layer, { start, end: start + tokens.length });
+    await forward.run({ phase: "prefill", rows }, { afterAttention });
     cached.length += tokens.length;
     invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
     const targets = following === null ? tokens.slice(1) : [...tokens.slice(1), following];

@@ -13,6 +13,17 @@ import type { Collective, Exchanged } from "./collective/collective.ts";
 import type { Step } from "./context.ts";
 import type { Model } from "./model.ts";
 
+/** What {@link RankForward.run} does besides. */
+export interface RunOptions {
+  /** Called when a layer's latents of the step are recorded, to hand them over. */
+  readonly afterAttention?: (layer: number) => Promise<void>;
+  /**
+   * Records what follows the step. If it is given, what follows an exchange is encoded while the device works on what comes before; of use where nothing else
+   * is recorded on the device meanwhile.
+   */
+  readonly followed?: () => void;
+}
+
 /** Runs steps together with the other ranks of its unit. */
 export class RankForward {
   readonly model: Model;
@@ -32,24 +43,21 @@ export class RankForward {
     return new RankForward(model, collective, await model.device.createReadback("part of a sum", model.partBytes));
   }
 
-  /**
-   * Runs a step up to the last layer; its end is recorded but not submitted.
-   *
-   * @param afterAttention called when a layer's latents of the step are recorded, to hand them over
-   */
-  async run(step: Step, afterAttention?: (layer: number) => Promise<void>): Promise<void> {
+  /** Runs a step up to the last layer; its end is recorded but not submitted. */
+  async run(step: Step, { afterAttention, followed }: RunOptions = {}): Promise<void> {
     const { model } = this;
-    model.recordEmbedding(step);
-    for (let layer = 0; layer < model.spec.layers; layer++) {
-      model.recordAttention(layer, step);
-      if (afterAttention !== undefined) await afterAttention(layer);
-      const attention = this.#sum(step);
-      if (attention !== undefined) await attention;
-      model.recordFeedForward(layer, step);
-      const feedForward = this.#sum(step);
-      if (feedForward !== undefined) await feedForward;
+    for (let segment = 0; segment < model.segments; segment++) {
+      model.recordSegment(segment, step);
+      if (afterAttention !== undefined && segment % 2 === 0) await afterAttention(segment / 2);
+      const sum = this.#sum(step, followed && (() => this.#recordFrom(segment + 1, step, followed)));
+      if (sum !== undefined) await sum;
     }
     model.recordEnd(step);
+  }
+
+  /** Says that a step is most likely run next, followed by what `followed` records: it is encoded as far as it is submitted at once. */
+  anticipate(step: Step, followed: () => void): void {
+    this.model.anticipate(() => this.#recordFrom(0, step, followed));
   }
 
   /** Frees what belongs to this pass; the model stays. */
@@ -57,17 +65,30 @@ export class RankForward {
     this.#part.destroy();
   }
 
+  /** Records a step from one of its segments on, up to the next exchange or to its end. */
+  #recordFrom(first: number, step: Step, followed: () => void): void {
+    const { model } = this;
+    for (let segment = first; segment < model.segments; segment++) {
+      model.recordSegment(segment, step);
+      if (model.owes) return model.recordPart(step.rows.length, this.#part);
+    }
+    model.recordEnd(step);
+    followed();
+  }
+
   /**
    * What the ranks have computed of a block's output goes where its sum is consumed; one submission. Nothing, where this rank has all of it.
    *
+   * @param next records what is submitted next, if that is to be encoded meanwhile
    * @returns a promise only where something has to be waited for: even one that has settled would cost a turn
    */
-  #sum({ phase, rows: { length: rows } }: Step): undefined | Promise<void> {
+  #sum({ phase, rows: { length: rows } }: Step, next?: () => void): undefined | Promise<void> {
     const { model, collective } = this;
     if (!model.owes) return;
     const values = rows * model.spec.hiddenSize;
     model.recordPart(rows, this.#part);
     model.device.submit();
+    if (next !== undefined) model.anticipate(next);
     if (phase === "prefill" || values > collective.mostValues) return this.#sumLater(values, rows);
     if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows);
     const exchanged = collective.exchange(values);

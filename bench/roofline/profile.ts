@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { AdjustmentList } from "../../workers/adjustment_list.ts";
+import type { HeadQuery } from "../../workers/logits_head.ts";
 import type { Model } from "../../workers/model.ts";
 import { median } from "../table.ts";
 import { type Ceilings, measureCeilings } from "./ceilings.ts";
@@ -48,10 +50,15 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
     model.record({ phase: "decode", rows });
     model.head.recordLogits("decode", 0, step.rows);
   };
-  const queries = rows.map(({ position }) => ({ key: 0, position, inverseTemperature: 1 }));
+  const query = { key: 0, inverseTemperature: 1, plain: 1, adjusted: 0, adjustments: new AdjustmentList(), mask: null, draw: false };
+  const queries = rows.map(({ position }): HeadQuery => ({ ...query, position }));
+  const again = () => {
+    model.record({ phase: "decode", rows });
+    model.head.recordOutline("decode", 0, queries);
+  };
   const whole = async () => {
     record();
-    await model.head.candidates(queries, 1, false);
+    await model.head.answers(queries, () => model.anticipate(again));
   };
   await whole();
   device.take();

@@ -44,6 +44,7 @@ export class TracingDevice implements Device {
   #dispatches: Dispatch[] = [];
   readonly #origin = new WeakMap<object, Pick<Dispatch, "kernel" | "config">>();
   readonly #device: Device;
+  #anticipating = false;
 
   constructor(device: Device) {
     this.#device = device;
@@ -105,7 +106,9 @@ export class TracingDevice implements Device {
 
   run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void {
     // Whoever runs it may use the same object for other parameters next.
-    this.#dispatches.push({ ...this.#origin.get(bound)!, params: { ...params }, bound: bound as unknown as BoundKernel<string> });
+    if (!this.#anticipating) {
+      this.#dispatches.push({ ...this.#origin.get(bound)!, params: { ...params }, bound: bound as unknown as BoundKernel<string> });
+    }
     this.#device.run(bound, params);
   }
 
@@ -115,6 +118,17 @@ export class TracingDevice implements Device {
 
   submit(): void {
     this.#device.submit();
+  }
+
+  anticipate(record: () => void): void {
+    this.#device.anticipate(() => {
+      this.#anticipating = true;
+      try {
+        record();
+      } finally {
+        this.#anticipating = false;
+      }
+    });
   }
 
   measure(record: () => void): Promise<number> {

@@ -173,6 +173,7 @@ describe("looks of Dawn", () => {
     const mean = late.reduce((sum, ms) => sum + ms, 0) / late.length;
     assert(mean < 0.006, `sums of 0.1 ms were noticed ${mean} ms late`);
     assert(simulation.looks / late.length < 3, `${simulation.looks / late.length} looks at each`);
+    assertEquals(simulation.dawn.taken, simulation.looks);
   });
 
   it("come without the event loop for as long as it may stand still, and go on with it", async () => {

@@ -1,11 +1,9 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import { PLAIN_FEATURES } from "../../kernels/device.ts";
-import { GpuDevice } from "../../kernels/gpu_device.ts";
 import { openDevice } from "../../kernels/providers.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
-import { absence, describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 
 describeOnDevices("device", (kind) => {
@@ -79,8 +77,7 @@ describe("WebGPU device", () => {
   const absent = absence("deno");
   const test = absent === null ? it : it.skip;
   test("that is lost ends in a named error, everywhere", async () => {
-    const gpu = await (await navigator.gpu.requestAdapter())!.requestDevice();
-    const device = new GpuDevice(gpu, { kind: "deno", description: "test", looks: null, features: PLAIN_FEATURES });
+    const { device, gpu } = await openDenoDevice();
     const run = () => runKernel(device, residualAdd, { width: 4 }, { delta: new Float32Array(4), x: new Float32Array(4) }, { rows: 1 });
     await run();
     gpu.destroy();

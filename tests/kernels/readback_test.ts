@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import { type Device, type DeviceBuffer, PLAIN_FEATURES, type Readback } from "../../kernels/device.ts";
-import { GpuDevice } from "../../kernels/gpu_device.ts";
+import type { Device, DeviceBuffer, Readback } from "../../kernels/device.ts";
 import { MeasuringDevice } from "../../kernels/measuring_device.ts";
-import { absence, describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../support/devices.ts";
 import { openNullDevice } from "../support/null_device.ts";
 import { Random } from "../support/random.ts";
 
@@ -86,7 +85,7 @@ describeOnDevices("readback", (kind) => {
 describe("readback that is waited for without the event loop", () => {
   const onNull = absence("dawn") === null ? it : it.skip;
   onNull("comes on Dawn before any promise settles", async () => {
-    const device = await openNullDevice();
+    const { device } = await openNullDevice();
     const cell = new Cell(device, await device.createReadback("cell", WORDS * 4));
     for (let i = 0; i < 100; i++) {
       let settled = false;
@@ -107,7 +106,7 @@ describe("readback that is waited for without the event loop", () => {
 
   for (const kind of ["deno", "dawn"] as const) {
     (absence(kind) === null ? it : it.skip)(`is told apart from a failure on ${kind}: awaiting it says that the device was lost`, async () => {
-      const { device, gpu } = kind === "dawn" ? await openNullDevice().then((device) => ({ device, gpu: device.gpu })) : await openDeno();
+      const { device, gpu } = kind === "dawn" ? await openNullDevice() : await openDenoDevice();
       const cell = new Cell(device, await device.createReadback("cell", WORDS * 4));
       cell.start();
       assert((cell.readback.takeNow() ?? await cell.readback.take()).byteLength === WORDS * 4);
@@ -126,8 +125,3 @@ describe("readback that is waited for without the event loop", () => {
     assertEquals(readback.takeNow(), new Uint8Array(16));
   });
 });
-
-async function openDeno(): Promise<{ device: GpuDevice; gpu: GPUDevice }> {
-  const gpu = await (await navigator.gpu.requestAdapter())!.requestDevice();
-  return { device: new GpuDevice(gpu, { kind: "deno", description: "test", looks: null, features: PLAIN_FEATURES }), gpu };
-}

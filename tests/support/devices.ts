@@ -5,6 +5,8 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device.ts";
+import { PLAIN_FEATURES } from "../../kernels/device.ts";
+import { GpuDevice, type GpuDeviceOptions } from "../../kernels/gpu_device.ts";
 import { openDevice } from "../../kernels/providers.ts";
 
 /** Dawn is tested where `LATENTMESH_DAWN` says where it is. */
@@ -13,6 +15,17 @@ const DAWN = Deno.env.get("LATENTMESH_DAWN");
 /** Opens a device for a test; the caller closes it. @param validate whether Dawn checks every command, which it does not where it serves */
 export async function openTestDevice(kind: DeviceKind, limits?: Partial<DeviceLimits>, validate = true): Promise<Device> {
   return (await openDevice(kind, { dawn: DAWN, limits, validate })).device;
+}
+
+/** Deno's WebGPU with nothing beyond the standard but timestamps, and what is behind the device. The caller closes it. */
+export async function openDenoDevice(options: Partial<GpuDeviceOptions> = {}): Promise<{ device: GpuDevice; gpu: GPUDevice }> {
+  const adapter = (await navigator.gpu.requestAdapter())!;
+  const { maxStorageBuffersPerShaderStage } = adapter.limits;
+  const gpu = await adapter.requestDevice({
+    requiredFeatures: (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)),
+    requiredLimits: { maxStorageBuffersPerShaderStage },
+  });
+  return { device: new GpuDevice(gpu, { kind: "deno", description: "test", looks: null, features: PLAIN_FEATURES, ...options }), gpu };
 }
 
 /** Runs a suite once per device. */

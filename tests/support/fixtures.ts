@@ -68,6 +68,7 @@ export interface LoadModelOptions {
   readonly limits?: Partial<StepLimits>;
   readonly directory?: string;
   readonly maxTokens?: number;
+  readonly maxContext?: number;
   readonly ranks?: number;
 }
 
@@ -80,7 +81,7 @@ export async function loadModel(device: Device, name: Fixture, options: LoadMode
     group: { ...ALONE, ranks: options.ranks ?? 1 },
     cacheDtype: options.cacheDtype ?? "f32",
     maxTokens: options.maxTokens ?? 1024,
-    maxContext: Math.min(512, spec.maxPositions),
+    maxContext: options.maxContext ?? Math.min(512, spec.maxPositions),
     maxSequences: 4,
     limits: { ...TEST_LIMITS, ...options.limits },
   });

@@ -1,28 +1,18 @@
 /**
- * Dawn's null backend: it takes every command, checks shaders, and computes nothing. What the host does can be tested and timed on it.
+ * Dawn's null backend: it takes every command, checks shaders, and computes nothing. What the host does can be tested and timed on it. It has 512 MiB.
  *
  * @module
  */
-import { type DeviceLimits, PLAIN_FEATURES } from "../../kernels/device.ts";
+import { PLAIN_FEATURES } from "../../kernels/device.ts";
 import { GpuDevice } from "../../kernels/gpu_device.ts";
 import { paceDawn } from "../../kernels/pace_dawn.ts";
 
 /** Dawn segfaults when its GPU object is collected while devices live. */
 const instances: GPU[] = [];
 
-/** A device that computes nothing. */
-export class NullDevice extends GpuDevice {
-  readonly gpu: GPUDevice;
-
-  constructor(gpu: GPUDevice, limits: Partial<DeviceLimits>) {
-    super(gpu, { kind: "dawn", description: "Dawn's null backend", looks: paceDawn(), limits, features: PLAIN_FEATURES });
-    this.gpu = gpu;
-  }
-}
-
-/** Opens a device; `LATENTMESH_DAWN` must say where Dawn is. The caller closes it. @param limits smaller limits than its own */
-export async function openNullDevice(limits: Partial<DeviceLimits> = {}): Promise<NullDevice> {
-  paceDawn();
+/** A device that computes nothing, and what is behind it; `LATENTMESH_DAWN` must say where Dawn is. The caller closes it. */
+export async function openNullDevice(): Promise<{ device: GpuDevice; gpu: GPUDevice }> {
+  const looks = paceDawn();
   if (instances.length === 0) {
     const { create, globals } = await import(new URL(Deno.env.get("LATENTMESH_DAWN")!, `file://${Deno.cwd()}/`).href);
     for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
@@ -31,5 +21,6 @@ export async function openNullDevice(limits: Partial<DeviceLimits> = {}): Promis
   const adapter = (await instances[0].requestAdapter())!;
   const { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize } = adapter.limits;
   const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize };
-  return new NullDevice(await adapter.requestDevice({ requiredLimits }), limits);
+  const gpu = await adapter.requestDevice({ requiredLimits });
+  return { device: new GpuDevice(gpu, { kind: "dawn", description: "Dawn's null backend", looks, features: PLAIN_FEATURES }), gpu };
 }
