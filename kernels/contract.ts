@@ -36,8 +36,8 @@ export interface Kernel<C, B extends string, P extends string> {
   readonly params: readonly P[];
   /** WGSL without the declaration of `params`, which is generated. */
   wgsl(config: C): string;
-  /** Bytes of workgroup memory, of kernels that run beside others: every device has 16 KiB, for both together. */
-  workgroupBytes?(config: C): number;
+  /** Bytes of each variable in workgroup memory, of kernels that run beside others: every device has 16 KiB, for both together. */
+  workgroupBytes?(config: C): readonly number[];
   /** How much is dispatched; any zero skips the dispatch. */
   workgroups(config: C, params: Params<P>): Workgroups;
   /** Least bytes that each binding must hold when run with `params`. */

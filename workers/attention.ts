@@ -107,7 +107,7 @@ export class Attention implements Block {
     }
     device.run(parts.decode, { rows, splits });
     device.run(parts.merge, { rows });
-    parts.valueUp.run("decode", rows * spec.heads);
+    parts.valueUp.run("decode", rows);
   }
 
   /** All rows belong to one sequence, at consecutive positions. */
@@ -212,7 +212,8 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
       x: a.latentOut,
       y: a.heads,
       select: { kind: "head", heads },
-      most: { prefill: 0, decode: rows * heads },
+      most: { prefill: 0, decode: rows },
+      itemsPerRow: heads,
     }),
   ]);
   return {

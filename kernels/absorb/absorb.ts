@@ -48,7 +48,7 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries"
     return constants(numbers) + queriesWgsl(config.queries) + weightFormatWgsl(config.layout) +
       unroll(source, { QUADS: quadsPerVector(config.layout.format) });
   },
-  workgroupBytes: ({ layout }) => THREADS * quadsPerVector(layout.format) * 16,
+  workgroupBytes: ({ layout }) => [THREADS * quadsPerVector(layout.format) * 16],
   workgroups: (config, { items }) => [ceilDiv(config.layout.columns, BLOCK_COLUMNS), items, 1],
   sizes: (config, { items }) => ({
     weights: config.heads * config.rows * config.layout.rowBytes,

@@ -52,7 +52,12 @@ function sizesOf({ layout, division }: Pick<BatchMatvecConfig, "layout" | "divis
   const stagedBytes = 2 * tileItems * passLanes * chunkQuads * 16;
   const turnBytes = tileItems * teams * (passLanes | 1) * 4;
   const turns = outputsEach > 1 && stagedBytes + 2 * turnBytes <= ROOMY_BYTES ? 2 : 1;
-  return { lanes, fold, passLanes, teams, tileItems, chunkQuads, turns, bytes: stagedBytes + turns * turnBytes };
+  return { lanes, fold, passLanes, teams, tileItems, chunkQuads, turns, bytes: [stagedBytes, turns * turnBytes] };
+}
+
+/** Bytes of each variable in workgroup memory. */
+export function batchMatvecBytes(config: Pick<BatchMatvecConfig, "layout" | "division" | "select" | "mostItems">): readonly number[] {
+  return [...(config.select.kind === "expert" ? [config.mostItems * 4, 4, 4, 4] : []), ...sizesOf(config).bytes];
 }
 
 /** Outputs of a workgroup. */
@@ -118,7 +123,7 @@ export const batchMatvec: Kernel<BatchMatvecConfig, LinearBindings, LinearParams
       source +
       tiles.join("") + multiplyWgsl(division);
   },
-  workgroupBytes: (config) => sizesOf(config).bytes + (config.select.kind === "expert" ? config.mostItems * 4 + 12 : 0),
+  workgroupBytes: batchMatvecBytes,
   workgroups(config, params) {
     const { tileItems } = sizesOf(config);
     const outputTiles = (outputs: number) => ceilDiv(outputs, tileOutputsOf(config));

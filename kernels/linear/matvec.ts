@@ -95,7 +95,7 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   workgroupBytes(config) {
     const { threads, outputsEach, staged } = divide(config);
     const [vectors, quads, values] = [config.layout.rowBytes / 16, quadsPerVector(config.layout.format), outputsEach * config.itemsAtOnce];
-    return (staged ? quads * (vectors | 1) : 1) * 16 + values * threads * 4 + values * threads / orderOf(config.layout).fold * 4;
+    return [(staged ? quads * (vectors | 1) : 1) * 16, values * threads * 4, values * threads / orderOf(config.layout).fold * 4];
   },
   workgroups(config, params) {
     const { threads, lanes, outputsEach } = divide(config);
