@@ -15,7 +15,6 @@ import tile from "./batch_tile.wgsl" with { type: "text" };
 import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import { matvec } from "./matvec.ts";
 import { orderOf } from "./order.ts";
-import type { Select } from "./select.ts";
 
 /** How workgroups divide the work. A thread takes some outputs of some items, of which it adds one lane's share (`order.ts`) at a time. */
 export interface BatchDivision {

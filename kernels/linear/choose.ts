@@ -4,6 +4,7 @@
  * @module
  */
 import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
+import { quadsPerVector } from "../weight_format/weight_format.ts";
 import type { LinearConfig } from "./linear.ts";
 
 /** How a layer is decoded in steps of up to `upTo` rows: by `matvec`, `itemsAtOnce` sharing a read of the weights, or by `batch_matvec`. */
@@ -19,8 +20,9 @@ export interface DecodeShape extends Pick<LinearConfig, "layout" | "outputs" | "
   readonly matrices: number;
 }
 
-/** Least weights of a layer, and columns of its rows, for which tiles pay. */
-const [LEAST_WEIGHTS, LEAST_COLUMNS] = [2 ** 20, 256];
+/** Least weights of a layer, and columns of its rows, for which tiles pay; heads read theirs from a cache. */
+const LEAST_WEIGHTS = { narrow: 2 ** 20, wide: 2 ** 20, head: 2 ** 18, expert: 2 ** 20 } as const;
+const LEAST_COLUMNS = 256;
 /** Outputs of a matrix that make workgroups enough, however many each of them takes. */
 const WIDE = 16384;
 /** Rows that share a read of the weights where there are no tiles. */
@@ -32,7 +34,7 @@ function tiles(passLanes: number, outputsEach: number, itemTeams: number, itemsE
 }
 
 /** Up to how many rows; what for, null being no tiles. */
-const TABLE: Readonly<Record<"narrow" | "wide" | "head" | "expert", readonly (readonly [upTo: number, division: BatchDivision | null])[]>> = {
+const TABLE: Readonly<Record<keyof typeof LEAST_WEIGHTS, readonly (readonly [upTo: number, division: BatchDivision | null])[]>> = {
   narrow: [[8, tiles(16, 2, 1, [4, 8])], [Infinity, tiles(8, 4, 2, [4, 8])]],
   wide: [[8, tiles(8, 4, 1, [4, 8])], [Infinity, tiles(8, 4, 2, [4, 8])]],
   head: [[4, null], [Infinity, tiles(8, 4, 2, [4, 8])]],
@@ -52,10 +54,11 @@ export function decodeWays(together: readonly DecodeShape[], rows: number, workg
       const bytes = batchMatvecBytes({ layout, select, division, mostItems: rows });
       return bytes.reduce((sum, each) => sum + each, 0) <= workgroupLimit;
     });
-  const pays = weightsOf(largest) >= LEAST_WEIGHTS && largest.layout.columns >= LEAST_COLUMNS;
+  const kind = kindOf(largest);
+  const pays = weightsOf(largest) >= LEAST_WEIGHTS[kind] && largest.layout.columns >= LEAST_COLUMNS;
   const without = { itemsAtOnce: largest.select.kind === "all" ? ITEMS_AT_ONCE : 1 };
   const ways: DecodeWay[] = [];
-  for (const [upTo, division] of [[1, null], ...(pays ? TABLE[kindOf(largest)] : [[Infinity, null] as const])] as const) {
+  for (const [upTo, division] of [[1, null], ...(pays ? TABLE[kind] : [[Infinity, null] as const])] as const) {
     if (rows <= (ways.at(-1)?.upTo ?? 0)) break;
     const how: Omit<DecodeWay, "upTo"> = upTo === 1 ? { itemsAtOnce: 1 } : division !== null && fits(division) ? { division } : without;
     if (how.itemsAtOnce !== undefined && how.itemsAtOnce === ways.at(-1)?.itemsAtOnce) ways.pop();
@@ -64,11 +67,16 @@ export function decodeWays(together: readonly DecodeShape[], rows: number, workg
   return ways;
 }
 
+/** How many tokens' queries share a read of the keys' projections (`absorb`), in steps of at least as many rows: what registers have room for. */
+export function absorbedAtOnce({ layout, outputs, matrices }: Omit<DecodeShape, "select">): number {
+  return layout.columns * outputs * matrices < LEAST_WEIGHTS.head ? 1 : Math.min(4, 16 / quadsPerVector(layout.format));
+}
+
 function weightsOf({ layout, outputs, matrices }: DecodeShape): number {
   return layout.columns * outputs * matrices;
 }
 
-function kindOf({ select, outputs }: DecodeShape): keyof typeof TABLE {
+function kindOf({ select, outputs }: DecodeShape): keyof typeof LEAST_WEIGHTS {
   if (select.kind !== "all") return select.kind;
   return outputs >= WIDE ? "wide" : "narrow";
 }

@@ -68,7 +68,7 @@ describe("workgroup memory", () => {
         assert(sum(bytes) <= LEAST_LIMIT, `norm_${name} takes ${bytes} bytes, and runs by itself on every device`);
       }
       const queries = { dtype: "f32", keyWidth: 512, ropeWidth: 64 } as const;
-      const config = { layout: matrixLayout(format, 512, 32), heads: 16, rows: 128, inputStride: 192, queries };
+      const config = { layout: matrixLayout(format, 512, 32), heads: 16, rows: 128, tokensAtOnce: 4, inputStride: 192, queries };
       assertEquals(absorb.workgroupBytes!(config), declaredBytes(absorb.wgsl(config)), `absorb ${format}`);
     }
     for (const basis of ["diagonal", "dense", { sliced: 320 }] as const) {
