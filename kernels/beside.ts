@@ -8,7 +8,7 @@
 import { LatentmeshError } from "../core/errors.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import { besideWgsl, MOST_GROUPS, type Side } from "./beside_wgsl.ts";
-import type { HostBuffer, Kernel, Params, Workgroups } from "./contract.ts";
+import { type HostBuffer, type Kernel, type Params, workgroupMemory, type Workgroups } from "./contract.ts";
 import type { BoundKernel, CompiledKernel, Device, DeviceBuffer } from "./device.ts";
 
 /** Configurations of both kernels. */
@@ -38,8 +38,7 @@ function workgroupBytes<CA, BA extends string, PA extends string, CB, BB extends
   second: BesideSide<CB, BB, PB>,
 ): number {
   const [a, b] = [first.kernel.workgroupBytes?.(first.config) ?? [], second.kernel.workgroupBytes?.(second.config) ?? []];
-  const all = alike(first.kernel, second.kernel) ? a.map((bytes, i) => Math.max(bytes, b[i])) : [...a, ...b];
-  return all.reduce((sum, bytes) => sum + bytes, 0);
+  return workgroupMemory(alike(first.kernel, second.kernel) ? a.map((bytes, i) => Math.max(bytes, b[i])) : [...a, ...b]);
 }
 
 /** Two kernels as one. */

@@ -5,6 +5,12 @@
  * @module
  */
 import { invariant } from "../core/errors.ts";
+import { roundUp } from "../core/numeric.ts";
+
+/** Workgroup memory that variables take, each of which begins at a multiple of 16 bytes. */
+export function workgroupMemory(bytes: readonly number[]): number {
+  return bytes.reduce((sum, each) => sum + roundUp(each, 16), 0);
+}
 
 /** Workgroups in x, y and z. */
 export type Workgroups = readonly [x: number, y: number, z: number];

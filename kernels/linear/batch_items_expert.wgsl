@@ -19,12 +19,18 @@ fn matrix_of_group(group: vec3<u32>) -> u32 {
 fn output_tile_of(group: vec3<u32>) -> u32 { return group.x; }
 
 fn items_of(group: vec3<u32>, thread: u32, matrix: u32) -> Range {
-  for (var item = thread; item < params.items; item += THREADS) {
-    if (routes[item] == matrix) {
-      if (of_items() && item < group.y) {
-        atomicStore(&items_before, 1u);
-      } else {
-        found[atomicAdd(&found_count, 1u)] = item;
+  for (var first = thread; first < params.items; first += ROUTES_AT_ONCE * THREADS) {
+    @unroll(r, ROUTES_AT_ONCE) {
+      let item_{r} = first + {r}u * THREADS;
+      let route_{r} = routes[min(item_{r}, params.items - 1u)];
+    }
+    @unroll(r, ROUTES_AT_ONCE) {
+      if (item_{r} < params.items && route_{r} == matrix) {
+        if (of_items() && item_{r} < group.y) {
+          atomicStore(&items_before, 1u);
+        } else {
+          found[atomicAdd(&found_count, 1u)] = item_{r};
+        }
       }
     }
   }

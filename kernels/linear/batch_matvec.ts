@@ -37,8 +37,10 @@ export interface BatchMatvecConfig extends LinearConfig {
   readonly adds?: boolean;
 }
 
-/** Bytes of workgroup memory up to which sums of two outputs have places in turn. */
-const ROOMY_BYTES = 16000;
+/** Routes that a thread asks for together. */
+const ROUTES_AT_ONCE = 4;
+/** Bytes of workgroup memory up to which sums of two outputs have places in turn: four workgroups have room on a processor with 48 KiB. */
+const ROOMY_BYTES = 12288;
 
 /** What follows from a division and the rows of the matrix. */
 function sizesOf({ layout, division }: Pick<BatchMatvecConfig, "layout" | "division">) {
@@ -71,7 +73,7 @@ function itemsWgsl({ select, mostItems }: BatchMatvecConfig): string {
     case "head":
       return constants({ HEADS: select.heads }) + itemsHead;
     case "expert":
-      return constants({ MOST_ITEMS: mostItems }) + itemsExpert;
+      return constants({ MOST_ITEMS: mostItems, ROUTES_AT_ONCE }) + unroll(itemsExpert, { ROUTES_AT_ONCE });
     default:
       return select satisfies never;
   }

@@ -9,9 +9,7 @@
 
 const TILE_OUTPUTS = TEAMS * OUTPUTS_EACH;
 const OUTPUT_TILES = (OUTPUTS + TILE_OUTPUTS - 1u) / TILE_OUTPUTS;
-// A step is a round of a pass, and has a chunk of inputs for every CHUNK_QUADS of the quads of its vectors.
-const ROUNDS = (ROW_VECTORS + LANES - 1u) / LANES;
-const STEPS = LANES / PASS_LANES * ROUNDS;
+// A step is PASS_LANES neighbouring vectors of each row, and takes inputs in chunks, CHUNK_QUADS of the quads of those vectors at a time.
 const CHUNKS = QUADS / CHUNK_QUADS;
 const CHUNK_VECTORS = PASS_LANES * CHUNK_QUADS; // of one item, four floats each
 const HALF = TILE_ITEMS * CHUNK_VECTORS;
@@ -28,14 +26,13 @@ fn place_of(lane: u32, quad: u32) -> u32 {
   return quad * PASS_LANES + select(lane, lane ^ (quad * 4u), PASS_LANES >= 8u);
 }
 
-// The first vector of a step.
-fn vector_of(step: u32) -> u32 {
-  return step % ROUNDS * LANES + step / ROUNDS * PASS_LANES;
-}
-
-// The last round of a pass may have no vectors.
-fn step_after(step: u32) -> u32 {
-  return step + select(1u, 2u, vector_of(step + 1u) >= ROW_VECTORS);
+// The step after the one that begins with such a vector: of the same pass, or of the next. The last one is its own.
+fn step_after(first_vector: u32) -> u32 {
+  if (first_vector + LANES < ROW_VECTORS) {
+    return first_vector + LANES;
+  }
+  let next_pass = first_vector % LANES + PASS_LANES;
+  return select(first_vector, next_pass, next_pass < LANES);
 }
 
 @compute @workgroup_size(THREADS)

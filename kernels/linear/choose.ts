@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { workgroupMemory } from "../contract.ts";
 import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
 import { quadsPerVector } from "../weight_format/weight_format.ts";
 import type { LinearConfig } from "./linear.ts";
@@ -35,7 +36,7 @@ function tiles(passLanes: number, outputsEach: number, itemTeams: number, itemsE
 
 /** Up to how many rows; what for, null being no tiles. */
 const TABLE: Readonly<Record<keyof typeof LEAST_WEIGHTS, readonly (readonly [upTo: number, division: BatchDivision | null])[]>> = {
-  narrow: [[8, tiles(16, 2, 1, [4, 8])], [Infinity, tiles(8, 4, 2, [4, 8])]],
+  narrow: [[16, tiles(16, 2, 1, [4, 8])], [Infinity, tiles(8, 4, 2, [4, 8])]],
   wide: [[8, tiles(8, 4, 1, [4, 8])], [Infinity, tiles(8, 4, 2, [4, 8])]],
   head: [[4, null], [Infinity, tiles(8, 4, 2, [4, 8])]],
   expert: [[2, null], [20, tiles(8, 4, 1, [1, 2, 4])], [Infinity, tiles(8, 4, 1, [2, 4, 6, 8])]],
@@ -50,10 +51,7 @@ const TABLE: Readonly<Record<keyof typeof LEAST_WEIGHTS, readonly (readonly [upT
 export function decodeWays(together: readonly DecodeShape[], rows: number, workgroupLimit: number): DecodeWay[] {
   const largest = together.reduce((a, b) => (weightsOf(b) > weightsOf(a) ? b : a));
   const fits = (division: BatchDivision) =>
-    together.every(({ layout, select }) => {
-      const bytes = batchMatvecBytes({ layout, select, division, mostItems: rows });
-      return bytes.reduce((sum, each) => sum + each, 0) <= workgroupLimit;
-    });
+    together.every(({ layout, select }) => workgroupMemory(batchMatvecBytes({ layout, select, division, mostItems: rows })) <= workgroupLimit);
   const kind = kindOf(largest);
   const pays = weightsOf(largest) >= LEAST_WEIGHTS[kind] && largest.layout.columns >= LEAST_COLUMNS;
   const without = { itemsAtOnce: largest.select.kind === "all" ? ITEMS_AT_ONCE : 1 };

@@ -5,6 +5,8 @@ import { matrixLayout } from "../../core/model/packing.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
+import { batchMatvec } from "../../kernels/linear/batch_matvec.ts";
+import { decodeWays } from "../../kernels/linear/choose.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec } from "../../kernels/linear/norm_matvec.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
@@ -66,6 +68,23 @@ describe("workgroup memory", () => {
         const bytes = normMatvec.workgroupBytes!(single);
         assertEquals(bytes, declaredBytes(normMatvec.wgsl(single)), `norm_${name}`);
         assert(sum(bytes) <= LEAST_LIMIT, `norm_${name} takes ${bytes} bytes, and runs by itself on every device`);
+      }
+      for (
+        const { matrices, ...shape } of [
+          { outputs: 5632, columns: 2048, select: { kind: "all" }, matrices: 1 },
+          { outputs: 102400, columns: 3072, select: { kind: "all" }, matrices: 1 },
+          { outputs: 128, columns: 512, select: { kind: "head", heads: 16 }, matrices: 16 },
+          { outputs: 2816, columns: 2048, select: { kind: "expert", perInput: 6 }, matrices: 64 },
+        ] as const
+      ) {
+        const layout = matrixLayout(format, shape.columns, 128);
+        const divisions = decodeWays([{ ...shape, layout, matrices }], 64, LEAST_LIMIT).flatMap(({ division }) => division ?? []);
+        assert(divisions.length > 1 || shape.select.kind === "head", "every device runs tiles");
+        for (const division of divisions) {
+          const config = { ...shape, layout, inputStride: shape.columns, input: "plain" as const, division, mostItems: 64 };
+          const name = `batch_matvec ${format} ${shape.select.kind} ${JSON.stringify(division)}`;
+          assertEquals(batchMatvec.workgroupBytes!(config), declaredBytes(batchMatvec.wgsl(config)), name);
+        }
       }
       const queries = { dtype: "f32", keyWidth: 512, ropeWidth: 64 } as const;
       const config = { layout: matrixLayout(format, 512, 32), heads: 16, rows: 128, tokensAtOnce: 4, inputStride: 192, queries };
