@@ -125,8 +125,8 @@ export class Model {
 
   /** Runs tokens of no sequence, so that what drivers do on first use, software ones for a minute, is done before a request waits for it. */
   async warmUp(phase: Phase): Promise<void> {
-    const { prefillRows, logitRows } = this.limits;
-    const changes = phase === "prefill" ? [Math.min(2, prefillRows)] : this.#context.kernelChanges;
+    const { prefillRows, decodeRows, logitRows } = this.limits;
+    const changes = phase === "prefill" ? [Math.min(2, prefillRows)] : [...this.#context.kernelChanges].filter((rows) => rows <= decodeRows);
     for (const rows of new Set([1, ...changes])) {
       const sequence = this.cache.open();
       this.cache.grow(sequence, rows);
