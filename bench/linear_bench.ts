@@ -5,7 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
-import type { WeightFormat } from "../core/model/packing.ts";
+import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import type { BoundKernel, CompiledKernel, Device } from "../kernels/device.ts";
 import { decodeWays } from "../kernels/linear/choose.ts";
@@ -56,12 +56,16 @@ export async function linearBench(args: readonly string[]): Promise<void> {
   for (const format of values.weights.split(",") as WeightFormat[]) {
     const timings: Timing[] = [];
     for (const layer of layers) {
+      if (layer.matrices * layer.outputs * matrixLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
+        console.log(`${layer.name} is left out: larger than what this device binds`);
+        continue;
+      }
       const made = await makeLayer(device, layer, format, rows);
       timings.push(...await timeLayer(device, stopwatch, made, { rows, candidates }));
       made.destroy();
     }
     printAll(format, timings, rows);
-    printBest(format, timings, layers, rows);
+    printBest(format, timings, rows);
   }
   stopwatch.stop();
   await device.close();
@@ -142,10 +146,10 @@ function printAll(format: WeightFormat, timings: readonly Timing[], rows: readon
   console.log();
 }
 
-function printBest(format: WeightFormat, timings: readonly Timing[], layers: readonly BenchLayer[], rows: readonly number[]): void {
+function printBest(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
   console.log(`${format}, the quickest, and what is served (*)`);
   const totals = rows.map(() => ({ best: 0, served: 0 }));
-  const lines = layers.flatMap((layer) =>
+  const lines = [...new Set(timings.map(({ layer }) => layer))].flatMap((layer) =>
     rows.map((count, i) => {
       const all = timings.filter((each) => each.layer === layer && each.rows === count);
       const best = all.reduce((a, b) => (b.ms < a.ms ? b : a));

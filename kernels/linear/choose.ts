@@ -1,5 +1,6 @@
 /**
- * Which kernel decodes a step of so many rows. All give the same bits, so this is about time alone: `deno task bench linear` measures what the table says.
+ * Which kernel decodes a step of so many rows. All give the same bits, so this is about time alone. What the table says was computed (bench/NOTES.md, "Several
+ * rows"); `deno task bench linear` measures it.
  *
  * @module
  */
