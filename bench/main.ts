@@ -10,6 +10,7 @@ import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { matmulBench } from "./matmul_bench.ts";
+import { linearBench } from "./linear_bench.ts";
 import { loadBench } from "./load_bench.ts";
 import { report } from "./report.ts";
 import { pingPongBench } from "./pingpong_bench.ts";
@@ -48,6 +49,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help:
       "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768,…] [--only CASE] [--spread 2] [--divisions 1,1,4,16,2;…] [--json FILE --card NAME] decode attention: tpla against mla",
     run: attentionBench,
+  },
+  linear: {
+    help:
+      '[--device dawn] [--shape v2-lite] [--weights bf16,q4] [--rows 2,4,8,16,32,64] [--only "experts up,…"] [--divisions "rows 4;128,8,4,1,2/4;…"] the quickest way to multiply several rows by each layer',
+    run: linearBench,
   },
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
   prefill: {

@@ -59,7 +59,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
   });
   // Attention over zeros would say little.
   for (const [i, layer] of model.cache.layers.entries()) await fillRandom(device, layer, plain.kind === "cpu" ? "f32" : "f16", i);
-  const profile = await profileStep(device, model, { rows: batch, context });
+  const profile = await profileStep(device, model, { rows: batch, context, experts: model.spec.moe?.experts ?? 0 });
   const result: RooflineResult = {
     device: `${plain.kind} (${plain.description})`,
     shape,
@@ -92,7 +92,7 @@ function print({ device, shape, layers, weights, batch, context, ceilings, kerne
       (ofCeiling * 100).toFixed(1),
     ]),
   ]);
-  const linear = kernels.filter(({ name }) => /^(norm_matvec|matvec|absorb)\b/.test(name));
+  const linear = kernels.filter(({ name }) => /^(norm_matvec|batch_matvec|matvec|absorb)\b/.test(name));
   const [linearMs, linearBytes] = [linear.reduce((sum, { ms }) => sum + ms, 0), linear.reduce((sum, { bytes }) => sum + bytes, 0)];
   const share = linearBytes / linearMs * 1e5 / bytesPerSecond;
   console.log(

@@ -8,7 +8,7 @@
 import { LatentmeshError } from "../core/errors.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import { besideWgsl, MOST_GROUPS, type Side } from "./beside_wgsl.ts";
-import type { HostBuffer, Kernel, Params, Workgroups } from "./contract.ts";
+import { type HostBuffer, type Kernel, type Params, workgroupMemory, type Workgroups } from "./contract.ts";
 import type { BoundKernel, CompiledKernel, Device, DeviceBuffer } from "./device.ts";
 
 /** Configurations of both kernels. */
@@ -26,6 +26,20 @@ export type BesideParams<A extends string, B extends string> = `first_${A}` | `s
 type GridParams = "columns_of_first" | "groups_of_first" | "columns_of_second" | "groups_of_second";
 
 const GRID_PARAMS: readonly GridParams[] = ["columns_of_first", "groups_of_first", "columns_of_second", "groups_of_second"];
+
+/** Whether both are one kernel, which then needs the workgroup memory of one. */
+function alike(first: object, second: object): boolean {
+  return first === second;
+}
+
+/** Alike ones share their variables, each as long as the longer one. */
+function workgroupBytes<CA, BA extends string, PA extends string, CB, BB extends string, PB extends string>(
+  first: BesideSide<CA, BA, PA>,
+  second: BesideSide<CB, BB, PB>,
+): number {
+  const [a, b] = [first.kernel.workgroupBytes?.(first.config) ?? [], second.kernel.workgroupBytes?.(second.config) ?? []];
+  return workgroupMemory(alike(first.kernel, second.kernel) ? a.map((bytes, i) => Math.max(bytes, b[i])) : [...a, ...b]);
+}
 
 /** Two kernels as one. */
 export interface BesideKernel<A, BA extends string, PA extends string, B, BB extends string, PB extends string>
@@ -76,6 +90,7 @@ export function beside<CA, BA extends string, PA extends string, CB, BB extends 
       besideWgsl(
         { source: first.wgsl(config.first), bindings: firstNames },
         { source: second.wgsl(config.second), bindings: own, same: same as Readonly<Record<string, string>> },
+        alike(first, second),
       ),
     workgroups: (_, { groups_of_first, groups_of_second }) => {
       const groups = groups_of_first + groups_of_second;
@@ -136,8 +151,7 @@ export class Beside<PA extends string, PB extends string> {
   ): Promise<Beside<PA, PB> | null> {
     const kernel = beside(first.kernel, second.kernel, same);
     if (Object.keys(kernel.bindings).length > device.limits.maxBindings) return null;
-    const workgroupBytes = (first.kernel.workgroupBytes?.(first.config) ?? 0) + (second.kernel.workgroupBytes?.(second.config) ?? 0);
-    if (workgroupBytes > device.limits.maxWorkgroupBytes) return null;
+    if (workgroupBytes(first, second) > device.limits.maxWorkgroupBytes) return null;
     const [firstKeys, secondKeys] = [first.kernel.params.map((name) => `first_${name}`), second.kernel.params.map((name) => `second_${name}`)];
     const merged: Record<string, number> = {};
     // Valid until the next call: it is asked for with every step.

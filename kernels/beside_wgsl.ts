@@ -19,6 +19,7 @@ export interface SideSource {
   readonly same?: Readonly<Record<string, string>>;
 }
 
+const WORKGROUP_VARIABLE = /^var<workgroup> (\w+)_(?:first|second): (?:array<(.+?), (.+)>|(.+));.*$/gm;
 const ENTRY = /@compute\s+@workgroup_size\(([^)]*)\)\s*fn main\(([^)]*(?:\([^)]*\)[^)]*)*)\)\s*\{/;
 const DECLARATION = /^(?:@group\(0\) @binding\(\d+\) )?(?:const|fn|alias|struct|var<[^>]*>)\s+([A-Za-z_]\w*)/gm;
 
@@ -29,11 +30,12 @@ const BUILTINS: Readonly<Record<string, string>> = { workgroup_id: "id", local_i
  * One source of two. Every name that a source declares is made its own, and its parameters, `params.items` say, become `params.first_items`; `columns_of_first`,
  * `groups_of_first` and the same of the second say how many workgroups each has in x and in all.
  *
+ * @param alike whether both are one kernel: then they share its variables in workgroup memory, since a workgroup is only one of the two
  * @throws {TypeError} if a kernel asks for more than its workgroup and the index of its thread
  */
-export function besideWgsl(first: SideSource, second: SideSource): string {
-  const sides = [renamed("first", first, 1), renamed("second", second, 1 + first.bindings.length)];
-  const [a, b] = sides;
+export function besideWgsl(first: SideSource, second: SideSource, alike: boolean): string {
+  const sides = [renamed("first", first, 1), renamed("second", second, 1 + first.bindings.length)] as const;
+  const [a, b] = alike ? withSharedMemory(...sides) : sides;
   return `${a.source}
 ${b.source}
 const_assert ${a.threads} == ${b.threads};
@@ -52,7 +54,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 `;
 }
 
-function renamed(side: Side, { source, bindings, same = {} }: SideSource, firstBinding: number) {
+interface Renamed {
+  readonly source: string;
+  readonly threads: string;
+  readonly call: string;
+}
+
+/** Arrays have the length of the longer one. */
+function withSharedMemory(a: Renamed, b: Renamed): readonly [Renamed, Renamed] {
+  const lengths = new Map([...b.source.matchAll(WORKGROUP_VARIABLE)].map(([, name, , length]) => [name, length]));
+  const first = a.source.replace(WORKGROUP_VARIABLE, (declaration, name: string, element: string | undefined, length: string) => {
+    const other = lengths.get(name);
+    return element === undefined
+      ? declaration
+      : `var<workgroup> ${name}_first: array<${element}, select(${length}, ${other}, (${other}) > (${length}))>;`;
+  });
+  const second = [...lengths.keys()].reduce(
+    (source, name) => source.replaceAll(new RegExp(`\\b${name}_second\\b`, "g"), `${name}_first`),
+    b.source.replace(WORKGROUP_VARIABLE, ""),
+  );
+  return [{ ...a, source: first }, { ...b, source: second }];
+}
+
+function renamed(side: Side, { source, bindings, same = {} }: SideSource, firstBinding: number): Renamed {
   const entry = ENTRY.exec(source);
   if (entry === null) throw new TypeError("Cannot put a kernel beside another: it has no entry point");
   const [head, threads, parameters] = entry;

@@ -5,6 +5,12 @@
  * @module
  */
 import { invariant } from "../core/errors.ts";
+import { roundUp } from "../core/numeric.ts";
+
+/** Workgroup memory that variables take, each of which begins at a multiple of 16 bytes. */
+export function workgroupMemory(bytes: readonly number[]): number {
+  return bytes.reduce((sum, each) => sum + roundUp(each, 16), 0);
+}
 
 /** Workgroups in x, y and z. */
 export type Workgroups = readonly [x: number, y: number, z: number];
@@ -36,8 +42,8 @@ export interface Kernel<C, B extends string, P extends string> {
   readonly params: readonly P[];
   /** WGSL without the declaration of `params`, which is generated. */
   wgsl(config: C): string;
-  /** Bytes of workgroup memory, of kernels that run beside others: every device has 16 KiB, for both together. */
-  workgroupBytes?(config: C): number;
+  /** Bytes of each variable in workgroup memory, of kernels that run beside others: every device has 16 KiB, for both together. */
+  workgroupBytes?(config: C): readonly number[];
   /** How much is dispatched; any zero skips the dispatch. */
   workgroups(config: C, params: Params<P>): Workgroups;
   /** Least bytes that each binding must hold when run with `params`. */

@@ -8,6 +8,7 @@ import { queryWidth } from "../core/model/spec.ts";
 import { absorb } from "../kernels/absorb/absorb.ts";
 import { Beside } from "../kernels/beside.ts";
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
+import { absorbedAtOnce } from "../kernels/linear/choose.ts";
 import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
 import { latentDecodeMatrix } from "../kernels/latent_decode/matrix_units.ts";
@@ -33,15 +34,21 @@ interface PrefillParts {
   readonly attend: BoundKernel<MlaPrefillParams>;
 }
 
+/** How queries are absorbed in steps of at least `from` rows. */
+interface AbsorbWay {
+  readonly from: number;
+  readonly absorb: BoundKernel<"items">;
+  /** Storing, too; null if the device cannot do both at once. */
+  readonly storeAndAbsorb: Beside<"rows" | "absorbed_rows", "items"> | null;
+}
+
 /** The kernels of one attention block. */
 interface Parts {
   /** h → latents with rotated keys, and queries or what they are projected up from. */
   readonly down: LinearPair;
   readonly queryUp: { readonly norm: BoundKernel<"rows" | "first_row">; readonly up: Linear } | null;
   readonly store: BoundKernel<"rows" | "absorbed_rows">;
-  readonly absorb: BoundKernel<"items">;
-  /** Both at once; null if the device cannot. */
-  readonly storeAndAbsorb: Beside<"rows" | "absorbed_rows", "items"> | null;
+  readonly absorb: readonly AbsorbWay[];
   readonly decode: BoundKernel<"rows" | "splits">;
   readonly merge: BoundKernel<"rows">;
   readonly valueUp: Linear;
@@ -99,15 +106,16 @@ export class Attention implements Block {
     let splits = 0;
     for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1, this.#context.decode.config));
     const [stored, absorbed] = [{ rows, absorbed_rows: rows }, { items: rows * spec.heads }];
-    if (parts.storeAndAbsorb !== null) {
-      parts.storeAndAbsorb.run(stored, absorbed);
+    const { absorb, storeAndAbsorb } = parts.absorb.findLast(({ from }) => rows >= from)!;
+    if (storeAndAbsorb !== null) {
+      storeAndAbsorb.run(stored, absorbed);
     } else {
       device.run(parts.store, stored);
-      device.run(parts.absorb, absorbed);
+      device.run(absorb, absorbed);
     }
     device.run(parts.decode, { rows, splits });
     device.run(parts.merge, { rows });
-    parts.valueUp.run("decode", rows * spec.heads);
+    parts.valueUp.run("decode", rows);
   }
 
   /** All rows belong to one sequence, at consecutive positions. */
@@ -179,22 +187,27 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
     buffers: { x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, queries: a.queries, cache: pages },
     most: { rows: mostRows(limits), absorbed_rows: limits.decodeRows },
   };
-  const absorbed = {
+  const absorbed = (tokensAtOnce: number) => ({
     kernel: absorb,
-    config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, inputStride: queryWidth(spec), queries: a.queriesLayout },
+    config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, tokensAtOnce, inputStride: queryWidth(spec), queries: a.queriesLayout },
     buffers: { weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries },
     most: { items: limits.decodeRows * heads },
+  });
+  const absorbWay = async (from: number): Promise<AbsorbWay> => {
+    const side = absorbed(from);
+    const [absorbing, storeAndAbsorb] = await Promise.all([
+      device.compile(absorb, side.config),
+      Beside.create(device, store, side, { x: "q", queries: "queries" }),
+    ]);
+    context.kernelChanges.add(from);
+    return { from, absorb: absorbing.bind(side.buffers, side.most), storeAndAbsorb };
   };
-  const [storing, absorbing, storeAndAbsorb] = await Promise.all([
+  const atOnce = absorbedAtOnce(weights.keyUp);
+  const [storing, ...ways] = await Promise.all([
     device.compile(ropeStore, store.config),
-    device.compile(absorb, absorbed.config),
-    Beside.create(device, store, absorbed, { x: "q", queries: "queries" }),
+    ...new Set([1, ...(atOnce <= limits.decodeRows ? [atOnce] : [])]).values().map(absorbWay),
   ]);
-  return {
-    store: storing.bind(store.buffers, store.most),
-    absorb: absorbing.bind(absorbed.buffers, absorbed.most),
-    storeAndAbsorb,
-  };
+  return { store: storing.bind(store.buffers, store.most), absorb: ways };
 }
 
 async function bindDecode(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
@@ -212,7 +225,8 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
       x: a.latentOut,
       y: a.heads,
       select: { kind: "head", heads },
-      most: { prefill: 0, decode: rows * heads },
+      most: { prefill: 0, decode: rows },
+      itemsPerRow: heads,
     }),
   ]);
   return {

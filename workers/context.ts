@@ -47,4 +47,6 @@ export interface ModelContext {
   readonly ropeTable: DeviceBuffer;
   /** Most rows of each phase, for layers that run in both. */
   readonly both: Readonly<Record<Phase, number>>;
+  /** Numbers of rows from which some layer of a decode step has another kernel. */
+  readonly kernelChanges: Set<number>;
 }

@@ -4,7 +4,6 @@
  * @module
  */
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
-import { matvecThreads } from "../kernels/linear/matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";
@@ -99,7 +98,7 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
   const [route, up, downAndRoute] = await Promise.all([
     bindRoute(),
     LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, y: a.gateUp } }),
-    LinearBeside.create(context, shared.down, output, (config) => ({ ...routing, config: { ...spec.moe!, threads: matvecThreads(config) } })),
+    LinearBeside.create(context, shared.down, output, { of: ({ threads }) => ({ ...routing, config: { ...spec.moe!, threads } }) }),
   ]);
   const down = await Linear.create(context, shared.down, downAndRoute === null ? output : { ...output, most: { ...both, decode: 0 } });
   return {
@@ -134,12 +133,12 @@ class Moe implements Block {
   static async create(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer): Promise<Moe> {
     const { device, spec, activations: a, both } = context;
     const moe = spec.moe!;
-    const pairs = { prefill: both.prefill * moe.activeExperts, decode: both.decode * moe.activeExperts };
     const routed = (perInput: number) => ({
       select: { kind: "expert", perInput } satisfies Select,
       routes: a.routes,
       plan: { buffer: a.plan, layout: a.planLayout },
-      most: pairs,
+      most: both,
+      itemsPerRow: moe.activeExperts,
     });
     const [choice, planning, gateUp, down, combine] = await Promise.all([
       createChoice(context, weights, norm),
@@ -148,7 +147,7 @@ class Moe implements Block {
       Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
       bindCombine(context, weights),
     ]);
-    const plan = planning.bind({ routes: a.routes, plan: a.plan }, { items: pairs.prefill });
+    const plan = planning.bind({ routes: a.routes, plan: a.plan }, { items: both.prefill * moe.activeExperts });
     return new Moe(context, { choice, plan, gateUp, down, combine });
   }
 
@@ -159,11 +158,10 @@ class Moe implements Block {
   record({ phase, rows: { length: tokens } }: Step, unnormed: boolean): Pending {
     const { device, spec } = this.#context;
     const { choice, plan, gateUp, down, combine } = this.#parts;
-    const items = tokens * spec.moe!.activeExperts;
     choice.record(phase, tokens, unnormed);
-    if (phase === "prefill") device.run(plan, { items });
-    gateUp.run(phase, items);
-    down.run(phase, items);
+    if (phase === "prefill") device.run(plan, { items: tokens * spec.moe!.activeExperts });
+    gateUp.run(phase, tokens);
+    down.run(phase, tokens);
     if (!isPartial(this.#context)) return "experts";
     device.run(combine, { tokens });
     return "parts";

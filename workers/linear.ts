@@ -15,10 +15,10 @@ import { itemsPerInput } from "../kernels/linear/select.ts";
 import {
   buffersOf,
   configOf,
-  decodeSide,
-  ITEMS_AT_ONCE,
+  decodeSides,
   type LinearBinding,
   type LinearContext,
+  mostItems,
   paramsOf,
   type Part,
   type Phase,
@@ -31,22 +31,29 @@ interface Variant {
   readonly part: Part;
 }
 
+/** All parts, as steps of up to `upTo` rows are decoded. */
+interface DecodeVariants {
+  readonly upTo: number;
+  readonly variants: readonly Variant[];
+}
+
 /** y[item] = W · x[item], over all parts of W. */
 export class Linear {
   readonly #device: Device;
-  readonly #single: readonly Variant[];
-  readonly #several: readonly Variant[];
+  readonly #itemsPerRow: number;
+  readonly #decode: readonly DecodeVariants[];
   readonly #unnormed: readonly Variant[] | null;
   readonly #tiled: Tiled;
   readonly #params: Record<LinearParams, number> = { items: 0, first_output: 0, part_outputs: 0, first_matrix: 0, matrices: 0 };
 
   private constructor(
     device: Device,
-    variants: Readonly<Record<"single" | "several", readonly Variant[]>> & { readonly unnormed: readonly Variant[] | null; readonly tiled: Tiled },
+    itemsPerRow: number,
+    variants: { readonly decode: readonly DecodeVariants[]; readonly unnormed: readonly Variant[] | null; readonly tiled: Tiled },
   ) {
     this.#device = device;
-    this.#single = variants.single;
-    this.#several = variants.several;
+    this.#itemsPerRow = itemsPerRow;
+    this.#decode = variants.decode;
     this.#unnormed = variants.unnormed;
     this.#tiled = variants.tiled;
   }
@@ -61,15 +68,14 @@ export class Linear {
         const bound = (await device.compile(kernel, config)).bind(buffers, most);
         return { bound, part: paramsOf(matrix, select, parts[i]) };
       }));
-    const rows = (itemsAtOnce: number) => binding.most.decode === 0 ? [] : parts.map((part) => decodeSide(matrix, part, binding, itemsAtOnce));
+    const sides = parts.map((part) => decodeSides(context, matrix, part, binding));
     const unnormedSides = parts.map((part) => unnormedSide(device, matrix, part, binding)).filter((side) => side !== null);
-    const [single, several, unnormed, tiled] = await Promise.all([
-      bind(rows(1)),
-      select.kind === "all" ? bind(rows(ITEMS_AT_ONCE)) : null,
+    const [decode, unnormed, tiled] = await Promise.all([
+      Promise.all(sides[0].map(async ({ upTo }, i) => ({ upTo, variants: await bind(sides.map((ofPart) => ofPart[i].side)) }))),
       unnormedSides.length === parts.length ? bind(unnormedSides) : null,
       createTiled(context, matrix, binding),
     ]);
-    return new Linear(device, { single, several: several ?? single, unnormed, tiled });
+    return new Linear(device, binding.itemsPerRow ?? 1, { decode, unnormed, tiled });
   }
 
   /** Whether {@link runUnnormed} is possible. */
@@ -83,14 +89,14 @@ export class Linear {
   }
 
   /**
-   * Records the multiplication of `items` rows.
+   * Records the multiplication of `rows` rows.
    *
    * @param rounded whether the layer before has rounded the same inputs
    */
-  run(phase: Phase, items: number, rounded = false): void {
+  run(phase: Phase, rows: number, rounded = false): void {
+    const items = rows * this.#itemsPerRow;
     if (phase === "prefill" && !rounded) this.#tiled.round?.(items);
-    const variants = phase === "prefill" ? this.#tiled.variants : items === 1 ? this.#single : this.#several;
-    this.#record(variants, items);
+    this.#record(phase === "prefill" ? this.#tiled.variants : this.#decode.find(({ upTo }) => rows <= upTo)!.variants, items);
   }
 
   /** Records the multiplication of one row in decode, which the layer normalises itself. */
@@ -103,8 +109,8 @@ export class Linear {
   }
 }
 
-/** Outputs of a router up to which tiles are too few to keep a large GPU busy. */
-const NARROW = 512;
+/** Outputs of a router up to which tiles are too few to keep a large GPU busy; rows that then share a read of the weights. */
+const [NARROW, ITEMS_AT_ONCE] = [512, 4];
 
 /** The layer in tiles, for prefill. */
 interface Tiled {
@@ -116,9 +122,10 @@ interface Tiled {
 async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Tiled> {
   const { device, matrixUnits, activations: { rounded } } = context;
   const { layout, outputs, inputStride, input, select } = configOf(matrix, binding);
-  if (select.kind === "head" || binding.most.prefill === 0) return { round: null, variants: [] };
+  const most = mostItems(binding, "prefill");
+  if (select.kind === "head" || most === 0) return { round: null, variants: [] };
   const tiles = { layout, outputs, inputStride, select, plan: binding.plan?.layout ?? null };
-  const onUnitsConfig = { ...tiles, tileItems: tileItemsFor(binding.most.prefill, outputs), input: "rounded" as const };
+  const onUnitsConfig = { ...tiles, tileItems: tileItemsFor(most, outputs), input: "rounded" as const };
   const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(onUnitsConfig, device.limits.maxWorkgroupBytes);
   const compile = () => {
     if (onUnits) return device.compile(matmulUnits, onUnitsConfig);
@@ -131,11 +138,11 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const variants = matrix.parts.map((matrixPart) => {
     const part = paramsOf(matrix, select, matrixPart);
     const buffers = buffersOf(matrixPart, { ...binding, x }, binding.plan?.buffer);
-    return { bound: kernel.bind(buffers, { items: binding.most.prefill, ...part }), part };
+    return { bound: kernel.bind(buffers, { items: most, ...part }), part };
   });
   if (!onUnits) return { round: null, variants };
   const rowsOf = (items: number) => ceilDiv(items, itemsPerInput(select));
   const rounding = await device.compile(roundInput, { columns: layout.columns, inputStride, input });
-  const bound = rounding.bind({ x: binding.x, y: rounded }, { rows: rowsOf(binding.most.prefill) });
+  const bound = rounding.bind({ x: binding.x, y: rounded }, { rows: rowsOf(most) });
   return { round: (items) => device.run(bound, { rows: rowsOf(items) }), variants };
 }

@@ -6,7 +6,9 @@
 import type { BesideSide } from "../kernels/beside.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
-import { matvec, type MatvecConfig } from "../kernels/linear/matvec.ts";
+import { batchMatvec, type BatchMatvecConfig } from "../kernels/linear/batch_matvec.ts";
+import { decodeWays } from "../kernels/linear/choose.ts";
+import { matvec, type MatvecConfig, matvecThreads } from "../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec, type NormMatvecConfig } from "../kernels/linear/norm_matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
 import type { MoePlan } from "../kernels/moe_plan/layout.ts";
@@ -44,8 +46,10 @@ export interface LinearBinding {
   readonly plan?: { readonly buffer: DeviceBuffer; readonly layout: MoePlan };
   /** Never rounds inputs or weights to f16, as matrix units do: for what small differences turn over, such as the choice of experts. */
   readonly precise?: boolean;
-  /** Most items in each phase; 0: never run in it. */
+  /** Most rows of a step in each phase; 0: never run in it. */
   readonly most: Readonly<Record<Phase, number>>;
+  /** Items of a row: experts or heads that its token has; 1 by default. */
+  readonly itemsPerRow?: number;
 }
 
 /** Where a linear layer runs. */
@@ -54,13 +58,12 @@ export interface LinearContext {
   /** Whether products may be f16 on matrix units. */
   readonly matrixUnits: boolean;
   readonly activations: Pick<Activations, "rounded">;
+  /** Takes numbers of rows from which a layer is decoded by another kernel. */
+  readonly kernelChanges: Set<number>;
 }
 
 /** Which rows or matrices a part has, as kernels are told. */
 export type Part = Omit<Record<LinearParams, number>, "items">;
-
-/** Rows that share one read of the weights when a decode step has more than one. */
-export const ITEMS_AT_ONCE = 4;
 
 /** A layer whose inputs are as they were computed. */
 export interface PlainConfig extends LinearConfig {
@@ -88,20 +91,44 @@ export function buffersOf(
   return { weights, scales, routes: routes ?? scales, x, y };
 }
 
-/** Decode with one part of a matrix. */
-export function decodeSide(
+/** Most items in a phase. */
+export function mostItems({ most, itemsPerRow = 1 }: LinearBinding, phase: Phase): number {
+  return most[phase] * itemsPerRow;
+}
+
+/** One part of a matrix, as steps of up to `upTo` rows are decoded with it. */
+export interface DecodeSide {
+  readonly upTo: number;
+  readonly threads: number;
+  readonly side: BesideSide<LinearConfig, LinearBindings, LinearParams>;
+}
+
+/** Decode with one part of a matrix, by ascending number of rows. @param beside the matrix of a layer that is to run beside it */
+export function decodeSides(
+  context: LinearContext,
   matrix: DeviceMatrix,
   part: MatrixPart,
   binding: LinearBinding,
-  itemsAtOnce: number,
-): BesideSide<MatvecConfig, LinearBindings, LinearParams> {
-  const config = configOf(matrix, binding);
-  return {
-    kernel: matvec,
-    config: { ...config, itemsAtOnce, adds: binding.adds ?? false },
+  beside?: DeviceMatrix,
+): DecodeSide[] {
+  if (binding.most.decode === 0) return [];
+  const config = { ...configOf(matrix, binding), adds: binding.adds ?? false };
+  const { select } = config;
+  const bound = {
     buffers: buffersOf(part, binding, binding.routes),
-    most: { items: binding.most.decode, ...paramsOf(matrix, config.select, part) },
+    most: { items: mostItems(binding, "decode"), ...paramsOf(matrix, select, part) },
   };
+  const together = [matrix, ...(beside === undefined ? [] : [beside])].map((matrix) => ({ ...matrix, select }));
+  const ways = decodeWays(together, binding.most.decode, context.device.limits.maxWorkgroupBytes);
+  ways.slice(1).forEach((_, i) => context.kernelChanges.add(ways[i].upTo + 1));
+  return ways.map(({ upTo, itemsAtOnce = 1, division }) => {
+    if (division === undefined) {
+      const rows: MatvecConfig = { ...config, itemsAtOnce };
+      return { upTo, threads: matvecThreads(rows), side: { kernel: matvec, config: rows, ...bound } };
+    }
+    const tiles: BatchMatvecConfig = { ...config, division, mostItems: binding.most.decode };
+    return { upTo, threads: division.threads, side: { kernel: batchMatvec, config: tiles, ...bound } };
+  });
 }
 
 /** One row that the layer normalises itself; null if it cannot, or need not. */
@@ -113,13 +140,13 @@ export function unnormedSide(
 ): BesideSide<NormMatvecConfig, LinearBindings | "gamma" | "normed", LinearParams> | null {
   const { unnormed } = binding;
   if (unnormed === undefined || binding.most.decode === 0 || Object.keys(normMatvec.bindings).length > device.limits.maxBindings) return null;
-  const { config: { itemsAtOnce: _, ...plain }, buffers, most } = decodeSide(matrix, part, binding, 1);
-  const config = { ...plain, itemsAtOnce: 1, eps: unnormed.eps, keeps: unnormed.keeps ?? false } as const;
+  const plain = configOf(matrix, binding);
+  const config = { ...plain, itemsAtOnce: 1, adds: binding.adds ?? false, eps: unnormed.eps, keeps: unnormed.keeps ?? false } as const;
   if (!canNormalise(config)) return null;
   return {
     kernel: normMatvec,
     config,
-    buffers: { ...buffers, x: unnormed.x, gamma: unnormed.gamma, normed: binding.x },
-    most: { ...most, items: 1 },
+    buffers: { ...buffersOf(part, binding, binding.routes), x: unnormed.x, gamma: unnormed.gamma, normed: binding.x },
+    most: { items: 1, ...paramsOf(matrix, plain.select, part) },
   };
 }

@@ -6,11 +6,10 @@
 import { Beside, type BesideSide } from "../kernels/beside.ts";
 import type { Params } from "../kernels/contract.ts";
 import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
-import type { MatvecConfig } from "../kernels/linear/matvec.ts";
 import { Linear } from "./linear.ts";
 import {
-  decodeSide,
-  ITEMS_AT_ONCE,
+  type DecodeSide,
+  decodeSides,
   type LinearBinding,
   type LinearContext,
   paramsOf,
@@ -20,44 +19,49 @@ import {
 } from "./linear_binding.ts";
 import type { DeviceMatrix } from "./weights.ts";
 
+/** Both, in steps of up to `upTo` rows. */
+interface BesideWay<P extends string> {
+  readonly upTo: number;
+  readonly both: Beside<P, LinearParams>;
+}
+
 /** A linear layer and something that does not read its result, nor it that thing's: one dispatch in decode, where both are short. */
 export class LinearBeside<P extends string> {
-  readonly #single: Beside<P, LinearParams>;
-  readonly #several: Beside<P, LinearParams>;
+  readonly #ways: readonly BesideWay<P>[];
   readonly #part: Part;
 
-  private constructor(single: Beside<P, LinearParams>, several: Beside<P, LinearParams>, part: Part) {
-    this.#single = single;
-    this.#several = several;
+  private constructor(ways: readonly BesideWay<P>[], part: Part) {
+    this.#ways = ways;
     this.#part = part;
   }
 
   /**
    * Compiles and binds.
    *
-   * @param other what runs beside it, given how the layer is divided
+   * @param other what runs beside it, given how the layer is decoded; its matrix, if it is a layer
    * @returns null if the matrix had to be split, or the device does not allow as many bindings
    */
   static async create<C, B extends string, P extends string>(
-    { device }: LinearContext,
+    context: LinearContext,
     matrix: DeviceMatrix,
     binding: LinearBinding,
-    other: (config: MatvecConfig) => BesideSide<C, B, P>,
+    other: { readonly matrix?: DeviceMatrix; of(way: Pick<DecodeSide, "upTo" | "threads">): BesideSide<C, B, P> },
     same: Partial<Record<LinearBindings, B>> = {},
   ): Promise<LinearBeside<P> | null> {
     if (matrix.parts.length !== 1) return null;
     const [part] = matrix.parts;
-    const bind = (itemsAtOnce: number) => {
-      const side = decodeSide(matrix, part, binding, itemsAtOnce);
-      return Beside.create(device, other(side.config), side, same);
-    };
-    const [single, several] = await Promise.all([bind(1), bind(ITEMS_AT_ONCE)]);
-    return single === null || several === null ? null : new LinearBeside(single, several, paramsOf(matrix, { kind: "all" }, part));
+    const ways = await Promise.all(
+      decodeSides(context, matrix, part, binding, other.matrix).map(async ({ side, ...way }) => {
+        const both = await Beside.create(context.device, other.of(way), side, same);
+        return both === null ? null : { upTo: way.upTo, both };
+      }),
+    );
+    return ways.every((way) => way !== null) ? new LinearBeside(ways, paramsOf(matrix, { kind: "all" }, part)) : null;
   }
 
   /** Records both. */
-  run(items: number, other: Params<P>): void {
-    (items === 1 ? this.#single : this.#several).run(other, { ...this.#part, items });
+  run(rows: number, other: Params<P>): void {
+    this.#ways.find(({ upTo }) => rows <= upTo)!.both.run(other, { ...this.#part, items: rows });
   }
 }
 
@@ -87,11 +91,12 @@ export class LinearPair {
     second: PairSide,
   ): Promise<LinearPair> {
     const [part] = first.matrix.parts;
+    const sides = decodeSides(context, first.matrix, part, first.binding, second.matrix);
     const beside = first.matrix.parts.length !== 1 ? null : await LinearBeside.create(
       context,
       second.matrix,
       second.binding,
-      ({ itemsAtOnce }) => decodeSide(first.matrix, part, first.binding, itemsAtOnce),
+      { matrix: first.matrix, of: ({ upTo }) => sides.find((side) => side.upTo === upTo)!.side },
       { x: "x", routes: "routes" },
     );
     const apart = async ({ matrix, binding }: PairSide) =>

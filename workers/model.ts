@@ -128,9 +128,8 @@ export class Model {
   /** Runs tokens of no sequence, so that what drivers do on first use, software ones for a minute, is done before a request waits for it. */
   async warmUp(phase: Phase): Promise<void> {
     const { prefillRows, decodeRows, logitRows } = this.limits;
-    const most = phase === "prefill" ? prefillRows : decodeRows;
-    // One row has kernels of its own.
-    for (const rows of new Set([1, Math.min(2, most)])) {
+    const changes = phase === "prefill" ? [Math.min(2, prefillRows)] : [...this.#context.kernelChanges].filter((rows) => rows <= decodeRows);
+    for (const rows of new Set([1, ...changes])) {
       const sequence = this.cache.open();
       this.cache.grow(sequence, rows);
       this.record({ phase, rows: Array.from({ length: rows }, (_, position) => ({ token: 0, position, sequence })) });
@@ -298,6 +297,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     decode: { config, division },
     ropeTable: ropeBuffer,
     both: { prefill: limits.prefillRows, decode: limits.decodeRows },
+    kernelChanges: new Set(),
   };
 }
 

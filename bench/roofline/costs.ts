@@ -17,10 +17,11 @@ export interface Cost {
   readonly flop: number;
 }
 
-/** Rows of the decode step that was traced, and the tokens that each attends to. */
+/** Rows of the decode step that was traced, the tokens that each attends to, and the experts of a layer, of which there may be none. */
 export interface TracedStep {
   readonly rows: number;
   readonly context: number;
+  readonly experts: number;
 }
 
 /** The cost of one dispatch of a decode step. */
@@ -33,8 +34,9 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
   const { kernel, config, params } = dispatch;
   switch (kernel.name) {
     case "matvec":
+    case "batch_matvec":
     case "norm_matvec":
-      return linearCost(config as LinearConfig, params.items, params);
+      return linearCost(config as LinearConfig, params.items, params, step);
     case "absorb": {
       const { layout, heads, rows } = config as AbsorbConfig;
       const weights = heads * rows * (layout.rowBytes + layout.scaleRowBytes);
@@ -60,14 +62,20 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
   }
 }
 
-/** Every weight that takes part is read once. Experts are taken to differ. */
-function linearCost({ layout, outputs, select }: LinearConfig, items: number, params: Dispatch["params"]): Cost {
-  const rows = select.kind === "all" ? params.part_outputs : Math.min(params.matrices, items) * outputs;
+/** Every weight that takes part is read once. */
+function linearCost({ layout, outputs, select }: LinearConfig, items: number, params: Dispatch["params"], step: TracedStep): Cost {
+  const share = select.kind === "expert" ? chosenShare(step.experts, items / step.rows, step.rows) : 1;
+  const rows = select.kind === "all" ? params.part_outputs : Math.round(params.matrices * share) * outputs;
   const inputs = select.kind === "expert" ? items / select.perInput : items;
   return {
     bytes: rows * (layout.rowBytes + layout.scaleRowBytes) + (inputs * layout.columns + items * outputs) * 4,
     flop: 2 * items * (select.kind === "all" ? params.part_outputs : outputs) * layout.columns,
   };
+}
+
+/** How many of all experts are expected to be chosen by some row, if rows choose theirs independently and at random. */
+export function chosenShare(experts: number, active: number, rows: number): number {
+  return 1 - (1 - active / experts) ** rows;
 }
 
 /** Every latent is read once for all heads. */

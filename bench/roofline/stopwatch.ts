@@ -65,8 +65,9 @@ export class Stopwatch {
    *
    * @param together how often it is recorded to be measured as one: a kernel that follows others, as in a step, does not pay for the start of a pass. What it
    *   reads should by far exceed the caches of the device, so it is told which of them it is
+   * @param runs how many count
    */
-  async milliseconds(record: (run: number) => void, together = 1): Promise<number> {
+  async milliseconds(record: (run: number) => void, together = 1, runs = RUNS): Promise<number> {
     const device = this.#device;
     const measure = async () =>
       await device.measure(() => {
@@ -75,7 +76,7 @@ export class Stopwatch {
     await measure();
     const all: number[] = [];
     let counted: { readonly ms: number; readonly read: number }[] = [];
-    while (counted.length < RUNS && all.length < MOST_RUNS) {
+    while (counted.length < runs && all.length < MOST_RUNS) {
       for (let lead = 0; device.kind !== "cpu" && lead < LEAD; lead += this.#fastest) {
         this.#recordRead();
         device.submit();

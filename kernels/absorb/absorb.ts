@@ -17,6 +17,8 @@ export interface AbsorbConfig {
   readonly layout: MatrixLayout;
   readonly heads: number;
   readonly rows: number;
+  /** Tokens that share a read of the weights. */
+  readonly tokensAtOnce: number;
   /** Floats from one (token, head) of x to the next. */
   readonly inputStride: number;
   /** How the result lies: its key columns are written. */
@@ -31,13 +33,18 @@ function blockVectors({ layout }: AbsorbConfig): number {
   return BLOCK_COLUMNS / 4 / quadsPerVector(layout.format);
 }
 
-/** x: [items, inputStride], of which the first `rows` are read → queries: [items, cache width]; item = token · heads + head. */
+/**
+ * x: [items, inputStride], of which the first `rows` are read → queries: [items, cache width]; item = token · heads + head. The bits of an item do not depend on
+ * others.
+ */
 export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries", "items"> = {
   name: "absorb",
   bindings: { weights: "read", scales: "read", x: "read", queries: "read_write" },
   params: ["items"],
   wgsl(config) {
+    const counts = { QUADS: quadsPerVector(config.layout.format), TOKENS_AT_ONCE: config.tokensAtOnce };
     const numbers = {
+      TOKENS_AT_ONCE: config.tokensAtOnce,
       HEADS: config.heads,
       ROWS: config.rows,
       INPUT_STRIDE: config.inputStride,
@@ -46,10 +53,14 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries"
       WIDTH: cacheWidth(config.queries),
     };
     return constants(numbers) + queriesWgsl(config.queries) + weightFormatWgsl(config.layout) +
-      unroll(source, { QUADS: quadsPerVector(config.layout.format) });
+      unroll(source, counts);
   },
-  workgroupBytes: ({ layout }) => THREADS * quadsPerVector(layout.format) * 16,
-  workgroups: (config, { items }) => [ceilDiv(config.layout.columns, BLOCK_COLUMNS), items, 1],
+  workgroupBytes: ({ layout }) => [THREADS * quadsPerVector(layout.format) * 16],
+  workgroups: ({ layout, heads, tokensAtOnce }, { items }) => [
+    ceilDiv(layout.columns, BLOCK_COLUMNS),
+    ceilDiv(items / heads, tokensAtOnce) * heads,
+    1,
+  ],
   sizes: (config, { items }) => ({
     weights: config.heads * config.rows * config.layout.rowBytes,
     scales: config.heads * config.rows * config.layout.scaleRowBytes,

@@ -1,8 +1,8 @@
 /**
- * What the two linear kernels, `matvec` (decode) and `matmul` (prefill), have in common: y[item] = W · x[input of item].
+ * What the linear kernels, `matvec` and `batch_matvec` (decode) and `matmul` (prefill), have in common: y[item] = W · x[input of item].
  *
- * Which of them runs is decided by the phase, never by the number of rows: they add in different orders, and a result must not depend on what else is
- * in the batch.
+ * Those of decode add in one order (`order.ts`), and which of them runs is a matter of time alone (`choose.ts`). Those of prefill add in another, so that the
+ * phase decides between them, never the number of rows: a result must not depend on what else is in the batch.
  *
  * @module
  */

@@ -18,6 +18,7 @@ import {
   readsVectors,
 } from "./linear.ts";
 import source from "./matvec.wgsl" with { type: "text" };
+import { orderOf } from "./order.ts";
 import { multiply } from "./reference.ts";
 import { matrixOf, matrixOfWgsl } from "./select.ts";
 import stage from "./stage.wgsl" with { type: "text" };
@@ -58,24 +59,16 @@ export function matvecStages(config: MatvecConfig): boolean {
 }
 
 function divide({ layout, itemsAtOnce, outputs, manyItems = false }: MatvecConfig): Division {
-  const vectors = layout.rowBytes / 16;
-  // As many lanes as a row has vectors for, so that none idles in short rows.
-  let lanes = 64;
-  while (lanes > 1 && lanes > vectors) lanes /= 2;
+  const { lanes } = orderOf(layout);
   const outputsEach = manyItems ? 4 : [4, 2].find((each) => outputs / each * lanes >= BUSY_THREADS) ?? 1;
   const staged = itemsAtOnce === 1 && layout.columns <= MOST_STAGED_COLUMNS;
   return { threads: staged ? 256 : 64, lanes, outputsEach, staged };
 }
 
-/** Sums that are added by one thread, in order. */
-function foldOf(config: MatvecConfig): number {
-  return Math.min(divide(config).lanes, 8);
-}
-
 /** The source of {@link matvec}. @param stage `stage(thread, base, first)`, how an input row gets to workgroup memory; `first`: in the first workgroup */
 export function matvecWgsl(config: MatvecConfig, stage: string): string {
   const { threads, lanes, outputsEach, staged } = divide(config);
-  const fold = foldOf(config);
+  const { fold } = orderOf(config.layout);
   const numbers = {
     OUTPUTS: config.outputs,
     THREADS: threads,
@@ -102,7 +95,7 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
   workgroupBytes(config) {
     const { threads, outputsEach, staged } = divide(config);
     const [vectors, quads, values] = [config.layout.rowBytes / 16, quadsPerVector(config.layout.format), outputsEach * config.itemsAtOnce];
-    return (staged ? quads * (vectors | 1) : 1) * 16 + values * threads * 4 + values * threads / foldOf(config) * 4;
+    return [(staged ? quads * (vectors | 1) : 1) * 16, values * threads * 4, values * threads / orderOf(config.layout).fold * 4];
   },
   workgroups(config, params) {
     const { threads, lanes, outputsEach } = divide(config);

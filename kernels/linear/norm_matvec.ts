@@ -33,7 +33,7 @@ export const normMatvec: Kernel<NormMatvecConfig, LinearBindings | "gamma" | "no
     const row = rowWgsl({ width: config.layout.columns, eps: config.eps }, 4);
     return row + `const KEEPS = ${config.keeps};\n` + matvecWgsl(config, stage);
   },
-  workgroupBytes: (config) => matvec.workgroupBytes!(config) + inverseRmsBytes(NORM_THREADS),
+  workgroupBytes: (config) => [...inverseRmsBytes(NORM_THREADS), ...matvec.workgroupBytes!(config)],
   workgroups: matvec.workgroups,
   sizes: (config, params) => ({
     ...matvec.sizes(config, params),

@@ -43,7 +43,8 @@ export const moeRoute: Kernel<MoeRouteConfig, "logits" | "bias" | "routes" | "ga
       ROUTED_SCALE: config.routedScale,
     }) + `const SOFTMAX = ${config.scoring === "softmax"};\nconst TOP2 = ${config.groupScore === "top2"};\nconst NORMALIZE = ${config.normalize};\n` +
     unroll(source, { AT_ONCE }),
-  workgroupBytes: ({ experts, groups, activeExperts }) => (2 * roundUp(experts, AT_ONCE) + groups + activeExperts) * 4,
+  workgroupBytes: ({ experts, groups, activeExperts }) =>
+    [roundUp(experts, AT_ONCE), roundUp(experts, AT_ONCE), groups, activeExperts].map((words) => words * 4),
   workgroups: (_, { tokens }) => [tokens, 1, 1],
   sizes: ({ experts, activeExperts }, { tokens }) => ({
     logits: tokens * experts * 4,

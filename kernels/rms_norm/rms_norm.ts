@@ -61,8 +61,8 @@ export function inverseRmsWgsl(threads: number): string {
 }
 
 /** Workgroup memory of that, for so many threads. */
-export function inverseRmsBytes(threads: number): number {
-  return (threads + RMS_PARTS) * 4;
+export function inverseRmsBytes(threads: number): readonly number[] {
+  return [threads * 4, RMS_PARTS * 4];
 }
 
 /** 1 / √(mean of squares + eps) of `width` floats. */

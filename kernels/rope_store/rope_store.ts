@@ -95,8 +95,8 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
     (typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced) + source,
   workgroupBytes(config) {
     const { basis, latentWidth, cache } = config;
-    const transform = basis === "dense" ? THREADS + DENSE_COLUMNS : basis === "diagonal" ? 0 : cache.keyWidth;
-    return (latentWidth + transform) * 4 + inverseRmsBytes(THREADS);
+    const transform = basis === "dense" ? [THREADS, DENSE_COLUMNS] : basis === "diagonal" ? [] : [cache.keyWidth];
+    return [...inverseRmsBytes(THREADS), ...[...transform, latentWidth].map((floats) => floats * 4)];
   },
   workgroups: (config, { rows }) => [rows, latentBlocks(config) + ceilDiv(config.heads * config.cache.ropeWidth / 2, THREADS), 1],
   sizes: (config, { rows, absorbed_rows }) => ({

@@ -7,8 +7,10 @@ import { syntheticWeights } from "../../bench/synthetic.ts";
 import { multiplyAdd } from "../../bench/roofline/ceilings.ts";
 import { readWords } from "../../bench/roofline/read_words.ts";
 import { costOf } from "../../bench/roofline/costs.ts";
-import { sidesOf, TracingDevice } from "../../bench/roofline/tracing_device.ts";
+import { type Dispatch, sidesOf, TracingDevice } from "../../bench/roofline/tracing_device.ts";
+import { matrixLayout } from "../../core/model/packing.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
+import { batchMatvec } from "../../kernels/linear/batch_matvec.ts";
 import { Model } from "../../workers/model.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
@@ -33,6 +35,8 @@ const SMALL = JSON.stringify({
   max_position_embeddings: 512,
 });
 
+const STEP = { rows: 1, context: 100, experts: 16 };
+
 describeOnDevices("synthetic models", (kind) => {
   for (const weights of ["keep", "q8", "q4"] as const) {
     it(`with weights ${weights} give finite logits, and costs of their steps that add up`, async () => {
@@ -53,23 +57,34 @@ describeOnDevices("synthetic models", (kind) => {
       const dispatches = device.take();
       const [list] = await model.head.candidates([{ key: 0, position: 99, inverseTemperature: 1 }], 4, false);
       assert([...list.logits, list.logSumExp].every(Number.isFinite) && new Set(list.logits).size > 1, `${list.logits}`);
-      const costs = dispatches.map((dispatch) => ({ name: dispatch.kernel.name, ...costOf(dispatch, { rows: 1, context: 100 }) }));
+      const costs = dispatches.map((dispatch) => ({ name: dispatch.kernel.name, ...costOf(dispatch, STEP) }));
       const attention = costs.filter(({ name }) => name === "latent_decode");
       // Three layers of 100 latents of 64 + 16 floats, and four splits of 4 heads.
       assertEquals(attention.map(({ bytes }) => bytes), new Array(3).fill(100 * 80 * 4 + 4 * 4 * 72 * 4));
       assertEquals(attention[0].flop, 2 * 100 * 4 * (80 + 64));
       // What runs side by side costs what both cost.
       const both = dispatches.find(({ kernel }) => kernel.name === "moe_route+matvec")!;
-      const [route, down] = sidesOf(both)!.map((side) => costOf(side, { rows: 1, context: 100 }));
+      const [route, down] = sidesOf(both)!.map((side) => costOf(side, STEP));
       assert(route.bytes > 0 && down.flop === 2 * 128 * 64);
-      assertEquals(costOf(both, { rows: 1, context: 100 }), { bytes: route.bytes + down.bytes, flop: route.flop + down.flop });
+      assertEquals(costOf(both, STEP), { bytes: route.bytes + down.bytes, flop: route.flop + down.flop });
       // Routed experts: 4 of them, gate, up and down.
       const expected = 2 * 4 * 3 * 64 * 128;
       const routed = dispatches.filter(({ config }) => (config as { select?: { kind: string } })?.select?.kind === "expert");
-      assertEquals(routed.slice(0, 2).reduce((sum, dispatch) => sum + costOf(dispatch, { rows: 1, context: 100 }).flop, 0), expected);
+      assertEquals(routed.slice(0, 2).reduce((sum, dispatch) => sum + costOf(dispatch, STEP).flop, 0), expected);
       await device.close();
     });
   }
+
+  it("have experts of which a batch reads those that some row has chosen, once", () => {
+    const layout = matrixLayout("bf16", 64);
+    const config = { layout, outputs: 32, inputStride: 64, input: "plain", select: { kind: "expert", perInput: 4 } } as const;
+    for (const [rows, chosen] of [[1, 4], [2, 7], [64, 16]]) {
+      const params = { items: 4 * rows, first_output: 0, part_outputs: 32, first_matrix: 0, matrices: 16 };
+      const dispatch = { kernel: batchMatvec, config, params } as unknown as Dispatch;
+      const expected = { bytes: chosen * 32 * 128 + (rows * 64 + 4 * rows * 32) * 4, flop: 2 * 4 * rows * 32 * 64 };
+      assertEquals(costOf(dispatch, { ...STEP, rows }), expected, `${rows} rows`);
+    }
+  });
 
   it("are measured against ceilings that are computed", async () => {
     const device = await openTestDevice(kind);

@@ -2,7 +2,43 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
 import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { decodeWays } from "../../kernels/linear/choose.ts";
 import { matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
+
+describe("how steps of several rows are decoded", () => {
+  const large = { layout: matrixLayout("bf16", 2048), outputs: 5632, matrices: 1, select: { kind: "all" } } as const;
+  const small = { ...large, layout: matrixLayout("bf16", 320), outputs: 896 };
+  const experts = { ...large, outputs: 2816, matrices: 64, select: { kind: "expert", perInput: 6 } } as const;
+
+  it("covers every number of rows once, and one row by itself", () => {
+    for (const shape of [large, small, experts, { ...large, outputs: 102400 }]) {
+      for (const rows of [1, 2, 3, 16, 64, 200]) {
+        const ways = decodeWays([shape], rows, 49152);
+        assertEquals(ways[0].itemsAtOnce, 1);
+        assertEquals(ways.at(-1)!.upTo, rows);
+        ways.slice(1).forEach(({ upTo }, i) => assert(upTo > ways[i].upTo));
+      }
+    }
+    assertEquals(decodeWays([large], 0, 49152), []);
+  });
+
+  it("is by tiles only where weights are many and the device has the memory", () => {
+    const tiled = (shapes: Parameters<typeof decodeWays>[0], limit = 49152) => decodeWays(shapes, 64, limit).at(-1)!.division !== undefined;
+    assertEquals([tiled([large]), tiled([experts]), tiled([small]), tiled([large], 4096), tiled([experts], 4096)], [true, true, false, false, false]);
+    assertEquals(decodeWays([experts], 64, 4096), [{ upTo: 64, itemsAtOnce: 1 }], "a stack without tiles has one kernel");
+    assertEquals(decodeWays([small], 64, 49152), [{ upTo: 1, itemsAtOnce: 1 }, { upTo: 64, itemsAtOnce: 4 }]);
+  });
+
+  it("is alike for layers side by side", () => {
+    const router = { ...large, outputs: 64 };
+    assertEquals(decodeWays([router, large], 64, 49152), decodeWays([large, router], 64, 49152));
+    assert(decodeWays([router, large], 64, 49152).at(-1)!.division !== undefined);
+    const threads = [large, experts, { ...large, outputs: 102400 }].flatMap((shape) =>
+      decodeWays([shape], 64, 49152).flatMap(({ division }) => division?.threads ?? [])
+    );
+    assertEquals(new Set(threads).size, 1);
+  });
+});
 
 describe("what matrix units are given at a time", () => {
   it("is a tile that leaves few processors idle", () => {

@@ -225,7 +225,10 @@ describeOnDevices("linear layers", (kind) => {
         const queries = { dtype: "f32", keyWidth: columns, ropeWidth: 6 } as const;
         const width = cacheWidth(queries);
         const inputs = { weights: packed.data, scales: packed.scales, x, queries: { poison: items * width } };
-        const result = await runKernel(device, absorb, { layout, heads, rows, inputStride: stride, queries }, inputs, { items });
+        const config = { layout, heads, rows, inputStride: stride, queries };
+        const result = await runKernel(device, absorb, { ...config, tokensAtOnce: 1 }, inputs, { items });
+        const together = await runKernel(device, absorb, { ...config, tokensAtOnce: 2 }, inputs, { items });
+        assertEquals(together.queries.u32, result.queries.u32, `absorb ${format} ${columns}, two tokens at once`);
         for (let item = 0; item < items; item++) {
           const expected = Float64Array.from({ length: columns }, (_, k) => {
             let sum = 0;

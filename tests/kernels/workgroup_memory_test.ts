@@ -5,6 +5,8 @@ import { matrixLayout } from "../../core/model/packing.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
+import { batchMatvec } from "../../kernels/linear/batch_matvec.ts";
+import { decodeWays } from "../../kernels/linear/choose.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec } from "../../kernels/linear/norm_matvec.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
@@ -15,8 +17,8 @@ import { ropeStore, type RopeStoreConfig } from "../../kernels/rope_store/rope_s
 const LEAST_LIMIT = 16384;
 const ELEMENT_BYTES: Readonly<Record<string, number>> = { f32: 4, u32: 4, "atomic<u32>": 4, "vec2<f32>": 8, "vec4<f32>": 16 };
 
-/** Bytes of the arrays that a source declares in workgroup memory, whose lengths are expressions of its constants. */
-function declaredBytes(source: string): number {
+/** Bytes of the variables that a source declares in workgroup memory, the lengths of arrays being expressions of its constants. */
+function declaredBytes(source: string): number[] {
   const constants = new Map(Array.from(source.matchAll(/^const (\w+)(?:: u32)? = (.+?);/gm), ([, name, value]) => [name, value]));
   const evaluate = (expression: string): unknown => {
     // Division of integers, as in WGSL.
@@ -34,9 +36,15 @@ function declaredBytes(source: string): number {
     });
     return new Function("scope", `with (scope) { return ${integers}; }`)(scope);
   };
-  const arrays = [...source.matchAll(/^var<workgroup> \w+: array<([\w<>]+), (.+)>;/gm)];
-  assert(arrays.length > 0);
-  return arrays.reduce((sum, [, element, length]) => sum + ELEMENT_BYTES[element] * Number(evaluate(length)), 0);
+  const variables = [...source.matchAll(/^var<workgroup> \w+: (?:array<([\w<>]+), (.+)>|(.+));/gm)];
+  assert(variables.length > 0);
+  return variables.map(([, element, length, scalar]) =>
+    scalar === undefined ? ELEMENT_BYTES[element] * Number(evaluate(length)) : ELEMENT_BYTES[scalar]
+  );
+}
+
+function sum(bytes: readonly number[]): number {
+  return bytes.reduce((a, b) => a + b, 0);
 }
 
 describe("workgroup memory", () => {
@@ -59,10 +67,27 @@ describe("workgroup memory", () => {
         if (!canNormalise(single)) continue;
         const bytes = normMatvec.workgroupBytes!(single);
         assertEquals(bytes, declaredBytes(normMatvec.wgsl(single)), `norm_${name}`);
-        assert(bytes <= LEAST_LIMIT, `norm_${name} takes ${bytes} bytes, and runs by itself on every device`);
+        assert(sum(bytes) <= LEAST_LIMIT, `norm_${name} takes ${bytes} bytes, and runs by itself on every device`);
+      }
+      for (
+        const { matrices, ...shape } of [
+          { outputs: 5632, columns: 2048, select: { kind: "all" }, matrices: 1 },
+          { outputs: 102400, columns: 3072, select: { kind: "all" }, matrices: 1 },
+          { outputs: 128, columns: 512, select: { kind: "head", heads: 16 }, matrices: 16 },
+          { outputs: 2816, columns: 2048, select: { kind: "expert", perInput: 6 }, matrices: 64 },
+        ] as const
+      ) {
+        const layout = matrixLayout(format, shape.columns, 128);
+        const divisions = decodeWays([{ ...shape, layout, matrices }], 64, LEAST_LIMIT).flatMap(({ division }) => division ?? []);
+        assert(divisions.length > 1 || shape.select.kind === "head", "every device runs tiles");
+        for (const division of divisions) {
+          const config = { ...shape, layout, inputStride: shape.columns, input: "plain" as const, division, mostItems: 64 };
+          const name = `batch_matvec ${format} ${shape.select.kind} ${JSON.stringify(division)}`;
+          assertEquals(batchMatvec.workgroupBytes!(config), declaredBytes(batchMatvec.wgsl(config)), name);
+        }
       }
       const queries = { dtype: "f32", keyWidth: 512, ropeWidth: 64 } as const;
-      const config = { layout: matrixLayout(format, 512, 32), heads: 16, rows: 128, inputStride: 192, queries };
+      const config = { layout: matrixLayout(format, 512, 32), heads: 16, rows: 128, tokensAtOnce: 4, inputStride: 192, queries };
       assertEquals(absorb.workgroupBytes!(config), declaredBytes(absorb.wgsl(config)), `absorb ${format}`);
     }
     for (const basis of ["diagonal", "dense", { sliced: 320 }] as const) {
@@ -100,7 +125,7 @@ describe("workgroup memory", () => {
   it("of plans for experts is no more than every device has", () => {
     const config = { items: 4096, tileItems: 64 };
     for (const experts of [1, 3, 64, 72, 128, 160, 256, 257, 384, 512, 1024, 1365]) {
-      const bytes = declaredBytes(moePlan.wgsl({ ...config, experts }));
+      const bytes = sum(declaredBytes(moePlan.wgsl({ ...config, experts })));
       assert(bytes <= LEAST_LIMIT, `${experts} experts take ${bytes} bytes`);
     }
     assertThrows(() => moePlan.wgsl({ ...config, experts: 1366 }), LatentmeshError, "1366 experts");
@@ -111,7 +136,7 @@ describe("workgroup memory", () => {
     for (const [heads, keyWidth] of [[16, 512], [128, 512], [20, 256], [4, 128], [16, 1024]]) {
       for (const workgroupLimit of [LEAST_LIMIT, 49152]) {
         const cache = { dtype: "f16", keyWidth, ropeWidth: 64 } as const;
-        const bytes = declaredBytes(latentDecode.wgsl({ ...shape, cache, heads, valueWidth: keyWidth, workgroupLimit }));
+        const bytes = sum(declaredBytes(latentDecode.wgsl({ ...shape, cache, heads, valueWidth: keyWidth, workgroupLimit })));
         assert(bytes <= workgroupLimit, `${heads} heads × ${keyWidth} take ${bytes} bytes of ${workgroupLimit}`);
       }
     }

@@ -52,6 +52,12 @@ export function absence(kind: DeviceKind): string | null {
 /** Name of the adapter behind `deno`, for the report. */
 export const adapterName: string = adapter == null ? "none" : adapter.info.description || adapter.info.device;
 
+/** For tests of kernels as they are served, which take a software driver minutes to compile: skipped there, by name. */
+export function itOnHardware(kind: DeviceKind): (name: string, body: () => Promise<void>) => void {
+  if (kind === "cpu" || !/llvmpipe|lavapipe|swiftshader/i.test(adapterName)) return it;
+  return (name) => it.skip(`${name}: skipped, a software driver`);
+}
+
 const dawnHasUnits = DAWN !== undefined && await openTestDevice("dawn").then(async (device) => {
   const { matrixUnits } = device.features;
   await device.close();

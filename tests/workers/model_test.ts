@@ -54,7 +54,7 @@ async function pipelinesOf(run: () => Promise<unknown>): Promise<Set<GPUComputeP
 describeOnDevices("model", (kind) => {
   it("decodes sequences of different lengths in one batch, and several positions of one, with the bits they have alone", () =>
     onDevice(kind, async (device) => {
-      const model = await loadModel(device, "deepseek-v3-tiny");
+      const model = await loadModel(device, "deepseek-v3-tiny", { limits: { decodeRows: 18 } });
       const random = new Random();
       const prompts = [5, 70, 131].map((length) => Array.from({ length }, () => 3 + random.below(256)));
       const next = prompts.map(() => 3 + random.below(256));
@@ -64,6 +64,16 @@ describeOnDevices("model", (kind) => {
       prompts.forEach((_, i) => {
         assertEquals(together.slice(i * 2 * 512, (i + 1) * 2 * 512), alone[i], `sequence ${i}`);
       });
+      // Six tokens of each, more rows than share a read of anything.
+      const six = (i: number) => [next[i], 9, 30, 31, 32, 33];
+      const many = await decodeTogether(model, prompts, prompts.map((_, i) => six(i)));
+      for (const [i, prompt] of prompts.entries()) {
+        assertEquals(
+          many.slice(i * 6 * 512, (i + 1) * 6 * 512),
+          (await decodeTogether(model, [prompt], [six(i)])).slice(),
+          `sequence ${i} of 18 rows`,
+        );
+      }
       // The same two tokens one step at a time.
       const sequence = prefill(model, prompts[1]);
       for (const [i, token] of [next[1], 9].entries()) {

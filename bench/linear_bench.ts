@@ -1,0 +1,178 @@
+/**
+ * Linear layers of decode steps with several rows: the quickest of many ways to multiply each, for `kernels/linear/choose.ts`.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { parseModelConfig } from "../core/model/config.ts";
+import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
+import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
+import type { BoundKernel, CompiledKernel, Device } from "../kernels/device.ts";
+import { decodeWays } from "../kernels/linear/choose.ts";
+import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
+import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { type Candidate, candidateName, CANDIDATES, compileCandidate, isCandidate, readCandidates } from "./linear/candidates.ts";
+import { type BenchLayer, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
+import { Stopwatch } from "./roofline/stopwatch.ts";
+import { printTable } from "./table.ts";
+
+/** Dispatches that are timed together; fewer of what takes long. */
+const TOGETHER = 16;
+/** Runs whose median counts. */
+const RUNS = 3;
+
+/** How long one candidate took for so many rows of a layer. */
+interface Timing {
+  readonly layer: BenchLayer;
+  readonly rows: number;
+  readonly candidate: Candidate;
+  readonly ms: number;
+  readonly bytes: number;
+  readonly flop: number;
+  /** Whether it is the one that is served. */
+  readonly served: boolean;
+}
+
+/** Runs the bench. */
+export async function linearBench(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      device: { type: "string", default: "dawn" },
+      shape: { type: "string", default: "v2-lite" },
+      weights: { type: "string", default: "bf16,q4" },
+      rows: { type: "string", default: "2,4,8,16,32,64" },
+      only: { type: "string" },
+      divisions: { type: "string" },
+    },
+  });
+  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const rows = values.rows.split(",").map(Number);
+  const candidates = values.divisions === undefined ? CANDIDATES : readCandidates(values.divisions);
+  const spec = parseModelConfig(configOf(shapeNamed(values.shape)), values.shape);
+  const layers = layersOf(spec).filter(({ name }) => values.only === undefined || values.only.split(",").includes(name));
+  const stopwatch = await Stopwatch.start(device);
+  console.log(`${device.kind} (${device.description}): reads ${(stopwatch.bytesPerSecond / 1e9).toFixed(0)} GB/s; ${values.shape}\n`);
+  for (const format of values.weights.split(",") as WeightFormat[]) {
+    const timings: Timing[] = [];
+    for (const layer of layers) {
+      if (layer.matrices * layer.outputs * matrixLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
+        console.log(`${layer.name} is left out: larger than what this device binds`);
+        continue;
+      }
+      const made = await makeLayer(device, layer, format, rows);
+      timings.push(...await timeLayer(device, stopwatch, made, { rows, candidates }));
+      made.destroy();
+    }
+    printAll(format, timings, rows);
+    printBest(format, timings, rows);
+  }
+  stopwatch.stop();
+  await device.close();
+}
+
+async function timeLayer(
+  device: Device,
+  stopwatch: Stopwatch,
+  made: MadeLayer,
+  { rows, candidates }: { readonly rows: readonly number[]; readonly candidates: readonly Candidate[] },
+): Promise<Timing[]> {
+  const { layer, config } = made;
+  const most = Math.max(...rows);
+  const ways = decodeWays([{ ...config, matrices: layer.matrices }], most, device.limits.maxWorkgroupBytes);
+  const servedFor = (count: number): string => {
+    const { division, itemsAtOnce = 1 } = ways.find(({ upTo }) => count <= upTo)!;
+    return candidateName(division ?? { rows: itemsAtOnce });
+  };
+  const byName = new Map<string, Candidate>(
+    [...candidates, ...ways.flatMap(({ division }) => division ?? [])].map((each) => [candidateName(each), each]),
+  );
+  const tried = rows.map((count) => ({
+    count,
+    all: [...byName.values()].filter((each) => candidateName(each) === servedFor(count) || isCandidate(each, config, count)),
+  }));
+  const used = new Set(tried.flatMap(({ all }) => all));
+  const compiled = new Map(await Promise.all([...used].map(async (each) => [each, await compileCandidate(device, each, config, most)] as const)));
+  const timings: Timing[] = [];
+  for (const { count, all } of tried) {
+    for (const candidate of all) {
+      const kernel = compiled.get(candidate)!;
+      if (kernel === null) continue;
+      const ms = await timeOne(device, stopwatch, made, kernel, count);
+      timings.push({ layer, rows: count, candidate, ms, ...costOf(made, count), served: candidateName(candidate) === servedFor(count) });
+    }
+  }
+  return timings;
+}
+
+async function timeOne(
+  device: Device,
+  stopwatch: Stopwatch,
+  { layer, config, copies, x, y, routes }: MadeLayer,
+  kernel: CompiledKernel<LinearBindings, LinearParams>,
+  rows: number,
+): Promise<number> {
+  const params = { items: rows * layer.active, first_output: 0, part_outputs: config.outputs, first_matrix: 0, matrices: layer.matrices };
+  const bound: BoundKernel<LinearParams>[] = copies.map((copy) => kernel.bind({ ...copy, routes: routes.get(rows)!.buffer, x, y }, params));
+  const together = copies.length > 1 ? TOGETHER : TOGETHER / 8;
+  return await stopwatch.milliseconds((run) => device.run(bound[run % bound.length], params), together, RUNS);
+}
+
+/** Chosen weights once, inputs and outputs. */
+function costOf({ layer, config: { layout, outputs }, routes }: MadeLayer, rows: number): { readonly bytes: number; readonly flop: number } {
+  const { matrices, active, select, columns } = layer;
+  const items = rows * active;
+  const read = (select.kind === "expert" ? routes.get(rows)!.chosen : matrices) * outputs;
+  const inputs = select.kind === "expert" ? items / select.perInput : items;
+  return {
+    bytes: read * (layout.rowBytes + layout.scaleRowBytes) + (inputs * columns * (layer.input === "gated" ? 2 : 1) + items * outputs) * 4,
+    flop: 2 * items * outputs * columns,
+  };
+}
+
+function printAll(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
+  console.log(`${format}, microseconds of each layer; division: threads, lanes, outputs, teams of items, items`);
+  const lines = Map.groupBy(timings, ({ layer, candidate }) => `${layer.name}: ${candidateName(candidate)}`);
+  printTable([
+    ["", ...rows.map((count) => `${count} rows`)],
+    ...[...lines].map(([name, of]) => [
+      name,
+      ...rows.map((count) => {
+        const timing = of.find((each) => each.rows === count);
+        return timing === undefined ? "" : `${(timing.ms * 1000).toFixed(1)}${timing.served ? " *" : "  "}`;
+      }),
+    ]),
+  ]);
+  console.log();
+}
+
+function printBest(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
+  console.log(`${format}, the quickest, and what is served (*)`);
+  const totals = rows.map(() => ({ best: 0, served: 0 }));
+  const lines = [...new Set(timings.map(({ layer }) => layer))].flatMap((layer) =>
+    rows.map((count, i) => {
+      const all = timings.filter((each) => each.layer === layer && each.rows === count);
+      const best = all.reduce((a, b) => (b.ms < a.ms ? b : a));
+      const served = all.find((each) => each.served) ?? best;
+      totals[i].best += best.ms * layer.count;
+      totals[i].served += served.ms * layer.count;
+      return [
+        layer.name,
+        count,
+        candidateName(best.candidate),
+        (best.ms * 1000).toFixed(1),
+        (best.bytes / best.ms / 1e6).toFixed(0),
+        (best.flop / best.ms / 1e9).toFixed(1),
+        (served.ms * 1000).toFixed(1),
+      ];
+    })
+  );
+  printTable([["layer", "rows", "division", "µs", "GB/s", "TFLOP/s", "served µs"], ...lines]);
+  console.log();
+  printTable([
+    ["all of a step, ms", ...rows.map((count) => `${count} rows`)],
+    ["quickest", ...totals.map(({ best }) => best.toFixed(2))],
+    ["served", ...totals.map(({ served }) => served.toFixed(2))],
+  ]);
+  console.log();
+}

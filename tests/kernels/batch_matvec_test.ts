@@ -1,0 +1,214 @@
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import fc from "npm:fast-check@4.10.2";
+import { type MatrixLayout, matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
+import type { Device } from "../../kernels/device.ts";
+import { type BatchDivision, batchMatvec } from "../../kernels/linear/batch_matvec.ts";
+import { decodeWays } from "../../kernels/linear/choose.ts";
+import type { LinearConfig } from "../../kernels/linear/linear.ts";
+import { matvec } from "../../kernels/linear/matvec.ts";
+import { itemsPerInput, matrixOf, type Select } from "../../kernels/linear/select.ts";
+import { assertClose } from "../support/compare.ts";
+import { describeOnDevices, itOnHardware, openTestDevice } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
+import { multiplied, randomMatrix } from "../support/matrices.ts";
+import { Random, SEED } from "../support/random.ts";
+
+const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
+/** As much as a software driver compiles in seconds. */
+const SMALL: BatchDivision = { threads: 64, passLanes: 8, outputsEach: 2, itemTeams: 1, itemsEach: [2] };
+/** Teams of items, passes of two folds of lanes or of all lanes, sums that take turns or do not, several numbers of items, not only powers of two. */
+const OTHERS: readonly BatchDivision[] = [
+  { threads: 64, passLanes: 16, outputsEach: 1, itemTeams: 2, itemsEach: [1, 3] },
+  { threads: 128, passLanes: 64, outputsEach: 2, itemTeams: 1, itemsEach: [3] },
+];
+
+/** What is multiplied by what. */
+interface Task {
+  readonly config: LinearConfig;
+  readonly matrices: number;
+  readonly items: number;
+  readonly routes: Uint32Array<ArrayBuffer>;
+  readonly weights: ReturnType<typeof randomMatrix>;
+  readonly x: Float32Array<ArrayBuffer>;
+}
+
+interface TaskShape {
+  readonly layout: MatrixLayout;
+  readonly outputs: number;
+  readonly rows: number;
+  readonly select: Select;
+  readonly input?: "plain" | "gated";
+  /** `select: expert`: of how many, and how many each row has. */
+  readonly experts?: number;
+  readonly active?: number;
+}
+
+function makeTask(random: Random, { layout, outputs, rows, select, input = "plain", experts = 1, active = 1 }: TaskShape): Task {
+  const inputStride = 2 * layout.columns;
+  const matrices = { all: 1, head: select.kind === "head" ? select.heads : 1, expert: experts }[select.kind];
+  const items = rows * { all: 1, head: matrices, expert: active }[select.kind];
+  return {
+    config: { layout, outputs, inputStride, input, select },
+    matrices,
+    items,
+    routes: routesOf(random, { rows, experts, active }),
+    weights: randomMatrix(random, layout, matrices * outputs),
+    x: random.normals(items / itemsPerInput(select) * inputStride),
+  };
+}
+
+/** Experts of each row, which differ. */
+function routesOf(random: Random, { rows, experts, active }: { readonly rows: number; readonly experts: number; readonly active: number }) {
+  const routes = new Uint32Array(rows * active);
+  for (let row = 0; row < rows; row++) {
+    const left = Array.from({ length: experts }, (_, expert) => expert);
+    for (let i = 0; i < active; i++) routes[row * active + i] = left.splice(random.below(left.length), 1)[0];
+  }
+  return routes;
+}
+
+/** Which outputs and matrices are bound; all of them by default. */
+interface Bound {
+  readonly firstOutput?: number;
+  readonly outputs?: number;
+  readonly firstMatrix?: number;
+  readonly matrices?: number;
+}
+
+async function run(device: Device, task: Task, division: BatchDivision | null, bound: Bound = {}, adds = false): Promise<Uint32Array> {
+  const { config, matrices, items, routes, weights: { packed }, x } = task;
+  const { firstOutput = 0, outputs = config.outputs, firstMatrix = 0, matrices: count = matrices } = bound;
+  const [first, rows] = config.select.kind === "all" ? [firstOutput, outputs] : [firstMatrix * config.outputs, count * config.outputs];
+  const { rowBytes, scaleRowBytes } = config.layout;
+  const y = adds ? new Random(SEED + 1).normals(items * config.outputs) : { poison: items * config.outputs };
+  const inputs = {
+    weights: packed.data.slice(first * rowBytes, (first + rows) * rowBytes),
+    scales: packed.scales.slice(first * scaleRowBytes, (first + rows) * scaleRowBytes),
+    routes,
+    x,
+    y,
+  };
+  const params = { items, first_output: firstOutput, part_outputs: outputs, first_matrix: firstMatrix, matrices: count };
+  const result = division === null
+    ? await runKernel(device, matvec, { ...config, itemsAtOnce: 1, adds }, inputs, params)
+    : await runKernel(device, batchMatvec, { ...config, division, mostItems: items, adds }, inputs, params);
+  return result.y.u32;
+}
+
+describeOnDevices("linear layers of several rows", (kind) => {
+  let device: Device;
+  beforeAll(async () => void (device = await openTestDevice(kind)));
+  afterAll(() => device.close());
+
+  for (const format of FORMATS) {
+    it(`give each row the bits that it has alone, ${format}`, async () => {
+      const random = new Random();
+      for (
+        const shape of [
+          // Whole vectors whose last round is not whole; rows of any size, which are read alike in all formats, with scales that change within a vector.
+          { columns: 1312, outputs: 37, rows: 5, input: "plain" },
+          ...(format === "bf16" || format === "fp8" ? [{ columns: 69, outputs: 7, rows: 3, input: "gated" }] as const : []),
+        ] as const
+      ) {
+        const task = makeTask(random, {
+          ...shape,
+          layout: matrixLayout(format, shape.columns, shape.columns === 69 ? 20 : 32),
+          select: { kind: "all" },
+        });
+        const expected = multiplied(
+          task.weights.values,
+          task.x,
+          task.config,
+          Array.from({ length: shape.rows }, (_, input) => ({ matrix: 0, input })),
+        );
+        const together = await run(device, task, SMALL);
+        assertEquals(together, await run(device, task, null), `${shape.columns} columns`);
+        assertClose(new Float32Array(together.buffer), expected, 1e-5, `${shape.columns} columns`);
+      }
+    });
+  }
+
+  it("give them in parts of the outputs, added to what is there, and none of no rows", async () => {
+    const task = makeTask(new Random(), { layout: matrixLayout("bf16", 304), outputs: 50, rows: 5, select: { kind: "all" }, input: "gated" });
+    const part = { firstOutput: 13, outputs: 29 };
+    assertEquals(await run(device, task, SMALL, part), await run(device, task, null, part));
+    assertEquals(await run(device, task, SMALL, part, true), await run(device, task, null, part, true));
+    assertEquals(await run(device, { ...task, items: 0 }, SMALL), new Uint32Array(0));
+  });
+
+  it("give them of all heads, or of those that are bound", async () => {
+    const task = makeTask(new Random(), { layout: matrixLayout("q8", 160), outputs: 21, rows: 5, select: { kind: "head", heads: 3 } });
+    for (const bound of [{}, { firstMatrix: 1, matrices: 1 }]) {
+      assertEquals(await run(device, task, SMALL, bound), await run(device, task, null, bound));
+    }
+  });
+
+  it("give them of experts, whichever rows have which, all of them or a bank", async () => {
+    const random = new Random();
+    const [experts, active, most] = [6, 2, 9];
+    const layout = matrixLayout("bf16", 72);
+    const shape = { layout, outputs: 19, experts, active } as const;
+    for (const select of [{ kind: "expert", perInput: active }, { kind: "expert", perInput: 1 }] as const) {
+      const all = makeTask(random, { ...shape, rows: most, select, input: select.perInput === 1 ? "gated" : "plain" });
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: 1, max: most }), fc.nat(), fc.boolean(), async (rows, seed, skewed) => {
+          const routes = routesOf(new Random(seed), { rows, experts: skewed ? active : experts, active });
+          const task = { ...all, items: rows * active, routes };
+          for (const bound of [{}, { firstMatrix: 2, matrices: 3 }]) {
+            assertEquals(await run(device, task, SMALL, bound), await run(device, task, null, bound));
+          }
+        }),
+        { seed: SEED, numRuns: kind === "cpu" ? 20 : 8 },
+      );
+      const expected = multiplied(
+        all.weights.values,
+        all.x,
+        all.config,
+        Array.from({ length: all.items }, (_, item) => ({ matrix: matrixOf(select, item, all.routes), input: Math.floor(item / select.perInput) })),
+      );
+      assertClose(new Float32Array((await run(device, all, SMALL)).buffer), expected, 1e-5, `${select.perInput} items of an input`);
+    }
+  });
+
+  for (const [i, division] of OTHERS.entries()) {
+    it(`give them for any number of rows, divided in another way (${i + 1})`, async () => {
+      const random = new Random();
+      const all = makeTask(random, { layout: matrixLayout("bf16", 520), outputs: 23, rows: 64, select: { kind: "all" } });
+      const alone = await run(device, all, null);
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: 1, max: 64 }), async (rows) => {
+          assertEquals(await run(device, { ...all, items: rows }, division), alone.subarray(0, rows * 23), `${rows} rows`);
+        }),
+        { seed: SEED, numRuns: kind === "cpu" ? 20 : 8 },
+      );
+    });
+  }
+
+  // The CPU has one kernel for all divisions.
+  for (const format of kind === "cpu" ? [] : FORMATS) {
+    itOnHardware(kind)(`give them in every division that is served, ${format}`, async () => {
+      const random = new Random();
+      for (
+        const shape of [
+          { outputs: 700, columns: 2048, select: { kind: "all" } },
+          { outputs: 16500, columns: 256, select: { kind: "all" } },
+          { outputs: 128, columns: 512, select: { kind: "head", heads: 8 } },
+          { outputs: 150, columns: 1408, select: { kind: "expert", perInput: 3 }, experts: 12, active: 3 },
+        ] as const
+      ) {
+        const layout = matrixLayout(format, shape.columns, 128);
+        const input = shape.select.kind === "expert" ? "gated" : "plain";
+        const task = makeTask(random, { ...shape, layout, input, rows: 37 });
+        const alone = await run(device, task, null);
+        // As many matrices as make the layer one that tiles are for.
+        const ways = decodeWays([{ ...shape, layout, matrices: 2 ** 20 }], 64, device.limits.maxWorkgroupBytes);
+        const divisions = ways.flatMap(({ division }) => division ?? []);
+        assert(divisions.length > 0);
+        for (const division of divisions) {
+          assertEquals(await run(device, task, division), alone, `${JSON.stringify(division)} of ${shape.select.kind}`);
+        }
+      }
+    });
+  }
+});
