@@ -42,6 +42,13 @@ interface Trace {
   confirmed: boolean;
 }
 
+/** Times passes where somebody wants to know; see `pass_times.ts`. */
+export interface PassTiming {
+  /** What a pass that begins is begun with. @param passes those of the command buffer that it is encoded into */
+  begin(passes: number[]): GPUComputePassDescriptor | undefined;
+  encoded(buffer: GPUCommandBuffer, passes: readonly number[]): void;
+}
+
 /** Commands on their way into a command buffer. */
 class Encoding {
   readonly encoder: GPUCommandEncoder;
@@ -49,8 +56,11 @@ class Encoding {
   commands = 0;
   readonly #offsets: number[] = [0];
   #pass: GPUComputePassEncoder | null;
+  readonly #timing: PassTiming | null;
+  readonly #passes: number[] = [];
 
-  constructor(gpu: GPUDevice, pass?: GPUComputePassDescriptor) {
+  constructor(gpu: GPUDevice, timing: PassTiming | null, pass?: GPUComputePassDescriptor) {
+    this.#timing = timing;
     this.encoder = gpu.createCommandEncoder();
     this.#pass = pass === undefined ? null : this.encoder.beginComputePass(pass);
   }
@@ -62,7 +72,7 @@ class Encoding {
       this.encoder.copyBufferToBuffer(command.source, command.sourceOffset, command.destination, 0, command.bytes);
       return;
     }
-    this.#pass ??= this.encoder.beginComputePass();
+    this.#pass ??= this.encoder.beginComputePass(this.#timing?.begin(this.#passes));
     this.#pass.setPipeline(command.pipeline);
     // `setBindGroup` copies the offsets.
     this.#offsets[0] = command.offset;
@@ -77,7 +87,9 @@ class Encoding {
 
   finish(): GPUCommandBuffer {
     this.endPass();
-    return this.encoder.finish();
+    const buffer = this.encoder.finish();
+    this.#timing?.encoded(buffer, this.#passes);
+    return buffer;
   }
 }
 
@@ -103,6 +115,7 @@ interface Expected {
 /** Turns commands into command buffers. */
 export class CommandRecorder {
   readonly #gpu: GPUDevice;
+  readonly #timing: PassTiming | null;
   /** What is expected to come, encoded, and how much of it has come. */
   #ahead: Expected | null = null;
   #came = 0;
@@ -117,8 +130,9 @@ export class CommandRecorder {
   /** The last trace that began with the same bind group, or the same copy's destination. */
   readonly #traces = new WeakMap<GPUBindGroup | GPUBuffer, Trace>();
 
-  constructor(gpu: GPUDevice) {
+  constructor(gpu: GPUDevice, timing: PassTiming | null = null) {
     this.#gpu = gpu;
+    this.#timing = timing;
   }
 
   /**
@@ -139,7 +153,7 @@ export class CommandRecorder {
       this.#encodeWhatCame();
     }
     this.#commands.push(command);
-    this.#encoding ??= new Encoding(this.#gpu);
+    this.#encoding ??= new Encoding(this.#gpu, this.#timing);
     this.#encoding.add(command);
     return this.#encoding.commands >= UNEXPECTED_PIECE && !this.#alone ? this.#finishEncoding() : null;
   }
@@ -184,7 +198,7 @@ export class CommandRecorder {
   encodeOne(pass: GPUComputePassDescriptor, record: () => void, end: (encoder: GPUCommandEncoder) => void): GPUCommandBuffer {
     this.#forget();
     this.#last = null;
-    const encoding = this.#encoding = new Encoding(this.#gpu, pass);
+    const encoding = this.#encoding = new Encoding(this.#gpu, null, pass);
     this.#alone = true;
     try {
       record();
@@ -206,7 +220,7 @@ export class CommandRecorder {
     this.#forget();
     this.#commands.push(...came);
     if (waiting.length === 0) return;
-    this.#encoding = new Encoding(this.#gpu);
+    this.#encoding = new Encoding(this.#gpu, this.#timing);
     for (const command of waiting) this.#encoding.add(command);
   }
 
@@ -217,7 +231,7 @@ export class CommandRecorder {
   }
 
   #encode(commands: readonly Command[]): GPUCommandBuffer {
-    const encoding = new Encoding(this.#gpu);
+    const encoding = new Encoding(this.#gpu, this.#timing);
     for (const command of commands) encoding.add(command);
     return encoding.finish();
   }

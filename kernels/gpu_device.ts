@@ -26,6 +26,7 @@ import {
   type Readback,
 } from "./device.ts";
 import { PassTimer } from "./pass_timer.ts";
+import { PassTimes } from "./pass_times.ts";
 import { GpuReadback } from "./readback.ts";
 import { UniformRing } from "./uniform_ring.ts";
 
@@ -67,6 +68,8 @@ export interface GpuDeviceOptions {
   /** Smaller limits than the adapter's, to exercise splitting. */
   readonly limits?: Partial<DeviceLimits>;
   readonly features: DeviceFeatures;
+  /** Whether passes are timed, if the device can. */
+  readonly times?: boolean;
 }
 
 /** What shaders on devices with matrix units begin with. */
@@ -94,6 +97,7 @@ export class GpuDevice implements Device {
   readonly #waitsForCompiler: WaitKind | null;
   /** Workgroups that were recorded since something was last waited for. */
   #work = 0;
+  readonly #times: PassTimes | null;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
   #closed = false;
@@ -112,7 +116,8 @@ export class GpuDevice implements Device {
       ...options.limits,
     };
     this.#uniforms = new UniformRing(gpu);
-    this.#recorder = new CommandRecorder(gpu);
+    this.#times = options.times === true && gpu.features.has("timestamp-query") ? new PassTimes(gpu) : null;
+    this.#recorder = new CommandRecorder(gpu, this.#times);
     this.#waits = options.looks?.kind() ?? null;
     this.#waitsForCompiler = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
@@ -206,7 +211,9 @@ export class GpuDevice implements Device {
     this.#uniforms.clear();
     this.counters.submissions++;
     if (finished.ahead) this.counters.submissionsAhead++;
+    const started = performance.now();
     this.#recorder.encodeAhead();
+    this.counters.encodeMs += performance.now() - started;
   }
 
   async measure(record: () => void): Promise<number> {
@@ -228,6 +235,20 @@ export class GpuDevice implements Device {
     return await timer.milliseconds();
   }
 
+  get keepsTimes(): boolean {
+    return this.#times !== null;
+  }
+
+  forgetTime(): void {
+    this.#times?.forget();
+  }
+
+  async takeTime(): Promise<number> {
+    if (this.#times === null) return 0;
+    this.submit();
+    return await this.#times.take(this.counters, this.#options.looks, () => this.#failure);
+  }
+
   async settle(): Promise<void> {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
@@ -239,7 +260,9 @@ export class GpuDevice implements Device {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled([...this.#pipelines.values(), ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
+    await this.#times?.settled;
     this.#timer?.destroy();
+    this.#times?.destroy();
     this.#gpu.destroy();
   }
 
@@ -265,8 +288,11 @@ export class GpuDevice implements Device {
   }
 
   #submit(buffer: GPUCommandBuffer): void {
+    const started = performance.now();
     this.#uniforms.flush();
     this.#gpu.queue.submit([buffer]);
+    this.counters.submitMs += performance.now() - started;
+    this.#times?.submitted(buffer);
   }
 
   async #createPipeline(name: string, source: string, access: readonly ("read" | "read_write")[]): Promise<CompiledPipeline> {

@@ -133,11 +133,13 @@ export class DecodeRank {
 
   async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly LogitsQuery[]): Promise<LogitsAnswer[]> {
     if (rows.length === 0) return [];
-    const { head, device } = this.#models[lane];
+    const { head, device, clock } = this.#models[lane];
     await this.#forwards[lane].run({ phase: "decode", rows: rows.map(({ row }) => row) });
     const asked = rows.flatMap(({ query }) => query === null ? [] : [queries[query]]);
     if (asked.length === 0) {
+      clock.lap("record");
       await device.settle();
+      clock.lap("readback");
       return [];
     }
     head.recordLogits("decode", rows.length - asked.length, asked.length);

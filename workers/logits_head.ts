@@ -139,7 +139,7 @@ export class LogitsHead {
 
   /** Submits and waits for the candidates of the recorded rows. */
   async candidates(queries: readonly RowQuery[], count: number, draw: boolean): Promise<CandidateList[]> {
-    const { device } = this.#context;
+    const { device, clock } = this.#context;
     const parts = this.#parts;
     const rows = queries.length;
     const words = this.#samplingWords;
@@ -155,7 +155,9 @@ export class LogitsHead {
     device.run(parts.merge, { rows, count, first_token: parts.firstToken });
     device.read(parts.listReadback, parts.lists, 0, rows * LIST_WORDS * 4);
     device.submit();
+    clock.lap("record");
     const bytes = await parts.listReadback.take();
+    clock.lap("readback");
     return Array.from({ length: rows }, (_, row) => readCandidates(bytes, row, count));
   }
 

@@ -39,10 +39,16 @@ export class RankForward {
    */
   async run(step: Step, afterAttention?: (layer: number) => Promise<void>): Promise<void> {
     const { model } = this;
+    const { clock } = model;
+    clock.lap("rest");
     model.recordEmbedding(step);
     for (let layer = 0; layer < model.spec.layers; layer++) {
       model.recordAttention(layer, step);
-      if (afterAttention !== undefined) await afterAttention(layer);
+      if (afterAttention !== undefined) {
+        clock.lap("record");
+        await afterAttention(layer);
+        clock.lap("handoff");
+      }
       const attention = this.#sum(step);
       if (attention !== undefined) await attention;
       model.recordFeedForward(layer, step);
@@ -68,23 +74,32 @@ export class RankForward {
     const values = rows * model.spec.hiddenSize;
     model.recordPart(rows, this.#part);
     model.device.submit();
+    model.clock.lap("record");
     if (phase === "prefill" || values > collective.mostValues) return this.#sumLater(values, rows);
     if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows);
+    model.clock.lap("readback");
     const exchanged = collective.exchange(values);
-    if (exchanged instanceof Promise) return exchanged.then((exchanged) => model.takeExchanged(exchanged, 0, rows));
-    model.takeExchanged(exchanged, 0, rows);
+    if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, 0, rows));
+    this.#takeExchanged(exchanged, 0, rows);
+  }
+
+  #takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
+    const { clock } = this.model;
+    clock.lap("peer");
+    this.model.takeExchanged(exchanged, first, rows);
+    clock.lap("sum");
   }
 
   /** The same, piece by piece where there is much, with turns of the event loop. */
   async #sumLater(values: number, rows: number): Promise<void> {
     const { model, collective } = this;
     const bytes = await this.#part.take();
+    model.clock.lap("readback");
     const perValue = dtypeBytes(collective.wire);
     for (let first = 0; first < values; first += collective.mostValues) {
       const count = Math.min(collective.mostValues, values - first);
       collective.input(count).set(bytes.subarray(first * perValue, (first + count) * perValue));
-      const exchanged: Exchanged = await collective.exchange(count, values);
-      model.takeExchanged(exchanged, first, rows);
+      this.#takeExchanged(await collective.exchange(count, values), first, rows);
     }
   }
 }

@@ -117,6 +117,18 @@ export class TracingDevice implements Device {
     this.#device.submit();
   }
 
+  get keepsTimes(): boolean {
+    return this.#device.keepsTimes;
+  }
+
+  forgetTime(): void {
+    this.#device.forgetTime();
+  }
+
+  takeTime(): Promise<number> {
+    return this.#device.takeTime();
+  }
+
   measure(record: () => void): Promise<number> {
     return this.#device.measure(record);
   }
