@@ -119,13 +119,13 @@ class WholeRun {
     for (const batch of new Set([Math.max(...cases.map(({ batch }) => batch)), 1])) await warmUp(server, batch, spec, this.#options);
     for (const one of cases) {
       try {
-        const { times, step } = await driveCase(server, one, spec, this.#options);
-        done({ ...one, error: null, times, step, floor: step === null ? null : await this.#floor(one, step, bare) });
+        const { times, prompt, step } = await driveCase(server, one, spec, this.#options);
+        done({ ...one, error: null, times, prompt, step, floor: step === null ? null : await this.#floor(one, step, bare) });
         console.log(`  ${nameOf(one)}: ${times.tokensPerSecond.toFixed(1)} tokens/s`);
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         console.log(`  ${nameOf(one)} failed: ${message}`);
-        done({ ...one, error: message, times: null, step: null, floor: null });
+        done({ ...one, error: message, times: null, prompt: null, step: null, floor: null });
         if (error instanceof HangError) return;
       }
     }

@@ -7,25 +7,27 @@ import type { ModelSpec } from "../../core/model/spec.ts";
 import { Random } from "../../tests/support/random.ts";
 import { type Load, type LoadRequest, RunningLoad, type Timing } from "../serve/load_client.ts";
 import type { Case, WholeOptions } from "./options.ts";
-import type { CaseTimes, StepShare } from "./result.ts";
+import type { CaseTimes, PromptShare, StepShare } from "./result.ts";
 import type { BenchServer, ServerTotals } from "./server.ts";
-import { shareOf } from "./shares.ts";
-import { mostGenerated, WARM_UP } from "./sizing.ts";
+import { promptShareOf, shareOf } from "./shares.ts";
+import { BLOCK, mostGenerated, SPARE, WARM_UP } from "./sizing.ts";
 import { timesOf } from "./times.ts";
 import { boundsFor, Watch } from "./watch.ts";
 
 /** What a case gave. */
 export interface Driven {
   readonly times: CaseTimes;
+  readonly prompt: PromptShare | null;
   readonly step: StepShare | null;
 }
 
 /** What a load gave. */
 interface Played {
   readonly timings: readonly Timing[];
-  /** When all streams ran, and when they had what counts; null where that was not asked for. */
-  readonly before: ServerTotals | null;
-  readonly after: ServerTotals | null;
+  /** When all streams had their first tokens. */
+  readonly running: ServerTotals | null;
+  /** When they had what counts; null where nothing did. */
+  readonly measured: ServerTotals | null;
 }
 
 /**
@@ -41,12 +43,27 @@ export async function driveCase(server: BenchServer, one: Case, spec: ModelSpec,
   const promptTokens = one.batch * one.context;
   const requests = (maxTokens: number) => prompts.map((prompt, i) => requestOf(prompt, maxTokens, i));
   const most = mostGenerated(one, tokens);
+  const before = await server.totals();
   const first = one.batch === 1 ? null : await play(server, { requests: requests(1) }, one.context);
-  const { timings, before, after } = await play(server, { requests: requests(most), together: tokens }, one.context);
+  const again = await server.totals();
+  const together = await play(server, { requests: requests(most), together: tokens + SPARE }, one.context);
+  const { running, measured, timings } = together;
+  const computed = first?.running ?? running;
+  if (first !== null && again !== null && running !== null) warnOfUncached(one, running.cachedTokens - again.cachedTokens);
   return {
     times: timesOf({ first: first?.timings ?? timings, together: timings, tokens, promptTokens }),
-    step: before === null || after === null ? null : shareOf(before, after),
+    prompt: before === null || computed === null ? null : promptShareOf(before, computed, one.batch),
+    step: running === null || measured === null ? null : shareOf(running, measured),
   };
+}
+
+/** Prompts that must be computed once more begin to be decoded one after the other. @param cached tokens of all prompts that were not */
+function warnOfUncached({ batch, context }: Case, cached: number): void {
+  // Whole blocks, without a prompt's last token.
+  const cacheable = batch * Math.floor((context - 1) / BLOCK) * BLOCK;
+  if (cached < cacheable) {
+    console.log(`  (only ${cached} of ${cacheable} tokens were cached when prompts came again: streams did not begin together)`);
+  }
 }
 
 /** Runs everything once that a case will run, with as many streams. */
@@ -62,19 +79,19 @@ function requestOf(prompt: readonly number[], maxTokens: number, stream: number)
 
 async function play(server: BenchServer, load: Omit<Load, "url">, promptTokens: number): Promise<Played> {
   using watch = new Watch(server, boundsFor(promptTokens));
-  let before: Promise<ServerTotals | null> = Promise.resolve(null);
-  let after = before;
+  let begun: Promise<ServerTotals | null> = Promise.resolve(null);
+  let measured = begun;
   await using running = new RunningLoad({ ...load, url: server.url }, (event) => {
     switch (event.kind) {
       case "progress":
         return watch.tokens();
       case "running":
         watch.allBegun();
-        if (load.together !== undefined) before = server.totals();
+        begun = server.totals();
         return;
       case "measured":
-        after = server.totals();
-        void after.then(() => running.stop());
+        measured = server.totals();
+        void measured.then(() => running.stop());
         return;
       default:
         event satisfies never;
@@ -85,7 +102,7 @@ async function play(server: BenchServer, load: Omit<Load, "url">, promptTokens: 
   if (failed !== undefined) throw new Error(`A request failed: ${failed.error}`);
   const silent = timings.findIndex(({ tokens }) => tokens.length === 0);
   if (silent >= 0) throw new Error(`Stream ${silent} ended without a token`);
-  return { timings, before: await before, after: await after };
+  return { timings, running: await begun, measured: await measured };
 }
 
 /** Random prompts: no two of a run begin alike, but for the tokens that were asked for. */

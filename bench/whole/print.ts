@@ -6,7 +6,7 @@
 import { formatBytes } from "../../cluster/log.ts";
 import { printTable } from "../table.ts";
 import { nameOf, type Run } from "./options.ts";
-import type { CaseResult, RunResult, Spread, StepFloor, StepShare } from "./result.ts";
+import type { CaseResult, PartsOfOne, PromptShare, RunResult, Spread, StepFloor, StepShare } from "./result.ts";
 import { wholeMs } from "./shares.ts";
 
 /** How a run is named. */
@@ -37,6 +37,11 @@ export function printRun(run: RunResult): void {
     console.log(`\nwhere a step goes, in ms, as the server counts (means)${run.device === "cpu" ? "; on the CPU, recording is computing" : ""}:\n`);
     printTable([["", ...taken.map(nameOf)], ...shareRows(taken)]);
   }
+  const prompts = cases.filter(({ prompt }) => prompt !== null);
+  if (prompts.length > 0) {
+    console.log(`\nwhere a prompt goes, in ms, as its worker counts (means):\n`);
+    printTable([["", ...prompts.map(nameOf)], ...promptRows(prompts)]);
+  }
   for (const { error, ...one } of cases) if (error !== null) console.log(`\n${nameOf(one)} failed: ${error}`);
 }
 
@@ -60,6 +65,32 @@ function ms(value: number): string {
   return (Math.abs(value) < 0.005 ? 0 : value).toFixed(value < 10 ? 2 : 1);
 }
 
+/** What prefill does with a prompt. */
+function promptRows(cases: readonly CaseResult[]): string[][] {
+  const row = (name: string, of: (prompt: PromptShare) => string) => [name, ...cases.map(({ prompt }) => of(prompt!))];
+  const part = (name: string, of: (parts: PartsOfOne) => number) => row(name, ({ parts }) => ms(of(parts)));
+  return [
+    part("a prompt", wholeMs),
+    ...partRows("  ", part),
+    part("  handing over", ({ handoffMs }) => handoffMs),
+    part("  the rest of the worker", ({ restMs }) => restMs),
+    row("beside it: the device", ({ parts: { deviceMs } }) => deviceMs === null ? "?" : ms(deviceMs)),
+    row("pieces, submissions", ({ pieces, parts }) => `${pieces.toFixed(0)}, ${parts.submissions.toFixed(0)}`),
+  ];
+}
+
+/** Parts that prompts and steps have. */
+function partRows(indent: string, part: (name: string, of: (parts: PartsOfOne) => number) => string[]): string[][] {
+  return [
+    part(`${indent}recording`, ({ recordMs }) => recordMs),
+    part(`${indent}encoding ahead`, ({ encodeMs }) => encodeMs),
+    part(`${indent}submitting`, ({ submitMs }) => submitMs),
+    part(`${indent}waiting for the device`, ({ readbackMs }) => readbackMs),
+    part(`${indent}waiting for other ranks`, ({ peerMs }) => peerMs),
+    part(`${indent}adding and uploading`, ({ sumMs }) => sumMs),
+  ];
+}
+
 /** From the outside in: what the coordinator adds, what the worker does, what goes on beside that, and what there is no way around. */
 function shareRows(cases: readonly CaseResult[]): string[][] {
   const row = (name: string, of: (step: StepShare, floor: StepFloor) => string) => [name, ...cases.map(({ step, floor }) => of(step!, floor!))];
@@ -70,12 +101,7 @@ function shareRows(cases: readonly CaseResult[]): string[][] {
     part("  asking and being answered", ({ askingMs }) => askingMs),
     part("  the rank that took longest", ({ workerMs }) => workerMs),
     row("    most of the time", ({ rank }) => rank),
-    part("    recording", ({ parts }) => parts.recordMs),
-    part("    encoding ahead", ({ parts }) => parts.encodeMs),
-    part("    submitting", ({ parts }) => parts.submitMs),
-    part("    waiting for the device", ({ parts }) => parts.readbackMs),
-    part("    waiting for other ranks", ({ parts }) => parts.peerMs),
-    part("    adding and uploading", ({ parts }) => parts.sumMs),
+    ...partRows("    ", (name, of) => part(name, ({ parts }) => of(parts))),
     part("    the rest of the worker", ({ parts }) => parts.restMs + parts.handoffMs),
     part("    where another took longer", ({ workerMs, parts }) => workerMs - wholeMs(parts)),
     row("beside it: the device", ({ parts }) => parts.deviceMs === null ? "?" : ms(parts.deviceMs)),

@@ -12,6 +12,9 @@ export interface Spread {
   readonly p99: number;
 }
 
+/** Parts of one step, or of one prompt; submissions, too. */
+export type PartsOfOne = Omit<StepParts, "steps">;
+
 /** Where a decode step goes, in milliseconds, as the server has counted: means over the steps that count. */
 export interface StepShare {
   /** Steps that count. */
@@ -26,12 +29,21 @@ export interface StepShare {
   readonly workerMs: number;
   /** The rank that takes longest when it does not wait for others. */
   readonly rank: string;
-  /** Its parts, per step; submissions, too. */
-  readonly parts: Omit<StepParts, "steps">;
+  /** Its parts. */
+  readonly parts: PartsOfOne;
   /** Telling clients, down to the bytes that HTTP sends; on a cluster beside a step. */
   readonly tellMs: number;
   /** Sums of a step. */
   readonly sums: number;
+}
+
+/** Where a prompt goes, in milliseconds: means over all of a case. */
+export interface PromptShare {
+  /** The worker. */
+  readonly rank: string;
+  /** Pieces in which a prompt was computed. */
+  readonly pieces: number;
+  readonly parts: PartsOfOne;
 }
 
 /** What a step takes at the least. */
@@ -62,6 +74,7 @@ export interface CaseResult extends Case {
   /** Why there are no times. */
   readonly error: string | null;
   readonly times: CaseTimes | null;
+  readonly prompt: PromptShare | null;
   readonly step: StepShare | null;
   readonly floor: StepFloor | null;
 }

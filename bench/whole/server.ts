@@ -19,7 +19,7 @@ type Status = ClusterStatus & {
   readonly parts?: Readonly<Record<"prefill" | "decode", StepParts>>;
 };
 
-/** Totals of one worker that decodes. */
+/** Totals of one worker. */
 export interface RankTotals {
   readonly name: string;
   readonly parts: StepParts;
@@ -30,7 +30,10 @@ export interface RankTotals {
 /** Running totals. */
 export interface ServerTotals {
   readonly steps: StepTimes;
-  readonly ranks: readonly RankTotals[];
+  readonly prefill: readonly RankTotals[];
+  readonly decode: readonly RankTotals[];
+  /** Prompt tokens that were cached. */
+  readonly cachedTokens: number;
   /** Steps and pieces of prompts of all workers: it goes up where something is computed. */
   readonly work: number;
 }
@@ -115,21 +118,16 @@ export class BenchServer implements AsyncDisposable {
   async totals(): Promise<ServerTotals | null> {
     const status = await this.status();
     if (status === null) return null;
-    const { steps, units, parts } = status;
-    if (parts !== undefined) {
-      return { steps, ranks: [{ name: "process", parts: parts.decode, sums: 0 }], work: parts.decode.steps + parts.prefill.steps };
-    }
-    const workers = units.flatMap((unit) => unit.workers.map((worker) => ({ unit, worker })));
-    if (workers.some(({ worker: { stats } }) => stats === null)) return null;
-    return {
-      steps,
-      ranks: workers.filter(({ unit }) => unit.role === "decode").map(({ unit, worker: { rank, stats } }) => ({
-        name: `${unit.name}.${rank}`,
-        parts: stats!.parts,
-        sums: stats!.collectives,
-      })),
-      work: workers.reduce((sum, { worker: { stats } }) => sum + stats!.parts.steps, 0),
-    };
+    const { steps, units, parts, scheduling: { cachedTokens } } = status;
+    if (units.some(({ workers }) => workers.some(({ stats }) => stats === null))) return null;
+    const ranksOf = (role: "prefill" | "decode"): RankTotals[] =>
+      parts !== undefined
+        ? [{ name: "process", parts: parts[role], sums: 0 }]
+        : units.filter((unit) => unit.role === role).flatMap(({ name, workers }) =>
+          workers.map(({ rank, stats }) => ({ name: `${name}.${rank}`, parts: stats!.parts, sums: stats!.collectives }))
+        );
+    const [prefill, decode] = [ranksOf("prefill"), ranksOf("decode")];
+    return { steps, prefill, decode, cachedTokens, work: [...prefill, ...decode].reduce((sum, { parts }) => sum + parts.steps, 0) };
   }
 
   /** Ends it and its workers, whatever state they are in. */

@@ -8,16 +8,19 @@ import { ceilDiv } from "../../core/numeric.ts";
 import type { Case, Run, WholeOptions } from "./options.ts";
 
 /** Tokens of a cache block. */
-const BLOCK = 64;
+export const BLOCK = 64;
 /** Tokens that a stream may be ahead of the last one to begin: `LEAD + LEAD_PER_STREAM` for each of them. */
 const LEAD = 256;
 const LEAD_PER_STREAM = 32;
 /** Prompt and answer of the requests that warm a server up. */
 export const WARM_UP: { readonly prompt: number; readonly tokens: number } = { prompt: 96, tokens: 48 };
 
+/** Tokens that a stream gets beyond those that count: the first, from which time is counted, and what may come with it in one event, as parts of a character. */
+export const SPARE = 5;
+
 /** Tokens that each stream of a case may generate: those that count, and those that come before the last stream begins. One that is alone has no others. */
 export function mostGenerated({ batch }: Case, tokens: number): number {
-  return tokens + 1 + (batch === 1 ? 0 : LEAD + LEAD_PER_STREAM * batch);
+  return tokens + 2 * SPARE + (batch === 1 ? 0 : LEAD + LEAD_PER_STREAM * batch);
 }
 
 /** Tokens of whole blocks that all streams of a case hold at its end, and one block more for each, with which nobody has to give way. */

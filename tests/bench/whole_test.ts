@@ -10,7 +10,7 @@ import type { Source } from "../../bench/source.ts";
 import { distinctShare, Floor } from "../../bench/whole/floor.ts";
 import { parseOptions } from "../../bench/whole/options.ts";
 import type { WholeResult } from "../../bench/whole/result.ts";
-import { shareOf } from "../../bench/whole/shares.ts";
+import { promptShareOf, shareOf } from "../../bench/whole/shares.ts";
 import type { RankTotals, ServerTotals } from "../../bench/whole/server.ts";
 import { configFor, mostGenerated } from "../../bench/whole/sizing.ts";
 import { timesOf } from "../../bench/whole/times.ts";
@@ -109,7 +109,9 @@ describe("bench whole", () => {
     });
     const totals = (steps: number, first: readonly [number, number], second: readonly [number, number]): ServerTotals => ({
       steps: { ...newStepTimes(), steps, totalMs: steps * 9, workerMs: steps * 8, betweenMs: steps * 0.5, tellMs: steps * 2 },
-      ranks: [rank("a", steps, ...first), rank("b", steps, ...second)],
+      decode: [rank("a", steps, ...first), rank("b", steps, ...second)],
+      prefill: [rank("p", steps, 3, 0)],
+      cachedTokens: 0,
       work: 0,
     });
     // The first 100 steps were quite different.
@@ -119,6 +121,9 @@ describe("bench whole", () => {
     assertEquals([share.parts.recordMs, share.parts.peerMs, share.parts.deviceMs, share.parts.submissions], [6, 2, null, 7]);
     assertEquals([share.stepMs, share.betweenMs, share.askingMs, share.workerMs, share.tellMs], [9.5, 0.5, 1, 8, 2]);
     assertEquals(shareOf(after, after), null);
+    // 100 pieces of 25 prompts.
+    const prompt = promptShareOf(before, after, 25)!;
+    assertEquals([prompt.rank, prompt.pieces, prompt.parts.recordMs, prompt.parts.submissions], ["p", 4, 12, 28]);
   });
 
   it("knows what a step must read", async () => {
@@ -184,12 +189,15 @@ describe("bench whole", () => {
     assertEquals([result.card, result.command], ["a processor", `deno task bench ${args.join(" ")}`]);
     const [{ cases, exchange, readySeconds }] = result.runs;
     assert(readySeconds > 0 && ["shared-memory", "websocket"].includes(exchange!));
-    for (const { error, batch, times, step, floor } of cases) {
+    for (const { error, batch, times, prompt, step, floor } of cases) {
       assertEquals(error, null);
       assert(times!.tokensPerSecond > 0 && times!.laterSteps !== null);
       // Two sums in each of three layers, and the answer.
       assertEquals([Math.round(step!.sums), Math.round(step!.parts.submissions), step!.rank.slice(0, 8)], [6, 7, "decode-0"]);
       assert(step!.steps > 10 && step!.parts.deviceMs! > 0 && step!.parts.recordMs > 0 && step!.tellMs > 0, JSON.stringify(step));
+      // A chunk on the CPU has 64 tokens.
+      assertEquals([prompt!.rank, prompt!.pieces], ["prefill-0.0", 2]);
+      assert(prompt!.parts.recordMs > 0 && prompt!.parts.handoffMs > 0);
       assert(floor!.readMs > 0 && floor!.sumMs > 0 && floor!.totalMs > floor!.readMs && floor!.weightBytes > 100_000 * Math.min(batch, 2));
     }
     assertStringIncludes(text(stdout), "where a step goes");
