@@ -17,6 +17,7 @@ import type { Notice, Request } from "../../core/wire/messages.ts";
 import { decodePrompt, decodeStep, encodeAnswers } from "../../core/wire/queries.ts";
 import { type Answer, serveRequests } from "../../core/wire/rpc.ts";
 import type { LogitsQuery } from "../../core/generation.ts";
+import { newStepParts } from "../../core/step_times.ts";
 import { fixtureDirectory } from "./fixtures.ts";
 import { MemoryTransport } from "./memory_transport.ts";
 
@@ -162,6 +163,7 @@ const NOTHING = {
   sequences: 0,
   cacheBytesPerToken: 0,
   weightBytes: 0,
+  parts: newStepParts(),
 };
 
 /** Every rank finds the same tokens best: those that it does not hold count for nothing more, since lists are joined by logit. */
