@@ -56,7 +56,7 @@ export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/cluster_status.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
 export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";
-export type { StepTimes } from "./cluster/serving/unit_work.ts";
+export type { ProcessWork, StepParts, StepTimes } from "./core/step_times.ts";
 export type { Config, DecodeConfig, HostConfig } from "./cluster/config_type.ts";
 export type { JoinedWorkers } from "./cluster/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
@@ -117,6 +117,7 @@ export async function joinCluster(options: JoinClusterOptions): Promise<JoinedWo
       token,
       device: options.device ?? "auto",
       dawn: readEnv("LATENTMESH_DAWN", env),
+      deviceTimes: readEnv("LATENTMESH_DEVICE_TIMES", env) === "1",
       gpus: options.gpus ?? [null],
       tls: options.tls ?? {},
       insecure: options.insecure ?? false,

@@ -17,22 +17,44 @@ import { percentile, printTable } from "./table.ts";
 
 /** What a decode step of V2-Lite exchanges with one row and with sixteen, of DeepSeek-V3, and of tiny-mla. */
 const SIZES = [2048, 32_768, 7168, 320];
-const WARM_UP = 500;
 const ROUNDS = 3000;
+/** Of the rounds that count, how many more come before them. */
+const WARM_UP = 1 / 6;
 const SECRET = new Uint8Array(32).fill(7);
 /** Sums after which a rank returns to its event loop, as after a step. */
 const SUMS_PER_STEP = 54;
 
 type Way = "websocket" | "shared-memory";
 
-/** Both ranks do this, in lockstep. @param device what device-to-device sums are measured on; none if absent */
-async function measureRank(rank: number, directory: string, device?: DeviceChoice): Promise<Map<string, number[]>> {
+/** What is measured. */
+interface CollectiveOptions {
+  /** GPUs of the ranks, one rank each; null: whichever the driver prefers. */
+  readonly gpus: readonly (number | null)[];
+  /** What sums from device to device are measured on; none if absent. */
+  readonly device?: DeviceChoice;
+  /** Values of a sum. */
+  readonly sizes: readonly number[];
+  readonly rounds: number;
+  /** How parts travel; default: each way that there is here. */
+  readonly ways?: readonly Way[];
+  /** Whether exchanges between two hosts' buffers are measured, too. */
+  readonly buffers: boolean;
+}
+
+/** How a sum from device to device is named among what was measured. */
+function sumName(size: number, way: string, device: DeviceChoice): string {
+  return `sum of ${size} f32 by ${way}, ${device} to ${device}`;
+}
+
+/** All ranks do this, in lockstep. */
+async function measureRank(rank: number, directory: string, { gpus, device, sizes, rounds, ways, buffers }: CollectiveOptions) {
+  const ranks = gpus.length;
   const transport = new DenoTransport();
   const times = new Map<string, number[]>();
   const repeat: Repeat = async (name, round) => {
-    for (let i = 0; i < WARM_UP; i++) await round();
+    for (let i = 0; i < rounds * WARM_UP; i++) await round();
     const measured: number[] = [];
-    for (let i = 0; i < ROUNDS; i++) {
+    for (let i = 0; i < rounds; i++) {
       const started = performance.now();
       // Awaiting what is no promise would be a turn of the event loop.
       const pending = round();
@@ -45,12 +67,11 @@ async function measureRank(rank: number, directory: string, device?: DeviceChoic
 
   const bare = Promise.withResolvers<Socket>();
   const bareListener = await transport.listen(`unix:${directory}/bare${rank}`, (socket) => Promise.resolve(bare.resolve(socket)));
-  const ways: Way[] = ["websocket", ...(whyNotShared() === null ? ["shared-memory" as const] : [])];
-  const members = ways.map((exchange) =>
+  const members = (ways ?? waysHere()).map((exchange) =>
     new Membership(
-      { worker: `r${rank}`, role: "decode", rank, ranks: 2 },
+      { worker: `r${rank}`, role: "decode", rank, ranks },
       transport,
-      { wire: "f32", exchange, deadlineMs: 10_000, lanes: 1, sumValues: Math.max(...SIZES) },
+      { wire: "f32", exchange, deadlineMs: 10_000, lanes: 1, sumValues: Math.max(...sizes) },
       () => {},
       () => {},
     )
@@ -62,24 +83,44 @@ async function measureRank(rank: number, directory: string, device?: DeviceChoic
     )
   ));
   members.forEach((member, way) => {
-    const peer = { worker: `r${1 - rank}`, rank: 1 - rank, address: `unix:${directory}/${way}rank${1 - rank}`, secret: SECRET };
-    member.join({ epoch: 1, peers: [peer] });
+    const others = Array.from({ length: ranks }, (_, other) => other).filter((other) => other !== rank);
+    const peers = others.map((other) => ({ worker: `r${other}`, rank: other, address: `unix:${directory}/${way}rank${other}`, secret: SECRET }));
+    member.join({ epoch: 1, peers });
   });
-  await meet(directory, rank);
+  await meet(directory, rank, ranks);
 
-  const socket = rank === 1 ? await transport.connect(`unix:${directory}/bare0`) : await bare.promise;
-  socket.binaryType = "arraybuffer";
-  const queue = receiver(socket);
   const collectives: Collective[] = [];
   for (const member of members) collectives.push(...await member.connect());
-  for (const size of SIZES) {
+  if (buffers) {
+    const socket = rank === 1 ? await transport.connect(`unix:${directory}/bare0`) : await bare.promise;
+    socket.binaryType = "arraybuffer";
+    await measureBuffers(collectives, sizes, socket, repeat);
+    socket.close();
+  }
+  if (device !== undefined) await measureDevice(device, sizes, collectives, repeat);
+  for (const member of members) member.leave();
+  await bareListener.close();
+  for (const listener of listeners) await listener.close();
+  return times;
+}
+
+function waysHere(): Way[] {
+  return ["websocket", ...(whyNotShared() === null ? ["shared-memory" as const] : [])];
+}
+
+type Repeat = (name: string, round: () => Promise<void> | undefined) => Promise<void>;
+
+/** Two ranks' parts on host buffers, beside a bare exchange of as many bytes. */
+async function measureBuffers(collectives: readonly Collective[], sizes: readonly number[], socket: Socket, repeat: Repeat): Promise<void> {
+  const queue = receiver(socket);
+  for (const size of sizes) {
     const payload = new Uint8Array(size * 4);
     await repeat(`bare exchange of ${size * 4} bytes`, async () => {
       socket.send(payload);
       await queue();
     });
     for (const collective of collectives) {
-      const values = new Float32Array(size).fill(rank + 1);
+      const values = new Float32Array(size).fill(collective.rank + 1);
       await repeat(`parts of ${size} f32 by ${collective.by}`, () => {
         new Float32Array(...viewOf(collective.input(size))).set(values);
         const exchanged = collective.exchange(size);
@@ -87,26 +128,19 @@ async function measureRank(rank: number, directory: string, device?: DeviceChoic
       });
     }
   }
-  if (device !== undefined) await measureDevice(device, collectives, repeat);
-  socket.close();
-  for (const member of members) member.leave();
-  await bareListener.close();
-  for (const listener of listeners) await listener.close();
-  return times;
 }
-
-type Repeat = (name: string, round: () => Promise<void> | undefined) => Promise<void>;
 
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>): [ArrayBuffer, number, number] {
   return [buffer, byteOffset, byteLength / 4];
 }
 
 /** What a rank does after every block: its part comes back from the device, is exchanged, and what the other has sent goes where the next kernel adds it. */
-async function measureDevice(choice: DeviceChoice, collectives: readonly Collective[], repeat: Repeat): Promise<void> {
+async function measureDevice(choice: DeviceChoice, sizes: readonly number[], collectives: readonly Collective[], repeat: Repeat): Promise<void> {
   const { device } = await openDevice(choice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
-  for (const size of SIZES) {
-    const [own, others, x] = ["own part", "other part", "stream"].map((name) => device.createBuffer(name, size * 4));
+  for (const size of sizes) {
     const { rank, ranks } = collectives[0];
+    const [own, x] = ["own part", "stream"].map((name) => device.createBuffer(name, size * 4));
+    const others = device.createBuffer("other parts", (ranks - 1) * size * 4);
     const sum = (await device.compile(residualSum, { width: size, rank, ranks, wire: "f32" })).bind({ own, others, x }, { rows: 1 });
     const readback = await device.createReadback("part", size * 4);
     device.write(own, 0, new Float32Array(size).fill(rank + 1));
@@ -122,7 +156,7 @@ async function measureDevice(choice: DeviceChoice, collectives: readonly Collect
     };
     await repeat(`readback of ${size} f32 from ${choice}`, () => readNow(host));
     for (const collective of collectives) {
-      await repeat(`sum of ${size} f32 by ${collective.by}, ${choice} to ${choice}`, () => {
+      await repeat(sumName(size, collective.by, choice), () => {
         const read = readNow(collective.input(size));
         const exchange = () => {
           const exchanged = collective.exchange(size);
@@ -130,7 +164,7 @@ async function measureDevice(choice: DeviceChoice, collectives: readonly Collect
           take(exchanged);
         };
         const take = (exchanged: Awaited<ReturnType<Collective["exchange"]>>) => {
-          if ("parts" in exchanged) device.write(others, 0, exchanged.parts[0]);
+          if ("parts" in exchanged) exchanged.parts.forEach((part, i) => device.write(others, i * size * 4, part));
         };
         return read === undefined ? exchange() : read.then(exchange);
       });
@@ -155,25 +189,63 @@ function receiver(socket: Socket): () => Promise<void> {
   };
 }
 
-/** Waits until both ranks listen. */
-async function meet(directory: string, rank: number): Promise<void> {
+/** Waits until all ranks listen. */
+async function meet(directory: string, rank: number, ranks: number): Promise<void> {
   await Deno.writeTextFile(`${directory}/ready${rank}`, "");
-  while (!(await Deno.stat(`${directory}/ready${1 - rank}`).catch(() => null))) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let other = 0; other < ranks; other++) {
+    while (!(await Deno.stat(`${directory}/ready${other}`).catch(() => null))) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Runs the ranks, each in a process of its own. @returns what rank 0 has measured, in milliseconds */
+async function measureCollective(options: CollectiveOptions, signal?: AbortSignal): Promise<Map<string, number[]>> {
+  const directory = await Deno.makeTempDir();
+  try {
+    const ranks = options.gpus.map((gpu, rank) => {
+      const command = [Deno.execPath(), "run", "-A", import.meta.filename!, directory, `${rank}`, JSON.stringify(options)];
+      const selected = selectGpu(gpu, command);
+      return new Deno.Command(selected.command, { args: selected.args, env: selected.env, signal }).spawn();
+    });
+    const ends = await Promise.all(ranks.map((rank) => rank.status));
+    if (!ends.every(({ success }) => success)) throw new Error("A rank failed; see above");
+    return new Map(JSON.parse(await Deno.readTextFile(`${directory}/times.json`)));
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** What sums take by themselves. */
+export interface BareSumOptions {
+  readonly device: DeviceChoice;
+  /** GPUs of the ranks; null: whichever the driver prefers. */
+  readonly gpus: readonly (number | null)[];
+  readonly sizes: readonly number[];
+  readonly rounds?: number;
+  /** Default: through shared memory where that is there. */
+  readonly exchange?: Way;
+}
+
+/**
+ * Median milliseconds of a sum between ranks that do nothing else, from device to device: one small kernel, its result's way back, the exchange, the upload.
+ *
+ * @returns by the number of values
+ */
+export async function measureBareSums(options: BareSumOptions, signal?: AbortSignal): Promise<Map<number, number>> {
+  const { device, gpus, sizes, rounds = ROUNDS / 3, exchange = waysHere().at(-1)! } = options;
+  const times = await measureCollective({ gpus, device, sizes, rounds, ways: [exchange], buffers: false }, signal);
+  return new Map(sizes.map((size) => [size, percentile(times.get(sumName(size, exchange, device))!, 0.5)]));
 }
 
 /** Runs the bench. @param args what device to sum on, and the GPUs of the two ranks, such as `dawn 0,1` */
 export async function collectiveBench([device, gpus]: readonly string[] = []): Promise<void> {
-  const directory = await Deno.makeTempDir();
   const places = gpus?.split(",").map(Number) ?? [null, null];
-  const ranks = places.map((gpu, rank) => {
-    const command = [Deno.execPath(), "run", "-A", import.meta.filename!, directory, `${rank}`, ...(device === undefined ? [] : [device])];
-    const selected = selectGpu(gpu, command);
-    return new Deno.Command(selected.command, { args: selected.args, env: selected.env }).spawn();
+  const times = await measureCollective({
+    gpus: places,
+    device: device as DeviceChoice | undefined,
+    sizes: SIZES,
+    rounds: ROUNDS,
+    buffers: places.length === 2,
   });
-  const ends = await Promise.all(ranks.map((rank) => rank.status));
-  if (!ends.every(({ success }) => success)) throw new Error("A rank failed; see above");
-  const times = new Map<string, number[]>(JSON.parse(await Deno.readTextFile(`${directory}/times.json`)));
-  await Deno.remove(directory, { recursive: true });
   printTable([
     ["two processes of this host", "p50", "p90", "p99"],
     ...[...times].map(([name, measured]) => [name, ...[0.5, 0.9, 0.99].map((p) => `${percentile(measured, p).toFixed(3)} ms`)]),
@@ -181,8 +253,8 @@ export async function collectiveBench([device, gpus]: readonly string[] = []): P
 }
 
 if (import.meta.main) {
-  const [directory, rank, device] = Deno.args;
-  const times = await measureRank(Number(rank), directory, device as DeviceChoice | undefined);
+  const [directory, rank, options] = Deno.args;
+  const times = await measureRank(Number(rank), directory, JSON.parse(options));
   if (rank === "0") await Deno.writeTextFile(`${directory}/times.json`, JSON.stringify([...times]));
   // Dawn keeps the process alive.
   Deno.exit(0);

@@ -20,6 +20,8 @@ import { rooflineBench } from "./roofline_bench.ts";
 import { serveBench } from "./serve_bench.ts";
 import { soakBench } from "./soak_bench.ts";
 import { startBench } from "./start_bench.ts";
+import { WHOLE_HELP } from "./whole/options.ts";
+import { wholeBench } from "./whole_bench.ts";
 
 const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readonly string[]): Promise<void> }>> = {
   load: { help: "[gigabytes] peak host memory and speed of loading a generated checkpoint", run: loadBench },
@@ -63,6 +65,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   report: { help: "[data] [figures] draws the README's figures from what was measured", run: report },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
+  whole: { help: WHOLE_HELP, run: wholeBench },
   cluster: { help: "[ranks] [device] [gpus] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 

@@ -6,6 +6,7 @@
 import type { AttentionTime } from "./attention_bench.ts";
 import type { RooflineResult } from "./roofline_bench.ts";
 import { barChart, lineChart } from "./report/chart.ts";
+import { wholeFigures } from "./report/whole_figures.ts";
 import { checkSource, type Source } from "./source.ts";
 
 /** What `bench attention --json` writes. */
@@ -39,11 +40,17 @@ export async function report([data = `${HERE}data`, figures = `${HERE}figures`]:
     attention: attentionFigure(await read("attention")),
     drift: driftFigure(await read("drift")),
     roofline: rooflineFigure(await read("roofline")),
+    // Not measured on every card that the others were.
+    ...await isThere(`${data}/whole.json`) ? wholeFigures(await read("whole")) : {},
   };
   for (const [name, svg] of Object.entries(drawn)) {
     await Deno.writeTextFile(`${figures}/${name}.svg`, svg);
     console.log(`${figures}/${name}.svg`);
   }
+}
+
+async function isThere(file: string): Promise<boolean> {
+  return await Deno.stat(file).then(() => true, () => false);
 }
 
 /** How much faster a rank's attention over a slice of the latent is than over the whole latent with its share of the heads. */

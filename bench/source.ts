@@ -33,7 +33,7 @@ export function sourceOf(bench: string, args: readonly string[], card: string | 
 /**
  * What keeps a bench's result, with its source, in the file that `--json` names; it does nothing without one.
  *
- * @throws {Error} if there is a file and no `--card`, before anything is measured
+ * @throws {Error} if there is a file and no `--card`, or no directory for it, before anything is measured
  */
 export function keeper(
   bench: string,
@@ -41,6 +41,10 @@ export function keeper(
   { json, card }: { readonly json?: string; readonly card?: string },
 ): (result: object) => Promise<void> {
   const source = json === undefined ? null : sourceOf(bench, args, card);
+  // Not after an hour of measuring.
+  if (json !== undefined && !Deno.statSync(json.replace(/[^/]*$/, "") || ".").isDirectory) {
+    throw new Error(`Cannot write ${json}: it would not lie in a directory`);
+  }
   return async (result: object): Promise<void> => {
     if (json !== undefined) await Deno.writeTextFile(json, JSON.stringify({ ...source, ...result }, null, 2));
   };

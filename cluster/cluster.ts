@@ -10,7 +10,7 @@ import { servedModel } from "../core/model_package.ts";
 import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
 import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
-import type { StepTimes } from "./serving/unit_work.ts";
+import type { StepTimes } from "../core/step_times.ts";
 import { BLOCK_TOKENS, PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
 import { Coordinator, type OnLoading } from "./coordinator.ts";

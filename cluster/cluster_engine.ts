@@ -7,7 +7,7 @@ import type { TokenEngine, TokenEvent, TokenRequest } from "../core/engine.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { checkRequest } from "../core/generation.ts";
 import { Serving, type ServingOptions, type Units } from "./serving/serving.ts";
-import type { StepTimes } from "./serving/unit_work.ts";
+import type { StepTimes } from "../core/step_times.ts";
 
 /** Serves a model on a cluster. */
 export class ClusterTokenEngine implements TokenEngine {

@@ -6,7 +6,7 @@
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { SchedulerCounters } from "./scheduler/plan.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
-import type { StepTimes } from "./serving/unit_work.ts";
+import type { StepTimes } from "../core/step_times.ts";
 import type { Member, Unit, UnitExchange } from "./unit.ts";
 
 /** What the scheduler has counted, and what it holds now. */

@@ -5,6 +5,7 @@
  */
 import type { ServedModel } from "../core/engine.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
+import type { ProcessWork } from "../core/step_times.ts";
 import type { ClusterStatus } from "./cluster_status.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
 import type { Settings } from "./settings.ts";
@@ -20,6 +21,8 @@ export interface LoadedEngine {
   readonly served: ServedModel;
   /** What a cluster is at. */
   describe?(): Promise<ClusterStatus>;
+  /** Where the time of steps has gone, in one process. */
+  readonly work?: ProcessWork;
   /** Told of every request that has ended. */
   onOutcome?: ((outcome: RequestOutcome) => void) | null;
   /** Rejects when it can serve no longer. */

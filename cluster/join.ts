@@ -21,6 +21,8 @@ export interface JoinSettings {
   readonly model: string;
   readonly device: Settings["device"];
   readonly dawn: string | undefined;
+  /** Whether passes are timed on devices. */
+  readonly deviceTimes: boolean;
   /** One worker for each. */
   readonly gpus: readonly (number | null)[];
   /** Paths. */
@@ -72,6 +74,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
           model,
           device: settings.device,
           dawn: settings.dawn,
+          deviceTimes: settings.deviceTimes,
           tls,
         },
         directory,

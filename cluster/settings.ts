@@ -22,6 +22,8 @@ export interface Settings {
   readonly cacheDtype: "f16" | "f32" | undefined;
   readonly prefillChunk: number | undefined;
   readonly dawn: string | undefined;
+  /** Whether passes are timed on devices. */
+  readonly deviceTimes: boolean;
   readonly host: string;
   readonly port: number;
   readonly modelName: string | undefined;
@@ -120,6 +122,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     cacheDtype: config.cache?.dtype,
     prefillChunk: config.prefill?.chunk,
     dawn: readEnv("LATENTMESH_DAWN", env),
+    deviceTimes: readEnv("LATENTMESH_DEVICE_TIMES", env) === "1",
     host,
     port: config.server?.port ?? 8080,
     modelName: config.server?.modelName,

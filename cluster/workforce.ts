@@ -116,6 +116,7 @@ export class Workforce {
           basis: model.basisFile ?? undefined,
           device: settings.device,
           dawn: settings.dawn,
+          deviceTimes: settings.deviceTimes,
           tls: this.#tls,
         },
         directory: this.#directory,

@@ -19,6 +19,10 @@ const TABLE = {
     schema: z.string().min(1).optional(),
     help: "path of Dawn's index.js (npm package webgpu), for --device dawn and auto",
   },
+  LATENTMESH_DEVICE_TIMES: {
+    schema: z.enum(["0", "1"]).optional(),
+    help: "1: time every pass on the device, which costs some; /cluster and /metrics tell",
+  },
   LATENTMESH_TOKEN: {
     schema: z.string().min(16).optional(),
     help: "secret of the cluster, for a worker that joins (at least 16 characters)",

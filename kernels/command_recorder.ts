@@ -31,6 +31,13 @@ export interface Copy {
 /** What is recorded. */
 export type Command = Dispatch | Copy;
 
+/** Times passes where somebody wants to know; see `pass_times.ts`. */
+export interface PassTiming {
+  /** What a pass that begins is begun with. @param passes those of the command buffer that it is encoded into */
+  begin(passes: number[]): GPUComputePassDescriptor | undefined;
+  encoded(buffer: GPUCommandBuffer, passes: readonly number[]): void;
+}
+
 /** Commands on their way into a command buffer. */
 class Encoding {
   readonly encoder: GPUCommandEncoder;
@@ -38,8 +45,11 @@ class Encoding {
   commands = 0;
   readonly #offsets: number[] = [0];
   #pass: GPUComputePassEncoder | null;
+  readonly #timing: PassTiming | null;
+  readonly #passes: number[] = [];
 
-  constructor(gpu: GPUDevice, pass?: GPUComputePassDescriptor) {
+  constructor(gpu: GPUDevice, timing: PassTiming | null, pass?: GPUComputePassDescriptor) {
+    this.#timing = timing;
     this.encoder = gpu.createCommandEncoder();
     this.#pass = pass === undefined ? null : this.encoder.beginComputePass(pass);
   }
@@ -51,7 +61,7 @@ class Encoding {
       this.encoder.copyBufferToBuffer(command.source, command.sourceOffset, command.destination, 0, command.bytes);
       return;
     }
-    this.#pass ??= this.encoder.beginComputePass();
+    this.#pass ??= this.encoder.beginComputePass(this.#timing?.begin(this.#passes));
     this.#pass.setPipeline(command.pipeline);
     // `setBindGroup` copies the offsets.
     this.#offsets[0] = command.offset;
@@ -66,7 +76,9 @@ class Encoding {
 
   finish(): GPUCommandBuffer {
     this.endPass();
-    return this.encoder.finish();
+    const buffer = this.encoder.finish();
+    this.#timing?.encoded(buffer, this.#passes);
+    return buffer;
   }
 }
 
@@ -100,6 +112,7 @@ export interface Finished {
 /** Turns commands into command buffers. */
 export class CommandRecorder {
   readonly #gpu: GPUDevice;
+  readonly #timing: PassTiming | null;
   /** What is expected to come, how much of it has come, and its pieces that are submitted. */
   #expected: Expected | null = null;
   #came = 0;
@@ -112,8 +125,9 @@ export class CommandRecorder {
   /** Whether what comes is encoded into one pass of its own. */
   #alone = false;
 
-  constructor(gpu: GPUDevice) {
+  constructor(gpu: GPUDevice, timing: PassTiming | null = null) {
     this.#gpu = gpu;
+    this.#timing = timing;
   }
 
   /** Whether a submission has begun. */
@@ -140,7 +154,7 @@ export class CommandRecorder {
       }
       this.#encodeWhatCame();
     }
-    this.#encoding ??= new Encoding(this.#gpu);
+    this.#encoding ??= new Encoding(this.#gpu, this.#timing);
     this.#encoding.add(command);
     return this.#encoding.commands >= UNEXPECTED_PIECE && !this.#alone ? this.#finishEncoding() : null;
   }
@@ -179,7 +193,7 @@ export class CommandRecorder {
    */
   encodeOne(pass: GPUComputePassDescriptor, record: () => void, end: (encoder: GPUCommandEncoder) => void): GPUCommandBuffer {
     this.#forget(null);
-    const encoding = this.#encoding = new Encoding(this.#gpu, pass);
+    const encoding = this.#encoding = new Encoding(this.#gpu, null, pass);
     this.#alone = true;
     try {
       record();
@@ -208,7 +222,7 @@ export class CommandRecorder {
   }
 
   #encode(commands: readonly Command[]): Encoding {
-    const encoding = new Encoding(this.#gpu);
+    const encoding = new Encoding(this.#gpu, this.#timing);
     for (const command of commands) encoding.add(command);
     return encoding;
   }

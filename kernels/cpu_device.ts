@@ -97,9 +97,15 @@ export class CpuDevice implements Device {
   readonly features: DeviceFeatures = PLAIN_FEATURES;
   readonly counters: DeviceCounters = newCounters();
   readonly lost: Promise<LatentmeshError> = new Promise(() => {});
+  readonly keepsTimes: boolean;
+  #ms = 0;
 
-  /** @param limits smaller limits than the host's, to exercise splitting */
-  constructor(limits: Partial<DeviceLimits> = {}) {
+  /**
+   * @param limits smaller limits than the host's, to exercise splitting
+   * @param keepsTimes whether {@link takeTime} is going to be asked
+   */
+  constructor(limits: Partial<DeviceLimits> = {}, keepsTimes = false) {
+    this.keepsTimes = keepsTimes;
     const bytes = 4 * 2 ** 30;
     this.limits = { maxBindingBytes: bytes, maxBufferBytes: bytes, maxWorkgroupBytes: 32768, maxBindings: 16, ...limits };
   }
@@ -138,7 +144,10 @@ export class CpuDevice implements Device {
     const kernel = bound as CpuBound<P>;
     checkParams(kernel.name, kernel.params, params, kernel.most);
     this.counters.dispatches++;
+    if (!this.keepsTimes) return kernel.execute(params);
+    const started = performance.now();
     kernel.execute(params);
+    this.#ms += performance.now() - started;
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
@@ -158,6 +167,16 @@ export class CpuDevice implements Device {
     const started = performance.now();
     record();
     return Promise.resolve(performance.now() - started);
+  }
+
+  forgetTime(): void {
+    this.#ms = 0;
+  }
+
+  takeTime(): Promise<number> {
+    const ms = this.#ms;
+    this.#ms = 0;
+    return Promise.resolve(ms);
   }
 
   settle(): Promise<void> {

@@ -87,6 +87,9 @@ export interface DeviceCounters {
   awaitedMaps: number;
   readbackBytes: number;
   allocatedBytes: number;
+  /** Milliseconds of encoding ahead, and of handing commands to the device. */
+  encodeMs: number;
+  submitMs: number;
 }
 
 /** One device of one process. */
@@ -125,6 +128,12 @@ export interface Device {
    * @returns milliseconds on the device; by the host's clock where the device has none to ask
    */
   measure(record: () => void): Promise<number>;
+  /** Whether it keeps times for {@link takeTime}, which costs some. */
+  readonly keepsTimes: boolean;
+  /** What was submitted until now is not asked for. */
+  forgetTime(): void;
+  /** Waits for what was submitted since time was last taken or forgotten, and says how many milliseconds it took on the device; 0 if it keeps no times. */
+  takeTime(): Promise<number>;
   /** Waits for everything submitted; reports deferred errors. @throws {LatentmeshError} `device_lost` or `out_of_memory` */
   settle(): Promise<void>;
   /** Frees everything; resolves when nothing of the device is pending any more. */
@@ -133,7 +142,17 @@ export interface Device {
 
 /** Fresh totals. */
 export function newCounters(): DeviceCounters {
-  return { submissions: 0, submissionsAhead: 0, submissionsUnforeseen: 0, dispatches: 0, awaitedMaps: 0, readbackBytes: 0, allocatedBytes: 0 };
+  return {
+    submissions: 0,
+    submissionsAhead: 0,
+    submissionsUnforeseen: 0,
+    dispatches: 0,
+    awaitedMaps: 0,
+    readbackBytes: 0,
+    allocatedBytes: 0,
+    encodeMs: 0,
+    submitMs: 0,
+  };
 }
 
 /** Checks every binding of a kernel against what it needs at its largest parameters. */

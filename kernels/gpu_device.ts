@@ -26,6 +26,7 @@ import {
 } from "./device.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { PassTimer } from "./pass_timer.ts";
+import { PassTimes } from "./pass_times.ts";
 import { GpuReadback } from "./readback.ts";
 import { UniformRing } from "./uniform_ring.ts";
 
@@ -70,6 +71,8 @@ export interface GpuDeviceOptions {
   readonly features: DeviceFeatures;
   /** Different parameters that one piece of a submission may have; by default a few thousand. */
   readonly uniformSlots?: number;
+  /** Whether passes are timed, if the device can. */
+  readonly times?: boolean;
 }
 
 /** What shaders on devices with matrix units begin with. */
@@ -96,6 +99,7 @@ export class GpuDevice implements Device {
   readonly #waits: WaitKind | null;
   /** Workgroups that were recorded since something was last waited for. */
   #work = 0;
+  readonly #times: PassTimes | null;
   #anticipation: Anticipation | null = null;
   #measuring = false;
   #timer: PassTimer | null = null;
@@ -117,7 +121,8 @@ export class GpuDevice implements Device {
     };
     this.#pipelines = new PipelineCache(gpu, options.description, options.looks);
     this.#uniforms = new UniformRing(gpu, options.uniformSlots);
-    this.#recorder = new CommandRecorder(gpu);
+    this.#times = options.times === true && gpu.features.has("timestamp-query") ? new PassTimes(gpu) : null;
+    this.#recorder = new CommandRecorder(gpu, this.#times);
     this.#waits = options.looks?.kind() ?? null;
     gpu.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
@@ -216,6 +221,7 @@ export class GpuDevice implements Device {
 
   anticipate(record: () => void): void {
     if (this.#recorder.begun || this.#failure !== null) return;
+    const started = performance.now();
     const anticipation: Anticipation = { commands: [], full: false };
     this.#anticipation = anticipation;
     try {
@@ -226,6 +232,7 @@ export class GpuDevice implements Device {
       this.#uniforms.clear();
     }
     this.#recorder.expect(anticipation.commands);
+    this.counters.encodeMs += performance.now() - started;
   }
 
   async measure(record: () => void): Promise<number> {
@@ -252,6 +259,20 @@ export class GpuDevice implements Device {
     return await timer.milliseconds();
   }
 
+  get keepsTimes(): boolean {
+    return this.#times !== null;
+  }
+
+  forgetTime(): void {
+    this.#times?.forget();
+  }
+
+  async takeTime(): Promise<number> {
+    if (this.#times === null) return 0;
+    this.submit();
+    return await this.#times.take(this.counters, this.#options.looks, () => this.#failure);
+  }
+
   async settle(): Promise<void> {
     // Even an empty submission carries pending writes to the device.
     this.#gpu.queue.submit([]);
@@ -263,7 +284,9 @@ export class GpuDevice implements Device {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled([this.#pipelines.settled, ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
+    await this.#times?.settled;
     this.#timer?.destroy();
+    this.#times?.destroy();
     this.#gpu.destroy();
   }
 
@@ -305,8 +328,11 @@ export class GpuDevice implements Device {
   }
 
   #submit(buffer: GPUCommandBuffer): void {
+    const started = performance.now();
     this.#uniforms.flush();
     this.#gpu.queue.submit([buffer]);
+    this.counters.submitMs += performance.now() - started;
+    this.#times?.submitted(buffer);
   }
 }
 

@@ -29,6 +29,8 @@ export interface OpenDeviceOptions {
    * project encodes was checked when it was bound.
    */
   readonly validate?: boolean;
+  /** Whether passes are timed on the device (`LATENTMESH_DEVICE_TIMES`), as far as it can. */
+  readonly times?: boolean;
 }
 
 /**
@@ -40,7 +42,7 @@ export interface OpenDeviceOptions {
 export async function openDevice(choice: DeviceChoice, options: OpenDeviceOptions = {}): Promise<OpenedDevice> {
   switch (choice) {
     case "cpu":
-      return { device: new CpuDevice(options.limits), reason: "asked for by --device cpu" };
+      return { device: new CpuDevice(options.limits, options.times), reason: "asked for by --device cpu" };
     case "deno":
       return { device: await openGpu("deno", navigator.gpu, options), reason: "asked for by --device deno" };
     case "dawn":
@@ -59,7 +61,7 @@ async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
     if (typeof dawn !== "string") return dawn;
     because = (why) => `${why}; ${dawn}`;
   }
-  const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits), reason: because(why) });
+  const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits, options.times), reason: because(why) });
   const adapter = await requestAdapter(navigator.gpu);
   if (adapter === null) return cpu("there is no GPU driver (Vulkan, Metal or DirectX 12)");
   if (isSoftware(adapter)) return cpu(`the only GPU driver is a software one (${describe(adapter)}), which is slower than the plain kernels`);
@@ -115,6 +117,7 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
       description: describe(adapter),
       looks: kind === "dawn" ? paceDawn() : null,
       limits: options.limits,
+      times: options.times,
       features: { matrixUnits, subgroups },
     });
   if (matrixUnits) return opened(await request(MATRIX_FEATURES), least);

@@ -35,6 +35,8 @@ export interface JoinOptions extends ModelPaths {
   readonly host: string;
   readonly device: DeviceChoice;
   readonly dawn?: string;
+  /** Whether passes are timed on the device. */
+  readonly deviceTimes?: boolean;
 }
 
 /** As few as make whole words, in f16 too. */
@@ -74,7 +76,7 @@ export class ClusterWorker {
   /** Opens the device, listens, joins, and says hello. @throws {LatentmeshError} */
   static async join(options: JoinOptions, transport: Transport): Promise<ClusterWorker> {
     const hashes = await hashFiles(options);
-    const { device } = await openDevice(options.device, { dawn: options.dawn });
+    const { device } = await openDevice(options.device, { dawn: options.dawn, times: options.deviceTimes });
     try {
       const socket = await transport.connect(options.coordinator);
       const link = await connectLink(socket, { worker: options.worker, role: "worker" }, options.token);
@@ -253,9 +255,12 @@ export class ClusterWorker {
   async #timed(membership: Membership, work: () => Promise<Answers>): Promise<Extract<Answer, { kind: "candidates" }>> {
     const takeWaits = () => membership.collectives.flatMap((collective) => collective.takeWaits());
     takeWaits();
+    const { model: { clock }, role } = this.#unit();
+    clock.begin(role.kind);
     const started = performance.now();
     const payload = encodeAnswers(await work());
     const totalMs = performance.now() - started;
+    await clock.end();
     const waitsMs = takeWaits();
     // Where lanes run side by side, one computes while another waits.
     this.#computeMs += Math.max(0, totalMs - waitsMs.reduce((sum, wait) => sum + wait, 0) / membership.collectives.length);
@@ -292,6 +297,7 @@ export class ClusterWorker {
       sequences: model.cache.sequences,
       cacheBytesPerToken,
       weightBytes,
+      parts: model.clock.totals[role.kind],
     };
   }
 

@@ -11,6 +11,7 @@ import type { Division } from "../kernels/latent_decode/matrix_units.ts";
 import type { Activations, StepLimits } from "./activations.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
+import type { StepClock } from "./step_clock.ts";
 import type { LatentShape } from "./weights.ts";
 
 /** One token of a step. Its cache block must be held already. */
@@ -32,6 +33,8 @@ export interface Step {
 /** Shared parts of a model on one device. */
 export interface ModelContext {
   readonly device: Device;
+  /** Of all steps, those of a twin among them. */
+  readonly clock: StepClock;
   readonly group: GroupPlace;
   /** The model as this rank computes it. */
   readonly spec: ModelSpec;

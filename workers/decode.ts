@@ -148,14 +148,16 @@ export class DecodeRank {
 
   async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly HeadQuery[]): Promise<LogitsAnswer[]> {
     if (rows.length === 0) return [];
-    const { head, device, cache } = this.#models[lane];
+    const { head, device, cache, clock } = this.#models[lane];
     const forward = this.#forwards[lane];
     const step: Step = { phase: "decode", rows: rows.map(({ row }) => row) };
     const asked = rows.flatMap(({ query }) => query === null ? [] : [queries[query]]);
     const first = rows.length - asked.length;
     if (asked.length === 0) {
       await forward.run(step);
+      clock.lap("record");
       await device.settle();
+      clock.lap("readback");
       return [];
     }
     // Lanes take turns on the device: neither knows what comes next.

@@ -8,6 +8,7 @@ import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { readModelPackage, servedModel } from "../core/model_package.ts";
 import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
+import type { ProcessWork } from "../core/step_times.ts";
 import type { Device } from "../kernels/device.ts";
 import type { CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
@@ -32,6 +33,8 @@ export interface EngineOptions {
   readonly prefillChunk?: number;
   /** Path of Dawn's module, for `device: "dawn"`. */
   readonly dawn?: string;
+  /** Time every pass on the device, which costs some; see {@link Engine.work}. */
+  readonly deviceTimes?: boolean;
   /** Called while weights are loaded. */
   readonly onProgress?: (progress: LoadProgress) => void;
 }
@@ -41,6 +44,7 @@ interface EngineParts {
   readonly device: Device;
   readonly deviceReason: string;
   readonly weightBytes: number;
+  readonly model: Model;
   readonly tokens: LocalTokenEngine;
   readonly served: ServedModel;
 }
@@ -68,6 +72,7 @@ export class Engine {
   /** What a server needs. */
   readonly served: ServedModel;
   readonly #device: Device;
+  readonly #model: Model;
   readonly #tokens: LocalTokenEngine;
 
   private constructor(parts: EngineParts) {
@@ -76,6 +81,7 @@ export class Engine {
     this.device = `${parts.device.kind} (${parts.device.description}): ${parts.deviceReason}`;
     this.weightBytes = parts.weightBytes;
     this.#device = parts.device;
+    this.#model = parts.model;
     this.#tokens = parts.tokens;
   }
 
@@ -89,7 +95,7 @@ export class Engine {
     using files = openModelFiles(options.model);
     const model = await readModelPackage(files);
     const { spec, checkpoint } = model;
-    const { device, reason } = await openDevice(options.device ?? "auto", { dawn: options.dawn });
+    const { device, reason } = await openDevice(options.device ?? "auto", { dawn: options.dawn, times: options.deviceTimes });
     try {
       const weights = await loadWeights(device, checkpoint, spec, { weights: options.weights ?? "keep", onProgress: options.onProgress });
       const onDevice = await Model.create(device, weights, modelOptions(options, spec, device));
@@ -98,7 +104,8 @@ export class Engine {
         await onDevice.warmUp("decode");
       }
       const tokens = new LocalTokenEngine(onDevice);
-      return new Engine({ spec, device, deviceReason: reason, weightBytes: weights.bytes, tokens, served: servedModel(model, tokens) });
+      const served = servedModel(model, tokens);
+      return new Engine({ spec, device, deviceReason: reason, weightBytes: weights.bytes, model: onDevice, tokens, served });
     } catch (error) {
       await device.close();
       throw error;
@@ -121,6 +128,11 @@ export class Engine {
    */
   score(text: string, options: { readonly limitTokens: number; readonly signal?: AbortSignal }): Promise<DocumentScore> {
     return scoreDocument(this.served, text, options);
+  }
+
+  /** Where the time of its steps, and of pieces of prompts, has gone. */
+  get work(): ProcessWork {
+    return { steps: { ...this.#tokens.times }, parts: structuredClone(this.#model.clock.totals) };
   }
 
   /** Waits for what runs, then frees the device. */

@@ -159,7 +159,7 @@ export class LogitsHead {
    * @param meanwhile called while the device works on them
    */
   async candidates(queries: readonly RowQuery[], count: number, draw: boolean, meanwhile?: () => void): Promise<CandidateList[]> {
-    const { device } = this.#context;
+    const { device, clock } = this.#context;
     const parts = this.#parts;
     const rows = queries.length;
     const words = this.#samplingWords;
@@ -173,8 +173,10 @@ export class LogitsHead {
     device.write(parts.sampling, 0, words.subarray(0, rows * SAMPLING_WORDS));
     this.#recordCandidates(rows, { count, draw });
     device.submit();
+    clock.lap("record");
     meanwhile?.();
     const bytes = await parts.listReadback.take();
+    clock.lap("readback");
     return Array.from({ length: rows }, (_, row) => readCandidates(bytes, row, count));
   }
 

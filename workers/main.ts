@@ -21,6 +21,7 @@ const bootstrapSchema = z.strictObject({
   basis: z.string().optional(),
   device: z.enum(["auto", "deno", "dawn", "cpu"]),
   dawn: z.string().optional(),
+  deviceTimes: z.boolean().optional(),
   tls: z.strictObject({ cert: z.string().optional(), key: z.string().optional(), ca: z.string().optional() }).optional(),
 });
 /** What a worker process reads from its standard input. */

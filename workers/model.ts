@@ -25,6 +25,7 @@ import { createFeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
 import { LogitsHead } from "./logits_head.ts";
+import { StepClock } from "./step_clock.ts";
 import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
 
 /** Sizes of a {@link Model}. */
@@ -142,6 +143,11 @@ export class Model {
 
   get device(): Device {
     return this.#context.device;
+  }
+
+  /** What the time of its steps goes into. */
+  get clock(): StepClock {
+    return this.#context.clock;
   }
 
   get limits(): StepLimits {
@@ -287,6 +293,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   return {
     device,
+    clock: new StepClock(device),
     group,
     spec,
     latents,

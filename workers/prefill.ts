@@ -131,6 +131,7 @@ export class PrefillRank {
     const finished = performance.now();
     if (last) {
       await prompt.handoff?.finish();
+      this.model.clock.lap("handoff");
       this.close(id);
     }
     return { ...answers, handoffMs: last ? performance.now() - finished : 0 };
@@ -177,7 +178,7 @@ export class PrefillRank {
     prompt: Prompt,
     forward: RankForward,
   ): Promise<Answers> {
-    const { head, device } = this.model;
+    const { head, device, clock } = this.model;
     const { cached } = prompt;
     const rows = tokens.map((token, i) => ({ token, position: start + i, sequence: cached }));
     const afterAttention = (layer: number) => this.#hand(prompt, layer, { start, end: start + tokens.length });
@@ -195,9 +196,14 @@ export class PrefillRank {
       answers.push(...await head.answers([query]));
     }
     device.submit();
+    clock.lap("record");
     await prompt.handoff?.flush();
+    clock.lap("handoff");
     // Nothing was read back: whether it ran is known when the device has settled.
-    if (queries.length === 0 && promptLogprobs === null && prompt.handoff === null) await device.settle();
+    if (queries.length === 0 && promptLogprobs === null && prompt.handoff === null) {
+      await device.settle();
+      clock.lap("readback");
+    }
     return { answers, prompt: lists };
   }
 

@@ -46,9 +46,15 @@ export class RankForward {
   /** Runs a step up to the last layer; its end is recorded but not submitted. */
   async run(step: Step, { afterAttention, followed }: RunOptions = {}): Promise<void> {
     const { model } = this;
+    const { clock } = model;
+    clock.lap("rest");
     for (let segment = 0; segment < model.segments; segment++) {
       model.recordSegment(segment, step);
-      if (afterAttention !== undefined && segment % 2 === 0) await afterAttention(segment / 2);
+      if (afterAttention !== undefined && segment % 2 === 0) {
+        clock.lap("record");
+        await afterAttention(segment / 2);
+        clock.lap("handoff");
+      }
       const sum = this.#sum(step, followed && (() => this.#recordFrom(segment + 1, step, followed)));
       if (sum !== undefined) await sum;
     }
@@ -88,24 +94,33 @@ export class RankForward {
     const values = rows * model.spec.hiddenSize;
     model.recordPart(rows, this.#part);
     model.device.submit();
+    model.clock.lap("record");
     if (next !== undefined) model.anticipate(next);
     if (phase === "prefill" || values > collective.mostValues) return this.#sumLater(values, rows);
     if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows);
+    model.clock.lap("readback");
     const exchanged = collective.exchange(values);
-    if (exchanged instanceof Promise) return exchanged.then((exchanged) => model.takeExchanged(exchanged, 0, rows));
-    model.takeExchanged(exchanged, 0, rows);
+    if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, 0, rows));
+    this.#takeExchanged(exchanged, 0, rows);
+  }
+
+  #takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
+    const { clock } = this.model;
+    clock.lap("peer");
+    this.model.takeExchanged(exchanged, first, rows);
+    clock.lap("sum");
   }
 
   /** The same, piece by piece where there is much, with turns of the event loop. */
   async #sumLater(values: number, rows: number): Promise<void> {
     const { model, collective } = this;
     const bytes = await this.#part.take();
+    model.clock.lap("readback");
     const perValue = dtypeBytes(collective.wire);
     for (let first = 0; first < values; first += collective.mostValues) {
       const count = Math.min(collective.mostValues, values - first);
       collective.input(count).set(bytes.subarray(first * perValue, (first + count) * perValue));
-      const exchanged: Exchanged = await collective.exchange(count, values);
-      model.takeExchanged(exchanged, first, rows);
+      this.#takeExchanged(await collective.exchange(count, values), first, rows);
     }
   }
 }

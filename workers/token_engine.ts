@@ -6,12 +6,15 @@
 import { LatentmeshError } from "../core/errors.ts";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../core/engine.ts";
 import { checkRequest, runGeneration } from "../core/generation.ts";
+import { newStepTimes, type StepTimes } from "../core/step_times.ts";
 import { Turns } from "../core/turns.ts";
 import { LocalSequence } from "./local_sequence.ts";
 import type { Model } from "./model.ts";
 
 /** Serves one {@link Model}. */
 export class LocalTokenEngine implements TokenEngine {
+  /** Of its decode steps; telling clients is between them here. */
+  readonly times: StepTimes = newStepTimes();
   readonly #model: Model;
   readonly #turns = new Turns();
   #failure: LatentmeshError | null = null;
@@ -51,9 +54,15 @@ export class LocalTokenEngine implements TokenEngine {
     check();
     checkRequest(request, this.maxContext);
     const { cache } = this.#model;
+    const { times } = this;
     const sequence = cache.open();
+    const tell = (event: TokenEvent) => {
+      const started = performance.now();
+      emit(event);
+      times.tellMs += performance.now() - started;
+    };
     try {
-      await runGeneration(request, new LocalSequence(this.#model, request, sequence, check), this, emit);
+      await runGeneration(request, new LocalSequence(this.#model, request, sequence, { check, times }), this, tell);
     } finally {
       // What was recorded for a token nobody wants any more must run while its blocks are held.
       if (this.#failure === null) this.#model.device.submit();

@@ -48,12 +48,25 @@ text { font: 13px system-ui, sans-serif; fill: var(--soft); } .title { font-size
 .line0 { stroke: var(--c0); } .line1 { stroke: var(--c1); } .line2 { stroke: var(--c2); } .fill0 { fill: var(--c0); } .fill1 { fill: var(--c1); } .fill2 { fill: var(--c2); }
 .faint { opacity: 0.35; }
 </style>`;
+/** For charts of more than three lines. */
+const MORE_COLOURS = `<style>
+svg { --c3: #1a7f37; --c4: #6e40c9; --c5: #8a6d00; }
+@media (prefers-color-scheme: dark) { svg { --c3: #57d364; --c4: #c297ff; --c5: #e3c04a; } }
+.line3 { stroke: var(--c3); } .line4 { stroke: var(--c4); } .line5 { stroke: var(--c5); } .fill3 { fill: var(--c3); } .fill4 { fill: var(--c4); } .fill5 { fill: var(--c5); }
+</style>`;
+const COLOURS = 6;
+/** Least width of a line's name, with its dot. */
+const KEY_WIDTH = 150;
 
 /** Lines over a plane. */
 export function lineChart({ title, caption, xLabel, yLabel, xTicks, yTicks, logarithmic = {}, lines, reference }: LineChart): string {
-  const [left, right, top, below] = [70, 24, 70, 56];
+  const [left, right, below] = [70, 24, 56];
+  const keyWidth = Math.max(KEY_WIDTH, Math.ceil(Math.max(...lines.map(({ name }) => name.length)) * CHARACTER) + 30);
+  const keysPerRow = Math.max(1, Math.floor((WIDTH - left - right) / keyWidth));
+  const keyRow = (i: number) => Math.floor(i / keysPerRow) * LINE;
+  const top = 70 + keyRow(lines.length - 1);
   const bottom = below + caption.length * LINE;
-  const height = 330 + bottom;
+  const height = 260 + top + bottom;
   const x = scale(xTicks.map(({ at }) => at), [left, WIDTH - right], logarithmic.x);
   const y = scale(yTicks.map(({ at }) => at), [height - bottom, top], logarithmic.y);
   const grid = [
@@ -64,17 +77,18 @@ export function lineChart({ title, caption, xLabel, yLabel, xTicks, yTicks, loga
   ];
   const drawn = lines.map(({ points }, i) => {
     const places = points.map((point) => `${x(point.x)},${y(point.y)}`);
-    const dots = points.map((point) => `<circle class="fill${i}" cx="${x(point.x)}" cy="${y(point.y)}" r="4"/>`);
-    return `<polyline class="line${i}" points="${places.join(" ")}"/>${dots.join("")}`;
+    const dots = points.map((point) => `<circle class="fill${i % COLOURS}" cx="${x(point.x)}" cy="${y(point.y)}" r="4"/>`);
+    return `<polyline class="line${i % COLOURS}" points="${places.join(" ")}"/>${dots.join("")}`;
   });
   const keys = lines.map(({ name }, i) => {
-    const at = left + i * 150;
-    return `<circle class="fill${i}" cx="${at + 5}" cy="50" r="5"/>${text(at + 16, 54, name, "start", "name")}`;
+    const at = left + i % keysPerRow * keyWidth;
+    return `<circle class="fill${i % COLOURS}" cx="${at + 5}" cy="${50 + keyRow(i)}" r="5"/>${text(at + 16, 54 + keyRow(i), name, "start", "name")}`;
   });
   const dashed = reference === undefined
     ? ""
     : `<line class="reference" x1="${left}" x2="${WIDTH - right}" y1="${y(reference)}" y2="${y(reference)}"/>`;
   return page(title, height, [
+    lines.length > 3 ? MORE_COLOURS : "",
     ...keys,
     ...grid,
     dashed,

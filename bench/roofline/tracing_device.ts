@@ -131,6 +131,18 @@ export class TracingDevice implements Device {
     });
   }
 
+  get keepsTimes(): boolean {
+    return this.#device.keepsTimes;
+  }
+
+  forgetTime(): void {
+    this.#device.forgetTime();
+  }
+
+  takeTime(): Promise<number> {
+    return this.#device.takeTime();
+  }
+
   measure(record: () => void): Promise<number> {
     return this.#device.measure(record);
   }

@@ -1,13 +1,17 @@
 /**
- * A client that loads a server with streaming completions, in a process of its own: reads a {@link Load} from stdin, writes one {@link Timing} per request.
+ * A client that loads a server with streaming completions, in a process of its own: reads a {@link Load} from stdin, writes what becomes of it as
+ * {@link LoadEvent}s, one a line, and ends early where stdin does.
  *
  * @module
  */
+import { linesOf } from "../lines.ts";
 
 /** What to ask for. */
 export interface Load {
   readonly url: string;
   readonly requests: readonly LoadRequest[];
+  /** Tokens that every request is to get when all of them have begun; where it is given, all end when whoever listens has stopped the load. */
+  readonly together?: number;
 }
 
 /** One request. */
@@ -16,6 +20,9 @@ export interface LoadRequest {
   readonly at: number;
   readonly prompt: string | readonly number[];
   readonly maxTokens: number;
+  /** Default: 0. */
+  readonly temperature?: number;
+  readonly seed?: number;
 }
 
 /** When what came, in milliseconds after the request was sent. */
@@ -27,22 +34,121 @@ export interface Timing {
   readonly error: string | null;
 }
 
-async function measure(url: string, { prompt, maxTokens }: LoadRequest, began: number): Promise<Timing> {
-  const started = performance.now();
-  const tokens: [number, number][] = [];
-  let error: string | null = null;
-  try {
-    const response = await fetch(`${url}/v1/completions`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ prompt, max_tokens: maxTokens, temperature: 0, ignore_eos: true, stream: true, return_token_ids: true }),
-    });
-    if (!response.ok) error = `${response.status} ${await response.text()}`;
-    else for await (const count of tokenCounts(response.body!)) tokens.push([performance.now() - started, count]);
-  } catch (thrown) {
-    error = String(thrown);
+/** What a load tells while it runs. */
+export type LoadEvent =
+  /** How many requests have got a token, and how many tokens all have. */
+  | { readonly kind: "progress"; readonly begun: number; readonly tokens: number }
+  /** All have got a token. */
+  | { readonly kind: "running" }
+  /** All have got {@link Load.together} tokens more. */
+  | { readonly kind: "measured" }
+  | { readonly kind: "done"; readonly timings: readonly Timing[] };
+
+/** Milliseconds between two looks at progress. */
+const PROGRESS_INTERVAL = 200;
+
+/** A load in a process of its own. */
+export class RunningLoad implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #onEvent: (event: Exclude<LoadEvent, { kind: "done" }>) => void;
+  /** What came of it; rejects where it was ended early. */
+  readonly timings: Promise<readonly Timing[]>;
+
+  constructor(load: Load, onEvent: (event: Exclude<LoadEvent, { kind: "done" }>) => void = () => {}) {
+    this.#onEvent = onEvent;
+    this.#child = new Deno.Command(Deno.execPath(), { args: ["run", "--allow-net", import.meta.url], stdin: "piped", stdout: "piped" }).spawn();
+    this.#stdin = this.#child.stdin.getWriter();
+    this.timings = this.#run(load);
+    this.timings.catch(() => {});
   }
-  return { sentAt: started - began, tokens, endedAt: performance.now() - started, error };
+
+  /** Ends all requests; {@link timings} says how far they came. */
+  async stop(): Promise<void> {
+    await this.#stdin.close().catch(() => {});
+  }
+
+  /** Ends it: all its clients go away. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    try {
+      this.#child.kill();
+    } catch {
+      // It has ended by itself.
+    }
+    await this.#child.status;
+    await this.timings.catch(() => {});
+  }
+
+  async #run(load: Load): Promise<readonly Timing[]> {
+    const [timings] = await Promise.all([this.#read(), this.#stdin.write(new TextEncoder().encode(JSON.stringify(load) + "\n"))]);
+    return timings;
+  }
+
+  async #read(): Promise<readonly Timing[]> {
+    for await (const line of linesOf(this.#child.stdout)) {
+      const event: LoadEvent = JSON.parse(line);
+      if (event.kind === "done") return event.timings;
+      this.#onEvent(event);
+    }
+    throw new Error("The load was ended");
+  }
+}
+
+/** Runs a load to its end. */
+export async function runLoad(load: Load): Promise<readonly Timing[]> {
+  await using running = new RunningLoad(load);
+  return await running.timings;
+}
+
+/** One request that runs. */
+class Client {
+  readonly #tokens: [number, number][] = [];
+  #count = 0;
+  /** Tokens that it had when all had begun. */
+  #before = 0;
+
+  /** How many tokens it has got. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** How many of them since {@link allBegun}. */
+  get since(): number {
+    return this.#count - this.#before;
+  }
+
+  allBegun(): void {
+    this.#before = this.#count;
+  }
+
+  async run(
+    url: string,
+    { prompt, maxTokens, temperature = 0, seed }: LoadRequest,
+    { began, signal, onTokens }: { readonly began: number; readonly signal: AbortSignal; onTokens(): void },
+  ): Promise<Timing> {
+    const started = performance.now();
+    let error: string | null = null;
+    try {
+      const response = await fetch(`${url}/v1/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ prompt, max_tokens: maxTokens, temperature, seed, ignore_eos: true, stream: true, return_token_ids: true }),
+        signal,
+      });
+      if (!response.ok) error = `${response.status} ${await response.text()}`;
+      else {
+        for await (const count of tokenCounts(response.body!)) {
+          this.#tokens.push([performance.now() - started, count]);
+          this.#count += count;
+          onTokens();
+        }
+      }
+    } catch (thrown) {
+      if (!signal.aborted) error = String(thrown);
+    }
+    return { sentAt: started - began, tokens: this.#tokens, endedAt: performance.now() - started, error };
+  }
 }
 
 async function* tokenCounts(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<number> {
@@ -62,48 +168,45 @@ async function* tokenCounts(body: ReadableStream<Uint8Array<ArrayBuffer>>): Asyn
   }
 }
 
-/** A load in a process of its own. */
-export class RunningLoad implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  /** What came of it; rejects where it was ended early. */
-  readonly timings: Promise<Timing[]>;
-
-  constructor(load: Load) {
-    this.#child = new Deno.Command(Deno.execPath(), { args: ["run", "--allow-net", import.meta.url], stdin: "piped", stdout: "piped" }).spawn();
-    this.timings = this.#run(load);
-    this.timings.catch(() => {});
-  }
-
-  /** Ends it: all its clients go away. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill();
-    } catch {
-      // It has ended by itself.
-    }
-    await this.#child.status;
-  }
-
-  async #run(load: Load): Promise<Timing[]> {
-    const writer = this.#child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(JSON.stringify(load)));
-    await writer.close();
-    return JSON.parse(new TextDecoder().decode((await this.#child.output()).stdout));
-  }
+function tell(event: LoadEvent): void {
+  console.log(JSON.stringify(event));
 }
 
-/** Runs a load to its end. */
-export async function runLoad(load: Load): Promise<Timing[]> {
-  await using running = new RunningLoad(load);
-  return await running.timings;
+/** Runs all requests of a load. @param signal ends them */
+async function run({ url, requests, together }: Load, signal: AbortSignal): Promise<Timing[]> {
+  const began = performance.now();
+  const clients = requests.map(() => new Client());
+  let told = 0;
+  const timer = setInterval(() => {
+    const tokens = clients.reduce((sum, { count }) => sum + count, 0);
+    if (tokens > told) tell({ kind: "progress", begun: clients.filter(({ count }) => count > 0).length, tokens });
+    told = tokens;
+  }, PROGRESS_INTERVAL);
+  let phase: "beginning" | "running" | "measured" = "beginning";
+  const onTokens = () => {
+    if (phase === "beginning" && clients.every(({ count }) => count > 0)) {
+      phase = "running";
+      for (const client of clients) client.allBegun();
+      tell({ kind: "running" });
+    }
+    if (phase === "running" && together !== undefined && clients.every(({ since }) => since >= together)) {
+      phase = "measured";
+      tell({ kind: "measured" });
+    }
+  };
+  const timings = await Promise.all(requests.map(async (request, i) => {
+    await new Promise((resolve) => setTimeout(resolve, request.at));
+    return await clients[i].run(url, request, { began, signal, onTokens });
+  }));
+  clearInterval(timer);
+  return timings;
 }
 
 if (import.meta.main) {
-  const { url, requests }: Load = await new Response(Deno.stdin.readable).json();
-  const began = performance.now();
-  const timings = await Promise.all(requests.map(async (request) => {
-    await new Promise((resolve) => setTimeout(resolve, request.at));
-    return await measure(url, request, began);
-  }));
-  console.log(JSON.stringify(timings));
+  const stopped = new AbortController();
+  const lines = linesOf(Deno.stdin.readable);
+  const load: Load = JSON.parse((await lines.next()).value!);
+  void lines.next().then(() => stopped.abort());
+  tell({ kind: "done", timings: await run(load, stopped.signal) });
+  Deno.exit(0);
 }

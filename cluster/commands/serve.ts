@@ -52,6 +52,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
       grammars,
       metrics,
       describe,
+      work: loaded.work === undefined ? undefined : () => loaded.work!,
       onAnswered: logRequest,
       apiKeys: settings.apiKeys,
       maxBodyBytes: settings.maxBodyBytes,

@@ -8,6 +8,7 @@ import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
+import { newStepTimes, type ProcessWork } from "../../core/step_times.ts";
 import type { ClusterStatus } from "../cluster_status.ts";
 import { Grammars } from "../grammar/grammars.ts";
 import { grammarVocabulary } from "../grammar/vocabulary.ts";
@@ -35,6 +36,8 @@ export interface AppOptions {
   readonly metrics?: ServerMetrics;
   /** What the cluster is at; without it, one process. */
   readonly describe?: () => Promise<ClusterStatus>;
+  /** Where the time of steps has gone, in one process. */
+  readonly work?: () => ProcessWork;
   /** Told of every request that has been answered. */
   readonly onAnswered?: (record: RequestRecord) => void;
   /** Largest request body. */
@@ -108,11 +111,13 @@ export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv>
 }
 
 /** What there is to say about a server. */
-async function describe({ model }: ServerContext, { describe, metrics, drain }: AppOptions): Promise<object> {
-  const alone: ClusterStatus = {
+async function describe({ model }: ServerContext, { describe, work, metrics, drain }: AppOptions): Promise<object> {
+  const { steps = newStepTimes(), parts } = work?.() ?? {};
+  const alone: ClusterStatus & { readonly parts?: ProcessWork["parts"] } = {
     summary: "one process",
     scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, active: 0, waiting: 0, running: 0 },
-    steps: { steps: 0, rows: 0, computeMs: 0, exchangeMs: 0, totalMs: 0 },
+    steps,
+    parts,
     units: [],
   };
   return {

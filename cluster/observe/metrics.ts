@@ -138,6 +138,9 @@ export class ServerMetrics {
   }
 }
 
+/** Parts of a worker's steps. */
+const PARTS = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest", "device"] as const;
+
 /** What the cluster is at now. */
 function describeCluster(registry: Registry, { scheduling, units, steps }: ClusterStatus): void {
   const set = (name: string, help: string, values: readonly (readonly [labels: Record<string, string>, value: number])[]) => {
@@ -152,6 +155,12 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
   set("num_replays_total", "Sequences that were rebuilt after a loss", [[{}, scheduling.replays]]);
   set("decode_steps_total", "Decode steps", [[{}, steps.steps]]);
   set("decode_step_rows_total", "Tokens computed in decode steps", [[{}, steps.rows]]);
+  set("decode_step_seconds_total", "Decode steps from request to replies, the slowest worker's part of that, from one to the next, telling clients", [
+    [{ part: "total" }, steps.totalMs / 1000],
+    [{ part: "worker" }, steps.workerMs / 1000],
+    [{ part: "between" }, steps.betweenMs / 1000],
+    [{ part: "tell" }, steps.tellMs / 1000],
+  ]);
   const ofUnits = (value: (unit: ClusterStatus["units"][number]) => number) =>
     units.map((unit) => [{ unit: unit.name, role: unit.role }, value(unit)] as const);
   set("unit_up", "Whether a unit can be used", ofUnits(({ up }) => up ? 1 : 0));
@@ -167,6 +176,16 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
   set("allreduce_total", "Sums over the ranks of a unit", ofWorkers(({ stats }) => stats?.collectives ?? 0));
   set("allreduce_seconds_total", "Time spent in them", ofWorkers(({ stats }) => seconds(stats?.exchangeMs)));
   set("compute_seconds_total", "Time spent on steps and prompts outside of them", ofWorkers(({ stats }) => seconds(stats?.computeMs)));
+  const known = workers.flatMap(({ unit, worker: { rank, stats } }) =>
+    stats === null ? [] : [{ labels: { unit: unit.name, rank: String(rank) }, stats }]
+  );
+  const ofParts = PARTS.flatMap((part) =>
+    known.map(({ labels, stats: { parts } }) => [{ ...labels, part }, seconds(parts[`${part}Ms`] ?? 0)] as const)
+  );
+  set("work_total", "Decode steps, or pieces of prompts", known.map(({ labels, stats: { parts } }) => [labels, parts.steps]));
+  set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where nobody looks", ofParts);
+  set("submissions_total", "Submissions to the device", known.map(({ labels, stats: { parts } }) => [labels, parts.submissions]));
+  set("submissions_ahead_total", "Those encoded ahead", known.map(({ labels, stats: { parts } }) => [labels, parts.submissionsAhead]));
   set("peer_sent_bytes_total", "Sent to other workers over current links", ofWorkers(({ stats }) => stats?.sentBytes ?? 0));
   set("peer_received_bytes_total", "Received from them", ofWorkers(({ stats }) => stats?.receivedBytes ?? 0));
   set("handoff_bytes_total", "Latents handed over", ofWorkers(({ stats }) => stats?.handoffBytes ?? 0));

@@ -8,6 +8,7 @@ import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.t
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
+import { newStepTimes, type StepTimes } from "../../core/step_times.ts";
 import type { DecodeGroup, Placement, PrefillUnit, Sequence } from "../scheduler/state.ts";
 import type { Piece, SchedulerOptions, Step } from "../scheduler/plan.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -15,7 +16,7 @@ import type { Unit, UnitListener } from "../unit.ts";
 import { Pace } from "./pace.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
 import { SentTables } from "./sent_tables.ts";
-import { computePiece, openPlacement, type PieceAnswers, runStep, type StepTimes, wholeRow } from "./unit_work.ts";
+import { computePiece, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
 
 /** What serving needs of the coordinator. */
 export interface Units {
@@ -67,13 +68,15 @@ interface Entry {
 /** Serves requests on the units of a cluster. */
 export class Serving implements UnitListener {
   readonly scheduler: Scheduler;
-  readonly times: StepTimes = { steps: 0, rows: 0, computeMs: 0, exchangeMs: 0, totalMs: 0 };
+  readonly times: StepTimes = newStepTimes();
   readonly #units: Units;
   readonly #options: ServingOptions;
   readonly #entries = new Map<Sequence, Entry>();
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
   readonly #tables = new WeakMap<Unit, SentTables>();
+  /** When the last step of a group ended that has not paused since. */
+  readonly #stepEnds = new Map<Unit, number>();
   /** Grammars that have not said what may come next. */
   readonly #masks = new Set<Promise<void>>();
   /** What clients are told next, in order. Telling takes about as long as everything else here, so it waits until the device has work again. */
@@ -214,6 +217,7 @@ export class Serving implements UnitListener {
       this.#units.report(unit, asLatentmeshError(error), unit.epoch);
     } finally {
       this.#busy.delete(unit);
+      this.#stepEnds.delete(unit);
       unit.busy = false;
       // The unit may have come back, empty, while this was about the former one.
       this.#kick();
@@ -283,9 +287,12 @@ export class Serving implements UnitListener {
     const { deadlineMs, vocabulary } = this.#options;
     const asked = step.asking.map((by) => ({ query: this.#queryOf(by.sequence), by }));
     const tables = this.#tablesOf(unit);
+    const now = performance.now();
+    this.times.betweenMs += now - (this.#stepEnds.get(unit) ?? now);
     let answers: readonly LogitsAnswer[];
     try {
       answers = await runStep(unit, step, { asked, tables, vocabulary, deadlineMs, times: this.times });
+      this.#stepEnds.set(unit, performance.now());
     } catch (error) {
       this.scheduler.stepFailed(step);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
@@ -370,11 +377,13 @@ export class Serving implements UnitListener {
   /** Tells clients what has happened. */
   #tell(): void {
     // Who is told something may cancel, which is news again: it is told in its turn.
-    if (this.#telling) return;
+    if (this.#telling || this.#news.length === 0) return;
+    const started = performance.now();
     this.#telling = true;
     for (const tell of this.#news) tell();
     this.#news.length = 0;
     this.#telling = false;
+    this.times.tellMs += performance.now() - started;
   }
 
   /** A listener that throws loses its own request, and nobody else anything. */

@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
+import type { StepTimes } from "../../core/step_times.ts";
 import { blockOf } from "../../core/tpla/partition.ts";
 import { type Answers, decodeAnswers, encodePrompt, encodeStep, joinAnswers, type QueryFrame } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
@@ -14,20 +15,6 @@ import type { Piece, Step } from "../scheduler/plan.ts";
 import { BLOCK_TOKENS } from "../assignment.ts";
 import type { Unit } from "../unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
-
-/** Where the time of decode steps went, in milliseconds. */
-export interface StepTimes {
-  /** Decode steps so far. */
-  steps: number;
-  /** Tokens that they computed. */
-  rows: number;
-  /** Between exchanges, of the rank that is slowest there. */
-  computeMs: number;
-  /** Of each exchange, the wait of the rank that came last: the others also wait for it to compute. */
-  exchangeMs: number;
-  /** From request to replies, as the coordinator saw it. */
-  totalMs: number;
-}
 
 /** Milliseconds that a row of a step may take beyond the deadline of a silent rank. */
 const ROW_PATIENCE = 250;
@@ -133,7 +120,9 @@ export async function runStep(
   times.rows += rows.length;
   times.totalMs += performance.now() - started;
   times.exchangeMs += exchange;
-  times.computeMs += Math.max(0, Math.max(...replies.map(({ reply }) => reply.totalMs)) - exchange);
+  const slowest = Math.max(...replies.map(({ reply }) => reply.totalMs));
+  times.workerMs += slowest;
+  times.computeMs += Math.max(0, slowest - exchange);
   return answers;
 }
 

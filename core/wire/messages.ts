@@ -138,6 +138,8 @@ export type Request = z.output<typeof requestSchema>;
 export type RequestOf<K extends Request["kind"]> = Omit<Extract<Request, { kind: K }>, "id" | "kind">;
 
 const total = z.number().min(0);
+/** Clocks of different parts may disagree by less than they can tell. */
+const span = z.number();
 
 /** Running totals of a worker. */
 export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
@@ -154,6 +156,20 @@ export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
   sequences: count,
   cacheBytesPerToken: total,
   weightBytes: total,
+  parts: z.strictObject({
+    steps: count,
+    recordMs: span,
+    encodeMs: span,
+    submitMs: span,
+    readbackMs: span,
+    peerMs: span,
+    sumMs: span,
+    handoffMs: span,
+    restMs: span,
+    deviceMs: span.nullable(),
+    submissions: count,
+    submissionsAhead: count,
+  }),
 });
 
 /** What a worker answers. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { StepParts } from "../step_times.ts";
 
 /** Running totals of a worker. */
 export interface WorkerStats {
@@ -32,4 +33,6 @@ export interface WorkerStats {
   readonly cacheBytesPerToken: number;
   /** Bytes of its weights. */
   readonly weightBytes: number;
+  /** What its steps, or of a prefill worker its pieces of prompts, went into. */
+  readonly parts: Readonly<StepParts>;
 }

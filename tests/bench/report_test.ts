@@ -42,6 +42,39 @@ describe("figures", () => {
     assertEquals(command, "deno task bench attention --batch 4 --context=7");
   });
 
+  it("of the whole product are drawn where it was measured", async () => {
+    const directory = await Deno.makeTempDir();
+    for (const name of ["attention", "drift", "roofline"]) await Deno.copyFile(new URL(`data/${name}.json`, HERE), `${directory}/${name}.json`);
+    const drawn = async () => {
+      await report([directory, `${directory}/figures`]);
+      return Array.from(Deno.readDirSync(`${directory}/figures`), ({ name }) => name).sort();
+    };
+    assertEquals(await drawn(), ["attention.svg", "drift.svg", "roofline.svg"]);
+    const one = (batch: number, context: number, tokensPerSecond: number | null) => ({
+      batch,
+      context,
+      times: tokensPerSecond === null ? null : { tokensPerSecond },
+    });
+    const runs = [1, 2, 4, 8].map((ranks) => ({
+      device: "dawn",
+      ranks,
+      attention: "tpla",
+      cases: [one(1, 1024, 200 * ranks), one(16, 1024, 1700), one(1, 32768, 150), one(64, 256, null)],
+    }));
+    const whole = { model: "synthetic:v2-lite", weights: "keep", card: "a card", date: "2026-11-28", command: "deno task bench whole", runs };
+    await Deno.writeTextFile(`${directory}/whole.json`, JSON.stringify(whole));
+    assertEquals(await drawn(), ["attention.svg", "drift.svg", "roofline.svg", "whole-batch.svg", "whole-context.svg"]);
+    const figure = await Deno.readTextFile(`${directory}/figures/whole-batch.svg`);
+    // A line for each server, of two points: nothing else was measured at two batches. Names have two rows.
+    assertEquals([figure.match(/<polyline/g)!.length, figure.includes("dawn, one rank, tpla, context 1K"), figure.includes("a card, 2026-11-28")], [
+      4,
+      true,
+      true,
+    ]);
+    assertEquals(new Set(figure.match(/cy="(50|68)" r="5"/g)).size, 2);
+    await Deno.remove(directory, { recursive: true });
+  });
+
   it("say which data are missing", async () => {
     const directory = await Deno.makeTempDir();
     await assertRejects(() => report([directory, `${directory}/figures`]), Deno.errors.NotFound, "attention.json");

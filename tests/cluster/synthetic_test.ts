@@ -2,7 +2,8 @@
  * A cluster of a model that is on no disk: every worker makes its part, and together they are the model that one process makes.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ServerMetrics } from "../../cluster/observe/metrics.ts";
 import { Engine } from "../../mod.ts";
 import { withCluster } from "../support/cluster.ts";
 
@@ -22,4 +23,27 @@ describe("a cluster of a synthetic model", () => {
     await withCluster({ model, decode: { ranks: 2, attention: "mla" } }, async (cluster) => assertEquals(await greedy(cluster), expected));
     await withCluster({ model, decode: { ranks: 2 } }, async (cluster) => assert((await greedy(cluster)).length > 0));
   });
+
+  it("says where the time of its steps goes, of every worker", () =>
+    withCluster({ model, decode: { ranks: 2 } }, async (cluster) => {
+      await greedy(cluster);
+      const { steps, units } = await cluster.describe();
+      // The first token comes of the prompt.
+      assertEquals(steps.steps, 23);
+      assert(steps.totalMs >= steps.workerMs && steps.workerMs >= steps.computeMs && steps.betweenMs > 0 && steps.tellMs > 0, JSON.stringify(steps));
+      const parts = (role: string) => units.filter((unit) => unit.role === role).flatMap(({ workers }) => workers.map(({ stats }) => stats!.parts));
+      assertEquals([...parts("decode"), ...parts("prefill")].map(({ steps }) => steps), [23, 23, 1]);
+      for (const { recordMs, readbackMs, peerMs, sumMs, handoffMs, restMs, deviceMs, submissions } of parts("decode")) {
+        // Two sums a layer and the answer.
+        assertEquals([submissions, handoffMs, deviceMs], [23 * 5, 0, null]);
+        const whole = recordMs + readbackMs + peerMs + sumMs + restMs;
+        assert(recordMs > 0 && peerMs > 0 && sumMs > 0 && whole <= steps.totalMs, `${whole} of ${steps.totalMs}`);
+      }
+      assert(parts("prefill")[0].handoffMs > 0);
+      const metrics = new ServerMetrics(() => cluster.describe());
+      const { text } = await metrics.expose();
+      assertStringIncludes(text, 'latentmesh_work_total{unit="decode-0",rank="1"} 23');
+      assertStringIncludes(text, 'latentmesh_work_seconds_total{unit="decode-0",rank="0",part="peer"}');
+      assertStringIncludes(text, 'latentmesh_decode_step_seconds_total{part="between"}');
+    }));
 });

@@ -16,6 +16,7 @@ import { connectLink, type Link } from "../../core/wire/link.ts";
 import type { Notice, Request } from "../../core/wire/messages.ts";
 import { decodePrompt, decodeStep, encodeAnswers, type QueryFrame } from "../../core/wire/queries.ts";
 import { type Answer, serveRequests } from "../../core/wire/rpc.ts";
+import { newStepParts } from "../../core/step_times.ts";
 import { fixtureDirectory } from "./fixtures.ts";
 import { MemoryTransport } from "./memory_transport.ts";
 
@@ -161,6 +162,7 @@ const NOTHING = {
   sequences: 0,
   cacheBytesPerToken: 0,
   weightBytes: 0,
+  parts: newStepParts(),
 };
 
 /** Every rank finds the same tokens best: those that it does not hold count for nothing more, since lists are joined by logit. */

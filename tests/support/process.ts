@@ -8,7 +8,7 @@ import { ROOT } from "./fixtures.ts";
 
 /** Runs a task's command to its end. */
 export async function runCli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const output = await command(args).output();
+  const output = await taskCommand(args).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
 }
@@ -27,7 +27,7 @@ export function startServer(...args: string[]): Promise<ServedProcess> {
 
 /** The same with more environment. */
 export async function startServerWith(env: Record<string, string>, ...args: string[]): Promise<ServedProcess> {
-  const child = command(["serve", "--port", "0", "--device", "cpu", ...args], env).spawn();
+  const child = taskCommand(["serve", "--port", "0", "--device", "cpu", ...args], env).spawn();
   let log = "";
   let onLine = () => {};
   const reading = (async () => {
@@ -54,7 +54,7 @@ export async function startServerWith(env: Record<string, string>, ...args: stri
 }
 
 /** The task as it is written in deno.json, with exactly its permissions. A name that is no task goes to the program itself. */
-function command(args: string[], env: Record<string, string> = {}): Deno.Command {
+export function taskCommand(args: readonly string[], env: Record<string, string> = {}): Deno.Command {
   const [name, ...rest] = args;
   const task = manifest.tasks[name as keyof typeof manifest.tasks]?.command ?? `${manifest.tasks.score.command.replace(/score$/, name)}`;
   const [, ...own] = task.split(" ");

@@ -6,6 +6,7 @@ import { assertEquals } from "@std/assert";
 import type { TokenRequest } from "../../core/engine.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
+import { newStepTimes } from "../../core/step_times.ts";
 import type { QueryFrame, TokenRow } from "../../core/wire/queries.ts";
 import type { Device } from "../../kernels/device.ts";
 import { SoloCollective } from "../../workers/collective/collective.ts";
@@ -156,7 +157,7 @@ describeOnDevices("anticipating steps", (kind) => {
         const model = await loadModel(device, MODEL);
         const prompt = Array.from({ length: 100 }, (_, i) => 3 + i);
         const sequence = model.cache.open();
-        const runner = new LocalSequence(model, { prompt } as unknown as TokenRequest, sequence, () => {});
+        const runner = new LocalSequence(model, { prompt } as unknown as TokenRequest, sequence, { check() {}, times: newStepTimes() });
         const answers = [(await runner.prefill({ ...query, position: 100 }, null)).answer!];
         for (let i = 0; i < 30; i++) answers.push(await runner.step(7 + i, { ...query, position: 101 + i }));
         model.cache.close(sequence);

@@ -1,0 +1,130 @@
+/**
+ * What a decode step takes at the least: the bytes that the rank with most of them must read, and the sums between ranks.
+ *
+ * @module
+ */
+import { Checkpoint } from "../../core/model/checkpoint.ts";
+import { parseModelConfig } from "../../core/model/config.ts";
+import type { WeightPolicy } from "../../core/model/matrix_source.ts";
+import type { ModelSpec } from "../../core/model/spec.ts";
+import { readConfigText } from "../../core/model_package.ts";
+import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
+import { cacheBytesPerToken } from "../../core/tpla/plan.ts";
+import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
+import { MeasuringDevice } from "../../kernels/measuring_device.ts";
+import { loadWeights } from "../../workers/loader.ts";
+import { openModelFiles } from "../../workers/model_files.ts";
+import { type DeviceMatrix, isMoe, type ModelWeights } from "../../workers/weights.ts";
+import type { Case, Run, WholeOptions } from "./options.ts";
+
+/** Bytes that one rank reads in a step. */
+export interface StepBytes {
+  /** Of weights; of routed experts those that chance lets the rows of a batch use. */
+  readonly weights: number;
+  readonly latents: number;
+}
+
+/** One rank's weights, by how a step reads them. */
+interface RankWeights {
+  readonly shape: RankShape;
+  /** Read whole in every step. */
+  readonly always: number;
+  /** All routed experts. */
+  readonly experts: number;
+  /** A row of the embedding. */
+  readonly row: number;
+}
+
+/** What the ranks of a run hold, which is known without a server. */
+export class Floor {
+  readonly spec: ModelSpec;
+  readonly #ranks: readonly RankWeights[];
+  readonly #cacheBytes: number;
+
+  private constructor(spec: ModelSpec, ranks: readonly RankWeights[], cacheBytes: number) {
+    this.spec = spec;
+    this.#ranks = ranks;
+    this.#cacheBytes = cacheBytes;
+  }
+
+  /** @param feedForward whether ranks share feed-forward blocks, as the server has decided */
+  static async of(options: WholeOptions, run: Run, feedForward: "sharded" | "replicated"): Promise<Floor> {
+    const { model, weights } = options;
+    using files = openModelFiles(model);
+    const spec = parseModelConfig(await readConfigText(files), model);
+    const checkpoint = await Checkpoint.open(files);
+    const changesBasis = run.attention === "tpla";
+    const ranks: RankWeights[] = [];
+    for (const shape of partition(spec, cutOf(spec, options, run, feedForward))) {
+      ranks.push(await rankWeights(checkpoint, spec, { shape, weights, changesBasis }));
+    }
+    return new Floor(spec, ranks, run.device === "cpu" ? 4 : 2);
+  }
+
+  /** Of the rank that reads most. */
+  bytes({ batch, context }: Case): StepBytes {
+    const { moe } = this.spec;
+    const used = moe === null ? 0 : distinctShare(moe.activeExperts / moe.experts, batch);
+    const all = this.#ranks.map(({ shape, always, experts, row }): StepBytes => ({
+      weights: always + experts * used + batch * row,
+      latents: batch * context * cacheBytesPerToken(this.spec, shape, { cache: this.#cacheBytes, wire: 4 }),
+    }));
+    return all.reduce((most, one) => one.weights + one.latents > most.weights + most.latents ? one : most);
+  }
+}
+
+/** Of all experts, the part that `rows` rows use which each choose a `share` of them by chance. */
+export function distinctShare(share: number, rows: number): number {
+  return 1 - (1 - share) ** rows;
+}
+
+function cutOf(spec: ModelSpec, { halo }: WholeOptions, { ranks, attention }: Run, feedForward: "sharded" | "replicated"): PartitionOptions {
+  if (ranks === null) return UNCUT;
+  const scheme = { ...SCHEME_DEFAULTS, attention, ranks, halo: attention === "tpla" && typeof halo === "number" ? halo : undefined, feedForward };
+  return resolveCut(spec, scheme);
+}
+
+async function rankWeights(
+  checkpoint: Checkpoint,
+  spec: ModelSpec,
+  { shape, weights: policy, changesBasis }: { readonly shape: RankShape; readonly weights: WeightPolicy; readonly changesBasis: boolean },
+): Promise<RankWeights> {
+  const weights = await loadWeights(new MeasuringDevice(), checkpoint, spec, {
+    weights: policy,
+    shard: { shape, bases: changesBasis ? [] : null },
+    dry: true,
+  });
+  const experts = weights.layers.flatMap(({ feedForward }) => isMoe(feedForward) ? [feedForward.experts.gateUp, feedForward.experts.down] : []);
+  const { embedding } = weights;
+  return {
+    shape,
+    always: sum(alwaysRead(weights).map(bytesOf)) + sum(weights.layers.map(({ attention }) => attention.basis.bytes)),
+    experts: sum(experts.map(bytesOf)),
+    row: embedding.layout.rowBytes + embedding.layout.scaleRowBytes,
+  };
+}
+
+function alwaysRead({ layers, head }: ModelWeights): DeviceMatrix[] {
+  return [
+    head,
+    ...layers.flatMap(({ attention: { queryDown, queryUp, kvDown, keyUp, valueUp, output }, feedForward }) => [
+      ...(queryDown === null ? [] : [queryDown.matrix]),
+      queryUp,
+      kvDown,
+      keyUp,
+      valueUp,
+      output,
+      ...(isMoe(feedForward)
+        ? [feedForward.router, ...(feedForward.shared === null ? [] : [feedForward.shared.gateUp, feedForward.shared.down])]
+        : [feedForward.gateUp, feedForward.down]),
+    ]),
+  ];
+}
+
+function bytesOf({ layout, parts }: DeviceMatrix): number {
+  return sum(parts.map(({ weights, scales }) => weights.bytes + (layout.scaleRowBytes === 0 ? 0 : scales.bytes)));
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

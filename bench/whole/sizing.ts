@@ -1,0 +1,54 @@
+/**
+ * How large a server must be for some cases: its file.
+ *
+ * @module
+ */
+import type { Config } from "../../mod.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import type { Case, Run, WholeOptions } from "./options.ts";
+
+/** Tokens of a cache block. */
+export const BLOCK = 64;
+/** Tokens that a stream may be ahead of the last one to begin: `LEAD + LEAD_PER_STREAM` for each of them. */
+const LEAD = 256;
+const LEAD_PER_STREAM = 32;
+/** Prompt and answer of the requests that warm a server up. */
+export const WARM_UP: { readonly prompt: number; readonly tokens: number } = { prompt: 96, tokens: 48 };
+
+/** Tokens that a stream gets beyond those that count: the first, from which time is counted, and what may come with it in one event, as parts of a character. */
+export const SPARE = 5;
+
+/** Tokens that each stream of a case may generate: those that count, and those that come before the last stream begins. One that is alone has no others. */
+export function mostGenerated({ batch }: Case, tokens: number): number {
+  return tokens + 2 * SPARE + (batch === 1 ? 0 : LEAD + LEAD_PER_STREAM * batch);
+}
+
+/** Tokens of whole blocks that all streams of a case hold at its end, and one block more for each, with which nobody has to give way. */
+function held(one: Case, tokens: number): number {
+  return one.batch * (ceilDiv(one.context + mostGenerated(one, tokens) + 1, BLOCK) + 1) * BLOCK;
+}
+
+/** The cluster file of a server that all cases fit. */
+export function configFor(options: WholeOptions, { device, ranks, attention }: Run): Config {
+  const { cases, tokens, gpus, halo, prefillChunk } = options;
+  const maxBatch = Math.max(...cases.map(({ batch }) => batch));
+  const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * BLOCK));
+  return {
+    model: options.model,
+    weights: options.weights,
+    device,
+    decode: {
+      ranks: ranks ?? undefined,
+      attention,
+      halo: attention === "tpla" ? halo : undefined,
+      maxBatch,
+      exchange: options.exchange,
+      feedForward: options.feedForward,
+    },
+    // Prompts are computed twice (drive.ts), the second time from here.
+    prefill: { chunk: prefillChunk, cacheTokens: most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK) + 1) * BLOCK) },
+    cache: { maxTokens: most((one) => held(one, tokens)) },
+    server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },
+    cluster: gpus === null || ranks === null ? undefined : { hosts: [{ name: "local", gpus: [...gpus] }] },
+  };
+}
