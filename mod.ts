@@ -54,6 +54,7 @@ export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
 export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/cluster_status.ts";
+export type { UnitExchange } from "./cluster/unit.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
 export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";
 export type { ProcessWork, StepParts, StepTimes } from "./core/step_times.ts";

@@ -150,14 +150,15 @@ async function measureDevice(choice: DeviceChoice, sizes: readonly number[], col
       device.submit();
     };
     const host = new Uint8Array(size * 4);
-    const readNow = (into: Uint8Array<ArrayBuffer>) => {
+    // As ranks do: what sockets bring needs turns of the event loop.
+    const read = (into: Uint8Array<ArrayBuffer>, turns: boolean) => {
       record();
-      return readback.takeNow(into) === null ? readback.take(into).then(() => {}) : undefined;
+      return turns || readback.takeNow(into) === null ? readback.take(into).then(() => {}) : undefined;
     };
-    await repeat(`readback of ${size} f32 from ${choice}`, () => readNow(host));
+    await repeat(`readback of ${size} f32 from ${choice}`, () => read(host, false));
     for (const collective of collectives) {
       await repeat(sumName(size, collective.by, choice), () => {
-        const read = readNow(collective.input(size));
+        const pending = read(collective.input(size), collective.by === "websocket");
         const exchange = () => {
           const exchanged = collective.exchange(size);
           if (exchanged instanceof Promise) return exchanged.then(take);
@@ -166,7 +167,7 @@ async function measureDevice(choice: DeviceChoice, sizes: readonly number[], col
         const take = (exchanged: Awaited<ReturnType<Collective["exchange"]>>) => {
           if ("parts" in exchanged) exchanged.parts.forEach((part, i) => device.write(others, i * size * 4, part));
         };
-        return read === undefined ? exchange() : read.then(exchange);
+        return pending === undefined ? exchange() : pending.then(exchange);
       });
     }
   }

@@ -11,7 +11,8 @@ import { planMemory } from "../workers/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
 import { freeMemory } from "./free_memory.ts";
 import type { ClusterServices } from "./services.ts";
-import { gpuCount, spawnWorker } from "./spawn.ts";
+import { gpuCount } from "./host_gpus.ts";
+import { spawnWorker } from "./spawn.ts";
 
 /** What a coordinator is given. */
 export const clusterServices: ClusterServices = {

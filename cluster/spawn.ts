@@ -5,6 +5,7 @@
  */
 import { LatentmeshError } from "../core/errors.ts";
 import { isSynthetic } from "../core/model/synthetic/name.ts";
+import { nvidiaNodes, pciAddresses } from "./host_gpus.ts";
 import type { WorkerProcess } from "./supervisor.ts";
 import { log } from "./log.ts";
 
@@ -121,35 +122,6 @@ export function selectGpu(gpu: number | null, command: readonly string[]): { com
 function noSuchGpu(gpu: number, count: number): LatentmeshError {
   const there = count === 0 ? "none was found here" : `this host has ${count}, counted from 0`;
   return new LatentmeshError("invalid_config", `Cannot use GPU ${gpu}: ${there}; correct gpus, or leave it out`, { param: "cluster.hosts" });
-}
-
-/** NVIDIA's GPUs of this host; 0 also without permission to look, which is not asked for. */
-export function gpuCount(): number {
-  return Deno.permissions.querySync({ name: "read", path: "/dev" }).state === "granted" ? nvidiaNodes().length : 0;
-}
-
-function nvidiaNodes(): string[] {
-  return listDirectory("/dev").filter((name) => /^nvidia\d+$/.test(name)).map((name) => `/dev/${name}`);
-}
-
-/** Display controllers in PCI order. */
-function pciAddresses(): string[] {
-  const root = "/sys/bus/pci/devices";
-  return listDirectory(root).sort().filter((address) => {
-    try {
-      return /^0x03/.test(Deno.readTextFileSync(`${root}/${address}/class`));
-    } catch {
-      return false;
-    }
-  });
-}
-
-function listDirectory(path: string): string[] {
-  try {
-    return Array.from(Deno.readDirSync(path), ({ name }) => name);
-  } catch {
-    return [];
-  }
 }
 
 async function giveBootstrap(stdin: WritableStream<Uint8Array<ArrayBuffer>>, bootstrap: object): Promise<void> {

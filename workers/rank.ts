@@ -96,7 +96,8 @@ export class RankForward {
     model.device.submit();
     model.clock.lap("record");
     if (next !== undefined) model.anticipate(next);
-    if (phase === "prefill" || values > collective.mostValues) return this.#sumLater(values, rows);
+    // A socket needs turns of the event loop, in which the ends of earlier mappings are dealt with: `take` leaves them none that others wait for.
+    if (phase === "prefill" || values > collective.mostValues || collective.by === "websocket") return this.#sumLater(values, rows);
     if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows);
     model.clock.lap("readback");
     const exchanged = collective.exchange(values);
@@ -114,8 +115,10 @@ export class RankForward {
   /** The same, piece by piece where there is much, with turns of the event loop. */
   async #sumLater(values: number, rows: number): Promise<void> {
     const { model, collective } = this;
-    const bytes = await this.#part.take();
+    const whole = values <= collective.mostValues;
+    const bytes = await (whole ? this.#part.take(collective.input(values)) : this.#part.take());
     model.clock.lap("readback");
+    if (whole) return this.#takeExchanged(await collective.exchange(values), 0, rows);
     const perValue = dtypeBytes(collective.wire);
     for (let first = 0; first < values; first += collective.mostValues) {
       const count = Math.min(collective.mostValues, values - first);
