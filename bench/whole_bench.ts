@@ -48,13 +48,19 @@ class Stop implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    // Somebody is about to leave.
+    if (this.signal.aborted) return;
     for (const signal of SIGNALS) Deno.removeSignalListener(signal, this.#leave);
   }
 
+  /** The first time it is let clean up, which takes some seconds at most. */
   readonly #leave = () => {
+    if (this.signal.aborted) {
+      this.server?.kill();
+      Deno.exit(130);
+    }
     this.#controller.abort();
-    this.server?.kill();
-    Deno.exit(130);
+    void Promise.resolve(this.server?.[Symbol.asyncDispose]()).finally(() => Deno.exit(130));
   };
 }
 
@@ -123,6 +129,7 @@ class WholeRun {
         done({ ...one, error: null, times, prompt, step, floor: step === null ? null : await this.#floor(one, step, bare) });
         console.log(`  ${nameOf(one)}: ${times.tokensPerSecond.toFixed(1)} tokens/s`);
       } catch (error) {
+        if (this.#stop.signal.aborted) throw error;
         const message = error instanceof Error ? error.message : String(error);
         console.log(`  ${nameOf(one)} failed: ${message}`);
         done({ ...one, error: message, times: null, prompt: null, step: null, floor: null });

@@ -103,7 +103,7 @@ function shareRows(cases: readonly CaseResult[]): string[][] {
     row("    most of the time", ({ rank }) => rank),
     ...partRows("    ", (name, of) => part(name, ({ parts }) => of(parts))),
     part("    the rest of the worker", ({ parts }) => parts.restMs + parts.handoffMs),
-    part("    where another took longer", ({ workerMs, parts }) => workerMs - wholeMs(parts)),
+    part("    where another took longer", ({ workerMs, parts }) => Math.max(0, workerMs - wholeMs(parts))),
     row("beside it: the device", ({ parts }) => parts.deviceMs === null ? "?" : ms(parts.deviceMs)),
     part("beside it: telling clients", ({ tellMs }) => tellMs),
     row("submissions, encoded ahead", ({ parts }) => `${parts.submissions.toFixed(0)}, ${parts.submissionsAhead.toFixed(0)}`),

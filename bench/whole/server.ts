@@ -48,6 +48,7 @@ export class BenchServer implements AsyncDisposable {
   readonly #config: string;
   /** Worker processes that it told of the last time. */
   #pids: readonly number[] = [];
+  #ended: Promise<void> | null = null;
 
   private constructor(
     child: Deno.ChildProcess,
@@ -67,6 +68,7 @@ export class BenchServer implements AsyncDisposable {
     config: Config,
     { single, deviceTimes, signal }: { readonly single: boolean; readonly deviceTimes: boolean; readonly signal: AbortSignal },
   ) {
+    signal.throwIfAborted();
     const file = await Deno.makeTempFile({ prefix: "bench-whole-", suffix: ".json" });
     await Deno.writeTextFile(file, JSON.stringify(config));
     const began = performance.now();
@@ -131,7 +133,11 @@ export class BenchServer implements AsyncDisposable {
   }
 
   /** Ends it and its workers, whatever state they are in. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#ended ??= this.#end();
+  }
+
+  async #end(): Promise<void> {
     await this.status();
     this.#kill("SIGTERM");
     const timer = setTimeout(() => this.#kill("SIGKILL"), PATIENCE);
