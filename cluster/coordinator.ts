@@ -25,6 +25,8 @@ export type OnLoading = (progress: { readonly loadedBytes: number; readonly tota
 const PROBE_INTERVAL = 2000;
 /** Milliseconds in which a worker must answer a look, however busy it is. */
 const ALIVE_DEADLINE = 15_000;
+/** The same of one whose event loop stands while it works. */
+const BUSY_DEADLINE = 120_000;
 
 /** A running cluster. */
 export class Coordinator implements Units {
@@ -254,8 +256,9 @@ export class Coordinator implements Units {
   /** Asks every worker for a sign of life, and every idle unit for a collective. */
   #look(): void {
     const { deadlineMs } = this.#settings.decode;
-    for (const { client, worker } of this.members) {
-      client.call("stats", {}, "stats", { deadlineMs: ALIVE_DEADLINE }).catch((error) => {
+    for (const member of this.members) {
+      const { client, worker } = member;
+      client.call("stats", {}, "stats", { deadlineMs: patienceWith(member) }).catch((error) => {
         if (error instanceof WorkerError && error.code === "timeout") this.#fence(worker);
       });
     }
@@ -265,6 +268,11 @@ export class Coordinator implements Units {
       unit.ask("probe", { epoch }, "done", { deadlineMs: deadlineMs + 1000 }).catch((error) => this.report(unit, asLatentmeshError(error), epoch));
     }
   }
+}
+
+/** Milliseconds that a worker may be silent: while it loads, and where it computes by itself, its event loop stands for as long as the longest kernel takes. */
+function patienceWith({ assigned, hello }: Member): number {
+  return assigned && hello.device.kind !== "cpu" ? ALIVE_DEADLINE : BUSY_DEADLINE;
 }
 
 function sum(values: readonly number[]): number {
