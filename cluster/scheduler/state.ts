@@ -15,6 +15,8 @@ export interface SequenceOptions {
   readonly client: string;
   /** Whether every prompt position must be computed, cached or not, because its logits are wanted. */
   readonly wholePrompt: boolean;
+  /** Names of its whole blocks, if they are known already. */
+  readonly hashes?: readonly string[];
   /** Milliseconds on the scheduler's clock. */
   readonly now: number;
   readonly blockTokens: number;
@@ -31,6 +33,7 @@ export class Sequence {
   readonly order: number;
   /** Names of its whole prompt blocks. */
   readonly hashes: readonly string[];
+  readonly #blockTokens: number;
   readonly generated: number[] = [];
   /** Where it is; null while it waits. */
   placement: Placement | null = null;
@@ -44,21 +47,24 @@ export class Sequence {
   /** Prompt tokens that were cached when it was last placed. */
   cachedTokens = 0;
 
-  constructor({ prompt, mostTokens, client, wholePrompt, now, blockTokens }: SequenceOptions, order: number) {
+  constructor({ prompt, mostTokens, client, wholePrompt, now, blockTokens, hashes }: SequenceOptions, order: number) {
     this.prompt = prompt;
     this.mostTokens = mostTokens;
     this.client = client;
     this.wholePrompt = wholePrompt;
     this.arrived = now;
     this.order = order;
-    this.hashes = prefixHashes(prompt, blockTokens, client);
+    this.#blockTokens = blockTokens;
+    this.hashes = hashes ?? prefixHashes(prompt, blockTokens, client);
   }
 
   /** Whether another waiting sequence can share its prefill: the same prompt of the same client, nothing generated yet. */
   mayShareWith(other: Sequence): boolean {
     const fresh = (sequence: Sequence) => !sequence.wholePrompt && sequence.mostTokens > 0 && sequence.generated.length === 0;
-    return this.client === other.client && fresh(this) && fresh(other) && this.prompt.length === other.prompt.length &&
-      this.hashes.at(-1) === other.hashes.at(-1) && this.prompt.every((token, i) => token === other.prompt[i]);
+    if (this.client !== other.client || !fresh(this) || !fresh(other) || this.prompt.length !== other.prompt.length) return false;
+    // The last name stands for all whole blocks.
+    const named = this.hashes.length * this.#blockTokens;
+    return this.hashes.at(-1) === other.hashes.at(-1) && this.prompt.slice(named).every((token, i) => token === other.prompt[named + i]);
   }
 }
 

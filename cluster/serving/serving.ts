@@ -5,6 +5,7 @@
  * @module
  */
 import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { prefixHashesInTurns } from "../../core/cache/prefix_hash.ts";
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
@@ -72,6 +73,8 @@ export class Serving implements UnitListener {
   readonly #units: Units;
   readonly #options: ServingOptions;
   readonly #entries = new Map<Sequence, Entry>();
+  /** Of requests that are not among them yet. */
+  readonly #arriving = new Set<Promise<unknown>>();
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
   readonly #tables = new WeakMap<Unit, SentTables>();
@@ -101,8 +104,12 @@ export class Serving implements UnitListener {
   /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const { prompt, client = "", promptLogprobs, signal } = request;
-    const most = mostTokens(request, this.#options.maxContext);
-    const options = { prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, now: performance.now() };
+    const { maxContext, scheduler: { blockTokens } } = this.#options;
+    const most = mostTokens(request, maxContext);
+    const now = performance.now();
+    const hashing = prefixHashesInTurns(prompt, blockTokens, client);
+    const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
+    const options = { prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, hashes, now };
     const sequence = this.scheduler.add(options, this.#pace.timeFor(this.scheduler.waiting.size));
     const entry: Entry = {
       running: new RunningRequest(request, sequence, (event) => this.#news.push(() => this.#report(sequence, emit, event))),
@@ -124,6 +131,16 @@ export class Serving implements UnitListener {
     }
   }
 
+  /** Waits for what a request needs before it can wait for its turn. */
+  async #arrives<T>(what: Promise<T>): Promise<T> {
+    this.#arriving.add(what);
+    try {
+      return await what;
+    } finally {
+      this.#arriving.delete(what);
+    }
+  }
+
   /** Ends every request. */
   failAll(error: LatentmeshError): void {
     for (const sequence of [...this.#entries.keys()]) this.#end(sequence, error);
@@ -132,7 +149,9 @@ export class Serving implements UnitListener {
 
   /** Resolves when nothing is served any more. */
   async idle(): Promise<void> {
-    await Promise.allSettled([...this.#entries.values()].map(({ done }) => done.promise));
+    while (this.#entries.size + this.#arriving.size > 0) {
+      await Promise.allSettled([...this.#arriving, ...[...this.#entries.values()].map(({ done }) => done.promise)]);
+    }
   }
 
   up(unit: Unit, fresh: boolean): void {

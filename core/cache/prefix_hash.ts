@@ -4,6 +4,10 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
+
+/** Tokens that are hashed before the event loop turns: about a millisecond. */
+const TURN_TOKENS = 4096;
 
 /**
  * Hash of every whole block of a prompt, chained: hash i covers tokens 0 … (i + 1) · blockTokens.
@@ -12,10 +16,51 @@ import { createHash } from "node:crypto";
  */
 export function prefixHashes(tokens: readonly number[], blockTokens: number, salt: string): string[] {
   const hashes: string[] = [];
-  let before = createHash("sha256").update(salt).digest();
-  for (let end = blockTokens; end <= tokens.length; end += blockTokens) {
-    before = createHash("sha256").update(before).update(Uint32Array.from(tokens.slice(end - blockTokens, end))).digest();
-    hashes.push(before.toString("base64"));
+  for (const some of hashing(tokens, blockTokens, salt)) hashes.push(...some);
+  return hashes;
+}
+
+interface Known {
+  readonly blockTokens: number;
+  readonly salt: string;
+  readonly hashes: Promise<readonly string[]>;
+}
+
+const known = new WeakMap<readonly number[], Known>();
+
+/**
+ * The same without holding the event loop for long; of a prompt that several requests share, which must not change, only once.
+ *
+ * @returns a promise only where it takes long
+ */
+export function prefixHashesInTurns(tokens: readonly number[], blockTokens: number, salt: string): readonly string[] | Promise<readonly string[]> {
+  if (tokens.length <= TURN_TOKENS) return prefixHashes(tokens, blockTokens, salt);
+  const before = known.get(tokens);
+  if (before?.blockTokens === blockTokens && before.salt === salt) return before.hashes;
+  const hashes = inTurns(tokens, blockTokens, salt);
+  known.set(tokens, { blockTokens, salt, hashes });
+  return hashes;
+}
+
+async function inTurns(tokens: readonly number[], blockTokens: number, salt: string): Promise<readonly string[]> {
+  const hashes: string[] = [];
+  for (const some of hashing(tokens, blockTokens, salt)) {
+    hashes.push(...some);
+    await setImmediate();
   }
   return hashes;
+}
+
+/** As many at a time as may hold the event loop. */
+function* hashing(tokens: readonly number[], blockTokens: number, salt: string): Generator<string[]> {
+  let before = createHash("sha256").update(salt).digest();
+  let some: string[] = [];
+  for (let end = blockTokens; end <= tokens.length; end += blockTokens) {
+    before = createHash("sha256").update(before).update(Uint32Array.from(tokens.slice(end - blockTokens, end))).digest();
+    some.push(before.toString("base64"));
+    if (some.length * blockTokens < TURN_TOKENS) continue;
+    yield some;
+    some = [];
+  }
+  yield some;
 }

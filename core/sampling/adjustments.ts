@@ -79,11 +79,25 @@ export class LogitAdjuster implements Adjustments {
   }
 }
 
+const NONE: ReadonlySet<number> = new Set();
+
+/** A set of a long prompt's tokens takes milliseconds to make; most of them come again and again. */
+function distinct(tokens: readonly number[]): ReadonlySet<number> {
+  const there = new Uint8Array(tokens.reduce((most, token) => Math.max(most, token), 0) + 1);
+  const seen = new Set<number>();
+  for (const token of tokens) {
+    if (there[token] === 1) continue;
+    there[token] = 1;
+    seen.add(token);
+  }
+  return seen;
+}
+
 function sharedOf(params: SamplingParams, prompt: readonly number[]): Shared {
   const known = shared.get(params);
   if (known?.prompt === prompt) return known;
   const { repetitionPenalty, logitBias } = params;
-  const seen = new Set(repetitionPenalty === 1 ? [] : prompt);
+  const seen = repetitionPenalty === 1 ? NONE : distinct(prompt);
   const base = [...new Set([...seen, ...logitBias.keys()])]
     .map((token): Adjustment => ({ token, repetition: seen.has(token) ? repetitionPenalty : 1, addend: logitBias.get(token) ?? 0 }))
     .filter(({ repetition, addend }) => repetition !== 1 || addend !== 0);

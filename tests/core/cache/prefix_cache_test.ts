@@ -1,8 +1,9 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertThrows } from "@std/assert";
+import { setImmediate } from "node:timers";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { PrefixCache } from "../../../core/cache/prefix_cache.ts";
-import { prefixHashes } from "../../../core/cache/prefix_hash.ts";
+import { prefixHashes, prefixHashesInTurns } from "../../../core/cache/prefix_hash.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { SEED } from "../../support/random.ts";
 
@@ -20,6 +21,27 @@ describe("prefix hashes", () => {
       }),
       { seed: SEED },
     );
+  });
+
+  it("of a long prompt leave the event loop its turns, and are made once for all who share it", async () => {
+    const prompt = Array.from({ length: 163_840 }, (_, i) => i % 50_000);
+    const first = prefixHashesInTurns(prompt, 64, "key");
+    assert(first instanceof Promise);
+    assert(prefixHashesInTurns(prompt, 64, "key") === first);
+    let turns = 0;
+    let waiting = true;
+    const count = () => {
+      turns++;
+      if (waiting) setImmediate(count);
+    };
+    setImmediate(count);
+    const hashes = await first;
+    waiting = false;
+    assertEquals(hashes, prefixHashes(prompt, 64, "key"));
+    assert(turns >= 30, `${turns} turns`);
+    assertEquals(await prefixHashesInTurns(prompt, 64, "another key"), prefixHashes(prompt, 64, "another key"));
+    assertEquals(prefixHashesInTurns(prompt.slice(0, 100), 64, "key"), hashes.slice(0, 1));
+    await new Promise((resolve) => setImmediate(resolve));
   });
 });
 
