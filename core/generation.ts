@@ -7,9 +7,10 @@ import type { TokenEvent, TokenLogprob, TokenRequest } from "./engine.ts";
 import { LatentmeshError } from "./errors.ts";
 import { sequenceKey } from "./random.ts";
 import { type Adjustments, LogitAdjuster } from "./sampling/adjustments.ts";
+import { topTokens } from "./sampling/top_tokens.ts";
 import { type CandidateList, firstCandidates, MOST_CANDIDATES } from "./sampling/candidates.ts";
-import { inverseTemperature, isUnrestricted } from "./sampling/params.ts";
-import { type Candidates, candidatesWanted, type Choice, chooseToken } from "./sampling/sampler.ts";
+import { inverseTemperature } from "./sampling/params.ts";
+import { type Candidates, candidatesWanted, type Choice, chooseToken, drawsFromAll } from "./sampling/sampler.ts";
 
 /** What is wanted of the logits of one position. */
 export interface LogitsQuery {
@@ -108,6 +109,9 @@ export interface ChosenToken {
   readonly logprob: TokenLogprob | null;
 }
 
+/** How many times as many candidates are looked at where some do not suffice. */
+const MORE = 16;
+
 /** Chooses one sequence's tokens. Knows how many it has chosen, so that a sequence can be computed again elsewhere and go on. */
 export class TokenChooser {
   readonly #request: TokenRequest;
@@ -137,7 +141,7 @@ export class TokenChooser {
       adjusted: adjusted ? wanted : 0,
       adjustments: this.#adjuster,
       mask,
-      draw: isUnrestricted(sampling),
+      draw: drawsFromAll(sampling, MOST_CANDIDATES),
     };
   }
 
@@ -152,9 +156,14 @@ export class TokenChooser {
   /** @param row all logits, adjusted if the query asked for it: [vocabulary] */
   chooseFromRow(answer: LogitsAnswer, row: Float32Array): ChosenToken {
     const list = answer.adjusted ?? answer.plain!;
-    const tokens = Uint32Array.from(row.keys()).sort((a, b) => row[b] - row[a] || a - b);
-    const logits = Float32Array.from(tokens, (token) => row[token]);
-    return this.#count(chooseToken({ ...list, tokens, logits, complete: true }, this.#request.sampling, this.#key, this.#position)!, answer);
+    let choice: Choice | null = null;
+    for (let count = MOST_CANDIDATES * MORE; choice === null; count *= MORE) {
+      const tokens = topTokens(row, count);
+      const logits = Float32Array.from(tokens, (token) => row[token]);
+      const candidates = { ...list, tokens, logits, complete: count >= row.length };
+      choice = chooseToken(candidates, this.#request.sampling, this.#key, this.#position);
+    }
+    return this.#count(choice, answer);
   }
 
   /** Position of the token to be chosen. */

@@ -38,17 +38,16 @@ export function candidatesWanted(params: SamplingParams, most: number): number {
  *
  * @param key noise key of the sequence, see `sequenceKey`
  * @param position position of the token being drawn
- * @returns null if the candidates do not reach far enough to decide; ask again with the whole row
+ * @returns null if the candidates do not reach far enough to decide; ask again with more of them, or the whole row
  */
 export function chooseToken(candidates: Candidates, params: SamplingParams, key: number, position: number): Choice | null {
   if (params.temperature === 0) return { token: candidates.tokens[0], logit: candidates.logits[0] };
   const scale = inverseTemperature(params);
-  if (isUnrestricted(params) && !candidates.complete) {
-    const noise = gumbel(key, position, candidates.drawnToken);
-    return { token: candidates.drawnToken, logit: (candidates.drawnScore - noise) / scale };
-  }
+  const noise = gumbel(key, position, candidates.drawnToken);
+  const drawn = { token: candidates.drawnToken, logit: (candidates.drawnScore - noise) / scale };
+  if (isUnrestricted(params) && !candidates.complete) return drawn;
   const allowed = allowedCount(candidates, params, scale);
-  if (allowed === null) return null;
+  if (allowed === null) return isDrawnAllowed(candidates, params, scale, drawn.logit) ? drawn : null;
   let best = 0;
   let bestScore = -Infinity;
   for (let i = 0; i < allowed; i++) {
@@ -56,6 +55,32 @@ export function chooseToken(candidates: Candidates, params: SamplingParams, key:
     if (score > bestScore) [best, bestScore] = [i, score];
   }
   return { token: candidates.tokens[best], logit: candidates.logits[best] };
+}
+
+/** Whether the winner among all tokens is needed: always, unless the candidates are all that may be drawn. */
+export function drawsFromAll(params: SamplingParams, most: number): boolean {
+  return params.temperature > 0 && (params.topK === 0 || params.topK > most);
+}
+
+/** Whether the winner among all tokens is certainly one of those that are left, however far they reach: then it has won among them. */
+function isDrawnAllowed(candidates: Candidates, params: SamplingParams, scale: number, drawnLogit: number): boolean {
+  const { topK, topP, minP } = params;
+  const { logits, temperedLogSumExp } = candidates;
+  const probability = (logit: number) => Math.exp(logit * scale - temperedLogSumExp);
+  const least = minP * probability(logits[0]);
+  const at = Array.prototype.indexOf.call(candidates.tokens, candidates.drawnToken);
+  // Of a token that is not in the list it is not known how many are better.
+  if (at < 0) return topK === 0 && topP >= 1 && probability(drawnLogit) >= least;
+  if ((topK > 0 && at >= topK) || probability(logits[at]) < least) return false;
+  if (topP >= 1) return true;
+  let before = 0;
+  let shown = 0;
+  for (let i = 0; i < logits.length && (topK === 0 || i < topK) && probability(logits[i]) >= least; i++) {
+    if (i < at) before += probability(logits[i]);
+    shown += probability(logits[i]);
+  }
+  // Top-p is of the mass that the others leave: at least what is shown of it.
+  return before < topP * (topK === 0 && minP === 0 ? 1 : shown);
 }
 
 /** How many of the sorted candidates top-k, min-p and top-p leave, in that order, each over what the one before left; null if that cannot be told. */

@@ -2,6 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { gumbel, randomBits, sequenceKey } from "../../../core/random.ts";
+import { topTokens } from "../../../core/sampling/top_tokens.ts";
 import { LogitAdjuster, mergeAdjustments } from "../../../core/sampling/adjustments.ts";
 import { GREEDY, type SamplingParams } from "../../../core/sampling/params.ts";
 import { candidatesWanted, chooseToken } from "../../../core/sampling/sampler.ts";
@@ -84,6 +85,20 @@ describe("chooseToken", () => {
     );
   });
 
+  it("needs no whole row where the winner among all tokens is known to be allowed", () => {
+    // A hundred tokens, nearly alike: the nucleus is ninety of them, the list ten.
+    const logits = Array.from({ length: 100 }, (_, i) => 1 - i / 1000);
+    let decided = 0;
+    for (let seed = 0; seed < 400; seed++) {
+      const [params, key] = [{ ...GREEDY, temperature: 1, topP: 0.9 }, sequenceKey(seed, 0)];
+      const part = chooseToken(candidatesOf(logits, params, key, 3, 10), params, key, 3);
+      if (part === null) continue;
+      decided++;
+      assertEquals(part.token, chooseToken(candidatesOf(logits, params, key, 3, 100), params, key, 3)!.token);
+    }
+    assert(decided > 20 && decided < 80, `${decided} of 400, about a tenth`);
+  });
+
   it("depends only on seed, choice and position", () => {
     const [a, b] = [sequenceKey(5, 0), sequenceKey(5, 1)];
     assert(a !== b && a !== sequenceKey(6, 0) && a !== sequenceKey(5 + 2 ** 32, 0), "keys differ");
@@ -97,6 +112,20 @@ describe("chooseToken", () => {
     const variance = draws.reduce((sum, x) => sum + (x - mean) ** 2, 0) / draws.length;
     assertAlmostEquals(mean, 0.5772, 0.03);
     assertAlmostEquals(variance, Math.PI ** 2 / 6, 0.08);
+  });
+});
+
+describe("topTokens", () => {
+  it("are the first of all, sorted, however many and whatever they are", () => {
+    const logit = fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(0, -0, 1, -1, Infinity, -Infinity));
+    fc.assert(
+      fc.property(fc.array(logit, { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 70 }), (values, count) => {
+        const logits = Float32Array.from(values);
+        const sorted = [...logits.keys()].sort((a, b) => (logits[b] === logits[a] ? 0 : logits[b] - logits[a]) || a - b);
+        assertEquals([...topTokens(logits, count)], sorted.slice(0, count));
+      }),
+      { seed: SEED, numRuns: 2000 },
+    );
   });
 });
 
