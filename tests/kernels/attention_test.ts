@@ -6,13 +6,17 @@ import { BLOCK_TOKENS, type CacheConfig, cacheWidth, ropeOffset } from "../../ke
 import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
 import { latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
-import { mlaPrefillMatrix, prefillFitsMatrixUnits } from "../../kernels/mla_prefill/matrix_units.ts";
-import { mlaPrefill, type MlaPrefillConfig } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { dividePrefill, mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
+import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
+import type { Kernel } from "../../kernels/contract.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
 import { Random } from "../support/random.ts";
+
+/** Bytes of workgroup memory on the GPUs that matrix units are used of. */
+const UNITS_WORKGROUP_BYTES = 49152;
 
 describeOnDevices("latent attention", (kind) => {
   let device: Device;
@@ -161,7 +165,9 @@ describeOnDevices("latent attention", (kind) => {
   for (
     const { growth = 0, sink = 0, ...config } of [
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2 },
-      { heads: 3, nopeWidth: 128, ropeWidth: 64, valueWidth: 128, scale: 0.1 },
+      // Eights of columns that threads do not share evenly.
+      { heads: 1, nopeWidth: 72, ropeWidth: 8, valueWidth: 96, scale: 0.2 },
+      { heads: 1, nopeWidth: 128, ropeWidth: 64, valueWidth: 128, scale: 0.1 },
       { heads: 1, nopeWidth: 192, ropeWidth: 64, valueWidth: 256, scale: 0.1 },
       // Scores that grow with the position, so that the reference has to follow them.
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, growth: 60 },
@@ -170,10 +176,14 @@ describeOnDevices("latent attention", (kind) => {
     ]
   ) {
     const name = `heads of ${config.nopeWidth} + ${config.ropeWidth} columns${growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : ""}`;
-    itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}`, async () => {
-      assert(prefillFitsMatrixUnits(config, 49152));
-      await prefillInChunks(device, mlaPrefillMatrix, config, { chunks: [1, 70, 96, 13], window: 100, growth, sink }, 2e-3);
-    });
+    const divisions = PREFILL_DIVISIONS.filter((division) => prefillDivides(config, division, UNITS_WORKGROUP_BYTES));
+    assertEquals(divisions[0], dividePrefill(config, UNITS_WORKGROUP_BYTES) ?? undefined);
+    for (const division of divisions) {
+      itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}, divided ${Object.values(division)}`, async () => {
+        const halves = { chunks: [1, 70, 96, 13], window: 96, growth, sink, halves: true };
+        await prefillInChunks(unitsOf(device), mlaPrefillMatrix, { ...config, division }, halves, 2e-3);
+      });
+    }
   }
 });
 
@@ -182,15 +192,17 @@ describeOnDevices("latent attention", (kind) => {
  *
  * `growth`: how far scores grow along the sequence; `sink`: how far the first is above the others.
  */
-async function prefillInChunks(
+async function prefillInChunks<C extends MlaPrefillConfig>(
   device: Device,
-  kernel: typeof mlaPrefill,
-  config: MlaPrefillConfig,
-  { chunks, window, growth = 0, sink = 0 }: {
+  kernel: Kernel<C, MlaPrefillBindings, MlaPrefillParams>,
+  config: C,
+  { chunks, window, growth = 0, sink = 0, halves = false }: {
     readonly chunks: readonly number[];
     readonly window: number;
     readonly growth?: number;
     readonly sink?: number;
+    /** Whether keys and values are in f16. */
+    readonly halves?: boolean;
   },
   tolerance: number,
 ): Promise<void> {
@@ -217,7 +229,10 @@ async function prefillInChunks(
     const end = first + count;
     for (let start = 0; start < end; start += window) {
       const inWindow = Math.min(window, end - start);
-      const slice = (of: Float32Array<ArrayBuffer>, width: number) => of.slice(start * width, (start + inWindow) * width);
+      const slice = (of: Float32Array<ArrayBuffer>, width: number) => {
+        const part = of.slice(start * width, (start + inWindow) * width);
+        return halves ? Float16Array.from(part) : part;
+      };
       const result: Record<"state" | "out", Output> = await runKernel(device, kernel, config, {
         q: q.slice(first * heads * width, end * heads * width),
         keys: slice(keys, heads * nopeWidth),
