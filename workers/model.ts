@@ -17,7 +17,7 @@ import { divideForMatrixUnits, splittingFor } from "../kernels/latent_decode/mat
 import { DEFAULT_SPLITTING } from "../kernels/latent_decode/splits.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
-import { Attention } from "./attention.ts";
+import { Attention, attendsInHalves } from "./attention.ts";
 import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
 import type { Exchanged } from "./collective/collective.ts";
 import type { ModelContext, Step } from "./context.ts";
@@ -97,8 +97,8 @@ export class Model {
 
   /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
   static async twin(model: Model, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, group } = model.#context;
-    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, ...group });
+    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, halves, group } = model.#context;
+    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, halves, ...group });
     return await Model.#build({ ...model.#context, activations }, weights);
   }
 
@@ -291,6 +291,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows)) };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
+  const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
   return {
     device,
     clock: new StepClock(device),
@@ -298,9 +299,10 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     spec,
     latents,
     limits,
-    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, ...group }),
+    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, halves, ...group }),
     cache,
     matrixUnits,
+    halves,
     decode: { config, division },
     ropeTable: ropeBuffer,
     both: { prefill: limits.prefillRows, decode: limits.decodeRows },

@@ -4,7 +4,7 @@ import { ropeTable } from "../../core/model/rope.ts";
 import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
-import { latentGather } from "../../kernels/latent_gather/latent_gather.ts";
+import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { dividePrefill, mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
@@ -105,7 +105,7 @@ describeOnDevices("latent attention", (kind) => {
       const values = random.normals(blocks * BLOCK_TOKENS * width);
       const tables = Uint32Array.from([9, 9, 3, 0, 2]);
       const inputs = { cache: packCache(cache, values), tables, latents: { poison: count * 13 }, rope_keys: { poison: count * 4 } };
-      const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5 };
+      const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5, output: "f32" } as const;
       const result = await runKernel(device, latentGather, config, inputs, { count, start, table: 2 });
       const stored = rounded(dtype, values);
       for (let i = 0; i < count; i++) {
@@ -149,6 +149,25 @@ describeOnDevices("latent attention", (kind) => {
       }
     });
   }
+
+  it("gathers latents in f16 as they lie", async () => {
+    const random = new Random();
+    const cache = { dtype: "f16", keyWidth: 24, ropeWidth: 8 } as const;
+    const [blocks, count, start] = [4, 90, 61];
+    const values = random.normals(blocks * BLOCK_TOKENS * 32);
+    const tables = Uint32Array.from([9, 9, 3, 0, 2]);
+    const inputs = { cache: packCache(cache, values), tables, latents: { poison: count * 12 }, rope_keys: { poison: count * 4 } };
+    const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5, output: "f16" } as const;
+    assert(gathersHalves(cache) && !gathersHalves({ ...cache, ropeWidth: 4 }));
+    const result = await runKernel(device, latentGather, config, inputs, { count, start, table: 2 });
+    const stored = Float16Array.from(values);
+    const [latents, ropeKeys] = [new Float16Array(result.latents.u32.buffer), new Float16Array(result.rope_keys.u32.buffer)];
+    for (let i = 0; i < count; i++) {
+      const slot = tables[2 + Math.floor((start + i) / 64)] * 64 + (start + i) % 64;
+      assertEquals(latents.subarray(i * 24, (i + 1) * 24), stored.slice(slot * 32, slot * 32 + 24));
+      assertEquals(ropeKeys.subarray(i * 8, (i + 1) * 8), stored.slice(slot * 32 + 24, (slot + 1) * 32));
+    }
+  });
 
   for (
     const config of [
