@@ -60,7 +60,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
   prefill: {
     help:
-      "[--device dawn] [--shape v2-lite] [--layers N] [--weights q4] [--tokens 4096] [--chunk 512] a prompt, and where its last chunk's time goes",
+      "[--device dawn] [--shape v2-lite] [--layers N] [--weights keep] [--tokens 1024,4096,32768] [--sizes 512x512,auto] [--divisions 4,2,2,32;…] prompts in chunks x windows, where a chunk's time goes, and its attention",
     run: prefillBench,
   },
   report: { help: "[data] [figures] draws the README's figures from what was measured", run: report },

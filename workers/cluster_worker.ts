@@ -103,13 +103,13 @@ export class ClusterWorker {
     this.#listener = await this.#transport.listen(listen, (socket) => this.#accept(socket));
     serveRequests(this.#coordinator, (request, payload) => this.#answer(request, payload));
     this.#device.lost.then((error) => this.#deviceLost(error));
-    const { kind, description } = this.#device;
+    const { kind, description, limits: { maxBindingBytes } } = this.#device;
     this.#tell({
       kind: "hello",
       host,
       pid: Deno.pid,
       address: advertise === undefined ? this.#listener.address : advertised(this.#listener.address, advertise),
-      device: { kind, description: description.slice(0, 256) },
+      device: { kind, description: description.slice(0, 256), maxBindingBytes },
       modelHash: this.#hashes.model,
       basisHash: this.#hashes.basis,
     });

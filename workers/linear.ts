@@ -123,7 +123,10 @@ interface Tiled {
 }
 
 /** Whether a layer of prefill can take and give f16: on matrix units, in one part. */
-export function takesHalves({ device, matrixUnits }: Pick<LinearContext, "device" | "matrixUnits">, { layout, outputs, parts }: DeviceMatrix): boolean {
+export function takesHalves(
+  { device, matrixUnits }: Pick<LinearContext, "device" | "matrixUnits">,
+  { layout, outputs, parts }: DeviceMatrix,
+): boolean {
   const fits = (tileItems: number) => fitsMatrixUnits({ layout, outputs, plan: null, tileItems, output: "f16" }, device.limits.maxWorkgroupBytes);
   return matrixUnits && parts.length === 1 && UNITS_TILE_SIZES.every(fits);
 }
@@ -168,7 +171,8 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
       return [tiling.tileItems, parts] as const;
     })),
   );
-  const tileItemsOf = (items: number) => binding.plan === undefined ? tileItemsFor(items, shape.outputs) : planFor(binding.plan.layouts, items).tileItems;
+  const tileItemsOf = (items: number) =>
+    binding.plan === undefined ? tileItemsFor(items, shape.outputs) : planFor(binding.plan.layouts, items).tileItems;
   const variantsFor = (items: number) => variants.get(tileItemsOf(items)) ?? variants.get(ANYHOW.tileItems)!;
   if (!rounds) return { round: null, variantsFor };
   const rowsOf = (items: number) => ceilDiv(items, itemsPerInput(select));

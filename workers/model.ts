@@ -17,7 +17,7 @@ import { divideForMatrixUnits, splittingFor } from "../kernels/latent_decode/mat
 import { DEFAULT_SPLITTING } from "../kernels/latent_decode/splits.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
-import { Attention, attendsInHalves } from "./attention.ts";
+import { attendsInHalves, Attention } from "./attention.ts";
 import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
 import type { Exchanged } from "./collective/collective.ts";
 import type { ModelContext, Step } from "./context.ts";
@@ -53,6 +53,9 @@ interface PreparedBlock {
   readonly preparation: BlockPreparation;
   readonly block: Block;
 }
+
+/** Rows between one and a whole chunk, of which small layers make more tiles. */
+const WARM_ROWS = 256;
 
 interface Layer {
   readonly attention: PreparedBlock;
@@ -129,8 +132,12 @@ export class Model {
   /** Runs tokens of no sequence, so that what drivers do on first use, software ones for a minute, is done before a request waits for it. */
   async warmUp(phase: Phase): Promise<void> {
     const { prefillRows, decodeRows, logitRows } = this.limits;
-    const changes = phase === "prefill" ? [Math.min(2, prefillRows)] : [...this.#context.kernelChanges].filter((rows) => rows <= decodeRows);
-    for (const rows of new Set([1, ...changes])) {
+    const { kernelChanges, matrixUnits } = this.#context;
+    // One row has kernels of its own, and on matrix units chunks of several lengths have.
+    const lengths = phase === "prefill"
+      ? [2, ...(matrixUnits ? [WARM_ROWS, prefillRows] : [])].map((rows) => Math.min(rows, prefillRows))
+      : [...kernelChanges].filter((rows) => rows <= decodeRows);
+    for (const rows of new Set([1, ...lengths])) {
       const sequence = this.cache.open();
       this.cache.grow(sequence, rows);
       this.record({ phase, rows: Array.from({ length: rows }, (_, position) => ({ token: 0, position, sequence })) });
@@ -205,6 +212,11 @@ export class Model {
   /** Where it stands among the ranks that share it. */
   get group(): GroupPlace {
     return this.#context.group;
+  }
+
+  /** Whether prefill attends to keys and values in f16, on matrix units. */
+  get attendsInHalves(): boolean {
+    return this.#context.halves;
   }
 
   /** Whether the ranks must exchange their parts of the last block's output before anything more is recorded. */

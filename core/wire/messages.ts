@@ -22,7 +22,11 @@ export const helloSchema = z.strictObject({
   host: name.describe("machine, for people and placement"),
   pid: count.describe("process, for people"),
   address: address.describe("where peers reach it"),
-  device: z.strictObject({ kind: z.enum(["cpu", "deno", "dawn"]), description: z.string().max(256) }),
+  device: z.strictObject({
+    kind: z.enum(["cpu", "deno", "dawn"]),
+    description: z.string().max(256),
+    maxBindingBytes: z.number().positive().describe("largest part of a buffer that a kernel can see"),
+  }),
   modelHash: hash,
   basisHash: hash.nullable(),
 });

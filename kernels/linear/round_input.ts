@@ -30,7 +30,8 @@ export const roundInput: Kernel<RoundInputConfig, "x" | "y", "rows"> = {
   bindings: { x: "read", y: "read_write" },
   params: ["rows"],
   wgsl: ({ columns, inputStride, input }) =>
-    constants({ THREADS, COLUMNS: columns, QUADS: 2, ROWS_DOWN }) + inputWgsl({ layout: { columns }, inputStride, input, select: { kind: "all" } }) + halves +
+    constants({ THREADS, COLUMNS: columns, QUADS: 2, ROWS_DOWN }) + inputWgsl({ layout: { columns }, inputStride, input, select: { kind: "all" } }) +
+    halves +
     source,
   workgroups: ({ columns }, { rows }) => [ceilDiv(columns / 8, THREADS), Math.min(rows, ROWS_DOWN), ceilDiv(rows, ROWS_DOWN)],
   sizes: ({ columns, inputStride, input }, { rows }) => ({

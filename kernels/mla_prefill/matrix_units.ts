@@ -120,7 +120,8 @@ export const mlaPrefillMatrix: Kernel<MlaPrefillMatrixConfig, MlaPrefillBindings
       TILES: end,
     };
     const { kernel, ...sections } = sectionsOf(source);
-    return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves + unroll(fill(kernel, { ...sections, reference_shift: referenceShift }), numbers);
+    return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves +
+      unroll(fill(kernel, { ...sections, reference_shift: referenceShift }), numbers);
   },
   workgroups: ({ heads, division }, { rows }) => [heads, ceilDiv(rows, division.rowParts * division.rowTiles * 16), 1],
   sizes(config, params) {

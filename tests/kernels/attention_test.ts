@@ -198,10 +198,13 @@ describeOnDevices("latent attention", (kind) => {
     const divisions = PREFILL_DIVISIONS.filter((division) => prefillDivides(config, division, UNITS_WORKGROUP_BYTES));
     assertEquals(divisions[0], dividePrefill(config, UNITS_WORKGROUP_BYTES) ?? undefined);
     for (const division of divisions) {
-      itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}, divided ${Object.values(division)}`, async () => {
-        const halves = { chunks: [1, 70, 96, 13], window: 96, growth, sink, halves: true };
-        await prefillInChunks(unitsOf(device), mlaPrefillMatrix, { ...config, division }, halves, 2e-3);
-      });
+      itOnUnits(kind)(
+        `prefills over windows and chunks with the same bits on matrix units, ${name}, divided ${Object.values(division)}`,
+        async () => {
+          const halves = { chunks: [1, 70, 96, 13], window: 96, growth, sink, halves: true };
+          await prefillInChunks(unitsOf(device), mlaPrefillMatrix, { ...config, division }, halves, 2e-3);
+        },
+      );
     }
   }
 });

@@ -65,7 +65,7 @@ const dawnHasUnits = DAWN !== undefined && await openTestDevice("dawn").then(asy
   return matrixUnits;
 });
 
-/** For tests of kernels on matrix units, which are skipped, by name, on GPUs without them; on the CPU they are emulated, see {@link unitsOf}. */
+/** For tests of kernels on matrix units, which are skipped, by name, on GPUs without them; on the CPU their references run, or they are emulated, see {@link unitsOf}. */
 export function itOnUnits(kind: DeviceKind): (name: string, body: () => Promise<void>) => void {
   if (kind === "cpu" || kind === "dawn" && dawnHasUnits) return it;
   return (name) => it.skip(`${name}: skipped, no matrix units`);

@@ -7,7 +7,14 @@
  */
 import type { Kernel, Params } from "../../../kernels/contract.ts";
 import { CpuDevice } from "../../../kernels/cpu_device.ts";
-import { type BoundKernel, checkBindings, checkParams, type CompiledKernel, type DeviceBuffer, type DeviceFeatures } from "../../../kernels/device.ts";
+import {
+  type BoundKernel,
+  checkBindings,
+  checkParams,
+  type CompiledKernel,
+  type DeviceBuffer,
+  type DeviceFeatures,
+} from "../../../kernels/device.ts";
 import { paramsDeclaration } from "../../../kernels/contract.ts";
 import { Memory, WorkgroupMemory } from "./memory.ts";
 import { parseShader } from "./syntax.ts";
@@ -42,7 +49,9 @@ export class EmulatedDevice extends CpuDevice {
         checkBindings(kernel, config, buffers, most);
         const emulate = (params: Params<P>) => {
           const names = Object.keys(kernel.bindings) as B[];
-          const memories = names.map((name, i) => new Memory(shader.bindings[i], (buffers[name] as DeviceBuffer & { u8: Uint8Array<ArrayBuffer> }).u8.buffer));
+          const memories = names.map((name, i) =>
+            new Memory(shader.bindings[i], (buffers[name] as DeviceBuffer & { u8: Uint8Array<ArrayBuffer> }).u8.buffer)
+          );
           runShader(shader, memories, params, kernel.workgroups(config, params));
         };
         return { name: kernel.name, params: kernel.params, most, emulate };
@@ -67,12 +76,11 @@ function runShader(
 ): void {
   const memories = new Map(bindings.map((memory) => [memory.name, memory]));
   for (const [name, bytes] of workgroupBytes) memories.set(name, new WorkgroupMemory(name, bytes));
-  const access = accessTo(memories, params);
-  const { threads, run }: { threads: number; run(thread: number, builtins: object): Thread } = new Function("$", code)(access);
+  const { threads, run }: { threads: number; run(thread: number, builtins: object): Thread } = new Function("$", code)({ memories, params });
   for (let z = 0; z < deep; z++) {
     for (let y = 0; y < down; y++) {
       for (let x = 0; x < across; x++) {
-        for (const [name, bytes] of workgroupBytes) memories.set(name, new WorkgroupMemory(name, bytes));
+        for (const memory of memories.values()) if (memory instanceof WorkgroupMemory) memory.clear();
         runWorkgroup(memories, (thread) => {
           return run(thread, {
             workgroup_id: [x, y, z],
@@ -115,10 +123,11 @@ class Subgroup {
 
   runToBarrier(): void {
     while (!this.ended) {
-      const steps = this.#threads.map((thread, lane) => thread.next(this.#answers[lane]));
-      const waits = steps.map(({ value }) => value as Wait | undefined);
+      const waits = this.#threads.map((thread, lane) => thread.next(this.#answers[lane]).value as Wait | undefined);
       const [first] = waits;
-      if (waits.some((wait) => wait?.kind !== first?.kind)) throw new Error(`The threads of a subgroup are apart: ${[...new Set(waits.map((wait) => wait?.kind))]}`);
+      if (waits.some((wait) => wait?.kind !== first?.kind)) {
+        throw new Error(`The threads of a subgroup are apart: ${[...new Set(waits.map((wait) => wait?.kind))]}`);
+      }
       if (first === undefined) {
         this.ended = true;
         return;
@@ -157,34 +166,35 @@ class Subgroup {
     }
   }
 
-  *#elements({ memory: name, offset, stride, columnMajor, type }: MatrixPlace): Generator<readonly [element: number, memory: Memory, at: number]> {
-    const memory = this.#memories.get(name)!;
-    const bytes = type === "f16" ? 2 : 4;
+  #memoryOf({ memory: name, offset, stride }: MatrixPlace): Memory {
     // Where they do not begin there, loads round addresses down (bench/NOTES.md).
     if (offset % 16 !== 0 || stride % 16 !== 0) throw new Error(`A matrix in ${name} begins at byte ${offset}, with rows of ${stride}`);
-    for (let row = 0; row < 16; row++) {
-      for (let column = 0; column < 16; column++) {
-        const [major, minor] = columnMajor ? [column, row] : [row, column];
-        yield [row * 16 + column, memory, (offset + major * stride + minor * bytes) / bytes];
-      }
-    }
+    return this.#memories.get(name)!;
   }
 
   #load(place: MatrixPlace): Matrix {
+    const memory = this.#memoryOf(place);
+    const { offset, stride, columnMajor, type } = place;
+    const [bytes, values] = type === "f16" ? [2, memory.f16] : [4, memory.f32];
     const matrix = new Float32Array(256);
-    for (const [element, memory, at] of this.#elements(place)) {
-      memory.read(place.type === "f16" ? at >> 1 : at, this.#id);
-      matrix[element] = memory[place.type][at];
+    for (let major = 0; major < 16; major++) {
+      for (let minor = 0; minor < 16; minor++) {
+        const at = offset + major * stride + minor * bytes;
+        memory.read(at >> 2, this.#id);
+        matrix[columnMajor ? minor * 16 + major : major * 16 + minor] = values[at / bytes];
+      }
     }
     return matrix;
   }
 
   #store(place: MatrixPlace, matrix: Matrix): void {
+    if (place.type === "f16" || place.columnMajor) throw new Error("Only rows of f32 are stored here");
+    const memory = this.#memoryOf(place);
     const bits = new Uint32Array(matrix.buffer);
-    for (const [element, memory, at] of this.#elements(place)) {
-      if (place.type === "f16") throw new Error("Matrices of f16 are not stored here");
-      memory.write(at, this.#id, bits[element]);
-      memory.f32[at] = matrix[element];
+    for (let element = 0; element < 256; element++) {
+      const word = (place.offset + (element >> 4) * place.stride) / 4 + element % 16;
+      memory.write(word, this.#id, bits[element]);
+      memory.f32[word] = matrix[element];
     }
   }
 }
@@ -192,44 +202,11 @@ class Subgroup {
 /** sums + left · right, added from the first column to the last, as any device adds in an order of its own. */
 function multiply(left: Matrix, right: Matrix, sums: Matrix): Matrix {
   const result = sums.slice();
-  for (let row = 0; row < 16; row++) {
+  for (let row = 0; row < 256; row += 16) {
     for (let k = 0; k < 16; k++) {
-      const factor = left[row * 16 + k];
-      for (let column = 0; column < 16; column++) result[row * 16 + column] += factor * right[k * 16 + column];
+      const factor = left[row + k];
+      for (let column = 0; column < 16; column++) result[row + column] += factor * right[k * 16 + column];
     }
   }
   return result;
-}
-
-/** What translated code reaches memory through. */
-function accessTo(memories: ReadonlyMap<string, Memory>, params: Readonly<Record<string, number>>) {
-  const view = new DataView(new ArrayBuffer(4));
-  const load = (of: "u32" | "f32" | "i32", name: string, offset: number, thread: number): number => {
-    const memory = memories.get(name)!;
-    memory.read(offset / 4, thread);
-    return of === "f32" ? memory.f32[offset / 4] : memory.u32[offset / 4];
-  };
-  const store = (of: "u32" | "f32" | "i32", name: string, offset: number, value: number, thread: number): void => {
-    const memory = memories.get(name)!;
-    if (of === "f32") view.setFloat32(0, value);
-    else view.setUint32(0, value);
-    const bits = view.getUint32(0);
-    memory.write(offset / 4, thread, bits);
-    memory.u32[offset / 4] = bits;
-  };
-  return {
-    params,
-    within(index: number, count: number, name: string): number {
-      if (!(index < count)) throw new RangeError(`Element ${index} of ${count} in ${name}`);
-      return index;
-    },
-    load_u32: load.bind(null, "u32"),
-    load_f32: load.bind(null, "f32"),
-    store_u32: store.bind(null, "u32"),
-    store_f32: store.bind(null, "f32"),
-    loadVector: (of: "u32" | "f32", size: number, name: string, offset: number, thread: number) =>
-      Array.from({ length: size }, (_, i) => load(of, name, offset + 4 * i, thread)),
-    storeVector: (of: "u32" | "f32", name: string, offset: number, values: readonly number[], thread: number) =>
-      values.forEach((value, i) => store(of, name, offset + 4 * i, value, thread)),
-  };
 }

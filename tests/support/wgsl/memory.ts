@@ -4,6 +4,8 @@
  * @module
  */
 
+const VIEW = new DataView(new ArrayBuffer(4));
+
 /** A binding, or a workgroup's memory. */
 export class Memory {
   readonly name: string;
@@ -16,6 +18,34 @@ export class Memory {
     this.u32 = new Uint32Array(buffer);
     this.f32 = new Float32Array(buffer);
     this.f16 = new Float16Array(buffer);
+  }
+
+  /** Reads an element at a byte. */
+  load(of: "u32" | "f32", offset: number, thread: number): number {
+    const word = offset / 4;
+    this.read(word, thread);
+    return of === "f32" ? this.f32[word] : this.u32[word];
+  }
+
+  /** Reads so many. */
+  loadVector(of: "u32" | "f32", size: number, offset: number, thread: number): number[] {
+    const values = new Array<number>(size);
+    for (let i = 0; i < size; i++) values[i] = this.load(of, offset + 4 * i, thread);
+    return values;
+  }
+
+  /** Writes an element. */
+  store(of: "u32" | "f32", offset: number, value: number, thread: number): void {
+    const word = offset / 4;
+    if (of === "f32") VIEW.setFloat32(0, value);
+    const bits = of === "f32" ? VIEW.getUint32(0) : value;
+    this.write(word, thread, bits);
+    this.u32[word] = bits;
+  }
+
+  /** Writes several. */
+  storeVector(of: "u32" | "f32", offset: number, values: readonly number[], thread: number): void {
+    for (let i = 0; i < values.length; i++) this.store(of, offset + 4 * i, values[i], thread);
   }
 
   /** Who reads a word. @param thread a thread of its workgroup, or a subgroup as a whole, which is a negative number */
@@ -48,6 +78,12 @@ export class WorkgroupMemory extends Memory {
     this.#readAt = new Uint32Array(words);
     this.#writer = new Int32Array(words).fill(NOBODY);
     this.#reader = new Int32Array(words).fill(NOBODY);
+  }
+
+  /** As it is when a workgroup begins. */
+  clear(): void {
+    this.u32.fill(0);
+    this.epoch++;
   }
 
   override read(word: number, thread: number): void {

@@ -16,7 +16,12 @@ export type Expression =
   | { readonly kind: "name"; readonly name: string }
   | { readonly kind: "member"; readonly of: Expression; readonly name: string }
   | { readonly kind: "index"; readonly of: Expression; readonly at: Expression }
-  | { readonly kind: "call"; readonly name: string; readonly parameters: readonly (TypeSyntax | Expression)[]; readonly values: readonly Expression[] }
+  | {
+    readonly kind: "call";
+    readonly name: string;
+    readonly parameters: readonly (TypeSyntax | Expression)[];
+    readonly values: readonly Expression[];
+  }
   | { readonly kind: "unary"; readonly operator: string; readonly of: Expression }
   | { readonly kind: "binary"; readonly operator: string; readonly left: Expression; readonly right: Expression };
 
@@ -65,7 +70,8 @@ export interface Shader {
 
 /** Names that a list in angle brackets may follow. */
 const TEMPLATES = /^(vec[234]|array|atomic|ptr|bitcast|subgroup_?[mM]atrix\w*)$/;
-const TOKEN = /\s+|\/\/[^\n]*|(0x[0-9a-fA-F]+[ui]?|\d+\.?\d*(?:e[-+]?\d+)?[uifh]?|\.\d+f?|[A-Za-z_]\w*|->|&&|\|\||<<=|>>=|<<|>>|[-+*/%&|^=!<>]=|\+\+|--|.)/gy;
+const TOKEN =
+  /\s+|\/\/[^\n]*|(0x[0-9a-fA-F]+[ui]?|\d+\.?\d*(?:e[-+]?\d+)?[uifh]?|\.\d+f?|[A-Za-z_]\w*|->|&&|\|\||<<=|>>=|<<|>>|[-+*/%&|^=!<>]=|\+\+|--|.)/gy;
 const PRECEDENCE: readonly (readonly string[])[] = [
   ["||"],
   ["&&"],

@@ -30,7 +30,11 @@ type Type =
   | { readonly kind: "scalar"; readonly of: Scalar }
   | { readonly kind: "vector"; readonly of: Scalar; readonly size: number }
   | { readonly kind: "array"; readonly of: Type; readonly count: number | null }
-  | { readonly kind: "struct"; readonly name: string; readonly members: readonly { readonly name: string; readonly type: Type; readonly offset: number }[] }
+  | {
+    readonly kind: "struct";
+    readonly name: string;
+    readonly members: readonly { readonly name: string; readonly type: Type; readonly offset: number }[];
+  }
   | { readonly kind: "matrix"; readonly of: "f16" | "f32" }
   | { readonly kind: "none" };
 
@@ -103,6 +107,7 @@ class Translator {
         continue;
       }
       this.#memories.set(name, of);
+      lines.push(`const $m_${name} = $.memories.get("${name}");`);
       if (space === "workgroup") workgroupBytes.set(name, Math.ceil(sizeOf(of) / 4) * 4);
       else bindings[binding - 1] = name;
     }
@@ -213,7 +218,9 @@ class Translator {
     const builtins = names.filter(({ builtin }) => builtin !== null);
     const given = builtins.length > 0 ? ["$builtins"] : names.map(({ js }) => js);
     const prologue = builtins.map(({ js, builtin }) => `const ${js} = $builtins.${builtin};`).join("\n");
-    const code = `function${waits || builtins.length > 0 ? "*" : ""} ${name}(${["$t", ...given].join(", ")}) {\n${prologue}\n${this.#block(body, result)}}`;
+    const code = `function${waits || builtins.length > 0 ? "*" : ""} ${name}(${["$t", ...given].join(", ")}) {\n${prologue}\n${
+      this.#block(body, result)
+    }}`;
     this.#scopes = [];
     return code;
   }
@@ -240,7 +247,10 @@ class Translator {
         return `let ${this.#declare(s.name, of)} = ${of.kind === "vector" ? `(${code}).slice()` : code};`;
       }
       case "assign":
-        return this.#assign(s.to, s.operator === "" ? this.#expression(s.value) : this.#binary(s.operator, this.#expression(s.to), this.#expression(s.value)));
+        return this.#assign(
+          s.to,
+          s.operator === "" ? this.#expression(s.value) : this.#binary(s.operator, this.#expression(s.to), this.#expression(s.value)),
+        );
       case "call":
         return `${this.#expression(s.call).code};`;
       case "if": {
@@ -272,8 +282,8 @@ class Translator {
     const place = this.#place(to);
     if (place !== null) {
       const { code } = this.#convert(value, place.type);
-      if (place.type.kind === "scalar") return `$.store_${place.type.of}("${place.memory}", ${place.offset}, ${code}, $t);`;
-      if (place.type.kind === "vector") return `$.storeVector("${place.type.of}", "${place.memory}", ${place.offset}, ${code}, $t);`;
+      if (place.type.kind === "scalar") return `$m_${place.memory}.store("${place.type.of}", ${place.offset}, ${code}, $t);`;
+      if (place.type.kind === "vector") return `$m_${place.memory}.storeVector("${place.type.of}", ${place.offset}, ${code}, $t);`;
       throw new SyntaxError(`Cannot store a ${place.type.kind}`);
     }
     const target = this.#expression(to);
@@ -302,7 +312,7 @@ class Translator {
       if (of.type.kind === "vector") return component(of, at);
       if (of.type.kind !== "array") throw new SyntaxError("Only arrays and vectors have elements");
       const { count } = of.type;
-      const index = count === null ? at : `$.within(${at}, ${count}, "${of.memory}")`;
+      const index = count === null ? at : `$within(${at}, ${count}, "${of.memory}")`;
       return { memory: of.memory, offset: `${of.offset} + ${sizeOf(of.type.of)} * (${index})`, type: of.type.of };
     }
     return null;
@@ -311,10 +321,10 @@ class Translator {
   #expression(e: Expression): Code {
     const place = e.kind === "name" || e.kind === "member" || e.kind === "index" ? this.#place(e) : null;
     if (place !== null) {
-      if (place.type.kind === "scalar") return { code: `$.load_${place.type.of}("${place.memory}", ${place.offset}, $t)`, type: place.type };
+      if (place.type.kind === "scalar") return { code: `$m_${place.memory}.load("${place.type.of}", ${place.offset}, $t)`, type: place.type };
       if (place.type.kind === "vector") {
         const { of, size } = place.type;
-        return { code: `$.loadVector("${of}", ${size}, "${place.memory}", ${place.offset}, $t)`, type: place.type };
+        return { code: `$m_${place.memory}.loadVector("${of}", ${size}, ${place.offset}, $t)`, type: place.type };
       }
       throw new SyntaxError(`Cannot load a ${place.type.kind}`);
     }
@@ -389,7 +399,9 @@ class Translator {
     if (matrix !== null) return matrix;
     const a = values.map((value) => this.#expression(value));
     const vector = /^vec([234])$/.exec(name);
-    if (vector !== null) return vectorOf(Number(vector[1]), parameters.length === 0 ? null : (this.#type(parameters[0] as TypeSyntax) as { of: Scalar }).of, a);
+    if (vector !== null) {
+      return vectorOf(Number(vector[1]), parameters.length === 0 ? null : (this.#type(parameters[0] as TypeSyntax) as { of: Scalar }).of, a);
+    }
     const struct = this.#shader.structs.has(name) || this.#shader.aliases.has(name) ? this.#type({ name, parameters: [] }) : null;
     if (struct?.kind === "matrix") return zeroOf(struct);
     if (struct?.kind === "struct") {
@@ -523,7 +535,7 @@ function map(values: readonly Code[], type: Type, write: (...names: string[]) =>
   const size = (values.find(({ type }) => type.kind === "vector")!.type as { size: number }).size;
   const names = values.map((_, i) => `$${i}`);
   const elements = values.map(({ type }, i) => type.kind === "vector" ? `$${i}[$i]` : `$${i}`);
-  const code = `$map(${size}, ($i, ${names}) => ${write(...elements)}, ${values.map(({ code }) => code)})`;
+  const code = `$map${values.length}(${size}, ($i, ${names}) => ${write(...elements)}, ${values.map(({ code }) => code)})`;
   return { code, type: type.kind === "vector" ? type : { kind: "vector", of: elementOf(type), size } };
 }
 
@@ -620,7 +632,10 @@ const $pack = (v) => ($halfBits(v[0]) | ($halfBits(v[1]) << 16)) >>> 0;
 const $unpack = (word) => [$halfValue(word & 0xffff), $halfValue(word >>> 16)];
 const $bits = (word) => { let count = 0; for (; word !== 0; word = (word & (word - 1)) >>> 0) count++; return count; };
 const $pick = (v, at) => at.map((i) => v[i]);
-const $map = (size, write, ...values) => { const result = new Array(size); for (let i = 0; i < size; i++) result[i] = write(i, ...values); return result; };
+const $map1 = (size, write, a) => size === 4 ? [write(0, a), write(1, a), write(2, a), write(3, a)] : Array.from({ length: size }, (_, i) => write(i, a));
+const $map2 = (size, write, a, b) => size === 4 ? [write(0, a, b), write(1, a, b), write(2, a, b), write(3, a, b)] : Array.from({ length: size }, (_, i) => write(i, a, b));
+const $map3 = (size, write, a, b, c) => size === 4 ? [write(0, a, b, c), write(1, a, b, c), write(2, a, b, c), write(3, a, b, c)] : Array.from({ length: size }, (_, i) => write(i, a, b, c));
+const $within = (index, count, name) => { if (!(index < count)) throw new RangeError(\`Element \${index} of \${count} in \${name}\`); return index; };
 const $zero = new Float32Array(256);
 const $uniform = (value) => value;
 const max = Math.max, min = Math.min;
