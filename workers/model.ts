@@ -100,7 +100,8 @@ export class Model {
 
   /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
   static async twin(model: Model, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, halves, group } = model.#context;
+    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, halves, group } =
+      model.#context;
     const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, halves, ...group });
     return await Model.#build({ ...model.#context, activations }, weights);
   }
