@@ -10,8 +10,10 @@ import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { choosePrefillSizes, type PrefillSizes } from "../core/model/prefill_sizes.ts";
 import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
 import { ceilDiv } from "../core/numeric.ts";
+import type { Params } from "../kernels/contract.ts";
 import type { BoundKernel, Device } from "../kernels/device.ts";
 import { freeMemoryIfKnown } from "../kernels/free_memory.ts";
+import type { MatmulConfig } from "../kernels/linear/matmul.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides, type PrefillDivision } from "../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
@@ -21,7 +23,7 @@ import type { ModelWeights } from "../workers/weights.ts";
 import { fillRandom } from "./fill.ts";
 import { kernelName } from "./roofline/profile.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
-import { TracingDevice } from "./roofline/tracing_device.ts";
+import { type Dispatch, TracingDevice } from "./roofline/tracing_device.ts";
 import { syntheticWeights } from "./synthetic.ts";
 import { median, printTable } from "./table.ts";
 
@@ -137,12 +139,12 @@ async function timeKernels(device: TracingDevice, stopwatch: Stopwatch, model: M
   model.record({ phase: "prefill", rows: rowsOf(sequence, start, chunk) });
   const dispatches = device.take();
   device.submit();
-  const kernels: { name: string; runs: number; ms: number }[] = [];
+  const kernels: { name: string; runs: number; ms: number; flop: number }[] = [];
   for (const [name, runs] of Map.groupBy(dispatches, kernelName)) {
     const ms = await stopwatch.milliseconds(() => {
       for (const { bound, params } of runs) device.run(bound, params);
     });
-    kernels.push({ name, runs: runs.length, ms });
+    kernels.push({ name, runs: runs.length, ms, flop: runs.reduce((sum, dispatch) => sum + flopOf(dispatch), 0) });
   }
   device.take();
   model.cache.close(sequence);
@@ -154,10 +156,29 @@ async function timeKernels(device: TracingDevice, stopwatch: Stopwatch, model: M
     } ms on the device, ${dispatches.length} dispatches\n`,
   );
   printTable([
-    ["kernel", "runs", "ms", "% of chunk"],
-    ...kernels.map(({ name, runs, ms }) => [name, runs, ms.toFixed(3), (ms / total * 100).toFixed(1)]),
+    ["kernel", "runs", "ms", "% of chunk", "TFLOP/s"],
+    ...kernels.map((
+      { name, runs, ms, flop },
+    ) => [name, runs, ms.toFixed(3), (ms / total * 100).toFixed(1), flop === 0 ? "" : (flop / ms / 1e9).toFixed(0)]),
   ]);
   console.log("");
+}
+
+/** Operations of products, a multiply-add being two. */
+function flopOf({ kernel, config, params }: Dispatch): number {
+  if (kernel.name === "mla_prefill") return attentionFlop(config as MlaPrefillConfig, params as Params<MlaPrefillParams>);
+  if (!kernel.name.startsWith("matmul")) return 0;
+  const { layout, outputs, select } = config as MatmulConfig;
+  return 2 * params.items * (select.kind === "all" ? params.part_outputs : outputs) * layout.columns;
+}
+
+/** Of the pairs of queries and keys that see each other. */
+function attentionFlop({ heads, nopeWidth, ropeWidth, valueWidth }: MlaPrefillConfig, params: Params<MlaPrefillParams>): number {
+  let pairs = 0;
+  for (let row = 0; row < params.rows; row++) {
+    pairs += Math.max(0, Math.min(params.window_count, params.first_position + row + 1 - params.window_start));
+  }
+  return 2 * pairs * heads * (nopeWidth + ropeWidth + valueWidth);
 }
 
 /** Attention of one chunk to one window by each kernel that the device has: a row of the table for each. */
@@ -204,14 +225,11 @@ async function timeAttention(
   for (const [name, bound] of kernels) {
     const line: (string | number)[] = [name];
     for (const { chunk, window } of sizes) {
-      const product = 2 * heads * (nopeWidth + ropeWidth + valueWidth);
       const before = { rows: chunk, first_position: window, window_start: 0, window_count: window, last: 0 };
       const own = { rows: chunk, first_position: 0, window_start: 0, window_count: Math.min(chunk, window), last: chunk <= window ? 1 : 0 };
       for (const params of [before, own]) {
-        let pairs = 0;
-        for (let row = 0; row < params.rows; row++) pairs += Math.min(params.window_count, params.first_position + row + 1);
         const ms = await stopwatch.milliseconds(() => device.run(bound, params), ceilDiv(TOGETHER, chunk * window));
-        line.push(ms.toFixed(3), (pairs * product / ms / 1e9).toFixed(0));
+        line.push(ms.toFixed(3), (attentionFlop(config, params) / ms / 1e9).toFixed(0));
       }
     }
     table.push(line);

