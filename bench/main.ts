@@ -8,6 +8,7 @@ import { collectiveBench } from "./collective_bench.ts";
 import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
+import { handoffPartsBench } from "./handoff_parts_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { matmulBench } from "./matmul_bench.ts";
 import { linearBench } from "./linear_bench.ts";
@@ -37,7 +38,15 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help: "[--device dawn] [--kernels 1,4,8,16] [--steps 300] [--rows 1024] what a device has computed, in the ways to wait for it",
     run: readbackBench,
   },
-  handoff: { help: "[runs] [device] prefill with and without handing over, and how much of the transfer is hidden", run: handoffBench },
+  handoff: {
+    help: "[runs] [device] [model] [tokens] [gpus] first and second tokens of a cluster beside one process, and how much of the transfer is hidden",
+    run: handoffBench,
+  },
+  "handoff-parts": {
+    help:
+      "[--device dawn] [--shape v2-lite] [--layers N] [--weights keep] [--tokens 1024] [--ranks 2] what computing, reading back, sending and taking in take",
+    run: handoffPartsBench,
+  },
   batch: {
     help: "[device] [ranks] [batches] [ping-pong] throughput against batch size through the server; CPU time of the coordinator",
     run: batchBench,
@@ -60,7 +69,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
   prefill: {
     help:
-      "[--device dawn] [--shape v2-lite] [--layers N] [--weights q4] [--tokens 4096] [--chunk 512] a prompt, and where its last chunk's time goes",
+      "[--device dawn] [--shape v2-lite] [--layers N] [--weights keep] [--tokens 1024,4096,32768] [--sizes 512x512,auto] [--divisions 4,2,2,32;…] prompts in chunks x windows, where a chunk's time goes, and its attention",
     run: prefillBench,
   },
   report: { help: "[data] [figures] draws the README's figures from what was measured", run: report },
@@ -72,7 +81,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
 /** What is printed instead of running a bench; null where one is to run. */
 export function usage(name: string | undefined, args: readonly string[]): string | null {
   if (name === undefined || !Object.hasOwn(BENCHES, name)) {
-    return `Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(12)}${help}`).join("\n")}`;
+    return `Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(15)}${help}`).join("\n")}`;
   }
   return args.includes("--help") || args.includes("-h") ? `Usage: deno task bench ${name} ${BENCHES[name].help}` : null;
 }

@@ -41,11 +41,11 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
     await fillRandom(device, weights, format);
     await fillScales(device, scales, format);
     const tileItems = tileItemsFor(size, size);
-    const units = device.features.matrixUnits && fitsMatrixUnits({ ...config, tileItems }, device.limits.maxWorkgroupBytes);
+    const units = device.features.matrixUnits && fitsMatrixUnits({ ...config, tileItems, output: "f32" }, device.limits.maxWorkgroupBytes);
     const params = { items: size, first_output: 0, part_outputs: size, first_matrix: 0, matrices: 1 };
     const buffers = { weights, scales, routes: scales, x: units ? rounded : x, y };
     const kernel = units
-      ? await device.compile(matmulUnits, { ...config, tileItems, input: "rounded" })
+      ? await device.compile(matmulUnits, { ...config, tileItems, input: "rounded", output: "f32" })
       : await device.compile(matmul, { ...config, input: "plain" });
     const bound = kernel.bind(buffers, params);
     runs.push({ format, units, record: () => device.run(bound, params) });

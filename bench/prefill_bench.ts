@@ -1,28 +1,36 @@
 /**
- * Exact prefill of one prompt, chunk by chunk, and where the time of the last chunk goes, which attends to all of it. Weights are made up on the device.
+ * Exact prefill of prompts in chunks of several sizes, where the time of a chunk goes, and its attention in every division that the device's matrix units allow.
+ * Weights are made up on the device.
  *
  * @module
  */
 import { parseArgs } from "node:util";
+import { parseModelConfig } from "../core/model/config.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import { choosePrefillSizes, type PrefillSizes } from "../core/model/prefill_sizes.ts";
 import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
 import { ceilDiv } from "../core/numeric.ts";
-import type { Device } from "../kernels/device.ts";
-import { mlaPrefillMatrix, prefillFitsMatrixUnits } from "../kernels/mla_prefill/matrix_units.ts";
-import { mlaPrefill, type MlaPrefillConfig } from "../kernels/mla_prefill/mla_prefill.ts";
+import type { Params } from "../kernels/contract.ts";
+import type { BoundKernel, Device } from "../kernels/device.ts";
+import { freeMemoryIfKnown } from "../kernels/free_memory.ts";
+import type { MatmulConfig } from "../kernels/linear/matmul.ts";
+import { mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides, type PrefillDivision } from "../kernels/mla_prefill/matrix_units.ts";
+import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import type { Step } from "../workers/context.ts";
 import { Model } from "../workers/model.ts";
+import type { ModelWeights } from "../workers/weights.ts";
 import { fillRandom } from "./fill.ts";
 import { kernelName } from "./roofline/profile.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
-import { TracingDevice } from "./roofline/tracing_device.ts";
+import { type Dispatch, TracingDevice } from "./roofline/tracing_device.ts";
 import { syntheticWeights } from "./synthetic.ts";
 import { median, printTable } from "./table.ts";
 
-/** Positions that are attended to at a time. */
-const WINDOW = 512;
+/** Prompts that are timed, of which the median counts; fewer of long ones. */
 const PROMPTS = 5;
+const LONG_PROMPTS = 2;
+const LONG = 16384;
 
 /** Runs the bench. */
 export async function prefillBench(args: readonly string[]): Promise<void> {
@@ -32,51 +40,78 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
       device: { type: "string", default: "dawn" },
       shape: { type: "string", default: "v2-lite" },
       layers: { type: "string" },
-      weights: { type: "string", default: "q4" },
-      tokens: { type: "string", default: "4096" },
-      chunk: { type: "string", default: "512" },
+      weights: { type: "string", default: "keep" },
+      tokens: { type: "string", default: "1024,4096,32768" },
+      sizes: { type: "string", default: "512x512,auto" },
+      divisions: { type: "string" },
     },
   });
   const shape = shapeNamed(values.shape);
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
-  const [tokens, chunk] = [Number(values.tokens), Number(values.chunk)];
+  const tokens = values.tokens.split(",").map(Number);
+  const most = Math.max(...tokens);
   const { device: plain } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const { kind, limits: { maxBindingBytes } } = plain;
+  const spec = parseModelConfig(configOf(shape, layers), shape);
+  const chosen = choosePrefillSizes(spec, { kind, maxBindingBytes, freeBytes: await freeMemoryIfKnown("any") }, {}, most);
+  const sizes = values.sizes.split(",").map((text) => text === "auto" ? chosen : parseSizes(text, most));
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), values.weights as WeightPolicy);
-  const model = await Model.create(device, weights, {
-    cacheDtype: plain.kind === "cpu" ? "f32" : "f16",
-    maxTokens: tokens,
-    maxContext: tokens,
-    maxSequences: 1,
-    limits: { prefillRows: chunk, decodeRows: 1, window: WINDOW, logitRows: 1 },
-  });
-  console.log(`${plain.kind} (${plain.description}): ${shape}, ${layers} layers, weights ${values.weights}, chunks of ${chunk}\n`);
+  console.log(`${kind} (${plain.description}): ${shape}, ${layers} layers, weights ${values.weights}\n`);
 
-  const sequence = model.cache.open();
-  model.cache.grow(sequence, tokens);
-  const chunks = Array.from({ length: ceilDiv(tokens, chunk) }, (_, i) => {
-    const start = i * chunk;
-    return Array.from({ length: Math.min(chunk, tokens - start) }, (_, k) => ({ token: (start + k) % 1000, position: start + k, sequence }));
-  });
-  await timePrompt(device, model, chunks);
+  const results: (string | number)[][] = [];
   const stopwatch = await Stopwatch.start(device);
-  await timeKernels(device, stopwatch, () => model.record({ phase: "prefill", rows: chunks.at(-1)! }));
+  for (const size of sizes) {
+    const model = await createModel(device, weights, size, most);
+    for (const length of tokens) {
+      const ms = await timePrompt(device, model, length);
+      results.push([length, `${size.chunk} x ${size.window}`, ms.toFixed(0), (length / ms * 1000).toFixed(0)]);
+    }
+    await timeKernels(device, stopwatch, model, size);
+  }
   const { heads, nopeWidth, rope, valueWidth, attentionScale } = weights.spec;
   const config = { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale };
-  await timeAttention(device, stopwatch, config, chunk);
+  const attention = await timeAttention(device, stopwatch, config, sizes, (values.divisions ?? "").split(";").filter(Boolean).map(parseDivision));
   stopwatch.stop();
+  console.log("attention of a chunk to a window: one before it, and its own, of which each query sees what is before it\n");
+  printTable(attention);
+  console.log("\nprompts to their first answer, by the clock\n");
+  printTable([["tokens", "chunk x window", "ms", "tokens/s"], ...results]);
   await device.close();
 }
 
-/** The whole prompt by the clock, each chunk waited for as a worker does. */
-async function timePrompt(device: TracingDevice, model: Model, chunks: readonly Step["rows"][]): Promise<void> {
-  const tokens = chunks.flat().length;
+function parseSizes(text: string, most: number): PrefillSizes {
+  const [chunk, window] = text.split("x").map((size) => Math.min(Number(size), most));
+  return { chunk, window };
+}
+
+function parseDivision(text: string): PrefillDivision {
+  const [rowParts, rowTiles, parts, keys] = text.split(",").map(Number);
+  return { rowParts, rowTiles, parts, keys };
+}
+
+async function createModel(device: Device, weights: ModelWeights, { chunk, window }: PrefillSizes, most: number): Promise<Model> {
+  return await Model.create(device, weights, {
+    cacheDtype: device.kind === "cpu" ? "f32" : "f16",
+    maxTokens: most,
+    maxContext: most,
+    maxSequences: 1,
+    limits: { prefillRows: chunk, decodeRows: 1, window, logitRows: 1 },
+  });
+}
+
+/** Whole prompts by the clock, each chunk waited for as a worker does. @returns milliseconds */
+async function timePrompt(device: TracingDevice, model: Model, tokens: number): Promise<number> {
+  const sequence = model.cache.open();
+  model.cache.grow(sequence, tokens);
+  const { prefillRows } = model.limits;
   const times: number[] = [];
-  for (let prompt = 0; prompt <= PROMPTS; prompt++) {
+  for (let prompt = 0; prompt <= (tokens > LONG ? LONG_PROMPTS : PROMPTS); prompt++) {
     const began = performance.now();
-    for (const rows of chunks) {
+    for (let start = 0; start < tokens; start += prefillRows) {
+      const rows = rowsOf(sequence, start, Math.min(prefillRows, tokens - start));
       model.record({ phase: "prefill", rows });
-      if (rows === chunks.at(-1)) model.head.recordLogits("prefill", rows.length - 1, 1);
+      if (start + rows.length === tokens) model.head.recordLogits("prefill", rows.length - 1, 1);
       else {
         device.submit();
         await device.settle();
@@ -87,58 +122,120 @@ async function timePrompt(device: TracingDevice, model: Model, chunks: readonly 
     if (prompt > 0) times.push(performance.now() - began);
     device.take();
   }
-  const ms = median(times);
-  console.log(`${tokens} tokens to the first answer: ${ms.toFixed(0)} ms by the clock, ${(tokens / ms * 1000).toFixed(0)} tokens/s\n`);
+  model.cache.close(sequence);
+  return median(times);
 }
 
-/** What `record` records, one kind of kernel at a time. */
-async function timeKernels(device: TracingDevice, stopwatch: Stopwatch, record: () => void): Promise<void> {
+function rowsOf(sequence: Step["rows"][number]["sequence"], start: number, count: number): Step["rows"] {
+  return Array.from({ length: count }, (_, i) => ({ token: (start + i) % 1000, position: start + i, sequence }));
+}
+
+/** The second chunk of a prompt, one kind of kernel at a time. */
+async function timeKernels(device: TracingDevice, stopwatch: Stopwatch, model: Model, { chunk, window }: PrefillSizes): Promise<void> {
+  const sequence = model.cache.open();
+  const start = Math.min(chunk, model.cache.maxContext - chunk);
+  model.cache.grow(sequence, start + chunk);
   device.take();
-  record();
+  model.record({ phase: "prefill", rows: rowsOf(sequence, start, chunk) });
   const dispatches = device.take();
   device.submit();
-  const kernels: { name: string; runs: number; ms: number }[] = [];
+  const kernels: { name: string; runs: number; ms: number; flop: number }[] = [];
   for (const [name, runs] of Map.groupBy(dispatches, kernelName)) {
     const ms = await stopwatch.milliseconds(() => {
       for (const { bound, params } of runs) device.run(bound, params);
     });
-    kernels.push({ name, runs: runs.length, ms });
+    kernels.push({ name, runs: runs.length, ms, flop: runs.reduce((sum, dispatch) => sum + flopOf(dispatch), 0) });
   }
   device.take();
+  model.cache.close(sequence);
   const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
   kernels.sort((a, b) => b.ms - a.ms);
-  console.log(`the last chunk, its kernels one kind at a time: ${total.toFixed(2)} ms on the device, ${dispatches.length} dispatches\n`);
+  console.log(
+    `a chunk of ${chunk} after ${start}, windows of ${window}, its kernels one kind at a time: ${
+      total.toFixed(2)
+    } ms on the device, ${dispatches.length} dispatches\n`,
+  );
   printTable([
-    ["kernel", "runs", "ms", "% of chunk"],
-    ...kernels.map(({ name, runs, ms }) => [name, runs, ms.toFixed(3), (ms / total * 100).toFixed(1)]),
+    ["kernel", "runs", "ms", "% of chunk", "TFLOP/s"],
+    ...kernels.map((
+      { name, runs, ms, flop },
+    ) => [name, runs, ms.toFixed(3), (ms / total * 100).toFixed(1), flop === 0 ? "" : (flop / ms / 1e9).toFixed(0)]),
   ]);
+  console.log("");
 }
 
-/** Attention of one chunk to one window, all of which it sees, by each kernel that the device has. */
-async function timeAttention(device: Device, stopwatch: Stopwatch, config: MlaPrefillConfig, rows: number): Promise<void> {
+/** Operations of products, a multiply-add being two. */
+function flopOf({ kernel, config, params }: Dispatch): number {
+  if (kernel.name === "mla_prefill") return attentionFlop(config as MlaPrefillConfig, params as Params<MlaPrefillParams>);
+  if (!kernel.name.startsWith("matmul")) return 0;
+  const { layout, outputs, select } = config as MatmulConfig;
+  return 2 * params.items * (select.kind === "all" ? params.part_outputs : outputs) * layout.columns;
+}
+
+/** Of the pairs of queries and keys that see each other. */
+function attentionFlop({ heads, nopeWidth, ropeWidth, valueWidth }: MlaPrefillConfig, params: Params<MlaPrefillParams>): number {
+  let pairs = 0;
+  for (let row = 0; row < params.rows; row++) {
+    pairs += Math.max(0, Math.min(params.window_count, params.first_position + row + 1 - params.window_start));
+  }
+  return 2 * pairs * heads * (nopeWidth + ropeWidth + valueWidth);
+}
+
+/** Attention of one chunk to one window by each kernel that the device has: a row of the table for each. */
+async function timeAttention(
+  device: Device,
+  stopwatch: Stopwatch,
+  config: MlaPrefillConfig,
+  sizes: readonly PrefillSizes[],
+  tried: readonly PrefillDivision[],
+): Promise<(string | number)[][]> {
   const { heads, nopeWidth, ropeWidth, valueWidth } = config;
-  const buffer = async (name: string, floats: number) => {
-    const made = device.createBuffer(name, floats * 4);
-    await fillRandom(device, made, "f32");
+  const rows = Math.max(...sizes.map(({ chunk }) => chunk));
+  const keys = Math.max(...sizes.map(({ window }) => window));
+  const buffer = async (name: string, floats: number, bits: "f32" | "f16" = "f32") => {
+    const made = device.createBuffer(name, floats * (bits === "f32" ? 4 : 2));
+    await fillRandom(device, made, bits);
     return made;
   };
-  const buffers = {
+  const common = {
     q: await buffer("q", rows * heads * (nopeWidth + ropeWidth)),
-    keys: await buffer("keys", WINDOW * heads * nopeWidth),
-    rope_keys: await buffer("rope keys", WINDOW * ropeWidth),
-    values: await buffer("values", WINDOW * heads * valueWidth),
     state: await buffer("state", rows * heads * 2),
     out: await buffer("out", rows * heads * valueWidth),
   };
-  const params = { rows, first_position: 2 * WINDOW, window_start: WINDOW, window_count: WINDOW, last: 0 };
-  const flop = 2 * rows * WINDOW * heads * (nopeWidth + ropeWidth + valueWidth);
-  const fits = device.features.matrixUnits && prefillFitsMatrixUnits(config, device.limits.maxWorkgroupBytes);
-  const table: (string | number)[][] = [["attention to one window", "ms", "TFLOP/s"]];
-  for (const [name, kernel] of [["plain", mlaPrefill], ...(fits ? [["matrix units", mlaPrefillMatrix] as const] : [])] as const) {
-    const bound = (await device.compile(kernel, config)).bind(buffers, params);
-    const ms = await stopwatch.milliseconds(() => device.run(bound, params));
-    table.push([name, ms.toFixed(3), (flop / ms / 1e9).toFixed(1)]);
+  const expanded = async (bits: "f32" | "f16") => ({
+    ...common,
+    keys: await buffer("keys", keys * heads * nopeWidth, bits),
+    rope_keys: await buffer("rope keys", keys * ropeWidth, bits),
+    values: await buffer("values", keys * heads * valueWidth, bits),
+  });
+  const most = { rows, first_position: keys, window_start: keys, window_count: keys, last: 1 };
+  const fits = (division: PrefillDivision) => device.features.matrixUnits && prefillDivides(config, division, device.limits.maxWorkgroupBytes);
+  const kernels: [name: string, bound: BoundKernel<MlaPrefillParams>][] = [
+    ["plain", (await device.compile(mlaPrefill, config)).bind(await expanded("f32"), most)],
+  ];
+  const halves = await expanded("f16");
+  for (const division of (tried.length > 0 ? tried : PREFILL_DIVISIONS).filter(fits)) {
+    const kernel = await device.compile(mlaPrefillMatrix, { ...config, division });
+    kernels.push([Object.values(division).join(", "), kernel.bind(halves, most)]);
   }
-  console.log("");
-  printTable(table);
+  const table: (string | number)[][] = [[
+    "division",
+    ...sizes.flatMap(({ chunk, window }) => [`${chunk} x ${window}, ms`, "TFLOP/s", "its own, ms", "TFLOP/s"]),
+  ]];
+  for (const [name, bound] of kernels) {
+    const line: (string | number)[] = [name];
+    for (const { chunk, window } of sizes) {
+      const before = { rows: chunk, first_position: window, window_start: 0, window_count: window, last: 0 };
+      const own = { rows: chunk, first_position: 0, window_start: 0, window_count: Math.min(chunk, window), last: chunk <= window ? 1 : 0 };
+      for (const params of [before, own]) {
+        const ms = await stopwatch.milliseconds(() => device.run(bound, params), ceilDiv(TOGETHER, chunk * window));
+        line.push(ms.toFixed(3), (attentionFlop(config, params) / ms / 1e9).toFixed(0));
+      }
+    }
+    table.push(line);
+  }
+  return table;
 }
+
+/** Pairs of a query and a key that are timed together at the least, so that the start of a pass does not count. */
+const TOGETHER = 2 ** 22;

@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../core/errors.ts";
+import { choosePrefillSizes, type PrefillDevice } from "../core/model/prefill_sizes.ts";
 import type { ModelPackage } from "../core/model_package.ts";
 import { needsCalibration } from "../core/tpla/choose_bases.ts";
 import { partition, type PartitionOptions, UNCUT } from "../core/tpla/partition.ts";
@@ -21,7 +22,10 @@ export interface CachePlan {
   /** Tokens that a prefill unit holds. */
   readonly prefillTokens: number;
   readonly maxContext: number;
+  /** Prompt tokens computed at a time. */
   readonly chunk: number;
+  /** Positions whose keys and values prefill expands at a time. */
+  readonly window: number;
 }
 
 /** The model that a cluster serves. */
@@ -84,24 +88,38 @@ export function schemeNeedsCalibration({ decode }: Pick<Settings, "decode">): bo
   return basis !== null && needsCalibration(basis.kind);
 }
 
-/** Sizes, from settings and from the devices that workers have. @throws {LatentmeshError} `invalid_config` if devices of a unit differ */
-export function resolveCache(settings: Settings, model: ClusterModel, members: readonly Member[]): CachePlan {
-  const decided = model.cache(() => planCache(settings, model.package, members.every(({ hello }) => hello.device.kind === "cpu")));
+/**
+ * Sizes, from settings and from the devices that workers have.
+ *
+ * @param freeBytes what each prefill worker may count on, see `prefill_device.ts`
+ * @throws {LatentmeshError} `invalid_config` if devices of a unit differ
+ */
+export function resolveCache(settings: Settings, model: ClusterModel, members: readonly Member[], freeBytes: number | null): CachePlan {
+  const decided = model.cache(() => planCache(settings, model.package, leastOf(members, freeBytes)));
   refuseMixedDevices(members);
   return decided;
 }
 
-/** Sizes, for devices that are all CPUs or not. */
+/** What all workers have at least; a CPU only if all are. */
+function leastOf(members: readonly Member[], freeBytes: number | null): PrefillDevice {
+  const devices = members.map(({ hello: { device } }) => device);
+  const gpus = devices.filter(({ kind }) => kind !== "cpu");
+  const kind = gpus[0]?.kind ?? "cpu";
+  return { kind, freeBytes, maxBindingBytes: Math.min(...(gpus.length > 0 ? gpus : devices).map(({ maxBindingBytes }) => maxBindingBytes)) };
+}
+
+/** Sizes for such devices. */
 export function planCache(
-  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefill">,
+  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefillWindow" | "prefill">,
   { spec }: ModelPackage,
-  onCpu: boolean,
+  device: PrefillDevice,
 ): CachePlan {
+  const onCpu = device.kind === "cpu";
   const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
-  const chunk = Math.min(settings.prefillChunk ?? (onCpu ? 64 : 512), maxContext);
+  const sizes = choosePrefillSizes(spec, device, { chunk: settings.prefillChunk, window: settings.prefillWindow }, maxContext);
   const prefillTokens = Math.max(maxContext, settings.prefill.cacheTokens ?? maxTokens);
-  return { dtype: settings.cacheDtype ?? (onCpu ? "f32" : "f16"), maxTokens, prefillTokens, maxContext, chunk };
+  return { dtype: settings.cacheDtype ?? (onCpu ? "f32" : "f16"), maxTokens, prefillTokens, maxContext, ...sizes };
 }
 
 /** Ranks that round differently route tokens to different experts, and their sums are then sums of different things. */
@@ -128,7 +146,7 @@ export const PROMPTS_PER_UNIT = 8;
 export function assignmentOf(settings: Settings, model: ClusterModel, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
   const { decode, weights } = settings;
   const cuts = resolveCuts(settings, model.package);
-  const { dtype, maxContext, chunk } = cache;
+  const { dtype, maxContext, chunk, window } = cache;
   const decodes = unit.role === "decode";
   return {
     role: unit.role,
@@ -146,7 +164,7 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
     maxSequences: decodes ? decode.maxBatch : PROMPTS_PER_UNIT,
     limits: decodes
       ? { prefillRows: 1, decodeRows: decode.maxBatch, window: Math.min(64, maxContext), logitRows: decode.maxBatch }
-      : { prefillRows: chunk, decodeRows: 1, window: Math.min(512, maxContext), logitRows: Math.min(64, chunk) },
+      : { prefillRows: chunk, decodeRows: 1, window, logitRows: Math.min(64, chunk) },
     lanes: decodes && decode.pingPong ? 2 : 1,
     wire: decode.wire,
     exchange: decode.exchange,

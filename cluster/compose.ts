@@ -4,12 +4,12 @@
  * @module
  */
 import { writeBasis } from "../core/tpla/basis_file.ts";
+import { freeMemory } from "../kernels/free_memory.ts";
 import { openDevice } from "../kernels/providers.ts";
 import { calibrate } from "../workers/calibrate.ts";
 import { openModelFiles } from "../workers/model_files.ts";
 import { planMemory } from "../workers/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
-import { freeMemory } from "./free_memory.ts";
 import type { ClusterServices } from "./services.ts";
 import { gpuCount } from "./host_gpus.ts";
 import { spawnWorker } from "./spawn.ts";

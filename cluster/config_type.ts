@@ -20,8 +20,10 @@ export interface Config {
     workers?: number;
     /** Workers of a unit; heads are split among them. */
     ranks?: number;
-    /** Prompt tokens computed at a time. */
+    /** Prompt tokens computed at a time; by default 64 on the CPU, and 512 to 4096 on GPUs, by their memory. */
     chunk?: number;
+    /** Positions whose keys and values are expanded at a time; by default 512 to 4096, by a GPU's memory. */
+    window?: number;
     /** Prompt tokens whose latents a prefill unit keeps; by default as many as a decode group. */
     cacheTokens?: number;
   };

@@ -11,6 +11,7 @@ import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from ".
 import { log } from "./log.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
+import { freeForPrefill } from "./prefill_device.ts";
 import { planUnits, type Slot } from "./topology.ts";
 import type { Units } from "./serving/serving.ts";
 import { type Member, Unit, type UnitListener } from "./unit.ts";
@@ -45,6 +46,9 @@ export class Coordinator implements Units {
     onFailed: (prefill, decode, error) => this.#unlinkable(prefill, decode, error),
   });
   #workforce: Workforce | null = null;
+  /** Found out while workers start, and what came of it. */
+  readonly #freeForPrefill: Promise<number | null>;
+  #freeBytes: number | null = null;
   readonly #loading = new Map<string, { loadedBytes: number; totalBytes: number }>();
   readonly #onLoading: OnLoading;
   #listener: UnitListener = { up() {}, down() {}, linked() {} };
@@ -62,6 +66,9 @@ export class Coordinator implements Units {
     this.#onLoading = onLoading;
     this.units = planUnits(settings).map((plan) => new Unit(plan));
     this.#keepers = new Map(this.units.map((unit) => [unit, this.#keeper(unit)]));
+    this.#freeForPrefill = settings.device === "cpu" || settings.prefillChunk !== undefined && settings.prefillWindow !== undefined
+      ? Promise.resolve(null)
+      : freeForPrefill(settings, services);
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     promise.catch(() => {});
@@ -91,7 +98,7 @@ export class Coordinator implements Units {
 
   /** Sizes that all workers agree on. */
   get cache(): CachePlan {
-    return resolveCache(this.#settings, this.#model, this.members);
+    return resolveCache(this.#settings, this.#model, this.members, this.#freeBytes);
   }
 
   /** Workers that are there. */
@@ -229,7 +236,8 @@ export class Coordinator implements Units {
   }
 
   async #assign(unit: Unit, member: Member): Promise<void> {
-    const cache = resolveCache(this.#settings, this.#model, this.members);
+    if (!this.#model.cacheDecided) this.#freeBytes = await this.#freeForPrefill;
+    const { cache } = this;
     const assignment = assignmentOf(this.#settings, this.#model, unit.plan, member.slot, cache);
     const { reply } = await member.client.call("assign", { assignment }, "assigned");
     member.weightBytes = reply.weightBytes;

@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { LatentmeshError } from "../core/errors.ts";
+import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { readModelPackage } from "../core/model_package.ts";
 import { BLOCK_TOKENS, planCache } from "./assignment.ts";
 import { formatBytes, log } from "./log.ts";
+import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks, type RankPlan } from "./rank_plan.ts";
 import type { PlanServices } from "./services.ts";
 import { MOST_CACHE_TOKENS, type Settings } from "./settings.ts";
@@ -22,18 +23,18 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   using files = services.openFiles(settings.model);
   const model = await readModelPackage(files);
   const { layers, maxPositions } = model.spec;
-  const { kind, limits } = await services.probeDevice(settings.device, settings.dawn);
-  const onCpu = kind === "cpu";
+  const device = await probePrefillDevice(settings, services);
+  const onCpu = device.kind === "cpu";
   // What is not cache does not depend on how large the cache is, beyond one context.
-  const cache = planCache({ ...settings, maxTokensTotal: maxPositions }, model, onCpu);
+  const cache = planCache({ ...settings, maxTokensTotal: maxPositions }, model, device);
   const ranks = await planRanks(settings, model, files.name, cache, services);
   if (ranks.some(({ slot }) => slot.remote)) refuse("what devices of other hosts have left is not known here; use cache.maxTokens");
   let tokens = Math.min(
     MOST_CACHE_TOKENS,
-    ...ranks.map(({ cachedBytesPerToken }) => Math.floor(limits.maxBindingBytes / cachedBytesPerToken * layers)),
+    ...ranks.map(({ cachedBytesPerToken }) => Math.floor(device.maxBindingBytes / cachedBytesPerToken * layers)),
   );
   for (const [gpu, sharing] of Map.groupBy(ranks, ({ slot }) => onCpu ? null : slot.gpu)) {
-    const free = await services.freeMemory(onCpu ? "host" : gpu);
+    const free = await services.freeMemory(onCpu ? "host" : gpu).catch((error) => refuse(`${messageOf(error)}; use cache.maxTokens`));
     tokens = Math.min(tokens, tokensThatFit(free, fraction, sharing, settings.prefill.cacheTokens));
   }
   tokens = Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;

@@ -8,6 +8,7 @@ import { isMoeLayer, type ModelSpec } from "../core/model/spec.ts";
 import { messageOf } from "../core/errors.ts";
 import { planCache } from "./assignment.ts";
 import { formatBytes, log } from "./log.ts";
+import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks } from "./rank_plan.ts";
 import type { PlanServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
@@ -45,8 +46,9 @@ async function obstacleTo(settings: Settings, model: ModelPackage, directory: st
   } catch (error) {
     return messageOf(error);
   }
-  if ((await services.probeDevice(settings.device, settings.dawn)).kind === "cpu") return onCpu;
-  const plans = await planRanks(withFeedForward(settings, "replicated"), model, directory, planCache(settings, model, false), services);
+  const device = await probePrefillDevice(settings, services);
+  if (device.kind === "cpu") return onCpu;
+  const plans = await planRanks(withFeedForward(settings, "replicated"), model, directory, planCache(settings, model, device), services);
   for (const [gpu, sharing] of Map.groupBy(plans, ({ slot }) => slot.gpu)) {
     const needed = sharing.reduce((sum, { weightBytes, cacheBytes, activationBytes }) => sum + weightBytes + cacheBytes + activationBytes, 0);
     if (needed > free.get(gpu)!) return `a device would need ${formatBytes(needed)}, and has ${formatBytes(free.get(gpu)!)} left`;

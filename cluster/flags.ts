@@ -21,6 +21,7 @@ export interface ModelFlags {
   readonly cacheMemory?: number;
   readonly cacheDtype?: "f16" | "f32";
   readonly prefillChunk?: number;
+  readonly prefillWindow?: number;
 }
 
 /** How a decode group attends. */
@@ -84,7 +85,8 @@ export function withModel(command: Command): Command {
     )
     .option("--max-tokens-total <n>", "tokens all sequences together may hold in the latent cache (default: four contexts, at most 32768)", integer)
     .addOption(new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs)").choices(["f16", "f32"]))
-    .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU, 512 on GPUs)", integer);
+    .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU; 512 to 4096 on GPUs, by their memory)", integer)
+    .option("--prefill-window <n>", "positions whose keys and values are expanded at a time (default: 512 to 4096, by a GPU's memory)", integer);
 }
 
 /** Flags about how a decode group attends. */
@@ -182,7 +184,7 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
         pingPong,
         device: flags.device,
       },
-      prefill: { chunk: flags.prefillChunk, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
+      prefill: { chunk: flags.prefillChunk, window: flags.prefillWindow, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
       cache: { maxTokens: flags.maxTokensTotal, memory: flags.cacheMemory, dtype: flags.cacheDtype },
       server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
       cluster: { hosts: flags.gpus && hostsWith(flags.gpus, file.cluster?.hosts), strict: flags.strict },

@@ -58,8 +58,12 @@ export interface PlanServices {
   /** @throws {LatentmeshError} `device_unavailable` */
   probeDevice(choice: Settings["device"], dawn: string | undefined): Promise<ProbedDevice>;
   planMemory(options: RankSizes): Promise<RankMemory>;
-  /** See `free_memory.ts`. */
-  freeMemory(device: "host" | number | null): Promise<number>;
+  /**
+   * Bytes that are left of the host's own memory, of a GPU by its number, of whichever GPU has least, or, if null, of the only GPU there is.
+   *
+   * @throws {LatentmeshError} `device_unavailable` if it cannot be known
+   */
+  freeMemory(device: "host" | "any" | number | null): Promise<number>;
 }
 
 /** What a coordinator is given. */

@@ -21,6 +21,7 @@ export interface Settings {
   readonly cacheMemory: number | undefined;
   readonly cacheDtype: "f16" | "f32" | undefined;
   readonly prefillChunk: number | undefined;
+  readonly prefillWindow: number | undefined;
   readonly dawn: string | undefined;
   /** Whether passes are timed on devices. */
   readonly deviceTimes: boolean;
@@ -121,6 +122,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     cacheMemory: config.cache?.memory,
     cacheDtype: config.cache?.dtype,
     prefillChunk: config.prefill?.chunk,
+    prefillWindow: config.prefill?.window,
     dawn: readEnv("LATENTMESH_DAWN", env),
     deviceTimes: readEnv("LATENTMESH_DEVICE_TIMES", env) === "1",
     host,

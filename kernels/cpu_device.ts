@@ -130,6 +130,8 @@ export class CpuDevice implements Device {
     (buffer as CpuBuffer).u8.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
   }
 
+  flush(): void {}
+
   compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     return Promise.resolve({
       bind: (buffers, most) => {

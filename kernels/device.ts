@@ -108,6 +108,8 @@ export interface Device {
   createReadback(label: string, bytes: number): Promise<Readback>;
   /** Takes effect before the next submission. `offset` and the length of `data` are multiples of 4. */
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void;
+  /** Starts what was written, though nothing is recorded: drivers keep copies until then. */
+  flush(): void;
   compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>>;
   run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void;
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void;

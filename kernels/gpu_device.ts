@@ -76,7 +76,7 @@ export interface GpuDeviceOptions {
 }
 
 /** What shaders on devices with matrix units begin with. */
-const MATRIX_PRELUDE = `enable f16;
+export const MATRIX_PRELUDE: string = `enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 `;
@@ -168,6 +168,11 @@ export class GpuDevice implements Device {
     if (this.#anticipation !== null) return;
     checkWrite(buffer, offset, data);
     this.#gpu.queue.writeBuffer((buffer as GpuDeviceBuffer).gpu, offset, data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  flush(): void {
+    // Even an empty submission carries pending writes to the device.
+    this.#gpu.queue.submit([]);
   }
 
   async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
@@ -274,8 +279,7 @@ export class GpuDevice implements Device {
   }
 
   async settle(): Promise<void> {
-    // Even an empty submission carries pending writes to the device.
-    this.#gpu.queue.submit([]);
+    this.flush();
     const done = this.#gpu.queue.onSubmittedWorkDone();
     await (this.#waits?.(this.#takeWork()).until(done) ?? done);
     this.#check();

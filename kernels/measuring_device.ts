@@ -49,6 +49,7 @@ export class MeasuringDevice implements Device {
   }
 
   write(): void {}
+  flush(): void {}
 
   compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     return Promise.resolve({

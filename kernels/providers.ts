@@ -133,7 +133,7 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
 }
 
 /** What matrix units need, of which the type definitions do not know the last. */
-const MATRIX_FEATURES = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as readonly string[] as readonly GPUFeatureName[];
+export const MATRIX_FEATURES: readonly GPUFeatureName[] = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix" as GPUFeatureName];
 
 /** Shapes that an adapter's matrix units multiply, as Dawn lists them. */
 interface MatrixUnitsInfo {

@@ -7,7 +7,7 @@ import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import { queriesBytes, type QueriesConfig } from "../kernels/latent_decode/queries.ts";
 import { partialWidth } from "../kernels/latent_decode/splits.ts";
-import { type MoePlan, planOf, TILE_ITEMS, UNITS_TILE_ITEMS } from "../kernels/moe_plan/layout.ts";
+import { type MoePlan, planOf, plansFor } from "../kernels/moe_plan/layout.ts";
 
 /** Largest sizes of a step. */
 export interface StepLimits {
@@ -49,7 +49,7 @@ export interface Activations {
   readonly latentOut: DeviceBuffer;
   /** [rows, heads, d_v] */
   readonly heads: DeviceBuffer;
-  /** Expanded window of context: [window, d_c], [window, d_r], [window, heads, d_n], [window, heads, d_v]. */
+  /** Expanded window of context: [window, d_c], [window, d_r], [window, heads, d_n], [window, heads, d_v]; in f16 where matrix units attend to it. */
   readonly latents: DeviceBuffer;
   readonly ropeKeys: DeviceBuffer;
   readonly keys: DeviceBuffer;
@@ -64,7 +64,7 @@ export interface Activations {
   readonly plan: DeviceBuffer;
   readonly expertGateUp: DeviceBuffer;
   readonly expertOut: DeviceBuffer;
-  readonly planLayout: MoePlan;
+  readonly plans: readonly MoePlan[];
   /** Inputs of a linear layer in f16, as matrix units take them; each layer of prefill rounds its own. Nothing where there are none. */
   readonly rounded: DeviceBuffer;
 }
@@ -80,6 +80,8 @@ export interface ActivationOptions {
   /** Ranks whose parts are summed, and the precision of parts on their way. */
   readonly ranks: number;
   readonly wire: "f32" | "f16";
+  /** Whether prefill attends to keys and values in f16. */
+  readonly halves: boolean;
 }
 
 /** Rows that buffers used in both phases must hold. */
@@ -96,18 +98,15 @@ export function createActivations(
   device: Device,
   spec: ModelSpec,
   limits: StepLimits,
-  { queries: queriesLayout, mostSplits, matrixUnits, ranks, wire }: ActivationOptions,
+  { queries: queriesLayout, mostSplits, matrixUnits, halves, ranks, wire }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
   const denseWidth = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
   const pairs = rows * (moe?.activeExperts ?? 0);
-  const planLayout = {
-    items: limits.prefillRows * (moe?.activeExperts ?? 0),
-    experts: moe?.experts ?? 0,
-    tileItems: matrixUnits ? UNITS_TILE_ITEMS : TILE_ITEMS,
-  };
+  const plans = plansFor(limits.prefillRows * (moe?.activeExperts ?? 0), moe?.experts ?? 0, matrixUnits);
   const floats = (label: string, count: number) => device.createBuffer(label, count * 4);
+  const expanded = (label: string, width: number) => device.createBuffer(label, limits.window * width * (halves ? 2 : 4));
   return {
     step: floats("step", rows * 4),
     x: floats("x", (rows + limits.logitRows) * D),
@@ -125,20 +124,20 @@ export function createActivations(
     partial: floats("partial attention", limits.decodeRows * heads * mostSplits * partialWidth(queriesLayout.keyWidth)),
     latentOut: floats("latent out", limits.decodeRows * heads * queriesLayout.keyWidth),
     heads: floats("heads", rows * heads * valueWidth),
-    latents: floats("window latents", limits.window * latentWidth),
-    ropeKeys: floats("window rope keys", limits.window * rope.width),
-    keys: floats("window keys", limits.window * heads * nopeWidth),
-    values: floats("window values", limits.window * heads * valueWidth),
+    latents: expanded("window latents", latentWidth),
+    ropeKeys: expanded("window rope keys", rope.width),
+    keys: expanded("window keys", heads * nopeWidth),
+    values: expanded("window values", heads * valueWidth),
     softmaxState: floats("softmax state", limits.prefillRows * heads * 2),
     gateUp: floats("gate up", rows * denseWidth * 2),
     routerLogits: floats("router logits", rows * (moe?.experts ?? 0)),
     routes: floats("routes", pairs),
     gates: floats("gates", pairs),
-    plan: floats("expert plan", planOf(planLayout).words),
+    plan: floats("expert plan", Math.max(...plans.map((plan) => planOf(plan).words))),
     expertGateUp: floats("expert gate up", pairs * (moe?.expertWidth ?? 0) * 2),
     expertOut: floats("expert out", pairs * D),
-    planLayout,
-    rounded: device.createBuffer("rounded inputs", matrixUnits ? mostInputs(spec, limits) * 2 : 0),
+    plans,
+    rounded: device.createBuffer("rounded inputs", matrixUnits ? mostInputs(spec, { ...limits, window: halves ? 0 : limits.window }) * 2 : 0),
   };
 }
 

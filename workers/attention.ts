@@ -4,25 +4,26 @@
  * @module
  */
 import { invariant } from "../core/errors.ts";
-import { queryWidth } from "../core/model/spec.ts";
+import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import { absorb } from "../kernels/absorb/absorb.ts";
 import { Beside } from "../kernels/beside.ts";
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import { absorbedAtOnce } from "../kernels/linear/choose.ts";
+import type { CacheConfig } from "../kernels/latent_cache/layout.ts";
 import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../kernels/latent_decode/latent_merge.ts";
 import { latentDecodeMatrix } from "../kernels/latent_decode/matrix_units.ts";
 import { splitCount } from "../kernels/latent_decode/splits.ts";
-import { latentGather } from "../kernels/latent_gather/latent_gather.ts";
-import { mlaPrefillMatrix, prefillFitsMatrixUnits } from "../kernels/mla_prefill/matrix_units.ts";
-import { mlaPrefill, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
+import { gathersHalves, latentGather } from "../kernels/latent_gather/latent_gather.ts";
+import { dividePrefill, mlaPrefillMatrix } from "../kernels/mla_prefill/matrix_units.ts";
+import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";
 import { ropeStore } from "../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { Linear } from "./linear.ts";
-import type { Phase } from "./linear_binding.ts";
+import { Linear, takesHalves } from "./linear.ts";
+import type { LinearContext, Phase } from "./linear_binding.ts";
 import { LinearPair } from "./linear_pair.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
@@ -243,21 +244,16 @@ async function bindPrefill(context: ModelContext, weights: AttentionWeights, pag
   const { device, spec, activations: a, limits, cache } = context;
   if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
   const { window, prefillRows } = limits;
+  const { halves } = context;
   const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
-    Linear.create(context, unstacked(matrix), { x: a.latents, y, most: { prefill: window, decode: 0 } });
-  const heads = {
-    heads: spec.heads,
-    nopeWidth: spec.nopeWidth,
-    ropeWidth: spec.rope.width,
-    valueWidth: spec.valueWidth,
-    scale: spec.attentionScale,
-  };
-  const onUnits = context.matrixUnits && prefillFitsMatrixUnits(heads, device.limits.maxWorkgroupBytes);
+    Linear.create(context, unstacked(matrix), { x: a.latents, y, halves, most: { prefill: window, decode: 0 } });
+  const heads = headsOf(spec);
+  const division = halves ? dividePrefill(heads, device.limits.maxWorkgroupBytes) : null;
   const [gather, expandKeys, expandValues, attend] = await Promise.all([
-    device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords }),
+    device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
     expand(weights.keyUp, a.keys),
     expand(weights.valueUp, a.values),
-    device.compile(onUnits ? mlaPrefillMatrix : mlaPrefill, heads),
+    division === null ? device.compile(mlaPrefill, heads) : device.compile(mlaPrefillMatrix, { ...heads, division }),
   ]);
   return {
     gather: gather.bind(
@@ -271,6 +267,23 @@ async function bindPrefill(context: ModelContext, weights: AttentionWeights, pag
       { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },
     ),
   };
+}
+
+function headsOf(spec: ModelSpec): MlaPrefillConfig {
+  const { heads, nopeWidth, rope, valueWidth, attentionScale } = spec;
+  return { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale };
+}
+
+/** Whether prefill expands latents to keys and values in f16 and attends to them on matrix units: if all of its kernels can, in all layers. */
+export function attendsInHalves(
+  context: Pick<LinearContext, "device" | "matrixUnits">,
+  spec: ModelSpec,
+  cache: CacheConfig,
+  layers: readonly { readonly attention: Pick<AttentionWeights, "keyUp" | "valueUp"> }[],
+): boolean {
+  const { device, matrixUnits } = context;
+  return matrixUnits && gathersHalves(cache) && dividePrefill(headsOf(spec), device.limits.maxWorkgroupBytes) !== null &&
+    layers.every(({ attention: { keyUp, valueUp } }) => [keyUp, valueUp].every((matrix) => takesHalves(context, unstacked(matrix))));
 }
 
 /** The matrices of a stack as one matrix: their rows follow each other in memory. */

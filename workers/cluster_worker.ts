@@ -8,13 +8,13 @@ import { acceptLink, connectLink, type Link } from "../core/wire/link.ts";
 import type { Assignment, Notice, Request, RequestOf } from "../core/wire/messages.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import { type Answers, decodePrompt, decodeStep, encodeAnswers } from "../core/wire/queries.ts";
-import { type Answer, serveRequests } from "../core/wire/rpc.ts";
+import { type Answer, type OnProgress, serveRequests } from "../core/wire/rpc.ts";
 import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
 import { Turns } from "../core/turns.ts";
 import type { Device } from "../kernels/device.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import type { DecodeRank } from "./decode.ts";
-import type { HandoffTarget } from "./handoff_sender.ts";
+import type { HandoffTarget } from "./handoff_target.ts";
 import { type FileHashes, hashFiles, type LoadedRank, loadRank, type ModelPaths } from "./load_rank.ts";
 import { Membership } from "./membership.ts";
 import type { PrefillRank } from "./prefill.ts";
@@ -101,15 +101,15 @@ export class ClusterWorker {
   async #open(): Promise<void> {
     const { host, listen, advertise } = this.#options;
     this.#listener = await this.#transport.listen(listen, (socket) => this.#accept(socket));
-    serveRequests(this.#coordinator, (request, payload) => this.#answer(request, payload));
+    serveRequests(this.#coordinator, (request, payload, onProgress) => this.#answer(request, payload, onProgress));
     this.#device.lost.then((error) => this.#deviceLost(error));
-    const { kind, description } = this.#device;
+    const { kind, description, limits: { maxBindingBytes } } = this.#device;
     this.#tell({
       kind: "hello",
       host,
       pid: Deno.pid,
       address: advertise === undefined ? this.#listener.address : advertised(this.#listener.address, advertise),
-      device: { kind, description: description.slice(0, 256) },
+      device: { kind, description: description.slice(0, 256), maxBindingBytes },
       modelHash: this.#hashes.model,
       basisHash: this.#hashes.basis,
     });
@@ -133,7 +133,7 @@ export class ClusterWorker {
     }
   }
 
-  async #answer(request: Request, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
+  async #answer(request: Request, payload: Uint8Array<ArrayBuffer>, onProgress: OnProgress): Promise<Answer> {
     switch (request.kind) {
       case "assign":
         return await this.#turns.take(() => this.#assign(request.assignment));
@@ -156,7 +156,10 @@ export class ClusterWorker {
         this.#closeSequences(request);
         return { kind: "done" };
       case "prefill":
-        return await this.#turns.take(() => this.#prefill(request, payload));
+        return await this.#turns.take(() => this.#prefill(request, payload, onProgress));
+      case "handed":
+        await this.#prefillRank(request.epoch).handed(request.sequence, onProgress);
+        return { kind: "done" };
       case "step":
         return await this.#turns.take(() => this.#step(request, payload));
       case "tables":
@@ -214,9 +217,8 @@ export class ClusterWorker {
     this.#groups.set(group, { epoch, targets });
   }
 
-  async #prefill(request: Extract<Request, { kind: "prefill" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
-    const { role, membership } = this.#current(request.epoch);
-    if (role.kind !== "prefill") throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
+  async #prefill(request: Extract<Request, { kind: "prefill" }>, payload: Uint8Array<ArrayBuffer>, onProgress: OnProgress): Promise<Answer> {
+    const prefill = this.#prefillRank(request.epoch);
     const { begin } = request;
     const target = begin === null || begin.target === null ? null : { ...begin.target, ranks: this.#ranksOf(begin.target) };
     const piece = {
@@ -224,14 +226,9 @@ export class ClusterWorker {
       ...decodePrompt(payload, request.tokens, request.asks),
       begin: begin === null ? null : { blocks: begin.blocks, target },
     };
-    let handoffMs = 0;
-    const answer = await this.#timed(membership, async () => {
-      const { handoffMs: waited, ...answers } = await role.prefill.run(piece);
-      handoffMs = waited;
-      return answers;
-    });
+    const answer = await this.#timed(this.#unit().membership, () => prefill.run(piece, onProgress));
     // A long prompt has too many sums to list.
-    return { ...answer, waitsMs: [], handoffMs };
+    return { ...answer, waitsMs: [] };
   }
 
   #ranksOf({ group, epoch }: { readonly group: string; readonly epoch: number }): readonly HandoffTarget[] {
@@ -264,7 +261,7 @@ export class ClusterWorker {
     const waitsMs = takeWaits();
     // Where lanes run side by side, one computes while another waits.
     this.#computeMs += Math.max(0, totalMs - waitsMs.reduce((sum, wait) => sum + wait, 0) / membership.collectives.length);
-    return { kind: "candidates", totalMs, waitsMs, handoffMs: 0, payload };
+    return { kind: "candidates", totalMs, waitsMs, payload };
   }
 
   async #row({ epoch, index }: RequestOf<"row">): Promise<Float32Array<ArrayBuffer>> {
@@ -322,6 +319,12 @@ export class ClusterWorker {
     const { role } = this.#current(epoch);
     if (role.kind !== "decode") throw new LatentmeshError("protocol", "A prefill rank was asked to decode");
     return role.decode;
+  }
+
+  #prefillRank(epoch: number): PrefillRank {
+    const { role } = this.#current(epoch);
+    if (role.kind !== "prefill") throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
+    return role.prefill;
   }
 
   #workerOf(link: Link): string {

@@ -44,6 +44,8 @@ export interface ModelContext {
   readonly cache: LatentCache;
   /** Whether f16 products are precise enough, and the device has units for them: latents that are cached in f32 ask for more. */
   readonly matrixUnits: boolean;
+  /** Whether prefill attends to keys and values in f16, on matrix units. */
+  readonly halves: boolean;
   /** Decode attention, alike in all layers; `division` if it runs on matrix units. */
   readonly decode: { readonly config: LatentDecodeConfig; readonly division: Division | null };
   /** [maxContext, d_r / 2, 2] */

@@ -5,11 +5,13 @@
  */
 import type { ServedModel } from "../core/engine.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import { choosePrefillSizes } from "../core/model/prefill_sizes.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { readModelPackage, servedModel } from "../core/model_package.ts";
 import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
 import type { ProcessWork } from "../core/step_times.ts";
 import type { Device } from "../kernels/device.ts";
+import { freeMemoryIfKnown } from "../kernels/free_memory.ts";
 import type { CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { type LoadProgress, loadWeights } from "./loader.ts";
@@ -29,8 +31,10 @@ export interface EngineOptions {
   readonly maxTokensTotal?: number;
   /** Precision of cached latents; default: f32 on the CPU, f16 on GPUs. */
   readonly cacheDtype?: CacheDtype;
-  /** Prompt tokens computed at a time; default: 64 on the CPU, 512 on GPUs. */
+  /** Prompt tokens computed at a time; default: 64 on the CPU, and 512 to 4096 on GPUs, by their memory, as far as that can be told. */
   readonly prefillChunk?: number;
+  /** Positions whose keys and values are expanded at a time; default: 512 to 4096, by a GPU's memory. */
+  readonly prefillWindow?: number;
   /** Path of Dawn's module, for `device: "dawn"`. */
   readonly dawn?: string;
   /** Time every pass on the device, which costs some; see {@link Engine.work}. */
@@ -97,8 +101,10 @@ export class Engine {
     const { spec, checkpoint } = model;
     const { device, reason } = await openDevice(options.device ?? "auto", { dawn: options.dawn, times: options.deviceTimes });
     try {
+      // As long as all of it is.
+      const free = device.kind === "cpu" ? null : freeMemoryIfKnown("any");
       const weights = await loadWeights(device, checkpoint, spec, { weights: options.weights ?? "keep", onProgress: options.onProgress });
-      const onDevice = await Model.create(device, weights, modelOptions(options, spec, device));
+      const onDevice = await Model.create(device, weights, modelOptions(options, spec, device, await free));
       if (device.kind !== "cpu") {
         await onDevice.warmUp("prefill");
         await onDevice.warmUp("decode");
@@ -142,16 +148,17 @@ export class Engine {
   }
 }
 
-function modelOptions(options: EngineOptions, spec: ModelSpec, device: Device) {
-  const onCpu = device.kind === "cpu";
+function modelOptions(options: EngineOptions, spec: ModelSpec, { kind, limits: { maxBindingBytes } }: Device, freeBytes: number | null) {
+  const onCpu = kind === "cpu";
   const maxTokens = options.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
-  const prefillRows = Math.min(options.prefillChunk ?? (onCpu ? 64 : 512), maxContext);
+  const given = { chunk: options.prefillChunk, window: options.prefillWindow };
+  const { chunk, window } = choosePrefillSizes(spec, { kind, maxBindingBytes, freeBytes }, given, maxContext);
   return {
     cacheDtype: options.cacheDtype ?? (onCpu ? "f32" : "f16"),
     maxTokens,
     maxContext,
     maxSequences: 1,
-    limits: { prefillRows, decodeRows: 1, window: Math.min(512, maxContext), logitRows: Math.min(64, prefillRows) },
+    limits: { prefillRows: chunk, decodeRows: 1, window, logitRows: Math.min(64, chunk) },
   } as const;
 }

@@ -5,6 +5,7 @@
  */
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import type { Select } from "../kernels/linear/select.ts";
+import { type MoePlan, planFor } from "../kernels/moe_plan/layout.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";
 import { mostRows } from "./activations.ts";
@@ -115,7 +116,8 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
 
 interface MoeParts {
   readonly choice: Choice;
-  readonly plan: BoundKernel<"items">;
+  /** Of each of the plans that a chunk may get. */
+  readonly planning: ReadonlyMap<MoePlan, BoundKernel<"items">>;
   readonly gateUp: Linear;
   readonly down: Linear;
   readonly combine: BoundKernel<"tokens">;
@@ -136,19 +138,20 @@ class Moe implements Block {
     const routed = (perInput: number) => ({
       select: { kind: "expert", perInput } satisfies Select,
       routes: a.routes,
-      plan: { buffer: a.plan, layout: a.planLayout },
+      plan: { buffer: a.plan, layouts: a.plans },
       most: both,
       itemsPerRow: moe.activeExperts,
     });
-    const [choice, planning, gateUp, down, combine] = await Promise.all([
+    const [choice, kernels, gateUp, down, combine] = await Promise.all([
       createChoice(context, weights, norm),
-      device.compile(moePlan, a.planLayout),
+      Promise.all(a.plans.map((plan) => device.compile(moePlan, plan))),
       Linear.create(context, weights.experts.gateUp, { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) }),
       Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
       bindCombine(context, weights),
     ]);
-    const plan = planning.bind({ routes: a.routes, plan: a.plan }, { items: both.prefill * moe.activeExperts });
-    return new Moe(context, { choice, plan, gateUp, down, combine });
+    const most = { items: both.prefill * moe.activeExperts };
+    const planning = new Map(a.plans.map((plan, i) => [plan, kernels[i].bind({ routes: a.routes, plan: a.plan }, most)]));
+    return new Moe(context, { choice, planning, gateUp, down, combine });
   }
 
   get normalises(): boolean {
@@ -156,10 +159,13 @@ class Moe implements Block {
   }
 
   record({ phase, rows: { length: tokens } }: Step, unnormed: boolean): Pending {
-    const { device, spec } = this.#context;
-    const { choice, plan, gateUp, down, combine } = this.#parts;
+    const { device, spec, activations: { plans } } = this.#context;
+    const { choice, planning, gateUp, down, combine } = this.#parts;
     choice.record(phase, tokens, unnormed);
-    if (phase === "prefill") device.run(plan, { items: tokens * spec.moe!.activeExperts });
+    if (phase === "prefill") {
+      const items = tokens * spec.moe!.activeExperts;
+      device.run(planning.get(planFor(plans, items))!, { items });
+    }
     gateUp.run(phase, tokens);
     down.run(phase, tokens);
     if (!isPartial(this.#context)) return "experts";

@@ -6,6 +6,7 @@
  */
 import { invariant } from "../core/errors.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
+import { FRAME_FRONT } from "../core/wire/codec.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
 import { exportedConfig, latentExport } from "../kernels/latent_export/latent_export.ts";
@@ -19,30 +20,50 @@ export interface Span {
   readonly count: number;
 }
 
-/** Cuts out what some decode ranks keep of a model's cached latents. */
+/** Some layers of a span, cut out together. */
+export interface Cut {
+  readonly firstLayer: number;
+  readonly layers: number;
+  readonly span: Span;
+  /** Where each rank's bytes lie, [layers, count, width], with room for a frame's header in front of them; valid until the next cut. */
+  readonly memory: Uint8Array<ArrayBuffer>;
+  readonly parts: readonly { readonly begin: number; readonly bytes: number }[];
+}
+
+/** Cuts out what some decode ranks keep of a model's cached latents, consecutive layers of a span at a time. */
 export class LatentExporter {
   /** How each rank's tokens lie. */
   readonly configs: readonly CacheConfig[];
+  /** Most tokens, over all layers, that are cut out together. */
+  readonly tokens: number;
   readonly #model: Model;
   readonly #staging: DeviceBuffer;
   readonly #readback: Readback;
   /** [layer][rank] */
   readonly #kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[];
+  #cut:
+    | { readonly firstLayer: number; layers: number; readonly span: Span; /** Where each rank's bytes begin. */ readonly places: readonly number[] }
+    | null = null;
 
   private constructor(
     model: Model,
-    configs: readonly CacheConfig[],
-    kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[],
-    memory: { readonly staging: DeviceBuffer; readonly readback: Readback },
+    parts: {
+      readonly configs: readonly CacheConfig[];
+      readonly tokens: number;
+      readonly kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[];
+      readonly staging: DeviceBuffer;
+      readonly readback: Readback;
+    },
   ) {
     this.#model = model;
-    this.configs = configs;
-    this.#kernels = kernels;
-    this.#staging = memory.staging;
-    this.#readback = memory.readback;
+    this.configs = parts.configs;
+    this.tokens = parts.tokens;
+    this.#kernels = parts.kernels;
+    this.#staging = parts.staging;
+    this.#readback = parts.readback;
   }
 
-  /** @param tokens most positions of one {@link record} */
+  /** @param tokens most tokens, over all layers, that are cut out together */
   static async create(model: Model, shapes: readonly RankShape[], tokens: number): Promise<LatentExporter> {
     const { device, cache } = model;
     const exports = shapes.map(({ keyColumns }) => ({
@@ -52,36 +73,61 @@ export class LatentExporter {
       columns: keyColumns,
     }));
     const configs = exports.map(exportedConfig);
-    const offsets = offsetsOf(configs, tokens);
-    const bytes = offsets.at(-1)!;
-    const staging = device.createBuffer("handoff staging", bytes);
+    const bytes = placesOf(configs, tokens).at(-1)!;
+    // Kernels are checked for the longest span at the last place, though a span that long begins at the first.
+    const longest = Math.min(tokens, cache.maxContext);
+    const staging = device.createBuffer("handoff staging", bytes + longest * Math.max(...configs.map(cacheTokenBytes)));
     const compiled = await Promise.all(exports.map((config) => device.compile(latentExport, config)));
-    const kernels = cache.layers.map((pages) =>
-      compiled.map((kernel, rank) =>
-        kernel.bind({ cache: pages, tables: cache.tables, out: staging }, {
-          count: tokens,
-          start: cache.maxContext,
-          table: cache.tableWords,
-          offset: offsets[rank] / 4,
-        })
-      )
-    );
-    return new LatentExporter(model, configs, kernels, { staging, readback: await device.createReadback("handoff", bytes) });
+    const most = { count: longest, start: cache.maxContext, table: cache.tableWords, offset: bytes / 4 };
+    const kernels = cache.layers.map((pages) => compiled.map((kernel) => kernel.bind({ cache: pages, tables: cache.tables, out: staging }, most)));
+    return new LatentExporter(model, { configs, tokens, kernels, staging, readback: await device.createReadback("handoff", bytes) });
   }
 
-  /** Records the cut of one layer and its way back. */
-  record(layer: number, { sequence, start, count }: Span): void {
+  /** Whether a layer of a span can be cut out together with what is recorded already, if anything is. */
+  takes(layer: number, { sequence, start, count }: Span): boolean {
+    if (this.#cut === null) return count <= this.tokens;
+    const { firstLayer, layers, span } = this.#cut;
+    const follows = layer === firstLayer + layers && sequence === span.sequence && start === span.start && count === span.count;
+    return follows && (layers + 1) * count <= this.tokens;
+  }
+
+  /** Whether not even another layer of the same span fits. */
+  get full(): boolean {
+    return this.#cut !== null && (this.#cut.layers + 1) * this.#cut.span.count > this.tokens;
+  }
+
+  /** Records the cut of one layer, which it {@link takes}. */
+  record(layer: number, span: Span): void {
     const { device } = this.#model;
-    const offsets = offsetsOf(this.configs, count);
-    this.#kernels[layer].forEach((kernel, rank) => device.run(kernel, { count, start, table: sequence.table, offset: offsets[rank] / 4 }));
-    device.read(this.#readback, this.#staging, 0, offsets.at(-1)!);
+    // Each rank's layers follow each other: as many as there may be.
+    const mostLayers = Math.min(Math.floor(this.tokens / span.count), this.#kernels.length - layer);
+    this.#cut ??= { firstLayer: layer, layers: 0, span, places: placesOf(this.configs, mostLayers * span.count) };
+    const { layers, places } = this.#cut;
+    this.#kernels[layer].forEach((kernel, rank) => {
+      const offset = (places[rank] + layers * span.count * cacheTokenBytes(this.configs[rank])) / 4;
+      device.run(kernel, { count: span.count, start: span.start, table: span.sequence.table, offset });
+    });
+    this.#cut.layers++;
   }
 
-  /** After the submission: each rank's bytes of `count` tokens, valid until the next {@link record}. */
-  async take(count: number): Promise<Uint8Array<ArrayBuffer>[]> {
-    const bytes = await this.#readback.take();
-    const offsets = offsetsOf(this.configs, count);
-    return this.configs.map((_, rank) => bytes.subarray(offsets[rank], offsets[rank + 1]));
+  /** Records the way back of what is recorded. @returns resolves after the submission */
+  read(): () => Promise<Cut> {
+    const cut = this.#cut;
+    invariant(cut !== null, "nothing was cut out");
+    this.#cut = null;
+    const { firstLayer, layers, span, places } = cut;
+    const bytesOf = (rank: number) => layers * span.count * cacheTokenBytes(this.configs[rank]);
+    const end = places[this.configs.length - 1] + bytesOf(this.configs.length - 1);
+    this.#model.device.read(this.#readback, this.#staging, 0, end);
+    return async () => {
+      const memory = await this.#readback.take();
+      return { firstLayer, layers, span, memory, parts: this.configs.map((_, rank) => ({ begin: places[rank], bytes: bytesOf(rank) })) };
+    };
+  }
+
+  /** Forgets what is recorded; it is not read back. */
+  discard(): void {
+    this.#cut = null;
   }
 
   destroy(): void {
@@ -90,22 +136,27 @@ export class LatentExporter {
   }
 }
 
-/** Where each rank's bytes of `count` tokens begin, and where the last one's end. */
-function offsetsOf(configs: readonly CacheConfig[], count: number): number[] {
-  const offsets = [0];
-  for (const config of configs) offsets.push(offsets.at(-1)! + count * cacheTokenBytes(config));
-  return offsets;
+/** Where each rank's bytes of `count` tokens begin, and where one more rank's would. */
+function placesOf(configs: readonly CacheConfig[], count: number): number[] {
+  const places = [FRAME_FRONT];
+  for (const config of configs) places.push(places.at(-1)! + count * cacheTokenBytes(config) + FRAME_FRONT);
+  return places;
 }
 
-/** Writes tokens that were cut out for this cache; blocks must be held. */
-export function importLatents(model: Model, layer: number, { sequence, start, count }: Span, bytes: Uint8Array<ArrayBuffer>): void {
-  const { device, cache } = model;
+/** Writes tokens of a layer that were cut out for this cache; blocks must be held. */
+export function importLatents(
+  { device, cache }: Pick<Model, "device" | "cache">,
+  layer: number,
+  { sequence, start, count }: Span,
+  bytes: Uint8Array<ArrayBuffer>,
+): void {
   const tokenBytes = cacheTokenBytes(cache.config);
   for (let done = 0; done < count;) {
-    const position = start + done;
-    // Within a block, slots follow each other.
-    const run = Math.min(BLOCK_TOKENS - (position % BLOCK_TOKENS), count - done);
-    device.write(cache.layers[layer], sequence.slotOf(position) * tokenBytes, bytes.subarray(done * tokenBytes, (done + run) * tokenBytes));
+    const slot = sequence.slotOf(start + done);
+    // Within a block, slots follow each other; those of blocks that were taken together mostly do, too.
+    let run = Math.min(BLOCK_TOKENS - ((start + done) % BLOCK_TOKENS), count - done);
+    while (done + run < count && sequence.slotOf(start + done + run) === slot + run) run += Math.min(BLOCK_TOKENS, count - done - run);
+    device.write(cache.layers[layer], slot * tokenBytes, bytes.subarray(done * tokenBytes, (done + run) * tokenBytes));
     done += run;
   }
 }
@@ -129,9 +180,10 @@ export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: Rank
   const exporter = await LatentExporter.create(from.model, [shape], tokens);
   for (let layer = 0; layer < source.layers.length; layer++) {
     exporter.record(layer, { sequence: from.sequence, start: 0, count: tokens });
+    const take = exporter.read();
     from.model.device.submit();
-    const [bytes] = await exporter.take(tokens);
-    importLatents(to.model, layer, { sequence: to.sequence, start: 0, count: tokens }, bytes);
+    const { memory, parts: [{ begin, bytes }] } = await take();
+    importLatents(to.model, layer, { sequence: to.sequence, start: 0, count: tokens }, memory.subarray(begin, begin + bytes));
   }
   exporter.destroy();
   to.sequence.length = tokens;

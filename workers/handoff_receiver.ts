@@ -12,6 +12,9 @@ import { importLatents } from "./handoff.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import type { Model } from "./model.ts";
 
+/** Bytes that may wait to be taken to the device. */
+const MOST_WRITTEN = 32 << 20;
+
 /** A prompt that is being received, or has been. */
 export class IncomingPrompt {
   readonly sequence: CachedSequence;
@@ -20,6 +23,8 @@ export class IncomingPrompt {
   /** Next position of each layer. */
   readonly #next: number[];
   #missingLayers: number;
+  /** Bytes since the device was told to take them. */
+  #written = 0;
 
   /**
    * @param sequence holds the blocks of all tokens
@@ -43,18 +48,29 @@ export class IncomingPrompt {
 
   /** Takes a frame in. @throws {LatentmeshError} `protocol` that says what does not fit */
   receive(frame: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>): void {
-    const { layer, range: [begin, end] } = frame;
-    const { config } = this.#model.cache;
-    if (layer >= this.#next.length) throw new LatentmeshError("protocol", `there is no layer ${layer}`);
-    if (begin !== this.#next[layer] || end <= begin || end > this.tokens) {
+    const { layers: [first, last], range: [begin, end] } = frame;
+    const { cache: { config }, device } = this.#model;
+    if (last > this.#next.length || last <= first) throw new LatentmeshError("protocol", `there are no layers ${first} to ${last}`);
+    for (let layer = first; layer < last; layer++) {
+      if (begin === this.#next[layer] && end > begin && end <= this.tokens) continue;
       throw new LatentmeshError(
         "protocol",
         `positions ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.tokens} are due`,
       );
     }
-    checkTensor(frame, payload, { dtype: config.dtype, shape: [end - begin, cacheWidth(config)] });
-    importLatents(this.#model, layer, { sequence: this.sequence, start: begin, count: end - begin }, payload);
-    this.#next[layer] = end;
-    if (end === this.tokens && --this.#missingLayers === 0) this.sequence.length = this.tokens;
+    const count = end - begin;
+    checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, cacheWidth(config)] });
+    const layerBytes = payload.byteLength / (last - first);
+    for (let layer = first; layer < last; layer++) {
+      const bytes = payload.subarray((layer - first) * layerBytes, (layer - first + 1) * layerBytes);
+      importLatents(this.#model, layer, { sequence: this.sequence, start: begin, count }, bytes);
+      this.#next[layer] = end;
+      if (end === this.tokens && --this.#missingLayers === 0) this.sequence.length = this.tokens;
+    }
+    this.#written += payload.byteLength;
+    if (this.#written < MOST_WRITTEN) return;
+    // Where no steps go on, nothing else would take what was written to the device.
+    device.flush();
+    this.#written = 0;
   }
 }

@@ -1,20 +1,36 @@
 /**
- * The prefill side of the handoff: after each layer of each chunk, every decode rank is sent its columns, worker to worker, while the next layer is computed.
+ * The prefill side of the handoff: while layers of a chunk are computed, every decode rank is sent its columns of those before, worker to worker. As many layers
+ * travel together as make a frame worth while, or parts of one that is larger. Several frames are on their way back from the device and to the ranks, so that
+ * neither the device nor the links wait for the other.
  *
- * Copies: device → host (readback), host → frame, frame → socket.
+ * Copies: device → host (readback), where what comes back becomes frames, host → socket.
  *
  * @module
  */
 import { LatentmeshError } from "../core/errors.ts";
+import { ceilDiv } from "../core/numeric.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
-import type { Link } from "../core/wire/link.ts";
-import { type PeerFrame, type PeerFrameOf } from "../core/wire/messages.ts";
+import type { PeerFrameOf } from "../core/wire/messages.ts";
+import type { OnProgress } from "../core/wire/rpc.ts";
 import { cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
-import { LatentExporter, type Span } from "./handoff.ts";
+import { type Cut, LatentExporter, type Span } from "./handoff.ts";
+import { type HandoffTarget, Outgoing, type OutgoingOptions } from "./handoff_target.ts";
 import type { Model } from "./model.ts";
 
-/** Bytes that may be on their way to one rank before prefill waits for it. */
-const WINDOW_BYTES = 8 << 20;
+/** Sizes of what is on its way; tests have smaller ones. */
+export interface HandoffSizes {
+  /** Bytes for all ranks that are cut out together: a few milliseconds of a link. */
+  readonly cutBytes: number;
+  /** Cuts on their way back from the device. */
+  readonly cuts: number;
+  /** Bytes that one rank may leave unacknowledged before prefill waits for it: what a link carries while both ends do something else. */
+  readonly windowBytes: number;
+}
+
+const SIZES: HandoffSizes = { cutBytes: 4 << 20, cuts: 6, windowBytes: 64 << 20 };
+
+/** Milliseconds between signs of life while prefill waits for a rank. */
+const SIGN_INTERVAL = 250;
 
 /** What handoffs have cost so far. */
 export interface HandoffCounters {
@@ -27,35 +43,49 @@ export interface HandoffCounters {
   stallMs: number;
 }
 
-/** A decode rank that prompts are handed to. */
-export interface HandoffTarget {
-  readonly worker: string;
-  readonly link: Link;
-  readonly shape: RankShape;
-}
-
 /** Prepares handoffs to one cut of decode ranks; shared by all groups that are cut alike. */
 export class HandoffStage {
   readonly counters: HandoffCounters = { bytes: 0, frameBytes: 0, busyMs: 0, stallMs: 0 };
   readonly model: Model;
-  readonly #exporters: readonly LatentExporter[];
-  #next = 0;
+  readonly sizes: HandoffSizes;
+  /** Most tokens, over all layers, of a cut. */
+  readonly tokens: number;
+  readonly #free: LatentExporter[];
+  readonly #waiting: ((exporter: LatentExporter) => void)[] = [];
 
-  private constructor(model: Model, exporters: readonly LatentExporter[]) {
+  private constructor(model: Model, sizes: HandoffSizes, tokens: number, exporters: readonly LatentExporter[]) {
     this.model = model;
-    this.#exporters = exporters;
+    this.sizes = sizes;
+    this.tokens = tokens;
+    this.#free = [...exporters];
   }
 
   /** @param shapes the ranks that this worker hands to */
-  static async create(model: Model, shapes: readonly RankShape[]): Promise<HandoffStage> {
-    const exporter = () => LatentExporter.create(model, shapes, model.limits.prefillRows);
-    // Two, so that one layer is read back while the next is recorded.
-    return new HandoffStage(model, [await exporter(), await exporter()]);
+  static async create(model: Model, shapes: readonly RankShape[], sizes: HandoffSizes = SIZES): Promise<HandoffStage> {
+    const exporters: LatentExporter[] = [];
+    const { cache: { config }, limits: { prefillRows }, spec } = model;
+    const tokenBytes = shapes.reduce((sum, { keyWidth }) => sum + cacheTokenBytes({ ...config, keyWidth }), 0);
+    const tokens = Math.max(1, Math.min(Math.floor(sizes.cutBytes / Math.max(1, tokenBytes)), prefillRows * spec.layers));
+    // A rank of a unit that has more ranks than the groups hands nothing over.
+    for (let i = 0; i < sizes.cuts && shapes.length > 0; i++) exporters.push(await LatentExporter.create(model, shapes, tokens));
+    return new HandoffStage(model, sizes, tokens, exporters);
   }
 
-  /** The exporter whose turn it is. */
-  nextExporter(): LatentExporter {
-    return this.#exporters[this.#next++ % 2];
+  /** An exporter of which nothing is on its way, if there is one. */
+  takeFree(): LatentExporter | undefined {
+    return this.#free.pop();
+  }
+
+  /** An exporter of which nothing is on its way, as soon as there is one. */
+  async take(): Promise<LatentExporter> {
+    return this.takeFree() ?? await new Promise<LatentExporter>((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Gives it back. */
+  giveBack(exporter: LatentExporter): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(exporter);
+    else next(exporter);
   }
 }
 
@@ -63,15 +93,19 @@ export class HandoffStage {
 export class Handoff {
   readonly #stage: HandoffStage;
   readonly #targets: readonly Outgoing[];
-  /** The layer that is recorded but not sent. */
-  #pending: (() => Promise<void>) | null = null;
+  /** Cuts that are recorded but not submitted. */
+  #recording: LatentExporter | null = null;
+  /** Cuts that are submitted and not sent, and the last of them, with all before it. */
+  #onTheirWay = 0;
+  #sent: Promise<void> = Promise.resolve();
+  #failure: unknown = null;
   #busySince = 0;
+  #wake: () => void = () => {};
 
   /** @param targets one per shape of the stage, in order */
-  constructor(stage: HandoffStage, targets: readonly HandoffTarget[], options: { readonly epoch: number; readonly sequence: number }) {
+  constructor(stage: HandoffStage, targets: readonly HandoffTarget[], options: OutgoingOptions) {
     this.#stage = stage;
-    const { epoch, sequence } = options;
-    this.#targets = targets.map((target) => new Outgoing(target, { epoch, sequence }));
+    this.#targets = targets.map((target) => new Outgoing(target, options));
   }
 
   /** Takes in what a rank sent back. */
@@ -80,52 +114,121 @@ export class Handoff {
     if (this.#busySince !== 0 && this.#targets.every(({ unacknowledged }) => unacknowledged === 0)) this.#rest();
   }
 
-  /** Records and submits a layer's cut, then sends the layer before it: while that is written, the device has work. */
-  async layer(layer: number, span: Span): Promise<void> {
-    const { model } = this.#stage;
-    const exporter = this.#stage.nextExporter();
-    exporter.record(layer, span);
-    model.device.submit();
-    const before = this.#pending;
-    this.#pending = async () => await this.#send(layer, span, await exporter.take(span.count), exporter);
-    await before?.();
+  /** The prompt is not wanted any more, or all of it is there: what has not been sent stays here. */
+  close(): void {
+    const reason = new LatentmeshError("cancelled", "The prompt was closed");
+    this.#failure ??= reason;
+    for (const target of this.#targets) target.fail(reason);
+    if (this.#recording === null) return;
+    this.#recording.discard();
+    this.#stage.giveBack(this.#recording);
+    this.#recording = null;
   }
 
-  /** Sends what is left of a chunk. */
-  async flush(): Promise<void> {
-    const pending = this.#pending;
-    this.#pending = null;
-    await pending?.();
-  }
-
-  /** Resolves when every rank has acknowledged everything. @throws {LatentmeshError} if one refused or is gone */
-  async finish(): Promise<void> {
-    await this.flush();
-    await this.#stalled(Promise.all(this.#targets.map((target) => target.room(0))));
-    if (this.#busySince !== 0) this.#rest();
-  }
-
-  async #send(layer: number, { start, count }: Span, parts: readonly Uint8Array<ArrayBuffer>[], { configs }: LatentExporter): Promise<void> {
-    const { counters } = this.#stage;
-    for (const [i, target] of this.#targets.entries()) {
-      const config = configs[i];
-      if (target.unacknowledged + parts[i].byteLength > WINDOW_BYTES) await this.#stalled(target.room(WINDOW_BYTES - parts[i].byteLength));
-      if (this.#busySince === 0) this.#busySince = performance.now();
-      counters.bytes += count * cacheTokenBytes(config);
-      counters.frameBytes += target.send({
-        layer,
-        range: [start, start + count],
-        dtype: config.dtype,
-        shape: [count, cacheWidth(config)],
-        byteLength: parts[i].byteLength,
-      }, parts[i]);
+  /**
+   * Records the cut of a layer, and submits it with those before as soon as they fill a frame.
+   *
+   * @throws {LatentmeshError} if a rank refused, is gone, or was silent
+   */
+  async layer(layer: number, { sequence, start, count }: Span, onProgress: OnProgress = () => {}): Promise<void> {
+    if (this.#targets.length === 0) return;
+    this.#check();
+    const pieces = ceilDiv(count, this.#stage.tokens);
+    for (let piece = 0, begin = 0; piece < pieces; piece++) {
+      const end = Math.floor(count * (piece + 1) / pieces);
+      const span = { sequence, start: start + begin, count: end - begin };
+      if (this.#recording?.takes(layer, span) === false) this.submit(onProgress);
+      this.#recording ??= await this.#exporter(onProgress);
+      this.#recording.record(layer, span);
+      if (this.#recording.full) this.submit(onProgress);
+      begin = end;
     }
   }
 
-  async #stalled(wait: Promise<unknown>): Promise<void> {
+  /** Submits what is recorded. */
+  submit(onProgress: OnProgress = () => {}): void {
+    const exporter = this.#recording;
+    if (exporter === null) return;
+    this.#recording = null;
+    const take = exporter.read();
+    this.#stage.model.device.submit();
+    this.#onTheirWay++;
+    const before = this.#sent;
+    this.#sent = (async () => {
+      try {
+        const cut = await take();
+        await before;
+        if (this.#failure !== null) return;
+        onProgress();
+        await this.#send(cut, exporter, onProgress);
+      } catch (error) {
+        this.#failure ??= error;
+      } finally {
+        this.#stage.giveBack(exporter);
+        this.#onTheirWay--;
+        this.#wake();
+      }
+    })();
+  }
+
+  /** Resolves when all but so many cuts are sent. @throws {LatentmeshError} as {@link layer} */
+  async sent(allBut: number): Promise<void> {
+    while (this.#onTheirWay > allBut) await new Promise<void>((resolve) => this.#wake = resolve);
+    this.#check();
+  }
+
+  /** Resolves when every rank has acknowledged everything. @throws {LatentmeshError} as {@link layer} */
+  async finish(onProgress: OnProgress = () => {}): Promise<void> {
+    this.submit(onProgress);
+    await this.#sent;
+    this.#check();
+    await withSigns(Promise.all(this.#targets.map((target) => target.room(0))), onProgress);
+    if (this.#busySince !== 0) this.#rest();
+  }
+
+  #check(): void {
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  async #exporter(onProgress: OnProgress): Promise<LatentExporter> {
+    const exporter = this.#stage.takeFree() ?? await this.#stalled(onProgress);
+    if (this.#failure === null) return exporter;
+    this.#stage.giveBack(exporter);
+    throw this.#failure;
+  }
+
+  async #send(
+    { firstLayer, layers, span: { start, count }, memory, parts }: Cut,
+    { configs }: LatentExporter,
+    onProgress: OnProgress,
+  ): Promise<void> {
+    const { counters, sizes: { windowBytes } } = this.#stage;
+    for (const [i, target] of this.#targets.entries()) {
+      const config = configs[i];
+      const { bytes } = parts[i];
+      // What is larger than the window goes when nothing else is under way: waiting for more room would be for ever.
+      const most = Math.max(0, windowBytes - bytes);
+      if (target.unacknowledged > most) await withSigns(target.room(most), onProgress);
+      if (this.#busySince === 0) this.#busySince = performance.now();
+      counters.bytes += bytes;
+      counters.frameBytes += target.send(
+        {
+          layers: [firstLayer, firstLayer + layers],
+          range: [start, start + count],
+          dtype: config.dtype,
+          shape: [layers, count, cacheWidth(config)],
+          byteLength: bytes,
+        },
+        memory,
+        parts[i],
+      );
+    }
+  }
+
+  async #stalled(onProgress: OnProgress): Promise<LatentExporter> {
     const started = performance.now();
     try {
-      await wait;
+      return await withSigns(this.#stage.take(), onProgress);
     } finally {
       this.#stage.counters.stallMs += performance.now() - started;
     }
@@ -137,53 +240,12 @@ export class Handoff {
   }
 }
 
-/** What is on its way to one rank. */
-class Outgoing {
-  readonly worker: string;
-  unacknowledged = 0;
-  readonly #link: Link;
-  readonly #options: { readonly epoch: number; readonly sequence: number };
-  #failure: LatentmeshError | null = null;
-  #waiting: { readonly most: number; readonly resolvers: PromiseWithResolvers<void> } | null = null;
-
-  constructor({ worker, link }: HandoffTarget, options: { readonly epoch: number; readonly sequence: number }) {
-    this.worker = worker;
-    this.#link = link;
-    this.#options = options;
-    link.closed.then((reason) => this.#fail(new LatentmeshError("worker_lost", `Decode worker ${worker} is gone: ${reason.message}`)));
-  }
-
-  send(header: Omit<PeerFrameOf<"latents">, "kind" | "epoch" | "sequence">, payload: Uint8Array<ArrayBuffer>): number {
-    const { sentBytes } = this.#link.counters;
-    this.unacknowledged += payload.byteLength;
-    this.#link.send({ kind: "latents", ...this.#options, ...header } satisfies PeerFrame, payload);
-    return this.#link.counters.sentBytes - sentBytes;
-  }
-
-  receive(frame: PeerFrameOf<"ack" | "rejected">): void {
-    if (frame.epoch !== this.#options.epoch || frame.sequence !== this.#options.sequence) return;
-    if (frame.kind === "rejected") {
-      return this.#fail(new LatentmeshError("protocol", `Decode worker ${this.worker} refused latents: ${frame.message}`));
-    }
-    this.unacknowledged -= frame.bytes;
-    if (this.#waiting !== null && this.unacknowledged <= this.#waiting.most) {
-      this.#waiting.resolvers.resolve();
-      this.#waiting = null;
-    }
-  }
-
-  /** Resolves when at most `most` bytes are on their way. */
-  async room(most: number): Promise<void> {
-    if (this.#failure !== null) throw this.#failure;
-    if (this.unacknowledged <= most) return;
-    const resolvers = Promise.withResolvers<void>();
-    this.#waiting = { most, resolvers };
-    await resolvers.promise;
-  }
-
-  #fail(reason: LatentmeshError): void {
-    this.#failure ??= reason;
-    this.#waiting?.resolvers.reject(this.#failure);
-    this.#waiting = null;
+/** While it waits for ranks, this worker says that it does not stand still by itself: one that is silent is given up here, by name. */
+async function withSigns<T>(wait: Promise<T>, onProgress: OnProgress): Promise<T> {
+  const signs = setInterval(onProgress, SIGN_INTERVAL);
+  try {
+    return await wait;
+  } finally {
+    clearInterval(signs);
   }
 }

@@ -3,15 +3,17 @@
  *
  * @module
  */
+import { invariant } from "../core/errors.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import type { BesideSide } from "../kernels/beside.ts";
 import type { BoundKernel, Device } from "../kernels/device.ts";
 import type { LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
+import { fitsMatrixUnits, matmulUnits, tileItemsFor, tileSizesFor, UNITS_TILE_SIZES } from "../kernels/linear/matmul_units.ts";
 import { matvec } from "../kernels/linear/matvec.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { itemsPerInput } from "../kernels/linear/select.ts";
+import { type MoePlan, planFor } from "../kernels/moe_plan/layout.ts";
 import {
   buffersOf,
   configOf,
@@ -96,7 +98,7 @@ export class Linear {
   run(phase: Phase, rows: number, rounded = false): void {
     const items = rows * this.#itemsPerRow;
     if (phase === "prefill" && !rounded) this.#tiled.round?.(items);
-    this.#record(phase === "prefill" ? this.#tiled.variants : this.#decode.find(({ upTo }) => rows <= upTo)!.variants, items);
+    this.#record(phase === "prefill" ? this.#tiled.variantsFor(items) : this.#decode.find(({ upTo }) => rows <= upTo)!.variants, items);
   }
 
   /** Records the multiplication of one row in decode, which the layer normalises itself. */
@@ -116,33 +118,65 @@ const [NARROW, ITEMS_AT_ONCE] = [512, 4];
 interface Tiled {
   /** Records the rounding of the inputs of `items` rows; null if they are taken as they are. */
   readonly round: ((items: number) => void) | null;
-  readonly variants: readonly Variant[];
+  /** What multiplies so many items: the parts of the matrix. */
+  variantsFor(items: number): readonly Variant[];
 }
 
+/** Whether a layer of prefill can take and give f16: on matrix units, in one part. */
+export function takesHalves(
+  { device, matrixUnits }: Pick<LinearContext, "device" | "matrixUnits">,
+  { layout, outputs, parts }: DeviceMatrix,
+): boolean {
+  const fits = (tileItems: number) => fitsMatrixUnits({ layout, outputs, plan: null, tileItems, output: "f16" }, device.limits.maxWorkgroupBytes);
+  return matrixUnits && parts.length === 1 && UNITS_TILE_SIZES.every(fits);
+}
+
+/** How a layer's items are put into tiles: by a plan, or so many after each other. */
+interface Tiling {
+  readonly plan: MoePlan | null;
+  readonly tileItems: number;
+}
+
+/** As the plain kernels do, whose tiles have one size. */
+const ANYHOW: Tiling = { plan: null, tileItems: 0 };
+
 async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding: LinearBinding): Promise<Tiled> {
-  const { device, matrixUnits, activations: { rounded } } = context;
-  const { layout, outputs, inputStride, input, select } = configOf(matrix, binding);
+  const { device, matrixUnits } = context;
+  const { input, select, ...shape } = configOf(matrix, binding);
   const most = mostItems(binding, "prefill");
-  if (select.kind === "head" || most === 0) return { round: null, variants: [] };
-  const tiles = { layout, outputs, inputStride, select, plan: binding.plan?.layout ?? null };
-  const onUnitsConfig = { ...tiles, tileItems: tileItemsFor(most, outputs), input: "rounded" as const };
-  const onUnits = matrixUnits && binding.precise !== true && fitsMatrixUnits(onUnitsConfig, device.limits.maxWorkgroupBytes);
-  const compile = () => {
-    if (onUnits) return device.compile(matmulUnits, onUnitsConfig);
-    const narrow = binding.precise === true && select.kind === "all" && outputs <= NARROW;
-    if (narrow) return device.compile(matvec, { ...tiles, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true });
-    return device.compile(matmul, { ...tiles, input });
+  if (select.kind === "head" || most === 0) return { round: null, variantsFor: () => [] };
+  const output = binding.halves ? "f16" as const : "f32" as const;
+  const firsts = select.kind === "all" ? matrix.parts.map(({ first }) => first) : [];
+  const planned = binding.plan?.layouts.map((plan): Tiling => ({ plan, tileItems: plan.tileItems }));
+  const possible = planned ?? tileSizesFor(most, shape.outputs).map((tileItems): Tiling => ({ plan: null, tileItems }));
+  const fits = (tiling: Tiling) => fitsMatrixUnits({ ...shape, ...tiling, output }, device.limits.maxWorkgroupBytes, firsts);
+  const onUnits = matrixUnits && binding.precise !== true && possible.every(fits);
+  invariant(onUnits || !binding.halves, "only matrix units take f16");
+  const rounds = onUnits && !binding.halves;
+  const x = rounds ? context.activations.rounded : binding.x;
+  const compile = ({ plan, tileItems }: Tiling) => {
+    if (onUnits) return device.compile(matmulUnits, { ...shape, select, plan, tileItems, input: "rounded", output });
+    const narrow = binding.precise === true && select.kind === "all" && shape.outputs <= NARROW;
+    if (narrow) return device.compile(matvec, { ...shape, select, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true });
+    return device.compile(matmul, { ...shape, select, plan, input });
   };
-  const kernel = await compile();
-  const x = onUnits ? rounded : binding.x;
-  const variants = matrix.parts.map((matrixPart) => {
-    const part = paramsOf(matrix, select, matrixPart);
-    const buffers = buffersOf(matrixPart, { ...binding, x }, binding.plan?.buffer);
-    return { bound: kernel.bind(buffers, { items: most, ...part }), part };
-  });
-  if (!onUnits) return { round: null, variants };
+  const variants = new Map(
+    await Promise.all((planned !== undefined || onUnits ? possible : [ANYHOW]).map(async (tiling) => {
+      const kernel = await compile(tiling);
+      const parts = matrix.parts.map((matrixPart) => {
+        const part = paramsOf(matrix, select, matrixPart);
+        const buffers = buffersOf(matrixPart, { ...binding, x }, binding.plan?.buffer);
+        return { bound: kernel.bind(buffers, { items: most, ...part }), part };
+      });
+      return [tiling.tileItems, parts] as const;
+    })),
+  );
+  const tileItemsOf = (items: number) =>
+    binding.plan === undefined ? tileItemsFor(items, shape.outputs) : planFor(binding.plan.layouts, items).tileItems;
+  const variantsFor = (items: number) => variants.get(tileItemsOf(items)) ?? variants.get(ANYHOW.tileItems)!;
+  if (!rounds) return { round: null, variantsFor };
   const rowsOf = (items: number) => ceilDiv(items, itemsPerInput(select));
-  const rounding = await device.compile(roundInput, { columns: layout.columns, inputStride, input });
-  const bound = rounding.bind({ x: binding.x, y: rounded }, { rows: rowsOf(most) });
-  return { round: (items) => device.run(bound, { rows: rowsOf(items) }), variants };
+  const rounding = await device.compile(roundInput, { columns: shape.layout.columns, inputStride: shape.inputStride, input });
+  const bound = rounding.bind({ x: binding.x, y: x }, { rows: rowsOf(most) });
+  return { round: (items) => device.run(bound, { rows: rowsOf(items) }), variantsFor };
 }

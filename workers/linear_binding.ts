@@ -41,9 +41,11 @@ export interface LinearBinding {
   /** Whether x holds gates and values, see {@link LinearConfig.input}; `plain` by default. */
   readonly input?: "plain" | "gated";
   readonly select?: Select;
-  /** `select: expert`: routes (decode) and plan (prefill). */
+  /** Whether x and y are in f16, for a layer of prefill that {@link takesHalves}. */
+  readonly halves?: boolean;
+  /** `select: expert`: routes (decode) and plans (prefill). */
   readonly routes?: DeviceBuffer;
-  readonly plan?: { readonly buffer: DeviceBuffer; readonly layout: MoePlan };
+  readonly plan?: { readonly buffer: DeviceBuffer; readonly layouts: readonly MoePlan[] };
   /** Never rounds inputs or weights to f16, as matrix units do: for what small differences turn over, such as the choice of experts. */
   readonly precise?: boolean;
   /** Most rows of a step in each phase; 0: never run in it. */

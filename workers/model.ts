@@ -17,7 +17,7 @@ import { divideForMatrixUnits, splittingFor } from "../kernels/latent_decode/mat
 import { DEFAULT_SPLITTING } from "../kernels/latent_decode/splits.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
-import { Attention } from "./attention.ts";
+import { attendsInHalves, Attention } from "./attention.ts";
 import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
 import type { Exchanged } from "./collective/collective.ts";
 import type { ModelContext, Step } from "./context.ts";
@@ -53,6 +53,9 @@ interface PreparedBlock {
   readonly preparation: BlockPreparation;
   readonly block: Block;
 }
+
+/** Rows between one and a whole chunk, of which small layers make more tiles. */
+const WARM_ROWS = 256;
 
 interface Layer {
   readonly attention: PreparedBlock;
@@ -97,8 +100,9 @@ export class Model {
 
   /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
   static async twin(model: Model, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, group } = model.#context;
-    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, ...group });
+    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, halves, group } =
+      model.#context;
+    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, halves, ...group });
     return await Model.#build({ ...model.#context, activations }, weights);
   }
 
@@ -129,8 +133,12 @@ export class Model {
   /** Runs tokens of no sequence, so that what drivers do on first use, software ones for a minute, is done before a request waits for it. */
   async warmUp(phase: Phase): Promise<void> {
     const { prefillRows, decodeRows, logitRows } = this.limits;
-    const changes = phase === "prefill" ? [Math.min(2, prefillRows)] : [...this.#context.kernelChanges].filter((rows) => rows <= decodeRows);
-    for (const rows of new Set([1, ...changes])) {
+    const { kernelChanges, matrixUnits } = this.#context;
+    // One row has kernels of its own, and on matrix units chunks of several lengths have.
+    const lengths = phase === "prefill"
+      ? [2, ...(matrixUnits ? [WARM_ROWS, prefillRows] : [])].map((rows) => Math.min(rows, prefillRows))
+      : [...kernelChanges].filter((rows) => rows <= decodeRows);
+    for (const rows of new Set([1, ...lengths])) {
       const sequence = this.cache.open();
       this.cache.grow(sequence, rows);
       this.record({ phase, rows: Array.from({ length: rows }, (_, position) => ({ token: 0, position, sequence })) });
@@ -205,6 +213,11 @@ export class Model {
   /** Where it stands among the ranks that share it. */
   get group(): GroupPlace {
     return this.#context.group;
+  }
+
+  /** Whether prefill attends to keys and values in f16, on matrix units. */
+  get attendsInHalves(): boolean {
+    return this.#context.halves;
   }
 
   /** Whether the ranks must exchange their parts of the last block's output before anything more is recorded. */
@@ -291,6 +304,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows)) };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
+  const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
   return {
     device,
     clock: new StepClock(device),
@@ -298,9 +312,10 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     spec,
     latents,
     limits,
-    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, ...group }),
+    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, halves, ...group }),
     cache,
     matrixUnits,
+    halves,
     decode: { config, division },
     ropeTable: ropeBuffer,
     both: { prefill: limits.prefillRows, decode: limits.decodeRows },

@@ -29,6 +29,9 @@ export interface PlanMemoryOptions extends ModelOptions {
   readonly matrixUnits: boolean;
 }
 
+/** Of workgroup memory, on GPUs whose matrix units are used. */
+const UNITS_WORKGROUP_BYTES = 49152;
+
 /** Goes through loading without reading weights. @throws {LatentmeshError} what loading would throw for want of space in bindings */
 export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory> {
   using files = openModelFiles(options.model);
@@ -42,7 +45,7 @@ export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory
   });
   let [cacheBytes, activationBytes] = [0, 0];
   for (const matrixUnits of options.matrixUnits ? [false, true] : [false]) {
-    const working = new MeasuringDevice({}, { ...PLAIN_FEATURES, matrixUnits });
+    const working = new MeasuringDevice(matrixUnits ? { maxWorkgroupBytes: UNITS_WORKGROUP_BYTES } : {}, { ...PLAIN_FEATURES, matrixUnits });
     const model = await Model.create(working, weights, options);
     const { cache } = model;
     if (lanes === 2) await Model.twin(model, weights);

@@ -11,10 +11,12 @@ import type { CandidateList } from "../core/sampling/candidates.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import type { PeerFrame, RequestOf } from "../core/wire/messages.ts";
 import type { Answers, QueryFrame } from "../core/wire/queries.ts";
+import type { OnProgress } from "../core/wire/rpc.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import { AdjustmentList } from "./adjustment_list.ts";
 import type { Collective } from "./collective/collective.ts";
-import { Handoff, type HandoffCounters, HandoffStage, type HandoffTarget } from "./handoff_sender.ts";
+import { Handoff, type HandoffCounters, type HandoffSizes, HandoffStage } from "./handoff_sender.ts";
+import type { HandoffTarget, OutgoingOptions } from "./handoff_target.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import { scorePrompt } from "./local_sequence.ts";
 import { LogitTables } from "./logit_tables.ts";
@@ -31,8 +33,8 @@ export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "s
   readonly begin: {
     /** Of the whole prompt; those before the first piece hold its beginning already. */
     readonly blocks: readonly number[];
-    /** Where its latents go, from which position on; null: nowhere. */
-    readonly target: { readonly ranks: readonly HandoffTarget[]; readonly epoch: number; readonly from: number } | null;
+    /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
+    readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
   } | null;
 }
 
@@ -50,6 +52,9 @@ interface Positions {
   readonly end: number;
 }
 
+/** Cuts of a piece that may be on their way when the next one is asked for: the device works on them meanwhile. */
+const LAST_CUTS = 1;
+
 /** Prompts of one rank, piece by piece. */
 export class PrefillRank {
   readonly model: Model;
@@ -66,8 +71,8 @@ export class PrefillRank {
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
-  static async create(model: Model, shapes: readonly RankShape[]): Promise<PrefillRank> {
-    return new PrefillRank(model, await HandoffStage.create(model, shapes));
+  static async create(model: Model, shapes: readonly RankShape[], sizes?: HandoffSizes): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, shapes, sizes));
   }
 
   get handoff(): HandoffCounters {
@@ -99,6 +104,7 @@ export class PrefillRank {
   close(sequence: number): void {
     const prompt = this.#prompts.get(sequence);
     if (prompt === undefined) return;
+    prompt.handoff?.close();
     // What was recorded for it must run while its blocks are held.
     this.model.device.submit();
     this.model.cache.close(prompt.cached);
@@ -106,12 +112,12 @@ export class PrefillRank {
   }
 
   /**
-   * Computes a piece; the last one resolves when every decode rank has acknowledged its share.
+   * Computes a piece. What was asked is known before decode ranks have their share of the last one: {@link handed} tells when they have.
    *
-   * @returns answers, and milliseconds spent waiting for acknowledgements
+   * @param onProgress told of every layer, or of what has come back of several
    * @throws {LatentmeshError} `protocol` if the piece is not the next one
    */
-  async run(piece: PrefillPiece): Promise<Answers & { readonly handoffMs: number }> {
+  async run(piece: PrefillPiece, onProgress: OnProgress = () => {}): Promise<Answers> {
     const { limits } = this.model;
     const forward = this.#forward;
     if (forward === null) throw new LatentmeshError("protocol", "This rank has not joined its unit yet");
@@ -122,19 +128,26 @@ export class PrefillRank {
     if (begin !== null) this.#begin(id, start, begin);
     const prompt = this.#prompts.get(id);
     if (prompt === undefined) throw new LatentmeshError("protocol", `Prompt ${id} has not begun`);
-    if (begin !== null) await this.#handCached(prompt, start);
+    if (begin !== null) await this.#handCached(prompt, start, onProgress);
     const end = start + tokens.length;
     if (prompt.cached.length !== start || !this.model.cache.holds(prompt.cached, end)) {
       throw new LatentmeshError("protocol", `Prompt ${id} has ${prompt.cached.length} tokens; positions ${start} to ${end} are not next`);
     }
-    const answers = await this.#compute(piece, prompt, forward);
-    const finished = performance.now();
-    if (last) {
-      await prompt.handoff?.finish();
-      this.model.clock.lap("handoff");
-      this.close(id);
-    }
-    return { ...answers, handoffMs: last ? performance.now() - finished : 0 };
+    const answers = await this.#compute(piece, prompt, forward, onProgress);
+    if (last && prompt.handoff === null) this.close(id);
+    return answers;
+  }
+
+  /**
+   * Resolves when every decode rank has acknowledged its share of a prompt whose last piece is computed, which then is closed.
+   *
+   * @throws {LatentmeshError} why one of them has not; {@link WorkerError} names one that was silent
+   */
+  async handed(sequence: number, onProgress: OnProgress = () => {}): Promise<void> {
+    const prompt = this.#prompts.get(sequence);
+    if (prompt === undefined) throw new LatentmeshError("protocol", `Prompt ${sequence} has not begun`);
+    await prompt.handoff?.finish(onProgress);
+    this.close(sequence);
   }
 
   /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */
@@ -160,29 +173,35 @@ export class PrefillRank {
       throw error;
     }
     cached.length = start;
-    const handoff = target === null ? null : new Handoff(this.#stage, target.ranks, { epoch: target.epoch, sequence: id });
+    const handoff = target === null ? null : new Handoff(this.#stage, target.ranks, { ...target, sequence: id });
     this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0 });
   }
 
   /** Hands over what is cached here and not there. */
-  async #handCached(prompt: Prompt, end: number): Promise<void> {
+  async #handCached(prompt: Prompt, end: number, onProgress: OnProgress): Promise<void> {
     const { limits, spec } = this.model;
     for (let start = prompt.from; start < end; start += limits.prefillRows) {
       const part = { start, end: Math.min(end, start + limits.prefillRows) };
-      for (let layer = 0; layer < spec.layers; layer++) await this.#hand(prompt, layer, part);
+      for (let layer = 0; layer < spec.layers; layer++) await this.#hand(prompt, layer, part, onProgress);
     }
   }
 
   async #compute(
-    { tokens, start, queries: frames, promptLogprobs, following, sequence: id }: PrefillPiece,
+    { tokens, start, queries: frames, promptLogprobs, following, sequence: id, last }: PrefillPiece,
     prompt: Prompt,
     forward: RankForward,
+    onProgress: OnProgress,
   ): Promise<Answers> {
     const { head, device, clock } = this.model;
-    const { cached } = prompt;
+    const { cached, handoff } = prompt;
     const rows = tokens.map((token, i) => ({ token, position: start + i, sequence: cached }));
-    const afterAttention = (layer: number) => this.#hand(prompt, layer, { start, end: start + tokens.length });
+    const afterAttention = async (layer: number) => {
+      // A CPU has computed the layer by now; of others it is known when something comes back.
+      if (device.kind === "cpu") onProgress();
+      await this.#hand(prompt, layer, { start, end: start + tokens.length }, onProgress);
+    };
     await forward.run({ phase: "prefill", rows }, { afterAttention });
+    handoff?.submit(onProgress);
     cached.length += tokens.length;
     invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
     const targets = following === null ? tokens.slice(1) : [...tokens.slice(1), following];
@@ -197,19 +216,20 @@ export class PrefillRank {
     }
     device.submit();
     clock.lap("record");
-    await prompt.handoff?.flush();
-    clock.lap("handoff");
-    // Nothing was read back: whether it ran is known when the device has settled.
-    if (queries.length === 0 && promptLogprobs === null && prompt.handoff === null) {
+    // Nothing else was read back: whether it ran is known when the device has settled. While its last layers come back, the next piece can be asked for.
+    if (handoff !== null && !last) {
+      await handoff.sent(LAST_CUTS);
+      clock.lap("handoff");
+    } else if (queries.length === 0 && promptLogprobs === null && handoff === null) {
       await device.settle();
       clock.lap("readback");
     }
     return { answers, prompt: lists };
   }
 
-  async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions): Promise<void> {
+  async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions, onProgress: OnProgress): Promise<void> {
     const start = Math.max(from, positions.start);
-    if (handoff !== null && start < positions.end) await handoff.layer(layer, { sequence: cached, start, count: positions.end - start });
+    if (handoff !== null && start < positions.end) await handoff.layer(layer, { sequence: cached, start, count: positions.end - start }, onProgress);
     // Lets sockets send what they were given and bring acknowledgements.
     await setImmediate();
   }

@@ -93,6 +93,10 @@ export class TracingDevice implements Device {
     this.#device.write(buffer, offset, data);
   }
 
+  flush(): void {
+    this.#device.flush();
+  }
+
   async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     const compiled = await this.#device.compile(kernel, config);
     return {

@@ -12,6 +12,7 @@ import type { Config } from "../config_type.ts";
 import { fitCache } from "../fit_cache.ts";
 import { fitFeedForward } from "../fit_feed_forward.ts";
 import { formatBytes, printLine } from "../log.ts";
+import { probePrefillDevice } from "../prefill_device.ts";
 import { planRanks, type RankPlan } from "../rank_plan.ts";
 import type { PlanServices } from "../services.ts";
 import type { Settings } from "../settings.ts";
@@ -34,8 +35,7 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
   const model = await readModelPackage(files);
   const { spec } = model;
   const sized = await fitCache(given, services);
-  const { kind } = await services.probeDevice(sized.device, sized.dawn);
-  const cache = planCache(sized, model, kind === "cpu");
+  const cache = planCache(sized, model, await probePrefillDevice(sized, services));
   const settings = await fitFeedForward(sized, model, files.name, services);
   const { shapes, ...cuts } = resolveCuts(settings, model);
   const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
@@ -76,7 +76,7 @@ function printTable(header: readonly string[], rows: readonly (readonly string[]
 }
 
 /** The configuration that was resolved, as a file that gives the same again; secrets are left out. */
-function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxTokens, prefillTokens, dtype }: CachePlan): Config {
+function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, window, maxTokens, prefillTokens, dtype }: CachePlan): Config {
   const { model, device, weights, decode, prefill, cluster } = settings;
   const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
   const { host, port, modelName, shutdownTimeout } = settings;
@@ -101,7 +101,7 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, maxT
       maxBatch: decode.maxBatch,
       pingPong: decode.pingPong,
     },
-    prefill: { ...prefill, chunk, cacheTokens: prefillTokens },
+    prefill: { ...prefill, chunk, window, cacheTokens: prefillTokens },
     cache: { maxTokens, dtype },
     server: { host, port, modelName, shutdownTimeout },
     cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, strict: cluster.strict, hosts: [...cluster.hosts] },

@@ -67,7 +67,7 @@ export class ServerMetrics {
   readonly #endToEnd = this.#histogram("e2e_request_latency_seconds", "From arrival to the end", LONG);
   readonly #queue = this.#histogram("request_queue_time_seconds", "From arrival to the first piece of prefill", LONG);
   readonly #prefill = this.#histogram("request_prefill_time_seconds", "From the first piece of prefill to the last", LONG);
-  readonly #handoff = this.#histogram("request_handoff_time_seconds", "Waiting for the last latents to be handed over", SHORT);
+  readonly #handoff = this.#histogram("request_handoff_time_seconds", "From the end of prefill until the last latents were handed over", SHORT);
   readonly #firstDecode = this.#histogram("request_first_decode_time_seconds", "From the first token to the second", SHORT);
 
   /** @param cluster asked at every scrape; null: one process */
@@ -108,7 +108,7 @@ export class ServerMetrics {
     };
     observe(this.#queue, times.arrived, times.prefillStarted);
     observe(this.#prefill, times.prefillStarted, times.prefilled);
-    if (times.prefilled !== null) this.#handoff.observe(times.handoffMs / 1000);
+    observe(this.#handoff, times.prefilled, times.handed);
     observe(this.#firstDecode, times.firstToken, times.secondToken);
   }
 

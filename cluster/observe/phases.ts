@@ -18,7 +18,7 @@ export function tracePhases(): (outcome: RequestOutcome) => void {
     };
     span("queue", times.arrived, times.prefillStarted ?? times.ended);
     span("prefill", times.prefillStarted, times.prefilled);
-    if (times.prefilled !== null) span("handoff", times.prefilled - times.handoffMs, times.prefilled);
+    span("handoff", times.prefilled, times.handed);
     span("first decode", times.firstToken, times.secondToken);
     span("decode", times.secondToken, times.lastToken);
   };

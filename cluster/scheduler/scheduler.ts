@@ -118,29 +118,35 @@ export class Scheduler {
     return best === null ? null : this.#piece(best.placement);
   }
 
-  /** A piece is computed. With the last one its sequences join the batch of their group. */
+  /** A piece is computed. After the last one of a prompt that a group decodes, {@link handed} or {@link pieceFailed} tells what became of its latents. */
   pieceDone({ placement, start, count, last, asking }: Piece): PieceOutcome {
     const { prefill, decode } = placement;
     // Who lost this place meanwhile is asked again in another, and must not get the same token twice.
     const asked = asking.map((sequence) => sequence.placement === placement || sequence.leader === placement ? sequence : null);
-    placement.uses--;
     placement.prefilled = start + count;
     this.waiting.charge(placement.sequence.client, count);
     const whole = Math.floor(placement.prefilled / this.options.blockTokens);
     placement.sequence.hashes.slice(0, whole).forEach((hash, i) => prefill.cache.publish(hash, placement.prefillBlocks[i]));
+    // Until its latents are where they go, its blocks are in use on both sides.
+    if (last && decode !== null) return { asked, computed: null };
+    placement.uses--;
     // The ranks have closed it by themselves.
     if (last) this.#leavePrefill(placement, false);
     this.#settle(placement);
     if (!last || placement.released) return { asked, computed: null };
-    if (decode !== null) {
-      this.#join(placement, decode);
-      return { asked, computed: null };
-    }
     this.#release(placement);
     return { asked, computed: placement.sequence };
   }
 
-  /** A piece has failed, and with it the unit or the group; {@link down} says which. */
+  /** The latents of a prompt whose last piece was computed are handed over: its sequences join the batch of their group. */
+  handed({ placement }: Piece): void {
+    placement.uses--;
+    this.#leavePrefill(placement, false);
+    this.#settle(placement);
+    if (!placement.released) this.#join(placement, placement.decode!);
+  }
+
+  /** A piece, or the handoff after the last one, has failed, and with it the unit or the group; {@link down} says which. */
   pieceFailed({ placement }: Piece): void {
     placement.uses--;
     this.#settle(placement);

@@ -14,10 +14,10 @@ export interface RequestTimes {
   readonly arrived: number;
   /** The first piece of its prompt was sent. */
   prefillStarted: number | null;
-  /** The last piece was computed and handed over. */
+  /** The last piece was computed. */
   prefilled: number | null;
-  /** The part of that in which only the handoff was left. */
-  handoffMs: number;
+  /** The last latents were handed over. */
+  handed: number | null;
   /** Its first token was chosen. */
   firstToken: number | null;
   /** Its second token was chosen: the first decode step is done. */
@@ -67,7 +67,7 @@ export class RunningRequest {
       arrived: sequence.arrived,
       prefillStarted: null,
       prefilled: null,
-      handoffMs: 0,
+      handed: null,
       firstToken: null,
       secondToken: null,
       lastToken: null,
@@ -93,15 +93,19 @@ export class RunningRequest {
   }
 
   /** A piece of the prompt is computed. */
-  pieceDone(lists: readonly CandidateList[], last: boolean, { now, handoffMs }: { readonly now: number; readonly handoffMs: number }): void {
+  pieceDone(lists: readonly CandidateList[], last: boolean, now: number): void {
     this.#prompt.push(...lists);
     if (!last || this.#promptTold) return;
     this.times.prefillStarted ??= now;
     this.times.prefilled = now;
-    this.times.handoffMs = handoffMs;
     this.#emit({ kind: "prefilled", cached: this.sequence.cachedTokens });
     if (this.promptLogprobs !== null) this.#emit(promptEvent(this.request, this.#prompt));
     this.#promptTold = true;
+  }
+
+  /** Every decode rank has its share of the prompt. */
+  handed(now: number): void {
+    this.times.handed ??= now;
   }
 
   /** Chooses the next token and reports it; null where the answer does not suffice, see {@link advanceFromRow}. */

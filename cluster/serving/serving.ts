@@ -17,7 +17,7 @@ import type { Unit, UnitListener } from "../unit.ts";
 import { Pace } from "./pace.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
 import { SentTables } from "./sent_tables.ts";
-import { computePiece, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
+import { computePiece, handOver, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
 
 /** What serving needs of the coordinator. */
 export interface Units {
@@ -273,31 +273,54 @@ export class Serving implements UnitListener {
     const { placement, asking, begin, last } = piece;
     const { sequence, prefill, decode } = placement;
     const unit = this.#unitOf.get(prefill.name)!;
+    const group = decode === null ? null : this.#unitOf.get(decode.name)!;
     const { epoch } = unit;
+    const { vocabulary, deadlineMs, scheduler: { stepRows } } = this.#options;
     const requests = asking.map((one) => this.#entries.get(one)!.running);
     const asked = asking.map((one) => ({ query: this.#queryOf(one), by: null }));
     const owner = this.#entries.get(sequence)?.running;
     owner?.pieceStarts(begin, performance.now());
     let computed: PieceAnswers;
     try {
-      computed = await computePiece(unit, piece, decode === null ? null : this.#unitOf.get(decode.name)!, {
+      computed = await computePiece(unit, piece, group === null ? null : { group, stepRows }, {
         asked,
         tables: this.#tablesOf(unit),
         promptLogprobs: owner?.promptLogprobs ?? null,
-        vocabulary: this.#options.vocabulary,
+        vocabulary,
+        deadlineMs,
       });
     } catch (error) {
       this.scheduler.pieceFailed(piece);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
-    const { answers, prompt, handoffMs } = computed;
-    const done = { now: performance.now(), handoffMs };
+    const { answers, prompt } = computed;
+    const now = performance.now();
     // What lost this place is computed again elsewhere, from the beginning.
-    if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, done);
+    if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, now);
     const outcome = this.scheduler.pieceDone(piece);
-    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i].pieceDone([], last, done));
+    // While latents are on their way, who waits for a first token gets it, and the unit can go on with others.
+    if (last && group !== null) void this.#handOver(piece, unit, owner);
+    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i].pieceDone([], last, now));
     if (outcome.computed !== null) this.#finish(outcome.computed, "length");
     await this.#advance(unit, outcome.asked, answers);
+  }
+
+  async #handOver(piece: Piece, unit: Unit, owner: RunningRequest | undefined): Promise<void> {
+    const { epoch } = unit;
+    const { deadlineMs, scheduler: { chunk } } = this.#options;
+    try {
+      const failure = await handOver(unit, piece.placement, chunk, deadlineMs).then(() => null, asLatentmeshError);
+      if (failure === null) {
+        owner?.handed(performance.now());
+        this.scheduler.handed(piece);
+      } else {
+        this.scheduler.pieceFailed(piece);
+        this.#units.report(unit, failure, epoch);
+      }
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    this.#kick();
   }
 
   async #step(step: Step): Promise<void> {

@@ -16,8 +16,16 @@ import { BLOCK_TOKENS } from "../assignment.ts";
 import type { Unit } from "../unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 
-/** Milliseconds that a row of a step may take beyond the deadline of a silent rank. */
+/** Milliseconds that a row of a step, or a token of a piece, may take beyond the deadline of a silent rank. */
 const ROW_PATIENCE = 250;
+/** The same on GPUs, for a token: of a piece they may say nothing before all of it is computed. */
+const GPU_PATIENCE = 4;
+
+/** Milliseconds in which a unit must get on with so many rows. */
+function patienceFor(unit: Unit, rows: number, deadlineMs: number): number {
+  const onCpu = unit.members.some((member) => member?.hello.device.kind === "cpu");
+  return deadlineMs + rows * (onCpu ? ROW_PATIENCE : GPU_PATIENCE);
+}
 
 /** What is asked of the last rows of a step or the last position of a piece. */
 export interface Questions {
@@ -37,8 +45,6 @@ export interface PieceQuestions extends Questions {
 export interface PieceAnswers {
   readonly answers: readonly LogitsAnswer[];
   readonly prompt: readonly CandidateList[];
-  /** Milliseconds that the slowest rank waited for what it handed over. */
-  readonly handoffMs: number;
 }
 
 /** Makes room for a placement on its decode group. */
@@ -47,12 +53,18 @@ export async function openPlacement(group: Unit, { id, sequence, from, decodeBlo
   await group.ask("open", request, "done", { deadlineMs });
 }
 
-/** Computes a piece of a prompt. */
+/** Where a piece's latents go: a group, and how many rows its steps have, in which it may be silent. */
+export interface PieceTarget {
+  readonly group: Unit;
+  readonly stepRows: number;
+}
+
+/** Computes a piece of a prompt. @param deadlineMs silence that is too long whatever a unit computes */
 export async function computePiece(
   unit: Unit,
   piece: Piece,
-  group: Unit | null,
-  { promptLogprobs, ...questions }: PieceQuestions,
+  target: PieceTarget | null,
+  { promptLogprobs, deadlineMs, ...questions }: PieceQuestions & { readonly deadlineMs: number },
 ): Promise<PieceAnswers> {
   const { placement: { id, sequence: { prompt }, prefillBlocks, from }, begin, start, count, last } = piece;
   const following = last ? null : prompt[start + count];
@@ -63,7 +75,7 @@ export async function computePiece(
     {
       epoch: unit.epoch,
       sequence: id,
-      begin: begin ? { blocks: [...prefillBlocks], target: group === null ? null : { group: group.name, epoch: group.epoch, from } } : null,
+      begin: begin ? { blocks: [...prefillBlocks], target: target === null ? null : { ...targetOf(target, deadlineMs), from } } : null,
       start,
       tokens: count,
       last,
@@ -72,7 +84,7 @@ export async function computePiece(
       following: promptLogprobs === null ? null : following,
     },
     "candidates",
-    { payload: encodePrompt(prompt.slice(start, start + count), queries) },
+    { payload: encodePrompt(prompt.slice(start, start + count), queries), deadlineMs: patienceFor(unit, count, deadlineMs) },
   );
   const [replies] = await Promise.all([computed, told]);
   const lists = promptLogprobs === null ? 0 : last ? count - 1 : count;
@@ -82,7 +94,16 @@ export async function computePiece(
     vocabulary,
     (i) => prompt[start + i + 1],
   );
-  return { answers, prompt: scored, handoffMs: Math.max(...replies.map(({ reply }) => reply.handoffMs)) };
+  return { answers, prompt: scored };
+}
+
+function targetOf({ group, stepRows }: PieceTarget, deadlineMs: number) {
+  return { group: group.name, epoch: group.epoch, silentMs: patienceFor(group, stepRows, deadlineMs) };
+}
+
+/** Waits until every rank of a group has its share of a computed prompt. @param chunk most tokens of a piece, which the unit may compute meanwhile */
+export async function handOver(unit: Unit, { id }: Placement, chunk: number, deadlineMs: number): Promise<void> {
+  await unit.ask("handed", { epoch: unit.epoch, sequence: id }, "done", { deadlineMs: patienceFor(unit, chunk, deadlineMs) });
 }
 
 /** Runs a step; `times` is added to. */

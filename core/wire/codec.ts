@@ -59,12 +59,32 @@ export class ReusableFrame {
 
   /** The frame with a message in front of `bytes` of payload; valid until the next call. */
   seal(message: object, bytes: number): Uint8Array<ArrayBuffer> {
-    const header = pack(message);
-    if (4 + header.byteLength > PAYLOAD_ALIGNMENT) throw new LatentmeshError("internal", "A tensor's header does not fit in front of it");
-    this.#frame.fill(0, 4 + header.byteLength, PAYLOAD_ALIGNMENT);
-    writeHeader(this.#frame, header);
-    return this.#frame.subarray(0, PAYLOAD_ALIGNMENT + bytes);
+    return sealFrame(message, this.#frame, { begin: PAYLOAD_ALIGNMENT, bytes });
   }
+}
+
+/** Bytes in front of a payload in which any tensor's header fits. */
+export const FRAME_FRONT: number = 2 * PAYLOAD_ALIGNMENT;
+
+/**
+ * Makes a frame of a payload where it lies.
+ *
+ * @param memory what is in front of the payload there is overwritten
+ * @throws {LatentmeshError} `internal` if the message does not fit, or the frame would be too large
+ */
+export function sealFrame(
+  message: object,
+  memory: Uint8Array<ArrayBuffer>,
+  payload: { readonly begin: number; readonly bytes: number },
+): Uint8Array<ArrayBuffer> {
+  const header = pack(message);
+  const front = payloadOffset(header.byteLength);
+  if (front > payload.begin) throw new LatentmeshError("internal", "A tensor's header does not fit in front of it");
+  const frame = memory.subarray(payload.begin - front, payload.begin + payload.bytes);
+  if (frame.byteLength > MAX_FRAME_BYTES) throw new LatentmeshError("internal", `A frame of ${frame.byteLength} bytes exceeds ${MAX_FRAME_BYTES}`);
+  frame.fill(0, 4 + header.byteLength, front);
+  writeHeader(frame, header);
+  return frame;
 }
 
 /**

@@ -22,7 +22,11 @@ export const helloSchema = z.strictObject({
   host: name.describe("machine, for people and placement"),
   pid: count.describe("process, for people"),
   address: address.describe("where peers reach it"),
-  device: z.strictObject({ kind: z.enum(["cpu", "deno", "dawn"]), description: z.string().max(256) }),
+  device: z.strictObject({
+    kind: z.enum(["cpu", "deno", "dawn"]),
+    description: z.string().max(256),
+    maxBindingBytes: z.number().positive().describe("largest part of a buffer that a kernel can see"),
+  }),
   modelHash: hash,
   basisHash: hash.nullable(),
 });
@@ -92,7 +96,12 @@ export const requestSchema = z.discriminatedUnion("kind", [
     sequence: count,
     begin: z.strictObject({
       blocks: z.array(count).describe("of the whole prompt; those before `start` hold its beginning already"),
-      target: z.strictObject({ group: name, epoch, from: count.describe("first position to hand over") }).nullable(),
+      target: z.strictObject({
+        group: name,
+        epoch,
+        from: count.describe("first position to hand over"),
+        silentMs: z.number().positive().describe("how long one of its ranks may leave latents unacknowledged"),
+      }).nullable(),
     }).nullable().describe("given with the first piece"),
     start: count,
     tokens: count.min(1),
@@ -101,6 +110,8 @@ export const requestSchema = z.discriminatedUnion("kind", [
     promptLogprobs: count.nullable(),
     following: count.nullable().describe("the token after this piece, where log-probabilities are wanted"),
   }),
+  /** Answered when every decode rank has acknowledged its share of a prompt whose last piece is computed. */
+  z.strictObject({ kind: z.literal("handed"), id: count, epoch, sequence: count }),
   /** One decode step of any sequences; the last rows are those that something is asked about. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
     kind: z.literal("step"),
@@ -181,6 +192,8 @@ export const replySchema = z.discriminatedUnion("kind", [
     by: z.enum(["memory", "shared-memory", "websocket"]).describe("how the unit's ranks exchange their parts"),
     notShared: z.string().max(1024).nullable().describe("why not through shared memory, where that was tried"),
   }),
+  /** Not the reply yet, but a sign that it comes nearer. */
+  z.strictObject({ kind: z.literal("working"), id: count }),
   z.strictObject({ kind: z.literal("assigned"), id: count, weightBytes: z.number(), cacheBytesPerToken: z.number() }),
   /** Payload: see `core/wire/queries.ts`. */
   z.strictObject({
@@ -188,7 +201,6 @@ export const replySchema = z.discriminatedUnion("kind", [
     id: count,
     totalMs: z.number().describe("time that answering took"),
     waitsMs: z.array(z.number()).max(1 << 15).describe("the part of it spent in each sum, in order"),
-    handoffMs: z.number().describe("the part of it spent waiting for what was handed over"),
   }),
   /** Payload: f32 logits of this rank's part of the vocabulary. */
   /** What queries of pieces and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
@@ -241,8 +253,8 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("latents"),
     sequence: count,
-    layer: count,
-    range: z.tuple([count, count]).describe("positions, half-open"),
+    layers: z.tuple([count, count]).describe("half-open"),
+    range: z.tuple([count, count]).describe("positions of each layer, half-open"),
     ...tensorFields,
   }),
   /** How ranks of one host come to share memory; see workers/collective/share_memory.ts. */

@@ -40,6 +40,8 @@ export class WorkerError extends LatentmeshError {
 interface Pending {
   resolve(frame: Frame & { reply: Reply }): void;
   reject(error: LatentmeshError): void;
+  /** Told that the worker is still at it. */
+  heard(): void;
 }
 
 /** The asking side of a link. */
@@ -65,7 +67,8 @@ export class RpcClient {
    * Asks and waits for the reply.
    *
    * @param expected kind of the reply
-   * @param options.deadlineMs of silence, not counting time in which this process could not have heard the answer
+   * @param options.deadlineMs of silence, not counting time in which this process could not have heard the answer; a worker that says that it is still at it has as
+   *   long again
    * @throws {LatentmeshError} what the worker reports, `worker_lost` if the link ends, `timeout` after `deadlineMs`, `internal` if it cannot be sent
    */
   async call<K extends Request["kind"], R extends Reply["kind"]>(
@@ -78,11 +81,14 @@ export class RpcClient {
     const id = this.#next++;
     options.onId?.(id);
     const { promise, resolve, reject } = Promise.withResolvers<Frame & { reply: Reply }>();
-    this.#pending.set(id, { resolve, reject });
-    const stop = options.deadlineMs === undefined ? () => {} : watchSilence(options.deadlineMs, () => {
-      const { worker } = this.link.identity;
-      reject(new WorkerError("timeout", `Worker ${worker} did not answer "${kind}" within ${options.deadlineMs} ms`, worker));
-    });
+    const { deadlineMs } = options;
+    let stop = () => {};
+    const expect = () => {
+      stop();
+      if (deadlineMs !== undefined) stop = watchSilence(deadlineMs, () => reject(this.#silence(kind, deadlineMs)));
+    };
+    this.#pending.set(id, { resolve, reject, heard: expect });
+    expect();
     try {
       // What cannot be sent has failed as much as what is not answered.
       this.link.send({ ...request, kind, id }, options.payload);
@@ -98,6 +104,11 @@ export class RpcClient {
     }
   }
 
+  #silence(kind: string, deadlineMs: number): WorkerError {
+    const { worker } = this.link.identity;
+    return new WorkerError("timeout", `Worker ${worker} did not answer "${kind}" within ${deadlineMs} ms`, worker);
+  }
+
   #gone(reason: LatentmeshError): LatentmeshError {
     return new LatentmeshError(reason.code, `Worker ${this.link.identity.worker} is gone: ${reason.message}`);
   }
@@ -105,7 +116,9 @@ export class RpcClient {
   #settle(frame: Frame): void {
     const reply = parseMessage(replySchema, frame.message);
     // A reply that nobody waits for any more came after its deadline.
-    this.#pending.get(reply.id)?.resolve({ ...frame, reply });
+    const pending = this.#pending.get(reply.id);
+    if (reply.kind === "working") pending?.heard();
+    else pending?.resolve({ ...frame, reply });
   }
 }
 
@@ -120,12 +133,20 @@ export type Answer = { readonly [K in Reply["kind"]]: Omit<Extract<Reply, { kind
   readonly payload?: ArrayBufferView<ArrayBuffer>;
 };
 
+/** Tells who asked that the answer has come nearer. */
+export type OnProgress = () => void;
+
 /** The answering side: calls `answer` for every request and sends what it gives, or why it failed. */
-export function serveRequests(link: Link, answer: (request: Request, payload: Uint8Array<ArrayBuffer>) => Promise<Answer>): void {
+export function serveRequests(
+  link: Link,
+  answer: (request: Request, payload: Uint8Array<ArrayBuffer>, onProgress: OnProgress) => Promise<Answer>,
+): void {
   link.listen(({ message, payload }) => {
     const request = parseMessage(requestSchema, message);
     // An answer that cannot be sent is a failure like any other.
-    answer(request, payload).then(({ payload, ...reply }) => link.send({ ...reply, id: request.id }, payload)).catch((error) => {
+    answer(request, payload, () => link.send({ kind: "working", id: request.id })).then(({ payload, ...reply }) =>
+      link.send({ ...reply, id: request.id }, payload)
+    ).catch((error) => {
       const code = error instanceof LatentmeshError ? error.code : "internal";
       const { silent = null, unit = null } = error instanceof WorkerError ? error : {};
       link.send({ kind: "failed", id: request.id, code, message: messageOf(error).slice(0, 4096), silent, unit });

@@ -6,7 +6,8 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
-import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset, slotOf } from "../latent_cache/layout.ts";
+import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset, slotOf } from "../latent_cache/layout.ts";
+import halves from "./halves.wgsl" with { type: "text" };
 import source from "./latent_gather.wgsl" with { type: "text" };
 
 /** Cache geometry, and the words of the block tables. */
@@ -14,6 +15,13 @@ export interface LatentGatherConfig {
   readonly cache: CacheConfig;
   readonly slots: number;
   readonly tableWords: number;
+  /** Precision of what is gathered; f16 for caches in f16 whose widths are multiples of 8, which {@link gathersHalves}. */
+  readonly output: "f32" | "f16";
+}
+
+/** Whether latents can be gathered as they lie. */
+export function gathersHalves({ dtype, keyWidth, ropeWidth }: CacheConfig): boolean {
+  return dtype === "f16" && keyWidth % 8 === 0 && ropeWidth % 8 === 0;
 }
 
 /** Positions `start … start + count` of the sequence whose block table begins at word `table` → latents: [count, keyWidth], rope_keys: [count, d_r]. */
@@ -21,20 +29,23 @@ export const latentGather: Kernel<LatentGatherConfig, "cache" | "tables" | "late
   name: "latent_gather",
   bindings: { cache: "read", tables: "read", latents: "read_write", rope_keys: "read_write" },
   params: ["count", "start", "table"],
-  wgsl: ({ cache }) => constants({ KEY_WIDTH: cache.keyWidth, ROPE_WIDTH: cache.ropeWidth }) + cacheWgsl(cache) + source,
-  workgroups: ({ cache }, { count }) => [ceilDiv(cacheWidth(cache) / 2, 64), count, 1],
-  sizes: ({ cache, slots, tableWords }, { count }) => ({
+  wgsl: ({ cache, output }) =>
+    output === "f16"
+      ? constants({ KEY_VECTORS: cache.keyWidth / 8, ROPE_VECTORS: cache.ropeWidth / 8, BLOCK_TOKENS }) + halves
+      : constants({ KEY_WIDTH: cache.keyWidth, ROPE_WIDTH: cache.ropeWidth }) + cacheWgsl(cache) + source,
+  workgroups: ({ cache, output }, { count }) => [ceilDiv(cacheWidth(cache) / (output === "f16" ? 8 : 2), 64), count, 1],
+  sizes: ({ cache, slots, tableWords, output }, { count }) => ({
     cache: slots * cacheTokenBytes(cache),
     tables: tableWords * 4,
-    latents: count * cache.keyWidth * 4,
-    rope_keys: count * cache.ropeWidth * 4,
+    latents: count * cache.keyWidth * (output === "f16" ? 2 : 4),
+    rope_keys: count * cache.ropeWidth * (output === "f16" ? 2 : 4),
   }),
-  reference({ cache: config }, { cache, tables, latents, rope_keys }, { count, start, table }) {
+  reference({ cache: config, output }, { cache, tables, latents, rope_keys }, { count, start, table }) {
     const values = new Float32Array(cacheWidth(config));
     for (let i = 0; i < count; i++) {
       readSlot(config, cache, slotOf(tables, table, start + i), values);
-      latents.f32.set(values.subarray(0, config.keyWidth), i * config.keyWidth);
-      rope_keys.f32.set(values.subarray(ropeOffset(config), ropeOffset(config) + config.ropeWidth), i * config.ropeWidth);
+      latents[output].set(values.subarray(0, config.keyWidth), i * config.keyWidth);
+      rope_keys[output].set(values.subarray(ropeOffset(config), ropeOffset(config) + config.ropeWidth), i * config.ropeWidth);
     }
   },
 };

@@ -6,12 +6,15 @@
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { planOf } from "../moe_plan/layout.ts";
+import { fill, sectionsOf } from "../sections.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
 import halves from "../halves.wgsl" with { type: "text" };
 import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams } from "./linear.ts";
 import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
 import source from "./matmul_units.wgsl" with { type: "text" };
+import outputsF16 from "./outputs_f16.wgsl" with { type: "text" };
+import outputsF32 from "./outputs_f32.wgsl" with { type: "text" };
 import { itemsPerInput } from "./select.ts";
 
 /** Columns per step. */
@@ -22,6 +25,8 @@ const ROW_BYTES = DEPTH * 2 + 16;
 /** As {@link MatmulConfig}, with x: [inputs, columns] in f16. */
 export interface MatmulUnitsConfig extends Omit<MatmulConfig, "input"> {
   readonly input: "rounded";
+  /** Precision of y; what f16 cannot hold becomes the largest that it can. */
+  readonly output: "f32" | "f16";
   /** Items of a tile, 32, 64 or 128, where no plan says how many. */
   readonly tileItems: number;
 }
@@ -32,17 +37,25 @@ interface Division {
   readonly outputs: { readonly parts: number; readonly steps: number };
 }
 
-/** Most and least items of a tile. */
-const [MOST_ITEMS, LEAST_ITEMS] = [128, 32];
+/** Items that a tile can have. */
+export const UNITS_TILE_SIZES: readonly number[] = [128, 64, 32];
+const [MOST_ITEMS] = UNITS_TILE_SIZES;
 /** Tiles that keep a large GPU busy. */
 const BUSY_TILES = 100;
 
-/** Items of a tile for a layer of up to so many items: half as many where that makes too few tiles, though each prepares its weights anew. */
+/**
+ * Items of a tile for so many items: half as many where that makes too few tiles, though each prepares its weights anew, or where they would be half empty. A
+ * result is the same to the last bit in tiles of any size.
+ */
 export function tileItemsFor(items: number, outputs: number): number {
   const tiles = (tileItems: number) => ceilDiv(items, tileItems) * ceilDiv(outputs, tileOf(divide({ plan: null, tileItems })).outputs);
-  let tileItems = MOST_ITEMS;
-  while (tileItems > LEAST_ITEMS && tiles(tileItems) < BUSY_TILES) tileItems /= 2;
-  return tileItems;
+  return UNITS_TILE_SIZES.find((tileItems) => tiles(tileItems) >= BUSY_TILES && items > tileItems / 2) ?? UNITS_TILE_SIZES.at(-1)!;
+}
+
+/** Every answer of {@link tileItemsFor} for up to so many items, and those between. */
+export function tileSizesFor(most: number, outputs: number): readonly number[] {
+  const [longest, shortest] = [tileItemsFor(most, outputs), tileItemsFor(1, outputs)];
+  return UNITS_TILE_SIZES.filter((tileItems) => tileItems <= longest && tileItems >= shortest);
 }
 
 function divide({ plan, tileItems }: Pick<MatmulUnitsConfig, "plan" | "tileItems">): Division {
@@ -79,26 +92,46 @@ export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams
       ITEMS_PER_INPUT: itemsPerInput(config.select),
     };
     const facts = `const CONSECUTIVE = ${config.select.kind === "all"};\nconst WEIGHTS_ARE_HALVES = ${config.layout.format === "f16"};\n`;
-    return constants(numbers) + facts + halves + weightFormatWgsl(config.layout) + tilesWgsl(config) + unroll(source, numbers);
+    const parts = sectionsOf(config.output === "f16" ? outputsF16 : outputsF32);
+    return constants(numbers) + facts + halves + weightFormatWgsl(config.layout) + tilesWgsl(config) + unroll(fill(source, parts), numbers);
   },
   workgroups(config, params) {
     const tile = tileOf(divide(config));
     const tiles = config.plan === null ? ceilDiv(params.items, tile.items) : planOf({ ...config.plan, items: params.items }).mostTiles;
     return [ceilDiv(params.part_outputs, tile.outputs), tiles, 1];
   },
-  sizes: matmul.sizes,
-  reference: matmul.reference,
+  sizes(config, params) {
+    const { y, ...inputs } = matmul.sizes(config, params);
+    return { ...inputs, y: config.output === "f16" ? y / 2 : y };
+  },
+  reference(config, buffers, params) {
+    if (config.output === "f32") return matmul.reference(config, buffers, params);
+    const f32 = new Float32Array(params.items * config.outputs);
+    // Items of matrices that are not bound are left alone.
+    f32.set(buffers.y.f16.subarray(0, f32.length));
+    matmul.reference(config, { ...buffers, y: { ...buffers.y, f32 } }, params);
+    f32.forEach((value, i) => buffers.y.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, value)));
+  },
 };
 
+/** What f16 can hold at most. */
+const MOST_F16 = 65504;
+
 /**
- * Whether {@link matmulUnits} can do a layer: rows in whole steps, and not in f32, which asks for more than f16 products give.
+ * Whether {@link matmulUnits} can do a layer: rows in whole steps, outputs in whole pieces, and not in f32, which asks for more than f16 products give.
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
+ * @param firsts where the parts of a matrix begin
  */
-export function fitsMatrixUnits(config: Pick<MatmulUnitsConfig, "layout" | "plan" | "tileItems">, workgroupLimit: number): boolean {
-  const { layout } = config;
+export function fitsMatrixUnits(
+  config: Pick<MatmulUnitsConfig, "layout" | "outputs" | "plan" | "tileItems" | "output">,
+  workgroupLimit: number,
+  firsts: readonly number[] = [],
+): boolean {
+  const { layout, outputs, output } = config;
   const tile = tileOf(divide(config));
   const vector = 4 * quadsPerVector(layout.format);
+  const piece = output === "f16" ? 8 : 4;
   return layout.format !== "f32" && layout.columns % DEPTH === 0 && (layout.group === 0 || layout.group % vector === 0) &&
-    (tile.items + tile.outputs) * ROW_BYTES <= workgroupLimit;
+    [outputs, ...firsts].every((first) => first % piece === 0) && (tile.items + tile.outputs) * ROW_BYTES <= workgroupLimit;
 }

@@ -4,7 +4,7 @@
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> routes: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>; // eight values in f16 each
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@fill(outputs)
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -18,8 +18,11 @@ const SUBGROUPS = M_PARTS * N_PARTS;
 const THREADS = SUBGROUPS * 32u;
 const WEIGHTS_AT = TILE_ITEMS * STRIDE;
 
-// Vectors of eight values in f16. Sums leave through it where they cannot go straight: 16 × 16 of them per subgroup.
-var<workgroup> memory: array<vec4<u32>, max((TILE_ITEMS + TILE_OUTPUTS) * STRIDE, SUBGROUPS * 64u)>;
+const PIECES = N_STEPS * 16u / PIECE; // of a subgroup's outputs of one item
+const SCRATCH_STRIDE = N_STEPS * 4u + 1u; // odd, too
+
+// Vectors of eight values in f16. Sums leave through it where they cannot go straight: 16 items of them per subgroup.
+var<workgroup> memory: array<vec4<u32>, max((TILE_ITEMS + TILE_OUTPUTS) * STRIDE, SUBGROUPS * 16u * SCRATCH_STRIDE)>;
 
 struct Place { row: u32, vector: u32 }
 
@@ -99,28 +102,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     }
     workgroupBarrier();
   }
-  // Whole tiles of consecutive items at multiples of 16 bytes, as matrices are stored.
-  if (CONSECUTIVE && OUTPUTS % 4u == 0u && params.first_output % 4u == 0u && tile.count == TILE_ITEMS && first_output + TILE_OUTPUTS <= params.part_outputs) {
-    let to = (tile.first + my_item) * OUTPUTS + params.first_output + first_output + my_output;
-    @unroll(i, M_STEPS) {
-      @unroll(j, N_STEPS) {
-        subgroupMatrixStore<row_major>(&y, to + {i}u * 16u * OUTPUTS + {j}u * 16u, sums_{i}_{j}, OUTPUTS);
-      }
-    }
-    return;
-  }
+@fill(whole_tiles)
+  // Sixteen items at a time; each row of a subgroup's results leaves in whole pieces.
+  let scratch = subgroup * 16u * SCRATCH_STRIDE;
   @unroll(i, M_STEPS) {
     @unroll(j, N_STEPS) {
-      subgroupMatrixStore<row_major>(&memory, subgroup * 64u, sums_{i}_{j}, 4u);
-      workgroupBarrier();
-      for (var at = lane; at < 256u; at += 32u) {
-        let item = my_item + {i}u * 16u + at / 16u;
-        let output = first_output + my_output + {j}u * 16u + at % 16u;
-        if (item < tile.count && output < params.part_outputs) {
-          y[item_of(tile, item) * OUTPUTS + params.first_output + output] = bitcast<f32>(memory[subgroup * 64u + at / 4u][at % 4u]);
-        }
-      }
-      workgroupBarrier();
+      subgroupMatrixStore<row_major>(&memory, scratch + {j}u * 4u, sums_{i}_{j}, SCRATCH_STRIDE);
     }
+    workgroupBarrier();
+    for (var at = lane; at < 16u * PIECES; at += 32u) {
+      let item = my_item + {i}u * 16u + at / PIECES;
+      let output = my_output + at % PIECES * PIECE;
+      if (item < tile.count && first_output + output < params.part_outputs) {
+        put(item_of(tile, item) * OUTPUTS + params.first_output + first_output + output, scratch + at / PIECES * SCRATCH_STRIDE + at % PIECES * (PIECE / 4u));
+      }
+    }
+    workgroupBarrier();
   }
 }

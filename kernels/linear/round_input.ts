@@ -19,6 +19,8 @@ export interface RoundInputConfig extends Pick<LinearConfig, "inputStride"> {
 }
 
 const THREADS = 64;
+/** Rows in the second dimension of a dispatch, which WebGPU limits to 65,535; the others are in the third. */
+const ROWS_DOWN = 32768;
 /** What f16 can hold at most; greater values become it. */
 const MOST_F16 = 65504;
 
@@ -28,9 +30,10 @@ export const roundInput: Kernel<RoundInputConfig, "x" | "y", "rows"> = {
   bindings: { x: "read", y: "read_write" },
   params: ["rows"],
   wgsl: ({ columns, inputStride, input }) =>
-    constants({ THREADS, COLUMNS: columns, QUADS: 2 }) + inputWgsl({ layout: { columns }, inputStride, input, select: { kind: "all" } }) + halves +
+    constants({ THREADS, COLUMNS: columns, QUADS: 2, ROWS_DOWN }) + inputWgsl({ layout: { columns }, inputStride, input, select: { kind: "all" } }) +
+    halves +
     source,
-  workgroups: ({ columns }, { rows }) => [ceilDiv(columns / 8, THREADS), rows, 1],
+  workgroups: ({ columns }, { rows }) => [ceilDiv(columns / 8, THREADS), Math.min(rows, ROWS_DOWN), ceilDiv(rows, ROWS_DOWN)],
   sizes: ({ columns, inputStride, input }, { rows }) => ({
     x: inputBytes({ layout: { columns }, inputStride, input }, rows),
     y: inputBytes({ layout: { columns }, inputStride, input: "rounded" }, rows),

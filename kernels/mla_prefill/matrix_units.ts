@@ -1,5 +1,6 @@
 /**
- * Prefill attention on matrix units (`chromium-experimental-subgroup-matrix`): queries, keys, values and weights are rounded to f16, scores and sums are f32.
+ * Prefill attention on matrix units (`chromium-experimental-subgroup-matrix`): keys and values come in f16, queries and weights are rounded to it, scores and sums
+ * are f32.
  *
  * @module
  */
@@ -7,65 +8,153 @@ import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import halves from "../halves.wgsl" with { type: "text" };
 import referenceShift from "../reference_shift.wgsl" with { type: "text" };
-import { fill } from "../sections.ts";
+import { fill, sectionsOf } from "../sections.ts";
 import { unroll } from "../unroll.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
-import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "./mla_prefill.ts";
+import { attendRows, mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "./mla_prefill.ts";
 
-/** Subgroups of a workgroup: tiles of 16 queries, times parts of a tile's keys, 16 each, and of the value columns. */
-const ROW_PARTS = 4;
-const PARTS = 2;
-const ROWS = 16 * ROW_PARTS;
-const KEYS = 16 * PARTS;
-const THREADS = 32 * ROW_PARTS * PARTS;
-/** Wider heads would not leave a subgroup registers enough for its queries and sums. */
-const MOST_WIDTH = 256;
+/** How a workgroup is divided into subgroups of 32. */
+export interface PrefillDivision {
+  /** Parts of the queries. */
+  readonly rowParts: number;
+  /** Tiles of 16 queries in each part: a subgroup that has several loads keys and values from workgroup memory once for them all. */
+  readonly rowTiles: number;
+  /** Subgroups that share a part: for the scores, parts of a tile's keys; for the sums, of the value columns. */
+  readonly parts: number;
+  /** Keys of a tile. */
+  readonly keys: number;
+}
 
-/** As {@link mlaPrefill}, for heads that {@link prefillFitsMatrixUnits}; `state` is [reference in powers of two, sum of weights]. */
-export const mlaPrefillMatrix: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefillParams> = {
+/** Configuration of {@link mlaPrefillMatrix}. */
+export interface MlaPrefillMatrixConfig extends MlaPrefillConfig {
+  readonly division: PrefillDivision;
+}
+
+/** Where things lie in workgroup memory, in vectors of 16 bytes, as the shader lays them out. */
+interface Layout {
+  readonly rows: number;
+  readonly threads: number;
+  readonly lanes: number;
+  readonly keyStride: number;
+  readonly valuesAt: number;
+  readonly scoresAt: number;
+  readonly weightsAt: number;
+  readonly weightStride: number;
+  /** Whether weights take the place of the scores that they are made of. */
+  readonly inPlace: boolean;
+  readonly end: number;
+}
+
+function layOut({ nopeWidth, ropeWidth, valueWidth }: MlaPrefillConfig, { rowParts, rowTiles, parts, keys }: PrefillDivision): Layout {
+  const rows = rowParts * rowTiles * 16;
+  const threads = rowParts * parts * 32;
+  const lanes = threads / rows;
+  const keyStride = (nopeWidth + ropeWidth) / 8 | 1;
+  // Sums on their way in and out are where keys are: a tile of 16 x 16 for each subgroup.
+  const valuesAt = Math.max(keys * keyStride, threads / 32 * 64);
+  const scoresAt = valuesAt + keys * (valueWidth / 8 | 1);
+  const scoreStride = keys / 4 + 1;
+  const inPlace = keys / lanes === 16;
+  const afterScores = scoresAt + rows * scoreStride;
+  const weightStride = inPlace ? scoreStride : keys / 8 | 1;
+  return {
+    rows,
+    threads,
+    lanes,
+    keyStride,
+    valuesAt,
+    scoresAt,
+    weightsAt: inPlace ? scoresAt : afterScores,
+    weightStride,
+    inPlace,
+    end: inPlace ? afterScores : afterScores + rows * weightStride,
+  };
+}
+
+/** As {@link mlaPrefill}, with keys, rope_keys and values in f16; `state` is [reference in powers of two, sum of weights]. */
+export const mlaPrefillMatrix: Kernel<MlaPrefillMatrixConfig, MlaPrefillBindings, MlaPrefillParams> = {
   name: "mla_prefill",
   // Keys and values are not written; the shader says what this is for.
   bindings: { ...mlaPrefill.bindings, keys: "read_write", rope_keys: "read_write", values: "read_write" },
   params: mlaPrefill.params,
-  wgsl({ heads, nopeWidth, ropeWidth, valueWidth, scale }) {
-    const loads = (width: number) => ceilDiv(KEYS * width / 8, THREADS);
+  wgsl(config) {
+    const { heads, nopeWidth, ropeWidth, valueWidth, scale, division } = config;
+    const { rowParts, rowTiles, parts, keys } = division;
+    const { rows, threads, lanes, keyStride, valuesAt, scoresAt, weightsAt, weightStride, inPlace, end } = layOut(config, division);
+    const width = nopeWidth + ropeWidth;
+    const span = threads / keys;
+    const loads = (width: number) => ceilDiv(width / 8, span);
+    let stagedParts = rowParts;
+    while (stagedParts * rowTiles * 16 * keyStride > end) stagedParts /= 2;
+    const stagedRows = stagedParts * rowTiles * 16;
     const numbers = {
       HEADS: heads,
       NOPE: nopeWidth,
       ROPE: ropeWidth,
       VALUE: valueWidth,
-      ROW_PARTS,
-      PARTS,
-      QUERY_STEPS: (nopeWidth + ropeWidth) / 16,
-      COLUMN_STEPS: valueWidth / 16 / PARTS,
+      ROWS: rows,
+      KEYS: keys,
+      ROW_PARTS: rowParts,
+      ROW_TILES: rowTiles,
+      PARTS: parts,
+      THREADS: threads,
+      LANES: lanes,
+      SPAN: span,
+      QUERY_STEPS: width / 16,
+      KEY_STEPS: keys / 16 / parts,
+      KEY_TILES: keys / 16,
+      COLUMN_STEPS: valueWidth / 16 / parts,
+      PAIRS: keys / lanes / 8,
       NOPE_LOADS: loads(nopeWidth),
       ROPE_LOADS: loads(ropeWidth),
       VALUE_LOADS: loads(valueWidth),
-      PAIRS: KEYS * ROWS / THREADS / 2,
-      SCORE_PADDING: scorePadding(nopeWidth + ropeWidth, valueWidth),
+      STAGED_ROWS: stagedRows,
+      QUERY_ROUNDS: rows / stagedRows,
+      QUERY_LOADS: ceilDiv(stagedRows * width / 8, threads),
+      VALUES_AT: valuesAt,
+      SCORES_AT: scoresAt,
+      WEIGHTS_AT: weightsAt,
+      WEIGHT_STRIDE: weightStride,
+      LANE_WEIGHTS: inPlace ? 4 : keys / lanes / 8,
+      TILE_WEIGHTS: inPlace ? 4 : 2,
+      TILES: end,
     };
-    return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves + unroll(fill(source, { reference_shift: referenceShift }), numbers);
+    const { kernel, ...sections } = sectionsOf(source);
+    return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves +
+      unroll(fill(kernel, { ...sections, reference_shift: referenceShift }), numbers);
   },
-  workgroups: ({ heads }, { rows }) => [ceilDiv(rows, ROWS), heads, 1],
-  sizes: mlaPrefill.sizes,
-  reference: mlaPrefill.reference,
+  workgroups: ({ heads, division }, { rows }) => [heads, ceilDiv(rows, division.rowParts * division.rowTiles * 16), 1],
+  sizes(config, params) {
+    const { keys, rope_keys, values, ...rest } = mlaPrefill.sizes(config, params);
+    return { ...rest, keys: keys / 2, rope_keys: rope_keys / 2, values: values / 2 };
+  },
+  reference: (config, { q, keys, rope_keys, values, state, out }, params) =>
+    attendRows(config, { q: q.f32, keys: keys.f16, ropeKeys: rope_keys.f16, values: values.f16, state: state.f32, out: out.f32 }, params),
 };
 
-/** Whether matrix units can attend with such heads. @param workgroupLimit bytes of workgroup memory that the device allows */
-export function prefillFitsMatrixUnits({ nopeWidth, ropeWidth, valueWidth }: MlaPrefillConfig, workgroupLimit: number): boolean {
+/** Registers that a thread may have for queries, sums and scores, of 255: what is under way and addresses need the others. */
+const MOST_REGISTERS = 200;
+
+/** The best first, as far as that was measured (bench/NOTES.md). */
+export const PREFILL_DIVISIONS: readonly PrefillDivision[] = [
+  { rowParts: 4, rowTiles: 2, parts: 2, keys: 32 },
+  { rowParts: 8, rowTiles: 1, parts: 1, keys: 32 },
+  { rowParts: 4, rowTiles: 1, parts: 2, keys: 32 },
+  { rowParts: 4, rowTiles: 1, parts: 1, keys: 16 },
+];
+
+/** Whether heads can be divided so. @param workgroupLimit bytes of workgroup memory that the device allows */
+export function prefillDivides(config: MlaPrefillConfig, division: PrefillDivision, workgroupLimit: number): boolean {
+  const { nopeWidth, ropeWidth, valueWidth } = config;
+  const { rowTiles, parts, keys } = division;
   const width = nopeWidth + ropeWidth;
-  const tiled = nopeWidth % 8 === 0 && width % 16 === 0 && valueWidth % (16 * PARTS) === 0;
-  return tiled && Math.max(width, valueWidth) <= MOST_WIDTH && workgroupBytes(width, valueWidth) <= workgroupLimit;
+  if (nopeWidth % 8 !== 0 || ropeWidth % 8 !== 0 || width % 16 !== 0 || valueWidth % (16 * parts) !== 0) return false;
+  const registers = rowTiles * (width / 4 + valueWidth / parts / 2 + keys / parts / 2);
+  const { end, rows } = layOut(config, division);
+  return registers <= MOST_REGISTERS && end * 16 + rows * 4 + 16 <= workgroupLimit;
 }
 
-/** Floats between rows of scores: 8 keep rows in different banks, and 4, which nearly do, let the widest heads fit 48 KiB. */
-function scorePadding(width: number, valueWidth: number): number {
-  return width + valueWidth > 448 ? 4 : 8;
-}
-
-/** As the shader lays it out. */
-function workgroupBytes(width: number, valueWidth: number): number {
-  const row = (width: number) => (width / 8 | 1) * 16;
-  return KEYS * (row(width) + row(valueWidth)) + Math.max(ROWS * (KEYS + scorePadding(width, valueWidth)), 8 * THREADS) * 4 + ROWS * (KEYS + 8) * 2 +
-    ROWS * 4 + 16;
+/** How to divide such heads; null if matrix units cannot attend with them. @param workgroupLimit bytes of workgroup memory that the device allows */
+export function dividePrefill(config: MlaPrefillConfig, workgroupLimit: number): PrefillDivision | null {
+  return PREFILL_DIVISIONS.find((division) => prefillDivides(config, division, workgroupLimit)) ?? null;
 }

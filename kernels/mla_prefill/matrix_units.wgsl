@@ -1,15 +1,21 @@
 // Causal flash attention on matrix units: ROWS queries of one head over a window of expanded keys, KEYS of them at a time. Windows and tiles begin at fixed
 // positions, and no row's result depends on another row, so results do not depend on how the prompt was cut into chunks.
 //
-// A subgroup has 16 queries. For the scores, PARTS of them divide a tile's keys; for the sums, the value columns. Weights are relative to a reference, the
-// first tile's largest score, that moves only when a score exceeds it by MARGIN (as in latent_decode/matrix_units.wgsl).
+// A subgroup has ROW_TILES times 16 queries, and multiplies each matrix of keys or values that it loads from workgroup memory with all of them. For the scores,
+// PARTS subgroups divide a tile's keys; for the sums, the value columns. Keys, values and scores each have a place in workgroup memory, and each is stored
+// beside products that do not read it: values and scores after the products of keys, the next keys before the products of values. So a tile takes three phases
+// (scores, their softmax, sums) and none for storing. Weights go where the same thread has read their scores from, if it has 16 of them, a matrix's row.
+//
+// Weights are relative to a reference, the first tile's largest score, that moves only when a score exceeds it by MARGIN, since moving it means passing the sums
+// through workgroup memory (as in latent_decode/matrix_units.wgsl).
+@section(kernel)
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
-// Never written, any of the three: what is read ahead would else be read where it is first used.
-@group(0) @binding(2) var<storage, read_write> keys: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> rope_keys: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> values: array<vec4<f32>>;
+// Never written, any of the three: what is read ahead would else be read where it is first used. Eight values in f16 each.
+@group(0) @binding(2) var<storage, read_write> keys: array<vec4<u32>>; // [key, head, column]
+@group(0) @binding(3) var<storage, read_write> rope_keys: array<vec4<u32>>; // [key, column]
+@group(0) @binding(4) var<storage, read_write> values: array<vec4<u32>>; // [key, head, column]
 @group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>; // reference in powers of two, sum of weights
-@group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>; // [row, head, column]
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -17,50 +23,62 @@ alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 const LOWEST = -3.0e38;
 const MARGIN = 15.0;
-const ROWS = ROW_PARTS * 16u;
-const KEYS = PARTS * 16u;
-const THREADS = ROW_PARTS * PARTS * 32u;
-const LANES = THREADS / ROWS;
-// In workgroup memory, eights of halves; odd strides, so that rows lie in different banks.
 const NOPE_EIGHTS = NOPE / 8u;
 const ROPE_EIGHTS = ROPE / 8u;
 const VALUE_EIGHTS = VALUE / 8u;
 const QUERY_EIGHTS = NOPE_EIGHTS + ROPE_EIGHTS;
+// Of 16 bytes, as all that follows; odd, so that rows lie in different banks.
 const KEY_STRIDE = QUERY_EIGHTS | 1u;
 const VALUE_STRIDE = VALUE_EIGHTS | 1u;
-const SCORE_STRIDE = KEYS + SCORE_PADDING;
-const WEIGHT_STRIDE = KEYS / 2u + 4u;
+const SCORE_STRIDE = KEYS / 4u + 1u;
 
 struct Memory {
-  keys: array<vec4<u32>, KEYS * KEY_STRIDE>, // before the first tile, queries
-  values: array<vec4<u32>, KEYS * VALUE_STRIDE>,
-  scores: array<f32, max(ROWS * SCORE_STRIDE, ROW_PARTS * PARTS * 256u)>,
-  weights: array<u32, ROWS * WEIGHT_STRIDE>, // two of them each
+  tiles: array<vec4<u32>, TILES>, // keys, values, scores; before the first tile, queries
   factors: array<f32, ROWS>,
   grown: u32,
 }
 var<workgroup> memory: Memory;
 
-// Where eight columns of a key or a value begin.
-fn nope_at(key: u32, head: u32, eight: u32) -> u32 { return ((key * HEADS + head) * NOPE_EIGHTS + eight) * 2u; }
-fn rope_at(key: u32, eight: u32) -> u32 { return (key * ROPE_EIGHTS + eight) * 2u; }
-fn value_at(key: u32, head: u32, eight: u32) -> u32 { return ((key * HEADS + head) * VALUE_EIGHTS + eight) * 2u; }
+fn packed(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
+  return vec4(pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));
+}
+
+// Which of `count` eights a thread of a key takes; the last again where there is none.
+fn eight(at: u32, count: u32) -> u32 { return select(min(at, count - 1u), at, count % SPAN == 0u); }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
-  let head = group.y;
-  let first_row = group.x * ROWS;
+  let head = group.x;
+  // The last queries see most: they begin first.
+  let first_row = ((params.rows + ROWS - 1u) / ROWS - 1u - group.y) * ROWS;
+  // No query of this workgroup sees beyond its last one, and all of them see what the first one does.
+  let visible = params.first_position + min(params.rows, first_row + ROWS);
+  let count = min(params.window_count, visible - min(visible, params.window_start));
+  if (count == 0u && params.last == 0u) {
+    return;
+  }
+  let last = max(count, 1u) - 1u;
+  let first_end = params.first_position + first_row + 1u;
+  let seen_by_all = min(count, first_end - min(first_end, params.window_start));
+  let resumes = params.window_start > 0u;
+
   let thread = subgroup * 32u + lane;
-  let my_tile = subgroup % ROW_PARTS * 16u;
+  let row_part = subgroup % ROW_PARTS;
   let part = subgroup / ROW_PARTS;
-  let scratch = subgroup * 256u;
+  let my_tile = row_part * ROW_TILES * 16u;
+  // Where keys are, while there are none.
+  let scratch = subgroup * 64u;
 
   // LANES threads share a query.
   let my_row = thread / LANES;
   let my_lane = thread % LANES;
   let row = first_row + my_row;
   let item = min(row, params.rows - 1u) * HEADS + head;
-  let resumes = params.window_start > 0u;
+  let my_end = params.first_position + row + 1u;
+  let seen = min(count, my_end - min(my_end, params.window_start));
+  let my_first = my_lane * PAIRS * 8u;
+  let scores_at = SCORES_AT + my_row * SCORE_STRIDE + my_lane * PAIRS * 2u;
+  let weights_at = WEIGHTS_AT + my_row * WEIGHT_STRIDE + my_lane * LANE_WEIGHTS;
   var reference = 0.0;
   var total = 0.0;
   if (resumes) {
@@ -68,128 +86,133 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     reference = before.x;
     total = select(0.0, before.y, my_lane == 0u);
   }
-  // No query of this workgroup sees beyond its last one, and each sees no further than itself.
-  let visible = params.first_position + min(params.rows, first_row + ROWS);
-  let count = min(params.window_count, visible - min(visible, params.window_start));
-  let last = max(count, 1u) - 1u;
-  let seen = min(count, params.first_position + row + 1u - min(params.first_position + row + 1u, params.window_start));
   if (thread == 0u) {
     memory.grown = 0u;
   }
 
-  // Queries, KEYS at a time where keys will be. What lies beyond the last query or key is computed like it, and not used.
-  @unroll(k, QUERY_STEPS) {
-    var query_{k}: Left;
+  // What lies beyond the last query or key is computed like it, and not used. Queries go by way of workgroup memory, STAGED_ROWS at a time.
+  @unroll(r, ROW_TILES) {
+    @unroll(k, QUERY_STEPS) {
+      var query_{r}_{k}: Left;
+    }
   }
-  for (var staged = 0u; staged < ROWS; staged += KEYS) {
-    for (var i = thread; i < KEYS * QUERY_EIGHTS; i += THREADS) {
-      let place = (min(first_row + staged + i / QUERY_EIGHTS, params.rows - 1u) * HEADS + head) * QUERY_EIGHTS + i % QUERY_EIGHTS;
-      memory.keys[i / QUERY_EIGHTS * KEY_STRIDE + i % QUERY_EIGHTS] = halves(q[place * 2u], q[place * 2u + 1u]);
+  @unroll(s, QUERY_ROUNDS) {
+    @unroll(i, QUERY_LOADS) {
+      let staged_{s}_{i} = min({i}u * THREADS + thread, STAGED_ROWS * QUERY_EIGHTS - 1u);
+      let query_row_{s}_{i} = min(first_row + {s}u * STAGED_ROWS + staged_{s}_{i} / QUERY_EIGHTS, params.rows - 1u);
+      let from_{s}_{i} = ((query_row_{s}_{i} * HEADS + head) * QUERY_EIGHTS + staged_{s}_{i} % QUERY_EIGHTS) * 2u;
+      let low_{s}_{i} = q[from_{s}_{i}];
+      let high_{s}_{i} = q[from_{s}_{i} + 1u];
+    }
+    @unroll(i, QUERY_LOADS) {
+      memory.tiles[staged_{s}_{i} / QUERY_EIGHTS * KEY_STRIDE + staged_{s}_{i} % QUERY_EIGHTS] = halves(low_{s}_{i}, high_{s}_{i});
     }
     workgroupBarrier();
-    if (my_tile / KEYS * KEYS == staged) {
-      @unroll(k, QUERY_STEPS) {
-        query_{k} = subgroupMatrixLoad<Left, row_major>(&memory.keys, (my_tile - staged) * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
-      }
-    }
-    workgroupBarrier();
-  }
-  @unroll(c, COLUMN_STEPS) {
-    var sums_{c}: Sums;
-    if (resumes) {
-      for (var j = lane; j < 64u; j += 32u) {
-        let from_row = min(first_row + my_tile + j / 4u, params.rows - 1u);
-        let four = out[((from_row * HEADS + head) * VALUE + ({c}u * PARTS + part) * 16u) / 4u + j % 4u];
-        @unroll(e, 4) {
-          memory.scores[scratch + j * 4u + {e}u] = four[{e}];
+    if (my_tile / STAGED_ROWS == {s}u) {
+      @unroll(r, ROW_TILES) {
+        @unroll(k, QUERY_STEPS) {
+          query_{r}_{k} = subgroupMatrixLoad<Left, row_major>(&memory.tiles, (my_tile % STAGED_ROWS + {r}u * 16u) * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
         }
       }
-      workgroupBarrier();
-      sums_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.scores, scratch, 16u);
-      workgroupBarrier();
+    }
+    workgroupBarrier();
+  }
+  @unroll(r, ROW_TILES) {
+    @unroll(c, COLUMN_STEPS) {
+      var sums_{r}_{c}: Sums;
+      if (resumes) {
+        for (var j = lane; j < 64u; j += 32u) {
+          let from_row = min(first_row + my_tile + {r}u * 16u + j / 4u, params.rows - 1u);
+          memory.tiles[scratch + j] = bitcast<vec4<u32>>(out[((from_row * HEADS + head) * VALUE + ({c}u * PARTS + part) * 16u) / 4u + j % 4u]);
+        }
+        workgroupBarrier();
+        sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.tiles, scratch, 4u);
+        workgroupBarrier();
+      }
     }
   }
 
+  // A key's SPAN threads take every SPAN-th eight of its columns, so that one address does for all of them.
+  let my_key = thread / SPAN;
+  let my_eight = thread % SPAN;
+  let nope_to = my_key * KEY_STRIDE + my_eight;
+  let rope_to = my_key * KEY_STRIDE + NOPE_EIGHTS + my_eight;
+  let value_to = VALUES_AT + my_key * VALUE_STRIDE + my_eight;
+  let first_key = min(my_key, last);
   @unroll(i, NOPE_LOADS) {
-    let nope_row_{i} = min(({i}u * THREADS + thread) / NOPE_EIGHTS, KEYS - 1u);
-    let nope_eight_{i} = ({i}u * THREADS + thread) % NOPE_EIGHTS;
-    var nope_from_{i} = nope_at(min(nope_row_{i}, last), head, nope_eight_{i});
-    var nope_low_{i} = keys[nope_from_{i}];
-    var nope_high_{i} = keys[nope_from_{i} + 1u];
+    var nope_{i} = keys[(first_key * HEADS + head) * NOPE_EIGHTS + eight({i}u * SPAN + my_eight, NOPE_EIGHTS)];
   }
   @unroll(i, ROPE_LOADS) {
-    let rope_row_{i} = min(({i}u * THREADS + thread) / ROPE_EIGHTS, KEYS - 1u);
-    let rope_eight_{i} = ({i}u * THREADS + thread) % ROPE_EIGHTS;
-    var rope_from_{i} = rope_at(min(rope_row_{i}, last), rope_eight_{i});
-    var rope_low_{i} = rope_keys[rope_from_{i}];
-    var rope_high_{i} = rope_keys[rope_from_{i} + 1u];
+    var rope_{i} = rope_keys[first_key * ROPE_EIGHTS + eight({i}u * SPAN + my_eight, ROPE_EIGHTS)];
   }
   @unroll(i, VALUE_LOADS) {
-    let value_row_{i} = min(({i}u * THREADS + thread) / VALUE_EIGHTS, KEYS - 1u);
-    let value_eight_{i} = ({i}u * THREADS + thread) % VALUE_EIGHTS;
-    var value_from_{i} = value_at(min(value_row_{i}, last), head, value_eight_{i});
-    var value_low_{i} = values[value_from_{i}];
-    var value_high_{i} = values[value_from_{i} + 1u];
+    var value_{i} = values[(first_key * HEADS + head) * VALUE_EIGHTS + eight({i}u * SPAN + my_eight, VALUE_EIGHTS)];
   }
+  @fill(store_keys)
+  let second_key = min(KEYS + my_key, last);
+  @unroll(i, NOPE_LOADS) {
+    nope_{i} = keys[(second_key * HEADS + head) * NOPE_EIGHTS + eight({i}u * SPAN + my_eight, NOPE_EIGHTS)];
+  }
+  @unroll(i, ROPE_LOADS) {
+    rope_{i} = rope_keys[second_key * ROPE_EIGHTS + eight({i}u * SPAN + my_eight, ROPE_EIGHTS)];
+  }
+  workgroupBarrier();
 
   for (var first = 0u; first < count; first += KEYS) {
-    @unroll(i, NOPE_LOADS) {
-      if ({i}u * THREADS + thread < KEYS * NOPE_EIGHTS) {
-        memory.keys[nope_row_{i} * KEY_STRIDE + nope_eight_{i}] = halves(nope_low_{i}, nope_high_{i});
+    @unroll(r, ROW_TILES) {
+      @unroll(t, KEY_STEPS) {
+        var product_{r}_{t} = Sums();
       }
     }
-    @unroll(i, ROPE_LOADS) {
-      if ({i}u * THREADS + thread < KEYS * ROPE_EIGHTS) {
-        memory.keys[rope_row_{i} * KEY_STRIDE + NOPE_EIGHTS + rope_eight_{i}] = halves(rope_low_{i}, rope_high_{i});
-      }
-    }
-    @unroll(i, VALUE_LOADS) {
-      if ({i}u * THREADS + thread < KEYS * VALUE_EIGHTS) {
-        memory.values[value_row_{i} * VALUE_STRIDE + value_eight_{i}] = halves(value_low_{i}, value_high_{i});
-      }
-    }
-    workgroupBarrier();
-    // The next tile is under way meanwhile; behind the last one, its last key again.
-    let next = first + KEYS;
-    @unroll(i, NOPE_LOADS) {
-      nope_from_{i} = nope_at(min(next + nope_row_{i}, last), head, nope_eight_{i});
-      nope_low_{i} = keys[nope_from_{i}];
-      nope_high_{i} = keys[nope_from_{i} + 1u];
-    }
-    @unroll(i, ROPE_LOADS) {
-      rope_from_{i} = rope_at(min(next + rope_row_{i}, last), rope_eight_{i});
-      rope_low_{i} = rope_keys[rope_from_{i}];
-      rope_high_{i} = rope_keys[rope_from_{i} + 1u];
-    }
-    @unroll(i, VALUE_LOADS) {
-      value_from_{i} = value_at(min(next + value_row_{i}, last), head, value_eight_{i});
-      value_low_{i} = values[value_from_{i}];
-      value_high_{i} = values[value_from_{i} + 1u];
-    }
-
-    var product = Sums();
     @unroll(k, QUERY_STEPS) {
-      let key_{k} = subgroupMatrixLoad<Right, col_major>(&memory.keys, part * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
-      product = subgroupMatrixMultiplyAccumulate(query_{k}, key_{k}, product);
+      @unroll(t, KEY_STEPS) {
+        {
+          let key = subgroupMatrixLoad<Right, col_major>(&memory.tiles, (part * KEY_STEPS + {t}u) * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
+          @unroll(r, ROW_TILES) {
+            product_{r}_{t} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, key, product_{r}_{t});
+          }
+        }
+      }
     }
-    subgroupMatrixStore<row_major>(&memory.scores, my_tile * SCORE_STRIDE + part * 16u, product, SCORE_STRIDE);
+    @unroll(r, ROW_TILES) {
+      @unroll(t, KEY_STEPS) {
+        let products_at_{r}_{t} = SCORES_AT + (my_tile + {r}u * 16u) * SCORE_STRIDE + (part * KEY_STEPS + {t}u) * 4u;
+        subgroupMatrixStore<row_major>(&memory.tiles, products_at_{r}_{t}, product_{r}_{t}, SCORE_STRIDE);
+      }
+    }
+    @unroll(i, VALUE_LOADS) {
+      if (VALUE_EIGHTS % SPAN == 0u || {i}u * SPAN + my_eight < VALUE_EIGHTS) {
+        memory.tiles[value_to + {i}u * SPAN] = value_{i};
+      }
+    }
     workgroupBarrier();
 
-    // In powers of two.
+    // In powers of two. All scores are read before a weight is stored: what is read after a store waits for it (bench/NOTES.md).
     var highest = LOWEST;
     var added = 0.0;
-    // All scores are read before a weight is stored: what is read after a store waits for it (bench/NOTES.md).
-    @unroll(i, PAIRS) {
-      let pair_{i} = {i}u * LANES + my_lane;
+    @unroll(w, PAIRS) {
       @unroll(e, 2) {
-        let score_{i}_{e} = select(LOWEST, fma(memory.scores[my_row * SCORE_STRIDE + pair_{i} * 2u + {e}u], SCALE, -reference), first + pair_{i} * 2u + {e}u < seen);
-        highest = max(highest, score_{i}_{e});
+        var score_{w}_{e} = fma(bitcast<vec4<f32>>(memory.tiles[scores_at + {w}u * 2u + {e}u]), vec4(SCALE), vec4(-reference));
       }
     }
-    @unroll(i, PAIRS) {
-      let weights_{i} = vec2(exp2(score_{i}_0), exp2(score_{i}_1));
-      added += weights_{i}.x + weights_{i}.y;
-      memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = pack2x16float(weights_{i});
+    if (first + KEYS > seen_by_all) {
+      @unroll(w, PAIRS) {
+        @unroll(e, 2) {
+          score_{w}_{e} = select(vec4(LOWEST), score_{w}_{e}, vec4(my_first + first + {w}u * 8u + {e}u * 4u) + vec4(0u, 1u, 2u, 3u) < vec4(seen));
+        }
+      }
+    }
+    @unroll(w, PAIRS) {
+      @unroll(e, 2) {
+        highest = max(highest, max(max(score_{w}_{e}.x, score_{w}_{e}.y), max(score_{w}_{e}.z, score_{w}_{e}.w)));
+      }
+    }
+    @unroll(w, PAIRS) {
+      @unroll(e, 2) {
+        let weights_{w}_{e} = exp2(score_{w}_{e});
+        added += (weights_{w}_{e}.x + weights_{w}_{e}.y) + (weights_{w}_{e}.z + weights_{w}_{e}.w);
+      }
+      memory.tiles[weights_at + {w}u] = packed(weights_{w}_0, weights_{w}_1);
     }
     // Position 0, which every query sees, is in the first tile of the first window.
     let begins = !resumes && first == 0u;
@@ -198,22 +221,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     }
     if (workgroupUniformLoad(&memory.grown) != 0u) {
       @fill(reference_shift)
-      @unroll(i, PAIRS) {
-        let moved_{i} = vec2(exp2(score_{i}_0 - shift), exp2(score_{i}_1 - shift));
-        added += moved_{i}.x + moved_{i}.y;
-        memory.weights[my_row * WEIGHT_STRIDE + pair_{i}] = pack2x16float(moved_{i});
+      @unroll(w, PAIRS) {
+        @unroll(e, 2) {
+          let moved_{w}_{e} = exp2(score_{w}_{e} - vec4(shift));
+          added += (moved_{w}_{e}.x + moved_{w}_{e}.y) + (moved_{w}_{e}.z + moved_{w}_{e}.w);
+        }
+        memory.tiles[weights_at + {w}u] = packed(moved_{w}_0, moved_{w}_1);
       }
       workgroupBarrier();
       if (!begins) {
-        @unroll(c, COLUMN_STEPS) {
-          subgroupMatrixStore<row_major>(&memory.scores, scratch, sums_{c}, 16u);
-          workgroupBarrier();
-          for (var j = lane; j < 256u; j += 32u) {
-            memory.scores[scratch + j] *= memory.factors[my_tile + j / 16u];
+        @unroll(r, ROW_TILES) {
+          @unroll(c, COLUMN_STEPS) {
+            subgroupMatrixStore<row_major>(&memory.tiles, scratch, sums_{r}_{c}, 4u);
+            workgroupBarrier();
+            for (var j = lane; j < 64u; j += 32u) {
+              let four = bitcast<vec4<f32>>(memory.tiles[scratch + j]);
+              memory.tiles[scratch + j] = bitcast<vec4<u32>>(four * memory.factors[my_tile + {r}u * 16u + j / 4u]);
+            }
+            workgroupBarrier();
+            sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.tiles, scratch, 4u);
+            workgroupBarrier();
           }
-          workgroupBarrier();
-          sums_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.scores, scratch, 16u);
-          workgroupBarrier();
         }
       }
       if (thread == 0u) {
@@ -222,12 +250,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     }
     total += added;
 
-    @unroll(t, PARTS) {
-      let weights_of_{t} = subgroupMatrixLoad<Left, row_major>(&memory.weights, my_tile * WEIGHT_STRIDE + {t}u * 8u, WEIGHT_STRIDE);
+    @fill(store_keys)
+    @unroll(t, KEY_TILES) {
+      @unroll(r, ROW_TILES) {
+        let weights_of_{r}_{t} = subgroupMatrixLoad<Left, row_major>(
+          &memory.tiles, WEIGHTS_AT + (my_tile + {r}u * 16u) * WEIGHT_STRIDE + {t}u * TILE_WEIGHTS, WEIGHT_STRIDE);
+      }
+    }
+    // The next values, and the keys behind the next, are under way meanwhile: all are asked for at once, since whoever waits for one waits for all. Behind the
+    // last tile, its last key again.
+    let value_key = min(first + KEYS + my_key, last);
+    let next_key = min(first + 2u * KEYS + my_key, last);
+    @unroll(i, VALUE_LOADS) {
+      value_{i} = values[(value_key * HEADS + head) * VALUE_EIGHTS + eight({i}u * SPAN + my_eight, VALUE_EIGHTS)];
+    }
+    @unroll(i, NOPE_LOADS) {
+      nope_{i} = keys[(next_key * HEADS + head) * NOPE_EIGHTS + eight({i}u * SPAN + my_eight, NOPE_EIGHTS)];
+    }
+    @unroll(i, ROPE_LOADS) {
+      rope_{i} = rope_keys[next_key * ROPE_EIGHTS + eight({i}u * SPAN + my_eight, ROPE_EIGHTS)];
+    }
+    @unroll(t, KEY_TILES) {
       @unroll(c, COLUMN_STEPS) {
         {
-          let columns = subgroupMatrixLoad<Right, row_major>(&memory.values, {t}u * 16u * VALUE_STRIDE + ({c}u * PARTS + part) * 2u, VALUE_STRIDE);
-          sums_{c} = subgroupMatrixMultiplyAccumulate(weights_of_{t}, columns, sums_{c});
+          let columns = subgroupMatrixLoad<Right, row_major>(&memory.tiles, VALUES_AT + {t}u * 16u * VALUE_STRIDE + ({c}u * PARTS + part) * 2u, VALUE_STRIDE);
+          @unroll(r, ROW_TILES) {
+            sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_of_{r}_{t}, columns, sums_{r}_{c});
+          }
         }
       }
     }
@@ -243,17 +292,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       state[item] = vec2(reference, total);
     }
   }
-  @unroll(c, COLUMN_STEPS) {
-    subgroupMatrixStore<row_major>(&memory.scores, scratch, sums_{c}, 16u);
-    workgroupBarrier();
-    for (var j = lane; j < 64u; j += 32u) {
-      let to_row = first_row + my_tile + j / 4u;
-      if (to_row < params.rows) {
-        let at = scratch + j * 4u;
-        let four = vec4(memory.scores[at], memory.scores[at + 1u], memory.scores[at + 2u], memory.scores[at + 3u]);
-        out[((to_row * HEADS + head) * VALUE + ({c}u * PARTS + part) * 16u) / 4u + j % 4u] = four * memory.factors[my_tile + j / 4u];
+  @unroll(r, ROW_TILES) {
+    @unroll(c, COLUMN_STEPS) {
+      subgroupMatrixStore<row_major>(&memory.tiles, scratch, sums_{r}_{c}, 4u);
+      workgroupBarrier();
+      for (var j = lane; j < 64u; j += 32u) {
+        let tile_row = my_tile + {r}u * 16u + j / 4u;
+        if (first_row + tile_row < params.rows) {
+          let to = (((first_row + tile_row) * HEADS + head) * VALUE + ({c}u * PARTS + part) * 16u) / 4u + j % 4u;
+          out[to] = bitcast<vec4<f32>>(memory.tiles[scratch + j]) * memory.factors[tile_row];
+        }
       }
+      workgroupBarrier();
     }
-    workgroupBarrier();
   }
 }
+@section(store_keys)
+  @unroll(i, NOPE_LOADS) {
+    if (NOPE_EIGHTS % SPAN == 0u || {i}u * SPAN + my_eight < NOPE_EIGHTS) {
+      memory.tiles[nope_to + {i}u * SPAN] = nope_{i};
+    }
+  }
+  @unroll(i, ROPE_LOADS) {
+    if (ROPE_EIGHTS % SPAN == 0u || {i}u * SPAN + my_eight < ROPE_EIGHTS) {
+      memory.tiles[rope_to + {i}u * SPAN] = rope_{i};
+    }
+  }

@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type HostBuffer, type Kernel, type Params } from "../contract.ts";
+import { constants, type Kernel, type Params } from "../contract.ts";
 import { unroll } from "../unroll.ts";
 import floats from "./floats.wgsl" with { type: "text" };
 import source from "./mla_prefill.wgsl" with { type: "text" };
@@ -70,24 +70,36 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
     state: rows * heads * 8,
     out: rows * heads * valueWidth * 4,
   }),
-  reference(config, buffers, params) {
-    const scores = new Float64Array(params.window_count);
-    for (let row = 0; row < params.rows; row++) {
-      for (let head = 0; head < config.heads; head++) attendRow(config, buffers, params, row, head, scores);
-    }
-  },
+  reference: (config, { q, keys, rope_keys, values, state, out }, params) =>
+    attendRows(config, { q: q.f32, keys: keys.f32, ropeKeys: rope_keys.f32, values: values.f32, state: state.f32, out: out.f32 }, params),
 };
+
+/** What attention on the host reads and writes. */
+interface HostRows {
+  readonly q: Float32Array;
+  readonly keys: Float32Array | Float16Array;
+  readonly ropeKeys: Float32Array | Float16Array;
+  readonly values: Float32Array | Float16Array;
+  readonly state: Float32Array;
+  readonly out: Float32Array;
+}
+
+/** The reference of {@link mlaPrefill}, for keys and values of either precision. */
+export function attendRows(config: MlaPrefillConfig, buffers: HostRows, params: Params<MlaPrefillParams>): void {
+  const scores = new Float64Array(params.window_count);
+  for (let row = 0; row < params.rows; row++) {
+    for (let head = 0; head < config.heads; head++) attendRow(config, buffers, params, row, head, scores);
+  }
+}
 
 function attendRow(
   { heads, nopeWidth, ropeWidth, valueWidth, scale }: MlaPrefillConfig,
-  buffers: Readonly<Record<MlaPrefillBindings, HostBuffer>>,
+  { q, keys, ropeKeys, values, state, out }: HostRows,
   { first_position, window_start, window_count, last }: Params<MlaPrefillParams>,
   row: number,
   head: number,
   scores: Float64Array,
 ): void {
-  const [q, keys, ropeKeys, values] = [buffers.q.f32, buffers.keys.f32, buffers.rope_keys.f32, buffers.values.f32];
-  const [state, out] = [buffers.state.f32, buffers.out.f32];
   const item = row * heads + head;
   const fresh = window_start === 0;
   let largest = fresh ? -Infinity : state[item * 2];
@@ -118,7 +130,7 @@ function attendRow(
 }
 
 /** Two partial sums halve the wait for each addition. */
-function dot(a: Float32Array, i: number, b: Float32Array, j: number, length: number): number {
+function dot(a: Float32Array, i: number, b: Float32Array | Float16Array, j: number, length: number): number {
   let even = 0, odd = 0;
   let d = 0;
   for (; d + 1 < length; d += 2) {

@@ -15,6 +15,8 @@ import { generate } from "../support/generation.ts";
 import { readEvents } from "../support/server.ts";
 
 const PROMPT = "And it came to pass in those days";
+/** Takes many pieces. */
+const LONG_PROMPT = Array.from({ length: 300 }, (_, i) => 100 + i);
 
 /** Does something to a worker while the cluster generates. */
 async function during(cluster: RunningCluster, unit: string, signal: Deno.Signal, prompt: string | number[] = PROMPT): Promise<WorkerStatus> {
@@ -79,10 +81,22 @@ describe("a cluster", () => {
       status = await assertServes(cluster);
       assert(status.every(({ worker }) => worker !== stalled.worker), "the stalled process was replaced");
 
-      await during(cluster, "prefill-0", "SIGKILL", Array.from({ length: 900 }, (_, i) => 100 + i));
+      await during(cluster, "prefill-0", "SIGKILL", LONG_PROMPT);
       await assertServes(cluster);
       assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange?.by, exchange);
     });
+
+  it("replaces who stands still while a prompt is computed and handed over, and nobody else", () =>
+    withCluster({ decode: { deadlineMs: 500, maxBatch: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
+      for (const [stopped, other] of [["decode-0", "prefill-0"], ["prefill-0", "decode-0"]]) {
+        const workers = async (unit: string) => (await cluster.status()).filter((worker) => worker.unit === unit).map(({ worker }) => worker);
+        const before = await workers(other);
+        const stalled = await during(cluster, stopped, "SIGSTOP", LONG_PROMPT);
+        await assertServes(cluster);
+        assertEquals(await workers(other), before, `${other} did what it could`);
+        assert(!(await workers(stopped)).includes(stalled.worker), `${stalled.worker} was replaced`);
+      }
+    }));
 
   it("ends a request that nothing can serve any more with an error event", () =>
     withCluster({}, async (cluster) => {

@@ -124,7 +124,7 @@ const hello: Hello = {
   host: "b",
   pid: 1,
   address: "ws://127.0.0.1:1",
-  device: { kind: "cpu", description: "test" },
+  device: { kind: "cpu", description: "test", maxBindingBytes: 2 ** 32 },
   modelHash: "a".repeat(64),
   basisHash: null,
 };

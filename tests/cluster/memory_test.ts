@@ -8,7 +8,7 @@ import { RunningCluster } from "../../cluster/cluster.ts";
 import { planCluster } from "../../cluster/commands/plan.ts";
 import { clusterServices } from "../../cluster/compose.ts";
 import { tokensThatFit } from "../../cluster/fit_cache.ts";
-import { freeMemory, freeOf } from "../../cluster/free_memory.ts";
+import { freeMemory, freeOf } from "../../kernels/free_memory.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { SEED } from "../support/random.ts";
@@ -42,9 +42,9 @@ describe("cache.memory", () => {
 
   it("reads what nvidia-smi says", () => {
     const two = "0, 81043\n1, 1024\n";
-    assertEquals([freeOf(two, 1), freeOf("0, 512\n", null)], [2 ** 30, 2 ** 29]);
+    assertEquals([freeOf(two, 1), freeOf("0, 512\n", null), freeOf(two, "any")], [2 ** 30, 2 ** 29, 2 ** 30]);
     assertThrows(() => freeOf(two, null), LatentmeshError, "list them with --gpus");
-    assertThrows(() => freeOf(two, 2), LatentmeshError, "says nothing of GPU 2. Use cache.maxTokens instead");
+    assertThrows(() => freeOf(two, 2), LatentmeshError, "says nothing of GPU 2");
     assertThrows(() => freeOf("0, [N/A]\n", 0), LatentmeshError, "says nothing of GPU 0");
   });
 

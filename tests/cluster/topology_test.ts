@@ -65,9 +65,9 @@ describe("the topology", () => {
     using files = new DirectoryFiles(fixtureDirectory("tiny-mla"));
     const model = await readModelPackage(files);
     const member = (name: string, kind: "cpu" | "deno", description: string) =>
-      ({ slot: { name }, hello: { device: { kind, description } } }) as unknown as Member;
+      ({ slot: { name }, hello: { device: { kind, description, maxBindingBytes: 2 ** 31 } } }) as unknown as Member;
     const resolve = (...members: Member[]) =>
-      resolveCache(settings({}), new ClusterModel(model, { directory: "", basisFile: null }, { model: "", basis: null }), members);
+      resolveCache(settings({}), new ClusterModel(model, { directory: "", basisFile: null }, { model: "", basis: null }), members, null);
     assertEquals(resolve(member("decode-0.0", "cpu", "x"), member("decode-0.1", "cpu", "x")).dtype, "f32");
     assertEquals(resolve(member("decode-0.0", "deno", "A"), member("prefill-0.0", "cpu", "x")).dtype, "f16");
     assertThrows(

@@ -4,15 +4,19 @@ import { ropeTable } from "../../core/model/rope.ts";
 import type { Device } from "../../kernels/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
-import { latentGather } from "../../kernels/latent_gather/latent_gather.ts";
+import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
-import { mlaPrefillMatrix, prefillFitsMatrixUnits } from "../../kernels/mla_prefill/matrix_units.ts";
-import { mlaPrefill, type MlaPrefillConfig } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { dividePrefill, mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
+import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
+import type { Kernel } from "../../kernels/contract.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
 import { Random } from "../support/random.ts";
+
+/** Bytes of workgroup memory on the GPUs that matrix units are used of. */
+const UNITS_WORKGROUP_BYTES = 49152;
 
 describeOnDevices("latent attention", (kind) => {
   let device: Device;
@@ -101,7 +105,7 @@ describeOnDevices("latent attention", (kind) => {
       const values = random.normals(blocks * BLOCK_TOKENS * width);
       const tables = Uint32Array.from([9, 9, 3, 0, 2]);
       const inputs = { cache: packCache(cache, values), tables, latents: { poison: count * 13 }, rope_keys: { poison: count * 4 } };
-      const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5 };
+      const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5, output: "f32" } as const;
       const result = await runKernel(device, latentGather, config, inputs, { count, start, table: 2 });
       const stored = rounded(dtype, values);
       for (let i = 0; i < count; i++) {
@@ -146,6 +150,25 @@ describeOnDevices("latent attention", (kind) => {
     });
   }
 
+  it("gathers latents in f16 as they lie", async () => {
+    const random = new Random();
+    const cache = { dtype: "f16", keyWidth: 24, ropeWidth: 8 } as const;
+    const [blocks, count, start] = [4, 90, 61];
+    const values = random.normals(blocks * BLOCK_TOKENS * 32);
+    const tables = Uint32Array.from([9, 9, 3, 0, 2]);
+    const inputs = { cache: packCache(cache, values), tables, latents: { poison: count * 12 }, rope_keys: { poison: count * 4 } };
+    const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 5, output: "f16" } as const;
+    assert(gathersHalves(cache) && !gathersHalves({ ...cache, ropeWidth: 4 }));
+    const result = await runKernel(device, latentGather, config, inputs, { count, start, table: 2 });
+    const stored = Float16Array.from(values);
+    const [latents, ropeKeys] = [new Float16Array(result.latents.u32.buffer), new Float16Array(result.rope_keys.u32.buffer)];
+    for (let i = 0; i < count; i++) {
+      const slot = tables[2 + Math.floor((start + i) / 64)] * 64 + (start + i) % 64;
+      assertEquals(latents.subarray(i * 24, (i + 1) * 24), stored.slice(slot * 32, slot * 32 + 24));
+      assertEquals(ropeKeys.subarray(i * 8, (i + 1) * 8), stored.slice(slot * 32 + 24, (slot + 1) * 32));
+    }
+  });
+
   for (
     const config of [
       { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4 },
@@ -161,7 +184,9 @@ describeOnDevices("latent attention", (kind) => {
   for (
     const { growth = 0, sink = 0, ...config } of [
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2 },
-      { heads: 3, nopeWidth: 128, ropeWidth: 64, valueWidth: 128, scale: 0.1 },
+      // Eights of columns that threads do not share evenly.
+      { heads: 1, nopeWidth: 72, ropeWidth: 8, valueWidth: 96, scale: 0.2 },
+      { heads: 1, nopeWidth: 128, ropeWidth: 64, valueWidth: 128, scale: 0.1 },
       { heads: 1, nopeWidth: 192, ropeWidth: 64, valueWidth: 256, scale: 0.1 },
       // Scores that grow with the position, so that the reference has to follow them.
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, growth: 60 },
@@ -170,9 +195,11 @@ describeOnDevices("latent attention", (kind) => {
     ]
   ) {
     const name = `heads of ${config.nopeWidth} + ${config.ropeWidth} columns${growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : ""}`;
-    itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}`, async () => {
-      assert(prefillFitsMatrixUnits(config, 49152));
-      await prefillInChunks(device, mlaPrefillMatrix, config, { chunks: [1, 70, 96, 13], window: 100, growth, sink }, 2e-3);
+    const divisions = PREFILL_DIVISIONS.filter((division) => prefillDivides(config, division, UNITS_WORKGROUP_BYTES));
+    assertEquals(divisions[0], dividePrefill(config, UNITS_WORKGROUP_BYTES) ?? undefined);
+    itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}, however it is divided`, async () => {
+      const halves = { chunks: [1, 70, 96, 13], window: 96, growth, sink, halves: true };
+      for (const division of divisions) await prefillInChunks(unitsOf(device), mlaPrefillMatrix, { ...config, division }, halves, 2e-3);
     });
   }
 });
@@ -182,15 +209,17 @@ describeOnDevices("latent attention", (kind) => {
  *
  * `growth`: how far scores grow along the sequence; `sink`: how far the first is above the others.
  */
-async function prefillInChunks(
+async function prefillInChunks<C extends MlaPrefillConfig>(
   device: Device,
-  kernel: typeof mlaPrefill,
-  config: MlaPrefillConfig,
-  { chunks, window, growth = 0, sink = 0 }: {
+  kernel: Kernel<C, MlaPrefillBindings, MlaPrefillParams>,
+  config: C,
+  { chunks, window, growth = 0, sink = 0, halves = false }: {
     readonly chunks: readonly number[];
     readonly window: number;
     readonly growth?: number;
     readonly sink?: number;
+    /** Whether keys and values are in f16. */
+    readonly halves?: boolean;
   },
   tolerance: number,
 ): Promise<void> {
@@ -217,7 +246,10 @@ async function prefillInChunks(
     const end = first + count;
     for (let start = 0; start < end; start += window) {
       const inWindow = Math.min(window, end - start);
-      const slice = (of: Float32Array<ArrayBuffer>, width: number) => of.slice(start * width, (start + inWindow) * width);
+      const slice = (of: Float32Array<ArrayBuffer>, width: number) => {
+        const part = of.slice(start * width, (start + inWindow) * width);
+        return halves ? Float16Array.from(part) : part;
+      };
       const result: Record<"state" | "out", Output> = await runKernel(device, kernel, config, {
         q: q.slice(first * heads * width, end * heads * width),
         keys: slice(keys, heads * nopeWidth),
@@ -241,7 +273,7 @@ async function prefillInChunks(
     });
     return attend(scores, (key, c) => values[(key * heads + head) * valueWidth + c], valueWidth);
   }).flat();
-  assertClose(whole, expected, tolerance, "prefill");
+  assertClose(whole, expected, tolerance, `prefill by ${JSON.stringify(config)}`);
   let done = 0;
   for (const chunk of chunks) {
     const part = await rows(done, chunk);

@@ -56,6 +56,7 @@ describe("what matrix units are given at a time", () => {
       plan: { items: 3072, experts: 64, tileItems: 64 },
       tileItems: 128,
       input: "rounded" as const,
+      output: "f32" as const,
     };
     const params = { items: 3072, first_output: 0, part_outputs: 2816, first_matrix: 0, matrices: 64 };
     assertEquals(matmulUnits.workgroups(config, params), [22, 112, 1]);

@@ -3,12 +3,12 @@ import { assert, assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
 import type { Device } from "../../kernels/device.ts";
 import type { MatmulConfig } from "../../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits } from "../../kernels/linear/matmul_units.ts";
+import { fitsMatrixUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { roundInput } from "../../kernels/linear/round_input.ts";
 import { planOf, UNITS_TILE_ITEMS } from "../../kernels/moe_plan/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 import { multiplied, randomMatrix } from "../support/matrices.ts";
 import { Random } from "../support/random.ts";
@@ -46,6 +46,7 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
   for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
     itOnUnits(kind)(`multiplies ${format} matrices on matrix units`, async () => {
       const random = new Random();
+      const units = unitsOf(device);
       // Whole tiles and parts of them in both directions; experts with several tiles, one and none.
       const [outputs, columns, tokens, experts] = [200, 192, 150, 5];
       const layout = matrixLayout(format, columns, 32);
@@ -59,34 +60,37 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
       };
       const inputs = { ...weights, routes: { poison: 1 }, x: await rounded("gated"), y: { poison: tokens * outputs } };
       const items = Array.from({ length: tokens }, (_, input) => ({ matrix: 0, input }));
-      const results: Uint32Array[] = [];
-      for (const tileItems of [128, 64, 32]) {
-        assert(fitsMatrixUnits({ layout, plan: null, tileItems }, device.limits.maxWorkgroupBytes));
-        const whole = await runKernel(device, matmulUnits, { ...config, tileItems, input: "rounded" }, inputs, {
-          items: tokens,
-          first_output: 0,
-          part_outputs: outputs,
-          first_matrix: 0,
-          matrices: 1,
-        });
-        assertClose(whole.y.f32, multiplied(values, x, config, items), TOLERANCE, `${format} whole, ${tileItems} items at a time`);
-        results.push(whole.y.u32);
+      const whole = { items: tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+      const results: Float32Array[] = [];
+      for (const tileItems of UNITS_TILE_SIZES) {
+        const on = { ...config, tileItems, input: "rounded", output: "f32" } as const;
+        assert(fitsMatrixUnits(on, units.limits.maxWorkgroupBytes));
+        const { y } = await runKernel(units, matmulUnits, on, inputs, whole);
+        assertClose(y.f32, multiplied(values, x, config, items), TOLERANCE, `${format} whole, ${tileItems} items at a time`);
+        results.push(y.f32);
+        if (results.length > 1) continue;
+        const halves = await runKernel(units, matmulUnits, { ...on, output: "f16" }, { ...inputs, y: { poison: tokens * outputs / 2 } }, whole);
+        assertEquals(new Float16Array(halves.y.f32.buffer), Float16Array.from(y.f32), "what is rounded at once is what would be rounded later");
       }
-      assertEquals(results[1], results[0], "the same bits in tiles of any size");
-      assertEquals(results[2], results[0], "the same bits in tiles of any size");
+      for (const other of results) assertEquals(other, results[0], "the same bits in tiles of any size");
       const routes = Uint32Array.from({ length: 2 * tokens }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
-      const planLayout = { items: 2 * tokens, experts, tileItems: UNITS_TILE_ITEMS };
-      const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items: 2 * tokens });
-      const expert: MatmulConfig = { ...config, input: "plain", select: { kind: "expert", perInput: 2 }, plan: planLayout };
-      const routed = await runKernel(
-        device,
-        matmulUnits,
-        { ...expert, tileItems: 128, input: "rounded" },
-        { ...weights, routes: plan.u32, x: await rounded("plain"), y: { poison: 2 * tokens * outputs } },
-        { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
-      );
-      const expected = multiplied(values, x, expert, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / 2) })));
-      assertClose(routed.y.f32, expected, TOLERANCE, `${format} experts`);
+      const routed: Float32Array[] = [];
+      for (const tileItems of Object.values(UNITS_TILE_ITEMS)) {
+        const planLayout = { items: 2 * tokens, experts, tileItems };
+        const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items: 2 * tokens });
+        const expert: MatmulConfig = { ...config, input: "plain", select: { kind: "expert", perInput: 2 }, plan: planLayout };
+        const { y } = await runKernel(
+          units,
+          matmulUnits,
+          { ...expert, tileItems, input: "rounded", output: "f32" },
+          { ...weights, routes: plan.u32, x: await rounded("plain"), y: { poison: 2 * tokens * outputs } },
+          { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
+        );
+        const expected = multiplied(values, x, expert, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / 2) })));
+        assertClose(y.f32, expected, TOLERANCE, `${format} experts, ${tileItems} items at a time`);
+        routed.push(y.f32);
+      }
+      assertEquals(routed[1], routed[0], "the same bits whatever the plan");
     });
   }
 });

@@ -8,6 +8,7 @@ import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device.ts";
 import { PLAIN_FEATURES } from "../../kernels/device.ts";
 import { GpuDevice, type GpuDeviceOptions } from "../../kernels/gpu_device.ts";
 import { openDevice } from "../../kernels/providers.ts";
+import { EmulatedDevice } from "./wgsl/emulated_device.ts";
 
 /** Dawn is tested where `LATENTMESH_DAWN` says where it is. */
 const DAWN = Deno.env.get("LATENTMESH_DAWN");
@@ -64,8 +65,13 @@ const dawnHasUnits = DAWN !== undefined && await openTestDevice("dawn").then(asy
   return matrixUnits;
 });
 
-/** For tests of kernels on matrix units, which are skipped, by name, on GPUs without them; on the CPU their references run. */
+/** For tests of kernels on matrix units, which are skipped, by name, on GPUs without them; on the CPU their references run, or they are emulated, see {@link unitsOf}. */
 export function itOnUnits(kind: DeviceKind): (name: string, body: () => Promise<void>) => void {
   if (kind === "cpu" || kind === "dawn" && dawnHasUnits) return it;
   return (name) => it.skip(`${name}: skipped, no matrix units`);
+}
+
+/** The device itself if it has matrix units, or one that emulates them beside the CPU. */
+export function unitsOf(device: Device): Device {
+  return device.kind === "cpu" ? new EmulatedDevice() : device;
 }

@@ -15,7 +15,7 @@ import { MOST_CANDIDATES } from "../../core/sampling/candidates.ts";
 import { connectLink, type Link } from "../../core/wire/link.ts";
 import type { Notice, Request } from "../../core/wire/messages.ts";
 import { decodePrompt, decodeStep, encodeAnswers, type QueryFrame } from "../../core/wire/queries.ts";
-import { type Answer, serveRequests } from "../../core/wire/rpc.ts";
+import { type Answer, type OnProgress, serveRequests } from "../../core/wire/rpc.ts";
 import { newStepParts } from "../../core/step_times.ts";
 import { fixtureDirectory } from "./fixtures.ts";
 import { MemoryTransport } from "./memory_transport.ts";
@@ -42,7 +42,7 @@ export interface FakeWorker {
 }
 
 /** Answers instead of a worker; undefined: it answers as usual. */
-export type Script = (worker: FakeWorker, request: Request) => Promise<Answer> | undefined;
+export type Script = (worker: FakeWorker, request: Request, onProgress: OnProgress) => Promise<Answer> | undefined;
 
 /** A coordinator with workers of a test. */
 export interface FakeCluster extends AsyncDisposable {
@@ -82,11 +82,11 @@ export function fakeServices(
         try {
           link = await connectLink(await transport.connect(coordinator), { worker: name, role: "worker" }, Uint8Array.fromHex(token));
           link.closed.then((reason) => end(reason.code === "unauthorized" ? 3 : 0, reason.message));
-          serveRequests(link, (request, payload) => {
+          serveRequests(link, (request, payload, onProgress) => {
             worker.asked.push(request.kind);
-            return script(worker, request) ?? usualAnswer(worker, request, payload);
+            return script(worker, request, onProgress) ?? usualAnswer(worker, request, payload);
           });
-          const device = { kind: "cpu" as const, description: "a test" };
+          const device = { kind: "cpu" as const, description: "a test", maxBindingBytes: 2 ** 32 };
           link.send({ kind: "hello", host: "local", pid: 1, address: `unix:${name}`, device, modelHash: hashes.model, basisHash: hashes.basis });
         } catch (error) {
           end(1, String(error));
@@ -176,5 +176,5 @@ function candidates(queries: readonly QueryFrame[], _place: string): Promise<Ans
     };
     return { plain: list(plain), adjusted: list(adjusted) };
   });
-  return Promise.resolve({ kind: "candidates", totalMs: 1, waitsMs: [], handoffMs: 0, payload: encodeAnswers({ answers, prompt: [] }) });
+  return Promise.resolve({ kind: "candidates", totalMs: 1, waitsMs: [], payload: encodeAnswers({ answers, prompt: [] }) });
 }

@@ -4,8 +4,9 @@
  * @module
  */
 import { PLAIN_FEATURES } from "../../kernels/device.ts";
-import { GpuDevice } from "../../kernels/gpu_device.ts";
+import { GpuDevice, MATRIX_PRELUDE } from "../../kernels/gpu_device.ts";
 import { paceDawn } from "../../kernels/pace_dawn.ts";
+import { MATRIX_FEATURES } from "../../kernels/providers.ts";
 
 /** Dawn segfaults when its GPU object is collected while devices live. */
 const instances: GPU[] = [];
@@ -13,14 +14,31 @@ const instances: GPU[] = [];
 /** A device that computes nothing, and what is behind it; `LATENTMESH_DAWN` must say where Dawn is. The caller closes it. */
 export async function openNullDevice(): Promise<{ device: GpuDevice; gpu: GPUDevice }> {
   const looks = paceDawn();
+  const adapter = await nullAdapter();
+  const { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize } = adapter.limits;
+  const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize };
+  const gpu = await adapter.requestDevice({ requiredLimits });
+  return { device: new GpuDevice(gpu, { kind: "dawn", description: "Dawn's null backend", looks, features: PLAIN_FEATURES }), gpu };
+}
+
+/** What Dawn finds wrong with kernels for matrix units, which are given by name. */
+export async function unitsProblems(kernels: Readonly<Record<string, string>>): Promise<string[]> {
+  paceDawn();
+  const gpu = await (await nullAdapter()).requestDevice({ requiredFeatures: [...MATRIX_FEATURES] });
+  const problems: string[] = [];
+  for (const [name, wgsl] of Object.entries(kernels)) {
+    const { messages } = await gpu.createShaderModule({ code: MATRIX_PRELUDE + wgsl }).getCompilationInfo();
+    for (const { lineNum, message } of messages) problems.push(`${name}, line ${lineNum}: ${message}`);
+  }
+  gpu.destroy();
+  return problems;
+}
+
+async function nullAdapter(): Promise<GPUAdapter> {
   if (instances.length === 0) {
     const { create, globals } = await import(new URL(Deno.env.get("LATENTMESH_DAWN")!, `file://${Deno.cwd()}/`).href);
     for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
     instances.push(create(["backend=null", "enable-dawn-features=allow_unsafe_apis,skip_validation"]));
   }
-  const adapter = (await instances[0].requestAdapter())!;
-  const { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize } = adapter.limits;
-  const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize };
-  const gpu = await adapter.requestDevice({ requiredLimits });
-  return { device: new GpuDevice(gpu, { kind: "dawn", description: "Dawn's null backend", looks, features: PLAIN_FEATURES }), gpu };
+  return (await instances[0].requestAdapter())!;
 }

@@ -133,8 +133,9 @@ describe("a decode worker", () => {
         return await connectLink(await transport.connect(hello.address), { worker: "prefill-0.0/1", role: "prefill" }, secret, "decode-0.0/1");
       };
       const header = (layer: number, range: [number, number], change: object = {}) => {
-        const shape = [range[1] - range[0], width];
-        return { kind: "latents", epoch: 1, sequence: 1, layer, range, dtype: "f32", shape, byteLength: shape[0] * width * 4, ...change };
+        const shape = [1, range[1] - range[0], width];
+        const byteLength = shape[1] * width * 4;
+        return { kind: "latents", epoch: 1, sequence: 1, layers: [layer, layer + 1], range, dtype: "f32", shape, byteLength, ...change };
       };
       const values = (tokens: number) => new Float32Array(tokens * width).fill(0.1);
       await assertRejects(
@@ -143,10 +144,12 @@ describe("a decode worker", () => {
         "wrong token",
       );
       const broken: [message: object, payload: Float32Array<ArrayBuffer>, problem: string][] = [
-        [header(0, [0, 3], { shape: [3, width + 1], byteLength: 3 * (width + 1) * 4 }), new Float32Array(3 * (width + 1)), "is expected"],
+        [header(0, [0, 3], { shape: [1, 3, width + 1], byteLength: 3 * (width + 1) * 4 }), new Float32Array(3 * (width + 1)), "is expected"],
+        [header(0, [0, 3], { layers: [0, 2] }), values(3), "f32 [2, 3, 40] is expected"],
+        [header(0, [0, 3], { layers: [1, 1] }), values(3), "there are no layers 1 to 1"],
         [header(0, [0, 3], { byteLength: 8 }), values(3), "announces 8"],
         [header(0, [0, 3], { dtype: "f16" }), values(3), "is expected"],
-        [header(layers, [0, 3]), values(3), `there is no layer ${layers}`],
+        [header(layers, [0, 3]), values(3), `there are no layers ${layers} to ${layers + 1}`],
         [header(0, [1, 3]), values(2), "came where 0"],
         [header(0, [0, 4]), values(4), "to at most 3"],
       ];
@@ -173,15 +176,18 @@ describe("a decode worker", () => {
         "rejected: sequence 9 is not open",
       ]);
       await rpc.call("open", { epoch, sequence: 1, tokens: 3, from: 0, blocks: [2] }, "done");
-      for (let layer = 0; layer < layers; layer++) {
-        link.send(header(layer, [0, 2], { epoch }), values(2));
-        link.send(header(layer, [2, 3], { epoch }), values(1));
-      }
-      await until(() => answers.length === 2 + 2 * layers);
-      assertEquals(
-        answers.slice(2).map(({ kind, bytes }) => `${kind} ${bytes}`),
-        Array.from({ length: 2 * layers }, (_, i) => `ack ${(2 - i % 2) * width * 4}`),
-      );
+      for (let layer = 0; layer < layers; layer++) link.send(header(layer, [0, 2], { epoch }), values(2));
+      // What is left of the first two layers travels together.
+      link.send(header(0, [2, 3], { epoch, layers: [0, 2], shape: [2, 1, width], byteLength: 2 * width * 4 }), values(2));
+      link.send(header(2, [2, 3], { epoch }), values(1));
+      await until(() => answers.length === 2 + layers + 2);
+      assertEquals(answers.slice(2).map(({ kind, bytes }) => `${kind} ${bytes as number / width / 4}`), [
+        "ack 2",
+        "ack 2",
+        "ack 2",
+        "ack 2",
+        "ack 1",
+      ]);
       const step = { epoch, rows: 1, asks: 1, forks: [], grow: [] };
       const ask = encodeStep([{ sequence: 1, token: 5, position: 3 }], [QUERY]);
       const { payload } = await rpc.call("step", step, "candidates", { payload: ask });

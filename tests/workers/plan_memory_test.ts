@@ -6,9 +6,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { LatentmeshError } from "../../core/errors.ts";
+import { bytesPerRow, bytesPerWindowPosition } from "../../core/model/prefill_sizes.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { partition, UNCUT } from "../../core/tpla/partition.ts";
 import { CpuDevice } from "../../kernels/cpu_device.ts";
+import { createActivations } from "../../workers/activations.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { Model } from "../../workers/model.ts";
 import { DirectoryFiles } from "../../workers/model_files.ts";
@@ -60,7 +62,7 @@ describe("a memory plan", () => {
     const [plain, either] = [await plan(false), await plan(true)];
     using files = new DirectoryFiles(whole.model);
     const spec = parseModelConfig((await files.text("config.json"))!, "tiny-mla");
-    const device = new MeasuringDevice({}, { ...PLAIN_FEATURES, matrixUnits: true });
+    const device = new MeasuringDevice({ maxWorkgroupBytes: 49152 }, { ...PLAIN_FEATURES, matrixUnits: true });
     const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
       weights: "keep",
       shard: { shape: whole.shape, bases: null },
@@ -73,6 +75,23 @@ describe("a memory plan", () => {
       Math.max(plain.activationBytes, device.counters.allocatedBytes - either.weightBytes - either.cacheBytes),
     );
     assert(either.activationBytes > plain.activationBytes);
+  });
+
+  it("comes to what chunks and windows are chosen by", () => {
+    for (const name of ["deepseek-v3-tiny", "deepseek-v2-lite-tiny", "tiny-mla"] as const) {
+      const spec = parseModelConfig(Deno.readTextFileSync(`${fixtureDirectory(name)}/config.json`), name);
+      const allocated = (prefillRows: number, window: number) => {
+        const device = new MeasuringDevice();
+        const queries = { dtype: "f32", keyWidth: spec.latentWidth, ropeWidth: spec.rope.width } as const;
+        const options = { queries, mostSplits: 1, matrixUnits: true, halves: false, ranks: 1, wire: "f32" } as const;
+        createActivations(device, spec, { prefillRows, decodeRows: 1, window, logitRows: 1 }, options);
+        return device.counters.allocatedBytes;
+      };
+      const [least, rows, positions] = [allocated(4096, 64), allocated(8192, 64), allocated(4096, 128)];
+      const near = (actual: number, expected: number) => assert(Math.abs(actual / expected - 1) < 0.01, `${name}: ${actual} for ${expected}`);
+      near(rows - least, bytesPerRow(spec).all * 4096);
+      near(positions - least, bytesPerWindowPosition(spec).all * 64);
+    }
   });
 
   it("fails as loading would", async () => {

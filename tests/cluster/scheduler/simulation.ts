@@ -31,6 +31,8 @@ export class Simulation {
   /** When each one last got further. */
   readonly progress = new Map<Sequence, number>();
   #pieces: { piece: Piece; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
+  /** Prompts whose last piece is computed and whose latents are on their way. */
+  #handoffs: { piece: Piece; unit: SimulatedUnit; failed: boolean }[] = [];
   #steps: { step: Step; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
 
   constructor(options: SimulationOptions, random: Random) {
@@ -64,7 +66,7 @@ export class Simulation {
   down(name: string): void {
     this.scheduler.down(name);
     // A prefill unit finishes what it is at also when the group it is for is lost and its latents go nowhere.
-    for (const flight of this.#pieces) flight.failed ||= flight.piece.placement.prefill.name === name;
+    for (const flight of [...this.#pieces, ...this.#handoffs]) flight.failed ||= flight.piece.placement.prefill.name === name;
     for (const flight of this.#steps) flight.failed ||= flight.step.group.name === name;
   }
 
@@ -108,11 +110,13 @@ export class Simulation {
 
   /** Something that is in flight comes back. @returns whether anything was */
   settle(): boolean {
-    const flights = this.#pieces.length + this.#steps.length;
+    const [pieces, handoffs] = [this.#pieces.length, this.#handoffs.length];
+    const flights = pieces + handoffs + this.#steps.length;
     if (flights === 0) return false;
     const which = this.below(flights);
-    if (which < this.#pieces.length) this.settlePiece(which);
-    else this.#settleStep(which - this.#pieces.length);
+    if (which < pieces) this.settlePiece(which);
+    else if (which < pieces + handoffs) this.#settleHandoff(which - pieces);
+    else this.#settleStep(which - pieces - handoffs);
     this.check();
     return true;
   }
@@ -139,13 +143,25 @@ export class Simulation {
     for (let position = start; position < start + count; position++) unit.write(placement.id, position, prompt[position]);
     const held = unit.context(placement.id);
     assertEquals(held, prompt.slice(0, start + count), "the prefill unit holds the prompt");
-    const decode = placement.decode === null ? undefined : this.decode.get(placement.decode.name)!;
-    const handed = last && decode !== undefined && placement.decode!.up && decode.held.has(placement.id);
-    if (handed) { for (let position = placement.from; position < prompt.length; position++) decode.write(placement.id, position, held[position]!); }
-    if (last) unit.close(placement.id);
+    if (last && placement.decode === null) unit.close(placement.id);
+    if (last && placement.decode !== null) this.#handoffs.push({ piece, unit, failed: false });
     const outcome = this.scheduler.pieceDone(piece);
     if (outcome.computed !== null && !outcome.computed.ended) this.#finish(outcome.computed);
     outcome.asked.forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
+  }
+
+  #settleHandoff(index: number): void {
+    const [{ piece, unit, failed }] = this.#handoffs.splice(index, 1);
+    const { placement } = piece;
+    const group = placement.decode!;
+    if (failed) return this.scheduler.pieceFailed(piece);
+    const decode = this.decode.get(group.name)!;
+    const held = unit.context(placement.id);
+    // What was for a group that is lost, even if it is back, goes nowhere.
+    if (!group.up || !decode.held.has(placement.id)) return this.scheduler.pieceFailed(piece);
+    for (let position = placement.from; position < held.length; position++) decode.write(placement.id, position, held[position]!);
+    unit.close(placement.id);
+    this.scheduler.handed(piece);
   }
 
   #settleStep(index: number): void {

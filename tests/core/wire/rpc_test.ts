@@ -2,27 +2,19 @@
  * Requests and replies: whatever becomes of one, whoever asked is told, and nobody is blamed for what could not be heard.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { Link } from "../../../core/wire/link.ts";
 import { MAX_FRAME_BYTES } from "../../../core/wire/protocol.ts";
-import { type Answer, RpcClient, serveRequests, WorkerError } from "../../../core/wire/rpc.ts";
-import type { Socket } from "../../../core/wire/transport.ts";
+import { type Answer, type OnProgress, RpcClient, serveRequests, WorkerError } from "../../../core/wire/rpc.ts";
+import { linked } from "../../support/links.ts";
 
-/** Two ends of a connection in memory. @param delayMs until a frame arrives */
-function linked(delayMs = 0): [Link, Link] {
-  const ends = [0, 1].map((): Socket => ({ binaryType: "", onmessage: null, onclose: null, onerror: null, send() {}, close() {} }));
-  ends.forEach((end, i) => {
-    end.send = (data) => void setTimeout(() => ends[1 - i].onmessage?.({ data: data.slice() }), delayMs);
-    end.close = (code = 1000, reason = "") => void setTimeout(() => ends[1 - i].onclose?.({ code, reason }), delayMs);
-  });
-  const [a, b] = ends.map((end, i) => new Link(end, { worker: `w${i}`, role: "worker" }));
-  return [a, b];
-}
-
-async function withRpc(answer: (kind: string) => Promise<Answer>, test: (client: RpcClient) => Promise<void>, delayMs?: number): Promise<void> {
+async function withRpc(
+  answer: (kind: string, onProgress: OnProgress) => Promise<Answer>,
+  test: (client: RpcClient) => Promise<void>,
+  delayMs?: number,
+): Promise<void> {
   const [near, far] = linked(delayMs);
-  serveRequests(far, ({ kind }) => answer(kind));
+  serveRequests(far, ({ kind }, _payload, onProgress) => answer(kind, onProgress));
   await test(new RpcClient(near, () => {}));
   near.close();
   await far.closed;
@@ -60,4 +52,21 @@ describe("a request", () => {
       const error = await assertRejects(() => client.call("probe", { epoch: 1 }, "done", { deadlineMs: 30 }), WorkerError, "within 30 ms");
       assertEquals([error.code, error.silent], ["timeout", "w0"]);
     }));
+
+  it("may take any time while the worker says that it gets on, and has a whole deadline from the last it said", () => {
+    let answer: Promise<Answer> = Promise.resolve({ kind: "done" });
+    return withRpc(async (_kind, onProgress) => {
+      for (let sign = 0; sign < 6; sign++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        onProgress();
+      }
+      return await answer;
+    }, async (client) => {
+      assertEquals((await client.call("probe", { epoch: 1 }, "done", { deadlineMs: 300 })).reply.kind, "done");
+      answer = new Promise(() => {});
+      const asked = performance.now();
+      await assertRejects(() => client.call("probe", { epoch: 1 }, "done", { deadlineMs: 300 }), WorkerError, "within 300 ms");
+      assert(performance.now() - asked >= 850, "the deadline began anew with every sign");
+    });
+  });
 });

@@ -1,0 +1,44 @@
+/**
+ * Kernels for matrix units are WGSL that Dawn takes, in every variant; its null backend checks shaders on any machine.
+ */
+import { it } from "@std/testing/bdd";
+import { assertEquals } from "@std/assert";
+import { matrixLayout } from "../../core/model/packing.ts";
+import { type Kernel, paramsDeclaration } from "../../kernels/contract.ts";
+import { matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
+import { mlaPrefillMatrix, PREFILL_DIVISIONS } from "../../kernels/mla_prefill/matrix_units.ts";
+import { absence } from "../support/devices.ts";
+import { unitsProblems } from "../support/null_device.ts";
+
+const absent = absence("dawn");
+const name = "kernels for matrix units are what Dawn takes";
+if (absent !== null) it.skip(`${name}: skipped, ${absent}`);
+else {
+  it(name, async () => {
+    const kernels: Record<string, string> = {};
+    const add = <C>(what: string, kernel: Kernel<C, string, string>, config: C) =>
+      kernels[`${kernel.name} ${what}`] = paramsDeclaration(kernel.params) + kernel.wgsl(config);
+    for (const widths of [{ nopeWidth: 128, ropeWidth: 64, valueWidth: 128 }, { nopeWidth: 72, ropeWidth: 8, valueWidth: 64 }]) {
+      for (const division of PREFILL_DIVISIONS) {
+        add(`${Object.values(widths)} divided ${Object.values(division)}`, mlaPrefillMatrix, { heads: 16, scale: 0.1, ...widths, division });
+      }
+    }
+    const plan = { items: 64, experts: 4, tileItems: 64 };
+    for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
+      const config = { layout: matrixLayout(format, 192, 32), outputs: 200, inputStride: 192, input: "rounded" } as const;
+      for (const tileItems of UNITS_TILE_SIZES) {
+        for (const output of ["f32", "f16"] as const) {
+          add(`${format} to ${output} by ${tileItems}`, matmulUnits, { ...config, tileItems, output, select: { kind: "all" }, plan: null });
+        }
+        add(`${format} experts by ${tileItems}`, matmulUnits, {
+          ...config,
+          tileItems,
+          output: "f32",
+          select: { kind: "expert", perInput: 2 },
+          plan: { ...plan, tileItems },
+        });
+      }
+    }
+    assertEquals(await unitsProblems(kernels), []);
+  });
+}
