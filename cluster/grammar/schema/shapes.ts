@@ -1,0 +1,184 @@
+/**
+ * Schemas as lists of shapes: references followed, and `allOf`, `anyOf`, `oneOf`, `not`, conditions and dependencies multiplied out.
+ *
+ * @module
+ */
+import type { Demand } from "./demand.ts";
+import type { SchemaDocument, SchemaNode } from "./document.ts";
+import { Keywords, type PatternCheck } from "./keywords.ts";
+import { negatedKeywords } from "./negation.ts";
+import { ANY_SHAPE, both, type ObjectLayer, type Shape, Type } from "./shape.ts";
+import { UnsupportedSchema } from "./unsupported_schema.ts";
+
+/** Shapes that one schema may come to. */
+const MOST_SHAPES = 512;
+
+/** What is asked of what uses shapes. */
+export interface ShapeQuestions {
+  readonly pattern: PatternCheck;
+  /** Whether certainly nothing fits both. */
+  disjoint(a: Shape, b: Shape): boolean;
+}
+
+/** Finds the shapes of schemas. */
+export class Shapes {
+  readonly #document: SchemaDocument;
+  readonly #questions: ShapeQuestions;
+  readonly #ofNodes = new Map<SchemaNode, readonly Shape[] | "being found">();
+  readonly #ofDemands = new Map<Demand, readonly Shape[]>();
+  readonly #negated = new Map<SchemaNode, readonly Shape[] | "being found">();
+
+  constructor(document: SchemaDocument, questions: ShapeQuestions) {
+    this.#document = document;
+    this.#questions = questions;
+  }
+
+  /** The shapes of which a value has to have one; none: nothing fits. @throws {UnsupportedSchema} */
+  of(demand: Demand): readonly Shape[] {
+    let shapes = this.#ofDemands.get(demand);
+    if (shapes === undefined) {
+      shapes = demand.nodes.reduce<readonly Shape[]>((all, node) => product(all, this.#ofNode(node), node), [ANY_SHAPE]);
+      this.#ofDemands.set(demand, shapes);
+    }
+    return shapes;
+  }
+
+  #ofNode(node: SchemaNode): readonly Shape[] {
+    if (typeof node.schema === "boolean") return node.schema ? [ANY_SHAPE] : [];
+    return once(this.#ofNodes, node, () => this.#expand(node));
+  }
+
+  /** Shapes of what does not fit; not always all. @throws {UnsupportedSchema} if none is known */
+  #ofNegation(node: SchemaNode): readonly Shape[] {
+    if (typeof node.schema === "boolean") return node.schema ? [] : [ANY_SHAPE];
+    return once(this.#negated, node, () => this.#negate(node));
+  }
+
+  #expand(node: SchemaNode): readonly Shape[] {
+    const own = new Keywords(this.#document, node, this.#questions.pattern);
+    let shapes: readonly Shape[] = [own.shape()];
+    const restrict = (more: readonly Shape[]) => shapes = product(shapes, more, node);
+    if (own.has("$ref")) restrict(this.#ofNode(this.#document.resolve(own.get("$ref"), node)));
+    for (const part of own.parts("allOf")) restrict(this.#ofNode(part));
+    if (own.has("anyOf")) restrict(limited(own.parts("anyOf").flatMap((part) => this.#ofNode(part)), node));
+    if (own.has("if")) this.#conditions(own).forEach(restrict);
+    this.#dependencies(own).forEach(restrict);
+    if (own.has("not")) restrict(this.#ofNegation(own.part("not")));
+    // Last, so that as much as possible is known of what the alternatives have in common.
+    if (own.has("oneOf")) shapes = this.#oneOf(own, shapes);
+    return own.has("unevaluatedProperties") ? this.#unevaluated(own, shapes) : shapes;
+  }
+
+  #conditions(own: Keywords): (readonly Shape[])[] {
+    const [condition, then, otherwise] = ["if", "then", "else"].map((keyword) => own.has(keyword) ? own.part(keyword) : null);
+    if (then === null && otherwise === null) return [];
+    const [thenShapes, elseShapes] = [then, otherwise].map((node) => node === null ? [ANY_SHAPE] : this.#ofNode(node));
+    return [limited([
+      ...product(this.#ofNode(condition!), thenShapes, own.node),
+      ...product(this.#ofNegation(condition!), elseShapes, own.node),
+    ], own.node)];
+  }
+
+  #dependencies(own: Keywords): (readonly Shape[])[] {
+    return ["dependentRequired", "dependentSchemas", "dependencies"].flatMap((keyword) =>
+      own.entries(keyword).map(([name, needed]) => {
+        const without = { ...ANY_SHAPE, object: { ...ANY_SHAPE.object, layers: [this.#forbidding(name, own.node)] } };
+        const listed = keyword === "dependentRequired" || Array.isArray(needed);
+        const required = new Set([name, ...(listed ? own.names(keyword, needed) : [])]);
+        const having = { ...ANY_SHAPE, types: Type.object, object: { ...ANY_SHAPE.object, required } };
+        return [without, ...product([having], listed ? [ANY_SHAPE] : this.#ofNode(own.part(keyword, needed, name)), own.node)];
+      })
+    );
+  }
+
+  #forbidding(name: string, node: SchemaNode): ObjectLayer {
+    return { properties: new Map([[name, this.#document.node(false, node.path, node.resource)]]), patterns: [], others: null };
+  }
+
+  /** Where alternatives may overlap, each is held to what the others are not. */
+  #oneOf(own: Keywords, common: readonly Shape[]): readonly Shape[] {
+    const parts = own.parts("oneOf");
+    const alternatives = parts.map((part) => product(common, this.#ofNode(part), own.node));
+    const apart = (a: number, b: number) => alternatives[a].every((x) => alternatives[b].every((y) => this.#questions.disjoint(x, y)));
+    return limited(
+      alternatives.flatMap((shapes, i) =>
+        parts.reduce((left, part, j) => {
+          if (i === j || apart(Math.min(i, j), Math.max(i, j))) return left;
+          try {
+            return product(left, this.#ofNegation(part), own.node);
+          } catch (error) {
+            if (!(error instanceof UnsupportedSchema)) throw error;
+            throw own.unsupported("oneOf", `has alternatives ${Math.min(i, j)} and ${Math.max(i, j)}, which may both fit: use "anyOf"`);
+          }
+        }, shapes)
+      ),
+      own.node,
+    );
+  }
+
+  /** Properties that no part of a schema speaks of. */
+  #unevaluated(own: Keywords, shapes: readonly Shape[]): readonly Shape[] {
+    const others = own.part("unevaluatedProperties");
+    return shapes.map((shape) => {
+      const { layers } = shape.object;
+      if (layers.some((layer) => layer.others !== null)) return shape;
+      const known = this.#document.node(true, own.node.path, own.node.resource);
+      const layer: ObjectLayer = {
+        properties: new Map(layers.flatMap(({ properties }) => [...properties.keys()]).map((name) => [name, known])),
+        patterns: layers.flatMap(({ patterns }) => patterns.map(({ source }) => ({ source, node: known }))),
+        others,
+      };
+      return { ...shape, object: { ...shape.object, layers: [...layers, layer] } };
+    });
+  }
+
+  /** What does not fit, keyword by keyword: whatever breaks one of them. */
+  #negate(node: SchemaNode): readonly Shape[] {
+    const own = new Keywords(this.#document, node, this.#questions.pattern);
+    const shapes = [...negatedKeywords(own, (part) => this.#document.negation(part), (name) => this.#forbidding(name, node))];
+    const attempt = (find: () => readonly Shape[]) => {
+      try {
+        shapes.push(...find());
+      } catch (error) {
+        // What is not known of one keyword may be known of another.
+        if (!(error instanceof UnsupportedSchema)) throw error;
+      }
+    };
+    if (own.has("$ref")) attempt(() => this.#ofNegation(this.#document.resolve(own.get("$ref"), node)));
+    for (const part of own.parts("allOf")) attempt(() => this.#ofNegation(part));
+    for (const keyword of ["anyOf", "oneOf"]) {
+      if (own.has(keyword)) {
+        attempt(() => own.parts(keyword).reduce<readonly Shape[]>((all, part) => product(all, this.#ofNegation(part), node), [ANY_SHAPE]));
+      }
+    }
+    if (own.has("not")) attempt(() => this.#ofNode(own.part("not")));
+    if (shapes.length === 0) throw new UnsupportedSchema("not", node.path, "asks for what no grammar here can keep from fitting");
+    return limited(shapes, node);
+  }
+}
+
+/** Finds something for a node once, and notices what would need itself. */
+function once(known: Map<SchemaNode, readonly Shape[] | "being found">, node: SchemaNode, find: () => readonly Shape[]): readonly Shape[] {
+  const found = known.get(node);
+  if (found === "being found") throw new UnsupportedSchema("$ref", node.path, "leads back to itself");
+  if (found !== undefined) return found;
+  known.set(node, "being found");
+  try {
+    const shapes = find();
+    known.set(node, shapes);
+    return shapes;
+  } catch (error) {
+    known.delete(node);
+    throw error;
+  }
+}
+
+/** Whatever fits one of each. */
+function product(a: readonly Shape[], b: readonly Shape[], node: SchemaNode): readonly Shape[] {
+  return limited(a.flatMap((x) => b.map((y) => both(x, y)).filter((shape) => shape !== null)), node);
+}
+
+function limited(shapes: readonly Shape[], node: SchemaNode): readonly Shape[] {
+  if (shapes.length > MOST_SHAPES) throw new UnsupportedSchema("anyOf", node.path, `comes to more than ${MOST_SHAPES} combinations`);
+  return shapes;
+}
