@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type CallsGrammar, CALL_NUMBER, type AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
+import { type AnswerGrammar, CALL_NUMBER, type CallsGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { Automaton, type State } from "./automaton/automaton.ts";
 import { Derivation } from "./automaton/derivation.ts";
 import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/expressions.ts";
@@ -22,13 +22,13 @@ const MOST_LINE_BREAKS = 2;
 /** Follows tokens through a grammar. */
 export class CompiledGrammar {
   readonly start: State;
-  readonly #automaton: Automaton;
+  readonly automaton: Automaton;
   readonly #tables: TokenTables;
   readonly #walk: MaskWalk;
   readonly #masks = new Map<State, Uint32Array<ArrayBuffer>>();
 
   private constructor(automaton: Automaton, start: State, tables: TokenTables) {
-    this.#automaton = automaton;
+    this.automaton = automaton;
     this.start = start;
     this.#tables = tables;
     this.#walk = new MaskWalk(automaton, tables);
@@ -46,7 +46,7 @@ export class CompiledGrammar {
 
   /** Bytes that it takes, roughly. */
   get bytes(): number {
-    return this.#automaton.bytes + this.#masks.size * this.#tables.words * 4;
+    return this.automaton.bytes + this.#masks.size * this.#tables.words * 4;
   }
 
   /** Forgets masks; they are found again where they are needed. */
@@ -56,14 +56,14 @@ export class CompiledGrammar {
 
   /** The state after a token; DEAD if it does not fit. */
   accept(state: State, token: number): State {
-    return this.#automaton.run(state, tokenBytes(this.#tables.vocabulary, token));
+    return this.automaton.run(state, tokenBytes(this.#tables.vocabulary, token));
   }
 
   /** The tokens that may come next, one bit each: [⌈vocabulary / 32⌉]. @throws {TooComplex} */
   *mask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
     let mask = this.#masks.get(state);
     if (mask === undefined) {
-      mask = yield* bounded(this.#walk.mask(state), this.#automaton);
+      mask = yield* bounded(this.#walk.mask(state), this.automaton);
       this.#masks.set(state, mask);
     }
     return mask;
@@ -128,9 +128,9 @@ class GrammarWriter {
       series[number] ??= x.rule(false, () => {
         const more = separator === null ? NOTHING : x.sequence([x.literal(separator), from(numbered ? number + 1 : number)]);
         const after = x.union([x.literal(close), more]);
-        return x.union(calls.map(({ begin, end }, i) =>
-          x.sequence([x.literal(begin.replaceAll(CALL_NUMBER, String(number))), schemas[i], x.literal(end), after])
-        ));
+        return x.union(
+          calls.map(({ begin, end }, i) => x.sequence([x.literal(begin.replaceAll(CALL_NUMBER, String(number))), schemas[i], x.literal(end), after])),
+        );
       });
     return x.sequence([x.literal(open), from(0)]);
   }

@@ -18,7 +18,7 @@ const UNKNOWN = -1;
 
 /** Steps through an expression byte by byte. */
 export class Automaton {
-  readonly #expressions: Expressions;
+  readonly expressions: Expressions;
   readonly #derivation: Derivation;
   readonly #exprs: Expr[] = [];
   readonly #states = new Map<Expr, State>();
@@ -26,7 +26,7 @@ export class Automaton {
   readonly #next: Int32Array[] = [];
 
   constructor(expressions: Expressions, derivation: Derivation = new Derivation(expressions)) {
-    this.#expressions = expressions;
+    this.expressions = expressions;
     this.#derivation = derivation;
     this.stateOf(NOTHING);
   }
@@ -38,7 +38,7 @@ export class Automaton {
 
   /** Bytes that what is known takes, roughly. */
   get bytes(): number {
-    return this.#exprs.length * 200 + this.#expressions.nodes.size * 60;
+    return this.#exprs.length * 200 + this.expressions.nodes.size * 60;
   }
 
   stateOf(e: Expr): State {
@@ -46,11 +46,16 @@ export class Automaton {
     if (state === undefined) {
       state = this.#exprs.push(e) - 1;
       this.#states.set(e, state);
-      const { classOf, members } = this.#expressions.sets.partition(this.#derivation.partition(e));
+      const { classOf, members } = this.expressions.sets.partition(this.#derivation.partition(e));
       this.#classOf.push(classOf);
       this.#next.push(new Int32Array(members.length).fill(UNKNOWN));
     }
     return state;
+  }
+
+  /** What may still follow. */
+  expressionOf(state: State): Expr {
+    return this.#exprs[state];
   }
 
   /** The state after one more byte. @throws {TooComplex} */
@@ -67,7 +72,7 @@ export class Automaton {
 
   /** Whether the text may end here. */
   accepts(state: State): boolean {
-    return this.#expressions.nullable(this.#exprs[state]);
+    return this.expressions.nullable(this.#exprs[state]);
   }
 
   #find(state: State, byte: number): State {

@@ -17,6 +17,15 @@ export type PatternCheck = (source: string) => unknown;
 /** Keywords that ask for what no grammar here enforces. */
 const REFUSED = ["$dynamicRef", "$recursiveRef", "unevaluatedItems", "disallow", "extends", "divisibleBy"];
 
+/** Keywords that ask for something; all others only describe. */
+const ASSERTIONS = new Set([
+  ...["type", "enum", "const", "format", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
+  ...["minLength", "maxLength", "pattern", "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"],
+  ...["contains", "minContains", "maxContains", "properties", "patternProperties", "additionalProperties", "propertyNames"],
+  ...["required", "minProperties", "maxProperties", "dependencies", "dependentRequired", "dependentSchemas"],
+  ...["$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "unevaluatedProperties"],
+]);
+
 /** A reader of one schema's keywords. */
 export class Keywords {
   readonly node: SchemaNode;
@@ -38,6 +47,11 @@ export class Keywords {
 
   get(keyword: string): unknown {
     return this.has(keyword) ? this.#schema[keyword] : undefined;
+  }
+
+  /** Keywords that ask for something. */
+  asserted(): string[] {
+    return Object.keys(this.#schema).filter((keyword) => ASSERTIONS.has(keyword));
   }
 
   unsupported(keyword: string, why: string): UnsupportedSchema {

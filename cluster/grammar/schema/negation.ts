@@ -8,16 +8,30 @@ import type { SchemaNode } from "./document.ts";
 import type { Keywords } from "./keywords.ts";
 import { ALL_TYPES, ANY_SHAPE, type ObjectLayer, type Shape, Type } from "./shape.ts";
 
+/** What breaks a schema. */
+export interface Negation {
+  readonly shapes: readonly Shape[];
+  /** Whether that is all that does. */
+  readonly exact: boolean;
+}
+
+/** Keywords of which everything that breaks them is known. */
+const KNOWN = new Set([
+  ...["type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern"],
+  ...["minItems", "maxItems", "minProperties", "maxProperties", "required", "properties", "$ref", "allOf", "anyOf", "not"],
+]);
+
 /**
- * Shapes of which each breaks one keyword.
+ * Shapes of which each breaks one keyword, apart from those that combine schemas.
  *
  * @param negation what does not fit a schema
  * @param forbidding an object without a property
  */
-export function negatedKeywords(own: Keywords, negation: (node: SchemaNode) => SchemaNode, forbidding: (name: string) => ObjectLayer): Shape[] {
+export function negatedKeywords(own: Keywords, negation: (node: SchemaNode) => SchemaNode, forbidding: (name: string) => ObjectLayer): Negation {
   const { types, integer } = own.types();
   const { number, text, array, object } = own.shape();
   const shapes: Shape[] = [];
+  let exact = !integer && own.asserted().every((keyword) => KNOWN.has(keyword));
   const add = (shape: Partial<Shape>) => shapes.push({ ...ANY_SHAPE, ...shape });
   const other = ALL_TYPES & ~types & ~(integer ? Type.number : 0);
   if (other !== 0) add({ types: other });
@@ -33,12 +47,17 @@ export function negatedKeywords(own: Keywords, negation: (node: SchemaNode) => S
         const bound = (value: number | undefined) => value === undefined ? null : { value, exclusive: true };
         numbers({ min: bound(taken[i - 1]), max: bound(taken[i]) });
       }
-    }
+    } else exact = false;
   }
   if (!own.has("format")) {
     const opposite = ({ value, exclusive }: NumberBound) => exclusive || isExact(value) ? { value, exclusive: !exclusive } : null;
-    if (number.min !== null && opposite(number.min) !== null) numbers({ max: opposite(number.min) });
-    if (number.max !== null && opposite(number.max) !== null) numbers({ min: opposite(number.max) });
+    for (const [bound, other] of [["min", "max"], ["max", "min"]] as const) {
+      const value = number[bound];
+      if (value === null) continue;
+      const beyond = opposite(value);
+      if (beyond === null) exact = false;
+      else numbers({ [other]: beyond });
+    }
   }
 
   const texts = (rules: Partial<Shape["text"]>) => add({ types: Type.string, text: { ...ANY_SHAPE.text, ...rules } });
@@ -60,5 +79,5 @@ export function negatedKeywords(own: Keywords, negation: (node: SchemaNode) => S
       objects({ required: new Set([name]), layers: [{ properties: new Map([[name, negation(node)]]), patterns: [], others: null }] });
     }
   }
-  return shapes;
+  return { shapes, exact };
 }

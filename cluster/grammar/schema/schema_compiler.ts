@@ -8,6 +8,7 @@
  */
 import { type Expr, NOTHING, TooComplex } from "../automaton/expressions.ts";
 import type { Json } from "../text/json_text.ts";
+import { isEmptyRange } from "../text/numbers.ts";
 import type { Writers } from "../text/writers.ts";
 import { type ArrayPlan, planArray } from "./array_plan.ts";
 import { writeArray } from "./array_writer.ts";
@@ -232,8 +233,10 @@ class SchemaCompiler implements ValueQuestions {
   }
 
   #isEmpty(shape: Shape, depth: number): boolean {
-    if (this.#scalar(shape) !== NOTHING) return false;
-    if (shape.values !== null) return true;
+    if (shape.values !== null) return this.#scalar(shape) === NOTHING;
+    const simple = shape.types & ~(Type.array | Type.object | Type.number);
+    if (this.#scalar({ ...shape, types: simple }) !== NOTHING) return false;
+    if ((shape.types & Type.number) !== 0 && !isEmptyRange(shape.number)) return false;
     if ((shape.types & Type.array) !== 0 && shape.array.min <= shape.array.max) return false;
     if ((shape.types & Type.object) === 0) return true;
     const plan = this.object(shape);
@@ -243,7 +246,7 @@ class SchemaCompiler implements ValueQuestions {
   #isUnfittable(demand: Demand, depth: number): boolean {
     if (depth === 0) return false;
     try {
-      return this.shapes(demand).every((shape) => this.#isEmpty(shape, depth));
+      return this.#shapes.isExact(demand) && this.shapes(demand).every((shape) => this.#isEmpty(shape, depth));
     } catch (error) {
       // A schema that speaks of itself is still being looked at.
       if (error instanceof UnsupportedSchema) return false;

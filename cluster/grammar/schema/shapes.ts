@@ -27,6 +27,9 @@ export class Shapes {
   readonly #ofNodes = new Map<SchemaNode, readonly Shape[] | "being found">();
   readonly #ofDemands = new Map<Demand, readonly Shape[]>();
   readonly #negated = new Map<SchemaNode, readonly Shape[] | "being found">();
+  /** Schemas, and negations of schemas, that more fits than their shapes say. */
+  readonly #narrowed = new Set<SchemaNode>();
+  readonly #narrowedNegations = new Set<SchemaNode>();
 
   constructor(document: SchemaDocument, questions: ShapeQuestions) {
     this.#document = document;
@@ -41,6 +44,12 @@ export class Shapes {
       this.#ofDemands.set(demand, shapes);
     }
     return shapes;
+  }
+
+  /** Whether nothing fits but what the shapes say; otherwise there may be more that does. */
+  isExact(demand: Demand): boolean {
+    this.of(demand);
+    return demand.nodes.every((node) => !this.#narrowed.has(node));
   }
 
   #ofNode(node: SchemaNode): readonly Shape[] {
@@ -58,24 +67,41 @@ export class Shapes {
     const own = new Keywords(this.#document, node, this.#questions.pattern);
     let shapes: readonly Shape[] = [own.shape()];
     const restrict = (more: readonly Shape[]) => shapes = product(shapes, more, node);
-    if (own.has("$ref")) restrict(this.#ofNode(this.#document.resolve(own.get("$ref"), node)));
-    for (const part of own.parts("allOf")) restrict(this.#ofNode(part));
-    if (own.has("anyOf")) restrict(limited(own.parts("anyOf").flatMap((part) => this.#ofNode(part)), node));
+    const shapesOf = (part: SchemaNode) => this.#passing(node, part);
+    if (own.has("$ref")) restrict(shapesOf(this.#document.resolve(own.get("$ref"), node)));
+    for (const part of own.parts("allOf")) restrict(shapesOf(part));
+    if (own.has("anyOf")) restrict(limited(own.parts("anyOf").flatMap(shapesOf), node));
     if (own.has("if")) this.#conditions(own).forEach(restrict);
     this.#dependencies(own).forEach(restrict);
-    if (own.has("not")) restrict(this.#ofNegation(own.part("not")));
+    if (own.has("not")) restrict(this.#passingNegation(node, own.part("not")));
     // Last, so that as much as possible is known of what the alternatives have in common.
     if (own.has("oneOf")) shapes = this.#oneOf(own, shapes);
-    return own.has("unevaluatedProperties") ? this.#unevaluated(own, shapes) : shapes;
+    if (own.has("unevaluatedProperties")) shapes = this.#unevaluated(own, shapes);
+    // Formats are narrower here than elsewhere.
+    if (own.has("format") || own.has("unevaluatedProperties")) this.#narrowed.add(node);
+    return shapes;
+  }
+
+  /** Shapes of a part that decide about the whole: where they say too little, so do those of the whole. */
+  #passing(whole: SchemaNode, part: SchemaNode): readonly Shape[] {
+    const shapes = this.#ofNode(part);
+    if (this.#narrowed.has(part)) this.#narrowed.add(whole);
+    return shapes;
+  }
+
+  #passingNegation(whole: SchemaNode, part: SchemaNode): readonly Shape[] {
+    const shapes = this.#ofNegation(part);
+    if (this.#narrowedNegations.has(part)) this.#narrowed.add(whole);
+    return shapes;
   }
 
   #conditions(own: Keywords): (readonly Shape[])[] {
     const [condition, then, otherwise] = ["if", "then", "else"].map((keyword) => own.has(keyword) ? own.part(keyword) : null);
     if (then === null && otherwise === null) return [];
-    const [thenShapes, elseShapes] = [then, otherwise].map((node) => node === null ? [ANY_SHAPE] : this.#ofNode(node));
+    const [thenShapes, elseShapes] = [then, otherwise].map((node) => node === null ? [ANY_SHAPE] : this.#passing(own.node, node));
     return [limited([
-      ...product(this.#ofNode(condition!), thenShapes, own.node),
-      ...product(this.#ofNegation(condition!), elseShapes, own.node),
+      ...product(this.#passing(own.node, condition!), thenShapes, own.node),
+      ...product(this.#passingNegation(own.node, condition!), elseShapes, own.node),
     ], own.node)];
   }
 
@@ -86,7 +112,7 @@ export class Shapes {
         const listed = keyword === "dependentRequired" || Array.isArray(needed);
         const required = new Set([name, ...(listed ? own.names(keyword, needed) : [])]);
         const having = { ...ANY_SHAPE, types: Type.object, object: { ...ANY_SHAPE.object, required } };
-        return [without, ...product([having], listed ? [ANY_SHAPE] : this.#ofNode(own.part(keyword, needed, name)), own.node)];
+        return [without, ...product([having], listed ? [ANY_SHAPE] : this.#passing(own.node, own.part(keyword, needed, name)), own.node)];
       })
     );
   }
@@ -98,14 +124,15 @@ export class Shapes {
   /** Where alternatives may overlap, each is held to what the others are not. */
   #oneOf(own: Keywords, common: readonly Shape[]): readonly Shape[] {
     const parts = own.parts("oneOf");
-    const alternatives = parts.map((part) => product(common, this.#ofNode(part), own.node));
-    const apart = (a: number, b: number) => alternatives[a].every((x) => alternatives[b].every((y) => this.#questions.disjoint(x, y)));
+    const alternatives = parts.map((part) => product(common, this.#passing(own.node, part), own.node));
+    const apart = (one: number, other: number) =>
+      !this.#narrowed.has(parts[other]) && alternatives[one].every((a) => alternatives[other].every((b) => this.#questions.disjoint(a, b)));
     return limited(
       alternatives.flatMap((shapes, i) =>
         parts.reduce((left, part, j) => {
-          if (i === j || apart(Math.min(i, j), Math.max(i, j))) return left;
+          if (i === j || apart(i, j)) return left;
           try {
-            return product(left, this.#ofNegation(part), own.node);
+            return product(left, this.#passingNegation(own.node, part), own.node);
           } catch (error) {
             if (!(error instanceof UnsupportedSchema)) throw error;
             throw own.unsupported("oneOf", `has alternatives ${Math.min(i, j)} and ${Math.max(i, j)}, which may both fit: use "anyOf"`);
@@ -135,24 +162,40 @@ export class Shapes {
   /** What does not fit, keyword by keyword: whatever breaks one of them. */
   #negate(node: SchemaNode): readonly Shape[] {
     const own = new Keywords(this.#document, node, this.#questions.pattern);
-    const shapes = [...negatedKeywords(own, (part) => this.#document.negation(part), (name) => this.#forbidding(name, node))];
+    const negation = negatedKeywords(own, (part) => this.#document.negation(part), (name) => this.#forbidding(name, node));
+    const shapes = [...negation.shapes];
+    let { exact } = negation;
     const attempt = (find: () => readonly Shape[]) => {
       try {
         shapes.push(...find());
       } catch (error) {
         // What is not known of one keyword may be known of another.
         if (!(error instanceof UnsupportedSchema)) throw error;
+        exact = false;
       }
     };
-    if (own.has("$ref")) attempt(() => this.#ofNegation(this.#document.resolve(own.get("$ref"), node)));
-    for (const part of own.parts("allOf")) attempt(() => this.#ofNegation(part));
+    const negated = (part: SchemaNode) => {
+      const found = this.#ofNegation(part);
+      exact &&= !this.#narrowedNegations.has(part);
+      return found;
+    };
+    if (own.has("$ref")) attempt(() => negated(this.#document.resolve(own.get("$ref"), node)));
+    for (const part of own.parts("allOf")) attempt(() => negated(part));
     for (const keyword of ["anyOf", "oneOf"]) {
-      if (own.has(keyword)) {
-        attempt(() => own.parts(keyword).reduce<readonly Shape[]>((all, part) => product(all, this.#ofNegation(part), node), [ANY_SHAPE]));
-      }
+      if (!own.has(keyword)) continue;
+      attempt(() => own.parts(keyword).reduce<readonly Shape[]>((all, part) => product(all, negated(part), node), [ANY_SHAPE]));
     }
-    if (own.has("not")) attempt(() => this.#ofNode(own.part("not")));
-    if (shapes.length === 0) throw new UnsupportedSchema("not", node.path, "asks for what no grammar here can keep from fitting");
+    if (own.has("not")) {
+      attempt(() => {
+        const found = this.#ofNode(own.part("not"));
+        exact &&= !this.#narrowed.has(own.part("not"));
+        return found;
+      });
+    }
+    if (shapes.length === 0 && own.asserted().length > 0) {
+      throw new UnsupportedSchema("not", node.path, "asks for what no grammar here can keep from fitting");
+    }
+    if (!exact) this.#narrowedNegations.add(node);
     return limited(shapes, node);
   }
 }

@@ -117,6 +117,13 @@ function mostDigits(whole: boolean, min: NumberBound | null): number {
   return Math.max(whole ? MOST_INTEGER_DIGITS : MOST_DIGITS, min === null ? 0 : decimalOf(min.value).whole.length);
 }
 
+/** Whether certainly no number at all is within bounds, also none that is not written here. */
+export function isEmptyRange({ integer, min, max }: NumberRules): boolean {
+  if (min === null || max === null) return false;
+  const [from, to] = integer ? [nextWhole(min), flipped(nextWhole(flipped(max)))] : [min, max];
+  return from.value > to.value || (from.value === to.value && (from.exclusive || to.exclusive));
+}
+
 /** Whether decimal numbers of as many digits as a bound has are different doubles. */
 export function isExact(value: number): boolean {
   const { whole, fraction } = decimalOf(Math.abs(value));

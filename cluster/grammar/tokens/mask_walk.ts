@@ -36,7 +36,7 @@ export class MaskWalk {
     // Longer ones are looked at, unless none can come.
     if (!free.ends && free.count < MOST_PLAIN) yield* this.#walk(state, plainTrie, mask);
     yield* this.#walk(state, otherTrie, mask);
-    if (this.#automaton.accepts(state)) for (const token of vocabulary.stopTokens) mask[token >>> 5] |= 1 << (token & 31);
+    if (this.#automaton.accepts(state)) { for (const token of vocabulary.stopTokens) mask[token >>> 5] |= 1 << (token & 31); }
     return mask;
   }
 
