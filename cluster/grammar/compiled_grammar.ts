@@ -5,7 +5,7 @@
  */
 import { type AnswerGrammar, CALL_NUMBER, type CallsGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { Automaton, type State } from "./automaton/automaton.ts";
-import { Derivation } from "./automaton/derivation.ts";
+import { Derivation, inTurns } from "./automaton/derivation.ts";
 import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/expressions.ts";
 import { compileSchema } from "./schema/schema_compiler.ts";
 import { textUntil } from "./text/free_text.ts";
@@ -15,7 +15,7 @@ import type { TokenTables } from "./tokens/token_tables.ts";
 import { tokenBytes } from "./tokens/vocabulary.ts";
 
 /** Looks at expressions that compiling a grammar, or finding one mask, may take: a second or so. */
-const MOST_WORK = 1 << 24;
+const MOST_WORK = 1 << 21;
 /** Line breaks between reasoning and an answer. */
 const MOST_LINE_BREAKS = 2;
 
@@ -41,7 +41,7 @@ export class CompiledGrammar {
     const writer = new GrammarWriter(expressions, derivation);
     const written = yield* bounded(writer.write(grammar), derivation);
     const automaton = new Automaton(expressions, derivation);
-    return new CompiledGrammar(automaton, automaton.stateOf(written), tables);
+    return new CompiledGrammar(automaton, yield* inTurns(() => automaton.stateOf(written)), tables);
   }
 
   /** Bytes that it takes, roughly. */
@@ -54,9 +54,9 @@ export class CompiledGrammar {
     this.#masks.clear();
   }
 
-  /** The state after a token; DEAD if it does not fit. */
-  accept(state: State, token: number): State {
-    return this.automaton.run(state, tokenBytes(this.#tables.vocabulary, token));
+  /** The state after a token; DEAD if it does not fit. @throws {TooComplex} */
+  *accept(state: State, token: number): Generator<void, State> {
+    return yield* inTurns(() => this.automaton.run(state, tokenBytes(this.#tables.vocabulary, token)));
   }
 
   /** The tokens that may come next, one bit each: [⌈vocabulary / 32⌉]. @throws {TooComplex} */
@@ -98,7 +98,8 @@ class GrammarWriter {
         return yield* this.#calls(grammar);
       case "text": {
         const calls = yield* this.#calls(grammar.calls);
-        return textUntil(x, grammar.marker, this.#after(calls, grammar.marker), { mayEnd: true });
+        const begun = yield* inTurns(() => this.#after(calls, grammar.marker));
+        return textUntil(x, grammar.marker, begun, { mayEnd: true });
       }
       case "reasoned": {
         const then = yield* this.write(grammar.then);

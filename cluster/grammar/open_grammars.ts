@@ -65,7 +65,7 @@ export class OpenGrammars {
 
   *#accept(id: number, token: number, answer: OpenAnswer): Steps {
     const { grammar } = answer;
-    answer.state = grammar.accept(answer.state, token);
+    answer.state = yield* grammar.accept(answer.state, token);
     if (answer.state === DEAD) throw new Error(`token ${token} does not fit the grammar`);
     const mask = yield* grammar.mask(answer.state);
     this.#tell({ kind: "mask", ids: [id], mask });

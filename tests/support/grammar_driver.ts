@@ -9,15 +9,9 @@ import { CompiledGrammar } from "../../cluster/grammar/compiled_grammar.ts";
 import { type TokenTables, tokenTables } from "../../cluster/grammar/tokens/token_tables.ts";
 import { type GrammarVocabulary, tokenBytes } from "../../cluster/grammar/tokens/vocabulary.ts";
 import type { Random } from "./random.ts";
-import { ShortestTexts } from "./shortest_text.ts";
+import { finish, ShortestTexts } from "./shortest_text.ts";
 
-/** Runs something that yields to its end. */
-export function finish<T>(steps: Generator<void, T>): T {
-  while (true) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
-}
+export { finish };
 
 /** A vocabulary of these texts. The first token ends answers. */
 export function vocabularyOf(texts: readonly Uint8Array[]): GrammarVocabulary {
@@ -91,7 +85,7 @@ export function randomText(grammar: CompiledGrammar, tables: TokenTables, random
     if (choices.length === 0) continue;
     const token = choices[random.below(choices.length)];
     text.push(...tokenBytes(vocabulary, token));
-    state = grammar.accept(state, token);
+    state = finish(grammar.accept(state, token));
   }
   text.push(...shortestOf(grammar.automaton).complete(state));
   return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(text));

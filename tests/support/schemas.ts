@@ -87,9 +87,11 @@ const leaf: fc.Arbitrary<Schema> = fc.oneof(
     maxLength: 2,
   }),
   fc.constantFrom({ type: "integer", format: "int32" }, { type: "number", format: "int64" }, { minLength: 2 }, { minimum: 5 }, { required: ["a"] }),
-  fc.uniqueArray(value, { minLength: 1, maxLength: 4, selector: (one) => JSON.stringify(one) }).map((values) => ({ enum: values })),
+  fc.uniqueArray(value, { minLength: 1, maxLength: 4, selector: (one: unknown) => JSON.stringify(one) }).map((values) => ({ enum: values })),
   value.map((one) => ({ const: one })),
-  fc.tuple(fc.uniqueArray(value, { minLength: 2, maxLength: 5, selector: (one) => JSON.stringify(one) }), leafRules()).map(([values, rules]) => ({
+  fc.tuple(fc.uniqueArray(value, { minLength: 2, maxLength: 5, selector: (one: unknown) => JSON.stringify(one) }), leafRules()).map((
+    [values, rules],
+  ) => ({
     enum: values,
     ...rules,
   })),

@@ -5,7 +5,16 @@
  */
 import type { Automaton, State } from "../../cluster/grammar/automaton/automaton.ts";
 import { DEAD } from "../../cluster/grammar/automaton/automaton.ts";
+import { inTurns } from "../../cluster/grammar/automaton/derivation.ts";
 import { type Expr, type Expressions, Kind } from "../../cluster/grammar/automaton/expressions.ts";
+
+/** Runs something that yields to its end. */
+export function finish<T>(steps: Generator<void, T>): T {
+  while (true) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
 
 /** Finds shortest texts of one automaton's states. */
 export class ShortestTexts {
@@ -26,7 +35,7 @@ export class ShortestTexts {
       if (found !== null) return Uint8Array.from([...bytes, ...found]);
       let best = { byte: -1, next: DEAD, length: Infinity };
       for (let byte = 0; byte < 256; byte++) {
-        const next = automaton.step(state, byte);
+        const next = this.#step(state, byte);
         if (next === DEAD) continue;
         const length = this.#length(automaton.expressionOf(next));
         if (length < best.length) best = { byte, next, length };
@@ -36,6 +45,10 @@ export class ShortestTexts {
       state = best.next;
     }
     return Uint8Array.from(bytes);
+  }
+
+  #step(state: State, byte: number): State {
+    return finish(inTurns(() => this.#automaton.step(state, byte)));
   }
 
   /** The shortest text within a few states, found by looking at all of them. */
@@ -50,7 +63,7 @@ export class ShortestTexts {
         return bytes;
       }
       for (let byte = 0; byte < 256; byte++) {
-        const next = automaton.step(at, byte);
+        const next = this.#step(at, byte);
         if (next !== DEAD && !seen.has(next)) seen.set(next, { from: at, byte });
       }
     }

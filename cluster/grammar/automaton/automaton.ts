@@ -44,9 +44,10 @@ export class Automaton {
   stateOf(e: Expr): State {
     let state = this.#states.get(e);
     if (state === undefined) {
+      // First what may have to be asked again.
+      const { classOf, members } = this.expressions.sets.partition(this.#derivation.partition(e));
       state = this.#exprs.push(e) - 1;
       this.#states.set(e, state);
-      const { classOf, members } = this.expressions.sets.partition(this.#derivation.partition(e));
       this.#classOf.push(classOf);
       this.#next.push(new Int32Array(members.length).fill(UNKNOWN));
     }

@@ -5,8 +5,31 @@
  */
 import { ANYTHING, EMPTY, type Expr, type Expressions, Kind, NOTHING, TooComplex } from "./expressions.ts";
 
-/** Work that finding out whether anything fits one expression may take. */
-const MOST_SEARCHED = 1 << 19;
+/** Looks that finding out whether anything fits one expression may take, in all and at a time. */
+const MOST_SEARCHED = 1 << 20;
+const TURN = 1 << 13;
+
+/** It takes longer to find out: asked again, the search goes on where it was. */
+export class Unfinished extends Error {}
+
+/** Does something that may take longer, a little at a time. */
+export function* inTurns<T>(action: () => T): Generator<void, T> {
+  while (true) {
+    try {
+      return action();
+    } catch (error) {
+      if (!(error instanceof Unfinished)) throw error;
+    }
+    yield;
+  }
+}
+
+/** A search that has begun. */
+interface Search {
+  readonly path: { readonly e: Expr; readonly after: Iterator<Expr> }[];
+  readonly seen: Set<Expr>;
+  work: number;
+}
 
 /** Derives expressions. */
 export class Derivation {
@@ -15,6 +38,7 @@ export class Derivation {
   readonly #expressions: Expressions;
   readonly #partitions: number[] = [];
   readonly #alive = new Map<Expr, boolean>();
+  readonly #searches = new Map<Expr, Search>();
 
   constructor(expressions: Expressions) {
     this.#expressions = expressions;
@@ -96,7 +120,7 @@ export class Derivation {
     return derived;
   }
 
-  /** `e`, or nothing if no text fits it. @throws {TooComplex} if that takes too long to find out */
+  /** `e`, or nothing if no text fits it. @throws {Unfinished | TooComplex} as {@link alive} does */
   pruned(e: Expr): Expr {
     return this.alive(e) ? e : NOTHING;
   }
@@ -104,16 +128,27 @@ export class Derivation {
   /**
    * Whether any text fits. Only of intersections and complements that is not plain to see; what they lead to is looked through until something fits.
    *
-   * @throws {TooComplex} if that takes too long
+   * @throws {Unfinished} if it has to be asked again
+   * @throws {TooComplex} if it takes too long altogether
    */
   alive(e: Expr): boolean {
     const known = this.#plainlyAlive(e);
     if (known !== undefined) return known;
-    const until = this.work + MOST_SEARCHED;
-    const path: { readonly e: Expr; readonly after: Iterator<Expr> }[] = [{ e, after: this.#after(e) }];
-    const seen = new Set([e]);
+    const search = this.#searches.get(e) ?? { path: [{ e, after: this.#after(e) }], seen: new Set([e]), work: 0 };
+    this.#searches.set(e, search);
+    const begun = this.work;
+    const found = this.#search(search, begun + TURN);
+    search.work += this.work - begun;
+    if (search.work > MOST_SEARCHED) throw new TooComplex("it takes too long to find out whether anything fits");
+    if (found === null) throw new Unfinished();
+    this.#searches.delete(e);
+    return found;
+  }
+
+  /** @returns null if it is not found out yet */
+  #search({ path, seen }: Search, until: number): boolean | null {
     while (path.length > 0) {
-      if (this.work > until) throw new TooComplex("it takes too long to find out whether anything fits");
+      if (this.work > until) return null;
       const { done, value: next } = path[path.length - 1].after.next();
       if (done) {
         path.pop();
@@ -141,11 +176,19 @@ export class Derivation {
   }
 
   /** What an intersection or complement leads to, whether anything fits it or not. */
-  *#after(e: Expr): Generator<Expr> {
+  #after(e: Expr): Iterator<Expr> {
     const x = this.#expressions;
-    for (const byte of x.sets.partition(this.partition(e)).members) {
-      if (x.kind(e) === Kind.Complement) yield x.complement(this.derivative(x.left(e), byte));
-      else yield x.intersection(this.#each(e, byte));
-    }
+    const { members } = x.sets.partition(this.partition(e));
+    let at = 0;
+    return {
+      next: () => {
+        if (at === members.length) return { done: true, value: undefined };
+        const byte = members[at];
+        const value = x.kind(e) === Kind.Complement ? x.complement(this.derivative(x.left(e), byte)) : x.intersection(this.#each(e, byte));
+        // Only now: what is inside of it may have to be asked again.
+        at++;
+        return { done: false, value };
+      },
+    };
   }
 }

@@ -115,7 +115,7 @@ export class SchemaDocument {
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       const { value, path } = next;
       if (typeof value !== "object" || value === null) continue;
-      if (++this.#parts > MOST_PARTS) throw new UnsupportedSchema("$schema", "#", `has more than ${MOST_PARTS} parts`);
+      if (++this.#parts > MOST_PARTS) throw new UnsupportedSchema(null, "#", `has more than ${MOST_PARTS} parts`);
       const within = this.#identify(value, next.resource, path) ?? next.resource;
       const { $anchor, $id, id } = value as Record<string, unknown>;
       for (const anchor of [$anchor, ...[$id, id].filter((name) => typeof name === "string" && /^#./.test(name))]) {

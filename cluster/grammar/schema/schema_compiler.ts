@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { inTurns } from "../automaton/derivation.ts";
 import { type Expr, NOTHING, TooComplex } from "../automaton/expressions.ts";
 import type { Json } from "../text/json_text.ts";
 import { isEmptyRange } from "../text/numbers.ts";
@@ -72,8 +73,8 @@ class SchemaCompiler implements ValueQuestions {
     const demand = this.#demands.of(this.#options.objectOnly ? [root, object] : [root]);
     const reached = yield* this.#explore(demand);
     yield* this.#findPossible(reached);
-    if (!this.#possible.has(demand)) throw new UnsupportedSchema("$schema", "#", "cannot be fitted by any value");
-    return this.value(demand);
+    if (!this.#possible.has(demand)) throw new UnsupportedSchema(null, "#", "cannot be fitted by any value");
+    return yield* inTurns(() => this.value(demand));
   }
 
   shapes(demand: Demand): readonly Shape[] {
@@ -115,7 +116,8 @@ class SchemaCompiler implements ValueQuestions {
     const reached = new Set([demand]);
     for (const next of reached) {
       if (reached.size > MOST_DEMANDS) throw new TooComplex(`it comes to more than ${MOST_DEMANDS} combinations of schemas`);
-      for (const shape of this.shapes(next)) for (const part of this.#partsOf(shape)) reached.add(part);
+      const parts = yield* inTurns(() => this.shapes(next).flatMap((shape) => this.#partsOf(shape)));
+      for (const part of parts) reached.add(part);
       yield;
     }
     return [...reached];
@@ -145,7 +147,8 @@ class SchemaCompiler implements ValueQuestions {
       before = this.#possible.size;
       const left: Demand[] = [];
       for (const demand of open) {
-        if (this.shapes(demand).some((shape) => this.#isPossible(shape))) this.#possible.add(demand);
+        const possible = yield* inTurns(() => this.shapes(demand).some((shape) => this.#isPossible(shape)));
+        if (possible) this.#possible.add(demand);
         else left.push(demand);
         yield;
       }

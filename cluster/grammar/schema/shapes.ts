@@ -13,6 +13,9 @@ import { UnsupportedSchema } from "./unsupported_schema.ts";
 /** Shapes that one schema may come to. */
 const MOST_SHAPES = 512;
 
+/** Of schemas of which nothing that breaks them is known. */
+const UNKNOWN = "asks for what no grammar here can keep from fitting";
+
 /** What is asked of what uses shapes. */
 export interface ShapeQuestions {
   readonly pattern: PatternCheck;
@@ -73,7 +76,7 @@ export class Shapes {
     if (own.has("anyOf")) restrict(limited(own.parts("anyOf").flatMap(shapesOf), node));
     if (own.has("if")) this.#conditions(own).forEach(restrict);
     this.#dependencies(own).forEach(restrict);
-    if (own.has("not")) restrict(this.#passingNegation(node, own.part("not")));
+    if (own.has("not")) shapes = this.#without(own, "not", shapes, own.part("not"), UNKNOWN);
     // Last, so that as much as possible is known of what the alternatives have in common.
     if (own.has("oneOf")) shapes = this.#oneOf(own, shapes);
     if (own.has("unevaluatedProperties")) shapes = this.#unevaluated(own, shapes);
@@ -89,10 +92,20 @@ export class Shapes {
     return shapes;
   }
 
-  #passingNegation(whole: SchemaNode, part: SchemaNode): readonly Shape[] {
-    const shapes = this.#ofNegation(part);
-    if (this.#narrowedNegations.has(part)) this.#narrowed.add(whole);
-    return shapes;
+  /** @param shapes of which those are kept that do not fit the schema of a keyword */
+  #without(own: Keywords, keyword: string, shapes: readonly Shape[], part: SchemaNode, why: string): readonly Shape[] {
+    let negation: readonly Shape[];
+    try {
+      negation = this.#ofNegation(part);
+    } catch (error) {
+      if (!(error instanceof UnsupportedSchema)) throw error;
+      throw own.unsupported(keyword, why);
+    }
+    const narrowed = this.#narrowedNegations.has(part);
+    if (narrowed) this.#narrowed.add(own.node);
+    const left = product(shapes, negation, own.node);
+    if (left.length === 0 && shapes.length > 0 && narrowed) throw own.unsupported(keyword, why);
+    return left;
   }
 
   #conditions(own: Keywords): (readonly Shape[])[] {
@@ -101,7 +114,7 @@ export class Shapes {
     const [thenShapes, elseShapes] = [then, otherwise].map((node) => node === null ? [ANY_SHAPE] : this.#passing(own.node, node));
     return [limited([
       ...product(this.#passing(own.node, condition!), thenShapes, own.node),
-      ...product(this.#passingNegation(own.node, condition!), elseShapes, own.node),
+      ...this.#without(own, "if", elseShapes, condition!, UNKNOWN),
     ], own.node)];
   }
 
@@ -130,13 +143,9 @@ export class Shapes {
     return limited(
       alternatives.flatMap((shapes, i) =>
         parts.reduce((left, part, j) => {
-          if (i === j || apart(i, j)) return left;
-          try {
-            return product(left, this.#passingNegation(own.node, part), own.node);
-          } catch (error) {
-            if (!(error instanceof UnsupportedSchema)) throw error;
-            throw own.unsupported("oneOf", `has alternatives ${Math.min(i, j)} and ${Math.max(i, j)}, which may both fit: use "anyOf"`);
-          }
+          if (i === j || left.length === 0 || apart(i, j)) return left;
+          const why = `has alternatives ${Math.min(i, j)} and ${Math.max(i, j)}, which may both fit: use "anyOf"`;
+          return this.#without(own, "oneOf", left, part, why);
         }, shapes)
       ),
       own.node,
@@ -193,7 +202,7 @@ export class Shapes {
       });
     }
     if (shapes.length === 0 && own.asserted().length > 0) {
-      throw new UnsupportedSchema("not", node.path, "asks for what no grammar here can keep from fitting");
+      throw new UnsupportedSchema("not", node.path, UNKNOWN);
     }
     if (!exact) this.#narrowedNegations.add(node);
     return limited(shapes, node);

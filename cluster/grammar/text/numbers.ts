@@ -8,7 +8,7 @@
  */
 import { byteSet } from "../automaton/byte_sets.ts";
 import type { Derivation } from "../automaton/derivation.ts";
-import { type Expr, type Expressions, NOTHING } from "../automaton/expressions.ts";
+import { type Expr, type Expressions, NOTHING, TooComplex } from "../automaton/expressions.ts";
 import { type DecimalDigits, decimalOf, Decimals } from "./decimals.ts";
 
 /** One end of a range. */
@@ -31,6 +31,8 @@ const MOST_DIGITS = 20;
 const MOST_INTEGER_DIGITS = 19;
 /** Different decimal numbers of so many digits are different doubles. */
 export const EXACT_DIGITS = 15;
+/** Remainders that multiples may have: one digit more of them is still a whole number. */
+const MOST_FACTOR = 2 ** 40;
 
 /** Writes numbers. */
 export class Numbers {
@@ -71,36 +73,50 @@ export class Numbers {
   #between({ integer, multiplesOf }: NumberRules, min: NumberBound | null, max: NumberBound | null): Expr {
     if (max !== null && (max.value < 0 || (max.value === 0 && max.exclusive))) return NOTHING;
     const whole = integer || multiplesOf.length > 0;
+    if (multiplesOf.length > 0 && min !== null && decimalOf(min.value).whole.length > EXACT_DIGITS) return NOTHING;
     const most: DecimalDigits = { whole: mostDigits(whole, min), fraction: whole ? 0 : fractionDigits(min, max) };
+    const factor = multiplesOf.reduce(leastCommonMultiple, 1);
+    if (factor > MOST_FACTOR) throw new TooComplex(`multiples of ${multiplesOf.join(" and ")} have too many states`);
+    const digits = Math.min(EXACT_DIGITS, max === null ? EXACT_DIGITS : decimalOf(max.value).whole.length);
     const parts = [
       min === null ? this.#decimals.any(most) : this.#decimals.atLeast(decimalOf(min.value), min.exclusive, most),
       ...(max === null ? [] : [this.#decimals.atMost(decimalOf(max.value), max.exclusive, most)]),
-      ...(multiplesOf.length > 0 ? [this.#decimals.whole(EXACT_DIGITS)] : []),
-      ...multiplesOf.filter((factor) => factor > 1).map((factor) => this.#multiples(factor)),
+      ...(multiplesOf.length > 0 ? [this.#multiples(factor, digits)] : []),
     ];
     return this.#derivation.pruned(this.#expressions.intersection(parts));
   }
 
-  /** Digits of multiples: what is left over after each digit is a state. */
-  #multiples(factor: number): Expr {
+  /** Up to so many digits of multiples: what is left over after each digit is a state, and none from which no multiple can be reached any more. */
+  #multiples(factor: number, digits: number): Expr {
     const x = this.#expressions;
-    const left = new Map<number, Expr>();
-    const after = (remainder: number): Expr => {
-      let rule = left.get(remainder);
+    const rules = new Map<string, Expr>();
+    const after = (remainder: number, left: number): Expr => {
+      if (!mayBecomeMultiple(remainder, factor, left)) return NOTHING;
+      const key = `${remainder},${left}`;
+      let rule = rules.get(key);
       if (rule === undefined) {
         rule = x.rule(remainder === 0, () => {
           const next = Array.from(
-            { length: 10 },
-            (_, digit) => x.sequence([x.bytes(byteSet([0x30 + digit, 0x30 + digit])), after((remainder * 10 + digit) % factor)]),
+            { length: left === 0 ? 0 : 10 },
+            (_, digit) => x.sequence([x.bytes(byteSet([0x30 + digit, 0x30 + digit])), after((remainder * 10 + digit) % factor, left - 1)]),
           );
           return remainder === 0 ? x.optional(x.union(next)) : x.union(next);
         });
-        left.set(remainder, rule);
+        rules.set(key, rule);
       }
       return rule;
     };
-    return after(0);
+    return after(0, digits);
   }
+}
+
+/** Whether up to so many digits more can make a multiple of a number that leaves a remainder. */
+function mayBecomeMultiple(remainder: number, factor: number, digits: number): boolean {
+  for (let i = 0, range = 1; i <= digits; i++, range *= 10) {
+    if ((factor - remainder) % factor < range) return true;
+    remainder = (remainder * 10) % factor;
+  }
+  return false;
 }
 
 /** The bound of what is left of a negative number without its sign. */
@@ -115,6 +131,12 @@ function nextWhole({ value, exclusive }: NumberBound): NumberBound {
 
 function mostDigits(whole: boolean, min: NumberBound | null): number {
   return Math.max(whole ? MOST_INTEGER_DIGITS : MOST_DIGITS, min === null ? 0 : decimalOf(min.value).whole.length);
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let [x, y] = [a, b];
+  while (y !== 0) [x, y] = [y, x % y];
+  return (a / x) * b;
 }
 
 /** Whether certainly no number at all is within bounds, also none that is not written here. */

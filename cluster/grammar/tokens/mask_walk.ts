@@ -4,6 +4,7 @@
  * @module
  */
 import { type Automaton, DEAD, type State } from "../automaton/automaton.ts";
+import { inTurns, Unfinished } from "../automaton/derivation.ts";
 import { afterPlain, MOST_PLAIN } from "./plain_tokens.ts";
 import type { TokenTables } from "./token_tables.ts";
 import type { TokenTrie } from "./token_trie.ts";
@@ -30,7 +31,7 @@ export class MaskWalk {
   *mask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
     const { words, plain, plainTrie, otherTrie, vocabulary } = this.#tables;
     const mask = new Uint32Array(words);
-    const free = this.#freeCharacters(state);
+    const free = yield* this.#freeCharacters(state);
     mask.set(plain[free.count]);
     yield;
     // Longer ones are looked at, unless none can come.
@@ -41,10 +42,13 @@ export class MaskWalk {
   }
 
   /** How many plain characters may come whatever they are, and whether none may come after them. */
-  #freeCharacters(state: State): { readonly count: number; readonly ends: boolean } {
+  *#freeCharacters(state: State): Generator<void, { readonly count: number; readonly ends: boolean }> {
     for (let count = 0; count < MOST_PLAIN; count++) {
       let after = this.#afterPlain.get(state);
-      if (after === undefined) this.#afterPlain.set(state, after = afterPlain(this.#automaton, state));
+      if (after === undefined) {
+        const at = state;
+        this.#afterPlain.set(state, after = yield* inTurns(() => afterPlain(this.#automaton, at)));
+      }
       if (after === null || after === DEAD) return { count, ends: after === DEAD };
       // Where nothing changes, nothing will.
       if (after === state) break;
@@ -59,7 +63,14 @@ export class MaskWalk {
     path[0] = state;
     for (let node = 0, left = STRIDE; node < bytes.length;) {
       const depth = depths[node];
-      const next = automaton.step(path[depth], bytes[node]);
+      let next: State;
+      try {
+        next = automaton.step(path[depth], bytes[node]);
+      } catch (error) {
+        if (!(error instanceof Unfinished)) throw error;
+        yield;
+        continue;
+      }
       if (next === DEAD) node = ends[node];
       else {
         const token = tokens[node];
