@@ -81,7 +81,7 @@ describe("schemas", () => {
     const names = catalog.schemas.flatMap(({ url }) => /^https:\/\/json\.schemastore\.org\/([\w-]+\.json)$/.exec(url)?.[1] ?? []);
     let [held, all] = [0, 0];
     for (const name of [...new Set(names)]) {
-      if (all >= runs) break;
+      if (all >= runs / 2) break;
       const schema = await load(name);
       // Large ones take long, and not here.
       if (schema === null || JSON.stringify(schema).length > 30_000) continue;
