@@ -8,6 +8,7 @@ import { Automaton, type State } from "./automaton/automaton.ts";
 import { Derivation, inTurns } from "./automaton/derivation.ts";
 import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/expressions.ts";
 import { compileSchema } from "./schema/schema_compiler.ts";
+import { SharedSteps } from "./shared_steps.ts";
 import { textUntil } from "./text/free_text.ts";
 import { Writers } from "./text/writers.ts";
 import { MaskWalk } from "./tokens/mask_walk.ts";
@@ -26,32 +27,28 @@ export class CompiledGrammar {
   readonly #tables: TokenTables;
   readonly #walk: MaskWalk;
   readonly #masks = new Map<State, Uint32Array<ArrayBuffer>>();
+  readonly #walks = new SharedSteps((state: State) => this.#masks.get(state));
 
-  private constructor(automaton: Automaton, start: State, tables: TokenTables) {
+  private constructor(automaton: Automaton, start: State, tables: TokenTables, writers: Writers) {
     this.automaton = automaton;
     this.start = start;
     this.#tables = tables;
-    this.#walk = new MaskWalk(automaton, tables);
+    this.#walk = new MaskWalk(automaton, tables, writers.characters.any);
   }
 
   /** @throws {UnsupportedSchema | TooComplex} what cannot be held to */
   static *compile(grammar: AnswerGrammar, tables: TokenTables): Generator<void, CompiledGrammar> {
     const expressions = new Expressions();
     const derivation = new Derivation(expressions);
-    const writer = new GrammarWriter(expressions, derivation);
-    const written = yield* bounded(writer.write(grammar), derivation);
+    const writers = new Writers(expressions, derivation);
+    const written = yield* bounded(new GrammarWriter(writers).write(grammar), derivation);
     const automaton = new Automaton(expressions, derivation);
-    return new CompiledGrammar(automaton, yield* inTurns(() => automaton.stateOf(written)), tables);
+    return new CompiledGrammar(automaton, yield* inTurns(() => automaton.stateOf(written)), tables, writers);
   }
 
   /** Bytes that it takes, roughly. */
   get bytes(): number {
     return this.automaton.bytes + this.#masks.size * this.#tables.words * 4;
-  }
-
-  /** Forgets masks; they are found again where they are needed. */
-  forgetMasks(): void {
-    this.#masks.clear();
   }
 
   /** The state after a token; DEAD if it does not fit. @throws {TooComplex} */
@@ -60,12 +57,13 @@ export class CompiledGrammar {
   }
 
   /** The tokens that may come next, one bit each: [⌈vocabulary / 32⌉]. @throws {TooComplex} */
-  *mask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
-    let mask = this.#masks.get(state);
-    if (mask === undefined) {
-      mask = yield* bounded(this.#walk.mask(state), this.automaton);
-      this.#masks.set(state, mask);
-    }
+  mask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
+    return this.#walks.take(state, () => this.#walkMask(state));
+  }
+
+  *#walkMask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
+    const mask = yield* bounded(this.#walk.mask(state), this.automaton);
+    this.#masks.set(state, mask);
     return mask;
   }
 }
@@ -85,8 +83,8 @@ function* bounded<T>(steps: Generator<void, T>, counter: { readonly work: number
 class GrammarWriter {
   readonly #writers: Writers;
 
-  constructor(expressions: Expressions, derivation: Derivation) {
-    this.#writers = new Writers(expressions, derivation);
+  constructor(writers: Writers) {
+    this.#writers = writers;
   }
 
   *write(grammar: AnswerGrammar): Generator<void, Expr> {

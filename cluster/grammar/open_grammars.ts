@@ -9,6 +9,7 @@ import { CompiledGrammar } from "./compiled_grammar.ts";
 import { GrammarCache } from "./grammar_cache.ts";
 import type { FromGrammarThread, ToGrammarThread } from "./messages.ts";
 import { UnsupportedSchema } from "./schema/unsupported_schema.ts";
+import { SharedSteps } from "./shared_steps.ts";
 import type { TokenTables } from "./tokens/token_tables.ts";
 import { type Steps, Turns } from "./turns.ts";
 
@@ -27,6 +28,7 @@ export class OpenGrammars {
   readonly #turns: Turns;
   readonly #tell: (message: FromGrammarThread) => void;
   readonly #cache = new GrammarCache();
+  readonly #compilations = new SharedSteps((text: string) => this.#cache.get(text));
   readonly #answers = new Map<number, OpenAnswer>();
   /** Answers that have not ended, though their grammar may not be there yet. */
   readonly #wanted = new Set<number>();
@@ -53,14 +55,16 @@ export class OpenGrammars {
   }
 
   *#open(ids: readonly number[], text: string, client: string): Steps {
-    let grammar = this.#cache.get(text);
-    if (grammar === undefined) {
-      grammar = yield* CompiledGrammar.compile(JSON.parse(text), this.#tables);
-      this.#cache.set(text, grammar);
-    }
+    const grammar = yield* this.#compilations.take(text, () => this.#compile(text));
     const mask = yield* grammar.mask(grammar.start);
     for (const id of ids) if (this.#wanted.has(id)) this.#answers.set(id, { grammar, client, state: grammar.start });
     this.#tell({ kind: "mask", ids, mask });
+  }
+
+  *#compile(text: string): Generator<void, CompiledGrammar> {
+    const grammar = yield* CompiledGrammar.compile(JSON.parse(text), this.#tables);
+    this.#cache.set(text, grammar);
+    return grammar;
   }
 
   *#accept(id: number, token: number, answer: OpenAnswer): Steps {

@@ -9,7 +9,7 @@ import type { GrammarVocabulary } from "./tokens/vocabulary.ts";
 /** Milliseconds after which others get their turn. */
 const TURN = 2;
 /** Tokens between two looks at the clock. */
-const STRIDE = 256;
+const STRIDE = 64;
 
 /**
  * The bytes of all tokens. It takes a fraction of a second in all, a little at a time.
@@ -17,19 +17,22 @@ const STRIDE = 256;
  * @param kept special tokens that are text to grammars, such as markers of tool calls
  */
 export async function grammarVocabulary({ tokenizer, vocabSize, eosTokens }: ServedModel, kept: ReadonlySet<number>): Promise<GrammarVocabulary> {
-  const texts: Uint8Array[] = [];
+  let bytes = new Uint8Array(vocabSize * 8);
   const offsets = new Uint32Array(vocabSize + 1);
   let until = performance.now() + TURN;
   for (let token = 0; token < vocabSize; token++) {
     const text = tokenizer.isSpecial(token) && !kept.has(token) ? new Uint8Array() : tokenizer.bytesOf(token);
-    texts.push(text);
-    offsets[token + 1] = offsets[token] + text.length;
+    const end = offsets[token + 1] = offsets[token] + text.length;
+    if (end > bytes.length) {
+      const more = new Uint8Array(2 * end);
+      more.set(bytes);
+      bytes = more;
+    }
+    bytes.set(text, offsets[token]);
     if (token % STRIDE === 0 && performance.now() > until) {
       await new Promise((resolve) => setTimeout(resolve, 0));
       until = performance.now() + TURN;
     }
   }
-  const bytes = new Uint8Array(offsets[vocabSize]);
-  texts.forEach((text, token) => bytes.set(text, offsets[token]));
-  return { bytes, offsets, stopTokens: eosTokens };
+  return { bytes: bytes.slice(0, offsets[vocabSize]), offsets, stopTokens: eosTokens };
 }

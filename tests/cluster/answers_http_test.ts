@@ -110,13 +110,13 @@ describe("answers with a form", () => {
 
   it("are what there is of a call that was cut, and say so", async () => {
     const parameters = { type: "object", properties: { text: { type: "string", minLength: 1000 } }, required: ["text"] };
-    const written = { tools: [{ type: "function", function: { name: "write", parameters } }], tool_choice: "required", max_tokens: 100 };
+    const written = { tools: [{ type: "function", function: { name: "write", parameters } }], tool_choice: "required", max_tokens: 64 };
     const { choices: [{ message, finish_reason }] } = await chat(written);
     assertEquals(finish_reason, "length");
     const text = message.tool_calls[0].function.arguments;
     assert(text.startsWith("{") && !text.includes("</"), text);
     const tools = [{ type: "function", name: "write", parameters }];
-    const body = { input: "Weather?", temperature: 0, tools, tool_choice: "required", max_output_tokens: 100 };
+    const body = { input: "Weather?", temperature: 0, tools, tool_choice: "required", max_output_tokens: 64 };
     const response = await post("/v1/responses", body);
     assertEquals([response.status, response.output[0].type, response.output[0].status], ["incomplete", "function_call", "incomplete"]);
     const events = (await (await test.post("/v1/responses", { ...body, stream: true })).text()).trim().split("\n\n");

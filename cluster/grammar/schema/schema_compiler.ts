@@ -14,7 +14,7 @@ import type { Writers } from "../text/writers.ts";
 import { type ArrayPlan, planArray } from "./array_plan.ts";
 import { writeArray } from "./array_writer.ts";
 import { type Demand, Demands } from "./demand.ts";
-import { SchemaDocument, type SchemaNode } from "./document.ts";
+import { SchemaDocument } from "./document.ts";
 import { type ObjectPlan, planObject } from "./object_plan.ts";
 import { writeObject } from "./object_writer.ts";
 import { fitsShape, type ValueQuestions } from "./schema_values.ts";

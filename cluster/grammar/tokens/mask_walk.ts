@@ -5,6 +5,7 @@
  */
 import { type Automaton, DEAD, type State } from "../automaton/automaton.ts";
 import { inTurns, Unfinished } from "../automaton/derivation.ts";
+import { type Expr, Kind } from "../automaton/expressions.ts";
 import { afterPlain, MOST_PLAIN } from "./plain_tokens.ts";
 import type { TokenTables } from "./token_tables.ts";
 import type { TokenTrie } from "./token_trie.ts";
@@ -16,11 +17,14 @@ const STRIDE = 4096;
 export class MaskWalk {
   readonly #automaton: Automaton;
   readonly #tables: TokenTables;
+  readonly #anyCharacter: Expr;
   readonly #afterPlain = new Map<State, State | null>();
 
-  constructor(automaton: Automaton, tables: TokenTables) {
+  /** @param anyCharacter what strings consist of */
+  constructor(automaton: Automaton, tables: TokenTables, anyCharacter: Expr) {
     this.#automaton = automaton;
     this.#tables = tables;
+    this.#anyCharacter = anyCharacter;
   }
 
   /**
@@ -43,18 +47,32 @@ export class MaskWalk {
 
   /** How many plain characters may come whatever they are, and whether none may come after them. */
   *#freeCharacters(state: State): Generator<void, { readonly count: number; readonly ends: boolean }> {
+    if (yield* this.#isLong(state)) return { count: MOST_PLAIN, ends: false };
     for (let count = 0; count < MOST_PLAIN; count++) {
-      let after = this.#afterPlain.get(state);
-      if (after === undefined) {
-        const at = state;
-        this.#afterPlain.set(state, after = yield* inTurns(() => afterPlain(this.#automaton, at)));
-      }
+      const after = yield* this.#after(state);
       if (after === null || after === DEAD) return { count, ends: after === DEAD };
       // Where nothing changes, nothing will.
       if (after === state) break;
       state = after;
     }
     return { count: MOST_PLAIN, ends: false };
+  }
+
+  /** Whether a string goes on that may have many more characters: counting them one by one would be a state for each. */
+  *#isLong(state: State): Generator<void, boolean> {
+    const x = this.#automaton.expressions;
+    const e = this.#automaton.expressionOf(state);
+    if (x.kind(e) !== Kind.Sequence) return false;
+    const [repeat, rest] = [x.left(e), x.right(e)];
+    if (x.kind(repeat) !== Kind.Repeat || x.left(repeat) !== this.#anyCharacter || x.bounds(repeat).max < MOST_PLAIN) return false;
+    return (yield* this.#after(yield* inTurns(() => this.#automaton.stateOf(rest)))) === DEAD;
+  }
+
+  /** The state to which any plain character leads. */
+  *#after(state: State): Generator<void, State | null> {
+    let after = this.#afterPlain.get(state);
+    if (after === undefined) this.#afterPlain.set(state, after = yield* inTurns(() => afterPlain(this.#automaton, state)));
+    return after;
   }
 
   *#walk(state: State, { bytes, depths, ends, tokens, deepest }: TokenTrie, mask: Uint32Array): Generator<void, void> {

@@ -4,17 +4,18 @@
  * @module
  */
 import type { Automaton, State } from "../automaton/automaton.ts";
-import { type GrammarVocabulary, tokenBytes } from "./vocabulary.ts";
+import type { GrammarVocabulary } from "./vocabulary.ts";
 
 /** Characters that a token may have and still count as plain. */
 export const MOST_PLAIN = 24;
 
 /** How many characters a token has if all are such as strings of JSON hold unescaped; 0 if not all are, or too many. */
 export function plainLength(vocabulary: GrammarVocabulary, token: number): number {
-  const bytes = tokenBytes(vocabulary, token);
+  const { bytes, offsets } = vocabulary;
+  const end = offsets[token + 1];
   let count = 0;
-  for (let i = 0; i < bytes.length; count++) {
-    const size = characterSize(bytes, i);
+  for (let i = offsets[token]; i < end; count++) {
+    const size = characterSize(bytes, i, end);
     if (size === 0) return 0;
     i += size;
   }
@@ -22,13 +23,16 @@ export function plainLength(vocabulary: GrammarVocabulary, token: number): numbe
 }
 
 /** Bytes of the plain character at a place; 0 if there is none. */
-function characterSize(bytes: Uint8Array, at: number): number {
-  const [first, second] = [bytes[at], bytes[at + 1] ?? 0];
+function characterSize(bytes: Uint8Array, at: number, end: number): number {
+  const first = bytes[at];
   if (first < 0x80) return first >= 0x20 && first !== 0x22 && first !== 0x5c ? 1 : 0;
-  const size = LEADS.find(({ from, to, low, high }) => from <= first && first <= to && low <= second && second <= high)?.size ?? 0;
-  if (at + size > bytes.length) return 0;
-  for (let i = 2; i < size; i++) if (bytes[at + i] < 0x80 || bytes[at + i] > 0xbf) return 0;
-  return size;
+  for (const { from, to, low, high, size } of LEADS) {
+    if (first < from || first > to) continue;
+    if (at + size > end || bytes[at + 1] < low || bytes[at + 1] > high) return 0;
+    for (let i = 2; i < size; i++) if (bytes[at + i] < 0x80 || bytes[at + i] > 0xbf) return 0;
+    return size;
+  }
+  return 0;
 }
 
 /** First and second bytes of characters in UTF-8. */

@@ -24,14 +24,11 @@ export function tokenTables(vocabulary: GrammarVocabulary): TokenTables {
   const tokens = vocabulary.offsets.length - 1;
   const words = Math.ceil(tokens / 32);
   const lengths = Uint8Array.from({ length: tokens }, (_, token) => plainLength(vocabulary, token));
-  const plain = [new Uint32Array(words)];
-  for (let most = 1; most <= MOST_PLAIN; most++) {
-    const mask = plain[most - 1].slice();
-    lengths.forEach((length, token) => {
-      if (length === most) mask[token >>> 5] |= 1 << (token & 31);
-    });
-    plain.push(mask);
-  }
+  const plain = Array.from({ length: MOST_PLAIN + 1 }, () => new Uint32Array(words));
+  lengths.forEach((length, token) => {
+    if (length > 0) plain[length][token >>> 5] |= 1 << (token & 31);
+  });
+  for (let most = 1; most <= MOST_PLAIN; most++) plain[most - 1].forEach((word, i) => plain[most][i] |= word);
   const some = (isPlain: boolean) => lengths.keys().filter((token) => (lengths[token] > 0) === isPlain);
   return { vocabulary, words, plain, plainTrie: buildTrie(vocabulary, some(true)), otherTrie: buildTrie(vocabulary, some(false)) };
 }

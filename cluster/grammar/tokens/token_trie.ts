@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type GrammarVocabulary, tokenBytes } from "./vocabulary.ts";
+import type { GrammarVocabulary } from "./vocabulary.ts";
 
 /** Ranges so short are sorted by comparing. */
 const FEW = 24;
@@ -24,7 +24,7 @@ export interface TokenTrie {
 
 /** The tree of some tokens; those without bytes are left out. */
 export function buildTrie(vocabulary: GrammarVocabulary, tokens: Iterable<number>): TokenTrie {
-  const { offsets } = vocabulary;
+  const { bytes: texts, offsets } = vocabulary;
   const sorted = Int32Array.from(tokens).filter((token) => offsets[token + 1] > offsets[token]);
   sortRange(vocabulary, sorted, { from: 0, to: sorted.length, depth: 0 });
   const most = sorted.reduce((sum, token) => sum + offsets[token + 1] - offsets[token], 0);
@@ -33,23 +33,26 @@ export function buildTrie(vocabulary: GrammarVocabulary, tokens: Iterable<number
   /** Nodes that lead to the last one. */
   const path: number[] = [];
   let nodes = 0;
-  let last: Uint8Array = new Uint8Array();
   let deepest = 0;
+  let last = 0;
+  let lastLength = 0;
   for (const token of sorted) {
-    const text = tokenBytes(vocabulary, token);
+    const begin = offsets[token];
+    const length = offsets[token + 1] - begin;
     let common = 0;
-    while (common < text.length && common < last.length && text[common] === last[common]) common++;
+    while (common < length && common < lastLength && texts[begin + common] === texts[last + common]) common++;
     // A token of the same text as another is a node beside it.
-    if (common === text.length) common--;
+    if (common === length) common--;
     while (path.length > common) ends[path.pop()!] = nodes;
-    for (let depth = common; depth < text.length; depth++) {
-      bytes[nodes] = text[depth];
+    for (let depth = common; depth < length; depth++) {
+      bytes[nodes] = texts[begin + depth];
       depths[nodes] = depth;
       path.push(nodes++);
     }
     ids[nodes - 1] = token;
-    last = text;
-    deepest = Math.max(deepest, text.length);
+    last = begin;
+    lastLength = length;
+    deepest = Math.max(deepest, length);
   }
   while (path.length > 0) ends[path.pop()!] = nodes;
   return { bytes: bytes.slice(0, nodes), depths: depths.slice(0, nodes), ends: ends.slice(0, nodes), tokens: ids.slice(0, nodes), deepest };
