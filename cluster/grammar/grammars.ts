@@ -11,6 +11,8 @@ import type { GrammarVocabulary } from "./tokens/vocabulary.ts";
 
 /** Characters that a grammar may have, as JSON. */
 const MOST_CHARACTERS = 1 << 19;
+/** Grammars that one client may wait for. */
+const MOST_WAITING = 256;
 
 /** Who wants a grammar, and for how many answers. */
 export interface ConstrainOptions {
@@ -24,6 +26,8 @@ export class Grammars implements Disposable {
   readonly #running = new Map<number, RunningGrammar>();
   /** Field of the request that an answer's grammar comes from. */
   readonly #params = new Map<number, string>();
+  /** How many grammars each client waits for. */
+  readonly #waiting = new Map<string, number>();
   #thread: Promise<Worker> | null = null;
   #ended = false;
   #next = 1;
@@ -44,6 +48,7 @@ export class Grammars implements Disposable {
     if (text.length > MOST_CHARACTERS) {
       throw new LatentmeshError("invalid_request", `A grammar has ${text.length} characters; the most are ${MOST_CHARACTERS}`, { param });
     }
+    using _ = this.#wait(client);
     const thread = await (this.#thread ??= this.#begin());
     if (this.#ended) throw shuttingDown();
     const ids = Array.from({ length: count }, () => this.#next++);
@@ -64,6 +69,22 @@ export class Grammars implements Disposable {
     this.#end(shuttingDown());
   }
 
+  /** Counts a client's grammars that are not there yet. */
+  #wait(client: string): Disposable {
+    const waiting = this.#waiting.get(client) ?? 0;
+    if (waiting >= MOST_WAITING) {
+      throw new LatentmeshError("overloaded", `${waiting} grammars of this client are waited for already`, { retryAfterMs: 1000 });
+    }
+    this.#waiting.set(client, waiting + 1);
+    return {
+      [Symbol.dispose]: () => {
+        const left = this.#waiting.get(client)! - 1;
+        if (left > 0) this.#waiting.set(client, left);
+        else this.#waiting.delete(client);
+      },
+    };
+  }
+
   #open(id: number, param: string, thread: Worker): RunningGrammar {
     const running = new RunningGrammar({
       accept: (token) => tell(thread, { kind: "accept", id, token }),
@@ -78,7 +99,13 @@ export class Grammars implements Disposable {
   }
 
   async #begin(): Promise<Worker> {
-    const vocabulary = await this.#vocabulary();
+    let vocabulary: GrammarVocabulary;
+    try {
+      vocabulary = await this.#vocabulary();
+    } catch (error) {
+      this.#thread = null;
+      throw error;
+    }
     const thread = new Worker(new URL("./thread.ts", import.meta.url), { type: "module", name: "grammars" });
     thread.onmessage = ({ data }: MessageEvent<FromGrammarThread>) => this.#hear(data);
     thread.onerror = (event) => {
@@ -95,11 +122,8 @@ export class Grammars implements Disposable {
       if (message.kind === "mask") running?.settle(message.mask);
       else {
         this.#running.delete(id);
-        running?.fail(
-          message.refused
-            ? new LatentmeshError("invalid_request", `Cannot hold an answer to this: ${message.message}`, { param: this.#params.get(id) })
-            : new LatentmeshError("internal", `A grammar has failed: ${message.message}`),
-        );
+        const param = message.reason === "invalid_request" ? this.#params.get(id) : undefined;
+        running?.fail(new LatentmeshError(message.reason, `Cannot hold an answer to this: ${message.message}`, { param }));
       }
     }
   }

@@ -20,5 +20,7 @@ export type ToGrammarThread =
 export type FromGrammarThread =
   /** Tokens that may come next. */
   | { readonly kind: "mask"; readonly ids: readonly number[]; readonly mask: Uint32Array<ArrayBuffer> }
-  /** @see refused whether the grammar is what is wrong, rather than this program */
-  | { readonly kind: "failed"; readonly ids: readonly number[]; readonly message: string; readonly refused: boolean };
+  | { readonly kind: "failed"; readonly ids: readonly number[]; readonly message: string; readonly reason: GrammarFailure };
+
+/** Whether what is wrong is the grammar, how much is open already, or this program. */
+export type GrammarFailure = "invalid_request" | "overloaded" | "internal";

@@ -3,15 +3,22 @@
  *
  * @module
  */
+import { messageOf } from "../../core/errors.ts";
 import { DEAD, type State } from "./automaton/automaton.ts";
 import { TooComplex } from "./automaton/expressions.ts";
 import { CompiledGrammar } from "./compiled_grammar.ts";
 import { GrammarCache } from "./grammar_cache.ts";
-import type { FromGrammarThread, ToGrammarThread } from "./messages.ts";
+import type { FromGrammarThread, GrammarFailure, ToGrammarThread } from "./messages.ts";
 import { UnsupportedSchema } from "./schema/unsupported_schema.ts";
 import { SharedSteps } from "./shared_steps.ts";
 import type { TokenTables } from "./tokens/token_tables.ts";
 import { type Steps, Turns } from "./turns.ts";
+
+/** Bytes that grammars of running answers may take before new ones have to wait. */
+const MOST_OPEN_BYTES = 1 << 30;
+
+/** Too much is open already. */
+class Overloaded extends Error {}
 
 /** An answer and where its grammar is. */
 interface OpenAnswer {
@@ -52,9 +59,13 @@ export class OpenGrammars {
   close({ id }: Message<"close">): void {
     this.#wanted.delete(id);
     this.#answers.delete(id);
+    this.#cache.trim();
   }
 
   *#open(ids: readonly number[], text: string, client: string): Steps {
+    const open = new Set(Array.from(this.#answers.values(), ({ grammar }) => grammar));
+    const bytes = Array.from(open).reduce((sum, grammar) => sum + grammar.bytes, 0);
+    if (bytes > MOST_OPEN_BYTES) throw new Overloaded("the grammars of running answers take all the memory there is for them");
     const grammar = yield* this.#compilations.take(text, () => this.#compile(text));
     const mask = yield* grammar.mask(grammar.start);
     for (const id of ids) if (this.#wanted.has(id)) this.#answers.set(id, { grammar, client, state: grammar.start });
@@ -82,10 +93,14 @@ export class OpenGrammars {
       while (ids.some((id) => this.#wanted.has(id)) && !steps.next().done) yield;
     } catch (error) {
       for (const id of ids) this.close({ kind: "close", id });
-      // Only what is nested too deeply takes more stack than there is.
-      const refused = error instanceof UnsupportedSchema || error instanceof TooComplex || error instanceof RangeError;
-      this.#tell({ kind: "failed", ids, message: error instanceof Error ? error.message : String(error), refused });
+      this.#tell({ kind: "failed", ids, message: messageOf(error), reason: reasonOf(error) });
     }
-    this.#cache.trim();
   }
+}
+
+function reasonOf(error: unknown): GrammarFailure {
+  if (error instanceof Overloaded) return "overloaded";
+  // Only what is nested too deeply takes more stack than there is.
+  const refused = error instanceof UnsupportedSchema || error instanceof TooComplex || error instanceof RangeError;
+  return refused ? "invalid_request" : "internal";
 }

@@ -52,7 +52,7 @@ export interface Bounds {
 }
 
 /** Nodes that one grammar may have. */
-const MOST_NODES = 3 << 20;
+const MOST_NODES = 1 << 20;
 
 /** A grammar that takes more than it may. */
 export class TooComplex extends Error {}

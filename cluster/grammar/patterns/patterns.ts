@@ -25,6 +25,9 @@ export class Patterns {
   readonly #derivation: Derivation;
   readonly #characters: Characters;
   readonly #written = new Map<string, Expr>();
+  /** Kept, so that a search that has begun is gone on with. */
+  readonly #trees = new Map<string, PatternTree>();
+  readonly #endlessRules = new Map<PatternTree, Map<Expr, Expr>>();
   /** Any text, between quotes. */
   readonly anyText: Expr;
 
@@ -38,7 +41,11 @@ export class Patterns {
   /** Texts in which a pattern is found somewhere. @throws {UnsupportedPattern} */
   containing(source: string): Expr {
     let written = this.#written.get(source);
-    if (written === undefined) this.#written.set(source, written = this.#derivation.pruned(this.#search(parsePattern(source))));
+    if (written === undefined) {
+      const tree = this.#trees.get(source) ?? parsePattern(source);
+      this.#trees.set(source, tree);
+      this.#written.set(source, written = this.#derivation.pruned(this.#search(tree)));
+    }
     return written;
   }
 
@@ -110,10 +117,15 @@ export class Patterns {
       throw new UnsupportedPattern("anchors or looking ahead inside of what is repeated without end is not supported");
     }
     const x = this.#expressions;
+    const rules = this.#endlessRules.get(part) ?? new Map<Expr, Expr>();
+    this.#endlessRules.set(part, rules);
+    const known = rules.get(then);
+    if (known !== undefined) return known;
     const again: Expr = x.rule(x.nullable(then), () => {
       const next = this.#write(taken, { first: false, then: again });
       return x.union([then, this.#ahead(ahead, { first: false, then: next })]);
     });
+    rules.set(then, again);
     return again;
   }
 

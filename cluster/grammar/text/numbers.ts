@@ -39,6 +39,8 @@ export class Numbers {
   readonly #expressions: Expressions;
   readonly #derivation: Derivation;
   readonly #decimals: Decimals;
+  /** Kept, so that a search that has begun is gone on with. */
+  readonly #multiplesOf = new Map<string, Expr>();
 
   constructor(expressions: Expressions, derivation: Derivation) {
     this.#expressions = expressions;
@@ -71,7 +73,7 @@ export class Numbers {
 
   /** Numbers ≥ 0 between bounds. */
   #between({ integer, multiplesOf }: NumberRules, min: NumberBound | null, max: NumberBound | null): Expr {
-    if (max !== null && (max.value < 0 || (max.value === 0 && max.exclusive))) return NOTHING;
+    if (max !== null && (max.value < 0 || (max.value === 0 && max.exclusive) || (min !== null && min.value > max.value))) return NOTHING;
     const whole = integer || multiplesOf.length > 0;
     if (multiplesOf.length > 0 && min !== null && decimalOf(min.value).whole.length > EXACT_DIGITS) return NOTHING;
     const most: DecimalDigits = { whole: mostDigits(whole, min), fraction: whole ? 0 : fractionDigits(min, max) };
@@ -88,6 +90,13 @@ export class Numbers {
 
   /** Up to so many digits of multiples: what is left over after each digit is a state, and none from which no multiple can be reached any more. */
   #multiples(factor: number, digits: number): Expr {
+    const key = `${factor},${digits}`;
+    let written = this.#multiplesOf.get(key);
+    if (written === undefined) this.#multiplesOf.set(key, written = this.#writeMultiples(factor, digits));
+    return written;
+  }
+
+  #writeMultiples(factor: number, digits: number): Expr {
     const x = this.#expressions;
     const rules = new Map<string, Expr>();
     const after = (remainder: number, left: number): Expr => {

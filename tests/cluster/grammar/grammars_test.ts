@@ -139,6 +139,14 @@ describe("grammars", () => {
     for (const constraint of constraints) constraint[Symbol.dispose]();
   });
 
+  it("are not waited for without end by one client, while others are served", async () => {
+    const many = Array.from({ length: 257 }, (_, i) => constrain(json({ const: i }), "greedy"));
+    const other = constrain(json({ const: "other" }), "other");
+    await assertRejects(() => many[256], LatentmeshError, "256 grammars of this client are waited for already");
+    for (const opened of [other, ...many.slice(0, 256)]) (await opened)[Symbol.dispose]();
+    (await constrain(json({ const: 0 }), "greedy"))[Symbol.dispose]();
+  });
+
   it("end with the server", async () => {
     const others = createGrammars(model);
     const [running] = await others.constrain(json({}), { count: 1, client: "" });

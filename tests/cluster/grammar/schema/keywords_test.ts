@@ -53,6 +53,9 @@ describe("keywords", () => {
     check({ type: "number", minimum: 0.25, maximum: 1.5 }, ["0.25", "0.3", "1", "1.5", "1.50", "1.49"], ["0.2", "0.249", "1.51", "2", "1e0"]);
     check({ type: "integer", multipleOf: 7, minimum: -20 }, ["0", "-14", "7", "7777"], ["1", "-21", "8"]);
     check({ type: ["integer", "string"], minimum: 3, maxLength: 1 }, ["3", "44", '"a"'], ["2", "3.5", '"ab"', "null"]);
+    // The search for what fits takes several turns.
+    check({ anyOf: [{ type: "integer", multipleOf: 997, minimum: 10_001, maximum: 10_966 }, { const: 1 }] }, ["1"], ["10967", "9970"]);
+    check({ type: "string", pattern: "^(?=(?:(?!b)[a-c]{7})*$)(?=(?:[ac]{11})*$)[ac]{5}", maxLength: 100 }, [`"${"a".repeat(77)}"`], ['"aaaaaaa"']);
     check({ type: "number", allOf: [{ multipleOf: 4 }, { multipleOf: 6 }], maximum: 40 }, ["12", "36"], ["4", "6", "48"]);
   });
 

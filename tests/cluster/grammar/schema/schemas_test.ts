@@ -5,6 +5,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert } from "@std/assert";
 import { Ajv, type ValidateFunction } from "npm:ajv@8.17.1";
+import { Ajv2019 } from "npm:ajv@8.17.1/dist/2019.js";
 import { Ajv2020 } from "npm:ajv@8.17.1/dist/2020.js";
 import Ajv04 from "npm:ajv-draft-04@1.0.0";
 import addFormats from "npm:ajv-formats@3.0.1";
@@ -23,7 +24,13 @@ const runs = Number(Deno.env.get("TEST_SCHEMAS") ?? 200);
 /** A validator of the draft that a schema is written for; patterns that Unicode's mode does not know are read without it. */
 function validator(schema: unknown): ValidateFunction {
   const { $schema = "", id, $id } = Object(schema);
-  const Draft = /draft-04/.test($schema) || (id !== undefined && $id === undefined) ? Ajv04.default : /20(19|20)/.test($schema) ? Ajv2020 : Ajv;
+  const Draft = /draft-04/.test($schema) || (id !== undefined && $id === undefined)
+    ? Ajv04.default
+    : /2019/.test($schema)
+    ? Ajv2019
+    : /2020/.test($schema)
+    ? Ajv2020
+    : Ajv;
   const { $schema: _, ...rest } = Object(schema);
   const document = Draft === Ajv ? rest : schema;
   for (const unicodeRegExp of [true, false]) {
