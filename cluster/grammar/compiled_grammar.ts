@@ -15,8 +15,9 @@ import { MaskWalk } from "./tokens/mask_walk.ts";
 import type { TokenTables } from "./tokens/token_tables.ts";
 import { tokenBytes } from "./tokens/vocabulary.ts";
 
-/** Looks at expressions that compiling a grammar, or finding one mask, may take: a second or so. */
-const MOST_WORK = 1 << 21;
+/** Looks at expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
+const MOST_COMPILE_WORK = 1 << 22;
+const MOST_MASK_WORK = 1 << 21;
 /** Line breaks between reasoning and an answer. */
 const MOST_LINE_BREAKS = 2;
 
@@ -41,7 +42,7 @@ export class CompiledGrammar {
     const expressions = new Expressions();
     const derivation = new Derivation(expressions);
     const writers = new Writers(expressions, derivation);
-    const written = yield* bounded(new GrammarWriter(writers).write(grammar), derivation);
+    const written = yield* bounded(new GrammarWriter(writers).write(grammar), derivation, MOST_COMPILE_WORK);
     const automaton = new Automaton(expressions, derivation);
     return new CompiledGrammar(automaton, yield* inTurns(() => automaton.stateOf(written)), tables, writers);
   }
@@ -62,19 +63,19 @@ export class CompiledGrammar {
   }
 
   *#walkMask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
-    const mask = yield* bounded(this.#walk.mask(state), this.automaton);
+    const mask = yield* bounded(this.#walk.mask(state), this.automaton, MOST_MASK_WORK);
     this.#masks.set(state, mask);
     return mask;
   }
 }
 
 /** Does something step by step, unless it takes too much. */
-function* bounded<T>(steps: Generator<void, T>, counter: { readonly work: number }): Generator<void, T> {
+function* bounded<T>(steps: Generator<void, T>, counter: { readonly work: number }, most: number): Generator<void, T> {
   const begun = counter.work;
   while (true) {
     const { done, value } = steps.next();
     if (done) return value;
-    if (counter.work - begun > MOST_WORK) throw new TooComplex("it takes too long");
+    if (counter.work - begun > most) throw new TooComplex("it takes too long");
     yield;
   }
 }

@@ -127,7 +127,7 @@ function childrenOf(x: Expressions, e: Expr): Expr[] {
     case Kind.Repeat:
       return [x.left(e)];
     case Kind.Rule:
-      return [x.bodyOf(e)];
+      return [finish(inTurns(() => x.bodyOf(e)))];
     default:
       return [];
   }

@@ -24,6 +24,8 @@ import { UnsupportedSchema } from "./unsupported_schema.ts";
 
 /** Sets of schemas that one document may come to. */
 const MOST_DEMANDS = 20_000;
+/** Looks at expressions that one schema may take: a second or so. */
+const MOST_WORK = 1 << 21;
 /** Levels that are looked into to see that nothing fits two schemas. */
 const APART_DEPTH = 4;
 
@@ -56,10 +58,13 @@ class SchemaCompiler implements ValueQuestions {
   /** Demands that something fits. */
   readonly #possible = new Set<Demand>();
   readonly #written = new Map<Demand, Expr>();
+  /** Work that had been done before. */
+  readonly #begun: number;
 
   constructor(schema: unknown, writers: Writers, options: SchemaOptions) {
     this.writers = writers;
     this.#options = options;
+    this.#begun = writers.derivation.work;
     this.#document = new SchemaDocument(schema);
     this.#shapes = new Shapes(this.#document, {
       pattern: (source) => writers.patterns.containing(source),
@@ -115,12 +120,27 @@ class SchemaCompiler implements ValueQuestions {
   *#explore(demand: Demand): Generator<void, Demand[]> {
     const reached = new Set([demand]);
     for (const next of reached) {
-      if (reached.size > MOST_DEMANDS) throw new TooComplex(`it comes to more than ${MOST_DEMANDS} combinations of schemas`);
-      const parts = yield* inTurns(() => this.shapes(next).flatMap((shape) => this.#partsOf(shape)));
+      if (reached.size > MOST_DEMANDS) {
+        throw new UnsupportedSchema(null, next.nodes[0]?.path ?? "#", `comes to more than ${MOST_DEMANDS} combinations of schemas`);
+      }
+      const parts = yield* this.#at(next, () => this.shapes(next).flatMap((shape) => this.#partsOf(shape)));
       for (const part of parts) reached.add(part);
       yield;
     }
     return [...reached];
+  }
+
+  /** Does something about a demand; if that takes too long, it is refused by its place. */
+  *#at<T>({ nodes }: Demand, action: () => T): Generator<void, T> {
+    const path = nodes[0]?.path ?? "#";
+    try {
+      const done = yield* inTurns(action);
+      if (this.writers.derivation.work - this.#begun < MOST_WORK) return done;
+    } catch (error) {
+      if (error instanceof TooComplex) throw new UnsupportedSchema(null, path, `is too complex: ${error.message}`);
+      throw error;
+    }
+    throw new UnsupportedSchema(null, path, "is too complex: it takes too long");
   }
 
   /** Demands of a shape's parts. */
@@ -147,7 +167,7 @@ class SchemaCompiler implements ValueQuestions {
       before = this.#possible.size;
       const left: Demand[] = [];
       for (const demand of open) {
-        const possible = yield* inTurns(() => this.shapes(demand).some((shape) => this.#isPossible(shape)));
+        const possible = yield* this.#at(demand, () => this.shapes(demand).some((shape) => this.#isPossible(shape)));
         if (possible) this.#possible.add(demand);
         else left.push(demand);
         yield;
