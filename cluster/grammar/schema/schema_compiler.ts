@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { inTurns } from "../automaton/derivation.ts";
+import { inTurns, Unfinished } from "../automaton/derivation.ts";
 import { type Expr, NOTHING, TooComplex } from "../automaton/expressions.ts";
 import type { Json } from "../text/json_text.ts";
 import { isEmptyRange } from "../text/numbers.ts";
@@ -132,15 +132,17 @@ class SchemaCompiler implements ValueQuestions {
 
   /** Does something about a demand; if that takes too long, it is refused by its place. */
   *#at<T>({ nodes }: Demand, action: () => T): Generator<void, T> {
-    const path = nodes[0]?.path ?? "#";
-    try {
-      const done = yield* inTurns(action);
-      if (this.writers.derivation.work - this.#begun < MOST_WORK) return done;
-    } catch (error) {
-      if (error instanceof TooComplex) throw new UnsupportedSchema(null, path, `is too complex: ${error.message}`);
-      throw error;
+    const complex = (why: string) => new UnsupportedSchema(null, nodes[0]?.path ?? "#", `is too complex: ${why}`);
+    while (true) {
+      if (this.writers.derivation.work - this.#begun > MOST_WORK) throw complex("it takes too long");
+      try {
+        return action();
+      } catch (error) {
+        if (error instanceof TooComplex) throw complex(error.message);
+        if (!(error instanceof Unfinished)) throw error;
+      }
+      yield;
     }
-    throw new UnsupportedSchema(null, path, "is too complex: it takes too long");
   }
 
   /** Demands of a shape's parts. */
