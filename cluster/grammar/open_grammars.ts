@@ -93,7 +93,7 @@ export class OpenGrammars {
       while (ids.some((id) => this.#wanted.has(id)) && !steps.next().done) yield;
     } catch (error) {
       for (const id of ids) this.close({ kind: "close", id });
-      this.#tell({ kind: "failed", ids, message: messageOf(error), reason: reasonOf(error) });
+      this.#tell({ kind: "failed", ids, message: describe(error), reason: reasonOf(error) });
     }
   }
 }
@@ -103,4 +103,9 @@ function reasonOf(error: unknown): GrammarFailure {
   // Only what is nested too deeply takes more stack than there is.
   const refused = error instanceof UnsupportedSchema || error instanceof TooComplex || error instanceof RangeError;
   return refused ? "invalid_request" : "internal";
+}
+
+function describe(error: unknown): string {
+  if (error instanceof RangeError) return "it is nested too deeply";
+  return error instanceof TooComplex ? `it is too complex: ${error.message}` : messageOf(error);
 }

@@ -65,6 +65,8 @@ export class Expressions {
   readonly #bounds: Bounds[] = [];
   readonly #boundNumbers = new Map<string, number>();
   readonly #rules: Rule[] = [];
+  /** One byte each. */
+  readonly #single: Expr[] = [];
 
   constructor() {
     this.#node(Kind.Nothing, 0, 0, false);
@@ -104,13 +106,14 @@ export class Expressions {
 
   /** Exactly these bytes. */
   literal(text: string): Expr {
-    return this.sequence(Array.from(new TextEncoder().encode(text), (byte) => this.bytes(byteSet([byte, byte]))));
+    return this.sequence(Array.from(new TextEncoder().encode(text), (byte) => this.#single[byte] ??= this.bytes(byteSet([byte, byte]))));
   }
 
   /** One after the other. Nested to the right, what follows is shared by all that leads to it. */
   sequence(parts: readonly Expr[]): Expr {
-    let whole = EMPTY;
-    for (let i = parts.length - 1; i >= 0; i--) {
+    if (parts.length === 0) return EMPTY;
+    let whole = parts[parts.length - 1];
+    for (let i = parts.length - 2; i >= 0; i--) {
       const spine: Expr[] = [];
       let e = parts[i];
       for (; this.kind(e) === Kind.Sequence; e = this.right(e)) spine.push(this.left(e));

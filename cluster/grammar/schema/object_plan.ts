@@ -50,19 +50,21 @@ export interface PlanQuestions {
   readonly anyText: Expr;
 }
 
+/** Properties that one object may name. */
+const MOST_PROPERTIES = 4096;
 /** Patterns of names that may overlap. */
 const MOST_PATTERNS = 6;
 
 /** @returns null if a property is required that cannot be had. @throws {UnsupportedSchema} */
 export function planObject(rules: ObjectRules, questions: PlanQuestions): ObjectPlan | null {
   const names = new Set([...rules.layers.flatMap(({ properties }) => [...properties.keys()]), ...rules.required]);
+  if (names.size > MOST_PROPERTIES) throw new UnsupportedSchema("properties", rules.path, `names more than ${MOST_PROPERTIES}`);
   const allowed = rules.names.length === 0 ? questions.anyText : questions.texts(rules.names);
+  const mayBe = (name: string) => rules.names.length === 0 || questions.fits(allowed, name);
   const named: NamedProperty[] = [];
   for (const name of names) {
     const required = rules.required.has(name);
-    const nodes = questions.fits(allowed, name)
-      ? nodesOf(rules, (source) => questions.fits(questions.pattern(source), name), name, questions.strict)
-      : null;
+    const nodes = mayBe(name) ? nodesOf(rules, (source) => questions.fits(questions.pattern(source), name), name, questions.strict) : null;
     if (nodes !== null) named.push({ name, required, demand: questions.demand(nodes) });
     else if (required) return null;
   }

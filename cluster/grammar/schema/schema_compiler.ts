@@ -8,7 +8,7 @@
  */
 import { inTurns, Unfinished } from "../automaton/derivation.ts";
 import { type Expr, NOTHING, TooComplex } from "../automaton/expressions.ts";
-import type { Json } from "../text/json_text.ts";
+import { canonical, type Json } from "../text/json_text.ts";
 import { isEmptyRange } from "../text/numbers.ts";
 import type { Writers } from "../text/writers.ts";
 import { type ArrayPlan, planArray } from "./array_plan.ts";
@@ -17,7 +17,7 @@ import { type Demand, Demands } from "./demand.ts";
 import { SchemaDocument } from "./document.ts";
 import { type ObjectPlan, planObject } from "./object_plan.ts";
 import { writeObject } from "./object_writer.ts";
-import { fitsShape, type ValueQuestions } from "./schema_values.ts";
+import { fitsRules, type ValueQuestions } from "./schema_values.ts";
 import { both, type Shape, Type, typeOf } from "./shape.ts";
 import { Shapes } from "./shapes.ts";
 import { UnsupportedSchema } from "./unsupported_schema.ts";
@@ -69,6 +69,7 @@ class SchemaCompiler implements ValueQuestions {
     this.#shapes = new Shapes(this.#document, {
       pattern: (source) => writers.patterns.containing(source),
       disjoint: (a, b) => this.#disjoint(a, b),
+      kinds: (shape) => this.#kindsOf(shape),
     });
   }
 
@@ -223,9 +224,9 @@ class SchemaCompiler implements ValueQuestions {
   #writeScalar(shape: Shape): Expr {
     const { expressions: x, json, numbers } = this.writers;
     if (shape.values !== null) {
-      return x.union(shape.values.filter((value) => fitsShape(value, shape, this)).map((value) => json.value(value)));
+      return x.union(shape.values.filter((value) => fitsRules(value, shape, this)).map((value) => json.value(value)));
     }
-    const fixed = [null, false, true].filter((value) => fitsShape(value, shape, this)).map((value) => json.value(value));
+    const fixed = [null, false, true].filter((value) => fitsRules(value, shape, this)).map((value) => json.value(value));
     const number = (shape.types & Type.number) === 0 ? NOTHING : numbers.of(shape.number);
     return x.union([...fixed, number, json.quoted(this.#content(shape))]);
   }
@@ -246,9 +247,32 @@ class SchemaCompiler implements ValueQuestions {
     const listed: Json[] = [];
     for (const shape of this.shapes(demand)) {
       if (shape.values === null && (shape.types & ~(Type.boolean | Type.null)) !== 0) return null;
-      listed.push(...(shape.values ?? [null, false, true]).filter((value) => fitsShape(value, shape, this)));
+      listed.push(...(shape.values ?? [null, false, true]).filter((value) => fitsRules(value, shape, this)));
     }
     return listed;
+  }
+
+  /** What a value may be (under ""), or required properties of an object (under "/name"), where that can be listed: it tells one from another. */
+  #kindsOf(shape: Shape): ReadonlyMap<string, ReadonlySet<string>> {
+    const kinds = new Map<string, ReadonlySet<string>>();
+    if (shape.values !== null) kinds.set("", new Set(shape.values.map(canonical)));
+    if (shape.types !== Type.object || shape.values !== null) return kinds;
+    for (const { name, required, demand } of this.object(shape)?.named ?? []) {
+      if (!required) continue;
+      const values = this.#certainShapes(demand)?.map(({ values }) => values);
+      if (values?.every((list) => list !== null)) kinds.set(`/${name}`, new Set(values.flat().map(canonical)));
+    }
+    return kinds;
+  }
+
+  /** The shapes of a demand; null where a schema speaks of itself and is still being looked at. */
+  #certainShapes(demand: Demand): readonly Shape[] | null {
+    try {
+      return this.shapes(demand);
+    } catch (error) {
+      if (error instanceof UnsupportedSchema) return null;
+      throw error;
+    }
   }
 
   /** Whether certainly nothing fits both shapes. */
@@ -269,13 +293,7 @@ class SchemaCompiler implements ValueQuestions {
   }
 
   #isUnfittable(demand: Demand, depth: number): boolean {
-    if (depth === 0) return false;
-    try {
-      return this.#shapes.isExact(demand) && this.shapes(demand).every((shape) => this.#isEmpty(shape, depth));
-    } catch (error) {
-      // A schema that speaks of itself is still being looked at.
-      if (error instanceof UnsupportedSchema) return false;
-      throw error;
-    }
+    const shapes = depth === 0 ? null : this.#certainShapes(demand);
+    return shapes !== null && this.#shapes.isExact(demand) && shapes.every((shape) => this.#isEmpty(shape, depth));
   }
 }

@@ -26,11 +26,15 @@ export function fitsDemand(value: Json, demand: Demand, questions: ValueQuestion
 
 /** Whether a value has a shape. */
 export function fitsShape(value: Json, shape: Shape, questions: ValueQuestions): boolean {
+  if (shape.values !== null && !shape.values.some((other) => canonical(other) === canonical(value))) return false;
+  return fitsRules(value, shape, questions);
+}
+
+/** Whether a value has a shape, or may be one of its values. */
+export function fitsRules(value: Json, shape: Shape, questions: ValueQuestions): boolean {
   const type = typeOf(value);
   if ((shape.types & type) === 0) return false;
-  const isValue = (other: Json) => canonical(other) === canonical(value);
-  if (shape.values !== null && !shape.values.some(isValue)) return false;
-  if (shape.excluded.some(({ value }) => isValue(value))) return false;
+  if (shape.excluded.some((excluded) => canonical(excluded.value) === canonical(value))) return false;
   switch (type) {
     case Type.number:
       return fitsNumber(value as number, shape.number);

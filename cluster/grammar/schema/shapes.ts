@@ -12,6 +12,10 @@ import { UnsupportedSchema } from "./unsupported_schema.ts";
 
 /** Shapes that one schema may come to. */
 const MOST_SHAPES = 512;
+/** Pairs that are looked at to multiply out alternatives. */
+const MOST_PAIRS = 1 << 14;
+/** Pairs of shapes of alternatives of which it is found out whether both can fit. */
+const MOST_COMPARED = 1 << 11;
 
 /** Of schemas of which nothing that breaks them is known. */
 const UNKNOWN = "asks for what no grammar here can keep from fitting";
@@ -21,6 +25,8 @@ export interface ShapeQuestions {
   readonly pattern: PatternCheck;
   /** Whether certainly nothing fits both. */
   disjoint(a: Shape, b: Shape): boolean;
+  /** Values of what has a shape, or of its required properties, where they can be listed. */
+  kinds(shape: Shape): ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 /** Finds the shapes of schemas. */
@@ -138,8 +144,15 @@ export class Shapes {
   #oneOf(own: Keywords, common: readonly Shape[]): readonly Shape[] {
     const parts = own.parts("oneOf");
     const alternatives = parts.map((part) => product(common, this.#passing(own.node, part), own.node));
-    const apart = (one: number, other: number) =>
-      !this.#narrowed.has(parts[other]) && alternatives[one].every((a) => alternatives[other].every((b) => this.#questions.disjoint(a, b)));
+    const kinds = alternatives.map((shapes) => shapes.map((shape) => this.#questions.kinds(shape)));
+    let compared = 0;
+    const apart = (one: number, other: number) => {
+      if (kinds[one].every((a) => kinds[other].every((b) => areDifferent(a, b)))) return true;
+      if (this.#narrowed.has(parts[other])) return false;
+      compared += alternatives[one].length * alternatives[other].length;
+      if (compared > MOST_COMPARED) throw own.unsupported("oneOf", `has too many alternatives that may both fit: use "anyOf"`);
+      return alternatives[one].every((a) => alternatives[other].every((b) => this.#questions.disjoint(a, b)));
+    };
     return limited(
       alternatives.flatMap((shapes, i) =>
         parts.reduce((left, part, j) => {
@@ -227,10 +240,20 @@ function once(known: Map<SchemaNode, readonly Shape[] | "being found">, node: Sc
 
 /** Whatever fits one of each. */
 function product(a: readonly Shape[], b: readonly Shape[], node: SchemaNode): readonly Shape[] {
+  if (a.length * b.length > MOST_PAIRS) throw tooMany(node);
   return limited(a.flatMap((x) => b.map((y) => both(x, y)).filter((shape) => shape !== null)), node);
 }
 
 function limited(shapes: readonly Shape[], node: SchemaNode): readonly Shape[] {
-  if (shapes.length > MOST_SHAPES) throw new UnsupportedSchema("anyOf", node.path, `comes to more than ${MOST_SHAPES} combinations`);
+  if (shapes.length > MOST_SHAPES) throw tooMany(node);
   return shapes;
+}
+
+function tooMany({ path }: SchemaNode): UnsupportedSchema {
+  return new UnsupportedSchema("anyOf", path, `comes to more than ${MOST_SHAPES} combinations`);
+}
+
+/** Whether something that both must have is never the same. */
+function areDifferent(a: ReadonlyMap<string, ReadonlySet<string>>, b: ReadonlyMap<string, ReadonlySet<string>>): boolean {
+  return a.entries().some(([name, values]) => b.get(name)?.isDisjointFrom(values) ?? false);
 }

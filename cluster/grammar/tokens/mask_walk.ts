@@ -10,7 +10,7 @@ import { afterPlain, MOST_PLAIN } from "./plain_tokens.ts";
 import type { TokenTables } from "./token_tables.ts";
 import type { TokenTrie } from "./token_trie.ts";
 
-/** Nodes between two looks at how much has been done. */
+/** Nodes, or looks at expressions, between two turns. */
 const STRIDE = 4096;
 
 /** Finds the masks of an automaton's states. */
@@ -79,7 +79,7 @@ export class MaskWalk {
     const automaton = this.#automaton;
     const path = new Int32Array(deepest + 1);
     path[0] = state;
-    for (let node = 0, left = STRIDE; node < bytes.length;) {
+    for (let node = 0, left = STRIDE, work = automaton.work; node < bytes.length;) {
       const depth = depths[node];
       let next: State;
       try {
@@ -96,8 +96,9 @@ export class MaskWalk {
         path[depth + 1] = next;
         node++;
       }
-      if (--left === 0) {
+      if (--left <= 0 || automaton.work - work > STRIDE) {
         left = STRIDE;
+        work = automaton.work;
         yield;
       }
     }

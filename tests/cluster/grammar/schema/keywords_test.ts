@@ -133,6 +133,7 @@ describe("keywords", () => {
     check({ oneOf: kinds }, ['{"kind": "a", "a": 1}', '{"kind": "b", "b": 2, "a": "x"}'], ['{"kind": "a", "a": "x"}', '{"kind": "c"}']);
     check({ type: "object", oneOf: [{ required: ["a"] }, { required: ["b"] }] }, ['{"a": 1}', '{"b": 1}'], ["{}", '{"a": 1, "b": 1}']);
     check({ oneOf: [{ type: "number", multipleOf: 3 }, { type: "string" }] }, ["3", '"x"'], ["4"]);
+    check({ oneOf: Array.from({ length: 300 }, (_, i) => ({ const: `v${i}`, title: "one" })) }, ['"v0"', '"v299"'], ['"v300"']);
     const condition = {
       type: "object",
       properties: { a: { type: "integer" }, b: {} },
@@ -177,6 +178,12 @@ describe("keywords", () => {
     refused({ $defs: { a: { type: "object", properties: { a: { $ref: "#/$defs/a" } }, required: ["a"] } }, $ref: "#/$defs/a" }, "cannot be fitted");
     const choices = Array.from({ length: 12 }, (_, i) => ({ anyOf: [{ required: [`a${i}`] }, { required: [`b${i}`] }] }));
     refused({ allOf: choices }, '"anyOf" at # comes to more than 512 combinations');
+    const many = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`p${i}`, {}]));
+    refused({ items: { properties: many } }, '"properties" at #/items names more than 4096');
+    refused(
+      { type: "object", oneOf: Array.from({ length: 100 }, (_, i) => ({ required: [`a${i}`] })) },
+      '"oneOf" at # has too many alternatives that may both fit',
+    );
     refused([], "is not a schema");
   });
 
