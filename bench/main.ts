@@ -9,6 +9,7 @@ import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
 import { handoffPartsBench } from "./handoff_parts_bench.ts";
+import { grammarBench } from "./grammar_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { matmulBench } from "./matmul_bench.ts";
 import { linearBench } from "./linear_bench.ts";
@@ -66,6 +67,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
       '[--device dawn] [--shape v2-lite] [--weights bf16,q4] [--rows 2,4,8,16,32,64] [--only "experts up,…"] [--divisions "rows 4;128,8,4,1,2/4;…"] the quickest way to multiply several rows by each layer',
     run: linearBench,
   },
+  grammar: { help: "how long tools and schemas are waited for over 128k tokens, and a step of 64 answers for its masks", run: grammarBench },
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
   prefill: {
     help:

@@ -1,163 +1,161 @@
 /**
- * Grammars of running requests, in two threads. A new grammar is tried in one of them first, where all it can cost is its own request; those that pass run
- * in the other. If even then one fails there, the other requests' grammars are made again from the tokens they have accepted.
+ * Grammars of running requests. They are held in a thread, so that finding out what may come next does not hold up anything else.
  *
  * @module
  */
-import type { TokenConstraint } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { GrammarThread, ThreadLost } from "./grammar_thread.ts";
-import type { Grammar, GrammarVocabulary } from "./messages.ts";
+import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
+import type { FromGrammarThread, ToGrammarThread } from "./messages.ts";
+import { type GrammarConstraint, RunningGrammar } from "./running_grammar.ts";
+import type { GrammarVocabulary } from "./tokens/vocabulary.ts";
 
-/** Milliseconds that compiling a grammar, or taking one token, may take. */
-const DEADLINE = 600;
-/** Characters that a grammar may have. */
-const MOST_CHARACTERS = 1 << 16;
-/** Grammars that are known to be harmless. */
-const MOST_KNOWN = 1024;
+/** Characters that a grammar may have, as JSON. */
+const MOST_CHARACTERS = 1 << 19;
+/** Grammars that one client may wait for. */
+const MOST_WAITING = 256;
 
-/** A constraint that is given back when its request has ended. */
-export type GrammarConstraint = TokenConstraint & Disposable;
+/** Who wants a grammar, and for how many answers. */
+export interface ConstrainOptions {
+  readonly count: number;
+  readonly client: string;
+}
 
 /** Makes constraints out of grammars. Nothing is loaded before the first. */
 export class Grammars implements Disposable {
-  readonly #vocabulary: () => GrammarVocabulary;
-  readonly #deadlineMs: number;
+  readonly #vocabulary: () => Promise<GrammarVocabulary>;
   readonly #running = new Map<number, RunningGrammar>();
-  readonly #known = new Set<string>();
-  #trial: GrammarThread | null = null;
-  #thread: GrammarThread | null = null;
+  /** Field of the request that an answer's grammar comes from. */
+  readonly #params = new Map<number, string>();
+  /** How many grammars each client waits for. */
+  readonly #waiting = new Map<string, number>();
+  #thread: Promise<Worker> | null = null;
+  #ended = false;
   #next = 1;
 
-  /** @param vocabulary asked for when a thread begins */
-  constructor(vocabulary: () => GrammarVocabulary, options: { readonly deadlineMs?: number } = {}) {
+  /** @param vocabulary asked for when the thread begins */
+  constructor(vocabulary: () => Promise<GrammarVocabulary>) {
     this.#vocabulary = vocabulary;
-    this.#deadlineMs = options.deadlineMs ?? DEADLINE;
   }
 
-  /** A grammar for one answer; resolves when it is compiled. @throws {LatentmeshError} `invalid_request` if it cannot be used or takes too long */
-  async constrain(grammar: Grammar): Promise<GrammarConstraint> {
-    await this.#try(grammar);
-    const id = this.#next++;
-    const running = new RunningGrammar(grammar, {
-      accept: (token) => this.#ask(running, (thread) => thread.ask({ kind: "accept", id, token })),
-      close: () => {
-        if (this.#running.delete(id)) this.#thread?.tell({ kind: "close", id });
-      },
-    });
-    this.#running.set(id, running);
-    this.#open(id, running);
+  /**
+   * A grammar for each of some answers; resolves when it is compiled.
+   *
+   * @throws {LatentmeshError} `invalid_request` if it cannot be held to: which keyword, and where
+   */
+  async constrain(grammar: AnswerGrammar, { count, client }: ConstrainOptions): Promise<GrammarConstraint[]> {
+    const text = JSON.stringify(grammar);
+    const param = paramOf(grammar);
+    if (text.length > MOST_CHARACTERS) {
+      throw new LatentmeshError("invalid_request", `A grammar has ${text.length} characters; the most are ${MOST_CHARACTERS}`, { param });
+    }
+    using _ = this.#wait(client);
+    const thread = await (this.#thread ??= this.#begin());
+    if (this.#ended) throw shuttingDown();
+    const ids = Array.from({ length: count }, () => this.#next++);
+    const opened = ids.map((id) => this.#open(id, param, thread));
+    tell(thread, { kind: "open", ids, grammar: text, client });
     try {
-      await running.settled;
-      return running;
+      for (const { settled } of opened) await settled;
+      return opened;
     } catch (error) {
-      running[Symbol.dispose]();
+      for (const one of opened) one[Symbol.dispose]();
       throw error;
     }
   }
 
-  /** Ends both threads; what still waits fails. */
+  /** Ends the thread; what still waits fails. */
   [Symbol.dispose](): void {
-    this.#trial?.end();
-    this.#thread?.end();
-    for (const running of this.#running.values()) running.fail(new LatentmeshError("cancelled", "The server is shutting down"));
-    this.#running.clear();
+    this.#ended = true;
+    this.#end(shuttingDown());
   }
 
-  async #try(grammar: Grammar): Promise<void> {
-    const text = JSON.stringify(grammar);
-    if (text.length > MOST_CHARACTERS) {
-      throw new LatentmeshError("invalid_request", `A grammar has ${text.length} characters; the most are ${MOST_CHARACTERS}`, {
-        param: "response_format",
-      });
+  /** Counts a client's grammars that are not there yet. */
+  #wait(client: string): Disposable {
+    const waiting = this.#waiting.get(client) ?? 0;
+    if (waiting >= MOST_WAITING) {
+      throw new LatentmeshError("overloaded", `${waiting} grammars of this client are waited for already`, { retryAfterMs: 1000 });
     }
-    while (!this.#known.has(text)) {
-      const id = this.#next++;
-      const trial = this.#trial ??= new GrammarThread(this.#vocabulary(), this.#deadlineMs, () => this.#trial = null);
-      try {
-        await trial.ask({ kind: "open", id, grammar, accepted: [] });
-        trial.tell({ kind: "close", id });
-        this.#known.add(text);
-      } catch (error) {
-        // Another grammar ended the thread; this one has had no chance yet.
-        if (!(error instanceof ThreadLost)) throw error;
-        if (this.#trial === trial) throw new LatentmeshError("cancelled", "The server is shutting down");
+    this.#waiting.set(client, waiting + 1);
+    return {
+      [Symbol.dispose]: () => {
+        const left = this.#waiting.get(client)! - 1;
+        if (left > 0) this.#waiting.set(client, left);
+        else this.#waiting.delete(client);
+      },
+    };
+  }
+
+  #open(id: number, param: string, thread: Worker): RunningGrammar {
+    const running = new RunningGrammar({
+      accept: (token) => tell(thread, { kind: "accept", id, token }),
+      close: () => {
+        this.#params.delete(id);
+        if (this.#running.delete(id)) tell(thread, { kind: "close", id });
+      },
+    });
+    this.#running.set(id, running);
+    this.#params.set(id, param);
+    return running;
+  }
+
+  async #begin(): Promise<Worker> {
+    let vocabulary: GrammarVocabulary;
+    try {
+      vocabulary = await this.#vocabulary();
+    } catch (error) {
+      this.#thread = null;
+      throw error;
+    }
+    const thread = new Worker(new URL("./thread.ts", import.meta.url), { type: "module", name: "grammars" });
+    thread.onmessage = ({ data }: MessageEvent<FromGrammarThread>) => this.#hear(data);
+    thread.onerror = (event) => {
+      event.preventDefault();
+      this.#end(new LatentmeshError("internal", `The thread of grammars has failed: ${event.message}`));
+    };
+    tell(thread, { kind: "vocabulary", vocabulary });
+    return thread;
+  }
+
+  #hear(message: FromGrammarThread): void {
+    for (const id of message.ids) {
+      const running = this.#running.get(id);
+      if (message.kind === "mask") running?.settle(message.mask);
+      else {
+        this.#running.delete(id);
+        const param = message.reason === "invalid_request" ? this.#params.get(id) : undefined;
+        running?.fail(new LatentmeshError(message.reason, `Cannot hold an answer to this: ${message.message}`, { param }));
       }
     }
-    const [oldest] = this.#known;
-    if (this.#known.size > MOST_KNOWN) this.#known.delete(oldest);
   }
 
-  #open(id: number, running: RunningGrammar): void {
-    const { grammar, accepted } = running;
-    this.#ask(running, (thread) => thread.ask({ kind: "open", id, grammar, accepted: [...accepted] }));
-  }
-
-  #ask(running: RunningGrammar, question: (thread: GrammarThread) => Promise<Uint32Array>): void {
-    const thread = this.#thread ??= new GrammarThread(this.#vocabulary(), this.#deadlineMs, () => this.#restart());
-    const turn = running.wait();
-    question(thread).then((mask) => running.settle(mask, turn), (error) => {
-      // With the thread, everything is asked again.
-      if (error instanceof ThreadLost) return;
-      for (const [id, one] of this.#running) if (one === running) this.#running.delete(id);
-      running.fail(error);
-    });
-  }
-
-  /** What the thread was at has failed; the others go on in another one. */
-  #restart(): void {
+  #end(error: LatentmeshError): void {
+    void this.#thread?.then((thread) => thread.terminate(), () => {});
     this.#thread = null;
-    // Its failure is settled first.
-    queueMicrotask(() => {
-      for (const [id, running] of this.#running) this.#open(id, running);
-    });
+    for (const running of this.#running.values()) running.fail(error);
+    this.#running.clear();
+    this.#params.clear();
   }
 }
 
-/** One answer's grammar. */
-class RunningGrammar implements TokenConstraint, Disposable {
-  readonly grammar: Grammar;
-  readonly accepted: number[] = [];
-  mask: Uint32Array = new Uint32Array(0);
-  settled: Promise<void> | null = null;
-  #resolvers: PromiseWithResolvers<void> | null = null;
-  #turn = 0;
-  readonly #actions: { accept(token: number): void; close(): void };
+function tell(thread: Worker, message: ToGrammarThread): void {
+  thread.postMessage(message);
+}
 
-  constructor(grammar: Grammar, actions: { accept(token: number): void; close(): void }) {
-    this.grammar = grammar;
-    this.#actions = actions;
-  }
+function shuttingDown(): LatentmeshError {
+  return new LatentmeshError("cancelled", "The server is shutting down");
+}
 
-  accept(token: number): void {
-    this.accepted.push(token);
-    this.#actions.accept(token);
-  }
-
-  [Symbol.dispose](): void {
-    this.#actions.close();
-  }
-
-  /** A mask is on its way. @returns which one, for {@link settle} */
-  wait(): number {
-    if (this.#resolvers === null) {
-      this.#resolvers = Promise.withResolvers();
-      this.#resolvers.promise.catch(() => {});
-      this.settled = this.#resolvers.promise;
-    }
-    return ++this.#turn;
-  }
-
-  /** The mask has come; one that is out of date is not it. */
-  settle(mask: Uint32Array, turn: number): void {
-    if (turn !== this.#turn) return;
-    this.mask = mask;
-    this.settled = null;
-    this.#resolvers?.resolve();
-    this.#resolvers = null;
-  }
-
-  fail(error: LatentmeshError): void {
-    this.#resolvers?.reject(error);
+/** The field of a request that a grammar comes from. */
+function paramOf(grammar: AnswerGrammar): string {
+  switch (grammar.kind) {
+    case "json":
+      return "response_format";
+    case "calls":
+    case "text":
+      return "tools";
+    case "reasoned":
+      return paramOf(grammar.then);
+    default:
+      return grammar satisfies never;
   }
 }

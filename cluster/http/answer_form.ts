@@ -4,6 +4,7 @@
  * @module
  */
 import type { ServedModel } from "../../core/engine.ts";
+import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { AnswerParser } from "../../core/text/answers/answer_parser.ts";
 import {
   describeTools,
@@ -17,8 +18,6 @@ import {
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
-import { afterReasoning } from "../grammar/after_reasoning.ts";
-import type { Grammar } from "../grammar/messages.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
 
@@ -36,7 +35,7 @@ export interface AnswerForm {
   /** Tokens of the rendered conversation. */
   readonly prompt: number[];
   /** null: anything. */
-  readonly grammar: Grammar | null;
+  readonly grammar: AnswerGrammar | null;
   /** Special tokens that are part of the answer's text. */
   readonly kept: ReadonlySet<number>;
   /** A parser for one answer. */
@@ -66,21 +65,21 @@ export function answerForm(model: ServedModel, fields: ConversationFields): Answ
   const grammar = grammarOf(fields, format, tools);
   return {
     prompt: tokenizer.encode(text, { special: false }),
-    grammar: grammar !== null && begun ? afterReasoning(grammar) : grammar,
+    grammar: grammar !== null && begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar,
     kept: keptTokens(model),
     parser: () => new AnswerParser({ tools: tools.length > 0 ? format : null, reasoning: begun ? "begun" : reasons ? "possible" : "no" }),
   };
 }
 
-function toolOf({ function: { name, description, parameters } }: ToolField): Tool {
-  return { name, description, parameters: parameters ?? { type: "object", properties: {} } };
+function toolOf({ function: { name, description, parameters, strict } }: ToolField): Tool {
+  return { name, description, parameters: parameters ?? { type: "object", properties: {} }, strict };
 }
 
 function grammarOf(
   { tool_choice: choice, parallel_tool_calls: parallel, response_format: form }: ConversationFields,
   format: ToolFormat,
   tools: readonly Tool[],
-): Grammar | null {
+): AnswerGrammar | null {
   const structured = form !== undefined && form.type !== "text";
   if (tools.length > 0) {
     const wanted = toolChoiceOf(choice, tools);
@@ -91,7 +90,7 @@ function grammarOf(
       });
     }
     // Where a call must come there is no text whose form could be said.
-    return { kind: "structural_tag", tag: toolGrammar(format, tools, wanted, { several: parallel ?? true }) };
+    return toolGrammar(format, tools, wanted, { several: parallel ?? true });
   }
   if (choice === "required" || typeof choice === "object") {
     throw new HttpError(400, `"tool_choice" asks for a call, but there are no tools`, { param: "tool_choice", code: "invalid_value" });
@@ -100,14 +99,14 @@ function grammarOf(
 }
 
 /** The grammar of a form; null for text. */
-function grammarOfFormat(form: ResponseFormatField): Grammar | null {
+function grammarOfFormat(form: ResponseFormatField): AnswerGrammar | null {
   switch (form.type) {
     case "text":
       return null;
     case "json_object":
-      return { kind: "json_object" };
+      return { kind: "json", schema: { type: "object" }, strict: false };
     case "json_schema":
-      return { kind: "json_schema", schema: JSON.stringify(form.json_schema.schema ?? { type: "object" }), strict: form.json_schema.strict ?? false };
+      return { kind: "json", schema: form.json_schema.schema ?? { type: "object" }, strict: form.json_schema.strict ?? false };
     default:
       return form satisfies never;
   }

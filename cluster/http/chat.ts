@@ -111,7 +111,7 @@ function textOptions(request: ChatRequest, form: AnswerForm) {
 }
 
 function finishReason(parser: AnswerParser, reason: FinishReason): string {
-  return reason === "stop" && parser.called ? "tool_calls" : reason;
+  return reason === "stop" && parser.called && !parser.cut ? "tool_calls" : reason;
 }
 
 function meterOf(requests: readonly TokenRequest[]): UsageMeter {

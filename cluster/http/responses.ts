@@ -40,7 +40,7 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext,
   using _ = constrained;
   const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: form.kept }, abort, meter);
   const parser = form.parser();
-  const items = itemsOf([...parser.push(choice.text), ...parser.finish()]);
+  const items = itemsOf([...parser.push(choice.text), ...parser.finish()], statusOf(choice.finishReason));
   return c.json(response.ended(items, choice.finishReason, meter.usage, reasoningTokens(model, items)));
 }
 
@@ -86,12 +86,22 @@ function formatOf(format: NonNullable<ResponsesRequest["text"]>["format"]): Resp
 /** An item of the output. */
 type OutputItem = Readonly<Record<string, unknown>> & { readonly id: string };
 
-function itemsOf(parts: readonly AnswerPart[]): OutputItem[] {
+type ItemStatus = "in_progress" | "completed" | "incomplete";
+
+/** The status of what an answer ends with. */
+function statusOf(reason: FinishReason): ItemStatus {
+  return reason === "stop" ? "completed" : "incomplete";
+}
+
+/** @param status of the last item; those before it are complete */
+function itemsOf(parts: readonly AnswerPart[], status: ItemStatus): OutputItem[] {
   const { content, reasoning, calls } = sortAnswer(parts);
   return [
     ...(reasoning === "" ? [] : [reasoningItem(newId("rs"), reasoning)]),
-    ...(content === "" && calls.length > 0 ? [] : [messageItem(newId("msg"), content)]),
-    ...calls.map(({ id, function: { name, arguments: text } }) => callItem(newId("fc"), id, name, text)),
+    ...(content === "" && calls.length > 0 ? [] : [messageItem(newId("msg"), content, calls.length > 0 ? "completed" : status)]),
+    ...calls.map(({ id, function: { name, arguments: text } }, i) =>
+      callItem(newId("fc"), id, name, text, i === calls.length - 1 ? status : "completed")
+    ),
   ];
 }
 
@@ -103,11 +113,11 @@ function textPart(text: string) {
   return { type: "output_text", text, annotations: [], logprobs: [] };
 }
 
-function messageItem(id: string, text: string, status = "completed"): OutputItem {
+function messageItem(id: string, text: string, status: ItemStatus): OutputItem {
   return { id, type: "message", role: "assistant", status, content: status === "in_progress" ? [] : [textPart(text)] };
 }
 
-function callItem(id: string, call: string, name: string, text: string, status = "completed"): OutputItem {
+function callItem(id: string, call: string, name: string, text: string, status: ItemStatus): OutputItem {
   return { id, type: "function_call", call_id: call, name, arguments: text, status };
 }
 
@@ -156,11 +166,10 @@ class ResponseObject {
   }
 
   ended(output: readonly OutputItem[], reason: FinishReason, usage: Usage, reasoningTokens: number): object {
-    const complete = reason === "stop";
     return {
       ...this.#base,
-      status: complete ? "completed" : "incomplete",
-      incomplete_details: complete ? null : { reason: "max_output_tokens" },
+      status: statusOf(reason),
+      incomplete_details: reason === "stop" ? null : { reason: "max_output_tokens" },
       output,
       usage: {
         input_tokens: usage.prompt_tokens,
@@ -207,7 +216,7 @@ async function sendEvents(
     event("response.failed", { response: response.failed(error) });
     return;
   }
-  output.end();
+  output.end(statusOf(reason));
   const type = reason === "stop" ? "response.completed" : "response.incomplete";
   event(type, { response: response.ended(output.items, reason, meter.usage, reasoningTokens(model, output.items)) });
 }
@@ -241,13 +250,13 @@ class StreamedOutput {
   }
 
   /** Ends what is open; an answer without anything is an empty message. */
-  end(): void {
+  end(status: ItemStatus): void {
     if (this.#open === null && this.items.length === 0) this.#begin("message");
-    this.#close();
+    this.#close(status);
   }
 
   #begin(kind: "message" | "reasoning" | "call", name = ""): void {
-    this.#close();
+    this.#close("completed");
     const open = this.#open = { kind, id: newId({ message: "msg", reasoning: "rs", call: "fc" }[kind]), call: callId(), name, text: "" };
     const where = { output_index: this.items.length };
     const item = kind === "message"
@@ -264,7 +273,7 @@ class StreamedOutput {
     this.#event(type, { item_id: this.#open!.id, output_index: this.items.length, delta, ...more });
   }
 
-  #close(): void {
+  #close(status: ItemStatus): void {
     const open = this.#open;
     if (open === null) return;
     this.#open = null;
@@ -275,7 +284,11 @@ class StreamedOutput {
       this.#event("response.content_part.done", { ...where, content_index: 0, part: textPart(text) });
     } else if (kind === "call") this.#event("response.function_call_arguments.done", { ...where, name, arguments: text });
     else this.#event("response.reasoning_text.done", { ...where, content_index: 0, text });
-    const item = kind === "message" ? messageItem(id, text) : kind === "call" ? callItem(id, call, name, text) : reasoningItem(id, text);
+    const item = kind === "message"
+      ? messageItem(id, text, status)
+      : kind === "call"
+      ? callItem(id, call, name, text, status)
+      : reasoningItem(id, text);
     this.#event("response.output_item.done", { output_index: this.items.length, item });
     this.items.push(item);
   }

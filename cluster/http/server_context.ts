@@ -4,8 +4,9 @@
  * @module
  */
 import type { ServedModel, TokenRequest } from "../../core/engine.ts";
-import type { GrammarConstraint, Grammars } from "../grammar/grammars.ts";
-import type { Grammar } from "../grammar/messages.ts";
+import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
+import type { Grammars } from "../grammar/grammars.ts";
+import type { GrammarConstraint } from "../grammar/running_grammar.ts";
 
 /** The server as endpoints see it. */
 export interface ServerContext {
@@ -36,15 +37,13 @@ export class ConstrainedRequests implements Disposable {
   }
 
   /** Gives every request a grammar of its own; of `null`, none. @throws {LatentmeshError} `invalid_request` if it cannot be used */
-  static async create({ grammars, model }: ServerContext, requests: readonly TokenRequest[], grammar: Grammar | null): Promise<ConstrainedRequests> {
+  static async create(
+    { grammars, model }: ServerContext,
+    requests: readonly TokenRequest[],
+    grammar: AnswerGrammar | null,
+  ): Promise<ConstrainedRequests> {
     if (grammar === null) return new ConstrainedRequests(requests, []);
-    const constraints: GrammarConstraint[] = [];
-    try {
-      for (const _ of requests) constraints.push(await grammars.constrain(grammar));
-    } catch (error) {
-      for (const constraint of constraints) constraint[Symbol.dispose]();
-      throw error;
-    }
+    const constraints = await grammars.constrain(grammar, { count: requests.length, client: requests[0].client ?? "" });
     // Where the grammar ends, nothing but the end may come: it is not optional.
     const stopTokens = new Set(model.eosTokens);
     return new ConstrainedRequests(requests.map((request, i) => ({ ...request, constraint: constraints[i], stopTokens })), constraints);

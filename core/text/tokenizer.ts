@@ -111,8 +111,13 @@ export class TextTokenizer {
     const content = this.#tokenizer.id_to_token(token);
     if (content === undefined) return new Uint8Array();
     if (!this.byteLevel) return new TextEncoder().encode(this.decode([token], { skipSpecial: false }));
-    const bytes = Array.from(content, (character) => BYTE_OF_CHARACTER.get(character));
-    // A token of the vocabulary that is not in the byte alphabet stands for its own text.
-    return bytes.includes(undefined) ? new TextEncoder().encode(content) : Uint8Array.from(bytes as number[]);
+    const bytes = new Uint8Array(content.length);
+    for (let i = 0; i < content.length; i++) {
+      const byte = BYTE_OF_CHARACTER.get(content[i]);
+      // A token of the vocabulary that is not in the byte alphabet stands for its own text.
+      if (byte === undefined) return new TextEncoder().encode(content);
+      bytes[i] = byte;
+    }
+    return bytes;
   }
 }

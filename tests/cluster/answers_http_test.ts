@@ -108,6 +108,38 @@ describe("answers with a form", () => {
     assert("litres" in JSON.parse(formed.output[0].content[0].text), "fits");
   });
 
+  it("are what there is of a call that was cut, and say so", async () => {
+    const parameters = { type: "object", properties: { text: { type: "string", minLength: 1000 } }, required: ["text"] };
+    const written = { tools: [{ type: "function", function: { name: "write", parameters } }], tool_choice: "required", max_tokens: 64 };
+    const { choices: [{ message, finish_reason }] } = await chat(written);
+    assertEquals(finish_reason, "length");
+    const text = message.tool_calls[0].function.arguments;
+    assert(text.startsWith("{") && !text.includes("</"), text);
+    const tools = [{ type: "function", name: "write", parameters }];
+    const body = { input: "Weather?", temperature: 0, tools, tool_choice: "required", max_output_tokens: 64 };
+    const response = await post("/v1/responses", body);
+    assertEquals([response.status, response.output[0].type, response.output[0].status], ["incomplete", "function_call", "incomplete"]);
+    const events = (await (await test.post("/v1/responses", { ...body, stream: true })).text()).trim().split("\n\n");
+    const done = events.map((event) => JSON.parse(event.split("\ndata: ")[1])).find(({ type }) => type === "response.output_item.done");
+    assertEquals([done.item.status, done.item.arguments], ["incomplete", response.output[0].arguments]);
+  });
+
+  it("are refused by keyword and place where they cannot be held to", async () => {
+    const refused = async (more: object) => {
+      const response = await test.post("/v1/chat/completions", { messages, ...more });
+      const { error } = await response.json();
+      return [response.status, error.param, error.message];
+    };
+    const schema = { type: "object", properties: { tags: { type: "array", items: { type: "string" }, uniqueItems: true } } };
+    assertEquals(await refused({ response_format: { type: "json_schema", json_schema: { name: "x", schema } } }), [
+      400,
+      "response_format",
+      `Cannot hold an answer to this: "uniqueItems" at #/properties/tags can only be held to where items are one of a list of values`,
+    ]);
+    const tools = [{ type: "function", function: { name: "f", parameters: { properties: { a: { $ref: "http://b.example/" } } } } }];
+    assertEquals((await refused({ tools })).slice(0, 2), [400, "tools"]);
+  });
+
   it("are refused to other names, other sites' pages, and clients that ask too much", async () => {
     const never = new AbortController().signal;
     const origins = { hosts: ["localhost", "127.0.0.1"], origins: ["https://pages.example"] };

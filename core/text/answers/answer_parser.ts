@@ -4,6 +4,7 @@
  * @module
  */
 import { StopMatcher } from "../stop.ts";
+import { JsonEnd } from "./json_end.ts";
 import { THINKING, type ToolFormat } from "./tool_format.ts";
 
 /** A part of an answer. */
@@ -23,21 +24,25 @@ export interface AnswerParserOptions {
   readonly reasoning: "no" | "possible" | "begun";
 }
 
-type State = "text" | "reasoning" | "header" | "arguments" | "between";
+/** "start": reasoning may begin; "end": of a call, after its arguments; "between" calls. */
+type State = "start" | "text" | "reasoning" | "header" | "arguments" | "end" | "between";
 
 /** Parses one answer. */
 export class AnswerParser {
   readonly #options: AnswerParserOptions;
   #state: State;
   #matcher: StopMatcher;
+  /** What has come before it is clear whether the answer begins with reasoning. */
+  #held = "";
   #header = "";
+  #arguments = new JsonEnd();
   #calls = 0;
   /** Whether content has begun: what surrounds it is white space until then. */
   #begun = false;
 
   constructor(options: AnswerParserOptions) {
     this.#options = options;
-    this.#state = options.reasoning === "begun" ? "reasoning" : "text";
+    this.#state = ({ begun: "reasoning", possible: "start", no: "text" } as const)[options.reasoning];
     this.#matcher = new StopMatcher(this.#markers());
   }
 
@@ -46,41 +51,75 @@ export class AnswerParser {
     return this.#calls > 0;
   }
 
+  /** Whether the answer has come to an end within a call's arguments. */
+  get cut(): boolean {
+    return this.#state === "arguments";
+  }
+
   /** Parts that became certain with this text. */
   push(text: string): AnswerPart[] {
     const parts: AnswerPart[] = [];
     let rest = text;
-    while (true) {
-      const { text: before, stopped } = this.#matcher.push(rest);
-      this.#hand(parts, before);
-      if (!stopped) return parts;
-      // What follows the marker belongs to the next state.
-      rest = this.#matcher.rest();
-      this.#enter(this.#next(rest), parts);
-      rest = rest.slice(this.#passed);
+    while (rest !== "") {
+      if (this.#state === "start") rest = this.#pushStart(rest);
+      else if (this.#state === "arguments") rest = this.#pushArguments(rest, parts);
+      else rest = this.#pushUntilMarker(rest, parts);
     }
+    return parts;
   }
 
   /** What was held back. */
   finish(): AnswerPart[] {
     const parts: AnswerPart[] = [];
-    this.#hand(parts, this.#matcher.finish());
+    if (this.#state === "start") this.#handContent(parts, this.#held);
+    else this.#hand(parts, this.#matcher.finish());
     return parts;
   }
 
-  /** Length of the marker that was just passed. */
-  #passed = 0;
+  /** Reasoning begins at the very start of an answer, or is content. @returns what the next state is to see */
+  #pushStart(text: string): string {
+    const held = this.#held += text;
+    const begin = held.trimStart();
+    if (begin.length < THINKING[0].length && THINKING[0].startsWith(begin)) return "";
+    const reasons = begin.startsWith(THINKING[0]);
+    this.#held = "";
+    this.#enter(reasons ? "reasoning" : "text", []);
+    return reasons ? begin.slice(THINKING[0].length) : held;
+  }
+
+  /** Arguments end where their JSON does: what closes the call may begin as they do. */
+  #pushArguments(text: string, parts: AnswerPart[]): string {
+    const end = this.#arguments.push(text);
+    const length = end < 0 ? text.length : end;
+    parts.push({ kind: "arguments", index: this.#calls - 1, text: text.slice(0, length) });
+    if (end >= 0) this.#enter("end", parts);
+    return text.slice(length);
+  }
+
+  #pushUntilMarker(text: string, parts: AnswerPart[]): string {
+    const { text: before, stopped } = this.#matcher.push(text);
+    this.#hand(parts, before);
+    if (!stopped) return "";
+    // What follows the marker belongs to the next state.
+    const rest = this.#matcher.rest();
+    const marker = this.#markers().find((marker) => rest.startsWith(marker))!;
+    this.#enter(this.#next(marker), parts);
+    return rest.slice(marker.length);
+  }
 
   #markers(): string[] {
-    const { tools, reasoning } = this.#options;
+    const { tools } = this.#options;
     switch (this.#state) {
+      case "start":
+      case "arguments":
+        return [];
       case "text":
-        return [...(tools === null ? [] : [tools.open === "" ? tools.callBegin : tools.open]), ...(reasoning === "no" ? [] : [THINKING[0]])];
+        return tools === null ? [] : [tools.open === "" ? tools.callBegin : tools.open];
       case "reasoning":
         return [THINKING[1]];
       case "header":
         return [tools!.argumentsBegin];
-      case "arguments":
+      case "end":
         return [tools!.callEnd];
       case "between":
         return [tools!.callBegin, ...(tools!.close === "" ? [] : [tools!.close])];
@@ -89,16 +128,11 @@ export class AnswerParser {
     }
   }
 
-  /** The state after a marker with which `rest` begins. */
-  #next(rest: string): State {
-    const marker = this.#markers().find((marker) => rest.startsWith(marker))!;
-    this.#passed = marker.length;
+  /** The state after a marker. */
+  #next(marker: string): State {
     const { tools } = this.#options;
-    if (marker === THINKING[0]) return "reasoning";
-    if (marker === THINKING[1]) return "text";
-    if (marker === tools!.close) return "text";
+    if (this.#state === "reasoning" || marker === tools!.close) return "text";
     if (marker === tools!.callBegin) return "header";
-    if (marker === tools!.open) return "between";
     return marker === tools!.argumentsBegin ? "arguments" : "between";
   }
 
@@ -106,6 +140,7 @@ export class AnswerParser {
     if (state === "arguments") {
       parts.push({ kind: "call", index: this.#calls++, name: this.#options.tools!.toolOf(this.#header) });
       this.#header = "";
+      this.#arguments = new JsonEnd();
     }
     this.#state = state;
     this.#matcher = new StopMatcher(this.#markers());
@@ -122,9 +157,10 @@ export class AnswerParser {
       case "header":
         this.#header += text;
         return;
+      // What surrounds calls is nobody's.
+      case "start":
       case "arguments":
-        parts.push({ kind: "arguments", index: this.#calls - 1, text });
-        return;
+      case "end":
       case "between":
         return;
       default:

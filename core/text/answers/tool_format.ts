@@ -4,12 +4,16 @@
  * @module
  */
 
+import { type AnswerGrammar, CALL_NUMBER, type CallsGrammar } from "./answer_grammar.ts";
+
 /** A tool that a request offers. */
 export interface Tool {
   readonly name: string;
   readonly description?: string;
   /** JSON Schema of its arguments. */
   readonly parameters: unknown;
+  /** Whether arguments have only properties that the schema names. */
+  readonly strict?: boolean;
 }
 
 /** How calls are written: section, then for each call its beginning, a header that names the tool, its arguments as JSON, and its end. */
@@ -19,7 +23,7 @@ export interface ToolFormat {
   readonly open: string;
   readonly callBegin: string;
   /** The header of a call, between {@link callBegin} and {@link argumentsBegin}. */
-  header(tool: string, index: number): string;
+  header(tool: string, index: number | string): string;
   /** The tool of a header. */
   toolOf(header: string): string;
   readonly argumentsBegin: string;
@@ -102,30 +106,27 @@ export type ToolChoice =
   | { readonly kind: "tool"; readonly name: string };
 
 /**
- * The grammar of an answer with tool calls, as xgrammar's structural tag.
+ * The grammar of an answer with tool calls.
  *
  * @param options.several whether there may be more than one call
  */
-export function toolGrammar(format: ToolFormat, tools: readonly Tool[], choice: ToolChoice, options: { readonly several: boolean }): string {
+export function toolGrammar(format: ToolFormat, tools: readonly Tool[], choice: ToolChoice, options: { readonly several: boolean }): AnswerGrammar {
   const offered = choice.kind === "tool" ? tools.filter(({ name }) => name === choice.name) : tools;
-  const tags = offered.map(({ name, parameters }) => ({
-    type: "tag",
-    // A grammar cannot count: where headers are numbered, all calls of an answer have number 0.
-    begin: `${format.callBegin}${format.header(name, 0)}${format.argumentsBegin}`,
-    content: { type: "json_schema", json_schema: parameters },
-    end: format.callEnd,
-  }));
-  const single = choice.kind === "tool" || !options.several;
-  // xgrammar knows no empty separator; what else stands between calls is then not heeded.
-  const calls = format.separator === ""
-    ? { type: "triggered_tags", triggers: [format.callBegin], tags, at_least_one: true, stop_after_first: single }
-    : { type: "tags_with_separator", tags, separator: format.separator, at_least_one: true, stop_after_first: single };
-  const series = format.open === "" ? calls : { type: "tag", begin: format.open, content: calls, end: format.close };
-  if (choice.kind !== "auto") return JSON.stringify({ type: "structural_tag", format: series });
-  const triggered = format.open === ""
-    ? { triggers: [format.callBegin.trimEnd()], tags, stop_after_first: single }
-    : { triggers: [format.open], tags: [series], stop_after_first: true };
-  return JSON.stringify({ type: "structural_tag", format: { type: "triggered_tags", ...triggered } });
+  const calls: CallsGrammar = {
+    kind: "calls",
+    open: format.open,
+    calls: offered.map(({ name, parameters, strict }) => ({
+      tool: name,
+      begin: `${format.callBegin}${format.header(name, CALL_NUMBER)}${format.argumentsBegin}`,
+      schema: parameters,
+      strict: strict ?? false,
+      end: format.callEnd,
+    })),
+    separator: choice.kind === "tool" || !options.several ? null : format.separator,
+    close: format.close,
+  };
+  if (choice.kind !== "auto") return calls;
+  return { kind: "text", marker: format.open === "" ? format.callBegin.trimEnd() : format.open, calls };
 }
 
 /** What tells a model about tools whose template does not. */

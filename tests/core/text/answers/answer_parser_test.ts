@@ -82,6 +82,41 @@ describe("the answer parser", () => {
     assertEquals(parse([`${PLAIN_TOOLS.callBegin}{"na`], { tools: PLAIN_TOOLS, reasoning: "no" }).calls, []);
   });
 
+  it("takes what looks like reasoning for content, but at the very start", () => {
+    const text = "Write <think>x</think> around it.";
+    assertEquals(parse(cutInto(text, [3, 8, 12, 20]), { tools: null, reasoning: "possible" }), { content: text, reasoning: "", calls: [] });
+    assertEquals(parse([" \n<th", "ink>a</think>", "b <think>c"], { tools: null, reasoning: "possible" }), {
+      content: "b <think>c",
+      reasoning: "a",
+      calls: [],
+    });
+    assertEquals(parse(["a</think>b <think>c</think>"], { tools: null, reasoning: "begun" }).content, "b <think>c</think>");
+    for (const short of ["", " ", "<thi", "\n<think"]) assertEquals(parse([short], { tools: null, reasoning: "possible" }).content, short);
+  });
+
+  for (const format of [DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS]) {
+    it(`gives of a ${format.name} call that is cut anywhere what there is of its arguments, and nothing else`, () => {
+      const call = { name: "boil", arguments: `{"a": {"b": "}}</"}, "c": [1]}` };
+      const text = `Yes. ${writeCalls(format, [call, call])}`;
+      const begun = text.indexOf(call.arguments);
+      for (let end = begun; end < text.length; end++) {
+        for (const pieces of [[text.slice(0, end)], [...text.slice(0, end)]]) {
+          const parser = new AnswerParser({ tools: format, reasoning: "no" });
+          const parts = [...pieces.flatMap((piece) => parser.push(piece)), ...parser.finish()];
+          const first = parts.map((part) => part.kind === "arguments" && part.index === 0 ? part.text : "").join("");
+          assertEquals(first, call.arguments.slice(0, end - begun));
+          assertEquals(
+            parser.cut,
+            first !== call.arguments ||
+              (parts.some((part) => part.kind === "call" && part.index === 1) && end < text.lastIndexOf(call.arguments) + call.arguments.length),
+          );
+          const content = parts.map((part) => part.kind === "content" ? part.text : "").join("");
+          assertEquals(content, "Yes. ");
+        }
+      }
+    });
+  }
+
   it("knows a family by its markers", () => {
     const knows = (...texts: string[]) => (text: string) => texts.includes(text) ? 1 : null;
     assertEquals([

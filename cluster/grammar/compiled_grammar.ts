@@ -1,0 +1,143 @@
+/**
+ * A grammar, ready to be followed, with the masks that have been needed so far.
+ *
+ * @module
+ */
+import { type AnswerGrammar, CALL_NUMBER, type CallsGrammar } from "../../core/text/answers/answer_grammar.ts";
+import { Automaton, type State } from "./automaton/automaton.ts";
+import { Derivation, inTurns } from "./automaton/derivation.ts";
+import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/expressions.ts";
+import { compileSchema } from "./schema/schema_compiler.ts";
+import { SharedSteps } from "./shared_steps.ts";
+import { textUntil } from "./text/free_text.ts";
+import { Writers } from "./text/writers.ts";
+import { MaskWalk } from "./tokens/mask_walk.ts";
+import type { TokenTables } from "./tokens/token_tables.ts";
+import { tokenBytes } from "./tokens/vocabulary.ts";
+
+/** Looks at expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
+const MOST_COMPILE_WORK = 1 << 22;
+const MOST_MASK_WORK = 1 << 21;
+/** Line breaks between reasoning and an answer. */
+const MOST_LINE_BREAKS = 2;
+
+/** Follows tokens through a grammar. */
+export class CompiledGrammar {
+  readonly start: State;
+  readonly automaton: Automaton;
+  readonly #tables: TokenTables;
+  readonly #walk: MaskWalk;
+  readonly #masks = new Map<State, Uint32Array<ArrayBuffer>>();
+  readonly #walks = new SharedSteps((state: State) => this.#masks.get(state));
+
+  private constructor(automaton: Automaton, start: State, tables: TokenTables, writers: Writers) {
+    this.automaton = automaton;
+    this.start = start;
+    this.#tables = tables;
+    this.#walk = new MaskWalk(automaton, tables, writers.characters.any);
+  }
+
+  /** @throws {UnsupportedSchema | TooComplex} what cannot be held to */
+  static *compile(grammar: AnswerGrammar, tables: TokenTables): Generator<void, CompiledGrammar> {
+    const expressions = new Expressions();
+    const derivation = new Derivation(expressions);
+    const writers = new Writers(expressions, derivation);
+    const written = yield* bounded(new GrammarWriter(writers).write(grammar), derivation, MOST_COMPILE_WORK);
+    const automaton = new Automaton(expressions, derivation);
+    return new CompiledGrammar(automaton, yield* inTurns(() => automaton.stateOf(written)), tables, writers);
+  }
+
+  /** Bytes that it takes, roughly. */
+  get bytes(): number {
+    return this.automaton.bytes + this.#masks.size * this.#tables.words * 4;
+  }
+
+  /** The state after a token; DEAD if it does not fit. @throws {TooComplex} */
+  *accept(state: State, token: number): Generator<void, State> {
+    return yield* inTurns(() => this.automaton.run(state, tokenBytes(this.#tables.vocabulary, token)));
+  }
+
+  /** The tokens that may come next, one bit each: [⌈vocabulary / 32⌉]. @throws {TooComplex} */
+  mask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
+    return this.#walks.take(state, () => this.#walkMask(state));
+  }
+
+  *#walkMask(state: State): Generator<void, Uint32Array<ArrayBuffer>> {
+    const mask = yield* bounded(this.#walk.mask(state), this.automaton, MOST_MASK_WORK);
+    this.#masks.set(state, mask);
+    return mask;
+  }
+}
+
+/** Does something step by step, unless it takes too much. */
+function* bounded<T>(steps: Generator<void, T>, counter: { readonly work: number }, most: number): Generator<void, T> {
+  const begun = counter.work;
+  while (true) {
+    const { done, value } = steps.next();
+    if (done) return value;
+    if (counter.work - begun > most) throw new TooComplex("it takes too long");
+    yield;
+  }
+}
+
+/** Writes grammars of answers. */
+class GrammarWriter {
+  readonly #writers: Writers;
+
+  constructor(writers: Writers) {
+    this.#writers = writers;
+  }
+
+  *write(grammar: AnswerGrammar): Generator<void, Expr> {
+    const { expressions: x } = this.#writers;
+    switch (grammar.kind) {
+      case "json":
+        return yield* compileSchema(grammar.schema, this.#writers, { strict: grammar.strict, objectOnly: false });
+      case "calls":
+        return yield* this.#calls(grammar);
+      case "text": {
+        const calls = yield* this.#calls(grammar.calls);
+        const begun = yield* inTurns(() => this.#after(calls, grammar.marker));
+        return textUntil(x, grammar.marker, begun, { mayEnd: true });
+      }
+      case "reasoned": {
+        const then = yield* this.write(grammar.then);
+        const breaks = x.repeat(x.literal("\n"), 0, MOST_LINE_BREAKS);
+        return textUntil(x, grammar.marker, x.sequence([breaks, then]), { mayEnd: false });
+      }
+      default:
+        return grammar satisfies never;
+    }
+  }
+
+  *#calls({ open, calls, separator, close }: CallsGrammar): Generator<void, Expr> {
+    const { expressions: x } = this.#writers;
+    const schemas: Expr[] = [];
+    for (const { tool, schema, strict } of calls) {
+      try {
+        schemas.push(yield* compileSchema(schema, this.#writers, { strict, objectOnly: true }));
+      } catch (error) {
+        if (error instanceof Error) error.message = `the parameters of "${tool}": ${error.message}`;
+        throw error;
+      }
+    }
+    const numbered = calls.some(({ begin }) => begin.includes(CALL_NUMBER));
+    const series: Expr[] = [];
+    /** From call `number` on. */
+    const from = (number: number): Expr =>
+      series[number] ??= x.rule(false, () => {
+        const more = separator === null ? NOTHING : x.sequence([x.literal(separator), from(numbered ? number + 1 : number)]);
+        const after = x.union([x.literal(close), more]);
+        return x.union(
+          calls.map(({ begin, end }, i) => x.sequence([x.literal(begin.replaceAll(CALL_NUMBER, String(number))), schemas[i], x.literal(end), after])),
+        );
+      });
+    return x.sequence([x.literal(open), from(0)]);
+  }
+
+  /** What may follow a text with which all of `e` begins. */
+  #after(e: Expr, text: string): Expr {
+    for (const byte of new TextEncoder().encode(text)) e = this.#writers.derivation.derivative(e, byte);
+    return e;
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * Grammars of running answers, inside the thread.
+ *
+ * @module
+ */
+import { messageOf } from "../../core/errors.ts";
+import { DEAD, type State } from "./automaton/automaton.ts";
+import { TooComplex } from "./automaton/expressions.ts";
+import { CompiledGrammar } from "./compiled_grammar.ts";
+import { GrammarCache } from "./grammar_cache.ts";
+import type { FromGrammarThread, GrammarFailure, ToGrammarThread } from "./messages.ts";
+import { UnsupportedSchema } from "./schema/unsupported_schema.ts";
+import { SharedSteps } from "./shared_steps.ts";
+import type { TokenTables } from "./tokens/token_tables.ts";
+import { type Steps, Turns } from "./turns.ts";
+
+/** Bytes that grammars of running answers may take before new ones have to wait. */
+const MOST_OPEN_BYTES = 1 << 30;
+
+/** Too much is open already. */
+class Overloaded extends Error {}
+
+/** An answer and where its grammar is. */
+interface OpenAnswer {
+  readonly grammar: CompiledGrammar;
+  readonly client: string;
+  state: State;
+}
+
+type Message<K extends ToGrammarThread["kind"]> = Extract<ToGrammarThread, { kind: K }>;
+
+/** Follows answers. */
+export class OpenGrammars {
+  readonly #tables: TokenTables;
+  readonly #turns: Turns;
+  readonly #tell: (message: FromGrammarThread) => void;
+  readonly #cache = new GrammarCache();
+  readonly #compilations = new SharedSteps((text: string) => this.#cache.get(text));
+  readonly #answers = new Map<number, OpenAnswer>();
+  /** Answers that have not ended, though their grammar may not be there yet. */
+  readonly #wanted = new Set<number>();
+
+  constructor(tables: TokenTables, turns: Turns, tell: (message: FromGrammarThread) => void) {
+    this.#tables = tables;
+    this.#turns = turns;
+    this.#tell = tell;
+  }
+
+  open({ ids, grammar, client }: Message<"open">): void {
+    for (const id of ids) this.#wanted.add(id);
+    this.#turns.add(client, this.#guarded(ids, this.#open(ids, grammar, client)));
+  }
+
+  accept({ id, token }: Message<"accept">): void {
+    const answer = this.#answers.get(id);
+    if (answer !== undefined) this.#turns.add(answer.client, this.#guarded([id], this.#accept(id, token, answer)));
+  }
+
+  close({ id }: Message<"close">): void {
+    this.#wanted.delete(id);
+    this.#answers.delete(id);
+    this.#cache.trim();
+  }
+
+  *#open(ids: readonly number[], text: string, client: string): Steps {
+    const open = new Set(Array.from(this.#answers.values(), ({ grammar }) => grammar));
+    const bytes = Array.from(open).reduce((sum, grammar) => sum + grammar.bytes, 0);
+    if (bytes > MOST_OPEN_BYTES) throw new Overloaded("the grammars of running answers take all the memory there is for them");
+    const grammar = yield* this.#compilations.take(text, () => this.#compile(text));
+    const mask = yield* grammar.mask(grammar.start);
+    for (const id of ids) if (this.#wanted.has(id)) this.#answers.set(id, { grammar, client, state: grammar.start });
+    this.#tell({ kind: "mask", ids, mask });
+  }
+
+  *#compile(text: string): Generator<void, CompiledGrammar> {
+    const grammar = yield* CompiledGrammar.compile(JSON.parse(text), this.#tables);
+    this.#cache.set(text, grammar);
+    return grammar;
+  }
+
+  *#accept(id: number, token: number, answer: OpenAnswer): Steps {
+    const { grammar } = answer;
+    answer.state = yield* grammar.accept(answer.state, token);
+    if (answer.state === DEAD) throw new Error(`token ${token} does not fit the grammar`);
+    const mask = yield* grammar.mask(answer.state);
+    this.#tell({ kind: "mask", ids: [id], mask });
+  }
+
+  /** Whatever goes wrong ends these answers, and no others. */
+  *#guarded(ids: readonly number[], steps: Steps): Steps {
+    try {
+      // What nobody waits for any more is left.
+      while (ids.some((id) => this.#wanted.has(id)) && !steps.next().done) yield;
+    } catch (error) {
+      for (const id of ids) this.close({ kind: "close", id });
+      this.#tell({ kind: "failed", ids, message: describe(error), reason: reasonOf(error) });
+    }
+  }
+}
+
+function reasonOf(error: unknown): GrammarFailure {
+  if (error instanceof Overloaded) return "overloaded";
+  // Only what is nested too deeply takes more stack than there is.
+  const refused = error instanceof UnsupportedSchema || error instanceof TooComplex || error instanceof RangeError;
+  return refused ? "invalid_request" : "internal";
+}
+
+function describe(error: unknown): string {
+  if (error instanceof RangeError) return "it is nested too deeply";
+  return error instanceof TooComplex ? `it is too complex: ${error.message}` : messageOf(error);
+}

@@ -1,0 +1,41 @@
+/**
+ * What an answer must look like.
+ *
+ * @module
+ */
+
+/** Stands for a call's number in {@link CallGrammar}. */
+export const CALL_NUMBER = "\0";
+
+/** One tool's calls. */
+export interface CallGrammar {
+  readonly tool: string;
+  /** What comes before its arguments; {@link CALL_NUMBER} stands for the number of the call. */
+  readonly begin: string;
+  /** JSON Schema of its arguments. */
+  readonly schema: unknown;
+  /** No properties that the schema does not name. */
+  readonly strict: boolean;
+  /** What comes after them. */
+  readonly end: string;
+}
+
+/** One call, or several in a series. */
+export interface CallsGrammar {
+  readonly kind: "calls";
+  readonly open: string;
+  readonly calls: readonly CallGrammar[];
+  /** Between two calls; null: there is only one. */
+  readonly separator: string | null;
+  readonly close: string;
+}
+
+/** What an answer must look like. */
+export type AnswerGrammar =
+  /** JSON that fits a schema. @see strict: no properties that the schema does not name */
+  | { readonly kind: "json"; readonly schema: unknown; readonly strict: boolean }
+  | CallsGrammar
+  /** Any text; where `marker` begins calls, they follow and end it. */
+  | { readonly kind: "text"; readonly marker: string; readonly calls: CallsGrammar }
+  /** Any text up to `marker`, then what has a form. */
+  | { readonly kind: "reasoned"; readonly marker: string; readonly then: AnswerGrammar };
