@@ -8,7 +8,7 @@ describe("deno task bench", () => {
   });
 
   it("says what a bench takes instead of running it", () => {
-    for (const help of ["--help", "-h"]) assert(usage("prefill", ["--tokens", "64", help])?.includes("--chunk"), help);
+    for (const help of ["--help", "-h"]) assert(usage("prefill", ["--tokens", "64", help])?.includes("--sizes"), help);
     assertEquals(usage("prefill", ["--tokens", "64"]), null);
   });
 });

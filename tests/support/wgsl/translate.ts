@@ -3,7 +3,10 @@
  *
  * @module
  */
+import { arithmetic, type Code, concrete, map, numberOf, unify, vectorOf, zeroOf } from "./code.ts";
+import { HELPERS } from "./helpers.ts";
 import type { Expression, FunctionSyntax, Shader, Statement, TypeSyntax } from "./syntax.ts";
+import { alignOf, elementOf, NONE, type Scalar, scalar, sizeOf, type Type, withElement } from "./types.ts";
 
 /** What a thread waits for. */
 export type Wait =
@@ -25,24 +28,6 @@ export interface MatrixPlace {
 /** 16 rows of 16 values. */
 export type Matrix = Float32Array;
 
-type Scalar = "u32" | "i32" | "f32" | "f16" | "bool" | "int" | "float";
-type Type =
-  | { readonly kind: "scalar"; readonly of: Scalar }
-  | { readonly kind: "vector"; readonly of: Scalar; readonly size: number }
-  | { readonly kind: "array"; readonly of: Type; readonly count: number | null }
-  | {
-    readonly kind: "struct";
-    readonly name: string;
-    readonly members: readonly { readonly name: string; readonly type: Type; readonly offset: number }[];
-  }
-  | { readonly kind: "matrix"; readonly of: "f16" | "f32" }
-  | { readonly kind: "none" };
-
-interface Code {
-  readonly code: string;
-  readonly type: Type;
-}
-
 /** A place in memory: its name, and JavaScript that computes the byte. */
 interface Place {
   readonly memory: string;
@@ -59,8 +44,6 @@ export interface Translation {
   readonly bindings: readonly string[];
 }
 
-const NONE: Type = { kind: "none" };
-const scalar = (of: Scalar): Type => ({ kind: "scalar", of });
 const WAITING = new Set([
   "workgroupBarrier",
   "workgroupUniformLoad",
@@ -501,142 +484,3 @@ function component({ memory, offset, type }: Place, at: string): Place {
   const { of } = type as Extract<Type, { kind: "vector" }>;
   return { memory, offset: `${offset} + 4 * (${at})`, type: scalar(of) };
 }
-
-function numberOf(text: string): Code {
-  const suffix = /^0x/.test(text) ? /[ui]$/.exec(text)?.[0] : /[uifh]$/.exec(text)?.[0];
-  const digits = suffix === undefined ? text : text.slice(0, -1);
-  if (suffix === "u") return { code: digits, type: scalar("u32") };
-  if (suffix === "i") return { code: digits, type: scalar("i32") };
-  if (suffix === "f") return { code: `${Math.fround(Number(digits))}`, type: scalar("f32") };
-  return { code: digits, type: scalar(/^0x/.test(text) || !/[.e]/.test(text) ? "int" : "float") };
-}
-
-function elementOf(type: Type): Scalar {
-  if (type.kind !== "scalar" && type.kind !== "vector") throw new SyntaxError(`A ${type.kind} is no operand`);
-  return type.of;
-}
-
-function withElement(type: Type, of: Scalar): Type {
-  return type.kind === "vector" ? { ...type, of } : scalar(of);
-}
-
-/** What is written without a type gets that of the other operand. */
-function unify(a: Code, b: Code): [Code, Code] {
-  const [x, y] = [elementOf(a.type), elementOf(b.type)];
-  const rank = (of: Scalar) => of === "int" ? 0 : of === "float" ? 1 : 2;
-  const of = rank(x) >= rank(y) ? x : y;
-  if (rank(x) === 2 && rank(y) === 2 && x !== y) throw new SyntaxError(`${x} and ${y} do not mix: ${a.code}, ${b.code}`);
-  return [{ ...a, type: withElement(a.type, of) }, { ...b, type: withElement(b.type, of) }];
-}
-
-/** An element-wise operation; scalars count for every element. */
-function map(values: readonly Code[], type: Type, write: (...names: string[]) => string): Code {
-  if (values.every(({ type }) => type.kind !== "vector")) return { code: write(...values.map(({ code }) => `(${code})`)), type };
-  const size = (values.find(({ type }) => type.kind === "vector")!.type as { size: number }).size;
-  const names = values.map((_, i) => `$${i}`);
-  const elements = values.map(({ type }, i) => type.kind === "vector" ? `$${i}[$i]` : `$${i}`);
-  const code = `$map${values.length}(${size}, ($i, ${names}) => ${write(...elements)}, ${values.map(({ code }) => code)})`;
-  return { code, type: type.kind === "vector" ? type : { kind: "vector", of: elementOf(type), size } };
-}
-
-function vectorOf(size: number, of: Scalar | null, parts: readonly Code[]): Code {
-  const element = of ?? parts.map(({ type }) => elementOf(type)).reduce((a, b) => a === "int" || (a === "float" && b !== "int") ? b : a);
-  const type: Type = { kind: "vector", of: element, size };
-  const as = (code: string) => element === "f32" ? `Math.fround(${code})` : code;
-  if (parts.length === 0) return { code: `new Array(${size}).fill(0)`, type };
-  if (parts.length === 1 && parts[0].type.kind === "scalar") return { code: `new Array(${size}).fill(${as(parts[0].code)})`, type };
-  const list = parts.map(({ code, type }) => type.kind === "vector" ? `...(${code})` : as(code));
-  return { code: `[${list}]`, type };
-}
-
-function arithmetic(operator: string, of: Scalar, x: string, y: string): string {
-  switch (of) {
-    case "u32":
-    case "int":
-      if (operator === "*") return `(Math.imul(${x}, ${y}) >>> 0)`;
-      if (operator === "/") return `(Math.trunc(${x} / ${y}) >>> 0)`;
-      if (operator === ">>") return `(${x} >>> ${y})`;
-      if (operator === "%") return `(${x} % ${y})`;
-      return `((${x} ${operator} ${y}) >>> 0)`;
-    case "f32":
-      return `Math.fround(${x} ${operator} ${y})`;
-    case "float":
-      return `(${x} ${operator} ${y})`;
-    case "bool":
-      return `((${x} ${operator} ${y}) !== 0)`;
-    default:
-      throw new SyntaxError(`${of} has no ${operator} here`);
-  }
-}
-
-/** Untyped numbers that are kept become what WGSL makes of them. */
-function concrete({ code, type }: Code): Code {
-  if (type.kind !== "scalar" && type.kind !== "vector") return { code, type };
-  if (type.of === "float") return { code: type.kind === "scalar" ? `Math.fround(${code})` : code, type: withElement(type, "f32") };
-  return { code, type: type.of === "int" ? withElement(type, "i32") : type };
-}
-
-function zeroOf(type: Type): Code {
-  switch (type.kind) {
-    case "scalar":
-      return { code: type.of === "bool" ? "false" : "0", type };
-    case "vector":
-      return { code: `new Array(${type.size}).fill(0)`, type };
-    case "matrix":
-      return { code: "$zero", type };
-    default:
-      throw new SyntaxError(`There is no variable of a ${type.kind} here`);
-  }
-}
-
-function alignOf(type: Type): number {
-  switch (type.kind) {
-    case "vector":
-      return type.size === 2 ? 8 : 16;
-    case "array":
-      return alignOf(type.of);
-    case "struct":
-      return Math.max(...type.members.map(({ type }) => alignOf(type)));
-    default:
-      return 4;
-  }
-}
-
-/** Bytes from one to the next. */
-function sizeOf(type: Type): number {
-  switch (type.kind) {
-    case "scalar":
-      return type.of === "f16" ? 2 : 4;
-    case "vector":
-      return type.size * 4;
-    case "array":
-      return sizeOf(type.of) * (type.count ?? 0);
-    case "struct": {
-      const last = type.members.at(-1)!;
-      const align = alignOf(type);
-      return Math.ceil((last.offset + sizeOf(last.type)) / align) * align;
-    }
-    default:
-      throw new SyntaxError(`A ${type.kind} is not in memory`);
-  }
-}
-
-/** What translated code calls. */
-const HELPERS = `
-const $view = new DataView(new ArrayBuffer(4));
-const $asFloat = (bits) => { $view.setUint32(0, bits); return $view.getFloat32(0); };
-const $asBits = (value) => { $view.setFloat32(0, value); return $view.getUint32(0); };
-const $halfBits = (value) => { $view.setFloat16(0, value); return $view.getUint16(0); };
-const $halfValue = (bits) => { $view.setUint16(0, bits); return $view.getFloat16(0); };
-const $pack = (v) => ($halfBits(v[0]) | ($halfBits(v[1]) << 16)) >>> 0;
-const $unpack = (word) => [$halfValue(word & 0xffff), $halfValue(word >>> 16)];
-const $bits = (word) => { let count = 0; for (; word !== 0; word = (word & (word - 1)) >>> 0) count++; return count; };
-const $pick = (v, at) => at.map((i) => v[i]);
-const $map1 = (size, write, a) => size === 4 ? [write(0, a), write(1, a), write(2, a), write(3, a)] : Array.from({ length: size }, (_, i) => write(i, a));
-const $map2 = (size, write, a, b) => size === 4 ? [write(0, a, b), write(1, a, b), write(2, a, b), write(3, a, b)] : Array.from({ length: size }, (_, i) => write(i, a, b));
-const $map3 = (size, write, a, b, c) => size === 4 ? [write(0, a, b, c), write(1, a, b, c), write(2, a, b, c), write(3, a, b, c)] : Array.from({ length: size }, (_, i) => write(i, a, b, c));
-const $within = (index, count, name) => { if (!(index < count)) throw new RangeError(\`Element \${index} of \${count} in \${name}\`); return index; };
-const $zero = new Float32Array(256);
-const $uniform = (value) => value;
-const max = Math.max, min = Math.min;
-`;
