@@ -32,7 +32,7 @@ export async function handoffBench(
   const stats = async () => (await cluster.status()).find(({ unit }) => unit.startsWith("prefill"))!.stats;
   await arrivals(cluster, 1, tokens);
   const before = await stats();
-  const ofCluster = await arrivals(cluster, Number(runs), tokens, 1);
+  const ofCluster = await arrivals(cluster, Number(runs), tokens, 0);
   const after = await stats();
   const unanswered: number[] = [];
   for (let run = 0; run < Number(runs); run++) unanswered.push(await computeOnly(cluster, tokens));
