@@ -13,8 +13,6 @@
 interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
-  /** Where its parameters are in the buffer of uniforms. */
-  readonly offset: number;
   readonly x: number;
   readonly y: number;
   readonly z: number;
@@ -43,8 +41,9 @@ class Encoding {
   readonly encoder: GPUCommandEncoder;
   /** Commands so far. */
   commands = 0;
-  readonly #offsets: number[] = [0];
   #pass: GPUComputePassEncoder | null;
+  /** The pass's. */
+  #pipeline: GPUComputePipeline | null = null;
   readonly #timing: PassTiming | null;
   readonly #passes: number[] = [];
 
@@ -62,16 +61,15 @@ class Encoding {
       return;
     }
     this.#pass ??= this.encoder.beginComputePass(this.#timing?.begin(this.#passes));
-    this.#pass.setPipeline(command.pipeline);
-    // `setBindGroup` copies the offsets.
-    this.#offsets[0] = command.offset;
-    this.#pass.setBindGroup(0, command.group, this.#offsets);
+    if (command.pipeline !== this.#pipeline) this.#pass.setPipeline(this.#pipeline = command.pipeline);
+    this.#pass.setBindGroup(0, command.group);
     this.#pass.dispatchWorkgroups(command.x, command.y, command.z);
   }
 
   endPass(): void {
     this.#pass?.end();
     this.#pass = null;
+    this.#pipeline = null;
   }
 
   finish(): GPUCommandBuffer {
@@ -159,6 +157,11 @@ export class CommandRecorder {
     return this.#encoding.commands >= UNEXPECTED_PIECE && !this.#alone ? this.#finishEncoding() : null;
   }
 
+  /** Forgets what was expected next, if nothing of it has come. */
+  unexpect(): void {
+    if (this.#came === 0) this.#forget(null);
+  }
+
   /** Ends what has come so far, in the middle of a submission. @returns what is to be submitted right away */
   cut(): GPUCommandBuffer | null {
     if (this.#expected !== null) this.#encodeWhatCame();
@@ -236,9 +239,10 @@ export class CommandRecorder {
 }
 
 function isSame(a: Command | undefined, b: Command): boolean {
+  if (a === b) return true;
   if (a === undefined) return false;
   if (isCopy(a)) {
     return isCopy(b) && a.source === b.source && a.sourceOffset === b.sourceOffset && a.destination === b.destination && a.bytes === b.bytes;
   }
-  return !isCopy(b) && a.group === b.group && a.offset === b.offset && a.pipeline === b.pipeline && a.x === b.x && a.y === b.y && a.z === b.z;
+  return !isCopy(b) && a.group === b.group && a.pipeline === b.pipeline && a.x === b.x && a.y === b.y && a.z === b.z;
 }

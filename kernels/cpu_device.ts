@@ -20,6 +20,7 @@ import {
   newCounters,
   PLAIN_FEATURES,
   type Readback,
+  type Script,
 } from "./device.ts";
 
 class CpuBuffer implements DeviceBuffer, HostBuffer {
@@ -89,6 +90,23 @@ class CpuReadback implements Readback {
   destroy(): void {}
 }
 
+interface CpuRun {
+  readonly bound: CpuBound<string>;
+  readonly params: Params<string>;
+}
+
+class CpuScript implements Script {
+  readonly runs: readonly CpuRun[];
+
+  constructor(runs: readonly CpuRun[]) {
+    this.runs = runs;
+  }
+
+  get dispatches(): number {
+    return this.runs.length;
+  }
+}
+
 /** The plain-TypeScript device. */
 export class CpuDevice implements Device {
   readonly kind = "cpu";
@@ -99,6 +117,7 @@ export class CpuDevice implements Device {
   readonly lost: Promise<LatentmeshError> = new Promise(() => {});
   readonly keepsTimes: boolean;
   #ms = 0;
+  #captured: CpuRun[] | null = null;
 
   /**
    * @param limits smaller limits than the host's, to exercise splitting
@@ -145,6 +164,8 @@ export class CpuDevice implements Device {
   run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void {
     const kernel = bound as CpuBound<P>;
     checkParams(kernel.name, kernel.params, params, kernel.most);
+    // Whoever runs it may use the same object for other parameters next.
+    if (this.#captured !== null) return void this.#captured.push({ bound: bound as unknown as CpuBound<string>, params: { ...params } });
     this.counters.dispatches++;
     if (!this.keepsTimes) return kernel.execute(params);
     const started = performance.now();
@@ -157,6 +178,21 @@ export class CpuDevice implements Device {
     target.copy.set((buffer as CpuBuffer).u8.subarray(offset, offset + bytes));
     target.length = bytes;
     this.counters.readbackBytes += bytes;
+  }
+
+  capture(record: () => void): Script {
+    const runs: CpuRun[] = this.#captured = [];
+    try {
+      record();
+    } finally {
+      this.#captured = null;
+    }
+    return new CpuScript(runs);
+  }
+
+  play(script: Script): boolean {
+    for (const { bound, params } of (script as CpuScript).runs) this.run(bound, params);
+    return true;
   }
 
   submit(): void {

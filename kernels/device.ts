@@ -54,6 +54,12 @@ export interface Readback {
   destroy(): void;
 }
 
+/** Runs of kernels that were taken down. */
+export interface Script {
+  /** How many. */
+  readonly dispatches: number;
+}
+
 /** Limits that decide how tensors are split. */
 export interface DeviceLimits {
   /** Largest part of a buffer that a kernel can see through one binding. */
@@ -113,6 +119,13 @@ export interface Device {
   compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>>;
   run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void;
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void;
+  /**
+   * Takes down what `record` runs, for it to be played any number of times at next to no cost. `record` is called at once and does nothing but run kernels, the
+   * same ones with the same parameters whenever it is called.
+   */
+  capture(record: () => void): Script;
+  /** Runs what was captured, as if it were recorded again. @returns false if the device has forgotten it, which must be captured again */
+  play(script: Script): boolean;
   /** Starts what was recorded since the last submission. @throws {LatentmeshError} `device_lost` */
   submit(): void;
   /**

@@ -1,10 +1,10 @@
 /**
- * A device behind the WebGPU API, whoever provides it. Pipelines are cached by their final source, bind groups are made once, parameters of a whole
+ * A device behind the WebGPU API, whoever provides it. Pipelines are cached by their final source, bind groups are kept, parameters of a whole
  * submission travel in one write, and a submission is one compute pass, encoded before it is asked for where it is anticipated (`command_recorder.ts`).
  *
  * @module
  */
-import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { invariant, LatentmeshError, messageOf } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
 import { type Command, CommandRecorder } from "./command_recorder.ts";
 import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "./contract.ts";
@@ -23,12 +23,13 @@ import {
   type DeviceLimits,
   newCounters,
   type Readback,
+  type Script,
 } from "./device.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { PassTimer } from "./pass_timer.ts";
 import { PassTimes } from "./pass_times.ts";
 import { GpuReadback } from "./readback.ts";
-import { UniformRing } from "./uniform_ring.ts";
+import { UniformRing, type UniformSlots } from "./uniform_ring.ts";
 
 class GpuDeviceBuffer implements DeviceBuffer {
   readonly label: string;
@@ -49,7 +50,8 @@ class GpuDeviceBuffer implements DeviceBuffer {
 interface GpuBound<P extends string> extends BoundKernel<P> {
   readonly most: Params<P>;
   readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
+  /** With the uniform that begins at an offset. */
+  groupAt(offset: number): GPUBindGroup;
   workgroups(params: Params<P>): Workgroups;
 }
 
@@ -57,6 +59,32 @@ interface GpuBound<P extends string> extends BoundKernel<P> {
 interface Anticipation {
   readonly commands: Command[];
   /** Whether the parameters of what follows do not fit beside those before: it would go out in pieces. */
+  full: boolean;
+}
+
+class GpuScript implements Script {
+  readonly commands: readonly Command[];
+  /** Workgroups. */
+  readonly work: number;
+  /** Of the parameters that it needs. */
+  readonly generation: number;
+
+  constructor(commands: readonly Command[], work: number, generation: number) {
+    this.commands = commands;
+    this.work = work;
+    this.generation = generation;
+  }
+
+  get dispatches(): number {
+    return this.commands.length;
+  }
+}
+
+/** What is captured. */
+interface Capture {
+  readonly commands: Command[];
+  work: number;
+  /** Whether there is no room for its parameters beside those that others need. */
   full: boolean;
 }
 
@@ -69,11 +97,17 @@ export interface GpuDeviceOptions {
   /** Smaller limits than the adapter's, to exercise splitting. */
   readonly limits?: Partial<DeviceLimits>;
   readonly features: DeviceFeatures;
-  /** Different parameters that one piece of a submission may have; by default a few thousand. */
-  readonly uniformSlots?: number;
+  /** Different parameters that one piece of a submission, and that scripts may have; by default a few thousand. */
+  readonly uniforms?: UniformSlots;
   /** Whether passes are timed, if the device can. */
   readonly times?: boolean;
 }
+
+/**
+ * Bind groups of a kernel and its buffers, one for each place in which its uniform has been: a dynamic offset takes a third of what it costs to encode a
+ * dispatch.
+ */
+const MOST_GROUPS = 128;
 
 /** What shaders on devices with matrix units begin with. */
 export const MATRIX_PRELUDE: string = `enable f16;
@@ -101,6 +135,9 @@ export class GpuDevice implements Device {
   #work = 0;
   readonly #times: PassTimes | null;
   #anticipation: Anticipation | null = null;
+  #capture: Capture | null = null;
+  /** Goes up when scripts are forgotten. */
+  #generation = 0;
   #measuring = false;
   #timer: PassTimer | null = null;
   #failure: LatentmeshError | null = null;
@@ -120,7 +157,7 @@ export class GpuDevice implements Device {
       ...options.limits,
     };
     this.#pipelines = new PipelineCache(gpu, options.description, options.looks);
-    this.#uniforms = new UniformRing(gpu, options.uniformSlots);
+    this.#uniforms = new UniformRing(gpu, options.uniforms);
     this.#times = options.times === true && gpu.features.has("timestamp-query") ? new PassTimes(gpu) : null;
     this.#recorder = new CommandRecorder(gpu, this.#times);
     this.#waits = options.looks?.kind() ?? null;
@@ -165,6 +202,7 @@ export class GpuDevice implements Device {
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
+    invariant(this.#capture === null, "what is captured does nothing but run kernels");
     if (this.#anticipation !== null) return;
     checkWrite(buffer, offset, data);
     this.#gpu.queue.writeBuffer((buffer as GpuDeviceBuffer).gpu, offset, data.buffer, data.byteOffset, data.byteLength);
@@ -183,12 +221,21 @@ export class GpuDevice implements Device {
       bind: (buffers, most): GpuBound<P> => {
         checkBindings(kernel, config, buffers, most);
         const entries = names.map((name, i) => ({ binding: i + 1, resource: { buffer: (buffers[name] as DeviceBuffer as GpuDeviceBuffer).gpu } }));
-        const group = this.#gpu.createBindGroup({
-          label: kernel.name,
-          layout,
-          entries: [{ binding: 0, resource: this.#uniforms.binding(kernel.params.length) }, ...entries],
-        });
-        return { name: kernel.name, params: kernel.params, most, pipeline, group, workgroups: (params) => kernel.workgroups(config, params) };
+        const uniform = this.#uniforms.binding(kernel.params.length);
+        const create = (offset: number) => {
+          const resource = { ...uniform, offset };
+          return this.#gpu.createBindGroup({ label: kernel.name, layout, entries: [{ binding: 0, resource }, ...entries] });
+        };
+        const groups = new Map<number, GPUBindGroup>();
+        const groupAt = (offset: number) => {
+          const known = groups.get(offset);
+          if (known !== undefined) return known;
+          if (groups.size === MOST_GROUPS) groups.clear();
+          const group = create(offset);
+          groups.set(offset, group);
+          return group;
+        };
+        return { name: kernel.name, params: kernel.params, most, pipeline, groupAt, workgroups: (params) => kernel.workgroups(config, params) };
       },
     };
   }
@@ -198,18 +245,40 @@ export class GpuDevice implements Device {
     checkParams(kernel.name, kernel.params, params, kernel.most);
     const [x, y, z] = kernel.workgroups(params);
     if (x === 0 || y === 0 || z === 0) return;
+    if (this.#capture !== null) return this.#captureRun(this.#capture, kernel, params, [x, y, z]);
     const offset = this.#uniforms.place(kernel.params, params) ?? this.#placeInNextPiece(kernel.params, params);
     if (this.#anticipation === null) {
       this.counters.dispatches++;
       this.#work += x * y * z;
     }
-    this.#record({ pipeline: kernel.pipeline, group: kernel.group, offset, x, y, z });
+    this.#record({ pipeline: kernel.pipeline, group: kernel.groupAt(offset), x, y, z });
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
+    invariant(this.#capture === null, "what is captured does nothing but run kernels");
     const target = readback as GpuReadback;
     if (this.#anticipation === null) target.expect(bytes, this.#takeWork());
     this.#record(target.copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
+  }
+
+  capture(record: () => void): Script {
+    const capture = this.#takeDown(record);
+    if (!capture.full) return new GpuScript(capture.commands, capture.work, this.#generation);
+    this.#forgetScripts();
+    const again = this.#takeDown(record);
+    if (again.full) throw new LatentmeshError("internal", "Cannot capture so many different parameters");
+    return new GpuScript(again.commands, again.work, this.#generation);
+  }
+
+  play(script: Script): boolean {
+    const { commands, work, generation } = script as GpuScript;
+    if (generation !== this.#generation) return false;
+    if (this.#anticipation === null) {
+      this.counters.dispatches += commands.length;
+      this.#work += work;
+    }
+    for (const command of commands) this.#record(command);
+    return true;
   }
 
   submit(): void {
@@ -308,6 +377,36 @@ export class GpuDevice implements Device {
     const work = this.#work;
     this.#work = 0;
     return work;
+  }
+
+  #takeDown(record: () => void): Capture {
+    const capture: Capture = { commands: [], work: 0, full: false };
+    this.#capture = capture;
+    try {
+      record();
+    } finally {
+      this.#capture = null;
+    }
+    return capture;
+  }
+
+  #captureRun<P extends string>(capture: Capture, { params: keys, pipeline, groupAt }: GpuBound<P>, params: Params<P>, [x, y, z]: Workgroups): void {
+    const offset = this.#uniforms.keep(keys, params);
+    if (offset === null) capture.full = true;
+    else capture.commands.push({ pipeline, group: groupAt(offset), x, y, z });
+    capture.work += x * y * z;
+  }
+
+  /** Makes room for the parameters of other scripts; what was recorded or is expected needs those that are there. */
+  #forgetScripts(): void {
+    if (this.#anticipation !== null) this.#anticipation.full = true;
+    else {
+      const piece = this.#recorder.cut();
+      if (piece !== null) this.#submit(piece);
+    }
+    this.#recorder.unexpect();
+    this.#uniforms.forget();
+    this.#generation++;
   }
 
   /** Makes room by submitting what came so far. */

@@ -18,6 +18,7 @@ import {
   newCounters,
   PLAIN_FEATURES,
   type Readback,
+  type Script,
 } from "./device.ts";
 
 /** What most GPUs allow at least; buffers that are larger are split. */
@@ -63,6 +64,15 @@ export class MeasuringDevice implements Device {
   run(): void {}
   read(): void {}
   submit(): void {}
+
+  capture(record: () => void): Script {
+    record();
+    return { dispatches: 0 };
+  }
+
+  play(): boolean {
+    return true;
+  }
 
   anticipate(): void {}
 

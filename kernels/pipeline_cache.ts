@@ -57,7 +57,7 @@ export class PipelineCache {
     }));
     const layout = gpu.createBindGroupLayout({
       label: name,
-      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } }, ...storage],
+      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } }, ...storage],
     });
     // One after the other: a device that does not validate crashes on a pipeline of a module with errors.
     const module = await this.#checked(name, () => gpu.createShaderModule({ label: name, code: source }));

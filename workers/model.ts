@@ -24,6 +24,7 @@ import type { ModelContext, Step } from "./context.ts";
 import { createFeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
+import { DecodeScripts } from "./decode_scripts.ts";
 import { LogitsHead } from "./logits_head.ts";
 import { StepClock } from "./step_clock.ts";
 import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
@@ -74,6 +75,7 @@ export class Model {
   /** Rounds this rank's part of a block's output to what is sent; null where it is sent as it is. */
   readonly #round: BoundKernel<"rows"> | null;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
+  readonly #scripts: DecodeScripts<Pending>;
   #pending: Pending = "nothing";
   /** In which form the last exchange was taken in. */
   #exchangedAs: Pending = "parts";
@@ -91,6 +93,7 @@ export class Model {
     this.#end = parts.end;
     this.#round = parts.round;
     this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
+    this.#scripts = new DecodeScripts(context.device, context.decode.config);
   }
 
   /** Compiles every kernel and allocates cache and working memory. @throws {LatentmeshError} `out_of_memory` */
@@ -188,7 +191,9 @@ export class Model {
   recordSegment(segment: number, step: Step): void {
     if (segment === 0) this.#recordEmbedding(step);
     const layer = this.#layers[Math.floor(segment / 2)];
-    this.#recordBlock(segment % 2 === 0 ? layer.attention : layer.feedForward, step);
+    const attends = segment % 2 === 0;
+    const record = () => this.#recordBlock(attends ? layer.attention : layer.feedForward, step);
+    this.#pending = step.phase === "prefill" ? record() : this.#scripts.run(step, `${segment} ${this.#pending}`, attends, record);
   }
 
   /** Records that the residual stream takes the last block in. */
@@ -260,9 +265,8 @@ export class Model {
     this.#pending = "nothing";
   }
 
-  #recordBlock({ preparation, block }: PreparedBlock, step: Step): void {
-    const unnormed = preparation.record(this.#pending, step, block);
-    this.#pending = block.record(step, unnormed);
+  #recordBlock({ preparation, block }: PreparedBlock, step: Step): Pending {
+    return block.record(step, preparation.record(this.#pending, step, block));
   }
 
   #writeStep(step: Step): void {

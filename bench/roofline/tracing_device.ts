@@ -16,6 +16,7 @@ import type {
   DeviceKind,
   DeviceLimits,
   Readback,
+  Script,
 } from "../../kernels/device.ts";
 
 /** One run of a kernel. */
@@ -44,6 +45,8 @@ export class TracingDevice implements Device {
   #dispatches: Dispatch[] = [];
   readonly #origin = new WeakMap<object, Pick<Dispatch, "kernel" | "config">>();
   readonly #device: Device;
+  readonly #scripts = new WeakMap<Script, readonly Dispatch[]>();
+  #captured: Dispatch[] | null = null;
   #anticipating = false;
 
   constructor(device: Device) {
@@ -110,14 +113,35 @@ export class TracingDevice implements Device {
 
   run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void {
     // Whoever runs it may use the same object for other parameters next.
-    if (!this.#anticipating) {
-      this.#dispatches.push({ ...this.#origin.get(bound)!, params: { ...params }, bound: bound as unknown as BoundKernel<string> });
-    }
+    const dispatch = () => ({ ...this.#origin.get(bound)!, params: { ...params }, bound: bound as unknown as BoundKernel<string> });
+    if (this.#captured !== null) this.#captured.push(dispatch());
+    else if (!this.#anticipating) this.#dispatches.push(dispatch());
     this.#device.run(bound, params);
   }
 
   read(readback: Readback, buffer: DeviceBuffer, offset: number, bytes: number): void {
     this.#device.read(readback, buffer, offset, bytes);
+  }
+
+  capture(record: () => void): Script {
+    let captured: Dispatch[] = [];
+    const script = this.#device.capture(() => {
+      // It may be called twice.
+      captured = this.#captured = [];
+      try {
+        record();
+      } finally {
+        this.#captured = null;
+      }
+    });
+    this.#scripts.set(script, captured);
+    return script;
+  }
+
+  play(script: Script): boolean {
+    const played = this.#device.play(script);
+    if (played && !this.#anticipating) this.#dispatches.push(...this.#scripts.get(script)!);
+    return played;
   }
 
   submit(): void {

@@ -293,7 +293,7 @@ describe("more parameters than fit", () => {
   const commands = Array.from({ length: 300 }, (_, i): Add => [i % 20 === 19 ? 1 : 0, 1 + random.below(40)]);
 
   (absence("deno") === null ? it : it.skip)("go out in pieces", async () => {
-    const { device, gpu } = await openDenoDevice({ uniformSlots: SLOTS });
+    const { device, gpu } = await openDenoDevice({ uniforms: { slots: SLOTS } });
     const state = await Accumulators.create(device, 40);
     for (const count of [SLOTS, 100, 300]) {
       state.reset();

@@ -12,8 +12,8 @@ import { ODD_CONFIG, writeRandomCheckpoint } from "../support/random_checkpoint.
 describe("long prompt", () => {
   (absence("deno") === null ? it : it.skip)("goes out in pieces, with the same bits", async () => {
     const tokens = Array.from({ length: 200 }, (_, i) => 3 + i);
-    const run = async (uniformSlots?: number) => {
-      const { device } = await openDenoDevice({ uniformSlots });
+    const run = async (slots?: number) => {
+      const { device } = await openDenoDevice({ uniforms: { slots } });
       const model = await loadModel(device, "deepseek-v2-lite-tiny", { limits: { window: 8 } });
       const { logits } = await runSequence(model, tokens, "prefill", 100);
       await device.close();
