@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import type { DecodeGroup, PrefillUnit, Sequence } from "./state.ts";
+import { type DecodeGroup, MixedUnit, type PromptUnit, type Sequence } from "./state.ts";
 
 /** Limits that decide whether there is room. */
 export interface PlacingOptions {
@@ -14,28 +14,31 @@ export interface PlacingOptions {
 }
 
 /** Whether prompts of a unit can be handed to a group. */
-export type Usable = (prefill: PrefillUnit, decode: DecodeGroup) => boolean;
+export type Usable = (prefill: PromptUnit, decode: DecodeGroup) => boolean;
 
 /** Where a sequence goes; no group where it generates nothing. */
 export interface Place {
-  readonly prefill: PrefillUnit;
+  readonly prefill: PromptUnit;
   readonly decode: DecodeGroup | null;
 }
 
 /** The best place with room for a sequence; null if there is none now. */
 export function choosePlace(
   sequence: Sequence,
-  units: { readonly prefill: Iterable<PrefillUnit>; readonly decode: Iterable<DecodeGroup> },
+  units: { readonly prefill: Iterable<PromptUnit>; readonly decode: Iterable<DecodeGroup> },
   usable: Usable,
   options: PlacingOptions,
 ): Place | null {
   const groups = sequence.mostTokens === 0 ? [null] : [...units.decode].filter((group) => group.up && fitsGroup(sequence, group, options));
+  // A mixed unit decodes what it computes, and nothing else.
+  const groupsFor = (unit: PromptUnit) =>
+    groups.filter((group) => group === null || (unit instanceof MixedUnit ? group === unit : !(group instanceof MixedUnit)));
   let best: Place & { readonly work: number; readonly spare: number } | null = null;
   for (const prefill of units.prefill) {
     if (!prefill.up || !fitsUnit(sequence, prefill, options)) continue;
     const work = prefill.load + sequence.prompt.length - cachedBlocks(sequence, prefill, options.blockTokens) * options.blockTokens;
-    for (const decode of groups) {
-      if (decode !== null && !usable(prefill, decode)) continue;
+    for (const decode of groupsFor(prefill)) {
+      if (decode !== null && decode !== prefill && !usable(prefill, decode)) continue;
       const spare = decode === null ? 0 : decode.cache.available + decode.cache.matches(sequence.hashes) - decode.placements.size;
       if (best === null || work < best.work || (work === best.work && spare > best.spare)) best = { prefill, decode, work, spare };
     }
@@ -44,7 +47,7 @@ export function choosePlace(
 }
 
 /** Blocks of a prompt that a prefill unit need not compute: its last token always is computed, for its logits. */
-export function cachedBlocks({ wholePrompt, hashes, prompt }: Sequence, { cache }: PrefillUnit, blockTokens: number): number {
+export function cachedBlocks({ wholePrompt, hashes, prompt }: Sequence, { cache }: PromptUnit, blockTokens: number): number {
   return wholePrompt ? 0 : Math.min(cache.matches(hashes), Math.floor((prompt.length - 1) / blockTokens));
 }
 
@@ -54,7 +57,7 @@ export function decodeBlocksOf({ prompt, generated }: Sequence, blockTokens: num
 }
 
 /** Takes `count` blocks of which the first `shared` are published. */
-export function takeBlocks({ cache }: PrefillUnit | DecodeGroup, { hashes }: Sequence, shared: number, count: number): number[] {
+export function takeBlocks({ cache }: PromptUnit | DecodeGroup, { hashes }: Sequence, shared: number, count: number): number[] {
   const prefix = cache.share(hashes, shared);
   return [...prefix, ...cache.allocate(count - shared)];
 }
@@ -67,15 +70,17 @@ export function hasRoom({ placements, reserved }: DecodeGroup, { maxBatch }: Pla
 /** Room for a sequence, and for one more block of everybody who runs, so that nobody has to give way at once. */
 function fitsGroup(sequence: Sequence, group: DecodeGroup, options: PlacingOptions): boolean {
   const needed = decodeBlocksOf(sequence, options.blockTokens) + group.running.size;
-  return hasRoom(group, options) && needed <= reachable(group, group.cache.matches(sequence.hashes), sequence);
+  const shared = group instanceof MixedUnit ? cachedBlocks(sequence, group, options.blockTokens) : group.cache.matches(sequence.hashes);
+  return hasRoom(group, options) && needed <= reachable(group, shared, sequence);
 }
 
-function fitsUnit(sequence: Sequence, unit: PrefillUnit, { blockTokens, maxPrompts }: PlacingOptions): boolean {
+function fitsUnit(sequence: Sequence, unit: PromptUnit, { blockTokens, maxPrompts }: PlacingOptions): boolean {
+  if (unit instanceof MixedUnit && sequence.mostTokens > 0) return unit.prompts.size < maxPrompts;
   const needed = ceilDiv(sequence.prompt.length, blockTokens);
   return unit.prompts.size < maxPrompts && needed <= reachable(unit, cachedBlocks(sequence, unit, blockTokens), sequence);
 }
 
 /** Blocks that a sequence could hold: those it shares, and those that can still be allocated once it does. */
-function reachable({ cache }: PrefillUnit | DecodeGroup, shared: number, { hashes }: Sequence): number {
+function reachable({ cache }: PromptUnit | DecodeGroup, shared: number, { hashes }: Sequence): number {
   return shared + cache.available - cache.unusedAmong(hashes, shared);
 }

@@ -10,7 +10,7 @@ import { FairQueue } from "./fair_queue.ts";
 import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, takeBlocks, type Usable } from "./placing.ts";
 import { Forks } from "./forks.ts";
 import type { Piece, PieceOutcome, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
-import { DecodeGroup, Placement, PrefillUnit, Sequence, type SequenceOptions } from "./state.ts";
+import { DecodeGroup, MixedUnit, Placement, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
 import { planRows } from "./step_planner.ts";
 
 /** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */
@@ -21,7 +21,8 @@ export class Scheduler {
   readonly options: SchedulerOptions;
   readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0 };
   readonly waiting = new FairQueue();
-  readonly prefillUnits = new Map<string, PrefillUnit>();
+  /** Mixed units are here and among {@link decodeGroups}. */
+  readonly prefillUnits = new Map<string, PromptUnit>();
   readonly decodeGroups = new Map<string, DecodeGroup>();
   /** Sequences of each client that have not ended. */
   readonly #active = new Map<string, number>();
@@ -62,7 +63,7 @@ export class Scheduler {
   }
 
   /** A prefill unit can be used. @param blocks of its cache; a number makes an empty one, null keeps what was there */
-  prefillUp(name: string, blocks: number | null): PrefillUnit {
+  prefillUp(name: string, blocks: number | null): PromptUnit {
     return revive(this.prefillUnits, name, blocks, () => new PrefillUnit(name, blocks ?? 0));
   }
 
@@ -71,14 +72,21 @@ export class Scheduler {
     return revive(this.decodeGroups, name, blocks, () => new DecodeGroup(name, blocks ?? 0));
   }
 
+  /** A mixed unit can be used. @param blocks of its cache; a number makes an empty one, null keeps what was there */
+  mixedUp(name: string, blocks: number | null): MixedUnit {
+    const unit = revive(this.decodeGroups, name, blocks, () => new MixedUnit(name, blocks ?? 0)) as MixedUnit;
+    this.prefillUnits.set(name, unit);
+    return unit;
+  }
+
   /** A unit is lost: its sequences wait for another place. What is in flight there will be reported as failed. */
   down(name: string): Sequence[] {
     const unit = this.prefillUnits.get(name) ?? this.decodeGroups.get(name);
     if (unit === undefined || !unit.up) return [];
     unit.up = false;
-    const lost = unit instanceof PrefillUnit ? [...unit.prompts] : [...unit.placements];
+    const lost = new Set([...(unit instanceof DecodeGroup ? unit.placements : []), ...("prompts" in unit ? unit.prompts : [])]);
     if (unit instanceof DecodeGroup) this.#forks.drop(unit);
-    const sequences = lost.flatMap((placement) => this.#displace(placement));
+    const sequences = [...lost].flatMap((placement) => this.#displace(placement));
     // A new epoch forgets them anyway.
     unit.closing = [];
     this.counters.replays += sequences.length;
@@ -106,16 +114,38 @@ export class Scheduler {
     placement.opened = true;
   }
 
-  /** The piece that a prefill unit computes next: of the prompt with the least to compute, where long waiting counts like having less. */
-  nextPiece(unit: PrefillUnit, now: number): Piece | null {
-    if (!unit.up) return null;
+  /**
+   * What a mixed unit does next: steps and pieces take turns, so that neither who generates nor who has just come waits for long.
+   *
+   * @param pieceTokens most tokens of a piece while others generate
+   */
+  nextWork(unit: MixedUnit, now: number, pieceTokens: number): { readonly piece: Piece } | { readonly step: Step } | null {
+    const nextStep = () => {
+      const step = this.nextStep(unit);
+      return step === null ? null : { step };
+    };
+    const nextPiece = (most?: number) => {
+      const piece = this.nextPiece(unit, now, most);
+      return piece === null ? null : { piece };
+    };
+    if (unit.running.size === 0) return nextPiece();
+    return unit.prefilled ? nextStep() ?? nextPiece(pieceTokens) : nextPiece(pieceTokens) ?? nextStep();
+  }
+
+  /**
+   * The piece that a unit computes next: of the prompt with the least to compute, where long waiting counts like having less.
+   *
+   * @param most tokens of it; whole blocks unless it is the last
+   */
+  nextPiece(unit: PromptUnit, now: number, most = this.options.chunk): Piece | null {
+    if (!unit.up || (unit instanceof MixedUnit && unit.stepping)) return null;
     let best: { readonly score: number; readonly placement: Placement } | null = null;
     for (const placement of unit.prompts) {
       if (!placement.opened || placement.uses > 0) continue;
       const score = placement.remaining - (now - placement.admitted) * AGING;
       if (best === null || score < best.score) best = { score, placement };
     }
-    return best === null ? null : this.#piece(best.placement);
+    return best === null ? null : this.#piece(best.placement, most);
   }
 
   /** A piece is computed. After the last one of a prompt that a group decodes, {@link handed} or {@link pieceFailed} tells what became of its latents. */
@@ -126,14 +156,19 @@ export class Scheduler {
     placement.prefilled = start + count;
     this.waiting.charge(placement.sequence.client, count);
     const whole = Math.floor(placement.prefilled / this.options.blockTokens);
-    placement.sequence.hashes.slice(0, whole).forEach((hash, i) => prefill.cache.publish(hash, placement.prefillBlocks[i]));
+    placement.sequence.hashes.slice(0, whole).forEach((hash, i) => prefill.cache.publish(hash, placement.promptBlocks[i]));
+    this.#pieceEnded(placement);
     // Until its latents are where they go, its blocks are in use on both sides.
-    if (last && decode !== null) return { asked, computed: null };
+    if (last && decode !== null && !placement.mixed) return { asked, computed: null };
     placement.uses--;
     // The ranks have closed it by themselves.
     if (last) this.#leavePrefill(placement, false);
     this.#settle(placement);
     if (!last || placement.released) return { asked, computed: null };
+    if (decode !== null) {
+      this.#join(placement, decode);
+      return { asked, computed: null };
+    }
     this.#release(placement);
     return { asked, computed: placement.sequence };
   }
@@ -148,6 +183,7 @@ export class Scheduler {
 
   /** A piece, or the handoff after the last one, has failed, and with it the unit or the group; {@link down} says which. */
   pieceFailed({ placement }: Piece): void {
+    this.#pieceEnded(placement);
     placement.uses--;
     this.#settle(placement);
   }
@@ -162,6 +198,7 @@ export class Scheduler {
     if (planned.rows.length === 0) return null;
     const forks = this.#forks.take(group);
     group.stepping = true;
+    if (group instanceof MixedUnit) group.prefilled = false;
     for (const placement of planned.advanced.keys()) placement.uses++;
     return { group, forks, ...planned };
   }
@@ -208,8 +245,11 @@ export class Scheduler {
 
   /** Throws unless every block is held by exactly those that should hold it. */
   checkIntegrity(): void {
-    for (const unit of this.prefillUnits.values()) unit.cache.checkIntegrity([...unit.prompts].flatMap(({ prefillBlocks }) => prefillBlocks));
-    for (const group of this.decodeGroups.values()) group.cache.checkIntegrity([...group.placements].flatMap(({ decodeBlocks }) => decodeBlocks));
+    for (const unit of new Set([...this.prefillUnits.values(), ...this.decodeGroups.values()])) {
+      const prefilling = "prompts" in unit ? [...unit.prompts].flatMap(({ prefillBlocks }) => prefillBlocks) : [];
+      const decoding = unit instanceof DecodeGroup ? [...unit.placements].flatMap(({ decodeBlocks }) => decodeBlocks) : [];
+      unit.cache.checkIntegrity([...prefilling, ...decoding]);
+    }
   }
 
   #place(sequence: Sequence, now: number, usable: Usable): Placement | null {
@@ -220,14 +260,15 @@ export class Scheduler {
     const { hashes, prompt } = sequence;
     const { blockTokens } = this.options;
     const cached = cachedBlocks(sequence, prefill, blockTokens);
-    const from = decode === null ? 0 : decode.cache.matches(hashes);
+    const mixed = prefill === decode;
+    const from = decode === null ? 0 : mixed ? cached : decode.cache.matches(hashes);
     const placement = new Placement({
       id: this.#nextId++,
       sequence,
       prefill,
       decode,
       admitted: now,
-      prefillBlocks: takeBlocks(prefill, sequence, cached, ceilDiv(prompt.length, blockTokens)),
+      prefillBlocks: mixed ? [] : takeBlocks(prefill, sequence, cached, ceilDiv(prompt.length, blockTokens)),
       decodeBlocks: decode === null ? [] : takeBlocks(decode, sequence, from, decodeBlocksOf(sequence, blockTokens)),
       cached: cached * blockTokens,
       from: from * blockTokens,
@@ -261,13 +302,18 @@ export class Scheduler {
     }
   }
 
-  #piece(placement: Placement): Piece {
+  #piece(placement: Placement, most: number): Piece {
+    const { prefill } = placement;
     const begin = !placement.begun;
     if (begin) this.#matchAgain(placement);
     placement.begun = true;
     placement.uses++;
+    if (prefill instanceof MixedUnit) {
+      prefill.stepping = true;
+      prefill.prefilled = true;
+    }
     const start = placement.prefilled;
-    const count = Math.min(this.options.chunk, placement.remaining);
+    const count = Math.min(most, placement.remaining);
     const last = count === placement.remaining;
     const all = [placement.sequence, ...placement.sharing];
     const asking = last && placement.decode !== null ? all.filter(({ generated }) => generated.length === 0) : [];
@@ -281,8 +327,8 @@ export class Scheduler {
     const now = cachedBlocks(sequence, prefill, this.options.blockTokens);
     if (now <= before) return;
     const shared = prefill.cache.share(sequence.hashes, now);
-    prefill.cache.release(placement.prefillBlocks.slice(0, now));
-    placement.prefillBlocks = [...shared, ...placement.prefillBlocks.slice(now)];
+    prefill.cache.release(placement.promptBlocks.slice(0, now));
+    placement.promptBlocks.splice(0, now, ...shared);
     placement.prefilled = now * this.options.blockTokens;
     sequence.cachedTokens = placement.prefilled;
     this.counters.cachedTokens += (now - before) * this.options.blockTokens;
@@ -336,6 +382,11 @@ export class Scheduler {
     for (const placement of used) this.#settle(placement);
   }
 
+  /** A mixed unit is free for something else. */
+  #pieceEnded({ prefill }: Placement): void {
+    if (prefill instanceof MixedUnit) prefill.stepping = false;
+  }
+
   /** A placement's sequences wait again. @returns them */
   #displace(placement: Placement): Sequence[] {
     const { sequence, decode } = placement;
@@ -384,7 +435,7 @@ export class Scheduler {
     if (placement.released) return;
     placement.released = true;
     const { decode, id } = placement;
-    if (placement.prefill.prompts.has(placement)) this.#leavePrefill(placement, placement.begun);
+    if (placement.prefill.prompts.has(placement)) this.#leavePrefill(placement, placement.begun && !placement.mixed);
     if (decode === null) return;
     decode.running.delete(placement);
     decode.placements.delete(placement);
@@ -402,7 +453,7 @@ export class Scheduler {
   }
 }
 
-function revive<U extends PrefillUnit | DecodeGroup>(units: Map<string, U>, name: string, blocks: number | null, create: () => U): U {
+function revive<U extends PromptUnit | DecodeGroup>(units: Map<string, U>, name: string, blocks: number | null, create: () => U): U {
   const known = units.get(name);
   if (known !== undefined && blocks === null) {
     known.up = true;

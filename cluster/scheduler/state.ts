@@ -74,10 +74,11 @@ export class Placement {
   readonly id: number;
   /** Whose it is; another of those that share it where the first has ended. */
   sequence: Sequence;
-  readonly prefill: PrefillUnit;
-  /** null where nothing is generated. */
+  readonly prefill: PromptUnit;
+  /** null where nothing is generated; a mixed unit decodes what it has computed. */
   readonly decode: DecodeGroup | null;
   readonly admitted: number;
+  /** Of the prompt while it is computed; none where a mixed unit computes it in the blocks that it decodes from. */
   prefillBlocks: number[];
   readonly decodeBlocks: number[];
   /** Prompt tokens that the decode group had already. */
@@ -99,7 +100,7 @@ export class Placement {
   constructor(options: {
     readonly id: number;
     readonly sequence: Sequence;
-    readonly prefill: PrefillUnit;
+    readonly prefill: PromptUnit;
     readonly decode: DecodeGroup | null;
     readonly admitted: number;
     readonly prefillBlocks: number[];
@@ -116,7 +117,17 @@ export class Placement {
     this.decodeBlocks = options.decodeBlocks;
     this.prefilled = options.cached;
     this.from = options.from;
-    this.opened = options.decode === null;
+    this.opened = options.decode === null || this.mixed;
+  }
+
+  /** Whether it is decoded where it is computed. */
+  get mixed(): boolean {
+    return this.prefill === this.decode;
+  }
+
+  /** Those that hold its prompt while that is computed. */
+  get promptBlocks(): number[] {
+    return this.mixed ? this.decodeBlocks : this.prefillBlocks;
   }
 
   /** Whether its sequence still wants it. */
@@ -163,9 +174,7 @@ export class PrefillUnit extends ScheduledUnit {
 
   /** Prompt tokens that are waiting to be computed here. */
   get load(): number {
-    let tokens = 0;
-    for (const { remaining } of this.prompts) tokens += remaining;
-    return tokens;
+    return remaining(this.prompts);
   }
 }
 
@@ -179,4 +188,34 @@ export class DecodeGroup extends ScheduledUnit {
   stepping = false;
   /** Sequences that will be forked here when their prompt is computed. */
   reserved = 0;
+
+  /** Placements whose blocks others may take, if nothing in flight needs them. */
+  get yielding(): Iterable<Placement> {
+    return this.running;
+  }
+}
+
+/** Computes prompts and generates, one after the other, in one cache: nothing is handed over. */
+export class MixedUnit extends DecodeGroup {
+  readonly prompts = new Set<Placement>();
+  /** Whether the last thing that it did was a piece of a prompt. */
+  prefilled = false;
+
+  /** Prompt tokens that are waiting to be computed here. */
+  get load(): number {
+    return remaining(this.prompts);
+  }
+
+  override get yielding(): Iterable<Placement> {
+    return [...this.running, ...this.prompts];
+  }
+}
+
+/** Where prompts are computed. */
+export type PromptUnit = PrefillUnit | MixedUnit;
+
+function remaining(prompts: Iterable<Placement>): number {
+  let tokens = 0;
+  for (const { remaining } of prompts) tokens += remaining;
+  return tokens;
 }

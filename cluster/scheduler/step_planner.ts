@@ -62,7 +62,7 @@ function makeRoom(
   giveWay: (placement: Placement) => void,
 ): boolean {
   while (!group.cache.canAllocate(blocks)) {
-    const others = [...group.running].filter((other) => !planned.has(other) && other.uses === 0);
+    const others = [...group.yielding].filter((other) => !planned.has(other) && other.uses === 0);
     const last = others.reduce((last, other) => other.sequence.order > last.sequence.order ? other : last, placement);
     giveWay(last);
     if (last === placement) return false;

@@ -20,6 +20,9 @@ const OPTIONS: SimulationOptions = {
   decodeBlocks: 16,
 };
 
+/** Random events of a simulation; more by hand. */
+const EVENTS = Number(Deno.env.get("TEST_EVENTS") ?? 4000);
+
 /** Longest prompt and answer: what one group holds. */
 const CONTEXT = OPTIONS.blockTokens * OPTIONS.decodeBlocks;
 
@@ -78,21 +81,32 @@ function drain(simulation: Simulation): void {
 }
 
 describe("the scheduler", () => {
-  for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
-    it(`loses, mixes up and starves nothing over thousands of random events (seed ${seed})`, () => {
-      const simulation = new Simulation(OPTIONS, new Random(seed));
-      run(simulation, 4000);
-      drain(simulation);
-      const { scheduler, sequences, finished } = simulation;
-      assert(finished.length > 100, `${finished.length} of ${sequences.length} finished`);
-      assert(scheduler.counters.cachedTokens > 0 && scheduler.counters.preemptions > 0 && scheduler.counters.replays > 0, "everything happened");
-      for (const unit of scheduler.prefillUnits.values()) assertEquals([unit.prompts.size, unit.cache.available], [0, OPTIONS.prefillBlocks]);
-      for (const group of scheduler.decodeGroups.values()) {
-        assertEquals([group.placements.size, group.running.size, group.reserved, group.cache.available], [0, 0, 0, OPTIONS.decodeBlocks]);
-      }
-      for (const unit of [...simulation.prefill.values(), ...simulation.decode.values()]) assertEquals(unit.held.size, 0);
-      assertEquals(scheduler.waiting.clients, 0, "no account of a client is left");
-    });
+  const clusters: Record<string, Partial<SimulationOptions> & { readonly seeds: readonly number[] }> = {
+    "prefill units and decode groups": { seeds: [1, 2, 3, 4, 5, 6] },
+    "mixed units": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 2, decodeBlocks: 22, seeds: [11, 12, 13, 14] },
+    "one mixed unit": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 1, decodeBlocks: 22, seeds: [15, 16] },
+    "units of all roles": { prefillUnits: 1, decodeGroups: 1, mixedUnits: 1, seeds: [17, 18, 19] },
+  };
+  for (const [units, { seeds, ...change }] of Object.entries(clusters)) {
+    for (const seed of seeds) {
+      it(`loses, mixes up and starves nothing over thousands of random events with ${units} (seed ${seed})`, () =>
+        simulate({ ...OPTIONS, ...change }, seed));
+    }
+  }
+
+  function simulate(options: SimulationOptions, seed: number): void {
+    const simulation = new Simulation(options, new Random(seed));
+    run(simulation, EVENTS);
+    drain(simulation);
+    const { scheduler, sequences, finished } = simulation;
+    assert(finished.length > 100, `${finished.length} of ${sequences.length} finished`);
+    assert(scheduler.counters.cachedTokens > 0 && scheduler.counters.preemptions > 0 && scheduler.counters.replays > 0, "everything happened");
+    for (const unit of scheduler.prefillUnits.values()) assertEquals([unit.prompts.size, unit.cache.available], [0, unit.cache.blocks]);
+    for (const group of scheduler.decodeGroups.values()) {
+      assertEquals([group.placements.size, group.running.size, group.reserved, group.cache.available], [0, 0, 0, options.decodeBlocks]);
+    }
+    for (const unit of [...simulation.prefill.values(), ...simulation.decode.values()]) assertEquals(unit.held.size, 0);
+    assertEquals(scheduler.waiting.clients, 0, "no account of a client is left");
   }
 
   it("serves clients in turn, however many requests one of them has", () => {

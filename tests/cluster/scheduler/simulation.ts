@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Sequence } from "../../../cluster/scheduler/state.ts";
 import type { Piece, SchedulerOptions, Step } from "../../../cluster/scheduler/plan.ts";
+import { MixedUnit } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../support/random.ts";
 import { SimulatedUnit } from "./simulated_unit.ts";
@@ -14,6 +15,7 @@ import { SimulatedUnit } from "./simulated_unit.ts";
 export interface SimulationOptions extends SchedulerOptions {
   readonly prefillUnits: number;
   readonly decodeGroups: number;
+  readonly mixedUnits?: number;
   readonly prefillBlocks: number;
   readonly decodeBlocks: number;
 }
@@ -41,6 +43,7 @@ export class Simulation {
     this.scheduler = new Scheduler(options);
     for (let i = 0; i < options.prefillUnits; i++) this.up(`prefill-${i}`, false);
     for (let i = 0; i < options.decodeGroups; i++) this.up(`decode-${i}`, false);
+    for (let i = 0; i < (options.mixedUnits ?? 0); i++) this.up(`mixed-${i}`, false);
   }
 
   below(count: number): number {
@@ -71,6 +74,7 @@ export class Simulation {
   }
 
   up(name: string, keep: boolean): void {
+    if (name.startsWith("mixed")) return this.#mixedUp(name, keep);
     const isPrefill = name.startsWith("prefill");
     const units = isPrefill ? this.prefill : this.decode;
     const blocks = isPrefill ? this.options.prefillBlocks : this.options.decodeBlocks;
@@ -80,32 +84,69 @@ export class Simulation {
     else this.scheduler.decodeUp(name, keep ? null : blocks);
   }
 
+  /** It is one unit, whichever role it plays. */
+  #mixedUp(name: string, keep: boolean): void {
+    const { decodeBlocks, blockTokens } = this.options;
+    const unit = keep ? this.decode.get(name)! : new SimulatedUnit(decodeBlocks, blockTokens);
+    if (keep) unit.reset();
+    this.prefill.set(name, unit);
+    this.decode.set(name, unit);
+    this.scheduler.mixedUp(name, keep ? null : decodeBlocks);
+  }
+
   /** Starts everything that can start now. */
   start(): void {
     this.#close();
     for (const placement of this.scheduler.admit(this.now, () => true)) {
-      if (placement.decode === null) continue;
+      if (placement.decode === null || placement.mixed) continue;
       this.#close();
       this.decode.get(placement.decode.name)!.open(placement.id, placement.decodeBlocks, placement.from);
       this.scheduler.opened(placement);
     }
     for (const unit of this.scheduler.prefillUnits.values()) {
+      if (unit instanceof MixedUnit) {
+        this.#startMixed(unit);
+        continue;
+      }
       if (this.#pieces.some(({ piece }) => piece.placement.prefill === unit)) continue;
       const piece = this.scheduler.nextPiece(unit, this.now);
       this.#close();
-      if (piece === null) continue;
-      const simulated = this.prefill.get(unit.name)!;
-      if (piece.begin) simulated.open(piece.placement.id, piece.placement.prefillBlocks, piece.start);
-      this.#pieces.push({ piece, unit: simulated, failed: false, asked: piece.asking.map(({ generated }) => generated.length) });
+      if (piece !== null) this.#startPiece(piece);
     }
     for (const group of this.scheduler.decodeGroups.values()) {
+      if (group instanceof MixedUnit) continue;
       const step = this.scheduler.nextStep(group);
       this.#close();
-      if (step === null) continue;
-      const asked = step.asking.map(({ sequence }) => sequence.generated.length);
-      this.#steps.push({ step, unit: this.decode.get(group.name)!, failed: false, asked });
+      if (step !== null) this.#startStep(step);
     }
     this.check();
+  }
+
+  /** One thing at a time, in turns. */
+  #startMixed(unit: MixedUnit): void {
+    const before = unit.prefilled;
+    const busy = unit.stepping;
+    const most = 1 + this.below(this.options.chunk);
+    const work = this.scheduler.nextWork(unit, this.now, most);
+    this.#close();
+    if (work === null) return;
+    assert(!busy, "a mixed unit does one thing at a time");
+    if ("step" in work) return this.#startStep(work.step);
+    assert(!before || [...unit.running].every(({ alive, pending }) => !alive || pending.length === 0), "who generates waits for one piece at most");
+    assert(work.piece.count <= (unit.running.size > 0 ? most : this.options.chunk), "and not for a long one");
+    this.#startPiece(work.piece);
+  }
+
+  #startPiece(piece: Piece): void {
+    const { placement, asking, begin, start } = piece;
+    const unit = this.prefill.get(placement.prefill.name)!;
+    if (begin) unit.open(placement.id, placement.promptBlocks, start);
+    this.#pieces.push({ piece, unit, failed: false, asked: asking.map(({ generated }) => generated.length) });
+  }
+
+  #startStep(step: Step): void {
+    const asked = step.asking.map(({ sequence }) => sequence.generated.length);
+    this.#steps.push({ step, unit: this.decode.get(step.group.name)!, failed: false, asked });
   }
 
   /** Something that is in flight comes back. @returns whether anything was */
@@ -144,7 +185,7 @@ export class Simulation {
     const held = unit.context(placement.id);
     assertEquals(held, prompt.slice(0, start + count), "the prefill unit holds the prompt");
     if (last && placement.decode === null) unit.close(placement.id);
-    if (last && placement.decode !== null) this.#handoffs.push({ piece, unit, failed: false });
+    if (last && placement.decode !== null && !placement.mixed) this.#handoffs.push({ piece, unit, failed: false });
     const outcome = this.scheduler.pieceDone(piece);
     if (outcome.computed !== null && !outcome.computed.ended) this.#finish(outcome.computed);
     outcome.asked.forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
