@@ -378,8 +378,8 @@ class Translator {
       const call = `${name}(${["$t", ...given].join(", ")})`;
       return { code: known.waits ? `(yield* ${call})` : call, type: known.result };
     }
-    const matrix = this.#matrixCall(name, parameters, values);
-    if (matrix !== null) return matrix;
+    const special = this.#matrixCall(name, parameters, values) ?? this.#atomicCall(name, values);
+    if (special !== null) return special;
     const a = values.map((value) => this.#expression(value));
     const vector = /^vec([234])$/.exec(name);
     if (vector !== null) {
@@ -440,6 +440,20 @@ class Translator {
         return { code: `(yield { kind: "barrier" })`, type: NONE };
       case "subgroupShuffleXor":
         return { code: `(yield { kind: "shuffle", value: ${a[0].code}, distance: ${a[1].code} })`, type: a[0].type };
+    }
+    throw new SyntaxError(`There is no function ${name}`);
+  }
+
+  #atomicCall(name: string, [of, value]: readonly Expression[]): Code | null {
+    if (!name.startsWith("atomic")) return null;
+    const { memory, offset, type } = this.#place(of)!;
+    const given = value === undefined ? "0" : this.#convert(this.#expression(value), type).code;
+    switch (name) {
+      case "atomicLoad":
+      case "atomicAdd":
+        return { code: `$m_${memory}.add(${offset}, ${given})`, type };
+      case "atomicStore":
+        return { code: `$m_${memory}.u32[(${offset}) / 4] = ${given}`, type: NONE };
     }
     throw new SyntaxError(`There is no function ${name}`);
   }
