@@ -120,7 +120,7 @@ describeOnDevices("linear layers of several rows", (kind) => {
         const task = makeTask(random, { ...shape, layout, input, rows: 37 });
         const alone = await run(device, task, null);
         // As many matrices as make the layer one that tiles are for.
-        const ways = decodeWays([{ ...shape, layout, matrices: 2 ** 20 }], 64, device.limits.maxWorkgroupBytes);
+        const ways = decodeWays({ ...shape, layout, matrices: 2 ** 20 }, { rows: 64, units: false, workgroupLimit: device.limits.maxWorkgroupBytes });
         const divisions = ways.flatMap(({ division }) => division ?? []);
         assert(divisions.length > 0);
         for (const division of divisions) {
