@@ -81,6 +81,9 @@ class Translator {
       this.#globals.set(name, { code: name, type: as.type });
       this.#values.set(name, new Function(`${HELPERS}${lines.join("\n")}; return ${name};`)());
     }
+    for (const assertion of this.#shader.assertions) {
+      if (this.#constant<boolean>(assertion) !== true) throw new TypeError("An assertion of the shader does not hold");
+    }
     const workgroupBytes = new Map<string, number>();
     const bindings: string[] = [];
     for (const { name, space, type, binding } of this.#shader.variables) {
@@ -188,7 +191,7 @@ class Translator {
   }
 
   /** A name by itself may have been read as a type. */
-  #constant(of: TypeSyntax | Expression): number {
+  #constant<T = number>(of: TypeSyntax | Expression): T {
     const expression: Expression = "kind" in of ? of : { kind: "name", name: of.name };
     const values = [...this.#values].map(([name, value]) => `const ${name} = ${value};`).join("");
     return new Function(`${HELPERS}${values} return ${this.#expression(expression).code};`)();
