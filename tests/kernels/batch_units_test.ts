@@ -1,15 +1,13 @@
-import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { afterAll, beforeAll } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { matrixLayout } from "../../core/model/packing.ts";
-import { paramsDeclaration } from "../../kernels/contract.ts";
 import type { Device } from "../../kernels/device.ts";
 import { batchUnits, fitsBatchUnits, type UnitsDivision } from "../../kernels/linear/batch_units.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { assertClose } from "../support/compare.ts";
-import { absence, describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Bound, expectedOf, makeTask, routesOf, runTask, type Task } from "../support/linear_task.ts";
-import { unitsProblems } from "../support/null_device.ts";
 import { Random, SEED } from "../support/random.ts";
 
 /** Matrix units round what they multiply to f16. */
@@ -127,25 +125,3 @@ describeOnDevices("linear layers of decode on matrix units", (kind) => {
     }
   });
 });
-
-const absent = absence("dawn");
-const name = "linear layers of decode on matrix units are shaders that Dawn takes";
-if (absent !== null) it.skip(`${name}: skipped, ${absent}`);
-else {
-  it(name, async () => {
-    const kernels: Record<string, string> = {};
-    for (const format of FORMATS) {
-      for (const select of [ALL, { kind: "head", heads: 3 }, { kind: "expert", perInput: 2 }] as const) {
-        for (const [columns, input] of [[192, "plain"], [192, "gated"], [72, "gated"], [61, "plain"]] as const) {
-          for (const division of [BASE, ...OTHERS]) {
-            const layout = matrixLayout(format, columns, 64);
-            const config = { layout, outputs: 50, inputStride: 2 * columns, input, select, mostItems: 20, division };
-            kernels[`${format} ${JSON.stringify({ select, columns, input, division })}`] = paramsDeclaration(batchUnits.params) +
-              batchUnits.wgsl(config);
-          }
-        }
-      }
-    }
-    assertEquals(await unitsProblems(kernels), []);
-  });
-}
