@@ -4,6 +4,7 @@ import fc from "npm:fast-check@4.10.2";
 import { matrixLayout } from "../../core/model/packing.ts";
 import type { Device } from "../../kernels/device.ts";
 import { batchUnits, fitsBatchUnits, type UnitsDivision } from "../../kernels/linear/batch_units.ts";
+import { decodeWays } from "../../kernels/linear/choose.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
@@ -49,19 +50,17 @@ describeOnDevices("linear layers of decode on matrix units", (kind) => {
     });
   }
 
-  test("give each row the bits that it has alone, in tiles of any size", async () => {
-    const task = makeTask(new Random(), { layout: matrixLayout("bf16", 200), outputs: 50, rows: 64, select: ALL });
+  test("give each row the bits that it has alone, for any number of rows and in tiles of any size", async () => {
+    const task = makeTask(new Random(), { layout: matrixLayout("bf16", 72), outputs: 20, rows: 64, select: ALL });
     const all = await run(device, task, OTHERS[3]);
-    const bitsOf = (row: number) => all.subarray(row * 50, (row + 1) * 50);
-    for (const division of [BASE, ...OTHERS]) {
-      for (const rows of [1, 2, 7, 16, 17, 33, 64]) {
-        assertEquals(await run(device, firstRows(task, rows), division), all.subarray(0, rows * 50), `${rows} rows, ${JSON.stringify(division)}`);
-      }
-    }
+    const bitsOf = (rows: number) => all.subarray(0, rows * 20);
+    const divisionFor = (rows: number) => [OTHERS[0], OTHERS[1], BASE, OTHERS[2], OTHERS[3]].find(({ items }) => rows <= items)!;
+    for (let rows = 1; rows <= 64; rows++) assertEquals(await run(device, firstRows(task, rows), divisionFor(rows)), bitsOf(rows), `${rows} rows`);
+    for (const division of [BASE, ...OTHERS]) assertEquals(await run(device, firstRows(task, 33), division), bitsOf(33), JSON.stringify(division));
     const stride = task.config.inputStride;
     for (const row of [1, 15, 40, 63]) {
       const alone = { ...firstRows(task, 1), x: task.x.slice(row * stride, (row + 1) * stride) };
-      assertEquals(await run(device, alone, OTHERS[0]), bitsOf(row), `row ${row}`);
+      assertEquals(await run(device, alone, OTHERS[0]), all.subarray(row * 20, row * 20 + 20), `row ${row}`);
     }
   });
 
@@ -122,6 +121,26 @@ describeOnDevices("linear layers of decode on matrix units", (kind) => {
         }),
         { seed: SEED, numRuns: 10 },
       );
+    }
+  });
+
+  test("give the same bits in every division of a layer that is served", async () => {
+    const [random, workgroupLimit] = [new Random(), device.limits.maxWorkgroupBytes];
+    for (
+      const shape of [
+        { outputs: 70, columns: 264, select: ALL },
+        { outputs: 24, columns: 128, select: { kind: "head", heads: 2 } },
+        { outputs: 40, columns: 192, select: { kind: "expert", perInput: 2 }, experts: 3, active: 2 },
+        // The emulator would take long over the vocabulary.
+        ...(kind === "cpu" ? [] : [{ outputs: 16500, columns: 256, select: ALL }]),
+      ] as const
+    ) {
+      const layout = matrixLayout("q8", shape.columns);
+      const task = makeTask(random, { ...shape, layout, rows: 35, input: "plain" });
+      const ways = decodeWays({ ...shape, layout, matrices: task.matrices }, { rows: 64, units: true, workgroupLimit });
+      const [first, ...others] = ways.map(({ units }) => units!);
+      const bits = await run(device, task, first);
+      for (const division of others) assertEquals(await run(device, task, division), bits, JSON.stringify(division));
     }
   });
 });

@@ -1,7 +1,6 @@
 /**
  * Decode on matrix units: every row gets the bits that it has alone, and nearly those that it has in f32. On machines without them they are emulated.
  */
-import { it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { TracingDevice } from "../../bench/roofline/tracing_device.ts";
 import { syntheticWeights } from "../../bench/synthetic.ts";
