@@ -153,39 +153,50 @@ function printAll(format: WeightFormat, timings: readonly Timing[], rows: readon
   console.log();
 }
 
-/** The arithmetics, of which a model has one. */
-const ARITHMETICS = [{ name: "f32", units: false }, { name: "units", units: true }] as const;
+/** The arithmetics, of which a model has one; the last is not served: it lacks the time that rounding takes. */
+const ARITHMETICS = ["f32", "units", "units of inputs that were rounded before"] as const;
+
+function arithmeticOf(candidate: Candidate): typeof ARITHMETICS[number] {
+  if (!("units" in candidate)) return "f32";
+  return candidate.rounded ? "units of inputs that were rounded before" : "units";
+}
 
 function printBest(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
   console.log(`${format}, the quickest in each arithmetic, and what is served`);
+  const layers = [...new Set(timings.map(({ layer }) => layer))];
   const lines: string[][] = [];
   const totals: string[][] = [];
-  for (const { name, units } of ARITHMETICS) {
-    const of = timings.filter(({ candidate }) => "units" in candidate === units);
-    if (of.length === 0) continue;
-    const sums = { quickest: rows.map(() => 0), served: rows.map(() => 0) };
-    for (const layer of new Set(of.map(({ layer }) => layer))) {
-      rows.forEach((count, i) => {
-        const all = of.filter((each) => each.layer === layer && each.rows === count);
-        const best = all.reduce((a, b) => (b.ms < a.ms ? b : a));
-        const served = all.find((each) => each.served) ?? best;
-        sums.quickest[i] += best.ms * layer.count;
-        sums.served[i] += served.ms * layer.count;
-        lines.push([
-          layer.name,
-          `${count}`,
-          candidateName(best.candidate),
-          (best.ms * 1000).toFixed(1),
-          (best.bytes / best.ms / 1e6).toFixed(0),
-          (best.flop / best.ms / 1e9).toFixed(1),
-          (served.ms * 1000).toFixed(1),
-        ]);
-      });
+  for (const arithmetic of ARITHMETICS) {
+    const cells = layers.map((layer) =>
+      rows.map((count) => {
+        const all = timings.filter((each) => each.layer === layer && each.rows === count && arithmeticOf(each.candidate) === arithmetic);
+        return all.length === 0 ? null : { best: all.reduce((a, b) => (b.ms < a.ms ? b : a)), served: all.find((each) => each.served) ?? null };
+      })
+    );
+    for (const { best, served } of cells.flat().filter((cell) => cell !== null)) {
+      lines.push([
+        best.layer.name,
+        `${best.rows}`,
+        candidateName(best.candidate),
+        (best.ms * 1000).toFixed(1),
+        (best.bytes / best.ms / 1e6).toFixed(0),
+        (best.flop / best.ms / 1e9).toFixed(1),
+        served === null ? "" : (served.ms * 1000).toFixed(1),
+      ]);
     }
-    for (const [which, ms] of Object.entries(sums)) totals.push([`${name}, ${which}`, ...ms.map((each) => each.toFixed(2))]);
+    // Sums of all layers, where all were timed.
+    const total = (msOf: (cell: NonNullable<typeof cells[number][number]>) => number | undefined) =>
+      rows.map((_, i) => {
+        const all = cells.map((ofLayer) => ofLayer[i]).map((cell) => (cell === null ? undefined : msOf(cell)));
+        return all.some((ms) => ms === undefined) ? "" : all.reduce<number>((sum, ms, l) => sum + ms! * layers[l].count, 0).toFixed(2);
+      });
+    totals.push([`${arithmetic}, quickest`, ...total(({ best }) => best.ms)], [`${arithmetic}, served`, ...total(({ served }) => served?.ms)]);
   }
   printTable([["layer", "rows", "division", "µs", "GB/s", "TFLOP/s", "served µs"], ...lines]);
   console.log();
-  printTable([["all of a step, ms", ...rows.map((count) => `${count} rows`)], ...totals]);
+  printTable([
+    ["all of a step, ms", ...rows.map((count) => `${count} rows`)],
+    ...totals.filter((total) => total.slice(1).some((cell) => cell !== "")),
+  ]);
   console.log();
 }

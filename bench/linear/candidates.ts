@@ -11,8 +11,8 @@ import { matvec, type MatvecConfig } from "../../kernels/linear/matvec.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import type { CompiledKernel, Device } from "../../kernels/device.ts";
 
-/** `rows`: by matvec, so many sharing a read of the weights; `units`: on matrix units; otherwise tiles in f32. */
-export type Candidate = { readonly rows: number } | { readonly units: UnitsDivision } | BatchDivision;
+/** `rows`: by matvec, so many sharing a read of the weights; `units`: on matrix units, of inputs that were `rounded` before if so; otherwise tiles in f32. */
+export type Candidate = { readonly rows: number } | { readonly units: UnitsDivision; readonly rounded?: boolean } | BatchDivision;
 
 function division(threads: number, passLanes: number, outputsEach: number, itemTeams: number, ...itemsEach: number[]): BatchDivision {
   return { threads, passLanes, outputsEach, itemTeams, itemsEach };
@@ -20,6 +20,10 @@ function division(threads: number, passLanes: number, outputsEach: number, itemT
 
 function units(columnParts: number, outputParts: number, outputTiles: number, items: number, depth: number, ahead: number, buffers: 1 | 2 = 1) {
   return { units: { columnParts, outputParts, outputTiles, items, depth, ahead, buffers } };
+}
+
+function rounded(candidate: { readonly units: UnitsDivision }): Candidate {
+  return { ...candidate, rounded: true };
 }
 
 /** Numbers of rows for which a candidate is tried; what matrix units take depends little on how many of 16 items there are. */
@@ -39,6 +43,9 @@ const TRIED: Readonly<Record<Select["kind"], readonly Tried[]>> = {
       units(4, 1, 4, 16, 64, 1),
       units(4, 1, 4, 16, 64, 2),
       units(4, 1, 8, 16, 64, 1),
+      rounded(units(4, 1, 1, 16, 256, 1)),
+      rounded(units(4, 1, 2, 16, 128, 2)),
+      rounded(units(4, 1, 4, 16, 64, 2)),
       units(8, 1, 1, 16, 256, 1),
       units(8, 1, 1, 16, 128, 2),
       units(8, 1, 2, 16, 128, 2),
@@ -55,6 +62,8 @@ const TRIED: Readonly<Record<Select["kind"], readonly Tried[]>> = {
       units(4, 1, 1, 64, 64, 1),
       units(4, 1, 2, 64, 64, 1),
       units(4, 2, 2, 64, 64, 1),
+      rounded(units(4, 1, 2, 64, 64, 2)),
+      rounded(units(4, 2, 2, 64, 64, 1)),
       units(8, 1, 1, 64, 128, 1),
       units(8, 1, 2, 64, 128, 1),
       units(2, 2, 2, 64, 64, 1),
@@ -68,6 +77,7 @@ const TRIED: Readonly<Record<Select["kind"], readonly Tried[]>> = {
       units(4, 1, 2, 16, 64, 2),
       units(4, 1, 2, 16, 128, 2),
       units(8, 1, 1, 16, 256, 1),
+      rounded(units(4, 1, 1, 16, 256, 1)),
     ]],
     [[32, 64], [units(4, 1, 1, 32, 128, 1), units(4, 1, 2, 32, 64, 2)]],
     [[64], [units(4, 1, 1, 64, 64, 1), units(4, 1, 2, 64, 64, 1), units(8, 1, 1, 64, 128, 1)]],
@@ -82,6 +92,10 @@ const TRIED: Readonly<Record<Select["kind"], readonly Tried[]>> = {
       units(4, 1, 4, 16, 64, 1),
       units(4, 1, 4, 16, 64, 2),
       units(4, 1, 4, 16, 64, 4),
+      rounded(units(4, 1, 2, 16, 128, 2)),
+      rounded(units(4, 1, 4, 16, 64, 2)),
+      rounded(units(4, 1, 4, 16, 64, 4)),
+      rounded(units(4, 1, 8, 16, 64, 1)),
       units(4, 1, 4, 16, 64, 2, 2),
       units(4, 1, 8, 16, 64, 1),
       units(8, 1, 2, 16, 128, 2),
@@ -91,12 +105,12 @@ const TRIED: Readonly<Record<Select["kind"], readonly Tried[]>> = {
   ],
 };
 
-/** `rows 4`; `threads,lanes,outputs,teams of items,items/items`; `units parts of columns,parts of outputs,tiles of outputs,items,depth,ahead,buffers`. */
+/** `rows 4`; `threads,lanes,outputs,teams of items,items/items`; `units parts of columns,parts of outputs,tiles of outputs,items,depth,ahead,buffers rounded`. */
 export function candidateName(candidate: Candidate): string {
   if ("rows" in candidate) return `rows ${candidate.rows}`;
   if ("units" in candidate) {
     const { columnParts, outputParts, outputTiles, items, depth, ahead, buffers } = candidate.units;
-    return `units ${[columnParts, outputParts, outputTiles, items, depth, ahead, buffers]}`;
+    return `units ${[columnParts, outputParts, outputTiles, items, depth, ahead, buffers]}${candidate.rounded ? " rounded" : ""}`;
   }
   const { threads, passLanes, outputsEach, itemTeams, itemsEach } = candidate;
   return `${threads},${passLanes},${outputsEach},${itemTeams},${itemsEach.join("/")}`;
@@ -109,7 +123,10 @@ export function readCandidates(text: string): Candidate[] {
     if (how === "rows ") return { rows: Number(numbers) };
     const [a, b, c, d, ...rest] = numbers.split(",");
     const [first, second, third, fourth] = [a, b, c, d].map(Number);
-    if (how === "units ") return units(first, second, third, fourth, Number(rest[0]), Number(rest[1]), rest[2] === "2" ? 2 : 1);
+    if (how === "units ") {
+      const candidate = units(first, second, third, fourth, Number(rest[0]), Number(rest[1]), rest[2]?.startsWith("2") ? 2 : 1);
+      return numbers.endsWith("rounded") ? rounded(candidate) : candidate;
+    }
     return division(first, second, third, fourth, ...(rest[0] ?? "").split("/").map(Number));
   });
 }
@@ -128,7 +145,7 @@ export async function compileCandidate(
 ): Promise<CompiledKernel<LinearBindings, LinearParams> | null> {
   if ("rows" in candidate) return await device.compile(matvec, { ...config, itemsAtOnce: candidate.rows } satisfies MatvecConfig);
   if ("units" in candidate) {
-    const tiles: BatchUnitsConfig = { ...config, division: candidate.units, mostItems };
+    const tiles: BatchUnitsConfig = { ...config, ...(candidate.rounded ? { input: "rounded" } : {}), division: candidate.units, mostItems };
     return device.features.matrixUnits && fitsBatchUnits(tiles, device.limits.maxWorkgroupBytes) ? await device.compile(batchUnits, tiles) : null;
   }
   const tiles: BatchMatvecConfig = { ...config, division: candidate, mostItems };

@@ -1,5 +1,5 @@
 /**
- * Linear layer for decode on matrix units: f16 products, f32 sums. Inputs are rounded to f16 as they are staged, each once.
+ * Linear layer for decode on matrix units: f16 products, f32 sums. Inputs come rounded (round_input.ts), or are rounded as they are staged.
  *
  * @module
  */
@@ -7,12 +7,17 @@ import type { WeightFormat } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel, workgroupMemory } from "../contract.ts";
 import halves from "../halves.wgsl" with { type: "text" };
+import { fill, sectionsOf } from "../sections.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
 import { batchGrid, batchItemsWgsl, foundBytes } from "./batch_items.ts";
 import source from "./batch_units.wgsl" with { type: "text" };
 import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
+import { itemsPerInput } from "./select.ts";
 import { matvec } from "./matvec.ts";
+import inputsF16 from "./units_inputs_f16.wgsl" with { type: "text" };
+import inputsF32 from "./units_inputs_f32.wgsl" with { type: "text" };
+import read from "./units_read.wgsl" with { type: "text" };
 
 /** How workgroups divide the work. Only `columnParts` has a say in the bits of a result. */
 export interface UnitsDivision {
@@ -66,14 +71,19 @@ export function batchUnitsBytes(config: Pick<BatchUnitsConfig, "division" | "sel
 }
 
 /**
- * Whether {@link batchUnits} can do a layer: not in f32, which asks for more than f16 products give, and with one scale for all weights of a vector.
+ * Whether {@link batchUnits} can do a layer: not in f32, which asks for more than f16 products give, with one scale for all weights of a vector, and rounded inputs in
+ * whole octets.
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  */
-export function fitsBatchUnits(config: Pick<BatchUnitsConfig, "layout" | "division" | "select" | "mostItems">, workgroupLimit: number): boolean {
-  const { layout: { format, group }, division: { depth } } = config;
+export function fitsBatchUnits(
+  config: Pick<BatchUnitsConfig, "layout" | "division" | "select" | "mostItems"> & Partial<Pick<BatchUnitsConfig, "input">>,
+  workgroupLimit: number,
+): boolean {
+  const { layout: { format, group, columns }, input, division: { depth } } = config;
   const vector = 4 * quadsPerVector(format);
-  return format !== "f32" && depth % vector === 0 && group % vector === 0 && workgroupMemory(batchUnitsBytes(config)) <= workgroupLimit;
+  return format !== "f32" && (input !== "rounded" || columns % 8 === 0) && depth % vector === 0 && group % vector === 0 &&
+    workgroupMemory(batchUnitsBytes(config)) <= workgroupLimit;
 }
 
 /** y[item, first_output + o] (+)= Σ_k W[matrix of item][o, k] · x[input of item, k]; what an item gets depends on no other item. */
@@ -108,7 +118,10 @@ export const batchUnits: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> 
       MEMORY_VECTORS: vectors,
     };
     const facts = `const ADDS = ${config.adds ?? false};\nconst WEIGHTS_ARE_HALVES = ${("f16" satisfies WeightFormat) === layout.format};\n`;
-    return constants(numbers) + facts + halves + weightFormatWgsl(layout) + inputWgsl(config) + batchItemsWgsl(config) + unroll(source, numbers);
+    const rounded = config.input === "rounded";
+    const inputs = rounded ? constants({ INPUT_STRIDE: layout.columns, ITEMS_PER_INPUT: itemsPerInput(config.select) }) : inputWgsl(config);
+    const filled = fill(source, { ...sectionsOf(read), ...sectionsOf(rounded ? inputsF16 : inputsF32) });
+    return constants(numbers) + facts + halves + weightFormatWgsl(layout) + inputs + batchItemsWgsl(config) + unroll(filled, numbers);
   },
   workgroupBytes: batchUnitsBytes,
   workgroups: ({ division, ...config }, params) => batchGrid(config, { items: division.items, outputs: tileOutputsOf(division) }, params),

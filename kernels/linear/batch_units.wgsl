@@ -4,7 +4,7 @@
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> routes: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<Input>;
+@fill(inputs)
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
@@ -20,7 +20,6 @@ const STEP_WEIGHTS = TILE_OUTPUTS * WEIGHT_VECTORS;
 const STRIDE = OCTETS + 1u; // odd, so that the rows of a matrix lie in different banks
 const WEIGHTS_AT = TILE_ITEMS * STRIDE;
 const STEP_VECTORS = (TILE_ITEMS + TILE_OUTPUTS) * STRIDE;
-const INPUT_QUADS = (COLUMNS + 3u) / 4u;
 // Whether the last step has columns beyond the last, and whether steps are read ahead that do not exist.
 const RAGGED = COLUMNS % DEPTH != 0u;
 const RAGGED_AHEAD = COLUMNS % (AHEAD * DEPTH) != 0u;
@@ -34,11 +33,6 @@ var<workgroup> memory: array<vec4<u32>, MEMORY_VECTORS>;
 fn vector_of(k: u32, vector: u32) -> u32 {
   let at = k / (4u * QUADS) + vector;
   return select(at, min(at, ROW_VECTORS - 1u), RAGGED_AHEAD);
-}
-
-fn quad_of(k: u32, quad: u32) -> u32 {
-  let at = k / 4u + quad;
-  return select(at, min(at, INPUT_QUADS - 1u), RAGGED_AHEAD);
 }
 
 fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u32, count: u32) {
@@ -60,14 +54,15 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
   // What the next steps need is under way in registers, as it lies in memory: whatever is made of a loaded value waits for it.
   @unroll(a, AHEAD) {
     @unroll(l, WEIGHT_LOADS) {
-      var words_{a}_{l} = weights[row_{l} * ROW_VECTORS + vector_of({a}u * DEPTH, vector_{l})];
-      var scale_{a}_{l} = scale_word(row_{l}, vector_of({a}u * DEPTH, vector_{l}) * QUADS * 4u);
+      var words_{a}_{l}: vec4<u32>;
+      var scale_{a}_{l}: u32;
     }
     @unroll(l, INPUT_LOADS) {
-      var low_{a}_{l} = stored4(base_{l}, quad_of({a}u * DEPTH, octet_{l} * 2u));
-      var low_values_{a}_{l} = values4(base_{l}, quad_of({a}u * DEPTH, octet_{l} * 2u));
-      var high_{a}_{l} = stored4(base_{l}, quad_of({a}u * DEPTH, octet_{l} * 2u + 1u));
-      var high_values_{a}_{l} = values4(base_{l}, quad_of({a}u * DEPTH, octet_{l} * 2u + 1u));
+@fill(held_inputs)
+    }
+    {
+      let next_{a} = {a}u * DEPTH;
+@fill(read)
     }
   }
   @unroll(i, M_STEPS) {
@@ -84,13 +79,7 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
         let at_{a} = {a}u % BUFFERS * STEP_VECTORS;
         @unroll(l, INPUT_LOADS) {
           if (input_row_{l} < count) {
-            let quad_{a}_{l} = now_{a} / 4u + octet_{l} * 2u;
-            let input_low_{a}_{l} = activated4(low_{a}_{l}, low_values_{a}_{l});
-            let input_high_{a}_{l} = activated4(high_{a}_{l}, high_values_{a}_{l});
-            memory[at_{a} + input_to_{l}] = halves(
-              select(input_low_{a}_{l}, vec4(0.0), RAGGED && quad_{a}_{l} >= INPUT_QUADS),
-              select(input_high_{a}_{l}, vec4(0.0), RAGGED && quad_{a}_{l} + 1u >= INPUT_QUADS),
-            );
+@fill(store_input)
           }
         }
         @unroll(l, WEIGHT_LOADS) {
@@ -110,16 +99,7 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
         workgroupBarrier();
         // The last steps read their own again.
         let next_{a} = select(now_{a} + AHEAD * DEPTH, now_{a}, now_{a} + AHEAD * DEPTH >= COLUMNS);
-        @unroll(l, WEIGHT_LOADS) {
-          words_{a}_{l} = weights[row_{l} * ROW_VECTORS + vector_of(next_{a}, vector_{l})];
-          scale_{a}_{l} = scale_word(row_{l}, vector_of(next_{a}, vector_{l}) * QUADS * 4u);
-        }
-        @unroll(l, INPUT_LOADS) {
-          low_{a}_{l} = stored4(base_{l}, quad_of(next_{a}, octet_{l} * 2u));
-          low_values_{a}_{l} = values4(base_{l}, quad_of(next_{a}, octet_{l} * 2u));
-          high_{a}_{l} = stored4(base_{l}, quad_of(next_{a}, octet_{l} * 2u + 1u));
-          high_values_{a}_{l} = values4(base_{l}, quad_of(next_{a}, octet_{l} * 2u + 1u));
-        }
+@fill(read)
         @unroll(s, K_STEPS) {
           let octets_{a}_{s} = at_{a} + my_columns + {s}u * K_PARTS * 2u;
           @unroll(i, M_STEPS) {

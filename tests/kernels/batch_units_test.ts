@@ -5,9 +5,11 @@ import { matrixLayout } from "../../core/model/packing.ts";
 import type { Device } from "../../kernels/device.ts";
 import { batchUnits, fitsBatchUnits, type UnitsDivision } from "../../kernels/linear/batch_units.ts";
 import { decodeWays } from "../../kernels/linear/choose.ts";
+import { roundInput } from "../../kernels/linear/round_input.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
 import { type Bound, expectedOf, makeTask, routesOf, runTask, type Task } from "../support/linear_task.ts";
 import { Random, SEED } from "../support/random.ts";
 
@@ -61,6 +63,17 @@ describeOnDevices("linear layers of decode on matrix units", (kind) => {
     for (const row of [1, 15, 40, 63]) {
       const alone = { ...firstRows(task, 1), x: task.x.slice(row * stride, (row + 1) * stride) };
       assertEquals(await run(device, alone, OTHERS[0]), all.subarray(row * 20, row * 20 + 20), `row ${row}`);
+    }
+  });
+
+  test("take inputs that were rounded before, to the same bits", async () => {
+    for (const [columns, input] of [[256, "plain"], [72, "gated"]] as const) {
+      const task = makeTask(new Random(), { layout: matrixLayout("bf16", columns), outputs: 20, rows: 18, select: ALL, input });
+      const { inputStride } = task.config;
+      const buffers = { x: task.x, y: { poison: task.items * columns / 2 } };
+      const { y } = await runKernel(device, roundInput, { columns, inputStride, input }, buffers, { rows: task.items });
+      const rounded = { ...task, config: { ...task.config, input: "rounded" as const }, x: y.f32 };
+      for (const division of [BASE, ...OTHERS]) assertEquals(await run(device, rounded, division), await run(device, task), JSON.stringify(division));
     }
   });
 

@@ -52,7 +52,7 @@ else {
     }] as const;
     for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
       for (const select of [{ kind: "all" }, { kind: "head", heads: 3 }, { kind: "expert", perInput: 2 }] as const) {
-        for (const [columns, input] of [[192, "plain"], [192, "gated"], [72, "gated"], [61, "plain"]] as const) {
+        for (const [columns, input] of [[192, "plain"], [192, "gated"], [72, "gated"], [61, "plain"], [192, "rounded"], [72, "rounded"]] as const) {
           for (const division of divisions) {
             const config = {
               layout: matrixLayout(format, columns, 64),
