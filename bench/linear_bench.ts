@@ -8,10 +8,10 @@ import { parseModelConfig } from "../core/model/config.ts";
 import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import type { BoundKernel, CompiledKernel, Device } from "../kernels/device.ts";
-import { decodeWays } from "../kernels/linear/choose.ts";
+import { type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
 import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
-import { type Candidate, candidateName, CANDIDATES, compileCandidate, isCandidate, readCandidates } from "./linear/candidates.ts";
+import { type Candidate, candidateName, candidatesFor, compileCandidate, readCandidates } from "./linear/candidates.ts";
 import { type BenchLayer, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { printTable } from "./table.ts";
@@ -29,7 +29,7 @@ interface Timing {
   readonly ms: number;
   readonly bytes: number;
   readonly flop: number;
-  /** Whether it is the one that is served. */
+  /** Whether it is the one that is served, in either arithmetic. */
   readonly served: boolean;
 }
 
@@ -41,14 +41,14 @@ export async function linearBench(args: readonly string[]): Promise<void> {
       device: { type: "string", default: "dawn" },
       shape: { type: "string", default: "v2-lite" },
       weights: { type: "string", default: "bf16,q4" },
-      rows: { type: "string", default: "2,4,8,16,32,64" },
+      rows: { type: "string", default: "1,2,4,8,16,32,64" },
       only: { type: "string" },
       divisions: { type: "string" },
     },
   });
   const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
   const rows = values.rows.split(",").map(Number);
-  const candidates = values.divisions === undefined ? CANDIDATES : readCandidates(values.divisions);
+  const candidates = values.divisions === undefined ? null : readCandidates(values.divisions);
   const spec = parseModelConfig(configOf(shapeNamed(values.shape)), values.shape);
   const layers = layersOf(spec).filter(({ name }) => values.only === undefined || values.only.split(",").includes(name));
   const stopwatch = await Stopwatch.start(device);
@@ -75,31 +75,36 @@ async function timeLayer(
   device: Device,
   stopwatch: Stopwatch,
   made: MadeLayer,
-  { rows, candidates }: { readonly rows: readonly number[]; readonly candidates: readonly Candidate[] },
+  { rows, candidates }: { readonly rows: readonly number[]; readonly candidates: readonly Candidate[] | null },
 ): Promise<Timing[]> {
   const { layer, config } = made;
   const most = Math.max(...rows);
-  const ways = decodeWays([{ ...config, matrices: layer.matrices }], most, device.limits.maxWorkgroupBytes);
-  const servedFor = (count: number): string => {
-    const { division, itemsAtOnce = 1 } = ways.find(({ upTo }) => count <= upTo)!;
-    return candidateName(division ?? { rows: itemsAtOnce });
-  };
-  const byName = new Map<string, Candidate>(
-    [...candidates, ...ways.flatMap(({ division }) => division ?? [])].map((each) => [candidateName(each), each]),
+  const [inF32, onUnits] = [false, true].map((units) =>
+    decodeWays({ ...config, matrices: layer.matrices }, { rows: most, units, workgroupLimit: device.limits.maxWorkgroupBytes })
   );
-  const tried = rows.map((count) => ({
-    count,
-    all: [...byName.values()].filter((each) => candidateName(each) === servedFor(count) || isCandidate(each, config, count)),
-  }));
-  const used = new Set(tried.flatMap(({ all }) => all));
+  const servedFor = (ways: readonly DecodeWay[], count: number): Candidate => {
+    const { division, units, itemsAtOnce = 1 } = ways.find(({ upTo }) => count <= upTo)!;
+    return units !== undefined ? { units } : division ?? { rows: itemsAtOnce };
+  };
+  const byName = new Map<string, Candidate>();
+  const tried = rows.map((count) => {
+    const served = [inF32, onUnits].map((ways) => servedFor(ways, count));
+    const all = [...served, ...candidatesFor(config, count, candidates)].map((each) => {
+      const known = byName.get(candidateName(each));
+      if (known === undefined) byName.set(candidateName(each), each);
+      return known ?? each;
+    });
+    return { count, all: new Set(all), served: new Set(served.map(candidateName)) };
+  });
+  const used = new Set(tried.flatMap(({ all }) => [...all]));
   const compiled = new Map(await Promise.all([...used].map(async (each) => [each, await compileCandidate(device, each, config, most)] as const)));
   const timings: Timing[] = [];
-  for (const { count, all } of tried) {
+  for (const { count, all, served } of tried) {
     for (const candidate of all) {
       const kernel = compiled.get(candidate)!;
       if (kernel === null) continue;
       const ms = await timeOne(device, stopwatch, made, kernel, count);
-      timings.push({ layer, rows: count, candidate, ms, ...costOf(made, count), served: candidateName(candidate) === servedFor(count) });
+      timings.push({ layer, rows: count, candidate, ms, ...costOf(made, count), served: served.has(candidateName(candidate)) });
     }
   }
   return timings;
@@ -131,7 +136,9 @@ function costOf({ layer, config: { layout, outputs }, routes }: MadeLayer, rows:
 }
 
 function printAll(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
-  console.log(`${format}, microseconds of each layer; division: threads, lanes, outputs, teams of items, items`);
+  console.log(`${format}, microseconds of each layer, * being served`);
+  console.log("division: threads, lanes, outputs, teams of items, items");
+  console.log("units: parts of the columns, parts of the outputs, tiles of outputs, items, depth, ahead, buffers");
   const lines = Map.groupBy(timings, ({ layer, candidate }) => `${layer.name}: ${candidateName(candidate)}`);
   printTable([
     ["", ...rows.map((count) => `${count} rows`)],
@@ -146,33 +153,50 @@ function printAll(format: WeightFormat, timings: readonly Timing[], rows: readon
   console.log();
 }
 
+/** The arithmetics, of which a model has one; the last is not served: it lacks the time that rounding takes. */
+const ARITHMETICS = ["f32", "units", "units of inputs that were rounded before"] as const;
+
+function arithmeticOf(candidate: Candidate): typeof ARITHMETICS[number] {
+  if (!("units" in candidate)) return "f32";
+  return candidate.rounded ? "units of inputs that were rounded before" : "units";
+}
+
 function printBest(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
-  console.log(`${format}, the quickest, and what is served (*)`);
-  const totals = rows.map(() => ({ best: 0, served: 0 }));
-  const lines = [...new Set(timings.map(({ layer }) => layer))].flatMap((layer) =>
-    rows.map((count, i) => {
-      const all = timings.filter((each) => each.layer === layer && each.rows === count);
-      const best = all.reduce((a, b) => (b.ms < a.ms ? b : a));
-      const served = all.find((each) => each.served) ?? best;
-      totals[i].best += best.ms * layer.count;
-      totals[i].served += served.ms * layer.count;
-      return [
-        layer.name,
-        count,
+  console.log(`${format}, the quickest in each arithmetic, and what is served`);
+  const layers = [...new Set(timings.map(({ layer }) => layer))];
+  const lines: string[][] = [];
+  const totals: string[][] = [];
+  for (const arithmetic of ARITHMETICS) {
+    const cells = layers.map((layer) =>
+      rows.map((count) => {
+        const all = timings.filter((each) => each.layer === layer && each.rows === count && arithmeticOf(each.candidate) === arithmetic);
+        return all.length === 0 ? null : { best: all.reduce((a, b) => (b.ms < a.ms ? b : a)), served: all.find((each) => each.served) ?? null };
+      })
+    );
+    for (const { best, served } of cells.flat().filter((cell) => cell !== null)) {
+      lines.push([
+        best.layer.name,
+        `${best.rows}`,
         candidateName(best.candidate),
         (best.ms * 1000).toFixed(1),
         (best.bytes / best.ms / 1e6).toFixed(0),
         (best.flop / best.ms / 1e9).toFixed(1),
-        (served.ms * 1000).toFixed(1),
-      ];
-    })
-  );
+        served === null ? "" : (served.ms * 1000).toFixed(1),
+      ]);
+    }
+    // Sums of all layers, where all were timed.
+    const total = (msOf: (cell: NonNullable<typeof cells[number][number]>) => number | undefined) =>
+      rows.map((_, i) => {
+        const all = cells.map((ofLayer) => ofLayer[i]).map((cell) => (cell === null ? undefined : msOf(cell)));
+        return all.some((ms) => ms === undefined) ? "" : all.reduce<number>((sum, ms, l) => sum + ms! * layers[l].count, 0).toFixed(2);
+      });
+    totals.push([`${arithmetic}, quickest`, ...total(({ best }) => best.ms)], [`${arithmetic}, served`, ...total(({ served }) => served?.ms)]);
+  }
   printTable([["layer", "rows", "division", "µs", "GB/s", "TFLOP/s", "served µs"], ...lines]);
   console.log();
   printTable([
     ["all of a step, ms", ...rows.map((count) => `${count} rows`)],
-    ["quickest", ...totals.map(({ best }) => best.toFixed(2))],
-    ["served", ...totals.map(({ served }) => served.toFixed(2))],
+    ...totals.filter((total) => total.slice(1).some((cell) => cell !== "")),
   ]);
   console.log();
 }

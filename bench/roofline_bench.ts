@@ -92,7 +92,7 @@ function print({ device, shape, layers, weights, batch, context, ceilings, kerne
       (ofCeiling * 100).toFixed(1),
     ]),
   ]);
-  const linear = kernels.filter(({ name }) => /^(norm_matvec|batch_matvec|matvec|absorb)\b/.test(name));
+  const linear = kernels.filter(({ name }) => /^(norm_matvec|batch_matvec|batch_units|matvec|absorb)\b/.test(name));
   const [linearMs, linearBytes] = [linear.reduce((sum, { ms }) => sum + ms, 0), linear.reduce((sum, { bytes }) => sum + bytes, 0)];
   const share = linearBytes / linearMs * 1e5 / bytesPerSecond;
   console.log(

@@ -122,7 +122,11 @@ export function withCluster(command: Command): Command {
         .choices(["auto", "sharded", "replicated"]),
     )
     .option("--ping-pong", "run halves of a step side by side: one computes while the other's sum is on the wire")
-    .option("--max-batch <n>", "sequences that a group decodes together (default: 64)", integer)
+    .option(
+      "--max-batch <n>",
+      "sequences that a group decodes together (default: 64); where matrix units are there, 5 and more decode on them, in f16",
+      integer,
+    )
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
     .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")

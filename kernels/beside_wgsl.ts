@@ -24,24 +24,25 @@ const ENTRY = /@compute\s+@workgroup_size\(([^)]*)\)\s*fn main\(([^)]*(?:\([^)]*
 const DECLARATION = /^(?:@group\(0\) @binding\(\d+\) )?(?:const|fn|alias|struct|var<[^>]*>)\s+([A-Za-z_]\w*)/gm;
 
 /** What an entry point may ask for, and what it is given here. */
-const BUILTINS: Readonly<Record<string, string>> = { workgroup_id: "id", local_invocation_index: "thread" };
+const BUILTINS: Readonly<Record<string, string>> = { workgroup_id: "id", local_invocation_index: "thread", subgroup_id: "subgroup" };
 
 /**
  * One source of two. Every name that a source declares is made its own, and its parameters, `params.items` say, become `params.first_items`; `columns_of_first`,
  * `groups_of_first` and the same of the second say how many workgroups each has in x and in all.
  *
  * @param alike whether both are one kernel: then they share its variables in workgroup memory, since a workgroup is only one of the two
- * @throws {TypeError} if a kernel asks for more than its workgroup and the index of its thread
+ * @throws {TypeError} if a kernel asks for more than its workgroup, the index of its thread and its subgroup
  */
 export function besideWgsl(first: SideSource, second: SideSource, alike: boolean): string {
   const sides = [renamed("first", first, 1), renamed("second", second, 1 + first.bindings.length)] as const;
   const [a, b] = alike ? withSharedMemory(...sides) : sides;
+  const subgroup = [a, b].some(({ call }) => /\bsubgroup\b/.test(call)) ? ", @builtin(subgroup_id) subgroup: u32" : "";
   return `${a.source}
 ${b.source}
 const_assert ${a.threads} == ${b.threads};
 
 @compute @workgroup_size(${a.threads})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32${subgroup}) {
   let index = group.y * ${MOST_GROUPS}u + group.x;
   if (index < params.groups_of_first) {
     let id = vec3(index % params.columns_of_first, index / params.columns_of_first, 0u);

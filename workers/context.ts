@@ -46,6 +46,8 @@ export interface ModelContext {
   readonly matrixUnits: boolean;
   /** Whether prefill attends to keys and values in f16, on matrix units. */
   readonly halves: boolean;
+  /** Whether decode's linear layers are computed on them, too. */
+  readonly decodesOnUnits: boolean;
   /** Decode attention, alike in all layers; `division` if it runs on matrix units. */
   readonly decode: { readonly config: LatentDecodeConfig; readonly division: Division | null };
   /** [maxContext, d_r / 2, 2] */

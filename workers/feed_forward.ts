@@ -80,7 +80,7 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
   // The experts take the normalised row from where the router leaves it.
   const router = {
     matrix: weights.router,
-    binding: { ...input, unnormed: { ...input.unnormed, keeps: true }, y: a.routerLogits, precise: true },
+    binding: { ...input, unnormed: { ...input.unnormed, keeps: true }, y: a.routerLogits, precise: "always" as const },
   };
   const bindRoute = async () => (await device.compile(moeRoute, { ...spec.moe!, threads: 128 })).bind(routing.buffers, routing.most);
   const { shared } = weights;

@@ -71,7 +71,7 @@ export class Linear {
         return { bound, part: paramsOf(matrix, select, parts[i]) };
       }));
     const sides = parts.map((part) => decodeSides(context, matrix, part, binding));
-    const unnormedSides = parts.map((part) => unnormedSide(device, matrix, part, binding)).filter((side) => side !== null);
+    const unnormedSides = parts.map((part) => unnormedSide(context, matrix, part, binding)).filter((side) => side !== null);
     const [decode, unnormed, tiled] = await Promise.all([
       Promise.all(sides[0].map(async ({ upTo }, i) => ({ upTo, variants: await bind(sides.map((ofPart) => ofPart[i].side)) }))),
       unnormedSides.length === parts.length ? bind(unnormedSides) : null,
@@ -150,13 +150,13 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const planned = binding.plan?.layouts.map((plan): Tiling => ({ plan, tileItems: plan.tileItems }));
   const possible = planned ?? tileSizesFor(most, shape.outputs).map((tileItems): Tiling => ({ plan: null, tileItems }));
   const fits = (tiling: Tiling) => fitsMatrixUnits({ ...shape, ...tiling, output }, device.limits.maxWorkgroupBytes, firsts);
-  const onUnits = matrixUnits && binding.precise !== true && possible.every(fits);
+  const onUnits = matrixUnits && binding.precise === undefined && possible.every(fits);
   invariant(onUnits || !binding.halves, "only matrix units take f16");
   const rounds = onUnits && !binding.halves;
   const x = rounds ? context.activations.rounded : binding.x;
   const compile = ({ plan, tileItems }: Tiling) => {
     if (onUnits) return device.compile(matmulUnits, { ...shape, select, plan, tileItems, input: "rounded", output });
-    const narrow = binding.precise === true && select.kind === "all" && shape.outputs <= NARROW;
+    const narrow = binding.precise !== undefined && select.kind === "all" && shape.outputs <= NARROW;
     if (narrow) return device.compile(matvec, { ...shape, select, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true });
     return device.compile(matmul, { ...shape, select, plan, input });
   };

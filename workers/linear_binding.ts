@@ -7,7 +7,8 @@ import type { BesideSide } from "../kernels/beside.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
 import { batchMatvec, type BatchMatvecConfig } from "../kernels/linear/batch_matvec.ts";
-import { decodeWays } from "../kernels/linear/choose.ts";
+import { batchUnits, type BatchUnitsConfig, unitsThreads } from "../kernels/linear/batch_units.ts";
+import { type DecodeShape, type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
 import { matvec, type MatvecConfig, matvecThreads } from "../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec, type NormMatvecConfig } from "../kernels/linear/norm_matvec.ts";
 import type { Select } from "../kernels/linear/select.ts";
@@ -46,8 +47,11 @@ export interface LinearBinding {
   /** `select: expert`: routes (decode) and plans (prefill). */
   readonly routes?: DeviceBuffer;
   readonly plan?: { readonly buffer: DeviceBuffer; readonly layouts: readonly MoePlan[] };
-  /** Never rounds inputs or weights to f16, as matrix units do: for what small differences turn over, such as the choice of experts. */
-  readonly precise?: boolean;
+  /**
+   * In which phases inputs and weights are not rounded to f16, as matrix units do: `always` for what small differences turn over, such as the choice of experts;
+   * `prefill` where it costs nothing, since few rows are computed there.
+   */
+  readonly precise?: "always" | "prefill";
   /** Most rows of a step in each phase; 0: never run in it. */
   readonly most: Readonly<Record<Phase, number>>;
   /** Items of a row: experts or heads that its token has; 1 by default. */
@@ -59,6 +63,8 @@ export interface LinearContext {
   readonly device: Device;
   /** Whether products may be f16 on matrix units. */
   readonly matrixUnits: boolean;
+  /** Whether decode's are, see `kernels/linear/choose.ts`. */
+  readonly decodesOnUnits: boolean;
   readonly activations: Pick<Activations, "rounded">;
   /** Takes numbers of rows from which a layer is decoded by another kernel. */
   readonly kernelChanges: Set<number>;
@@ -105,13 +111,31 @@ export interface DecodeSide {
   readonly side: BesideSide<LinearConfig, LinearBindings, LinearParams>;
 }
 
-/** Decode with one part of a matrix, by ascending number of rows. @param beside the matrix of a layer that is to run beside it */
+/** A layer that is to run beside another. */
+export interface LayerBeside {
+  readonly matrix: DeviceMatrix;
+  readonly binding: Pick<LinearBinding, "precise">;
+}
+
+function waysOf(
+  { device, decodesOnUnits: units }: LinearContext,
+  matrix: DeviceMatrix,
+  binding: LinearBinding,
+  beside?: LayerBeside,
+): readonly DecodeWay[] {
+  const { select } = configOf(matrix, binding);
+  const shapeOf = ({ matrix, binding }: LayerBeside): DecodeShape => ({ ...matrix, select, precise: binding.precise === "always" });
+  const choice = { rows: binding.most.decode, units, workgroupLimit: device.limits.maxWorkgroupBytes };
+  return decodeWays(shapeOf({ matrix, binding }), choice, beside === undefined ? undefined : shapeOf(beside));
+}
+
+/** Decode with one part of a matrix, by ascending number of rows. @param beside a layer that is to run beside it */
 export function decodeSides(
   context: LinearContext,
   matrix: DeviceMatrix,
   part: MatrixPart,
   binding: LinearBinding,
-  beside?: DeviceMatrix,
+  beside?: LayerBeside,
 ): DecodeSide[] {
   if (binding.most.decode === 0) return [];
   const config = { ...configOf(matrix, binding), adds: binding.adds ?? false };
@@ -120,28 +144,34 @@ export function decodeSides(
     buffers: buffersOf(part, binding, binding.routes),
     most: { items: mostItems(binding, "decode"), ...paramsOf(matrix, select, part) },
   };
-  const together = [matrix, ...(beside === undefined ? [] : [beside])].map((matrix) => ({ ...matrix, select }));
-  const ways = decodeWays(together, binding.most.decode, context.device.limits.maxWorkgroupBytes);
+  const ways = waysOf(context, matrix, binding, beside);
   ways.slice(1).forEach((_, i) => context.kernelChanges.add(ways[i].upTo + 1));
-  return ways.map(({ upTo, itemsAtOnce = 1, division }) => {
-    if (division === undefined) {
-      const rows: MatvecConfig = { ...config, itemsAtOnce };
-      return { upTo, threads: matvecThreads(rows), side: { kernel: matvec, config: rows, ...bound } };
+  return ways.map(({ upTo, ...way }) => {
+    const { units, division, itemsAtOnce = 1 } = way;
+    if (units !== undefined) {
+      const tiles: BatchUnitsConfig = { ...config, division: units, mostItems: binding.most.decode };
+      return { upTo, threads: unitsThreads(units), side: { kernel: batchUnits, config: tiles, ...bound } };
     }
-    const tiles: BatchMatvecConfig = { ...config, division, mostItems: binding.most.decode };
-    return { upTo, threads: division.threads, side: { kernel: batchMatvec, config: tiles, ...bound } };
+    if (division !== undefined) {
+      const tiles: BatchMatvecConfig = { ...config, division, mostItems: binding.most.decode };
+      return { upTo, threads: division.threads, side: { kernel: batchMatvec, config: tiles, ...bound } };
+    }
+    const rows: MatvecConfig = { ...config, itemsAtOnce, ...("threads" in way ? { threads: way.threads } : {}) };
+    return { upTo, threads: matvecThreads(rows), side: { kernel: matvec, config: rows, ...bound } };
   });
 }
 
-/** One row that the layer normalises itself; null if it cannot, or need not. */
+/** One row that the layer normalises itself; null if it cannot, as on matrix units, or need not. */
 export function unnormedSide(
-  device: Device,
+  context: LinearContext,
   matrix: DeviceMatrix,
   part: MatrixPart,
   binding: LinearBinding,
 ): BesideSide<NormMatvecConfig, LinearBindings | "gamma" | "normed", LinearParams> | null {
   const { unnormed } = binding;
-  if (unnormed === undefined || binding.most.decode === 0 || Object.keys(normMatvec.bindings).length > device.limits.maxBindings) return null;
+  if (unnormed === undefined || binding.most.decode === 0) return null;
+  if (Object.keys(normMatvec.bindings).length > context.device.limits.maxBindings) return null;
+  if (waysOf(context, matrix, binding)[0].units !== undefined) return null;
   const plain = configOf(matrix, binding);
   const config = { ...plain, itemsAtOnce: 1, adds: binding.adds ?? false, eps: unnormed.eps, keeps: unnormed.keeps ?? false } as const;
   if (!canNormalise(config)) return null;

@@ -10,6 +10,7 @@ import { Linear } from "./linear.ts";
 import {
   type DecodeSide,
   decodeSides,
+  type LayerBeside,
   type LinearBinding,
   type LinearContext,
   paramsOf,
@@ -38,20 +39,20 @@ export class LinearBeside<P extends string> {
   /**
    * Compiles and binds.
    *
-   * @param other what runs beside it, given how the layer is decoded; its matrix, if it is a layer
+   * @param other what runs beside it, given how the layer is decoded; which it is, if it is one
    * @returns null if the matrix had to be split, or the device does not allow as many bindings
    */
   static async create<C, B extends string, P extends string>(
     context: LinearContext,
     matrix: DeviceMatrix,
     binding: LinearBinding,
-    other: { readonly matrix?: DeviceMatrix; of(way: Pick<DecodeSide, "upTo" | "threads">): BesideSide<C, B, P> },
+    other: { readonly layer?: LayerBeside; of(way: Pick<DecodeSide, "upTo" | "threads">): BesideSide<C, B, P> },
     same: Partial<Record<LinearBindings, B>> = {},
   ): Promise<LinearBeside<P> | null> {
     if (matrix.parts.length !== 1) return null;
     const [part] = matrix.parts;
     const ways = await Promise.all(
-      decodeSides(context, matrix, part, binding, other.matrix).map(async ({ side, ...way }) => {
+      decodeSides(context, matrix, part, binding, other.layer).map(async ({ side, ...way }) => {
         const both = await Beside.create(context.device, other.of(way), side, same);
         return both === null ? null : { upTo: way.upTo, both };
       }),
@@ -91,12 +92,12 @@ export class LinearPair {
     second: PairSide,
   ): Promise<LinearPair> {
     const [part] = first.matrix.parts;
-    const sides = decodeSides(context, first.matrix, part, first.binding, second.matrix);
+    const sides = decodeSides(context, first.matrix, part, first.binding, second);
     const beside = first.matrix.parts.length !== 1 ? null : await LinearBeside.create(
       context,
       second.matrix,
       second.binding,
-      { matrix: first.matrix, of: ({ upTo }) => sides.find((side) => side.upTo === upTo)!.side },
+      { layer: first, of: ({ upTo }) => sides.find((side) => side.upTo === upTo)!.side },
       { x: "x", routes: "routes" },
     );
     const apart = async ({ matrix, binding }: PairSide) =>
@@ -138,11 +139,11 @@ interface PairSide {
 
 /** Of matrices in one part each. */
 async function createUnnormedPair(
-  { device }: LinearContext,
+  context: LinearContext,
   first: PairSide,
   second: PairSide,
 ): Promise<Beside<LinearParams, LinearParams> | null> {
-  const [a, b] = [first, second].map(({ matrix, binding }) => unnormedSide(device, matrix, matrix.parts[0], binding));
+  const [a, b] = [first, second].map(({ matrix, binding }) => unnormedSide(context, matrix, matrix.parts[0], binding));
   if (a === null || b === null) return null;
-  return await Beside.create(device, a, b, { x: "x", routes: "routes", gamma: "gamma", normed: "normed" });
+  return await Beside.create(context.device, a, b, { x: "x", routes: "routes", gamma: "gamma", normed: "normed" });
 }

@@ -88,7 +88,7 @@ export class LogitsHead {
     const lists = device.createBuffer("candidate lists", rows * LIST_WORDS * 4);
     const [norm, head, adjust, mask, select, merge, listReadback] = await Promise.all([
       device.compile(rmsNorm, { width, inputStride: width, eps: spec.normEps }),
-      Linear.create(context, weights.head, { x: normed, y: logits, precise: true, most: { prefill: rows, decode: rows } }),
+      Linear.create(context, weights.head, { x: normed, y: logits, precise: "prefill", most: { prefill: rows, decode: rows } }),
       device.compile(adjustLogits, { vocabulary }),
       device.compile(maskLogits, { vocabulary, wholeVocabulary: spec.vocabSize }),
       device.compile(candidates, { vocabulary }),

@@ -15,6 +15,7 @@ import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { DEFAULT_SPLITTING } from "../kernels/latent_decode/splits.ts";
+import { decodesOnUnits } from "../kernels/linear/choose.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { attendsInHalves, Attention } from "./attention.ts";
@@ -320,6 +321,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     cache,
     matrixUnits,
     halves,
+    decodesOnUnits: matrixUnits && decodesOnUnits(limits.decodeRows),
     decode: { config, division },
     ropeTable: ropeBuffer,
     both: { prefill: limits.prefillRows, decode: limits.decodeRows },

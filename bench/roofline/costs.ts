@@ -35,6 +35,7 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
   switch (kernel.name) {
     case "matvec":
     case "batch_matvec":
+    case "batch_units":
     case "norm_matvec":
       return linearCost(config as LinearConfig, params.items, params, step);
     case "absorb": {

@@ -7,9 +7,7 @@ import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
-import itemsAll from "./batch_items_all.wgsl" with { type: "text" };
-import itemsExpert from "./batch_items_expert.wgsl" with { type: "text" };
-import itemsHead from "./batch_items_head.wgsl" with { type: "text" };
+import { batchGrid, batchItemsWgsl, foundBytes } from "./batch_items.ts";
 import source from "./batch_matvec.wgsl" with { type: "text" };
 import tile from "./batch_tile.wgsl" with { type: "text" };
 import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
@@ -37,8 +35,6 @@ export interface BatchMatvecConfig extends LinearConfig {
   readonly adds?: boolean;
 }
 
-/** Routes that a thread asks for together. */
-const ROUTES_AT_ONCE = 4;
 /** Bytes of workgroup memory up to which sums of two outputs have places in turn: four workgroups have room on a processor with 48 KiB. */
 const ROOMY_BYTES = 12288;
 
@@ -58,25 +54,12 @@ function sizesOf({ layout, division }: Pick<BatchMatvecConfig, "layout" | "divis
 
 /** Bytes of each variable in workgroup memory. */
 export function batchMatvecBytes(config: Pick<BatchMatvecConfig, "layout" | "division" | "select" | "mostItems">): readonly number[] {
-  return [...(config.select.kind === "expert" ? [config.mostItems * 4, 4, 4, 4] : []), ...sizesOf(config).bytes];
+  return [...foundBytes(config), ...sizesOf(config).bytes];
 }
 
 /** Outputs of a workgroup. */
 function tileOutputsOf(config: Pick<BatchMatvecConfig, "layout" | "division">): number {
   return sizesOf(config).teams * config.division.outputsEach;
-}
-
-function itemsWgsl({ select, mostItems }: BatchMatvecConfig): string {
-  switch (select.kind) {
-    case "all":
-      return itemsAll;
-    case "head":
-      return constants({ HEADS: select.heads }) + itemsHead;
-    case "expert":
-      return constants({ MOST_ITEMS: mostItems, ROUTES_AT_ONCE }) + unroll(itemsExpert, { ROUTES_AT_ONCE });
-    default:
-      return select satisfies never;
-  }
 }
 
 /** `multiply`, which takes the smallest tile that is enough. */
@@ -120,27 +103,11 @@ export const batchMatvec: Kernel<BatchMatvecConfig, LinearBindings, LinearParams
         TOTALS_EACH: ceilDiv(itemTeams * items * teams, threads),
       })
     );
-    return constants(numbers) + `const ADDS = ${config.adds ?? false};\n` + weightFormatWgsl(layout) + inputWgsl(config) + itemsWgsl(config) +
-      source +
-      tiles.join("") + multiplyWgsl(division);
+    return constants(numbers) + `const ADDS = ${config.adds ?? false};\n` + weightFormatWgsl(layout) + inputWgsl(config) + batchItemsWgsl(config) +
+      source + tiles.join("") + multiplyWgsl(division);
   },
   workgroupBytes: batchMatvecBytes,
-  workgroups(config, params) {
-    const { tileItems } = sizesOf(config);
-    const outputTiles = (outputs: number) => ceilDiv(outputs, tileOutputsOf(config));
-    const { select } = config;
-    switch (select.kind) {
-      // Tiles of the same outputs follow each other, so that the weights of one are in a cache for the next.
-      case "all":
-        return [ceilDiv(params.items, tileItems), outputTiles(params.part_outputs), 1];
-      case "head":
-        return [ceilDiv(params.items / select.heads, tileItems), outputTiles(config.outputs) * select.heads, 1];
-      case "expert":
-        return [outputTiles(config.outputs), Math.min(params.items, params.matrices), 1];
-      default:
-        return select satisfies never;
-    }
-  },
+  workgroups: (config, params) => batchGrid(config, { items: sizesOf(config).tileItems, outputs: tileOutputsOf(config) }, params),
   sizes: (config, params) => linearSizes(config, params, params.items),
   reference: (config, buffers, params) => matvec.reference({ ...config, itemsAtOnce: 1 }, buffers, params),
 };

@@ -1,29 +1,64 @@
 /**
- * Which kernel decodes a step of so many rows. All give the same bits, so this is about time alone. What the table says was computed (bench/NOTES.md, "Several
- * rows"); `deno task bench linear` measures it.
+ * Which kernel decodes a step of so many rows.
+ *
+ * There are two arithmetics, and a model has one of them for all of its decode steps, since what a row gets must not depend on how many there are: f32, in one order
+ * of additions that all kernels for it share; or on matrix units, inputs and weights rounded to f16, sums in f32. Which of its kernels runs is about time alone
+ * (bench/NOTES.md, "Several rows"; `deno task bench linear` measures it).
  *
  * @module
  */
 import { workgroupMemory } from "../contract.ts";
-import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
 import { quadsPerVector } from "../weight_format/weight_format.ts";
+import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
+import { fitsBatchUnits, type UnitsDivision, unitsThreads } from "./batch_units.ts";
 import type { LinearConfig } from "./linear.ts";
 
-/** How a layer is decoded in steps of up to `upTo` rows: by `matvec`, `itemsAtOnce` sharing a read of the weights, or by `batch_matvec`. */
-export interface DecodeWay {
-  readonly upTo: number;
-  readonly itemsAtOnce?: number;
-  readonly division?: BatchDivision;
-}
+/**
+ * How a layer is decoded in steps of up to `upTo` rows: by `matvec`, `itemsAtOnce` sharing a read of the weights, with so many `threads` if another runs beside it;
+ * by `batch_matvec`; or by `batch_units`.
+ */
+export type DecodeWay = { readonly upTo: number } & DecodeHow;
+
+/** See {@link DecodeWay}. */
+export type DecodeHow =
+  | { readonly itemsAtOnce: number; readonly threads?: number; readonly division?: never; readonly units?: never }
+  | { readonly division: BatchDivision; readonly itemsAtOnce?: never; readonly units?: never }
+  | { readonly units: UnitsDivision; readonly itemsAtOnce?: never; readonly division?: never };
 
 /** A layer, as far as the choice depends on it. */
 export interface DecodeShape extends Pick<LinearConfig, "layout" | "outputs" | "select"> {
   /** Of the stack. */
   readonly matrices: number;
+  /** Whether it is computed in f32, whatever the others are. */
+  readonly precise?: boolean;
 }
 
+/** What a choice is made for. */
+export interface DecodeChoice {
+  /** Most rows of a step. */
+  readonly rows: number;
+  /** Whether on matrix units, as far as a layer can be, see {@link decodesOnUnits}. */
+  readonly units: boolean;
+  /** Bytes of workgroup memory that the device allows. */
+  readonly workgroupLimit: number;
+}
+
+/** Rows from which on a model decodes on matrix units. */
+const MANY_ROWS = 5;
+
+/**
+ * Whether a model whose steps may have so many rows decodes on matrix units, if they are there: then a step of many rows takes half the time and less. One of a single
+ * row takes more than in f32, so that who decodes few at a time computes in f32.
+ */
+export function decodesOnUnits(mostRows: number): boolean {
+  return mostRows >= MANY_ROWS;
+}
+
+/** Kinds of layers that differ in what is quickest. */
+export type LayerKind = "narrow" | "wide" | "head" | "expertUp" | "expertDown";
+
 /** Least weights of a layer, and columns of its rows, for which tiles pay; heads read theirs from a cache. */
-const LEAST_WEIGHTS = { narrow: 2 ** 20, wide: 2 ** 20, head: 2 ** 18, expert: 2 ** 20 } as const;
+const LEAST_WEIGHTS = { narrow: 2 ** 20, wide: 2 ** 20, head: 2 ** 18, expertUp: 2 ** 20, expertDown: 2 ** 20 } as const;
 const LEAST_COLUMNS = 256;
 /** Outputs of a matrix that make workgroups enough, however many each of them takes. */
 const WIDE = 16384;
@@ -35,31 +70,67 @@ function tiles(passLanes: number, outputsEach: number, itemTeams: number, itemsE
   return { threads: 128, passLanes, outputsEach, itemTeams, itemsEach };
 }
 
-/** Up to how many rows; what for, null being no tiles. */
-const TABLE: Readonly<Record<keyof typeof LEAST_WEIGHTS, readonly (readonly [upTo: number, division: BatchDivision | null])[]>> = {
-  narrow: [[16, tiles(16, 2, 1, [4, 8])], [Infinity, tiles(8, 4, 2, [4, 8])]],
-  wide: [[8, tiles(8, 4, 1, [4, 8])], [Infinity, tiles(8, 4, 2, [4, 8])]],
-  head: [[4, null], [Infinity, tiles(8, 4, 2, [4, 8])]],
-  expert: [[2, null], [20, tiles(8, 4, 1, [1, 2, 4])], [Infinity, tiles(8, 4, 1, [2, 4, 6, 8])]],
+/** In f32: up to how many rows; what for, null being no tiles. Measured on an H200 (V2-Lite, bf16). */
+const TABLE: Readonly<Record<LayerKind, readonly (readonly [upTo: number, division: BatchDivision | null])[]>> = {
+  narrow: [[4, null], [16, tiles(32, 4, 1, [2, 4])], [Infinity, tiles(16, 4, 1, [4, 8])]],
+  wide: [[32, tiles(16, 4, 1, [2, 4])], [Infinity, tiles(8, 4, 2, [4, 8])]],
+  head: [[4, null], [16, tiles(32, 4, 1, [2, 4])], [32, tiles(16, 4, 1, [2, 4])], [Infinity, tiles(8, 4, 2, [4, 8])]],
+  expertUp: [[2, null], [Infinity, tiles(16, 4, 1, [2, 4])]],
+  expertDown: [[8, null], [32, tiles(16, 4, 1, [2, 4])], [Infinity, tiles(8, 4, 1, [2, 4, 6, 8])]],
+};
+
+/** Four subgroups, which share each output's columns. */
+function units(outputTiles: number, items: number, depth: number, ahead: number): UnitsDivision {
+  return { columnParts: 4, outputParts: 1, outputTiles, items, depth, ahead, buffers: 1 };
+}
+
+/** On matrix units: up to how many rows. The parts of the columns decide the bits of a result, so that they are alike for all rows of a kind. Computed, not measured. */
+const UNITS_TABLE: Readonly<Record<LayerKind, readonly (readonly [upTo: number, division: UnitsDivision])[]>> = {
+  narrow: [[16, units(2, 16, 128, 2)], [32, units(2, 32, 64, 2)], [Infinity, units(2, 64, 64, 1)]],
+  wide: [[16, units(4, 16, 64, 2)], [32, units(4, 32, 64, 1)], [Infinity, { ...units(2, 64, 64, 1), outputParts: 2 }]],
+  head: [[16, units(1, 16, 128, 2)], [32, units(1, 32, 128, 1)], [Infinity, units(1, 64, 64, 1)]],
+  expertUp: [[Infinity, units(4, 16, 64, 2)]],
+  expertDown: [[Infinity, units(4, 16, 64, 2)]],
 };
 
 /**
- * Ways to decode steps of up to `rows` rows, by ascending number of rows. One row is always decoded alone.
+ * Ways to decode steps of a layer, by ascending number of rows.
  *
- * @param together layers that run side by side, and so change their kernels together
- * @param workgroupLimit bytes of workgroup memory that the device allows
+ * @param beside a layer that runs beside it; asked the other way round, the ways change at the same numbers of rows and have as many threads
  */
-export function decodeWays(together: readonly DecodeShape[], rows: number, workgroupLimit: number): DecodeWay[] {
-  const largest = together.reduce((a, b) => (weightsOf(b) > weightsOf(a) ? b : a));
+export function decodeWays(layer: DecodeShape, { rows, units, workgroupLimit }: DecodeChoice, beside?: DecodeShape): readonly DecodeWay[] {
+  const both = beside === undefined ? [layer] : [layer, beside];
+  return (units ? waysOnUnits(layer, both, rows, workgroupLimit) : null) ?? waysInF32(both, rows, workgroupLimit);
+}
+
+/** Null if a layer that need not be precise cannot be computed so, or none of them need not. */
+function waysOnUnits(layer: DecodeShape, both: readonly DecodeShape[], rows: number, workgroupLimit: number): DecodeWay[] | null {
+  const able = both.filter(({ precise = false }) => !precise);
+  if (able.length === 0 || rows === 0) return null;
+  const largest = largestOf(able);
+  const table = UNITS_TABLE[kindOf(largest)];
+  const used = table.slice(0, table.findIndex(([upTo]) => rows <= upTo) + 1);
+  const fits = (division: UnitsDivision) =>
+    able.every(({ layout, select }) => fitsBatchUnits({ layout, select, division, mostItems: rows }, workgroupLimit));
+  if (!used.every(([, division]) => fits(division))) return null;
+  return used.map(([upTo, division]) => ({
+    upTo: Math.min(upTo, rows),
+    ...(layer.precise ? { itemsAtOnce: itemsAtOnceOf(layer), threads: unitsThreads(division) } : { units: division }),
+  }));
+}
+
+/** The same for both, as far as weights go: one row is decoded alone. */
+function waysInF32(both: readonly DecodeShape[], rows: number, workgroupLimit: number): DecodeWay[] {
+  const largest = largestOf(both);
   const fits = (division: BatchDivision) =>
-    together.every(({ layout, select }) => workgroupMemory(batchMatvecBytes({ layout, select, division, mostItems: rows })) <= workgroupLimit);
+    both.every(({ layout, select }) => workgroupMemory(batchMatvecBytes({ layout, select, division, mostItems: rows })) <= workgroupLimit);
   const kind = kindOf(largest);
   const pays = weightsOf(largest) >= LEAST_WEIGHTS[kind] && largest.layout.columns >= LEAST_COLUMNS;
-  const without = { itemsAtOnce: largest.select.kind === "all" ? ITEMS_AT_ONCE : 1 };
+  const without = { itemsAtOnce: itemsAtOnceOf(largest) };
   const ways: DecodeWay[] = [];
   for (const [upTo, division] of [[1, null], ...(pays ? TABLE[kind] : [[Infinity, null] as const])] as const) {
     if (rows <= (ways.at(-1)?.upTo ?? 0)) break;
-    const how: Omit<DecodeWay, "upTo"> = upTo === 1 ? { itemsAtOnce: 1 } : division !== null && fits(division) ? { division } : without;
+    const how: DecodeHow = upTo === 1 ? { itemsAtOnce: 1 } : division !== null && fits(division) ? { division } : without;
     if (how.itemsAtOnce !== undefined && how.itemsAtOnce === ways.at(-1)?.itemsAtOnce) ways.pop();
     ways.push({ upTo: Math.min(upTo, rows), ...how });
   }
@@ -71,11 +142,21 @@ export function absorbedAtOnce({ layout, outputs, matrices }: Omit<DecodeShape, 
   return layout.columns * outputs * matrices < LEAST_WEIGHTS.head ? 1 : Math.min(4, 16 / quadsPerVector(layout.format));
 }
 
+function itemsAtOnceOf({ select }: DecodeShape): number {
+  return select.kind === "all" ? ITEMS_AT_ONCE : 1;
+}
+
+function largestOf(layers: readonly DecodeShape[]): DecodeShape {
+  return layers.reduce((a, b) => (weightsOf(b) > weightsOf(a) ? b : a));
+}
+
 function weightsOf({ layout, outputs, matrices }: DecodeShape): number {
   return layout.columns * outputs * matrices;
 }
 
-function kindOf({ select, outputs }: DecodeShape): keyof typeof LEAST_WEIGHTS {
-  if (select.kind !== "all") return select.kind;
+/** The up-projections of experts have several experts' outputs of each input, the down-projections one. */
+function kindOf({ select, outputs }: DecodeShape): LayerKind {
+  if (select.kind === "expert") return select.perInput > 1 ? "expertUp" : "expertDown";
+  if (select.kind === "head") return "head";
   return outputs >= WIDE ? "wide" : "narrow";
 }

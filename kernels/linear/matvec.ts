@@ -26,6 +26,8 @@ import stage from "./stage.wgsl" with { type: "text" };
 /** {@link LinearConfig}, and how many items share a read of the weights (1 unless `select` is `all`). */
 export interface MatvecConfig extends LinearConfig {
   readonly itemsAtOnce: number;
+  /** Threads of a workgroup that runs beside another kernel's; a multiple of 64. */
+  readonly threads?: number;
   /** Whether there are so many items that they keep a device busy, however few outputs there are. */
   readonly manyItems?: boolean;
   /** Whether y takes the product in, instead of being it. */
@@ -58,11 +60,11 @@ export function matvecStages(config: MatvecConfig): boolean {
   return divide(config).staged;
 }
 
-function divide({ layout, itemsAtOnce, outputs, manyItems = false }: MatvecConfig): Division {
+function divide({ layout, itemsAtOnce, outputs, threads, manyItems = false }: MatvecConfig): Division {
   const { lanes } = orderOf(layout);
   const outputsEach = manyItems ? 4 : [4, 2].find((each) => outputs / each * lanes >= BUSY_THREADS) ?? 1;
-  const staged = itemsAtOnce === 1 && layout.columns <= MOST_STAGED_COLUMNS;
-  return { threads: staged ? 256 : 64, lanes, outputsEach, staged };
+  const staged = threads === undefined && itemsAtOnce === 1 && layout.columns <= MOST_STAGED_COLUMNS;
+  return { threads: threads ?? (staged ? 256 : 64), lanes, outputsEach, staged };
 }
 
 /** The source of {@link matvec}. @param stage `stage(thread, base, first)`, how an input row gets to workgroup memory; `first`: in the first workgroup */

@@ -1,17 +1,14 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
-import { type MatrixLayout, matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
+import { matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
 import type { Device } from "../../kernels/device.ts";
 import { type BatchDivision, batchMatvec } from "../../kernels/linear/batch_matvec.ts";
 import { decodeWays } from "../../kernels/linear/choose.ts";
-import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
-import { itemsPerInput, matrixOf, type Select } from "../../kernels/linear/select.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnHardware, openTestDevice } from "../support/devices.ts";
-import { runKernel } from "../support/kernel.ts";
-import { multiplied, randomMatrix } from "../support/matrices.ts";
+import { type Bound, expectedOf, makeTask, routesOf, runTask, type Task } from "../support/linear_task.ts";
 import { Random, SEED } from "../support/random.ts";
 
 const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
@@ -23,77 +20,10 @@ const OTHERS: readonly BatchDivision[] = [
   { threads: 128, passLanes: 64, outputsEach: 2, itemTeams: 1, itemsEach: [3] },
 ];
 
-/** What is multiplied by what. */
-interface Task {
-  readonly config: LinearConfig;
-  readonly matrices: number;
-  readonly items: number;
-  readonly routes: Uint32Array<ArrayBuffer>;
-  readonly weights: ReturnType<typeof randomMatrix>;
-  readonly x: Float32Array<ArrayBuffer>;
-}
-
-interface TaskShape {
-  readonly layout: MatrixLayout;
-  readonly outputs: number;
-  readonly rows: number;
-  readonly select: Select;
-  readonly input?: "plain" | "gated";
-  /** `select: expert`: of how many, and how many each row has. */
-  readonly experts?: number;
-  readonly active?: number;
-}
-
-function makeTask(random: Random, { layout, outputs, rows, select, input = "plain", experts = 1, active = 1 }: TaskShape): Task {
-  const inputStride = 2 * layout.columns;
-  const matrices = { all: 1, head: select.kind === "head" ? select.heads : 1, expert: experts }[select.kind];
-  const items = rows * { all: 1, head: matrices, expert: active }[select.kind];
-  return {
-    config: { layout, outputs, inputStride, input, select },
-    matrices,
-    items,
-    routes: routesOf(random, { rows, experts, active }),
-    weights: randomMatrix(random, layout, matrices * outputs),
-    x: random.normals(items / itemsPerInput(select) * inputStride),
-  };
-}
-
-/** Experts of each row, which differ. */
-function routesOf(random: Random, { rows, experts, active }: { readonly rows: number; readonly experts: number; readonly active: number }) {
-  const routes = new Uint32Array(rows * active);
-  for (let row = 0; row < rows; row++) {
-    const left = Array.from({ length: experts }, (_, expert) => expert);
-    for (let i = 0; i < active; i++) routes[row * active + i] = left.splice(random.below(left.length), 1)[0];
-  }
-  return routes;
-}
-
-/** Which outputs and matrices are bound; all of them by default. */
-interface Bound {
-  readonly firstOutput?: number;
-  readonly outputs?: number;
-  readonly firstMatrix?: number;
-  readonly matrices?: number;
-}
-
-async function run(device: Device, task: Task, division: BatchDivision | null, bound: Bound = {}, adds = false): Promise<Uint32Array> {
-  const { config, matrices, items, routes, weights: { packed }, x } = task;
-  const { firstOutput = 0, outputs = config.outputs, firstMatrix = 0, matrices: count = matrices } = bound;
-  const [first, rows] = config.select.kind === "all" ? [firstOutput, outputs] : [firstMatrix * config.outputs, count * config.outputs];
-  const { rowBytes, scaleRowBytes } = config.layout;
-  const y = adds ? new Random(SEED + 1).normals(items * config.outputs) : { poison: items * config.outputs };
-  const inputs = {
-    weights: packed.data.slice(first * rowBytes, (first + rows) * rowBytes),
-    scales: packed.scales.slice(first * scaleRowBytes, (first + rows) * scaleRowBytes),
-    routes,
-    x,
-    y,
-  };
-  const params = { items, first_output: firstOutput, part_outputs: outputs, first_matrix: firstMatrix, matrices: count };
-  const result = division === null
-    ? await runKernel(device, matvec, { ...config, itemsAtOnce: 1, adds }, inputs, params)
-    : await runKernel(device, batchMatvec, { ...config, division, mostItems: items, adds }, inputs, params);
-  return result.y.u32;
+/** By `matvec`, which has no division, or in tiles. */
+async function run(device: Device, task: Task, division: BatchDivision | null, bound: Bound = {}, adds = false): Promise<Uint32Array<ArrayBuffer>> {
+  if (division === null) return await runTask(device, matvec, { itemsAtOnce: 1 }, task, bound, adds);
+  return await runTask(device, batchMatvec, { division, mostItems: task.items }, task, bound, adds);
 }
 
 describeOnDevices("linear layers of several rows", (kind) => {
@@ -116,15 +46,9 @@ describeOnDevices("linear layers of several rows", (kind) => {
           layout: matrixLayout(format, shape.columns, shape.columns === 69 ? 20 : 32),
           select: { kind: "all" },
         });
-        const expected = multiplied(
-          task.weights.values,
-          task.x,
-          task.config,
-          Array.from({ length: shape.rows }, (_, input) => ({ matrix: 0, input })),
-        );
         const together = await run(device, task, SMALL);
         assertEquals(together, await run(device, task, null), `${shape.columns} columns`);
-        assertClose(new Float32Array(together.buffer), expected, 1e-5, `${shape.columns} columns`);
+        assertClose(new Float32Array(together.buffer), expectedOf(task), 1e-5, `${shape.columns} columns`);
       }
     });
   }
@@ -161,13 +85,7 @@ describeOnDevices("linear layers of several rows", (kind) => {
         }),
         { seed: SEED, numRuns: kind === "cpu" ? 20 : 8 },
       );
-      const expected = multiplied(
-        all.weights.values,
-        all.x,
-        all.config,
-        Array.from({ length: all.items }, (_, item) => ({ matrix: matrixOf(select, item, all.routes), input: Math.floor(item / select.perInput) })),
-      );
-      assertClose(new Float32Array((await run(device, all, SMALL)).buffer), expected, 1e-5, `${select.perInput} items of an input`);
+      assertClose(new Float32Array((await run(device, all, SMALL)).buffer), expectedOf(all), 1e-5, `${select.perInput} items of an input`);
     }
   });
 
@@ -202,7 +120,7 @@ describeOnDevices("linear layers of several rows", (kind) => {
         const task = makeTask(random, { ...shape, layout, input, rows: 37 });
         const alone = await run(device, task, null);
         // As many matrices as make the layer one that tiles are for.
-        const ways = decodeWays([{ ...shape, layout, matrices: 2 ** 20 }], 64, device.limits.maxWorkgroupBytes);
+        const ways = decodeWays({ ...shape, layout, matrices: 2 ** 20 }, { rows: 64, units: false, workgroupLimit: device.limits.maxWorkgroupBytes });
         const divisions = ways.flatMap(({ division }) => division ?? []);
         assert(divisions.length > 0);
         for (const division of divisions) {

@@ -2,7 +2,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
 import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
-import { decodeWays } from "../../kernels/linear/choose.ts";
+import { unitsThreads } from "../../kernels/linear/batch_units.ts";
+import { type DecodeShape, decodesOnUnits, decodeWays } from "../../kernels/linear/choose.ts";
 import { matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
 
 describe("how steps of several rows are decoded", () => {
@@ -10,33 +11,59 @@ describe("how steps of several rows are decoded", () => {
   const small = { ...large, layout: matrixLayout("bf16", 320), outputs: 896 };
   const experts = { ...large, outputs: 2816, matrices: 64, select: { kind: "expert", perInput: 6 } } as const;
 
-  it("covers every number of rows once, and one row by itself", () => {
-    for (const shape of [large, small, experts, { ...large, outputs: 102400 }]) {
-      for (const rows of [1, 2, 3, 16, 64, 200]) {
-        const ways = decodeWays([shape], rows, 49152);
-        assertEquals(ways[0].itemsAtOnce, 1);
-        assertEquals(ways.at(-1)!.upTo, rows);
-        ways.slice(1).forEach(({ upTo }, i) => assert(upTo > ways[i].upTo));
+  const vocabulary = { ...large, outputs: 102400 };
+  const heads = { ...large, layout: matrixLayout("bf16", 512), outputs: 128, matrices: 16, select: { kind: "head", heads: 16 } } as const;
+  const inF32 = { rows: 64, units: false, workgroupLimit: 49152 };
+  const onUnits = { ...inF32, units: true };
+
+  it("covers every number of rows once, and in f32 one row by itself", () => {
+    for (const shape of [large, small, experts, vocabulary, heads]) {
+      for (const rows of [1, 2, 3, 16, 17, 64, 200]) {
+        for (const choice of [inF32, onUnits]) {
+          const ways = decodeWays(shape, { ...choice, rows });
+          if (!choice.units) assertEquals(ways[0].itemsAtOnce, 1);
+          assertEquals(ways.at(-1)!.upTo, rows);
+          ways.slice(1).forEach(({ upTo }, i) => assert(upTo > ways[i].upTo));
+        }
       }
     }
-    assertEquals(decodeWays([large], 0, 49152), []);
+    assertEquals([inF32, onUnits].map((choice) => decodeWays(large, { ...choice, rows: 0 })), [[], []]);
   });
 
   it("is by tiles only where weights are many and the device has the memory", () => {
-    const tiled = (shapes: Parameters<typeof decodeWays>[0], limit = 49152) => decodeWays(shapes, 64, limit).at(-1)!.division !== undefined;
-    assertEquals([tiled([large]), tiled([experts]), tiled([small]), tiled([large], 4096), tiled([experts], 4096)], [true, true, false, false, false]);
-    assertEquals(decodeWays([experts], 64, 4096), [{ upTo: 64, itemsAtOnce: 1 }], "a stack without tiles has one kernel");
-    assertEquals(decodeWays([small], 64, 49152), [{ upTo: 1, itemsAtOnce: 1 }, { upTo: 64, itemsAtOnce: 4 }]);
+    const tiled = (shape: DecodeShape, workgroupLimit = 49152) => decodeWays(shape, { ...inF32, workgroupLimit }).at(-1)!.division !== undefined;
+    assertEquals([tiled(large), tiled(experts), tiled(small), tiled(large, 4096), tiled(experts, 4096)], [true, true, false, false, false]);
+    assertEquals(decodeWays(experts, { ...inF32, workgroupLimit: 4096 }), [{ upTo: 64, itemsAtOnce: 1 }], "a stack without tiles has one kernel");
+    assertEquals(decodeWays(small, inF32), [{ upTo: 1, itemsAtOnce: 1 }, { upTo: 64, itemsAtOnce: 4 }]);
   });
 
   it("is alike for layers side by side", () => {
     const router = { ...large, outputs: 64 };
-    assertEquals(decodeWays([router, large], 64, 49152), decodeWays([large, router], 64, 49152));
-    assert(decodeWays([router, large], 64, 49152).at(-1)!.division !== undefined);
-    const threads = [large, experts, { ...large, outputs: 102400 }].flatMap((shape) =>
-      decodeWays([shape], 64, 49152).flatMap(({ division }) => division?.threads ?? [])
-    );
+    assertEquals(decodeWays(router, inF32, large), decodeWays(large, inF32, router));
+    assert(decodeWays(router, inF32, large).at(-1)!.division !== undefined);
+    const threads = [large, experts, vocabulary].flatMap((shape) => decodeWays(shape, inF32).flatMap(({ division }) => division?.threads ?? []));
     assertEquals(new Set(threads).size, 1);
+  });
+
+  it("is on matrix units for models that decode many rows, whole layers of them with the same parts of their columns", () => {
+    assertEquals([1, 4, 5, 64].map(decodesOnUnits), [false, false, true, true]);
+    for (const shape of [large, small, experts, { ...experts, select: { kind: "expert", perInput: 1 } } as const, vocabulary, heads]) {
+      const divisions = decodeWays(shape, { ...onUnits, rows: 200 }).map(({ units }) => units!);
+      assertEquals(new Set(divisions.map(({ columnParts }) => columnParts)).size, 1, "the same bits for any number of rows");
+      for (const { depth, columnParts } of divisions) assertEquals(depth % (16 * columnParts), 0);
+    }
+    // Rows of f32, scales that change within 16 bytes, and little memory: for all rows or none.
+    const without = [{ ...large, layout: matrixLayout("f32", 2048) }, { ...large, layout: matrixLayout("fp8", 2048, 24) }];
+    assert(without.every((shape) => decodeWays(shape, onUnits).every(({ units }) => units === undefined)));
+    assertEquals(decodeWays(large, { ...onUnits, workgroupLimit: 8192 }), decodeWays(large, { ...inF32, workgroupLimit: 8192 }));
+  });
+
+  it("is in f32 for what must be precise, with as many threads as what runs beside it", () => {
+    const router = { ...large, outputs: 64, precise: true };
+    const [alone, beside, shared] = [decodeWays(router, onUnits), decodeWays(router, onUnits, large), decodeWays(large, onUnits, router)];
+    assertEquals(alone, decodeWays(router, inF32));
+    assertEquals(beside.map(({ upTo }) => upTo), shared.map(({ upTo }) => upTo));
+    assertEquals(beside.map((way) => "threads" in way && way.threads), shared.map(({ units }) => unitsThreads(units!)));
   });
 });
 

@@ -21,6 +21,7 @@ alias Sums = subgroup_matrix_result<f32, 16, 16>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 var<workgroup> tile: array<vec4<u32>, 64>;
 var<workgroup> flag: u32;
+var<workgroup> count: atomic<u32>;
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
   ${body}
@@ -62,6 +63,16 @@ describe("an emulated device", () => {
       y[thread * 4u + 3u] = unpack2x16float(pack2x16float(v.xy)).y + bitcast<f32>(0x40000000u);`.replace("dot_of(v.yz)", "v.y + v.z"));
     assertEquals([...values.subarray(4, 8)], [3, 3, 0, 6]);
     assertEquals([...values.subarray(0, 4)], [3, 3, 0.5, 6]);
+  });
+
+  it("counts in atomic elements without a barrier, and holds shaders to what they assert", async () => {
+    const counted = await run(`if (lane < 5u) { atomicAdd(&count, 2u); } workgroupBarrier(); if (thread == 0u) { y[0] = f32(atomicLoad(&count)); }`);
+    assertEquals(counted[0], 20);
+    const { wgsl, ...kernel } = kernelOf("");
+    const asserting = (what: string) => ({ ...kernel, wgsl: () => `${wgsl(null)}\nconst_assert ${what};` });
+    const inputs = { x: new Float32Array(4), y: new Float32Array(4) };
+    await runKernel(new EmulatedDevice(), asserting("1u + 1u == 2u"), null, inputs, { count: 0 });
+    await assertRejects(() => runKernel(new EmulatedDevice(), asserting("1u == 2u"), null, inputs, { count: 0 }), TypeError, "does not hold");
   });
 
   it("finds what is read without a barrier, and what is overwritten", async () => {

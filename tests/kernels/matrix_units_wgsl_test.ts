@@ -4,7 +4,10 @@
 import { it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
+import { beside } from "../../kernels/beside.ts";
 import { type Kernel, paramsDeclaration } from "../../kernels/contract.ts";
+import { batchUnits } from "../../kernels/linear/batch_units.ts";
+import { matvec } from "../../kernels/linear/matvec.ts";
 import { matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS } from "../../kernels/mla_prefill/matrix_units.ts";
 import { absence } from "../support/devices.ts";
@@ -39,6 +42,37 @@ else {
         });
       }
     }
+    const decode = { columnParts: 4, outputParts: 1, outputTiles: 2, items: 16, depth: 64, ahead: 2, buffers: 1 } as const;
+    const divisions = [decode, { ...decode, outputParts: 2, items: 24, ahead: 1 }, {
+      ...decode,
+      columnParts: 2,
+      outputTiles: 3,
+      items: 4,
+      buffers: 2,
+    }] as const;
+    for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
+      for (const select of [{ kind: "all" }, { kind: "head", heads: 3 }, { kind: "expert", perInput: 2 }] as const) {
+        for (const [columns, input] of [[192, "plain"], [192, "gated"], [72, "gated"], [61, "plain"], [192, "rounded"], [72, "rounded"]] as const) {
+          for (const division of divisions) {
+            const config = {
+              layout: matrixLayout(format, columns, 64),
+              outputs: 50,
+              inputStride: 2 * columns,
+              input,
+              select,
+              mostItems: 20,
+              division,
+            };
+            add(JSON.stringify({ format, select, columns, input, division }), batchUnits, config);
+          }
+        }
+      }
+    }
+    // In one dispatch with each other, and with what is computed in f32.
+    const layer = { layout: matrixLayout("bf16", 192), outputs: 50, inputStride: 192, input: "plain", select: { kind: "all" } } as const;
+    const [units, plain] = [{ ...layer, division: decode, mostItems: 20 }, { ...layer, itemsAtOnce: 4, threads: 128 }];
+    add("twice", beside(batchUnits, batchUnits, { x: "x" }), { first: units, second: { ...units, outputs: 70 } });
+    add("and f32", beside(matvec, batchUnits, { x: "x" }), { first: plain, second: units });
     assertEquals(await unitsProblems(kernels), []);
   });
 }

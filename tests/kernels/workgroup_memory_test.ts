@@ -6,6 +6,7 @@ import { absorb } from "../../kernels/absorb/absorb.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
 import { batchMatvec } from "../../kernels/linear/batch_matvec.ts";
+import { batchUnits } from "../../kernels/linear/batch_units.ts";
 import { decodeWays } from "../../kernels/linear/choose.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec } from "../../kernels/linear/norm_matvec.ts";
@@ -15,7 +16,7 @@ import { ropeStore, type RopeStoreConfig } from "../../kernels/rope_store/rope_s
 
 /** What every device has. */
 const LEAST_LIMIT = 16384;
-const ELEMENT_BYTES: Readonly<Record<string, number>> = { f32: 4, u32: 4, "atomic<u32>": 4, "vec2<f32>": 8, "vec4<f32>": 16 };
+const ELEMENT_BYTES: Readonly<Record<string, number>> = { f32: 4, u32: 4, "atomic<u32>": 4, "vec2<f32>": 8, "vec4<f32>": 16, "vec4<u32>": 16 };
 
 /** Bytes of the variables that a source declares in workgroup memory, the lengths of arrays being expressions of its constants. */
 function declaredBytes(source: string): number[] {
@@ -78,12 +79,18 @@ describe("workgroup memory", () => {
         ] as const
       ) {
         const layout = matrixLayout(format, shape.columns, 128);
-        const divisions = decodeWays([{ ...shape, layout, matrices }], 64, LEAST_LIMIT).flatMap(({ division }) => division ?? []);
-        assert(divisions.length > 1 || shape.select.kind === "head", "every device runs tiles");
+        const ways = (units: boolean) => decodeWays({ ...shape, layout, matrices }, { rows: 64, units, workgroupLimit: units ? 49152 : LEAST_LIMIT });
+        const divisions = ways(false).flatMap(({ division }) => division ?? []);
+        assert(divisions.length > 0 || shape.select.kind === "head", "every device runs tiles");
         for (const division of divisions) {
           const config = { ...shape, layout, inputStride: shape.columns, input: "plain" as const, division, mostItems: 64 };
           const name = `batch_matvec ${format} ${shape.select.kind} ${JSON.stringify(division)}`;
           assertEquals(batchMatvec.workgroupBytes!(config), declaredBytes(batchMatvec.wgsl(config)), name);
+        }
+        for (const division of ways(true).flatMap(({ units }) => units ?? [])) {
+          const config = { ...shape, layout, inputStride: shape.columns, input: "plain" as const, division, mostItems: 64 };
+          const name = `batch_units ${format} ${shape.select.kind} ${JSON.stringify(division)}`;
+          assertEquals(batchUnits.workgroupBytes!(config), declaredBytes(batchUnits.wgsl(config)), name);
         }
       }
       const queries = { dtype: "f32", keyWidth: 512, ropeWidth: 64 } as const;

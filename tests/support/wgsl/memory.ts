@@ -48,6 +48,13 @@ export class Memory {
     for (let i = 0; i < values.length; i++) this.store(of, offset + 4 * i, values[i], thread);
   }
 
+  /** Adds to an atomic element, which no barrier is needed for. @returns what it was */
+  add(offset: number, value: number): number {
+    const was = this.u32[offset / 4];
+    this.u32[offset / 4] = was + value;
+    return was;
+  }
+
   /** Who reads a word. @param thread a thread of its workgroup, or a subgroup as a whole, which is a negative number */
   read(word: number, _thread: number): void {
     if (!(word < this.u32.length)) throw new RangeError(`${this.name} has ${this.u32.length} words, and word ${word} is read`);

@@ -61,6 +61,8 @@ export interface FunctionSyntax {
 /** A shader. */
 export interface Shader {
   readonly constants: readonly { readonly name: string; readonly type: TypeSyntax | null; readonly value: Expression }[];
+  /** What must be true. */
+  readonly assertions: readonly Expression[];
   readonly aliases: ReadonlyMap<string, TypeSyntax>;
   readonly structs: ReadonlyMap<string, readonly { readonly name: string; readonly type: TypeSyntax }[]>;
   /** Of the module; `binding` is -1 in workgroup memory. */
@@ -100,6 +102,7 @@ class Parser {
 
   shader(): Shader {
     const constants: Shader["constants"][number][] = [];
+    const assertions: Expression[] = [];
     const aliases = new Map<string, TypeSyntax>();
     const structs = new Map<string, { name: string; type: TypeSyntax }[]>();
     const variables: Shader["variables"][number][] = [];
@@ -114,6 +117,9 @@ class Parser {
         const type = this.#takes(":") ? this.#type() : null;
         this.#expect("=");
         constants.push({ name, type, value: this.#expression() });
+        this.#expect(";");
+      } else if (word === "const_assert") {
+        assertions.push(this.#expression());
         this.#expect(";");
       } else if (word === "alias") {
         const name = this.#next();
@@ -145,7 +151,7 @@ class Parser {
         functions.push(this.#function(attributes.get("workgroup_size") ?? null));
       } else this.#fail(word);
     }
-    return { constants, aliases, structs, variables, functions };
+    return { constants, assertions, aliases, structs, variables, functions };
   }
 
   #function(workgroupSize: Expression | null): FunctionSyntax {

@@ -81,6 +81,9 @@ class Translator {
       this.#globals.set(name, { code: name, type: as.type });
       this.#values.set(name, new Function(`${HELPERS}${lines.join("\n")}; return ${name};`)());
     }
+    for (const assertion of this.#shader.assertions) {
+      if (this.#constant<boolean>(assertion) !== true) throw new TypeError("An assertion of the shader does not hold");
+    }
     const workgroupBytes = new Map<string, number>();
     const bindings: string[] = [];
     for (const { name, space, type, binding } of this.#shader.variables) {
@@ -188,7 +191,7 @@ class Translator {
   }
 
   /** A name by itself may have been read as a type. */
-  #constant(of: TypeSyntax | Expression): number {
+  #constant<T = number>(of: TypeSyntax | Expression): T {
     const expression: Expression = "kind" in of ? of : { kind: "name", name: of.name };
     const values = [...this.#values].map(([name, value]) => `const ${name} = ${value};`).join("");
     return new Function(`${HELPERS}${values} return ${this.#expression(expression).code};`)();
@@ -378,8 +381,8 @@ class Translator {
       const call = `${name}(${["$t", ...given].join(", ")})`;
       return { code: known.waits ? `(yield* ${call})` : call, type: known.result };
     }
-    const matrix = this.#matrixCall(name, parameters, values);
-    if (matrix !== null) return matrix;
+    const special = this.#matrixCall(name, parameters, values) ?? this.#atomicCall(name, values);
+    if (special !== null) return special;
     const a = values.map((value) => this.#expression(value));
     const vector = /^vec([234])$/.exec(name);
     if (vector !== null) {
@@ -440,6 +443,20 @@ class Translator {
         return { code: `(yield { kind: "barrier" })`, type: NONE };
       case "subgroupShuffleXor":
         return { code: `(yield { kind: "shuffle", value: ${a[0].code}, distance: ${a[1].code} })`, type: a[0].type };
+    }
+    throw new SyntaxError(`There is no function ${name}`);
+  }
+
+  #atomicCall(name: string, [of, value]: readonly Expression[]): Code | null {
+    if (!name.startsWith("atomic")) return null;
+    const { memory, offset, type } = this.#place(of)!;
+    const given = value === undefined ? "0" : this.#convert(this.#expression(value), type).code;
+    switch (name) {
+      case "atomicLoad":
+      case "atomicAdd":
+        return { code: `$m_${memory}.add(${offset}, ${given})`, type };
+      case "atomicStore":
+        return { code: `$m_${memory}.u32[(${offset}) / 4] = ${given}`, type: NONE };
     }
     throw new SyntaxError(`There is no function ${name}`);
   }
