@@ -16,7 +16,7 @@ import type { Link } from "../../core/wire/link.ts";
 import { checkTensor, dtypeBytes, type PeerFrameOf } from "../../core/wire/messages.ts";
 import { MOST_EXCHANGES } from "../../core/wire/protocol.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import { addInto, type Collective, type Exchanged } from "./collective.ts";
+import { addInto, type Collective, type Exchanged, rankGone } from "./collective.ts";
 import { watchSilence } from "../../core/silence.ts";
 
 /** A rank on the other end of a link. */
@@ -50,6 +50,7 @@ type Values = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>;
 /** One rank's end of the exchange. */
 export class WebSocketCollective implements Collective {
   readonly by = "websocket";
+  readonly travels = "in turns";
   readonly rank: number;
   readonly ranks: number;
   readonly wire: "f32" | "f16";
@@ -206,9 +207,7 @@ class Inbox {
   constructor(peer: PeerRank, deadlineMs: number) {
     this.peer = peer;
     this.#deadlineMs = deadlineMs;
-    peer.link.closed.then((reason) => {
-      this.fail(new WorkerError("worker_lost", `Rank ${peer.rank} (worker ${peer.worker}) is gone: ${reason.message}`, peer.worker));
-    });
+    peer.link.closed.then((reason) => this.fail(rankGone(peer, reason)));
   }
 
   put(frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void {
