@@ -19,7 +19,8 @@ import { type Shared, shareMemory, type SharingFrame, SharingInbox, type Sharing
 import { openSumThread } from "./collective/open_sum_thread.ts";
 import type { SumThread } from "./collective/sum_thread.ts";
 import { ThreadedCollective } from "./collective/threaded_collective.ts";
-import { type PeerRank, WebSocketCollective } from "./collective/websocket_collective.ts";
+import type { PeerRank } from "./collective/inbox.ts";
+import { WebSocketCollective } from "./collective/websocket_collective.ts";
 
 /** What a rank is. */
 export interface RankIdentity {

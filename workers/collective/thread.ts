@@ -13,7 +13,8 @@ import { WorkerError } from "../../core/wire/rpc.ts";
 import { DenoTransport } from "../transport.ts";
 import { type MailboxLane, SumMailbox } from "./sum_mailbox.ts";
 import type { FromSumThread, SumThreadOptions, ToSumThread } from "./thread_messages.ts";
-import { type PeerRank, WebSocketCollective } from "./websocket_collective.ts";
+import type { PeerRank } from "./inbox.ts";
+import { WebSocketCollective } from "./websocket_collective.ts";
 
 const scope = self as DedicatedWorkerGlobalScope;
 const tell = (message: FromSumThread) => scope.postMessage(message);
@@ -96,7 +97,7 @@ class Sums {
       const collective = this.#collectives[frame.lane];
       if (collective === undefined) throw new LatentmeshError("protocol", `There is no lane ${frame.lane} here`);
       collective.receive(rank, frame, payload);
-    });
+    }, (frame) => this.#collectives.some((collective) => collective.receiveEncoded(rank, frame)));
   }
 
   async #answer(lane: MailboxLane): Promise<void> {
@@ -104,7 +105,9 @@ class Sums {
     const { values, whole } = lane.request;
     try {
       collective.input(values).set(lane.own(values));
-      const exchanged = await collective.exchange(values, whole);
+      const pending = collective.exchange(values, whole);
+      // Awaiting what is no promise would let others go first.
+      const exchanged = pending instanceof Promise ? await pending : pending;
       if ("sum" in exchanged) lane.sum(values).set(exchanged.sum);
       else exchanged.parts.forEach((part, other) => lane.part(other, values).set(part));
       this.#count();
