@@ -40,6 +40,9 @@ export interface JoinOptions extends ModelPaths {
   readonly deviceTimes?: boolean;
 }
 
+/** A host with as many can spare one for whoever waits for microseconds. */
+const SPARE_PROCESSORS = 8;
+
 /** As few as make whole words, in f16 too. */
 const PROBE_VALUES = 2;
 
@@ -211,7 +214,8 @@ export class ClusterWorker {
   #sumThread(): SumThreadPlace | null {
     const { elsewhere } = this.#transport;
     if (elsewhere === null) return null;
-    return { listen: sumsAddress(this.#options.listen), advertise: (address) => this.#advertised(address), tls: elsewhere };
+    const spare = navigator.hardwareConcurrency >= SPARE_PROCESSORS;
+    return { listen: sumsAddress(this.#options.listen), advertise: (address) => this.#advertised(address), tls: elsewhere, spare };
   }
 
   async #connect({ epoch }: RequestOf<"connect">): Promise<Answer> {

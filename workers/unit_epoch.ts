@@ -52,6 +52,8 @@ export interface SumThreadPlace {
   /** What others are told instead of where it listens. */
   readonly advertise: (address: string) => string;
   readonly tls: TlsFiles;
+  /** Whether the host has processors to spare: then those that wait for each other keep one each, for microseconds, in steps. */
+  readonly spare: boolean;
 }
 
 /** Values that go through memory at a time; larger sums take several exchanges. */
@@ -224,6 +226,7 @@ export class UnitEpoch {
       listen: sumThread?.listen ?? null,
       advertise: (address) => sumThread!.advertise(address),
       tls: sumThread?.tls ?? {},
+      spare: sumThread?.spare ?? false,
       peers: this.peers,
       onBroken,
       onOpened: (thread) => {
@@ -233,7 +236,7 @@ export class UnitEpoch {
     });
     if (this.#ended !== null) throw this.#ended;
     if (thread === null) return;
-    const options = { rank, ranks, wire, lanes, mostValues };
+    const options = { rank, ranks, wire, lanes, mostValues, spare: sumThread!.spare };
     this.#collectives = Array.from({ length: lanes }, (_, lane) => new ThreadedCollective(thread, otherRanks(peers), { ...options, lane }));
   }
 

@@ -56,7 +56,7 @@ class Ranks {
           lanes: 1,
           sumValues: 1 << 20,
           memoryObstacle: rank === unable ? "no room" : undefined,
-          sumThread: threaded ? { listen: sumsAddress(listen), advertise: (address) => address, tls: {} } : null,
+          sumThread: threaded ? { listen: sumsAddress(listen), advertise: (address) => address, tls: {}, spare: rank % 2 === 0 } : null,
           ...options,
         },
         () => {},

@@ -2,11 +2,12 @@
  * Where a rank and its thread of sums give each other parts: memory that both see. For each lane of a step there are a request, with this rank's part behind it, and
  * a reply, with the others' parts or the sum.
  *
- * Who waits does so in the way that is left to it. The rank looks, or sleeps until it is woken, and needs no turn of its event loop either way; the thread goes on
- * with its event loop, which sockets need, and is called back there.
+ * Who waits does so in the way that is left to it. The rank looks, or sleeps until it is woken, and needs no turn of its event loop either way. The thread needs
+ * turns: sockets do. Between two requests it can spend them looking for the second one, since waking it takes longer than that.
  *
  * @module
  */
+import { setImmediate } from "node:timers/promises";
 import { roundUp } from "../../core/numeric.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
 
@@ -25,8 +26,8 @@ export type Outcome = "parts" | "sum" | "failed";
 const OUTCOMES: readonly Outcome[] = ["parts", "sum", "failed"];
 /** Processors exchange whole lines: words of the two sides on one would slow each other down. */
 const LINE_BYTES = 64;
-/** Lines before those of lanes: the bell, and what was sent and received. */
-const FIRST_LINES = 2;
+/** Lines before those of lanes: what was sent and received. */
+const FIRST_LINES = 1;
 /** Lines of a lane: request, reply. */
 const LANE_LINES = 2;
 /** Parts are viewed as floats, and memory is copied by whole lines. */
@@ -36,15 +37,13 @@ const ALIGNMENT = 4096;
 export class SumMailbox {
   readonly memory: SharedArrayBuffer;
   readonly lanes: readonly MailboxLane[];
-  readonly #words: Int32Array<SharedArrayBuffer>;
   /** Bytes sent and received. */
   readonly #traffic: Float64Array<SharedArrayBuffer>;
 
   /** @param memory the other side's; by default new */
   constructor(shape: MailboxShape, memory: SharedArrayBuffer = new SharedArrayBuffer(bytesOf(shape))) {
     this.memory = memory;
-    this.#words = new Int32Array(memory);
-    this.#traffic = new Float64Array(memory, LINE_BYTES, 2);
+    this.#traffic = new Float64Array(memory, 0, 2);
     this.lanes = Array.from({ length: shape.lanes }, (_, lane) => new MailboxLane(memory, shape, lane));
   }
 
@@ -57,22 +56,6 @@ export class SumMailbox {
   set traffic({ sent, received }: { readonly sent: number; readonly received: number }) {
     this.#traffic[0] = sent;
     this.#traffic[1] = received;
-  }
-
-  /** Tells the thread that a lane has a request. */
-  ring(): void {
-    Atomics.add(this.#words, 0, 1);
-    Atomics.notify(this.#words, 0);
-  }
-
-  /** Calls `answer` for every request, in the thread's event loop, for ever. */
-  async serve(answer: (lane: MailboxLane) => void): Promise<never> {
-    while (true) {
-      const bell = Atomics.load(this.#words, 0);
-      for (const lane of this.lanes) if (lane.takeRequest()) answer(lane);
-      const rung = Atomics.waitAsync(this.#words, 0, bell);
-      if (rung.async) await rung.value;
-    }
   }
 }
 
@@ -117,12 +100,13 @@ export class MailboxLane {
     return new Float32Array(this.#memory, this.#repliesAt, values);
   }
 
-  /** Asks the thread to exchange {@link own}, once it is told ({@link SumMailbox.ring}). */
+  /** Asks the thread to exchange {@link own}. */
   ask(values: number, whole: number): void {
     this.#turn = (this.#turn + 1) | 0;
     this.#request[1] = values;
     this.#request[2] = whole;
     Atomics.store(this.#request, 0, this.#turn);
+    Atomics.notify(this.#request, 0);
   }
 
   /** What came of the last request; null: nothing yet. */
@@ -146,20 +130,29 @@ export class MailboxLane {
     Atomics.notify(this.#reply, 0);
   }
 
-  /** Whether there is a request that was not taken yet. */
-  takeRequest(): boolean {
-    const turn = Atomics.load(this.#request, 0);
-    if (turn === this.#turn) return false;
-    this.#turn = turn;
-    return true;
+  /**
+   * Calls `answer` for every request, in the thread's event loop, for ever.
+   *
+   * @param looking milliseconds after a reply in which every turn looks for the next request; other turns are few then
+   */
+  async serve(looking: number, answer: (values: number, whole: number) => Promise<void>): Promise<never> {
+    let replied = -Infinity;
+    while (true) {
+      const turn = Atomics.load(this.#request, 0);
+      if (turn !== this.#turn) {
+        this.#turn = turn;
+        await answer(this.#request[1], this.#request[2]);
+        replied = performance.now();
+      } else if (performance.now() - replied < looking) {
+        await setImmediate();
+      } else {
+        const asked = Atomics.waitAsync(this.#request, 0, turn);
+        if (asked.async) await asked.value;
+      }
+    }
   }
 
-  /** The request that was taken. */
-  get request(): { readonly values: number; readonly whole: number } {
-    return { values: this.#request[1], whole: this.#request[2] };
-  }
-
-  /** Answers the request that was taken. */
+  /** Answers the last request. */
   reply(outcome: Outcome): void {
     this.#reply[1] = OUTCOMES.indexOf(outcome);
     Atomics.store(this.#reply, 0, this.#turn);

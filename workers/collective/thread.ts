@@ -19,6 +19,9 @@ import { WebSocketCollective } from "./websocket_collective.ts";
 const scope = self as DedicatedWorkerGlobalScope;
 const tell = (message: FromSumThread) => scope.postMessage(message);
 
+/** Milliseconds after a sum in which the next one of the same step is asked for, most likely. */
+const LOOKING = 1;
+
 /** Links and sums of one epoch. */
 class Sums {
   readonly #options: SumThreadOptions;
@@ -49,7 +52,7 @@ class Sums {
 
   /** Links to lower ranks, waits for the others, and sums from then on. */
   async link(lower: readonly string[]): Promise<void> {
-    const { worker, role, rank, epoch, deadlineMs, peers, shape: { ranks, wire, lanes } } = this.#options;
+    const { worker, role, rank, epoch, deadlineMs, peers, spare, shape: { ranks, wire, lanes } } = this.#options;
     for (const [i, address] of lower.entries()) {
       const { worker: other, secret } = peers[i];
       this.#adopt(await connectLink(await this.#transport.connect(address), { worker, role }, secret as Uint8Array<ArrayBuffer>, other));
@@ -59,7 +62,9 @@ class Sums {
     const options = { rank, ranks, epoch, wire, deadlineMs };
     this.#collectives = Array.from({ length: lanes }, (_, lane) => new WebSocketCollective(ends, { ...options, lane }));
     for (const { rank, link } of ends) this.#hear(rank, link);
-    void this.#mailbox.serve((lane) => void this.#answer(lane));
+    // Where lanes go side by side, one's turns are what the other's sockets need.
+    const looking = spare && lanes === 1 ? LOOKING : 0;
+    for (const lane of this.#mailbox.lanes) void lane.serve(looking, (values, whole) => this.#answer(lane, values, whole));
   }
 
   #adopt(link: Link): void {
@@ -100,9 +105,8 @@ class Sums {
     }, (frame) => this.#collectives.some((collective) => collective.receiveEncoded(rank, frame)));
   }
 
-  async #answer(lane: MailboxLane): Promise<void> {
+  async #answer(lane: MailboxLane, values: number, whole: number): Promise<void> {
     const collective = this.#collectives[lane.index];
-    const { values, whole } = lane.request;
     try {
       collective.input(values).set(lane.own(values));
       const pending = collective.exchange(values, whole);

@@ -18,6 +18,8 @@ export interface SumThreadOptions {
   readonly shape: MailboxShape;
   /** A rank that is silent for longer ends the step. */
   readonly deadlineMs: number;
+  /** Whether the host has processors to spare: then one is kept busy with waiting, for microseconds, in steps. */
+  readonly spare: boolean;
   /** Where its sockets are. */
   readonly listen: string;
   readonly tls: TlsFiles;

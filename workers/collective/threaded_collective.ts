@@ -18,11 +18,13 @@ export interface ThreadedCollectiveOptions {
   readonly lane: number;
   readonly lanes: number;
   readonly mostValues: number;
+  /** Whether the host has processors to spare. */
+  readonly spare: boolean;
 }
 
 /** Looks at the mailbox before the clock is looked at. */
 const LOOKS = 64;
-/** Most milliseconds in which the processor is kept for looks. */
+/** Most milliseconds in which a processor that can be spared is kept for looks: about what waking takes is saved. */
 const MOST_WATCHING = 0.3;
 /** The same where looks lately did not live to see the others' parts. */
 const LEAST_WATCHING = 0.01;
@@ -44,14 +46,15 @@ export class ThreadedCollective implements Collective {
   readonly #lane: MailboxLane;
   /** Whether other lanes go on while this one waits, in turns of the event loop. */
   readonly #accompanied: boolean;
-  #watching = MOST_WATCHING;
+  readonly #spare: boolean;
+  #watching: number;
   /** Memory that threads share is taken neither by every device nor by sockets. */
   #own: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #taken: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #failure: LatentmeshError | null = null;
 
   /** @param others every other rank, in rank order */
-  constructor(thread: SumThread, others: readonly OtherRank[], { rank, ranks, wire, lane, lanes, mostValues }: ThreadedCollectiveOptions) {
+  constructor(thread: SumThread, others: readonly OtherRank[], { rank, ranks, wire, lane, lanes, mostValues, spare }: ThreadedCollectiveOptions) {
     this.rank = rank;
     this.ranks = ranks;
     this.wire = wire;
@@ -59,6 +62,8 @@ export class ThreadedCollective implements Collective {
     this.#thread = thread;
     this.#lane = thread.mailbox.lanes[lane];
     this.#accompanied = lanes > 1;
+    this.#spare = spare;
+    this.#watching = spare ? MOST_WATCHING : 0;
     void thread.failed.then((reason) => this.abort(reason));
     for (const other of others) void other.gone.then((reason) => this.abort(rankGone(other, reason)));
   }
@@ -75,7 +80,6 @@ export class ThreadedCollective implements Collective {
     this.#check();
     this.#lane.own(values).set(this.#own.subarray(0, values * dtypeBytes(this.wire)));
     this.#lane.ask(values, whole);
-    this.#thread.mailbox.ring();
     meanwhile?.();
     const started = performance.now();
     if (this.#accompanied || !this.#watch(started)) return this.#wait(values, started);
@@ -112,6 +116,7 @@ export class ThreadedCollective implements Collective {
 
   /** Where it took longer than looks could have lasted, it most likely will again: processors are needed for something else. */
   #seen(started: number): true {
+    if (!this.#spare) return true;
     const paid = performance.now() - started <= MOST_WATCHING;
     this.#watching = paid ? MOST_WATCHING : Math.max(LEAST_WATCHING, this.#watching / 2);
     return true;
