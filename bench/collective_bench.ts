@@ -71,7 +71,7 @@ async function measureRank(rank: number, directory: string, { gpus, device, size
     new Membership(
       { worker: `r${rank}`, role: "decode", rank, ranks },
       transport,
-      { wire: "f32", exchange, deadlineMs: 10_000, lanes: 1, sumValues: Math.max(...sizes) },
+      { wire: "f32", exchange, deadlineMs: 10_000, lanes: 1, sumValues: Math.max(...sizes), sumThread: null },
       () => {},
       () => {},
     )

@@ -9,6 +9,7 @@ import { DenoTransport } from "../workers/transport.ts";
 
 /** Delays what is sent over every link but the coordinator's. */
 class SlowTransport implements Transport {
+  readonly elsewhere = null;
   readonly #fast = new DenoTransport();
   readonly #coordinator: string;
   readonly #ms: number;

@@ -25,7 +25,7 @@ export interface SpawnOptions {
   };
   /** Directory of the sockets. */
   readonly directory: string;
-  /** Sockets that it may listen on or connect to; null: any address, because peers are on other hosts. */
+  /** Addresses of Unix sockets that it may listen on or connect to; null: any address, because peers are on other hosts. */
   readonly sockets: readonly string[] | null;
   /** Whether it shares memory with other ranks, for which it needs the C library. */
   readonly sharesMemory: boolean;
@@ -72,8 +72,8 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
 
 function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesMemory }: SpawnOptions): string[] {
   const { model, basis, dawn } = bootstrap;
-  const read = [...(isSynthetic(model) ? [] : [model]), directory, ...(basis === undefined ? [] : [basis])];
-  const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets.map((path) => `unix:${path}`)];
+  const read = [...(isSynthetic(model) ? [] : [model]), directory, ...(basis === undefined ? [] : [basis]), ...codeOf(entry)];
+  const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets];
   // Dawn is native code that reads what it likes; only those who ask for it run it.
   const native = [...(dawn === undefined && !sharesMemory ? [] : ["--allow-ffi"]), ...(dawn === undefined ? [] : ["--allow-sys"])];
   const env = [...(sockets === null ? ["WS_NO_BUFFER_UTIL", "WS_NO_UTF_8_VALIDATE"] : []), ...(dawn === undefined ? [] : ["*"])];
@@ -89,6 +89,11 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
     ...native,
     entry.href,
   ];
+}
+
+/** What a thread of its own is loaded from, which Deno asks permission for where it is a file. */
+function codeOf(entry: URL): string[] {
+  return entry.protocol === "file:" ? ["core", "workers"].map((folder) => decodeURIComponent(new URL(`../${folder}`, entry).pathname)) : [];
 }
 
 /** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. */

@@ -5,6 +5,7 @@
  */
 import type { LatentmeshError } from "../core/errors.ts";
 import type { Notice } from "../core/wire/messages.ts";
+import { sumsAddress } from "../core/wire/transport.ts";
 import type { ClusterModel } from "./assignment.ts";
 import { type Arrival, Lobby } from "./lobby.ts";
 import { log } from "./log.ts";
@@ -86,7 +87,7 @@ export class Workforce {
     const { settings, model, services, slots, onArrival, onNotice } = this.#options;
     const { listen } = settings.cluster;
     this.#lobby = await Lobby.open(services.transport(this.#tls), {
-      addresses: [`unix:${this.#socket("coordinator")}`, ...(listen === undefined ? [] : [listen])],
+      addresses: [this.#address("coordinator"), ...(listen === undefined ? [] : [listen])],
       token: this.#token,
       admit: (worker, hello) => model.admit(worker, hello, this.#slotFor(worker, hello.host)),
       onArrival: (arrival) => onArrival(arrival, this.#slotFor(arrival.worker, arrival.hello.host)!),
@@ -102,15 +103,16 @@ export class Workforce {
 
   #supervise(slot: Slot): void {
     const { settings, model, services, slots, onGivenUp } = this.#options;
-    const sockets = this.#overTcp ? null : ["coordinator", ...slots.map(({ name }) => name)].map((name) => this.#socket(name));
+    const places = slots.map(({ name }) => this.#address(name));
+    const sockets = this.#overTcp ? null : [this.#address("coordinator"), ...places, ...places.map(sumsAddress)];
     const supervisor = new Supervisor(slot.name, (worker) =>
       services.spawn({
         bootstrap: {
           worker,
-          coordinator: `unix:${this.#socket("coordinator")}`,
+          coordinator: this.#address("coordinator"),
           token: this.#token.toHex(),
           // Others reach this host's workers at the coordinator's address, on ports of their own.
-          listen: this.#overTcp ? settings.cluster.listen!.replace(/:\d+$/, ":0") : `unix:${this.#socket(slot.name)}`,
+          listen: this.#overTcp ? settings.cluster.listen!.replace(/:\d+$/, ":0") : this.#address(slot.name),
           host: slot.host,
           model: model.directory,
           basis: model.basisFile ?? undefined,
@@ -133,8 +135,8 @@ export class Workforce {
     return this.#options.slots.some(({ remote }) => remote);
   }
 
-  #socket(name: string): string {
-    return `${this.#directory}/${name}.sock`;
+  #address(name: string): string {
+    return `unix:${this.#directory}/${name}.sock`;
   }
 
   /** The place that a worker is to take; null if there is none. */

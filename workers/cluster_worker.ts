@@ -9,7 +9,7 @@ import type { Assignment, Notice, Request, RequestOf } from "../core/wire/messag
 import type { WorkerStats } from "../core/wire/stats.ts";
 import { type Answers, decodePrompt, decodeStep, encodeAnswers } from "../core/wire/queries.ts";
 import { type Answer, type OnProgress, serveRequests } from "../core/wire/rpc.ts";
-import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
+import { type Listener, type Socket, sumsAddress, type Transport } from "../core/wire/transport.ts";
 import { Turns } from "../core/turns.ts";
 import type { Device } from "../kernels/device.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
@@ -17,6 +17,7 @@ import type { DecodeRank } from "./decode.ts";
 import type { HandoffTarget } from "./handoff_target.ts";
 import { type FileHashes, hashFiles, type LoadedRank, loadRank, type ModelPaths } from "./load_rank.ts";
 import { Membership } from "./membership.ts";
+import type { SumThreadPlace } from "./unit_epoch.ts";
 import type { PrefillRank } from "./prefill.ts";
 
 /** What a worker must know to join. */
@@ -38,6 +39,9 @@ export interface JoinOptions extends ModelPaths {
   /** Whether passes are timed on the device. */
   readonly deviceTimes?: boolean;
 }
+
+/** A host with as many can spare one for whoever waits for microseconds. */
+const SPARE_PROCESSORS = 8;
 
 /** As few as make whole words, in f16 too. */
 const PROBE_VALUES = 2;
@@ -99,7 +103,7 @@ export class ClusterWorker {
   }
 
   async #open(): Promise<void> {
-    const { host, listen, advertise } = this.#options;
+    const { host, listen } = this.#options;
     this.#listener = await this.#transport.listen(listen, (socket) => this.#accept(socket));
     serveRequests(this.#coordinator, (request, payload, onProgress) => this.#answer(request, payload, onProgress));
     this.#device.lost.then((error) => this.#deviceLost(error));
@@ -108,7 +112,7 @@ export class ClusterWorker {
       kind: "hello",
       host,
       pid: Deno.pid,
-      address: advertise === undefined ? this.#listener.address : advertised(this.#listener.address, advertise),
+      address: this.#advertised(this.#listener.address),
       device: { kind, description: description.slice(0, 256), maxBindingBytes },
       modelHash: this.#hashes.model,
       basisHash: this.#hashes.basis,
@@ -118,6 +122,12 @@ export class ClusterWorker {
   /** A worker without a device is of no use to anybody; what the device refused while loading, such as memory, is the answer to `assign`. */
   #deviceLost(error: LatentmeshError): void {
     if (this.#loaded !== null || error.code === "device_lost") this.#coordinator.close(error);
+  }
+
+  /** An address that this worker listens on, as others reach it. */
+  #advertised(address: string): string {
+    const { advertise } = this.#options;
+    return advertise === undefined ? address : advertised(address, advertise);
   }
 
   #tell(notice: Notice): void {
@@ -187,16 +197,25 @@ export class ClusterWorker {
     const identity = { worker: this.#options.worker, role: assignment.role, rank: assignment.rank, ranks: assignment.cut.ranks };
     const { decodeRows, prefillRows } = assignment.limits;
     const sumValues = Math.max(decodeRows, prefillRows) * rank.model.spec.hiddenSize;
-    const membership = new Membership(identity, this.#transport, { ...assignment, sumValues }, (frame, payload, link) => {
+    const options = { ...assignment, sumValues, sumThread: this.#sumThread() };
+    const membership = new Membership(identity, this.#transport, options, (frame, payload, link) => {
       if (rank.role.kind === "decode") rank.role.decode.receive(frame, payload, link, membership.epoch);
       else rank.role.prefill.receive(this.#workerOf(link), frame);
-    }, (link, reason) => {
+    }, (other, reason) => {
       // A worker that is gone is known to whoever lost it; one that broke protocol is not.
       if (reason.code !== "protocol") return;
-      const message = `the link with ${link.identity.worker} ended: ${reason.message}`;
+      const message = `the link with ${other} ended: ${reason.message}`;
       this.#tell({ kind: "trouble", epoch: membership.epoch, message, silent: null });
     });
     return { ...rank, membership };
+  }
+
+  /** Where a thread of this worker's own meets those of its unit's other ranks. */
+  #sumThread(): SumThreadPlace | null {
+    const { elsewhere } = this.#transport;
+    if (elsewhere === null) return null;
+    const spare = navigator.hardwareConcurrency >= SPARE_PROCESSORS;
+    return { listen: sumsAddress(this.#options.listen), advertise: (address) => this.#advertised(address), tls: elsewhere, spare };
   }
 
   async #connect({ epoch }: RequestOf<"connect">): Promise<Answer> {

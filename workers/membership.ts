@@ -7,18 +7,9 @@ import { LatentmeshError } from "../core/errors.ts";
 import type { PeerIdentity } from "../core/wire/handshake.ts";
 import { connectLink, type Link } from "../core/wire/link.ts";
 import { type Feeder, parseMessage, type Peer, type PeerFrame, peerFrameSchema } from "../core/wire/messages.ts";
-import type { Role } from "../core/wire/protocol.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Collective } from "./collective/collective.ts";
-import { type ExchangeOptions, UnitEpoch } from "./unit_epoch.ts";
-
-/** What a rank is. */
-export interface RankIdentity {
-  readonly worker: string;
-  readonly role: Extract<Role, "prefill" | "decode">;
-  readonly rank: number;
-  readonly ranks: number;
-}
+import { type ExchangeOptions, type RankIdentity, UnitEpoch } from "./unit_epoch.ts";
 
 /** What prefill workers and decode ranks send each other is taken in here. */
 export type OnPeerFrame = (
@@ -33,25 +24,25 @@ export class Membership {
   readonly #transport: Transport;
   readonly #options: ExchangeOptions;
   readonly #onFrame: OnPeerFrame;
-  readonly #onBroken: (link: Link, reason: LatentmeshError) => void;
+  readonly #onBroken: (worker: string, reason: LatentmeshError) => void;
   #current: UnitEpoch;
   /** Totals of the collectives of former epochs. */
   #before = { exchanges: 0, exchangeMs: 0 };
 
-  /** @param onBroken told of links that ended otherwise than by a new epoch */
+  /** @param onBroken told of workers whose links ended otherwise than by a new epoch */
   constructor(
     identity: RankIdentity,
     transport: Transport,
     options: ExchangeOptions,
     onFrame: OnPeerFrame,
-    onBroken: (link: Link, reason: LatentmeshError) => void,
+    onBroken: (worker: string, reason: LatentmeshError) => void,
   ) {
     this.identity = identity;
     this.#transport = transport;
     this.#options = options;
     this.#onFrame = onFrame;
     this.#onBroken = onBroken;
-    this.#current = new UnitEpoch(identity.rank, { epoch: 0, peers: [] }, options);
+    this.#current = new UnitEpoch(identity, { epoch: 0, peers: [] }, options);
   }
 
   get epoch(): number {
@@ -79,13 +70,8 @@ export class Membership {
   }
 
   /** Bytes sent and received over the current links. */
-  get traffic(): { sent: number; received: number } {
-    const total = { sent: 0, received: 0 };
-    for (const { counters } of this.#current.links) {
-      total.sent += counters.sentBytes;
-      total.received += counters.receivedBytes;
-    }
-    return total;
+  get traffic(): { readonly sent: number; readonly received: number } {
+    return this.#current.traffic;
   }
 
   /** The link to another rank in the current epoch. */
@@ -103,13 +89,13 @@ export class Membership {
     const { exchanges, exchangeMs } = this;
     this.#current.end();
     this.#before = { exchanges, exchangeMs };
-    this.#current = new UnitEpoch(this.identity.rank, { epoch: this.epoch, peers: [] }, this.#options);
+    this.#current = new UnitEpoch(this.identity, { epoch: this.epoch, peers: [] }, this.#options);
   }
 
   /** Begins an epoch: from now on its peers are let in. */
   join(epoch: { readonly epoch: number; readonly peers: readonly Peer[] }): void {
     this.leave();
-    this.#current = new UnitEpoch(this.identity.rank, epoch, this.#options);
+    this.#current = new UnitEpoch(this.identity, epoch, this.#options);
   }
 
   /** Lets one more prefill worker in. */
@@ -141,6 +127,7 @@ export class Membership {
     epoch.exchangeOverWebSocket(peers);
     for (const { rank, link } of peers) this.#listen(epoch, link, rank);
     await epoch.shareMemory(peers);
+    await epoch.openThread(peers, this.#onBroken);
     return epoch.collectives;
   }
 
@@ -161,7 +148,7 @@ export class Membership {
   /** Ranks of the unit are listened to when all are there. */
   #adopt(epoch: UnitEpoch, link: Link): void {
     if (epoch.over) return link.close();
-    epoch.adopt(link, (reason) => this.#onBroken(link, reason));
+    epoch.adopt(link, (reason) => this.#onBroken(link.identity.worker, reason));
     if (epoch.peers.every(({ worker }) => worker !== link.identity.worker)) this.#listen(epoch, link, null);
   }
 

@@ -1,8 +1,8 @@
 /**
  * One rank's forward pass: the segments of a {@link Model}, after each of which the ranks exchange what they have computed.
  *
- * A decode step does not let the event loop turn while its parts come through shared memory: it runs from its first to its last layer in one go, waiting for the
- * device and for the other ranks where it stands. A prompt lets it turn, since it takes long, and hands over what it has computed on the way.
+ * A decode step does not let the event loop turn unless its parts come over sockets of this very thread: it runs from its first to its last layer in one go,
+ * waiting for the device and for the other ranks where it stands. A prompt lets it turn, since it takes long, and hands over what it has computed on the way.
  *
  * @module
  */
@@ -95,12 +95,17 @@ export class RankForward {
     model.recordPart(rows, this.#part);
     model.device.submit();
     model.clock.lap("record");
-    if (next !== undefined) model.anticipate(next);
-    // A socket needs turns of the event loop, in which the ends of earlier mappings are dealt with: `take` leaves them none that others wait for.
-    if (phase === "prefill" || values > collective.mostValues || collective.by === "websocket") return this.#sumLater(values, rows);
-    if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows);
+    const { travels } = collective;
+    let meanwhile = next && (() => model.anticipate(next));
+    if (travels !== "meanwhile") {
+      meanwhile?.();
+      meanwhile = undefined;
+    }
+    // Turns of the event loop deal with the ends of earlier mappings, too: `take` leaves them none that others wait for.
+    if (phase === "prefill" || values > collective.mostValues || travels === "in turns") return this.#sumLater(values, rows, meanwhile);
+    if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows, meanwhile);
     model.clock.lap("readback");
-    const exchanged = collective.exchange(values);
+    const exchanged = collective.exchange(values, values, meanwhile);
     if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, 0, rows));
     this.#takeExchanged(exchanged, 0, rows);
   }
@@ -113,12 +118,13 @@ export class RankForward {
   }
 
   /** The same, piece by piece where there is much, with turns of the event loop. */
-  async #sumLater(values: number, rows: number): Promise<void> {
+  async #sumLater(values: number, rows: number, meanwhile?: () => void): Promise<void> {
     const { model, collective } = this;
     const whole = values <= collective.mostValues;
     const bytes = await (whole ? this.#part.take(collective.input(values)) : this.#part.take());
     model.clock.lap("readback");
-    if (whole) return this.#takeExchanged(await collective.exchange(values), 0, rows);
+    if (whole) return this.#takeExchanged(await collective.exchange(values, values, meanwhile), 0, rows);
+    meanwhile?.();
     const perValue = dtypeBytes(collective.wire);
     for (let first = 0; first < values; first += collective.mostValues) {
       const count = Math.min(collective.mostValues, values - first);

@@ -6,16 +6,7 @@
  */
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { MAX_FRAME_BYTES } from "../core/wire/protocol.ts";
-import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
-
-/** Certificates of links between hosts, in PEM. */
-export interface TlsFiles {
-  /** What this side shows when it accepts. */
-  readonly cert?: string;
-  readonly key?: string;
-  /** Who signed the other side's, where no public authority did. */
-  readonly ca?: string;
-}
+import type { Listener, Socket, TlsFiles, Transport } from "../core/wire/transport.ts";
 
 /**
  * Host in URLs of Unix sockets. Deno asks for permission to reach it, so it is one that leads nowhere (RFC 5737). Not a name: Deno looks names up although nothing
@@ -29,10 +20,10 @@ const TRY_AGAIN_LATER = 1013;
 
 /** Deno's transport. */
 export class DenoTransport implements Transport {
-  readonly #tls: TlsFiles;
+  readonly elsewhere: TlsFiles;
 
   constructor(tls: TlsFiles = {}) {
-    this.#tls = tls;
+    this.elsewhere = tls;
   }
 
   async listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {
@@ -52,7 +43,7 @@ export class DenoTransport implements Transport {
     let pending = 0;
     try {
       if (address.startsWith("unix:")) return await listenUnix(address.slice(5), upgrade);
-      return listenTcp(new URL(address), this.#tls, upgrade);
+      return listenTcp(new URL(address), this.elsewhere, upgrade);
     } catch (cause) {
       if (cause instanceof LatentmeshError) throw cause;
       throw new LatentmeshError("invalid_config", `Cannot listen on ${address}: ${messageOf(cause)}`, { cause });
@@ -61,7 +52,7 @@ export class DenoTransport implements Transport {
 
   async connect(address: string): Promise<Socket> {
     if (address.startsWith("unix:")) return await connectUnix(address.slice(5));
-    return await connectTcp(address, this.#tls);
+    return await connectTcp(address, this.elsewhere);
   }
 }
 

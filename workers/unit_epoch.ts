@@ -8,13 +8,27 @@ import type { Link } from "../core/wire/link.ts";
 import type { Feeder, Peer } from "../core/wire/messages.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import { watchSilence } from "../core/silence.ts";
-import type { Collective } from "./collective/collective.ts";
+import type { Role } from "../core/wire/protocol.ts";
+import type { TlsFiles } from "../core/wire/transport.ts";
+import type { Collective, OtherRank } from "./collective/collective.ts";
 import { SoloCollective } from "./collective/collective.ts";
 import { SharedCollective } from "./collective/shared_collective.ts";
 import { SharedLayout } from "./collective/shared_layout.ts";
 import { type SharedMemory, whyNotShared } from "./collective/shared_memory.ts";
-import { type Shared, shareMemory, type SharingFrame, SharingInbox } from "./collective/share_memory.ts";
-import { type PeerRank, WebSocketCollective } from "./collective/websocket_collective.ts";
+import { type Shared, shareMemory, type SharingFrame, SharingInbox, type SharingPeer } from "./collective/share_memory.ts";
+import { openSumThread } from "./collective/open_sum_thread.ts";
+import type { SumThread } from "./collective/sum_thread.ts";
+import { ThreadedCollective } from "./collective/threaded_collective.ts";
+import type { PeerRank } from "./collective/inbox.ts";
+import { WebSocketCollective } from "./collective/websocket_collective.ts";
+
+/** What a rank is. */
+export interface RankIdentity {
+  readonly worker: string;
+  readonly role: Extract<Role, "prefill" | "decode">;
+  readonly rank: number;
+  readonly ranks: number;
+}
 
 /** How its unit exchanges. */
 export interface ExchangeOptions {
@@ -28,17 +42,37 @@ export interface ExchangeOptions {
   readonly sumValues: number;
   /** Why this rank cannot share memory, if that is known; by default it is looked. */
   readonly memoryObstacle?: string | null;
+  /** How a thread of this rank's own opens its sockets for sums; null: it has none. */
+  readonly sumThread: SumThreadPlace | null;
 }
 
-/** Values that go through shared memory at a time; larger sums take several exchanges. */
+/** Where a thread of sums is reached. */
+export interface SumThreadPlace {
+  readonly listen: string;
+  /** What others are told instead of where it listens. */
+  readonly advertise: (address: string) => string;
+  readonly tls: TlsFiles;
+  /** Whether the host has processors to spare: then those that wait for each other keep one each, for microseconds, in steps. */
+  readonly spare: boolean;
+}
+
+/** Values that go through memory at a time; larger sums take several exchanges. */
 const MOST_SHARED_VALUES = 1 << 21;
+
+function sharingPeers(peers: readonly PeerRank[]): SharingPeer[] {
+  return peers.map(({ rank, worker, link }) => ({ rank, worker, send: (frame) => link.send(frame) }));
+}
+
+function otherRanks(peers: readonly PeerRank[]): OtherRank[] {
+  return peers.map(({ rank, worker, link }) => ({ rank, worker, gone: link.closed }));
+}
 
 /** A rank's part in one epoch. */
 export class UnitEpoch {
   readonly number: number;
   /** Every other rank, in rank order. */
   readonly peers: readonly Peer[];
-  readonly #rank: number;
+  readonly #identity: RankIdentity;
   readonly #options: ExchangeOptions;
   readonly #expected: Map<string, Uint8Array<ArrayBuffer>>;
   readonly #rankLinks = new Map<number, Link>();
@@ -46,14 +80,15 @@ export class UnitEpoch {
   readonly #sharing = new SharingInbox();
   #collectives: readonly Collective[];
   #segment: SharedMemory | null = null;
+  #thread: SumThread | null = null;
   #notShared: string | null = null;
   #ended: LatentmeshError | null = null;
   /** Woken when a peer has linked, or the epoch has ended. */
   #change: PromiseWithResolvers<void> = Promise.withResolvers();
 
-  constructor(rank: number, { epoch, peers }: { readonly epoch: number; readonly peers: readonly Peer[] }, options: ExchangeOptions) {
+  constructor(identity: RankIdentity, { epoch, peers }: { readonly epoch: number; readonly peers: readonly Peer[] }, options: ExchangeOptions) {
     this.number = epoch;
-    this.#rank = rank;
+    this.#identity = identity;
     this.#options = options;
     this.peers = [...peers].sort((a, b) => a.rank - b.rank);
     this.#expected = new Map(peers.map(({ worker, secret }) => [worker, secret as Uint8Array<ArrayBuffer>]));
@@ -111,6 +146,16 @@ export class UnitEpoch {
     this.#sharing.put(rank, frame);
   }
 
+  /** Bytes sent and received over all links. */
+  get traffic(): { readonly sent: number; readonly received: number } {
+    const total = { sent: 0, received: 0, ...this.#thread?.mailbox.traffic };
+    for (const { counters } of this.#links) {
+      total.sent += counters.sentBytes;
+      total.received += counters.receivedBytes;
+    }
+    return total;
+  }
+
   /** Resolves when every other rank has linked. @throws {WorkerError} naming one that did not, or `worker_lost` if the epoch ends before */
   async linked(): Promise<readonly PeerRank[]> {
     let late = false;
@@ -127,13 +172,15 @@ export class UnitEpoch {
     } finally {
       stop();
     }
-    return this.peers.map(({ rank, worker }) => ({ rank, worker, link: this.#rankLinks.get(rank)! }));
+    const peers = this.peers.map(({ rank, worker }): PeerRank => ({ rank, worker, link: this.#rankLinks.get(rank)! }));
+    for (const { link } of peers) void link.closed.then((reason) => this.#sharing.fail(reason));
+    return peers;
   }
 
   /** Sums over WebSocket from now on, until {@link shareMemory}. */
   exchangeOverWebSocket(peers: readonly PeerRank[]): void {
     const { wire, deadlineMs, lanes } = this.#options;
-    const options = { rank: this.#rank, ranks: peers.length + 1, epoch: this.number, wire, deadlineMs };
+    const options = { rank: this.#identity.rank, ranks: peers.length + 1, epoch: this.number, wire, deadlineMs };
     this.#collectives = Array.from({ length: lanes }, (_, lane) => new WebSocketCollective(peers, { ...options, lane }));
   }
 
@@ -141,12 +188,11 @@ export class UnitEpoch {
   async shareMemory(peers: readonly PeerRank[]): Promise<void> {
     const { wire, deadlineMs, lanes, sumValues, exchange, memoryObstacle = whyNotShared() } = this.#options;
     if (exchange === "websocket") return;
-    const [rank, ranks] = [this.#rank, peers.length + 1];
+    const { rank, ranks } = this.#identity;
     const mostValues = Math.min(sumValues, MOST_SHARED_VALUES);
     const { bytes } = new SharedLayout({ ranks, lanes, mostValues, wire });
-    for (const { link } of peers) void link.closed.then((reason) => this.#sharing.fail(reason));
     const shared: Shared = await shareMemory(
-      peers.map(({ rank, worker, link }) => ({ rank, worker, send: (frame) => link.send(frame) })),
+      sharingPeers(peers),
       this.#sharing,
       { rank, epoch: this.number, bytes, deadlineMs, obstacle: memoryObstacle },
     );
@@ -161,8 +207,37 @@ export class UnitEpoch {
     }
     this.#segment = shared.segment;
     const options = { rank, ranks, wire, deadlineMs, lanes, mostValues };
-    const others = peers.map(({ rank, worker, link }) => ({ rank, worker, gone: link.closed }));
-    this.#collectives = Array.from({ length: lanes }, (_, lane) => new SharedCollective(shared.segment, others, { ...options, lane }));
+    this.#collectives = Array.from({ length: lanes }, (_, lane) => new SharedCollective(shared.segment, otherRanks(peers), { ...options, lane }));
+  }
+
+  /** Sums in a thread of its own from now on, if all ranks have one and parts travel over WebSocket. @param onBroken told of links that broke protocol */
+  async openThread(peers: readonly PeerRank[], onBroken: (worker: string, reason: LatentmeshError) => void): Promise<void> {
+    if (this.#segment !== null) return;
+    const { wire, deadlineMs, lanes, sumValues, sumThread } = this.#options;
+    const { worker, role, rank, ranks } = this.#identity;
+    const mostValues = Math.min(sumValues, MOST_SHARED_VALUES);
+    const thread = await openSumThread(sharingPeers(peers), this.#sharing, {
+      worker,
+      role,
+      rank,
+      epoch: this.number,
+      shape: { ranks, lanes, mostValues, wire },
+      deadlineMs,
+      listen: sumThread?.listen ?? null,
+      advertise: (address) => sumThread!.advertise(address),
+      tls: sumThread?.tls ?? {},
+      spare: sumThread?.spare ?? false,
+      peers: this.peers,
+      onBroken,
+      onOpened: (thread) => {
+        this.#thread = thread;
+        if (this.#ended !== null) thread.end();
+      },
+    });
+    if (this.#ended !== null) throw this.#ended;
+    if (thread === null) return;
+    const options = { rank, ranks, wire, lanes, mostValues, spare: sumThread!.spare };
+    this.#collectives = Array.from({ length: lanes }, (_, lane) => new ThreadedCollective(thread, otherRanks(peers), { ...options, lane }));
   }
 
   /** What waits for its ranks fails, its links close. */
@@ -177,6 +252,8 @@ export class UnitEpoch {
     this.#expected.clear();
     this.#segment?.close();
     this.#segment = null;
+    this.#thread?.end();
+    this.#thread = null;
   }
 
   #changed(): void {

@@ -40,6 +40,7 @@ export class Link {
   readonly closed: Promise<LatentmeshError>;
   readonly #socket: Socket;
   #onFrame: ((frame: Frame) => void) | null = null;
+  #onEncoded: (frame: Uint8Array<ArrayBuffer>) => boolean = () => false;
   /** Frames that came before anybody listened. */
   #early: Frame[] = [];
   #ended: (reason: LatentmeshError) => void;
@@ -62,9 +63,14 @@ export class Link {
     return this.#open;
   }
 
-  /** Sets who gets frames; an error thrown there closes the link. */
-  listen(onFrame: (frame: Frame) => void): void {
+  /**
+   * Sets who gets frames; an error thrown there closes the link.
+   *
+   * @param onEncoded sees frames before they are decoded, and says whether that is not needed
+   */
+  listen(onFrame: (frame: Frame) => void, onEncoded: (frame: Uint8Array<ArrayBuffer>) => boolean = () => false): void {
     this.#onFrame = onFrame;
+    this.#onEncoded = onEncoded;
     const early = this.#early;
     this.#early = [];
     for (const frame of early) this.#deliver(frame);
@@ -100,6 +106,7 @@ export class Link {
       if (bytes === null) throw new LatentmeshError("protocol", "A text frame came where only binary ones are used");
       this.counters.receivedFrames++;
       this.counters.receivedBytes += bytes.byteLength;
+      if (this.#onEncoded(bytes)) return;
       const frame = decodeFrame(bytes);
       if (this.#onFrame === null) this.#early.push(frame);
       else this.#deliver(frame);

@@ -265,6 +265,8 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
   }),
   z.strictObject({ kind: z.literal("mapped"), epoch, problem: z.string().max(512).nullable() }),
   z.strictObject({ kind: z.literal("shared"), epoch, problem: z.string().max(1024).nullable() }),
+  /** Where a rank's thread of sums listens; see workers/collective/sum_thread.ts. */
+  z.strictObject({ kind: z.literal("sums"), epoch, address: address.nullable().describe("null: it has none") }),
   z.strictObject({ kind: z.literal("ack"), epoch, sequence: count, bytes: count }),
   z.strictObject({ kind: z.literal("rejected"), epoch, sequence: count, message: z.string().max(1024) }),
 ]);

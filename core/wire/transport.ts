@@ -14,6 +14,15 @@ export interface Socket {
   close(code?: number, reason?: string): void;
 }
 
+/** Certificates of links between hosts, in PEM. */
+export interface TlsFiles {
+  /** What this side shows when it accepts. */
+  readonly cert?: string;
+  readonly key?: string;
+  /** Who signed the other side's, where no public authority did. */
+  readonly ca?: string;
+}
+
 /** An open listener. */
 export interface Listener {
   /** Where it is reached: `unix:/path`, `ws://host:port` or `wss://host:port`. */
@@ -21,8 +30,15 @@ export interface Listener {
   close(): Promise<void>;
 }
 
+/** Where a worker's thread of sums listens, beside the worker itself: another file, or any other port. */
+export function sumsAddress(address: string): string {
+  return address.startsWith("unix:") ? `${address}.sums` : address.replace(/:\d+$/, ":0");
+}
+
 /** Opens sockets. */
 export interface Transport {
+  /** What another thread opens sockets like these with; null: it cannot. */
+  readonly elsewhere: TlsFiles | null;
   /**
    * @param onSocket settles when the socket has authenticated or been turned away; only so many may be undecided at a time
    * @throws {LatentmeshError} `invalid_config` if the address cannot be listened on

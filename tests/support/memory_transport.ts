@@ -52,6 +52,7 @@ class MemorySocket implements Socket {
 
 /** Addresses of one test. */
 export class MemoryTransport implements Transport {
+  readonly elsewhere = null;
   readonly #doors = new Map<string, (socket: Socket) => Promise<void>>();
 
   listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {

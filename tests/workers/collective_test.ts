@@ -8,7 +8,7 @@ import { encodeFrame } from "../../core/wire/codec.ts";
 import type { Peer } from "../../core/wire/messages.ts";
 import { acceptLink } from "../../core/wire/link.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import type { Listener } from "../../core/wire/transport.ts";
+import { type Listener, sumsAddress } from "../../core/wire/transport.ts";
 import type { Collective, Exchanged } from "../../workers/collective/collective.ts";
 import { LocalExchange } from "../../workers/collective/local_exchange.ts";
 import { SharedMemory, whyNotShared } from "../../workers/collective/shared_memory.ts";
@@ -18,6 +18,13 @@ import { DenoTransport } from "../../workers/transport.ts";
 import { Random } from "../support/random.ts";
 
 const transport = new DenoTransport();
+
+/** How ranks exchange. */
+type Way = "websocket" | "websocket in a thread" | "shared-memory" | "auto";
+
+interface RanksOptions extends Partial<Omit<ExchangeOptions, "exchange">> {
+  readonly way: Way;
+}
 
 /** Ranks of one process that meet over sockets. */
 class Ranks {
@@ -31,18 +38,34 @@ class Ranks {
     this.#directory = directory;
   }
 
-  /** @param unable a rank that cannot share memory */
-  static async open(ranks: number, options: Partial<ExchangeOptions> = {}, unable?: number): Promise<Ranks> {
+  /** @param unable a rank that cannot share memory, or have a thread of its own */
+  static async open(ranks: number, { way, ...options }: RanksOptions, unable?: number): Promise<Ranks> {
     const group = new Ranks(await Deno.makeTempDir());
     for (let rank = 0; rank < ranks; rank++) {
       const identity = { worker: `r${rank}`, role: "decode" as const, rank, ranks };
-      const exchange = { wire: "f32", exchange: "websocket", deadlineMs: 5000, lanes: 1, sumValues: 1 << 20, ...options } as const;
-      const memoryObstacle = rank === unable ? "no room" : undefined;
-      const membership = new Membership(identity, transport, { ...exchange, memoryObstacle }, () => {}, (link, reason) => {
-        group.broken.push(`${link.identity.worker}: ${reason.message}`);
-      });
+      const exchange = way === "websocket in a thread" ? "websocket" : way;
+      const listen = `unix:${group.#directory}/${rank}`;
+      const threaded = way === "websocket in a thread" && rank !== unable;
+      const membership = new Membership(
+        identity,
+        transport,
+        {
+          wire: "f32",
+          exchange,
+          deadlineMs: 5000,
+          lanes: 1,
+          sumValues: 1 << 20,
+          memoryObstacle: rank === unable ? "no room" : undefined,
+          sumThread: threaded ? { listen: sumsAddress(listen), advertise: (address) => address, tls: {}, spare: rank % 2 === 0 } : null,
+          ...options,
+        },
+        () => {},
+        (worker, reason) => {
+          group.broken.push(`${worker}: ${reason.message}`);
+        },
+      );
       group.members.push(membership);
-      const listener = await transport.listen(`unix:${group.#directory}/${rank}`, async (socket) => {
+      const listener = await transport.listen(listen, async (socket) => {
         membership.accept(await acceptLink(socket, (peer) => membership.secretOf(peer)));
       });
       group.#listeners.push(listener);
@@ -96,11 +119,17 @@ async function sumAll(collectives: readonly Collective[], parts: readonly Float3
 
 const bits = (values: Float32Array) => [...new Uint32Array(values.slice().buffer)];
 
-const WAYS = ["websocket", "shared-memory"] as const;
+const WAYS = ["websocket", "websocket in a thread", "shared-memory"] as const;
+/** What exchanges of each way say of themselves. */
+const NAMES = {
+  "websocket": ["websocket", "in turns"],
+  "websocket in a thread": ["websocket", "meanwhile"],
+  "shared-memory": ["shared-memory", "at once"],
+};
 
-for (const exchange of WAYS) {
-  describe(`an exchange by ${exchange}`, () => {
-    const unable = exchange === "shared-memory" ? whyNotShared() : null;
+for (const way of WAYS) {
+  describe(`an exchange by ${way}`, () => {
+    const unable = way === "shared-memory" ? whyNotShared() : null;
     if (unable !== null) return it.skip(`skipped, ${unable}`);
 
     // One hop; blocks because there are many ranks; blocks because the tensor is large; lengths that do not divide.
@@ -110,10 +139,10 @@ for (const exchange of WAYS) {
         const parts = Array.from({ length: ranks }, (_, rank) => random.normals(values, 10 ** rank));
         const local = new LocalExchange(ranks);
         const [expected] = await sumAll(parts.map((_, rank) => local.rank(rank)), parts);
-        const group = await Ranks.open(ranks, { exchange });
+        const group = await Ranks.open(ranks, { way });
         for (let run = 0; run < 3; run++) {
           const collectives = await group.join();
-          for (const { by } of collectives) assertEquals(by, exchange);
+          for (const { by, travels } of collectives) assertEquals([by, travels], NAMES[way]);
           for (let again = 0; again < 3; again++) {
             for (const [rank, sum] of (await sumAll(collectives, parts)).entries()) assertEquals(bits(sum), bits(expected), `rank ${rank}`);
           }
@@ -125,7 +154,7 @@ for (const exchange of WAYS) {
 
     it("rounds alike on every rank where f16 is on the wire", async () => {
       const parts = Array.from({ length: 3 }, () => new Random().normals(1000));
-      const group = await Ranks.open(3, { exchange, wire: "f16" });
+      const group = await Ranks.open(3, { way, wire: "f16" });
       const sums = await sumAll(await group.join(), parts);
       for (const sum of sums) assertEquals(bits(sum), bits(sums[0]));
       const largest = Math.max(...sums[0].map((sum, i) => Math.abs(sum - parts[0][i] - parts[1][i] - parts[2][i])));
@@ -134,7 +163,7 @@ for (const exchange of WAYS) {
     });
 
     it("keeps lanes apart", async () => {
-      const group = await Ranks.open(2, { exchange, lanes: 2 });
+      const group = await Ranks.open(2, { way, lanes: 2 });
       await group.join();
       const parts = (lane: number) => [Float32Array.of(1, lane), Float32Array.of(2, 10 * lane)];
       const lanes = [0, 1].map((lane) => group.members.map(({ collectives }) => collectives[lane]));
@@ -146,7 +175,7 @@ for (const exchange of WAYS) {
     });
 
     it("names the rank that is silent, and the one that is gone", async () => {
-      const group = await Ranks.open(3, { exchange, deadlineMs: 150 });
+      const group = await Ranks.open(3, { way, deadlineMs: 150 });
       const [first] = await group.join();
       first.input(8);
       const silent = await assertRejects(async () => await first.exchange(8), WorkerError, "Rank 1 (worker r1) was silent for 150 ms");
@@ -160,7 +189,7 @@ for (const exchange of WAYS) {
     });
 
     it("ends with its epoch, also while it waits", async () => {
-      const group = await Ranks.open(2, { exchange });
+      const group = await Ranks.open(2, { way });
       const [first] = await group.join();
       first.input(8);
       const waiting = assertRejects(async () => await first.exchange(8), LatentmeshError, "Epoch 1 of the unit is over");
@@ -175,14 +204,14 @@ for (const exchange of WAYS) {
 describe("shared memory", () => {
   it("is not used where one rank cannot, and says which and why; where it must be, that is an error", async () => {
     for (const unable of [0, 1]) {
-      const auto = await Ranks.open(2, { exchange: "auto" }, unable);
+      const auto = await Ranks.open(2, { way: "auto" }, unable);
       const collectives = await auto.join();
       assertEquals(collectives.map(({ by }) => by), ["websocket", "websocket"]);
       const parts = [Float32Array.of(1), Float32Array.of(2)];
       assertEquals((await sumAll(collectives, parts)).map(([sum]) => sum), [3, 3]);
       for (const { notShared } of auto.members) assert(/no room|has none/.test(notShared!), notShared!);
       await auto.close();
-      const must = await Ranks.open(2, { exchange: "shared-memory" }, unable);
+      const must = await Ranks.open(2, { way: "shared-memory" }, unable);
       const error = await assertRejects(() => must.join(), LatentmeshError, "Cannot exchange through shared memory");
       assertEquals(error.code, "unsupported");
       await must.close();
@@ -227,7 +256,7 @@ describe("an exchange over WebSocket", () => {
       [{ epoch: 2, turn: 1, shape: [8], byteLength: 32, extra: 1 }, 32, "extra"],
     ];
     for (const [message, payload, problem] of cases) {
-      const group = await Ranks.open(2, { deadlineMs: 1000 });
+      const group = await Ranks.open(2, { way: "websocket", deadlineMs: 1000 });
       await group.join();
       const [first] = await group.join();
       const lying = group.members[1].linkTo(0)!;

@@ -6,6 +6,20 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
+import { WorkerError } from "../../core/wire/rpc.ts";
+
+/** Another rank, and how its end is learnt of. */
+export interface OtherRank {
+  readonly rank: number;
+  readonly worker: string;
+  /** Resolves when it is gone. */
+  readonly gone: Promise<LatentmeshError>;
+}
+
+/** What an exchange ends with when a rank is gone. */
+export function rankGone({ rank, worker }: Pick<OtherRank, "rank" | "worker">, reason: LatentmeshError): WorkerError {
+  return new WorkerError("worker_lost", `Rank ${rank} (worker ${worker}) is gone: ${reason.message}`, worker);
+}
 
 /** What an exchange gives. */
 export type Exchanged =
@@ -20,6 +34,11 @@ export interface Collective {
   readonly ranks: number;
   /** How parts travel. */
   readonly by: "memory" | "shared-memory" | "websocket";
+  /**
+   * When they do: as soon as they are given, meanwhile, or in turns of this thread's event loop. What ranks can do before they wait for each other, they do
+   * while the device works in the first case, and while parts are on their way in the second; in the third, nothing may keep the loop from turning.
+   */
+  readonly travels: "at once" | "meanwhile" | "in turns";
   /** Precision of parts on their way. */
   readonly wire: "f32" | "f16";
   /** Most values of one exchange. */
@@ -34,10 +53,11 @@ export interface Collective {
    * Gives what was put into {@link input} to all other ranks and takes theirs. Valid until the next call of {@link input}.
    *
    * @param whole values of the sum that these are a piece of; all its pieces come back in the same form
+   * @param meanwhile done as soon as this rank's part is given, before the others' are waited for
    * @returns a promise only where something has to be waited for
    * @throws {WorkerError} `timeout` or `worker_lost`, naming the rank that was silent
    */
-  exchange(values: number, whole?: number): Exchanged | Promise<Exchanged>;
+  exchange(values: number, whole?: number, meanwhile?: () => void): Exchanged | Promise<Exchanged>;
   /** Milliseconds spent in each exchange since this was last asked. */
   takeWaits(): number[];
   /** Takes in a peer's part. @throws {LatentmeshError} `protocol` if it is out of turn */
@@ -51,6 +71,7 @@ export class SoloCollective implements Collective {
   readonly rank = 0;
   readonly ranks = 1;
   readonly by = "memory";
+  readonly travels = "at once";
   readonly wire = "f32";
   readonly mostValues = Infinity;
   readonly exchanges = 0;

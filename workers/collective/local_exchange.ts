@@ -23,6 +23,7 @@ export class LocalExchange {
       rank,
       ranks: parts.length,
       by: "memory",
+      travels: "at once",
       wire: "f32",
       mostValues: Infinity,
       exchanges: 0,

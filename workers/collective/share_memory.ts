@@ -10,8 +10,8 @@ import { WorkerError } from "../../core/wire/rpc.ts";
 import { SharedMemory } from "./shared_memory.ts";
 import { watchSilence } from "../../core/silence.ts";
 
-/** What ranks say to each other about it. */
-export type SharingFrame = PeerFrameOf<"segment" | "mapped" | "shared">;
+/** What ranks say to each other about how they exchange. */
+export type SharingFrame = PeerFrameOf<"segment" | "mapped" | "shared" | "sums">;
 
 /** Another rank. */
 export interface SharingPeer {

@@ -10,18 +10,10 @@
 import { setImmediate } from "node:timers/promises";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import type { Collective, Exchanged } from "./collective.ts";
+import { type Collective, type Exchanged, type OtherRank, rankGone } from "./collective.ts";
 import { SharedLayout } from "./shared_layout.ts";
 import { Silence } from "../../core/silence.ts";
 import { type SharedMemory, yieldProcessor } from "./shared_memory.ts";
-
-/** A rank on the other side, and how its end is learnt of. */
-export interface SharedPeer {
-  readonly rank: number;
-  readonly worker: string;
-  /** Resolves when it is gone. */
-  readonly gone: Promise<LatentmeshError>;
-}
 
 /** Options of {@link SharedCollective}. */
 export interface SharedCollectiveOptions {
@@ -48,6 +40,7 @@ const PAUSE = 1;
 /** One rank's end of the exchange. */
 export class SharedCollective implements Collective {
   readonly by = "shared-memory";
+  readonly travels = "at once";
   readonly rank: number;
   readonly ranks: number;
   readonly wire: "f32" | "f16";
@@ -58,14 +51,14 @@ export class SharedCollective implements Collective {
   readonly #segment: SharedMemory;
   readonly #layout: SharedLayout;
   readonly #counters: Int32Array<ArrayBuffer>;
-  readonly #peers: readonly SharedPeer[];
+  readonly #peers: readonly OtherRank[];
   readonly #options: SharedCollectiveOptions;
   /** Exchanges that this rank has begun; wraps around as the counters do. */
   #turn = 0;
   #failure: LatentmeshError | null = null;
 
   /** @param peers every other rank, in rank order */
-  constructor(segment: SharedMemory, peers: readonly SharedPeer[], options: SharedCollectiveOptions) {
+  constructor(segment: SharedMemory, peers: readonly OtherRank[], options: SharedCollectiveOptions) {
     this.rank = options.rank;
     this.ranks = options.ranks;
     this.wire = options.wire;
@@ -75,9 +68,7 @@ export class SharedCollective implements Collective {
     this.#counters = new Int32Array(segment.memory);
     this.#peers = peers;
     this.#options = options;
-    for (const { rank, worker, gone } of peers) {
-      void gone.then((reason) => this.abort(new WorkerError("worker_lost", `Rank ${rank} (worker ${worker}) is gone: ${reason.message}`, worker)));
-    }
+    for (const peer of peers) void peer.gone.then((reason) => this.abort(rankGone(peer, reason)));
   }
 
   input(values: number): Uint8Array<ArrayBuffer> {
@@ -109,7 +100,7 @@ export class SharedCollective implements Collective {
   }
 
   /** Looks for as long as a sum usually takes. @returns a rank that has not come yet; null if all have */
-  #watch(started: number): SharedPeer | null {
+  #watch(started: number): OtherRank | null {
     for (let peer = this.#missing();; peer = this.#missing()) {
       if (peer === null) return null;
       const waited = performance.now() - started;
@@ -147,7 +138,7 @@ export class SharedCollective implements Collective {
     return { parts: this.#peers.map(({ rank }) => this.#part(rank, this.#turn, values)) };
   }
 
-  #missing(): SharedPeer | null {
+  #missing(): OtherRank | null {
     return this.#peers.find(({ rank }) => !this.#hasCome(rank)) ?? null;
   }
 

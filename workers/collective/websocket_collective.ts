@@ -8,23 +8,14 @@
  *
  * @module
  */
-import { LatentmeshError } from "../../core/errors.ts";
+import type { LatentmeshError } from "../../core/errors.ts";
 import type { Range } from "../../core/model/matrix_source.ts";
 import { blockOf } from "../../core/tpla/partition.ts";
-import { ReusableFrame } from "../../core/wire/codec.ts";
-import type { Link } from "../../core/wire/link.ts";
-import { checkTensor, dtypeBytes, type PeerFrameOf } from "../../core/wire/messages.ts";
+import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { MOST_EXCHANGES } from "../../core/wire/protocol.ts";
-import { WorkerError } from "../../core/wire/rpc.ts";
 import { addInto, type Collective, type Exchanged } from "./collective.ts";
-import { watchSilence } from "../../core/silence.ts";
-
-/** A rank on the other end of a link. */
-export interface PeerRank {
-  readonly rank: number;
-  readonly worker: string;
-  readonly link: Link;
-}
+import { Inbox, type PeerRank } from "./inbox.ts";
+import { PartFrame } from "./part_frame.ts";
 
 /** Options of {@link WebSocketCollective}. */
 export interface WebSocketCollectiveOptions {
@@ -50,6 +41,7 @@ type Values = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>;
 /** One rank's end of the exchange. */
 export class WebSocketCollective implements Collective {
   readonly by = "websocket";
+  readonly travels = "in turns";
   readonly rank: number;
   readonly ranks: number;
   readonly wire: "f32" | "f16";
@@ -59,14 +51,11 @@ export class WebSocketCollective implements Collective {
   #waits: number[] = [];
   /** Frames so far, in lockstep on all ranks. */
   #turn = 0;
-  readonly #options: WebSocketCollectiveOptions;
   readonly #inboxes: readonly Inbox[];
   /** Its payload is what {@link input} gives. */
-  #frame = new ReusableFrame(0);
-  #frameValues = 0;
+  readonly #frame: PartFrame;
   /** What blocks are sent in. */
-  #blockFrame = new ReusableFrame(0);
-  #blockValues = 0;
+  readonly #blockFrame: PartFrame;
   #sum: Float32Array<ArrayBuffer> = new Float32Array(0);
 
   /** @param peers every other rank, in rank order */
@@ -74,12 +63,19 @@ export class WebSocketCollective implements Collective {
     this.rank = options.rank;
     this.ranks = options.ranks;
     this.wire = options.wire;
-    this.#options = options;
     this.#inboxes = peers.map((peer) => new Inbox(peer, options.deadlineMs));
+    const { epoch, lane, wire: dtype } = options;
+    this.#frame = new PartFrame({ epoch, lane, dtype });
+    this.#blockFrame = new PartFrame({ epoch, lane, dtype });
   }
 
   receive(rank: number, frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void {
     this.#inbox(rank).put(frame, payload);
+  }
+
+  /** Takes in a peer's part as it came, if it is what is waited for. @returns whether it is; other frames must be decoded */
+  receiveEncoded(rank: number, frame: Uint8Array<ArrayBuffer>): boolean {
+    return this.#inbox(rank).putEncoded(frame);
   }
 
   takeWaits(): number[] {
@@ -93,16 +89,22 @@ export class WebSocketCollective implements Collective {
   }
 
   input(values: number): Uint8Array<ArrayBuffer> {
-    if (values > this.#frameValues) {
-      this.#frame = new ReusableFrame(values * 4);
-      this.#frameValues = values;
-    }
-    return this.#frame.payload(values * dtypeBytes(this.wire));
+    return this.#frame.payload(values);
   }
 
-  async exchange(values: number, whole: number = values): Promise<Exchanged> {
+  exchange(values: number, whole: number = values, meanwhile?: () => void): Exchanged | Promise<Exchanged> {
     const started = performance.now();
-    const exchanged = this.#isDirect(whole) ? await this.#exchangeParts(values) : { sum: await this.#reduceInBlocks(values) };
+    const exchanged = this.#isDirect(whole) ? this.#exchangeParts(values) : this.#reduceInBlocks(values);
+    meanwhile?.();
+    if (!(exchanged instanceof Promise)) return this.#count(exchanged, started);
+    return exchanged.then((exchanged) => this.#count(exchanged, started));
+  }
+
+  #isDirect(values: number): boolean {
+    return this.ranks === 2 || this.ranks <= MOST_DIRECT_RANKS && values <= MOST_DIRECT_VALUES;
+  }
+
+  #count(exchanged: Exchanged, started: number): Exchanged {
     this.exchanges++;
     const waited = performance.now() - started;
     this.exchangeMs += waited;
@@ -110,20 +112,24 @@ export class WebSocketCollective implements Collective {
     return exchanged;
   }
 
-  #isDirect(values: number): boolean {
-    return this.ranks === 2 || this.ranks <= MOST_DIRECT_RANKS && values <= MOST_DIRECT_VALUES;
-  }
-
   /** One hop: everything to everybody. */
-  async #exchangeParts(values: number): Promise<Exchanged> {
+  #exchangeParts(values: number): Exchanged | Promise<Exchanged> {
     const turn = this.#nextTurn();
     this.#send(this.#inboxes, this.#frame, turn, values);
+    const { promise, resolve, reject } = Promise.withResolvers<Exchanged>();
     const parts: Uint8Array<ArrayBuffer>[] = [];
-    for (const inbox of this.#inboxes) parts.push(await this.#receiveFrom(inbox, turn, values));
-    return { parts };
+    let missing = this.#inboxes.length;
+    for (const [i, inbox] of this.#inboxes.entries()) {
+      const came = (part: Uint8Array<ArrayBuffer>) => {
+        parts[i] = part;
+        if (--missing === 0) resolve({ parts });
+      };
+      inbox.wait({ turn, dtype: this.wire, values, like: this.#frame, came, failed: reject });
+    }
+    return missing === 0 ? { parts } : promise;
   }
 
-  async #reduceInBlocks(values: number): Promise<Float32Array<ArrayBuffer>> {
+  async #reduceInBlocks(values: number): Promise<Exchanged> {
     if (this.#sum.length < values) this.#sum = new Float32Array(values);
     const sum = this.#sum.subarray(0, values);
     const own = viewOf(this.input(values), this.wire);
@@ -142,38 +148,24 @@ export class WebSocketCollective implements Collective {
       const theirs = part(sum, inbox.peer.rank);
       theirs.set(viewOf(await this.#receiveFrom(inbox, gather, theirs.length), this.wire));
     }
-    return sum;
+    return { sum };
   }
 
   /** @returns the values as receivers will read them */
   #sendBlock(inboxes: readonly Inbox[], turn: number, values: Values): Values {
-    if (values.length > this.#blockValues) {
-      this.#blockFrame = new ReusableFrame(values.length * 4);
-      this.#blockValues = values.length;
-    }
-    const sent = viewOf(this.#blockFrame.payload(values.length * dtypeBytes(this.wire)), this.wire);
+    const sent = viewOf(this.#blockFrame.payload(values.length), this.wire);
     sent.set(values);
     this.#send(inboxes, this.#blockFrame, turn, values.length);
     return sent;
   }
 
-  #send(inboxes: readonly Inbox[], to: ReusableFrame, turn: number, values: number): void {
-    const { wire: dtype, epoch, lane } = this.#options;
-    const byteLength = values * dtypeBytes(dtype);
-    const frame = to.seal({ kind: "partial", lane, epoch, turn, dtype, shape: [values], byteLength }, byteLength);
+  #send(inboxes: readonly Inbox[], to: PartFrame, turn: number, values: number): void {
+    const frame = to.seal(turn, values);
     for (const { peer } of inboxes) peer.link.sendFrame(frame);
   }
 
-  async #receiveFrom(inbox: Inbox, turn: number, values: number): Promise<Uint8Array<ArrayBuffer>> {
-    const { frame, payload } = await inbox.take();
-    try {
-      if (frame.turn !== turn) throw new LatentmeshError("protocol", `Worker ${inbox.peer.worker} is at exchange ${frame.turn} where ${turn} is due`);
-      checkTensor(frame, payload, { dtype: this.wire, shape: [values] });
-    } catch (error) {
-      inbox.peer.link.close(error as LatentmeshError);
-      throw error;
-    }
-    return payload;
+  #receiveFrom(inbox: Inbox, turn: number, values: number): Promise<Uint8Array<ArrayBuffer>> {
+    return new Promise((came, failed) => inbox.wait({ turn, dtype: this.wire, values, like: null, came, failed }));
   }
 
   #nextTurn(): number {
@@ -188,63 +180,4 @@ export class WebSocketCollective implements Collective {
 function viewOf(payload: Uint8Array<ArrayBuffer>, dtype: "f32" | "f16"): Values {
   if (dtype === "f32") return new Float32Array(payload.buffer, payload.byteOffset, payload.byteLength / 4);
   return new Float16Array(payload.buffer, payload.byteOffset, payload.byteLength / 2);
-}
-
-interface Arrival {
-  readonly frame: PeerFrameOf<"partial">;
-  readonly payload: Uint8Array<ArrayBuffer>;
-}
-
-/** What one peer has sent and nobody has taken yet. */
-class Inbox {
-  readonly peer: PeerRank;
-  readonly #deadlineMs: number;
-  readonly #arrivals: Arrival[] = [];
-  #waiting: PromiseWithResolvers<Arrival> | null = null;
-  #failure: LatentmeshError | null = null;
-
-  constructor(peer: PeerRank, deadlineMs: number) {
-    this.peer = peer;
-    this.#deadlineMs = deadlineMs;
-    peer.link.closed.then((reason) => {
-      this.fail(new WorkerError("worker_lost", `Rank ${peer.rank} (worker ${peer.worker}) is gone: ${reason.message}`, peer.worker));
-    });
-  }
-
-  put(frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void {
-    if (this.#waiting !== null) {
-      this.#waiting.resolve({ frame, payload });
-      this.#waiting = null;
-      return;
-    }
-    // A peer can be one exchange ahead, two where tensors are reduced in blocks.
-    if (this.#arrivals.length > 2) throw new LatentmeshError("protocol", `Worker ${this.peer.worker} sends partial results that nobody asked for`);
-    this.#arrivals.push({ frame, payload });
-  }
-
-  take(): Promise<Arrival> {
-    const arrival = this.#arrivals.shift();
-    if (arrival !== undefined) return Promise.resolve(arrival);
-    if (this.#failure !== null) return Promise.reject(this.#failure);
-    return this.#wait();
-  }
-
-  fail(reason: LatentmeshError): void {
-    this.#failure ??= reason;
-    this.#waiting?.reject(this.#failure);
-    this.#waiting = null;
-  }
-
-  async #wait(): Promise<Arrival> {
-    const waiting = this.#waiting = Promise.withResolvers<Arrival>();
-    const { peer } = this;
-    const stop = watchSilence(this.#deadlineMs, () => {
-      this.fail(new WorkerError("timeout", `Rank ${peer.rank} (worker ${peer.worker}) was silent for ${this.#deadlineMs} ms`, peer.worker));
-    });
-    try {
-      return await waiting.promise;
-    } finally {
-      stop();
-    }
-  }
 }
