@@ -51,6 +51,7 @@ export type { SamplingParams } from "./core/sampling/params.ts";
 export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
 export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
 export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
+export type { LoadPart, LoadTimes } from "./core/wire/load_times.ts";
 export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/cluster_status.ts";

@@ -19,11 +19,12 @@ import { fitFeedForward } from "./fit_feed_forward.ts";
 import { loadClusterModel } from "./load_model.ts";
 import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./cluster_status.ts";
 import { tracePhases } from "./observe/phases.ts";
+import { logLoaded } from "./log_loaded.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { gpuAdvice } from "./topology.ts";
-import type { Unit } from "./unit.ts";
+import type { Member, Unit } from "./unit.ts";
 
 /** One worker of a running cluster. */
 export interface WorkerStatus {
@@ -53,8 +54,8 @@ export class RunningCluster {
   readonly failed: Promise<never>;
   /** What it consists of, for people. */
   readonly summary: string;
-  /** What would make more of this host, for people; undefined where nothing would. */
-  readonly advice: string | undefined;
+  /** What would make more of its machines, for people. */
+  readonly advice: readonly string[];
   /** Told of every request that has ended. */
   onOutcome: ((outcome: RequestOutcome) => void) | null = null;
   readonly #coordinator: Coordinator;
@@ -72,7 +73,9 @@ export class RunningCluster {
   /** Starts a cluster and waits until it can serve. @throws {LatentmeshError} */
   static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
     const sized = await fitCache(given, services);
+    const started = performance.now();
     const model = await loadClusterModel(sized, services);
+    logLoaded("coordinator", { files: performance.now() - started });
     const settings = await fitFeedForward(sized, model.package, model.directory, services);
     const coordinator = await Coordinator.start(settings, model, services, onLoading);
     const { spec } = model.package;
@@ -110,7 +113,7 @@ export class RunningCluster {
       servedModel(model.package, engine),
       {
         summary: summarize(settings, resolveCuts(settings, model.package).decode, coordinator.units),
-        advice: gpuAdvice(coordinator.members.filter(({ hello }) => hello.device.kind !== "cpu").map(({ slot }) => slot), services.gpuCount()),
+        advice: adviceFor(coordinator.members, services.gpuCount()),
       },
     );
     return cluster;
@@ -193,6 +196,14 @@ export class RunningCluster {
     await this.#engine.close();
     await this.#coordinator.close();
   }
+}
+
+/** @param gpus of this host */
+function adviceFor(members: readonly Member[], gpus: number): string[] {
+  const onGpus = members.filter(({ hello }) => hello.device.kind !== "cpu");
+  const advice = [gpuAdvice(onGpus.map(({ slot }) => slot), gpus), ...members.map(({ hello }) => hello.device.advice)];
+  // Several workers have the same to say.
+  return [...new Set(advice.filter((one) => one != null))];
 }
 
 function summarize({ decode, prefill }: Settings, cut: PartitionOptions, all: readonly Unit[]): string {

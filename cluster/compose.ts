@@ -7,6 +7,7 @@ import { writeBasis } from "../core/tpla/basis_file.ts";
 import { freeMemory } from "../kernels/free_memory.ts";
 import { openDevice } from "../kernels/providers.ts";
 import { calibrate } from "../workers/calibrate.ts";
+import { digestFiles } from "../workers/digest_files.ts";
 import { openModelFiles } from "../workers/model_files.ts";
 import { planMemory } from "../workers/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
@@ -24,12 +25,13 @@ export const clusterServices: ClusterServices = {
     const basis = await calibrate(options);
     return { ...basis, file: writeBasis(basis) };
   },
+  digestFiles,
   planMemory,
   probeDevice: async (choice, dawn) => {
-    const { device, reason } = await openDevice(choice, { dawn });
+    const { device, reason, advice } = await openDevice(choice, { dawn });
     const { kind, description, limits } = device;
     await device.close();
-    return { kind, description, reason, limits };
+    return { kind, description, reason, advice, limits };
   },
   freeMemory,
 };

@@ -8,7 +8,9 @@ import { asLatentmeshError, LatentmeshError } from "../core/errors.ts";
 import type { Notice } from "../core/wire/messages.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "./assignment.ts";
+import { ContentCheck } from "./content_check.ts";
 import { log } from "./log.ts";
+import { logLoaded } from "./log_loaded.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { freeForPrefill } from "./prefill_device.ts";
@@ -45,6 +47,7 @@ export class Coordinator implements Units {
     },
     onFailed: (prefill, decode, error) => this.#unlinkable(prefill, decode, error),
   });
+  readonly #contents: ContentCheck;
   #workforce: Workforce | null = null;
   /** Found out while workers start, and what came of it. */
   readonly #freeForPrefill: Promise<number | null>;
@@ -65,6 +68,13 @@ export class Coordinator implements Units {
     this.#services = services;
     this.#onLoading = onLoading;
     this.units = planUnits(settings).map((plan) => new Unit(plan));
+    this.#contents = new ContentCheck({
+      checkpoint: model.package.checkpoint,
+      digest: () => services.digestFiles(model.directory, () => !this.#closed),
+      refuse: (host, reason) => {
+        for (const { client, hello } of this.members) if (hello.host === host) client.link.close(reason);
+      },
+    });
     this.#keepers = new Map(this.units.map((unit) => [unit, this.#keeper(unit)]));
     this.#freeForPrefill = settings.device === "cpu" || settings.prefillChunk !== undefined && settings.prefillWindow !== undefined
       ? Promise.resolve(null)
@@ -143,6 +153,7 @@ export class Coordinator implements Units {
     this.#change();
     for (const { client } of this.members) client.link.close();
     await this.#workforce?.close();
+    await this.#contents.idle();
   }
 
   async #open(): Promise<void> {
@@ -239,9 +250,12 @@ export class Coordinator implements Units {
     if (!this.#model.cacheDecided) this.#freeBytes = await this.#freeForPrefill;
     const { cache } = this;
     const assignment = assignmentOf(this.#settings, this.#model, unit.plan, member.slot, cache);
+    await this.#contents.beforeLoading(member);
     const { reply } = await member.client.call("assign", { assignment }, "assigned");
     member.weightBytes = reply.weightBytes;
+    logLoaded(member.worker, reply.times);
     member.assigned = true;
+    this.#contents.afterLoading(member);
   }
 
   /** They are both well, and cannot reach each other: both begin anew. */

@@ -6,6 +6,7 @@
 import type { ServedModel } from "../core/engine.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
 import type { ProcessWork } from "../core/step_times.ts";
+import type { LoadTimes } from "../core/wire/load_times.ts";
 import type { ClusterStatus } from "./cluster_status.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
 import type { Settings } from "./settings.ts";
@@ -14,10 +15,12 @@ import type { Settings } from "./settings.ts";
 export interface LoadedEngine {
   readonly device: string;
   readonly weightBytes: number;
+  /** Where the time of loading went, if it was loaded in this process. */
+  readonly loadTimes?: LoadTimes;
   /** What a cluster consists of, for people. */
   readonly summary?: string;
-  /** What would make more of this host, for people. */
-  readonly advice?: string;
+  /** What would make more of its machines, for people. */
+  readonly advice: readonly string[];
   readonly served: ServedModel;
   /** What a cluster is at. */
   describe?(): Promise<ClusterStatus>;

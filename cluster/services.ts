@@ -29,6 +29,8 @@ export interface ProbedDevice {
   readonly description: string;
   /** Why it was taken. */
   readonly reason: string;
+  /** What would make more of this machine. */
+  readonly advice?: string;
   readonly limits: { readonly maxBindingBytes: number };
 }
 
@@ -74,4 +76,6 @@ export interface ClusterServices extends PlanServices {
   /** GPUs of this host that workers can be given; 0 where that cannot be told. */
   gpuCount(): number;
   readonly calibrate: Calibrate;
+  /** A digest of every tensor, see `core/model/contents.ts`. @param isWanted looked at now and then @throws {LatentmeshError} `cancelled` */
+  digestFiles(directory: string, isWanted: () => boolean): Promise<Uint8Array<ArrayBuffer>>;
 }

@@ -21,7 +21,9 @@ import {
   PLAIN_FEATURES,
   type Readback,
   type Script,
+  type Staging,
 } from "./device.ts";
+import { WrittenStaging } from "./staging/written_staging.ts";
 
 class CpuBuffer implements DeviceBuffer, HostBuffer {
   readonly label: string;
@@ -31,10 +33,14 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
   u16: Uint16Array<ArrayBuffer>;
   f16: Float16Array<ArrayBuffer>;
   u8: Uint8Array<ArrayBuffer>;
+  readonly #counters: DeviceCounters;
+  #counted: number;
 
-  constructor(label: string, bytes: number, memory: ArrayBuffer) {
+  constructor(label: string, bytes: number, memory: ArrayBuffer, counters: DeviceCounters) {
     this.label = label;
     this.bytes = bytes;
+    this.#counters = counters;
+    counters.allocatedBytes += this.#counted = bytes;
     this.f32 = new Float32Array(memory);
     this.u32 = new Uint32Array(memory);
     this.u16 = new Uint16Array(memory);
@@ -49,6 +55,8 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
     this.u16 = new Uint16Array(nothing);
     this.f16 = new Float16Array(nothing);
     this.u8 = new Uint8Array(nothing);
+    this.#counters.allocatedBytes -= this.#counted;
+    this.#counted = 0;
   }
 }
 
@@ -132,9 +140,7 @@ export class CpuDevice implements Device {
   createBuffer(label: string, bytes: number): DeviceBuffer {
     try {
       // Views of every width need a whole number of words.
-      const buffer = new CpuBuffer(label, bytes, new ArrayBuffer(roundUp(Math.max(bytes, 4), 4)));
-      this.counters.allocatedBytes += bytes;
-      return buffer;
+      return new CpuBuffer(label, bytes, new ArrayBuffer(roundUp(Math.max(bytes, 4), 4)), this.counters);
     } catch (cause) {
       throw new LatentmeshError("out_of_memory", `Cannot allocate ${bytes} bytes of host memory for ${label}`, { cause });
     }
@@ -142,6 +148,10 @@ export class CpuDevice implements Device {
 
   createReadback(_label: string, bytes: number): Promise<Readback> {
     return Promise.resolve(new CpuReadback(bytes));
+  }
+
+  createStaging(blockBytes: number, blocks: number): Staging {
+    return new WrittenStaging(this, blockBytes, blocks);
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {

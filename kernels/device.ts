@@ -60,6 +60,34 @@ export interface Script {
   readonly dispatches: number;
 }
 
+/** A part of a block and where it goes. Offsets and bytes are multiples of 4. */
+export interface StagedCopy {
+  /** First byte in the block. */
+  readonly from: number;
+  readonly buffer: DeviceBuffer;
+  /** First byte in the buffer. */
+  readonly to: number;
+  readonly bytes: number;
+}
+
+/** Host memory on its way to the device. Its bytes are to be written and not read: they may lie where reading is slow. */
+export interface StagingBlock {
+  readonly memory: Uint8Array<ArrayBuffer>;
+  /** Gives the block back: its parts are copied before anything that is submitted later. */
+  copy(parts: readonly StagedCopy[]): void;
+}
+
+/** The way of many bytes to a device: blocks that are filled, by reads from a file for one, while others are on their way. */
+export interface Staging {
+  /** A block that is free; waits for one. @throws {LatentmeshError} `device_lost` */
+  take(): Promise<StagingBlock>;
+  /** Waits for what is under way and frees the memory. Every block must have been given back. */
+  close(): Promise<void>;
+}
+
+/** How bytes get there: in buffers that are mapped while they are filled, or by `writeBuffer`, which copies them once more, into memory that it allocates. */
+export type StagingKind = "mapped" | "written";
+
 /** Limits that decide how tensors are split. */
 export interface DeviceLimits {
   /** Largest part of a buffer that a kernel can see through one binding. */
@@ -92,6 +120,7 @@ export interface DeviceCounters {
   /** Readbacks that had to wait in `mapAsync`, which in Deno costs 10 ms each. */
   awaitedMaps: number;
   readbackBytes: number;
+  /** Bytes of buffers that have not been destroyed. */
   allocatedBytes: number;
   /** Milliseconds of encoding ahead, and of handing commands to the device. */
   encodeMs: number;
@@ -112,6 +141,8 @@ export interface Device {
   /** @throws {LatentmeshError} `out_of_memory` */
   createBuffer(label: string, bytes: number): DeviceBuffer;
   createReadback(label: string, bytes: number): Promise<Readback>;
+  /** @param blockBytes a multiple of 4 */
+  createStaging(blockBytes: number, blocks: number): Staging;
   /** Takes effect before the next submission. `offset` and the length of `data` are multiples of 4. */
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void;
   /** Starts what was written, though nothing is recorded: drivers keep copies until then. */

@@ -24,26 +24,36 @@ import {
   newCounters,
   type Readback,
   type Script,
+  type Staging,
+  type StagingKind,
 } from "./device.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { PassTimer } from "./pass_timer.ts";
 import { PassTimes } from "./pass_times.ts";
 import { GpuReadback } from "./readback.ts";
+import { MappedStaging } from "./staging/mapped_staging.ts";
+import { WrittenStaging } from "./staging/written_staging.ts";
 import { UniformRing, type UniformSlots } from "./uniform_ring.ts";
 
 class GpuDeviceBuffer implements DeviceBuffer {
   readonly label: string;
   readonly bytes: number;
   readonly gpu: GPUBuffer;
+  readonly #counters: DeviceCounters;
+  #counted: number;
 
-  constructor(label: string, bytes: number, gpu: GPUBuffer) {
+  constructor(label: string, bytes: number, gpu: GPUBuffer, counters: DeviceCounters) {
     this.label = label;
     this.bytes = bytes;
     this.gpu = gpu;
+    this.#counters = counters;
+    counters.allocatedBytes += this.#counted = bytes;
   }
 
   destroy(): void {
     this.gpu.destroy();
+    this.#counters.allocatedBytes -= this.#counted;
+    this.#counted = 0;
   }
 }
 
@@ -101,6 +111,8 @@ export interface GpuDeviceOptions {
   readonly uniforms?: UniformSlots;
   /** Whether passes are timed, if the device can. */
   readonly times?: boolean;
+  /** `mapped` by default. */
+  readonly staging?: StagingKind;
 }
 
 /**
@@ -183,8 +195,7 @@ export class GpuDevice implements Device {
       );
     }
     const gpu = this.#gpu.createBuffer({ label, size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC });
-    this.counters.allocatedBytes += size;
-    return new GpuDeviceBuffer(label, size, gpu);
+    return new GpuDeviceBuffer(label, size, gpu, this.counters);
   }
 
   async createReadback(label: string, bytes: number): Promise<Readback> {
@@ -199,6 +210,13 @@ export class GpuDevice implements Device {
     );
     this.#readbacks.push(readback);
     return readback;
+  }
+
+  createStaging(blockBytes: number, blocks: number): Staging {
+    this.#check();
+    if (this.#options.staging === "written") return new WrittenStaging(this, blockBytes, blocks);
+    const gpuOf = (buffer: DeviceBuffer) => (buffer as GpuDeviceBuffer).gpu;
+    return new MappedStaging({ gpu: this.#gpu, looks: this.#options.looks, gpuOf, failure: () => this.#failure }, blockBytes, blocks);
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {

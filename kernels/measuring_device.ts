@@ -19,7 +19,9 @@ import {
   PLAIN_FEATURES,
   type Readback,
   type Script,
+  type Staging,
 } from "./device.ts";
+import { WrittenStaging } from "./staging/written_staging.ts";
 
 /** What most GPUs allow at least; buffers that are larger are split. */
 const USUAL_LIMITS: DeviceLimits = { maxBindingBytes: 2 ** 31 - 4, maxBufferBytes: 2 ** 32, maxWorkgroupBytes: 32768, maxBindings: 16 };
@@ -47,6 +49,10 @@ export class MeasuringDevice implements Device {
   createReadback(_label: string, bytes: number): Promise<Readback> {
     const takeNow = (into = new Uint8Array(bytes)) => into;
     return Promise.resolve({ bytes, take: (into) => Promise.resolve(takeNow(into)), takeNow, destroy() {} });
+  }
+
+  createStaging(blockBytes: number, blocks: number): Staging {
+    return new WrittenStaging(this, blockBytes, blocks);
   }
 
   write(): void {}

@@ -5,9 +5,10 @@
  */
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
-import { paceDawn } from "./pace_dawn.ts";
-import type { Device, DeviceLimits } from "./device.ts";
+import { type AdapterFacts, dawnAdvice } from "./dawn_advice.ts";
+import type { Device, DeviceLimits, StagingKind } from "./device.ts";
 import { GpuDevice } from "./gpu_device.ts";
+import { paceDawn } from "./pace_dawn.ts";
 
 /** What `--device` takes. */
 export type DeviceChoice = "auto" | "deno" | "dawn" | "cpu";
@@ -16,6 +17,8 @@ export type DeviceChoice = "auto" | "deno" | "dawn" | "cpu";
 export interface OpenedDevice {
   readonly device: Device;
   readonly reason: string;
+  /** What would make more of this machine, for people; only where the device was not named. */
+  readonly advice?: string;
 }
 
 /** Options of {@link openDevice}. */
@@ -31,6 +34,8 @@ export interface OpenDeviceOptions {
   readonly validate?: boolean;
   /** Whether passes are timed on the device (`LATENTMESH_DEVICE_TIMES`), as far as it can. */
   readonly times?: boolean;
+  /** How weights get to a GPU; `mapped` by default, `written` with software drivers. For tests and benches. */
+  readonly staging?: StagingKind;
 }
 
 /**
@@ -56,27 +61,39 @@ export async function openDevice(choice: DeviceChoice, options: OpenDeviceOption
 
 async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
   let because = (why: string) => why;
+  let hasDawn = false;
   if (options.dawn !== undefined) {
     const dawn = await tryDawn(options);
-    if (typeof dawn !== "string") return dawn;
-    because = (why) => `${why}; ${dawn}`;
+    if ("device" in dawn) return dawn;
+    because = (why) => `${why}; ${dawn.problem}`;
+    hasDawn = dawn.loaded;
   }
   const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits, options.times), reason: because(why) });
   const adapter = await requestAdapter(navigator.gpu);
   if (adapter === null) return cpu("there is no GPU driver (Vulkan, Metal or DirectX 12)");
   if (isSoftware(adapter)) return cpu(`the only GPU driver is a software one (${describe(adapter)}), which is slower than the plain kernels`);
-  return { device: await openAdapter("deno", adapter, options), reason: because("a hardware GPU") };
+  const device = await openAdapter("deno", adapter, options);
+  return { device, reason: because("a hardware GPU"), advice: hasDawn ? undefined : dawnAdvice(adapter.info as AdapterFacts, Deno.build.os) };
 }
 
-/** Dawn's device if it has matrix units, which Deno's has not; else why not, in words. */
-async function tryDawn(options: OpenDeviceOptions): Promise<OpenedDevice | string> {
+/** Why Dawn's device is not taken, in words, and whether there is a Dawn at all. */
+interface NoDawn {
+  readonly loaded: boolean;
+  readonly problem: string;
+}
+
+/** Dawn's device if it has matrix units, which Deno's has not; else why not. */
+async function tryDawn(options: OpenDeviceOptions): Promise<OpenedDevice | NoDawn> {
+  let loaded = false;
   try {
-    const adapter = await requestAdapter(await loadDawn(options));
-    if (adapter === null || isSoftware(adapter)) return "Dawn finds no hardware GPU";
-    if (!hasMatrixUnits(adapter)) return "Dawn has no matrix units here";
+    const gpu = await loadDawn(options);
+    loaded = true;
+    const adapter = await requestAdapter(gpu);
+    if (adapter === null || isSoftware(adapter)) return { loaded, problem: "Dawn finds no hardware GPU" };
+    if (!hasMatrixUnits(adapter)) return { loaded, problem: "Dawn has no matrix units here" };
     return { device: await openAdapter("dawn", adapter, options), reason: "a hardware GPU, with matrix units through Dawn" };
   } catch (error) {
-    return messageOf(error);
+    return { loaded, problem: messageOf(error) };
   }
 }
 
@@ -118,6 +135,8 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
       looks: kind === "dawn" ? paceDawn() : null,
       limits: options.limits,
       times: options.times,
+      // Whoever awaits a mapping turns the event loop meanwhile, on a core that a software driver needs for the copy.
+      staging: options.staging ?? (isSoftware(adapter) ? "written" : "mapped"),
       features: { matrixUnits, subgroups },
     });
   if (matrixUnits) return opened(await request(MATRIX_FEATURES), least);

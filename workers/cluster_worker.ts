@@ -12,10 +12,12 @@ import { type Answer, type OnProgress, serveRequests } from "../core/wire/rpc.ts
 import { type Listener, type Socket, sumsAddress, type Transport } from "../core/wire/transport.ts";
 import { Turns } from "../core/turns.ts";
 import type { Device } from "../kernels/device.ts";
-import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { type DeviceChoice, openDevice, type OpenedDevice } from "../kernels/providers.ts";
 import type { DecodeRank } from "./decode.ts";
+import { digestFiles } from "./digest_files.ts";
 import type { HandoffTarget } from "./handoff_target.ts";
 import { type FileHashes, hashFiles, type LoadedRank, loadRank, type ModelPaths } from "./load_rank.ts";
+import { LoadClock } from "./load_clock.ts";
 import { Membership } from "./membership.ts";
 import type { SumThreadPlace } from "./unit_epoch.ts";
 import type { PrefillRank } from "./prefill.ts";
@@ -58,33 +60,47 @@ export class ClusterWorker {
   readonly #options: JoinOptions;
   readonly #transport: Transport;
   readonly #device: Device;
+  /** What would make more of this machine. */
+  readonly #advice: string | undefined;
   readonly #hashes: FileHashes;
   readonly #coordinator: Link;
   #listener: Listener | null = null;
   #loaded: Loaded | null = null;
   /** Steps and prompts, one after the other. */
   readonly #turns = new Turns();
+  readonly #clock: LoadClock;
   /** Decode groups that prompts can be handed to. */
   readonly #groups = new Map<string, { readonly epoch: number; readonly targets: readonly HandoffTarget[] }>();
   #computeMs = 0;
 
-  private constructor(options: JoinOptions, transport: Transport, device: Device, hashes: FileHashes, coordinator: Link) {
+  private constructor(
+    options: JoinOptions,
+    parts: Pick<OpenedDevice, "device" | "advice"> & {
+      readonly transport: Transport;
+      readonly hashes: FileHashes;
+      readonly coordinator: Link;
+      readonly clock: LoadClock;
+    },
+  ) {
     this.#options = options;
-    this.#transport = transport;
-    this.#device = device;
-    this.#hashes = hashes;
-    this.#coordinator = coordinator;
-    this.closed = coordinator.closed;
+    this.#transport = parts.transport;
+    this.#device = parts.device;
+    this.#advice = parts.advice;
+    this.#hashes = parts.hashes;
+    this.#coordinator = parts.coordinator;
+    this.#clock = parts.clock;
+    this.closed = parts.coordinator.closed;
   }
 
   /** Opens the device, listens, joins, and says hello. @throws {LatentmeshError} */
   static async join(options: JoinOptions, transport: Transport): Promise<ClusterWorker> {
-    const hashes = await hashFiles(options);
-    const { device } = await openDevice(options.device, { dawn: options.dawn, times: options.deviceTimes });
+    const clock = new LoadClock();
+    const hashes = await clock.time("files", () => hashFiles(options));
+    const { device, advice } = await clock.time("open", () => openDevice(options.device, { dawn: options.dawn, times: options.deviceTimes }));
     try {
       const socket = await transport.connect(options.coordinator);
-      const link = await connectLink(socket, { worker: options.worker, role: "worker" }, options.token);
-      const worker = new ClusterWorker(options, transport, device, hashes, link);
+      const coordinator = await connectLink(socket, { worker: options.worker, role: "worker" }, options.token);
+      const worker = new ClusterWorker(options, { transport, device, advice, hashes, coordinator, clock });
       await worker.#open();
       return worker;
     } catch (error) {
@@ -113,7 +129,7 @@ export class ClusterWorker {
       host,
       pid: Deno.pid,
       address: this.#advertised(this.#listener.address),
-      device: { kind, description: description.slice(0, 256), maxBindingBytes },
+      device: { kind, description: description.slice(0, 256), maxBindingBytes, advice: this.#advice },
       modelHash: this.#hashes.model,
       basisHash: this.#hashes.basis,
     });
@@ -181,6 +197,8 @@ export class ClusterWorker {
         return await this.#turns.take(() => this.#probe(request.epoch));
       case "stats":
         return { kind: "stats", stats: this.#stats() };
+      case "digest":
+        return { kind: "digests", payload: await digestFiles(this.#options.model, () => this.#coordinator.open) };
       default:
         return request satisfies never;
     }
@@ -188,12 +206,15 @@ export class ClusterWorker {
 
   async #assign(assignment: Assignment): Promise<Answer> {
     invariant(this.#loaded === null, "a worker is assigned once");
-    const loaded = this.#loaded = await this.#load(assignment);
-    return { kind: "assigned", weightBytes: loaded.weightBytes, cacheBytesPerToken: loaded.cacheBytesPerToken };
+    const { weightBytes, cacheBytesPerToken } = this.#loaded = await this.#load(assignment);
+    return { kind: "assigned", weightBytes, cacheBytesPerToken, times: this.#clock.times };
   }
 
   async #load(assignment: Assignment): Promise<Loaded> {
-    const rank = await loadRank(this.#device, this.#options, assignment, (progress) => this.#tell({ kind: "progress", ...progress }));
+    const rank = await loadRank(this.#device, this.#options, assignment, {
+      clock: this.#clock,
+      onProgress: (progress) => this.#tell({ kind: "progress", ...progress }),
+    });
     const identity = { worker: this.#options.worker, role: assignment.role, rank: assignment.rank, ranks: assignment.cut.ranks };
     const { decodeRows, prefillRows } = assignment.limits;
     const sumValues = Math.max(decodeRows, prefillRows) * rank.model.spec.hiddenSize;

@@ -9,12 +9,15 @@ import { choosePrefillSizes } from "../core/model/prefill_sizes.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { readModelPackage, servedModel } from "../core/model_package.ts";
 import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
+import { together } from "../core/together.ts";
 import type { ProcessWork } from "../core/step_times.ts";
 import type { Device } from "../kernels/device.ts";
 import { freeMemoryIfKnown } from "../kernels/free_memory.ts";
 import type { CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
-import { type LoadProgress, loadWeights } from "./loader.ts";
+import type { LoadTimes } from "../core/wire/load_times.ts";
+import { LoadClock } from "./load_clock.ts";
+import { loadBeside, type LoadProgress, planWeights } from "./loader.ts";
 import { Model } from "./model.ts";
 import { openModelFiles } from "./model_files.ts";
 import { LocalTokenEngine } from "./token_engine.ts";
@@ -47,8 +50,10 @@ interface EngineParts {
   readonly spec: ModelSpec;
   readonly device: Device;
   readonly deviceReason: string;
+  readonly advice: readonly string[];
   readonly weightBytes: number;
   readonly model: Model;
+  readonly loadTimes: LoadTimes;
   readonly tokens: LocalTokenEngine;
   readonly served: ServedModel;
 }
@@ -71,8 +76,12 @@ export class Engine {
   readonly spec: ModelSpec;
   /** Name of the device, and why it was taken. */
   readonly device: string;
+  /** What would make more of this machine, for people. */
+  readonly advice: readonly string[];
   /** Bytes of weights on the device. */
   readonly weightBytes: number;
+  /** Where the time of loading went. */
+  readonly loadTimes: LoadTimes;
   /** What a server needs. */
   readonly served: ServedModel;
   readonly #device: Device;
@@ -83,7 +92,9 @@ export class Engine {
     this.spec = parts.spec;
     this.served = parts.served;
     this.device = `${parts.device.kind} (${parts.device.description}): ${parts.deviceReason}`;
+    this.advice = parts.advice;
     this.weightBytes = parts.weightBytes;
+    this.loadTimes = parts.loadTimes;
     this.#device = parts.device;
     this.#model = parts.model;
     this.#tokens = parts.tokens;
@@ -97,21 +108,30 @@ export class Engine {
    */
   static async load(options: EngineOptions): Promise<Engine> {
     using files = openModelFiles(options.model);
-    const model = await readModelPackage(files);
+    const clock = new LoadClock();
+    const model = await clock.time("files", () => readModelPackage(files));
     const { spec, checkpoint } = model;
-    const { device, reason } = await openDevice(options.device ?? "auto", { dawn: options.dawn, times: options.deviceTimes });
+    // What is free is known before weights take any of it.
+    const [{ device, reason: deviceReason, advice: hint }, free] = await clock.time("open", () =>
+      together([
+        openDevice(options.device ?? "auto", { dawn: options.dawn, times: options.deviceTimes }),
+        options.device === "cpu" ? Promise.resolve(null) : freeMemoryIfKnown("any"),
+      ]));
     try {
-      // As long as all of it is.
-      const free = device.kind === "cpu" ? null : freeMemoryIfKnown("any");
-      const weights = await loadWeights(device, checkpoint, spec, { weights: options.weights ?? "keep", onProgress: options.onProgress });
-      const onDevice = await Model.create(device, weights, modelOptions(options, spec, device, await free));
+      const planned = planWeights(device, checkpoint, spec, { weights: options.weights ?? "keep" });
+      const { weights } = planned;
+      const create = () => Model.create(device, weights, modelOptions(options, spec, device, free));
+      const onDevice = await loadBeside(planned, create, { clock, onProgress: options.onProgress });
       if (device.kind !== "cpu") {
-        await onDevice.warmUp("prefill");
-        await onDevice.warmUp("decode");
+        await clock.time("warmUp", async () => {
+          await onDevice.warmUp("prefill");
+          await onDevice.warmUp("decode");
+        });
       }
       const tokens = new LocalTokenEngine(onDevice);
       const served = servedModel(model, tokens);
-      return new Engine({ spec, device, deviceReason: reason, weightBytes: weights.bytes, model: onDevice, tokens, served });
+      const advice = hint === undefined ? [] : [hint];
+      return new Engine({ spec, device, deviceReason, advice, weightBytes: weights.bytes, loadTimes: clock.times, model: onDevice, tokens, served });
     } catch (error) {
       await device.close();
       throw error;

@@ -14,7 +14,8 @@ import { cacheBytesPerToken } from "../core/tpla/plan.ts";
 import type { Assignment } from "../core/wire/messages.ts";
 import type { Device } from "../kernels/device.ts";
 import { DecodeRank } from "./decode.ts";
-import { type LoadProgress, loadWeights } from "./loader.ts";
+import type { LoadClock } from "./load_clock.ts";
+import { loadBeside, type LoadProgress, planWeights } from "./loader.ts";
 import { Model } from "./model.ts";
 import { openModelFiles } from "./model_files.ts";
 import { PrefillRank } from "./prefill.ts";
@@ -38,27 +39,36 @@ export interface ModelPaths {
   readonly basis?: string;
 }
 
-/** Loads a rank: reads only what it keeps. @throws {LatentmeshError} */
+/** What happens while a rank is loaded. */
+export interface LoadingListener {
+  /** Told where the time goes. */
+  readonly clock: LoadClock;
+  readonly onProgress: (progress: LoadProgress) => void;
+}
+
+/** Loads a rank: reads only what it keeps, and compiles its kernels meanwhile. @throws {LatentmeshError} */
 export async function loadRank(
   device: Device,
   paths: ModelPaths,
   assignment: Assignment,
-  onProgress: (progress: LoadProgress) => void,
+  { clock, onProgress }: LoadingListener,
 ): Promise<LoadedRank> {
   const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype } = assignment;
   using files = openModelFiles(paths.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
   const shape = partition(spec, cut)[rank];
   const decodeShapes = partition(spec, decode);
-  const bases = basis === null ? null : await basesFor(spec, basis, await openBasis(files, paths.basis));
+  const [bases, checkpoint] = await clock.time("files", async () => [
+    basis === null ? null : await basesFor(spec, basis, await openBasis(files, paths.basis)),
+    await Checkpoint.open(files),
+  ]);
   const decodes = role === "decode";
-  const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
-    weights: policy,
-    shard: { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper },
-    onProgress,
-  });
-  const model = await Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
-  await model.warmUp(role);
+  const shard = { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper };
+  const planned = planWeights(device, checkpoint, spec, { weights: policy, shard });
+  const { weights } = planned;
+  const create = () => Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
+  const model = await loadBeside(planned, create, { clock, onProgress });
+  await clock.time("warmUp", () => model.warmUp(role));
   return {
     assignment,
     model,

@@ -14,10 +14,14 @@ export function openModelFiles(model: string): DirectoryFiles | SyntheticFiles {
   return isSynthetic(model) ? SyntheticFiles.named(model) : new DirectoryFiles(model);
 }
 
-/** Opens the files of a directory; keeps them open until {@link DirectoryFiles.close}. */
+/** Open files that nobody reads from at the moment. Large models have more files than a process may have open, each read from several times at once. */
+const MOST_IDLE = 64;
+
+/** Reads the files of a directory; those that it has open are closed by {@link DirectoryFiles.close}. */
 export class DirectoryFiles implements ModelFiles {
   readonly name: string;
-  readonly #open = new Map<string, FileSource>();
+  readonly #sources = new Map<string, FileSource>();
+  readonly #handles = new IdleHandles();
 
   constructor(directory: string) {
     this.name = directory.replace(/\/+$/, "") || "/";
@@ -29,12 +33,13 @@ export class DirectoryFiles implements ModelFiles {
 
   /** Opens a file that may lie elsewhere. */
   async openPath(path: string): Promise<ByteSource | null> {
-    const known = this.#open.get(path);
+    const known = this.#sources.get(path);
     if (known !== undefined) return known;
     const handle = await absentAsNull(Deno.open(path), path);
     if (handle === null) return null;
-    const source = new FileSource(path, handle, (await handle.stat()).size);
-    this.#open.set(path, source);
+    const source = new FileSource(path, await handle.stat(), this.#handles);
+    this.#handles.give(path, handle);
+    this.#sources.set(path, source);
     return source;
   }
 
@@ -48,8 +53,8 @@ export class DirectoryFiles implements ModelFiles {
   }
 
   close(): void {
-    for (const source of this.#open.values()) source.close();
-    this.#open.clear();
+    this.#handles.close();
+    this.#sources.clear();
   }
 
   [Symbol.dispose](): void {
@@ -66,39 +71,65 @@ async function absentAsNull<T>(operation: Promise<T>, path: string): Promise<T |
   }
 }
 
-class FileSource implements ByteSource {
-  readonly name: string;
-  readonly size: number;
-  readonly #file: Deno.FsFile;
-  /** Seek and read are two calls, so reads take turns. */
-  #last: Promise<unknown> = Promise.resolve();
+/** Seeking and reading are two calls, so every read has a handle to itself. */
+class IdleHandles {
+  /** Longest idle first. */
+  readonly #idle: { readonly path: string; readonly handle: Deno.FsFile }[] = [];
+  #closed = false;
 
-  constructor(name: string, file: Deno.FsFile, size: number) {
-    this.name = name;
-    this.#file = file;
-    this.size = size;
+  /** A handle that is idle, for one read; {@link give} it back. */
+  take(path: string): Deno.FsFile | null {
+    const at = this.#idle.findLastIndex((idle) => idle.path === path);
+    return at < 0 ? null : this.#idle.splice(at, 1)[0].handle;
   }
 
-  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    const turn = this.#last.then(() => this.#readNow(offset, length));
-    this.#last = turn.catch(() => {});
-    return turn;
+  give(path: string, handle: Deno.FsFile): void {
+    if (this.#closed) return handle.close();
+    this.#idle.push({ path, handle });
+    if (this.#idle.length > MOST_IDLE) this.#idle.shift()!.handle.close();
   }
 
   close(): void {
-    this.#file.close();
+    this.#closed = true;
+    for (const { handle } of this.#idle.splice(0)) handle.close();
+  }
+}
+
+class FileSource implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  /** Which file it was when it was first opened. */
+  readonly #inode: number | null;
+  readonly #handles: IdleHandles;
+
+  constructor(name: string, { size, ino }: Deno.FileInfo, handles: IdleHandles) {
+    this.name = name;
+    this.size = size;
+    this.#inode = ino;
+    this.#handles = handles;
   }
 
-  async #readNow(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(length);
-    await this.#file.seek(offset, Deno.SeekMode.Start);
-    for (let done = 0; done < length;) {
-      const count = await this.#file.read(bytes.subarray(done));
-      if (count === null) {
-        throw new LatentmeshError("invalid_checkpoint", `Cannot read ${this.name}: it ended at byte ${offset + done}; was it truncated?`);
+  async read(offset: number, length: number, into: Uint8Array<ArrayBuffer> = new Uint8Array(length)): Promise<Uint8Array<ArrayBuffer>> {
+    const handle = this.#handles.take(this.name) ?? this.#openAgain();
+    try {
+      handle.seekSync(offset, Deno.SeekMode.Start);
+      for (let done = 0; done < length;) {
+        const count = await handle.read(into.subarray(done));
+        if (count === null) {
+          throw new LatentmeshError("invalid_checkpoint", `Cannot read ${this.name}: it ended at byte ${offset + done}; was it truncated?`);
+        }
+        done += count;
       }
-      done += count;
+      return into;
+    } finally {
+      this.#handles.give(this.name, handle);
     }
-    return bytes;
+  }
+
+  #openAgain(): Deno.FsFile {
+    const handle = Deno.openSync(this.name);
+    if (handle.statSync().ino === this.#inode) return handle;
+    handle.close();
+    throw new LatentmeshError("invalid_checkpoint", `Cannot read ${this.name}: another file has taken its place while it was read`);
   }
 }

@@ -17,6 +17,7 @@ import type {
   DeviceLimits,
   Readback,
   Script,
+  Staging,
 } from "../../kernels/device.ts";
 
 /** One run of a kernel. */
@@ -90,6 +91,10 @@ export class TracingDevice implements Device {
 
   createReadback(label: string, bytes: number): Promise<Readback> {
     return this.#device.createReadback(label, bytes);
+  }
+
+  createStaging(blockBytes: number, blocks: number): Staging {
+    return this.#device.createStaging(blockBytes, blocks);
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {

@@ -68,8 +68,9 @@ async function devices(settings: Settings, services: PlanServices): Promise<Find
     }
   }
   try {
-    const { kind, reason } = await services.probeDevice(settings.device, settings.dawn);
+    const { kind, reason, advice } = await services.probeDevice(settings.device, settings.dawn);
     findings.push({ state: "ok", subject: "device", text: `--device ${settings.device} takes ${kind}: ${reason}` });
+    if (advice !== undefined) findings.push({ state: "note", subject: "device", text: advice });
   } catch (error) {
     findings.push({ state: "fail", subject: "device", text: messageOf(error) });
   }

@@ -13,6 +13,7 @@ import { HttpError } from "../http/errors.ts";
 import type { Settings } from "../settings.ts";
 import type { LoadedEngine, LoadEngine } from "../engine.ts";
 import { formatBytes, log } from "../log.ts";
+import { logLoaded } from "../log_loaded.ts";
 import { showProgress } from "../progress.ts";
 
 /** Options of {@link serve}. */
@@ -62,9 +63,10 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
     handler = (request) => app.fetch(request);
     const { hostname, port } = server.addr as Deno.NetAddr;
     log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
+    if (engine.loadTimes !== undefined) logLoaded("this process", engine.loadTimes);
     if (engine.summary !== undefined) log("info", `cluster ${engine.summary}`);
     log("info", `device  ${engine.device}`);
-    if (engine.advice !== undefined) log("info", `advice  ${engine.advice}`);
+    for (const advice of engine.advice) log("info", `advice  ${advice}`);
     log(
       "info",
       `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`,

@@ -19,6 +19,13 @@ export interface ModelFiles {
   readonly seed?: number;
 }
 
+/** Some bytes of a file. */
+export interface FileRange {
+  readonly source: ByteSource;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 interface StoredTensor extends TensorInfo {
   readonly source: ByteSource;
 }
@@ -69,11 +76,14 @@ export class Checkpoint {
 
   /** Bytes `begin … end` of a tensor. */
   read(name: string, begin: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    const tensor = this.#stored(name);
-    if (begin < 0 || end > tensor.bytes || begin > end) {
-      throw new RangeError(`bytes ${begin}…${end} of tensor "${name}", which has ${tensor.bytes}`);
-    }
-    return tensor.source.read(tensor.offset + begin, end - begin);
+    return readRange(this.range(name, begin, end));
+  }
+
+  /** Where bytes `begin … end` of a tensor are; all of them by default. */
+  range(name: string, begin: number = 0, end: number = this.#stored(name).bytes): FileRange {
+    const { source, offset, bytes } = this.#stored(name);
+    if (begin < 0 || end > bytes || begin > end) throw new RangeError(`bytes ${begin}…${end} of tensor "${name}", which has ${bytes}`);
+    return { source, offset: offset + begin, bytes: end - begin };
   }
 
   #stored(name: string): StoredTensor {
@@ -81,6 +91,11 @@ export class Checkpoint {
     if (tensor === undefined) throw new LatentmeshError("invalid_checkpoint", `Cannot load model: tensor "${name}" is missing in ${this.name}`);
     return tensor;
   }
+}
+
+/** Reads a range. @param into where it goes; memory of its own by default */
+export function readRange({ source, offset, bytes }: FileRange, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  return source.read(offset, bytes, into);
 }
 
 async function tensorsOf(source: ByteSource): Promise<Map<string, StoredTensor>> {

@@ -1,14 +1,23 @@
 /**
- * A weight matrix as the checkpoint stores it, read in blocks of rows and packed for a device. Only the rows and columns that were asked for are
- * converted, and never more than one block of them is in host memory.
+ * A weight matrix as the checkpoint stores it, in blocks of rows: what must be read for each, and how it becomes what a device holds. Only the rows and columns that
+ * were asked for are converted.
  *
  * @module
  */
 import { LatentmeshError } from "../errors.ts";
-import { gcd } from "../numeric.ts";
-import type { Checkpoint } from "./checkpoint.ts";
-import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRows, unpackRow, type WeightFormat } from "./packing.ts";
-import { dtypeBytes, type SafetensorsDtype } from "./safetensors.ts";
+import { ceilDiv, gcd } from "../numeric.ts";
+import { type Checkpoint, type FileRange, readRange } from "./checkpoint.ts";
+import {
+  allocateRows,
+  type MatrixLayout,
+  matrixLayout,
+  type MatrixViews,
+  type PackedRows,
+  packRow,
+  unpackRow,
+  type WeightFormat,
+} from "./packing.ts";
+import type { SafetensorsDtype } from "./safetensors.ts";
 
 /** Half-open range of rows or columns. */
 export interface Range {
@@ -25,8 +34,25 @@ export interface MatrixSelection {
   readonly columns?: Range;
 }
 
-/** Host bytes read at a time. */
+/** Host bytes, as float32, of the rows that are converted at a time. */
 const BLOCK_BYTES = 8 << 20;
+
+/** Consecutive rows of a matrix. */
+export interface RowBlock {
+  readonly rows: number;
+  /** What is read for them: the rows, and of FP8 their scales. */
+  readonly reads: readonly FileRange[];
+  /** Whether the device holds just the bytes that are read. Such a block may be of any size; of others, little is in host memory at a time. */
+  readonly verbatim: boolean;
+  /**
+   * Converts what was read.
+   *
+   * @param stored what each of `reads` gave, at a multiple of 4 bytes in its memory
+   * @param into zeroed
+   * @throws {LatentmeshError} `invalid_checkpoint` if there is NaN where none can be
+   */
+  pack(stored: readonly Uint8Array<ArrayBuffer>[], into: PackedRows): void;
+}
 
 const NATIVE_FORMATS: Partial<Record<SafetensorsDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16", F8_E4M3: "fp8" };
 
@@ -93,36 +119,49 @@ export class MatrixSource {
     return group % 4 === 0 ? matrixLayout("fp8", this.columns, group) : matrixLayout("f32", this.columns);
   }
 
-  /** Reads, converts and yields the rows in order, a block at a time. */
-  async *blocks(policy: WeightPolicy): AsyncGenerator<PackedRows> {
+  /** The rows in order. */
+  *blocks(policy: WeightPolicy): Generator<RowBlock> {
     const layout = this.layout(policy);
-    const step = Math.max(1, Math.floor(BLOCK_BYTES / (this.#storedColumns * 4)));
+    const verbatim = layout.format === this.#native && this.#native !== "fp8" && this.columns === this.#storedColumns &&
+      layout.rowBytes === this.storedRowBytes;
+    const step = verbatim ? Infinity : Math.max(1, Math.floor(BLOCK_BYTES / (this.#storedColumns * 4)));
     for (const range of this.#rowRanges) {
       for (let begin = range.begin; begin < range.end; begin += step) {
         const end = Math.min(begin + step, range.end);
-        const stored = await this.#readRows(begin, end);
-        yield layout.format === this.#native ? this.#repack(layout, stored, end - begin) : this.#convert(layout, stored, end - begin);
+        const rows = end - begin;
+        yield {
+          rows,
+          reads: [this.#checkpoint.range(this.name, begin * this.storedRowBytes, end * this.storedRowBytes), ...this.#scaleRanges(begin, end)],
+          verbatim,
+          pack: ([bytes, stored], into) => {
+            if (verbatim) return into.data.set(bytes);
+            if (this.#native === "fp8") this.#refuseNaN(bytes);
+            const scales = this.#block === null ? NO_SCALES : this.#rowScales(floats(stored), begin, end);
+            if (layout.format === this.#native) this.#repack(layout, bytes, scales, into);
+            else this.#convert(layout, bytes, scales, into);
+          },
+        };
       }
     }
   }
 
-  /** Stored rows in the native format, all columns, with their scales. */
-  async #readRows(begin: number, end: number): Promise<StoredRows> {
-    const bytesPerRow = this.storedRowBytes;
-    const bytes = await this.#checkpoint.read(this.name, begin * bytesPerRow, end * bytesPerRow);
-    if (this.#block === null) return { bytes, bytesPerRow, scales: null };
-    if (bytes.some((bits) => (bits & 0x7f) === 0x7f)) refuse(this.#checkpoint, this.name, "holds NaN");
-    return { bytes, bytesPerRow, scales: await this.#readScales(begin, end) };
+  /** Where the scales of rows `begin … end` are; nowhere for unscaled formats. */
+  #scaleRanges(begin: number, end: number): FileRange[] {
+    if (this.#block === null) return [];
+    const [blockRows] = this.#block;
+    const rowBytes = this.#scalesPerRow * 4;
+    return [this.#checkpoint.range(scaleName(this.name), Math.floor(begin / blockRows) * rowBytes, ceilDiv(end, blockRows) * rowBytes)];
   }
 
-  /** Scales of rows `begin … end`: [rows, blocks of columns]. */
-  async #readScales(begin: number, end: number): Promise<Float32Array<ArrayBuffer>> {
-    const [blockRows, blockColumns] = this.#block!;
-    const perRow = Math.ceil(this.#storedColumns / blockColumns);
+  get #scalesPerRow(): number {
+    return ceilDiv(this.#storedColumns, this.#block![1]);
+  }
+
+  /** Scales of rows `begin … end`, each with its own: [rows, blocks of columns]. */
+  #rowScales(stored: Float32Array<ArrayBuffer>, begin: number, end: number): Float32Array<ArrayBuffer> {
+    const [blockRows] = this.#block!;
+    const perRow = this.#scalesPerRow;
     const first = Math.floor(begin / blockRows);
-    const last = Math.floor((end - 1) / blockRows) + 1;
-    const bytes = await this.#checkpoint.read(scaleName(this.name), first * perRow * 4, last * perRow * 4);
-    const stored = new Float32Array(bytes.buffer);
     const scales = new Float32Array((end - begin) * perRow);
     for (let row = begin; row < end; row++) {
       const from = (Math.floor(row / blockRows) - first) * perRow;
@@ -131,69 +170,84 @@ export class MatrixSource {
     return scales;
   }
 
+  /** Of four bytes at a time: one more than 0x7f overflows into its sign, anything less does not. */
+  #refuseNaN(bytes: Uint8Array<ArrayBuffer>): void {
+    const whole = bytes.byteLength & ~3;
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, whole / 4);
+    let found = 0;
+    for (let i = 0; i < words.length; i++) found |= (words[i] & 0x7f7f7f7f) + 0x01010101;
+    for (let i = whole; i < bytes.byteLength; i++) found |= (bytes[i] & 0x7f) + 1;
+    if ((found & 0x80808080) !== 0) refuse(this.#checkpoint, this.name, "holds NaN");
+  }
+
   /** Same format: only rows are padded, columns cut and scales spread to the layout's groups. */
-  #repack(layout: MatrixLayout, stored: StoredRows, rows: number): PackedRows {
-    const packed = allocateRows(layout, rows);
-    const elementBytes = stored.bytesPerRow / this.#storedColumns;
+  #repack(layout: MatrixLayout, bytes: Uint8Array<ArrayBuffer>, scales: Float32Array<ArrayBuffer>, into: PackedRows): void {
+    const { storedRowBytes } = this;
+    const elementBytes = storedRowBytes / this.#storedColumns;
     const from = this.#columnBegin * elementBytes;
-    for (let row = 0; row < rows; row++) {
-      const start = row * stored.bytesPerRow + from;
-      packed.data.set(stored.bytes.subarray(start, start + this.columns * elementBytes), row * layout.rowBytes);
+    for (let row = 0; row < into.rows; row++) {
+      const start = row * storedRowBytes + from;
+      into.data.set(bytes.subarray(start, start + this.columns * elementBytes), row * layout.rowBytes);
     }
-    if (stored.scales !== null) {
-      const perRow = stored.scales.length / rows;
-      const groups = layout.scaleRowBytes / 4;
-      const scales = new Float32Array(packed.scales.buffer);
-      for (let i = 0; i < rows * groups; i++) {
-        const column = this.#columnBegin + (i % groups) * layout.group;
-        scales[i] = stored.scales[Math.floor(i / groups) * perRow + Math.floor(column / this.#block![1])];
-      }
+    if (this.#block === null) return;
+    const perRow = this.#scalesPerRow;
+    const groups = layout.scaleRowBytes / 4;
+    const spread = floats(into.scales);
+    for (let i = 0; i < into.rows * groups; i++) {
+      const column = this.#columnBegin + (i % groups) * layout.group;
+      spread[i] = scales[Math.floor(i / groups) * perRow + Math.floor(column / this.#block[1])];
     }
-    return packed;
   }
 
   /** Another format: through float32. */
-  #convert(layout: MatrixLayout, stored: StoredRows, rows: number): PackedRows {
-    const native: MatrixLayout = {
-      ...matrixLayout(this.#native, this.#storedColumns, this.#block?.[1]),
-      rowBytes: stored.bytesPerRow,
-    };
-    const data = viewsOf(stored.bytes.buffer);
-    const scales = stored.scales === null ? data : viewsOf(stored.scales.buffer);
+  #convert(layout: MatrixLayout, bytes: Uint8Array<ArrayBuffer>, scales: Float32Array<ArrayBuffer>, into: PackedRows): void {
+    const native: MatrixLayout = { ...matrixLayout(this.#native, this.#storedColumns, this.#block?.[1]), rowBytes: this.storedRowBytes };
+    const [data, scaleViews] = [viewsOf(bytes), viewsOf(scales)];
     const whole = new Float32Array(this.#storedColumns);
-    const values = new Float32Array(rows * this.columns);
-    for (let row = 0; row < rows; row++) {
-      unpackRow(native, data, scales, row, whole);
-      values.set(whole.subarray(this.#columnBegin, this.#columnBegin + this.columns), row * this.columns);
+    const kept = whole.subarray(this.#columnBegin, this.#columnBegin + this.columns);
+    for (let row = 0; row < into.rows; row++) {
+      unpackRow(native, data, scaleViews, row, whole);
+      packRow(layout, kept, into, row);
     }
-    return packRows(layout, values, rows);
   }
 }
 
-interface StoredRows {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly bytesPerRow: number;
-  /** [rows, blocks of columns]; null for unscaled formats. */
-  readonly scales: Float32Array<ArrayBuffer> | null;
+/** Reads a block and converts it. */
+export async function readBlock(block: RowBlock, layout: MatrixLayout): Promise<PackedRows> {
+  const packed = allocateRows(layout, block.rows);
+  block.pack(await Promise.all(block.reads.map((range) => readRange(range))), packed);
+  return packed;
 }
+
+const NO_SCALES = new Float32Array(0);
 
 const NATIVE_BYTES: Partial<Record<WeightFormat, number>> = { f32: 4, f16: 2, bf16: 2, fp8: 1 };
 
-/**
- * Reads a small tensor whole, as float32.
- *
- * @throws {LatentmeshError} `invalid_checkpoint` if it is missing or of another shape or dtype
- */
-export async function readVector(checkpoint: Checkpoint, name: string, length: number): Promise<Float32Array<ArrayBuffer>> {
+/** A small tensor, which is kept in float32. */
+export interface StoredVector {
+  readonly range: FileRange;
+  /** @param stored what was read, at a multiple of 4 bytes in its memory */
+  widen(stored: Uint8Array<ArrayBuffer>, into: Float32Array): void;
+}
+
+/** @throws {LatentmeshError} `invalid_checkpoint` if the tensor is missing or of another shape or dtype */
+export function storedVector(checkpoint: Checkpoint, name: string, length: number): StoredVector {
   const info = checkpoint.info(name);
   const elements = info.shape.reduce((product, dimension) => product * dimension, 1);
   if (elements !== length) refuse(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies ${length} elements`);
   const format = NATIVE_FORMATS[info.dtype];
   if (format === undefined || format === "fp8") return refuse(checkpoint, name, `has dtype ${info.dtype}; supported here are F32, F16, BF16`);
-  const bytes = await checkpoint.read(name, 0, length * dtypeBytes(info.dtype));
-  const views = viewsOf(bytes.buffer);
+  return {
+    range: checkpoint.range(name),
+    widen: (stored, into) => unpackRow(matrixLayout(format, length), viewsOf(stored), viewsOf(stored), 0, into),
+  };
+}
+
+/** Reads a small tensor whole, as float32. @throws {LatentmeshError} `invalid_checkpoint` if it is missing or of another shape or dtype */
+export async function readVector(checkpoint: Checkpoint, name: string, length: number): Promise<Float32Array<ArrayBuffer>> {
+  const { range, widen } = storedVector(checkpoint, name, length);
   const values = new Float32Array(length);
-  unpackRow(matrixLayout(format, length), views, views, 0, values);
+  widen(await readRange(range), values);
   return values;
 }
 
@@ -202,19 +256,27 @@ export async function readMatrix(source: MatrixSource): Promise<Float32Array<Arr
   const layout = source.layout("keep");
   const values = new Float32Array(source.rows * source.columns);
   let row = 0;
-  for await (const block of source.blocks("keep")) {
-    const [data, scales] = [viewsOf(block.data.buffer), viewsOf(block.scales.buffer)];
-    for (let i = 0; i < block.rows; i++, row++) unpackRow(layout, data, scales, i, values.subarray(row * source.columns, (row + 1) * source.columns));
+  for (const block of source.blocks("keep")) {
+    const { data, scales } = await readBlock(block, layout);
+    const [dataViews, scaleViews] = [viewsOf(data), viewsOf(scales)];
+    for (let i = 0; i < block.rows; i++, row++) {
+      unpackRow(layout, dataViews, scaleViews, i, values.subarray(row * source.columns, (row + 1) * source.columns));
+    }
   }
   return values;
 }
 
-function viewsOf(buffer: ArrayBuffer): { f32: Float32Array; u16: Uint16Array; u8: Uint8Array } {
+/** Views of the same bytes, which begin at a multiple of 4. */
+function viewsOf({ buffer, byteOffset, byteLength }: ArrayBufferView<ArrayBuffer>): MatrixViews {
   return {
-    f32: new Float32Array(buffer, 0, Math.floor(buffer.byteLength / 4)),
-    u16: new Uint16Array(buffer, 0, Math.floor(buffer.byteLength / 2)),
-    u8: new Uint8Array(buffer),
+    f32: new Float32Array(buffer, byteOffset, Math.floor(byteLength / 4)),
+    u16: new Uint16Array(buffer, byteOffset, Math.floor(byteLength / 2)),
+    u8: new Uint8Array(buffer, byteOffset, byteLength),
   };
+}
+
+function floats({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  return new Float32Array(buffer, byteOffset, byteLength / 4);
 }
 
 function scaleName(name: string): string {
@@ -228,7 +290,7 @@ function checkScales(
   block: readonly [number, number] | null,
 ): readonly [number, number] {
   if (block === null) return refuse(checkpoint, name, "is FP8, but config.json has no quantization_config.weight_block_size");
-  const expected = [Math.ceil(rows / block[0]), Math.ceil(columns / block[1])];
+  const expected = [ceilDiv(rows, block[0]), ceilDiv(columns, block[1])];
   const info = checkpoint.info(scaleName(name));
   if (info.dtype !== "F32" || info.shape.join() !== expected.join()) {
     refuse(

@@ -74,18 +74,19 @@ export function packRows(layout: MatrixLayout, values: Float32Array, rows: numbe
   return packed;
 }
 
-function packRow(layout: MatrixLayout, values: Float32Array, into: PackedRows, row: number): void {
+/** Packs float32 values into one row. @param into zeroed */
+export function packRow(layout: MatrixLayout, values: Float32Array, into: PackedRows, row: number): void {
   const start = row * layout.rowBytes;
   switch (layout.format) {
     case "f32":
-      new Float32Array(into.data.buffer, start, layout.columns).set(values);
+      new Float32Array(into.data.buffer, into.data.byteOffset + start, layout.columns).set(values);
       return;
     case "f16":
-      new Uint16Array(into.data.buffer, start, layout.columns).set(toHalfBits(values));
+      new Uint16Array(into.data.buffer, into.data.byteOffset + start, layout.columns).set(toHalfBits(values));
       return;
     case "bf16": {
       const bits = new Uint32Array(Float32Array.from(values).buffer);
-      new Uint16Array(into.data.buffer, start, layout.columns).set(bits.map(roundToBfloat16));
+      new Uint16Array(into.data.buffer, into.data.byteOffset + start, layout.columns).set(bits.map(roundToBfloat16));
       return;
     }
     case "q8":
@@ -105,7 +106,7 @@ function roundToBfloat16(bits: number): number {
 }
 
 function quantizeRow(layout: MatrixLayout, values: Float32Array, into: PackedRows, row: number): void {
-  const scales = new Uint16Array(into.scales.buffer, row * layout.scaleRowBytes, layout.scaleRowBytes / 2);
+  const scales = new Uint16Array(into.scales.buffer, into.scales.byteOffset + row * layout.scaleRowBytes, layout.scaleRowBytes / 2);
   const four = layout.format === "q4";
   const [least, most] = four ? [-8, 7] : [-127, 127];
   const start = row * layout.rowBytes;

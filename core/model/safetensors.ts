@@ -12,8 +12,13 @@ export interface ByteSource {
   /** How the source is named in errors. */
   readonly name: string;
   readonly size: number;
-  /** Reads exactly `length` bytes; the result is the caller's to keep. */
-  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Reads exactly `length` bytes. Several reads may be under way.
+   *
+   * @param into where they go, as long as that; memory of their own by default
+   * @returns where they are
+   */
+  read(offset: number, length: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** Bits per element of every dtype of the format. */

@@ -130,30 +130,17 @@ export function columnIndices(ranges: readonly Range[]): number[] {
 }
 
 /**
- * W diag(gain) A⁻ᵀ, restricted to some columns.
+ * Some columns of diag(gain) A⁻ᵀ, each as a row: W' = W diag(gain) A⁻ᵀ has their products with the rows of W.
  *
- * @param W [rows, d]
  * @param inverse A⁻ᵀ, [d, d]
- * @returns [rows, columns]
+ * @param scale multiplies all of it
+ * @returns [columns, d]
  */
-export function changeColumns(W: Float32Array, gain: Float32Array, inverse: Float64Array, columns: readonly number[]): Float32Array<ArrayBuffer> {
+export function basisFactors(gain: Float32Array, inverse: Float64Array, columns: readonly number[], scale = 1): Float32Array<ArrayBuffer> {
   const width = gain.length;
-  const rows = W.length / width;
-  const factors = new Float64Array(width * columns.length);
-  for (let j = 0; j < width; j++) columns.forEach((column, c) => factors[j * columns.length + c] = gain[j] * inverse[j * width + column]);
-  // Of the identity, hardly any is not zero.
-  const some = Array.from({ length: width }, (_, j) => columns.flatMap((_, c) => factors[j * columns.length + c] === 0 ? [] : [c]));
-  const sparse = some.reduce((sum, { length }) => sum + length, 0) <= width;
-  const changed = new Float32Array(rows * columns.length);
-  const sums = new Float64Array(columns.length);
-  for (let row = 0; row < rows; row++) {
-    sums.fill(0);
-    for (let j = 0; j < width; j++) {
-      const weight = W[row * width + j];
-      if (sparse) { for (const c of some[j]) sums[c] += weight * factors[j * columns.length + c]; }
-      else for (let c = 0, at = j * columns.length; c < columns.length; c++) sums[c] += weight * factors[at + c];
-    }
-    changed.set(sums, row * columns.length);
-  }
-  return changed;
+  const factors = new Float32Array(columns.length * width);
+  columns.forEach((column, c) => {
+    for (let j = 0; j < width; j++) factors[c * width + j] = scale * gain[j] * inverse[j * width + column];
+  });
+  return factors;
 }

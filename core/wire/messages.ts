@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
+import { LOAD_PARTS, type LoadTimes } from "./load_times.ts";
 import type { WorkerStats } from "./stats.ts";
 
 const count = z.int().min(0).max(2 ** 31);
@@ -26,6 +27,7 @@ export const helloSchema = z.strictObject({
     kind: z.enum(["cpu", "deno", "dawn"]),
     description: z.string().max(256),
     maxBindingBytes: z.number().positive().describe("largest part of a buffer that a kernel can see"),
+    advice: z.string().max(1024).nullish().describe("what would make more of the machine, for people"),
   }),
   modelHash: hash,
   basisHash: hash.nullable(),
@@ -142,6 +144,8 @@ export const requestSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("close"), id: count, epoch, sequences: z.array(count) }),
   z.strictObject({ kind: z.literal("probe"), id: count, epoch }),
   z.strictObject({ kind: z.literal("stats"), id: count }),
+  /** What its files hold, to the last byte. Answered when they have been read, which takes minutes. */
+  z.strictObject({ kind: z.literal("digest"), id: count }),
 ]);
 /** What the coordinator asks of a worker. */
 export type Request = z.output<typeof requestSchema>;
@@ -183,6 +187,8 @@ export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
   }),
 });
 
+const loadTimesSchema: z.ZodType<LoadTimes> = z.partialRecord(z.enum(LOAD_PARTS), total);
+
 /** What a worker answers. */
 export const replySchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("done"), id: count }),
@@ -194,7 +200,7 @@ export const replySchema = z.discriminatedUnion("kind", [
   }),
   /** Not the reply yet, but a sign that it comes nearer. */
   z.strictObject({ kind: z.literal("working"), id: count }),
-  z.strictObject({ kind: z.literal("assigned"), id: count, weightBytes: z.number(), cacheBytesPerToken: z.number() }),
+  z.strictObject({ kind: z.literal("assigned"), id: count, weightBytes: z.number(), cacheBytesPerToken: z.number(), times: loadTimesSchema }),
   /** Payload: see `core/wire/queries.ts`. */
   z.strictObject({
     kind: z.literal("candidates"),
@@ -214,6 +220,8 @@ export const replySchema = z.discriminatedUnion("kind", [
   }),
   z.strictObject({ kind: z.literal("row"), id: count }),
   z.strictObject({ kind: z.literal("stats"), id: count, stats: statsSchema }),
+  /** Payload: see `core/model/contents.ts`. */
+  z.strictObject({ kind: z.literal("digests"), id: count }),
   z.strictObject({
     kind: z.literal("failed"),
     id: count,

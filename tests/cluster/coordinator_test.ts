@@ -60,7 +60,7 @@ describe("a coordinator of several units", () => {
     await until(() => second.epoch === 2 && cluster.coordinator.usable(prefill, second));
     assertEquals([second.epoch, first.formed], [2, false]);
     assert(/decode-0 is being repaired/.test(cluster.coordinator.degraded!), cluster.coordinator.degraded!);
-    loading.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1 });
+    loading.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1, times: {} });
     await until(() => first.epoch === 2 && cluster.coordinator.usable(prefill, first));
     assertEquals([first.epoch, second.epoch, prefill.epoch, cluster.coordinator.degraded], [2, 2, 1, null]);
   });
@@ -75,7 +75,7 @@ describe("a coordinator of several units", () => {
     });
     await until(() => died);
     await new Promise((resolve) => setTimeout(resolve, 500));
-    loading.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1 });
+    loading.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1, times: {} });
     await using cluster = await starting;
     assertEquals(cluster.worker("decode-0.0").asked.filter((kind) => kind === "assign"), ["assign"]);
     assertEquals(cluster.worker("decode-0.1").name, "decode-0.1/2");

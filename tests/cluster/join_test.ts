@@ -52,6 +52,42 @@ describe("workers of another host", () => {
     });
   }
 
+  it("are refused by name when one byte of their weights differs, which is seen while they serve", async () => {
+    const other = await Deno.makeTempDir();
+    try {
+      for await (const { name } of Deno.readDir(model)) await Deno.copyFile(`${model}/${name}`, `${other}/${name}`);
+      // The last byte of the last tensor: none of those that are compared before.
+      const weights = await Deno.readFile(`${other}/model.safetensors`);
+      weights[weights.length - 1] ^= 1;
+      await Deno.writeFile(`${other}/model.safetensors`, weights);
+      const port = freePort();
+      const coordinator = `ws://127.0.0.1:${port}`;
+      const join = { coordinator, token: TOKEN, host: "b", advertise: "127.0.0.2", device: "cpu" as const, gpus: [0] };
+      const first = await joinCluster({ ...join, model: other });
+      const cluster = await Cluster.start({
+        model,
+        device: "cpu",
+        cluster: { token: TOKEN, listen: `127.0.0.1:${port}`, hosts: [{ name: "a" }, { name: "b", join: true }] },
+      });
+      try {
+        const error = await assertRejects(() => first.failed, LatentmeshError, "Host b has other weights");
+        assert(/"[\w.]+" differs; copy the model/.test(error.message), error.message);
+        await first.close();
+        // Who comes back with them is not let in a second time.
+        const stubborn = await joinCluster({ ...join, model: other });
+        await assertRejects(() => stubborn.failed, LatentmeshError, "Host b has other weights");
+        await stubborn.close();
+        const same = await joinCluster({ ...join, model });
+        assertEquals((await generate(cluster, { prompt: "And it came to pass", maxTokens: 4 })).tokens.length, 4);
+        await same.close();
+      } finally {
+        await cluster.close();
+      }
+    } finally {
+      await Deno.remove(other, { recursive: true });
+    }
+  });
+
   it("are refused with a wrong token, and do not try again", async () => {
     const transport = new DenoTransport();
     const lobby = await openLobby(transport, []);

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import type { Device } from "../../kernels/device.ts";
+import { basisChange } from "../../kernels/basis_change/basis_change.ts";
 import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
 import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
@@ -58,6 +59,24 @@ describeOnDevices("element-wise kernels", (kind) => {
         return value / Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + eps) * gamma[i % width];
       });
       assertClose(added.y.f32.subarray(0, rows * width), normed, TOLERANCE, `add_rms_norm ${rows}×${width}`);
+    }
+  });
+
+  it("basis_change", async () => {
+    const random = new Random();
+    for (const [rows, width, columns, stride] of [[1, 1, 1, 1], [61, 69, 5, 8], [16, 16, 16, 16], [33, 40, 17, 20], [0, 8, 4, 4]] as const) {
+      const [matrix, factors] = [random.normals(Math.max(1, rows * width)), random.normals(columns * width)];
+      const inputs = { matrix, factors, y: { poison: Math.max(1, rows * stride) } };
+      const { y } = await runKernel(device, basisChange, { width }, inputs, { rows, columns, stride });
+      for (let row = 0; row < rows; row++) {
+        const expected = Array.from(
+          { length: columns },
+          (_, c) => factors.subarray(c * width, (c + 1) * width).reduce((sum, factor, j) => sum + factor * matrix[row * width + j], 0),
+        );
+        assertClose(y.f32.subarray(row * stride, row * stride + columns), expected, TOLERANCE, `basis_change ${rows}×${width}×${columns}`);
+        // What is beyond the columns stays as it was.
+        assertEquals(y.f32.subarray(row * stride + columns, (row + 1) * stride).every(Number.isNaN), true);
+      }
     }
   });
 

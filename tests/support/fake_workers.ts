@@ -13,7 +13,7 @@ import { resolveSettings } from "../../cluster/settings.ts";
 import type { Config } from "../../cluster/config.ts";
 import { MOST_CANDIDATES } from "../../core/sampling/candidates.ts";
 import { connectLink, type Link } from "../../core/wire/link.ts";
-import type { Notice, Request } from "../../core/wire/messages.ts";
+import type { Hello, Notice, Request } from "../../core/wire/messages.ts";
 import { decodePrompt, decodeStep, encodeAnswers, type QueryFrame } from "../../core/wire/queries.ts";
 import { type Answer, type OnProgress, serveRequests } from "../../core/wire/rpc.ts";
 import { newStepParts } from "../../core/step_times.ts";
@@ -58,11 +58,12 @@ export interface FakeServer extends Omit<FakeCluster, "coordinator"> {
   readonly cluster: RunningCluster;
 }
 
-/** Services with such workers. @param hashes what workers say of their files */
+/** Services with such workers. @param hashes what workers say of their files @param device and of their device */
 export function fakeServices(
   script: Script,
   workers: FakeWorker[],
   hashes: { readonly model: string; readonly basis: string | null },
+  device: Hello["device"] = { kind: "cpu", description: "a test", maxBindingBytes: 2 ** 32 },
 ): ClusterServices {
   const transport = new MemoryTransport();
   return {
@@ -86,7 +87,6 @@ export function fakeServices(
             worker.asked.push(request.kind);
             return script(worker, request, onProgress) ?? usualAnswer(worker, request, payload);
           });
-          const device = { kind: "cpu" as const, description: "a test", maxBindingBytes: 2 ** 32 };
           link.send({ kind: "hello", host: "local", pid: 1, address: `unix:${name}`, device, modelHash: hashes.model, basisHash: hashes.basis });
         } catch (error) {
           end(1, String(error));
@@ -132,7 +132,7 @@ export async function launchFakeCluster(config: Config, script: Script = () => u
 function usualAnswer({ place }: FakeWorker, request: Request, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
   switch (request.kind) {
     case "assign":
-      return Promise.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1 });
+      return Promise.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1, times: {} });
     case "connect":
       return Promise.resolve({ kind: "connected", by: "memory", notShared: null });
     case "prefill":

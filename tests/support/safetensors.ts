@@ -8,7 +8,14 @@ import type { ByteSource } from "../../core/model/safetensors.ts";
 
 /** Bytes as a source. */
 export function memorySource(name: string, bytes: Uint8Array<ArrayBuffer>): ByteSource {
-  return { name, size: bytes.byteLength, read: (offset, length) => Promise.resolve(bytes.slice(offset, offset + length)) };
+  return {
+    name,
+    size: bytes.byteLength,
+    read: (offset, length, into = new Uint8Array(length)) => {
+      into.set(bytes.subarray(offset, offset + length));
+      return Promise.resolve(into);
+    },
+  };
 }
 
 /** A model directory in memory. */

@@ -13,7 +13,8 @@ import { partition, type PartitionOptions, UNCUT } from "../../core/tpla/partiti
 import { handoffBytesPerToken } from "../../core/tpla/plan.ts";
 import type { Device } from "../../kernels/device.ts";
 import { handOver } from "../../workers/handoff.ts";
-import { type LoadShard, loadWeights } from "../../workers/loader.ts";
+import { loadWeights } from "../../workers/loader.ts";
+import type { LoadShard } from "../../workers/rank_weights.ts";
 import { LocalGroup } from "../../workers/local_group.ts";
 import { Model } from "../../workers/model.ts";
 import { DirectoryFiles } from "../../workers/model_files.ts";

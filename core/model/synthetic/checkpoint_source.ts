@@ -40,8 +40,7 @@ export class SyntheticSource implements ByteSource {
     this.size = this.#head.byteLength + end;
   }
 
-  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(length);
+  read(offset: number, length: number, bytes: Uint8Array<ArrayBuffer> = new Uint8Array(length)): Promise<Uint8Array<ArrayBuffer>> {
     const head = this.#head.subarray(Math.min(offset, this.#head.byteLength), offset + length);
     bytes.set(head);
     let at = head.byteLength;

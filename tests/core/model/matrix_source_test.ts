@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
-import { type MatrixSelection, MatrixSource, readMatrix, readVector, type WeightPolicy } from "../../../core/model/matrix_source.ts";
+import { type MatrixSelection, MatrixSource, readBlock, readMatrix, readVector, type WeightPolicy } from "../../../core/model/matrix_source.ts";
 import { unpackRow } from "../../../core/model/packing.ts";
 import { FP8_E4M3_VALUES, toHalfBits } from "../../../core/numeric.ts";
 import { relativeError } from "../../support/compare.ts";
@@ -17,11 +17,12 @@ const open = (tensors: TensorData[]) => Checkpoint.open(memoryFiles({ "model.saf
 async function read(source: MatrixSource, policy: WeightPolicy): Promise<number[][]> {
   const layout = source.layout(policy);
   const rows: number[][] = [];
-  for await (const block of source.blocks(policy)) {
+  for (const block of source.blocks(policy)) {
+    const { data, scales } = await readBlock(block, layout);
     const views = (bytes: Uint8Array<ArrayBuffer>) => ({ f32: new Float32Array(bytes.buffer), u16: new Uint16Array(bytes.buffer), u8: bytes });
     for (let row = 0; row < block.rows; row++) {
       const values = new Float32Array(layout.columns);
-      unpackRow(layout, views(block.data), views(block.scales), row, values);
+      unpackRow(layout, views(data), views(scales), row, values);
       rows.push([...values]);
     }
   }
