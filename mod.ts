@@ -35,6 +35,7 @@ import type { DeviceChoice } from "./kernels/providers.ts";
 import type { LoadProgress } from "./workers/loader.ts";
 
 export { type ErrorCode, LatentmeshError } from "./core/errors.ts";
+export type { ContextLimits } from "./core/context_limit.ts";
 export type {
   FinishReason,
   SamplingDefaults,
@@ -50,7 +51,7 @@ export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";
 export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
 export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
-export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
+export type { TextTokenizer, TokenizerConfig, TokenizerFiles } from "./core/text/tokenizer.ts";
 export type { LoadPart, LoadTimes } from "./core/wire/load_times.ts";
 export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";

@@ -94,6 +94,7 @@ export class RunningCluster {
       },
       vocabulary: spec.vocabSize,
       maxContext,
+      maxPositions: spec.maxPositions,
       deadlineMs: deadlineMs + STEP_SLACK,
       decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
       prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ContextLimits } from "../core/context_limit.ts";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../core/engine.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { checkRequest } from "../core/generation.ts";
@@ -13,13 +14,15 @@ import type { StepTimes } from "../core/step_times.ts";
 export class ClusterTokenEngine implements TokenEngine {
   readonly serving: Serving;
   readonly maxContext: number;
+  readonly maxPositions: number;
   readonly #degraded: () => string | null;
   #closed = false;
 
-  constructor(units: Units & { readonly degraded: string | null }, options: ServingOptions) {
+  constructor(units: Units & { readonly degraded: string | null }, options: ServingOptions & Required<ContextLimits>) {
     this.serving = new Serving(units, options);
     this.#degraded = () => units.degraded;
     this.maxContext = options.maxContext;
+    this.maxPositions = options.maxPositions;
   }
 
   get ready(): boolean {
@@ -38,7 +41,7 @@ export class ClusterTokenEngine implements TokenEngine {
   async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     if (this.#closed) throw new LatentmeshError("capacity", "The engine is shutting down");
     if (request.signal.aborted) throw new LatentmeshError("cancelled", "The request was cancelled");
-    checkRequest(request, this.maxContext);
+    checkRequest(request, this);
     await this.serving.serve(request, emit);
   }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ContextLimits } from "./context_limit.ts";
 import type { SamplingParams } from "./sampling/params.ts";
 import type { ChatTemplate } from "./text/chat_template.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
@@ -64,9 +65,7 @@ export type TokenEvent =
   | { readonly kind: "finish"; readonly reason: FinishReason };
 
 /** Generates tokens. */
-export interface TokenEngine {
-  /** Longest prompt and answer together. */
-  readonly maxContext: number;
+export interface TokenEngine extends ContextLimits {
   /** True while requests can be served. */
   readonly ready: boolean;
   /** What is not as it should be though requests are served, in words; null or absent: nothing. */

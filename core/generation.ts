@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { contextLimit, type ContextLimits } from "./context_limit.ts";
 import type { TokenEvent, TokenLogprob, TokenRequest } from "./engine.ts";
 import { LatentmeshError } from "./errors.ts";
 import { sequenceKey } from "./random.ts";
@@ -59,12 +60,11 @@ export interface SequenceRunner {
  *
  * @throws {LatentmeshError} `invalid_request`
  */
-export function checkRequest({ prompt }: TokenRequest, maxContext: number): void {
+export function checkRequest({ prompt }: TokenRequest, limits: ContextLimits): void {
   if (prompt.length === 0) throw new LatentmeshError("invalid_request", "The prompt is empty", { param: "prompt" });
-  if (prompt.length > maxContext) {
-    throw new LatentmeshError("invalid_request", `The prompt has ${prompt.length} tokens; this model's context holds ${maxContext}`, {
-      param: "prompt",
-    });
+  if (prompt.length > limits.maxContext) {
+    const problem = `The prompt has ${prompt.length} tokens; ${contextLimit(prompt.length, limits)}`;
+    throw new LatentmeshError("invalid_request", problem, { param: "prompt" });
   }
 }
 

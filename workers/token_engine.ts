@@ -29,6 +29,10 @@ export class LocalTokenEngine implements TokenEngine {
     return this.#model.cache.maxContext;
   }
 
+  get maxPositions(): number {
+    return this.#model.spec.maxPositions;
+  }
+
   get ready(): boolean {
     return this.#failure === null && !this.#closed;
   }
@@ -52,7 +56,7 @@ export class LocalTokenEngine implements TokenEngine {
   async #run(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const check = () => this.#check(request.signal);
     check();
-    checkRequest(request, this.maxContext);
+    checkRequest(request, this);
     const { cache } = this.#model;
     const { times } = this;
     const sequence = cache.open();

@@ -14,6 +14,7 @@ import type { Settings } from "../settings.ts";
 import type { LoadedEngine, LoadEngine } from "../engine.ts";
 import { formatBytes, log } from "../log.ts";
 import { logLoaded } from "../log_loaded.ts";
+import { PromptEncoder } from "../text/prompt_encoder.ts";
 import { showProgress } from "../progress.ts";
 
 /** Options of {@link serve}. */
@@ -38,6 +39,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
   const cancelTimer = new AbortController();
   let engine: LoadedEngine | null = null;
   let grammars: Grammars | null = null;
+  let encoder: PromptEncoder | null = null;
   try {
     engine = await load(settings, loadEngine);
     const loaded = engine;
@@ -47,10 +49,12 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
     const served = { ...loaded.served, id: settings.modelName ?? loaded.served.id, engine: new ObservedEngine(loaded.served.engine, metrics) };
     const shutdown = AbortSignal.any([stop.cancel, cancelTimer.signal]);
     grammars = createGrammars(served);
+    encoder = new PromptEncoder(served.tokenizer);
     const app = createApp(served, {
       drain: stop.drain,
       shutdown,
       grammars,
+      encoder,
       metrics,
       describe,
       work: loaded.work === undefined ? undefined : () => loaded.work!,
@@ -79,6 +83,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }
   } finally {
     await server.shutdown();
     grammars?.[Symbol.dispose]();
+    encoder?.[Symbol.dispose]();
     await engine?.close();
   }
 }

@@ -20,6 +20,7 @@ import {
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
+import type { ServerContext } from "./server_context.ts";
 
 /** The parts of a request that decide. */
 export interface ConversationFields {
@@ -49,7 +50,10 @@ export function keptTokens({ tokenizer }: ServedModel): ReadonlySet<number> {
 }
 
 /** @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
-export function answerForm(model: ServedModel, fields: ConversationFields): AnswerForm {
+export async function answerForm(
+  { model, encoder }: Pick<ServerContext, "model" | "encoder">,
+  fields: ConversationFields,
+): Promise<AnswerForm> {
   const { tokenizer, chatTemplate } = model;
   if (chatTemplate === null) {
     throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
@@ -64,7 +68,7 @@ export function answerForm(model: ServedModel, fields: ConversationFields): Answ
   const begun = reasons && text.trimEnd().endsWith(THINKING[0]);
   const grammar = grammarOf(fields, format, tools);
   return {
-    prompt: tokenizer.encode(text, { special: false }),
+    prompt: await encoder.encode(text, { special: false }),
     grammar: grammar !== null && begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar,
     kept: keptTokens(model),
     parser: () => new AnswerParser({ tools: tools.length > 0 ? format : null, reasoning: begun ? "begun" : reasons ? "possible" : "no" }),

@@ -12,6 +12,7 @@ import { newStepTimes, type ProcessWork } from "../../core/step_times.ts";
 import type { ClusterStatus } from "../cluster_status.ts";
 import { Grammars } from "../grammar/grammars.ts";
 import { grammarVocabulary } from "../grammar/vocabulary.ts";
+import { PromptEncoder } from "../text/prompt_encoder.ts";
 import { keptTokens } from "./answer_form.ts";
 import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
@@ -32,6 +33,8 @@ export interface AppOptions {
   readonly shutdown: AbortSignal;
   /** Grammars of answers; without them, requests that need one are refused. */
   readonly grammars?: Grammars;
+  /** Tokenises prompts; by default, one of the app's own, whose thread ends with the process. */
+  readonly encoder?: PromptEncoder;
   /** What is counted; without it there are no `/metrics`. */
   readonly metrics?: ServerMetrics;
   /** What the cluster is at; without it, one process. */
@@ -40,7 +43,7 @@ export interface AppOptions {
   readonly work?: () => ProcessWork;
   /** Told of every request that has been answered. */
   readonly onAnswered?: (record: RequestRecord) => void;
-  /** Largest request body. */
+  /** Largest request body; default: what the longest prompt takes, and 4 MiB at least. */
   readonly maxBodyBytes?: number;
   /** Keys of which clients must present one; none: everybody may ask. */
   readonly apiKeys?: readonly string[];
@@ -50,7 +53,10 @@ export interface AppOptions {
   readonly limits?: ClientLimits;
 }
 
-const MAX_BODY_BYTES = 4 << 20;
+/** Of a body by default; more where the context is so long that prompts need it. */
+const LEAST_BODY_BYTES = 4 << 20;
+/** A token is some four bytes of text, or up to eight as a number; escaped, a character alone takes six. */
+const BODY_BYTES_PER_TOKEN = 32;
 
 /** Everybody may ask about health. */
 const OPEN_PATHS = ["/healthz", "/readyz", ...DASHBOARD_PATHS];
@@ -62,8 +68,14 @@ export function createGrammars(model: ServedModel): Grammars {
 
 /** Endpoints by method and path. */
 export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv> {
-  const { drain, maxBodyBytes = MAX_BODY_BYTES, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
-  const server: ServerContext = { model, grammars: options.grammars ?? createGrammars(model), shutdown: options.shutdown };
+  const bodyBytes = Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * model.engine.maxContext);
+  const { drain, maxBodyBytes = bodyBytes, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
+  const server: ServerContext = {
+    model,
+    grammars: options.grammars ?? createGrammars(model),
+    encoder: options.encoder ?? new PromptEncoder(model.tokenizer),
+    shutdown: options.shutdown,
+  };
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
   if (options.onAnswered !== undefined) app.use(recordRequests(options.onAnswered));
@@ -80,7 +92,7 @@ export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv>
   app.post("/v1/chat/completions", async (c) => handleChat(c, server, await jsonBody(c)));
   app.post("/v1/completions", async (c) => handleCompletion(c, server, await jsonBody(c)));
   app.post("/v1/responses", async (c) => handleResponses(c, server, await jsonBody(c)));
-  app.post("/tokenize", async (c) => handleTokenize(c, model, await jsonBody(c)));
+  app.post("/tokenize", async (c) => handleTokenize(c, server, await jsonBody(c)));
   app.post("/detokenize", async (c) => handleDetokenize(c, model, await jsonBody(c)));
   app.get("/v1/models", (c) => c.json({ object: "list", data: [modelObject(model)] }));
   app.get("/v1/models/:id{.+}", (c) => {

@@ -22,7 +22,7 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext, body
   const request = parseBody(chatRequest, body);
   checkModel(model, request.model);
   const abort = new RequestAbort(c, server.shutdown);
-  const form = answerForm(model, request);
+  const form = await answerForm(server, request);
   const constrained = await ConstrainedRequests.create(
     server,
     tokenRequests(model, request, {

@@ -16,7 +16,7 @@ import { RequestAbort, streamEvents } from "./sse.ts";
 /** OpenAI's default for this endpoint. */
 const DEFAULT_MAX_TOKENS = 16;
 
-/** One prompt as text and tokens. */
+/** One prompt as text, where it is echoed, and tokens. */
 interface Prompt {
   readonly text: string;
   readonly tokens: readonly number[];
@@ -29,12 +29,13 @@ interface PlannedChoice {
 }
 
 /** Handles one request. */
-export async function handleCompletion(c: Context<AppEnv>, { model, shutdown }: ServerContext, body: unknown): Promise<Response> {
+export async function handleCompletion(c: Context<AppEnv>, server: ServerContext, body: unknown): Promise<Response> {
+  const { model, shutdown } = server;
   const request = parseBody(completionRequest, body);
   checkModel(model, request.model);
   const perPrompt = choicesPerPrompt(request);
   const abort = new RequestAbort(c, shutdown);
-  const prompts = promptsOf(model, request);
+  const prompts = await promptsOf(server, request);
   const planned = prompts.flatMap((prompt) => planChoices(model, request, prompt, { signal: abort.signal, client: c.get("client") }));
   const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
   const meter = new UsageMeter({ promptTokens: promptTokens(prompts), choicesPerPrompt: perPrompt });
@@ -133,17 +134,15 @@ function bestChoices(choices: readonly Choice[], perPrompt: number, wanted: numb
     .flatMap((of) => of.toSorted((a, b) => mean(choices[b]) - mean(choices[a]) || a - b).slice(0, wanted));
 }
 
-function promptsOf(model: ServedModel, { prompt }: CompletionRequest): Prompt[] {
+async function promptsOf({ model, encoder }: ServerContext, { prompt, echo }: CompletionRequest): Promise<Prompt[]> {
   const list: readonly (string | number[])[] = typeof prompt === "string"
     ? [prompt]
     : typeof prompt[0] === "number"
     ? [prompt as number[]]
     : prompt as string[];
-  return list.map((one) =>
-    typeof one === "string"
-      ? { text: one, tokens: model.tokenizer.encode(one, { special: true }) }
-      : { text: model.tokenizer.decode(one, { skipSpecial: false }), tokens: one }
-  );
+  const texts = list.filter((one) => typeof one === "string");
+  if (texts.length > 0) return (await encoder.encodeAll(texts, { special: true })).map((tokens, i) => ({ text: texts[i], tokens }));
+  return (list as number[][]).map((tokens) => ({ text: echo ? model.tokenizer.decode(tokens, { skipSpecial: false }) : "", tokens }));
 }
 
 function planChoices(

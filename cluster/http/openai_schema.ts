@@ -15,9 +15,14 @@ const MOST_STOP_LENGTH = 1024;
 const MOST_CHOICES = 128;
 const MOST_PROMPTS = 256;
 const MOST_TOOLS = 128;
+const MOST_TOKENS = 2 ** 20;
 
 const tokenCount = z.int().min(0).max(2 ** 31);
-const tokenIds = z.array(z.int().min(0).max(2 ** 31)).min(1).max(2 ** 20);
+/** Looked at in one go: long prompts have as many as there are, and a schema of each would take a hundred times as long. */
+const tokenIds = z.custom<number[]>(
+  (value) => Array.isArray(value) && value.length > 0 && value.length <= MOST_TOKENS && value.every(isTokenId),
+  `must be a list of 1 to ${MOST_TOKENS} token ids`,
+);
 
 const sampling = {
   model: optional(z.string()),
@@ -78,7 +83,11 @@ export const tokenizeRequest = z.union([
 ]);
 
 /** Body of `POST /detokenize`. */
-export const detokenizeRequest = z.strictObject({ model: optional(z.string()), tokens: z.array(z.int().min(0).max(2 ** 31)).max(2 ** 20) });
+export const detokenizeRequest = z.strictObject({ model: optional(z.string()), tokens: z.union([tokenIds, z.tuple([])]) });
+
+function isTokenId(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 2 ** 31;
+}
 
 /** Parsed bodies. */
 export type ChatRequest = z.output<typeof chatRequest>;

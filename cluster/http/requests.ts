@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { contextLimit } from "../../core/context_limit.ts";
 import type { ServedModel, TokenRequest } from "../../core/engine.ts";
 import { GREEDY, type SamplingParams } from "../../core/sampling/params.ts";
 import { HttpError } from "./errors.ts";
@@ -37,21 +38,17 @@ export function checkModel(model: ServedModel, requested: string | undefined): v
 /** The token request of every choice of one prompt. @throws {HttpError} 400 if it does not fit the model */
 export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields>, options: PromptOptions): TokenRequest[] {
   const { prompt, client, signal } = options;
-  const { maxContext } = model.engine;
+  const { engine } = model;
   if (prompt.length === 0) throw new HttpError(400, "The prompt is empty", { param: "prompt", code: "invalid_value" });
   const outside = prompt.find((token) => token >= model.vocabSize);
   if (outside !== undefined) {
     throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "prompt", code: "invalid_value" });
   }
-  const maxTokens = options.maxTokens ?? Math.max(1, maxContext - prompt.length);
-  if (prompt.length + maxTokens > maxContext) {
-    throw new HttpError(
-      400,
-      `This model's context holds ${maxContext} tokens, but ${
-        prompt.length + maxTokens
-      } were asked for (${prompt.length} in the prompt, ${maxTokens} to generate)`,
-      { param: options.maxTokens === undefined ? "prompt" : "max_tokens", code: "context_length_exceeded" },
-    );
+  const maxTokens = options.maxTokens ?? Math.max(1, engine.maxContext - prompt.length);
+  const wanted = prompt.length + maxTokens;
+  if (wanted > engine.maxContext) {
+    const problem = `${wanted} tokens were asked for (${prompt.length} in the prompt, ${maxTokens} to generate); ${contextLimit(wanted, engine)}`;
+    throw new HttpError(400, problem, { param: options.maxTokens === undefined ? "prompt" : "max_tokens", code: "context_length_exceeded" });
   }
   const sampling = samplingParams(model, fields);
   const stopTokens = new Set(fields.ignore_eos ? [] : model.eosTokens);

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Context } from "hono";
-import type { FinishReason, ServedModel } from "../../core/engine.ts";
+import type { FinishReason } from "../../core/engine.ts";
 import type { AnswerPart } from "../../core/text/answers/answer_parser.ts";
 import { type AnswerForm, answerForm, type ConversationFields } from "./answer_form.ts";
 import { collectChoices, runChoices, type Usage, UsageMeter } from "./choices.ts";
@@ -23,7 +23,7 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext,
   const request = parseBody(responsesRequest, body);
   checkModel(model, request.model);
   const abort = new RequestAbort(c, server.shutdown);
-  const form = answerForm(model, conversationOf(request));
+  const form = await answerForm(server, conversationOf(request));
   const requests = tokenRequests(model, { temperature: request.temperature, top_p: request.top_p }, {
     prompt: form.prompt,
     maxTokens: request.max_output_tokens,
@@ -41,7 +41,7 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext,
   const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: form.kept }, abort, meter);
   const parser = form.parser();
   const items = itemsOf([...parser.push(choice.text), ...parser.finish()], statusOf(choice.finishReason));
-  return c.json(response.ended(items, choice.finishReason, meter.usage, reasoningTokens(model, items)));
+  return c.json(response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(server, items)));
 }
 
 function conversationOf({ input, instructions, tools, tool_choice, parallel_tool_calls, text }: ResponsesRequest): ConversationFields {
@@ -122,9 +122,10 @@ function callItem(id: string, call: string, name: string, text: string, status: 
 }
 
 /** How many tokens of the output are reasoning. */
-function reasoningTokens({ tokenizer }: ServedModel, items: readonly OutputItem[]): number {
-  const texts = items.filter(({ type }) => type === "reasoning").flatMap(({ content }) => content as { readonly text: string }[]);
-  return texts.reduce((sum, { text }) => sum + tokenizer.encode(text, { special: false }).length, 0);
+async function reasoningTokens({ encoder }: ServerContext, items: readonly OutputItem[]): Promise<number> {
+  const parts = items.filter(({ type }) => type === "reasoning").flatMap(({ content }) => content as { readonly text: string }[]);
+  const tokens = await encoder.encodeAll(parts.map(({ text }) => text), { special: false });
+  return tokens.reduce((sum, { length }) => sum + length, 0);
 }
 
 function newId(prefix: string): string {
@@ -188,7 +189,7 @@ class ResponseObject {
 }
 
 async function sendEvents(
-  { model }: ServerContext,
+  server: ServerContext,
   constrained: ConstrainedRequests,
   form: AnswerForm,
   response: ResponseObject,
@@ -196,6 +197,7 @@ async function sendEvents(
   abort: RequestAbort,
   send: (event: NamedEvent) => void,
 ): Promise<void> {
+  const { model } = server;
   using _ = constrained;
   let number = 0;
   const event = (type: string, data: object) => send(new NamedEvent(type, { type, sequence_number: number++, ...data }));
@@ -218,7 +220,7 @@ async function sendEvents(
   }
   output.end(statusOf(reason));
   const type = reason === "stop" ? "response.completed" : "response.incomplete";
-  event(type, { response: response.ended(output.items, reason, meter.usage, reasoningTokens(model, output.items)) });
+  event(type, { response: response.ended(output.items, reason, meter.usage, await reasoningTokens(server, output.items)) });
 }
 
 /** The item that is being written, and those that are done. */

@@ -7,11 +7,13 @@ import type { ServedModel, TokenRequest } from "../../core/engine.ts";
 import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
 import type { Grammars } from "../grammar/grammars.ts";
 import type { GrammarConstraint } from "../grammar/running_grammar.ts";
+import type { PromptEncoder } from "../text/prompt_encoder.ts";
 
 /** The server as endpoints see it. */
 export interface ServerContext {
   readonly model: ServedModel;
   readonly grammars: Grammars;
+  readonly encoder: PromptEncoder;
   /** Aborted when running generations must end. */
   readonly shutdown: AbortSignal;
 }

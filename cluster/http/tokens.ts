@@ -9,14 +9,16 @@ import { answerForm } from "./answer_form.ts";
 import { HttpError } from "./errors.ts";
 import { detokenizeRequest, parseBody, tokenizeRequest } from "./openai_schema.ts";
 import { checkModel } from "./requests.ts";
+import type { ServerContext } from "./server_context.ts";
 
 /** Text or conversation → tokens. */
-export function handleTokenize(c: Context, model: ServedModel, body: unknown): Response {
+export async function handleTokenize(c: Context, server: ServerContext, body: unknown): Promise<Response> {
+  const { model, encoder } = server;
   const request = parseBody(tokenizeRequest, body);
   checkModel(model, request.model);
   const tokens = "messages" in request
-    ? answerForm(model, request).prompt
-    : model.tokenizer.encode(request.prompt, { special: request.add_special_tokens ?? true });
+    ? (await answerForm(server, request)).prompt
+    : await encoder.encode(request.prompt, { special: request.add_special_tokens ?? true });
   return c.json({ tokens, count: tokens.length, max_model_len: model.engine.maxContext });
 }
 

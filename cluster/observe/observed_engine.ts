@@ -24,6 +24,10 @@ export class ObservedEngine implements TokenEngine {
     return this.#engine.maxContext;
   }
 
+  get maxPositions(): number | undefined {
+    return this.#engine.maxPositions;
+  }
+
   get ready(): boolean {
     return this.#engine.ready;
   }

@@ -155,8 +155,9 @@ export class Scheduler {
     const asked = asking.map((sequence) => sequence.placement === placement || sequence.leader === placement ? sequence : null);
     placement.prefilled = start + count;
     this.waiting.charge(placement.sequence.client, count);
-    const whole = Math.floor(placement.prefilled / this.options.blockTokens);
-    placement.sequence.hashes.slice(0, whole).forEach((hash, i) => prefill.cache.publish(hash, placement.promptBlocks[i]));
+    // Those before are published already: of a long prompt, pieces and blocks are many.
+    const [first, end] = [start, placement.prefilled].map((tokens) => Math.floor(tokens / this.options.blockTokens));
+    for (let block = first; block < end; block++) prefill.cache.publish(placement.sequence.hashes[block], placement.promptBlocks[block]);
     this.#pieceEnded(placement);
     // Until its latents are where they go, its blocks are in use on both sides.
     if (last && decode !== null && !placement.mixed) return { asked, computed: null };

@@ -32,8 +32,20 @@ export interface TokenizerConfig {
 
 const decoderSchema = z.looseObject({ type: z.string(), decoders: z.array(z.looseObject({ type: z.string() })).optional() });
 
+/** The texts that a tokenizer is made of. */
+export interface TokenizerFiles {
+  /** How they are named in errors. */
+  readonly name: string;
+  /** `tokenizer.json` */
+  readonly tokenizer: string;
+  /** `tokenizer_config.json` */
+  readonly config: string;
+}
+
 /** A tokenizer with what serving needs besides encode and decode. */
 export class TextTokenizer {
+  /** What it is made of: another thread can make the same. */
+  readonly files: TokenizerFiles;
   /** The parsed configuration. */
   readonly config: TokenizerConfig;
   /** Id of BOS, if there is one. */
@@ -46,7 +58,8 @@ export class TextTokenizer {
   readonly #special = new Set<number>();
   readonly #added = new Map<number, string>();
 
-  private constructor(tokenizer: HuggingFaceTokenizer, config: TokenizerConfig, byteLevel: boolean) {
+  private constructor(files: TokenizerFiles, tokenizer: HuggingFaceTokenizer, config: TokenizerConfig, byteLevel: boolean) {
+    this.files = files;
     this.#tokenizer = tokenizer;
     this.config = config;
     this.byteLevel = byteLevel;
@@ -60,14 +73,19 @@ export class TextTokenizer {
 
   /** Reads `tokenizer.json` and `tokenizer_config.json`. @throws {LatentmeshError} `not_found` or `invalid_checkpoint` */
   static async load(files: ModelFiles): Promise<TextTokenizer> {
-    const text = await files.text("tokenizer.json");
-    if (text === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: it has no tokenizer.json`);
+    const tokenizer = await files.text("tokenizer.json");
+    if (tokenizer === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: it has no tokenizer.json`);
+    return TextTokenizer.parse({ name: files.name, tokenizer, config: (await files.text("tokenizer_config.json")) ?? "{}" });
+  }
+
+  /** Makes one of its texts. @throws {LatentmeshError} `invalid_checkpoint` */
+  static parse(files: TokenizerFiles): TextTokenizer {
     try {
-      const data = JSON.parse(text);
-      const config = configSchema.parse(JSON.parse((await files.text("tokenizer_config.json")) ?? "{}"));
+      const data = JSON.parse(files.tokenizer);
+      const config = configSchema.parse(JSON.parse(files.config));
       const decoder = decoderSchema.safeParse(data.decoder).data;
       const byteLevel = [decoder, ...(decoder?.decoders ?? [])].some((part) => part?.type === "ByteLevel");
-      return new TextTokenizer(new HuggingFaceTokenizer(data, config), config, byteLevel);
+      return new TextTokenizer(files, new HuggingFaceTokenizer(data, config), config, byteLevel);
     } catch (cause) {
       throw new LatentmeshError("invalid_checkpoint", `Cannot load the tokenizer of ${files.name}: ${messageOf(cause)}`, { cause });
     }

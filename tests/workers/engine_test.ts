@@ -108,7 +108,7 @@ describe("engine", () => {
   it("refuses what it cannot do, by name", async () => {
     await withEngine({ maxTokensTotal: 64 }, async (engine) => {
       await assertRejects(() => generate(engine, { prompt: [] }), LatentmeshError, "empty");
-      await assertRejects(() => generate(engine, { prompt: new Array(65).fill(5) }), LatentmeshError, "context holds 64");
+      await assertRejects(() => generate(engine, { prompt: new Array(65).fill(5) }), LatentmeshError, "cache holds 64; the model's context of");
       await assertRejects(() => generate(engine, {}), LatentmeshError, "either prompt or messages");
       assertEquals((await generate(engine, { prompt: new Array(60).fill(5), maxTokens: 100, ignoreEos: true })).tokens.length, 4);
     });
