@@ -1,120 +1,137 @@
 /**
- * Peak host memory of loading a large checkpoint. The weights go to a device that throws bytes away: on a machine whose "device" memory is host memory,
- * anything else would measure the device.
+ * Loading a checkpoint of DeepSeek-V2-Lite's sizes. Without a device: the loader's peak host memory and speed, with weights that go nowhere: on a machine whose device
+ * memory is host memory, anything else would measure the device. With one: how fast weights get there, and a real server from its start until it is ready.
  *
  * @module
  */
-import { parseModelConfig } from "../core/model/config.ts";
-import { Checkpoint } from "../core/model/checkpoint.ts";
-import { tensorShapes } from "../core/model/synthetic/tensor_shapes.ts";
-import type { DeviceBuffer } from "../kernels/device.ts";
-import { CpuDevice } from "../kernels/cpu_device.ts";
-import { loadWeights } from "../workers/loader.ts";
-import { DirectoryFiles } from "../workers/model_files.ts";
+import { parseArgs } from "node:util";
+import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import { LOAD_PARTS } from "../core/wire/load_times.ts";
+import type { StagingKind } from "../kernels/device.ts";
+import type { DeviceChoice } from "../kernels/providers.ts";
+import { generateCheckpoint, type GeneratedCheckpoint } from "./load/checkpoint.ts";
+import { loadNowhere, loadOntoDevice, type LoadResult, readPlainly } from "./load/loads.ts";
+import { type StartResult, timeStart } from "./load/starts.ts";
 import { printTable } from "./table.ts";
 
+const GB = 1e9;
 const MB = 1e6;
 
-/** Keeps no bytes. */
-class DiscardDevice extends CpuDevice {
-  override createBuffer(label: string, bytes: number): DeviceBuffer {
-    return { label, bytes, destroy() {} };
-  }
+const OPTIONS = {
+  device: { type: "string" },
+  processes: { type: "string", default: "1,3" },
+  staging: { type: "string", default: "mapped,written" },
+  blocks: { type: "string", default: "16x6,4x16" },
+  directory: { type: "string" },
+} as const;
 
-  override write(): void {}
-}
+/** What one process of the bench does: peaks never go down, so each measurement has a process of its own. */
+type Part =
+  | { readonly kind: "nowhere"; readonly directory: string; readonly weights: WeightPolicy }
+  | { readonly kind: "device"; readonly directory: string; readonly device: DeviceChoice; readonly staging: StagingKind; readonly blocks: string };
 
-/** A model of about `gigabytes` in bf16, a fifth of it in one tensor. */
-function configOf(gigabytes: number) {
-  const expertBytes = 3 * 1024 * 2048 * 2;
-  const experts = 32;
-  return {
-    model_type: "deepseek_v3",
-    vocab_size: 100_000,
-    hidden_size: 2048,
-    num_hidden_layers: Math.max(2, Math.round((gigabytes * 1e9 - 2 * 100_000 * 2048 * 2) / (experts * expertBytes))),
-    num_attention_heads: 16,
-    kv_lora_rank: 512,
-    q_lora_rank: null,
-    qk_nope_head_dim: 128,
-    qk_rope_head_dim: 64,
-    v_head_dim: 128,
-    intermediate_size: 8192,
-    moe_intermediate_size: 1024,
-    first_k_dense_replace: 0,
-    n_routed_experts: experts,
-    n_shared_experts: 0,
-    num_experts_per_tok: 4,
-    n_group: 1,
-    topk_group: 1,
-    rms_norm_eps: 1e-6,
-    max_position_embeddings: 4096,
-  };
-}
-
-/** Writes the checkpoint; returns the bytes of all tensors and of the largest. */
-async function generate(directory: string, gigabytes: number): Promise<{ total: number; largest: number }> {
-  const config = configOf(gigabytes);
-  await Deno.writeTextFile(`${directory}/config.json`, JSON.stringify(config));
-  let offset = 0;
-  let largest = 0;
-  const header: Record<string, object> = {};
-  for (const [name, shape] of tensorShapes(parseModelConfig(JSON.stringify(config), directory))) {
-    const bytes = shape.reduce((a, b) => a * b, 2);
-    header[name] = { dtype: "BF16", shape, data_offsets: [offset, offset + bytes] };
-    offset += bytes;
-    largest = Math.max(largest, bytes);
-  }
-  const text = new TextEncoder().encode(JSON.stringify(header));
-  using file = await Deno.open(`${directory}/model.safetensors`, { write: true, create: true });
-  const length = new DataView(new ArrayBuffer(8));
-  length.setBigUint64(0, BigInt(text.byteLength), true);
-  // Values near one: any bytes would do, but these are finite.
-  const block = new Uint8Array(new Uint16Array(1 << 22).map((_, i) => 0x3f00 + ((i * 37) & 0xff)).buffer);
-  for (const part of [new Uint8Array(length.buffer), text]) await write(file, part);
-  for (let left = offset; left > 0; left -= block.byteLength) await write(file, block.subarray(0, Math.min(left, block.byteLength)));
-  return { total: offset, largest };
-}
-
-async function write(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.byteLength;) done += await file.write(bytes.subarray(done));
-}
-
-/** Highest resident memory of this process so far, in bytes. */
-async function peakMemory(): Promise<number> {
-  const status = await Deno.readTextFile("/proc/self/status");
-  return Number(/VmHWM:\s+(\d+) kB/.exec(status)![1]) * 1024;
-}
-
-/** Runs the bench; each policy in a process of its own, because peaks never go down. */
-export async function loadBench([gigabytes = "2", directory, policy]: readonly string[]): Promise<void> {
-  if (directory !== undefined) return await loadOnce(directory, policy as "keep");
-  const temporary = await Deno.makeTempDir();
+/** Runs the bench. */
+export async function loadBench(args: readonly string[]): Promise<void> {
+  if (args[0] === "part") return console.log(JSON.stringify(await runPart(JSON.parse(args[1]))));
+  const { values, positionals: [gigabytes = "2"] } = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+  const directory = values.directory ?? await Deno.makeTempDir();
   try {
-    const { total, largest } = await generate(temporary, Number(gigabytes));
-    const bound = largest * 3 + 300 * MB;
-    console.log(
-      `checkpoint of ${(total / MB).toFixed(0)} MB, largest tensor ${(largest / MB).toFixed(0)} MB; bound on host memory ${
-        (bound / MB).toFixed(0)
-      } MB\n`,
-    );
-    const rows: (string | number)[][] = [["weights", "peak host memory", "seconds", "MB/s"]];
-    for (const policy of ["keep", "q8", "q4"]) {
-      const args = ["run", "-A", new URL("main.ts", import.meta.url).pathname, "load", gigabytes, temporary, policy];
-      const { stdout } = await new Deno.Command(Deno.execPath(), { args, stderr: "inherit" }).output();
-      const { peak, seconds } = JSON.parse(new TextDecoder().decode(stdout).split("\n")[0]);
-      rows.push([policy, `${(peak / MB).toFixed(0)} MB`, seconds.toFixed(1), (total / MB / seconds).toFixed(0)]);
+    const generated = await generateUnlessThere(directory, Number(gigabytes));
+    if (values.device === undefined) await hostMemory(directory, generated);
+    else {
+      await ontoDevice(directory, values.device as DeviceChoice, {
+        staging: values.staging.split(",") as StagingKind[],
+        blocks: values.blocks.split(","),
+      });
+      await starts(directory, values.device, values.processes.split(",").map(Number));
     }
-    printTable(rows);
   } finally {
-    await Deno.remove(temporary, { recursive: true });
+    if (values.directory === undefined) await Deno.remove(directory, { recursive: true });
   }
 }
 
-async function loadOnce(directory: string, weights: "keep" | "q8" | "q4"): Promise<void> {
-  using files = new DirectoryFiles(directory);
-  const spec = parseModelConfig((await files.text("config.json"))!, directory);
-  const started = performance.now();
-  await loadWeights(new DiscardDevice(), await Checkpoint.open(files), spec, { weights });
-  console.log(JSON.stringify({ peak: await peakMemory(), seconds: (performance.now() - started) / 1000 }));
+async function generateUnlessThere(directory: string, gigabytes: number): Promise<GeneratedCheckpoint> {
+  const note = `${directory}/generated.json`;
+  try {
+    return JSON.parse(await Deno.readTextFile(note));
+  } catch {
+    const started = performance.now();
+    const generated = await generateCheckpoint(directory, gigabytes);
+    await Deno.writeTextFile(note, JSON.stringify(generated));
+    console.log(`written in ${seconds(performance.now() - started)} s`);
+    return generated;
+  } finally {
+    const { totalBytes, layers, tensors, largestTensor } = JSON.parse(await Deno.readTextFile(note)) as GeneratedCheckpoint;
+    const text = `${(totalBytes / GB).toFixed(1)} GB in bf16, ${layers} layers, ${tensors} tensors, the largest ${
+      (largestTensor / MB).toFixed(0)
+    } MB`;
+    console.log(`checkpoint of V2-Lite's sizes: ${text}\n`);
+  }
+}
+
+/** In a process of its own. */
+async function measured<R>(part: Part): Promise<R> {
+  const args = ["run", "-A", "--quiet", "--config", file("../deno.json"), `--lock=${file("../tests/deno.lock")}`, file("main.ts"), "load", "part"];
+  const { stdout, success } = await new Deno.Command(Deno.execPath(), { args: [...args, JSON.stringify(part)], stderr: "inherit" }).output();
+  if (!success) throw new Error(`Loading failed: ${JSON.stringify(part)}`);
+  return JSON.parse(new TextDecoder().decode(stdout).split("\n")[0]);
+}
+
+function file(path: string): string {
+  return decodeURIComponent(new URL(path, import.meta.url).pathname);
+}
+
+async function runPart(part: Part): Promise<LoadResult> {
+  if (part.kind === "nowhere") return await loadNowhere(part.directory, part.weights);
+  const [megabytes, blocks] = part.blocks.split("x").map(Number);
+  return await loadOntoDevice(part.directory, part, { blockBytes: megabytes << 20, blocks });
+}
+
+async function hostMemory(directory: string, { totalBytes, largestTensor }: GeneratedCheckpoint): Promise<void> {
+  const bound = largestTensor * 3 + 300 * MB;
+  console.log(`bound on host memory ${(bound / MB).toFixed(0)} MB\n`);
+  const rows: (string | number)[][] = [["weights", "peak host memory", "seconds", "MB/s", "convert"]];
+  for (const weights of ["keep", "q8", "q4"] as const) {
+    const { peak, ms, times } = await measured<LoadResult>({ kind: "nowhere", directory, weights });
+    rows.push([weights, `${(peak / MB).toFixed(0)} MB`, seconds(ms), (totalBytes / 1e3 / ms).toFixed(0), seconds(times.convert)]);
+  }
+  printTable(rows);
+}
+
+/** The loader alone, by every way that bytes can take. */
+async function ontoDevice(
+  directory: string,
+  device: DeviceChoice,
+  ways: { readonly staging: readonly StagingKind[]; readonly blocks: readonly string[] },
+) {
+  const plain = await readPlainly(directory, 6);
+  console.log(`reading the files, six at a time: first ${plain.first.toFixed(1)}, then ${plain.again.toFixed(1)} GB/s\n`);
+  const rows: (string | number)[][] = [["weights to the device", "MiB x blocks", "seconds", "GB/s", "read", "wait for device", "peak host memory"]];
+  for (const staging of ways.staging) {
+    for (const blocks of ways.blocks) {
+      const { peak, ms, bytes, times } = await measured<LoadResult>({ kind: "device", directory, device, staging, blocks });
+      const rate = (bytes / 1e6 / ms).toFixed(1);
+      rows.push([staging, blocks, seconds(ms), rate, seconds(times.read), seconds(times.device), `${(peak / MB).toFixed(0)} MB`]);
+    }
+  }
+  printTable(rows);
+}
+
+/** `serve`, from its start until it is ready. */
+async function starts(directory: string, device: string, processes: readonly number[]): Promise<void> {
+  const results: StartResult[] = [];
+  for (const count of processes) results.push(await timeStart(directory, device, count));
+  const rows: (string | number)[][] = [["start to ready", "seconds", "process", ...LOAD_PARTS]];
+  for (const { processes, readyMs, loads } of results) {
+    loads.forEach(({ name, times }, i) => {
+      const what = i === 0 ? [processes === 1 ? "one process" : `${processes} workers`, seconds(readyMs)] : ["", ""];
+      rows.push([...what, name, ...LOAD_PARTS.map((part) => seconds(times[part]))]);
+    });
+  }
+  console.log();
+  printTable(rows);
+}
+
+function seconds(ms = 0): string {
+  return (ms / 1000).toFixed(1);
 }

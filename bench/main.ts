@@ -26,7 +26,11 @@ import { WHOLE_HELP } from "./whole/options.ts";
 import { wholeBench } from "./whole_bench.ts";
 
 const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readonly string[]): Promise<void> }>> = {
-  load: { help: "[gigabytes] peak host memory and speed of loading a generated checkpoint", run: loadBench },
+  load: {
+    help:
+      "[gigabytes] [--device dawn --processes 1,3 --staging mapped,written --blocks 16x6,4x16] [--directory DIR] loading a generated checkpoint: peak host memory; with a device, start to ready",
+    run: loadBench,
+  },
   serve: {
     help: "[device] [rates] [requests] [directory] latency and goodput against request rate, as JSON and as a page with plots",
     run: serveBench,
