@@ -81,6 +81,33 @@ describe("a coordinator of several units", () => {
     assertEquals(cluster.worker("decode-0.1").name, "decode-0.1/2");
   });
 
+  it("does not take a worker that loads for one that is gone, though it answers nothing meanwhile", async () => {
+    const { setTimeout, setInterval, performance } = globalThis;
+    const now = performance.now.bind(performance);
+    // A second is over in some milliseconds.
+    globalThis.setInterval = ((call: () => void, ms: number) => setInterval(call, ms / 100)) as typeof setInterval;
+    globalThis.setTimeout = ((call: () => void, ms: number) => setTimeout(call, ms / 100)) as typeof setTimeout;
+    performance.now = () => now() * 100;
+    try {
+      let looks = 0;
+      const loading = Promise.withResolvers<Answer>();
+      const starting = startFakeCluster({ decode: { ranks: 1 } }, ({ place }, { kind }) => {
+        if (place !== "decode-0.0") return;
+        if (kind === "stats") looks++;
+        return kind === "assign" || kind === "stats" ? loading.promise : undefined;
+      });
+      await until(() => looks > 0);
+      // Twice as long as one that has loaded may be silent.
+      for (let tick = 0; tick < 300; tick++) await new Promise((resolve) => setTimeout(resolve, 1));
+      loading.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1, times: {} });
+      await using cluster = await starting;
+      assertEquals(cluster.worker("decode-0.0").name, "decode-0.0/1");
+    } finally {
+      Object.assign(globalThis, { setTimeout, setInterval });
+      performance.now = now;
+    }
+  });
+
   it("gives up a unit whose worker cannot be kept up and goes on with the others, or ends where it is to be strict or none is left", async () => {
     for (const strict of [false, true]) {
       let broken = false;
