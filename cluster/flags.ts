@@ -83,7 +83,11 @@ export function withModel(command: Command): Command {
     .addOption(
       new Option("--weights <format>", "keep linear weights as stored, or quantise them on load (default: keep)").choices(["keep", "q8", "q4"]),
     )
-    .option("--max-tokens-total <n>", "tokens all sequences together may hold in the latent cache (default: four contexts, at most 32768)", integer)
+    .option(
+      "--max-tokens-total <n>",
+      "tokens of all sequences together in the latent cache; no prompt can be longer (default: four contexts, at most 32768)",
+      integer,
+    )
     .addOption(new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs)").choices(["f16", "f32"]))
     .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU; 512 to 4096 on GPUs, by their memory)", integer)
     .option("--prefill-window <n>", "positions whose keys and values are expanded at a time (default: 512 to 4096, by a GPU's memory)", integer);
