@@ -5,7 +5,8 @@
  */
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
-import { MatrixSource, readMatrix, readVector } from "../core/model/matrix_source.ts";
+import { MatrixSource, readMatrix } from "../core/model/matrix_source.ts";
+import { readVector } from "../core/model/stored_vector.ts";
 import { modelHash, sha256 } from "../core/model/model_hash.ts";
 import { readConfigText } from "../core/model_package.ts";
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";

@@ -5,7 +5,8 @@
  */
 import type { Checkpoint } from "../core/model/checkpoint.ts";
 import { invariant, LatentmeshError } from "../core/errors.ts";
-import { type MatrixSelection, MatrixSource, type Range, readMatrix, readVector, type WeightPolicy } from "../core/model/matrix_source.ts";
+import { type MatrixSelection, MatrixSource, type Range, readMatrix, type WeightPolicy } from "../core/model/matrix_source.ts";
+import { readVector } from "../core/model/stored_vector.ts";
 import { isMoeLayer, type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { LayerBasis } from "../core/tpla/basis.ts";
 import { basisFactors, columnIndices, partition, type RankShape, rankSpec, UNCUT } from "../core/tpla/partition.ts";

@@ -6,7 +6,8 @@
  */
 import { LatentmeshError } from "../core/errors.ts";
 import type { Checkpoint, FileRange } from "../core/model/checkpoint.ts";
-import { type MatrixSource, type RowBlock, storedVector, type WeightPolicy } from "../core/model/matrix_source.ts";
+import type { MatrixSource, RowBlock, WeightPolicy } from "../core/model/matrix_source.ts";
+import { storedVector } from "../core/model/stored_vector.ts";
 import { type MatrixLayout, matrixLayout, type PackedRows, packRows, sameLayout } from "../core/model/packing.ts";
 import { roundUp } from "../core/numeric.ts";
 import type { Device, DeviceBuffer, StagedCopy } from "../kernels/device.ts";

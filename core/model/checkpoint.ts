@@ -93,6 +93,11 @@ export class Checkpoint {
   }
 }
 
+/** What is wrong with a tensor. @throws {LatentmeshError} `invalid_checkpoint` that says so */
+export function refuseTensor(checkpoint: Checkpoint, name: string, problem: string): never {
+  throw new LatentmeshError("invalid_checkpoint", `Cannot load model: tensor "${name}" in ${checkpoint.name} ${problem}`);
+}
+
 /** Reads a range. @param into where it goes; memory of its own by default */
 export function readRange({ source, offset, bytes }: FileRange, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   return source.read(offset, bytes, into);

@@ -4,19 +4,9 @@
  *
  * @module
  */
-import { LatentmeshError } from "../errors.ts";
 import { ceilDiv, gcd } from "../numeric.ts";
-import { type Checkpoint, type FileRange, readRange } from "./checkpoint.ts";
-import {
-  allocateRows,
-  type MatrixLayout,
-  matrixLayout,
-  type MatrixViews,
-  type PackedRows,
-  packRow,
-  unpackRow,
-  type WeightFormat,
-} from "./packing.ts";
+import { type Checkpoint, type FileRange, readRange, refuseTensor } from "./checkpoint.ts";
+import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRow, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
 import type { SafetensorsDtype } from "./safetensors.ts";
 
 /** Half-open range of rows or columns. */
@@ -81,10 +71,10 @@ export class MatrixSource {
   ) {
     const info = checkpoint.info(name);
     if (info.shape.join() !== shape.join()) {
-      refuse(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
+      refuseTensor(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
     }
     const native = NATIVE_FORMATS[info.dtype] ??
-      refuse(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
+      refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
     this.name = name;
     this.#checkpoint = checkpoint;
     this.#native = native;
@@ -177,7 +167,7 @@ export class MatrixSource {
     let found = 0;
     for (let i = 0; i < words.length; i++) found |= (words[i] & 0x7f7f7f7f) + 0x01010101;
     for (let i = whole; i < bytes.byteLength; i++) found |= (bytes[i] & 0x7f) + 1;
-    if ((found & 0x80808080) !== 0) refuse(this.#checkpoint, this.name, "holds NaN");
+    if ((found & 0x80808080) !== 0) refuseTensor(this.#checkpoint, this.name, "holds NaN");
   }
 
   /** Same format: only rows are padded, columns cut and scales spread to the layout's groups. */
@@ -223,34 +213,6 @@ const NO_SCALES = new Float32Array(0);
 
 const NATIVE_BYTES: Partial<Record<WeightFormat, number>> = { f32: 4, f16: 2, bf16: 2, fp8: 1 };
 
-/** A small tensor, which is kept in float32. */
-export interface StoredVector {
-  readonly range: FileRange;
-  /** @param stored what was read, at a multiple of 4 bytes in its memory */
-  widen(stored: Uint8Array<ArrayBuffer>, into: Float32Array): void;
-}
-
-/** @throws {LatentmeshError} `invalid_checkpoint` if the tensor is missing or of another shape or dtype */
-export function storedVector(checkpoint: Checkpoint, name: string, length: number): StoredVector {
-  const info = checkpoint.info(name);
-  const elements = info.shape.reduce((product, dimension) => product * dimension, 1);
-  if (elements !== length) refuse(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies ${length} elements`);
-  const format = NATIVE_FORMATS[info.dtype];
-  if (format === undefined || format === "fp8") return refuse(checkpoint, name, `has dtype ${info.dtype}; supported here are F32, F16, BF16`);
-  return {
-    range: checkpoint.range(name),
-    widen: (stored, into) => unpackRow(matrixLayout(format, length), viewsOf(stored), viewsOf(stored), 0, into),
-  };
-}
-
-/** Reads a small tensor whole, as float32. @throws {LatentmeshError} `invalid_checkpoint` if it is missing or of another shape or dtype */
-export async function readVector(checkpoint: Checkpoint, name: string, length: number): Promise<Float32Array<ArrayBuffer>> {
-  const { range, widen } = storedVector(checkpoint, name, length);
-  const values = new Float32Array(length);
-  widen(await readRange(range), values);
-  return values;
-}
-
 /** Reads a matrix whole, as float32: [rows, columns]. For what is computed on the host; weights on their way to a device go in blocks. */
 export async function readMatrix(source: MatrixSource): Promise<Float32Array<ArrayBuffer>> {
   const layout = source.layout("keep");
@@ -264,15 +226,6 @@ export async function readMatrix(source: MatrixSource): Promise<Float32Array<Arr
     }
   }
   return values;
-}
-
-/** Views of the same bytes, which begin at a multiple of 4. */
-function viewsOf({ buffer, byteOffset, byteLength }: ArrayBufferView<ArrayBuffer>): MatrixViews {
-  return {
-    f32: new Float32Array(buffer, byteOffset, Math.floor(byteLength / 4)),
-    u16: new Uint16Array(buffer, byteOffset, Math.floor(byteLength / 2)),
-    u8: new Uint8Array(buffer, byteOffset, byteLength),
-  };
 }
 
 function floats({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
@@ -289,19 +242,15 @@ function checkScales(
   [rows, columns]: readonly [number, number],
   block: readonly [number, number] | null,
 ): readonly [number, number] {
-  if (block === null) return refuse(checkpoint, name, "is FP8, but config.json has no quantization_config.weight_block_size");
+  if (block === null) return refuseTensor(checkpoint, name, "is FP8, but config.json has no quantization_config.weight_block_size");
   const expected = [ceilDiv(rows, block[0]), ceilDiv(columns, block[1])];
   const info = checkpoint.info(scaleName(name));
   if (info.dtype !== "F32" || info.shape.join() !== expected.join()) {
-    refuse(
+    refuseTensor(
       checkpoint,
       scaleName(name),
       `is ${info.dtype} [${info.shape.join(", ")}] where blocks of ${block.join("×")} need F32 [${expected.join(", ")}]`,
     );
   }
   return block;
-}
-
-function refuse(checkpoint: Checkpoint, name: string, problem: string): never {
-  throw new LatentmeshError("invalid_checkpoint", `Cannot load model: tensor "${name}" in ${checkpoint.name} ${problem}`);
 }

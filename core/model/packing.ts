@@ -176,6 +176,15 @@ export interface MatrixViews {
   readonly u8: Uint8Array;
 }
 
+/** Views of the same bytes, which begin at a multiple of 4. */
+export function viewsOf({ buffer, byteOffset, byteLength }: ArrayBufferView<ArrayBuffer>): MatrixViews {
+  return {
+    f32: new Float32Array(buffer, byteOffset, Math.floor(byteLength / 4)),
+    u16: new Uint16Array(buffer, byteOffset, Math.floor(byteLength / 2)),
+    u8: new Uint8Array(buffer, byteOffset, byteLength),
+  };
+}
+
 /**
  * Widens columns of one row into `out`.
  *

@@ -5,7 +5,8 @@
  */
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
-import { readVector, type WeightPolicy } from "../../core/model/matrix_source.ts";
+import type { WeightPolicy } from "../../core/model/matrix_source.ts";
+import { readVector } from "../../core/model/stored_vector.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";

@@ -7,7 +7,7 @@ import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
-import { readVector } from "../../../core/model/matrix_source.ts";
+import { readVector } from "../../../core/model/stored_vector.ts";
 import { modelHash } from "../../../core/model/model_hash.ts";
 import { queryWidth } from "../../../core/model/spec.ts";
 import { isSynthetic, parseSynthetic } from "../../../core/model/synthetic/name.ts";

@@ -1,0 +1,38 @@
+/**
+ * Small tensors, such as the gains of norms.
+ *
+ * @module
+ */
+import { type Checkpoint, type FileRange, readRange, refuseTensor } from "./checkpoint.ts";
+import { matrixLayout, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
+import type { SafetensorsDtype } from "./safetensors.ts";
+
+const FORMATS: Partial<Record<SafetensorsDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+
+/** A small tensor, which is kept in float32. */
+export interface StoredVector {
+  readonly range: FileRange;
+  /** @param stored what was read, at a multiple of 4 bytes in its memory */
+  widen(stored: Uint8Array<ArrayBuffer>, into: Float32Array): void;
+}
+
+/** @throws {LatentmeshError} `invalid_checkpoint` if the tensor is missing or of another shape or dtype */
+export function storedVector(checkpoint: Checkpoint, name: string, length: number): StoredVector {
+  const info = checkpoint.info(name);
+  const elements = info.shape.reduce((product, dimension) => product * dimension, 1);
+  if (elements !== length) refuseTensor(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies ${length} elements`);
+  const format = FORMATS[info.dtype];
+  if (format === undefined) return refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported here are ${Object.keys(FORMATS).join(", ")}`);
+  return {
+    range: checkpoint.range(name),
+    widen: (stored, into) => unpackRow(matrixLayout(format, length), viewsOf(stored), viewsOf(stored), 0, into),
+  };
+}
+
+/** Reads a small tensor whole, as float32. @throws {LatentmeshError} `invalid_checkpoint` if it is missing or of another shape or dtype */
+export async function readVector(checkpoint: Checkpoint, name: string, length: number): Promise<Float32Array<ArrayBuffer>> {
+  const { range, widen } = storedVector(checkpoint, name, length);
+  const values = new Float32Array(length);
+  widen(await readRange(range), values);
+  return values;
+}
