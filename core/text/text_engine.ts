@@ -101,7 +101,8 @@ function promptOf({ id, tokenizer, chatTemplate }: ServedModel, { prompt, messag
   if ((prompt === undefined) === (messages === undefined)) {
     throw new LatentmeshError("invalid_request", "Give either prompt or messages", { param: "prompt" });
   }
-  if (prompt !== undefined) return typeof prompt === "string" ? tokenizer.encode(prompt, { special: true }) : prompt;
+  // A copy, as what is known of a prompt is known by its array, which the caller may change.
+  if (prompt !== undefined) return typeof prompt === "string" ? tokenizer.encode(prompt, { special: true }) : [...prompt];
   if (chatTemplate === null) throw new LatentmeshError("invalid_request", `Model ${id} has no chat template; use prompt`, { param: "messages" });
   return tokenizer.encode(chatTemplate.render(messages!), { special: false });
 }
