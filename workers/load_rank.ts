@@ -68,7 +68,7 @@ export async function loadRank(
   const { weights } = planned;
   const create = () => Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
   const model = await loadBeside(planned, create, { clock, onProgress });
-  await clock.time("warmUp", () => model.warmUp(role));
+  if (device.kind !== "cpu") await clock.time("warmUp", () => model.warmUp(role));
   return {
     assignment,
     model,
