@@ -51,21 +51,24 @@ export async function loadBench(args: readonly string[]): Promise<void> {
 }
 
 async function generateUnlessThere(directory: string, gigabytes: number): Promise<GeneratedCheckpoint> {
+  const checkpoint = await thereOrGenerated(directory, gigabytes);
+  const { totalBytes, layers, tensors, largestTensor } = checkpoint;
+  const text = `${(totalBytes / GB).toFixed(1)} GB in bf16, ${layers} layers, ${tensors} tensors, the largest ${(largestTensor / MB).toFixed(0)} MB`;
+  console.log(`checkpoint of V2-Lite's sizes: ${text}\n`);
+  return checkpoint;
+}
+
+async function thereOrGenerated(directory: string, gigabytes: number): Promise<GeneratedCheckpoint> {
   const note = `${directory}/generated.json`;
   try {
     return JSON.parse(await Deno.readTextFile(note));
   } catch {
     const started = performance.now();
+    await Deno.mkdir(directory, { recursive: true });
     const generated = await generateCheckpoint(directory, gigabytes);
     await Deno.writeTextFile(note, JSON.stringify(generated));
     console.log(`written in ${seconds(performance.now() - started)} s`);
     return generated;
-  } finally {
-    const { totalBytes, layers, tensors, largestTensor } = JSON.parse(await Deno.readTextFile(note)) as GeneratedCheckpoint;
-    const text = `${(totalBytes / GB).toFixed(1)} GB in bf16, ${layers} layers, ${tensors} tensors, the largest ${
-      (largestTensor / MB).toFixed(0)
-    } MB`;
-    console.log(`checkpoint of V2-Lite's sizes: ${text}\n`);
   }
 }
 
