@@ -60,7 +60,8 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
   }
 }
 
-class CpuBound<P extends string> implements BoundKernel<P> {
+/** A kernel of a CPU device with its buffers. */
+export class CpuBound<P extends string> implements BoundKernel<P> {
   readonly name: string;
   readonly params: readonly P[];
   readonly most: Params<P>;

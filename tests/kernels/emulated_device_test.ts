@@ -83,6 +83,21 @@ describe("an emulated device", () => {
     await run("flag = 1u; workgroupBarrier(); if (workgroupUniformLoad(&flag) != 1u) { y[0] = 1.0; }");
   });
 
+  it("runs what it has captured where it is played", async () => {
+    const device = new EmulatedDevice();
+    const y = device.createBuffer("y", 1024);
+    const kernel = await device.compile(kernelOf("if (thread == 0u) { y[0] += 1.0; }"), null);
+    const bound = kernel.bind({ x: device.createBuffer("x", 16), y }, { count: 0 });
+    const script = device.capture(() => device.run(bound, { count: 0 }));
+    const readback = await device.createReadback("y", 4);
+    for (const played of [0, 1, 2]) {
+      if (played > 0) device.play(script);
+      device.read(readback, y, 0, 4);
+      assertEquals(new Float32Array((await readback.take()).slice().buffer)[0], played);
+    }
+    await device.close();
+  });
+
   it("finds access beyond a buffer, matrices that begin anywhere, and threads that are apart", async () => {
     await assertRejects(() => run("y[thread * 16u] = 1.0;"), RangeError, "y has 512 words, and word 512 is written");
     await assertRejects(() => run("tile[thread + 1u] = vec4(0u);"), RangeError, "Element 64 of 64");

@@ -6,15 +6,8 @@
  * @module
  */
 import type { Kernel, Params } from "../../../kernels/contract.ts";
-import { CpuDevice } from "../../../kernels/cpu_device.ts";
-import {
-  type BoundKernel,
-  checkBindings,
-  checkParams,
-  type CompiledKernel,
-  type DeviceBuffer,
-  type DeviceFeatures,
-} from "../../../kernels/device.ts";
+import { CpuBound, CpuDevice } from "../../../kernels/cpu_device.ts";
+import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures } from "../../../kernels/device.ts";
 import { paramsDeclaration } from "../../../kernels/contract.ts";
 import { Memory, WorkgroupMemory } from "./memory.ts";
 import { parseShader } from "./syntax.ts";
@@ -23,11 +16,6 @@ import { type Matrix, type MatrixPlace, translate, type Translation, type Wait }
 const SUBGROUP = 32;
 
 type Thread = Generator<Wait, void, unknown>;
-
-interface EmulatedKernel<P extends string> extends BoundKernel<P> {
-  readonly most: Params<P>;
-  emulate(params: Params<P>): void;
-}
 
 /** The CPU device, but with matrix units. */
 export class EmulatedDevice extends CpuDevice {
@@ -45,26 +33,17 @@ export class EmulatedDevice extends CpuDevice {
     if (translation === undefined) this.#translations.set(source, translation = translate(parseShader(source)));
     const shader = translation;
     return Promise.resolve({
-      bind: (buffers, most): EmulatedKernel<P> => {
+      bind: (buffers, most) => {
         checkBindings(kernel, config, buffers, most);
-        const emulate = (params: Params<P>) => {
+        return new CpuBound(kernel.name, kernel.params, most, (params) => {
           const names = Object.keys(kernel.bindings) as B[];
           const memories = names.map((name, i) =>
             new Memory(shader.bindings[i], (buffers[name] as DeviceBuffer & { u8: Uint8Array<ArrayBuffer> }).u8.buffer)
           );
           runShader(shader, memories, params, kernel.workgroups(config, params));
-        };
-        return { name: kernel.name, params: kernel.params, most, emulate };
+        });
       },
     });
-  }
-
-  override run<P extends string>(bound: BoundKernel<P>, params: Params<P>): void {
-    if (!("emulate" in bound)) return super.run(bound, params);
-    const { name, params: keys, most, emulate } = bound as EmulatedKernel<P>;
-    checkParams(name, keys, params, most);
-    this.counters.dispatches++;
-    emulate(params);
   }
 }
 
