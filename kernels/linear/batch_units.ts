@@ -17,6 +17,8 @@ import { itemsPerInput } from "./select.ts";
 import { matvec } from "./matvec.ts";
 import inputsF16 from "./units_inputs_f16.wgsl" with { type: "text" };
 import inputsF32 from "./units_inputs_f32.wgsl" with { type: "text" };
+import whenEach from "./units_when.wgsl" with { type: "text" };
+import whenTogether from "./units_when_together.wgsl" with { type: "text" };
 import read from "./units_read.wgsl" with { type: "text" };
 
 /** How workgroups divide the work. Only `columnParts` has a say in the bits of a result. */
@@ -34,6 +36,8 @@ export interface UnitsDivision {
   readonly ahead: number;
   /** Steps in workgroup memory: with two, storing one does not wait for whoever multiplies the other. */
   readonly buffers: 1 | 2;
+  /** When they are read, and whether the weights' binding may be written as far as the driver knows; to be measured. */
+  readonly reads?: "writable" | "together";
 }
 
 /** {@link LinearConfig} for several items of a matrix. */
@@ -120,11 +124,21 @@ export const batchUnits: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> 
     const facts = `const ADDS = ${config.adds ?? false};\nconst WEIGHTS_ARE_HALVES = ${("f16" satisfies WeightFormat) === layout.format};\n`;
     const rounded = config.input === "rounded";
     const inputs = rounded ? constants({ INPUT_STRIDE: layout.columns, ITEMS_PER_INPUT: itemsPerInput(config.select) }) : inputWgsl(config);
-    const filled = fill(source, { ...sectionsOf(read), ...sectionsOf(rounded ? inputsF16 : inputsF32) });
+    const when = sectionsOf(division.reads === "together" ? whenTogether : whenEach);
+    const sections = { ...sectionsOf(read), ...sectionsOf(rounded ? inputsF16 : inputsF32), read_together: when.together, read_each: when.each };
+    const written = (wgsl: string) =>
+      division.reads === undefined ? wgsl : wgsl.replace(/<storage, read> (weights|x):/g, "<storage, read_write> $1:");
+    const filled = written(fill(source, sections));
     return constants(numbers) + facts + halves + weightFormatWgsl(layout) + inputs + batchItemsWgsl(config) + unroll(filled, numbers);
   },
   workgroupBytes: batchUnitsBytes,
   workgroups: ({ division, ...config }, params) => batchGrid(config, { items: division.items, outputs: tileOutputsOf(division) }, params),
   sizes: (config, params) => linearSizes(config, params, params.items),
   reference: (config, buffers, params) => matvec.reference({ ...config, itemsAtOnce: 1 }, buffers, params),
+};
+
+/** The same with weights and inputs that may be written, as far as the driver knows. */
+export const batchUnitsWritable: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> = {
+  ...batchUnits,
+  bindings: { ...LINEAR_BINDINGS, weights: "read_write", x: "read_write" },
 };

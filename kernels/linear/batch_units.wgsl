@@ -96,10 +96,9 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
             }
           }
         }
+@fill(read_together)
         workgroupBarrier();
-        // The last steps read their own again.
-        let next_{a} = select(now_{a} + AHEAD * DEPTH, now_{a}, now_{a} + AHEAD * DEPTH >= COLUMNS);
-@fill(read)
+@fill(read_each)
         @unroll(s, K_STEPS) {
           let octets_{a}_{s} = at_{a} + my_columns + {s}u * K_PARTS * 2u;
           @unroll(i, M_STEPS) {

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { matrixLayout } from "../../core/model/packing.ts";
 import type { Device } from "../../kernels/device.ts";
-import { batchUnits, fitsBatchUnits, type UnitsDivision } from "../../kernels/linear/batch_units.ts";
+import { batchUnits, batchUnitsWritable, fitsBatchUnits, type UnitsDivision } from "../../kernels/linear/batch_units.ts";
 import { decodeWays } from "../../kernels/linear/choose.ts";
 import { roundInput } from "../../kernels/linear/round_input.ts";
 import type { Select } from "../../kernels/linear/select.ts";
@@ -24,10 +24,19 @@ const OTHERS: readonly UnitsDivision[] = [
   { ...BASE, items: 4, outputTiles: 3, depth: 32, ahead: 1 },
   { ...BASE, items: 24, outputParts: 2, outputTiles: 1, depth: 96, ahead: 3 },
   { ...BASE, items: 64, outputTiles: 1, depth: 128, buffers: 2 },
+  { ...BASE, depth: 32, ahead: 4, reads: "together" },
+  { ...BASE, outputTiles: 1, ahead: 2, buffers: 2, reads: "together" },
 ];
 
 async function run(device: Device, task: Task, division: UnitsDivision = BASE, bound: Bound = {}, adds = false): Promise<Uint32Array<ArrayBuffer>> {
-  return await runTask(device, batchUnits, { division, mostItems: task.items }, task, bound, adds);
+  return await runTask(
+    device,
+    division.reads === undefined ? batchUnits : batchUnitsWritable,
+    { division, mostItems: task.items },
+    task,
+    bound,
+    adds,
+  );
 }
 
 /** The first rows of a task. */
