@@ -11,7 +11,7 @@ import type { BoundKernel, CompiledKernel, Device } from "../kernels/device.ts";
 import { type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
 import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
-import { type Candidate, candidateName, candidatesFor, compileCandidate, readCandidates } from "./linear/candidates.ts";
+import { type Candidate, candidateName, candidatesFor, compileCandidate, NEW_FOR, newCandidatesFor, readCandidates } from "./linear/candidates.ts";
 import { type BenchLayer, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { printTable } from "./table.ts";
@@ -44,16 +44,19 @@ export async function linearBench(args: readonly string[]): Promise<void> {
       rows: { type: "string", default: "1,2,4,8,16,32,64" },
       only: { type: "string" },
       divisions: { type: "string" },
+      "only-new": { type: "boolean", default: false },
     },
   });
   const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
-  const rows = values.rows.split(",").map(Number);
-  const candidates = values.divisions === undefined ? null : readCandidates(values.divisions);
+  const onlyNew = values["only-new"];
+  const rows = onlyNew ? NEW_FOR.rows : values.rows.split(",").map(Number);
+  const candidates = onlyNew ? newCandidatesFor : values.divisions === undefined ? null : readCandidates(values.divisions);
   const spec = parseModelConfig(configOf(shapeNamed(values.shape)), values.shape);
-  const layers = layersOf(spec).filter(({ name }) => values.only === undefined || values.only.split(",").includes(name));
+  const only: readonly string[] | undefined = onlyNew ? NEW_FOR.layers : values.only?.split(",");
+  const layers = layersOf(spec).filter(({ name }) => only === undefined || only.includes(name));
   const stopwatch = await Stopwatch.start(device);
   console.log(`${device.kind} (${device.description}): reads ${(stopwatch.bytesPerSecond / 1e9).toFixed(0)} GB/s; ${values.shape}\n`);
-  for (const format of values.weights.split(",") as WeightFormat[]) {
+  for (const format of (onlyNew ? "bf16" : values.weights).split(",") as WeightFormat[]) {
     const timings: Timing[] = [];
     for (const layer of layers) {
       if (layer.matrices * layer.outputs * matrixLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
@@ -75,7 +78,7 @@ async function timeLayer(
   device: Device,
   stopwatch: Stopwatch,
   made: MadeLayer,
-  { rows, candidates }: { readonly rows: readonly number[]; readonly candidates: readonly Candidate[] | null },
+  { rows, candidates }: { readonly rows: readonly number[]; readonly candidates: readonly Candidate[] | typeof newCandidatesFor | null },
 ): Promise<Timing[]> {
   const { layer, config } = made;
   const most = Math.max(...rows);
@@ -89,11 +92,13 @@ async function timeLayer(
   const byName = new Map<string, Candidate>();
   const tried = rows.map((count) => {
     const served = [inF32, onUnits].map((ways) => servedFor(ways, count));
-    const all = [...served, ...candidatesFor(config, count, candidates)].map((each) => {
-      const known = byName.get(candidateName(each));
-      if (known === undefined) byName.set(candidateName(each), each);
-      return known ?? each;
-    });
+    const all = [...served, ...(typeof candidates === "function" ? candidates(config, count) : candidatesFor(config, count, candidates))].map(
+      (each) => {
+        const known = byName.get(candidateName(each));
+        if (known === undefined) byName.set(candidateName(each), each);
+        return known ?? each;
+      },
+    );
     return { count, all: new Set(all), served: new Set(served.map(candidateName)) };
   });
   const used = new Set(tried.flatMap(({ all }) => [...all]));
@@ -154,9 +159,16 @@ function printAll(format: WeightFormat, timings: readonly Timing[], rows: readon
 }
 
 /** The arithmetics, of which a model has one; the last is not served: it lacks the time that rounding takes. */
-const ARITHMETICS = ["f32", "units", "units of inputs that were rounded before"] as const;
+const ARITHMETICS = [
+  "f32",
+  "units",
+  "units of inputs that were rounded before",
+  "units of f16 weights where they lie",
+  "units of f16 weights where they lie, inputs rounded",
+] as const;
 
 function arithmeticOf(candidate: Candidate): typeof ARITHMETICS[number] {
+  if ("direct" in candidate) return candidate.rounded ? "units of f16 weights where they lie, inputs rounded" : "units of f16 weights where they lie";
   if (!("units" in candidate)) return "f32";
   return candidate.rounded ? "units of inputs that were rounded before" : "units";
 }

@@ -3,16 +3,25 @@
  *
  * @module
  */
+import { matrixLayout } from "../../core/model/packing.ts";
 import { workgroupMemory } from "../../kernels/contract.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../../kernels/linear/linear.ts";
 import { type BatchDivision, batchMatvec, batchMatvecBytes, type BatchMatvecConfig } from "../../kernels/linear/batch_matvec.ts";
-import { batchUnits, type BatchUnitsConfig, fitsBatchUnits, type UnitsDivision } from "../../kernels/linear/batch_units.ts";
+import { batchUnits, type BatchUnitsConfig, batchUnitsWritable, fitsBatchUnits, type UnitsDivision } from "../../kernels/linear/batch_units.ts";
+import { type DirectDivision, directUnits, type DirectUnitsConfig, fitsDirectUnits } from "../../kernels/linear/direct_units.ts";
 import { matvec, type MatvecConfig } from "../../kernels/linear/matvec.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import type { CompiledKernel, Device } from "../../kernels/device.ts";
 
-/** `rows`: by matvec, so many sharing a read of the weights; `units`: on matrix units, of inputs that were `rounded` before if so; otherwise tiles in f32. */
-export type Candidate = { readonly rows: number } | { readonly units: UnitsDivision; readonly rounded?: boolean } | BatchDivision;
+/**
+ * `rows`: by matvec, so many sharing a read of the weights; `units`: on matrix units, of inputs that were `rounded` before if so; `direct`: likewise, of weights in f16
+ * that are loaded from where they lie, at most so many matrices in a round; otherwise tiles in f32.
+ */
+export type Candidate =
+  | { readonly rows: number }
+  | { readonly units: UnitsDivision; readonly rounded?: boolean }
+  | { readonly direct: DirectDivision; readonly rounded?: boolean }
+  | BatchDivision;
 
 function division(threads: number, passLanes: number, outputsEach: number, itemTeams: number, ...itemsEach: number[]): BatchDivision {
   return { threads, passLanes, outputsEach, itemTeams, itemsEach };
@@ -22,8 +31,25 @@ function units(columnParts: number, outputParts: number, outputTiles: number, it
   return { units: { columnParts, outputParts, outputTiles, items, depth, ahead, buffers } };
 }
 
-function rounded(candidate: { readonly units: UnitsDivision }): Candidate {
+function rounded(candidate: { readonly units: UnitsDivision } | { readonly direct: DirectDivision }): Candidate {
   return { ...candidate, rounded: true };
+}
+
+/** Whose next steps are read together, from what may be written as far as the driver knows; or only the latter. */
+function together({ units }: { readonly units: UnitsDivision }, reads: "writable" | "together" = "together"): { readonly units: UnitsDivision } {
+  return { units: { ...units, reads } };
+}
+
+function direct(
+  columnParts: number,
+  outputParts: number,
+  outputTiles: number,
+  items: number,
+  round: number,
+  weights: "tiles" | "rows" = "tiles",
+  inputs: "staged" | "tiles" | "rows" = "staged",
+) {
+  return { direct: { columnParts, outputParts, outputTiles, items, round, weights, inputs } };
 }
 
 /** Numbers of rows for which a candidate is tried; what matrix units take depends little on how many of 16 items there are. */
@@ -105,12 +131,73 @@ const TRIED: Readonly<Record<Select["kind"], readonly Tried[]>> = {
   ],
 };
 
+const DENSE = [1, 16];
+/** What is tried to read faster, of layers of these names. */
+const NEW: Readonly<Record<string, readonly Tried[]>> = {
+  experts: [
+    [[1, 16, 64], [
+      rounded(together(units(4, 1, 4, 16, 64, 2))),
+      rounded(together(units(1, 4, 1, 16, 64, 2))),
+      together(units(1, 4, 1, 16, 64, 2)),
+      rounded(direct(1, 4, 1, 16, 8)),
+      direct(1, 4, 1, 16, 8),
+      rounded(direct(1, 4, 1, 16, 8, "rows")),
+      rounded(direct(1, 8, 1, 16, 8)),
+      rounded(direct(1, 4, 2, 16, 4)),
+      rounded(direct(1, 2, 1, 16, 8)),
+    ]],
+    [[16, 64], [
+      rounded(together(units(4, 1, 4, 16, 64, 1), "writable")),
+      rounded(together(units(4, 1, 4, 16, 64, 1))),
+      rounded(together(units(4, 1, 2, 16, 128, 2))),
+      rounded(together(units(1, 4, 1, 16, 32, 4))),
+      rounded(direct(1, 4, 1, 16, 4)),
+    ]],
+    [[1, 16], [rounded(direct(1, 4, 1, 16, 16))]],
+  ],
+  dense: [
+    [DENSE, [
+      rounded(together(units(8, 1, 1, 16, 128, 4))),
+      rounded(together(units(8, 1, 1, 16, 256, 2))),
+      together(units(8, 1, 1, 16, 256, 2)),
+      rounded(direct(4, 1, 1, 16, 11, "tiles", "tiles")),
+      rounded(direct(8, 1, 1, 16, 11, "tiles", "tiles")),
+      rounded(direct(8, 1, 1, 16, 11, "tiles", "rows")),
+      rounded(direct(8, 1, 1, 16, 11, "rows", "rows")),
+      rounded(direct(16, 1, 1, 16, 11, "tiles", "tiles")),
+      rounded(direct(8, 1, 2, 16, 4, "tiles", "tiles")),
+    ]],
+    [[64], [
+      rounded(together(units(8, 1, 2, 64, 128, 2))),
+      rounded(together(units(4, 2, 2, 64, 64, 2))),
+      rounded(direct(8, 1, 1, 64, 4, "tiles", "tiles")),
+      rounded(direct(8, 1, 2, 64, 2, "tiles", "tiles")),
+      rounded(direct(4, 2, 2, 64, 2, "tiles", "tiles")),
+      rounded(direct(8, 2, 2, 64, 2, "tiles", "tiles")),
+      rounded(direct(2, 4, 1, 64, 2)),
+    ]],
+  ],
+};
+
+/** Layers that {@link newCandidatesFor} has something for, and numbers of rows. */
+export const NEW_FOR = { layers: ["experts up", "experts down", "shared down", "queries"], rows: [1, 16, 64] } as const;
+
+/** What is tried to read faster. */
+export function newCandidatesFor({ select }: Pick<LinearConfig, "select">, rows: number): readonly Candidate[] {
+  return NEW[select.kind === "expert" ? "experts" : "dense"].flatMap(([at, candidates]) => (at.includes(rows) ? candidates : []));
+}
+
 /** `rows 4`; `threads,lanes,outputs,teams of items,items/items`; `units parts of columns,parts of outputs,tiles of outputs,items,depth,ahead,buffers rounded`. */
 export function candidateName(candidate: Candidate): string {
   if ("rows" in candidate) return `rows ${candidate.rows}`;
   if ("units" in candidate) {
     const { columnParts, outputParts, outputTiles, items, depth, ahead, buffers } = candidate.units;
-    return `units ${[columnParts, outputParts, outputTiles, items, depth, ahead, buffers]}${candidate.rounded ? " rounded" : ""}`;
+    const reads = candidate.units.reads === undefined ? "" : ` ${candidate.units.reads}`;
+    return `units ${[columnParts, outputParts, outputTiles, items, depth, ahead, buffers]}${reads}${candidate.rounded ? " rounded" : ""}`;
+  }
+  if ("direct" in candidate) {
+    const { columnParts, outputParts, outputTiles, items, round, weights, inputs } = candidate.direct;
+    return `direct ${[columnParts, outputParts, outputTiles, items, round]} ${weights}, inputs ${inputs}${candidate.rounded ? " rounded" : ""}`;
   }
   const { threads, passLanes, outputsEach, itemTeams, itemsEach } = candidate;
   return `${threads},${passLanes},${outputsEach},${itemTeams},${itemsEach.join("/")}`;
@@ -146,7 +233,23 @@ export async function compileCandidate(
   if ("rows" in candidate) return await device.compile(matvec, { ...config, itemsAtOnce: candidate.rows } satisfies MatvecConfig);
   if ("units" in candidate) {
     const tiles: BatchUnitsConfig = { ...config, ...(candidate.rounded ? { input: "rounded" } : {}), division: candidate.units, mostItems };
-    return device.features.matrixUnits && fitsBatchUnits(tiles, device.limits.maxWorkgroupBytes) ? await device.compile(batchUnits, tiles) : null;
+    const kernel = candidate.units.reads === undefined ? batchUnits : batchUnitsWritable;
+    return device.features.matrixUnits && fitsBatchUnits(tiles, device.limits.maxWorkgroupBytes) ? await device.compile(kernel, tiles) : null;
+  }
+  if ("direct" in candidate) {
+    const { direct } = candidate;
+    const layout = matrixLayout("f16", config.layout.columns);
+    if (layout.rowBytes !== config.layout.rowBytes) return null;
+    const most = layout.columns / 16 / direct.columnParts;
+    const round = Array.from({ length: direct.round }, (_, i) => direct.round - i).find((round) => most % round === 0)!;
+    const tiles: DirectUnitsConfig = {
+      ...config,
+      layout,
+      ...(candidate.rounded ? { input: "rounded" } : {}),
+      division: { ...direct, round },
+      mostItems,
+    };
+    return device.features.matrixUnits && fitsDirectUnits(tiles, device.limits.maxWorkgroupBytes) ? await device.compile(directUnits, tiles) : null;
   }
   const tiles: BatchMatvecConfig = { ...config, division: candidate, mostItems };
   return workgroupMemory(batchMatvecBytes(tiles)) > device.limits.maxWorkgroupBytes ? null : await device.compile(batchMatvec, tiles);

@@ -45,6 +45,9 @@ export interface DirectUnitsConfig extends LinearConfig {
   readonly adds?: boolean;
 }
 
+/** Vectors of a matrix of zeros. */
+const ZEROS = 32;
+
 function threadsOf({ columnParts, outputParts }: DirectDivision): number {
   return columnParts * outputParts * 32;
 }
@@ -66,7 +69,7 @@ function memoryOf(division: DirectDivision): { readonly sumsAtOnce: number; read
   const sums = (atOnce: number) => threadsOf(division) / 32 * 16 * (atOnce * 4 + 1);
   let sumsAtOnce = outputTiles;
   while (sumsAtOnce > 1 && (outputTiles % sumsAtOnce !== 0 || sums(sumsAtOnce) > staged)) sumsAtOnce--;
-  return { sumsAtOnce, vectors: Math.max(staged, sums(sumsAtOnce)) };
+  return { sumsAtOnce, vectors: inputs === "staged" ? Math.max(staged, sums(sumsAtOnce)) : sums(sumsAtOnce) + ZEROS };
 }
 
 /** Bytes of each variable in workgroup memory. */
