@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { Kernel, Params } from "../../../kernels/contract.ts";
+import type { Kernel } from "../../../kernels/contract.ts";
 import { CpuBound, CpuDevice } from "../../../kernels/cpu_device.ts";
 import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures } from "../../../kernels/device.ts";
 import { paramsDeclaration } from "../../../kernels/contract.ts";
