@@ -224,8 +224,10 @@ function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
   const exchanges = all.filter(({ plan: { role } }) => role === "decode").flatMap(({ exchange }) => exchange ?? []);
   const ways = [...new Set(exchanges.map(({ by }) => by === "shared-memory" ? "through shared memory" : "over WebSocket"))].join(" and ");
   const notShared = exchanges.find(({ notShared }) => notShared !== null)?.notShared;
+  const notThreaded = exchanges.find(({ notThreaded }) => notThreaded !== null)?.notThreaded;
   const blocks = feedForward === "replicated" ? "feed-forward blocks whole on every rank" : "feed-forward blocks shared";
-  return `${blocks}, sums ${ways}${notShared == null ? "" : ` (no shared memory: ${notShared})`}`;
+  const whyNot = [...(notShared == null ? [] : [`no shared memory: ${notShared}`]), ...(notThreaded == null ? [] : [`no thread: ${notThreaded}`])];
+  return `${blocks}, sums ${ways}${whyNot.length === 0 ? "" : ` (${whyNot.join("; ")})`}`;
 }
 
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */

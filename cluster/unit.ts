@@ -41,6 +41,8 @@ export interface UnitExchange {
   readonly by: "memory" | "shared-memory" | "websocket";
   /** Why not through shared memory, where that was tried. */
   readonly notShared: string | null;
+  /** Why not in a thread of their own, where parts travel over WebSocket and that was tried. */
+  readonly notThreaded: string | null;
 }
 
 /** One decode group or prefill unit. */
@@ -90,8 +92,8 @@ export class Unit {
       const peers = members.filter((other) => other.slot.rank !== rank).map((other) => peerOf(other, secrets(rank, other.slot.rank)));
       return client.call("join", { epoch, peers }, "done", { deadlineMs: FORM_DEADLINE });
     }));
-    const [{ reply: { by, notShared } }] = await this.ask("connect", { epoch }, "connected", { deadlineMs: FORM_DEADLINE });
-    this.exchange = { by, notShared };
+    const [{ reply: { by, notShared, notThreaded } }] = await this.ask("connect", { epoch }, "connected", { deadlineMs: FORM_DEADLINE });
+    this.exchange = { by, notShared, notThreaded };
     const workers = members.map(({ worker }) => worker);
     const fresh = workers.some((worker, i) => worker !== this.#cached[i]);
     this.#cached = workers;

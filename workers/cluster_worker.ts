@@ -243,7 +243,7 @@ export class ClusterWorker {
     const { membership, role } = this.#current(epoch);
     const collectives = await membership.connect();
     await this.#turns.take(() => role.kind === "decode" ? role.decode.reset(collectives) : role.prefill.reset(collectives[0]));
-    return { kind: "connected", by: collectives[0].by, notShared: membership.notShared?.slice(0, 1024) ?? null };
+    return { kind: "connected", by: collectives[0].by, notShared: shorten(membership.notShared), notThreaded: shorten(membership.notThreaded) };
   }
 
   /** Links to the decode ranks that this rank of the prefill unit hands to. */
@@ -373,6 +373,11 @@ export class ClusterWorker {
     }
     return "";
   }
+}
+
+/** As much of a reason as travels. */
+function shorten(reason: string | null): string | null {
+  return reason?.slice(0, 1024) ?? null;
 }
 
 /** The address listened on, under a host name that others can reach. */

@@ -59,6 +59,11 @@ export class Membership {
     return this.#current.notShared;
   }
 
+  /** Why sums over WebSocket are not made in a thread of their own, where that was tried. */
+  get notThreaded(): string | null {
+    return this.#current.notThreaded;
+  }
+
   /** Sums so far, in all epochs. */
   get exchanges(): number {
     return this.collectives.reduce((sum, { exchanges }) => sum + exchanges, this.#before.exchanges);

@@ -82,6 +82,7 @@ export class UnitEpoch {
   #segment: SharedMemory | null = null;
   #thread: SumThread | null = null;
   #notShared: string | null = null;
+  #notThreaded: string | null = null;
   #ended: LatentmeshError | null = null;
   /** Woken when a peer has linked, or the epoch has ended. */
   #change: PromiseWithResolvers<void> = Promise.withResolvers();
@@ -108,6 +109,11 @@ export class UnitEpoch {
   /** Why sums do not go through shared memory, where that was tried. */
   get notShared(): string | null {
     return this.#notShared;
+  }
+
+  /** Why sums over WebSocket are not made in a thread of their own, where that was tried. */
+  get notThreaded(): string | null {
+    return this.#notThreaded;
   }
 
   /** Whether it is over. */
@@ -216,7 +222,7 @@ export class UnitEpoch {
     const { wire, deadlineMs, lanes, sumValues, sumThread } = this.#options;
     const { worker, role, rank, ranks } = this.#identity;
     const mostValues = Math.min(sumValues, MOST_SHARED_VALUES);
-    const thread = await openSumThread(sharingPeers(peers), this.#sharing, {
+    const opened = await openSumThread(sharingPeers(peers), this.#sharing, {
       worker,
       role,
       rank,
@@ -235,7 +241,11 @@ export class UnitEpoch {
       },
     });
     if (this.#ended !== null) throw this.#ended;
-    if (thread === null) return;
+    if (opened.thread === null) {
+      this.#notThreaded = opened.problem;
+      return;
+    }
+    const { thread } = opened;
     const options = { rank, ranks, wire, lanes, mostValues, spare: sumThread!.spare };
     this.#collectives = Array.from({ length: lanes }, (_, lane) => new ThreadedCollective(thread, otherRanks(peers), { ...options, lane }));
   }

@@ -197,6 +197,7 @@ export const replySchema = z.discriminatedUnion("kind", [
     id: count,
     by: z.enum(["memory", "shared-memory", "websocket"]).describe("how the unit's ranks exchange their parts"),
     notShared: z.string().max(1024).nullable().describe("why not through shared memory, where that was tried"),
+    notThreaded: z.string().max(1024).nullable().describe("why not in a thread of their own, where that was tried"),
   }),
   /** Not the reply yet, but a sign that it comes nearer. */
   z.strictObject({ kind: z.literal("working"), id: count }),

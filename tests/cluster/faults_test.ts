@@ -71,7 +71,8 @@ describe("a cluster", () => {
 
   const survives = (exchange: "shared-memory" | "websocket") =>
     withCluster({ decode: { exchange, deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
-      assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange?.by, exchange);
+      const expected = { by: exchange, notShared: null, notThreaded: null };
+      assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange, expected);
       const killed = await during(cluster, "decode-0", "SIGKILL");
       let status = await assertServes(cluster);
       assert(status.every(({ worker }) => worker !== killed.worker), "another process took the place");
@@ -83,7 +84,7 @@ describe("a cluster", () => {
 
       await during(cluster, "prefill-0", "SIGKILL", LONG_PROMPT);
       await assertServes(cluster);
-      assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange?.by, exchange);
+      assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange, expected);
     });
 
   it("replaces who stands still while a prompt is computed and handed over, and nobody else", () =>

@@ -134,7 +134,7 @@ function usualAnswer({ place }: FakeWorker, request: Request, payload: Uint8Arra
     case "assign":
       return Promise.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1, times: {} });
     case "connect":
-      return Promise.resolve({ kind: "connected", by: "memory", notShared: null });
+      return Promise.resolve({ kind: "connected", by: "memory", notShared: null, notThreaded: null });
     case "prefill":
       return candidates(decodePrompt(payload, request.tokens, request.asks).queries, place);
     case "step":

@@ -19,26 +19,41 @@ export interface OpenSumThreadOptions extends Omit<SumThreadOptions, "listen"> {
   readonly onOpened: (thread: SumThread) => void;
 }
 
+/** What came of it. */
+export type OpenedThread = { readonly thread: SumThread } | { readonly thread: null; readonly problem: string };
+
 /** Agrees with all other ranks. @param peers in rank order @throws {LatentmeshError} if one is silent or gone, or cannot be linked to */
 export async function openSumThread(
   peers: readonly SharingPeer[],
   inbox: SharingInbox,
   { listen, advertise, onBroken, onOpened, ...options }: OpenSumThreadOptions,
-): Promise<SumThread | null> {
+): Promise<OpenedThread> {
   const { rank, epoch, deadlineMs } = options;
-  const opened = listen === null ? null : await SumThread.open({ ...options, listen }, onBroken).catch((error) => {
-    // Sums work without one, slower.
-    console.error(`Sums are made beside everything else: ${messageOf(error)}`);
-    return null;
-  });
-  if (opened !== null) onOpened(opened[0]);
-  for (const peer of peers) peer.send({ kind: "sums", epoch, address: opened === null ? null : advertise(opened[1]) });
-  const addresses = [];
-  for (const peer of peers) addresses.push((await inbox.take(peer, "sums", deadlineMs)).address);
-  if (opened === null || !addresses.every((address) => address !== null)) {
-    opened?.[0].end();
-    return null;
+  const opened = await start();
+  if (opened.thread !== null) onOpened(opened.thread);
+  const own = opened.thread === null ? null : advertise(opened.address);
+  for (const peer of peers) peer.send({ kind: "sums", epoch, address: own });
+  const addresses: string[] = [];
+  let problem = opened.thread === null ? opened.problem : null;
+  for (const peer of peers) {
+    const { address } = await inbox.take(peer, "sums", deadlineMs);
+    if (address === null) problem ??= `rank ${peer.rank} (worker ${peer.worker}) has none`;
+    else addresses.push(address);
   }
-  await opened[0].link(addresses.slice(0, rank));
-  return opened[0];
+  if (opened.thread === null || problem !== null) {
+    opened.thread?.end();
+    return { thread: null, problem: problem! };
+  }
+  await opened.thread.link(addresses.slice(0, rank));
+  return opened;
+
+  async function start(): Promise<{ readonly thread: SumThread; readonly address: string } | { readonly thread: null; readonly problem: string }> {
+    if (listen === null) return { thread: null, problem: "its sockets are not for threads" };
+    try {
+      const [thread, address] = await SumThread.open({ ...options, listen }, onBroken);
+      return { thread, address };
+    } catch (error) {
+      return { thread: null, problem: messageOf(error) };
+    }
+  }
 }
