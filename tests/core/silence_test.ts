@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
-import { Silence, watchSilence } from "../../core/silence.ts";
+import { Silence, SilenceWatch, watchSilence } from "../../core/silence.ts";
 import { SEED } from "../support/random.ts";
 
 describe("silence", () => {
@@ -28,5 +28,32 @@ describe("silence", () => {
     stop();
     await new Promise((resolve) => setTimeout(resolve, 20));
     assertEquals(calls, 1);
+  });
+
+  it("is watched over many waits: each counts from its own beginning, and none after the end", async () => {
+    let calls = 0;
+    let called = Promise.withResolvers<void>();
+    const watch = new SilenceWatch(150, () => {
+      calls++;
+      called.resolve();
+    });
+    const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+    // Together longer than any of them may last.
+    for (let i = 0; i < 5; i++) {
+      watch.begin();
+      await pause(60);
+      watch.end();
+    }
+    assertEquals(calls, 0);
+    for (let i = 1; i <= 2; i++) {
+      called = Promise.withResolvers();
+      watch.begin();
+      await called.promise;
+      assertEquals(calls, i);
+    }
+    watch.begin();
+    watch.stop();
+    await pause(200);
+    assertEquals(calls, 2);
   });
 });

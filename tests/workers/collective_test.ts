@@ -246,6 +246,43 @@ describe("shared memory", () => {
   });
 });
 
+describe("a thread of sums", () => {
+  it("is not used where one rank has none, and says which", async () => {
+    for (const unable of [0, 1]) {
+      const group = await Ranks.open(2, { way: "websocket in a thread" }, unable);
+      const collectives = await group.join();
+      assertEquals(collectives.map(({ travels }) => travels), ["in turns", "in turns"]);
+      const parts = [Float32Array.of(1), Float32Array.of(2)];
+      assertEquals((await sumAll(collectives, parts)).map(([sum]) => sum), [3, 3]);
+      const problems = [0, 1].map((rank) => rank === unable ? "its sockets are not for threads" : `rank ${unable} (worker r${unable}) has none`);
+      assertEquals(group.members.map(({ notThreaded }) => notThreaded), problems);
+      await group.close();
+    }
+  });
+
+  it("is not used where it cannot listen, and says why", async () => {
+    const nowhere = { listen: "unix:/nowhere/at/all", advertise: (address: string) => address, tls: {}, spare: false };
+    const group = await Ranks.open(2, { way: "websocket", sumThread: nowhere });
+    assertEquals((await group.join()).map(({ travels }) => travels), ["in turns", "in turns"]);
+    for (const { notThreaded } of group.members) assert(notThreaded!.includes("Cannot listen on unix:/nowhere/at/all"), notThreaded!);
+    await group.close();
+  });
+
+  it("lets a rank do something else while parts are on their way, and only then waits", async () => {
+    const group = await Ranks.open(2, { way: "websocket in a thread" });
+    const [first, second] = await group.join();
+    first.input(1);
+    let exchanged: ReturnType<Collective["exchange"]> | null = null;
+    const sums = first.exchange(1, 1, () => {
+      second.input(1);
+      exchanged = second.exchange(1);
+    });
+    assert("parts" in await sums);
+    assert("parts" in await exchanged!);
+    await group.close();
+  });
+});
+
 describe("an exchange over WebSocket", () => {
   it("lets no frame of another epoch, shape or exchange in", async () => {
     const cases: [message: object, payload: number, problem: string][] = [
