@@ -9,8 +9,10 @@ import type { Socket } from "../core/wire/transport.ts";
 import { selectGpu } from "../cluster/spawn.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
 import { residualSum } from "../kernels/residual_add/residual_sum.ts";
+import { sumsAddress } from "../core/wire/transport.ts";
 import type { Collective } from "../workers/collective/collective.ts";
 import { whyNotShared } from "../workers/collective/shared_memory.ts";
+import { hasSpareProcessors } from "../workers/collective/spare_processors.ts";
 import { Membership } from "../workers/membership.ts";
 import { DenoTransport } from "../workers/transport.ts";
 import { percentile, printTable } from "./table.ts";
@@ -24,7 +26,8 @@ const SECRET = new Uint8Array(32).fill(7);
 /** Sums after which a rank returns to its event loop, as after a step. */
 const SUMS_PER_STEP = 54;
 
-type Way = "websocket" | "shared-memory";
+/** `in turns`: by sockets of the thread that computes; `asleep`: nobody keeps a processor while waiting. */
+type Way = "websocket" | "websocket in turns" | "websocket asleep" | "shared-memory";
 
 /** What is measured. */
 interface CollectiveOptions {
@@ -67,30 +70,49 @@ async function measureRank(rank: number, directory: string, { gpus, device, size
 
   const bare = Promise.withResolvers<Socket>();
   const bareListener = await transport.listen(`unix:${directory}/bare${rank}`, (socket) => Promise.resolve(bare.resolve(socket)));
-  const members = (ways ?? waysHere()).map((exchange) =>
-    new Membership(
+  const tried = ways ?? waysHere();
+  const addressOf = (way: Way, rank: number) => `unix:${directory}/${tried.indexOf(way)}rank${rank}`;
+  const members = tried.map((way) => {
+    const thread = {
+      listen: sumsAddress(addressOf(way, rank)),
+      advertise: (address: string) => address,
+      tls: {},
+      spare: hasSpareProcessors() && way !== "websocket asleep",
+    };
+    return new Membership(
       { worker: `r${rank}`, role: "decode", rank, ranks },
       transport,
-      { wire: "f32", exchange, deadlineMs: 10_000, lanes: 1, sumValues: Math.max(...sizes), sumThread: null },
+      {
+        wire: "f32",
+        exchange: way === "shared-memory" ? way : "websocket",
+        deadlineMs: 10_000,
+        lanes: 1,
+        sumValues: Math.max(...sizes),
+        sumThread: way === "websocket in turns" ? null : thread,
+      },
       () => {},
       () => {},
-    )
-  );
-  const listeners = await Promise.all(members.map((member, way) =>
+    );
+  });
+  const listeners = await Promise.all(members.map((member, i) =>
     transport.listen(
-      `unix:${directory}/${way}rank${rank}`,
+      addressOf(tried[i], rank),
       async (socket) => member.accept(await acceptLink(socket, (peer) => member.secretOf(peer))),
     )
   ));
-  members.forEach((member, way) => {
+  members.forEach((member, i) => {
     const others = Array.from({ length: ranks }, (_, other) => other).filter((other) => other !== rank);
-    const peers = others.map((other) => ({ worker: `r${other}`, rank: other, address: `unix:${directory}/${way}rank${other}`, secret: SECRET }));
+    const peers = others.map((other) => ({ worker: `r${other}`, rank: other, address: addressOf(tried[i], other), secret: SECRET }));
     member.join({ epoch: 1, peers });
   });
   await meet(directory, rank, ranks);
 
-  const collectives: Collective[] = [];
-  for (const member of members) collectives.push(...await member.connect());
+  const collectives = new Map<Way, Collective>();
+  for (const [i, member] of members.entries()) {
+    const [collective] = await member.connect();
+    if (member.notThreaded !== null && tried[i] !== "websocket in turns") throw new Error(`No thread of sums: ${member.notThreaded}`);
+    collectives.set(tried[i], collective);
+  }
   if (buffers) {
     const socket = rank === 1 ? await transport.connect(`unix:${directory}/bare0`) : await bare.promise;
     socket.binaryType = "arraybuffer";
@@ -105,13 +127,13 @@ async function measureRank(rank: number, directory: string, { gpus, device, size
 }
 
 function waysHere(): Way[] {
-  return ["websocket", ...(whyNotShared() === null ? ["shared-memory" as const] : [])];
+  return ["websocket", "websocket asleep", "websocket in turns", ...(whyNotShared() === null ? ["shared-memory" as const] : [])];
 }
 
 type Repeat = (name: string, round: () => Promise<void> | undefined) => Promise<void>;
 
 /** Two ranks' parts on host buffers, beside a bare exchange of as many bytes. */
-async function measureBuffers(collectives: readonly Collective[], sizes: readonly number[], socket: Socket, repeat: Repeat): Promise<void> {
+async function measureBuffers(collectives: ReadonlyMap<Way, Collective>, sizes: readonly number[], socket: Socket, repeat: Repeat): Promise<void> {
   const queue = receiver(socket);
   for (const size of sizes) {
     const payload = new Uint8Array(size * 4);
@@ -119,9 +141,9 @@ async function measureBuffers(collectives: readonly Collective[], sizes: readonl
       socket.send(payload);
       await queue();
     });
-    for (const collective of collectives) {
+    for (const [way, collective] of collectives) {
       const values = new Float32Array(size).fill(collective.rank + 1);
-      await repeat(`parts of ${size} f32 by ${collective.by}`, () => {
+      await repeat(`parts of ${size} f32 by ${way}`, () => {
         new Float32Array(...viewOf(collective.input(size))).set(values);
         const exchanged = collective.exchange(size);
         return exchanged instanceof Promise ? exchanged.then(() => {}) : undefined;
@@ -135,10 +157,15 @@ function viewOf({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>): [A
 }
 
 /** What a rank does after every block: its part comes back from the device, is exchanged, and what the other has sent goes where the next kernel adds it. */
-async function measureDevice(choice: DeviceChoice, sizes: readonly number[], collectives: readonly Collective[], repeat: Repeat): Promise<void> {
+async function measureDevice(
+  choice: DeviceChoice,
+  sizes: readonly number[],
+  collectives: ReadonlyMap<Way, Collective>,
+  repeat: Repeat,
+): Promise<void> {
   const { device } = await openDevice(choice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
   for (const size of sizes) {
-    const { rank, ranks } = collectives[0];
+    const [{ rank, ranks }] = collectives.values();
     const [own, x] = ["own part", "stream"].map((name) => device.createBuffer(name, size * 4));
     const others = device.createBuffer("other parts", (ranks - 1) * size * 4);
     const sum = (await device.compile(residualSum, { width: size, rank, ranks, wire: "f32" })).bind({ own, others, x }, { rows: 1 });
@@ -156,9 +183,10 @@ async function measureDevice(choice: DeviceChoice, sizes: readonly number[], col
       return turns || readback.takeNow(into) === null ? readback.take(into).then(() => {}) : undefined;
     };
     await repeat(`readback of ${size} f32 from ${choice}`, () => read(host, false));
-    for (const collective of collectives) {
-      await repeat(sumName(size, collective.by, choice), () => {
-        const pending = read(collective.input(size), collective.by === "websocket");
+    await repeat(`readback of ${size} f32 from ${choice}, in turns`, () => read(host, true));
+    for (const [way, collective] of collectives) {
+      await repeat(sumName(size, way, choice), () => {
+        const pending = read(collective.input(size), collective.travels === "in turns");
         const exchange = () => {
           const exchanged = collective.exchange(size);
           if (exchanged instanceof Promise) return exchanged.then(take);

@@ -13,6 +13,7 @@ import { type Listener, type Socket, sumsAddress, type Transport } from "../core
 import { Turns } from "../core/turns.ts";
 import type { Device } from "../kernels/device.ts";
 import { type DeviceChoice, openDevice, type OpenedDevice } from "../kernels/providers.ts";
+import { hasSpareProcessors } from "./collective/spare_processors.ts";
 import type { DecodeRank } from "./decode.ts";
 import { digestFiles } from "./digest_files.ts";
 import type { HandoffTarget } from "./handoff_target.ts";
@@ -41,9 +42,6 @@ export interface JoinOptions extends ModelPaths {
   /** Whether passes are timed on the device. */
   readonly deviceTimes?: boolean;
 }
-
-/** A host with as many can spare one for whoever waits for microseconds. */
-const SPARE_PROCESSORS = 8;
 
 /** As few as make whole words, in f16 too. */
 const PROBE_VALUES = 2;
@@ -235,8 +233,12 @@ export class ClusterWorker {
   #sumThread(): SumThreadPlace | null {
     const { elsewhere } = this.#transport;
     if (elsewhere === null) return null;
-    const spare = navigator.hardwareConcurrency >= SPARE_PROCESSORS;
-    return { listen: sumsAddress(this.#options.listen), advertise: (address) => this.#advertised(address), tls: elsewhere, spare };
+    return {
+      listen: sumsAddress(this.#options.listen),
+      advertise: (address) => this.#advertised(address),
+      tls: elsewhere,
+      spare: hasSpareProcessors(),
+    };
   }
 
   async #connect({ epoch }: RequestOf<"connect">): Promise<Answer> {
