@@ -36,10 +36,13 @@ describe("workers of another host", () => {
       const cluster = await Cluster.start({
         model,
         device: "cpu",
+        decode: { exchange: "websocket" },
         cluster: { token: TOKEN, listen: `127.0.0.1:${port}`, tls, hosts: [{ name: "a" }, { name: "b", join: true }] },
       });
       try {
         const { text } = await generate(cluster, { prompt: "And it came to pass", maxTokens: 8 });
+        const { exchange } = (await cluster.describe()).units.find(({ role }) => role === "decode")!;
+        assertEquals(exchange, { by: "websocket", notShared: null, notThreaded: null });
         const status = await cluster.status();
         assertEquals(status.map(({ unit, host }) => `${unit} ${host}`), ["decode-0 a", "decode-0 b", "prefill-0 a"]);
         Deno.kill(status[1].pid, "SIGKILL");
