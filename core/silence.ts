@@ -26,50 +26,62 @@ export class Silence {
   }
 }
 
-/**
- * Watches one wait after the other, with a timer that goes on from one to the next: waits of microseconds do not start and stop one each.
- */
-export class SilenceWatch {
-  readonly #ms: number;
-  readonly #onSilent: () => void;
-  #silence: Silence | null = null;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+/** A wait that somebody may be silent in. */
+export class WatchedWait {
+  readonly ms: number;
+  readonly onSilent: () => void;
+  #silence = new Silence(performance.now());
 
-  /** @param onSilent called when a wait has lasted for `ms` milliseconds of silence */
+  /** @param onSilent called when the wait has lasted for `ms` milliseconds of silence */
   constructor(ms: number, onSilent: () => void) {
-    this.#ms = ms;
-    this.#onSilent = onSilent;
+    this.ms = ms;
+    this.onSilent = onSilent;
   }
 
-  /** A wait begins. */
-  begin(): void {
+  /** Something has come, but not what is waited for: silence begins anew. */
+  heard(): void {
     this.#silence = new Silence(performance.now());
-    if (this.#timer === null) this.#lookLater();
+  }
+
+  /** Nothing has come. @returns whether for too long */
+  isOver(now: number): boolean {
+    return this.#silence.lasts(now) >= this.ms;
+  }
+}
+
+/** Watches waits with one timer, which goes on from one to the next: waits of microseconds do not start and stop one each. */
+export class SilenceWatch {
+  readonly #waits = new Set<WatchedWait>();
+  #timer: ReturnType<typeof setTimeout> | null = null;
+
+  /** A wait begins; it is over after `ms` milliseconds of silence, or a little later. */
+  begin(ms: number, onSilent: () => void): WatchedWait {
+    const wait = new WatchedWait(ms, onSilent);
+    this.#waits.add(wait);
+    this.#timer ??= setTimeout(this.#look, Math.min(SLICE, ms));
+    return wait;
   }
 
   /** What was waited for is there. */
-  end(): void {
-    this.#silence = null;
+  end(wait: WatchedWait): void {
+    this.#waits.delete(wait);
   }
 
-  /** There will be no more waits, or not soon. */
+  /** Ends all waits, and the timer with them. */
   stop(): void {
-    this.end();
+    this.#waits.clear();
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
   }
 
-  #lookLater(): void {
-    this.#timer = setTimeout(() => this.#look(), Math.min(SLICE, this.#ms));
-  }
-
-  #look(): void {
+  readonly #look = (): void => {
     this.#timer = null;
-    if (this.#silence === null) return;
-    if (this.#silence.lasts(performance.now()) < this.#ms) return this.#lookLater();
-    this.end();
-    this.#onSilent();
-  }
+    const now = performance.now();
+    const over = [...this.#waits].filter((wait) => wait.isOver(now));
+    for (const wait of over) this.#waits.delete(wait);
+    if (this.#waits.size > 0) this.#timer = setTimeout(this.#look, SLICE);
+    for (const { onSilent } of over) onSilent();
+  };
 }
 
 /**

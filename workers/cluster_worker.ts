@@ -268,9 +268,8 @@ export class ClusterWorker {
       ...decodePrompt(payload, request.tokens, request.asks),
       begin: begin === null ? null : { blocks: begin.blocks, target },
     };
-    const answer = await this.#timed(this.#unit().membership, () => prefill.run(piece, onProgress));
-    // A long prompt has too many sums to list.
-    return { ...answer, waitsMs: [] };
+    // A long prompt has too many sums to tell of each.
+    return await this.#timed(() => prefill.run(piece, onProgress), () => []);
   }
 
   #ranksOf({ group, epoch }: { readonly group: string; readonly epoch: number }): readonly HandoffTarget[] {
@@ -282,7 +281,7 @@ export class ClusterWorker {
   async #step(request: Extract<Request, { kind: "step" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
     const decode = this.#decode(request.epoch);
     const { rows, queries } = decodeStep(payload, request.rows, request.asks);
-    return await this.#timed(this.#unit().membership, async () => ({ answers: await decode.step(rows, queries, request), prompt: [] }));
+    return await this.#timed(async () => ({ answers: await decode.step(rows, queries, request), prompt: [] }), (waits) => waits);
   }
 
   #closeSequences({ epoch, sequences }: RequestOf<"close">): void {
@@ -290,20 +289,21 @@ export class ClusterWorker {
     for (const sequence of sequences) role.close(sequence);
   }
 
-  /** Does some work and says how long it took, and how long each sum of it. */
-  async #timed(membership: Membership, work: () => Promise<Answers>): Promise<Extract<Answer, { kind: "candidates" }>> {
+  /** Does some work and says how long it took. @param told what is told of how long each sum took */
+  async #timed(work: () => Promise<Answers>, told: (waitsMs: number[]) => number[]): Promise<Answer> {
+    const { membership, model: { clock }, role } = this.#unit();
     const takeWaits = () => membership.collectives.flatMap((collective) => collective.takeWaits());
     takeWaits();
-    const { model: { clock }, role } = this.#unit();
     clock.begin(role.kind);
     const started = performance.now();
-    const payload = encodeAnswers(await work());
+    const answers = await work();
     const totalMs = performance.now() - started;
     await clock.end();
     const waitsMs = takeWaits();
     // Where lanes run side by side, one computes while another waits.
     this.#computeMs += Math.max(0, totalMs - waitsMs.reduce((sum, wait) => sum + wait, 0) / membership.collectives.length);
-    return { kind: "candidates", totalMs, waitsMs, payload };
+    const times = { totalMs, waitsMs: told(waitsMs) };
+    return { kind: "candidates", sums: times.waitsMs.length, payload: encodeAnswers(answers, times) };
   }
 
   async #row({ epoch, index }: RequestOf<"row">): Promise<Float32Array<ArrayBuffer>> {

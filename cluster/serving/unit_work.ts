@@ -8,7 +8,16 @@ import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import { blockOf } from "../../core/tpla/partition.ts";
-import { type Answers, decodeAnswers, encodePrompt, encodeStep, joinAnswers, type QueryFrame } from "../../core/wire/queries.ts";
+import {
+  type Answers,
+  type AnswerShape,
+  type AnswerTimes,
+  decodeAnswers,
+  encodePrompt,
+  encodeStep,
+  joinAnswers,
+  type QueryFrame,
+} from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
 import type { Piece, Step } from "../scheduler/plan.ts";
@@ -88,12 +97,8 @@ export async function computePiece(
   );
   const [replies] = await Promise.all([computed, told]);
   const lists = promptLogprobs === null ? 0 : last ? count - 1 : count;
-  const { answers, prompt: scored } = join(
-    replies,
-    { queries, prompt: lists, promptCandidates: promptLogprobs ?? 0 },
-    vocabulary,
-    (i) => prompt[start + i + 1],
-  );
+  const ranks = decode(replies, { queries, prompt: lists, promptCandidates: promptLogprobs ?? 0 });
+  const { answers, prompt: scored } = join(ranks, vocabulary, (i) => prompt[start + i + 1]);
   return { answers, prompt: scored };
 }
 
@@ -134,14 +139,15 @@ export async function runStep(
     { payload: encodeStep(rows, queries), deadlineMs: deadlineMs + rows.length * ROW_PATIENCE },
   );
   const [replies] = await Promise.all([computed, told]);
-  const { answers } = join(replies, { queries, prompt: 0, promptCandidates: 0 }, vocabulary, () => 0);
-  const waits = replies.map(({ reply }) => reply.waitsMs);
+  const ranks = decode(replies, { queries, prompt: 0, promptCandidates: 0 });
+  const { answers } = join(ranks, vocabulary, () => 0);
+  const waits = ranks.map(({ waitsMs }) => waitsMs);
   const exchange = waits[0].reduce((sum, _, i) => sum + Math.min(...waits.map((rank) => rank[i])), 0);
   times.steps++;
   times.rows += rows.length;
   times.totalMs += performance.now() - started;
   times.exchangeMs += exchange;
-  const slowest = Math.max(...replies.map(({ reply }) => reply.totalMs));
+  const slowest = Math.max(...ranks.map(({ totalMs }) => totalMs));
   times.workerMs += slowest;
   times.computeMs += Math.max(0, slowest - exchange);
   return answers;
@@ -166,13 +172,12 @@ function tell(unit: Unit, { asked, tables }: Questions): { readonly queries: rea
   return { queries, told: Promise.all(frames.map(({ payload, ...frame }) => unit.ask("tables", { epoch, ...frame }, "done", { payload }))) };
 }
 
-function join(
-  replies: readonly ReplyFrame<"candidates">[],
-  shape: Parameters<typeof decodeAnswers>[1],
-  vocabulary: number,
-  target: (promptPosition: number) => number,
-): Answers {
-  const ranks = replies.length;
-  const ends = Array.from({ length: ranks }, (_, rank) => blockOf(vocabulary, ranks, rank).end);
-  return joinAnswers(replies.map(({ payload }) => decodeAnswers(payload, shape)), (i) => ends.findIndex((end) => target(i) < end));
+/** What each rank answers. */
+function decode(replies: readonly ReplyFrame<"candidates">[], shape: Omit<AnswerShape, "sums">): (Answers & AnswerTimes)[] {
+  return replies.map(({ reply: { sums }, payload }) => decodeAnswers(payload, { ...shape, sums }));
+}
+
+function join(ranks: readonly Answers[], vocabulary: number, target: (promptPosition: number) => number): Answers {
+  const ends = Array.from(ranks, (_, rank) => blockOf(vocabulary, ranks.length, rank).end);
+  return joinAnswers(ranks, (i) => ends.findIndex((end) => target(i) < end));
 }

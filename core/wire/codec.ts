@@ -29,7 +29,11 @@ const packr = new Packr({ useRecords: false, mapsAsObjects: true, encodeUndefine
  * @throws {LatentmeshError} `internal` if the frame would be too large
  */
 export function encodeFrame(message: object, payload?: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const header = pack(message);
+  return packFrame(packMessage(message), payload);
+}
+
+/** The same with a message that is packed already. */
+export function packFrame(header: Uint8Array<ArrayBuffer>, payload?: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (payload === undefined) {
     const frame = new Uint8Array(4 + header.byteLength);
     writeHeader(frame, header);
@@ -77,7 +81,7 @@ export function sealFrame(
   memory: Uint8Array<ArrayBuffer>,
   payload: { readonly begin: number; readonly bytes: number },
 ): Uint8Array<ArrayBuffer> {
-  const header = pack(message);
+  const header = packMessage(message);
   const front = payloadOffset(header.byteLength);
   if (front > payload.begin) throw new LatentmeshError("internal", "A tensor's header does not fit in front of it");
   const frame = memory.subarray(payload.begin - front, payload.begin + payload.bytes);
@@ -87,22 +91,33 @@ export function sealFrame(
   return frame;
 }
 
+/** A frame whose message is packed. */
+export interface PackedFrame {
+  readonly header: Uint8Array<ArrayBuffer>;
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
 /**
  * Splits a frame and decodes its message.
  *
  * @throws {LatentmeshError} `protocol` if it is not such a frame
  */
 export function decodeFrame(frame: Uint8Array<ArrayBuffer>): Frame {
+  const { header, payload } = splitFrame(frame);
+  checkMessagePack(header);
+  return { message: unpack(header), payload };
+}
+
+/** Splits a frame. @throws {LatentmeshError} `protocol` if its parts are not as long as it says */
+export function splitFrame(frame: Uint8Array<ArrayBuffer>): PackedFrame {
   if (frame.byteLength > MAX_FRAME_BYTES) refuse(`it has ${frame.byteLength} bytes, more than ${MAX_FRAME_BYTES}`);
   if (frame.byteLength < 5) refuse("it is truncated");
   const length = new DataView(frame.buffer, frame.byteOffset, 4).getUint32(0, true);
   if (length > MAX_HEADER_BYTES) refuse(`its message has ${length} bytes, more than ${MAX_HEADER_BYTES}`);
   if (4 + length > frame.byteLength) refuse("it is truncated");
-  const header = frame.subarray(4, 4 + length);
-  checkMessagePack(header);
   const begin = 4 + length === frame.byteLength ? frame.byteLength : payloadOffset(length);
   if (begin > frame.byteLength) refuse("its payload is truncated");
-  return { message: unpack(header), payload: frame.subarray(begin) };
+  return { header: frame.subarray(4, 4 + length), payload: frame.subarray(begin) };
 }
 
 function unpack(header: Uint8Array<ArrayBuffer>): unknown {
@@ -114,7 +129,8 @@ function unpack(header: Uint8Array<ArrayBuffer>): unknown {
   }
 }
 
-function pack(message: object): Uint8Array<ArrayBuffer> {
+/** Packs a message. @throws {LatentmeshError} `internal` if it would be too large */
+export function packMessage(message: object): Uint8Array<ArrayBuffer> {
   const header = packr.pack(message);
   if (header.byteLength > MAX_HEADER_BYTES) {
     throw new LatentmeshError("internal", `A message of ${header.byteLength} bytes exceeds ${MAX_HEADER_BYTES}`);

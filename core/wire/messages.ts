@@ -206,8 +206,7 @@ export const replySchema = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("candidates"),
     id: count,
-    totalMs: z.number().describe("time that answering took"),
-    waitsMs: z.array(z.number()).max(1 << 15).describe("the part of it spent in each sum, in order"),
+    sums: count.max(1 << 15).describe("of how many sums it is told how long they took"),
   }),
   /** Payload: f32 logits of this rank's part of the vocabulary. */
   /** What queries of pieces and steps refer to from now on. Payload: see `core/wire/queries.ts`. */

@@ -182,6 +182,14 @@ class Reader {
   }
 }
 
+/** What answering took, in milliseconds. */
+export interface AnswerTimes {
+  /** All of it. */
+  readonly totalMs: number;
+  /** The part of it that was spent in each sum, in order. */
+  readonly waitsMs: readonly number[];
+}
+
 /** What is sent back. */
 export interface Answers {
   /** One for each query. */
@@ -192,17 +200,22 @@ export interface Answers {
 
 /** How much of it there must be. */
 export interface AnswerShape {
+  /** Sums of which it is told how long they took. */
+  readonly sums: number;
   readonly queries: readonly Pick<LogitsQuery, "plain" | "adjusted">[];
   /** Lists of prompt positions, and candidates in each. */
   readonly prompt: number;
   readonly promptCandidates: number;
 }
 
-/** Lists one after the other: plain and adjusted of every query, then prompt positions. */
-export function encodeAnswers({ answers, prompt }: Answers): Uint32Array<ArrayBuffer> {
+/** Times, then lists one after the other: plain and adjusted of every query, then prompt positions. */
+export function encodeAnswers({ answers, prompt }: Answers, { totalMs, waitsMs }: AnswerTimes): Uint32Array<ArrayBuffer> {
   const lists = [...answers.flatMap(({ plain, adjusted }) => [plain, adjusted]), ...prompt].filter((list) => list !== null);
-  const words = new Uint32Array(lists.reduce((sum, { tokens }) => sum + listWords(tokens.length), 0));
-  let at = 0;
+  const words = new Uint32Array(1 + waitsMs.length + lists.reduce((sum, { tokens }) => sum + listWords(tokens.length), 0));
+  const floats = new Float32Array(words.buffer);
+  floats[0] = totalMs;
+  floats.set(waitsMs, 1);
+  let at = 1 + waitsMs.length;
   for (const list of lists) {
     const end = at + listWords(list.tokens.length);
     writeCandidates(words.subarray(at, end), list);
@@ -212,15 +225,15 @@ export function encodeAnswers({ answers, prompt }: Answers): Uint32Array<ArrayBu
 }
 
 /** Takes answers apart. @throws {LatentmeshError} `protocol` if they are not of the shape that was asked for */
-export function decodeAnswers(payload: Uint8Array<ArrayBuffer>, { queries, prompt, promptCandidates }: AnswerShape): Answers {
+export function decodeAnswers(payload: Uint8Array<ArrayBuffer>, { sums, queries, prompt, promptCandidates }: AnswerShape): Answers & AnswerTimes {
   const words = (count: number) => (count === 0 ? 0 : listWords(count));
-  const expected = queries.reduce((sum, { plain, adjusted }) => sum + words(plain) + words(adjusted), prompt * words(promptCandidates));
+  const expected = queries.reduce((sum, { plain, adjusted }) => sum + words(plain) + words(adjusted), 1 + sums + prompt * words(promptCandidates));
   if (payload.byteLength !== expected * 4) {
     throw new LatentmeshError("protocol", `A payload has ${payload.byteLength} bytes where ${expected * 4} are expected`);
   }
   const all = new Uint32Array(payload.buffer, payload.byteOffset, expected);
   const floats = new Float32Array(payload.buffer, payload.byteOffset, expected);
-  let at = 0;
+  let at = 1 + sums;
   const next = (count: number): CandidateList | null => {
     if (count === 0) return null;
     const list = readList(all, floats, at, count);
@@ -228,6 +241,8 @@ export function decodeAnswers(payload: Uint8Array<ArrayBuffer>, { queries, promp
     return list;
   };
   return {
+    totalMs: floats[0],
+    waitsMs: Array.from(floats.subarray(1, 1 + sums)),
     answers: queries.map(({ plain, adjusted }) => ({ plain: next(plain), adjusted: next(adjusted) })),
     prompt: Array.from({ length: prompt }, () => next(promptCandidates)!),
   };

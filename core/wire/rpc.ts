@@ -4,10 +4,11 @@
  * @module
  */
 import { type ErrorCode, LatentmeshError, messageOf } from "../errors.ts";
-import { watchSilence } from "../silence.ts";
+import { SilenceWatch } from "../silence.ts";
 import type { Frame } from "./codec.ts";
 import type { Link } from "./link.ts";
 import { type Notice, noticeSchema, parseMessage, type Reply, replySchema, type Request, type RequestOf, requestSchema } from "./messages.ts";
+import { RepeatedReceiving, RepeatedSending } from "./repetition.ts";
 
 /** A reply with what travelled behind it. */
 export interface ReplyFrame<K extends Reply["kind"]> {
@@ -38,7 +39,7 @@ export class WorkerError extends LatentmeshError {
 }
 
 interface Pending {
-  resolve(frame: Frame & { reply: Reply }): void;
+  resolve(frame: { readonly reply: Reply; readonly payload: Uint8Array<ArrayBuffer> }): void;
   reject(error: LatentmeshError): void;
   /** Told that the worker is still at it. */
   heard(): void;
@@ -48,16 +49,24 @@ interface Pending {
 export class RpcClient {
   readonly link: Link;
   readonly #pending = new Map<number, Pending>();
+  readonly #silence = new SilenceWatch();
+  readonly #requests = new RepeatedSending();
+  readonly #replies = new RepeatedReceiving<Reply>();
   #next = 1;
 
   /** @param onNotice what the worker says without being asked */
   constructor(link: Link, onNotice: (notice: Notice) => void) {
     this.link = link;
     link.listen((frame) => {
-      if (isReply(frame.message)) this.#settle(frame);
+      if (isReply(frame.message)) this.#take(frame);
       else onNotice(parseMessage(noticeSchema, frame.message));
+    }, (frame) => {
+      const known = this.#replies.decode(frame);
+      if (known !== null) this.#settle(known.message, known.payload);
+      return known !== null;
     });
     link.closed.then((reason) => {
+      this.#silence.stop();
       for (const { reject } of this.#pending.values()) reject(this.#gone(reason));
       this.#pending.clear();
     });
@@ -80,18 +89,13 @@ export class RpcClient {
     if (!this.link.open) throw this.#gone(await this.link.closed);
     const id = this.#next++;
     options.onId?.(id);
-    const { promise, resolve, reject } = Promise.withResolvers<Frame & { reply: Reply }>();
+    const { promise, resolve, reject } = Promise.withResolvers<{ readonly reply: Reply; readonly payload: Uint8Array<ArrayBuffer> }>();
     const { deadlineMs } = options;
-    let stop = () => {};
-    const expect = () => {
-      stop();
-      if (deadlineMs !== undefined) stop = watchSilence(deadlineMs, () => reject(this.#silence(kind, deadlineMs)));
-    };
-    this.#pending.set(id, { resolve, reject, heard: expect });
-    expect();
+    const wait = deadlineMs === undefined ? null : this.#silence.begin(deadlineMs, () => reject(this.#silent(kind, deadlineMs)));
+    this.#pending.set(id, { resolve, reject, heard: () => wait?.heard() });
     try {
       // What cannot be sent has failed as much as what is not answered.
-      this.link.send({ ...request, kind, id }, options.payload);
+      this.link.sendFrame(this.#requests.encode({ ...request, kind, id }, options.payload));
       const { reply, payload } = await promise;
       if (reply.kind === "failed") throw new WorkerError(reply.code as ErrorCode, reply.message, reply.silent, reply.unit);
       if (reply.kind !== expected) {
@@ -99,12 +103,12 @@ export class RpcClient {
       }
       return { reply: reply as Extract<Reply, { kind: R }>, payload };
     } finally {
-      stop();
+      if (wait !== null) this.#silence.end(wait);
       this.#pending.delete(id);
     }
   }
 
-  #silence(kind: string, deadlineMs: number): WorkerError {
+  #silent(kind: string, deadlineMs: number): WorkerError {
     const { worker } = this.link.identity;
     return new WorkerError("timeout", `Worker ${worker} did not answer "${kind}" within ${deadlineMs} ms`, worker);
   }
@@ -113,12 +117,17 @@ export class RpcClient {
     return new LatentmeshError(reason.code, `Worker ${this.link.identity.worker} is gone: ${reason.message}`);
   }
 
-  #settle(frame: Frame): void {
-    const reply = parseMessage(replySchema, frame.message);
+  #take({ message, payload }: Frame): void {
+    const reply = parseMessage(replySchema, message);
+    this.#replies.note(message, reply);
+    this.#settle(reply, payload);
+  }
+
+  #settle(reply: Reply, payload: Uint8Array<ArrayBuffer>): void {
     // A reply that nobody waits for any more came after its deadline.
     const pending = this.#pending.get(reply.id);
     if (reply.kind === "working") pending?.heard();
-    else pending?.resolve({ ...frame, reply });
+    else pending?.resolve({ reply, payload });
   }
 }
 
@@ -141,15 +150,26 @@ export function serveRequests(
   link: Link,
   answer: (request: Request, payload: Uint8Array<ArrayBuffer>, onProgress: OnProgress) => Promise<Answer>,
 ): void {
-  link.listen(({ message, payload }) => {
-    const request = parseMessage(requestSchema, message);
+  const requests = new RepeatedReceiving<Request>();
+  const replies = new RepeatedSending();
+  const take = (request: Request, payload: Uint8Array<ArrayBuffer>) => {
+    const { id } = request;
     // An answer that cannot be sent is a failure like any other.
-    answer(request, payload, () => link.send({ kind: "working", id: request.id })).then(({ payload, ...reply }) =>
-      link.send({ ...reply, id: request.id }, payload)
+    answer(request, payload, () => link.send({ kind: "working", id })).then(({ payload, ...reply }) =>
+      link.sendFrame(replies.encode({ ...reply, id }, payload))
     ).catch((error) => {
       const code = error instanceof LatentmeshError ? error.code : "internal";
       const { silent = null, unit = null } = error instanceof WorkerError ? error : {};
-      link.send({ kind: "failed", id: request.id, code, message: messageOf(error).slice(0, 4096), silent, unit });
+      link.send({ kind: "failed", id, code, message: messageOf(error).slice(0, 4096), silent, unit });
     });
+  };
+  link.listen(({ message, payload }) => {
+    const request = parseMessage(requestSchema, message);
+    requests.note(message, request);
+    take(request, payload);
+  }, (frame) => {
+    const known = requests.decode(frame);
+    if (known !== null) take(known.message, known.payload);
+    return known !== null;
   });
 }

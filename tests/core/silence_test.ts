@@ -33,25 +33,37 @@ describe("silence", () => {
   it("is watched over many waits: each counts from its own beginning, and none after the end", async () => {
     let calls = 0;
     let called = Promise.withResolvers<void>();
-    const watch = new SilenceWatch(150, () => {
-      calls++;
-      called.resolve();
-    });
+    const watch = new SilenceWatch();
+    const begin = () =>
+      watch.begin(150, () => {
+        calls++;
+        called.resolve();
+      });
     const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
     // Together longer than any of them may last.
     for (let i = 0; i < 5; i++) {
-      watch.begin();
+      const wait = begin();
       await pause(60);
-      watch.end();
+      watch.end(wait);
     }
+    assertEquals(calls, 0);
+    const heard = begin();
+    for (let i = 0; i < 4; i++) {
+      await pause(60);
+      heard.heard();
+    }
+    watch.end(heard);
     assertEquals(calls, 0);
     for (let i = 1; i <= 2; i++) {
       called = Promise.withResolvers();
-      watch.begin();
+      // Beside another one, which is ended in time.
+      const other = begin();
+      begin();
+      watch.end(other);
       await called.promise;
       assertEquals(calls, i);
     }
-    watch.begin();
+    begin();
     watch.stop();
     await pause(200);
     assertEquals(calls, 2);

@@ -176,5 +176,5 @@ function candidates(queries: readonly QueryFrame[], _place: string): Promise<Ans
     };
     return { plain: list(plain), adjusted: list(adjusted) };
   });
-  return Promise.resolve({ kind: "candidates", totalMs: 1, waitsMs: [], payload: encodeAnswers({ answers, prompt: [] }) });
+  return Promise.resolve({ kind: "candidates", sums: 0, payload: encodeAnswers({ answers, prompt: [] }, { totalMs: 1, waitsMs: [] }) });
 }

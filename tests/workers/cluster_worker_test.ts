@@ -191,7 +191,7 @@ describe("a decode worker", () => {
       const step = { epoch, rows: 1, asks: 1, forks: [], grow: [] };
       const ask = encodeStep([{ sequence: 1, token: 5, position: 3 }], [QUERY]);
       const { payload } = await rpc.call("step", step, "candidates", { payload: ask });
-      const { answers: [{ plain }] } = decodeAnswers(payload, { queries: [QUERY], prompt: 0, promptCandidates: 0 });
+      const { answers: [{ plain }] } = decodeAnswers(payload, { sums: 0, queries: [QUERY], prompt: 0, promptCandidates: 0 });
       assert(plain!.logits.every(Number.isFinite), "logits");
       await assertRejects(() => rpc.call("step", step, "candidates", { payload: ask }), LatentmeshError, "position 3 is not next");
       link.close();

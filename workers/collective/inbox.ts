@@ -8,7 +8,7 @@ import type { Link } from "../../core/wire/link.ts";
 import { checkTensor, type PeerFrameOf } from "../../core/wire/messages.ts";
 import { PAYLOAD_ALIGNMENT } from "../../core/wire/protocol.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import { SilenceWatch } from "../../core/silence.ts";
+import { SilenceWatch, type WatchedWait } from "../../core/silence.ts";
 import { rankGone } from "./collective.ts";
 import type { PartFrame } from "./part_frame.ts";
 
@@ -38,18 +38,17 @@ interface Arrival {
 /** One peer's. */
 export class Inbox {
   readonly peer: PeerRank;
-  readonly #silence: SilenceWatch;
+  readonly #deadlineMs: number;
+  readonly #silence = new SilenceWatch();
   readonly #arrivals: Arrival[] = [];
   #awaited: AwaitedPart | null = null;
+  #wait: WatchedWait | null = null;
   #failure: LatentmeshError | null = null;
 
   /** @param deadlineMs of silence while something is waited for */
   constructor(peer: PeerRank, deadlineMs: number) {
     this.peer = peer;
-    const { rank, worker } = peer;
-    this.#silence = new SilenceWatch(deadlineMs, () => {
-      this.fail(new WorkerError("timeout", `Rank ${rank} (worker ${worker}) was silent for ${deadlineMs} ms`, worker));
-    });
+    this.#deadlineMs = deadlineMs;
     peer.link.closed.then((reason) => this.fail(rankGone(peer, reason)));
   }
 
@@ -74,7 +73,7 @@ export class Inbox {
     if (arrival !== undefined) return this.#give(part, arrival);
     if (this.#failure !== null) return part.failed(this.#failure);
     this.#awaited = part;
-    this.#silence.begin();
+    this.#wait = this.#silence.begin(this.#deadlineMs, this.#silent);
   }
 
   /** Ends what waits, and everything that comes. */
@@ -87,9 +86,14 @@ export class Inbox {
   #take(): AwaitedPart {
     const awaited = this.#awaited!;
     this.#awaited = null;
-    this.#silence.end();
+    if (this.#wait !== null) this.#silence.end(this.#wait);
     return awaited;
   }
+
+  readonly #silent = (): void => {
+    const { rank, worker } = this.peer;
+    this.fail(new WorkerError("timeout", `Rank ${rank} (worker ${worker}) was silent for ${this.#deadlineMs} ms`, worker));
+  };
 
   #give(part: AwaitedPart, { frame, payload }: Arrival): void {
     const { turn, dtype, values } = part;

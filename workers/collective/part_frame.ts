@@ -4,18 +4,16 @@
  *
  * @module
  */
-import { invariant } from "../../core/errors.ts";
 import { ReusableFrame } from "../../core/wire/codec.ts";
+import { MessageTemplate } from "../../core/wire/message_template.ts";
 import { dtypeBytes, type PeerFrameOf } from "../../core/wire/messages.ts";
 import { MOST_EXCHANGES, PAYLOAD_ALIGNMENT } from "../../core/wire/protocol.ts";
 
 /** What all frames of one lane have in common. */
 export type PartKind = Pick<PeerFrameOf<"partial">, "epoch" | "lane" | "dtype">;
 
-/** An exchange whose number takes as many bytes as any may need, so that others can be written in its place. */
-const LONGEST_TURN = MOST_EXCHANGES - 1;
-/** MessagePack: four bytes follow, of an unsigned number. */
-const UINT32 = 0xce;
+/** Bytes in front of a frame's message. */
+const LENGTH_BYTES = 4;
 const HEADER_WORDS = PAYLOAD_ALIGNMENT / 4;
 
 /** One rank's frame, used again and again. */
@@ -61,13 +59,10 @@ export class PartFrame {
 
   #sealAnew(values: number): void {
     const byteLength = this.payload(values).byteLength;
-    const message = { kind: "partial", turn: LONGEST_TURN, ...this.#kind, shape: [values], byteLength } satisfies PeerFrameOf<"partial">;
+    const message = { kind: "partial", turn: MOST_EXCHANGES - 1, ...this.#kind, shape: [values], byteLength } satisfies PeerFrameOf<"partial">;
     this.#sealed = this.#frame.seal(message, byteLength);
     this.#values = values;
     this.#header = new Uint32Array(this.#sealed.buffer, 0, HEADER_WORDS);
-    const turn = [UINT32, LONGEST_TURN >>> 24, 0xff, 0xff, 0xff];
-    const at = this.#sealed.findIndex((_, i) => turn.every((byte, j) => this.#sealed[i + j] === byte));
-    invariant(at >= 4 && at + turn.length <= PAYLOAD_ALIGNMENT, "a header does not hold the number of its exchange");
-    this.#turnAt = at + 1;
+    this.#turnAt = LENGTH_BYTES + new MessageTemplate(message, "turn").at;
   }
 }

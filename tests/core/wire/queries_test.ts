@@ -91,9 +91,9 @@ describe("payloads of steps and prompts", () => {
     const greedy = { ...fc.sample(query, { seed: SEED, numRuns: 1 })[0], plain: MOST_CANDIDATES + 1 };
     assertThrows(() => decodeStep(bytesOf(encodeStep([], [greedy])), 0, 1), LatentmeshError, `${MOST_CANDIDATES + 1} candidates`);
     assertThrows(
-      () => decodeAnswers(new Uint8Array(8), { queries: [{ plain: 1, adjusted: 0 }], prompt: 0, promptCandidates: 0 }),
+      () => decodeAnswers(new Uint8Array(8), { sums: 0, queries: [{ plain: 1, adjusted: 0 }], prompt: 0, promptCandidates: 0 }),
       LatentmeshError,
-      "8 bytes where 40",
+      "8 bytes where 44",
     );
   });
 });
