@@ -1,10 +1,11 @@
 /**
- * The exchange between processes over WebSocket, which works between hosts and is what other ways are compared to. Up to four ranks, and few values: every rank
+ * The exchange between processes over WebSocket, which works between hosts and is what other ways are compared to. It needs turns of an event loop, which is that of
+ * the thread of sums (thread.ts) or, where there is none, the rank's own. Up to four ranks, and few values: every rank
  * sends its part to every other, one hop, and whoever consumes the sum adds them. Above, each rank sums one block of the tensor and sends the sum to all:
  * reduce-scatter, then all-gather.
  *
  * Copies of a part: device → frame (readback), frame → socket, socket → message (each message is memory of its own, which Deno's WebSocket allocates), message →
- * device (upload). Frames and sums are allocated once.
+ * device (upload); with a thread, two more on either side, through memory that it shares with the rank. Frames and sums are allocated once.
  *
  * @module
  */
