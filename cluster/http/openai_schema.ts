@@ -25,7 +25,7 @@ const tokenIds = z.custom<number[]>(
 );
 
 const sampling = {
-  model: optional(z.string()),
+  model: optional(z.string().max(1024)),
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().gt(0).max(1)),
   top_k: optional(z.int().min(-1).max(2 ** 31)),
@@ -94,7 +94,7 @@ export type ChatRequest = z.output<typeof chatRequest>;
 export type CompletionRequest = z.output<typeof completionRequest>;
 
 /** Fields both kinds of request share. */
-export type SamplingFields = Pick<ChatRequest, keyof typeof sampling>;
+export type SamplingFields = Omit<Pick<ChatRequest, keyof typeof sampling>, "logit_bias">;
 
 /**
  * Parses a body.

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { createApp } from "../../cluster/http/app.ts";
 import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { openTestApp, readEvents, type TestApp } from "../support/server.ts";
@@ -165,7 +164,7 @@ describe("HTTP API", () => {
     ["another model", chat, { ...KETTLE, model: "gpt-4" }, 404, "model"],
     ["an empty prompt", completions, { prompt: [] }, 400, "prompt"],
     ["a prompt outside the vocabulary", completions, { prompt: [99999] }, 400, "prompt"],
-    ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "max_tokens"],
+    ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "prompt"],
     ["best_of below n", completions, { prompt: "x", best_of: 2, n: 3 }, 400, "best_of"],
     ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
     ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
@@ -204,7 +203,7 @@ describe("HTTP API", () => {
 
 describe("HTTP API under faults", () => {
   it("has no chat without a template, but completes", async () => {
-    const test = await openTestApp((served) => ({ ...served, chatTemplate: null }));
+    const test = await openTestApp((served) => ({ ...served, textSource: { ...served.textSource, config: "{}" } }));
     assertEquals((await test.post("/v1/chat/completions", KETTLE)).status, 400);
     assertEquals((await test.post("/v1/completions", { prompt: "x", max_tokens: 1 })).status, 200);
     await test.close();
@@ -273,10 +272,9 @@ describe("HTTP API under faults", () => {
   });
 
   it("asks for an API key where keys are set, except about health", async () => {
-    const never = new AbortController().signal;
     const keys = ["a-key-for-tests-only", "another-key-for-tests"];
     const test = await openTestApp();
-    const app = createApp(test.served, { drain: never, shutdown: never, apiKeys: keys });
+    const app = test.again({ apiKeys: keys });
     const ask = (headers: Record<string, string> = {}, path = "/v1/models") => app.request(path, { headers });
     for (const headers of [{}, { authorization: "Basic eA==" }, { authorization: "Bearer wrong" }] as Record<string, string>[]) {
       const response = await ask(headers);
