@@ -51,6 +51,25 @@ export class ConnectionReader {
     this.#begin += count;
   }
 
+  /** Fills a target, past the buffer where it is large; null if the end comes before. */
+  async readInto(target: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | null> {
+    for (let filled = 0; filled < target.length;) {
+      if (this.bytes.length > 0) {
+        const part = this.bytes.subarray(0, target.length - filled);
+        target.set(part, filled);
+        this.take(part.length);
+        filled += part.length;
+      } else if (target.length - filled < BUFFER_BYTES) {
+        if (!await this.fill()) return null;
+      } else {
+        const count = await this.#connection.read(target.subarray(filled));
+        if (count === null) return null;
+        filled += count;
+      }
+    }
+    return target;
+  }
+
   async #fill(): Promise<boolean> {
     if (this.#begin > 0) {
       this.#buffer.copyWithin(0, this.#begin, this.#end);

@@ -9,9 +9,12 @@ export interface Socket {
   binaryType: string;
   onmessage: ((event: { readonly data: unknown }) => void) | null;
   onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null;
+  /** Told why the socket is about to end, where that is known. */
   onerror: ((event: unknown) => void) | null;
   send(data: Uint8Array<ArrayBuffer>): void;
   close(code?: number, reason?: string): void;
+  /** The other side has proved who it is: it may send what strangers may not. Missing where nobody is a stranger. */
+  trust?(): void;
 }
 
 /** Certificates of links between hosts, in PEM. */
@@ -40,10 +43,10 @@ export interface Transport {
   /** What another thread opens sockets like these with; null: it cannot. */
   readonly elsewhere: TlsFiles | null;
   /**
-   * @param onSocket settles when the socket has authenticated or been turned away; only so many may be undecided at a time
+   * @param onSocket settles when the socket has authenticated or been turned away; only so many may be undecided at a time. Told where it comes from, for people
    * @throws {LatentmeshError} `invalid_config` if the address cannot be listened on
    */
-  listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener>;
+  listen(address: string, onSocket: (socket: Socket, from: string) => Promise<void>): Promise<Listener>;
   /** Resolves when the socket is open. @throws {LatentmeshError} `worker_lost` */
   connect(address: string): Promise<Socket>;
 }
