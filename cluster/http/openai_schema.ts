@@ -32,8 +32,8 @@ const sampling = {
   min_p: optional(z.number().min(0).max(1)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   frequency_penalty: optional(z.number().min(-2).max(2)),
-  repetition_penalty: optional(z.number().gt(0).max(10)),
-  logit_bias: optional(z.record(z.string().regex(/^\d{1,10}$/, "keys must be token ids"), z.number().min(-100).max(100))),
+  repetition_penalty: optional(z.number().min(0.01).max(10)),
+  logit_bias: optional(z.record(z.string().regex(/^(?:0|[1-9]\d{0,9})$/, "keys must be token ids"), z.number().min(-100).max(100))),
   seed: optional(z.int()),
   n: optional(z.int().min(1).max(MOST_CHOICES)),
   stop: optional(
