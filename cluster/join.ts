@@ -7,7 +7,7 @@ import { LatentmeshError } from "../core/errors.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
-import { SocketDirectory } from "./socket_directory.ts";
+import { PrivateDirectory } from "./private_directory.ts";
 import { readTls, type Tls } from "./tls.ts";
 
 /** What a machine that joins must know. */
@@ -60,7 +60,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
     );
   }
   const tls = readTls(settings.tls);
-  const directory = await SocketDirectory.create();
+  const directory = await PrivateDirectory.create();
   const model = await Deno.realPath(settings.model).catch(() => settings.model);
   const supervisors = settings.gpus.map((gpu, i) =>
     new Supervisor(`${settings.host}.${i}`, (worker) =>

@@ -45,8 +45,9 @@ export class Lobby {
   static async open(transport: Transport, options: LobbyOptions): Promise<Lobby> {
     const listeners: Listener[] = [];
     const refused = new RepeatedLog();
-    const meetFrom = (socket: Socket, from: string) => meet(socket, options, (reason) => refused.say(`refused a connection from ${from}: ${reason}`));
-    for (const address of options.addresses) listeners.push(await transport.listen(address, meetFrom));
+    const meetOne = (socket: Socket) =>
+      meet(socket, options, (reason) => refused.say(`refused a connection from ${socket.from ?? "this host"}: ${reason}`));
+    for (const address of options.addresses) listeners.push(await transport.listen(address, meetOne));
     return new Lobby(listeners);
   }
 

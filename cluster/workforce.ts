@@ -11,7 +11,7 @@ import { type Arrival, Lobby } from "./lobby.ts";
 import { log } from "./log.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
-import { SocketDirectory } from "./socket_directory.ts";
+import { PrivateDirectory } from "./private_directory.ts";
 import { Supervisor } from "./supervisor.ts";
 import { readTls, type Tls } from "./tls.ts";
 import type { Slot } from "./topology.ts";
@@ -34,13 +34,13 @@ export interface WorkforceOptions {
 export class Workforce {
   readonly #options: WorkforceOptions;
   /** Where workers of this host meet. */
-  readonly #directory: SocketDirectory;
+  readonly #directory: PrivateDirectory;
   readonly #token: Uint8Array<ArrayBuffer>;
   readonly #tls: Tls;
   readonly #supervisors = new Map<string, Supervisor>();
   #lobby: Lobby | null = null;
 
-  private constructor(options: WorkforceOptions, directory: SocketDirectory) {
+  private constructor(options: WorkforceOptions, directory: PrivateDirectory) {
     const { token, tls } = options.settings.cluster;
     this.#options = options;
     this.#directory = directory;
@@ -50,7 +50,7 @@ export class Workforce {
 
   /** Listens and starts the workers of this host. @throws {LatentmeshError} */
   static async open(options: WorkforceOptions): Promise<Workforce> {
-    const directory = await SocketDirectory.create();
+    const directory = await PrivateDirectory.create();
     try {
       const workforce = new Workforce(options, directory);
       await workforce.#open();

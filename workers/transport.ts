@@ -28,9 +28,9 @@ export class DenoTransport implements Transport {
     this.elsewhere = tls;
   }
 
-  async listen(address: string, onSocket: (socket: Socket, from: string) => Promise<void>): Promise<Listener> {
+  async listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {
     try {
-      if (address.startsWith("unix:")) return await listenUnix(address.slice(5), (socket) => onSocket(socket, "this host"));
+      if (address.startsWith("unix:")) return await listenUnix(address.slice(5), onSocket);
       return listenTcp(new URL(address), this.elsewhere, onSocket);
     } catch (cause) {
       if (cause instanceof LatentmeshError) throw cause;
@@ -71,7 +71,7 @@ async function listenUnix(path: string, onSocket: (socket: Socket) => Promise<vo
   };
 }
 
-function listenTcp(url: URL, { cert, key }: TlsFiles, onSocket: (socket: Socket, from: string) => Promise<void>): Listener {
+function listenTcp(url: URL, { cert, key }: TlsFiles, onSocket: (socket: Socket) => Promise<void>): Listener {
   const secure = url.protocol === "wss:";
   if (secure && (cert === undefined || key === undefined)) {
     throw new LatentmeshError("invalid_config", `Cannot listen on ${url.href}: wss needs a certificate and its key`);

@@ -19,7 +19,7 @@ import { ObservedEngine } from "../observe/observed_engine.ts";
 import { showProgress } from "../progress.ts";
 import { RepeatedLog } from "../repeated_log.ts";
 import type { Settings } from "../settings.ts";
-import { aborted, stopOnSignals } from "./stop.ts";
+import { aborted, endOnSignals, stopOnSignals } from "./stop.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import { textModelSource } from "../text/text_model.ts";
 import { TextWork } from "../text/text_work.ts";
@@ -55,14 +55,19 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
   let grammars: Grammars | null = null;
   let server: HttpServer | null = null;
   try {
+    using loading = endOnSignals();
     server = await listen(settings, (request) => app.fetch(request));
-    engine = await load(settings, loadEngine, (progress) => state = { ...state, ...progress });
+    engine = await load(settings, loadEngine, (progress) => {
+      // A worker that is started again later loads, too.
+      if ("loading" in state) state = { ...state, ...progress };
+    });
     const loaded = engine;
     await text.open(textModelSource({ ...loaded.served, id: settings.modelName ?? loaded.served.id }));
     if (loaded.describe !== undefined) loaded.onOutcome = (outcome) => metrics.phases(outcome);
     const model = { ...loaded.served, id: settings.modelName ?? loaded.served.id, engine: new ObservedEngine(loaded.served.engine, metrics) };
     grammars = createGrammars(model);
     state = { model, grammars, text, describe: loaded.describe === undefined ? undefined : () => loaded.describe!(), work: () => loaded.work };
+    loading[Symbol.dispose]();
     using _ = stopOnSignals(stop);
     announce(server, loaded, model, started);
     await Promise.race([aborted(stop.drain.signal), ...(engine.failed === undefined ? [] : [engine.failed])]);

@@ -27,7 +27,7 @@ export function prepare<K extends TextJobKind>(model: TextModel, kind: K, input:
 
 type Jobs = { readonly [K in TextJobKind]: (model: TextModel, input: TextJobs[K]["input"]) => TextJobs[K]["output"] };
 
-const JOBS: Jobs = { chat: prepareChat, completion: prepareCompletion, response: prepareResponse, tokenize, detokenize, count };
+const JOBS: Jobs = { chat: prepareChat, completion: prepareCompletion, response: prepareResponse, tokenize, detokenize, encode, count };
 
 function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
   const parsed = parseBody(chatRequest, parseJson(body));
@@ -92,6 +92,10 @@ function detokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array
     throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "tokens", code: "invalid_value" });
   }
   return json({ prompt: model.tokenizer.decode(request.tokens, { skipSpecial: false }) });
+}
+
+function encode({ tokenizer }: TextModel, texts: readonly string[]): Uint32Array[] {
+  return texts.map((text) => Uint32Array.from(tokenizer.encode(text, { special: true })));
 }
 
 function count({ tokenizer }: TextModel, texts: readonly string[]): number {

@@ -13,7 +13,7 @@ const schema = z.object({
   top_p: z.number().positive().max(1).nullish(),
   top_k: z.int().nonnegative().nullish(),
   repetition_penalty: z.number().min(0.01).max(100).nullish(),
-  eos_token_id: z.union([z.int().nonnegative(), z.array(z.int().nonnegative())]).nullish(),
+  eos_token_id: z.union([z.int().nonnegative(), z.array(z.int().nonnegative()).max(1024)]).nullish(),
 });
 
 /** What is used of the file. */

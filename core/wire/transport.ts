@@ -6,6 +6,8 @@
 
 /** The part of a WebSocket that links use; Deno's own and that of `ws` have it. */
 export interface Socket {
+  /** Where it comes from, for people; missing where that is this host. */
+  readonly from?: string;
   binaryType: string;
   onmessage: ((event: { readonly data: unknown }) => void) | null;
   onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null;
@@ -43,10 +45,10 @@ export interface Transport {
   /** What another thread opens sockets like these with; null: it cannot. */
   readonly elsewhere: TlsFiles | null;
   /**
-   * @param onSocket settles when the socket has authenticated or been turned away; only so many may be undecided at a time. Told where it comes from, for people
+   * @param onSocket settles when the socket has authenticated or been turned away; only so many may be undecided at a time
    * @throws {LatentmeshError} `invalid_config` if the address cannot be listened on
    */
-  listen(address: string, onSocket: (socket: Socket, from: string) => Promise<void>): Promise<Listener>;
+  listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener>;
   /** Resolves when the socket is open. @throws {LatentmeshError} `worker_lost` */
   connect(address: string): Promise<Socket>;
 }

@@ -28,7 +28,7 @@ export class Door {
   readonly address: Deno.NetAddr;
   readonly #listener: Deno.TcpListener;
   readonly #secure: (raw: Connection) => Connection;
-  readonly #onSocket: (socket: Socket, from: string) => Promise<void>;
+  readonly #onSocket: (socket: Socket) => Promise<void>;
   readonly #strangers = new Doorkeeper(STRANGERS);
   readonly #patience = new Patience();
   readonly #closing = new AbortController();
@@ -37,7 +37,7 @@ export class Door {
   readonly #running = new Set<Promise<void>>();
 
   /** @param onSocket see `Transport.listen` */
-  constructor(where: { readonly hostname: string; readonly port: number }, tls: DoorTls, onSocket: (socket: Socket, from: string) => Promise<void>) {
+  constructor(where: { readonly hostname: string; readonly port: number }, tls: DoorTls, onSocket: (socket: Socket) => Promise<void>) {
     const context = tls === null ? null : secureContext(tls.cert, tls.key);
     this.#secure = (raw) => context === null ? raw : new TlsConnection(raw, context);
     const listener = this.#listener = Deno.listen(where);
@@ -79,7 +79,7 @@ export class Door {
     const reader = new ConnectionReader(connection);
     if (!await acceptUpgrade(connection, reader)) return this.#patience.failed(group);
     let proven = false;
-    const socket = new ServerSocket(connection, reader, {
+    const socket = new ServerSocket(connection, reader, hostname, {
       cut: () => closeQuietly(connection),
       trusted: () => {
         proven = true;
@@ -87,7 +87,7 @@ export class Door {
         this.#strangers.leave(visitor);
       },
     });
-    const decided = this.#onSocket(socket, hostname).catch(() => {}).then(() => {
+    const decided = this.#onSocket(socket).catch(() => {}).then(() => {
       if (!proven) this.#patience.failed(group);
     });
     await socket.run();

@@ -38,6 +38,7 @@ export interface ConnectionOwner {
 
 /** An accepted socket. */
 export class ServerSocket implements Socket {
+  readonly from: string;
   binaryType = "arraybuffer";
   onmessage: Socket["onmessage"] = null;
   onclose: Socket["onclose"] = null;
@@ -51,7 +52,8 @@ export class ServerSocket implements Socket {
   #closing = false;
   #ended = false;
 
-  constructor(connection: Connection, reader: ConnectionReader, owner: ConnectionOwner) {
+  constructor(connection: Connection, reader: ConnectionReader, from: string, owner: ConnectionOwner) {
+    this.from = from;
     this.#connection = connection;
     this.#reader = reader;
     this.#owner = owner;

@@ -6,21 +6,16 @@
 import { bodyDecoder } from "../../../core/http/body_decoder.ts";
 import { endOfHead, HttpSyntaxError, MAX_HEAD_BYTES, parseRequestHead, type RequestHead } from "../../../core/http/request_head.ts";
 import { type Connection, ConnectionReader, writeAll } from "../../../core/net/connection.ts";
+import { messageOf } from "../../../core/errors.ts";
 import type { Visitor } from "../../../core/net/doorkeeper.ts";
 import { HttpError } from "../errors.ts";
-import { ResponseWriter } from "./response_writer.ts";
+import { type ResponseForm, ResponseWriter } from "./response_writer.ts";
+import type { HttpTimeouts } from "./timeouts.ts";
 
 /** Answers a request. Its signal aborts when the client goes away. */
 export type HttpHandler = (request: Request) => Response | Promise<Response>;
 
-/** Milliseconds that a head may take, from its first byte or from the connection's beginning. */
-const HEAD_TIMEOUT = 10_000;
-/** Milliseconds that a client may keep a connection without asking anything. */
-const IDLE_TIMEOUT = 75_000;
-/** Milliseconds that a body may take. */
-const BODY_TIMEOUT = 60_000;
-/** Milliseconds, and bytes, for which the rest of a request is read that was answered early: a client may read the answer only when it has sent all. */
-const LINGER_TIMEOUT = 2000;
+/** Bytes that are read of a request which was answered early. */
 const MOST_LINGERING = 8 << 20;
 
 const CONTINUE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
@@ -31,22 +26,29 @@ export class HttpConnection {
   readonly #reader: ConnectionReader;
   readonly #visitor: Visitor;
   readonly #handler: HttpHandler;
+  readonly #timeouts: HttpTimeouts;
   readonly #closing: AbortSignal;
 
-  /** @param closing aborted when no further request is wanted */
-  constructor(connection: Connection, visitor: Visitor, handler: HttpHandler, closing: AbortSignal) {
+  /** @param options.closing aborted when no further request is wanted */
+  constructor(
+    connection: Connection,
+    visitor: Visitor,
+    handler: HttpHandler,
+    { timeouts, closing }: { readonly timeouts: HttpTimeouts; readonly closing: AbortSignal },
+  ) {
     this.#connection = connection;
     this.#reader = new ConnectionReader(connection);
     this.#visitor = visitor;
     this.#handler = handler;
+    this.#timeouts = timeouts;
     this.#closing = closing;
   }
 
   /** Serves requests until the connection ends; does not close it. */
   async serve(): Promise<void> {
     try {
-      this.#visitor.rest(performance.now() + HEAD_TIMEOUT);
-      while (await this.#serveOne()) this.#visitor.rest(performance.now() + IDLE_TIMEOUT);
+      this.#visitor.rest(performance.now() + this.#timeouts.head);
+      while (await this.#serveOne()) this.#visitor.rest(performance.now() + this.#timeouts.idle);
     } catch {
       // The connection broke, or its time was up: nobody is there to be told.
     }
@@ -67,11 +69,11 @@ export class HttpConnection {
       await this.#refuse(new HttpSyntaxError(400, "Cannot read the request: its host and target are no address"));
       return false;
     }
-    this.#visitor.work(performance.now() + BODY_TIMEOUT);
+    this.#visitor.work(performance.now() + this.#timeouts.body);
     const exchange = new Exchange(head, this.#connection, this.#reader, this.#visitor);
-    const response = await this.#answer(exchange.request(url));
+    const response = await this.#answer(exchange, url);
     const keep = head.keepAlive && exchange.bodyRead && !this.#closing.aborted;
-    const writer = new ResponseWriter(this.#connection, this.#visitor, { head: head.method === "HEAD", minor: head.minor, keepAlive: keep });
+    const writer = this.#writer({ head: head.method === "HEAD", minor: head.minor, keepAlive: keep });
     try {
       await writer.write(response);
     } finally {
@@ -81,12 +83,23 @@ export class HttpConnection {
     return keep && writer.delimited;
   }
 
-  async #answer(request: Request): Promise<Response> {
+  async #answer(exchange: Exchange, url: URL): Promise<Response> {
+    let request: Request;
+    try {
+      request = exchange.request(url);
+    } catch {
+      // Fetch has no requests of such methods.
+      return errorResponse(new HttpError(405, "This method is not supported", { code: "invalid_http" }));
+    }
     try {
       return await this.#handler(request);
-    } catch {
-      return Response.json(new HttpError(500, "Internal error").body, { status: 500 });
+    } catch (error) {
+      return errorResponse(new HttpError(500, `Internal error: ${messageOf(error)}`, { code: "internal" }));
     }
+  }
+
+  #writer(form: ResponseForm): ResponseWriter {
+    return new ResponseWriter(this.#connection, this.#visitor, { ...form, timeout: this.#timeouts.write });
   }
 
   /** null where the connection ends instead. */
@@ -97,7 +110,7 @@ export class HttpConnection {
       const { bytes } = this.#reader;
       if (bytes.length > 0 && !begun) {
         begun = true;
-        this.#visitor.rest(performance.now() + HEAD_TIMEOUT);
+        this.#visitor.rest(performance.now() + this.#timeouts.head);
       }
       // Empty lines in front of a request are overlooked (RFC 9112, 2.2).
       const blank = searched === 0 ? emptyLines(bytes) : 0;
@@ -118,15 +131,14 @@ export class HttpConnection {
   }
 
   async #refuse({ status, message }: HttpSyntaxError): Promise<void> {
-    const { body } = new HttpError(status as 400, message, { code: "invalid_http" });
-    const writer = new ResponseWriter(this.#connection, this.#visitor, { head: false, minor: 1, keepAlive: false });
-    await writer.write(Response.json(body, { status }));
+    const error = new HttpError(status as 400, message, { code: "invalid_http" });
+    await this.#writer({ head: false, minor: 1, keepAlive: false }).write(errorResponse(error));
     await this.#linger();
   }
 
   /** Reads what is left for a while: closing at once would take the answer away from a client that is still sending. */
   async #linger(): Promise<void> {
-    this.#visitor.rest(performance.now() + LINGER_TIMEOUT);
+    this.#visitor.rest(performance.now() + this.#timeouts.linger);
     let read = 0;
     while (read < MOST_LINGERING) {
       read += this.#reader.bytes.length;
@@ -134,6 +146,10 @@ export class HttpConnection {
       if (!await this.#reader.fill()) return;
     }
   }
+}
+
+function errorResponse({ status, body }: HttpError): Response {
+  return Response.json(body, { status });
 }
 
 function emptyLines(bytes: Uint8Array): number {

@@ -7,6 +7,7 @@
 import { acceptConnections } from "../../../core/net/accept.ts";
 import { Doorkeeper, type DoorLimits } from "../../../core/net/doorkeeper.ts";
 import { HttpConnection, type HttpHandler } from "./http_connection.ts";
+import { HTTP_TIMEOUTS, type HttpTimeouts } from "./timeouts.ts";
 
 /** Options of {@link HttpServer.listen}. */
 export interface HttpServerOptions {
@@ -14,6 +15,8 @@ export interface HttpServerOptions {
   /** 0: any that is free. */
   readonly port: number;
   readonly limits: DoorLimits;
+  /** Default: {@link HTTP_TIMEOUTS}. */
+  readonly timeouts?: Partial<HttpTimeouts>;
   /** Told of connections that were turned away or could not be accepted. */
   readonly onTurnedAway?: (count: number, reason: string) => void;
 }
@@ -28,17 +31,19 @@ export class HttpServer {
   readonly #listener: Deno.TcpListener;
   readonly #doorkeeper: Doorkeeper;
   readonly #handler: HttpHandler;
+  readonly #timeouts: HttpTimeouts;
   readonly #onTurnedAway: (count: number, reason: string) => void;
   readonly #closing = new AbortController();
   readonly #connections = new Set<Promise<void>>();
   readonly #accepting: Promise<void>;
   readonly #sweeper: ReturnType<typeof setInterval>;
 
-  private constructor(listener: Deno.TcpListener, { limits, onTurnedAway }: HttpServerOptions, handler: HttpHandler) {
+  private constructor(listener: Deno.TcpListener, { limits, timeouts, onTurnedAway }: HttpServerOptions, handler: HttpHandler) {
     this.#listener = listener;
     this.address = listener.addr as Deno.NetAddr;
     this.#doorkeeper = new Doorkeeper(limits);
     this.#handler = handler;
+    this.#timeouts = { ...HTTP_TIMEOUTS, ...timeouts };
     this.#onTurnedAway = onTurnedAway ?? (() => {});
     this.#sweeper = setInterval(() => this.#doorkeeper.sweep(performance.now()), SWEEP_INTERVAL);
     this.#accepting = acceptConnections(listener, this.#closing.signal, (connection) => this.#open(connection), (error) => {
@@ -77,7 +82,8 @@ export class HttpServer {
     if (this.#doorkeeper.turnedAway > turnedAway) this.#onTurnedAway(this.#doorkeeper.turnedAway - turnedAway, `too many connections, of ${address}`);
     if (visitor === null) return closeQuietly(connection);
     connection.setNoDelay();
-    const served = new HttpConnection(connection, visitor, this.#handler, this.#closing.signal).serve().finally(() => {
+    const options = { timeouts: this.#timeouts, closing: this.#closing.signal };
+    const served = new HttpConnection(connection, visitor, this.#handler, options).serve().finally(() => {
       this.#doorkeeper.leave(visitor);
       closeQuietly(connection);
       this.#connections.delete(served);

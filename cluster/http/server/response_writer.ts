@@ -16,9 +16,6 @@ export interface ResponseForm {
   readonly keepAlive: boolean;
 }
 
-/** Milliseconds that a client may take none of what is written. */
-const WRITE_TIMEOUT = 60_000;
-
 const ENCODER = new TextEncoder();
 const LAST_CHUNK = ENCODER.encode("0\r\n\r\n");
 
@@ -31,11 +28,14 @@ export class ResponseWriter {
   readonly #connection: Connection;
   readonly #visitor: Visitor;
   readonly #form: ResponseForm;
+  readonly #timeout: number;
 
-  constructor(connection: Connection, visitor: Visitor, form: ResponseForm) {
+  /** @param form.timeout milliseconds in which the client may take nothing */
+  constructor(connection: Connection, visitor: Visitor, { timeout, ...form }: ResponseForm & { readonly timeout: number }) {
     this.#connection = connection;
     this.#visitor = visitor;
     this.#form = form;
+    this.#timeout = timeout;
   }
 
   /** Writes it whole. @throws if the connection breaks; the answer's stream is cancelled then */
@@ -76,7 +76,7 @@ export class ResponseWriter {
   }
 
   async #send(...pieces: readonly Uint8Array<ArrayBuffer>[]): Promise<void> {
-    this.#visitor.work(performance.now() + WRITE_TIMEOUT);
+    this.#visitor.work(performance.now() + this.#timeout);
     await writeAll(this.#connection, pieces.length === 1 ? pieces[0] : joined(pieces));
     // While the answer is computed, nothing presses.
     this.#visitor.work();

@@ -1,5 +1,5 @@
 /**
- * Private directories in which processes of one cluster meet. One whose owner was killed is removed by whoever makes the next: its lock is free.
+ * Directories that only this user may enter: processes of one cluster meet there. One whose owner was killed is removed by whoever makes the next: its lock is free.
  *
  * @module
  */
@@ -9,7 +9,7 @@ const PREFIX = "latentmesh-";
 const LOCK = "owner.lock";
 
 /** A directory of this process. */
-export class SocketDirectory {
+export class PrivateDirectory {
   readonly path: string;
   readonly #lock: Deno.FsFile;
   readonly #release: () => void;
@@ -20,14 +20,19 @@ export class SocketDirectory {
     this.#release = guardDirectory(path);
   }
 
-  /** Makes one, and removes those that were left behind. */
-  static async create(): Promise<SocketDirectory> {
-    const path = await Deno.makeTempDir({ prefix: PREFIX });
-    await Deno.chmod(path, 0o700);
-    const lock = await Deno.open(`${path}/${LOCK}`, { write: true, createNew: true, mode: 0o600 });
-    await lock.lock(true);
-    await removeOrphans(path);
-    return new SocketDirectory(path, lock);
+  /** Makes one, and removes those that were left behind. @param parent where; by default where temporary files are */
+  static async create(parent?: string): Promise<PrivateDirectory> {
+    const path = await Deno.makeTempDir({ prefix: PREFIX, dir: parent });
+    try {
+      await Deno.chmod(path, 0o700);
+      const lock = await Deno.open(`${path}/${LOCK}`, { write: true, createNew: true, mode: 0o600 });
+      await lock.lock(true);
+      await removeOrphans(path);
+      return new PrivateDirectory(path, lock);
+    } catch (error) {
+      await Deno.remove(path, { recursive: true }).catch(() => {});
+      throw error;
+    }
   }
 
   /** Removes it. */
