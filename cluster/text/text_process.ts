@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { messageOf } from "../../core/errors.ts";
 import { HttpError } from "../http/errors.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import type { FromTextProcess, ToTextProcess } from "./jobs.ts";
@@ -48,11 +47,11 @@ export class TextProcess {
     try {
       await writeFrame(this.#input, message);
       answer = await this.#frames.next() as FromTextProcess | undefined;
-    } catch (error) {
-      throw new TextProcessLost(messageOf(error));
+    } catch {
+      // The pipe is broken: the process has ended, or is of no use any more.
     }
     if (answer === undefined) {
-      await this.ended;
+      await this.kill(this.#reason);
       throw new TextProcessLost(this.#lastWords === "" ? this.#reason : this.#lastWords);
     }
     if (answer.kind === "failed") throw HttpError.from(answer.error);

@@ -138,9 +138,7 @@ export class TextWork implements TextService {
     try {
       job.result.resolve(await process.ask(job.message));
     } catch (error) {
-      job.result.reject(
-        error instanceof TextProcessLost ? lostError(late ? `takes longer than ${jobTimeout / 1000} s` : "takes more memory than it may") : error,
-      );
+      job.result.reject(error instanceof TextProcessLost ? this.#failure ?? lostError(late, jobTimeout) : error);
     } finally {
       clearTimeout(timer);
       this.#queue.done(job.client);
@@ -213,6 +211,7 @@ export class TextWork implements TextService {
 }
 
 /** The request is to blame: asking again would end in the same. */
-function lostError(problem: string): HttpError {
+function lostError(late: boolean, jobTimeout: number): HttpError {
+  const problem = late ? `takes longer than ${jobTimeout / 1000} s` : "takes more memory than it may";
   return new HttpError(400, `Preparing this request ${problem}; shorten it`, { code: "request_too_large" });
 }

@@ -8,7 +8,7 @@ import type { DoorLimits } from "../../../core/net/doorkeeper.ts";
 /** Most connections where nothing says otherwise. */
 const MOST = 4096;
 /** Descriptors that everything else may need: workers, models, pipes. */
-const RESERVED = 128;
+const RESERVED = 320;
 
 /**
  * @param configured what the configuration says
