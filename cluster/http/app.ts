@@ -162,7 +162,10 @@ async function describe(state: ServerState, { metrics, drain }: AppOptions): Pro
 }
 
 /** A cluster of nothing. */
-function nothing(summary: string, { steps = newStepTimes(), parts }: Partial<ProcessWork> = {}): ClusterStatus & { readonly parts?: ProcessWork["parts"] } {
+function nothing(
+  summary: string,
+  { steps = newStepTimes(), parts }: Partial<ProcessWork> = {},
+): ClusterStatus & { readonly parts?: ProcessWork["parts"] } {
   return {
     summary,
     scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, active: 0, waiting: 0, running: 0 },

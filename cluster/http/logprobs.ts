@@ -10,16 +10,44 @@ import type { Slices } from "./slices.ts";
 /** Stands for minus infinity, which JSON lacks. */
 const LEAST = -9999;
 
-function textOf(tokenizer: TextTokenizer, token: number): string {
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(tokenizer.bytesOf(token));
+/** A token by itself in both forms. */
+interface NamedToken {
+  /** Its text, with replacement characters where that is not whole characters. */
+  readonly text: string;
+  readonly bytes: readonly number[];
+  /** Its text or, where that is not whole characters, `bytes:\xe2\x82` as OpenAI writes it, so that different tokens have different names. */
+  readonly name: string;
+}
+
+/** Names are asked for again and again, and finding one takes long. */
+const NAMES = new WeakMap<TextTokenizer, Map<number, NamedToken>>();
+
+function named(tokenizer: TextTokenizer, token: number): NamedToken {
+  const known = NAMES.get(tokenizer) ?? new Map<number, NamedToken>();
+  NAMES.set(tokenizer, known);
+  const found = known.get(token) ?? nameToken(tokenizer.bytesOf(token));
+  known.set(token, found);
+  return found;
+}
+
+function nameToken(bytes: Uint8Array<ArrayBuffer>): NamedToken {
+  const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  const whole = !text.includes("\ufffd") || equals(new TextEncoder().encode(text), bytes);
+  const name = whole ? text : `bytes:${Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
+  return { text, bytes: [...bytes], name };
+}
+
+function equals(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 function entry(tokenizer: TextTokenizer, { token, logprob }: { token: number; logprob: number }) {
-  return { token: textOf(tokenizer, token), logprob: Math.max(LEAST, logprob), bytes: [...tokenizer.bytesOf(token)] };
+  const { text, bytes } = named(tokenizer, token);
+  return { token: text, logprob: Math.max(LEAST, logprob), bytes };
 }
 
 /** Tokens whose log-probabilities are written at a time. */
-export const LOGPROBS_RUN = 64;
+export const LOGPROBS_RUN = 16;
 
 /** `choices[].logprobs` of chat completions. */
 export function chatLogprobs(tokenizer: TextTokenizer, logprobs: readonly TokenLogprob[]) {
@@ -33,16 +61,6 @@ export async function wholeChatLogprobs(tokenizer: TextTokenizer, logprobs: read
 
 function entries(tokenizer: TextTokenizer, logprobs: readonly TokenLogprob[]) {
   return logprobs.map((logprob) => ({ ...entry(tokenizer, logprob), top_logprobs: logprob.top.map((top) => entry(tokenizer, top)) }));
-}
-
-/** A token by itself: its text or, where that is not whole characters, `bytes:\xe2\x82` as OpenAI writes it, so that different tokens have different names. */
-function nameOf(tokenizer: TextTokenizer, token: number): string {
-  const bytes = tokenizer.bytesOf(token);
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return `bytes:${Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
-  }
 }
 
 /** A token and its log-probability; null where it has none (the first of the prompt). */
@@ -67,7 +85,7 @@ export class CompletionLogprobsWriter {
   }
 
   write(scored: readonly ScoredToken[]): CompletionLogprobs {
-    const name = (token: number) => nameOf(this.#tokenizer, token);
+    const name = (token: number) => named(this.#tokenizer, token).name;
     return {
       tokens: scored.map(([token]) => name(token)),
       token_logprobs: scored.map(([, logprob]) => (logprob === null ? null : Math.max(LEAST, logprob.logprob))),

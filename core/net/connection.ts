@@ -11,11 +11,13 @@ export interface Connection {
   close(): void;
 }
 
-/** Writes all of it. */
+/** Writes all of it, in pieces: each is copied by the system at once. */
 export async function writeAll(connection: Connection, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done));
+  for (let done = 0; done < bytes.length;) done += await connection.write(bytes.subarray(done, done + WRITE_BYTES));
 }
 
+/** Bytes that are written at a time. */
+const WRITE_BYTES = 256 << 10;
 /** Bytes that are read at a time, and kept at most. */
 const BUFFER_BYTES = 16 << 10;
 
