@@ -135,8 +135,12 @@ function times(matrix: Float64Array, vector: Float64Array, width: number): Float
 export function layerBases(calibrated: CalibratedBasis, kind: BasisKind, options: BasisOptions = BASIS_DEFAULTS): readonly LayerBasis[] {
   if (kind === "balanced" && options.lambda === BASIS_DEFAULTS.lambda) return calibrated.defaults;
   return calibrated.statistics.map((statistics, layer) => {
-    const basis = chooseBasis(kind, calibrated.width, statistics, options);
-    if ([basis.transform, basis.inverse].every((matrix) => matrix.every(Number.isFinite))) return basis;
+    try {
+      const basis = chooseBasis(kind, calibrated.width, statistics, options);
+      if ([basis.transform, basis.inverse].every((matrix) => matrix.every(Number.isFinite))) return basis;
+    } catch {
+      // Of moments that are none, decompositions end in all kinds of errors.
+    }
     throw new LatentmeshError("invalid_checkpoint", `The calibration of layer ${layer} gives no ${kind} basis; run "deno task calibrate" again`);
   });
 }

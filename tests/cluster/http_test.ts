@@ -160,6 +160,27 @@ describe("HTTP API", () => {
     ["top_logprobs without logprobs", chat, { ...KETTLE, top_logprobs: 2 }, 400, "top_logprobs"],
     ["bias of a token that does not exist", chat, { ...KETTLE, logit_bias: { 8192: 1 } }, 400, "logit_bias.8192"],
     ["bias that is not for a token", chat, { ...KETTLE, logit_bias: { hello: 1 } }, 400, "logit_bias.hello"],
+    ["bias for a token by another name", chat, { ...KETTLE, logit_bias: { "007": 1 } }, 400, "logit_bias.007"],
+    [
+      "bias for what every object has",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"logit_bias":{"__proto__":1}}`,
+      400,
+      "logit_bias.__proto__",
+    ],
+    ["a penalty that divides by nothing", chat, { ...KETTLE, repetition_penalty: 1e-39 }, 400, "repetition_penalty"],
+    ["a body that is nested without end", chat, `{"messages":${"[".repeat(40_000)}${"]".repeat(40_000)}}`, 400, "messages.0"],
+    [
+      "a schema that is",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":${
+        '{"a":'.repeat(15_000)
+      }1${"}".repeat(15_000)}}}}`,
+      400,
+      "response_format",
+    ],
+    ["a parameter that every object has", chat, `{"messages":[{"role":"user","content":"x"}],"__proto__":{"n":2}}`, 400, "__proto__"],
+    ["one inside another", chat, `{"messages":[{"role":"user","content":"x"}],"stream_options":{"__proto__":1}}`, 400, "stream_options.__proto__"],
     ["a long list of stops", chat, { ...KETTLE, stop: new Array(17).fill("x") }, 400, "stop"],
     ["another model", chat, { ...KETTLE, model: "gpt-4" }, 404, "model"],
     ["an empty prompt", completions, { prompt: [] }, 400, "prompt"],

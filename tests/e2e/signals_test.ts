@@ -6,7 +6,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { PrivateDirectory } from "../../cluster/private_directory.ts";
 import { until } from "../support/cluster.ts";
 import { ROOT } from "../support/fixtures.ts";
-import { taskArguments } from "../support/process.ts";
+import { TASK_ENV, taskArguments } from "../support/process.ts";
 import { CAN_LIST_PROCESSES, descendants, runs } from "../support/processes.ts";
 
 /** A server that is starting. */
@@ -35,7 +35,7 @@ class Starting implements AsyncDisposable {
     const [program, ...rest] = [...launcher, Deno.execPath(), ...taskArguments(["serve", "--port", String(port), "--device", "cpu", ...args])];
     const child = new Deno.Command(program, {
       args: rest,
-      env: { NO_COLOR: "1", XDG_CACHE_HOME: directory, TMPDIR: directory },
+      env: { ...TASK_ENV, XDG_CACHE_HOME: directory, TMPDIR: directory },
       stdout: "piped",
       stderr: "piped",
     }).spawn();

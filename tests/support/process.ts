@@ -53,9 +53,15 @@ export async function startServerWith(env: Record<string, string>, ...args: stri
   };
 }
 
+/** Where this Deno keeps packages: processes whose cache is elsewhere would download them again. */
+const { denoDir } = JSON.parse(new TextDecoder().decode(new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).outputSync().stdout));
+
+/** What every process of the command line is given. */
+export const TASK_ENV: Readonly<Record<string, string>> = { NO_COLOR: "1", DENO_DIR: denoDir };
+
 /** A task. */
 export function taskCommand(args: readonly string[], env: Record<string, string> = {}): Deno.Command {
-  return new Deno.Command(Deno.execPath(), { args: taskArguments(args), stdout: "piped", stderr: "piped", env: { NO_COLOR: "1", ...env } });
+  return new Deno.Command(Deno.execPath(), { args: taskArguments(args), stdout: "piped", stderr: "piped", env: { ...TASK_ENV, ...env } });
 }
 
 /** Arguments of Deno for a task as it is written in deno.json, with exactly its permissions. A name that is no task goes to the program itself. */

@@ -14,7 +14,6 @@ import { acceptUpgrade } from "./upgrade.ts";
 
 /** Who has not proved who it is: in all, and of one address, from which all workers of a machine may come at once. */
 const STRANGERS: DoorLimits = { total: 256, perAddress: 64 };
-/** Milliseconds that a stranger may take, TLS and all. */
 const STRANGER_TIMEOUT = 8000;
 /** Milliseconds between looks at who has taken too long. */
 const SWEEP_INTERVAL = 500;
@@ -28,6 +27,7 @@ export class Door {
   readonly address: Deno.NetAddr;
   readonly #listener: Deno.TcpListener;
   readonly #secure: (raw: Connection) => Connection;
+  readonly #strangerTimeout: number;
   readonly #onSocket: (socket: Socket) => Promise<void>;
   readonly #strangers = new Doorkeeper(STRANGERS);
   readonly #patience = new Patience();
@@ -36,8 +36,17 @@ export class Door {
   readonly #sweeper: ReturnType<typeof setInterval>;
   readonly #running = new Set<Promise<void>>();
 
-  /** @param onSocket see `Transport.listen` */
-  constructor(where: { readonly hostname: string; readonly port: number }, tls: DoorTls, onSocket: (socket: Socket) => Promise<void>) {
+  /**
+   * @param onSocket see `Transport.listen`
+   * @param strangerTimeout milliseconds that a stranger may take, TLS and all
+   */
+  constructor(
+    where: { readonly hostname: string; readonly port: number },
+    tls: DoorTls,
+    onSocket: (socket: Socket) => Promise<void>,
+    strangerTimeout: number = STRANGER_TIMEOUT,
+  ) {
+    this.#strangerTimeout = strangerTimeout;
     const context = tls === null ? null : secureContext(tls.cert, tls.key);
     this.#secure = (raw) => context === null ? raw : new TlsConnection(raw, context);
     const listener = this.#listener = Deno.listen(where);
@@ -62,7 +71,7 @@ export class Door {
     const cut = () => closeQuietly(connection);
     const visitor = this.#strangers.admit(hostname, cut);
     if (visitor === null) return cut();
-    visitor.rest(performance.now() + STRANGER_TIMEOUT);
+    visitor.rest(performance.now() + this.#strangerTimeout);
     raw.setNoDelay();
     connection = this.#secure(raw);
     const running: Promise<void> = this.#meet(connection, visitor, hostname).catch(() => {}).finally(() => {
