@@ -89,13 +89,20 @@ export class TextTokenizer {
   readonly eosToken: number | null;
   /** Whether tokens are bytes in the GPT-2 alphabet, so that each one's bytes are known by itself. */
   readonly byteLevel: boolean;
+  readonly #name: string;
   readonly #tokenizer: HuggingFaceTokenizer;
   readonly #special = new Set<number>();
   readonly #added = new Map<number, string>();
   /** Most bytes of a text that one token stands for; Infinity: it cannot be told. */
   readonly #mostBytes: number;
 
-  private constructor(tokenizer: HuggingFaceTokenizer, config: TokenizerConfig, traits: { readonly byteLevel: boolean; readonly mostBytes: number }) {
+  private constructor(
+    name: string,
+    tokenizer: HuggingFaceTokenizer,
+    config: TokenizerConfig,
+    traits: { readonly byteLevel: boolean; readonly mostBytes: number },
+  ) {
+    this.#name = name;
     this.#tokenizer = tokenizer;
     this.config = config;
     this.byteLevel = traits.byteLevel;
@@ -121,7 +128,10 @@ export class TextTokenizer {
       if (holdsExpression(data.decoder)) throw new Error("its decoder has a regular expression, which is not supported");
       const decoder = decoderSchema.safeParse(data.decoder).data;
       const byteLevel = [decoder, ...(decoder?.decoders ?? [])].some((part) => part?.type === "ByteLevel");
-      return new TextTokenizer(new HuggingFaceTokenizer(data, config), config, { byteLevel, mostBytes: byteLevel ? mostBytesOf(data) : Infinity });
+      return new TextTokenizer(name, new HuggingFaceTokenizer(data, config), config, {
+        byteLevel,
+        mostBytes: byteLevel ? mostBytesOf(data) : Infinity,
+      });
     } catch (cause) {
       throw new LatentmeshError("invalid_checkpoint", `Cannot load the tokenizer of ${name}: ${messageOf(cause)}`, { cause });
     }
@@ -133,7 +143,7 @@ export class TextTokenizer {
    * @param options.special add what the tokenizer puts around a text, such as BOS; off for rendered chat templates, which write their own
    */
   encode(text: string, options: { readonly special: boolean }): number[] {
-    const { ids } = this.#tokenizer.encode(text, { add_special_tokens: options.special });
+    const { ids } = this.#guarded(() => this.#tokenizer.encode(text, { add_special_tokens: options.special }));
     return options.special && this.config.add_bos_token === true ? this.withBos(ids) : ids;
   }
 
@@ -150,7 +160,19 @@ export class TextTokenizer {
   /** Tokens → text. */
   decode(tokens: readonly number[], options: { readonly skipSpecial: boolean }): string {
     if (tokens.length === 0) return "";
-    return this.#tokenizer.decode([...tokens], { skip_special_tokens: options.skipSpecial, clean_up_tokenization_spaces: false });
+    const how = { skip_special_tokens: options.skipSpecial, clean_up_tokenization_spaces: false };
+    return this.#guarded(() => this.#tokenizer.decode([...tokens], how));
+  }
+
+  /** A file that could be read may still ask for what fails, or for nothing, when a text comes. */
+  #guarded<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (cause) {
+      // What is nested or long beyond the stack is the text's doing.
+      if (cause instanceof RangeError) throw cause;
+      throw new LatentmeshError("invalid_checkpoint", `The tokenizer of ${this.#name} fails: ${messageOf(cause)}`, { cause });
+    }
   }
 
   /** Id of the token with this text; null if there is none. */
