@@ -24,10 +24,12 @@ done
 if [ -n "$launcher" ]; then
   ( while :; do
       for pid in $launcher; do
-        kill -0 "$pid" 2>/dev/null || { kill -TERM "$PPID"; sleep 15; kill -KILL "$PPID"; exit; }
+        kill -0 "$pid" 2>/dev/null || { kill -TERM "$PPID"; patience=15; break 2; }
       done
       sleep 1
-    done ) </dev/null >/dev/null 2>&1 &
+    done
+    while [ "$patience" -gt 0 ] && kill -0 "$PPID" 2>/dev/null; do patience=$((patience - 1)); sleep 1; done
+    kill -KILL "$PPID" ) </dev/null >/dev/null 2>&1 &
   watching=$!
 fi
 processes=' '

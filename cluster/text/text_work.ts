@@ -42,7 +42,7 @@ interface Job {
 }
 
 const PROCESSES = 2;
-const JOB_TIMEOUT = 10_000;
+const JOB_TIMEOUT = 15_000;
 const LOAD_TIMEOUT = 60_000;
 /** Processes in a row that may fail to start. */
 const MOST_FAILURES = 3;

@@ -83,10 +83,16 @@ describe("a server that is loading", () => {
     assertEquals((await ask("/nothing").then((response) => response.body!.cancel().then(() => response))).status, 404);
   });
 
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-    it(`ends at once on ${signal}`, async () => {
-      await using server = await Starting.start(CALIBRATING);
-      await server.says("calibrating");
+  const cases: [signal: Deno.Signal, when: string, args: readonly string[], says: string][] = [
+    ["SIGTERM", "while it calibrates", CALIBRATING, "calibrating"],
+    ["SIGINT", "while it calibrates", CALIBRATING, "calibrating"],
+    ["SIGHUP", "while it calibrates", CALIBRATING, "calibrating"],
+    ["SIGTERM", "while it waits for another host", ["--config", `${ROOT}/tests/support/two_hosts.yaml`], "waiting for"],
+  ];
+  for (const [signal, when, args, says] of cases) {
+    it(`ends at once on ${signal} ${when}`, async () => {
+      await using server = await Starting.start(args);
+      await server.says(says);
       const started = CAN_LIST_PROCESSES ? await descendants(server.child.pid) : [];
       server.child.kill(signal);
       await server.child.status;

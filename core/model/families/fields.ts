@@ -83,7 +83,7 @@ export const COMMON_FIELDS = {
   num_nextn_predict_layers: z.int().min(0).max(1024).nullish(),
   bos_token_id: tokenId.nullish(),
   eos_token_id: z.union([tokenId, z.array(tokenId).max(1024)]).nullish(),
-  quantization_config: z.looseObject({ quant_method: z.string() }).nullish(),
+  quantization_config: z.looseObject({ quant_method: z.string(), fmt: z.string().nullish() }).nullish(),
 } as const;
 
 /** What {@link COMMON_FIELDS} parses to. */

@@ -150,6 +150,11 @@ describe("parseModelConfig", () => {
     });
   });
 
+  it("names what is of the wrong kind even where it cannot be written", () => {
+    const quantization_config = { quant_method: "fp8", fmt: [{ toString: "not a function" }], weight_block_size: [1, 1] };
+    assertThrows(() => parse({ ...V3, quantization_config }), LatentmeshError, '"quantization_config.fmt" is not usable');
+  });
+
   it("knows no architecture by the names that every object has", () => {
     for (const name of ["constructor", "toString", "__proto__", "x".repeat(1e6)]) {
       const error = assertThrows(() => parse({ ...V2_LITE, model_type: name }), LatentmeshError, "is not supported");

@@ -8,7 +8,9 @@ import { MAX_FRAME_BYTES, MAX_HANDSHAKE_BYTES } from "../../../core/wire/protoco
 import type { Socket } from "../../../core/wire/transport.ts";
 import { Door } from "../../../workers/websocket/door.ts";
 import { Patience } from "../../../workers/websocket/patience.ts";
+import { DenoTransport } from "../../../workers/transport.ts";
 import { until } from "../../support/cluster.ts";
+import { ROOT } from "../../support/fixtures.ts";
 import { RawClient } from "../../support/raw_client.ts";
 import { Random, SEED } from "../../support/random.ts";
 
@@ -175,6 +177,30 @@ describe("a door on the network", () => {
       door.sockets[2].close(4400, "go");
       await client.rest();
     }, { trust: false, timeout: 300 }));
+
+  it("survives noise where TLS is expected, and who ends it before it has begun", async () => {
+    const directory = `${ROOT}/tests/support/tls`;
+    const [cert, key] = ["cert", "key"].map((name) => Deno.readTextFileSync(`${directory}/${name}.pem`));
+    const transport = new DenoTransport({ cert, key, ca: cert });
+    const met: Socket[] = [];
+    const listener = await transport.listen("wss://127.0.0.1:0", (socket) => {
+      met.push(socket);
+      socket.trust!();
+      return Promise.resolve();
+    });
+    const port = Number(new URL(listener.address).port);
+    const random = new Random();
+    for (const noise of [new Uint8Array(), random.bytes(5), Uint8Array.of(22, 3, 1, 2, 0, ...random.bytes(512)), random.bytes(20_000)]) {
+      using client = await RawClient.connect(port);
+      await client.send(noise).catch(() => {});
+    }
+    const socket = await transport.connect(listener.address);
+    assertEquals(met.length, 1);
+    const closed = new Promise((resolve) => socket.onclose = resolve);
+    met[0].close();
+    await closed;
+    await listener.close();
+  });
 
   it("survives noise", async () => {
     const noise = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 5 });
