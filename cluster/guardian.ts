@@ -29,7 +29,7 @@ if [ -n "$launcher" ]; then
       sleep 1
     done
     while [ "$patience" -gt 0 ] && kill -0 "$PPID" 2>/dev/null; do patience=$((patience - 1)); sleep 1; done
-    kill -KILL "$PPID" ) </dev/null >/dev/null 2>&1 &
+    [ "$patience" -gt 0 ] || kill -KILL "$PPID" ) </dev/null >/dev/null 2>&1 &
   watching=$!
 fi
 processes=' '

@@ -143,6 +143,7 @@ describe("HTTP API", () => {
   const completions = "/v1/completions";
   const refused: [name: string, path: string, body: unknown, status: number, param: string | null][] = [
     ["an unknown parameter", chat, { ...KETTLE, frobnicate: 1 }, 400, "frobnicate"],
+    ["a chat template of the client's own", chat, { ...KETTLE, chat_template: "{{ messages }}" }, 400, "chat_template"],
     ["an unknown parameter inside another", chat, { ...KETTLE, stream_options: { chunks: 1 } }, 400, "stream_options.chunks"],
     ["tools that are no functions", chat, { ...KETTLE, tools: [{ type: "web_search" }] }, 400, "tools.0.type"],
     ["a tool that is not offered", chat, { ...KETTLE, tools: TOOLS, tool_choice: { type: "function", function: { name: "x" } } }, 400, "tool_choice"],
