@@ -18,6 +18,7 @@ import {
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
+import { writeGrammar } from "../grammar/written_grammar.ts";
 import { encodeFitting } from "../text/check_prompt.ts";
 import type { PreparedConversation } from "../text/jobs.ts";
 import type { TextModel } from "../text/text_model.ts";
@@ -56,7 +57,7 @@ export function answerForm(model: TextModel, fields: ConversationFields): Prepar
   const grammar = grammarOf(fields, format, tools);
   return {
     prompt: Uint32Array.from(encodeFitting(model, text, { special: false })),
-    grammar: grammar !== null && begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar,
+    grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar),
     tools: tools.length > 0,
     reasoning: begun ? "begun" : reasons ? "possible" : "no",
   };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
+import type { WrittenGrammar } from "../grammar/written_grammar.ts";
 import type { HttpErrorFields } from "../http/errors.ts";
 import type { ChatRequest, CompletionRequest } from "../http/openai_schema.ts";
 import type { ResponsesRequest } from "../http/responses_schema.ts";
@@ -20,7 +20,7 @@ export interface LogitBias {
 export interface PreparedConversation {
   readonly prompt: Uint32Array;
   /** null: anything. */
-  readonly grammar: AnswerGrammar | null;
+  readonly grammar: WrittenGrammar | null;
   /** Whether tools may be called. */
   readonly tools: boolean;
   /** Whether the answer reasons, and whether the prompt has begun that already. */
