@@ -97,8 +97,8 @@ async function calibrateInto(
 
 /** Tokens of texts, found in a process that can be ended: there are expressions in tokenizers that take years. */
 async function tokenized(model: ModelPackage, texts: readonly string[]): Promise<readonly number[][]> {
-  const { maxPositions: context, vocabSize } = model.spec;
-  const source = { id: model.id, vocabSize, context: { tokens: context, model: context }, source: model.textSource };
+  const { maxPositions: maxContext, vocabSize } = model.spec;
+  const source = { id: model.id, vocabSize, context: { maxContext }, source: model.textSource };
   const work = await TextWork.start(source, { spawn: spawnText, processes: 1, jobTimeout: CALIBRATION_TIMEOUT });
   try {
     return (await work.run("encode", texts, { client: "" })).map((tokens) => [...tokens]);

@@ -108,6 +108,7 @@ export class TextTokenizer {
     this.byteLevel = traits.byteLevel;
     this.#mostBytes = traits.mostBytes;
     for (const [id, token] of tokenizer.get_added_tokens_decoder()) {
+      if (typeof token.content !== "string") throw new Error("an added token has no text");
       this.#added.set(id, token.content);
       if (token.special) this.#special.add(id);
     }

@@ -23,6 +23,7 @@ export interface OpenApp {
   /** The same with other options. */
   again(options: Partial<AppOptions>): Hono<AppEnv>;
   close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** An app over a model. */
@@ -32,17 +33,11 @@ export async function openApp(served: ServedModel, options: Partial<AppOptions> 
   const text = await TextWork.start(textModelSource(served), { spawn: spawnText, processes: 1, ...texts });
   const again = (options: Partial<AppOptions>) =>
     createApp(() => ({ model: served, grammars, text }), { drain: drain.signal, shutdown: shutdown.signal, maxBodyBytes: 100_000, ...options });
-  return {
-    app: again(options),
-    drain,
-    shutdown,
-    text,
-    again,
-    async close() {
-      grammars[Symbol.dispose]();
-      await text.close();
-    },
+  const close = async () => {
+    grammars[Symbol.dispose]();
+    await text.close();
   };
+  return { app: again(options), drain, shutdown, text, again, close, [Symbol.asyncDispose]: close };
 }
 
 /** A model over HTTP on a port of its own. */
@@ -76,19 +71,21 @@ export async function openTestApp(
   const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "cpu" });
   const served = change(engine.served);
   const opened = await openApp(served, options, texts);
+  const close = async () => {
+    await opened.close();
+    await engine.close();
+  };
   return {
     ...opened,
     served,
+    close,
+    [Symbol.asyncDispose]: close,
     post: async (path, body) =>
       await opened.app.request(path, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: typeof body === "string" ? body : JSON.stringify(body),
       }),
-    close: async () => {
-      await opened.close();
-      await engine.close();
-    },
   };
 }
 

@@ -14,7 +14,7 @@ import { DirectoryFiles } from "../../../workers/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 
 const tiny = await readTextSource(new DirectoryFiles(fixtureDirectory("tiny-mla")));
-const context = { tokens: 2048, model: 2048 };
+const context = { maxContext: 2048 };
 const source = (change: Partial<TextModelSource["source"]> = {}): TextModelSource => ({
   id: "m",
   vocabSize: 8192,
@@ -77,17 +77,19 @@ describe("text processes", () => {
   it("refuse a text that cannot fit the context without looking at it", () =>
     withWork(source(), { processes: 1, jobTimeout: 5000 }, async (work) => {
       const letters = Array.from({ length: 1_500_000 }, (_, i) => String.fromCharCode(97 + (i * 7919) % 26)).join("");
-      const error = await assertRejects(() => work.run("completion", body({ prompt: letters }), { client: "" }), HttpError, "at least");
+      const error = await assertRejects(() => work.run("completion", body({ prompt: letters }), { client: "" }), HttpError, "tokens or more");
       assertEquals([error.fields.code, error.fields.param], ["context_length_exceeded", "prompt"]);
     }));
 
   it("say which limit a prompt exceeds, and what to change", () =>
-    withWork({ ...source(), context: { tokens: 100, model: 2048 } }, { processes: 1 }, async (work) => {
+    withWork({ ...source(), context: { maxContext: 100, maxPositions: 2048 } }, { processes: 1 }, async (work) => {
       const error = await assertRejects(
         () => work.run("completion", body({ prompt: new Array(90).fill(5), max_tokens: 20 }), { client: "" }),
         HttpError,
       );
-      for (const part of ["holds 100 tokens", "--max-tokens-total", "could take 2048", "has 90", "20 are to be generated"]) {
+      for (
+        const part of ["110 tokens", "90 in the prompt, 20 to generate", "cache holds 100", "context of 2048 would do", "--max-tokens-total 110"]
+      ) {
         assert(error.message.includes(part), `${part}: ${error.message}`);
       }
     }));

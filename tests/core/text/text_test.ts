@@ -97,6 +97,16 @@ describe("TextTokenizer", () => {
     assertEquals(tokenizer.encode("<|begin_of_text|>What", { special: true }), [0, 544]);
     assertEquals(tokenizer.encode("What", { special: false }), [544]);
   });
+
+  it("is refused by name where an added token is no text", async () => {
+    const source = await readTextSource(tiny);
+    const data = JSON.parse(source.tokenizer);
+    for (const content of [{ toString: 1 }, 7]) {
+      data.added_tokens[0].content = content;
+      const error = assertThrows(() => TextTokenizer.of({ ...source, tokenizer: JSON.stringify(data) }), LatentmeshError);
+      assertEquals(error.code, "invalid_checkpoint");
+    }
+  });
 });
 
 describe("StopMatcher", () => {

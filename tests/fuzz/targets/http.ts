@@ -98,7 +98,7 @@ let opened: TextModel | null = null;
 
 async function model(): Promise<TextModel> {
   using files = new DirectoryFiles(fixtureDirectory("tiny-mla"));
-  const context = { tokens: 2048, model: 2048 };
+  const context = { maxContext: 2048 };
   return opened ??= openTextModel({ id: "tiny-mla", vocabSize: 8192, context, source: await readTextSource(files) });
 }
 
