@@ -50,8 +50,9 @@ export type { ModelSpec, MoeSpec, RopeSpec, YarnSpec } from "./core/model/spec.t
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";
 export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
+export type { TextSource } from "./core/text/text_source.ts";
 export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
-export type { TextTokenizer, TokenizerConfig, TokenizerFiles } from "./core/text/tokenizer.ts";
+export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
 export type { LoadPart, LoadTimes } from "./core/wire/load_times.ts";
 export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";

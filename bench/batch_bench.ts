@@ -5,8 +5,8 @@
  */
 import process from "node:process";
 import type { RunningCluster } from "../cluster/cluster.ts";
+import { serveModel } from "../tests/support/server.ts";
 import { Cluster, type DeviceChoice } from "../mod.ts";
-import { createApp } from "../cluster/http/app.ts";
 import { RunningLoad } from "./serve/load_client.ts";
 import { printTable } from "./table.ts";
 
@@ -31,10 +31,8 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
     prefill: { cacheTokens: 2048 },
     decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)), pingPong: mode === "ping-pong" },
   });
-  const never = new AbortController().signal;
-  const app = createApp(cluster.served, { drain: never, shutdown: never });
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => app.fetch(request));
-  const url = `http://127.0.0.1:${server.addr.port}`;
+  const server = await serveModel(cluster.served);
+  const { url } = server;
   const rows: string[][] = [["batch", "tokens/s", "ms per step", "coordinator CPU, ms per step"]];
   const speeds = new Map<number, number>();
   for (const [run, batch] of [1, ...batches.split(",").map(Number)].entries()) {
@@ -54,7 +52,7 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
   for (const [batch, speed] of speeds) {
     if (one !== undefined && batch > 1) console.log(`batch ${batch} against batch 1: ${(speed / one).toFixed(2)} x`);
   }
-  await server.shutdown();
+  await server.close();
   await cluster.close();
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import { Grammars } from "../cluster/grammar/grammars.ts";
+import { writeGrammar } from "../cluster/grammar/written_grammar.ts";
 import { grammarVocabulary } from "../cluster/grammar/vocabulary.ts";
 import type { GrammarConstraint } from "../cluster/grammar/running_grammar.ts";
 import type { ServedModel } from "../core/engine.ts";
@@ -33,7 +34,7 @@ export async function grammarBench(): Promise<void> {
   const held = new LoopWatch();
 
   using grammars = new Grammars(() => grammarVocabulary(model, kept));
-  const open = (grammar: AnswerGrammar, count = 1) => grammars.constrain(grammar, { count, client: "" });
+  const open = (grammar: AnswerGrammar, count = 1) => grammars.constrain(writeGrammar(grammar), { count, client: "" });
   const timed = async (name: string, grammar: AnswerGrammar) => {
     const begun = performance.now();
     const constraints = await open(grammar);

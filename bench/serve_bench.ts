@@ -5,8 +5,8 @@
  * @module
  */
 import { Cluster, type DeviceChoice } from "../mod.ts";
-import { createApp } from "../cluster/http/app.ts";
 import { Random } from "../tests/support/random.ts";
+import { serveModel } from "../tests/support/server.ts";
 import { type LoadRequest, runLoad, type Timing } from "./serve/load_client.ts";
 import type { Percentiles, ServeResult } from "./serve/result.ts";
 import { plotPage } from "./serve/plots.ts";
@@ -56,10 +56,8 @@ function resultOf(rate: number, timings: readonly Timing[]): ServeResult {
 export async function serveBench([choice = "cpu", rates = "0.5,1,2,4,8", count = "40", out = "bench/results"]: readonly string[]): Promise<void> {
   const device = choice as DeviceChoice;
   const cluster = await Cluster.start({ model, device });
-  const never = new AbortController().signal;
-  const app = createApp(cluster.served, { drain: never, shutdown: never });
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => app.fetch(request));
-  const url = `http://127.0.0.1:${server.addr.port}`;
+  const server = await serveModel(cluster.served);
+  const { url } = server;
   await runLoad({ url, requests: requestsAt(4, 4) });
   const results: ServeResult[] = [];
   for (const rate of rates.split(",").map(Number)) results.push(resultOf(rate, await runLoad({ url, requests: requestsAt(rate, Number(count)) })));
@@ -72,7 +70,7 @@ export async function serveBench([choice = "cpu", rates = "0.5,1,2,4,8", count =
     good: GOOD,
     results,
   };
-  await server.shutdown();
+  await server.close();
   await cluster.close();
   await Deno.mkdir(out, { recursive: true });
   await Deno.writeTextFile(`${out}/serve.json`, JSON.stringify(report, null, 2) + "\n");

@@ -6,8 +6,8 @@
  */
 import { Cluster, type Config } from "../mod.ts";
 import type { RunningCluster } from "../cluster/cluster.ts";
-import { createApp } from "../cluster/http/app.ts";
 import { Random } from "../tests/support/random.ts";
+import { serveModel } from "../tests/support/server.ts";
 import { median, printTable } from "./table.ts";
 
 const model = new URL("../models/tiny-mla", import.meta.url).pathname;
@@ -26,19 +26,17 @@ interface Answer {
 /** A cluster behind HTTP. */
 class Served {
   readonly cluster: RunningCluster;
-  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #server: Awaited<ReturnType<typeof serveModel>>;
   readonly #known = new Map<string, readonly number[]>();
 
-  private constructor(cluster: RunningCluster, server: Deno.HttpServer<Deno.NetAddr>) {
+  private constructor(cluster: RunningCluster, server: Awaited<ReturnType<typeof serveModel>>) {
     this.cluster = cluster;
     this.#server = server;
   }
 
   static async start(config: Config): Promise<Served> {
     const cluster = await Cluster.start({ model, device: "cpu", ...config });
-    const never = new AbortController().signal;
-    const app = createApp(cluster.served, { drain: never, shutdown: never });
-    return new Served(cluster, Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => app.fetch(request)));
+    return new Served(cluster, await serveModel(cluster.served));
   }
 
   /** Streams one request. @param leaveAfter events after which the client goes away */
@@ -48,7 +46,7 @@ class Served {
     let firstMs = 0;
     const leave = new AbortController();
     try {
-      const response = await fetch(`http://127.0.0.1:${this.#server.addr.port}/v1/completions`, {
+      const response = await fetch(`${this.#server.url}/v1/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({ ...request, temperature: 0, ignore_eos: true, stream: true, return_token_ids: true }),
@@ -98,7 +96,7 @@ class Served {
   }
 
   async close(): Promise<void> {
-    await this.#server.shutdown();
+    await this.#server.close();
     await this.cluster.close();
   }
 }

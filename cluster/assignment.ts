@@ -10,6 +10,7 @@ import { needsCalibration } from "../core/tpla/choose_bases.ts";
 import { partition, type PartitionOptions, UNCUT } from "../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../core/tpla/scheme.ts";
 import type { Assignment, Hello } from "../core/wire/messages.ts";
+import type { PrivateDirectory } from "./private_directory.ts";
 import type { Settings } from "./settings.ts";
 import type { Slot, UnitPlan } from "./topology.ts";
 import type { Member } from "./unit.ts";
@@ -36,18 +37,25 @@ export class ClusterModel {
   readonly basisFile: string | null;
   /** What workers' files must be. */
   readonly hashes: { readonly model: string; readonly basis: string | null };
+  readonly #temporary: PrivateDirectory | null;
   /** Set once all workers have said which devices they have. */
   #cache: CachePlan | null = null;
 
   constructor(
     model: ModelPackage,
-    files: { readonly directory: string; readonly basisFile: string | null },
+    files: { readonly directory: string; readonly basisFile: string | null; readonly temporary?: PrivateDirectory | null },
     hashes: { readonly model: string; readonly basis: string | null },
   ) {
     this.package = model;
     this.directory = files.directory;
     this.basisFile = files.basisFile;
     this.hashes = hashes;
+    this.#temporary = files.temporary ?? null;
+  }
+
+  /** Removes what was written for this run alone. */
+  async close(): Promise<void> {
+    await this.#temporary?.close();
   }
 
   get cacheDecided(): boolean {

@@ -11,7 +11,7 @@ import { examine, printFindings } from "./commands/doctor.ts";
 import { drift, type DriftFlags } from "./commands/drift.ts";
 import { planCluster, printPlan } from "./commands/plan.ts";
 import { score, type ScoreFlags } from "./commands/score.ts";
-import { serve, stopOnSignals } from "./commands/serve.ts";
+import { serve } from "./commands/serve.ts";
 import { joinUntilStopped, type WorkerFlags } from "./commands/worker.ts";
 import { configSchema } from "./config.ts";
 import type { LoadEngine, MeasureDrift } from "./engine.ts";
@@ -43,10 +43,9 @@ export function createProgram(version: string, services: Services): Command {
   )
     .addOption(new Option("--single", "serve from this process alone, without workers").conflicts("gpus"))
     .addHelpText("after", ENVIRONMENT)
-    .action(async ({ single, ...flags }: AllFlags & { single?: boolean }) => {
-      using stop = stopOnSignals();
-      await serve(await settingsOf(flags), single === true ? services.loadEngine : services.startCluster, { stop });
-    });
+    .action(async ({ single, ...flags }: AllFlags & { single?: boolean }) =>
+      await serve(await settingsOf(flags), single === true ? services.loadEngine : services.startCluster)
+    );
 
   program.command("worker").description("join this machine's GPUs to a cluster")
     .requiredOption("--join <address>", "address of the coordinator, wss://host:port")
@@ -60,10 +59,7 @@ export function createProgram(version: string, services: Services): Command {
     .option("--tls-ca <file>", "PEM certificate of who signed the others'")
     .option("--insecure", "allow links without TLS: whoever listens in reads prompts and answers")
     .addHelpText("after", ENVIRONMENT)
-    .action(async (flags: WorkerFlags) => {
-      using stop = stopOnSignals();
-      await joinUntilStopped(flags, services, stop);
-    });
+    .action(async (flags: WorkerFlags) => await joinUntilStopped(flags, services));
 
   withCluster(withModel(program.command("plan").description("print what a configuration comes to: bytes per rank, on the wire and in the cache")))
     .option("--json", "print JSON instead of a table")

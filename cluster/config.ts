@@ -80,6 +80,10 @@ export const configSchema = z.strictObject({
       concurrent: z.int().min(1).describe("requests of one API key at a time").optional(),
       requestsPerMinute: z.int().min(1).describe("requests of one API key in a minute").optional(),
     }).describe("what one API key may do; more is refused with 429").optional(),
+    connections: z.strictObject({
+      total: z.int().min(1).max(1_000_000).describe("connections at a time; by default 4096, or what the limit of open files leaves").optional(),
+      perAddress: z.int().min(1).max(1_000_000).describe("connections of one address; by default half of all").optional(),
+    }).describe("who asks nothing makes room for others; beyond that, connections are closed").optional(),
     maxWaiting: z.int().min(1).max(1_000_000).describe("requests that may wait for a place; more are refused with 429").optional(),
     maxWaitingPerKey: z.int().min(1).max(1_000_000)
       .describe("requests of one API key that may wait; by default half of maxWaiting where there are several keys").optional(),

@@ -59,6 +59,13 @@ export interface Config {
       /** Requests in a minute. */
       requestsPerMinute?: number;
     };
+    /** Connections; who asks nothing makes room for others. */
+    connections?: {
+      /** At a time; by default 4096, or what the limit of open files leaves. */
+      total?: number;
+      /** Of one address; by default half of all. */
+      perAddress?: number;
+    };
     /** Requests that may wait for a place; more are refused with 429. */
     maxWaiting?: number;
     /** The same of each API key; by default half of all where there are several keys. */

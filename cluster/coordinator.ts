@@ -154,6 +154,7 @@ export class Coordinator implements Units {
     for (const { client } of this.members) client.link.close();
     await this.#workforce?.close();
     await this.#contents.idle();
+    await this.#model.close();
   }
 
   async #open(): Promise<void> {

@@ -54,7 +54,8 @@ export type Calibrate = (options: {
   readonly model: string;
   readonly device: Settings["device"];
   readonly dawn: string | undefined;
-  readonly documents: readonly string[];
+  /** Texts, or their tokens. */
+  readonly documents: readonly (string | readonly number[])[];
   readonly tokens: number;
   readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
 }) => Promise<Calibration>;

@@ -7,6 +7,7 @@ import { LatentmeshError } from "../core/errors.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
+import { PrivateDirectory } from "./private_directory.ts";
 import { readTls, type Tls } from "./tls.ts";
 
 /** What a machine that joins must know. */
@@ -59,7 +60,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
     );
   }
   const tls = readTls(settings.tls);
-  const directory = await Deno.makeTempDir({ prefix: "latentmesh-" });
+  const directory = await PrivateDirectory.create();
   const model = await Deno.realPath(settings.model).catch(() => settings.model);
   const supervisors = settings.gpus.map((gpu, i) =>
     new Supervisor(`${settings.host}.${i}`, (worker) =>
@@ -77,7 +78,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
           deviceTimes: settings.deviceTimes,
           tls,
         },
-        directory,
+        directory: directory.path,
         sockets: null,
         // What they will be is not known before they have joined.
         sharesMemory: true,
@@ -88,7 +89,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
     failed: Promise.race(supervisors.map(({ givenUp }) => givenUp)),
     async close() {
       await Promise.all(supervisors.map((supervisor) => supervisor.stop()));
-      await Deno.remove(directory, { recursive: true });
+      await directory.close();
     },
   };
 }

@@ -3,19 +3,25 @@
  *
  * @module
  */
-import { LatentmeshError } from "../core/errors.ts";
+import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { modelHash, sha256 } from "../core/model/model_hash.ts";
-import { readModelPackage } from "../core/model_package.ts";
+import { type ModelPackage, readModelPackage } from "../core/model_package.ts";
 import { readBasis } from "../core/tpla/basis_file.ts";
 import { ClusterModel, resolveCuts, schemeNeedsCalibration } from "./assignment.ts";
 import { readDocuments } from "./commands/score.ts";
 import { log } from "./log.ts";
+import { PrivateDirectory } from "./private_directory.ts";
 import { showProgress } from "./progress.ts";
 import type { ClusterServices, OpenFiles } from "./services.ts";
 import { EMBEDDED_MODEL, type Settings } from "./settings.ts";
+import { spawnText } from "./text/spawn_text.ts";
+import { TextWork } from "./text/text_work.ts";
+import { writeWhole } from "./write_whole.ts";
 
 /** Tokens of a calibration; fewer than this and the statistics show the text more than the model. */
 export const CALIBRATION_TOKENS = 16384;
+/** Milliseconds that tokenising the text of a calibration may take. */
+const CALIBRATION_TIMEOUT = 60_000;
 
 /** Reads a model. @throws {LatentmeshError} if it, or the way it is to be cut, cannot be used */
 export async function loadClusterModel(settings: Settings, services: ClusterServices): Promise<ClusterModel> {
@@ -25,19 +31,27 @@ export async function loadClusterModel(settings: Settings, services: ClusterServ
   const hash = await modelHash(model.configText, model.checkpoint);
   const directory = await files.location();
   if (!schemeNeedsCalibration(settings)) return new ClusterModel(model, { directory, basisFile: null }, { model: hash, basis: null });
-  const basisFile = await findBasis(files, hash) ?? await calibrateInto(cachedBasis(hash), settings, services);
-  const source = (await files.openPath(basisFile))!;
-  const { provenance } = await readBasis(source);
-  if (provenance.modelHash !== hash) {
-    throw new LatentmeshError(
-      "invalid_checkpoint",
-      `Cannot use ${basisFile}: it was made for another model; make it anew with "deno task calibrate"`,
-    );
+  const found = await findBasis(files, hash);
+  const { path: basisFile, temporary } = found === null
+    ? await calibrateInto(cachedBasis(hash), model, settings, services)
+    : { path: found, temporary: null };
+  try {
+    const source = (await files.openPath(basisFile))!;
+    const { provenance } = await readBasis(source, model.spec);
+    if (provenance.modelHash !== hash) {
+      throw new LatentmeshError(
+        "invalid_checkpoint",
+        `Cannot use ${basisFile}: it was made for another model; make it anew with "deno task calibrate"`,
+      );
+    }
+    return new ClusterModel(model, { directory, basisFile: await Deno.realPath(basisFile), temporary }, {
+      model: hash,
+      basis: await sha256(await source.read(0, source.size)),
+    });
+  } catch (error) {
+    await temporary?.close();
+    throw error;
   }
-  return new ClusterModel(model, { directory, basisFile: await Deno.realPath(basisFile) }, {
-    model: hash,
-    basis: await sha256(await source.read(0, source.size)),
-  });
 }
 
 /** The file beside the model, or one that was made before. */
@@ -52,23 +66,79 @@ function cachedBasis(hash: string): string {
   return `${home}/latentmesh/${hash}.basis.safetensors`;
 }
 
-async function calibrateInto(path: string, { model, device, dawn }: Settings, { calibrate }: ClusterServices): Promise<string> {
-  log("info", `calibrating: ${model} has no basis.safetensors yet; this is done once`);
+/** Where a basis was written. */
+interface WrittenBasis {
+  readonly path: string;
+  /** Of this run alone, where it could not be kept. */
+  readonly temporary: PrivateDirectory | null;
+}
+
+async function calibrateInto(
+  path: string,
+  model: ModelPackage,
+  { model: name, device, dawn }: Settings,
+  { calibrate }: ClusterServices,
+): Promise<WrittenBasis> {
+  log("info", `calibrating: ${name} has no basis.safetensors yet; this is done once`);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);
-  const documents = await readDocuments(`${decodeURIComponent(EMBEDDED_MODEL.pathname)}/calibration.json`);
+  const texts = await readDocuments(`${decodeURIComponent(EMBEDDED_MODEL.pathname)}/calibration.json`);
   const calibration = await calibrate({
-    model,
+    model: name,
     device,
     dawn,
-    documents,
+    documents: await tokenized(model, texts),
     tokens: CALIBRATION_TOKENS,
     onProgress: ({ done, total }) => progress.update(done, total),
   }).finally(() => progress.stop());
-  await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
-  // Another process must never see half a file.
-  const unfinished = `${path}.${Deno.pid}`;
-  await Deno.writeFile(unfinished, calibration.file);
-  await Deno.rename(unfinished, path);
-  log("info", `wrote ${path} from ${calibration.provenance.tokens} tokens`);
-  return path;
+  const written = await keep(path, calibration.file);
+  log("info", `wrote ${written.path} from ${calibration.provenance.tokens} tokens`);
+  return written;
+}
+
+/** Tokens of texts, found in a process that can be ended: there are expressions in tokenizers that take years. */
+async function tokenized(model: ModelPackage, texts: readonly string[]): Promise<readonly number[][]> {
+  const { maxPositions: maxContext, vocabSize } = model.spec;
+  const source = { id: model.id, vocabSize, context: { maxContext }, source: model.textSource };
+  const work = await TextWork.start(source, { spawn: spawnText, processes: 1, jobTimeout: CALIBRATION_TIMEOUT });
+  try {
+    return (await work.run("encode", texts, { client: "" })).map((tokens) => [...tokens]);
+  } catch (cause) {
+    const problem = `Cannot calibrate ${model.textSource.name}: its tokenizer fails on the built-in text: ${messageOf(cause)}`;
+    throw new LatentmeshError("invalid_checkpoint", problem, { cause });
+  } finally {
+    await work.close();
+  }
+}
+
+/** Keeps a basis for the next start, or at least for this one: a full disk does not take a calibration away that took minutes. */
+async function keep(path: string, file: Uint8Array<ArrayBuffer>): Promise<WrittenBasis> {
+  const problems: string[] = [];
+  try {
+    await writeWhole(path, file);
+    return { path, temporary: null };
+  } catch (error) {
+    problems.push(messageOf(error));
+  }
+  for (const parent of [undefined, "/dev/shm"]) {
+    try {
+      const written = await keepForNow(parent, file);
+      log("warn", `${problems[0]}; the calibration is used for this run, and will be made again at the next start`);
+      return written;
+    } catch (error) {
+      problems.push(messageOf(error));
+    }
+  }
+  throw new LatentmeshError("capacity", `The calibration cannot be written anywhere: ${problems.join("; ")}`);
+}
+
+async function keepForNow(parent: string | undefined, file: Uint8Array<ArrayBuffer>): Promise<WrittenBasis> {
+  const temporary = await PrivateDirectory.create(parent);
+  const path = `${temporary.path}/basis.safetensors`;
+  try {
+    await writeWhole(path, file);
+    return { path, temporary };
+  } catch (error) {
+    await temporary.close();
+    throw error;
+  }
 }

@@ -9,6 +9,7 @@ import type { Hello, Notice } from "../core/wire/messages.ts";
 import { RpcClient } from "../core/wire/rpc.ts";
 import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
 import { log } from "./log.ts";
+import { RepeatedLog } from "./repeated_log.ts";
 
 /** A worker that has said hello. */
 export interface Arrival {
@@ -43,7 +44,10 @@ export class Lobby {
 
   static async open(transport: Transport, options: LobbyOptions): Promise<Lobby> {
     const listeners: Listener[] = [];
-    for (const address of options.addresses) listeners.push(await transport.listen(address, (socket) => meet(socket, options)));
+    const refused = new RepeatedLog();
+    const meetOne = (socket: Socket) =>
+      meet(socket, options, (reason) => refused.say(`refused a connection from ${socket.from ?? "this host"}: ${reason}`));
+    for (const address of options.addresses) listeners.push(await transport.listen(address, meetOne));
     return new Lobby(listeners);
   }
 
@@ -52,7 +56,7 @@ export class Lobby {
   }
 }
 
-async function meet(socket: Socket, { token, admit, onArrival, onNotice }: LobbyOptions): Promise<void> {
+async function meet(socket: Socket, { token, admit, onArrival, onNotice }: LobbyOptions, onRefused: (reason: string) => void): Promise<void> {
   try {
     const link = await acceptLink(socket, ({ role }) => role === "worker" ? token : null);
     const { worker } = link.identity;
@@ -73,6 +77,6 @@ async function meet(socket: Socket, { token, admit, onArrival, onNotice }: Lobby
       onArrival({ worker, client, hello: notice });
     });
   } catch (error) {
-    log("warn", `refused a connection: ${messageOf(error)}`);
+    onRefused(messageOf(error));
   }
 }

@@ -30,7 +30,6 @@ export function showProgress(label: string, format: Format = formatBytes): Progr
 function bar(label: string, format: Format): Progress {
   const display = new progress.SingleBar({
     format: `${label} {bar} {percentage}% {done} of {all}, {eta_formatted} left`,
-    hideCursor: true,
     clearOnComplete: true,
     stopOnComplete: true,
   }, progress.Presets.shades_classic);

@@ -34,6 +34,8 @@ export interface Settings {
   readonly maxBodyBytes: number | undefined;
   /** What one API key may do. */
   readonly limits: { readonly concurrent?: number; readonly requestsPerMinute?: number } | undefined;
+  /** Connections of clients, where the configuration says. */
+  readonly connections: { readonly total?: number; readonly perAddress?: number };
   /** Requests that may wait, of all API keys and of each. */
   readonly maxWaiting: number;
   readonly maxWaitingPerKey: number;
@@ -132,6 +134,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     allowedOrigins: config.server?.allowedOrigins ?? [],
     maxBodyBytes: config.server?.maxBodyBytes,
     limits: config.server?.limits,
+    connections: config.server?.connections ?? {},
     maxWaiting,
     maxWaitingPerKey: config.server?.maxWaitingPerKey ?? (apiKeys.length > 1 ? Math.ceil(maxWaiting / 2) : maxWaiting),
     shutdownTimeout: config.server?.shutdownTimeout ?? 10,

@@ -5,6 +5,7 @@
  */
 import { LatentmeshError } from "../core/errors.ts";
 import { isSynthetic } from "../core/model/synthetic/name.ts";
+import { guardProcess } from "./guardian.ts";
 import { nvidiaNodes, pciAddresses } from "./host_gpus.ts";
 import type { WorkerProcess } from "./supervisor.ts";
 import { log } from "./log.ts";
@@ -51,6 +52,7 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
     stdout: "null",
     stderr: "piped",
   }).spawn();
+  guardProcess(child);
   const lines: string[] = [];
   const reading = readLines(child.stderr, (line) => {
     log("debug", `worker  ${options.bootstrap.worker}: ${line}`);
@@ -81,7 +83,7 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
     "run",
     "--quiet",
     "--no-prompt",
-    ...configArguments(entry),
+    ...configArguments(entry, "../deno.json"),
     dawn === undefined ? `--allow-read=${read.join(",")}` : "--allow-read",
     `--allow-write=${directory}`,
     net.length === 0 ? "--allow-net" : `--allow-net=${net.join(",")}`,
@@ -96,12 +98,13 @@ function codeOf(entry: URL): string[] {
   return entry.protocol === "file:" ? ["core", "workers"].map((folder) => decodeURIComponent(new URL(`../${folder}`, entry).pathname)) : [];
 }
 
-/** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. */
-function configArguments(entry: URL): string[] {
-  return entry.protocol === "file:" ? ["--config", decodeURIComponent(new URL("../deno.json", entry).pathname)] : [];
+/** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. @param config where it is, seen from the entry */
+export function configArguments(entry: URL, config: string): string[] {
+  return entry.protocol === "file:" ? ["--config", decodeURIComponent(new URL(config, entry).pathname)] : [];
 }
 
-function passedEnvironment(): Record<string, string> {
+/** The part of the environment that processes of a cluster get. */
+export function passedEnvironment(): Record<string, string> {
   return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => PASSED.test(name)));
 }
 

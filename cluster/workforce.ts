@@ -11,6 +11,7 @@ import { type Arrival, Lobby } from "./lobby.ts";
 import { log } from "./log.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
+import { PrivateDirectory } from "./private_directory.ts";
 import { Supervisor } from "./supervisor.ts";
 import { readTls, type Tls } from "./tls.ts";
 import type { Slot } from "./topology.ts";
@@ -32,14 +33,14 @@ export interface WorkforceOptions {
 /** All workers, here and elsewhere. */
 export class Workforce {
   readonly #options: WorkforceOptions;
-  /** Private to this user: where workers of this host meet. */
-  readonly #directory: string;
+  /** Where workers of this host meet. */
+  readonly #directory: PrivateDirectory;
   readonly #token: Uint8Array<ArrayBuffer>;
   readonly #tls: Tls;
   readonly #supervisors = new Map<string, Supervisor>();
   #lobby: Lobby | null = null;
 
-  private constructor(options: WorkforceOptions, directory: string) {
+  private constructor(options: WorkforceOptions, directory: PrivateDirectory) {
     const { token, tls } = options.settings.cluster;
     this.#options = options;
     this.#directory = directory;
@@ -49,14 +50,13 @@ export class Workforce {
 
   /** Listens and starts the workers of this host. @throws {LatentmeshError} */
   static async open(options: WorkforceOptions): Promise<Workforce> {
-    const directory = await Deno.makeTempDir({ prefix: "latentmesh-" });
+    const directory = await PrivateDirectory.create();
     try {
-      await Deno.chmod(directory, 0o700);
       const workforce = new Workforce(options, directory);
       await workforce.#open();
       return workforce;
     } catch (error) {
-      await Deno.remove(directory, { recursive: true });
+      await directory.close();
       throw error;
     }
   }
@@ -80,7 +80,7 @@ export class Workforce {
   async close(): Promise<void> {
     await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.stop()));
     await this.#lobby?.close();
-    await Deno.remove(this.#directory, { recursive: true });
+    await this.#directory.close();
   }
 
   async #open(): Promise<void> {
@@ -121,7 +121,7 @@ export class Workforce {
           deviceTimes: settings.deviceTimes,
           tls: this.#tls,
         },
-        directory: this.#directory,
+        directory: this.#directory.path,
         sockets,
         sharesMemory: settings.decode.exchange !== "websocket" && slots.some((other) => other !== slot && unitOf(other) === unitOf(slot)),
         gpu: slot.gpu,
@@ -136,7 +136,7 @@ export class Workforce {
   }
 
   #address(name: string): string {
-    return `unix:${this.#directory}/${name}.sock`;
+    return `unix:${this.#directory.path}/${name}.sock`;
   }
 
   /** The place that a worker is to take; null if there is none. */

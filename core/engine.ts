@@ -6,6 +6,7 @@
 import type { ContextLimits } from "./context_limit.ts";
 import type { SamplingParams } from "./sampling/params.ts";
 import type { ChatTemplate } from "./text/chat_template.ts";
+import type { TextSource } from "./text/text_source.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
 
 /** One generation. */
@@ -90,6 +91,8 @@ export interface ServedModel {
   readonly created: number;
   /** Generates tokens. */
   readonly engine: TokenEngine;
+  /** What tokenizer and template are made from. */
+  readonly textSource: TextSource;
   /** Text ↔ tokens. */
   readonly tokenizer: TextTokenizer;
   /** Conversations → prompts; null if the checkpoint has none. */

@@ -10,6 +10,7 @@ import { parseModelConfig } from "./model/config.ts";
 import { type GenerationConfig, parseGenerationConfig } from "./model/generation_config.ts";
 import type { ModelSpec } from "./model/spec.ts";
 import { ChatTemplate } from "./text/chat_template.ts";
+import { readTextSource, type TextSource } from "./text/text_source.ts";
 import { TextTokenizer } from "./text/tokenizer.ts";
 
 /** What a directory holds. */
@@ -19,6 +20,7 @@ export interface ModelPackage {
   readonly configText: string;
   readonly spec: ModelSpec;
   readonly generation: GenerationConfig;
+  readonly textSource: TextSource;
   readonly tokenizer: TextTokenizer;
   readonly chatTemplate: ChatTemplate | null;
   readonly checkpoint: Checkpoint;
@@ -27,14 +29,16 @@ export interface ModelPackage {
 /** Reads a directory. @throws {LatentmeshError} saying which file or field cannot be used */
 export async function readModelPackage(files: ModelFiles): Promise<ModelPackage> {
   const configText = await readConfigText(files);
-  const tokenizer = await TextTokenizer.load(files);
+  const textSource = await readTextSource(files);
+  const tokenizer = TextTokenizer.of(textSource);
   return {
     id: files.name.split("/").at(-1)!,
     configText,
     spec: parseModelConfig(configText, `${files.name}/config.json`),
     generation: parseGenerationConfig(await files.text("generation_config.json"), `${files.name}/generation_config.json`),
+    textSource,
     tokenizer,
-    chatTemplate: await ChatTemplate.load(files, tokenizer.config),
+    chatTemplate: ChatTemplate.of(textSource, tokenizer.config),
     checkpoint: await Checkpoint.open(files),
   };
 }
@@ -49,11 +53,12 @@ export async function readConfigText(files: ModelFiles): Promise<string> {
 }
 
 /** The model as a server sees it. */
-export function servedModel({ id, spec, generation, tokenizer, chatTemplate }: ModelPackage, engine: TokenEngine): ServedModel {
+export function servedModel({ id, spec, generation, textSource, tokenizer, chatTemplate }: ModelPackage, engine: TokenEngine): ServedModel {
   return {
     id,
     created: Math.floor(Date.now() / 1000),
     engine,
+    textSource,
     tokenizer,
     chatTemplate,
     vocabSize: spec.vocabSize,

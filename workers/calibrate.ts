@@ -25,8 +25,8 @@ export interface CalibrateOptions {
   readonly model: string;
   readonly device: DeviceChoice;
   readonly dawn?: string;
-  /** Documents; see `cutDocuments`. */
-  readonly documents: readonly string[];
+  /** Documents, as texts or their tokens; see `cutDocuments`. */
+  readonly documents: readonly (string | readonly number[])[];
   /** Tokens to use at most. */
   readonly tokens: number;
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
@@ -61,7 +61,7 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibratedBa
 
 /** Sequences from BOS, no longer than the context: the beginning of every document first, then what follows, until there are enough tokens. */
 function cutDocuments(tokenizer: TextTokenizer, { documents, tokens }: CalibrateOptions, context: number): number[][] {
-  const texts = documents.map((document) => tokenizer.encode(document, { special: true }));
+  const texts = documents.map((document) => typeof document === "string" ? tokenizer.encode(document, { special: true }) : document);
   const most = context - tokenizer.withBos([]).length;
   const longest = Math.max(...texts.map(({ length }) => length));
   const sequences: number[][] = [];
@@ -69,7 +69,7 @@ function cutDocuments(tokenizer: TextTokenizer, { documents, tokens }: Calibrate
   for (let start = 0; start < longest; start += most) {
     for (const text of texts.filter(({ length }) => length > start)) {
       if (left <= 0) return sequences;
-      const sequence = tokenizer.withBos(text.slice(start, start + most)).slice(0, left);
+      const sequence = tokenizer.withBos([...text.slice(start, start + most)]).slice(0, left);
       sequences.push(sequence);
       left -= sequence.length;
     }

@@ -43,6 +43,9 @@ export interface JoinOptions extends ModelPaths {
   readonly deviceTimes?: boolean;
 }
 
+/** Milliseconds between two times that the coordinator is told of who was turned away. */
+const TROUBLE_INTERVAL = 1000;
+
 /** As few as make whole words, in f16 too. */
 const PROBE_VALUES = 2;
 
@@ -70,6 +73,8 @@ export class ClusterWorker {
   /** Decode groups that prompts can be handed to. */
   readonly #groups = new Map<string, { readonly epoch: number; readonly targets: readonly HandoffTarget[] }>();
   #computeMs = 0;
+  /** When who was turned away is told of again, in milliseconds. */
+  #nextTrouble = 0;
 
   private constructor(
     options: JoinOptions,
@@ -153,6 +158,10 @@ export class ClusterWorker {
       const link = await acceptLink(socket, (identity) => this.#loaded?.membership.secretOf(identity) ?? null);
       this.#loaded!.membership.accept(link);
     } catch (error) {
+      // Strangers may knock as often as they like; one of them in a while is worth telling.
+      const now = performance.now();
+      if (now < this.#nextTrouble) return;
+      this.#nextTrouble = now + TROUBLE_INTERVAL;
       this.#tell({ kind: "trouble", epoch: this.#loaded?.membership.epoch ?? 0, message: messageOf(error), silent: null });
     }
   }

@@ -35,16 +35,22 @@ export class DirectoryFiles implements ModelFiles {
   async openPath(path: string): Promise<ByteSource | null> {
     const known = this.#sources.get(path);
     if (known !== undefined) return known;
-    const handle = await absentAsNull(Deno.open(path), path);
-    if (handle === null) return null;
+    if (await sizeOf(path) === null) return null;
+    const handle = await Deno.open(path);
     const source = new FileSource(path, await handle.stat(), this.#handles);
     this.#handles.give(path, handle);
     this.#sources.set(path, source);
     return source;
   }
 
-  text(file: string): Promise<string | null> {
-    return absentAsNull(Deno.readTextFile(`${this.name}/${file}`), `${this.name}/${file}`);
+  async text(file: string): Promise<string | null> {
+    const path = `${this.name}/${file}`;
+    const size = await sizeOf(path);
+    if (size === null) return null;
+    if (size > MAX_TEXT_BYTES) {
+      throw new LatentmeshError("invalid_checkpoint", `Cannot read ${path}: it has ${size} bytes; the most are ${MAX_TEXT_BYTES}`);
+    }
+    return await Deno.readTextFile(path);
   }
 
   /** What another process opens it by. */
@@ -62,10 +68,21 @@ export class DirectoryFiles implements ModelFiles {
   }
 }
 
-async function absentAsNull<T>(operation: Promise<T>, path: string): Promise<T | null> {
+/** Bytes of a text at most. The largest tokenizers have 20 MB. */
+const MAX_TEXT_BYTES = 256 << 20;
+
+/**
+ * Bytes of a file; null if there is none.
+ *
+ * @throws {LatentmeshError} `invalid_checkpoint` if it is no regular file: opening a pipe waits for whoever writes into it, for ever
+ */
+async function sizeOf(path: string): Promise<number | null> {
   try {
-    return await operation;
+    const { isFile, size } = await Deno.stat(path);
+    if (!isFile) throw new LatentmeshError("invalid_checkpoint", `Cannot read ${path}: it is not a regular file`);
+    return size;
   } catch (cause) {
+    if (cause instanceof LatentmeshError) throw cause;
     if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return null;
     throw new LatentmeshError("not_found", `Cannot read ${path}: ${messageOf(cause)}`, { cause });
   }

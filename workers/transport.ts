@@ -1,12 +1,14 @@
 /**
  * Opens sockets. On one host: Deno's WebSocket over Unix sockets, the quickest way there is. Across hosts: `ws` as the client, because Deno's own never turns
- * Nagle's algorithm off, and frames of 1 to 64 KB then wait 44 ms for a delayed acknowledgement; servers are Deno's on either side, which do not.
+ * Nagle's algorithm off, and frames of 1 to 64 KB then wait 44 ms for a delayed acknowledgement; the accepting side is `websocket/`, which trusts strangers
+ * with little.
  *
  * @module
  */
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { MAX_FRAME_BYTES } from "../core/wire/protocol.ts";
 import type { Listener, Socket, TlsFiles, Transport } from "../core/wire/transport.ts";
+import { Door } from "./websocket/door.ts";
 
 /**
  * Host in URLs of Unix sockets. Deno asks for permission to reach it, so it is one that leads nowhere (RFC 5737). Not a name: Deno looks names up although nothing
@@ -14,7 +16,7 @@ import type { Listener, Socket, TlsFiles, Transport } from "../core/wire/transpo
  */
 export const UNIX_HOST = "192.0.2.1";
 
-/** Most sockets that have not authenticated yet; more are turned away. */
+/** Most sockets of this host that have not authenticated yet; more are turned away. */
 const MAX_PENDING = 64;
 const TRY_AGAIN_LATER = 1013;
 
@@ -27,23 +29,9 @@ export class DenoTransport implements Transport {
   }
 
   async listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {
-    const upgrade = (request: globalThis.Request): Response => {
-      if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") return new Response("Latentmesh workers meet here.\n", { status: 426 });
-      // Browsers send an Origin, workers do not: no page may reach a worker.
-      if (request.headers.has("origin")) return new Response(null, { status: 403 });
-      // A rank that computes for long cannot answer pings; deadlines find out who is silent.
-      const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
-      socket.onopen = () => {
-        if (pending >= MAX_PENDING) return socket.close(TRY_AGAIN_LATER);
-        pending++;
-        void onSocket(socket as unknown as Socket).finally(() => pending--);
-      };
-      return response;
-    };
-    let pending = 0;
     try {
-      if (address.startsWith("unix:")) return await listenUnix(address.slice(5), upgrade);
-      return listenTcp(new URL(address), this.elsewhere, upgrade);
+      if (address.startsWith("unix:")) return await listenUnix(address.slice(5), onSocket);
+      return listenTcp(new URL(address), this.elsewhere, onSocket);
     } catch (cause) {
       if (cause instanceof LatentmeshError) throw cause;
       throw new LatentmeshError("invalid_config", `Cannot listen on ${address}: ${messageOf(cause)}`, { cause });
@@ -56,9 +44,20 @@ export class DenoTransport implements Transport {
   }
 }
 
-type Upgrade = (request: globalThis.Request) => Response;
-
-async function listenUnix(path: string, upgrade: Upgrade): Promise<Listener> {
+/** In a directory that only this user can enter: who comes here is no stranger. */
+async function listenUnix(path: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {
+  let pending = 0;
+  const upgrade = (request: globalThis.Request): Response => {
+    if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") return new Response("Latentmesh workers meet here.\n", { status: 426 });
+    // A rank that computes for long cannot answer pings; deadlines find out who is silent.
+    const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
+    socket.onopen = () => {
+      if (pending >= MAX_PENDING) return socket.close(TRY_AGAIN_LATER);
+      pending++;
+      void onSocket(socket as unknown as Socket).finally(() => pending--);
+    };
+    return response;
+  };
   // A socket left behind by a worker that was killed.
   await Deno.remove(path).catch(() => {});
   const server = Deno.serve({ path, onListen: () => {} }, upgrade);
@@ -72,17 +71,17 @@ async function listenUnix(path: string, upgrade: Upgrade): Promise<Listener> {
   };
 }
 
-function listenTcp(url: URL, { cert, key }: TlsFiles, upgrade: Upgrade): Listener {
+function listenTcp(url: URL, { cert, key }: TlsFiles, onSocket: (socket: Socket) => Promise<void>): Listener {
   const secure = url.protocol === "wss:";
   if (secure && (cert === undefined || key === undefined)) {
     throw new LatentmeshError("invalid_config", `Cannot listen on ${url.href}: wss needs a certificate and its key`);
   }
   const hostname = url.hostname.replace(/^\[|\]$/g, "");
   const port = Number(url.port || 0);
-  const server = Deno.serve({ hostname, port, onListen: () => {}, ...(secure ? { cert, key } : {}) }, upgrade);
+  const door = new Door({ hostname, port }, secure ? { cert: cert!, key: key! } : null, onSocket);
   return {
-    address: `${url.protocol}//${url.hostname}:${(server.addr as Deno.NetAddr).port}`,
-    close: () => server.shutdown(),
+    address: `${url.protocol}//${url.hostname}:${door.address.port}`,
+    close: () => door.close(),
   };
 }
 

@@ -10,6 +10,7 @@ import type { Calibrate } from "../engine.ts";
 import type { ModelFlags } from "../flags.ts";
 import { formatBytes, log } from "../log.ts";
 import { showProgress } from "../progress.ts";
+import { writeWhole } from "../write_whole.ts";
 import { readDocuments } from "./score.ts";
 
 /** Flags of the command. */
@@ -38,7 +39,7 @@ export async function writeCalibration(options: CalibrateFlags, settings: Settin
     onProgress: ({ done, total }) => progress.update(done, total),
   })
     .finally(() => progress.stop());
-  await Deno.writeFile(output, calibration.file);
+  await writeWhole(output, calibration.file);
   const { provenance, statistics, width } = calibration;
   log(
     "info",

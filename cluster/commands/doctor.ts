@@ -122,7 +122,7 @@ async function model(settings: Settings, services: PlanServices): Promise<Findin
     if (!schemeNeedsCalibration(settings)) return findings;
     const source = await files.open("basis.safetensors");
     if (source === null) findings.push({ state: "note", subject: "basis", text: "no basis.safetensors; the first start will calibrate" });
-    else if ((await readBasis(source)).provenance.modelHash === hash) {
+    else if ((await readBasis(source, spec)).provenance.modelHash === hash) {
       findings.push({ state: "ok", subject: "basis", text: "basis.safetensors fits the model" });
     } else {findings.push({
         state: "fail",

@@ -3,133 +3,136 @@
  *
  * @module
  */
+import type { ServedModel } from "../../core/engine.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { LoadedEngine, LoadEngine, OnProgress } from "../engine.ts";
 import type { Grammars } from "../grammar/grammars.ts";
-import { createApp, createGrammars } from "../http/app.ts";
-import { ServerMetrics } from "../observe/metrics.ts";
-import { ObservedEngine } from "../observe/observed_engine.ts";
+import { guardianSettled, guardLauncher } from "../guardian.ts";
+import { createApp, createGrammars, type ServerState } from "../http/app.ts";
 import { logRequest } from "../http/request_log.ts";
-import { HttpError } from "../http/errors.ts";
-import type { Settings } from "../settings.ts";
-import type { LoadedEngine, LoadEngine } from "../engine.ts";
+import { connectionLimits, openFilesLimit } from "../http/server/connection_limits.ts";
+import { HttpServer } from "../http/server/http_server.ts";
 import { formatBytes, log } from "../log.ts";
 import { logLoaded } from "../log_loaded.ts";
-import { PromptEncoder } from "../text/prompt_encoder.ts";
+import { ServerMetrics } from "../observe/metrics.ts";
+import { ObservedEngine } from "../observe/observed_engine.ts";
 import { showProgress } from "../progress.ts";
+import { RepeatedLog } from "../repeated_log.ts";
+import type { Settings } from "../settings.ts";
+import { aborted, endOnSignals, stopOnSignals } from "./stop.ts";
+import { spawnText } from "../text/spawn_text.ts";
+import { textModelSource } from "../text/text_model.ts";
+import { TextWork } from "../text/text_work.ts";
 
-/** Options of {@link serve}. */
-export interface ServeOptions {
-  /** Asks the server to stop: the first abort drains, see {@link stopOnSignals}. */
-  readonly stop: StopRequest;
-}
-
-/** How a server is told to stop. */
-export interface StopRequest {
-  /** Finish what runs. */
-  readonly drain: AbortSignal;
-  /** Cancel what runs. */
-  readonly cancel: AbortSignal;
-}
+/** Milliseconds that answers have to be taken by their clients when everything has been cancelled. */
+const LAST_WORDS = 2000;
 
 /** Serves until asked to stop, then resolves. */
-export async function serve(settings: Settings, loadEngine: LoadEngine, { stop }: ServeOptions): Promise<void> {
+export async function serve(settings: Settings, loadEngine: LoadEngine): Promise<void> {
   const started = performance.now();
-  let handler: (request: Request) => Response | Promise<Response> = () => loading();
-  const server = listen(settings, (request) => handler(request));
-  const cancelTimer = new AbortController();
+  const stop = { drain: new AbortController(), cancel: new AbortController() };
+  const releaseLauncher = guardLauncher();
+  const text = new TextWork({ spawn: spawnText });
+  let state: ServerState = { loading: settings.modelName ?? settings.model.replace(/\/+$/, "").split("/").at(-1)!, loadedBytes: 0, totalBytes: 0 };
+  const metrics = new ServerMetrics({
+    loading: () =>
+      "loading" in state
+        ? { ready: false, ...state }
+        : { ready: state.model.engine.ready, loadedBytes: engine!.weightBytes, totalBytes: engine!.weightBytes },
+    cluster: async () => "loading" in state ? null : await state.describe?.() ?? null,
+  });
+  const app = createApp(() => state, {
+    drain: stop.drain.signal,
+    shutdown: stop.cancel.signal,
+    metrics,
+    onAnswered: logRequest,
+    apiKeys: settings.apiKeys,
+    maxBodyBytes: settings.maxBodyBytes,
+    origins: { hosts: settings.allowedHosts, origins: settings.allowedOrigins },
+    limits: settings.limits,
+  });
   let engine: LoadedEngine | null = null;
   let grammars: Grammars | null = null;
-  let encoder: PromptEncoder | null = null;
+  let server: HttpServer | null = null;
   try {
-    engine = await load(settings, loadEngine);
-    const loaded = engine;
-    const describe = loaded.describe === undefined ? undefined : () => loaded.describe!();
-    const metrics = new ServerMetrics(describe ?? null);
-    if (describe !== undefined) loaded.onOutcome = (outcome) => metrics.phases(outcome);
-    const served = { ...loaded.served, id: settings.modelName ?? loaded.served.id, engine: new ObservedEngine(loaded.served.engine, metrics) };
-    const shutdown = AbortSignal.any([stop.cancel, cancelTimer.signal]);
-    grammars = createGrammars(served);
-    encoder = new PromptEncoder(served.tokenizer);
-    const app = createApp(served, {
-      drain: stop.drain,
-      shutdown,
-      grammars,
-      encoder,
-      metrics,
-      describe,
-      work: loaded.work === undefined ? undefined : () => loaded.work!,
-      onAnswered: logRequest,
-      apiKeys: settings.apiKeys,
-      maxBodyBytes: settings.maxBodyBytes,
-      origins: { hosts: settings.allowedHosts, origins: settings.allowedOrigins },
-      limits: settings.limits,
+    using loading = endOnSignals();
+    server = await listen(settings, (request) => app.fetch(request));
+    engine = await load(settings, loadEngine, (progress) => {
+      // A worker that is started again later loads, too.
+      if ("loading" in state) state = { ...state, ...progress };
     });
-    handler = (request) => app.fetch(request);
-    const { hostname, port } = server.addr as Deno.NetAddr;
-    log("info", `model   ${served.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${served.engine.maxContext} tokens`);
-    if (engine.loadTimes !== undefined) logLoaded("this process", engine.loadTimes);
-    if (engine.summary !== undefined) log("info", `cluster ${engine.summary}`);
-    log("info", `device  ${engine.device}`);
-    for (const advice of engine.advice) log("info", `advice  ${advice}`);
-    log(
-      "info",
-      `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`,
-    );
-    await Promise.race([aborted(stop.drain), ...(engine.failed === undefined ? [] : [engine.failed])]);
+    const loaded = engine;
+    await text.open(textModelSource({ ...loaded.served, id: settings.modelName ?? loaded.served.id }));
+    if (loaded.describe !== undefined) loaded.onOutcome = (outcome) => metrics.phases(outcome);
+    const model = { ...loaded.served, id: settings.modelName ?? loaded.served.id, engine: new ObservedEngine(loaded.served.engine, metrics) };
+    grammars = createGrammars(model);
+    state = { model, grammars, text, describe: loaded.describe === undefined ? undefined : () => loaded.describe!(), work: () => loaded.work };
+    loading[Symbol.dispose]();
+    using _ = stopOnSignals(stop);
+    announce(server, loaded, model, started);
+    await Promise.race([aborted(stop.drain.signal), ...(engine.failed === undefined ? [] : [engine.failed])]);
     log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish`);
-    const timer = setTimeout(() => cancelTimer.abort(), settings.shutdownTimeout * 1000);
-    await server.shutdown();
-    clearTimeout(timer);
+    await finish(server, stop.cancel, settings.shutdownTimeout * 1000);
   } finally {
-    await server.shutdown();
+    stop.drain.abort();
+    await finish(server, stop.cancel, 0);
+    await text.close();
     grammars?.[Symbol.dispose]();
-    encoder?.[Symbol.dispose]();
     await engine?.close();
+    releaseLauncher();
+    await guardianSettled();
   }
 }
 
-function listen(settings: Settings, handler: (request: Request) => Response | Promise<Response>): Deno.HttpServer {
-  const { host, port } = settings;
+/** Lets requests end, for so many milliseconds; then cancels them. */
+async function finish(server: HttpServer | null, cancel: AbortController, milliseconds: number): Promise<void> {
+  const timers = [
+    setTimeout(() => cancel.abort(), milliseconds),
+    // A client that does not read its answer is not waited for.
+    setTimeout(() => server?.cut(), milliseconds + LAST_WORDS),
+  ];
+  await server?.shutdown();
+  for (const timer of timers) clearTimeout(timer);
+}
+
+function announce(server: HttpServer, engine: LoadedEngine, model: ServedModel, started: number): void {
+  const { hostname, port } = server.address;
+  log("info", `model   ${model.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${model.engine.maxContext} tokens`);
+  if (engine.loadTimes !== undefined) logLoaded("this process", engine.loadTimes);
+  if (engine.summary !== undefined) log("info", `cluster ${engine.summary}`);
+  log("info", `device  ${engine.device}`);
+  for (const advice of engine.advice) log("info", `advice  ${advice}`);
+  log(
+    "info",
+    `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`,
+  );
+}
+
+async function listen({ host, port, connections }: Settings, handler: (request: Request) => Response | Promise<Response>): Promise<HttpServer> {
+  const limits = connectionLimits(connections, await openFilesLimit());
+  const turnedAway = new RepeatedLog();
   try {
-    return Deno.serve({ hostname: host, port, onListen: () => {} }, handler);
+    return HttpServer.listen({
+      hostname: host,
+      port,
+      limits,
+      onTurnedAway: (count, reason) =>
+        turnedAway.say(`closed connections: ${reason} (server.connections: ${limits.total} in all, ${limits.perAddress} of one address)`, count),
+    }, handler);
   } catch (cause) {
     const reason = cause instanceof Deno.errors.AddrInUse ? "the port is in use; choose another with --port" : messageOf(cause);
     throw new LatentmeshError("invalid_config", `Cannot listen on ${host}:${port}: ${reason}`, { param: "port", cause });
   }
 }
 
-async function load(settings: Settings, loadEngine: LoadEngine): Promise<LoadedEngine> {
+async function load(settings: Settings, loadEngine: LoadEngine, onProgress: OnProgress): Promise<LoadedEngine> {
   const progress = showProgress("loading");
   try {
-    return await loadEngine(settings, ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes));
+    return await loadEngine(settings, (loaded) => {
+      onProgress(loaded);
+      progress.update(loaded.loadedBytes, loaded.totalBytes);
+    });
   } finally {
     progress.stop();
   }
-}
-
-function loading(): Response {
-  return Response.json(new HttpError(503, "The model is still loading", { code: "loading" }).body, { status: 503, headers: { "retry-after": "1" } });
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-}
-
-/** SIGTERM and SIGINT: the first drains, the second cancels. Dispose to listen no more. */
-export function stopOnSignals(): StopRequest & Disposable {
-  const drain = new AbortController();
-  const cancel = new AbortController();
-  const onSignal = () => (drain.signal.aborted ? cancel : drain).abort();
-  const signals = ["SIGTERM", "SIGINT"] as const;
-  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
-  return {
-    drain: drain.signal,
-    cancel: cancel.signal,
-    [Symbol.dispose]: () => {
-      for (const signal of signals) Deno.removeSignalListener(signal, onSignal);
-    },
-  };
 }

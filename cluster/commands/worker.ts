@@ -11,7 +11,7 @@ import { type ModelFlags, settingsOf } from "../flags.ts";
 import { log } from "../log.ts";
 import type { ClusterServices } from "../services.ts";
 import { isLoopback } from "../settings.ts";
-import type { StopRequest } from "./serve.ts";
+import { aborted, stopOnSignals } from "./stop.ts";
 
 /** Flags of the command. */
 export interface WorkerFlags extends Pick<ModelFlags, "model" | "device"> {
@@ -26,7 +26,9 @@ export interface WorkerFlags extends Pick<ModelFlags, "model" | "device"> {
 }
 
 /** Joins until asked to stop. */
-export async function joinUntilStopped(flags: WorkerFlags, services: ClusterServices, stop: StopRequest): Promise<void> {
+export async function joinUntilStopped(flags: WorkerFlags, services: ClusterServices): Promise<void> {
+  const stop = { drain: new AbortController(), cancel: new AbortController() };
+  using _ = stopOnSignals(stop);
   const settings = await joinSettings(flags);
   const joined: JoinedWorkers = await startJoining(settings, services, isLoopback);
   log(
@@ -34,7 +36,7 @@ export async function joinUntilStopped(flags: WorkerFlags, services: ClusterServ
     `joining ${settings.coordinator} as host ${settings.host} with ${settings.gpus.length} ${settings.gpus.length === 1 ? "worker" : "workers"}`,
   );
   try {
-    await Promise.race([new Promise<void>((resolve) => stop.drain.addEventListener("abort", () => resolve(), { once: true })), joined.failed]);
+    await Promise.race([aborted(stop.drain.signal), joined.failed]);
   } finally {
     await joined.close();
   }

@@ -4,13 +4,11 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
 import type { FromGrammarThread, ToGrammarThread } from "./messages.ts";
 import { type GrammarConstraint, RunningGrammar } from "./running_grammar.ts";
 import type { GrammarVocabulary } from "./tokens/vocabulary.ts";
+import type { WrittenGrammar } from "./written_grammar.ts";
 
-/** Characters that a grammar may have, as JSON. */
-const MOST_CHARACTERS = 1 << 19;
 /** Grammars that one client may wait for. */
 const MOST_WAITING = 256;
 
@@ -42,18 +40,13 @@ export class Grammars implements Disposable {
    *
    * @throws {LatentmeshError} `invalid_request` if it cannot be held to: which keyword, and where
    */
-  async constrain(grammar: AnswerGrammar, { count, client }: ConstrainOptions): Promise<GrammarConstraint[]> {
-    const text = JSON.stringify(grammar);
-    const param = paramOf(grammar);
-    if (text.length > MOST_CHARACTERS) {
-      throw new LatentmeshError("invalid_request", `A grammar has ${text.length} characters; the most are ${MOST_CHARACTERS}`, { param });
-    }
+  async constrain({ json, param }: WrittenGrammar, { count, client }: ConstrainOptions): Promise<GrammarConstraint[]> {
     using _ = this.#wait(client);
     const thread = await (this.#thread ??= this.#begin());
     if (this.#ended) throw shuttingDown();
     const ids = Array.from({ length: count }, () => this.#next++);
     const opened = ids.map((id) => this.#open(id, param, thread));
-    tell(thread, { kind: "open", ids, grammar: text, client });
+    tell(thread, { kind: "open", ids, grammar: json, client });
     try {
       for (const { settled } of opened) await settled;
       return opened;
@@ -143,19 +136,4 @@ function tell(thread: Worker, message: ToGrammarThread): void {
 
 function shuttingDown(): LatentmeshError {
   return new LatentmeshError("cancelled", "The server is shutting down");
-}
-
-/** The field of a request that a grammar comes from. */
-function paramOf(grammar: AnswerGrammar): string {
-  switch (grammar.kind) {
-    case "json":
-      return "response_format";
-    case "calls":
-    case "text":
-      return "tools";
-    case "reasoned":
-      return paramOf(grammar.then);
-    default:
-      return grammar satisfies never;
-  }
 }

@@ -18,9 +18,12 @@ import {
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
+import { writeGrammar } from "../grammar/written_grammar.ts";
+import { encodeFitting } from "../text/check_prompt.ts";
+import type { PreparedConversation } from "../text/jobs.ts";
+import type { TextModel } from "../text/text_model.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
-import type { ServerContext } from "./server_context.ts";
 
 /** The parts of a request that decide. */
 export interface ConversationFields {
@@ -31,29 +34,14 @@ export interface ConversationFields {
   readonly response_format?: ResponseFormatField;
 }
 
-/** What an answer looks like. */
-export interface AnswerForm {
-  /** Tokens of the rendered conversation. */
-  readonly prompt: number[];
-  /** null: anything. */
-  readonly grammar: AnswerGrammar | null;
-  /** Special tokens that are part of the answer's text. */
-  readonly kept: ReadonlySet<number>;
-  /** A parser for one answer. */
-  parser(): AnswerParser;
-}
-
 /** Special tokens that are text to grammars and parsers of this model. */
 export function keptTokens({ tokenizer }: ServedModel): ReadonlySet<number> {
   const tokenOf = (text: string) => tokenizer.tokenOf(text);
   return markerTokens(toolFormatOf(tokenOf), tokenOf);
 }
 
-/** @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
-export async function answerForm(
-  { model, encoder }: Pick<ServerContext, "model" | "encoder">,
-  fields: ConversationFields,
-): Promise<AnswerForm> {
+/** Renders and tokenises a conversation. @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
+export function answerForm(model: TextModel, fields: ConversationFields): PreparedConversation {
   const { tokenizer, chatTemplate } = model;
   if (chatTemplate === null) {
     throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
@@ -68,11 +56,16 @@ export async function answerForm(
   const begun = reasons && text.trimEnd().endsWith(THINKING[0]);
   const grammar = grammarOf(fields, format, tools);
   return {
-    prompt: await encoder.encode(text, { special: false }),
-    grammar: grammar !== null && begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar,
-    kept: keptTokens(model),
-    parser: () => new AnswerParser({ tools: tools.length > 0 ? format : null, reasoning: begun ? "begun" : reasons ? "possible" : "no" }),
+    prompt: Uint32Array.from(encodeFitting(model, text, { special: false })),
+    grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar),
+    tools: tools.length > 0,
+    reasoning: begun ? "begun" : reasons ? "possible" : "no",
   };
+}
+
+/** A parser for one answer. */
+export function answerParser({ tokenizer }: ServedModel, { tools, reasoning }: PreparedConversation): AnswerParser {
+  return new AnswerParser({ tools: tools ? toolFormatOf((text) => tokenizer.tokenOf(text)) : null, reasoning });
 }
 
 function toolOf({ function: { name, description, parameters, strict } }: ToolField): Tool {

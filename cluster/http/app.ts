@@ -4,7 +4,6 @@
  * @module
  */
 import { type Context, Hono } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
@@ -12,10 +11,12 @@ import { newStepTimes, type ProcessWork } from "../../core/step_times.ts";
 import type { ClusterStatus } from "../cluster_status.ts";
 import { Grammars } from "../grammar/grammars.ts";
 import { grammarVocabulary } from "../grammar/vocabulary.ts";
-import { PromptEncoder } from "../text/prompt_encoder.ts";
 import { keptTokens } from "./answer_form.ts";
 import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
+import type { TextService } from "../text/text_work.ts";
+import type { BodyLimits } from "./body.ts";
+import { Budget } from "./budget.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./chat.ts";
 import { handleCompletion } from "./completions.ts";
@@ -23,7 +24,32 @@ import { HttpError, toHttpError } from "./errors.ts";
 import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
 import { handleResponses } from "./responses.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
-import { handleDetokenize, handleTokenize } from "./tokens.ts";
+import { handleTokens } from "./tokens.ts";
+
+/** A server that can answer. */
+export interface LoadedServer {
+  readonly model: ServedModel;
+  /** Grammars of answers. */
+  readonly grammars: Grammars;
+  /** Turns requests into tokens. */
+  readonly text: TextService;
+  /** What the cluster is at; without it, one process. */
+  readonly describe?: () => Promise<ClusterStatus>;
+  /** Where the time of steps has gone, in one process. */
+  readonly work?: () => ProcessWork | undefined;
+}
+
+/** A server that is not ready yet. */
+export interface LoadingServer {
+  /** What it will serve. */
+  readonly loading: string;
+  readonly loadedBytes: number;
+  /** 0: not known yet. */
+  readonly totalBytes: number;
+}
+
+/** What a server is at. */
+export type ServerState = LoadedServer | LoadingServer;
 
 /** Options of {@link createApp}. */
 export interface AppOptions {
@@ -31,16 +57,8 @@ export interface AppOptions {
   readonly drain: AbortSignal;
   /** Aborted when running generations must end. */
   readonly shutdown: AbortSignal;
-  /** Grammars of answers; without them, requests that need one are refused. */
-  readonly grammars?: Grammars;
-  /** Tokenises prompts; by default, one of the app's own, whose thread ends with the process. */
-  readonly encoder?: PromptEncoder;
   /** What is counted; without it there are no `/metrics`. */
   readonly metrics?: ServerMetrics;
-  /** What the cluster is at; without it, one process. */
-  readonly describe?: () => Promise<ClusterStatus>;
-  /** Where the time of steps has gone, in one process. */
-  readonly work?: () => ProcessWork;
   /** Told of every request that has been answered. */
   readonly onAnswered?: (record: RequestRecord) => void;
   /** Largest request body; default: what the longest prompt takes, and 4 MiB at least. */
@@ -57,6 +75,9 @@ export interface AppOptions {
 const LEAST_BODY_BYTES = 4 << 20;
 /** A token is some four bytes of text, or up to eight as a number; escaped, a character alone takes six. */
 const BODY_BYTES_PER_TOKEN = 32;
+/** Bodies as large as they may be that are read at a time: of one client, and in all. */
+const BODIES_PER_CLIENT = 16;
+const BODIES = 32;
 
 /** Everybody may ask about health. */
 const OPEN_PATHS = ["/healthz", "/readyz", ...DASHBOARD_PATHS];
@@ -66,48 +87,49 @@ export function createGrammars(model: ServedModel): Grammars {
   return new Grammars(() => grammarVocabulary(model, keptTokens(model)));
 }
 
-/** Endpoints by method and path. */
-export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv> {
-  const bodyBytes = Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * model.engine.maxContext);
-  const { drain, maxBodyBytes = bodyBytes, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
-  const server: ServerContext = {
-    model,
-    grammars: options.grammars ?? createGrammars(model),
-    encoder: options.encoder ?? new PromptEncoder(model.tokenizer),
-    shutdown: options.shutdown,
+function bodyLimits(maxBytes: number): BodyLimits {
+  return { maxBytes, budget: new Budget({ total: BODIES * maxBytes, perClient: BODIES_PER_CLIENT * maxBytes }) };
+}
+
+/** Endpoints by method and path. @param state asked at every request: a server that is loading answers about itself */
+export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
+  const { drain, shutdown, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
+  let bodies: BodyLimits | null = null;
+  const loaded = (): ServerContext => {
+    const now = state();
+    if ("loading" in now) throw new HttpError(503, "The model is still loading", { code: "loading", retryAfter: 1 });
+    bodies ??= bodyLimits(options.maxBodyBytes ?? Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * now.model.engine.maxContext));
+    return { model: now.model, grammars: now.grammars, text: now.text, bodies, shutdown };
   };
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
   if (options.onAnswered !== undefined) app.use(recordRequests(options.onAnswered));
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
-  app.use(bodyLimit({
-    maxSize: maxBodyBytes,
-    onError: () => {
-      throw new HttpError(413, `The request body exceeds ${maxBodyBytes} bytes`, { code: "request_too_large" });
-    },
-  }));
   if (apiKeys.length > 0) app.use(except(OPEN_PATHS, requireKey(apiKeys)));
   if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
-  app.post("/v1/chat/completions", async (c) => handleChat(c, server, await jsonBody(c)));
-  app.post("/v1/completions", async (c) => handleCompletion(c, server, await jsonBody(c)));
-  app.post("/v1/responses", async (c) => handleResponses(c, server, await jsonBody(c)));
-  app.post("/tokenize", async (c) => handleTokenize(c, server, await jsonBody(c)));
-  app.post("/detokenize", async (c) => handleDetokenize(c, model, await jsonBody(c)));
-  app.get("/v1/models", (c) => c.json({ object: "list", data: [modelObject(model)] }));
+  app.post("/v1/chat/completions", (c) => handleChat(c, loaded()));
+  app.post("/v1/completions", (c) => handleCompletion(c, loaded()));
+  app.post("/v1/responses", (c) => handleResponses(c, loaded()));
+  app.post("/tokenize", (c) => handleTokens(c, loaded(), "tokenize"));
+  app.post("/detokenize", (c) => handleTokens(c, loaded(), "detokenize"));
+  app.get("/v1/models", (c) => c.json({ object: "list", data: [modelObject(loaded().model)] }));
   app.get("/v1/models/:id{.+}", (c) => {
     const id = c.req.param("id");
+    const { model } = loaded();
     if (id !== model.id) throw new HttpError(404, `The model "${id}" does not exist; this server serves "${model.id}"`, { code: "model_not_found" });
     return c.json(modelObject(model));
   });
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
-    const ready = model.engine.ready && !drain.aborted;
-    const degraded = model.engine.degraded ?? null;
-    if (!ready) return c.json({ status: "not ready" }, 503);
+    const now = state();
+    if ("loading" in now) return c.json({ status: "loading", ...progressOf(now) }, 503);
+    const { engine } = now.model;
+    if (!engine.ready || drain.aborted) return c.json({ status: "not ready" }, 503);
+    const degraded = engine.degraded ?? null;
     return c.json(degraded === null ? { status: "ready" } : { status: "degraded", problem: degraded });
   });
-  app.get("/cluster", async (c) => c.json(await describe(server, options)));
+  app.get("/cluster", async (c) => c.json(await describe(state(), options)));
   const { metrics } = options;
   if (metrics !== undefined) {
     app.get("/metrics", async (c) => {
@@ -123,37 +145,44 @@ export function createApp(model: ServedModel, options: AppOptions): Hono<AppEnv>
 }
 
 /** What there is to say about a server. */
-async function describe({ model }: ServerContext, { describe, work, metrics, drain }: AppOptions): Promise<object> {
-  const { steps = newStepTimes(), parts } = work?.() ?? {};
-  const alone: ClusterStatus & { readonly parts?: ProcessWork["parts"] } = {
-    summary: "one process",
+async function describe(state: ServerState, { metrics, drain }: AppOptions): Promise<object> {
+  const counted = metrics?.summary ?? { generatedTokens: 0, recent: { firstTokenMs: null, interTokenMs: null } };
+  if ("loading" in state) {
+    return { model: state.loading, maxContext: null, ready: false, loading: progressOf(state), ...counted, ...nothing("loading") };
+  }
+  const { model, describe, work } = state;
+  return {
+    model: model.id,
+    maxContext: model.engine.maxContext,
+    ready: model.engine.ready && !drain.aborted,
+    loading: null,
+    ...counted,
+    ...await describe?.() ?? nothing("one process", work?.()),
+  };
+}
+
+/** A cluster of nothing. */
+function nothing(
+  summary: string,
+  { steps = newStepTimes(), parts }: Partial<ProcessWork> = {},
+): ClusterStatus & { readonly parts?: ProcessWork["parts"] } {
+  return {
+    summary,
     scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, active: 0, waiting: 0, running: 0 },
     steps,
     parts,
     units: [],
   };
-  return {
-    model: model.id,
-    maxContext: model.engine.maxContext,
-    ready: model.engine.ready && !drain.aborted,
-    ...metrics?.summary ?? { generatedTokens: 0, recent: { firstTokenMs: null, interTokenMs: null } },
-    ...await describe?.() ?? alone,
-  };
+}
+
+function progressOf({ loadedBytes, totalBytes }: LoadingServer) {
+  return { loadedBytes, totalBytes };
 }
 
 function errorResponse(c: Context, error: HttpError): Response {
   if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
   // 499 (client closed request) is nginx's and not in hono's list.
   return c.json(error.body, error.status as 400);
-}
-
-async function jsonBody(c: Context): Promise<unknown> {
-  try {
-    return await c.req.json();
-  } catch (error) {
-    if (error instanceof HttpError) throw error;
-    throw new HttpError(400, "The request body is not JSON", { code: "invalid_json" });
-  }
 }
 
 function modelObject(model: ServedModel) {

@@ -6,73 +6,93 @@
 import type { Context } from "hono";
 import type { FinishReason, TokenRequest } from "../../core/engine.ts";
 import type { AnswerParser } from "../../core/text/answers/answer_parser.ts";
-import { type AnswerForm, answerForm } from "./answer_form.ts";
+import type { TextOptions } from "../../core/text/generate.ts";
+import type { PreparedChat, PreparedConversation } from "../text/jobs.ts";
+import { answerParser, keptTokens } from "./answer_form.ts";
 import { collectChoices, runChoices, UsageMeter } from "./choices.ts";
-import { deltaOf, messageOf } from "./chat_message.ts";
-import { HttpError } from "./errors.ts";
-import { chatLogprobs } from "./logprobs.ts";
-import { type ChatRequest, chatRequest, parseBody } from "./openai_schema.ts";
-import { checkModel, tokenRequests } from "./requests.ts";
+import { AnswerSum, deltaOf, messageOf } from "./chat_message.ts";
+import { jsonResponse } from "./json.ts";
+import { chatLogprobs, wholeChatLogprobs } from "./logprobs.ts";
+import { prepared } from "./prepared.ts";
+import { tokenRequests } from "./requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "./server_context.ts";
+import { Slices } from "./slices.ts";
 import { RequestAbort, streamEvents } from "./sse.ts";
 
 /** Handles one request. */
-export async function handleChat(c: Context<AppEnv>, server: ServerContext, body: unknown): Promise<Response> {
+export async function handleChat(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
   const { model } = server;
-  const request = parseBody(chatRequest, body);
-  checkModel(model, request.model);
+  const { request, bias, conversation } = await prepared(c, server, "chat");
   const abort = new RequestAbort(c, server.shutdown);
-  const form = await answerForm(server, request);
   const constrained = await ConstrainedRequests.create(
     server,
     tokenRequests(model, request, {
-      prompt: form.prompt,
+      prompt: conversation.prompt,
+      bias,
       maxTokens: request.max_completion_tokens ?? request.max_tokens,
       logprobs: logprobsOf(request),
       promptLogprobs: null,
       client: c.get("client"),
       signal: abort.signal,
     }),
-    form.grammar,
+    conversation.grammar,
   );
-  const base = { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id };
-  if (request.stream) return streamEvents(abort, (send) => sendChunks(server, request, form, constrained, base, abort, send));
+  const work: ChatWork = {
+    server,
+    request,
+    conversation,
+    constrained,
+    base: { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id },
+    text: { stop: request.stop ?? [], kept: keptTokens(model) },
+  };
+  return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
+}
 
+/** A chat that is being answered. */
+interface ChatWork {
+  readonly server: ServerContext;
+  readonly request: PreparedChat["request"];
+  readonly conversation: PreparedConversation;
+  readonly constrained: ConstrainedRequests;
+  readonly base: object;
+  readonly text: TextOptions;
+}
+
+async function whole({ server: { model }, request, conversation, constrained, base, text }: ChatWork, abort: RequestAbort): Promise<object> {
   using _ = constrained;
   const { requests } = constrained;
   const meter = meterOf(requests);
-  const choices = await collectChoices(model, requests, textOptions(request, form), abort, meter);
-  return c.json({
+  const choices = await collectChoices(model, requests, text, abort, meter);
+  const slices = new Slices();
+  const answers: object[] = [];
+  for (const [index, choice] of choices.entries()) {
+    const parser = answerParser(model, conversation);
+    const message = messageOf(await new AnswerSum(parser).takeWhole(choice.text, slices));
+    answers.push({
+      index,
+      message,
+      logprobs: requests[0].logprobs === null ? null : await wholeChatLogprobs(model.tokenizer, choice.logprobs, slices),
+      finish_reason: finishReason(parser, choice.finishReason),
+      ...(request.return_token_ids ? { token_ids: choice.tokens } : {}),
+    });
+  }
+  return {
     ...base,
     object: "chat.completion",
-    choices: choices.map((choice, index) => {
-      const parser = form.parser();
-      const parts = [...parser.push(choice.text), ...parser.finish()];
-      return {
-        index,
-        message: messageOf(parts),
-        logprobs: requests[0].logprobs === null ? null : chatLogprobs(model.tokenizer, choice.logprobs),
-        finish_reason: finishReason(parser, choice.finishReason),
-        ...(request.return_token_ids ? { token_ids: choice.tokens } : {}),
-      };
-    }),
+    choices: answers,
     usage: meter.usage,
-    ...(request.return_token_ids ? { prompt_token_ids: form.prompt } : {}),
-  });
+    ...(request.return_token_ids ? { prompt_token_ids: requests[0].prompt } : {}),
+  };
 }
 
 async function sendChunks(
-  { model }: ServerContext,
-  request: ChatRequest,
-  form: AnswerForm,
-  constrained: ConstrainedRequests,
-  base: object,
+  { server: { model }, request, conversation, constrained, base, text }: ChatWork,
   abort: RequestAbort,
   send: (chunk: unknown) => void,
 ): Promise<void> {
   using _ = constrained;
   const { requests } = constrained;
-  const { logprobs } = requests[0];
+  const { logprobs, prompt } = requests[0];
   const withUsage = request.stream_options?.include_usage ?? false;
   const chunk = (choices: readonly unknown[], more: object = {}) => ({
     ...base,
@@ -83,11 +103,11 @@ async function sendChunks(
   });
   for (const index of requests.keys()) {
     const choice = { index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null };
-    send(chunk([choice], request.return_token_ids ? { prompt_token_ids: form.prompt } : {}));
+    send(chunk([choice], request.return_token_ids ? { prompt_token_ids: prompt } : {}));
   }
-  const parsers = requests.map(() => form.parser());
+  const parsers = requests.map(() => answerParser(model, conversation));
   const meter = meterOf(requests);
-  await runChoices(model, requests, textOptions(request, form), abort, (index, event) => {
+  await runChoices(model, requests, text, abort, (index, event) => {
     meter.see(index, event);
     if (event.kind !== "piece") return;
     const parser = parsers[index];
@@ -106,10 +126,6 @@ async function sendChunks(
   if (withUsage) send(chunk([], { usage: meter.usage }));
 }
 
-function textOptions(request: ChatRequest, form: AnswerForm) {
-  return { stop: request.stop ?? [], kept: form.kept };
-}
-
 function finishReason(parser: AnswerParser, reason: FinishReason): string {
   return reason === "stop" && parser.called && !parser.cut ? "tool_calls" : reason;
 }
@@ -118,9 +134,6 @@ function meterOf(requests: readonly TokenRequest[]): UsageMeter {
   return new UsageMeter({ promptTokens: requests[0].prompt.length, choicesPerPrompt: requests.length });
 }
 
-function logprobsOf({ logprobs, top_logprobs: top }: ChatRequest): number | null {
-  if (top !== undefined && !logprobs) {
-    throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
-  }
+function logprobsOf({ logprobs, top_logprobs: top }: PreparedChat["request"]): number | null {
   return logprobs ? top ?? 0 : null;
 }

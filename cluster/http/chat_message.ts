@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { AnswerPart } from "../../core/text/answers/answer_parser.ts";
+import type { AnswerParser, AnswerPart } from "../../core/text/answers/answer_parser.ts";
+import { Slices } from "./slices.ts";
 
 /** One call of a tool. */
 export interface ToolCall {
@@ -19,20 +20,58 @@ export interface SortedAnswer {
   readonly calls: readonly ToolCall[];
 }
 
-/** Sorts the parts of a whole answer. */
-export function sortAnswer(parts: readonly AnswerPart[]): SortedAnswer {
-  const joined = (kind: "content" | "reasoning") => parts.map((part) => part.kind === kind ? part.text : "").join("");
-  const calls = parts.filter((part) => part.kind === "call").map(({ name, index }): ToolCall => ({
-    id: callId(),
-    type: "function",
-    function: { name, arguments: parts.map((part) => part.kind === "arguments" && part.index === index ? part.text : "").join("") },
-  }));
-  return { content: joined("content"), reasoning: joined("reasoning"), calls };
+/** Characters of an answer that are taken apart at a time. */
+const RUN = 4096;
+
+/** Sorts the parts of an answer as they come. */
+export class AnswerSum implements SortedAnswer {
+  content = "";
+  reasoning = "";
+  readonly #parser: AnswerParser;
+  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
+
+  constructor(parser: AnswerParser) {
+    this.#parser = parser;
+  }
+
+  get calls(): readonly ToolCall[] {
+    return this.#calls;
+  }
+
+  /** Takes a whole answer apart. */
+  async takeWhole(text: string, slices: Slices = new Slices()): Promise<this> {
+    for (let at = 0; at < text.length; at += RUN) {
+      this.#add(this.#parser.push(text.slice(at, at + RUN)));
+      await slices.breathe();
+    }
+    this.#add(this.#parser.finish());
+    return this;
+  }
+
+  #add(parts: readonly AnswerPart[]): void {
+    for (const part of parts) {
+      switch (part.kind) {
+        case "content":
+          this.content += part.text;
+          break;
+        case "reasoning":
+          this.reasoning += part.text;
+          break;
+        case "call":
+          this.#calls[part.index] = { id: callId(), type: "function", function: { name: part.name, arguments: "" } };
+          break;
+        case "arguments":
+          this.#calls[part.index].function.arguments += part.text;
+          break;
+        default:
+          part satisfies never;
+      }
+    }
+  }
 }
 
 /** `choices[].message` of chat completions. */
-export function messageOf(parts: readonly AnswerPart[]): object {
-  const { content, reasoning, calls } = sortAnswer(parts);
+export function messageOf({ content, reasoning, calls }: SortedAnswer): object {
   return {
     role: "assistant",
     content: calls.length > 0 && content === "" ? null : content,

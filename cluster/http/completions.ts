@@ -5,124 +5,122 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../core/engine.ts";
-import { type Choice, type ChoiceListener, collectChoices, runChoices, UsageMeter } from "./choices.ts";
-import { HttpError } from "./errors.ts";
-import { CompletionLogprobs } from "./logprobs.ts";
-import { type CompletionRequest, completionRequest, parseBody } from "./openai_schema.ts";
-import { checkModel, tokenRequests } from "./requests.ts";
+import type { TextEvent } from "../../core/text/generate.ts";
+import type { PreparedCompletion } from "../text/jobs.ts";
+import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
+import { HeldChoices } from "./held_choices.ts";
+import { jsonResponse } from "./json.ts";
+import { CompletionLogprobsWriter, LOGPROBS_RUN, type ScoredToken } from "./logprobs.ts";
+import { prepared } from "./prepared.ts";
+import { tokenRequests } from "./requests.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
+import { Slices } from "./slices.ts";
 import { RequestAbort, streamEvents } from "./sse.ts";
 
 /** OpenAI's default for this endpoint. */
 const DEFAULT_MAX_TOKENS = 16;
 
-/** One prompt as text, where it is echoed, and tokens. */
-interface Prompt {
-  readonly text: string;
-  readonly tokens: readonly number[];
-}
-
-/** A choice's request and the prompt it belongs to. */
+/** A choice's request and the text of its prompt, where that is echoed. */
 interface PlannedChoice {
-  readonly prompt: Prompt;
+  readonly text: string;
   readonly request: TokenRequest;
 }
 
-/** Handles one request. */
-export async function handleCompletion(c: Context<AppEnv>, server: ServerContext, body: unknown): Promise<Response> {
-  const { model, shutdown } = server;
-  const request = parseBody(completionRequest, body);
-  checkModel(model, request.model);
-  const perPrompt = choicesPerPrompt(request);
-  const abort = new RequestAbort(c, shutdown);
-  const prompts = await promptsOf(server, request);
-  const planned = prompts.flatMap((prompt) => planChoices(model, request, prompt, { signal: abort.signal, client: c.get("client") }));
-  const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
-  const meter = new UsageMeter({ promptTokens: promptTokens(prompts), choicesPerPrompt: perPrompt });
-  if (request.stream) return streamEvents(abort, (send) => sendChunks(model, request, planned, base, meter, abort, send));
+/** Completions that are being computed. */
+interface CompletionWork {
+  readonly model: ServedModel;
+  readonly request: PreparedCompletion["request"];
+  readonly planned: readonly PlannedChoice[];
+  /** Choices that are generated for each prompt; `best_of` asks for more than are answered. */
+  readonly perPrompt: number;
+  readonly base: object;
+  readonly meter: UsageMeter;
+}
 
+/** Handles one request. */
+export async function handleCompletion(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
+  const { model } = server;
+  const { request, bias, prompts } = await prepared(c, server, "completion");
+  const perPrompt = request.best_of ?? request.n ?? 1;
+  const abort = new RequestAbort(c, server.shutdown);
+  const planned: PlannedChoice[] = [];
+  const slices = new Slices();
+  for (const prompt of prompts) {
+    planned.push(...planChoices(model, { request, bias }, prompt, { perPrompt, signal: abort.signal, client: c.get("client") }));
+    await slices.breathe();
+  }
+  const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
+  const promptTokens = prompts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  const work: CompletionWork = { model, request, planned, perPrompt, base, meter: new UsageMeter({ promptTokens, choicesPerPrompt: perPrompt }) };
+  return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
+}
+
+async function whole({ model, request, planned, perPrompt, base, meter }: CompletionWork, abort: RequestAbort): Promise<object> {
   const choices = await collectChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, meter);
-  // Only a prompt's first choice computes its log-probabilities.
-  const scored = (index: number) => choices[index - (index % perPrompt)].promptLogprobs;
-  return c.json({
-    ...base,
-    choices: bestChoices(choices, perPrompt, request.n ?? 1).map((which, index) => {
-      const [choice, { prompt }] = [choices[which], planned[which]];
-      return {
-        index,
-        text: (request.echo ? prompt.text : "") + choice.text,
-        logprobs: logprobsOf(new CompletionLogprobs(model.tokenizer), request, request.echo ? prompt.tokens : [], scored(which), choice),
-        finish_reason: choice.finishReason,
-        ...tokenIds(request, prompt, choice.tokens),
-      };
-    }),
-    usage: meter.usage,
-  });
+  const slices = new Slices();
+  const answers: object[] = [];
+  for (const which of bestChoices(choices, perPrompt, request.n ?? 1)) {
+    const [choice, { text, request: { prompt } }] = [choices[which], planned[which]];
+    // Only a prompt's first choice computes its log-probabilities.
+    const { promptLogprobs } = choices[which - (which % perPrompt)];
+    const scored = () => [...(request.echo ? scoredTokens(prompt, promptLogprobs) : []), ...scoredTokens(choice.tokens, choice.logprobs)];
+    answers.push({
+      index: answers.length,
+      text: (request.echo ? text : "") + choice.text,
+      logprobs: request.logprobs === undefined ? null : await new CompletionLogprobsWriter(model.tokenizer).writeWhole(scored(), slices),
+      finish_reason: choice.finishReason,
+      ...tokenIds(request, prompt, choice.tokens),
+    });
+  }
+  return { ...base, choices: answers, usage: meter.usage };
 }
 
 async function sendChunks(
-  model: ServedModel,
-  request: CompletionRequest,
-  planned: readonly PlannedChoice[],
-  base: object,
-  meter: UsageMeter,
+  { model, request, planned, perPrompt, base, meter }: CompletionWork,
   abort: RequestAbort,
   send: (chunk: unknown) => void,
 ): Promise<void> {
   const withUsage = request.stream_options?.include_usage ?? false;
   const usage = withUsage ? { usage: null } : {};
-  const formatters = planned.map(() => new CompletionLogprobs(model.tokenizer));
+  const writers = planned.map(() => new CompletionLogprobsWriter(model.tokenizer));
+  const logprobsOf = (index: number, scored: readonly ScoredToken[]) => request.logprobs === undefined ? null : writers[index].write(scored);
   const started = new Set<number>();
-  const scored = new Map<number, readonly (TokenLogprob | null)[]>();
-  const requests = planned.map(({ request }) => request);
-  const listener = inScoredOrder(request, (index, event) => {
-    meter.see(index, event);
-    if (event.kind === "prompt") scored.set(index, event.logprobs);
-    if (event.kind !== "piece") return;
-    const { prompt } = planned[index];
-    const first = !started.has(index);
+  /** The prompt of a choice, if nothing of that has been sent. */
+  const begin = (index: number): PlannedChoice | null => {
+    if (started.has(index)) return null;
     started.add(index);
-    const echo = first && request.echo;
-    const promptLogprobs = echo ? scored.get(index - (index % (request.n ?? 1))) ?? [] : [];
-    send({
-      ...base,
-      choices: [{
-        index,
-        text: (echo ? prompt.text : "") + event.text,
-        logprobs: logprobsOf(formatters[index], request, echo ? prompt.tokens : [], promptLogprobs, event),
-        finish_reason: event.finishReason,
-        ...tokenIds(request, first ? prompt : null, event.tokens),
-      }],
-      ...usage,
-    });
-  });
-  await runChoices(model, requests, { stop: request.stop ?? [] }, abort, listener);
-  if (withUsage) send({ ...base, choices: [], usage: meter.usage });
-}
-
-/** Holds a prompt's other choices back until its first one, which alone computes the prompt's log-probabilities, has brought them. */
-function inScoredOrder({ echo, logprobs, n = 1 }: CompletionRequest, listener: ChoiceListener): ChoiceListener {
-  if (!echo || logprobs === undefined || n === 1) return listener;
-  const held = new Map<number, (() => void)[]>();
-  const known = new Set<number>();
-  return (index, event) => {
-    const prompt = Math.floor(index / n);
-    if (event.kind === "prompt") {
-      known.add(prompt);
-      listener(index, event);
-      for (const tell of held.get(prompt) ?? []) tell();
-    } else if (known.has(prompt) || event.kind === "prefilled") listener(index, event);
-    else held.set(prompt, [...held.get(prompt) ?? [], () => listener(index, event)]);
+    return planned[index];
   };
-}
-
-/** @throws {HttpError} 400 if `best_of` cannot be honoured */
-function choicesPerPrompt({ n = 1, best_of: bestOf, stream }: CompletionRequest): number {
-  if (bestOf === undefined) return n;
-  const refuse = (problem: string) => new HttpError(400, `"best_of" ${problem}`, { param: "best_of", code: "invalid_value" });
-  if (bestOf < n) throw refuse(`must be at least "n" (${n})`);
-  if (bestOf > n && stream) throw refuse("cannot be streamed: the best choice is known only at the end");
-  return bestOf;
+  const piece = (index: number, event: TextEvent) => {
+    meter.see(index, event);
+    if (event.kind !== "piece") return;
+    const begun = begin(index);
+    const choice = {
+      index,
+      text: (request.echo && begun !== null ? begun.text : "") + event.text,
+      logprobs: logprobsOf(index, scoredTokens(event.tokens, event.logprobs)),
+      finish_reason: event.finishReason,
+      ...tokenIds(request, begun?.request.prompt ?? null, event.tokens),
+    };
+    send({ ...base, choices: [choice], ...usage });
+  };
+  /** A prompt's log-probabilities, in events of their own: they may be many. */
+  const echo = async (index: number, promptLogprobs: readonly (TokenLogprob | null)[]) => {
+    const slices = new Slices();
+    const scored = scoredTokens(planned[index].request.prompt, promptLogprobs);
+    for (let at = 0; at < scored.length; at += LOGPROBS_RUN) {
+      const begun = begin(index);
+      const logprobs = logprobsOf(index, scored.slice(at, at + LOGPROBS_RUN));
+      const choice = { index, text: begun?.text ?? "", logprobs, finish_reason: null, ...tokenIds(request, begun?.request.prompt ?? null, []) };
+      send({ ...base, choices: [choice], ...usage });
+      await slices.breathe();
+    }
+  };
+  const held = request.echo && request.logprobs !== undefined ? new HeldChoices(perPrompt, echo, piece) : null;
+  const listener = held === null ? piece : (index: number, event: TextEvent) => held.take(index, event);
+  await runChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, listener);
+  await held?.released;
+  if (withUsage) send({ ...base, choices: [], usage: meter.usage });
 }
 
 /** Of every prompt's choices the best `wanted`, by mean log-probability of their tokens. */
@@ -134,55 +132,34 @@ function bestChoices(choices: readonly Choice[], perPrompt: number, wanted: numb
     .flatMap((of) => of.toSorted((a, b) => mean(choices[b]) - mean(choices[a]) || a - b).slice(0, wanted));
 }
 
-async function promptsOf({ model, encoder }: ServerContext, { prompt, echo }: CompletionRequest): Promise<Prompt[]> {
-  const list: readonly (string | number[])[] = typeof prompt === "string"
-    ? [prompt]
-    : typeof prompt[0] === "number"
-    ? [prompt as number[]]
-    : prompt as string[];
-  const texts = list.filter((one) => typeof one === "string");
-  if (texts.length > 0) return (await encoder.encodeAll(texts, { special: true })).map((tokens, i) => ({ text: texts[i], tokens }));
-  return (list as number[][]).map((tokens) => ({ text: echo ? model.tokenizer.decode(tokens, { skipSpecial: false }) : "", tokens }));
-}
-
 function planChoices(
   model: ServedModel,
-  request: CompletionRequest,
-  prompt: Prompt,
-  { signal, client }: { readonly signal: AbortSignal; readonly client: string },
+  { request, bias }: Pick<PreparedCompletion, "request" | "bias">,
+  prompt: PreparedCompletion["prompts"][number],
+  { perPrompt, signal, client }: { readonly perPrompt: number; readonly signal: AbortSignal; readonly client: string },
 ): PlannedChoice[] {
   const logprobs = request.logprobs ?? null;
-  const choices = choicesPerPrompt(request);
   const maxTokens = request.max_tokens ?? Math.min(DEFAULT_MAX_TOKENS, Math.max(1, model.engine.maxContext - prompt.tokens.length));
   const requests = tokenRequests(model, request, {
     prompt: prompt.tokens,
+    bias,
     maxTokens,
     // The best ones are chosen by log-probability.
-    logprobs: choices > (request.n ?? 1) ? logprobs ?? 0 : logprobs,
+    logprobs: perPrompt > (request.n ?? 1) ? logprobs ?? 0 : logprobs,
     promptLogprobs: request.echo ? logprobs : null,
-    choices,
+    choices: perPrompt,
     client,
     signal,
   });
-  return requests.map((request) => ({ prompt, request }));
+  return requests.map((request) => ({ text: prompt.text, request }));
 }
 
-function logprobsOf(
-  formatter: CompletionLogprobs,
-  request: CompletionRequest,
-  promptTokens: readonly number[],
-  promptLogprobs: readonly (TokenLogprob | null)[],
-  generated: { readonly tokens: readonly number[]; readonly logprobs: readonly TokenLogprob[] },
-) {
-  if (request.logprobs === undefined) return null;
-  return formatter.of([...promptTokens, ...generated.tokens], [...promptLogprobs, ...generated.logprobs]);
+/** Tokens with their log-probabilities, as far as there are any. */
+function scoredTokens(tokens: readonly number[], logprobs: readonly (TokenLogprob | null)[]): ScoredToken[] {
+  return tokens.map((token, i) => [token, logprobs[i] ?? null]);
 }
 
-function tokenIds(request: CompletionRequest, prompt: Prompt | null, tokens: readonly number[]): object {
+function tokenIds(request: CompletionWork["request"], prompt: readonly number[] | null, tokens: readonly number[]): object {
   if (!request.return_token_ids) return {};
-  return { token_ids: tokens, ...(prompt === null ? {} : { prompt_token_ids: prompt.tokens }) };
-}
-
-function promptTokens(prompts: readonly Prompt[]): number {
-  return prompts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  return { token_ids: tokens, ...(prompt === null ? {} : { prompt_token_ids: prompt }) };
 }

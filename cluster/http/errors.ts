@@ -32,6 +32,14 @@ const STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
   internal: 500,
 };
 
+/** What an error consists of, for its way from one process to another. */
+export interface HttpErrorFields {
+  readonly status: ErrorStatus;
+  readonly message: string;
+  readonly param: string | null;
+  readonly code: string | null;
+}
+
 /** A refusal with its status; `code` is OpenAI's where there is one. */
 export class HttpError extends Error {
   readonly status: ErrorStatus;
@@ -45,6 +53,16 @@ export class HttpError extends Error {
     this.retryAfter = options.retryAfter;
     const type = status >= 500 ? "server_error" : status === 429 ? "rate_limit_error" : "invalid_request_error";
     this.body = { error: { message, type, param: options.param ?? null, code: options.code ?? null } };
+  }
+
+  /** The same error again. */
+  static from({ status, message, param, code }: HttpErrorFields): HttpError {
+    return new HttpError(status, message, { param: param ?? undefined, code: code ?? undefined });
+  }
+
+  get fields(): HttpErrorFields {
+    const { message, param, code } = this.body.error;
+    return { status: this.status, message, param, code };
   }
 }
 

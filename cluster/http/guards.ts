@@ -94,11 +94,13 @@ export class RateLimiter {
   begin(client: string): () => void {
     const { concurrent = Infinity, requestsPerMinute } = this.#limits;
     const account = this.#account(client);
-    if (account.running >= concurrent) throw tooMany(`${account.running} requests of this client are running; the most are ${concurrent}`, 1);
+    if (account.running >= concurrent) {
+      throw tooMany(`${account.running} requests of this client are running; the most are ${concurrent} (server.limits.concurrent)`, 1);
+    }
     if (requestsPerMinute !== undefined) {
       if (account.tokens < 1) {
         const seconds = Math.ceil((1 - account.tokens) / requestsPerMinute * 60);
-        throw tooMany(`This client may make ${requestsPerMinute} requests in a minute; wait ${seconds} s`, seconds);
+        throw tooMany(`This client may make ${requestsPerMinute} requests in a minute (server.limits.requestsPerMinute); wait ${seconds} s`, seconds);
       }
       account.tokens--;
     }

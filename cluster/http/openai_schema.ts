@@ -24,16 +24,32 @@ const tokenIds = z.custom<number[]>(
   `must be a list of 1 to ${MOST_TOKENS} token ids`,
 );
 
+/** Bias by token id. (zod's records overlook `__proto__`.) */
+const logitBias = z.custom<Readonly<Record<string, number>>>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "must be an object",
+)
+  .superRefine((bias, context) => {
+    for (const [token, value] of Object.entries(bias)) {
+      const message = !/^(?:0|[1-9]\d{0,9})$/.test(token)
+        ? "keys must be token ids"
+        : typeof value !== "number" || !(Math.abs(value) <= 100)
+        ? "values must be numbers from -100 to 100"
+        : null;
+      if (message !== null) return context.addIssue({ code: "custom", message, path: [token] });
+    }
+  });
+
 const sampling = {
-  model: optional(z.string()),
+  model: optional(z.string().max(1024)),
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().gt(0).max(1)),
   top_k: optional(z.int().min(-1).max(2 ** 31)),
   min_p: optional(z.number().min(0).max(1)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   frequency_penalty: optional(z.number().min(-2).max(2)),
-  repetition_penalty: optional(z.number().gt(0).max(10)),
-  logit_bias: optional(z.record(z.string().regex(/^\d{1,10}$/, "keys must be token ids"), z.number().min(-100).max(100))),
+  repetition_penalty: optional(z.number().min(0.01).max(10)),
+  logit_bias: optional(logitBias),
   seed: optional(z.int()),
   n: optional(z.int().min(1).max(MOST_CHOICES)),
   stop: optional(
@@ -94,7 +110,7 @@ export type ChatRequest = z.output<typeof chatRequest>;
 export type CompletionRequest = z.output<typeof completionRequest>;
 
 /** Fields both kinds of request share. */
-export type SamplingFields = Pick<ChatRequest, keyof typeof sampling>;
+export type SamplingFields = Omit<Pick<ChatRequest, keyof typeof sampling>, "logit_bias">;
 
 /**
  * Parses a body.

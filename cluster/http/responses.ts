@@ -6,81 +6,51 @@
 import type { Context } from "hono";
 import type { FinishReason } from "../../core/engine.ts";
 import type { AnswerPart } from "../../core/text/answers/answer_parser.ts";
-import { type AnswerForm, answerForm, type ConversationFields } from "./answer_form.ts";
+import type { PreparedConversation } from "../text/jobs.ts";
+import { answerParser, keptTokens } from "./answer_form.ts";
 import { collectChoices, runChoices, type Usage, UsageMeter } from "./choices.ts";
-import { callId, sortAnswer } from "./chat_message.ts";
-import type { Message, ResponseFormatField } from "./conversation_schema.ts";
+import { AnswerSum, callId, type SortedAnswer } from "./chat_message.ts";
 import { toHttpError } from "./errors.ts";
-import { parseBody } from "./openai_schema.ts";
-import { checkModel, tokenRequests } from "./requests.ts";
-import { type ResponsesRequest, responsesRequest } from "./responses_schema.ts";
+import { joined, jsonResponse, WrittenJson } from "./json.ts";
+import { prepared } from "./prepared.ts";
+import { tokenRequests } from "./requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "./server_context.ts";
 import { NamedEvent, RequestAbort, streamEvents } from "./sse.ts";
 
 /** Handles one request. */
-export async function handleResponses(c: Context<AppEnv>, server: ServerContext, body: unknown): Promise<Response> {
+export async function handleResponses(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
   const { model } = server;
-  const request = parseBody(responsesRequest, body);
-  checkModel(model, request.model);
+  const { request, conversation, echo } = await prepared(c, server, "response");
   const abort = new RequestAbort(c, server.shutdown);
-  const form = await answerForm(server, conversationOf(request));
   const requests = tokenRequests(model, { temperature: request.temperature, top_p: request.top_p }, {
-    prompt: form.prompt,
+    prompt: conversation.prompt,
+    bias: null,
     maxTokens: request.max_output_tokens,
     logprobs: null,
     promptLogprobs: null,
     client: c.get("client"),
     signal: abort.signal,
   });
-  const constrained = await ConstrainedRequests.create(server, requests, form.grammar);
-  const meter = new UsageMeter({ promptTokens: form.prompt.length, choicesPerPrompt: 1 });
-  const response = new ResponseObject(request, model.id);
-  if (request.stream) return streamEvents(abort, (send) => sendEvents(server, constrained, form, response, meter, abort, send), { done: false });
+  const constrained = await ConstrainedRequests.create(server, requests, conversation.grammar);
+  const meter = new UsageMeter({ promptTokens: conversation.prompt.length, choicesPerPrompt: 1 });
+  const work: ResponseWork = { server, constrained, conversation, meter, response: new ResponseObject(echo), client: c.get("client") };
+  if (request.stream) return streamEvents(abort, (send) => sendEvents(work, abort, send), { done: false });
 
   using _ = constrained;
-  const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: form.kept }, abort, meter);
-  const parser = form.parser();
-  const items = itemsOf([...parser.push(choice.text), ...parser.finish()], statusOf(choice.finishReason));
-  return c.json(response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(server, items)));
+  const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, meter);
+  const answer = await new AnswerSum(answerParser(model, conversation)).takeWhole(choice.text);
+  const items = itemsOf(answer, statusOf(choice.finishReason));
+  return jsonResponse(work.response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(work, items)));
 }
 
-function conversationOf({ input, instructions, tools, tool_choice, parallel_tool_calls, text }: ResponsesRequest): ConversationFields {
-  const said: Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input.flatMap(messagesOf);
-  return {
-    messages: instructions === undefined ? said : [{ role: "system", content: instructions }, ...said],
-    tools: tools?.map(({ name, description, parameters, strict }) => ({ type: "function", function: { name, description, parameters, strict } })),
-    tool_choice,
-    parallel_tool_calls,
-    response_format: formatOf(text?.format),
-  };
-}
-
-type InputItem = Exclude<ResponsesRequest["input"], string>[number];
-
-function messagesOf(item: InputItem): Message[] {
-  if ("role" in item && typeof item.role === "string") {
-    const { role, content } = item as Extract<InputItem, { role: string }>;
-    return [{ role: role === "developer" ? "system" : role, content }];
-  }
-  switch (item.type) {
-    case "function_call": {
-      const { call_id, name, arguments: text } = item as Extract<InputItem, { type: "function_call" }>;
-      return [{ role: "assistant", tool_calls: [{ id: call_id, type: "function", function: { name, arguments: text } }] }];
-    }
-    case "function_call_output": {
-      const { call_id, output } = item as Extract<InputItem, { type: "function_call_output" }>;
-      return [{ role: "tool", content: output, tool_call_id: call_id }];
-    }
-    default:
-      // Earlier reasoning is not shown to the model again.
-      return [];
-  }
-}
-
-function formatOf(format: NonNullable<ResponsesRequest["text"]>["format"]): ResponseFormatField | undefined {
-  if (format?.type !== "json_schema") return format;
-  const { name, description, schema, strict } = format;
-  return { type: "json_schema", json_schema: { name, description, schema, strict } };
+/** A response that is being computed. */
+interface ResponseWork {
+  readonly server: ServerContext;
+  readonly constrained: ConstrainedRequests;
+  readonly conversation: PreparedConversation;
+  readonly meter: UsageMeter;
+  readonly response: ResponseObject;
+  readonly client: string;
 }
 
 /** An item of the output. */
@@ -94,8 +64,7 @@ function statusOf(reason: FinishReason): ItemStatus {
 }
 
 /** @param status of the last item; those before it are complete */
-function itemsOf(parts: readonly AnswerPart[], status: ItemStatus): OutputItem[] {
-  const { content, reasoning, calls } = sortAnswer(parts);
+function itemsOf({ content, reasoning, calls }: SortedAnswer, status: ItemStatus): OutputItem[] {
   return [
     ...(reasoning === "" ? [] : [reasoningItem(newId("rs"), reasoning)]),
     ...(content === "" && calls.length > 0 ? [] : [messageItem(newId("msg"), content, calls.length > 0 ? "completed" : status)]),
@@ -122,10 +91,9 @@ function callItem(id: string, call: string, name: string, text: string, status: 
 }
 
 /** How many tokens of the output are reasoning. */
-async function reasoningTokens({ encoder }: ServerContext, items: readonly OutputItem[]): Promise<number> {
-  const parts = items.filter(({ type }) => type === "reasoning").flatMap(({ content }) => content as { readonly text: string }[]);
-  const tokens = await encoder.encodeAll(parts.map(({ text }) => text), { special: false });
-  return tokens.reduce((sum, { length }) => sum + length, 0);
+async function reasoningTokens({ server, client }: ResponseWork, items: readonly OutputItem[]): Promise<number> {
+  const texts = items.filter(({ type }) => type === "reasoning").flatMap(({ content }) => content as { readonly text: string }[]);
+  return texts.length === 0 ? 0 : await server.text.run("count", texts.map(({ text }) => text), { client });
 }
 
 function newId(prefix: string): string {
@@ -134,41 +102,20 @@ function newId(prefix: string): string {
 
 /** The response as it is reported at its various stages. */
 class ResponseObject {
-  readonly #base: Readonly<Record<string, unknown>>;
+  readonly #base = { id: newId("resp"), object: "response", created_at: Math.floor(Date.now() / 1000), error: null, incomplete_details: null };
+  readonly #echo: Uint8Array<ArrayBuffer>;
 
-  constructor(request: ResponsesRequest, model: string) {
-    this.#base = {
-      id: newId("resp"),
-      object: "response",
-      created_at: Math.floor(Date.now() / 1000),
-      model,
-      background: false,
-      error: null,
-      incomplete_details: null,
-      instructions: request.instructions ?? null,
-      max_output_tokens: request.max_output_tokens ?? null,
-      metadata: request.metadata ?? {},
-      output: [],
-      parallel_tool_calls: request.parallel_tool_calls ?? true,
-      previous_response_id: null,
-      store: false,
-      temperature: request.temperature ?? null,
-      text: { format: request.text?.format ?? { type: "text" } },
-      tool_choice: request.tool_choice ?? "auto",
-      tools: request.tools ?? [],
-      top_p: request.top_p ?? null,
-      truncation: "disabled",
-      usage: null,
-    };
+  /** @param echo what it repeats of the request, see `response_fields.ts` */
+  constructor(echo: Uint8Array<ArrayBuffer>) {
+    this.#echo = echo;
   }
 
-  begun(): object {
-    return { ...this.#base, status: "in_progress" };
+  begun(): WrittenJson {
+    return this.#at({ status: "in_progress", output: [], usage: null });
   }
 
-  ended(output: readonly OutputItem[], reason: FinishReason, usage: Usage, reasoningTokens: number): object {
-    return {
-      ...this.#base,
+  ended(output: readonly OutputItem[], reason: FinishReason, usage: Usage, reasoningTokens: number): WrittenJson {
+    return this.#at({
       status: statusOf(reason),
       incomplete_details: reason === "stop" ? null : { reason: "max_output_tokens" },
       output,
@@ -179,48 +126,49 @@ class ResponseObject {
         output_tokens_details: { reasoning_tokens: reasoningTokens },
         total_tokens: usage.total_tokens,
       },
-    };
+    });
   }
 
-  failed(error: unknown): object {
+  failed(error: unknown): WrittenJson {
     const { message, code } = toHttpError(error).body.error;
-    return { ...this.#base, status: "failed", error: { code: code ?? "server_error", message } };
+    return this.#at({ status: "failed", output: [], usage: null, error: { code: code ?? "server_error", message } });
+  }
+
+  #at(fields: object): WrittenJson {
+    const own = JSON.stringify({ ...this.#base, ...fields });
+    return new WrittenJson(joined([own.slice(0, -1), ",", this.#echo, "}"]));
   }
 }
 
 async function sendEvents(
-  server: ServerContext,
-  constrained: ConstrainedRequests,
-  form: AnswerForm,
-  response: ResponseObject,
-  meter: UsageMeter,
+  { server, constrained, conversation, meter, response, client }: ResponseWork,
   abort: RequestAbort,
   send: (event: NamedEvent) => void,
 ): Promise<void> {
-  const { model } = server;
   using _ = constrained;
+  const { model } = server;
   let number = 0;
   const event = (type: string, data: object) => send(new NamedEvent(type, { type, sequence_number: number++, ...data }));
   event("response.created", { response: response.begun() });
   event("response.in_progress", { response: response.begun() });
   const output = new StreamedOutput(event);
-  const parser = form.parser();
+  const parser = answerParser(model, conversation);
   let reason: FinishReason = "stop";
   try {
-    await runChoices(model, constrained.requests, { stop: [], kept: form.kept }, abort, (index, happened) => {
+    await runChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, (index, happened) => {
       meter.see(index, happened);
       if (happened.kind !== "piece") return;
       const { text, finishReason } = happened;
       reason = finishReason ?? reason;
       for (const part of [...parser.push(text), ...(finishReason === null ? [] : parser.finish())]) output.take(part);
     });
+    output.end(statusOf(reason));
+    const tokens = await reasoningTokens({ server, constrained, conversation, meter, response, client }, output.items);
+    const type = reason === "stop" ? "response.completed" : "response.incomplete";
+    event(type, { response: response.ended(output.items, reason, meter.usage, tokens) });
   } catch (error) {
     event("response.failed", { response: response.failed(error) });
-    return;
   }
-  output.end(statusOf(reason));
-  const type = reason === "stop" ? "response.completed" : "response.incomplete";
-  event(type, { response: response.ended(output.items, reason, meter.usage, await reasoningTokens(server, output.items)) });
 }
 
 /** The item that is being written, and those that are done. */

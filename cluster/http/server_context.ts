@@ -4,16 +4,19 @@
  * @module
  */
 import type { ServedModel, TokenRequest } from "../../core/engine.ts";
-import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
 import type { Grammars } from "../grammar/grammars.ts";
 import type { GrammarConstraint } from "../grammar/running_grammar.ts";
-import type { PromptEncoder } from "../text/prompt_encoder.ts";
+import type { WrittenGrammar } from "../grammar/written_grammar.ts";
+import type { TextService } from "../text/text_work.ts";
+import type { BodyLimits } from "./body.ts";
 
 /** The server as endpoints see it. */
 export interface ServerContext {
   readonly model: ServedModel;
   readonly grammars: Grammars;
-  readonly encoder: PromptEncoder;
+  /** Turns requests into tokens. */
+  readonly text: TextService;
+  readonly bodies: BodyLimits;
   /** Aborted when running generations must end. */
   readonly shutdown: AbortSignal;
 }
@@ -42,7 +45,7 @@ export class ConstrainedRequests implements Disposable {
   static async create(
     { grammars, model }: ServerContext,
     requests: readonly TokenRequest[],
-    grammar: AnswerGrammar | null,
+    grammar: WrittenGrammar | null,
   ): Promise<ConstrainedRequests> {
     if (grammar === null) return new ConstrainedRequests(requests, []);
     const constraints = await grammars.constrain(grammar, { count: requests.length, client: requests[0].client ?? "" });

@@ -6,6 +6,7 @@
 import type { Context } from "hono";
 import { LatentmeshError } from "../../core/errors.ts";
 import { toHttpError } from "./errors.ts";
+import { joined, jsonBytes } from "./json.ts";
 
 const ENCODER = new TextEncoder();
 const DONE = ENCODER.encode("data: [DONE]\n\n");
@@ -72,7 +73,7 @@ export function streamEvents(
 }
 
 function eventBytes(value: unknown): Uint8Array<ArrayBuffer> {
-  if (value instanceof NamedEvent) return ENCODER.encode(`event: ${value.name}\ndata: ${JSON.stringify(value.data)}\n\n`);
+  if (value instanceof NamedEvent) return joined([`event: ${value.name}\ndata: `, jsonBytes(value.data), "\n\n"]);
   return ENCODER.encode(`data: ${JSON.stringify(value)}\n\n`);
 }
 

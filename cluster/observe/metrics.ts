@@ -27,6 +27,13 @@ export interface RecentLatency {
   readonly high: number;
 }
 
+/** What is scraped besides what is counted. */
+export interface ObservedServer {
+  loading(): { readonly ready: boolean; readonly loadedBytes: number; readonly totalBytes: number };
+  /** null: there is none, or not yet. */
+  cluster(): Promise<ClusterStatus | null>;
+}
+
 /** Observations that are kept. */
 const MOST_RECENT = 4096;
 
@@ -53,7 +60,7 @@ class Recent {
 /** Counts for one server. */
 export class ServerMetrics {
   readonly #registry = new Registry();
-  readonly #cluster: (() => Promise<ClusterStatus>) | null;
+  readonly #server: ObservedServer;
   readonly #recent = { firstToken: new Recent(), interToken: new Recent() };
   #generatedTokens = 0;
   readonly #requests = this.#counter("requests", "Requests that have ended, by why", ["reason"]);
@@ -70,9 +77,9 @@ export class ServerMetrics {
   readonly #handoff = this.#histogram("request_handoff_time_seconds", "From the end of prefill until the last latents were handed over", SHORT);
   readonly #firstDecode = this.#histogram("request_first_decode_time_seconds", "From the first token to the second", SHORT);
 
-  /** @param cluster asked at every scrape; null: one process */
-  constructor(cluster: (() => Promise<ClusterStatus>) | null) {
-    this.#cluster = cluster;
+  /** @param server asked at every scrape */
+  constructor(server: ObservedServer) {
+    this.#server = server;
   }
 
   /** A generation begins. @returns what is told of it */
@@ -121,7 +128,13 @@ export class ServerMetrics {
   /** The text that Prometheus reads. */
   async expose(): Promise<{ readonly contentType: string; readonly text: string }> {
     const now = new Registry();
-    if (this.#cluster !== null) describeCluster(now, await this.#cluster());
+    const { ready, loadedBytes, totalBytes } = this.#server.loading();
+    const gauge = (name: string, help: string, value: number) => new Gauge({ name: `latentmesh_${name}`, help, registers: [now] }).set(value);
+    gauge("ready", "Whether requests can be served", ready ? 1 : 0);
+    gauge("loaded_bytes", "Bytes of weights that have been loaded", loadedBytes);
+    gauge("load_bytes", "Bytes of weights in all; 0 where that is not known yet", totalBytes);
+    const cluster = await this.#server.cluster();
+    if (cluster !== null) describeCluster(now, cluster);
     return { contentType: this.#registry.contentType, text: await Registry.merge([this.#registry, now]).metrics() };
   }
 

@@ -50,11 +50,19 @@ export class Scheduler {
   add(options: Omit<SequenceOptions, "blockTokens">, retryAfterMs?: number): Sequence {
     const { maxWaiting, maxWaitingPerClient } = this.options;
     if (this.waiting.size >= maxWaiting) {
-      throw new LatentmeshError("overloaded", `${this.waiting.size} requests are waiting already; try again later`, { retryAfterMs });
+      throw new LatentmeshError(
+        "overloaded",
+        `${this.waiting.size} requests are waiting already, as many as may (server.maxWaiting); try again later`,
+        { retryAfterMs },
+      );
     }
     const own = this.waiting.of(options.client).length;
     if (own >= maxWaitingPerClient) {
-      throw new LatentmeshError("overloaded", `${own} requests of this key are waiting already; try again later`, { retryAfterMs });
+      throw new LatentmeshError(
+        "overloaded",
+        `${own} requests of this key are waiting already, as many as may (server.maxWaitingPerKey); try again later`,
+        { retryAfterMs },
+      );
     }
     const sequence = new Sequence({ ...options, blockTokens: this.options.blockTokens }, this.#order++);
     this.#active.set(sequence.client, (this.#active.get(sequence.client) ?? 0) + 1);

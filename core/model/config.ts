@@ -34,11 +34,11 @@ export function parseModelConfig(text: string, file: string): ModelSpec {
   const config = parseObject(text, file);
   const modelType = config.model_type;
   if (typeof modelType !== "string") throw invalid(file, "model_type", "is missing; it says which architecture this is");
-  const family = FAMILIES[modelType];
+  const family = Object.hasOwn(FAMILIES, modelType) ? FAMILIES[modelType] : undefined;
   if (family === undefined) {
     throw new LatentmeshError(
       "unsupported",
-      `Cannot load ${file}: model_type "${modelType}" is not supported (supported: ${SUPPORTED_MODEL_TYPES.join(", ")})`,
+      `Cannot load ${file}: model_type "${modelType.slice(0, 64)}" is not supported (supported: ${SUPPORTED_MODEL_TYPES.join(", ")})`,
       { param: "model_type" },
     );
   }

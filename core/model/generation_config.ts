@@ -9,11 +9,11 @@ import { LatentmeshError } from "../errors.ts";
 
 const schema = z.object({
   do_sample: z.boolean().nullish(),
-  temperature: z.number().nonnegative().nullish(),
+  temperature: z.number().min(0).max(100).nullish(),
   top_p: z.number().positive().max(1).nullish(),
   top_k: z.int().nonnegative().nullish(),
-  repetition_penalty: z.number().positive().nullish(),
-  eos_token_id: z.union([z.int().nonnegative(), z.array(z.int().nonnegative())]).nullish(),
+  repetition_penalty: z.number().min(0.01).max(100).nullish(),
+  eos_token_id: z.union([z.int().nonnegative(), z.array(z.int().nonnegative()).max(1024)]).nullish(),
 });
 
 /** What is used of the file. */

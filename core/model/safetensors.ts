@@ -163,7 +163,7 @@ function checkEntry(name: string, value: unknown, dataStart: number, dataBytes: 
   const parsed = entrySchema.safeParse(value);
   if (!parsed.success) return refuse(`the entry of tensor "${name}" is malformed: ${z.prettifyError(parsed.error)}`);
   const { dtype, shape, data_offsets: [begin, end] } = parsed.data;
-  if (!(dtype in DTYPE_BITS)) return refuse(`tensor "${name}" has the unknown dtype "${dtype}"`);
+  if (!Object.hasOwn(DTYPE_BITS, dtype)) return refuse(`tensor "${name}" has the unknown dtype "${dtype}"`);
   const known = dtype as SafetensorsDtype;
   const bytes = shape.reduce((product, dimension) => product * dimension, dtypeBytes(known));
   if (!Number.isSafeInteger(bytes)) return refuse(`the shape of tensor "${name}" overflows: [${shape.join(", ")}]`);

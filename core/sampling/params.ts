@@ -39,12 +39,20 @@ export const GREEDY: SamplingParams = {
   seed: 0,
 };
 
+/** Below this, the most probable token is drawn anyway, and what logits are multiplied by comes near what numbers hold. */
+const LEAST_TEMPERATURE = 1e-5;
+
+/** True if nothing is drawn: the most probable token is taken. */
+export function isGreedy({ temperature }: SamplingParams): boolean {
+  return temperature < LEAST_TEMPERATURE;
+}
+
 /** True if every token may be drawn, which the device can do by itself. */
 export function isUnrestricted(params: SamplingParams): boolean {
-  return params.temperature > 0 && params.topP >= 1 && params.topK === 0 && params.minP === 0;
+  return !isGreedy(params) && params.topP >= 1 && params.topK === 0 && params.minP === 0;
 }
 
 /** What logits are multiplied by. */
 export function inverseTemperature(params: SamplingParams): number {
-  return params.temperature === 0 ? 1 : Math.fround(1 / params.temperature);
+  return isGreedy(params) ? 1 : Math.fround(1 / params.temperature);
 }

@@ -5,7 +5,7 @@
  * @module
  */
 import { gumbel } from "../random.ts";
-import { inverseTemperature, isUnrestricted, type SamplingParams } from "./params.ts";
+import { inverseTemperature, isGreedy, isUnrestricted, type SamplingParams } from "./params.ts";
 
 /** What a device tells about one row of (adjusted) logits. */
 export interface Candidates {
@@ -29,7 +29,7 @@ export interface Choice {
 
 /** Candidates that {@link chooseToken} will want to see for these parameters. */
 export function candidatesWanted(params: SamplingParams, most: number): number {
-  if (params.temperature === 0 || isUnrestricted(params)) return 1;
+  if (isGreedy(params) || isUnrestricted(params)) return 1;
   return params.topK > 0 ? Math.min(params.topK, most) : most;
 }
 
@@ -41,7 +41,7 @@ export function candidatesWanted(params: SamplingParams, most: number): number {
  * @returns null if the candidates do not reach far enough to decide; ask again with more of them, or the whole row
  */
 export function chooseToken(candidates: Candidates, params: SamplingParams, key: number, position: number): Choice | null {
-  if (params.temperature === 0) return { token: candidates.tokens[0], logit: candidates.logits[0] };
+  if (isGreedy(params)) return { token: candidates.tokens[0], logit: candidates.logits[0] };
   const scale = inverseTemperature(params);
   const noise = gumbel(key, position, candidates.drawnToken);
   const drawn = { token: candidates.drawnToken, logit: (candidates.drawnScore - noise) / scale };

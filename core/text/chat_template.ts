@@ -5,7 +5,7 @@
  */
 import { Template } from "@huggingface/jinja";
 import { LatentmeshError, messageOf } from "../errors.ts";
-import type { ModelFiles } from "../model/checkpoint.ts";
+import type { TextSource } from "./text_source.ts";
 import type { TokenizerConfig } from "./tokenizer.ts";
 
 /** One message of a conversation. */
@@ -35,16 +35,19 @@ export class ChatTemplate {
     this.#variables = { bos_token: config.bos_token ?? "", eos_token: config.eos_token ?? "" };
   }
 
-  /** Finds the template in `chat_template.jinja` or the tokenizer's configuration; null if the checkpoint has none. */
-  static async load(files: ModelFiles, config: TokenizerConfig): Promise<ChatTemplate | null> {
+  /**
+   * The template of `chat_template.jinja` or of the tokenizer's configuration; null if the checkpoint has none.
+   *
+   * @throws {LatentmeshError} `invalid_checkpoint`
+   */
+  static of({ name, template }: Pick<TextSource, "name" | "template">, config: TokenizerConfig): ChatTemplate | null {
     const named = config.chat_template;
-    const source = (await files.text("chat_template.jinja")) ??
-      (Array.isArray(named) ? named.find(({ name }) => name === "default")?.template : named);
+    const source = template ?? (Array.isArray(named) ? named.find(({ name }) => name === "default")?.template : named);
     if (source == null) return null;
     try {
       return new ChatTemplate(source, config);
     } catch (cause) {
-      throw new LatentmeshError("invalid_checkpoint", `Cannot load the chat template of ${files.name}: ${messageOf(cause)}`, { cause });
+      throw new LatentmeshError("invalid_checkpoint", `Cannot load the chat template of ${name}: ${messageOf(cause)}`, { cause });
     }
   }
 

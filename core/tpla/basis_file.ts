@@ -8,6 +8,8 @@ import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { type ByteSource, readSafetensorsHeader } from "../model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../model/safetensors_writer.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { randomBits } from "../random.ts";
 import { BASIS_DEFAULTS, type BasisKind, type BasisOptions, chooseBasis, type LayerBasis, type LayerStatistics } from "./basis.ts";
 
 /** Where a basis came from. */
@@ -32,13 +34,15 @@ export interface CalibratedBasis {
 
 const FORMAT = "latentmesh basis 1";
 
+const whole = (most: number) => z.string().regex(/^\d{1,15}$/).transform(Number).refine((value) => value <= most);
+
 const metadataSchema = z.object({
   format: z.literal(FORMAT),
   modelHash: z.string().length(64),
   textHash: z.string().length(64),
-  tokens: z.string().regex(/^\d+$/).transform(Number),
-  width: z.string().regex(/^\d+$/).transform(Number),
-  layers: z.string().regex(/^\d+$/).transform(Number),
+  tokens: whole(Number.MAX_SAFE_INTEGER),
+  width: whole(2 ** 14),
+  layers: whole(1024),
   lambda: z.string().transform(Number),
 });
 
@@ -66,23 +70,35 @@ export function writeBasis(basis: CalibratedBasis): Uint8Array<ArrayBuffer> {
 /**
  * Reads a file.
  *
- * @throws {LatentmeshError} `invalid_checkpoint` if it is not such a file or not whole
+ * @param model what it is for
+ * @throws {LatentmeshError} `invalid_checkpoint` if it is not such a file, not whole, not for such a model, or if its numbers cannot be what they are said to be
  */
-export async function readBasis(source: ByteSource): Promise<CalibratedBasis> {
+export async function readBasis(source: ByteSource, model?: Pick<ModelSpec, "layers" | "latentWidth">): Promise<CalibratedBasis> {
+  const refuse = (problem: string): never => {
+    throw new LatentmeshError("invalid_checkpoint", `Cannot use ${source.name}: ${problem}; make it anew with "deno task calibrate"`);
+  };
   const { tensors, metadata } = await readSafetensorsHeader(source);
   const parsed = metadataSchema.safeParse(metadata);
-  if (!parsed.success) {
-    throw new LatentmeshError("invalid_checkpoint", `Cannot read ${source.name}: it is not a basis made by this version; run "deno task calibrate"`);
-  }
+  if (!parsed.success) return refuse("it is not a basis made by this version");
   const { width, layers, modelHash, textHash, tokens } = parsed.data;
+  if (model !== undefined && (model.layers !== layers || model.latentWidth !== width)) {
+    refuse(`it is for ${layers} layers with latents of ${width}, this model has ${model.layers} with latents of ${model.latentWidth}`);
+  }
+  if (tensors.size !== layers * (STATISTICS.length + BASIS.length)) {
+    refuse(`it holds ${tensors.size} tensors, which is not what ${layers} layers have`);
+  }
   const read = async <N extends string>(layer: number, names: readonly N[]) => {
     const entries: [N, Float64Array][] = [];
     for (const name of names) {
-      const info = tensors.get(`layers.${layer}.${name}`);
-      if (info === undefined || info.dtype !== "F32") {
-        throw new LatentmeshError("invalid_checkpoint", `Cannot read ${source.name}: layers.${layer}.${name} is missing`);
+      const path = `layers.${layer}.${name}`;
+      const info = tensors.get(path) ?? refuse(`${path} is missing`);
+      const shape = name === "eigenvalues" ? [width] : [width, width];
+      if (info.dtype !== "F32" || info.shape.join() !== shape.join()) {
+        refuse(`${path} is ${info.dtype} [${info.shape.join(", ")}] where F32 [${shape.join(", ")}] is expected`);
       }
-      entries.push([name, Float64Array.from(new Float32Array((await source.read(info.offset, info.bytes)).buffer))]);
+      const values = Float64Array.from(new Float32Array((await source.read(info.offset, info.bytes)).buffer));
+      if (!values.every(Number.isFinite)) refuse(`${path} holds numbers that are none`);
+      entries.push([name, values]);
     }
     return Object.fromEntries(entries) as Record<N, Float64Array>;
   };
@@ -90,15 +106,43 @@ export async function readBasis(source: ByteSource): Promise<CalibratedBasis> {
   const defaults: LayerBasis[] = [];
   for (let layer = 0; layer < layers; layer++) {
     statistics.push(await read(layer, STATISTICS));
-    defaults.push(await read(layer, BASIS));
+    const basis = await read(layer, BASIS);
+    if (!isInverse(basis, width)) refuse(`the matrices of layer ${layer} are not each other's inverse`);
+    defaults.push(basis);
   }
   return { provenance: { modelHash, textHash, tokens }, width, statistics, defaults };
+}
+
+/** Largest deviation, of numbers near 1, that rounding matrices to float32 may make. */
+const TOLERANCE = 0.05;
+
+/** Whether transform · inverse is the identity, as far as one vector of random signs can tell. Unless it is, what is served is nonsense. */
+function isInverse({ transform, inverse }: LayerBasis, width: number): boolean {
+  const probe = Float64Array.from({ length: width }, (_, i) => randomBits(width, 0, i) & 1 ? 1 : -1);
+  const back = times(transform, times(inverse, probe, width), width);
+  return back.every((value, i) => Math.abs(value - probe[i]) < TOLERANCE);
+}
+
+function times(matrix: Float64Array, vector: Float64Array, width: number): Float64Array {
+  return vector.map((_, row) => {
+    let sum = 0;
+    for (let column = 0; column < width; column++) sum += matrix[row * width + column] * vector[column];
+    return sum;
+  });
 }
 
 /** The basis of every layer for a choice of kind and λ. */
 export function layerBases(calibrated: CalibratedBasis, kind: BasisKind, options: BasisOptions = BASIS_DEFAULTS): readonly LayerBasis[] {
   if (kind === "balanced" && options.lambda === BASIS_DEFAULTS.lambda) return calibrated.defaults;
-  return calibrated.statistics.map((statistics) => chooseBasis(kind, calibrated.width, statistics, options));
+  return calibrated.statistics.map((statistics, layer) => {
+    try {
+      const basis = chooseBasis(kind, calibrated.width, statistics, options);
+      if ([basis.transform, basis.inverse].every((matrix) => matrix.every(Number.isFinite))) return basis;
+    } catch {
+      // Of moments that are none, decompositions end in all kinds of errors.
+    }
+    throw new LatentmeshError("invalid_checkpoint", `The calibration of layer ${layer} gives no ${kind} basis; run "deno task calibrate" again`);
+  });
 }
 
 function tensor(name: string, values: Float64Array, width: number): TensorData {

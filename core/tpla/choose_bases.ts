@@ -27,5 +27,5 @@ export async function basesFor(
 ): Promise<readonly LayerBasis[]> {
   if (!needsCalibration(kind)) return Array.from({ length: spec.layers }, () => chooseBasis(kind, spec.latentWidth, null));
   if (calibration === null) throw new LatentmeshError("not_found", `The ${kind} basis needs basis.safetensors; make it with "deno task calibrate"`);
-  return layerBases(await readBasis(calibration), kind, { ...BASIS_DEFAULTS, lambda });
+  return layerBases(await readBasis(calibration, spec), kind, { ...BASIS_DEFAULTS, lambda });
 }

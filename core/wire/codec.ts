@@ -10,7 +10,7 @@
 import { Packr } from "msgpackr/index-no-eval";
 import { LatentmeshError, messageOf } from "../errors.ts";
 import { roundUp } from "../numeric.ts";
-import { checkMessagePack } from "./limits.ts";
+import { checkMessagePack, MAX_ITEMS } from "./limits.ts";
 import { MAX_FRAME_BYTES, MAX_HEADER_BYTES, PAYLOAD_ALIGNMENT } from "./protocol.ts";
 
 /** A decoded frame. The payload is a view into it. */
@@ -135,6 +135,8 @@ export function packMessage(message: object): Uint8Array<ArrayBuffer> {
   if (header.byteLength > MAX_HEADER_BYTES) {
     throw new LatentmeshError("internal", `A message of ${header.byteLength} bytes exceeds ${MAX_HEADER_BYTES}`);
   }
+  // What the other side would refuse, and end the link for, fails here, alone. Every item takes a byte at least.
+  if (header.byteLength > MAX_ITEMS) checkMessagePack(header as Uint8Array<ArrayBuffer>);
   return header as Uint8Array<ArrayBuffer>;
 }
 

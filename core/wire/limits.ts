@@ -9,8 +9,8 @@ import { LatentmeshError } from "../errors.ts";
 /** Deepest nesting of arrays and maps. */
 export const MAX_DEPTH = 8;
 
-/** Most items of one message: every scalar, key, array and map counts. */
-export const MAX_ITEMS = 1 << 16;
+/** Most items of one message: every scalar, key, array and map counts. The blocks of the longest context are half of it. */
+export const MAX_ITEMS = 1 << 17;
 
 /**
  * Throws unless `bytes` is exactly one MessagePack item within the limits.

@@ -12,6 +12,10 @@ import type { Socket } from "./transport.ts";
 /** Milliseconds that a handshake may take. */
 const HANDSHAKE_TIMEOUT = 5000;
 
+/** Frames that may come before anybody listens: of a handshake, in which each side waits for the other, and after it. */
+const MOST_EARLY_HANDSHAKE = 4;
+const MOST_EARLY = 64;
+
 /** Close code of links that broke protocol; the reason says how. */
 const CLOSE_PROTOCOL = 4400;
 /** Close code of links that are turned away for good: who they lead to has other files, say. */
@@ -41,7 +45,7 @@ export class Link {
   readonly #socket: Socket;
   #onFrame: ((frame: Frame) => void) | null = null;
   #onEncoded: (frame: Uint8Array<ArrayBuffer>) => boolean = () => false;
-  /** Frames that came before anybody listened. */
+  /** Frames that came before anybody listened; not many. */
   #early: Frame[] = [];
   #ended: (reason: LatentmeshError) => void;
   #open = true;
@@ -55,7 +59,7 @@ export class Link {
     this.#ended = resolve;
     socket.onmessage = ({ data }) => this.#receive(bytesOf(data));
     socket.onclose = ({ code, reason }) => this.#end(new LatentmeshError(CLOSE_MEANINGS.get(code) ?? "worker_lost", closeText(code, reason)));
-    socket.onerror = () => {};
+    socket.onerror = (event) => event instanceof LatentmeshError && this.close(event);
     for (const frame of backlog) this.#receive(frame);
   }
 
@@ -108,8 +112,8 @@ export class Link {
       this.counters.receivedBytes += bytes.byteLength;
       if (this.#onEncoded(bytes)) return;
       const frame = decodeFrame(bytes);
-      if (this.#onFrame === null) this.#early.push(frame);
-      else this.#deliver(frame);
+      if (this.#onFrame !== null) this.#deliver(frame);
+      else if (this.#early.push(frame) > MOST_EARLY) throw new LatentmeshError("protocol", `${MOST_EARLY} frames came before they were expected`);
     } catch (error) {
       this.close(asProtocolError(error));
     }
@@ -158,6 +162,7 @@ export async function acceptLink(socket: Socket, secretOf: (identity: PeerIdenti
   const channel = new SocketChannel(socket);
   try {
     const identity = await admit(channel, secretOf);
+    socket.trust?.();
     return new Link(socket, identity, channel.detach());
   } catch (error) {
     channel.detach();
@@ -184,12 +189,12 @@ class SocketChannel implements HandshakeChannel {
     socket.onmessage = ({ data }) => {
       const bytes = bytesOf(data);
       if (bytes === null) return this.#fail(new LatentmeshError("protocol", "A peer sent text before it authenticated"));
-      if (this.#waiting === null) this.#frames.push(bytes);
-      else this.#waiting.resolve(bytes);
+      if (this.#waiting !== null) this.#waiting.resolve(bytes);
+      else if (this.#frames.push(bytes) > MOST_EARLY_HANDSHAKE) this.#fail(new LatentmeshError("protocol", "A peer sent more than was asked for"));
       this.#waiting = null;
     };
     socket.onclose = ({ code, reason }) => this.#fail(new LatentmeshError("worker_lost", closeText(code, reason)));
-    socket.onerror = () => {};
+    socket.onerror = (event) => event instanceof LatentmeshError && this.#fail(event);
   }
 
   send(frame: Uint8Array<ArrayBuffer>): void {

@@ -74,6 +74,9 @@ const feederSchema = z.strictObject({ worker: name, secret });
 /** A prefill worker that will hand prompts over. */
 export type Feeder = z.output<typeof feederSchema>;
 
+/** Blocks of a cache, as many as the longest context has. */
+const blockList = z.array(count).max(1 << 16);
+
 /** What the coordinator asks of a worker; each has one reply with the same id. */
 export const requestSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("assign"), id: count, assignment: assignmentSchema }),
@@ -88,7 +91,7 @@ export const requestSchema = z.discriminatedUnion("kind", [
     sequence: count,
     tokens: count.describe("length of the prompt"),
     from: count.describe("first position that will be handed over; blocks before it are shared"),
-    blocks: z.array(count),
+    blocks: blockList,
   }),
   /** One piece of a prompt. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
@@ -97,7 +100,7 @@ export const requestSchema = z.discriminatedUnion("kind", [
     epoch,
     sequence: count,
     begin: z.strictObject({
-      blocks: z.array(count).describe("of the whole prompt; those before `start` hold its beginning already"),
+      blocks: blockList.describe("of the whole prompt; those before `start` hold its beginning already"),
       target: z.strictObject({
         group: name,
         epoch,
@@ -126,10 +129,10 @@ export const requestSchema = z.discriminatedUnion("kind", [
         sequence: count,
         from: count,
         tokens: count,
-        blocks: z.array(count).describe("after the whole blocks of `tokens`, which it shares with `from`"),
+        blocks: blockList.describe("after the whole blocks of `tokens`, which it shares with `from`"),
       }),
     ),
-    grow: z.array(z.strictObject({ sequence: count, blocks: z.array(count) })),
+    grow: z.array(z.strictObject({ sequence: count, blocks: blockList })),
   }),
   /** What queries of pieces and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
   z.strictObject({

@@ -6,12 +6,17 @@
 
 /** The part of a WebSocket that links use; Deno's own and that of `ws` have it. */
 export interface Socket {
+  /** Where it comes from, for people; missing where that is this host. */
+  readonly from?: string;
   binaryType: string;
   onmessage: ((event: { readonly data: unknown }) => void) | null;
   onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null;
+  /** Told why the socket is about to end, where that is known. */
   onerror: ((event: unknown) => void) | null;
   send(data: Uint8Array<ArrayBuffer>): void;
   close(code?: number, reason?: string): void;
+  /** The other side has proved who it is: it may send what strangers may not. Missing where nobody is a stranger. */
+  trust?(): void;
 }
 
 /** Certificates of links between hosts, in PEM. */

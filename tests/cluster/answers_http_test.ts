@@ -3,7 +3,6 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { createApp } from "../../cluster/http/app.ts";
 import { HttpError } from "../../cluster/http/errors.ts";
 import { RateLimiter } from "../../cluster/http/guards.ts";
 import { openTestApp, readEvents, type TestApp } from "../support/server.ts";
@@ -141,9 +140,8 @@ describe("answers with a form", () => {
   });
 
   it("are refused to other names, other sites' pages, and clients that ask too much", async () => {
-    const never = new AbortController().signal;
     const origins = { hosts: ["localhost", "127.0.0.1"], origins: ["https://pages.example"] };
-    const app = createApp(test.served, { drain: never, shutdown: never, origins, limits: { concurrent: 1, requestsPerMinute: 2 } });
+    const app = test.again({ origins, limits: { concurrent: 1, requestsPerMinute: 2 } });
     const ask = async (headers: Record<string, string>, path = "/v1/models") => {
       const response = await app.request(path, { headers });
       return [response.status, response.headers.get("access-control-allow-origin"), (await response.json()).error?.code ?? null];

@@ -45,6 +45,26 @@ describe("a coordinator", () => {
 });
 
 describe("a coordinator of several units", () => {
+  it("counts the loading of those that are there, not of those that died over it", async () => {
+    const seen: number[][] = [];
+    await using cluster = await startFakeCluster(
+      { decode: { ranks: 1 } },
+      (worker, { kind }) => {
+        if (kind === "assign") worker.say({ kind: "progress", loadedBytes: 50, totalBytes: 100 });
+        return undefined;
+      },
+      ({ loadedBytes, totalBytes }) => seen.push([loadedBytes, totalBytes]),
+    );
+    assertEquals(seen.at(-1), [100, 200]);
+    for (let death = 0; death < 3; death++) {
+      const { name } = cluster.worker("decode-0.0");
+      cluster.worker("decode-0.0").kill();
+      await until(() => cluster.worker("decode-0.0").name !== name && cluster.worker("decode-0.0").asked.includes("assign"));
+    }
+    await until(() => seen.length >= 5);
+    assert(seen.every(([, total]) => total <= 200), JSON.stringify(seen));
+  });
+
   const TWO_GROUPS = { decode: { groups: 2, ranks: 2 } };
 
   it("repairs each by itself: none waits while another's worker loads", async () => {

@@ -4,7 +4,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunningCluster, WorkerStatus } from "../../cluster/cluster.ts";
-import { createApp } from "../../cluster/http/app.ts";
 import { Supervisor } from "../../cluster/supervisor.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { Cluster } from "../../mod.ts";
@@ -12,7 +11,7 @@ import { until, withCluster } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { generate } from "../support/generation.ts";
-import { readEvents } from "../support/server.ts";
+import { openApp, readEvents } from "../support/server.ts";
 
 const PROMPT = "And it came to pass in those days";
 /** Takes many pieces. */
@@ -101,9 +100,8 @@ describe("a cluster", () => {
 
   it("ends a request that nothing can serve any more with an error event", () =>
     withCluster({}, async (cluster) => {
-      const never = new AbortController().signal;
-      const app = createApp(cluster.served, { drain: never, shutdown: never });
-      const response = await app.request("/v1/completions", {
+      const opened = await openApp(cluster.served);
+      const response = await opened.app.request("/v1/completions", {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({ prompt: PROMPT, max_tokens: 1500, ignore_eos: true, stream: true }),
@@ -114,6 +112,7 @@ describe("a cluster", () => {
       assertEquals((await events).at(-1), "[DONE]");
       const last = JSON.parse((await events).at(-2)!);
       assertEquals([last.error.type, last.error.code], ["server_error", "capacity"]);
+      await opened.close();
     }));
 
   it("says why it cannot start", async () => {

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { createApp } from "../../cluster/http/app.ts";
 import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { openTestApp, readEvents, type TestApp } from "../support/server.ts";
@@ -144,6 +143,7 @@ describe("HTTP API", () => {
   const completions = "/v1/completions";
   const refused: [name: string, path: string, body: unknown, status: number, param: string | null][] = [
     ["an unknown parameter", chat, { ...KETTLE, frobnicate: 1 }, 400, "frobnicate"],
+    ["a chat template of the client's own", chat, { ...KETTLE, chat_template: "{{ messages }}" }, 400, "chat_template"],
     ["an unknown parameter inside another", chat, { ...KETTLE, stream_options: { chunks: 1 } }, 400, "stream_options.chunks"],
     ["tools that are no functions", chat, { ...KETTLE, tools: [{ type: "web_search" }] }, 400, "tools.0.type"],
     ["a tool that is not offered", chat, { ...KETTLE, tools: TOOLS, tool_choice: { type: "function", function: { name: "x" } } }, 400, "tool_choice"],
@@ -161,11 +161,32 @@ describe("HTTP API", () => {
     ["top_logprobs without logprobs", chat, { ...KETTLE, top_logprobs: 2 }, 400, "top_logprobs"],
     ["bias of a token that does not exist", chat, { ...KETTLE, logit_bias: { 8192: 1 } }, 400, "logit_bias.8192"],
     ["bias that is not for a token", chat, { ...KETTLE, logit_bias: { hello: 1 } }, 400, "logit_bias.hello"],
+    ["bias for a token by another name", chat, { ...KETTLE, logit_bias: { "007": 1 } }, 400, "logit_bias.007"],
+    [
+      "bias for what every object has",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"logit_bias":{"__proto__":1}}`,
+      400,
+      "logit_bias.__proto__",
+    ],
+    ["a penalty that divides by nothing", chat, { ...KETTLE, repetition_penalty: 1e-39 }, 400, "repetition_penalty"],
+    ["a body that is nested without end", chat, `{"messages":${"[".repeat(40_000)}${"]".repeat(40_000)}}`, 400, "messages.0"],
+    [
+      "a schema that is",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":${
+        '{"0":'.repeat(12_000)
+      }1${"}".repeat(12_000)}}}}`,
+      400,
+      null,
+    ],
+    ["a parameter that every object has", chat, `{"messages":[{"role":"user","content":"x"}],"__proto__":{"n":2}}`, 400, "__proto__"],
+    ["one inside another", chat, `{"messages":[{"role":"user","content":"x"}],"stream_options":{"__proto__":1}}`, 400, "stream_options.__proto__"],
     ["a long list of stops", chat, { ...KETTLE, stop: new Array(17).fill("x") }, 400, "stop"],
     ["another model", chat, { ...KETTLE, model: "gpt-4" }, 404, "model"],
     ["an empty prompt", completions, { prompt: [] }, 400, "prompt"],
     ["a prompt outside the vocabulary", completions, { prompt: [99999] }, 400, "prompt"],
-    ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "max_tokens"],
+    ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "prompt"],
     ["best_of below n", completions, { prompt: "x", best_of: 2, n: 3 }, 400, "best_of"],
     ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
     ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
@@ -204,7 +225,7 @@ describe("HTTP API", () => {
 
 describe("HTTP API under faults", () => {
   it("has no chat without a template, but completes", async () => {
-    const test = await openTestApp((served) => ({ ...served, chatTemplate: null }));
+    const test = await openTestApp((served) => ({ ...served, textSource: { ...served.textSource, config: "{}" } }));
     assertEquals((await test.post("/v1/chat/completions", KETTLE)).status, 400);
     assertEquals((await test.post("/v1/completions", { prompt: "x", max_tokens: 1 })).status, 200);
     await test.close();
@@ -273,10 +294,9 @@ describe("HTTP API under faults", () => {
   });
 
   it("asks for an API key where keys are set, except about health", async () => {
-    const never = new AbortController().signal;
     const keys = ["a-key-for-tests-only", "another-key-for-tests"];
     const test = await openTestApp();
-    const app = createApp(test.served, { drain: never, shutdown: never, apiKeys: keys });
+    const app = test.again({ apiKeys: keys });
     const ask = (headers: Record<string, string> = {}, path = "/v1/models") => app.request(path, { headers });
     for (const headers of [{}, { authorization: "Basic eA==" }, { authorization: "Bearer wrong" }] as Record<string, string>[]) {
       const response = await ask(headers);

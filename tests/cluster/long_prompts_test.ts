@@ -3,12 +3,12 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { createApp } from "../../cluster/http/app.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { Request } from "../../core/wire/messages.ts";
 import { Cluster, type Config, Engine, type RunningCluster } from "../../mod.ts";
 import { launchFakeCluster, tokenAt } from "../support/fake_workers.ts";
 import { generate } from "../support/generation.ts";
+import { openApp } from "../support/server.ts";
 import { ODD_CONFIG, writeRandomCheckpoint } from "../support/random_checkpoint.ts";
 
 const CONTEXT = 1024;
@@ -87,11 +87,10 @@ describe("a prompt as long as the model allows", () => {
         try {
           const prompt = tokens(500, 301);
           await assertRejects(() => generate(engine, { prompt }), LatentmeshError, "cache holds 256");
-          const never = new AbortController().signal;
-          const app = createApp(engine.served, { drain: never, shutdown: never });
+          await using opened = await openApp(engine.served);
           const post = async (body: object) => {
             const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-            const response = await app.request("/v1/completions", init);
+            const response = await opened.app.request("/v1/completions", init);
             return { status: response.status, body: await response.json() };
           };
           const refused = await post({ prompt, max_tokens: 20 });
@@ -120,11 +119,10 @@ describe("requests of the largest sizes", () => {
         cache: { maxTokens: context + 64 * 128 },
       }, (_, request) => void asked.push(request));
       try {
-        const never = new AbortController().signal;
-        const app = createApp(server.cluster.served, { drain: never, shutdown: never });
+        await using http = await openApp(server.cluster.served, { maxBodyBytes: undefined });
         const prompt = tokens(context - 3, 8192);
         const body = JSON.stringify({ prompt, max_tokens: 3, n: choices, temperature: 0, ignore_eos: true, return_token_ids: true });
-        const response = await app.request("/v1/completions", { method: "POST", headers: { "content-type": "application/json" }, body });
+        const response = await http.app.request("/v1/completions", { method: "POST", headers: { "content-type": "application/json" }, body });
         const answer = await response.json();
         assertEquals(response.status, 200, JSON.stringify(answer).slice(0, 300));
         assertEquals(answer.usage.prompt_tokens, context - 3);

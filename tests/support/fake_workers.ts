@@ -6,7 +6,7 @@
  */
 import { RunningCluster } from "../../cluster/cluster.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import { Coordinator } from "../../cluster/coordinator.ts";
+import { Coordinator, type OnLoading } from "../../cluster/coordinator.ts";
 import { loadClusterModel } from "../../cluster/load_model.ts";
 import type { ClusterServices } from "../../cluster/services.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
@@ -98,7 +98,7 @@ export function fakeServices(
 }
 
 /** Starts a cluster of such workers. */
-export async function startFakeCluster(config: Config, script: Script = () => undefined, onLoading?: () => void): Promise<FakeCluster> {
+export async function startFakeCluster(config: Config, script: Script = () => undefined, onLoading?: OnLoading): Promise<FakeCluster> {
   const settings = resolveSettings({}, { model: fixtureDirectory("tiny-mla"), device: "cpu", ...config }, () => undefined);
   const model = await loadClusterModel(settings, clusterServices);
   const workers: FakeWorker[] = [];

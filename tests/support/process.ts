@@ -53,22 +53,27 @@ export async function startServerWith(env: Record<string, string>, ...args: stri
   };
 }
 
-/** The task as it is written in deno.json, with exactly its permissions. A name that is no task goes to the program itself. */
+/** Where this Deno keeps packages: processes whose cache is elsewhere would download them again. */
+const { denoDir } = JSON.parse(new TextDecoder().decode(new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).outputSync().stdout));
+
+/** What every process of the command line is given. */
+export const TASK_ENV: Readonly<Record<string, string>> = { NO_COLOR: "1", DENO_DIR: denoDir };
+
+/** A task. */
 export function taskCommand(args: readonly string[], env: Record<string, string> = {}): Deno.Command {
-  const [name, ...rest] = args;
+  return new Deno.Command(Deno.execPath(), { args: taskArguments(args), stdout: "piped", stderr: "piped", env: { ...TASK_ENV, ...env } });
+}
+
+/** Arguments of Deno for a task as it is written in deno.json, with exactly its permissions. A name that is no task goes to the program itself. */
+export function taskArguments([name, ...rest]: readonly string[]): string[] {
   const task = manifest.tasks[name as keyof typeof manifest.tasks]?.command ?? `${manifest.tasks.score.command.replace(/score$/, name)}`;
   const [, ...own] = task.split(" ");
-  return new Deno.Command(Deno.execPath(), {
-    args: [
-      own[0],
-      "--quiet",
-      "--config",
-      `${ROOT}/deno.json`,
-      ...own.slice(1).map((arg) => arg === "cluster/main.ts" ? `${ROOT}/${arg}` : arg),
-      ...rest,
-    ],
-    stdout: "piped",
-    stderr: "piped",
-    env: { NO_COLOR: "1", ...env },
-  });
+  return [
+    own[0],
+    "--quiet",
+    "--config",
+    `${ROOT}/deno.json`,
+    ...own.slice(1).map((arg) => arg === "cluster/main.ts" ? `${ROOT}/${arg}` : arg),
+    ...rest,
+  ];
 }

@@ -59,3 +59,32 @@ describe("a model directory", () => {
     });
   });
 });
+
+describe("the files of a model directory", () => {
+  it("must be regular ones: a pipe, a device or a directory is a named error, and is not waited for", async () => {
+    const directory = await Deno.makeTempDir();
+    await Deno.mkdir(`${directory}/directory`);
+    await Deno.symlink("/dev/zero", `${directory}/device`);
+    const pipes = Deno.build.os === "windows" ? [] : ["pipe"];
+    for (const name of pipes) assertEquals((await new Deno.Command("mkfifo", { args: [`${directory}/${name}`] }).output()).success, true);
+    using files = new DirectoryFiles(directory);
+    for (const name of ["directory", "device", ...pipes]) {
+      for (const read of [() => files.open(name), () => files.text(name)]) {
+        const error = await assertRejects<LatentmeshError>(read, LatentmeshError, `${directory}/${name}: it is not a regular file`);
+        assertEquals(error.code, "invalid_checkpoint");
+      }
+    }
+    assertEquals([await files.open("absent"), await files.text("absent"), await files.text("absent/deeper")], [null, null, null]);
+    await Deno.remove(directory, { recursive: true });
+  });
+
+  it("are not read as text where they are absurdly long", async () => {
+    const directory = await Deno.makeTempDir();
+    const file = await Deno.open(`${directory}/config.json`, { write: true, create: true });
+    await file.truncate(2 ** 33);
+    file.close();
+    using files = new DirectoryFiles(directory);
+    await assertRejects(() => files.text("config.json"), LatentmeshError, "8589934592 bytes");
+    await Deno.remove(directory, { recursive: true });
+  });
+});

@@ -7,6 +7,11 @@ import { get } from "./server.js";
 const element = (id) => document.getElementById(id);
 const history = new History(120);
 
+/** How far loading has come. */
+function loaded({ loadedBytes, totalBytes }) {
+  return totalBytes === 0 ? "loading" : `loading · ${Math.floor(100 * loadedBytes / totalBytes)} %`;
+}
+
 /** One look at the server. */
 async function look() {
   const state = element("state");
@@ -14,9 +19,9 @@ async function look() {
     const status = await get("cluster");
     element("summary").textContent = `${status.model} · ${status.summary}`;
     const { waiting, running } = status.scheduling;
-    state.textContent = `${status.ready ? "ready" : "not ready"} · ${running} decoding, ${waiting} waiting`;
+    state.textContent = status.loading ? loaded(status.loading) : `${status.ready ? "ready" : "not ready"} · ${running} decoding, ${waiting} waiting`;
     state.className = status.ready ? "up" : "down";
-    drawUnits(element("units"), status.units);
+    drawUnits(element("units"), status.units, status.loading !== null);
     history.add(status);
     drawChart(element("throughput"), element("throughput-now"), history, (entry) => entry.throughput);
     drawChart(element("first"), element("first-now"), history, (entry) => entry.first, (entry) => entry.firstHigh);

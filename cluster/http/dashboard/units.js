@@ -39,7 +39,7 @@ function unitBox({ name, role, epoch, up, sequences, cache, workers }) {
 }
 
 /** Draws all units into an element. */
-export function drawUnits(element, units) {
-  if (units.length === 0) element.replaceChildren(make("p", "hint", "One process, no workers."));
+export function drawUnits(element, units, loading) {
+  if (units.length === 0) element.replaceChildren(make("p", "hint", loading ? "The model is still loading." : "One process, no workers."));
   else element.replaceChildren(...units.map(unitBox));
 }

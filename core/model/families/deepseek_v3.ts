@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
 import { COMMON_FIELDS, commonSpec, requireField } from "./fields.ts";
 
-const groupCount = z.int().positive();
+const groupCount = z.int().positive().max(1024);
 
 const schema = z.object({
   ...COMMON_FIELDS,

@@ -21,61 +21,69 @@ export function requireField(condition: boolean, field: string, problem: string)
   if (!condition) throw new FieldError(field, problem);
 }
 
-const size = z.int().positive();
-const tokenId = z.int().nonnegative();
-const mscale = z.number().nullish();
+/**
+ * A size that some model could have: the largest published ones, many times over. Sizes are trusted from here on, and what they ask for is allocated; an absurd
+ * one must not come so far.
+ */
+const size = (most: number) => z.int().positive().max(most);
+const tokenId = z.int().nonnegative().max(2 ** 31);
+const mscale = z.number().min(-100).max(100).nullish();
+/** Tokens of a context: every sequence has a list of its blocks. */
+const positions = size(2 ** 22);
+
+const theta = z.number().min(1).max(1e12);
 
 const ropeParameters = z.object({
   rope_type: z.string().optional(),
   type: z.string().optional(),
-  rope_theta: z.number().positive().optional(),
-  factor: z.number().positive().optional(),
-  original_max_position_embeddings: size.optional(),
-  beta_fast: z.number().positive().nullish(),
-  beta_slow: z.number().positive().nullish(),
+  rope_theta: theta.optional(),
+  factor: z.number().min(1e-3).max(1e6).optional(),
+  original_max_position_embeddings: positions.optional(),
+  beta_fast: z.number().positive().max(1e6).nullish(),
+  beta_slow: z.number().positive().max(1e6).nullish(),
   mscale,
   mscale_all_dim: mscale,
-  attention_factor: z.number().positive().nullish(),
+  attention_factor: z.number().positive().max(1e3).nullish(),
   truncate: z.boolean().optional(),
 });
 
 /** zod shape of what both families read. */
 export const COMMON_FIELDS = {
-  vocab_size: size,
-  hidden_size: size,
-  num_hidden_layers: size,
-  num_attention_heads: size,
-  num_key_value_heads: size.nullish(),
-  kv_lora_rank: size,
-  q_lora_rank: size.nullable(),
-  qk_nope_head_dim: size,
-  qk_rope_head_dim: size,
-  qk_head_dim: size.nullish(),
-  v_head_dim: size,
-  intermediate_size: size,
-  moe_intermediate_size: size.optional(),
-  first_k_dense_replace: z.int().nonnegative(),
-  moe_layer_freq: size.nullish(),
-  n_routed_experts: size.nullable(),
-  n_shared_experts: z.int().nonnegative().nullish(),
-  num_experts_per_tok: size.nullish(),
-  n_group: size.nullish(),
-  topk_group: size.nullish(),
+  vocab_size: size(2 ** 22),
+  hidden_size: size(2 ** 17),
+  num_hidden_layers: size(1024),
+  num_attention_heads: size(4096),
+  num_key_value_heads: size(4096).nullish(),
+  kv_lora_rank: size(2 ** 14),
+  q_lora_rank: size(2 ** 17).nullable(),
+  qk_nope_head_dim: size(8192),
+  qk_rope_head_dim: size(8192),
+  qk_head_dim: size(2 ** 14).nullish(),
+  v_head_dim: size(8192),
+  intermediate_size: size(2 ** 21),
+  moe_intermediate_size: size(2 ** 20).optional(),
+  first_k_dense_replace: z.int().min(0).max(1024),
+  moe_layer_freq: size(1024).nullish(),
+  n_routed_experts: size(8192).nullable(),
+  n_shared_experts: z.int().min(0).max(256).nullish(),
+  num_experts_per_tok: size(1024).nullish(),
+  n_group: size(1024).nullish(),
+  topk_group: size(1024).nullish(),
   norm_topk_prob: z.boolean().nullish(),
-  routed_scaling_factor: z.number().nullish(),
-  rms_norm_eps: z.number().positive(),
-  max_position_embeddings: size,
-  rope_theta: z.number().positive().nullish(),
+  routed_scaling_factor: z.number().min(-1e4).max(1e4).nullish(),
+  rms_norm_eps: z.number().positive().max(1),
+  max_position_embeddings: positions,
+  rope_theta: theta.nullish(),
   rope_scaling: ropeParameters.nullish(),
   rope_parameters: ropeParameters.nullish(),
   tie_word_embeddings: z.boolean().nullish(),
   hidden_act: z.string().nullish(),
   attention_bias: z.boolean().nullish(),
   mlp_bias: z.boolean().nullish(),
-  num_nextn_predict_layers: z.int().nonnegative().nullish(),
+  num_nextn_predict_layers: z.int().min(0).max(1024).nullish(),
   bos_token_id: tokenId.nullish(),
-  eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish(),
-  quantization_config: z.looseObject({ quant_method: z.string() }).nullish(),
+  eos_token_id: z.union([tokenId, z.array(tokenId).max(1024)]).nullish(),
+  quantization_config: z.looseObject({ quant_method: z.string(), fmt: z.string().nullish() }).nullish(),
 } as const;
 
 /** What {@link COMMON_FIELDS} parses to. */
@@ -171,7 +179,7 @@ function fp8BlockOf(fields: CommonFields): readonly [number, number] | null {
   requireField(quantization.quant_method === "fp8", "quantization_config.quant_method", `is "${quantization.quant_method}"; only "fp8" is supported`);
   const format = quantization.fmt ?? "e4m3";
   requireField(format === "e4m3", "quantization_config.fmt", `is "${format}"; only "e4m3" is supported`);
-  const block = z.tuple([size, size]).safeParse(quantization.weight_block_size);
+  const block = z.tuple([size(2 ** 16), size(2 ** 16)]).safeParse(quantization.weight_block_size);
   requireField(block.success, "quantization_config.weight_block_size", "must be [rows, columns] of one scale block");
   return block.data!;
 }

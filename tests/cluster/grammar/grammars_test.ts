@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { GrammarConstraint } from "../../../cluster/grammar/running_grammar.ts";
 import type { Grammars } from "../../../cluster/grammar/grammars.ts";
+import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
 import { createGrammars } from "../../../cluster/http/app.ts";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
@@ -27,7 +28,7 @@ describe("grammars", () => {
   afterAll(() => grammars[Symbol.dispose]());
 
   async function constrain(grammar: AnswerGrammar, client = ""): Promise<GrammarConstraint> {
-    const [constraint] = await grammars.constrain(grammar, { count: 1, client });
+    const [constraint] = await grammars.constrain(writeGrammar(grammar), { count: 1, client });
     return constraint;
   }
   const json = (schema: unknown, strict = true): AnswerGrammar => ({ kind: "json", schema, strict });
@@ -68,7 +69,7 @@ describe("grammars", () => {
   });
 
   it("are followed by each of several answers by itself", async () => {
-    const constraints = await grammars.constrain(json({ enum: ["one", "two"] }), { count: 2, client: "" });
+    const constraints = await grammars.constrain(writeGrammar(json({ enum: ["one", "two"] })), { count: 2, client: "" });
     assertEquals([await say(constraints[0], '"one"'), await say(constraints[1], '"tw')], [true, false]);
     for (const constraint of constraints) constraint[Symbol.dispose]();
   });
@@ -132,7 +133,7 @@ describe("grammars", () => {
 
   it("end the answer that a token does not fit, and no other", async () => {
     const schema = { type: "array", items: { type: "boolean" }, minItems: 40, maxItems: 40 };
-    const constraints = await grammars.constrain(json(schema), { count: 3, client: "" });
+    const constraints = await grammars.constrain(writeGrammar(json(schema)), { count: 3, client: "" });
     const texts = constraints.slice(1).map((constraint, i) => anything(constraint, new Random(i)));
     constraints[0].accept(model.tokenizer.encode("x", { special: false })[0]);
     await assertRejects(() => constraints[0].settled!, LatentmeshError, "does not fit");
@@ -152,10 +153,10 @@ describe("grammars", () => {
 
   it("end with the server", async () => {
     const others = createGrammars(model);
-    const [running] = await others.constrain(json({}), { count: 1, client: "" });
+    const [running] = await others.constrain(writeGrammar(json({})), { count: 1, client: "" });
     running.accept(model.tokenizer.encode("{", { special: false })[0]);
     others[Symbol.dispose]();
     await assertRejects(() => running.settled!, LatentmeshError, "shutting down");
-    await assertRejects(() => others.constrain(json({}), { count: 1, client: "" }), LatentmeshError, "shutting down");
+    await assertRejects(() => others.constrain(writeGrammar(json({})), { count: 1, client: "" }), LatentmeshError, "shutting down");
   });
 });

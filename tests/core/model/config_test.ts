@@ -121,6 +121,47 @@ describe("parseModelConfig", () => {
     });
   }
 
+  it("refuses numbers that no model could have, whatever the field, and takes published ones", () => {
+    for (const [field, value] of Object.entries(V3)) {
+      if (typeof value !== "number") continue;
+      for (const absurd of [2 ** 53, 1e308]) {
+        const error = assertThrows(() => parse({ ...V3, [field]: absurd }), LatentmeshError);
+        // Token ids are not sizes.
+        if (!field.endsWith("token_id")) assertEquals([error.code, error.param], ["invalid_config", field], `${field}: ${absurd}`);
+      }
+    }
+    for (const [field, value] of Object.entries(V2_LITE.rope_scaling)) {
+      if (typeof value !== "number") continue;
+      const error = assertThrows(() => parse({ ...V2_LITE, rope_scaling: { ...V2_LITE.rope_scaling, [field]: 1e308 } }), LatentmeshError);
+      assertEquals(error.param, `rope_scaling.${field}`);
+    }
+    // Kimi-K2 has the largest sizes of all.
+    parse({
+      ...V3,
+      vocab_size: 163840,
+      hidden_size: 7168,
+      num_hidden_layers: 61,
+      num_attention_heads: 128,
+      num_key_value_heads: 128,
+      n_routed_experts: 384,
+      n_group: 1,
+      topk_group: 1,
+      max_position_embeddings: 262144,
+    });
+  });
+
+  it("names what is of the wrong kind even where it cannot be written", () => {
+    const quantization_config = { quant_method: "fp8", fmt: [{ toString: "not a function" }], weight_block_size: [1, 1] };
+    assertThrows(() => parse({ ...V3, quantization_config }), LatentmeshError, '"quantization_config.fmt" is not usable');
+  });
+
+  it("knows no architecture by the names that every object has", () => {
+    for (const name of ["constructor", "toString", "__proto__", "x".repeat(1e6)]) {
+      const error = assertThrows(() => parse({ ...V2_LITE, model_type: name }), LatentmeshError, "is not supported");
+      assertEquals(error.message.length < 1000, true);
+    }
+  });
+
   it("refuses what is not a JSON object", () => {
     assertThrows(() => parseModelConfig("[1]", "x"), LatentmeshError, "not a JSON object");
     assertThrows(() => parseModelConfig("{", "x"), LatentmeshError, "not a JSON object");

@@ -4,7 +4,7 @@ import fc from "npm:fast-check@4.10.2";
 import { gumbel, randomBits, sequenceKey } from "../../../core/random.ts";
 import { topTokens } from "../../../core/sampling/top_tokens.ts";
 import { LogitAdjuster, mergeAdjustments } from "../../../core/sampling/adjustments.ts";
-import { GREEDY, type SamplingParams } from "../../../core/sampling/params.ts";
+import { GREEDY, inverseTemperature, isGreedy, type SamplingParams } from "../../../core/sampling/params.ts";
 import { candidatesWanted, chooseToken } from "../../../core/sampling/sampler.ts";
 import { Random, SEED } from "../../support/random.ts";
 
@@ -38,6 +38,15 @@ const LOGITS = [2, 1, 0.5, 0, -1, -3];
 const DRAWS = 20000;
 
 describe("chooseToken", () => {
+  it("takes the best token at temperatures whose inverse is no number any more", () => {
+    for (const temperature of [1e-40, 1e-300, 5e-324, 1e-6]) {
+      const params = { ...GREEDY, temperature, topP: 0.9, topK: 3 };
+      assertEquals([isGreedy(params), inverseTemperature(params), candidatesWanted(params, 64)], [true, 1, 1]);
+      assertEquals(chooseToken(candidatesOf([0, 3, 1], GREEDY, 1, 1, 1), params, 1, 1), { token: 1, logit: 3 });
+    }
+    assertEquals([isGreedy({ ...GREEDY, temperature: 0.01 }), isGreedy(GREEDY)], [false, true]);
+  });
+
   it("takes the best token at temperature 0, the lower one of equals", () => {
     assertEquals(chooseToken(candidatesOf([1, 3, 3], GREEDY, 0, 0, 1), GREEDY, 0, 0)!.token, 1);
   });

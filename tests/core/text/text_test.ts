@@ -5,6 +5,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { ChatTemplate } from "../../../core/text/chat_template.ts";
 import { createDetokenizer } from "../../../core/text/detokenizer.ts";
 import { StopMatcher } from "../../../core/text/stop.ts";
+import { readTextSource } from "../../../core/text/text_source.ts";
 import { TextTokenizer, type TokenizerConfig } from "../../../core/text/tokenizer.ts";
 import { DirectoryFiles } from "../../../workers/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
@@ -96,6 +97,16 @@ describe("TextTokenizer", () => {
     assertEquals(tokenizer.encode("<|begin_of_text|>What", { special: true }), [0, 544]);
     assertEquals(tokenizer.encode("What", { special: false }), [544]);
   });
+
+  it("is refused by name where an added token is no text", async () => {
+    const source = await readTextSource(tiny);
+    const data = JSON.parse(source.tokenizer);
+    for (const content of [{ toString: 1 }, 7]) {
+      data.added_tokens[0].content = content;
+      const error = assertThrows(() => TextTokenizer.of({ ...source, tokenizer: JSON.stringify(data) }), LatentmeshError);
+      assertEquals(error.code, "invalid_checkpoint");
+    }
+  });
 });
 
 describe("StopMatcher", () => {
@@ -135,22 +146,23 @@ describe("StopMatcher", () => {
 
 describe("ChatTemplate", () => {
   it("renders as the checkpoint says", async () => {
-    const template = await ChatTemplate.load(tiny, tokenizer.config);
+    const template = ChatTemplate.of(await readTextSource(tiny), tokenizer.config);
     assertEquals(
       template!.render([{ role: "system", content: "s" }, { role: "user", content: "q" }]),
       "<|begin_of_text|><|system|>s<|user|>q<|assistant|>",
     );
   });
 
-  it("prefers chat_template.jinja, takes the default of a list, and may be absent", async () => {
-    const load = (files: Record<string, string>, config: TokenizerConfig = {}) => ChatTemplate.load(memoryFiles(files), config);
-    assertEquals((await load({ "chat_template.jinja": "A" }, { chat_template: "B" }))!.render([]), "A");
-    assertEquals((await load({}, { chat_template: [{ name: "tool", template: "T" }, { name: "default", template: "D" }] }))!.render([]), "D");
-    assertEquals(await load({}), null);
+  const of = (template: string | null, config: TokenizerConfig = {}) => ChatTemplate.of({ name: "test", template }, config);
+
+  it("prefers chat_template.jinja, takes the default of a list, and may be absent", () => {
+    assertEquals(of("A", { chat_template: "B" })!.render([]), "A");
+    assertEquals(of(null, { chat_template: [{ name: "tool", template: "T" }, { name: "default", template: "D" }] })!.render([]), "D");
+    assertEquals(of(null), null);
   });
 
-  it("turns the template's own refusal into an error about the messages", async () => {
-    const template = await ChatTemplate.load(memoryFiles({ "chat_template.jinja": "{{ raise_exception('no') }}" }), {});
+  it("turns the template's own refusal into an error about the messages", () => {
+    const template = of("{{ raise_exception('no') }}");
     const error = assertThrows(() => template!.render([]), LatentmeshError, "refuses these messages");
     assertEquals(error.param, "messages");
   });

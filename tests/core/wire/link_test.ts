@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { encodeFrame } from "../../../core/wire/codec.ts";
 import { greet, type HandshakeChannel } from "../../../core/wire/handshake.ts";
-import { acceptLink, connectLink, type Link } from "../../../core/wire/link.ts";
+import { acceptLink, connectLink, Link } from "../../../core/wire/link.ts";
 import { PROTOCOL_VERSION } from "../../../core/wire/protocol.ts";
 import { RpcClient, serveRequests } from "../../../core/wire/rpc.ts";
 import type { Socket } from "../../../core/wire/transport.ts";
@@ -106,11 +106,22 @@ describe("links", () => {
       }
     }));
 
-  it("are turned away while too many have not said who they are", () =>
+  it("are bounded while they have not said who they are; over the network, who came first makes room", () =>
     withDoors(async (door) => {
       const silent = await Promise.all(Array.from({ length: 64 }, () => transport.connect(door.address)));
-      const late = await transport.connect(door.address);
-      assertEquals(await new Promise<number>((resolve) => late.onclose = ({ code }) => resolve(code)), 1013);
+      const ended = silent.map((socket) => new Promise((resolve) => socket.onclose = resolve));
+      if (door.address.startsWith("unix:")) {
+        const late = await transport.connect(door.address);
+        assertEquals(await new Promise<number>((resolve) => late.onclose = ({ code }) => resolve(code)), 1013);
+      } else {
+        const client = await connectLink(await transport.connect(door.address), ME, SECRET);
+        await ended[0];
+        assert(await door.next() instanceof LatentmeshError);
+        const server = await door.next();
+        assert(!(server instanceof LatentmeshError), String(server));
+        await shut(client, server);
+        silent.shift();
+      }
       for (const socket of silent) socket.close();
       for (const _ of silent) assert(await door.next() instanceof LatentmeshError);
       await shut(...await open(door));
@@ -126,6 +137,18 @@ describe("links", () => {
       assert(reason.message.includes("truncated"), reason.message);
       await server.closed;
     }));
+
+  it("take no more than is asked for before the proof, and not much before anybody listens", async () => {
+    const socket = silentSocket();
+    const accepted = acceptLink(socket, () => SECRET);
+    for (let i = 0; i < 6; i++) socket.onmessage!({ data: new ArrayBuffer(200) });
+    await assertRejects(() => accepted, LatentmeshError);
+    assertEquals(socket.closed.length, 1);
+    const early = silentSocket();
+    const link = new Link(early, ME);
+    for (let i = 0; i < 100; i++) early.onmessage?.({ data: encodeFrame({ kind: "x" }).buffer });
+    assertEquals([link.open, (await link.closed).code, link.counters.receivedFrames], [false, "protocol", 65]);
+  });
 
   it("answer requests, report failures, and fail what is pending when they end", () =>
     withDoors(async (door) => {
@@ -153,6 +176,12 @@ describe("links", () => {
       await assertRejects(() => rpc.call("probe", { epoch: 1 }, "done"), LatentmeshError);
     }));
 });
+
+/** A socket that says nothing. */
+function silentSocket(): Socket & { readonly closed: (number | undefined)[] } {
+  const closed: (number | undefined)[] = [];
+  return { binaryType: "", onmessage: null, onclose: null, onerror: null, send: () => {}, close: (code) => closed.push(code), closed };
+}
 
 /** A socket as a handshake channel, without any checks. */
 function rawChannel(socket: Socket): HandshakeChannel {

@@ -1,0 +1,45 @@
+/**
+ * Whether a prompt and its answer fit the model.
+ *
+ * @module
+ */
+import { contextLimit, type ContextLimits } from "../../core/context_limit.ts";
+import { HttpError } from "../http/errors.ts";
+import type { TextModel } from "./text_model.ts";
+
+/**
+ * @param maxTokens tokens to generate; undefined: as many as there is room for, one at least
+ * @throws {HttpError} 400 that says which limit is in the way, and what to change
+ */
+export function checkPrompt(
+  { vocabSize, context }: Pick<TextModel, "vocabSize" | "context">,
+  prompt: readonly number[] | Uint32Array,
+  maxTokens: number | undefined,
+): void {
+  const refuse = (problem: string) => new HttpError(400, problem, { param: "prompt", code: "invalid_value" });
+  if (prompt.length === 0) throw refuse("The prompt is empty");
+  const wanted = prompt.length + (maxTokens ?? 1);
+  if (wanted > context.maxContext) {
+    throw tooLong(`${wanted} tokens were asked for (${prompt.length} in the prompt, ${maxTokens ?? 1} to generate)`, wanted, context, maxTokens);
+  }
+  const outside = prompt.find((token: number) => token >= vocabSize);
+  if (outside !== undefined) throw refuse(`Token ${outside} is outside the vocabulary of ${vocabSize}`);
+}
+
+/**
+ * Tokenises a text, unless it is so long that it cannot fit: that would take seconds for nothing.
+ *
+ * @throws {HttpError} 400
+ */
+export function encodeFitting({ tokenizer, context }: TextModel, text: string, options: { readonly special: boolean }): number[] {
+  const least = tokenizer.leastTokens(text);
+  if (least > context.maxContext) throw tooLong(`The prompt has ${least} tokens or more`, least, context, undefined);
+  return tokenizer.encode(text, options);
+}
+
+function tooLong(problem: string, wanted: number, context: ContextLimits, maxTokens: number | undefined): HttpError {
+  return new HttpError(400, `${problem}; ${contextLimit(wanted, context)}`, {
+    param: maxTokens === undefined ? "prompt" : "max_tokens",
+    code: "context_length_exceeded",
+  });
+}

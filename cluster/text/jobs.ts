@@ -1,0 +1,79 @@
+/**
+ * What text processes are asked to do. Bodies go there as they came; what comes back is small, flat, or in typed arrays, so that taking it in costs little.
+ *
+ * @module
+ */
+import type { WrittenGrammar } from "../grammar/written_grammar.ts";
+import type { HttpErrorFields } from "../http/errors.ts";
+import type { ChatRequest, CompletionRequest } from "../http/openai_schema.ts";
+import type { ResponsesRequest } from "../http/responses_schema.ts";
+import type { TextModelSource } from "./text_model.ts";
+
+/** `logit_bias`, which may name every token. */
+export interface LogitBias {
+  readonly tokens: Uint32Array;
+  /** One for each token. */
+  readonly values: Float64Array;
+}
+
+/** A rendered conversation, and what its answer looks like. */
+export interface PreparedConversation {
+  readonly prompt: Uint32Array;
+  /** null: anything. */
+  readonly grammar: WrittenGrammar | null;
+  /** Whether tools may be called. */
+  readonly tools: boolean;
+  /** Whether the answer reasons, and whether the prompt has begun that already. */
+  readonly reasoning: "no" | "possible" | "begun";
+}
+
+/** A chat request without what its prompt was made of. */
+export interface PreparedChat {
+  readonly request: Omit<ChatRequest, "messages" | "tools" | "tool_choice" | "response_format" | "parallel_tool_calls" | "logit_bias">;
+  readonly bias: LogitBias | null;
+  readonly conversation: PreparedConversation;
+}
+
+/** A completion request without what its prompts were made of. */
+export interface PreparedCompletion {
+  readonly request: Omit<CompletionRequest, "prompt" | "logit_bias">;
+  readonly bias: LogitBias | null;
+  readonly prompts: readonly { readonly text: string; readonly tokens: Uint32Array }[];
+}
+
+/** A request for a response, without what its prompt was made of. */
+export interface PreparedResponse {
+  readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "max_output_tokens" | "stream">;
+  readonly conversation: PreparedConversation;
+  /** Fields of the response that say what was asked for, as JSON without the braces around it. */
+  readonly echo: Uint8Array<ArrayBuffer>;
+}
+
+/** What is given and what is gotten, by kind. */
+export interface TextJobs {
+  readonly chat: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedChat };
+  readonly completion: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedCompletion };
+  readonly response: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedResponse };
+  /** The whole answer, as JSON. */
+  readonly tokenize: { readonly input: Uint8Array<ArrayBuffer>; readonly output: Uint8Array<ArrayBuffer> };
+  /** The whole answer, as JSON. */
+  readonly detokenize: { readonly input: Uint8Array<ArrayBuffer>; readonly output: Uint8Array<ArrayBuffer> };
+  /** Tokens of texts, with what the tokenizer puts around them. */
+  readonly encode: { readonly input: readonly string[]; readonly output: readonly Uint32Array[] };
+  /** How many tokens texts have together. */
+  readonly count: { readonly input: readonly string[]; readonly output: number };
+}
+
+/** Name of a job. */
+export type TextJobKind = keyof TextJobs;
+
+/** To a text process: what it serves, then jobs, one at a time. */
+export type ToTextProcess =
+  | { readonly kind: "model"; readonly model: TextModelSource }
+  | { [K in TextJobKind]: { readonly kind: K; readonly input: TextJobs[K]["input"] } }[TextJobKind];
+
+/** From a text process, one for each message. */
+export type FromTextProcess =
+  | { readonly kind: "ready" }
+  | { readonly kind: "done"; readonly output: unknown }
+  | { readonly kind: "failed"; readonly error: HttpErrorFields };

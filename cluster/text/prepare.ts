@@ -1,0 +1,137 @@
+/**
+ * Does one job: parses a body, checks it, renders and tokenises.
+ *
+ * @module
+ */
+import { answerForm } from "../http/answer_form.ts";
+import { HttpError } from "../http/errors.ts";
+import {
+  type ChatRequest,
+  chatRequest,
+  type CompletionRequest,
+  completionRequest,
+  detokenizeRequest,
+  parseBody,
+  tokenizeRequest,
+} from "../http/openai_schema.ts";
+import { conversationOf, responseEcho } from "../http/response_fields.ts";
+import { responsesRequest } from "../http/responses_schema.ts";
+import { checkPrompt, encodeFitting } from "./check_prompt.ts";
+import type { LogitBias, PreparedChat, PreparedCompletion, PreparedResponse, TextJobKind, TextJobs } from "./jobs.ts";
+import type { TextModel } from "./text_model.ts";
+
+/** Does a job. @throws {HttpError} if the request cannot be used */
+export function prepare<K extends TextJobKind>(model: TextModel, kind: K, input: TextJobs[K]["input"]): TextJobs[K]["output"] {
+  return JOBS[kind](model, input);
+}
+
+type Jobs = { readonly [K in TextJobKind]: (model: TextModel, input: TextJobs[K]["input"]) => TextJobs[K]["output"] };
+
+const JOBS: Jobs = { chat: prepareChat, completion: prepareCompletion, response: prepareResponse, tokenize, detokenize, encode, count };
+
+function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
+  const parsed = parseBody(chatRequest, parseJson(body));
+  const { messages, tools, tool_choice, response_format, parallel_tool_calls, logit_bias, ...request } = parsed;
+  checkModel(model, request.model);
+  if (request.top_logprobs !== undefined && !request.logprobs) {
+    throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
+  }
+  const conversation = answerForm(model, { messages, tools, tool_choice, response_format, parallel_tool_calls });
+  checkPrompt(model, conversation.prompt, request.max_completion_tokens ?? request.max_tokens);
+  return { request, bias: biasOf(model, logit_bias), conversation };
+}
+
+function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedCompletion {
+  const { prompt, logit_bias, ...request } = parseBody(completionRequest, parseJson(body));
+  checkModel(model, request.model);
+  checkBestOf(request);
+  const prompts = promptsOf(prompt).map((one) => {
+    const tokens = typeof one === "string" ? encodeFitting(model, one, { special: true }) : one;
+    checkPrompt(model, tokens, request.max_tokens);
+    const text = typeof one === "string" ? one : model.tokenizer.decode(one, { skipSpecial: false });
+    return { text: request.echo ? text : "", tokens: Uint32Array.from(tokens) };
+  });
+  return { request, bias: biasOf(model, logit_bias), prompts };
+}
+
+/** @throws {HttpError} 400 if `best_of` cannot be honoured */
+function checkBestOf({ n = 1, best_of: bestOf = n, stream }: Pick<CompletionRequest, "n" | "best_of" | "stream">): void {
+  const refuse = (problem: string) => new HttpError(400, `"best_of" ${problem}`, { param: "best_of", code: "invalid_value" });
+  if (bestOf < n) throw refuse(`must be at least "n" (${n})`);
+  if (bestOf > n && stream) throw refuse("cannot be streamed: the best choice is known only at the end");
+}
+
+function promptsOf(prompt: CompletionRequest["prompt"]): readonly (string | number[])[] {
+  if (typeof prompt === "string") return [prompt];
+  return typeof prompt[0] === "number" ? [prompt as number[]] : prompt as (string | number[])[];
+}
+
+function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedResponse {
+  const request = parseBody(responsesRequest, parseJson(body));
+  checkModel(model, request.model);
+  const conversation = answerForm(model, conversationOf(request));
+  const { temperature, top_p, max_output_tokens, stream } = request;
+  checkPrompt(model, conversation.prompt, max_output_tokens);
+  return { request: { temperature, top_p, max_output_tokens, stream }, conversation, echo: responseEcho(request, model.id) };
+}
+
+function tokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const request = parseBody(tokenizeRequest, parseJson(body));
+  checkModel(model, request.model);
+  const tokens = "messages" in request
+    ? [...answerForm(model, request).prompt]
+    : model.tokenizer.encode(request.prompt, { special: request.add_special_tokens ?? true });
+  return json({ tokens, count: tokens.length, max_model_len: model.context.maxContext });
+}
+
+function detokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const request = parseBody(detokenizeRequest, parseJson(body));
+  checkModel(model, request.model);
+  const outside = request.tokens.find((token) => token >= model.vocabSize);
+  if (outside !== undefined) {
+    throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "tokens", code: "invalid_value" });
+  }
+  return json({ prompt: model.tokenizer.decode(request.tokens, { skipSpecial: false }) });
+}
+
+function encode({ tokenizer }: TextModel, texts: readonly string[]): Uint32Array[] {
+  return texts.map((text) => Uint32Array.from(tokenizer.encode(text, { special: true })));
+}
+
+function count({ tokenizer }: TextModel, texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + tokenizer.encode(text, { special: false }).length, 0);
+}
+
+function parseJson(body: Uint8Array<ArrayBuffer>): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(body));
+  } catch {
+    throw new HttpError(400, "The request body is not JSON", { code: "invalid_json" });
+  }
+}
+
+function json(value: unknown): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+/** @throws {HttpError} 404 if the request names another model */
+function checkModel({ id }: TextModel, requested: string | undefined): void {
+  if (requested === undefined || requested === id) return;
+  throw new HttpError(404, `The model "${requested.slice(0, 256)}" does not exist; this server serves "${id}"`, {
+    param: "model",
+    code: "model_not_found",
+  });
+}
+
+function biasOf(model: TextModel, bias: ChatRequest["logit_bias"]): LogitBias | null {
+  if (bias === undefined) return null;
+  const names = Object.keys(bias);
+  const outside = names.find((token) => Number(token) >= model.vocabSize);
+  if (outside !== undefined) {
+    throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, {
+      param: `logit_bias.${outside}`,
+      code: "invalid_value",
+    });
+  }
+  return { tokens: Uint32Array.from(names, Number), values: Float64Array.from(Object.values(bias)) };
+}

@@ -1,0 +1,153 @@
+/**
+ * Who may stay connected: so many in all, so many of one address, and nobody who keeps others out by doing nothing. Decides and does no I/O; the clock is an
+ * argument.
+ *
+ * @module
+ */
+
+/** How many connections there may be. */
+export interface DoorLimits {
+  readonly total: number;
+  readonly perAddress: number;
+}
+
+/** Somebody who is connected. */
+export class Visitor {
+  /** See {@link addressGroup}. */
+  readonly group: string;
+  /** When the connection is ended, in milliseconds on the doorkeeper's clock. */
+  deadline = Infinity;
+  readonly #end: () => void;
+  readonly #moved: (visitor: Visitor) => void;
+  #idle = true;
+
+  constructor(group: string, end: () => void, moved: (visitor: Visitor) => void) {
+    this.group = group;
+    this.#end = end;
+    this.#moved = moved;
+  }
+
+  /** Whether nothing would be lost if it had to go. */
+  get idle(): boolean {
+    return this.#idle;
+  }
+
+  /** It waits for what the other side says next. */
+  rest(deadline: number): void {
+    this.#idle = true;
+    this.deadline = deadline;
+    this.#moved(this);
+  }
+
+  /** It does what the other side wants. */
+  work(deadline: number = Infinity): void {
+    this.#idle = false;
+    this.deadline = deadline;
+    this.#moved(this);
+  }
+
+  /** Ends the connection. */
+  end(): void {
+    this.#end();
+  }
+}
+
+interface Group {
+  count: number;
+  /** Who has been idle longest comes first. */
+  readonly idle: Set<Visitor>;
+}
+
+/** Counts who is there. */
+export class Doorkeeper {
+  /** Connections that were turned away, or ended to make room. */
+  turnedAway = 0;
+  readonly #limits: DoorLimits;
+  readonly #visitors = new Set<Visitor>();
+  /** Of all groups; who has been idle longest comes first. */
+  readonly #idle = new Set<Visitor>();
+  readonly #groups = new Map<string, Group>();
+
+  constructor(limits: DoorLimits) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#visitors.size;
+  }
+
+  /**
+   * Lets somebody in, if need be in the place of who has been idle longest.
+   *
+   * @param end ends the connection; {@link leave} must follow
+   * @returns null where there is no room; the connection is not ended then
+   */
+  admit(address: string, end: () => void): Visitor | null {
+    const name = addressGroup(address);
+    if ((this.#groups.get(name)?.count ?? 0) >= this.#limits.perAddress && !this.#dismiss(this.#groups.get(name)!.idle)) return null;
+    if (this.#visitors.size >= this.#limits.total && !this.makeRoom()) return null;
+    const group = this.#groups.get(name) ?? { count: 0, idle: new Set() };
+    this.#groups.set(name, group);
+    group.count++;
+    const visitor = new Visitor(name, end, (visitor) => this.#sort(visitor));
+    this.#visitors.add(visitor);
+    this.#sort(visitor);
+    return visitor;
+  }
+
+  /** Ends the connection that has been idle longest; false if there is none. */
+  makeRoom(): boolean {
+    return this.#dismiss(this.#idle);
+  }
+
+  /** Somebody has gone. */
+  leave(visitor: Visitor): void {
+    if (!this.#visitors.delete(visitor)) return;
+    this.#idle.delete(visitor);
+    const group = this.#groups.get(visitor.group)!;
+    group.idle.delete(visitor);
+    if (--group.count === 0) this.#groups.delete(visitor.group);
+  }
+
+  /** Ends connections whose time is up. */
+  sweep(now: number): void {
+    for (const visitor of [...this.#visitors]) if (visitor.deadline <= now) this.#send(visitor);
+  }
+
+  /** Ends all that are idle, or all. */
+  close(which: "idle" | "all"): void {
+    for (const visitor of [...(which === "idle" ? this.#idle : this.#visitors)]) this.#send(visitor);
+  }
+
+  #sort(visitor: Visitor): void {
+    if (!this.#visitors.has(visitor)) return;
+    for (const set of [this.#idle, this.#groups.get(visitor.group)!.idle]) {
+      set.delete(visitor);
+      if (visitor.idle) set.add(visitor);
+    }
+  }
+
+  #dismiss(idle: ReadonlySet<Visitor>): boolean {
+    this.turnedAway++;
+    const [longest] = idle;
+    if (longest === undefined) return false;
+    this.#send(longest);
+    return true;
+  }
+
+  #send(visitor: Visitor): void {
+    this.leave(visitor);
+    visitor.end();
+  }
+}
+
+/** What counts as one address: an IPv4 address, or the network of 64 bits that one IPv6 subscriber has. */
+export function addressGroup(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
+  if (mapped !== null) return mapped[1];
+  if (!address.includes(":")) return address;
+  const [head, tail] = address.split("::");
+  const [before, after] = [head, tail ?? ""].map((part) => part.split(":").filter((group) => group !== ""));
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - before.length - after.length);
+  return [...before, ...new Array<string>(zeros).fill("0"), ...after].slice(0, 4).join(":");
+}

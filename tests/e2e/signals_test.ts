@@ -1,0 +1,155 @@
+/**
+ * What is left when a server is told to stop, or is stopped, at whatever time: nothing.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { PrivateDirectory } from "../../cluster/private_directory.ts";
+import { until } from "../support/cluster.ts";
+import { ROOT } from "../support/fixtures.ts";
+import { TASK_ENV, taskArguments } from "../support/process.ts";
+import { CAN_LIST_PROCESSES, descendants, runs } from "../support/processes.ts";
+
+/** A server that is starting. */
+class Starting implements AsyncDisposable {
+  readonly child: Deno.ChildProcess;
+  readonly url: string;
+  log = "";
+  readonly #reading: Promise<void>;
+  readonly #directory: string;
+
+  private constructor(child: Deno.ChildProcess, url: string, directory: string) {
+    this.child = child;
+    this.url = url;
+    this.#directory = directory;
+    this.#reading = (async () => {
+      for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) this.log += text;
+    })();
+  }
+
+  /** @param launcher a command that starts it, which is given as further arguments */
+  static async start(args: readonly string[], launcher: readonly string[] = []): Promise<Starting> {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
+    listener.close();
+    const directory = await Deno.makeTempDir();
+    const [program, ...rest] = [...launcher, Deno.execPath(), ...taskArguments(["serve", "--port", String(port), "--device", "cpu", ...args])];
+    const child = new Deno.Command(program, {
+      args: rest,
+      env: { ...TASK_ENV, XDG_CACHE_HOME: directory, TMPDIR: directory },
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    return new Starting(child, `http://127.0.0.1:${port}`, directory);
+  }
+
+  async says(text: string): Promise<void> {
+    await until(() => this.log.includes(text));
+  }
+
+  /** Directories in which its processes meet. */
+  directories(): string[] {
+    return [...Deno.readDirSync(this.#directory)].map(({ name }) => name).filter((name) => name.startsWith("latentmesh-"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await Promise.all([this.child.status, this.child.stdout.cancel(), this.#reading]);
+    await Deno.remove(this.#directory, { recursive: true });
+  }
+}
+
+const CALIBRATING = ["--model", `${ROOT}/tests/golden/deepseek-v2-lite-tiny`];
+
+describe("a server that is loading", () => {
+  it("says that it lives, how far it is, and serves its page", async () => {
+    await using server = await Starting.start(CALIBRATING);
+    await server.says("calibrating");
+    const ask = (path: string, method = "GET") => fetch(`${server.url}${path}`, { method, body: method === "GET" ? undefined : "{}" });
+    assertEquals(await (await ask("/healthz")).json(), { status: "ok" });
+    const ready = await ask("/readyz");
+    assertEquals([ready.status, await ready.json()], [503, { status: "loading", loadedBytes: 0, totalBytes: 0 }]);
+    const { model, ready: isReady, loading, units } = await (await ask("/cluster")).json();
+    assertEquals([model, isReady, loading, units], ["deepseek-v2-lite-tiny", false, { loadedBytes: 0, totalBytes: 0 }, []]);
+    assertStringIncludes(await (await ask("/metrics")).text(), "latentmesh_ready 0");
+    assertStringIncludes(await (await ask("/")).text(), "<title>Latentmesh</title>");
+    for (const [path, method] of [["/v1/models", "GET"], ["/v1/completions", "POST"], ["/tokenize", "POST"]]) {
+      const response = await ask(path, method);
+      assertEquals([response.status, response.headers.get("retry-after"), (await response.json()).error.code], [503, "1", "loading"]);
+    }
+    assertEquals((await ask("/nothing").then((response) => response.body!.cancel().then(() => response))).status, 404);
+  });
+
+  const cases: [signal: Deno.Signal, when: string, args: readonly string[], says: string][] = [
+    ["SIGTERM", "while it calibrates", CALIBRATING, "calibrating"],
+    ["SIGINT", "while it calibrates", CALIBRATING, "calibrating"],
+    ["SIGHUP", "while it calibrates", CALIBRATING, "calibrating"],
+    ["SIGTERM", "while it waits for another host", ["--config", `${ROOT}/tests/support/two_hosts.yaml`], "waiting for"],
+  ];
+  for (const [signal, when, args, says] of cases) {
+    it(`ends at once on ${signal} ${when}`, async () => {
+      await using server = await Starting.start(args);
+      await server.says(says);
+      const started = CAN_LIST_PROCESSES ? await descendants(server.child.pid) : [];
+      server.child.kill(signal);
+      await server.child.status;
+      for (const pid of started) await until(async () => !await runs(pid));
+      assertEquals(server.directories(), []);
+    });
+  }
+});
+
+describe("a server that is killed", () => {
+  it(`leaves no process and no directory behind${CAN_LIST_PROCESSES ? "" : " (skipped: no /proc)"}`, async () => {
+    if (!CAN_LIST_PROCESSES) return;
+    await using server = await Starting.start([]);
+    await server.says("ready");
+    const started = await descendants(server.child.pid);
+    assert(started.length >= 6, `workers, text processes and a guardian: ${started.length}`);
+    assertEquals(server.directories().length, 1);
+    // One that is stopped notices nothing, as one that computes does not.
+    for (const pid of started.slice(-2)) Deno.kill(pid, "SIGSTOP");
+    server.child.kill("SIGKILL");
+    for (const pid of started) await until(async () => !await runs(pid));
+    assertEquals(server.directories(), []);
+  });
+
+  it(`ends when npx is that started it, and npx alone is killed${CAN_LIST_PROCESSES ? "" : " (skipped: no /proc)"}`, async () => {
+    if (!CAN_LIST_PROCESSES) return;
+    // npx starts a shell, which starts the server; both have this variable, and npx itself has not.
+    const npx = ["sh", "-c", `npm_lifecycle_event=npx sh -c '"$@"; true' sh "$@"; true`, "sh"];
+    await using server = await Starting.start(["--single"], npx);
+    await server.says("ready");
+    const started = await descendants(server.child.pid);
+    server.child.kill("SIGKILL");
+    for (const pid of started) await until(async () => !await runs(pid));
+    assertStringIncludes(server.log, "stopping");
+  });
+});
+
+describe("a directory in which processes meet", () => {
+  it("is removed by who makes the next, if its owner is gone, and only if it is ours", async () => {
+    const parent = await Deno.makeTempDir();
+    const living = await PrivateDirectory.create(parent);
+    const orphan = `${parent}/latentmesh-orphan`;
+    const open = `${parent}/latentmesh-open`;
+    for (const path of [orphan, open]) {
+      await Deno.mkdir(path);
+      await Deno.writeTextFile(`${path}/owner.lock`, "");
+      await Deno.writeTextFile(`${path}/coordinator.sock`, "");
+      await Deno.chmod(path, path === orphan ? 0o700 : 0o755);
+    }
+    await Deno.mkdir(`${parent}/latentmesh-new`, { mode: 0o700 });
+    await Deno.symlink(orphan, `${parent}/latentmesh-link`);
+    const next = await PrivateDirectory.create(parent);
+    const left = [...Deno.readDirSync(parent)].map(({ name }) => name).sort();
+    const own = [living, next].map(({ path }) => path.slice(parent.length + 1));
+    assertEquals(left, [...own, "latentmesh-link", "latentmesh-new", "latentmesh-open"].sort());
+    await living.close();
+    await next.close();
+    await Deno.remove(parent, { recursive: true });
+  });
+});

@@ -1,0 +1,25 @@
+/**
+ * All targets.
+ *
+ * @module
+ */
+import type { Target } from "./target.ts";
+import { bodies, requests } from "./targets/http.ts";
+import { bases, configs, safetensors, smallFiles, templates, tokenizers } from "./targets/models.ts";
+import { frames, handshakes, messagePack, webSockets } from "./targets/wire.ts";
+
+/** In the order of README and NOTES. */
+export const TARGETS: readonly Target[] = [
+  requests,
+  bodies,
+  configs,
+  smallFiles,
+  safetensors,
+  bases,
+  tokenizers,
+  templates,
+  frames,
+  messagePack,
+  handshakes,
+  webSockets,
+];
