@@ -23,6 +23,7 @@ import { aborted, endOnSignals, stopOnSignals } from "./stop.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import { textModelSource } from "../text/text_model.ts";
 import { TextWork } from "../text/text_work.ts";
+import { UncaughtErrors } from "../uncaught.ts";
 
 /** Milliseconds that answers have to be taken by their clients when everything has been cancelled. */
 const LAST_WORDS = 2000;
@@ -30,6 +31,7 @@ const LAST_WORDS = 2000;
 /** Serves until asked to stop, then resolves. */
 export async function serve(settings: Settings, loadEngine: LoadEngine): Promise<void> {
   const started = performance.now();
+  using uncaught = new UncaughtErrors();
   const stop = { drain: new AbortController(), cancel: new AbortController() };
   const releaseLauncher = guardLauncher();
   const text = new TextWork({ spawn: spawnText });
@@ -39,6 +41,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
       "loading" in state
         ? { ready: false, ...state }
         : { ready: state.model.engine.ready, loadedBytes: engine!.weightBytes, totalBytes: engine!.weightBytes },
+    uncaught: () => uncaught.count,
     cluster: async () => "loading" in state ? null : await state.describe?.() ?? null,
   });
   const app = createApp(() => state, {

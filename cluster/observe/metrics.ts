@@ -30,6 +30,8 @@ export interface RecentLatency {
 /** What is scraped besides what is counted. */
 export interface ObservedServer {
   loading(): { readonly ready: boolean; readonly loadedBytes: number; readonly totalBytes: number };
+  /** Errors that nobody took care of. */
+  uncaught(): number;
   /** null: there is none, or not yet. */
   cluster(): Promise<ClusterStatus | null>;
 }
@@ -133,6 +135,9 @@ export class ServerMetrics {
     gauge("ready", "Whether requests can be served", ready ? 1 : 0);
     gauge("loaded_bytes", "Bytes of weights that have been loaded", loadedBytes);
     gauge("load_bytes", "Bytes of weights in all; 0 where that is not known yet", totalBytes);
+    new Counter({ name: "latentmesh_uncaught_errors_total", help: "Errors that nobody took care of: bugs", registers: [now] }).inc(
+      this.#server.uncaught(),
+    );
     const cluster = await this.#server.cluster();
     if (cluster !== null) describeCluster(now, cluster);
     return { contentType: this.#registry.contentType, text: await Registry.merge([this.#registry, now]).metrics() };

@@ -40,10 +40,15 @@ describe("a cluster of a synthetic model", () => {
         assert(recordMs > 0 && peerMs > 0 && sumMs > 0 && whole <= steps.totalMs, `${whole} of ${steps.totalMs}`);
       }
       assert(parts("prefill")[0].handoffMs > 0);
-      const metrics = new ServerMetrics({ loading: () => ({ ready: true, loadedBytes: 0, totalBytes: 0 }), cluster: () => cluster.describe() });
+      const metrics = new ServerMetrics({
+        loading: () => ({ ready: true, loadedBytes: 0, totalBytes: 0 }),
+        uncaught: () => 2,
+        cluster: () => cluster.describe(),
+      });
       const { text } = await metrics.expose();
       assertStringIncludes(text, 'latentmesh_work_total{unit="decode-0",rank="1"} 23');
       assertStringIncludes(text, 'latentmesh_work_seconds_total{unit="decode-0",rank="0",part="peer"}');
       assertStringIncludes(text, 'latentmesh_decode_step_seconds_total{part="between"}');
+      assertStringIncludes(text, "latentmesh_uncaught_errors_total 2");
     }));
 });

@@ -48,6 +48,7 @@ export async function startServerWith(env: Record<string, string>, ...args: stri
     async stop() {
       child.kill("SIGTERM");
       const [{ code }] = await Promise.all([child.status, child.stdout.cancel(), reading]);
+      if (log.includes("nobody took care of")) throw new Error(`the server's last resort was needed:\n${log}`);
       return { code, log };
     },
   };

@@ -53,7 +53,14 @@ export const frames: Target = {
     await named(() => decodeStep(payload, random.below(4), random.below(4)));
     await named(() => decodePrompt(payload, random.below(4), random.below(4)));
     await named(() => decodeTables(payload, [random.below(4)], [random.below(4)]));
-    await named(() => decodeAnswers(payload, { queries: [{ plain: random.below(4), adjusted: 0 }], prompt: random.below(3), promptCandidates: 2, sums: random.below(3) }));
+    await named(() =>
+      decodeAnswers(payload, {
+        queries: [{ plain: random.below(4), adjusted: 0 }],
+        prompt: random.below(3),
+        promptCandidates: 2,
+        sums: random.below(3),
+      })
+    );
   },
 };
 
