@@ -4,6 +4,7 @@
  * @module
  */
 import { attentionBench } from "./attention_bench.ts";
+import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
 import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
@@ -36,6 +37,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     run: serveBench,
   },
   soak: { help: "[kills] [streams] 256 streams, clients that disconnect, workers that are killed: every answer checked", run: soakBench },
+  chaos: { help: CHAOS_HELP, run: chaosBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   collective: { help: "[device] [gpus] all-reduce between two processes beside a bare socket exchange; from device to device", run: collectiveBench },
