@@ -46,6 +46,8 @@ export interface BesideKernel<A, BA extends string, PA extends string, B, BB ext
   extends Kernel<BesideConfig<A, B>, BesideBindings<BA, BB>, BesideParams<PA, PB>> {
   readonly first: Kernel<A, BA, PA>;
   readonly second: Kernel<B, BB, PB>;
+  /** Under which name a binding of one of them is bound. */
+  boundAs(side: Side, name: string): string;
 }
 
 /** Whether a kernel is two. */
@@ -76,10 +78,14 @@ export function beside<CA, BA extends string, PA extends string, CB, BB extends 
   }
   const pick = <K extends string, T>(side: Side, keys: readonly K[], from: Readonly<Record<string, T>>) =>
     Object.fromEntries(keys.map((key) => [key, from[`${side}_${key}`]])) as Record<K, T>;
-  const boundAs = (name: BB) => same[name] === undefined ? `second_${name}` : `first_${same[name]}`;
+  const boundAs = (side: Side, name: string) => {
+    const other = side === "second" ? same[name as BB] : undefined;
+    return other === undefined ? `${side}_${name}` : `first_${other}`;
+  };
   return {
     first,
     second,
+    boundAs,
     name: `${first.name}+${second.name}`,
     bindings: {
       ...prefixed("first", first.bindings, firstNames),
@@ -105,7 +111,7 @@ export function beside<CA, BA extends string, PA extends string, CB, BB extends 
     },
     reference(config, buffers, params) {
       const views: Readonly<Record<string, HostBuffer>> = buffers;
-      const ofSecond = Object.fromEntries(secondNames.map((name) => [name, views[boundAs(name)]])) as Record<BB, HostBuffer>;
+      const ofSecond = Object.fromEntries(secondNames.map((name) => [name, views[boundAs("second", name)]])) as Record<BB, HostBuffer>;
       first.reference(config.first, pick("first", firstNames, views), pick("first", first.params, params));
       second.reference(config.second, ofSecond, pick("second", second.params, params));
     },

@@ -6,6 +6,7 @@
  */
 import { invariant } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
+import type { WasmProgram } from "./wasm/program.ts";
 
 /** Workgroup memory that variables take, each of which begins at a multiple of 16 bytes. */
 export function workgroupMemory(bytes: readonly number[]): number {
@@ -50,6 +51,8 @@ export interface Kernel<C, B extends string, P extends string> {
   sizes(config: C, params: Params<P>): Readonly<Record<B, number>>;
   /** The same computation on host memory, accumulated in float64. */
   reference(config: C, buffers: Readonly<Record<B, HostBuffer>>, params: Params<P>): void;
+  /** The same in WebAssembly. @returns null where the reference is to be run */
+  wasm?(config: C): WasmProgram<B, P> | null;
 }
 
 /** `const NAME: u32 = 3u;` lines for integers and `const NAME: f32 = 0.5f;` lines for the values of `floats`. @throws {LatentmeshError} if an integer is none */

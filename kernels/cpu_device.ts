@@ -16,6 +16,7 @@ import {
   type DeviceBuffer,
   type DeviceCounters,
   type DeviceFeatures,
+  type DeviceKind,
   type DeviceLimits,
   newCounters,
   PLAIN_FEATURES,
@@ -34,30 +35,40 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
   f16: Float16Array<ArrayBuffer>;
   u8: Uint8Array<ArrayBuffer>;
   readonly #counters: DeviceCounters;
+  readonly #free: () => void;
   #counted: number;
 
-  constructor(label: string, bytes: number, memory: ArrayBuffer, counters: DeviceCounters) {
+  constructor(label: string, bytes: number, { views, free }: HostMemory, counters: DeviceCounters) {
     this.label = label;
     this.bytes = bytes;
     this.#counters = counters;
+    this.#free = free;
     counters.allocatedBytes += this.#counted = bytes;
-    this.f32 = new Float32Array(memory);
-    this.u32 = new Uint32Array(memory);
-    this.u16 = new Uint16Array(memory);
-    this.f16 = new Float16Array(memory);
-    this.u8 = new Uint8Array(memory);
+    ({ f32: this.f32, u32: this.u32, u16: this.u16, f16: this.f16, u8: this.u8 } = views);
   }
 
   destroy(): void {
-    const nothing = new ArrayBuffer(0);
-    this.f32 = new Float32Array(nothing);
-    this.u32 = new Uint32Array(nothing);
-    this.u16 = new Uint16Array(nothing);
-    this.f16 = new Float16Array(nothing);
-    this.u8 = new Uint8Array(nothing);
+    if (this.#counted > 0) this.#free();
+    ({ f32: this.f32, u32: this.u32, u16: this.u16, f16: this.f16, u8: this.u8 } = viewsOfAll(new ArrayBuffer(0)));
     this.#counters.allocatedBytes -= this.#counted;
     this.#counted = 0;
   }
+}
+
+/** Memory of a buffer, and how it is given back. */
+export interface HostMemory {
+  readonly views: HostBuffer;
+  free(): void;
+}
+
+function viewsOfAll(memory: ArrayBuffer): HostBuffer {
+  return {
+    f32: new Float32Array(memory),
+    u32: new Uint32Array(memory),
+    u16: new Uint16Array(memory),
+    f16: new Float16Array(memory),
+    u8: new Uint8Array(memory),
+  };
 }
 
 /** A kernel of a CPU device with its buffers. */
@@ -118,8 +129,8 @@ class CpuScript implements Script {
 
 /** The plain-TypeScript device. */
 export class CpuDevice implements Device {
-  readonly kind = "cpu";
-  readonly description = "plain TypeScript kernels on one CPU core";
+  readonly kind: DeviceKind = "cpu";
+  readonly description: string = "plain TypeScript kernels on one CPU core";
   readonly limits: DeviceLimits;
   readonly features: DeviceFeatures = PLAIN_FEATURES;
   readonly counters: DeviceCounters = newCounters();
@@ -139,9 +150,14 @@ export class CpuDevice implements Device {
   }
 
   createBuffer(label: string, bytes: number): DeviceBuffer {
+    return new CpuBuffer(label, bytes, this.allocate(label, bytes), this.counters);
+  }
+
+  /** Memory of zeros. @throws {LatentmeshError} `out_of_memory` */
+  protected allocate(label: string, bytes: number): HostMemory {
     try {
       // Views of every width need a whole number of words.
-      return new CpuBuffer(label, bytes, new ArrayBuffer(roundUp(Math.max(bytes, 4), 4)), this.counters);
+      return { views: viewsOfAll(new ArrayBuffer(roundUp(Math.max(bytes, 4), 4))), free() {} };
     } catch (cause) {
       throw new LatentmeshError("out_of_memory", `Cannot allocate ${bytes} bytes of host memory for ${label}`, { cause });
     }

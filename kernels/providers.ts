@@ -1,5 +1,5 @@
 /**
- * Opens a device by name: `cpu`, `deno` (the WebGPU built into Deno), `dawn` (npm:webgpu, loaded only when asked for) or `auto`.
+ * Opens a device by name: `wasm` (the host's processors), `cpu` (the references, which are slow), `deno` (the WebGPU built into Deno), `dawn` (npm:webgpu, loaded only when asked for) or `auto`.
  *
  * @module
  */
@@ -9,9 +9,10 @@ import { type AdapterFacts, dawnAdvice } from "./dawn_advice.ts";
 import type { Device, DeviceLimits, StagingKind } from "./device.ts";
 import { GpuDevice } from "./gpu_device.ts";
 import { paceDawn } from "./pace_dawn.ts";
+import { WasmDevice } from "./wasm/wasm_device.ts";
 
 /** What `--device` takes. */
-export type DeviceChoice = "auto" | "deno" | "dawn" | "cpu";
+export type DeviceChoice = "auto" | "deno" | "dawn" | "wasm" | "cpu";
 
 /** An opened device and, in words, why it was taken. */
 export interface OpenedDevice {
@@ -40,7 +41,7 @@ export interface OpenDeviceOptions {
 
 /**
  * Opens a device. `auto` takes a hardware GPU if there is one, through Dawn where its path is given and it offers matrix units, else the CPU: software Vulkan
- * drivers are slower than the plain kernels.
+ * drivers are slower than WebAssembly.
  *
  * @throws {LatentmeshError} `device_unavailable` if the named device is not there
  */
@@ -48,6 +49,8 @@ export async function openDevice(choice: DeviceChoice, options: OpenDeviceOption
   switch (choice) {
     case "cpu":
       return { device: new CpuDevice(options.limits, options.times), reason: "asked for by --device cpu" };
+    case "wasm":
+      return { device: new WasmDevice(options), reason: "asked for by --device wasm" };
     case "deno":
       return { device: await openGpu("deno", navigator.gpu, options), reason: "asked for by --device deno" };
     case "dawn":
@@ -68,10 +71,10 @@ async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
     because = (why) => `${why}; ${dawn.problem}`;
     hasDawn = dawn.loaded;
   }
-  const cpu = (why: string): OpenedDevice => ({ device: new CpuDevice(options.limits, options.times), reason: because(why) });
+  const host = (why: string): OpenedDevice => ({ device: new WasmDevice(options), reason: because(why) });
   const adapter = await requestAdapter(navigator.gpu);
-  if (adapter === null) return cpu("there is no GPU driver (Vulkan, Metal or DirectX 12)");
-  if (isSoftware(adapter)) return cpu(`the only GPU driver is a software one (${describe(adapter)}), which is slower than the plain kernels`);
+  if (adapter === null) return host("there is no GPU driver (Vulkan, Metal or DirectX 12)");
+  if (isSoftware(adapter)) return host(`the only GPU driver is a software one (${describe(adapter)}), which is slower than WebAssembly`);
   const device = await openAdapter("deno", adapter, options);
   return { device, reason: because("a hardware GPU"), advice: hasDawn ? undefined : dawnAdvice(adapter.info as AdapterFacts, Deno.build.os) };
 }

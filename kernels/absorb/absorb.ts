@@ -10,6 +10,8 @@ import { cacheWidth } from "../latent_cache/layout.ts";
 import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../latent_decode/queries.ts";
 import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { wasmReads } from "../linear/wasm.ts";
+import { WASM_FORMATS } from "../wasm/program.ts";
 import source from "./absorb.wgsl" with { type: "text" };
 
 /** Stack of one matrix per head, each [rows, layout.columns]. */
@@ -83,5 +85,15 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries"
     for (let item = 0; item < items; item++) {
       for (let k = 0; k < layout.columns; k++) writeQuery(to, queries, item * width + k, sums[item * layout.columns + k]);
     }
+  },
+  wasm({ layout, heads, rows, inputStride, queries }) {
+    if (!wasmReads(layout) || layout.columns % 4 !== 0 || queries.dtype !== "f32") return null;
+    return ({ at, allocate, call }) => {
+      const args = allocate(13);
+      const { format, columns, rowBytes, scaleRowBytes, group } = layout;
+      args.u32.set([at.weights, at.scales, at.x, at.queries, WASM_FORMATS.indexOf(format), columns, rowBytes, scaleRowBytes, group]);
+      args.u32.set([inputStride * 4, heads, rows, cacheWidth(queries) * 4], 9);
+      return ({ items }) => call("absorb", args, items, rows * columns);
+    };
   },
 };

@@ -110,4 +110,5 @@ export const batchMatvec: Kernel<BatchMatvecConfig, LinearBindings, LinearParams
   workgroups: (config, params) => batchGrid(config, { items: sizesOf(config).tileItems, outputs: tileOutputsOf(config) }, params),
   sizes: (config, params) => linearSizes(config, params, params.items),
   reference: (config, buffers, params) => matvec.reference({ ...config, itemsAtOnce: 1 }, buffers, params),
+  wasm: (config) => matvec.wasm!({ ...config, itemsAtOnce: 1 }),
 };

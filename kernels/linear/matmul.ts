@@ -12,6 +12,7 @@ import { weightFormatWgsl } from "../weight_format/weight_format.ts";
 import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import source from "./matmul.wgsl" with { type: "text" };
 import { multiply } from "./reference.ts";
+import { linearProgram, plannedBatches } from "./wasm.ts";
 import tilesAll from "./tiles_all.wgsl" with { type: "text" };
 import tilesExpert from "./tiles_expert.wgsl" with { type: "text" };
 
@@ -64,4 +65,5 @@ export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
       });
     }
   },
+  wasm: (config) => linearProgram(config, plannedBatches(config.plan)),
 };

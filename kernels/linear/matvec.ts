@@ -21,6 +21,7 @@ import source from "./matvec.wgsl" with { type: "text" };
 import { orderOf } from "./order.ts";
 import { multiply } from "./reference.ts";
 import { matrixOf, matrixOfWgsl } from "./select.ts";
+import { decodeBatches, linearProgram } from "./wasm.ts";
 import stage from "./stage.wgsl" with { type: "text" };
 
 /** {@link LinearConfig}, and how many items share a read of the weights (1 unless `select` is `all`). */
@@ -119,4 +120,5 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
       });
     }
   },
+  wasm: (config) => linearProgram(config, decodeBatches(config)),
 };

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Kernel } from "../contract.ts";
+import { normaliseRows } from "../rms_norm/wasm.ts";
 import { inverseRmsBytes, NORM_THREADS, rmsNorm, rowWgsl } from "../rms_norm/rms_norm.ts";
 import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams, readsVectors } from "./linear.ts";
 import { matvec, type MatvecConfig, matvecStages, matvecThreads, matvecWgsl } from "./matvec.ts";
@@ -46,5 +47,22 @@ export const normMatvec: Kernel<NormMatvecConfig, LinearBindings | "gamma" | "no
     rmsNorm.reference({ width, inputStride: width, eps: config.eps }, { ...buffers, y: { ...buffers.x, f32 } }, { rows: 1, first_row: 0 });
     if (config.keeps) buffers.normed.f32.set(f32);
     matvec.reference(config, { ...buffers, x: { ...buffers.x, f32 } }, params);
+  },
+  wasm(config) {
+    const multiply = matvec.wasm!(config);
+    if (multiply === null) return null;
+    return (binding) => {
+      const { columns } = config.layout;
+      const normed = config.keeps ? binding.at.normed : binding.allocate(columns).address;
+      const normalise = normaliseRows(binding, { x: binding.at.x, gamma: binding.at.gamma, y: normed, delta: 0 }, {
+        width: columns,
+        eps: config.eps,
+      });
+      const run = multiply({ ...binding, at: { ...binding.at, x: normed } });
+      return (params) => {
+        normalise(1);
+        run(params);
+      };
+    };
   },
 };

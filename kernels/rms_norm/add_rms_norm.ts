@@ -10,6 +10,7 @@ import { unroll } from "../unroll.ts";
 import source from "./add_rms_norm.wgsl" with { type: "text" };
 import addedDelta from "./added_delta.wgsl" with { type: "text" };
 import addedExperts from "./added_experts.wgsl" with { type: "text" };
+import { normaliseRows } from "./wasm.ts";
 import { NORM_THREADS, rmsNorm, type RmsNormConfig, rowWgsl, valuesPerRead } from "./rms_norm.ts";
 
 /** Width that is normalised. */
@@ -26,6 +27,10 @@ export const addRmsNorm: Kernel<AddRmsNormConfig, "x" | "delta" | "gamma" | "y",
   reference({ width, eps }, { x, delta, gamma, y }, { rows }) {
     for (let i = 0; i < rows * width; i++) x.f32[i] += delta.f32[i];
     rmsNorm.reference({ width, inputStride: width, eps }, { x, gamma, y }, { rows, first_row: 0 });
+  },
+  wasm: (config) => (binding) => {
+    const run = normaliseRows(binding, binding.at, config);
+    return ({ rows }) => run(rows);
   },
 };
 

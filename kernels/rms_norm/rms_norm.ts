@@ -7,6 +7,7 @@ import { constants, type Kernel } from "../contract.ts";
 import floats from "./floats.wgsl" with { type: "text" };
 import inverseRms from "./inverse_rms.wgsl" with { type: "text" };
 import source from "./rms_norm.wgsl" with { type: "text" };
+import { normaliseRows } from "./wasm.ts";
 import vectors from "./vectors.wgsl" with { type: "text" };
 
 /** Width that is normalised, and floats from one row of x to the next. */
@@ -37,6 +38,10 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
       const scale = rmsScale(x.f32, from, width, eps);
       for (let k = 0; k < width; k++) y.f32[row * width + k] = x.f32[from + k] * scale * gamma.f32[k];
     }
+  },
+  wasm: (config) => (binding) => {
+    const run = normaliseRows(binding, { ...binding.at, delta: 0 }, config);
+    return ({ rows, first_row }) => run(rows, first_row);
   },
 };
 

@@ -4,8 +4,7 @@
  * @module
  */
 import { describe, it } from "@std/testing/bdd";
-import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device.ts";
-import { PLAIN_FEATURES } from "../../kernels/device.ts";
+import { type Device, type DeviceKind, type DeviceLimits, isHost, PLAIN_FEATURES } from "../../kernels/device.ts";
 import { GpuDevice, type GpuDeviceOptions } from "../../kernels/gpu_device.ts";
 import { openDevice } from "../../kernels/providers.ts";
 import { EmulatedDevice } from "./wgsl/emulated_device.ts";
@@ -32,7 +31,7 @@ export async function openDenoDevice(options: Partial<GpuDeviceOptions> = {}): P
 /** Runs a suite once per device. */
 export function describeOnDevices(name: string, suite: (kind: DeviceKind) => void): void {
   describe(name, () => {
-    for (const kind of ["cpu", "deno", "dawn"] as const) {
+    for (const kind of ["cpu", "wasm", "deno", "dawn"] as const) {
       const absent = absence(kind);
       if (absent === null) describe(`on ${kind}`, () => suite(kind));
       else it.skip(`on ${kind}: skipped, ${absent}`);
@@ -55,7 +54,7 @@ export const adapterName: string = adapter == null ? "none" : adapter.info.descr
 
 /** For tests of kernels as they are served, which take a software driver minutes to compile: skipped there, by name. */
 export function itOnHardware(kind: DeviceKind): (name: string, body: () => Promise<void>) => void {
-  if (kind === "cpu" || !/llvmpipe|lavapipe|swiftshader/i.test(adapterName)) return it;
+  if (isHost(kind) || !/llvmpipe|lavapipe|swiftshader/i.test(adapterName)) return it;
   return (name) => it.skip(`${name}: skipped, a software driver`);
 }
 

@@ -1,0 +1,161 @@
+/**
+ * Linear layers on a `wasm` device: items are gathered into batches of one matrix each, whose rows are shared out.
+ *
+ * @module
+ */
+import type { MatrixLayout } from "../../core/model/packing.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import type { Params } from "../contract.ts";
+import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
+import { WASM_FORMATS, type WasmArguments, type WasmBinding, type WasmProgram } from "../wasm/program.ts";
+import type { LinearBindings, LinearConfig, LinearParams } from "./linear.ts";
+import { itemsPerInput } from "./select.ts";
+
+/** Rows that are multiplied together. */
+const ROWS = 4;
+/** Bytes of inputs that stay in a processor's cache while rows go by. */
+const INPUTS_AT_ONCE = 1 << 18;
+/** Items of a batch, however long they are. */
+const LEAST_ITEMS = 8;
+/** Words of a batch. */
+const BATCH_WORDS = 5;
+
+/** Items of one matrix: of a list in memory, or every step-th from the first. */
+export interface WasmBatch {
+  readonly matrix: number;
+  /** Address of a list of items; 0: none. */
+  readonly list: number;
+  readonly first: number;
+  readonly step: number;
+  readonly count: number;
+}
+
+/** Whether weights that lie so can be read: what shares a scale is whole sixteens. */
+export function wasmReads({ format, group }: MatrixLayout): boolean {
+  return WASM_FORMATS.includes(format) && group % 16 === 0;
+}
+
+/** What linear layers of a config have in common. @param batchesOf the batches of a run, of most of which there are `mostBatches` */
+export function linearProgram<B extends string, P extends string>(
+  config: LinearConfig & { readonly adds?: boolean },
+  batchesOf: (binding: WasmBinding<B | LinearBindings, P | LinearParams>) => (params: Params<P | LinearParams>) => readonly WasmBatch[],
+): WasmProgram<B | LinearBindings, P | LinearParams> | null {
+  const { layout, input, select, outputs, inputStride, adds = false } = config;
+  if (!wasmReads(layout) || input === "rounded") return null;
+  const perInput = itemsPerInput(select);
+  const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / (layout.columns * 4)));
+  return (binding) => {
+    const { at, most } = binding;
+    binding.reserve(ROWS * ceilDiv(layout.columns, 4) * 16);
+    const inputRows = ceilDiv(most.items, perInput);
+    const activated = input === "gated" ? binding.allocate(inputRows * layout.columns) : null;
+    const activate = activated === null ? null : activation(binding, at.x, activated.address, layout.columns, inputStride * 4);
+    const args = binding.allocate(16);
+    const batches = binding.allocate(mostBatches(config, most) * BATCH_WORDS);
+    const inputBytes = activated === null ? inputStride * 4 : layout.columns * 4;
+    args.u32.set([
+      at.weights,
+      at.scales,
+      activated?.address ?? at.x,
+      at.y,
+      batches.address,
+      WASM_FORMATS.indexOf(layout.format),
+      layout.columns,
+      layout.rowBytes,
+      layout.scaleRowBytes,
+      layout.group,
+      inputBytes,
+      perInput,
+      outputs,
+      adds ? 1 : 0,
+    ]);
+    const gather = batchesOf(binding);
+    return (params) => {
+      const { items, first_matrix, matrices, first_output, part_outputs } = params;
+      activate?.(ceilDiv(items, perInput));
+      let count = 0;
+      for (const { matrix, list, first, step, count: all } of gather(params)) {
+        if (matrix < first_matrix || matrix >= first_matrix + matrices) continue;
+        for (let done = 0; done < all; done += itemsAtOnce) {
+          const start = first + done * (list === 0 ? step : 1);
+          batches.u32.set([(matrix - first_matrix) * outputs, list, start, step, Math.min(itemsAtOnce, all - done)], count++ * BATCH_WORDS);
+        }
+      }
+      args.u32[14] = first_output;
+      args.u32[15] = part_outputs;
+      const fours = ceilDiv(part_outputs, ROWS);
+      binding.call("linear", args, count * fours, ROWS * layout.columns * items / Math.max(1, count));
+    };
+  };
+}
+
+/** A plan gives batches of {@link TILE_ITEMS} at most, of which every matrix may have one that is not full; each of them may be cut once more. */
+function mostBatches({ select }: LinearConfig, { items, matrices }: Params<"items" | "matrices">): number {
+  const most = select.kind === "head" ? select.heads : matrices;
+  return ceilDiv(items, LEAST_ITEMS) + ceilDiv(items, TILE_ITEMS) + Math.min(items, most);
+}
+
+function activation(
+  binding: WasmBinding<string, string>,
+  x: number,
+  y: number,
+  columns: number,
+  inputBytes: number,
+): (rows: number) => void {
+  const args = binding.allocate(4);
+  args.u32.set([x, y, columns, inputBytes]);
+  return (rows) => binding.call("activate", args, rows, 8 * columns);
+}
+
+/** Items as decode has them, by what they select. */
+export function decodeBatches(
+  { select }: LinearConfig,
+): (binding: WasmBinding<LinearBindings, LinearParams>) => (params: Params<LinearParams>) => readonly WasmBatch[] {
+  switch (select.kind) {
+    case "all":
+      return () => ({ items }) => [{ matrix: 0, list: 0, first: 0, step: 1, count: items }];
+    case "head":
+      return () => ({ items }) =>
+        Array.from({ length: Math.min(select.heads, items) }, (_, head) => (
+          { matrix: head, list: 0, first: head, step: select.heads, count: ceilDiv(items - head, select.heads) }
+        ));
+    case "expert":
+      return (binding) => {
+        const list = binding.allocate(binding.most.items);
+        return ({ items }) => sortByRoute(list, binding.views.routes.u32.subarray(0, items));
+      };
+    default:
+      return select satisfies never;
+  }
+}
+
+/** Items as a plan has them, or all. */
+export function plannedBatches(
+  plan: MoePlan | null,
+): (binding: WasmBinding<LinearBindings, LinearParams>) => (params: Params<LinearParams>) => readonly WasmBatch[] {
+  if (plan === null) return () => ({ items }) => [{ matrix: 0, list: 0, first: 0, step: 1, count: items }];
+  const { items } = planOf(plan);
+  return ({ at, views }) => {
+    const list = at.routes + items * 4;
+    return () =>
+      readTiles(plan, views.routes.u32).map(({ matrix, items }) => (
+        { matrix, list, first: (items.byteOffset - list) / 4, step: 0, count: items.length }
+      ));
+  };
+}
+
+/** Items of each expert, after each other, in their order. */
+function sortByRoute(list: WasmArguments, routes: Uint32Array): WasmBatch[] {
+  const byExpert = new Map<number, number[]>();
+  routes.forEach((expert, item) => {
+    const items = byExpert.get(expert);
+    if (items === undefined) byExpert.set(expert, [item]);
+    else items.push(item);
+  });
+  let first = 0;
+  return Array.from(byExpert, ([matrix, items]) => {
+    list.u32.set(items, first);
+    first += items.length;
+    return { matrix, list: list.address, first: first - items.length, step: 0, count: items.length };
+  });
+}

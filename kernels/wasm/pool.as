@@ -1,0 +1,100 @@
+// Threads that share jobs. A job's pieces are taken some at a time from one ticket, whose upper half is the job's number, so that nobody takes pieces of another job
+// than the one whose arguments he has read.
+import { absorb } from "../absorb/absorb";
+import { activate, linear } from "../linear/linear";
+import { normalise } from "../rms_norm/rms_norm";
+
+// Where jobs lie (kernels/wasm/pool.ts).
+// @ts-ignore: decorator
+@unmanaged
+class Jobs {
+  ticket: u64;
+  job: u32;
+  completed: u32;
+  kernel: u32;
+  args: usize;
+  pieces: u32;
+  atOnce: u32;
+  sleepers: u32;
+  stopped: u32;
+}
+
+// @ts-ignore: decorator
+@inline
+const TICKET: usize = 0, JOB: usize = 8, COMPLETED: usize = 12, SLEEPERS: usize = 32, STOPPED: usize = 36;
+
+// How often a thread looks for a job before it sleeps, which costs some 50 µs to end.
+const LOOKS: u32 = 20000;
+
+function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize): void {
+  switch (kernel) {
+    case 0: return linear(args, first, end, scratch);
+    case 1: return activate(args, first, end, scratch);
+    case 2: return normalise(args, first, end, scratch);
+    case 3: return absorb(args, first, end, scratch);
+  }
+}
+
+// Runs a kernel here, and nowhere else.
+export function runAlone(kernel: u32, args: usize, pieces: u32, scratch: usize): void {
+  invoke(kernel, args, 0, pieces, scratch);
+}
+
+// Runs a kernel here and in all threads; returns when it is done.
+export function runTogether(jobs: usize, kernel: u32, args: usize, pieces: u32, atOnce: u32, scratch: usize): void {
+  const all = changetype<Jobs>(jobs);
+  const job = atomic.load<u32>(jobs, JOB) + 1;
+  // Closed, so that nobody who reads what follows half written can take a piece.
+  atomic.store<u64>(jobs, (<u64>job << 32) | 0xffffffff, TICKET);
+  all.kernel = kernel;
+  all.args = args;
+  all.pieces = pieces;
+  all.atOnce = atOnce;
+  atomic.store<u32>(jobs, 0, COMPLETED);
+  atomic.store<u64>(jobs, <u64>job << 32, TICKET);
+  atomic.store<u32>(jobs, job, JOB);
+  if (atomic.load<u32>(jobs, SLEEPERS) != 0) atomic.notify(jobs + JOB, -1);
+  takePart(jobs, job, scratch);
+  for (let looks: u32 = 0;;) {
+    const completed = atomic.load<u32>(jobs, COMPLETED);
+    if (completed == pieces) return;
+    // Whoever has the last piece may have lost his processor to us.
+    if (++looks > LOOKS) atomic.wait<i32>(jobs + COMPLETED, completed, 1000000);
+  }
+}
+
+// What a thread does until it is stopped.
+export function serve(jobs: usize, scratch: usize): void {
+  let done: u32 = 0;
+  for (;;) {
+    let looks: u32 = 0;
+    let job = atomic.load<u32>(jobs, JOB);
+    while (job == done) {
+      if (atomic.load<u32>(jobs, STOPPED)) return;
+      if (++looks > LOOKS) {
+        atomic.add<u32>(jobs, 1, SLEEPERS);
+        // Not for ever: whoever stops threads does not wait until all of them sleep.
+        atomic.wait<i32>(jobs + JOB, done, 1000000000);
+        atomic.sub<u32>(jobs, 1, SLEEPERS);
+        looks = 0;
+      }
+      job = atomic.load<u32>(jobs, JOB);
+    }
+    takePart(jobs, job, scratch);
+    done = job;
+  }
+}
+
+function takePart(jobs: usize, job: u32, scratch: usize): void {
+  const all = changetype<Jobs>(jobs);
+  const kernel = all.kernel, args = all.args, pieces = all.pieces, atOnce = all.atOnce;
+  for (;;) {
+    const ticket = atomic.load<u64>(jobs, TICKET);
+    const first = <u32>ticket;
+    if (<u32>(ticket >> 32) != job || first >= pieces) return;
+    const end = min(first + atOnce, pieces);
+    if (atomic.cmpxchg<u64>(jobs, ticket, (<u64>job << 32) | end, TICKET) != ticket) continue;
+    invoke(kernel, args, first, end, scratch);
+    if (atomic.add<u32>(jobs, end - first, COMPLETED) + (end - first) == pieces) atomic.notify(jobs + COMPLETED, -1);
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * The compiled kernels and the threads that run them. The thread that calls takes part, and returns when a job is done.
+ *
+ * @module
+ */
+import fused from "./fused.base64" with { type: "text" };
+import plain from "./plain.base64" with { type: "text" };
+import { WASM_KERNELS } from "./program.ts";
+import type { Block, WasmMemory } from "./wasm_memory.ts";
+
+/** What the modules export. */
+export interface WasmExports {
+  runAlone(kernel: number, args: number, pieces: number, scratch: number): void;
+  runTogether(jobs: number, kernel: number, args: number, pieces: number, atOnce: number, scratch: number): void;
+  serve(jobs: number, scratch: number): void;
+}
+
+/** What a thread is told first. */
+export interface ThreadTask {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly jobs: number;
+  readonly scratch: number;
+}
+
+/** Words of `Jobs` in pool.as, and where it says that threads are to end. */
+const [JOBS_BYTES, JOB_WORD, STOPPED_WORD] = [64, 2, 9];
+
+/** Multiplications below which a job is done alone: waking a thread that sleeps takes as long. */
+const WORTH_SHARING = 100_000;
+/** Turns in which each thread comes to its share of a job, so that none waits long for another. */
+const TURNS = 4;
+
+const modules = new Map<boolean, WebAssembly.Module>();
+
+/** The kernels, compiled once per process. */
+function moduleOf(fuses: boolean): WebAssembly.Module {
+  const known = modules.get(fuses);
+  if (known !== undefined) return known;
+  const module = new WebAssembly.Module(Uint8Array.fromBase64(fuses ? fused : plain));
+  modules.set(fuses, module);
+  return module;
+}
+
+/** Threads over one memory. */
+export class WasmPool {
+  readonly threads: number;
+  readonly #memory: WasmMemory;
+  readonly #module: WebAssembly.Module;
+  readonly #exports: WasmExports;
+  readonly #jobs: Block;
+  readonly #workers: Worker[] = [];
+  #scratchBytes = 1 << 16;
+  #scratch: Block;
+
+  constructor(memory: WasmMemory, threads: number, fuses: boolean) {
+    this.#memory = memory;
+    this.threads = threads;
+    this.#module = moduleOf(fuses);
+    this.#exports = new WebAssembly.Instance(this.#module, { env: { memory: memory.memory } }).exports as unknown as WasmExports;
+    this.#jobs = memory.allocate(JOBS_BYTES, "jobs");
+    this.#scratch = memory.allocate(this.#scratchBytes, "scratch");
+  }
+
+  /** Sees to it that this thread has so many bytes to work with, and those that are started later. */
+  reserve(bytes: number): void {
+    if (bytes <= this.#scratchBytes) return;
+    this.#scratchBytes = bytes;
+    this.#scratch = this.#memory.allocate(bytes, "scratch");
+    // With less to work with than the job needs, they must not take part.
+    this.#stop();
+  }
+
+  run(kernel: typeof WASM_KERNELS[number], args: number, pieces: number, work: number): void {
+    if (pieces === 0) return;
+    const index = WASM_KERNELS.indexOf(kernel);
+    if (this.threads === 1 || pieces === 1 || pieces * work < WORTH_SHARING) {
+      return this.#exports.runAlone(index, args, pieces, this.#scratch.address);
+    }
+    if (this.#workers.length === 0) this.#start();
+    const atOnce = Math.max(1, Math.ceil(pieces / (this.threads * TURNS)));
+    this.#exports.runTogether(this.#jobs.address, index, args, pieces, atOnce, this.#scratch.address);
+  }
+
+  close(): void {
+    this.#stop();
+  }
+
+  #start(): void {
+    const { u32 } = this.#memory.views(this.#jobs);
+    u32[STOPPED_WORD] = 0;
+    for (let i = 1; i < this.threads; i++) {
+      const worker = new Worker(new URL("./thread.ts", import.meta.url), { type: "module" });
+      const scratch = this.#memory.allocate(this.#scratchBytes, "scratch").address;
+      worker.postMessage({ module: this.#module, memory: this.#memory.memory, jobs: this.#jobs.address, scratch } satisfies ThreadTask);
+      this.#workers.push(worker);
+    }
+  }
+
+  #stop(): void {
+    if (this.#workers.length === 0) return;
+    const words = new Int32Array(this.#memory.memory.buffer, this.#jobs.address, JOBS_BYTES / 4);
+    Atomics.store(words, STOPPED_WORD, 1);
+    Atomics.notify(words, JOB_WORD);
+    for (const worker of this.#workers.splice(0)) worker.terminate();
+  }
+}

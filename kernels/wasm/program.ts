@@ -1,0 +1,41 @@
+/**
+ * How an operation runs on a `wasm` device: which of the compiled kernels it calls, with which arguments.
+ *
+ * @module
+ */
+import type { WeightFormat } from "../../core/model/packing.ts";
+import type { HostBuffer, Params } from "../contract.ts";
+
+/** Compiled kernels, in the order of `invoke` in pool.as. */
+export const WASM_KERNELS = ["linear", "activate", "normalise", "absorb"] as const;
+
+/** Storage formats in the order of their numbers there. */
+export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
+
+/** Words that a kernel gets: unsigned, or floats where {@link WasmArguments.f32} was written. */
+export interface WasmArguments {
+  readonly address: number;
+  readonly u32: Uint32Array;
+  readonly f32: Float32Array;
+}
+
+/** What an operation is bound to. */
+export interface WasmBinding<B extends string, P extends string> {
+  /** Addresses of its buffers. */
+  readonly at: Readonly<Record<B, number>>;
+  readonly views: Readonly<Record<B, HostBuffer>>;
+  readonly most: Params<P>;
+  /** Memory of its own, for as long as the device lives. */
+  allocate(words: number): WasmArguments;
+  /** Sees to it that every thread has so many bytes to work with. */
+  reserve(bytes: number): void;
+  /**
+   * Calls a kernel for `pieces` pieces.
+   *
+   * @param work multiplications of a piece, or what takes as long: small jobs are not worth waking others for
+   */
+  call(kernel: typeof WASM_KERNELS[number], args: WasmArguments, pieces: number, work: number): void;
+}
+
+/** Binds an operation. @returns what runs it */
+export type WasmProgram<B extends string, P extends string> = (binding: WasmBinding<B, P>) => (params: Params<P>) => void;

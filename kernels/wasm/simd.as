@@ -1,0 +1,130 @@
+// What kernels compute with, four f32 at a time.
+import { madd } from "./madd";
+
+// Sum of four, always in this order.
+// @ts-ignore: decorator
+@inline
+export function sumOf(v: v128): f32 {
+  return (f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1)) + (f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3));
+}
+
+// @ts-ignore: decorator
+@inline
+export function largestOf(v: v128): f32 {
+  return max(max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)), max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
+}
+
+// Sums of four vectors, as one.
+// @ts-ignore: decorator
+@inline
+export function sumsOf(a: v128, b: v128, c: v128, d: v128): v128 {
+  return f32x4.replace_lane(f32x4.replace_lane(f32x4.replace_lane(f32x4.splat(sumOf(a)), 1, sumOf(b)), 2, sumOf(c)), 3, sumOf(d));
+}
+
+// The first `count` (1 to 3) of four floats, and zeros: what lies behind them is not read.
+// @ts-ignore: decorator
+@inline
+export function loadFew(p: usize, count: u32): v128 {
+  let v = f32x4.replace_lane(f32x4.splat(0), 0, load<f32>(p));
+  if (count > 1) v = f32x4.replace_lane(v, 1, load<f32>(p, 4));
+  if (count > 2) v = f32x4.replace_lane(v, 2, load<f32>(p, 8));
+  return v;
+}
+
+// @ts-ignore: decorator
+@inline
+export function storeFew(p: usize, v: v128, count: u32): void {
+  store<f32>(p, f32x4.extract_lane(v, 0));
+  if (count > 1) store<f32>(p, f32x4.extract_lane(v, 1), 4);
+  if (count > 2) store<f32>(p, f32x4.extract_lane(v, 2), 8);
+}
+
+// eˣ to 1.5 units in the last place: 2ⁿ · e^r with |r| ≤ ln 2 / 2, by Cephes' polynomial. Below −87 it is 0, above 88 as at 88.
+// @ts-ignore: decorator
+@inline
+export function exp4(x: v128): v128 {
+  const held = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-87.33654)), f32x4.splat(88.0));
+  const n = f32x4.nearest(f32x4.mul(held, f32x4.splat(1.4426950408889634)));
+  let r = f32x4.sub(held, f32x4.mul(n, f32x4.splat(0.693359375)));
+  r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.12194440e-4)));
+  let p = f32x4.splat(1.9875691500e-4);
+  p = madd(p, r, f32x4.splat(1.3981999507e-3));
+  p = madd(p, r, f32x4.splat(8.3334519073e-3));
+  p = madd(p, r, f32x4.splat(4.1665795894e-2));
+  p = madd(p, r, f32x4.splat(1.6666665459e-1));
+  p = madd(p, r, f32x4.splat(5.0000001201e-1));
+  p = f32x4.add(madd(p, f32x4.mul(r, r), r), f32x4.splat(1));
+  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
+  const e = f32x4.mul(p, power);
+  return v128.and(e, f32x4.ge(x, f32x4.splat(-87.33654)));
+}
+
+// @ts-ignore: decorator
+@inline
+export function exp1(x: f32): f32 {
+  return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);
+}
+
+// Four f16, which lie in the lower halves of lanes; infinities become large numbers.
+// @ts-ignore: decorator
+@inline
+export function widenHalves(h: v128): v128 {
+  const magnitude = v128.and(h, i32x4.splat(0x7fff));
+  const normal = i32x4.add(i32x4.shl(magnitude, 13), i32x4.splat(112 << 23));
+  const tiny = f32x4.sub(f32x4.add(normal, normal), f32x4.splat(6.103515625e-5));
+  const value = v128.bitselect(tiny, normal, i32x4.lt_s(magnitude, i32x4.splat(0x400)));
+  return v128.or(value, i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16));
+}
+
+// Likewise one.
+// @ts-ignore: decorator
+@inline
+export function widenHalf(h: u32): f32 {
+  return f32x4.extract_lane(widenHalves(i32x4.splat(h)), 0);
+}
+
+// Four FP8 (e4m3fn) in the lowest bytes of lanes; its NaN becomes 480.
+// @ts-ignore: decorator
+@inline
+function widenEighths(b: v128): v128 {
+  const magnitude = v128.and(b, i32x4.splat(0x7f));
+  const normal = i32x4.add(i32x4.shl(magnitude, 20), i32x4.splat(120 << 23));
+  const tiny = f32x4.sub(f32x4.add(normal, normal), f32x4.splat(0.015625));
+  const value = v128.bitselect(tiny, normal, i32x4.lt_s(magnitude, i32x4.splat(8)));
+  return v128.or(value, i32x4.shl(v128.and(b, i32x4.splat(0x80)), 24));
+}
+
+// Storage formats of weights (core/model/packing.ts), as types for the compiler to choose by: f32 is f32, u16 bf16, i16 f16, u8 fp8, i8 q8, bool q4.
+
+// Whether weights have scales.
+// @ts-ignore: decorator
+@inline
+export function scaled<T>(): bool {
+  return sizeof<T>() == 1;
+}
+
+// Weights k … k + 3 of a row, without their scale; k is a multiple of 4.
+// @ts-ignore: decorator
+@inline
+export function quad<T>(row: usize, k: u32): v128 {
+  if (isFloat<T>()) return v128.load(row + (k << 2));
+  if (sizeof<T>() == 2) {
+    const h = v128.load16x4_u(row + (k << 1));
+    return isSigned<T>() ? widenHalves(h) : i32x4.shl(h, 16);
+  }
+  if (isBoolean<T>()) {
+    const nibbles = v128.and(i32x4.splat(load<u16>(row + (k >> 1))), i32x4(0xf, 0xf0, 0xf00, 0xf000));
+    return f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(nibbles), f32x4(1, 0.0625, 0.00390625, 0.000244140625)), f32x4.splat(8));
+  }
+  const bytes = v128.load32_zero(row + k);
+  if (isSigned<T>()) return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(bytes)));
+  return widenEighths(i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(bytes)));
+}
+
+// A scale: f32 beside fp8, f16 beside q8 and q4.
+// @ts-ignore: decorator
+@inline
+export function scale<T>(scales: usize, group: u32): v128 {
+  if (isBoolean<T>() || isSigned<T>()) return f32x4.splat(widenHalf(load<u16>(scales + (group << 1))));
+  return v128.load32_splat(scales + (group << 2));
+}
