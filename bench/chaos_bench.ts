@@ -44,6 +44,7 @@ export async function chaosBench(args: readonly string[]): Promise<void> {
   const random = new Random(Number(values.seed));
   const run = new ChaosRun(server, requestKinds(random, KINDS), random);
   try {
+    console.error(`a server of ${values.groups} × ${values.ranks} ranks; asking ${KINDS} kinds of requests in peace …`);
     await run.learn();
     const begin = await holdingsOf(server.pid);
     await run.storm(Number(values.minutes) * 60_000, Number(values.clients));
@@ -200,7 +201,13 @@ class ChaosRun {
         }
       }
     };
+    const started = performance.now();
+    const progress = setInterval(() => {
+      const minutes = ((performance.now() - started) / 60_000).toFixed(0);
+      console.error(`${minutes} min: ${JSON.stringify(counts)}; ${JSON.stringify(faults.counts)}; ${this.findings.length} findings`);
+    }, 60_000);
     await Promise.all([faults.run(ending), ...Array.from({ length: clients }, client)]);
+    clearInterval(progress);
     if (this.#server.ended) this.findings.push(`the server ended\n${this.#server.log}`);
     this.rows.push(
       ["requests", `${counts.answered} answered, ${counts.left} left by their clients, ${counts.refused} refused with an explicit error`],
