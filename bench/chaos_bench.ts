@@ -44,10 +44,11 @@ export async function chaosBench(args: readonly string[]): Promise<void> {
   const random = new Random(Number(values.seed));
   const run = new ChaosRun(server, requestKinds(random, KINDS), random);
   try {
+    console.error(`a server of ${values.groups} × ${values.ranks} ranks; asking ${KINDS} kinds of requests in peace …`);
     await run.learn();
     const begin = await holdingsOf(server.pid);
     await run.storm(Number(values.minutes) * 60_000, Number(values.clients));
-    await run.afterwards(begin);
+    if (!server.ended) await run.afterwards(begin);
   } finally {
     await run.close();
   }
@@ -60,12 +61,14 @@ export async function chaosBench(args: readonly string[]): Promise<void> {
 class ChaosServer {
   readonly url: string;
   readonly pid: number;
+  ended = false;
   readonly #child: Deno.ChildProcess;
   readonly #disks: readonly string[];
   readonly #log: readonly string[];
 
   private constructor(child: Deno.ChildProcess, disks: readonly string[], url: string, log: readonly string[]) {
     this.#child = child;
+    void child.status.then(() => this.ended = true);
     this.#disks = disks;
     this.pid = child.pid;
     this.url = url;
@@ -167,7 +170,7 @@ class ChaosRun {
   async storm(ms: number, clients: number): Promise<void> {
     const { url, pid } = this.#server;
     const end = performance.now() + ms;
-    const ending = () => performance.now() > end;
+    const ending = () => this.#server.ended || performance.now() > end;
     const counts = { answered: 0, left: 0, refused: 0, wrong: 0, hung: 0 };
     const errors = new Map<string, number>();
     const faults = new Faults(url, pid, this.#server.disks, this.#random);
@@ -198,7 +201,14 @@ class ChaosRun {
         }
       }
     };
+    const started = performance.now();
+    const progress = setInterval(() => {
+      const minutes = ((performance.now() - started) / 60_000).toFixed(0);
+      console.error(`${minutes} min: ${JSON.stringify(counts)}; ${JSON.stringify(faults.counts)}; ${this.findings.length} findings`);
+    }, 60_000);
     await Promise.all([faults.run(ending), ...Array.from({ length: clients }, client)]);
+    clearInterval(progress);
+    if (this.#server.ended) this.findings.push(`the server ended\n${this.#server.log}`);
     this.rows.push(
       ["requests", `${counts.answered} answered, ${counts.left} left by their clients, ${counts.refused} refused with an explicit error`],
       ["  wrong, hung", `${counts.wrong}, ${counts.hung}`],
@@ -243,6 +253,7 @@ class ChaosRun {
 
   /** Stops the server; it ends, and whatever it has started. */
   async close(): Promise<void> {
+    if (this.#server.ended) return void await this.#server.stop();
     const { pids } = await pidsOf(this.#server.url);
     const code = await this.#server.stop();
     await sleep(1000);

@@ -22,12 +22,13 @@ while grep -qz '^npm_lifecycle_event=' "/proc/$pid/environ" 2>/dev/null; do
   launcher="$launcher $pid"
 done
 if [ -n "$launcher" ]; then
-  ( while :; do
+  ( while kill -0 "$PPID" 2>/dev/null; do
       for pid in $launcher; do
         kill -0 "$pid" 2>/dev/null || { kill -TERM "$PPID"; patience=15; break 2; }
       done
       sleep 1
     done
+    [ -n "$patience" ] || exit
     while [ "$patience" -gt 0 ] && kill -0 "$PPID" 2>/dev/null; do patience=$((patience - 1)); sleep 1; done
     [ "$patience" -gt 0 ] || kill -KILL "$PPID" ) </dev/null >/dev/null 2>&1 &
   watching=$!
@@ -44,7 +45,8 @@ while read -r what which; do
     x) directories=$(printf '%s' "$directories" | grep -vxF -- "$which"); [ -z "$directories" ] || directories="$directories$newline" ;;
   esac
 done
-[ -z "$watching" ] || kill "$watching" 2>/dev/null
+# It ignores all else, as this shell does.
+[ -z "$watching" ] || kill -KILL "$watching" 2>/dev/null
 [ "$processes" = ' ' ] || sleep 2
 for one in $processes; do
   pid=\${one%%:*}

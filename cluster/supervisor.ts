@@ -21,8 +21,10 @@ export type StartProcess = (worker: string) => WorkerProcess;
 const MOST_FAILURES = 5;
 /** A worker that was ready for so many milliseconds leaves a clean record: loading alone may take longer. */
 const HEALTHY_AFTER = 30_000;
+/** Milliseconds before the first new attempt, and how much longer every further one is put off: what has worked before will again, once a full disk is not full. */
 const FIRST_DELAY = 100;
-const LONGEST_DELAY = 5000;
+const GROWTH = { neverReady: 2, onceReady: 4 };
+const LONGEST_DELAY = 10_000;
 
 /** A worker ends with this code when its coordinator has refused it: trying again would not help. */
 export const REFUSED_EXIT_CODE = 3;
@@ -41,6 +43,7 @@ export class Supervisor {
   #failures = 0;
   /** When the process that runs was ready; null: not yet. */
   #readyAt: number | null = null;
+  #onceReady = false;
   #stopped = false;
   #wake: () => void = () => {};
   readonly #running: Promise<void>;
@@ -67,6 +70,7 @@ export class Supervisor {
   /** The worker that runs has loaded what it is to be, and is linked. */
   ready(): void {
     this.#readyAt ??= performance.now();
+    this.#onceReady = true;
   }
 
   /** Ends a worker that no longer answers; the next one is started. */
@@ -105,7 +109,8 @@ export class Supervisor {
           ),
         );
       }
-      const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (this.#failures - 1));
+      const growth = this.#onceReady ? GROWTH.onceReady : GROWTH.neverReady;
+      const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * growth ** (this.#failures - 1));
       log("warn", `worker  ${this.worker} ended with code ${code}${lastLines === "" ? "" : `: ${lastLines}`}; starting it again in ${delay} ms`);
       await this.#sleep(delay);
     }

@@ -48,9 +48,7 @@ export class UnitKeeper {
   wake(): void {
     if (this.#closed) return;
     this.#again = true;
-    if (this.#working) return;
-    this.#working = true;
-    void this.#work().finally(() => this.#working = false);
+    if (!this.#working) void this.#work();
   }
 
   /** Does nothing any more. */
@@ -60,6 +58,7 @@ export class UnitKeeper {
   }
 
   async #work(): Promise<void> {
+    this.#working = true;
     while (this.#again && !this.#closed) {
       this.#again = false;
       try {
@@ -69,6 +68,8 @@ export class UnitKeeper {
         this.#failed(asLatentmeshError(error));
       }
     }
+    // In the same turn as it looked for the last time: whoever comes now would be heard by nobody.
+    this.#working = false;
   }
 
   async #pass(): Promise<void> {

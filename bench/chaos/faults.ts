@@ -14,6 +14,10 @@ export type FaultCounts = Record<
 
 const FILLER = "full";
 
+/** How often, and for how many milliseconds after, something may happen to a worker: one that ends five times, each time soon after it was ready, is given up. */
+const MOST_IN_A_ROW = 3;
+const QUIET = 45_000;
+
 /** Does something at random moments until it is told to end. */
 export class Faults {
   readonly counts: FaultCounts = {
@@ -28,6 +32,8 @@ export class Faults {
   readonly #pid: number;
   readonly #disks: readonly string[];
   readonly #random: Random;
+  /** What has happened to the worker in each place. */
+  readonly #past = new Map<string, { count: number; last: number }>();
 
   /** @param disks small ones that only this server writes to */
   constructor(url: string, pid: number, disks: readonly string[], random: Random) {
@@ -60,15 +66,26 @@ export class Faults {
     // One thing at a time happens to workers: one that dies again and again while it starts is given up, as it should be.
     const status = await clusterOf(this.#url).catch(() => null);
     if (status === null || !status.units.every(({ up }) => up)) return;
-    const pids = status.units.flatMap(({ workers }) => workers.map(({ pid }) => pid)).filter((pid) => pid !== null);
-    const pid = pids[this.#random.below(pids.length)];
+    const workers = status.units.flatMap(({ workers }) =>
+      workers.flatMap(({ pid, worker }) => pid === null || worker === null ? [] : [{ pid, past: this.#pastOf(placeOf(worker)) }])
+    ).filter(({ past }) => past.count < MOST_IN_A_ROW);
+    if (workers.length === 0) return;
+    const { pid, past } = workers[this.#random.below(workers.length)];
     const [what, signal] = dice < 5
       ? ["killed", "SIGKILL"] as const
       : dice < 8
       ? ["devices failed", "SIGUSR1"] as const
       : ["stopped", "SIGSTOP"] as const;
     if (!send(pid, signal)) return;
+    past.count++;
+    past.last = performance.now();
     this.counts[what]++;
+  }
+
+  #pastOf(place: string): { count: number; last: number } {
+    let past = this.#past.get(place);
+    if (past === undefined || performance.now() - past.last > QUIET) this.#past.set(place, past = { count: 0, last: performance.now() });
+    return past;
   }
 
   /** The time of day, an hour or so forward or back. */
@@ -77,12 +94,13 @@ export class Faults {
   }
 
   async #fill(): Promise<void> {
-    for (const disk of this.#disks) await writeUntilFull(`${disk}/${FILLER}`);
+    for (const disk of this.#disks) await writeUntilFull(`${disk}/${FILLER}`).catch(() => {});
   }
 
   async #free(): Promise<void> {
     await sleep(1000 + this.#random.below(3000));
-    for (const disk of this.#disks) await Deno.remove(`${disk}/${FILLER}`);
+    // The server may have ended, and its disks with it.
+    for (const disk of this.#disks) await Deno.remove(`${disk}/${FILLER}`).catch(() => {});
     this.counts["disks full for seconds"]++;
   }
 
@@ -104,6 +122,11 @@ async function writeUntilFull(path: string): Promise<void> {
       size >>= 1;
     }
   }
+}
+
+/** Of a worker called PLACE/INCARNATION. */
+function placeOf(worker: string): string {
+  return worker.split("/")[0];
 }
 
 function send(pid: number, signal: Deno.Signal): boolean {

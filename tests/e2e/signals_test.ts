@@ -128,6 +128,19 @@ describe("a server that is killed", () => {
     for (const pid of started) await until(async () => !await runs(pid));
     assertStringIncludes(server.log, "stopping");
   });
+
+  it(`leaves nothing behind that watches for npx, when it has ended and npx has not${CAN_LIST_PROCESSES ? "" : " (skipped: no /proc)"}`, async () => {
+    if (!CAN_LIST_PROCESSES) return;
+    const npx = ["env", "npm_lifecycle_event=npx", "sh", "-c", `"$@"; exec sleep 1000`, "sh"];
+    await using server = await Starting.start(["--single"], npx);
+    await server.says("ready");
+    const started = await descendants(server.child.pid);
+    const main = started.find((pid) => Deno.readTextFileSync(`/proc/${pid}/cmdline`).startsWith(Deno.execPath()))!;
+    const below = await descendants(main);
+    assert(below.length >= 3, "a guardian, what watches for npx, and text processes");
+    Deno.kill(main, "SIGTERM");
+    for (const pid of [main, ...below]) await until(async () => !await runs(pid));
+  });
 });
 
 describe("a directory in which processes meet", () => {
