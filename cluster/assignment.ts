@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { choosePrefillSizes, type PrefillDevice } from "../core/model/prefill_sizes.ts";
 import type { ModelPackage } from "../core/model_package.ts";
@@ -111,7 +112,7 @@ export function resolveCache(settings: Settings, model: ClusterModel, members: r
 /** What all workers have at least; a CPU only if all are. */
 function leastOf(members: readonly Member[], freeBytes: number | null): PrefillDevice {
   const devices = members.map(({ hello: { device } }) => device);
-  const gpus = devices.filter(({ kind }) => kind !== "cpu");
+  const gpus = devices.filter(({ kind }) => !isHost(kind));
   const kind = gpus[0]?.kind ?? "cpu";
   return { kind, freeBytes, maxBindingBytes: Math.min(...(gpus.length > 0 ? gpus : devices).map(({ maxBindingBytes }) => maxBindingBytes)) };
 }
@@ -122,7 +123,7 @@ export function planCache(
   { spec }: ModelPackage,
   device: PrefillDevice,
 ): CachePlan {
-  const onCpu = device.kind === "cpu";
+  const onCpu = isHost(device.kind);
   const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
   const sizes = choosePrefillSizes(spec, device, { chunk: settings.prefillChunk, window: settings.prefillWindow }, maxContext);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DEVICE_CHOICES, DEVICE_HELP } from "../core/device_kind.ts";
 import { Command, Option } from "commander";
 import { z } from "zod";
 import { ENV_HELP } from "../core/env.ts";
@@ -53,7 +54,7 @@ export function createProgram(version: string, services: Services): Command {
     .option("--model <directory>", "model directory on this machine, the same as the coordinator's (default: the embedded tiny-mla)")
     .option("--name <host>", "name of this machine in the cluster's configuration (default: its host name)")
     .option("--gpus <list>", "GPUs to use, one worker each, such as 0,1 (default: one worker on whichever the driver prefers)", integers)
-    .addOption(new Option("--device <device>", "device to run on (default: auto)").choices(["auto", "deno", "dawn", "cpu"]))
+    .addOption(new Option("--device <device>", `device to run on: ${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]))
     .option("--tls-cert <file>", "PEM certificate that other workers are shown")
     .option("--tls-key <file>", "PEM key of the certificate")
     .option("--tls-ca <file>", "PEM certificate of who signed the others'")

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
 import { ceilDiv } from "../core/numeric.ts";
@@ -201,7 +202,7 @@ export class RunningCluster {
 
 /** @param gpus of this host */
 function adviceFor(members: readonly Member[], gpus: number): string[] {
-  const onGpus = members.filter(({ hello }) => hello.device.kind !== "cpu");
+  const onGpus = members.filter(({ hello }) => !isHost(hello.device.kind));
   const advice = [gpuAdvice(onGpus.map(({ slot }) => slot), gpus), ...members.map(({ hello }) => hello.device.advice)];
   // Several workers have the same to say.
   return [...new Set(advice.filter((one) => one != null))];

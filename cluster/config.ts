@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DEVICE_CHOICES, DEVICE_HELP } from "../core/device_kind.ts";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
@@ -10,7 +11,7 @@ import type { Config } from "./config_type.ts";
 
 export type { Config, HostConfig } from "./config_type.ts";
 
-const device = z.enum(["auto", "deno", "dawn", "cpu"]).describe("auto takes a hardware GPU if there is one, else the CPU");
+const device = z.enum(DEVICE_CHOICES).describe(DEVICE_HELP);
 const address = z.string().min(1);
 
 const hostSchema = z.strictObject({

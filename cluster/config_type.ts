@@ -9,7 +9,7 @@ export interface Config {
   /** Model directory in Hugging Face form; or `synthetic:NAME`, random weights to measure with. */
   model?: string;
   /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */
-  device?: "auto" | "deno" | "dawn" | "cpu";
+  device?: "auto" | "deno" | "dawn" | "wasm" | "cpu";
   /** What is done to the linear weights of the layers. */
   weights?: "keep" | "q8" | "q4";
   /** Decode groups. */
@@ -128,7 +128,7 @@ export interface DecodeConfig {
   /** Milliseconds of silence after which a rank ends the step. */
   deadlineMs?: number;
   /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */
-  device?: "auto" | "deno" | "dawn" | "cpu";
+  device?: "auto" | "deno" | "dawn" | "wasm" | "cpu";
   /** Decode groups. */
   groups?: number;
   /** Run halves of a step side by side: one computes while the other's sum is on the wire; takes working memory twice. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isHost, isHostChoice } from "../core/device_kind.ts";
 import { asLatentmeshError, LatentmeshError } from "../core/errors.ts";
 import type { Notice } from "../core/wire/messages.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
@@ -76,7 +77,7 @@ export class Coordinator implements Units {
       },
     });
     this.#keepers = new Map(this.units.map((unit) => [unit, this.#keeper(unit)]));
-    this.#freeForPrefill = settings.device === "cpu" || settings.prefillChunk !== undefined && settings.prefillWindow !== undefined
+    this.#freeForPrefill = isHostChoice(settings.device) || settings.prefillChunk !== undefined && settings.prefillWindow !== undefined
       ? Promise.resolve(null)
       : freeForPrefill(settings, services);
     const { promise, reject } = Promise.withResolvers<never>();
@@ -295,7 +296,7 @@ export class Coordinator implements Units {
 
 /** Milliseconds that a worker may be silent: while it loads, and where it computes by itself, its event loop stands for as long as the longest kernel takes. */
 function patienceWith({ assigned, hello }: Member): number {
-  return assigned && hello.device.kind !== "cpu" ? ALIVE_DEADLINE : BUSY_DEADLINE;
+  return assigned && !isHost(hello.device.kind) ? ALIVE_DEADLINE : BUSY_DEADLINE;
 }
 
 function sum(values: readonly number[]): number {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { readModelPackage } from "../core/model_package.ts";
 import { BLOCK_TOKENS, planCache } from "./assignment.ts";
@@ -24,7 +25,7 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   const model = await readModelPackage(files);
   const { layers, maxPositions } = model.spec;
   const device = await probePrefillDevice(settings, services);
-  const onCpu = device.kind === "cpu";
+  const onCpu = isHost(device.kind);
   // What is not cache does not depend on how large the cache is, beyond one context.
   const cache = planCache({ ...settings, maxTokensTotal: maxPositions }, model, device);
   const ranks = await planRanks(settings, model, files.name, cache, services);

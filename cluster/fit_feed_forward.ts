@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost, isHostChoice } from "../core/device_kind.ts";
 import type { ModelPackage } from "../core/model_package.ts";
 import { isMoeLayer, type ModelSpec } from "../core/model/spec.ts";
 import { messageOf } from "../core/errors.ts";
@@ -35,7 +36,7 @@ export async function fitFeedForward(settings: Settings, model: ModelPackage, di
 /** What speaks against whole blocks on every rank; null: nothing. What is quickly known is asked first. */
 async function obstacleTo(settings: Settings, model: ModelPackage, directory: string, services: PlanServices): Promise<string | null> {
   const onCpu = "on a CPU computing takes longer than sums do";
-  if (settings.device === "cpu") return onCpu;
+  if (isHostChoice(settings.device)) return onCpu;
   const more = moreBytesPerLayer(model.spec, settings.decode.scheme.ranks, settings.weights);
   if (more > MOST_MORE_BYTES) return `a layer would read ${formatBytes(more)} more`;
   const slots = planUnits(settings).flatMap(({ slots }) => slots);
@@ -47,7 +48,7 @@ async function obstacleTo(settings: Settings, model: ModelPackage, directory: st
     return messageOf(error);
   }
   const device = await probePrefillDevice(settings, services);
-  if (device.kind === "cpu") return onCpu;
+  if (isHost(device.kind)) return onCpu;
   const plans = await planRanks(withFeedForward(settings, "replicated"), model, directory, planCache(settings, model, device), services);
   for (const [gpu, sharing] of Map.groupBy(plans, ({ slot }) => slot.gpu)) {
     const needed = sharing.reduce((sum, { weightBytes, cacheBytes, activationBytes }) => sum + weightBytes + cacheBytes + activationBytes, 0);

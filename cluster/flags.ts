@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DEVICE_CHOICES, DEVICE_HELP } from "../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { SYNTHETIC_HELP } from "../core/model/synthetic/name.ts";
@@ -68,12 +69,7 @@ export function withDevice(command: Command): Command {
       `model directory in Hugging Face form, or, to measure, random weights: ${SYNTHETIC_HELP} (default: the embedded tiny-mla)`,
     )
     .addOption(
-      new Option("--device <device>", "auto takes a hardware GPU if there is one, else the CPU (default: auto)").choices([
-        "auto",
-        "deno",
-        "dawn",
-        "cpu",
-      ]),
+      new Option("--device <device>", `${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]),
     );
 }
 

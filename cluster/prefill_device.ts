@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../core/device_kind.ts";
 import type { PrefillDevice } from "../core/model/prefill_sizes.ts";
 import type { PlanServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
@@ -11,7 +12,7 @@ import { planUnits } from "./topology.ts";
 /** The device that a configuration comes to here. @throws {LatentmeshError} `device_unavailable` */
 export async function probePrefillDevice(settings: Settings, services: PlanServices): Promise<PrefillDevice> {
   const { kind, limits: { maxBindingBytes } } = await services.probeDevice(settings.device, settings.dawn);
-  return { kind, maxBindingBytes, freeBytes: kind === "cpu" ? null : await freeForPrefill(settings, services) };
+  return { kind, maxBindingBytes, freeBytes: isHost(kind) ? null : await freeForPrefill(settings, services) };
 }
 
 /** Bytes that each prefill worker may count on, of a GPU that others may share; null where that cannot be told. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DeviceKind } from "../core/device_kind.ts";
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { ByteSource } from "../core/model/safetensors.ts";
 import type { GroupPlace } from "../core/tpla/group_place.ts";
@@ -25,7 +26,7 @@ export type OpenFiles = ModelFiles & Disposable & {
 
 /** What a device is, without keeping it open. */
 export interface ProbedDevice {
-  readonly kind: "cpu" | "deno" | "dawn";
+  readonly kind: DeviceKind;
   readonly description: string;
   /** Why it was taken. */
   readonly reason: string;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type DeviceChoice, isHostChoice } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { isSynthetic } from "../core/model/synthetic/name.ts";
 import { guardProcess } from "./guardian.ts";
@@ -19,7 +20,7 @@ export interface SpawnOptions {
   /** What the process reads from standard input; it says where it joins and with which token. */
   readonly bootstrap: Readonly<Record<string, unknown>> & {
     readonly worker: string;
-    readonly device: string;
+    readonly device: DeviceChoice;
     readonly model: string;
     readonly basis?: string;
     readonly dawn?: string;
@@ -43,7 +44,7 @@ const LAST_LINES = 5;
 
 /** Starts a worker. @throws {LatentmeshError} `invalid_config` if its GPU does not exist */
 export function spawnWorker(options: SpawnOptions): WorkerProcess {
-  const { command, args, env } = selectGpu(options.bootstrap.device === "cpu" ? null : options.gpu, [Deno.execPath(), ...denoArguments(options)]);
+  const { command, args, env } = selectGpu(isHostChoice(options.bootstrap.device) ? null : options.gpu, [Deno.execPath(), ...denoArguments(options)]);
   const child = new Deno.Command(command, {
     args,
     clearEnv: true,
@@ -95,7 +96,9 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
 
 /** What a thread of its own is loaded from, which Deno asks permission for where it is a file. */
 function codeOf(entry: URL): string[] {
-  return entry.protocol === "file:" ? ["core", "workers"].map((folder) => decodeURIComponent(new URL(`../${folder}`, entry).pathname)) : [];
+  return entry.protocol === "file:"
+    ? ["core", "kernels", "workers"].map((folder) => decodeURIComponent(new URL(`../${folder}`, entry).pathname))
+    : [];
 }
 
 /** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. @param config where it is, seen from the entry */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DEVICE_CHOICES } from "./device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "./errors.ts";
 
@@ -12,7 +13,7 @@ const TABLE = {
     help: "model directory when --model is not given",
   },
   LATENTMESH_DEVICE: {
-    schema: z.enum(["auto", "deno", "dawn", "cpu"]).optional(),
+    schema: z.enum(DEVICE_CHOICES).optional(),
     help: "device when --device is not given",
   },
   LATENTMESH_DAWN: {

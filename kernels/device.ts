@@ -5,16 +5,11 @@
  *
  * @module
  */
+import type { DeviceKind } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { Kernel, Params } from "./contract.ts";
 
-/** Which implementation a device is. */
-export type DeviceKind = "cpu" | "wasm" | "deno" | "dawn";
-
-/** Whether a device is the host's processors and memory. */
-export function isHost(kind: DeviceKind): boolean {
-  return kind === "cpu" || kind === "wasm";
-}
+export type { DeviceKind } from "../core/device_kind.ts";
 
 /** A block of device memory, zero when created. */
 export interface DeviceBuffer {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DeviceChoice } from "../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
 import { type AdapterFacts, dawnAdvice } from "./dawn_advice.ts";
@@ -11,8 +12,7 @@ import { GpuDevice } from "./gpu_device.ts";
 import { paceDawn } from "./pace_dawn.ts";
 import { WasmDevice } from "./wasm/wasm_device.ts";
 
-/** What `--device` takes. */
-export type DeviceChoice = "auto" | "deno" | "dawn" | "wasm" | "cpu";
+export type { DeviceChoice } from "../core/device_kind.ts";
 
 /** An opened device and, in words, why it was taken. */
 export interface OpenedDevice {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost, isHostChoice } from "../core/device_kind.ts";
 import type { ServedModel } from "../core/engine.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { choosePrefillSizes } from "../core/model/prefill_sizes.ts";
@@ -115,14 +116,14 @@ export class Engine {
     const [{ device, reason: deviceReason, advice: hint }, free] = await clock.time("open", () =>
       together([
         openDevice(options.device ?? "auto", { dawn: options.dawn, times: options.deviceTimes }),
-        options.device === "cpu" ? Promise.resolve(null) : freeMemoryIfKnown("any"),
+        isHostChoice(options.device ?? "auto") ? Promise.resolve(null) : freeMemoryIfKnown("any"),
       ]));
     try {
       const planned = planWeights(device, checkpoint, spec, { weights: options.weights ?? "keep" });
       const { weights } = planned;
       const create = () => Model.create(device, weights, modelOptions(options, spec, device, free));
       const onDevice = await loadBeside(planned, create, { clock, onProgress: options.onProgress });
-      if (device.kind !== "cpu") {
+      if (!isHost(device.kind)) {
         await clock.time("warmUp", async () => {
           await onDevice.warmUp("prefill");
           await onDevice.warmUp("decode");
@@ -169,13 +170,13 @@ export class Engine {
 }
 
 function modelOptions(options: EngineOptions, spec: ModelSpec, { kind, limits: { maxBindingBytes } }: Device, freeBytes: number | null) {
-  const onCpu = kind === "cpu";
+  const onHost = isHost(kind);
   const maxTokens = options.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
   const given = { chunk: options.prefillChunk, window: options.prefillWindow };
   const { chunk, window } = choosePrefillSizes(spec, { kind, maxBindingBytes, freeBytes }, given, maxContext);
   return {
-    cacheDtype: options.cacheDtype ?? (onCpu ? "f32" : "f16"),
+    cacheDtype: options.cacheDtype ?? (onHost ? "f32" : "f16"),
     maxTokens,
     maxContext,
     maxSequences: 1,

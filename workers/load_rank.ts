@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../core/device_kind.ts";
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import { modelHash, sha256 } from "../core/model/model_hash.ts";
@@ -68,7 +69,7 @@ export async function loadRank(
   const { weights } = planned;
   const create = () => Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
   const model = await loadBeside(planned, create, { clock, onProgress });
-  if (device.kind !== "cpu") await clock.time("warmUp", () => model.warmUp(role));
+  if (!isHost(device.kind)) await clock.time("warmUp", () => model.warmUp(role));
   return {
     assignment,
     model,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { DEVICE_CHOICES } from "../core/device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import type { Transport } from "../core/wire/transport.ts";
@@ -19,7 +20,7 @@ const bootstrapSchema = z.strictObject({
   host: z.string(),
   model: z.string(),
   basis: z.string().optional(),
-  device: z.enum(["auto", "deno", "dawn", "cpu"]),
+  device: z.enum(DEVICE_CHOICES),
   dawn: z.string().optional(),
   deviceTimes: z.boolean().optional(),
   tls: z.strictObject({ cert: z.string().optional(), key: z.string().optional(), ca: z.string().optional() }).optional(),

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isHost } from "../core/device_kind.ts";
 import { setImmediate } from "node:timers/promises";
 import { invariant, LatentmeshError } from "../core/errors.ts";
 import type { LogitsAnswer } from "../core/generation.ts";
@@ -197,7 +198,7 @@ export class PrefillRank {
     const rows = tokens.map((token, i) => ({ token, position: start + i, sequence: cached }));
     const afterAttention = async (layer: number) => {
       // A CPU has computed the layer by now; of others it is known when something comes back.
-      if (device.kind === "cpu") onProgress();
+      if (isHost(device.kind)) onProgress();
       await this.#hand(prompt, layer, { start, end: start + tokens.length }, onProgress);
     };
     await forward.run({ phase: "prefill", rows }, { afterAttention });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../../core/device_kind.ts";
 import { messageOf } from "../../core/errors.ts";
 import { modelHash } from "../../core/model/model_hash.ts";
 import { readModelPackage } from "../../core/model_package.ts";
@@ -49,7 +50,7 @@ function deno(): Finding {
 
 async function devices(settings: Settings, services: PlanServices): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const choice of ["deno", "dawn", "cpu"] as const) {
+  for (const choice of ["deno", "dawn", "wasm"] as const) {
     const wanted = settings.device === choice;
     if (choice === "dawn" && settings.dawn === undefined && !wanted) {
       findings.push({
@@ -141,7 +142,7 @@ async function memory(settings: Settings, services: PlanServices): Promise<Findi
     const local = ranks.filter(({ slot }) => !slot.remote);
     const needed = local.reduce((sum, { weightBytes, cacheBytes, activationBytes }) => sum + weightBytes + cacheBytes + activationBytes, 0);
     const { kind } = await services.probeDevice(settings.device, settings.dawn);
-    if (kind !== "cpu") return { state: "ok", subject: "memory", text: `${formatBytes(needed)} on this host's GPUs; see deno task plan` };
+    if (!isHost(kind)) return { state: "ok", subject: "memory", text: `${formatBytes(needed)} on this host's GPUs; see deno task plan` };
     const { available } = Deno.systemMemoryInfo();
     const text = `${formatBytes(needed)} needed, ${formatBytes(available)} available`;
     return needed <= available

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
@@ -32,7 +33,7 @@ const GPU_PATIENCE = 4;
 
 /** Milliseconds in which a unit must get on with so many rows. */
 function patienceFor(unit: Unit, rows: number, deadlineMs: number): number {
-  const onCpu = unit.members.some((member) => member?.hello.device.kind === "cpu");
+  const onCpu = unit.members.some((member) => member !== undefined && member !== null && isHost(member.hello.device.kind));
   return deadlineMs + rows * (onCpu ? ROW_PATIENCE : GPU_PATIENCE);
 }
 

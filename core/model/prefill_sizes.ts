@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { type DeviceKind, isHost } from "../device_kind.ts";
 import { type ModelSpec, queryWidth } from "./spec.ts";
 
 /** Sizes that prefill works in; what a position gets depends on the window, and not on the chunk. */
@@ -17,7 +18,7 @@ export interface PrefillSizes {
 
 /** What a device offers. */
 export interface PrefillDevice {
-  readonly kind: "cpu" | "deno" | "dawn";
+  readonly kind: DeviceKind;
   /** Largest part of a buffer that a kernel can see. */
   readonly maxBindingBytes: number;
   /** What a worker finds free before it loads anything; null if that cannot be told. */
@@ -27,7 +28,7 @@ export interface PrefillDevice {
 /** Sizes that are tried, the best first. Beyond it, waiting grows and the rest does not. */
 const SIZES: readonly number[] = [4096, 2048, 1024, 512];
 /** What a CPU computes at a time, so that it hears others in between. */
-const ON_CPU: PrefillSizes = { chunk: 64, window: 512 };
+const ON_HOST: PrefillSizes = { chunk: 64, window: 512 };
 /** Part of what is free that working memory may take: a tenth of it the window's, the rest the chunk's. */
 const SHARE = 1 / 16;
 const WINDOW_SHARE = 0.1;
@@ -49,7 +50,7 @@ export function choosePrefillSizes(
   const budget = freeBytes === null ? UNKNOWN : freeBytes * SHARE;
   const fitting = ({ all, largest }: WorkingBytes, most: number) =>
     SIZES.find((size) => size * all <= most && size * largest <= maxBindingBytes) ?? SIZES.at(-1)!;
-  const chosen = kind === "cpu" ? ON_CPU : {
+  const chosen = isHost(kind) ? ON_HOST : {
     chunk: fitting(bytesPerRow(spec), budget * (1 - WINDOW_SHARE)),
     window: fitting(bytesPerWindowPosition(spec), budget * WINDOW_SHARE),
   };

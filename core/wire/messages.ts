@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DEVICE_KINDS } from "../device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { LOAD_PARTS, type LoadTimes } from "./load_times.ts";
@@ -24,7 +25,7 @@ export const helloSchema = z.strictObject({
   pid: count.describe("process, for people"),
   address: address.describe("where peers reach it"),
   device: z.strictObject({
-    kind: z.enum(["cpu", "deno", "dawn"]),
+    kind: z.enum(DEVICE_KINDS),
     description: z.string().max(256),
     maxBindingBytes: z.number().positive().describe("largest part of a buffer that a kernel can see"),
     advice: z.string().max(1024).nullish().describe("what would make more of the machine, for people"),

@@ -1,6 +1,6 @@
 // q̃ = Wᵀ q of every head: rows of the matrix are added, each times one value of the query.
 import { madd } from "../wasm/madd";
-import { quad, scale, scaled } from "../wasm/simd";
+import { constant, quad, scale, scaled } from "../wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -44,6 +44,7 @@ function one<T>(all: Absorb, item: u32): void {
   const scales = all.scales + head * rows * scaleRowBytes;
   const x = all.x + item * all.inputBytes;
   const to = all.queries + item * all.queryBytes;
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2);
   let k: u32 = 0;
   for (; k + 16 <= columns; k += 16) {
     let a = f32x4.splat(0), b = a, c = a, d = a;
@@ -51,10 +52,10 @@ function one<T>(all: Absorb, item: u32): void {
       const row = weights + r * rowBytes;
       let by = v128.load32_splat(x + (r << 2));
       if (scaled<T>()) by = f32x4.mul(by, scale<T>(scales + r * scaleRowBytes, k / all.group));
-      a = madd(quad<T>(row, k), by, a);
-      b = madd(quad<T>(row, k + 4), by, b);
-      c = madd(quad<T>(row, k + 8), by, c);
-      d = madd(quad<T>(row, k + 12), by, d);
+      a = madd(quad<T>(row, k, c0, c1, c2), by, a);
+      b = madd(quad<T>(row, k + 4, c0, c1, c2), by, b);
+      c = madd(quad<T>(row, k + 8, c0, c1, c2), by, c);
+      d = madd(quad<T>(row, k + 12, c0, c1, c2), by, d);
     }
     const at = to + (k << 2);
     v128.store(at, a);
@@ -67,7 +68,7 @@ function one<T>(all: Absorb, item: u32): void {
     for (let r: u32 = 0; r < rows; r++) {
       let by = v128.load32_splat(x + (r << 2));
       if (scaled<T>()) by = f32x4.mul(by, scale<T>(scales + r * scaleRowBytes, k / all.group));
-      a = madd(quad<T>(weights + r * rowBytes, k), by, a);
+      a = madd(quad<T>(weights + r * rowBytes, k, c0, c1, c2), by, a);
     }
     v128.store(to + (k << 2), a);
   }

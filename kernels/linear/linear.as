@@ -1,7 +1,7 @@
 // Linear layers. Every output is one sum of four lanes over the columns in order, whatever else is computed beside it, so that it does not depend on how many items
 // or threads there are.
 import { madd } from "../wasm/madd";
-import { exp4, loadFew, quad, scale, scaled, storeFew, sumsOf } from "../wasm/simd";
+import { constant, exp4, loadFew, quad, scale, scaled, storeFew, sumsOf, widenNibbles } from "../wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -55,7 +55,7 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
     const row = piece % fours << 2;
     const rows = min<u32>(4, all.rows - row);
     const at = batch.firstRow + row;
-    if (batch.count == 1 || isFloat<T>()) multiply<T>(all, batch, row, rows, at, all.weights, all.scales, all.rowBytes);
+    if (isFloat<T>() ? batch.count < 4 : batch.count == 1 && !isBoolean<T>()) multiply<T>(all, batch, row, rows, at, all.weights, all.scales, all.rowBytes);
     else {
       const stride = (all.columns + 3 & ~3) << 2;
       for (let r: u32 = 0; r < rows; r++) {
@@ -68,15 +68,20 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
 
 // A row as f32.
 function widen<T>(all: Linear, row: usize, scales: usize, to: usize): void {
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2);
   const columns = all.columns;
   const group = scaled<T>() ? all.group : columns;
   for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
     const end = min(k + group, columns);
     if (scaled<T>()) {
       const by = scale<T>(scales, g);
-      for (; k < end; k += 4) v128.store(to + (k << 2), f32x4.mul(quad<T>(row, k), by));
+      if (isBoolean<T>()) {
+        const fifteen = constant<bool>(3), eight = constant<bool>(4);
+        for (; k + 16 <= end; k += 16) widenNibbles(row + (k >> 1), by, to + (k << 2), fifteen, eight);
+      }
+      for (; k < end; k += 4) v128.store(to + (k << 2), f32x4.mul(quad<T>(row, k, c0, c1, c2), by));
     } else {
-      for (; k < end; k += 4) v128.store(to + (k << 2), quad<T>(row, k));
+      for (; k < end; k += 4) v128.store(to + (k << 2), quad<T>(row, k, c0, c1, c2));
     }
   }
 }
@@ -164,42 +169,43 @@ function single<T>(
 ): void {
   const columns = all.columns;
   const x = all.x + item / all.itemsPerInput * all.inputBytes;
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2);
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0;
   const group = scaled<T>() ? all.group : columns;
   for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
     const end = min(k + group, columns);
     const whole = end & ~3;
     if (scaled<T>()) {
-      const c0 = scale<T>(s0, g), c1 = scale<T>(s1, g), c2 = scale<T>(s2, g), c3 = scale<T>(s3, g);
+      const g0 = scale<T>(s0, g), g1 = scale<T>(s1, g), g2 = scale<T>(s2, g), g3 = scale<T>(s3, g);
       for (; k < whole; k += 4) {
         const p = v128.load(x + (k << 2));
-        a0 = madd(f32x4.mul(quad<T>(w0, k), c0), p, a0);
-        a1 = madd(f32x4.mul(quad<T>(w1, k), c1), p, a1);
-        a2 = madd(f32x4.mul(quad<T>(w2, k), c2), p, a2);
-        a3 = madd(f32x4.mul(quad<T>(w3, k), c3), p, a3);
+        a0 = madd(f32x4.mul(quad<T>(w0, k, c0, c1, c2), g0), p, a0);
+        a1 = madd(f32x4.mul(quad<T>(w1, k, c0, c1, c2), g1), p, a1);
+        a2 = madd(f32x4.mul(quad<T>(w2, k, c0, c1, c2), g2), p, a2);
+        a3 = madd(f32x4.mul(quad<T>(w3, k, c0, c1, c2), g3), p, a3);
       }
       if (k < end) {
         const p = loadFew(x + (k << 2), end - k);
-        a0 = madd(f32x4.mul(quad<T>(w0, k), c0), p, a0);
-        a1 = madd(f32x4.mul(quad<T>(w1, k), c1), p, a1);
-        a2 = madd(f32x4.mul(quad<T>(w2, k), c2), p, a2);
-        a3 = madd(f32x4.mul(quad<T>(w3, k), c3), p, a3);
+        a0 = madd(f32x4.mul(quad<T>(w0, k, c0, c1, c2), g0), p, a0);
+        a1 = madd(f32x4.mul(quad<T>(w1, k, c0, c1, c2), g1), p, a1);
+        a2 = madd(f32x4.mul(quad<T>(w2, k, c0, c1, c2), g2), p, a2);
+        a3 = madd(f32x4.mul(quad<T>(w3, k, c0, c1, c2), g3), p, a3);
         k = end;
       }
     } else {
       for (; k < whole; k += 4) {
         const p = v128.load(x + (k << 2));
-        a0 = madd(quad<T>(w0, k), p, a0);
-        a1 = madd(quad<T>(w1, k), p, a1);
-        a2 = madd(quad<T>(w2, k), p, a2);
-        a3 = madd(quad<T>(w3, k), p, a3);
+        a0 = madd(quad<T>(w0, k, c0, c1, c2), p, a0);
+        a1 = madd(quad<T>(w1, k, c0, c1, c2), p, a1);
+        a2 = madd(quad<T>(w2, k, c0, c1, c2), p, a2);
+        a3 = madd(quad<T>(w3, k, c0, c1, c2), p, a3);
       }
       if (k < end) {
         const p = loadFew(x + (k << 2), end - k);
-        a0 = madd(quad<T>(w0, k), p, a0);
-        a1 = madd(quad<T>(w1, k), p, a1);
-        a2 = madd(quad<T>(w2, k), p, a2);
-        a3 = madd(quad<T>(w3, k), p, a3);
+        a0 = madd(quad<T>(w0, k, c0, c1, c2), p, a0);
+        a1 = madd(quad<T>(w1, k, c0, c1, c2), p, a1);
+        a2 = madd(quad<T>(w2, k, c0, c1, c2), p, a2);
+        a3 = madd(quad<T>(w3, k, c0, c1, c2), p, a3);
         k = end;
       }
     }

@@ -65,33 +65,40 @@ export function exp1(x: f32): f32 {
   return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);
 }
 
-// Four f16, which lie in the lower halves of lanes; infinities become large numbers.
+// Constants of vectors. V8 makes one anew wherever it is used, which takes as long as what it is used for; what was loaded stays in a register.
+const CONSTANTS = memory.data<u32>([
+  // f16: bits of a sign and of a magnitude that was shifted into place, and 2¹¹².
+  0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000, 0x77800000, 0x77800000, 0x77800000, 0x77800000,
+  // fp8 likewise, with 2¹²⁰, and which byte comes into the highest place of each lane.
+  0x87f00000, 0x87f00000, 0x87f00000, 0x87f00000, 0x7b800000, 0x7b800000, 0x7b800000, 0x7b800000, 0x00808080, 0x01808080, 0x02808080, 0x03808080,
+  // q4: a nibble of each lane, what brings it down, and 8.
+  0xf, 0xf0, 0xf00, 0xf000, 0x3f800000, 0x3d800000, 0x3b800000, 0x39800000, 0x41000000, 0x41000000, 0x41000000, 0x41000000,
+  // The same of sixteen: 15 and 8 in every byte.
+  0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x08080808, 0x08080808, 0x08080808, 0x08080808,
+], 16);
+
+// What quad needs, loaded once.
 // @ts-ignore: decorator
 @inline
-export function widenHalves(h: v128): v128 {
-  const magnitude = v128.and(h, i32x4.splat(0x7fff));
-  const normal = i32x4.add(i32x4.shl(magnitude, 13), i32x4.splat(112 << 23));
-  const tiny = f32x4.sub(f32x4.add(normal, normal), f32x4.splat(6.103515625e-5));
-  const value = v128.bitselect(tiny, normal, i32x4.lt_s(magnitude, i32x4.splat(0x400)));
-  return v128.or(value, i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16));
+export function constant<T>(which: usize): v128 {
+  if (isFloat<T>()) return v128.load(CONSTANTS);
+  if (isBoolean<T>()) return v128.load(CONSTANTS + 80 + (which << 4));
+  if (sizeof<T>() == 1) return v128.load(CONSTANTS + 32 + (which << 4));
+  return v128.load(CONSTANTS + (which << 4));
 }
 
-// Likewise one.
+// Four f16, which lie in the lower halves of lanes: as f32 with the exponent that is too low by 112, times 2¹¹². Infinities become large numbers.
+// @ts-ignore: decorator
+@inline
+function widenHalves(h: v128, mask: v128, power: v128): v128 {
+  return f32x4.mul(v128.and(i32x4.shr_s(i32x4.shl(h, 16), 3), mask), power);
+}
+
+// One.
 // @ts-ignore: decorator
 @inline
 export function widenHalf(h: u32): f32 {
-  return f32x4.extract_lane(widenHalves(i32x4.splat(h)), 0);
-}
-
-// Four FP8 (e4m3fn) in the lowest bytes of lanes; its NaN becomes 480.
-// @ts-ignore: decorator
-@inline
-function widenEighths(b: v128): v128 {
-  const magnitude = v128.and(b, i32x4.splat(0x7f));
-  const normal = i32x4.add(i32x4.shl(magnitude, 20), i32x4.splat(120 << 23));
-  const tiny = f32x4.sub(f32x4.add(normal, normal), f32x4.splat(0.015625));
-  const value = v128.bitselect(tiny, normal, i32x4.lt_s(magnitude, i32x4.splat(8)));
-  return v128.or(value, i32x4.shl(v128.and(b, i32x4.splat(0x80)), 24));
+  return f32x4.extract_lane(widenHalves(i32x4.splat(h), constant<i16>(0), constant<i16>(1)), 0);
 }
 
 // Storage formats of weights (core/model/packing.ts), as types for the compiler to choose by: f32 is f32, u16 bf16, i16 f16, u8 fp8, i8 q8, bool q4.
@@ -103,22 +110,36 @@ export function scaled<T>(): bool {
   return sizeof<T>() == 1;
 }
 
-// Weights k … k + 3 of a row, without their scale; k is a multiple of 4.
+// Weights k … k + 3 of a row, without their scale; k is a multiple of 4. Of fp8, the exponent is too low by 120 before it is multiplied; NaN becomes 480.
 // @ts-ignore: decorator
 @inline
-export function quad<T>(row: usize, k: u32): v128 {
+export function quad<T>(row: usize, k: u32, c0: v128, c1: v128, c2: v128): v128 {
   if (isFloat<T>()) return v128.load(row + (k << 2));
   if (sizeof<T>() == 2) {
     const h = v128.load16x4_u(row + (k << 1));
-    return isSigned<T>() ? widenHalves(h) : i32x4.shl(h, 16);
+    return isSigned<T>() ? widenHalves(h, c0, c1) : i32x4.shl(h, 16);
   }
   if (isBoolean<T>()) {
-    const nibbles = v128.and(i32x4.splat(load<u16>(row + (k >> 1))), i32x4(0xf, 0xf0, 0xf00, 0xf000));
-    return f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(nibbles), f32x4(1, 0.0625, 0.00390625, 0.000244140625)), f32x4.splat(8));
+    const nibbles = v128.and(i32x4.splat(load<u16>(row + (k >> 1))), c0);
+    return f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(nibbles), c1), c2);
   }
-  const bytes = v128.load32_zero(row + k);
-  if (isSigned<T>()) return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(bytes)));
-  return widenEighths(i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(bytes)));
+  if (isSigned<T>()) return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(row + k))));
+  return f32x4.mul(v128.and(i32x4.shr_s(i8x16.relaxed_swizzle(v128.load32_zero(row + k), c2), 4), c0), c1);
+}
+
+// Sixteen nibbles of q4 from eight bytes, as f32.
+// @ts-ignore: decorator
+@inline
+export function widenNibbles(p: usize, by: v128, to: usize, fifteen: v128, eight: v128): void {
+  const bytes = v128.load64_zero(p);
+  const low = v128.and(bytes, fifteen);
+  const high = v128.and(i16x8.shr_u(bytes, 4), fifteen);
+  const levels = i8x16.sub(v128.shuffle<i8>(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), eight);
+  const first = i16x8.extend_low_i8x16_s(levels), second = i16x8.extend_high_i8x16_s(levels);
+  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first)), by));
+  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first)), by), 16);
+  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second)), by), 32);
+  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second)), by), 48);
 }
 
 // A scale: f32 beside fp8, f16 beside q8 and q4.

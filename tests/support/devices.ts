@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
-import { type Device, type DeviceKind, type DeviceLimits, isHost, PLAIN_FEATURES } from "../../kernels/device.ts";
+import { type Device, type DeviceKind, type DeviceLimits, PLAIN_FEATURES } from "../../kernels/device.ts";
 import { GpuDevice, type GpuDeviceOptions } from "../../kernels/gpu_device.ts";
 import { openDevice } from "../../kernels/providers.ts";
 import { EmulatedDevice } from "./wgsl/emulated_device.ts";

@@ -1,0 +1,31 @@
+/**
+ * Which devices there are.
+ *
+ * @module
+ */
+
+/** What computes: `wasm` and `cpu` are the host's processors, by compiled kernels and by plain TypeScript; `deno` and `dawn` are GPUs through WebGPU. */
+export const DEVICE_KINDS = ["wasm", "deno", "dawn", "cpu"] as const;
+
+/** One of {@link DEVICE_KINDS}. */
+export type DeviceKind = typeof DEVICE_KINDS[number];
+
+/** What `--device` takes. */
+export const DEVICE_CHOICES = ["auto", ...DEVICE_KINDS] as const;
+
+/** One of {@link DEVICE_CHOICES}. */
+export type DeviceChoice = typeof DEVICE_CHOICES[number];
+
+/** What `--help` says of them. */
+export const DEVICE_HELP =
+  "auto takes a hardware GPU if there is one, else the processor (wasm); deno and dawn are GPUs through Deno's WebGPU and Dawn's; cpu is plain TypeScript, to compare with";
+
+/** Whether a device is the host's processors and memory. */
+export function isHost(kind: DeviceKind): boolean {
+  return kind === "cpu" || kind === "wasm";
+}
+
+/** Whether what was chosen is; `auto` may turn out to be. */
+export function isHostChoice(choice: DeviceChoice): boolean {
+  return choice !== "auto" && isHost(choice);
+}
