@@ -51,6 +51,15 @@ export const candidates: Kernel<CandidatesConfig, "logits" | "sampling" | "lists
       for (let chunk = 0; chunk < chunks; chunk++) reduceChunk(vocabulary, buffers, params, row, chunk, chunks);
     }
   },
+  wasm: ({ vocabulary }) => ({ at, allocate, call }) => {
+    const args = allocate(11);
+    const chunks = ceilDiv(vocabulary, CHUNK_TOKENS);
+    args.u32.set([at.logits, at.sampling, at.lists, vocabulary, CHUNK_TOKENS, chunks, LIST_WORDS, LIST_HEADER]);
+    return ({ rows, count, draw, first_token }) => {
+      args.u32.set([count, draw, first_token], 8);
+      call("candidates", args, rows * chunks, CHUNK_TOKENS * 16);
+    };
+  },
 };
 
 function reduceChunk(

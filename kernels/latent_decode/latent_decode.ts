@@ -5,7 +5,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../contract.ts";
-import { type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot, slotOf } from "../latent_cache/layout.ts";
+import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot, slotOf } from "../latent_cache/layout.ts";
 import { unroll } from "../unroll.ts";
 import source from "./latent_decode.wgsl" with { type: "text" };
 import serial from "./softmax_serial.wgsl" with { type: "text" };
@@ -117,6 +117,24 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
   workgroups: (config, { rows, splits }) => [splits, ceilDiv(config.heads, headsAtOnce(config)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f32")),
   reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f32")),
+  wasm(config) {
+    const { cache, heads, valueOffset, valueWidth, scale, mostSplits, stripTokens, tableWords } = config;
+    if (valueOffset % 4 !== 0 || valueWidth % 4 !== 0) return null;
+    return ({ at, allocate, reserve, call }) => {
+      // Addresses and scores of a split, which has a mostSplits-th of a sequence's strips, or one.
+      const strips = ceilDiv(tableWords * BLOCK_TOKENS, stripTokens);
+      reserve((ceilDiv(strips, mostSplits) * stripTokens + 4) * 8);
+      const args = allocate(17);
+      const width = cacheWidth(cache);
+      args.u32.set([at.queries, at.cache, at.tables, at.step, at.partial, cache.dtype === "f16" ? 1 : 0, heads, width, cacheTokenBytes(cache)]);
+      args.u32.set([valueOffset, valueWidth, partialWidth(valueWidth) * 4, 0, mostSplits, stripTokens, BLOCK_TOKENS], 9);
+      args.f32[12] = scale;
+      return ({ rows, splits }) => {
+        args.u32[16] = splits;
+        call("latent_decode", args, rows * splits * heads, 2 * width * stripTokens);
+      };
+    };
+  },
 };
 
 /** Attention in float64, whatever the queries are stored as. */

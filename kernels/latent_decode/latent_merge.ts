@@ -55,4 +55,13 @@ export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "r
       }
     }
   },
+  wasm({ heads, valueWidth, mostSplits, stripTokens }) {
+    if (valueWidth % 4 !== 0) return null;
+    return ({ at, allocate, reserve, call }) => {
+      reserve(mostSplits * 4);
+      const args = allocate(8);
+      args.u32.set([at.step, at.partial, at.y, heads, valueWidth, partialWidth(valueWidth) * 4, mostSplits, stripTokens]);
+      return ({ rows }) => call("latent_merge", args, rows * heads, valueWidth * 8);
+    };
+  },
 };

@@ -72,6 +72,19 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
   }),
   reference: (config, { q, keys, rope_keys, values, state, out }, params) =>
     attendRows(config, { q: q.f32, keys: keys.f32, ropeKeys: rope_keys.f32, values: values.f32, state: state.f32, out: out.f32 }, params),
+  wasm({ heads, nopeWidth, ropeWidth, valueWidth, scale }) {
+    if ([nopeWidth, ropeWidth, valueWidth].some((width) => width % 4 !== 0)) return null;
+    return ({ at, most, allocate, reserve, call }) => {
+      reserve((most.window_count + 4) * 8);
+      const args = allocate(16);
+      args.u32.set([at.q, at.keys, at.rope_keys, at.values, at.state, at.out, heads, nopeWidth, ropeWidth, valueWidth]);
+      args.f32[10] = scale;
+      return ({ rows, first_position, window_start, window_count, last }) => {
+        args.u32.set([rows, first_position, window_start, window_count, last], 11);
+        call("mla_prefill", args, heads * ceilDiv(rows, 2), window_count * (nopeWidth + ropeWidth + valueWidth));
+      };
+    };
+  },
 };
 
 /** What attention on the host reads and writes. */

@@ -35,4 +35,9 @@ export const moeCombine: Kernel<MoeCombineConfig, "gates" | "expert_out" | "y", 
       }
     }
   },
+  wasm: ({ width, activeExperts, addToShared }) => ({ at, allocate, call }) => {
+    const args = allocate(6);
+    args.u32.set([at.gates, at.expert_out, addToShared ? at.y : 0, at.y, width, activeExperts]);
+    return ({ tokens }) => call("combine", args, tokens, width * activeExperts);
+  },
 };

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { ceilDiv, roundUp } from "../../core/numeric.ts";
+import type { WasmBinding } from "../wasm/program.ts";
 import { constants, type HostBuffer } from "../contract.ts";
 import { unroll } from "../unroll.ts";
 import partsF16 from "./f16.wgsl" with { type: "text" };
@@ -63,4 +65,22 @@ export function sumRankParts(
     else for (let i = 0; i < values; i++) sum[i] += part[from + i];
   }
   return sum;
+}
+
+/** Binds the sum of rows on a `wasm` device. @returns the address of the sum, and what computes so many rows of it */
+export function wasmRankParts(
+  { at, allocate, call }: Pick<WasmBinding<RankPartsBindings, string>, "at" | "allocate" | "call">,
+  { width, ranks, rank, wire }: RankPartsConfig,
+  mostRows: number,
+): { readonly address: number; readonly sum: (rows: number) => void } {
+  const { address } = allocate(roundUp(mostRows * width, 4));
+  const args = allocate(7);
+  args.u32.set([at.own, at.others, address, ranks, rank, wire === "f16" ? 1 : 0]);
+  return {
+    address,
+    sum(rows) {
+      args.u32[6] = rows * width;
+      call("sum_parts", args, ceilDiv(rows * width, 1024), 1024 * ranks);
+    },
+  };
 }

@@ -59,6 +59,18 @@ export const combineRmsNorm: Kernel<AddRmsNormConfig & MoeCombineConfig, "x" | "
     moeCombine.reference(config, { gates, expert_out, y: { ...delta, f32 } }, { tokens: rows });
     addRmsNorm.reference(config, { x, delta: { ...delta, f32 }, gamma, y }, { rows });
   },
+  wasm: (config) => (binding) => {
+    const { at, most, allocate, call } = binding;
+    const { width, activeExperts, addToShared } = config;
+    const combined = allocate(most.rows * width).address;
+    const args = allocate(6);
+    args.u32.set([at.gates, at.expert_out, addToShared ? at.delta : 0, combined, width, activeExperts]);
+    const normalise = normaliseRows(binding, { x: at.x, delta: combined, gamma: at.gamma, y: at.y }, config);
+    return ({ rows }) => {
+      call("combine", args, rows, width * activeExperts);
+      normalise(rows);
+    };
+  },
 };
 
 /** The shader of a kernel that adds and normalises. @param added declares `added(row, k)`, what joins the stream, and what it reads, from binding 2 and from 5 on */

@@ -4,10 +4,18 @@
  * @module
  */
 import type { Kernel } from "../contract.ts";
-import { type RankPartsBindings, type RankPartsConfig, rankPartsSizes, rankPartsWgsl, sumRankParts } from "../rank_parts/rank_parts.ts";
+import {
+  type RankPartsBindings,
+  type RankPartsConfig,
+  rankPartsSizes,
+  rankPartsWgsl,
+  sumRankParts,
+  wasmRankParts,
+} from "../rank_parts/rank_parts.ts";
 import { addRmsNorm, addRmsNormWgsl } from "./add_rms_norm.ts";
 import summedParts from "./summed_parts.wgsl" with { type: "text" };
 import { valuesPerRead } from "./rms_norm.ts";
+import { normaliseRows } from "./wasm.ts";
 
 /** The ranks, and the norm. */
 export interface SumRmsNormConfig extends RankPartsConfig {
@@ -27,5 +35,13 @@ export const sumRmsNorm: Kernel<SumRmsNormConfig, "x" | "gamma" | "y" | RankPart
   },
   reference(config, { x, gamma, y, own, others }, { rows }) {
     addRmsNorm.reference(config, { x, delta: { ...own, f32: sumRankParts(config, { own, others }, rows) }, gamma, y }, { rows });
+  },
+  wasm: (config) => (binding) => {
+    const { address, sum } = wasmRankParts(binding, config, binding.most.rows);
+    const normalise = normaliseRows(binding, { ...binding.at, delta: address }, config);
+    return ({ rows }) => {
+      sum(rows);
+      normalise(rows);
+    };
   },
 };

@@ -144,6 +144,24 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
       writeSlot(config.cache, cache, step.u32[row * 4 + 2], values);
     }
   },
+  wasm(config) {
+    const { cache, latentWidth, rowStride, heads, queryWidth, eps, basis, interleaved, queries } = config;
+    if (cache.dtype !== "f32" || queries.dtype !== "f32") return null;
+    return ({ at, allocate, call }) => {
+      const args = allocate(20);
+      const width = cacheWidth(cache);
+      args.u32.set([at.x, at.basis, at.step, at.table, at.q, at.queries, at.cache, latentWidth, cache.keyWidth, ropeOffset(cache), cache.ropeWidth]);
+      const transform = basis === "diagonal" ? 0 : basis === "dense" ? 1 : 2;
+      args.u32.set([width, rowStride * 4, heads, queryWidth, transform, 0, 0, interleaved ? 1 : 0], 11);
+      args.f32[16] = slicedWidth(config) ?? 0;
+      args.f32[17] = eps;
+      const work = latentWidth * (transform === 0 ? 1 : cache.keyWidth) + 4 * heads * cache.ropeWidth;
+      return ({ rows, absorbed_rows }) => {
+        args.u32[19] = absorbed_rows;
+        call("rope_store", args, rows, work);
+      };
+    };
+  },
 };
 
 /** Rotates d_r floats in place. */

@@ -2,7 +2,13 @@
 // than the one whose arguments he has read.
 import { absorb } from "../absorb/absorb";
 import { activate, linear } from "../linear/linear";
+import { candidates } from "../candidates/candidates";
+import { latentDecode, latentMerge } from "../latent_decode/latent_decode";
+import { mlaPrefill } from "../mla_prefill/mla_prefill";
+import { combine } from "../moe_combine/moe_combine";
+import { sumParts } from "../rank_parts/rank_parts";
 import { normalise } from "../rms_norm/rms_norm";
+import { ropeStore } from "../rope_store/rope_store";
 
 // Where jobs lie (kernels/wasm/pool.ts).
 // @ts-ignore: decorator
@@ -32,6 +38,13 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 1: return activate(args, first, end, scratch);
     case 2: return normalise(args, first, end, scratch);
     case 3: return absorb(args, first, end, scratch);
+    case 4: return latentDecode(args, first, end, scratch);
+    case 5: return latentMerge(args, first, end, scratch);
+    case 6: return mlaPrefill(args, first, end, scratch);
+    case 7: return combine(args, first, end, scratch);
+    case 8: return candidates(args, first, end, scratch);
+    case 10: return sumParts(args, first, end, scratch);
+    case 9: return ropeStore(args, first, end, scratch);
   }
 }
 

@@ -7,7 +7,19 @@ import type { WeightFormat } from "../../core/model/packing.ts";
 import type { HostBuffer, Params } from "../contract.ts";
 
 /** Compiled kernels, in the order of `invoke` in pool.as. */
-export const WASM_KERNELS = ["linear", "activate", "normalise", "absorb"] as const;
+export const WASM_KERNELS = [
+  "linear",
+  "activate",
+  "normalise",
+  "absorb",
+  "latent_decode",
+  "latent_merge",
+  "mla_prefill",
+  "combine",
+  "candidates",
+  "rope_store",
+  "sum_parts",
+] as const;
 
 /** Storage formats in the order of their numbers there. */
 export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];

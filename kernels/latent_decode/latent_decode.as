@@ -1,0 +1,166 @@
+// Decode attention over paged latents.
+import { madd } from "../wasm/madd";
+import { constant, exp1, exp4, largestOf, quad, sumOf, sumsOf } from "../wasm/simd";
+
+// @ts-ignore: decorator
+@unmanaged
+class Decode {
+  queries: usize;
+  cache: usize;
+  tables: usize;
+  step: usize;
+  partial: usize;
+  halves: u32;
+  heads: u32;
+  width: u32;
+  slotBytes: u32;
+  valueOffset: u32;
+  valueWidth: u32;
+  partialBytes: u32;
+  scale: f32;
+  mostSplits: u32;
+  stripTokens: u32;
+  blockTokens: u32;
+  // Of this step.
+  splits: u32;
+}
+
+// A piece is a split of a row, and one head. Scratch: addresses of latents, then scores.
+export function latentDecode(args: usize, first: u32, end: u32, scratch: usize): void {
+  const all = changetype<Decode>(args);
+  let gathered: u32 = -1;
+  let count: u32 = 0;
+  for (let piece = first; piece < end; piece++) {
+    const part = piece / all.heads;
+    const row = part / all.splits;
+    const split = part % all.splits;
+    const context = load<u32>(all.step + (row << 4), 4) + 1;
+    const splits = min(all.mostSplits, (context + all.stripTokens - 1) / all.stripTokens);
+    if (split >= splits) continue;
+    if (part != gathered) {
+      count = gather(all, row, split, splits, context, scratch);
+      gathered = part;
+    }
+    const scores = scratch + (count + 3 & ~3) * 4;
+    const item = row * all.heads + piece % all.heads;
+    const to = all.partial + (item * all.mostSplits + split) * all.partialBytes;
+    if (all.halves) attend<i16>(all, item, count, scratch, scores, to);
+    else attend<f32>(all, item, count, scratch, scores, to);
+  }
+}
+
+// Addresses of a split's latents, to whole fours of them; those beyond the last are the last again. Returns how many there are.
+function gather(all: Decode, row: u32, split: u32, splits: u32, context: u32, to: usize): u32 {
+  const table = all.tables + (load<u32>(all.step + (row << 4), 12) << 2);
+  let count: u32 = 0;
+  for (let strip = split * all.stripTokens; strip < context; strip += splits * all.stripTokens) {
+    const end = min(context, strip + all.stripTokens);
+    for (let position = strip; position < end; position++, count++) {
+      const slot = load<u32>(table + (position / all.blockTokens << 2)) * all.blockTokens + position % all.blockTokens;
+      store<u32>(to + (count << 2), all.cache + slot * all.slotBytes);
+    }
+  }
+  const last = load<u32>(to + (count - 1 << 2));
+  for (let beyond = count; beyond & 3; beyond++) store<u32>(to + (beyond << 2), last);
+  return count;
+}
+
+function attend<T>(all: Decode, item: u32, count: u32, latents: usize, scores: usize, to: usize): void {
+  const width = all.width;
+  const query = all.queries + item * width * 4;
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(1);
+  const scale = f32x4.splat(all.scale);
+  let most = f32x4.splat(-Infinity);
+  for (let t: u32 = 0; t < count; t += 4) {
+    const at = latents + (t << 2);
+    const l0 = load<u32>(at), l1 = load<u32>(at, 4), l2 = load<u32>(at, 8), l3 = load<u32>(at, 12);
+    let a = f32x4.splat(0), b = a, c = a, d = a;
+    for (let k: u32 = 0; k < width; k += 4) {
+      const q = v128.load(query + (k << 2));
+      a = madd(quad<T>(l0, k, c0, c1, c2), q, a);
+      b = madd(quad<T>(l1, k, c0, c1, c2), q, b);
+      c = madd(quad<T>(l2, k, c0, c1, c2), q, c);
+      d = madd(quad<T>(l3, k, c0, c1, c2), q, d);
+    }
+    const score = f32x4.mul(sumsOf(a, b, c, d), scale);
+    v128.store(scores + (t << 2), score);
+    most = f32x4.pmax(most, score);
+  }
+  const largest = largestOf(most);
+  const shift = f32x4.splat(largest);
+  let sums = f32x4.splat(0);
+  for (let t: u32 = 0; t < count; t += 4) {
+    let p = exp4(f32x4.sub(v128.load(scores + (t << 2)), shift));
+    if (t + 4 > count) p = first(p, count - t);
+    v128.store(scores + (t << 2), p);
+    sums = f32x4.add(sums, p);
+  }
+  const offset = all.valueOffset, values = all.valueWidth;
+  for (let k: u32 = 0; k < values; k += 16) {
+    let a = f32x4.splat(0), b = a, c = a, d = a;
+    for (let t: u32 = 0; t < count; t++) {
+      const latent = load<u32>(latents + (t << 2));
+      const p = v128.load32_splat(scores + (t << 2));
+      a = madd(quad<T>(latent, offset + k, c0, c1, c2), p, a);
+      if (k + 4 < values) b = madd(quad<T>(latent, offset + k + 4, c0, c1, c2), p, b);
+      if (k + 8 < values) c = madd(quad<T>(latent, offset + k + 8, c0, c1, c2), p, c);
+      if (k + 12 < values) d = madd(quad<T>(latent, offset + k + 12, c0, c1, c2), p, d);
+    }
+    const y = to + (k << 2);
+    v128.store(y, a);
+    if (k + 4 < values) v128.store(y, b, 16);
+    if (k + 8 < values) v128.store(y, c, 32);
+    if (k + 12 < values) v128.store(y, d, 48);
+  }
+  store<f32>(to + (values << 2), largest);
+  store<f32>(to + (values << 2), sumOf(sums), 4);
+}
+
+// The first `count` (1 to 3) of four, and zeros.
+// @ts-ignore: decorator
+@inline
+function first(v: v128, count: u32): v128 {
+  return v128.and(v, i32x4.lt_u(i32x4(0, 1, 2, 3), i32x4.splat(count)));
+}
+
+// @ts-ignore: decorator
+@unmanaged
+class Merge {
+  step: usize;
+  partial: usize;
+  y: usize;
+  heads: u32;
+  valueWidth: u32;
+  partialBytes: u32;
+  mostSplits: u32;
+  stripTokens: u32;
+}
+
+// A piece is a row's head. Scratch: a weight of each split.
+export function latentMerge(args: usize, first: u32, end: u32, scratch: usize): void {
+  const all = changetype<Merge>(args);
+  const values = all.valueWidth;
+  for (let item = first; item < end; item++) {
+    const context = load<u32>(all.step + (item / all.heads << 4), 4) + 1;
+    const splits = min(all.mostSplits, (context + all.stripTokens - 1) / all.stripTokens);
+    const from = all.partial + item * all.mostSplits * all.partialBytes;
+    let largest: f32 = -Infinity;
+    for (let s: u32 = 0; s < splits; s++) largest = max(largest, load<f32>(from + s * all.partialBytes + (values << 2)));
+    let total: f32 = 0;
+    for (let s: u32 = 0; s < splits; s++) {
+      const at = from + s * all.partialBytes + (values << 2);
+      const weight = exp1(load<f32>(at) - largest);
+      store<f32>(scratch + (s << 2), weight);
+      total += weight * load<f32>(at, 4);
+    }
+    const by = f32x4.splat(total);
+    const to = all.y + item * (values << 2);
+    for (let k: u32 = 0; k < values; k += 4) {
+      let sum = f32x4.splat(0);
+      for (let s: u32 = 0; s < splits; s++) {
+        sum = madd(v128.load(from + s * all.partialBytes + (k << 2)), v128.load32_splat(scratch + (s << 2)), sum);
+      }
+      v128.store(to + (k << 2), f32x4.div(sum, by));
+    }
+  }
+}

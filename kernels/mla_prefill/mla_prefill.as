@@ -1,0 +1,159 @@
+// Attention of prefill over expanded keys and values.
+import { madd } from "../wasm/madd";
+import { exp1, exp4, largestOf, sumOf, sumsOf } from "../wasm/simd";
+
+// @ts-ignore: decorator
+@unmanaged
+class Prefill {
+  q: usize;
+  keys: usize;
+  ropeKeys: usize;
+  values: usize;
+  state: usize;
+  out: usize;
+  heads: u32;
+  nope: u32;
+  rope: u32;
+  value: u32;
+  scale: f32;
+  // Of this chunk and window.
+  rows: u32;
+  firstPosition: u32;
+  windowStart: u32;
+  windowCount: u32;
+  last: u32;
+}
+
+// A piece is two rows of one head, which share what is read; pieces of a head come after each other. Scratch: scores of both rows.
+export function mlaPrefill(args: usize, first: u32, end: u32, scratch: usize): void {
+  const all = changetype<Prefill>(args);
+  const pairs = (all.rows + 1) >> 1;
+  for (let piece = first; piece < end; piece++) {
+    const head = piece / pairs;
+    const row = piece % pairs << 1;
+    attendPair(all, row, min(row + 1, all.rows - 1), head, scratch);
+  }
+}
+
+function attendPair(all: Prefill, row: u32, other: u32, head: u32, scratch: usize): void {
+  const heads = all.heads, nope = all.nope, rope = all.rope;
+  const visible = visibleOf(all, row), visibleToOther = visibleOf(all, other);
+  const queryBytes = nope + rope << 2;
+  const q = all.q + (row * heads + head) * queryBytes, z = all.q + (other * heads + head) * queryBytes;
+  const keyBytes = heads * nope << 2;
+  const scores = scratch, others = scratch + (all.windowCount + 3 & ~3) * 4;
+  const scale = f32x4.splat(all.scale);
+  // Whoever sees less is given scores of what he does not see, and leaves them out.
+  for (let key: u32 = 0; key < visibleToOther; key += 4) {
+    const at1 = min(key + 1, all.windowCount - 1), at2 = min(key + 2, all.windowCount - 1), at3 = min(key + 3, all.windowCount - 1);
+    let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    const keys = all.keys + (head * nope << 2);
+    const k0 = keys + key * keyBytes, k1 = keys + at1 * keyBytes, k2 = keys + at2 * keyBytes, k3 = keys + at3 * keyBytes;
+    for (let d: u32 = 0; d < nope << 2; d += 16) {
+      const u = v128.load(q + d), v = v128.load(z + d);
+      const w0 = v128.load(k0 + d);
+      a0 = madd(w0, u, a0);
+      b0 = madd(w0, v, b0);
+      const w1 = v128.load(k1 + d);
+      a1 = madd(w1, u, a1);
+      b1 = madd(w1, v, b1);
+      const w2 = v128.load(k2 + d);
+      a2 = madd(w2, u, a2);
+      b2 = madd(w2, v, b2);
+      const w3 = v128.load(k3 + d);
+      a3 = madd(w3, u, a3);
+      b3 = madd(w3, v, b3);
+    }
+    const turned = nope << 2, bytes = rope << 2;
+    const r0 = all.ropeKeys + key * bytes, r1 = all.ropeKeys + at1 * bytes, r2 = all.ropeKeys + at2 * bytes, r3 = all.ropeKeys + at3 * bytes;
+    for (let d: u32 = 0; d < bytes; d += 16) {
+      const u = v128.load(q + turned + d), v = v128.load(z + turned + d);
+      const w0 = v128.load(r0 + d);
+      a0 = madd(w0, u, a0);
+      b0 = madd(w0, v, b0);
+      const w1 = v128.load(r1 + d);
+      a1 = madd(w1, u, a1);
+      b1 = madd(w1, v, b1);
+      const w2 = v128.load(r2 + d);
+      a2 = madd(w2, u, a2);
+      b2 = madd(w2, v, b2);
+      const w3 = v128.load(r3 + d);
+      a3 = madd(w3, u, a3);
+      b3 = madd(w3, v, b3);
+    }
+    v128.store(scores + (key << 2), f32x4.mul(sumsOf(a0, a1, a2, a3), scale));
+    v128.store(others + (key << 2), f32x4.mul(sumsOf(b0, b1, b2, b3), scale));
+  }
+  finish(all, row * heads + head, visible, scores, head);
+  if (other != row) finish(all, other * heads + head, visibleToOther, others, head);
+}
+
+// Keys of the window that a row sees.
+// @ts-ignore: decorator
+@inline
+function visibleOf(all: Prefill, row: u32): u32 {
+  const end = all.firstPosition + row + 1;
+  return end <= all.windowStart ? 0 : min(all.windowCount, end - all.windowStart);
+}
+
+// Adds a window's values to an item's sums.
+function finish(all: Prefill, item: u32, visible: u32, scores: usize, head: u32): void {
+  const fresh = all.windowStart == 0;
+  const state = all.state + (item << 3);
+  const before: f32 = fresh ? -Infinity : load<f32>(state);
+  let most = f32x4.splat(before);
+  let key: u32 = 0;
+  for (; key + 4 <= visible; key += 4) most = f32x4.pmax(most, v128.load(scores + (key << 2)));
+  let largest = largestOf(most);
+  for (; key < visible; key++) largest = max(largest, load<f32>(scores + (key << 2)));
+  const shrink: f32 = fresh ? 0 : exp1(before - largest);
+  const shift = f32x4.splat(largest);
+  let sums = f32x4.splat(0);
+  for (key = 0; key < visible; key += 4) {
+    let p = exp4(f32x4.sub(v128.load(scores + (key << 2)), shift));
+    if (key + 4 > visible) p = v128.and(p, i32x4.lt_u(i32x4(0, 1, 2, 3), i32x4.splat(visible - key)));
+    v128.store(scores + (key << 2), p);
+    sums = f32x4.add(sums, p);
+  }
+  const total: f32 = (fresh ? <f32>0 : load<f32>(state, 4) * shrink) + sumOf(sums);
+  store<f32>(state, largest);
+  store<f32>(state, total, 4);
+  const width = all.value;
+  const out = all.out + item * (width << 2);
+  const stride = all.heads * width << 2;
+  const values = all.values + (head * width << 2);
+  const by = f32x4.splat(all.last == 1 ? total : 1);
+  const kept = f32x4.splat(shrink);
+  for (let c: u32 = 0; c < width; c += 16) {
+    const at = c << 2;
+    const two = c + 4 < width, three = c + 8 < width, four = c + 12 < width;
+    let a = f32x4.splat(0), b = a, d = a, e = a;
+    if (!fresh) {
+      a = f32x4.mul(v128.load(out + at), kept);
+      if (two) b = f32x4.mul(v128.load(out + at, 16), kept);
+      if (three) d = f32x4.mul(v128.load(out + at, 32), kept);
+      if (four) e = f32x4.mul(v128.load(out + at, 48), kept);
+    }
+    let value = values + at;
+    if (four) {
+      for (key = 0; key < visible; key++, value += stride) {
+        const p = v128.load32_splat(scores + (key << 2));
+        a = madd(v128.load(value), p, a);
+        b = madd(v128.load(value, 16), p, b);
+        d = madd(v128.load(value, 32), p, d);
+        e = madd(v128.load(value, 48), p, e);
+      }
+    } else {
+      for (key = 0; key < visible; key++, value += stride) {
+        const p = v128.load32_splat(scores + (key << 2));
+        a = madd(v128.load(value), p, a);
+        if (two) b = madd(v128.load(value, 16), p, b);
+        if (three) d = madd(v128.load(value, 32), p, d);
+      }
+    }
+    v128.store(out + at, f32x4.div(a, by));
+    if (two) v128.store(out + at, f32x4.div(b, by), 16);
+    if (three) v128.store(out + at, f32x4.div(d, by), 32);
+    if (four) v128.store(out + at, f32x4.div(e, by), 48);
+  }
+}
