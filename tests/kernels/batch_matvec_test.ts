@@ -1,3 +1,4 @@
+import { isHost } from "../../core/device_kind.ts";
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
@@ -83,7 +84,7 @@ describeOnDevices("linear layers of several rows", (kind) => {
             assertEquals(await run(device, task, SMALL, bound), await run(device, task, null, bound));
           }
         }),
-        { seed: SEED, numRuns: kind === "cpu" ? 20 : 8 },
+        { seed: SEED, numRuns: isHost(kind) ? 20 : 8 },
       );
       assertClose(new Float32Array((await run(device, all, SMALL)).buffer), expectedOf(all), 1e-5, `${select.perInput} items of an input`);
     }
@@ -98,13 +99,13 @@ describeOnDevices("linear layers of several rows", (kind) => {
         fc.asyncProperty(fc.integer({ min: 1, max: 64 }), async (rows) => {
           assertEquals(await run(device, { ...all, items: rows }, division), alone.subarray(0, rows * 23), `${rows} rows`);
         }),
-        { seed: SEED, numRuns: kind === "cpu" ? 20 : 8 },
+        { seed: SEED, numRuns: isHost(kind) ? 20 : 8 },
       );
     });
   }
 
   // The CPU has one kernel for all divisions.
-  for (const format of kind === "cpu" ? [] : FORMATS) {
+  for (const format of isHost(kind) ? [] : FORMATS) {
     itOnHardware(kind)(`give them in every division that is served, ${format}`, async () => {
       const random = new Random();
       for (

@@ -1,3 +1,4 @@
+import { isHost } from "../../core/device_kind.ts";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -100,7 +101,7 @@ describeOnDevices("recorded commands", (kind) => {
   beforeAll(async () => void (device = await openTestDevice(kind, {}, false)));
   afterAll(() => device.close());
   /** On the CPU nothing is encoded. */
-  const expected = (...counts: readonly [number, number]) => kind === "cpu" ? [0, 0] : counts;
+  const expected = (...counts: readonly [number, number]) => isHost(kind) ? [0, 0] : counts;
 
   it("are encoded ahead when they are anticipated, and do the same", async () => {
     const state = await Accumulators.create(device);
@@ -213,7 +214,7 @@ describeOnDevices("recorded commands", (kind) => {
 
   it("are as ever after what was anticipated could not be recorded", async () => {
     const state = await Accumulators.create(device);
-    if (kind !== "cpu") {
+    if (!isHost(kind)) {
       await assertRejects(async () => await state.anticipate([[0, 3], [0, ROWS + 1]], 0), LatentmeshError, `rows = ${ROWS + 1}`);
     }
     await state.run([[0, 3], [1, 3]]);
@@ -244,7 +245,7 @@ describeOnDevices("recorded commands", (kind) => {
         await state.run(program);
       }
     });
-    assert(kind === "cpu" || ahead > 10 && unforeseen > 3, `${ahead} foreseen, ${unforeseen} not`);
+    assert(isHost(kind) || ahead > 10 && unforeseen > 3, `${ahead} foreseen, ${unforeseen} not`);
     state.destroy();
   });
 });

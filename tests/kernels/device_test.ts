@@ -1,3 +1,4 @@
+import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -17,7 +18,7 @@ describeOnDevices("device", (kind) => {
     await device.close();
   });
 
-  if (kind !== "cpu") {
+  if (!isHost(kind)) {
     it("names a kernel that does not compile, whether commands are checked or not", async () => {
       for (const validate of [true, false]) {
         const device = await openTestDevice(kind, {}, validate);
@@ -129,13 +130,13 @@ describe("openDevice", () => {
 
   it("takes a hardware GPU or the CPU on its own, and says why", async () => {
     const { device, reason } = await openDevice("auto");
-    assertEquals(device.kind === "cpu" ? /no GPU driver|software/.test(reason) : reason === "a hardware GPU", true, reason);
+    assertEquals(isHost(device.kind) ? /no GPU driver|software/.test(reason) : reason === "a hardware GPU", true, reason);
     await device.close();
   });
 
   it("goes on without a Dawn that gives nothing more, and says so", async () => {
     const { device, reason } = await openDevice("auto", { dawn: "/nowhere/index.js" });
-    assertEquals(device.kind === "cpu" || device.kind === "deno", true);
+    assertEquals(isHost(device.kind) || device.kind === "deno", true);
     assertStringIncludes(reason, "; Cannot load Dawn from");
     await device.close();
   });

@@ -1,3 +1,4 @@
+import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Device, StagingKind } from "../../kernels/device.ts";
@@ -6,7 +7,7 @@ import { WrittenStaging } from "../../kernels/staging/written_staging.ts";
 import { describeOnDevices } from "../support/devices.ts";
 
 describeOnDevices("staging", (kind) => {
-  for (const staging of kind === "cpu" ? [undefined] : ["mapped", "written"] as const) {
+  for (const staging of isHost(kind) ? [undefined] : ["mapped", "written"] as const) {
     it(`takes more bytes to the device than its blocks hold${staging === undefined ? "" : `, ${staging}`}`, async () => {
       const device = await open(staging);
       const [first, second] = [device.createBuffer("first", 512), device.createBuffer("second", 64)];

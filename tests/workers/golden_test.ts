@@ -17,7 +17,7 @@ const CUTS = {
   "token by token": { chunk: 1, phase: "decode" },
 } as const;
 
-const TOLERANCE: Readonly<Record<DeviceKind, number>> = { cpu: 2e-5, deno: 5e-5, dawn: 5e-5 };
+const TOLERANCE: Readonly<Record<DeviceKind, number>> = { cpu: 2e-5, wasm: 2e-5, deno: 5e-5, dawn: 5e-5 };
 const F16_TOLERANCE = 5e-3;
 const EMULATED: readonly Fixture[] = ["deepseek-v3-tiny", "deepseek-v3-fp8-tiny"];
 /** Largest router margin at which a route may legitimately flip when latents are rounded to f16. */

@@ -1,6 +1,7 @@
 /**
  * What is encoded ahead of a step is what the step records, and changes nothing that it gives.
  */
+import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import type { TokenRequest } from "../../core/engine.ts";
@@ -123,7 +124,7 @@ describe("the step that follows", () => {
 describeOnDevices("anticipating steps", (kind) => {
   // Dawn on a software driver takes minutes for a model's first step.
   if (kind === "dawn") return;
-  const ahead = (count: number) => kind === "cpu" ? 0 : count;
+  const ahead = (count: number) => isHost(kind) ? 0 : count;
 
   it("foresees all steps of a rank alone but those of more or fewer rows, with the same answers", () =>
     withDevices(kind, 1, async ([device], plain) => {
