@@ -60,4 +60,14 @@ export const mergeCandidates: Kernel<CandidatesConfig, "logits" | "sampling" | "
       if (target >= 0 && target < vocabulary) lists.f32[to + 4] = logits.f32[row * vocabulary + target];
     }
   },
+  wasm: ({ vocabulary }) => ({ at, allocate, reserve, call }) => {
+    const chunks = ceilDiv(vocabulary, CHUNK_TOKENS);
+    reserve(chunks * 4);
+    const args = allocate(10);
+    args.u32.set([at.logits, at.sampling, at.chunk_lists, at.lists, vocabulary, chunks, LIST_WORDS, LIST_HEADER]);
+    return ({ rows, count, first_token }) => {
+      args.u32.set([count, first_token], 8);
+      call("merge_candidates", args, rows, chunks * (64 + count));
+    };
+  },
 };

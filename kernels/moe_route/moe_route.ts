@@ -55,6 +55,14 @@ export const moeRoute: Kernel<MoeRouteConfig, "logits" | "bias" | "routes" | "ga
   reference(config, buffers, { tokens }) {
     for (let token = 0; token < tokens; token++) routeToken(config, buffers, token);
   },
+  wasm: ({ experts, activeExperts, scoring, groups, activeGroups, groupScore, normalize, routedScale }) => ({ at, allocate, reserve, call }) => {
+    reserve((2 * experts + groups) * 8);
+    const args = allocate(12);
+    args.u32.set([at.logits, at.bias, at.routes, at.gates, experts, activeExperts, scoring === "softmax" ? 1 : 0, groups, activeGroups]);
+    args.u32.set([groupScore === "top2" ? 1 : 0, normalize ? 1 : 0], 9);
+    args.f32[11] = routedScale;
+    return ({ tokens }) => call("moe_route", args, tokens, experts * (32 + activeExperts));
+  },
 };
 
 function routeToken(config: MoeRouteConfig, buffers: Readonly<Record<"logits" | "bias" | "routes" | "gates", HostBuffer>>, token: number): void {

@@ -5,7 +5,9 @@ import { activate, linear } from "../linear/linear";
 import { candidates } from "../candidates/candidates";
 import { latentDecode, latentMerge } from "../latent_decode/latent_decode";
 import { mlaPrefill } from "../mla_prefill/mla_prefill";
+import { mergeCandidates } from "../merge_candidates/merge_candidates";
 import { combine } from "../moe_combine/moe_combine";
+import { moeRoute } from "../moe_route/moe_route";
 import { sumParts } from "../rank_parts/rank_parts";
 import { normalise } from "../rms_norm/rms_norm";
 import { ropeStore } from "../rope_store/rope_store";
@@ -43,8 +45,10 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 6: return mlaPrefill(args, first, end, scratch);
     case 7: return combine(args, first, end, scratch);
     case 8: return candidates(args, first, end, scratch);
-    case 10: return sumParts(args, first, end, scratch);
     case 9: return ropeStore(args, first, end, scratch);
+    case 10: return sumParts(args, first, end, scratch);
+    case 11: return moeRoute(args, first, end, scratch);
+    case 12: return mergeCandidates(args, first, end, scratch);
   }
 }
 

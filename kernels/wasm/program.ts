@@ -19,6 +19,8 @@ export const WASM_KERNELS = [
   "candidates",
   "rope_store",
   "sum_parts",
+  "moe_route",
+  "merge_candidates",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */
