@@ -1,7 +1,7 @@
 // Threads that share jobs. A job's pieces are taken some at a time from one ticket, whose upper half is the job's number, so that nobody takes pieces of another job
 // than the one whose arguments he has read.
 import { absorb } from "../absorb/absorb";
-import { activate, linear } from "../linear/linear";
+import { activate, linear, round } from "../linear/linear";
 import { candidates } from "../candidates/candidates";
 import { latentDecode, latentMerge } from "../latent_decode/latent_decode";
 import { mlaPrefill } from "../mla_prefill/mla_prefill";
@@ -48,6 +48,7 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 9: return ropeStore(args, first, end, scratch);
     case 10: return sumParts(args, first, end, scratch);
     case 11: return moeRoute(args, first, end, scratch);
+    case 13: return round(args, first, end, scratch);
     case 12: return mergeCandidates(args, first, end, scratch);
   }
 }

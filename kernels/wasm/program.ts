@@ -21,6 +21,7 @@ export const WASM_KERNELS = [
   "sum_parts",
   "moe_route",
   "merge_candidates",
+  "round",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */

@@ -127,21 +127,6 @@ export function quad<T>(row: usize, k: u32, c0: v128, c1: v128, c2: v128): v128 
   return f32x4.mul(v128.and(i32x4.shr_s(i8x16.relaxed_swizzle(v128.load32_zero(row + k), c2), 4), c0), c1);
 }
 
-// Sixteen nibbles of q4 from eight bytes, as f32.
-// @ts-ignore: decorator
-@inline
-export function widenNibbles(p: usize, by: v128, to: usize, fifteen: v128, eight: v128): void {
-  const bytes = v128.load64_zero(p);
-  const low = v128.and(bytes, fifteen);
-  const high = v128.and(i16x8.shr_u(bytes, 4), fifteen);
-  const levels = i8x16.sub(v128.shuffle<i8>(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), eight);
-  const first = i16x8.extend_low_i8x16_s(levels), second = i16x8.extend_high_i8x16_s(levels);
-  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first)), by));
-  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first)), by), 16);
-  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second)), by), 32);
-  v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second)), by), 48);
-}
-
 // A scale: f32 beside fp8, f16 beside q8 and q4.
 // @ts-ignore: decorator
 @inline
