@@ -98,6 +98,7 @@ export class RunningCluster {
       deadlineMs: deadlineMs + STEP_SLACK,
       decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
       prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
+      maxStepMs: settings.mixed.maxStepMs,
       onArrival: () => {
         const traced = tracePhases();
         return (outcome) => {
@@ -207,21 +208,28 @@ function adviceFor(members: readonly Member[], gpus: number): string[] {
   return [...new Set(advice.filter((one) => one != null))];
 }
 
-function summarize({ decode, prefill }: Settings, cut: PartitionOptions, all: readonly Unit[]): string {
+function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, all: readonly Unit[]): string {
   const { ranks, latentGroups, halo } = cut;
   const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
+  if (mixed.workers > 0) {
+    const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
+    return `${
+      several(mixed.workers, mixed.ranks === 1 ? "mixed worker" : "mixed unit")
+    }${each}, which prefill and decode in one cache (exact)${summed}`;
+  }
   const attention = decode.scheme.attention === "mla"
     ? "mla, heads split and latents whole: exact"
     : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
   const units = prefill.ranks === 1
     ? several(prefill.workers, "prefill worker")
     : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
-  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${ranks === 1 ? "" : `, ${sums(cut, all)}`}`;
+  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${summed}`;
 }
 
 /** How ranks share what a layer computes, and how their parts travel. */
 function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
-  const exchanges = all.filter(({ plan: { role } }) => role === "decode").flatMap(({ exchange }) => exchange ?? []);
+  const exchanges = all.filter(({ plan: { role } }) => role !== "prefill").flatMap(({ exchange }) => exchange ?? []);
   const ways = [...new Set(exchanges.map(({ by }) => by === "shared-memory" ? "through shared memory" : "over WebSocket"))].join(" and ");
   const notShared = exchanges.find(({ notShared }) => notShared !== null)?.notShared;
   const notThreaded = exchanges.find(({ notThreaded }) => notThreaded !== null)?.notThreaded;

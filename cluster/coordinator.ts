@@ -6,6 +6,7 @@
  */
 import { asLatentmeshError, LatentmeshError } from "../core/errors.ts";
 import type { Notice } from "../core/wire/messages.ts";
+import type { UnitRole } from "../core/wire/protocol.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "./assignment.ts";
 import { ContentCheck } from "./content_check.ts";
@@ -238,8 +239,9 @@ export class Coordinator implements Units {
     unit.givenUp = error;
     this.#keepers.get(unit)!.close();
     this.#unform(unit);
-    const left = (role: Unit["plan"]["role"]) => this.units.some(({ plan, givenUp }) => plan.role === role && givenUp === null);
-    if (!this.#started || this.#settings.cluster.strict || !left("prefill") || !left("decode")) return this.#fail(error);
+    const left = (role: UnitRole) => this.units.some(({ plan, givenUp }) => plan.role === role && givenUp === null);
+    const serves = left("mixed") || (left("prefill") && left("decode"));
+    if (!this.#started || this.#settings.cluster.strict || !serves) return this.#fail(error);
     log("error", `${unit.name} is given up: ${error.message}`);
     for (const member of unit.members) member?.client.link.close();
     this.#workforce?.abandon(unit.plan.slots);
@@ -267,8 +269,9 @@ export class Coordinator implements Units {
   }
 
   async #allReady(): Promise<void> {
-    const [prefill, decode] = (["prefill", "decode"] as const).map((role) => this.units.filter(({ plan }) => plan.role === role));
-    while (!this.#closed && !prefill.every((unit) => decode.every((group) => this.usable(unit, group)))) await this.#changed.promise;
+    const [prefill, decode, mixed] = (["prefill", "decode", "mixed"] as const).map((role) => this.units.filter(({ plan }) => plan.role === role));
+    const ready = () => mixed.every(({ formed }) => formed) && prefill.every((unit) => decode.every((group) => this.usable(unit, group)));
+    while (!this.#closed && !ready()) await this.#changed.promise;
   }
 
   #change(): void {

@@ -45,7 +45,7 @@ export interface UnitExchange {
   readonly notThreaded: string | null;
 }
 
-/** One decode group or prefill unit. */
+/** One decode group, prefill unit or mixed unit. */
 export class Unit {
   readonly plan: UnitPlan;
   /** By rank. */

@@ -12,9 +12,9 @@ import { AdjustmentList } from "./adjustment_list.ts";
 import type { Step } from "./context.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
-import type { RowQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
 import { anticipateNext } from "./next_step.ts";
+import { scorePrompt } from "./score_prompt.ts";
 
 /** Computes one sequence on a {@link Model}. */
 export class LocalSequence implements SequenceRunner {
@@ -105,21 +105,4 @@ export class LocalSequence implements SequenceRunner {
     const queries = [{ ...query, adjustments: this.#adjustments.follow(query.adjustments) }];
     return (await this.#model.head.answers(queries, () => anticipateNext(this.#model, step, queries)))[0];
   }
-}
-
-/** @param targets the tokens that follow each of the recorded step's first rows @returns `count` candidates for each */
-export async function scorePrompt(model: Model, targets: readonly number[], count: number): Promise<CandidateList[]> {
-  const { head, limits } = model;
-  const lists: CandidateList[] = [];
-  for (let first = 0; first < targets.length; first += limits.logitRows) {
-    const queries = targets.slice(first, first + limits.logitRows).map((target): RowQuery => ({
-      key: 0,
-      position: 0,
-      inverseTemperature: 1,
-      target,
-    }));
-    head.recordLogits("prefill", first, queries.length);
-    lists.push(...await head.candidates(queries, count, false));
-  }
-  return lists;
 }

@@ -18,11 +18,11 @@ import type { Collective } from "./collective/collective.ts";
 import { Handoff, type HandoffCounters, type HandoffSizes, HandoffStage } from "./handoff_sender.ts";
 import type { HandoffTarget, OutgoingOptions } from "./handoff_target.ts";
 import type { CachedSequence } from "./latent_cache.ts";
-import { scorePrompt } from "./local_sequence.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
 import { RankForward } from "./rank.ts";
+import { scorePrompt } from "./score_prompt.ts";
 
 /** One piece of a prompt. */
 export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
@@ -35,6 +35,8 @@ export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "s
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last piece, see {@link OnComputed}. */
+    readonly stays: boolean;
   } | null;
 }
 
@@ -44,7 +46,11 @@ interface Prompt {
   readonly handoff: Handoff | null;
   /** First position that is handed over. */
   readonly from: number;
+  readonly stays: boolean;
 }
+
+/** Takes over a prompt that stays and is computed. */
+export type OnComputed = (sequence: number, cached: CachedSequence) => void;
 
 /** Positions of a prompt, half-open. */
 interface Positions {
@@ -57,22 +63,31 @@ const LAST_CUTS = 1;
 
 /** Prompts of one rank, piece by piece. */
 export class PrefillRank {
+  readonly kind = "prefill";
   readonly model: Model;
   readonly #stage: HandoffStage;
   readonly #prompts = new Map<number, Prompt>();
   #forward: RankForward | null = null;
   /** What was asked last, and of which row of the last piece. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
-  readonly #tables = new LogitTables();
+  readonly #tables: LogitTables;
+  readonly #onComputed: OnComputed | null;
 
-  private constructor(model: Model, stage: HandoffStage) {
+  private constructor(model: Model, stage: HandoffStage, shared: { readonly tables: LogitTables; readonly onComputed: OnComputed } | null) {
     this.model = model;
     this.#stage = stage;
+    this.#tables = shared?.tables ?? new LogitTables();
+    this.#onComputed = shared?.onComputed ?? null;
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
   static async create(model: Model, shapes: readonly RankShape[], sizes?: HandoffSizes): Promise<PrefillRank> {
-    return new PrefillRank(model, await HandoffStage.create(model, shapes, sizes));
+    return new PrefillRank(model, await HandoffStage.create(model, shapes, sizes), null);
+  }
+
+  /** One that hands nothing over, since others generate from the same cache. */
+  static async createBeside(model: Model, shared: { readonly tables: LogitTables; readonly onComputed: OnComputed }): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, []), shared);
   }
 
   get handoff(): HandoffCounters {
@@ -80,7 +95,7 @@ export class PrefillRank {
   }
 
   /** Begins an epoch of the unit: every prompt of the last one is gone. */
-  async reset(collective: Collective): Promise<void> {
+  async reset([collective]: readonly Collective[]): Promise<void> {
     this.model.device.submit();
     for (const id of [...this.#prompts.keys()]) this.close(id);
     this.#tables.clear();
@@ -134,7 +149,7 @@ export class PrefillRank {
       throw new LatentmeshError("protocol", `Prompt ${id} has ${prompt.cached.length} tokens; positions ${start} to ${end} are not next`);
     }
     const answers = await this.#compute(piece, prompt, forward, onProgress);
-    if (last && prompt.handoff === null) this.close(id);
+    if (last && prompt.handoff === null) this.#finish(id, prompt);
     return answers;
   }
 
@@ -160,8 +175,16 @@ export class PrefillRank {
     return await head.logitsRow(0);
   }
 
-  #begin(id: number, start: number, { blocks, target }: NonNullable<PrefillPiece["begin"]>): void {
+  /** Nothing more of a prompt is computed here, and nothing is handed over. */
+  #finish(id: number, { cached, stays }: Prompt): void {
+    if (!stays) return this.close(id);
+    this.#prompts.delete(id);
+    this.#onComputed!(id, cached);
+  }
+
+  #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PrefillPiece["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
+    if (stays && this.#onComputed === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
     const cached = cache.open();
@@ -174,7 +197,7 @@ export class PrefillRank {
     }
     cached.length = start;
     const handoff = target === null ? null : new Handoff(this.#stage, target.ranks, { ...target, sequence: id });
-    this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0 });
+    this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0, stays });
   }
 
   /** Hands over what is cached here and not there. */

@@ -125,8 +125,8 @@ export class BenchServer implements AsyncDisposable {
     const ranksOf = (role: "prefill" | "decode"): RankTotals[] =>
       parts !== undefined
         ? [{ name: "process", parts: parts[role], sums: 0 }]
-        : units.filter((unit) => unit.role === role).flatMap(({ name, workers }) =>
-          workers.map(({ rank, stats }) => ({ name: `${name}.${rank}`, parts: stats!.parts, sums: stats!.collectives }))
+        : units.filter((unit) => unit.role === role || unit.role === "mixed").flatMap(({ name, workers }) =>
+          workers.map(({ rank, stats }) => ({ name: `${name}.${rank}`, parts: stats!.parts[role], sums: stats!.collectives }))
         );
     const [prefill, decode] = [ranksOf("prefill"), ranksOf("decode")];
     return { steps, prefill, decode, cachedTokens, work: [...prefill, ...decode].reduce((sum, { parts }) => sum + parts.steps, 0) };

@@ -162,7 +162,8 @@ const NOTHING = {
   sequences: 0,
   cacheBytesPerToken: 0,
   weightBytes: 0,
-  parts: newStepParts(),
+  phase: null,
+  parts: { prefill: newStepParts(), decode: newStepParts() },
 };
 
 /** Every rank finds the same tokens best: those that it does not hold count for nothing more, since lists are joined by logit. */
