@@ -185,6 +185,19 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   return settings;
 }
 
+/** The same with one mixed unit of one worker, in place of whatever units there are: for a process that serves alone. */
+export function asOneMixed(settings: Settings): Settings {
+  const { decode, prefill, mixed, cluster } = settings;
+  const scheme = { ...SCHEME_DEFAULTS, attention: "mla", ranks: 1 } as const;
+  return {
+    ...settings,
+    decode: { ...decode, scheme, groups: 0, feedForward: "sharded", pingPong: false },
+    prefill: { ...prefill, workers: 0, ranks: 1, cacheTokens: undefined },
+    mixed: { ...mixed, workers: 1, ranks: 1 },
+    cluster: { ...cluster, listen: undefined, hosts: [LOCAL_HOST] },
+  };
+}
+
 /** @throws {LatentmeshError} `invalid_config` if other units are asked for, too */
 function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): MixedSettings {
   if (mixed === undefined || mixed.workers === 0) return { workers: 0, ranks: 1, maxStepMs: undefined };

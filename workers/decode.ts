@@ -88,6 +88,14 @@ export class DecodeRank {
     this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from: tokens }));
   }
 
+  /** While the device computes the last rows of a prompt that is to be adopted: says that its first step follows, unless others are decoded here. */
+  anticipateFirst(prompt: Step, queries: readonly HeadQuery[]): void {
+    const { head, cache } = this.model;
+    const next = nextStep(prompt, 1, cache.maxContext);
+    if (this.#sequences.size > 0 || this.#forwards.length !== 1 || next === null) return;
+    this.#forwards[0].anticipate(next, () => head.recordOutline("decode", 0, queries));
+  }
+
   /** Gives a sequence's blocks back; one that is not open is no error. */
   close(sequence: number): void {
     const prompt = this.#sequences.get(sequence);

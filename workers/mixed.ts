@@ -34,7 +34,11 @@ export class MixedRank {
   static async create(model: Model): Promise<MixedRank> {
     const tables = new LogitTables();
     const decode = await DecodeRank.create([model], tables);
-    const prefill = await PrefillRank.createBeside(model, { tables, onComputed: (sequence, cached) => decode.adopt(sequence, cached) });
+    const prefill = await PrefillRank.createBeside(model, {
+      tables,
+      onComputed: (sequence, cached) => decode.adopt(sequence, cached),
+      onAsked: (step, queries) => decode.anticipateFirst(step, queries),
+    });
     return new MixedRank(prefill, decode, tables);
   }
 

@@ -15,6 +15,7 @@ import type { OnProgress } from "../core/wire/rpc.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import { AdjustmentList } from "./adjustment_list.ts";
 import type { Collective } from "./collective/collective.ts";
+import type { Step } from "./context.ts";
 import { Handoff, type HandoffCounters, type HandoffSizes, HandoffStage } from "./handoff_sender.ts";
 import type { HandoffTarget, OutgoingOptions } from "./handoff_target.ts";
 import type { CachedSequence } from "./latent_cache.ts";
@@ -35,7 +36,7 @@ export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "s
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
-    /** Whether it is generated from where it is computed: its blocks are not given back after the last piece, see {@link OnComputed}. */
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last piece, see {@link Heir}. */
     readonly stays: boolean;
   } | null;
 }
@@ -49,8 +50,15 @@ interface Prompt {
   readonly stays: boolean;
 }
 
-/** Takes over a prompt that stays and is computed. */
-export type OnComputed = (sequence: number, cached: CachedSequence) => void;
+/** Whoever generates from prompts that stay. */
+export interface Heir {
+  /** Shared by both. */
+  readonly tables: LogitTables;
+  /** Takes a prompt over that is computed. */
+  readonly onComputed: (sequence: number, cached: CachedSequence) => void;
+  /** The device works on the last rows of a prompt, of whose last position this was asked. */
+  readonly onAsked: (step: Step, queries: readonly HeadQuery[]) => void;
+}
 
 /** Positions of a prompt, half-open. */
 interface Positions {
@@ -71,13 +79,13 @@ export class PrefillRank {
   /** What was asked last, and of which row of the last piece. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
   readonly #tables: LogitTables;
-  readonly #onComputed: OnComputed | null;
+  readonly #heir: Heir | null;
 
-  private constructor(model: Model, stage: HandoffStage, shared: { readonly tables: LogitTables; readonly onComputed: OnComputed } | null) {
+  private constructor(model: Model, stage: HandoffStage, heir: Heir | null) {
     this.model = model;
     this.#stage = stage;
-    this.#tables = shared?.tables ?? new LogitTables();
-    this.#onComputed = shared?.onComputed ?? null;
+    this.#tables = heir?.tables ?? new LogitTables();
+    this.#heir = heir;
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
@@ -86,8 +94,8 @@ export class PrefillRank {
   }
 
   /** One that hands nothing over, since others generate from the same cache. */
-  static async createBeside(model: Model, shared: { readonly tables: LogitTables; readonly onComputed: OnComputed }): Promise<PrefillRank> {
-    return new PrefillRank(model, await HandoffStage.create(model, []), shared);
+  static async createBeside(model: Model, heir: Heir): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, []), heir);
   }
 
   get handoff(): HandoffCounters {
@@ -179,12 +187,12 @@ export class PrefillRank {
   #finish(id: number, { cached, stays }: Prompt): void {
     if (!stays) return this.close(id);
     this.#prompts.delete(id);
-    this.#onComputed!(id, cached);
+    this.#heir!.onComputed(id, cached);
   }
 
   #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PrefillPiece["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
-    if (stays && this.#onComputed === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
+    if (stays && this.#heir === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
     const cached = cache.open();
@@ -222,8 +230,10 @@ export class PrefillRank {
       // A CPU has computed the layer by now; of others it is known when something comes back.
       if (device.kind === "cpu") onProgress();
       await this.#hand(prompt, layer, { start, end: start + tokens.length }, onProgress);
+      clock.lap(handoff === null ? "rest" : "handoff");
     };
-    await forward.run({ phase: "prefill", rows }, { afterAttention });
+    const step: Step = { phase: "prefill", rows };
+    await forward.run(step, { afterAttention });
     handoff?.submit(onProgress);
     cached.length += tokens.length;
     invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
@@ -235,7 +245,8 @@ export class PrefillRank {
     for (const query of queries) {
       // Each choice changes the logits in its own way.
       head.recordLogits("prefill", tokens.length - 1, 1);
-      answers.push(...await head.answers([query]));
+      const heir = queries.length === 1 && prompt.stays ? this.#heir : null;
+      answers.push(...await head.answers([query], () => heir?.onAsked(step, queries)));
     }
     device.submit();
     clock.lap("record");
@@ -253,7 +264,7 @@ export class PrefillRank {
   async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions, onProgress: OnProgress): Promise<void> {
     const start = Math.max(from, positions.start);
     if (handoff !== null && start < positions.end) await handoff.layer(layer, { sequence: cached, start, count: positions.end - start }, onProgress);
-    // Lets sockets send what they were given and bring acknowledgements.
-    await setImmediate();
+    // Lets sockets send what they were given, signs of life too, and bring acknowledgements. A GPU that hands nothing over is not kept waiting for that.
+    if (handoff !== null || this.model.device.kind === "cpu") await setImmediate();
   }
 }

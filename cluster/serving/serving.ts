@@ -14,19 +14,12 @@ import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequ
 import type { Piece, SchedulerOptions, Step } from "../scheduler/plan.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import type { Unit, UnitListener } from "../unit.ts";
+import type { Units } from "../unit_host.ts";
 import { Pace } from "./pace.ts";
 import { PieceSizes } from "./piece_sizes.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
 import { SentTables } from "./sent_tables.ts";
 import { computePiece, handOver, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
-
-/** What serving needs of the coordinator. */
-export interface Units {
-  /** Whether prompts of a unit can be handed to a group now. */
-  usable(prefill: Unit, decode: Unit): boolean;
-  /** Something failed on a unit in one of its epochs; decides who is to blame and repairs. */
-  report(unit: Unit, error: LatentmeshError, epoch: number): void;
-}
 
 /** Options of {@link Serving}. */
 export interface ServingOptions {

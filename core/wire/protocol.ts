@@ -27,4 +27,4 @@ export const ROLES = ["worker", "prefill", "decode", "mixed"] as const;
 /** What a process is to the cluster: a `worker` at the coordinator's door, what its unit does between workers. */
 export type Role = (typeof ROLES)[number];
 /** What a unit does: computes prompts and hands them over, generates, or both in one cache. */
-export type UnitRole = Exclude<Role, "worker">;
+export type UnitRole = "prefill" | "decode" | "mixed";

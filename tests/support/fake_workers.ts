@@ -6,7 +6,8 @@
  */
 import { RunningCluster } from "../../cluster/cluster.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import { Coordinator, type OnLoading } from "../../cluster/coordinator.ts";
+import { Coordinator } from "../../cluster/coordinator.ts";
+import type { OnLoading } from "../../cluster/unit_host.ts";
 import { loadClusterModel } from "../../cluster/load_model.ts";
 import type { ClusterServices } from "../../cluster/services.ts";
 import { resolveSettings } from "../../cluster/settings.ts";

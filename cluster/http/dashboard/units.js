@@ -41,6 +41,6 @@ function unitBox({ name, role, epoch, up, sequences, cache, workers }) {
 
 /** Draws all units into an element. */
 export function drawUnits(element, units, loading) {
-  if (units.length === 0) element.replaceChildren(make("p", "hint", loading ? "The model is still loading." : "One process, no workers."));
+  if (units.length === 0) element.replaceChildren(make("p", "hint", loading ? "The model is still loading." : "There are no units."));
   else element.replaceChildren(...units.map(unitBox));
 }
