@@ -51,6 +51,8 @@ export interface Settings {
     readonly cacheTokens: number | undefined;
   };
   readonly mixed: MixedSettings;
+  /** Whether it was configured which units there are; else they are a default that `serve` may replace by what suits the machine. */
+  readonly unitsGiven: boolean;
   readonly cluster: ClusterSettings;
 }
 
@@ -177,6 +179,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       cacheTokens: config.prefill?.cacheTokens,
     },
     mixed,
+    unitsGiven: saysUnits(config),
     cluster: resolveCluster(config.cluster ?? {}, env),
   };
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
@@ -185,22 +188,41 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   return settings;
 }
 
-/** The same with one mixed unit of one worker, in place of whatever units there are: for a process that serves alone. */
-export function asOneMixed(settings: Settings): Settings {
-  const { decode, prefill, mixed, cluster } = settings;
-  const scheme = { ...SCHEME_DEFAULTS, attention: "mla", ranks: 1 } as const;
+/** The same with mixed units in place of whatever units there are. */
+export function asMixed(settings: Settings, units: { readonly workers: number; readonly ranks: number }): Settings {
+  const { decode, prefill, mixed } = settings;
+  const scheme = { ...SCHEME_DEFAULTS, attention: "mla", ranks: units.ranks } as const;
   return {
     ...settings,
     decode: { ...decode, scheme, groups: 0, feedForward: "sharded", pingPong: false },
     prefill: { ...prefill, workers: 0, ranks: 1, cacheTokens: undefined },
-    mixed: { ...mixed, workers: 1, ranks: 1 },
-    cluster: { ...cluster, listen: undefined, hosts: [LOCAL_HOST] },
+    mixed: { ...mixed, ...units },
+    unitsGiven: true,
   };
+}
+
+/** The same with one mixed unit of one worker: for a process that serves alone. */
+export function asOneMixed(settings: Settings): Settings {
+  const { cluster, ...rest } = asMixed(settings, { workers: 1, ranks: 1 });
+  return { ...rest, cluster: { ...cluster, listen: undefined, hosts: [LOCAL_HOST] } };
+}
+
+/** Whether a model is the embedded one. */
+export function isEmbedded(model: string): boolean {
+  return model === decodeURIComponent(EMBEDDED_MODEL.pathname);
+}
+
+/** Whether a configuration says anything of which units there are, so that nothing is left to choose. */
+function saysUnits({ decode = {}, prefill = {}, mixed, cluster }: Config): boolean {
+  const { device: _, deadlineMs: __, maxBatch: ___, ...units } = decode;
+  const said = [...Object.values(units), mixed?.workers, mixed?.ranks, prefill.workers, prefill.ranks, prefill.cacheTokens];
+  return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join }) => join === true) === true;
 }
 
 /** @throws {LatentmeshError} `invalid_config` if other units are asked for, too */
 function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): MixedSettings {
-  if (mixed === undefined || mixed.workers === 0) return { workers: 0, ranks: 1, maxStepMs: undefined };
+  const { workers = mixed?.ranks === undefined ? 0 : 1, maxStepMs } = mixed ?? {};
+  if (workers === 0) return { workers: 0, ranks: 1, maxStepMs };
   const { ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong } = decode;
   const others = [
     ...Object.entries({ ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong }).map(([key, value]) => [`decode.${key}`, value]),
@@ -216,7 +238,7 @@ function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): MixedSettin
   if (decode.attention === "tpla") {
     refuse("decode.attention", "mixed units attend exactly, over whole latents; tpla needs decode groups and prefill units");
   }
-  return { workers: mixed.workers ?? 1, ranks: mixed.ranks ?? 1, maxStepMs: mixed.maxStepMs };
+  return { workers, ranks: mixed?.ranks ?? 1, maxStepMs };
 }
 
 function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
@@ -254,7 +276,7 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
 }
 
 function refuseUnsupported({ decode, prefill, mixed, cache }: Config, model: string): void {
-  if (prefill?.workers === 0 && mixed === undefined) {
+  if (prefill?.workers === 0 && (mixed?.workers ?? 0) === 0) {
     refuse(
       "prefill.workers",
       "decode groups cannot compute prompts by themselves in this version: give them a prefill unit, or use mixed units (--mixed), which need none",

@@ -16,6 +16,7 @@ import { probePrefillDevice } from "../prefill_device.ts";
 import { planRanks, type RankPlan } from "../rank_plan.ts";
 import type { PlanServices } from "../services.ts";
 import type { Settings } from "../settings.ts";
+import { tableLines } from "../table.ts";
 
 /** What `plan --json` prints. */
 export interface ClusterPlan {
@@ -64,16 +65,12 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
     String(cachedWidth),
     formatBytes(cachedBytesPerToken),
   ]);
-  printTable(["worker", "where", "weights", "cache", "activations", "together", "cached values", "cached per token"], rows);
+  const header = ["worker", "where", "weights", "cache", "activations", "together", "cached values", "cached per token"];
+  for (const line of tableLines(header, rows)) printLine(line);
   printLine("");
   printLine(`exchanges per token            ${plan.collectivesPerToken}, each rank sends ${formatBytes(plan.wireBytesPerToken)}`);
   if (plan.handoffBytesPerPromptToken === 0) return printLine("handed over                    nothing: prompts are decoded where they are computed");
   printLine(`handed over per prompt token   ${formatBytes(plan.handoffBytesPerPromptToken)} to each decode group`);
-}
-
-function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
-  for (const row of [header, ...rows]) printLine(row.map((cell, i) => cell.padEnd(widths[i])).join("  ").trimEnd());
 }
 
 /** The configuration that was resolved, as a file that gives the same again; secrets are left out. */
