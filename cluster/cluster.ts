@@ -120,7 +120,7 @@ export class RunningCluster {
     const devices = this.#host.members.map(({ hello, slot }) => ({ text: `${hello.device.kind} (${hello.device.description})`, slot }));
     const kinds = [...new Set(devices.map(({ text }) => text))].join(", ");
     const shared = devices.length > 1 && devices.every(({ slot }) => !slot.remote && slot.gpu === null);
-    return `${kinds}: ${devices.length} workers${shared ? ", all on the same device" : ""}`;
+    return `${kinds}: ${devices.length} worker${devices.length === 1 ? "" : "s"}${shared ? ", all on the same device" : ""}`;
   }
 
   /** Where the time of loading went, if it was in this process. */
@@ -227,16 +227,15 @@ function adviceFor(members: readonly Member[], gpus: number): string[] {
 }
 
 function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, host: UnitHost): string {
-  if (host instanceof LocalHost) return "one mixed worker in this process, which prefills and decodes in one cache (exact)";
+  if (host instanceof LocalHost) return "one mixed worker in this process, for prefill and decode in one cache (exact)";
   const all = host.units;
   const { ranks, latentGroups, halo } = cut;
   const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
   const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
   if (mixed.workers > 0) {
     const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
-    return `${
-      several(mixed.workers, mixed.ranks === 1 ? "mixed worker" : "mixed unit")
-    }${each}, which prefill and decode in one cache (exact)${summed}`;
+    const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";
+    return `${several(mixed.workers, unit)}${each}, for prefill and decode in one cache (exact)${summed}`;
   }
   const attention = decode.scheme.attention === "mla"
     ? "mla, heads split and latents whole: exact"

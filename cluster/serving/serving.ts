@@ -103,13 +103,13 @@ export class Serving implements UnitListener {
 
   /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
-    const { prompt, client = "", promptLogprobs, signal } = request;
+    const { prompt, client = "", priority, promptLogprobs, signal } = request;
     const { maxContext, scheduler: { blockTokens } } = this.#options;
     const most = mostTokens(request, maxContext);
     const now = performance.now();
     const hashing = prefixHashesInTurns(prompt, blockTokens, client);
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
-    const options = { prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, hashes, now };
+    const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, now };
     const sequence = this.scheduler.add(options, this.#pace.timeFor(this.scheduler.waiting.size));
     const entry: Entry = {
       running: new RunningRequest(request, sequence, (event) => this.#news.push(() => this.#report(sequence, emit, event))),
