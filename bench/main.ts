@@ -5,6 +5,7 @@
  */
 import { attentionBench } from "./attention_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
+import { besideBench } from "./beside_bench.ts";
 import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
@@ -55,6 +56,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   batch: {
     help: "[device] [ranks] [batches] [ping-pong] throughput against batch size through the server; CPU time of the coordinator",
     run: batchBench,
+  },
+  beside: {
+    help:
+      "[--device dawn] [--model synthetic:v2-lite] [--weights keep] [--streams 16] [--context 1024] [--prompt 16384] [--max-step-ms X] a long prompt beside running streams on one mixed worker: the longest gap of a stream, its first token against alone; streams at once against one after the other",
+    run: besideBench,
   },
   roofline: {
     help:

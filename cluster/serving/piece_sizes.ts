@@ -29,16 +29,24 @@ export class PieceSizes {
   readonly #options: PieceSizesOptions;
   /** Milliseconds of the last steps. */
   readonly #steps: number[] = [];
-  #tokens: number;
+  /** The last piece that says something of others. */
+  #last: { readonly tokens: number; readonly milliseconds: number } | null = null;
 
   constructor(options: PieceSizesOptions) {
     this.#options = options;
-    this.#tokens = Math.min(FIRST, options.most);
   }
 
-  /** Most tokens of the next piece while others generate. */
+  /**
+   * Most tokens of the next piece while others generate. What a piece takes is something and so much for each token: in proportion to the last one, sizes come to where
+   * they take as long as they may. Of much smaller ones the last says too little: they are begun with carefully.
+   */
   get tokens(): number {
-    return this.#tokens;
+    const { most } = this.#options;
+    const milliseconds = this.#mostMilliseconds;
+    if (milliseconds === null || this.#last === null) return Math.min(FIRST, most);
+    const fitting = this.#last.tokens * milliseconds / this.#last.milliseconds;
+    const next = fitting < this.#last.tokens / 2 ? fitting / 2 : Math.min(fitting, this.#last.tokens * GROWTH);
+    return Math.min(most, Math.max(LEAST, Math.floor(next / LEAST) * LEAST));
   }
 
   /** A step took so long. */
@@ -47,16 +55,12 @@ export class PieceSizes {
     if (this.#steps.length > STEPS) this.#steps.shift();
   }
 
-  /**
-   * A piece took so long. What a piece takes is something and so much for each token: in proportion, sizes come to where it takes as long as it may, and what is
-   * far off comes near in a few pieces.
-   */
+  /** A piece took so long, beside others or while nobody waited for it. */
   computed(tokens: number, milliseconds: number): void {
     const most = this.#mostMilliseconds;
     // The end of a prompt is smaller than it could have been and says little of larger ones, unless it took too long.
-    if (most === null || milliseconds <= 0 || (tokens < this.#tokens && milliseconds <= most)) return;
-    const fitting = Math.min(tokens * most / milliseconds, this.#tokens * GROWTH);
-    this.#tokens = Math.min(this.#options.most, Math.max(LEAST, Math.floor(fitting / LEAST) * LEAST));
+    const isEnd = tokens < Math.min(this.tokens, this.#last?.tokens ?? 0) && (most === null || milliseconds <= most);
+    if (milliseconds > 0 && !isEnd) this.#last = { tokens, milliseconds };
   }
 
   /** Milliseconds that a piece may take; null: no step was measured yet. */

@@ -49,15 +49,32 @@ describe("sizes of pieces between steps", () => {
     assert(sizes.tokens > 140 && sizes.tokens <= 180, `${sizes.tokens}`);
   });
 
-  it("are not misled by the ends of prompts, nor by pieces that nobody waited for", () => {
-    const sizes = new PieceSizes({ most: 512, maxStepMs: undefined });
-    sizes.computed(512, 1000);
+  it("begin with what is known of pieces that nobody waited for, carefully where those were much larger", () => {
+    const device = { step: 10, base: 4, perToken: 0.05 };
+    const sizes = new PieceSizes({ most: 4096, maxStepMs: undefined });
+    assertEquals(sizes.tokens, 64, "nothing is known");
+    sizes.computed(4096, took(device, 4096));
     assertEquals(sizes.tokens, 64, "no step was measured yet");
-    run(sizes, { step: 10, base: 4, perToken: 0.05 }, 20);
+    sizes.stepped(device.step);
+    // In proportion 20 ms are 392 tokens, which would take 23.6.
+    assertEquals(sizes.tokens, 192);
+    sizes.computed(192, took(device, 192));
+    assert(sizes.tokens > 250 && sizes.tokens <= 320, `${sizes.tokens}`);
+    // A slow device, on which even the smallest guess would be too long: it is not waited for to find that out.
+    const slow = new PieceSizes({ most: 64, maxStepMs: undefined });
+    slow.computed(64, 1300);
+    slow.stepped(185);
+    assertEquals(slow.tokens, 16);
+  });
+
+  it("are not misled by the ends of prompts", () => {
+    const device = { step: 10, base: 4, perToken: 0.05 };
+    const sizes = new PieceSizes({ most: 512, maxStepMs: undefined });
+    run(sizes, device, 20);
     const { tokens } = sizes;
     sizes.computed(1, 4);
     assertEquals(sizes.tokens, tokens);
-    sizes.computed(512, took({ step: 10, base: 4, perToken: 0.05 }, 512));
+    sizes.computed(512, took(device, 512));
     assert(sizes.tokens >= tokens, "a whole chunk, computed while nobody generated");
     sizes.computed(8, 100);
     assertEquals(sizes.tokens, 16, "a small one that took too long");
