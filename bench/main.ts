@@ -36,7 +36,10 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help: "[device] [rates] [requests] [directory] latency and goodput against request rate, as JSON and as a page with plots",
     run: serveBench,
   },
-  soak: { help: "[kills] [streams] 256 streams, clients that disconnect, workers that are killed: every answer checked", run: soakBench },
+  soak: {
+    help: "[kills] [streams] [ranks=2|mixed|mixed,mixed] 256 streams, clients that disconnect, workers that are killed: every answer checked",
+    run: soakBench,
+  },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   collective: { help: "[device] [gpus] all-reduce between two processes beside a bare socket exchange; from device to device", run: collectiveBench },

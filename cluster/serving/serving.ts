@@ -314,7 +314,11 @@ export class Serving implements UnitListener {
     }
     const { answers, prompt } = computed;
     const now = performance.now();
-    if (prefill instanceof MixedUnit) this.#piecesOf(unit).computed(piece.count, now - started);
+    if (prefill instanceof MixedUnit) {
+      this.#piecesOf(unit).computed(piece.count, now - started);
+      // The step that follows did not follow at once.
+      this.#stepEnds.delete(unit);
+    }
     // What lost this place is computed again elsewhere, from the beginning.
     if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, now);
     const outcome = this.scheduler.pieceDone(piece);
