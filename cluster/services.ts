@@ -4,10 +4,14 @@
  * @module
  */
 import type { DeviceKind } from "../core/device_kind.ts";
+import type { LatentmeshError } from "../core/errors.ts";
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { ByteSource } from "../core/model/safetensors.ts";
 import type { GroupPlace } from "../core/tpla/group_place.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
+import type { LoadTimes } from "../core/wire/load_times.ts";
+import type { Hello, Request } from "../core/wire/messages.ts";
+import type { Answer } from "../core/wire/rpc.ts";
 import type { RankMemory } from "../core/tpla/plan.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Calibrate } from "./engine.ts";
@@ -69,10 +73,36 @@ export interface PlanServices {
   freeMemory(device: "host" | "any" | number | null): Promise<number>;
 }
 
+/** A worker in this process; see `workers/local_worker.ts`. */
+export interface LocalWorker {
+  /** Resolves with the reason when its device is gone. */
+  readonly lost: Promise<LatentmeshError>;
+  readonly device: Hello["device"];
+  /** Why it was taken. */
+  readonly reason: string;
+  /** Bytes that the device had left; null where that cannot be told. */
+  readonly freeBytes: number | null;
+  readonly loadTimes: LoadTimes;
+  /** Answers what a coordinator would ask. @throws {LatentmeshError} */
+  answer(request: Request, payload: Uint8Array<ArrayBuffer>): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+/** How a worker in this process is opened. */
+export interface OpenLocal extends Pick<Settings, "device" | "dawn" | "deviceTimes"> {
+  /** Its name. */
+  readonly worker: string;
+  /** Model directory. */
+  readonly model: string;
+  readonly onProgress: (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
+}
+
 /** What a coordinator is given. */
 export interface ClusterServices extends PlanServices {
   /** @param tls contents, not paths */
   transport(tls: Tls): Transport;
+  /** @throws {LatentmeshError} `device_unavailable` */
+  openLocal(options: OpenLocal): Promise<LocalWorker>;
   spawn(options: Omit<SpawnOptions, "entry" | "unixHost">): WorkerProcess;
   /** GPUs of this host that workers can be given; 0 where that cannot be told. */
   gpuCount(): number;
