@@ -29,7 +29,7 @@ import { clusterServices } from "./cluster/compose.ts";
 import { checkConfig, type Config } from "./cluster/config.ts";
 import { type JoinedWorkers, startJoining } from "./cluster/join.ts";
 import { isLoopback, resolveSettings } from "./cluster/settings.ts";
-import { readEnv } from "./core/env.ts";
+import { readEnv, readTuning } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
 import type { DeviceChoice } from "./kernels/providers.ts";
 import type { LoadProgress } from "./core/wire/load_times.ts";
@@ -121,7 +121,7 @@ export async function joinCluster(options: JoinClusterOptions): Promise<JoinedWo
       token,
       device: options.device ?? "auto",
       dawn: readEnv("LATENTMESH_DAWN", env),
-      deviceTimes: readEnv("LATENTMESH_DEVICE_TIMES", env) === "1",
+      tuning: readTuning(env),
       gpus: options.gpus ?? [null],
       tls: options.tls ?? {},
       insecure: options.insecure ?? false,

@@ -57,6 +57,7 @@ export function createProgram(version: string, services: Services): Command {
     .option("--name <host>", "name of this machine in the cluster's configuration (default: its host name)")
     .option("--gpus <list>", "GPUs to use, one worker each, such as 0,1 (default: one worker on whichever the driver prefers)", integers)
     .addOption(new Option("--device <device>", `device to run on: ${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]))
+    .option("--threads <n>", "threads of a worker on --device wasm (default: the cores, shared out among this machine's workers)", integer)
     .option("--tls-cert <file>", "PEM certificate that other workers are shown")
     .option("--tls-key <file>", "PEM key of the certificate")
     .option("--tls-ca <file>", "PEM certificate of who signed the others'")

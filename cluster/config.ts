@@ -24,6 +24,8 @@ const hostSchema = z.strictObject({
 export const configSchema = z.strictObject({
   model: z.string().min(1).describe("model directory in Hugging Face form; or synthetic:NAME, random weights to measure with").optional(),
   device: device.optional(),
+  threads: z.number().int().min(1).max(256).describe("threads of a worker on device wasm; default: the cores, shared out among the workers of a host")
+    .optional(),
   weights: z.enum(["keep", "q8", "q4"]).describe("what is done to the linear weights of the layers").optional(),
   decode: z.strictObject({
     ranks: z.int().min(1).max(64).describe("workers of a decode group").optional(),

@@ -10,6 +10,8 @@ export interface Config {
   model?: string;
   /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */
   device?: "auto" | "deno" | "dawn" | "wasm" | "cpu";
+  /** Threads of a worker on device wasm; by default the cores, shared out among the workers of a host. */
+  threads?: number;
   /** What is done to the linear weights of the layers. */
   weights?: "keep" | "q8" | "q4";
   /** Decode groups. */

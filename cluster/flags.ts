@@ -17,6 +17,7 @@ export interface ModelFlags {
   readonly config?: string;
   readonly model?: string;
   readonly device?: Config["device"];
+  readonly threads?: number;
   readonly weights?: Config["weights"];
   readonly maxTokensTotal?: number;
   readonly cacheMemory?: number;
@@ -72,7 +73,8 @@ export function withDevice(command: Command): Command {
     )
     .addOption(
       new Option("--device <device>", `${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]),
-    );
+    )
+    .option("--threads <n>", "threads of a worker on --device wasm (default: the cores, shared out among this host's workers)", integer);
 }
 
 /** Flags of commands that load a model to serve or score with it. */
@@ -179,6 +181,7 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
     {
       model: flags.model,
       device: flags.device,
+      threads: flags.threads,
       weights: flags.weights,
       decode: {
         ranks,

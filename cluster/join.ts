@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { sharedOut } from "./share_cores.ts";
+import type { DeviceTuning } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { ClusterServices } from "./services.ts";
@@ -23,7 +25,7 @@ export interface JoinSettings {
   readonly device: Settings["device"];
   readonly dawn: string | undefined;
   /** Whether passes are timed on devices. */
-  readonly deviceTimes: boolean;
+  readonly tuning: DeviceTuning;
   /** One worker for each. */
   readonly gpus: readonly (number | null)[];
   /** Paths. */
@@ -75,7 +77,7 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
           model,
           device: settings.device,
           dawn: settings.dawn,
-          deviceTimes: settings.deviceTimes,
+          tuning: sharedOut(settings.tuning, settings.gpus.length),
           tls,
         },
         directory: directory.path,

@@ -38,6 +38,8 @@ export interface EngineOptions {
   readonly dawn?: string;
   /** Time every pass on the device, which costs some; see {@link Engine.work}. */
   readonly deviceTimes?: boolean;
+  /** Threads of `device: "wasm"`; default: as many as there are cores. */
+  readonly threads?: number;
   /** Called while weights are loaded. */
   readonly onProgress?: (progress: LoadProgress) => void;
 }
@@ -79,8 +81,8 @@ export class Engine {
       mixed: { maxStepMs },
       cache: { maxTokens: maxTokensTotal, dtype: cacheDtype },
     };
-    const { dawn, deviceTimes = false } = options;
-    const settings = { ...resolveSettings({}, config, () => undefined), dawn, deviceTimes };
+    const { dawn, deviceTimes: times, threads } = options;
+    const settings = { ...resolveSettings({}, config, () => undefined), dawn, tuning: { times, threads } };
     return new Engine(await RunningCluster.alone(settings, clusterServices, options.onProgress));
   }
 

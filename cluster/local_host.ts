@@ -60,9 +60,9 @@ export class LocalHost implements UnitHost {
 
   /** Opens the device and loads the model. @throws {LatentmeshError} */
   static async start(settings: Settings, model: ClusterModel, services: ClusterServices, onProgress: OnLoading = () => {}): Promise<LocalHost> {
-    const { device, dawn, deviceTimes } = settings;
+    const { device, dawn, tuning } = settings;
     const [{ slots: [{ name }] }] = planUnits(settings);
-    const worker = await services.openLocal({ worker: name, model: model.directory, device, dawn, deviceTimes, onProgress });
+    const worker = await services.openLocal({ worker: name, model: model.directory, device, dawn, tuning, onProgress });
     const host = new LocalHost(settings, model, worker);
     try {
       host.#keeper.wake();

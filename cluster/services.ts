@@ -89,7 +89,7 @@ export interface LocalWorker {
 }
 
 /** How a worker in this process is opened. */
-export interface OpenLocal extends Pick<Settings, "device" | "dawn" | "deviceTimes"> {
+export interface OpenLocal extends Pick<Settings, "device" | "dawn" | "tuning"> {
   /** Its name. */
   readonly worker: string;
   /** Model directory. */

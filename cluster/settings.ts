@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { readEnv, resolveSecret } from "../core/env.ts";
+import type { DeviceTuning } from "../core/device_kind.ts";
+import { readEnv, readTuning, resolveSecret } from "../core/env.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { isSynthetic, parseSynthetic } from "../core/model/synthetic/name.ts";
 import { needsCalibration } from "../core/tpla/choose_bases.ts";
@@ -23,8 +24,7 @@ export interface Settings {
   readonly prefillChunk: number | undefined;
   readonly prefillWindow: number | undefined;
   readonly dawn: string | undefined;
-  /** Whether passes are timed on devices. */
-  readonly deviceTimes: boolean;
+  readonly tuning: DeviceTuning;
   readonly host: string;
   readonly port: number;
   readonly modelName: string | undefined;
@@ -125,6 +125,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const decode = config.decode ?? {};
   const device = decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto";
   const host = config.server?.host ?? "127.0.0.1";
+  const tuning = readTuning(env);
   const model = config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname);
   refuseUnsupported(config, model);
   const apiKeys = resolveKeys(config.server?.apiKeys, env);
@@ -140,7 +141,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     prefillChunk: config.prefill?.chunk,
     prefillWindow: config.prefill?.window,
     dawn: readEnv("LATENTMESH_DAWN", env),
-    deviceTimes: readEnv("LATENTMESH_DEVICE_TIMES", env) === "1",
+    tuning: { ...tuning, threads: config.threads ?? tuning.threads },
     host,
     port: config.server?.port ?? 8080,
     modelName: config.server?.modelName,

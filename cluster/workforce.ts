@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { sharedOut } from "./share_cores.ts";
 import type { LatentmeshError } from "../core/errors.ts";
 import type { Notice } from "../core/wire/messages.ts";
 import { sumsAddress } from "../core/wire/transport.ts";
@@ -118,7 +119,7 @@ export class Workforce {
           basis: model.basisFile ?? undefined,
           device: settings.device,
           dawn: settings.dawn,
-          deviceTimes: settings.deviceTimes,
+          tuning: sharedOut(settings.tuning, slots.filter(({ remote }) => !remote).length),
           tls: this.#tls,
         },
         directory: this.#directory.path,

@@ -20,6 +20,16 @@ export type DeviceChoice = typeof DEVICE_CHOICES[number];
 export const DEVICE_HELP =
   "auto takes a hardware GPU if there is one, else the processor (wasm); deno and dawn are GPUs through Deno's WebGPU and Dawn's; cpu is plain TypeScript, to compare with";
 
+/** How a device is to be used. */
+export interface DeviceTuning {
+  /** Whether passes are timed on the device. */
+  readonly times?: boolean;
+  /** Threads of `wasm`; as many as there are cores if absent. */
+  readonly threads?: number;
+  /** Whether `wasm` may round a · b + c once; as the processor can if absent. */
+  readonly fma?: boolean;
+}
+
 /** Whether a device is the host's processors and memory. */
 export function isHost(kind: DeviceKind): boolean {
   return kind === "cpu" || kind === "wasm";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { DEVICE_CHOICES } from "./device_kind.ts";
+import { DEVICE_CHOICES, type DeviceTuning } from "./device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "./errors.ts";
 
@@ -23,6 +23,14 @@ const TABLE = {
   LATENTMESH_DEVICE_TIMES: {
     schema: z.enum(["0", "1"]).optional(),
     help: "1: time every pass on the device, which costs some; /cluster and /metrics tell",
+  },
+  LATENTMESH_THREADS: {
+    schema: z.coerce.number().int().min(1).max(256).optional(),
+    help: "threads of a worker on --device wasm when --threads is not given (default: the cores, shared out among the workers of this host)",
+  },
+  LATENTMESH_WASM_FMA: {
+    schema: z.enum(["on", "off"]).optional(),
+    help: "off: --device wasm rounds products before it adds them, as every processor can, so that hosts agree to the bit",
   },
   LATENTMESH_TOKEN: {
     schema: z.string().min(16).optional(),
@@ -61,6 +69,16 @@ export function readEnv<N extends EnvName>(name: N, get: (name: string) => strin
     });
   }
   return parsed.data as z.infer<(typeof TABLE)[N]["schema"]>;
+}
+
+/** How devices are to be used, as far as the environment says. @throws {LatentmeshError} `invalid_config` */
+export function readTuning(get: (name: string) => string | undefined): DeviceTuning {
+  const fma = readEnv("LATENTMESH_WASM_FMA", get);
+  return {
+    times: readEnv("LATENTMESH_DEVICE_TIMES", get) === "1",
+    threads: readEnv("LATENTMESH_THREADS", get),
+    fma: fma === undefined || fma === "on" ? undefined : false,
+  };
 }
 
 /**

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceChoice } from "../core/device_kind.ts";
+import type { DeviceChoice, DeviceTuning } from "../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
 import { type AdapterFacts, dawnAdvice } from "./dawn_advice.ts";
@@ -23,7 +23,7 @@ export interface OpenedDevice {
 }
 
 /** Options of {@link openDevice}. */
-export interface OpenDeviceOptions {
+export interface OpenDeviceOptions extends DeviceTuning {
   /** Path or specifier of Dawn's module (`LATENTMESH_DAWN`); `npm:webgpu` if absent. */
   readonly dawn?: string;
   /** Smaller limits than the device's own. */
@@ -33,8 +33,6 @@ export interface OpenDeviceOptions {
    * project encodes was checked when it was bound.
    */
   readonly validate?: boolean;
-  /** Whether passes are timed on the device (`LATENTMESH_DEVICE_TIMES`), as far as it can. */
-  readonly times?: boolean;
   /** How weights get to a GPU; `mapped` by default, `written` with software drivers. For tests and benches. */
   readonly staging?: StagingKind;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DeviceTuning } from "../core/device_kind.ts";
 import { invariant, LatentmeshError, messageOf } from "../core/errors.ts";
 import { acceptLink, connectLink, type Link } from "../core/wire/link.ts";
 import type { Assignment, Notice, Request } from "../core/wire/messages.ts";
@@ -33,8 +34,7 @@ export interface JoinOptions extends ModelPaths {
   readonly host: string;
   readonly device: DeviceChoice;
   readonly dawn?: string;
-  /** Whether passes are timed on the device. */
-  readonly deviceTimes?: boolean;
+  readonly tuning?: DeviceTuning;
 }
 
 /** Milliseconds between two times that the coordinator is told of who was turned away. */
@@ -81,7 +81,7 @@ export class ClusterWorker {
   static async join(options: JoinOptions, transport: Transport): Promise<ClusterWorker> {
     const clock = new LoadClock();
     const hashes = await clock.time("files", () => hashFiles(options));
-    const { device, advice } = await clock.time("open", () => openDevice(options.device, { dawn: options.dawn, times: options.deviceTimes }));
+    const { device, advice } = await clock.time("open", () => openDevice(options.device, { dawn: options.dawn, ...options.tuning }));
     try {
       const socket = await transport.connect(options.coordinator);
       const coordinator = await connectLink(socket, { worker: options.worker, role: "worker" }, options.token);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DeviceTuning } from "../core/device_kind.ts";
 import { isHost, isHostChoice } from "../core/device_kind.ts";
 import { setImmediate as turn } from "node:timers/promises";
 import { LatentmeshError } from "../core/errors.ts";
@@ -26,8 +27,7 @@ export interface LocalWorkerOptions {
   readonly model: string;
   readonly device: DeviceChoice;
   readonly dawn?: string;
-  /** Whether passes are timed on the device. */
-  readonly deviceTimes?: boolean;
+  readonly tuning?: DeviceTuning;
   readonly onProgress?: (progress: LoadProgress) => void;
 }
 
@@ -75,7 +75,7 @@ export class LocalWorker {
     // What is free is known before weights take any of it.
     const [{ device, reason, advice }, freeBytes] = await clock.time("open", () =>
       together([
-        openDevice(options.device, { dawn: options.dawn, times: options.deviceTimes }),
+        openDevice(options.device, { dawn: options.dawn, ...options.tuning }),
         isHostChoice(options.device) ? Promise.resolve(null) : freeMemoryIfKnown("any"),
       ]));
     const { kind, description, limits: { maxBindingBytes } } = device;

@@ -43,7 +43,7 @@ export async function joinUntilStopped(flags: WorkerFlags, services: ClusterServ
 }
 
 async function joinSettings({ join, advertise, name, gpus, tlsCert, tlsKey, tlsCa, insecure, ...flags }: WorkerFlags): Promise<JoinSettings> {
-  const { model, device, dawn, deviceTimes } = await settingsOf(flags);
+  const { model, device, dawn, tuning } = await settingsOf(flags);
   const token = readEnv("LATENTMESH_TOKEN", (name) => Deno.env.get(name));
   if (token === undefined) {
     throw new LatentmeshError("invalid_config", "Cannot join without the cluster's token; set LATENTMESH_TOKEN to what the coordinator has", {
@@ -58,7 +58,7 @@ async function joinSettings({ join, advertise, name, gpus, tlsCert, tlsKey, tlsC
     model,
     device,
     dawn,
-    deviceTimes,
+    tuning,
     gpus: gpus ?? [null],
     tls: { cert: tlsCert, key: tlsKey, ca: tlsCa },
     insecure: insecure ?? false,
