@@ -12,7 +12,7 @@ import { mostRows } from "./activations.ts";
 import { bindCombine, type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
-import type { LinearBinding, Phase } from "./linear_binding.ts";
+import { type DecodeLayer, givesTo, type LinearBinding, type Phase } from "./linear_binding.ts";
 import { LinearBeside, LinearPair } from "./linear_pair.ts";
 import { type FeedForwardWeights, isMoe, type MoeWeights } from "./weights.ts";
 
@@ -30,6 +30,19 @@ function isPartial({ group: { ranks, wholeFeedForward } }: ModelContext): boolea
   return ranks > 1 && !wholeFeedForward;
 }
 
+/**
+ * What the two layers of a feed-forward network have between them in decode: on matrix units the first activates its gates and values and gives them in f16, where
+ * prefill has gates and values in f32.
+ */
+function activatedBetween(
+  context: ModelContext,
+  { gateUp, down }: FeedForwardWeights,
+  { up, down: to, at }: { readonly up: DecodeLayer["binding"]; readonly down: DecodeLayer["binding"]; readonly at: DeviceBuffer },
+): Pick<LinearBinding, "gives" | "rounded"> {
+  const gives = givesTo(context, "activated", { matrix: gateUp, binding: up }, { matrix: down, binding: { ...to, input: "gated" } });
+  return { gives, rounded: gives === "activated" ? { decode: at } : {} };
+}
+
 /** W_down (silu(W_gate h) ∘ W_up h) */
 class Dense implements Block {
   readonly #gateUp: Linear;
@@ -41,11 +54,12 @@ class Dense implements Block {
   }
 
   static async create(context: ModelContext, weights: FeedForwardWeights, norm: DeviceBuffer): Promise<Dense> {
-    const { gateUp } = context.activations;
+    const { activations: { gateUp }, both: most } = context;
+    const { gives, rounded } = activatedBetween(context, weights, { up: { most }, down: { most }, at: gateUp });
     return new Dense(
       ...await Promise.all([
-        Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp }),
-        BlockOutput.create(context, weights.down, { x: gateUp, input: "gated", partial: isPartial(context) }),
+        Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp, gives }),
+        BlockOutput.create(context, weights.down, { x: gateUp, rounded, input: "gated", partial: isPartial(context) }),
       ]),
     );
   }
@@ -95,10 +109,11 @@ async function createChoice(context: ModelContext, weights: MoeWeights, norm: De
       },
     };
   }
-  const output: LinearBinding = { x: a.gateUp, input: "gated", y: a.delta, most: both };
+  const { gives, rounded } = activatedBetween(context, shared, { up: { most: both }, down: { most: both }, at: a.gateUp });
+  const output: LinearBinding = { x: a.gateUp, rounded, input: "gated", y: a.delta, most: both };
   const [route, up, downAndRoute] = await Promise.all([
     bindRoute(),
-    LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, y: a.gateUp } }),
+    LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, y: a.gateUp, gives } }),
     LinearBeside.create(context, shared.down, output, { of: ({ threads }) => ({ ...routing, config: { ...spec.moe!, threads } }) }),
   ]);
   const down = await Linear.create(context, shared.down, downAndRoute === null ? output : { ...output, most: { ...both, decode: 0 } });
@@ -142,11 +157,15 @@ class Moe implements Block {
       most: both,
       itemsPerRow: moe.activeExperts,
     });
+    const { experts } = weights;
+    const [up, out] = [routed(moe.activeExperts), routed(1)];
+    const { gives, rounded } = activatedBetween(context, experts, { up, down: out, at: a.expertGateUp });
+    const { x, rounded: normed } = blockInput(context, norm);
     const [choice, kernels, gateUp, down, combine] = await Promise.all([
       createChoice(context, weights, norm),
       Promise.all(a.plans.map((plan) => device.compile(moePlan, plan))),
-      Linear.create(context, weights.experts.gateUp, { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) }),
-      Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
+      Linear.create(context, experts.gateUp, { x, rounded: normed, y: a.expertGateUp, gives, ...up }),
+      Linear.create(context, experts.down, { x: a.expertGateUp, rounded, y: a.expertOut, input: "gated", ...out }),
       bindCombine(context, weights),
     ]);
     const most = { items: both.prefill * moe.activeExperts };

@@ -18,6 +18,7 @@ import {
   type Phase,
   unnormedSide,
 } from "./linear_binding.ts";
+import { bindDecodeRounding, type Rounding } from "./rounding.ts";
 import type { DeviceMatrix } from "./weights.ts";
 
 /** Both, in steps of up to `upTo` rows. */
@@ -30,16 +31,19 @@ interface BesideWay<P extends string> {
 export class LinearBeside<P extends string> {
   readonly #ways: readonly BesideWay<P>[];
   readonly #part: Part;
+  readonly #round: Rounding | null;
 
-  private constructor(ways: readonly BesideWay<P>[], part: Part) {
+  private constructor(ways: readonly BesideWay<P>[], part: Part, round: Rounding | null) {
     this.#ways = ways;
     this.#part = part;
+    this.#round = round;
   }
 
   /**
    * Compiles and binds.
    *
-   * @param other what runs beside it, given how the layer is decoded; which it is, if it is one
+   * @param other what runs beside it, given how the layer is decoded; which it is, if it is one, whose input has been rounded if it is to be
+   * @param same bindings that are one of the other's; of x only where both take the same
    * @returns null if the matrix had to be split, or the device does not allow as many bindings
    */
   static async create<C, B extends string, P extends string>(
@@ -53,15 +57,20 @@ export class LinearBeside<P extends string> {
     const [part] = matrix.parts;
     const ways = await Promise.all(
       decodeSides(context, matrix, part, binding, other.layer).map(async ({ side, ...way }) => {
-        const both = await Beside.create(context.device, other.of(way), side, same);
+        const first = other.of(way);
+        const { x, ...rest } = same;
+        const sameInput = x !== undefined && first.buffers[x] === side.buffers.x;
+        const both = await Beside.create(context.device, first, side, sameInput ? same : rest as typeof same);
         return both === null ? null : { upTo: way.upTo, both };
       }),
     );
-    return ways.every((way) => way !== null) ? new LinearBeside(ways, paramsOf(matrix, { kind: "all" }, part)) : null;
+    if (!ways.every((way) => way !== null)) return null;
+    return new LinearBeside(ways, paramsOf(matrix, { kind: "all" }, part), await bindDecodeRounding(context, matrix, binding));
   }
 
   /** Records both. */
   run(rows: number, other: Params<P>): void {
+    this.#round?.(rows);
     this.#ways.find(({ upTo }) => rows <= upTo)!.both.run(other, { ...this.#part, items: rows });
   }
 }
