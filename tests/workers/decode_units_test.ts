@@ -1,14 +1,19 @@
 /**
  * Decode on matrix units: every row gets the bits that it has alone, and nearly those that it has in f32. On machines without them they are emulated.
  */
+import { it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { TracingDevice } from "../../bench/roofline/tracing_device.ts";
 import { syntheticWeights } from "../../bench/synthetic.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
-import type { Device } from "../../kernels/device.ts";
+import { ALONE } from "../../core/tpla/group_place.ts";
+import { partition, type RankShape } from "../../core/tpla/partition.ts";
+import type { Device, DeviceLimits } from "../../kernels/device.ts";
+import { LocalGroup } from "../../workers/local_group.ts";
 import { Model } from "../../workers/model.ts";
 import { relativeError } from "../support/compare.ts";
-import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
+import { openNullDevice } from "../support/null_device.ts";
+import { absence, describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 
 /** One dense layer and one with experts, of which some have more rows than matrix units multiply at a time. */
 const CONFIG = {
@@ -27,8 +32,10 @@ const CONFIG = {
   num_experts_per_tok: 2,
 };
 
-async function createModel(device: Device, config: object, decodeRows: number): Promise<Model> {
-  return await Model.create(device, await syntheticWeights(device, JSON.stringify(config), "keep"), {
+async function createModel(device: Device, config: object, decodeRows: number, shape?: RankShape): Promise<Model> {
+  const shard = shape === undefined ? undefined : { shape, bases: null };
+  return await Model.create(device, await syntheticWeights(device, JSON.stringify(config), "keep", shard), {
+    group: { ...ALONE, rank: shape?.rank ?? 0, ranks: shape === undefined ? 1 : 2 },
     cacheDtype: "f16",
     maxTokens: decodeRows * 64,
     maxContext: 64,
@@ -79,6 +86,28 @@ const STEP = [
   "batch_units",
 ];
 
+const absent = absence("dawn");
+const allowed = "decode on matrix units binds what WebGPU allows, in scripts and beside each other";
+if (absent !== null) it.skip(`${allowed}: skipped, ${absent}`);
+else {
+  it(allowed, async () => {
+    const device = (await openNullDevice({ units: true })).device;
+    // Subgroups of this device have up to 128 threads, which is more than workgroups of attention have on matrix units; of such widths they have none there.
+    const plain = { ...CONFIG, kv_lora_rank: 40 };
+    for (const config of [plain, { ...plain, q_lora_rank: 40, n_shared_experts: null }]) {
+      const model = await createModel(device, config, 19);
+      await model.warmUp("prefill");
+      await model.warmUp("decode");
+      const before = device.counters.dispatches;
+      for (const rows of [1, 19, 1, 19]) await decode(model, sequencesOf(rows));
+      assert(device.counters.dispatches > before);
+    }
+    // Whatever Dawn refused is thrown here at the latest.
+    await device.settle();
+    await device.close();
+  });
+}
+
 describeOnDevices("decode on matrix units", (kind) => {
   const test = itOnUnits(kind);
 
@@ -105,17 +134,18 @@ describeOnDevices("decode on matrix units", (kind) => {
   });
 
   // What cannot be on matrix units, or not be given in f16, is computed in f32 there, and rounded by itself where the next layer is on them.
-  const others: Readonly<Record<string, { readonly config: object; readonly rounds: number }>> = {
+  const others: Readonly<Record<string, { readonly config: object; readonly rounds: number; readonly limits?: Partial<DeviceLimits> }>> = {
     "queries that are compressed": { config: { q_lora_rank: 40 }, rounds: 0 },
     "compressed queries that are no whole octets": { config: { q_lora_rank: 36 }, rounds: 0 },
     "experts that are no whole octets": { config: { moe_intermediate_size: 20 }, rounds: 0 },
     "heads whose values are odd in number": { config: { v_head_dim: 17, num_attention_heads: 8 }, rounds: 2 },
     "rows that are no whole octets": { config: { hidden_size: 60 }, rounds: 3 },
+    "matrices in parts": { config: { intermediate_size: 400 }, rounds: 1, limits: { maxBindingBytes: 65536 } },
     "no shared experts": { config: { n_shared_experts: null }, rounds: 0 },
   };
-  for (const [what, { config, rounds }] of Object.entries(others)) {
+  for (const [what, { config, rounds, limits }] of Object.entries(others)) {
     test(`takes ${what}`, async () => {
-      const device = new TracingDevice(unitsOf(await openTestDevice(kind)));
+      const device = new TracingDevice(unitsOf(await openTestDevice(kind, limits)));
       const sequences = sequencesOf(6);
       const inF32 = await decode(await createModel(device, { ...CONFIG, ...config }, 4), sequences.slice(0, 4));
       const model = await createModel(device, { ...CONFIG, ...config }, 6);
@@ -130,4 +160,34 @@ describeOnDevices("decode on matrix units", (kind) => {
       await device.close();
     });
   }
+
+  test("gives a group's rows the bits that they have alone, nearly those of f32 on one worker", async () => {
+    const device = new TracingDevice(unitsOf(await openTestDevice(kind)));
+    const sequences = sequencesOf(6);
+    const whole = await createModel(device, CONFIG, 4);
+    const inF32 = await decode(whole, sequences.slice(0, 4));
+    const ranks: Model[] = [];
+    for (const shape of partition(whole.spec, { ranks: 2, latentGroups: 1, halo: 0 })) {
+      ranks.push(await createModel(device, CONFIG, 6, shape));
+    }
+    const group = await LocalGroup.create(ranks);
+    device.take();
+    const decodeOnGroup = async (which: readonly number[]) => {
+      const open = which.map((i) => ({ tokens: sequences[i], sequence: group.open() }));
+      const steps: Float32Array[] = [];
+      for (const position of [0, 1]) {
+        steps.push(await group.step(open.map(({ tokens, sequence }) => ({ token: tokens[position], position, sequence }))));
+      }
+      for (const { sequence } of open) group.close(sequence);
+      const { vocabSize } = whole.spec;
+      return which.map((_, row) => steps.flatMap((logits) => [...logits.subarray(row * vocabSize, (row + 1) * vocabSize)]));
+    };
+    const together = await decodeOnGroup([0, 1, 2, 3, 4, 5]);
+    const names = new Set(device.take().map(({ kernel }) => kernel.name));
+    assert(names.has("sum_rms_norm") && names.has("batch_units") && !names.has("round_input"), [...names].join());
+    for (const row of [0, 5]) assertEquals(await decodeOnGroup([row]), [together[row]], `row ${row}`);
+    const error = relativeError(together.slice(0, 4).flat(), inF32.flatMap((logits) => [...logits]));
+    assert(error > 0 && error < 3e-3, `${error} from f32`);
+    await device.close();
+  });
 });

@@ -7,7 +7,7 @@
  */
 import type { Kernel } from "../../../kernels/contract.ts";
 import { CpuBound, CpuDevice } from "../../../kernels/cpu_device.ts";
-import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures } from "../../../kernels/device.ts";
+import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures, type DeviceLimits } from "../../../kernels/device.ts";
 import { paramsDeclaration } from "../../../kernels/contract.ts";
 import { Memory, WorkgroupMemory } from "./memory.ts";
 import { parseShader } from "./syntax.ts";
@@ -22,8 +22,9 @@ export class EmulatedDevice extends CpuDevice {
   override readonly features: DeviceFeatures = { matrixUnits: true, subgroups: SUBGROUP };
   readonly #translations = new Map<string, Translation>();
 
-  constructor() {
-    super({ maxWorkgroupBytes: 49152 });
+  /** @param limits smaller limits than the host's, to exercise splitting; of workgroup memory it has as much as GPUs with matrix units */
+  constructor(limits: Partial<DeviceLimits> = {}) {
+    super({ ...limits, maxWorkgroupBytes: 49152 });
   }
 
   override compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
