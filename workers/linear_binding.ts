@@ -27,8 +27,8 @@ export interface UnnormedInput {
   readonly x: DeviceBuffer;
   readonly gamma: DeviceBuffer;
   readonly eps: number;
-  /** Whether others want the normalised row where the layer would have found it. */
-  readonly keeps?: boolean;
+  /** Where others want the normalised row, and in what precision. */
+  readonly keeps?: { readonly at: DeviceBuffer; readonly as: "f32" | "f16" };
 }
 
 /** What a linear layer is bound to. */
@@ -121,7 +121,7 @@ export interface DecodeSide {
 /** A layer that is to run beside another. */
 export interface LayerBeside {
   readonly matrix: DeviceMatrix;
-  readonly binding: Pick<LinearBinding, "precise">;
+  readonly binding: Pick<LinearBinding, "input" | "select" | "precise">;
 }
 
 /** A layer, as far as it decides how decode computes it. */
@@ -130,9 +130,13 @@ export interface DecodeLayer {
   readonly binding: Pick<LinearBinding, "input" | "select" | "precise" | "most">;
 }
 
-/** Whether decode multiplies a layer on matrix units, which take its inputs in f16. */
-export function decodesOnUnits(context: Pick<LinearContext, "device" | "decodesOnUnits">, { matrix, binding }: DecodeLayer): boolean {
-  return waysOf(context, matrix, binding)[0]?.units !== undefined;
+/** Whether decode multiplies a layer on matrix units, which take its inputs in f16. @param beside a layer that is to run beside it */
+export function decodesOnUnits(
+  context: Pick<LinearContext, "device" | "decodesOnUnits">,
+  { matrix, binding }: DecodeLayer,
+  beside?: LayerBeside,
+): boolean {
+  return waysOf(context, matrix, binding, beside)[0]?.units !== undefined;
 }
 
 /** What decode lets a layer give to the next: `output` if both are on matrix units and a workgroup has all that it takes; f32 otherwise. */
@@ -153,8 +157,9 @@ function waysOf(
   binding: DecodeLayer["binding"],
   beside?: LayerBeside,
 ): readonly DecodeWay[] {
-  const { select } = configOf(matrix, binding);
-  const shapeOf = ({ matrix, binding }: LayerBeside): DecodeShape => ({ ...matrix, select, precise: binding.precise === "always" });
+  const shapeOf = ({ matrix, binding }: LayerBeside): DecodeShape => (
+    { ...matrix, select: configOf(matrix, binding).select, precise: binding.precise === "always" }
+  );
   const choice = { rows: binding.most.decode, units, workgroupLimit: device.limits.maxWorkgroupBytes };
   return decodeWays(shapeOf({ matrix, binding }), choice, beside === undefined ? undefined : shapeOf(beside));
 }
@@ -206,16 +211,18 @@ export function unnormedSide(
   binding: LinearBinding,
 ): BesideSide<NormMatvecConfig, LinearBindings | "gamma" | "normed", LinearParams> | null {
   const { unnormed } = binding;
-  if (unnormed === undefined || binding.rounded?.decode !== undefined || binding.most.decode === 0) return null;
+  if (unnormed === undefined || binding.most.decode === 0) return null;
+  const { keeps } = unnormed;
+  if (binding.rounded?.decode !== undefined && keeps?.as !== "f16") return null;
   if (Object.keys(normMatvec.bindings).length > context.device.limits.maxBindings) return null;
   if (waysOf(context, matrix, binding)[0].units !== undefined) return null;
   const plain = configOf(matrix, binding);
-  const config = { ...plain, itemsAtOnce: 1, adds: binding.adds ?? false, eps: unnormed.eps, keeps: unnormed.keeps ?? false } as const;
+  const config = { ...plain, itemsAtOnce: 1, adds: binding.adds ?? false, eps: unnormed.eps, keeps: keeps?.as ?? false } as const;
   if (!canNormalise(config)) return null;
   return {
     kernel: normMatvec,
     config,
-    buffers: { ...buffersOf(part, binding, binding.routes), x: unnormed.x, gamma: unnormed.gamma, normed: binding.x },
+    buffers: { ...buffersOf(part, binding, binding.routes), x: unnormed.x, gamma: unnormed.gamma, normed: keeps?.at ?? binding.x },
     most: { items: 1, ...paramsOf(matrix, plain.select, part) },
   };
 }

@@ -8,6 +8,7 @@ import type { Params } from "../kernels/contract.ts";
 import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
 import { Linear } from "./linear.ts";
 import {
+  configOf,
   type DecodeSide,
   decodeSides,
   type LayerBeside,
@@ -28,14 +29,16 @@ interface BesideWay<P extends string> {
 }
 
 /** A linear layer and something that does not read its result, nor it that thing's: one dispatch in decode, where both are short. */
-export class LinearBeside<P extends string> {
+class LinearBeside<P extends string> {
   readonly #ways: readonly BesideWay<P>[];
   readonly #part: Part;
+  readonly #itemsPerRow: number;
   readonly #round: Rounding | null;
 
-  private constructor(ways: readonly BesideWay<P>[], part: Part, round: Rounding | null) {
+  private constructor(ways: readonly BesideWay<P>[], part: Part, itemsPerRow: number, round: Rounding | null) {
     this.#ways = ways;
     this.#part = part;
+    this.#itemsPerRow = itemsPerRow;
     this.#round = round;
   }
 
@@ -65,13 +68,60 @@ export class LinearBeside<P extends string> {
       }),
     );
     if (!ways.every((way) => way !== null)) return null;
-    return new LinearBeside(ways, paramsOf(matrix, { kind: "all" }, part), await bindDecodeRounding(context, matrix, binding));
+    const round = await bindDecodeRounding(context, matrix, binding);
+    return new LinearBeside(ways, paramsOf(matrix, configOf(matrix, binding).select, part), binding.itemsPerRow ?? 1, round);
   }
 
   /** Records both. */
   run(rows: number, other: Params<P>): void {
-    this.#round?.(rows);
-    this.#ways.find(({ upTo }) => rows <= upTo)!.both.run(other, { ...this.#part, items: rows });
+    const items = rows * this.#itemsPerRow;
+    this.#round?.(items);
+    this.#ways.find(({ upTo }) => rows <= upTo)!.both.run(other, { ...this.#part, items });
+  }
+}
+
+/** What runs beside a layer. */
+interface Companion<C, B extends string, P extends string> {
+  /** Which layer it is, if it is one. */
+  readonly layer?: LayerBeside;
+  /** Bindings of the layer that are one of its. */
+  readonly same?: Partial<Record<LinearBindings, B>>;
+  /** It, given how the layer is decoded. */
+  of(way: Pick<DecodeSide, "upTo" | "threads">): BesideSide<C, B, P>;
+  /** Records it by itself, in prefill, and in decode if it `decodes` so. */
+  alone(decodes: boolean): Promise<(phase: Phase, params: Params<P>) => void>;
+}
+
+/** A linear layer and something that does not wait for it, nor it for that: in decode in one dispatch, if the device can; otherwise that thing first. */
+export class LinearWith<P extends string> {
+  readonly #beside: LinearBeside<P> | null;
+  readonly #linear: Linear;
+  readonly #alone: (phase: Phase, params: Params<P>) => void;
+
+  private constructor(beside: LinearBeside<P> | null, linear: Linear, alone: (phase: Phase, params: Params<P>) => void) {
+    this.#beside = beside;
+    this.#linear = linear;
+    this.#alone = alone;
+  }
+
+  /** Compiles and binds. */
+  static async create<C, B extends string, P extends string>(
+    context: LinearContext,
+    matrix: DeviceMatrix,
+    binding: LinearBinding,
+    other: Companion<C, B, P>,
+  ): Promise<LinearWith<P>> {
+    const beside = await LinearBeside.create(context, matrix, binding, other, other.same);
+    const apart = beside === null ? binding : { ...binding, most: { ...binding.most, decode: 0 } };
+    const [linear, alone] = await Promise.all([Linear.create(context, matrix, apart), other.alone(beside === null)]);
+    return new LinearWith(beside, linear, alone);
+  }
+
+  /** Records both. */
+  run(phase: Phase, rows: number, other: Params<P>): void {
+    if (phase === "decode" && this.#beside !== null) return this.#beside.run(rows, other);
+    this.#alone(phase, other);
+    this.#linear.run(phase, rows);
   }
 }
 

@@ -63,6 +63,16 @@ else {
     const plain = { ...layer, itemsAtOnce: 4, threads: 128 };
     add("twice", beside(batchUnits, batchUnits, { x: "x" }), { first: units, second: { ...units, outputs: 70 } });
     add("and another's", beside(batchUnits, batchUnits, { x: "x" }), { first: units, second: { ...units, output: "activated" } });
+    for (
+      const [what, same, other] of [["of experts", {}, { kind: "expert", perInput: 2 }], ["of heads", { x: "x" }, {
+        kind: "head",
+        heads: 3,
+      }]] as const
+    ) {
+      const second = { ...units, select: other };
+      add(`and one ${what}`, beside(batchUnits, batchUnits, same), { first: units, second });
+      add(`${what} and one`, beside(batchUnits, batchUnits, same), { first: second, second: units });
+    }
     add("and f32", beside(matvec, batchUnits), { first: plain, second: units });
     assertEquals(await unitsProblems(kernels), []);
   });
