@@ -6,6 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { TracingDevice } from "../../bench/roofline/tracing_device.ts";
 import { syntheticWeights } from "../../bench/synthetic.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
+import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import { partition, type RankShape } from "../../core/tpla/partition.ts";
 import type { Device, DeviceLimits } from "../../kernels/device.ts";
@@ -32,9 +33,14 @@ const CONFIG = {
   num_experts_per_tok: 2,
 };
 
-async function createModel(device: Device, config: object, decodeRows: number, shape?: RankShape): Promise<Model> {
+interface How {
+  readonly weights?: WeightPolicy;
+  readonly shape?: RankShape;
+}
+
+async function createModel(device: Device, config: object, decodeRows: number, { weights = "keep", shape }: How = {}): Promise<Model> {
   const shard = shape === undefined ? undefined : { shape, bases: null };
-  return await Model.create(device, await syntheticWeights(device, JSON.stringify(config), "keep", shard), {
+  return await Model.create(device, await syntheticWeights(device, JSON.stringify(config), weights, shard), {
     group: { ...ALONE, rank: shape?.rank ?? 0, ranks: shape === undefined ? 1 : 2 },
     cacheDtype: "f16",
     maxTokens: decodeRows * 64,
@@ -128,7 +134,11 @@ describeOnDevices("decode on matrix units", (kind) => {
   });
 
   // What cannot be on matrix units, or not be given in f16, is computed in f32 there, and rounded by itself where the next layer is on them.
-  const others: Readonly<Record<string, { readonly config: object; readonly rounds: number; readonly limits?: Partial<DeviceLimits> }>> = {
+  const others: Readonly<
+    Record<string, { readonly config: object; readonly rounds: number; readonly limits?: Partial<DeviceLimits>; readonly weights?: WeightPolicy }>
+  > = {
+    "weights in q8": { config: {}, rounds: 0, weights: "q8" },
+    "weights in q4": { config: {}, rounds: 0, weights: "q4" },
     "queries that are compressed": { config: { q_lora_rank: 40 }, rounds: 0 },
     "compressed queries that are no whole octets": { config: { q_lora_rank: 36 }, rounds: 0 },
     "experts that are no whole octets": { config: { moe_intermediate_size: 20 }, rounds: 0 },
@@ -137,12 +147,12 @@ describeOnDevices("decode on matrix units", (kind) => {
     "matrices in parts": { config: { intermediate_size: 400 }, rounds: 1, limits: { maxBindingBytes: 65536 } },
     "no shared experts": { config: { n_shared_experts: null }, rounds: 0 },
   };
-  for (const [what, { config, rounds, limits }] of Object.entries(others)) {
+  for (const [what, { config, rounds, limits, weights }] of Object.entries(others)) {
     test(`takes ${what}`, async () => {
       const device = new TracingDevice(unitsOf(await openTestDevice(kind, limits)));
       const sequences = sequencesOf(6);
-      const inF32 = await decode(await createModel(device, { ...CONFIG, ...config }, 4), sequences.slice(0, 4));
-      const model = await createModel(device, { ...CONFIG, ...config }, 6);
+      const inF32 = await decode(await createModel(device, { ...CONFIG, ...config }, 4, { weights }), sequences.slice(0, 4));
+      const model = await createModel(device, { ...CONFIG, ...config }, 6, { weights });
       device.take();
       const together = await decode(model, sequences);
       const names = device.take().map(({ kernel }) => kernel.name);
@@ -162,7 +172,7 @@ describeOnDevices("decode on matrix units", (kind) => {
     const inF32 = await decode(whole, sequences.slice(0, 4));
     const ranks: Model[] = [];
     for (const shape of partition(whole.spec, { ranks: 2, latentGroups: 1, halo: 0 })) {
-      ranks.push(await createModel(device, CONFIG, 6, shape));
+      ranks.push(await createModel(device, CONFIG, 6, { shape }));
     }
     const group = await LocalGroup.create(ranks);
     device.take();
