@@ -32,7 +32,7 @@ import { isLoopback, resolveSettings } from "./cluster/settings.ts";
 import { readEnv } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
 import type { DeviceChoice } from "./kernels/providers.ts";
-import type { LoadProgress } from "./workers/loader.ts";
+import type { LoadProgress } from "./core/wire/load_times.ts";
 
 export { type ErrorCode, LatentmeshError } from "./core/errors.ts";
 export type { ContextLimits } from "./core/context_limit.ts";
@@ -53,9 +53,10 @@ export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
 export type { TextSource } from "./core/text/text_source.ts";
 export type { DocumentScore, GeneratedPiece, GenerateOptions } from "./core/text/text_engine.ts";
 export type { TextTokenizer, TokenizerConfig } from "./core/text/tokenizer.ts";
-export type { LoadPart, LoadTimes } from "./core/wire/load_times.ts";
+export type { LoadPart, LoadProgress, LoadTimes } from "./core/wire/load_times.ts";
 export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
+export type { UnitRole } from "./core/wire/protocol.ts";
 export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/cluster_status.ts";
 export type { UnitExchange } from "./cluster/unit.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
@@ -65,8 +66,7 @@ export type { Config, DecodeConfig, HostConfig } from "./cluster/config_type.ts"
 export type { JoinedWorkers } from "./cluster/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/providers.ts";
-export type { LoadProgress } from "./workers/loader.ts";
-export { Engine, type EngineOptions } from "./workers/engine.ts";
+export { Engine, type EngineOptions } from "./cluster/local_engine.ts";
 
 /** Clusters: a coordinator in this process, prefill and decode workers in processes of their own, on this machine and others. */
 export abstract class Cluster {

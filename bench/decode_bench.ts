@@ -9,10 +9,11 @@ import type { DeviceChoice } from "../kernels/providers.ts";
 import { openDevice } from "../kernels/providers.ts";
 import type { Step } from "../workers/context.ts";
 import { loadWeights } from "../workers/loader.ts";
+import type { CandidatesQuery } from "../workers/logits_head.ts";
 import { Model } from "../workers/model.ts";
 import { DirectoryFiles } from "../workers/model_files.ts";
 import { AdjustmentList } from "../workers/adjustment_list.ts";
-import { anticipateNext } from "../workers/next_step.ts";
+import { nextStep } from "../workers/next_step.ts";
 import { median, printTable } from "./table.ts";
 
 /** Floating-point operations of one token, attention apart: two for each of the 7.5 M weights that run. */
@@ -94,4 +95,14 @@ function bareMatvec(): number {
     return performance.now() - started;
   });
   return 2 * rows * columns / (median(times) / 1000);
+}
+
+/** While the device of a model that is alone works on a step: says that the next one follows, of whose rows the same is asked. */
+function anticipateNext(model: Model, step: Step, queries: readonly CandidatesQuery[]): void {
+  const next = nextStep(step, queries.length, model.cache.maxContext);
+  if (next === null) return;
+  model.anticipate(() => {
+    model.record(next);
+    model.head.recordOutline("decode", 0, queries);
+  });
 }

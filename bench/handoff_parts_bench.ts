@@ -86,7 +86,7 @@ export async function handoffPartsBench(args: readonly string[]): Promise<void> 
   const add = (what: string, { answered, handed, stalled }: Times) => table.push([what, answered.toFixed(1), handed.toFixed(1), stalled.toFixed(1)]);
 
   const alone = await PrefillRank.create(model, shapes);
-  await alone.reset(new SoloCollective());
+  await alone.reset([new SoloCollective()]);
   add("computed", await timePrompts(alone, tokens, null));
   add("cut out and read back", await timePrompts(alone, tokens, shapes.map((shape, rank) => ({ ...nowhere(rank, alone), shape }))));
 
@@ -95,7 +95,7 @@ export async function handoffPartsBench(args: readonly string[]): Promise<void> 
   const sent = links.reduce((sum, link) => sum - link.counters.sentBytes, 0);
   for (const sizes of SIZES) {
     const rank = await PrefillRank.create(model, shapes, sizes);
-    await rank.reset(new SoloCollective());
+    await rank.reset([new SoloCollective()]);
     for (const link of links) link.listen(({ message }) => rank.receive(link.identity.worker, parseMessage(peerFrameSchema, message)));
     const what = sizes === undefined
       ? "as workers do"
@@ -131,7 +131,7 @@ async function timePrompts(rank: PrefillRank, tokens: number, ranks: readonly Ha
         start,
         last,
         tokens: Array.from({ length: count }, (_, i) => (start + i + sequence) % 500),
-        begin: start === 0 ? { blocks, target } : null,
+        begin: start === 0 ? { blocks, target, stays: false } : null,
         queries: last
           ? [{ key: 0, position: tokens - 1, inverseTemperature: 1, plain: 1, adjusted: 0, base: 0, changes: [], mask: null, draw: false }]
           : [],

@@ -6,6 +6,7 @@
 import { attentionBench } from "./attention_bench.ts";
 import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
+import { besideBench } from "./beside_bench.ts";
 import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
@@ -36,7 +37,10 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help: "[device] [rates] [requests] [directory] latency and goodput against request rate, as JSON and as a page with plots",
     run: serveBench,
   },
-  soak: { help: "[kills] [streams] 256 streams, clients that disconnect, workers that are killed: every answer checked", run: soakBench },
+  soak: {
+    help: "[kills] [streams] [ranks=2|mixed|mixed,mixed] 256 streams, clients that disconnect, workers that are killed: every answer checked",
+    run: soakBench,
+  },
   chaos: { help: CHAOS_HELP, run: chaosBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
@@ -57,6 +61,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   batch: {
     help: "[device] [ranks] [batches] [ping-pong] throughput against batch size through the server; CPU time of the coordinator",
     run: batchBench,
+  },
+  beside: {
+    help:
+      "[--device dawn] [--model synthetic:v2-lite] [--weights keep] [--streams 16] [--context 1024] [--prompt 16384] [--max-step-ms X] a long prompt beside running streams on one mixed worker: the longest gap of a stream, its first token against alone; streams at once against one after the other",
+    run: besideBench,
   },
   roofline: {
     help:

@@ -88,7 +88,7 @@ class Served {
       const { active } = this.cluster.scheduling;
       if (active === 0 && status.length > 0 && status.every(({ stats }) => stats.sequences === 0)) {
         this.cluster.checkIntegrity();
-        return status.filter(({ unit }) => unit.startsWith("decode")).every(({ stats }) => stats.freeBlocks === status[0].stats.freeBlocks);
+        return status.filter(({ unit }) => !unit.startsWith("prefill")).every(({ stats }) => stats.freeBlocks === status[0].stats.freeBlocks);
       }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
@@ -209,9 +209,15 @@ async function prefix(served: Served): Promise<string[][]> {
 }
 
 /** Runs the bench. */
-export async function soakBench([kill = "20", streams = "64"]: readonly string[]): Promise<void> {
-  const config = { decode: { ranks: 2 } };
-  const rows: string[][] = [["embedded model, cpu, 2 decode ranks", ""]];
+export async function soakBench([kill = "20", streams = "64", units = "ranks=2"]: readonly string[]): Promise<void> {
+  const chosen: Record<string, Config> = {
+    "ranks=2": { decode: { ranks: 2 } },
+    mixed: { mixed: { workers: 1 } },
+    "mixed,mixed": { mixed: { workers: 2 } },
+  };
+  const config = chosen[units];
+  if (config === undefined) throw new Error(`"${units}" are no units; there are ${Object.keys(chosen).join(", ")}`);
+  const rows: string[][] = [[`embedded model, cpu, ${units}`, ""]];
   const section = async (run: (served: Served) => Promise<string[][]>) => {
     const served = await Served.start(config);
     rows.push(...await run(served));

@@ -115,7 +115,7 @@ class WholeRun {
     this.#stop.server = server;
     const { spec } = await this.#floorOf("sharded");
     const status = await server.status();
-    const decode = status?.units.find(({ role }) => role === "decode");
+    const decode = status?.units.find(({ role }) => role !== "prefill");
     this.#about = {
       description: bare.card.description,
       summary: status?.summary ?? "",

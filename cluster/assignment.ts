@@ -10,6 +10,7 @@ import { needsCalibration } from "../core/tpla/choose_bases.ts";
 import { partition, type PartitionOptions, UNCUT } from "../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../core/tpla/scheme.ts";
 import type { Assignment, Hello } from "../core/wire/messages.ts";
+import type { UnitRole } from "../core/wire/protocol.ts";
 import type { PrivateDirectory } from "./private_directory.ts";
 import type { Settings } from "./settings.ts";
 import type { Slot, UnitPlan } from "./topology.ts";
@@ -18,7 +19,7 @@ import type { Member } from "./unit.ts";
 /** Sizes that every worker must agree on. */
 export interface CachePlan {
   readonly dtype: "f16" | "f32";
-  /** Tokens that a decode group holds. */
+  /** Tokens that a decode group or mixed unit holds. */
   readonly maxTokens: number;
   /** Tokens that a prefill unit holds. */
   readonly prefillTokens: number;
@@ -81,13 +82,16 @@ export class ClusterModel {
   }
 }
 
-/** How the decode groups and prefill units of a cluster cut the model. @throws {LatentmeshError} `invalid_config` */
+/** How the units of a cluster cut the model. @throws {LatentmeshError} `invalid_config` */
 export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "prefill">, { spec }: ModelPackage) {
-  const cuts: { decode: PartitionOptions; prefill: PartitionOptions } = {
-    decode: resolveCut(spec, decode.scheme),
+  const decodeCut = resolveCut(spec, decode.scheme);
+  const cuts: Record<UnitRole, PartitionOptions> = {
+    decode: decodeCut,
+    mixed: decodeCut,
     prefill: { ...UNCUT, ranks: prefill.ranks },
   };
-  return { ...cuts, shapes: { decode: partition(spec, cuts.decode), prefill: partition(spec, cuts.prefill) } };
+  const shape = partition(spec, decodeCut);
+  return { ...cuts, shapes: { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill) } };
 }
 
 /** Whether a scheme needs `basis.safetensors`. */
@@ -155,25 +159,36 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
   const { decode, weights } = settings;
   const cuts = resolveCuts(settings, model.package);
   const { dtype, maxContext, chunk, window } = cache;
-  const decodes = unit.role === "decode";
+  const { maxBatch } = decode;
+  const prefilling = { prefillRows: chunk, window, logitRows: Math.min(64, chunk) };
+  const byRole = {
+    prefill: { maxTokens: cache.prefillTokens, maxSequences: PROMPTS_PER_UNIT, limits: { ...prefilling, decodeRows: 1 } },
+    decode: {
+      maxTokens: cache.maxTokens,
+      maxSequences: maxBatch,
+      limits: { prefillRows: 1, decodeRows: maxBatch, window: Math.min(64, maxContext), logitRows: maxBatch },
+    },
+    mixed: {
+      maxTokens: cache.maxTokens,
+      // Prompts that are only computed are no part of the batch.
+      maxSequences: maxBatch + PROMPTS_PER_UNIT,
+      limits: { ...prefilling, decodeRows: maxBatch, logitRows: Math.max(maxBatch, prefilling.logitRows) },
+    },
+  };
   return {
     role: unit.role,
     unit: unit.name,
     rank: slot.rank,
-    cut: wholeCut(decodes ? cuts.decode : cuts.prefill),
+    cut: wholeCut(cuts[unit.role]),
     decode: wholeCut(cuts.decode),
     basis: resolveBasis(decode.scheme),
     paper: decode.scheme.paper,
     mu: decode.scheme.mu,
     weights,
     cacheDtype: dtype,
-    maxTokens: decodes ? cache.maxTokens : cache.prefillTokens,
     maxContext,
-    maxSequences: decodes ? decode.maxBatch : PROMPTS_PER_UNIT,
-    limits: decodes
-      ? { prefillRows: 1, decodeRows: decode.maxBatch, window: Math.min(64, maxContext), logitRows: decode.maxBatch }
-      : { prefillRows: chunk, decodeRows: 1, window, logitRows: Math.min(64, chunk) },
-    lanes: decodes && decode.pingPong ? 2 : 1,
+    ...byRole[unit.role],
+    lanes: unit.role === "decode" && decode.pingPong ? 2 : 1,
     wire: decode.wire,
     exchange: decode.exchange,
     deadlineMs: decode.deadlineMs,

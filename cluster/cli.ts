@@ -12,11 +12,13 @@ import { drift, type DriftFlags } from "./commands/drift.ts";
 import { planCluster, printPlan } from "./commands/plan.ts";
 import { score, type ScoreFlags } from "./commands/score.ts";
 import { serve } from "./commands/serve.ts";
+import { chooseUnits } from "./choose_units.ts";
+import { compare, printComparison } from "./commands/compare.ts";
 import { joinUntilStopped, type WorkerFlags } from "./commands/worker.ts";
 import { configSchema } from "./config.ts";
 import type { LoadEngine, MeasureDrift } from "./engine.ts";
 import { type AllFlags, integer, integers, settingsOf, withCluster, withDevice, withModel, withScheme, withServer } from "./flags.ts";
-import { printLine } from "./log.ts";
+import { log, printLine } from "./log.ts";
 import { CALIBRATION_TOKENS } from "./load_model.ts";
 import type { ClusterServices } from "./services.ts";
 
@@ -44,7 +46,7 @@ export function createProgram(version: string, services: Services): Command {
     .addOption(new Option("--single", "serve from this process alone, without workers").conflicts("gpus"))
     .addHelpText("after", ENVIRONMENT)
     .action(async ({ single, ...flags }: AllFlags & { single?: boolean }) =>
-      await serve(await settingsOf(flags), single === true ? services.loadEngine : services.startCluster)
+      await serve(await settingsOf(flags), single === true ? services.loadEngine : startChosen(services))
     );
 
   program.command("worker").description("join this machine's GPUs to a cluster")
@@ -62,10 +64,13 @@ export function createProgram(version: string, services: Services): Command {
     .action(async (flags: WorkerFlags) => await joinUntilStopped(flags, services));
 
   withCluster(withModel(program.command("plan").description("print what a configuration comes to: bytes per rank, on the wire and in the cache")))
+    .option("--compare", "print the ways of using this host's GPUs side by side instead, with predicted steps")
     .option("--json", "print JSON instead of a table")
-    .action(async ({ json, ...flags }: AllFlags & { json?: boolean }) =>
-      printPlan(await planCluster(await settingsOf(flags), services), json ?? false)
-    );
+    .action(async ({ json = false, compare: comparing, ...flags }: AllFlags & { json?: boolean; compare?: boolean }) => {
+      const settings = await settingsOf(flags);
+      if (comparing === true) return printComparison(await compare(settings, services), json);
+      printPlan(await planCluster((await chooseUnits(settings, services)).settings, services), json);
+    });
 
   withServer(withCluster(withModel(program.command("doctor").description("look for what would keep a configuration from working"))))
     .action(async (flags: AllFlags) => {
@@ -94,4 +99,13 @@ export function createProgram(version: string, services: Services): Command {
   program.command("config-schema").description("print the JSON Schema of the configuration file")
     .action(() => printLine(JSON.stringify(z.toJSONSchema(configSchema), null, 2)));
   return program;
+}
+
+/** Starts what suits the machine, where nothing else is configured, and says so. */
+function startChosen(services: Services): LoadEngine {
+  return async (given, onProgress) => {
+    const { settings, reason } = await chooseUnits(given, services);
+    if (reason !== null) log("info", `units   ${reason}`);
+    return await services.startCluster(settings, onProgress);
+  };
 }

@@ -11,20 +11,25 @@ import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generate
 import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
-import { BLOCK_TOKENS, PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
+import type { ModelSpec } from "../core/model/spec.ts";
+import type { ModelPackage } from "../core/model_package.ts";
+import type { LoadTimes } from "../core/wire/load_times.ts";
+import { BLOCK_TOKENS, type CachePlan, PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
 import { ClusterTokenEngine } from "./cluster_engine.ts";
-import { Coordinator, type OnLoading } from "./coordinator.ts";
+import { Coordinator } from "./coordinator.ts";
 import { fitCache } from "./fit_cache.ts";
 import { fitFeedForward } from "./fit_feed_forward.ts";
 import { loadClusterModel } from "./load_model.ts";
+import { LocalHost } from "./local_host.ts";
 import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./cluster_status.ts";
 import { tracePhases } from "./observe/phases.ts";
 import { logLoaded } from "./log_loaded.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
 import type { ClusterServices } from "./services.ts";
-import type { Settings } from "./settings.ts";
+import { asOneMixed, type Settings } from "./settings.ts";
 import { gpuAdvice } from "./topology.ts";
 import type { Member, Unit } from "./unit.ts";
+import type { OnLoading, UnitHost } from "./unit_host.ts";
 
 /** One worker of a running cluster. */
 export interface WorkerStatus {
@@ -46,10 +51,12 @@ export interface WorkerStatus {
   readonly stats: WorkerStats;
 }
 
-/** A coordinator with its workers. */
+/** Units that requests are served on, and whoever keeps them. */
 export class RunningCluster {
   /** What a server needs. */
   readonly served: ServedModel;
+  /** The model's shape. */
+  readonly spec: ModelSpec;
   /** Rejects when the cluster cannot be kept together any more. */
   readonly failed: Promise<never>;
   /** What it consists of, for people. */
@@ -58,19 +65,32 @@ export class RunningCluster {
   readonly advice: readonly string[];
   /** Told of every request that has ended. */
   onOutcome: ((outcome: RequestOutcome) => void) | null = null;
-  readonly #coordinator: Coordinator;
+  readonly #host: UnitHost;
   readonly #engine: ClusterTokenEngine;
 
-  private constructor(coordinator: Coordinator, engine: ClusterTokenEngine, served: ServedModel, texts: Pick<RunningCluster, "summary" | "advice">) {
-    this.summary = texts.summary;
-    this.advice = texts.advice;
-    this.#coordinator = coordinator;
-    this.#engine = engine;
-    this.served = served;
-    this.failed = coordinator.failed;
+  private constructor(host: UnitHost, settings: Settings, model: ModelPackage, gpus: number) {
+    const { spec } = model;
+    this.#host = host;
+    this.#engine = new ClusterTokenEngine(host, {
+      ...servingOptions(host.cache, settings, spec),
+      onArrival: () => {
+        const traced = tracePhases();
+        return (outcome) => {
+          traced(outcome);
+          this.onOutcome?.(outcome);
+        };
+      },
+    });
+    host.attach(this.#engine.serving);
+    host.failed.catch((error) => this.#engine.fail(error));
+    this.served = servedModel(model, this.#engine);
+    this.spec = spec;
+    this.failed = host.failed;
+    this.summary = summarize(settings, resolveCuts(settings, model).decode, host);
+    this.advice = adviceFor(host.members, gpus);
   }
 
-  /** Starts a cluster and waits until it can serve. @throws {LatentmeshError} */
+  /** Starts workers in processes of their own and waits until they can serve. @throws {LatentmeshError} */
   static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
     const sized = await fitCache(given, services);
     const started = performance.now();
@@ -78,59 +98,34 @@ export class RunningCluster {
     logLoaded("coordinator", { files: performance.now() - started });
     const settings = await fitFeedForward(sized, model.package, model.directory, services);
     const coordinator = await Coordinator.start(settings, model, services, onLoading);
-    const { spec } = model.package;
-    const { maxContext, maxTokens, prefillTokens, chunk } = coordinator.cache;
-    const { maxBatch, deadlineMs } = settings.decode;
-    const engine = new ClusterTokenEngine(coordinator, {
-      scheduler: {
-        blockTokens: BLOCK_TOKENS,
-        chunk,
-        maxBatch,
-        stepRows: maxBatch,
-        maxWaiting: settings.maxWaiting,
-        maxWaitingPerClient: settings.maxWaitingPerKey,
-        maxPrompts: PROMPTS_PER_UNIT,
-        maxAttempts: MOST_ATTEMPTS,
-      },
-      vocabulary: spec.vocabSize,
-      maxContext,
-      maxPositions: spec.maxPositions,
-      deadlineMs: deadlineMs + STEP_SLACK,
-      decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
-      prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
-      onArrival: () => {
-        const traced = tracePhases();
-        return (outcome) => {
-          traced(outcome);
-          cluster.onOutcome?.(outcome);
-        };
-      },
-    });
-    coordinator.attach(engine.serving);
-    coordinator.failed.catch((error) => engine.serving.failAll(error));
-    const cluster = new RunningCluster(
-      coordinator,
-      engine,
-      servedModel(model.package, engine),
-      {
-        summary: summarize(settings, resolveCuts(settings, model.package).decode, coordinator.units),
-        advice: adviceFor(coordinator.members, services.gpuCount()),
-      },
-    );
-    return cluster;
+    return new RunningCluster(coordinator, settings, model.package, services.gpuCount());
+  }
+
+  /** Serves from this process alone: one mixed worker, whatever the settings say of units. @throws {LatentmeshError} */
+  static async alone(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
+    const settings = await fitCache(asOneMixed(given), services);
+    const model = await loadClusterModel(settings, services);
+    const host = await LocalHost.start(settings, model, services, onLoading);
+    return new RunningCluster(host, settings, model.package, 0);
   }
 
   /** Bytes of weights on all devices. */
   get weightBytes(): number {
-    return this.#coordinator.members.reduce((sum, { weightBytes = 0 }) => sum + weightBytes, 0);
+    return this.#host.members.reduce((sum, { weightBytes = 0 }) => sum + weightBytes, 0);
   }
 
   /** The devices, for people. */
   get device(): string {
-    const devices = this.#coordinator.members.map(({ hello, slot }) => ({ text: `${hello.device.kind} (${hello.device.description})`, slot }));
+    if (this.#host instanceof LocalHost) return this.#host.device;
+    const devices = this.#host.members.map(({ hello, slot }) => ({ text: `${hello.device.kind} (${hello.device.description})`, slot }));
     const kinds = [...new Set(devices.map(({ text }) => text))].join(", ");
     const shared = devices.length > 1 && devices.every(({ slot }) => !slot.remote && slot.gpu === null);
-    return `${kinds}: ${devices.length} workers${shared ? ", all on the same device" : ""}`;
+    return `${kinds}: ${devices.length} worker${devices.length === 1 ? "" : "s"}${shared ? ", all on the same device" : ""}`;
+  }
+
+  /** Where the time of loading went, if it was in this process. */
+  get loadTimes(): LoadTimes | undefined {
+    return this.#host instanceof LocalHost ? this.#host.loadTimes : undefined;
   }
 
   /** Where the time of decode steps went. */
@@ -146,7 +141,7 @@ export class RunningCluster {
   /** What it consists of and what it is at. Never fails: workers that do not answer are reported without their totals. */
   async describe(): Promise<ClusterStatus> {
     const { scheduler } = this.#engine.serving;
-    const units = await Promise.all(this.#coordinator.units.map((unit) => unitStatus(unit, scheduler)));
+    const units = await Promise.all(this.#host.units.map((unit) => unitStatus(unit, scheduler)));
     return { summary: this.summary, scheduling: this.scheduling, steps: { ...this.#engine.times }, units };
   }
 
@@ -158,7 +153,7 @@ export class RunningCluster {
   /** Asks every worker how it is. */
   async status(): Promise<WorkerStatus[]> {
     return await Promise.all(
-      this.#coordinator.units.flatMap((unit) =>
+      this.#host.units.flatMap((unit) =>
         unit.present().map(async ({ client, worker, hello, slot }): Promise<WorkerStatus> => ({
           worker,
           unit: unit.name,
@@ -188,15 +183,39 @@ export class RunningCluster {
   }
 
   /**
-   * Waits for what runs, then stops all workers of this host.
+   * Waits for what runs, then stops all workers of this host and frees their devices.
    *
    * @param options.now end what runs with an error instead
    */
   async close(options: { readonly now?: boolean } = {}): Promise<void> {
     if (options.now) this.#engine.serving.failAll(new LatentmeshError("capacity", "The cluster is shutting down"));
     await this.#engine.close();
-    await this.#coordinator.close();
+    await this.#host.close();
   }
+}
+
+/** How requests are served on units of such sizes. */
+function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePlan, settings: Settings, spec: ModelSpec) {
+  const { maxBatch, deadlineMs } = settings.decode;
+  return {
+    scheduler: {
+      blockTokens: BLOCK_TOKENS,
+      chunk,
+      maxBatch,
+      stepRows: maxBatch,
+      maxWaiting: settings.maxWaiting,
+      maxWaitingPerClient: settings.maxWaitingPerKey,
+      maxPrompts: PROMPTS_PER_UNIT,
+      maxAttempts: MOST_ATTEMPTS,
+    },
+    vocabulary: spec.vocabSize,
+    maxContext,
+    maxPositions: spec.maxPositions,
+    deadlineMs: deadlineMs + STEP_SLACK,
+    decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
+    prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
+    maxStepMs: settings.mixed.maxStepMs,
+  };
 }
 
 /** @param gpus of this host */
@@ -207,21 +226,29 @@ function adviceFor(members: readonly Member[], gpus: number): string[] {
   return [...new Set(advice.filter((one) => one != null))];
 }
 
-function summarize({ decode, prefill }: Settings, cut: PartitionOptions, all: readonly Unit[]): string {
+function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, host: UnitHost): string {
+  if (host instanceof LocalHost) return "one mixed worker in this process, for prefill and decode in one cache (exact)";
+  const all = host.units;
   const { ranks, latentGroups, halo } = cut;
   const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
+  if (mixed.workers > 0) {
+    const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
+    const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";
+    return `${several(mixed.workers, unit)}${each}, for prefill and decode in one cache (exact)${summed}`;
+  }
   const attention = decode.scheme.attention === "mla"
     ? "mla, heads split and latents whole: exact"
     : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
   const units = prefill.ranks === 1
     ? several(prefill.workers, "prefill worker")
     : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
-  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${ranks === 1 ? "" : `, ${sums(cut, all)}`}`;
+  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${summed}`;
 }
 
 /** How ranks share what a layer computes, and how their parts travel. */
 function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
-  const exchanges = all.filter(({ plan: { role } }) => role === "decode").flatMap(({ exchange }) => exchange ?? []);
+  const exchanges = all.filter(({ plan: { role } }) => role !== "prefill").flatMap(({ exchange }) => exchange ?? []);
   const ways = [...new Set(exchanges.map(({ by }) => by === "shared-memory" ? "through shared memory" : "over WebSocket"))].join(" and ");
   const notShared = exchanges.find(({ notShared }) => notShared !== null)?.notShared;
   const notThreaded = exchanges.find(({ notThreaded }) => notThreaded !== null)?.notThreaded;

@@ -7,7 +7,8 @@ import type { ContextLimits } from "../core/context_limit.ts";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../core/engine.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import { checkRequest } from "../core/generation.ts";
-import { Serving, type ServingOptions, type Units } from "./serving/serving.ts";
+import { Serving, type ServingOptions } from "./serving/serving.ts";
+import type { Units } from "./unit_host.ts";
 import type { StepTimes } from "../core/step_times.ts";
 
 /** Serves a model on a cluster. */
@@ -16,6 +17,7 @@ export class ClusterTokenEngine implements TokenEngine {
   readonly maxContext: number;
   readonly maxPositions: number;
   readonly #degraded: () => string | null;
+  #failure: LatentmeshError | null = null;
   #closed = false;
 
   constructor(units: Units & { readonly degraded: string | null }, options: ServingOptions & Required<ContextLimits>) {
@@ -26,7 +28,7 @@ export class ClusterTokenEngine implements TokenEngine {
   }
 
   get ready(): boolean {
-    return !this.#closed && this.serving.ready;
+    return !this.#closed && this.#failure === null && this.serving.ready;
   }
 
   get degraded(): string | null {
@@ -39,10 +41,17 @@ export class ClusterTokenEngine implements TokenEngine {
   }
 
   async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
+    if (this.#failure !== null) throw this.#failure;
     if (this.#closed) throw new LatentmeshError("capacity", "The engine is shutting down");
     if (request.signal.aborted) throw new LatentmeshError("cancelled", "The request was cancelled");
     checkRequest(request, this);
     await this.serving.serve(request, emit);
+  }
+
+  /** Nothing can be served any more: requests in flight end, and new ones are refused. */
+  fail(error: LatentmeshError): void {
+    this.#failure ??= error;
+    this.serving.failAll(error);
   }
 
   /** Waits for requests in flight; new ones are refused. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { UnitRole } from "../core/wire/protocol.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { SchedulerCounters } from "./scheduler/plan.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
@@ -37,12 +38,12 @@ export interface WorkerPlace {
   readonly stats: WorkerStats | null;
 }
 
-/** One decode group or prefill unit. */
+/** One unit. */
 export interface UnitStatus {
   /** Such as `decode-0`. */
   readonly name: string;
   /** What it does. */
-  readonly role: "prefill" | "decode";
+  readonly role: UnitRole;
   /** Membership: goes up when a worker is replaced. */
   readonly epoch: number;
   /** Whether it can be used now. */
@@ -90,7 +91,7 @@ export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<Unit
     epoch,
     up: unit.formed,
     exchange: unit.exchange,
-    sequences: prefill?.prompts.size ?? decode?.placements.size ?? 0,
+    sequences: new Set([...prefill?.prompts ?? [], ...decode?.placements ?? []]).size,
     cache: { blocks: cache?.blocks ?? 0, available: cache?.available ?? 0, published: cache?.published ?? 0 },
     workers: await Promise.all(slots.map(async ({ rank, host }): Promise<WorkerPlace> => {
       const member = unit.members[rank];

@@ -8,6 +8,7 @@ import { freeMemory } from "../kernels/free_memory.ts";
 import { openDevice } from "../kernels/providers.ts";
 import { calibrate } from "../workers/calibrate.ts";
 import { digestFiles } from "../workers/digest_files.ts";
+import { LocalWorker } from "../workers/local_worker.ts";
 import { openModelFiles } from "../workers/model_files.ts";
 import { planMemory } from "../workers/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
@@ -19,6 +20,7 @@ import { spawnWorker } from "./spawn.ts";
 export const clusterServices: ClusterServices = {
   transport: (tls) => new DenoTransport(tls),
   openFiles: openModelFiles,
+  openLocal: (options) => LocalWorker.open(options),
   spawn: (options) => spawnWorker({ ...options, entry: new URL("../workers/main.ts", import.meta.url), unixHost: UNIX_HOST }),
   gpuCount,
   calibrate: async (options) => {

@@ -51,13 +51,21 @@ export const configSchema = z.strictObject({
     maxBatch: z.int().min(1).max(1024).describe("sequences that a group decodes together").optional(),
   }).optional(),
   prefill: z.strictObject({
-    workers: z.int().min(1).max(64).describe("prefill units").optional(),
+    workers: z.int().min(0).max(64).describe("prefill units").optional(),
     ranks: z.int().min(1).max(64).describe("workers of a prefill unit; heads are split among them").optional(),
     chunk: z.int().min(1).max(8192).describe("prompt tokens computed at a time; by default 64 on the CPU, and 512 to 4096 on GPUs, by their memory")
       .optional(),
     window: z.int().min(32).max(65536).describe("positions whose keys and values are expanded at a time; by default 512 to 4096, by a GPU's memory")
       .optional(),
     cacheTokens: z.int().min(64).max(2 ** 26).describe("prompt tokens whose latents a prefill unit keeps; by default as many as a decode group")
+      .optional(),
+  }).optional(),
+  mixed: z.strictObject({
+    workers: z.int().min(0).max(64)
+      .describe("units that compute prompts and generate, in one cache, exactly; instead of decode groups and prefill units").optional(),
+    ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them").optional(),
+    maxStepMs: z.number().min(1).max(60_000)
+      .describe("most milliseconds between two tokens of a running stream while prompts are computed beside it; by default three of its steps")
       .optional(),
   }).optional(),
   cache: z.strictObject({

@@ -27,6 +27,15 @@ export interface Config {
     /** Prompt tokens whose latents a prefill unit keeps; by default as many as a decode group. */
     cacheTokens?: number;
   };
+  /** Units that compute prompts and generate, in one cache, exactly; instead of decode groups and prefill units. */
+  mixed?: {
+    /** Mixed units, one of each GPU in turn; 0: none. */
+    workers?: number;
+    /** Workers of a unit; heads are split among them. */
+    ranks?: number;
+    /** Most milliseconds between two tokens of a running stream while prompts are computed beside it; by default three of its steps. */
+    maxStepMs?: number;
+  };
   /** The latent cache. */
   cache?: {
     /** Tokens of a block. */

@@ -6,23 +6,22 @@
  */
 import { asLatentmeshError, LatentmeshError } from "../core/errors.ts";
 import type { Notice } from "../core/wire/messages.ts";
+import type { UnitRole } from "../core/wire/protocol.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "./assignment.ts";
 import { ContentCheck } from "./content_check.ts";
+import type { Arrival } from "./lobby.ts";
 import { log } from "./log.ts";
 import { logLoaded } from "./log_loaded.ts";
 import type { ClusterServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { freeForPrefill } from "./prefill_device.ts";
 import { planUnits, type Slot } from "./topology.ts";
-import type { Units } from "./serving/serving.ts";
 import { type Member, Unit, type UnitListener } from "./unit.ts";
+import type { OnLoading, UnitHost } from "./unit_host.ts";
 import { UnitKeeper } from "./unit_keeper.ts";
 import { UnitLinks } from "./unit_links.ts";
 import { Workforce } from "./workforce.ts";
-
-/** How far loading has come, over all workers. */
-export type OnLoading = (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
 
 /** Milliseconds between looks at idle units. */
 const PROBE_INTERVAL = 2000;
@@ -32,7 +31,7 @@ const ALIVE_DEADLINE = 15_000;
 const BUSY_DEADLINE = 120_000;
 
 /** A running cluster. */
-export class Coordinator implements Units {
+export class Coordinator implements UnitHost {
   readonly units: readonly Unit[];
   /** Rejects when the cluster cannot be kept together. */
   readonly failed: Promise<never>;
@@ -72,7 +71,7 @@ export class Coordinator implements Units {
       checkpoint: model.package.checkpoint,
       digest: () => services.digestFiles(model.directory, () => !this.#closed),
       refuse: (host, reason) => {
-        for (const { client, hello } of this.members) if (hello.host === host) client.link.close(reason);
+        for (const member of this.members) if (member.hello.host === host) member.leave(reason);
       },
     });
     this.#keepers = new Map(this.units.map((unit) => [unit, this.#keeper(unit)]));
@@ -151,7 +150,7 @@ export class Coordinator implements Units {
     for (const keeper of this.#keepers.values()) keeper.close();
     this.#links.close();
     this.#change();
-    for (const { client } of this.members) client.link.close();
+    for (const member of this.members) member.leave();
     await this.#workforce?.close();
     await this.#contents.idle();
     await this.#model.close();
@@ -165,7 +164,7 @@ export class Coordinator implements Units {
       services: this.#services,
       slots: this.units.flatMap(({ plan }) => plan.slots),
       isFree: (slot) => unitOf(slot).givenUp === null && unitOf(slot).members[slot.rank] === null,
-      onArrival: (arrival, slot) => this.#arrive(unitOf(slot), { ...arrival, slot, assigned: false }),
+      onArrival: (arrival, slot) => this.#arrive(unitOf(slot), arrival, slot),
       onNotice: (worker, notice) => this.#hear(worker, notice),
       onGivenUp: (error, slot) => this.#giveUp(unitOf(slot), error),
     });
@@ -188,9 +187,10 @@ export class Coordinator implements Units {
     });
   }
 
-  #arrive(unit: Unit, member: Member): void {
-    unit.members[member.slot.rank] = member;
-    member.client.link.closed.then((reason) => this.#lose(unit, member, reason));
+  #arrive(unit: Unit, { worker, client, hello }: Arrival, slot: Slot): void {
+    const member: Member = { worker, client, hello, slot, leave: (reason) => client.link.close(reason), assigned: false };
+    unit.members[slot.rank] = member;
+    client.link.closed.then((reason) => this.#lose(unit, member, reason));
     // The last one to arrive decides sizes for all.
     for (const keeper of this.#keepers.values()) keeper.wake();
   }
@@ -221,7 +221,7 @@ export class Coordinator implements Units {
     const member = unit?.members.find((member) => member?.worker === worker);
     if (unit === undefined || member == null) return;
     this.#workforce?.fence(member.slot);
-    member.client.link.close();
+    member.leave();
     // At once: nothing more is asked of it.
     this.#lose(unit, member, new LatentmeshError("worker_lost", "it did not answer"));
   }
@@ -238,10 +238,11 @@ export class Coordinator implements Units {
     unit.givenUp = error;
     this.#keepers.get(unit)!.close();
     this.#unform(unit);
-    const left = (role: Unit["plan"]["role"]) => this.units.some(({ plan, givenUp }) => plan.role === role && givenUp === null);
-    if (!this.#started || this.#settings.cluster.strict || !left("prefill") || !left("decode")) return this.#fail(error);
+    const left = (role: UnitRole) => this.units.some(({ plan, givenUp }) => plan.role === role && givenUp === null);
+    const serves = left("mixed") || (left("prefill") && left("decode"));
+    if (!this.#started || this.#settings.cluster.strict || !serves) return this.#fail(error);
     log("error", `${unit.name} is given up: ${error.message}`);
-    for (const member of unit.members) member?.client.link.close();
+    for (const member of unit.members) member?.leave();
     this.#workforce?.abandon(unit.plan.slots);
     // What waited for its workers to say which devices they have does no longer.
     for (const keeper of this.#keepers.values()) keeper.wake();
@@ -267,8 +268,9 @@ export class Coordinator implements Units {
   }
 
   async #allReady(): Promise<void> {
-    const [prefill, decode] = (["prefill", "decode"] as const).map((role) => this.units.filter(({ plan }) => plan.role === role));
-    while (!this.#closed && !prefill.every((unit) => decode.every((group) => this.usable(unit, group)))) await this.#changed.promise;
+    const [prefill, decode, mixed] = (["prefill", "decode", "mixed"] as const).map((role) => this.units.filter(({ plan }) => plan.role === role));
+    const ready = () => mixed.every(({ formed }) => formed) && prefill.every((unit) => decode.every((group) => this.usable(unit, group)));
+    while (!this.#closed && !ready()) await this.#changed.promise;
   }
 
   #change(): void {

@@ -5,7 +5,6 @@
  */
 import type { ServedModel } from "../core/engine.ts";
 import type { DriftReport, DriftRequest } from "../core/tpla/drift.ts";
-import type { ProcessWork } from "../core/step_times.ts";
 import type { LoadTimes } from "../core/wire/load_times.ts";
 import type { ClusterStatus } from "./cluster_status.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
@@ -17,19 +16,17 @@ export interface LoadedEngine {
   readonly weightBytes: number;
   /** Where the time of loading went, if it was loaded in this process. */
   readonly loadTimes?: LoadTimes;
-  /** What a cluster consists of, for people. */
-  readonly summary?: string;
+  /** What it consists of, for people. */
+  readonly summary: string;
   /** What would make more of its machines, for people. */
   readonly advice: readonly string[];
   readonly served: ServedModel;
-  /** What a cluster is at. */
-  describe?(): Promise<ClusterStatus>;
-  /** Where the time of steps has gone, in one process. */
-  readonly work?: ProcessWork;
+  /** What it is at. */
+  describe(): Promise<ClusterStatus>;
   /** Told of every request that has ended. */
-  onOutcome?: ((outcome: RequestOutcome) => void) | null;
+  onOutcome: ((outcome: RequestOutcome) => void) | null;
   /** Rejects when it can serve no longer. */
-  readonly failed?: Promise<never>;
+  readonly failed: Promise<never>;
   score(text: string, options: { readonly limitTokens: number }): Promise<{ readonly tokens: number; readonly nll: number }>;
   close(): Promise<void>;
 }

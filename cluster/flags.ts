@@ -44,6 +44,8 @@ export interface ClusterFlags extends SchemeFlags {
   readonly maxBatch?: number;
   readonly pingPong?: boolean;
   readonly prefillWorkers?: number;
+  readonly mixed?: number;
+  readonly maxStepMs?: number;
   readonly prefillRanks?: number;
   readonly gpus?: readonly number[];
   readonly strict?: boolean;
@@ -131,6 +133,12 @@ export function withCluster(command: Command): Command {
       "sequences that a group decodes together (default: 64); where matrix units are there, 5 and more decode on them, in f16",
       integer,
     )
+    .option("--mixed <n>", "units that compute prompts and generate by themselves, instead of decode groups and prefill units", integer)
+    .option(
+      "--max-step-ms <ms>",
+      "of mixed units: most time between two tokens of a stream while prompts are computed (default: three steps)",
+      Number,
+    )
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
     .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
@@ -193,6 +201,7 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
         device: flags.device,
       },
       prefill: { chunk: flags.prefillChunk, window: flags.prefillWindow, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
+      mixed: flags.mixed === undefined && flags.maxStepMs === undefined ? undefined : { workers: flags.mixed, maxStepMs: flags.maxStepMs },
       cache: { maxTokens: flags.maxTokensTotal, memory: flags.cacheMemory, dtype: flags.cacheDtype },
       server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
       cluster: { hosts: flags.gpus && hostsWith(flags.gpus, file.cluster?.hosts), strict: flags.strict },

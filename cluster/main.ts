@@ -6,7 +6,6 @@
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { measureDrift } from "../workers/drift.ts";
-import { Engine } from "../workers/engine.ts";
 import { createProgram } from "./cli.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
@@ -22,13 +21,7 @@ if (import.meta.main) {
   try {
     const program = createProgram(manifest.version, {
       ...clusterServices,
-      loadEngine: (settings, onProgress) => {
-        if (settings.cacheMemory !== undefined) {
-          const problem = "Cannot use cache.memory in a single process: it serves one request at a time; use cache.maxTokens";
-          throw new LatentmeshError("invalid_config", problem, { param: "cache.memory" });
-        }
-        return Engine.load({ ...settings, onProgress });
-      },
+      loadEngine: (settings, onProgress) => RunningCluster.alone(settings, clusterServices, onProgress),
       startCluster: (settings, onProgress) => RunningCluster.launch(settings, clusterServices, onProgress),
       measureDrift,
     });

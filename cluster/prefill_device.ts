@@ -14,16 +14,16 @@ export async function probePrefillDevice(settings: Settings, services: PlanServi
   return { kind, maxBindingBytes, freeBytes: kind === "cpu" ? null : await freeForPrefill(settings, services) };
 }
 
-/** Bytes that each prefill worker may count on, of a GPU that others may share; null where that cannot be told. */
+/** Bytes that each worker that prefills may count on, of a GPU that others may share; null where that cannot be told. */
 export async function freeForPrefill(
-  settings: Pick<Settings, "decode" | "prefill" | "cluster">,
+  settings: Pick<Settings, "decode" | "prefill" | "mixed" | "cluster">,
   { freeMemory }: Pick<PlanServices, "freeMemory">,
 ): Promise<number | null> {
   const places = planUnits(settings).flatMap(({ role, slots }) => slots.map((slot) => ({ ...slot, role })));
-  if (places.some(({ role, remote }) => role === "prefill" && remote)) return null;
+  if (places.some(({ role, remote }) => role !== "decode" && remote)) return null;
   let least = Infinity;
   for (const [gpu, sharing] of Map.groupBy(places.filter(({ remote }) => !remote), ({ gpu }) => gpu)) {
-    if (sharing.every(({ role }) => role !== "prefill")) continue;
+    if (sharing.every(({ role }) => role === "decode")) continue;
     const free = await freeMemory(gpu ?? "any").catch(() => null);
     if (free === null) return null;
     least = Math.min(least, free / sharing.length);

@@ -9,6 +9,7 @@ import type { RankShape } from "../core/tpla/partition.ts";
 import { cacheBytesPerToken, cachedWidth, type RankMemory } from "../core/tpla/plan.ts";
 import { resolveBasis } from "../core/tpla/scheme.ts";
 import { assignmentOf, type CachePlan, ClusterModel, resolveCuts } from "./assignment.ts";
+import type { UnitRole } from "../core/wire/protocol.ts";
 import type { PlanServices } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { planUnits, type Slot } from "./topology.ts";
@@ -16,7 +17,7 @@ import { planUnits, type Slot } from "./topology.ts";
 /** One worker of a plan. */
 export interface RankPlan extends RankMemory {
   readonly slot: Slot;
-  readonly role: "prefill" | "decode";
+  readonly role: UnitRole;
   /** Values cached per token and layer. */
   readonly cachedWidth: number;
   /** All layers. */

@@ -3,10 +3,12 @@
  *
  * @module
  */
+import type { LatentmeshError } from "../core/errors.ts";
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { ByteSource } from "../core/model/safetensors.ts";
 import type { GroupPlace } from "../core/tpla/group_place.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
+import type { LoadTimes } from "../core/wire/load_times.ts";
 import type { RankMemory } from "../core/tpla/plan.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Calibrate } from "./engine.ts";
@@ -68,10 +70,44 @@ export interface PlanServices {
   freeMemory(device: "host" | "any" | number | null): Promise<number>;
 }
 
+/** A worker in this process; see `workers/local_worker.ts`. */
+export interface LocalWorker {
+  /** Resolves with the reason when its device is gone. */
+  readonly lost: Promise<LatentmeshError>;
+  readonly device: Pick<ProbedDevice, "kind" | "description"> & { readonly maxBindingBytes: number; readonly advice?: string | null };
+  /** Why it was taken. */
+  readonly reason: string;
+  /** Bytes that the device had left; null where that cannot be told. */
+  readonly freeBytes: number | null;
+  readonly loadTimes: LoadTimes;
+  /**
+   * Answers what a coordinator would ask. Questions and answers are those of `core/wire/messages.ts`, whose schemas are no part of the public API: they are typed where
+   * they are asked and where they are answered.
+   *
+   * @throws {LatentmeshError}
+   */
+  answer(
+    request: { readonly kind: string },
+    payload: Uint8Array<ArrayBuffer>,
+  ): Promise<{ readonly kind: string; readonly payload?: ArrayBufferView<ArrayBuffer> }>;
+  close(): Promise<void>;
+}
+
+/** How a worker in this process is opened. */
+export interface OpenLocal extends Pick<Settings, "device" | "dawn" | "deviceTimes"> {
+  /** Its name. */
+  readonly worker: string;
+  /** Model directory. */
+  readonly model: string;
+  readonly onProgress: (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
+}
+
 /** What a coordinator is given. */
 export interface ClusterServices extends PlanServices {
   /** @param tls contents, not paths */
   transport(tls: Tls): Transport;
+  /** @throws {LatentmeshError} `device_unavailable` */
+  openLocal(options: OpenLocal): Promise<LocalWorker>;
   spawn(options: Omit<SpawnOptions, "entry" | "unixHost">): WorkerProcess;
   /** GPUs of this host that workers can be given; 0 where that cannot be told. */
   gpuCount(): number;

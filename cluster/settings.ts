@@ -50,7 +50,20 @@ export interface Settings {
     /** Prompt tokens whose latents a unit keeps; undefined: as many as a decode group. */
     readonly cacheTokens: number | undefined;
   };
+  readonly mixed: MixedSettings;
+  /** Whether it was configured which units there are; else they are a default that `serve` may replace by what suits the machine. */
+  readonly unitsGiven: boolean;
   readonly cluster: ClusterSettings;
+}
+
+/** Units that compute prompts and generate; where there are some, there are no others. */
+export interface MixedSettings {
+  /** 0: there are decode groups and prefill units instead. */
+  readonly workers: number;
+  /** Workers of each, among which heads are split. */
+  readonly ranks: number;
+  /** Most milliseconds between two tokens of a running stream while prompts are computed beside it; undefined: three steps. */
+  readonly maxStepMs: number | undefined;
 }
 
 /** Decode groups. */
@@ -116,6 +129,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   refuseUnsupported(config, model);
   const apiKeys = resolveKeys(config.server?.apiKeys, env);
   const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
+  const mixed = resolveMixed(config);
   const settings: Settings = {
     model,
     device,
@@ -143,26 +157,88 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       scheme: {
         ...SCHEME_DEFAULTS,
         ...(isSynthetic(model) ? { basis: SYNTHETIC_BASIS } : {}),
+        // A mixed unit decodes as it prefills: exactly.
+        ...(mixed.workers > 0 ? { attention: "mla" } : {}),
         ...definedOnly({ attention: decode.attention, basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
-        ranks: decode.ranks ?? 2,
+        ranks: mixed.workers > 0 ? mixed.ranks : decode.ranks ?? 2,
         latentGroups: decode.latentGroups,
         halo: decode.halo === "auto" ? undefined : decode.halo,
       },
-      groups: decode.groups ?? 1,
+      groups: mixed.workers > 0 ? 0 : decode.groups ?? 1,
       wire: decode.wire ?? "f32",
       exchange: decode.exchange ?? "auto",
-      feedForward: decode.feedForward ?? "auto",
+      // Sums of a prompt are large, but what each rank would compute of it is larger.
+      feedForward: decode.feedForward ?? (mixed.workers > 0 ? "sharded" : "auto"),
       deadlineMs: decode.deadlineMs ?? DEADLINE,
       pingPong: decode.pingPong ?? false,
       maxBatch: decode.maxBatch ?? 64,
     },
-    prefill: { workers: config.prefill?.workers ?? 1, ranks: config.prefill?.ranks ?? 1, cacheTokens: config.prefill?.cacheTokens },
+    prefill: {
+      workers: mixed.workers > 0 ? 0 : config.prefill?.workers ?? 1,
+      ranks: config.prefill?.ranks ?? 1,
+      cacheTokens: config.prefill?.cacheTokens,
+    },
+    mixed,
+    unitsGiven: saysUnits(config),
     cluster: resolveCluster(config.cluster ?? {}, env),
   };
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
     refuse("server.host", `${settings.host} can be reached from outside; set server.apiKeys, or cluster.insecure: true if that is meant`);
   }
   return settings;
+}
+
+/** The same with mixed units in place of whatever units there are. */
+export function asMixed(settings: Settings, units: { readonly workers: number; readonly ranks: number }): Settings {
+  const { decode, prefill, mixed } = settings;
+  const scheme = { ...SCHEME_DEFAULTS, attention: "mla", ranks: units.ranks } as const;
+  return {
+    ...settings,
+    decode: { ...decode, scheme, groups: 0, feedForward: "sharded", pingPong: false },
+    prefill: { ...prefill, workers: 0, ranks: 1, cacheTokens: undefined },
+    mixed: { ...mixed, ...units },
+    unitsGiven: true,
+  };
+}
+
+/** The same with one mixed unit of one worker: for a process that serves alone. */
+export function asOneMixed(settings: Settings): Settings {
+  const { cluster, ...rest } = asMixed(settings, { workers: 1, ranks: 1 });
+  return { ...rest, cluster: { ...cluster, listen: undefined, hosts: [LOCAL_HOST] } };
+}
+
+/** Whether a model is the embedded one. */
+export function isEmbedded(model: string): boolean {
+  return model === decodeURIComponent(EMBEDDED_MODEL.pathname);
+}
+
+/** Whether a configuration says anything of which units there are, so that nothing is left to choose. */
+function saysUnits({ decode = {}, prefill = {}, mixed, cluster }: Config): boolean {
+  const { device: _, deadlineMs: __, maxBatch: ___, ...units } = decode;
+  const said = [...Object.values(units), mixed?.workers, mixed?.ranks, prefill.workers, prefill.ranks, prefill.cacheTokens];
+  return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join }) => join === true) === true;
+}
+
+/** @throws {LatentmeshError} `invalid_config` if other units are asked for, too */
+function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): MixedSettings {
+  const { workers = mixed?.ranks === undefined ? 0 : 1, maxStepMs } = mixed ?? {};
+  if (workers === 0) return { workers: 0, ranks: 1, maxStepMs };
+  const { ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong } = decode;
+  const others = [
+    ...Object.entries({ ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong }).map(([key, value]) => [`decode.${key}`, value]),
+    ...(["workers", "ranks", "cacheTokens"] as const).map((key) => [`prefill.${key}`, prefill[key]] as const),
+  ] as const;
+  const other = others.find(([, value]) => value !== undefined);
+  if (other !== undefined) {
+    refuse(
+      other[0] as string,
+      "mixed units compute prompts and generate by themselves, and there are no other units beside them; leave one of the two out",
+    );
+  }
+  if (decode.attention === "tpla") {
+    refuse("decode.attention", "mixed units attend exactly, over whole latents; tpla needs decode groups and prefill units");
+  }
+  return { workers, ranks: mixed?.ranks ?? 1, maxStepMs };
 }
 
 function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
@@ -199,7 +275,13 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
   return trimmed;
 }
 
-function refuseUnsupported({ decode, cache }: Config, model: string): void {
+function refuseUnsupported({ decode, prefill, mixed, cache }: Config, model: string): void {
+  if (prefill?.workers === 0 && (mixed?.workers ?? 0) === 0) {
+    refuse(
+      "prefill.workers",
+      "decode groups cannot compute prompts by themselves in this version: give them a prefill unit, or use mixed units (--mixed), which need none",
+    );
+  }
   if (isSynthetic(model)) refuseCalibration(model, decode?.paper === true ? "pca" : decode?.basis);
   if (decode?.output === "sharded") refuse("decode.output", "sharded output projections are not in this version; use replicated");
   if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Role } from "../core/wire/protocol.ts";
+import type { UnitRole } from "../core/wire/protocol.ts";
 import type { HostConfig } from "./config.ts";
 import type { Settings } from "./settings.ts";
 
@@ -24,19 +24,20 @@ export interface Slot {
 export interface UnitPlan {
   /** Such as `decode-0`. */
   readonly name: string;
-  readonly role: Extract<Role, "prefill" | "decode">;
+  readonly role: UnitRole;
   readonly slots: readonly Slot[];
 }
 
-/** All units: decode groups first, which get the first devices. */
-export function planUnits({ decode, prefill, cluster }: Pick<Settings, "decode" | "prefill" | "cluster">): UnitPlan[] {
+/** All units: decode groups first, which get the first devices; or mixed units alone. */
+export function planUnits({ decode, prefill, mixed, cluster }: Pick<Settings, "decode" | "prefill" | "mixed" | "cluster">): UnitPlan[] {
   const places = cluster.hosts.flatMap(placesOf);
   let next = 0;
-  const unit = (role: "prefill" | "decode", index: number, ranks: number): UnitPlan => {
+  const unit = (role: UnitRole, index: number, ranks: number): UnitPlan => {
     const name = `${role}-${index}`;
     return { name, role, slots: Array.from({ length: ranks }, (_, rank) => ({ name: `${name}.${rank}`, rank, ...places[next++ % places.length] })) };
   };
   return [
+    ...Array.from({ length: mixed.workers }, (_, i) => unit("mixed", i, mixed.ranks)),
     ...Array.from({ length: decode.groups }, (_, i) => unit("decode", i, decode.scheme.ranks)),
     ...Array.from({ length: prefill.workers }, (_, i) => unit("prefill", i, prefill.ranks)),
   ];

@@ -4,13 +4,29 @@
  * @module
  */
 import { LatentmeshError } from "../core/errors.ts";
-import type { Peer, Reply, Request, RequestOf } from "../core/wire/messages.ts";
+import type { Hello, Peer, Reply, Request, RequestOf } from "../core/wire/messages.ts";
 import type { ReplyFrame } from "../core/wire/rpc.ts";
-import type { Arrival } from "./lobby.ts";
 import type { Slot, UnitPlan } from "./topology.ts";
 
+/** Asks a worker, which may be in another process; fails with what the worker says, or because it cannot be asked. */
+export interface Asks {
+  /** See {@link RpcClient.call}. @throws {LatentmeshError} */
+  call<K extends Request["kind"], R extends Reply["kind"]>(
+    kind: K,
+    request: RequestOf<K>,
+    expected: R,
+    options?: Pick<AskOptions, "payload" | "deadlineMs"> & { readonly onId?: (id: number) => void },
+  ): Promise<ReplyFrame<R>>;
+}
+
 /** A worker in its place. */
-export interface Member extends Arrival {
+export interface Member {
+  /** Name of its process. */
+  readonly worker: string;
+  readonly client: Asks;
+  readonly hello: Hello;
+  /** Sends it away. @param reason what it is told */
+  leave(reason?: LatentmeshError): void;
   readonly slot: Slot;
   /** Whether it has loaded what it is to be. */
   assigned: boolean;
@@ -45,7 +61,7 @@ export interface UnitExchange {
   readonly notThreaded: string | null;
 }
 
-/** One decode group or prefill unit. */
+/** One decode group, prefill unit or mixed unit. */
 export class Unit {
   readonly plan: UnitPlan;
   /** By rank. */

@@ -48,9 +48,10 @@ export class UnitLinks {
     return this.#linked.some((pair) => isCurrent(pair) && pair.prefill.formed && pair.decode.formed);
   }
 
-  /** Links a unit that was formed with all of the other kind. */
+  /** Links a unit that was formed with all of the other kind; mixed ones need nobody. */
   link(unit: Unit, units: readonly Unit[]): void {
-    const others = units.filter((other) => other.plan.role !== unit.plan.role);
+    if (unit.plan.role === "mixed") return;
+    const others = units.filter((other) => other.plan.role !== unit.plan.role && other.plan.role !== "mixed");
     for (const other of others) {
       const [prefill, decode] = unit.plan.role === "prefill" ? [unit, other] : [other, unit];
       void this.#try(prefill, decode, 1);

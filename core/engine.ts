@@ -29,6 +29,8 @@ export interface TokenRequest {
   readonly constraint?: TokenConstraint;
   /** Whose request it is: requests of one client are served fairly beside those of others, and share no cached prefix with them. */
   readonly client?: string;
+  /** Requests of a client with a smaller number are served before others of that client; default: 0. */
+  readonly priority?: number;
   /** Ends the generation. */
   readonly signal: AbortSignal;
 }

@@ -37,24 +37,6 @@ export interface LogitsAnswer {
   readonly adjusted: CandidateList | null;
 }
 
-/** Computes one sequence. */
-export interface SequenceRunner {
-  /**
-   * Computes the prompt.
-   *
-   * @param query asked of its last position; null if nothing is generated
-   * @param promptLogprobs candidates wanted at every prompt position but the last, whose target is the token that follows; null: none
-   */
-  prefill(
-    query: LogitsQuery | null,
-    promptLogprobs: number | null,
-  ): Promise<{ readonly answer: LogitsAnswer | null; readonly prompt: readonly CandidateList[] }>;
-  /** Computes one generated token. */
-  step(token: number, query: LogitsQuery): Promise<LogitsAnswer>;
-  /** All logits of the last position, adjusted if the query asked for it: [vocabulary]. */
-  row(): Promise<Float32Array>;
-}
-
 /**
  * Checks that a request fits a context.
  *
@@ -66,31 +48,6 @@ export function checkRequest({ prompt }: TokenRequest, limits: ContextLimits): v
     const problem = `The prompt has ${prompt.length} tokens; ${contextLimit(prompt.length, limits)}`;
     throw new LatentmeshError("invalid_request", problem, { param: "prompt" });
   }
-}
-
-/** Runs a checked request to its end. */
-export async function runGeneration(
-  request: TokenRequest,
-  runner: SequenceRunner,
-  { maxContext }: { readonly maxContext: number },
-  emit: (event: TokenEvent) => void,
-): Promise<void> {
-  const { promptLogprobs, stopTokens } = request;
-  const chooser = new TokenChooser(request);
-  const most = mostTokens(request, maxContext);
-  const top = promptLogprobs === null ? null : Math.max(1, promptLogprobs);
-  const first = await runner.prefill(most === 0 ? null : chooser.query(), top);
-  emit({ kind: "prefilled", cached: 0 });
-  if (promptLogprobs !== null) emit(promptEvent(request, first.prompt));
-  let answer = first.answer;
-  for (let count = 1; count <= most; count++) {
-    const chosen = chooser.choose(answer!) ?? chooser.chooseFromRow(answer!, await runner.row());
-    emit({ kind: "token", ...chosen });
-    if (stopTokens.has(chosen.token)) return emit({ kind: "finish", reason: "stop" });
-    await request.constraint?.settled;
-    if (count < most) answer = await runner.step(chosen.token, chooser.query());
-  }
-  emit({ kind: "finish", reason: "length" });
 }
 
 /** How many tokens a request may generate: fewer than it asks for where the context ends. */

@@ -33,6 +33,7 @@ interface LaneRow {
 
 /** Sequences and steps of one rank. */
 export class DecodeRank {
+  readonly kind = "decode";
   /** Holds the cache. */
   readonly model: Model;
   /** With two, halves of a step run side by side: one computes while the other's sum is on the wire. */
@@ -41,20 +42,21 @@ export class DecodeRank {
   readonly #sequences = new Map<number, IncomingPrompt>();
   /** What changes their logits. */
   readonly #adjustments = new Map<number, AdjustmentList>();
-  readonly #tables = new LogitTables();
+  readonly #tables: LogitTables;
   #forwards: readonly RankForward[] = [];
   /** Where the logits of each of the last queries are. */
   #asked: readonly { readonly lane: number; readonly row: number }[] = [];
 
-  private constructor(models: readonly Model[], copier: BlockCopier) {
+  private constructor(models: readonly Model[], copier: BlockCopier, tables: LogitTables) {
     this.model = models[0];
+    this.#tables = tables;
     this.#models = models;
     this.#copier = copier;
   }
 
-  /** @param models one for each lane, over one cache */
-  static async create(models: readonly Model[]): Promise<DecodeRank> {
-    return new DecodeRank(models, await BlockCopier.create(models[0]));
+  /** @param models one for each lane, over one cache @param tables which others may refer to as well */
+  static async create(models: readonly Model[], tables: LogitTables = new LogitTables()): Promise<DecodeRank> {
+    return new DecodeRank(models, await BlockCopier.create(models[0]), tables);
   }
 
   /** Begins an epoch: every sequence of the last one is gone. */
@@ -72,6 +74,26 @@ export class DecodeRank {
     if (from % BLOCK_TOKENS !== 0 || from > tokens) throw new LatentmeshError("protocol", `A shared prefix of ${from} tokens is not whole blocks`);
     const cached = this.#hold(sequence, blocks, { tokens, shared: from / BLOCK_TOKENS });
     this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from }));
+  }
+
+  /** Throws if there is such a sequence. @throws {LatentmeshError} `protocol` */
+  refuseOpen(sequence: number): void {
+    if (this.#sequences.has(sequence)) throw new LatentmeshError("protocol", `Sequence ${sequence} is open already`);
+  }
+
+  /** Takes a sequence over whose prompt lies in this rank's cache already. @throws {LatentmeshError} `protocol` if its name is taken */
+  adopt(sequence: number, cached: CachedSequence): void {
+    this.refuseOpen(sequence);
+    const { length: tokens } = cached;
+    this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from: tokens }));
+  }
+
+  /** While the device computes the last rows of a prompt that is to be adopted: says that its first step follows, unless others are decoded here. */
+  anticipateFirst(prompt: Step, queries: readonly HeadQuery[]): void {
+    const { head, cache } = this.model;
+    const next = nextStep(prompt, 1, cache.maxContext);
+    if (this.#sequences.size > 0 || this.#forwards.length !== 1 || next === null) return;
+    this.#forwards[0].anticipate(next, () => head.recordOutline("decode", 0, queries));
   }
 
   /** Gives a sequence's blocks back; one that is not open is no error. */
@@ -189,7 +211,7 @@ export class DecodeRank {
   }
 
   #hold(id: number, blocks: readonly number[], { tokens, shared }: { readonly tokens: number; readonly shared: number }): CachedSequence {
-    if (this.#sequences.has(id)) throw new LatentmeshError("protocol", `Sequence ${id} is open already`);
+    this.refuseOpen(id);
     const { cache } = this.model;
     const cached = cache.open();
     try {

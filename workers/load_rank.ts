@@ -11,11 +11,13 @@ import { basesFor } from "../core/tpla/choose_bases.ts";
 import { groupPlace } from "../core/tpla/group_place.ts";
 import { partition, type RankShape } from "../core/tpla/partition.ts";
 import { cacheBytesPerToken } from "../core/tpla/plan.ts";
+import type { LoadProgress } from "../core/wire/load_times.ts";
 import type { Assignment } from "../core/wire/messages.ts";
 import type { Device } from "../kernels/device.ts";
 import { DecodeRank } from "./decode.ts";
 import type { LoadClock } from "./load_clock.ts";
-import { loadBeside, type LoadProgress, planWeights } from "./loader.ts";
+import { loadBeside, planWeights } from "./loader.ts";
+import { MixedRank } from "./mixed.ts";
 import { Model } from "./model.ts";
 import { openModelFiles } from "./model_files.ts";
 import { PrefillRank } from "./prefill.ts";
@@ -24,7 +26,7 @@ import { PrefillRank } from "./prefill.ts";
 export interface LoadedRank {
   readonly assignment: Assignment;
   readonly model: Model;
-  readonly role: { readonly kind: "prefill"; readonly prefill: PrefillRank } | { readonly kind: "decode"; readonly decode: DecodeRank };
+  readonly role: PrefillRank | DecodeRank | MixedRank;
   /** What the ranks of decode groups hold. */
   readonly decodeShapes: readonly RankShape[];
   readonly weightBytes: number;
@@ -62,19 +64,27 @@ export async function loadRank(
     basis === null ? null : await basesFor(spec, basis, await openBasis(files, paths.basis)),
     await Checkpoint.open(files),
   ]);
+  // A mixed rank decodes exactly, as it prefills: nothing is scaled or cut.
   const decodes = role === "decode";
   const shard = { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper };
   const planned = planWeights(device, checkpoint, spec, { weights: policy, shard });
   const { weights } = planned;
   const create = () => Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
   const model = await loadBeside(planned, create, { clock, onProgress });
-  if (device.kind !== "cpu") await clock.time("warmUp", () => model.warmUp(role));
+  if (device.kind !== "cpu") {
+    await clock.time("warmUp", async () => {
+      for (const phase of role === "mixed" ? ["prefill", "decode"] as const : [role]) await model.warmUp(phase);
+    });
+  }
+  const createRole = {
+    prefill: () => PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)),
+    decode: async () => await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)]),
+    mixed: () => MixedRank.create(model),
+  };
   return {
     assignment,
     model,
-    role: decodes
-      ? { kind: "decode", decode: await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)]) }
-      : { kind: "prefill", prefill: await PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)) },
+    role: await createRole[role](),
     decodeShapes,
     weightBytes: weights.bytes,
     cacheBytesPerToken: cacheBytesPerToken(spec, shape, { cache: cacheDtype === "f16" ? 2 : 4, wire: 4 }),

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { LoadProgress } from "../core/wire/load_times.ts";
 import type { Checkpoint } from "../core/model/checkpoint.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { together } from "../core/together.ts";
@@ -12,14 +13,6 @@ import { LoadClock } from "./load_clock.ts";
 import { RankWeights, type RankWeightsOptions } from "./rank_weights.ts";
 import type { UploadSizes } from "./upload.ts";
 import type { ModelWeights } from "./weights.ts";
-
-/** How far loading has come. */
-export interface LoadProgress {
-  /** Bytes of the checkpoint that have been read for it. */
-  readonly loadedBytes: number;
-  /** Bytes of the checkpoint that this rank keeps something of. */
-  readonly totalBytes: number;
-}
 
 /** Options of {@link loadWeights}. */
 export interface LoadOptions extends RankWeightsOptions {

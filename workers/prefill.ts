@@ -15,14 +15,15 @@ import type { OnProgress } from "../core/wire/rpc.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import { AdjustmentList } from "./adjustment_list.ts";
 import type { Collective } from "./collective/collective.ts";
+import type { Step } from "./context.ts";
 import { Handoff, type HandoffCounters, type HandoffSizes, HandoffStage } from "./handoff_sender.ts";
 import type { HandoffTarget, OutgoingOptions } from "./handoff_target.ts";
 import type { CachedSequence } from "./latent_cache.ts";
-import { scorePrompt } from "./local_sequence.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "./logits_head.ts";
 import type { Model } from "./model.ts";
 import { RankForward } from "./rank.ts";
+import { scorePrompt } from "./score_prompt.ts";
 
 /** One piece of a prompt. */
 export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
@@ -35,6 +36,8 @@ export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "s
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last piece, see {@link Heir}. */
+    readonly stays: boolean;
   } | null;
 }
 
@@ -44,6 +47,17 @@ interface Prompt {
   readonly handoff: Handoff | null;
   /** First position that is handed over. */
   readonly from: number;
+  readonly stays: boolean;
+}
+
+/** Whoever generates from prompts that stay. */
+export interface Heir {
+  /** Shared by both. */
+  readonly tables: LogitTables;
+  /** Takes a prompt over that is computed. */
+  readonly onComputed: (sequence: number, cached: CachedSequence) => void;
+  /** The device works on the last rows of a prompt, of whose last position this was asked. */
+  readonly onAsked: (step: Step, queries: readonly HeadQuery[]) => void;
 }
 
 /** Positions of a prompt, half-open. */
@@ -57,22 +71,31 @@ const LAST_CUTS = 1;
 
 /** Prompts of one rank, piece by piece. */
 export class PrefillRank {
+  readonly kind = "prefill";
   readonly model: Model;
   readonly #stage: HandoffStage;
   readonly #prompts = new Map<number, Prompt>();
   #forward: RankForward | null = null;
   /** What was asked last, and of which row of the last piece. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
-  readonly #tables = new LogitTables();
+  readonly #tables: LogitTables;
+  readonly #heir: Heir | null;
 
-  private constructor(model: Model, stage: HandoffStage) {
+  private constructor(model: Model, stage: HandoffStage, heir: Heir | null) {
     this.model = model;
     this.#stage = stage;
+    this.#tables = heir?.tables ?? new LogitTables();
+    this.#heir = heir;
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
   static async create(model: Model, shapes: readonly RankShape[], sizes?: HandoffSizes): Promise<PrefillRank> {
-    return new PrefillRank(model, await HandoffStage.create(model, shapes, sizes));
+    return new PrefillRank(model, await HandoffStage.create(model, shapes, sizes), null);
+  }
+
+  /** One that hands nothing over, since others generate from the same cache. */
+  static async createBeside(model: Model, heir: Heir): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, []), heir);
   }
 
   get handoff(): HandoffCounters {
@@ -80,7 +103,7 @@ export class PrefillRank {
   }
 
   /** Begins an epoch of the unit: every prompt of the last one is gone. */
-  async reset(collective: Collective): Promise<void> {
+  async reset([collective]: readonly Collective[]): Promise<void> {
     this.model.device.submit();
     for (const id of [...this.#prompts.keys()]) this.close(id);
     this.#tables.clear();
@@ -134,7 +157,7 @@ export class PrefillRank {
       throw new LatentmeshError("protocol", `Prompt ${id} has ${prompt.cached.length} tokens; positions ${start} to ${end} are not next`);
     }
     const answers = await this.#compute(piece, prompt, forward, onProgress);
-    if (last && prompt.handoff === null) this.close(id);
+    if (last && prompt.handoff === null) this.#finish(id, prompt);
     return answers;
   }
 
@@ -160,8 +183,16 @@ export class PrefillRank {
     return await head.logitsRow(0);
   }
 
-  #begin(id: number, start: number, { blocks, target }: NonNullable<PrefillPiece["begin"]>): void {
+  /** Nothing more of a prompt is computed here, and nothing is handed over. */
+  #finish(id: number, { cached, stays }: Prompt): void {
+    if (!stays) return this.close(id);
+    this.#prompts.delete(id);
+    this.#heir!.onComputed(id, cached);
+  }
+
+  #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PrefillPiece["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
+    if (stays && this.#heir === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
     const cached = cache.open();
@@ -174,7 +205,7 @@ export class PrefillRank {
     }
     cached.length = start;
     const handoff = target === null ? null : new Handoff(this.#stage, target.ranks, { ...target, sequence: id });
-    this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0 });
+    this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0, stays });
   }
 
   /** Hands over what is cached here and not there. */
@@ -199,8 +230,10 @@ export class PrefillRank {
       // A CPU has computed the layer by now; of others it is known when something comes back.
       if (device.kind === "cpu") onProgress();
       await this.#hand(prompt, layer, { start, end: start + tokens.length }, onProgress);
+      clock.lap(handoff === null ? "rest" : "handoff");
     };
-    await forward.run({ phase: "prefill", rows }, { afterAttention });
+    const step: Step = { phase: "prefill", rows };
+    await forward.run(step, { afterAttention });
     handoff?.submit(onProgress);
     cached.length += tokens.length;
     invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
@@ -212,7 +245,8 @@ export class PrefillRank {
     for (const query of queries) {
       // Each choice changes the logits in its own way.
       head.recordLogits("prefill", tokens.length - 1, 1);
-      answers.push(...await head.answers([query]));
+      const heir = queries.length === 1 && prompt.stays ? this.#heir : null;
+      answers.push(...await head.answers([query], () => heir?.onAsked(step, queries)));
     }
     device.submit();
     clock.lap("record");
@@ -230,7 +264,7 @@ export class PrefillRank {
   async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions, onProgress: OnProgress): Promise<void> {
     const start = Math.max(from, positions.start);
     if (handoff !== null && start < positions.end) await handoff.layer(layer, { sequence: cached, start, count: positions.end - start }, onProgress);
-    // Lets sockets send what they were given and bring acknowledgements.
-    await setImmediate();
+    // Lets sockets send what they were given, signs of life too, and bring acknowledgements. A GPU that hands nothing over is not kept waiting for that.
+    if (handoff !== null || this.model.device.kind === "cpu") await setImmediate();
   }
 }

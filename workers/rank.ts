@@ -53,7 +53,6 @@ export class RankForward {
       if (afterAttention !== undefined && segment % 2 === 0) {
         clock.lap("record");
         await afterAttention(segment / 2);
-        clock.lap("handoff");
       }
       const sum = this.#sum(step, followed && (() => this.#recordFrom(segment + 1, step, followed)));
       if (sum !== undefined) await sum;

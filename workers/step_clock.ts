@@ -35,6 +35,11 @@ export class StepClock {
     return this.#totals;
   }
 
+  /** What is computed now; null: nothing. */
+  get phase(): Phase | null {
+    return this.#step === null ? null : this.#phase;
+  }
+
   /** A step begins; one that has not ended is forgotten. */
   begin(phase: Phase): void {
     const { encodeMs, submitMs, submissions, submissionsAhead } = this.#device.counters;

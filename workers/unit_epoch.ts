@@ -8,7 +8,7 @@ import type { Link } from "../core/wire/link.ts";
 import type { Feeder, Peer } from "../core/wire/messages.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import { watchSilence } from "../core/silence.ts";
-import type { Role } from "../core/wire/protocol.ts";
+import type { UnitRole } from "../core/wire/protocol.ts";
 import type { TlsFiles } from "../core/wire/transport.ts";
 import type { Collective, OtherRank } from "./collective/collective.ts";
 import { SoloCollective } from "./collective/collective.ts";
@@ -25,7 +25,7 @@ import { WebSocketCollective } from "./collective/websocket_collective.ts";
 /** What a rank is. */
 export interface RankIdentity {
   readonly worker: string;
-  readonly role: Extract<Role, "prefill" | "decode">;
+  readonly role: UnitRole;
   readonly rank: number;
   readonly ranks: number;
 }

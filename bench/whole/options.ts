@@ -22,8 +22,10 @@ export function nameOf({ batch, context }: Case): string {
 /** One server. */
 export interface Run {
   readonly device: DeviceChoice;
-  /** Ranks of the decode group; null: one process, no workers. */
+  /** Ranks of the decode group, or of the mixed unit; null: one process, no workers. */
   readonly ranks: number | null;
+  /** Whether the same ranks compute prompts, as one process does. */
+  readonly mixed: boolean;
   readonly attention: "tpla" | "mla";
 }
 
@@ -54,7 +56,7 @@ export interface WholeOptions {
 
 /** Flags, for `--help`. */
 export const WHOLE_HELP =
-  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--prefill-chunk N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
+  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--prefill-chunk N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
 
 /** Parses the command line. @throws {Error} that says what cannot be measured, before anything is started */
 export function parseOptions(args: readonly string[]): WholeOptions {
@@ -87,16 +89,13 @@ export function parseOptions(args: readonly string[]): WholeOptions {
   const devices = values.device.split(",").map((device) => oneOf("--device", device, ["dawn", "deno", "cpu", "auto"] as const));
   const topologies = values.topology.split(",").map(parseTopology);
   const attentions = values.attention?.split(",").map((attention) => oneOf("--attention", attention, ["tpla", "mla"] as const));
-  const several = cases.filter(({ batch }) => batch > 1);
-  if (topologies.includes(null) && several.length > 0) {
-    throw new Error(`--topology single serves one request after the other: leave out ${several.map(nameOf).join(", ")}, or take ranks=1`);
-  }
   const runs = devices.flatMap((device) =>
-    topologies.flatMap((ranks) =>
-      // One process has heads and latents whole; so has one rank unless it is asked to change their basis.
-      (ranks === null ? ["mla" as const] : attentions ?? [ranks === 1 ? "mla" as const : "tpla" as const]).map((attention) => ({
+    topologies.flatMap(({ ranks, mixed }) =>
+      // Where prompts are computed heads and latents are whole; one rank has them so unless it is asked to change their basis.
+      (mixed ? ["mla" as const] : attentions ?? [ranks === 1 ? "mla" as const : "tpla" as const]).map((attention) => ({
         device,
         ranks,
+        mixed,
         attention,
       }))
     )
@@ -127,11 +126,12 @@ function parseCase(text: string): Case {
   return { batch, context };
 }
 
-function parseTopology(text: string): number | null {
-  if (text === "single") return null;
-  const ranks = /^ranks=(\d+)$/.exec(text)?.[1];
-  if (ranks === undefined) throw new Error(`--topology: "${text}" is none; there are single, ranks=1, ranks=2, …`);
-  return Number(ranks);
+function parseTopology(text: string): Pick<Run, "ranks" | "mixed"> {
+  if (text === "single") return { ranks: null, mixed: true };
+  if (text === "mixed") return { ranks: 1, mixed: true };
+  const [, kind, ranks] = /^(ranks|mixed)=([1-9]\d*)$/.exec(text) ?? [];
+  if (ranks === undefined) throw new Error(`--topology: "${text}" is none; there are single, mixed, mixed=2, ranks=1, ranks=2, …`);
+  return { ranks: Number(ranks), mixed: kind === "mixed" };
 }
 
 function oneOf<T extends string>(flag: string, text: string, choices: readonly T[]): T {

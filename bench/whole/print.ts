@@ -10,8 +10,9 @@ import type { CaseResult, PartsOfOne, PromptShare, RunResult, Spread, StepFloor,
 import { wholeMs } from "./shares.ts";
 
 /** How a run is named. */
-export function runName({ device, ranks, attention }: Run): string {
+export function runName({ device, ranks, mixed, attention }: Run): string {
   if (ranks === null) return `${device}, one process`;
+  if (mixed) return `${device}, ${ranks === 1 ? "one mixed worker" : `a mixed unit of ${ranks} ranks`}`;
   return `${device}, ${ranks === 1 ? "one rank" : `${ranks} ranks`}, ${attention}`;
 }
 

@@ -13,12 +13,6 @@ const LAST_LINES = 20;
 /** Milliseconds that it gets to say what it is at, and to stop. */
 const PATIENCE = 3000;
 
-/** What `/cluster` answers. */
-type Status = ClusterStatus & {
-  /** Of one process without workers. */
-  readonly parts?: Readonly<Record<"prefill" | "decode", StepParts>>;
-};
-
 /** Totals of one worker. */
 export interface RankTotals {
   readonly name: string;
@@ -105,10 +99,10 @@ export class BenchServer implements AsyncDisposable {
   }
 
   /** What it is at; null if it does not answer. */
-  async status(): Promise<Status | null> {
+  async status(): Promise<ClusterStatus | null> {
     try {
       const response = await fetch(`${this.url}/cluster`, { signal: AbortSignal.timeout(PATIENCE) });
-      const status: Status = await response.json();
+      const status: ClusterStatus = await response.json();
       this.#pids = status.units.flatMap(({ workers }) => workers.flatMap(({ pid }) => pid ?? []));
       return status;
     } catch {
@@ -120,14 +114,12 @@ export class BenchServer implements AsyncDisposable {
   async totals(): Promise<ServerTotals | null> {
     const status = await this.status();
     if (status === null) return null;
-    const { steps, units, parts, scheduling: { cachedTokens } } = status;
+    const { steps, units, scheduling: { cachedTokens } } = status;
     if (units.some(({ workers }) => workers.some(({ stats }) => stats === null))) return null;
     const ranksOf = (role: "prefill" | "decode"): RankTotals[] =>
-      parts !== undefined
-        ? [{ name: "process", parts: parts[role], sums: 0 }]
-        : units.filter((unit) => unit.role === role).flatMap(({ name, workers }) =>
-          workers.map(({ rank, stats }) => ({ name: `${name}.${rank}`, parts: stats!.parts, sums: stats!.collectives }))
-        );
+      units.filter((unit) => unit.role === role || unit.role === "mixed").flatMap(({ name, workers }) =>
+        workers.map(({ rank, stats }) => ({ name: `${name}.${rank}`, parts: stats!.parts[role], sums: stats!.collectives }))
+      );
     const [prefill, decode] = [ranksOf("prefill"), ranksOf("decode")];
     return { steps, prefill, decode, cachedTokens, work: [...prefill, ...decode].reduce((sum, { parts }) => sum + parts.steps, 0) };
   }

@@ -29,7 +29,7 @@ function held(one: Case, tokens: number): number {
 }
 
 /** The cluster file of a server that all cases fit. */
-export function configFor(options: WholeOptions, { device, ranks, attention }: Run): Config {
+export function configFor(options: WholeOptions, { device, ranks, mixed, attention }: Run): Config {
   const { cases, tokens, gpus, halo, prefillChunk } = options;
   const maxBatch = Math.max(...cases.map(({ batch }) => batch));
   const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * BLOCK));
@@ -38,15 +38,17 @@ export function configFor(options: WholeOptions, { device, ranks, attention }: R
     weights: options.weights,
     device,
     decode: {
-      ranks: ranks ?? undefined,
-      attention,
-      halo: attention === "tpla" ? halo : undefined,
       maxBatch,
       exchange: options.exchange,
       feedForward: options.feedForward,
+      ...(mixed ? {} : { ranks: ranks ?? undefined, attention, halo: attention === "tpla" ? halo : undefined }),
     },
+    mixed: mixed ? { workers: 1, ranks: ranks ?? 1 } : undefined,
     // Prompts are computed twice (drive.ts), the second time from here.
-    prefill: { chunk: prefillChunk, cacheTokens: most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK) + 1) * BLOCK) },
+    prefill: {
+      chunk: prefillChunk,
+      cacheTokens: mixed ? undefined : most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK) + 1) * BLOCK),
+    },
     cache: { maxTokens: most((one) => held(one, tokens)) },
     server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },
     cluster: gpus === null || ranks === null ? undefined : { hosts: [{ name: "local", gpus: [...gpus] }] },

@@ -105,7 +105,7 @@ export class Watch implements Disposable {
         for (const { rank, worker, pid, restarts, stats } of unit.workers) {
           const doing = stats === null
             ? "does not answer"
-            : `${stats.parts.steps} steps or pieces, ${stats.collectives} sums, ${stats.sequences} sequences, ${stats.freeBlocks} free blocks`;
+            : `${stats.parts.prefill.steps} pieces, ${stats.parts.decode.steps} steps, ${stats.collectives} sums, ${stats.sequences} sequences, ${stats.freeBlocks} free blocks`;
           lines.push(`  rank ${rank}: ${worker ?? "nobody is there"}, process ${pid}, started again ${restarts} times: ${doing}`);
         }
       }

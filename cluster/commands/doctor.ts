@@ -9,6 +9,7 @@ import { readModelPackage } from "../../core/model_package.ts";
 import { readBasis } from "../../core/tpla/basis_file.ts";
 import { schemeNeedsCalibration } from "../assignment.ts";
 import { formatBytes, printLine } from "../log.ts";
+import { type ChoiceServices, chooseUnits } from "../choose_units.ts";
 import type { PlanServices } from "../services.ts";
 import type { Settings } from "../settings.ts";
 import { planCluster } from "./plan.ts";
@@ -21,10 +22,12 @@ export interface Finding {
 }
 
 /** Examines everything; failures are findings, never thrown. */
-export async function examine(settings: Settings, services: PlanServices): Promise<Finding[]> {
+export async function examine(given: Settings, services: ChoiceServices): Promise<Finding[]> {
+  const { settings, finding } = await units(given, services);
   return [
     deno(),
     ...await devices(settings, services),
+    ...finding,
     port("server", settings.host, settings.port),
     ...joinPort(settings),
     await processes(),
@@ -39,6 +42,17 @@ export function printFindings(findings: readonly Finding[]): boolean {
   const failed = findings.filter(({ state }) => state === "fail").length;
   printLine(failed === 0 ? "Everything is in order." : `${failed} ${failed === 1 ? "thing keeps" : "things keep"} this from working.`);
   return failed === 0;
+}
+
+/** Which units there would be, and why, where that is left to `serve`. */
+async function units(given: Settings, services: ChoiceServices): Promise<{ readonly settings: Settings; readonly finding: readonly Finding[] }> {
+  try {
+    const { settings, reason } = await chooseUnits(given, services);
+    return { settings, finding: reason === null ? [] : [{ state: "ok", subject: "units", text: reason }] };
+  } catch {
+    // Why the device or the model cannot be used is a finding of its own.
+    return { settings: given, finding: [] };
+  }
 }
 
 function deno(): Finding {

@@ -16,6 +16,7 @@ import { probePrefillDevice } from "../prefill_device.ts";
 import { planRanks, type RankPlan } from "../rank_plan.ts";
 import type { PlanServices } from "../services.ts";
 import type { Settings } from "../settings.ts";
+import { tableLines } from "../table.ts";
 
 /** What `plan --json` prints. */
 export interface ClusterPlan {
@@ -45,7 +46,7 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
     ranks,
     collectivesPerToken: collectivesPerStep(spec, cuts.decode),
     wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, bytes),
-    handoffBytesPerPromptToken: handoffBytesPerToken(spec, shapes.decode, bytes),
+    handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, bytes),
   };
 }
 
@@ -64,27 +65,24 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
     String(cachedWidth),
     formatBytes(cachedBytesPerToken),
   ]);
-  printTable(["worker", "where", "weights", "cache", "activations", "together", "cached values", "cached per token"], rows);
+  const header = ["worker", "where", "weights", "cache", "activations", "together", "cached values", "cached per token"];
+  for (const line of tableLines(header, rows)) printLine(line);
   printLine("");
   printLine(`exchanges per token            ${plan.collectivesPerToken}, each rank sends ${formatBytes(plan.wireBytesPerToken)}`);
+  if (plan.handoffBytesPerPromptToken === 0) return printLine("handed over                    nothing: prompts are decoded where they are computed");
   printLine(`handed over per prompt token   ${formatBytes(plan.handoffBytesPerPromptToken)} to each decode group`);
-}
-
-function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
-  for (const row of [header, ...rows]) printLine(row.map((cell, i) => cell.padEnd(widths[i])).join("  ").trimEnd());
 }
 
 /** The configuration that was resolved, as a file that gives the same again; secrets are left out. */
 function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, window, maxTokens, prefillTokens, dtype }: CachePlan): Config {
-  const { model, device, weights, decode, prefill, cluster } = settings;
+  const { model, device, weights, decode, prefill, mixed, cluster } = settings;
   const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
   const { host, port, modelName, shutdownTimeout } = settings;
   return {
     model,
     device,
     weights,
-    decode: {
+    decode: mixed.workers > 0 ? decodeBeside(decode) : {
       ranks,
       latentGroups: cut.latentGroups,
       attention,
@@ -101,9 +99,15 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
       maxBatch: decode.maxBatch,
       pingPong: decode.pingPong,
     },
-    prefill: { ...prefill, chunk, window, cacheTokens: prefillTokens },
+    prefill: mixed.workers > 0 ? { chunk, window } : { ...prefill, chunk, window, cacheTokens: prefillTokens },
+    mixed: mixed.workers > 0 ? { ...mixed } : undefined,
     cache: { maxTokens, dtype },
     server: { host, port, modelName, shutdownTimeout },
     cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, strict: cluster.strict, hosts: [...cluster.hosts] },
   };
+}
+
+/** What a mixed unit takes of the section about decode groups. */
+function decodeBeside({ wire, exchange, feedForward, deadlineMs, maxBatch }: Settings["decode"]): Config["decode"] {
+  return { wire, exchange, feedForward, deadlineMs, maxBatch };
 }

@@ -66,14 +66,14 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     });
     const loaded = engine;
     await text.open(textModelSource({ ...loaded.served, id: settings.modelName ?? loaded.served.id }));
-    if (loaded.describe !== undefined) loaded.onOutcome = (outcome) => metrics.phases(outcome);
+    loaded.onOutcome = (outcome) => metrics.phases(outcome);
     const model = { ...loaded.served, id: settings.modelName ?? loaded.served.id, engine: new ObservedEngine(loaded.served.engine, metrics) };
     grammars = createGrammars(model);
-    state = { model, grammars, text, describe: loaded.describe === undefined ? undefined : () => loaded.describe!(), work: () => loaded.work };
+    state = { model, grammars, text, describe: () => loaded.describe() };
     loading[Symbol.dispose]();
     using _ = stopOnSignals(stop);
     announce(server, loaded, model, started);
-    await Promise.race([aborted(stop.drain.signal), ...(engine.failed === undefined ? [] : [engine.failed])]);
+    await Promise.race([aborted(stop.drain.signal), engine.failed]);
     log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish`);
     await finish(server, stop.cancel, settings.shutdownTimeout * 1000);
   } finally {
@@ -102,7 +102,7 @@ function announce(server: HttpServer, engine: LoadedEngine, model: ServedModel, 
   const { hostname, port } = server.address;
   log("info", `model   ${model.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${model.engine.maxContext} tokens`);
   if (engine.loadTimes !== undefined) logLoaded("this process", engine.loadTimes);
-  if (engine.summary !== undefined) log("info", `cluster ${engine.summary}`);
+  log("info", `cluster ${engine.summary}`);
   log("info", `device  ${engine.device}`);
   for (const advice of engine.advice) log("info", `advice  ${advice}`);
   log(

@@ -7,7 +7,7 @@ import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
-import { newStepTimes, type ProcessWork } from "../../core/step_times.ts";
+import { newStepTimes } from "../../core/step_times.ts";
 import type { ClusterStatus } from "../cluster_status.ts";
 import { Grammars } from "../grammar/grammars.ts";
 import { grammarVocabulary } from "../grammar/vocabulary.ts";
@@ -33,10 +33,8 @@ export interface LoadedServer {
   readonly grammars: Grammars;
   /** Turns requests into tokens. */
   readonly text: TextService;
-  /** What the cluster is at; without it, one process. */
+  /** What the units are at; without it, nothing is said of any. */
   readonly describe?: () => Promise<ClusterStatus>;
-  /** Where the time of steps has gone, in one process. */
-  readonly work?: () => ProcessWork | undefined;
 }
 
 /** A server that is not ready yet. */
@@ -150,27 +148,23 @@ async function describe(state: ServerState, { metrics, drain }: AppOptions): Pro
   if ("loading" in state) {
     return { model: state.loading, maxContext: null, ready: false, loading: progressOf(state), ...counted, ...nothing("loading") };
   }
-  const { model, describe, work } = state;
+  const { model, describe } = state;
   return {
     model: model.id,
     maxContext: model.engine.maxContext,
     ready: model.engine.ready && !drain.aborted,
     loading: null,
     ...counted,
-    ...await describe?.() ?? nothing("one process", work?.()),
+    ...await describe?.() ?? nothing("nothing is known of its units"),
   };
 }
 
 /** A cluster of nothing. */
-function nothing(
-  summary: string,
-  { steps = newStepTimes(), parts }: Partial<ProcessWork> = {},
-): ClusterStatus & { readonly parts?: ProcessWork["parts"] } {
+function nothing(summary: string): ClusterStatus {
   return {
     summary,
     scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, active: 0, waiting: 0, running: 0 },
-    steps,
-    parts,
+    steps: newStepTimes(),
     units: [],
   };
 }

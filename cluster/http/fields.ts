@@ -14,3 +14,6 @@ export function optional<T extends z.ZodType>(schema: T): z.ZodType<z.output<T> 
 export function only(...values: (string | boolean | number)[]) {
   return optional(z.literal(values));
 }
+
+/** vLLM's: of a client's requests, those with smaller numbers come first. */
+export const priority: z.ZodType<number | undefined> = optional(z.int().min(-(2 ** 31)).max(2 ** 31 - 1));

@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { message, responseFormat, tool, toolChoice } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
-import { only, optional } from "./fields.ts";
+import { only, optional, priority } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
@@ -60,6 +60,7 @@ const sampling = {
   stream: optional(z.boolean()),
   stream_options: optional(z.strictObject({ include_usage: optional(z.boolean()) })),
   ignore_eos: optional(z.boolean()),
+  priority,
   return_token_ids: optional(z.boolean()),
   /** Only identifies the end user to a provider; there is nothing to honour. */
   user: optional(z.string().max(1024)),

@@ -42,6 +42,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
     logprobs: options.logprobs,
     promptLogprobs: choice === 0 ? options.promptLogprobs : null,
     client,
+    priority: fields.priority,
     signal,
   }));
 }

@@ -22,7 +22,7 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext)
   const { model } = server;
   const { request, conversation, echo } = await prepared(c, server, "response");
   const abort = new RequestAbort(c, server.shutdown);
-  const requests = tokenRequests(model, { temperature: request.temperature, top_p: request.top_p }, {
+  const requests = tokenRequests(model, { temperature: request.temperature, top_p: request.top_p, priority: request.priority }, {
     prompt: conversation.prompt,
     bias: null,
     maxTokens: request.max_output_tokens,

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { toolChoice } from "./conversation_schema.ts";
-import { only, optional } from "./fields.ts";
+import { only, optional, priority } from "./fields.ts";
 
 const part = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("input_text"), text: z.string() }),
@@ -46,6 +46,7 @@ export const responsesRequest = z.strictObject({
   max_output_tokens: optional(z.int().min(1).max(2 ** 31)),
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().gt(0).max(1)),
+  priority,
   stream: optional(z.boolean()),
   tools: optional(
     z.array(z.strictObject({

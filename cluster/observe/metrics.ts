@@ -159,6 +159,9 @@ export class ServerMetrics {
 /** Parts of a worker's steps. */
 const PARTS = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest", "device"] as const;
 
+/** What workers do. */
+const PHASES = ["prefill", "decode"] as const;
+
 /** What the cluster is at now. */
 function describeCluster(registry: Registry, { scheduling, units, steps }: ClusterStatus): void {
   const set = (name: string, help: string, values: readonly (readonly [labels: Record<string, string>, value: number])[]) => {
@@ -195,15 +198,17 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
   set("allreduce_seconds_total", "Time spent in them", ofWorkers(({ stats }) => seconds(stats?.exchangeMs)));
   set("compute_seconds_total", "Time spent on steps and prompts outside of them", ofWorkers(({ stats }) => seconds(stats?.computeMs)));
   const known = workers.flatMap(({ unit, worker: { rank, stats } }) =>
-    stats === null ? [] : [{ labels: { unit: unit.name, rank: String(rank) }, stats }]
+    stats === null ? [] : [{ unit, labels: { unit: unit.name, rank: String(rank) }, stats }]
   );
-  const ofParts = PARTS.flatMap((part) =>
-    known.map(({ labels, stats: { parts } }) => [{ ...labels, part }, seconds(parts[`${part}Ms`] ?? 0)] as const)
+  // Only what a worker's role makes it do.
+  const work = known.flatMap(({ unit, labels, stats: { parts } }) =>
+    PHASES.flatMap((phase) => unit.role === phase || unit.role === "mixed" ? [{ labels: { ...labels, phase }, parts: parts[phase] }] : [])
   );
-  set("work_total", "Decode steps, or pieces of prompts", known.map(({ labels, stats: { parts } }) => [labels, parts.steps]));
+  const ofParts = PARTS.flatMap((part) => work.map(({ labels, parts }) => [{ ...labels, part }, seconds(parts[`${part}Ms`] ?? 0)] as const));
+  set("work_total", "Decode steps, and pieces of prompts", work.map(({ labels, parts }) => [labels, parts.steps]));
   set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where nobody looks", ofParts);
-  set("submissions_total", "Submissions to the device", known.map(({ labels, stats: { parts } }) => [labels, parts.submissions]));
-  set("submissions_ahead_total", "Those encoded ahead", known.map(({ labels, stats: { parts } }) => [labels, parts.submissionsAhead]));
+  set("submissions_total", "Submissions to the device", work.map(({ labels, parts }) => [labels, parts.submissions]));
+  set("submissions_ahead_total", "Those encoded ahead", work.map(({ labels, parts }) => [labels, parts.submissionsAhead]));
   set("peer_sent_bytes_total", "Sent to other workers over current links", ofWorkers(({ stats }) => stats?.sentBytes ?? 0));
   set("peer_received_bytes_total", "Received from them", ofWorkers(({ stats }) => stats?.receivedBytes ?? 0));
   set("handoff_bytes_total", "Latents handed over", ofWorkers(({ stats }) => stats?.handoffBytes ?? 0));

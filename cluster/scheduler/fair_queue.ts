@@ -1,8 +1,9 @@
 /**
- * Who is next: clients take turns by what they have been served, each client's sequences in order of arrival.
+ * Who is next: clients take turns by what they have been served, each client's sequences by priority and in order of arrival.
  *
  * @module
  */
+import { comesFirst } from "./line.ts";
 import type { Sequence } from "./state.ts";
 
 /** Waiting sequences of all clients. */
@@ -21,14 +22,14 @@ export class FairQueue {
     return this.#served.size;
   }
 
-  /** Queues a sequence where its arrival puts it: one that comes back stands before those that came later. */
+  /** Queues a sequence where its priority and its arrival put it: one that comes back stands before those that came later. */
   push(sequence: Sequence): void {
     const { client } = sequence;
     const queue = this.#waiting.get(client);
     // Who comes (back) begins where the least served are, waiting or running: having been away gives no credit.
     if (!this.#served.has(client)) this.#served.set(client, this.#least());
     const sequences = queue ?? [];
-    const at = sequences.findLastIndex(({ order }) => order < sequence.order);
+    const at = sequences.findLastIndex((other) => comesFirst(other, sequence));
     sequences.splice(at + 1, 0, sequence);
     this.#waiting.set(client, sequences);
     this.#size++;

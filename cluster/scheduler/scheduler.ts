@@ -141,19 +141,22 @@ export class Scheduler {
   }
 
   /**
-   * The piece that a unit computes next: of the prompt with the least to compute, where long waiting counts like having less.
+   * The piece that a unit computes next: of the prompt with the least to compute, where long waiting counts like having less; of its client's prompts, one that has
+   * the first priority.
    *
    * @param most tokens of it; whole blocks unless it is the last
    */
   nextPiece(unit: PromptUnit, now: number, most = this.options.chunk): Piece | null {
     if (!unit.up || (unit instanceof MixedUnit && unit.stepping)) return null;
-    let best: { readonly score: number; readonly placement: Placement } | null = null;
-    for (const placement of unit.prompts) {
-      if (!placement.opened || placement.uses > 0) continue;
-      const score = placement.remaining - (now - placement.admitted) * AGING;
-      if (best === null || score < best.score) best = { score, placement };
-    }
-    return best === null ? null : this.#piece(best.placement, most);
+    const ready = [...unit.prompts].filter(({ opened, uses }) => opened && uses === 0);
+    const score = ({ remaining, admitted }: Placement) => remaining - (now - admitted) * AGING;
+    const least = (placements: readonly Placement[]) => placements.reduce((best, other) => score(other) < score(best) ? other : best);
+    if (ready.length === 0) return null;
+    // Whose turn it is does not depend on what he thinks of his requests; which of them is computed does.
+    const { sequence: { client } } = least(ready);
+    const own = ready.filter(({ sequence }) => sequence.client === client);
+    const first = Math.min(...own.map(({ sequence }) => sequence.priority));
+    return this.#piece(least(own.filter(({ sequence }) => sequence.priority === first)), most);
   }
 
   /** A piece is computed. After the last one of a prompt that a group decodes, {@link handed} or {@link pieceFailed} tells what became of its latents. */

@@ -13,6 +13,8 @@ export interface SequenceOptions {
   readonly mostTokens: number;
   /** Whose it is. */
   readonly client: string;
+  /** Smaller ones of its client's come first; default: 0. */
+  readonly priority?: number;
   /** Whether every prompt position must be computed, cached or not, because its logits are wanted. */
   readonly wholePrompt: boolean;
   /** Names of its whole blocks, if they are known already. */
@@ -27,6 +29,7 @@ export class Sequence {
   readonly prompt: readonly number[];
   readonly mostTokens: number;
   readonly client: string;
+  readonly priority: number;
   readonly wholePrompt: boolean;
   readonly arrived: number;
   /** Order of arrival. */
@@ -47,10 +50,11 @@ export class Sequence {
   /** Prompt tokens that were cached when it was last placed. */
   cachedTokens = 0;
 
-  constructor({ prompt, mostTokens, client, wholePrompt, now, blockTokens, hashes }: SequenceOptions, order: number) {
+  constructor({ prompt, mostTokens, client, priority = 0, wholePrompt, now, blockTokens, hashes }: SequenceOptions, order: number) {
     this.prompt = prompt;
     this.mostTokens = mostTokens;
     this.client = client;
+    this.priority = priority;
     this.wholePrompt = wholePrompt;
     this.arrived = now;
     this.order = order;

@@ -5,7 +5,8 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import type { TokenRow } from "../../core/wire/queries.ts";
-import type { DecodeGroup, Placement } from "./state.ts";
+import { placesInLine } from "./line.ts";
+import type { DecodeGroup, Placement, Sequence } from "./state.ts";
 
 /** The rows of a step. */
 export interface PlannedRows {
@@ -28,7 +29,8 @@ export function planRows(
   const asking: Placement[] = [];
   const grow: { sequence: number; blocks: number[] }[] = [];
   const advanced = new Map<Placement, number>();
-  const batch = [...group.running].sort((a, b) => a.sequence.order - b.sequence.order);
+  const places = placesInLine(Array.from(group.yielding, ({ sequence }) => sequence));
+  const batch = [...group.running].sort((a, b) => places.get(a.sequence)! - places.get(b.sequence)!);
   let spare = stepRows - batch.length;
   for (const placement of batch) {
     if (placement.released || !placement.alive || placement.sequence.paused) continue;
@@ -37,7 +39,7 @@ export function planRows(
     if (count === 0) continue;
     const missing = ceilDiv(placement.length + count, blockTokens) - placement.decodeBlocks.length;
     if (missing > 0) {
-      if (!makeRoom(group, placement, missing, advanced, giveWay)) continue;
+      if (!makeRoom(group, placement, missing, { places, planned: advanced, giveWay })) continue;
       const blocks = group.cache.allocate(missing);
       placement.decodeBlocks.push(...blocks);
       grow.push({ sequence: placement.id, blocks });
@@ -53,17 +55,21 @@ export function planRows(
   return { rows: [...rows, ...asked], asking, grow, advanced };
 }
 
-/** Those that came last give way until `blocks` can be allocated. @returns false if `placement` gave way itself */
+/** Those that are last in line give way until `blocks` can be allocated. @returns false if `placement` gave way itself */
 function makeRoom(
   group: DecodeGroup,
   placement: Placement,
   blocks: number,
-  planned: ReadonlyMap<Placement, number>,
-  giveWay: (placement: Placement) => void,
+  { places, planned, giveWay }: {
+    readonly places: ReadonlyMap<Sequence, number>;
+    readonly planned: ReadonlyMap<Placement, number>;
+    readonly giveWay: (placement: Placement) => void;
+  },
 ): boolean {
+  const place = ({ sequence }: Placement) => places.get(sequence)!;
   while (!group.cache.canAllocate(blocks)) {
     const others = [...group.yielding].filter((other) => !planned.has(other) && other.uses === 0);
-    const last = others.reduce((last, other) => other.sequence.order > last.sequence.order ? other : last, placement);
+    const last = others.reduce((last, other) => place(other) > place(last) ? other : last, placement);
     giveWay(last);
     if (last === placement) return false;
   }

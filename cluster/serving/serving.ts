@@ -10,22 +10,16 @@ import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import { newStepTimes, type StepTimes } from "../../core/step_times.ts";
-import type { DecodeGroup, Placement, PrefillUnit, Sequence } from "../scheduler/state.ts";
+import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
 import type { Piece, SchedulerOptions, Step } from "../scheduler/plan.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import type { Unit, UnitListener } from "../unit.ts";
+import type { Units } from "../unit_host.ts";
 import { Pace } from "./pace.ts";
+import { PieceSizes } from "./piece_sizes.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
 import { SentTables } from "./sent_tables.ts";
 import { computePiece, handOver, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
-
-/** What serving needs of the coordinator. */
-export interface Units {
-  /** Whether prompts of a unit can be handed to a group now. */
-  usable(prefill: Unit, decode: Unit): boolean;
-  /** Something failed on a unit in one of its epochs; decides who is to blame and repairs. */
-  report(unit: Unit, error: LatentmeshError, epoch: number): void;
-}
 
 /** Options of {@link Serving}. */
 export interface ServingOptions {
@@ -37,6 +31,8 @@ export interface ServingOptions {
   /** Blocks of a decode group's cache, and of a prefill unit's. */
   readonly decodeBlocks: number;
   readonly prefillBlocks: number;
+  /** Most milliseconds between two tokens of a stream while a mixed unit computes prompts beside it; undefined: three steps. */
+  readonly maxStepMs?: number;
   /** Milliseconds that requests wait for units to be repaired. */
   readonly patienceMs?: number;
   /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
@@ -78,6 +74,8 @@ export class Serving implements UnitListener {
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
   readonly #tables = new WeakMap<Unit, SentTables>();
+  /** Of pieces that mixed units compute between steps. */
+  readonly #pieces = new WeakMap<Unit, PieceSizes>();
   /** When the last step of a group ended that has not paused since. */
   readonly #stepEnds = new Map<Unit, number>();
   /** Grammars that have not said what may come next. */
@@ -98,18 +96,20 @@ export class Serving implements UnitListener {
   /** Whether a request could be placed now, if there were room. */
   get ready(): boolean {
     const { prefillUnits, decodeGroups } = this.scheduler;
-    return [...decodeGroups.values()].some((group) => group.up && [...prefillUnits.values()].some((unit) => unit.up && this.#usable(unit, group)));
+    const serves = (unit: PromptUnit, group: DecodeGroup) =>
+      unit === group || (!(unit instanceof MixedUnit) && !(group instanceof MixedUnit) && this.#usable(unit, group));
+    return [...decodeGroups.values()].some((group) => group.up && [...prefillUnits.values()].some((unit) => unit.up && serves(unit, group)));
   }
 
   /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
-    const { prompt, client = "", promptLogprobs, signal } = request;
+    const { prompt, client = "", priority, promptLogprobs, signal } = request;
     const { maxContext, scheduler: { blockTokens } } = this.#options;
     const most = mostTokens(request, maxContext);
     const now = performance.now();
     const hashing = prefixHashesInTurns(prompt, blockTokens, client);
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
-    const options = { prompt, mostTokens: most, client, wholePrompt: promptLogprobs !== null, hashes, now };
+    const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, now };
     const sequence = this.scheduler.add(options, this.#pace.timeFor(this.scheduler.waiting.size));
     const entry: Entry = {
       running: new RunningRequest(request, sequence, (event) => this.#news.push(() => this.#report(sequence, emit, event))),
@@ -157,7 +157,9 @@ export class Serving implements UnitListener {
   up(unit: Unit, fresh: boolean): void {
     const { decodeBlocks, prefillBlocks } = this.#options;
     this.#unitOf.set(unit.name, unit);
-    if (unit.plan.role === "decode") this.scheduler.decodeUp(unit.name, fresh ? decodeBlocks : null);
+    const { role } = unit.plan;
+    if (role === "decode") this.scheduler.decodeUp(unit.name, fresh ? decodeBlocks : null);
+    else if (role === "mixed") this.scheduler.mixedUp(unit.name, fresh ? decodeBlocks : null);
     else this.scheduler.prefillUp(unit.name, fresh ? prefillBlocks : null);
     this.#kick();
   }
@@ -192,15 +194,19 @@ export class Serving implements UnitListener {
     }
     this.#tell();
     for (const placement of this.scheduler.admit(performance.now(), (prefill, decode) => this.#usable(prefill, decode))) {
-      if (placement.decode !== null) void this.#open(placement, placement.decode);
+      if (placement.decode !== null && !placement.mixed) void this.#open(placement, placement.decode);
     }
-    for (const unit of this.scheduler.prefillUnits.values()) this.#pump(unit, () => this.#nextPiece(unit));
-    for (const group of this.scheduler.decodeGroups.values()) this.#pump(group, () => this.#nextStep(group));
+    for (const unit of this.scheduler.prefillUnits.values()) {
+      if (!(unit instanceof MixedUnit)) this.#pump(unit, () => this.#nextPiece(unit));
+    }
+    for (const group of this.scheduler.decodeGroups.values()) {
+      this.#pump(group, () => group instanceof MixedUnit ? this.#nextWork(group) : this.#nextStep(group));
+    }
     this.#watchBlocked();
   }
 
   /** Lets a unit work until there is nothing to do, unless it does already. */
-  #pump(scheduled: PrefillUnit | DecodeGroup, next: () => Promise<void> | null): void {
+  #pump(scheduled: PromptUnit | DecodeGroup, next: () => Promise<void> | null): void {
     const unit = this.#unitOf.get(scheduled.name)!;
     if (this.#busy.has(unit)) return;
     const work = this.#begin(scheduled, unit, next);
@@ -211,7 +217,7 @@ export class Serving implements UnitListener {
   }
 
   /** Begins what is next. Whatever goes wrong here that was not foreseen costs the unit its epoch, and nobody else anything. */
-  #begin(scheduled: PrefillUnit | DecodeGroup, unit: Unit, next: () => Promise<void> | null): Promise<void> | null {
+  #begin(scheduled: PromptUnit | DecodeGroup, unit: Unit, next: () => Promise<void> | null): Promise<void> | null {
     try {
       this.#close(scheduled);
       return next();
@@ -222,7 +228,7 @@ export class Serving implements UnitListener {
   }
 
   /** Goes on until there is nothing to do. */
-  async #drive(scheduled: PrefillUnit | DecodeGroup, unit: Unit, first: Promise<void>, next: () => Promise<void> | null): Promise<void> {
+  async #drive(scheduled: PromptUnit | DecodeGroup, unit: Unit, first: Promise<void>, next: () => Promise<void> | null): Promise<void> {
     try {
       for (let work: Promise<void> | null = first; work !== null;) {
         await work;
@@ -243,14 +249,26 @@ export class Serving implements UnitListener {
     }
   }
 
-  #nextPiece(scheduled: PrefillUnit): Promise<void> | null {
+  #nextPiece(scheduled: PromptUnit): Promise<void> | null {
     const piece = this.scheduler.nextPiece(scheduled, performance.now());
     return piece === null ? null : this.#compute(piece);
   }
 
   #nextStep(group: DecodeGroup): Promise<void> | null {
     const step = this.scheduler.nextStep(group);
-    if (step === null) return null;
+    return step === null ? null : this.#beginStep(step);
+  }
+
+  /** A piece or a step, whosever turn it is; while others generate, as much of a prompt as their streams can wait for. */
+  #nextWork(mixed: MixedUnit): Promise<void> | null {
+    const { tokens } = this.#piecesOf(this.#unitOf.get(mixed.name)!);
+    const work = this.scheduler.nextWork(mixed, performance.now(), tokens);
+    if (work === null) return null;
+    return "piece" in work ? this.#compute(work.piece) : this.#beginStep(work.step);
+  }
+
+  #beginStep(step: Step): Promise<void> {
+    const { group } = step;
     // Who gave way for this step must be closed before others take the blocks.
     this.#close(group);
     return this.#step(step);
@@ -273,13 +291,14 @@ export class Serving implements UnitListener {
     const { placement, asking, begin, last } = piece;
     const { sequence, prefill, decode } = placement;
     const unit = this.#unitOf.get(prefill.name)!;
-    const group = decode === null ? null : this.#unitOf.get(decode.name)!;
+    const group = decode === null || placement.mixed ? null : this.#unitOf.get(decode.name)!;
     const { epoch } = unit;
     const { vocabulary, deadlineMs, scheduler: { stepRows } } = this.#options;
     const requests = asking.map((one) => this.#entries.get(one)!.running);
     const asked = asking.map((one) => ({ query: this.#queryOf(one), by: null }));
     const owner = this.#entries.get(sequence)?.running;
-    owner?.pieceStarts(begin, performance.now());
+    const started = performance.now();
+    owner?.pieceStarts(begin, started);
     let computed: PieceAnswers;
     try {
       computed = await computePiece(unit, piece, group === null ? null : { group, stepRows }, {
@@ -295,6 +314,11 @@ export class Serving implements UnitListener {
     }
     const { answers, prompt } = computed;
     const now = performance.now();
+    if (prefill instanceof MixedUnit) {
+      this.#piecesOf(unit).computed(piece.count, now - started);
+      // The step that follows did not follow at once.
+      this.#stepEnds.delete(unit);
+    }
     // What lost this place is computed again elsewhere, from the beginning.
     if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, now);
     const outcome = this.scheduler.pieceDone(piece);
@@ -334,12 +358,22 @@ export class Serving implements UnitListener {
     let answers: readonly LogitsAnswer[];
     try {
       answers = await runStep(unit, step, { asked, tables, vocabulary, deadlineMs, times: this.times });
-      this.#stepEnds.set(unit, performance.now());
+      const ended = performance.now();
+      this.#stepEnds.set(unit, ended);
+      if (step.group instanceof MixedUnit) this.#piecesOf(unit).stepped(ended - now);
     } catch (error) {
       this.scheduler.stepFailed(step);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
     await this.#advance(unit, this.scheduler.stepDone(step), answers);
+  }
+
+  #piecesOf(unit: Unit): PieceSizes {
+    const { maxStepMs, scheduler: { chunk } } = this.#options;
+    const known = this.#pieces.get(unit);
+    const sizes = known ?? new PieceSizes({ most: chunk, maxStepMs });
+    if (known === undefined) this.#pieces.set(unit, sizes);
+    return sizes;
   }
 
   #tablesOf(unit: Unit): SentTables {
@@ -463,7 +497,7 @@ export class Serving implements UnitListener {
   }
 
   /** Tells a unit's ranks which sequences have ended; before anything that may need their blocks. */
-  #close(scheduled: PrefillUnit | DecodeGroup): void {
+  #close(scheduled: PromptUnit | DecodeGroup): void {
     const sequences = scheduled.takeClosing();
     const unit = this.#unitOf.get(scheduled.name)!;
     if (sequences.length === 0 || !unit.formed) return;
@@ -473,7 +507,7 @@ export class Serving implements UnitListener {
     });
   }
 
-  #usable(prefill: PrefillUnit, decode: DecodeGroup): boolean {
+  #usable(prefill: PromptUnit, decode: DecodeGroup): boolean {
     return this.#units.usable(this.#unitOf.get(prefill.name)!, this.#unitOf.get(decode.name)!);
   }
 

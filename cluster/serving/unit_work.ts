@@ -75,7 +75,7 @@ export async function computePiece(
   target: PieceTarget | null,
   { promptLogprobs, deadlineMs, ...questions }: PieceQuestions & { readonly deadlineMs: number },
 ): Promise<PieceAnswers> {
-  const { placement: { id, sequence: { prompt }, prefillBlocks, from }, begin, start, count, last } = piece;
+  const { placement: { id, sequence: { prompt }, promptBlocks, mixed, from }, begin, start, count, last } = piece;
   const following = last ? null : prompt[start + count];
   const { vocabulary } = questions;
   const { queries, told } = tell(unit, questions);
@@ -84,7 +84,7 @@ export async function computePiece(
     {
       epoch: unit.epoch,
       sequence: id,
-      begin: begin ? { blocks: [...prefillBlocks], target: target === null ? null : { ...targetOf(target, deadlineMs), from } } : null,
+      begin: begin ? { blocks: [...promptBlocks], target: target === null ? null : { ...targetOf(target, deadlineMs), from }, stays: mixed } : null,
       start,
       tokens: count,
       last,

@@ -43,7 +43,7 @@ export interface PreparedCompletion {
 
 /** A request for a response, without what its prompt was made of. */
 export interface PreparedResponse {
-  readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "max_output_tokens" | "stream">;
+  readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "priority" | "max_output_tokens" | "stream">;
   readonly conversation: PreparedConversation;
   /** Fields of the response that say what was asked for, as JSON without the braces around it. */
   readonly echo: Uint8Array<ArrayBuffer>;

@@ -70,9 +70,9 @@ function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): Prepa
   const request = parseBody(responsesRequest, parseJson(body));
   checkModel(model, request.model);
   const conversation = answerForm(model, conversationOf(request));
-  const { temperature, top_p, max_output_tokens, stream } = request;
+  const { temperature, top_p, priority, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, max_output_tokens);
-  return { request: { temperature, top_p, max_output_tokens, stream }, conversation, echo: responseEcho(request, model.id) };
+  return { request: { temperature, top_p, priority, max_output_tokens, stream }, conversation, echo: responseEcho(request, model.id) };
 }
 
 function tokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {

@@ -24,6 +24,8 @@ export interface GenerateOptions extends Partial<SamplingParams> {
   readonly logprobs?: number | null;
   /** Do not stop at the model's end-of-sequence tokens. */
   readonly ignoreEos?: boolean;
+  /** Generations with a smaller number are served before others; default: 0. */
+  readonly priority?: number;
   /** Aborts the generation. */
   readonly signal?: AbortSignal;
 }
@@ -63,6 +65,7 @@ export async function* generatePieces(served: ServedModel, options: GenerateOpti
     stopTokens: new Set(options.ignoreEos ? [] : served.eosTokens),
     logprobs: options.logprobs ?? null,
     promptLogprobs: null,
+    priority: options.priority,
     signal: options.signal ?? new AbortController().signal,
   };
   yield* new EventQueue<GeneratedPiece>(

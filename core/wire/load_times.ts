@@ -13,6 +13,14 @@ export type LoadPart = "files" | "open" | "read" | "convert" | "device" | "compu
 /** All of them, in order. */
 export const LOAD_PARTS: readonly LoadPart[] = ["files", "open", "read", "convert", "device", "compute", "weights", "compile", "warmUp"];
 
+/** How far loading has come. */
+export interface LoadProgress {
+  /** Bytes of the checkpoint that have been read for it. */
+  readonly loadedBytes: number;
+  /** Bytes of the checkpoint that this rank keeps something of. */
+  readonly totalBytes: number;
+}
+
 /** Milliseconds of each part. Reading, converting, waiting for the device and computing go on side by side while weights are loaded. */
 export type LoadTimes = { readonly [part in LoadPart]?: number };
 

@@ -44,7 +44,7 @@ const cutSchema = z.strictObject({
 
 /** What one rank is to be. */
 export const assignmentSchema = z.strictObject({
-  role: z.enum(["prefill", "decode"]),
+  role: z.enum(["prefill", "decode", "mixed"]),
   unit: name,
   rank: count,
   cut: cutSchema.describe("how the ranks of this unit share the model"),
@@ -107,6 +107,7 @@ export const requestSchema = z.discriminatedUnion("kind", [
         from: count.describe("first position to hand over"),
         silentMs: z.number().positive().describe("how long one of its ranks may leave latents unacknowledged"),
       }).nullable(),
+      stays: z.boolean().describe("it is generated from here: its blocks are not given back after the last piece"),
     }).nullable().describe("given with the first piece"),
     start: count,
     tokens: count.min(1),
@@ -159,6 +160,21 @@ const total = z.number().min(0);
 /** Clocks of different parts may disagree by less than they can tell. */
 const span = z.number();
 
+const partsSchema = z.strictObject({
+  steps: count,
+  recordMs: span,
+  encodeMs: span,
+  submitMs: span,
+  readbackMs: span,
+  peerMs: span,
+  sumMs: span,
+  handoffMs: span,
+  restMs: span,
+  deviceMs: span.nullable(),
+  submissions: count,
+  submissionsAhead: count,
+});
+
 /** Running totals of a worker. */
 export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
   collectives: count,
@@ -174,20 +190,8 @@ export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
   sequences: count,
   cacheBytesPerToken: total,
   weightBytes: total,
-  parts: z.strictObject({
-    steps: count,
-    recordMs: span,
-    encodeMs: span,
-    submitMs: span,
-    readbackMs: span,
-    peerMs: span,
-    sumMs: span,
-    handoffMs: span,
-    restMs: span,
-    deviceMs: span.nullable(),
-    submissions: count,
-    submissionsAhead: count,
-  }),
+  phase: z.enum(["prefill", "decode"]).nullable(),
+  parts: z.strictObject({ prefill: partsSchema, decode: partsSchema }),
 });
 
 const loadTimesSchema: z.ZodType<LoadTimes> = z.partialRecord(z.enum(LOAD_PARTS), total);
@@ -212,15 +216,6 @@ export const replySchema = z.discriminatedUnion("kind", [
     sums: count.max(1 << 15).describe("of how many sums it is told how long they took"),
   }),
   /** Payload: f32 logits of this rank's part of the vocabulary. */
-  /** What queries of pieces and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
-  z.strictObject({
-    kind: z.literal("tables"),
-    id: count,
-    epoch,
-    forget: z.array(count),
-    adjustments: z.array(z.strictObject({ table: count.min(1), count })),
-    masks: z.array(z.strictObject({ table: count.min(1), words: count })),
-  }),
   z.strictObject({ kind: z.literal("row"), id: count }),
   z.strictObject({ kind: z.literal("stats"), id: count, stats: statsSchema }),
   /** Payload: see `core/model/contents.ts`. */

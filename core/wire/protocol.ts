@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a frame changes meaning; peers of another version are refused by name. */
-export const PROTOCOL_VERSION = 7;
+export const PROTOCOL_VERSION = 8;
 
 /** Exchanges between ranks are counted up to here, then from 0 again. */
 export const MOST_EXCHANGES = 2 ** 31;
@@ -23,6 +23,8 @@ export const MAX_HANDSHAKE_BYTES = 256;
 export const PAYLOAD_ALIGNMENT = 128;
 
 /** What a process is to the cluster. */
-export const ROLES = ["worker", "prefill", "decode"] as const;
-/** What a process is to the cluster: a `worker` at the coordinator's door, `prefill` or `decode` between workers. */
+export const ROLES = ["worker", "prefill", "decode", "mixed"] as const;
+/** What a process is to the cluster: a `worker` at the coordinator's door, what its unit does between workers. */
 export type Role = (typeof ROLES)[number];
+/** What a unit does: computes prompts and hands them over, generates, or both in one cache. */
+export type UnitRole = "prefill" | "decode" | "mixed";

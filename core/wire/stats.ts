@@ -33,6 +33,8 @@ export interface WorkerStats {
   readonly cacheBytesPerToken: number;
   /** Bytes of its weights. */
   readonly weightBytes: number;
-  /** What its steps, or of a prefill worker its pieces of prompts, went into. */
-  readonly parts: Readonly<StepParts>;
+  /** What it is computing now; null: nothing. */
+  readonly phase: "prefill" | "decode" | null;
+  /** What its pieces of prompts, and its decode steps, went into. */
+  readonly parts: Readonly<Record<"prefill" | "decode", Readonly<StepParts>>>;
 }

@@ -45,11 +45,21 @@ describe("bench whole", () => {
     assertEquals(model, "synthetic:moonlight?layers=3");
     assertEquals(cases, [{ batch: 1, context: 1024 }, { batch: 64, context: 256 }]);
     assertEquals([runs.length, new Set(runs.map((run) => JSON.stringify(run))).size], [8, 8]);
-    const attentions = parseOptions(["--topology", "single,ranks=1,ranks=2"]).runs.map(({ attention }) => attention);
-    assertEquals(attentions, ["mla", "mla", "tpla"]);
+    const several = parseOptions(["--topology", "single,mixed,mixed=2,ranks=1,ranks=2", "--cases", "16x1024"]);
+    assertEquals(several.runs.map(({ ranks, mixed, attention }) => [ranks, mixed, attention]), [
+      [null, true, "mla"],
+      [1, true, "mla"],
+      [2, true, "mla"],
+      [1, false, "mla"],
+      [2, false, "tpla"],
+    ]);
+    for (const run of several.runs) {
+      const { mixed, prefill } = resolveSettings(configFor(several, run), {}, () => undefined);
+      assertEquals([mixed.workers, prefill.workers], run.mixed ? [1, 0] : [0, 1]);
+    }
     const wrong: [string[], string][] = [
-      [["--topology", "single", "--cases", "1x64,16x1024"], "leave out 16x1024"],
-      [["--topology", "ranks"], "there are single, ranks=1"],
+      [["--topology", "ranks"], "there are single, mixed, mixed=2, ranks=1"],
+      [["--topology", "mixed=0"], "there are single, mixed"],
       [["--cases", "16*1024"], "BATCHxCONTEXT"],
       [["--device", "cuda"], "none of dawn, deno"],
       [["--exchange", "pigeons"], "none of auto, shared-memory"],
@@ -205,6 +215,25 @@ describe("bench whole", () => {
     // Two batches, but one context.
     assertEquals(Object.keys(figures), ["whole-batch"]);
     assertStringIncludes(figures["whole-batch"], "cpu, 2 ranks, tpla, context 70");
+  });
+
+  it("measures mixed workers, of which one does everything", async () => {
+    const file = await Deno.makeTempFile({ suffix: ".json" });
+    const args = ["whole", "--device", "cpu", "--shape", "tiny", "--topology", "single,mixed", "--cases", "2x70", "--tokens", "66"];
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [...BENCH, ...args, "--json", file, "--card", "a processor"],
+      cwd: ROOT,
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    assert(success, new TextDecoder().decode(stderr));
+    const { runs }: WholeResult = JSON.parse(await Deno.readTextFile(file));
+    await Deno.remove(file);
+    assertEquals(runs.map(({ ranks, mixed }) => [ranks, mixed]), [[null, true], [1, true]]);
+    for (const { cases: [{ error, prompt, step, times }] } of runs) {
+      assertEquals([error, prompt!.rank, step!.rank, Math.round(step!.sums)], [null, "mixed-0.0", "mixed-0.0", 0]);
+      assert(times!.tokensPerSecond > 0 && prompt!.pieces >= 1 && prompt!.parts.handoffMs === 0);
+    }
   });
 
   const leaves = "takes the server and its workers with it when somebody wants to leave";

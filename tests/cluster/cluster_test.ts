@@ -7,7 +7,7 @@ import { parseModelConfig } from "../../core/model/config.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
-import { Engine } from "../../workers/engine.ts";
+import { Engine } from "../../cluster/local_engine.ts";
 import { withCluster } from "../support/cluster.ts";
 import { type Fixture, fixtureDirectory, readGolden } from "../support/fixtures.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";

@@ -252,6 +252,35 @@ describe("HTTP API under faults", () => {
     await test.close();
   });
 
+  it("gives the scheduler the priority of a request, and refuses what is none", async () => {
+    const priorities: (number | undefined)[] = [];
+    const test = await openTestApp((served) => ({
+      ...served,
+      engine: {
+        maxContext: 2048,
+        ready: true,
+        generate(request: TokenRequest, emit: (event: TokenEvent) => void) {
+          priorities.push(request.priority);
+          emit({ kind: "finish", reason: "length" });
+          return Promise.resolve();
+        },
+      },
+    }));
+    const bodies: [string, object][] = [
+      ["/v1/completions", { prompt: "x", n: 2, priority: -7 }],
+      ["/v1/chat/completions", { messages: KETTLE.messages, priority: 3 }],
+      ["/v1/responses", { input: "x", priority: 4 }],
+      ["/v1/completions", { prompt: "x" }],
+    ];
+    for (const [path, body] of bodies) assertEquals((await test.post(path, body)).status, 200, path);
+    assertEquals(priorities, [-7, -7, 3, 4, undefined]);
+    for (const priority of [1.5, "high", 2 ** 40]) {
+      const response = await test.post("/v1/completions", { prompt: "x", priority });
+      assertEquals([response.status, (await response.json()).error.param], [400, "priority"]);
+    }
+    await test.close();
+  });
+
   it("stops generating when the client goes away or the server shuts down", async () => {
     let running = 0;
     const test = await openTestApp((served) => ({

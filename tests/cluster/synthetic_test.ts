@@ -31,7 +31,8 @@ describe("a cluster of a synthetic model", () => {
       // The first token comes of the prompt.
       assertEquals(steps.steps, 23);
       assert(steps.totalMs >= steps.workerMs && steps.workerMs >= steps.computeMs && steps.betweenMs > 0 && steps.tellMs > 0, JSON.stringify(steps));
-      const parts = (role: string) => units.filter((unit) => unit.role === role).flatMap(({ workers }) => workers.map(({ stats }) => stats!.parts));
+      const parts = (role: "prefill" | "decode") =>
+        units.filter((unit) => unit.role === role).flatMap(({ workers }) => workers.map(({ stats }) => stats!.parts[role]));
       assertEquals([...parts("decode"), ...parts("prefill")].map(({ steps }) => steps), [23, 23, 1]);
       for (const { recordMs, readbackMs, peerMs, sumMs, handoffMs, restMs, deviceMs, submissions } of parts("decode")) {
         // Two sums a layer and the answer.
@@ -46,8 +47,8 @@ describe("a cluster of a synthetic model", () => {
         cluster: () => cluster.describe(),
       });
       const { text } = await metrics.expose();
-      assertStringIncludes(text, 'latentmesh_work_total{unit="decode-0",rank="1"} 23');
-      assertStringIncludes(text, 'latentmesh_work_seconds_total{unit="decode-0",rank="0",part="peer"}');
+      assertStringIncludes(text, 'latentmesh_work_total{unit="decode-0",rank="1",phase="decode"} 23');
+      assertStringIncludes(text, 'latentmesh_work_seconds_total{unit="decode-0",rank="0",phase="decode",part="peer"}');
       assertStringIncludes(text, 'latentmesh_decode_step_seconds_total{part="between"}');
       assertStringIncludes(text, "latentmesh_uncaught_errors_total 2");
     }));

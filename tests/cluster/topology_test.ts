@@ -29,6 +29,18 @@ describe("the topology", () => {
     ]);
   });
 
+  it("gives each mixed unit a GPU, and has no other units beside them", () => {
+    const hosts = [{ name: "a", gpus: [0, 1] }];
+    const resolved = settings({ mixed: { workers: 2 }, cluster: { hosts } });
+    assertEquals(planUnits(resolved).flatMap(({ role, slots }) => slots.map(({ name, gpu }) => `${role} ${name} ${gpu}`)), [
+      "mixed mixed-0.0 0",
+      "mixed mixed-1.0 1",
+    ]);
+    assertEquals([resolved.decode.scheme.attention, resolved.decode.scheme.ranks, resolved.prefill.workers], ["mla", 1, 0]);
+    assertEquals(planUnits(settings({ mixed: { workers: 1, ranks: 2 }, cluster: { hosts } })).map(({ slots }) => slots.length), [2]);
+    assertEquals(planUnits(settings({ mixed: { workers: 0 } })).map(({ name }) => name), ["decode-0", "prefill-0"]);
+  });
+
   it("says what to do where workers share a GPU and others are idle", () => {
     const [shared, own, remote] = [{ remote: false, gpu: null }, { remote: false, gpu: 0 }, { remote: true, gpu: null }];
     assertEquals(gpuAdvice([shared, shared, remote], 3), "2 workers share one of this host's 3 GPUs; --gpus 0,1,2 gives them all");
@@ -51,6 +63,11 @@ describe("the topology", () => {
       [{ server: { apiKeys: ["short"] } }, "fewer than 16 characters"],
       [{ server: { apiKeys: ["no header can carry this"] } }, "letters, digits"],
       [{ decode: { output: "sharded" } }, "decode.output"],
+      [{ prefill: { workers: 0 } }, "prefill.workers: decode groups cannot compute prompts by themselves"],
+      [{ mixed: { workers: 1 }, prefill: { workers: 0 } }, "prefill.workers: mixed units compute prompts and generate by themselves"],
+      [{ mixed: { workers: 1 }, decode: { ranks: 2 } }, "decode.ranks: mixed units"],
+      [{ mixed: { workers: 1 }, decode: { halo: 2 } }, "decode.halo: mixed units"],
+      [{ mixed: { workers: 1 }, decode: { attention: "tpla" } }, "decode.attention: mixed units attend exactly"],
       [{ cache: { memory: 0.5, maxTokens: 640 } }, "cache.memory: cache.maxTokens says"],
     ];
     for (const [config, problem] of cases) {

@@ -46,6 +46,9 @@ describe("command line", () => {
       [["worker", "--join", "wss://nowhere"], "required option '--advertise <host>'"],
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
       [["plan", "--ranks", "1000"], "decode.ranks"],
+      [["serve", "--mixed", "1", "--ranks", "2"], "decode.ranks: mixed units compute prompts and generate by themselves"],
+      [["serve", "--prefill-workers", "0"], "use mixed units (--mixed)"],
+      [["serve", "--max-step-ms", "0"], "mixed.maxStepMs"],
       [["frobnicate"], "unknown command"],
     ];
     const results = await Promise.all(cases.map(([args]) => runCli(...args)));
@@ -76,6 +79,27 @@ describe("command line", () => {
     assertEquals(widths, ["decode-0.0 80", "decode-0.1 80", "decode-0.2 96", "decode-0.3 96", "prefill-0.0 144"]);
     assertEquals(plan.wireBytesPerToken, 12 * 320 * 4 * 3);
     assertEquals(plan.handoffBytesPerPromptToken, 6 * (80 + 80 + 96 + 96) * 4);
+  });
+
+  it("plans what serve would choose, and what else there is", async () => {
+    // A model of one's own, without a GPU.
+    const args = ["--device", "cpu", "--model", "synthetic:tiny"];
+    const { stdout } = await runCli("plan", ...args, "--json");
+    const plan = JSON.parse(stdout);
+    assertEquals(plan.ranks.map(({ slot, role }: { slot: { name: string }; role: string }) => `${slot.name} ${role}`), ["mixed-0.0 mixed"]);
+    assertEquals([plan.config.mixed.workers, plan.handoffBytesPerPromptToken, plan.collectivesPerToken], [1, 0, 0]);
+    const file = await Deno.makeTempFile({ suffix: ".yaml" });
+    await Deno.writeTextFile(file, (await runCli("plan", ...args)).stdout.split("\n\n")[0]);
+    assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
+    await Deno.remove(file);
+    const ways = JSON.parse((await runCli("plan", ...args, "--gpus", "0,1,2", "--compare", "--json")).stdout);
+    assertEquals(ways.map(({ flags, chosen }: { flags: string; chosen: boolean }) => `${flags} ${chosen}`), [
+      "--mixed 3 true",
+      "--ranks 2 --attention tpla false",
+      "mixed: { workers: 1, ranks: 3 } false",
+    ]);
+    const table = await runCli("plan", ...args, "--gpus", "0,1", "--compare");
+    assertStringIncludes(table.stdout, "* one mixed worker on each of 2 GPUs");
   });
 
   it("examines what it needs, and says what to do", async () => {
@@ -118,7 +142,7 @@ describe("command line", () => {
     const cache = await Deno.makeTempDir();
     const logs: string[] = [];
     for (let start = 0; start < 2; start++) {
-      const server = await startServerWith({ XDG_CACHE_HOME: cache }, "--model", `${ROOT}/tests/golden/deepseek-v2-lite-tiny`);
+      const server = await startServerWith({ XDG_CACHE_HOME: cache }, "--ranks", "2", "--model", `${ROOT}/tests/golden/deepseek-v2-lite-tiny`);
       const response = await fetch(`${server.url}/v1/completions`, {
         method: "POST",
         body: JSON.stringify({ prompt: "It", max_tokens: 2, temperature: 0 }),

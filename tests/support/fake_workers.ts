@@ -6,7 +6,8 @@
  */
 import { RunningCluster } from "../../cluster/cluster.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import { Coordinator, type OnLoading } from "../../cluster/coordinator.ts";
+import { Coordinator } from "../../cluster/coordinator.ts";
+import type { OnLoading } from "../../cluster/unit_host.ts";
 import { loadClusterModel } from "../../cluster/load_model.ts";
 import type { ClusterServices } from "../../cluster/services.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
@@ -162,7 +163,8 @@ const NOTHING = {
   sequences: 0,
   cacheBytesPerToken: 0,
   weightBytes: 0,
-  parts: newStepParts(),
+  phase: null,
+  parts: { prefill: newStepParts(), decode: newStepParts() },
 };
 
 /** Every rank finds the same tokens best: those that it does not hold count for nothing more, since lists are joined by logit. */

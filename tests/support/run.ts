@@ -15,7 +15,7 @@ const command = new Deno.Command(Deno.execPath(), {
     "--lock=tests/deno.lock",
     "--doc",
     ...Deno.args,
-    ...(Deno.args.some((arg) => !arg.startsWith("-")) ? [] : ["tests", "mod.ts", "workers/engine.ts"]),
+    ...(Deno.args.some((arg) => !arg.startsWith("-")) ? [] : ["tests", "mod.ts", "cluster/local_engine.ts"]),
   ],
   stdout: "piped",
   env: { NO_COLOR: "1" },

@@ -11,7 +11,7 @@ import { spawnText } from "../../cluster/text/spawn_text.ts";
 import { textModelSource } from "../../cluster/text/text_model.ts";
 import { TextWork, type TextWorkOptions } from "../../cluster/text/text_work.ts";
 import type { ServedModel } from "../../core/engine.ts";
-import { Engine } from "../../workers/engine.ts";
+import { Engine } from "../../cluster/local_engine.ts";
 import { fixtureDirectory } from "./fixtures.ts";
 
 /** An app over a model, with what it needs. */

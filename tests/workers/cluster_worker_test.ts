@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
 import { acceptLink, connectLink, type Link } from "../../core/wire/link.ts";
 import type { Assignment, Hello, Notice } from "../../core/wire/messages.ts";
-import { decodeAnswers, encodeStep, type QueryFrame } from "../../core/wire/queries.ts";
+import { decodeAnswers, encodePrompt, encodeStep, type QueryFrame } from "../../core/wire/queries.ts";
 import { RpcClient } from "../../core/wire/rpc.ts";
 import { ClusterWorker } from "../../workers/cluster_worker.ts";
 import { DenoTransport } from "../../workers/transport.ts";
@@ -67,6 +67,69 @@ async function withWorker(test: (rpc: RpcClient, hello: Hello, notices: Notice[]
     await Deno.remove(directory, { recursive: true });
   }
 }
+
+describe("a mixed worker", () => {
+  const limits = { prefillRows: 64, decodeRows: 2, window: 64, logitRows: 64 };
+  const mixed: Assignment = { ...assignment, role: "mixed", unit: "mixed-0", limits };
+  const piece = (tokens: number, change: object = {}) => ({
+    epoch: 1,
+    sequence: 1,
+    begin: { blocks: [0], target: null, stays: true },
+    start: 0,
+    tokens,
+    last: true,
+    asks: 1,
+    promptLogprobs: null,
+    following: null,
+    ...change,
+  });
+
+  it("generates from where it has computed a prompt, takes nothing over, hands nothing over, and gives its blocks back", () =>
+    withWorker(async (rpc) => {
+      await rpc.call("assign", { assignment: mixed }, "assigned");
+      await rpc.call("join", { epoch: 1, peers: [] }, "done");
+      await rpc.call("connect", { epoch: 1 }, "connected");
+      await assertRejects(() => rpc.call("row", { epoch: 1, index: 0 }, "row"), LatentmeshError, "Nothing was asked");
+      await assertRejects(
+        () => rpc.call("open", { epoch: 1, sequence: 1, tokens: 3, from: 0, blocks: [0] }, "done"),
+        LatentmeshError,
+        "A mixed rank was asked to take a prompt over",
+      );
+      await assertRejects(() => rpc.call("handed", { epoch: 1, sequence: 1 }, "done"), LatentmeshError, "A mixed rank hands nothing over");
+      const held = async () => {
+        const { stats } = (await rpc.call("stats", {}, "stats")).reply;
+        return [stats.sequences, stats.freeBlocks, stats.parts.prefill.steps, stats.parts.decode.steps];
+      };
+      const payload = encodePrompt([5, 6, 7], [QUERY]);
+      const step = { epoch: 1, rows: 1, asks: 1, forks: [], grow: [] };
+      const next = (position: number) => encodeStep([{ sequence: 1, token: 5, position }], [QUERY]);
+      // Not before its last piece is computed.
+      await rpc.call("prefill", piece(2, { last: false, asks: 0 }), "candidates", { payload: encodePrompt([5, 6], []) });
+      await assertRejects(() => rpc.call("step", step, "candidates", { payload: next(2) }), LatentmeshError, "Sequence 1 is not open");
+      const third = encodePrompt([7], [QUERY]);
+      await rpc.call("prefill", piece(1, { begin: null, start: 2 }), "candidates", { payload: third });
+      const { payload: promptRow } = await rpc.call("row", { epoch: 1, index: 0 }, "row");
+      await rpc.call("step", step, "candidates", { payload: next(3) });
+      const { payload: stepRow } = await rpc.call("row", { epoch: 1, index: 0 }, "row");
+      assert(promptRow.some((byte, i) => byte !== stepRow[i]), "each has logits of its own");
+      assertEquals(await held(), [1, 3, 2, 1]);
+      await assertRejects(() => rpc.call("prefill", piece(3, { sequence: 2 }), "candidates", { payload }), LatentmeshError, "not free");
+      // A prompt of the same name would replace one that generates.
+      await assertRejects(
+        () => rpc.call("prefill", piece(3, { begin: { blocks: [1], target: null, stays: true } }), "candidates", { payload }),
+        LatentmeshError,
+        "open already",
+      );
+      await rpc.call("close", { epoch: 1, sequences: [1] }, "done");
+      // One that generates nothing does not stay.
+      await rpc.call("prefill", piece(3, { sequence: 2, begin: { blocks: [0], target: null, stays: false } }), "candidates", { payload });
+      assertEquals((await held()).slice(0, 2), [0, 4]);
+      await rpc.call("prefill", piece(3, { sequence: 3 }), "candidates", { payload });
+      await rpc.call("join", { epoch: 2, peers: [] }, "done");
+      await rpc.call("connect", { epoch: 2 }, "connected");
+      assertEquals((await held()).slice(0, 2), [0, 4]);
+    }));
+});
 
 describe("a decode worker", () => {
   it("does nothing before it is assigned and linked, and nothing for another epoch", () =>

@@ -3,17 +3,14 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
-import type { TokenRequest } from "../../core/engine.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
-import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
-import { newStepTimes } from "../../core/step_times.ts";
 import type { QueryFrame, TokenRow } from "../../core/wire/queries.ts";
 import type { Device } from "../../kernels/device.ts";
 import { SoloCollective } from "../../workers/collective/collective.ts";
 import { LocalExchange } from "../../workers/collective/local_exchange.ts";
 import { DecodeRank, type StepChanges } from "../../workers/decode.ts";
 import { CachedSequence } from "../../workers/latent_cache.ts";
-import { LocalSequence } from "../../workers/local_sequence.ts";
+import { MixedRank } from "../../workers/mixed.ts";
 import { nextStep } from "../../workers/next_step.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { loadModel } from "../support/fixtures.ts";
@@ -152,19 +149,32 @@ describeOnDevices("anticipating steps", (kind) => {
 
   it("foresees every step of a generation, the first one included", () =>
     withDevices(kind, 1, async ([device], [plain]) => {
-      const query = { key: 1, inverseTemperature: 1, plain: 2, adjusted: 0, adjustments: UNADJUSTED, mask: null, draw: false };
+      const query = { key: 1, inverseTemperature: 1, plain: 2, adjusted: 0, base: 0, changes: [], mask: null, draw: false };
       const generate = async (device: Device) => {
-        const model = await loadModel(device, MODEL);
-        const prompt = Array.from({ length: 100 }, (_, i) => 3 + i);
-        const sequence = model.cache.open();
-        const runner = new LocalSequence(model, { prompt } as unknown as TokenRequest, sequence, { check() {}, times: newStepTimes() });
-        const answers = [(await runner.prefill({ ...query, position: 100 }, null)).answer!];
-        for (let i = 0; i < 30; i++) answers.push(await runner.step(7 + i, { ...query, position: 101 + i }));
-        model.cache.close(sequence);
+        const rank = await MixedRank.create(await loadModel(device, MODEL));
+        await rank.reset([new SoloCollective()]);
+        const tokens = Array.from({ length: 100 }, (_, i) => 3 + i);
+        const begin = { blocks: [0, 1], target: null, stays: true };
+        const piece = {
+          sequence: 1,
+          start: 0,
+          last: true,
+          promptLogprobs: null,
+          following: null,
+          tokens,
+          queries: [{ ...query, position: 100 }],
+          begin,
+        };
+        const answers = [...(await rank.run(piece)).answers];
+        for (let i = 0; i < 28; i++) {
+          const row = { sequence: 1, token: 7 + i, position: 100 + i };
+          answers.push(...await rank.step([row], [{ ...query, position: 101 + i }], { forks: [], grow: [] }));
+        }
+        rank.close(1);
         return answers;
       };
       assertEquals(await generate(device), await generate(plain));
-      assertEquals(device.counters.submissionsAhead, ahead(30));
+      assertEquals(device.counters.submissionsAhead, ahead(28));
       assertEquals(device.counters.submissionsUnforeseen, 0);
     }));
 });

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import type { StepParts } from "../../core/step_times.ts";
 import { newCounters } from "../../kernels/device.ts";
-import { Engine } from "../../workers/engine.ts";
+import { Engine } from "../../cluster/local_engine.ts";
 import { type Doing, StepClock } from "../../workers/step_clock.ts";
 import { SEED } from "../support/random.ts";
 
@@ -71,7 +71,7 @@ describe("a step's clock", () => {
   it("counts the steps of one process, and pieces of prompts apart from them", async () => {
     const engine = await Engine.load({ model: "synthetic:tiny?layers=2", device: "cpu", deviceTimes: true });
     for await (const _ of engine.generate({ prompt: "Once", maxTokens: 5, ignoreEos: true }));
-    const { steps, parts: { decode, prefill } } = engine.work;
+    const { steps, parts: { decode, prefill } } = await engine.work();
     // The first token comes of the prompt.
     assertEquals([steps.steps, steps.rows, decode.steps, prefill.steps], [4, 4, 4, 1]);
     for (const parts of [decode, prefill]) {

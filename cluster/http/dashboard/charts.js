@@ -12,7 +12,7 @@ export class History {
     const now = performance.now();
     const { generatedTokens, recent, units } = status;
     const seconds = this.last === null ? null : (now - this.last.at) / 1000;
-    const groups = units.filter(({ role }) => role === "decode");
+    const groups = units.filter(({ role }) => role !== "prefill");
     const blocks = groups.reduce((sum, { cache }) => sum + cache.blocks, 0);
     const available = groups.reduce((sum, { cache }) => sum + cache.available, 0);
     this.entries.push({

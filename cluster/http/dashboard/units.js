@@ -15,6 +15,7 @@ function workerBox({ rank, worker, host, pid, device, restarts, stats }) {
   }
   const lines = [`${host}, process ${pid}`, device];
   if (restarts > 0) lines.push(`started again ${restarts} times`);
+  if (stats !== null) lines.push(stats.phase === null ? "at rest" : stats.phase === "prefill" ? "computing a prompt" : "decoding");
   if (stats !== null) lines.push(`sums ${(stats.exchangeMs / 1000).toFixed(1)} s, computing ${(stats.computeMs / 1000).toFixed(1)} s`);
   for (const line of lines) box.append(make("div", "", line));
   return box;
@@ -40,6 +41,6 @@ function unitBox({ name, role, epoch, up, sequences, cache, workers }) {
 
 /** Draws all units into an element. */
 export function drawUnits(element, units, loading) {
-  if (units.length === 0) element.replaceChildren(make("p", "hint", loading ? "The model is still loading." : "One process, no workers."));
+  if (units.length === 0) element.replaceChildren(make("p", "hint", loading ? "The model is still loading." : "There are no units."));
   else element.replaceChildren(...units.map(unitBox));
 }

@@ -44,7 +44,10 @@ function run(simulation: Simulation, events: number): void {
       const client = `client ${simulation.below(3)}`;
       const tokens = simulation.below(10) === 0 ? 0 : 1 + simulation.below(CONTEXT - prompt.length);
       const copies = simulation.below(5) === 0 ? 3 : 1;
-      for (let i = 0; i < copies && simulation.scheduler.waiting.size < simulation.options.maxWaiting; i++) simulation.arrive(prompt, tokens, client);
+      const priority = simulation.below(4) === 0 ? simulation.below(5) - 2 : 0;
+      for (let i = 0; i < copies && simulation.scheduler.waiting.size < simulation.options.maxWaiting; i++) {
+        simulation.arrive(prompt, tokens, client, priority);
+      }
     } else if (dice < 26) {
       const open = simulation.sequences.filter(({ ended }) => !ended);
       if (open.length > 0) simulation.cancel(open[simulation.below(open.length)]);
@@ -147,15 +150,19 @@ describe("the scheduler", () => {
     add("greedy");
   });
 
-  it("computes short prompts before long ones, but not for ever", () => {
+  const roles = { "prefill units": { prefillUnits: 1, decodeGroups: 1 }, "mixed units": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 1 } };
+  for (const [units, numbers] of Object.entries(roles)) {
+    it(`computes short prompts before long ones, but not for ever, on ${units}`, () => agesFairly(numbers));
+  }
+
+  function agesFairly(numbers: Partial<SimulationOptions>): void {
     const simulation = new Simulation({
       ...OPTIONS,
       maxPrompts: 50,
       maxBatch: 50,
       decodeBlocks: 400,
       prefillBlocks: 400,
-      prefillUnits: 1,
-      decodeGroups: 1,
+      ...numbers,
     }, new Random(1));
     const long = simulation.arrive(Array.from({ length: 120 }, (_, i) => i), 1, "a");
     const short = simulation.arrive([7000, 7001], 1, "a");
@@ -173,6 +180,62 @@ describe("the scheduler", () => {
       simulation.settle();
       simulation.start();
       assert(others < 200, "the long one starves");
+    }
+  }
+
+  it("serves a client's requests by priority, and gives it no turns of others for that", () => {
+    for (const numbers of Object.values(roles)) {
+      const simulation = new Simulation({ ...OPTIONS, maxBatch: 1, maxPrompts: 1, maxWaiting: 1000, ...numbers, decodeBlocks: 22 }, new Random(9));
+      const running = simulation.arrive([1, 2, 3], 3, "greedy");
+      simulation.start();
+      const late = [5, 0, -3, 5, 0, -3].map((priority, i) => simulation.arrive([10 + i, 1, 2, 3], 4, "greedy", priority));
+      const modest = Array.from({ length: 3 }, (_, i) => simulation.arrive([500 + i, 1, 2, 3], 4, "modest", 7));
+      simulation.start();
+      drain(simulation);
+      const done = simulation.finished;
+      assertEquals(done[0], running);
+      assertEquals(done.filter((one) => late.includes(one)).map(({ priority }) => priority), [-3, -3, 0, 0, 5, 5]);
+      assertEquals(late.filter(({ priority }) => priority === 0).map((one) => done.indexOf(one)).toSorted((a, b) => a - b).map((i) => done[i]), [
+        late[1],
+        late[4],
+      ]);
+      const last = Math.max(...modest.map((one) => done.indexOf(one)));
+      assert(last < 7, `the last of three, of which none has priority, came ${last}th`);
+    }
+  });
+
+  it("computes a client's prompts by priority, whatever their length", () => {
+    for (const numbers of Object.values(roles)) {
+      const simulation = new Simulation({ ...OPTIONS, maxPrompts: 9, decodeBlocks: 200, prefillBlocks: 200, ...numbers }, new Random(3));
+      const prompt = (first: number, length: number) => Array.from({ length }, (_, i) => first + i);
+      const short = simulation.arrive(prompt(1000, 5), 1, "a");
+      const long = simulation.arrive(prompt(2000, 40), 1, "a", -1);
+      const other = simulation.arrive(prompt(3000, 4), 1, "b", 9);
+      simulation.start();
+      drain(simulation);
+      // Whose turn it is goes by length as ever: the other client's is the shortest.
+      assertEquals(simulation.finished.map((one) => [other, long, short].indexOf(one)), [0, 1, 2]);
+    }
+  });
+
+  it("lets those of a client with the last priority give way, though they came first, and nobody else for them", () => {
+    for (const numbers of Object.values(roles)) {
+      const simulation = new Simulation({ ...OPTIONS, maxBatch: 3, decodeBlocks: 10, prefillBlocks: 40, ...numbers }, new Random(5));
+      const stranger = simulation.arrive([7, 8, 9], 14, "b");
+      const low = simulation.arrive([1, 2, 3], 14, "a", 5);
+      const high = simulation.arrive([4, 5, 6], 14, "a", -5);
+      simulation.start();
+      const gave: string[] = [];
+      const names = new Map([[low, "low"], [high, "high"], [stranger, "stranger"]]);
+      for (let left = 10_000; simulation.scheduler.active > 0; left--) {
+        assert(left > 0);
+        const placed = [...names.keys()].filter(({ placement }) => placement !== null);
+        simulation.settle();
+        simulation.start();
+        for (const one of placed) if (one.placement === null && !one.ended) gave.push(names.get(one)!);
+      }
+      assertEquals([...new Set(gave)], ["low"], `${JSON.stringify(numbers)}: ${gave}`);
+      assertEquals(simulation.finished.at(-1), low);
     }
   });
 

@@ -55,8 +55,8 @@ export class Simulation {
     return 100_000 + sequence.order * 1000 + index;
   }
 
-  arrive(prompt: readonly number[], mostTokens: number, client: string): Sequence {
-    const sequence = this.scheduler.add({ prompt, mostTokens, client, wholePrompt: this.below(8) === 0, now: this.now });
+  arrive(prompt: readonly number[], mostTokens: number, client: string, priority = 0): Sequence {
+    const sequence = this.scheduler.add({ prompt, mostTokens, client, priority, wholePrompt: this.below(8) === 0, now: this.now });
     this.sequences.push(sequence);
     this.progress.set(sequence, this.now);
     return sequence;
@@ -164,13 +164,10 @@ export class Simulation {
 
   check(): void {
     this.scheduler.checkIntegrity();
-    const orders = (client: string) => this.scheduler.waiting.of(client).map(({ order }) => order);
     for (const { client } of this.scheduler.waiting) {
-      assertEquals(
-        orders(client),
-        orders(client).toSorted((a, b) => a - b),
-        "first come, first served",
-      );
+      const waiting = this.scheduler.waiting.of(client);
+      const expected = waiting.toSorted((a, b) => a.priority - b.priority || a.order - b.order);
+      assertEquals(waiting, expected, "first come, first served, among those of one priority");
     }
   }
 

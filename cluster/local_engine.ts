@@ -1,0 +1,145 @@
+/**
+ * `Engine`: a model in this process, as a library.
+ *
+ * @module
+ */
+import type { ServedModel } from "../core/engine.ts";
+import type { WeightPolicy } from "../core/model/matrix_source.ts";
+import type { ModelSpec } from "../core/model/spec.ts";
+import { newStepParts, type ProcessWork, type StepParts } from "../core/step_times.ts";
+import type { DocumentScore, GeneratedPiece, GenerateOptions } from "../core/text/text_engine.ts";
+import type { LoadProgress, LoadTimes } from "../core/wire/load_times.ts";
+import { RunningCluster } from "./cluster.ts";
+import { clusterServices } from "./compose.ts";
+import { resolveSettings } from "./settings.ts";
+
+/** What {@link Engine.load} loads, and onto what. */
+export interface EngineOptions {
+  /** Model directory in Hugging Face form; or `synthetic:NAME`, random weights to measure with. */
+  readonly model: string;
+  /** `auto` (default): a hardware GPU if there is one, else the CPU. */
+  readonly device?: "auto" | "deno" | "dawn" | "cpu";
+  /** What is done to the linear weights of the layers; `keep` (default) leaves them as stored. */
+  readonly weights?: WeightPolicy;
+  /** Generations that are computed together; default: 64. Where the device has matrix units, 5 and more decode on them, in f16. */
+  readonly maxBatch?: number;
+  /** Tokens all sequences together may hold in the latent cache; default: four contexts of the model, at most 32768. */
+  readonly maxTokensTotal?: number;
+  /** Precision of cached latents; default: f32 on the CPU, f16 on GPUs. */
+  readonly cacheDtype?: "f16" | "f32";
+  /** Prompt tokens computed at a time; default: 64 on the CPU, and 512 to 4096 on GPUs, by their memory, as far as that can be told. */
+  readonly prefillChunk?: number;
+  /** Positions whose keys and values are expanded at a time; default: 512 to 4096, by a GPU's memory. */
+  readonly prefillWindow?: number;
+  /** Most milliseconds between two tokens of a running generation while prompts of others are computed; default: three of its steps. */
+  readonly maxStepMs?: number;
+  /** Path of Dawn's module, for `device: "dawn"`. */
+  readonly dawn?: string;
+  /** Time every pass on the device, which costs some; see {@link Engine.work}. */
+  readonly deviceTimes?: boolean;
+  /** Called while weights are loaded. */
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
+/**
+ * A model loaded in this process. Generations that are asked for together are computed together, each as if it were alone.
+ *
+ * @example
+ * ```ts
+ * import { Engine } from "@latentmesh/latentmesh";
+ *
+ * const engine = await Engine.load({ model: "models/tiny-mla", device: "cpu" });
+ * let text = "";
+ * for await (const piece of engine.generate({ prompt: "And it came to pass", maxTokens: 4 })) text += piece.text;
+ * await engine.close();
+ * ```
+ */
+export class Engine {
+  readonly #cluster: RunningCluster;
+
+  private constructor(cluster: RunningCluster) {
+    this.#cluster = cluster;
+  }
+
+  /**
+   * Loads a model directory: config.json, *.safetensors, tokenizer.json and, where present, tokenizer_config.json, generation_config.json and a chat template. What
+   * drivers do when kernels first run, software ones for up to a minute, is done when it resolves.
+   *
+   * @throws {LatentmeshError} saying which file, field or device cannot be used
+   */
+  static async load(options: EngineOptions): Promise<Engine> {
+    const { model, device = "auto", weights = "keep", maxBatch, maxTokensTotal, cacheDtype, prefillChunk, prefillWindow, maxStepMs } = options;
+    const config = {
+      model,
+      device,
+      weights,
+      decode: { maxBatch },
+      prefill: { chunk: prefillChunk, window: prefillWindow },
+      mixed: { maxStepMs },
+      cache: { maxTokens: maxTokensTotal, dtype: cacheDtype },
+    };
+    const { dawn, deviceTimes = false } = options;
+    const settings = { ...resolveSettings({}, config, () => undefined), dawn, deviceTimes };
+    return new Engine(await RunningCluster.alone(settings, clusterServices, options.onProgress));
+  }
+
+  /** The model's shape. */
+  get spec(): ModelSpec {
+    return this.#cluster.spec;
+  }
+
+  /** Name of the device, and why it was taken. */
+  get device(): string {
+    return this.#cluster.device;
+  }
+
+  /** What would make more of this machine, for people. */
+  get advice(): readonly string[] {
+    return this.#cluster.advice;
+  }
+
+  /** Bytes of weights on the device. */
+  get weightBytes(): number {
+    return this.#cluster.weightBytes;
+  }
+
+  /** Where the time of loading went. */
+  get loadTimes(): LoadTimes {
+    return this.#cluster.loadTimes!;
+  }
+
+  /** What a server needs. */
+  get served(): ServedModel {
+    return this.#cluster.served;
+  }
+
+  /**
+   * Generates text. Greedy unless a temperature is given. Leaving the iteration or aborting `signal` stops the generation.
+   *
+   * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted
+   */
+  generate(options: GenerateOptions): AsyncGenerator<GeneratedPiece> {
+    return this.#cluster.generate(options);
+  }
+
+  /**
+   * Scores the first `limitTokens` tokens of a text, each given BOS and the tokens before it.
+   *
+   * @throws {LatentmeshError} `invalid_request` if the limit exceeds the context
+   */
+  score(text: string, options: { readonly limitTokens: number; readonly signal?: AbortSignal }): Promise<DocumentScore> {
+    return this.#cluster.score(text, options);
+  }
+
+  /** Where the time of its steps, and of pieces of prompts, has gone. */
+  async work(): Promise<ProcessWork> {
+    const { steps, units: [{ workers: [{ stats }] }] } = await this.#cluster.describe();
+    const parts: ProcessWork["parts"] = stats?.parts ?? { prefill: newStepParts(), decode: newStepParts() } satisfies Record<string, StepParts>;
+    return { steps, parts: structuredClone(parts) };
+  }
+
+  /** Waits for what runs, then frees the device. */
+  async close(): Promise<void> {
+    await this.#cluster.close();
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * Mixed units: one model and one cache for prompts and steps. Everything that holds for clusters of prefill units and decode groups holds here.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { RunningCluster } from "../../cluster/cluster.ts";
+import type { ClusterTokenEngine } from "../../cluster/cluster_engine.ts";
+import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { GREEDY } from "../../core/sampling/params.ts";
+import type { GenerateOptions } from "../../core/text/text_engine.ts";
+import type { Config } from "../../mod.ts";
+import { until, withCluster } from "../support/cluster.ts";
+import { launchFakeCluster } from "../support/fake_workers.ts";
+import { fixtureDirectory, readGolden } from "../support/fixtures.ts";
+import { assertGoldenGenerations, generate } from "../support/generation.ts";
+import { Random } from "../support/random.ts";
+
+const TEXTS = ["And it came to pass in those days", "To create a new table", "It was the best of times", "The quick brown fox", "In the beginning"];
+
+/** Streams at a time; more by hand. */
+const STREAMS = Number(Deno.env.get("TEST_STREAMS") ?? 20);
+
+const mixed = (change: Config = {}): Config => ({ mixed: { workers: 1 }, ...change });
+
+/** Requests of several lengths and kinds. */
+function requestsOf(count: number, random: Random): GenerateOptions[] {
+  return Array.from({ length: count }, (_, i) => ({
+    prompt: `${TEXTS[i % TEXTS.length]} ${"and so on ".repeat(random.below(12))}${i}`,
+    maxTokens: 1 + random.below(16),
+    ignoreEos: true,
+    logprobs: 1,
+    ...[{}, { temperature: 1, seed: i }, { temperature: 0.9, topP: 0.9, seed: i }, { repetitionPenalty: 1.2 }][random.below(4)],
+  }));
+}
+
+function tokenRequest(prompt: readonly number[], change: Partial<TokenRequest> = {}): TokenRequest {
+  return {
+    prompt,
+    maxTokens: 12,
+    sampling: { ...GREEDY, temperature: 1, seed: 5 },
+    choice: 0,
+    stopTokens: new Set(),
+    logprobs: 0,
+    promptLogprobs: null,
+    signal: new AbortController().signal,
+    ...change,
+  };
+}
+
+async function run(cluster: RunningCluster, request: TokenRequest) {
+  const events: TokenEvent[] = [];
+  await cluster.served.engine.generate(request, (event) => events.push(event));
+  return {
+    tokens: events.flatMap((event) => event.kind === "token" ? [event.token] : []),
+    logprobs: events.flatMap((event) => event.kind === "token" ? [event.logprob!.logprob] : []),
+    prompt: events.flatMap((event) => event.kind === "prompt" ? event.logprobs.map((one) => one?.logprob ?? null) : []),
+    cached: events.find((event) => event.kind === "prefilled")!.cached,
+  };
+}
+
+async function freeAgain(cluster: RunningCluster): Promise<void> {
+  await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0));
+  cluster.checkIntegrity();
+  for (const { stats } of await cluster.status()) assert(stats.freeBlocks * 64 >= 1024, "every block is free");
+}
+
+describe("a mixed unit", () => {
+  for (const ranks of [1, 2]) {
+    it(`generates the goldens of every model over ${ranks} ranks, with its weights once`, async () => {
+      await withCluster({ mixed: { workers: 1, ranks } }, async (cluster) => {
+        await assertGoldenGenerations(cluster);
+        const [unit, ...others] = (await cluster.describe()).units;
+        assertEquals([unit.role, unit.workers.length, others], ["mixed", ranks, []]);
+        const { prefill, decode } = unit.workers[0].stats!.parts;
+        assert(prefill.steps > 0 && decode.steps > 0, "one worker did both");
+      });
+      for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
+        await withCluster({ model: fixtureDirectory(name), mixed: { workers: 1, ranks } }, async (cluster) => {
+          const generated = (await readGolden(name)).generated!;
+          const { tokens } = await generate(cluster, { prompt: generated.slice(0, 24), maxTokens: 40, ignoreEos: true });
+          assertEquals(tokens, generated.slice(24));
+        });
+      }
+    });
+  }
+
+  it("gives every request the bits it gets alone, however requests, pieces and steps are cut", () =>
+    withCluster(
+      mixed({ prefill: { chunk: 64 } }),
+      (alone) =>
+        withCluster(mixed({ prefill: { chunk: 24 }, decode: { maxBatch: 12 }, cache: { maxTokens: 1024 } }), async (together) => {
+          const requests = requestsOf(STREAMS, new Random(11));
+          const answers = await Promise.all(requests.map((request) => generate(together, request)));
+          for (const [i, request] of requests.entries()) assertEquals(answers[i], await generate(alone, request), `request ${i}`);
+          assert(together.stepTimes.rows > together.stepTimes.steps, "steps held several sequences");
+          await freeAgain(together);
+        }),
+    ));
+
+  it("gives the bits of a prefill worker and an exact decode rank", () =>
+    withCluster({ decode: { ranks: 1, attention: "mla" } }, (apart) =>
+      withCluster(mixed(), async (cluster) => {
+        for (const request of requestsOf(4, new Random(2))) assertEquals(await generate(cluster, request), await generate(apart, request));
+        const prompt = Array.from({ length: 150 }, (_, i) => 200 + i);
+        for (const change of [{ promptLogprobs: 0 }, { promptLogprobs: 0, maxTokens: 0 }]) {
+          const [one, other] = [await run(cluster, tokenRequest(prompt, change)), await run(apart, tokenRequest(prompt, change))];
+          assertEquals(one, other);
+          assertEquals(one.prompt.length, 150);
+        }
+        await freeAgain(cluster);
+      })));
+
+  it("takes sequences out when blocks run out, those too whose prompts are computed, and goes on with them later", () =>
+    withCluster(mixed({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {
+      const texts = TEXTS.slice(0, 3);
+      const prompts = [...texts, ...texts.map((text) => `${text} ${"again ".repeat(30)}`)];
+      const requests = prompts.map((prompt) => ({ prompt, maxTokens: 60, ignoreEos: true }));
+      const expected: number[][] = [];
+      for (const request of requests) expected.push((await generate(cluster, request)).tokens);
+      const answers = await Promise.all(requests.map((request) => generate(cluster, request)));
+      assertEquals(answers.map(({ tokens }) => tokens), expected);
+      assert(cluster.scheduling.preemptions > 0, "somebody gave way");
+      await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0 && stats.freeBlocks === 4));
+      cluster.checkIntegrity();
+    }));
+
+  it("computes the prompt of several choices once, copies what they write to, and keeps prefixes of each client", () =>
+    withCluster(mixed(), async (cluster) => {
+      const prompt = Array.from({ length: 100 }, (_, i) => 200 + i);
+      const choices = [0, 1, 2, 3];
+      const apart: Awaited<ReturnType<typeof run>>[] = [];
+      for (const choice of choices) apart.push(await run(cluster, tokenRequest(prompt, { choice, client: `client ${choice}` })));
+      const before = cluster.scheduling;
+      const together = await Promise.all(choices.map((choice) => run(cluster, tokenRequest(prompt, { choice, client: "all" }))));
+      const after = cluster.scheduling;
+      assertEquals(together.map(({ tokens, logprobs }) => ({ tokens, logprobs })), apart.map(({ tokens, logprobs }) => ({ tokens, logprobs })));
+      assertEquals([after.promptTokens - before.promptTokens, after.cachedTokens - before.cachedTokens], [400, 300]);
+      const again = await run(cluster, tokenRequest(prompt, { client: "all" }));
+      assertEquals([again.cached, again.tokens, again.logprobs], [64, apart[0].tokens, apart[0].logprobs]);
+      const scored = await run(cluster, tokenRequest(prompt, { client: "all", promptLogprobs: 0, maxTokens: 0 }));
+      assertEquals([scored.cached, scored.tokens], [0, []]);
+      await freeAgain(cluster);
+    }));
+
+  it("stops at once for clients that go away, with a prompt half computed too, and nobody else notices", () =>
+    withCluster(mixed({ prefill: { chunk: 16 } }), async (cluster) => {
+      const request = { prompt: TEXTS[0], maxTokens: 40, ignoreEos: true };
+      const expected = (await generate(cluster, request)).tokens;
+      const random = new Random(3);
+      const staying = [1, 2, 3].map(() => generate(cluster, request));
+      await Promise.all(Array.from({ length: 20 }, async (_, i) => {
+        let left = random.below(10);
+        for await (const _ of cluster.generate({ prompt: `${TEXTS[i % TEXTS.length]} ${i}`, maxTokens: 500, ignoreEos: true })) {
+          if (left-- === 0) break;
+        }
+      }));
+      const controller = new AbortController();
+      const long = Array.from({ length: 400 }, (_, i) => 100 + i);
+      const cancelled = assertRejects(() => run(cluster, tokenRequest(long, { signal: controller.signal })), LatentmeshError, "cancelled");
+      const { prefillUnits } = (cluster.served.engine as ClusterTokenEngine).serving.scheduler;
+      await until(() => [...prefillUnits.get("mixed-0")!.prompts].some(({ prefilled }) => prefilled > 0));
+      controller.abort();
+      await cancelled;
+      for (const { tokens } of await Promise.all(staying)) assertEquals(tokens, expected);
+      assertEquals(cluster.scheduling.active, 0);
+      await freeAgain(cluster);
+    }));
+
+  it("goes on where it was after its worker is killed or stalls, under streams and under prompts", () =>
+    withCluster(mixed({ decode: { deadlineMs: 500 }, prefill: { chunk: 16 } }), async (cluster) => {
+      const requests = requestsOf(4, new Random(7)).map((request) => ({ ...request, maxTokens: 20 }));
+      requests.push({ prompt: Array.from({ length: 300 }, (_, i) => 100 + i), maxTokens: 4, ignoreEos: true, logprobs: 1 });
+      const expected: Awaited<ReturnType<typeof generate>>[] = [];
+      for (const request of requests) expected.push(await generate(cluster, request));
+      for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
+        const [{ pid, worker, epoch }] = await cluster.status();
+        const streams = Promise.all(requests.map((request) => generate(cluster, request)));
+        const { steps } = cluster.stepTimes;
+        await until(() => cluster.stepTimes.steps > steps + 6);
+        Deno.kill(pid, signal);
+        const answers = await streams;
+        answers.forEach((answer, i) => assertEquals(answer, expected[i], `${signal}, request ${i}`));
+        const [now] = await cluster.status();
+        assert(now.worker !== worker && now.epoch > epoch, "another process took the place");
+        await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0 && stats.freeBlocks === 128));
+        cluster.checkIntegrity();
+      }
+      assert(cluster.scheduling.replays > 0);
+    }));
+
+  it("goes on elsewhere where there are several, to the same bits", () =>
+    withCluster({ mixed: { workers: 2 } }, async (cluster) => {
+      const requests = requestsOf(8, new Random(5)).map((request) => ({ ...request, maxTokens: 16 }));
+      const expected: Awaited<ReturnType<typeof generate>>[] = [];
+      for (const request of requests) expected.push(await generate(cluster, request));
+      const streams = Promise.all(requests.map((request) => generate(cluster, request)));
+      const { steps } = cluster.stepTimes;
+      await until(() => cluster.stepTimes.steps > steps + 6);
+      Deno.kill((await cluster.status())[0].pid, "SIGKILL");
+      assertEquals(await streams, expected);
+      assertEquals(new Set((await cluster.describe()).units.map(({ role }) => role)), new Set(["mixed"]));
+      await until(() => cluster.served.engine.degraded === null);
+      await freeAgain(cluster);
+    }));
+
+  it("runs a step between two pieces of a prompt while others generate, and whole chunks while nobody does", async () => {
+    await using server = await launchFakeCluster({ mixed: { workers: 1 }, prefill: { chunk: 128 } });
+    const { engine } = server.cluster.served;
+    const asked = () => server.worker("mixed-0.0").asked.filter((kind) => kind === "prefill" || kind === "step");
+    const long = Array.from({ length: 1000 }, (_, i) => 1 + i);
+    await engine.generate(tokenRequest(long, { maxTokens: 1 }), () => {});
+    assertEquals(asked(), new Array(8).fill("prefill"));
+    // One that generates, and two prompts beside it.
+    let tokens = 0;
+    let before = 0;
+    const prompts: Promise<void>[] = [];
+    const come = () => {
+      before = asked().length;
+      for (const client of ["a", "b"]) prompts.push(engine.generate(tokenRequest(long, { maxTokens: 1, client }), () => {}));
+    };
+    await engine.generate(tokenRequest([5, 6, 7], { maxTokens: 100 }), ({ kind }) => {
+      if (kind === "token" && ++tokens === 4) come();
+    });
+    await Promise.all(prompts);
+    const since = asked().slice(before).join(" ");
+    assert(!since.includes("prefill prefill"), since);
+    assert(since.split("prefill").length > 2 * 8, since);
+  });
+});
