@@ -7,19 +7,17 @@ import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
 import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
-import type { BoundKernel, CompiledKernel, Device } from "../kernels/device.ts";
+import type { Device } from "../kernels/device.ts";
 import { type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
-import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
+import { UNITS_TABLE } from "../kernels/linear/units_table.ts";
 import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
-import { type Candidate, candidateName, candidatesFor, compileCandidate, NEW_FOR, newCandidatesFor, readCandidates } from "./linear/candidates.ts";
+import { type Candidate, candidateName, candidatesFor, compileCandidate, readCandidates } from "./linear/candidates.ts";
 import { type BenchLayer, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
+import { timeOne } from "./linear/timing.ts";
+import { timeUnits } from "./linear/tune.ts";
+import { chooseUnits, TABLE_URL, withTable } from "./linear/units_table.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { printTable } from "./table.ts";
-
-/** Dispatches that are timed together; fewer of what takes long. */
-const TOGETHER = 16;
-/** Runs whose median counts. */
-const RUNS = 3;
 
 /** How long one candidate took for so many rows of a layer. */
 interface Timing {
@@ -44,41 +42,71 @@ export async function linearBench(args: readonly string[]): Promise<void> {
       rows: { type: "string", default: "1,2,4,8,16,32,64" },
       only: { type: "string" },
       divisions: { type: "string" },
-      "only-new": { type: "boolean", default: false },
+      write: { type: "boolean", default: false },
     },
   });
   const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
-  const onlyNew = values["only-new"];
-  const rows = onlyNew ? NEW_FOR.rows : values.rows.split(",").map(Number);
-  const candidates = onlyNew ? newCandidatesFor : values.divisions === undefined ? null : readCandidates(values.divisions);
+  const rows = values.rows.split(",").map(Number);
+  const candidates = values.divisions === undefined ? null : readCandidates(values.divisions);
   const spec = parseModelConfig(configOf(shapeNamed(values.shape)), values.shape);
-  const only: readonly string[] | undefined = onlyNew ? NEW_FOR.layers : values.only?.split(",");
+  const only: readonly string[] | undefined = values.only?.split(",");
+  const formats = values.weights.split(",") as WeightFormat[];
   const layers = layersOf(spec).filter(({ name }) => only === undefined || only.includes(name));
   const stopwatch = await Stopwatch.start(device);
   console.log(`${device.kind} (${device.description}): reads ${(stopwatch.bytesPerSecond / 1e9).toFixed(0)} GB/s; ${values.shape}\n`);
-  for (const format of (onlyNew ? "bf16" : values.weights).split(",") as WeightFormat[]) {
-    const timings: Timing[] = [];
-    for (const layer of layers) {
-      if (layer.matrices * layer.outputs * matrixLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
-        console.log(`${layer.name} is left out: larger than what this device binds`);
-        continue;
+  if (values.write) await writeTable(device, stopwatch, layers, { format: formats[0], shape: values.shape });
+  else {for (const format of formats) {
+      const timings: Timing[] = [];
+      for (const layer of layers) {
+        if (layer.matrices * layer.outputs * matrixLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
+          console.log(`${layer.name} is left out: larger than what this device binds`);
+          continue;
+        }
+        const made = await makeLayer(device, layer, format, rows);
+        timings.push(...await timeLayer(device, stopwatch, made, { rows, candidates }));
+        made.destroy();
       }
-      const made = await makeLayer(device, layer, format, rows);
-      timings.push(...await timeLayer(device, stopwatch, made, { rows, candidates }));
-      made.destroy();
-    }
-    printAll(format, timings, rows);
-    printBest(format, timings, rows);
-  }
+      printAll(format, timings, rows);
+      printBest(format, timings, rows);
+    }}
   stopwatch.stop();
   await device.close();
+}
+
+/** Measures what is tried on matrix units, and rewrites the table of decode with what is quickest. */
+async function writeTable(
+  device: Device,
+  stopwatch: Stopwatch,
+  layers: readonly BenchLayer[],
+  { format, shape }: { readonly format: WeightFormat; readonly shape: string },
+): Promise<void> {
+  if (!device.features.matrixUnits) throw new TypeError(`Cannot write the table: ${device.description} has no matrix units here`);
+  const started = performance.now();
+  // In a step it runs beside the experts' first layer, in a division of theirs.
+  const alone = layers.filter(({ name }) => name !== "shared down");
+  const timings = await timeUnits(device, stopwatch, alone, format);
+  const table = { ...UNITS_TABLE, ...chooseUnits(timings) };
+  printTable([
+    ["kind", "up to", "rows", "division", "all layers of a step, ms"],
+    ...timings.map(({ kind, upTo, rows, division, ms }) => {
+      const served = table[kind].some(([to, chosen]) => to === upTo && chosen === division);
+      return [kind, `${upTo}`, `${rows}`, candidateName({ units: division }), `${ms.toFixed(3)}${served ? " *" : "  "}`];
+    }),
+  ]);
+  await Deno.writeTextFile(
+    TABLE_URL,
+    withTable(await Deno.readTextFile(TABLE_URL), table, `Measured on ${device.description}: ${shape}, ${format}.`),
+  );
+  console.log(
+    `\nThe table is written, after ${((performance.now() - started) / 1000).toFixed(0)} s. Kinds of layers that were not measured are as they were`,
+  );
 }
 
 async function timeLayer(
   device: Device,
   stopwatch: Stopwatch,
   made: MadeLayer,
-  { rows, candidates }: { readonly rows: readonly number[]; readonly candidates: readonly Candidate[] | typeof newCandidatesFor | null },
+  { rows, candidates }: { readonly rows: readonly number[]; readonly candidates: readonly Candidate[] | null },
 ): Promise<Timing[]> {
   const { layer, config } = made;
   const most = Math.max(...rows);
@@ -92,7 +120,7 @@ async function timeLayer(
   const byName = new Map<string, Candidate>();
   const tried = rows.map((count) => {
     const served = [inF32, onUnits].map((ways) => servedFor(ways, count));
-    const all = [...served, ...(typeof candidates === "function" ? candidates(config, count) : candidatesFor(config, count, candidates))].map(
+    const all = [...served, ...candidatesFor(config, count, candidates)].map(
       (each) => {
         const known = byName.get(candidateName(each));
         if (known === undefined) byName.set(candidateName(each), each);
@@ -101,8 +129,9 @@ async function timeLayer(
     );
     return { count, all: new Set(all), served: new Set(served.map(candidateName)) };
   });
+  const how = { config, mostItems: most, gives: layer.gives };
   const used = new Set(tried.flatMap(({ all }) => [...all]));
-  const compiled = new Map(await Promise.all([...used].map(async (each) => [each, await compileCandidate(device, each, config, most)] as const)));
+  const compiled = new Map(await Promise.all([...used].map(async (each) => [each, await compileCandidate(device, each, how)] as const)));
   const timings: Timing[] = [];
   for (const { count, all, served } of tried) {
     for (const candidate of all) {
@@ -113,19 +142,6 @@ async function timeLayer(
     }
   }
   return timings;
-}
-
-async function timeOne(
-  device: Device,
-  stopwatch: Stopwatch,
-  { layer, config, copies, x, y, routes }: MadeLayer,
-  kernel: CompiledKernel<LinearBindings, LinearParams>,
-  rows: number,
-): Promise<number> {
-  const params = { items: rows * layer.active, first_output: 0, part_outputs: config.outputs, first_matrix: 0, matrices: layer.matrices };
-  const bound: BoundKernel<LinearParams>[] = copies.map((copy) => kernel.bind({ ...copy, routes: routes.get(rows)!.buffer, x, y }, params));
-  const together = copies.length > 1 ? TOGETHER : TOGETHER / 8;
-  return await stopwatch.milliseconds((run) => device.run(bound[run % bound.length], params), together, RUNS);
 }
 
 /** Chosen weights once, inputs and outputs. */
@@ -143,7 +159,7 @@ function costOf({ layer, config: { layout, outputs }, routes }: MadeLayer, rows:
 function printAll(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
   console.log(`${format}, microseconds of each layer, * being served`);
   console.log("division: threads, lanes, outputs, teams of items, items");
-  console.log("units: parts of the columns, parts of the outputs, tiles of outputs, items, depth, ahead, buffers");
+  console.log("units: parts of the columns, parts of the outputs, tiles of outputs, items, depth, ahead");
   const lines = Map.groupBy(timings, ({ layer, candidate }) => `${layer.name}: ${candidateName(candidate)}`);
   printTable([
     ["", ...rows.map((count) => `${count} rows`)],
@@ -158,19 +174,11 @@ function printAll(format: WeightFormat, timings: readonly Timing[], rows: readon
   console.log();
 }
 
-/** The arithmetics, of which a model has one; the last is not served: it lacks the time that rounding takes. */
-const ARITHMETICS = [
-  "f32",
-  "units",
-  "units of inputs that were rounded before",
-  "units of f16 weights where they lie",
-  "units of f16 weights where they lie, inputs rounded",
-] as const;
+/** The arithmetics, of which a model has one. */
+const ARITHMETICS = ["f32", "units"] as const;
 
 function arithmeticOf(candidate: Candidate): typeof ARITHMETICS[number] {
-  if ("direct" in candidate) return candidate.rounded ? "units of f16 weights where they lie, inputs rounded" : "units of f16 weights where they lie";
-  if (!("units" in candidate)) return "f32";
-  return candidate.rounded ? "units of inputs that were rounded before" : "units";
+  return "units" in candidate ? "units" : "f32";
 }
 
 function printBest(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {

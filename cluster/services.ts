@@ -10,8 +10,6 @@ import type { ByteSource } from "../core/model/safetensors.ts";
 import type { GroupPlace } from "../core/tpla/group_place.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import type { LoadTimes } from "../core/wire/load_times.ts";
-import type { Hello, Request } from "../core/wire/messages.ts";
-import type { Answer } from "../core/wire/rpc.ts";
 import type { RankMemory } from "../core/tpla/plan.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Calibrate } from "./engine.ts";
@@ -77,14 +75,22 @@ export interface PlanServices {
 export interface LocalWorker {
   /** Resolves with the reason when its device is gone. */
   readonly lost: Promise<LatentmeshError>;
-  readonly device: Hello["device"];
+  readonly device: Pick<ProbedDevice, "kind" | "description"> & { readonly maxBindingBytes: number; readonly advice?: string | null };
   /** Why it was taken. */
   readonly reason: string;
   /** Bytes that the device had left; null where that cannot be told. */
   readonly freeBytes: number | null;
   readonly loadTimes: LoadTimes;
-  /** Answers what a coordinator would ask. @throws {LatentmeshError} */
-  answer(request: Request, payload: Uint8Array<ArrayBuffer>): Promise<Answer>;
+  /**
+   * Answers what a coordinator would ask. Questions and answers are those of `core/wire/messages.ts`, whose schemas are no part of the public API: they are typed where
+   * they are asked and where they are answered.
+   *
+   * @throws {LatentmeshError}
+   */
+  answer(
+    request: { readonly kind: string },
+    payload: Uint8Array<ArrayBuffer>,
+  ): Promise<{ readonly kind: string; readonly payload?: ArrayBufferView<ArrayBuffer> }>;
   close(): Promise<void>;
 }
 

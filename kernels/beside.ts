@@ -32,13 +32,13 @@ function alike(first: object, second: object): boolean {
   return first === second;
 }
 
-/** Alike ones share their variables, each as long as the longer one. */
+/** Alike ones share their variables, each as long as the longer one; where one has more of them than the other, it may be as much as both have. */
 function workgroupBytes<CA, BA extends string, PA extends string, CB, BB extends string, PB extends string>(
   first: BesideSide<CA, BA, PA>,
   second: BesideSide<CB, BB, PB>,
 ): number {
   const [a, b] = [first.kernel.workgroupBytes?.(first.config) ?? [], second.kernel.workgroupBytes?.(second.config) ?? []];
-  return workgroupMemory(alike(first.kernel, second.kernel) ? a.map((bytes, i) => Math.max(bytes, b[i])) : [...a, ...b]);
+  return workgroupMemory(alike(first.kernel, second.kernel) && a.length === b.length ? a.map((bytes, i) => Math.max(bytes, b[i])) : [...a, ...b]);
 }
 
 /** Two kernels as one. */

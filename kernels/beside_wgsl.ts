@@ -61,18 +61,19 @@ interface Renamed {
   readonly call: string;
 }
 
-/** Arrays have the length of the longer one. */
+/** Arrays have the length of the longer one; what only one of the two declares, as its configuration asks for, stays its own. */
 function withSharedMemory(a: Renamed, b: Renamed): readonly [Renamed, Renamed] {
-  const lengths = new Map([...b.source.matchAll(WORKGROUP_VARIABLE)].map(([, name, , length]) => [name, length]));
+  const variablesOf = ({ source }: Renamed) => new Map([...source.matchAll(WORKGROUP_VARIABLE)].map(([, name, , length]) => [name, length]));
+  const [ofFirst, ofSecond] = [variablesOf(a), variablesOf(b)];
   const first = a.source.replace(WORKGROUP_VARIABLE, (declaration, name: string, element: string | undefined, length: string) => {
-    const other = lengths.get(name);
-    return element === undefined
+    const other = ofSecond.get(name);
+    return element === undefined || !ofSecond.has(name)
       ? declaration
       : `var<workgroup> ${name}_first: array<${element}, select(${length}, ${other}, (${other}) > (${length}))>;`;
   });
-  const second = [...lengths.keys()].reduce(
+  const second = [...ofSecond.keys()].filter((name) => ofFirst.has(name)).reduce(
     (source, name) => source.replaceAll(new RegExp(`\\b${name}_second\\b`, "g"), `${name}_first`),
-    b.source.replace(WORKGROUP_VARIABLE, ""),
+    b.source.replace(WORKGROUP_VARIABLE, (declaration, name: string) => ofFirst.has(name) ? "" : declaration),
   );
   return [{ ...a, source: first }, { ...b, source: second }];
 }

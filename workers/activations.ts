@@ -29,6 +29,8 @@ export interface Activations {
   readonly x: DeviceBuffer;
   /** Normalised input of a block, [rows, D]. */
   readonly h: DeviceBuffer;
+  /** The same in f16, where decode runs on matrix units; null where no linear layer of it takes as many columns. */
+  readonly hRounded: DeviceBuffer | null;
   /** Output of a block before it joins the residual stream, [rows, D]; of a rank among others, its part of it. */
   readonly delta: DeviceBuffer;
   /** That part as it is sent, where it is rounded to f16: [rows, D]. */
@@ -37,6 +39,7 @@ export interface Activations {
   readonly otherParts: DeviceBuffer;
   readonly queryDown: DeviceBuffer;
   readonly queryNormed: DeviceBuffer;
+  readonly queryRounded: DeviceBuffer | null;
   /** [rows, heads, d_n + d_r] */
   readonly q: DeviceBuffer;
   /** [rows, d_c + d_r] */
@@ -45,7 +48,7 @@ export interface Activations {
   readonly queries: DeviceBuffer;
   readonly queriesLayout: QueriesConfig;
   readonly partial: DeviceBuffer;
-  /** [decode rows, heads, columns that are values] */
+  /** [decode rows, heads, columns that are values]; in f16 for matrix units, as are, in decode, `heads` and what the layers of a feed-forward block give the next. */
   readonly latentOut: DeviceBuffer;
   /** [rows, heads, d_v] */
   readonly heads: DeviceBuffer;
@@ -55,7 +58,7 @@ export interface Activations {
   readonly keys: DeviceBuffer;
   readonly values: DeviceBuffer;
   readonly softmaxState: DeviceBuffer;
-  /** Dense, shared and routed feed-forward layers. */
+  /** Dense, shared and routed feed-forward layers: gates and values, or in decode on matrix units silu(gate) · value. */
   readonly gateUp: DeviceBuffer;
   readonly routerLogits: DeviceBuffer;
   /** [rows, active experts] words, and f32 weights. */
@@ -65,7 +68,7 @@ export interface Activations {
   readonly expertGateUp: DeviceBuffer;
   readonly expertOut: DeviceBuffer;
   readonly plans: readonly MoePlan[];
-  /** Inputs of a linear layer in f16, as matrix units take them; each layer of prefill rounds its own. Nothing where there are none. */
+  /** Inputs of a linear layer in f16, as matrix units take them, where who wrote them has not rounded them. Nothing where there are no units. */
   readonly rounded: DeviceBuffer;
 }
 
@@ -75,8 +78,9 @@ export interface ActivationOptions {
   readonly queries: QueriesConfig;
   /** Most splits of a row in decode attention. */
   readonly mostSplits: number;
-  /** Whether linear layers run on matrix units. */
+  /** Whether linear layers run on matrix units, and whether those of decode do. */
   readonly matrixUnits: boolean;
+  readonly decodesOnUnits: boolean;
   /** Ranks whose parts are summed, and the precision of parts on their way. */
   readonly ranks: number;
   readonly wire: "f32" | "f16";
@@ -98,7 +102,7 @@ export function createActivations(
   device: Device,
   spec: ModelSpec,
   limits: StepLimits,
-  { queries: queriesLayout, mostSplits, matrixUnits, halves, ranks, wire }: ActivationOptions,
+  { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, ranks, wire }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
@@ -106,16 +110,20 @@ export function createActivations(
   const pairs = rows * (moe?.activeExperts ?? 0);
   const plans = plansFor(limits.prefillRows * (moe?.activeExperts ?? 0), moe?.experts ?? 0, matrixUnits);
   const floats = (label: string, count: number) => device.createBuffer(label, count * 4);
+  const rounded = (label: string, width: number) =>
+    decodesOnUnits && width > 0 && width % 8 === 0 ? device.createBuffer(label, rows * width * 2) : null;
   const expanded = (label: string, width: number) => device.createBuffer(label, limits.window * width * (halves ? 2 : 4));
   return {
     step: floats("step", rows * 4),
     x: floats("x", (rows + limits.logitRows) * D),
     h: floats("h", rows * D),
+    hRounded: rounded("h rounded", D),
     delta: floats("delta", rows * D),
     sentPart: device.createBuffer("sent part", wire === "f32" ? 0 : rows * D * 2),
     otherParts: device.createBuffer("other ranks' parts", (ranks - 1) * rows * D * (wire === "f32" ? 4 : 2)),
     queryDown: floats("query down", rows * (spec.queryRank ?? 0)),
     queryNormed: floats("query normed", rows * (spec.queryRank ?? 0)),
+    queryRounded: rounded("query rounded", spec.queryRank ?? 0),
     q: floats("q", rows * heads * queryWidth(spec)),
     kv: floats("kv", rows * (latentWidth + rope.width)),
     queries: device.createBuffer("absorbed queries", queriesBytes(queriesLayout, limits.decodeRows * heads)),
@@ -137,14 +145,18 @@ export function createActivations(
     expertGateUp: floats("expert gate up", pairs * (moe?.expertWidth ?? 0) * 2),
     expertOut: floats("expert out", pairs * D),
     plans,
-    rounded: device.createBuffer("rounded inputs", matrixUnits ? mostInputs(spec, { ...limits, window: halves ? 0 : limits.window }) * 2 : 0),
+    rounded: device.createBuffer(
+      "rounded inputs",
+      matrixUnits ? mostInputs(spec, decodesOnUnits ? rows : limits.prefillRows, halves ? 0 : limits.window) * 2 : 0,
+    ),
   };
 }
 
-/** Most values that a linear layer of prefill takes. */
+/** Most values that a linear layer takes. */
 function mostInputs(
   { hiddenSize, heads, latentWidth, valueWidth, queryRank, denseLayers, denseWidth, moe }: ModelSpec,
-  { prefillRows, window }: StepLimits,
+  rows: number,
+  window: number,
 ): number {
   const perRow = Math.max(
     hiddenSize,
@@ -154,5 +166,5 @@ function mostInputs(
     moe?.sharedWidth ?? 0,
     (moe?.activeExperts ?? 0) * (moe?.expertWidth ?? 0),
   );
-  return Math.max(prefillRows * perRow, window * latentWidth);
+  return Math.max(rows * perRow, window * latentWidth);
 }

@@ -23,8 +23,9 @@ import { mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear, takesHalves } from "./linear.ts";
-import type { LinearContext, Phase } from "./linear_binding.ts";
+import { decodesOnUnits, givesTo, type LinearBinding, type LinearContext, type Phase } from "./linear_binding.ts";
 import { LinearPair } from "./linear_pair.ts";
+import { bindNorm } from "./norm.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
 /** Exact attention over expanded keys and values; only where the rank holds whole latents. */
@@ -69,14 +70,13 @@ export class Attention implements Block {
 
   /** Compiles and binds the kernels of layer `layer`. @param norm what its input is normalised with */
   static async create(context: ModelContext, weights: AttentionWeights, norm: DeviceBuffer, layer: number): Promise<Attention> {
-    const [projections, store, decode, prefill, output] = await Promise.all([
+    const [projections, store, decode, prefill] = await Promise.all([
       bindProjections(context, weights, norm),
       bindStore(context, weights, context.cache.layers[layer]),
       bindDecode(context, weights, context.cache.layers[layer]),
       bindPrefill(context, weights, context.cache.layers[layer]),
-      BlockOutput.create(context, weights.output, { x: context.activations.heads, partial: context.group.ranks > 1 }),
     ]);
-    return new Attention(context, { ...projections, ...store, ...decode, prefill, output });
+    return new Attention(context, { ...projections, ...store, ...decode, prefill });
   }
 
   get normalises(): boolean {
@@ -151,13 +151,19 @@ async function bindProjections(context: ModelContext, weights: AttentionWeights,
   const pair = (matrix: DeviceMatrix, y: DeviceBuffer) =>
     LinearPair.create(context, { matrix, binding: { ...input, y } }, { matrix: weights.kvDown, binding: { ...input, y: a.kv } });
   if (queryDown === null) return { down: await pair(queryUp, a.q), queryUp: null };
-  const norm = await device.compile(rmsNorm, { width: spec.queryRank!, inputStride: spec.queryRank!, eps: spec.latentNormEps });
+  const rounded = a.queryRounded;
+  const norm = await bindNorm(device, rmsNorm, { width: spec.queryRank!, inputStride: spec.queryRank!, eps: spec.latentNormEps }, {
+    buffers: { x: a.queryDown, gamma: queryDown.norm, y: a.queryNormed },
+    rounded,
+    most: { rows: mostRows(limits), first_row: 0 },
+  });
   return {
     down: await pair(queryDown.matrix, a.queryDown),
     queryUp: {
-      norm: norm.bind({ x: a.queryDown, gamma: queryDown.norm, y: a.queryNormed }, { rows: mostRows(limits), first_row: 0 }),
+      norm,
       up: await Linear.create(context, queryUp, {
         x: a.queryNormed,
+        rounded: rounded === null ? {} : { prefill: rounded, decode: rounded },
         unnormed: { x: a.queryDown, gamma: queryDown.norm, eps: spec.latentNormEps },
         y: a.q,
         most: both,
@@ -217,18 +223,24 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
   const { valueWidth, mostSplits, stripTokens } = config;
-  const [decode, merge, valueUp] = await Promise.all([
+  // On matrix units each of the three gives the next what it takes: merged latents, values, and the output's input in f16.
+  const values = {
+    x: a.latentOut,
+    y: a.heads,
+    select: { kind: "head", heads },
+    most: { prefill: 0, decode: rows },
+    itemsPerRow: heads,
+  } satisfies LinearBinding;
+  const partial = context.group.ranks > 1;
+  const merged = decodesOnUnits(context, { matrix: weights.valueUp, binding: values }) ? "f16" : "f32";
+  const gives = givesTo(context, "f16", { matrix: weights.valueUp, binding: values }, { matrix: weights.output, binding: { most: context.both } });
+  const [decode, merge, valueUp, output] = await Promise.all([
     division === null
       ? device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
       : device.compile(latentDecodeMatrix, { ...config, division }),
-    device.compile(latentMerge, { heads, valueWidth, mostSplits, stripTokens }),
-    Linear.create(context, weights.valueUp, {
-      x: a.latentOut,
-      y: a.heads,
-      select: { kind: "head", heads },
-      most: { prefill: 0, decode: rows },
-      itemsPerRow: heads,
-    }),
+    device.compile(latentMerge, { heads, valueWidth, mostSplits, stripTokens, output: merged }),
+    Linear.create(context, weights.valueUp, { ...values, rounded: { decode: a.latentOut }, gives }),
+    BlockOutput.create(context, weights.output, { x: a.heads, rounded: gives === "f16" ? { decode: a.heads } : {}, partial }),
   ]);
   return {
     decode: decode.bind(
@@ -237,6 +249,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
     ),
     merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),
     valueUp,
+    output,
   };
 }
 

@@ -16,6 +16,7 @@ import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { LinearBinding, Phase, UnnormedInput } from "./linear_binding.ts";
+import { bindNorm } from "./norm.ts";
 import type { DeviceMatrix, MoeWeights } from "./weights.ts";
 
 /**
@@ -51,7 +52,8 @@ export interface BlockInput extends Omit<LinearBinding, "y"> {
 
 /** {@link BlockInput} of a block. @param gamma its norm */
 export function blockInput({ spec, activations: a, both }: ModelContext, gamma: DeviceBuffer): BlockInput {
-  return { x: a.h, unnormed: { x: a.x, gamma, eps: spec.normEps }, most: both };
+  const rounded = a.hRounded === null ? {} : { prefill: a.hRounded, decode: a.hRounded };
+  return { x: a.h, rounded, unnormed: { x: a.x, gamma, eps: spec.normEps }, most: both };
 }
 
 /** Ranks' parts of a block's output, and where they are; null for a rank that is alone. */
@@ -80,17 +82,25 @@ export class BlockPreparation {
 
   /** Compiles and binds. @param experts those of the block before, if there are any */
   static async create(context: ModelContext, gamma: DeviceBuffer, experts: MoeWeights | null): Promise<BlockPreparation> {
-    const { device, spec, activations: { x, delta, h: y, gates, expertOut }, limits } = context;
+    const { device, spec, activations: { x, delta, h: y, hRounded: rounded, gates, expertOut }, limits } = context;
     const shape = { width: spec.hiddenSize, eps: spec.normEps };
     const most = { rows: mostRows(limits) };
     const parts = partsOf(context);
-    const combineNorm = experts === null ? null : await device.compile(combineRmsNorm, { ...shape, ...combineConfig(spec, experts) });
-    const sumNorm = parts === null ? null : await device.compile(sumRmsNorm, { ...parts.config, eps: spec.normEps });
+    const bound = { rounded, most };
     return new BlockPreparation(context, {
-      norm: (await device.compile(rmsNorm, { ...shape, inputStride: shape.width })).bind({ x, gamma, y }, { ...most, first_row: 0 }),
-      addNorm: (await device.compile(addRmsNorm, shape)).bind({ x, delta, gamma, y }, most),
-      combineNorm: combineNorm?.bind({ x, delta, gamma, y, gates, expert_out: expertOut }, most) ?? null,
-      sumNorm: sumNorm?.bind({ x, gamma, y, ...parts!.buffers }, most) ?? null,
+      norm: await bindNorm(device, rmsNorm, { ...shape, inputStride: shape.width }, {
+        buffers: { x, gamma, y },
+        rounded,
+        most: { ...most, first_row: 0 },
+      }),
+      addNorm: await bindNorm(device, addRmsNorm, shape, { buffers: { x, delta, gamma, y }, ...bound }),
+      combineNorm: experts === null ? null : await bindNorm(device, combineRmsNorm, { ...shape, ...combineConfig(spec, experts) }, {
+        buffers: { x, delta, gamma, y, gates, expert_out: expertOut },
+        ...bound,
+      }),
+      sumNorm: parts === null
+        ? null
+        : await bindNorm(device, sumRmsNorm, { ...parts.config, eps: spec.normEps }, { buffers: { x, gamma, y, ...parts.buffers }, ...bound }),
     });
   }
 
@@ -132,7 +142,7 @@ export class BlockOutput {
   static async create(
     context: ModelContext,
     matrix: DeviceMatrix,
-    { partial, ...input }: Pick<LinearBinding, "x" | "input"> & { readonly partial: boolean },
+    { partial, ...input }: Pick<LinearBinding, "x" | "input" | "rounded"> & { readonly partial: boolean },
   ): Promise<BlockOutput> {
     const { activations: { x, delta }, both } = context;
     const [toDelta, toStream] = await Promise.all([

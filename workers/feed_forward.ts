@@ -5,15 +5,11 @@
  */
 import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
 import type { Select } from "../kernels/linear/select.ts";
-import { type MoePlan, planFor } from "../kernels/moe_plan/layout.ts";
-import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
-import { moeRoute } from "../kernels/moe_route/moe_route.ts";
-import { mostRows } from "./activations.ts";
+import { activatedBetween } from "./activated.ts";
 import { bindCombine, type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
-import type { LinearBinding, Phase } from "./linear_binding.ts";
-import { LinearBeside, LinearPair } from "./linear_pair.ts";
+import { createMoeFront, type MoeFront } from "./moe_front.ts";
 import { type FeedForwardWeights, isMoe, type MoeWeights } from "./weights.ts";
 
 /** Compiles and binds the block of one layer. @param norm what its input is normalised with */
@@ -41,11 +37,12 @@ class Dense implements Block {
   }
 
   static async create(context: ModelContext, weights: FeedForwardWeights, norm: DeviceBuffer): Promise<Dense> {
-    const { gateUp } = context.activations;
+    const { activations: { gateUp }, both: most } = context;
+    const { gives, rounded } = activatedBetween(context, weights, { up: { most }, down: { most }, at: gateUp });
     return new Dense(
       ...await Promise.all([
-        Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp }),
-        BlockOutput.create(context, weights.down, { x: gateUp, input: "gated", partial: isPartial(context) }),
+        Linear.create(context, weights.gateUp, { ...blockInput(context, norm), y: gateUp, gives }),
+        BlockOutput.create(context, weights.down, { x: gateUp, rounded, input: "gated", partial: isPartial(context) }),
       ]),
     );
   }
@@ -61,79 +58,21 @@ class Dense implements Block {
   }
 }
 
-/** The choice of experts, and beside it the shared expert, which does not wait for that. */
-interface Choice {
-  /** Whether it can normalise one row itself; h then holds it. */
-  readonly normalises: boolean;
-  /** Records h → routes and gates, and the shared expert's output → delta. */
-  record(phase: Phase, tokens: number, unnormed: boolean): void;
-}
-
-async function createChoice(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer): Promise<Choice> {
-  const { device, spec, activations: a, both, limits } = context;
-  const routing = {
-    kernel: moeRoute,
-    buffers: { logits: a.routerLogits, bias: weights.correctionBias, routes: a.routes, gates: a.gates },
-    most: { tokens: mostRows(limits) },
-  };
-  const input = blockInput(context, norm);
-  // The experts take the normalised row from where the router leaves it.
-  const router = {
-    matrix: weights.router,
-    binding: { ...input, unnormed: { ...input.unnormed, keeps: true }, y: a.routerLogits, precise: "always" as const },
-  };
-  const bindRoute = async () => (await device.compile(moeRoute, { ...spec.moe!, threads: 128 })).bind(routing.buffers, routing.most);
-  const { shared } = weights;
-  if (shared === null) {
-    const [route, linear] = await Promise.all([bindRoute(), Linear.create(context, router.matrix, router.binding)]);
-    return {
-      normalises: linear.normalises,
-      record(phase, tokens, unnormed) {
-        if (unnormed) linear.runUnnormed();
-        else linear.run(phase, tokens);
-        device.run(route, { tokens });
-      },
-    };
-  }
-  const output: LinearBinding = { x: a.gateUp, input: "gated", y: a.delta, most: both };
-  const [route, up, downAndRoute] = await Promise.all([
-    bindRoute(),
-    LinearPair.create(context, router, { matrix: shared.gateUp, binding: { ...input, y: a.gateUp } }),
-    LinearBeside.create(context, shared.down, output, { of: ({ threads }) => ({ ...routing, config: { ...spec.moe!, threads } }) }),
-  ]);
-  const down = await Linear.create(context, shared.down, downAndRoute === null ? output : { ...output, most: { ...both, decode: 0 } });
-  return {
-    normalises: up.normalises,
-    record(phase, tokens, unnormed) {
-      if (unnormed) up.runUnnormed();
-      else up.run(phase, tokens);
-      if (phase === "decode" && downAndRoute !== null) return downAndRoute.run(tokens, { tokens });
-      device.run(route, { tokens });
-      down.run(phase, tokens);
-    },
-  };
-}
-
-interface MoeParts {
-  readonly choice: Choice;
-  /** Of each of the plans that a chunk may get. */
-  readonly planning: ReadonlyMap<MoePlan, BoundKernel<"items">>;
-  readonly gateUp: Linear;
-  readonly down: Linear;
-  readonly combine: BoundKernel<"tokens">;
-}
-
 class Moe implements Block {
   readonly #context: ModelContext;
-  readonly #parts: MoeParts;
+  readonly #front: MoeFront;
+  readonly #down: Linear;
+  readonly #combine: BoundKernel<"tokens">;
 
-  private constructor(context: ModelContext, parts: MoeParts) {
+  private constructor(context: ModelContext, front: MoeFront, down: Linear, combine: BoundKernel<"tokens">) {
     this.#context = context;
-    this.#parts = parts;
+    this.#front = front;
+    this.#down = down;
+    this.#combine = combine;
   }
 
   static async create(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer): Promise<Moe> {
-    const { device, spec, activations: a, both } = context;
+    const { spec, activations: a, both } = context;
     const moe = spec.moe!;
     const routed = (perInput: number) => ({
       select: { kind: "expert", perInput } satisfies Select,
@@ -142,34 +81,29 @@ class Moe implements Block {
       most: both,
       itemsPerRow: moe.activeExperts,
     });
-    const [choice, kernels, gateUp, down, combine] = await Promise.all([
-      createChoice(context, weights, norm),
-      Promise.all(a.plans.map((plan) => device.compile(moePlan, plan))),
-      Linear.create(context, weights.experts.gateUp, { x: a.h, y: a.expertGateUp, ...routed(moe.activeExperts) }),
-      Linear.create(context, weights.experts.down, { x: a.expertGateUp, y: a.expertOut, input: "gated", ...routed(1) }),
-      bindCombine(context, weights),
-    ]);
-    const most = { items: both.prefill * moe.activeExperts };
-    const planning = new Map(a.plans.map((plan, i) => [plan, kernels[i].bind({ routes: a.routes, plan: a.plan }, most)]));
-    return new Moe(context, { choice, planning, gateUp, down, combine });
+    const { experts } = weights;
+    const [up, down] = [routed(moe.activeExperts), routed(1)];
+    const { gives, rounded } = activatedBetween(context, experts, { up, down, at: a.expertGateUp });
+    const { x, rounded: normed } = blockInput(context, norm);
+    return new Moe(
+      context,
+      ...await Promise.all([
+        createMoeFront(context, weights, norm, { x, rounded: normed, y: a.expertGateUp, gives, ...up }),
+        Linear.create(context, experts.down, { x: a.expertGateUp, rounded, y: a.expertOut, input: "gated", ...down }),
+        bindCombine(context, weights),
+      ]),
+    );
   }
 
   get normalises(): boolean {
-    return this.#parts.choice.normalises;
+    return this.#front.normalises;
   }
 
   record({ phase, rows: { length: tokens } }: Step, unnormed: boolean): Pending {
-    const { device, spec, activations: { plans } } = this.#context;
-    const { choice, planning, gateUp, down, combine } = this.#parts;
-    choice.record(phase, tokens, unnormed);
-    if (phase === "prefill") {
-      const items = tokens * spec.moe!.activeExperts;
-      device.run(planning.get(planFor(plans, items))!, { items });
-    }
-    gateUp.run(phase, tokens);
-    down.run(phase, tokens);
+    this.#front.record(phase, tokens, unnormed);
+    this.#down.run(phase, tokens);
     if (!isPartial(this.#context)) return "experts";
-    device.run(combine, { tokens });
+    this.#context.device.run(this.#combine, { tokens });
     return "parts";
   }
 }

@@ -4,15 +4,12 @@
  * @module
  */
 import { invariant } from "../core/errors.ts";
-import { ceilDiv } from "../core/numeric.ts";
 import type { BesideSide } from "../kernels/beside.ts";
 import type { BoundKernel, Device } from "../kernels/device.ts";
 import type { LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits, tileItemsFor, tileSizesFor, UNITS_TILE_SIZES } from "../kernels/linear/matmul_units.ts";
 import { matvec } from "../kernels/linear/matvec.ts";
-import { roundInput } from "../kernels/linear/round_input.ts";
-import { itemsPerInput } from "../kernels/linear/select.ts";
 import { type MoePlan, planFor } from "../kernels/moe_plan/layout.ts";
 import {
   buffersOf,
@@ -26,6 +23,7 @@ import {
   type Phase,
   unnormedSide,
 } from "./linear_binding.ts";
+import { bindDecodeRounding, bindRounding, type Rounding } from "./rounding.ts";
 import type { DeviceMatrix } from "./weights.ts";
 
 interface Variant {
@@ -44,6 +42,7 @@ export class Linear {
   readonly #device: Device;
   readonly #itemsPerRow: number;
   readonly #decode: readonly DecodeVariants[];
+  readonly #roundDecode: Rounding | null;
   readonly #unnormed: readonly Variant[] | null;
   readonly #tiled: Tiled;
   readonly #params: Record<LinearParams, number> = { items: 0, first_output: 0, part_outputs: 0, first_matrix: 0, matrices: 0 };
@@ -51,11 +50,17 @@ export class Linear {
   private constructor(
     device: Device,
     itemsPerRow: number,
-    variants: { readonly decode: readonly DecodeVariants[]; readonly unnormed: readonly Variant[] | null; readonly tiled: Tiled },
+    variants: {
+      readonly decode: readonly DecodeVariants[];
+      readonly roundDecode: Rounding | null;
+      readonly unnormed: readonly Variant[] | null;
+      readonly tiled: Tiled;
+    },
   ) {
     this.#device = device;
     this.#itemsPerRow = itemsPerRow;
     this.#decode = variants.decode;
+    this.#roundDecode = variants.roundDecode;
     this.#unnormed = variants.unnormed;
     this.#tiled = variants.tiled;
   }
@@ -72,12 +77,13 @@ export class Linear {
       }));
     const sides = parts.map((part) => decodeSides(context, matrix, part, binding));
     const unnormedSides = parts.map((part) => unnormedSide(context, matrix, part, binding)).filter((side) => side !== null);
-    const [decode, unnormed, tiled] = await Promise.all([
+    const [decode, roundDecode, unnormed, tiled] = await Promise.all([
       Promise.all(sides[0].map(async ({ upTo }, i) => ({ upTo, variants: await bind(sides.map((ofPart) => ofPart[i].side)) }))),
+      bindDecodeRounding(context, matrix, binding),
       unnormedSides.length === parts.length ? bind(unnormedSides) : null,
       createTiled(context, matrix, binding),
     ]);
-    return new Linear(device, binding.itemsPerRow ?? 1, { decode, unnormed, tiled });
+    return new Linear(device, binding.itemsPerRow ?? 1, { decode, roundDecode, unnormed, tiled });
   }
 
   /** Whether {@link runUnnormed} is possible. */
@@ -93,12 +99,16 @@ export class Linear {
   /**
    * Records the multiplication of `rows` rows.
    *
-   * @param rounded whether the layer before has rounded the same inputs
+   * @param rounded whether the layer before has rounded the same inputs of prefill
    */
   run(phase: Phase, rows: number, rounded = false): void {
     const items = rows * this.#itemsPerRow;
-    if (phase === "prefill" && !rounded) this.#tiled.round?.(items);
-    this.#record(phase === "prefill" ? this.#tiled.variantsFor(items) : this.#decode.find(({ upTo }) => rows <= upTo)!.variants, items);
+    if (phase === "prefill") {
+      if (!rounded) this.#tiled.round?.(items);
+      return this.#record(this.#tiled.variantsFor(items), items);
+    }
+    this.#roundDecode?.(items);
+    this.#record(this.#decode.find(({ upTo }) => rows <= upTo)!.variants, items);
   }
 
   /** Records the multiplication of one row in decode, which the layer normalises itself. */
@@ -117,7 +127,7 @@ const [NARROW, ITEMS_AT_ONCE] = [512, 4];
 /** The layer in tiles, for prefill. */
 interface Tiled {
   /** Records the rounding of the inputs of `items` rows; null if they are taken as they are. */
-  readonly round: ((items: number) => void) | null;
+  readonly round: Rounding | null;
   /** What multiplies so many items: the parts of the matrix. */
   variantsFor(items: number): readonly Variant[];
 }
@@ -152,8 +162,8 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const fits = (tiling: Tiling) => fitsMatrixUnits({ ...shape, ...tiling, output }, device.limits.maxWorkgroupBytes, firsts);
   const onUnits = matrixUnits && binding.precise === undefined && possible.every(fits);
   invariant(onUnits || !binding.halves, "only matrix units take f16");
-  const rounds = onUnits && !binding.halves;
-  const x = rounds ? context.activations.rounded : binding.x;
+  const rounded = onUnits && !binding.halves ? binding.rounded?.prefill : binding.x;
+  const x = rounded ?? context.activations.rounded;
   const compile = ({ plan, tileItems }: Tiling) => {
     if (onUnits) return device.compile(matmulUnits, { ...shape, select, plan, tileItems, input: "rounded", output });
     const narrow = binding.precise !== undefined && select.kind === "all" && shape.outputs <= NARROW;
@@ -174,9 +184,5 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const tileItemsOf = (items: number) =>
     binding.plan === undefined ? tileItemsFor(items, shape.outputs) : planFor(binding.plan.layouts, items).tileItems;
   const variantsFor = (items: number) => variants.get(tileItemsOf(items)) ?? variants.get(ANYHOW.tileItems)!;
-  if (!rounds) return { round: null, variantsFor };
-  const rowsOf = (items: number) => ceilDiv(items, itemsPerInput(select));
-  const rounding = await device.compile(roundInput, { columns: shape.layout.columns, inputStride: shape.inputStride, input });
-  const bound = rounding.bind({ x: binding.x, y: x }, { rows: rowsOf(most) });
-  return { round: (items) => device.run(bound, { rows: rowsOf(items) }), variantsFor };
+  return { round: rounded === undefined ? await bindRounding(context, matrix, binding, "prefill") : null, variantsFor };
 }

@@ -7,7 +7,7 @@ import type { BesideSide } from "../kernels/beside.ts";
 import type { Device, DeviceBuffer } from "../kernels/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
 import { batchMatvec, type BatchMatvecConfig } from "../kernels/linear/batch_matvec.ts";
-import { batchUnits, type BatchUnitsConfig, unitsThreads } from "../kernels/linear/batch_units.ts";
+import { batchUnits, type BatchUnitsConfig, fitsUnitsOutput, type UnitsOutput, unitsThreads } from "../kernels/linear/batch_units.ts";
 import { type DecodeShape, type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
 import { matvec, type MatvecConfig, matvecThreads } from "../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec, type NormMatvecConfig } from "../kernels/linear/norm_matvec.ts";
@@ -27,16 +27,20 @@ export interface UnnormedInput {
   readonly x: DeviceBuffer;
   readonly gamma: DeviceBuffer;
   readonly eps: number;
-  /** Whether others want the normalised row where the layer would have found it. */
-  readonly keeps?: boolean;
+  /** Where others want the normalised row, and in what precision. */
+  readonly keeps?: { readonly at: DeviceBuffer; readonly as: "f32" | "f16" };
 }
 
 /** What a linear layer is bound to. */
 export interface LinearBinding {
   readonly x: DeviceBuffer;
+  /** Where x, activated, lies in f16, if who wrote it has rounded it: matrix units take it from there. What they find nowhere is rounded for them first. */
+  readonly rounded?: Readonly<Partial<Record<Phase, DeviceBuffer>>>;
   /** For {@link Linear.runUnnormed}. */
   readonly unnormed?: UnnormedInput;
   readonly y: DeviceBuffer;
+  /** What y is where decode runs on matrix units, see {@link givesTo}; f32 by default. */
+  readonly gives?: UnitsOutput;
   /** Whether y takes the product in, instead of being it; decode only. */
   readonly adds?: boolean;
   /** Whether x holds gates and values, see {@link LinearConfig.input}; `plain` by default. */
@@ -79,7 +83,10 @@ export interface PlainConfig extends LinearConfig {
 }
 
 /** How a matrix is multiplied. */
-export function configOf({ layout, outputs }: DeviceMatrix, { input = "plain", select = { kind: "all" } }: LinearBinding): PlainConfig {
+export function configOf(
+  { layout, outputs }: DeviceMatrix,
+  { input = "plain", select = { kind: "all" } }: Pick<LinearBinding, "input" | "select">,
+): PlainConfig {
   return { layout, outputs, inputStride: input === "gated" ? 2 * layout.columns : layout.columns, input, select };
 }
 
@@ -100,7 +107,7 @@ export function buffersOf(
 }
 
 /** Most items in a phase. */
-export function mostItems({ most, itemsPerRow = 1 }: LinearBinding, phase: Phase): number {
+export function mostItems({ most, itemsPerRow = 1 }: Pick<LinearBinding, "most" | "itemsPerRow">, phase: Phase): number {
   return most[phase] * itemsPerRow;
 }
 
@@ -114,17 +121,45 @@ export interface DecodeSide {
 /** A layer that is to run beside another. */
 export interface LayerBeside {
   readonly matrix: DeviceMatrix;
-  readonly binding: Pick<LinearBinding, "precise">;
+  readonly binding: Pick<LinearBinding, "input" | "select" | "precise">;
+}
+
+/** A layer, as far as it decides how decode computes it. */
+export interface DecodeLayer {
+  readonly matrix: DeviceMatrix;
+  readonly binding: Pick<LinearBinding, "input" | "select" | "precise" | "most">;
+}
+
+/** Whether decode multiplies a layer on matrix units, which take its inputs in f16. @param beside a layer that is to run beside it */
+export function decodesOnUnits(
+  context: Pick<LinearContext, "device" | "decodesOnUnits">,
+  { matrix, binding }: DecodeLayer,
+  beside?: LayerBeside,
+): boolean {
+  return waysOf(context, matrix, binding, beside)[0]?.units !== undefined;
+}
+
+/** What decode lets a layer give to the next: `output` if both are on matrix units and a workgroup has all that it takes; f32 otherwise. */
+export function givesTo(
+  context: Pick<LinearContext, "device" | "decodesOnUnits">,
+  output: UnitsOutput,
+  from: DecodeLayer,
+  to: DecodeLayer,
+): UnitsOutput {
+  const { outputs, parts } = from.matrix;
+  const whole = parts.length === 1 || configOf(from.matrix, from.binding).select.kind !== "all";
+  return whole && fitsUnitsOutput(outputs, output) && [from, to].every((layer) => decodesOnUnits(context, layer)) ? output : "f32";
 }
 
 function waysOf(
-  { device, decodesOnUnits: units }: LinearContext,
+  { device, decodesOnUnits: units }: Pick<LinearContext, "device" | "decodesOnUnits">,
   matrix: DeviceMatrix,
-  binding: LinearBinding,
+  binding: DecodeLayer["binding"],
   beside?: LayerBeside,
 ): readonly DecodeWay[] {
-  const { select } = configOf(matrix, binding);
-  const shapeOf = ({ matrix, binding }: LayerBeside): DecodeShape => ({ ...matrix, select, precise: binding.precise === "always" });
+  const shapeOf = ({ matrix, binding }: LayerBeside): DecodeShape => (
+    { ...matrix, select: configOf(matrix, binding).select, precise: binding.precise === "always" }
+  );
   const choice = { rows: binding.most.decode, units, workgroupLimit: device.limits.maxWorkgroupBytes };
   return decodeWays(shapeOf({ matrix, binding }), choice, beside === undefined ? undefined : shapeOf(beside));
 }
@@ -149,8 +184,15 @@ export function decodeSides(
   return ways.map(({ upTo, ...way }) => {
     const { units, division, itemsAtOnce = 1 } = way;
     if (units !== undefined) {
-      const tiles: BatchUnitsConfig = { ...config, division: units, mostItems: binding.most.decode };
-      return { upTo, threads: unitsThreads(units), side: { kernel: batchUnits, config: tiles, ...bound } };
+      const tiles: BatchUnitsConfig = {
+        ...config,
+        input: "rounded",
+        output: binding.gives ?? "f32",
+        division: units,
+        mostItems: binding.most.decode,
+      };
+      const x = binding.rounded?.decode ?? context.activations.rounded;
+      return { upTo, threads: unitsThreads(units), side: { kernel: batchUnits, config: tiles, ...bound, buffers: { ...bound.buffers, x } } };
     }
     if (division !== undefined) {
       const tiles: BatchMatvecConfig = { ...config, division, mostItems: binding.most.decode };
@@ -161,7 +203,7 @@ export function decodeSides(
   });
 }
 
-/** One row that the layer normalises itself; null if it cannot, as on matrix units, or need not. */
+/** One row that the layer normalises itself; null if it cannot, as on matrix units, or need not, or if others take the row in f16, which a norm leaves for them. */
 export function unnormedSide(
   context: LinearContext,
   matrix: DeviceMatrix,
@@ -170,15 +212,17 @@ export function unnormedSide(
 ): BesideSide<NormMatvecConfig, LinearBindings | "gamma" | "normed", LinearParams> | null {
   const { unnormed } = binding;
   if (unnormed === undefined || binding.most.decode === 0) return null;
+  const { keeps } = unnormed;
+  if (binding.rounded?.decode !== undefined && keeps?.as !== "f16") return null;
   if (Object.keys(normMatvec.bindings).length > context.device.limits.maxBindings) return null;
   if (waysOf(context, matrix, binding)[0].units !== undefined) return null;
   const plain = configOf(matrix, binding);
-  const config = { ...plain, itemsAtOnce: 1, adds: binding.adds ?? false, eps: unnormed.eps, keeps: unnormed.keeps ?? false } as const;
+  const config = { ...plain, itemsAtOnce: 1, adds: binding.adds ?? false, eps: unnormed.eps, keeps: keeps?.as ?? false } as const;
   if (!canNormalise(config)) return null;
   return {
     kernel: normMatvec,
     config,
-    buffers: { ...buffersOf(part, binding, binding.routes), x: unnormed.x, gamma: unnormed.gamma, normed: binding.x },
+    buffers: { ...buffersOf(part, binding, binding.routes), x: unnormed.x, gamma: unnormed.gamma, normed: keeps?.at ?? binding.x },
     most: { items: 1, ...paramsOf(matrix, plain.select, part) },
   };
 }

@@ -8,6 +8,7 @@ import type { Params } from "../kernels/contract.ts";
 import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
 import { Linear } from "./linear.ts";
 import {
+  configOf,
   type DecodeSide,
   decodeSides,
   type LayerBeside,
@@ -18,6 +19,7 @@ import {
   type Phase,
   unnormedSide,
 } from "./linear_binding.ts";
+import { bindDecodeRounding, type Rounding } from "./rounding.ts";
 import type { DeviceMatrix } from "./weights.ts";
 
 /** Both, in steps of up to `upTo` rows. */
@@ -27,19 +29,24 @@ interface BesideWay<P extends string> {
 }
 
 /** A linear layer and something that does not read its result, nor it that thing's: one dispatch in decode, where both are short. */
-export class LinearBeside<P extends string> {
+class LinearBeside<P extends string> {
   readonly #ways: readonly BesideWay<P>[];
   readonly #part: Part;
+  readonly #itemsPerRow: number;
+  readonly #round: Rounding | null;
 
-  private constructor(ways: readonly BesideWay<P>[], part: Part) {
+  private constructor(ways: readonly BesideWay<P>[], part: Part, itemsPerRow: number, round: Rounding | null) {
     this.#ways = ways;
     this.#part = part;
+    this.#itemsPerRow = itemsPerRow;
+    this.#round = round;
   }
 
   /**
    * Compiles and binds.
    *
-   * @param other what runs beside it, given how the layer is decoded; which it is, if it is one
+   * @param other what runs beside it, given how the layer is decoded; which it is, if it is one, whose input has been rounded if it is to be
+   * @param same bindings that are one of the other's; of x only where both take the same
    * @returns null if the matrix had to be split, or the device does not allow as many bindings
    */
   static async create<C, B extends string, P extends string>(
@@ -53,16 +60,68 @@ export class LinearBeside<P extends string> {
     const [part] = matrix.parts;
     const ways = await Promise.all(
       decodeSides(context, matrix, part, binding, other.layer).map(async ({ side, ...way }) => {
-        const both = await Beside.create(context.device, other.of(way), side, same);
+        const first = other.of(way);
+        const { x, ...rest } = same;
+        const sameInput = x !== undefined && first.buffers[x] === side.buffers.x;
+        const both = await Beside.create(context.device, first, side, sameInput ? same : rest as typeof same);
         return both === null ? null : { upTo: way.upTo, both };
       }),
     );
-    return ways.every((way) => way !== null) ? new LinearBeside(ways, paramsOf(matrix, { kind: "all" }, part)) : null;
+    if (!ways.every((way) => way !== null)) return null;
+    const round = await bindDecodeRounding(context, matrix, binding);
+    return new LinearBeside(ways, paramsOf(matrix, configOf(matrix, binding).select, part), binding.itemsPerRow ?? 1, round);
   }
 
   /** Records both. */
   run(rows: number, other: Params<P>): void {
-    this.#ways.find(({ upTo }) => rows <= upTo)!.both.run(other, { ...this.#part, items: rows });
+    const items = rows * this.#itemsPerRow;
+    this.#round?.(items);
+    this.#ways.find(({ upTo }) => rows <= upTo)!.both.run(other, { ...this.#part, items });
+  }
+}
+
+/** What runs beside a layer. */
+interface Companion<C, B extends string, P extends string> {
+  /** Which layer it is, if it is one. */
+  readonly layer?: LayerBeside;
+  /** Bindings of the layer that are one of its. */
+  readonly same?: Partial<Record<LinearBindings, B>>;
+  /** It, given how the layer is decoded. */
+  of(way: Pick<DecodeSide, "upTo" | "threads">): BesideSide<C, B, P>;
+  /** Records it by itself, in prefill, and in decode if it `decodes` so. */
+  alone(decodes: boolean): Promise<(phase: Phase, params: Params<P>) => void>;
+}
+
+/** A linear layer and something that does not wait for it, nor it for that: in decode in one dispatch, if the device can; otherwise that thing first. */
+export class LinearWith<P extends string> {
+  readonly #beside: LinearBeside<P> | null;
+  readonly #linear: Linear;
+  readonly #alone: (phase: Phase, params: Params<P>) => void;
+
+  private constructor(beside: LinearBeside<P> | null, linear: Linear, alone: (phase: Phase, params: Params<P>) => void) {
+    this.#beside = beside;
+    this.#linear = linear;
+    this.#alone = alone;
+  }
+
+  /** Compiles and binds. */
+  static async create<C, B extends string, P extends string>(
+    context: LinearContext,
+    matrix: DeviceMatrix,
+    binding: LinearBinding,
+    other: Companion<C, B, P>,
+  ): Promise<LinearWith<P>> {
+    const beside = await LinearBeside.create(context, matrix, binding, other, other.same);
+    const apart = beside === null ? binding : { ...binding, most: { ...binding.most, decode: 0 } };
+    const [linear, alone] = await Promise.all([Linear.create(context, matrix, apart), other.alone(beside === null)]);
+    return new LinearWith(beside, linear, alone);
+  }
+
+  /** Records both. */
+  run(phase: Phase, rows: number, other: Params<P>): void {
+    if (phase === "decode" && this.#beside !== null) return this.#beside.run(rows, other);
+    this.#alone(phase, other);
+    this.#linear.run(phase, rows);
   }
 }
 

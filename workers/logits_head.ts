@@ -20,6 +20,7 @@ import { AdjustmentList } from "./adjustment_list.ts";
 import type { ModelContext } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { Phase } from "./linear_binding.ts";
+import { bindNorm } from "./norm.ts";
 import type { ModelWeights } from "./weights.ts";
 
 /** What one row wants to know of its logits. */
@@ -81,14 +82,25 @@ export class LogitsHead {
     const { hiddenSize: width } = spec;
     const logits = device.createBuffer("logits", rows * vocabulary * 4);
     const normed = device.createBuffer("final normed", rows * width * 4);
+    const rounded = a.hRounded === null ? null : device.createBuffer("final rounded", rows * width * 2);
     const sampling = device.createBuffer("sampling", rows * SAMPLING_WORDS * 4);
     const adjustments = device.createBuffer("adjustments", MOST_ADJUSTMENTS * ADJUSTMENT_WORDS * 4);
     const masks = device.createBuffer("grammar masks", rows * maskWords(spec.vocabSize) * 4);
     const chunkLists = device.createBuffer("chunk lists", rows * ceilDiv(vocabulary, CHUNK_TOKENS) * LIST_WORDS * 4);
     const lists = device.createBuffer("candidate lists", rows * LIST_WORDS * 4);
     const [norm, head, adjust, mask, select, merge, listReadback] = await Promise.all([
-      device.compile(rmsNorm, { width, inputStride: width, eps: spec.normEps }),
-      Linear.create(context, weights.head, { x: normed, y: logits, precise: "prefill", most: { prefill: rows, decode: rows } }),
+      bindNorm(device, rmsNorm, { width, inputStride: width, eps: spec.normEps }, {
+        buffers: { x: a.x, gamma: weights.finalNorm, y: normed },
+        rounded,
+        most: { rows, first_row: mostRows(limits) },
+      }),
+      Linear.create(context, weights.head, {
+        x: normed,
+        rounded: rounded === null ? {} : { decode: rounded },
+        y: logits,
+        precise: "prefill",
+        most: { prefill: rows, decode: rows },
+      }),
       device.compile(adjustLogits, { vocabulary }),
       device.compile(maskLogits, { vocabulary, wholeVocabulary: spec.vocabSize }),
       device.compile(candidates, { vocabulary }),
@@ -96,7 +108,7 @@ export class LogitsHead {
       device.createReadback("candidate lists", rows * LIST_WORDS * 4),
     ]);
     return new LogitsHead(context, {
-      norm: norm.bind({ x: a.x, gamma: weights.finalNorm, y: normed }, { rows, first_row: mostRows(limits) }),
+      norm,
       head,
       adjust: adjust.bind({ adjustments, logits }, { count: MOST_ADJUSTMENTS, rows, first_token: weights.firstToken }),
       mask: mask.bind({ masks, logits }, { rows, first_token: weights.firstToken }),

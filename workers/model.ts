@@ -15,7 +15,7 @@ import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { DEFAULT_SPLITTING } from "../kernels/latent_decode/splits.ts";
-import { decodesOnUnits } from "../kernels/linear/choose.ts";
+import { decodesOnUnits as paysOnUnits } from "../kernels/linear/choose.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { attendsInHalves, Attention } from "./attention.ts";
@@ -104,9 +104,18 @@ export class Model {
 
   /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
   static async twin(model: Model, weights: ModelWeights): Promise<Model> {
-    const { device, spec, limits, activations: { queriesLayout: queries }, decode: { config: { mostSplits } }, matrixUnits, halves, group } =
-      model.#context;
-    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, halves, ...group });
+    const {
+      device,
+      spec,
+      limits,
+      activations: { queriesLayout: queries },
+      decode: { config: { mostSplits } },
+      matrixUnits,
+      decodesOnUnits,
+      halves,
+      group,
+    } = model.#context;
+    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, decodesOnUnits, halves, ...group });
     return await Model.#build({ ...model.#context, activations }, weights);
   }
 
@@ -309,6 +318,7 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows)) };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
+  const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
   const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
   return {
     device,
@@ -317,11 +327,11 @@ function createContext(device: Device, { spec, latents, layers }: ModelWeights, 
     spec,
     latents,
     limits,
-    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, halves, ...group }),
+    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, decodesOnUnits, halves, ...group }),
     cache,
     matrixUnits,
     halves,
-    decodesOnUnits: matrixUnits && decodesOnUnits(limits.decodeRows),
+    decodesOnUnits,
     decode: { config, division },
     ropeTable: ropeBuffer,
     both: { prefill: limits.prefillRows, decode: limits.decodeRows },

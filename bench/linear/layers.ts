@@ -7,6 +7,7 @@ import { type MatrixLayout, matrixLayout, type WeightFormat } from "../../core/m
 import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { randomBits } from "../../core/random.ts";
+import type { UnitsOutput } from "../../kernels/linear/batch_units.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import type { Select } from "../../kernels/linear/select.ts";
@@ -23,6 +24,8 @@ export interface BenchLayer {
   readonly active: number;
   readonly input: "plain" | "gated";
   readonly select: Select;
+  /** What it gives on matrix units. */
+  readonly gives: UnitsOutput;
 }
 
 /** Those of a model whose queries are not compressed. */
@@ -30,8 +33,14 @@ export function layersOf(spec: ModelSpec): readonly BenchLayer[] {
   const { hiddenSize: D, heads, latentWidth, valueWidth, layers, denseLayers } = spec;
   const moe = spec.moe!;
   const routed = layers - denseLayers;
-  const plain = (name: string, count: number, outputs: number, columns: number, input: "plain" | "gated" = "plain"): BenchLayer => (
-    { name, count, outputs, columns, matrices: 1, active: 1, input, select: { kind: "all" } }
+  const plain = (
+    name: string,
+    count: number,
+    outputs: number,
+    columns: number,
+    more: Partial<Pick<BenchLayer, "input" | "gives">> = {},
+  ): BenchLayer => (
+    { name, count, outputs, columns, matrices: 1, active: 1, input: "plain", select: { kind: "all" }, gives: "f32", ...more }
   );
   const experts = { matrices: moe.experts, active: moe.activeExperts, count: routed };
   return [
@@ -42,10 +51,11 @@ export function layersOf(spec: ModelSpec): readonly BenchLayer[] {
       columns: D,
       input: "plain",
       select: { kind: "expert", perInput: moe.activeExperts },
+      gives: "activated",
     },
-    { ...experts, name: "experts down", outputs: D, columns: moe.expertWidth, input: "gated", select: { kind: "expert", perInput: 1 } },
-    plain("shared up", routed, 2 * moe.sharedWidth, D),
-    plain("shared down", routed, D, moe.sharedWidth, "gated"),
+    { ...experts, name: "experts down", outputs: D, columns: moe.expertWidth, input: "gated", select: { kind: "expert", perInput: 1 }, gives: "f32" },
+    plain("shared up", routed, 2 * moe.sharedWidth, D, { gives: "activated" }),
+    plain("shared down", routed, D, moe.sharedWidth, { input: "gated" }),
     plain("queries", layers, heads * queryWidth(spec), D),
     plain("output", layers, D, heads * valueWidth),
     {
@@ -57,6 +67,7 @@ export function layersOf(spec: ModelSpec): readonly BenchLayer[] {
       active: heads,
       input: "plain",
       select: { kind: "head", heads },
+      gives: "f16",
     },
     plain("vocabulary", 1, spec.vocabSize, D),
   ];

@@ -8,6 +8,7 @@ import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.t
 import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
 import type { LatentMergeConfig } from "../../kernels/latent_decode/latent_merge.ts";
 import { partialWidth, splitCount } from "../../kernels/latent_decode/splits.ts";
+import type { BatchUnitsConfig } from "../../kernels/linear/batch_units.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import { type Dispatch, sidesOf } from "./tracing_device.ts";
 
@@ -37,7 +38,7 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
     case "batch_matvec":
     case "batch_units":
     case "norm_matvec":
-      return linearCost(config as LinearConfig, params.items, params, step);
+      return linearCost(config as LinearConfig & Partial<BatchUnitsConfig>, params.items, params, step);
     case "absorb": {
       const { layout, heads, rows } = config as AbsorbConfig;
       const weights = heads * rows * (layout.rowBytes + layout.scaleRowBytes);
@@ -64,12 +65,18 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
 }
 
 /** Every weight that takes part is read once. */
-function linearCost({ layout, outputs, select }: LinearConfig, items: number, params: Dispatch["params"], step: TracedStep): Cost {
+function linearCost(
+  { layout, outputs, select, input, output = "f32" }: LinearConfig & Partial<Pick<BatchUnitsConfig, "output">>,
+  items: number,
+  params: Dispatch["params"],
+  step: TracedStep,
+): Cost {
   const share = select.kind === "expert" ? chosenShare(step.experts, items / step.rows, step.rows) : 1;
   const rows = select.kind === "all" ? params.part_outputs : Math.round(params.matrices * share) * outputs;
   const inputs = select.kind === "expert" ? items / select.perInput : items;
   return {
-    bytes: rows * (layout.rowBytes + layout.scaleRowBytes) + (inputs * layout.columns + items * outputs) * 4,
+    bytes: rows * (layout.rowBytes + layout.scaleRowBytes) + inputs * layout.columns * (input === "rounded" ? 2 : 4) +
+      items * outputs * { f32: 4, f16: 2, activated: 1 }[output],
     flop: 2 * items * (select.kind === "all" ? params.part_outputs : outputs) * layout.columns,
   };
 }

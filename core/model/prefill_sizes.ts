@@ -83,8 +83,10 @@ export function bytesPerRow(spec: ModelSpec): WorkingBytes {
     2 * heads,
   ];
   const rounded = Math.max(hiddenSize, queryRank ?? 0, heads * valueWidth, dense, experts * (moe?.expertWidth ?? 0)) * 2;
+  // What norms give is also in f16 where decode runs on matrix units.
+  const normed = (hiddenSize + (queryRank ?? 0)) * 2;
   // Of the first kind there are three, and four words tell what a row is.
-  const all = (2 * hiddenSize + 4 + floats.reduce((sum, count) => sum + count, 0)) * 4 + rounded;
+  const all = (2 * hiddenSize + 4 + floats.reduce((sum, count) => sum + count, 0)) * 4 + rounded + normed;
   return { all, largest: Math.max(...floats) * 4 };
 }
 

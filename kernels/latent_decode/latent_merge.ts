@@ -5,26 +5,36 @@
  */
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../contract.ts";
+import { fill, sectionsOf } from "../sections.ts";
 import { unroll } from "../unroll.ts";
 import type { LatentDecodeConfig } from "./latent_decode.ts";
+import halves from "../halves.wgsl" with { type: "text" };
 import source from "./latent_merge.wgsl" with { type: "text" };
+import mergedF16 from "./merged_f16.wgsl" with { type: "text" };
+import mergedF32 from "./merged_f32.wgsl" with { type: "text" };
 import { partialWidth, splitCount, splitsWgsl, type Splitting } from "./splits.ts";
 
 /** Sums that are read before any is used. */
 const AT_ONCE = 8;
-/** Columns of a workgroup, one per thread. */
+/** Columns of a workgroup. */
 const COLUMNS = 64;
 
-/** Configuration of {@link latentMerge}: that of the attention before it. */
-export type LatentMergeConfig = Splitting & Pick<LatentDecodeConfig, "heads" | "valueWidth">;
+/** Configuration of {@link latentMerge}: that of the attention before it, and in what precision y is; in f16 `valueWidth` is even. */
+export type LatentMergeConfig = Splitting & Pick<LatentDecodeConfig, "heads" | "valueWidth"> & { readonly output: "f32" | "f16" };
+
+/** Columns of a thread: those of a word of y. */
+function columnsEach(output: LatentMergeConfig["output"]): number {
+  return output === "f16" ? 2 : 1;
+}
 
 /** partial: [rows, heads, mostSplits, partialWidth] → y: [rows, heads, valueWidth]. */
 export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "rows"> = {
   name: "latent_merge",
   bindings: { step: "read", partial: "read", y: "read_write" },
   params: ["rows"],
-  wgsl: ({ heads, valueWidth, ...splitting }) =>
+  wgsl: ({ heads, valueWidth, output, ...splitting }) =>
     constants({
+      EACH: columnsEach(output),
       HEADS: heads,
       VALUE_WIDTH: valueWidth,
       PARTIAL_WIDTH: partialWidth(valueWidth),
@@ -32,16 +42,17 @@ export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "r
       COLUMNS,
       PLACES: roundUp(splitting.mostSplits, AT_ONCE),
     }) +
-    splitsWgsl(splitting) +
-    unroll(source, { AT_ONCE }),
+    splitsWgsl(splitting) + halves +
+    unroll(fill(source, sectionsOf(output === "f16" ? mergedF16 : mergedF32)), { AT_ONCE, EACH: columnsEach(output) }),
   workgroups: ({ heads, valueWidth }, { rows }) => [ceilDiv(valueWidth, COLUMNS), rows * heads, 1],
-  sizes: ({ heads, valueWidth, mostSplits }, { rows }) => ({
+  sizes: ({ heads, valueWidth, mostSplits, output }, { rows }) => ({
     step: rows * 16,
     partial: rows * heads * mostSplits * partialWidth(valueWidth) * 4,
-    y: rows * heads * valueWidth * 4,
+    y: rows * heads * valueWidth * (output === "f16" ? 2 : 4),
   }),
   reference(config, { step, partial, y }, { rows }) {
-    const { heads, valueWidth, mostSplits } = config;
+    const { heads, valueWidth, mostSplits, output } = config;
+    const to = output === "f16" ? y.f16 : y.f32;
     const width = partialWidth(valueWidth);
     for (let item = 0; item < rows * heads; item++) {
       const splits = splitCount(step.u32[Math.floor(item / heads) * 4 + 1] + 1, config);
@@ -51,12 +62,12 @@ export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "r
       const weights = Float64Array.from({ length: splits }, (_, s) => Math.exp(partial.f32[from + s * width + valueWidth] - largest));
       const total = weights.reduce((sum, weight, s) => sum + weight * partial.f32[from + s * width + valueWidth + 1], 0);
       for (let c = 0; c < valueWidth; c++) {
-        y.f32[item * valueWidth + c] = weights.reduce((sum, weight, s) => sum + weight * partial.f32[from + s * width + c], 0) / total;
+        to[item * valueWidth + c] = weights.reduce((sum, weight, s) => sum + weight * partial.f32[from + s * width + c], 0) / total;
       }
     }
   },
-  wasm({ heads, valueWidth, mostSplits, stripTokens }) {
-    if (valueWidth % 4 !== 0) return null;
+  wasm({ heads, valueWidth, mostSplits, stripTokens, output }) {
+    if (valueWidth % 4 !== 0 || output === "f16") return null;
     return ({ at, allocate, reserve, call }) => {
       reserve(mostSplits * 4);
       const args = allocate(8);

@@ -5,7 +5,7 @@ struct Range { first: u32, end: u32 }
 var<workgroup> found: array<u32, MOST_ITEMS>;
 var<workgroup> found_count: atomic<u32>;
 var<workgroup> items_before: atomic<u32>;
-var<workgroup> end: u32;
+var<workgroup> items_end: u32;
 
 fn of_items() -> bool { return params.items < params.matrices; }
 
@@ -36,9 +36,9 @@ fn items_of(group: vec3<u32>, thread: u32, matrix: u32) -> Range {
   }
   workgroupBarrier();
   if (thread == 0u) {
-    end = select(atomicLoad(&found_count), 0u, atomicLoad(&items_before) > 0u);
+    items_end = select(atomicLoad(&found_count), 0u, atomicLoad(&items_before) > 0u);
   }
-  return Range(0u, workgroupUniformLoad(&end));
+  return Range(0u, workgroupUniformLoad(&items_end));
 }
 
 fn item_at(matrix: u32, i: u32) -> u32 { return found[i]; }

@@ -1,5 +1,5 @@
 /**
- * Linear layer for decode on matrix units: f16 products, f32 sums. Inputs come rounded (round_input.ts), or are rounded as they are staged.
+ * Linear layer for decode on matrix units: f16 products, f32 sums. Inputs come in f16 (`round_input.ts`), and what is given can be what the next such layer takes.
  *
  * @module
  */
@@ -12,42 +12,48 @@ import { unroll } from "../unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
 import { batchGrid, batchItemsWgsl, foundBytes } from "./batch_items.ts";
 import source from "./batch_units.wgsl" with { type: "text" };
-import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
-import { itemsPerInput } from "./select.ts";
+import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import { matvec } from "./matvec.ts";
-import inputsF16 from "./units_inputs_f16.wgsl" with { type: "text" };
-import inputsF32 from "./units_inputs_f32.wgsl" with { type: "text" };
-import whenEach from "./units_when.wgsl" with { type: "text" };
-import whenTogether from "./units_when_together.wgsl" with { type: "text" };
+import { MOST_F16 } from "./round_input.ts";
+import { itemsPerInput, matrixOf } from "./select.ts";
+import activated from "./units_activated.wgsl" with { type: "text" };
+import inF16 from "./units_f16.wgsl" with { type: "text" };
+import inF32 from "./units_f32.wgsl" with { type: "text" };
 import read from "./units_read.wgsl" with { type: "text" };
 
 /** How workgroups divide the work. Only `columnParts` has a say in the bits of a result. */
 export interface UnitsDivision {
   /** Subgroups that take 16 columns each in turn. */
   readonly columnParts: number;
-  /** Subgroups that take different outputs, and fours of four outputs of each. */
+  /** Subgroups that take different outputs, and sixteens of outputs of each. */
   readonly outputParts: number;
   readonly outputTiles: number;
   /** Items at a time. Matrix units multiply 16; if there are fewer, the rest is for nobody. */
   readonly items: number;
   /** Columns of a step, which is what is in workgroup memory. */
   readonly depth: number;
-  /** Steps whose weights are on their way together. */
+  /** Steps that are on their way together. */
   readonly ahead: number;
-  /** Steps in workgroup memory: with two, storing one does not wait for whoever multiplies the other. */
-  readonly buffers: 1 | 2;
-  /** When they are read, and whether the weights' binding may be written as far as the driver knows; to be measured. */
-  readonly reads?: "writable" | "together";
 }
+
+/**
+ * What y is: the sums; the sums in f16; or of a layer whose outputs are gates and then as many values, silu(gate) · value in f16. What f16 cannot hold becomes the
+ * largest that it can.
+ */
+export type UnitsOutput = "f32" | "f16" | "activated";
 
 /** {@link LinearConfig} for several items of a matrix. */
 export interface BatchUnitsConfig extends LinearConfig {
+  readonly input: "rounded";
   readonly division: UnitsDivision;
+  readonly output: UnitsOutput;
   /** Most items that one matrix of a stack may have. */
   readonly mostItems: number;
-  /** Whether y takes the product in, instead of being it. */
+  /** Whether y, in f32, takes the product in, instead of being it. */
   readonly adds?: boolean;
 }
+
+const OUTPUTS: Readonly<Record<UnitsOutput, string>> = { f32: inF32, f16: inF16, activated };
 
 /** Threads of a workgroup. */
 export function unitsThreads({ columnParts, outputParts }: UnitsDivision): number {
@@ -61,12 +67,12 @@ function tileOutputsOf({ outputParts, outputTiles }: UnitsDivision): number {
 
 /** Matrices of sums that a subgroup stores at a time, and vectors of workgroup memory in all. */
 function memoryOf(division: UnitsDivision): { readonly sumsAtOnce: number; readonly vectors: number } {
-  const { items, depth, outputTiles, buffers } = division;
-  const steps = (items + tileOutputsOf(division)) * (depth / 8 + 1) * buffers;
+  const { items, depth, outputTiles } = division;
+  const step = (items + tileOutputsOf(division)) * (depth / 8 + 1);
   const sums = (atOnce: number) => unitsThreads(division) / 32 * 16 * (atOnce * 4 + 1);
   let sumsAtOnce = outputTiles;
-  while (sumsAtOnce > 1 && (outputTiles % sumsAtOnce !== 0 || sums(sumsAtOnce) > steps)) sumsAtOnce--;
-  return { sumsAtOnce, vectors: Math.max(steps, sums(sumsAtOnce)) };
+  while (sumsAtOnce > 1 && (outputTiles % sumsAtOnce !== 0 || sums(sumsAtOnce) > step)) sumsAtOnce--;
+  return { sumsAtOnce, vectors: Math.max(step, sums(sumsAtOnce)) };
 }
 
 /** Bytes of each variable in workgroup memory. */
@@ -75,29 +81,32 @@ export function batchUnitsBytes(config: Pick<BatchUnitsConfig, "division" | "sel
 }
 
 /**
- * Whether {@link batchUnits} can do a layer: not in f32, which asks for more than f16 products give, with one scale for all weights of a vector, and rounded inputs in
- * whole octets.
+ * Whether {@link batchUnits} can do a layer: not in f32, which asks for more than f16 products give, with one scale for all weights of a vector, and inputs in whole
+ * octets.
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  */
-export function fitsBatchUnits(
-  config: Pick<BatchUnitsConfig, "layout" | "division" | "select" | "mostItems"> & Partial<Pick<BatchUnitsConfig, "input">>,
-  workgroupLimit: number,
-): boolean {
-  const { layout: { format, group, columns }, input, division: { depth } } = config;
+export function fitsBatchUnits(config: Pick<BatchUnitsConfig, "layout" | "division" | "select" | "mostItems">, workgroupLimit: number): boolean {
+  const { layout: { format, group, columns }, division: { depth } } = config;
   const vector = 4 * quadsPerVector(format);
-  return format !== "f32" && (input !== "rounded" || columns % 8 === 0) && depth % vector === 0 && group % vector === 0 &&
+  return format !== "f32" && columns % 8 === 0 && depth % vector === 0 && group % vector === 0 &&
     workgroupMemory(batchUnitsBytes(config)) <= workgroupLimit;
+}
+
+/** Whether it can give so: rows of y are whole words; gates and values are to be in one part of the matrix. */
+export function fitsUnitsOutput(outputs: number, output: UnitsOutput): boolean {
+  return outputs % { f32: 1, f16: 2, activated: 4 }[output] === 0;
 }
 
 /** y[item, first_output + o] (+)= Σ_k W[matrix of item][o, k] · x[input of item, k]; what an item gets depends on no other item. */
 export const batchUnits: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> = {
   name: "batch_units",
-  bindings: LINEAR_BINDINGS,
+  // Neither weights nor inputs are written. Of what might be, drivers leave loads where they are, see the shader.
+  bindings: { ...LINEAR_BINDINGS, weights: "read_write", x: "read_write" },
   params: LINEAR_PARAMS,
   wgsl(config) {
-    const { layout, division, outputs } = config;
-    const { columnParts, outputParts, outputTiles, items, depth, ahead, buffers } = division;
+    const { layout, division, outputs, output, select } = config;
+    const { columnParts, outputParts, outputTiles, items, depth, ahead } = division;
     const threads = unitsThreads(division);
     const quads = quadsPerVector(layout.format);
     const { sumsAtOnce, vectors } = memoryOf(division);
@@ -106,9 +115,9 @@ export const batchUnits: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> 
       THREADS: threads,
       TILE_OUTPUTS: tileOutputsOf(division),
       TILE_ITEMS: items,
+      ITEMS_PER_INPUT: itemsPerInput(select),
       DEPTH: depth,
       AHEAD: ahead,
-      BUFFERS: buffers,
       K_PARTS: columnParts,
       K_STEPS: depth / 16 / columnParts,
       N_PARTS: outputParts,
@@ -122,23 +131,31 @@ export const batchUnits: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> 
       MEMORY_VECTORS: vectors,
     };
     const facts = `const ADDS = ${config.adds ?? false};\nconst WEIGHTS_ARE_HALVES = ${("f16" satisfies WeightFormat) === layout.format};\n`;
-    const rounded = config.input === "rounded";
-    const inputs = rounded ? constants({ INPUT_STRIDE: layout.columns, ITEMS_PER_INPUT: itemsPerInput(config.select) }) : inputWgsl(config);
-    const when = sectionsOf(division.reads === "together" ? whenTogether : whenEach);
-    const sections = { ...sectionsOf(read), ...sectionsOf(rounded ? inputsF16 : inputsF32), read_together: when.together, read_each: when.each };
-    const written = (wgsl: string) =>
-      division.reads === undefined ? wgsl : wgsl.replace(/<storage, read> (weights|x):/g, "<storage, read_write> $1:");
-    const filled = written(fill(source, sections));
-    return constants(numbers) + facts + halves + weightFormatWgsl(layout) + inputs + batchItemsWgsl(config) + unroll(filled, numbers);
+    const filled = fill(source, { ...sectionsOf(read), ...sectionsOf(OUTPUTS[output]) });
+    return constants(numbers) + facts + halves + weightFormatWgsl(layout) + batchItemsWgsl(config) + unroll(filled, numbers);
   },
   workgroupBytes: batchUnitsBytes,
   workgroups: ({ division, ...config }, params) => batchGrid(config, { items: division.items, outputs: tileOutputsOf(division) }, params),
-  sizes: (config, params) => linearSizes(config, params, params.items),
-  reference: (config, buffers, params) => matvec.reference({ ...config, itemsAtOnce: 1 }, buffers, params),
-};
-
-/** The same with weights and inputs that may be written, as far as the driver knows. */
-export const batchUnitsWritable: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> = {
-  ...batchUnits,
-  bindings: { ...LINEAR_BINDINGS, weights: "read_write", x: "read_write" },
+  sizes(config, params) {
+    const { y, ...read } = linearSizes(config, params, params.items);
+    return { ...read, y: y / { f32: 1, f16: 2, activated: 4 }[config.output] };
+  },
+  reference(config, buffers, params) {
+    const { output, outputs } = config;
+    if (output === "f32") return matvec.reference({ ...config, itemsAtOnce: 1 }, buffers, params);
+    const { routes, y } = buffers;
+    const f32 = new Float32Array(params.items * outputs);
+    // Of rows that are not bound, what is there stays.
+    if (output === "f16") f32.set(y.f16.subarray(0, f32.length));
+    matvec.reference({ ...config, itemsAtOnce: 1 }, { ...buffers, y: { ...y, f32 } }, params);
+    const width = output === "activated" ? outputs / 2 : outputs;
+    for (let i = 0; i < params.items * width; i++) {
+      const item = Math.floor(i / width);
+      const matrix = matrixOf(config.select, item, routes.u32);
+      if (matrix < params.first_matrix || matrix >= params.first_matrix + params.matrices) continue;
+      const at = item * outputs + i % width;
+      const value = output === "f16" ? f32[at] : f32[at] / (1 + Math.exp(-f32[at])) * f32[at + width];
+      y.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, value));
+    }
+  },
 };

@@ -1,11 +1,11 @@
-// Linear layer for decode on matrix units: a workgroup takes TILE_OUTPUTS outputs of up to TILE_ITEMS items of one matrix. Weights, inputs become f16 on their way into
+// Linear layer for decode on matrix units: a workgroup takes TILE_OUTPUTS rows of a matrix, and up to TILE_ITEMS of its items. Weights become f16 on their way into
 // workgroup memory; sums are f32. Of a row's columns, K_PARTS subgroups take 16 each in turn, in order, and what each has is added in order, so that a result
 // depends on nothing else: not on its place in a tile, nor on how many items there are.
-@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>;
+// Weights and inputs are never written. If the driver knew, it would load each where it is stored, and wait for it there (bench/NOTES.md).
+@group(0) @binding(1) var<storage, read_write> weights: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> routes: array<u32>;
-@fill(inputs)
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> x: array<vec4<u32>>; // eight values in f16 each
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -19,21 +19,39 @@ const WEIGHT_VECTORS = DEPTH / (4u * QUADS);
 const STEP_WEIGHTS = TILE_OUTPUTS * WEIGHT_VECTORS;
 const STRIDE = OCTETS + 1u; // odd, so that the rows of a matrix lie in different banks
 const WEIGHTS_AT = TILE_ITEMS * STRIDE;
-const STEP_VECTORS = (TILE_ITEMS + TILE_OUTPUTS) * STRIDE;
-// Whether the last step has columns beyond the last, and whether steps are read ahead that do not exist.
+const LAST_STEP = (COLUMNS - 1u) / DEPTH * DEPTH;
+// Whether the last step has columns beyond the last, and the last steps that are on their way together are fewer.
 const RAGGED = COLUMNS % DEPTH != 0u;
 const RAGGED_AHEAD = COLUMNS % (AHEAD * DEPTH) != 0u;
 const SCRATCH_STRIDE = SUMS_AT_ONCE * 4u + 1u; // odd, too
 
-// Steps, in turn: octets of items, then of outputs. A tile with fewer items than matrix units multiply has whatever comes after them for the others, which no result
+// A step: octets of items, then of outputs. A tile with fewer items than matrix units multiply has whatever comes after them for the others, which no result
 // depends on. In the end, 16 items × SUMS_AT_ONCE × 16 sums of each subgroup.
 var<workgroup> memory: array<vec4<u32>, MEMORY_VECTORS>;
 
-// A vector of a row that has it, when a step may have more.
+// Vectors of weights and octets of inputs from column k on, of those that there are.
 fn vector_of(k: u32, vector: u32) -> u32 {
   let at = k / (4u * QUADS) + vector;
-  return select(at, min(at, ROW_VECTORS - 1u), RAGGED_AHEAD);
+  return select(at, min(at, ROW_VECTORS - 1u), RAGGED);
 }
+
+fn octet_of(k: u32, octet: u32) -> u32 {
+  let at = k / 8u + octet;
+  return select(at, min(at, COLUMNS / 8u - 1u), RAGGED);
+}
+
+// What the parts of the columns have of a sum, added: `column` of the row at `place`.
+fn sum_at(place: u32, column: u32) -> f32 {
+  var at = place + column / 4u;
+  var sum = bitcast<f32>(memory[at][column % 4u]);
+  for (var p = 1u; p < K_PARTS; p++) {
+    at += 16u * SCRATCH_STRIDE;
+    sum += bitcast<f32>(memory[at][column % 4u]);
+  }
+  return sum;
+}
+
+@fill(outputs)
 
 fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u32, count: u32) {
   let my_columns = subgroup % K_PARTS * 2u;
@@ -43,25 +61,27 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
     let input_row_{l} = ({l}u * THREADS + thread) / OCTETS;
     let octet_{l} = ({l}u * THREADS + thread) % OCTETS;
     let input_to_{l} = input_row_{l} * STRIDE + octet_{l};
-    let base_{l} = item_at(matrix, first + min(input_row_{l}, count - 1u)) / ITEMS_PER_INPUT * INPUT_STRIDE;
+    let base_{l} = item_at(matrix, first + min(input_row_{l}, count - 1u)) / ITEMS_PER_INPUT * (COLUMNS / 8u);
   }
   @unroll(l, WEIGHT_LOADS) {
     let weight_at_{l} = min({l}u * THREADS + thread, STEP_WEIGHTS - 1u);
     let vector_{l} = weight_at_{l} % WEIGHT_VECTORS;
-    let row_{l} = (matrix - params.first_matrix) * OUTPUTS + min(first_output + weight_at_{l} / WEIGHT_VECTORS, params.part_outputs - 1u);
+    let row_{l} = (matrix - params.first_matrix) * OUTPUTS + row_of(first_output, weight_at_{l} / WEIGHT_VECTORS);
     let weight_to_{l} = WEIGHTS_AT + weight_at_{l} / WEIGHT_VECTORS * STRIDE + vector_{l} * (QUADS / 2u);
   }
-  // What the next steps need is under way in registers, as it lies in memory: whatever is made of a loaded value waits for it.
+  // What AHEAD steps need is under way together, in registers, as it lies in memory: whatever is made of a loaded value waits for it.
   @unroll(a, AHEAD) {
     @unroll(l, WEIGHT_LOADS) {
       var words_{a}_{l}: vec4<u32>;
       var scale_{a}_{l}: u32;
     }
     @unroll(l, INPUT_LOADS) {
-@fill(held_inputs)
+      var input_{a}_{l}: vec4<u32>;
     }
-    {
-      let next_{a} = {a}u * DEPTH;
+  }
+  {
+    let start = 0u;
+    @unroll(a, AHEAD) {
 @fill(read)
     }
   }
@@ -76,10 +96,9 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
     @unroll(a, AHEAD) {
       if (!RAGGED_AHEAD || k + {a}u * DEPTH < COLUMNS) {
         let now_{a} = k + {a}u * DEPTH;
-        let at_{a} = {a}u % BUFFERS * STEP_VECTORS;
         @unroll(l, INPUT_LOADS) {
           if (input_row_{l} < count) {
-@fill(store_input)
+            memory[input_to_{l}] = select(input_{a}_{l}, vec4(0u), RAGGED && now_{a} / 8u + octet_{l} >= COLUMNS / 8u);
           }
         }
         @unroll(l, WEIGHT_LOADS) {
@@ -87,20 +106,25 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
             let from_{a}_{l} = now_{a} / (4u * QUADS) + vector_{l};
             let held_{a}_{l} = select(words_{a}_{l}, vec4(0u), RAGGED && from_{a}_{l} >= ROW_VECTORS);
             if (WEIGHTS_ARE_HALVES) {
-              memory[at_{a} + weight_to_{l}] = held_{a}_{l};
+              memory[weight_to_{l}] = held_{a}_{l};
             } else {
               let by_{a}_{l} = scale_from(scale_{a}_{l}, vector_of(now_{a}, vector_{l}) * QUADS * 4u);
               @unroll(p, QUAD_PAIRS) {
-                memory[at_{a} + weight_to_{l} + {p}u] = halves(widen(held_{a}_{l}, 2u * {p}u) * by_{a}_{l}, widen(held_{a}_{l}, 2u * {p}u + 1u) * by_{a}_{l});
+                memory[weight_to_{l} + {p}u] = halves(widen(held_{a}_{l}, 2u * {p}u) * by_{a}_{l}, widen(held_{a}_{l}, 2u * {p}u + 1u) * by_{a}_{l});
               }
             }
           }
         }
-@fill(read_together)
+        // The next steps are asked for before anyone waits, all at once, so that none is waited for alone.
+        if ({a}u == AHEAD - 1u) {
+          let start = k + AHEAD * DEPTH;
+          @unroll(a, AHEAD) {
+@fill(read)
+          }
+        }
         workgroupBarrier();
-@fill(read_each)
         @unroll(s, K_STEPS) {
-          let octets_{a}_{s} = at_{a} + my_columns + {s}u * K_PARTS * 2u;
+          let octets_{a}_{s} = my_columns + {s}u * K_PARTS * 2u;
           @unroll(i, M_STEPS) {
             let left_{a}_{s}_{i} = subgroupMatrixLoad<Left, row_major>(&memory, octets_{a}_{s} + {i}u * 16u * STRIDE, STRIDE);
           }
@@ -114,36 +138,23 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
             }
           }
         }
-        if (BUFFERS == 1u) {
-          workgroupBarrier();
-        }
+        workgroupBarrier();
       }
     }
   }
-  if (BUFFERS > 1u) {
-    workgroupBarrier();
-  }
-  // What the parts of the columns have is added.
   @unroll(i, M_STEPS) {
     @unroll(r, SUM_ROUNDS) {
       @unroll(j, SUMS_AT_ONCE) {
         subgroupMatrixStore<row_major>(&memory, subgroup * 16u * SCRATCH_STRIDE + {j}u * 4u, sums_{i}_{r}_{j}, SCRATCH_STRIDE);
       }
       workgroupBarrier();
-      for (var at = thread; at < N_PARTS * SUMS_AT_ONCE * 256u; at += THREADS) {
-        let column = at % (SUMS_AT_ONCE * 16u);
-        let item = at / (SUMS_AT_ONCE * 16u) % 16u;
-        let part = at / (SUMS_AT_ONCE * 256u);
-        var place = (part * K_PARTS * 16u + item) * SCRATCH_STRIDE + column / 4u;
-        var sum = bitcast<f32>(memory[place][column % 4u]);
-        for (var p = 1u; p < K_PARTS; p++) {
-          place += 16u * SCRATCH_STRIDE;
-          sum += bitcast<f32>(memory[place][column % 4u]);
-        }
-        let output = first_output + part * N_STEPS * 16u + {r}u * SUMS_AT_ONCE * 16u + column;
-        if ({i}u * 16u + item < count && output < params.part_outputs) {
-          let to = item_at(matrix, first + {i}u * 16u + item) * OUTPUTS + params.first_output + output;
-          y[to] = select(sum, y[to] + sum, ADDS);
+      for (var at = thread; at < N_PARTS * SUMS_AT_ONCE * 256u / PIECE; at += THREADS) {
+        let piece = at % (SUMS_AT_ONCE * 16u / PIECE);
+        let item = at / (SUMS_AT_ONCE * 16u / PIECE) % 16u;
+        let part = at / (SUMS_AT_ONCE * 256u / PIECE);
+        if ({i}u * 16u + item < count) {
+          let first_row = first_output + (part * N_STEPS + {r}u * SUMS_AT_ONCE) * 16u;
+          give(item_at(matrix, first + {i}u * 16u + item), first_row, (part * K_PARTS * 16u + item) * SCRATCH_STRIDE, piece);
         }
       }
       workgroupBarrier();

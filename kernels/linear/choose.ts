@@ -11,7 +11,9 @@ import { workgroupMemory } from "../contract.ts";
 import { quadsPerVector } from "../weight_format/weight_format.ts";
 import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
 import { fitsBatchUnits, type UnitsDivision, unitsThreads } from "./batch_units.ts";
+import { kindOf, type LayerKind } from "./layer_kind.ts";
 import type { LinearConfig } from "./linear.ts";
+import { UNITS_TABLE } from "./units_table.ts";
 
 /**
  * How a layer is decoded in steps of up to `upTo` rows: by `matvec`, `itemsAtOnce` sharing a read of the weights, with so many `threads` if another runs beside it;
@@ -54,14 +56,9 @@ export function decodesOnUnits(mostRows: number): boolean {
   return mostRows >= MANY_ROWS;
 }
 
-/** Kinds of layers that differ in what is quickest. */
-export type LayerKind = "narrow" | "wide" | "head" | "expertUp" | "expertDown";
-
 /** Least weights of a layer, and columns of its rows, for which tiles pay; heads read theirs from a cache. */
 const LEAST_WEIGHTS = { narrow: 2 ** 20, wide: 2 ** 20, head: 2 ** 18, expertUp: 2 ** 20, expertDown: 2 ** 20 } as const;
 const LEAST_COLUMNS = 256;
-/** Outputs of a matrix that make workgroups enough, however many each of them takes. */
-const WIDE = 16384;
 /** Rows that share a read of the weights where there are no tiles. */
 const ITEMS_AT_ONCE = 4;
 
@@ -77,20 +74,6 @@ const TABLE: Readonly<Record<LayerKind, readonly (readonly [upTo: number, divisi
   head: [[4, null], [16, tiles(32, 4, 1, [2, 4])], [32, tiles(16, 4, 1, [2, 4])], [Infinity, tiles(8, 4, 2, [4, 8])]],
   expertUp: [[2, null], [Infinity, tiles(16, 4, 1, [2, 4])]],
   expertDown: [[8, null], [32, tiles(16, 4, 1, [2, 4])], [Infinity, tiles(8, 4, 1, [2, 4, 6, 8])]],
-};
-
-/** Four subgroups, which share each output's columns. */
-function units(outputTiles: number, items: number, depth: number, ahead: number): UnitsDivision {
-  return { columnParts: 4, outputParts: 1, outputTiles, items, depth, ahead, buffers: 1 };
-}
-
-/** On matrix units: up to how many rows. The parts of the columns decide the bits of a result, so that they are alike for all rows of a kind. Computed, not measured. */
-const UNITS_TABLE: Readonly<Record<LayerKind, readonly (readonly [upTo: number, division: UnitsDivision])[]>> = {
-  narrow: [[16, units(2, 16, 128, 2)], [32, units(2, 32, 64, 2)], [Infinity, units(2, 64, 64, 1)]],
-  wide: [[16, units(4, 16, 64, 2)], [32, units(4, 32, 64, 1)], [Infinity, { ...units(2, 64, 64, 1), outputParts: 2 }]],
-  head: [[16, units(1, 16, 128, 2)], [32, units(1, 32, 128, 1)], [Infinity, units(1, 64, 64, 1)]],
-  expertUp: [[Infinity, units(4, 16, 64, 2)]],
-  expertDown: [[Infinity, units(4, 16, 64, 2)]],
 };
 
 /**
@@ -152,11 +135,4 @@ function largestOf(layers: readonly DecodeShape[]): DecodeShape {
 
 function weightsOf({ layout, outputs, matrices }: DecodeShape): number {
   return layout.columns * outputs * matrices;
-}
-
-/** The up-projections of experts have several experts' outputs of each input, the down-projections one. */
-function kindOf({ select, outputs }: DecodeShape): LayerKind {
-  if (select.kind === "expert") return select.perInput > 1 ? "expertUp" : "expertDown";
-  if (select.kind === "head") return "head";
-  return outputs >= WIDE ? "wide" : "narrow";
 }

@@ -15,6 +15,7 @@ import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
 import source from "./matmul_units.wgsl" with { type: "text" };
 import outputsF16 from "./outputs_f16.wgsl" with { type: "text" };
 import outputsF32 from "./outputs_f32.wgsl" with { type: "text" };
+import { MOST_F16 } from "./round_input.ts";
 import { itemsPerInput } from "./select.ts";
 
 /** Columns per step. */
@@ -113,9 +114,6 @@ export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams
     f32.forEach((value, i) => buffers.y.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, value)));
   },
 };
-
-/** What f16 can hold at most. */
-const MOST_F16 = 65504;
 
 /**
  * Whether {@link matmulUnits} can do a layer: rows in whole steps, outputs in whole pieces, and not in f32, which asks for more than f16 products give.

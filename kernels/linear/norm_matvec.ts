@@ -6,17 +6,22 @@
  */
 import type { Kernel } from "../contract.ts";
 import { normaliseRows } from "../rms_norm/wasm.ts";
+import halves from "../halves.wgsl" with { type: "text" };
 import { inverseRmsBytes, NORM_THREADS, rmsNorm, rowWgsl } from "../rms_norm/rms_norm.ts";
+import { fill, sectionsOf } from "../sections.ts";
+import keptF16 from "./kept_f16.wgsl" with { type: "text" };
+import keptF32 from "./kept_f32.wgsl" with { type: "text" };
 import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams, readsVectors } from "./linear.ts";
 import { matvec, type MatvecConfig, matvecStages, matvecThreads, matvecWgsl } from "./matvec.ts";
+import { MOST_F16 } from "./round_input.ts";
 import stage from "./stage_normed.wgsl" with { type: "text" };
 
 /** {@link MatvecConfig} for one item, and how its input is normalised. */
 export interface NormMatvecConfig extends MatvecConfig {
   readonly itemsAtOnce: 1;
   readonly eps: number;
-  /** Whether `normed` takes the normalised row, for others. */
-  readonly keeps: boolean;
+  /** Whether `normed` takes the normalised row, for others, and in what precision; what f16 cannot hold becomes the largest that it can. */
+  readonly keeps: false | "f32" | "f16";
 }
 
 /** Whether {@link normMatvec} can run so: inputs are staged, and read as `rms_norm` reads them. */
@@ -32,28 +37,30 @@ export const normMatvec: Kernel<NormMatvecConfig, LinearBindings | "gamma" | "no
   params: LINEAR_PARAMS,
   wgsl(config) {
     const row = rowWgsl({ width: config.layout.columns, eps: config.eps }, 4);
-    return row + `const KEEPS = ${config.keeps};\n` + matvecWgsl(config, stage);
+    const kept = sectionsOf(config.keeps === "f16" ? keptF16 : keptF32);
+    return row + halves + `const KEEPS = ${config.keeps !== false};\n` + matvecWgsl(config, fill(stage, kept));
   },
   workgroupBytes: (config) => [...inverseRmsBytes(NORM_THREADS), ...matvec.workgroupBytes!(config)],
   workgroups: matvec.workgroups,
   sizes: (config, params) => ({
     ...matvec.sizes(config, params),
     gamma: config.layout.columns * 4,
-    normed: config.keeps ? config.layout.columns * 4 : 0,
+    normed: config.keeps === false ? 0 : config.layout.columns * (config.keeps === "f16" ? 2 : 4),
   }),
   reference(config, buffers, params) {
     const { columns: width } = config.layout;
     const f32 = new Float32Array(width);
     rmsNorm.reference({ width, inputStride: width, eps: config.eps }, { ...buffers, y: { ...buffers.x, f32 } }, { rows: 1, first_row: 0 });
-    if (config.keeps) buffers.normed.f32.set(f32);
+    if (config.keeps === "f32") buffers.normed.f32.set(f32);
+    if (config.keeps === "f16") f32.forEach((value, i) => buffers.normed.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, value)));
     matvec.reference(config, { ...buffers, x: { ...buffers.x, f32 } }, params);
   },
   wasm(config) {
     const multiply = matvec.wasm!(config);
-    if (multiply === null) return null;
+    if (multiply === null || config.keeps === "f16") return null;
     return (binding) => {
       const { columns } = config.layout;
-      const normed = config.keeps ? binding.at.normed : binding.allocate(columns).address;
+      const normed = config.keeps === "f32" ? binding.at.normed : binding.allocate(columns).address;
       const normalise = normaliseRows(binding, { x: binding.at.x, gamma: binding.at.gamma, y: normed, delta: 0 }, {
         width: columns,
         eps: config.eps,

@@ -21,8 +21,8 @@ export interface RoundInputConfig extends Pick<LinearConfig, "inputStride"> {
 const THREADS = 64;
 /** Rows in the second dimension of a dispatch, which WebGPU limits to 65,535; the others are in the third. */
 const ROWS_DOWN = 32768;
-/** What f16 can hold at most; greater values become it. */
-const MOST_F16 = 65504;
+/** What f16 can hold at most; what is rounded and greater becomes it. */
+export const MOST_F16 = 65504;
 
 /** x: [rows, inputStride] → y: [rows, columns] in f16. */
 export const roundInput: Kernel<RoundInputConfig, "x" | "y", "rows"> = {

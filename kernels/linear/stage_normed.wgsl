@@ -1,6 +1,6 @@
 // The input row, normalised as rms_norm does it, to workgroup memory; from the first workgroup to `normed`, too.
 @group(0) @binding(6) var<storage, read> gamma: array<Values>;
-@group(0) @binding(7) var<storage, read_write> normed: array<Values>;
+@fill(kept)
 
 fn stage(thread: u32, base: u32, first: bool) {
   @unroll(i, STAGED_EACH) {
@@ -18,7 +18,7 @@ fn stage(thread: u32, base: u32, first: bool) {
   @unroll(i, STAGED_EACH) {
     let normed_{i} = value_{i} * scale * gain_{i};
     if (KEEPS && first && at_{i} < ROW_VALUES) {
-      normed[at_{i}] = normed_{i};
+      keep(at_{i}, normed_{i});
     }
     if (at_{i} < STAGED_QUADS) {
       staged[at_{i} % QUADS * STAGED_STRIDE + at_{i} / QUADS] = select(vec4(0.0), normed_{i}, at_{i} < ROW_VALUES);

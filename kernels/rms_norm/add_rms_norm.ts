@@ -11,6 +11,7 @@ import source from "./add_rms_norm.wgsl" with { type: "text" };
 import addedDelta from "./added_delta.wgsl" with { type: "text" };
 import addedExperts from "./added_experts.wgsl" with { type: "text" };
 import { normaliseRows } from "./wasm.ts";
+import put from "./put.wgsl" with { type: "text" };
 import { NORM_THREADS, rmsNorm, type RmsNormConfig, rowWgsl, valuesPerRead } from "./rms_norm.ts";
 
 /** Width that is normalised. */
@@ -76,5 +77,5 @@ export const combineRmsNorm: Kernel<AddRmsNormConfig & MoeCombineConfig, "x" | "
 /** The shader of a kernel that adds and normalises. @param added declares `added(row, k)`, what joins the stream, and what it reads, from binding 2 and from 5 on */
 export function addRmsNormWgsl({ width, eps }: AddRmsNormConfig, added: string): string {
   const values = valuesPerRead(width);
-  return rowWgsl({ width, eps }, values) + added + unroll(source, { EACH: ceilDiv(width / values, NORM_THREADS) });
+  return rowWgsl({ width, eps }, values) + put + added + unroll(source, { EACH: ceilDiv(width / values, NORM_THREADS) });
 }

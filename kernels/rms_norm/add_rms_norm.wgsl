@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   @unroll(i, EACH) {
     if ({i}u * RMS_THREADS + thread < ROW_VALUES) {
       x[start + k_{i}] = value_{i};
-      y[start + k_{i}] = value_{i} * scale * gain_{i};
+      put(start + k_{i}, value_{i} * scale * gain_{i});
     }
   }
 }

@@ -6,6 +6,7 @@
 import { constants, type Kernel } from "../contract.ts";
 import floats from "./floats.wgsl" with { type: "text" };
 import inverseRms from "./inverse_rms.wgsl" with { type: "text" };
+import put from "./put.wgsl" with { type: "text" };
 import source from "./rms_norm.wgsl" with { type: "text" };
 import { normaliseRows } from "./wasm.ts";
 import vectors from "./vectors.wgsl" with { type: "text" };
@@ -24,7 +25,7 @@ export const rmsNorm: Kernel<RmsNormConfig, "x" | "gamma" | "y", "rows" | "first
   params: ["rows", "first_row"],
   wgsl({ width, inputStride, eps }) {
     const values = valuesPerRead(width, inputStride);
-    return constants({ INPUT_STRIDE: inputStride / values }) + rowWgsl({ width, eps }, values) + source;
+    return constants({ INPUT_STRIDE: inputStride / values }) + rowWgsl({ width, eps }, values) + put + source;
   },
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ width, inputStride }, { rows, first_row }) => ({

@@ -11,6 +11,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let scale = inverse_rms(thread, own, WIDTH, EPS);
   for (var k = thread; k < ROW_VALUES; k += RMS_THREADS) {
-    y[group.x * ROW_VALUES + k] = x[start + k] * scale * gamma[k];
+    put(group.x * ROW_VALUES + k, x[start + k] * scale * gamma[k]);
   }
 }

@@ -8,7 +8,6 @@ import { clusterServices } from "../../cluster/compose.ts";
 import type { ClusterServices, LocalWorker } from "../../cluster/services.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { Request } from "../../core/wire/messages.ts";
 import type { Config } from "../../mod.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 import { generate } from "../support/generation.ts";
@@ -57,7 +56,7 @@ describe("a process that serves alone", () => {
     ));
 
   it("computes again what ran when a step or a piece fails, to the same bits", () => {
-    const failing = new Map<Request["kind"], number>();
+    const failing = new Map<string, number>();
     return withLocal(
       async (cluster) => {
         const expected = await generate(cluster, ASK);
@@ -101,7 +100,7 @@ describe("a process that serves alone", () => {
 
   it("says why it cannot load", async () => {
     await assertRejects(() => withLocal(() => Promise.resolve(), undefined, { model: "/nowhere" }), LatentmeshError, "no config.json");
-    const refuse = (request: Request) => Promise.reject(new LatentmeshError("out_of_memory", `too much to ${request.kind}`));
+    const refuse = (request: { readonly kind: string }) => Promise.reject(new LatentmeshError("out_of_memory", `too much to ${request.kind}`));
     const error = await assertRejects(
       () =>
         withLocal(() => Promise.resolve(), (worker) => ({

@@ -7,12 +7,13 @@ import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { residualSum } from "../../kernels/residual_add/residual_sum.ts";
 import { addRmsNorm, combineRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
+import { alsoRounded } from "../../kernels/rms_norm/also_rounded.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { sumRmsNorm } from "../../kernels/rms_norm/sum_rms_norm.ts";
 import { floatBits, roundUp } from "../../core/numeric.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
-import { runKernel } from "../support/kernel.ts";
+import { type Output, runKernel } from "../support/kernel.ts";
 import { Random } from "../support/random.ts";
 
 const TOLERANCE = 1e-5;
@@ -59,6 +60,37 @@ describeOnDevices("element-wise kernels", (kind) => {
         return value / Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + eps) * gamma[i % width];
       });
       assertClose(added.y.f32.subarray(0, rows * width), normed, TOLERANCE, `add_rms_norm ${rows}×${width}`);
+    }
+  });
+
+  it("norms that are also wanted in f16 give the same rows, and what f16 makes of them", async () => {
+    const random = new Random();
+    for (const [rows, width] of [[0, 8], [1, 8], [3, 64], [2, 1032]]) {
+      const values = Math.max(2, rows * width);
+      const [x, delta, gamma] = [random.normals(values + width), random.normals(values), random.normals(width, 1e4)];
+      const [y, rounded] = [{ poison: values }, { poison: values / 2 }];
+      const check = (both: { readonly y: Output; readonly rounded: Output }, alone: { readonly y: Output }, what: string) => {
+        assertEquals(both.y.u32, alone.y.u32, what);
+        const most = (value: number) => Math.max(-65504, Math.min(65504, value));
+        assertEquals(
+          [...new Float16Array(both.rounded.u32.buffer)].slice(0, rows * width),
+          [...alone.y.f32.map(most)].slice(0, rows * width).map(Math.f16round),
+        );
+      };
+      const norm = { width, inputStride: width, eps: 1e-6 };
+      const alone = await runKernel(device, rmsNorm, norm, { x, gamma, y }, { rows, first_row: 1 });
+      check(await runKernel(device, alsoRounded(rmsNorm), norm, { x, gamma, y, rounded }, { rows, first_row: 1 }), alone, "rms_norm");
+      const stream = { x: x.slice(0, values), delta, gamma, y };
+      const added = await runKernel(device, addRmsNorm, norm, stream, { rows });
+      check(await runKernel(device, alsoRounded(addRmsNorm), norm, { ...stream, rounded }, { rows }), added, "add_rms_norm");
+      const experts = { ...stream, gates: random.normals(Math.max(1, rows) * 2), expert_out: random.normals(values * 2) };
+      const combine = { ...norm, activeExperts: 2, addToShared: true };
+      const combined = await runKernel(device, combineRmsNorm, combine, experts, { rows });
+      check(await runKernel(device, alsoRounded(combineRmsNorm), combine, { ...experts, rounded }, { rows }), combined, "combine_rms_norm");
+      const ranks = { width, eps: 1e-6, ranks: 2, rank: 1, wire: "f32" } as const;
+      const parts = { x: stream.x, gamma, y, own: delta, others: random.normals(values) };
+      const summed = await runKernel(device, sumRmsNorm, ranks, parts, { rows });
+      check(await runKernel(device, alsoRounded(sumRmsNorm), ranks, { ...parts, rounded }, { rows }), summed, "sum_rms_norm");
     }
   });
 

@@ -2,7 +2,7 @@
  * What the emulated device must find, since no GPU does.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Kernel } from "../../kernels/contract.ts";
 import { runKernel } from "../support/kernel.ts";
 import { EmulatedDevice } from "../support/wgsl/emulated_device.ts";
@@ -105,5 +105,14 @@ describe("an emulated device", () => {
     await assertRejects(() => run(Misaligned), Error, "begins at byte 4");
     await assertRejects(() => run(`if (lane == 0u) { ${LOAD} }`), Error, "are apart");
     await assertRejects(() => run("if (subgroup == 0u) { workgroupBarrier(); }"), Error, "have ended where others wait");
+  });
+
+  it("finds buffers that are bound twice where they may be written, as WebGPU refuses them", async () => {
+    const device = new EmulatedDevice();
+    const buffer = device.createBuffer("both", 1024);
+    const [mayWrite, reads] = [await device.compile(kernelOf(""), null), { ...kernelOf(""), bindings: { x: "read", y: "read" } } as const];
+    assertThrows(() => mayWrite.bind({ x: buffer, y: buffer }, { count: 0 }), Error, "bound as x and y");
+    (await device.compile(reads, null)).bind({ x: buffer, y: buffer }, { count: 0 });
+    await device.close();
   });
 });

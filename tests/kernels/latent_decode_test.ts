@@ -71,13 +71,15 @@ describeOnDevices("decode attention", (kind) => {
             },
             { rows, splits },
           );
-          const { y } = await runKernel(
-            device,
-            latentMerge,
-            { heads, valueWidth, ...DEFAULT_SPLITTING },
-            { step, partial: partials.partial.f32, y: { poison: rows * heads * valueWidth } },
-            { rows },
-          );
+          const merge = async (output: "f32" | "f16") => {
+            const inputs = { step, partial: partials.partial.f32, y: { poison: rows * heads * valueWidth } };
+            return (await runKernel(device, latentMerge, { heads, valueWidth, output, ...DEFAULT_SPLITTING }, inputs, { rows })).y;
+          };
+          const y = await merge("f32");
+          if (valueWidth % 2 === 0) {
+            const halves = new Float16Array((await merge("f16")).u32.buffer);
+            assertEquals(halves.subarray(0, y.f32.length), Float16Array.from(y.f32), "merged in f16 is what is rounded later");
+          }
           assertClose(y.f32, expected, heads === 8 ? 1e-4 : 1e-5, `decode, subgroups of ${subgroups}`);
         }
       });
@@ -154,7 +156,7 @@ describeOnDevices("decode attention", (kind) => {
         { rows, splits },
       );
       const inputs = { step, partial: partial.f32, y: { poison: rows * heads * valueWidth } };
-      const { y } = await runKernel(device, latentMerge, { heads, valueWidth, ...splitting }, inputs, { rows });
+      const { y } = await runKernel(device, latentMerge, { heads, valueWidth, output: "f32", ...splitting }, inputs, { rows });
       const expected = positions.flatMap((position, row) =>
         Array.from({ length: heads }, (_, head) => {
           const at = (key: number) => (tables[Math.floor(key / 64)] * 64 + key % 64) * width;

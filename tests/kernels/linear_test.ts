@@ -101,11 +101,12 @@ describeOnDevices("linear layers", (kind) => {
       const params = { items: 1, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
       const bound = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, y: { poison: outputs } };
       const apart = await runKernel(device, matvec, config, { ...bound, x: normed.f32 }, params);
-      for (const keeps of [true, false]) {
+      for (const keeps of ["f32", "f16", false] as const) {
         const inputs = { ...bound, x, gamma, normed: { poison: columns } };
         const together = await runKernel(device, normMatvec, { ...config, eps, keeps }, inputs, params);
         assertEquals(together.y.u32, apart.y.u32);
-        if (keeps) assertEquals(together.normed.u32, normed.u32);
+        if (keeps === "f32") assertEquals(together.normed.u32, normed.u32);
+        else if (keeps === "f16") assertEquals(new Float16Array(together.normed.u32.buffer).subarray(0, columns), Float16Array.from(normed.f32));
         else assertEquals(together.normed.f32.every(Number.isNaN), true, "nothing is kept");
       }
     });

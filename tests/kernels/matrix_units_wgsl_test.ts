@@ -42,37 +42,38 @@ else {
         });
       }
     }
-    const decode = { columnParts: 4, outputParts: 1, outputTiles: 2, items: 16, depth: 64, ahead: 2, buffers: 1 } as const;
-    const divisions = [decode, { ...decode, outputParts: 2, items: 24, ahead: 1 }, {
-      ...decode,
-      columnParts: 2,
-      outputTiles: 3,
-      items: 4,
-      buffers: 2,
-    }] as const;
+    const decode = { columnParts: 4, outputParts: 1, outputTiles: 2, items: 16, depth: 64, ahead: 2 } as const;
+    const divisions = [decode, { ...decode, outputParts: 2, items: 24, ahead: 1 }, { ...decode, columnParts: 2, outputTiles: 3, items: 4 }] as const;
     for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
       for (const select of [{ kind: "all" }, { kind: "head", heads: 3 }, { kind: "expert", perInput: 2 }] as const) {
-        for (const [columns, input] of [[192, "plain"], [192, "gated"], [72, "gated"], [61, "plain"], [192, "rounded"], [72, "rounded"]] as const) {
-          for (const division of divisions) {
-            const config = {
-              layout: matrixLayout(format, columns, 64),
-              outputs: 50,
-              inputStride: 2 * columns,
-              input,
-              select,
-              mostItems: 20,
-              division,
-            };
-            add(JSON.stringify({ format, select, columns, input, division }), batchUnits, config);
+        for (const columns of [192, 72]) {
+          for (const output of ["f32", "f16", "activated"] as const) {
+            for (const division of divisions) {
+              const layout = matrixLayout(format, columns, 64);
+              const config = { layout, outputs: 52, inputStride: columns, input: "rounded", output, select, mostItems: 20, division } as const;
+              add(JSON.stringify({ format, select, columns, output, division }), batchUnits, config);
+            }
           }
         }
       }
     }
     // In one dispatch with each other, and with what is computed in f32.
     const layer = { layout: matrixLayout("bf16", 192), outputs: 50, inputStride: 192, input: "plain", select: { kind: "all" } } as const;
-    const [units, plain] = [{ ...layer, division: decode, mostItems: 20 }, { ...layer, itemsAtOnce: 4, threads: 128 }];
+    const units = { ...layer, input: "rounded", output: "f32", division: decode, mostItems: 20 } as const;
+    const plain = { ...layer, itemsAtOnce: 4, threads: 128 };
     add("twice", beside(batchUnits, batchUnits, { x: "x" }), { first: units, second: { ...units, outputs: 70 } });
-    add("and f32", beside(matvec, batchUnits, { x: "x" }), { first: plain, second: units });
+    add("and another's", beside(batchUnits, batchUnits, { x: "x" }), { first: units, second: { ...units, output: "activated" } });
+    for (
+      const [what, same, other] of [["of experts", {}, { kind: "expert", perInput: 2 }], ["of heads", { x: "x" }, {
+        kind: "head",
+        heads: 3,
+      }]] as const
+    ) {
+      const second = { ...units, select: other };
+      add(`and one ${what}`, beside(batchUnits, batchUnits, same), { first: units, second });
+      add(`${what} and one`, beside(batchUnits, batchUnits, same), { first: second, second: units });
+    }
+    add("and f32", beside(matvec, batchUnits), { first: plain, second: units });
     assertEquals(await unitsProblems(kernels), []);
   });
 }

@@ -73,5 +73,5 @@ export function itOnUnits(kind: DeviceKind): (name: string, body: () => Promise<
 
 /** The device itself if it has matrix units, or one that emulates them beside the CPU. */
 export function unitsOf(device: Device): Device {
-  return device.kind === "cpu" ? new EmulatedDevice() : device;
+  return device.kind === "cpu" ? new EmulatedDevice(device.limits) : device;
 }

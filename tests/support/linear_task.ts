@@ -92,6 +92,17 @@ export async function runTask<C extends LinearConfig>(
   return (await runKernel(device, kernel, { ...config, ...how, adds } as unknown as C, inputs, params)).y.u32;
 }
 
+/** The same with inputs in f16, as matrix units take them. */
+export function rounded({ config, x, ...task }: Task): Task & { readonly config: { readonly input: "rounded" } } {
+  const { layout: { columns }, inputStride, input } = config;
+  const rows = x.length / inputStride;
+  const values = Float16Array.from({ length: rows * columns }, (_, i) => {
+    const at = Math.floor(i / columns) * inputStride + i % columns;
+    return input === "gated" ? x[at] / (1 + Math.exp(-x[at])) * x[at + columns] : x[at];
+  });
+  return { ...task, config: { ...config, input: "rounded" }, x: new Float32Array(values.buffer) };
+}
+
 /** What it should write. */
 export function expectedOf({ config, items, routes, weights, x }: Task): Float64Array {
   const { select } = config;

@@ -1,13 +1,14 @@
 /**
  * A device with matrix units on any machine: kernels for them run as the WGSL they are, thread by thread, and all others as their references. Besides results it
  * checks what no GPU does: access beyond a buffer or to an address that matrices are not loaded from, workgroup memory that is read or written without a
- * barrier after another thread wrote it, and subgroups whose threads are not together. It cannot tell what a driver makes of a shader, nor how fast.
+ * barrier after another thread wrote it, subgroups whose threads are not together, and buffers that are bound twice where they may be written. It cannot tell what
+ * a driver makes of a shader, nor how fast.
  *
  * @module
  */
 import type { Kernel } from "../../../kernels/contract.ts";
 import { CpuBound, CpuDevice } from "../../../kernels/cpu_device.ts";
-import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures } from "../../../kernels/device.ts";
+import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures, type DeviceLimits } from "../../../kernels/device.ts";
 import { paramsDeclaration } from "../../../kernels/contract.ts";
 import { Memory, WorkgroupMemory } from "./memory.ts";
 import { parseShader } from "./syntax.ts";
@@ -22,11 +23,22 @@ export class EmulatedDevice extends CpuDevice {
   override readonly features: DeviceFeatures = { matrixUnits: true, subgroups: SUBGROUP };
   readonly #translations = new Map<string, Translation>();
 
-  constructor() {
-    super({ maxWorkgroupBytes: 49152 });
+  /** @param limits smaller limits than the host's, to exercise splitting; of workgroup memory it has as much as GPUs with matrix units */
+  constructor(limits: Partial<DeviceLimits> = {}) {
+    super({ ...limits, maxWorkgroupBytes: 49152 });
   }
 
-  override compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
+  override async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
+    const compiled = await this.#compiled(kernel, config);
+    return {
+      bind(buffers, most) {
+        checkBoundOnce(kernel, buffers);
+        return compiled.bind(buffers, most);
+      },
+    };
+  }
+
+  #compiled<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     const source = paramsDeclaration(kernel.params) + kernel.wgsl(config);
     if (!source.includes("subgroup_matrix")) return super.compile(kernel, config);
     let translation = this.#translations.get(source);
@@ -44,6 +56,18 @@ export class EmulatedDevice extends CpuDevice {
         });
       },
     });
+  }
+}
+
+/** WebGPU refuses a dispatch that may write a buffer which it has bound twice. */
+function checkBoundOnce<C, B extends string, P extends string>(
+  { name, bindings }: Kernel<C, B, P>,
+  buffers: Readonly<Record<B, DeviceBuffer>>,
+): void {
+  for (const [buffer, names] of Map.groupBy(Object.keys(bindings) as B[], (binding) => buffers[binding])) {
+    if (names.length > 1 && names.some((binding) => bindings[binding] === "read_write")) {
+      throw new Error(`${name} may write ${buffer.label}, which is bound as ${names.join(" and ")}`);
+    }
   }
 }
 

@@ -1,0 +1,38 @@
+/**
+ * Norms whose rows are also wanted in f16, as matrix units take them: who writes a row rounds it at once, instead of a dispatch that does it once more.
+ *
+ * @module
+ */
+import { invariant } from "../../core/errors.ts";
+import type { Kernel } from "../contract.ts";
+import halves from "../halves.wgsl" with { type: "text" };
+import { MOST_F16 } from "../linear/round_input.ts";
+import put from "./put.wgsl" with { type: "text" };
+import putRounded from "./put_rounded.wgsl" with { type: "text" };
+import { valuesPerRead } from "./rms_norm.ts";
+
+/** The same norm with `rounded`: y in f16; what f16 cannot hold becomes the largest that it can. Rows are whole vectors of four. */
+export function alsoRounded<C extends { readonly width: number }, B extends string, P extends string>(
+  norm: Kernel<C, B | "y", P>,
+): Kernel<C, B | "y" | "rounded", P> {
+  const bindings: Kernel<C, B | "y" | "rounded", P>["bindings"] = { ...norm.bindings, rounded: "read_write" };
+  const declared = `@group(0) @binding(${Object.keys(bindings).length}) var<storage, read_write> rounded: array<vec2<u32>>;\n`;
+  return {
+    ...norm,
+    bindings,
+    wgsl(config) {
+      invariant(valuesPerRead(config.width) === 4, `rows of ${config.width} values are rounded by themselves`);
+      return norm.wgsl(config).replace(put, halves + declared + putRounded);
+    },
+    sizes(config, params) {
+      const sizes = norm.sizes(config, params);
+      return { ...sizes, rounded: sizes.y / 2 };
+    },
+    reference(config, buffers, params) {
+      norm.reference(config, buffers, params);
+      const { y, rounded } = buffers;
+      for (let i = 0; i < norm.sizes(config, params).y / 4; i++) rounded.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, y.f32[i]));
+    },
+    wasm: () => null,
+  };
+}

@@ -1,0 +1,1 @@
+fn put(at: u32, value: Values) { y[at] = value; }
