@@ -30,10 +30,12 @@ export async function createMoeFront(context: ModelContext, weights: MoeWeights,
   const parts = await bindParts(context, weights, norm);
   const { shared } = weights;
   if (shared === null) return await withoutShared(context, parts, up);
-  const down = { matrix: shared.down, binding: { input: "gated", most: context.both } } as const;
-  const onUnits = shared.down.parts.length === 1 && decodesOnUnits(context, { matrix: shared.gateUp, binding: { most: context.both } }) &&
-    decodesOnUnits(context, down, up) && decodesOnUnits(context, up, down);
-  return onUnits ? await onMatrixUnits(context, parts, shared, up) : await inF32(context, parts, shared, up);
+  const { both: most, activations: { gateUp } } = context;
+  const between = activatedBetween(context, shared, { up: { most }, down: { most }, at: gateUp });
+  const down = { matrix: shared.down, binding: { input: "gated", most } } as const;
+  const onUnits = between.gives === "activated" && shared.down.parts.length === 1 && decodesOnUnits(context, down, up) &&
+    decodesOnUnits(context, up, down);
+  return await (onUnits ? onMatrixUnits : plainly)(context, parts, { ...shared, between }, up);
 }
 
 /** What all ways have. */
@@ -76,6 +78,11 @@ async function bindParts(context: ModelContext, weights: MoeWeights, norm: Devic
 
 type FrontParts = Awaited<ReturnType<typeof bindParts>>;
 
+/** The shared expert, and what its layers have between them. */
+interface Shared extends FeedForwardWeights {
+  readonly between: Pick<LinearBinding, "gives" | "rounded">;
+}
+
 interface Layer extends DecodeLayer {
   readonly binding: LinearBinding;
 }
@@ -96,14 +103,13 @@ async function withoutShared(context: ModelContext, { routerFor, route, plan }: 
 }
 
 /** Router and shared expert normalise one row beside each other; the choice is made beside the shared expert's second layer. */
-async function inF32(
+async function plainly(
   context: ModelContext,
   { input, routerFor, routing, plan }: FrontParts,
-  shared: FeedForwardWeights,
+  { between: { gives, rounded }, ...shared }: Shared,
   up: Layer,
 ): Promise<MoeFront> {
   const { activations: a, both: most } = context;
-  const { gives, rounded } = activatedBetween(context, shared, { up: { most }, down: { most }, at: a.gateUp });
   const [pair, routeAndDown, experts] = await Promise.all([
     LinearPair.create(context, routerFor(false), { matrix: shared.gateUp, binding: { ...input, y: a.gateUp, gives } }),
     LinearWith.create(context, shared.down, { x: a.gateUp, rounded, input: "gated", y: a.delta, most }, routing),
@@ -128,11 +134,10 @@ async function inF32(
 async function onMatrixUnits(
   context: ModelContext,
   { input, routerFor, routing, plan }: FrontParts,
-  shared: FeedForwardWeights,
+  { between: { gives, rounded }, ...shared }: Shared,
   up: Layer,
 ): Promise<MoeFront> {
   const { activations: a, both: most } = context;
-  const { gives, rounded } = activatedBetween(context, shared, { up: { most }, down: { most }, at: a.gateUp });
   const down: LinearBinding = { x: a.gateUp, rounded, input: "gated", y: a.delta, most };
   const [part] = shared.down.parts;
   // Of one matrix, which does not read them, routes can be the experts': a binding less.

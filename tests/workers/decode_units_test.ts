@@ -145,6 +145,7 @@ describeOnDevices("decode on matrix units", (kind) => {
     "heads whose values are odd in number": { config: { v_head_dim: 17, num_attention_heads: 8 }, rounds: 2 },
     "rows that are no whole octets": { config: { hidden_size: 60 }, rounds: 3 },
     "matrices in parts": { config: { intermediate_size: 400 }, rounds: 1, limits: { maxBindingBytes: 65536 } },
+    "a shared expert in parts": { config: { n_shared_experts: 8 }, rounds: 1, limits: { maxBindingBytes: 40000 } },
     "no shared experts": { config: { n_shared_experts: null }, rounds: 0 },
   };
   for (const [what, { config, rounds, limits, weights }] of Object.entries(others)) {
