@@ -5,16 +5,16 @@
  */
 
 /** What computes: `wasm` and `cpu` are the host's processors, by compiled kernels and by plain TypeScript; `deno` and `dawn` are GPUs through WebGPU. */
-export const DEVICE_KINDS = ["wasm", "deno", "dawn", "cpu"] as const;
-
-/** One of {@link DEVICE_KINDS}. */
-export type DeviceKind = typeof DEVICE_KINDS[number];
+export type DeviceKind = "wasm" | "deno" | "dawn" | "cpu";
 
 /** What `--device` takes. */
-export const DEVICE_CHOICES = ["auto", ...DEVICE_KINDS] as const;
+export type DeviceChoice = "auto" | "wasm" | "deno" | "dawn" | "cpu";
 
-/** One of {@link DEVICE_CHOICES}. */
-export type DeviceChoice = typeof DEVICE_CHOICES[number];
+/** All of them. */
+export const DEVICE_KINDS = ["wasm", "deno", "dawn", "cpu"] as const satisfies readonly DeviceKind[];
+
+/** All that can be chosen. */
+export const DEVICE_CHOICES = ["auto", ...DEVICE_KINDS] as const satisfies readonly DeviceChoice[];
 
 /** What `--help` says of them. */
 export const DEVICE_HELP =

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Kernel } from "../contract.ts";
+import type { HostBuffer, Kernel } from "../contract.ts";
 import { normaliseRows } from "../rms_norm/wasm.ts";
 import halves from "../halves.wgsl" with { type: "text" };
 import { inverseRmsBytes, NORM_THREADS, rmsNorm, rowWgsl } from "../rms_norm/rms_norm.ts";
@@ -52,15 +52,16 @@ export const normMatvec: Kernel<NormMatvecConfig, LinearBindings | "gamma" | "no
     const f32 = new Float32Array(width);
     rmsNorm.reference({ width, inputStride: width, eps: config.eps }, { ...buffers, y: { ...buffers.x, f32 } }, { rows: 1, first_row: 0 });
     if (config.keeps === "f32") buffers.normed.f32.set(f32);
-    if (config.keeps === "f16") f32.forEach((value, i) => buffers.normed.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, value)));
+    if (config.keeps === "f16") roundTo(buffers.normed, f32);
     matvec.reference(config, { ...buffers, x: { ...buffers.x, f32 } }, params);
   },
   wasm(config) {
     const multiply = matvec.wasm!(config);
-    if (multiply === null || config.keeps === "f16") return null;
+    if (multiply === null) return null;
     return (binding) => {
       const { columns } = config.layout;
-      const normed = config.keeps === "f32" ? binding.at.normed : binding.allocate(columns).address;
+      const own = config.keeps === "f32" ? null : binding.allocate(columns);
+      const normed = own?.address ?? binding.at.normed;
       const normalise = normaliseRows(binding, { x: binding.at.x, gamma: binding.at.gamma, y: normed, delta: 0 }, {
         width: columns,
         eps: config.eps,
@@ -68,8 +69,13 @@ export const normMatvec: Kernel<NormMatvecConfig, LinearBindings | "gamma" | "no
       const run = multiply({ ...binding, at: { ...binding.at, x: normed } });
       return (params) => {
         normalise(1);
+        if (config.keeps === "f16") roundTo(binding.views.normed, own!.f32);
         run(params);
       };
     };
   },
 };
+
+function roundTo({ f16 }: HostBuffer, values: Float32Array): void {
+  values.forEach((value, i) => f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, value)));
+}

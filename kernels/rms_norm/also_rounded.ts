@@ -4,7 +4,7 @@
  * @module
  */
 import { invariant } from "../../core/errors.ts";
-import type { Kernel } from "../contract.ts";
+import type { HostBuffer, Kernel } from "../contract.ts";
 import halves from "../halves.wgsl" with { type: "text" };
 import { MOST_F16 } from "../linear/round_input.ts";
 import put from "./put.wgsl" with { type: "text" };
@@ -30,9 +30,22 @@ export function alsoRounded<C extends { readonly width: number }, B extends stri
     },
     reference(config, buffers, params) {
       norm.reference(config, buffers, params);
-      const { y, rounded } = buffers;
-      for (let i = 0; i < norm.sizes(config, params).y / 4; i++) rounded.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, y.f32[i]));
+      roundAll(buffers, norm.sizes(config, params).y / 4);
     },
-    wasm: () => null,
+    wasm(config) {
+      const program = norm.wasm?.(config) ?? null;
+      if (program === null) return null;
+      return (binding) => {
+        const run = program(binding);
+        return (params) => {
+          run(params);
+          roundAll(binding.views, norm.sizes(config, params).y / 4);
+        };
+      };
+    },
   };
+}
+
+function roundAll({ y, rounded }: Readonly<Record<"y" | "rounded", HostBuffer>>, values: number): void {
+  for (let i = 0; i < values; i++) rounded.f16[i] = Math.max(-MOST_F16, Math.min(MOST_F16, y.f32[i]));
 }

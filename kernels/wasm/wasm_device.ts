@@ -67,7 +67,7 @@ export class WasmDevice extends CpuDevice {
       most,
       allocate: (words) => {
         const block = this.#memory.allocate(words * 4, "arguments");
-        const { u32, f32 } = this.#memory.views(block);
+        const { u32, f32 } = this.#memory.views(block, words * 4);
         return { address: block.address, u32, f32 };
       },
       reserve: (bytes) => this.#pool.reserve(bytes),

@@ -49,7 +49,12 @@ describeOnDevices("linear layers of several rows", (kind) => {
         });
         const together = await run(device, task, SMALL);
         assertEquals(together, await run(device, task, null), `${shape.columns} columns`);
-        assertClose(new Float32Array(together.buffer), expectedOf(task), 1e-5, `${shape.columns} columns`);
+        assertClose(
+          new Float32Array(together.buffer),
+          expectedOf(task, kind === "wasm" && (format === "q8" || format === "q4")),
+          1e-5,
+          `${shape.columns} columns`,
+        );
       }
     });
   }

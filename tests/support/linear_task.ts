@@ -103,9 +103,9 @@ export function rounded({ config, x, ...task }: Task): Task & { readonly config:
   return { ...task, config: { ...config, input: "rounded" }, x: new Float32Array(values.buffer) };
 }
 
-/** What it should write. */
-export function expectedOf({ config, items, routes, weights, x }: Task): Float64Array {
+/** What it should write. @param rounds see {@link multiplied} */
+export function expectedOf({ config, items, routes, weights, x }: Task, rounds = false): Float64Array {
   const { select } = config;
   const of = (item: number) => ({ matrix: matrixOf(select, item, routes), input: Math.floor(item / itemsPerInput(select)) });
-  return multiplied(weights.values, x, config, Array.from({ length: items }, (_, item) => of(item)));
+  return multiplied(weights.values, x, config, Array.from({ length: items }, (_, item) => of(item)), rounds);
 }
