@@ -6,7 +6,10 @@
  */
 import { invariant } from "../core/errors.ts";
 import { roundUp } from "../core/numeric.ts";
+import type { HostBuffer, Params } from "./host_buffer.ts";
 import type { WasmProgram } from "./wasm/program.ts";
+
+export type { HostBuffer, Params } from "./host_buffer.ts";
 
 /** Workgroup memory that variables take, each of which begins at a multiple of 16 bytes. */
 export function workgroupMemory(bytes: readonly number[]): number {
@@ -15,18 +18,6 @@ export function workgroupMemory(bytes: readonly number[]): number {
 
 /** Workgroups in x, y and z. */
 export type Workgroups = readonly [x: number, y: number, z: number];
-
-/** Run-time parameters by name; unsigned 32-bit integers. */
-export type Params<P extends string> = Readonly<Record<P, number>>;
-
-/** Memory of a buffer, seen through every element type that references need. */
-export interface HostBuffer {
-  readonly f32: Float32Array<ArrayBuffer>;
-  readonly u32: Uint32Array<ArrayBuffer>;
-  readonly u16: Uint16Array<ArrayBuffer>;
-  readonly f16: Float16Array<ArrayBuffer>;
-  readonly u8: Uint8Array<ArrayBuffer>;
-}
 
 /**
  * One operation.
