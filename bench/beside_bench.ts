@@ -84,7 +84,9 @@ async function measure(
     ["tokens/s of all streams, one after the other", one.toFixed(1)],
     ["tokens/s of all streams at once", `${all.toFixed(1)} (${(all / one).toFixed(1)} times)`],
     ["median step of the streams", `${step.toFixed(2)} ms`],
-    ["longest gap while the long prompt is computed", `${longest.toFixed(2)} ms (${(longest / step).toFixed(2)} steps)`],
+    ["longest of them", `${Math.max(...steps).toFixed(2)} ms`],
+    ["median gap while the long prompt is computed", `${median(during).toFixed(2)} ms (${(median(during) / step).toFixed(2)} steps)`],
+    ["longest of them", `${longest.toFixed(2)} ms (${(longest / step).toFixed(2)} steps)`],
     ["its first token alone", `${alone.toFixed(0)} ms`],
     ["its first token beside the streams", `${beside.toFixed(0)} ms (${(beside / alone).toFixed(2)} times)`],
   ]);

@@ -16,9 +16,8 @@ import { Scheduler } from "../scheduler/scheduler.ts";
 import type { Unit, UnitListener } from "../unit.ts";
 import type { Units } from "../unit_host.ts";
 import { Pace } from "./pace.ts";
-import { PieceSizes } from "./piece_sizes.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
-import { SentTables } from "./sent_tables.ts";
+import { UnitStates } from "./unit_state.ts";
 import { computePiece, handOver, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
 
 /** Options of {@link Serving}. */
@@ -73,11 +72,7 @@ export class Serving implements UnitListener {
   readonly #arriving = new Set<Promise<unknown>>();
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
-  readonly #tables = new WeakMap<Unit, SentTables>();
-  /** Of pieces that mixed units compute between steps. */
-  readonly #pieces = new WeakMap<Unit, PieceSizes>();
-  /** When the last step of a group ended that has not paused since. */
-  readonly #stepEnds = new Map<Unit, number>();
+  readonly #states: UnitStates;
   /** Grammars that have not said what may come next. */
   readonly #masks = new Set<Promise<void>>();
   /** What clients are told next, in order. Telling takes about as long as everything else here, so it waits until the device has work again. */
@@ -91,6 +86,7 @@ export class Serving implements UnitListener {
     this.#units = units;
     this.#options = options;
     this.scheduler = new Scheduler(options.scheduler);
+    this.#states = new UnitStates({ most: options.scheduler.chunk, maxStepMs: options.maxStepMs });
   }
 
   /** Whether a request could be placed now, if there were room. */
@@ -242,7 +238,7 @@ export class Serving implements UnitListener {
       this.#units.report(unit, asLatentmeshError(error), unit.epoch);
     } finally {
       this.#busy.delete(unit);
-      this.#stepEnds.delete(unit);
+      this.#states.of(unit).stepEnd = null;
       unit.busy = false;
       // The unit may have come back, empty, while this was about the former one.
       this.#kick();
@@ -261,7 +257,7 @@ export class Serving implements UnitListener {
 
   /** A piece or a step, whosever turn it is; while others generate, as much of a prompt as their streams can wait for. */
   #nextWork(mixed: MixedUnit): Promise<void> | null {
-    const { tokens } = this.#piecesOf(this.#unitOf.get(mixed.name)!);
+    const { pieces: { tokens } } = this.#states.of(this.#unitOf.get(mixed.name)!);
     const work = this.scheduler.nextWork(mixed, performance.now(), tokens);
     if (work === null) return null;
     return "piece" in work ? this.#compute(work.piece) : this.#beginStep(work.step);
@@ -303,7 +299,7 @@ export class Serving implements UnitListener {
     try {
       computed = await computePiece(unit, piece, group === null ? null : { group, stepRows }, {
         asked,
-        tables: this.#tablesOf(unit),
+        tables: this.#states.of(unit).tables,
         promptLogprobs: owner?.promptLogprobs ?? null,
         vocabulary,
         deadlineMs,
@@ -315,9 +311,10 @@ export class Serving implements UnitListener {
     const { answers, prompt } = computed;
     const now = performance.now();
     if (prefill instanceof MixedUnit) {
-      this.#piecesOf(unit).computed(piece.count, now - started);
+      const state = this.#states.of(unit);
+      state.pieces.computed(piece.count, now - started);
       // The step that follows did not follow at once.
-      this.#stepEnds.delete(unit);
+      state.stepEnd = null;
     }
     // What lost this place is computed again elsewhere, from the beginning.
     if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, now);
@@ -352,35 +349,20 @@ export class Serving implements UnitListener {
     const { epoch } = unit;
     const { deadlineMs, vocabulary } = this.#options;
     const asked = step.asking.map((by) => ({ query: this.#queryOf(by.sequence), by }));
-    const tables = this.#tablesOf(unit);
+    const state = this.#states.of(unit);
     const now = performance.now();
-    this.times.betweenMs += now - (this.#stepEnds.get(unit) ?? now);
+    this.times.betweenMs += now - (state.stepEnd ?? now);
     let answers: readonly LogitsAnswer[];
     try {
-      answers = await runStep(unit, step, { asked, tables, vocabulary, deadlineMs, times: this.times });
+      answers = await runStep(unit, step, { asked, tables: state.tables, vocabulary, deadlineMs, times: this.times });
       const ended = performance.now();
-      this.#stepEnds.set(unit, ended);
-      if (step.group instanceof MixedUnit) this.#piecesOf(unit).stepped(ended - now);
+      state.stepEnd = ended;
+      state.pieces.stepped(ended - now);
     } catch (error) {
       this.scheduler.stepFailed(step);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
     await this.#advance(unit, this.scheduler.stepDone(step), answers);
-  }
-
-  #piecesOf(unit: Unit): PieceSizes {
-    const { maxStepMs, scheduler: { chunk } } = this.#options;
-    const known = this.#pieces.get(unit);
-    const sizes = known ?? new PieceSizes({ most: chunk, maxStepMs });
-    if (known === undefined) this.#pieces.set(unit, sizes);
-    return sizes;
-  }
-
-  #tablesOf(unit: Unit): SentTables {
-    const known = this.#tables.get(unit);
-    const tables = known ?? new SentTables();
-    if (known === undefined) this.#tables.set(unit, tables);
-    return tables;
   }
 
   /** What is asked about a sequence; of one whose request cannot say, next to nothing, and the request ends. */

@@ -25,7 +25,7 @@ describe("files that are written whole", () => {
     const cache = await Deno.makeTempDir();
     // Where a directory should be, there is a file.
     await Deno.writeTextFile(`${cache}/latentmesh`, "");
-    const server = await startServerWith({ XDG_CACHE_HOME: cache }, "--model", `${ROOT}/tests/golden/deepseek-v2-lite-tiny`);
+    const server = await startServerWith({ XDG_CACHE_HOME: cache }, "--ranks", "2", "--model", `${ROOT}/tests/golden/deepseek-v2-lite-tiny`);
     const response = await fetch(`${server.url}/v1/completions`, {
       method: "POST",
       body: JSON.stringify({ prompt: "It", max_tokens: 2, temperature: 0 }),

@@ -1,0 +1,37 @@
+/**
+ * What serving remembers of each unit.
+ *
+ * @module
+ */
+import type { Unit } from "../unit.ts";
+import { PieceSizes, type PieceSizesOptions } from "./piece_sizes.ts";
+import { SentTables } from "./sent_tables.ts";
+
+/** Of one unit. */
+export interface UnitState {
+  /** What its ranks have been given for queries to refer to. */
+  readonly tables: SentTables;
+  /** Of pieces that it computes between steps, where it is a mixed one. */
+  readonly pieces: PieceSizes;
+  /** When its last step ended, in milliseconds; null where something else has come since. */
+  stepEnd: number | null;
+}
+
+/** Of all units. */
+export class UnitStates {
+  readonly #states = new WeakMap<Unit, UnitState>();
+  readonly #pieces: PieceSizesOptions;
+
+  constructor(pieces: PieceSizesOptions) {
+    this.#pieces = pieces;
+  }
+
+  /** The state of a unit, which begins with nothing. */
+  of(unit: Unit): UnitState {
+    const known = this.#states.get(unit);
+    if (known !== undefined) return known;
+    const state: UnitState = { tables: new SentTables(), pieces: new PieceSizes(this.#pieces), stepEnd: null };
+    this.#states.set(unit, state);
+    return state;
+  }
+}
