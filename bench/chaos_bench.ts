@@ -16,7 +16,7 @@ import { printTable } from "./table.ts";
 
 /** Flags, for `--help`. */
 export const CHAOS_HELP =
-  "[--minutes 2] [--seed 1] [--clients 12] [--ranks 2] [--groups 1] load of every sort while workers are killed, stopped and fail: every answer right or an explicit error, nothing left at the end";
+  "[--minutes 2] [--seed 1] [--clients 12] [--ranks 2] [--groups 1] [--device wasm|cpu] load of every sort while workers are killed, stopped and fail: every answer right or an explicit error, nothing left at the end";
 
 /** Kinds of requests. */
 const KINDS = 36;
@@ -38,9 +38,14 @@ export async function chaosBench(args: readonly string[]): Promise<void> {
       clients: { type: "string", default: "12" },
       ranks: { type: "string", default: "2" },
       groups: { type: "string", default: "1" },
+      device: { type: "string", default: "wasm" },
     },
   });
-  const server = await ChaosServer.start({ ranks: Number(values.ranks), groups: Number(values.groups) });
+  const server = await ChaosServer.start({
+    device: values.device === "cpu" ? "cpu" : "wasm",
+    ranks: Number(values.ranks),
+    groups: Number(values.groups),
+  });
   const random = new Random(Number(values.seed));
   const run = new ChaosRun(server, requestKinds(random, KINDS), random);
   try {
@@ -75,10 +80,10 @@ class ChaosServer {
     this.#log = log;
   }
 
-  static async start({ ranks, groups }: { readonly ranks: number; readonly groups: number }): Promise<ChaosServer> {
+  static async start({ device, ranks, groups }: { readonly device: "wasm" | "cpu"; readonly ranks: number; readonly groups: number }) {
     const config = {
       model: fixtureDirectory("tiny-mla"),
-      device: "cpu",
+      device,
       server: { port: 0 },
       decode: { ranks, groups, maxBatch: 16 },
       cache: { maxTokens: 4096 },
@@ -206,7 +211,7 @@ class ChaosRun {
       const minutes = ((performance.now() - started) / 60_000).toFixed(0);
       console.error(`${minutes} min: ${JSON.stringify(counts)}; ${JSON.stringify(faults.counts)}; ${this.findings.length} findings`);
     }, 60_000);
-    await Promise.all([faults.run(ending), ...Array.from({ length: clients }, client)]);
+    await Promise.all([faults.run(ending, () => counts.answered), ...Array.from({ length: clients }, client)]);
     clearInterval(progress);
     if (this.#server.ended) this.findings.push(`the server ended\n${this.#server.log}`);
     this.rows.push(

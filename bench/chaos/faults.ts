@@ -14,6 +14,9 @@ export type FaultCounts = Record<
 
 const FILLER = "full";
 
+/** Milliseconds after which something happens though nothing was answered. */
+const LONGEST_PEACE = 60_000;
+
 /** How often, and for how many milliseconds after, something may happen to a worker: one that ends five times, each time soon after it was ready, is given up. */
 const MOST_IN_A_ROW = 3;
 const QUIET = 45_000;
@@ -43,10 +46,16 @@ export class Faults {
     this.#random = random;
   }
 
-  /** @param ending looked at between two of them */
-  async run(ending: () => boolean): Promise<void> {
+  /**
+   * @param ending looked at between two of them
+   * @param answered requests that were: what never gets a second in peace is starved, which shows nothing, so that something is answered between two faults
+   */
+  async run(ending: () => boolean, answered: () => number): Promise<void> {
     while (!ending()) {
+      const before = answered();
       await sleep(500 + this.#random.below(6000));
+      const longest = performance.now() + LONGEST_PEACE;
+      while (!ending() && answered() === before && performance.now() < longest) await sleep(100);
       if (!ending()) await this.#one();
     }
   }
