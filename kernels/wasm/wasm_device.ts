@@ -34,7 +34,8 @@ export class WasmDevice extends CpuDevice {
   constructor({ limits = {}, times = false, threads = navigator.hardwareConcurrency, fma = fuses() }: WasmOptions = {}) {
     super(limits, times);
     this.#pool = new WasmPool(this.#memory, threads, fma);
-    this.description = `WebAssembly kernels in ${threads === 1 ? "one thread" : `${threads} threads`}${fma ? "" : ", without fused multiplication"}`;
+    // Not how many threads there are, which changes no bit: ranks of a group on hosts of different sizes go together.
+    this.description = fma ? "WebAssembly kernels" : "WebAssembly kernels without fused multiplication";
   }
 
   protected override allocate(label: string, bytes: number): HostMemory {

@@ -16,7 +16,7 @@ import { assertGoldenGenerations, generate } from "../support/generation.ts";
 const F32 = { cache: 4, wire: 4 };
 
 async function withEngine(test: (engine: Engine) => Promise<void>): Promise<void> {
-  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "cpu" });
+  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm" });
   await test(engine).finally(() => engine.close());
 }
 

@@ -30,12 +30,12 @@ describe("workers of another host", () => {
     it(`join ${tls === undefined ? "over TCP" : "over TLS"}, prefill and decode with those of this one, and join again after they die`, async () => {
       const port = freePort();
       const coordinator = `${tls === undefined ? "ws" : "wss"}://127.0.0.1:${port}`;
-      const join = { coordinator, token: TOKEN, host: "b", advertise: "127.0.0.2", model, device: "cpu" as const, gpus: [0], tls };
+      const join = { coordinator, token: TOKEN, host: "b", advertise: "127.0.0.2", model, device: "wasm" as const, gpus: [0], tls };
       const joined = await joinCluster(join);
       // Places are given in turn: rank 0 here, rank 1 there, prefill here again.
       const cluster = await Cluster.start({
         model,
-        device: "cpu",
+        device: "wasm",
         decode: { exchange: "websocket" },
         cluster: { token: TOKEN, listen: `127.0.0.1:${port}`, tls, hosts: [{ name: "a" }, { name: "b", join: true }] },
       });
@@ -65,11 +65,11 @@ describe("workers of another host", () => {
       await Deno.writeFile(`${other}/model.safetensors`, weights);
       const port = freePort();
       const coordinator = `ws://127.0.0.1:${port}`;
-      const join = { coordinator, token: TOKEN, host: "b", advertise: "127.0.0.2", device: "cpu" as const, gpus: [0] };
+      const join = { coordinator, token: TOKEN, host: "b", advertise: "127.0.0.2", device: "wasm" as const, gpus: [0] };
       const first = await joinCluster({ ...join, model: other });
       const cluster = await Cluster.start({
         model,
-        device: "cpu",
+        device: "wasm",
         cluster: { token: TOKEN, listen: `127.0.0.1:${port}`, hosts: [{ name: "a" }, { name: "b", join: true }] },
       });
       try {
@@ -100,7 +100,7 @@ describe("workers of another host", () => {
       host: "b",
       advertise: "127.0.0.2",
       model,
-      device: "cpu",
+      device: "wasm",
     });
     const error = await assertRejects(() => joined.failed, LatentmeshError, "wrong token");
     assertEquals(error.code, "unauthorized");

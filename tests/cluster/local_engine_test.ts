@@ -9,7 +9,7 @@ import { assertGoldenGenerations, generate, golden } from "../support/generation
 const dawn = Deno.env.get("LATENTMESH_DAWN");
 
 async function withEngine(options: Partial<Parameters<typeof Engine.load>[0]>, test: (engine: Engine) => Promise<void>): Promise<void> {
-  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "cpu", dawn, ...options });
+  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm", dawn, ...options });
   try {
     await test(engine);
   } finally {
@@ -128,8 +128,8 @@ describe("engine", () => {
       await assertRejects(() => generate(engine, {}), LatentmeshError, "either prompt or messages");
       assertEquals((await generate(engine, { prompt: new Array(60).fill(5), maxTokens: 100, ignoreEos: true })).tokens.length, 4);
     });
-    await assertRejects(() => Engine.load({ model: "/nowhere", device: "cpu" }), LatentmeshError, "no config.json");
-    const engine = await Engine.load({ model: fixtureDirectory("deepseek-v3-tiny"), device: "cpu" });
+    await assertRejects(() => Engine.load({ model: "/nowhere", device: "wasm" }), LatentmeshError, "no config.json");
+    const engine = await Engine.load({ model: fixtureDirectory("deepseek-v3-tiny"), device: "wasm" });
     await engine.close();
     await assertRejects(() => generate(engine, { prompt: [5] }), LatentmeshError, "shutting down");
   });

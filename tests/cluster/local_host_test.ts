@@ -33,7 +33,7 @@ async function withLocal(
       };
     },
   };
-  const settings = resolveSettings({}, { model: fixtureDirectory("tiny-mla"), device: "cpu", ...config }, () => undefined);
+  const settings = resolveSettings({}, { model: fixtureDirectory("tiny-mla"), device: "wasm", ...config }, () => undefined);
   const cluster = await RunningCluster.alone(settings, services);
   await test(cluster).finally(() => cluster.close());
 }

@@ -47,7 +47,7 @@ describe("a prompt as long as the model allows", () => {
         assertEquals(error.code, "invalid_request");
         return answer;
       };
-      const engine = await Engine.load({ model, device: "cpu" });
+      const engine = await Engine.load({ model, device: "wasm" });
       const expected = await check(engine);
       assertEquals(expected.length, 3);
       await engine.close();
@@ -58,7 +58,7 @@ describe("a prompt as long as the model allows", () => {
         { ranks: 2, attention: "tpla", basis: "identity" },
       ];
       for (const decode of groups) {
-        const cluster = await Cluster.start({ model, device: "cpu", decode, prefill: { chunk: 256 } });
+        const cluster = await Cluster.start({ model, device: "wasm", decode, prefill: { chunk: 256 } });
         try {
           const answer = await check(cluster);
           if (decode.attention === "mla" || decode.ranks === 1) assertEquals(answer, expected);
@@ -76,10 +76,10 @@ describe("a prompt as long as the model allows", () => {
     const model = await writeRandomCheckpoint({ ...MANY_LAYERS, num_hidden_layers: 2 });
     try {
       const cases = [
-        { name: "one process", start: () => Engine.load({ model, device: "cpu", maxTokensTotal: 256 }) },
+        { name: "one process", start: () => Engine.load({ model, device: "wasm", maxTokensTotal: 256 }) },
         ...(["mla", "tpla"] as const).map((attention) => ({
           name: attention,
-          start: () => Cluster.start({ model, device: "cpu", cache: { maxTokens: 256 }, decode: { ranks: 2, attention, basis: "identity" } }),
+          start: () => Cluster.start({ model, device: "wasm", cache: { maxTokens: 256 }, decode: { ranks: 2, attention, basis: "identity" } }),
         })),
       ];
       for (const { name, start } of cases) {

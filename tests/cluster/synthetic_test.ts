@@ -17,7 +17,7 @@ async function greedy(served: Pick<Engine, "generate">): Promise<string> {
 
 describe("a cluster of a synthetic model", () => {
   it("answers as one process does where attention is exact, and in its own way where the latent is cut", async () => {
-    const engine = await Engine.load({ model, device: "cpu" });
+    const engine = await Engine.load({ model, device: "wasm" });
     const expected = await greedy(engine);
     await engine.close();
     await withCluster({ model, decode: { ranks: 2, attention: "mla" } }, async (cluster) => assertEquals(await greedy(cluster), expected));

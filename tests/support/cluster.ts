@@ -9,7 +9,7 @@ import { fixtureDirectory } from "./fixtures.ts";
 
 /** Starts a cluster of tiny-mla on the CPU, or what `config` says, and stops it after the test. */
 export async function withCluster(config: Config, test: (cluster: RunningCluster) => Promise<void>): Promise<void> {
-  const cluster = await Cluster.start({ model: fixtureDirectory("tiny-mla"), device: "cpu", ...config });
+  const cluster = await Cluster.start({ model: fixtureDirectory("tiny-mla"), device: "wasm", ...config });
   try {
     await test(cluster);
   } finally {

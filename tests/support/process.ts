@@ -27,7 +27,7 @@ export function startServer(...args: string[]): Promise<ServedProcess> {
 
 /** The same with more environment. */
 export async function startServerWith(env: Record<string, string>, ...args: string[]): Promise<ServedProcess> {
-  const child = taskCommand(["serve", "--port", "0", "--device", "cpu", ...args], env).spawn();
+  const child = taskCommand(["serve", "--port", "0", "--device", "wasm", ...args], env).spawn();
   let log = "";
   let onLine = () => {};
   const reading = (async () => {

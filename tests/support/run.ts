@@ -31,7 +31,7 @@ const { code } = await child.status;
 
 const counted = /(\d+) passed(?: \((\d+) steps?\))? \| (\d+) failed(?: \((\d+) steps?\))?/.exec(tail);
 const [passed, failed] = counted === null ? [0, 1] : [Number(counted[1]) + Number(counted[2] ?? 0), Number(counted[3]) + Number(counted[4] ?? 0)];
-const devices = (["cpu", "deno", "dawn"] as const).map((kind) => {
+const devices = (["cpu", "wasm", "deno", "dawn"] as const).map((kind) => {
   const absent = absence(kind);
   return `${kind}: ${absent === null ? `tested${kind === "deno" ? ` (${adapterName})` : ""}` : `skipped, ${absent}`}`;
 });

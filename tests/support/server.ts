@@ -68,7 +68,7 @@ export async function openTestApp(
   options: Partial<AppOptions> = {},
   texts: Partial<TextWorkOptions> = {},
 ): Promise<TestApp> {
-  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "cpu" });
+  const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm" });
   const served = change(engine.served);
   const opened = await openApp(served, options, texts);
   const close = async () => {
