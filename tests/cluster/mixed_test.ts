@@ -3,11 +3,8 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { RunningCluster } from "../../cluster/cluster.ts";
 import type { ClusterTokenEngine } from "../../cluster/cluster_engine.ts";
-import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { GREEDY } from "../../core/sampling/params.ts";
 import type { GenerateOptions } from "../../core/text/text_engine.ts";
 import type { Config } from "../../mod.ts";
 import { until, withCluster } from "../support/cluster.ts";
@@ -15,6 +12,7 @@ import { launchFakeCluster } from "../support/fake_workers.ts";
 import { fixtureDirectory, readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 import { Random } from "../support/random.ts";
+import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 
 const TEXTS = ["And it came to pass in those days", "To create a new table", "It was the best of times", "The quick brown fox", "In the beginning"];
 
@@ -32,37 +30,6 @@ function requestsOf(count: number, random: Random): GenerateOptions[] {
     logprobs: 1,
     ...[{}, { temperature: 1, seed: i }, { temperature: 0.9, topP: 0.9, seed: i }, { repetitionPenalty: 1.2 }][random.below(4)],
   }));
-}
-
-function tokenRequest(prompt: readonly number[], change: Partial<TokenRequest> = {}): TokenRequest {
-  return {
-    prompt,
-    maxTokens: 12,
-    sampling: { ...GREEDY, temperature: 1, seed: 5 },
-    choice: 0,
-    stopTokens: new Set(),
-    logprobs: 0,
-    promptLogprobs: null,
-    signal: new AbortController().signal,
-    ...change,
-  };
-}
-
-async function run(cluster: RunningCluster, request: TokenRequest) {
-  const events: TokenEvent[] = [];
-  await cluster.served.engine.generate(request, (event) => events.push(event));
-  return {
-    tokens: events.flatMap((event) => event.kind === "token" ? [event.token] : []),
-    logprobs: events.flatMap((event) => event.kind === "token" ? [event.logprob!.logprob] : []),
-    prompt: events.flatMap((event) => event.kind === "prompt" ? event.logprobs.map((one) => one?.logprob ?? null) : []),
-    cached: events.find((event) => event.kind === "prefilled")!.cached,
-  };
-}
-
-async function freeAgain(cluster: RunningCluster): Promise<void> {
-  await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0));
-  cluster.checkIntegrity();
-  for (const { stats } of await cluster.status()) assert(stats.freeBlocks * 64 >= 1024, "every block is free");
 }
 
 describe("a mixed unit", () => {
@@ -94,7 +61,7 @@ describe("a mixed unit", () => {
           const answers = await Promise.all(requests.map((request) => generate(together, request)));
           for (const [i, request] of requests.entries()) assertEquals(answers[i], await generate(alone, request), `request ${i}`);
           assert(together.stepTimes.rows > together.stepTimes.steps, "steps held several sequences");
-          await freeAgain(together);
+          await freeAgain(together, 1024);
         }),
     ));
 
@@ -108,7 +75,7 @@ describe("a mixed unit", () => {
           assertEquals(one, other);
           assertEquals(one.prompt.length, 150);
         }
-        await freeAgain(cluster);
+        await freeAgain(cluster, 1024);
       })));
 
   it("takes sequences out when blocks run out, those too whose prompts are computed, and goes on with them later", () =>
@@ -140,7 +107,7 @@ describe("a mixed unit", () => {
       assertEquals([again.cached, again.tokens, again.logprobs], [64, apart[0].tokens, apart[0].logprobs]);
       const scored = await run(cluster, tokenRequest(prompt, { client: "all", promptLogprobs: 0, maxTokens: 0 }));
       assertEquals([scored.cached, scored.tokens], [0, []]);
-      await freeAgain(cluster);
+      await freeAgain(cluster, 1024);
     }));
 
   it("stops at once for clients that go away, with a prompt half computed too, and nobody else notices", () =>
@@ -164,7 +131,7 @@ describe("a mixed unit", () => {
       await cancelled;
       for (const { tokens } of await Promise.all(staying)) assertEquals(tokens, expected);
       assertEquals(cluster.scheduling.active, 0);
-      await freeAgain(cluster);
+      await freeAgain(cluster, 1024);
     }));
 
   it("goes on where it was after its worker is killed or stalls, under streams and under prompts", () =>
@@ -201,7 +168,7 @@ describe("a mixed unit", () => {
       assertEquals(await streams, expected);
       assertEquals(new Set((await cluster.describe()).units.map(({ role }) => role)), new Set(["mixed"]));
       await until(() => cluster.served.engine.degraded === null);
-      await freeAgain(cluster);
+      await freeAgain(cluster, 1024);
     }));
 
   it("runs a step between two pieces of a prompt while others generate, and whole chunks while nobody does", async () => {

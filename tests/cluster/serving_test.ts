@@ -3,15 +3,13 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { RunningCluster } from "../../cluster/cluster.ts";
 import type { ClusterTokenEngine } from "../../cluster/cluster_engine.ts";
-import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { GREEDY } from "../../core/sampling/params.ts";
 import type { GenerateOptions } from "../../core/text/text_engine.ts";
-import { until, withCluster } from "../support/cluster.ts";
+import { withCluster } from "../support/cluster.ts";
 import { generate } from "../support/generation.ts";
 import { Random } from "../support/random.ts";
+import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 
 const TEXTS = ["And it came to pass in those days", "To create a new table", "It was the best of times", "The quick brown fox", "In the beginning"];
 
@@ -24,35 +22,6 @@ function mixedRequests(count: number, random: Random): GenerateOptions[] {
     logprobs: 0,
     ...[{}, {}, { temperature: 1, seed: i }, { temperature: 0.9, topP: 0.9, seed: i }, { repetitionPenalty: 1.2 }][random.below(5)],
   }));
-}
-
-async function freeAgain(cluster: RunningCluster): Promise<void> {
-  await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0));
-  cluster.checkIntegrity();
-}
-
-function tokenRequest(prompt: readonly number[], change: Partial<TokenRequest> = {}): TokenRequest {
-  return {
-    prompt,
-    maxTokens: 12,
-    sampling: { ...GREEDY, temperature: 1, seed: 5 },
-    choice: 0,
-    stopTokens: new Set(),
-    logprobs: 0,
-    promptLogprobs: null,
-    signal: new AbortController().signal,
-    ...change,
-  };
-}
-
-async function run(cluster: RunningCluster, request: TokenRequest) {
-  const events: TokenEvent[] = [];
-  await cluster.served.engine.generate(request, (event) => events.push(event));
-  return {
-    tokens: events.flatMap((event) => event.kind === "token" ? [event.token] : []),
-    logprobs: events.flatMap((event) => event.kind === "token" ? [event.logprob!.logprob] : []),
-    cached: events.find((event) => event.kind === "prefilled")!.cached,
-  };
 }
 
 describe("serving many", () => {
