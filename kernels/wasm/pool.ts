@@ -48,7 +48,8 @@ export class WasmPool {
   readonly #memory: WasmMemory;
   readonly #module: WebAssembly.Module;
   readonly #exports: WasmExports;
-  readonly #jobs: Block;
+  /** Of the threads that run now: who was stopped and has not noticed yet finds no job of theirs. */
+  #jobs: Block | null = null;
   readonly #workers: Worker[] = [];
   #scratchBytes = 1 << 16;
   #scratch: Block;
@@ -58,7 +59,6 @@ export class WasmPool {
     this.threads = threads;
     this.#module = moduleOf(fuses);
     this.#exports = new WebAssembly.Instance(this.#module, { env: { memory: memory.memory } }).exports as unknown as WasmExports;
-    this.#jobs = memory.allocate(JOBS_BYTES, "jobs");
     this.#scratch = memory.allocate(this.#scratchBytes, "scratch");
   }
 
@@ -77,31 +77,32 @@ export class WasmPool {
     if (this.threads === 1 || pieces === 1 || pieces * work < WORTH_SHARING) {
       return this.#exports.runAlone(index, args, pieces, this.#scratch.address);
     }
-    if (this.#workers.length === 0) this.#start();
+    const jobs = this.#jobs ?? this.#start();
     const atOnce = Math.max(1, Math.ceil(pieces / (this.threads * TURNS)));
-    this.#exports.runTogether(this.#jobs.address, index, args, pieces, atOnce, this.#scratch.address);
+    this.#exports.runTogether(jobs.address, index, args, pieces, atOnce, this.#scratch.address);
   }
 
   close(): void {
     this.#stop();
   }
 
-  #start(): void {
-    const { u32 } = this.#memory.views(this.#jobs);
-    u32[STOPPED_WORD] = 0;
+  #start(): Block {
+    const jobs = this.#jobs = this.#memory.allocate(JOBS_BYTES, "jobs");
     for (let i = 1; i < this.threads; i++) {
       const worker = new Worker(new URL("./thread.ts", import.meta.url), { type: "module" });
       const scratch = this.#memory.allocate(this.#scratchBytes, "scratch").address;
-      worker.postMessage({ module: this.#module, memory: this.#memory.memory, jobs: this.#jobs.address, scratch } satisfies ThreadTask);
+      worker.postMessage({ module: this.#module, memory: this.#memory.memory, jobs: jobs.address, scratch } satisfies ThreadTask);
       this.#workers.push(worker);
     }
+    return jobs;
   }
 
   #stop(): void {
-    if (this.#workers.length === 0) return;
+    if (this.#jobs === null) return;
     const words = new Int32Array(this.#memory.memory.buffer, this.#jobs.address, JOBS_BYTES / 4);
     Atomics.store(words, STOPPED_WORD, 1);
     Atomics.notify(words, JOB_WORD);
     for (const worker of this.#workers.splice(0)) worker.terminate();
+    this.#jobs = null;
   }
 }

@@ -35,6 +35,19 @@ describe("WebAssembly kernels", () => {
     }
   });
 
+  it("give threads as much to work with as the largest needs, though others ran before it was bound", async () => {
+    const device = new WasmDevice({ threads: 3 });
+    const random = new Random(SEED);
+    for (const columns of [64, 20_000]) {
+      const [outputs, most] = [400, 4];
+      const packed = pack("bf16", columns, random.normals(outputs * columns), outputs);
+      const x = random.normals(most * columns);
+      const alone = await multiply(1, packed, x, { outputs, columns, most });
+      assertEquals(await multiplyOn(device, packed, x, { outputs, columns, most }), alone, `${columns} columns`);
+    }
+    await device.close();
+  });
+
   it("differ by rounding alone where products are rounded, too", async () => {
     const [outputs, columns] = [64, 512];
     const random = new Random(SEED);
@@ -86,6 +99,12 @@ describe("memory of a WebAssembly device", () => {
 
 type Packed = ReturnType<typeof pack>;
 
+interface Shape {
+  readonly outputs: number;
+  readonly columns: number;
+  readonly most: number;
+}
+
 function pack(format: WeightFormat, columns: number, weights: Float32Array, rows: number) {
   const layout = matrixLayout(format, columns);
   return { layout, ...packRows(layout, weights, rows) };
@@ -93,12 +112,23 @@ function pack(format: WeightFormat, columns: number, weights: Float32Array, rows
 
 async function multiply(
   threads: number,
-  { layout, data, scales }: Packed,
+  packed: Packed,
   x: Float32Array<ArrayBuffer>,
-  { outputs, columns, most }: { readonly outputs: number; readonly columns: number; readonly most: number },
+  shape: Shape,
   fma?: boolean,
 ): Promise<Float32Array> {
   const device = new WasmDevice({ threads, fma });
+  const result = await multiplyOn(device, packed, x, shape);
+  await device.close();
+  return result;
+}
+
+async function multiplyOn(
+  device: WasmDevice,
+  { layout, data, scales }: Packed,
+  x: Float32Array<ArrayBuffer>,
+  { outputs, columns, most }: Shape,
+): Promise<Float32Array> {
   const buffer = (label: string, content: Uint8Array<ArrayBuffer> | Float32Array<ArrayBuffer>) => {
     const made = device.createBuffer(label, Math.max(4, content.byteLength));
     device.write(made, 0, content);
@@ -117,7 +147,5 @@ async function multiply(
   }
   const readback = await device.createReadback("y", y.bytes);
   device.read(readback, y, 0, y.bytes);
-  const result = new Float32Array((await readback.take()).slice().buffer);
-  await device.close();
-  return result;
+  return new Float32Array((await readback.take()).slice().buffer);
 }
