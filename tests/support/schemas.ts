@@ -72,6 +72,8 @@ const FORMATS = [
 
 const strings = fc.oneof(
   fc.record({ type: fc.constant("string"), minLength: fc.nat(4), pattern: fc.constantFrom(...PATTERNS) }, { requiredKeys: ["type"] }),
+  // Of some, no text is left, here or where they meet.
+  fc.record({ type: fc.constant("string"), minLength: fc.nat(5), maxLength: fc.nat(5) }, { requiredKeys: ["type"] }),
   fc.record({ type: fc.constant("string"), maxLength: fc.integer({ min: 2, max: 9 }), pattern: fc.constantFrom(...PATTERNS) }, {
     requiredKeys: ["type"],
   }),

@@ -154,8 +154,9 @@ export class Expressions {
     return this.kind(e) === Kind.Complement ? this.left(e) : this.#node(Kind.Complement, e, 0, !this.nullable(e));
   }
 
-  /** `e` from `min` to `max` times. */
+  /** `e` from `min` to `max` times; nothing fits if there is no number between them. */
   repeat(e: Expr, min: number, max: number): Expr {
+    if (max < min) return NOTHING;
     if (max === 0 || e === EMPTY) return EMPTY;
     if (e === NOTHING) return min === 0 ? EMPTY : NOTHING;
     if (min === 1 && max === 1) return e;

@@ -132,8 +132,10 @@ export class Keywords {
     const listed = this.get("enum");
     if (listed !== undefined && (!Array.isArray(listed) || listed.length === 0)) throw this.unsupported("enum", "must be a list of values");
     const all = listed as readonly Json[] | undefined ?? null;
+    all?.forEach((value) => this.#writable("enum", value));
     if (!this.has("const")) return all;
     const only = this.get("const") as Json;
+    this.#writable("const", only);
     return all === null ? [only] : all.filter((value) => canonical(value) === canonical(only));
   }
 
@@ -182,6 +184,14 @@ export class Keywords {
       throw this.unsupported(keyword, `has more than ${EXACT_DIGITS} digits: not all numbers beside it can be told from it`);
     }
     return bound;
+  }
+
+  /** Numbers that doubles cannot hold have become others before anybody sees them. */
+  #writable(keyword: string, value: Json): void {
+    if (typeof value === "number" && (!Number.isFinite(value) || Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 1e21)) {
+      throw this.unsupported(keyword, "holds a number of more digits than are exact: use one of up to 2^53, or a string");
+    }
+    if (typeof value === "object" && value !== null) { for (const part of Object.values(value)) this.#writable(keyword, part); }
   }
 
   #number(keyword: string): number | undefined {

@@ -45,6 +45,35 @@ describe("keywords", () => {
     ]);
   });
 
+  it("let no text through whose least length is beyond its greatest, wherever both come from", () => {
+    check({ type: "string", maxLength: 4, not: { pattern: "^[A-Z]", maxLength: 4 } }, ['"run"', '""'], ['"Run"', '"ABLE"']);
+    check({ type: "string", maxLength: 6, if: { maxLength: 3 }, then: { minLength: 4 }, else: { pattern: "^x" } }, ['"xabc"'], ['"OfK"', '"abcd"']);
+    check({ type: "string", maxLength: 5, if: { maxLength: 5 }, then: { pattern: "^[a-c]{1,3}$", maxLength: 5 } }, ['"abc"'], ['" cle:"', '""']);
+    check({ anyOf: [{ type: "string", minLength: 3, maxLength: 2 }, { const: 1 }] }, ["1"], ['"Of"', '"abc"']);
+    check({ type: "array", items: { type: "string", minLength: 3, maxLength: 2 } }, ["[]"], ['["ab"]', '["abc"]']);
+    check({ type: "object", propertyNames: { minLength: 3, maxLength: 2 } }, ["{}"], ['{"ab":1}', '{"abc":1}']);
+    check({ type: "object", properties: { a: { type: "string", minLength: 3, maxLength: 2 }, b: { const: 1 } }, required: ["b"] }, ['{"b":1}'], [
+      '{"a":"Us","b":1}',
+    ]);
+    for (
+      const none of [
+        { type: "string", minLength: 3, maxLength: 2 },
+        { allOf: [{ type: "string", minLength: 5 }, { maxLength: 3 }] },
+        { type: "string", minLength: 3, maxLength: 3, not: { minLength: 3 } },
+        { type: "string", pattern: "^a+$", minLength: 3, maxLength: 2 },
+        { type: "string", oneOf: [{ maxLength: 4 }, { maxLength: 4 }], maxLength: 4 },
+      ]
+    ) refused(none, "cannot be fitted by any value");
+  });
+
+  it("refuse numbers that have become others before they were read", () => {
+    for (const value of [Infinity, -Infinity, 9223372036854775807, [1, { a: 2 ** 53 }]]) {
+      refused({ const: value }, "more digits than are exact");
+      refused({ enum: ["a", value] }, "more digits than are exact");
+    }
+    check({ enum: [2 ** 53 - 1, -0.5, 1e21] }, ["9007199254740991", "-0.5", "1e+21"], ["1"]);
+  });
+
   it("bound numbers to the digit", () => {
     check({ type: "integer", minimum: 0, maximum: 120 }, ["0", "9", "99", "100", "120"], ["121", "-1", "-0", "1.0", "0120", "999"]);
     check({ type: "integer", minimum: -50, maximum: -7 }, ["-50", "-7", "-10"], ["-51", "-6", "7", "-5", "-0"]);
