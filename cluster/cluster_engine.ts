@@ -5,7 +5,7 @@
  */
 import type { ContextLimits } from "../core/context_limit.ts";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../core/engine.ts";
-import { LatentmeshError } from "../core/errors.ts";
+import { cancellation, LatentmeshError } from "../core/errors.ts";
 import { checkRequest } from "../core/generation.ts";
 import { Serving, type ServingOptions } from "./serving/serving.ts";
 import type { Units } from "./unit_host.ts";
@@ -43,7 +43,7 @@ export class ClusterTokenEngine implements TokenEngine {
   async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
     if (this.#closed) throw new LatentmeshError("capacity", "The engine is shutting down");
-    if (request.signal.aborted) throw new LatentmeshError("cancelled", "The request was cancelled");
+    if (request.signal.aborted) throw cancellation(request.signal);
     checkRequest(request, this);
     await this.serving.serve(request, emit);
   }

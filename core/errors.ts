@@ -44,6 +44,11 @@ export class LatentmeshError extends Error {
   }
 }
 
+/** Why what a signal belongs to was given up: what the signal says, or that whoever asked is gone. */
+export function cancellation(signal?: AbortSignal): LatentmeshError {
+  return signal?.reason instanceof LatentmeshError ? signal.reason : new LatentmeshError("cancelled", "The request was cancelled");
+}
+
 /** Text of anything thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

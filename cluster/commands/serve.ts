@@ -19,7 +19,7 @@ import { ObservedEngine } from "../observe/observed_engine.ts";
 import { showProgress } from "../progress.ts";
 import { RepeatedLog } from "../repeated_log.ts";
 import type { Settings } from "../settings.ts";
-import { aborted, endOnSignals, stopOnSignals } from "./stop.ts";
+import { aborted, endOnSignals, stopOnSignals, stopping } from "./stop.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import { textModelSource } from "../text/text_model.ts";
 import { TextWork } from "../text/text_work.ts";
@@ -90,7 +90,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
 /** Lets requests end, for so many milliseconds; then cancels them. */
 async function finish(server: HttpServer | null, cancel: AbortController, milliseconds: number): Promise<void> {
   const timers = [
-    setTimeout(() => cancel.abort(), milliseconds),
+    setTimeout(() => cancel.abort(stopping()), milliseconds),
     // A client that does not read its answer is not waited for.
     setTimeout(() => server?.cut(), milliseconds + LAST_WORDS),
   ];

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../../core/errors.ts";
 
 /** Resolves when it aborts. */
 export function aborted(signal: AbortSignal): Promise<void> {
@@ -28,12 +29,25 @@ export function endOnSignals(): Disposable {
   return Deno.pid === 1 ? listen(() => Deno.exit(0)) : { [Symbol.dispose]: () => {} };
 }
 
+/** Milliseconds within which a signal that comes again is the same: `deno task` passes on what a terminal has sent to the server, too. */
+const SAME = 400;
+
 /** SIGTERM and SIGINT: the first drains, the second cancels, the third ends the process. Dispose to listen no more. */
 export function stopOnSignals({ drain, cancel }: StopControllers): Disposable {
+  let last = -Infinity;
   return listen(() => {
+    const now = performance.now();
+    if (now - last < SAME) return;
+    last = now;
     if (cancel.signal.aborted) Deno.exit(1);
-    (drain.signal.aborted ? cancel : drain).abort();
+    if (drain.signal.aborted) cancel.abort(stopping());
+    else drain.abort();
   });
+}
+
+/** What clients are told whose requests are cancelled because the server ends. */
+export function stopping(): LatentmeshError {
+  return new LatentmeshError("capacity", "The server is stopping; ask again when it is back, or another one");
 }
 
 function listen(onSignal: () => void): Disposable {

@@ -135,5 +135,5 @@ function tell(thread: Worker, message: ToGrammarThread): void {
 }
 
 function shuttingDown(): LatentmeshError {
-  return new LatentmeshError("cancelled", "The server is shutting down");
+  return new LatentmeshError("capacity", "The server is stopping");
 }

@@ -7,7 +7,7 @@
 import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { prefixHashesInTurns } from "../../core/cache/prefix_hash.ts";
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
-import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
+import { asLatentmeshError, cancellation, LatentmeshError } from "../../core/errors.ts";
 import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import { newStepTimes, type StepTimes } from "../../core/step_times.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
@@ -114,7 +114,7 @@ export class Serving implements UnitListener {
     };
     this.#entries.set(sequence, entry);
     const cancel = () => {
-      this.#end(sequence, new LatentmeshError("cancelled", "The request was cancelled"));
+      this.#end(sequence, cancellation(signal));
       this.#tell();
     };
     signal.addEventListener("abort", cancel, { once: true });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { LatentmeshError } from "../../core/errors.ts";
+import { cancellation, LatentmeshError } from "../../core/errors.ts";
 import { guardianSettled } from "../guardian.ts";
 import { HttpError } from "../http/errors.ts";
 import { log } from "../log.ts";
@@ -89,12 +89,12 @@ export class TextWork implements TextService {
 
   async run<K extends TextJobKind>(kind: K, input: TextJobs[K]["input"], { client, signal }: TextJobOptions): Promise<TextJobs[K]["output"]> {
     if (this.#failure !== null) throw this.#failure;
-    if (this.#closed || signal?.aborted) throw new LatentmeshError("cancelled", "The request was cancelled");
+    if (this.#closed || signal?.aborted) throw cancellation(signal);
     const job: Job = { message: { kind, input } as ToTextProcess, client, result: Promise.withResolvers() };
     const cancel = () => {
       // What has begun goes on to its end, which is near.
       this.#queue.remove(client, job);
-      job.result.reject(new LatentmeshError("cancelled", "The request was cancelled"));
+      job.result.reject(cancellation(signal));
     };
     signal?.addEventListener("abort", cancel, { once: true });
     this.#queue.add(client, job);
@@ -114,7 +114,7 @@ export class TextWork implements TextService {
   /** Ends all processes; what waits or runs is cancelled. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#fail(new LatentmeshError("cancelled", "The server is shutting down"));
+    this.#fail(new LatentmeshError("capacity", "The server is stopping"));
     await Promise.all([...this.#all].map((process) => process.kill()));
     await Promise.all(this.#starting);
     await guardianSettled();

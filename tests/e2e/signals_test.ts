@@ -103,6 +103,45 @@ describe("a server that is loading", () => {
   }
 });
 
+describe("a server that serves", () => {
+  it("takes a signal that comes twice in a moment for one, as deno task passes it on, and lets requests end", async () => {
+    await using server = await Starting.start(["--single"]);
+    await server.says("ready");
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: "tiny-mla", prompt: "And it came to pass", max_tokens: 60, ignore_eos: true, stream: true }),
+    });
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    let text = (await reader.read()).value!;
+    server.child.kill("SIGINT");
+    server.child.kill("SIGINT");
+    for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
+    assert(text.trimEnd().endsWith("data: [DONE]"), text.slice(-300));
+    assertEquals((await server.child.status).code, 0);
+  });
+
+  it("says at the second signal that it is stopping, in a way that clients try again", async () => {
+    await using server = await Starting.start(["--single"]);
+    await server.says("ready");
+    const asked = fetch(`${server.url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: "tiny-mla", prompt: "And it came to pass", max_tokens: 1900, ignore_eos: true }),
+    });
+    await until(async () => (await (await fetch(`${server.url}/cluster`)).json()).scheduling.running === 1);
+    server.child.kill("SIGTERM");
+    await server.says("stopping");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    server.child.kill("SIGTERM");
+    const response = await asked;
+    const { error } = await response.json();
+    assertEquals([response.status, error.code], [503, "capacity"]);
+    assertStringIncludes(error.message, "stopping");
+    await server.child.status;
+  });
+});
+
 describe("a server that is killed", () => {
   it(`leaves no process and no directory behind${CAN_LIST_PROCESSES ? "" : " (skipped: no /proc)"}`, async () => {
     if (!CAN_LIST_PROCESSES) return;

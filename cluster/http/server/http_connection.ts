@@ -80,7 +80,8 @@ export class HttpConnection {
       exchange.end();
     }
     if (!exchange.bodyRead) await this.#linger();
-    return keep && writer.delimited;
+    // The server may have begun to end while it was written, and was not idle then.
+    return keep && writer.delimited && !this.#closing.aborted;
   }
 
   async #answer(exchange: Exchange, url: URL): Promise<Response> {

@@ -156,7 +156,7 @@ describe("grammars", () => {
     const [running] = await others.constrain(writeGrammar(json({})), { count: 1, client: "" });
     running.accept(model.tokenizer.encode("{", { special: false })[0]);
     others[Symbol.dispose]();
-    await assertRejects(() => running.settled!, LatentmeshError, "shutting down");
-    await assertRejects(() => others.constrain(writeGrammar(json({})), { count: 1, client: "" }), LatentmeshError, "shutting down");
+    await assertRejects(() => running.settled!, LatentmeshError, "stopping");
+    await assertRejects(() => others.constrain(writeGrammar(json({})), { count: 1, client: "" }), LatentmeshError, "stopping");
   });
 });

@@ -211,6 +211,25 @@ describe("the HTTP server", () => {
     await stopped;
   });
 
+  it("ends a connection whose answer had begun when it was shut down", async () => {
+    const more = Promise.withResolvers<void>();
+    const body = async function* () {
+      yield new TextEncoder().encode("begun");
+      await more.promise;
+      yield new TextEncoder().encode("done");
+    };
+    await withServer(() => new Response(ReadableStream.from(body()), { headers: { "content-type": "text/event-stream" } }), async (port, server) => {
+      using client = await RawClient.connect(port);
+      await client.send(get("/"));
+      await client.until("begun");
+      const stopped = server.shutdown();
+      more.resolve();
+      // Neither waits for the client, who may ask again.
+      assertStringIncludes(await client.rest(), "done");
+      await stopped;
+    });
+  });
+
   it("goes on when there are no more descriptors", async () => {
     const server = new Deno.Command("sh", {
       args: ["-c", 'ulimit -n 64; exec "$@"', "sh", Deno.execPath(), "run", "-A", "--quiet", `${ROOT}/tests/support/echo_server.ts`],
