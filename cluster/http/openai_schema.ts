@@ -127,5 +127,17 @@ export function parseBody<T extends z.ZodType>(schema: T, body: unknown): z.outp
     throw new HttpError(400, `Parameter "${param}" is not supported`, { param, code: "unsupported_parameter" });
   }
   const param = issue.path.join(".");
-  throw new HttpError(400, `Parameter "${param}" cannot be used: ${issue.message}`, { param, code: "invalid_value" });
+  const what = param === "" ? "The body" : `Parameter "${param}"`;
+  throw new HttpError(400, `${what} cannot be used: ${reasonOf(issue)}`, { param: param === "" ? undefined : param, code: "invalid_value" });
+}
+
+/** What is wrong, of several forms with each of them. */
+function reasonOf(issue: z.core.$ZodIssue): string {
+  if (issue.code !== "invalid_union") return issue.message;
+  const each = issue.errors.flatMap(([first]) => {
+    if (first === undefined) return [];
+    const field = first.path.length === 0 ? "" : `${first.path.join(".")}: `;
+    return [field + reasonOf(first).replace(/^Invalid input: /, "")];
+  });
+  return each.length === 0 ? issue.message : `Invalid input: ${[...new Set(each)].join("; or ")}`;
 }

@@ -206,6 +206,22 @@ describe("HTTP API", () => {
     });
   }
 
+  it("says of what may have several forms what each of them asks for", async () => {
+    const cases: [path: string, body: object, said: string][] = [
+      ["/tokenize", {}, "The body cannot be used: Invalid input: prompt: expected string, received undefined; or messages: expected array"],
+      [
+        "/v1/completions",
+        { prompt: "a", stop: 5 },
+        'Parameter "stop" cannot be used: Invalid input: expected string, received number; or expected array',
+      ],
+      ["/detokenize", { tokens: "x" }, "must be a list of 1 to"],
+    ];
+    for (const [path, body, said] of cases) {
+      const { error } = await (await test.post(path, body)).json();
+      assert(error.message.includes(said), error.message);
+    }
+  });
+
   it("accepts values that ask for what happens anyway, and null for not given", async () => {
     const response = await test.post(chat, {
       ...KETTLE,
