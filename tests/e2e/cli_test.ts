@@ -166,6 +166,6 @@ describe("command line", () => {
     });
     await new Promise((resolve) => setTimeout(resolve, 200));
     const [{ code }, response] = await Promise.all([server.stop(), running]);
-    assertEquals([code, (await response.json()).error.code], [0, "cancelled"]);
+    assertEquals([code, (await response.json()).error.code], [0, "capacity"]);
   });
 });
