@@ -32,6 +32,8 @@ function start([program, ...args]: readonly string[]): Deno.ChildProcess | null 
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
+      // A terminal's signals are for the server, which lets what is being prepared end.
+      detached: true,
     }).spawn();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;

@@ -110,10 +110,16 @@ describe("a server that serves", () => {
     const response = await fetch(`${server.url}/v1/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model: "tiny-mla", prompt: "And it came to pass", max_tokens: 60, ignore_eos: true, stream: true }),
+      body: JSON.stringify({ model: "tiny-mla", prompt: "And it came to pass", max_tokens: 300, ignore_eos: true, stream: true }),
     });
     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
     let text = (await reader.read()).value!;
+    // A terminal sends it to all processes of a job: those that prepare requests are none of this one's.
+    if (CAN_LIST_PROCESSES) {
+      const preparing = (await descendants(server.child.pid)).filter((pid) => Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("text_main.ts"));
+      assert(preparing.length > 0);
+      for (const pid of preparing) assert(jobOf(pid) !== jobOf(server.child.pid), "a job of its own");
+    }
     server.child.kill("SIGINT");
     server.child.kill("SIGINT");
     for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
@@ -206,3 +212,9 @@ describe("a directory in which processes meet", () => {
     await Deno.remove(parent, { recursive: true });
   });
 });
+
+/** The process group. */
+function jobOf(pid: number): number {
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2]);
+}
