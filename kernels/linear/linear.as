@@ -35,7 +35,7 @@ class Batch {
   count: u32;
 }
 
-// Of inputs that were rounded to eight bits: bytes of a row, and where in it its scales are.
+// Inputs that share a scale, when they are rounded to eight bits: as many as weights do (core/model/packing.ts).
 // @ts-ignore: decorator
 @inline
 const ROUNDED_GROUP: u32 = 64;

@@ -29,7 +29,10 @@ class Jobs {
 
 // @ts-ignore: decorator
 @inline
-const TICKET: usize = 0, JOB: usize = 8, COMPLETED: usize = 12, SLEEPERS: usize = 32, STOPPED: usize = 36;
+const TICKET = offsetof<Jobs>("ticket"), JOB = offsetof<Jobs>("job"), COMPLETED = offsetof<Jobs>("completed");
+// @ts-ignore: decorator
+@inline
+const SLEEPERS = offsetof<Jobs>("sleepers"), STOPPED = offsetof<Jobs>("stopped");
 
 // How often a thread looks for a job before it sleeps, which costs some 50 µs to end.
 const LOOKS: u32 = 20000;
