@@ -154,16 +154,14 @@ export class RankWeights {
     };
   }
 
-  /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. Kept in float32 unless weights are quantised: it is no longer what the file holds. */
+  /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. It is no longer what the file holds, see {@link UploadPlan.computedMatrix}. */
   #latentsUnderBasis(prefix: string, layer: number): LatentWeights {
     const { latentWidth } = this.#spec;
     const keys = columnIndices(this.#shape.keyColumns);
     const basis = this.#plan.buffer(`${prefix} basis`, keys.length * latentWidth * 4);
     const changed = (part: "key" | "value", columns: readonly number[]) => {
-      const source = this.#upProjection(prefix, part);
-      const storedBytes = source.rows * source.storedRowBytes;
       const compute = (target: BasisChangeTarget | null) => this.#changeBasis(prefix, layer, { part, columns, target });
-      return this.#headStack(this.#plan.computedMatrix(source.name, [source.rows, columns.length], storedBytes, compute));
+      return this.#headStack(this.#plan.computedMatrix(this.#upProjection(prefix, part), columns.length, compute));
     };
     this.#plan.computed.push({ storedBytes: 0, run: () => Promise.resolve(this.#writeBasis(basis, layer, keys)) });
     return {

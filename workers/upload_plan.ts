@@ -8,7 +8,7 @@ import { LatentmeshError } from "../core/errors.ts";
 import type { Checkpoint, FileRange } from "../core/model/checkpoint.ts";
 import type { MatrixSource, RowBlock, WeightPolicy } from "../core/model/matrix_source.ts";
 import { storedVector } from "../core/model/stored_vector.ts";
-import { type MatrixLayout, matrixLayout, type PackedRows, packRows, sameLayout } from "../core/model/packing.ts";
+import { bitsPerWeight, type MatrixLayout, matrixLayout, type PackedRows, packRows, sameLayout } from "../core/model/packing.ts";
 import { roundUp } from "../core/numeric.ts";
 import type { Device, DeviceBuffer, StagedCopy } from "../kernels/device.ts";
 import type { BasisChangeTarget } from "./basis_change.ts";
@@ -110,11 +110,22 @@ export class UploadPlan {
     return buffer;
   }
 
-  /** A matrix that is computed, in float32 unless weights are quantised. @param compute gives its values */
-  computedMatrix(label: string, [rows, columns]: readonly [number, number], storedBytes: number, compute: Compute): DeviceMatrix {
-    const layout = matrixLayout(this.#policy === "keep" ? "f32" : this.#policy, columns);
+  /**
+   * What is computed from a matrix, as the policy has it. Where it keeps weights as they are stored, what they become is kept in float32; devices with matrix units,
+   * which round inputs to f16 anyway, have it in f16 unless the file's precision is float32.
+   *
+   * @param compute gives its values
+   */
+  computedMatrix(source: MatrixSource, columns: number, compute: Compute): DeviceMatrix {
+    const { name: label, rows } = source;
+    const storedBytes = rows * source.storedRowBytes;
+    const kept = this.device.features.matrixUnits && source.layout("keep").format !== "f32" ? "f16" : "f32";
+    const layout = matrixLayout(this.#policy === "keep" ? kept : this.#policy, columns);
     const parts = this.#allocate(label, layout, { units: rows, unitRows: 1 });
-    const target = layout.format === "f32" && parts.length === 1 ? { buffer: parts[0].weights, stride: layout.rowBytes / 4 } : null;
+    const { format } = layout;
+    const target = (format === "f32" || format === "f16") && parts.length === 1
+      ? { buffer: parts[0].weights, stride: layout.rowBytes * 8 / bitsPerWeight(format), format }
+      : null;
     this.computed.push({
       storedBytes,
       run: async () => {

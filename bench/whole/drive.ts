@@ -6,7 +6,7 @@
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { Random } from "../../tests/support/random.ts";
 import { type Load, type LoadRequest, RunningLoad, type Timing } from "../serve/load_client.ts";
-import type { Case, WholeOptions } from "./options.ts";
+import { type Case, nameOf, type WholeOptions } from "./options.ts";
 import type { CaseTimes, PromptShare, StepShare } from "./result.ts";
 import type { BenchServer, ServerTotals } from "./server.ts";
 import { promptShareOf, shareOf } from "./shares.ts";
@@ -44,9 +44,10 @@ export async function driveCase(server: BenchServer, one: Case, spec: ModelSpec,
   const requests = (maxTokens: number) => prompts.map((prompt, i) => requestOf(prompt, maxTokens, i));
   const most = mostGenerated(one, tokens);
   const before = await server.totals();
-  const first = one.batch === 1 ? null : await play(server, { requests: requests(1) }, one.context);
+  const name = nameOf(one);
+  const first = one.batch === 1 ? null : await play(server, { requests: requests(1) }, one.context, `${name}, prompts`);
   const again = await server.totals();
-  const together = await play(server, { requests: requests(most), together: tokens + SPARE }, one.context);
+  const together = await play(server, { requests: requests(most), together: tokens + SPARE }, one.context, name);
   const { running, measured, timings } = together;
   const computed = first?.running ?? running;
   if (first !== null && again !== null && running !== null) warnOfUncached(one, running.cachedTokens - again.cachedTokens);
@@ -69,7 +70,7 @@ function warnOfUncached({ batch, context }: Case, cached: number): void {
 /** Runs everything once that a case will run, with as many streams. */
 export async function warmUp(server: BenchServer, batch: number, spec: ModelSpec, options: WholeOptions): Promise<void> {
   const prompts = promptsOf({ batch, context: WARM_UP.prompt }, spec, { ...options, prefix: 0 });
-  await play(server, { requests: prompts.map((prompt, i) => requestOf(prompt, WARM_UP.tokens, i)) }, WARM_UP.prompt);
+  await play(server, { requests: prompts.map((prompt, i) => requestOf(prompt, WARM_UP.tokens, i)) }, WARM_UP.prompt, "warming up");
 }
 
 /** The best token of random weights soon repeats itself, and streams that end up at the same one use the same experts: so tokens are drawn. */
@@ -77,14 +78,26 @@ function requestOf(prompt: readonly number[], maxTokens: number, stream: number)
   return { at: 0, prompt, maxTokens, temperature: 1, seed: stream };
 }
 
-async function play(server: BenchServer, load: Omit<Load, "url">, promptTokens: number): Promise<Played> {
+/** Milliseconds between two lines about what takes long. */
+const TELL_INTERVAL = 10_000;
+
+/** @param what the name of what is played, for progress */
+async function play(server: BenchServer, load: Omit<Load, "url">, promptTokens: number, what: string): Promise<Played> {
   using watch = new Watch(server, boundsFor(promptTokens));
+  const began = performance.now();
+  let told = began;
   let begun: Promise<ServerTotals | null> = Promise.resolve(null);
   let measured = begun;
   await using running = new RunningLoad({ ...load, url: server.url }, (event) => {
     switch (event.kind) {
       case "progress":
-        return watch.tokens();
+        watch.tokens();
+        if (performance.now() - told < TELL_INTERVAL) return;
+        told = performance.now();
+        console.log(
+          `  ${what}: ${event.begun} of ${load.requests.length} streams have begun, ${event.tokens} tokens, ${((told - began) / 1000).toFixed(0)} s`,
+        );
+        return;
       case "running":
         watch.allBegun();
         begun = server.totals();

@@ -14,6 +14,7 @@ import type { Device } from "../../kernels/device.ts";
 import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import type { StepLimits } from "../../workers/activations.ts";
 import { loadWeights } from "../../workers/loader.ts";
+import type { LoadShard } from "../../workers/rank_weights.ts";
 import { Model } from "../../workers/model.ts";
 import { DirectoryFiles } from "../../workers/model_files.ts";
 
@@ -71,13 +72,15 @@ export interface LoadModelOptions {
   readonly maxTokens?: number;
   readonly maxContext?: number;
   readonly ranks?: number;
+  /** The latents' basis and this rank's share; as they are stored, and all of them, by default. */
+  readonly shard?: LoadShard;
 }
 
 /** Loads a checkpoint onto a device. */
 export async function loadModel(device: Device, name: Fixture, options: LoadModelOptions = {}): Promise<Model> {
   using files = new DirectoryFiles(options.directory ?? fixtureDirectory(name));
   const spec = parseModelConfig((await files.text("config.json"))!, `${name}/config.json`);
-  const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep" });
+  const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep", shard: options.shard });
   return await Model.create(device, weights, {
     group: { ...ALONE, ranks: options.ranks ?? 1 },
     cacheDtype: options.cacheDtype ?? "f32",

@@ -4,7 +4,7 @@
  * @module
  */
 import { type TensorData, writeSafetensors } from "../../core/model/safetensors_writer.ts";
-import { toHalfBits } from "../../core/numeric.ts";
+import { F16_VALUES, toHalfBits } from "../../core/numeric.ts";
 import { fixtureDirectory } from "./fixtures.ts";
 import { Random } from "./random.ts";
 
@@ -36,14 +36,16 @@ export const ODD_CONFIG = {
   eos_token_id: [1, 2],
 };
 
-/** Writes a checkpoint of two f16 files with an index into a new temporary directory. The caller removes it. */
-export async function writeRandomCheckpoint(config: typeof ODD_CONFIG): Promise<string> {
+/** Writes a checkpoint of two files with an index into a new temporary directory. The caller removes it. @param dtype of all tensors, whose values f16 can hold */
+export async function writeRandomCheckpoint(config: typeof ODD_CONFIG, dtype: "F16" | "F32" = "F16"): Promise<string> {
   const random = new Random();
   const tensors: TensorData[] = [];
   const add = (name: string, ...shape: number[]) => {
     const norm = shape.length === 1;
     const values = random.normals(shape.reduce((a, b) => a * b), norm ? 0.1 : shape.at(-1)! ** -0.5).map((value) => (norm ? 1 + value : value));
-    tensors.push({ name: `${name}.weight`, dtype: "F16", shape, bytes: new Uint8Array(toHalfBits(values).buffer) });
+    const halves = toHalfBits(values);
+    const stored = dtype === "F16" ? halves : Float32Array.from(halves, (bits) => F16_VALUES[bits]);
+    tensors.push({ name: `${name}.weight`, dtype, shape, bytes: new Uint8Array(stored.buffer) });
   };
   const { hidden_size: D, num_attention_heads: H, kv_lora_rank: C, q_lora_rank: Q, qk_nope_head_dim: N, qk_rope_head_dim: R, v_head_dim: V } = config;
   const mlp = (prefix: string, width: number) => {

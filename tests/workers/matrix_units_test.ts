@@ -3,7 +3,11 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import { parseModelConfig } from "../../core/model/config.ts";
+import { chooseBasis } from "../../core/tpla/basis.ts";
+import { partition, UNCUT } from "../../core/tpla/partition.ts";
 import { CpuDevice } from "../../kernels/cpu_device.ts";
+import type { LoadShard } from "../../workers/rank_weights.ts";
 import { relativeError } from "../support/compare.ts";
 import { loadModel } from "../support/fixtures.ts";
 import { runSequence } from "../support/forward.ts";
@@ -29,19 +33,39 @@ const CONFIG = {
   num_experts_per_tok: 2,
 };
 
+/** What a rank with whole latents keeps under another basis. */
+function underBasis(): LoadShard {
+  const spec = parseModelConfig(JSON.stringify(CONFIG), "config.json");
+  return { shape: partition(spec, UNCUT)[0], bases: Array.from({ length: spec.layers }, () => chooseBasis("hadamard", spec.latentWidth, null)) };
+}
+
 describe("prefill on matrix units", () => {
-  it("is nearly what it is in f32, with the same bits for any chunk size", async () => {
-    const directory = await writeRandomCheckpoint(CONFIG);
+  for (const [what, shard] of Object.entries({ "": undefined, " under another basis of the latent": underBasis() })) {
+    it(`is nearly what it is in f32, with the same bits for any chunk size${what}`, async () => {
+      const directory = await writeRandomCheckpoint(CONFIG);
+      try {
+        const options = { cacheDtype: "f16", directory, limits: { window: 32 }, shard } as const;
+        const tokens = Array.from({ length: 70 }, (_, i) => (i * 7) % CONFIG.vocab_size);
+        const plain = await runSequence(await loadModel(new CpuDevice(), "tiny-mla", options), tokens, "prefill", Infinity);
+        const model = await loadModel(new EmulatedDevice(), "tiny-mla", options);
+        assert(model.attendsInHalves, "keys and values are in f16");
+        const whole = await runSequence(model, tokens, "prefill", Infinity);
+        const error = relativeError(whole.logits, plain.logits);
+        assert(error > 0 && error < 3e-3, `${error} from f32`);
+        assertEquals((await runSequence(model, tokens, "prefill", 37)).logits, whole.logits);
+      } finally {
+        await Deno.remove(directory, { recursive: true });
+      }
+    });
+  }
+
+  it("is not for checkpoints in float32, as they are or under another basis", async () => {
+    const directory = await writeRandomCheckpoint(CONFIG, "F32");
     try {
-      const options = { cacheDtype: "f16", directory, limits: { window: 32 } } as const;
-      const tokens = Array.from({ length: 70 }, (_, i) => (i * 7) % CONFIG.vocab_size);
-      const plain = await runSequence(await loadModel(new CpuDevice(), "tiny-mla", options), tokens, "prefill", Infinity);
-      const model = await loadModel(new EmulatedDevice(), "tiny-mla", options);
-      assert(model.attendsInHalves, "keys and values are in f16");
-      const whole = await runSequence(model, tokens, "prefill", Infinity);
-      const error = relativeError(whole.logits, plain.logits);
-      assert(error > 0 && error < 3e-3, `${error} from f32`);
-      assertEquals((await runSequence(model, tokens, "prefill", 37)).logits, whole.logits);
+      for (const shard of [undefined, underBasis()]) {
+        const { attendsInHalves } = await loadModel(new EmulatedDevice(), "tiny-mla", { cacheDtype: "f16", directory, shard });
+        assert(!attendsInHalves, "f16 would lose what the file holds");
+      }
     } finally {
       await Deno.remove(directory, { recursive: true });
     }
