@@ -70,8 +70,11 @@ async function measure(
   const reached = async (count: number) => {
     while (arrivals.some(({ length }) => length < count)) await new Promise((resolve) => setTimeout(resolve, 1));
   };
-  await reached(2 * SETTLED);
-  const steps = arrivals.flatMap((times) => gapsOf(times.slice(SETTLED)));
+  // Until then prompts are computed beside those that run.
+  await reached(SETTLED);
+  const settled = performance.now();
+  await reached(Math.max(...arrivals.map(({ length }) => length)) + SETTLED);
+  const steps = arrivals.flatMap((times) => gapsOf(times.filter((time) => time >= settled)));
   const came = performance.now();
   const beside = await firstToken(cluster, long, "beside");
   const ended = performance.now();

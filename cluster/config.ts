@@ -68,7 +68,9 @@ export const configSchema = z.strictObject({
       .describe("units that compute prompts and generate, in one cache, exactly; instead of decode groups and prefill units").optional(),
     ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them").optional(),
     maxStepMs: z.number().min(1).max(60_000)
-      .describe("most milliseconds between two tokens of a running stream while prompts are computed beside it; by default three of its steps")
+      .describe(
+        "most milliseconds between two tokens of a running stream while prompts are computed beside it, as far as the smallest pieces allow; by default three of its steps, or twice what a piece takes without tokens",
+      )
       .optional(),
   }).optional(),
   cache: z.strictObject({

@@ -35,7 +35,10 @@ export interface Config {
     workers?: number;
     /** Workers of a unit; heads are split among them. */
     ranks?: number;
-    /** Most milliseconds between two tokens of a running stream while prompts are computed beside it; by default three of its steps. */
+    /**
+     * Most milliseconds between two tokens of a running stream while prompts are computed beside it, as far as the smallest pieces allow; by default three of its
+     * steps, or twice what a piece takes without tokens.
+     */
     maxStepMs?: number;
   };
   /** The latent cache. */

@@ -16,6 +16,9 @@ import { planRows } from "./step_planner.ts";
 /** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */
 const AGING = 0.5;
 
+/** Most tokens of a piece, by the positions of its prompt that come before it. */
+export type PieceTokens = (start: number) => number;
+
 /** Places sequences and plans work. */
 export class Scheduler {
   readonly options: SchedulerOptions;
@@ -125,14 +128,14 @@ export class Scheduler {
   /**
    * What a mixed unit does next: steps and pieces take turns, so that neither who generates nor who has just come waits for long.
    *
-   * @param pieceTokens most tokens of a piece while others generate
+   * @param pieceTokens most tokens of a piece after so many positions while others generate
    */
-  nextWork(unit: MixedUnit, now: number, pieceTokens: number): { readonly piece: Piece } | { readonly step: Step } | null {
+  nextWork(unit: MixedUnit, now: number, pieceTokens: PieceTokens): { readonly piece: Piece } | { readonly step: Step } | null {
     const nextStep = () => {
       const step = this.nextStep(unit);
       return step === null ? null : { step };
     };
-    const nextPiece = (most?: number) => {
+    const nextPiece = (most?: PieceTokens) => {
       const piece = this.nextPiece(unit, now, most);
       return piece === null ? null : { piece };
     };
@@ -144,9 +147,9 @@ export class Scheduler {
    * The piece that a unit computes next: of the prompt with the least to compute, where long waiting counts like having less; of its client's prompts, one that has
    * the first priority.
    *
-   * @param most tokens of it; whole blocks unless it is the last
+   * @param most tokens of it; a chunk by default
    */
-  nextPiece(unit: PromptUnit, now: number, most = this.options.chunk): Piece | null {
+  nextPiece(unit: PromptUnit, now: number, most: PieceTokens = () => this.options.chunk): Piece | null {
     if (!unit.up || (unit instanceof MixedUnit && unit.stepping)) return null;
     const ready = [...unit.prompts].filter(({ opened, uses }) => opened && uses === 0);
     const score = ({ remaining, admitted }: Placement) => remaining - (now - admitted) * AGING;
@@ -314,7 +317,7 @@ export class Scheduler {
     }
   }
 
-  #piece(placement: Placement, most: number): Piece {
+  #piece(placement: Placement, most: PieceTokens): Piece {
     const { prefill } = placement;
     const begin = !placement.begun;
     if (begin) this.#matchAgain(placement);
@@ -325,7 +328,7 @@ export class Scheduler {
       prefill.prefilled = true;
     }
     const start = placement.prefilled;
-    const count = Math.min(most, placement.remaining);
+    const count = Math.min(most(start), placement.remaining);
     const last = count === placement.remaining;
     const all = [placement.sequence, ...placement.sharing];
     const asking = last && placement.decode !== null ? all.filter(({ generated }) => generated.length === 0) : [];

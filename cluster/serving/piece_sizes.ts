@@ -1,11 +1,12 @@
 /**
- * How much of a prompt a mixed unit computes between two steps, so that the streams that are running there do not stand still for long. What pieces and steps take is
- * measured: it depends on the device, the batch, and how far into a prompt a piece is.
+ * How much of a prompt a mixed unit computes between two steps, so that the streams that are running there do not stand still for long, and yet the prompt gets on.
+ * What pieces and steps take is measured: it depends on the device, the batch, and how far into a prompt a piece is.
  *
  * @module
  */
+import { PieceCosts, type PieceSize } from "./piece_costs.ts";
 
-/** A gap between two tokens is a piece and a step; by default it is at most so many steps. */
+/** A gap between two tokens is a piece and a step; by default it is at most so many steps, if that is enough for a piece. */
 const MOST_STEPS = 3;
 /** Steps whose median is taken. */
 const STEPS = 15;
@@ -13,8 +14,10 @@ const STEPS = 15;
 const FIRST = 64;
 /** Tokens of the smallest piece: below, weights are read for next to nothing. */
 const LEAST = 16;
-/** How much larger the next piece may be than the last. */
+/** How much larger the next piece may be than the last ones. */
 const GROWTH = 2;
+/** Of much smaller pieces than those that were measured too little is known: they are begun with carefully. */
+const MUCH_SMALLER = 1 / 2;
 
 /** Sizes of {@link PieceSizes}. */
 export interface PieceSizesOptions {
@@ -29,24 +32,26 @@ export class PieceSizes {
   readonly #options: PieceSizesOptions;
   /** Milliseconds of the last steps. */
   readonly #steps: number[] = [];
-  /** The last piece that says something of others. */
-  #last: { readonly tokens: number; readonly milliseconds: number } | null = null;
+  readonly #costs = new PieceCosts();
 
   constructor(options: PieceSizesOptions) {
     this.#options = options;
   }
 
   /**
-   * Most tokens of the next piece while others generate. What a piece takes is something and so much for each token: in proportion to the last one, sizes come to where
-   * they take as long as they may. Of much smaller ones the last says too little: they are begun with carefully.
+   * Most tokens of the next piece while others generate.
+   *
+   * @param start positions of its prompt before it
    */
-  get tokens(): number {
+  tokensAt(start: number): number {
     const { most } = this.#options;
-    const milliseconds = this.#mostMilliseconds;
-    if (milliseconds === null || this.#last === null) return Math.min(FIRST, most);
-    const fitting = this.#last.tokens * milliseconds / this.#last.milliseconds;
-    const next = fitting < this.#last.tokens / 2 ? fitting / 2 : Math.min(fitting, this.#last.tokens * GROWTH);
-    return Math.min(most, Math.max(LEAST, Math.floor(next / LEAST) * LEAST));
+    const step = this.#step;
+    if (step === null || !this.#costs.known) return Math.min(FIRST, most);
+    const { perToken, largest, smallest } = this.#costs;
+    const before = this.#costs.before(start);
+    const fitting = perToken === 0 ? Infinity : (this.#mostMilliseconds(step, before) - before) / perToken;
+    const next = fitting < smallest * MUCH_SMALLER ? fitting / 2 : Math.min(fitting, largest * GROWTH);
+    return Math.min(most, Math.max(LEAST, Math.floor(next)));
   }
 
   /** A step took so long. */
@@ -56,18 +61,26 @@ export class PieceSizes {
   }
 
   /** A piece took so long, beside others or while nobody waited for it. */
-  computed(tokens: number, milliseconds: number): void {
-    const most = this.#mostMilliseconds;
-    // The end of a prompt is smaller than it could have been and says little of larger ones, unless it took too long.
-    const isEnd = tokens < Math.min(this.tokens, this.#last?.tokens ?? 0) && (most === null || milliseconds <= most);
-    if (milliseconds > 0 && !isEnd) this.#last = { tokens, milliseconds };
+  computed(piece: PieceSize, milliseconds: number): void {
+    this.#costs.add(piece, milliseconds);
   }
 
-  /** Milliseconds that a piece may take; null: no step was measured yet. */
-  get #mostMilliseconds(): number | null {
+  /**
+   * Milliseconds of a piece. What every piece takes before its first token may be more than the limit allows, or nearly as much: then smaller ones would keep streams
+   * waiting hardly less each time and more often, so a piece takes as long again for its tokens. Where nobody has set the limit, that goes before it.
+   *
+   * @param before what it takes whatever its size
+   */
+  #mostMilliseconds(step: number, before: number): number {
+    const { maxStepMs } = this.#options;
+    const limit = (maxStepMs ?? MOST_STEPS * step) - step;
+    const keepsLimit = maxStepMs !== undefined && before + this.#costs.perToken * LEAST <= limit;
+    return keepsLimit ? limit : Math.max(limit, 2 * before);
+  }
+
+  /** Milliseconds of a step; null: none was measured yet. */
+  get #step(): number | null {
     if (this.#steps.length === 0) return null;
-    const sorted = this.#steps.toSorted((a, b) => a - b);
-    const step = sorted[Math.floor(sorted.length / 2)];
-    return Math.max(0, (this.#options.maxStepMs ?? MOST_STEPS * step) - step);
+    return this.#steps.toSorted((a, b) => a - b)[Math.floor(this.#steps.length / 2)];
   }
 }

@@ -257,8 +257,8 @@ export class Serving implements UnitListener {
 
   /** A piece or a step, whosever turn it is; while others generate, as much of a prompt as their streams can wait for. */
   #nextWork(mixed: MixedUnit): Promise<void> | null {
-    const { pieces: { tokens } } = this.#states.of(this.#unitOf.get(mixed.name)!);
-    const work = this.scheduler.nextWork(mixed, performance.now(), tokens);
+    const { pieces } = this.#states.of(this.#unitOf.get(mixed.name)!);
+    const work = this.scheduler.nextWork(mixed, performance.now(), (start) => pieces.tokensAt(start));
     if (work === null) return null;
     return "piece" in work ? this.#compute(work.piece) : this.#beginStep(work.step);
   }
@@ -312,7 +312,7 @@ export class Serving implements UnitListener {
     const now = performance.now();
     if (prefill instanceof MixedUnit) {
       const state = this.#states.of(unit);
-      state.pieces.computed(piece.count, now - started);
+      state.pieces.computed({ tokens: piece.count, start: piece.start }, now - started);
       // The step that follows did not follow at once.
       state.stepEnd = null;
     }

@@ -127,7 +127,7 @@ export class Simulation {
     const before = unit.prefilled;
     const busy = unit.stepping;
     const most = 1 + this.below(this.options.chunk);
-    const work = this.scheduler.nextWork(unit, this.now, most);
+    const work = this.scheduler.nextWork(unit, this.now, () => most);
     this.#close();
     if (work === null) return;
     assert(!busy, "a mixed unit does one thing at a time");
