@@ -19,7 +19,7 @@ import {
 } from "../../core/text/answers/tool_format.ts";
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
 import { writeGrammar } from "../grammar/written_grammar.ts";
-import { encodeFitting } from "../text/check_prompt.ts";
+import { encodeFitting, type PromptField } from "../text/check_prompt.ts";
 import type { PreparedConversation } from "../text/jobs.ts";
 import type { TextModel } from "../text/text_model.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "./conversation_schema.ts";
@@ -40,8 +40,8 @@ export function keptTokens({ tokenizer }: ServedModel): ReadonlySet<number> {
   return markerTokens(toolFormatOf(tokenOf), tokenOf);
 }
 
-/** Renders and tokenises a conversation. @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
-export function answerForm(model: TextModel, fields: ConversationFields): PreparedConversation {
+/** Renders and tokenises a conversation. @param from the field that it is in @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
+export function answerForm(model: TextModel, fields: ConversationFields, from: PromptField = "messages"): PreparedConversation {
   const { tokenizer, chatTemplate } = model;
   if (chatTemplate === null) {
     throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
@@ -56,7 +56,7 @@ export function answerForm(model: TextModel, fields: ConversationFields): Prepar
   const begun = reasons && text.trimEnd().endsWith(THINKING[0]);
   const grammar = grammarOf(fields, format, tools);
   return {
-    prompt: Uint32Array.from(encodeFitting(model, text, { special: false })),
+    prompt: Uint32Array.from(encodeFitting(model, text, { special: false, from })),
     grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar),
     tools: tools.length > 0,
     reasoning: begun ? "begun" : reasons ? "possible" : "no",

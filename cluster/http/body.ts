@@ -31,8 +31,14 @@ export class HeldBody implements Disposable {
     this.#buffer = new Uint8Array(capacity);
   }
 
-  /** Reads a request's body. @throws {HttpError} 413 if it is too large, 429 if too much is being read already */
+  /** Reads a request's body. @throws {HttpError} 413 if it is too large, 415 if it is compressed, 429 if too much is being read already */
   static async read(request: Request, client: string, { maxBytes, budget }: BodyLimits): Promise<HeldBody> {
+    const encoding = request.headers.get("content-encoding") ?? "identity";
+    if (encoding !== "identity") {
+      throw new HttpError(415, `Bodies are not taken in the content encoding "${encoding.slice(0, 64)}"; send this one as it is`, {
+        code: "unsupported_encoding",
+      });
+    }
     const announced = Number(request.headers.get("content-length") ?? LEAST);
     if (announced > maxBytes) throw tooLarge(maxBytes);
     const body = new HeldBody(budget, client, announced);

@@ -49,16 +49,25 @@ export function requireKey(apiKeys: readonly string[]): MiddlewareHandler<AppEnv
   const check = bearerAuth({
     token: [...apiKeys],
     noAuthenticationHeader: { message: refusal("No API key was given; send it as a bearer token") },
-    invalidAuthenticationHeader: { message: refusal("The authorization header is not a bearer token") },
     invalidToken: { message: refusal("The API key is wrong") },
   });
-  return async (c, next) =>
+  return async (c, next) => {
+    const header = c.req.header("authorization");
+    // hono calls it a bad request; clients of such servers expect that no key is no key, however it is not one.
+    if (header !== undefined && !BEARER.test(header)) {
+      c.header("www-authenticate", "Bearer");
+      throw new HttpError(401, "The authorization header is not a bearer token", { code: "invalid_api_key" });
+    }
     await check(c as unknown as Context, async () => {
       // The key itself goes no further.
       c.set("client", createHash("sha256").update(c.req.header("authorization")!).digest("base64url").slice(0, 16));
       await next();
     });
+  };
 }
+
+/** As hono reads it. */
+const BEARER = /^Bearer +[A-Za-z0-9._~+/-]+=*$/;
 
 function refusal(message: string): object {
   return new HttpError(401, message, { code: "invalid_api_key" }).body;

@@ -37,7 +37,8 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
   }
   const conversation = answerForm(model, { messages, tools, tool_choice, response_format, parallel_tool_calls });
-  checkPrompt(model, conversation.prompt, request.max_completion_tokens ?? request.max_tokens);
+  const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
+  checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
   return { request, bias: biasOf(model, logit_bias), conversation };
 }
 
@@ -46,8 +47,8 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
   checkModel(model, request.model);
   checkBestOf(request);
   const prompts = promptsOf(prompt).map((one) => {
-    const tokens = typeof one === "string" ? encodeFitting(model, one, { special: true }) : one;
-    checkPrompt(model, tokens, request.max_tokens);
+    const tokens = typeof one === "string" ? encodeFitting(model, one, { special: true, from: "prompt" }) : one;
+    checkPrompt(model, tokens, { from: "prompt", maxTokens: request.max_tokens });
     const text = typeof one === "string" ? one : model.tokenizer.decode(one, { skipSpecial: false });
     return { text: request.echo ? text : "", tokens: Uint32Array.from(tokens) };
   });
@@ -69,9 +70,9 @@ function promptsOf(prompt: CompletionRequest["prompt"]): readonly (string | numb
 function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedResponse {
   const request = parseBody(responsesRequest, parseJson(body));
   checkModel(model, request.model);
-  const conversation = answerForm(model, conversationOf(request));
+  const conversation = answerForm(model, conversationOf(request), "input");
   const { temperature, top_p, priority, max_output_tokens, stream } = request;
-  checkPrompt(model, conversation.prompt, max_output_tokens);
+  checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
   return { request: { temperature, top_p, priority, max_output_tokens, stream }, conversation, echo: responseEcho(request, model.id) };
 }
 

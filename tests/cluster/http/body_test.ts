@@ -36,6 +36,17 @@ describe("a body", () => {
     assertEquals(budget.held, 0);
   });
 
+  it("is refused by name when it is compressed", async () => {
+    const limits = { maxBytes: 100_000, budget: new Budget({ total: 1_000_000, perClient: 1_000_000 }) };
+    const compressed = (encoding: string) => new Request("http://x/", { method: "POST", body: "{}", headers: { "content-encoding": encoding } });
+    for (const encoding of ["gzip", "br", "x".repeat(1000)]) {
+      const error = await assertRejects(() => HeldBody.read(compressed(encoding), "a", limits), HttpError, encoding.slice(0, 64));
+      assertEquals(error.status, 415);
+    }
+    (await HeldBody.read(compressed("identity"), "a", limits))[Symbol.dispose]();
+    assertEquals(limits.budget.held, 0);
+  });
+
   it("is refused when others are being read that have too much together, of one client or of all", async () => {
     const budget = new Budget({ total: 100_000, perClient: 60_000 });
     const limits = { maxBytes: 50_000, budget };

@@ -94,6 +94,26 @@ describe("text processes", () => {
       }
     }));
 
+  it("name the field to change: what the prompt came from where it is too long by itself, else what asks for too many tokens", () =>
+    withWork({ ...source(), context: { maxContext: 100, maxPositions: 2048 } }, { processes: 1 }, async (work) => {
+      const words = (count: number) => "word ".repeat(count).trim();
+      const messages = (count: number) => [{ role: "user", content: words(count) }];
+      const cases: readonly [job: "completion" | "chat" | "response", body: object, param: string][] = [
+        ["completion", { prompt: new Array(101).fill(5), max_tokens: 1 }, "prompt"],
+        ["completion", { prompt: new Array(100).fill(5), max_tokens: 1 }, "prompt"],
+        ["completion", { prompt: new Array(90).fill(5), max_tokens: 20 }, "max_tokens"],
+        ["chat", { messages: messages(2000), max_tokens: 5 }, "messages"],
+        ["chat", { messages: messages(3), max_tokens: 99 }, "max_tokens"],
+        ["chat", { messages: messages(3), max_completion_tokens: 99 }, "max_completion_tokens"],
+        ["response", { input: words(2000), max_output_tokens: 5 }, "input"],
+        ["response", { input: words(3), max_output_tokens: 99 }, "max_output_tokens"],
+      ];
+      for (const [job, fields, param] of cases) {
+        const error = await assertRejects(() => work.run(job, body(fields), { client: "" }), HttpError);
+        assertEquals([error.fields.code, error.fields.param], ["context_length_exceeded", param], JSON.stringify(fields).slice(0, 80));
+      }
+    }));
+
   it("are cancelled with their requests, and when they are closed", () =>
     withWork(source(), { processes: 1 }, async (work) => {
       const abort = new AbortController();
