@@ -103,7 +103,13 @@ async function planWay(given: Settings, model: ModelPackage, directory: string, 
     const context = Math.min(COMPARED_CONTEXT, cache.maxContext);
     const batch = Math.max(1, Math.min(settings.decode.maxBatch, Math.floor(cache.maxTokens / context)));
     const predicted = isHost(device.kind) ? { stepMs: null, tokensPerSecond: null } : predict(settings, model, ranks, { batch, context });
-    return { settings: given, weightBytes, batch, ...predicted, ...await room(settings, ranks, services) };
+    return {
+      settings: given,
+      weightBytes,
+      batch,
+      ...predicted,
+      ...await room(settings, ranks, device.maxBindingBytes * model.spec.layers, services),
+    };
   } catch (error) {
     if (!(error instanceof LatentmeshError)) throw error;
     return { settings: given, obstacle: error.message, weightBytes: 0, tokens: null, batch: 0, stepMs: null, tokensPerSecond: null };
@@ -114,8 +120,14 @@ function unitsOf({ decode, mixed }: Settings): number {
   return Math.max(decode.groups, mixed.workers);
 }
 
-/** What is left for caches, and whether that holds what is configured. */
-async function room(settings: Settings, ranks: readonly RankPlan[], { freeMemory }: PlanServices): Promise<Pick<Planned, "obstacle" | "tokens">> {
+/** What is left for caches, and whether that holds what is configured. @param bindings most bytes of one rank's cache */
+async function room(
+  settings: Settings,
+  ranks: readonly RankPlan[],
+  bindings: number,
+  { freeMemory }: PlanServices,
+): Promise<Pick<Planned, "obstacle" | "tokens">> {
+  const allows = { fraction: 1, prefillTokens: settings.prefill.cacheTokens, bindings };
   let perUnit = Infinity;
   for (const [gpu, sharing] of Map.groupBy(ranks, ({ slot }) => slot.gpu)) {
     let free: number;
@@ -128,7 +140,7 @@ async function room(settings: Settings, ranks: readonly RankPlan[], { freeMemory
     if (needed > free) {
       return { obstacle: `${gpu === null ? "a GPU" : `GPU ${gpu}`} would need ${formatBytes(needed)}, and has ${formatBytes(free)}`, tokens: null };
     }
-    perUnit = Math.min(perUnit, tokensThatFit(free, 1, sharing, settings.prefill.cacheTokens));
+    perUnit = Math.min(perUnit, tokensThatFit(free, sharing, allows));
   }
   return { obstacle: null, tokens: perUnit * unitsOf(settings) };
 }

@@ -30,32 +30,39 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   const cache = planCache({ ...settings, maxTokensTotal: maxPositions }, model, device);
   const ranks = await planRanks(settings, model, files.name, cache, services);
   if (ranks.some(({ slot }) => slot.remote)) refuse("what devices of other hosts have left is not known here; use cache.maxTokens");
-  let tokens = Math.min(
-    MOST_CACHE_TOKENS,
-    ...ranks.map(({ cachedBytesPerToken }) => Math.floor(device.maxBindingBytes / cachedBytesPerToken * layers)),
-  );
+  const allows = { fraction, prefillTokens: settings.prefill.cacheTokens, bindings: device.maxBindingBytes * layers };
+  let tokens = MOST_CACHE_TOKENS;
   for (const [gpu, sharing] of Map.groupBy(ranks, ({ slot }) => onCpu ? null : slot.gpu)) {
     const free = await services.freeMemory(onCpu ? "host" : gpu).catch((error) => refuse(`${messageOf(error)}; use cache.maxTokens`));
-    tokens = Math.min(tokens, tokensThatFit(free, fraction, sharing, settings.prefill.cacheTokens));
+    tokens = Math.min(tokens, tokensThatFit(free, sharing, allows));
   }
   tokens = Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
   log("info", `cache   ${tokens} tokens, ${fraction} of the memory that is left`);
   return { ...settings, maxTokensTotal: tokens };
 }
 
-/** Tokens that workers of one device can cache. @param prefillTokens what prefill units cache; undefined: as many as decode groups */
+/** What caches of a device may take. */
+export interface CacheAllowance {
+  /** Of what is left beside weights and working memory. */
+  readonly fraction: number;
+  /** What prefill units cache; undefined: as many as decode groups. */
+  readonly prefillTokens: number | undefined;
+  /** Most bytes of one rank's cache: a layer of it is one binding. */
+  readonly bindings: number;
+}
+
+/** Tokens that workers of one device can cache. @param free bytes of it */
 export function tokensThatFit(
   free: number,
-  fraction: number,
   ranks: readonly Pick<RankPlan, "role" | "weightBytes" | "activationBytes" | "cacheBytes" | "cachedBytesPerToken">[],
-  prefillTokens: number | undefined,
+  { fraction, prefillTokens, bindings }: CacheAllowance,
 ): number {
   const isFixed = ({ role }: Pick<RankPlan, "role">) => role === "prefill" && prefillTokens !== undefined;
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
   const needed = sum(ranks.map((rank) => rank.weightBytes + rank.activationBytes + (isFixed(rank) ? rank.cacheBytes : 0)));
-  const perToken = sum(ranks.filter((rank) => !isFixed(rank)).map(({ cachedBytesPerToken }) => cachedBytesPerToken));
-  if (perToken === 0) return MOST_CACHE_TOKENS;
-  const tokens = Math.floor(Math.max(0, free - needed) * fraction / perToken);
+  const perToken = ranks.filter((rank) => !isFixed(rank)).map(({ cachedBytesPerToken }) => cachedBytesPerToken);
+  if (perToken.length === 0) return MOST_CACHE_TOKENS;
+  const tokens = Math.floor(Math.min(Math.max(0, free - needed) * fraction / sum(perToken), bindings / Math.max(...perToken)));
   if (tokens >= BLOCK_TOKENS) return tokens;
   return refuse(
     `a device has ${formatBytes(free)} left, and its workers need ${

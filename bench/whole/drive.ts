@@ -31,8 +31,8 @@ interface Played {
 }
 
 /**
- * Measures one case. A stream that is alone is measured from its prompt to its end. Several are asked twice: first for one token each, which is when prompts are
- * computed; then again, now that all prompts are cached, so that all run at once and none is far ahead.
+ * Measures one case. A stream that is alone is measured from its prompt to its end. Several are asked twice: first for two tokens each, which is when prompts are
+ * computed and handed over; then again, now that all prompts are cached, so that all run at once and none is far ahead.
  *
  * @throws {Error} if a request fails
  * @throws {HangError} if nothing happens any more
@@ -45,7 +45,8 @@ export async function driveCase(server: BenchServer, one: Case, spec: ModelSpec,
   const most = mostGenerated(one, tokens);
   const before = await server.totals();
   const name = nameOf(one);
-  const first = one.batch === 1 ? null : await play(server, { requests: requests(1) }, one.context, `${name}, prompts`);
+  // Of two tokens each: for the first alone, no decode group would be given the prompt.
+  const first = one.batch === 1 ? null : await play(server, { requests: requests(2) }, one.context, `${name}, prompts`);
   const again = await server.totals();
   const together = await play(server, { requests: requests(most), together: tokens + SPARE }, one.context, name);
   const { running, measured, timings } = together;

@@ -26,18 +26,29 @@ describe("cache.memory", () => {
     fc.assert(
       fc.property(fc.nat(1e6), fc.double({ min: 0.01, max: 1, noNaN: true }), fc.integer({ min: 1, max: 4 }), (free, fraction, decode) => {
         const ranks = [...Array.from({ length: decode }, () => rank("decode")), rank("prefill")];
+        const allows = { fraction, prefillTokens: undefined, bindings: Infinity };
         const needed = ranks.length * 1500;
         const most = (free - needed) * fraction / (ranks.length * 10);
         if (most < 64) {
-          assertThrows(() => tokensThatFit(free, fraction, ranks, undefined), LatentmeshError, "before they cache anything");
+          assertThrows(() => tokensThatFit(free, ranks, allows), LatentmeshError, "before they cache anything");
           return;
         }
-        const tokens = tokensThatFit(free, fraction, ranks, undefined);
+        const tokens = tokensThatFit(free, ranks, allows);
         assert(tokens <= most && tokens > most - 1, `${tokens} of ${most}`);
       }),
       { seed: SEED },
     );
-    assertEquals(tokensThatFit(10_000, 1, [rank("decode"), rank("prefill", 2000)], 200), 500, "what prefill units cache may be fixed");
+    const fixed = { fraction: 1, prefillTokens: 200, bindings: Infinity };
+    assertEquals(tokensThatFit(10_000, [rank("decode"), rank("prefill", 2000)], fixed), 500, "what prefill units cache may be fixed");
+  });
+
+  it("gives no rank more than its bindings hold, whatever the others hold of each token", () => {
+    const [wide, narrow] = [{ ...rank("prefill"), cachedBytesPerToken: 20 }, rank("decode")];
+    const allows = { fraction: 1, prefillTokens: undefined, bindings: 2000 };
+    assertEquals(tokensThatFit(1e6, [narrow], allows), 200);
+    assertEquals(tokensThatFit(1e6, [narrow, wide], allows), 100, "a prefill unit that caches as much as groups");
+    // One that caches less leaves groups what their own bindings hold.
+    assertEquals(tokensThatFit(1e6, [narrow, { ...wide, cacheBytes: 20 * 64 }], { ...allows, prefillTokens: 64 }), 200);
   });
 
   it("reads what nvidia-smi says", () => {
