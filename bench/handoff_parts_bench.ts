@@ -100,7 +100,10 @@ export async function handoffPartsBench(args: readonly string[]): Promise<void> 
     const what = sizes === undefined
       ? "as workers do"
       : `${sizes.cuts} cuts of ${sizes.cutBytes / MIB} MiB, windows of ${sizes.windowBytes / MIB} MiB`;
-    add(`sent, ${what}`, await timePrompts(rank, tokens, links.map((link, i) => ({ worker: link.identity.worker, link, shape: shapes[i] }))));
+    add(
+      `sent, ${what}`,
+      await timePrompts(rank, tokens, links.map((link, i) => ({ worker: link.identity.worker, link, shape: shapes[i], window: null }))),
+    );
   }
   const bytes = (sent + links.reduce((sum, link) => sum + link.counters.sentBytes, 0)) / SIZES.length / (PROMPTS + 1);
   const bare = await timeLinks(links, bytes / ranks);
@@ -166,7 +169,7 @@ function nowhere(rank: number, prefill: PrefillRank): Omit<HandoffTarget, "shape
     },
     close() {},
   };
-  return { worker, link: new Link(socket, { worker, role: "prefill" }) };
+  return { worker, link: new Link(socket, { worker, role: "prefill" }), window: null };
 }
 
 /** Processes that acknowledge, and the links to them. */

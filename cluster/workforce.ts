@@ -124,7 +124,8 @@ export class Workforce {
         },
         directory: this.#directory.path,
         sockets,
-        sharesMemory: settings.decode.exchange !== "websocket" && slots.some((other) => other !== slot && unitOf(other) === unitOf(slot)),
+        // With ranks of its unit, and with those that it hands prompts to, or gets them from.
+        sharesMemory: settings.decode.exchange !== "websocket" && slots.some((other) => other !== slot && sharesWith(slot, other)),
         gpu: slot.gpu,
       }));
     supervisor.givenUp.catch((error) => onGivenUp(error, slot));
@@ -146,6 +147,12 @@ export class Workforce {
     const fits = (slot: Slot) => slot.remote ? slot.host === host : this.#supervisors.get(slot.name)?.worker === worker;
     return slots.find((slot) => isFree(slot) && fits(slot)) ?? null;
   }
+}
+
+/** Whether workers of this host exchange sums, or hand prompts over. */
+function sharesWith(one: Slot, other: Slot): boolean {
+  const prefills = (slot: Slot) => unitOf(slot).startsWith("prefill-");
+  return unitOf(one) === unitOf(other) || prefills(one) !== prefills(other);
 }
 
 /** Name of a place's unit. */

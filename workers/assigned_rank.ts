@@ -15,7 +15,8 @@ import type { DecodeRank } from "./decode.ts";
 import type { HandoffTarget } from "./handoff_target.ts";
 import type { Phase } from "./linear_binding.ts";
 import type { LoadedRank } from "./load_rank.ts";
-import { Membership } from "./membership.ts";
+import { ReceivingWindows, SendingWindow } from "./handoff_window.ts";
+import { Membership, type OnPeerFrame } from "./membership.ts";
 import type { PrefillRank } from "./prefill.ts";
 import type { SumThreadPlace } from "./unit_epoch.ts";
 
@@ -44,19 +45,17 @@ export class AssignedRank {
   readonly #turns = new Turns();
   /** Decode groups that prompts can be handed to. */
   readonly #groups = new Map<string, { readonly epoch: number; readonly targets: readonly HandoffTarget[] }>();
+  /** Memory that prefill workers hand prompts over through. */
+  readonly #windows = new ReceivingWindows();
   #computeMs = 0;
 
   constructor(rank: LoadedRank, { worker, transport, sumThread, onTrouble }: RankPlace) {
-    const { assignment, model, role } = rank;
+    const { assignment, model } = rank;
     const { decodeRows, prefillRows } = assignment.limits;
     const identity = { worker, role: assignment.role, rank: assignment.rank, ranks: assignment.cut.ranks };
     const options = { ...assignment, sumValues: Math.max(decodeRows, prefillRows) * model.spec.hiddenSize, sumThread };
     this.#rank = rank;
-    this.membership = new Membership(identity, transport, options, (frame, payload, link) => {
-      if (role.kind === "decode") role.receive(frame, payload, link, this.membership.epoch);
-      else if (role.kind === "prefill") role.receive(this.#workerOf(link), frame);
-      else throw new LatentmeshError("protocol", `A mixed rank does not take "${frame.kind}"`);
-    }, (other, reason) => {
+    this.membership = new Membership(identity, transport, options, (...frame) => this.#receive(...frame), (other, reason) => {
       // A worker that is gone is known to whoever lost it; one that broke protocol is not.
       if (reason.code === "protocol") onTrouble(this.membership.epoch, `the link with ${other} ended: ${reason.message}`);
     });
@@ -121,13 +120,16 @@ export class AssignedRank {
 
   /** Links to the decode ranks that this rank of the prefill unit hands to. */
   async #attach({ group, epoch, ranks }: RequestOf<"attach">): Promise<void> {
-    const { assignment: { cut, rank }, decodeShapes } = this.#rank;
+    const { assignment: { cut, rank, exchange }, decodeShapes } = this.#rank;
     for (const { link } of this.#groups.get(group)?.targets ?? []) link.close();
     const targets: HandoffTarget[] = [];
-    for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
-      targets.push({ worker: peer.worker, link: await this.membership.attach(peer), shape: decodeShapes[peer.rank] });
-    }
+    // Those that are linked are heard while others are.
     this.#groups.set(group, { epoch, targets });
+    for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
+      const link = await this.membership.attach(peer);
+      const window = exchange === "websocket" ? null : SendingWindow.offer(link, epoch);
+      targets.push({ worker: peer.worker, link, shape: decodeShapes[peer.rank], window });
+    }
   }
 
   async #prefill(request: Extract<Request, { kind: "prefill" }>, payload: Uint8Array<ArrayBuffer>, onProgress: OnProgress): Promise<Answer> {
@@ -231,11 +233,29 @@ export class AssignedRank {
     return role;
   }
 
-  #workerOf(link: Link): string {
-    for (const { targets } of this.#groups.values()) {
-      for (const target of targets) if (target.link === link) return target.worker;
+  /** What prefill workers and decode ranks say to each other. */
+  #receive(...[frame, payload, link]: Parameters<OnPeerFrame>): void {
+    const { role } = this.#rank;
+    switch (role.kind) {
+      case "decode":
+        if (frame.kind === "segment") return this.#windows.open(frame, link);
+        return role.receive(frame, frame.kind === "latents" ? this.#windows.latentsOf(frame, payload, link) : payload, link, this.membership.epoch);
+      case "prefill": {
+        const target = this.#targetOf(link);
+        if (frame.kind === "mapped") return target?.window?.mapped(frame.problem);
+        target?.window?.answered();
+        return role.receive(target?.worker ?? "", frame);
+      }
+      default:
+        throw new LatentmeshError("protocol", `A ${role.kind} rank does not take "${frame.kind}"`);
     }
-    return "";
+  }
+
+  #targetOf(link: Link): HandoffTarget | undefined {
+    for (const { targets } of this.#groups.values()) {
+      const target = targets.find((target) => target.link === link);
+      if (target !== undefined) return target;
+    }
   }
 }
 

@@ -6,17 +6,20 @@
 import { LatentmeshError } from "../core/errors.ts";
 import { watchSilence } from "../core/silence.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
-import { sealFrame } from "../core/wire/codec.ts";
+import { encodeFrame, sealFrame } from "../core/wire/codec.ts";
 import type { Link } from "../core/wire/link.ts";
 import type { PeerFrame, PeerFrameOf } from "../core/wire/messages.ts";
 import { WorkerError } from "../core/wire/rpc.ts";
 import type { Cut } from "./handoff.ts";
+import type { SendingWindow } from "./handoff_window.ts";
 
 /** A decode rank that prompts are handed to. */
 export interface HandoffTarget {
   readonly worker: string;
   readonly link: Link;
   readonly shape: RankShape;
+  /** Memory that latents go through; null: they go over the link. */
+  readonly window: SendingWindow | null;
 }
 
 /** Which prompt is handed over, and to whom. */
@@ -34,19 +37,21 @@ export class Outgoing {
   readonly worker: string;
   unacknowledged = 0;
   readonly #link: Link;
+  readonly #window: SendingWindow | null;
   readonly #options: OutgoingOptions;
   #failure: LatentmeshError | null = null;
   #waiting: { readonly most: number; readonly resolvers: PromiseWithResolvers<void> } | null = null;
   #stopWatching: () => void = () => {};
 
-  constructor({ worker, link }: HandoffTarget, options: OutgoingOptions) {
+  constructor({ worker, link, window }: HandoffTarget, options: OutgoingOptions) {
     this.worker = worker;
     this.#link = link;
+    this.#window = window;
     this.#options = options;
     link.closed.then((reason) => this.fail(this.#lost("worker_lost", `is gone: ${reason.message}`, null)));
   }
 
-  /** Sends what lies in memory. @returns bytes of the frame @throws {LatentmeshError} if the rank refused something, is gone, or was silent */
+  /** Sends what lies in memory. @returns bytes of the message and of what belongs to it @throws {LatentmeshError} if the rank refused something, is gone, or was silent */
   send(
     header: Omit<PeerFrameOf<"latents">, "kind" | "epoch" | "sequence">,
     memory: Uint8Array<ArrayBuffer>,
@@ -54,11 +59,13 @@ export class Outgoing {
   ): number {
     if (this.#failure !== null) throw this.#failure;
     const { epoch, sequence } = this.#options;
-    const frame = sealFrame({ kind: "latents", epoch, sequence, ...header } satisfies PeerFrame, memory, part);
+    const message = { kind: "latents", epoch, sequence, ...header } as const satisfies PeerFrame;
+    const at = this.#window?.put(memory.subarray(part.begin, part.begin + part.bytes)) ?? null;
+    const frame = at === null ? sealFrame(message, memory, part) : encodeFrame({ ...message, at } satisfies PeerFrame);
     this.unacknowledged += part.bytes;
     if (this.unacknowledged === part.bytes) this.#watch();
     this.#link.sendFrame(frame);
-    return frame.byteLength;
+    return at === null ? frame.byteLength : frame.byteLength + part.bytes;
   }
 
   /** Takes in what the rank sent back. */

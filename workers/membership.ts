@@ -6,14 +6,14 @@
 import { LatentmeshError } from "../core/errors.ts";
 import type { PeerIdentity } from "../core/wire/handshake.ts";
 import { connectLink, type Link } from "../core/wire/link.ts";
-import { type Feeder, parseMessage, type Peer, type PeerFrame, peerFrameSchema } from "../core/wire/messages.ts";
+import { type Feeder, parseMessage, type Peer, type PeerFrameOf, peerFrameSchema } from "../core/wire/messages.ts";
 import type { Transport } from "../core/wire/transport.ts";
 import type { Collective } from "./collective/collective.ts";
 import { type ExchangeOptions, type RankIdentity, UnitEpoch } from "./unit_epoch.ts";
 
 /** What prefill workers and decode ranks send each other is taken in here. */
 export type OnPeerFrame = (
-  frame: Extract<PeerFrame, { kind: "latents" | "ack" | "rejected" }>,
+  frame: PeerFrameOf<"latents" | "ack" | "rejected" | "segment" | "mapped">,
   payload: Uint8Array<ArrayBuffer>,
   link: Link,
 ) => void;
@@ -162,6 +162,7 @@ export class Membership {
     link.listen(({ message, payload }) => {
       const frame = parseMessage(peerFrameSchema, message);
       if (frame.kind === "latents" || frame.kind === "ack" || frame.kind === "rejected") return this.#onFrame(frame, payload, link);
+      if (rank === null && (frame.kind === "segment" || frame.kind === "mapped")) return this.#onFrame(frame, payload, link);
       if (rank === null) throw new LatentmeshError("protocol", `"${frame.kind}" came from a worker that is not a rank of this unit`);
       this.checkEpoch(frame.epoch);
       if (frame.kind !== "partial") return epoch.share(rank, frame);

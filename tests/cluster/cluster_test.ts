@@ -82,6 +82,11 @@ describe("a cluster with TPLA", () => {
           const sums = layers * (feedForward === "sharded" ? 2 : 1);
           const probes = decode.workers[0].stats!.collectives - 23 * sums;
           assert(probes >= 0 && probes < sums, `${decode.workers[0].stats!.collectives} sums`);
+          // Every rank has taken what it was offered before it acknowledges the first prompt.
+          await generate(cluster, { ...ask, prompt: "Something else", maxTokens: 2 });
+          const [before, after] = [prefill, (await cluster.describe()).units[1]].map(({ workers: [{ stats }] }) => stats!);
+          const [handed, sent] = [after.handoffBytes - before.handoffBytes, after.sentBytes - before.sentBytes];
+          assert(exchange === "websocket" ? sent > handed : sent < handed / 4, `${sent} of ${handed} bytes went over links, with ${exchange}`);
         });
       }
       for (const answer of answers) assertEquals(answer, answers[0]);

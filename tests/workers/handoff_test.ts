@@ -15,9 +15,11 @@ import { WorkerError } from "../../core/wire/rpc.ts";
 import { CpuDevice } from "../../kernels/cpu_device.ts";
 import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { DecodeRank } from "../../workers/decode.ts";
+import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { handOver } from "../../workers/handoff.ts";
 import { Handoff, type HandoffSizes, HandoffStage } from "../../workers/handoff_sender.ts";
 import type { OutgoingOptions } from "../../workers/handoff_target.ts";
+import { ReceivingWindows, SendingWindow, WINDOW_BYTES } from "../../workers/handoff_window.ts";
 import type { CachedSequence } from "../../workers/latent_cache.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { Model } from "../../workers/model.ts";
@@ -88,19 +90,31 @@ describe("a handoff", () => {
     ...change,
   });
 
-  /** Links to ranks that do `answer` with what comes; what comes back is given to the handoff. */
-  function targetsOf(answer: (rank: number, frame: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>, link: Link) => void) {
+  /** Links to ranks that do `answer` with what comes; what comes back is given to the handoff. @param memory bytes that latents may go through; null: none */
+  function targetsOf(
+    answer: (rank: number, frame: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>, link: Link) => void,
+    memory: number | null = null,
+  ) {
+    const receiving = new ReceivingWindows();
     const links = shapes.map((_, rank) => linked(0, [`decode-0.${rank}`, "prefill-0.0"]));
     const receivers: Handoff[] = [];
     links.forEach(([near, far], rank) => {
-      far.listen(({ message, payload }) => answer(rank, parseMessage(peerFrameSchema, message) as PeerFrameOf<"latents">, payload, far));
+      far.listen(({ message, payload }) => {
+        const frame = parseMessage(peerFrameSchema, message) as PeerFrameOf<"latents" | "segment">;
+        if (frame.kind === "segment") receiving.open(frame, far);
+        else answer(rank, frame, receiving.latentsOf(frame, payload, far), far);
+      });
       near.listen(({ message }) => {
-        for (const handoff of receivers) handoff.receive(`decode-0.${rank}`, parseMessage(peerFrameSchema, message) as PeerFrameOf<"ack">);
+        const frame = parseMessage(peerFrameSchema, message) as PeerFrameOf<"ack" | "mapped">;
+        if (frame.kind === "mapped") return windows[rank]?.mapped(frame.problem);
+        windows[rank]?.answered();
+        for (const handoff of receivers) handoff.receive(`decode-0.${rank}`, frame);
       });
     });
+    const windows = links.map(([near]) => memory === null ? null : SendingWindow.offer(near, EPOCH, undefined, memory));
     return {
       receivers,
-      targets: links.map(([link], rank) => ({ worker: `decode-0.${rank}`, link, shape: shapes[rank] })),
+      targets: links.map(([link], rank) => ({ worker: `decode-0.${rank}`, link, shape: shapes[rank], window: windows[rank] })),
       close: async () => {
         for (const [near, far] of links) {
           near.close();
@@ -134,7 +148,8 @@ describe("a handoff", () => {
       fc.integer({ min: 1, max: 64 }),
       fc.constantFrom(0, 0, 64),
       fc.boolean(),
-      async (sizes: HandoffSizes, tokens, piece, cachedThere, late) => {
+      fc.constantFrom(null, 1000, 30_000, WINDOW_BYTES),
+      async (sizes: HandoffSizes, tokens, piece, cachedThere, late, memory) => {
         const from = Math.min(cachedThere, tokens - tokens % 64);
         // Few, where every token is a frame of its own.
         const to = Math.min(tokens, sizes.cutBytes < 2000 || sizes.windowBytes < 2000 ? from + 24 : tokens);
@@ -150,7 +165,7 @@ describe("a handoff", () => {
           };
           if (late) setTimeout(take, 1);
           else take();
-        });
+        }, memory);
         const blocks = Array.from({ length: Math.ceil(to / 64) }, (_, i) => i);
         for (const rank of decode) rank.open({ sequence: 1, tokens: to, from, blocks });
         const handoff = new Handoff(stage, targets, options());
@@ -170,10 +185,11 @@ describe("a handoff", () => {
         }
         const tokenBytes = ranks.reduce((sum, { cache: { config } }) => sum + cacheTokenBytes(config), 0);
         assertEquals(stage.counters.bytes, (to - from) * prefill.spec.layers * tokenBytes);
+        assertEquals(targets.map(({ window }) => window?.shared ?? false), targets.map(() => memory !== null && whyNotShared() === null));
         await close();
       },
     );
-    await fc.assert(property, { seed: SEED, numRuns: 30 });
+    await fc.assert(property, { seed: SEED, numRuns: 40 });
   });
 
   const tiny: HandoffSizes = { cutBytes: 2000, cuts: 2, windowBytes: 4000 };
