@@ -100,7 +100,7 @@ export const configSchema = z.strictObject({
     maxWaiting: z.int().min(1).max(1_000_000).describe("requests that may wait for a place; more are refused with 429").optional(),
     maxWaitingPerKey: z.int().min(1).max(1_000_000)
       .describe("requests of one API key that may wait; by default half of maxWaiting where there are several keys").optional(),
-    shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM").optional(),
+    shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM or SIGINT").optional(),
     apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(
       "keys that clients must present: env:NAME (separated by commas) or a list",
     )
