@@ -141,7 +141,11 @@ export function withCluster(command: Command): Command {
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
     .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
-    .option("--gpus <list>", "this host's GPUs, which workers get in turn, such as 0,1 (default: all on the one that the driver prefers)", integers);
+    .option(
+      "--gpus <list>",
+      "this host's GPUs, which workers get in turn, such as 0,1 (default: all of them where nothing is said of units, else the one that the driver prefers)",
+      integers,
+    );
 }
 
 /** Flags about where HTTP is served. */

@@ -1,0 +1,66 @@
+/**
+ * Documents are what the code says, no wider than they should be, and their links lead somewhere.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { parse } from "yaml";
+import { resolveSettings } from "../../cluster/settings.ts";
+import { checkConfig } from "../../cluster/config.ts";
+import { describedProgram } from "../support/docs/flag_lists.ts";
+import { FLAG_GROUPS } from "../../cluster/flag_groups.ts";
+import { documentPaths } from "../support/docs/documents.ts";
+import { generated, WIDTH } from "../support/docs/generate.ts";
+import { ROOT } from "../support/fixtures.ts";
+
+const textOf = (path: string) => Deno.readTextFile(`${ROOT}/${path}`);
+
+describe("documents", () => {
+  it("hold what is generated from the code as the code is now (deno task docs)", async () => {
+    for (const path of await documentPaths()) assertEquals(await generated(path), await textOf(path), `${path}: run deno task docs`);
+  });
+
+  it(`have at most ${WIDTH} columns, but for tables and addresses`, async () => {
+    for (const path of await documentPaths()) {
+      const wide = (await textOf(path)).split("\n").filter((line) => line.length > WIDTH && !/^\||^\s*\S+$/.test(line));
+      // Nobody can wrap a table; the README has none that needs it.
+      const table = path === "README.md" ? (await textOf(path)).split("\n").filter((line) => line.length > WIDTH) : [];
+      assertEquals([...wide, ...table], [], path);
+    }
+  });
+
+  it("link to files and headings that exist", async () => {
+    for (const path of await documentPaths()) {
+      const base = new URL(path, `file://${ROOT}/`);
+      for (const [, target] of (await textOf(path)).matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^[a-z]+:/.test(target)) continue;
+        const url = new URL(target, base);
+        const file = decodeURIComponent(url.pathname);
+        const found = await Deno.stat(file).then(() => true, () => false);
+        assert(found, `${path} links to ${target}`);
+        if (url.hash !== "") assert(headings(await Deno.readTextFile(file)).includes(url.hash.slice(1)), `${path} links to ${target}`);
+      }
+    }
+  });
+
+  it("show a cluster file of defaults that says nothing new", async () => {
+    const blocks = [...(await textOf("docs/configuration.md")).matchAll(/```yaml\n(.*?)```/gs)].map(([, text]) => text);
+    const whole = checkConfig(parse(blocks[0]), "docs/configuration.md");
+    const { decode, prefill, cache, model: _, ...rest } = whole;
+    const [given, standard] = [resolveSettings({}, { decode, prefill, cache, ...rest }, () => undefined), resolveSettings({}, {}, () => undefined)];
+    assertEquals(given.decode, { ...standard.decode, scheme: { ...standard.decode.scheme, latentGroups: 2, halo: undefined } });
+    assertEquals([given.host, given.port, given.weights, given.prefill.workers], [standard.host, standard.port, standard.weights, 1]);
+    for (const block of blocks) checkConfig(parse(block), "docs/configuration.md");
+  });
+});
+
+describe("flags", () => {
+  it("each have a group, and groups no flags that are gone", () => {
+    const serve = describedProgram().commands.find((command) => command.name() === "serve")!;
+    assertEquals([...serve.options.map((option) => option.name()), "help"].sort(), Object.values(FLAG_GROUPS).flat().sort());
+  });
+});
+
+/** As GitHub makes names of them. */
+function headings(markdown: string): string[] {
+  return [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, title]) => title.toLowerCase().replace(/[^\w\- ]/g, "").replaceAll(" ", "-"));
+}
