@@ -42,6 +42,18 @@ describe("documents", () => {
     }
   });
 
+  it("name files of the project that exist", async () => {
+    for (const path of await documentPaths()) {
+      const named = [...(await textOf(path)).matchAll(/`((?:core|kernels|workers|cluster|tests|bench|docs|models)\/[\w./-]+)`/g)].map(([, name]) =>
+        name
+      );
+      for (const name of named.filter((name) => !/[A-Z]{3}/.test(name) || name === "bench/NOTES.md")) {
+        const found = await Promise.any([name, `${name}.ts`].map((each) => Deno.stat(`${ROOT}/${each}`))).then(() => true, () => false);
+        assert(found, `${path} names ${name}`);
+      }
+    }
+  });
+
   it("show a cluster file of defaults that says nothing new", async () => {
     const blocks = [...(await textOf("docs/configuration.md")).matchAll(/```yaml\n(.*?)```/gs)].map(([, text]) => text);
     const whole = checkConfig(parse(blocks[0]), "docs/configuration.md");
