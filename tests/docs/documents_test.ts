@@ -8,6 +8,9 @@ import { resolveSettings } from "../../cluster/settings.ts";
 import { checkConfig } from "../../cluster/config.ts";
 import { describedProgram } from "../support/docs/flag_lists.ts";
 import { FLAG_GROUPS } from "../../cluster/flag_groups.ts";
+import manifest from "../../deno.json" with { type: "json" };
+import { usage } from "../../bench/main.ts";
+import { snippetsOf } from "../support/docs/snippets.ts";
 import { documentPaths } from "../support/docs/documents.ts";
 import { generated, WIDTH } from "../support/docs/generate.ts";
 import { ROOT } from "../support/fixtures.ts";
@@ -54,6 +57,25 @@ describe("documents", () => {
     }
   });
 
+  it("show commands whose tasks, flags and benches exist, and cluster files that can be used", async () => {
+    const { commands } = describedProgram();
+    for (const path of await documentPaths()) {
+      const snippets = snippetsOf(await textOf(path));
+      for (const { text } of snippets.flatMap((snippet) => snippet.commands)) {
+        const [, task, rest] = /\bdeno(?:@[\d.]+)? task (\w+)(.*)$/s.exec(text) ?? [];
+        if (task === undefined) continue;
+        assert(task in manifest.tasks, `${path}: ${text}`);
+        const bench = /^ (\w[\w-]*)/.exec(rest)?.[1];
+        if (task === "bench" && bench !== undefined) assertEquals(usage(bench, []), null, `${path}: ${text}`);
+        const command = commands.find((command) => command.name() === task);
+        for (const [flag] of command === undefined ? [] : rest.matchAll(/--[a-z][\w-]*/g)) {
+          assert(command!.options.some(({ long }) => long === flag), `${path}: ${flag} of ${text}`);
+        }
+      }
+      for (const { code } of snippets.filter(({ language }) => language === "yaml")) checkConfig(parse(code), path);
+    }
+  });
+
   it("show a cluster file of defaults that says nothing new", async () => {
     const blocks = [...(await textOf("docs/configuration.md")).matchAll(/```yaml\n(.*?)```/gs)].map(([, text]) => text);
     const whole = checkConfig(parse(blocks[0]), "docs/configuration.md");
@@ -61,7 +83,6 @@ describe("documents", () => {
     const [given, standard] = [resolveSettings({}, { decode, prefill, cache, ...rest }, () => undefined), resolveSettings({}, {}, () => undefined)];
     assertEquals(given.decode, { ...standard.decode, scheme: { ...standard.decode.scheme, latentGroups: 2, halo: undefined } });
     assertEquals([given.host, given.port, given.weights, given.prefill.workers], [standard.host, standard.port, standard.weights, 1]);
-    for (const block of blocks) checkConfig(parse(block), "docs/configuration.md");
   });
 });
 

@@ -122,6 +122,8 @@ describe("command line", () => {
     assertEquals(bad.code, 1);
     assertStringIncludes(bad.stdout, "choose another with --port");
     assertStringIncludes(bad.stdout, "no config.json");
+    const gpus = await runCli("doctor", "--device", "cpu", "--port", "0", "--gpus", "63");
+    assertEquals([gpus.code, /fail\s+gpus\s+Cannot use GPU 63/.test(gpus.stdout)], [1, true], gpus.stdout);
   });
 
   it("scores documents as JSON", async () => {
