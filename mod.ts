@@ -1,6 +1,10 @@
 /**
  * Latentmesh: multi-head-latent-attention language models on any GPU that WebGPU reaches.
  *
+ * Everything is computed where the program runs, on Deno. A model is a directory in Hugging Face form (in the examples, of a clone of the repository), or
+ * `synthetic:tiny`, random weights that need no files. `Engine` needs `--allow-read`, and with Dawn `--allow-env --allow-sys --allow-ffi`; `Cluster`, which starts
+ * processes, `--allow-read --allow-write --allow-run --allow-net --allow-env`, and `--allow-ffi` to share memory between them.
+ *
  * @example Generate text in this process
  * ```ts
  * import { Engine } from "@latentmesh/latentmesh";

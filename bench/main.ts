@@ -89,7 +89,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
       "[--device dawn] [--shape v2-lite] [--layers N] [--weights keep] [--tokens 1024,4096,32768] [--sizes 512x512,auto] [--divisions 4,2,2,32;…] prompts in chunks x windows, where a chunk's time goes, and its attention",
     run: prefillBench,
   },
-  report: { help: "[data] [figures] draws the README's figures from what was measured", run: report },
+  report: { help: "[data] [figures] draws the documents' figures from what was measured", run: report },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
   whole: { help: WHOLE_HELP, run: wholeBench },
   cluster: { help: "[ranks] [device] [gpus] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },

@@ -1,5 +1,5 @@
 /**
- * Draws the README's figures from what benches have measured: `deno task bench report [data] [figures]`. The data are the files that benches write with `--json`; those of `drift` are put together from the runs of a table in bench/NOTES.md.
+ * Draws the documents' figures from what benches have measured: `deno task bench report [data] [figures]`. The data are the files that benches write with `--json`; those of `drift` are put together from the runs of a table in bench/NOTES.md.
  *
  * @module
  */

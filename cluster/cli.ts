@@ -19,6 +19,7 @@ import { joinUntilStopped, type WorkerFlags } from "./commands/worker.ts";
 import { configSchema } from "./config.ts";
 import type { LoadEngine, MeasureDrift } from "./engine.ts";
 import { type AllFlags, integer, integers, settingsOf, withCluster, withDevice, withModel, withScheme, withServer } from "./flags.ts";
+import { groupFlags } from "./flag_groups.ts";
 import { log, printLine } from "./log.ts";
 import { CALIBRATION_TOKENS } from "./load_model.ts";
 import type { ClusterServices } from "./services.ts";
@@ -31,7 +32,13 @@ export interface Services extends ClusterServices {
   readonly measureDrift: MeasureDrift;
 }
 
-const ENVIRONMENT = `\nEnvironment:\n${ENV_HELP.map(({ name, help }) => `  ${name.padEnd(20)} ${help}`).join("\n")}`;
+const ENVIRONMENT = `\nEnvironment:\n${ENV_HELP.map(({ name, help }) => `  ${name.padEnd(23)}  ${help}`).join("\n")}`;
+
+const EXAMPLES = `
+Examples:
+  serve --model DIR --weights q4            a model of your own, quantised on load, on what this machine does best
+  serve --model DIR --ranks 2 --gpus 0,1,2  one prefill worker, and the latent cache cut over two decode ranks (TPLA)
+  serve --config cluster.yaml --port 9000   from a cluster file; flags win over it`;
 
 /** Builds the program. */
 export function createProgram(version: string, services: Services): Command {
@@ -45,6 +52,7 @@ export function createProgram(version: string, services: Services): Command {
     withCluster(withModel(program.command("serve").description("serve a model over an OpenAI-compatible API, on a cluster of worker processes"))),
   )
     .addOption(new Option("--single", "serve from this process alone, without workers").conflicts("gpus"))
+    .addHelpText("after", EXAMPLES)
     .addHelpText("after", ENVIRONMENT)
     .action(async ({ single, ...flags }: AllFlags & { single?: boolean }) =>
       await serve(await settingsOf(flags), single === true ? services.loadEngine : startChosen(services))
@@ -98,6 +106,7 @@ export function createProgram(version: string, services: Services): Command {
     .option("--json", "print JSON instead of a table")
     .action((flags: DriftFlags) => drift(flags, services.measureDrift));
 
+  for (const command of program.commands) if (command.name() !== "worker") groupFlags(command);
   program.command("config-schema").description("print the JSON Schema of the configuration file")
     .action(() => printLine(JSON.stringify(z.toJSONSchema(configSchema), null, 2)));
   return program;

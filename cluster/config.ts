@@ -22,7 +22,9 @@ const hostSchema = z.strictObject({
 
 /** The file. Flags win over the file, the file over the environment. */
 export const configSchema = z.strictObject({
-  model: z.string().min(1).describe("model directory in Hugging Face form; or synthetic:NAME, random weights to measure with").optional(),
+  model: z.string().min(1).describe(
+    "model directory in Hugging Face form; or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
+  ).optional(),
   device: device.optional(),
   threads: z.number().int().min(1).max(256).describe("threads of a worker on device wasm; default: the cores, shared out among the workers of a host")
     .optional(),
@@ -38,7 +40,7 @@ export const configSchema = z.strictObject({
       .optional(),
     mu: z.number().positive().describe("what the latent part of scores is multiplied by").optional(),
     paper: z.boolean().describe("the TPLA paper's scheme, for comparison: pca, norms over slices, no halo").optional(),
-    output: z.enum(["replicated", "sharded"]).describe("how the attention's output projection is placed").optional(),
+    output: z.enum(["replicated", "sharded"]).describe("how the attention's output projection is placed; sharded is not in this version").optional(),
     wire: z.enum(["f32", "f16"]).describe("precision of activations between ranks").optional(),
     exchange: z.enum(["auto", "shared-memory", "websocket"])
       .describe("how ranks give each other their parts of sums; auto: through shared memory where all ranks of a group are on one host that has it")
@@ -76,7 +78,9 @@ export const configSchema = z.strictObject({
   cache: z.strictObject({
     blockTokens: z.literal(64).describe("tokens of a cache block; kernels are made for 64").optional(),
     memory: z.number().gt(0).max(1).describe("how much the cache takes of what devices have left beside weights; instead of maxTokens").optional(),
-    maxTokens: z.int().min(64).max(2 ** 26).describe("tokens all sequences of a group together may hold in the latent cache").optional(),
+    maxTokens: z.int().min(64).max(2 ** 26).describe(
+      "tokens all sequences of a group together may hold in the latent cache; by default four contexts, at most 32768",
+    ).optional(),
     dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
   }).optional(),
   server: z.strictObject({
@@ -88,7 +92,8 @@ export const configSchema = z.strictObject({
     )
       .optional(),
     allowedOrigins: z.array(z.url()).describe("origins of web pages that may ask (CORS); by default none").optional(),
-    maxBodyBytes: z.int().min(1024).max(2 ** 30).describe("largest request body").optional(),
+    maxBodyBytes: z.int().min(1024).max(2 ** 30).describe("largest request body; by default 32 bytes for each token of the context, 4 MiB at least")
+      .optional(),
     limits: z.strictObject({
       concurrent: z.int().min(1).describe("requests of one API key at a time").optional(),
       requestsPerMinute: z.int().min(1).describe("requests of one API key in a minute").optional(),
@@ -100,7 +105,7 @@ export const configSchema = z.strictObject({
     maxWaiting: z.int().min(1).max(1_000_000).describe("requests that may wait for a place; more are refused with 429").optional(),
     maxWaitingPerKey: z.int().min(1).max(1_000_000)
       .describe("requests of one API key that may wait; by default half of maxWaiting where there are several keys").optional(),
-    shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM").optional(),
+    shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM or SIGINT").optional(),
     apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(
       "keys that clients must present: env:NAME (separated by commas) or a list",
     )

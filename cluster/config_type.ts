@@ -84,7 +84,7 @@ export interface Config {
     maxWaiting?: number;
     /** The same of each API key; by default half of all where there are several keys. */
     maxWaitingPerKey?: number;
-    /** Seconds that running requests get to finish on SIGTERM. */
+    /** Seconds that running requests get to finish on SIGTERM or SIGINT. */
     shutdownTimeout?: number;
     /** Keys that clients must present: `env:NAME` (separated by commas) or a list. */
     apiKeys?: string | string[];

@@ -10,6 +10,7 @@ import { SYNTHETIC_HELP } from "../core/model/synthetic/name.ts";
 import { SCHEME_DEFAULTS } from "../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
 import type { HostConfig } from "./config_type.ts";
+import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -140,7 +141,11 @@ export function withCluster(command: Command): Command {
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
     .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
-    .option("--gpus <list>", "this host's GPUs, which workers get in turn, such as 0,1 (default: all on the one that the driver prefers)", integers);
+    .option(
+      "--gpus <list>",
+      "this host's GPUs, which workers get in turn, such as 0,1 (default: all of them where nothing is said of units, else the one that the driver prefers)",
+      integers,
+    );
 }
 
 /** Flags about where HTTP is served. */
@@ -149,7 +154,11 @@ export function withServer(command: Command): Command {
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
     .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
     .option("--model-name <name>", "name of the model in the API (default: the directory's)")
-    .option("--shutdown-timeout <seconds>", "time running requests get to finish on SIGTERM (default: 10)", Number);
+    .option(
+      "--shutdown-timeout <seconds>",
+      "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
+      Number,
+    );
 }
 
 /** A whole number. */
@@ -176,38 +185,26 @@ function fraction(text: string): number {
 /** Flags, file and environment together. @throws {LatentmeshError} `invalid_config` that names the setting */
 export async function settingsOf(flags: AllFlags): Promise<Settings> {
   const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
-  const { ranks, latentGroups, attention, basis, lambda, halo, mu, paper, groups, maxBatch, pingPong, exchange, feedForward } = flags;
-  const given = checkConfig(
-    {
-      model: flags.model,
-      device: flags.device,
-      threads: flags.threads,
-      weights: flags.weights,
-      decode: {
-        ranks,
-        latentGroups,
-        attention,
-        basis,
-        lambda,
-        halo,
-        mu,
-        paper,
-        groups,
-        exchange,
-        feedForward,
-        maxBatch,
-        pingPong,
-        device: flags.device,
-      },
-      prefill: { chunk: flags.prefillChunk, window: flags.prefillWindow, workers: flags.prefillWorkers, ranks: flags.prefillRanks },
-      mixed: flags.mixed === undefined && flags.maxStepMs === undefined ? undefined : { workers: flags.mixed, maxStepMs: flags.maxStepMs },
-      cache: { maxTokens: flags.maxTokensTotal, memory: flags.cacheMemory, dtype: flags.cacheDtype },
-      server: { host: flags.host, port: flags.port, modelName: flags.modelName, shutdownTimeout: flags.shutdownTimeout },
-      cluster: { hosts: flags.gpus && hostsWith(flags.gpus, file.cluster?.hosts), strict: flags.strict },
-    } satisfies Config,
-    "the flags",
-  );
-  return resolveSettings(given, file, (name) => Deno.env.get(name));
+  const { config: _, gpus, ...others } = flags;
+  const given = { ...others, gpus: gpus && hostsWith(gpus, file.cluster?.hosts) } satisfies Partial<Record<SettingFlag, unknown>>;
+  try {
+    return resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
+  } catch (error) {
+    throw naming(given, error);
+  }
+}
+
+/** What flags set, in the form of a cluster file; other flags of a command set nothing there. */
+function configOf(flags: Partial<Record<SettingFlag, unknown>>): Record<string, unknown> {
+  const config: Record<string, Record<string, unknown> | unknown> = {};
+  const set = (path: string, value: unknown) => {
+    const [section, key] = path.split(".");
+    config[section] = key === undefined ? value : { ...config[section] as object | undefined, [key]: value };
+  };
+  for (const flag of Object.keys(SETTING_OF) as SettingFlag[]) if (flags[flag] !== undefined) set(SETTING_OF[flag], flags[flag]);
+  // A flag wins over what the file says of decode groups alone, too.
+  if (flags.device !== undefined) set("decode.device", flags.device);
+  return config;
 }
 
 /** The file's hosts, of which this one gives its workers these GPUs. @throws {LatentmeshError} `invalid_config` if none of them is this one */

@@ -49,7 +49,7 @@ const TABLE = {
 /** Name of a variable in the table. */
 export type EnvName = keyof typeof TABLE;
 
-/** Name and meaning of every variable, for `--help` and the README. */
+/** Name and meaning of every variable, for `--help` and docs/configuration.md. */
 export const ENV_HELP: readonly { name: EnvName; help: string }[] = (Object.keys(TABLE) as EnvName[]).map((name) => ({
   name,
   help: TABLE[name].help,

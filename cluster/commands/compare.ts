@@ -43,10 +43,24 @@ export function printComparison(ways: readonly ComparedWay[], json: boolean): vo
   for (const { what, obstacle } of ways) if (obstacle !== null) printLine(`${what}: does not fit: ${obstacle}`);
   printLine("");
   printLine("* what serve takes if nothing is said; tokens cached: what all caches could hold together (--cache-memory)");
-  printLine(
-    `steps and tokens/s are predicted, not measured: ${
-      READ_BYTES_PER_SECOND / 1e12
-    } TB/s for each card and ${SUM_MS} ms for each sum (H200s of one host), ` +
-      `contexts of ${COMPARED_CONTEXT} tokens or the model's`,
-  );
+  for (const line of unknownOf(ways)) printLine(line);
+  if (ways.some(({ stepMs }) => stepMs !== null)) {
+    printLine(
+      `steps and tokens/s are predicted, not measured: ${
+        READ_BYTES_PER_SECOND / 1e12
+      } TB/s for each card and ${SUM_MS} ms for each sum (H200s of one host), ` +
+        `contexts of ${COMPARED_CONTEXT} tokens or the model's`,
+    );
+  }
+}
+
+/** Why there are question marks. */
+function unknownOf(ways: readonly ComparedWay[]): string[] {
+  const fitting = ways.filter(({ obstacle }) => obstacle === null);
+  return [
+    ...(fitting.some(({ stepMs }) => stepMs === null)
+      ? ["? steps and tokens/s are predicted for GPUs only, and workers would run on this host's processors: no GPU was found, or --device says so"]
+      : []),
+    ...(fitting.some(({ tokens }) => tokens === null) ? ["? tokens cached cannot be told where nvidia-smi does not say what a GPU has left"] : []),
+  ];
 }

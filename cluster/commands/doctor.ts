@@ -152,7 +152,8 @@ async function model(settings: Settings, services: PlanServices): Promise<Findin
 
 async function memory(settings: Settings, services: PlanServices): Promise<Finding> {
   try {
-    const { ranks } = await planCluster(settings, services);
+    const { ranks, obstacle } = await planCluster(settings, services);
+    if (obstacle !== null) return { state: "fail", subject: "gpus", text: obstacle };
     const local = ranks.filter(({ slot }) => !slot.remote);
     const needed = local.reduce((sum, { weightBytes, cacheBytes, activationBytes }) => sum + weightBytes + cacheBytes + activationBytes, 0);
     const { kind } = await services.probeDevice(settings.device, settings.dawn);

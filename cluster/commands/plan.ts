@@ -4,11 +4,12 @@
  * @module
  */
 import { stringify } from "yaml";
+import { messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import type { PartitionOptions } from "../../core/tpla/partition.ts";
 import { collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../core/tpla/plan.ts";
 import { type CachePlan, planCache, resolveCuts } from "../assignment.ts";
-import type { Config } from "../config_type.ts";
+import type { Config, HostConfig } from "../config_type.ts";
 import { fitCache } from "../fit_cache.ts";
 import { fitFeedForward } from "../fit_feed_forward.ts";
 import { formatBytes, printLine } from "../log.ts";
@@ -16,6 +17,7 @@ import { probePrefillDevice } from "../prefill_device.ts";
 import { planRanks, type RankPlan } from "../rank_plan.ts";
 import type { PlanServices } from "../services.ts";
 import type { Settings } from "../settings.ts";
+import { selectGpu } from "../spawn.ts";
 import { tableLines } from "../table.ts";
 
 /** What `plan --json` prints. */
@@ -28,6 +30,8 @@ export interface ClusterPlan {
   readonly wireBytesPerToken: number;
   /** Handed from prefill to one decode group. */
   readonly handoffBytesPerPromptToken: number;
+  /** Why it could not be started on this host; null: nothing that planning can see. */
+  readonly obstacle: string | null;
 }
 
 /** Plans a cluster. @throws {LatentmeshError} if it cannot be */
@@ -47,7 +51,18 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
     collectivesPerToken: collectivesPerStep(spec, cuts.decode),
     wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, bytes),
     handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, bytes),
+    obstacle: missingGpu(settings.cluster.hosts),
   };
+}
+
+/** What is wrong with the GPUs that this host's workers are to have. */
+function missingGpu(hosts: readonly HostConfig[]): string | null {
+  try {
+    for (const gpu of hosts.find(({ join }) => join !== true)?.gpus ?? []) selectGpu(gpu, ["true"]);
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 /** Prints a plan. */
@@ -68,6 +83,7 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
   const header = ["worker", "where", "weights", "cache", "activations", "together", "cached values", "cached per token"];
   for (const line of tableLines(header, rows)) printLine(line);
   printLine("");
+  if (plan.obstacle !== null) printLine(`not on this host               ${plan.obstacle}`);
   printLine(`exchanges per token            ${plan.collectivesPerToken}, each rank sends ${formatBytes(plan.wireBytesPerToken)}`);
   if (plan.handoffBytesPerPromptToken === 0) return printLine("handed over                    nothing: prompts are decoded where they are computed");
   printLine(`handed over per prompt token   ${formatBytes(plan.handoffBytesPerPromptToken)} to each decode group`);

@@ -1,11 +1,13 @@
 /**
- * The README's figures are what the data beside them say.
+ * The documents' figures are what the data beside them say.
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { attentionFigure, driftFigure, report, rooflineFigure } from "../../bench/report.ts";
 import { barChart, lineChart } from "../../bench/report/chart.ts";
 import { keeper, sourceOf } from "../../bench/source.ts";
+import { documentPaths } from "../support/docs/documents.ts";
+import { ROOT } from "../support/fixtures.ts";
 
 const HERE = new URL("../../bench/report/", import.meta.url);
 const data = async (name: string) => JSON.parse(await Deno.readTextFile(new URL(`data/${name}.json`, HERE)));
@@ -18,9 +20,9 @@ describe("figures", () => {
     assertEquals(rooflineFigure(await data("roofline")), await figure("roofline"));
   });
 
-  it("are linked by the README", async () => {
-    const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
-    for (const name of ["attention", "drift", "roofline"]) assert(readme.includes(`(bench/report/figures/${name}.svg)`), name);
+  it("are linked by documents", async () => {
+    const documents = await Promise.all((await documentPaths()).map((path) => Deno.readTextFile(`${ROOT}/${path}`)));
+    for (const name of ["attention", "drift", "roofline"]) assert(documents.some((text) => text.includes(`bench/report/figures/${name}.svg)`)), name);
   });
 
   it("say where their data come from, and are not drawn where that is not known", async () => {

@@ -24,6 +24,15 @@ describe("command line", () => {
     ) {
       assertStringIncludes(stdout, flag);
     }
+    // Every flag is under one of the headings, which come in this order.
+    assertEquals([...stdout.matchAll(/^(\w+):$/gm)].map(([, heading]) => heading), [
+      "Everyday",
+      "Cluster",
+      "TPLA",
+      "Limits",
+      "Examples",
+      "Environment",
+    ]);
   });
 
   it("refuses unknown flags, values and files in one line that says what to do", async () => {
@@ -45,8 +54,8 @@ describe("command line", () => {
       [["serve", "--gpus", "0;1"], "It must be a whole number"],
       [["worker", "--join", "wss://nowhere"], "required option '--advertise <host>'"],
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
-      [["plan", "--ranks", "1000"], "decode.ranks"],
-      [["serve", "--mixed", "1", "--ranks", "2"], "decode.ranks: mixed units compute prompts and generate by themselves"],
+      [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): Too big"],
+      [["serve", "--mixed", "1", "--ranks", "2"], "--ranks (decode.ranks in a cluster file): mixed units compute prompts and generate by themselves"],
       [["serve", "--prefill-workers", "0"], "use mixed units (--mixed)"],
       [["serve", "--max-step-ms", "0"], "mixed.maxStepMs"],
       [["frobnicate"], "unknown command"],
@@ -100,6 +109,8 @@ describe("command line", () => {
     ]);
     const table = await runCli("plan", ...args, "--gpus", "0,1", "--compare");
     assertStringIncludes(table.stdout, "* one mixed worker on each of 2 GPUs");
+    assertStringIncludes(table.stdout, "? steps and tokens/s are predicted for GPUs only");
+    assertStringIncludes((await runCli("plan", ...args, "--gpus", "0,63")).stdout, "Cannot use GPU ");
   });
 
   it("examines what it needs, and says what to do", async () => {
@@ -111,6 +122,8 @@ describe("command line", () => {
     assertEquals(bad.code, 1);
     assertStringIncludes(bad.stdout, "choose another with --port");
     assertStringIncludes(bad.stdout, "no config.json");
+    const gpus = await runCli("doctor", "--device", "cpu", "--port", "0", "--gpus", "63");
+    assertEquals([gpus.code, /fail\s+gpus\s+Cannot use GPU 63/.test(gpus.stdout)], [1, true], gpus.stdout);
   });
 
   it("scores documents as JSON", async () => {

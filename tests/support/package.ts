@@ -20,7 +20,7 @@ export async function checkPackage(): Promise<void> {
   if (!output.success) throw new Error(`deno publish --dry-run failed\n${text}`);
   const files = [...text.matchAll(/file:\/\/(\S+) \([\d.]+ ?[KMG]?i?B\)/g)].map((match) => decodeURIComponent(match[1]));
   if (files.length === 0) throw new Error(`deno publish --dry-run listed no files\n${text}`);
-  // Of the benches only the figures that the README shows.
+  // Of the benches only the figures that documents show.
   const stray = files.filter((file) => /\/(tests|bench(?!\/report\/figures)|\.ci)\//.test(file.slice(ROOT.length)));
   if (stray.length > 0) throw new Error(`these do not belong in the package: ${stray.join(", ")}`);
   const sizes = await Promise.all(files.map(async (file) => (await Deno.stat(file)).size));
