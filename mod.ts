@@ -35,7 +35,7 @@ import { type JoinedWorkers, startJoining } from "./cluster/join.ts";
 import { isLoopback, resolveSettings } from "./cluster/settings.ts";
 import { readEnv, readTuning } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
-import type { DeviceChoice } from "./kernels/providers.ts";
+import type { DeviceChoice } from "./kernels/device/providers.ts";
 import type { LoadProgress } from "./core/wire/load_times.ts";
 
 export { type ErrorCode, LatentmeshError } from "./core/errors.ts";
@@ -69,7 +69,7 @@ export type { ProcessWork, StepParts, StepTimes } from "./core/step_times.ts";
 export type { Config, DecodeConfig, HostConfig } from "./cluster/config_type.ts";
 export type { JoinedWorkers } from "./cluster/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
-export type { DeviceChoice } from "./kernels/providers.ts";
+export type { DeviceChoice } from "./kernels/device/providers.ts";
 export { Engine, type EngineOptions } from "./cluster/local_engine.ts";
 
 /** Clusters: a coordinator in this process, prefill and decode workers in processes of their own, on this machine and others. */

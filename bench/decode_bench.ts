@@ -5,8 +5,8 @@
  */
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
-import type { DeviceChoice } from "../kernels/providers.ts";
-import { openDevice } from "../kernels/providers.ts";
+import type { DeviceChoice } from "../kernels/device/providers.ts";
+import { openDevice } from "../kernels/device/providers.ts";
 import type { Step } from "../workers/context.ts";
 import { loadWeights } from "../workers/loader.ts";
 import type { CandidatesQuery } from "../workers/logits_head.ts";

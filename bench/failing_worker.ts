@@ -4,7 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../core/errors.ts";
-import { CpuDevice } from "../kernels/cpu_device.ts";
+import { CpuDevice } from "../kernels/device/cpu_device.ts";
 import { runWorker } from "../workers/main.ts";
 import { DenoTransport } from "../workers/transport.ts";
 

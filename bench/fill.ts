@@ -4,7 +4,7 @@
  * @module
  */
 import type { WeightFormat } from "../core/model/packing.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { Device, DeviceBuffer } from "../kernels/device/device.ts";
 import { fillWeights } from "../kernels/fill_weights/fill_weights.ts";
 
 /** Weights of a row; how they are divided into rows does not matter. */

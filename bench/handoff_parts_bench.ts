@@ -14,10 +14,10 @@ import { decodeFrame, FRAME_FRONT, sealFrame } from "../core/wire/codec.ts";
 import { connectLink, Link } from "../core/wire/link.ts";
 import { parseMessage, type PeerFrame, type PeerFrameOf, peerFrameSchema } from "../core/wire/messages.ts";
 import type { Socket } from "../core/wire/transport.ts";
-import type { Device } from "../kernels/device.ts";
-import { freeMemoryIfKnown } from "../kernels/free_memory.ts";
+import type { Device } from "../kernels/device/device.ts";
+import { freeMemoryIfKnown } from "../kernels/device/free_memory.ts";
 import { BLOCK_TOKENS, cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
-import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
 import { SoloCollective } from "../workers/collective/collective.ts";
 import { importLatents } from "../workers/handoff.ts";
 import type { HandoffSizes } from "../workers/handoff_sender.ts";
@@ -178,7 +178,7 @@ async function startSinks(directory: string, ranks: number) {
   const processes: Deno.ChildProcess[] = [];
   for (let rank = 0; rank < ranks; rank++) {
     const address = `unix:${directory}/sink${rank}`;
-    const script = new URL("handoff_sink.ts", import.meta.url).pathname;
+    const script = new URL("./handoff_sink.ts", import.meta.url).pathname;
     const process = new Deno.Command(Deno.execPath(), { args: ["run", "--allow-all", script, address], stdout: "piped" }).spawn();
     processes.push(process);
     const reader = process.stdout.getReader();

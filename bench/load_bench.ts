@@ -7,8 +7,8 @@
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { LOAD_PARTS } from "../core/wire/load_times.ts";
-import type { StagingKind } from "../kernels/device.ts";
-import type { DeviceChoice } from "../kernels/providers.ts";
+import type { StagingKind } from "../kernels/device/device.ts";
+import type { DeviceChoice } from "../kernels/device/providers.ts";
 import { generateCheckpoint, type GeneratedCheckpoint } from "./load/checkpoint.ts";
 import { loadNowhere, loadOntoDevice, type LoadResult, readPlainly } from "./load/loads.ts";
 import { type StartResult, timeStart } from "./load/starts.ts";

@@ -8,7 +8,7 @@ import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
-import { type DeviceChoice, openDevice } from "../kernels/providers.ts";
+import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
 import { fillScales } from "../workers/weight_maker.ts";
 import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";

@@ -6,9 +6,9 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { paceDawn } from "../kernels/pace_dawn.ts";
-import type { DeviceChoice } from "../kernels/providers.ts";
-import { openDevice } from "../kernels/providers.ts";
+import { paceDawn } from "../kernels/device/pace_dawn.ts";
+import type { DeviceChoice } from "../kernels/device/providers.ts";
+import { openDevice } from "../kernels/device/providers.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { median, percentile, printTable } from "./table.ts";
 

@@ -7,7 +7,7 @@ import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { SyntheticFiles } from "../core/model/synthetic/synthetic_files.ts";
-import type { Device } from "../kernels/device.ts";
+import type { Device } from "../kernels/device/device.ts";
 import { type LoadOptions, loadWeights } from "../workers/loader.ts";
 import type { ModelWeights } from "../workers/weights.ts";
 

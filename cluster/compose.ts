@@ -4,8 +4,8 @@
  * @module
  */
 import { writeBasis } from "../core/tpla/basis_file.ts";
-import { freeMemory } from "../kernels/free_memory.ts";
-import { openDevice } from "../kernels/providers.ts";
+import { freeMemory } from "../kernels/device/free_memory.ts";
+import { openDevice } from "../kernels/device/providers.ts";
 import { calibrate } from "../workers/calibrate.ts";
 import { digestFiles } from "../workers/digest_files.ts";
 import { LocalWorker } from "../workers/local_worker.ts";

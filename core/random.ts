@@ -1,6 +1,6 @@
 /**
  * Counter-based random numbers: the noise of a token depends only on (seed, position, token id), never on what was drawn before. Devices, ranks
- * and replays therefore agree without sharing any state. The WGSL twins of these functions are in `kernels/random.wgsl` and `kernels/candidates/noise.wgsl`.
+ * and replays therefore agree without sharing any state. The WGSL twins of these functions are in `kernels/authoring/random.wgsl` and `kernels/candidates/noise.wgsl`.
  *
  * @module
  */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceBuffer } from "../kernels/device.ts";
+import type { DeviceBuffer } from "../kernels/device/device.ts";
 import { type DecodeLayer, givesTo, type LinearBinding, type LinearContext } from "./linear_binding.ts";
 import type { FeedForwardWeights } from "./weights.ts";
 

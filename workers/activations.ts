@@ -4,7 +4,7 @@
  * @module
  */
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { Device, DeviceBuffer } from "../kernels/device/device.ts";
 import { queriesBytes, type QueriesConfig } from "../kernels/latent_decode/queries.ts";
 import { partialWidth } from "../kernels/latent_decode/splits.ts";
 import { type MoePlan, planOf, plansFor } from "../kernels/moe_plan/layout.ts";

@@ -6,8 +6,8 @@
 import { invariant } from "../core/errors.ts";
 import { type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import { absorb } from "../kernels/absorb/absorb.ts";
-import { Beside } from "../kernels/beside.ts";
-import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
+import { Beside } from "../kernels/device/beside.ts";
+import type { BoundKernel, DeviceBuffer } from "../kernels/device/device.ts";
 import { absorbedAtOnce } from "../kernels/linear/choose.ts";
 import type { CacheConfig } from "../kernels/latent_cache/layout.ts";
 import { latentDecode } from "../kernels/latent_decode/latent_decode.ts";

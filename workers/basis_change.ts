@@ -4,7 +4,7 @@
  * @module
  */
 import { basisChange } from "../kernels/basis_change/basis_change.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { Device, DeviceBuffer } from "../kernels/device/device.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { roundUp } from "../core/numeric.ts";
 

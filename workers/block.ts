@@ -4,7 +4,7 @@
  * @module
  */
 import type { ModelSpec } from "../core/model/spec.ts";
-import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device/device.ts";
 import { moeCombine, type MoeCombineConfig } from "../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { residualSum } from "../kernels/residual_add/residual_sum.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { blockCopy } from "../kernels/block_copy/block_copy.ts";
-import type { BoundKernel } from "../kernels/device.ts";
+import type { BoundKernel } from "../kernels/device/device.ts";
 import { BLOCK_TOKENS } from "../kernels/latent_cache/layout.ts";
 import type { Model } from "./model.ts";
 

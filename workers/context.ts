@@ -5,7 +5,7 @@
  */
 import type { ModelSpec } from "../core/model/spec.ts";
 import type { GroupPlace } from "../core/tpla/group_place.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { Device, DeviceBuffer } from "../kernels/device/device.ts";
 import type { LatentDecodeConfig } from "../kernels/latent_decode/latent_decode.ts";
 import type { Division } from "../kernels/latent_decode/matrix_units.ts";
 import type { Activations, StepLimits } from "./activations.ts";

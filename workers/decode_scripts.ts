@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Device, Script } from "../kernels/device.ts";
+import type { Device, Script } from "../kernels/device/device.ts";
 import type { LatentDecodeConfig } from "../kernels/latent_decode/latent_decode.ts";
 import { splitCount } from "../kernels/latent_decode/splits.ts";
 import type { Step } from "./context.ts";

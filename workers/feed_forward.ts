@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
+import type { BoundKernel, DeviceBuffer } from "../kernels/device/device.ts";
 import type { Select } from "../kernels/linear/select.ts";
 import { activatedBetween } from "./activated.ts";
 import { bindCombine, type Block, blockInput, BlockOutput, type Pending } from "./block.ts";

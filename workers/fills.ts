@@ -5,7 +5,7 @@
  */
 import type { FileRange } from "../core/model/checkpoint.ts";
 import { roundUp } from "../core/numeric.ts";
-import type { StagedCopy } from "../kernels/device.ts";
+import type { StagedCopy } from "../kernels/device/device.ts";
 import type { ConvertedUpload, UploadPlan, VerbatimUpload } from "./upload_plan.ts";
 
 /** A read into a block. */

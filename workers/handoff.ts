@@ -7,7 +7,7 @@
 import { invariant } from "../core/errors.ts";
 import type { RankShape } from "../core/tpla/partition.ts";
 import { FRAME_FRONT } from "../core/wire/codec.ts";
-import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";
+import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
 import { exportedConfig, latentExport } from "../kernels/latent_export/latent_export.ts";
 import type { CachedSequence } from "./latent_cache.ts";

@@ -6,7 +6,7 @@
 import { BlockAllocator } from "../core/cache/blocks.ts";
 import { invariant, LatentmeshError } from "../core/errors.ts";
 import { ceilDiv } from "../core/numeric.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { Device, DeviceBuffer } from "../kernels/device/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
 
 /** Sizes of a {@link LatentCache}. */

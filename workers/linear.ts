@@ -4,8 +4,8 @@
  * @module
  */
 import { invariant } from "../core/errors.ts";
-import type { BesideSide } from "../kernels/beside.ts";
-import type { BoundKernel, Device } from "../kernels/device.ts";
+import type { BesideSide } from "../kernels/device/beside.ts";
+import type { BoundKernel, Device } from "../kernels/device/device.ts";
 import type { LinearParams } from "../kernels/linear/linear.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits, tileItemsFor, tileSizesFor, UNITS_TILE_SIZES } from "../kernels/linear/matmul_units.ts";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { BesideSide } from "../kernels/beside.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { BesideSide } from "../kernels/device/beside.ts";
+import type { Device, DeviceBuffer } from "../kernels/device/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../kernels/linear/linear.ts";
 import { batchMatvec, type BatchMatvecConfig } from "../kernels/linear/batch_matvec.ts";
 import { batchUnits, type BatchUnitsConfig, fitsUnitsOutput, type UnitsOutput, unitsThreads } from "../kernels/linear/batch_units.ts";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { Beside, type BesideSide } from "../kernels/beside.ts";
-import type { Params } from "../kernels/contract.ts";
+import { Beside, type BesideSide } from "../kernels/device/beside.ts";
+import type { Params } from "../kernels/authoring/contract.ts";
 import type { LinearBindings, LinearParams } from "../kernels/linear/linear.ts";
 import { Linear } from "./linear.ts";
 import {

@@ -14,7 +14,7 @@ import { partition, type RankShape } from "../core/tpla/partition.ts";
 import { cacheBytesPerToken } from "../core/tpla/plan.ts";
 import type { LoadProgress } from "../core/wire/load_times.ts";
 import type { Assignment } from "../core/wire/messages.ts";
-import type { Device } from "../kernels/device.ts";
+import type { Device } from "../kernels/device/device.ts";
 import { DecodeRank } from "./decode.ts";
 import type { LoadClock } from "./load_clock.ts";
 import { loadBeside, planWeights } from "./loader.ts";

@@ -8,7 +8,7 @@ import type { LoadProgress } from "../core/wire/load_times.ts";
 import type { Checkpoint } from "../core/model/checkpoint.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { together } from "../core/together.ts";
-import type { Device } from "../kernels/device.ts";
+import type { Device } from "../kernels/device/device.ts";
 import { LoadClock } from "./load_clock.ts";
 import { RankWeights, type RankWeightsOptions } from "./rank_weights.ts";
 import type { UploadSizes } from "./upload.ts";

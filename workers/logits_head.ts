@@ -11,7 +11,7 @@ import { ceilDiv, floatBits } from "../core/numeric.ts";
 import { adjustLogits, ADJUSTMENT_WORDS } from "../kernels/adjust_logits/adjust_logits.ts";
 import { candidates, type CandidatesParams } from "../kernels/candidates/candidates.ts";
 import { CHUNK_TOKENS, SAMPLING_WORDS } from "../kernels/candidates/layout.ts";
-import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device.ts";
+import type { BoundKernel, DeviceBuffer, Readback } from "../kernels/device/device.ts";
 import { maskLogits, maskWords } from "../kernels/mask_logits/mask_logits.ts";
 import { mergeCandidates } from "../kernels/merge_candidates/merge_candidates.ts";
 import { rmsNorm } from "../kernels/rms_norm/rms_norm.ts";

@@ -9,7 +9,7 @@ import type { ModelSpec } from "../core/model/spec.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../core/tpla/group_place.ts";
 import { dtypeBytes } from "../core/wire/messages.ts";
-import type { BoundKernel, Device, Readback } from "../kernels/device.ts";
+import type { BoundKernel, Device, Readback } from "../kernels/device/device.ts";
 import { embedding, type EmbeddingParams } from "../kernels/embedding/embedding.ts";
 import { BLOCK_TOKENS, type CacheDtype } from "../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";

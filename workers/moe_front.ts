@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BoundKernel, DeviceBuffer } from "../kernels/device.ts";
+import type { BoundKernel, DeviceBuffer } from "../kernels/device/device.ts";
 import { type MoePlan, planFor } from "../kernels/moe_plan/layout.ts";
 import { moePlan } from "../kernels/moe_plan/moe_plan.ts";
 import { moeRoute } from "../kernels/moe_route/moe_route.ts";

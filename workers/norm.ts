@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Kernel, Params } from "../kernels/contract.ts";
-import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
-import { alsoRounded } from "../kernels/rms_norm/also_rounded.ts";
+import type { Kernel, Params } from "../kernels/authoring/contract.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device/device.ts";
+import { alsoRounded } from "../kernels/linear/also_rounded.ts";
 
 /** What a norm is bound to, and the most it is run with. */
 export interface NormBinding<B extends string, P extends string> {

@@ -8,7 +8,7 @@
  */
 import { invariant } from "../core/errors.ts";
 import { dtypeBytes } from "../core/wire/messages.ts";
-import type { Readback } from "../kernels/device.ts";
+import type { Readback } from "../kernels/device/device.ts";
 import type { Collective, Exchanged } from "./collective/collective.ts";
 import type { Step } from "./context.ts";
 import type { Model } from "./model.ts";

@@ -10,7 +10,7 @@ import { readVector } from "../core/model/stored_vector.ts";
 import { isMoeLayer, type ModelSpec, queryWidth } from "../core/model/spec.ts";
 import type { LayerBasis } from "../core/tpla/basis.ts";
 import { basisFactors, columnIndices, partition, type RankShape, rankSpec, UNCUT } from "../core/tpla/partition.ts";
-import type { Device, DeviceBuffer } from "../kernels/device.ts";
+import type { Device, DeviceBuffer } from "../kernels/device/device.ts";
 import { BasisChange, type BasisChangeTarget } from "./basis_change.ts";
 import { upload, type UploadOptions } from "./upload.ts";
 import { UploadPlan } from "./upload_plan.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import { newStepParts, type StepParts } from "../core/step_times.ts";
-import type { Device } from "../kernels/device.ts";
+import type { Device } from "../kernels/device/device.ts";
 import type { Phase } from "./linear_binding.ts";
 
 /** What can be said. */

@@ -10,7 +10,7 @@ import type { MatrixSource, RowBlock, WeightPolicy } from "../core/model/matrix_
 import { storedVector } from "../core/model/stored_vector.ts";
 import { bitsPerWeight, type MatrixLayout, matrixLayout, type PackedRows, packRows, sameLayout } from "../core/model/packing.ts";
 import { roundUp } from "../core/numeric.ts";
-import type { Device, DeviceBuffer, StagedCopy } from "../kernels/device.ts";
+import type { Device, DeviceBuffer, StagedCopy } from "../kernels/device/device.ts";
 import type { BasisChangeTarget } from "./basis_change.ts";
 import { type RowsToMake, WeightMaker } from "./weight_maker.ts";
 import type { DeviceMatrix, MatrixPart } from "./weights.ts";

@@ -8,7 +8,7 @@ import type { MatrixSource, Range } from "../core/model/matrix_source.ts";
 import type { MatrixLayout, WeightFormat } from "../core/model/packing.ts";
 import { LEVEL_SIZE, tensorKey } from "../core/model/synthetic/weights.ts";
 import { toHalfBits } from "../core/numeric.ts";
-import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../kernels/device/device.ts";
 import { type FillParams, fillWeights } from "../kernels/fill_weights/fill_weights.ts";
 import { fillWords } from "../kernels/fill_weights/fill_words.ts";
 import type { MatrixPart } from "./weights.ts";

@@ -5,7 +5,7 @@
  */
 import type { MatrixLayout } from "../core/model/packing.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
-import type { DeviceBuffer } from "../kernels/device.ts";
+import type { DeviceBuffer } from "../kernels/device/device.ts";
 
 /** Consecutive rows (of a single matrix) or matrices (of a stack) that share one binding. */
 export interface MatrixPart {

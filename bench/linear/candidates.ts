@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { workgroupMemory } from "../../kernels/contract.ts";
-import type { CompiledKernel, Device } from "../../kernels/device.ts";
+import { workgroupMemory } from "../../kernels/authoring/contract.ts";
+import type { CompiledKernel, Device } from "../../kernels/device/device.ts";
 import { type BatchDivision, batchMatvec, batchMatvecBytes, type BatchMatvecConfig } from "../../kernels/linear/batch_matvec.ts";
 import { batchUnits, type BatchUnitsConfig, fitsBatchUnits, type UnitsDivision, type UnitsOutput } from "../../kernels/linear/batch_units.ts";
 import { kindOf, type LayerKind } from "../../kernels/linear/layer_kind.ts";

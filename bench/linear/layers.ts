@@ -8,7 +8,7 @@ import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { randomBits } from "../../core/random.ts";
 import type { UnitsOutput } from "../../kernels/linear/batch_units.ts";
-import type { Device, DeviceBuffer } from "../../kernels/device.ts";
+import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import type { Select } from "../../kernels/linear/select.ts";
 import { fillRandom } from "../fill.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BoundKernel, CompiledKernel, Device } from "../../kernels/device.ts";
+import type { BoundKernel, CompiledKernel, Device } from "../../kernels/device/device.ts";
 import type { LinearBindings, LinearParams } from "../../kernels/linear/linear.ts";
 import type { Stopwatch } from "../roofline/stopwatch.ts";
 import type { MadeLayer } from "./layers.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { WeightFormat } from "../../core/model/packing.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { kindOf } from "../../kernels/linear/layer_kind.ts";
 import type { Stopwatch } from "../roofline/stopwatch.ts";
 import { compileCandidate, UNITS_TRIED } from "./candidates.ts";

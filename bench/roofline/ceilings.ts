@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { constants, type Kernel } from "../../kernels/contract.ts";
-import type { Device } from "../../kernels/device.ts";
-import { unroll } from "../../kernels/unroll.ts";
+import { constants, type Kernel } from "../../kernels/authoring/contract.ts";
+import type { Device } from "../../kernels/device/device.ts";
+import { unroll } from "../../kernels/authoring/unroll.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 
 /** Ceilings of a device. */

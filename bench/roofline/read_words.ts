@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { constants, type Kernel } from "../../kernels/contract.ts";
+import { constants, type Kernel } from "../../kernels/authoring/contract.ts";
 
 const THREADS = 256;
 const GROUPS = 2048;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { median } from "../table.ts";
 import { READ_RESULTS_BYTES, readWords } from "./read_words.ts";
 

@@ -4,8 +4,8 @@
  * @module
  */
 import type { LatentmeshError } from "../../core/errors.ts";
-import { type BesideConfig, isBeside } from "../../kernels/beside.ts";
-import type { Kernel, Params } from "../../kernels/contract.ts";
+import { type BesideConfig, isBeside } from "../../kernels/device/beside.ts";
+import type { Kernel, Params } from "../../kernels/authoring/contract.ts";
 import type {
   BoundKernel,
   CompiledKernel,
@@ -18,7 +18,7 @@ import type {
   Readback,
   Script,
   Staging,
-} from "../../kernels/device.ts";
+} from "../../kernels/device/device.ts";
 
 /** One run of a kernel. */
 export interface Dispatch {

@@ -11,7 +11,7 @@ import { readConfigText } from "../../core/model_package.ts";
 import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken } from "../../core/tpla/plan.ts";
 import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
-import { MeasuringDevice } from "../../kernels/measuring_device.ts";
+import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { openModelFiles } from "../../workers/model_files.ts";
 import { type DeviceMatrix, isMoe, type ModelWeights } from "../../workers/weights.ts";

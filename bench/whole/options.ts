@@ -6,7 +6,7 @@
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { parseSynthetic } from "../../core/model/synthetic/name.ts";
-import type { DeviceChoice } from "../../kernels/providers.ts";
+import type { DeviceChoice } from "../../kernels/device/providers.ts";
 
 /** Sequences that are decoded together, and the prompt tokens of each. */
 export interface Case {

@@ -4,7 +4,7 @@
  * @module
  */
 import { selectGpu } from "../../cluster/spawn.ts";
-import { type DeviceChoice, openDevice } from "../../kernels/providers.ts";
+import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
 import { linesOf } from "../lines.ts";
 import { Stopwatch } from "../roofline/stopwatch.ts";
 

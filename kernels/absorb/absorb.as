@@ -1,6 +1,6 @@
 // q̃ = Wᵀ q of every head: rows of the matrix are added, each times one value of the query.
-import { madd } from "../wasm/madd";
-import { constant, quad, scale, scaled } from "../wasm/simd";
+import { madd } from "../device/wasm/madd";
+import { constant, quad, scale, scaled } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

@@ -5,13 +5,13 @@
  */
 import { type MatrixLayout, unpackRow } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { cacheWidth } from "../latent_cache/layout.ts";
 import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../latent_decode/queries.ts";
-import { unroll } from "../unroll.ts";
-import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { unroll } from "../authoring/unroll.ts";
+import { quadsPerVector, weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import { wasmReads } from "../linear/wasm.ts";
-import { WASM_FORMATS } from "../wasm/program.ts";
+import { WASM_FORMATS } from "../authoring/wasm_program.ts";
 import source from "./absorb.wgsl" with { type: "text" };
 
 /** Stack of one matrix per head, each [rows, layout.columns]. */

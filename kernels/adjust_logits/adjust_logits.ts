@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import source from "./adjust_logits.wgsl" with { type: "text" };
 
 /** Words of one adjustment: row, token, bits of the repetition penalty (1: none), bits of what is added. */

@@ -5,7 +5,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import source from "./basis_change.wgsl" with { type: "text" };
 
 /** Rows and columns of a tile. */

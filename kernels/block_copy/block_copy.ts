@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../latent_cache/layout.ts";
 import source from "./block_copy.wgsl" with { type: "text" };
 

@@ -1,5 +1,5 @@
 // What sampling needs to know of a chunk of the vocabulary.
-import { exp4, largestOf, sumOf } from "../wasm/simd";
+import { exp4, largestOf, sumOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

@@ -6,9 +6,9 @@
 import { LIST_HEADER, LIST_WORDS } from "../../core/sampling/candidates.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { gumbel } from "../../core/random.ts";
-import { constants, type HostBuffer, type Kernel, type Params } from "../contract.ts";
-import random from "../random.wgsl" with { type: "text" };
-import { unroll } from "../unroll.ts";
+import { constants, type HostBuffer, type Kernel, type Params } from "../authoring/contract.ts";
+import random from "../authoring/random.wgsl" with { type: "text" };
+import { unroll } from "../authoring/unroll.ts";
 import source from "./candidates.wgsl" with { type: "text" };
 import { CHUNK_TOKENS, REDUCING_THREADS, SAMPLING_WORDS } from "./layout.ts";
 import noise from "./noise.wgsl" with { type: "text" };

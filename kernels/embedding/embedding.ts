@@ -5,8 +5,8 @@
  */
 import { type MatrixLayout, unpackRow } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
-import { weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
+import { weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import source from "./embedding.wgsl" with { type: "text" };
 
 /** `first_row`, `part_rows`: which rows of the table are bound; tokens of other parts are left alone. */

@@ -6,8 +6,8 @@
 import { bitsPerWeight, type WeightFormat } from "../../core/model/packing.ts";
 import { fourBitLevel, LEVEL_SIZE, levelAt } from "../../core/model/synthetic/weights.ts";
 import { ceilDiv, floatBits } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
-import random from "../random.wgsl" with { type: "text" };
+import { constants, type Kernel } from "../authoring/contract.ts";
+import random from "../authoring/random.wgsl" with { type: "text" };
 import source from "./fill_weights.wgsl" with { type: "text" };
 
 /** Words that one thread writes. */

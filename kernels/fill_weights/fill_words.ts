@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 
 const THREADS = 256;
 const WORDS_EACH = 64;

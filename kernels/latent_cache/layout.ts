@@ -6,7 +6,7 @@
  * @module
  */
 import { F16_VALUES, roundUp, toHalfBits } from "../../core/numeric.ts";
-import { constants, type HostBuffer } from "../contract.ts";
+import { constants, type HostBuffer } from "../authoring/contract.ts";
 import f16 from "./f16.wgsl" with { type: "text" };
 import f32 from "./f32.wgsl" with { type: "text" };
 import vectorsF16 from "./vectors_f16.wgsl" with { type: "text" };

@@ -1,6 +1,6 @@
 // Decode attention over paged latents.
-import { madd } from "../wasm/madd";
-import { constant, exp1, exp4, largestOf, quad, sumOf, sumsOf } from "../wasm/simd";
+import { madd } from "../device/wasm/madd";
+import { constant, exp1, exp4, largestOf, quad, sumOf, sumsOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

@@ -4,11 +4,11 @@
  * @module
  */
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
-import { fill, sectionsOf } from "../sections.ts";
-import { unroll } from "../unroll.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
+import { fill, sectionsOf } from "../authoring/sections.ts";
+import { unroll } from "../authoring/unroll.ts";
 import type { LatentDecodeConfig } from "./latent_decode.ts";
-import halves from "../halves.wgsl" with { type: "text" };
+import halves from "../authoring/halves.wgsl" with { type: "text" };
 import source from "./latent_merge.wgsl" with { type: "text" };
 import mergedF16 from "./merged_f16.wgsl" with { type: "text" };
 import mergedF32 from "./merged_f32.wgsl" with { type: "text" };

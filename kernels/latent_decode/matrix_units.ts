@@ -4,11 +4,11 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { BLOCK_TOKENS, cacheWidth } from "../latent_cache/layout.ts";
-import referenceShift from "../reference_shift.wgsl" with { type: "text" };
-import { fill, sectionsOf } from "../sections.ts";
-import { unroll } from "../unroll.ts";
+import referenceShift from "../authoring/reference_shift.wgsl" with { type: "text" };
+import { fill, sectionsOf } from "../authoring/sections.ts";
+import { unroll } from "../authoring/unroll.ts";
 import {
   attendRows,
   LATENT_DECODE_BINDINGS,

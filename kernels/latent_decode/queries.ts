@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { HostBuffer } from "../contract.ts";
+import type { HostBuffer } from "../authoring/contract.ts";
 import { type CacheConfig, type CacheDtype, cacheWidth } from "../latent_cache/layout.ts";
 
 /** Layout of absorbed queries. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Range } from "../../core/model/matrix_source.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, slotOf } from "../latent_cache/layout.ts";
 import source from "./latent_export.wgsl" with { type: "text" };

@@ -4,8 +4,8 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Params, type Workgroups } from "../contract.ts";
-import { unroll } from "../unroll.ts";
+import { constants, type Params, type Workgroups } from "../authoring/contract.ts";
+import { unroll } from "../authoring/unroll.ts";
 import itemsAll from "./batch_items_all.wgsl" with { type: "text" };
 import itemsExpert from "./batch_items_expert.wgsl" with { type: "text" };
 import itemsHead from "./batch_items_head.wgsl" with { type: "text" };

@@ -5,11 +5,11 @@
  */
 import type { WeightFormat } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel, workgroupMemory } from "../contract.ts";
-import halves from "../halves.wgsl" with { type: "text" };
-import { fill, sectionsOf } from "../sections.ts";
-import { unroll } from "../unroll.ts";
-import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { constants, type Kernel, workgroupMemory } from "../authoring/contract.ts";
+import halves from "../authoring/halves.wgsl" with { type: "text" };
+import { fill, sectionsOf } from "../authoring/sections.ts";
+import { unroll } from "../authoring/unroll.ts";
+import { quadsPerVector, weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import { batchGrid, batchItemsWgsl, foundBytes } from "./batch_items.ts";
 import source from "./batch_units.wgsl" with { type: "text" };
 import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";

@@ -7,8 +7,8 @@
  *
  * @module
  */
-import { workgroupMemory } from "../contract.ts";
-import { quadsPerVector } from "../weight_format/weight_format.ts";
+import { workgroupMemory } from "../authoring/contract.ts";
+import { quadsPerVector } from "../authoring/weight_format/weight_format.ts";
 import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
 import { fitsBatchUnits, type UnitsDivision, unitsThreads } from "./batch_units.ts";
 import { kindOf, type LayerKind } from "./layer_kind.ts";

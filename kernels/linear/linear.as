@@ -1,7 +1,7 @@
 // Linear layers. Every output is one sum of four lanes over the columns in order, whatever else is computed beside it, so that it does not depend on how many items
 // or threads there are.
-import { madd } from "../wasm/madd";
-import { constant, exp4, largestOf, loadFew, quad, scale, scaled, storeFew, sumsOf } from "../wasm/simd";
+import { madd } from "../device/wasm/madd";
+import { constant, exp4, largestOf, loadFew, quad, scale, scaled, storeFew, sumsOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

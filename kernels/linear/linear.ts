@@ -8,7 +8,7 @@
  */
 import type { MatrixLayout } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Params } from "../contract.ts";
+import { constants, type Params } from "../authoring/contract.ts";
 import inputSource from "./input.wgsl" with { type: "text" };
 import inputFloats from "./input_floats.wgsl" with { type: "text" };
 import inputVectors from "./input_vectors.wgsl" with { type: "text" };

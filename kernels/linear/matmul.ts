@@ -5,10 +5,10 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
-import { unroll } from "../unroll.ts";
-import { weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { unroll } from "../authoring/unroll.ts";
+import { weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import { inputWgsl, LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams, linearSizes } from "./linear.ts";
 import source from "./matmul.wgsl" with { type: "text" };
 import { multiply } from "./reference.ts";

@@ -4,12 +4,12 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { planOf } from "../moe_plan/layout.ts";
-import { fill, sectionsOf } from "../sections.ts";
-import { unroll } from "../unroll.ts";
-import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
-import halves from "../halves.wgsl" with { type: "text" };
+import { fill, sectionsOf } from "../authoring/sections.ts";
+import { unroll } from "../authoring/unroll.ts";
+import { quadsPerVector, weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
+import halves from "../authoring/halves.wgsl" with { type: "text" };
 import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams } from "./linear.ts";
 import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
 import source from "./matmul_units.wgsl" with { type: "text" };

@@ -4,9 +4,9 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
-import { unroll } from "../unroll.ts";
-import { quadsPerVector, weightFormatWgsl } from "../weight_format/weight_format.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
+import { unroll } from "../authoring/unroll.ts";
+import { quadsPerVector, weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import {
   inputWgsl,
   LINEAR_BINDINGS,

@@ -4,11 +4,11 @@
  *
  * @module
  */
-import type { HostBuffer, Kernel } from "../contract.ts";
+import type { HostBuffer, Kernel } from "../authoring/contract.ts";
 import { normaliseRows } from "../rms_norm/wasm.ts";
-import halves from "../halves.wgsl" with { type: "text" };
+import halves from "../authoring/halves.wgsl" with { type: "text" };
 import { inverseRmsBytes, NORM_THREADS, rmsNorm, rowWgsl } from "../rms_norm/rms_norm.ts";
-import { fill, sectionsOf } from "../sections.ts";
+import { fill, sectionsOf } from "../authoring/sections.ts";
 import keptF16 from "./kept_f16.wgsl" with { type: "text" };
 import keptF32 from "./kept_f32.wgsl" with { type: "text" };
 import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams, readsVectors } from "./linear.ts";

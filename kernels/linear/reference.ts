@@ -4,7 +4,7 @@
  * @module
  */
 import { type MatrixViews, unpackRow } from "../../core/model/packing.ts";
-import type { HostBuffer } from "../contract.ts";
+import type { HostBuffer } from "../authoring/contract.ts";
 import type { InputConfig, LinearBindings, LinearConfig } from "./linear.ts";
 import { itemsPerInput } from "./select.ts";
 

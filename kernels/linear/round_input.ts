@@ -5,8 +5,8 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
-import halves from "../halves.wgsl" with { type: "text" };
+import { constants, type Kernel } from "../authoring/contract.ts";
+import halves from "../authoring/halves.wgsl" with { type: "text" };
 import { inputBytes, inputWgsl, type LinearConfig } from "./linear.ts";
 import { gatherInputs } from "./reference.ts";
 import source from "./round_input.wgsl" with { type: "text" };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { constants } from "../contract.ts";
+import { constants } from "../authoring/contract.ts";
 
 /** How items choose matrices and inputs. */
 export type Select =

@@ -5,9 +5,9 @@
  */
 import { type MatrixLayout, QUANT_GROUP } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import type { Params } from "../contract.ts";
+import type { Params } from "../authoring/contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
-import { WASM_FORMATS, type WasmArguments, type WasmBinding, type WasmProgram } from "../wasm/program.ts";
+import { WASM_FORMATS, type WasmArguments, type WasmBinding, type WasmProgram } from "../authoring/wasm_program.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "./linear.ts";
 import { itemsPerInput } from "./select.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import source from "./mask_logits.wgsl" with { type: "text" };
 
 /** Stands for minus infinity, of which sums and products stay finite. */

@@ -8,7 +8,7 @@ import { LIST_HEADER, LIST_WORDS } from "../../core/sampling/candidates.ts";
 import type { CandidatesConfig } from "../candidates/candidates.ts";
 import { CHUNK_TOKENS, REDUCING_THREADS, SAMPLING_WORDS } from "../candidates/layout.ts";
 import reduce from "../candidates/reduce.wgsl" with { type: "text" };
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import source from "./merge_candidates.wgsl" with { type: "text" };
 
 /** chunk_lists: [rows, chunks, LIST_WORDS] → lists: [rows, LIST_WORDS], read by `readCandidates`. */

@@ -5,11 +5,11 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
-import halves from "../halves.wgsl" with { type: "text" };
-import referenceShift from "../reference_shift.wgsl" with { type: "text" };
-import { fill, sectionsOf } from "../sections.ts";
-import { unroll } from "../unroll.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
+import halves from "../authoring/halves.wgsl" with { type: "text" };
+import referenceShift from "../authoring/reference_shift.wgsl" with { type: "text" };
+import { fill, sectionsOf } from "../authoring/sections.ts";
+import { unroll } from "../authoring/unroll.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
 import { attendRows, mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "./mla_prefill.ts";
 

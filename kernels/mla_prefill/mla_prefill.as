@@ -1,6 +1,6 @@
 // Attention of prefill over expanded keys and values.
-import { madd } from "../wasm/madd";
-import { exp1, exp4, largestOf, sumOf, sumsOf } from "../wasm/simd";
+import { madd } from "../device/wasm/madd";
+import { exp1, exp4, largestOf, sumOf, sumsOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

@@ -4,8 +4,8 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel, type Params } from "../contract.ts";
-import { unroll } from "../unroll.ts";
+import { constants, type Kernel, type Params } from "../authoring/contract.ts";
+import { unroll } from "../authoring/unroll.ts";
 import floats from "./floats.wgsl" with { type: "text" };
 import source from "./mla_prefill.wgsl" with { type: "text" };
 import vectors from "./vectors.wgsl" with { type: "text" };

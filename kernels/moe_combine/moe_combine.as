@@ -1,6 +1,6 @@
 // Outputs of a token's experts, weighed and added in the order of its routes.
-import { madd } from "../wasm/madd";
-import { loadFew, storeFew } from "../wasm/simd";
+import { madd } from "../device/wasm/madd";
+import { loadFew, storeFew } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import source from "./moe_combine.wgsl" with { type: "text" };
 
 /** `addToShared`: y already holds the shared expert's output. */

@@ -5,8 +5,8 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
-import { unroll } from "../unroll.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
+import { unroll } from "../authoring/unroll.ts";
 import { type MoePlan, planOf } from "./layout.ts";
 import source from "./moe_plan.wgsl" with { type: "text" };
 

@@ -5,8 +5,8 @@
  */
 import type { MoeSpec } from "../../core/model/spec.ts";
 import { roundUp } from "../../core/numeric.ts";
-import { constants, type HostBuffer, type Kernel } from "../contract.ts";
-import { unroll } from "../unroll.ts";
+import { constants, type HostBuffer, type Kernel } from "../authoring/contract.ts";
+import { unroll } from "../authoring/unroll.ts";
 import source from "./moe_route.wgsl" with { type: "text" };
 
 /** The routing fields of a {@link MoeSpec}, and how the work is divided. */

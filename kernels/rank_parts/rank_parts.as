@@ -1,5 +1,5 @@
 // Parts of a sum that ranks have computed, added in rank order.
-import { constant, quad, widenHalf } from "../wasm/simd";
+import { constant, quad, widenHalf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

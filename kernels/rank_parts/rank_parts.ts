@@ -5,9 +5,9 @@
  * @module
  */
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
-import type { WasmBinding } from "../wasm/program.ts";
-import { constants, type HostBuffer } from "../contract.ts";
-import { unroll } from "../unroll.ts";
+import type { WasmBinding } from "../authoring/wasm_program.ts";
+import { constants, type HostBuffer } from "../authoring/contract.ts";
+import { unroll } from "../authoring/unroll.ts";
 import partsF16 from "./f16.wgsl" with { type: "text" };
 import partsF32 from "./f32.wgsl" with { type: "text" };
 import source from "./rank_parts.wgsl" with { type: "text" };

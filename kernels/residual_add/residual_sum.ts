@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { type RankPartsBindings, type RankPartsConfig, rankPartsSizes, rankPartsWgsl, sumRankParts } from "../rank_parts/rank_parts.ts";
 import { valuesPerRead } from "../rms_norm/rms_norm.ts";
 import source from "./residual_sum.wgsl" with { type: "text" };

@@ -4,9 +4,9 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { moeCombine, type MoeCombineConfig } from "../moe_combine/moe_combine.ts";
-import { unroll } from "../unroll.ts";
+import { unroll } from "../authoring/unroll.ts";
 import source from "./add_rms_norm.wgsl" with { type: "text" };
 import addedDelta from "./added_delta.wgsl" with { type: "text" };
 import addedExperts from "./added_experts.wgsl" with { type: "text" };

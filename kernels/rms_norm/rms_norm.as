@@ -1,6 +1,6 @@
 // Rows that are normalised, after what is to be added to them was added.
-import { madd } from "../wasm/madd";
-import { loadFew, storeFew, sumOf } from "../wasm/simd";
+import { madd } from "../device/wasm/madd";
+import { loadFew, storeFew, sumOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

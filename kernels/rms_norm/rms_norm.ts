@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { constants, type Kernel } from "../contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import floats from "./floats.wgsl" with { type: "text" };
 import inverseRms from "./inverse_rms.wgsl" with { type: "text" };
 import put from "./put.wgsl" with { type: "text" };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Kernel } from "../contract.ts";
+import type { Kernel } from "../authoring/contract.ts";
 import {
   type RankPartsBindings,
   type RankPartsConfig,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WasmBinding } from "../wasm/program.ts";
+import type { WasmBinding } from "../authoring/wasm_program.ts";
 
 /** Addresses of what is normalised; a `delta` of 0 is none. */
 export type NormaliseAddresses = Readonly<Record<"x" | "delta" | "gamma" | "y", number>>;

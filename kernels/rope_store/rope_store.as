@@ -1,7 +1,7 @@
 // Rotates queries and key, normalises the latent, changes its basis and writes both into the cache, in f32.
-import { madd } from "../wasm/madd";
+import { madd } from "../device/wasm/madd";
 import { squares } from "../rms_norm/rms_norm";
-import { loadFew, sumOf } from "../wasm/simd";
+import { loadFew, sumOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged

@@ -5,7 +5,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type HostBuffer, type Kernel } from "../contract.ts";
+import { constants, type HostBuffer, type Kernel } from "../authoring/contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, writeSlot } from "../latent_cache/layout.ts";
 import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../latent_decode/queries.ts";
 import { inverseRmsBytes, inverseRmsWgsl, rmsScale } from "../rms_norm/rms_norm.ts";

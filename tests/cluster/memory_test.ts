@@ -8,7 +8,7 @@ import { RunningCluster } from "../../cluster/cluster.ts";
 import { planCluster } from "../../cluster/commands/plan.ts";
 import { clusterServices } from "../../cluster/compose.ts";
 import { tokensThatFit } from "../../cluster/fit_cache.ts";
-import { freeMemory, freeOf } from "../../kernels/free_memory.ts";
+import { freeMemory, freeOf } from "../../kernels/device/free_memory.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { SEED } from "../support/random.ts";

@@ -4,7 +4,7 @@ import type { Config } from "../../cluster/config.ts";
 import { freeForPrefill } from "../../cluster/prefill_device.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { MemoryOf } from "../../kernels/free_memory.ts";
+import type { MemoryOf } from "../../kernels/device/free_memory.ts";
 
 const free = (config: Config, memory: Partial<Record<string, number>>) =>
   freeForPrefill(resolveSettings({}, config, () => undefined), {

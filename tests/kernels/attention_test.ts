@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { ropeTable } from "../../core/model/rope.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { BLOCK_TOKENS, type CacheConfig, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
 import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { dividePrefill, mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
-import type { Kernel } from "../../kernels/contract.ts";
+import type { Kernel } from "../../kernels/authoring/contract.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";

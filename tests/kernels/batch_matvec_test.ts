@@ -3,7 +3,7 @@ import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { type BatchDivision, batchMatvec } from "../../kernels/linear/batch_matvec.ts";
 import { decodeWays } from "../../kernels/linear/choose.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { matrixLayout } from "../../core/model/packing.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { batchUnits, fitsBatchUnits, fitsUnitsOutput, type UnitsDivision, type UnitsOutput } from "../../kernels/linear/batch_units.ts";
 import { decodeWays } from "../../kernels/linear/choose.ts";
 import type { Select } from "../../kernels/linear/select.ts";

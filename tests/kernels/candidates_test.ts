@@ -5,7 +5,7 @@ import { gumbel } from "../../core/random.ts";
 import { candidates } from "../../kernels/candidates/candidates.ts";
 import { LIST_WORDS, readCandidates } from "../../core/sampling/candidates.ts";
 import { CHUNK_TOKENS } from "../../kernels/candidates/layout.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { mergeCandidates } from "../../kernels/merge_candidates/merge_candidates.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";

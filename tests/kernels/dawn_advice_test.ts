@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { dawnAdvice, INSTALL_DAWN } from "../../kernels/dawn_advice.ts";
-import { openDevice } from "../../kernels/providers.ts";
+import { dawnAdvice, INSTALL_DAWN } from "../../kernels/device/dawn_advice.ts";
+import { openDevice } from "../../kernels/device/providers.ts";
 import { absence } from "../support/devices.ts";
 
 const [NVIDIA, AMD, INTEL, APPLE, MESA] = ["4318", "4098", "32902", "4203", "65541"];

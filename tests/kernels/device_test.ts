@@ -2,7 +2,7 @@ import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import { openDevice } from "../../kernels/providers.ts";
+import { openDevice } from "../../kernels/device/providers.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";

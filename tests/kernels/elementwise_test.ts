@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { basisChange } from "../../kernels/basis_change/basis_change.ts";
 import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
 import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { residualSum } from "../../kernels/residual_add/residual_sum.ts";
 import { addRmsNorm, combineRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
-import { alsoRounded } from "../../kernels/rms_norm/also_rounded.ts";
+import { alsoRounded } from "../../kernels/linear/also_rounded.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { sumRmsNorm } from "../../kernels/rms_norm/sum_rms_norm.ts";
 import { floatBits, roundUp } from "../../core/numeric.ts";

@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { Kernel } from "../../kernels/contract.ts";
+import type { Kernel } from "../../kernels/authoring/contract.ts";
 import { runKernel } from "../support/kernel.ts";
 import { EmulatedDevice } from "../support/wgsl/emulated_device.ts";
 

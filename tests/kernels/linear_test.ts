@@ -2,7 +2,7 @@ import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { embedding } from "../../kernels/embedding/embedding.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import { matmul } from "../../kernels/linear/matmul.ts";

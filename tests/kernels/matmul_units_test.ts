@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import type { MatmulConfig } from "../../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { roundInput } from "../../kernels/linear/round_input.ts";

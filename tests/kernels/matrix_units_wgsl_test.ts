@@ -4,8 +4,8 @@
 import { it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
-import { beside } from "../../kernels/beside.ts";
-import { type Kernel, paramsDeclaration } from "../../kernels/contract.ts";
+import { beside } from "../../kernels/device/beside.ts";
+import { type Kernel, paramsDeclaration } from "../../kernels/authoring/contract.ts";
 import { batchUnits } from "../../kernels/linear/batch_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";

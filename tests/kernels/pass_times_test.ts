@@ -4,8 +4,8 @@
 import { isHost } from "../../core/device_kind.ts";
 import { it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import type { Device, DeviceKind } from "../../kernels/device.ts";
-import { openDevice } from "../../kernels/providers.ts";
+import type { Device, DeviceKind } from "../../kernels/device/device.ts";
+import { openDevice } from "../../kernels/device/providers.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { describeOnDevices } from "../support/devices.ts";
 

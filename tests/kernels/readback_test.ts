@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { Device, DeviceBuffer, Readback } from "../../kernels/device.ts";
-import { MeasuringDevice } from "../../kernels/measuring_device.ts";
+import type { Device, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
+import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../support/devices.ts";
 import { openNullDevice } from "../support/null_device.ts";
 import { Random } from "../support/random.ts";

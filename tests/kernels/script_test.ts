@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type Device, type Script } from "../../kernels/device.ts";
-import { GpuDevice } from "../../kernels/gpu_device.ts";
+import { type Device, type Script } from "../../kernels/device/device.ts";
+import { GpuDevice } from "../../kernels/device/gpu_device.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../support/devices.ts";
 import { Random } from "../support/random.ts";

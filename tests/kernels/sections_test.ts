@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
-import { fill, sectionsOf } from "../../kernels/sections.ts";
+import { fill, sectionsOf } from "../../kernels/authoring/sections.ts";
 
 describe("sections of a shader", () => {
   const sections = sectionsOf("// About them.\n@section(a)\nlet a = $1;\n  @fill(b)\n@section(b)\nlet b;\n");

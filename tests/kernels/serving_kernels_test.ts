@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { blockCopy } from "../../kernels/block_copy/block_copy.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { BLOCK_TOKENS, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { FORBIDDEN, maskLogits, maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";

@@ -1,9 +1,9 @@
 import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
-import type { Device, StagingKind } from "../../kernels/device.ts";
-import { openDevice } from "../../kernels/providers.ts";
-import { WrittenStaging } from "../../kernels/staging/written_staging.ts";
+import type { Device, StagingKind } from "../../kernels/device/device.ts";
+import { openDevice } from "../../kernels/device/providers.ts";
+import { WrittenStaging } from "../../kernels/device/staging/written_staging.ts";
 import { describeOnDevices } from "../support/devices.ts";
 
 describeOnDevices("staging", (kind) => {

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
-import { unroll } from "../../kernels/unroll.ts";
+import { unroll } from "../../kernels/authoring/unroll.ts";
 
 describe("unroll", () => {
   it("writes a body out, once for each number, without a scope of its own", () => {

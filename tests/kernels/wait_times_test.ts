@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { WaitTimes } from "../../kernels/wait_times.ts";
+import { WaitTimes } from "../../kernels/device/wait_times.ts";
 
 describe("expected waits", () => {
   /** Work of these lengths, looked at when it is expected and every hundredth from then on. */

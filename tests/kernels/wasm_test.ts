@@ -7,8 +7,8 @@ import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../core/errors.ts";
 import { matrixLayout, packRows, type WeightFormat } from "../../core/model/packing.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
-import { type Block, WasmMemory } from "../../kernels/wasm/wasm_memory.ts";
-import { WasmDevice } from "../../kernels/wasm/wasm_device.ts";
+import { type Block, WasmMemory } from "../../kernels/device/wasm/wasm_memory.ts";
+import { WasmDevice } from "../../kernels/device/wasm/wasm_device.ts";
 import { Random, SEED } from "../support/random.ts";
 import { asCommitted, committedFile, compileWasm, VARIANTS } from "../support/wasm/compile.ts";
 

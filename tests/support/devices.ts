@@ -5,9 +5,9 @@
  */
 import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
-import { type Device, type DeviceKind, type DeviceLimits, PLAIN_FEATURES } from "../../kernels/device.ts";
-import { GpuDevice, type GpuDeviceOptions } from "../../kernels/gpu_device.ts";
-import { openDevice } from "../../kernels/providers.ts";
+import { type Device, type DeviceKind, type DeviceLimits, PLAIN_FEATURES } from "../../kernels/device/device.ts";
+import { GpuDevice, type GpuDeviceOptions } from "../../kernels/device/gpu_device.ts";
+import { openDevice } from "../../kernels/device/providers.ts";
 import { EmulatedDevice } from "./wgsl/emulated_device.ts";
 
 /** Dawn is tested where `LATENTMESH_DAWN` says where it is. */

@@ -10,7 +10,7 @@ import { readVector } from "../../core/model/stored_vector.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import type { StepLimits } from "../../workers/activations.ts";
 import { loadWeights } from "../../workers/loader.ts";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Kernel, Params } from "../../kernels/contract.ts";
-import type { Device, DeviceBuffer } from "../../kernels/device.ts";
+import type { Kernel, Params } from "../../kernels/authoring/contract.ts";
+import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 
 /** Bytes of a buffer after the run, as every element type. */
 export interface Output {

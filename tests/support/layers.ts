@@ -13,6 +13,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cluster: ["core"],
 };
 
+/** Layers whose folders import each other in one direction only. */
+const ORDERED: ReadonlySet<string> = new Set(["kernels"]);
+
 /** The files that compose workers and cluster. */
 const COMPOSERS = new Set(["mod.ts", "cluster/main.ts", "cluster/compose.ts"]);
 
@@ -34,6 +37,8 @@ export async function checkLayers(): Promise<void> {
   }
   const circle = findCircle(imports);
   if (circle !== null) problems.push(`circular imports: ${circle.join(" → ")}`);
+  const folders = findCircle(importsOfFolders(imports));
+  if (folders !== null) problems.push(`folders that import each other: ${folders.join(" → ")}`);
   if (problems.length > 0) throw new Error(problems.join("\n"));
   await reportSizes(files);
 }
@@ -56,6 +61,23 @@ async function importsOf(file: string): Promise<string[]> {
   const text = await Deno.readTextFile(`${ROOT}/${file}`);
   const specifiers = [...text.matchAll(/^(?:import|export)[^;]*?from "(\.[^"]+)"|^import "(\.[^"]+)"/gms)].map((match) => match[1] ?? match[2]);
   return specifiers.map((specifier) => new URL(specifier, `file:///${file}`).pathname.slice(1)).filter((target) => !target.endsWith(".wgsl"));
+}
+
+/** What folders of {@link ORDERED} layers import of the same layer. */
+function importsOfFolders(imports: ReadonlyMap<string, readonly string[]>): Map<string, string[]> {
+  const folderOf = (file: string) => file.split("/").slice(0, 2).join("/");
+  const isIn = (file: string) => ORDERED.has(file.split("/")[0]) && file.split("/").length > 2;
+  const folders = new Map<string, Set<string>>();
+  for (const [file, targets] of imports) {
+    if (!isIn(file)) continue;
+    const folder = folderOf(file);
+    const known = folders.get(folder) ?? new Set();
+    folders.set(folder, known);
+    for (const target of targets) {
+      if (isIn(target) && target.startsWith(`${file.split("/")[0]}/`) && folderOf(target) !== folder) known.add(folderOf(target));
+    }
+  }
+  return new Map([...folders].map(([folder, targets]) => [folder, [...targets]]));
 }
 
 function findCircle(imports: ReadonlyMap<string, readonly string[]>): string[] | null {

@@ -4,8 +4,8 @@
  * @module
  */
 import type { MatrixLayout } from "../../core/model/packing.ts";
-import type { Kernel } from "../../kernels/contract.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Kernel } from "../../kernels/authoring/contract.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../../kernels/linear/linear.ts";
 import { itemsPerInput, matrixOf, type Select } from "../../kernels/linear/select.ts";
 import { runKernel } from "./kernel.ts";

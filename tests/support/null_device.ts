@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { PLAIN_FEATURES } from "../../kernels/device.ts";
-import { GpuDevice, MATRIX_PRELUDE } from "../../kernels/gpu_device.ts";
-import { paceDawn } from "../../kernels/pace_dawn.ts";
-import { MATRIX_FEATURES } from "../../kernels/providers.ts";
+import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
+import { GpuDevice, MATRIX_PRELUDE } from "../../kernels/device/gpu_device.ts";
+import { paceDawn } from "../../kernels/device/pace_dawn.ts";
+import { MATRIX_FEATURES } from "../../kernels/device/providers.ts";
 
 /** Dawn segfaults when its GPU object is collected while devices live. */
 const instances = new Map<string, GPU>();

@@ -5,7 +5,7 @@ import { assertEquals } from "@std/assert";
 import { TracingDevice } from "../../bench/roofline/tracing_device.ts";
 import { syntheticWeights } from "../../bench/synthetic.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { Model } from "../../workers/model.ts";
 import { describeOnDevices, itOnHardware, openTestDevice } from "../support/devices.ts";
 

@@ -9,7 +9,7 @@ import { configOf } from "../../core/model/synthetic/shapes.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import { partition, type RankShape } from "../../core/tpla/partition.ts";
-import type { Device, DeviceLimits } from "../../kernels/device.ts";
+import type { Device, DeviceLimits } from "../../kernels/device/device.ts";
 import { LocalGroup } from "../../workers/local_group.ts";
 import { Model } from "../../workers/model.ts";
 import { relativeError } from "../support/compare.ts";

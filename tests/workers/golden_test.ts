@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert } from "@std/assert";
-import type { Device, DeviceKind } from "../../kernels/device.ts";
+import type { Device, DeviceKind } from "../../kernels/device/device.ts";
 import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import type { Model } from "../../workers/model.ts";
 import { describeOnDevices, openTestDevice, unitsOf } from "../support/devices.ts";

@@ -12,7 +12,7 @@ import { partition, type RankShape } from "../../core/tpla/partition.ts";
 import type { Link } from "../../core/wire/link.ts";
 import { parseMessage, type PeerFrameOf, peerFrameSchema } from "../../core/wire/messages.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import { CpuDevice } from "../../kernels/cpu_device.ts";
+import { CpuDevice } from "../../kernels/device/cpu_device.ts";
 import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { DecodeRank } from "../../workers/decode.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";

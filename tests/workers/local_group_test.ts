@@ -11,7 +11,7 @@ import { readBasis } from "../../core/tpla/basis_file.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import { partition, type PartitionOptions, UNCUT } from "../../core/tpla/partition.ts";
 import { handoffBytesPerToken } from "../../core/tpla/plan.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { handOver } from "../../workers/handoff.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import type { LoadShard } from "../../workers/rank_weights.ts";

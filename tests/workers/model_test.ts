@@ -4,7 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device.ts";
+import type { Device, DeviceKind, DeviceLimits } from "../../kernels/device/device.ts";
 import { AdjustmentList } from "../../workers/adjustment_list.ts";
 import { maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import type { CachedSequence } from "../../workers/latent_cache.ts";

@@ -6,7 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { QueryFrame, TokenRow } from "../../core/wire/queries.ts";
-import type { Device } from "../../kernels/device.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { SoloCollective } from "../../workers/collective/collective.ts";
 import { LocalExchange } from "../../workers/collective/local_exchange.ts";
 import { DecodeRank, type StepChanges } from "../../workers/decode.ts";

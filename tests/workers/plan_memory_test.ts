@@ -9,13 +9,13 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { bytesPerRow, bytesPerWindowPosition } from "../../core/model/prefill_sizes.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { partition, UNCUT } from "../../core/tpla/partition.ts";
-import { CpuDevice } from "../../kernels/cpu_device.ts";
+import { CpuDevice } from "../../kernels/device/cpu_device.ts";
 import { createActivations } from "../../workers/activations.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { Model } from "../../workers/model.ts";
 import { DirectoryFiles } from "../../workers/model_files.ts";
-import { PLAIN_FEATURES } from "../../kernels/device.ts";
-import { MeasuringDevice } from "../../kernels/measuring_device.ts";
+import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
+import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { planMemory } from "../../workers/plan_memory.ts";
 import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../support/fixtures.ts";
 

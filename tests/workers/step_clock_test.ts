@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import type { StepParts } from "../../core/step_times.ts";
-import { newCounters } from "../../kernels/device.ts";
+import { newCounters } from "../../kernels/device/device.ts";
 import { Engine } from "../../cluster/local_engine.ts";
 import { type Doing, StepClock } from "../../workers/step_clock.ts";
 import { SEED } from "../support/random.ts";

@@ -13,7 +13,7 @@ import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { partition, type PartitionOptions } from "../../core/tpla/partition.ts";
-import type { Device, DeviceBuffer, Readback } from "../../kernels/device.ts";
+import type { Device, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
 import { loadWeights } from "../../workers/loader.ts";
 import { LocalGroup } from "../../workers/local_group.ts";
 import { Model } from "../../workers/model.ts";

@@ -7,9 +7,9 @@ import { MatrixSource, readBlock, type WeightPolicy } from "../../core/model/mat
 import type { ByteSource } from "../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../core/model/safetensors_writer.ts";
 import { toHalfBits } from "../../core/numeric.ts";
-import { CpuDevice } from "../../kernels/cpu_device.ts";
-import type { HostBuffer } from "../../kernels/contract.ts";
-import type { DeviceBuffer } from "../../kernels/device.ts";
+import { CpuDevice } from "../../kernels/device/cpu_device.ts";
+import type { HostBuffer } from "../../kernels/authoring/contract.ts";
+import type { DeviceBuffer } from "../../kernels/device/device.ts";
 import { planFills } from "../../workers/fills.ts";
 import { LoadClock } from "../../workers/load_clock.ts";
 import { upload, type UploadSizes } from "../../workers/upload.ts";

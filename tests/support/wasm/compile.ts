@@ -14,13 +14,13 @@ export const VARIANTS = ["fused", "plain"] as const;
 export async function compileWasm(variant: typeof VARIANTS[number]): Promise<Uint8Array<ArrayBuffer>> {
   let compiled: Uint8Array<ArrayBuffer> | null = null;
   const { error, stderr } = await asc.main([
-    "wasm/pool",
+    "device/wasm/pool",
     ...["-O3", "--noAssert", "--runtime", "stub", "--enable", "simd,relaxed-simd,threads"],
     // Shared by all threads, of which none has data of its own there.
     ...["--importMemory", "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536"],
     ...["--outFile", "kernels.wasm"],
   ], {
-    readFile: (name) => readSource(name.replace(/^wasm\/madd\.ts$/, `wasm/${variant}.ts`)),
+    readFile: (name) => readSource(name.replace(/^device\/wasm\/madd\.ts$/, `device/wasm/${variant}.ts`)),
     writeFile: (_, contents) => void (compiled = new Uint8Array(contents as Uint8Array)),
     listFiles: () => [],
   });
@@ -30,7 +30,7 @@ export async function compileWasm(variant: typeof VARIANTS[number]): Promise<Uin
 
 /** Where a variant is committed. */
 export function committedFile(variant: typeof VARIANTS[number]): URL {
-  return new URL(`wasm/${variant}.base64`, ROOT);
+  return new URL(`device/wasm/${variant}.base64`, ROOT);
 }
 
 /** As text, which Deno imports from everywhere without a permission. */

@@ -6,10 +6,10 @@
  *
  * @module
  */
-import type { Kernel } from "../../../kernels/contract.ts";
-import { CpuBound, CpuDevice } from "../../../kernels/cpu_device.ts";
-import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures, type DeviceLimits } from "../../../kernels/device.ts";
-import { paramsDeclaration } from "../../../kernels/contract.ts";
+import type { Kernel } from "../../../kernels/authoring/contract.ts";
+import { CpuBound, CpuDevice } from "../../../kernels/device/cpu_device.ts";
+import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures, type DeviceLimits } from "../../../kernels/device/device.ts";
+import { paramsDeclaration } from "../../../kernels/authoring/contract.ts";
 import { Memory, WorkgroupMemory } from "./memory.ts";
 import { parseShader } from "./syntax.ts";
 import { type Matrix, type MatrixPlace, translate, type Translation, type Wait } from "./translate.ts";

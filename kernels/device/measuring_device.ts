@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { LatentmeshError } from "../core/errors.ts";
-import type { Kernel, Params } from "./contract.ts";
+import type { LatentmeshError } from "../../core/errors.ts";
+import type { Kernel, Params } from "../authoring/contract.ts";
 import {
   type BoundKernel,
   checkBindings,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { LatentmeshError } from "../core/errors.ts";
+import type { LatentmeshError } from "../../core/errors.ts";
 import type { DawnLooks } from "./dawn_looks.ts";
 import type { DeviceCounters } from "./device.ts";
 import { GpuReadback } from "./readback.ts";

@@ -4,12 +4,12 @@
  * @module
  */
 import { type BesideConfig, isBeside } from "../beside.ts";
-import type { HostBuffer, Kernel, Params } from "../contract.ts";
+import type { HostBuffer, Kernel, Params } from "../../authoring/contract.ts";
 import { CpuBound, CpuDevice, type HostMemory } from "../cpu_device.ts";
 import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceKind, type DeviceLimits } from "../device.ts";
 import { fuses } from "./fuses.ts";
 import { WasmPool } from "./pool.ts";
-import type { WasmBinding, WasmProgram } from "./program.ts";
+import type { WasmBinding, WasmProgram } from "../../authoring/wasm_program.ts";
 import { WasmMemory } from "./wasm_memory.ts";
 
 /** Options of a {@link WasmDevice}. */

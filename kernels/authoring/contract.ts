@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { invariant } from "../core/errors.ts";
-import { roundUp } from "../core/numeric.ts";
+import { invariant } from "../../core/errors.ts";
+import { roundUp } from "../../core/numeric.ts";
 import type { HostBuffer, Params } from "./host_buffer.ts";
-import type { WasmProgram } from "./wasm/program.ts";
+import type { WasmProgram } from "./wasm_program.ts";
 
 export type { HostBuffer, Params } from "./host_buffer.ts";
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { DeviceChoice, DeviceTuning } from "../core/device_kind.ts";
-import { LatentmeshError, messageOf } from "../core/errors.ts";
+import type { DeviceChoice, DeviceTuning } from "../../core/device_kind.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
 import { type AdapterFacts, dawnAdvice } from "./dawn_advice.ts";
 import type { Device, DeviceLimits, StagingKind } from "./device.ts";
@@ -12,7 +12,7 @@ import { GpuDevice } from "./gpu_device.ts";
 import { paceDawn } from "./pace_dawn.ts";
 import { WasmDevice } from "./wasm/wasm_device.ts";
 
-export type { DeviceChoice } from "../core/device_kind.ts";
+export type { DeviceChoice } from "../../core/device_kind.ts";
 
 /** An opened device and, in words, why it was taken. */
 export interface OpenedDevice {

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { LatentmeshError } from "../core/errors.ts";
-import { roundUp } from "../core/numeric.ts";
-import type { HostBuffer, Kernel, Params } from "./contract.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { roundUp } from "../../core/numeric.ts";
+import type { HostBuffer, Kernel, Params } from "../authoring/contract.ts";
 import {
   type BoundKernel,
   checkBindings,

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { LatentmeshError } from "../../core/errors.ts";
-import { roundUp } from "../../core/numeric.ts";
-import type { HostBuffer } from "../contract.ts";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { roundUp } from "../../../core/numeric.ts";
+import type { HostBuffer } from "../../authoring/contract.ts";
 
 const PAGE = 65536;
 /** Pages of a memory at most. */

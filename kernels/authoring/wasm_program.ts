@@ -4,7 +4,7 @@
  * @module
  */
 import type { WeightFormat } from "../../core/model/packing.ts";
-import type { HostBuffer, Params } from "../host_buffer.ts";
+import type { HostBuffer, Params } from "./host_buffer.ts";
 
 /** Compiled kernels, in the order of `invoke` in pool.as. */
 export const WASM_KERNELS = [

@@ -4,7 +4,7 @@
  * @module
  */
 import { setImmediate } from "node:timers/promises";
-import type { LatentmeshError } from "../../core/errors.ts";
+import type { LatentmeshError } from "../../../core/errors.ts";
 import type { DawnLooks, WaitKind } from "../dawn_looks.ts";
 import type { DeviceBuffer, StagedCopy, StagingBlock } from "../device.ts";
 import { BlockRing } from "./block_ring.ts";

@@ -5,7 +5,7 @@
  */
 import fused from "./fused.base64" with { type: "text" };
 import plain from "./plain.base64" with { type: "text" };
-import { WASM_KERNELS } from "./program.ts";
+import { WASM_KERNELS } from "../../authoring/wasm_program.ts";
 import type { Block, WasmMemory } from "./wasm_memory.ts";
 
 /** What the modules export. */

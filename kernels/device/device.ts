@@ -5,11 +5,11 @@
  *
  * @module
  */
-import type { DeviceKind } from "../core/device_kind.ts";
-import { LatentmeshError } from "../core/errors.ts";
-import type { Kernel, Params } from "./contract.ts";
+import type { DeviceKind } from "../../core/device_kind.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import type { Kernel, Params } from "../authoring/contract.ts";
 
-export type { DeviceKind } from "../core/device_kind.ts";
+export type { DeviceKind } from "../../core/device_kind.ts";
 
 /** A block of device memory, zero when created. */
 export interface DeviceBuffer {

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { invariant } from "../core/errors.ts";
-import { roundUp } from "../core/numeric.ts";
-import type { Params } from "./contract.ts";
+import { invariant } from "../../core/errors.ts";
+import { roundUp } from "../../core/numeric.ts";
+import type { Params } from "../authoring/contract.ts";
 
 /** Slots where nothing else is asked for: a long prompt has some hundred different parameters for every layer's windows. */
 const SLOTS = 4096;

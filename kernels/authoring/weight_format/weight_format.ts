@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { bitsPerWeight, type MatrixLayout, type WeightFormat } from "../../core/model/packing.ts";
+import { bitsPerWeight, type MatrixLayout, type WeightFormat } from "../../../core/model/packing.ts";
 import { constants } from "../contract.ts";
 import bf16 from "./bf16.wgsl" with { type: "text" };
 import f16 from "./f16.wgsl" with { type: "text" };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { LatentmeshError } from "../core/errors.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import type { DawnLooks, WaitKind } from "./dawn_looks.ts";
 
 /** A pipeline; its layout depends only on the bindings, which the source implies. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
 
 const QUERY = ["--query-gpu=index,memory.free", "--format=csv,noheader,nounits"];
 /** Milliseconds in which nvidia-smi must answer. */

@@ -7,7 +7,7 @@
  * @module
  */
 import { setImmediate } from "node:timers/promises";
-import type { LatentmeshError } from "../core/errors.ts";
+import type { LatentmeshError } from "../../core/errors.ts";
 import type { Copy } from "./command_recorder.ts";
 import type { DawnLooks, Wait, WaitKind } from "./dawn_looks.ts";
 import type { DeviceCounters, Readback } from "./device.ts";

@@ -4,12 +4,12 @@
  * @module
  */
 import { invariant } from "../../core/errors.ts";
-import type { HostBuffer, Kernel } from "../contract.ts";
-import halves from "../halves.wgsl" with { type: "text" };
-import { MOST_F16 } from "../linear/round_input.ts";
-import put from "./put.wgsl" with { type: "text" };
-import putRounded from "./put_rounded.wgsl" with { type: "text" };
-import { valuesPerRead } from "./rms_norm.ts";
+import type { HostBuffer, Kernel } from "../authoring/contract.ts";
+import halves from "../authoring/halves.wgsl" with { type: "text" };
+import { MOST_F16 } from "./round_input.ts";
+import put from "../rms_norm/put.wgsl" with { type: "text" };
+import putRounded from "../rms_norm/put_rounded.wgsl" with { type: "text" };
+import { valuesPerRead } from "../rms_norm/rms_norm.ts";
 
 /** The same norm with `rounded`: y in f16; what f16 cannot hold becomes the largest that it can. Rows are whole vectors of four. */
 export function alsoRounded<C extends { readonly width: number }, B extends string, P extends string>(

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { LatentmeshError } from "../core/errors.ts";
-import { roundUp } from "../core/numeric.ts";
+import type { LatentmeshError } from "../../core/errors.ts";
+import { roundUp } from "../../core/numeric.ts";
 import type { PassTiming } from "./command_recorder.ts";
 import type { DawnLooks } from "./dawn_looks.ts";
 import type { DeviceCounters } from "./device.ts";

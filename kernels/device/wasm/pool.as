@@ -1,18 +1,18 @@
 // Threads that share jobs. A job's pieces are taken some at a time from one ticket, whose upper half is the job's number, so that nobody takes pieces of another job
 // than the one whose arguments he has read.
-import { absorb } from "../absorb/absorb";
-import { activate, linear, round } from "../linear/linear";
-import { candidates } from "../candidates/candidates";
-import { latentDecode, latentMerge } from "../latent_decode/latent_decode";
-import { mlaPrefill } from "../mla_prefill/mla_prefill";
-import { mergeCandidates } from "../merge_candidates/merge_candidates";
-import { combine } from "../moe_combine/moe_combine";
-import { moeRoute } from "../moe_route/moe_route";
-import { sumParts } from "../rank_parts/rank_parts";
-import { normalise } from "../rms_norm/rms_norm";
-import { ropeStore } from "../rope_store/rope_store";
+import { absorb } from "../../absorb/absorb";
+import { activate, linear, round } from "../../linear/linear";
+import { candidates } from "../../candidates/candidates";
+import { latentDecode, latentMerge } from "../../latent_decode/latent_decode";
+import { mlaPrefill } from "../../mla_prefill/mla_prefill";
+import { mergeCandidates } from "../../merge_candidates/merge_candidates";
+import { combine } from "../../moe_combine/moe_combine";
+import { moeRoute } from "../../moe_route/moe_route";
+import { sumParts } from "../../rank_parts/rank_parts";
+import { normalise } from "../../rms_norm/rms_norm";
+import { ropeStore } from "../../rope_store/rope_store";
 
-// Where jobs lie (kernels/wasm/pool.ts).
+// Where jobs lie (kernels/device/wasm/pool.ts).
 // @ts-ignore: decorator
 @unmanaged
 class Jobs {

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { invariant, LatentmeshError, messageOf } from "../core/errors.ts";
-import { roundUp } from "../core/numeric.ts";
+import { invariant, LatentmeshError, messageOf } from "../../core/errors.ts";
+import { roundUp } from "../../core/numeric.ts";
 import { type Command, CommandRecorder } from "./command_recorder.ts";
-import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "./contract.ts";
+import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "../authoring/contract.ts";
 import type { DawnLooks, WaitKind } from "./dawn_looks.ts";
 import {
   type BoundKernel,
