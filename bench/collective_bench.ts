@@ -13,8 +13,8 @@ import { sumsAddress } from "../core/wire/transport.ts";
 import type { Collective } from "../workers/collective/collective.ts";
 import { whyNotShared } from "../workers/collective/shared_memory.ts";
 import { hasSpareProcessors } from "../workers/collective/spare_processors.ts";
-import { Membership } from "../workers/membership.ts";
-import { DenoTransport } from "../workers/transport.ts";
+import { Membership } from "../workers/process/membership.ts";
+import { DenoTransport } from "../workers/links/transport.ts";
 import { percentile, printTable } from "./table.ts";
 
 /** What a decode step of V2-Lite exchanges with one row and with sixteen, of DeepSeek-V3, and of tiny-mla. */

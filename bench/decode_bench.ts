@@ -7,13 +7,13 @@ import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import type { DeviceChoice } from "../kernels/device/providers.ts";
 import { openDevice } from "../kernels/device/providers.ts";
-import type { Step } from "../workers/context.ts";
-import { loadWeights } from "../workers/loader.ts";
-import type { CandidatesQuery } from "../workers/logits_head.ts";
-import { Model } from "../workers/model.ts";
-import { DirectoryFiles } from "../workers/model_files.ts";
-import { AdjustmentList } from "../workers/adjustment_list.ts";
-import { nextStep } from "../workers/next_step.ts";
+import type { Step } from "../workers/forward/context.ts";
+import { loadWeights } from "../workers/load/loader.ts";
+import type { CandidatesQuery } from "../workers/forward/logits_head.ts";
+import { Model } from "../workers/forward/model.ts";
+import { DirectoryFiles } from "../workers/load/model_files.ts";
+import { AdjustmentList } from "../workers/forward/adjustment_list.ts";
+import { nextStep } from "../workers/roles/next_step.ts";
 import { median, printTable } from "./table.ts";
 
 /** Floating-point operations of one token, attention apart: two for each of the 7.5 M weights that run. */

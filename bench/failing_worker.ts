@@ -5,8 +5,8 @@
  */
 import { LatentmeshError } from "../core/errors.ts";
 import { CpuDevice } from "../kernels/device/cpu_device.ts";
-import { runWorker } from "../workers/main.ts";
-import { DenoTransport } from "../workers/transport.ts";
+import { runWorker } from "../workers/process/main.ts";
+import { DenoTransport } from "../workers/links/transport.ts";
 
 /** Submissions that fail in a row. */
 const FAILURES = 3;

@@ -5,7 +5,7 @@
  */
 import { acceptLink } from "../core/wire/link.ts";
 import { parseMessage, type PeerFrame, peerFrameSchema } from "../core/wire/messages.ts";
-import { DenoTransport } from "../workers/transport.ts";
+import { DenoTransport } from "../workers/links/transport.ts";
 
 /** What both sides know. */
 export const SECRET: Uint8Array<ArrayBuffer> = new Uint8Array(32).fill(7);

@@ -9,7 +9,7 @@ import { matmul } from "../kernels/linear/matmul.ts";
 import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
-import { fillScales } from "../workers/weight_maker.ts";
+import { fillScales } from "../workers/load/weight_maker.ts";
 import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { printTable } from "./table.ts";

@@ -8,7 +8,7 @@ import { clusterServices } from "../cluster/compose.ts";
 import { resolveSettings } from "../cluster/settings.ts";
 import { spawnWorker } from "../cluster/spawn.ts";
 import type { DeviceChoice } from "../mod.ts";
-import { UNIX_HOST } from "../workers/transport.ts";
+import { UNIX_HOST } from "../workers/links/transport.ts";
 import { printTable } from "./table.ts";
 
 /** Steps before measuring, and measured. */

@@ -9,7 +9,7 @@ import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
 import type { DeviceChoice } from "../kernels/device/providers.ts";
 import { openDevice } from "../kernels/device/providers.ts";
-import { Model } from "../workers/model.ts";
+import { Model } from "../workers/forward/model.ts";
 import { fillRandom } from "./fill.ts";
 import { profileStep, type StepProfile } from "./roofline/profile.ts";
 import { TracingDevice } from "./roofline/tracing_device.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 import type { Listener, Socket, Transport } from "../core/wire/transport.ts";
-import { runWorker } from "../workers/main.ts";
-import { DenoTransport } from "../workers/transport.ts";
+import { runWorker } from "../workers/process/main.ts";
+import { DenoTransport } from "../workers/links/transport.ts";
 
 /** Delays what is sent over every link but the coordinator's. */
 class SlowTransport implements Transport {

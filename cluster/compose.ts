@@ -6,12 +6,12 @@
 import { writeBasis } from "../core/tpla/basis_file.ts";
 import { freeMemory } from "../kernels/device/free_memory.ts";
 import { openDevice } from "../kernels/device/providers.ts";
-import { calibrate } from "../workers/calibrate.ts";
-import { digestFiles } from "../workers/digest_files.ts";
-import { LocalWorker } from "../workers/local_worker.ts";
-import { openModelFiles } from "../workers/model_files.ts";
-import { planMemory } from "../workers/plan_memory.ts";
-import { DenoTransport, UNIX_HOST } from "../workers/transport.ts";
+import { calibrate } from "../workers/study/calibrate.ts";
+import { digestFiles } from "../workers/process/digest_files.ts";
+import { LocalWorker } from "../workers/local/local_worker.ts";
+import { openModelFiles } from "../workers/load/model_files.ts";
+import { planMemory } from "../workers/load/plan_memory.ts";
+import { DenoTransport, UNIX_HOST } from "../workers/links/transport.ts";
 import type { ClusterServices } from "./services.ts";
 import { gpuCount } from "./host_gpus.ts";
 import { spawnWorker } from "./spawn.ts";
@@ -21,7 +21,7 @@ export const clusterServices: ClusterServices = {
   transport: (tls) => new DenoTransport(tls),
   openFiles: openModelFiles,
   openLocal: (options) => LocalWorker.open(options),
-  spawn: (options) => spawnWorker({ ...options, entry: new URL("../workers/main.ts", import.meta.url), unixHost: UNIX_HOST }),
+  spawn: (options) => spawnWorker({ ...options, entry: new URL("../workers/process/main.ts", import.meta.url), unixHost: UNIX_HOST }),
   gpuCount,
   calibrate: async (options) => {
     const basis = await calibrate(options);

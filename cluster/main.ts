@@ -5,7 +5,7 @@
  */
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError, messageOf } from "../core/errors.ts";
-import { measureDrift } from "../workers/drift.ts";
+import { measureDrift } from "../workers/study/drift.ts";
 import { createProgram } from "./cli.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";

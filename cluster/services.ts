@@ -71,7 +71,7 @@ export interface PlanServices {
   freeMemory(device: "host" | "any" | number | null): Promise<number>;
 }
 
-/** A worker in this process; see `workers/local_worker.ts`. */
+/** A worker in this process; see `workers/local/local_worker.ts`. */
 export interface LocalWorker {
   /** Resolves with the reason when its device is gone. */
   readonly lost: Promise<LatentmeshError>;

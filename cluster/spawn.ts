@@ -84,7 +84,7 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
     "run",
     "--quiet",
     "--no-prompt",
-    ...configArguments(entry, "../deno.json"),
+    ...configArguments(entry),
     dawn === undefined ? `--allow-read=${read.join(",")}` : "--allow-read",
     `--allow-write=${directory}`,
     net.length === 0 ? "--allow-net" : `--allow-net=${net.join(",")}`,
@@ -97,13 +97,13 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
 /** What a thread of its own is loaded from, which Deno asks permission for where it is a file. */
 function codeOf(entry: URL): string[] {
   return entry.protocol === "file:"
-    ? ["core", "kernels", "workers"].map((folder) => decodeURIComponent(new URL(`../${folder}`, entry).pathname))
+    ? ["core", "kernels", "workers"].map((folder) => decodeURIComponent(new URL(`../${folder}`, import.meta.url).pathname))
     : [];
 }
 
-/** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. @param config where it is, seen from the entry */
-export function configArguments(entry: URL, config: string): string[] {
-  return entry.protocol === "file:" ? ["--config", decodeURIComponent(new URL(config, entry).pathname)] : [];
+/** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. */
+export function configArguments(entry: URL): string[] {
+  return entry.protocol === "file:" ? ["--config", decodeURIComponent(new URL("../deno.json", import.meta.url).pathname)] : [];
 }
 
 /** The part of the environment that processes of a cluster get. */

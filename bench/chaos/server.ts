@@ -10,7 +10,7 @@ import { checkConfig } from "../../cluster/config.ts";
 import { configureLogs } from "../../cluster/log.ts";
 import { resolveSettings } from "../../cluster/settings.ts";
 import { spawnWorker } from "../../cluster/spawn.ts";
-import { UNIX_HOST } from "../../workers/transport.ts";
+import { UNIX_HOST } from "../../workers/links/transport.ts";
 
 /** Milliseconds by which the time of day jumps at most. */
 const FURTHEST_JUMP = 3_600_000;

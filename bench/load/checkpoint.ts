@@ -12,7 +12,7 @@ import { tensorShapes } from "../../core/model/synthetic/tensor_shapes.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { chooseBasis, type LayerStatistics } from "../../core/tpla/basis.ts";
 import { writeBasis } from "../../core/tpla/basis_file.ts";
-import { DirectoryFiles } from "../../workers/model_files.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
 
 /** Most bytes of one file, about as V2-Lite's are. */
 const FILE_BYTES = 8.6e9;

@@ -11,10 +11,10 @@ import type { LoadTimes } from "../../core/wire/load_times.ts";
 import { CpuDevice } from "../../kernels/device/cpu_device.ts";
 import type { Device, DeviceBuffer, StagingKind } from "../../kernels/device/device.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
-import { LoadClock } from "../../workers/load_clock.ts";
-import { planWeights } from "../../workers/loader.ts";
-import { DirectoryFiles } from "../../workers/model_files.ts";
-import type { UploadSizes } from "../../workers/upload.ts";
+import { LoadClock } from "../../workers/load/load_clock.ts";
+import { planWeights } from "../../workers/load/loader.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
+import type { UploadSizes } from "../../workers/load/upload.ts";
 
 /** What loading took. */
 export interface LoadResult {

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { AdjustmentList } from "../../workers/adjustment_list.ts";
-import type { HeadQuery } from "../../workers/logits_head.ts";
-import type { Model } from "../../workers/model.ts";
+import { AdjustmentList } from "../../workers/forward/adjustment_list.ts";
+import type { HeadQuery } from "../../workers/forward/logits_head.ts";
+import type { Model } from "../../workers/forward/model.ts";
 import { median } from "../table.ts";
 import { type Ceilings, measureCeilings } from "./ceilings.ts";
 import { costOf, type TracedStep } from "./costs.ts";

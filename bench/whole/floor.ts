@@ -12,9 +12,9 @@ import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../c
 import { cacheBytesPerToken } from "../../core/tpla/plan.ts";
 import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
-import { loadWeights } from "../../workers/loader.ts";
-import { openModelFiles } from "../../workers/model_files.ts";
-import { type DeviceMatrix, isMoe, type ModelWeights } from "../../workers/weights.ts";
+import { loadWeights } from "../../workers/load/loader.ts";
+import { openModelFiles } from "../../workers/load/model_files.ts";
+import { type DeviceMatrix, isMoe, type ModelWeights } from "../../workers/forward/weights.ts";
 import type { Case, Run, WholeOptions } from "./options.ts";
 
 /** Bytes that one rank reads in a step. */

@@ -158,7 +158,7 @@ export class BenchServer implements AsyncDisposable {
 /** Ends a process if it is a worker: its number may be another's by now. */
 function killWorker(pid: number): void {
   try {
-    if (Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("/workers/main.ts")) Deno.kill(pid, "SIGKILL");
+    if (Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("/workers/process/main.ts")) Deno.kill(pid, "SIGKILL");
   } catch {
     // It has ended by itself.
   }

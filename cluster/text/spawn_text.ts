@@ -15,7 +15,7 @@ const NICE = ["nice", "-n", "5"];
 /** Starts one. */
 export function spawnText(): Deno.ChildProcess {
   const entry = new URL("./text_main.ts", import.meta.url);
-  const options = [...configArguments(entry, "../../deno.json"), `--v8-flags=--max-old-space-size=${MOST_MEGABYTES}`];
+  const options = [...configArguments(entry), `--v8-flags=--max-old-space-size=${MOST_MEGABYTES}`];
   const command = [Deno.execPath(), "run", "--quiet", "--no-prompt", ...options, entry.href];
   const child = start([...NICE, ...command]) ?? start(command)!;
   guardProcess(child);

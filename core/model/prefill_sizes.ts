@@ -64,7 +64,7 @@ export interface WorkingBytes {
   readonly largest: number;
 }
 
-/** What a row of a prefill step takes, on a rank that has the whole model; see `workers/activations.ts`. */
+/** What a row of a prefill step takes, on a rank that has the whole model; see `workers/forward/activations.ts`. */
 export function bytesPerRow(spec: ModelSpec): WorkingBytes {
   const { hiddenSize, heads, latentWidth, valueWidth, rope, queryRank, moe } = spec;
   const experts = moe?.activeExperts ?? 0;

@@ -262,10 +262,10 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
     sequence: count,
     layers: z.tuple([count, count]).describe("half-open"),
     range: z.tuple([count, count]).describe("positions of each layer, half-open"),
-    at: count.optional().describe("where they lie in memory that both share, see workers/handoff_window.ts; without it, behind the message"),
+    at: count.optional().describe("where they lie in memory that both share, see workers/handoff/handoff_window.ts; without it, behind the message"),
     ...tensorFields,
   }),
-  /** How ranks of one host come to share memory, see workers/collective/share_memory.ts, and prefill workers and decode ranks, see workers/handoff_window.ts. */
+  /** How ranks of one host come to share memory, see workers/collective/share_memory.ts, and prefill workers and decode ranks, see workers/handoff/handoff_window.ts. */
   z.strictObject({
     kind: z.literal("segment"),
     epoch,

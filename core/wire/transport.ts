@@ -1,5 +1,5 @@
 /**
- * How sockets are opened, as the wire sees it. The implementation, which does I/O, is `workers/transport.ts`.
+ * How sockets are opened, as the wire sees it. The implementation, which does I/O, is `workers/links/transport.ts`.
  *
  * @module
  */

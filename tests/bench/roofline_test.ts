@@ -11,7 +11,7 @@ import { type Dispatch, sidesOf, TracingDevice } from "../../bench/roofline/trac
 import { matrixLayout } from "../../core/model/packing.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
 import { batchMatvec } from "../../kernels/linear/batch_matvec.ts";
-import { Model } from "../../workers/model.ts";
+import { Model } from "../../workers/forward/model.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";

@@ -21,7 +21,7 @@ import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";
 import { newStepParts, newStepTimes } from "../../core/step_times.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
-import { loadWeights } from "../../workers/loader.ts";
+import { loadWeights } from "../../workers/load/loader.ts";
 import { until } from "../support/cluster.ts";
 import { ROOT } from "../support/fixtures.ts";
 import { SEED } from "../support/random.ts";

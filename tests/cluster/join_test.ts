@@ -9,7 +9,7 @@ import { encodeFrame } from "../../core/wire/codec.ts";
 import { connectLink } from "../../core/wire/link.ts";
 import type { Hello } from "../../core/wire/messages.ts";
 import { Cluster, joinCluster } from "../../mod.ts";
-import { DenoTransport } from "../../workers/transport.ts";
+import { DenoTransport } from "../../workers/links/transport.ts";
 import { until } from "../support/cluster.ts";
 import { fixtureDirectory, ROOT } from "../support/fixtures.ts";
 import { generate } from "../support/generation.ts";

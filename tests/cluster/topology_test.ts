@@ -10,7 +10,7 @@ import { gpuAdvice, planUnits } from "../../cluster/topology.ts";
 import type { Member } from "../../cluster/unit.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
-import { DirectoryFiles } from "../../workers/model_files.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 
 const TOKEN = "a-token-for-tests-only";

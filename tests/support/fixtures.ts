@@ -12,11 +12,11 @@ import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
-import type { StepLimits } from "../../workers/activations.ts";
-import { loadWeights } from "../../workers/loader.ts";
-import type { LoadShard } from "../../workers/rank_weights.ts";
-import { Model } from "../../workers/model.ts";
-import { DirectoryFiles } from "../../workers/model_files.ts";
+import type { StepLimits } from "../../workers/forward/activations.ts";
+import { loadWeights } from "../../workers/load/loader.ts";
+import type { LoadShard } from "../../workers/load/rank_weights.ts";
+import { Model } from "../../workers/forward/model.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
 
 /** Project root. */
 export const ROOT: string = decodeURIComponent(new URL("../..", import.meta.url).pathname).replace(/\/$/, "");

@@ -4,8 +4,8 @@
  * @module
  */
 import { isMoeLayer, type ModelSpec, type MoeSpec } from "../../core/model/spec.ts";
-import type { Phase } from "../../workers/linear_binding.ts";
-import type { Model } from "../../workers/model.ts";
+import type { Phase } from "../../workers/forward/linear_binding.ts";
+import type { Model } from "../../workers/forward/model.ts";
 
 /** What one sequence gave. */
 export interface SequenceRun {

@@ -6,7 +6,7 @@ import { TracingDevice } from "../../bench/roofline/tracing_device.ts";
 import { syntheticWeights } from "../../bench/synthetic.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import { Model } from "../../workers/model.ts";
+import { Model } from "../../workers/forward/model.ts";
 import { describeOnDevices, itOnHardware, openTestDevice } from "../support/devices.ts";
 
 const ROWS = 23;

@@ -8,8 +8,8 @@ import { acceptLink, connectLink, type Link } from "../../core/wire/link.ts";
 import type { Assignment, Hello, Notice } from "../../core/wire/messages.ts";
 import { decodeAnswers, encodePrompt, encodeStep, type QueryFrame } from "../../core/wire/queries.ts";
 import { RpcClient } from "../../core/wire/rpc.ts";
-import { ClusterWorker } from "../../workers/cluster_worker.ts";
-import { DenoTransport } from "../../workers/transport.ts";
+import { ClusterWorker } from "../../workers/process/cluster_worker.ts";
+import { DenoTransport } from "../../workers/links/transport.ts";
 import { until } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 

@@ -12,9 +12,9 @@ import { type Listener, sumsAddress } from "../../core/wire/transport.ts";
 import type { Collective, Exchanged } from "../../workers/collective/collective.ts";
 import { LocalExchange } from "../../workers/collective/local_exchange.ts";
 import { SharedMemory, whyNotShared } from "../../workers/collective/shared_memory.ts";
-import { Membership } from "../../workers/membership.ts";
-import type { ExchangeOptions } from "../../workers/unit_epoch.ts";
-import { DenoTransport } from "../../workers/transport.ts";
+import { Membership } from "../../workers/process/membership.ts";
+import type { ExchangeOptions } from "../../workers/process/unit_epoch.ts";
+import { DenoTransport } from "../../workers/links/transport.ts";
 import { Random } from "../support/random.ts";
 
 const transport = new DenoTransport();

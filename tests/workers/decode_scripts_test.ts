@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { CpuDevice } from "../../kernels/device/cpu_device.ts";
 import type { Script } from "../../kernels/device/device.ts";
-import type { CachedSequence } from "../../workers/latent_cache.ts";
+import type { CachedSequence } from "../../workers/forward/latent_cache.ts";
 import { loadModel } from "../support/fixtures.ts";
 import { Random } from "../support/random.ts";
 

@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
 import { Divergence } from "../../core/tpla/divergence.ts";
-import { type DriftOptions, measureDrift } from "../../workers/drift.ts";
+import { type DriftOptions, measureDrift } from "../../workers/study/drift.ts";
 import { fixtureDirectory, ROOT } from "../support/fixtures.ts";
 
 const documents: string[] = JSON.parse(await Deno.readTextFile(`${ROOT}/tests/golden/public.json`)).slice(0, 2);

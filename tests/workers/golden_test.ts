@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert } from "@std/assert";
 import type { Device, DeviceKind } from "../../kernels/device/device.ts";
 import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
-import type { Model } from "../../workers/model.ts";
+import type { Model } from "../../workers/forward/model.ts";
 import { describeOnDevices, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Fixture, FIXTURES, type Golden, loadModel, readCorrectionBiases, readGolden } from "../support/fixtures.ts";
 import { routeFlips, runSequence, type SequenceRun } from "../support/forward.ts";

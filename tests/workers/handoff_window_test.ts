@@ -5,7 +5,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { parseMessage, type PeerFrame, type PeerFrameOf, peerFrameSchema } from "../../core/wire/messages.ts";
 import type { Link } from "../../core/wire/link.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
-import { ReceivingWindows, RingPlaces, SendingWindow } from "../../workers/handoff_window.ts";
+import { ReceivingWindows, RingPlaces, SendingWindow } from "../../workers/handoff/handoff_window.ts";
 import { linked } from "../support/links.ts";
 import { SEED } from "../support/random.ts";
 

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
-import { DirectoryFiles } from "../../workers/model_files.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
 
 /** A directory with one file of so many bytes, each the lower half of its position. */
 async function withFile(bytes: number, test: (files: DirectoryFiles, path: string) => Promise<void>): Promise<void> {

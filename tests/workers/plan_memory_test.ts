@@ -10,13 +10,13 @@ import { bytesPerRow, bytesPerWindowPosition } from "../../core/model/prefill_si
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { partition, UNCUT } from "../../core/tpla/partition.ts";
 import { CpuDevice } from "../../kernels/device/cpu_device.ts";
-import { createActivations } from "../../workers/activations.ts";
-import { loadWeights } from "../../workers/loader.ts";
-import { Model } from "../../workers/model.ts";
-import { DirectoryFiles } from "../../workers/model_files.ts";
+import { createActivations } from "../../workers/forward/activations.ts";
+import { loadWeights } from "../../workers/load/loader.ts";
+import { Model } from "../../workers/forward/model.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
-import { planMemory } from "../../workers/plan_memory.ts";
+import { planMemory } from "../../workers/load/plan_memory.ts";
 import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../support/fixtures.ts";
 
 const sizes = { cacheDtype: "f16", maxTokens: 256, maxContext: 128, maxSequences: 2, limits: TEST_LIMITS } as const;

@@ -12,8 +12,8 @@ import { MOST_EXCHANGES, PAYLOAD_ALIGNMENT } from "../../core/wire/protocol.ts";
 import { sumsAddress } from "../../core/wire/transport.ts";
 import { type MailboxShape, SumMailbox } from "../../workers/collective/sum_mailbox.ts";
 import { PartFrame } from "../../workers/collective/part_frame.ts";
-import { Membership } from "../../workers/membership.ts";
-import { DenoTransport } from "../../workers/transport.ts";
+import { Membership } from "../../workers/process/membership.ts";
+import { DenoTransport } from "../../workers/links/transport.ts";
 import { Random, SEED } from "../support/random.ts";
 
 const partKinds = fc.record({

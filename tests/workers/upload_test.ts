@@ -10,11 +10,11 @@ import { toHalfBits } from "../../core/numeric.ts";
 import { CpuDevice } from "../../kernels/device/cpu_device.ts";
 import type { HostBuffer } from "../../kernels/authoring/contract.ts";
 import type { DeviceBuffer } from "../../kernels/device/device.ts";
-import { planFills } from "../../workers/fills.ts";
-import { LoadClock } from "../../workers/load_clock.ts";
-import { upload, type UploadSizes } from "../../workers/upload.ts";
-import { UploadPlan } from "../../workers/upload_plan.ts";
-import type { DeviceMatrix } from "../../workers/weights.ts";
+import { planFills } from "../../workers/load/fills.ts";
+import { LoadClock } from "../../workers/load/load_clock.ts";
+import { upload, type UploadSizes } from "../../workers/load/upload.ts";
+import { UploadPlan } from "../../workers/load/upload_plan.ts";
+import type { DeviceMatrix } from "../../workers/forward/weights.ts";
 import { Random, SEED } from "../support/random.ts";
 import { memoryFiles, memorySource } from "../support/safetensors.ts";
 

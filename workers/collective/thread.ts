@@ -10,7 +10,7 @@ import { watchSilence } from "../../core/silence.ts";
 import { acceptLink, connectLink, type Link } from "../../core/wire/link.ts";
 import { parseMessage, peerFrameSchema } from "../../core/wire/messages.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import { DenoTransport } from "../transport.ts";
+import { DenoTransport } from "../links/transport.ts";
 import { type MailboxLane, SumMailbox } from "./sum_mailbox.ts";
 import type { FromSumThread, SumThreadOptions, ToSumThread } from "./thread_messages.ts";
 import type { PeerRank } from "./inbox.ts";

@@ -12,7 +12,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import type { AnswerGrammar } from "../../../core/text/answers/answer_grammar.ts";
 import { DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS, toolGrammar, writeCalls } from "../../../core/text/answers/tool_format.ts";
 import { readModelPackage, servedModel } from "../../../core/model_package.ts";
-import { DirectoryFiles } from "../../../workers/model_files.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { allows } from "../../support/grammar_driver.ts";
 import { Random } from "../../support/random.ts";

@@ -8,8 +8,8 @@ import { GREEDY, type SamplingParams } from "../../../core/sampling/params.ts";
 import { decodeStep, encodeStep } from "../../../core/wire/queries.ts";
 import { MAX_FRAME_BYTES } from "../../../core/wire/protocol.ts";
 import { ADJUSTMENT_WORDS } from "../../../kernels/adjust_logits/adjust_logits.ts";
-import { AdjustmentList } from "../../../workers/adjustment_list.ts";
-import { LogitTables } from "../../../workers/logit_tables.ts";
+import { AdjustmentList } from "../../../workers/forward/adjustment_list.ts";
+import { LogitTables } from "../../../workers/roles/logit_tables.ts";
 import { Random } from "../../support/random.ts";
 
 const QUERY = { key: 1, position: 2, inverseTemperature: 1, plain: 1, adjusted: 1, draw: false };

@@ -10,7 +10,7 @@ import type { TextModelSource } from "../../../cluster/text/text_model.ts";
 import { TextWork, type TextWorkOptions } from "../../../cluster/text/text_work.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { readTextSource } from "../../../core/text/text_source.ts";
-import { DirectoryFiles } from "../../../workers/model_files.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 
 const tiny = await readTextSource(new DirectoryFiles(fixtureDirectory("tiny-mla")));

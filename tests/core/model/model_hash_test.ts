@@ -5,7 +5,7 @@ import { DIGEST_BYTES, firstDifference, tensorDigests } from "../../../core/mode
 import { modelHash } from "../../../core/model/model_hash.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { readBasis } from "../../../core/tpla/basis_file.ts";
-import { DirectoryFiles } from "../../../workers/model_files.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { Random } from "../../support/random.ts";
 import { memoryFiles } from "../../support/safetensors.ts";

@@ -17,7 +17,7 @@ import { tensorShapes } from "../../../core/model/synthetic/tensor_shapes.ts";
 import { readModelPackage } from "../../../core/model_package.ts";
 import { createDetokenizer } from "../../../core/text/detokenizer.ts";
 import { TextTokenizer } from "../../../core/text/tokenizer.ts";
-import { DirectoryFiles } from "../../../workers/model_files.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { SEED } from "../../support/random.ts";
 

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";
 import { TextTokenizer } from "../../../core/text/tokenizer.ts";
 import { generatePieces } from "../../../core/text/text_engine.ts";
-import { DirectoryFiles } from "../../../workers/model_files.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 
 describe("generatePieces", () => {

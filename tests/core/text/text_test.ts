@@ -7,7 +7,7 @@ import { createDetokenizer } from "../../../core/text/detokenizer.ts";
 import { StopMatcher } from "../../../core/text/stop.ts";
 import { readTextSource } from "../../../core/text/text_source.ts";
 import { TextTokenizer, type TokenizerConfig } from "../../../core/text/tokenizer.ts";
-import { DirectoryFiles } from "../../../workers/model_files.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 import { SEED } from "../../support/random.ts";

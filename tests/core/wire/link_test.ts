@@ -10,7 +10,7 @@ import { acceptLink, connectLink, Link } from "../../../core/wire/link.ts";
 import { PROTOCOL_VERSION } from "../../../core/wire/protocol.ts";
 import { RpcClient, serveRequests } from "../../../core/wire/rpc.ts";
 import type { Socket } from "../../../core/wire/transport.ts";
-import { DenoTransport } from "../../../workers/transport.ts";
+import { DenoTransport } from "../../../workers/links/transport.ts";
 
 const SECRET = crypto.getRandomValues(new Uint8Array(32));
 const ME = { worker: "decode-0/1", role: "decode" } as const;

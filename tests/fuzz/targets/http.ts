@@ -8,7 +8,7 @@ import { openTextModel, type TextModel } from "../../../cluster/text/text_model.
 import { bodyDecoder } from "../../../core/http/body_decoder.ts";
 import { endOfHead, parseRequestHead } from "../../../core/http/request_head.ts";
 import { readTextSource } from "../../../core/text/text_source.ts";
-import { DirectoryFiles } from "../../../workers/model_files.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import type { Random } from "../../support/random.ts";
 import { anyValue, mutateBytes, mutateJson, pick } from "../mutate.ts";

@@ -11,7 +11,7 @@ import { checkMessagePack } from "../../../core/wire/limits.ts";
 import { noticeSchema, parseMessage, peerFrameSchema, replySchema, requestSchema } from "../../../core/wire/messages.ts";
 import { decodeAnswers, decodePrompt, decodeStep, decodeTables, encodePrompt, encodeStep, encodeTables } from "../../../core/wire/queries.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { ServerSocket } from "../../../workers/websocket/server_socket.ts";
+import { ServerSocket } from "../../../workers/links/websocket/server_socket.ts";
 import type { Random } from "../../support/random.ts";
 import { anyValue, mutateBytes, mutateJson, pick } from "../mutate.ts";
 import { named, type Target } from "../target.ts";

@@ -1,0 +1,170 @@
+/**
+ * Working memory of the forward pass: allocated once for the largest step, reused by every layer.
+ *
+ * @module
+ */
+import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
+import { queriesBytes, type QueriesConfig } from "../../kernels/latent_decode/queries.ts";
+import { partialWidth } from "../../kernels/latent_decode/splits.ts";
+import { type MoePlan, planOf, plansFor } from "../../kernels/moe_plan/layout.ts";
+
+/** Largest sizes of a step. */
+export interface StepLimits {
+  /** Tokens of one prefill step. */
+  readonly prefillRows: number;
+  /** Rows of one decode step. */
+  readonly decodeRows: number;
+  /** Tokens of context whose keys and values are expanded at a time in prefill. */
+  readonly window: number;
+  /** Rows whose logits are computed at a time. */
+  readonly logitRows: number;
+}
+
+/** The buffers; f32 unless said otherwise. */
+export interface Activations {
+  /** [rows, 4] words: token, position, cache slot, first word of the block table. */
+  readonly step: DeviceBuffer;
+  /** Residual stream, [rows, D]; longer by one slice of logit rows, so that a slice may begin at any row. */
+  readonly x: DeviceBuffer;
+  /** Normalised input of a block, [rows, D]. */
+  readonly h: DeviceBuffer;
+  /** The same in f16, where decode runs on matrix units; null where no linear layer of it takes as many columns. */
+  readonly hRounded: DeviceBuffer | null;
+  /** Output of a block before it joins the residual stream, [rows, D]; of a rank among others, its part of it. */
+  readonly delta: DeviceBuffer;
+  /** That part as it is sent, where it is rounded to f16: [rows, D]. */
+  readonly sentPart: DeviceBuffer;
+  /** The other ranks' parts as they were sent, [ranks - 1, rows, D]. */
+  readonly otherParts: DeviceBuffer;
+  readonly queryDown: DeviceBuffer;
+  readonly queryNormed: DeviceBuffer;
+  readonly queryRounded: DeviceBuffer | null;
+  /** [rows, heads, d_n + d_r] */
+  readonly q: DeviceBuffer;
+  /** [rows, d_c + d_r] */
+  readonly kv: DeviceBuffer;
+  /** Absorbed queries, [decode rows, heads, width of a slot of the cache]; see kernels/latent_decode/queries.ts. */
+  readonly queries: DeviceBuffer;
+  readonly queriesLayout: QueriesConfig;
+  readonly partial: DeviceBuffer;
+  /** [decode rows, heads, columns that are values]; in f16 for matrix units, as are, in decode, `heads` and what the layers of a feed-forward block give the next. */
+  readonly latentOut: DeviceBuffer;
+  /** [rows, heads, d_v] */
+  readonly heads: DeviceBuffer;
+  /** Expanded window of context: [window, d_c], [window, d_r], [window, heads, d_n], [window, heads, d_v]; in f16 where matrix units attend to it. */
+  readonly latents: DeviceBuffer;
+  readonly ropeKeys: DeviceBuffer;
+  readonly keys: DeviceBuffer;
+  readonly values: DeviceBuffer;
+  readonly softmaxState: DeviceBuffer;
+  /** Dense, shared and routed feed-forward layers: gates and values, or in decode on matrix units silu(gate) · value. */
+  readonly gateUp: DeviceBuffer;
+  readonly routerLogits: DeviceBuffer;
+  /** [rows, active experts] words, and f32 weights. */
+  readonly routes: DeviceBuffer;
+  readonly gates: DeviceBuffer;
+  readonly plan: DeviceBuffer;
+  readonly expertGateUp: DeviceBuffer;
+  readonly expertOut: DeviceBuffer;
+  readonly plans: readonly MoePlan[];
+  /** Inputs of a linear layer in f16, as matrix units take them, where who wrote them has not rounded them. Nothing where there are no units. */
+  readonly rounded: DeviceBuffer;
+}
+
+/** What working memory depends on besides the model and the largest step. */
+export interface ActivationOptions {
+  /** How absorbed queries lie; also tells what this rank keeps of a token. */
+  readonly queries: QueriesConfig;
+  /** Most splits of a row in decode attention. */
+  readonly mostSplits: number;
+  /** Whether linear layers run on matrix units, and whether those of decode do. */
+  readonly matrixUnits: boolean;
+  readonly decodesOnUnits: boolean;
+  /** Ranks whose parts are summed, and the precision of parts on their way. */
+  readonly ranks: number;
+  readonly wire: "f32" | "f16";
+  /** Whether prefill attends to keys and values in f16. */
+  readonly halves: boolean;
+}
+
+/** Rows that buffers used in both phases must hold. */
+export function mostRows(limits: StepLimits): number {
+  return Math.max(limits.prefillRows, limits.decodeRows);
+}
+
+/**
+ * Allocates everything.
+ *
+ * @throws {LatentmeshError} `out_of_memory`
+ */
+export function createActivations(
+  device: Device,
+  spec: ModelSpec,
+  limits: StepLimits,
+  { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, ranks, wire }: ActivationOptions,
+): Activations {
+  const rows = mostRows(limits);
+  const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
+  const denseWidth = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
+  const pairs = rows * (moe?.activeExperts ?? 0);
+  const plans = plansFor(limits.prefillRows * (moe?.activeExperts ?? 0), moe?.experts ?? 0, matrixUnits);
+  const floats = (label: string, count: number) => device.createBuffer(label, count * 4);
+  const rounded = (label: string, width: number) =>
+    decodesOnUnits && width > 0 && width % 8 === 0 ? device.createBuffer(label, rows * width * 2) : null;
+  const expanded = (label: string, width: number) => device.createBuffer(label, limits.window * width * (halves ? 2 : 4));
+  return {
+    step: floats("step", rows * 4),
+    x: floats("x", (rows + limits.logitRows) * D),
+    h: floats("h", rows * D),
+    hRounded: rounded("h rounded", D),
+    delta: floats("delta", rows * D),
+    sentPart: device.createBuffer("sent part", wire === "f32" ? 0 : rows * D * 2),
+    otherParts: device.createBuffer("other ranks' parts", (ranks - 1) * rows * D * (wire === "f32" ? 4 : 2)),
+    queryDown: floats("query down", rows * (spec.queryRank ?? 0)),
+    queryNormed: floats("query normed", rows * (spec.queryRank ?? 0)),
+    queryRounded: rounded("query rounded", spec.queryRank ?? 0),
+    q: floats("q", rows * heads * queryWidth(spec)),
+    kv: floats("kv", rows * (latentWidth + rope.width)),
+    queries: device.createBuffer("absorbed queries", queriesBytes(queriesLayout, limits.decodeRows * heads)),
+    queriesLayout,
+    // Values are some of the columns that are kept.
+    partial: floats("partial attention", limits.decodeRows * heads * mostSplits * partialWidth(queriesLayout.keyWidth)),
+    latentOut: floats("latent out", limits.decodeRows * heads * queriesLayout.keyWidth),
+    heads: floats("heads", rows * heads * valueWidth),
+    latents: expanded("window latents", latentWidth),
+    ropeKeys: expanded("window rope keys", rope.width),
+    keys: expanded("window keys", heads * nopeWidth),
+    values: expanded("window values", heads * valueWidth),
+    softmaxState: floats("softmax state", limits.prefillRows * heads * 2),
+    gateUp: floats("gate up", rows * denseWidth * 2),
+    routerLogits: floats("router logits", rows * (moe?.experts ?? 0)),
+    routes: floats("routes", pairs),
+    gates: floats("gates", pairs),
+    plan: floats("expert plan", Math.max(...plans.map((plan) => planOf(plan).words))),
+    expertGateUp: floats("expert gate up", pairs * (moe?.expertWidth ?? 0) * 2),
+    expertOut: floats("expert out", pairs * D),
+    plans,
+    rounded: device.createBuffer(
+      "rounded inputs",
+      matrixUnits ? mostInputs(spec, decodesOnUnits ? rows : limits.prefillRows, halves ? 0 : limits.window) * 2 : 0,
+    ),
+  };
+}
+
+/** Most values that a linear layer takes. */
+function mostInputs(
+  { hiddenSize, heads, latentWidth, valueWidth, queryRank, denseLayers, denseWidth, moe }: ModelSpec,
+  rows: number,
+  window: number,
+): number {
+  const perRow = Math.max(
+    hiddenSize,
+    queryRank ?? 0,
+    heads * valueWidth,
+    denseLayers > 0 ? denseWidth : 0,
+    moe?.sharedWidth ?? 0,
+    (moe?.activeExperts ?? 0) * (moe?.expertWidth ?? 0),
+  );
+  return Math.max(rows * perRow, window * latentWidth);
+}

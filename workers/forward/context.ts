@@ -1,0 +1,59 @@
+/**
+ * What every block of the forward pass shares.
+ *
+ * @module
+ */
+import type { ModelSpec } from "../../core/model/spec.ts";
+import type { GroupPlace } from "../../core/tpla/group_place.ts";
+import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
+import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
+import type { Division } from "../../kernels/latent_decode/matrix_units.ts";
+import type { Activations, StepLimits } from "./activations.ts";
+import type { CachedSequence, LatentCache } from "./latent_cache.ts";
+import type { Phase } from "./linear_binding.ts";
+import type { StepClock } from "./step_clock.ts";
+import type { LatentShape } from "./weights.ts";
+
+/** One token of a step. Its cache block must be held already. */
+export interface StepRow {
+  readonly token: number;
+  readonly position: number;
+  readonly sequence: CachedSequence;
+}
+
+/**
+ * Tokens that go through the model together. In prefill they are consecutive tokens of one sequence; in decode any tokens, of which those of one
+ * sequence are in order.
+ */
+export interface Step {
+  readonly phase: Phase;
+  readonly rows: readonly StepRow[];
+}
+
+/** Shared parts of a model on one device. */
+export interface ModelContext {
+  readonly device: Device;
+  /** Of all steps, those of a twin among them. */
+  readonly clock: StepClock;
+  readonly group: GroupPlace;
+  /** The model as this rank computes it. */
+  readonly spec: ModelSpec;
+  readonly latents: LatentShape;
+  readonly limits: StepLimits;
+  readonly activations: Activations;
+  readonly cache: LatentCache;
+  /** Whether f16 products are precise enough, and the device has units for them: latents that are cached in f32 ask for more. */
+  readonly matrixUnits: boolean;
+  /** Whether prefill attends to keys and values in f16, on matrix units. */
+  readonly halves: boolean;
+  /** Whether decode's linear layers are computed on them, too. */
+  readonly decodesOnUnits: boolean;
+  /** Decode attention, alike in all layers; `division` if it runs on matrix units. */
+  readonly decode: { readonly config: LatentDecodeConfig; readonly division: Division | null };
+  /** [maxContext, d_r / 2, 2] */
+  readonly ropeTable: DeviceBuffer;
+  /** Most rows of each phase, for layers that run in both. */
+  readonly both: Readonly<Record<Phase, number>>;
+  /** Numbers of rows from which some layer of a decode step has another kernel. */
+  readonly kernelChanges: Set<number>;
+}

@@ -1,0 +1,153 @@
+/**
+ * The paged latent cache of one worker: one buffer per layer on the device, one block table for all layers, and the sequences that hold blocks.
+ *
+ * @module
+ */
+import { BlockAllocator } from "../../core/cache/blocks.ts";
+import { invariant, LatentmeshError } from "../../core/errors.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
+import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+
+/** Sizes of a {@link LatentCache}. */
+export interface LatentCacheOptions {
+  readonly config: CacheConfig;
+  readonly layers: number;
+  readonly blocks: number;
+  /** Longest sequence, in tokens. */
+  readonly maxContext: number;
+  /** Most sequences at a time. */
+  readonly maxSequences: number;
+}
+
+/** One sequence's place in the cache. */
+export class CachedSequence {
+  /** First word of its block table. */
+  readonly table: number;
+  /** Tokens whose latents have been written. */
+  length = 0;
+  readonly blocks: number[] = [];
+
+  constructor(table: number) {
+    this.table = table;
+  }
+
+  /** Slot of a position for which a block is held. */
+  slotOf(position: number): number {
+    return this.blocks[Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
+  }
+}
+
+/** Device pages and the block tables that index them. */
+export class LatentCache {
+  readonly config: CacheConfig;
+  readonly maxContext: number;
+  readonly slots: number;
+  /** One buffer per layer: [slots, width]. */
+  readonly layers: readonly DeviceBuffer[];
+  /** [maxSequences, blocks per sequence] block ids. */
+  readonly tables: DeviceBuffer;
+  readonly tableWords: number;
+  readonly allocator: BlockAllocator;
+  readonly #device: Device;
+  readonly #blocksPerSequence: number;
+  readonly #freeTables: number[];
+  readonly #sequences = new Set<CachedSequence>();
+
+  constructor(device: Device, options: LatentCacheOptions) {
+    const { config, layers, blocks, maxContext, maxSequences } = options;
+    this.#device = device;
+    this.config = config;
+    this.maxContext = maxContext;
+    this.slots = blocks * BLOCK_TOKENS;
+    const layerBytes = this.slots * cacheTokenBytes(config);
+    if (layerBytes > device.limits.maxBindingBytes) {
+      throw new LatentmeshError(
+        "out_of_memory",
+        `A latent cache of ${this.slots} tokens needs ${layerBytes} bytes per layer, but this device binds at most ${device.limits.maxBindingBytes}; ` +
+          `use --max-tokens-total ${Math.floor(device.limits.maxBindingBytes / cacheTokenBytes(config) / BLOCK_TOKENS) * BLOCK_TOKENS} or less`,
+        { param: "max-tokens-total" },
+      );
+    }
+    this.layers = Array.from({ length: layers }, (_, layer) => device.createBuffer(`latent cache ${layer}`, layerBytes));
+    this.#blocksPerSequence = ceilDiv(maxContext, BLOCK_TOKENS);
+    this.tableWords = maxSequences * this.#blocksPerSequence;
+    this.tables = device.createBuffer("block tables", this.tableWords * 4);
+    this.allocator = new BlockAllocator(blocks);
+    this.#freeTables = Array.from({ length: maxSequences }, (_, i) => (maxSequences - 1 - i) * this.#blocksPerSequence);
+  }
+
+  /** Begins an empty sequence. @throws {LatentmeshError} `capacity` if there are too many already */
+  open(): CachedSequence {
+    const table = this.#freeTables.pop();
+    if (table === undefined) throw new LatentmeshError("capacity", "Too many sequences are running at once");
+    const sequence = new CachedSequence(table);
+    this.#sequences.add(sequence);
+    return sequence;
+  }
+
+  /** True if `tokens` more can be held by this sequence. */
+  canGrow(sequence: CachedSequence, tokens: number): boolean {
+    return this.allocator.canAllocate(ceilDiv(sequence.length + tokens, BLOCK_TOKENS) - sequence.blocks.length);
+  }
+
+  /** Takes the blocks that `tokens` more need; all or none. @throws {LatentmeshError} `capacity` */
+  grow(sequence: CachedSequence, tokens: number): void {
+    const length = sequence.length + tokens;
+    if (length > this.maxContext) throw new LatentmeshError("capacity", `A sequence of ${length} tokens exceeds the context of ${this.maxContext}`);
+    if (!this.canGrow(sequence, tokens)) {
+      throw new LatentmeshError("capacity", `The latent cache is full (${this.slots} tokens); raise --max-tokens-total`);
+    }
+    const first = sequence.blocks.length;
+    while (sequence.blocks.length * BLOCK_TOKENS < length) sequence.blocks.push(this.allocator.allocate());
+    this.#writeTable(sequence, first);
+  }
+
+  /**
+   * Appends blocks that a coordinator chose.
+   *
+   * @param shared how many of them are only read: what they hold was written for other sequences
+   * @throws {LatentmeshError} `protocol` if one of the others is not free, or there are more than a sequence can have
+   */
+  hold(sequence: CachedSequence, blocks: readonly number[], shared = 0): void {
+    const first = sequence.blocks.length;
+    if (first + blocks.length > this.#blocksPerSequence) {
+      throw new LatentmeshError("protocol", "A sequence is given more blocks than its context holds");
+    }
+    blocks.forEach((block, i) => {
+      if (i < shared) this.allocator.hold(block);
+      else this.allocator.take(block);
+      sequence.blocks.push(block);
+    });
+    this.#writeTable(sequence, first);
+  }
+
+  /** Sequences that are open. */
+  get sequences(): number {
+    return this.#sequences.size;
+  }
+
+  /** Gives everything back. */
+  close(sequence: CachedSequence): void {
+    invariant(this.#sequences.delete(sequence), "a sequence was closed twice");
+    for (const block of sequence.blocks) this.allocator.release(block);
+    this.#freeTables.push(sequence.table);
+  }
+
+  /** True if the sequence's blocks hold `tokens` tokens. */
+  holds(sequence: CachedSequence, tokens: number): boolean {
+    return tokens <= sequence.blocks.length * BLOCK_TOKENS && tokens <= this.maxContext;
+  }
+
+  #writeTable(sequence: CachedSequence, first: number): void {
+    const added = sequence.blocks.slice(first);
+    if (added.length > 0) this.#device.write(this.tables, (sequence.table + first) * 4, Uint32Array.from(added));
+  }
+
+  /** Throws unless blocks are held by exactly the open sequences. */
+  checkIntegrity(): void {
+    this.allocator.checkIntegrity();
+    const held = [...this.#sequences].flatMap((sequence) => sequence.blocks);
+    invariant(this.allocator.blocks - this.allocator.free === new Set(held).size, "blocks are held by no sequence");
+  }
+}

@@ -1,0 +1,370 @@
+/**
+ * The forward pass, once, for every device and role: embedding, layers, logits. A step is recorded as a whole and submitted once.
+ *
+ * @module
+ */
+import { invariant, LatentmeshError } from "../../core/errors.ts";
+import { ropeTable } from "../../core/model/rope.ts";
+import type { ModelSpec } from "../../core/model/spec.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
+import { dtypeBytes } from "../../core/wire/messages.ts";
+import type { BoundKernel, Device, Readback } from "../../kernels/device/device.ts";
+import { embedding, type EmbeddingParams } from "../../kernels/embedding/embedding.ts";
+import { BLOCK_TOKENS, type CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
+import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
+import { decodesOnUnits as paysOnUnits } from "../../kernels/linear/choose.ts";
+import { roundInput } from "../../kernels/linear/round_input.ts";
+import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
+import { attendsInHalves, Attention } from "./attention.ts";
+import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
+import type { Exchanged } from "../collective/collective.ts";
+import type { ModelContext, Step } from "./context.ts";
+import { createFeedForward } from "./feed_forward.ts";
+import { LatentCache } from "./latent_cache.ts";
+import type { Phase } from "./linear_binding.ts";
+import { DecodeScripts } from "./decode_scripts.ts";
+import { LogitsHead } from "./logits_head.ts";
+import { StepClock } from "./step_clock.ts";
+import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
+
+/** Sizes of a {@link Model}. */
+export interface ModelOptions {
+  /** Where it stands among the ranks that share it; default: it is alone. */
+  readonly group?: GroupPlace;
+  readonly cacheDtype: CacheDtype;
+  /** Tokens all sequences together may hold in the latent cache. */
+  readonly maxTokens: number;
+  /** Longest sequence. */
+  readonly maxContext: number;
+  readonly maxSequences: number;
+  readonly limits: StepLimits;
+}
+
+/** One part of the embedding table. */
+interface EmbedPart {
+  readonly bound: BoundKernel<EmbeddingParams>;
+  readonly first: number;
+  readonly count: number;
+}
+
+/** A block with what comes before it. */
+interface PreparedBlock {
+  readonly preparation: BlockPreparation;
+  readonly block: Block;
+}
+
+/** Rows between one and a whole chunk, of which small layers make more tiles. */
+const WARM_ROWS = 256;
+
+interface Layer {
+  readonly attention: PreparedBlock;
+  readonly feedForward: PreparedBlock;
+}
+
+/** A model on one device with its latent cache. */
+export class Model {
+  readonly spec: ModelSpec;
+  readonly cache: LatentCache;
+  readonly head: LogitsHead;
+  readonly #context: ModelContext;
+  readonly #embed: readonly EmbedPart[];
+  readonly #layers: readonly Layer[];
+  readonly #end: StreamEnd;
+  /** Rounds this rank's part of a block's output to what is sent; null where it is sent as it is. */
+  readonly #round: BoundKernel<"rows"> | null;
+  readonly #stepWords: Uint32Array<ArrayBuffer>;
+  readonly #scripts: DecodeScripts<Pending>;
+  #pending: Pending = "nothing";
+  /** In which form the last exchange was taken in. */
+  #exchangedAs: Pending = "parts";
+
+  private constructor(
+    context: ModelContext,
+    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; end: StreamEnd; head: LogitsHead; round: BoundKernel<"rows"> | null },
+  ) {
+    this.spec = context.spec;
+    this.cache = context.cache;
+    this.head = parts.head;
+    this.#context = context;
+    this.#embed = parts.embed;
+    this.#layers = parts.layers;
+    this.#end = parts.end;
+    this.#round = parts.round;
+    this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
+    this.#scripts = new DecodeScripts(context.device, context.decode.config);
+  }
+
+  /** Compiles every kernel and allocates cache and working memory. @throws {LatentmeshError} `out_of_memory` */
+  static async create(device: Device, weights: ModelWeights, options: ModelOptions): Promise<Model> {
+    return await Model.#build(createContext(device, weights, options), weights);
+  }
+
+  /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
+  static async twin(model: Model, weights: ModelWeights): Promise<Model> {
+    const {
+      device,
+      spec,
+      limits,
+      activations: { queriesLayout: queries },
+      decode: { config: { mostSplits } },
+      matrixUnits,
+      decodesOnUnits,
+      halves,
+      group,
+    } = model.#context;
+    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, decodesOnUnits, halves, ...group });
+    return await Model.#build({ ...model.#context, activations }, weights);
+  }
+
+  static async #build(context: ModelContext, weights: ModelWeights): Promise<Model> {
+    const { device, limits, activations: a } = context;
+    const rows = mostRows(limits);
+    // All at once: drivers that compile beside each other are done in a fraction of the time, and layers share their kernels.
+    const [embed, layers, end, head, round] = await Promise.all([
+      device.compile(embedding, { layout: weights.embedding.layout }),
+      Promise.all(weights.layers.map((layer, index) => createLayer(context, layer, index, weights.layers[index - 1]))),
+      StreamEnd.create(context, expertsOf(weights.layers.at(-1))),
+      LogitsHead.create(context, weights),
+      bindRounding(context),
+    ]);
+    return new Model(context, {
+      embed: weights.embedding.parts.map(({ first, count, weights, scales }) => ({
+        bound: embed.bind({ weights, scales, step: a.step, y: a.x }, { items: rows, first_row: first, part_rows: count }),
+        first,
+        count,
+      })),
+      layers,
+      end,
+      head,
+      round,
+    });
+  }
+
+  /** Runs tokens of no sequence, so that what drivers do on first use, software ones for a minute, is done before a request waits for it. */
+  async warmUp(phase: Phase): Promise<void> {
+    const { prefillRows, decodeRows, logitRows } = this.limits;
+    const { kernelChanges, matrixUnits } = this.#context;
+    // One row has kernels of its own, and on matrix units chunks of several lengths have.
+    const lengths = phase === "prefill"
+      ? [2, ...(matrixUnits ? [WARM_ROWS, prefillRows] : [])].map((rows) => Math.min(rows, prefillRows))
+      : [...kernelChanges].filter((rows) => rows <= decodeRows);
+    for (const rows of new Set([1, ...lengths])) {
+      const sequence = this.cache.open();
+      this.cache.grow(sequence, rows);
+      this.record({ phase, rows: Array.from({ length: rows }, (_, position) => ({ token: 0, position, sequence })) });
+      const asked = Math.min(rows, logitRows);
+      this.head.recordLogits(phase, 0, asked);
+      await this.head.warmUp(asked);
+      this.cache.close(sequence);
+    }
+  }
+
+  get device(): Device {
+    return this.#context.device;
+  }
+
+  /** What the time of its steps goes into. */
+  get clock(): StepClock {
+    return this.#context.clock;
+  }
+
+  get limits(): StepLimits {
+    return this.#context.limits;
+  }
+
+  /**
+   * Records one step up to the last layer; the residual stream then holds its rows. Latents of the rows go to the cache, whose blocks must be held.
+   * Nothing runs before the logits head submits.
+   *
+   * @param afterLayer called when a layer has been recorded, to read its working memory (tests, calibration)
+   */
+  record(step: Step, afterLayer?: (layer: number, activations: Activations) => void): void {
+    for (let segment = 0; segment < this.segments; segment++) {
+      this.recordSegment(segment, step);
+      if (segment % 2 === 1) afterLayer?.((segment - 1) / 2, this.#context.activations);
+    }
+    this.recordEnd(step);
+  }
+
+  /** Parts of a step, which with its end make up {@link record}: attention and feed-forward block of each layer in turn. */
+  get segments(): number {
+    return this.#layers.length * 2;
+  }
+
+  /**
+   * Records the residual stream → this rank's share of a block; of the first, the whole step is taken in before. A group's ranks exchange what they have computed
+   * of a block's output after each that {@link owes} it, and what comes next adds the sum to the residual stream.
+   */
+  recordSegment(segment: number, step: Step): void {
+    if (segment === 0) this.#recordEmbedding(step);
+    const layer = this.#layers[Math.floor(segment / 2)];
+    const attends = segment % 2 === 0;
+    const record = () => this.#recordBlock(attends ? layer.attention : layer.feedForward, step);
+    this.#pending = step.phase === "prefill" ? record() : this.#scripts.run(step, `${segment} ${this.#pending}`, attends, record);
+  }
+
+  /** Records that the residual stream takes the last block in. */
+  recordEnd(step: Step): void {
+    this.#end.record(this.#pending, step.rows.length);
+    this.#pending = "nothing";
+  }
+
+  /** Says what is most likely recorded next ({@link Device.anticipate}), as if what the ranks owe each other had been exchanged. */
+  anticipate(record: () => void): void {
+    this.device.anticipate(() => {
+      const pending = this.#pending;
+      if (this.owes) this.#pending = this.#exchangedAs;
+      try {
+        record();
+      } finally {
+        this.#pending = pending;
+      }
+    });
+  }
+
+  /** Where it stands among the ranks that share it. */
+  get group(): GroupPlace {
+    return this.#context.group;
+  }
+
+  /** Whether prefill attends to keys and values in f16, on matrix units. */
+  get attendsInHalves(): boolean {
+    return this.#context.halves;
+  }
+
+  /** Whether the ranks must exchange their parts of the last block's output before anything more is recorded. */
+  get owes(): boolean {
+    return this.#pending === "parts";
+  }
+
+  /** Most bytes of a part, as it is sent. */
+  get partBytes(): number {
+    const { activations: { delta, sentPart }, group: { wire } } = this.#context;
+    return wire === "f32" ? delta.bytes : sentPart.bytes;
+  }
+
+  /** Records that this rank's part of the last block's output, [rows, D], comes back as it is sent. */
+  recordPart(rows: number, readback: Readback): void {
+    const { device, spec, activations: { delta, sentPart }, group: { wire } } = this.#context;
+    if (this.#round !== null) device.run(this.#round, { rows });
+    device.read(readback, this.#round === null ? delta : sentPart, 0, rows * spec.hiddenSize * dtypeBytes(wire));
+  }
+
+  /**
+   * Takes in what ranks have exchanged of it; call before what consumes it is submitted.
+   *
+   * @param first value of a row, counted from the first row, at which it begins
+   * @param rows of the whole
+   */
+  takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
+    const { device, spec, activations: { delta, otherParts }, group: { wire } } = this.#context;
+    this.#exchangedAs = "sum" in exchanged ? "delta" : "parts";
+    this.#pending = this.#exchangedAs;
+    if ("sum" in exchanged) return device.write(delta, first * 4, exchanged.sum);
+    const [stride, offset] = [rows * spec.hiddenSize, first].map((values) => values * dtypeBytes(wire));
+    exchanged.parts.forEach((part, i) => device.write(otherParts, i * stride + offset, part));
+  }
+
+  #recordEmbedding(step: Step): void {
+    const rows = step.rows.length;
+    this.#writeStep(step);
+    for (const { bound, first, count } of this.#embed) this.device.run(bound, { items: rows, first_row: first, part_rows: count });
+    this.#pending = "nothing";
+  }
+
+  #recordBlock({ preparation, block }: PreparedBlock, step: Step): Pending {
+    return block.record(step, preparation.record(this.#pending, step, block));
+  }
+
+  #writeStep(step: Step): void {
+    const words = this.#stepWords;
+    const most = step.phase === "prefill" ? this.limits.prefillRows : this.limits.decodeRows;
+    invariant(step.rows.length <= most, `a ${step.phase} step of ${step.rows.length} rows exceeds ${most}`);
+    step.rows.forEach(({ token, position, sequence }, row) => {
+      words[row * 4] = token;
+      words[row * 4 + 1] = position;
+      words[row * 4 + 2] = sequence.slotOf(position);
+      words[row * 4 + 3] = sequence.table;
+    });
+    this.device.write(this.#context.activations.step, 0, words.subarray(0, step.rows.length * 4));
+  }
+}
+
+function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
+  const { limits, maxContext, group = ALONE } = options;
+  const cache = new LatentCache(device, {
+    config: { dtype: options.cacheDtype, keyWidth: latents.keyWidth, ropeWidth: spec.rope.width },
+    layers: spec.layers,
+    blocks: ceilDiv(options.maxTokens, BLOCK_TOKENS),
+    maxContext,
+    maxSequences: options.maxSequences,
+  });
+  const table = ropeTable(spec.rope, maxContext);
+  const ropeBuffer = device.createBuffer("rope table", table.byteLength);
+  device.write(ropeBuffer, 0, table);
+  const shape = {
+    cache: cache.config,
+    slots: cache.slots,
+    tableWords: cache.tableWords,
+    heads: spec.heads,
+    valueOffset: latents.valueOffset,
+    valueWidth: layers[0].attention.valueUp.layout.columns,
+    scale: spec.attentionScale,
+  };
+  const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
+  const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
+  const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows)) };
+  const queries = queriesOf(config, division === null ? "f32" : "f16");
+  const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
+  const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
+  return {
+    device,
+    clock: new StepClock(device),
+    group,
+    spec,
+    latents,
+    limits,
+    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, decodesOnUnits, halves, ...group }),
+    cache,
+    matrixUnits,
+    halves,
+    decodesOnUnits,
+    decode: { config, division },
+    ropeTable: ropeBuffer,
+    both: { prefill: limits.prefillRows, decode: limits.decodeRows },
+    kernelChanges: new Set(),
+  };
+}
+
+async function createLayer(context: ModelContext, weights: LayerWeights, index: number, before: LayerWeights | undefined): Promise<Layer> {
+  const { attentionNorm, attention, feedForwardNorm, feedForward } = weights;
+  const [beforeAttention, attentionBlock, beforeFeedForward, feedForwardBlock] = await Promise.all([
+    BlockPreparation.create(context, attentionNorm, expertsOf(before)),
+    Attention.create(context, attention, attentionNorm, index),
+    BlockPreparation.create(context, feedForwardNorm, null),
+    createFeedForward(context, feedForward, feedForwardNorm),
+  ]);
+  return {
+    attention: { preparation: beforeAttention, block: attentionBlock },
+    feedForward: { preparation: beforeFeedForward, block: feedForwardBlock },
+  };
+}
+
+async function bindRounding({ device, spec, limits, group: { ranks, wire }, activations: { delta, sentPart } }: ModelContext) {
+  if (ranks === 1 || wire === "f32") return null;
+  const { hiddenSize: columns } = spec;
+  if (columns % 8 !== 0) {
+    throw new LatentmeshError("invalid_config", `Cannot send f16 between ranks: the hidden size ${columns} is not a multiple of 8`, {
+      param: "decode.wire",
+    });
+  }
+  const rounding = await device.compile(roundInput, { columns, inputStride: columns, input: "plain" });
+  return rounding.bind({ x: delta, y: sentPart }, { rows: mostRows(limits) });
+}
+
+function expertsOf(layer: LayerWeights | undefined): MoeWeights | null {
+  return layer !== undefined && isMoe(layer.feedForward) ? layer.feedForward : null;
+}

@@ -1,0 +1,99 @@
+/**
+ * The weights of a model on one device.
+ *
+ * @module
+ */
+import type { MatrixLayout } from "../../core/model/packing.ts";
+import type { ModelSpec } from "../../core/model/spec.ts";
+import type { DeviceBuffer } from "../../kernels/device/device.ts";
+
+/** Consecutive rows (of a single matrix) or matrices (of a stack) that share one binding. */
+export interface MatrixPart {
+  readonly first: number;
+  readonly count: number;
+  readonly weights: DeviceBuffer;
+  readonly scales: DeviceBuffer;
+}
+
+/** A matrix, or a stack of equal ones, split into parts no larger than a binding. */
+export interface DeviceMatrix {
+  readonly layout: MatrixLayout;
+  /** Rows of one matrix. */
+  readonly outputs: number;
+  /** Matrices in the stack; a single matrix is split by rows, a stack by matrices. */
+  readonly matrices: number;
+  readonly parts: readonly MatrixPart[];
+}
+
+/** gate·up ([2 · width, D], gate first) and down ([D, width]) of a feed-forward layer or a stack of experts. */
+export interface FeedForwardWeights {
+  readonly gateUp: DeviceMatrix;
+  readonly down: DeviceMatrix;
+}
+
+/** Routed experts with their router. */
+export interface MoeWeights {
+  readonly router: DeviceMatrix;
+  /** [experts]; zeros where the model has none. */
+  readonly correctionBias: DeviceBuffer;
+  readonly experts: FeedForwardWeights;
+  readonly shared: FeedForwardWeights | null;
+}
+
+/** One attention block. */
+export interface AttentionWeights {
+  /** W_DQ and its norm; null where queries are projected directly. */
+  readonly queryDown: { readonly matrix: DeviceMatrix; readonly norm: DeviceBuffer } | null;
+  /** W_UQ, or W_Q. */
+  readonly queryUp: DeviceMatrix;
+  /** W_DKV with the rotated key's rows last. */
+  readonly kvDown: DeviceMatrix;
+  /** What latents are multiplied by before they are cached: the norm's gain where there is no change of basis, else the kept rows of Aᵀ. */
+  readonly basis: DeviceBuffer;
+  /** d_c times the share of the latent's variance that this rank's columns have, where norms are taken over them alone; null: norms are exact. */
+  readonly slicedNorm: number | null;
+  /** W_UK under the basis: one [d_n, |K_i|] matrix per head. */
+  readonly keyUp: DeviceMatrix;
+  /** W_UV under the basis: one [d_v, |S_i|] matrix per head. */
+  readonly valueUp: DeviceMatrix;
+  /** W_O */
+  readonly output: DeviceMatrix;
+}
+
+/** One layer. */
+export interface LayerWeights {
+  readonly attentionNorm: DeviceBuffer;
+  readonly attention: AttentionWeights;
+  readonly feedForwardNorm: DeviceBuffer;
+  readonly feedForward: FeedForwardWeights | MoeWeights;
+}
+
+/** How a rank caches latents; see core/tpla. */
+export interface LatentShape {
+  /** |K_i|: cached columns. */
+  readonly keyWidth: number;
+  /** Where the columns that are also values begin among them. */
+  readonly valueOffset: number;
+  /** Whether {@link AttentionWeights.basis} is one factor per column or rows of Aᵀ. */
+  readonly basis: "diagonal" | "dense";
+}
+
+/** Everything. */
+export interface ModelWeights {
+  /** The model as this rank computes it. */
+  readonly spec: ModelSpec;
+  readonly latents: LatentShape;
+  /** Id of the first token whose row of the vocabulary projection is here. */
+  readonly firstToken: number;
+  readonly embedding: DeviceMatrix;
+  readonly layers: readonly LayerWeights[];
+  readonly finalNorm: DeviceBuffer;
+  readonly head: DeviceMatrix;
+  /** Bytes uploaded. */
+  readonly bytes: number;
+}
+
+/** Distinguishes the two kinds of feed-forward layers. */
+export function isMoe(weights: FeedForwardWeights | MoeWeights): weights is MoeWeights {
+  return "router" in weights;
+}

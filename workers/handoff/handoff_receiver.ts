@@ -1,0 +1,76 @@
+/**
+ * The decode side of the handoff: latents go from the socket to the device's pages.
+ *
+ * Copies: socket → message, message → device (upload).
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+import { checkTensor, type PeerFrameOf } from "../../core/wire/messages.ts";
+import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
+import { importLatents } from "./latent_importer.ts";
+import type { CachedSequence } from "../forward/latent_cache.ts";
+import type { Model } from "../forward/model.ts";
+
+/** Bytes that may wait to be taken to the device. */
+const MOST_WRITTEN = 32 << 20;
+
+/** A prompt that is being received, or has been. */
+export class IncomingPrompt {
+  readonly sequence: CachedSequence;
+  readonly tokens: number;
+  readonly #model: Model;
+  /** Next position of each layer. */
+  readonly #next: number[];
+  #missingLayers: number;
+  /** Bytes since the device was told to take them. */
+  #written = 0;
+
+  /**
+   * @param sequence holds the blocks of all tokens
+   * @param options.tokens length of the prompt
+   * @param options.from tokens that are there already
+   */
+  constructor(model: Model, sequence: CachedSequence, options: { readonly tokens: number; readonly from: number }) {
+    const { tokens, from } = options;
+    this.#model = model;
+    this.sequence = sequence;
+    this.tokens = tokens;
+    this.#next = new Array(model.spec.layers).fill(from);
+    this.#missingLayers = tokens === from ? 0 : model.spec.layers;
+    if (this.complete) sequence.length = tokens;
+  }
+
+  /** Whether every layer of every token is here. */
+  get complete(): boolean {
+    return this.#missingLayers === 0;
+  }
+
+  /** Takes a frame in. @throws {LatentmeshError} `protocol` that says what does not fit */
+  receive(frame: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>): void {
+    const { layers: [first, last], range: [begin, end] } = frame;
+    const { cache: { config }, device } = this.#model;
+    if (last > this.#next.length || last <= first) throw new LatentmeshError("protocol", `there are no layers ${first} to ${last}`);
+    for (let layer = first; layer < last; layer++) {
+      if (begin === this.#next[layer] && end > begin && end <= this.tokens) continue;
+      throw new LatentmeshError(
+        "protocol",
+        `positions ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.tokens} are due`,
+      );
+    }
+    const count = end - begin;
+    checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, cacheWidth(config)] });
+    const layerBytes = payload.byteLength / (last - first);
+    for (let layer = first; layer < last; layer++) {
+      const bytes = payload.subarray((layer - first) * layerBytes, (layer - first + 1) * layerBytes);
+      importLatents(this.#model, layer, { sequence: this.sequence, start: begin, count }, bytes);
+      this.#next[layer] = end;
+      if (end === this.tokens && --this.#missingLayers === 0) this.sequence.length = this.tokens;
+    }
+    this.#written += payload.byteLength;
+    if (this.#written < MOST_WRITTEN) return;
+    // Where no steps go on, nothing else would take what was written to the device.
+    device.flush();
+    this.#written = 0;
+  }
+}

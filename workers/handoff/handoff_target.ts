@@ -1,0 +1,115 @@
+/**
+ * A decode rank as the prefill side of the handoff sees it: what is on its way there, and how long it has been silent about it.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+import { watchSilence } from "../../core/silence.ts";
+import type { RankShape } from "../../core/tpla/partition.ts";
+import { encodeFrame, sealFrame } from "../../core/wire/codec.ts";
+import type { Link } from "../../core/wire/link.ts";
+import type { PeerFrame, PeerFrameOf } from "../../core/wire/messages.ts";
+import { WorkerError } from "../../core/wire/rpc.ts";
+import type { Cut } from "./latent_exporter.ts";
+import type { SendingWindow } from "./handoff_window.ts";
+
+/** A decode rank that prompts are handed to. */
+export interface HandoffTarget {
+  readonly worker: string;
+  readonly link: Link;
+  readonly shape: RankShape;
+  /** Memory that latents go through; null: they go over the link. */
+  readonly window: SendingWindow | null;
+}
+
+/** Which prompt is handed over, and to whom. */
+export interface OutgoingOptions {
+  /** Name of the decode group, and its epoch. */
+  readonly group: string;
+  readonly epoch: number;
+  readonly sequence: number;
+  /** Milliseconds for which a rank may leave something unacknowledged. */
+  readonly silentMs: number;
+}
+
+/** One prompt's latents on their way to one rank. */
+export class Outgoing {
+  readonly worker: string;
+  unacknowledged = 0;
+  readonly #link: Link;
+  readonly #window: SendingWindow | null;
+  readonly #options: OutgoingOptions;
+  #failure: LatentmeshError | null = null;
+  #waiting: { readonly most: number; readonly resolvers: PromiseWithResolvers<void> } | null = null;
+  #stopWatching: () => void = () => {};
+
+  constructor({ worker, link, window }: HandoffTarget, options: OutgoingOptions) {
+    this.worker = worker;
+    this.#link = link;
+    this.#window = window;
+    this.#options = options;
+    link.closed.then((reason) => this.fail(this.#lost("worker_lost", `is gone: ${reason.message}`, null)));
+  }
+
+  /** Sends what lies in memory. @returns bytes of the message and of what belongs to it @throws {LatentmeshError} if the rank refused something, is gone, or was silent */
+  send(
+    header: Omit<PeerFrameOf<"latents">, "kind" | "epoch" | "sequence">,
+    memory: Uint8Array<ArrayBuffer>,
+    part: Cut["parts"][number],
+  ): number {
+    if (this.#failure !== null) throw this.#failure;
+    const { epoch, sequence } = this.#options;
+    const message = { kind: "latents", epoch, sequence, ...header } as const satisfies PeerFrame;
+    const at = this.#window?.put(memory.subarray(part.begin, part.begin + part.bytes)) ?? null;
+    const frame = at === null ? sealFrame(message, memory, part) : encodeFrame({ ...message, at } satisfies PeerFrame);
+    this.unacknowledged += part.bytes;
+    if (this.unacknowledged === part.bytes) this.#watch();
+    this.#link.sendFrame(frame);
+    return at === null ? frame.byteLength : frame.byteLength + part.bytes;
+  }
+
+  /** Takes in what the rank sent back. */
+  receive(frame: PeerFrameOf<"ack" | "rejected">): void {
+    if (frame.epoch !== this.#options.epoch || frame.sequence !== this.#options.sequence) return;
+    if (frame.kind === "rejected") {
+      return this.fail(new LatentmeshError("protocol", `Decode worker ${this.worker} refused latents: ${frame.message}`));
+    }
+    this.unacknowledged -= frame.bytes;
+    this.#watch();
+    if (this.#waiting !== null && this.unacknowledged <= this.#waiting.most) {
+      this.#waiting.resolvers.resolve();
+      this.#waiting = null;
+    }
+  }
+
+  /** Resolves when at most `most` bytes are on their way. @throws {LatentmeshError} as {@link send} */
+  async room(most: number): Promise<void> {
+    if (this.#failure !== null) throw this.#failure;
+    if (this.unacknowledged <= most) return;
+    const resolvers = Promise.withResolvers<void>();
+    this.#waiting = { most, resolvers };
+    await resolvers.promise;
+  }
+
+  /** Ends whatever waits, and sends no more. */
+  fail(reason: LatentmeshError): void {
+    this.#stopWatching();
+    this.#failure ??= reason;
+    this.#waiting?.resolvers.reject(this.#failure);
+    this.#waiting = null;
+  }
+
+  /** Expects an acknowledgement, from now on, if one is outstanding. */
+  #watch(): void {
+    this.#stopWatching();
+    if (this.unacknowledged === 0 || this.#failure !== null) return;
+    const { silentMs } = this.#options;
+    this.#stopWatching = watchSilence(silentMs, () => this.fail(this.#lost("timeout", `acknowledged no latents for ${silentMs} ms`, this.worker)));
+  }
+
+  /** The group is to blame, in this epoch of its own; the unit that hands over is not. */
+  #lost(code: "worker_lost" | "timeout", what: string, silent: string | null): WorkerError {
+    const { group: name, epoch } = this.#options;
+    return new WorkerError(code, `Decode worker ${this.worker} ${what}`, silent, { name, epoch });
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * Memory that a prefill worker shares with a decode rank of its host: latents lie there while messages about them travel over their link, so that a rank which is
+ * busy with steps takes in between two of them what a socket would bring in twenty. It is a ring: what was put there first is given back first, since every message
+ * is answered in turn.
+ *
+ * @module
+ */
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { roundUp } from "../../core/numeric.ts";
+import type { Link } from "../../core/wire/link.ts";
+import type { PeerFrame, PeerFrameOf } from "../../core/wire/messages.ts";
+import { PAYLOAD_ALIGNMENT } from "../../core/wire/protocol.ts";
+import { KEY_BYTES, SharedMemory, whyNotShared } from "../collective/shared_memory.ts";
+
+/** Bytes that latents have: what a rank is to take in while a step runs. Small, since containers have 64 MiB of such memory. */
+export const WINDOW_BYTES: number = 16 << 20;
+/** Where latents begin in a segment. */
+const BEGIN = roundUp(KEY_BYTES, PAYLOAD_ALIGNMENT);
+
+/** Places in a ring of bytes, given back in the order in which they were taken. */
+export class RingPlaces {
+  readonly #bytes: number;
+  /** What was taken, in order; null: it found no place. */
+  readonly #taken: ({ readonly begin: number; readonly end: number } | null)[] = [];
+
+  constructor(bytes: number) {
+    this.#bytes = bytes;
+  }
+
+  /** Takes a place for so many bytes that follow each other; null if there is none now, which is to be given back, too. */
+  take(bytes: number): number | null {
+    const begin = this.#find(bytes);
+    this.#taken.push(begin === null ? null : { begin, end: begin + bytes });
+    return begin;
+  }
+
+  /** Gives back what was taken first. @throws {LatentmeshError} `protocol` if nothing is */
+  giveBack(): void {
+    if (this.#taken.shift() === undefined) throw new LatentmeshError("protocol", "A decode rank answers latents that nobody has sent");
+  }
+
+  #find(bytes: number): number | null {
+    const places = this.#taken.filter((place) => place !== null);
+    if (bytes > this.#bytes) return null;
+    if (places.length === 0) return 0;
+    const first = places[0].begin;
+    const next = roundUp(places.at(-1)!.end, PAYLOAD_ALIGNMENT);
+    // From behind the last one to the first one, around the end of the ring.
+    if (places.at(-1)!.begin < first) return next + bytes <= first ? next : null;
+    if (next + bytes <= this.#bytes) return next;
+    return bytes <= first ? 0 : null;
+  }
+}
+
+/** A prefill worker's end. */
+export class SendingWindow {
+  readonly #places: RingPlaces;
+  #segment: SharedMemory | null;
+  #mapped = false;
+
+  private constructor(segment: SharedMemory | null, bytes: number) {
+    this.#segment = segment;
+    this.#places = new RingPlaces(bytes);
+  }
+
+  /** Offers memory over a link; until the other side has it, and where it cannot be shared, latents travel over the link. */
+  static offer(link: Link, epoch: number, obstacle: string | null = whyNotShared(), bytes: number = WINDOW_BYTES): SendingWindow {
+    let segment: SharedMemory | null = null;
+    try {
+      if (obstacle === null) segment = SharedMemory.create(BEGIN + bytes);
+    } catch {
+      // No room, or no such memory: sockets do as well, if not as fast.
+    }
+    const window = new SendingWindow(segment, bytes);
+    if (segment === null) return window;
+    link.send({ kind: "segment", epoch, segment: { path: segment.path, bytes: segment.bytes, key: segment.key } } satisfies PeerFrame);
+    void link.closed.then(() => window.#close());
+    return window;
+  }
+
+  /** Whether latents go through memory. */
+  get shared(): boolean {
+    return this.#mapped && this.#segment !== null;
+  }
+
+  /** The other side has it, or cannot. */
+  mapped(problem: string | null): void {
+    this.#segment?.unlink();
+    this.#mapped = problem === null;
+    if (problem !== null) this.#close();
+  }
+
+  /** Puts latents there. @returns where they lie; null if they are to travel over the link */
+  put(latents: Uint8Array<ArrayBuffer>): number | null {
+    const at = this.#places.take(this.shared ? latents.byteLength : Infinity);
+    if (at === null) return null;
+    new Uint8Array(this.#segment!.memory, BEGIN + at, latents.byteLength).set(latents);
+    return at;
+  }
+
+  /** The first of what was sent and not answered is answered: the other side has no more use for it. */
+  answered(): void {
+    this.#places.giveBack();
+  }
+
+  #close(): void {
+    this.#segment?.close();
+    this.#segment = null;
+  }
+}
+
+/** A decode rank's ends, by link. */
+export class ReceivingWindows {
+  readonly #segments = new Map<Link, SharedMemory>();
+
+  /** Maps what a prefill worker offers, and tells it whether it could. @param obstacle why this rank cannot, if that is known */
+  open({ epoch, segment: offered }: PeerFrameOf<"segment">, link: Link, obstacle: string | null = whyNotShared()): void {
+    let problem = obstacle;
+    if (this.#segments.has(link)) throw new LatentmeshError("protocol", "A prefill worker offers memory twice");
+    if (offered === null || offered.bytes <= BEGIN) throw new LatentmeshError("protocol", "A prefill worker offers no memory");
+    try {
+      if (problem === null) this.#keep(link, SharedMemory.open(offered.path, offered.bytes, offered.key as Uint8Array<ArrayBuffer>));
+    } catch (error) {
+      if (error instanceof LatentmeshError && error.code === "protocol") throw error;
+      problem = messageOf(error);
+    }
+    link.send({ kind: "mapped", epoch, problem: problem?.slice(0, 512) ?? null } satisfies PeerFrame);
+  }
+
+  /** The latents of a frame, wherever they lie; valid until the frame is answered. @throws {LatentmeshError} `protocol` if they cannot lie there */
+  latentsOf({ at, byteLength }: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>, link: Link): Uint8Array<ArrayBuffer> {
+    if (at === undefined) return payload;
+    const segment = this.#segments.get(link);
+    if (payload.byteLength > 0 || segment === undefined || BEGIN + at + byteLength > segment.bytes) {
+      throw new LatentmeshError("protocol", `There are no ${byteLength} bytes of latents at ${at} of shared memory`);
+    }
+    return new Uint8Array(segment.memory, BEGIN + at, byteLength);
+  }
+
+  #keep(link: Link, segment: SharedMemory): void {
+    this.#segments.set(link, segment);
+    void link.closed.then(() => {
+      this.#segments.delete(link);
+      segment.close();
+    });
+  }
+}

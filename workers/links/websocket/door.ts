@@ -1,0 +1,113 @@
+/**
+ * A door on the network: whoever comes has a few seconds and a few bytes to prove who it is, and who fails again and again has to wait.
+ *
+ * @module
+ */
+import { acceptConnections } from "../../../core/net/accept.ts";
+import { type Connection, ConnectionReader } from "../../../core/net/connection.ts";
+import { addressGroup, Doorkeeper, type DoorLimits, type Visitor } from "../../../core/net/doorkeeper.ts";
+import type { Socket } from "../../../core/wire/transport.ts";
+import { Patience } from "./patience.ts";
+import { ServerSocket } from "./server_socket.ts";
+import { secureContext, TlsConnection } from "./tls_connection.ts";
+import { acceptUpgrade } from "./upgrade.ts";
+
+/** Who has not proved who it is: in all, and of one address, from which all workers of a machine may come at once. */
+const STRANGERS: DoorLimits = { total: 256, perAddress: 64 };
+const STRANGER_TIMEOUT = 8000;
+/** Milliseconds between looks at who has taken too long. */
+const SWEEP_INTERVAL = 500;
+
+/** Certificate and key of the accepting side, in PEM; null: no TLS. */
+export type DoorTls = { readonly cert: string; readonly key: string } | null;
+
+/** An open door. */
+export class Door {
+  /** Where it is. */
+  readonly address: Deno.NetAddr;
+  readonly #listener: Deno.TcpListener;
+  readonly #secure: (raw: Connection) => Connection;
+  readonly #strangerTimeout: number;
+  readonly #onSocket: (socket: Socket) => Promise<void>;
+  readonly #strangers = new Doorkeeper(STRANGERS);
+  readonly #patience = new Patience();
+  readonly #closing = new AbortController();
+  readonly #accepting: Promise<void>;
+  readonly #sweeper: ReturnType<typeof setInterval>;
+  readonly #running = new Set<Promise<void>>();
+
+  /**
+   * @param onSocket see `Transport.listen`
+   * @param strangerTimeout milliseconds that a stranger may take, TLS and all
+   */
+  constructor(
+    where: { readonly hostname: string; readonly port: number },
+    tls: DoorTls,
+    onSocket: (socket: Socket) => Promise<void>,
+    strangerTimeout: number = STRANGER_TIMEOUT,
+  ) {
+    this.#strangerTimeout = strangerTimeout;
+    const context = tls === null ? null : secureContext(tls.cert, tls.key);
+    this.#secure = (raw) => context === null ? raw : new TlsConnection(raw, context);
+    const listener = this.#listener = Deno.listen(where);
+    this.address = listener.addr as Deno.NetAddr;
+    this.#onSocket = onSocket;
+    this.#sweeper = setInterval(() => this.#strangers.sweep(performance.now()), SWEEP_INTERVAL);
+    this.#accepting = acceptConnections(listener, this.#closing.signal, (connection) => this.#open(connection), () => this.#strangers.makeRoom());
+  }
+
+  /** Lets nobody in any more; those who are in stay. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#listener.close();
+    clearInterval(this.#sweeper);
+    this.#strangers.close("all");
+    await this.#accepting;
+  }
+
+  #open(raw: Deno.TcpConn): void {
+    const { hostname } = raw.remoteAddr;
+    let connection: Connection = raw;
+    const cut = () => closeQuietly(connection);
+    const visitor = this.#strangers.admit(hostname, cut);
+    if (visitor === null) return cut();
+    visitor.rest(performance.now() + this.#strangerTimeout);
+    raw.setNoDelay();
+    connection = this.#secure(raw);
+    const running: Promise<void> = this.#meet(connection, visitor, hostname).catch(() => {}).finally(() => {
+      this.#strangers.leave(visitor);
+      cut();
+      this.#running.delete(running);
+    });
+    this.#running.add(running);
+  }
+
+  async #meet(connection: Connection, visitor: Visitor, hostname: string): Promise<void> {
+    const group = addressGroup(hostname);
+    await this.#patience.wait(group, this.#closing.signal);
+    const reader = new ConnectionReader(connection);
+    if (!await acceptUpgrade(connection, reader)) return this.#patience.failed(group);
+    let proven = false;
+    const socket = new ServerSocket(connection, reader, hostname, {
+      cut: () => closeQuietly(connection),
+      trusted: () => {
+        proven = true;
+        this.#patience.succeeded(group);
+        this.#strangers.leave(visitor);
+      },
+    });
+    const decided = this.#onSocket(socket).catch(() => {}).then(() => {
+      if (!proven) this.#patience.failed(group);
+    });
+    await socket.run();
+    await decided;
+  }
+}
+
+function closeQuietly(connection: Connection): void {
+  try {
+    connection.close();
+  } catch {
+    // It was closed already.
+  }
+}

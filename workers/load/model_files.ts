@@ -1,0 +1,152 @@
+/**
+ * A model directory on disk, or one that is made up.
+ *
+ * @module
+ */
+import type { ModelFiles } from "../../core/model/checkpoint.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { ByteSource } from "../../core/model/safetensors.ts";
+import { isSynthetic } from "../../core/model/synthetic/name.ts";
+import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";
+
+/** The files of a model, by its directory or, of a synthetic one, by its name. @throws {LatentmeshError} `invalid_config` if there is no such synthetic model */
+export function openModelFiles(model: string): DirectoryFiles | SyntheticFiles {
+  return isSynthetic(model) ? SyntheticFiles.named(model) : new DirectoryFiles(model);
+}
+
+/** Open files that nobody reads from at the moment. Large models have more files than a process may have open, each read from several times at once. */
+const MOST_IDLE = 64;
+
+/** Reads the files of a directory; those that it has open are closed by {@link DirectoryFiles.close}. */
+export class DirectoryFiles implements ModelFiles {
+  readonly name: string;
+  readonly #sources = new Map<string, FileSource>();
+  readonly #handles = new IdleHandles();
+
+  constructor(directory: string) {
+    this.name = directory.replace(/\/+$/, "") || "/";
+  }
+
+  open(file: string): Promise<ByteSource | null> {
+    return this.openPath(`${this.name}/${file}`);
+  }
+
+  /** Opens a file that may lie elsewhere. */
+  async openPath(path: string): Promise<ByteSource | null> {
+    const known = this.#sources.get(path);
+    if (known !== undefined) return known;
+    if (await sizeOf(path) === null) return null;
+    const handle = await Deno.open(path);
+    const source = new FileSource(path, await handle.stat(), this.#handles);
+    this.#handles.give(path, handle);
+    this.#sources.set(path, source);
+    return source;
+  }
+
+  async text(file: string): Promise<string | null> {
+    const path = `${this.name}/${file}`;
+    const size = await sizeOf(path);
+    if (size === null) return null;
+    if (size > MAX_TEXT_BYTES) {
+      throw new LatentmeshError("invalid_checkpoint", `Cannot read ${path}: it has ${size} bytes; the most are ${MAX_TEXT_BYTES}`);
+    }
+    return await Deno.readTextFile(path);
+  }
+
+  /** What another process opens it by. */
+  location(): Promise<string> {
+    return Deno.realPath(this.name);
+  }
+
+  close(): void {
+    this.#handles.close();
+    this.#sources.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Bytes of a text at most. The largest tokenizers have 20 MB. */
+const MAX_TEXT_BYTES = 256 << 20;
+
+/**
+ * Bytes of a file; null if there is none.
+ *
+ * @throws {LatentmeshError} `invalid_checkpoint` if it is no regular file: opening a pipe waits for whoever writes into it, for ever
+ */
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    const { isFile, size } = await Deno.stat(path);
+    if (!isFile) throw new LatentmeshError("invalid_checkpoint", `Cannot read ${path}: it is not a regular file`);
+    return size;
+  } catch (cause) {
+    if (cause instanceof LatentmeshError) throw cause;
+    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return null;
+    throw new LatentmeshError("not_found", `Cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Seeking and reading are two calls, so every read has a handle to itself. */
+class IdleHandles {
+  /** Longest idle first. */
+  readonly #idle: { readonly path: string; readonly handle: Deno.FsFile }[] = [];
+  #closed = false;
+
+  /** A handle that is idle, for one read; {@link give} it back. */
+  take(path: string): Deno.FsFile | null {
+    const at = this.#idle.findLastIndex((idle) => idle.path === path);
+    return at < 0 ? null : this.#idle.splice(at, 1)[0].handle;
+  }
+
+  give(path: string, handle: Deno.FsFile): void {
+    if (this.#closed) return handle.close();
+    this.#idle.push({ path, handle });
+    if (this.#idle.length > MOST_IDLE) this.#idle.shift()!.handle.close();
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { handle } of this.#idle.splice(0)) handle.close();
+  }
+}
+
+class FileSource implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  /** Which file it was when it was first opened. */
+  readonly #inode: number | null;
+  readonly #handles: IdleHandles;
+
+  constructor(name: string, { size, ino }: Deno.FileInfo, handles: IdleHandles) {
+    this.name = name;
+    this.size = size;
+    this.#inode = ino;
+    this.#handles = handles;
+  }
+
+  async read(offset: number, length: number, into: Uint8Array<ArrayBuffer> = new Uint8Array(length)): Promise<Uint8Array<ArrayBuffer>> {
+    const handle = this.#handles.take(this.name) ?? this.#openAgain();
+    try {
+      handle.seekSync(offset, Deno.SeekMode.Start);
+      for (let done = 0; done < length;) {
+        const count = await handle.read(into.subarray(done));
+        if (count === null) {
+          throw new LatentmeshError("invalid_checkpoint", `Cannot read ${this.name}: it ended at byte ${offset + done}; was it truncated?`);
+        }
+        done += count;
+      }
+      return into;
+    } finally {
+      this.#handles.give(this.name, handle);
+    }
+  }
+
+  #openAgain(): Deno.FsFile {
+    const handle = Deno.openSync(this.name);
+    if (handle.statSync().ino === this.#inode) return handle;
+    handle.close();
+    throw new LatentmeshError("invalid_checkpoint", `Cannot read ${this.name}: another file has taken its place while it was read`);
+  }
+}

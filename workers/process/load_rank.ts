@@ -1,0 +1,115 @@
+/**
+ * From an assignment to a loaded rank.
+ *
+ * @module
+ */
+import { isHost } from "../../core/device_kind.ts";
+import { Checkpoint } from "../../core/model/checkpoint.ts";
+import { parseModelConfig } from "../../core/model/config.ts";
+import { modelHash, sha256 } from "../../core/model/model_hash.ts";
+import { readConfigText } from "../../core/model_package.ts";
+import { basesFor } from "../../core/tpla/choose_bases.ts";
+import { groupPlace } from "../../core/tpla/group_place.ts";
+import { partition, type RankShape } from "../../core/tpla/partition.ts";
+import { cacheBytesPerToken } from "../../core/tpla/plan.ts";
+import type { LoadProgress } from "../../core/wire/load_times.ts";
+import type { Assignment } from "../../core/wire/messages.ts";
+import type { Device } from "../../kernels/device/device.ts";
+import { DecodeRank } from "../roles/decode.ts";
+import type { LoadClock } from "../load/load_clock.ts";
+import { loadBeside, planWeights } from "../load/loader.ts";
+import { MixedRank } from "../roles/mixed.ts";
+import { Model } from "../forward/model.ts";
+import { openModelFiles } from "../load/model_files.ts";
+import { PrefillRank } from "../roles/prefill.ts";
+
+/** A rank with its model on the device. */
+export interface LoadedRank {
+  readonly assignment: Assignment;
+  readonly model: Model;
+  readonly role: PrefillRank | DecodeRank | MixedRank;
+  /** What the ranks of decode groups hold. */
+  readonly decodeShapes: readonly RankShape[];
+  readonly weightBytes: number;
+  readonly cacheBytesPerToken: number;
+}
+
+/** Where the files are. */
+export interface ModelPaths {
+  /** Model directory. */
+  readonly model: string;
+  /** `basis.safetensors`, if it is not in the model's directory. */
+  readonly basis?: string;
+}
+
+/** What happens while a rank is loaded. */
+export interface LoadingListener {
+  /** Told where the time goes. */
+  readonly clock: LoadClock;
+  readonly onProgress: (progress: LoadProgress) => void;
+}
+
+/** Loads a rank: reads only what it keeps, and compiles its kernels meanwhile. @throws {LatentmeshError} */
+export async function loadRank(
+  device: Device,
+  paths: ModelPaths,
+  assignment: Assignment,
+  { clock, onProgress }: LoadingListener,
+): Promise<LoadedRank> {
+  const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype } = assignment;
+  using files = openModelFiles(paths.model);
+  const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
+  const shape = partition(spec, cut)[rank];
+  const decodeShapes = partition(spec, decode);
+  const [bases, checkpoint] = await clock.time("files", async () => [
+    basis === null ? null : await basesFor(spec, basis, await openBasis(files, paths.basis)),
+    await Checkpoint.open(files),
+  ]);
+  // A mixed rank decodes exactly, as it prefills: nothing is scaled or cut.
+  const decodes = role === "decode";
+  const shard = { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper };
+  const planned = planWeights(device, checkpoint, spec, { weights: policy, shard });
+  const { weights } = planned;
+  const create = () => Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
+  const model = await loadBeside(planned, create, { clock, onProgress });
+  if (!isHost(device.kind)) {
+    await clock.time("warmUp", async () => {
+      for (const phase of role === "mixed" ? ["prefill", "decode"] as const : [role]) await model.warmUp(phase);
+    });
+  }
+  const createRole = {
+    prefill: () => PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)),
+    decode: async () => await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)]),
+    mixed: () => MixedRank.create(model),
+  };
+  return {
+    assignment,
+    model,
+    role: await createRole[role](),
+    decodeShapes,
+    weightBytes: weights.bytes,
+    cacheBytesPerToken: cacheBytesPerToken(spec, shape, { cache: cacheDtype === "f16" ? 2 : 4, wire: 4 }),
+  };
+}
+
+/** What a coordinator compares with its own files. */
+export interface FileHashes {
+  readonly model: string;
+  /** null where the model has no basis file. */
+  readonly basis: string | null;
+}
+
+/** Hashes a worker's files. @throws {LatentmeshError} `not_found` if there is no model */
+export async function hashFiles({ model, basis }: ModelPaths): Promise<FileHashes> {
+  using files = openModelFiles(model);
+  const config = await readConfigText(files);
+  const source = await openBasis(files, basis);
+  return {
+    model: await modelHash(config, await Checkpoint.open(files)),
+    basis: source === null ? null : await sha256(await source.read(0, source.size)),
+  };
+}
+
+async function openBasis(files: ReturnType<typeof openModelFiles>, path: string | undefined) {
+  return path === undefined ? await files.open("basis.safetensors") : await files.openPath(path);
+}

@@ -1,0 +1,82 @@
+/**
+ * A mixed rank: computes prompts and generates, a piece and a step one after the other, over one model and one cache. A prompt that is computed is generated from
+ * where it lies: nothing is handed over, and the weights are there once.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+import type { LogitsAnswer } from "../../core/generation.ts";
+import type { RequestOf } from "../../core/wire/messages.ts";
+import type { Answers, QueryFrame, TokenRow } from "../../core/wire/queries.ts";
+import type { OnProgress } from "../../core/wire/rpc.ts";
+import type { Collective } from "../collective/collective.ts";
+import { DecodeRank, type StepChanges } from "./decode.ts";
+import { LogitTables } from "./logit_tables.ts";
+import type { Model } from "../forward/model.ts";
+import { type PrefillPiece, PrefillRank } from "./prefill.ts";
+
+/** A prefill rank and a decode rank of one cache. */
+export class MixedRank {
+  readonly kind = "mixed";
+  readonly #prefill: PrefillRank;
+  readonly #decode: DecodeRank;
+  readonly #tables: LogitTables;
+  /** Whoever was asked about logits last: both leave them in the same place. */
+  #asked: PrefillRank | DecodeRank | null = null;
+
+  private constructor(prefill: PrefillRank, decode: DecodeRank, tables: LogitTables) {
+    this.#prefill = prefill;
+    this.#decode = decode;
+    this.#tables = tables;
+  }
+
+  /** @param model whose limits allow pieces and steps */
+  static async create(model: Model): Promise<MixedRank> {
+    const tables = new LogitTables();
+    const decode = await DecodeRank.create([model], tables);
+    const prefill = await PrefillRank.createBeside(model, {
+      tables,
+      onComputed: (sequence, cached) => decode.adopt(sequence, cached),
+      onAsked: (step, queries) => decode.anticipateFirst(step, queries),
+    });
+    return new MixedRank(prefill, decode, tables);
+  }
+
+  /** Begins an epoch of the unit: every prompt and every sequence of the last one is gone. */
+  async reset(collectives: readonly Collective[]): Promise<void> {
+    this.#asked = null;
+    await this.#prefill.reset(collectives);
+    await this.#decode.reset(collectives);
+  }
+
+  /** Takes in what queries will refer to. */
+  tables(request: RequestOf<"tables">, payload: Uint8Array<ArrayBuffer>): void {
+    this.#tables.take(request, payload);
+  }
+
+  /** Gives the blocks of a prompt or a sequence back; one that is not open is no error. */
+  close(sequence: number): void {
+    this.#prefill.close(sequence);
+    this.#decode.close(sequence);
+  }
+
+  /** Computes a piece of a prompt; see {@link PrefillRank.run}. @throws {LatentmeshError} */
+  async run(piece: PrefillPiece, onProgress?: OnProgress): Promise<Answers> {
+    // Found out before anything is computed: a prompt that nobody can take over would keep its blocks.
+    if (piece.begin !== null) this.#decode.refuseOpen(piece.sequence);
+    this.#asked = this.#prefill;
+    return await this.#prefill.run(piece, onProgress);
+  }
+
+  /** Runs one step; see {@link DecodeRank.step}. @throws {LatentmeshError} */
+  async step(rows: readonly TokenRow[], queries: readonly QueryFrame[], changes: StepChanges): Promise<LogitsAnswer[]> {
+    this.#asked = this.#decode;
+    return await this.#decode.step(rows, queries, changes);
+  }
+
+  /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */
+  async row(index: number): Promise<Float32Array<ArrayBuffer>> {
+    if (this.#asked === null) throw new LatentmeshError("protocol", `Nothing was asked as number ${index}`);
+    return await this.#asked.row(index);
+  }
+}

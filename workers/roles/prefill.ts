@@ -1,0 +1,271 @@
+/**
+ * A prefill rank: runs prompts through exact attention, piece by piece, and hands their latents to decode ranks on the way. What it has computed stays in
+ * its own cache of whole latents, so that the next prompt which begins alike starts further on.
+ *
+ * @module
+ */
+import { isHost } from "../../core/device_kind.ts";
+import { setImmediate } from "node:timers/promises";
+import { invariant, LatentmeshError } from "../../core/errors.ts";
+import type { LogitsAnswer } from "../../core/generation.ts";
+import type { CandidateList } from "../../core/sampling/candidates.ts";
+import type { RankShape } from "../../core/tpla/partition.ts";
+import type { PeerFrame, RequestOf } from "../../core/wire/messages.ts";
+import type { Answers, QueryFrame } from "../../core/wire/queries.ts";
+import type { OnProgress } from "../../core/wire/rpc.ts";
+import { BLOCK_TOKENS } from "../../kernels/latent_cache/layout.ts";
+import { AdjustmentList } from "../forward/adjustment_list.ts";
+import type { Collective } from "../collective/collective.ts";
+import type { Step } from "../forward/context.ts";
+import { Handoff, type HandoffCounters, type HandoffSizes, HandoffStage } from "../handoff/handoff_sender.ts";
+import type { HandoffTarget, OutgoingOptions } from "../handoff/handoff_target.ts";
+import type { CachedSequence } from "../forward/latent_cache.ts";
+import { LogitTables } from "./logit_tables.ts";
+import type { HeadQuery } from "../forward/logits_head.ts";
+import type { Model } from "../forward/model.ts";
+import { RankForward } from "./rank.ts";
+import { scorePrompt } from "./score_prompt.ts";
+
+/** One piece of a prompt. */
+export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
+  readonly tokens: readonly number[];
+  /** Asked of the last position. */
+  readonly queries: readonly QueryFrame[];
+  /** Given with the first piece. */
+  readonly begin: {
+    /** Of the whole prompt; those before the first piece hold its beginning already. */
+    readonly blocks: readonly number[];
+    /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
+    readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last piece, see {@link Heir}. */
+    readonly stays: boolean;
+  } | null;
+}
+
+/** A prompt between its pieces. */
+interface Prompt {
+  readonly cached: CachedSequence;
+  readonly handoff: Handoff | null;
+  /** First position that is handed over. */
+  readonly from: number;
+  readonly stays: boolean;
+}
+
+/** Whoever generates from prompts that stay. */
+export interface Heir {
+  /** Shared by both. */
+  readonly tables: LogitTables;
+  /** Takes a prompt over that is computed. */
+  readonly onComputed: (sequence: number, cached: CachedSequence) => void;
+  /** The device works on the last rows of a prompt, of whose last position this was asked. */
+  readonly onAsked: (step: Step, queries: readonly HeadQuery[]) => void;
+}
+
+/** Positions of a prompt, half-open. */
+interface Positions {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Cuts of a piece that may be on their way when the next one is asked for: the device works on them meanwhile. */
+const LAST_CUTS = 1;
+
+/** Prompts of one rank, piece by piece. */
+export class PrefillRank {
+  readonly kind = "prefill";
+  readonly model: Model;
+  readonly #stage: HandoffStage;
+  readonly #prompts = new Map<number, Prompt>();
+  #forward: RankForward | null = null;
+  /** What was asked last, and of which row of the last piece. */
+  #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
+  readonly #tables: LogitTables;
+  readonly #heir: Heir | null;
+
+  private constructor(model: Model, stage: HandoffStage, heir: Heir | null) {
+    this.model = model;
+    this.#stage = stage;
+    this.#tables = heir?.tables ?? new LogitTables();
+    this.#heir = heir;
+  }
+
+  /** @param shapes of the decode ranks that this rank hands to */
+  static async create(model: Model, shapes: readonly RankShape[], sizes?: HandoffSizes): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, shapes, sizes), null);
+  }
+
+  /** One that hands nothing over, since others generate from the same cache. */
+  static async createBeside(model: Model, heir: Heir): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, []), heir);
+  }
+
+  get handoff(): HandoffCounters {
+    return this.#stage.counters;
+  }
+
+  /** Begins an epoch of the unit: every prompt of the last one is gone. */
+  async reset([collective]: readonly Collective[]): Promise<void> {
+    this.model.device.submit();
+    for (const id of [...this.#prompts.keys()]) this.close(id);
+    this.#tables.clear();
+    this.model.cache.checkIntegrity();
+    this.#forward?.destroy();
+    this.#forward = await RankForward.create(this.model, collective);
+  }
+
+  /** Takes in what a decode rank sent back. */
+  receive(worker: string, frame: PeerFrame): void {
+    if (frame.kind !== "ack" && frame.kind !== "rejected") throw new LatentmeshError("protocol", `A prefill rank does not take "${frame.kind}"`);
+    this.#prompts.get(frame.sequence)?.handoff?.receive(worker, frame);
+  }
+
+  /** Takes in what queries will refer to. */
+  tables(request: RequestOf<"tables">, payload: Uint8Array<ArrayBuffer>): void {
+    this.#tables.take(request, payload);
+  }
+
+  /** Gives a prompt's blocks back; one that is not open is no error. */
+  close(sequence: number): void {
+    const prompt = this.#prompts.get(sequence);
+    if (prompt === undefined) return;
+    prompt.handoff?.close();
+    // What was recorded for it must run while its blocks are held.
+    this.model.device.submit();
+    this.model.cache.close(prompt.cached);
+    this.#prompts.delete(sequence);
+  }
+
+  /**
+   * Computes a piece. What was asked is known before decode ranks have their share of the last one: {@link handed} tells when they have.
+   *
+   * @param onProgress told of every layer, or of what has come back of several
+   * @throws {LatentmeshError} `protocol` if the piece is not the next one
+   */
+  async run(piece: PrefillPiece, onProgress: OnProgress = () => {}): Promise<Answers> {
+    const { limits } = this.model;
+    const forward = this.#forward;
+    if (forward === null) throw new LatentmeshError("protocol", "This rank has not joined its unit yet");
+    const { sequence: id, tokens, start, last, begin } = piece;
+    if (tokens.length > limits.prefillRows) {
+      throw new LatentmeshError("protocol", `A piece of ${tokens.length} tokens; the most are ${limits.prefillRows}`);
+    }
+    if (begin !== null) this.#begin(id, start, begin);
+    const prompt = this.#prompts.get(id);
+    if (prompt === undefined) throw new LatentmeshError("protocol", `Prompt ${id} has not begun`);
+    if (begin !== null) await this.#handCached(prompt, start, onProgress);
+    const end = start + tokens.length;
+    if (prompt.cached.length !== start || !this.model.cache.holds(prompt.cached, end)) {
+      throw new LatentmeshError("protocol", `Prompt ${id} has ${prompt.cached.length} tokens; positions ${start} to ${end} are not next`);
+    }
+    const answers = await this.#compute(piece, prompt, forward, onProgress);
+    if (last && prompt.handoff === null) this.#finish(id, prompt);
+    return answers;
+  }
+
+  /**
+   * Resolves when every decode rank has acknowledged its share of a prompt whose last piece is computed, which then is closed.
+   *
+   * @throws {LatentmeshError} why one of them has not; {@link WorkerError} names one that was silent
+   */
+  async handed(sequence: number, onProgress: OnProgress = () => {}): Promise<void> {
+    const prompt = this.#prompts.get(sequence);
+    if (prompt === undefined) throw new LatentmeshError("protocol", `Prompt ${sequence} has not begun`);
+    await prompt.handoff?.finish(onProgress);
+    this.close(sequence);
+  }
+
+  /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */
+  async row(index: number): Promise<Float32Array<ArrayBuffer>> {
+    const query = this.#asked?.queries[index];
+    if (query === undefined) throw new LatentmeshError("protocol", `Nothing was asked as number ${index}`);
+    const { head } = this.model;
+    head.recordLogits("prefill", this.#asked!.row, 1);
+    head.recordChanges([query]);
+    return await head.logitsRow(0);
+  }
+
+  /** Nothing more of a prompt is computed here, and nothing is handed over. */
+  #finish(id: number, { cached, stays }: Prompt): void {
+    if (!stays) return this.close(id);
+    this.#prompts.delete(id);
+    this.#heir!.onComputed(id, cached);
+  }
+
+  #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PrefillPiece["begin"]>): void {
+    if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
+    if (stays && this.#heir === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
+    if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
+    const { cache } = this.model;
+    const cached = cache.open();
+    try {
+      cache.hold(cached, blocks, start / BLOCK_TOKENS);
+      if (!cache.holds(cached, start)) throw new LatentmeshError("protocol", `${blocks.length} blocks do not hold ${start} tokens`);
+    } catch (error) {
+      cache.close(cached);
+      throw error;
+    }
+    cached.length = start;
+    const handoff = target === null ? null : new Handoff(this.#stage, target.ranks, { ...target, sequence: id });
+    this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0, stays });
+  }
+
+  /** Hands over what is cached here and not there. */
+  async #handCached(prompt: Prompt, end: number, onProgress: OnProgress): Promise<void> {
+    const { limits, spec } = this.model;
+    for (let start = prompt.from; start < end; start += limits.prefillRows) {
+      const part = { start, end: Math.min(end, start + limits.prefillRows) };
+      for (let layer = 0; layer < spec.layers; layer++) await this.#hand(prompt, layer, part, onProgress);
+    }
+  }
+
+  async #compute(
+    { tokens, start, queries: frames, promptLogprobs, following, sequence: id, last }: PrefillPiece,
+    prompt: Prompt,
+    forward: RankForward,
+    onProgress: OnProgress,
+  ): Promise<Answers> {
+    const { head, device, clock } = this.model;
+    const { cached, handoff } = prompt;
+    const rows = tokens.map((token, i) => ({ token, position: start + i, sequence: cached }));
+    const afterAttention = async (layer: number) => {
+      // A CPU has computed the layer by now; of others it is known when something comes back.
+      if (isHost(device.kind)) onProgress();
+      await this.#hand(prompt, layer, { start, end: start + tokens.length }, onProgress);
+      clock.lap(handoff === null ? "rest" : "handoff");
+    };
+    const step: Step = { phase: "prefill", rows };
+    await forward.run(step, { afterAttention });
+    handoff?.submit(onProgress);
+    cached.length += tokens.length;
+    invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
+    const targets = following === null ? tokens.slice(1) : [...tokens.slice(1), following];
+    const lists: CandidateList[] = promptLogprobs === null ? [] : await scorePrompt(this.model, targets, promptLogprobs);
+    const queries = frames.map((frame) => this.#tables.resolve(frame, new AdjustmentList()));
+    this.#asked = { row: tokens.length - 1, queries };
+    const answers: LogitsAnswer[] = [];
+    for (const query of queries) {
+      // Each choice changes the logits in its own way.
+      head.recordLogits("prefill", tokens.length - 1, 1);
+      const heir = queries.length === 1 && prompt.stays ? this.#heir : null;
+      answers.push(...await head.answers([query], () => heir?.onAsked(step, queries)));
+    }
+    device.submit();
+    clock.lap("record");
+    // Nothing else was read back: whether it ran is known when the device has settled. While its last layers come back, the next piece can be asked for.
+    if (handoff !== null && !last) {
+      await handoff.sent(LAST_CUTS);
+      clock.lap("handoff");
+    } else if (queries.length === 0 && promptLogprobs === null && handoff === null) {
+      await device.settle();
+      clock.lap("readback");
+    }
+    return { answers, prompt: lists };
+  }
+
+  async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions, onProgress: OnProgress): Promise<void> {
+    const start = Math.max(from, positions.start);
+    if (handoff !== null && start < positions.end) await handoff.layer(layer, { sequence: cached, start, count: positions.end - start }, onProgress);
+    // Lets sockets send what they were given, signs of life too, and bring acknowledgements. A GPU that hands nothing over is not kept waiting for that.
+    if (handoff !== null || isHost(this.model.device.kind)) await setImmediate();
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * One rank's forward pass: the segments of a {@link Model}, after each of which the ranks exchange what they have computed.
+ *
+ * A decode step does not let the event loop turn unless its parts come over sockets of this very thread: it runs from its first to its last layer in one go,
+ * waiting for the device and for the other ranks where it stands. A prompt lets it turn, since it takes long, and hands over what it has computed on the way.
+ *
+ * @module
+ */
+import { invariant } from "../../core/errors.ts";
+import { dtypeBytes } from "../../core/wire/messages.ts";
+import type { Readback } from "../../kernels/device/device.ts";
+import type { Collective, Exchanged } from "../collective/collective.ts";
+import type { Step } from "../forward/context.ts";
+import type { Model } from "../forward/model.ts";
+
+/** What {@link RankForward.run} does besides. */
+export interface RunOptions {
+  /** Called when a layer's latents of the step are recorded, to hand them over. */
+  readonly afterAttention?: (layer: number) => Promise<void>;
+  /**
+   * Records what follows the step. If it is given, what follows an exchange is encoded while the device works on what comes before; of use where nothing else
+   * is recorded on the device meanwhile.
+   */
+  readonly followed?: () => void;
+}
+
+/** Runs steps together with the other ranks of its unit. */
+export class RankForward {
+  readonly model: Model;
+  readonly collective: Collective;
+  readonly #part: Readback;
+
+  private constructor(model: Model, collective: Collective, part: Readback) {
+    this.model = model;
+    this.collective = collective;
+    this.#part = part;
+  }
+
+  static async create(model: Model, collective: Collective): Promise<RankForward> {
+    const { ranks, wire } = model.group;
+    invariant(ranks === collective.ranks, `a model for ${ranks} ranks is in a unit of ${collective.ranks}`);
+    invariant(ranks === 1 || wire === collective.wire, `a model that sends ${wire} is in a unit that sends ${collective.wire}`);
+    return new RankForward(model, collective, await model.device.createReadback("part of a sum", model.partBytes));
+  }
+
+  /** Runs a step up to the last layer; its end is recorded but not submitted. */
+  async run(step: Step, { afterAttention, followed }: RunOptions = {}): Promise<void> {
+    const { model } = this;
+    const { clock } = model;
+    clock.lap("rest");
+    for (let segment = 0; segment < model.segments; segment++) {
+      model.recordSegment(segment, step);
+      if (afterAttention !== undefined && segment % 2 === 0) {
+        clock.lap("record");
+        await afterAttention(segment / 2);
+      }
+      const sum = this.#sum(step, followed && (() => this.#recordFrom(segment + 1, step, followed)));
+      if (sum !== undefined) await sum;
+    }
+    model.recordEnd(step);
+  }
+
+  /** Says that a step is most likely run next, followed by what `followed` records: it is encoded as far as it is submitted at once. */
+  anticipate(step: Step, followed: () => void): void {
+    this.model.anticipate(() => this.#recordFrom(0, step, followed));
+  }
+
+  /** Frees what belongs to this pass; the model stays. */
+  destroy(): void {
+    this.#part.destroy();
+  }
+
+  /** Records a step from one of its segments on, up to the next exchange or to its end. */
+  #recordFrom(first: number, step: Step, followed: () => void): void {
+    const { model } = this;
+    for (let segment = first; segment < model.segments; segment++) {
+      model.recordSegment(segment, step);
+      if (model.owes) return model.recordPart(step.rows.length, this.#part);
+    }
+    model.recordEnd(step);
+    followed();
+  }
+
+  /**
+   * What the ranks have computed of a block's output goes where its sum is consumed; one submission. Nothing, where this rank has all of it.
+   *
+   * @param next records what is submitted next, if that is to be encoded meanwhile
+   * @returns a promise only where something has to be waited for: even one that has settled would cost a turn
+   */
+  #sum({ phase, rows: { length: rows } }: Step, next?: () => void): undefined | Promise<void> {
+    const { model, collective } = this;
+    if (!model.owes) return;
+    const values = rows * model.spec.hiddenSize;
+    model.recordPart(rows, this.#part);
+    model.device.submit();
+    model.clock.lap("record");
+    const { travels } = collective;
+    let meanwhile = next && (() => model.anticipate(next));
+    if (travels !== "meanwhile") {
+      meanwhile?.();
+      meanwhile = undefined;
+    }
+    // Turns of the event loop deal with the ends of earlier mappings, too: `take` leaves them none that others wait for.
+    if (phase === "prefill" || values > collective.mostValues || travels === "in turns") return this.#sumLater(values, rows, meanwhile);
+    if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows, meanwhile);
+    model.clock.lap("readback");
+    const exchanged = collective.exchange(values, values, meanwhile);
+    if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, 0, rows));
+    this.#takeExchanged(exchanged, 0, rows);
+  }
+
+  #takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
+    const { clock } = this.model;
+    clock.lap("peer");
+    this.model.takeExchanged(exchanged, first, rows);
+    clock.lap("sum");
+  }
+
+  /** The same, piece by piece where there is much, with turns of the event loop. */
+  async #sumLater(values: number, rows: number, meanwhile?: () => void): Promise<void> {
+    const { model, collective } = this;
+    const whole = values <= collective.mostValues;
+    const bytes = await (whole ? this.#part.take(collective.input(values)) : this.#part.take());
+    model.clock.lap("readback");
+    if (whole) return this.#takeExchanged(await collective.exchange(values, values, meanwhile), 0, rows);
+    meanwhile?.();
+    const perValue = dtypeBytes(collective.wire);
+    for (let first = 0; first < values; first += collective.mostValues) {
+      const count = Math.min(collective.mostValues, values - first);
+      collective.input(count).set(bytes.subarray(first * perValue, (first + count) * perValue));
+      this.#takeExchanged(await collective.exchange(count, values), first, rows);
+    }
+  }
+}
