@@ -30,9 +30,9 @@
  */
 import { RunningCluster } from "./cluster/cluster.ts";
 import { clusterServices } from "./cluster/compose.ts";
-import { checkConfig, type Config } from "./cluster/config.ts";
-import { type JoinedWorkers, startJoining } from "./cluster/join.ts";
-import { isLoopback, resolveSettings } from "./cluster/settings.ts";
+import { checkConfig, type Config } from "./cluster/config/config.ts";
+import { type JoinedWorkers, startJoining } from "./cluster/fleet/join.ts";
+import { isLoopback, resolveSettings } from "./cluster/config/settings.ts";
 import { readEnv, readTuning } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
 import type { DeviceChoice } from "./kernels/device/providers.ts";
@@ -61,13 +61,13 @@ export type { LoadPart, LoadProgress, LoadTimes } from "./core/wire/load_times.t
 export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { UnitRole } from "./core/wire/protocol.ts";
-export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/cluster_status.ts";
-export type { UnitExchange } from "./cluster/unit.ts";
+export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/observe/cluster_status.ts";
+export type { UnitExchange } from "./cluster/fleet/unit.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
 export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";
 export type { ProcessWork, StepParts, StepTimes } from "./core/step_times.ts";
-export type { Config, DecodeConfig, HostConfig } from "./cluster/config_type.ts";
-export type { JoinedWorkers } from "./cluster/join.ts";
+export type { Config, DecodeConfig, HostConfig } from "./cluster/config/config_type.ts";
+export type { JoinedWorkers } from "./cluster/fleet/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/device/providers.ts";
 export { Engine, type EngineOptions } from "./cluster/local_engine.ts";

@@ -6,7 +6,7 @@
  */
 import { acceptLink } from "../core/wire/link.ts";
 import type { Socket } from "../core/wire/transport.ts";
-import { selectGpu } from "../cluster/spawn.ts";
+import { selectGpu } from "../cluster/processes/spawn.ts";
 import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
 import { residualSum } from "../kernels/residual_add/residual_sum.ts";
 import { sumsAddress } from "../core/wire/transport.ts";

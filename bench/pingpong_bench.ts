@@ -5,8 +5,8 @@
  */
 import { RunningCluster } from "../cluster/cluster.ts";
 import { clusterServices } from "../cluster/compose.ts";
-import { resolveSettings } from "../cluster/settings.ts";
-import { spawnWorker } from "../cluster/spawn.ts";
+import { resolveSettings } from "../cluster/config/settings.ts";
+import { spawnWorker } from "../cluster/processes/spawn.ts";
 import type { DeviceChoice } from "../mod.ts";
 import { UNIX_HOST } from "../workers/links/transport.ts";
 import { printTable } from "./table.ts";

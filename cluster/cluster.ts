@@ -15,22 +15,22 @@ import type { StepTimes } from "../core/step_times.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import type { ModelPackage } from "../core/model_package.ts";
 import type { LoadTimes } from "../core/wire/load_times.ts";
-import { BLOCK_TOKENS, type CachePlan, PROMPTS_PER_UNIT, resolveCuts } from "./assignment.ts";
-import { ClusterTokenEngine } from "./cluster_engine.ts";
-import { Coordinator } from "./coordinator.ts";
-import { fitCache } from "./fit_cache.ts";
-import { fitFeedForward } from "./fit_feed_forward.ts";
-import { loadClusterModel } from "./load_model.ts";
-import { LocalHost } from "./local_host.ts";
-import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./cluster_status.ts";
+import { BLOCK_TOKENS, type CachePlan, PROMPTS_PER_UNIT, resolveCuts } from "./planning/assignment.ts";
+import { ClusterTokenEngine } from "./serving/cluster_engine.ts";
+import { Coordinator } from "./fleet/coordinator.ts";
+import { fitCache } from "./planning/fit_cache.ts";
+import { fitFeedForward } from "./planning/fit_feed_forward.ts";
+import { loadClusterModel } from "./fleet/load_model.ts";
+import { LocalHost } from "./fleet/local_host.ts";
+import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./observe/cluster_status.ts";
 import { tracePhases } from "./observe/phases.ts";
-import { logLoaded } from "./log_loaded.ts";
+import { logLoaded } from "./logs/log_loaded.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
-import type { ClusterServices } from "./services.ts";
-import { asOneMixed, type Settings } from "./settings.ts";
-import { gpuAdvice } from "./topology.ts";
-import type { Member, Unit } from "./unit.ts";
-import type { OnLoading, UnitHost } from "./unit_host.ts";
+import type { ClusterServices } from "./planning/services.ts";
+import { asOneMixed, type Settings } from "./config/settings.ts";
+import { gpuAdvice } from "./planning/topology.ts";
+import type { Member, Unit } from "./fleet/unit.ts";
+import type { OnLoading, UnitHost } from "./fleet/unit_host.ts";
 
 /** One worker of a running cluster. */
 export interface WorkerStatus {

@@ -12,9 +12,9 @@ import { LocalWorker } from "../workers/local/local_worker.ts";
 import { openModelFiles } from "../workers/load/model_files.ts";
 import { planMemory } from "../workers/load/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/links/transport.ts";
-import type { ClusterServices } from "./services.ts";
-import { gpuCount } from "./host_gpus.ts";
-import { spawnWorker } from "./spawn.ts";
+import type { ClusterServices } from "./planning/services.ts";
+import { gpuCount } from "./processes/host_gpus.ts";
+import { spawnWorker } from "./processes/spawn.ts";
 
 /** What a coordinator is given. */
 export const clusterServices: ClusterServices = {

@@ -12,7 +12,7 @@ import type { DocumentScore, GeneratedPiece, GenerateOptions } from "../core/tex
 import type { LoadProgress, LoadTimes } from "../core/wire/load_times.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
-import { resolveSettings } from "./settings.ts";
+import { resolveSettings } from "./config/settings.ts";
 
 /** What {@link Engine.load} loads, and onto what. */
 export interface EngineOptions {

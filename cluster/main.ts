@@ -6,10 +6,10 @@
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { measureDrift } from "../workers/study/drift.ts";
-import { createProgram } from "./cli.ts";
+import { createProgram } from "./commands/cli.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
-import { configureLogs, log } from "./log.ts";
+import { configureLogs, log } from "./logs/log.ts";
 
 if (import.meta.main) {
   try {

@@ -6,10 +6,10 @@
 import { RunningCluster } from "../../cluster/cluster.ts";
 import { serve } from "../../cluster/commands/serve.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import { checkConfig } from "../../cluster/config.ts";
-import { configureLogs } from "../../cluster/log.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
-import { spawnWorker } from "../../cluster/spawn.ts";
+import { checkConfig } from "../../cluster/config/config.ts";
+import { configureLogs } from "../../cluster/logs/log.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
+import { spawnWorker } from "../../cluster/processes/spawn.ts";
 import { UNIX_HOST } from "../../workers/links/transport.ts";
 
 /** Milliseconds by which the time of day jumps at most. */

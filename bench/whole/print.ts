@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatBytes } from "../../cluster/log.ts";
+import { formatBytes } from "../../cluster/logs/log.ts";
 import { printTable } from "../table.ts";
 import { nameOf, type Run } from "./options.ts";
 import type { CaseResult, PartsOfOne, PromptShare, RunResult, Spread, StepFloor, StepShare } from "./result.ts";

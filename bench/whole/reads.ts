@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { selectGpu } from "../../cluster/spawn.ts";
+import { selectGpu } from "../../cluster/processes/spawn.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
 import { linesOf } from "../lines.ts";
 import { Stopwatch } from "../roofline/stopwatch.ts";

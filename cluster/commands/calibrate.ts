@@ -5,13 +5,13 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
-import { EMBEDDED_MODEL, type Settings } from "../settings.ts";
-import type { Calibrate } from "../engine.ts";
-import type { ModelFlags } from "../flags.ts";
-import { formatBytes, log } from "../log.ts";
-import { showProgress } from "../progress.ts";
-import { writeWhole } from "../write_whole.ts";
-import { readDocuments } from "./score.ts";
+import { EMBEDDED_MODEL, type Settings } from "../config/settings.ts";
+import type { Calibrate } from "../planning/services.ts";
+import type { ModelFlags } from "../config/flags.ts";
+import { formatBytes, log } from "../logs/log.ts";
+import { showProgress } from "../logs/progress.ts";
+import { writeWhole } from "../processes/write_whole.ts";
+import { readDocuments } from "../text/documents.ts";
 
 /** Flags of the command. */
 export interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {

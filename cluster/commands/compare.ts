@@ -4,12 +4,12 @@
  * @module
  */
 import { readModelPackage } from "../../core/model_package.ts";
-import { type Alternative, COMPARED_CONTEXT, compareWays } from "../alternatives.ts";
-import { bestOf, type ChoiceServices, gpusOf } from "../choose_units.ts";
-import { formatBytes, printLine } from "../log.ts";
-import { READ_BYTES_PER_SECOND, SUM_MS } from "../predict_step.ts";
-import type { Settings } from "../settings.ts";
-import { tableLines } from "../table.ts";
+import { type Alternative, COMPARED_CONTEXT, compareWays } from "../planning/alternatives.ts";
+import { bestOf, type ChoiceServices, gpusOf } from "../planning/choose_units.ts";
+import { formatBytes, printLine } from "../logs/log.ts";
+import { READ_BYTES_PER_SECOND, SUM_MS } from "../planning/predict_step.ts";
+import type { Settings } from "../config/settings.ts";
+import { tableLines } from "./table.ts";
 
 /** What `plan --compare --json` prints of each way. */
 export interface ComparedWay extends Omit<Alternative, "settings"> {

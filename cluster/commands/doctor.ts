@@ -8,11 +8,11 @@ import { messageOf } from "../../core/errors.ts";
 import { modelHash } from "../../core/model/model_hash.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { readBasis } from "../../core/tpla/basis_file.ts";
-import { schemeNeedsCalibration } from "../assignment.ts";
-import { formatBytes, printLine } from "../log.ts";
-import { type ChoiceServices, chooseUnits } from "../choose_units.ts";
-import type { PlanServices } from "../services.ts";
-import type { Settings } from "../settings.ts";
+import { schemeNeedsCalibration } from "../planning/assignment.ts";
+import { formatBytes, printLine } from "../logs/log.ts";
+import { type ChoiceServices, chooseUnits } from "../planning/choose_units.ts";
+import type { PlanServices } from "../planning/services.ts";
+import type { Settings } from "../config/settings.ts";
 import { planCluster } from "./plan.ts";
 
 /** One finding. */

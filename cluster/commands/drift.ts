@@ -4,11 +4,11 @@
  * @module
  */
 import type { DriftReport } from "../../core/tpla/drift.ts";
-import type { MeasureDrift } from "../engine.ts";
-import { type ModelFlags, type SchemeFlags, settingsOf } from "../flags.ts";
-import { printLine } from "../log.ts";
-import { showProgress } from "../progress.ts";
-import { readDocuments } from "./score.ts";
+import type { MeasureDrift } from "./loaded_engine.ts";
+import { type ModelFlags, type SchemeFlags, settingsOf } from "../config/flags.ts";
+import { printLine } from "../logs/log.ts";
+import { showProgress } from "../logs/progress.ts";
+import { readDocuments } from "../text/documents.ts";
 
 /** Flags of the command. */
 export interface DriftFlags extends Pick<ModelFlags, "model" | "device">, SchemeFlags {

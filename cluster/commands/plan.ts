@@ -8,17 +8,17 @@ import { messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import type { PartitionOptions } from "../../core/tpla/partition.ts";
 import { collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../core/tpla/plan.ts";
-import { type CachePlan, planCache, resolveCuts } from "../assignment.ts";
-import type { Config, HostConfig } from "../config_type.ts";
-import { fitCache } from "../fit_cache.ts";
-import { fitFeedForward } from "../fit_feed_forward.ts";
-import { formatBytes, printLine } from "../log.ts";
-import { probePrefillDevice } from "../prefill_device.ts";
-import { planRanks, type RankPlan } from "../rank_plan.ts";
-import type { PlanServices } from "../services.ts";
-import type { Settings } from "../settings.ts";
-import { selectGpu } from "../spawn.ts";
-import { tableLines } from "../table.ts";
+import { type CachePlan, planCache, resolveCuts } from "../planning/assignment.ts";
+import type { Config, HostConfig } from "../config/config_type.ts";
+import { fitCache } from "../planning/fit_cache.ts";
+import { fitFeedForward } from "../planning/fit_feed_forward.ts";
+import { formatBytes, printLine } from "../logs/log.ts";
+import { probePrefillDevice } from "../planning/prefill_device.ts";
+import { planRanks, type RankPlan } from "../planning/rank_plan.ts";
+import type { PlanServices } from "../planning/services.ts";
+import type { Settings } from "../config/settings.ts";
+import { selectGpu } from "../processes/spawn.ts";
+import { tableLines } from "./table.ts";
 
 /** What `plan --json` prints. */
 export interface ClusterPlan {

@@ -3,12 +3,11 @@
  *
  * @module
  */
-import { z } from "zod";
-import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import type { LoadedEngine, LoadEngine } from "../engine.ts";
-import { type ModelFlags, settingsOf } from "../flags.ts";
-import { log, printLine } from "../log.ts";
-import { showProgress } from "../progress.ts";
+import { readDocuments } from "../text/documents.ts";
+import type { LoadedEngine, LoadEngine } from "./loaded_engine.ts";
+import { type ModelFlags, settingsOf } from "../config/flags.ts";
+import { log, printLine } from "../logs/log.ts";
+import { showProgress } from "../logs/progress.ts";
 
 /** What `score --json` prints. */
 export interface ScoreReport {
@@ -19,27 +18,6 @@ export interface ScoreReport {
   /** exp(nllPerToken) */
   readonly perplexity: number;
   readonly perDocument: readonly { readonly tokens: number; readonly nllPerToken: number }[];
-}
-
-/** Reads a JSON array of documents. @throws {LatentmeshError} */
-export async function readDocuments(file: string): Promise<string[]> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(file);
-  } catch (cause) {
-    throw new LatentmeshError("not_found", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
-  }
-  const parsed = z.array(z.string()).min(1).safeParse(tryJson(text));
-  if (!parsed.success) throw new LatentmeshError("invalid_config", `Cannot use ${file}: it must be a JSON array of texts`);
-  return parsed.data;
-}
-
-function tryJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Flags of the command. */

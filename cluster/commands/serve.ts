@@ -5,25 +5,25 @@
  */
 import type { ServedModel } from "../../core/engine.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import type { LoadedEngine, LoadEngine, OnProgress } from "../engine.ts";
+import type { LoadedEngine, LoadEngine, OnProgress } from "./loaded_engine.ts";
 import type { Grammars } from "../grammar/grammars.ts";
-import { guardianSettled, guardLauncher } from "../guardian.ts";
+import { guardianSettled, guardLauncher } from "../processes/guardian.ts";
 import { createApp, createGrammars, type ServerState } from "../http/app.ts";
 import { logRequest } from "../http/request_log.ts";
 import { connectionLimits, openFilesLimit } from "../http/server/connection_limits.ts";
 import { HttpServer } from "../http/server/http_server.ts";
-import { formatBytes, log } from "../log.ts";
-import { logLoaded } from "../log_loaded.ts";
+import { formatBytes, log } from "../logs/log.ts";
+import { logLoaded } from "../logs/log_loaded.ts";
 import { ServerMetrics } from "../observe/metrics.ts";
 import { ObservedEngine } from "../observe/observed_engine.ts";
-import { showProgress } from "../progress.ts";
-import { RepeatedLog } from "../repeated_log.ts";
-import type { Settings } from "../settings.ts";
+import { showProgress } from "../logs/progress.ts";
+import { RepeatedLog } from "../logs/repeated_log.ts";
+import type { Settings } from "../config/settings.ts";
 import { aborted, endOnSignals, stopOnSignals, stopping } from "./stop.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import { textModelSource } from "../text/text_model.ts";
 import { TextWork } from "../text/text_work.ts";
-import { UncaughtErrors } from "../uncaught.ts";
+import { UncaughtErrors } from "../logs/uncaught.ts";
 
 /** Milliseconds that answers have to be taken by their clients when everything has been cancelled. */
 const LAST_WORDS = 2000;

@@ -6,11 +6,11 @@
 import { hostname } from "node:os";
 import { LatentmeshError } from "../../core/errors.ts";
 import { readEnv } from "../../core/env.ts";
-import { type JoinedWorkers, type JoinSettings, startJoining } from "../join.ts";
-import { type ModelFlags, settingsOf } from "../flags.ts";
-import { log } from "../log.ts";
-import type { ClusterServices } from "../services.ts";
-import { isLoopback } from "../settings.ts";
+import { type JoinedWorkers, type JoinSettings, startJoining } from "../fleet/join.ts";
+import { type ModelFlags, settingsOf } from "../config/flags.ts";
+import { log } from "../logs/log.ts";
+import type { ClusterServices } from "../planning/services.ts";
+import { isLoopback } from "../config/settings.ts";
 import { aborted, stopOnSignals } from "./stop.ts";
 
 /** Flags of the command. */

@@ -8,23 +8,23 @@ import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
 import { newStepTimes } from "../../core/step_times.ts";
-import type { ClusterStatus } from "../cluster_status.ts";
+import type { ClusterStatus } from "../observe/cluster_status.ts";
 import { Grammars } from "../grammar/grammars.ts";
 import { grammarVocabulary } from "../grammar/vocabulary.ts";
-import { keptTokens } from "./answer_form.ts";
+import { keptTokens } from "../text/answer_form.ts";
 import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
 import type { TextService } from "../text/text_work.ts";
 import type { BodyLimits } from "./body.ts";
 import { Budget } from "./budget.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
-import { handleChat } from "./chat.ts";
-import { handleCompletion } from "./completions.ts";
-import { HttpError, toHttpError } from "./errors.ts";
+import { handleChat } from "./openai/chat.ts";
+import { handleCompletion } from "./openai/completions.ts";
+import { HttpError, toHttpError } from "../api/errors.ts";
 import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
-import { handleResponses } from "./responses.ts";
+import { handleResponses } from "./openai/responses.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
-import { handleTokens } from "./tokens.ts";
+import { handleTokens } from "./openai/tokens.ts";
 
 /** A server that can answer. */
 export interface LoadedServer {

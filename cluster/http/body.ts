@@ -5,7 +5,7 @@
  */
 import { HttpSyntaxError } from "../../core/http/request_head.ts";
 import type { Budget } from "./budget.ts";
-import { HttpError } from "./errors.ts";
+import { HttpError } from "../api/errors.ts";
 
 /** What bodies may take. */
 export interface BodyLimits {

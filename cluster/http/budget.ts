@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { HttpError } from "./errors.ts";
+import { HttpError } from "../api/errors.ts";
 
 /** Most bytes. */
 export interface BudgetLimits {

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { bearerAuth } from "hono/bearer-auth";
 import { cors } from "hono/cors";
-import { HttpError } from "./errors.ts";
+import { HttpError } from "../api/errors.ts";
 import type { AppEnv } from "./server_context.ts";
 
 /** Where requests may come from. */

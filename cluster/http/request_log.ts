@@ -4,7 +4,7 @@
  * @module
  */
 import type { MiddlewareHandler } from "hono";
-import { logRecord } from "../log.ts";
+import { logRecord } from "../logs/log.ts";
 import type { AppEnv } from "./server_context.ts";
 
 /** One request that has been answered; a stream is when it begins. */

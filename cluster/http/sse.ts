@@ -5,7 +5,7 @@
  */
 import type { Context } from "hono";
 import { LatentmeshError } from "../../core/errors.ts";
-import { toHttpError } from "./errors.ts";
+import { toHttpError } from "../api/errors.ts";
 import { joined, jsonBytes } from "./json.ts";
 
 const ENCODER = new TextEncoder();

@@ -4,7 +4,7 @@
  * @module
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { ClusterStatus } from "../cluster_status.ts";
+import type { ClusterStatus } from "./cluster_status.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";
 
 const SHORT = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Unit } from "../unit.ts";
+import type { Unit } from "../fleet/unit.ts";
 import { PieceSizes, type PieceSizesOptions } from "./piece_sizes.ts";
 import { SentTables } from "./sent_tables.ts";
 

@@ -22,8 +22,8 @@ import {
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
 import type { Piece, Step } from "../scheduler/plan.ts";
-import { BLOCK_TOKENS } from "../assignment.ts";
-import type { Unit } from "../unit.ts";
+import { BLOCK_TOKENS } from "../planning/assignment.ts";
+import type { Unit } from "../fleet/unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 
 /** Milliseconds that a row of a step, or a token of a piece, may take beyond the deadline of a silent rank. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { contextLimit, type ContextLimits } from "../../core/context_limit.ts";
-import { HttpError } from "../http/errors.ts";
+import { HttpError } from "../api/errors.ts";
 import type { TextModel } from "./text_model.ts";
 
 /** Fields of requests that prompts come from. */

@@ -4,9 +4,9 @@
  * @module
  */
 import type { WrittenGrammar } from "../grammar/written_grammar.ts";
-import type { HttpErrorFields } from "../http/errors.ts";
-import type { ChatRequest, CompletionRequest } from "../http/openai_schema.ts";
-import type { ResponsesRequest } from "../http/responses_schema.ts";
+import type { HttpErrorFields } from "../api/errors.ts";
+import type { ChatRequest, CompletionRequest } from "../api/openai_schema.ts";
+import type { ResponsesRequest } from "../api/responses_schema.ts";
 import type { TextModelSource } from "./text_model.ts";
 
 /** `logit_bias`, which may name every token. */

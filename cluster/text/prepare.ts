@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { answerForm } from "../http/answer_form.ts";
-import { HttpError } from "../http/errors.ts";
+import { answerForm } from "./answer_form.ts";
+import { HttpError } from "../api/errors.ts";
 import {
   type ChatRequest,
   chatRequest,
@@ -13,9 +13,9 @@ import {
   detokenizeRequest,
   parseBody,
   tokenizeRequest,
-} from "../http/openai_schema.ts";
-import { conversationOf, responseEcho } from "../http/response_fields.ts";
-import { responsesRequest } from "../http/responses_schema.ts";
+} from "../api/openai_schema.ts";
+import { conversationOf, responseEcho } from "./response_fields.ts";
+import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
 import type { LogitBias, PreparedChat, PreparedCompletion, PreparedResponse, TextJobKind, TextJobs } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";

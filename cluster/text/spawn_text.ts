@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { guardProcess } from "../guardian.ts";
-import { configArguments, passedEnvironment } from "../spawn.ts";
+import { guardProcess } from "../processes/guardian.ts";
+import { configArguments, passedEnvironment } from "../processes/spawn.ts";
 
 /** Megabytes of JavaScript objects that a request may take; the largest tokenizers take two hundred by themselves. */
 const MOST_MEGABYTES = 1024;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { HttpError, toHttpError } from "../http/errors.ts";
+import { HttpError, toHttpError } from "../api/errors.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import type { FromTextProcess, ToTextProcess } from "./jobs.ts";
 import { prepare } from "./prepare.ts";

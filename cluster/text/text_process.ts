@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { HttpError } from "../http/errors.ts";
+import { HttpError } from "../api/errors.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import type { FromTextProcess, ToTextProcess } from "./jobs.ts";
 

@@ -4,9 +4,9 @@
  * @module
  */
 import { cancellation, LatentmeshError } from "../../core/errors.ts";
-import { guardianSettled } from "../guardian.ts";
-import { HttpError } from "../http/errors.ts";
-import { log } from "../log.ts";
+import { guardianSettled } from "../processes/guardian.ts";
+import { HttpError } from "../api/errors.ts";
+import { log } from "../logs/log.ts";
 import { JobQueue } from "./job_queue.ts";
 import type { TextJobKind, TextJobs, ToTextProcess } from "./jobs.ts";
 import type { TextModelSource } from "./text_model.ts";

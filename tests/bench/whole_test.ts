@@ -15,7 +15,7 @@ import type { RankTotals, ServerTotals } from "../../bench/whole/server.ts";
 import { configFor, mostGenerated } from "../../bench/whole/sizing.ts";
 import { timesOf } from "../../bench/whole/times.ts";
 import { HangError, Watch } from "../../bench/whole/watch.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";

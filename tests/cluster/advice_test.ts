@@ -6,8 +6,8 @@ import { assertEquals } from "@std/assert";
 import { RunningCluster } from "../../cluster/cluster.ts";
 import { examine } from "../../cluster/commands/doctor.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import { loadClusterModel } from "../../cluster/load_model.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
+import { loadClusterModel } from "../../cluster/fleet/load_model.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
 import { fakeServices } from "../support/fake_workers.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 

@@ -1,8 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { parseConfig } from "../../cluster/config.ts";
-import { settingsOf } from "../../cluster/flags.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
+import { parseConfig } from "../../cluster/config/config.ts";
+import { settingsOf } from "../../cluster/config/flags.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 
 const none = () => undefined;

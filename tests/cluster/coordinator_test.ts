@@ -4,9 +4,9 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { clusterServices } from "../../cluster/compose.ts";
-import { Coordinator } from "../../cluster/coordinator.ts";
-import { loadClusterModel } from "../../cluster/load_model.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
+import { Coordinator } from "../../cluster/fleet/coordinator.ts";
+import { loadClusterModel } from "../../cluster/fleet/load_model.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { type Answer, WorkerError } from "../../core/wire/rpc.ts";
 import { until } from "../support/cluster.ts";

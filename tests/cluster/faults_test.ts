@@ -4,7 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunningCluster, WorkerStatus } from "../../cluster/cluster.ts";
-import { Supervisor } from "../../cluster/supervisor.ts";
+import { Supervisor } from "../../cluster/fleet/supervisor.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { Cluster } from "../../mod.ts";
 import { until, withCluster } from "../support/cluster.ts";

@@ -5,8 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { planCluster } from "../../cluster/commands/plan.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import type { Config } from "../../cluster/config.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
+import type { Config } from "../../cluster/config/config.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 
 /** What one worker of four layers of V2-Lite takes with everything whole, with some room. */

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { linesOf, nvidiaNodes, pciAddresses } from "../../cluster/host_gpus.ts";
+import { linesOf, nvidiaNodes, pciAddresses } from "../../cluster/processes/host_gpus.ts";
 import { ROOT } from "../support/fixtures.ts";
 
 describe("the GPUs of a host", () => {
@@ -8,7 +8,9 @@ describe("the GPUs of a host", () => {
     const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
     const permissions = [...tasks.serve.command.matchAll(/--allow-\S+/g)].map(([flag]) => flag);
     assert(permissions.length > 3 && !permissions.includes("--allow-all"), `${permissions}`);
-    const script = `import { linesOf, nvidiaNodes, pciAddresses } from ${JSON.stringify(new URL("../../cluster/host_gpus.ts", import.meta.url).href)};
+    const script = `import { linesOf, nvidiaNodes, pciAddresses } from ${
+      JSON.stringify(new URL("../../cluster/processes/host_gpus.ts", import.meta.url).href)
+    };
       console.log(JSON.stringify([linesOf("ls", ["/dev"]), nvidiaNodes(), pciAddresses()]));`;
     const file = await Deno.makeTempFile({ suffix: ".ts" });
     try {

@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { Lobby } from "../../cluster/lobby.ts";
+import { Lobby } from "../../cluster/fleet/lobby.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { encodeFrame } from "../../core/wire/codec.ts";
 import { connectLink } from "../../core/wire/link.ts";

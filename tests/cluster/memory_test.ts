@@ -7,9 +7,9 @@ import fc from "npm:fast-check@4.10.2";
 import { RunningCluster } from "../../cluster/cluster.ts";
 import { planCluster } from "../../cluster/commands/plan.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import { tokensThatFit } from "../../cluster/fit_cache.ts";
+import { tokensThatFit } from "../../cluster/planning/fit_cache.ts";
 import { freeMemory, freeOf } from "../../kernels/device/free_memory.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { SEED } from "../support/random.ts";
 

@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { ClusterTokenEngine } from "../../cluster/cluster_engine.ts";
+import type { ClusterTokenEngine } from "../../cluster/serving/cluster_engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { GenerateOptions } from "../../core/text/text_engine.ts";
 import type { Config } from "../../mod.ts";

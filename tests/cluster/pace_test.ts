@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { Pace } from "../../cluster/serving/pace.ts";
-import { toHttpError } from "../../cluster/http/errors.ts";
+import { toHttpError } from "../../cluster/api/errors.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 
 describe("a full queue", () => {

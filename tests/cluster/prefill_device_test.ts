@@ -1,8 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
-import type { Config } from "../../cluster/config.ts";
-import { freeForPrefill } from "../../cluster/prefill_device.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
+import type { Config } from "../../cluster/config/config.ts";
+import { freeForPrefill } from "../../cluster/planning/prefill_device.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { MemoryOf } from "../../kernels/device/free_memory.ts";
 

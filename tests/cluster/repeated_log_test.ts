@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
-import { RepeatedLog } from "../../cluster/repeated_log.ts";
+import { RepeatedLog } from "../../cluster/logs/repeated_log.ts";
 
 describe("a log of what strangers can repeat", () => {
   it("says it at once, then how often", () => {

@@ -3,11 +3,11 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ClusterModel, resolveCache } from "../../cluster/assignment.ts";
-import type { Config } from "../../cluster/config.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
-import { gpuAdvice, planUnits } from "../../cluster/topology.ts";
-import type { Member } from "../../cluster/unit.ts";
+import { ClusterModel, resolveCache } from "../../cluster/planning/assignment.ts";
+import type { Config } from "../../cluster/config/config.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
+import { gpuAdvice, planUnits } from "../../cluster/planning/topology.ts";
+import type { Member } from "../../cluster/fleet/unit.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";

@@ -5,8 +5,8 @@ import { ROOT } from "../support/fixtures.ts";
 describe("errors that nobody takes care of", () => {
   it("are logged and counted, and end no server", async () => {
     const script = `
-      import { configureLogs } from ${JSON.stringify(new URL("../../cluster/log.ts", import.meta.url).href)};
-      import { UncaughtErrors } from ${JSON.stringify(new URL("../../cluster/uncaught.ts", import.meta.url).href)};
+      import { configureLogs } from ${JSON.stringify(new URL("../../cluster/logs/log.ts", import.meta.url).href)};
+      import { UncaughtErrors } from ${JSON.stringify(new URL("../../cluster/logs/uncaught.ts", import.meta.url).href)};
       configureLogs();
       {
         using uncaught = new UncaughtErrors();

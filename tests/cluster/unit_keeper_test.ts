@@ -3,11 +3,11 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert } from "@std/assert";
-import { planUnits } from "../../cluster/topology.ts";
-import { checkConfig } from "../../cluster/config.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
-import { type Member, Unit } from "../../cluster/unit.ts";
-import { UnitKeeper } from "../../cluster/unit_keeper.ts";
+import { planUnits } from "../../cluster/planning/topology.ts";
+import { checkConfig } from "../../cluster/config/config.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
+import { type Member, Unit } from "../../cluster/fleet/unit.ts";
+import { UnitKeeper } from "../../cluster/fleet/unit_keeper.ts";
 
 describe("a unit's keeper", () => {
   it("hears of every worker that has loaded, however soon after another", async () => {

@@ -5,8 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { createApp } from "../../cluster/http/app.ts";
 import { DASHBOARD_PATHS } from "../../cluster/http/dashboard/routes.ts";
-import { chatRequest, completionRequest } from "../../cluster/http/openai_schema.ts";
-import { responsesRequest } from "../../cluster/http/responses_schema.ts";
+import { chatRequest, completionRequest } from "../../cluster/api/openai_schema.ts";
+import { responsesRequest } from "../../cluster/api/responses_schema.ts";
 import type { ServerMetrics } from "../../cluster/observe/metrics.ts";
 import { ROOT } from "../support/fixtures.ts";
 

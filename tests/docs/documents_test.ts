@@ -4,10 +4,10 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
-import { resolveSettings } from "../../cluster/settings.ts";
-import { checkConfig } from "../../cluster/config.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
+import { checkConfig } from "../../cluster/config/config.ts";
 import { describedProgram } from "../support/docs/flag_lists.ts";
-import { FLAG_GROUPS } from "../../cluster/flag_groups.ts";
+import { FLAG_GROUPS } from "../../cluster/config/flag_groups.ts";
 import manifest from "../../deno.json" with { type: "json" };
 import { usage } from "../../bench/main.ts";
 import { snippetsOf } from "../support/docs/snippets.ts";

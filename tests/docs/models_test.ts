@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { formatBytes } from "../../cluster/log.ts";
+import { formatBytes } from "../../cluster/logs/log.ts";
 import { SHAPES } from "../../core/model/synthetic/shapes.ts";
 import { ROOT } from "../support/fixtures.ts";
 import { runCli } from "../support/process.ts";

@@ -6,7 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import manifest from "../../deno.json" with { type: "json" };
-import { checkConfig } from "../../cluster/config.ts";
+import { checkConfig } from "../../cluster/config/config.ts";
 import { type Snippet, snippetsOf } from "../support/docs/snippets.ts";
 import { ROOT } from "../support/fixtures.ts";
 import { TASK_ENV } from "../support/process.ts";

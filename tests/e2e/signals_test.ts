@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { PrivateDirectory } from "../../cluster/private_directory.ts";
+import { PrivateDirectory } from "../../cluster/processes/private_directory.ts";
 import { until } from "../support/cluster.ts";
 import { ROOT } from "../support/fixtures.ts";
 import { TASK_ENV, taskArguments } from "../support/process.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { HttpError } from "../../cluster/http/errors.ts";
+import { HttpError } from "../../cluster/api/errors.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { HttpSyntaxError } from "../../core/http/request_head.ts";
 import type { Random } from "../support/random.ts";

@@ -6,12 +6,12 @@
  */
 import { RunningCluster } from "../../cluster/cluster.ts";
 import { clusterServices } from "../../cluster/compose.ts";
-import { Coordinator } from "../../cluster/coordinator.ts";
-import type { OnLoading } from "../../cluster/unit_host.ts";
-import { loadClusterModel } from "../../cluster/load_model.ts";
-import type { ClusterServices } from "../../cluster/services.ts";
-import { resolveSettings } from "../../cluster/settings.ts";
-import type { Config } from "../../cluster/config.ts";
+import { Coordinator } from "../../cluster/fleet/coordinator.ts";
+import type { OnLoading } from "../../cluster/fleet/unit_host.ts";
+import { loadClusterModel } from "../../cluster/fleet/load_model.ts";
+import type { ClusterServices } from "../../cluster/planning/services.ts";
+import { resolveSettings } from "../../cluster/config/settings.ts";
+import type { Config } from "../../cluster/config/config.ts";
 import { MOST_CANDIDATES } from "../../core/sampling/candidates.ts";
 import { connectLink, type Link } from "../../core/wire/link.ts";
 import type { Hello, Notice, Request } from "../../core/wire/messages.ts";

@@ -14,7 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Layers whose folders import each other in one direction only. */
-const ORDERED: ReadonlySet<string> = new Set(["kernels", "workers"]);
+const ORDERED: ReadonlySet<string> = new Set(["kernels", "workers", "cluster"]);
 
 /** The files that compose workers and cluster. */
 const COMPOSERS = new Set(["mod.ts", "cluster/main.ts", "cluster/compose.ts"]);

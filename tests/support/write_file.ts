@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { writeWhole } from "../../cluster/write_whole.ts";
+import { writeWhole } from "../../cluster/processes/write_whole.ts";
 
 await writeWhole(Deno.args[0], new Uint8Array(1 << 20)).catch((error) => {
   console.log(error.message);

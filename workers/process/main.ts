@@ -28,7 +28,7 @@ const bootstrapSchema = z.strictObject({
 /** What a worker process reads from its standard input. */
 export type WorkerBootstrap = z.input<typeof bootstrapSchema>;
 
-/** Tells the supervisor that trying again would not help; see `cluster/supervisor.ts`. Whatever else ends a link, a new process may mend. */
+/** Tells the supervisor that trying again would not help; see `cluster/fleet/supervisor.ts`. Whatever else ends a link, a new process may mend. */
 const REFUSED_EXIT_CODE = 3;
 
 /** The first line of standard input. */

@@ -8,7 +8,7 @@ import { endOfHead, HttpSyntaxError, MAX_HEAD_BYTES, parseRequestHead, type Requ
 import { type Connection, ConnectionReader, writeAll } from "../../../core/net/connection.ts";
 import { messageOf } from "../../../core/errors.ts";
 import type { Visitor } from "../../../core/net/doorkeeper.ts";
-import { HttpError } from "../errors.ts";
+import { HttpError } from "../../api/errors.ts";
 import { type ResponseForm, ResponseWriter } from "./response_writer.ts";
 import type { HttpTimeouts } from "./timeouts.ts";
 

@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { HeldBody } from "../../../cluster/http/body.ts";
 import { Budget } from "../../../cluster/http/budget.ts";
-import { HttpError } from "../../../cluster/http/errors.ts";
+import { HttpError } from "../../../cluster/api/errors.ts";
 import { jsonBytes, jsonResponse, WrittenJson } from "../../../cluster/http/json.ts";
 
 /** A request whose body comes in pieces. */

@@ -4,7 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import type { RunningCluster } from "../../../cluster/cluster.ts";
-import type { ClusterTokenEngine } from "../../../cluster/cluster_engine.ts";
+import type { ClusterTokenEngine } from "../../../cluster/serving/cluster_engine.ts";
 import type { TokenConstraint, TokenRequest } from "../../../core/engine.ts";
 import { GREEDY } from "../../../core/sampling/params.ts";
 import { launchFakeCluster, tokenAt } from "../../support/fake_workers.ts";

@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { HttpError } from "../../../cluster/http/errors.ts";
+import { HttpError } from "../../../cluster/api/errors.ts";
 import { JobQueue } from "../../../cluster/text/job_queue.ts";
 import { spawnText } from "../../../cluster/text/spawn_text.ts";
 import type { TextModelSource } from "../../../cluster/text/text_model.ts";

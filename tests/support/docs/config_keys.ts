@@ -4,8 +4,8 @@
  * @module
  */
 import { z } from "zod";
-import { configSchema } from "../../../cluster/config.ts";
-import { resolveSettings, type Settings } from "../../../cluster/settings.ts";
+import { configSchema } from "../../../cluster/config/config.ts";
+import { resolveSettings, type Settings } from "../../../cluster/config/settings.ts";
 
 /** The part of JSON Schema that zod writes of our schema. */
 interface Node {
@@ -65,7 +65,7 @@ export function configKeys(): string {
     // A section that may be null is a section.
     const section = node.anyOf?.find(({ properties }) => properties !== undefined);
     if (section !== undefined) return line(path, section);
-    if (node.description === undefined) throw new Error(`${path} has no description in cluster/config.ts`);
+    if (node.description === undefined) throw new Error(`${path} has no description in cluster/config/config.ts`);
     seen.add(path);
     const standard = DEFAULTS[path] === undefined ? "" : `, default \`${DEFAULTS[path](settings)}\``;
     const item = `- **\`${path}\`** (${typeOf(node)}${standard}): ${sentence(node.description)}`;

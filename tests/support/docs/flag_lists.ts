@@ -4,9 +4,9 @@
  * @module
  */
 import type { Command, Option } from "commander";
-import { createProgram, type Services } from "../../../cluster/cli.ts";
-import { FLAG_GROUPS } from "../../../cluster/flag_groups.ts";
-import { SETTING_OF } from "../../../cluster/flag_settings.ts";
+import { createProgram, type Services } from "../../../cluster/commands/cli.ts";
+import { FLAG_GROUPS } from "../../../cluster/config/flag_groups.ts";
+import { SETTING_OF } from "../../../cluster/config/flag_settings.ts";
 import { ENV_HELP } from "../../../core/env.ts";
 import { sentence } from "./config_keys.ts";
 

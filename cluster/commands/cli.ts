@@ -1,0 +1,122 @@
+/**
+ * The command line: which commands there are and what they take.
+ *
+ * @module
+ */
+import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
+import { Command, Option } from "commander";
+import { z } from "zod";
+import { ENV_HELP } from "../../core/env.ts";
+import { type CalibrateFlags, writeCalibration } from "./calibrate.ts";
+import { examine, printFindings } from "./doctor.ts";
+import { drift, type DriftFlags } from "./drift.ts";
+import { planCluster, printPlan } from "./plan.ts";
+import { score, type ScoreFlags } from "./score.ts";
+import { serve } from "./serve.ts";
+import { chooseUnits } from "../planning/choose_units.ts";
+import { compare, printComparison } from "./compare.ts";
+import { joinUntilStopped, type WorkerFlags } from "./worker.ts";
+import { configSchema } from "../config/config.ts";
+import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
+import { type AllFlags, integer, integers, settingsOf, withCluster, withDevice, withModel, withScheme, withServer } from "../config/flags.ts";
+import { groupFlags } from "../config/flag_groups.ts";
+import { log, printLine } from "../logs/log.ts";
+import { CALIBRATION_TOKENS } from "../fleet/load_model.ts";
+import type { ClusterServices } from "../planning/services.ts";
+
+/** What commands need of the workers' side. */
+export interface Services extends ClusterServices {
+  /** In this process. */
+  readonly loadEngine: LoadEngine;
+  readonly startCluster: LoadEngine;
+  readonly measureDrift: MeasureDrift;
+}
+
+const ENVIRONMENT = `\nEnvironment:\n${ENV_HELP.map(({ name, help }) => `  ${name.padEnd(23)}  ${help}`).join("\n")}`;
+
+const EXAMPLES = `
+Examples:
+  serve --model DIR --weights q4            a model of your own, quantised on load, on what this machine does best
+  serve --model DIR --ranks 2 --gpus 0,1,2  one prefill worker, and the latent cache cut over two decode ranks (TPLA)
+  serve --config cluster.yaml --port 9000   from a cluster file; flags win over it`;
+
+/** Builds the program. */
+export function createProgram(version: string, services: Services): Command {
+  const program = new Command("latentmesh")
+    .description("Serves multi-head-latent-attention language models on any GPU that WebGPU reaches.")
+    .version(version)
+    .showHelpAfterError("(--help lists all flags)")
+    .addHelpText("after", ENVIRONMENT);
+
+  withServer(
+    withCluster(withModel(program.command("serve").description("serve a model over an OpenAI-compatible API, on a cluster of worker processes"))),
+  )
+    .addOption(new Option("--single", "serve from this process alone, without workers").conflicts("gpus"))
+    .addHelpText("after", EXAMPLES)
+    .addHelpText("after", ENVIRONMENT)
+    .action(async ({ single, ...flags }: AllFlags & { single?: boolean }) =>
+      await serve(await settingsOf(flags), single === true ? services.loadEngine : startChosen(services))
+    );
+
+  program.command("worker").description("join this machine's GPUs to a cluster")
+    .requiredOption("--join <address>", "address of the coordinator, wss://host:port")
+    .requiredOption("--advertise <host>", "address of this machine that the coordinator and other workers can reach")
+    .option("--model <directory>", "model directory on this machine, the same as the coordinator's (default: the embedded tiny-mla)")
+    .option("--name <host>", "name of this machine in the cluster's configuration (default: its host name)")
+    .option("--gpus <list>", "GPUs to use, one worker each, such as 0,1 (default: one worker on whichever the driver prefers)", integers)
+    .addOption(new Option("--device <device>", `device to run on: ${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]))
+    .option("--threads <n>", "threads of a worker on --device wasm (default: the cores, shared out among this machine's workers)", integer)
+    .option("--tls-cert <file>", "PEM certificate that other workers are shown")
+    .option("--tls-key <file>", "PEM key of the certificate")
+    .option("--tls-ca <file>", "PEM certificate of who signed the others'")
+    .option("--insecure", "allow links without TLS: whoever listens in reads prompts and answers")
+    .addHelpText("after", ENVIRONMENT)
+    .action(async (flags: WorkerFlags) => await joinUntilStopped(flags, services));
+
+  withCluster(withModel(program.command("plan").description("print what a configuration comes to: bytes per rank, on the wire and in the cache")))
+    .option("--compare", "print the ways of using this host's GPUs side by side instead, with predicted steps")
+    .option("--json", "print JSON instead of a table")
+    .action(async ({ json = false, compare: comparing, ...flags }: AllFlags & { json?: boolean; compare?: boolean }) => {
+      const settings = await settingsOf(flags);
+      if (comparing === true) return printComparison(await compare(settings, services), json);
+      printPlan(await planCluster((await chooseUnits(settings, services)).settings, services), json);
+    });
+
+  withServer(withCluster(withModel(program.command("doctor").description("look for what would keep a configuration from working"))))
+    .action(async (flags: AllFlags) => {
+      if (!printFindings(await examine(await settingsOf(flags), services))) Deno.exitCode = 1;
+    });
+
+  withModel(program.command("score").description("print the perplexity of documents"))
+    .requiredOption("--text <file>", "JSON array of documents")
+    .option("--limit-tokens <n>", "tokens of each document", integer, 1024)
+    .option("--json", "print JSON instead of a table")
+    .action((flags: ScoreFlags) => score(flags, services.loadEngine));
+
+  withDevice(program.command("calibrate").description("collect the statistics from which a model's latent basis is chosen"))
+    .option("--text <file>", "JSON array of documents (default: the built-in mixed text)")
+    .option("--tokens <n>", "tokens to use at most", integer, CALIBRATION_TOKENS)
+    .option("--output <file>", "where to write (default: basis.safetensors in the model directory)")
+    .action(async (flags: CalibrateFlags) => await writeCalibration(flags, await settingsOf(flags), services.calibrate));
+
+  withScheme(withDevice(program.command("drift").description("print how far a way of decoding drifts from exact attention, on documents")))
+    .requiredOption("--text <file>", "JSON array of documents")
+    .option("--prefix <n>", "tokens of each document that are prefilled (default: half)", integer)
+    .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
+    .option("--json", "print JSON instead of a table")
+    .action((flags: DriftFlags) => drift(flags, services.measureDrift));
+
+  for (const command of program.commands) if (command.name() !== "worker") groupFlags(command);
+  program.command("config-schema").description("print the JSON Schema of the configuration file")
+    .action(() => printLine(JSON.stringify(z.toJSONSchema(configSchema), null, 2)));
+  return program;
+}
+
+/** Starts what suits the machine, where nothing else is configured, and says so. */
+function startChosen(services: Services): LoadEngine {
+  return async (given, onProgress) => {
+    const { settings, reason } = await chooseUnits(given, services);
+    if (reason !== null) log("info", `units   ${reason}`);
+    return await services.startCluster(settings, onProgress);
+  };
+}

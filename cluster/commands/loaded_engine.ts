@@ -1,0 +1,48 @@
+/**
+ * What commands need of an engine. The cluster never imports workers: `main.ts` hands the loader in.
+ *
+ * @module
+ */
+import type { ServedModel } from "../../core/engine.ts";
+import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
+import type { LoadTimes } from "../../core/wire/load_times.ts";
+import type { ClusterStatus } from "../observe/cluster_status.ts";
+import type { RequestOutcome } from "../serving/running_request.ts";
+import type { Settings } from "../config/settings.ts";
+
+/** A loaded model. */
+export interface LoadedEngine {
+  readonly device: string;
+  readonly weightBytes: number;
+  /** Where the time of loading went, if it was loaded in this process. */
+  readonly loadTimes?: LoadTimes;
+  /** What it consists of, for people. */
+  readonly summary: string;
+  /** What would make more of its machines, for people. */
+  readonly advice: readonly string[];
+  readonly served: ServedModel;
+  /** What it is at. */
+  describe(): Promise<ClusterStatus>;
+  /** Told of every request that has ended. */
+  onOutcome: ((outcome: RequestOutcome) => void) | null;
+  /** Rejects when it can serve no longer. */
+  readonly failed: Promise<never>;
+  score(text: string, options: { readonly limitTokens: number }): Promise<{ readonly tokens: number; readonly nll: number }>;
+  close(): Promise<void>;
+}
+
+/** How far loading has come. */
+export type OnProgress = (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
+
+/** Loads a model, in this process or on a cluster. */
+export type LoadEngine = (settings: Settings, onProgress: OnProgress) => Promise<LoadedEngine>;
+
+/** Measures drift in this process. */
+export type MeasureDrift = (
+  options: DriftRequest & {
+    readonly model: string;
+    readonly device: Settings["device"];
+    readonly dawn: string | undefined;
+    readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
+  },
+) => Promise<DriftReport>;

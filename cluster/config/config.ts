@@ -1,0 +1,156 @@
+/**
+ * The configuration file (YAML or JSON).
+ *
+ * @module
+ */
+import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
+import { parse as parseYaml } from "yaml";
+import { z } from "zod";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { Config } from "./config_type.ts";
+
+export type { Config, HostConfig } from "./config_type.ts";
+
+const device = z.enum(DEVICE_CHOICES).describe(DEVICE_HELP);
+const address = z.string().min(1);
+
+const hostSchema = z.strictObject({
+  name: z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores").describe("name of the machine"),
+  gpus: z.array(z.int().min(0).max(63)).min(1).describe("GPUs to use, one worker each in turn; without it, whichever the driver prefers").optional(),
+  join: z.boolean().describe("its workers are started there, with `deno task worker --join`").optional(),
+});
+
+/** The file. Flags win over the file, the file over the environment. */
+export const configSchema = z.strictObject({
+  model: z.string().min(1).describe(
+    "model directory in Hugging Face form; or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
+  ).optional(),
+  device: device.optional(),
+  threads: z.number().int().min(1).max(256).describe("threads of a worker on device wasm; default: the cores, shared out among the workers of a host")
+    .optional(),
+  weights: z.enum(["keep", "q8", "q4"]).describe("what is done to the linear weights of the layers").optional(),
+  decode: z.strictObject({
+    ranks: z.int().min(1).max(64).describe("workers of a decode group").optional(),
+    latentGroups: z.int().min(1).max(64).describe("slices of the latent; divides ranks. By default as many as ranks, and 1 for mla").optional(),
+    attention: z.enum(["tpla", "mla"]).describe("tpla: every rank caches a slice of the latent; mla: heads are split, latents whole, and it is exact")
+      .optional(),
+    basis: z.enum(["identity", "hadamard", "pca", "balanced"]).describe("basis of the latent for tpla").optional(),
+    lambda: z.number().min(0).max(1).describe("weight of the values in the balanced basis").optional(),
+    halo: z.union([z.literal("auto"), z.int().min(0)]).describe("latent directions that every rank keeps as keys; auto: an eighth of the latent")
+      .optional(),
+    mu: z.number().positive().describe("what the latent part of scores is multiplied by").optional(),
+    paper: z.boolean().describe("the TPLA paper's scheme, for comparison: pca, norms over slices, no halo").optional(),
+    output: z.enum(["replicated", "sharded"]).describe("how the attention's output projection is placed; sharded is not in this version").optional(),
+    wire: z.enum(["f32", "f16"]).describe("precision of activations between ranks").optional(),
+    exchange: z.enum(["auto", "shared-memory", "websocket"])
+      .describe("how ranks give each other their parts of sums; auto: through shared memory where all ranks of a group are on one host that has it")
+      .optional(),
+    feedForward: z.enum(["auto", "sharded", "replicated"])
+      .describe("whether ranks share feed-forward blocks, or each has them whole and sums half as often; auto: whole where it fits and pays")
+      .optional(),
+    deadlineMs: z.number().min(10).max(600_000).describe("a rank that is silent for longer ends the step").optional(),
+    device: device.optional(),
+    groups: z.int().min(1).max(64).describe("decode groups").optional(),
+    pingPong: z.boolean().describe("run halves of a step side by side: one computes while the other's sum is on the wire; takes working memory twice")
+      .optional(),
+    maxBatch: z.int().min(1).max(1024).describe("sequences that a group decodes together").optional(),
+  }).optional(),
+  prefill: z.strictObject({
+    workers: z.int().min(0).max(64).describe("prefill units").optional(),
+    ranks: z.int().min(1).max(64).describe("workers of a prefill unit; heads are split among them").optional(),
+    chunk: z.int().min(1).max(8192).describe("prompt tokens computed at a time; by default 64 on the CPU, and 512 to 4096 on GPUs, by their memory")
+      .optional(),
+    window: z.int().min(32).max(65536).describe("positions whose keys and values are expanded at a time; by default 512 to 4096, by a GPU's memory")
+      .optional(),
+    cacheTokens: z.int().min(64).max(2 ** 26).describe("prompt tokens whose latents a prefill unit keeps; by default as many as a decode group")
+      .optional(),
+  }).optional(),
+  mixed: z.strictObject({
+    workers: z.int().min(0).max(64)
+      .describe("units that compute prompts and generate, in one cache, exactly; instead of decode groups and prefill units").optional(),
+    ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them").optional(),
+    maxStepMs: z.number().min(1).max(60_000)
+      .describe(
+        "most milliseconds between two tokens of a running stream while prompts are computed beside it, as far as the smallest pieces allow; by default three of its steps, or twice what a piece takes without tokens",
+      )
+      .optional(),
+  }).optional(),
+  cache: z.strictObject({
+    blockTokens: z.literal(64).describe("tokens of a cache block; kernels are made for 64").optional(),
+    memory: z.number().gt(0).max(1).describe("how much the cache takes of what devices have left beside weights; instead of maxTokens").optional(),
+    maxTokens: z.int().min(64).max(2 ** 26).describe(
+      "tokens all sequences of a group together may hold in the latent cache; by default four contexts, at most 32768",
+    ).optional(),
+    dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
+  }).optional(),
+  server: z.strictObject({
+    host: z.string().min(1).describe("address to listen on").optional(),
+    port: z.int().min(0).max(65535).describe("port to listen on; 0 takes a free one").optional(),
+    modelName: z.string().min(1).describe("name of the model in the API; by default the directory's").optional(),
+    allowedHosts: z.array(z.string().min(1)).describe(
+      "names under which clients may ask; by default those of loopback where it listens there, else any",
+    )
+      .optional(),
+    allowedOrigins: z.array(z.url()).describe("origins of web pages that may ask (CORS); by default none").optional(),
+    maxBodyBytes: z.int().min(1024).max(2 ** 30).describe("largest request body; by default 32 bytes for each token of the context, 4 MiB at least")
+      .optional(),
+    limits: z.strictObject({
+      concurrent: z.int().min(1).describe("requests of one API key at a time").optional(),
+      requestsPerMinute: z.int().min(1).describe("requests of one API key in a minute").optional(),
+    }).describe("what one API key may do; more is refused with 429").optional(),
+    connections: z.strictObject({
+      total: z.int().min(1).max(1_000_000).describe("connections at a time; by default 4096, or what the limit of open files leaves").optional(),
+      perAddress: z.int().min(1).max(1_000_000).describe("connections of one address; by default half of all").optional(),
+    }).describe("who asks nothing makes room for others; beyond that, connections are closed").optional(),
+    maxWaiting: z.int().min(1).max(1_000_000).describe("requests that may wait for a place; more are refused with 429").optional(),
+    maxWaitingPerKey: z.int().min(1).max(1_000_000)
+      .describe("requests of one API key that may wait; by default half of maxWaiting where there are several keys").optional(),
+    shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM or SIGINT").optional(),
+    apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(
+      "keys that clients must present: env:NAME (separated by commas) or a list",
+    )
+      .optional(),
+  }).optional(),
+  cluster: z.strictObject({
+    token: z.string().min(1).describe("secret shared with workers of other hosts: env:NAME. Without it one is made for each run").optional(),
+    listen: address.describe("host:port where workers of other hosts join; without it, only this host's workers do").optional(),
+    tls: z.strictObject({
+      cert: z.string().min(1).describe("PEM file shown by this host").optional(),
+      key: z.string().min(1).describe("PEM file of its key").optional(),
+      ca: z.string().min(1).describe("PEM file of who signed the other hosts' certificates").optional(),
+    }).nullable().optional(),
+    insecure: z.boolean().describe("allow links between hosts without TLS: whoever listens in reads prompts and answers").optional(),
+    strict: z.boolean().describe("end when a unit cannot be kept up, instead of going on with the others").optional(),
+    hosts: z.array(hostSchema).min(1).describe("machines and their GPUs; the first that does not join is this one").optional(),
+  }).optional(),
+}).describe("Latentmesh configuration");
+
+// The type that users see is written out, and must be exactly what the schema gives.
+type Same<A, B> = [A, B] extends [B, A] ? true : false;
+true satisfies Same<Config, z.output<typeof configSchema>>;
+
+/**
+ * Parses the text of a configuration file.
+ *
+ * @throws {LatentmeshError} `invalid_config` that names the path in the file
+ */
+export function parseConfig(text: string, file: string): Config {
+  let value: unknown;
+  try {
+    // YAML 1.2 contains JSON.
+    value = parseYaml(text) ?? {};
+  } catch (cause) {
+    throw new LatentmeshError("invalid_config", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
+  }
+  return checkConfig(value, file);
+}
+
+/** Checks a configuration that came from a file, from flags or from code. */
+export function checkConfig(value: unknown, source: string): Config {
+  const parsed = configSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const path = [...issue.path, ...(issue.code === "unrecognized_keys" ? [issue.keys[0]] : [])].join(".");
+  const problem = issue.code === "unrecognized_keys" ? "there is no such setting" : issue.message;
+  throw new LatentmeshError("invalid_config", `Cannot use ${source}: ${path === "" ? "" : `${path}: `}${problem}`, { param: path });
+}

@@ -1,0 +1,60 @@
+/**
+ * Which setting of the cluster file each flag sets. Errors name both, since nobody who wrote a flag has a file.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+
+/** Paths in the cluster file, by commander's names of flags. */
+export const SETTING_OF = {
+  model: "model",
+  device: "device",
+  threads: "threads",
+  weights: "weights",
+  ranks: "decode.ranks",
+  latentGroups: "decode.latentGroups",
+  attention: "decode.attention",
+  basis: "decode.basis",
+  lambda: "decode.lambda",
+  halo: "decode.halo",
+  mu: "decode.mu",
+  paper: "decode.paper",
+  groups: "decode.groups",
+  exchange: "decode.exchange",
+  feedForward: "decode.feedForward",
+  maxBatch: "decode.maxBatch",
+  pingPong: "decode.pingPong",
+  prefillChunk: "prefill.chunk",
+  prefillWindow: "prefill.window",
+  prefillWorkers: "prefill.workers",
+  prefillRanks: "prefill.ranks",
+  mixed: "mixed.workers",
+  maxStepMs: "mixed.maxStepMs",
+  maxTokensTotal: "cache.maxTokens",
+  cacheMemory: "cache.memory",
+  cacheDtype: "cache.dtype",
+  host: "server.host",
+  port: "server.port",
+  modelName: "server.modelName",
+  shutdownTimeout: "server.shutdownTimeout",
+  gpus: "cluster.hosts",
+  strict: "cluster.strict",
+} as const;
+
+/** A flag that sets one. */
+export type SettingFlag = keyof typeof SETTING_OF;
+
+/** `--max-batch` of `maxBatch`. */
+export function flagName(flag: SettingFlag): string {
+  return `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** The same error, naming the flag where the setting that is wrong was given by one. */
+export function naming(flags: Partial<Record<SettingFlag, unknown>>, error: unknown): unknown {
+  if (!(error instanceof LatentmeshError) || error.param === undefined) return error;
+  const flag = (Object.keys(SETTING_OF) as SettingFlag[]).find((flag) => SETTING_OF[flag] === error.param && flags[flag] !== undefined);
+  // Where both have the same name, the error says it already.
+  if (flag === undefined || flag === error.param || error.message.includes(flagName(flag))) return error;
+  const message = error.message.replace(error.param, `${flagName(flag)} (${error.param} in a cluster file)`);
+  return new LatentmeshError(error.code, message, { param: error.param, cause: error });
+}

@@ -1,0 +1,226 @@
+/**
+ * Flags that several commands share, and how they become settings.
+ *
+ * @module
+ */
+import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { SYNTHETIC_HELP } from "../../core/model/synthetic/name.ts";
+import { SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
+import { checkConfig, type Config, parseConfig } from "./config.ts";
+import type { HostConfig } from "./config_type.ts";
+import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
+import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
+
+/** Flags of commands that load a model, as commander names them. */
+export interface ModelFlags {
+  readonly config?: string;
+  readonly model?: string;
+  readonly device?: Config["device"];
+  readonly threads?: number;
+  readonly weights?: Config["weights"];
+  readonly maxTokensTotal?: number;
+  readonly cacheMemory?: number;
+  readonly cacheDtype?: "f16" | "f32";
+  readonly prefillChunk?: number;
+  readonly prefillWindow?: number;
+}
+
+/** How a decode group attends. */
+export interface SchemeFlags {
+  readonly ranks?: number;
+  readonly latentGroups?: number;
+  readonly attention?: "tpla" | "mla";
+  readonly basis?: NonNullable<Config["decode"]>["basis"];
+  readonly lambda?: number;
+  readonly halo?: "auto" | number;
+  readonly mu?: number;
+  readonly paper?: boolean;
+}
+
+/** What a cluster consists of. */
+export interface ClusterFlags extends SchemeFlags {
+  readonly groups?: number;
+  readonly exchange?: "auto" | "shared-memory" | "websocket";
+  readonly feedForward?: "auto" | "sharded" | "replicated";
+  readonly maxBatch?: number;
+  readonly pingPong?: boolean;
+  readonly prefillWorkers?: number;
+  readonly mixed?: number;
+  readonly maxStepMs?: number;
+  readonly prefillRanks?: number;
+  readonly gpus?: readonly number[];
+  readonly strict?: boolean;
+}
+
+/** Where HTTP is served. */
+export interface ServerFlags {
+  readonly host?: string;
+  readonly port?: number;
+  readonly modelName?: string;
+  readonly shutdownTimeout?: number;
+}
+
+/** All of them. */
+export type AllFlags = ModelFlags & ClusterFlags & ServerFlags;
+
+/** `--model`, `--device`. */
+export function withDevice(command: Command): Command {
+  return command
+    .option(
+      "--model <directory>",
+      `model directory in Hugging Face form, or, to measure, random weights: ${SYNTHETIC_HELP} (default: the embedded tiny-mla)`,
+    )
+    .addOption(
+      new Option("--device <device>", `${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]),
+    )
+    .option("--threads <n>", "threads of a worker on --device wasm (default: the cores, shared out among this host's workers)", integer);
+}
+
+/** Flags of commands that load a model to serve or score with it. */
+export function withModel(command: Command): Command {
+  return withDevice(command.option("--config <file>", "configuration file (YAML or JSON); flags win over it"))
+    .addOption(
+      new Option("--weights <format>", "keep linear weights as stored, or quantise them on load (default: keep)").choices(["keep", "q8", "q4"]),
+    )
+    .option(
+      "--max-tokens-total <n>",
+      "tokens of all sequences together in the latent cache; no prompt can be longer (default: four contexts, at most 32768)",
+      integer,
+    )
+    .addOption(new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs)").choices(["f16", "f32"]))
+    .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU; 512 to 4096 on GPUs, by their memory)", integer)
+    .option("--prefill-window <n>", "positions whose keys and values are expanded at a time (default: 512 to 4096, by a GPU's memory)", integer);
+}
+
+/** Flags about how a decode group attends. */
+export function withScheme(command: Command): Command {
+  const { attention, basis, lambda, mu } = SCHEME_DEFAULTS;
+  return command
+    .option("--ranks <k>", "workers of a decode group (default: 2)", integer)
+    .option("--latent-groups <g>", "slices of the latent; divides ranks (default: ranks for tpla, 1 for mla)", integer)
+    .addOption(
+      new Option("--attention <mode>", `tpla: every rank caches a slice of the latent; mla: heads are split, exact (default: ${attention})`).choices([
+        "tpla",
+        "mla",
+      ]),
+    )
+    .addOption(new Option("--basis <kind>", `basis of the latent (default: ${basis})`).choices(["identity", "hadamard", "pca", "balanced"]))
+    .option("--lambda <x>", `weight of the values in the balanced basis (default: ${lambda})`, fraction)
+    .option("--halo <r>", "latent directions that every rank keeps as keys (default: auto, an eighth of the latent)", halo)
+    .option("--mu <x>", `what the latent part of scores is multiplied by (default: ${mu})`, Number)
+    .option("--paper", "the TPLA paper's scheme, for comparison: pca, norms over slices, no halo");
+}
+
+/** Flags about what a cluster consists of. */
+export function withCluster(command: Command): Command {
+  return withScheme(command)
+    .option("--groups <n>", "decode groups (default: 1)", integer)
+    .option("--cache-memory <x>", "how much the cache takes of what devices have left beside weights, instead of --max-tokens-total", fraction)
+    .addOption(
+      new Option("--exchange <way>", "how ranks give each other their parts of sums (default: auto, through shared memory where all are on one host)")
+        .choices(["auto", "shared-memory", "websocket"]),
+    )
+    .addOption(
+      new Option("--feed-forward <way>", "ranks share feed-forward blocks, or each has them whole (default: auto, whole where it fits and pays)")
+        .choices(["auto", "sharded", "replicated"]),
+    )
+    .option("--ping-pong", "run halves of a step side by side: one computes while the other's sum is on the wire")
+    .option(
+      "--max-batch <n>",
+      "sequences that a group decodes together (default: 64); where matrix units are there, 5 and more decode on them, in f16",
+      integer,
+    )
+    .option("--mixed <n>", "units that compute prompts and generate by themselves, instead of decode groups and prefill units", integer)
+    .option(
+      "--max-step-ms <ms>",
+      "of mixed units: most time between two tokens of a stream while prompts are computed (default: three steps, or twice what a piece of a prompt takes at least)",
+      Number,
+    )
+    .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
+    .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
+    .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
+    .option(
+      "--gpus <list>",
+      "this host's GPUs, which workers get in turn, such as 0,1 (default: all of them where nothing is said of units, else the one that the driver prefers)",
+      integers,
+    );
+}
+
+/** Flags about where HTTP is served. */
+export function withServer(command: Command): Command {
+  return command
+    .option("--host <address>", "address to listen on (default: 127.0.0.1)")
+    .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
+    .option("--model-name <name>", "name of the model in the API (default: the directory's)")
+    .option(
+      "--shutdown-timeout <seconds>",
+      "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
+      Number,
+    );
+}
+
+/** A whole number. */
+export function integer(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
+  return Number(text);
+}
+
+/** Whole numbers, separated by commas. */
+export function integers(text: string): number[] {
+  return text.split(",").map((part) => integer(part.trim()));
+}
+
+function halo(text: string): "auto" | number {
+  return text === "auto" ? "auto" : integer(text);
+}
+
+function fraction(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1)) throw new InvalidArgumentError("It must be a number from 0 to 1.");
+  return value;
+}
+
+/** Flags, file and environment together. @throws {LatentmeshError} `invalid_config` that names the setting */
+export async function settingsOf(flags: AllFlags): Promise<Settings> {
+  const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
+  const { config: _, gpus, ...others } = flags;
+  const given = { ...others, gpus: gpus && hostsWith(gpus, file.cluster?.hosts) } satisfies Partial<Record<SettingFlag, unknown>>;
+  try {
+    return resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
+  } catch (error) {
+    throw naming(given, error);
+  }
+}
+
+/** What flags set, in the form of a cluster file; other flags of a command set nothing there. */
+function configOf(flags: Partial<Record<SettingFlag, unknown>>): Record<string, unknown> {
+  const config: Record<string, Record<string, unknown> | unknown> = {};
+  const set = (path: string, value: unknown) => {
+    const [section, key] = path.split(".");
+    config[section] = key === undefined ? value : { ...config[section] as object | undefined, [key]: value };
+  };
+  for (const flag of Object.keys(SETTING_OF) as SettingFlag[]) if (flags[flag] !== undefined) set(SETTING_OF[flag], flags[flag]);
+  // A flag wins over what the file says of decode groups alone, too.
+  if (flags.device !== undefined) set("decode.device", flags.device);
+  return config;
+}
+
+/** The file's hosts, of which this one gives its workers these GPUs. @throws {LatentmeshError} `invalid_config` if none of them is this one */
+function hostsWith(gpus: readonly number[], hosts: readonly HostConfig[] = [LOCAL_HOST]): HostConfig[] {
+  if (hosts.every(({ join }) => join === true)) {
+    throw new LatentmeshError("invalid_config", "--gpus: no worker runs here, since every host in cluster.hosts joins; give GPUs to those that do", {
+      param: "cluster.hosts",
+    });
+  }
+  return hosts.map((host) => host.join === true ? host : { ...host, gpus: [...gpus] });
+}
+
+async function readConfig(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (cause) {
+    throw new LatentmeshError("not_found", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,324 @@
+/**
+ * Everything resolved: flags over file over environment over defaults.
+ *
+ * @module
+ */
+import type { DeviceTuning } from "../../core/device_kind.ts";
+import { readEnv, readTuning, resolveSecret } from "../../core/env.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { isSynthetic, parseSynthetic } from "../../core/model/synthetic/name.ts";
+import { needsCalibration } from "../../core/tpla/choose_bases.ts";
+import { type Scheme, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
+import type { Tls } from "./tls.ts";
+import { checkConfig, type Config, type HostConfig } from "./config.ts";
+
+/** Everything resolved. */
+export interface Settings {
+  readonly model: string;
+  readonly device: NonNullable<Config["device"]>;
+  readonly weights: NonNullable<Config["weights"]>;
+  readonly maxTokensTotal: number | undefined;
+  /** Fraction of what devices have left that the cache takes; `fitCache` turns it into tokens. */
+  readonly cacheMemory: number | undefined;
+  readonly cacheDtype: "f16" | "f32" | undefined;
+  readonly prefillChunk: number | undefined;
+  readonly prefillWindow: number | undefined;
+  readonly dawn: string | undefined;
+  readonly tuning: DeviceTuning;
+  readonly host: string;
+  readonly port: number;
+  readonly modelName: string | undefined;
+  /** Names under which clients may ask; undefined: any. */
+  readonly allowedHosts: readonly string[] | undefined;
+  readonly allowedOrigins: readonly string[];
+  readonly maxBodyBytes: number | undefined;
+  /** What one API key may do. */
+  readonly limits: { readonly concurrent?: number; readonly requestsPerMinute?: number } | undefined;
+  /** Connections of clients, where the configuration says. */
+  readonly connections: { readonly total?: number; readonly perAddress?: number };
+  /** Requests that may wait, of all API keys and of each. */
+  readonly maxWaiting: number;
+  readonly maxWaitingPerKey: number;
+  /** Seconds. */
+  readonly shutdownTimeout: number;
+  /** Keys that clients must present; empty: none. */
+  readonly apiKeys: readonly string[];
+  readonly decode: DecodeSettings;
+  readonly prefill: {
+    readonly workers: number;
+    readonly ranks: number;
+    /** Prompt tokens whose latents a unit keeps; undefined: as many as a decode group. */
+    readonly cacheTokens: number | undefined;
+  };
+  readonly mixed: MixedSettings;
+  /** Whether it was configured which units there are; else they are a default that `serve` may replace by what suits the machine. */
+  readonly unitsGiven: boolean;
+  readonly cluster: ClusterSettings;
+}
+
+/** Units that compute prompts and generate; where there are some, there are no others. */
+export interface MixedSettings {
+  /** 0: there are decode groups and prefill units instead. */
+  readonly workers: number;
+  /** Workers of each, among which heads are split. */
+  readonly ranks: number;
+  /** Most milliseconds between two tokens of a running stream while prompts are computed beside it; undefined: three steps. */
+  readonly maxStepMs: number | undefined;
+}
+
+/** Decode groups. */
+export interface DecodeSettings {
+  readonly scheme: Scheme;
+  readonly groups: number;
+  readonly wire: "f32" | "f16";
+  /** How ranks give each other their parts of sums; `auto`: through shared memory where all ranks of a group have it. */
+  readonly exchange: "auto" | "shared-memory" | "websocket";
+  /** `auto` until `fit_feed_forward.ts` has decided, by what devices have left. */
+  readonly feedForward: "auto" | "sharded" | "replicated";
+  readonly deadlineMs: number;
+  /** Whether halves of a step run side by side. */
+  readonly pingPong: boolean;
+  /** Sequences that a group decodes together. */
+  readonly maxBatch: number;
+}
+
+/** Where workers are and how they join. */
+export interface ClusterSettings {
+  /** Shared with workers of other hosts; made for each run where it is not configured. */
+  readonly token: string | undefined;
+  /** `ws://` or `wss://` address for workers of other hosts; undefined: there are none. */
+  readonly listen: string | undefined;
+  /** Paths. */
+  readonly tls: Tls;
+  readonly hosts: readonly HostConfig[];
+  /** Whether the cluster ends when one of its units cannot be kept up, instead of going on with the others. */
+  readonly strict: boolean;
+}
+
+/** The embedded model. */
+export const EMBEDDED_MODEL: URL = new URL("../../models/tiny-mla", import.meta.url);
+
+/** Names of this machine. */
+const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "[::1]"];
+
+/** Of random weights, all directions of the latent are alike. */
+const SYNTHETIC_BASIS = "identity";
+
+/** Milliseconds of silence after which a rank ends the step. */
+const DEADLINE = 2000;
+
+/** Requests that may wait. */
+const MOST_WAITING = 1024;
+
+/** Most tokens of a cache. */
+export const MOST_CACHE_TOKENS: number = 2 ** 26;
+
+/** Least characters of a configured token or key. */
+const LEAST_SECRET = 16;
+
+/** This one, where nothing is said about hosts. */
+export const LOCAL_HOST: HostConfig = { name: "local" };
+
+/** Flags over file over environment over defaults. @throws {LatentmeshError} `invalid_config` that names the setting */
+export function resolveSettings(flags: Config, file: Config, env: (name: string) => string | undefined): Settings {
+  const config = checkConfig(merge(file, flags), "the configuration");
+  const decode = config.decode ?? {};
+  const device = decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto";
+  const host = config.server?.host ?? "127.0.0.1";
+  const tuning = readTuning(env);
+  const model = config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname);
+  refuseUnsupported(config, model);
+  const apiKeys = resolveKeys(config.server?.apiKeys, env);
+  const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
+  const mixed = resolveMixed(config);
+  const settings: Settings = {
+    model,
+    device,
+    weights: config.weights ?? "keep",
+    maxTokensTotal: config.cache?.maxTokens,
+    cacheMemory: config.cache?.memory,
+    cacheDtype: config.cache?.dtype,
+    prefillChunk: config.prefill?.chunk,
+    prefillWindow: config.prefill?.window,
+    dawn: readEnv("LATENTMESH_DAWN", env),
+    tuning: { ...tuning, threads: config.threads ?? tuning.threads },
+    host,
+    port: config.server?.port ?? 8080,
+    modelName: config.server?.modelName,
+    allowedHosts: config.server?.allowedHosts ?? (isLoopback(host) ? [...LOOPBACK_HOSTS, host] : undefined),
+    allowedOrigins: config.server?.allowedOrigins ?? [],
+    maxBodyBytes: config.server?.maxBodyBytes,
+    limits: config.server?.limits,
+    connections: config.server?.connections ?? {},
+    maxWaiting,
+    maxWaitingPerKey: config.server?.maxWaitingPerKey ?? (apiKeys.length > 1 ? Math.ceil(maxWaiting / 2) : maxWaiting),
+    shutdownTimeout: config.server?.shutdownTimeout ?? 10,
+    apiKeys,
+    decode: {
+      scheme: {
+        ...SCHEME_DEFAULTS,
+        ...(isSynthetic(model) ? { basis: SYNTHETIC_BASIS } : {}),
+        // A mixed unit decodes as it prefills: exactly.
+        ...(mixed.workers > 0 ? { attention: "mla" } : {}),
+        ...definedOnly({ attention: decode.attention, basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
+        ranks: mixed.workers > 0 ? mixed.ranks : decode.ranks ?? 2,
+        latentGroups: decode.latentGroups,
+        halo: decode.halo === "auto" ? undefined : decode.halo,
+      },
+      groups: mixed.workers > 0 ? 0 : decode.groups ?? 1,
+      wire: decode.wire ?? "f32",
+      exchange: decode.exchange ?? "auto",
+      // Sums of a prompt are large, but what each rank would compute of it is larger.
+      feedForward: decode.feedForward ?? (mixed.workers > 0 ? "sharded" : "auto"),
+      deadlineMs: decode.deadlineMs ?? DEADLINE,
+      pingPong: decode.pingPong ?? false,
+      maxBatch: decode.maxBatch ?? 64,
+    },
+    prefill: {
+      workers: mixed.workers > 0 ? 0 : config.prefill?.workers ?? 1,
+      ranks: config.prefill?.ranks ?? 1,
+      cacheTokens: config.prefill?.cacheTokens,
+    },
+    mixed,
+    unitsGiven: saysUnits(config),
+    cluster: resolveCluster(config.cluster ?? {}, env),
+  };
+  if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
+    refuse("server.host", `${settings.host} can be reached from outside; set server.apiKeys, or cluster.insecure: true if that is meant`);
+  }
+  return settings;
+}
+
+/** The same with mixed units in place of whatever units there are. */
+export function asMixed(settings: Settings, units: { readonly workers: number; readonly ranks: number }): Settings {
+  const { decode, prefill, mixed } = settings;
+  const scheme = { ...SCHEME_DEFAULTS, attention: "mla", ranks: units.ranks } as const;
+  return {
+    ...settings,
+    decode: { ...decode, scheme, groups: 0, feedForward: "sharded", pingPong: false },
+    prefill: { ...prefill, workers: 0, ranks: 1, cacheTokens: undefined },
+    mixed: { ...mixed, ...units },
+    unitsGiven: true,
+  };
+}
+
+/** The same with one mixed unit of one worker: for a process that serves alone. */
+export function asOneMixed(settings: Settings): Settings {
+  const { cluster, ...rest } = asMixed(settings, { workers: 1, ranks: 1 });
+  return { ...rest, cluster: { ...cluster, listen: undefined, hosts: [LOCAL_HOST] } };
+}
+
+/** Whether a model is the embedded one. */
+export function isEmbedded(model: string): boolean {
+  return model === decodeURIComponent(EMBEDDED_MODEL.pathname);
+}
+
+/** Whether a configuration says anything of which units there are, so that nothing is left to choose. */
+function saysUnits({ decode = {}, prefill = {}, mixed, cluster }: Config): boolean {
+  const { device: _, deadlineMs: __, maxBatch: ___, ...units } = decode;
+  const said = [...Object.values(units), mixed?.workers, mixed?.ranks, prefill.workers, prefill.ranks, prefill.cacheTokens];
+  return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join }) => join === true) === true;
+}
+
+/** @throws {LatentmeshError} `invalid_config` if other units are asked for, too */
+function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): MixedSettings {
+  const { workers = mixed?.ranks === undefined ? 0 : 1, maxStepMs } = mixed ?? {};
+  if (workers === 0) return { workers: 0, ranks: 1, maxStepMs };
+  const { ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong } = decode;
+  const others = [
+    ...Object.entries({ ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong }).map(([key, value]) => [`decode.${key}`, value]),
+    ...(["workers", "ranks", "cacheTokens"] as const).map((key) => [`prefill.${key}`, prefill[key]] as const),
+  ] as const;
+  const other = others.find(([, value]) => value !== undefined);
+  if (other !== undefined) {
+    refuse(
+      other[0] as string,
+      "mixed units compute prompts and generate by themselves, and there are no other units beside them; leave one of the two out",
+    );
+  }
+  if (decode.attention === "tpla") {
+    refuse("decode.attention", "mixed units attend exactly, over whole latents; tpla needs decode groups and prefill units");
+  }
+  return { workers, ranks: mixed?.ranks ?? 1, maxStepMs };
+}
+
+function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
+  const hosts = cluster.hosts ?? [LOCAL_HOST];
+  const token = cluster.token === undefined ? undefined : resolveSecret(cluster.token, "cluster.token", env);
+  if (token !== undefined && token.length < LEAST_SECRET) refuse("cluster.token", `it has ${token.length} characters; ${LEAST_SECRET} are the least`);
+  const tls = cluster.tls ?? {};
+  const strict = cluster.strict ?? false;
+  const joins = hosts.some(({ join }) => join === true);
+  if (hosts.filter(({ join }) => join !== true).length > 1) refuse("cluster.hosts", "only one host can be this one; the others need join: true");
+  if (new Set(hosts.map(({ name }) => name)).size < hosts.length) refuse("cluster.hosts", "two hosts have the same name");
+  if (joins && cluster.listen === undefined) refuse("cluster.listen", "hosts join, so it must say where: host:port");
+  if (joins && token === undefined) refuse("cluster.token", "hosts join, so they need a token: env:LATENTMESH_TOKEN");
+  if (cluster.listen === undefined) return { token, listen: undefined, tls, hosts, strict };
+  const match = /^(\[[^\]]+\]|[^:]+):(\d+)$/.exec(cluster.listen);
+  if (match === null) return refuse("cluster.listen", `"${cluster.listen}" is not host:port`);
+  if (joins && /^(0\.0\.0\.0|\[::\])$/.test(match[1])) refuse("cluster.listen", "hosts join, so it must name an address that they can reach");
+  const secure = tls.cert !== undefined && tls.key !== undefined;
+  if (!isLoopback(match[1]) && !secure && cluster.insecure !== true) {
+    refuse("cluster.tls", `${cluster.listen} can be reached from outside; set tls.cert and tls.key, or cluster.insecure: true if that is meant`);
+  }
+  return { token, listen: `${secure ? "wss" : "ws"}://${cluster.listen}`, tls, hosts, strict };
+}
+
+function resolveKeys(keys: string | readonly string[] | undefined, env: (name: string) => string | undefined): readonly string[] {
+  if (keys === undefined) return [];
+  const list = typeof keys === "string"
+    ? resolveSecret(keys, "server.apiKeys", env).split(",")
+    : keys.map((key) => resolveSecret(key, "server.apiKeys", env));
+  const trimmed = list.map((key) => key.trim()).filter((key) => key !== "");
+  if (trimmed.some((key) => key.length < LEAST_SECRET)) refuse("server.apiKeys", `a key has fewer than ${LEAST_SECRET} characters`);
+  // What a bearer token may consist of (RFC 6750).
+  if (trimmed.some((key) => !/^[\w.~+/-]+=*$/.test(key))) refuse("server.apiKeys", "a key may hold letters, digits and . _ ~ + / - only");
+  return trimmed;
+}
+
+function refuseUnsupported({ decode, prefill, mixed, cache }: Config, model: string): void {
+  if (prefill?.workers === 0 && (mixed?.workers ?? 0) === 0) {
+    refuse(
+      "prefill.workers",
+      "decode groups cannot compute prompts by themselves in this version: give them a prefill unit, or use mixed units (--mixed), which need none",
+    );
+  }
+  if (isSynthetic(model)) refuseCalibration(model, decode?.paper === true ? "pca" : decode?.basis);
+  if (decode?.output === "sharded") refuse("decode.output", "sharded output projections are not in this version; use replicated");
+  if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
+}
+
+/** Of a synthetic model's scheme. */
+function refuseCalibration(model: string, basis: Scheme["basis"] | undefined): void {
+  parseSynthetic(model);
+  if (basis === undefined || !needsCalibration(basis)) return;
+  refuse(
+    "decode.basis",
+    `${basis} needs a calibration, and random weights have nothing to calibrate; synthetic models take ${SYNTHETIC_BASIS} or hadamard`,
+  );
+}
+
+/** Whether only this machine can reach an address. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || /^127\./.test(host) || host === "::1" || host === "[::1]";
+}
+
+function refuse(param: string, problem: string): never {
+  throw new LatentmeshError("invalid_config", `Cannot use ${param}: ${problem}`, { param });
+}
+
+/** `over` where it says something, else `under`; sections are merged, lists are not. */
+function merge(under: unknown, over: unknown): unknown {
+  if (over === undefined) return under;
+  if (!isSection(under) || !isSection(over)) return over;
+  const keys = [...new Set([...Object.keys(under), ...Object.keys(over)])];
+  return Object.fromEntries(keys.map((key) => [key, merge(under[key], over[key])]).filter(([, value]) => value !== undefined));
+}
+
+function isSection(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function definedOnly<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: NonNullable<T[K]> };
+}

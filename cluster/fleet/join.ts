@@ -1,0 +1,105 @@
+/**
+ * Workers of this machine for a cluster whose coordinator is on another.
+ *
+ * @module
+ */
+import { sharedOut } from "./share_cores.ts";
+import type { DeviceTuning } from "../../core/device_kind.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { Supervisor } from "./supervisor.ts";
+import type { ClusterServices } from "../planning/services.ts";
+import type { Settings } from "../config/settings.ts";
+import { PrivateDirectory } from "../processes/private_directory.ts";
+import { readTls, type Tls } from "../config/tls.ts";
+
+/** What a machine that joins must know. */
+export interface JoinSettings {
+  /** `ws://` or `wss://` address of the coordinator. */
+  readonly coordinator: string;
+  readonly token: string;
+  /** Name of this machine, as the cluster's configuration has it. */
+  readonly host: string;
+  /** Address of this machine, where the coordinator and the other workers reach it. */
+  readonly advertise: string;
+  readonly model: string;
+  readonly device: Settings["device"];
+  readonly dawn: string | undefined;
+  /** Whether passes are timed on devices. */
+  readonly tuning: DeviceTuning;
+  /** One worker for each. */
+  readonly gpus: readonly (number | null)[];
+  /** Paths. */
+  readonly tls: Tls;
+  /** Links without TLS are meant. */
+  readonly insecure: boolean;
+}
+
+/** Workers that have joined. */
+export interface JoinedWorkers {
+  /** Rejects when a worker is given up, because it is refused or fails again and again. */
+  readonly failed: Promise<never>;
+  /** Stops them. */
+  close(): Promise<void>;
+}
+
+/** A coordinator that is away for some minutes is waited for. */
+const MOST_FAILURES = 100;
+
+/** Starts one worker for each GPU; they join, and join again when they lose their coordinator. @throws {LatentmeshError} `invalid_config` */
+export async function startJoining(settings: JoinSettings, services: ClusterServices, isLoopback: (host: string) => boolean): Promise<JoinedWorkers> {
+  const url = parseAddress(settings.coordinator);
+  if (url.protocol === "ws:" && !isLoopback(url.hostname) && !settings.insecure) {
+    throw new LatentmeshError(
+      "invalid_config",
+      `Cannot join ${settings.coordinator}: it is not encrypted; use wss:// or say that this is meant with --insecure`,
+    );
+  }
+  const secure = settings.tls.cert !== undefined && settings.tls.key !== undefined;
+  if (!secure && !isLoopback(settings.advertise) && !settings.insecure) {
+    throw new LatentmeshError(
+      "invalid_config",
+      `Cannot listen on ${settings.advertise} without a certificate; set --tls-cert and --tls-key, or say --insecure`,
+    );
+  }
+  const tls = readTls(settings.tls);
+  const directory = await PrivateDirectory.create();
+  const model = await Deno.realPath(settings.model).catch(() => settings.model);
+  const supervisors = settings.gpus.map((gpu, i) =>
+    new Supervisor(`${settings.host}.${i}`, (worker) =>
+      services.spawn({
+        bootstrap: {
+          worker,
+          coordinator: settings.coordinator,
+          token: new TextEncoder().encode(settings.token).toHex(),
+          listen: `${secure ? "wss" : "ws"}://${isLoopback(settings.advertise) ? settings.advertise : "0.0.0.0"}:0`,
+          advertise: settings.advertise,
+          host: settings.host,
+          model,
+          device: settings.device,
+          dawn: settings.dawn,
+          tuning: sharedOut(settings.tuning, settings.gpus.length),
+          tls,
+        },
+        directory: directory.path,
+        sockets: null,
+        // What they will be is not known before they have joined.
+        sharesMemory: true,
+        gpu,
+      }), { mostFailures: MOST_FAILURES })
+  );
+  return {
+    failed: Promise.race(supervisors.map(({ givenUp }) => givenUp)),
+    async close() {
+      await Promise.all(supervisors.map((supervisor) => supervisor.stop()));
+      await directory.close();
+    },
+  };
+}
+
+function parseAddress(text: string): URL {
+  const url = URL.parse(text);
+  if (url === null || !/^wss?:$/.test(url.protocol)) {
+    throw new LatentmeshError("invalid_config", `Cannot join "${text}": the address of a coordinator looks like wss://host:port`, { param: "join" });
+  }
+  return url;
+}

@@ -1,0 +1,114 @@
+/**
+ * Log-probabilities in the two forms OpenAI has.
+ *
+ * @module
+ */
+import type { TokenLogprob } from "../../../core/engine.ts";
+import type { TextTokenizer } from "../../../core/text/tokenizer.ts";
+import type { Slices } from "../slices.ts";
+
+/** Stands for minus infinity, which JSON lacks. */
+const LEAST = -9999;
+
+/** A token by itself in both forms. */
+interface NamedToken {
+  /** Its text, with replacement characters where that is not whole characters. */
+  readonly text: string;
+  readonly bytes: readonly number[];
+  /** Its text or, where that is not whole characters, `bytes:\xe2\x82` as OpenAI writes it, so that different tokens have different names. */
+  readonly name: string;
+}
+
+/** Names are asked for again and again, and finding one takes long. */
+const NAMES = new WeakMap<TextTokenizer, Map<number, NamedToken>>();
+
+function named(tokenizer: TextTokenizer, token: number): NamedToken {
+  const known = NAMES.get(tokenizer) ?? new Map<number, NamedToken>();
+  NAMES.set(tokenizer, known);
+  const found = known.get(token) ?? nameToken(tokenizer.bytesOf(token));
+  known.set(token, found);
+  return found;
+}
+
+function nameToken(bytes: Uint8Array<ArrayBuffer>): NamedToken {
+  const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  const whole = !text.includes("\ufffd") || equals(new TextEncoder().encode(text), bytes);
+  const name = whole ? text : `bytes:${Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
+  return { text, bytes: [...bytes], name };
+}
+
+function equals(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+function entry(tokenizer: TextTokenizer, { token, logprob }: { token: number; logprob: number }) {
+  const { text, bytes } = named(tokenizer, token);
+  return { token: text, logprob: Math.max(LEAST, logprob), bytes };
+}
+
+/** Tokens whose log-probabilities are written at a time. */
+export const LOGPROBS_RUN = 16;
+
+/** `choices[].logprobs` of chat completions. */
+export function chatLogprobs(tokenizer: TextTokenizer, logprobs: readonly TokenLogprob[]) {
+  return { content: entries(tokenizer, logprobs), refusal: null };
+}
+
+/** The same of a whole answer, beside other work. */
+export async function wholeChatLogprobs(tokenizer: TextTokenizer, logprobs: readonly TokenLogprob[], slices: Slices) {
+  return { content: await slices.map(logprobs, LOGPROBS_RUN, (part) => entries(tokenizer, part)), refusal: null };
+}
+
+function entries(tokenizer: TextTokenizer, logprobs: readonly TokenLogprob[]) {
+  return logprobs.map((logprob) => ({ ...entry(tokenizer, logprob), top_logprobs: logprob.top.map((top) => entry(tokenizer, top)) }));
+}
+
+/** A token and its log-probability; null where it has none (the first of the prompt). */
+export type ScoredToken = readonly [token: number, logprob: TokenLogprob | null];
+
+/** `choices[].logprobs` of completions. */
+export interface CompletionLogprobs {
+  readonly tokens: string[];
+  readonly token_logprobs: (number | null)[];
+  readonly top_logprobs: (Readonly<Record<string, number>> | null)[];
+  readonly text_offset: number[];
+}
+
+/** Writes log-probabilities of completions; counts text offsets from piece to piece. */
+export class CompletionLogprobsWriter {
+  readonly #tokenizer: TextTokenizer;
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  #offset = 0;
+
+  constructor(tokenizer: TextTokenizer) {
+    this.#tokenizer = tokenizer;
+  }
+
+  write(scored: readonly ScoredToken[]): CompletionLogprobs {
+    const name = (token: number) => named(this.#tokenizer, token).name;
+    return {
+      tokens: scored.map(([token]) => name(token)),
+      token_logprobs: scored.map(([, logprob]) => (logprob === null ? null : Math.max(LEAST, logprob.logprob))),
+      top_logprobs: scored.map(([, logprob]) =>
+        logprob === null ? null : Object.fromEntries(logprob.top.map((top) => [name(top.token), Math.max(LEAST, top.logprob)]))
+      ),
+      text_offset: scored.map(([token]) => {
+        const offset = this.#offset;
+        // Special tokens are not part of the text.
+        if (!this.#tokenizer.isSpecial(token)) this.#offset += this.#decoder.decode(this.#tokenizer.bytesOf(token), { stream: true }).length;
+        return offset;
+      }),
+    };
+  }
+
+  /** The same of a whole text, beside other work. */
+  async writeWhole(scored: readonly ScoredToken[], slices: Slices): Promise<CompletionLogprobs> {
+    const parts = await slices.map(scored, LOGPROBS_RUN, (part) => [this.write(part)]);
+    return {
+      tokens: parts.flatMap(({ tokens }) => tokens),
+      token_logprobs: parts.flatMap(({ token_logprobs }) => token_logprobs),
+      top_logprobs: parts.flatMap(({ top_logprobs }) => top_logprobs),
+      text_offset: parts.flatMap(({ text_offset }) => text_offset),
+    };
+  }
+}

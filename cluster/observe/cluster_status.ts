@@ -1,0 +1,120 @@
+/**
+ * What a cluster consists of and what it is at, for `/cluster`, metrics and the dashboard.
+ *
+ * @module
+ */
+import type { UnitRole } from "../../core/wire/protocol.ts";
+import type { WorkerStats } from "../../core/wire/stats.ts";
+import type { SchedulerCounters } from "../scheduler/plan.ts";
+import type { Scheduler } from "../scheduler/scheduler.ts";
+import type { StepTimes } from "../../core/step_times.ts";
+import type { Member, Unit, UnitExchange } from "../fleet/unit.ts";
+
+/** What the scheduler has counted, and what it holds now. */
+export interface SchedulingStatus extends SchedulerCounters {
+  /** Sequences that have not ended. */
+  readonly active: number;
+  /** Those of them that wait for a place. */
+  readonly waiting: number;
+  /** Those of them that are decoding. */
+  readonly running: number;
+}
+
+/** One place of a unit. */
+export interface WorkerPlace {
+  /** Its rank in the unit. */
+  readonly rank: number;
+  /** Name of the process that is there; null: nobody. */
+  readonly worker: string | null;
+  /** Times it was started again. */
+  readonly restarts: number;
+  /** Name of its machine. */
+  readonly host: string;
+  /** Its process there. */
+  readonly pid: number | null;
+  /** Its device, for people. */
+  readonly device: string | null;
+  /** Running totals; null where it does not answer. */
+  readonly stats: WorkerStats | null;
+}
+
+/** One unit. */
+export interface UnitStatus {
+  /** Such as `decode-0`. */
+  readonly name: string;
+  /** What it does. */
+  readonly role: UnitRole;
+  /** Membership: goes up when a worker is replaced. */
+  readonly epoch: number;
+  /** Whether it can be used now. */
+  readonly up: boolean;
+  /** How its ranks give each other their parts of sums; null before they were linked. */
+  readonly exchange: UnitExchange | null;
+  /** Sequences that hold blocks there. */
+  readonly sequences: number;
+  /** Its cache, in blocks. */
+  readonly cache: { readonly blocks: number; readonly available: number; readonly published: number };
+  /** Its places, by rank. */
+  readonly workers: readonly WorkerPlace[];
+}
+
+/** Everything. */
+export interface ClusterStatus {
+  /** What it consists of, in words. */
+  readonly summary: string;
+  /** What the scheduler is at. */
+  readonly scheduling: SchedulingStatus;
+  /** Where the time of decode steps went. */
+  readonly steps: StepTimes;
+  /** All units. */
+  readonly units: readonly UnitStatus[];
+}
+
+/** What the scheduler is at. */
+export function schedulingStatus(scheduler: Scheduler): SchedulingStatus {
+  const running = [...scheduler.decodeGroups.values()].reduce((sum, group) => sum + group.running.size, 0);
+  return { ...scheduler.counters, active: scheduler.active, waiting: scheduler.waiting.size, running };
+}
+
+/** Milliseconds that a worker has to say how it is. */
+const PATIENCE = 1000;
+
+/** What a unit is at; workers that do not answer in time are reported without their totals. */
+export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<UnitStatus> {
+  const { name, epoch, plan: { role, slots } } = unit;
+  const prefill = scheduler.prefillUnits.get(name);
+  const decode = scheduler.decodeGroups.get(name);
+  const cache = (prefill ?? decode)?.cache;
+  return {
+    name,
+    role,
+    epoch,
+    up: unit.formed,
+    exchange: unit.exchange,
+    sequences: new Set([...prefill?.prompts ?? [], ...decode?.placements ?? []]).size,
+    cache: { blocks: cache?.blocks ?? 0, available: cache?.available ?? 0, published: cache?.published ?? 0 },
+    workers: await Promise.all(slots.map(async ({ rank, host }): Promise<WorkerPlace> => {
+      const member = unit.members[rank];
+      if (member === null) return { rank, worker: null, restarts: 0, host, pid: null, device: null, stats: null };
+      const { worker, hello } = member;
+      return {
+        rank,
+        worker,
+        restarts: Number(worker.split("/").at(-1)) - 1 || 0,
+        host: hello.host,
+        pid: hello.pid,
+        device: hello.device.description,
+        stats: await statsOf(member),
+      };
+    })),
+  };
+}
+
+async function statsOf({ client }: Member): Promise<WorkerStats | null> {
+  try {
+    return (await client.call("stats", {}, "stats", { deadlineMs: PATIENCE })).reply.stats;
+  } catch {
+    // Somebody else finds out why.
+    return null;
+  }
+}

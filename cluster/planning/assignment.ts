@@ -1,0 +1,206 @@
+/**
+ * What each worker is to be: the cluster's settings and the model's shape, for one place.
+ *
+ * @module
+ */
+import { isHost } from "../../core/device_kind.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { choosePrefillSizes, type PrefillDevice } from "../../core/model/prefill_sizes.ts";
+import type { ModelPackage } from "../../core/model_package.ts";
+import { needsCalibration } from "../../core/tpla/choose_bases.ts";
+import { partition, type PartitionOptions, UNCUT } from "../../core/tpla/partition.ts";
+import { resolveBasis, resolveCut } from "../../core/tpla/scheme.ts";
+import type { Assignment, Hello } from "../../core/wire/messages.ts";
+import type { UnitRole } from "../../core/wire/protocol.ts";
+import type { PrivateDirectory } from "../processes/private_directory.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Slot, UnitPlan } from "./topology.ts";
+
+/** Sizes that every worker must agree on. */
+export interface CachePlan {
+  readonly dtype: "f16" | "f32";
+  /** Tokens that a decode group or mixed unit holds. */
+  readonly maxTokens: number;
+  /** Tokens that a prefill unit holds. */
+  readonly prefillTokens: number;
+  readonly maxContext: number;
+  /** Prompt tokens computed at a time. */
+  readonly chunk: number;
+  /** Positions whose keys and values prefill expands at a time. */
+  readonly window: number;
+}
+
+/** The model that a cluster serves. */
+export class ClusterModel {
+  readonly package: ModelPackage;
+  readonly directory: string;
+  /** Where the calibration is; null if the scheme needs none. */
+  readonly basisFile: string | null;
+  /** What workers' files must be. */
+  readonly hashes: { readonly model: string; readonly basis: string | null };
+  readonly #temporary: PrivateDirectory | null;
+  /** Set once all workers have said which devices they have. */
+  #cache: CachePlan | null = null;
+
+  constructor(
+    model: ModelPackage,
+    files: { readonly directory: string; readonly basisFile: string | null; readonly temporary?: PrivateDirectory | null },
+    hashes: { readonly model: string; readonly basis: string | null },
+  ) {
+    this.package = model;
+    this.directory = files.directory;
+    this.basisFile = files.basisFile;
+    this.hashes = hashes;
+    this.#temporary = files.temporary ?? null;
+  }
+
+  /** Removes what was written for this run alone. */
+  async close(): Promise<void> {
+    await this.#temporary?.close();
+  }
+
+  get cacheDecided(): boolean {
+    return this.#cache !== null;
+  }
+
+  /** The sizes, decided the first time they are asked for. */
+  cache(decide: () => CachePlan): CachePlan {
+    return this.#cache ??= decide();
+  }
+
+  /** Refuses a worker whose files are not these, or for whom there is no place. @throws {LatentmeshError} */
+  admit(worker: string, hello: Hello, slot: Slot | null): void {
+    const refuse = (problem: string): never => {
+      throw new LatentmeshError("unauthorized", `Worker ${worker}: ${problem}`);
+    };
+    if (slot === null) throw new LatentmeshError("capacity", `Worker ${worker}: there is no free place for host ${hello.host}`);
+    const { model, basis } = this.hashes;
+    if (hello.modelHash !== model) refuse(`other model (${hello.modelHash.slice(0, 12)}, here ${model.slice(0, 12)})`);
+    if (basis !== null && hello.basisHash !== basis) {
+      refuse(`other basis.safetensors (${hello.basisHash?.slice(0, 12) ?? "none"}, here ${basis.slice(0, 12)}); copy it`);
+    }
+  }
+}
+
+/** How the units of a cluster cut the model. @throws {LatentmeshError} `invalid_config` */
+export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "prefill">, { spec }: ModelPackage) {
+  const decodeCut = resolveCut(spec, decode.scheme);
+  const cuts: Record<UnitRole, PartitionOptions> = {
+    decode: decodeCut,
+    mixed: decodeCut,
+    prefill: { ...UNCUT, ranks: prefill.ranks },
+  };
+  const shape = partition(spec, decodeCut);
+  return { ...cuts, shapes: { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill) } };
+}
+
+/** Whether a scheme needs `basis.safetensors`. */
+export function schemeNeedsCalibration({ decode }: Pick<Settings, "decode">): boolean {
+  const basis = resolveBasis(decode.scheme);
+  return basis !== null && needsCalibration(basis.kind);
+}
+
+/** A worker in its place. */
+export interface PlacedWorker {
+  readonly hello: Pick<Hello, "device">;
+  readonly slot: Pick<Slot, "name">;
+}
+
+/**
+ * Sizes, from settings and from the devices that workers have.
+ *
+ * @param freeBytes what each prefill worker may count on, see `prefill_device.ts`
+ * @throws {LatentmeshError} `invalid_config` if devices of a unit differ
+ */
+export function resolveCache(settings: Settings, model: ClusterModel, members: readonly PlacedWorker[], freeBytes: number | null): CachePlan {
+  const decided = model.cache(() => planCache(settings, model.package, leastOf(members, freeBytes)));
+  refuseMixedDevices(members);
+  return decided;
+}
+
+/** What all workers have at least; a CPU only if all are. */
+function leastOf(members: readonly PlacedWorker[], freeBytes: number | null): PrefillDevice {
+  const devices = members.map(({ hello: { device } }) => device);
+  const gpus = devices.filter(({ kind }) => !isHost(kind));
+  const kind = gpus[0]?.kind ?? "cpu";
+  return { kind, freeBytes, maxBindingBytes: Math.min(...(gpus.length > 0 ? gpus : devices).map(({ maxBindingBytes }) => maxBindingBytes)) };
+}
+
+/** Sizes for such devices. */
+export function planCache(
+  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefillWindow" | "prefill">,
+  { spec }: ModelPackage,
+  device: PrefillDevice,
+): CachePlan {
+  const onCpu = isHost(device.kind);
+  const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
+  const maxContext = Math.min(spec.maxPositions, maxTokens);
+  const sizes = choosePrefillSizes(spec, device, { chunk: settings.prefillChunk, window: settings.prefillWindow }, maxContext);
+  const prefillTokens = Math.max(maxContext, settings.prefill.cacheTokens ?? maxTokens);
+  return { dtype: settings.cacheDtype ?? (onCpu ? "f32" : "f16"), maxTokens, prefillTokens, maxContext, ...sizes };
+}
+
+/** Ranks that round differently route tokens to different experts, and their sums are then sums of different things. */
+function refuseMixedDevices(members: readonly PlacedWorker[]): void {
+  const byUnit = Map.groupBy(members, ({ slot }) => slot.name.split(".")[0]);
+  for (const [unit, ranks] of byUnit) {
+    const devices = new Set(ranks.map(({ hello: { device } }) => `${device.kind} (${device.description})`));
+    if (devices.size > 1) {
+      throw new LatentmeshError(
+        "invalid_config",
+        `The ranks of ${unit} have different devices: ${[...devices].join(", ")}. Give each unit devices of one kind.`,
+      );
+    }
+  }
+}
+
+/** Tokens of a cache block; kernels are made for it. */
+export const BLOCK_TOKENS = 64;
+
+/** Prompts that a prefill unit has begun or will begin next. */
+export const PROMPTS_PER_UNIT = 8;
+
+/** What the worker in a place is to be. */
+export function assignmentOf(settings: Settings, model: ClusterModel, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
+  const { decode, weights } = settings;
+  const cuts = resolveCuts(settings, model.package);
+  const { dtype, maxContext, chunk, window } = cache;
+  const { maxBatch } = decode;
+  const prefilling = { prefillRows: chunk, window, logitRows: Math.min(64, chunk) };
+  const byRole = {
+    prefill: { maxTokens: cache.prefillTokens, maxSequences: PROMPTS_PER_UNIT, limits: { ...prefilling, decodeRows: 1 } },
+    decode: {
+      maxTokens: cache.maxTokens,
+      maxSequences: maxBatch,
+      limits: { prefillRows: 1, decodeRows: maxBatch, window: Math.min(64, maxContext), logitRows: maxBatch },
+    },
+    mixed: {
+      maxTokens: cache.maxTokens,
+      // Prompts that are only computed are no part of the batch.
+      maxSequences: maxBatch + PROMPTS_PER_UNIT,
+      limits: { ...prefilling, decodeRows: maxBatch, logitRows: Math.max(maxBatch, prefilling.logitRows) },
+    },
+  };
+  return {
+    role: unit.role,
+    unit: unit.name,
+    rank: slot.rank,
+    cut: wholeCut(cuts[unit.role]),
+    decode: wholeCut(cuts.decode),
+    basis: resolveBasis(decode.scheme),
+    paper: decode.scheme.paper,
+    mu: decode.scheme.mu,
+    weights,
+    cacheDtype: dtype,
+    maxContext,
+    ...byRole[unit.role],
+    lanes: unit.role === "decode" && decode.pingPong ? 2 : 1,
+    wire: decode.wire,
+    exchange: decode.exchange,
+    deadlineMs: decode.deadlineMs,
+  };
+}
+
+function wholeCut(cut: PartitionOptions): Assignment["cut"] {
+  return { feedForward: "sharded", ...cut };
+}

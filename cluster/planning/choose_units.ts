@@ -1,0 +1,76 @@
+/**
+ * Which units `serve` has where nobody has said: what the machine does best.
+ *
+ * @module
+ */
+import { isHost, isHostChoice } from "../../core/device_kind.ts";
+import { readModelPackage } from "../../core/model_package.ts";
+import { type Alternative, compareWays } from "./alternatives.ts";
+import type { PlanServices } from "./services.ts";
+import { asMixed, isEmbedded, type Settings } from "../config/settings.ts";
+
+/** A choice, and what to say of it. */
+export interface ChosenUnits {
+  readonly settings: Settings;
+  /** What was chosen, why, and what would change it, for people; null: it was configured. */
+  readonly reason: string | null;
+}
+
+/** What choosing needs. */
+export interface ChoiceServices extends PlanServices {
+  /** GPUs of this host that workers can be given; 0 where that cannot be told. */
+  gpuCount(): number;
+}
+
+/** GPUs that workers are given: those that are listed, or all of this host; one, whichever the driver prefers, where they cannot be counted. */
+export function gpusOf({ cluster }: Settings, gpuCount: number): number[] {
+  const listed = cluster.hosts.find(({ join }) => join !== true)?.gpus;
+  return listed ?? Array.from({ length: Math.max(1, gpuCount) }, (_, gpu) => gpu);
+}
+
+/** Chooses units, unless the settings say which. @throws {LatentmeshError} `device_unavailable`, or why the model cannot be read */
+export async function chooseUnits(settings: Settings, services: ChoiceServices): Promise<ChosenUnits> {
+  if (settings.unitsGiven) return { settings, reason: null };
+  const onHost = isHostChoice(settings.device) || isHost((await services.probeDevice(settings.device, settings.dawn)).kind);
+  if (onHost) {
+    if (isEmbedded(settings.model)) {
+      return {
+        settings,
+        reason:
+          "a small cluster of three processes, since the embedded model is there to show one and no GPU is used; --mixed 1 is faster, --single too",
+      };
+    }
+    return {
+      settings: asMixed(settings, { workers: 1, ranks: 1 }),
+      reason: "one mixed worker, since no GPU is used and processes would share one processor; --ranks K makes a cluster of it",
+    };
+  }
+  const gpus = gpusOf(settings, services.gpuCount());
+  if (gpus.length === 1) {
+    return {
+      settings: asMixed(settings, { workers: 1, ranks: 1 }),
+      reason: "one mixed worker, since there is one GPU, which has the weights once; --gpus 0,1 would use another, --single saves its process",
+    };
+  }
+  using files = services.openFiles(settings.model);
+  const ways = await compareWays(settings, gpus, await readModelPackage(files), files.name, services);
+  const best = bestOf(ways);
+  const others = ways.filter((way) => way !== best).map(({ flags }) => flags).join(" or ");
+  return { settings: best.settings, reason: `${best.what}, since ${whyBest(best, ways)}; ${others} would change it, plan --compare shows them` };
+}
+
+/** What fits and is predicted to give most tokens; of what is known to fit nowhere, what comes nearest. */
+export function bestOf(ways: readonly Alternative[]): Alternative {
+  const all = ways.filter(({ obstacle }) => obstacle === null);
+  const fitting = all.some(({ lastResort }) => !lastResort) ? all.filter(({ lastResort }) => !lastResort) : all;
+  // Replicas come first: where nothing is known, they are what most models are best with.
+  if (fitting.length === 0) return ways.at(-1)!;
+  return fitting.reduce((best, way) => (way.tokensPerSecond ?? 0) > (best.tokensPerSecond ?? 0) ? way : best);
+}
+
+function whyBest(best: Alternative, ways: readonly Alternative[]): string {
+  if (best.obstacle !== null) return `nothing fits (${best.obstacle}) and this comes nearest`;
+  const [replicas] = ways;
+  if (best !== replicas && replicas.obstacle !== null) return `the model does not fit one GPU (${replicas.obstacle})`;
+  return `of what fits it is predicted to give most tokens (${(best.tokensPerSecond ?? 0).toFixed(0)} per second with full batches)`;
+}

@@ -1,0 +1,76 @@
+/**
+ * `cache.memory`: as many tokens as fit a fraction of what devices have left once weights and working memory are there.
+ *
+ * @module
+ */
+import { isHost } from "../../core/device_kind.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { readModelPackage } from "../../core/model_package.ts";
+import { BLOCK_TOKENS, planCache } from "./assignment.ts";
+import { formatBytes, log } from "../logs/log.ts";
+import { probePrefillDevice } from "./prefill_device.ts";
+import { planRanks, type RankPlan } from "./rank_plan.ts";
+import type { PlanServices } from "./services.ts";
+import { MOST_CACHE_TOKENS, type Settings } from "../config/settings.ts";
+
+/**
+ * Settings whose cache is as large as `cache.memory` says; the same settings where it says nothing.
+ *
+ * @throws {LatentmeshError} `invalid_config` if too little is left, or if that cannot be known
+ */
+export async function fitCache(settings: Settings, services: PlanServices): Promise<Settings> {
+  const { cacheMemory: fraction } = settings;
+  if (fraction === undefined) return settings;
+  using files = services.openFiles(settings.model);
+  const model = await readModelPackage(files);
+  const { layers, maxPositions } = model.spec;
+  const device = await probePrefillDevice(settings, services);
+  const onCpu = isHost(device.kind);
+  // What is not cache does not depend on how large the cache is, beyond one context.
+  const cache = planCache({ ...settings, maxTokensTotal: maxPositions }, model, device);
+  const ranks = await planRanks(settings, model, files.name, cache, services);
+  if (ranks.some(({ slot }) => slot.remote)) refuse("what devices of other hosts have left is not known here; use cache.maxTokens");
+  const allows = { fraction, prefillTokens: settings.prefill.cacheTokens, bindings: device.maxBindingBytes * layers };
+  let tokens = MOST_CACHE_TOKENS;
+  for (const [gpu, sharing] of Map.groupBy(ranks, ({ slot }) => onCpu ? null : slot.gpu)) {
+    const free = await services.freeMemory(onCpu ? "host" : gpu).catch((error) => refuse(`${messageOf(error)}; use cache.maxTokens`));
+    tokens = Math.min(tokens, tokensThatFit(free, sharing, allows));
+  }
+  tokens = Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
+  log("info", `cache   ${tokens} tokens, ${fraction} of the memory that is left`);
+  return { ...settings, maxTokensTotal: tokens };
+}
+
+/** What caches of a device may take. */
+export interface CacheAllowance {
+  /** Of what is left beside weights and working memory. */
+  readonly fraction: number;
+  /** What prefill units cache; undefined: as many as decode groups. */
+  readonly prefillTokens: number | undefined;
+  /** Most bytes of one rank's cache: a layer of it is one binding. */
+  readonly bindings: number;
+}
+
+/** Tokens that workers of one device can cache. @param free bytes of it */
+export function tokensThatFit(
+  free: number,
+  ranks: readonly Pick<RankPlan, "role" | "weightBytes" | "activationBytes" | "cacheBytes" | "cachedBytesPerToken">[],
+  { fraction, prefillTokens, bindings }: CacheAllowance,
+): number {
+  const isFixed = ({ role }: Pick<RankPlan, "role">) => role === "prefill" && prefillTokens !== undefined;
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  const needed = sum(ranks.map((rank) => rank.weightBytes + rank.activationBytes + (isFixed(rank) ? rank.cacheBytes : 0)));
+  const perToken = ranks.filter((rank) => !isFixed(rank)).map(({ cachedBytesPerToken }) => cachedBytesPerToken);
+  if (perToken.length === 0) return MOST_CACHE_TOKENS;
+  const tokens = Math.floor(Math.min(Math.max(0, free - needed) * fraction / sum(perToken), bindings / Math.max(...perToken)));
+  if (tokens >= BLOCK_TOKENS) return tokens;
+  return refuse(
+    `a device has ${formatBytes(free)} left, and its workers need ${
+      formatBytes(needed)
+    } before they cache anything; use fewer workers or --weights q4`,
+  );
+}
+
+function refuse(problem: string): never {
+  throw new LatentmeshError("invalid_config", `Cannot use cache.memory: ${problem}`, { param: "cache.memory" });
+}

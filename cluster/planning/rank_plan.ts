@@ -1,0 +1,66 @@
+/**
+ * What each worker of a cluster will take of its device, before anything is loaded.
+ *
+ * @module
+ */
+import type { ModelPackage } from "../../core/model_package.ts";
+import { groupPlace } from "../../core/tpla/group_place.ts";
+import type { RankShape } from "../../core/tpla/partition.ts";
+import { cacheBytesPerToken, cachedWidth, type RankMemory } from "../../core/tpla/plan.ts";
+import { resolveBasis } from "../../core/tpla/scheme.ts";
+import { assignmentOf, type CachePlan, ClusterModel, resolveCuts } from "./assignment.ts";
+import type { UnitRole } from "../../core/wire/protocol.ts";
+import type { PlanServices } from "./services.ts";
+import type { Settings } from "../config/settings.ts";
+import { planUnits, type Slot } from "./topology.ts";
+
+/** One worker of a plan. */
+export interface RankPlan extends RankMemory {
+  readonly slot: Slot;
+  readonly role: UnitRole;
+  /** Values cached per token and layer. */
+  readonly cachedWidth: number;
+  /** All layers. */
+  readonly cachedBytesPerToken: number;
+}
+
+/** Plans every worker. @param directory of the model @throws {LatentmeshError} if it does not fit a device's bindings */
+export async function planRanks(
+  settings: Settings,
+  model: ModelPackage,
+  directory: string,
+  cache: CachePlan,
+  { planMemory }: Pick<PlanServices, "planMemory">,
+): Promise<RankPlan[]> {
+  const { shapes } = resolveCuts(settings, model);
+  const { spec } = model;
+  const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
+  const matrixUnits = settings.device === "auto" || settings.device === "dawn";
+  const known = new Map<RankShape, RankMemory>();
+  const clusterModel = new ClusterModel(model, { directory, basisFile: null }, { model: "", basis: null });
+  const ranks: RankPlan[] = [];
+  for (const unit of planUnits(settings)) {
+    for (const slot of unit.slots) {
+      const shape = shapes[unit.role][slot.rank];
+      const assignment = assignmentOf(settings, clusterModel, unit, slot, cache);
+      const memory = known.get(shape) ??
+        await planMemory({
+          ...assignment,
+          group: groupPlace(assignment),
+          model: directory,
+          shape,
+          changesBasis: resolveBasis(settings.decode.scheme) !== null,
+          matrixUnits,
+        });
+      known.set(shape, memory);
+      ranks.push({
+        ...memory,
+        slot,
+        role: unit.role,
+        cachedWidth: cachedWidth(spec, shape),
+        cachedBytesPerToken: cacheBytesPerToken(spec, shape, bytes),
+      });
+    }
+  }
+  return ranks;
+}

@@ -1,0 +1,138 @@
+/**
+ * What an answer of a conversation looks like: the prompt with the tools it may call, the grammar it must follow, and how it is taken apart.
+ *
+ * @module
+ */
+import type { ServedModel } from "../../core/engine.ts";
+import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
+import { AnswerParser } from "../../core/text/answers/answer_parser.ts";
+import {
+  describeTools,
+  markerTokens,
+  THINKING,
+  type Tool,
+  type ToolChoice,
+  type ToolFormat,
+  toolFormatOf,
+  toolGrammar,
+  writeCalls,
+} from "../../core/text/answers/tool_format.ts";
+import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
+import { writeGrammar } from "../grammar/written_grammar.ts";
+import { encodeFitting, type PromptField } from "./check_prompt.ts";
+import type { PreparedConversation } from "./jobs.ts";
+import type { TextModel } from "./text_model.ts";
+import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
+import { HttpError } from "../api/errors.ts";
+
+/** The parts of a request that decide. */
+export interface ConversationFields {
+  readonly messages: readonly Message[];
+  readonly tools?: readonly ToolField[];
+  readonly tool_choice?: ToolChoiceField;
+  readonly parallel_tool_calls?: boolean;
+  readonly response_format?: ResponseFormatField;
+}
+
+/** Special tokens that are text to grammars and parsers of this model. */
+export function keptTokens({ tokenizer }: ServedModel): ReadonlySet<number> {
+  const tokenOf = (text: string) => tokenizer.tokenOf(text);
+  return markerTokens(toolFormatOf(tokenOf), tokenOf);
+}
+
+/** Renders and tokenises a conversation. @param from the field that it is in @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
+export function answerForm(model: TextModel, fields: ConversationFields, from: PromptField = "messages"): PreparedConversation {
+  const { tokenizer, chatTemplate } = model;
+  if (chatTemplate === null) {
+    throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
+      param: "messages",
+      code: "unsupported_parameter",
+    });
+  }
+  const format = toolFormatOf((text) => tokenizer.tokenOf(text));
+  const tools = fields.tool_choice === "none" ? [] : (fields.tools ?? []).map(toolOf);
+  const text = chatTemplate.render(conversation(chatTemplate, format, fields.messages, tools), tools.length > 0 ? fields.tools : []);
+  const reasons = tokenizer.tokenOf(THINKING[0]) !== null;
+  const begun = reasons && text.trimEnd().endsWith(THINKING[0]);
+  const grammar = grammarOf(fields, format, tools);
+  return {
+    prompt: Uint32Array.from(encodeFitting(model, text, { special: false, from })),
+    grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar),
+    tools: tools.length > 0,
+    reasoning: begun ? "begun" : reasons ? "possible" : "no",
+  };
+}
+
+/** A parser for one answer. */
+export function answerParser({ tokenizer }: ServedModel, { tools, reasoning }: PreparedConversation): AnswerParser {
+  return new AnswerParser({ tools: tools ? toolFormatOf((text) => tokenizer.tokenOf(text)) : null, reasoning });
+}
+
+function toolOf({ function: { name, description, parameters, strict } }: ToolField): Tool {
+  return { name, description, parameters: parameters ?? { type: "object", properties: {} }, strict };
+}
+
+function grammarOf(
+  { tool_choice: choice, parallel_tool_calls: parallel, response_format: form }: ConversationFields,
+  format: ToolFormat,
+  tools: readonly Tool[],
+): AnswerGrammar | null {
+  const structured = form !== undefined && form.type !== "text";
+  if (tools.length > 0) {
+    const wanted = toolChoiceOf(choice, tools);
+    if (structured && wanted.kind === "auto") {
+      throw new HttpError(400, `"response_format" cannot be combined with tools that may or may not be called`, {
+        param: "response_format",
+        code: "invalid_value",
+      });
+    }
+    // Where a call must come there is no text whose form could be said.
+    return toolGrammar(format, tools, wanted, { several: parallel ?? true });
+  }
+  if (choice === "required" || typeof choice === "object") {
+    throw new HttpError(400, `"tool_choice" asks for a call, but there are no tools`, { param: "tool_choice", code: "invalid_value" });
+  }
+  return form === undefined ? null : grammarOfFormat(form);
+}
+
+/** The grammar of a form; null for text. */
+function grammarOfFormat(form: ResponseFormatField): AnswerGrammar | null {
+  switch (form.type) {
+    case "text":
+      return null;
+    case "json_object":
+      return { kind: "json", schema: { type: "object" }, strict: false };
+    case "json_schema":
+      return { kind: "json", schema: form.json_schema.schema ?? { type: "object" }, strict: form.json_schema.strict ?? false };
+    default:
+      return form satisfies never;
+  }
+}
+
+function toolChoiceOf(choice: ToolChoiceField | undefined, tools: readonly Tool[]): ToolChoice {
+  if (choice === undefined || choice === "auto" || choice === "none") return { kind: "auto" };
+  if (choice === "required") return { kind: "required" };
+  const { name } = choice.function;
+  if (!tools.some((tool) => tool.name === name)) {
+    throw new HttpError(400, `"tool_choice" names the tool "${name}", which is not among the tools`, { param: "tool_choice", code: "invalid_value" });
+  }
+  return { kind: "tool", name };
+}
+
+/** The conversation as the template can take it: what it does not know of tools is said in words. */
+function conversation(template: ChatTemplate, format: ToolFormat, messages: readonly Message[], tools: readonly Tool[]): ChatMessage[] {
+  const written = messages.map((message): ChatMessage => {
+    const content = message.content ?? "";
+    if (template.writesCalls) return { ...message, content };
+    if (message.role === "tool") return { role: "user", content: `<tool_response>\n${content}\n</tool_response>` };
+    if (message.role !== "assistant" || message.tool_calls === undefined) return { ...message, content };
+    const calls = writeCalls(format, message.tool_calls.map(({ function: call }) => call));
+    return { role: "assistant", content: content === "" ? calls : `${content}\n${calls}` };
+  });
+  if (tools.length === 0 || template.describesTools) return written;
+  const description = describeTools(format, tools);
+  const [first, ...rest] = written;
+  return first.role === "system"
+    ? [{ ...first, content: `${first.content}\n\n${description}` }, ...rest]
+    : [{ role: "system", content: description }, ...written];
+}
