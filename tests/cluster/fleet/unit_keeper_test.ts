@@ -1,0 +1,43 @@
+/**
+ * What brings units up.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert } from "@std/assert";
+import { planUnits } from "../../../cluster/planning/topology.ts";
+import { checkConfig } from "../../../cluster/config/config.ts";
+import { resolveSettings } from "../../../cluster/config/settings.ts";
+import { type Member, Unit } from "../../../cluster/fleet/unit.ts";
+import { UnitKeeper } from "../../../cluster/fleet/unit_keeper.ts";
+
+describe("a unit's keeper", () => {
+  it("hears of every worker that has loaded, however soon after another", async () => {
+    for (let between = 0; between < 12; between++) {
+      const settings = resolveSettings({}, checkConfig({ decode: { ranks: 2 } }, "the configuration"), () => undefined);
+      const unit = new Unit(planUnits(settings).find(({ role }) => role === "decode")!);
+      unit.form = () => Promise.resolve(unit.formed = true);
+      const loaded = unit.members.map(() => Promise.withResolvers<void>());
+      let formed = false;
+      const keeper = new UnitKeeper({
+        unit,
+        canAssign: () => true,
+        assign: async (_, member) => {
+          await loaded[member.slot.rank].promise;
+          member.assigned = true;
+        },
+        onFormed: () => formed = true,
+        onSilent: () => {},
+        onGivenUp: (_, error) => assert(false, error.message),
+      });
+      unit.plan.slots.forEach((slot) => unit.members[slot.rank] = { slot, assigned: false } as Member);
+      keeper.wake();
+      await new Promise((resolve) => setTimeout(resolve));
+      loaded[0].resolve();
+      // So many turns of the queue of microtasks later.
+      for (let turn = 0; turn < between; turn++) await null;
+      loaded[1].resolve();
+      await new Promise((resolve) => setTimeout(resolve));
+      assert(formed, `the second worker loaded ${between} microtasks after the first, and nobody noticed`);
+      keeper.close();
+    }
+  });
+});

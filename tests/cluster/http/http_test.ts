@@ -1,0 +1,362 @@
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { TokenEvent, TokenRequest } from "../../../core/engine.ts";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { openTestApp, readEvents, type TestApp } from "../../support/server.ts";
+
+const KETTLE = { messages: [{ role: "user", content: "What is a kettle?" }], temperature: 0, max_tokens: 6 };
+const KETTLE_TEXT = "Kettle means a small";
+
+const TOOLS = [{ type: "function", function: { name: "boil", parameters: { type: "object", properties: {}, additionalProperties: false } } }];
+
+function jsonSchema(schema: object) {
+  return { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
+}
+
+describe("HTTP API", () => {
+  let test: TestApp;
+  beforeAll(async () => void (test = await openTestApp()));
+  afterAll(() => test.close());
+
+  const json = async (path: string, body: unknown) => await (await test.post(path, body)).json();
+
+  it("answers chat completions", async () => {
+    const body = await json("/v1/chat/completions", { ...KETTLE, logprobs: true, top_logprobs: 2, return_token_ids: true });
+    const [choice] = body.choices;
+    assertEquals(choice.message, { role: "assistant", content: KETTLE_TEXT, refusal: null });
+    assertEquals(choice.finish_reason, "length");
+    assertEquals(choice.token_ids.length, 6);
+    assertEquals(choice.logprobs.content.map(({ token }: { token: string }) => token).join(""), KETTLE_TEXT);
+    assertEquals(choice.logprobs.content[0].top_logprobs.length, 2);
+    assertEquals(body.usage, { prompt_tokens: 10, completion_tokens: 6, total_tokens: 16, prompt_tokens_details: { cached_tokens: 0 } });
+    assertEquals(body.prompt_token_ids.length, 10);
+  });
+
+  it("streams chat completions with the same text, tokens and usage", async () => {
+    const events = await readEvents(
+      await test.post("/v1/chat/completions", { ...KETTLE, n: 2, stream: true, stream_options: { include_usage: true }, return_token_ids: true }),
+    );
+    assertEquals(events.at(-1), "[DONE]");
+    const chunks = events.slice(0, -1).map((event) => JSON.parse(event));
+    for (const index of [0, 1]) {
+      const mine = chunks.flatMap(({ choices }) => choices).filter((choice) => choice.index === index);
+      assertEquals(mine[0].delta, { role: "assistant", content: "" });
+      assertEquals(mine.map(({ delta }) => delta.content ?? "").join(""), KETTLE_TEXT);
+      assertEquals(mine.flatMap(({ token_ids }) => token_ids ?? []).length, 6);
+      assertEquals(mine.filter(({ finish_reason }) => finish_reason !== null).map(({ finish_reason }) => finish_reason), ["length"]);
+    }
+    assertEquals(chunks.at(-1).choices, []);
+    assertEquals(chunks.at(-1).usage, { prompt_tokens: 10, completion_tokens: 12, total_tokens: 22, prompt_tokens_details: { cached_tokens: 0 } });
+    assert(chunks.slice(0, -1).every(({ usage }) => usage === null), "only the last chunk has usage");
+  });
+
+  it("takes content parts and the developer role", async () => {
+    const parts = await json("/v1/chat/completions", {
+      ...KETTLE,
+      messages: [{ role: "user", content: [{ type: "text", text: "What is " }, { type: "text", text: "a kettle?" }] }],
+    });
+    assertEquals(parts.choices[0].message.content, KETTLE_TEXT);
+    const [developer, system] = await Promise.all(["developer", "system"].map((role) => json("/tokenize", { messages: [{ role, content: "x" }] })));
+    assertEquals(developer, system);
+  });
+
+  it("completes strings, token ids and lists of either", async () => {
+    const prompt = "And it came to pass";
+    const { tokens } = await json("/tokenize", { prompt });
+    const options = { temperature: 0, max_tokens: 5 };
+    const one = await json("/v1/completions", { prompt, ...options });
+    assertEquals((await json("/v1/completions", { prompt: tokens, ...options })).choices[0].text, one.choices[0].text);
+    const many = await json("/v1/completions", { prompt: [prompt, "What"], n: 2, ...options });
+    assertEquals(many.choices.map(({ index }: { index: number }) => index), [0, 1, 2, 3]);
+    assertEquals([many.choices[0].text, many.choices[1].text], [one.choices[0].text, one.choices[0].text]);
+    assertEquals((await json("/v1/completions", { prompt: [tokens, tokens], ...options })).choices.length, 2);
+    assertEquals(many.usage.prompt_tokens, tokens.length + 2);
+  });
+
+  it("echoes and scores a prompt without generating", async () => {
+    const body = await json("/v1/completions", { prompt: "To create a new", max_tokens: 0, echo: true, logprobs: 2 });
+    const [choice] = body.choices;
+    assertEquals(choice.text, "To create a new");
+    assertEquals(choice.logprobs.tokens, ["<|begin_of_text|>", "To", " create", " a", " new"]);
+    assertEquals(choice.logprobs.token_logprobs[0], null);
+    assert(choice.logprobs.token_logprobs.slice(1).every((logprob: number) => logprob < 0), "the rest have one");
+    assertEquals(choice.logprobs.text_offset, [0, 0, 2, 9, 11]);
+    assertEquals(Object.keys(choice.logprobs.top_logprobs[1]).length, 2);
+    assertEquals(body.usage.completion_tokens, 0);
+    const events = await readEvents(
+      await test.post("/v1/completions", { prompt: "To create a new", max_tokens: 2, temperature: 0, echo: true, logprobs: 0, stream: true }),
+    );
+    const chunks = events.slice(0, -1).map((event) => JSON.parse(event).choices[0]);
+    assertStringIncludes(chunks.map(({ text }) => text).join(""), "To create a new");
+    assertEquals(chunks.flatMap(({ logprobs }) => logprobs.tokens).length, 7);
+  });
+
+  it("names tokens that are parts of characters by their bytes, and counts offsets in whole ones", async () => {
+    const { choices: [{ logprobs }] } = await json("/v1/completions", { prompt: "\u{1f642}a", max_tokens: 0, echo: true, logprobs: 0 });
+    const parts = logprobs.tokens.slice(1, -1);
+    assert(parts.length > 1 && parts.every((token: string) => /^bytes:(\\x[0-9a-f]{2})+$/.test(token)), parts.join(" "));
+    assertEquals(logprobs.tokens.at(-1), "a");
+    assertEquals(logprobs.text_offset, [0, ...new Array(parts.length).fill(0), 2]);
+  });
+
+  it("stops at stop strings and end tokens, unless told to ignore those", async () => {
+    const stopped = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 30, stop: ["small"] });
+    assertEquals([stopped.choices[0].message.content, stopped.choices[0].finish_reason], ["Kettle means a ", "stop"]);
+    const ended = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 40 });
+    assertEquals(ended.choices[0].finish_reason, "stop");
+    const ignored = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 40, ignore_eos: true });
+    assertEquals([ignored.choices[0].finish_reason, ignored.usage.completion_tokens], ["length", 40]);
+  });
+
+  it("gives equal seeds equal texts and different choices different ones", async () => {
+    const options = { prompt: "It was", max_tokens: 12, temperature: 1.5, n: 2, seed: 11 };
+    const [a, b] = [await json("/v1/completions", options), await json("/v1/completions", options)];
+    assertEquals(a.choices, b.choices);
+    assert(a.choices[0].text !== a.choices[1].text, "choices differ");
+  });
+
+  it("tokenizes and detokenizes", async () => {
+    const { tokens, count, max_model_len } = await json("/tokenize", { prompt: "What is", add_special_tokens: false });
+    assertEquals([count, max_model_len], [tokens.length, 2048]);
+    assertEquals(await json("/detokenize", { tokens }), { prompt: "What is" });
+  });
+
+  it("lists the model and reports health", async () => {
+    const models = await (await test.app.request("/v1/models")).json();
+    assertEquals([models.data[0].id, models.data[0].object], ["tiny-mla", "model"]);
+    assertEquals(await (await test.app.request("/v1/models/tiny-mla")).json(), models.data[0]);
+    assertEquals((await test.app.request("/v1/models/deepseek-ai/other")).status, 404);
+    assertEquals((await test.app.request("/healthz")).status, 200);
+    assertEquals((await test.app.request("/readyz")).status, 200);
+  });
+
+  it("gives the best of several completions, by their log-probability", async () => {
+    const options = { prompt: "It was", max_tokens: 6, temperature: 1.5, seed: 11, logprobs: 0 };
+    const all = await json("/v1/completions", { ...options, n: 4 });
+    const best = await json("/v1/completions", { ...options, n: 1, best_of: 4 });
+    const mean = ({ logprobs }: { logprobs: { token_logprobs: number[] } }) => logprobs.token_logprobs.reduce((sum, value) => sum + value, 0);
+    const expected = all.choices.toSorted((a: never, b: never) => mean(b) - mean(a))[0].text;
+    assertEquals([best.choices.length, best.choices[0].text, best.usage.completion_tokens], [1, expected, 24]);
+  });
+
+  const chat = "/v1/chat/completions";
+  const completions = "/v1/completions";
+  const refused: [name: string, path: string, body: unknown, status: number, param: string | null][] = [
+    ["an unknown parameter", chat, { ...KETTLE, frobnicate: 1 }, 400, "frobnicate"],
+    ["a chat template of the client's own", chat, { ...KETTLE, chat_template: "{{ messages }}" }, 400, "chat_template"],
+    ["an unknown parameter inside another", chat, { ...KETTLE, stream_options: { chunks: 1 } }, 400, "stream_options.chunks"],
+    ["tools that are no functions", chat, { ...KETTLE, tools: [{ type: "web_search" }] }, 400, "tools.0.type"],
+    ["a tool that is not offered", chat, { ...KETTLE, tools: TOOLS, tool_choice: { type: "function", function: { name: "x" } } }, 400, "tool_choice"],
+    ["calls without tools", chat, { ...KETTLE, tool_choice: "required" }, 400, "tool_choice"],
+    ["JSON or calls", chat, { ...KETTLE, tools: TOOLS, response_format: { type: "json_object" } }, 400, "response_format"],
+    ["a response format that does not exist", chat, { ...KETTLE, response_format: { type: "xml" } }, 400, "response_format.type"],
+    ["a schema that cannot be", chat, { ...KETTLE, response_format: jsonSchema({ type: "colour" }) }, 400, "response_format"],
+    ["images", chat, { messages: [{ role: "user", content: [{ type: "image_url", image_url: {} }] }] }, 400, "messages.0.content"],
+    ["no messages", chat, { messages: [] }, 400, "messages"],
+    ["a wrong temperature", chat, { ...KETTLE, temperature: 3 }, 400, "temperature"],
+    ["NaN, which JSON cannot say", chat, `{"messages":[],"temperature":NaN}`, 400, null],
+    ["absurd n", chat, { ...KETTLE, n: 1e9 }, 400, "n"],
+    ["negative max_tokens", chat, { ...KETTLE, max_tokens: -1 }, 400, "max_tokens"],
+    ["more tokens than the context", chat, { ...KETTLE, max_tokens: 5000 }, 400, "max_tokens"],
+    ["top_logprobs without logprobs", chat, { ...KETTLE, top_logprobs: 2 }, 400, "top_logprobs"],
+    ["bias of a token that does not exist", chat, { ...KETTLE, logit_bias: { 8192: 1 } }, 400, "logit_bias.8192"],
+    ["bias that is not for a token", chat, { ...KETTLE, logit_bias: { hello: 1 } }, 400, "logit_bias.hello"],
+    ["bias for a token by another name", chat, { ...KETTLE, logit_bias: { "007": 1 } }, 400, "logit_bias.007"],
+    [
+      "bias for what every object has",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"logit_bias":{"__proto__":1}}`,
+      400,
+      "logit_bias.__proto__",
+    ],
+    ["a penalty that divides by nothing", chat, { ...KETTLE, repetition_penalty: 1e-39 }, 400, "repetition_penalty"],
+    ["a body that is nested without end", chat, `{"messages":${"[".repeat(40_000)}${"]".repeat(40_000)}}`, 400, "messages.0"],
+    [
+      "a schema that is",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":${
+        '{"0":'.repeat(12_000)
+      }1${"}".repeat(12_000)}}}}`,
+      400,
+      null,
+    ],
+    ["a parameter that every object has", chat, `{"messages":[{"role":"user","content":"x"}],"__proto__":{"n":2}}`, 400, "__proto__"],
+    ["one inside another", chat, `{"messages":[{"role":"user","content":"x"}],"stream_options":{"__proto__":1}}`, 400, "stream_options.__proto__"],
+    ["a long list of stops", chat, { ...KETTLE, stop: new Array(17).fill("x") }, 400, "stop"],
+    ["another model", chat, { ...KETTLE, model: "gpt-4" }, 404, "model"],
+    ["an empty prompt", completions, { prompt: [] }, 400, "prompt"],
+    ["a prompt outside the vocabulary", completions, { prompt: [99999] }, 400, "prompt"],
+    ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "prompt"],
+    ["best_of below n", completions, { prompt: "x", best_of: 2, n: 3 }, 400, "best_of"],
+    ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
+    ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
+    ["to store a response", "/v1/responses", { input: "x", store: true }, 400, "store"],
+    ["a suffix", completions, { prompt: "x", suffix: "y" }, 400, "suffix"],
+    ["tokens outside the vocabulary", "/detokenize", { tokens: [99999] }, 400, "tokens"],
+    ["a body that is not JSON", chat, "{", 400, null],
+    ["a body that is too large", chat, { ...KETTLE, user: "x".repeat(200_000) }, 413, null],
+    ["an unknown path", "/v1/nothing", {}, 404, null],
+  ];
+  for (const [name, path, body, status, param] of refused) {
+    it(`refuses ${name} in OpenAI's shape`, async () => {
+      const response = await test.post(path, body);
+      const { error } = await response.json();
+      assertEquals([response.status, error.param], [status, param], error.message);
+      assertEquals(Object.keys(error).sort(), ["code", "message", "param", "type"]);
+    });
+  }
+
+  it("says of what may have several forms what each of them asks for", async () => {
+    const cases: [path: string, body: object, said: string][] = [
+      ["/tokenize", {}, "The body cannot be used: Invalid input: prompt: expected string, received undefined; or messages: expected array"],
+      [
+        "/v1/completions",
+        { prompt: "a", stop: 5 },
+        'Parameter "stop" cannot be used: Invalid input: expected string, received number; or expected array',
+      ],
+      ["/detokenize", { tokens: "x" }, "must be a list of 1 to"],
+    ];
+    for (const [path, body, said] of cases) {
+      const { error } = await (await test.post(path, body)).json();
+      assert(error.message.includes(said), error.message);
+    }
+  });
+
+  it("accepts values that ask for what happens anyway, and null for not given", async () => {
+    const response = await test.post(chat, {
+      ...KETTLE,
+      max_tokens: 1,
+      tools: [],
+      store: false,
+      response_format: { type: "text" },
+      stop: null,
+      logit_bias: null,
+      seed: null,
+      user: "u",
+    });
+    assertEquals(response.status, 200);
+    await response.body?.cancel();
+  });
+});
+
+describe("HTTP API under faults", () => {
+  it("has no chat without a template, but completes", async () => {
+    const test = await openTestApp((served) => ({ ...served, textSource: { ...served.textSource, config: "{}" } }));
+    assertEquals((await test.post("/v1/chat/completions", KETTLE)).status, 400);
+    assertEquals((await test.post("/v1/completions", { prompt: "x", max_tokens: 1 })).status, 200);
+    await test.close();
+  });
+
+  it("ends a stream with an error event when the engine fails, and reports it plainly otherwise", async () => {
+    const test = await openTestApp((served) => ({
+      ...served,
+      engine: {
+        maxContext: 2048,
+        ready: false,
+        async generate(_: TokenRequest, emit: (event: TokenEvent) => void) {
+          emit({ kind: "token", token: 544, logprob: null });
+          await Promise.resolve();
+          throw new LatentmeshError("device_lost", "the card fell out");
+        },
+      },
+    }));
+    const events = await readEvents(await test.post("/v1/completions", { prompt: "x", stream: true }));
+    assertStringIncludes(events.at(-2)!, "the card fell out");
+    const response = await test.post("/v1/completions", { prompt: "x" });
+    assertEquals([response.status, (await response.json()).error.code], [503, "device_lost"]);
+    assertEquals((await test.app.request("/readyz")).status, 503);
+    await test.close();
+  });
+
+  it("gives the scheduler the priority of a request, and refuses what is none", async () => {
+    const priorities: (number | undefined)[] = [];
+    const test = await openTestApp((served) => ({
+      ...served,
+      engine: {
+        maxContext: 2048,
+        ready: true,
+        generate(request: TokenRequest, emit: (event: TokenEvent) => void) {
+          priorities.push(request.priority);
+          emit({ kind: "finish", reason: "length" });
+          return Promise.resolve();
+        },
+      },
+    }));
+    const bodies: [string, object][] = [
+      ["/v1/completions", { prompt: "x", n: 2, priority: -7 }],
+      ["/v1/chat/completions", { messages: KETTLE.messages, priority: 3 }],
+      ["/v1/responses", { input: "x", priority: 4 }],
+      ["/v1/completions", { prompt: "x" }],
+    ];
+    for (const [path, body] of bodies) assertEquals((await test.post(path, body)).status, 200, path);
+    assertEquals(priorities, [-7, -7, 3, 4, undefined]);
+    for (const priority of [1.5, "high", 2 ** 40]) {
+      const response = await test.post("/v1/completions", { prompt: "x", priority });
+      assertEquals([response.status, (await response.json()).error.param], [400, "priority"]);
+    }
+    await test.close();
+  });
+
+  it("stops generating when the client goes away or the server shuts down", async () => {
+    let running = 0;
+    const test = await openTestApp((served) => ({
+      ...served,
+      engine: {
+        maxContext: 2048,
+        ready: true,
+        async generate({ signal }: TokenRequest, emit: (event: TokenEvent) => void) {
+          running++;
+          try {
+            while (!signal.aborted) {
+              emit({ kind: "token", token: 544, logprob: null });
+              await new Promise((resolve) => setTimeout(resolve, 1));
+            }
+          } finally {
+            running--;
+          }
+        },
+      },
+    }));
+    const client = new AbortController();
+    const response = await test.app.request("/v1/completions", {
+      method: "POST",
+      body: JSON.stringify({ prompt: "x", stream: true, n: 2 }),
+      signal: client.signal,
+    });
+    const reader = response.body!.getReader();
+    await reader.read();
+    assertEquals(running, 2);
+    client.abort();
+    await reader.cancel();
+    while (running > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    test.drain.abort();
+    assertEquals((await test.app.request("/readyz")).status, 503);
+    test.shutdown.abort();
+    const after = await test.post("/v1/completions", { prompt: "x", stream: true });
+    await after.text();
+    assertEquals(running, 0);
+    await test.close();
+  });
+
+  it("asks for an API key where keys are set, except about health", async () => {
+    const keys = ["a-key-for-tests-only", "another-key-for-tests"];
+    const test = await openTestApp();
+    const app = test.again({ apiKeys: keys });
+    const ask = (headers: Record<string, string> = {}, path = "/v1/models") => app.request(path, { headers });
+    for (
+      const headers of [{}, ...["Basic eA==", keys[0], "Bearer", "Bearer a b", "Bearer wrong"].map((authorization) => ({ authorization }))] as Record<
+        string,
+        string
+      >[]
+    ) {
+      const response = await ask(headers);
+      assertEquals(response.status, 401);
+      assert(response.headers.get("www-authenticate")?.startsWith("Bearer"), "it says how to");
+      assertEquals((await response.json()).error.code, "invalid_api_key");
+    }
+    for (const key of keys) assertEquals((await ask({ authorization: `Bearer ${key}` })).status, 200);
+    assertEquals((await ask({}, "/healthz")).status, 200);
+    assertEquals((await ask({}, "/tokenize")).status, 401);
+    await test.close();
+  });
+});

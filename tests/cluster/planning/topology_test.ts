@@ -1,0 +1,96 @@
+/**
+ * Which worker goes where, and which devices may compute together.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ClusterModel, resolveCache } from "../../../cluster/planning/assignment.ts";
+import type { Config } from "../../../cluster/config/config.ts";
+import { resolveSettings } from "../../../cluster/config/settings.ts";
+import { gpuAdvice, planUnits } from "../../../cluster/planning/topology.ts";
+import type { Member } from "../../../cluster/fleet/unit.ts";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { readModelPackage } from "../../../core/model_package.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
+import { fixtureDirectory } from "../../support/fixtures.ts";
+
+const TOKEN = "a-token-for-tests-only";
+const settings = (config: Config) => resolveSettings({}, config, (name) => (name === "TOKEN" ? TOKEN : undefined));
+
+describe("the topology", () => {
+  it("gives GPUs to ranks in turn, across hosts", () => {
+    const hosts = [{ name: "a", gpus: [0, 1] }, { name: "b", gpus: [3], join: true }];
+    const units = planUnits(settings({ decode: { ranks: 2, groups: 2 }, cluster: { token: "env:TOKEN", listen: "127.0.0.1:1", hosts } }));
+    assertEquals(units.flatMap(({ slots }) => slots.map(({ name, host, gpu, remote }) => `${name} ${host} ${gpu} ${remote}`)), [
+      "decode-0.0 a 0 false",
+      "decode-0.1 a 1 false",
+      "decode-1.0 b 3 true",
+      "decode-1.1 a 0 false",
+      "prefill-0.0 a 1 false",
+    ]);
+  });
+
+  it("gives each mixed unit a GPU, and has no other units beside them", () => {
+    const hosts = [{ name: "a", gpus: [0, 1] }];
+    const resolved = settings({ mixed: { workers: 2 }, cluster: { hosts } });
+    assertEquals(planUnits(resolved).flatMap(({ role, slots }) => slots.map(({ name, gpu }) => `${role} ${name} ${gpu}`)), [
+      "mixed mixed-0.0 0",
+      "mixed mixed-1.0 1",
+    ]);
+    assertEquals([resolved.decode.scheme.attention, resolved.decode.scheme.ranks, resolved.prefill.workers], ["mla", 1, 0]);
+    assertEquals(planUnits(settings({ mixed: { workers: 1, ranks: 2 }, cluster: { hosts } })).map(({ slots }) => slots.length), [2]);
+    assertEquals(planUnits(settings({ mixed: { workers: 0 } })).map(({ name }) => name), ["decode-0", "prefill-0"]);
+  });
+
+  it("says what to do where workers share a GPU and others are idle", () => {
+    const [shared, own, remote] = [{ remote: false, gpu: null }, { remote: false, gpu: 0 }, { remote: true, gpu: null }];
+    assertEquals(gpuAdvice([shared, shared, remote], 3), "2 workers share one of this host's 3 GPUs; --gpus 0,1,2 gives them all");
+    assertEquals([gpuAdvice([shared, shared], 1), gpuAdvice([own, own], 2), gpuAdvice([shared, remote], 2)], [undefined, undefined, undefined]);
+  });
+
+  it("refuses what cannot work or is not safe, by the path in the file", () => {
+    const hosts = [{ name: "a" }, { name: "b", join: true }];
+    const cases: [Config, string][] = [
+      [{ cluster: { hosts } }, "cluster.listen: hosts join"],
+      [{ cluster: { hosts, listen: "127.0.0.1:1" } }, "cluster.token: hosts join"],
+      [{ cluster: { hosts, listen: "127.0.0.1:1", token: "short" } }, "cluster.token: it has 5 characters"],
+      [{ cluster: { hosts, listen: "127.0.0.1:1", token: "env:NOWHERE" } }, "cluster.token: environment variable NOWHERE"],
+      [{ cluster: { hosts, listen: "nonsense", token: TOKEN } }, "is not host:port"],
+      [{ cluster: { hosts, listen: "10.0.0.1:1", token: TOKEN } }, "cluster.tls: 10.0.0.1:1 can be reached"],
+      [{ cluster: { hosts, listen: "0.0.0.0:1", token: TOKEN, insecure: true } }, "cluster.listen: hosts join, so it must name"],
+      [{ cluster: { hosts: [{ name: "a" }, { name: "a", join: true }], listen: "127.0.0.1:1", token: TOKEN } }, "same name"],
+      [{ cluster: { hosts: [{ name: "a" }, { name: "b" }] } }, "only one host can be this one"],
+      [{ server: { host: "0.0.0.0" } }, "server.host: 0.0.0.0 can be reached"],
+      [{ server: { apiKeys: ["short"] } }, "fewer than 16 characters"],
+      [{ server: { apiKeys: ["no header can carry this"] } }, "letters, digits"],
+      [{ decode: { output: "sharded" } }, "decode.output"],
+      [{ prefill: { workers: 0 } }, "prefill.workers: decode groups cannot compute prompts by themselves"],
+      [{ mixed: { workers: 1 }, prefill: { workers: 0 } }, "prefill.workers: mixed units compute prompts and generate by themselves"],
+      [{ mixed: { workers: 1 }, decode: { ranks: 2 } }, "decode.ranks: mixed units"],
+      [{ mixed: { workers: 1 }, decode: { halo: 2 } }, "decode.halo: mixed units"],
+      [{ mixed: { workers: 1 }, decode: { attention: "tpla" } }, "decode.attention: mixed units attend exactly"],
+      [{ cache: { memory: 0.5, maxTokens: 640 } }, "cache.memory: cache.maxTokens says"],
+    ];
+    for (const [config, problem] of cases) {
+      const error = assertThrows(() => settings(config), LatentmeshError);
+      assert(error.message.includes(problem), `${problem}: ${error.message}`);
+    }
+    assertEquals(settings({ cluster: { hosts, listen: "10.0.0.1:1", token: "env:TOKEN", insecure: true } }).cluster.listen, "ws://10.0.0.1:1");
+    assertEquals(settings({ server: { host: "0.0.0.0", apiKeys: "env:TOKEN" } }).apiKeys, [TOKEN]);
+  });
+
+  it("lets only devices of one kind compute together, and decides precision by them", async () => {
+    using files = new DirectoryFiles(fixtureDirectory("tiny-mla"));
+    const model = await readModelPackage(files);
+    const member = (name: string, kind: "cpu" | "deno", description: string) =>
+      ({ slot: { name }, hello: { device: { kind, description, maxBindingBytes: 2 ** 31 } } }) as unknown as Member;
+    const resolve = (...members: Member[]) =>
+      resolveCache(settings({}), new ClusterModel(model, { directory: "", basisFile: null }, { model: "", basis: null }), members, null);
+    assertEquals(resolve(member("decode-0.0", "cpu", "x"), member("decode-0.1", "cpu", "x")).dtype, "f32");
+    assertEquals(resolve(member("decode-0.0", "deno", "A"), member("prefill-0.0", "cpu", "x")).dtype, "f16");
+    assertThrows(
+      () => resolve(member("decode-0.0", "deno", "A"), member("decode-0.1", "deno", "B")),
+      LatentmeshError,
+      "ranks of decode-0 have different devices",
+    );
+  });
+});

@@ -1,0 +1,151 @@
+/**
+ * The device of WebAssembly kernels: its modules, its memory, and that threads change no bit. What kernels compute is tested with all others.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "npm:fast-check@4.10.2";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { matrixLayout, packRows, type WeightFormat } from "../../../core/model/packing.ts";
+import { matvec } from "../../../kernels/linear/matvec.ts";
+import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
+import { WasmDevice } from "../../../kernels/device/wasm/wasm_device.ts";
+import { Random, SEED } from "../../support/random.ts";
+import { asCommitted, committedFile, compileWasm, VARIANTS } from "../../support/wasm/compile.ts";
+
+describe("WebAssembly kernels", () => {
+  it("are committed as they compile: deno task wasm", async () => {
+    for (const variant of VARIANTS) {
+      assertEquals(await Deno.readTextFile(committedFile(variant)), asCommitted(await compileWasm(variant)), variant);
+    }
+  });
+
+  it("give the same bits in any number of threads and items", async () => {
+    const [outputs, columns, most] = [1030, 196, 9];
+    const random = new Random(SEED);
+    const weights = random.normals(outputs * columns);
+    const x = random.normals(most * columns);
+    for (const format of ["bf16", "q8", "q4", "f32"] as const) {
+      const packed = pack(format, columns, weights, outputs);
+      const results = await Promise.all([1, 2, 3].map((threads) => multiply(threads, packed, x, { outputs, columns, most })));
+      for (const result of results) assertEquals(result, results[0], format);
+      for (let items = 1; items <= most; items++) {
+        const some = await multiply(2, packed, x.subarray(0, items * columns), { outputs, columns, most: items });
+        assertEquals(some, results[0].subarray(0, items * outputs), `${format}, ${items} of ${most}`);
+      }
+    }
+  });
+
+  it("give threads as much to work with as the largest needs, though others ran before it was bound", async () => {
+    const device = new WasmDevice({ threads: 3 });
+    const random = new Random(SEED);
+    for (const columns of [64, 20_000]) {
+      const [outputs, most] = [400, 4];
+      const packed = pack("bf16", columns, random.normals(outputs * columns), outputs);
+      const x = random.normals(most * columns);
+      const alone = await multiply(1, packed, x, { outputs, columns, most });
+      assertEquals(await multiplyOn(device, packed, x, { outputs, columns, most }), alone, `${columns} columns`);
+    }
+    await device.close();
+  });
+
+  it("differ by rounding alone where products are rounded, too", async () => {
+    const [outputs, columns] = [64, 512];
+    const random = new Random(SEED);
+    const packed = pack("f32", columns, random.normals(outputs * columns), outputs);
+    const x = random.normals(columns);
+    const [fused, plain] = await Promise.all([undefined, false].map((fma) => multiply(1, packed, x, { outputs, columns, most: 1 }, fma)));
+    const worst = fused.reduce((worst, value, i) => Math.max(worst, Math.abs(value - plain[i])), 0);
+    assert(worst < 1e-4, `${worst}`);
+  });
+});
+
+describe("memory of a WebAssembly device", () => {
+  it("gives blocks of zeros that do not overlap, and takes them back", () => {
+    const memory = new WasmMemory();
+    const sizes = fc.array(fc.tuple(fc.integer({ min: 1, max: 70_000 }), fc.boolean(), fc.nat()), { maxLength: 40 });
+    fc.assert(
+      fc.property(sizes, (steps) => {
+        const held: Block[] = [];
+        for (const [bytes, frees, which] of steps) {
+          if (frees && held.length > 0) {
+            memory.free(held.splice(which % held.length, 1)[0]);
+            continue;
+          }
+          const block = memory.allocate(bytes, "test");
+          const { u8 } = memory.views(block, bytes);
+          assert(u8.every((byte) => byte === 0), "zeros");
+          new Uint8Array(memory.memory.buffer, block.address, block.bytes).fill(255);
+          for (const other of held) {
+            assert(block.address + block.bytes <= other.address || other.address + other.bytes <= block.address, "overlap");
+          }
+          held.push(block);
+        }
+        held.forEach((block) => memory.free(block));
+      }),
+      { seed: SEED, numRuns: 60 },
+    );
+    // All of it is one again.
+    const [first] = [memory.allocate(1, "test")];
+    assertEquals(first.address, 65536);
+    assert(memory.memory.buffer.byteLength < 4 * 2 ** 20, "what was given back is used again");
+  });
+
+  it("says that it has 4 GiB at most", () => {
+    const memory = new WasmMemory();
+    const error = assertThrows(() => memory.allocate(5 * 2 ** 30, "weights"), LatentmeshError, "4 GiB at most");
+    assertEquals((error as LatentmeshError).code, "out_of_memory");
+  });
+});
+
+type Packed = ReturnType<typeof pack>;
+
+interface Shape {
+  readonly outputs: number;
+  readonly columns: number;
+  readonly most: number;
+}
+
+function pack(format: WeightFormat, columns: number, weights: Float32Array, rows: number) {
+  const layout = matrixLayout(format, columns);
+  return { layout, ...packRows(layout, weights, rows) };
+}
+
+async function multiply(
+  threads: number,
+  packed: Packed,
+  x: Float32Array<ArrayBuffer>,
+  shape: Shape,
+  fma?: boolean,
+): Promise<Float32Array> {
+  const device = new WasmDevice({ threads, fma });
+  const result = await multiplyOn(device, packed, x, shape);
+  await device.close();
+  return result;
+}
+
+async function multiplyOn(
+  device: WasmDevice,
+  { layout, data, scales }: Packed,
+  x: Float32Array<ArrayBuffer>,
+  { outputs, columns, most }: Shape,
+): Promise<Float32Array> {
+  const buffer = (label: string, content: Uint8Array<ArrayBuffer> | Float32Array<ArrayBuffer>) => {
+    const made = device.createBuffer(label, Math.max(4, content.byteLength));
+    device.write(made, 0, content);
+    return made;
+  };
+  const params = { items: most, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+  const config = { layout, outputs, inputStride: columns, input: "plain", select: { kind: "all" }, itemsAtOnce: 1 } as const;
+  const y = device.createBuffer("y", most * outputs * 4);
+  const routes = device.createBuffer("routes", 4);
+  const compiled = await device.compile(matvec, config);
+  const bound = compiled.bind({ weights: buffer("weights", data), scales: buffer("scales", scales), routes, x: buffer("x", x), y }, params);
+  // Often enough for every thread to have begun.
+  for (let run = 0; run < 3; run++) {
+    device.run(bound, params);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const readback = await device.createReadback("y", y.bytes);
+  device.read(readback, y, 0, y.bytes);
+  return new Float32Array((await readback.take()).slice().buffer);
+}

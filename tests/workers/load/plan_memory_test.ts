@@ -1,0 +1,119 @@
+/**
+ * A plan must be what loading takes, to the byte.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Checkpoint } from "../../../core/model/checkpoint.ts";
+import { parseModelConfig } from "../../../core/model/config.ts";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { bytesPerRow, bytesPerWindowPosition } from "../../../core/model/prefill_sizes.ts";
+import { basesFor } from "../../../core/tpla/choose_bases.ts";
+import { partition, UNCUT } from "../../../core/tpla/partition.ts";
+import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
+import { createActivations } from "../../../workers/forward/activations.ts";
+import { loadWeights } from "../../../workers/load/loader.ts";
+import { Model } from "../../../workers/forward/model.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
+import { PLAIN_FEATURES } from "../../../kernels/device/device.ts";
+import { MeasuringDevice } from "../../../kernels/device/measuring_device.ts";
+import { planMemory } from "../../../workers/load/plan_memory.ts";
+import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../../support/fixtures.ts";
+
+const sizes = { cacheDtype: "f16", maxTokens: 256, maxContext: 128, maxSequences: 2, limits: TEST_LIMITS } as const;
+
+describe("a memory plan", () => {
+  const cases: [Fixture, "keep" | "q8" | "q4", number][] = [["deepseek-v3-fp8-tiny", "keep", 2], ["deepseek-v2-lite-tiny", "q4", 3], [
+    "tiny-mla",
+    "keep",
+    4,
+  ]];
+  for (const [name, policy, ranks] of cases) {
+    it(`is what each of ${ranks} ranks of ${name} takes with weights ${policy}`, async () => {
+      using files = new DirectoryFiles(fixtureDirectory(name));
+      const spec = parseModelConfig((await files.text("config.json"))!, name);
+      const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
+      for (const shape of partition(spec, { ranks, latentGroups: ranks, halo: 8 })) {
+        const group = { rank: shape.rank, ranks, wire: "f16" as const, wholeFeedForward: false };
+        const plan = await planMemory({
+          ...sizes,
+          group,
+          model: files.name,
+          weights: policy,
+          shape,
+          changesBasis: true,
+          lanes: 1,
+          matrixUnits: false,
+        });
+        const device = new CpuDevice();
+        const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy, shard: { shape, bases } });
+        assertEquals(plan.weightBytes, device.counters.allocatedBytes);
+        await Model.create(device, weights, { ...sizes, group });
+        assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
+        // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
+        await planMemory({ ...sizes, group, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
+      }
+    });
+  }
+
+  it("has room for what matrix units take, where there may be any", async () => {
+    const limits = { ...TEST_LIMITS, prefillRows: 512, decodeRows: 1 };
+    const whole = { ...sizes, limits, model: fixtureDirectory("tiny-mla"), weights: "keep" as const, shape: wholeOf("tiny-mla") };
+    const plan = (matrixUnits: boolean) => planMemory({ ...whole, changesBasis: false, lanes: 1, matrixUnits });
+    const [plain, either] = [await plan(false), await plan(true)];
+    using files = new DirectoryFiles(whole.model);
+    const spec = parseModelConfig((await files.text("config.json"))!, "tiny-mla");
+    const device = new MeasuringDevice({ maxWorkgroupBytes: 49152 }, { ...PLAIN_FEATURES, matrixUnits: true });
+    const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
+      weights: "keep",
+      shard: { shape: whole.shape, bases: null },
+      dry: true,
+    });
+    await Model.create(device, weights, { ...whole });
+    assertEquals({ ...either, activationBytes: 0 }, { ...plain, activationBytes: 0 });
+    assertEquals(
+      either.activationBytes,
+      Math.max(plain.activationBytes, device.counters.allocatedBytes - either.weightBytes - either.cacheBytes),
+    );
+    assert(either.activationBytes > plain.activationBytes);
+  });
+
+  it("comes to what chunks and windows are chosen by", () => {
+    for (const name of ["deepseek-v3-tiny", "deepseek-v2-lite-tiny", "tiny-mla"] as const) {
+      const spec = parseModelConfig(Deno.readTextFileSync(`${fixtureDirectory(name)}/config.json`), name);
+      const allocated = (prefillRows: number, window: number) => {
+        const device = new MeasuringDevice();
+        const queries = { dtype: "f32", keyWidth: spec.latentWidth, ropeWidth: spec.rope.width } as const;
+        const options = { queries, mostSplits: 1, matrixUnits: true, decodesOnUnits: true, halves: false, ranks: 1, wire: "f32" } as const;
+        createActivations(device, spec, { prefillRows, decodeRows: 1, window, logitRows: 1 }, options);
+        return device.counters.allocatedBytes;
+      };
+      const [least, rows, positions] = [allocated(4096, 64), allocated(8192, 64), allocated(4096, 128)];
+      const near = (actual: number, expected: number) => assert(Math.abs(actual / expected - 1) < 0.01, `${name}: ${actual} for ${expected}`);
+      near(rows - least, bytesPerRow(spec).all * 4096);
+      near(positions - least, bytesPerWindowPosition(spec).all * 64);
+    }
+  });
+
+  it("fails as loading would", async () => {
+    await assertRejects(
+      () =>
+        planMemory({
+          ...sizes,
+          maxTokens: 2 ** 26,
+          model: fixtureDirectory("tiny-mla"),
+          weights: "keep",
+          shape: wholeOf("tiny-mla"),
+          changesBasis: false,
+          lanes: 1,
+          matrixUnits: false,
+        }),
+      LatentmeshError,
+      "latent cache of 67108864 tokens",
+    );
+  });
+});
+
+function wholeOf(name: Fixture) {
+  const spec = parseModelConfig(Deno.readTextFileSync(`${fixtureDirectory(name)}/config.json`), name);
+  return partition(spec, UNCUT)[0];
+}

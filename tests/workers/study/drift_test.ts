@@ -1,0 +1,68 @@
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { LatentmeshError } from "../../../core/errors.ts";
+import { Divergence } from "../../../core/tpla/divergence.ts";
+import { type DriftOptions, measureDrift } from "../../../workers/study/drift.ts";
+import { fixtureDirectory, ROOT } from "../../support/fixtures.ts";
+
+const documents: string[] = JSON.parse(await Deno.readTextFile(`${ROOT}/tests/golden/public.json`)).slice(0, 2);
+const base: DriftOptions = {
+  model: fixtureDirectory("tiny-mla"),
+  device: "cpu",
+  documents,
+  attention: "tpla",
+  ranks: 2,
+  basis: "balanced",
+  lambda: 0.05,
+  mu: 1,
+  paper: false,
+  limitTokens: 48,
+};
+
+describe("drift", () => {
+  it("is nothing for exact ways of decoding", async () => {
+    for (const options of [{ ...base, attention: "mla" as const }, { ...base, halo: 128 }, { ...base, ranks: 1 }]) {
+      const { kl, agreement, perplexity, tokens } = await measureDrift(options);
+      assert(Math.abs(kl) < 1e-8, `KL ${kl}`);
+      assertEquals([agreement, tokens], [1, 48]);
+      assertAlmostEquals(perplexity.chosen, perplexity.exact, 1e-3);
+    }
+  });
+
+  it("is small with the default halo, and reports what ranks cache", async () => {
+    const { kl, widths } = await measureDrift({ ...base, prefix: 8 });
+    assert(kl > 1e-5 && kl < 0.02, `KL ${kl}`);
+    assertEquals(widths, [80, 96]);
+  });
+
+  it("is larger, but not by much, with the norms of the paper than with exact ones", async () => {
+    const paper = await measureDrift({ ...base, prefix: 8, paper: true });
+    const exactNorms = await measureDrift({ ...base, prefix: 8, basis: "pca", halo: 0 });
+    assertEquals(paper.widths, [80, 80]);
+    assert(paper.kl !== exactNorms.kl && paper.kl < 2 * exactNorms.kl + 0.01, `KL ${paper.kl} beside ${exactNorms.kl}`);
+    const scaled = await measureDrift({ ...base, prefix: 8, basis: "pca", halo: 0, mu: 0.5 });
+    assert(scaled.kl > 2 * exactNorms.kl, `KL ${scaled.kl} with half of the scores`);
+  });
+
+  it("refuses options that do not fit each other, and says what is missing", async () => {
+    await assertRejects(() => measureDrift({ ...base, attention: "mla", latentGroups: 2 }), LatentmeshError, "keeps whole latents");
+    await assertRejects(() => measureDrift({ ...base, paper: true, halo: 8 }), LatentmeshError, "the paper's scheme has none");
+    await assertRejects(() => measureDrift({ ...base, paper: true, attention: "mla" }), LatentmeshError, "paper is about");
+    await assertRejects(() => measureDrift({ ...base, ranks: 3, latentGroups: 2 }), LatentmeshError, "does not divide");
+    await assertRejects(() => measureDrift({ ...base, model: fixtureDirectory("deepseek-v3-tiny") }), LatentmeshError, "deno task calibrate");
+  });
+});
+
+describe("Divergence", () => {
+  it("averages KL, agreement and likelihood", () => {
+    const divergence = new Divergence();
+    const [p, q] = [[0.5, 0.3, 0.2], [0.2, 0.6, 0.2]];
+    const logits = (probabilities: number[]) => Float32Array.from(probabilities, (value) => Math.log(value) + 3);
+    divergence.add(logits(p), logits(q), 1);
+    divergence.add(logits(p), logits(p), null);
+    assertAlmostEquals(divergence.kl, (0.5 * Math.log(0.5 / 0.2) + 0.3 * Math.log(0.3 / 0.6)) / 2, 1e-6);
+    assertEquals(divergence.agreement, 0.5);
+    assertAlmostEquals(divergence.perplexity.exact, 1 / 0.3, 1e-5);
+    assertAlmostEquals(divergence.perplexity.chosen, 1 / 0.6, 1e-5);
+  });
+});
