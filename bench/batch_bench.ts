@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import type { RunningCluster } from "../cluster/cluster.ts";
-import { serveModel } from "../tests/support/server.ts";
+import { serveModel } from "./support/server.ts";
 import { Cluster, type DeviceChoice } from "../mod.ts";
 import { RunningLoad } from "./serve/load_client.ts";
 import { printTable } from "./table.ts";

@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import type { TokenEvent, TokenRequest } from "../core/engine.ts";
 import { GREEDY } from "../core/sampling/params.ts";
 import { Cluster, type RunningCluster } from "../mod.ts";
-import { Random } from "../tests/support/random.ts";
+import { Random } from "./support/random.ts";
 import { median, printTable } from "./table.ts";
 
 /** Tokens that every stream has before, and between, what is measured. */

@@ -5,9 +5,9 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { fixtureDirectory } from "../tests/support/fixtures.ts";
-import { runs } from "../tests/support/processes.ts";
-import { Random } from "../tests/support/random.ts";
+import { ROOT } from "./support/root.ts";
+import { runs } from "./support/processes.ts";
+import { Random } from "./support/random.ts";
 import { clusterOf, type Holdings, holdingsOf, leftOver } from "./chaos/accounts.ts";
 import { Faults } from "./chaos/faults.ts";
 import { ask, type ChaosRequest, type Manner, requestKinds } from "./chaos/requests.ts";
@@ -82,7 +82,7 @@ class ChaosServer {
 
   static async start({ device, ranks, groups }: { readonly device: "wasm" | "cpu"; readonly ranks: number; readonly groups: number }) {
     const config = {
-      model: fixtureDirectory("tiny-mla"),
+      model: `${ROOT}/models/tiny-mla`,
       device,
       server: { port: 0 },
       decode: { ranks, groups, maxBatch: 16 },

@@ -5,8 +5,8 @@
  * @module
  */
 import { Cluster, type DeviceChoice } from "../mod.ts";
-import { Random } from "../tests/support/random.ts";
-import { serveModel } from "../tests/support/server.ts";
+import { Random } from "./support/random.ts";
+import { serveModel } from "./support/server.ts";
 import { type LoadRequest, runLoad, type Timing } from "./serve/load_client.ts";
 import type { Percentiles, ServeResult } from "./serve/result.ts";
 import { plotPage } from "./serve/plots.ts";

@@ -6,8 +6,8 @@
  */
 import { Cluster, type Config } from "../mod.ts";
 import type { RunningCluster } from "../cluster/cluster.ts";
-import { Random } from "../tests/support/random.ts";
-import { serveModel } from "../tests/support/server.ts";
+import { Random } from "./support/random.ts";
+import { serveModel } from "./support/server.ts";
 import { median, printTable } from "./table.ts";
 
 const model = new URL("../models/tiny-mla", import.meta.url).pathname;

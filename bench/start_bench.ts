@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { startServer } from "../tests/support/process.ts";
+import { startServer } from "./support/process.ts";
 import { median, printTable } from "./table.ts";
 
 /** Runs the bench. */

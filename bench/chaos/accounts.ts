@@ -4,7 +4,7 @@
  * @module
  */
 import type { ClusterStatus } from "../../mod.ts";
-import { descendants, runs } from "../../tests/support/processes.ts";
+import { descendants, runs } from "../support/processes.ts";
 
 /** What it held at some time. */
 export interface Holdings {

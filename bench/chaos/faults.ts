@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Random } from "../../tests/support/random.ts";
+import type { Random } from "../support/random.ts";
 import { clusterOf } from "./accounts.ts";
 
 /** How often each was done. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Random } from "../../tests/support/random.ts";
+import type { Random } from "../support/random.ts";
 
 /** A request and how its client behaves. */
 export interface ChaosRequest {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { LoadTimes } from "../../core/wire/load_times.ts";
-import { startServerWith } from "../../tests/support/process.ts";
+import { startServerWith } from "../support/process.ts";
 
 /** Where a start's time went. */
 export interface StartResult {

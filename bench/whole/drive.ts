@@ -4,7 +4,7 @@
  * @module
  */
 import type { ModelSpec } from "../../core/model/spec.ts";
-import { Random } from "../../tests/support/random.ts";
+import { Random } from "../support/random.ts";
 import { type Load, type LoadRequest, RunningLoad, type Timing } from "../serve/load_client.ts";
 import { type Case, nameOf, type WholeOptions } from "./options.ts";
 import type { CaseTimes, PromptShare, StepShare } from "./result.ts";

@@ -5,7 +5,7 @@
  */
 import type { StepParts, StepTimes } from "../../core/step_times.ts";
 import type { ClusterStatus, Config } from "../../mod.ts";
-import { taskCommand } from "../../tests/support/process.ts";
+import { taskCommand } from "../support/process.ts";
 import { linesOf } from "../lines.ts";
 
 /** Lines of its log that are kept. */

@@ -15,7 +15,7 @@ import { Model } from "../../workers/forward/model.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 const SMALL = JSON.stringify({
   ...JSON.parse(configOf("v3", 3)),

@@ -24,7 +24,7 @@ import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { loadWeights } from "../../workers/load/loader.ts";
 import { until } from "../support/cluster.ts";
 import { ROOT } from "../support/fixtures.ts";
-import { SEED } from "../support/random.ts";
+import { SEED } from "../../bench/support/random.ts";
 
 describe("bench whole", () => {
   it("runs every case on every server that is asked for, and says what it cannot measure before it starts", () => {

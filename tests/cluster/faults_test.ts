@@ -11,7 +11,7 @@ import { until, withCluster } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { generate } from "../support/generation.ts";
-import { openApp, readEvents } from "../support/server.ts";
+import { openApp, readEvents } from "../../bench/support/server.ts";
 
 const PROMPT = "And it came to pass in those days";
 /** Takes many pieces. */

@@ -8,7 +8,7 @@ import type { Request } from "../../core/wire/messages.ts";
 import { Cluster, type Config, Engine, type RunningCluster } from "../../mod.ts";
 import { launchFakeCluster, tokenAt } from "../support/fake_workers.ts";
 import { generate } from "../support/generation.ts";
-import { openApp } from "../support/server.ts";
+import { openApp } from "../../bench/support/server.ts";
 import { ODD_CONFIG, writeRandomCheckpoint } from "../support/random_checkpoint.ts";
 
 const CONTEXT = 1024;

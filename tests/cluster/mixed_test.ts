@@ -11,7 +11,7 @@ import { until, withCluster } from "../support/cluster.ts";
 import { launchFakeCluster } from "../support/fake_workers.ts";
 import { fixtureDirectory, readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 
 const TEXTS = ["And it came to pass in those days", "To create a new table", "It was the best of times", "The quick brown fox", "In the beginning"];

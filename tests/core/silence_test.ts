@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { Silence, SilenceWatch, watchSilence } from "../../core/silence.ts";
-import { SEED } from "../support/random.ts";
+import { SEED } from "../../bench/support/random.ts";
 
 describe("silence", () => {
   it("counts the time between looks, but no more than a slice of what passed unheard", () => {

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { formatBytes } from "../../cluster/logs/log.ts";
 import { SHAPES } from "../../core/model/synthetic/shapes.ts";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli } from "../support/process.ts";
+import { runCli } from "../../bench/support/process.ts";
 
 const text = await Deno.readTextFile(`${ROOT}/docs/models.md`);
 

@@ -9,7 +9,7 @@ import manifest from "../../deno.json" with { type: "json" };
 import { checkConfig } from "../../cluster/config/config.ts";
 import { type Snippet, snippetsOf } from "../support/docs/snippets.ts";
 import { ROOT } from "../support/fixtures.ts";
-import { TASK_ENV } from "../support/process.ts";
+import { TASK_ENV } from "../../bench/support/process.ts";
 
 const PRINTED_PORT = "8080";
 

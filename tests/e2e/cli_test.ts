@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli, startServer, startServerWith } from "../support/process.ts";
+import { runCli, startServer, startServerWith } from "../../bench/support/process.ts";
 
 describe("command line", () => {
   it("lists all flags and the environment in --help", async () => {

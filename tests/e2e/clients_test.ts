@@ -7,7 +7,7 @@ import { createOpenAICompatible } from "npm:@ai-sdk/openai-compatible@2.0.87";
 import { ChatOpenAI } from "npm:@langchain/openai@1.5.9";
 import { generateText, jsonSchema, Output, streamText, tool } from "npm:ai@6.0.322";
 import OpenAI from "npm:openai@6.49.0";
-import { type ServedProcess, startServer } from "../support/process.ts";
+import { type ServedProcess, startServer } from "../../bench/support/process.ts";
 
 const TEXT = "Kettle means a small kettle (shaped in a leaflet) for driving reasons.";
 const PROMPT = "What is a kettle?";

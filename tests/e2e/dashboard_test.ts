@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { type Browser, chromium, type Page } from "npm:playwright-core@1.65.1";
 import { ROOT } from "../support/fixtures.ts";
-import { startServer } from "../support/process.ts";
+import { startServer } from "../../bench/support/process.ts";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => {
   try {

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import OpenAI from "npm:openai@6.49.0";
 import type { TokenEngine } from "../../core/engine.ts";
-import { type ServedProcess, startServer } from "../support/process.ts";
-import { openTestApp } from "../support/server.ts";
+import { type ServedProcess, startServer } from "../../bench/support/process.ts";
+import { openTestApp } from "../../bench/support/server.ts";
 
 const messages = [{ role: "user" as const, content: "What is a kettle?" }];
 const TEXT = "Kettle means a small kettle (shaped in a leaflet) for driving reasons.";

@@ -6,8 +6,8 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { PrivateDirectory } from "../../cluster/processes/private_directory.ts";
 import { until } from "../support/cluster.ts";
 import { ROOT } from "../support/fixtures.ts";
-import { TASK_ENV, taskArguments } from "../support/process.ts";
-import { CAN_LIST_PROCESSES, descendants, runs } from "../support/processes.ts";
+import { TASK_ENV, taskArguments } from "../../bench/support/process.ts";
+import { CAN_LIST_PROCESSES, descendants, runs } from "../../bench/support/processes.ts";
 
 /** A server that is starting. */
 class Starting implements AsyncDisposable {

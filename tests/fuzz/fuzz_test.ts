@@ -2,7 +2,7 @@
  * A little of every fuzzer; `deno task fuzz --minutes N` does more.
  */
 import { describe, it } from "@std/testing/bdd";
-import { Random, SEED } from "../support/random.ts";
+import { Random, SEED } from "../../bench/support/random.ts";
 import { TARGETS } from "./targets.ts";
 
 /** Inputs of each; some take a millisecond. */

@@ -5,7 +5,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 import { TARGETS } from "./targets.ts";
 
 const { values } = parseArgs({

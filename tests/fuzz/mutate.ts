@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Random } from "../support/random.ts";
+import type { Random } from "../../bench/support/random.ts";
 
 /** One of them. */
 export function pick<T>(random: Random, list: readonly T[]): T {

@@ -6,7 +6,7 @@
 import { HttpError } from "../../cluster/api/errors.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { HttpSyntaxError } from "../../core/http/request_head.ts";
-import type { Random } from "../support/random.ts";
+import type { Random } from "../../bench/support/random.ts";
 
 /** Something that takes what others have written. */
 export interface Target {

@@ -13,7 +13,7 @@ import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 /** Bytes of workgroup memory on the GPUs that matrix units are used of. */
 const UNITS_WORKGROUP_BYTES = 49152;

@@ -10,7 +10,7 @@ import { matvec } from "../../kernels/linear/matvec.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnHardware, openTestDevice } from "../support/devices.ts";
 import { type Bound, expectedOf, makeTask, routesOf, runTask, type Task } from "../support/linear_task.ts";
-import { Random, SEED } from "../support/random.ts";
+import { Random, SEED } from "../../bench/support/random.ts";
 
 const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
 /** As much as a software driver compiles in seconds. */

@@ -10,7 +10,7 @@ import type { Select } from "../../kernels/linear/select.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Bound, expectedOf, makeTask, rounded, routesOf, runTask, type Task } from "../support/linear_task.ts";
-import { Random, SEED } from "../support/random.ts";
+import { Random, SEED } from "../../bench/support/random.ts";
 
 /** Matrix units round what they multiply to f16. */
 const TOLERANCE = 1e-3;

@@ -9,7 +9,7 @@ import type { Device } from "../../kernels/device/device.ts";
 import { mergeCandidates } from "../../kernels/merge_candidates/merge_candidates.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 interface Draw {
   readonly key: number;

@@ -14,7 +14,7 @@ import { floatBits, roundUp } from "../../core/numeric.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 const TOLERANCE = 1e-5;
 const SIZES = [[1, 1], [3, 61], [5, 69], [2, 512], [3, 1100], [0, 8]] as const;

@@ -12,7 +12,7 @@ import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 describeOnDevices("decode attention", (kind) => {
   let device: Device;

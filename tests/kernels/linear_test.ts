@@ -17,7 +17,7 @@ import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 import { multiplied, randomMatrix } from "../support/matrices.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
 const TOLERANCE = 1e-5;

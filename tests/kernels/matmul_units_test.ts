@@ -11,7 +11,7 @@ import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 import { multiplied, randomMatrix } from "../support/matrices.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 /** Matrix units round what they multiply to f16. */
 const TOLERANCE = 2e-3;

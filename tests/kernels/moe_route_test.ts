@@ -5,7 +5,7 @@ import { moeRoute, type MoeRouteConfig } from "../../kernels/moe_route/moe_route
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 const CONFIGS: Record<string, MoeRouteConfig> = {
   "softmax, greedy": {

@@ -9,7 +9,7 @@ import { BLOCK_TOKENS, cacheTokenBytes } from "../../kernels/latent_cache/layout
 import { FORBIDDEN, maskLogits, maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 describeOnDevices("kernels for serving many", (kind) => {
   let device: Device;

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert } from "@std/assert";
-import { SEED } from "./random.ts";
+import { SEED } from "../../bench/support/random.ts";
 
 /** ‖actual − expected‖ / ‖expected‖; 0 for two empty or zero vectors. */
 export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ROOT } from "../../bench/support/root.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
@@ -18,8 +19,7 @@ import type { LoadShard } from "../../workers/load/rank_weights.ts";
 import { Model } from "../../workers/forward/model.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 
-/** Project root. */
-export const ROOT: string = decodeURIComponent(new URL("../..", import.meta.url).pathname).replace(/\/$/, "");
+export { ROOT };
 
 /** Checkpoints with golden outputs from transformers. */
 export const FIXTURES = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "deepseek-v3-fp8-tiny", "tiny-mla"] as const;

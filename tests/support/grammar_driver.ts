@@ -8,7 +8,7 @@ import type { Automaton } from "../../cluster/grammar/automaton/automaton.ts";
 import { CompiledGrammar } from "../../cluster/grammar/compiled_grammar.ts";
 import { type TokenTables, tokenTables } from "../../cluster/grammar/tokens/token_tables.ts";
 import { type GrammarVocabulary, tokenBytes } from "../../cluster/grammar/tokens/vocabulary.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../bench/support/random.ts";
 import { finish, ShortestTexts } from "./shortest_text.ts";
 
 export { finish };

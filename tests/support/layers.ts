@@ -1,5 +1,5 @@
 /**
- * The layers: imports go core ← kernels ← workers and core ← cluster, and never in a circle. Also reports the longest files.
+ * The layers: imports go core ← kernels ← workers and core ← cluster, never in a circle, and benches import no tests. Also reports the longest files.
  *
  * @module
  */
@@ -31,6 +31,7 @@ export async function checkLayers(): Promise<void> {
     const layer = file.split("/")[0];
     for (const target of targets) {
       const other = target.split("/")[0];
+      if (layer === "bench" && other === "tests") problems.push(`${file} must not import ${target}`);
       if (COMPOSERS.has(file) || !(layer in MAY_IMPORT) || other === layer || other === "deno.json") continue;
       if (!MAY_IMPORT[layer].includes(other)) problems.push(`${file} must not import ${target}`);
     }

@@ -10,7 +10,7 @@ import type { LinearBindings, LinearConfig, LinearParams } from "../../kernels/l
 import { itemsPerInput, matrixOf, type Select } from "../../kernels/linear/select.ts";
 import { runKernel } from "./kernel.ts";
 import { multiplied, randomMatrix } from "./matrices.ts";
-import { Random, SEED } from "./random.ts";
+import { Random, SEED } from "../../bench/support/random.ts";
 
 /** What is multiplied by what. */
 export interface Task {

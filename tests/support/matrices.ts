@@ -6,7 +6,7 @@
 import { allocateRows, type MatrixLayout, type PackedRows, packRows, QUANT_GROUP, unpackRow } from "../../core/model/packing.ts";
 import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../bench/support/random.ts";
 
 /** Random packed rows and the float32 values they stand for. */
 export function randomMatrix(random: Random, layout: MatrixLayout, rows: number): { packed: PackedRows; values: Float32Array } {

@@ -6,7 +6,7 @@
 import { type TensorData, writeSafetensors } from "../../core/model/safetensors_writer.ts";
 import { F16_VALUES, toHalfBits } from "../../core/numeric.ts";
 import { fixtureDirectory } from "./fixtures.ts";
-import { Random } from "./random.ts";
+import { Random } from "../../bench/support/random.ts";
 
 /** The sizes that are not read from elsewhere; all of them awkward on purpose. */
 export const ODD_CONFIG = {

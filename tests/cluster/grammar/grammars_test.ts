@@ -15,7 +15,7 @@ import { readModelPackage, servedModel } from "../../../core/model_package.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { allows } from "../../support/grammar_driver.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 describe("grammars", () => {
   let grammars: Grammars;

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { HttpError } from "../../../cluster/api/errors.ts";
 import { RateLimiter } from "../../../cluster/http/guards.ts";
-import { openTestApp, readEvents, type TestApp } from "../../support/server.ts";
+import { openTestApp, readEvents, type TestApp } from "../../../bench/support/server.ts";
 
 const messages = [{ role: "user", content: "What is a kettle?" }];
 const WEATHER = {

@@ -7,7 +7,7 @@ import { HttpServer } from "../../../cluster/http/server/http_server.ts";
 import type { TokenEvent, TokenRequest } from "../../../core/engine.ts";
 import { until } from "../../support/cluster.ts";
 import { RawClient } from "../../support/raw_client.ts";
-import { openTestApp } from "../../support/server.ts";
+import { openTestApp } from "../../../bench/support/server.ts";
 
 describe("the generation of a client that has gone", () => {
   it("ends within a step, though the client does not stream and has sent much", async () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { TokenEvent, TokenRequest } from "../../../core/engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { openTestApp, readEvents, type TestApp } from "../../support/server.ts";
+import { openTestApp, readEvents, type TestApp } from "../../../bench/support/server.ts";
 
 const KETTLE = { messages: [{ role: "user", content: "What is a kettle?" }], temperature: 0, max_tokens: 6 };
 const KETTLE_TEXT = "Kettle means a small";

@@ -11,7 +11,7 @@ import { tokensThatFit } from "../../../cluster/planning/fit_cache.ts";
 import { freeMemory, freeOf } from "../../../kernels/device/free_memory.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const rank = (role: "prefill" | "decode", cacheBytes = 0) => ({
   role,

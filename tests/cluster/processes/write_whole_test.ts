@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../../support/fixtures.ts";
-import { startServerWith } from "../../support/process.ts";
+import { startServerWith } from "../../../bench/support/process.ts";
 
 describe("files that are written whole", () => {
   it("are there whole, or not at all where the disk is full", async () => {

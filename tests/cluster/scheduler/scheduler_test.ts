@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Simulation, type SimulationOptions } from "./simulation.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const OPTIONS: SimulationOptions = {
   blockTokens: 4,

@@ -8,7 +8,7 @@ import type { Sequence } from "../../../cluster/scheduler/state.ts";
 import type { Piece, SchedulerOptions, Step } from "../../../cluster/scheduler/plan.ts";
 import { MixedUnit } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
-import type { Random } from "../../support/random.ts";
+import type { Random } from "../../../bench/support/random.ts";
 import { SimulatedUnit } from "./simulated_unit.ts";
 
 /** What a simulation is made of. */

@@ -3,7 +3,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { PieceCosts, type PieceSize } from "../../../cluster/serving/piece_costs.ts";
 import { PieceSizes } from "../../../cluster/serving/piece_sizes.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 /** A device on which a piece takes something, so much for each position before it, and so much for each token. */
 interface SimulatedDevice {

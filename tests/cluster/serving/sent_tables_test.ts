@@ -10,7 +10,7 @@ import { MAX_FRAME_BYTES } from "../../../core/wire/protocol.ts";
 import { ADJUSTMENT_WORDS } from "../../../kernels/adjust_logits/adjust_logits.ts";
 import { AdjustmentList } from "../../../workers/forward/adjustment_list.ts";
 import { LogitTables } from "../../../workers/roles/logit_tables.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const QUERY = { key: 1, position: 2, inverseTemperature: 1, plain: 1, adjusted: 1, draw: false };
 const VOCABULARY = 4096;

@@ -8,7 +8,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { withCluster } from "../../support/cluster.ts";
 import { generate } from "../../support/generation.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 import { freeAgain, run, tokenRequest } from "../../support/token_requests.ts";
 
 const TEXTS = ["And it came to pass in those days", "To create a new table", "It was the best of times", "The quick brown fox", "In the beginning"];

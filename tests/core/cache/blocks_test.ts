@@ -3,7 +3,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { BlockAllocator } from "../../../core/cache/blocks.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 describe("BlockAllocator", () => {
   it("loses nothing and shares nothing by accident, whatever happens", () => {

@@ -5,7 +5,7 @@ import fc from "npm:fast-check@4.10.2";
 import { PrefixCache } from "../../../core/cache/prefix_cache.ts";
 import { prefixHashes, prefixHashesInTurns } from "../../../core/cache/prefix_hash.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 describe("prefix hashes", () => {
   it("are equal exactly as far as prompts of one client are", () => {

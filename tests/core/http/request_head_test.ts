@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { bodyDecoder } from "../../../core/http/body_decoder.ts";
 import { type BodyFraming, endOfHead, HttpSyntaxError, parseRequestHead } from "../../../core/http/request_head.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const bytes = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
 const parse = (...lines: string[]) => parseRequestHead(bytes([...lines, "", ""].join("\r\n")));

@@ -7,7 +7,7 @@ import { readVector } from "../../../core/model/stored_vector.ts";
 import { unpackRow } from "../../../core/model/packing.ts";
 import { FP8_E4M3_VALUES, toHalfBits } from "../../../core/numeric.ts";
 import { relativeError } from "../../support/compare.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 

@@ -7,7 +7,7 @@ import { type TensorData, writeSafetensors } from "../../../core/model/safetenso
 import { readBasis } from "../../../core/tpla/basis_file.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 
 const random = new Random();

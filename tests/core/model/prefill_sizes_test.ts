@@ -4,7 +4,7 @@ import fc from "npm:fast-check@4.10.2";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { bytesPerRow, bytesPerWindowPosition, choosePrefillSizes, type PrefillDevice } from "../../../core/model/prefill_sizes.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 /** Of DeepSeek-V2-Lite's sizes, and twice as wide. */
 const specs = [1, 2].map((times) => {

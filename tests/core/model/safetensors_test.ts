@@ -5,7 +5,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { readSafetensorsHeader } from "../../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { memorySource } from "../../support/safetensors.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 /** A file with this header text and this many data bytes. */
 function file(header: string, dataBytes: number, claimed?: number): Uint8Array<ArrayBuffer> {

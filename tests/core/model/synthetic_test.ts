@@ -19,7 +19,7 @@ import { createDetokenizer } from "../../../core/text/detokenizer.ts";
 import { TextTokenizer } from "../../../core/text/tokenizer.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 describe("synthetic models", () => {
   for (const fixture of ["tiny-mla", "deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {

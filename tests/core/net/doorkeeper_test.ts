@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { acceptConnections } from "../../../core/net/accept.ts";
 import { addressGroup, Doorkeeper, type Visitor } from "../../../core/net/doorkeeper.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 /** A door at which ended connections are noted. */
 function door(limits: { total: number; perAddress: number }) {

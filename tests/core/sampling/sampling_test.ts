@@ -6,7 +6,7 @@ import { topTokens } from "../../../core/sampling/top_tokens.ts";
 import { LogitAdjuster, mergeAdjustments } from "../../../core/sampling/adjustments.ts";
 import { GREEDY, inverseTemperature, isGreedy, type SamplingParams } from "../../../core/sampling/params.ts";
 import { candidatesWanted, chooseToken } from "../../../core/sampling/sampler.ts";
-import { Random, SEED } from "../../support/random.ts";
+import { Random, SEED } from "../../../bench/support/random.ts";
 
 /** What a device reports of a row, with the best `count` tokens. */
 function candidatesOf(logits: readonly number[], params: SamplingParams, key: number, position: number, count: number) {

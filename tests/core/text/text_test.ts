@@ -10,7 +10,7 @@ import { TextTokenizer, type TokenizerConfig } from "../../../core/text/tokenize
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const tiny = new DirectoryFiles(fixtureDirectory("tiny-mla"));
 const tokenizer = await TextTokenizer.load(tiny);

@@ -5,7 +5,7 @@ import { readSafetensorsHeader } from "../../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { chooseBasis } from "../../../core/tpla/basis.ts";
 import { type CalibratedBasis, layerBases, readBasis, writeBasis } from "../../../core/tpla/basis_file.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 import { memorySource } from "../../support/safetensors.ts";
 
 const WIDTH = 8;

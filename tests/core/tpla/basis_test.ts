@@ -4,7 +4,7 @@ import { Matrix } from "ml-matrix";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { type BasisKind, chooseBasis, type LayerStatistics } from "../../../core/tpla/basis.ts";
 import { relativeError } from "../../support/compare.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 /** Second moments with spectra that fall by several orders of magnitude, as those of latents do. */
 function statistics(width: number, rank = width): LayerStatistics {

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Matrix } from "ml-matrix";
 import { addSandwich, MomentSum } from "../../../core/tpla/moments.ts";
 import { relativeError } from "../../support/compare.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 describe("moments", () => {
   it("sums weighted outer products", () => {

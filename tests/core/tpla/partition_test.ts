@@ -8,7 +8,7 @@ import { basisFactors, defaultHalo, partition, type RankShape } from "../../../c
 import { cacheBytesPerToken, cachedWidth, collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { assertClose } from "../../support/compare.ts";
-import { Random, SEED } from "../../support/random.ts";
+import { Random, SEED } from "../../../bench/support/random.ts";
 
 const tiny = parseModelConfig(await Deno.readTextFile(`${fixtureDirectory("tiny-mla")}/config.json`), "config.json");
 const columns = (ranges: readonly Range[]) => ranges.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i));

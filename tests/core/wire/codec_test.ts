@@ -9,7 +9,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { decodeFrame, encodeFrame, ReusableFrame } from "../../../core/wire/codec.ts";
 import { MAX_DEPTH, MAX_ITEMS } from "../../../core/wire/limits.ts";
 import { MAX_FRAME_BYTES, PAYLOAD_ALIGNMENT } from "../../../core/wire/protocol.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true });
 const refused = (bytes: Uint8Array<ArrayBuffer>, problem: string) => assertThrows(() => decodeFrame(bytes), LatentmeshError, problem);

@@ -13,7 +13,7 @@ import {
   encodeTables,
   type QueryFrame,
 } from "../../../core/wire/queries.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const word = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const adjustments = fc.array(fc.record({ token: word, repetition: fc.float({ noNaN: true }), addend: fc.float({ noNaN: true }) }), { maxLength: 5 });

@@ -11,7 +11,7 @@ import { parseMessage, type Reply, replySchema, type Request, requestSchema } fr
 import { RepeatedReceiving, RepeatedSending } from "../../../core/wire/repetition.ts";
 import { RpcClient, serveRequests } from "../../../core/wire/rpc.ts";
 import { linked } from "../../support/links.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const count = fc.integer({ min: 1, max: 2 });
 const ids = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.integer({ min: 0, max: 2 ** 31 }));

@@ -17,7 +17,7 @@ import { layerBases, readBasis, writeBasis } from "../../../core/tpla/basis_file
 import { partition } from "../../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../../core/tpla/plan.ts";
 import { ROOT } from "../../support/fixtures.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 import { memoryFiles, memorySource } from "../../support/safetensors.ts";
 import { mutateBytes, mutateJson, mutateText, pick } from "../mutate.ts";
 import { named, type Target } from "../target.ts";

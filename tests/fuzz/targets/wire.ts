@@ -12,7 +12,7 @@ import { noticeSchema, parseMessage, peerFrameSchema, replySchema, requestSchema
 import { decodeAnswers, decodePrompt, decodeStep, decodeTables, encodePrompt, encodeStep, encodeTables } from "../../../core/wire/queries.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { ServerSocket } from "../../../workers/links/websocket/server_socket.ts";
-import type { Random } from "../../support/random.ts";
+import type { Random } from "../../../bench/support/random.ts";
 import { anyValue, mutateBytes, mutateJson, pick } from "../mutate.ts";
 import { named, type Target } from "../target.ts";
 

@@ -11,7 +11,7 @@ import { addRmsNorm } from "../../../kernels/rms_norm/add_rms_norm.ts";
 import { residualAdd } from "../../../kernels/residual_add/residual_add.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { runKernel } from "../../support/kernel.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 /** y = factor · x, a workgroup for every value. */
 function scale(factor: number, threads = 64): Kernel<{ readonly rows: number }, "x" | "y", "columns"> {

@@ -7,7 +7,7 @@ import { garbageCollector } from "../../../kernels/device/pace_dawn.ts";
 import { residualAdd } from "../../../kernels/residual_add/residual_add.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../../support/devices.ts";
 import { openNullDevice } from "../../support/null_device.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const WIDTH = 64;
 const ROWS = 3;

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { DawnLooks, LONGEST_NOW, type Look, type WaitKind } from "../../../kernels/device/dawn_looks.ts";
 import { paceDawn } from "../../../kernels/device/pace_dawn.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 /** Milliseconds that a turn of the simulated event loop takes, and asking what time it is. */
 const [TURN, ASKING] = [0.001, 0.0001];

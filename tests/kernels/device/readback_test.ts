@@ -5,7 +5,7 @@ import type { Device, DeviceBuffer, Readback } from "../../../kernels/device/dev
 import { MeasuringDevice } from "../../../kernels/device/measuring_device.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../../support/devices.ts";
 import { openNullDevice } from "../../support/null_device.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const WORDS = 64;
 

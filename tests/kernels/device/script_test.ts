@@ -4,7 +4,7 @@ import { type Device, type Script } from "../../../kernels/device/device.ts";
 import { GpuDevice } from "../../../kernels/device/gpu_device.ts";
 import { residualAdd } from "../../../kernels/residual_add/residual_add.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../../support/devices.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const ROWS = 40;
 

@@ -9,7 +9,7 @@ import { matrixLayout, packRows, type WeightFormat } from "../../../core/model/p
 import { matvec } from "../../../kernels/linear/matvec.ts";
 import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
 import { WasmDevice } from "../../../kernels/device/wasm/wasm_device.ts";
-import { Random, SEED } from "../../support/random.ts";
+import { Random, SEED } from "../../../bench/support/random.ts";
 import { asCommitted, committedFile, compileWasm, VARIANTS } from "../../support/wasm/compile.ts";
 
 describe("WebAssembly kernels", () => {

@@ -15,7 +15,7 @@ import { SharedMemory, whyNotShared } from "../../../workers/collective/shared_m
 import { Membership } from "../../../workers/process/membership.ts";
 import type { ExchangeOptions } from "../../../workers/process/unit_epoch.ts";
 import { DenoTransport } from "../../../workers/links/transport.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const transport = new DenoTransport();
 

@@ -14,7 +14,7 @@ import { type MailboxShape, SumMailbox } from "../../../workers/collective/sum_m
 import { PartFrame } from "../../../workers/collective/part_frame.ts";
 import { Membership } from "../../../workers/process/membership.ts";
 import { DenoTransport } from "../../../workers/links/transport.ts";
-import { Random, SEED } from "../../support/random.ts";
+import { Random, SEED } from "../../../bench/support/random.ts";
 
 const partKinds = fc.record({
   epoch: fc.integer({ min: 0, max: 3 }),

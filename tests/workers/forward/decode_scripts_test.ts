@@ -7,7 +7,7 @@ import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
 import type { Script } from "../../../kernels/device/device.ts";
 import type { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { loadModel } from "../../support/fixtures.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 /** Plays a script once: everything is recorded anew every time. */
 class ForgetfulDevice extends CpuDevice {

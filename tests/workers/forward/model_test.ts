@@ -13,7 +13,7 @@ import { relativeError } from "../../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadModel, readGolden } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 async function onDevice(kind: DeviceKind, test: (device: Device) => Promise<void>, limits?: Partial<DeviceLimits>): Promise<void> {
   const device = await openTestDevice(kind, limits);

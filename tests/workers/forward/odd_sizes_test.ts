@@ -8,7 +8,7 @@ import { relativeError } from "../../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadModel } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 import { ODD_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 
 const CONFIGS: Record<string, typeof ODD_CONFIG> = {

@@ -8,7 +8,7 @@ import type { StepParts } from "../../../core/step_times.ts";
 import { newCounters } from "../../../kernels/device/device.ts";
 import { Engine } from "../../../cluster/local_engine.ts";
 import { type Doing, StepClock } from "../../../workers/forward/step_clock.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const MAKE_UP = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest"] as const;
 

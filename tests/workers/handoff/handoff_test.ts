@@ -26,7 +26,7 @@ import { Model } from "../../../workers/forward/model.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory, loadModel, TEST_LIMITS } from "../../support/fixtures.ts";
 import { linked } from "../../support/links.ts";
-import { Random, SEED } from "../../support/random.ts";
+import { Random, SEED } from "../../../bench/support/random.ts";
 
 const NAME = "deepseek-v3-tiny";
 const RANKS = 2;

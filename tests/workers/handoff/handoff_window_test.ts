@@ -7,7 +7,7 @@ import type { Link } from "../../../core/wire/link.ts";
 import { whyNotShared } from "../../../workers/collective/shared_memory.ts";
 import { ReceivingWindows, RingPlaces, SendingWindow } from "../../../workers/handoff/handoff_window.ts";
 import { linked } from "../../support/links.ts";
-import { SEED } from "../../support/random.ts";
+import { SEED } from "../../../bench/support/random.ts";
 
 const EPOCH = 3;
 

@@ -22,7 +22,7 @@ import { type DeviceMatrix, isMoe, type ModelWeights } from "../../../workers/fo
 import { relativeError } from "../../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { runSequence } from "../../support/forward.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const TINY = SyntheticFiles.named("synthetic:tiny");
 /** The same bytes, of which nobody is told how they are made. */

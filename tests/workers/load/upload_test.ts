@@ -15,7 +15,7 @@ import { LoadClock } from "../../../workers/load/load_clock.ts";
 import { upload, type UploadSizes } from "../../../workers/load/upload.ts";
 import { UploadPlan } from "../../../workers/load/upload_plan.ts";
 import type { DeviceMatrix } from "../../../workers/forward/weights.ts";
-import { Random, SEED } from "../../support/random.ts";
+import { Random, SEED } from "../../../bench/support/random.ts";
 import { memoryFiles, memorySource } from "../../support/safetensors.ts";
 
 const bytesOf = (buffer: DeviceBuffer) => [...(buffer as DeviceBuffer & HostBuffer).u8.subarray(0, buffer.bytes)];

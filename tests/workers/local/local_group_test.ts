@@ -22,7 +22,7 @@ import { relativeError } from "../../support/compare.ts";
 import { openTestDevice } from "../../support/devices.ts";
 import { type Fixture, fixtureDirectory, readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const TOLERANCE = 2e-5;
 const PROMPT = 20;

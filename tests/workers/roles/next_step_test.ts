@@ -15,7 +15,7 @@ import { MixedRank } from "../../../workers/roles/mixed.ts";
 import { nextStep } from "../../../workers/roles/next_step.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadModel } from "../../support/fixtures.ts";
-import { Random } from "../../support/random.ts";
+import { Random } from "../../../bench/support/random.ts";
 
 const MODEL = "deepseek-v2-lite-tiny";
 const BLOCK = 64;

@@ -9,7 +9,7 @@ import { byteSet } from "../../../../cluster/grammar/automaton/byte_sets.ts";
 import { Derivation, inTurns } from "../../../../cluster/grammar/automaton/derivation.ts";
 import { ANYTHING, EMPTY, type Expr, Expressions, NOTHING, TooComplex } from "../../../../cluster/grammar/automaton/expressions.ts";
 import { finish } from "../../../support/grammar_driver.ts";
-import { SEED } from "../../../support/random.ts";
+import { SEED } from "../../../../bench/support/random.ts";
 
 /** An expression over "ab", and the same decided by a regular expression. */
 interface Tree {

@@ -8,7 +8,7 @@ import { Derivation } from "../../../../cluster/grammar/automaton/derivation.ts"
 import { Expressions } from "../../../../cluster/grammar/automaton/expressions.ts";
 import { UnsupportedPattern } from "../../../../cluster/grammar/patterns/pattern_tree.ts";
 import { Writers } from "../../../../cluster/grammar/text/writers.ts";
-import { SEED } from "../../../support/random.ts";
+import { SEED } from "../../../../bench/support/random.ts";
 import { PATTERNS } from "../../../support/schemas.ts";
 
 function writers(): Writers {

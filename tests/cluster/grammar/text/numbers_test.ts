@@ -10,7 +10,7 @@ import { Expressions } from "../../../../cluster/grammar/automaton/expressions.t
 import { decimalOf } from "../../../../cluster/grammar/text/decimals.ts";
 import { isExact, type NumberRules, Numbers } from "../../../../cluster/grammar/text/numbers.ts";
 import { finish } from "../../../support/grammar_driver.ts";
-import { SEED } from "../../../support/random.ts";
+import { SEED } from "../../../../bench/support/random.ts";
 
 const value = fc.oneof(
   fc.integer({ min: -1200, max: 1200 }),

@@ -10,7 +10,7 @@ import { tokenTables } from "../../../../cluster/grammar/tokens/token_tables.ts"
 import { buildTrie } from "../../../../cluster/grammar/tokens/token_trie.ts";
 import { tokenBytes } from "../../../../cluster/grammar/tokens/vocabulary.ts";
 import { allows, compile, finish, randomText, vocabularyOf } from "../../../support/grammar_driver.ts";
-import { Random, SEED } from "../../../support/random.ts";
+import { Random, SEED } from "../../../../bench/support/random.ts";
 
 const text = fc.oneof(
   fc.string({ unit: fc.constantFrom(...'ab"\\{}[]:, 1-\n', "é", "日", "😀"), maxLength: 8 }),

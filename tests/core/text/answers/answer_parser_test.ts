@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { AnswerParser, type AnswerParserOptions, type AnswerPart } from "../../../../core/text/answers/answer_parser.ts";
 import { DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS, toolFormatOf, writeCalls } from "../../../../core/text/answers/tool_format.ts";
-import { SEED } from "../../../support/random.ts";
+import { SEED } from "../../../../bench/support/random.ts";
 
 /** An answer as it was meant. */
 interface Meant {

@@ -12,7 +12,7 @@ import { DenoTransport } from "../../../../workers/links/transport.ts";
 import { until } from "../../../support/cluster.ts";
 import { ROOT } from "../../../support/fixtures.ts";
 import { RawClient } from "../../../support/raw_client.ts";
-import { Random, SEED } from "../../../support/random.ts";
+import { Random, SEED } from "../../../../bench/support/random.ts";
 
 const UPGRADE = [
   "GET / HTTP/1.1",

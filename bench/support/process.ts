@@ -4,7 +4,7 @@
  * @module
  */
 import manifest from "../../deno.json" with { type: "json" };
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "./root.ts";
 
 /** Runs a task's command to its end. */
 export async function runCli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
