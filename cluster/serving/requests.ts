@@ -1,0 +1,239 @@
+/**
+ * The requests that are being served: what each is and waits for, the tokens it takes from answers, and what its client is told.
+ *
+ * @module
+ */
+import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { prefixHashesInTurns } from "../../core/cache/prefix_hash.ts";
+import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
+import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
+import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
+import type { StepTimes } from "../../core/step_times.ts";
+import type { Scheduler } from "../scheduler/scheduler.ts";
+import type { Sequence } from "../scheduler/state.ts";
+import { Pace } from "./pace.ts";
+import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
+
+/** Options of {@link Requests}. */
+export interface RequestsOptions {
+  readonly maxContext: number;
+  readonly blockTokens: number;
+  /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
+  readonly onArrival?: () => (outcome: RequestOutcome) => void;
+  /** Told that something may be computed now that could not before. */
+  readonly onChange: () => void;
+}
+
+/** Milliseconds that a step waits for grammars. */
+const MASK_PATIENCE = 5;
+
+/** Asked in the place of a request that has ended before it could say what it wants. */
+const NOTHING_MUCH: LogitsQuery = {
+  key: 0,
+  position: 0,
+  inverseTemperature: 1,
+  plain: 1,
+  adjusted: 0,
+  adjustments: UNADJUSTED,
+  mask: null,
+  draw: false,
+};
+
+interface Entry {
+  readonly running: RunningRequest;
+  readonly done: PromiseWithResolvers<void>;
+  readonly onOutcome: ((outcome: RequestOutcome) => void) | undefined;
+}
+
+/** Requests, by the sequences that are computed for them. */
+export class Requests {
+  readonly #scheduler: Scheduler;
+  readonly #times: StepTimes;
+  readonly #options: RequestsOptions;
+  readonly #entries = new Map<Sequence, Entry>();
+  /** Of requests that are not among them yet. */
+  readonly #arriving = new Set<Promise<unknown>>();
+  /** Grammars that have not said what may come next. */
+  readonly #masks = new Set<Promise<void>>();
+  /** What clients are told next, in order. Telling takes about as long as everything else here, so it waits until the device has work again. */
+  readonly #news: (() => void)[] = [];
+  #telling = false;
+  readonly #pace = new Pace();
+
+  /** @param times where what telling takes is counted */
+  constructor(scheduler: Scheduler, times: StepTimes, options: RequestsOptions) {
+    this.#scheduler = scheduler;
+    this.#times = times;
+    this.#options = options;
+  }
+
+  /** Requests that have not ended. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
+  async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
+    const { prompt, client = "", priority, promptLogprobs, signal } = request;
+    const { maxContext, blockTokens, onArrival, onChange } = this.#options;
+    const most = mostTokens(request, maxContext);
+    const now = performance.now();
+    const hashing = prefixHashesInTurns(prompt, blockTokens, client);
+    const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
+    const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, now };
+    const sequence = this.#scheduler.add(options, this.#pace.timeFor(this.#scheduler.waiting.size));
+    const entry: Entry = {
+      running: new RunningRequest(request, sequence, (event) => this.#news.push(() => this.#report(sequence, emit, event))),
+      done: Promise.withResolvers(),
+      onOutcome: onArrival?.(),
+    };
+    this.#entries.set(sequence, entry);
+    const cancel = () => {
+      this.end(sequence, cancellation(signal));
+      this.tell();
+    };
+    signal.addEventListener("abort", cancel, { once: true });
+    if (signal.aborted) cancel();
+    onChange();
+    try {
+      await entry.done.promise;
+    } finally {
+      signal.removeEventListener("abort", cancel);
+    }
+  }
+
+  /** Ends every request. */
+  failAll(error: LatentmeshError): void {
+    for (const sequence of [...this.#entries.keys()]) this.end(sequence, error);
+    this.tell();
+  }
+
+  /** Resolves when nothing is served any more. */
+  async idle(): Promise<void> {
+    while (this.#entries.size + this.#arriving.size > 0) {
+      await Promise.allSettled([...this.#arriving, ...[...this.#entries.values()].map(({ done }) => done.promise)]);
+    }
+  }
+
+  /** The request that a sequence is computed for; undefined if it has ended. */
+  of(sequence: Sequence): RunningRequest | undefined {
+    return this.#entries.get(sequence)?.running;
+  }
+
+  /** What is asked about a sequence; of one whose request cannot say, next to nothing, and the request ends. */
+  queryOf(sequence: Sequence): LogitsQuery {
+    try {
+      return this.#entries.get(sequence)!.running.query();
+    } catch (error) {
+      this.end(sequence, asLatentmeshError(error));
+      return NOTHING_MUCH;
+    }
+  }
+
+  /** Takes a token from an answer. @returns whether it suffices, if anybody still wants it; {@link takeFromRow} then goes on */
+  take(sequence: Sequence, answer: LogitsAnswer): boolean {
+    return this.#own(sequence, (running) => this.#taken(sequence, running.advance(answer, performance.now())));
+  }
+
+  /** Takes a token from an answer that does not suffice, and the whole row. */
+  takeFromRow(sequence: Sequence, answer: LogitsAnswer, row: Float32Array): void {
+    this.#own(sequence, (running) => this.#taken(sequence, running.advanceFromRow(answer, row, performance.now())));
+  }
+
+  /** Grammars take much less than a step: waiting for them is better than going on without their sequences. */
+  async waitForMasks(): Promise<void> {
+    if (this.#masks.size > 0) await Promise.race([Promise.all(this.#masks), new Promise((resolve) => setTimeout(resolve, MASK_PATIENCE))]);
+  }
+
+  /** Tells clients what has happened. */
+  tell(): void {
+    // Who is told something may cancel, which is news again: it is told in its turn.
+    if (this.#telling || this.#news.length === 0) return;
+    const started = performance.now();
+    this.#telling = true;
+    for (const tell of this.#news) tell();
+    this.#news.length = 0;
+    this.#telling = false;
+    this.#times.tellMs += performance.now() - started;
+  }
+
+  /** A request has got all that it wanted. */
+  finish(sequence: Sequence, reason: FinishReason): void {
+    this.#entries.get(sequence)?.running.finish(reason);
+    this.end(sequence, null, reason);
+  }
+
+  /** Ends a request, unless it has ended. @param error why it ended early; null: by itself */
+  end(sequence: Sequence, error: LatentmeshError | null, reason: string = error?.code ?? "stop"): void {
+    const entry = this.#entries.get(sequence);
+    if (entry === undefined) return;
+    this.#entries.delete(sequence);
+    this.#scheduler.end(sequence);
+    const { running } = entry;
+    running.times.ended = performance.now();
+    if (running.times.firstToken !== null) this.#pace.ended(running.times.ended);
+    entry.onOutcome?.({
+      times: running.times,
+      promptTokens: sequence.prompt.length,
+      cachedTokens: sequence.cachedTokens,
+      generatedTokens: sequence.generated.length,
+      reason,
+    });
+    this.#news.push(() => error === null ? entry.done.resolve() : entry.done.reject(error));
+    this.#options.onChange();
+  }
+
+  /** Waits for what a request needs before it can wait for its turn. */
+  async #arrives<T>(what: Promise<T>): Promise<T> {
+    this.#arriving.add(what);
+    try {
+      return await what;
+    } finally {
+      this.#arriving.delete(what);
+    }
+  }
+
+  /** Does what concerns one request alone: if it throws, as its grammar may, that request ends and nobody else's token is lost. */
+  #own(sequence: Sequence, work: (running: RunningRequest) => boolean): boolean {
+    const running = this.of(sequence);
+    if (running === undefined) return true;
+    try {
+      return work(running);
+    } catch (error) {
+      this.end(sequence, asLatentmeshError(error));
+      return true;
+    }
+  }
+
+  #taken(sequence: Sequence, advance: Advance | null): boolean {
+    if (advance === null) return false;
+    this.#scheduler.append(sequence, advance.token);
+    if (advance.reason !== null) this.finish(sequence, advance.reason);
+    else this.#waitForMask(sequence);
+    return true;
+  }
+
+  /** A sequence whose grammar is not through with its last token sits the next step out. */
+  #waitForMask(sequence: Sequence): void {
+    const settled = this.of(sequence)?.request.constraint?.settled ?? null;
+    if (settled === null) return;
+    sequence.paused = true;
+    const went = settled.then(() => {
+      sequence.paused = false;
+      this.#options.onChange();
+    }, (error) => {
+      this.end(sequence, asLatentmeshError(error));
+      this.tell();
+    }).finally(() => this.#masks.delete(went));
+    this.#masks.add(went);
+  }
+
+  /** A listener that throws loses its own request, and nobody else anything. */
+  #report(sequence: Sequence, emit: (event: TokenEvent) => void, event: TokenEvent): void {
+    try {
+      emit(event);
+    } catch (error) {
+      this.end(sequence, asLatentmeshError(error));
+    }
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * Feeds units: sends pieces to those that compute prompts and steps to those that generate, one thing at a time each, and gives requests the answers.
+ *
+ * @module
+ */
+import { asLatentmeshError } from "../../core/errors.ts";
+import type { LogitsAnswer } from "../../core/generation.ts";
+import type { StepTimes } from "../../core/step_times.ts";
+import type { Units } from "../fleet/unit_host.ts";
+import type { Unit } from "../fleet/unit.ts";
+import type { Piece, Step } from "../scheduler/plan.ts";
+import type { Scheduler } from "../scheduler/scheduler.ts";
+import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
+import type { Requests } from "./requests.ts";
+import type { RunningRequest } from "./running_request.ts";
+import { UnitStates } from "./unit_state.ts";
+import { computePiece, handOver, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
+
+/** Options of {@link UnitPump}. */
+export interface UnitPumpOptions {
+  readonly vocabulary: number;
+  /** Milliseconds that a decode rank may be silent. */
+  readonly deadlineMs: number;
+  /** Most rows of a step, and tokens of a prefill chunk. */
+  readonly stepRows: number;
+  readonly chunk: number;
+  readonly maxStepMs?: number;
+  /** Told that something may be computed now that could not before. */
+  readonly onChange: () => void;
+}
+
+/** What is next of a unit; null: nothing. */
+type Next = () => Promise<void> | null;
+
+/** Lets every unit work while there is something to do. */
+export class UnitPump {
+  readonly #units: Units;
+  readonly #scheduler: Scheduler;
+  readonly #requests: Requests;
+  readonly #times: StepTimes;
+  readonly #options: UnitPumpOptions;
+  readonly #unitOf = new Map<string, Unit>();
+  readonly #busy = new Set<Unit>();
+  readonly #states: UnitStates;
+
+  constructor(
+    units: Units,
+    { scheduler, requests, times }: { readonly scheduler: Scheduler; readonly requests: Requests; readonly times: StepTimes },
+    options: UnitPumpOptions,
+  ) {
+    this.#units = units;
+    this.#scheduler = scheduler;
+    this.#requests = requests;
+    this.#times = times;
+    this.#options = options;
+    this.#states = new UnitStates({ most: options.chunk, maxStepMs: options.maxStepMs });
+  }
+
+  /** Whom the scheduler means by a name from now on. */
+  know(unit: Unit): void {
+    this.#unitOf.set(unit.name, unit);
+  }
+
+  /** Whether prompts of a unit can be handed to a group now. */
+  usable(prefill: PromptUnit, decode: DecodeGroup): boolean {
+    return this.#units.usable(this.#unitOf.get(prefill.name)!, this.#unitOf.get(decode.name)!);
+  }
+
+  /** Makes room for a prompt in the group that will decode it. */
+  async open(placement: Placement, group: DecodeGroup): Promise<void> {
+    const unit = this.#unitOf.get(group.name)!;
+    const { epoch } = unit;
+    this.#close(group);
+    try {
+      await openPlacement(unit, placement, this.#options.deadlineMs);
+      this.#scheduler.opened(placement);
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    this.#options.onChange();
+  }
+
+  /** Lets all units work until there is nothing to do, unless they do already. */
+  start(): void {
+    for (const unit of this.#scheduler.prefillUnits.values()) {
+      if (!(unit instanceof MixedUnit)) this.#pump(unit, () => this.#nextPiece(unit));
+    }
+    for (const group of this.#scheduler.decodeGroups.values()) {
+      this.#pump(group, () => group instanceof MixedUnit ? this.#nextWork(group) : this.#nextStep(group));
+    }
+  }
+
+  #pump(scheduled: PromptUnit | DecodeGroup, next: Next): void {
+    const unit = this.#unitOf.get(scheduled.name)!;
+    if (this.#busy.has(unit)) return;
+    const work = this.#begin(scheduled, unit, next);
+    if (work === null) return;
+    this.#busy.add(unit);
+    unit.busy = true;
+    void this.#drive(scheduled, unit, work, next);
+  }
+
+  /** Begins what is next. Whatever goes wrong here that was not foreseen costs the unit its epoch, and nobody else anything. */
+  #begin(scheduled: PromptUnit | DecodeGroup, unit: Unit, next: Next): Promise<void> | null {
+    try {
+      this.#close(scheduled);
+      return next();
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), unit.epoch);
+      return null;
+    }
+  }
+
+  /** Goes on until there is nothing to do. */
+  async #drive(scheduled: PromptUnit | DecodeGroup, unit: Unit, first: Promise<void>, next: Next): Promise<void> {
+    try {
+      for (let work: Promise<void> | null = first; work !== null;) {
+        await work;
+        await this.#requests.waitForMasks();
+        work = this.#begin(scheduled, unit, next);
+        this.#requests.tell();
+        this.#options.onChange();
+      }
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), unit.epoch);
+    } finally {
+      this.#busy.delete(unit);
+      this.#states.of(unit).stepEnd = null;
+      unit.busy = false;
+      // The unit may have come back, empty, while this was about the former one.
+      this.#options.onChange();
+    }
+  }
+
+  #nextPiece(scheduled: PromptUnit): Promise<void> | null {
+    const piece = this.#scheduler.nextPiece(scheduled, performance.now());
+    return piece === null ? null : this.#compute(piece);
+  }
+
+  #nextStep(group: DecodeGroup): Promise<void> | null {
+    const step = this.#scheduler.nextStep(group);
+    return step === null ? null : this.#beginStep(step);
+  }
+
+  /** A piece or a step, whosever turn it is; while others generate, as much of a prompt as their streams can wait for. */
+  #nextWork(mixed: MixedUnit): Promise<void> | null {
+    const { pieces } = this.#states.of(this.#unitOf.get(mixed.name)!);
+    const work = this.#scheduler.nextWork(mixed, performance.now(), (start) => pieces.tokensAt(start));
+    if (work === null) return null;
+    return "piece" in work ? this.#compute(work.piece) : this.#beginStep(work.step);
+  }
+
+  #beginStep(step: Step): Promise<void> {
+    const { group } = step;
+    // Who gave way for this step must be closed before others take the blocks.
+    this.#close(group);
+    return this.#step(step);
+  }
+
+  async #compute(piece: Piece): Promise<void> {
+    const { placement, asking, begin, last } = piece;
+    const { sequence, prefill, decode } = placement;
+    const unit = this.#unitOf.get(prefill.name)!;
+    const group = decode === null || placement.mixed ? null : this.#unitOf.get(decode.name)!;
+    const { epoch } = unit;
+    const { vocabulary, deadlineMs, stepRows } = this.#options;
+    const requests = asking.map((one) => this.#requests.of(one)!);
+    const asked = asking.map((one) => ({ query: this.#requests.queryOf(one), by: null }));
+    const owner = this.#requests.of(sequence);
+    const started = performance.now();
+    owner?.pieceStarts(begin, started);
+    let computed: PieceAnswers;
+    try {
+      computed = await computePiece(unit, piece, group === null ? null : { group, stepRows }, {
+        asked,
+        tables: this.#states.of(unit).tables,
+        promptLogprobs: owner?.promptLogprobs ?? null,
+        vocabulary,
+        deadlineMs,
+      });
+    } catch (error) {
+      this.#scheduler.pieceFailed(piece);
+      return this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    const { answers, prompt } = computed;
+    const now = performance.now();
+    if (prefill instanceof MixedUnit) {
+      const state = this.#states.of(unit);
+      state.pieces.computed({ tokens: piece.count, start: piece.start }, now - started);
+      // The step that follows did not follow at once.
+      state.stepEnd = null;
+    }
+    // What lost this place is computed again elsewhere, from the beginning.
+    if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, now);
+    const outcome = this.#scheduler.pieceDone(piece);
+    // While latents are on their way, who waits for a first token gets it, and the unit can go on with others.
+    if (last && group !== null) void this.#handOver(piece, unit, owner);
+    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i].pieceDone([], last, now));
+    if (outcome.computed !== null) this.#requests.finish(outcome.computed, "length");
+    await this.#advance(unit, outcome.asked, answers);
+  }
+
+  async #handOver(piece: Piece, unit: Unit, owner: RunningRequest | undefined): Promise<void> {
+    const { epoch } = unit;
+    const { deadlineMs, chunk } = this.#options;
+    try {
+      const failure = await handOver(unit, piece.placement, chunk, deadlineMs).then(() => null, asLatentmeshError);
+      if (failure === null) {
+        owner?.handed(performance.now());
+        this.#scheduler.handed(piece);
+      } else {
+        this.#scheduler.pieceFailed(piece);
+        this.#units.report(unit, failure, epoch);
+      }
+    } catch (error) {
+      this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    this.#options.onChange();
+  }
+
+  async #step(step: Step): Promise<void> {
+    const unit = this.#unitOf.get(step.group.name)!;
+    const { epoch } = unit;
+    const { deadlineMs, vocabulary } = this.#options;
+    const asked = step.asking.map((by) => ({ query: this.#requests.queryOf(by.sequence), by }));
+    const state = this.#states.of(unit);
+    const now = performance.now();
+    this.#times.betweenMs += now - (state.stepEnd ?? now);
+    let answers: readonly LogitsAnswer[];
+    try {
+      answers = await runStep(unit, step, { asked, tables: state.tables, vocabulary, deadlineMs, times: this.#times });
+      const ended = performance.now();
+      state.stepEnd = ended;
+      state.pieces.stepped(ended - now);
+    } catch (error) {
+      this.#scheduler.stepFailed(step);
+      return this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    await this.#advance(unit, this.#scheduler.stepDone(step), answers);
+  }
+
+  /** Gives every request that still wants it the token that its answer makes, first all of those whose answers suffice. */
+  async #advance(unit: Unit, sequences: readonly (Sequence | null)[], answers: readonly LogitsAnswer[]): Promise<void> {
+    const insufficient: number[] = [];
+    sequences.forEach((sequence, i) => {
+      if (sequence !== null && !this.#requests.take(sequence, answers[i])) insufficient.push(i);
+    });
+    for (const i of insufficient) await this.#advanceFromRow(unit, sequences[i]!, answers[i], i);
+  }
+
+  async #advanceFromRow(unit: Unit, sequence: Sequence, answer: LogitsAnswer, index: number): Promise<void> {
+    const { epoch } = unit;
+    let row: Float32Array;
+    try {
+      row = await wholeRow(unit, index, this.#options.vocabulary);
+    } catch (error) {
+      return this.#units.report(unit, asLatentmeshError(error), epoch);
+    }
+    this.#requests.takeFromRow(sequence, answer, row);
+  }
+
+  /** Tells a unit's ranks which sequences have ended; before anything that may need their blocks. */
+  #close(scheduled: PromptUnit | DecodeGroup): void {
+    const sequences = scheduled.takeClosing();
+    const unit = this.#unitOf.get(scheduled.name)!;
+    if (sequences.length === 0 || !unit.formed) return;
+    const { epoch } = unit;
+    unit.ask("close", { epoch, sequences }, "done", { deadlineMs: this.#options.deadlineMs }).catch((error) => {
+      this.#units.report(unit, asLatentmeshError(error), epoch);
+    });
+  }
+}
