@@ -5,19 +5,15 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { ceilDiv } from "../../core/numeric.ts";
 import { FairQueue } from "./fair_queue.ts";
-import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, takeBlocks, type Usable } from "./placing.ts";
-import { Forks } from "./forks.ts";
+import type { Usable } from "./placing.ts";
+import { type PieceTokens, Placements } from "./placements.ts";
 import type { Piece, PieceOutcome, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
 import { DecodeGroup, MixedUnit, Placement, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
 import { planRows } from "./step_planner.ts";
 
 /** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */
 const AGING = 0.5;
-
-/** Most tokens of a piece, by the positions of its prompt that come before it. */
-export type PieceTokens = (start: number) => number;
 
 /** Places sequences and plans work. */
 export class Scheduler {
@@ -29,12 +25,12 @@ export class Scheduler {
   readonly decodeGroups = new Map<string, DecodeGroup>();
   /** Sequences of each client that have not ended. */
   readonly #active = new Map<string, number>();
-  readonly #forks = new Forks((placement) => this.#settle(placement));
+  readonly #placements: Placements;
   #order = 0;
-  #nextId = 1;
 
   constructor(options: SchedulerOptions) {
     this.options = options;
+    this.#placements = new Placements(this, this.waiting, this.counters, options);
   }
 
   /** Sequences that have not ended. */
@@ -96,8 +92,8 @@ export class Scheduler {
     if (unit === undefined || !unit.up) return [];
     unit.up = false;
     const lost = new Set([...(unit instanceof DecodeGroup ? unit.placements : []), ...("prompts" in unit ? unit.prompts : [])]);
-    if (unit instanceof DecodeGroup) this.#forks.drop(unit);
-    const sequences = [...lost].flatMap((placement) => this.#displace(placement));
+    if (unit instanceof DecodeGroup) this.#placements.forks.drop(unit);
+    const sequences = [...lost].flatMap((placement) => this.#placements.displace(placement));
     // A new epoch forgets them anyway.
     unit.closing = [];
     this.counters.replays += sequences.length;
@@ -114,7 +110,7 @@ export class Scheduler {
     const placed: Placement[] = [];
     while (true) {
       const sequence = this.waiting.peek();
-      const placement = sequence === undefined ? null : this.#place(sequence, now, usable);
+      const placement = sequence === undefined ? null : this.#placements.place(sequence, now, usable);
       if (placement === null) return placed;
       placed.push(placement);
     }
@@ -159,7 +155,7 @@ export class Scheduler {
     const { sequence: { client } } = least(ready);
     const own = ready.filter(({ sequence }) => sequence.client === client);
     const first = Math.min(...own.map(({ sequence }) => sequence.priority));
-    return this.#piece(least(own.filter(({ sequence }) => sequence.priority === first)), most);
+    return this.#placements.piece(least(own.filter(({ sequence }) => sequence.priority === first)), most);
   }
 
   /** A piece is computed. After the last one of a prompt that a group decodes, {@link handed} or {@link pieceFailed} tells what became of its latents. */
@@ -172,35 +168,35 @@ export class Scheduler {
     // Those before are published already: of a long prompt, pieces and blocks are many.
     const [first, end] = [start, placement.prefilled].map((tokens) => Math.floor(tokens / this.options.blockTokens));
     for (let block = first; block < end; block++) prefill.cache.publish(placement.sequence.hashes[block], placement.promptBlocks[block]);
-    this.#pieceEnded(placement);
+    this.#placements.pieceEnded(placement);
     // Until its latents are where they go, its blocks are in use on both sides.
     if (last && decode !== null && !placement.mixed) return { asked, computed: null };
     placement.uses--;
     // The ranks have closed it by themselves.
-    if (last) this.#leavePrefill(placement, false);
-    this.#settle(placement);
+    if (last) this.#placements.leavePrefill(placement, false);
+    this.#placements.settle(placement);
     if (!last || placement.released) return { asked, computed: null };
     if (decode !== null) {
-      this.#join(placement, decode);
+      this.#placements.join(placement, decode);
       return { asked, computed: null };
     }
-    this.#release(placement);
+    this.#placements.release(placement);
     return { asked, computed: placement.sequence };
   }
 
   /** The latents of a prompt whose last piece was computed are handed over: its sequences join the batch of their group. */
   handed({ placement }: Piece): void {
     placement.uses--;
-    this.#leavePrefill(placement, false);
-    this.#settle(placement);
-    if (!placement.released) this.#join(placement, placement.decode!);
+    this.#placements.leavePrefill(placement, false);
+    this.#placements.settle(placement);
+    if (!placement.released) this.#placements.join(placement, placement.decode!);
   }
 
   /** A piece, or the handoff after the last one, has failed, and with it the unit or the group; {@link down} says which. */
   pieceFailed({ placement }: Piece): void {
-    this.#pieceEnded(placement);
+    this.#placements.pieceEnded(placement);
     placement.uses--;
-    this.#settle(placement);
+    this.#placements.settle(placement);
   }
 
   /** The next step of a group; null if nothing is to be done or one is in flight. Sequences that came last give way where blocks run out. */
@@ -208,10 +204,10 @@ export class Scheduler {
     if (!group.up || group.stepping) return null;
     const planned = planRows(group, this.options, (placement) => {
       this.counters.preemptions++;
-      this.#displace(placement);
+      this.#placements.displace(placement);
     });
     if (planned.rows.length === 0) return null;
-    const forks = this.#forks.take(group);
+    const forks = this.#placements.forks.take(group);
     group.stepping = true;
     if (group instanceof MixedUnit) group.prefilled = false;
     for (const placement of planned.advanced.keys()) placement.uses++;
@@ -224,13 +220,13 @@ export class Scheduler {
       placement.length += count;
       this.waiting.charge(placement.sequence.client, count);
     }
-    this.#stepEnded(step);
+    this.#placements.stepEnded(step);
     return step.asking.map((placement) => placement.alive ? placement.sequence : null);
   }
 
   /** A step has failed, and with it the group. */
   stepFailed(step: Step): void {
-    this.#stepEnded(step);
+    this.#placements.stepEnded(step);
   }
 
   /** A token was chosen for a sequence. */
@@ -249,8 +245,8 @@ export class Scheduler {
     this.waiting.remove(sequence);
     if (left === 0) this.waiting.forget(sequence.client);
     const { leader, placement } = sequence;
-    if (leader !== null) this.#leaveLeader(sequence, leader);
-    if (placement !== null) this.#settle(placement);
+    if (leader !== null) this.#placements.leaveLeader(sequence, leader);
+    if (placement !== null) this.#placements.settle(placement);
   }
 
   /** Sequences that cannot be placed any more because they failed too often. */
@@ -265,206 +261,6 @@ export class Scheduler {
       const decoding = unit instanceof DecodeGroup ? [...unit.placements].flatMap(({ decodeBlocks }) => decodeBlocks) : [];
       unit.cache.checkIntegrity([...prefilling, ...decoding]);
     }
-  }
-
-  #place(sequence: Sequence, now: number, usable: Usable): Placement | null {
-    const units = { prefill: this.prefillUnits.values(), decode: this.decodeGroups.values() };
-    const place = choosePlace(sequence, units, usable, this.options);
-    if (place === null) return null;
-    const { prefill, decode } = place;
-    const { hashes, prompt } = sequence;
-    const { blockTokens } = this.options;
-    const cached = cachedBlocks(sequence, prefill, blockTokens);
-    const mixed = prefill === decode;
-    const from = decode === null ? 0 : mixed ? cached : decode.cache.matches(hashes);
-    const placement = new Placement({
-      id: this.#nextId++,
-      sequence,
-      prefill,
-      decode,
-      admitted: now,
-      prefillBlocks: mixed ? [] : takeBlocks(prefill, sequence, cached, ceilDiv(prompt.length, blockTokens)),
-      decodeBlocks: decode === null ? [] : takeBlocks(decode, sequence, from, decodeBlocksOf(sequence, blockTokens)),
-      cached: cached * blockTokens,
-      from: from * blockTokens,
-    });
-    this.waiting.remove(sequence);
-    sequence.placement = placement;
-    sequence.attempts++;
-    sequence.cachedTokens = placement.prefilled;
-    prefill.prompts.add(placement);
-    decode?.placements.add(placement);
-    this.counters.promptTokens += prompt.length;
-    this.counters.cachedTokens += placement.prefilled;
-    if (decode !== null) this.#share(placement, decode);
-    return placement;
-  }
-
-  /** Others that wait with the same prompt will be forked off when it is computed. */
-  #share(placement: Placement, decode: DecodeGroup): void {
-    const { sequence } = placement;
-    for (const other of [...this.waiting.of(sequence.client)]) {
-      if (!hasRoom(decode, this.options)) return;
-      if (!sequence.mayShareWith(other)) continue;
-      this.waiting.remove(other);
-      other.leader = placement;
-      other.attempts++;
-      other.cachedTokens = sequence.prompt.length;
-      placement.sharing.push(other);
-      decode.reserved++;
-      this.counters.promptTokens += sequence.prompt.length;
-      this.counters.cachedTokens += sequence.prompt.length;
-    }
-  }
-
-  #piece(placement: Placement, most: PieceTokens): Piece {
-    const { prefill } = placement;
-    const begin = !placement.begun;
-    if (begin) this.#matchAgain(placement);
-    placement.begun = true;
-    placement.uses++;
-    if (prefill instanceof MixedUnit) {
-      prefill.stepping = true;
-      prefill.prefilled = true;
-    }
-    const start = placement.prefilled;
-    const count = Math.min(most(start), placement.remaining);
-    const last = count === placement.remaining;
-    const all = [placement.sequence, ...placement.sharing];
-    const asking = last && placement.decode !== null ? all.filter(({ generated }) => generated.length === 0) : [];
-    return { placement, begin, start, count, last, asking };
-  }
-
-  /** While it waited, another prompt may have computed what this one begins with. */
-  #matchAgain(placement: Placement): void {
-    const { sequence, prefill } = placement;
-    const before = placement.prefilled / this.options.blockTokens;
-    const now = cachedBlocks(sequence, prefill, this.options.blockTokens);
-    if (now <= before) return;
-    const shared = prefill.cache.share(sequence.hashes, now);
-    prefill.cache.release(placement.promptBlocks.slice(0, now));
-    placement.promptBlocks.splice(0, now, ...shared);
-    placement.prefilled = now * this.options.blockTokens;
-    sequence.cachedTokens = placement.prefilled;
-    this.counters.cachedTokens += (now - before) * this.options.blockTokens;
-  }
-
-  /** A computed prompt joins the batch, and those that share it. */
-  #join(placement: Placement, group: DecodeGroup): void {
-    const { sequence } = placement;
-    const { blockTokens } = this.options;
-    placement.length = sequence.prompt.length;
-    sequence.hashes.forEach((hash, i) => group.cache.publish(hash, placement.decodeBlocks[i]));
-    group.running.add(placement);
-    const shared = Math.floor(sequence.prompt.length / blockTokens);
-    for (const other of placement.sharing.splice(0)) {
-      group.reserved--;
-      const own = decodeBlocksOf(other, blockTokens) - shared;
-      if (group.cache.canAllocate(own)) {
-        this.#fork(other, placement, group, [...placement.decodeBlocks.slice(0, shared), ...group.cache.allocate(own)]);
-      } else this.#requeue(other);
-    }
-  }
-
-  /** @param decodeBlocks whole blocks of the prompt, shared, then its own */
-  #fork(sequence: Sequence, from: Placement, group: DecodeGroup, decodeBlocks: number[]): void {
-    const { prompt } = sequence;
-    for (const block of decodeBlocks.slice(0, Math.floor(prompt.length / this.options.blockTokens))) group.cache.retain(block);
-    const placement = new Placement({
-      id: this.#nextId++,
-      sequence,
-      prefill: from.prefill,
-      decode: group,
-      admitted: from.admitted,
-      prefillBlocks: [],
-      decodeBlocks,
-      cached: prompt.length,
-      from: prompt.length,
-    });
-    placement.opened = true;
-    placement.length = prompt.length;
-    sequence.leader = null;
-    sequence.placement = placement;
-    group.placements.add(placement);
-    group.running.add(placement);
-    this.#forks.add(group, { placement, from, tokens: prompt.length });
-  }
-
-  #stepEnded({ group, forks, advanced }: Step): void {
-    group.stepping = false;
-    const used = [...advanced.keys(), ...forks.map(({ from }) => from)];
-    for (const placement of used) placement.uses--;
-    for (const placement of used) this.#settle(placement);
-  }
-
-  /** A mixed unit is free for something else. */
-  #pieceEnded({ prefill }: Placement): void {
-    if (prefill instanceof MixedUnit) prefill.stepping = false;
-  }
-
-  /** A placement's sequences wait again. @returns them */
-  #displace(placement: Placement): Sequence[] {
-    const { sequence, decode } = placement;
-    const others = placement.sharing.splice(0);
-    if (decode !== null) decode.reserved -= others.length;
-    const displaced = [...(sequence.placement === placement ? [sequence] : []), ...others].filter(({ ended }) => !ended);
-    for (const one of displaced) this.#requeue(one);
-    this.#settle(placement);
-    return displaced;
-  }
-
-  #requeue(sequence: Sequence): void {
-    sequence.placement = null;
-    sequence.leader = null;
-    if (!sequence.ended) this.waiting.push(sequence);
-  }
-
-  #leaveLeader(sequence: Sequence, leader: Placement): void {
-    const at = leader.sharing.indexOf(sequence);
-    if (at < 0) return;
-    leader.sharing.splice(at, 1);
-    leader.decode!.reserved--;
-    sequence.leader = null;
-  }
-
-  /** Gives a placement's blocks back once its sequence has gone and nothing in flight needs them. */
-  #settle(placement: Placement): void {
-    if (placement.uses > 0 || placement.released || placement.alive) return;
-    if (placement.sequence.placement !== placement || !this.#passOn(placement)) this.#release(placement);
-  }
-
-  /** Another sequence with the same prompt takes a placement over whose own has ended before it was computed. */
-  #passOn(placement: Placement): boolean {
-    if (placement.length > 0) return false;
-    const heir = placement.sharing.shift();
-    if (heir === undefined) return false;
-    placement.decode!.reserved--;
-    placement.sequence.placement = null;
-    placement.sequence = heir;
-    heir.leader = null;
-    heir.placement = placement;
-    return true;
-  }
-
-  #release(placement: Placement): void {
-    if (placement.released) return;
-    placement.released = true;
-    const { decode, id } = placement;
-    if (placement.prefill.prompts.has(placement)) this.#leavePrefill(placement, placement.begun && !placement.mixed);
-    if (decode === null) return;
-    decode.running.delete(placement);
-    decode.placements.delete(placement);
-    decode.cache.release(placement.decodeBlocks);
-    if (decode.up) decode.closing.push(id);
-  }
-
-  /** @param told whether the unit's ranks must be told */
-  #leavePrefill(placement: Placement, told: boolean): void {
-    const { prefill } = placement;
-    prefill.prompts.delete(placement);
-    prefill.cache.release(placement.prefillBlocks);
-    placement.prefillBlocks = [];
-    if (told && prefill.up) prefill.closing.push(placement.id);
   }
 }
 
