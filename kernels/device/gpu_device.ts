@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { invariant, LatentmeshError, messageOf } from "../../core/errors.ts";
+import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { roundUp } from "../../core/numeric.ts";
 import { type Command, CommandRecorder } from "./command_recorder.ts";
 import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "../authoring/contract.ts";
-import type { DawnLooks, WaitKind } from "./dawn_looks.ts";
+import type { WaitKind } from "./dawn_looks.ts";
 import {
   type BoundKernel,
   checkBindings,
@@ -25,101 +25,26 @@ import {
   type Readback,
   type Script,
   type Staging,
-  type StagingKind,
 } from "./device.ts";
+import {
+  type Anticipation,
+  bindGpu,
+  type Capture,
+  deviceError,
+  type GpuBound,
+  GpuDeviceBuffer,
+  type GpuDeviceOptions,
+  GpuScript,
+} from "./gpu_parts.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { PassTimer } from "./pass_timer.ts";
 import { PassTimes } from "./pass_times.ts";
 import { GpuReadback } from "./readback.ts";
 import { MappedStaging } from "./staging/mapped_staging.ts";
 import { WrittenStaging } from "./staging/written_staging.ts";
-import { UniformRing, type UniformSlots } from "./uniform_ring.ts";
+import { UniformRing } from "./uniform_ring.ts";
 
-class GpuDeviceBuffer implements DeviceBuffer {
-  readonly label: string;
-  readonly bytes: number;
-  readonly gpu: GPUBuffer;
-  readonly #counters: DeviceCounters;
-  #counted: number;
-
-  constructor(label: string, bytes: number, gpu: GPUBuffer, counters: DeviceCounters) {
-    this.label = label;
-    this.bytes = bytes;
-    this.gpu = gpu;
-    this.#counters = counters;
-    counters.allocatedBytes += this.#counted = bytes;
-  }
-
-  destroy(): void {
-    this.gpu.destroy();
-    this.#counters.allocatedBytes -= this.#counted;
-    this.#counted = 0;
-  }
-}
-
-interface GpuBound<P extends string> extends BoundKernel<P> {
-  readonly most: Params<P>;
-  readonly pipeline: GPUComputePipeline;
-  /** With the uniform that begins at an offset. */
-  groupAt(offset: number): GPUBindGroup;
-  workgroups(params: Params<P>): Workgroups;
-}
-
-/** What would be recorded. */
-interface Anticipation {
-  readonly commands: Command[];
-  /** Whether the parameters of what follows do not fit beside those before: it would go out in pieces. */
-  full: boolean;
-}
-
-class GpuScript implements Script {
-  readonly commands: readonly Command[];
-  /** Workgroups. */
-  readonly work: number;
-  /** Of the parameters that it needs. */
-  readonly generation: number;
-
-  constructor(commands: readonly Command[], work: number, generation: number) {
-    this.commands = commands;
-    this.work = work;
-    this.generation = generation;
-  }
-
-  get dispatches(): number {
-    return this.commands.length;
-  }
-}
-
-/** What is captured. */
-interface Capture {
-  readonly commands: Command[];
-  work: number;
-  /** Whether there is no room for its parameters beside those that others need. */
-  full: boolean;
-}
-
-/** What a provider hands over; see `providers.ts`. */
-export interface GpuDeviceOptions {
-  readonly kind: Exclude<DeviceKind, "cpu">;
-  readonly description: string;
-  /** Dawn's; null where `getMappedRange` may be called before `mapAsync` has settled (`readback.ts`). */
-  readonly looks: DawnLooks | null;
-  /** Smaller limits than the adapter's, to exercise splitting. */
-  readonly limits?: Partial<DeviceLimits>;
-  readonly features: DeviceFeatures;
-  /** Different parameters that one piece of a submission, and that scripts may have; by default a few thousand. */
-  readonly uniforms?: UniformSlots;
-  /** Whether passes are timed, if the device can. */
-  readonly times?: boolean;
-  /** `mapped` by default. */
-  readonly staging?: StagingKind;
-}
-
-/**
- * Bind groups of a kernel and its buffers, one for each place in which its uniform has been: a dynamic offset takes a third of what it costs to encode a
- * dispatch.
- */
-const MOST_GROUPS = 128;
+export type { GpuDeviceOptions };
 
 /** What shaders on devices with matrix units begin with. */
 export const MATRIX_PRELUDE: string = `enable f16;
@@ -233,27 +158,12 @@ export class GpuDevice implements Device {
 
   async compile<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     const source = (this.features.matrixUnits ? MATRIX_PRELUDE : "") + paramsDeclaration(kernel.params) + kernel.wgsl(config);
-    const { pipeline, layout } = await this.#pipelines.get(kernel.name, source, Object.values(kernel.bindings));
-    const names = Object.keys(kernel.bindings) as B[];
+    const compiled = await this.#pipelines.get(kernel.name, source, Object.values(kernel.bindings));
+    const uniform = this.#uniforms.binding(kernel.params.length);
     return {
-      bind: (buffers, most): GpuBound<P> => {
+      bind: (buffers, most) => {
         checkBindings(kernel, config, buffers, most);
-        const entries = names.map((name, i) => ({ binding: i + 1, resource: { buffer: (buffers[name] as DeviceBuffer as GpuDeviceBuffer).gpu } }));
-        const uniform = this.#uniforms.binding(kernel.params.length);
-        const create = (offset: number) => {
-          const resource = { ...uniform, offset };
-          return this.#gpu.createBindGroup({ label: kernel.name, layout, entries: [{ binding: 0, resource }, ...entries] });
-        };
-        const groups = new Map<number, GPUBindGroup>();
-        const groupAt = (offset: number) => {
-          const known = groups.get(offset);
-          if (known !== undefined) return known;
-          if (groups.size === MOST_GROUPS) groups.clear();
-          const group = create(offset);
-          groups.set(offset, group);
-          return group;
-        };
-        return { name: kernel.name, params: kernel.params, most, pipeline, groupAt, workgroups: (params) => kernel.workgroups(config, params) };
+        return bindGpu(this.#gpu, { kernel, config, ...compiled, uniform }, buffers, most);
       },
     };
   }
@@ -455,14 +365,4 @@ export class GpuDevice implements Device {
     this.counters.submitMs += performance.now() - started;
     this.#times?.submitted(buffer);
   }
-}
-
-function deviceError(kind: string, error: GPUError): LatentmeshError {
-  // By name: Dawn's error classes are not the global ones.
-  return error.constructor.name === "GPUOutOfMemoryError"
-    ? new LatentmeshError(
-      "out_of_memory",
-      `The ${kind} device is out of memory: ${messageOf(error)} (try --weights q8 or q4, or a smaller --max-tokens-total)`,
-    )
-    : new LatentmeshError("internal", `The ${kind} device refused a command: ${error.message}`);
 }

@@ -1,0 +1,146 @@
+/**
+ * What a GPU device is made of: its options, buffers, bound kernels, scripts, and its errors in our words.
+ *
+ * @module
+ */
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { Kernel, Params, Workgroups } from "../authoring/contract.ts";
+import type { Command } from "./command_recorder.ts";
+import type { DawnLooks } from "./dawn_looks.ts";
+import type { BoundKernel, DeviceBuffer, DeviceCounters, DeviceFeatures, DeviceKind, DeviceLimits, Script, StagingKind } from "./device.ts";
+import type { UniformSlots } from "./uniform_ring.ts";
+
+/** What a provider hands over; see `providers.ts`. */
+export interface GpuDeviceOptions {
+  readonly kind: Exclude<DeviceKind, "cpu">;
+  readonly description: string;
+  /** Dawn's; null where `getMappedRange` may be called before `mapAsync` has settled (`readback.ts`). */
+  readonly looks: DawnLooks | null;
+  /** Smaller limits than the adapter's, to exercise splitting. */
+  readonly limits?: Partial<DeviceLimits>;
+  readonly features: DeviceFeatures;
+  /** Different parameters that one piece of a submission, and that scripts may have; by default a few thousand. */
+  readonly uniforms?: UniformSlots;
+  /** Whether passes are timed, if the device can. */
+  readonly times?: boolean;
+  /** `mapped` by default. */
+  readonly staging?: StagingKind;
+}
+
+/** A buffer. */
+export class GpuDeviceBuffer implements DeviceBuffer {
+  readonly label: string;
+  readonly bytes: number;
+  readonly gpu: GPUBuffer;
+  readonly #counters: DeviceCounters;
+  #counted: number;
+
+  constructor(label: string, bytes: number, gpu: GPUBuffer, counters: DeviceCounters) {
+    this.label = label;
+    this.bytes = bytes;
+    this.gpu = gpu;
+    this.#counters = counters;
+    counters.allocatedBytes += this.#counted = bytes;
+  }
+
+  destroy(): void {
+    this.gpu.destroy();
+    this.#counters.allocatedBytes -= this.#counted;
+    this.#counted = 0;
+  }
+}
+
+/** A kernel and its buffers. */
+export interface GpuBound<P extends string> extends BoundKernel<P> {
+  readonly most: Params<P>;
+  readonly pipeline: GPUComputePipeline;
+  /** With the uniform that begins at an offset. */
+  groupAt(offset: number): GPUBindGroup;
+  workgroups(params: Params<P>): Workgroups;
+}
+
+/** What would be recorded. */
+export interface Anticipation {
+  readonly commands: Command[];
+  /** Whether the parameters of what follows do not fit beside those before: it would go out in pieces. */
+  full: boolean;
+}
+
+/** What is captured. */
+export interface Capture {
+  readonly commands: Command[];
+  work: number;
+  /** Whether there is no room for its parameters beside those that others need. */
+  full: boolean;
+}
+
+/** Commands that were captured. */
+export class GpuScript implements Script {
+  readonly commands: readonly Command[];
+  /** Workgroups. */
+  readonly work: number;
+  /** Of the parameters that it needs. */
+  readonly generation: number;
+
+  constructor(commands: readonly Command[], work: number, generation: number) {
+    this.commands = commands;
+    this.work = work;
+    this.generation = generation;
+  }
+
+  get dispatches(): number {
+    return this.commands.length;
+  }
+}
+
+/**
+ * Bind groups of a kernel and its buffers, one for each place in which its uniform has been: a dynamic offset takes a third of what it costs to encode a
+ * dispatch.
+ */
+const MOST_GROUPS = 128;
+
+/** What is bound. */
+export interface CompiledGpu<C, B extends string, P extends string> {
+  readonly kernel: Kernel<C, B, P>;
+  readonly config: C;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  /** Of its parameters, wherever they are placed. */
+  readonly uniform: Omit<GPUBufferBinding, "offset">;
+}
+
+/** Binds buffers, which were checked. */
+export function bindGpu<C, B extends string, P extends string>(
+  gpu: GPUDevice,
+  { kernel, config, pipeline, layout, uniform }: CompiledGpu<C, B, P>,
+  buffers: Readonly<Record<B, DeviceBuffer>>,
+  most: Params<P>,
+): GpuBound<P> {
+  const names = Object.keys(kernel.bindings) as B[];
+  const entries = names.map((name, i) => ({ binding: i + 1, resource: { buffer: (buffers[name] as DeviceBuffer as GpuDeviceBuffer).gpu } }));
+  const create = (offset: number) => {
+    const resource = { ...uniform, offset };
+    return gpu.createBindGroup({ label: kernel.name, layout, entries: [{ binding: 0, resource }, ...entries] });
+  };
+  const groups = new Map<number, GPUBindGroup>();
+  const groupAt = (offset: number) => {
+    const known = groups.get(offset);
+    if (known !== undefined) return known;
+    if (groups.size === MOST_GROUPS) groups.clear();
+    const group = create(offset);
+    groups.set(offset, group);
+    return group;
+  };
+  return { name: kernel.name, params: kernel.params, most, pipeline, groupAt, workgroups: (params) => kernel.workgroups(config, params) };
+}
+
+/** What Dawn or Deno say of themselves, as a {@link LatentmeshError}. */
+export function deviceError(kind: string, error: GPUError): LatentmeshError {
+  // By name: Dawn's error classes are not the global ones.
+  return error.constructor.name === "GPUOutOfMemoryError"
+    ? new LatentmeshError(
+      "out_of_memory",
+      `The ${kind} device is out of memory: ${messageOf(error)} (try --weights q8 or q4, or a smaller --max-tokens-total)`,
+    )
+    : new LatentmeshError("internal", `The ${kind} device refused a command: ${error.message}`);
+}
