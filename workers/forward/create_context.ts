@@ -1,0 +1,80 @@
+/**
+ * What all parts of a model share, from its weights, its sizes and its device: caches, activations, and which kernels run.
+ *
+ * @module
+ */
+import { ropeTable } from "../../core/model/rope.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
+import type { Device } from "../../kernels/device/device.ts";
+import { BLOCK_TOKENS, type CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
+import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
+import { decodesOnUnits as paysOnUnits } from "../../kernels/linear/choose.ts";
+import { createActivations, type StepLimits } from "./activations.ts";
+import { attendsInHalves } from "./attention.ts";
+import type { ModelContext } from "./context.ts";
+import { LatentCache } from "./latent_cache.ts";
+import { StepClock } from "./step_clock.ts";
+import type { ModelWeights } from "./weights.ts";
+
+/** Sizes of a a model. */
+export interface ModelOptions {
+  /** Where it stands among the ranks that share it; default: it is alone. */
+  readonly group?: GroupPlace;
+  readonly cacheDtype: CacheDtype;
+  /** Tokens all sequences together may hold in the latent cache. */
+  readonly maxTokens: number;
+  /** Longest sequence. */
+  readonly maxContext: number;
+  readonly maxSequences: number;
+  readonly limits: StepLimits;
+}
+
+/** Allocates and chooses. @throws {LatentmeshError} `out_of_memory` */
+export function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
+  const { limits, maxContext, group = ALONE } = options;
+  const cache = new LatentCache(device, {
+    config: { dtype: options.cacheDtype, keyWidth: latents.keyWidth, ropeWidth: spec.rope.width },
+    layers: spec.layers,
+    blocks: ceilDiv(options.maxTokens, BLOCK_TOKENS),
+    maxContext,
+    maxSequences: options.maxSequences,
+  });
+  const table = ropeTable(spec.rope, maxContext);
+  const ropeBuffer = device.createBuffer("rope table", table.byteLength);
+  device.write(ropeBuffer, 0, table);
+  const shape = {
+    cache: cache.config,
+    slots: cache.slots,
+    tableWords: cache.tableWords,
+    heads: spec.heads,
+    valueOffset: latents.valueOffset,
+    valueWidth: layers[0].attention.valueUp.layout.columns,
+    scale: spec.attentionScale,
+  };
+  const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
+  const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
+  const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows)) };
+  const queries = queriesOf(config, division === null ? "f32" : "f16");
+  const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
+  const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
+  return {
+    device,
+    clock: new StepClock(device),
+    group,
+    spec,
+    latents,
+    limits,
+    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, decodesOnUnits, halves, ...group }),
+    cache,
+    matrixUnits,
+    halves,
+    decodesOnUnits,
+    decode: { config, division },
+    ropeTable: ropeBuffer,
+    both: { prefill: limits.prefillRows, decode: limits.decodeRows },
+    kernelChanges: new Set(),
+  };
+}
