@@ -1,15 +1,16 @@
 /**
  * Latentmesh: multi-head-latent-attention language models on any GPU that WebGPU reaches.
  *
- * Everything is computed where the program runs, on Deno. A model is a directory in Hugging Face form (in the examples, of a clone of the repository), or
- * `synthetic:tiny`, random weights that need no files. `Engine` needs `--allow-read`, and with Dawn `--allow-env --allow-sys --allow-ffi`; `Cluster`, which starts
- * processes, `--allow-read --allow-write --allow-run --allow-net --allow-env`, and `--allow-ffi` to share memory between them.
+ * Everything is computed where the program runs, on Deno. A model is a directory in Hugging Face form; without one, it is the embedded model, which a package from a
+ * registry fetches once into the user's cache (that needs `--allow-net --allow-env --allow-read --allow-write`). With a model of its own `Engine` needs `--allow-read`,
+ * and with Dawn `--allow-env --allow-sys --allow-ffi`; `Cluster`, which starts workers in processes of their own, needs `--allow-run --allow-net --allow-env
+ * --allow-read --allow-write` and, to share memory between ranks, `--allow-ffi`.
  *
  * @example Generate text in this process
  * ```ts
  * import { Engine } from "@latentmesh/latentmesh";
  *
- * const engine = await Engine.load({ model: "models/tiny-mla", device: "cpu" });
+ * const engine = await Engine.load({ device: "wasm" });
  * const pieces = await Array.fromAsync(engine.generate({ messages: [{ role: "user", content: "What is a kettle?" }], maxTokens: 8 }));
  * console.assert(pieces.at(-1)?.finishReason === "length");
  * await engine.close();
@@ -19,7 +20,7 @@
  * ```ts
  * import { Cluster } from "@latentmesh/latentmesh";
  *
- * const cluster = await Cluster.start({ model: "models/tiny-mla", device: "cpu", decode: { ranks: 2 } });
+ * const cluster = await Cluster.start({ device: "wasm", decode: { ranks: 2 } });
  * let text = "";
  * for await (const piece of cluster.generate({ prompt: "And it came to pass", maxTokens: 8 })) text += piece.text;
  * console.assert(text.length > 0);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { fetchEmbeddedModel } from "./config/embedded_model.ts";
 import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
@@ -93,6 +94,7 @@ export class RunningCluster {
 
   /** Starts workers in processes of their own and waits until they can serve. @throws {LatentmeshError} */
   static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
+    await fetchEmbeddedModel(given.model);
     const sized = await fitCache(given, services);
     const started = performance.now();
     const model = await loadClusterModel(sized, services);
@@ -104,6 +106,7 @@ export class RunningCluster {
 
   /** Serves from this process alone: one mixed worker, whatever the settings say of units. @throws {LatentmeshError} */
   static async alone(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
+    await fetchEmbeddedModel(given.model);
     const settings = await fitCache(asOneMixed(given), services);
     const model = await loadClusterModel(settings, services);
     const host = await LocalHost.start(settings, model, services, onLoading);

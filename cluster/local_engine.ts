@@ -16,8 +16,8 @@ import { resolveSettings } from "./config/settings.ts";
 
 /** What {@link Engine.load} loads, and onto what. */
 export interface EngineOptions {
-  /** Model directory in Hugging Face form; or `synthetic:NAME`, random weights to measure with. */
-  readonly model: string;
+  /** Model directory in Hugging Face form; or `synthetic:NAME`, random weights to measure with; default: the embedded model. */
+  readonly model?: string;
   /** `auto` (default): a hardware GPU if there is one, else the CPU. */
   readonly device?: DeviceChoice;
   /** What is done to the linear weights of the layers; `keep` (default) leaves them as stored. */
@@ -70,7 +70,7 @@ export class Engine {
    *
    * @throws {LatentmeshError} saying which file, field or device cannot be used
    */
-  static async load(options: EngineOptions): Promise<Engine> {
+  static async load(options: EngineOptions = {}): Promise<Engine> {
     const { model, device = "auto", weights = "keep", maxBatch, maxTokensTotal, cacheDtype, prefillChunk, prefillWindow, maxStepMs } = options;
     const config = {
       model,

@@ -12,7 +12,7 @@ import { textModelSource } from "../../cluster/text/text_model.ts";
 import { TextWork, type TextWorkOptions } from "../../cluster/text/text_work.ts";
 import type { ServedModel } from "../../core/engine.ts";
 import { Engine } from "../../cluster/local_engine.ts";
-import { EMBEDDED_MODEL } from "../../cluster/config/settings.ts";
+import { embeddedDirectory } from "../../cluster/config/embedded_model.ts";
 
 /** An app over a model, with what it needs. */
 export interface OpenApp {
@@ -68,7 +68,7 @@ export async function openTestApp(
   options: Partial<AppOptions> = {},
   texts: Partial<TextWorkOptions> = {},
 ): Promise<TestApp> {
-  const engine = await Engine.load({ model: decodeURIComponent(EMBEDDED_MODEL.pathname), device: "wasm" });
+  const engine = await Engine.load({ model: embeddedDirectory(), device: "wasm" });
   const served = change(engine.served);
   const opened = await openApp(served, options, texts);
   const close = async () => {

@@ -5,7 +5,8 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
-import { EMBEDDED_MODEL, type Settings } from "../config/settings.ts";
+import { embeddedDirectory, fetchEmbeddedModel } from "../config/embedded_model.ts";
+import type { Settings } from "../config/settings.ts";
 import type { Calibrate } from "../planning/services.ts";
 import type { ModelFlags } from "../config/flags.ts";
 import { formatBytes, log } from "../logs/log.ts";
@@ -25,7 +26,8 @@ export async function writeCalibration(options: CalibrateFlags, settings: Settin
   if (isSynthetic(settings.model)) {
     throw new LatentmeshError("invalid_config", `Cannot calibrate ${settings.model}: random weights have nothing to calibrate`, { param: "model" });
   }
-  const text = options.text ?? `${decodeURIComponent(EMBEDDED_MODEL.pathname)}/calibration.json`;
+  if (options.text === undefined) await fetchEmbeddedModel(embeddedDirectory());
+  const text = options.text ?? `${embeddedDirectory()}/calibration.json`;
   const output = options.output ?? `${settings.model.replace(/\/+$/, "")}/basis.safetensors`;
   const documents = await readDocuments(text);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);

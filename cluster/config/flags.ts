@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { fetchEmbeddedModel } from "./embedded_model.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
@@ -188,7 +189,9 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
   const { config: _, gpus, ...others } = flags;
   const given = { ...others, gpus: gpus && hostsWith(gpus, file.cluster?.hosts) } satisfies Partial<Record<SettingFlag, unknown>>;
   try {
-    return resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
+    const settings = resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
+    await fetchEmbeddedModel(settings.model);
+    return settings;
   } catch (error) {
     throw naming(given, error);
   }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { embeddedDirectory } from "./embedded_model.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { readEnv, readTuning, resolveSecret } from "../../core/env.ts";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -95,9 +96,6 @@ export interface ClusterSettings {
   readonly strict: boolean;
 }
 
-/** The embedded model. */
-export const EMBEDDED_MODEL: URL = new URL("../../models/tiny-mla", import.meta.url);
-
 /** Names of this machine. */
 const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -126,7 +124,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const device = decode.device ?? config.device ?? readEnv("LATENTMESH_DEVICE", env) ?? "auto";
   const host = config.server?.host ?? "127.0.0.1";
   const tuning = readTuning(env);
-  const model = config.model ?? readEnv("LATENTMESH_MODEL", env) ?? decodeURIComponent(EMBEDDED_MODEL.pathname);
+  const model = config.model ?? readEnv("LATENTMESH_MODEL", env) ?? embeddedDirectory();
   refuseUnsupported(config, model);
   const apiKeys = resolveKeys(config.server?.apiKeys, env);
   const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
@@ -210,7 +208,7 @@ export function asOneMixed(settings: Settings): Settings {
 
 /** Whether a model is the embedded one. */
 export function isEmbedded(model: string): boolean {
-  return model === decodeURIComponent(EMBEDDED_MODEL.pathname);
+  return model === embeddedDirectory();
 }
 
 /** Whether a configuration says anything of which units there are, so that nothing is left to choose. */

@@ -13,7 +13,9 @@ import { log } from "../logs/log.ts";
 import { PrivateDirectory } from "../processes/private_directory.ts";
 import { showProgress } from "../logs/progress.ts";
 import type { ClusterServices, OpenFiles } from "../planning/services.ts";
-import { EMBEDDED_MODEL, type Settings } from "../config/settings.ts";
+import { embeddedDirectory, fetchEmbeddedModel } from "../config/embedded_model.ts";
+import type { Settings } from "../config/settings.ts";
+import { cacheHome } from "../processes/cache_home.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import { TextWork } from "../text/text_work.ts";
 import { writeWhole } from "../processes/write_whole.ts";
@@ -62,8 +64,7 @@ async function findBasis(files: OpenFiles, hash: string): Promise<string | null>
 
 /** Where a basis is kept whose model's directory is not ours to write. */
 function cachedBasis(hash: string): string {
-  const home = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME") ?? "."}/.cache`;
-  return `${home}/latentmesh/${hash}.basis.safetensors`;
+  return `${cacheHome()}/${hash}.basis.safetensors`;
 }
 
 /** Where a basis was written. */
@@ -81,7 +82,8 @@ async function calibrateInto(
 ): Promise<WrittenBasis> {
   log("info", `calibrating: ${name} has no basis.safetensors yet; this is done once`);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);
-  const texts = await readDocuments(`${decodeURIComponent(EMBEDDED_MODEL.pathname)}/calibration.json`);
+  await fetchEmbeddedModel(embeddedDirectory());
+  const texts = await readDocuments(`${embeddedDirectory()}/calibration.json`);
   const calibration = await calibrate({
     model: name,
     device,

@@ -95,6 +95,7 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
     dawn === undefined ? `--allow-read=${read.join(",")}` : "--allow-read",
     `--allow-write=${directory}`,
     net.length === 0 ? "--allow-net" : `--allow-net=${net.join(",")}`,
+    ...importPermission(entry),
     ...(env.includes("*") ? ["--allow-env"] : env.length > 0 ? [`--allow-env=${env.join(",")}`] : []),
     ...native,
     entry.href,
@@ -106,6 +107,11 @@ function codeOf(entry: URL): string[] {
   return entry.protocol === "file:"
     ? ["core", "kernels", "workers"].map((folder) => decodeURIComponent(new URL(`../../${folder}`, import.meta.url).pathname))
     : [];
+}
+
+/** Code of a package comes from where its entry does. */
+export function importPermission(entry: URL): string[] {
+  return entry.protocol === "file:" ? [] : [`--allow-import=${entry.host}`];
 }
 
 /** From a checkout, names are resolved by its deno.json; from a registry, by the package itself. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { guardProcess } from "../processes/guardian.ts";
-import { configArguments, passedEnvironment } from "../processes/spawn.ts";
+import { configArguments, importPermission, passedEnvironment } from "../processes/spawn.ts";
 
 /** Megabytes of JavaScript objects that a request may take; the largest tokenizers take two hundred by themselves. */
 const MOST_MEGABYTES = 1024;
@@ -15,7 +15,7 @@ const NICE = ["nice", "-n", "5"];
 /** Starts one. */
 export function spawnText(): Deno.ChildProcess {
   const entry = new URL("./text_main.ts", import.meta.url);
-  const options = [...configArguments(entry), `--v8-flags=--max-old-space-size=${MOST_MEGABYTES}`];
+  const options = [...configArguments(entry), ...importPermission(entry), `--v8-flags=--max-old-space-size=${MOST_MEGABYTES}`];
   const command = [Deno.execPath(), "run", "--quiet", "--no-prompt", ...options, entry.href];
   const child = start([...NICE, ...command]) ?? start(command)!;
   guardProcess(child);
