@@ -72,7 +72,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     state = { model, grammars, text, describe: () => loaded.describe() };
     loading[Symbol.dispose]();
     using _ = stopOnSignals(stop);
-    announce(server, loaded, model, started);
+    announce(server, loaded, model, { started, keyed: settings.apiKeys.length > 0 });
     await Promise.race([aborted(stop.drain.signal), engine.failed]);
     log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish`);
     await finish(server, stop.cancel, settings.shutdownTimeout * 1000);
@@ -98,17 +98,34 @@ async function finish(server: HttpServer | null, cancel: AbortController, millis
   for (const timer of timers) clearTimeout(timer);
 }
 
-function announce(server: HttpServer, engine: LoadedEngine, model: ServedModel, started: number): void {
+function announce(
+  server: HttpServer,
+  engine: LoadedEngine,
+  model: ServedModel,
+  { started, keyed }: { readonly started: number; readonly keyed: boolean },
+): void {
   const { hostname, port } = server.address;
   log("info", `model   ${model.id}, ${formatBytes(engine.weightBytes)} of weights, context of ${model.engine.maxContext} tokens`);
   if (engine.loadTimes !== undefined) logLoaded("this process", engine.loadTimes);
   log("info", `cluster ${engine.summary}`);
   log("info", `device  ${engine.device}`);
   for (const advice of engine.advice) log("info", `advice  ${advice}`);
-  log(
-    "info",
-    `ready   http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`,
-  );
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  log("info", `ready   http://${host}:${port} after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  const url = `http://${UNSPECIFIED.has(hostname) ? "127.0.0.1" : host}:${port}`;
+  log("info", `chat    open ${url} in a browser, or ask: ${askWithCurl(url, model, keyed)}`);
+}
+
+/** Addresses of every interface, which are none to ask. */
+const UNSPECIFIED: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
+
+/** A command that any shell with curl takes. */
+function askWithCurl(url: string, { chatTemplate }: ServedModel, keyed: boolean): string {
+  const [path, body] = chatTemplate === null
+    ? ["completions", { prompt: "Once upon a time", max_tokens: 60 }]
+    : ["chat/completions", { messages: [{ role: "user", content: "Hello" }], max_tokens: 60 }];
+  const key = keyed ? ` -H "authorization: Bearer $KEY"` : "";
+  return `curl ${url}/v1/${path}${key} -H 'content-type: application/json' -d '${JSON.stringify(body)}'`;
 }
 
 async function listen({ host, port, connections }: Settings, handler: (request: Request) => Response | Promise<Response>): Promise<HttpServer> {

@@ -110,6 +110,11 @@ describe("a package from a registry", () => {
       assertEquals(response.status, 200, JSON.stringify(answer));
       const { n } = JSON.parse(answer.choices[0].message.content);
       assert(Number.isInteger(n) && n >= 1 && n <= 9, `${n}`);
+      // What it says can be asked is asked as printed.
+      const curl = /or ask: (curl .*)/.exec(log)?.[1] ?? "";
+      const asked = await new Deno.Command("sh", { args: ["-c", `command -v curl >/dev/null || exit 3; ${curl}`], stdout: "piped", stderr: "null" })
+        .output();
+      if (asked.code !== 3) assert(JSON.parse(new TextDecoder().decode(asked.stdout)).choices[0].message.content.length > 0, curl);
     } finally {
       try {
         child.kill("SIGTERM");
