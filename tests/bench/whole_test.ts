@@ -243,7 +243,7 @@ describe("bench whole", () => {
       const args = ["whole", "--device", "cpu", "--shape", "tiny", "--topology", "ranks=2", "--cases", "1x64", "--tokens", "10000"];
       const bench = new Deno.Command(Deno.execPath(), { args: [...BENCH, ...args], cwd: ROOT, stdout: "null", stderr: "null" }).spawn();
       let started: number[] = [];
-      await until(() => (started = descendants(bench.pid, /cluster\/main\.ts|workers\/main\.ts|load_client\.ts/)).length === 5);
+      await until(() => (started = descendants(bench.pid, /cluster\/main\.ts|workers\/process\/main\.ts|load_client\.ts/)).length === 5);
       bench.kill("SIGINT");
       assertEquals((await bench.status).code, 130);
       await until(() => started.every((pid) => commandOf(pid) === ""));
