@@ -40,7 +40,6 @@ export const configSchema = z.strictObject({
       .optional(),
     mu: z.number().positive().describe("what the latent part of scores is multiplied by").optional(),
     paper: z.boolean().describe("the TPLA paper's scheme, for comparison: pca, norms over slices, no halo").optional(),
-    output: z.enum(["replicated", "sharded"]).describe("how the attention's output projection is placed; sharded is not in this version").optional(),
     wire: z.enum(["f32", "f16"]).describe("precision of activations between ranks").optional(),
     exchange: z.enum(["auto", "shared-memory", "websocket"])
       .describe("how ranks give each other their parts of sums; auto: through shared memory where all ranks of a group are on one host that has it")

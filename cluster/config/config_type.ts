@@ -131,8 +131,6 @@ export interface DecodeConfig {
   mu?: number;
   /** The TPLA paper's scheme, for comparison. */
   paper?: boolean;
-  /** How the attention's output projection is placed. */
-  output?: "replicated" | "sharded";
   /** Precision of activations between ranks. */
   wire?: "f32" | "f16";
   /** How ranks give each other their parts of sums; `auto`: through shared memory where all ranks of a group are on one host that has it. */

@@ -110,7 +110,7 @@ export function withScheme(command: Command): Command {
     .addOption(new Option("--basis <kind>", `basis of the latent (default: ${basis})`).choices(["identity", "hadamard", "pca", "balanced"]))
     .option("--lambda <x>", `weight of the values in the balanced basis (default: ${lambda})`, fraction)
     .option("--halo <r>", "latent directions that every rank keeps as keys (default: auto, an eighth of the latent)", halo)
-    .option("--mu <x>", `what the latent part of scores is multiplied by (default: ${mu})`, Number)
+    .option("--mu <x>", `what the latent part of scores is multiplied by (default: ${mu})`, number)
     .option("--paper", "the TPLA paper's scheme, for comparison: pca, norms over slices, no halo");
 }
 
@@ -137,7 +137,7 @@ export function withCluster(command: Command): Command {
     .option(
       "--max-step-ms <ms>",
       "of mixed units: most time between two tokens of a stream while prompts are computed (default: three steps, or twice what a piece of a prompt takes at least)",
-      Number,
+      number,
     )
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
@@ -158,8 +158,15 @@ export function withServer(command: Command): Command {
     .option(
       "--shutdown-timeout <seconds>",
       "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
-      Number,
+      number,
     );
+}
+
+/** Any number. */
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
+  return value;
 }
 
 /** A whole number. */

@@ -282,7 +282,6 @@ function refuseUnsupported({ decode, prefill, mixed, cache }: Config, model: str
     );
   }
   if (isSynthetic(model)) refuseCalibration(model, decode?.paper === true ? "pca" : decode?.basis);
-  if (decode?.output === "sharded") refuse("decode.output", "sharded output projections are not in this version; use replicated");
   if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
 }
 

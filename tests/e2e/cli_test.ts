@@ -52,6 +52,8 @@ describe("command line", () => {
       [["serve", "--host", "0.0.0.0"], "server.apiKeys"],
       [["serve", "--single", "--gpus", "0,1"], "cannot be used with option '--gpus <list>'"],
       [["serve", "--gpus", "0;1"], "It must be a whole number"],
+      [["serve", "--mu", "much"], "It must be a number"],
+      [["serve", "--max-step-ms", "soon"], "It must be a number"],
       [["worker", "--join", "wss://nowhere"], "required option '--advertise <host>'"],
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
       [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): Too big"],

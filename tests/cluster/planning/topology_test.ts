@@ -62,7 +62,6 @@ describe("the topology", () => {
       [{ server: { host: "0.0.0.0" } }, "server.host: 0.0.0.0 can be reached"],
       [{ server: { apiKeys: ["short"] } }, "fewer than 16 characters"],
       [{ server: { apiKeys: ["no header can carry this"] } }, "letters, digits"],
-      [{ decode: { output: "sharded" } }, "decode.output"],
       [{ prefill: { workers: 0 } }, "prefill.workers: decode groups cannot compute prompts by themselves"],
       [{ mixed: { workers: 1 }, prefill: { workers: 0 } }, "prefill.workers: mixed units compute prompts and generate by themselves"],
       [{ mixed: { workers: 1 }, decode: { ranks: 2 } }, "decode.ranks: mixed units"],

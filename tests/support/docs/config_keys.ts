@@ -33,7 +33,6 @@ const DEFAULTS: Readonly<Record<string, (settings: Settings) => unknown>> = {
   "decode.halo": ({ decode }) => decode.scheme.halo ?? "auto",
   "decode.mu": ({ decode }) => decode.scheme.mu,
   "decode.paper": ({ decode }) => decode.scheme.paper,
-  "decode.output": () => "replicated",
   "decode.wire": ({ decode }) => decode.wire,
   "decode.exchange": ({ decode }) => decode.exchange,
   "decode.feedForward": ({ decode }) => decode.feedForward,
