@@ -5,7 +5,7 @@
  */
 import { readModelPackage } from "../../core/model_package.ts";
 import { type Alternative, COMPARED_CONTEXT, compareWays } from "../planning/alternatives.ts";
-import { bestOf, type ChoiceServices, gpusOf } from "../planning/choose_units.ts";
+import { type ChoiceServices, chooseUnits, gpusOf } from "../planning/choose_units.ts";
 import { formatBytes, printLine } from "../logs/log.ts";
 import { READ_BYTES_PER_SECOND, SUM_MS } from "../planning/predict_step.ts";
 import type { Settings } from "../config/settings.ts";
@@ -17,16 +17,28 @@ export interface ComparedWay extends Omit<Alternative, "settings"> {
   readonly chosen: boolean;
 }
 
+/** Every way there is, and what `serve` takes and why, in words. */
+export interface Comparison {
+  readonly ways: readonly ComparedWay[];
+  readonly reason: string | null;
+}
+
 /** Plans every way there is. @throws {LatentmeshError} why the model cannot be read */
-export async function compare(settings: Settings, services: ChoiceServices): Promise<ComparedWay[]> {
+export async function compare(settings: Settings, services: ChoiceServices): Promise<Comparison> {
   using files = services.openFiles(settings.model);
   const ways = await compareWays(settings, gpusOf(settings, services.gpuCount()), await readModelPackage(files), files.name, services);
-  const best = bestOf(ways);
-  return ways.map(({ settings: _, ...way }, i) => ({ ...way, chosen: ways[i] === best }));
+  const { settings: chosen, reason } = await chooseUnits({ ...settings, unitsGiven: false }, services);
+  return { ways: ways.map(({ settings, ...way }) => ({ ...way, chosen: sameUnits(settings, chosen) })), reason };
+}
+
+function sameUnits(a: Settings, b: Settings): boolean {
+  const unitsOf = ({ decode: { groups, scheme: { ranks, attention } }, mixed, prefill }: Settings) =>
+    mixed.workers > 0 ? [mixed.workers, mixed.ranks] : [groups, ranks, attention, prefill.workers, prefill.ranks];
+  return unitsOf(a).join() === unitsOf(b).join();
 }
 
 /** Prints them. */
-export function printComparison(ways: readonly ComparedWay[], json: boolean): void {
+export function printComparison({ ways, reason }: Comparison, json: boolean): void {
   if (json) return printLine(JSON.stringify(ways));
   const ms = (value: number | undefined) => value === undefined ? "?" : `${value.toFixed(2)} ms`;
   const header = ["units", "weights", "tokens cached", "a step of one", "full steps", "tokens/s", "asked for with"];
@@ -42,7 +54,8 @@ export function printComparison(ways: readonly ComparedWay[], json: boolean): vo
   for (const line of tableLines(header, rows)) printLine(line);
   for (const { what, obstacle } of ways) if (obstacle !== null) printLine(`${what}: does not fit: ${obstacle}`);
   printLine("");
-  printLine("* what serve takes if nothing is said; tokens cached: what all caches could hold together (--cache-memory)");
+  if (reason !== null) printLine(`${ways.some(({ chosen }) => chosen) ? "* " : ""}serve takes ${reason}`);
+  printLine("tokens cached: what all caches could hold together (--cache-memory)");
   for (const line of unknownOf(ways)) printLine(line);
   if (ways.some(({ stepMs }) => stepMs !== null)) {
     printLine(

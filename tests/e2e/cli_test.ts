@@ -105,12 +105,14 @@ describe("command line", () => {
     await Deno.remove(file);
     const ways = JSON.parse((await runCli("plan", ...args, "--gpus", "0,1,2", "--compare", "--json")).stdout);
     assertEquals(ways.map(({ flags, chosen }: { flags: string; chosen: boolean }) => `${flags} ${chosen}`), [
-      "--mixed 3 true",
+      "--mixed 3 false",
       "--ranks 2 --attention tpla false",
       "mixed: { workers: 1, ranks: 3 } false",
     ]);
     const table = await runCli("plan", ...args, "--gpus", "0,1", "--compare");
-    assertStringIncludes(table.stdout, "* one mixed worker on each of 2 GPUs");
+    assertStringIncludes(table.stdout, "  one mixed worker on each of 2 GPUs");
+    assertStringIncludes(table.stdout, "serve takes one mixed worker, since no GPU is used");
+    assertStringIncludes((await runCli("plan", ...args, "--compare")).stdout, "* one mixed worker");
     assertStringIncludes(table.stdout, "? steps and tokens/s are predicted for GPUs only");
     assertStringIncludes((await runCli("plan", ...args, "--gpus", "0,63")).stdout, "Cannot use GPU ");
   });
