@@ -30,11 +30,13 @@ import {
   type Anticipation,
   bindGpu,
   type Capture,
-  deviceError,
+  createGpuBuffer,
   type GpuBound,
   GpuDeviceBuffer,
   type GpuDeviceOptions,
+  gpuLimits,
   GpuScript,
+  MATRIX_PRELUDE,
 } from "./gpu_parts.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { PassTimer } from "./pass_timer.ts";
@@ -42,15 +44,8 @@ import { PassTimes } from "./pass_times.ts";
 import { GpuReadback } from "./readback.ts";
 import { MappedStaging } from "./staging/mapped_staging.ts";
 import { WrittenStaging } from "./staging/written_staging.ts";
+import { GpuHealth } from "./gpu_health.ts";
 import { UniformRing } from "./uniform_ring.ts";
-
-export type { GpuDeviceOptions };
-
-/** What shaders on devices with matrix units begin with. */
-export const MATRIX_PRELUDE: string = `enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-`;
 
 /** A WebGPU device. */
 export class GpuDevice implements Device {
@@ -60,8 +55,8 @@ export class GpuDevice implements Device {
   readonly features: DeviceFeatures;
   readonly counters: DeviceCounters = newCounters();
   readonly lost: Promise<LatentmeshError>;
-  readonly #lost = Promise.withResolvers<LatentmeshError>();
   readonly #gpu: GPUDevice;
+  readonly #health: GpuHealth;
   readonly #options: GpuDeviceOptions;
   readonly #pipelines: PipelineCache;
   readonly #uniforms: UniformRing;
@@ -77,8 +72,6 @@ export class GpuDevice implements Device {
   #generation = 0;
   #measuring = false;
   #timer: PassTimer | null = null;
-  #failure: LatentmeshError | null = null;
-  #closed = false;
 
   constructor(gpu: GPUDevice, options: GpuDeviceOptions) {
     this.#gpu = gpu;
@@ -86,62 +79,40 @@ export class GpuDevice implements Device {
     this.kind = options.kind;
     this.description = options.description;
     this.features = options.features;
-    this.limits = {
-      maxBindingBytes: gpu.limits.maxStorageBufferBindingSize,
-      maxBufferBytes: gpu.limits.maxBufferSize,
-      maxWorkgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
-      maxBindings: gpu.limits.maxStorageBuffersPerShaderStage,
-      ...options.limits,
-    };
+    this.limits = { ...gpuLimits(gpu), ...options.limits };
     this.#pipelines = new PipelineCache(gpu, options.description, options.looks);
     this.#uniforms = new UniformRing(gpu, options.uniforms);
     this.#times = options.times === true && gpu.features.has("timestamp-query") ? new PassTimes(gpu) : null;
     this.#recorder = new CommandRecorder(gpu, this.#times);
     this.#waits = options.looks?.kind() ?? null;
-    gpu.addEventListener("uncapturederror", (event) => {
-      event.preventDefault();
-      this.#fail(deviceError(options.kind, (event as GPUUncapturedErrorEvent).error));
-    });
-    this.lost = this.#lost.promise;
-    gpu.lost.then((info) => {
-      // `destroy` also settles this promise; a device we closed ourselves is not lost.
-      if (this.#closed) return;
-      this.#fail(new LatentmeshError("device_lost", `The ${options.kind} device (${options.description}) was lost: ${info.message || info.reason}`));
-    });
+    this.#health = new GpuHealth(gpu, options);
+    this.lost = this.#health.lost;
   }
 
   createBuffer(label: string, bytes: number): DeviceBuffer {
-    this.#check();
-    const size = roundUp(Math.max(bytes, 16), 16);
-    if (size > this.limits.maxBufferBytes) {
-      throw new LatentmeshError(
-        "out_of_memory",
-        `Cannot allocate ${size} bytes for ${label}: the device allows ${this.limits.maxBufferBytes} in one buffer`,
-      );
-    }
-    const gpu = this.#gpu.createBuffer({ label, size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC });
-    return new GpuDeviceBuffer(label, size, gpu, this.counters);
+    this.#health.check();
+    return createGpuBuffer(this.#gpu, { label, bytes, most: this.limits.maxBufferBytes }, this.counters);
   }
 
   async createReadback(label: string, bytes: number): Promise<Readback> {
-    this.#check();
+    this.#health.check();
     const readback = await GpuReadback.create(
       this.#gpu,
       label,
       roundUp(bytes, 16),
       this.counters,
       this.#options.looks,
-      () => this.#failure,
+      () => this.#health.failure,
     );
     this.#readbacks.push(readback);
     return readback;
   }
 
   createStaging(blockBytes: number, blocks: number): Staging {
-    this.#check();
+    this.#health.check();
     if (this.#options.staging === "written") return new WrittenStaging(this, blockBytes, blocks);
     const gpuOf = (buffer: DeviceBuffer) => (buffer as GpuDeviceBuffer).gpu;
-    return new MappedStaging({ gpu: this.#gpu, looks: this.#options.looks, gpuOf, failure: () => this.#failure }, blockBytes, blocks);
+    return new MappedStaging({ gpu: this.#gpu, looks: this.#options.looks, gpuOf, failure: () => this.#health.failure }, blockBytes, blocks);
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
@@ -211,7 +182,7 @@ export class GpuDevice implements Device {
 
   submit(): void {
     if (this.#anticipation !== null) return;
-    this.#check();
+    this.#health.check();
     const finished = this.#recorder.finish();
     if (finished === null) return;
     if (finished.buffer !== null) this.#submit(finished.buffer);
@@ -222,7 +193,7 @@ export class GpuDevice implements Device {
   }
 
   anticipate(record: () => void): void {
-    if (this.#recorder.begun || this.#failure !== null) return;
+    if (this.#recorder.begun || this.#health.failure !== null) return;
     const started = performance.now();
     const anticipation: Anticipation = { commands: [], full: false };
     this.#anticipation = anticipation;
@@ -240,7 +211,7 @@ export class GpuDevice implements Device {
   async measure(record: () => void): Promise<number> {
     this.submit();
     this.#timer ??= this.#gpu.features.has("timestamp-query")
-      ? await PassTimer.create(this.#gpu, this.counters, this.#options.looks, () => this.#failure)
+      ? await PassTimer.create(this.#gpu, this.counters, this.#options.looks, () => this.#health.failure)
       : null;
     if (this.#timer === null) {
       await this.settle();
@@ -272,33 +243,23 @@ export class GpuDevice implements Device {
   async takeTime(): Promise<number> {
     if (this.#times === null) return 0;
     this.submit();
-    return await this.#times.take(this.counters, this.#options.looks, () => this.#failure);
+    return await this.#times.take(this.counters, this.#options.looks, () => this.#health.failure);
   }
 
   async settle(): Promise<void> {
     this.flush();
     const done = this.#gpu.queue.onSubmittedWorkDone();
     await (this.#waits?.(this.#takeWork()).until(done) ?? done);
-    this.#check();
+    this.#health.check();
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#health.closing();
     await Promise.allSettled([this.#pipelines.settled, ...this.#readbacks.map((readback) => readback.settled), this.#timer?.settled]);
     await this.#times?.settled;
     this.#timer?.destroy();
     this.#times?.destroy();
     this.#gpu.destroy();
-  }
-
-  #fail(error: LatentmeshError): void {
-    if (this.#closed) return;
-    this.#failure ??= error;
-    this.#lost.resolve(this.#failure);
-  }
-
-  #check(): void {
-    if (this.#failure !== null) throw this.#failure;
   }
 
   #takeWork(): number {

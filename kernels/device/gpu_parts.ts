@@ -1,9 +1,10 @@
 /**
- * What a GPU device is made of: its options, buffers, bound kernels, scripts, and its errors in our words.
+ * What a GPU device is made of: its options, buffers, bound kernels, scripts.
  *
  * @module
  */
-import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { roundUp } from "../../core/numeric.ts";
 import type { Kernel, Params, Workgroups } from "../authoring/contract.ts";
 import type { Command } from "./command_recorder.ts";
 import type { DawnLooks } from "./dawn_looks.ts";
@@ -48,6 +49,34 @@ export class GpuDeviceBuffer implements DeviceBuffer {
     this.#counters.allocatedBytes -= this.#counted;
     this.#counted = 0;
   }
+}
+
+/** What shaders on devices with matrix units begin with. */
+export const MATRIX_PRELUDE: string = `enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+`;
+
+/** What a device allows. */
+export function gpuLimits({ limits }: GPUDevice): DeviceLimits {
+  return {
+    maxBindingBytes: limits.maxStorageBufferBindingSize,
+    maxBufferBytes: limits.maxBufferSize,
+    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    maxBindings: limits.maxStorageBuffersPerShaderStage,
+  };
+}
+
+/** Allocates a buffer. @throws {LatentmeshError} `out_of_memory` if it is larger than `most` bytes */
+export function createGpuBuffer(
+  gpu: GPUDevice,
+  { label, bytes, most }: { readonly label: string; readonly bytes: number; readonly most: number },
+  counters: DeviceCounters,
+): DeviceBuffer {
+  const size = roundUp(Math.max(bytes, 16), 16);
+  if (size > most) throw new LatentmeshError("out_of_memory", `Cannot allocate ${size} bytes for ${label}: the device allows ${most} in one buffer`);
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+  return new GpuDeviceBuffer(label, size, gpu.createBuffer({ label, size, usage }), counters);
 }
 
 /** A kernel and its buffers. */
@@ -132,15 +161,4 @@ export function bindGpu<C, B extends string, P extends string>(
     return group;
   };
   return { name: kernel.name, params: kernel.params, most, pipeline, groupAt, workgroups: (params) => kernel.workgroups(config, params) };
-}
-
-/** What Dawn or Deno say of themselves, as a {@link LatentmeshError}. */
-export function deviceError(kind: string, error: GPUError): LatentmeshError {
-  // By name: Dawn's error classes are not the global ones.
-  return error.constructor.name === "GPUOutOfMemoryError"
-    ? new LatentmeshError(
-      "out_of_memory",
-      `The ${kind} device is out of memory: ${messageOf(error)} (try --weights q8 or q4, or a smaller --max-tokens-total)`,
-    )
-    : new LatentmeshError("internal", `The ${kind} device refused a command: ${error.message}`);
 }

@@ -6,7 +6,8 @@
 import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { type Device, type DeviceKind, type DeviceLimits, PLAIN_FEATURES } from "../../kernels/device/device.ts";
-import { GpuDevice, type GpuDeviceOptions } from "../../kernels/device/gpu_device.ts";
+import { GpuDevice } from "../../kernels/device/gpu_device.ts";
+import type { GpuDeviceOptions } from "../../kernels/device/gpu_parts.ts";
 import { openDevice } from "../../kernels/device/providers.ts";
 import { EmulatedDevice } from "./wgsl/emulated_device.ts";
 

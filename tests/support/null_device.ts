@@ -4,7 +4,8 @@
  * @module
  */
 import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
-import { GpuDevice, MATRIX_PRELUDE } from "../../kernels/device/gpu_device.ts";
+import { GpuDevice } from "../../kernels/device/gpu_device.ts";
+import { MATRIX_PRELUDE } from "../../kernels/device/gpu_parts.ts";
 import { paceDawn } from "../../kernels/device/pace_dawn.ts";
 import { MATRIX_FEATURES } from "../../kernels/device/providers.ts";
 
