@@ -250,7 +250,7 @@ export class Scheduler {
   }
 
   /** Sequences that cannot be placed any more because they failed too often. */
-  hopeless(): Sequence[] {
+  exhausted(): Sequence[] {
     return [...this.waiting].filter(({ attempts }) => attempts >= this.options.maxAttempts);
   }
 

@@ -108,7 +108,7 @@ export class Serving implements UnitListener {
   }
 
   #start(): void {
-    for (const sequence of this.scheduler.hopeless()) {
+    for (const sequence of this.scheduler.exhausted()) {
       const lost = `Workers were lost ${sequence.attempts} times while they computed this request`;
       this.#requests.end(sequence, new LatentmeshError("worker_lost", lost));
     }
