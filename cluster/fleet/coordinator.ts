@@ -207,6 +207,9 @@ export class Coordinator implements UnitHost {
   #hear(worker: string, notice: Exclude<Notice, { kind: "hello" }>): void {
     if (notice.kind === "trouble") return log("warn", `worker  ${worker}: ${notice.message}`);
     this.#loading.set(worker, notice);
+    // Until all that are there have said how much they load, what there is in all is not known.
+    const isUnheard = (member: Member | null) => member !== null && !member.assigned && !this.#loading.has(member.worker);
+    if (this.units.some(({ members }) => members.some(isUnheard))) return;
     const all = [...this.#loading.values()];
     try {
       this.#onLoading({ loadedBytes: sum(all.map(({ loadedBytes }) => loadedBytes)), totalBytes: sum(all.map(({ totalBytes }) => totalBytes)) });
