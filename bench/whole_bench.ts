@@ -89,7 +89,7 @@ class WholeRun {
     const { cases, gpus } = this.#options;
     const { spec } = await this.#floorOf("sharded");
     for (const one of cases) {
-      const needed = one.context + mostGenerated(one, this.#options.tokens);
+      const needed = one.context + mostGenerated(one, this.#options);
       if (needed > spec.maxPositions) throw new Error(`${nameOf(one)} needs ${needed} positions, the model has ${spec.maxPositions}`);
     }
     const card = await measureReads(this.#run.device, gpus?.[0] ?? null, this.#stop.signal);

@@ -32,7 +32,8 @@ interface Played {
 
 /**
  * Measures one case. A stream that is alone is measured from its prompt to its end. Several are asked twice: first for two tokens each, which is when prompts are
- * computed and handed over; then again, now that all prompts are cached, so that all run at once and none is far ahead.
+ * computed and handed over; then again, now that all prompts are cached, so that all run at once and none is far ahead. Where they are to be asked once, the first
+ * ones go on until the last one has begun.
  *
  * @throws {Error} if a request fails
  * @throws {HangError} if nothing happens any more
@@ -42,11 +43,11 @@ export async function driveCase(server: BenchServer, one: Case, spec: ModelSpec,
   const prompts = promptsOf(one, spec, options);
   const promptTokens = one.batch * one.context;
   const requests = (maxTokens: number) => prompts.map((prompt, i) => requestOf(prompt, maxTokens, i));
-  const most = mostGenerated(one, tokens);
+  const most = mostGenerated(one, options);
   const before = await server.totals();
   const name = nameOf(one);
   // Of two tokens each: for the first alone, no decode group would be given the prompt.
-  const first = one.batch === 1 ? null : await play(server, { requests: requests(2) }, one.context, `${name}, prompts`);
+  const first = one.batch === 1 || options.once ? null : await play(server, { requests: requests(2) }, one.context, `${name}, prompts`);
   const again = await server.totals();
   const together = await play(server, { requests: requests(most), together: tokens + SPARE }, one.context, name);
   const { running, measured, timings } = together;

@@ -48,6 +48,12 @@ export interface WholeOptions {
   readonly exchange: (typeof EXCHANGES)[number] | undefined;
   readonly feedForward: (typeof FEED_FORWARDS)[number] | undefined;
   readonly prefillChunk: number | undefined;
+  /** Prompt tokens that a prefill unit keeps; by default those of all prompts of a case. */
+  readonly prefillCache: number | undefined;
+  /** Whether several streams are asked once, and the first go on until the last has begun: for as many as the caches of prefill units do not hold. */
+  readonly once: boolean;
+  /** Tokens that a stream may be ahead of the last one to begin; by default by their number. */
+  readonly lead: number | undefined;
   /** Whether devices' own clocks are asked. */
   readonly deviceTimes: boolean;
   readonly json: string | undefined;
@@ -56,7 +62,7 @@ export interface WholeOptions {
 
 /** Flags, for `--help`. */
 export const WHOLE_HELP =
-  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--prefill-chunk N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
+  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--prefill-chunk N] [--prefill-cache N] [--once] [--lead N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
 
 /** Parses the command line. @throws {Error} that says what cannot be measured, before anything is started */
 export function parseOptions(args: readonly string[]): WholeOptions {
@@ -78,6 +84,9 @@ export function parseOptions(args: readonly string[]): WholeOptions {
       tokens: { type: "string", default: "128" },
       prefix: { type: "string", default: "0" },
       "prefill-chunk": { type: "string" },
+      "prefill-cache": { type: "string" },
+      once: { type: "boolean", default: false },
+      lead: { type: "string" },
       "device-times": { type: "boolean", default: false },
       json: { type: "string" },
       card: { type: "string" },
@@ -113,6 +122,9 @@ export function parseOptions(args: readonly string[]): WholeOptions {
     exchange: values.exchange === undefined ? undefined : oneOf("--exchange", values.exchange, EXCHANGES),
     feedForward: values["feed-forward"] === undefined ? undefined : oneOf("--feed-forward", values["feed-forward"], FEED_FORWARDS),
     prefillChunk: values["prefill-chunk"] === undefined ? undefined : whole("--prefill-chunk", values["prefill-chunk"], 1),
+    prefillCache: values["prefill-cache"] === undefined ? undefined : whole("--prefill-cache", values["prefill-cache"], 1),
+    once: values.once,
+    lead: values.lead === undefined ? undefined : whole("--lead", values.lead, 0),
     deviceTimes: values["device-times"],
     json: values.json,
     card: values.card,

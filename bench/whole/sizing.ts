@@ -19,18 +19,18 @@ export const WARM_UP: { readonly prompt: number; readonly tokens: number } = { p
 export const SPARE = 5;
 
 /** Tokens that each stream of a case may generate: those that count, and those that come before the last stream begins. One that is alone has no others. */
-export function mostGenerated({ batch }: Case, tokens: number): number {
-  return tokens + 2 * SPARE + (batch === 1 ? 0 : LEAD + LEAD_PER_STREAM * batch);
+export function mostGenerated({ batch }: Case, { tokens, lead = LEAD + LEAD_PER_STREAM * batch }: Pick<WholeOptions, "tokens" | "lead">): number {
+  return tokens + 2 * SPARE + (batch === 1 ? 0 : lead);
 }
 
 /** Tokens of whole blocks that all streams of a case hold at its end, and one block more for each, with which nobody has to give way. */
-function held(one: Case, tokens: number): number {
-  return one.batch * (ceilDiv(one.context + mostGenerated(one, tokens) + 1, BLOCK) + 1) * BLOCK;
+function held(one: Case, options: Pick<WholeOptions, "tokens" | "lead">): number {
+  return one.batch * (ceilDiv(one.context + mostGenerated(one, options) + 1, BLOCK) + 1) * BLOCK;
 }
 
 /** The cluster file of a server that all cases fit. */
 export function configFor(options: WholeOptions, { device, ranks, mixed, attention }: Run): Config {
-  const { cases, tokens, gpus, halo, prefillChunk } = options;
+  const { cases, gpus, halo, prefillChunk, prefillCache } = options;
   const maxBatch = Math.max(...cases.map(({ batch }) => batch));
   const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * BLOCK));
   return {
@@ -47,9 +47,9 @@ export function configFor(options: WholeOptions, { device, ranks, mixed, attenti
     // Prompts are computed twice (drive.ts), the second time from here.
     prefill: {
       chunk: prefillChunk,
-      cacheTokens: mixed ? undefined : most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK) + 1) * BLOCK),
+      cacheTokens: mixed ? undefined : prefillCache ?? most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK) + 1) * BLOCK),
     },
-    cache: { maxTokens: most((one) => held(one, tokens)) },
+    cache: { maxTokens: most((one) => held(one, options)) },
     server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },
     cluster: gpus === null || ranks === null ? undefined : { hosts: [{ name: "local", gpus: [...gpus] }] },
   };

@@ -77,13 +77,28 @@ describe("bench whole", () => {
         // Throws if the file is not one.
         const { maxTokensTotal, prefill, decode } = resolveSettings(configFor(options, options.runs[0]), {}, () => undefined);
         for (const one of cases) {
-          const blocks = Math.ceil((one.context + mostGenerated(one, tokens) + 1) / 64);
+          const blocks = Math.ceil((one.context + mostGenerated(one, options) + 1) / 64);
           assert(maxTokensTotal! >= one.batch * (blocks + 1) * 64 && decode.maxBatch >= one.batch);
           assert(prefill.cacheTokens! >= one.batch * Math.ceil(one.context / 64) * 64);
         }
       }),
       { seed: SEED, numRuns: 50 },
     );
+    const once = parseOptions([
+      "--cases",
+      "90x32768",
+      "--once",
+      "--lead",
+      "3000",
+      "--prefill-cache",
+      "65536",
+      "--topology",
+      "ranks=2",
+      "--tokens",
+      "64",
+    ]);
+    const { maxTokensTotal, prefill } = resolveSettings(configFor(once, once.runs[0]), {}, () => undefined);
+    assertEquals([once.once, prefill.cacheTokens, maxTokensTotal! > 90 * (32768 + 3000)], [true, 65536, true]);
   });
 
   it("takes from clients only what came when all streams ran, and tells the first steps from later ones", () => {
