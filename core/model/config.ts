@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
-import { deepseekV3 } from "./families/deepseek_v3.ts";
+import { deepseekV3, glm4MoeLite } from "./families/deepseek_v3.ts";
 import { FieldError } from "./families/fields.ts";
 import type { ModelSpec } from "./spec.ts";
 
@@ -19,6 +19,8 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   deepseek_v3: deepseekV3,
   // Kimi-K2 is the V3 architecture with other sizes.
   kimi_k2: deepseekV3,
+  // GLM-4.7-Flash.
+  glm4_moe_lite: glm4MoeLite,
 };
 
 /** `model_type` values this version can run. */

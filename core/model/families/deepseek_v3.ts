@@ -1,5 +1,5 @@
 /**
- * DeepSeek-V3, R1, Kimi-K2 and Moonlight: sigmoid routing in node groups, chosen with a learnt correction bias.
+ * DeepSeek-V3, R1, Kimi-K2 and Moonlight, and GLM-4.7-Flash: sigmoid routing in node groups, chosen with a learnt correction bias.
  *
  * @module
  */
@@ -20,17 +20,35 @@ const schema = z.object({
 
 /** `model_type: deepseek_v3` (and `kimi_k2`) → spec. */
 export function deepseekV3(config: unknown): ModelSpec {
+  return sigmoidRouted("deepseek_v3", config, 2.5);
+}
+
+/** `model_type: glm4_moe_lite` → spec: the architecture of DeepSeek-V3, with values that are wider than keys without position. */
+export function glm4MoeLite(config: unknown): ModelSpec {
+  const { mlp_layer_types: types, first_k_dense_replace: dense } = layerTypes.parse(config);
+  const isAsReplaced = types?.every((type, layer) => type === (layer < dense ? "dense" : "sparse")) ?? true;
+  requireField(isAsReplaced, "mlp_layer_types", `does not begin with first_k_dense_replace (${dense}) dense layers, all others being sparse`);
+  return sigmoidRouted("glm4_moe_lite", config, 1.8);
+}
+
+const layerTypes = z.object({
+  mlp_layer_types: z.array(z.string()).max(1024).nullish(),
+  first_k_dense_replace: COMMON_FIELDS.first_k_dense_replace,
+});
+
+/** @param routedScale where the file does not say */
+function sigmoidRouted(family: string, config: unknown, routedScale: number): ModelSpec {
   const fields = schema.parse(config);
   const scoring = fields.scoring_func ?? "sigmoid";
-  requireField(scoring === "sigmoid", "scoring_func", `is "${scoring}"; deepseek_v3 routes by "sigmoid"`);
+  requireField(scoring === "sigmoid", "scoring_func", `is "${scoring}"; ${family} routes by "sigmoid"`);
   const method = fields.topk_method ?? "noaux_tc";
-  requireField(method === "noaux_tc", "topk_method", `is "${method}"; deepseek_v3 chooses by "noaux_tc"`);
-  return commonSpec("deepseek_v3", fields, { interleaved: fields.rope_interleave ?? true }, {
+  requireField(method === "noaux_tc", "topk_method", `is "${method}"; ${family} chooses by "noaux_tc"`);
+  return commonSpec(family, fields, { interleaved: fields.rope_interleave ?? true }, {
     scoring: "sigmoid",
     groupScore: "top2",
     correctionBias: true,
     normalize: fields.norm_topk_prob ?? true,
-    routedScale: fields.routed_scaling_factor ?? 2.5,
+    routedScale: fields.routed_scaling_factor ?? routedScale,
     groups: fields.n_group,
     activeGroups: fields.topk_group,
   });

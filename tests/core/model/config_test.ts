@@ -75,6 +75,16 @@ describe("parseModelConfig", () => {
     assertEquals(parse({ ...V3, model_type: "kimi_k2" }), spec);
   });
 
+  it("reads GLM-4.7-Flash as the same architecture with a scale of its own, if its dense layers come first", () => {
+    const { family, ...spec } = parse({ ...V3, model_type: "glm4_moe_lite", routed_scaling_factor: undefined });
+    const { family: _, ...v3 } = parse(V3);
+    assertEquals([family, spec], ["glm4_moe_lite", { ...v3, moe: { ...v3.moe!, routedScale: 1.8 } }]);
+    const layers = (dense: number) => Array.from({ length: V3.num_hidden_layers }, (_, layer) => layer < dense ? "dense" : "sparse");
+    const glm = (dense: number) => parse({ ...V3, model_type: "glm4_moe_lite", mlp_layer_types: layers(dense) });
+    assertEquals(glm(V3.first_k_dense_replace).denseLayers, V3.first_k_dense_replace);
+    assertThrows(() => glm(V3.first_k_dense_replace + 1), LatentmeshError, "mlp_layer_types");
+  });
+
   it("takes the new spelling of rope parameters for the old one", () => {
     const { rope_scaling: { type, ...scaling }, rope_theta, ...rest } = V2_LITE;
     assertEquals(parse({ ...rest, rope_parameters: { ...scaling, rope_type: type, rope_theta } }), parse(V2_LITE));
