@@ -109,15 +109,7 @@ async function openGpu(kind: "deno" | "dawn", gpu: GPU | undefined, options: Ope
   return await openAdapter(kind, adapter, options);
 }
 
-/** Mesa says on standard error, each time it is asked, that a session has no folder, as in containers; it needs none. */
-function nameRuntimeDirectory(): void {
-  const mayRead = (variable: string) => Deno.permissions.querySync({ name: "env", variable }).state === "granted";
-  if (Deno.build.os !== "linux" || !mayRead("XDG_RUNTIME_DIR") || Deno.env.get("XDG_RUNTIME_DIR") !== undefined) return;
-  Deno.env.set("XDG_RUNTIME_DIR", (mayRead("TMPDIR") ? Deno.env.get("TMPDIR") : undefined) ?? "/tmp");
-}
-
 async function requestAdapter(gpu: GPU | undefined): Promise<GPUAdapter | null> {
-  nameRuntimeDirectory();
   return gpu === undefined ? null : await gpu.requestAdapter({ powerPreference: "high-performance" });
 }
 
