@@ -33,7 +33,7 @@ export class HeldBody implements Disposable {
 
   /** Reads a request's body. @throws {HttpError} 413 if it is too large, 415 if it is compressed, 429 if too much is being read already */
   static async read(request: Request, client: string, { maxBytes, budget }: BodyLimits): Promise<HeldBody> {
-    const encoding = request.headers.get("content-encoding") ?? "identity";
+    const encoding = request.headers.get("content-encoding")?.toLowerCase() ?? "identity";
     if (encoding !== "identity") {
       throw new HttpError(415, `Bodies are not taken in the content encoding "${encoding.slice(0, 64)}"; send this one as it is`, {
         code: "unsupported_encoding",

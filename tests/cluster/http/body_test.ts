@@ -43,7 +43,7 @@ describe("a body", () => {
       const error = await assertRejects(() => HeldBody.read(compressed(encoding), "a", limits), HttpError, encoding.slice(0, 64));
       assertEquals(error.status, 415);
     }
-    (await HeldBody.read(compressed("identity"), "a", limits))[Symbol.dispose]();
+    for (const plain of ["identity", "Identity"]) (await HeldBody.read(compressed(plain), "a", limits))[Symbol.dispose]();
     assertEquals(limits.budget.held, 0);
   });
 

@@ -354,7 +354,9 @@ describe("HTTP API under faults", () => {
       assert(response.headers.get("www-authenticate")?.startsWith("Bearer"), "it says how to");
       assertEquals((await response.json()).error.code, "invalid_api_key");
     }
-    for (const key of keys) assertEquals((await ask({ authorization: `Bearer ${key}` })).status, 200);
+    for (const key of keys) {
+      for (const bearer of ["Bearer", "bearer", "BEARER "]) assertEquals((await ask({ authorization: `${bearer} ${key}` })).status, 200);
+    }
     assertEquals((await ask({}, "/healthz")).status, 200);
     assertEquals((await ask({}, "/tokenize")).status, 401);
     await test.close();
