@@ -5,7 +5,7 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
-import { embeddedDirectory, fetchEmbeddedModel } from "../config/embedded_model.ts";
+import { embeddedTexts } from "../config/embedded_model.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Calibrate } from "../planning/services.ts";
 import type { ModelFlags } from "../config/flags.ts";
@@ -26,8 +26,7 @@ export async function writeCalibration(options: CalibrateFlags, settings: Settin
   if (isSynthetic(settings.model)) {
     throw new LatentmeshError("invalid_config", `Cannot calibrate ${settings.model}: random weights have nothing to calibrate`, { param: "model" });
   }
-  if (options.text === undefined) await fetchEmbeddedModel(embeddedDirectory());
-  const text = options.text ?? `${embeddedDirectory()}/calibration.json`;
+  const text = options.text ?? await embeddedTexts();
   const output = options.output ?? `${settings.model.replace(/\/+$/, "")}/basis.safetensors`;
   const documents = await readDocuments(text);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);

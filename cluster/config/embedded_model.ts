@@ -4,10 +4,14 @@
  * @module
  */
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { watchSilence } from "../../core/silence.ts";
 import { showProgress } from "../logs/progress.ts";
 import { cacheHome } from "../processes/cache_home.ts";
 import { writeWhole } from "../processes/write_whole.ts";
 import { log } from "../logs/log.ts";
+
+/** Milliseconds without a byte after which fetching is given up. */
+const MOST_SILENCE = 30_000;
 
 /** Where it was published. */
 export const EMBEDDED_MODEL: URL = new URL("../../models/tiny-mla", import.meta.url);
@@ -31,6 +35,14 @@ export const EMBEDDED_FILES: readonly EmbeddedFile[] = [
   { name: "model.safetensors", bytes: 14801124, digest: "6b7433fbecf2b59d0c513789d22897ac2cf0f75d8f8770e2be8a4c8b0afa2875" },
 ];
 
+/** What tests fetch instead. */
+export interface FetchOptions {
+  readonly from?: URL;
+  readonly files?: readonly EmbeddedFile[];
+  /** Milliseconds without a byte after which fetching is given up. */
+  readonly silentMs?: number;
+}
+
 /** Its directory; of a package from elsewhere, where {@link fetchEmbeddedModel} puts it. */
 export function embeddedDirectory(from: URL = EMBEDDED_MODEL): string {
   if (from.protocol === "file:") return decodeURIComponent(from.pathname);
@@ -43,7 +55,10 @@ export function embeddedDirectory(from: URL = EMBEDDED_MODEL): string {
  *
  * @throws {LatentmeshError} `not_found` saying what could not be fetched, `invalid_checkpoint` if it is another file
  */
-export async function fetchEmbeddedModel(model: string, from: URL = EMBEDDED_MODEL, files: readonly EmbeddedFile[] = EMBEDDED_FILES): Promise<void> {
+export async function fetchEmbeddedModel(
+  model: string,
+  { from = EMBEDDED_MODEL, files = EMBEDDED_FILES, silentMs = MOST_SILENCE }: FetchOptions = {},
+): Promise<void> {
   if (from.protocol === "file:" || model !== embeddedDirectory(from)) return;
   const missing: EmbeddedFile[] = [];
   for (const file of files) if (!await isThere(`${model}/${file.name}`, file.bytes)) missing.push(file);
@@ -55,11 +70,17 @@ export async function fetchEmbeddedModel(model: string, from: URL = EMBEDDED_MOD
   try {
     for (const file of missing) {
       const url = new URL(`${from.pathname}/${file.name}`, from);
-      await writeWhole(`${model}/${file.name}`, await fetchFile(url, file, (bytes) => progress.update(done += bytes, total)));
+      await writeWhole(`${model}/${file.name}`, await fetchFile(url, file, silentMs, (bytes) => progress.update(done += bytes, total)));
     }
   } finally {
     progress.stop();
   }
+}
+
+/** The file of texts that calibrations take by default, fetched if need be. @throws {LatentmeshError} as {@link fetchEmbeddedModel} */
+export async function embeddedTexts(): Promise<string> {
+  await fetchEmbeddedModel(embeddedDirectory());
+  return `${embeddedDirectory()}/calibration.json`;
 }
 
 async function isThere(path: string, bytes: number): Promise<boolean> {
@@ -72,16 +93,26 @@ async function isThere(path: string, bytes: number): Promise<boolean> {
 }
 
 /** A file's bytes, if they are those that are expected. @param onBytes told of bytes as they come */
-async function fetchFile(url: URL, { bytes, digest }: EmbeddedFile, onBytes: (bytes: number) => void): Promise<Uint8Array<ArrayBuffer>> {
+async function fetchFile(
+  url: URL,
+  { bytes, digest }: EmbeddedFile,
+  silentMs: number,
+  onBytes: (bytes: number) => void,
+): Promise<Uint8Array<ArrayBuffer>> {
   const content = new Uint8Array(bytes);
   let filled = 0;
+  const silence = new AbortController();
+  const heard = () => watchSilence(silentMs, () => silence.abort(new Error(`the server says nothing for ${silentMs / 1000} s`)));
+  let stop = heard();
   try {
-    const response = await fetch(url);
+    const response = await fetch(url, { signal: silence.signal });
     if (!response.ok) {
       await response.body?.cancel();
       throw new Error(`the server answers ${response.status}`);
     }
     for await (const part of response.body ?? []) {
+      stop();
+      stop = heard();
       if (filled + part.length > bytes) throw new Error(`it has more than ${bytes} bytes`);
       content.set(part, filled);
       filled += part.length;
@@ -89,6 +120,8 @@ async function fetchFile(url: URL, { bytes, digest }: EmbeddedFile, onBytes: (by
     }
   } catch (cause) {
     throw new LatentmeshError("not_found", `Cannot fetch ${url}: ${messageOf(cause)}. Name a model of your own instead.`, { cause });
+  } finally {
+    stop();
   }
   const found = new Uint8Array(await crypto.subtle.digest("SHA-256", content)).toHex();
   if (filled === bytes && found === digest) return content;

@@ -13,7 +13,7 @@ import { log } from "../logs/log.ts";
 import { PrivateDirectory } from "../processes/private_directory.ts";
 import { showProgress } from "../logs/progress.ts";
 import type { ClusterServices, OpenFiles } from "../planning/services.ts";
-import { embeddedDirectory, fetchEmbeddedModel } from "../config/embedded_model.ts";
+import { embeddedTexts } from "../config/embedded_model.ts";
 import type { Settings } from "../config/settings.ts";
 import { cacheHome } from "../processes/cache_home.ts";
 import { spawnText } from "../text/spawn_text.ts";
@@ -82,8 +82,7 @@ async function calibrateInto(
 ): Promise<WrittenBasis> {
   log("info", `calibrating: ${name} has no basis.safetensors yet; this is done once`);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);
-  await fetchEmbeddedModel(embeddedDirectory());
-  const texts = await readDocuments(`${embeddedDirectory()}/calibration.json`);
+  const texts = await readDocuments(await embeddedTexts());
   const calibration = await calibrate({
     model: name,
     device,

@@ -17,38 +17,54 @@ export const WINDOW_BYTES: number = 16 << 20;
 /** Where latents begin in a segment. */
 const BEGIN = roundUp(KEY_BYTES, PAYLOAD_ALIGNMENT);
 
+interface Place {
+  readonly begin: number;
+  readonly end: number;
+}
+
 /** Places in a ring of bytes, given back in the order in which they were taken. */
 export class RingPlaces {
   readonly #bytes: number;
-  /** What was taken, in order; null: it found no place. */
-  readonly #taken: ({ readonly begin: number; readonly end: number } | null)[] = [];
+  /** What was taken, in order; null: it has no place. */
+  readonly #taken: (Place | null)[] = [];
+  /** Those of {@link #taken} that have one. */
+  readonly #places: Place[] = [];
 
   constructor(bytes: number) {
     this.#bytes = bytes;
   }
 
-  /** Takes a place for so many bytes that follow each other; null if there is none now, which is to be given back, too. */
+  /** Takes a place for so many bytes that follow each other. @returns where it begins; null if there is none now, which is to be given back, too */
   take(bytes: number): number | null {
     const begin = this.#find(bytes);
-    this.#taken.push(begin === null ? null : { begin, end: begin + bytes });
+    if (begin === null) return this.skip();
+    const place = { begin, end: begin + bytes };
+    this.#taken.push(place);
+    this.#places.push(place);
     return begin;
+  }
+
+  /** Takes no place, which is to be given back like others. */
+  skip(): null {
+    this.#taken.push(null);
+    return null;
   }
 
   /** Gives back what was taken first. @throws {LatentmeshError} `protocol` if nothing is */
   giveBack(): void {
-    if (this.#taken.shift() === undefined) throw new LatentmeshError("protocol", "A decode rank answers latents that nobody has sent");
+    const first = this.#taken.shift();
+    if (first === undefined) throw new LatentmeshError("protocol", "A decode rank answers latents that nobody has sent");
+    if (first !== null) this.#places.shift();
   }
 
   #find(bytes: number): number | null {
-    const places = this.#taken.filter((place) => place !== null);
-    if (bytes > this.#bytes) return null;
-    if (places.length === 0) return 0;
-    const first = places[0].begin;
-    const next = roundUp(places.at(-1)!.end, PAYLOAD_ALIGNMENT);
+    const [first, last] = [this.#places[0], this.#places.at(-1)];
+    if (last === undefined) return bytes <= this.#bytes ? 0 : null;
+    const next = roundUp(last.end, PAYLOAD_ALIGNMENT);
     // From behind the last one to the first one, around the end of the ring.
-    if (places.at(-1)!.begin < first) return next + bytes <= first ? next : null;
+    if (last.begin < first.begin) return next + bytes <= first.begin ? next : null;
     if (next + bytes <= this.#bytes) return next;
-    return bytes <= first ? 0 : null;
+    return bytes <= first.begin ? 0 : null;
   }
 }
 
@@ -92,9 +108,9 @@ export class SendingWindow {
 
   /** Puts latents there. @returns where they lie; null if they are to travel over the link */
   put(latents: Uint8Array<ArrayBuffer>): number | null {
-    const at = this.#places.take(this.shared ? latents.byteLength : Infinity);
-    if (at === null) return null;
-    new Uint8Array(this.#segment!.memory, BEGIN + at, latents.byteLength).set(latents);
+    if (this.#segment === null || !this.#mapped) return this.#places.skip();
+    const at = this.#places.take(latents.byteLength);
+    if (at !== null) new Uint8Array(this.#segment.memory, BEGIN + at, latents.byteLength).set(latents);
     return at;
   }
 

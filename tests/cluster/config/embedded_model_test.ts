@@ -23,29 +23,37 @@ describe("the embedded model", () => {
 
   it("is fetched once where it is not there, and is not taken for another file, a part or more than it has", async () => {
     const content = new TextEncoder().encode("all of it");
-    let serves: Uint8Array<ArrayBuffer> | null = content;
+    let serves: BodyInit | null = content;
     let asked = 0;
     await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => {
       asked++;
       return serves === null ? new Response("", { status: 404 }) : new Response(serves);
     });
     const from = new URL(`http://127.0.0.1:${(server.addr as Deno.NetAddr).port}/models/tiny-mla`);
-    const files = [{ name: "a file", bytes: content.length, digest: await digestOf(content) }];
+    const options = { from, files: [{ name: "a file", bytes: content.length, digest: await digestOf(content) }], silentMs: 300 };
     const home = await Deno.makeTempDir();
     const before = Deno.env.get("XDG_CACHE_HOME");
     Deno.env.set("XDG_CACHE_HOME", home);
     try {
       const model = embeddedDirectory(from);
-      await fetchEmbeddedModel("another", from, files);
+      await fetchEmbeddedModel("another", options);
       assertEquals(asked, 0, "a model of one's own");
-      for (const wrong of [null, content.slice(1), content.toReversed(), new Uint8Array(20)]) {
-        serves = wrong;
-        await assertRejects(() => fetchEmbeddedModel(model, from, files), LatentmeshError, wrong === null ? "answers 404" : "");
+      const stalled = () => new ReadableStream({ start: (controller) => controller.enqueue(content.slice(0, 3)) });
+      const wrong: [serves: BodyInit | null, problem: string][] = [
+        [null, "answers 404"],
+        [content.slice(1), "not the file"],
+        [content.toReversed(), "not the file"],
+        [new Uint8Array(20), "more than 9 bytes"],
+        [stalled(), "says nothing for 0.3 s"],
+      ];
+      for (const [body, problem] of wrong) {
+        serves = body;
+        await assertRejects(() => fetchEmbeddedModel(model, options), LatentmeshError, problem);
         await assertRejects(() => Deno.stat(`${model}/a file`), Deno.errors.NotFound);
       }
       serves = content;
-      for (let i = 0; i < 2; i++) await fetchEmbeddedModel(model, from, files);
-      assertEquals([asked, await Deno.readFile(`${model}/a file`)], [5, content]);
+      for (let i = 0; i < 2; i++) await fetchEmbeddedModel(model, options);
+      assertEquals([asked, await Deno.readFile(`${model}/a file`)], [6, content]);
     } finally {
       if (before === undefined) Deno.env.delete("XDG_CACHE_HOME");
       else Deno.env.set("XDG_CACHE_HOME", before);
