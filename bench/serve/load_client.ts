@@ -138,7 +138,7 @@ class Client {
       });
       if (!response.ok) error = `${response.status} ${await response.text()}`;
       else {
-        for await (const count of tokenCounts(response.body!)) {
+        for await (const count of tokenCounts(response.body!, signal)) {
           this.#tokens.push([performance.now() - started, count]);
           this.#count += count;
           onTokens();
@@ -151,9 +151,14 @@ class Client {
   }
 }
 
-async function* tokenCounts(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<number> {
+/** @param signal ends it: of 80 requests that share a signal, Deno (2.9.6) ends none by itself once the garbage was collected */
+async function* tokenCounts(body: ReadableStream<Uint8Array<ArrayBuffer>>, signal: AbortSignal): AsyncGenerator<number> {
   let held = "";
-  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  signal.addEventListener("abort", () => void reader.cancel().catch(() => {}), { once: true });
+  while (true) {
+    const { done, value: text } = await reader.read();
+    if (done) return;
     held += text;
     const events = held.split("\n\n");
     held = events.pop()!;

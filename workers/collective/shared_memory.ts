@@ -20,6 +20,7 @@ const SYMBOLS = {
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
   munmap: { parameters: ["pointer", "usize"], result: "i32" },
   unlink: { parameters: ["buffer"], result: "i32" },
+  statvfs: { parameters: ["buffer", "buffer"], result: "i32" },
   sched_yield: { parameters: [], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
@@ -28,6 +29,8 @@ const [O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_CLOEXEC] = [0o2, 0o100, 0o200, 0o4
 const OWNER_ONLY = 0o600;
 const [PROT_READ, PROT_WRITE, MAP_SHARED] = [1, 2, 1];
 const SEEK_END = 2;
+/** Of `struct statvfs` on 64-bit machines, in words of 8 bytes: how large a block is, how many there are for users; and more than all of it has. */
+const [STATVFS_FRSIZE, STATVFS_BAVAIL, STATVFS_WORDS] = [1, 4, 32];
 /** `MAP_FAILED` */
 const FAILED = -1n;
 
@@ -73,6 +76,20 @@ export class SharedMemory {
   /** Names the segment. */
   get key(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#memory, 0, KEY_BYTES).slice();
+  }
+
+  /** Bytes that are free where segments are made. @throws {LatentmeshError} `unsupported` if they cannot be made here, or it cannot be told */
+  static free(): number {
+    const { symbols: libc } = acquire();
+    try {
+      const words = new BigUint64Array(STATVFS_WORDS);
+      if (libc.statvfs(pathBytes(DIRECTORY), new Uint8Array(words.buffer)) !== 0) {
+        throw new LatentmeshError("unsupported", `There is no ${DIRECTORY}`);
+      }
+      return Number(words[STATVFS_FRSIZE] * words[STATVFS_BAVAIL]);
+    } finally {
+      release();
+    }
   }
 
   /** Makes a segment of zeros under a random name and key. @throws {LatentmeshError} `out_of_memory` or `unsupported`, saying why it cannot be */

@@ -1,7 +1,7 @@
 /**
- * The decode side of the handoff: latents go from the socket to the device's pages.
+ * The decode side of the handoff: latents go from shared memory, or from the socket, to the device's pages.
  *
- * Copies: socket → message, message → device (upload).
+ * Copies: shared memory → device (upload); or socket → message, message → device.
  *
  * @module
  */

@@ -3,7 +3,7 @@
  * travel together as make a frame worth while, or parts of one that is larger. Several frames are on their way back from the device and to the ranks, so that
  * neither the device nor the links wait for the other.
  *
- * Copies: device → host (readback), where what comes back becomes frames, host → socket.
+ * Copies: device → host (readback), host → shared memory; or, where what comes back becomes frames, host → socket.
  *
  * @module
  */
@@ -182,7 +182,7 @@ export class Handoff {
     this.submit(onProgress);
     await this.#sent;
     this.#check();
-    await withSigns(Promise.all(this.#targets.map((target) => target.room(0))), onProgress);
+    await withSigns(Promise.all(this.#targets.map((target) => target.acknowledged())), onProgress);
     if (this.#busySince !== 0) this.#rest();
   }
 
@@ -206,9 +206,7 @@ export class Handoff {
     for (const [i, target] of this.#targets.entries()) {
       const config = configs[i];
       const { bytes } = parts[i];
-      // What is larger than the window goes when nothing else is under way: waiting for more room would be for ever.
-      const most = Math.max(0, windowBytes - bytes);
-      if (target.unacknowledged > most) await withSigns(target.room(most), onProgress);
+      while (!target.hasRoom(bytes, windowBytes)) await withSigns(target.tookIn(), onProgress);
       if (this.#busySince === 0) this.#busySince = performance.now();
       counters.bytes += bytes;
       counters.frameBytes += target.send(

@@ -40,7 +40,8 @@ export class Outgoing {
   readonly #window: SendingWindow | null;
   readonly #options: OutgoingOptions;
   #failure: LatentmeshError | null = null;
-  #waiting: { readonly most: number; readonly resolvers: PromiseWithResolvers<void> } | null = null;
+  /** Woken by whatever may give room. */
+  #waiting: PromiseWithResolvers<void> | null = null;
   #stopWatching: () => void = () => {};
 
   constructor({ worker, link, window }: HandoffTarget, options: OutgoingOptions) {
@@ -75,34 +76,52 @@ export class Outgoing {
       return this.fail(new LatentmeshError("protocol", `Decode worker ${this.worker} refused latents: ${frame.message}`));
     }
     this.unacknowledged -= frame.bytes;
-    this.#watch();
-    if (this.#waiting !== null && this.unacknowledged <= this.#waiting.most) {
-      this.#waiting.resolvers.resolve();
-      this.#waiting = null;
-    }
+    this.#heard();
   }
 
-  /** Resolves when at most `most` bytes are on their way. @throws {LatentmeshError} as {@link send} */
-  async room(most: number): Promise<void> {
+  /** Whether so many bytes can go now, if no more than `windowBytes` are to be on their way. What is larger goes when nothing else is: waiting for more room would be for ever. */
+  hasRoom(bytes: number, windowBytes: number): boolean {
+    return this.unacknowledged <= Math.max(0, windowBytes - bytes) && (this.#window?.hasRoom(bytes) ?? true);
+  }
+
+  /** Resolves when the rank has acknowledged everything. @throws {LatentmeshError} as {@link send} */
+  async acknowledged(): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
-    if (this.unacknowledged <= most) return;
-    const resolvers = Promise.withResolvers<void>();
-    this.#waiting = { most, resolvers };
-    await resolvers.promise;
+    while (this.unacknowledged > 0) await this.tookIn();
+  }
+
+  /** Resolves when the rank has taken something in, of this prompt or of another. @throws {LatentmeshError} as {@link send} */
+  async tookIn(): Promise<void> {
+    if (this.#failure !== null) throw this.#failure;
+    this.#waiting = Promise.withResolvers();
+    const ignore = this.#window?.onRoom(() => this.#heard());
+    this.#watch();
+    try {
+      await this.#waiting.promise;
+    } finally {
+      ignore?.();
+    }
   }
 
   /** Ends whatever waits, and sends no more. */
   fail(reason: LatentmeshError): void {
     this.#stopWatching();
     this.#failure ??= reason;
-    this.#waiting?.resolvers.reject(this.#failure);
+    this.#waiting?.reject(this.#failure);
     this.#waiting = null;
   }
 
-  /** Expects an acknowledgement, from now on, if one is outstanding. */
+  /** The rank is not silent. */
+  #heard(): void {
+    this.#waiting?.resolve();
+    this.#waiting = null;
+    this.#watch();
+  }
+
+  /** Expects an acknowledgement, from now on, if one is outstanding or waited for. */
   #watch(): void {
     this.#stopWatching();
-    if (this.unacknowledged === 0 || this.#failure !== null) return;
+    if ((this.unacknowledged === 0 && this.#waiting === null) || this.#failure !== null) return;
     const { silentMs } = this.#options;
     this.#stopWatching = watchSilence(silentMs, () => this.fail(this.#lost("timeout", `acknowledged no latents for ${silentMs} ms`, this.worker)));
   }

@@ -12,8 +12,10 @@ import type { PeerFrame, PeerFrameOf } from "../../core/wire/messages.ts";
 import { PAYLOAD_ALIGNMENT } from "../../core/wire/protocol.ts";
 import { KEY_BYTES, SharedMemory, whyNotShared } from "../collective/shared_memory.ts";
 
-/** Bytes that latents have: what a rank is to take in while a step runs. Small, since containers have 64 MiB of such memory. */
-export const WINDOW_BYTES: number = 16 << 20;
+/** Most bytes that latents have: what a rank is to take in between two steps. */
+const MOST_BYTES = 64 << 20;
+/** Part of the memory that can be shared which one window may have: containers have 64 MiB of it, and sums go through it, too. */
+const PART_OF_FREE = 1 / 4;
 /** Where latents begin in a segment. */
 const BEGIN = roundUp(KEY_BYTES, PAYLOAD_ALIGNMENT);
 
@@ -24,17 +26,23 @@ interface Place {
 
 /** Places in a ring of bytes, given back in the order in which they were taken. */
 export class RingPlaces {
-  readonly #bytes: number;
+  /** Of all places. */
+  readonly bytes: number;
   /** What was taken, in order; null: it has no place. */
   readonly #taken: (Place | null)[] = [];
   /** Those of {@link #taken} that have one. */
   readonly #places: Place[] = [];
 
   constructor(bytes: number) {
-    this.#bytes = bytes;
+    this.bytes = bytes;
   }
 
-  /** Takes a place for so many bytes that follow each other. @returns where it begins; null if there is none now, which is to be given back, too */
+  /** Whether there is a place now for so many bytes that follow each other. */
+  has(bytes: number): boolean {
+    return this.#find(bytes) !== null;
+  }
+
+  /** Takes such a place. @returns where it begins; null if there is none now, which is to be given back, too */
   take(bytes: number): number | null {
     const begin = this.#find(bytes);
     if (begin === null) return this.skip();
@@ -59,11 +67,11 @@ export class RingPlaces {
 
   #find(bytes: number): number | null {
     const [first, last] = [this.#places[0], this.#places.at(-1)];
-    if (last === undefined) return bytes <= this.#bytes ? 0 : null;
+    if (last === undefined) return bytes <= this.bytes ? 0 : null;
     const next = roundUp(last.end, PAYLOAD_ALIGNMENT);
     // From behind the last one to the first one, around the end of the ring.
     if (last.begin < first.begin) return next + bytes <= first.begin ? next : null;
-    if (next + bytes <= this.#bytes) return next;
+    if (next + bytes <= this.bytes) return next;
     return bytes <= first.begin ? 0 : null;
   }
 }
@@ -73,21 +81,27 @@ export class SendingWindow {
   readonly #places: RingPlaces;
   #segment: SharedMemory | null;
   #mapped = false;
+  /** Told when there may be room where there was none. */
+  readonly #listeners = new Set<() => void>();
 
   private constructor(segment: SharedMemory | null, bytes: number) {
     this.#segment = segment;
     this.#places = new RingPlaces(bytes);
   }
 
-  /** Offers memory over a link; until the other side has it, and where it cannot be shared, latents travel over the link. */
-  static offer(link: Link, epoch: number, obstacle: string | null = whyNotShared(), bytes: number = WINDOW_BYTES): SendingWindow {
+  /**
+   * Offers memory over a link; until the other side has it, and where it cannot be shared, latents travel over the link.
+   *
+   * @param promptBytes what the longest prompt has; more is of no use
+   */
+  static offer(link: Link, epoch: number, promptBytes: number, obstacle: string | null = whyNotShared()): SendingWindow {
     let segment: SharedMemory | null = null;
     try {
-      if (obstacle === null) segment = SharedMemory.create(BEGIN + bytes);
+      if (obstacle === null) segment = SharedMemory.create(BEGIN + Math.min(promptBytes, MOST_BYTES, Math.floor(SharedMemory.free() * PART_OF_FREE)));
     } catch {
       // No room, or no such memory: sockets do as well, if not as fast.
     }
-    const window = new SendingWindow(segment, bytes);
+    const window = new SendingWindow(segment, (segment?.bytes ?? BEGIN) - BEGIN);
     if (segment === null) return window;
     link.send({ kind: "segment", epoch, segment: { path: segment.path, bytes: segment.bytes, key: segment.key } } satisfies PeerFrame);
     void link.closed.then(() => window.#close());
@@ -106,6 +120,20 @@ export class SendingWindow {
     if (problem !== null) this.#close();
   }
 
+  /**
+   * Whether latents of so many bytes can go on their way now. Where memory is shared they wait for their turn there: over the link they would hold up all that
+   * come after them.
+   */
+  hasRoom(bytes: number): boolean {
+    return !this.shared || bytes > this.#places.bytes || this.#places.has(bytes);
+  }
+
+  /** Has somebody told whenever there may be room where there was none. @returns ends it */
+  onRoom(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
   /** Puts latents there. @returns where they lie; null if they are to travel over the link */
   put(latents: Uint8Array<ArrayBuffer>): number | null {
     if (this.#segment === null || !this.#mapped) return this.#places.skip();
@@ -117,11 +145,17 @@ export class SendingWindow {
   /** The first of what was sent and not answered is answered: the other side has no more use for it. */
   answered(): void {
     this.#places.giveBack();
+    this.#tell();
   }
 
   #close(): void {
     this.#segment?.close();
     this.#segment = null;
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
   }
 }
 

@@ -15,6 +15,7 @@ import type { DecodeRank } from "../roles/decode.ts";
 import type { HandoffTarget } from "../handoff/handoff_target.ts";
 import type { Phase } from "../forward/linear_binding.ts";
 import type { LoadedRank } from "./load_rank.ts";
+import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { ReceivingWindows, SendingWindow } from "../handoff/handoff_window.ts";
 import { Membership, type OnPeerFrame } from "./membership.ts";
 import type { PrefillRank } from "../roles/prefill.ts";
@@ -120,15 +121,17 @@ export class AssignedRank {
 
   /** Links to the decode ranks that this rank of the prefill unit hands to. */
   async #attach({ group, epoch, ranks }: RequestOf<"attach">): Promise<void> {
-    const { assignment: { cut, rank, exchange }, decodeShapes } = this.#rank;
+    const { assignment: { cut, rank, exchange }, decodeShapes, model: { cache, spec } } = this.#rank;
     for (const { link } of this.#groups.get(group)?.targets ?? []) link.close();
     const targets: HandoffTarget[] = [];
     // Those that are linked are heard while others are.
     this.#groups.set(group, { epoch, targets });
     for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
       const link = await this.membership.attach(peer);
-      const window = exchange === "websocket" ? null : SendingWindow.offer(link, epoch);
-      targets.push({ worker: peer.worker, link, shape: decodeShapes[peer.rank], window });
+      const shape = decodeShapes[peer.rank];
+      const promptBytes = cache.maxContext * spec.layers * cacheTokenBytes({ ...cache.config, keyWidth: shape.keyWidth });
+      const window = exchange === "websocket" ? null : SendingWindow.offer(link, epoch, promptBytes);
+      targets.push({ worker: peer.worker, link, shape, window });
     }
   }
 

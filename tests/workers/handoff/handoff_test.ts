@@ -19,7 +19,7 @@ import { whyNotShared } from "../../../workers/collective/shared_memory.ts";
 import { handOver } from "../../../workers/handoff/hand_over.ts";
 import { Handoff, type HandoffSizes, HandoffStage } from "../../../workers/handoff/handoff_sender.ts";
 import type { OutgoingOptions } from "../../../workers/handoff/handoff_target.ts";
-import { ReceivingWindows, SendingWindow, WINDOW_BYTES } from "../../../workers/handoff/handoff_window.ts";
+import { ReceivingWindows, SendingWindow } from "../../../workers/handoff/handoff_window.ts";
 import type { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { loadWeights } from "../../../workers/load/loader.ts";
 import { Model } from "../../../workers/forward/model.ts";
@@ -111,7 +111,7 @@ describe("a handoff", () => {
         for (const handoff of receivers) handoff.receive(`decode-0.${rank}`, frame);
       });
     });
-    const windows = links.map(([near]) => memory === null ? null : SendingWindow.offer(near, EPOCH, undefined, memory));
+    const windows = links.map(([near]) => memory === null ? null : SendingWindow.offer(near, EPOCH, memory));
     return {
       receivers,
       targets: links.map(([link], rank) => ({ worker: `decode-0.${rank}`, link, shape: shapes[rank], window: windows[rank] })),
@@ -148,7 +148,7 @@ describe("a handoff", () => {
       fc.integer({ min: 1, max: 64 }),
       fc.constantFrom(0, 0, 64),
       fc.boolean(),
-      fc.constantFrom(null, 1000, 30_000, WINDOW_BYTES),
+      fc.constantFrom(null, 1000, 30_000, 16 << 20),
       async (sizes: HandoffSizes, tokens, piece, cachedThere, late, memory) => {
         const from = Math.min(cachedThere, tokens - tokens % 64);
         // Few, where every token is a frame of its own.
@@ -210,6 +210,46 @@ describe("a handoff", () => {
     handoff.close();
     await close();
   });
+
+  const notShared = whyNotShared();
+  if (notShared !== null) it.skip(`through memory: skipped, ${notShared}`);
+  else {describe("through memory", () => {
+      /** Once the ranks have the memory that they were offered. */
+      async function mapped(targets: ReturnType<typeof targetsOf>["targets"]): Promise<void> {
+        while (!targets.every(({ window }) => window!.shared)) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+
+      it("sends nothing over the link that memory will have room for, whoever else uses it", async () => {
+        const stage = await HandoffStage.create(prefill, shapes, { cutBytes: 2000, cuts: 4, windowBytes: 64 << 20 });
+        let overTheLink = 0;
+        const { targets, receivers, close } = targetsOf((rank, frame, payload, link) => {
+          if (frame.at === undefined) overTheLink++;
+          setTimeout(() => acknowledge(null)(rank, frame, payload, link), 1);
+        }, 3000);
+        await mapped(targets);
+        const handoffs = [1, 2, 3].map((sequence) => new Handoff(stage, targets, options({ sequence })));
+        receivers.push(...handoffs);
+        await Promise.all(handoffs.map((handoff) => send(handoff, 0, 64, 64)));
+        assertEquals(overTheLink, 0);
+        await close();
+      });
+
+      it("names the rank that gives nothing back of what another prompt has there", async () => {
+        const stage = await HandoffStage.create(prefill, shapes, { cutBytes: 2000, cuts: 4, windowBytes: 64 << 20 });
+        const { targets, receivers, close } = targetsOf(acknowledge(1), 3000);
+        await mapped(targets);
+        const [first, second] = [1, 2].map((sequence) => new Handoff(stage, targets, options({ sequence, silentMs: 300 })));
+        receivers.push(first, second);
+        const ended = assertRejects(() => send(first, 0, 64, 64), Error, "closed");
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        first.close();
+        await ended;
+        const error = await assertRejects(() => send(second, 0, 64, 64), WorkerError, "acknowledged no latents for 300 ms");
+        assertEquals(error.silent, "decode-0.1");
+        second.close();
+        await close();
+      });
+    });}
 
   it("does not hold up the prompts of others once a rank is given up, is gone, or refuses", async () => {
     const stage = await HandoffStage.create(prefill, shapes, { ...tiny, cuts: 1 });

@@ -4,7 +4,7 @@ import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { parseMessage, type PeerFrame, type PeerFrameOf, peerFrameSchema } from "../../../core/wire/messages.ts";
 import type { Link } from "../../../core/wire/link.ts";
-import { whyNotShared } from "../../../workers/collective/shared_memory.ts";
+import { SharedMemory, whyNotShared } from "../../../workers/collective/shared_memory.ts";
 import { ReceivingWindows, RingPlaces, SendingWindow } from "../../../workers/handoff/handoff_window.ts";
 import { linked } from "../../support/links.ts";
 import { SEED } from "../../../bench/support/random.ts";
@@ -90,7 +90,7 @@ else {describe("memory that latents go through", () => {
 
     it("holds what was put there until it is answered, and nothing before the other side has it", async () => {
       const { near, far, told, offered, close } = ends();
-      const sending = SendingWindow.offer(near, EPOCH, null, 1000);
+      const sending = SendingWindow.offer(near, EPOCH, 1000, null);
       assertEquals(sending.put(Uint8Array.of(1, 2)), null, "it is not known yet whether the other side can");
       await turn();
       const receiving = new ReceivingWindows();
@@ -113,7 +113,7 @@ else {describe("memory that latents go through", () => {
 
     it("is not used where the other side cannot have it, and is gone then", async () => {
       const { near, far, told, offered, close } = ends();
-      const sending = SendingWindow.offer(near, EPOCH, null, 1000);
+      const sending = SendingWindow.offer(near, EPOCH, 1000, null);
       await turn();
       new ReceivingWindows().open(offered[0], far, "not here");
       await turn();
@@ -122,15 +122,29 @@ else {describe("memory that latents go through", () => {
       sending.mapped(problem);
       assertEquals([sending.shared, sending.put(Uint8Array.of(1))], [false, null]);
       assertThrows(() => Deno.statSync(offered[0].segment!.path), Deno.errors.NotFound);
-      const without = SendingWindow.offer(near, EPOCH, "not wanted");
+      const without = SendingWindow.offer(near, EPOCH, 1000, "not wanted");
       await turn();
       assertEquals([offered.length, without.put(Uint8Array.of(1))], [1, null], "nothing more was offered");
       await close();
     });
 
+    it("has what a prompt has, and leaves others most of the memory that there is", async () => {
+      const { near, offered, close } = ends();
+      SendingWindow.offer(near, EPOCH, 5000, null);
+      const free = SharedMemory.free();
+      SendingWindow.offer(near, EPOCH, Number.MAX_SAFE_INTEGER, null);
+      await turn();
+      const [small, large] = offered.map(({ segment }) => segment!.bytes);
+      assert(small >= 5000 && small < 6000, `${small}`);
+      assert(large <= free / 4 + 6000 && large <= (64 << 20) + 6000, `${large} of ${free}`);
+      assert(large > small, "there is some");
+      await close();
+      await turn();
+    });
+
     it("lets nobody read beside it, have it twice, or name another file", async () => {
       const { near, far, offered, close } = ends();
-      SendingWindow.offer(near, EPOCH, null, 1000);
+      SendingWindow.offer(near, EPOCH, 1000, null);
       await turn();
       const receiving = new ReceivingWindows();
       const { segment } = offered[0];
