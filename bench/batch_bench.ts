@@ -26,7 +26,7 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
   const cluster = await Cluster.start({
     model,
     device,
-    // So many that nobody has to give way.
+    // So many that nobody is preempted.
     cache: { maxTokens: 131072 },
     prefill: { cacheTokens: 2048 },
     decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)), pingPong: mode === "ping-pong" },

@@ -32,8 +32,8 @@ export async function readbackBench(args: readonly string[]): Promise<void> {
   const [x, delta] = ["stream", "delta"].map((name) => device.createBuffer(name, items * WIDTH * 4));
   const bound = (await device.compile(residualAdd, { width: WIDTH })).bind({ x, delta }, { rows: items });
   const readback = await device.createReadback("part", WIDTH * 4);
-  const looks = device.kind === "dawn" ? paceDawn() : null;
-  const rows: (string | number)[][] = [["kernels", "on the device", "waiting", "p50", "p99", "longest step", "looks"]];
+  const polling = device.kind === "dawn" ? paceDawn() : null;
+  const rows: (string | number)[][] = [["kernels", "on the device", "waiting", "p50", "p99", "longest step", "polls"]];
   for (const kernels of values.kernels.split(",").map(Number)) {
     const run = () => {
       for (let kernel = 0; kernel < kernels; kernel++) device.run(bound, { rows: items });
@@ -51,7 +51,7 @@ export async function readbackBench(args: readonly string[]): Promise<void> {
       for (let step = 0; step < 2 * Number(values.steps); step++) {
         // In the first half the host compiles its code, and waits are learnt.
         const counts = step >= Number(values.steps);
-        if (step === Number(values.steps)) before = looks?.taken ?? 0;
+        if (step === Number(values.steps)) before = polling?.taken ?? 0;
         const began = performance.now();
         for (let round = 0, last = began; round < ROUNDS; round++) {
           record();
@@ -70,7 +70,7 @@ export async function readbackBench(args: readonly string[]): Promise<void> {
         way,
         ...[median(rounds), percentile(rounds, 0.99)].map((ms) => `${(ms * 1000).toFixed(1)} µs`),
         `${Math.max(...steps).toFixed(2)} ms`,
-        looks === null ? "" : ((looks.taken - before) / rounds.length).toFixed(2),
+        polling === null ? "" : ((polling.taken - before) / rounds.length).toFixed(2),
       ]);
     }
   }

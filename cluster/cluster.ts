@@ -204,7 +204,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
   return {
     scheduler: {
       blockTokens: BLOCK_TOKENS,
-      chunk,
+      chunkTokens: chunk,
       maxBatch,
       stepRows: maxBatch,
       maxWaiting: settings.maxWaiting,

@@ -5,10 +5,10 @@
  * @module
  */
 
-/** Milliseconds that pass between two looks at most; what passes beyond is not the other's silence. */
+/** Milliseconds that pass between two polls at most; what passes beyond is not the other's silence. */
 const SLICE = 100;
 
-/** Silence, counted by whoever looks again and again. */
+/** Silence, counted by whoever polls again and again. */
 export class Silence {
   #last: number;
   #silent = 0;
@@ -58,7 +58,7 @@ export class SilenceWatch {
   begin(ms: number, onSilent: () => void): WatchedWait {
     const wait = new WatchedWait(ms, onSilent);
     this.#waits.add(wait);
-    this.#timer ??= setTimeout(this.#look, Math.min(SLICE, ms));
+    this.#timer ??= setTimeout(this.#poll, Math.min(SLICE, ms));
     return wait;
   }
 
@@ -74,12 +74,12 @@ export class SilenceWatch {
     this.#timer = null;
   }
 
-  readonly #look = (): void => {
+  readonly #poll = (): void => {
     this.#timer = null;
     const now = performance.now();
     const over = [...this.#waits].filter((wait) => wait.isOver(now));
     for (const wait of over) this.#waits.delete(wait);
-    if (this.#waits.size > 0) this.#timer = setTimeout(this.#look, SLICE);
+    if (this.#waits.size > 0) this.#timer = setTimeout(this.#poll, SLICE);
     for (const { onSilent } of over) onSilent();
   };
 }
@@ -92,10 +92,10 @@ export class SilenceWatch {
 export function watchSilence(ms: number, onSilent: () => void): () => void {
   const slice = Math.min(SLICE, ms);
   const silence = new Silence(performance.now());
-  const look = () => {
+  const poll = () => {
     if (silence.lasts(performance.now()) >= ms) onSilent();
-    else timer = setTimeout(look, slice);
+    else timer = setTimeout(poll, slice);
   };
-  let timer = setTimeout(look, slice);
+  let timer = setTimeout(poll, slice);
   return () => clearTimeout(timer);
 }

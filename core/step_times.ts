@@ -30,7 +30,7 @@ export function newStepTimes(): StepTimes {
   return { steps: 0, rows: 0, computeMs: 0, exchangeMs: 0, workerMs: 0, totalMs: 0, betweenMs: 0, tellMs: 0 };
 }
 
-/** Decode steps of one worker, or its pieces of prompts. All parts but {@link deviceMs}, which goes on beside them, make up the whole. */
+/** Decode steps of one worker, or its prefill chunks. All parts but {@link deviceMs}, which goes on beside them, make up the whole. */
 export interface StepParts {
   /** How many. */
   steps: number;
@@ -62,7 +62,7 @@ export interface StepParts {
 export interface ProcessWork {
   /** Decode steps. */
   readonly steps: Readonly<StepTimes>;
-  /** What decode steps, and pieces of prompts, went into. */
+  /** What decode steps, and prefill chunks, went into. */
   readonly parts: Readonly<Record<"prefill" | "decode", Readonly<StepParts>>>;
 }
 

@@ -44,7 +44,7 @@ export type LoadEvent =
   | { readonly kind: "measured" }
   | { readonly kind: "done"; readonly timings: readonly Timing[] };
 
-/** Milliseconds between two looks at progress. */
+/** Milliseconds between two reports of progress. */
 const PROGRESS_INTERVAL = 200;
 
 /** A load in a process of its own. */

@@ -76,7 +76,7 @@ function promptRows(cases: readonly CaseResult[]): string[][] {
     part("  handing over", ({ handoffMs }) => handoffMs),
     part("  the rest of the worker", ({ restMs }) => restMs),
     row("beside it: the device", ({ parts: { deviceMs } }) => deviceMs === null ? "?" : ms(deviceMs)),
-    row("pieces, submissions", ({ pieces, parts }) => `${pieces.toFixed(0)}, ${parts.submissions.toFixed(0)}`),
+    row("chunks, submissions", ({ chunks, parts }) => `${chunks.toFixed(0)}, ${parts.submissions.toFixed(0)}`),
   ];
 }
 

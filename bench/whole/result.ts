@@ -41,8 +41,8 @@ export interface StepShare {
 export interface PromptShare {
   /** The worker. */
   readonly rank: string;
-  /** Pieces in which a prompt was computed. */
-  readonly pieces: number;
+  /** Chunks in which a prompt was computed. */
+  readonly chunks: number;
   readonly parts: PartsOfOne;
 }
 

@@ -28,7 +28,7 @@ export interface ServerTotals {
   readonly decode: readonly RankTotals[];
   /** Prompt tokens that were cached. */
   readonly cachedTokens: number;
-  /** Steps and pieces of prompts of all workers: it goes up where something is computed. */
+  /** Steps and prefill chunks of all workers: it goes up where something is computed. */
   readonly work: number;
 }
 

@@ -23,7 +23,7 @@ export function mostGenerated({ batch }: Case, { tokens, lead = LEAD + LEAD_PER_
   return tokens + 2 * SPARE + (batch === 1 ? 0 : lead);
 }
 
-/** Tokens of whole blocks that all streams of a case hold at its end, and one block more for each, with which nobody has to give way. */
+/** Tokens of whole blocks that all streams of a case hold at its end, and one block more for each, with which nobody is preempted. */
 function held(one: Case, options: Pick<WholeOptions, "tokens" | "lead">): number {
   return one.batch * (ceilDiv(one.context + mostGenerated(one, options) + 1, BLOCK) + 1) * BLOCK;
 }

@@ -7,10 +7,10 @@ import type { BenchServer } from "./server.ts";
 
 /** Milliseconds without a token after which a case hangs, once all streams have begun. */
 const NEXT_TOKEN = 10_000;
-/** Before that: milliseconds without a token and without any step or piece of a prompt being done, and as many more for each token of a prompt. */
+/** Before that: milliseconds without a token and without any step or chunk of a prompt being done, and as many more for each token of a prompt. */
 const FIRST_TOKEN = 30_000;
 const PER_PROMPT_TOKEN = 2;
-const LOOK_INTERVAL = 1000;
+const POLL_INTERVAL = 1000;
 
 /** A case came to a standstill. */
 export class HangError extends Error {
@@ -19,7 +19,7 @@ export class HangError extends Error {
 
 /** The bounds of streams whose prompts have so many tokens each. */
 export function boundsFor(promptTokens: number): Bounds {
-  return { first: FIRST_TOKEN + PER_PROMPT_TOKEN * promptTokens, next: NEXT_TOKEN, interval: LOOK_INTERVAL };
+  return { first: FIRST_TOKEN + PER_PROMPT_TOKEN * promptTokens, next: NEXT_TOKEN, interval: POLL_INTERVAL };
 }
 
 /** Who is watched. */
@@ -27,11 +27,11 @@ export type Watched = Pick<BenchServer, "status" | "totals" | "log">;
 
 /** How long is too long, in milliseconds. */
 export interface Bounds {
-  /** Without a token and without any step or piece of a prompt being done, before all streams have begun. */
+  /** Without a token and without any step or chunk of a prompt being done, before all streams have begun. */
   readonly first: number;
   /** Without a token, when they have. */
   readonly next: number;
-  /** Between looks. */
+  /** Between polls. */
   readonly interval: number;
 }
 
@@ -46,7 +46,7 @@ export class Watch implements Disposable {
   #begun = false;
   #last = performance.now();
   #work = -1;
-  #looking = false;
+  #polling = false;
 
   constructor(server: Watched, bounds: Bounds) {
     const { promise, reject } = Promise.withResolvers<never>();
@@ -55,7 +55,7 @@ export class Watch implements Disposable {
     this.#reject = reject;
     this.#server = server;
     this.#bounds = bounds;
-    this.#timer = setInterval(() => void this.#look(), bounds.interval);
+    this.#timer = setInterval(() => void this.#poll(), bounds.interval);
   }
 
   /** Tokens have come. */
@@ -73,16 +73,16 @@ export class Watch implements Disposable {
     clearInterval(this.#timer);
   }
 
-  async #look(): Promise<void> {
-    if (this.#looking) return;
-    this.#looking = true;
+  async #poll(): Promise<void> {
+    if (this.#polling) return;
+    this.#polling = true;
     try {
       // Only where tokens are far apart: asking costs the workers something.
       if (!this.#begun) await this.#lookForWork();
       const silence = performance.now() - this.#last;
       if (silence > (this.#begun ? this.#bounds.next : this.#bounds.first)) this.#reject(new HangError(await this.#story(silence)));
     } finally {
-      this.#looking = false;
+      this.#polling = false;
     }
   }
 
@@ -105,7 +105,7 @@ export class Watch implements Disposable {
         for (const { rank, worker, pid, restarts, stats } of unit.workers) {
           const doing = stats === null
             ? "does not answer"
-            : `${stats.parts.prefill.steps} pieces, ${stats.parts.decode.steps} steps, ${stats.collectives} sums, ${stats.sequences} sequences, ${stats.freeBlocks} free blocks`;
+            : `${stats.parts.prefill.steps} chunks, ${stats.parts.decode.steps} steps, ${stats.collectives} sums, ${stats.sequences} sequences, ${stats.freeBlocks} free blocks`;
           lines.push(`  rank ${rank}: ${worker ?? "nobody is there"}, process ${pid}, started again ${restarts} times: ${doing}`);
         }
       }

@@ -36,8 +36,8 @@ export interface Config {
     /** Workers of a unit; heads are split among them. */
     ranks?: number;
     /**
-     * Most milliseconds between two tokens of a running stream while prompts are computed beside it, as far as the smallest pieces allow; by default three of its
-     * steps, or twice what a piece takes without tokens.
+     * Most milliseconds between two tokens of a running stream while prompts are computed beside it, as far as the smallest chunks allow; by default three of its
+     * steps, or twice what a chunk takes without tokens.
      */
     maxStepMs?: number;
   };

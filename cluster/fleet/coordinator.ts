@@ -24,9 +24,9 @@ import { UnitKeeper } from "./unit_keeper.ts";
 import { UnitLinks } from "./unit_links.ts";
 import { Workforce } from "./workforce.ts";
 
-/** Milliseconds between looks at idle units. */
+/** Milliseconds between polls of idle units. */
 const PROBE_INTERVAL = 2000;
-/** Milliseconds in which a worker must answer a look, however busy it is. */
+/** Milliseconds in which a worker must answer a poll, however busy it is. */
 const ALIVE_DEADLINE = 15_000;
 /** The same of one whose event loop stands while it works. */
 const BUSY_DEADLINE = 120_000;
@@ -169,7 +169,7 @@ export class Coordinator implements UnitHost {
       onNotice: (worker, notice) => this.#hear(worker, notice),
       onGivenUp: (error, slot) => this.#giveUp(unitOf(slot), error),
     });
-    this.#probe = setInterval(() => this.#look(), PROBE_INTERVAL);
+    this.#probe = setInterval(() => this.#poll(), PROBE_INTERVAL);
   }
 
   #keeper(unit: Unit): UnitKeeper {
@@ -283,7 +283,7 @@ export class Coordinator implements UnitHost {
   }
 
   /** Asks every worker for a sign of life, and every idle unit for a collective. */
-  #look(): void {
+  #poll(): void {
     const { deadlineMs } = this.#settings.decode;
     for (const member of this.members) {
       const { client, worker } = member;

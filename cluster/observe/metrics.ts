@@ -74,8 +74,8 @@ export class ServerMetrics {
   readonly #firstToken = this.#histogram("time_to_first_token_seconds", "From arrival to the first token", LONG);
   readonly #interToken = this.#histogram("inter_token_latency_seconds", "Between two tokens of a generation", SHORT);
   readonly #endToEnd = this.#histogram("e2e_request_latency_seconds", "From arrival to the end", LONG);
-  readonly #queue = this.#histogram("request_queue_time_seconds", "From arrival to the first piece of prefill", LONG);
-  readonly #prefill = this.#histogram("request_prefill_time_seconds", "From the first piece of prefill to the last", LONG);
+  readonly #queue = this.#histogram("request_queue_time_seconds", "From arrival to the first chunk of prefill", LONG);
+  readonly #prefill = this.#histogram("request_prefill_time_seconds", "From the first chunk of prefill to the last", LONG);
   readonly #handoff = this.#histogram("request_handoff_time_seconds", "From the end of prefill until the last latents were handed over", SHORT);
   readonly #firstDecode = this.#histogram("request_first_decode_time_seconds", "From the first token to the second", SHORT);
 
@@ -172,7 +172,10 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
   };
   set("num_requests_running", "Sequences that are decoding", [[{}, scheduling.running]]);
   set("num_requests_waiting", "Sequences that wait for a place", [[{}, scheduling.waiting]]);
-  set("num_preemptions_total", "Sequences that gave way to others", [[{}, scheduling.preemptions]]);
+  set("num_preemptions_total", "Sequences that were preempted: their blocks went to others, and they are computed again", [[
+    {},
+    scheduling.preemptions,
+  ]]);
   set("num_replays_total", "Sequences that were rebuilt after a loss", [[{}, scheduling.replays]]);
   set("decode_steps_total", "Decode steps", [[{}, steps.steps]]);
   set("decode_step_rows_total", "Tokens computed in decode steps", [[{}, steps.rows]]);
@@ -205,7 +208,7 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
     PHASES.flatMap((phase) => unit.role === phase || unit.role === "mixed" ? [{ labels: { ...labels, phase }, parts: parts[phase] }] : [])
   );
   const ofParts = PARTS.flatMap((part) => work.map(({ labels, parts }) => [{ ...labels, part }, seconds(parts[`${part}Ms`] ?? 0)] as const));
-  set("work_total", "Decode steps, and pieces of prompts", work.map(({ labels, parts }) => [labels, parts.steps]));
+  set("work_total", "Decode steps, and prefill chunks", work.map(({ labels, parts }) => [labels, parts.steps]));
   set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where nobody looks", ofParts);
   set("submissions_total", "Submissions to the device", work.map(({ labels, parts }) => [labels, parts.submissions]));
   set("submissions_ahead_total", "Those encoded ahead", work.map(({ labels, parts }) => [labels, parts.submissionsAhead]));

@@ -7,11 +7,11 @@ import { ceilDiv } from "../../core/numeric.ts";
 import type { FairQueue } from "./fair_queue.ts";
 import { Forks } from "./forks.ts";
 import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, takeBlocks, type Usable } from "./placing.ts";
-import type { Piece, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
+import type { PrefillChunk, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
 import { type DecodeGroup, MixedUnit, Placement, type PromptUnit, type Sequence } from "./state.ts";
 
-/** Most tokens of a piece, by the positions of its prompt that come before it. */
-export type PieceTokens = (start: number) => number;
+/** Most tokens of a chunk, by the positions of its prompt that come before it. */
+export type ChunkTokens = (start: number) => number;
 
 /** What places are taken on. Mixed units are among both. */
 export interface PlacedOn {
@@ -88,8 +88,8 @@ export class Placements {
     }
   }
 
-  /** The next piece of a prompt, which is begun. */
-  piece(placement: Placement, most: PieceTokens): Piece {
+  /** The next chunk of a prompt, which is begun. */
+  chunk(placement: Placement, most: ChunkTokens): PrefillChunk {
     const { prefill } = placement;
     const begin = !placement.begun;
     if (begin) this.#matchAgain(placement);
@@ -171,7 +171,7 @@ export class Placements {
   }
 
   /** A mixed unit is free for something else. */
-  pieceEnded({ prefill }: Placement): void {
+  chunkEnded({ prefill }: Placement): void {
     if (prefill instanceof MixedUnit) prefill.stepping = false;
   }
 

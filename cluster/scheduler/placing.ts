@@ -67,7 +67,7 @@ export function hasRoom({ placements, reserved }: DecodeGroup, { maxBatch }: Pla
   return placements.size + reserved < maxBatch;
 }
 
-/** Room for a sequence, and for one more block of everybody who runs, so that nobody has to give way at once. */
+/** Room for a sequence, and for one more block of everybody who runs, so that nobody is preempted at once. */
 function fitsGroup(sequence: Sequence, group: DecodeGroup, options: PlacingOptions): boolean {
   const needed = decodeBlocksOf(sequence, options.blockTokens) + group.running.size;
   const shared = group instanceof MixedUnit ? cachedBlocks(sequence, group, options.blockTokens) : group.cache.matches(sequence.hashes);

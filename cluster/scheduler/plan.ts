@@ -11,7 +11,7 @@ import type { PlannedRows } from "./step_planner.ts";
 export interface SchedulerOptions extends PlacingOptions {
   readonly blockTokens: number;
   /** Prompt tokens computed at a time. */
-  readonly chunk: number;
+  readonly chunkTokens: number;
   /** Sequences of one decode group at a time. */
   readonly maxBatch: number;
   /** Rows of one step, at least as many as sequences: what is left is for sequences that are rebuilt. */
@@ -25,8 +25,8 @@ export interface SchedulerOptions extends PlacingOptions {
   readonly maxAttempts: number;
 }
 
-/** One piece of a prompt, for a prefill unit. */
-export interface Piece {
+/** One prefill chunk, for a prefill unit. */
+export interface PrefillChunk {
   readonly placement: Placement;
   /** Whether it is the first. */
   readonly begin: boolean;
@@ -37,8 +37,8 @@ export interface Piece {
   readonly asking: readonly Sequence[];
 }
 
-/** What a computed piece comes to. */
-export interface PieceOutcome {
+/** What a computed chunk comes to. */
+export interface ChunkOutcome {
   /** Who was asked about, in order; null for those that lost their place meanwhile and will be asked again. */
   readonly asked: readonly (Sequence | null)[];
   /** A sequence that is computed and generates nothing. */

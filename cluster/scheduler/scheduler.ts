@@ -1,5 +1,5 @@
 /**
- * Decides who is placed where, which piece of which prompt is next, and which rows make up a step. It does no I/O and reads no clock; whoever drives it says
+ * Decides who is placed where, which chunk of which prompt is next, and which rows make up a step. It does no I/O and reads no clock; whoever drives it says
  * what has happened and asks what to do.
  *
  * @module
@@ -7,8 +7,8 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import { FairQueue } from "./fair_queue.ts";
 import type { Usable } from "./placing.ts";
-import { type PieceTokens, Placements } from "./placements.ts";
-import type { Piece, PieceOutcome, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
+import { type ChunkTokens, Placements } from "./placements.ts";
+import type { ChunkOutcome, PrefillChunk, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
 import { DecodeGroup, MixedUnit, Placement, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
 import { planRows } from "./step_planner.ts";
 
@@ -122,30 +122,30 @@ export class Scheduler {
   }
 
   /**
-   * What a mixed unit does next: steps and pieces take turns, so that neither who generates nor who has just come waits for long.
+   * What a mixed unit does next: steps and chunks take turns, so that neither who generates nor who has just come waits for long.
    *
-   * @param pieceTokens most tokens of a piece after so many positions while others generate
+   * @param most most tokens of a chunk after so many positions while others generate
    */
-  nextWork(unit: MixedUnit, now: number, pieceTokens: PieceTokens): { readonly piece: Piece } | { readonly step: Step } | null {
+  nextWork(unit: MixedUnit, now: number, most: ChunkTokens): { readonly chunk: PrefillChunk } | { readonly step: Step } | null {
     const nextStep = () => {
       const step = this.nextStep(unit);
       return step === null ? null : { step };
     };
-    const nextPiece = (most?: PieceTokens) => {
-      const piece = this.nextPiece(unit, now, most);
-      return piece === null ? null : { piece };
+    const nextChunk = (limit?: ChunkTokens) => {
+      const chunk = this.nextChunk(unit, now, limit);
+      return chunk === null ? null : { chunk };
     };
-    if (unit.running.size === 0) return nextPiece();
-    return unit.prefilled ? nextStep() ?? nextPiece(pieceTokens) : nextPiece(pieceTokens) ?? nextStep();
+    if (unit.running.size === 0) return nextChunk();
+    return unit.prefilled ? nextStep() ?? nextChunk(most) : nextChunk(most) ?? nextStep();
   }
 
   /**
-   * The piece that a unit computes next: of the prompt with the least to compute, where long waiting counts like having less; of its client's prompts, one that has
+   * The chunk that a unit computes next: of the prompt with the least to compute, where long waiting counts like having less; of its client's prompts, one that has
    * the first priority.
    *
    * @param most tokens of it; a chunk by default
    */
-  nextPiece(unit: PromptUnit, now: number, most: PieceTokens = () => this.options.chunk): Piece | null {
+  nextChunk(unit: PromptUnit, now: number, most: ChunkTokens = () => this.options.chunkTokens): PrefillChunk | null {
     if (!unit.up || (unit instanceof MixedUnit && unit.stepping)) return null;
     const ready = [...unit.prompts].filter(({ opened, uses }) => opened && uses === 0);
     const score = ({ remaining, admitted }: Placement) => remaining - (now - admitted) * AGING;
@@ -155,20 +155,20 @@ export class Scheduler {
     const { sequence: { client } } = least(ready);
     const own = ready.filter(({ sequence }) => sequence.client === client);
     const first = Math.min(...own.map(({ sequence }) => sequence.priority));
-    return this.#placements.piece(least(own.filter(({ sequence }) => sequence.priority === first)), most);
+    return this.#placements.chunk(least(own.filter(({ sequence }) => sequence.priority === first)), most);
   }
 
-  /** A piece is computed. After the last one of a prompt that a group decodes, {@link handed} or {@link pieceFailed} tells what became of its latents. */
-  pieceDone({ placement, start, count, last, asking }: Piece): PieceOutcome {
+  /** A chunk is computed. After the last one of a prompt that a group decodes, {@link handed} or {@link chunkFailed} tells what became of its latents. */
+  chunkDone({ placement, start, count, last, asking }: PrefillChunk): ChunkOutcome {
     const { prefill, decode } = placement;
     // Who lost this place meanwhile is asked again in another, and must not get the same token twice.
     const asked = asking.map((sequence) => sequence.placement === placement || sequence.leader === placement ? sequence : null);
     placement.prefilled = start + count;
     this.waiting.charge(placement.sequence.client, count);
-    // Those before are published already: of a long prompt, pieces and blocks are many.
+    // Those before are published already: of a long prompt, chunks and blocks are many.
     const [first, end] = [start, placement.prefilled].map((tokens) => Math.floor(tokens / this.options.blockTokens));
     for (let block = first; block < end; block++) prefill.cache.publish(placement.sequence.hashes[block], placement.promptBlocks[block]);
-    this.#placements.pieceEnded(placement);
+    this.#placements.chunkEnded(placement);
     // Until its latents are where they go, its blocks are in use on both sides.
     if (last && decode !== null && !placement.mixed) return { asked, computed: null };
     placement.uses--;
@@ -184,22 +184,22 @@ export class Scheduler {
     return { asked, computed: placement.sequence };
   }
 
-  /** The latents of a prompt whose last piece was computed are handed over: its sequences join the batch of their group. */
-  handed({ placement }: Piece): void {
+  /** The latents of a prompt whose last chunk was computed are handed over: its sequences join the batch of their group. */
+  handed({ placement }: PrefillChunk): void {
     placement.uses--;
     this.#placements.leavePrefill(placement, false);
     this.#placements.settle(placement);
     if (!placement.released) this.#placements.join(placement, placement.decode!);
   }
 
-  /** A piece, or the handoff after the last one, has failed, and with it the unit or the group; {@link down} says which. */
-  pieceFailed({ placement }: Piece): void {
-    this.#placements.pieceEnded(placement);
+  /** A chunk, or the handoff after the last one, has failed, and with it the unit or the group; {@link down} says which. */
+  chunkFailed({ placement }: PrefillChunk): void {
+    this.#placements.chunkEnded(placement);
     placement.uses--;
     this.#placements.settle(placement);
   }
 
-  /** The next step of a group; null if nothing is to be done or one is in flight. Sequences that came last give way where blocks run out. */
+  /** The next step of a group; null if nothing is to be done or one is in flight. Sequences that came last are preempted where blocks run out. */
   nextStep(group: DecodeGroup): Step | null {
     if (!group.up || group.stepping) return null;
     const planned = planRows(group, this.options, (placement) => {

@@ -97,7 +97,7 @@ export class Placement {
   length = 0;
   /** Sequences with the same prompt that will be forked off when it is computed. */
   readonly sharing: Sequence[] = [];
-  /** Pieces, steps and forks in flight that need its blocks. */
+  /** Chunks, steps and forks in flight that need its blocks. */
   uses = 0;
   released = false;
 
@@ -194,7 +194,7 @@ export class DecodeGroup extends ScheduledUnit {
   reserved = 0;
 
   /** Placements whose blocks others may take, if nothing in flight needs them. */
-  get yielding(): Iterable<Placement> {
+  get preemptible(): Iterable<Placement> {
     return this.running;
   }
 }
@@ -202,7 +202,7 @@ export class DecodeGroup extends ScheduledUnit {
 /** Computes prompts and generates, one after the other, in one cache: nothing is handed over. */
 export class MixedUnit extends DecodeGroup {
   readonly prompts = new Set<Placement>();
-  /** Whether the last thing that it did was a piece of a prompt. */
+  /** Whether the last thing that it did was a prefill chunk. */
   prefilled = false;
 
   /** Prompt tokens that are waiting to be computed here. */
@@ -210,7 +210,7 @@ export class MixedUnit extends DecodeGroup {
     return remaining(this.prompts);
   }
 
-  override get yielding(): Iterable<Placement> {
+  override get preemptible(): Iterable<Placement> {
     return [...this.running, ...this.prompts];
   }
 }

@@ -18,18 +18,18 @@ export interface PlannedRows {
   readonly advanced: ReadonlyMap<Placement, number>;
 }
 
-/** @param giveWay gives the blocks of a placement back, which waits again */
+/** @param preempt gives the blocks of a placement back, which waits again */
 export function planRows(
   group: DecodeGroup,
   { stepRows, blockTokens }: { readonly stepRows: number; readonly blockTokens: number },
-  giveWay: (placement: Placement) => void,
+  preempt: (placement: Placement) => void,
 ): PlannedRows {
   const rows: TokenRow[] = [];
   const asked: TokenRow[] = [];
   const asking: Placement[] = [];
   const grow: { sequence: number; blocks: number[] }[] = [];
   const advanced = new Map<Placement, number>();
-  const places = placesInLine(Array.from(group.yielding, ({ sequence }) => sequence));
+  const places = placesInLine(Array.from(group.preemptible, ({ sequence }) => sequence));
   const batch = [...group.running].sort((a, b) => places.get(a.sequence)! - places.get(b.sequence)!);
   let spare = stepRows - batch.length;
   for (const placement of batch) {
@@ -39,7 +39,7 @@ export function planRows(
     if (count === 0) continue;
     const missing = ceilDiv(placement.length + count, blockTokens) - placement.decodeBlocks.length;
     if (missing > 0) {
-      if (!makeRoom(group, placement, missing, { places, planned: advanced, giveWay })) continue;
+      if (!makeRoom(group, placement, missing, { places, planned: advanced, preempt })) continue;
       const blocks = group.cache.allocate(missing);
       placement.decodeBlocks.push(...blocks);
       grow.push({ sequence: placement.id, blocks });
@@ -55,22 +55,22 @@ export function planRows(
   return { rows: [...rows, ...asked], asking, grow, advanced };
 }
 
-/** Those that are last in line give way until `blocks` can be allocated. @returns false if `placement` gave way itself */
+/** Preempts those that are last in line until `blocks` can be allocated. @returns false if `placement` was preempted itself */
 function makeRoom(
   group: DecodeGroup,
   placement: Placement,
   blocks: number,
-  { places, planned, giveWay }: {
+  { places, planned, preempt }: {
     readonly places: ReadonlyMap<Sequence, number>;
     readonly planned: ReadonlyMap<Placement, number>;
-    readonly giveWay: (placement: Placement) => void;
+    readonly preempt: (placement: Placement) => void;
   },
 ): boolean {
   const place = ({ sequence }: Placement) => places.get(sequence)!;
   while (!group.cache.canAllocate(blocks)) {
-    const others = [...group.yielding].filter((other) => !planned.has(other) && other.uses === 0);
+    const others = [...group.preemptible].filter((other) => !planned.has(other) && other.uses === 0);
     const last = others.reduce((last, other) => place(other) > place(last) ? other : last, placement);
-    giveWay(last);
+    preempt(last);
     if (last === placement) return false;
   }
   return true;

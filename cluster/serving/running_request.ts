@@ -12,9 +12,9 @@ import type { Sequence } from "../scheduler/state.ts";
 export interface RequestTimes {
   /** It came. */
   readonly arrived: number;
-  /** The first piece of its prompt was sent. */
+  /** The first chunk of its prompt was sent. */
   prefillStarted: number | null;
-  /** The last piece was computed. */
+  /** The last chunk was computed. */
   prefilled: number | null;
   /** The last latents were handed over. */
   handed: number | null;
@@ -86,14 +86,14 @@ export class RunningRequest {
     return this.#chooser.query();
   }
 
-  /** A piece of the prompt begins. @param first whether it is the first one since the sequence was placed */
-  pieceStarts(first: boolean, now: number): void {
+  /** A prefill chunk begins. @param first whether it is the first one since the sequence was placed */
+  chunkStarts(first: boolean, now: number): void {
     if (first) this.#prompt = [];
     this.times.prefillStarted ??= now;
   }
 
-  /** A piece of the prompt is computed. */
-  pieceDone(lists: readonly CandidateList[], last: boolean, now: number): void {
+  /** A prefill chunk is computed. */
+  chunkDone(lists: readonly CandidateList[], last: boolean, now: number): void {
     this.#prompt.push(...lists);
     if (!last || this.#promptTold) return;
     this.times.prefillStarted ??= now;

@@ -21,7 +21,7 @@ export interface ServingOptions extends Pick<RequestsOptions, "maxContext" | "on
   /** Blocks of a decode group's cache, and of a prefill unit's. */
   readonly decodeBlocks: number;
   readonly prefillBlocks: number;
-  /** Most milliseconds between two tokens of a stream while a mixed unit computes prompts beside it; undefined: three steps, see `piece_sizes.ts`. */
+  /** Most milliseconds between two tokens of a stream while a mixed unit computes prompts beside it; undefined: three steps, see `chunk_sizes.ts`. */
   readonly maxStepMs?: number;
   /** Milliseconds that requests wait for units to be repaired. */
   readonly patienceMs?: number;
@@ -42,12 +42,12 @@ export class Serving implements UnitListener {
 
   constructor(units: Units, options: ServingOptions) {
     const { times } = this;
-    const { maxContext, onArrival, scheduler: { blockTokens, chunk, stepRows } } = options;
+    const { maxContext, onArrival, scheduler: { blockTokens, chunkTokens, stepRows } } = options;
     const onChange = () => this.#kick();
     this.#options = options;
     const scheduler = this.scheduler = new Scheduler(options.scheduler);
     const requests = this.#requests = new Requests(scheduler, times, { maxContext, blockTokens, onArrival, onChange });
-    this.#pump = new UnitPump(units, { scheduler, requests, times }, { ...options, chunk, stepRows, onChange });
+    this.#pump = new UnitPump(units, { scheduler, requests, times }, { ...options, chunkTokens, stepRows, onChange });
   }
 
   /** Whether a request could be placed now, if there were room. */

@@ -1,5 +1,5 @@
 /**
- * Feeds units: sends pieces to those that compute prompts and steps to those that generate, one thing at a time each, and gives requests the answers.
+ * Feeds units: sends chunks to those that compute prompts and steps to those that generate, one thing at a time each, and gives requests the answers.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import type { LogitsAnswer } from "../../core/generation.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { Unit } from "../fleet/unit.ts";
-import type { Piece, Step } from "../scheduler/plan.ts";
+import type { PrefillChunk, Step } from "../scheduler/plan.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
 import { UnitStates } from "./unit_state.ts";
-import { computePiece, handOver, openPlacement, type PieceAnswers, runStep, wholeRow } from "./unit_work.ts";
+import { type ChunkAnswers, computeChunk, handOver, openPlacement, runStep, wholeRow } from "./unit_work.ts";
 
 /** Options of {@link UnitPump}. */
 export interface UnitPumpOptions {
@@ -23,7 +23,7 @@ export interface UnitPumpOptions {
   readonly deadlineMs: number;
   /** Most rows of a step, and tokens of a prefill chunk. */
   readonly stepRows: number;
-  readonly chunk: number;
+  readonly chunkTokens: number;
   readonly maxStepMs?: number;
   /** Told that something may be computed now that could not before. */
   readonly onChange: () => void;
@@ -53,7 +53,7 @@ export class UnitPump {
     this.#requests = requests;
     this.#times = times;
     this.#options = options;
-    this.#states = new UnitStates({ most: options.chunk, maxStepMs: options.maxStepMs });
+    this.#states = new UnitStates({ most: options.chunkTokens, maxStepMs: options.maxStepMs });
   }
 
   /** Whom the scheduler means by a name from now on. */
@@ -83,7 +83,7 @@ export class UnitPump {
   /** Lets all units work until there is nothing to do, unless they do already. */
   start(): void {
     for (const unit of this.#scheduler.prefillUnits.values()) {
-      if (!(unit instanceof MixedUnit)) this.#pump(unit, () => this.#nextPiece(unit));
+      if (!(unit instanceof MixedUnit)) this.#pump(unit, () => this.#nextChunk(unit));
     }
     for (const group of this.#scheduler.decodeGroups.values()) {
       this.#pump(group, () => group instanceof MixedUnit ? this.#nextWork(group) : this.#nextStep(group));
@@ -132,9 +132,9 @@ export class UnitPump {
     }
   }
 
-  #nextPiece(scheduled: PromptUnit): Promise<void> | null {
-    const piece = this.#scheduler.nextPiece(scheduled, performance.now());
-    return piece === null ? null : this.#compute(piece);
+  #nextChunk(scheduled: PromptUnit): Promise<void> | null {
+    const chunk = this.#scheduler.nextChunk(scheduled, performance.now());
+    return chunk === null ? null : this.#compute(chunk);
   }
 
   #nextStep(group: DecodeGroup): Promise<void> | null {
@@ -142,23 +142,23 @@ export class UnitPump {
     return step === null ? null : this.#beginStep(step);
   }
 
-  /** A piece or a step, whosever turn it is; while others generate, as much of a prompt as their streams can wait for. */
+  /** A chunk or a step, whosever turn it is; while others generate, as much of a prompt as their streams can wait for. */
   #nextWork(mixed: MixedUnit): Promise<void> | null {
-    const { pieces } = this.#states.of(this.#unitOf.get(mixed.name)!);
-    const work = this.#scheduler.nextWork(mixed, performance.now(), (start) => pieces.tokensAt(start));
+    const { chunks } = this.#states.of(this.#unitOf.get(mixed.name)!);
+    const work = this.#scheduler.nextWork(mixed, performance.now(), (start) => chunks.tokensAt(start));
     if (work === null) return null;
-    return "piece" in work ? this.#compute(work.piece) : this.#beginStep(work.step);
+    return "chunk" in work ? this.#compute(work.chunk) : this.#beginStep(work.step);
   }
 
   #beginStep(step: Step): Promise<void> {
     const { group } = step;
-    // Who gave way for this step must be closed before others take the blocks.
+    // Who was preempted for this step must be closed before others take the blocks.
     this.#close(group);
     return this.#step(step);
   }
 
-  async #compute(piece: Piece): Promise<void> {
-    const { placement, asking, begin, last } = piece;
+  async #compute(chunk: PrefillChunk): Promise<void> {
+    const { placement, asking, begin, last } = chunk;
     const { sequence, prefill, decode } = placement;
     const unit = this.#unitOf.get(prefill.name)!;
     const group = decode === null || placement.mixed ? null : this.#unitOf.get(decode.name)!;
@@ -168,10 +168,10 @@ export class UnitPump {
     const asked = asking.map((one) => ({ query: this.#requests.queryOf(one), by: null }));
     const owner = this.#requests.of(sequence);
     const started = performance.now();
-    owner?.pieceStarts(begin, started);
-    let computed: PieceAnswers;
+    owner?.chunkStarts(begin, started);
+    let computed: ChunkAnswers;
     try {
-      computed = await computePiece(unit, piece, group === null ? null : { group, stepRows }, {
+      computed = await computeChunk(unit, chunk, group === null ? null : { group, stepRows }, {
         asked,
         tables: this.#states.of(unit).tables,
         promptLogprobs: owner?.promptLogprobs ?? null,
@@ -179,37 +179,37 @@ export class UnitPump {
         deadlineMs,
       });
     } catch (error) {
-      this.#scheduler.pieceFailed(piece);
+      this.#scheduler.chunkFailed(chunk);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
     const { answers, prompt } = computed;
     const now = performance.now();
     if (prefill instanceof MixedUnit) {
       const state = this.#states.of(unit);
-      state.pieces.computed({ tokens: piece.count, start: piece.start }, now - started);
+      state.chunks.computed({ tokens: chunk.count, start: chunk.start }, now - started);
       // The step that follows did not follow at once.
       state.stepEnd = null;
     }
     // What lost this place is computed again elsewhere, from the beginning.
-    if (placement.sequence.placement === placement) owner?.pieceDone(prompt, last, now);
-    const outcome = this.#scheduler.pieceDone(piece);
+    if (placement.sequence.placement === placement) owner?.chunkDone(prompt, last, now);
+    const outcome = this.#scheduler.chunkDone(chunk);
     // While latents are on their way, who waits for a first token gets it, and the unit can go on with others.
-    if (last && group !== null) void this.#handOver(piece, unit, owner);
-    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i].pieceDone([], last, now));
+    if (last && group !== null) void this.#handOver(chunk, unit, owner);
+    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i].chunkDone([], last, now));
     if (outcome.computed !== null) this.#requests.finish(outcome.computed, "length");
     await this.#advance(unit, outcome.asked, answers);
   }
 
-  async #handOver(piece: Piece, unit: Unit, owner: RunningRequest | undefined): Promise<void> {
+  async #handOver(chunk: PrefillChunk, unit: Unit, owner: RunningRequest | undefined): Promise<void> {
     const { epoch } = unit;
-    const { deadlineMs, chunk } = this.#options;
+    const { deadlineMs, chunkTokens } = this.#options;
     try {
-      const failure = await handOver(unit, piece.placement, chunk, deadlineMs).then(() => null, asLatentmeshError);
+      const failure = await handOver(unit, chunk.placement, chunkTokens, deadlineMs).then(() => null, asLatentmeshError);
       if (failure === null) {
         owner?.handed(performance.now());
-        this.#scheduler.handed(piece);
+        this.#scheduler.handed(chunk);
       } else {
-        this.#scheduler.pieceFailed(piece);
+        this.#scheduler.chunkFailed(chunk);
         this.#units.report(unit, failure, epoch);
       }
     } catch (error) {
@@ -231,7 +231,7 @@ export class UnitPump {
       answers = await runStep(unit, step, { asked, tables: state.tables, vocabulary, deadlineMs, times: this.#times });
       const ended = performance.now();
       state.stepEnd = ended;
-      state.pieces.stepped(ended - now);
+      state.chunks.stepped(ended - now);
     } catch (error) {
       this.#scheduler.stepFailed(step);
       return this.#units.report(unit, asLatentmeshError(error), epoch);

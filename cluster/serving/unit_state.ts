@@ -4,15 +4,15 @@
  * @module
  */
 import type { Unit } from "../fleet/unit.ts";
-import { PieceSizes, type PieceSizesOptions } from "./piece_sizes.ts";
+import { ChunkSizes, type ChunkSizesOptions } from "./chunk_sizes.ts";
 import { SentTables } from "./sent_tables.ts";
 
 /** Of one unit. */
 export interface UnitState {
   /** What its ranks have been given for queries to refer to. */
   readonly tables: SentTables;
-  /** Of pieces that it computes between steps, where it is a mixed one. */
-  readonly pieces: PieceSizes;
+  /** Of chunks that it computes between steps, where it is a mixed one. */
+  readonly chunks: ChunkSizes;
   /** When its last step ended, in milliseconds; null where something else has come since. */
   stepEnd: number | null;
 }
@@ -20,17 +20,17 @@ export interface UnitState {
 /** Of all units. */
 export class UnitStates {
   readonly #states = new WeakMap<Unit, UnitState>();
-  readonly #pieces: PieceSizesOptions;
+  readonly #chunks: ChunkSizesOptions;
 
-  constructor(pieces: PieceSizesOptions) {
-    this.#pieces = pieces;
+  constructor(chunks: ChunkSizesOptions) {
+    this.#chunks = chunks;
   }
 
   /** The state of a unit, which begins with nothing. */
   of(unit: Unit): UnitState {
     const known = this.#states.get(unit);
     if (known !== undefined) return known;
-    const state: UnitState = { tables: new SentTables(), pieces: new PieceSizes(this.#pieces), stepEnd: null };
+    const state: UnitState = { tables: new SentTables(), chunks: new ChunkSizes(this.#chunks), stepEnd: null };
     this.#states.set(unit, state);
     return state;
   }

@@ -1,5 +1,5 @@
 /**
- * Pieces and steps as the ranks of a unit are asked for them, and what they answer, joined.
+ * Chunks and steps as the ranks of a unit are asked for them, and what they answer, joined.
  *
  * @module
  */
@@ -21,14 +21,14 @@ import {
 } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
-import type { Piece, Step } from "../scheduler/plan.ts";
+import type { PrefillChunk, Step } from "../scheduler/plan.ts";
 import { BLOCK_TOKENS } from "../planning/assignment.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 
-/** Milliseconds that a row of a step, or a token of a piece, may take beyond the deadline of a silent rank. */
+/** Milliseconds that a row of a step, or a token of a chunk, may take beyond the deadline of a silent rank. */
 const ROW_PATIENCE = 250;
-/** The same on GPUs, for a token: of a piece they may say nothing before all of it is computed. */
+/** The same on GPUs, for a token: of a chunk they may say nothing before all of it is computed. */
 const GPU_PATIENCE = 4;
 
 /** Milliseconds in which a unit must get on with so many rows. */
@@ -37,7 +37,7 @@ function patienceFor(unit: Unit, rows: number, deadlineMs: number): number {
   return deadlineMs + rows * (onCpu ? ROW_PATIENCE : GPU_PATIENCE);
 }
 
-/** What is asked of the last rows of a step or the last position of a piece. */
+/** What is asked of the last rows of a step or the last position of a chunk. */
 export interface Questions {
   readonly asked: readonly Asked[];
   readonly tables: SentTables;
@@ -45,14 +45,14 @@ export interface Questions {
   readonly vocabulary: number;
 }
 
-/** What a piece is asked besides computing it. */
-export interface PieceQuestions extends Questions {
+/** What a chunk is asked besides computing it. */
+export interface ChunkQuestions extends Questions {
   /** Candidates wanted at every position; null: none. */
   readonly promptLogprobs: number | null;
 }
 
-/** What a piece gives. */
-export interface PieceAnswers {
+/** What a chunk gives. */
+export interface ChunkAnswers {
   readonly answers: readonly LogitsAnswer[];
   readonly prompt: readonly CandidateList[];
 }
@@ -63,20 +63,20 @@ export async function openPlacement(group: Unit, { id, sequence, from, decodeBlo
   await group.ask("open", request, "done", { deadlineMs });
 }
 
-/** Where a piece's latents go: a group, and how many rows its steps have, in which it may be silent. */
-export interface PieceTarget {
+/** Where a chunk's latents go: a group, and how many rows its steps have, in which it may be silent. */
+export interface ChunkTarget {
   readonly group: Unit;
   readonly stepRows: number;
 }
 
-/** Computes a piece of a prompt. @param deadlineMs silence that is too long whatever a unit computes */
-export async function computePiece(
+/** Computes a prefill chunk. @param deadlineMs silence that is too long whatever a unit computes */
+export async function computeChunk(
   unit: Unit,
-  piece: Piece,
-  target: PieceTarget | null,
-  { promptLogprobs, deadlineMs, ...questions }: PieceQuestions & { readonly deadlineMs: number },
-): Promise<PieceAnswers> {
-  const { placement: { id, sequence: { prompt }, promptBlocks, mixed, from }, begin, start, count, last } = piece;
+  chunk: PrefillChunk,
+  target: ChunkTarget | null,
+  { promptLogprobs, deadlineMs, ...questions }: ChunkQuestions & { readonly deadlineMs: number },
+): Promise<ChunkAnswers> {
+  const { placement: { id, sequence: { prompt }, promptBlocks, mixed, from }, begin, start, count, last } = chunk;
   const following = last ? null : prompt[start + count];
   const { vocabulary } = questions;
   const { queries, told } = tell(unit, questions);
@@ -103,13 +103,13 @@ export async function computePiece(
   return { answers, prompt: scored };
 }
 
-function targetOf({ group, stepRows }: PieceTarget, deadlineMs: number) {
+function targetOf({ group, stepRows }: ChunkTarget, deadlineMs: number) {
   return { group: group.name, epoch: group.epoch, silentMs: patienceFor(group, stepRows, deadlineMs) };
 }
 
-/** Waits until every rank of a group has its share of a computed prompt. @param chunk most tokens of a piece, which the unit may compute meanwhile */
-export async function handOver(unit: Unit, { id }: Placement, chunk: number, deadlineMs: number): Promise<void> {
-  await unit.ask("handed", { epoch: unit.epoch, sequence: id }, "done", { deadlineMs: patienceFor(unit, chunk, deadlineMs) });
+/** Waits until every rank of a group has its share of a computed prompt. @param chunkTokens most tokens of a chunk, which the unit may compute meanwhile */
+export async function handOver(unit: Unit, { id }: Placement, chunkTokens: number, deadlineMs: number): Promise<void> {
+  await unit.ask("handed", { epoch: unit.epoch, sequence: id }, "done", { deadlineMs: patienceFor(unit, chunkTokens, deadlineMs) });
 }
 
 /** Runs a step; `times` is added to. */
@@ -154,7 +154,7 @@ export async function runStep(
   return answers;
 }
 
-/** All logits that the unit's last piece or step was asked about as number `index`, with the query's changes: [vocabulary]. */
+/** All logits that the unit's last chunk or step was asked about as number `index`, with the query's changes: [vocabulary]. */
 export async function wholeRow(unit: Unit, index: number, vocabulary: number): Promise<Float32Array> {
   const replies = await unit.ask("row", { epoch: unit.epoch, index }, "row");
   const row = new Float32Array(vocabulary);

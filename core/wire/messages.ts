@@ -94,7 +94,7 @@ export const requestSchema = z.discriminatedUnion("kind", [
     from: count.describe("first position that will be handed over; blocks before it are shared"),
     blocks: blockList,
   }),
-  /** One piece of a prompt. Payload: see `core/wire/queries.ts`. */
+  /** One prefill chunk. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
     kind: z.literal("prefill"),
     id: count,
@@ -108,16 +108,16 @@ export const requestSchema = z.discriminatedUnion("kind", [
         from: count.describe("first position to hand over"),
         silentMs: z.number().positive().describe("how long one of its ranks may leave latents unacknowledged"),
       }).nullable(),
-      stays: z.boolean().describe("it is generated from here: its blocks are not given back after the last piece"),
-    }).nullable().describe("given with the first piece"),
+      stays: z.boolean().describe("it is generated from here: its blocks are not given back after the last chunk"),
+    }).nullable().describe("given with the first chunk"),
     start: count,
     tokens: count.min(1),
     last: z.boolean(),
     asks: count.describe("queries of the last position"),
     promptLogprobs: count.nullable(),
-    following: count.nullable().describe("the token after this piece, where log-probabilities are wanted"),
+    following: count.nullable().describe("the token after this chunk, where log-probabilities are wanted"),
   }),
-  /** Answered when every decode rank has acknowledged its share of a prompt whose last piece is computed. */
+  /** Answered when every decode rank has acknowledged its share of a prompt whose last chunk is computed. */
   z.strictObject({ kind: z.literal("handed"), id: count, epoch, sequence: count }),
   /** One decode step of any sequences; the last rows are those that something is asked about. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
@@ -136,7 +136,7 @@ export const requestSchema = z.discriminatedUnion("kind", [
     ),
     grow: z.array(z.strictObject({ sequence: count, blocks: blockList })),
   }),
-  /** What queries of pieces and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
+  /** What queries of chunks and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
     kind: z.literal("tables"),
     id: count,

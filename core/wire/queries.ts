@@ -57,7 +57,7 @@ export function decodeStep(payload: Uint8Array<ArrayBuffer>, rows: number, asks:
   };
 }
 
-/** Payload of a piece of a prompt: tokens, then queries. */
+/** Payload of a prefill chunk: tokens, then queries. */
 export function encodePrompt(tokens: readonly number[], queries: readonly QueryFrame[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(tokens.length + queryWords(queries));
   words.set(tokens);

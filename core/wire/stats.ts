@@ -35,6 +35,6 @@ export interface WorkerStats {
   readonly weightBytes: number;
   /** What it is computing now; null: nothing. */
   readonly phase: "prefill" | "decode" | null;
-  /** What its pieces of prompts, and its decode steps, went into. */
+  /** What its prefill chunks, and its decode steps, went into. */
   readonly parts: Readonly<Record<"prefill" | "decode", Readonly<StepParts>>>;
 }

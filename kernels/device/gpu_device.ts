@@ -8,7 +8,7 @@ import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { roundUp } from "../../core/numeric.ts";
 import { type Command, CommandRecorder } from "./command_recorder.ts";
 import { type Kernel, type Params, paramsDeclaration, type Workgroups } from "../authoring/contract.ts";
-import type { WaitKind } from "./dawn_looks.ts";
+import type { WaitKind } from "./dawn_polling.ts";
 import {
   type BoundKernel,
   checkBindings,
@@ -80,11 +80,11 @@ export class GpuDevice implements Device {
     this.description = options.description;
     this.features = options.features;
     this.limits = { ...gpuLimits(gpu), ...options.limits };
-    this.#pipelines = new PipelineCache(gpu, options.description, options.looks);
+    this.#pipelines = new PipelineCache(gpu, options.description, options.polling);
     this.#uniforms = new UniformRing(gpu, options.uniforms);
     this.#times = options.times === true && gpu.features.has("timestamp-query") ? new PassTimes(gpu) : null;
     this.#recorder = new CommandRecorder(gpu, this.#times);
-    this.#waits = options.looks?.kind() ?? null;
+    this.#waits = options.polling?.kind() ?? null;
     this.#health = new GpuHealth(gpu, options);
     this.lost = this.#health.lost;
   }
@@ -101,7 +101,7 @@ export class GpuDevice implements Device {
       label,
       roundUp(bytes, 16),
       this.counters,
-      this.#options.looks,
+      this.#options.polling,
       () => this.#health.failure,
     );
     this.#readbacks.push(readback);
@@ -112,7 +112,7 @@ export class GpuDevice implements Device {
     this.#health.check();
     if (this.#options.staging === "written") return new WrittenStaging(this, blockBytes, blocks);
     const gpuOf = (buffer: DeviceBuffer) => (buffer as GpuDeviceBuffer).gpu;
-    return new MappedStaging({ gpu: this.#gpu, looks: this.#options.looks, gpuOf, failure: () => this.#health.failure }, blockBytes, blocks);
+    return new MappedStaging({ gpu: this.#gpu, polling: this.#options.polling, gpuOf, failure: () => this.#health.failure }, blockBytes, blocks);
   }
 
   write(buffer: DeviceBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
@@ -211,7 +211,7 @@ export class GpuDevice implements Device {
   async measure(record: () => void): Promise<number> {
     this.submit();
     this.#timer ??= this.#gpu.features.has("timestamp-query")
-      ? await PassTimer.create(this.#gpu, this.counters, this.#options.looks, () => this.#health.failure)
+      ? await PassTimer.create(this.#gpu, this.counters, this.#options.polling, () => this.#health.failure)
       : null;
     if (this.#timer === null) {
       await this.settle();
@@ -243,7 +243,7 @@ export class GpuDevice implements Device {
   async takeTime(): Promise<number> {
     if (this.#times === null) return 0;
     this.submit();
-    return await this.#times.take(this.counters, this.#options.looks, () => this.#health.failure);
+    return await this.#times.take(this.counters, this.#options.polling, () => this.#health.failure);
   }
 
   async settle(): Promise<void> {

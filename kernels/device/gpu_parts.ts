@@ -7,7 +7,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { roundUp } from "../../core/numeric.ts";
 import type { Kernel, Params, Workgroups } from "../authoring/contract.ts";
 import type { Command } from "./command_recorder.ts";
-import type { DawnLooks } from "./dawn_looks.ts";
+import type { DawnPolling } from "./dawn_polling.ts";
 import type { BoundKernel, DeviceBuffer, DeviceCounters, DeviceFeatures, DeviceKind, DeviceLimits, Script, StagingKind } from "./device.ts";
 import type { UniformSlots } from "./uniform_ring.ts";
 
@@ -16,7 +16,7 @@ export interface GpuDeviceOptions {
   readonly kind: Exclude<DeviceKind, "cpu">;
   readonly description: string;
   /** Dawn's; null where `getMappedRange` may be called before `mapAsync` has settled (`readback.ts`). */
-  readonly looks: DawnLooks | null;
+  readonly polling: DawnPolling | null;
   /** Smaller limits than the adapter's, to exercise splitting. */
   readonly limits?: Partial<DeviceLimits>;
   readonly features: DeviceFeatures;

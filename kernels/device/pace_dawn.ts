@@ -1,16 +1,16 @@
 /**
- * Puts {@link DawnLooks} between Dawn's binding and the event loop.
+ * Puts {@link DawnPolling} between Dawn's binding and the event loop.
  *
  * @module
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { DawnLooks, type Look } from "./dawn_looks.ts";
+import { DawnPolling, type Poll } from "./dawn_polling.ts";
 
 const NATIVE = /^function \(\) \{\s*\[native code\]\s*\}$/;
 
 /** Dawn's looks are native functions without a name; a callback of anybody else that is delayed for that loses some microseconds. */
-function isLook(callback: unknown, more: readonly unknown[]): callback is Look {
+function isPoll(callback: unknown, more: readonly unknown[]): callback is Poll {
   return typeof callback === "function" && more.length === 0 && callback.name === "" && NATIVE.test(Function.prototype.toString.call(callback));
 }
 
@@ -27,18 +27,18 @@ export function garbageCollector(): () => void {
   }
 }
 
-let installed: DawnLooks | null = null;
+let installed: DawnPolling | null = null;
 
 /** From now on, looks that `setImmediate` is given are taken when they are due; everything else goes on as before. */
-export function paceDawn(): DawnLooks {
+export function paceDawn(): DawnPolling {
   if (installed !== null) return installed;
   const original = globalThis.setImmediate;
-  const looks = new DawnLooks({ now: () => performance.now(), nextTurn: (call) => void original(call), collect: garbageCollector() });
+  const polling = new DawnPolling({ now: () => performance.now(), nextTurn: (call) => void original(call), collect: garbageCollector() });
   const paced = (callback: (...values: unknown[]) => void, ...values: unknown[]) => {
-    if (!isLook(callback, values)) return original(callback, ...values);
-    looks.schedule(callback);
+    if (!isPoll(callback, values)) return original(callback, ...values);
+    polling.schedule(callback);
   };
   // What else hangs on it: its promise form.
   globalThis.setImmediate = Object.defineProperties(paced, Object.getOwnPropertyDescriptors(original)) as typeof original;
-  return installed = looks;
+  return installed = polling;
 }

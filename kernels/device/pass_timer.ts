@@ -4,7 +4,7 @@
  * @module
  */
 import type { LatentmeshError } from "../../core/errors.ts";
-import type { DawnLooks } from "./dawn_looks.ts";
+import type { DawnPolling } from "./dawn_polling.ts";
 import type { DeviceCounters } from "./device.ts";
 import { GpuReadback } from "./readback.ts";
 
@@ -27,17 +27,17 @@ export class PassTimer {
   }
 
   /**
-   * @param looks as for {@link GpuReadback}
+   * @param polling as for {@link GpuReadback}
    * @param failure why the device failed, if it did
    */
   static async create(
     gpu: GPUDevice,
     counters: DeviceCounters,
-    looks: DawnLooks | null,
+    polling: DawnPolling | null,
     failure: () => LatentmeshError | null,
   ): Promise<PassTimer> {
     const resolved = gpu.createBuffer({ label: "timestamps", size: BYTES, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
-    const readback = await GpuReadback.create(gpu, "timestamps", BYTES, counters, looks, failure);
+    const readback = await GpuReadback.create(gpu, "timestamps", BYTES, counters, polling, failure);
     return new PassTimer(gpu.createQuerySet({ type: "timestamp", count: 2 }), resolved, readback);
   }
 

@@ -7,11 +7,11 @@
 import type { LatentmeshError } from "../../core/errors.ts";
 import { roundUp } from "../../core/numeric.ts";
 import type { PassTiming } from "./command_recorder.ts";
-import type { DawnLooks } from "./dawn_looks.ts";
+import type { DawnPolling } from "./dawn_polling.ts";
 import type { DeviceCounters } from "./device.ts";
 import { GpuReadback } from "./readback.ts";
 
-/** Passes that are timed from one look to the next: a set holds 4096 queries. What goes beyond is not counted. */
+/** Passes that are timed from one poll to the next: a set holds 4096 queries. What goes beyond is not counted. */
 const PASSES = 2048;
 /** Passes that may be encoded and not submitted: theirs are not read. */
 const AHEAD = 256;
@@ -35,7 +35,7 @@ export class PassTimes implements PassTiming {
   readonly #resolved: GPUBuffer;
   readonly #encoded = new WeakMap<GPUCommandBuffer, readonly number[]>();
   #readback: GpuReadback | null = null;
-  /** Submitted since the last look. */
+  /** Submitted since the last poll. */
   #passes: number[] = [];
   #next = 0;
 
@@ -80,12 +80,12 @@ export class PassTimes implements PassTiming {
     this.#passes = [];
   }
 
-  /** Milliseconds of all passes since the last look, when the device is done with them. Times that others need go through a {@link GpuReadback} as theirs do. */
-  async take(counters: DeviceCounters, looks: DawnLooks | null, failure: () => LatentmeshError | null): Promise<number> {
+  /** Milliseconds of all passes since the last poll, when the device is done with them. Times that others need go through a {@link GpuReadback} as theirs do. */
+  async take(counters: DeviceCounters, polling: DawnPolling | null, failure: () => LatentmeshError | null): Promise<number> {
     const ranges = rangesOf(this.#passes).slice(0, MOST_RANGES);
     this.#passes = [];
     if (ranges.length === 0) return 0;
-    this.#readback ??= await GpuReadback.create(this.#gpu, "pass times", this.#resolved.size, counters, looks, failure);
+    this.#readback ??= await GpuReadback.create(this.#gpu, "pass times", this.#resolved.size, counters, polling, failure);
     const encoder = this.#gpu.createCommandEncoder();
     let bytes = 0;
     const places = ranges.map(({ first, count }) => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import type { DawnLooks, WaitKind } from "./dawn_looks.ts";
+import type { DawnPolling, WaitKind } from "./dawn_polling.ts";
 
 /** A pipeline; its layout depends only on the bindings, which the source implies. */
 export interface CompiledPipeline {
@@ -21,12 +21,12 @@ export class PipelineCache {
 
   /**
    * @param description of the device, for errors
-   * @param looks Dawn's, which compiling is waited for with
+   * @param polling Dawn's, which compiling is waited for with
    */
-  constructor(gpu: GPUDevice, description: string, looks: DawnLooks | null) {
+  constructor(gpu: GPUDevice, description: string, polling: DawnPolling | null) {
     this.#gpu = gpu;
     this.#description = description;
-    this.#waits = looks?.kind() ?? null;
+    this.#waits = polling?.kind() ?? null;
   }
 
   /**

@@ -133,7 +133,7 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
     new GpuDevice(gpu, {
       kind,
       description: describe(adapter),
-      looks: kind === "dawn" ? paceDawn() : null,
+      polling: kind === "dawn" ? paceDawn() : null,
       limits: options.limits,
       times: options.times,
       // Whoever awaits a mapping turns the event loop meanwhile, on a core that a software driver needs for the copy.

@@ -2,14 +2,14 @@
  * The one way back from a GPU. In Deno every `mapAsync` costs at least 10 ms, because the runtime sleeps before it resolves. `getMappedRange`
  * called right after `mapAsync`, without awaiting it, blocks just until the GPU is done (0.14 ms instead of 11.7 ms on an H200), provided the buffer
  * has been mapped once before: on a buffer that never was, Deno panics. So {@link GpuReadback.create} does that first map, and only this file maps. Under Dawn
- * a mapping is there after the look that finds it done (`dawn_looks.ts`), before its promise has settled.
+ * a mapping is there after the poll that finds it done (`dawn_polling.ts`), before its promise has settled.
  *
  * @module
  */
 import { setImmediate } from "node:timers/promises";
 import type { LatentmeshError } from "../../core/errors.ts";
 import type { Copy } from "./command_recorder.ts";
-import type { DawnLooks, Wait, WaitKind } from "./dawn_looks.ts";
+import type { DawnPolling, Wait, WaitKind } from "./dawn_polling.ts";
 import type { DeviceCounters, Readback } from "./device.ts";
 
 /** Turns of the event loop until a device that failed has said so, at most. */
@@ -37,17 +37,17 @@ export class GpuReadback implements Readback {
   /** One that could not be had at once. */
   #mapping: Mapping | null = null;
 
-  private constructor(staging: GPUBuffer, counters: DeviceCounters, looks: DawnLooks | null, failure: () => LatentmeshError | null) {
+  private constructor(staging: GPUBuffer, counters: DeviceCounters, polling: DawnPolling | null, failure: () => LatentmeshError | null) {
     this.bytes = staging.size;
     this.#staging = staging;
     this.#host = new Uint8Array(staging.size);
     this.#counters = counters;
-    this.#waits = looks?.kind() ?? null;
+    this.#waits = polling?.kind() ?? null;
     this.#failure = failure;
   }
 
   /**
-   * @param looks Dawn's; null where the provider allows `getMappedRange` before `mapAsync` has settled, as Deno does
+   * @param polling Dawn's; null where the provider allows `getMappedRange` before `mapAsync` has settled, as Deno does
    * @param failure why the device failed, if it did
    */
   static async create(
@@ -55,13 +55,13 @@ export class GpuReadback implements Readback {
     label: string,
     bytes: number,
     counters: DeviceCounters,
-    looks: DawnLooks | null,
+    polling: DawnPolling | null,
     failure: () => LatentmeshError | null,
   ): Promise<GpuReadback> {
     const staging = gpu.createBuffer({ label: `${label} readback`, size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
     await staging.mapAsync(GPUMapMode.READ);
     staging.unmap();
-    return new GpuReadback(staging, counters, looks, failure);
+    return new GpuReadback(staging, counters, polling, failure);
   }
 
   /** The copy into the staging buffer. */

@@ -20,7 +20,7 @@ const REMEMBERED = 5;
 const QUARTILE = 1 / 4;
 /** Amounts are about the same if their logarithms are, to so many parts of a power of two. */
 const PARTS = 4;
-/** What is left of an expectation if work was done at the first look: it may have been done long before. */
+/** What is left of an expectation if work was done at the first poll: it may have been done long before. */
 const SHORTENED = 0.97;
 
 /** Remembers how long work took, apart for every amount of it: a prompt says nothing of a step. */

@@ -126,7 +126,7 @@ describe("bench whole", () => {
     assertEquals(timesOf({ first: [pairs], together: [pairs], tokens: 30, promptTokens: 1 }).firstSteps, { p50: 5, p99: 5 });
   });
 
-  it("takes a step apart by what was counted between two looks, of the rank that is slow by itself", () => {
+  it("takes a step apart by what was counted between two polls, of the rank that is slow by itself", () => {
     const rank = (name: string, steps: number, recordMs: number, peerMs: number): RankTotals => ({
       name,
       sums: steps * 6,
@@ -146,9 +146,9 @@ describe("bench whole", () => {
     assertEquals([share.parts.recordMs, share.parts.peerMs, share.parts.deviceMs, share.parts.submissions], [6, 2, null, 7]);
     assertEquals([share.stepMs, share.betweenMs, share.askingMs, share.workerMs, share.tellMs], [9.5, 0.5, 1, 8, 2]);
     assertEquals(shareOf(after, after), null);
-    // 100 pieces of 25 prompts.
+    // 100 chunks of 25 prompts.
     const prompt = promptShareOf(before, after, 25)!;
-    assertEquals([prompt.rank, prompt.pieces, prompt.parts.recordMs, prompt.parts.submissions], ["p", 4, 12, 28]);
+    assertEquals([prompt.rank, prompt.chunks, prompt.parts.recordMs, prompt.parts.submissions], ["p", 4, 12, 28]);
   });
 
   it("knows what a step must read", async () => {
@@ -221,7 +221,7 @@ describe("bench whole", () => {
       assertEquals([Math.round(step!.sums), Math.round(step!.parts.submissions), step!.rank.slice(0, 8)], [6, 7, "decode-0"]);
       assert(step!.steps > 10 && step!.parts.deviceMs! > 0 && step!.parts.recordMs > 0 && step!.tellMs > 0, JSON.stringify(step));
       // A chunk on the CPU has 64 tokens.
-      assertEquals([prompt!.rank, prompt!.pieces], ["prefill-0.0", 2]);
+      assertEquals([prompt!.rank, prompt!.chunks], ["prefill-0.0", 2]);
       assert(prompt!.parts.recordMs > 0 && prompt!.parts.handoffMs > 0);
       assert(floor!.readMs > 0 && floor!.sumMs > 0 && floor!.totalMs > floor!.readMs && floor!.weightBytes > 100_000 * Math.min(batch, 2));
     }
@@ -247,7 +247,7 @@ describe("bench whole", () => {
     assertEquals(runs.map(({ ranks, mixed }) => [ranks, mixed]), [[null, true], [1, true]]);
     for (const { cases: [{ error, prompt, step, times }] } of runs) {
       assertEquals([error, prompt!.rank, step!.rank, Math.round(step!.sums)], [null, "mixed-0.0", "mixed-0.0", 0]);
-      assert(times!.tokensPerSecond > 0 && prompt!.pieces >= 1 && prompt!.parts.handoffMs === 0);
+      assert(times!.tokensPerSecond > 0 && prompt!.chunks >= 1 && prompt!.parts.handoffMs === 0);
     }
   });
 

@@ -52,7 +52,7 @@ describe("a mixed unit", () => {
     });
   }
 
-  it("gives every request the bits it gets alone, however requests, pieces and steps are cut", () =>
+  it("gives every request the bits it gets alone, however requests, chunks and steps are cut", () =>
     withCluster(
       mixed({ prefill: { chunk: 64 } }),
       (alone) =>
@@ -87,7 +87,7 @@ describe("a mixed unit", () => {
       for (const request of requests) expected.push((await generate(cluster, request)).tokens);
       const answers = await Promise.all(requests.map((request) => generate(cluster, request)));
       assertEquals(answers.map(({ tokens }) => tokens), expected);
-      assert(cluster.scheduling.preemptions > 0, "somebody gave way");
+      assert(cluster.scheduling.preemptions > 0, "somebody was preempted");
       await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0 && stats.freeBlocks === 4));
       cluster.checkIntegrity();
     }));
@@ -171,7 +171,7 @@ describe("a mixed unit", () => {
       await freeAgain(cluster, 1024);
     }));
 
-  it("runs a step between two pieces of a prompt while others generate, and whole chunks while nobody does", async () => {
+  it("runs a step between two chunks of a prompt while others generate, and whole chunks while nobody does", async () => {
     await using server = await launchFakeCluster({ mixed: { workers: 1 }, prefill: { chunk: 128 } });
     const { engine } = server.cluster.served;
     const asked = () => server.worker("mixed-0.0").asked.filter((kind) => kind === "prefill" || kind === "step");

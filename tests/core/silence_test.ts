@@ -5,7 +5,7 @@ import { Silence, SilenceWatch, watchSilence } from "../../core/silence.ts";
 import { SEED } from "../../bench/support/random.ts";
 
 describe("silence", () => {
-  it("counts the time between looks, but no more than a slice of what passed unheard", () => {
+  it("counts the time between polls, but no more than a slice of what passed unheard", () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 5000 }), { maxLength: 50 }), (gaps) => {
         const silence = new Silence(7);

@@ -27,7 +27,7 @@ export async function openDenoDevice(options: Partial<GpuDeviceOptions> = {}): P
     requiredFeatures: (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature)),
     requiredLimits: { maxStorageBuffersPerShaderStage },
   });
-  return { device: new GpuDevice(gpu, { kind: "deno", description: "test", looks: null, features: PLAIN_FEATURES, ...options }), gpu };
+  return { device: new GpuDevice(gpu, { kind: "deno", description: "test", polling: null, features: PLAIN_FEATURES, ...options }), gpu };
 }
 
 /** Runs a suite once per device. */

@@ -18,13 +18,13 @@ const instances = new Map<string, GPU>();
  * @param units whether it says that it has matrix units, and checks every command, which Dawn does not where it serves
  */
 export async function openNullDevice({ units = false } = {}): Promise<{ device: GpuDevice; gpu: GPUDevice }> {
-  const looks = paceDawn();
+  const polling = paceDawn();
   const adapter = await nullAdapter(units ? CHECKING : SERVING);
   const { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize } = adapter.limits;
   const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize };
   const gpu = await adapter.requestDevice({ requiredLimits, requiredFeatures: units ? [...MATRIX_FEATURES] : [] });
   const features = units ? { matrixUnits: true, subgroups: 32 } : PLAIN_FEATURES;
-  return { device: new GpuDevice(gpu, { kind: "dawn", description: "Dawn's null backend", looks, features }), gpu };
+  return { device: new GpuDevice(gpu, { kind: "dawn", description: "Dawn's null backend", polling, features }), gpu };
 }
 
 /** What Dawn finds wrong with kernels for matrix units, which are given by name. */

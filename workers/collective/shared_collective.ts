@@ -2,8 +2,8 @@
  * The exchange between ranks of one host, through memory they share: each writes its part where all can read it, counts its exchange, and waits until the others
  * have counted theirs. Nothing is copied on the way from the readback to the upload, and no turn of the event loop is needed.
  *
- * A rank that waits watches the counters for as long as a sum usually takes. Then it lets the event loop turn between looks, so that aborts and closed links are
- * noticed, and in the end only looks now and then, so that no processor is kept busy.
+ * A rank that waits watches the counters for as long as a sum usually takes. Then it lets the event loop turn between polls, so that aborts and closed links are
+ * noticed, and in the end only polls now and then, so that no processor is kept busy.
  *
  * @module
  */
@@ -27,14 +27,14 @@ export interface SharedCollectiveOptions {
   readonly mostValues: number;
 }
 
-/** Looks at the counters before the clock is looked at. */
-const LOOKS = 64;
-/** Milliseconds in which only the counters are looked at; then, in which the processor is lent to others between looks. */
+/** Polls of the counters before the clock is read. */
+const POLLS = 64;
+/** Milliseconds in which only the counters are polled; then, in which the processor is lent to others between polls. */
 const WATCHING = 0.02;
 const LENDING = 0.5;
-/** Milliseconds in which every turn of the event loop has a look. */
+/** Milliseconds in which every turn of the event loop polls. */
 const TURNING = 4;
-/** Milliseconds between looks after that. */
+/** Milliseconds between polls after that. */
 const PAUSE = 1;
 
 /** One rank's end of the exchange. */
@@ -106,7 +106,7 @@ export class SharedCollective implements Collective {
       const waited = performance.now() - started;
       if (waited > LENDING) return peer;
       if (waited > WATCHING) yieldProcessor();
-      else for (let look = 0; look < LOOKS && !this.#hasCome(peer.rank); look++);
+      else for (let poll = 0; poll < POLLS && !this.#hasCome(peer.rank); poll++);
     }
   }
 

@@ -2,8 +2,8 @@
  * Where a rank and its thread of sums give each other parts: memory that both see. For each lane of a step there are a request, with this rank's part behind it, and
  * a reply, with the others' parts or the sum.
  *
- * Who waits does so in the way that is left to it. The rank looks, or sleeps until it is woken, and needs no turn of its event loop either way. The thread needs
- * turns: sockets do. Between two requests it can spend them looking for the second one, since waking it takes longer than that.
+ * Who waits does so in the way that is left to it. The rank polls, or sleeps until it is woken, and needs no turn of its event loop either way. The thread needs
+ * turns: sockets do. Between two requests it can spend them polling for the second one, since waking it takes longer than that.
  *
  * @module
  */
@@ -133,9 +133,9 @@ export class MailboxLane {
   /**
    * Calls `answer` for every request, in the thread's event loop, for ever.
    *
-   * @param looking milliseconds after a reply in which every turn looks for the next request; other turns are few then
+   * @param polling milliseconds after a reply in which every turn looks for the next request; other turns are few then
    */
-  async serve(looking: number, answer: (values: number, whole: number) => Promise<void>): Promise<never> {
+  async serve(polling: number, answer: (values: number, whole: number) => Promise<void>): Promise<never> {
     let replied = -Infinity;
     while (true) {
       const turn = Atomics.load(this.#request, 0);
@@ -143,7 +143,7 @@ export class MailboxLane {
         this.#turn = turn;
         await answer(this.#request[1], this.#request[2]);
         replied = performance.now();
-      } else if (performance.now() - replied < looking) {
+      } else if (performance.now() - replied < polling) {
         await setImmediate();
       } else {
         const asked = Atomics.waitAsync(this.#request, 0, turn);

@@ -20,7 +20,7 @@ const scope = self as DedicatedWorkerGlobalScope;
 const tell = (message: FromSumThread) => scope.postMessage(message);
 
 /** Milliseconds after a sum in which the next one of the same step is asked for, most likely. */
-const LOOKING = 1;
+const POLLING = 1;
 
 /** Links and sums of one epoch. */
 class Sums {
@@ -63,8 +63,8 @@ class Sums {
     this.#collectives = Array.from({ length: lanes }, (_, lane) => new WebSocketCollective(ends, { ...options, lane }));
     for (const { rank, link } of ends) this.#hear(rank, link);
     // Where lanes go side by side, one's turns are what the other's sockets need.
-    const looking = spare && lanes === 1 ? LOOKING : 0;
-    for (const lane of this.#mailbox.lanes) void lane.serve(looking, (values, whole) => this.#answer(lane, values, whole));
+    const polling = spare && lanes === 1 ? POLLING : 0;
+    for (const lane of this.#mailbox.lanes) void lane.serve(polling, (values, whole) => this.#answer(lane, values, whole));
   }
 
   #adopt(link: Link): void {

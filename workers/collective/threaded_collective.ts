@@ -22,11 +22,11 @@ export interface ThreadedCollectiveOptions {
   readonly spare: boolean;
 }
 
-/** Looks at the mailbox before the clock is looked at. */
-const LOOKS = 64;
-/** Most milliseconds in which a processor that can be spared is kept for looks: about what waking takes is saved. */
+/** Polls of the mailbox before the clock is read. */
+const POLLS = 64;
+/** Most milliseconds in which a processor that can be spared is kept for polling: about what waking takes is saved. */
 const MOST_WATCHING = 0.3;
-/** The same where looks lately did not live to see the others' parts. */
+/** The same where polls lately did not live to see the others' parts. */
 const LEAST_WATCHING = 0.01;
 /** Milliseconds that the event loop stands still for an exchange. */
 const STANDING = 2;
@@ -104,7 +104,7 @@ export class ThreadedCollective implements Collective {
   /** Looks for as long as that pays, then sleeps. @returns whether there is an outcome */
   #watch(started: number): boolean {
     while (true) {
-      for (let look = 0; look < LOOKS; look++) if (this.#lane.outcome !== null) return this.#seen(started);
+      for (let poll = 0; poll < POLLS; poll++) if (this.#lane.outcome !== null) return this.#seen(started);
       const waited = performance.now() - started;
       if (waited > STANDING) {
         this.#seen(started);
@@ -114,7 +114,7 @@ export class ThreadedCollective implements Collective {
     }
   }
 
-  /** Where it took longer than looks could have lasted, it most likely will again: processors are needed for something else. */
+  /** Where it took longer than polls could have lasted, it most likely will again: processors are needed for something else. */
   #seen(started: number): true {
     if (!this.#spare) return true;
     const paid = performance.now() - started <= MOST_WATCHING;

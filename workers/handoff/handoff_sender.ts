@@ -133,9 +133,9 @@ export class Handoff {
   async layer(layer: number, { sequence, start, count }: Span, onProgress: OnProgress = () => {}): Promise<void> {
     if (this.#targets.length === 0) return;
     this.#check();
-    const pieces = ceilDiv(count, this.#stage.tokens);
-    for (let piece = 0, begin = 0; piece < pieces; piece++) {
-      const end = Math.floor(count * (piece + 1) / pieces);
+    const parts = ceilDiv(count, this.#stage.tokens);
+    for (let part = 0, begin = 0; part < parts; part++) {
+      const end = Math.floor(count * (part + 1) / parts);
       const span = { sequence, start: start + begin, count: end - begin };
       if (this.#recording?.takes(layer, span) === false) this.submit(onProgress);
       this.#recording ??= await this.#exporter(onProgress);

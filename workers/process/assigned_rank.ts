@@ -1,5 +1,5 @@
 /**
- * A rank that knows what it is to be: answers what a coordinator asks of it, over a link or in the same process, one piece or step after the other.
+ * A rank that knows what it is to be: answers what a coordinator asks of it, over a link or in the same process, one chunk or step after the other.
  *
  * @module
  */
@@ -140,13 +140,13 @@ export class AssignedRank {
     if (role.kind === "decode") throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
     const { begin } = request;
     const target = begin === null || begin.target === null ? null : { ...begin.target, ranks: this.#ranksOf(begin.target) };
-    const piece = {
+    const chunk = {
       ...request,
       ...decodePrompt(payload, request.tokens, request.asks),
       begin: begin === null ? null : { ...begin, target },
     };
     // A long prompt has too many sums to tell of each.
-    return await this.#timed("prefill", () => role.run(piece, onProgress), () => []);
+    return await this.#timed("prefill", () => role.run(chunk, onProgress), () => []);
   }
 
   #ranksOf({ group, epoch }: { readonly group: string; readonly epoch: number }): readonly HandoffTarget[] {

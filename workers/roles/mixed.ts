@@ -1,5 +1,5 @@
 /**
- * A mixed rank: computes prompts and generates, a piece and a step one after the other, over one model and one cache. A prompt that is computed is generated from
+ * A mixed rank: computes prompts and generates, a chunk and a step one after the other, over one model and one cache. A prompt that is computed is generated from
  * where it lies: nothing is handed over, and the weights are there once.
  *
  * @module
@@ -13,7 +13,7 @@ import type { Collective } from "../collective/collective.ts";
 import { DecodeRank, type StepChanges } from "./decode.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { Model } from "../forward/model.ts";
-import { type PrefillPiece, PrefillRank } from "./prefill.ts";
+import { PrefillRank, type PromptChunk } from "./prefill.ts";
 
 /** A prefill rank and a decode rank of one cache. */
 export class MixedRank {
@@ -30,7 +30,7 @@ export class MixedRank {
     this.#tables = tables;
   }
 
-  /** @param model whose limits allow pieces and steps */
+  /** @param model whose limits allow chunks and steps */
   static async create(model: Model): Promise<MixedRank> {
     const tables = new LogitTables();
     const decode = await DecodeRank.create([model], tables);
@@ -60,12 +60,12 @@ export class MixedRank {
     this.#decode.close(sequence);
   }
 
-  /** Computes a piece of a prompt; see {@link PrefillRank.run}. @throws {LatentmeshError} */
-  async run(piece: PrefillPiece, onProgress?: OnProgress): Promise<Answers> {
+  /** Computes a prefill chunk; see {@link PrefillRank.run}. @throws {LatentmeshError} */
+  async run(chunk: PromptChunk, onProgress?: OnProgress): Promise<Answers> {
     // Found out before anything is computed: a prompt that nobody can take over would keep its blocks.
-    if (piece.begin !== null) this.#decode.refuseOpen(piece.sequence);
+    if (chunk.begin !== null) this.#decode.refuseOpen(chunk.sequence);
     this.#asked = this.#prefill;
-    return await this.#prefill.run(piece, onProgress);
+    return await this.#prefill.run(chunk, onProgress);
   }
 
   /** Runs one step; see {@link DecodeRank.step}. @throws {LatentmeshError} */

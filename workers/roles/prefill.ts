@@ -1,5 +1,5 @@
 /**
- * A prefill rank: runs prompts through exact attention, piece by piece, and hands their latents to decode ranks on the way. What it has computed stays in
+ * A prefill rank: runs prompts through exact attention, chunk by chunk, and hands their latents to decode ranks on the way. What it has computed stays in
  * its own cache of whole latents, so that the next prompt which begins alike starts further on.
  *
  * @module
@@ -26,23 +26,23 @@ import type { Model } from "../forward/model.ts";
 import { RankForward } from "./rank.ts";
 import { scorePrompt } from "./score_prompt.ts";
 
-/** One piece of a prompt. */
-export interface PrefillPiece extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
+/** One prefill chunk. */
+export interface PromptChunk extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
   readonly tokens: readonly number[];
   /** Asked of the last position. */
   readonly queries: readonly QueryFrame[];
-  /** Given with the first piece. */
+  /** Given with the first chunk. */
   readonly begin: {
-    /** Of the whole prompt; those before the first piece hold its beginning already. */
+    /** Of the whole prompt; those before the first chunk hold its beginning already. */
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
-    /** Whether it is generated from where it is computed: its blocks are not given back after the last piece, see {@link Heir}. */
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link Heir}. */
     readonly stays: boolean;
   } | null;
 }
 
-/** A prompt between its pieces. */
+/** A prompt between its chunks. */
 interface Prompt {
   readonly cached: CachedSequence;
   readonly handoff: Handoff | null;
@@ -67,17 +67,17 @@ interface Positions {
   readonly end: number;
 }
 
-/** Cuts of a piece that may be on their way when the next one is asked for: the device works on them meanwhile. */
+/** Cuts of a chunk that may be on their way when the next one is asked for: the device works on them meanwhile. */
 const LAST_CUTS = 1;
 
-/** Prompts of one rank, piece by piece. */
+/** Prompts of one rank, chunk by chunk. */
 export class PrefillRank {
   readonly kind = "prefill";
   readonly model: Model;
   readonly #stage: HandoffStage;
   readonly #prompts = new Map<number, Prompt>();
   #forward: RankForward | null = null;
-  /** What was asked last, and of which row of the last piece. */
+  /** What was asked last, and of which row of the last chunk. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
   readonly #tables: LogitTables;
   readonly #heir: Heir | null;
@@ -136,18 +136,18 @@ export class PrefillRank {
   }
 
   /**
-   * Computes a piece. What was asked is known before decode ranks have their share of the last one: {@link handed} tells when they have.
+   * Computes a chunk. What was asked is known before decode ranks have their share of the last one: {@link handed} tells when they have.
    *
    * @param onProgress told of every layer, or of what has come back of several
-   * @throws {LatentmeshError} `protocol` if the piece is not the next one
+   * @throws {LatentmeshError} `protocol` if the chunk is not the next one
    */
-  async run(piece: PrefillPiece, onProgress: OnProgress = () => {}): Promise<Answers> {
+  async run(chunk: PromptChunk, onProgress: OnProgress = () => {}): Promise<Answers> {
     const { limits } = this.model;
     const forward = this.#forward;
     if (forward === null) throw new LatentmeshError("protocol", "This rank has not joined its unit yet");
-    const { sequence: id, tokens, start, last, begin } = piece;
+    const { sequence: id, tokens, start, last, begin } = chunk;
     if (tokens.length > limits.prefillRows) {
-      throw new LatentmeshError("protocol", `A piece of ${tokens.length} tokens; the most are ${limits.prefillRows}`);
+      throw new LatentmeshError("protocol", `A chunk of ${tokens.length} tokens; the most are ${limits.prefillRows}`);
     }
     if (begin !== null) this.#begin(id, start, begin);
     const prompt = this.#prompts.get(id);
@@ -157,13 +157,13 @@ export class PrefillRank {
     if (prompt.cached.length !== start || !this.model.cache.holds(prompt.cached, end)) {
       throw new LatentmeshError("protocol", `Prompt ${id} has ${prompt.cached.length} tokens; positions ${start} to ${end} are not next`);
     }
-    const answers = await this.#compute(piece, prompt, forward, onProgress);
+    const answers = await this.#compute(chunk, prompt, forward, onProgress);
     if (last && prompt.handoff === null) this.#finish(id, prompt);
     return answers;
   }
 
   /**
-   * Resolves when every decode rank has acknowledged its share of a prompt whose last piece is computed, which then is closed.
+   * Resolves when every decode rank has acknowledged its share of a prompt whose last chunk is computed, which then is closed.
    *
    * @throws {LatentmeshError} why one of them has not; {@link WorkerError} names one that was silent
    */
@@ -191,7 +191,7 @@ export class PrefillRank {
     this.#heir!.onComputed(id, cached);
   }
 
-  #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PrefillPiece["begin"]>): void {
+  #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PromptChunk["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
     if (stays && this.#heir === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
@@ -219,7 +219,7 @@ export class PrefillRank {
   }
 
   async #compute(
-    { tokens, start, queries: frames, promptLogprobs, following, sequence: id, last }: PrefillPiece,
+    { tokens, start, queries: frames, promptLogprobs, following, sequence: id, last }: PromptChunk,
     prompt: Prompt,
     forward: RankForward,
     onProgress: OnProgress,
@@ -237,7 +237,7 @@ export class PrefillRank {
     await forward.run(step, { afterAttention });
     handoff?.submit(onProgress);
     cached.length += tokens.length;
-    invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a piece of it is computed");
+    invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a chunk of it is computed");
     const targets = following === null ? tokens.slice(1) : [...tokens.slice(1), following];
     const lists: CandidateList[] = promptLogprobs === null ? [] : await scorePrompt(this.model, targets, promptLogprobs);
     const queries = frames.map((frame) => this.#tables.resolve(frame, new AdjustmentList()));
@@ -251,7 +251,7 @@ export class PrefillRank {
     }
     device.submit();
     clock.lap("record");
-    // Nothing else was read back: whether it ran is known when the device has settled. While its last layers come back, the next piece can be asked for.
+    // Nothing else was read back: whether it ran is known when the device has settled. While its last layers come back, the next chunk can be asked for.
     if (handoff !== null && !last) {
       await handoff.sent(LAST_CUTS);
       clock.lap("handoff");

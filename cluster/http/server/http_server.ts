@@ -21,7 +21,7 @@ export interface HttpServerOptions {
   readonly onTurnedAway?: (count: number, reason: string) => void;
 }
 
-/** Milliseconds between looks at deadlines. */
+/** Milliseconds between checks of deadlines. */
 const SWEEP_INTERVAL = 500;
 
 /** A listening server. */

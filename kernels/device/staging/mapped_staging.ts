@@ -5,7 +5,7 @@
  */
 import { setImmediate } from "node:timers/promises";
 import type { LatentmeshError } from "../../../core/errors.ts";
-import type { DawnLooks, WaitKind } from "../dawn_looks.ts";
+import type { DawnPolling, WaitKind } from "../dawn_polling.ts";
 import type { DeviceBuffer, StagedCopy, StagingBlock } from "../device.ts";
 import { BlockRing } from "./block_ring.ts";
 
@@ -18,7 +18,7 @@ interface MappedBlock extends StagingBlock {
 export interface MappedStagingOptions {
   readonly gpu: GPUDevice;
   /** Dawn's; null where nothing must be looked at for mappings to settle. */
-  readonly looks: DawnLooks | null;
+  readonly polling: DawnPolling | null;
   /** The buffer behind a device's. */
   gpuOf(buffer: DeviceBuffer): GPUBuffer;
   /** Why the device failed, if it did. */
@@ -33,7 +33,7 @@ export class MappedStaging extends BlockRing<MappedBlock> {
   constructor(options: MappedStagingOptions, blockBytes: number, blocks: number) {
     super();
     this.#options = options;
-    this.#waits = options.looks?.kind() ?? null;
+    this.#waits = options.polling?.kind() ?? null;
     for (let i = 0; i < blocks; i++) {
       const usage = GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC;
       this.release(this.#blockOf(options.gpu.createBuffer({ label: "staging", size: blockBytes, usage, mappedAtCreation: true })));

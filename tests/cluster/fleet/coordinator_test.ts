@@ -109,14 +109,14 @@ describe("a coordinator of several units", () => {
     globalThis.setTimeout = ((call: () => void, ms: number) => setTimeout(call, ms / 100)) as typeof setTimeout;
     performance.now = () => now() * 100;
     try {
-      let looks = 0;
+      let polls = 0;
       const loading = Promise.withResolvers<Answer>();
       const starting = startFakeCluster({ decode: { ranks: 1 } }, ({ place }, { kind }) => {
         if (place !== "decode-0.0") return;
-        if (kind === "stats") looks++;
+        if (kind === "stats") polls++;
         return kind === "assign" || kind === "stats" ? loading.promise : undefined;
       });
-      await until(() => looks > 0);
+      await until(() => polls > 0);
       // Twice as long as one that has loaded may be silent.
       for (let tick = 0; tick < 300; tick++) await new Promise((resolve) => setTimeout(resolve, 1));
       loading.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1, times: {} });

@@ -7,7 +7,7 @@ import { Random } from "../../../bench/support/random.ts";
 
 const OPTIONS: SimulationOptions = {
   blockTokens: 4,
-  chunk: 6,
+  chunkTokens: 6,
   maxBatch: 6,
   stepRows: 8,
   maxWaiting: 40,
@@ -218,7 +218,7 @@ describe("the scheduler", () => {
     }
   });
 
-  it("lets those of a client with the last priority give way, though they came first, and nobody else for them", () => {
+  it("preempts those of a client with the last priority, though they came first, and nobody else for them", () => {
     for (const numbers of Object.values(roles)) {
       const simulation = new Simulation({ ...OPTIONS, maxBatch: 3, decodeBlocks: 10, prefillBlocks: 40, ...numbers }, new Random(5));
       const stranger = simulation.arrive([7, 8, 9], 14, "b");
@@ -264,8 +264,8 @@ describe("the scheduler", () => {
       simulation.down(decode!.name);
       simulation.start();
       assert(sequence.placement!.prefill !== prefill && sequence.placement!.decode !== decode, "it went elsewhere");
-      simulation.settlePiece(first);
-      simulation.settlePiece(0);
+      simulation.settleChunk(first);
+      simulation.settleChunk(0);
       simulation.up(decode!.name, false);
       simulation.start();
       drain(simulation);

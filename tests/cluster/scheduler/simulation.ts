@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { Sequence } from "../../../cluster/scheduler/state.ts";
-import type { Piece, SchedulerOptions, Step } from "../../../cluster/scheduler/plan.ts";
+import type { PrefillChunk, SchedulerOptions, Step } from "../../../cluster/scheduler/plan.ts";
 import { MixedUnit } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../../bench/support/random.ts";
@@ -32,9 +32,9 @@ export class Simulation {
   readonly finished: Sequence[] = [];
   /** When each one last got further. */
   readonly progress = new Map<Sequence, number>();
-  #pieces: { piece: Piece; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
-  /** Prompts whose last piece is computed and whose latents are on their way. */
-  #handoffs: { piece: Piece; unit: SimulatedUnit; failed: boolean }[] = [];
+  #chunks: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
+  /** Prompts whose last chunk is computed and whose latents are on their way. */
+  #handoffs: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean }[] = [];
   #steps: { step: Step; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
 
   constructor(options: SimulationOptions, random: Random) {
@@ -69,7 +69,7 @@ export class Simulation {
   down(name: string): void {
     this.scheduler.down(name);
     // A prefill unit finishes what it is at also when the group it is for is lost and its latents go nowhere.
-    for (const flight of [...this.#pieces, ...this.#handoffs]) flight.failed ||= flight.piece.placement.prefill.name === name;
+    for (const flight of [...this.#chunks, ...this.#handoffs]) flight.failed ||= flight.chunk.placement.prefill.name === name;
     for (const flight of this.#steps) flight.failed ||= flight.step.group.name === name;
   }
 
@@ -108,10 +108,10 @@ export class Simulation {
         this.#startMixed(unit);
         continue;
       }
-      if (this.#pieces.some(({ piece }) => piece.placement.prefill === unit)) continue;
-      const piece = this.scheduler.nextPiece(unit, this.now);
+      if (this.#chunks.some(({ chunk }) => chunk.placement.prefill === unit)) continue;
+      const chunk = this.scheduler.nextChunk(unit, this.now);
       this.#close();
-      if (piece !== null) this.#startPiece(piece);
+      if (chunk !== null) this.#startChunk(chunk);
     }
     for (const group of this.scheduler.decodeGroups.values()) {
       if (group instanceof MixedUnit) continue;
@@ -126,22 +126,22 @@ export class Simulation {
   #startMixed(unit: MixedUnit): void {
     const before = unit.prefilled;
     const busy = unit.stepping;
-    const most = 1 + this.below(this.options.chunk);
+    const most = 1 + this.below(this.options.chunkTokens);
     const work = this.scheduler.nextWork(unit, this.now, () => most);
     this.#close();
     if (work === null) return;
     assert(!busy, "a mixed unit does one thing at a time");
     if ("step" in work) return this.#startStep(work.step);
-    assert(!before || [...unit.running].every(({ alive, pending }) => !alive || pending.length === 0), "who generates waits for one piece at most");
-    assert(work.piece.count <= (unit.running.size > 0 ? most : this.options.chunk), "and not for a long one");
-    this.#startPiece(work.piece);
+    assert(!before || [...unit.running].every(({ alive, pending }) => !alive || pending.length === 0), "who generates waits for one chunk at most");
+    assert(work.chunk.count <= (unit.running.size > 0 ? most : this.options.chunkTokens), "and not for a long one");
+    this.#startChunk(work.chunk);
   }
 
-  #startPiece(piece: Piece): void {
-    const { placement, asking, begin, start } = piece;
+  #startChunk(chunk: PrefillChunk): void {
+    const { placement, asking, begin, start } = chunk;
     const unit = this.prefill.get(placement.prefill.name)!;
     if (begin) unit.open(placement.id, placement.promptBlocks, start);
-    this.#pieces.push({ piece, unit, failed: false, asked: asking.map(({ generated }) => generated.length) });
+    this.#chunks.push({ chunk, unit, failed: false, asked: asking.map(({ generated }) => generated.length) });
   }
 
   #startStep(step: Step): void {
@@ -151,13 +151,13 @@ export class Simulation {
 
   /** Something that is in flight comes back. @returns whether anything was */
   settle(): boolean {
-    const [pieces, handoffs] = [this.#pieces.length, this.#handoffs.length];
-    const flights = pieces + handoffs + this.#steps.length;
+    const [chunks, handoffs] = [this.#chunks.length, this.#handoffs.length];
+    const flights = chunks + handoffs + this.#steps.length;
     if (flights === 0) return false;
     const which = this.below(flights);
-    if (which < pieces) this.settlePiece(which);
-    else if (which < pieces + handoffs) this.#settleHandoff(which - pieces);
-    else this.#settleStep(which - pieces - handoffs);
+    if (which < chunks) this.settleChunk(which);
+    else if (which < chunks + handoffs) this.#settleHandoff(which - chunks);
+    else this.#settleStep(which - chunks - handoffs);
     this.check();
     return true;
   }
@@ -171,35 +171,35 @@ export class Simulation {
     }
   }
 
-  /** One of the pieces in flight comes back. */
-  settlePiece(index: number): void {
-    const [{ piece, unit, failed, asked }] = this.#pieces.splice(index, 1);
-    const { placement, start, count, last } = piece;
+  /** One of the chunks in flight comes back. */
+  settleChunk(index: number): void {
+    const [{ chunk, unit, failed, asked }] = this.#chunks.splice(index, 1);
+    const { placement, start, count, last } = chunk;
     assert(count > 0, "the last token is always computed, for its logits");
-    if (failed) return this.scheduler.pieceFailed(piece);
+    if (failed) return this.scheduler.chunkFailed(chunk);
     const { prompt } = placement.sequence;
     for (let position = start; position < start + count; position++) unit.write(placement.id, position, prompt[position]);
     const held = unit.context(placement.id);
     assertEquals(held, prompt.slice(0, start + count), "the prefill unit holds the prompt");
     if (last && placement.decode === null) unit.close(placement.id);
-    if (last && placement.decode !== null && !placement.mixed) this.#handoffs.push({ piece, unit, failed: false });
-    const outcome = this.scheduler.pieceDone(piece);
+    if (last && placement.decode !== null && !placement.mixed) this.#handoffs.push({ chunk, unit, failed: false });
+    const outcome = this.scheduler.chunkDone(chunk);
     if (outcome.computed !== null && !outcome.computed.ended) this.#finish(outcome.computed);
     outcome.asked.forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
   }
 
   #settleHandoff(index: number): void {
-    const [{ piece, unit, failed }] = this.#handoffs.splice(index, 1);
-    const { placement } = piece;
+    const [{ chunk, unit, failed }] = this.#handoffs.splice(index, 1);
+    const { placement } = chunk;
     const group = placement.decode!;
-    if (failed) return this.scheduler.pieceFailed(piece);
+    if (failed) return this.scheduler.chunkFailed(chunk);
     const decode = this.decode.get(group.name)!;
     const held = unit.context(placement.id);
     // What was for a group that is lost, even if it is back, goes nowhere.
-    if (!group.up || !decode.held.has(placement.id)) return this.scheduler.pieceFailed(piece);
+    if (!group.up || !decode.held.has(placement.id)) return this.scheduler.chunkFailed(chunk);
     for (let position = placement.from; position < held.length; position++) decode.write(placement.id, position, held[position]!);
     unit.close(placement.id);
-    this.scheduler.handed(piece);
+    this.scheduler.handed(chunk);
   }
 
   #settleStep(index: number): void {

@@ -1,5 +1,5 @@
 /**
- * Many requests at once: each gets what it would get alone, whatever else is served and however it is cut into pieces.
+ * Many requests at once: each gets what it would get alone, whatever else is served and however it is cut into chunks.
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -25,8 +25,8 @@ function mixedRequests(count: number, random: Random): GenerateOptions[] {
 }
 
 describe("serving many", () => {
-  it("gives every request the bits it gets alone, however requests, pieces and steps are cut", () =>
-    // The second cluster has pieces of another size, and the halves of its steps run side by side.
+  it("gives every request the bits it gets alone, however requests, chunks and steps are cut", () =>
+    // The second cluster has chunks of another size, and the halves of its steps run side by side.
     withCluster({ prefill: { chunk: 64 } }, (alone) =>
       withCluster({ prefill: { chunk: 24 }, decode: { maxBatch: 12, pingPong: true }, cache: { maxTokens: 1024 } }, async (together) => {
         const requests = mixedRequests(16, new Random(11));
@@ -76,7 +76,7 @@ describe("serving many", () => {
       for (const request of requests) expected.push((await generate(cluster, request)).tokens);
       const answers = await Promise.all(requests.map((request) => generate(cluster, request)));
       assertEquals(answers.map(({ tokens }) => tokens), expected);
-      assert(cluster.scheduling.preemptions > 0, "somebody gave way");
+      assert(cluster.scheduling.preemptions > 0, "somebody was preempted");
       await freeAgain(cluster);
     }));
 

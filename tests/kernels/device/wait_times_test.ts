@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { WaitTimes } from "../../../kernels/device/wait_times.ts";
 
 describe("expected waits", () => {
-  /** Work of these lengths, looked at when it is expected and every hundredth from then on. */
+  /** Work of these lengths, polled when it is expected and every hundredth from then on. */
   function expectedAfter(lengths: readonly number[], times = new WaitTimes(), amount = 100): number {
     for (const length of lengths) {
       const expected = times.expected(amount);

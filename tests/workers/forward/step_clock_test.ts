@@ -68,7 +68,7 @@ describe("a step's clock", () => {
     assertEquals([clock.totals.prefill.steps, whole(clock.totals.prefill), clock.totals.prefill.deviceMs], [1, 3, 4]);
   });
 
-  it("counts the steps of one process, and pieces of prompts apart from them", async () => {
+  it("counts the steps of one process, and prefill chunks apart from them", async () => {
     const engine = await Engine.load({ model: "synthetic:tiny?layers=2", device: "cpu", deviceTimes: true });
     for await (const _ of engine.generate({ prompt: "Once", maxTokens: 5, ignoreEos: true }));
     const { steps, parts: { decode, prefill } } = await engine.work();

@@ -71,7 +71,7 @@ async function withWorker(test: (rpc: RpcClient, hello: Hello, notices: Notice[]
 describe("a mixed worker", () => {
   const limits = { prefillRows: 64, decodeRows: 2, window: 64, logitRows: 64 };
   const mixed: Assignment = { ...assignment, role: "mixed", unit: "mixed-0", limits };
-  const piece = (tokens: number, change: object = {}) => ({
+  const chunk = (tokens: number, change: object = {}) => ({
     epoch: 1,
     sequence: 1,
     begin: { blocks: [0], target: null, stays: true },
@@ -103,28 +103,28 @@ describe("a mixed worker", () => {
       const payload = encodePrompt([5, 6, 7], [QUERY]);
       const step = { epoch: 1, rows: 1, asks: 1, forks: [], grow: [] };
       const next = (position: number) => encodeStep([{ sequence: 1, token: 5, position }], [QUERY]);
-      // Not before its last piece is computed.
-      await rpc.call("prefill", piece(2, { last: false, asks: 0 }), "candidates", { payload: encodePrompt([5, 6], []) });
+      // Not before its last chunk is computed.
+      await rpc.call("prefill", chunk(2, { last: false, asks: 0 }), "candidates", { payload: encodePrompt([5, 6], []) });
       await assertRejects(() => rpc.call("step", step, "candidates", { payload: next(2) }), LatentmeshError, "Sequence 1 is not open");
       const third = encodePrompt([7], [QUERY]);
-      await rpc.call("prefill", piece(1, { begin: null, start: 2 }), "candidates", { payload: third });
+      await rpc.call("prefill", chunk(1, { begin: null, start: 2 }), "candidates", { payload: third });
       const { payload: promptRow } = await rpc.call("row", { epoch: 1, index: 0 }, "row");
       await rpc.call("step", step, "candidates", { payload: next(3) });
       const { payload: stepRow } = await rpc.call("row", { epoch: 1, index: 0 }, "row");
       assert(promptRow.some((byte, i) => byte !== stepRow[i]), "each has logits of its own");
       assertEquals(await held(), [1, 3, 2, 1]);
-      await assertRejects(() => rpc.call("prefill", piece(3, { sequence: 2 }), "candidates", { payload }), LatentmeshError, "not free");
+      await assertRejects(() => rpc.call("prefill", chunk(3, { sequence: 2 }), "candidates", { payload }), LatentmeshError, "not free");
       // A prompt of the same name would replace one that generates.
       await assertRejects(
-        () => rpc.call("prefill", piece(3, { begin: { blocks: [1], target: null, stays: true } }), "candidates", { payload }),
+        () => rpc.call("prefill", chunk(3, { begin: { blocks: [1], target: null, stays: true } }), "candidates", { payload }),
         LatentmeshError,
         "open already",
       );
       await rpc.call("close", { epoch: 1, sequences: [1] }, "done");
       // One that generates nothing does not stay.
-      await rpc.call("prefill", piece(3, { sequence: 2, begin: { blocks: [0], target: null, stays: false } }), "candidates", { payload });
+      await rpc.call("prefill", chunk(3, { sequence: 2, begin: { blocks: [0], target: null, stays: false } }), "candidates", { payload });
       assertEquals((await held()).slice(0, 2), [0, 4]);
-      await rpc.call("prefill", piece(3, { sequence: 3 }), "candidates", { payload });
+      await rpc.call("prefill", chunk(3, { sequence: 3 }), "candidates", { payload });
       await rpc.call("join", { epoch: 2, peers: [] }, "done");
       await rpc.call("connect", { epoch: 2 }, "connected");
       assertEquals((await held()).slice(0, 2), [0, 4]);

@@ -156,7 +156,7 @@ describeOnDevices("anticipating steps", (kind) => {
         await rank.reset([new SoloCollective()]);
         const tokens = Array.from({ length: 100 }, (_, i) => 3 + i);
         const begin = { blocks: [0, 1], target: null, stays: true };
-        const piece = {
+        const chunk = {
           sequence: 1,
           start: 0,
           last: true,
@@ -166,7 +166,7 @@ describeOnDevices("anticipating steps", (kind) => {
           queries: [{ ...query, position: 100 }],
           begin,
         };
-        const answers = [...(await rank.run(piece)).answers];
+        const answers = [...(await rank.run(chunk)).answers];
         for (let i = 0; i < 28; i++) {
           const row = { sequence: 1, token: 7 + i, position: 100 + i };
           answers.push(...await rank.step([row], [{ ...query, position: 101 + i }], { forks: [], grow: [] }));

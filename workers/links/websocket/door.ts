@@ -15,7 +15,7 @@ import { acceptUpgrade } from "./upgrade.ts";
 /** Who has not proved who it is: in all, and of one address, from which all workers of a machine may come at once. */
 const STRANGERS: DoorLimits = { total: 256, perAddress: 64 };
 const STRANGER_TIMEOUT = 8000;
-/** Milliseconds between looks at who has taken too long. */
+/** Milliseconds between checks of who has taken too long. */
 const SWEEP_INTERVAL = 500;
 
 /** Certificate and key of the accepting side, in PEM; null: no TLS. */

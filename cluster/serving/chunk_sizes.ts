@@ -1,45 +1,45 @@
 /**
  * How much of a prompt a mixed unit computes between two steps, so that the streams that are running there do not stand still for long, and yet the prompt gets on.
- * What pieces and steps take is measured: it depends on the device, the batch, and how far into a prompt a piece is.
+ * What chunks and steps take is measured: it depends on the device, the batch, and how far into a prompt a chunk is.
  *
  * @module
  */
-import { PieceCosts, type PieceSize } from "./piece_costs.ts";
+import { ChunkCosts, type ChunkSize } from "./chunk_costs.ts";
 
-/** A gap between two tokens is a piece and a step; by default it is at most so many steps, if that is enough for a piece. */
+/** A gap between two tokens is a chunk and a step; by default it is at most so many steps, if that is enough for a chunk. */
 const MOST_STEPS = 3;
 /** Steps whose median is taken. */
 const STEPS = 15;
-/** Tokens of a piece before anything is measured. */
+/** Tokens of a chunk before anything is measured. */
 const FIRST = 64;
-/** Tokens of the smallest piece: below, weights are read for next to nothing. */
+/** Tokens of the smallest chunk: below, weights are read for next to nothing. */
 const LEAST = 16;
-/** How much larger the next piece may be than the last ones. */
+/** How much larger the next chunk may be than the last ones. */
 const GROWTH = 2;
-/** Of much smaller pieces than those that were measured too little is known: they are begun with carefully. */
+/** Of much smaller chunks than those that were measured too little is known: they are begun with carefully. */
 const MUCH_SMALLER = 1 / 2;
 
-/** Sizes of {@link PieceSizes}. */
-export interface PieceSizesOptions {
-  /** Most tokens of a piece. */
+/** Sizes of {@link ChunkSizes}. */
+export interface ChunkSizesOptions {
+  /** Most tokens of a chunk. */
   readonly most: number;
-  /** Most milliseconds of a piece and a step; undefined: three steps. */
+  /** Most milliseconds of a chunk and a step; undefined: three steps. */
   readonly maxStepMs: number | undefined;
 }
 
-/** Sizes of one unit's pieces. */
-export class PieceSizes {
-  readonly #options: PieceSizesOptions;
+/** Sizes of one unit's chunks. */
+export class ChunkSizes {
+  readonly #options: ChunkSizesOptions;
   /** Milliseconds of the last steps. */
   readonly #steps: number[] = [];
-  readonly #costs = new PieceCosts();
+  readonly #costs = new ChunkCosts();
 
-  constructor(options: PieceSizesOptions) {
+  constructor(options: ChunkSizesOptions) {
     this.#options = options;
   }
 
   /**
-   * Most tokens of the next piece while others generate.
+   * Most tokens of the next chunk while others generate.
    *
    * @param start positions of its prompt before it
    */
@@ -60,14 +60,14 @@ export class PieceSizes {
     if (this.#steps.length > STEPS) this.#steps.shift();
   }
 
-  /** A piece took so long, beside others or while nobody waited for it. */
-  computed(piece: PieceSize, milliseconds: number): void {
-    this.#costs.add(piece, milliseconds);
+  /** A chunk took so long, beside others or while nobody waited for it. */
+  computed(chunk: ChunkSize, milliseconds: number): void {
+    this.#costs.add(chunk, milliseconds);
   }
 
   /**
-   * Milliseconds of a piece. What every piece takes before its first token may be more than the limit allows, or nearly as much: then smaller ones would keep streams
-   * waiting hardly less each time and more often, so a piece takes as long again for its tokens. Where nobody has set the limit, that goes before it.
+   * Milliseconds of a chunk. What every chunk takes before its first token may be more than the limit allows, or nearly as much: then smaller ones would keep streams
+   * waiting hardly less each time and more often, so a chunk takes as long again for its tokens. Where nobody has set the limit, that goes before it.
    *
    * @param before what it takes whatever its size
    */

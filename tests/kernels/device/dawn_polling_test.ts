@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { DawnLooks, LONGEST_NOW, type Look, type WaitKind } from "../../../kernels/device/dawn_looks.ts";
+import { DawnPolling, LONGEST_NOW, type Poll, type WaitKind } from "../../../kernels/device/dawn_polling.ts";
 import { paceDawn } from "../../../kernels/device/pace_dawn.ts";
 import { Random } from "../../../bench/support/random.ts";
 
@@ -10,26 +10,26 @@ const [TURN, ASKING] = [0.001, 0.0001];
 /** An amount of work. */
 const SOME = 1000;
 
-/** An event loop and Dawn on it, both simulated: work is done at a time, and whoever waits for it is told at the next look. */
+/** An event loop and Dawn on it, both simulated: work is done at a time, and whoever waits for it is told at the next poll. */
 class Simulation {
   time = 0;
-  looks = 0;
-  /** Looks that each collection let go of, and milliseconds that one takes. */
+  polls = 0;
+  /** Polls that each collection let go of, and milliseconds that one takes. */
   readonly collected: number[] = [];
   collection = 4;
   #uncollected = 0;
-  readonly dawn = new DawnLooks({
+  readonly dawn = new DawnPolling({
     now: () => this.time += ASKING,
     nextTurn: (call) => this.#turns.push(call),
     collect: () => {
-      this.collected.push(this.looks - this.#uncollected);
-      this.#uncollected = this.looks;
+      this.collected.push(this.polls - this.#uncollected);
+      this.#uncollected = this.polls;
       this.time += this.collection;
     },
   });
   readonly #turns: (() => void)[] = [];
   readonly #work = new Set<{ readonly until: number; readonly done: () => void }>();
-  #looking = false;
+  #polling = false;
 
   /** Work that takes this many milliseconds, or fails after them. */
   start(milliseconds: number, failure?: Error, noticed = () => {}): Promise<void> {
@@ -78,14 +78,14 @@ class Simulation {
   }
 
   #ask(): void {
-    if (this.#looking) return;
-    this.#looking = true;
-    this.dawn.schedule(this.#look);
+    if (this.#polling) return;
+    this.#polling = true;
+    this.dawn.schedule(this.#poll);
   }
 
-  readonly #look: Look = () => {
-    this.looks++;
-    this.#looking = false;
+  readonly #poll: Poll = () => {
+    this.polls++;
+    this.#polling = false;
     for (const work of this.#work) {
       if (work.until > this.time) continue;
       this.#work.delete(work);
@@ -100,16 +100,16 @@ async function nextMicrotasks(): Promise<void> {
   for (let i = 0; i < 8; i++) await null;
 }
 
-describe("looks of Dawn", () => {
+describe("polls of Dawn", () => {
   it("are few for work that takes about as long each time, and come in time", async () => {
     const simulation = new Simulation();
     const wait = simulation.dawn.kind();
     for (const [i, duration] of [3, 3.02, 2.97, 3, 3.05, 2.96, 3].entries()) {
-      const { looks } = simulation;
+      const { polls } = simulation;
       const late = await simulation.late(wait, duration);
       assert(late >= 0 && late < 0.03 * duration, `wait ${i} was noticed ${late} ms late`);
       // A turn each would be 3000.
-      if (i > 0) assert(simulation.looks - looks < 16, `${simulation.looks - looks} looks at wait ${i}`);
+      if (i > 0) assert(simulation.polls - polls < 16, `${simulation.polls - polls} polls at wait ${i}`);
     }
   });
 
@@ -118,7 +118,7 @@ describe("looks of Dawn", () => {
       const simulation = new Simulation();
       const late = await simulation.late(simulation.dawn.kind(), duration);
       assert(late < 0.01 + 0.02 * duration, `${duration} ms of work were noticed ${late} ms late`);
-      assert(simulation.looks < 1000, `${simulation.looks} looks in ${duration} ms`);
+      assert(simulation.polls < 1000, `${simulation.polls} polls in ${duration} ms`);
     }
   });
 
@@ -154,10 +154,10 @@ describe("looks of Dawn", () => {
     const [step, prompt] = [SOME, 16 * SOME];
     await simulation.late(wait, 2.5, step);
     for (let i = 0; i < 4; i++) await simulation.late(wait, 200, prompt);
-    const { looks } = simulation;
+    const { polls } = simulation;
     const late = await simulation.late(wait, 2.5, step);
     assert(late < 0.05, `a step was noticed ${late} ms late`);
-    assert(simulation.looks - looks < 16, `${simulation.looks - looks} looks`);
+    assert(simulation.polls - polls < 16, `${simulation.polls - polls} polls`);
   });
 
   it("come without the event loop, and are few", async () => {
@@ -172,8 +172,8 @@ describe("looks of Dawn", () => {
     }
     const mean = late.reduce((sum, ms) => sum + ms, 0) / late.length;
     assert(mean < 0.006, `sums of 0.1 ms were noticed ${mean} ms late`);
-    assert(simulation.looks / late.length < 3, `${simulation.looks / late.length} looks at each`);
-    assertEquals(simulation.dawn.taken, simulation.looks);
+    assert(simulation.polls / late.length < 3, `${simulation.polls / late.length} polls at each`);
+    assertEquals(simulation.dawn.taken, simulation.polls);
   });
 
   it("come without the event loop for as long as it may stand still, and go on with it", async () => {
@@ -189,18 +189,18 @@ describe("looks of Dawn", () => {
     const { time } = simulation;
     assertEquals(simulation.lateNow(wait, LONGEST_NOW + 10), null);
     assert(simulation.time - time < 0.01);
-    const { looks } = simulation;
+    const { polls } = simulation;
     assert(simulation.dawn.kind()(SOME).untilNow(() => true));
-    assertEquals(simulation.looks, looks, "what is done is not looked at");
+    assertEquals(simulation.polls, polls, "what is done is not polled");
   });
 
   it("are collected in the next turn when they were taken without the event loop", () => {
     const simulation = new Simulation();
     const wait = simulation.dawn.kind();
-    while (simulation.looks < 5000) simulation.lateNow(wait, 0.1);
+    while (simulation.polls < 5000) simulation.lateNow(wait, 0.1);
     assertEquals(simulation.collected, []);
     simulation.turn();
-    assertEquals(simulation.collected, [simulation.looks]);
+    assertEquals(simulation.collected, [simulation.polls]);
   });
 
   it("are collected while there is time for it", async () => {
@@ -211,7 +211,7 @@ describe("looks of Dawn", () => {
       assert(i === 0 || late < 1, `50 ms of work were noticed ${late} ms late, with its collection`);
     }
     assert(simulation.collected.length > 0, "none was collected");
-    assert(Math.max(...simulation.collected) < 1000, `${simulation.collected} looks`);
+    assert(Math.max(...simulation.collected) < 1000, `${simulation.collected} polls`);
   });
 
   it("are collected where there is no time for it, more at once where that takes long", async () => {
@@ -224,13 +224,13 @@ describe("looks of Dawn", () => {
     };
     assertEquals(await most(1), 5000);
     const many = await most(30);
-    assert(many > 6000 && many < 8000, `${many} looks at once`);
+    assert(many > 6000 && many < 8000, `${many} polls at once`);
   });
 
   it("come for work that nobody said they wait for, and for work that fails", async () => {
     const simulation = new Simulation();
     await simulation.until(simulation.start(1));
-    assert(simulation.time < 1.01 && simulation.looks <= 201, `noticed at ${simulation.time} ms, ${simulation.looks} looks`);
+    assert(simulation.time < 1.01 && simulation.polls <= 201, `noticed at ${simulation.time} ms, ${simulation.polls} polls`);
     const wait = simulation.dawn.kind();
     await assertRejects(() => simulation.until(wait(SOME).until(simulation.start(1, new Error("gone")))), Error, "gone");
     await simulation.late(wait, 1);
@@ -246,9 +246,9 @@ describe("looks of Dawn", () => {
       setImmediate(() => called.push(3));
       clearImmediate(setImmediate(() => called.push("cleared")));
       // Native and without a name, as Dawn's are.
-      setImmediate(new Proxy(() => called.push("look"), { get: (target, key) => key === "name" ? "" : Reflect.get(target, key) }));
-      for (let turn = 0; turn < 1000 && !called.includes("look"); turn++) await nextTurn();
-      assertEquals(called, [1, 2, 3, "look"]);
+      setImmediate(new Proxy(() => called.push("poll"), { get: (target, key) => key === "name" ? "" : Reflect.get(target, key) }));
+      for (let turn = 0; turn < 1000 && !called.includes("poll"); turn++) await nextTurn();
+      assertEquals(called, [1, 2, 3, "poll"]);
     } finally {
       globalThis.setImmediate = original;
     }

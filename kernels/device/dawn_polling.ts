@@ -1,25 +1,25 @@
 /**
- * When Dawn looks whether the device is done.
+ * When Dawn polls whether the device is done.
  *
- * Dawn's binding looks in every turn of the event loop, several hundred thousand times a second, and hands `setImmediate` a new native function for each look.
+ * Dawn's binding polls in every turn of the event loop, several hundred thousand times a second, and hands `setImmediate` a new native function for each poll.
  * Deno lets go of such functions in time that grows with the square of their number: 30,000 of them stop the process for 0.4 s, 60,000 for 1.9. So the loop
- * turns without Dawn until the work is about to be done, and what looks leave behind is collected while it is little.
+ * turns without Dawn until the work is about to be done, and what polls leave behind is collected while it is little.
  *
- * Nothing but habit ties a look to a turn of the loop: who cannot let the loop turn takes looks at once ({@link Wait.untilNow}).
+ * Nothing but habit ties a poll to a turn of the loop: who cannot let the loop turn takes polls at once ({@link Wait.untilNow}).
  *
  * @module
  */
 import { WaitTimes } from "./wait_times.ts";
 
-/** A look that Dawn asks for; it asks for the next one in it, or tells whoever waits. */
-export type Look = () => void;
+/** A poll that Dawn asks for; it asks for the next one in it, or tells whoever waits. */
+export type Poll = () => void;
 
 /** A wait that has begun. */
 export interface Wait {
   /** Awaits the work. */
   until<T>(work: Promise<T>): Promise<T>;
   /**
-   * Looks until the work is done, without a turn of the event loop; no promise settles meanwhile.
+   * Polls until the work is done, without a turn of the event loop; no promise settles meanwhile.
    *
    * @returns false if it takes longer than {@link LONGEST_NOW}, or is known to; {@link Wait.until} then goes on
    */
@@ -41,17 +41,17 @@ export interface EventLoop {
 
 /** Most milliseconds that the event loop stands still for a wait. */
 export const LONGEST_NOW = 20;
-/** Least milliseconds from one look to the next. */
+/** Least milliseconds from one poll to the next. */
 const LEAST_PAUSE = 0.006;
 /** The same as a part of what has been waited for. */
 const PAUSE = 1 / 64;
 /** Likewise while the work is not expected to be done yet: where the expectation is wrong, it costs half of what the work took. */
 const [LEAST_DOUBT, DOUBT] = [0.5, 1 / 2];
 
-/** Looks after which they are collected if there is time for it; within these bounds whether there is or not. */
-const FEW_LOOKS = 500;
-const [LEAST_LOOKS, MOST_LOOKS] = [5000, 20_000];
-/** Milliseconds that a number of looks takes to be let go of, divided by its square (bench/NOTES.md). */
+/** Polls after which they are collected if there is time for it; within these bounds whether there is or not. */
+const FEW_POLLS = 500;
+const [LEAST_POLLS, MOST_POLLS] = [5000, 20_000];
+/** Milliseconds that a number of polls takes to be let go of, divided by its square (bench/NOTES.md). */
 const PER_SQUARE = 0.45e-6;
 /** Milliseconds of a collection before one has been timed. */
 const COLLECTION = 20;
@@ -61,32 +61,32 @@ interface Expectation {
   readonly expected: number;
 }
 
-/** Lets Dawn look when something may have come of it. */
-export class DawnLooks {
+/** Lets Dawn poll when something may have come of it. */
+export class DawnPolling {
   readonly #loop: EventLoop;
   readonly #waits = new Set<Expectation>();
-  /** Looks that Dawn has asked for. */
-  #asked: Look[] = [];
+  /** Polls that Dawn has asked for. */
+  #asked: Poll[] = [];
   #turning = false;
   #last = -Infinity;
   #lastButOne = -Infinity;
   #taken = 0;
-  /** Looks that are not collected, most that may be, and how long it took the last time. */
-  #looks = 0;
-  #most = LEAST_LOOKS;
+  /** Polls that are not collected, most that may be, and how long it took the last time. */
+  #polls = 0;
+  #most = LEAST_POLLS;
   #collection = COLLECTION;
 
   constructor(loop: EventLoop) {
     this.#loop = loop;
   }
 
-  /** Takes a look as soon as one is due. */
-  readonly schedule = (look: Look): void => {
-    this.#asked.push(look);
+  /** Takes a poll as soon as one is due. */
+  readonly schedule = (poll: Poll): void => {
+    this.#asked.push(poll);
     this.#askForTurn();
   };
 
-  /** Looks so far. */
+  /** Polls so far. */
   get taken(): number {
     return this.#taken;
   }
@@ -123,11 +123,11 @@ export class DawnLooks {
           let now = this.#loop.now();
           while (now < due) now = this.#loop.now();
           if (now >= end || this.#asked.length === 0) return false;
-          this.#look(now);
+          this.#poll(now);
         }
         note();
         // The next turn has time for it.
-        if (this.#looks >= this.#most) this.#askForTurn();
+        if (this.#polls >= this.#most) this.#askForTurn();
         return true;
       },
     };
@@ -143,31 +143,31 @@ export class DawnLooks {
     this.#turning = false;
     if (this.#asked.length > 0) {
       const now = this.#loop.now();
-      if (this.#looks >= FEW_LOOKS && this.#expected() - now > this.#collection) this.#collect();
+      if (this.#polls >= FEW_POLLS && this.#expected() - now > this.#collection) this.#collect();
       if (now < this.#due()) return this.#askForTurn();
-      this.#look(now);
+      this.#poll(now);
     }
-    if (this.#looks >= this.#most) this.#collect();
+    if (this.#polls >= this.#most) this.#collect();
   };
 
-  #look(now: number): void {
+  #poll(now: number): void {
     this.#lastButOne = this.#last;
     this.#last = now;
     const asked = this.#asked;
     this.#asked = [];
     this.#taken += asked.length;
-    this.#looks += asked.length;
-    for (const look of asked) look();
+    this.#polls += asked.length;
+    for (const poll of asked) poll();
   }
 
   #collect(): void {
     const began = this.#loop.now();
     this.#loop.collect();
     this.#collection = this.#loop.now() - began;
-    // Where a collection takes long for its own sake, more looks at a time take least.
-    const own = Math.max(0, this.#collection - PER_SQUARE * this.#looks ** 2);
-    this.#most = Math.min(MOST_LOOKS, Math.max(LEAST_LOOKS, Math.sqrt(own / PER_SQUARE)));
-    this.#looks = 0;
+    // Where a collection takes long for its own sake, more polls at a time take least.
+    const own = Math.max(0, this.#collection - PER_SQUARE * this.#polls ** 2);
+    this.#most = Math.min(MOST_POLLS, Math.max(LEAST_POLLS, Math.sqrt(own / PER_SQUARE)));
+    this.#polls = 0;
   }
 
   /** When work is expected to be done that somebody waits for. */

@@ -1,47 +1,47 @@
 /**
- * What pieces of prompts take: something whatever their size (weights are read), something for each position before them (their keys and values are expanded again),
- * and something for each of their tokens. Fitted to the last pieces by least squares, of which none is negative.
+ * What prefill chunks take: something whatever their size (weights are read), something for each position before them (their keys and values are expanded again),
+ * and something for each of their tokens. Fitted to the last chunks by least squares, of which none is negative.
  *
  * @module
  */
 
-/** A piece of a prompt. */
-export interface PieceSize {
+/** A prefill chunk. */
+export interface ChunkSize {
   readonly tokens: number;
   /** Positions before it. */
   readonly start: number;
 }
 
-interface Sample extends PieceSize {
+interface Sample extends ChunkSize {
   readonly milliseconds: number;
 }
 
-/** Pieces that count, and how much less each does than the one after it, down to the least. */
+/** Chunks that count, and how much less each does than the one after it, down to the least. */
 const SAMPLES = 24;
 const FADING = 0.8;
 const LEAST_WEIGHT = 1e-4;
-/** Where pieces do not tell parts apart, it is tokens that cost: a little of the total weight is for nothing else costing anything. */
+/** Where chunks do not tell parts apart, it is tokens that cost: a little of the total weight is for nothing else costing anything. */
 const DOUBT = 1e-9;
-/** Once so many pieces are known, one that takes more than so many times what was expected may have waited for something else: the next one tells. */
+/** Once so many chunks are known, one that takes more than so many times what was expected may have waited for something else: the next one tells. */
 const [KNOWN, ODD] = [4, 2];
 
-/** Milliseconds: of every piece, for each position before it, for each of its tokens. */
-type Costs = readonly [piece: number, position: number, token: number];
+/** Milliseconds: of every chunk, for each position before it, for each of its tokens. */
+type Costs = readonly [chunk: number, position: number, token: number];
 
-/** Costs of one unit's pieces. */
-export class PieceCosts {
+/** Costs of one unit's chunks. */
+export class ChunkCosts {
   readonly #samples: Sample[] = [];
   /** The last one, if it was odd. */
   #odd: Sample | null = null;
   /** Of {@link #samples}; null where there are none. */
   #costs: Costs | null = null;
 
-  /** Whether any piece was measured. */
+  /** Whether any chunk was measured. */
   get known(): boolean {
     return this.#costs !== null;
   }
 
-  /** The largest of the last pieces, in tokens; 0 if there are none. */
+  /** The largest of the last chunks, in tokens; 0 if there are none. */
   get largest(): number {
     return Math.max(0, ...this.#samples.map(({ tokens }) => tokens));
   }
@@ -51,10 +51,10 @@ export class PieceCosts {
     return Math.min(...this.#samples.map(({ tokens }) => tokens));
   }
 
-  /** Milliseconds of a piece after so many positions without those for its tokens. */
+  /** Milliseconds of a chunk after so many positions without those for its tokens. */
   before(start: number): number {
-    const [piece, position] = this.#costs ?? [0, 0];
-    return piece + position * start;
+    const [chunk, position] = this.#costs ?? [0, 0];
+    return chunk + position * start;
   }
 
   /** Milliseconds for each token. */
@@ -62,8 +62,8 @@ export class PieceCosts {
     return this.#costs?.[2] ?? 0;
   }
 
-  /** A piece was computed. */
-  add({ tokens, start }: PieceSize, milliseconds: number): void {
+  /** A chunk was computed. */
+  add({ tokens, start }: ChunkSize, milliseconds: number): void {
     if (milliseconds <= 0) return;
     const sample = { tokens, start, milliseconds };
     const isOdd = this.#samples.length >= KNOWN && milliseconds > ODD * (this.before(start) + this.perToken * tokens);
@@ -80,7 +80,7 @@ export class PieceCosts {
     if (this.#samples.length > SAMPLES) this.#samples.splice(this.#leastWanted(), 1);
   }
 
-  /** The oldest, but for the last of about its size: pieces that are all alike do not tell their costs apart. */
+  /** The oldest, but for the last of about its size: chunks that are all alike do not tell their costs apart. */
   #leastWanted(): number {
     const sizes = this.#samples.map(({ tokens }) => Math.floor(Math.log2(tokens)));
     return sizes.findIndex((size, i) => sizes.lastIndexOf(size) > i);
@@ -91,7 +91,7 @@ const PARTS = [0, 1, 2] as const;
 /** Parts that may cost anything, the others nothing. */
 const CHOICES: readonly (readonly number[])[] = [[2], [0, 2], [1, 2], [0, 1, 2], [0], [1], [0, 1]];
 
-/** Weighted so that what counts is by which part of itself a piece is missed. */
+/** Weighted so that what counts is by which part of itself a chunk is missed. */
 function fit(samples: readonly Sample[]): Costs {
   const scale = [1, Math.max(1, ...samples.map(({ start }) => start)), Math.max(...samples.map(({ tokens }) => tokens))];
   const matrix = PARTS.map(() => [0, 0, 0]);
@@ -114,8 +114,8 @@ function fit(samples: readonly Sample[]): Costs {
     const gain = costs.reduce((sum, cost, part) => sum + cost * right[part], 0);
     if (gain > best.gain) best = { costs, gain };
   }
-  const [piece, position, token] = best.costs.map((cost, part) => cost / scale[part]);
-  return [piece, position, token];
+  const [chunk, position, token] = best.costs.map((cost, part) => cost / scale[part]);
+  return [chunk, position, token];
 }
 
 /** The least squares of some parts, by elimination; null if one of them is negative or the others say all about it. */
