@@ -29,8 +29,8 @@ const [O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_CLOEXEC] = [0o2, 0o100, 0o200, 0o4
 const OWNER_ONLY = 0o600;
 const [PROT_READ, PROT_WRITE, MAP_SHARED] = [1, 2, 1];
 const SEEK_END = 2;
-/** Of `struct statvfs` on 64-bit machines, in words of 8 bytes: how large a block is, how many there are for users; and more than all of it has. */
-const [STATVFS_FRSIZE, STATVFS_BAVAIL, STATVFS_WORDS] = [1, 4, 32];
+/** Of `struct statvfs` on 64-bit machines, in words of 8 bytes: how large a block is, how many there are in all and for users; and more than all of it has. */
+const [STATVFS_FRSIZE, STATVFS_BLOCKS, STATVFS_BAVAIL, STATVFS_WORDS] = [1, 2, 4, 32];
 /** `MAP_FAILED` */
 const FAILED = -1n;
 
@@ -78,7 +78,7 @@ export class SharedMemory {
     return new Uint8Array(this.#memory, 0, KEY_BYTES).slice();
   }
 
-  /** Bytes that are free where segments are made. @throws {LatentmeshError} `unsupported` if they cannot be made here, or it cannot be told */
+  /** Bytes that are free where segments are made; infinite where memory itself is the only limit. @throws {LatentmeshError} `unsupported` if they cannot be made here, or it cannot be told */
   static free(): number {
     const { symbols: libc } = acquire();
     try {
@@ -86,7 +86,7 @@ export class SharedMemory {
       if (libc.statvfs(pathBytes(DIRECTORY), new Uint8Array(words.buffer)) !== 0) {
         throw new LatentmeshError("unsupported", `There is no ${DIRECTORY}`);
       }
-      return Number(words[STATVFS_FRSIZE] * words[STATVFS_BAVAIL]);
+      return words[STATVFS_BLOCKS] === 0n ? Infinity : Number(words[STATVFS_FRSIZE] * words[STATVFS_BAVAIL]);
     } finally {
       release();
     }

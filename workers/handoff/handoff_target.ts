@@ -11,7 +11,7 @@ import type { Link } from "../../core/wire/link.ts";
 import type { PeerFrame, PeerFrameOf } from "../../core/wire/messages.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
 import type { Cut } from "./latent_exporter.ts";
-import type { SendingWindow } from "./handoff_window.ts";
+import type { RoomWaiter, SendingWindow } from "./handoff_window.ts";
 
 /** A decode rank that prompts are handed to. */
 export interface HandoffTarget {
@@ -33,7 +33,7 @@ export interface OutgoingOptions {
 }
 
 /** One prompt's latents on their way to one rank. */
-export class Outgoing {
+export class Outgoing implements RoomWaiter {
   readonly worker: string;
   unacknowledged = 0;
   readonly #link: Link;
@@ -42,7 +42,8 @@ export class Outgoing {
   #failure: LatentmeshError | null = null;
   /** Woken by whatever may give room. */
   #waiting: PromiseWithResolvers<void> | null = null;
-  #stopWatching: () => void = () => {};
+  /** Ends the wait for an acknowledgement; null: none is waited for. */
+  #stopWatching: (() => void) | null = null;
 
   constructor({ worker, link, window }: HandoffTarget, options: OutgoingOptions) {
     this.worker = worker;
@@ -61,10 +62,10 @@ export class Outgoing {
     if (this.#failure !== null) throw this.#failure;
     const { epoch, sequence } = this.#options;
     const message = { kind: "latents", epoch, sequence, ...header } as const satisfies PeerFrame;
-    const at = this.#window?.put(memory.subarray(part.begin, part.begin + part.bytes)) ?? null;
+    const at = this.#window?.put(memory.subarray(part.begin, part.begin + part.bytes), this) ?? null;
     const frame = at === null ? sealFrame(message, memory, part) : encodeFrame({ ...message, at } satisfies PeerFrame);
     this.unacknowledged += part.bytes;
-    if (this.unacknowledged === part.bytes) this.#watch();
+    this.#watch();
     this.#link.sendFrame(frame);
     return at === null ? frame.byteLength : frame.byteLength + part.bytes;
   }
@@ -76,12 +77,13 @@ export class Outgoing {
       return this.fail(new LatentmeshError("protocol", `Decode worker ${this.worker} refused latents: ${frame.message}`));
     }
     this.unacknowledged -= frame.bytes;
-    this.#heard();
+    if (this.unacknowledged === 0) this.#window?.leave(this);
+    this.heard();
   }
 
   /** Whether so many bytes can go now, if no more than `windowBytes` are to be on their way. What is larger goes when nothing else is: waiting for more room would be for ever. */
   hasRoom(bytes: number, windowBytes: number): boolean {
-    return this.unacknowledged <= Math.max(0, windowBytes - bytes) && (this.#window?.hasRoom(bytes) ?? true);
+    return this.unacknowledged <= Math.max(0, windowBytes - bytes) && (this.#window?.hasRoom(bytes, this) ?? true);
   }
 
   /** Resolves when the rank has acknowledged everything. @throws {LatentmeshError} as {@link send} */
@@ -94,36 +96,37 @@ export class Outgoing {
   async tookIn(): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
     this.#waiting = Promise.withResolvers();
-    const ignore = this.#window?.onRoom(() => this.#heard());
     this.#watch();
-    try {
-      await this.#waiting.promise;
-    } finally {
-      ignore?.();
-    }
+    await this.#waiting.promise;
   }
 
   /** Ends whatever waits, and sends no more. */
   fail(reason: LatentmeshError): void {
-    this.#stopWatching();
     this.#failure ??= reason;
+    this.#watchNoMore();
     this.#waiting?.reject(this.#failure);
     this.#waiting = null;
+    this.#window?.leave(this);
   }
 
-  /** The rank is not silent. */
-  #heard(): void {
+  /** The rank is not silent: it has taken something in, of this prompt or of another that is in front of it. */
+  heard(): void {
     this.#waiting?.resolve();
     this.#waiting = null;
+    this.#watchNoMore();
     this.#watch();
   }
 
-  /** Expects an acknowledgement, from now on, if one is outstanding or waited for. */
+  /** Expects an acknowledgement, if one is outstanding or waited for and none is expected yet. */
   #watch(): void {
-    this.#stopWatching();
-    if ((this.unacknowledged === 0 && this.#waiting === null) || this.#failure !== null) return;
+    if (this.#stopWatching !== null || (this.unacknowledged === 0 && this.#waiting === null) || this.#failure !== null) return;
     const { silentMs } = this.#options;
     this.#stopWatching = watchSilence(silentMs, () => this.fail(this.#lost("timeout", `acknowledged no latents for ${silentMs} ms`, this.worker)));
+  }
+
+  #watchNoMore(): void {
+    this.#stopWatching?.();
+    this.#stopWatching = null;
   }
 
   /** The group is to blame, in this epoch of its own; the unit that hands over is not. */

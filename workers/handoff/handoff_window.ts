@@ -16,6 +16,8 @@ import { KEY_BYTES, SharedMemory, whyNotShared } from "../collective/shared_memo
 const MOST_BYTES = 64 << 20;
 /** Part of the memory that can be shared which one window may have: containers have 64 MiB of it, and sums go through it, too. */
 const PART_OF_FREE = 1 / 4;
+/** With less than a few frames latents would wait for each other longer than for the link. */
+const LEAST_BYTES = 8 << 20;
 /** Where latents begin in a segment. */
 const BEGIN = roundUp(KEY_BYTES, PAYLOAD_ALIGNMENT);
 
@@ -76,13 +78,27 @@ export class RingPlaces {
   }
 }
 
+/** What a window has, given what the longest prompt has and what is free; 0: there is none. */
+function windowBytes(promptBytes: number, free: number): number {
+  const bytes = Math.min(promptBytes, MOST_BYTES, Math.floor(free * PART_OF_FREE));
+  return bytes < Math.min(promptBytes, LEAST_BYTES) ? 0 : bytes;
+}
+
+/** Who waits for room in a window. */
+export interface RoomWaiter {
+  /** The other side has taken something in, or there may be room for another reason. */
+  heard(): void;
+}
+
 /** A prefill worker's end. */
 export class SendingWindow {
   readonly #places: RingPlaces;
   #segment: SharedMemory | null;
   #mapped = false;
-  /** Told when there may be room where there was none. */
-  readonly #listeners = new Set<() => void>();
+  /** Who waits for room, in the order in which it is given. */
+  readonly #line = new Set<RoomWaiter>();
+  /** Who has latents there that are not answered. */
+  readonly #users = new Set<RoomWaiter>();
 
   private constructor(segment: SharedMemory | null, bytes: number) {
     this.#segment = segment;
@@ -93,11 +109,19 @@ export class SendingWindow {
    * Offers memory over a link; until the other side has it, and where it cannot be shared, latents travel over the link.
    *
    * @param promptBytes what the longest prompt has; more is of no use
+   * @param options.obstacle why memory is not shared; by default it is found out
+   * @param options.free bytes of memory that can be shared
    */
-  static offer(link: Link, epoch: number, promptBytes: number, obstacle: string | null = whyNotShared()): SendingWindow {
+  static offer(
+    link: Link,
+    epoch: number,
+    promptBytes: number,
+    { obstacle = whyNotShared(), free = SharedMemory.free }: { readonly obstacle?: string | null; readonly free?: () => number } = {},
+  ): SendingWindow {
     let segment: SharedMemory | null = null;
     try {
-      if (obstacle === null) segment = SharedMemory.create(BEGIN + Math.min(promptBytes, MOST_BYTES, Math.floor(SharedMemory.free() * PART_OF_FREE)));
+      const bytes = obstacle === null ? windowBytes(promptBytes, free()) : 0;
+      if (bytes > 0) segment = SharedMemory.create(BEGIN + bytes);
     } catch {
       // No room, or no such memory: sockets do as well, if not as fast.
     }
@@ -122,20 +146,26 @@ export class SendingWindow {
 
   /**
    * Whether latents of so many bytes can go on their way now. Where memory is shared they wait for their turn there: over the link they would hold up all that
-   * come after them.
+   * come after them. Who has to wait is told when there is room, and nobody who came later has it before.
    */
-  hasRoom(bytes: number): boolean {
-    return !this.shared || bytes > this.#places.bytes || this.#places.has(bytes);
+  hasRoom(bytes: number, who: RoomWaiter): boolean {
+    if (!this.shared || bytes > this.#places.bytes) return true;
+    const first = this.#line.values().next().value ?? who;
+    const room = first === who && this.#places.has(bytes);
+    if (!room) this.#line.add(who);
+    return room;
   }
 
-  /** Has somebody told whenever there may be room where there was none. @returns ends it */
-  onRoom(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+  /** Has nothing there, and waits for nothing. */
+  leave(who: RoomWaiter): void {
+    this.#users.delete(who);
+    if (this.#line.delete(who)) this.#tell(this.#line);
   }
 
-  /** Puts latents there. @returns where they lie; null if they are to travel over the link */
-  put(latents: Uint8Array<ArrayBuffer>): number | null {
+  /** Puts latents there. @param who is told of everything that is answered, until it leaves @returns where they lie; null if they are to travel over the link */
+  put(latents: Uint8Array<ArrayBuffer>, who: RoomWaiter): number | null {
+    this.#users.add(who);
+    if (this.#line.delete(who)) this.#tell(this.#line);
     if (this.#segment === null || !this.#mapped) return this.#places.skip();
     const at = this.#places.take(latents.byteLength);
     if (at !== null) new Uint8Array(this.#segment.memory, BEGIN + at, latents.byteLength).set(latents);
@@ -145,17 +175,19 @@ export class SendingWindow {
   /** The first of what was sent and not answered is answered: the other side has no more use for it. */
   answered(): void {
     this.#places.giveBack();
-    this.#tell();
+    this.#tell(this.#line.union(this.#users));
   }
 
   #close(): void {
     this.#segment?.close();
     this.#segment = null;
-    this.#tell();
+    // Latents go over the link from now on, if there is one.
+    this.#tell(this.#line);
+    this.#line.clear();
   }
 
-  #tell(): void {
-    for (const listener of this.#listeners) listener();
+  #tell(whom: ReadonlySet<RoomWaiter>): void {
+    for (const waiter of [...whom]) waiter.heard();
   }
 }
 

@@ -130,7 +130,8 @@ export class AssignedRank {
       const link = await this.membership.attach(peer);
       const shape = decodeShapes[peer.rank];
       const promptBytes = cache.maxContext * spec.layers * cacheTokenBytes({ ...cache.config, keyWidth: shape.keyWidth });
-      const window = exchange === "websocket" ? null : SendingWindow.offer(link, epoch, promptBytes);
+      const local = peer.address.startsWith("unix:");
+      const window = exchange === "websocket" || !local ? null : SendingWindow.offer(link, epoch, promptBytes);
       targets.push({ worker: peer.worker, link, shape, window });
     }
   }

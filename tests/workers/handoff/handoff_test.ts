@@ -234,6 +234,21 @@ describe("a handoff", () => {
         await close();
       });
 
+      it("does not blame a rank that is busy taking in what came before", async () => {
+        const stage = await HandoffStage.create(prefill, shapes, { cutBytes: 2000, cuts: 8, windowBytes: 64 << 20 });
+        // Each of the first prompt's parts takes half as long as a rank may be silent.
+        let turn = Promise.resolve();
+        const { targets, receivers, close } = targetsOf((rank, frame, payload, link) => {
+          turn = turn.then(() => new Promise((resolve) => setTimeout(resolve, rank === 0 && frame.sequence === 1 ? 200 : 0)));
+          void turn.then(() => acknowledge(null)(rank, frame, payload, link));
+        }, 16 << 20);
+        await mapped(targets);
+        const [first, second] = [1, 2].map((sequence) => new Handoff(stage, targets, options({ sequence, silentMs: 400 })));
+        receivers.push(first, second);
+        await Promise.all([send(first, 0, 24, 24), send(second, 0, 24, 24)]);
+        await close();
+      });
+
       it("names the rank that gives nothing back of what another prompt has there", async () => {
         const stage = await HandoffStage.create(prefill, shapes, { cutBytes: 2000, cuts: 4, windowBytes: 64 << 20 });
         const { targets, receivers, close } = targetsOf(acknowledge(1), 3000);

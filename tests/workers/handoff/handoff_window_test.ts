@@ -11,6 +11,14 @@ import { SEED } from "../../../bench/support/random.ts";
 
 const EPOCH = 3;
 
+const nobody = { heard: () => {} };
+
+/** What the file system says of itself, by another way. */
+function statistics(): string {
+  const { stdout } = new Deno.Command("stat", { args: ["-f", "-c", '{"blocks":%b,"bavail":%a,"bsize":%S}', "/dev/shm"] }).outputSync();
+  return new TextDecoder().decode(stdout);
+}
+
 describe("places in a ring", () => {
   it("never overlap until they are given back, and are found wherever enough is free behind the last one", () => {
     const actions = fc.array(fc.option(fc.integer({ min: 1, max: 3000 }), { nil: null }), { maxLength: 200 });
@@ -90,8 +98,8 @@ else {describe("memory that latents go through", () => {
 
     it("holds what was put there until it is answered, and nothing before the other side has it", async () => {
       const { near, far, told, offered, close } = ends();
-      const sending = SendingWindow.offer(near, EPOCH, 1000, null);
-      assertEquals(sending.put(Uint8Array.of(1, 2)), null, "it is not known yet whether the other side can");
+      const sending = SendingWindow.offer(near, EPOCH, 1000, { obstacle: null });
+      assertEquals(sending.put(Uint8Array.of(1, 2), nobody), null, "it is not known yet whether the other side can");
       await turn();
       const receiving = new ReceivingWindows();
       receiving.open(offered[0], far);
@@ -99,52 +107,81 @@ else {describe("memory that latents go through", () => {
       assertEquals(told, [{ kind: "mapped", epoch: EPOCH, problem: null }]);
       sending.mapped(null);
       sending.answered();
-      const at = sending.put(Uint8Array.of(3, 4, 5, 6))!;
-      const more = sending.put(Uint8Array.of(7, 8))!;
+      const at = sending.put(Uint8Array.of(3, 4, 5, 6), nobody)!;
+      const more = sending.put(Uint8Array.of(7, 8), nobody)!;
       assertEquals([...receiving.latentsOf(latents(at, 4), none, far)], [3, 4, 5, 6]);
       assertEquals([...receiving.latentsOf(latents(more, 2), none, far)], [7, 8]);
-      assertEquals(sending.put(new Uint8Array(900)), null, "there is no room");
+      assertEquals(sending.put(new Uint8Array(900), nobody), null, "there is no room");
       assertThrows(() => Deno.statSync(offered[0].segment!.path), Deno.errors.NotFound);
       await close();
       await turn();
-      assertEquals([sending.shared, sending.put(none)], [false, null]);
+      assertEquals([sending.shared, sending.put(none, nobody)], [false, null]);
       assertThrows(() => receiving.latentsOf(latents(at, 4), none, far), LatentmeshError, "no 4 bytes");
     });
 
     it("is not used where the other side cannot have it, and is gone then", async () => {
       const { near, far, told, offered, close } = ends();
-      const sending = SendingWindow.offer(near, EPOCH, 1000, null);
+      const sending = SendingWindow.offer(near, EPOCH, 1000, { obstacle: null });
       await turn();
       new ReceivingWindows().open(offered[0], far, "not here");
       await turn();
       const [{ problem }] = told as PeerFrameOf<"mapped">[];
       assertEquals(problem, "not here");
       sending.mapped(problem);
-      assertEquals([sending.shared, sending.put(Uint8Array.of(1))], [false, null]);
+      assertEquals([sending.shared, sending.put(Uint8Array.of(1), nobody)], [false, null]);
       assertThrows(() => Deno.statSync(offered[0].segment!.path), Deno.errors.NotFound);
-      const without = SendingWindow.offer(near, EPOCH, 1000, "not wanted");
+      const without = SendingWindow.offer(near, EPOCH, 1000, { obstacle: "not wanted" });
       await turn();
-      assertEquals([offered.length, without.put(Uint8Array.of(1))], [1, null], "nothing more was offered");
+      assertEquals([offered.length, without.put(Uint8Array.of(1), nobody)], [1, null], "nothing more was offered");
       await close();
     });
 
-    it("has what a prompt has, and leaves others most of the memory that there is", async () => {
-      const { near, offered, close } = ends();
-      SendingWindow.offer(near, EPOCH, 5000, null);
-      const free = SharedMemory.free();
-      SendingWindow.offer(near, EPOCH, Number.MAX_SAFE_INTEGER, null);
+    it("has what a prompt has, leaves others most of the memory that there is, and is not made where that is too little", async () => {
+      const MIB = 2 ** 20;
+      const sizes = async (promptBytes: number, free: number): Promise<number[]> => {
+        const { near, offered, close } = ends();
+        SendingWindow.offer(near, EPOCH, promptBytes, { obstacle: null, free: () => free });
+        await turn();
+        await close();
+        await turn();
+        return offered.map(({ segment }) => Math.floor(segment!.bytes / MIB * 16) / 16);
+      };
+      assertEquals(await sizes(MIB / 2, 64 * MIB), [0.5]);
+      assertEquals(await sizes(500 * MIB, 64 * MIB), [16]);
+      assertEquals(await sizes(500 * MIB, Infinity), [64], "a file system without a limit");
+      for (const [promptBytes, free] of [[500 * MIB, 16 * MIB], [500 * MIB, 0], [MIB, 0], [0, 64 * MIB]]) {
+        assertEquals(await sizes(promptBytes, free), []);
+      }
+      const { blocks, bavail, bsize } = JSON.parse(statistics());
+      const now = SharedMemory.free();
+      // Others use it, too.
+      assert(blocks === 0 ? now === Infinity : Math.abs(now - bavail * bsize) <= blocks * bsize / 4, `${now} where df says ${bavail * bsize}`);
+    });
+
+    it("gives room in the order in which it was waited for, whatever the sizes", async () => {
+      const { near, far, offered, close } = ends();
+      const sending = SendingWindow.offer(near, EPOCH, 1000, { obstacle: null });
       await turn();
-      const [small, large] = offered.map(({ segment }) => segment!.bytes);
-      assert(small >= 5000 && small < 6000, `${small}`);
-      assert(large <= free / 4 + 6000 && large <= (64 << 20) + 6000, `${large} of ${free}`);
-      assert(large > small, "there is some");
+      new ReceivingWindows().open(offered[0], far);
+      sending.mapped(null);
+      const told: string[] = [];
+      const [large, small] = ["large", "small"].map((name) => ({ heard: () => void told.push(name) }));
+      for (let i = 0; i < 4; i++) assert(sending.put(new Uint8Array(128), nobody) !== null);
+      assertEquals([sending.hasRoom(900, large), sending.hasRoom(100, small)], [false, false], "who comes later does not overtake");
+      sending.answered();
+      assertEquals([told, sending.hasRoom(900, large), sending.hasRoom(100, small)], [["large", "small"], false, false]);
+      for (let i = 0; i < 3; i++) sending.answered();
+      assertEquals([sending.hasRoom(900, large), sending.hasRoom(100, small)], [true, false]);
+      told.length = 0;
+      sending.leave(large);
+      assertEquals([told, sending.hasRoom(100, small)], [["small"], true]);
+      sending.leave(small);
       await close();
-      await turn();
     });
 
     it("lets nobody read beside it, have it twice, or name another file", async () => {
       const { near, far, offered, close } = ends();
-      SendingWindow.offer(near, EPOCH, 1000, null);
+      SendingWindow.offer(near, EPOCH, 1000, { obstacle: null });
       await turn();
       const receiving = new ReceivingWindows();
       const { segment } = offered[0];
