@@ -55,8 +55,9 @@ export class WebSocketCollective implements Collective {
   readonly #inboxes: readonly Inbox[];
   /** Its payload is what {@link input} gives. */
   readonly #frame: PartFrame;
-  /** What blocks are sent in. */
+  /** What blocks of parts are sent in, and blocks of sums, which nobody rounds: the other ways to exchange do not either. */
   readonly #blockFrame: PartFrame;
+  readonly #sumFrame: PartFrame;
   #sum: Float32Array<ArrayBuffer> = new Float32Array(0);
 
   /** @param peers every other rank, in rank order */
@@ -68,6 +69,7 @@ export class WebSocketCollective implements Collective {
     const { epoch, lane, wire: dtype } = options;
     this.#frame = new PartFrame({ epoch, lane, dtype });
     this.#blockFrame = new PartFrame({ epoch, lane, dtype });
+    this.#sumFrame = new PartFrame({ epoch, lane, dtype: "f32" });
   }
 
   receive(rank: number, frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void {
@@ -137,27 +139,26 @@ export class WebSocketCollective implements Collective {
     const block = (rank: number): Range => blockOf(values, this.ranks, rank);
     const part = <V extends Values>(of: V, rank: number) => of.subarray(block(rank).begin, block(rank).end) as V;
     const [scatter, gather] = [this.#nextTurn(), this.#nextTurn()];
-    for (const inbox of this.#inboxes) this.#sendBlock([inbox], scatter, part(own, inbox.peer.rank));
+    for (const inbox of this.#inboxes) this.#sendBlock([inbox], scatter, part(own, inbox.peer.rank), this.#blockFrame, this.wire);
     const mine = part(sum, this.rank);
     for (let rank = 0; rank < this.ranks; rank++) {
-      const theirs = rank === this.rank ? part(own, rank) : viewOf(await this.#receiveFrom(this.#inbox(rank), scatter, mine.length), this.wire);
+      const theirs = rank === this.rank
+        ? part(own, rank)
+        : viewOf(await this.#receiveFrom(this.#inbox(rank), scatter, mine.length, this.wire), this.wire);
       if (rank === 0) mine.set(theirs);
       else addInto(mine, theirs);
     }
-    mine.set(this.#sendBlock(this.#inboxes, gather, mine));
+    this.#sendBlock(this.#inboxes, gather, mine, this.#sumFrame, "f32");
     for (const inbox of this.#inboxes) {
       const theirs = part(sum, inbox.peer.rank);
-      theirs.set(viewOf(await this.#receiveFrom(inbox, gather, theirs.length), this.wire));
+      theirs.set(viewOf(await this.#receiveFrom(inbox, gather, theirs.length, "f32"), "f32"));
     }
     return { sum };
   }
 
-  /** @returns the values as receivers will read them */
-  #sendBlock(inboxes: readonly Inbox[], turn: number, values: Values): Values {
-    const sent = viewOf(this.#blockFrame.payload(values.length), this.wire);
-    sent.set(values);
-    this.#send(inboxes, this.#blockFrame, turn, values.length);
-    return sent;
+  #sendBlock(inboxes: readonly Inbox[], turn: number, values: Values, frame: PartFrame, dtype: "f32" | "f16"): void {
+    viewOf(frame.payload(values.length), dtype).set(values);
+    this.#send(inboxes, frame, turn, values.length);
   }
 
   #send(inboxes: readonly Inbox[], to: PartFrame, turn: number, values: number): void {
@@ -165,8 +166,8 @@ export class WebSocketCollective implements Collective {
     for (const { peer } of inboxes) peer.link.sendFrame(frame);
   }
 
-  #receiveFrom(inbox: Inbox, turn: number, values: number): Promise<Uint8Array<ArrayBuffer>> {
-    return new Promise((came, failed) => inbox.wait({ turn, dtype: this.wire, values, like: null, came, failed }));
+  #receiveFrom(inbox: Inbox, turn: number, values: number, dtype: "f32" | "f16"): Promise<Uint8Array<ArrayBuffer>> {
+    return new Promise((came, failed) => inbox.wait({ turn, dtype, values, like: null, came, failed }));
   }
 
   #nextTurn(): number {

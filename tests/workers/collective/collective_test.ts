@@ -153,6 +153,19 @@ for (const way of WAYS) {
       });
     }
 
+    for (const [ranks, values] of [[2, 7168], [5, 1003], [3, 300_001]]) {
+      it(`gives ${ranks} ranks the bits of ${values} values whose parts were rounded to f16, and rounds no sum`, async () => {
+        const random = new Random();
+        const parts = Array.from({ length: ranks }, () => random.normals(values));
+        const rounded = parts.map((part) => Float32Array.from(Float16Array.from(part)));
+        const local = new LocalExchange(ranks);
+        const [expected] = await sumAll(rounded.map((_, rank) => local.rank(rank)), rounded);
+        const group = await Ranks.open(ranks, { way, wire: "f16" });
+        for (const [rank, sum] of (await sumAll(await group.join(), parts)).entries()) assertEquals(bits(sum), bits(expected), `rank ${rank}`);
+        await group.close();
+      });
+    }
+
     it("rounds alike on every rank where f16 is on the wire", async () => {
       const parts = Array.from({ length: 3 }, () => new Random().normals(1000));
       const group = await Ranks.open(3, { way, wire: "f16" });
