@@ -82,7 +82,7 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
 
 function parseSizes(text: string, most: number): PrefillSizes {
   const [chunk, window] = text.split("x").map((size) => Math.min(Number(size), most));
-  return { chunk, window };
+  return { chunk, window, keptWindows: Math.floor((most - 1) / window) };
 }
 
 function parseDivision(text: string): PrefillDivision {
@@ -90,13 +90,13 @@ function parseDivision(text: string): PrefillDivision {
   return { rowParts, rowTiles, parts, keys };
 }
 
-async function createModel(device: Device, weights: ModelWeights, { chunk, window }: PrefillSizes, most: number): Promise<Model> {
+async function createModel(device: Device, weights: ModelWeights, { chunk, window, keptWindows }: PrefillSizes, most: number): Promise<Model> {
   return await Model.create(device, weights, {
     cacheDtype: device.kind === "cpu" ? "f32" : "f16",
     maxTokens: most,
     maxContext: most,
     maxSequences: 1,
-    limits: { prefillRows: chunk, decodeRows: 1, window, logitRows: 1 },
+    limits: { prefillRows: chunk, decodeRows: 1, window, keptWindows, logitRows: 1 },
   });
 }
 

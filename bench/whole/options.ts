@@ -41,6 +41,8 @@ export interface WholeOptions {
   readonly runs: readonly Run[];
   /** Tokens of each stream that count. */
   readonly tokens: number;
+  /** Most sequences that are decoded together, which also decides by which kernels; by default those of the largest case. */
+  readonly maxBatch: number | undefined;
   /** Tokens with which all prompts of a case begin. */
   readonly prefix: number;
   readonly gpus: readonly number[] | null;
@@ -62,7 +64,7 @@ export interface WholeOptions {
 
 /** Flags, for `--help`. */
 export const WHOLE_HELP =
-  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--prefill-chunk N] [--prefill-cache N] [--once] [--lead N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
+  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--max-batch N] [--prefill-chunk N] [--prefill-cache N] [--once] [--lead N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
 
 /** Parses the command line. @throws {Error} that says what cannot be measured, before anything is started */
 export function parseOptions(args: readonly string[]): WholeOptions {
@@ -83,6 +85,7 @@ export function parseOptions(args: readonly string[]): WholeOptions {
       gpus: { type: "string" },
       tokens: { type: "string", default: "128" },
       prefix: { type: "string", default: "0" },
+      "max-batch": { type: "string" },
       "prefill-chunk": { type: "string" },
       "prefill-cache": { type: "string" },
       once: { type: "boolean", default: false },
@@ -116,6 +119,7 @@ export function parseOptions(args: readonly string[]): WholeOptions {
     cases,
     runs,
     tokens,
+    maxBatch: values["max-batch"] === undefined ? undefined : whole("--max-batch", values["max-batch"], Math.max(...cases.map(({ batch }) => batch))),
     prefix: whole("--prefix", values.prefix, 0),
     gpus: values.gpus?.split(",").map((gpu) => whole("--gpus", gpu, 0)) ?? null,
     halo: values.halo === undefined || values.halo === "auto" ? values.halo : whole("--halo", values.halo, 0),

@@ -31,7 +31,7 @@ function held(one: Case, options: Pick<WholeOptions, "tokens" | "lead">): number
 /** The cluster file of a server that all cases fit. */
 export function configFor(options: WholeOptions, { device, ranks, mixed, attention }: Run): Config {
   const { cases, gpus, halo, prefillChunk, prefillCache } = options;
-  const maxBatch = Math.max(...cases.map(({ batch }) => batch));
+  const maxBatch = options.maxBatch ?? Math.max(...cases.map(({ batch }) => batch));
   const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * BLOCK));
   return {
     model: options.model,

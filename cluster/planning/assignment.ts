@@ -28,6 +28,8 @@ export interface CachePlan {
   readonly chunk: number;
   /** Positions whose keys and values prefill expands at a time. */
   readonly window: number;
+  /** Windows of a prompt whose keys and values stay until it is computed. */
+  readonly keptWindows: number;
 }
 
 /** The model that a cluster serves. */
@@ -164,9 +166,9 @@ export const PROMPTS_PER_UNIT = 8;
 export function assignmentOf(settings: Settings, model: ClusterModel, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
   const { decode, weights } = settings;
   const cuts = resolveCuts(settings, model.package);
-  const { dtype, maxContext, chunk, window } = cache;
+  const { dtype, maxContext, chunk, window, keptWindows } = cache;
   const { maxBatch } = decode;
-  const prefilling = { prefillRows: chunk, window, logitRows: Math.min(64, chunk) };
+  const prefilling = { prefillRows: chunk, window, keptWindows, logitRows: Math.min(64, chunk) };
   const byRole = {
     prefill: { maxTokens: cache.prefillTokens, maxSequences: PROMPTS_PER_UNIT, limits: { ...prefilling, decodeRows: 1 } },
     decode: {

@@ -46,7 +46,13 @@ export interface RankSizes {
   readonly maxTokens: number;
   readonly maxContext: number;
   readonly maxSequences: number;
-  readonly limits: { readonly prefillRows: number; readonly decodeRows: number; readonly window: number; readonly logitRows: number };
+  readonly limits: {
+    readonly prefillRows: number;
+    readonly decodeRows: number;
+    readonly window: number;
+    readonly keptWindows?: number;
+    readonly logitRows: number;
+  };
   readonly group: GroupPlace;
   /** Halves of a step that run side by side. */
   readonly lanes: number;

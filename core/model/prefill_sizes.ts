@@ -1,6 +1,6 @@
 /**
- * How much of a prompt is computed at a time. Long chunks read weights seldom, fill experts' tiles, and expand what comes before them seldom: keys and values of
- * the whole context are expanded once per chunk, which for V2-Lite at 32K is 29 % of all products with chunks of 512 tokens, and 5 % with chunks of 4096. They take
+ * How much of a prompt is computed at a time. Long chunks read weights seldom, fill experts' tiles, and expand what comes before them seldom: keys and values that
+ * are not kept are expanded once per chunk, which for V2-Lite at 32K is 29 % of all products with chunks of 512 tokens, and 5 % with chunks of 4096. They take
  * memory, and others wait for them.
  *
  * @module
@@ -14,6 +14,8 @@ export interface PrefillSizes {
   readonly chunk: number;
   /** Positions whose keys and values are expanded at a time; windows begin at multiples of it. */
   readonly window: number;
+  /** Windows at the beginning of a prompt whose keys and values are kept until it is computed, or another one is. */
+  readonly keptWindows: number;
 }
 
 /** What a device offers. */
@@ -28,12 +30,15 @@ export interface PrefillDevice {
 /** Sizes that are tried, the best first. Beyond it, waiting grows and the rest does not. */
 const SIZES: readonly number[] = [4096, 2048, 1024, 512];
 /** What a CPU computes at a time, so that it hears others in between. */
-const ON_HOST: PrefillSizes = { chunk: 64, window: 512 };
+const ON_HOST = { chunk: 64, window: 512 } as const;
 /** Part of what is free that working memory may take: a tenth of it the window's, the rest the chunk's. */
 const SHARE = 1 / 16;
 const WINDOW_SHARE = 0.1;
 /** Bytes of working memory where nothing is known of the device. */
 const UNKNOWN = 2 ** 29;
+/** Part of what is free that kept windows may take, and the most of them: each is bound in every layer. */
+const KEPT_SHARE = 1 / 16;
+const MOST_KEPT = 64;
 
 /**
  * Chooses what is not given.
@@ -44,7 +49,7 @@ const UNKNOWN = 2 ** 29;
 export function choosePrefillSizes(
   spec: ModelSpec,
   { kind, maxBindingBytes, freeBytes }: PrefillDevice,
-  given: Partial<PrefillSizes>,
+  given: Partial<Pick<PrefillSizes, "chunk" | "window">>,
   maxContext: number,
 ): PrefillSizes {
   const budget = freeBytes === null ? UNKNOWN : freeBytes * SHARE;
@@ -54,7 +59,16 @@ export function choosePrefillSizes(
     chunk: fitting(bytesPerRow(spec), budget * (1 - WINDOW_SHARE)),
     window: fitting(bytesPerWindowPosition(spec), budget * WINDOW_SHARE),
   };
-  return { chunk: Math.min(given.chunk ?? chosen.chunk, maxContext), window: Math.min(given.window ?? chosen.window, maxContext) };
+  const [chunk, window] = [Math.min(given.chunk ?? chosen.chunk, maxContext), Math.min(given.window ?? chosen.window, maxContext)];
+  // Of a prompt's last chunk nothing is needed any more.
+  const useful = Math.floor(Math.max(0, maxContext - 1) / window);
+  const fit = Math.floor((freeBytes === null ? UNKNOWN : freeBytes * KEPT_SHARE) / (bytesKept(spec) * window));
+  return { chunk, window, keptWindows: chunk >= maxContext ? 0 : Math.min(useful, fit, MOST_KEPT) };
+}
+
+/** What a position takes whose keys and values are kept in all layers, in f32, as not all devices must. */
+function bytesKept({ layers, heads, nopeWidth, valueWidth, rope }: ModelSpec): number {
+  return layers * (heads * (nopeWidth + valueWidth) + rope.width) * 4;
 }
 
 /** Bytes of working memory. */

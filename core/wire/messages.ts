@@ -58,7 +58,7 @@ export const assignmentSchema = z.strictObject({
   maxTokens: count,
   maxContext: count,
   maxSequences: count.min(1),
-  limits: z.strictObject({ prefillRows: count, decodeRows: count, window: count, logitRows: count }),
+  limits: z.strictObject({ prefillRows: count, decodeRows: count, window: count, keptWindows: count.max(1024).optional(), logitRows: count }),
   lanes: z.union([z.literal(1), z.literal(2)]).describe("halves of a step that run side by side"),
   wire: z.enum(["f32", "f16"]),
   exchange: z.enum(["auto", "shared-memory", "websocket"]).describe("how ranks of the unit give each other their parts"),

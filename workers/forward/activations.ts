@@ -17,6 +17,8 @@ export interface StepLimits {
   readonly decodeRows: number;
   /** Tokens of context whose keys and values are expanded at a time in prefill. */
   readonly window: number;
+  /** Windows whose keys and values are kept for the chunks of the same prompt that follow; default: 0. */
+  readonly keptWindows?: number;
   /** Rows whose logits are computed at a time. */
   readonly logitRows: number;
 }

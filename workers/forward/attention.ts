@@ -19,21 +19,30 @@ import { dividePrefill, mlaPrefillMatrix } from "../../kernels/mla_prefill/matri
 import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
-import { mostRows } from "./activations.ts";
+import { type Activations, mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
+import type { CachedSequence } from "./latent_cache.ts";
 import { Linear, takesHalves } from "./linear.ts";
 import { decodesOnUnits, givesTo, type LinearBinding, type LinearContext, type Phase } from "./linear_binding.ts";
 import { LinearPair } from "./linear_pair.ts";
 import { bindNorm } from "./norm.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
-/** Exact attention over expanded keys and values; only where the rank holds whole latents. */
-interface PrefillParts {
+/** Expands a window of latents to keys and values, and attends to them. */
+interface WindowParts {
   readonly gather: BoundKernel<"count" | "start" | "table">;
   readonly expandKeys: Linear;
   readonly expandValues: Linear;
   readonly attend: BoundKernel<MlaPrefillParams>;
+}
+
+/** Exact attention over expanded keys and values; only where the rank holds whole latents. */
+interface PrefillParts {
+  /** The first windows of a prompt, each in memory of its own once all of its positions are there. */
+  readonly kept: readonly WindowParts[];
+  /** All others, one after the other. */
+  readonly passing: WindowParts;
 }
 
 /** How queries are absorbed in steps of at least `from` rows. */
@@ -62,6 +71,8 @@ interface Parts {
 export class Attention implements Block {
   readonly #context: ModelContext;
   readonly #parts: Parts;
+  /** Whose windows are kept, and how many. */
+  #kept: { readonly sequence: CachedSequence; readonly windows: number } | null = null;
 
   private constructor(context: ModelContext, parts: Parts) {
     this.#context = context;
@@ -127,13 +138,18 @@ export class Attention implements Block {
     const rows = step.rows.length;
     const { position, sequence } = step.rows[0];
     const end = position + rows;
+    // What is before this chunk has not changed since the last one.
+    const known = this.#kept?.sequence === sequence ? Math.min(this.#kept.windows, Math.floor(position / window)) : 0;
     device.run(this.#parts.store, { rows, absorbed_rows: 0 });
-    for (let start = 0; start < end; start += window) {
+    for (let index = 0, start = 0; start < end; index++, start += window) {
       const count = Math.min(window, end - start);
-      device.run(prefill.gather, { count, start, table: sequence.table });
-      prefill.expandKeys.run("prefill", count);
-      prefill.expandValues.run("prefill", count, prefill.expandKeys.rounds);
-      device.run(prefill.attend, {
+      const { gather, expandKeys, expandValues, attend } = (count === window ? prefill.kept[index] : undefined) ?? prefill.passing;
+      if (index >= known) {
+        device.run(gather, { count, start, table: sequence.table });
+        expandKeys.run("prefill", count);
+        expandValues.run("prefill", count, expandKeys.rounds);
+      }
+      device.run(attend, {
         rows,
         first_position: position,
         window_start: start,
@@ -141,6 +157,7 @@ export class Attention implements Block {
         last: start + count === end ? 1 : 0,
       });
     }
+    this.#kept = { sequence, windows: Math.min(prefill.kept.length, Math.floor(end / window)) };
   }
 }
 
@@ -256,30 +273,38 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
 async function bindPrefill(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer): Promise<PrefillParts | null> {
   const { device, spec, activations: a, limits, cache } = context;
   if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
-  const { window, prefillRows } = limits;
+  const { window, keptWindows = 0, prefillRows } = limits;
   const { halves } = context;
   const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
     Linear.create(context, unstacked(matrix), { x: a.latents, y, halves, most: { prefill: window, decode: 0 } });
   const heads = headsOf(spec);
   const division = halves ? dividePrefill(heads, device.limits.maxWorkgroupBytes) : null;
-  const [gather, expandKeys, expandValues, attend] = await Promise.all([
+  const [gather, attend] = await Promise.all([
     device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
-    expand(weights.keyUp, a.keys),
-    expand(weights.valueUp, a.values),
     division === null ? device.compile(mlaPrefill, heads) : device.compile(mlaPrefillMatrix, { ...heads, division }),
   ]);
-  return {
-    gather: gather.bind(
-      { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: a.ropeKeys },
-      { count: window, start: cache.maxContext, table: cache.tableWords },
-    ),
-    expandKeys,
-    expandValues,
-    attend: attend.bind(
-      { q: a.q, keys: a.keys, rope_keys: a.ropeKeys, values: a.values, state: a.softmaxState, out: a.heads },
-      { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },
-    ),
+  const bind = async ({ keys, ropeKeys, values }: Pick<Activations, "keys" | "ropeKeys" | "values">): Promise<WindowParts> => {
+    const [expandKeys, expandValues] = await Promise.all([expand(weights.keyUp, keys), expand(weights.valueUp, values)]);
+    return {
+      gather: gather.bind(
+        { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: ropeKeys },
+        { count: window, start: cache.maxContext, table: cache.tableWords },
+      ),
+      expandKeys,
+      expandValues,
+      attend: attend.bind(
+        { q: a.q, keys, rope_keys: ropeKeys, values, state: a.softmaxState, out: a.heads },
+        { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },
+      ),
+    };
   };
+  const alike = (label: string, { bytes }: DeviceBuffer) => device.createBuffer(label, bytes);
+  const kept = Array.from({ length: keptWindows }, () => ({
+    keys: alike("kept keys", a.keys),
+    ropeKeys: alike("kept rope keys", a.ropeKeys),
+    values: alike("kept values", a.values),
+  }));
+  return { kept: await Promise.all(kept.map(bind)), passing: await bind(a) };
 }
 
 function headsOf(spec: ModelSpec): MlaPrefillConfig {

@@ -35,7 +35,10 @@ const card = (freeBytes: number | null, maxBindingBytes = 2 ** 31 - 4): PrefillD
 describe("what prefill computes at a time", () => {
   it("is what a sixteenth of a GPU's memory holds, or half a gigabyte where nobody knows it, and little on a CPU", () => {
     const [spec, wide] = specs;
-    const sizes = (device: PrefillDevice, of = spec, given = {}) => Object.values(choosePrefillSizes(of, device, given, 163840));
+    const sizes = (device: PrefillDevice, of = spec, given = {}) => {
+      const { chunk, window } = choosePrefillSizes(of, device, given, 163840);
+      return [chunk, window];
+    };
     assertEquals(sizes(card(140e9)), [4096, 4096]);
     assertEquals(sizes(card(24e9)), [4096, 4096]);
     assertEquals(sizes(card(12e9), wide), [1024, 2048]);
@@ -46,7 +49,19 @@ describe("what prefill computes at a time", () => {
     assertEquals(sizes({ kind: "cpu", freeBytes: null, maxBindingBytes: 2 ** 32 }), [64, 512]);
     assertEquals(sizes(card(140e9), spec, { chunk: 100 }), [100, 4096]);
     assertEquals(sizes(card(140e9), spec, { window: 1024 }), [4096, 1024]);
-    assertEquals(choosePrefillSizes(spec, card(140e9), {}, 1000), { chunk: 1000, window: 1000 });
+    assertEquals(choosePrefillSizes(spec, card(140e9), {}, 1000), { chunk: 1000, window: 1000, keptWindows: 0 });
+  });
+
+  it("keeps keys and values of the windows that a sixteenth of the memory holds, and none that no chunk would need again", () => {
+    const [spec] = specs;
+    const kept = (device: PrefillDevice, maxContext: number, given = {}) => choosePrefillSizes(spec, device, given, maxContext).keptWindows;
+    const bytes = spec.layers * (spec.heads * (spec.nopeWidth + spec.valueWidth) + spec.rope.width) * 4 * 4096;
+    assertEquals(kept(card(8e9), 163840, { window: 4096 }), Math.min(39, Math.floor(8e9 / 16 / bytes)));
+    assertEquals(kept(card(140e9), 163840), 39, "what a context has");
+    assertEquals([4096, 4097, 8192, 8193].map((context) => kept(card(140e9), context)), [0, 1, 1, 2]);
+    assertEquals(kept(card(1e8), 163840, { window: 4096 }), 0);
+    assertEquals(kept(card(null), 163840, { window: 512 }), Math.min(64, Math.floor(2 ** 29 / (bytes / 8))));
+    assertEquals(kept(card(1e15), 163840, { window: 512 }), 64);
   });
 
   it("never takes more than its share, nor a larger buffer than a kernel can see, unless not even the least fits", () => {

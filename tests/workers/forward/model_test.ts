@@ -143,6 +143,55 @@ describeOnDevices("model", (kind) => {
       for (const chunk of [1, 13, 64]) assertEquals((await runSequence(model, tokens, "prefill", chunk)).logits, whole.logits, `chunks of ${chunk}`);
     }));
 
+  it("expands a window once, where it keeps its keys and values, with the same bits", () =>
+    onDevice(kind, async (device) => {
+      const { inputs: [tokens, others] } = await readGolden("deepseek-v2-lite-tiny");
+      const load = (keptWindows?: number) => loadModel(device, "deepseek-v2-lite-tiny", { limits: { window: 8, keptWindows }, cacheDtype: "f16" });
+      const [model, keeping, keepingFew] = [await load(), await load(64), await load(2)];
+      const run = async (of: Model, input: readonly number[], chunk: number) => {
+        const before = device.counters.dispatches;
+        const { logits } = await runSequence(of, input, "prefill", chunk);
+        return { logits, dispatches: device.counters.dispatches - before };
+      };
+      for (const chunk of [1, 5, 8, 13, 64]) {
+        for (const input of [tokens, others]) {
+          const expected = await run(model, input, chunk);
+          const [all, few] = [await run(keeping, input, chunk), await run(keepingFew, input, chunk)];
+          assertEquals(all.logits, expected.logits, `chunks of ${chunk}`);
+          assertEquals(few.logits, expected.logits, `chunks of ${chunk}, two windows`);
+          if (chunk < 8) assert(all.dispatches < few.dispatches && few.dispatches < expected.dispatches, `${all.dispatches}, ${few.dispatches}`);
+        }
+      }
+    }));
+
+  it("keeps windows of one prompt apart from those of another that is computed in between", () =>
+    onDevice(kind, async (device) => {
+      const { inputs } = await readGolden("deepseek-v2-lite-tiny");
+      const [plain, keeping] = await Promise.all(
+        [0, 8].map((keptWindows) => loadModel(device, "deepseek-v2-lite-tiny", { limits: { window: 8, keptWindows } })),
+      );
+      const random = new Random();
+      const turns = Array.from({ length: 40 }, () => ({ which: random.below(2), rows: 1 + random.below(12) }));
+      const run = async (model: Model) => {
+        const prompts = [0, 1].map((i) => ({ sequence: model.cache.open(), tokens: inputs[i] }));
+        const rows: Float32Array[] = [];
+        for (const { which, rows: most } of turns) {
+          const { sequence, tokens } = prompts[which];
+          const count = Math.min(most, tokens.length - sequence.length);
+          if (count === 0) continue;
+          model.cache.grow(sequence, count);
+          const start = sequence.length;
+          model.record({ phase: "prefill", rows: tokens.slice(start, start + count).map((token, i) => ({ token, position: start + i, sequence })) });
+          model.head.recordLogits("prefill", count - 1, 1);
+          rows.push((await model.head.logits(1)).slice());
+          sequence.length += count;
+        }
+        for (const { sequence } of prompts) model.cache.close(sequence);
+        return rows;
+      };
+      assertEquals(await run(keeping), await run(plain));
+    }));
+
   it("changes all logits of many rows, which is more than one submission holds", () =>
     onDevice(kind, async (device) => {
       const model = await loadModel(device, "tiny-mla", { limits: { logitRows: 9 } });
