@@ -32,6 +32,22 @@ export interface OutgoingOptions {
   readonly silentMs: number;
 }
 
+/** Prompts on their way over each link. Links outlive prompts by far: one listener a link, not one a prompt. */
+const underWay = new WeakMap<Link, Set<Outgoing>>();
+
+function prompts(link: Link): Set<Outgoing> {
+  const known = underWay.get(link);
+  if (known !== undefined) return known;
+  const all = new Set<Outgoing>();
+  underWay.set(link, all);
+  void link.closed.then((reason) => {
+    // Who comes from now on asks the link anew.
+    underWay.delete(link);
+    for (const outgoing of all) outgoing.lost(reason);
+  });
+  return all;
+}
+
 /** One prompt's latents on their way to one rank. */
 export class Outgoing implements RoomWaiter {
   readonly worker: string;
@@ -50,7 +66,7 @@ export class Outgoing implements RoomWaiter {
     this.#link = link;
     this.#window = window;
     this.#options = options;
-    link.closed.then((reason) => this.fail(this.#lost("worker_lost", `is gone: ${reason.message}`, null)));
+    prompts(link).add(this);
   }
 
   /** Sends what lies in memory. @returns bytes of the message and of what belongs to it @throws {LatentmeshError} if the rank refused something, is gone, or was silent */
@@ -100,8 +116,14 @@ export class Outgoing implements RoomWaiter {
     await this.#waiting.promise;
   }
 
+  /** Its link has ended. */
+  lost(reason: LatentmeshError): void {
+    this.fail(this.#lost("worker_lost", `is gone: ${reason.message}`, null));
+  }
+
   /** Ends whatever waits, and sends no more. */
   fail(reason: LatentmeshError): void {
+    underWay.get(this.#link)?.delete(this);
     this.#failure ??= reason;
     this.#watchNoMore();
     this.#waiting?.reject(this.#failure);

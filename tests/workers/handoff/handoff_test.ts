@@ -287,6 +287,30 @@ describe("a handoff", () => {
     }
   });
 
+  it("leaves nothing behind at a link that goes on", async () => {
+    const stage = await HandoffStage.create(prefill, shapes, tiny);
+    const { targets, receivers, close } = targetsOf(acknowledge(null));
+    let listeners = 0;
+    for (const { link } of targets) {
+      const { closed } = link;
+      const then = closed.then.bind(closed);
+      Object.defineProperty(closed, "then", { value: (...handlers: Parameters<typeof then>) => (listeners++, then(...handlers)) });
+    }
+    for (let sequence = 1; sequence <= 20; sequence++) {
+      const handoff = new Handoff(stage, targets, options({ sequence }));
+      receivers.push(handoff);
+      await send(handoff, 0, 8, 8);
+      handoff.close();
+    }
+    assert(listeners <= targets.length, `${listeners} listeners of ${targets.length} links`);
+    await close();
+    for (let sequence = 21; sequence <= 23; sequence++) {
+      const late = new Handoff(stage, targets, options({ sequence }));
+      await assertRejects(() => send(late, 0, 64, 64), Error, "is gone");
+      late.close();
+    }
+  });
+
   it("that is closed sends no more and ends who waits for it", async () => {
     const stage = await HandoffStage.create(prefill, shapes, tiny);
     const { targets, close } = targetsOf(acknowledge(0));
