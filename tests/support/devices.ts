@@ -5,6 +5,7 @@
  */
 import { isHost } from "../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
+import { messageOf } from "../../core/errors.ts";
 import { type Device, type DeviceKind, type DeviceLimits, PLAIN_FEATURES } from "../../kernels/device/device.ts";
 import { GpuDevice } from "../../kernels/device/gpu_device.ts";
 import type { GpuDeviceOptions } from "../../kernels/device/gpu_parts.ts";
@@ -43,9 +44,18 @@ export function describeOnDevices(name: string, suite: (kind: DeviceKind) => voi
 
 const adapter = await navigator.gpu?.requestAdapter();
 
+/** What Dawn has here: matrix units or not; or why it cannot be opened. */
+const dawn: { readonly matrixUnits: boolean } | { readonly absent: string } = DAWN === undefined
+  ? { absent: "LATENTMESH_DAWN is not set" }
+  : await openTestDevice("dawn").then(async (device) => {
+    const { matrixUnits } = device.features;
+    await device.close();
+    return { matrixUnits };
+  }, (error) => ({ absent: messageOf(error) }));
+
 /** Why a device cannot be tested here; null if it can. */
 export function absence(kind: DeviceKind): string | null {
-  if (kind === "dawn") return DAWN === undefined ? "LATENTMESH_DAWN is not set" : null;
+  if (kind === "dawn") return "absent" in dawn ? dawn.absent : null;
   // Without a Vulkan driver Deno falls back to a GL adapter, which is not what is served.
   if (kind === "deno") return adapter == null ? "no GPU driver" : null;
   return null;
@@ -60,15 +70,9 @@ export function itOnHardware(kind: DeviceKind): (name: string, body: () => Promi
   return (name) => it.skip(`${name}: skipped, a software driver`);
 }
 
-const dawnHasUnits = DAWN !== undefined && await openTestDevice("dawn").then(async (device) => {
-  const { matrixUnits } = device.features;
-  await device.close();
-  return matrixUnits;
-});
-
 /** For tests of kernels on matrix units, which are skipped, by name, on GPUs without them; on the CPU their references run, or they are emulated, see {@link unitsOf}. */
 export function itOnUnits(kind: DeviceKind): (name: string, body: () => Promise<void>) => void {
-  if (kind === "cpu" || kind === "dawn" && dawnHasUnits) return it;
+  if (kind === "cpu" || kind === "dawn" && "matrixUnits" in dawn && dawn.matrixUnits) return it;
   return (name) => it.skip(`${name}: skipped, no matrix units`);
 }
 

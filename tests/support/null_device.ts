@@ -3,17 +3,29 @@
  *
  * @module
  */
+import { it } from "@std/testing/bdd";
 import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
 import { GpuDevice } from "../../kernels/device/gpu_device.ts";
 import { MATRIX_PRELUDE } from "../../kernels/device/gpu_parts.ts";
 import { paceDawn } from "../../kernels/device/pace_dawn.ts";
 import { MATRIX_FEATURES } from "../../kernels/device/providers.ts";
 
+/** Where Dawn is. `TEST_DAWN` is for where there is no GPU that it could open, or none that all suites are to run on as well. */
+const DAWN = Deno.env.get("TEST_DAWN") ?? Deno.env.get("LATENTMESH_DAWN");
+
+/** Why nothing can be tested on the null backend; null if it can. */
+export const nullAbsence: string | null = DAWN === undefined ? "neither TEST_DAWN nor LATENTMESH_DAWN is set" : null;
+
+/** For tests on the null backend, skipped by name where there is none. */
+export const itOnNull: (name: string, body: () => Promise<void>) => void = nullAbsence === null
+  ? it
+  : (name) => it.skip(`${name}: skipped, ${nullAbsence}`);
+
 /** Dawn segfaults when its GPU object is collected while devices live. */
 const instances = new Map<string, GPU>();
 
 /**
- * A device that computes nothing, and what is behind it; `LATENTMESH_DAWN` must say where Dawn is. The caller closes it.
+ * A device that computes nothing, and what is behind it, unless {@link nullAbsence} says why there is none. The caller closes it.
  *
  * @param units whether it says that it has matrix units, and checks every command, which Dawn does not where it serves
  */
@@ -46,7 +58,7 @@ const [SERVING, CHECKING] = ["enable-dawn-features=allow_unsafe_apis,skip_valida
 async function nullAdapter(how: string): Promise<GPUAdapter> {
   let instance = instances.get(how);
   if (instance === undefined) {
-    const { create, globals } = await import(new URL(Deno.env.get("LATENTMESH_DAWN")!, `file://${Deno.cwd()}/`).href);
+    const { create, globals } = await import(new URL(DAWN!, `file://${Deno.cwd()}/`).href);
     for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
     instances.set(how, instance = create(["backend=null", how]) as GPU);
   }

@@ -6,7 +6,7 @@ import type { BoundKernel, Device, DeviceBuffer, Readback } from "../../../kerne
 import { garbageCollector } from "../../../kernels/device/pace_dawn.ts";
 import { residualAdd } from "../../../kernels/residual_add/residual_add.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../../support/devices.ts";
-import { openNullDevice } from "../../support/null_device.ts";
+import { itOnNull, openNullDevice } from "../../support/null_device.ts";
 import { Random } from "../../../bench/support/random.ts";
 
 const WIDTH = 64;
@@ -251,7 +251,7 @@ describeOnDevices("recorded commands", (kind) => {
 });
 
 describe("recorded commands that change", () => {
-  (absence("dawn") === null ? it : it.skip)("are not kept", async () => {
+  itOnNull("are not kept", async () => {
     const { device } = await openNullDevice();
     const rows = 10_000;
     const state = await Accumulators.create(device, rows);
@@ -321,7 +321,7 @@ describe("more parameters than fit", () => {
     await device.close();
   });
 
-  (absence("dawn") === null ? it : it.skip)("are no more than a piece when there are a hundred thousand", async () => {
+  itOnNull("are no more than a piece when there are a hundred thousand", async () => {
     const { device } = await openNullDevice();
     const state = await Accumulators.create(device, 100_000);
     for (let rows = 1; rows <= 100_000; rows++) device.run(state.adds[0], { rows });

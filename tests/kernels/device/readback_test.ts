@@ -4,7 +4,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import type { Device, DeviceBuffer, Readback } from "../../../kernels/device/device.ts";
 import { MeasuringDevice } from "../../../kernels/device/measuring_device.ts";
 import { absence, describeOnDevices, openDenoDevice, openTestDevice } from "../../support/devices.ts";
-import { openNullDevice } from "../../support/null_device.ts";
+import { itOnNull, nullAbsence, openNullDevice } from "../../support/null_device.ts";
 import { Random } from "../../../bench/support/random.ts";
 
 const WORDS = 64;
@@ -83,8 +83,7 @@ describeOnDevices("readback", (kind) => {
 });
 
 describe("readback that is waited for without the event loop", () => {
-  const onNull = absence("dawn") === null ? it : it.skip;
-  onNull("comes on Dawn before any promise settles", async () => {
+  itOnNull("comes on Dawn before any promise settles", async () => {
     const { device } = await openNullDevice();
     const cell = new Cell(device, await device.createReadback("cell", WORDS * 4));
     for (let i = 0; i < 100; i++) {
@@ -105,19 +104,22 @@ describe("readback that is waited for without the event loop", () => {
   });
 
   for (const kind of ["deno", "dawn"] as const) {
-    (absence(kind) === null ? it : it.skip)(`is told apart from a failure on ${kind}: awaiting it says that the device was lost`, async () => {
-      const { device, gpu } = kind === "dawn" ? await openNullDevice() : await openDenoDevice();
-      const cell = new Cell(device, await device.createReadback("cell", WORDS * 4));
-      cell.start();
-      assert((cell.readback.takeNow() ?? await cell.readback.take()).byteLength === WORDS * 4);
-      cell.start();
-      gpu.destroy();
-      assertEquals(cell.readback.takeNow(), null);
-      const error = await assertRejects(() => cell.readback.take(), LatentmeshError, "was lost");
-      assertEquals(error.code, "device_lost");
-      assertEquals((await device.lost).code, "device_lost");
-      await device.close();
-    });
+    ((kind === "dawn" ? nullAbsence : absence(kind)) === null ? it : it.skip)(
+      `is told apart from a failure on ${kind}: awaiting it says that the device was lost`,
+      async () => {
+        const { device, gpu } = kind === "dawn" ? await openNullDevice() : await openDenoDevice();
+        const cell = new Cell(device, await device.createReadback("cell", WORDS * 4));
+        cell.start();
+        assert((cell.readback.takeNow() ?? await cell.readback.take()).byteLength === WORDS * 4);
+        cell.start();
+        gpu.destroy();
+        assertEquals(cell.readback.takeNow(), null);
+        const error = await assertRejects(() => cell.readback.take(), LatentmeshError, "was lost");
+        assertEquals(error.code, "device_lost");
+        assertEquals((await device.lost).code, "device_lost");
+        await device.close();
+      },
+    );
   }
 
   it("is nothing but memory on a device that only counts", async () => {
