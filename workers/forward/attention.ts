@@ -1,49 +1,30 @@
 /**
- * One layer's attention, bound. Prefill expands keys and values and runs exact MLA; decode absorbs the up-projections and attends over latents.
+ * One layer's attention, bound. Prefill expands keys and values and runs exact MLA (`prefill_attention.ts`); decode absorbs the up-projections and attends over
+ * latents.
  *
  * @module
  */
 import { invariant } from "../../core/errors.ts";
-import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import { queryWidth } from "../../core/model/spec.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import { Beside } from "../../kernels/device/beside.ts";
 import type { BoundKernel, DeviceBuffer } from "../../kernels/device/device.ts";
 import { absorbedAtOnce } from "../../kernels/linear/choose.ts";
-import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
 import { latentDecodeMatrix } from "../../kernels/latent_decode/matrix_units.ts";
 import { splitCount } from "../../kernels/latent_decode/splits.ts";
-import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
-import { dividePrefill, mlaPrefillMatrix } from "../../kernels/mla_prefill/matrix_units.ts";
-import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
-import { type Activations, mostRows } from "./activations.ts";
+import { mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
-import type { CachedSequence } from "./latent_cache.ts";
-import { Linear, takesHalves } from "./linear.ts";
-import { decodesOnUnits, givesTo, type LinearBinding, type LinearContext, type Phase } from "./linear_binding.ts";
+import { Linear } from "./linear.ts";
+import { decodesOnUnits, givesTo, type LinearBinding, type Phase } from "./linear_binding.ts";
 import { LinearPair } from "./linear_pair.ts";
 import { bindNorm } from "./norm.ts";
+import { PrefillAttention } from "./prefill_attention.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
-
-/** Expands a window of latents to keys and values, and attends to them. */
-interface WindowParts {
-  readonly gather: BoundKernel<"count" | "start" | "table">;
-  readonly expandKeys: Linear;
-  readonly expandValues: Linear;
-  readonly attend: BoundKernel<MlaPrefillParams>;
-}
-
-/** Exact attention over expanded keys and values; only where the rank holds whole latents. */
-interface PrefillParts {
-  /** The first windows of a prompt, each in memory of its own once all of its positions are there. */
-  readonly kept: readonly WindowParts[];
-  /** All others, one after the other. */
-  readonly passing: WindowParts;
-}
 
 /** How queries are absorbed in steps of at least `from` rows. */
 interface AbsorbWay {
@@ -63,7 +44,7 @@ interface Parts {
   readonly decode: BoundKernel<"rows" | "splits">;
   readonly merge: BoundKernel<"rows">;
   readonly valueUp: Linear;
-  readonly prefill: PrefillParts | null;
+  readonly prefill: PrefillAttention | null;
   readonly output: BlockOutput;
 }
 
@@ -71,9 +52,6 @@ interface Parts {
 export class Attention implements Block {
   readonly #context: ModelContext;
   readonly #parts: Parts;
-  /** Whose windows are kept, and how many. */
-  #kept: { readonly sequence: CachedSequence; readonly windows: number } | null = null;
-
   private constructor(context: ModelContext, parts: Parts) {
     this.#context = context;
     this.#parts = parts;
@@ -85,7 +63,7 @@ export class Attention implements Block {
       bindProjections(context, weights, norm),
       bindStore(context, weights, context.cache.layers[layer]),
       bindDecode(context, weights, context.cache.layers[layer]),
-      bindPrefill(context, weights, context.cache.layers[layer]),
+      PrefillAttention.create(context, weights, context.cache.layers[layer]),
     ]);
     return new Attention(context, { ...projections, ...store, ...decode, prefill });
   }
@@ -111,6 +89,13 @@ export class Attention implements Block {
     up.run(phase, rows);
   }
 
+  #recordPrefill(step: Step): void {
+    const { store, prefill } = this.#parts;
+    invariant(prefill !== null, "a rank that holds part of the latents cannot prefill");
+    this.#context.device.run(store, { rows: step.rows.length, absorbed_rows: 0 });
+    prefill.record(step);
+  }
+
   #recordDecode(step: Step): void {
     const { device, spec } = this.#context;
     const parts = this.#parts;
@@ -128,36 +113,6 @@ export class Attention implements Block {
     device.run(parts.decode, { rows, splits });
     device.run(parts.merge, { rows });
     parts.valueUp.run("decode", rows);
-  }
-
-  /** All rows belong to one sequence, at consecutive positions. */
-  #recordPrefill(step: Step): void {
-    const { device, limits: { window } } = this.#context;
-    const { prefill } = this.#parts;
-    invariant(prefill !== null, "a rank that holds part of the latents cannot prefill");
-    const rows = step.rows.length;
-    const { position, sequence } = step.rows[0];
-    const end = position + rows;
-    // What is before this chunk has not changed since the last one.
-    const known = this.#kept?.sequence === sequence ? Math.min(this.#kept.windows, Math.floor(position / window)) : 0;
-    device.run(this.#parts.store, { rows, absorbed_rows: 0 });
-    for (let index = 0, start = 0; start < end; index++, start += window) {
-      const count = Math.min(window, end - start);
-      const { gather, expandKeys, expandValues, attend } = (count === window ? prefill.kept[index] : undefined) ?? prefill.passing;
-      if (index >= known) {
-        device.run(gather, { count, start, table: sequence.table });
-        expandKeys.run("prefill", count);
-        expandValues.run("prefill", count, expandKeys.rounds);
-      }
-      device.run(attend, {
-        rows,
-        first_position: position,
-        window_start: start,
-        window_count: count,
-        last: start + count === end ? 1 : 0,
-      });
-    }
-    this.#kept = { sequence, windows: Math.min(prefill.kept.length, Math.floor(end / window)) };
   }
 }
 
@@ -268,64 +223,4 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
     valueUp,
     output,
   };
-}
-
-async function bindPrefill(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer): Promise<PrefillParts | null> {
-  const { device, spec, activations: a, limits, cache } = context;
-  if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
-  const { window, keptWindows = 0, prefillRows } = limits;
-  const { halves } = context;
-  const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
-    Linear.create(context, unstacked(matrix), { x: a.latents, y, halves, most: { prefill: window, decode: 0 } });
-  const heads = headsOf(spec);
-  const division = halves ? dividePrefill(heads, device.limits.maxWorkgroupBytes) : null;
-  const [gather, attend] = await Promise.all([
-    device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
-    division === null ? device.compile(mlaPrefill, heads) : device.compile(mlaPrefillMatrix, { ...heads, division }),
-  ]);
-  const bind = async ({ keys, ropeKeys, values }: Pick<Activations, "keys" | "ropeKeys" | "values">): Promise<WindowParts> => {
-    const [expandKeys, expandValues] = await Promise.all([expand(weights.keyUp, keys), expand(weights.valueUp, values)]);
-    return {
-      gather: gather.bind(
-        { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: ropeKeys },
-        { count: window, start: cache.maxContext, table: cache.tableWords },
-      ),
-      expandKeys,
-      expandValues,
-      attend: attend.bind(
-        { q: a.q, keys, rope_keys: ropeKeys, values, state: a.softmaxState, out: a.heads },
-        { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },
-      ),
-    };
-  };
-  const alike = (label: string, { bytes }: DeviceBuffer) => device.createBuffer(label, bytes);
-  const kept = Array.from({ length: keptWindows }, () => ({
-    keys: alike("kept keys", a.keys),
-    ropeKeys: alike("kept rope keys", a.ropeKeys),
-    values: alike("kept values", a.values),
-  }));
-  return { kept: await Promise.all(kept.map(bind)), passing: await bind(a) };
-}
-
-function headsOf(spec: ModelSpec): MlaPrefillConfig {
-  const { heads, nopeWidth, rope, valueWidth, attentionScale } = spec;
-  return { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale };
-}
-
-/** Whether prefill expands latents to keys and values in f16 and attends to them on matrix units: if all of its kernels can, in all layers. */
-export function attendsInHalves(
-  context: Pick<LinearContext, "device" | "matrixUnits">,
-  spec: ModelSpec,
-  cache: CacheConfig,
-  layers: readonly { readonly attention: Pick<AttentionWeights, "keyUp" | "valueUp"> }[],
-): boolean {
-  const { device, matrixUnits } = context;
-  return matrixUnits && gathersHalves(cache) && dividePrefill(headsOf(spec), device.limits.maxWorkgroupBytes) !== null &&
-    layers.every(({ attention: { keyUp, valueUp } }) => [keyUp, valueUp].every((matrix) => takesHalves(context, unstacked(matrix))));
-}
-
-/** The matrices of a stack as one matrix: their rows follow each other in memory. */
-function unstacked(stack: DeviceMatrix): DeviceMatrix {
-  const rows = stack.outputs * stack.matrices;
-  return { ...stack, outputs: rows, matrices: 1, parts: [{ ...stack.parts[0], first: 0, count: rows }] };
 }

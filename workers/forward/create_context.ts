@@ -13,7 +13,7 @@ import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
 import { decodesOnUnits as paysOnUnits } from "../../kernels/linear/choose.ts";
 import { createActivations, type StepLimits } from "./activations.ts";
-import { attendsInHalves } from "./attention.ts";
+import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";
 import { LatentCache } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
