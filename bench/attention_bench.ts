@@ -3,12 +3,14 @@
  *
  * @module
  */
+import { cacheDtypeOf } from "../core/device_kind.ts";
+import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
 import { configOf, type ShapeName, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import type { BoundKernel, Device } from "../kernels/device/device.ts";
-import { BLOCK_TOKENS, cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
+import { cacheTokenBytes, cacheWidth } from "../kernels/latent_cache/layout.ts";
 import { latentDecode, type LatentDecodeConfig, queriesOf } from "../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, type Division, latentDecodeMatrix, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../kernels/latent_decode/queries.ts";
@@ -124,7 +126,7 @@ function casesOf(shape: ShapeName): Case[] {
 }
 
 function dtypeOn({ kind }: Device): "f32" | "f16" {
-  return kind === "cpu" ? "f32" : "f16";
+  return cacheDtypeOf(kind);
 }
 
 /** How many sets of sequences there are, of so many bytes, and how many runs over them in turn are timed together. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { cacheDtypeOf } from "../core/device_kind.ts";
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import type { DeviceChoice } from "../kernels/device/providers.ts";
@@ -30,7 +31,7 @@ export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<
   const spec = parseModelConfig((await files.text("config.json"))!, files.name);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep" });
   const model = await Model.create(device, weights, {
-    cacheDtype: device.kind === "cpu" ? "f32" : "f16",
+    cacheDtype: cacheDtypeOf(device.kind),
     maxTokens: 256,
     maxContext: 256,
     maxSequences: 1,

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { cacheDtypeOf } from "../core/device_kind.ts";
+import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { choosePrefillSizes } from "../core/model/prefill_sizes.ts";
@@ -16,7 +18,7 @@ import { parseMessage, type PeerFrame, type PeerFrameOf, peerFrameSchema } from 
 import type { Socket } from "../core/wire/transport.ts";
 import type { Device } from "../kernels/device/device.ts";
 import { freeMemoryIfKnown } from "../kernels/device/free_memory.ts";
-import { BLOCK_TOKENS, cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
+import { cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
 import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
 import { SoloCollective } from "../workers/collective/collective.ts";
 import { importLatents } from "../workers/handoff/latent_importer.ts";
@@ -75,7 +77,7 @@ export async function handoffPartsBench(args: readonly string[]): Promise<void> 
   const weights = await syntheticWeights(device, config, values.weights as WeightPolicy);
   const { chunk, window } = choosePrefillSizes(weights.spec, { kind, maxBindingBytes, freeBytes: await freeMemoryIfKnown("any") }, {}, tokens);
   const model = await Model.create(device, weights, {
-    cacheDtype: kind === "cpu" ? "f32" : "f16",
+    cacheDtype: cacheDtypeOf(kind),
     maxTokens: tokens + BLOCK_TOKENS,
     maxContext: tokens,
     maxSequences: 2,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { cacheDtypeOf } from "../core/device_kind.ts";
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
@@ -92,7 +93,7 @@ function parseDivision(text: string): PrefillDivision {
 
 async function createModel(device: Device, weights: ModelWeights, { chunk, window, keptWindows }: PrefillSizes, most: number): Promise<Model> {
   return await Model.create(device, weights, {
-    cacheDtype: device.kind === "cpu" ? "f32" : "f16",
+    cacheDtype: cacheDtypeOf(device.kind),
     maxTokens: most,
     maxContext: most,
     maxSequences: 1,

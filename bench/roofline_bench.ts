@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { cacheDtypeOf } from "../core/device_kind.ts";
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
@@ -51,14 +52,14 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), policy);
   const model = await Model.create(device, weights, {
-    cacheDtype: plain.kind === "cpu" ? "f32" : "f16",
+    cacheDtype: cacheDtypeOf(plain.kind),
     maxTokens: batch * context,
     maxContext: context,
     maxSequences: batch,
     limits: { prefillRows: 1, decodeRows: batch, window: 1, logitRows: batch },
   });
   // Attention over zeros would say little.
-  for (const [i, layer] of model.cache.layers.entries()) await fillRandom(device, layer, plain.kind === "cpu" ? "f32" : "f16", i);
+  for (const [i, layer] of model.cache.layers.entries()) await fillRandom(device, layer, cacheDtypeOf(plain.kind), i);
   const profile = await profileStep(device, model, { rows: batch, context, experts: model.spec.moe?.experts ?? 0 });
   const result: RooflineResult = {
     device: `${plain.kind} (${plain.description})`,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { fetchEmbeddedModel } from "./config/embedded_model.ts";
 import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
@@ -16,7 +17,7 @@ import type { StepTimes } from "../core/step_times.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import type { ModelPackage } from "../core/model_package.ts";
 import type { LoadTimes } from "../core/wire/load_times.ts";
-import { BLOCK_TOKENS, type CachePlan, PROMPTS_PER_UNIT, resolveCuts } from "./planning/assignment.ts";
+import { type CachePlan, PROMPTS_PER_UNIT, resolveCuts } from "./planning/assignment.ts";
 import { ClusterTokenEngine } from "./serving/cluster_engine.ts";
 import { Coordinator } from "./fleet/coordinator.ts";
 import { fitCache } from "./planning/fit_cache.ts";

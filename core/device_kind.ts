@@ -35,6 +35,11 @@ export function isHost(kind: DeviceKind): boolean {
   return kind === "cpu" || kind === "wasm";
 }
 
+/** Precision in which latents are cached unless somebody asks for another: processors compute in f32 anyway, GPUs read half as much of f16. */
+export function cacheDtypeOf(kind: DeviceKind): "f16" | "f32" {
+  return isHost(kind) ? "f32" : "f16";
+}
+
 /** Whether what was chosen is; `auto` may turn out to be. */
 export function isHostChoice(choice: DeviceChoice): boolean {
   return choice !== "auto" && isHost(choice);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { Random } from "../support/random.ts";
 import { type Load, type LoadRequest, RunningLoad, type Timing } from "../serve/load_client.ts";
@@ -10,7 +11,7 @@ import { type Case, nameOf, type WholeOptions } from "./options.ts";
 import type { CaseTimes, PromptShare, StepShare } from "./result.ts";
 import type { BenchServer, ServerTotals } from "./server.ts";
 import { promptShareOf, shareOf } from "./shares.ts";
-import { BLOCK, mostGenerated, SPARE, WARM_UP } from "./sizing.ts";
+import { mostGenerated, SPARE, WARM_UP } from "./sizing.ts";
 import { timesOf } from "./times.ts";
 import { boundsFor, Watch } from "./watch.ts";
 
@@ -63,7 +64,7 @@ export async function driveCase(server: BenchServer, one: Case, spec: ModelSpec,
 /** Prompts that must be computed once more begin to be decoded one after the other. @param cached tokens of all prompts that were not */
 function warnOfUncached({ batch, context }: Case, cached: number): void {
   // Whole blocks, without a prompt's last token.
-  const cacheable = batch * Math.floor((context - 1) / BLOCK) * BLOCK;
+  const cacheable = batch * Math.floor((context - 1) / BLOCK_TOKENS) * BLOCK_TOKENS;
   if (cached < cacheable) {
     console.log(`  (only ${cached} of ${cacheable} tokens were cached when prompts came again: streams did not begin together)`);
   }

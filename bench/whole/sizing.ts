@@ -3,12 +3,11 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import type { Config } from "../../mod.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Case, Run, WholeOptions } from "./options.ts";
 
-/** Tokens of a cache block. */
-export const BLOCK = 64;
 /** Tokens that a stream may be ahead of the last one to begin: `LEAD + LEAD_PER_STREAM` for each of them. */
 const LEAD = 256;
 const LEAD_PER_STREAM = 32;
@@ -25,14 +24,14 @@ export function mostGenerated({ batch }: Case, { tokens, lead = LEAD + LEAD_PER_
 
 /** Tokens of whole blocks that all streams of a case hold at its end, and one block more for each, with which nobody is preempted. */
 function held(one: Case, options: Pick<WholeOptions, "tokens" | "lead">): number {
-  return one.batch * (ceilDiv(one.context + mostGenerated(one, options) + 1, BLOCK) + 1) * BLOCK;
+  return one.batch * (ceilDiv(one.context + mostGenerated(one, options) + 1, BLOCK_TOKENS) + 1) * BLOCK_TOKENS;
 }
 
 /** The cluster file of a server that all cases fit. */
 export function configFor(options: WholeOptions, { device, ranks, mixed, attention }: Run): Config {
   const { cases, gpus, halo, prefillChunk, prefillCache } = options;
   const maxBatch = options.maxBatch ?? Math.max(...cases.map(({ batch }) => batch));
-  const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * BLOCK));
+  const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * BLOCK_TOKENS));
   return {
     model: options.model,
     weights: options.weights,
@@ -47,7 +46,9 @@ export function configFor(options: WholeOptions, { device, ranks, mixed, attenti
     // Prompts are computed twice (drive.ts), the second time from here.
     prefill: {
       chunk: prefillChunk,
-      cacheTokens: mixed ? undefined : prefillCache ?? most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK) + 1) * BLOCK),
+      cacheTokens: mixed
+        ? undefined
+        : prefillCache ?? most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK_TOKENS) + 1) * BLOCK_TOKENS),
     },
     cache: { maxTokens: most((one) => held(one, options)) },
     server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isHost } from "../../core/device_kind.ts";
+import { cacheDtypeOf, isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { choosePrefillSizes, type PrefillDevice } from "../../core/model/prefill_sizes.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
@@ -134,12 +134,11 @@ export function planCache(
   { spec }: ModelPackage,
   device: PrefillDevice,
 ): CachePlan {
-  const onCpu = isHost(device.kind);
   const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
   const sizes = choosePrefillSizes(spec, device, { chunk: settings.prefillChunk, window: settings.prefillWindow }, maxContext);
   const prefillTokens = Math.max(maxContext, settings.prefill.cacheTokens ?? maxTokens);
-  return { dtype: settings.cacheDtype ?? (onCpu ? "f32" : "f16"), maxTokens, prefillTokens, maxContext, ...sizes };
+  return { dtype: settings.cacheDtype ?? cacheDtypeOf(device.kind), maxTokens, prefillTokens, maxContext, ...sizes };
 }
 
 /** Ranks that round differently route tokens to different experts, and their sums are then sums of different things. */
@@ -155,9 +154,6 @@ function refuseMixedDevices(members: readonly PlacedWorker[]): void {
     }
   }
 }
-
-/** Tokens of a cache block; kernels are made for it. */
-export const BLOCK_TOKENS = 64;
 
 /** Prompts that a prefill unit has begun or will begin next. */
 export const PROMPTS_PER_UNIT = 8;

@@ -3,10 +3,11 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
-import { BLOCK_TOKENS, planCache } from "./assignment.ts";
+import { planCache } from "./assignment.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks, type RankPlan } from "./rank_plan.ts";

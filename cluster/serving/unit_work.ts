@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
@@ -22,7 +23,6 @@ import {
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
 import type { PrefillChunk, Step } from "../scheduler/plan.ts";
-import { BLOCK_TOKENS } from "../planning/assignment.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 

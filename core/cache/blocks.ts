@@ -5,6 +5,9 @@
  */
 import { invariant, LatentmeshError } from "../errors.ts";
 
+/** Tokens of a block; kernels are made for it. */
+export const BLOCK_TOKENS = 64;
+
 /** Hands out block ids with reference counts. */
 export class BlockAllocator {
   readonly blocks: number;

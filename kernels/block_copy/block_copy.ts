@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes } from "../latent_cache/layout.ts";
 import source from "./block_copy.wgsl" with { type: "text" };
 
 /** Geometry of the cache. */

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { F16_VALUES, roundUp, toHalfBits } from "../../core/numeric.ts";
 import { constants, type HostBuffer } from "../authoring/contract.ts";
 import f16 from "./f16.wgsl" with { type: "text" };
@@ -14,9 +15,6 @@ import vectorsF32 from "./vectors_f32.wgsl" with { type: "text" };
 
 /** Precision of cached latents. */
 export type CacheDtype = "f16" | "f32";
-
-/** Tokens per block. */
-export const BLOCK_TOKENS = 64;
 
 /** Shape of one cached token. */
 export interface CacheConfig {

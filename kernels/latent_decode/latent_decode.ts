@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../authoring/contract.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot, slotOf } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot, slotOf } from "../latent_cache/layout.ts";
 import { unroll } from "../authoring/unroll.ts";
 import source from "./latent_decode.wgsl" with { type: "text" };
 import serial from "./softmax_serial.wgsl" with { type: "text" };

@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
-import { BLOCK_TOKENS, cacheWidth } from "../latent_cache/layout.ts";
+import { cacheWidth } from "../latent_cache/layout.ts";
 import referenceShift from "../authoring/reference_shift.wgsl" with { type: "text" };
 import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";

@@ -4,9 +4,10 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset, slotOf } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset, slotOf } from "../latent_cache/layout.ts";
 import halves from "./halves.wgsl" with { type: "text" };
 import source from "./latent_gather.wgsl" with { type: "text" };
 

@@ -1,8 +1,9 @@
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { ropeTable } from "../../core/model/rope.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
+import { type CacheConfig, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
 import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";

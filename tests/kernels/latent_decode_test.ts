@@ -1,8 +1,9 @@
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
 import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";

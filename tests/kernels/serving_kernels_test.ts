@@ -1,11 +1,12 @@
 /**
  * Kernels that only serving many needs: grammar masks, and copies of blocks.
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { blockCopy } from "../../kernels/block_copy/block_copy.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import { BLOCK_TOKENS, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { FORBIDDEN, maskLogits, maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";

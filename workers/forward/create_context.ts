@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ropeTable } from "../../core/model/rope.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import { BLOCK_TOKENS, type CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { BlockAllocator } from "../../core/cache/blocks.ts";
+import { BLOCK_TOKENS, BlockAllocator } from "../../core/cache/blocks.ts";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
-import { BLOCK_TOKENS, type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 
 /** Sizes of a {@link LatentCache}. */
 export interface LatentCacheOptions {

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { BLOCK_TOKENS, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import type { Model } from "../forward/model.ts";
 import type { Span } from "./latent_exporter.ts";
 

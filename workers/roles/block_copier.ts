@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { blockCopy } from "../../kernels/block_copy/block_copy.ts";
 import type { BoundKernel } from "../../kernels/device/device.ts";
-import { BLOCK_TOKENS } from "../../kernels/latent_cache/layout.ts";
 import type { Model } from "../forward/model.ts";
 
 /** Copies beginnings of blocks. */

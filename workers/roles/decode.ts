@@ -3,12 +3,12 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { Link } from "../../core/wire/link.ts";
 import type { PeerFrame, RequestOf } from "../../core/wire/messages.ts";
 import type { QueryFrame, TokenRow } from "../../core/wire/queries.ts";
-import { BLOCK_TOKENS } from "../../kernels/latent_cache/layout.ts";
 import { AdjustmentList } from "../forward/adjustment_list.ts";
 import { BlockCopier } from "./block_copier.ts";
 import type { Step, StepRow } from "../forward/context.ts";

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost } from "../../core/device_kind.ts";
 import { setImmediate } from "node:timers/promises";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
@@ -13,7 +14,6 @@ import type { RankShape } from "../../core/tpla/partition.ts";
 import type { PeerFrame, RequestOf } from "../../core/wire/messages.ts";
 import type { Answers, QueryFrame } from "../../core/wire/queries.ts";
 import type { OnProgress } from "../../core/wire/rpc.ts";
-import { BLOCK_TOKENS } from "../../kernels/latent_cache/layout.ts";
 import { AdjustmentList } from "../forward/adjustment_list.ts";
 import type { Collective } from "../collective/collective.ts";
 import type { Step } from "../forward/context.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { isHost } from "../../core/device_kind.ts";
+import { cacheDtypeOf } from "../../core/device_kind.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { readConfigText } from "../../core/model_package.ts";
@@ -85,7 +85,7 @@ interface LoadInputs {
 }
 
 async function loadModels({ device, checkpoint, spec, shapes, bases, maxContext, options }: LoadInputs): Promise<Models> {
-  const cacheDtype = isHost(device.kind) ? "f32" : "f16";
+  const cacheDtype = cacheDtypeOf(device.kind);
   const load = async (shape: RankShape, ranks: number, decodes: { readonly keyScale: number; readonly slicedNorm: boolean } | null) => {
     const { keyScale, slicedNorm } = decodes ?? { keyScale: 1, slicedNorm: false };
     const weights = await loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases, keyScale, slicedNorm } });
