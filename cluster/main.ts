@@ -12,6 +12,7 @@ import { clusterServices } from "./compose.ts";
 import { configureLogs, log } from "./logs/log.ts";
 
 if (import.meta.main) {
+  nameRuntimeDirectory();
   try {
     configureLogs();
   } catch (error) {
@@ -32,4 +33,13 @@ if (import.meta.main) {
     else log("error", error instanceof Error ? error.stack ?? error.message : String(error));
     Deno.exit(1);
   }
+}
+
+/**
+ * Where a session has no folder, as in containers, Mesa says so on standard error each time a GPU is looked for, though it needs none. To be called before drivers
+ * run, whose threads read the environment.
+ */
+function nameRuntimeDirectory(): void {
+  const granted = Deno.permissions.querySync({ name: "env", variable: "XDG_RUNTIME_DIR" }).state === "granted";
+  if (Deno.build.os === "linux" && granted && Deno.env.get("XDG_RUNTIME_DIR") === undefined) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
 }

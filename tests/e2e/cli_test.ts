@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli, startServer, startServerWith } from "../../bench/support/process.ts";
+import { runCli, startServer, startServerWith, TASK_ENV } from "../../bench/support/process.ts";
 
 describe("command line", () => {
   it("lists all flags and the environment in --help", async () => {
@@ -68,6 +68,17 @@ describe("command line", () => {
       assertStringIncludes(stderr, cases[i][1]);
       assert(!stderr.includes("    at "), `no stack: ${stderr}`);
     });
+  });
+
+  it("says nothing of a session's folder that drivers miss, as in containers", async () => {
+    const { PATH, HOME } = Deno.env.toObject();
+    const { stderr, code } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", `${ROOT}/cluster/main.ts`, "doctor", "--port", "0"],
+      clearEnv: true,
+      env: { ...TASK_ENV, PATH, HOME },
+    }).output();
+    const said = new TextDecoder().decode(stderr);
+    assertEquals([code, said.includes("XDG_RUNTIME_DIR")], [0, false], said);
   });
 
   it("prints the JSON Schema of its configuration", async () => {
