@@ -153,8 +153,9 @@ describeOnDevices("model", (kind) => {
         const { logits } = await runSequence(of, input, "prefill", chunk);
         return { logits, dispatches: device.counters.dispatches - before };
       };
-      for (const chunk of [1, 5, 8, 13, 64]) {
-        for (const input of [tokens, others]) {
+      // Software drivers take seconds for each.
+      for (const chunk of kind === "deno" ? [5, 13] : [1, 5, 8, 13, 64]) {
+        for (const input of kind === "deno" ? [tokens] : [tokens, others]) {
           const expected = await run(model, input, chunk);
           const [all, few] = [await run(keeping, input, chunk), await run(keepingFew, input, chunk)];
           assertEquals(all.logits, expected.logits, `chunks of ${chunk}`);
