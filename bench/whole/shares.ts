@@ -10,7 +10,7 @@ import type { RankTotals, ServerTotals } from "./server.ts";
 /** Parts that make up the whole of a step. */
 const PARTS = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest"] as const;
 
-/** Means per step between two polls at a server; null if there was none. */
+/** Means per step between two readings of a server; null if there was none. */
 export function shareOf(before: ServerTotals, after: ServerTotals): StepShare | null {
   const steps = after.steps.steps - before.steps.steps;
   const ranks = after.decode.map((rank) => since(rank, before.decode)).filter((rank) => rank !== null);
@@ -31,7 +31,7 @@ export function shareOf(before: ServerTotals, after: ServerTotals): StepShare | 
   };
 }
 
-/** Means per prompt between two polls, of the prefill worker that was busy longest; null if there was none. @param prompts that were computed meanwhile */
+/** Means per prompt between two readings, of the prefill worker that was busy longest; null if there was none. @param prompts that were computed meanwhile */
 export function promptShareOf(before: ServerTotals, after: ServerTotals, prompts: number): PromptShare | null {
   const ranks = after.prefill.map((rank) => since(rank, before.prefill)).filter((rank) => rank !== null);
   if (ranks.length === 0) return null;

@@ -93,7 +93,7 @@ export class Outgoing implements RoomWaiter {
       return this.fail(new LatentmeshError("protocol", `Decode worker ${this.worker} refused latents: ${frame.message}`));
     }
     this.unacknowledged -= frame.bytes;
-    if (this.unacknowledged === 0) this.#window?.leave(this);
+    if (this.unacknowledged === 0) this.#window?.emptied(this);
     this.heard();
   }
 

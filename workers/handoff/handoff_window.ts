@@ -156,9 +156,14 @@ export class SendingWindow {
     return room;
   }
 
+  /** Has nothing there any more; who waits for room goes on waiting, in its place. */
+  emptied(who: RoomWaiter): void {
+    this.#users.delete(who);
+  }
+
   /** Has nothing there, and waits for nothing. */
   leave(who: RoomWaiter): void {
-    this.#users.delete(who);
+    this.emptied(who);
     if (this.#line.delete(who)) this.#tell(this.#line);
   }
 

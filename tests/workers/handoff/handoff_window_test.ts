@@ -173,6 +173,8 @@ else {describe("memory that latents go through", () => {
       for (let i = 0; i < 3; i++) sending.answered();
       assertEquals([sending.hasRoom(900, large), sending.hasRoom(100, small)], [true, false]);
       told.length = 0;
+      sending.emptied(large);
+      assertEquals([told, sending.hasRoom(100, small)], [[], false], "who has nothing there any more keeps its place");
       sending.leave(large);
       assertEquals([told, sending.hasRoom(100, small)], [["small"], true]);
       sending.leave(small);
