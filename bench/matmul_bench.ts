@@ -6,7 +6,7 @@
 import { parseArgs } from "node:util";
 import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
+import { divideUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
 import { fillScales } from "../workers/load/weight_maker.ts";
@@ -41,11 +41,12 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
     await fillRandom(device, weights, format);
     await fillScales(device, scales, format);
     const tileItems = tileItemsFor(size, size);
-    const units = device.features.matrixUnits && fitsMatrixUnits({ ...config, tileItems, output: "f32" }, device.limits.maxWorkgroupBytes);
+    const division = device.features.matrixUnits ? divideUnits({ ...config, tileItems, output: "f32" }, device.limits.maxWorkgroupBytes) : null;
+    const units = division !== null;
     const params = { items: size, first_output: 0, part_outputs: size, first_matrix: 0, matrices: 1 };
     const buffers = { weights, scales, routes: scales, x: units ? rounded : x, y };
     const kernel = units
-      ? await device.compile(matmulUnits, { ...config, tileItems, input: "rounded", output: "f32" })
+      ? await device.compile(matmulUnits, { ...config, tileItems, division, input: "rounded", output: "f32" })
       : await device.compile(matmul, { ...config, input: "plain" });
     const bound = kernel.bind(buffers, params);
     runs.push({ format, units, record: () => device.run(bound, params) });

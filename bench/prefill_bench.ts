@@ -20,6 +20,7 @@ import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../ker
 import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
 import type { Step } from "../workers/forward/context.ts";
 import { Model } from "../workers/forward/model.ts";
+import { MOST_SPLIT } from "../workers/forward/prefill_attention.ts";
 import type { ModelWeights } from "../workers/forward/weights.ts";
 import { fillRandom } from "./fill.ts";
 import { kernelName } from "./roofline/profile.ts";
@@ -71,7 +72,7 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
     await timeKernels(device, stopwatch, model, size);
   }
   const { heads, nopeWidth, rope, valueWidth, attentionScale } = weights.spec;
-  const config = { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale };
+  const config = { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale, split: MOST_SPLIT };
   const attention = await timeAttention(device, stopwatch, config, sizes, (values.divisions ?? "").split(";").filter(Boolean).map(parseDivision));
   stopwatch.stop();
   console.log("attention of a chunk to a window: one before it, and its own, of which each query sees what is before it\n");
@@ -177,7 +178,7 @@ function flopOf({ kernel, config, params }: Dispatch): number {
 function attentionFlop({ heads, nopeWidth, ropeWidth, valueWidth }: MlaPrefillConfig, params: Params<MlaPrefillParams>): number {
   let pairs = 0;
   for (let row = 0; row < params.rows; row++) {
-    pairs += Math.max(0, Math.min(params.window_count, params.first_position + row + 1 - params.window_start));
+    pairs += Math.max(0, Math.min(params.end - params.first, params.first_position + row + 1 - params.start));
   }
   return 2 * pairs * heads * (nopeWidth + ropeWidth + valueWidth);
 }
@@ -193,6 +194,7 @@ async function timeAttention(
   const { heads, nopeWidth, ropeWidth, valueWidth } = config;
   const rows = Math.max(...sizes.map(({ chunk }) => chunk));
   const keys = Math.max(...sizes.map(({ window }) => window));
+  const splits = ceilDiv(keys, config.split);
   const buffer = async (name: string, floats: number, bits: "f32" | "f16" = "f32") => {
     const made = device.createBuffer(name, floats * (bits === "f32" ? 4 : 2));
     await fillRandom(device, made, bits);
@@ -200,8 +202,8 @@ async function timeAttention(
   };
   const common = {
     q: await buffer("q", rows * heads * (nopeWidth + ropeWidth)),
-    state: await buffer("state", rows * heads * 2),
-    out: await buffer("out", rows * heads * valueWidth),
+    state: await buffer("state", splits * rows * heads * 2),
+    out: await buffer("out", splits * rows * heads * valueWidth),
   };
   const expanded = async (bits: "f32" | "f16") => ({
     ...common,
@@ -209,7 +211,7 @@ async function timeAttention(
     rope_keys: await buffer("rope keys", keys * ropeWidth, bits),
     values: await buffer("values", keys * heads * valueWidth, bits),
   });
-  const most = { rows, first_position: keys, window_start: keys, window_count: keys, last: 1 };
+  const most = { rows, first_position: keys, first: 0, end: keys, start: keys, split_rows: splits * rows };
   const fits = (division: PrefillDivision) => device.features.matrixUnits && prefillDivides(config, division, device.limits.maxWorkgroupBytes);
   const kernels: [name: string, bound: BoundKernel<MlaPrefillParams>][] = [
     ["plain", (await device.compile(mlaPrefill, config)).bind(await expanded("f32"), most)],
@@ -226,8 +228,10 @@ async function timeAttention(
   for (const [name, bound] of kernels) {
     const line: (string | number)[] = [name];
     for (const { chunk, window } of sizes) {
-      const before = { rows: chunk, first_position: window, window_start: 0, window_count: window, last: 0 };
-      const own = { rows: chunk, first_position: 0, window_start: 0, window_count: Math.min(chunk, window), last: chunk <= window ? 1 : 0 };
+      const to = (position: number, end: number) => (
+        { rows: chunk, first_position: position, first: 0, end, start: 0, split_rows: ceilDiv(end, config.split) * chunk }
+      );
+      const [before, own] = [to(window, window), to(0, Math.min(chunk, window))];
       for (const params of [before, own]) {
         const ms = await stopwatch.milliseconds(() => device.run(bound, params), ceilDiv(TOGETHER, chunk * window));
         line.push(ms.toFixed(3), (attentionFlop(config, params) / ms / 1e9).toFixed(0));

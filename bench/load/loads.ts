@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { countedBuffer } from "../../kernels/device/measuring_device.ts";
 import { mapLimited } from "../../core/limited.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
@@ -29,7 +30,7 @@ export interface LoadResult {
 /** Keeps no bytes. */
 class DiscardDevice extends CpuDevice {
   override createBuffer(label: string, bytes: number): DeviceBuffer {
-    return { label, bytes, destroy() {} };
+    return countedBuffer(label, bytes);
   }
 
   override write(): void {}

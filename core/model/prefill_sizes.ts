@@ -62,7 +62,13 @@ export function choosePrefillSizes(
   const [chunk, window] = [Math.min(given.chunk ?? chosen.chunk, maxContext), Math.min(given.window ?? chosen.window, maxContext)];
   // Of a prompt's last chunk nothing is needed any more.
   const useful = Math.floor(Math.max(0, maxContext - 1) / window);
-  const fit = Math.floor((freeBytes === null ? UNKNOWN : freeBytes * KEPT_SHARE) / (bytesKept(spec) * window));
+  const fit = Math.floor(
+    Math.min(
+      (freeBytes === null ? UNKNOWN : freeBytes * KEPT_SHARE) / bytesKept(spec),
+      // A layer's are attended to at once.
+      maxBindingBytes / bytesPerWindowPosition(spec).largest,
+    ) / window,
+  );
   return { chunk, window, keptWindows: chunk >= maxContext ? 0 : Math.min(useful, fit, MOST_KEPT) };
 }
 
@@ -94,7 +100,9 @@ export function bytesPerRow(spec: ModelSpec): WorkingBytes {
     3 * experts,
     experts * (moe?.expertWidth ?? 0) * 2,
     experts * hiddenSize,
-    2 * heads,
+    // Of attention's splits and of those that are merged.
+    heads * valueWidth,
+    4 * heads,
   ];
   const rounded = Math.max(hiddenSize, queryRank ?? 0, heads * valueWidth, dense, experts * (moe?.expertWidth ?? 0)) * 2;
   // What norms give is also in f16 where decode runs on matrix units.

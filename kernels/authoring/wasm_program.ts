@@ -22,6 +22,7 @@ export const WASM_KERNELS = [
   "moe_route",
   "merge_candidates",
   "round",
+  "prefill_merge",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */

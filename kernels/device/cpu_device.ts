@@ -10,6 +10,7 @@ import {
   type BoundKernel,
   checkBindings,
   checkParams,
+  checkView,
   checkWrite,
   type CompiledKernel,
   type Device,
@@ -34,23 +35,42 @@ class CpuBuffer implements DeviceBuffer, HostBuffer {
   u16: Uint16Array<ArrayBuffer>;
   f16: Float16Array<ArrayBuffer>;
   u8: Uint8Array<ArrayBuffer>;
-  readonly #counters: DeviceCounters;
+  readonly #counters: DeviceCounters | null;
   readonly #free: () => void;
   #counted: number;
 
-  constructor(label: string, bytes: number, { views, free }: HostMemory, counters: DeviceCounters) {
+  /** @param counters null of a view, which is counted where its memory is */
+  constructor(label: string, bytes: number, { views, free }: HostMemory, counters: DeviceCounters | null) {
     this.label = label;
     this.bytes = bytes;
     this.#counters = counters;
     this.#free = free;
-    counters.allocatedBytes += this.#counted = bytes;
+    this.#counted = bytes;
+    if (counters !== null) counters.allocatedBytes += bytes;
     ({ f32: this.f32, u32: this.u32, u16: this.u16, f16: this.f16, u8: this.u8 } = views);
+  }
+
+  view(offset: number, bytes: number): DeviceBuffer {
+    checkView(this, offset, bytes);
+    const part = <T>(
+      width: number,
+      { buffer, byteOffset }: ArrayBufferView<ArrayBuffer>,
+      View: new (of: ArrayBuffer, at: number, count: number) => T,
+    ) => new View(buffer, byteOffset + offset, bytes / width);
+    const views = {
+      f32: part(4, this.f32, Float32Array<ArrayBuffer>),
+      u32: part(4, this.u32, Uint32Array<ArrayBuffer>),
+      u16: part(2, this.u16, Uint16Array<ArrayBuffer>),
+      f16: part(2, this.f16, Float16Array<ArrayBuffer>),
+      u8: part(1, this.u8, Uint8Array<ArrayBuffer>),
+    };
+    return new CpuBuffer(this.label, bytes, { views, free() {} }, null);
   }
 
   destroy(): void {
     if (this.#counted > 0) this.#free();
     ({ f32: this.f32, u32: this.u32, u16: this.u16, f16: this.f16, u8: this.u8 } = viewsOfAll(new ArrayBuffer(0)));
-    this.#counters.allocatedBytes -= this.#counted;
+    if (this.#counters !== null) this.#counters.allocatedBytes -= this.#counted;
     this.#counted = 0;
   }
 }

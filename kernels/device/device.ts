@@ -15,7 +15,25 @@ export type { DeviceKind } from "../../core/device_kind.ts";
 export interface DeviceBuffer {
   readonly label: string;
   readonly bytes: number;
+  /**
+   * A part of it as a buffer, in the same memory and for as long.
+   *
+   * @param offset first byte, a multiple of {@link VIEW_ALIGNMENT}
+   */
+  view(offset: number, bytes: number): DeviceBuffer;
   destroy(): void;
+}
+
+/** Bytes that every device can bind a part of a buffer at. */
+export const VIEW_ALIGNMENT = 256;
+
+/** Checks that a part of a buffer is in it, and at a place that can be bound. */
+export function checkView({ label, bytes }: DeviceBuffer, offset: number, part: number): void {
+  if (offset % VIEW_ALIGNMENT === 0 && part % 4 === 0 && offset + part <= bytes) return;
+  throw new LatentmeshError(
+    "internal",
+    `Cannot view ${part} bytes of ${label} at ${offset}: it has ${bytes}, and parts begin at multiples of ${VIEW_ALIGNMENT}`,
+  );
 }
 
 /** A kernel with its buffers: compiled, checked and ready to be run any number of times. */

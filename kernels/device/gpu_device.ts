@@ -111,7 +111,7 @@ export class GpuDevice implements Device {
   createStaging(blockBytes: number, blocks: number): Staging {
     this.#health.check();
     if (this.#options.staging === "written") return new WrittenStaging(this, blockBytes, blocks);
-    const gpuOf = (buffer: DeviceBuffer) => (buffer as GpuDeviceBuffer).gpu;
+    const gpuOf = (buffer: DeviceBuffer) => buffer as GpuDeviceBuffer;
     return new MappedStaging({ gpu: this.#gpu, polling: this.#options.polling, gpuOf, failure: () => this.#health.failure }, blockBytes, blocks);
   }
 
@@ -119,7 +119,8 @@ export class GpuDevice implements Device {
     invariant(this.#capture === null, "what is captured does nothing but run kernels");
     if (this.#anticipation !== null) return;
     checkWrite(buffer, offset, data);
-    this.#gpu.queue.writeBuffer((buffer as GpuDeviceBuffer).gpu, offset, data.buffer, data.byteOffset, data.byteLength);
+    const { gpu, offset: start } = buffer as GpuDeviceBuffer;
+    this.#gpu.queue.writeBuffer(gpu, start + offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
   flush(): void {
@@ -157,7 +158,8 @@ export class GpuDevice implements Device {
     invariant(this.#capture === null, "what is captured does nothing but run kernels");
     const target = readback as GpuReadback;
     if (this.#anticipation === null) target.expect(bytes, this.#takeWork());
-    this.#record(target.copyOf((buffer as GpuDeviceBuffer).gpu, offset, bytes));
+    const { gpu, offset: start } = buffer as GpuDeviceBuffer;
+    this.#record(target.copyOf(gpu, start + offset, bytes));
   }
 
   capture(record: () => void): Script {

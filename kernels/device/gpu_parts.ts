@@ -8,7 +8,17 @@ import { roundUp } from "../../core/numeric.ts";
 import type { Kernel, Params, Workgroups } from "../authoring/contract.ts";
 import type { Command } from "./command_recorder.ts";
 import type { DawnPolling } from "./dawn_polling.ts";
-import type { BoundKernel, DeviceBuffer, DeviceCounters, DeviceFeatures, DeviceKind, DeviceLimits, Script, StagingKind } from "./device.ts";
+import {
+  type BoundKernel,
+  checkView,
+  type DeviceBuffer,
+  type DeviceCounters,
+  type DeviceFeatures,
+  type DeviceKind,
+  type DeviceLimits,
+  type Script,
+  type StagingKind,
+} from "./device.ts";
 import type { UniformSlots } from "./uniform_ring.ts";
 
 /** What a provider hands over; see `providers.ts`. */
@@ -33,15 +43,29 @@ export class GpuDeviceBuffer implements DeviceBuffer {
   readonly label: string;
   readonly bytes: number;
   readonly gpu: GPUBuffer;
+  /** Where it begins there: 0 unless it is a view. */
+  readonly offset: number;
   readonly #counters: DeviceCounters;
   #counted: number;
 
-  constructor(label: string, bytes: number, gpu: GPUBuffer, counters: DeviceCounters) {
+  /** @param offset of a view, which is not counted */
+  constructor(label: string, bytes: number, gpu: GPUBuffer, counters: DeviceCounters, offset: number | null = null) {
     this.label = label;
     this.bytes = bytes;
     this.gpu = gpu;
+    this.offset = offset ?? 0;
     this.#counters = counters;
-    counters.allocatedBytes += this.#counted = bytes;
+    counters.allocatedBytes += this.#counted = offset === null ? bytes : 0;
+  }
+
+  /** What kernels bind. */
+  get binding(): GPUBufferBinding {
+    return { buffer: this.gpu, offset: this.offset, size: this.bytes };
+  }
+
+  view(offset: number, bytes: number): DeviceBuffer {
+    checkView(this, offset, bytes);
+    return new GpuDeviceBuffer(this.label, bytes, this.gpu, this.#counters, this.offset + offset);
   }
 
   destroy(): void {
@@ -146,7 +170,7 @@ export function bindGpu<C, B extends string, P extends string>(
   most: Params<P>,
 ): GpuBound<P> {
   const names = Object.keys(kernel.bindings) as B[];
-  const entries = names.map((name, i) => ({ binding: i + 1, resource: { buffer: (buffers[name] as DeviceBuffer as GpuDeviceBuffer).gpu } }));
+  const entries = names.map((name, i) => ({ binding: i + 1, resource: (buffers[name] as DeviceBuffer as GpuDeviceBuffer).binding }));
   const create = (offset: number) => {
     const resource = { ...uniform, offset };
     return gpu.createBindGroup({ label: kernel.name, layout, entries: [{ binding: 0, resource }, ...entries] });

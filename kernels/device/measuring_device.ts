@@ -9,6 +9,7 @@ import type { Kernel, Params } from "../authoring/contract.ts";
 import {
   type BoundKernel,
   checkBindings,
+  checkView,
   type CompiledKernel,
   type Device,
   type DeviceBuffer,
@@ -43,7 +44,7 @@ export class MeasuringDevice implements Device {
 
   createBuffer(label: string, bytes: number): DeviceBuffer {
     this.counters.allocatedBytes += bytes;
-    return { label, bytes, destroy() {} };
+    return countedBuffer(label, bytes);
   }
 
   createReadback(_label: string, bytes: number): Promise<Readback> {
@@ -100,4 +101,18 @@ export class MeasuringDevice implements Device {
   close(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+/** A buffer without memory. */
+export function countedBuffer(label: string, bytes: number): DeviceBuffer {
+  const buffer: DeviceBuffer = {
+    label,
+    bytes,
+    view(offset, part) {
+      checkView(buffer, offset, part);
+      return countedBuffer(label, part);
+    },
+    destroy() {},
+  };
+  return buffer;
 }

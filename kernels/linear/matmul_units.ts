@@ -18,11 +18,6 @@ import outputsF32 from "./outputs_f32.wgsl" with { type: "text" };
 import { MOST_F16 } from "./round_input.ts";
 import { itemsPerInput } from "./select.ts";
 
-/** Columns per step. */
-const DEPTH = 32;
-/** Bytes from one row of a step to the next in workgroup memory. */
-const ROW_BYTES = DEPTH * 2 + 16;
-
 /** As {@link MatmulConfig}, with x: [inputs, columns] in f16. */
 export interface MatmulUnitsConfig extends Omit<MatmulConfig, "input"> {
   readonly input: "rounded";
@@ -30,10 +25,15 @@ export interface MatmulUnitsConfig extends Omit<MatmulConfig, "input"> {
   readonly output: "f32" | "f16";
   /** Items of a tile, 32, 64 or 128, where no plan says how many. */
   readonly tileItems: number;
+  /** What {@link divideUnits} says. */
+  readonly division: UnitsDivision;
 }
 
-/** Subgroups in items and outputs, and tiles of 16 x 16 that each of them sums in both directions. */
-interface Division {
+/** How a tile is computed. */
+export interface UnitsDivision {
+  /** Columns of a step: what is read together, while the step before it is multiplied. */
+  readonly depth: number;
+  /** Subgroups in items and outputs, and tiles of 16 x 16 that each of them sums in both directions. */
   readonly items: { readonly parts: number; readonly steps: number };
   readonly outputs: { readonly parts: number; readonly steps: number };
 }
@@ -49,7 +49,7 @@ const BUSY_TILES = 100;
  * result is the same to the last bit in tiles of any size.
  */
 export function tileItemsFor(items: number, outputs: number): number {
-  const tiles = (tileItems: number) => ceilDiv(items, tileItems) * ceilDiv(outputs, tileOf(divide({ plan: null, tileItems })).outputs);
+  const tiles = (tileItems: number) => ceilDiv(items, tileItems) * ceilDiv(outputs, tileOf(divisionsOf({ plan: null, tileItems })[0]).outputs);
   return UNITS_TILE_SIZES.find((tileItems) => tiles(tileItems) >= BUSY_TILES && items > tileItems / 2) ?? UNITS_TILE_SIZES.at(-1)!;
 }
 
@@ -59,36 +59,45 @@ export function tileSizesFor(most: number, outputs: number): readonly number[] {
   return UNITS_TILE_SIZES.filter((tileItems) => tileItems <= longest && tileItems >= shortest);
 }
 
-function divide({ plan, tileItems }: Pick<MatmulUnitsConfig, "plan" | "tileItems">): Division {
+type Tiling = Pick<MatmulUnitsConfig, "plan" | "tileItems">;
+
+/**
+ * Divisions of a tile, the best first, as far as that was measured (bench/NOTES.md). Long tiles multiply, and have enough to do meanwhile; short ones read, and
+ * need more under way. Experts' weights are read once whatever the tile, so theirs are wide; where an input's tiles are few, more of them keep more processors busy.
+ */
+function divisionsOf({ plan, tileItems }: Tiling): readonly UnitsDivision[] {
   const items = plan?.tileItems ?? tileItems;
-  if (items === MOST_ITEMS) return { items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } };
-  return { items: { parts: 1, steps: items / 16 }, outputs: { parts: 4, steps: 2 } };
+  if (items === MOST_ITEMS) return [{ depth: 32, items: { parts: 2, steps: 4 }, outputs: { parts: 2, steps: 4 } }];
+  const divided = (depth: number, parts: number, steps: number) => ({ depth, items: { parts: 1, steps: items / 16 }, outputs: { parts, steps } });
+  if (items === 64) return [plan === null ? divided(64, 4, 2) : divided(64, 8, 2), divided(32, 4, 2)];
+  return [plan === null ? divided(64, 4, 1) : divided(64, 4, 2), divided(32, 4, 2)];
 }
 
-function tileOf({ items, outputs }: Division): { readonly items: number; readonly outputs: number } {
+function tileOf({ items, outputs }: UnitsDivision): { readonly items: number; readonly outputs: number } {
   return { items: items.parts * items.steps * 16, outputs: outputs.parts * outputs.steps * 16 };
 }
 
-/** As {@link matmul}, for inputs that were rounded and layers that {@link fitsMatrixUnits}. */
+/** As {@link matmul}, for inputs that were rounded and layers that {@link divideUnits} divides. */
 export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams> = {
   name: "matmul_units",
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
   wgsl(config) {
-    const division = divide(config);
+    const { division } = config;
+    const { depth } = division;
     const tile = tileOf(division);
     const quads = quadsPerVector(config.layout.format);
     const threads = division.items.parts * division.outputs.parts * 32;
     const numbers = {
       OUTPUTS: config.outputs,
-      DEPTH,
+      DEPTH: depth,
       TILE_ITEMS: tile.items,
       M_PARTS: division.items.parts,
       N_PARTS: division.outputs.parts,
       M_STEPS: division.items.steps,
       N_STEPS: division.outputs.steps,
-      INPUT_LOADS: tile.items * DEPTH / 8 / threads,
-      WEIGHT_LOADS: tile.outputs * DEPTH / (4 * quads) / threads,
+      INPUT_LOADS: tile.items * depth / 8 / threads,
+      WEIGHT_LOADS: tile.outputs * depth / (4 * quads) / threads,
       QUAD_PAIRS: quads / 2,
       ITEMS_PER_INPUT: itemsPerInput(config.select),
     };
@@ -97,7 +106,7 @@ export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams
     return constants(numbers) + facts + halves + weightFormatWgsl(config.layout) + tilesWgsl(config) + unroll(fill(source, parts), numbers);
   },
   workgroups(config, params) {
-    const tile = tileOf(divide(config));
+    const tile = tileOf(config.division);
     const tiles = config.plan === null ? ceilDiv(params.items, tile.items) : planOf({ ...config.plan, items: params.items }).mostTiles;
     return [ceilDiv(params.part_outputs, tile.outputs), tiles, 1];
   },
@@ -116,20 +125,25 @@ export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams
 };
 
 /**
- * Whether {@link matmulUnits} can do a layer: rows in whole steps, outputs in whole pieces, and not in f32, which asks for more than f16 products give.
+ * How {@link matmulUnits} divides a layer's tiles; null if it cannot do the layer: rows come in whole steps, outputs in whole pieces, and not in f32, which asks for
+ * more than f16 products give. A result is the same to the last bit however it is divided.
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  * @param firsts where the parts of a matrix begin
  */
-export function fitsMatrixUnits(
+export function divideUnits(
   config: Pick<MatmulUnitsConfig, "layout" | "outputs" | "plan" | "tileItems" | "output">,
   workgroupLimit: number,
   firsts: readonly number[] = [],
-): boolean {
-  const { layout, outputs, output } = config;
-  const tile = tileOf(divide(config));
-  const vector = 4 * quadsPerVector(layout.format);
+): UnitsDivision | null {
+  const { layout: { format, columns, group }, outputs, output } = config;
+  const vector = 4 * quadsPerVector(format);
   const piece = output === "f16" ? 8 : 4;
-  return layout.format !== "f32" && layout.columns % DEPTH === 0 && (layout.group === 0 || layout.group % vector === 0) &&
-    [outputs, ...firsts].every((first) => first % piece === 0) && (tile.items + tile.outputs) * ROW_BYTES <= workgroupLimit;
+  if (format === "f32" || (group !== 0 && group % vector !== 0) || [outputs, ...firsts].some((first) => first % piece !== 0)) return null;
+  const fits = (division: UnitsDivision) => {
+    const tile = tileOf(division);
+    // A row of a step, and what puts the next one into other banks.
+    return columns % division.depth === 0 && (tile.items + tile.outputs) * (division.depth * 2 + 16) <= workgroupLimit;
+  };
+  return divisionsOf(config).find(fits) ?? null;
 }

@@ -34,14 +34,6 @@ fn value4(key: u32, head: u32, quad: u32) -> vec4<f32> {
   return value;
 }
 
-fn read_out(item: u32, quad: u32) -> vec4<f32> {
-  var value = vec4(0.0);
-  for (var c = quad * 4u; c < min(quad * 4u + 4u, VALUE); c++) {
-    value[c % 4u] = out[item * VALUE + c];
-  }
-  return value;
-}
-
 fn write_out(item: u32, quad: u32, value: vec4<f32>) {
   for (var c = quad * 4u; c < min(quad * 4u + 4u, VALUE); c++) {
     out[item * VALUE + c] = value[c % 4u];

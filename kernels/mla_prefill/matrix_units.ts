@@ -50,7 +50,7 @@ function layOut({ nopeWidth, ropeWidth, valueWidth }: MlaPrefillConfig, { rowPar
   const threads = rowParts * parts * 32;
   const lanes = threads / rows;
   const keyStride = (nopeWidth + ropeWidth) / 8 | 1;
-  // Sums on their way in and out are where keys are: a tile of 16 x 16 for each subgroup.
+  // Sums on their way out are where keys are: a tile of 16 x 16 for each subgroup.
   const valuesAt = Math.max(keys * keyStride, threads / 32 * 64);
   const scoresAt = valuesAt + keys * (valueWidth / 8 | 1);
   const scoreStride = keys / 4 + 1;
@@ -78,7 +78,7 @@ export const mlaPrefillMatrix: Kernel<MlaPrefillMatrixConfig, MlaPrefillBindings
   bindings: { ...mlaPrefill.bindings, keys: "read_write", rope_keys: "read_write", values: "read_write" },
   params: mlaPrefill.params,
   wgsl(config) {
-    const { heads, nopeWidth, ropeWidth, valueWidth, scale, division } = config;
+    const { heads, nopeWidth, ropeWidth, valueWidth, scale, split, division } = config;
     const { rowParts, rowTiles, parts, keys } = division;
     const { rows, threads, lanes, keyStride, valuesAt, scoresAt, weightsAt, weightStride, inPlace, end } = layOut(config, division);
     const width = nopeWidth + ropeWidth;
@@ -92,6 +92,7 @@ export const mlaPrefillMatrix: Kernel<MlaPrefillMatrixConfig, MlaPrefillBindings
       NOPE: nopeWidth,
       ROPE: ropeWidth,
       VALUE: valueWidth,
+      SPLIT: split,
       ROWS: rows,
       KEYS: keys,
       ROW_PARTS: rowParts,
@@ -123,7 +124,11 @@ export const mlaPrefillMatrix: Kernel<MlaPrefillMatrixConfig, MlaPrefillBindings
     return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves +
       unroll(fill(kernel, { ...sections, reference_shift: referenceShift }), numbers);
   },
-  workgroups: ({ heads, division }, { rows }) => [heads, ceilDiv(rows, division.rowParts * division.rowTiles * 16), 1],
+  workgroups: ({ heads, split, division }, { rows, first, end }) => [
+    heads,
+    ceilDiv(rows, division.rowParts * division.rowTiles * 16),
+    ceilDiv(end - first, split),
+  ],
   sizes(config, params) {
     const { keys, rope_keys, values, ...rest } = mlaPrefill.sizes(config, params);
     return { ...rest, keys: keys / 2, rope_keys: rope_keys / 2, values: values / 2 };

@@ -1,4 +1,4 @@
-// Causal flash attention on matrix units: ROWS queries of one head over a window of expanded keys, KEYS of them at a time. Windows and tiles begin at fixed
+// Causal flash attention on matrix units: ROWS queries of one head over a split of expanded keys, KEYS of them at a time. Splits and tiles begin at fixed
 // positions, and no row's result depends on another row, so results do not depend on how the prompt was cut into chunks.
 //
 // A subgroup has ROW_TILES times 16 queries, and multiplies each matrix of keys or values that it loads from workgroup memory with all of them. For the scores,
@@ -14,8 +14,8 @@
 @group(0) @binding(2) var<storage, read_write> keys: array<vec4<u32>>; // [key, head, column]
 @group(0) @binding(3) var<storage, read_write> rope_keys: array<vec4<u32>>; // [key, column]
 @group(0) @binding(4) var<storage, read_write> values: array<vec4<u32>>; // [key, head, column]
-@group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>; // reference in powers of two, sum of weights
-@group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>; // [row, head, column]
+@group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>; // [split, row, head]: reference in powers of two, sum of weights
+@group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>; // [split, row, head, column]
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -53,14 +53,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let first_row = ((params.rows + ROWS - 1u) / ROWS - 1u - group.y) * ROWS;
   // No query of this workgroup sees beyond its last one, and all of them see what the first one does.
   let visible = params.first_position + min(params.rows, first_row + ROWS);
-  let count = min(params.window_count, visible - min(visible, params.window_start));
-  if (count == 0u && params.last == 0u) {
+  let split_key = params.first + group.z * SPLIT;
+  let split_start = params.start + group.z * SPLIT;
+  let count = min(min(SPLIT, params.end - split_key), visible - min(visible, split_start));
+  if (count == 0u) {
     return;
   }
-  let last = max(count, 1u) - 1u;
+  let last = split_key + count - 1u;
   let first_end = params.first_position + first_row + 1u;
-  let seen_by_all = min(count, first_end - min(first_end, params.window_start));
-  let resumes = params.window_start > 0u;
+  let seen_by_all = min(count, first_end - min(first_end, split_start));
 
   let thread = subgroup * 32u + lane;
   let row_part = subgroup % ROW_PARTS;
@@ -73,19 +74,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let my_row = thread / LANES;
   let my_lane = thread % LANES;
   let row = first_row + my_row;
-  let item = min(row, params.rows - 1u) * HEADS + head;
   let my_end = params.first_position + row + 1u;
-  let seen = min(count, my_end - min(my_end, params.window_start));
+  let seen = min(count, my_end - min(my_end, split_start));
   let my_first = my_lane * PAIRS * 8u;
   let scores_at = SCORES_AT + my_row * SCORE_STRIDE + my_lane * PAIRS * 2u;
   let weights_at = WEIGHTS_AT + my_row * WEIGHT_STRIDE + my_lane * LANE_WEIGHTS;
   var reference = 0.0;
   var total = 0.0;
-  if (resumes) {
-    let before = state[item];
-    reference = before.x;
-    total = select(0.0, before.y, my_lane == 0u);
-  }
   if (thread == 0u) {
     memory.grown = 0u;
   }
@@ -120,15 +115,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   @unroll(r, ROW_TILES) {
     @unroll(c, COLUMN_STEPS) {
       var sums_{r}_{c}: Sums;
-      if (resumes) {
-        for (var j = lane; j < 64u; j += 32u) {
-          let from_row = min(first_row + my_tile + {r}u * 16u + j / 4u, params.rows - 1u);
-          memory.tiles[scratch + j] = bitcast<vec4<u32>>(out[((from_row * HEADS + head) * VALUE + ({c}u * PARTS + part) * 16u) / 4u + j % 4u]);
-        }
-        workgroupBarrier();
-        sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.tiles, scratch, 4u);
-        workgroupBarrier();
-      }
     }
   }
 
@@ -138,7 +124,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let nope_to = my_key * KEY_STRIDE + my_eight;
   let rope_to = my_key * KEY_STRIDE + NOPE_EIGHTS + my_eight;
   let value_to = VALUES_AT + my_key * VALUE_STRIDE + my_eight;
-  let first_key = min(my_key, last);
+  let first_key = min(split_key + my_key, last);
   @unroll(i, NOPE_LOADS) {
     var nope_{i} = keys[(first_key * HEADS + head) * NOPE_EIGHTS + eight({i}u * SPAN + my_eight, NOPE_EIGHTS)];
   }
@@ -149,7 +135,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     var value_{i} = values[(first_key * HEADS + head) * VALUE_EIGHTS + eight({i}u * SPAN + my_eight, VALUE_EIGHTS)];
   }
   @fill(store_keys)
-  let second_key = min(KEYS + my_key, last);
+  let second_key = min(split_key + KEYS + my_key, last);
   @unroll(i, NOPE_LOADS) {
     nope_{i} = keys[(second_key * HEADS + head) * NOPE_EIGHTS + eight({i}u * SPAN + my_eight, NOPE_EIGHTS)];
   }
@@ -214,8 +200,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       }
       memory.tiles[weights_at + {w}u] = packed(weights_{w}_0, weights_{w}_1);
     }
-    // Position 0, which every query sees, is in the first tile of the first window.
-    let begins = !resumes && first == 0u;
+    // A query that sees any of the split sees the first of its first tile.
+    let begins = first == 0u;
     if (begins || highest > MARGIN) {
       memory.grown = 1u;
     }
@@ -259,8 +245,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     }
     // The next values, and the keys behind the next, are under way meanwhile: all are asked for at once, since whoever waits for one waits for all. Behind the
     // last tile, its last key again.
-    let value_key = min(first + KEYS + my_key, last);
-    let next_key = min(first + 2u * KEYS + my_key, last);
+    let value_key = min(split_key + first + KEYS + my_key, last);
+    let next_key = min(split_key + first + 2u * KEYS + my_key, last);
     @unroll(i, VALUE_LOADS) {
       value_{i} = values[(value_key * HEADS + head) * VALUE_EIGHTS + eight({i}u * SPAN + my_eight, VALUE_EIGHTS)];
     }
@@ -286,11 +272,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   for (var distance = 1u; distance < LANES; distance *= 2u) {
     total += subgroupShuffleXor(total, distance);
   }
-  if (my_lane == 0u) {
-    memory.factors[my_row] = select(1.0, 1.0 / total, params.last == 1u);
-    if (row < params.rows) {
-      state[item] = vec2(reference, total);
-    }
+  if (my_lane == 0u && row < params.rows) {
+    state[(group.z * params.rows + row) * HEADS + head] = vec2(reference, total);
   }
   @unroll(r, ROW_TILES) {
     @unroll(c, COLUMN_STEPS) {
@@ -299,8 +282,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       for (var j = lane; j < 64u; j += 32u) {
         let tile_row = my_tile + {r}u * 16u + j / 4u;
         if (first_row + tile_row < params.rows) {
-          let to = (((first_row + tile_row) * HEADS + head) * VALUE + ({c}u * PARTS + part) * 16u) / 4u + j % 4u;
-          out[to] = bitcast<vec4<f32>>(memory.tiles[scratch + j]) * memory.factors[tile_row];
+          let to = (((group.z * params.rows + first_row + tile_row) * HEADS + head) * VALUE + ({c}u * PARTS + part) * 16u) / 4u + j % 4u;
+          out[to] = bitcast<vec4<f32>>(memory.tiles[scratch + j]);
         }
       }
       workgroupBarrier();

@@ -1,5 +1,5 @@
 /**
- * Attention of a prefill chunk over expanded keys and values, one window of the context at a time.
+ * Attention of a prefill chunk over expanded keys and values, in splits of the context that know nothing of each other ({@link prefillMerge} puts them together).
  *
  * @module
  */
@@ -17,33 +17,35 @@ const TILE = 2 * LANES;
 /** Fours of columns that are multiplied at a time. */
 const CHUNK = 8;
 
-/** Head shapes, and what q·k is multiplied by. */
+/** Head shapes, what q·k is multiplied by, and positions of a split. */
 export interface MlaPrefillConfig {
   readonly heads: number;
   readonly nopeWidth: number;
   readonly ropeWidth: number;
   readonly valueWidth: number;
   readonly scale: number;
+  readonly split: number;
 }
 
 /** Bindings of {@link mlaPrefill}. */
 export type MlaPrefillBindings = "q" | "keys" | "rope_keys" | "values" | "state" | "out";
 
 /**
- * `first_position`: position of the first query; `window_start`, `window_count`: which positions the keys are; `last`: 1 for the window that holds
- * the last visible key. Windows come in order, the first at position 0.
+ * `first_position`: position of the first query; `first`, `end`: which of the keys are attended to, and `start`: the position of the first of them, where a split
+ * begins; `split_rows`: rows of all splits together, for which there must be room.
  */
-export type MlaPrefillParams = "rows" | "first_position" | "window_start" | "window_count" | "last";
+export type MlaPrefillParams = "rows" | "first_position" | "first" | "end" | "start" | "split_rows";
 
 /**
- * q: [rows, heads, d_n + d_r], keys: [window, heads, d_n], rope_keys: [window, d_r], values: [window, heads, d_v] → out: [rows, heads, d_v].
- * `state` ([rows, heads, 2]) carries the running softmax between windows, `out` the sums, which are divided in the last window.
+ * q: [rows, heads, d_n + d_r], keys: [positions, heads, d_n], rope_keys: [positions, d_r], values: [positions, heads, d_v] → out: [splits, rows, heads, d_v], sums of
+ * values by weights that are relative to a reference, and state: [splits, rows, heads, 2], that reference and the sum of the weights. What a row gets of a split of
+ * which it sees nothing is nothing to rely on.
  */
 export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefillParams> = {
   name: "mla_prefill",
   bindings: { q: "read", keys: "read", rope_keys: "read", values: "read", state: "read_write", out: "read_write" },
-  params: ["rows", "first_position", "window_start", "window_count", "last"],
-  wgsl({ heads, nopeWidth, ropeWidth, valueWidth, scale }) {
+  params: ["rows", "first_position", "first", "end", "start", "split_rows"],
+  wgsl({ heads, nopeWidth, ropeWidth, valueWidth, scale, split }) {
     const query = nopeWidth + ropeWidth;
     const numbers = {
       HEADS: heads,
@@ -51,6 +53,7 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
       ROPE: ropeWidth,
       VALUE: valueWidth,
       QUERY: query,
+      SPLIT: split,
       QUERY_QUADS: ceilDiv(query, 4),
       LANES,
       TILE,
@@ -61,27 +64,28 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
     const whole = [nopeWidth, ropeWidth, valueWidth].every((width) => width % 4 === 0);
     return constants(numbers, { SCALE: scale }) + (whole ? vectors : floats) + unroll(source, numbers);
   },
-  workgroups: ({ heads }, { rows }) => [ceilDiv(rows, TILE), heads, 1],
-  sizes: ({ heads, nopeWidth, ropeWidth, valueWidth }, { rows, window_count }) => ({
+  workgroups: ({ heads, split }, { rows, first, end }) => [ceilDiv(rows, TILE), heads, ceilDiv(end - first, split)],
+  sizes: ({ heads, nopeWidth, ropeWidth, valueWidth }, { rows, end, split_rows }) => ({
     q: rows * heads * (nopeWidth + ropeWidth) * 4,
-    keys: window_count * heads * nopeWidth * 4,
-    rope_keys: window_count * ropeWidth * 4,
-    values: window_count * heads * valueWidth * 4,
-    state: rows * heads * 8,
-    out: rows * heads * valueWidth * 4,
+    keys: end * heads * nopeWidth * 4,
+    rope_keys: end * ropeWidth * 4,
+    values: end * heads * valueWidth * 4,
+    state: split_rows * heads * 8,
+    out: split_rows * heads * valueWidth * 4,
   }),
   reference: (config, { q, keys, rope_keys, values, state, out }, params) =>
     attendRows(config, { q: q.f32, keys: keys.f32, ropeKeys: rope_keys.f32, values: values.f32, state: state.f32, out: out.f32 }, params),
-  wasm({ heads, nopeWidth, ropeWidth, valueWidth, scale }) {
+  wasm({ heads, nopeWidth, ropeWidth, valueWidth, scale, split }) {
     if ([nopeWidth, ropeWidth, valueWidth].some((width) => width % 4 !== 0)) return null;
-    return ({ at, most, allocate, reserve, call }) => {
-      reserve((most.window_count + 4) * 8);
-      const args = allocate(16);
-      args.u32.set([at.q, at.keys, at.rope_keys, at.values, at.state, at.out, heads, nopeWidth, ropeWidth, valueWidth]);
-      args.f32[10] = scale;
-      return ({ rows, first_position, window_start, window_count, last }) => {
-        args.u32.set([rows, first_position, window_start, window_count, last], 11);
-        call("mla_prefill", args, heads * ceilDiv(rows, 2), window_count * (nopeWidth + ropeWidth + valueWidth));
+    return ({ at, allocate, reserve, call }) => {
+      reserve((split + 4) * 8);
+      const args = allocate(18);
+      args.u32.set([at.q, at.keys, at.rope_keys, at.values, at.state, at.out, heads, nopeWidth, ropeWidth, valueWidth, split]);
+      args.f32[11] = scale;
+      return ({ rows, first_position, first, end, start }) => {
+        args.u32.set([rows, first_position, first, end, start], 12);
+        const count = Math.min(split, end - first);
+        call("mla_prefill", args, ceilDiv(end - first, split) * heads * ceilDiv(rows, 2), count * (nopeWidth + ropeWidth + valueWidth));
       };
     };
   },
@@ -99,47 +103,45 @@ interface HostRows {
 
 /** The reference of {@link mlaPrefill}, for keys and values of either precision. */
 export function attendRows(config: MlaPrefillConfig, buffers: HostRows, params: Params<MlaPrefillParams>): void {
-  const scores = new Float64Array(params.window_count);
-  for (let row = 0; row < params.rows; row++) {
-    for (let head = 0; head < config.heads; head++) attendRow(config, buffers, params, row, head, scores);
+  const { split, heads } = config;
+  const scores = new Float64Array(split);
+  for (let at = 0; params.first + at * split < params.end; at++) {
+    for (let row = 0; row < params.rows; row++) {
+      for (let head = 0; head < heads; head++) attendRow(config, buffers, params, { at, row, head }, scores);
+    }
   }
 }
 
 function attendRow(
-  { heads, nopeWidth, ropeWidth, valueWidth, scale }: MlaPrefillConfig,
+  { heads, nopeWidth, ropeWidth, valueWidth, scale, split }: MlaPrefillConfig,
   { q, keys, ropeKeys, values, state, out }: HostRows,
-  { first_position, window_start, window_count, last }: Params<MlaPrefillParams>,
-  row: number,
-  head: number,
+  { rows, first_position, first, end, start }: Params<MlaPrefillParams>,
+  { at, row, head }: { readonly at: number; readonly row: number; readonly head: number },
   scores: Float64Array,
 ): void {
-  const item = row * heads + head;
-  const fresh = window_start === 0;
-  let largest = fresh ? -Infinity : state[item * 2];
-  const before = largest;
-  const visible = Math.min(window_count, Math.max(0, first_position + row + 1 - window_start));
-  const query = item * (nopeWidth + ropeWidth);
-  for (let key = 0; key < visible; key++) {
+  const [firstKey, position] = [first + at * split, start + at * split];
+  const visible = Math.min(split, end - firstKey, Math.max(0, first_position + row + 1 - position));
+  const query = (row * heads + head) * (nopeWidth + ropeWidth);
+  let largest = -Infinity;
+  for (let i = 0; i < visible; i++) {
+    const key = firstKey + i;
     const score = scale *
       (dot(q, query, keys, (key * heads + head) * nopeWidth, nopeWidth) + dot(q, query + nopeWidth, ropeKeys, key * ropeWidth, ropeWidth));
-    scores[key] = score;
+    scores[i] = score;
     if (score > largest) largest = score;
   }
-  const shrink = fresh ? 0 : Math.exp(before - largest);
-  let total = fresh ? 0 : state[item * 2 + 1] * shrink;
+  let total = 0;
   const sums = new Float64Array(valueWidth);
-  if (!fresh) { for (let c = 0; c < valueWidth; c++) sums[c] = out[item * valueWidth + c] * shrink; }
-  for (let key = 0; key < visible; key++) {
-    const p = Math.exp(scores[key] - largest);
+  for (let i = 0; i < visible; i++) {
+    const p = Math.exp(scores[i] - largest);
     total += p;
-    const at = (key * heads + head) * valueWidth;
-    for (let c = 0; c < valueWidth; c++) sums[c] += p * values[at + c];
+    const from = ((firstKey + i) * heads + head) * valueWidth;
+    for (let c = 0; c < valueWidth; c++) sums[c] += p * values[from + c];
   }
+  const item = (at * rows + row) * heads + head;
   state[item * 2] = largest;
   state[item * 2 + 1] = total;
-  // Divided as they would be after a later window that shows this row nothing: results must not depend on where a chunk ends.
-  const divisor = last === 1 ? Math.fround(total) : 1;
-  for (let c = 0; c < valueWidth; c++) out[item * valueWidth + c] = Math.fround(sums[c]) / divisor;
+  out.set(sums, item * valueWidth);
 }
 
 /** Two partial sums halve the wait for each addition. */

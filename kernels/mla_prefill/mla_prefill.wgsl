@@ -1,5 +1,5 @@
-// Causal flash attention of TILE queries of one head over a window of expanded keys, TILE keys at a time. Running maximum, sum and output live in
-// `state` and `out` between windows. Windows and tiles begin at fixed positions, so results do not depend on how the prompt was cut into chunks.
+// Causal flash attention of TILE queries of one head over a split of expanded keys, TILE keys at a time. Splits and tiles begin at fixed positions, so results do not
+// depend on how the prompt was cut into chunks.
 //
 // Each thread computes the scores of four queries with two keys, then sums of values for the same four queries.
 const THREADS = TILE / 4u * LANES;
@@ -18,27 +18,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let lane = thread % LANES;
   let first_row = group.x * TILE + four * 4u;
 
+  // No query of this workgroup sees beyond its last one.
+  let split_key = params.first + group.z * SPLIT;
+  let split_start = params.start + group.z * SPLIT;
+  let visible = params.first_position + min(params.rows, (group.x + 1u) * TILE);
+  let count = min(min(SPLIT, params.end - split_key), visible - min(visible, split_start));
+  if (count == 0u) {
+    return;
+  }
+
   var largest = vec4(LOWEST);
   var total = vec4(0.0);
   @unroll(a, 4) {
     let row_{a} = first_row + {a}u;
-    let item_{a} = min(row_{a}, params.rows - 1u) * HEADS + head;
+    let item_{a} = (group.z * params.rows + min(row_{a}, params.rows - 1u)) * HEADS + head;
     @unroll(c, VALUE_STEPS) {
       var sums_{a}_{c} = vec4(0.0);
     }
-    if (params.window_start > 0u) {
-      let before = state[item_{a}];
-      largest[{a}] = before.x;
-      total[{a}] = before.y;
-      @unroll(c, VALUE_STEPS) {
-        sums_{a}_{c} = read_out(item_{a}, lane + {c}u * LANES);
-      }
-    }
   }
-
-  // No query of this workgroup sees beyond its last one.
-  let visible = params.first_position + min(params.rows, (group.x + 1u) * TILE);
-  let count = min(params.window_count, visible - min(visible, params.window_start));
   for (var first = 0u; first < count; first += TILE) {
     @unroll(a, 4) {
       @unroll(b, 2) {
@@ -51,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let place_{l} = {l}u * THREADS + thread;
         let quad_{l} = chunk + place_{l} % CHUNK;
         query_tile[place_{l} / CHUNK * STRIDE + place_{l} % CHUNK] = query4(min(group.x * TILE + place_{l} / CHUNK, params.rows - 1u), head, quad_{l});
-        key_tile[place_{l} / CHUNK * STRIDE + place_{l} % CHUNK] = key4(min(first + place_{l} / CHUNK, count - 1u), head, quad_{l});
+        key_tile[place_{l} / CHUNK * STRIDE + place_{l} % CHUNK] = key4(split_key + min(first + place_{l} / CHUNK, count - 1u), head, quad_{l});
       }
       workgroupBarrier();
       for (var quad = 0u; quad < CHUNK; quad++) {
@@ -69,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     @unroll(b, 2) {
       let at_{b} = first + lane + {b}u * LANES;
-      let seen_{b} = vec4(at_{b} < count) & (vec4(params.window_start + at_{b}) <= vec4(params.first_position + first_row) + vec4(0u, 1u, 2u, 3u));
+      let seen_{b} = vec4(at_{b} < count) & (vec4(split_start + at_{b}) <= vec4(params.first_position + first_row) + vec4(0u, 1u, 2u, 3u));
       let scaled_{b} = select(vec4(LOWEST), vec4(score_0_{b}, score_1_{b}, score_2_{b}, score_3_{b}) * SCALE, seen_{b});
       scores[(lane + {b}u * LANES) * SCORE_STRIDE + four] = scaled_{b};
     }
@@ -93,7 +90,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     for (var key = 0u; key < min(TILE, count - first); key++) {
       @unroll(c, VALUE_STEPS) {
-        let value_{c} = value4(first + key, head, lane + {c}u * LANES);
+        let value_{c} = value4(split_key + first + key, head, lane + {c}u * LANES);
       }
       let weights = scores[key * SCORE_STRIDE + four];
       total += weights;
@@ -111,9 +108,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       if (lane == 0u) {
         state[item_{a}] = vec2(largest[{a}], total[{a}]);
       }
-      let finish_{a} = select(1.0, 1.0 / total[{a}], params.last == 1u);
       @unroll(c, VALUE_STEPS) {
-        write_out(item_{a}, lane + {c}u * LANES, sums_{a}_{c} * finish_{a});
+        write_out(item_{a}, lane + {c}u * LANES, sums_{a}_{c});
       }
     }
   }

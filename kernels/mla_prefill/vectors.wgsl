@@ -29,8 +29,6 @@ fn key4(key: u32, head: u32, quad: u32) -> vec4<f32> {
 
 fn value4(key: u32, head: u32, quad: u32) -> vec4<f32> { return values[(key * HEADS + head) * VALUE_QUADS + min(quad, VALUE_QUADS - 1u)]; }
 
-fn read_out(item: u32, quad: u32) -> vec4<f32> { return out[item * VALUE_QUADS + min(quad, VALUE_QUADS - 1u)]; }
-
 fn write_out(item: u32, quad: u32, value: vec4<f32>) {
   if (quad < VALUE_QUADS) {
     out[item * VALUE_QUADS + quad] = value;

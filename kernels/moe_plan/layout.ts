@@ -7,10 +7,17 @@ import { ceilDiv } from "../../core/numeric.ts";
 
 /** Items per tile of the tiled linear kernel. */
 export const TILE_ITEMS = 32;
-/** The same on matrix units, where weights are made f16 for every tile anew: for chunks in which experts have few items, and many. */
-export const UNITS_TILE_ITEMS = { few: 64, many: 128 } as const;
-/** Items of an expert, in the mean, from which on the longer tiles pay, though more of the last one of each expert is empty. */
-const MANY_ITEMS = 256;
+/**
+ * The same on matrix units, by ascending mean of items that an expert has. Weights are made f16 for every tile anew, so one tile is to take all items of an expert;
+ * and what a tile lacks is multiplied nevertheless.
+ */
+const UNITS_TILES: readonly { readonly upTo: number; readonly tileItems: number }[] = [
+  { upTo: 24, tileItems: 32 },
+  { upTo: 256, tileItems: 64 },
+  { upTo: Infinity, tileItems: 128 },
+];
+/** Items that a tile of experts can have on matrix units. */
+export const UNITS_TILE_ITEMS: readonly number[] = UNITS_TILES.map(({ tileItems }) => tileItems);
 
 /** What a plan is laid out for. */
 export interface MoePlan {
@@ -22,14 +29,19 @@ export interface MoePlan {
 
 /** The plans that chunks of up to so many items may get, see {@link planFor}. */
 export function plansFor(items: number, experts: number, matrixUnits: boolean): readonly MoePlan[] {
-  const { few, many } = UNITS_TILE_ITEMS;
-  const sizes = !matrixUnits ? [TILE_ITEMS] : items >= MANY_ITEMS * experts && experts > 0 ? [few, many] : [few];
+  const longest = unitsTileFor(items, experts);
+  const sizes = matrixUnits ? UNITS_TILE_ITEMS.filter((tileItems) => tileItems <= longest) : [TILE_ITEMS];
   return sizes.map((tileItems) => ({ items, experts, tileItems }));
 }
 
 /** Which of {@link plansFor} a chunk of `items` gets. A result is the same to the last bit in tiles of any size. */
 export function planFor(plans: readonly MoePlan[], items: number): MoePlan {
-  return items >= MANY_ITEMS * plans[0].experts ? plans.at(-1)! : plans[0];
+  const wanted = unitsTileFor(items, plans[0].experts);
+  return plans.find(({ tileItems }) => tileItems === wanted) ?? plans[0];
+}
+
+function unitsTileFor(items: number, experts: number): number {
+  return UNITS_TILES.find(({ upTo }) => items < upTo * experts || experts === 0)!.tileItems;
 }
 
 /** Word offsets and sizes of a plan. */

@@ -9,6 +9,7 @@ import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { dividePrefill, mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { prefillMerge } from "../../kernels/mla_prefill/prefill_merge.ts";
 import type { Kernel } from "../../kernels/authoring/contract.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
@@ -172,18 +173,18 @@ describeOnDevices("latent attention", (kind) => {
 
   for (
     const config of [
-      { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4 },
+      { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4, split: 32 },
       // Whole quads, of more columns than are multiplied at a time, and more values than threads that share a query.
-      { heads: 2, nopeWidth: 36, ropeWidth: 12, valueWidth: 72, scale: 0.2 },
+      { heads: 2, nopeWidth: 36, ropeWidth: 12, valueWidth: 72, scale: 0.2, split: 40 },
     ]
   ) {
-    it(`prefills over windows and chunks with the same bits, and exactly, heads of ${config.nopeWidth} + ${config.ropeWidth} columns`, async () => {
-      await prefillInChunks(device, mlaPrefill, config, { chunks: [1, 7, 33, 28], window: 32 }, 1e-5);
+    it(`prefills in splits and chunks with the same bits, and exactly, heads of ${config.nopeWidth} + ${config.ropeWidth} columns`, async () => {
+      await prefillInChunks(device, mlaPrefill, config, { chunks: [1, 7, 33, 28, 61] }, 1e-5);
     });
   }
 
   for (
-    const { growth = 0, sink = 0, ...config } of [
+    const { growth = 0, sink = 0, ...shape } of [
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2 },
       // Eights of columns that threads do not share evenly.
       { heads: 1, nopeWidth: 72, ropeWidth: 8, valueWidth: 96, scale: 0.2 },
@@ -195,11 +196,12 @@ describeOnDevices("latent attention", (kind) => {
       { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, sink: 10 },
     ]
   ) {
+    const config = { ...shape, split: 64 };
     const name = `heads of ${config.nopeWidth} + ${config.ropeWidth} columns${growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : ""}`;
     const divisions = PREFILL_DIVISIONS.filter((division) => prefillDivides(config, division, UNITS_WORKGROUP_BYTES));
     assertEquals(divisions[0], dividePrefill(config, UNITS_WORKGROUP_BYTES) ?? undefined);
-    itOnUnits(kind)(`prefills over windows and chunks with the same bits on matrix units, ${name}, however it is divided`, async () => {
-      const halves = { chunks: [1, 70, 96, 13], window: 96, growth, sink, halves: true };
+    itOnUnits(kind)(`prefills in splits and chunks with the same bits on matrix units, ${name}, however it is divided`, async () => {
+      const halves = { chunks: [1, 70, 96, 13], growth, sink, halves: true };
       for (const division of divisions) await prefillInChunks(unitsOf(device), mlaPrefillMatrix, { ...config, division }, halves, 2e-3);
     });
   }
@@ -214,9 +216,8 @@ async function prefillInChunks<C extends MlaPrefillConfig>(
   device: Device,
   kernel: Kernel<C, MlaPrefillBindings, MlaPrefillParams>,
   config: C,
-  { chunks, window, growth = 0, sink = 0, halves = false }: {
+  { chunks, growth = 0, sink = 0, halves = false }: {
     readonly chunks: readonly number[];
-    readonly window: number;
     readonly growth?: number;
     readonly sink?: number;
     /** Whether keys and values are in f16. */
@@ -224,7 +225,7 @@ async function prefillInChunks<C extends MlaPrefillConfig>(
   },
   tolerance: number,
 ): Promise<void> {
-  const { heads, nopeWidth, ropeWidth, valueWidth, scale } = config;
+  const { heads, nopeWidth, ropeWidth, valueWidth, scale, split } = config;
   const random = new Random();
   const length = chunks.reduce((sum, chunk) => sum + chunk);
   const width = nopeWidth + ropeWidth;
@@ -241,29 +242,39 @@ async function prefillInChunks<C extends MlaPrefillConfig>(
     for (let item = 0; item < length * heads; item++) q[(item + 1) * width - 1] = 1;
     values.fill(0, 0, heads * valueWidth);
   }
-  const rows = async (first: number, count: number) => {
-    let state: Float32Array<ArrayBuffer> | null = null;
-    let out: Float32Array<ArrayBuffer> | null = null;
-    const end = first + count;
-    for (let start = 0; start < end; start += window) {
-      const inWindow = Math.min(window, end - start);
-      const slice = (of: Float32Array<ArrayBuffer>, width: number) => {
-        const part = of.slice(start * width, (start + inWindow) * width);
-        return halves ? Float16Array.from(part) : part;
-      };
-      const result: Record<"state" | "out", Output> = await runKernel(device, kernel, config, {
-        q: q.slice(first * heads * width, end * heads * width),
-        keys: slice(keys, heads * nopeWidth),
-        rope_keys: slice(ropeKeys, ropeWidth),
-        values: slice(values, heads * valueWidth),
-        state: state ?? { poison: count * heads * 2 },
-        out: out ?? { poison: count * heads * valueWidth },
-      }, { rows: count, first_position: first, window_start: start, window_count: inWindow, last: start + inWindow === end ? 1 : 0 });
-      [state, out] = [result.state.f32, result.out.f32];
-    }
-    return out!;
+  const cut = (of: Float32Array<ArrayBuffer>, width: number, from: number, to: number) => {
+    const part = of.slice(from * width, to * width);
+    return halves ? Float16Array.from(part) : part;
   };
-  const whole = await rows(0, length);
+  /** @param together splits that are attended to at once @param apart whether their keys are the only ones there */
+  const rows = async (first: number, count: number, together: number, apart: boolean) => {
+    let state: Output | null = null;
+    let out: Output | null = null;
+    const end = first + count;
+    for (let start = 0; start < end; start += together * split) {
+      const stop = Math.min(end, start + together * split);
+      const [from, to] = apart ? [start, stop] : [0, length];
+      const splits = Math.ceil((stop - start) / split);
+      const split_rows = splits * count;
+      const parts: Record<"state" | "out", Output> = await runKernel(device, kernel, config, {
+        q: q.slice(first * heads * width, end * heads * width),
+        keys: cut(keys, heads * nopeWidth, from, to),
+        rope_keys: cut(ropeKeys, ropeWidth, from, to),
+        values: cut(values, heads * valueWidth, from, to),
+        state: { poison: split_rows * heads * 2 },
+        out: { poison: split_rows * heads * valueWidth },
+      }, { rows: count, first_position: first, first: start - from, end: stop - from, start, split_rows });
+      const merged: Record<"state" | "out", Output> = await runKernel(device, prefillMerge, { heads, valueWidth, split, powersOfTwo: halves }, {
+        split_state: parts.state.f32,
+        split_out: parts.out.f32,
+        state: state?.f32 ?? { poison: count * heads * 2 },
+        out: out?.f32 ?? { poison: count * heads * valueWidth },
+      }, { rows: count, first_position: first, start, end: stop, last: stop === end ? 1 : 0, split_rows });
+      ({ state, out } = merged);
+    }
+    return out!.f32;
+  };
+  const whole = await rows(0, length, Infinity, false);
   const expected = Array.from({ length: length * heads }, (_, item) => {
     const [row, head] = [Math.floor(item / heads), item % heads];
     const scores = Array.from({ length: row + 1 }, (_, key) => {
@@ -276,8 +287,8 @@ async function prefillInChunks<C extends MlaPrefillConfig>(
   }).flat();
   assertClose(whole, expected, tolerance, `prefill by ${JSON.stringify(config)}`);
   let done = 0;
-  for (const chunk of chunks) {
-    const part = await rows(done, chunk);
+  for (const [i, chunk] of chunks.entries()) {
+    const part = await rows(done, chunk, 1 + i % 3, i % 2 === 0);
     assertEquals(part, whole.slice(done * heads * valueWidth, (done + chunk) * heads * valueWidth), `chunk of ${chunk} at ${done}`);
     done += chunk;
   }

@@ -4,7 +4,7 @@ import { matrixLayout } from "../../core/model/packing.ts";
 import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { unitsThreads } from "../../kernels/linear/batch_units.ts";
 import { type DecodeShape, decodesOnUnits, decodeWays } from "../../kernels/linear/choose.ts";
-import { matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
+import { divideUnits, matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
 
 describe("how steps of several rows are decoded", () => {
   const large = { layout: matrixLayout("bf16", 2048), outputs: 5632, matrices: 1, select: { kind: "all" } } as const;
@@ -78,18 +78,21 @@ describe("what matrix units are given at a time", () => {
   });
 
   it("is as many items of an expert as the plan has in a tile", () => {
-    const config = {
+    const layer = {
       layout: matrixLayout("q4", 2048, 64),
       outputs: 2816,
       inputStride: 2048,
-      select: { kind: "expert", perInput: 6 } as const,
+      select: { kind: "expert", perInput: 6 },
       plan: { items: 3072, experts: 64, tileItems: 64 },
       tileItems: 128,
-      input: "rounded" as const,
-      output: "f32" as const,
-    };
+      input: "rounded",
+      output: "f32",
+    } as const;
+    const config = { ...layer, division: divideUnits(layer, 49152)! };
     const params = { items: 3072, first_output: 0, part_outputs: 2816, first_matrix: 0, matrices: 64 };
-    assertEquals(matmulUnits.workgroups(config, params), [22, 112, 1]);
+    assertEquals(matmulUnits.workgroups(config, params), [11, 112, 1]);
+    const narrow = { ...layer, division: divideUnits(layer, 32768)! };
+    assertEquals(matmulUnits.workgroups(narrow, params), [22, 112, 1], "where workgroups have less memory");
     assert(matmulUnits.wgsl(config).includes("const TILE_ITEMS: u32 = 64u;"));
   });
 

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import type { MatmulConfig } from "../../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
+import { divideUnits, matmulUnits, UNITS_TILE_SIZES, type UnitsDivision } from "../../kernels/linear/matmul_units.ts";
 import { roundInput } from "../../kernels/linear/round_input.ts";
 import { planOf, UNITS_TILE_ITEMS } from "../../kernels/moe_plan/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
@@ -12,6 +12,15 @@ import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../suppor
 import { runKernel } from "../support/kernel.ts";
 import { multiplied, randomMatrix } from "../support/matrices.ts";
 import { Random } from "../../bench/support/random.ts";
+
+/** Bytes of workgroup memory that change how a tile is divided. */
+const LIMITS = [49152, 20480, 13000];
+
+/** Every way in which a layer's tiles are divided somewhere. */
+function divided<C extends Parameters<typeof divideUnits>[0]>(config: C): (C & { readonly division: UnitsDivision })[] {
+  const divisions = LIMITS.map((limit) => divideUnits(config, limit)).filter((division) => division !== null);
+  return [...new Map(divisions.map((division) => [JSON.stringify(division), division])).values()].map((division) => ({ ...config, division }));
+}
 
 /** Matrix units round what they multiply to f16. */
 const TOLERANCE = 2e-3;
@@ -62,9 +71,10 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
       const items = Array.from({ length: tokens }, (_, input) => ({ matrix: 0, input }));
       const whole = { items: tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
       const results: Float32Array[] = [];
-      for (const tileItems of UNITS_TILE_SIZES) {
-        const on = { ...config, tileItems, input: "rounded", output: "f32" } as const;
-        assert(fitsMatrixUnits(on, units.limits.maxWorkgroupBytes));
+      const tiled = UNITS_TILE_SIZES.flatMap((tileItems) => divided({ ...config, tileItems, input: "rounded", output: "f32" } as const));
+      assertEquals(new Set(tiled.map(({ division }) => division.depth)), new Set([32, 64]));
+      for (const on of tiled) {
+        const { tileItems } = on;
         const { y } = await runKernel(units, matmulUnits, on, inputs, whole);
         assertClose(y.f32, multiplied(values, x, config, items), TOLERANCE, `${format} whole, ${tileItems} items at a time`);
         results.push(y.f32);
@@ -75,22 +85,25 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
       for (const other of results) assertEquals(other, results[0], "the same bits in tiles of any size");
       const routes = Uint32Array.from({ length: 2 * tokens }, () => [0, 0, 0, 1, 2, 4][random.below(6)]);
       const routed: Float32Array[] = [];
-      for (const tileItems of Object.values(UNITS_TILE_ITEMS)) {
+      const x16 = await rounded("plain");
+      for (const tileItems of UNITS_TILE_ITEMS) {
         const planLayout = { items: 2 * tokens, experts, tileItems };
         const { plan } = await runKernel(device, moePlan, planLayout, { routes, plan: { poison: planOf(planLayout).words } }, { items: 2 * tokens });
         const expert: MatmulConfig = { ...config, input: "plain", select: { kind: "expert", perInput: 2 }, plan: planLayout };
-        const { y } = await runKernel(
-          units,
-          matmulUnits,
-          { ...expert, tileItems, input: "rounded", output: "f32" },
-          { ...weights, routes: plan.u32, x: await rounded("plain"), y: { poison: 2 * tokens * outputs } },
-          { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
-        );
         const expected = multiplied(values, x, expert, [...routes].map((matrix, i) => ({ matrix, input: Math.floor(i / 2) })));
-        assertClose(y.f32, expected, TOLERANCE, `${format} experts, ${tileItems} items at a time`);
-        routed.push(y.f32);
+        for (const on of divided({ ...expert, tileItems, input: "rounded", output: "f32" } as const)) {
+          const { y } = await runKernel(
+            units,
+            matmulUnits,
+            on,
+            { ...weights, routes: plan.u32, x: x16, y: { poison: 2 * tokens * outputs } },
+            { items: 2 * tokens, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: experts },
+          );
+          assertClose(y.f32, expected, TOLERANCE, `${format} experts, ${tileItems} items at a time`);
+          routed.push(y.f32);
+        }
       }
-      assertEquals(routed[1], routed[0], "the same bits whatever the plan");
+      for (const other of routed) assertEquals(other, routed[0], "the same bits whatever the plan");
     });
   }
 });

@@ -8,7 +8,7 @@ import { beside } from "../../kernels/device/beside.ts";
 import { type Kernel, paramsDeclaration } from "../../kernels/authoring/contract.ts";
 import { batchUnits } from "../../kernels/linear/batch_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
-import { matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
+import { divideUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS } from "../../kernels/mla_prefill/matrix_units.ts";
 import { nullAbsence, unitsProblems } from "../support/null_device.ts";
 
@@ -22,23 +22,27 @@ else {
       kernels[`${kernel.name} ${what}`] = paramsDeclaration(kernel.params) + kernel.wgsl(config);
     for (const widths of [{ nopeWidth: 128, ropeWidth: 64, valueWidth: 128 }, { nopeWidth: 72, ropeWidth: 8, valueWidth: 64 }]) {
       for (const division of PREFILL_DIVISIONS) {
-        add(`${Object.values(widths)} divided ${Object.values(division)}`, mlaPrefillMatrix, { heads: 16, scale: 0.1, ...widths, division });
+        add(`${Object.values(widths)} divided ${Object.values(division)}`, mlaPrefillMatrix, {
+          heads: 16,
+          scale: 0.1,
+          split: 2048,
+          ...widths,
+          division,
+        });
       }
     }
     const plan = { items: 64, experts: 4, tileItems: 64 };
     for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
       const config = { layout: matrixLayout(format, 192, 32), outputs: 200, inputStride: 192, input: "rounded" } as const;
       for (const tileItems of UNITS_TILE_SIZES) {
-        for (const output of ["f32", "f16"] as const) {
-          add(`${format} to ${output} by ${tileItems}`, matmulUnits, { ...config, tileItems, output, select: { kind: "all" }, plan: null });
+        for (const limit of [49152, 20480]) {
+          const all = { ...config, tileItems, output: "f32", select: { kind: "all" }, plan: null } as const;
+          const experts = { ...all, select: { kind: "expert", perInput: 2 }, plan: { ...plan, tileItems } } as const;
+          for (const output of ["f32", "f16"] as const) {
+            add(`${format} to ${output} by ${tileItems}, ${limit} bytes`, matmulUnits, { ...all, output, division: divideUnits(all, limit)! });
+          }
+          add(`${format} experts by ${tileItems}, ${limit} bytes`, matmulUnits, { ...experts, division: divideUnits(experts, limit)! });
         }
-        add(`${format} experts by ${tileItems}`, matmulUnits, {
-          ...config,
-          tileItems,
-          output: "f32",
-          select: { kind: "expert", perInput: 2 },
-          plan: { ...plan, tileItems },
-        });
       }
     }
     const decode = { columnParts: 4, outputParts: 1, outputTiles: 2, items: 16, depth: 64, ahead: 2 } as const;

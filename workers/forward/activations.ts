@@ -59,6 +59,10 @@ export interface Activations {
   readonly ropeKeys: DeviceBuffer;
   readonly keys: DeviceBuffer;
   readonly values: DeviceBuffer;
+  /** What prefill attention has of splits before they are merged, [splits, rows, heads, 2] and [splits, rows, heads, d_v]: as many splits as there is room for. */
+  readonly splitState: DeviceBuffer;
+  readonly splitSums: DeviceBuffer;
+  /** [rows, heads, 2], of those that are merged; their sums are in `heads`. */
   readonly softmaxState: DeviceBuffer;
   /** Dense, shared and routed feed-forward layers: gates and values, or in decode on matrix units silu(gate) · value. */
   readonly gateUp: DeviceBuffer;
@@ -138,6 +142,8 @@ export function createActivations(
     ropeKeys: expanded("window rope keys", rope.width),
     keys: expanded("window keys", heads * nopeWidth),
     values: expanded("window values", heads * valueWidth),
+    splitState: floats("split state", limits.prefillRows * heads * 2),
+    splitSums: floats("split sums", limits.prefillRows * heads * valueWidth),
     softmaxState: floats("softmax state", limits.prefillRows * heads * 2),
     gateUp: floats("gate up", rows * denseWidth * 2),
     routerLogits: floats("router logits", rows * (moe?.experts ?? 0)),

@@ -8,7 +8,7 @@ import type { BesideSide } from "../../kernels/device/beside.ts";
 import type { BoundKernel, Device } from "../../kernels/device/device.ts";
 import type { LinearParams } from "../../kernels/linear/linear.ts";
 import { matmul } from "../../kernels/linear/matmul.ts";
-import { fitsMatrixUnits, matmulUnits, tileItemsFor, tileSizesFor, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
+import { divideUnits, matmulUnits, tileItemsFor, tileSizesFor, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { type MoePlan, planFor } from "../../kernels/moe_plan/layout.ts";
 import {
@@ -137,7 +137,8 @@ export function takesHalves(
   { device, matrixUnits }: Pick<LinearContext, "device" | "matrixUnits">,
   { layout, outputs, parts }: DeviceMatrix,
 ): boolean {
-  const fits = (tileItems: number) => fitsMatrixUnits({ layout, outputs, plan: null, tileItems, output: "f16" }, device.limits.maxWorkgroupBytes);
+  const fits = (tileItems: number) =>
+    divideUnits({ layout, outputs, plan: null, tileItems, output: "f16" }, device.limits.maxWorkgroupBytes) !== null;
   return matrixUnits && parts.length === 1 && UNITS_TILE_SIZES.every(fits);
 }
 
@@ -159,13 +160,14 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const firsts = select.kind === "all" ? matrix.parts.map(({ first }) => first) : [];
   const planned = binding.plan?.layouts.map((plan): Tiling => ({ plan, tileItems: plan.tileItems }));
   const possible = planned ?? tileSizesFor(most, shape.outputs).map((tileItems): Tiling => ({ plan: null, tileItems }));
-  const fits = (tiling: Tiling) => fitsMatrixUnits({ ...shape, ...tiling, output }, device.limits.maxWorkgroupBytes, firsts);
-  const onUnits = matrixUnits && binding.precise === undefined && possible.every(fits);
+  const divide = (tiling: Tiling) => divideUnits({ ...shape, ...tiling, output }, device.limits.maxWorkgroupBytes, firsts);
+  const onUnits = matrixUnits && binding.precise === undefined && possible.every((tiling) => divide(tiling) !== null);
   invariant(onUnits || !binding.halves, "only matrix units take f16");
   const rounded = onUnits && !binding.halves ? binding.rounded?.prefill : binding.x;
   const x = rounded ?? context.activations.rounded;
-  const compile = ({ plan, tileItems }: Tiling) => {
-    if (onUnits) return device.compile(matmulUnits, { ...shape, select, plan, tileItems, input: "rounded", output });
+  const compile = (tiling: Tiling) => {
+    if (onUnits) return device.compile(matmulUnits, { ...shape, ...tiling, select, division: divide(tiling)!, input: "rounded", output });
+    const { plan } = tiling;
     const narrow = binding.precise !== undefined && select.kind === "all" && shape.outputs <= NARROW;
     if (narrow) return device.compile(matvec, { ...shape, select, input, itemsAtOnce: ITEMS_AT_ONCE, manyItems: true });
     return device.compile(matmul, { ...shape, select, plan, input });

@@ -1,15 +1,17 @@
 /**
- * Exact attention of a prefill chunk over expanded keys and values: a window of positions is expanded at a time, and attended to before the next one is. The first
- * windows of a prompt stay expanded, as many as there is memory for, until it is computed or another prompt is.
+ * Exact attention of a prefill chunk over expanded keys and values. The first windows of a prompt stay expanded, as many as there is memory for, until it is computed
+ * or another prompt is: a chunk attends to all of them at once, in splits. Those behind them are expanded one at a time, and attended to before the next one is.
  *
  * @module
  */
 import type { ModelSpec } from "../../core/model/spec.ts";
-import type { BoundKernel, DeviceBuffer } from "../../kernels/device/device.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import { type BoundKernel, type DeviceBuffer, VIEW_ALIGNMENT } from "../../kernels/device/device.ts";
 import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { dividePrefill, mlaPrefillMatrix } from "../../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { prefillMerge, type PrefillMergeParams } from "../../kernels/mla_prefill/prefill_merge.ts";
 import type { Activations } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
 import type { CachedSequence } from "./latent_cache.ts";
@@ -17,99 +19,164 @@ import { Linear, takesHalves } from "./linear.ts";
 import type { LinearContext } from "./linear_binding.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
-/** Expands a window of latents to keys and values, and attends to them. */
-interface WindowParts {
+/** Expands a window of latents to keys and values. */
+interface Expansion {
   readonly gather: BoundKernel<"count" | "start" | "table">;
-  readonly expandKeys: Linear;
-  readonly expandValues: Linear;
+  readonly keys: Linear;
+  readonly values: Linear;
+}
+
+/** Where expanded windows lie. */
+interface Expanded {
+  readonly windows: readonly Expansion[];
+  /** Attends to any of them. */
   readonly attend: BoundKernel<MlaPrefillParams>;
 }
 
 /** One layer's, of a rank that holds whole latents. */
 export class PrefillAttention {
   readonly #context: ModelContext;
-  /** The first windows of a prompt, each in memory of its own once all of its positions are there. */
-  readonly #kept: readonly WindowParts[];
-  /** All others, one after the other. */
-  readonly #passing: WindowParts;
-  /** Whose windows are kept, and how many. */
+  /** The first windows of a prompt, after each other. */
+  readonly #kept: Expanded;
+  /** Any other. */
+  readonly #passing: Expanded;
+  readonly #merge: BoundKernel<PrefillMergeParams>;
+  /** Positions of a split. */
+  readonly #split: number;
+  /** Whose windows are kept, and how many are whole. */
   #known: { readonly sequence: CachedSequence; readonly windows: number } | null = null;
 
-  private constructor(context: ModelContext, kept: readonly WindowParts[], passing: WindowParts) {
+  private constructor(
+    context: ModelContext,
+    parts: { readonly kept: Expanded; readonly passing: Expanded; readonly merge: BoundKernel<PrefillMergeParams>; readonly split: number },
+  ) {
     this.#context = context;
-    this.#kept = kept;
-    this.#passing = passing;
+    this.#split = parts.split;
+    this.#kept = parts.kept;
+    this.#passing = parts.passing;
+    this.#merge = parts.merge;
   }
 
   /** Compiles and binds; null where this rank holds part of the latents. @param pages of the layer */
   static async create(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer): Promise<PrefillAttention | null> {
-    const { device, spec, activations: a, limits, cache } = context;
+    const { device, spec, activations: a, limits, cache, halves } = context;
     if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
-    const { window, keptWindows = 0, prefillRows } = limits;
-    const { halves } = context;
+    const { window, prefillRows } = limits;
     const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>
       Linear.create(context, unstacked(matrix), { x: a.latents, y, halves, most: { prefill: window, decode: 0 } });
-    const heads = headsOf(spec);
-    const division = halves ? dividePrefill(heads, device.limits.maxWorkgroupBytes) : null;
-    const [gather, attend] = await Promise.all([
+    const config = configOf(spec, window);
+    const division = halves ? dividePrefill(config, device.limits.maxWorkgroupBytes) : null;
+    const { heads, valueWidth, split } = config;
+    const [gather, attend, merge] = await Promise.all([
       device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
-      division === null ? device.compile(mlaPrefill, heads) : device.compile(mlaPrefillMatrix, { ...heads, division }),
+      division === null ? device.compile(mlaPrefill, config) : device.compile(mlaPrefillMatrix, { ...config, division }),
+      device.compile(prefillMerge, { heads, valueWidth, split, powersOfTwo: division !== null }),
     ]);
-    const bind = async ({ keys, ropeKeys, values }: Pick<Activations, "keys" | "ropeKeys" | "values">): Promise<WindowParts> => {
-      const [expandKeys, expandValues] = await Promise.all([expand(weights.keyUp, keys), expand(weights.valueUp, values)]);
+    const bindWindow = async (to: Pick<Activations, "keys" | "ropeKeys" | "values">): Promise<Expansion> => {
+      const [keys, values] = await Promise.all([expand(weights.keyUp, to.keys), expand(weights.valueUp, to.values)]);
       return {
         gather: gather.bind(
-          { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: ropeKeys },
+          { cache: pages, tables: cache.tables, latents: a.latents, rope_keys: to.ropeKeys },
           { count: window, start: cache.maxContext, table: cache.tableWords },
         ),
-        expandKeys,
-        expandValues,
+        keys,
+        values,
+      };
+    };
+    const most = { rows: prefillRows, first_position: cache.maxContext, start: cache.maxContext, split_rows: prefillRows };
+    const bind = async (windows: number, to: Pick<Activations, "keys" | "ropeKeys" | "values">): Promise<Expanded> => {
+      const part = ({ bytes }: DeviceBuffer) => bytes / windows;
+      const of = (buffer: DeviceBuffer, index: number) => windows === 1 ? buffer : buffer.view(index * part(buffer), part(buffer));
+      return {
+        windows: await Promise.all(
+          Array.from({ length: windows }, (_, i) => bindWindow({ keys: of(to.keys, i), ropeKeys: of(to.ropeKeys, i), values: of(to.values, i) })),
+        ),
         attend: attend.bind(
-          { q: a.q, keys, rope_keys: ropeKeys, values, state: a.softmaxState, out: a.heads },
-          { rows: prefillRows, first_position: cache.maxContext, window_start: cache.maxContext, window_count: window, last: 1 },
+          { q: a.q, keys: to.keys, rope_keys: to.ropeKeys, values: to.values, state: a.splitState, out: a.splitSums },
+          { ...most, first: windows * window, end: windows * window },
         ),
       };
     };
-    const alike = (label: string, { bytes }: DeviceBuffer) => device.createBuffer(label, bytes);
-    const kept = Array.from({ length: keptWindows }, () => ({
+    const passing = await bind(1, a);
+    const windows = keptWindows(context);
+    const alike = (label: string, { bytes }: DeviceBuffer) => device.createBuffer(label, windows * bytes);
+    const kept = windows === 0 ? { ...passing, windows: [] } : await bind(windows, {
       keys: alike("kept keys", a.keys),
       ropeKeys: alike("kept rope keys", a.ropeKeys),
       values: alike("kept values", a.values),
-    }));
-    return new PrefillAttention(context, await Promise.all(kept.map(bind)), await bind(a));
+    });
+    const bound = merge.bind(
+      { split_state: a.splitState, split_out: a.splitSums, state: a.softmaxState, out: a.heads },
+      { ...most, end: cache.maxContext, last: 1 },
+    );
+    return new PrefillAttention(context, { kept, passing, merge: bound, split });
   }
 
   /** Records the attention of rows that belong to one sequence, at consecutive positions, and are stored. */
   record(step: Step): void {
-    const { device, limits: { window } } = this.#context;
-    const rows = step.rows.length;
+    const { limits: { window } } = this.#context;
     const { position, sequence } = step.rows[0];
-    const end = position + rows;
+    const end = position + step.rows.length;
+    const { windows } = this.#kept;
+    const inKept = Math.min(end, windows.length * window);
     // What is before this chunk has not changed since the last one.
     const known = this.#known?.sequence === sequence ? Math.min(this.#known.windows, Math.floor(position / window)) : 0;
-    for (let index = 0, start = 0; start < end; index++, start += window) {
-      const count = Math.min(window, end - start);
-      const { gather, expandKeys, expandValues, attend } = (count === window ? this.#kept[index] : undefined) ?? this.#passing;
-      if (index >= known) {
-        device.run(gather, { count, start, table: sequence.table });
-        expandKeys.run("prefill", count);
-        expandValues.run("prefill", count, expandKeys.rounds);
-      }
-      device.run(attend, {
-        rows,
-        first_position: position,
-        window_start: start,
-        window_count: count,
-        last: start + count === end ? 1 : 0,
-      });
+    for (let index = known; index * window < inKept; index++) {
+      this.#expand(windows[index], { sequence, start: index * window, end: Math.min(inKept, (index + 1) * window) });
     }
-    this.#known = { sequence, windows: Math.min(this.#kept.length, Math.floor(end / window)) };
+    this.#attend(this.#kept, step, { first: 0, start: 0, end: inKept });
+    for (let start = inKept; start < end; start += window) {
+      const range = { start, end: Math.min(end, start + window) };
+      this.#expand(this.#passing.windows[0], { sequence, ...range });
+      this.#attend(this.#passing, step, { first: start, ...range });
+    }
+    this.#known = { sequence, windows: Math.floor(inKept / window) };
+  }
+
+  #expand(
+    { gather, keys, values }: Expansion,
+    { sequence, start, end }: { readonly sequence: CachedSequence; readonly start: number; readonly end: number },
+  ) {
+    const count = end - start;
+    this.#context.device.run(gather, { count, start, table: sequence.table });
+    keys.run("prefill", count);
+    values.run("prefill", count, keys.rounds);
+  }
+
+  /** @param range positions, of which `first` is the first of what is expanded */
+  #attend(
+    { attend }: Expanded,
+    { rows }: Step,
+    { first, start, end }: { readonly first: number; readonly start: number; readonly end: number },
+  ): void {
+    const { device, limits } = this.#context;
+    const split = this.#split;
+    const common = { rows: rows.length, first_position: rows[0].position };
+    // Few rows leave room for many splits beside each other, which then keep the device busy.
+    const together = Math.max(1, Math.floor(limits.prefillRows / rows.length)) * split;
+    for (let from = start; from < end; from += together) {
+      const to = Math.min(end, from + together);
+      const split_rows = ceilDiv(to - from, split) * rows.length;
+      device.run(attend, { ...common, first: from - first, end: to - first, start: from, split_rows });
+      device.run(this.#merge, { ...common, start: from, end: to, last: to === rows[0].position + rows.length ? 1 : 0, split_rows });
+    }
   }
 }
 
-function headsOf(spec: ModelSpec): MlaPrefillConfig {
+/** Windows that stay expanded: none where parts of a buffer cannot be bound one by one. */
+function keptWindows({ limits: { keptWindows = 0 }, activations: { keys, ropeKeys, values } }: ModelContext): number {
+  return [keys, ropeKeys, values].every(({ bytes }) => bytes % VIEW_ALIGNMENT === 0) ? keptWindows : 0;
+}
+
+/** Positions of a split at most: so few that short chunks after a long context keep a large GPU busy, so many that merging them takes next to no time. */
+export const MOST_SPLIT = 2048;
+
+function configOf(spec: ModelSpec, window: number): MlaPrefillConfig {
   const { heads, nopeWidth, rope, valueWidth, attentionScale } = spec;
-  return { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale };
+  const splits = ceilDiv(window, MOST_SPLIT);
+  // Windows begin where splits do.
+  const split = window % splits === 0 ? window / splits : window;
+  return { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale, split };
 }
 
 /** Whether prefill expands latents to keys and values in f16 and attends to them on matrix units: if all of its kernels can, in all layers. */
@@ -120,7 +187,7 @@ export function attendsInHalves(
   layers: readonly { readonly attention: Pick<AttentionWeights, "keyUp" | "valueUp"> }[],
 ): boolean {
   const { device, matrixUnits } = context;
-  return matrixUnits && gathersHalves(cache) && dividePrefill(headsOf(spec), device.limits.maxWorkgroupBytes) !== null &&
+  return matrixUnits && gathersHalves(cache) && dividePrefill(configOf(spec, MOST_SPLIT), device.limits.maxWorkgroupBytes) !== null &&
     layers.every(({ attention: { keyUp, valueUp } }) => [keyUp, valueUp].every((matrix) => takesHalves(context, unstacked(matrix))));
 }
 

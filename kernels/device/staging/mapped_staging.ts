@@ -19,8 +19,8 @@ export interface MappedStagingOptions {
   readonly gpu: GPUDevice;
   /** Dawn's; null where nothing must be looked at for mappings to settle. */
   readonly polling: DawnPolling | null;
-  /** The buffer behind a device's. */
-  gpuOf(buffer: DeviceBuffer): GPUBuffer;
+  /** What is behind a device's buffer, and where it begins there. */
+  gpuOf(buffer: DeviceBuffer): { readonly gpu: GPUBuffer; readonly offset: number };
   /** Why the device failed, if it did. */
   failure(): LatentmeshError | null;
 }
@@ -52,7 +52,10 @@ export class MappedStaging extends BlockRing<MappedBlock> {
     const { gpu, gpuOf } = this.#options;
     buffer.unmap();
     const encoder = gpu.createCommandEncoder();
-    for (const { from, buffer: target, to, bytes } of parts) encoder.copyBufferToBuffer(buffer, from, gpuOf(target), to, bytes);
+    for (const { from, buffer: target, to, bytes } of parts) {
+      const { gpu: destination, offset } = gpuOf(target);
+      encoder.copyBufferToBuffer(buffer, from, destination, offset + to, bytes);
+    }
     gpu.queue.submit([encoder.finish()]);
     this.releaseWhen(this.#mapAgain(buffer));
   }

@@ -4,7 +4,7 @@ import { absorb } from "../../absorb/absorb";
 import { activate, linear, round } from "../../linear/linear";
 import { candidates } from "../../candidates/candidates";
 import { latentDecode, latentMerge } from "../../latent_decode/latent_decode";
-import { mlaPrefill } from "../../mla_prefill/mla_prefill";
+import { mlaPrefill, prefillMerge } from "../../mla_prefill/mla_prefill";
 import { mergeCandidates } from "../../merge_candidates/merge_candidates";
 import { combine } from "../../moe_combine/moe_combine";
 import { moeRoute } from "../../moe_route/moe_route";
@@ -53,6 +53,7 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 11: return moeRoute(args, first, end, scratch);
     case 13: return round(args, first, end, scratch);
     case 12: return mergeCandidates(args, first, end, scratch);
+    case 14: return prefillMerge(args, first, end, scratch);
   }
 }
 

@@ -62,6 +62,8 @@ describe("what prefill computes at a time", () => {
     assertEquals(kept(card(1e8), 163840, { window: 4096 }), 0);
     assertEquals(kept(card(null), 163840, { window: 512 }), Math.min(64, Math.floor(2 ** 29 / (bytes / 8))));
     assertEquals(kept(card(1e15), 163840, { window: 512 }), 64);
+    const largest = 512 * spec.heads * Math.max(spec.nopeWidth, spec.valueWidth) * 4;
+    assertEquals(kept(card(1e15, 5 * largest + 1), 163840, { window: 512 }), 5, "what a kernel can see of one buffer");
   });
 
   it("never takes more than its share, nor a larger buffer than a kernel can see, unless not even the least fits", () => {
