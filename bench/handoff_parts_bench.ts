@@ -134,7 +134,9 @@ async function timePrompts(rank: PrefillRank, tokens: number, ranks: readonly Ha
       await rank.run({
         sequence,
         start,
+        layers: { first: 0, end: rank.model.spec.layers },
         last,
+        awaited: true,
         tokens: Array.from({ length: count }, (_, i) => (start + i + sequence) % 500),
         begin: start === 0 ? { blocks, target, stays: false } : null,
         queries: last

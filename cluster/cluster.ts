@@ -214,6 +214,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
       maxAttempts: MOST_ATTEMPTS,
     },
     vocabulary: spec.vocabSize,
+    layers: spec.layers,
     maxContext,
     maxPositions: spec.maxPositions,
     deadlineMs: deadlineMs + STEP_SLACK,

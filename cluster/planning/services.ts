@@ -15,6 +15,7 @@ import type { Transport } from "../../core/wire/transport.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Tls } from "../config/tls.ts";
 import type { SpawnOptions, WorkerProcess } from "../processes/spawn.ts";
+import type { UnitPlan } from "./topology.ts";
 
 /** Files of a model. */
 export type OpenFiles = ModelFiles & Disposable & {
@@ -54,6 +55,7 @@ export interface RankSizes {
     readonly logitRows: number;
   };
   readonly group: GroupPlace;
+  readonly role: UnitPlan["role"];
   /** Halves of a step that run side by side. */
   readonly lanes: number;
   /** Whether its device may have matrix units. */

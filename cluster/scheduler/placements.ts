@@ -90,21 +90,25 @@ export class Placements {
 
   /** The next chunk of a prompt, which is begun. */
   chunk(placement: Placement, most: ChunkTokens): PrefillChunk {
-    const { prefill } = placement;
     const begin = !placement.begun;
     if (begin) this.#matchAgain(placement);
     placement.begun = true;
-    placement.uses++;
-    if (prefill instanceof MixedUnit) {
-      prefill.stepping = true;
-      prefill.prefilled = true;
-    }
+    this.chunkBegins(placement);
     const start = placement.prefilled;
     const count = Math.min(most(start), placement.remaining);
     const last = count === placement.remaining;
     const all = [placement.sequence, ...placement.sharing];
     const asking = last && placement.decode !== null ? all.filter(({ generated }) => generated.length === 0) : [];
     return { placement, begin, start, count, last, asking };
+  }
+
+  /** A chunk of it is computed from now on. */
+  chunkBegins(placement: Placement): void {
+    const { prefill } = placement;
+    placement.uses++;
+    if (!(prefill instanceof MixedUnit)) return;
+    prefill.stepping = true;
+    prefill.prefilled = true;
   }
 
   /** While it waited, another prompt may have computed what this one begins with. */

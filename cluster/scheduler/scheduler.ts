@@ -96,6 +96,7 @@ export class Scheduler {
     const sequences = [...lost].flatMap((placement) => this.#placements.displace(placement));
     // A new epoch forgets them anyway.
     unit.closing = [];
+    if (unit instanceof MixedUnit) unit.paused = null;
     this.counters.replays += sequences.length;
     return sequences;
   }
@@ -122,7 +123,8 @@ export class Scheduler {
   }
 
   /**
-   * What a mixed unit does next: steps and chunks take turns, so that neither who generates nor who has just come waits for long.
+   * What a mixed unit does next: steps and chunks take turns, so that neither who generates nor who has just come waits for long. A chunk that is paused goes on before
+   * another is begun, if its prompt is still wanted.
    *
    * @param most most tokens of a chunk after so many positions while others generate
    */
@@ -132,7 +134,7 @@ export class Scheduler {
       return step === null ? null : { step };
     };
     const nextChunk = (limit?: ChunkTokens) => {
-      const chunk = this.nextChunk(unit, now, limit);
+      const chunk = this.#resume(unit) ?? this.nextChunk(unit, now, limit);
       return chunk === null ? null : { chunk };
     };
     if (unit.running.size === 0) return nextChunk();
@@ -156,6 +158,26 @@ export class Scheduler {
     const own = ready.filter(({ sequence }) => sequence.client === client);
     const first = Math.min(...own.map(({ sequence }) => sequence.priority));
     return this.#placements.chunk(least(own.filter(({ sequence }) => sequence.priority === first)), most);
+  }
+
+  /** Some layers of a chunk of a mixed unit are computed: others may take their turn before the next ones, see {@link nextWork}. */
+  chunkPaused(chunk: PrefillChunk): void {
+    const { placement } = chunk;
+    const unit = placement.prefill as MixedUnit;
+    unit.paused = chunk;
+    this.#placements.chunkEnded(placement);
+    placement.uses--;
+    this.#placements.settle(placement);
+  }
+
+  /** The chunk that was paused, if it is still wanted where it was. */
+  #resume(unit: MixedUnit): PrefillChunk | null {
+    const { paused: chunk } = unit;
+    if (chunk === null || !unit.up || unit.stepping) return null;
+    unit.paused = null;
+    if (!unit.prompts.has(chunk.placement)) return null;
+    this.#placements.chunkBegins(chunk.placement);
+    return chunk;
   }
 
   /** A chunk is computed. After the last one of a prompt that a group decodes, {@link handed} or {@link chunkFailed} tells what became of its latents. */

@@ -5,6 +5,7 @@
  */
 import { PrefixCache } from "../../core/cache/prefix_cache.ts";
 import { prefixHashes } from "../../core/cache/prefix_hash.ts";
+import type { PrefillChunk } from "./plan.ts";
 
 /** What a generation asks of the scheduler. */
 export interface SequenceOptions {
@@ -202,8 +203,10 @@ export class DecodeGroup extends ScheduledUnit {
 /** Computes prompts and generates, one after the other, in one cache: nothing is handed over. */
 export class MixedUnit extends DecodeGroup {
   readonly prompts = new Set<Placement>();
-  /** Whether the last thing that it did was a prefill chunk. */
+  /** Whether the last thing that it did was a prefill chunk, or layers of one. */
   prefilled = false;
+  /** A chunk of which layers are left; while others take their turn it needs nothing but its blocks, and may lose them. */
+  paused: PrefillChunk | null = null;
 
   /** Prompt tokens that are waiting to be computed here. */
   get load(): number {

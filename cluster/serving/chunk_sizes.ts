@@ -1,13 +1,18 @@
 /**
  * How much of a prompt a mixed unit computes between two steps, so that the streams that are running there do not stand still for long, and yet the prompt gets on.
- * What chunks and steps take is measured: it depends on the device, the batch, and how far into a prompt a chunk is.
+ * Small chunks would do the first: every one of them reads all weights. So chunks are some times as large, and steps run between their layers ("layered prefill",
+ * https://arxiv.org/abs/2510.08055). What chunks and steps take is measured: it depends on the device, the batch, and how far into a prompt a chunk is.
  *
  * @module
  */
 import { ChunkCosts, type ChunkSize } from "./chunk_costs.ts";
 
-/** A gap between two tokens is a chunk and a step; by default it is at most so many steps, if that is enough for a chunk. */
+/** A gap between two tokens is layers of a chunk and a step; by default it is at most so many steps, if that is enough. */
 const MOST_STEPS = 3;
+/** Most turns of a chunk: with more the weights are read still less often, but other prompts wait for its end. */
+const MOST_TURNS = 8;
+/** What turns are planned to take of what they may: costs are known to some hundredths, and a turn with a layer less would leave much of its time unused. */
+const AIM = 0.95;
 /** Steps whose median is taken. */
 const STEPS = 15;
 /** Tokens of a chunk before anything is measured. */
@@ -23,7 +28,9 @@ const MUCH_SMALLER = 1 / 2;
 export interface ChunkSizesOptions {
   /** Most tokens of a chunk. */
   readonly most: number;
-  /** Most milliseconds of a chunk and a step; undefined: three steps. */
+  /** Layers of the model. */
+  readonly layers: number;
+  /** Most milliseconds of a chunk's layers and a step; undefined: three steps. */
   readonly maxStepMs: number | undefined;
 }
 
@@ -54,6 +61,27 @@ export class ChunkSizes {
     return Math.min(most, Math.max(LEAST, Math.floor(next)));
   }
 
+  /**
+   * Layers of a chunk that are computed next while others generate: as many as streams can wait for, and in turns of about the same length.
+   *
+   * @param computed layers, and milliseconds that they took: what others are going to take, if more than was expected
+   */
+  layersOf({ tokens, start }: ChunkSize, computed: { readonly layers: number; readonly milliseconds: number }): number {
+    const step = this.#step;
+    const { layers } = this.#options;
+    const left = layers - computed.layers;
+    if (step === null || !this.#costs.known) return left;
+    const expected = (this.#costs.before(start) + this.#costs.perToken * tokens) / layers;
+    const perLayer = Math.max(expected, computed.layers === 0 ? 0 : computed.milliseconds / computed.layers);
+    const fitting = Math.max(1, Math.floor(this.#limit(step) / perLayer));
+    return Math.ceil(left / Math.ceil(left / fitting));
+  }
+
+  /** Milliseconds of a step by itself; 0 if none was measured. */
+  get stepMs(): number {
+    return this.#step ?? 0;
+  }
+
   /** A step took so long. */
   stepped(milliseconds: number): void {
     this.#steps.push(milliseconds);
@@ -66,16 +94,23 @@ export class ChunkSizes {
   }
 
   /**
-   * Milliseconds of a chunk. What every chunk takes before its first token may be more than the limit allows, or nearly as much: then smaller ones would keep streams
-   * waiting hardly less each time and more often, so a chunk takes as long again for its tokens. Where nobody has set the limit, that goes before it.
+   * Milliseconds of a chunk, in all of its turns. What every chunk takes before its first token may be more than the limit allows, or nearly as much: then smaller ones
+   * would keep streams waiting hardly less each time and more often, so a chunk takes as long again for its tokens. Where nobody has set the limit, that goes before it.
    *
    * @param before what it takes whatever its size
    */
   #mostMilliseconds(step: number, before: number): number {
-    const { maxStepMs } = this.#options;
-    const limit = (maxStepMs ?? MOST_STEPS * step) - step;
-    const keepsLimit = maxStepMs !== undefined && before + this.#costs.perToken * LEAST <= limit;
-    return keepsLimit ? limit : Math.max(limit, 2 * before);
+    const { maxStepMs, layers } = this.#options;
+    // Whole layers fill a turn.
+    const turns = layers / Math.ceil(layers / MOST_TURNS);
+    const most = turns * this.#limit(step) * (turns === 1 ? 1 : AIM);
+    const keepsLimit = maxStepMs !== undefined && before + this.#costs.perToken * LEAST <= most;
+    return keepsLimit ? most : Math.max(most, 2 * before);
+  }
+
+  /** Milliseconds of a chunk between two steps. */
+  #limit(step: number): number {
+    return (this.#options.maxStepMs ?? MOST_STEPS * step) - step;
   }
 
   /** Milliseconds of a step; null: none was measured yet. */

@@ -120,10 +120,12 @@ export class Requests {
     return this.#entries.get(sequence)?.running;
   }
 
-  /** What is asked about a sequence; of one whose request cannot say, next to nothing, and the request ends. */
+  /** What is asked about a sequence; of one that has ended, or whose request cannot say and so ends, next to nothing. */
   queryOf(sequence: Sequence): LogitsQuery {
+    const running = this.of(sequence);
+    if (running === undefined) return NOTHING_MUCH;
     try {
-      return this.#entries.get(sequence)!.running.query();
+      return running.query();
     } catch (error) {
       this.end(sequence, asLatentmeshError(error));
       return NOTHING_MUCH;

@@ -19,6 +19,8 @@ import { UnitPump, type UnitPumpOptions } from "./unit_pump.ts";
 export interface ServingOptions extends Pick<RequestsOptions, "maxContext" | "onArrival">, Pick<UnitPumpOptions, "vocabulary" | "deadlineMs"> {
   readonly scheduler: SchedulerOptions;
   /** Blocks of a decode group's cache, and of a prefill unit's. */
+  /** Of the model. */
+  readonly layers: number;
   readonly decodeBlocks: number;
   readonly prefillBlocks: number;
   /** Most milliseconds between two tokens of a stream while a mixed unit computes prompts beside it; undefined: three steps, see `chunk_sizes.ts`. */

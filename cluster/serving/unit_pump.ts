@@ -9,12 +9,13 @@ import type { StepTimes } from "../../core/step_times.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { PrefillChunk, Step } from "../scheduler/plan.ts";
+import type { ChunkSize } from "./chunk_costs.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
-import { UnitStates } from "./unit_state.ts";
-import { type ChunkAnswers, computeChunk, handOver, openPlacement, runStep, wholeRow } from "./unit_work.ts";
+import { type ChunkProgress, type UnitState, UnitStates } from "./unit_state.ts";
+import { type ChunkAnswers, computeChunk, handOver, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
 
 /** Options of {@link UnitPump}. */
 export interface UnitPumpOptions {
@@ -24,6 +25,8 @@ export interface UnitPumpOptions {
   /** Most rows of a step, and tokens of a prefill chunk. */
   readonly stepRows: number;
   readonly chunkTokens: number;
+  /** Of the model. */
+  readonly layers: number;
   readonly maxStepMs?: number;
   /** Told that something may be computed now that could not before. */
   readonly onChange: () => void;
@@ -42,6 +45,7 @@ export class UnitPump {
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
   readonly #states: UnitStates;
+  readonly #progress = new WeakMap<PrefillChunk, ChunkProgress>();
 
   constructor(
     units: Units,
@@ -53,7 +57,7 @@ export class UnitPump {
     this.#requests = requests;
     this.#times = times;
     this.#options = options;
-    this.#states = new UnitStates({ most: options.chunkTokens, maxStepMs: options.maxStepMs });
+    this.#states = new UnitStates({ most: options.chunkTokens, layers: options.layers, maxStepMs: options.maxStepMs });
   }
 
   /** Whom the scheduler means by a name from now on. */
@@ -163,39 +167,49 @@ export class UnitPump {
     const unit = this.#unitOf.get(prefill.name)!;
     const group = decode === null || placement.mixed ? null : this.#unitOf.get(decode.name)!;
     const { epoch } = unit;
-    const { vocabulary, deadlineMs, stepRows } = this.#options;
-    const requests = asking.map((one) => this.#requests.of(one)!);
-    const asked = asking.map((one) => ({ query: this.#requests.queryOf(one), by: null }));
+    const { vocabulary, deadlineMs, stepRows, layers } = this.#options;
+    const state = this.#states.of(unit);
+    const progress = this.#progressOf(chunk);
+    const { layers: first } = progress;
+    const others = prefill instanceof MixedUnit && prefill.running.size > 0;
+    const end = others ? first + state.chunks.layersOf(sizeOf(chunk), progress) : layers;
+    const pauses = end < layers;
+    // Who generates is given a step behind it, which is recorded meanwhile.
+    const awaited = !others || (last && !pauses);
     const owner = this.#requests.of(sequence);
     const started = performance.now();
-    owner?.chunkStarts(begin, started);
+    if (first === 0) owner?.chunkStarts(begin, started);
+    const asks = pauses ? [] : asking;
+    const requests = asks.map((one) => this.#requests.of(one));
     let computed: ChunkAnswers;
     try {
-      computed = await computeChunk(unit, chunk, group === null ? null : { group, stepRows }, {
-        asked,
-        tables: this.#states.of(unit).tables,
-        promptLogprobs: owner?.promptLogprobs ?? null,
+      const target = group === null ? null : { group, stepRows };
+      computed = await computeChunk(unit, { chunk, layers: { first, end }, target, awaited }, {
+        asked: asks.map((one) => ({ query: this.#requests.queryOf(one), by: null })),
+        tables: state.tables,
+        promptLogprobs: pauses ? null : owner?.promptLogprobs ?? null,
         vocabulary,
         deadlineMs,
       });
     } catch (error) {
+      state.underWay = null;
       this.#scheduler.chunkFailed(chunk);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
     const { answers, prompt } = computed;
     const now = performance.now();
-    if (prefill instanceof MixedUnit) {
-      const state = this.#states.of(unit);
-      state.chunks.computed({ tokens: chunk.count, start: chunk.start }, now - started);
-      // The step that follows did not follow at once.
-      state.stepEnd = null;
-    }
+    // The step that follows did not follow at once.
+    state.stepEnd = null;
+    progress.layers = end;
+    if (state.underWay?.chunk !== chunk) state.underWay = { chunk, since: started };
+    if (awaited) this.#layersDone(state, now);
+    if (pauses) return this.#scheduler.chunkPaused(chunk);
     // What lost this place is computed again elsewhere, from the beginning.
     if (placement.sequence.placement === placement) owner?.chunkDone(prompt, last, now);
     const outcome = this.#scheduler.chunkDone(chunk);
     // While latents are on their way, who waits for a first token gets it, and the unit can go on with others.
     if (last && group !== null) void this.#handOver(chunk, unit, owner);
-    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i].chunkDone([], last, now));
+    outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i]?.chunkDone([], last, now));
     if (outcome.computed !== null) this.#requests.finish(outcome.computed, "length");
     await this.#advance(unit, outcome.asked, answers);
   }
@@ -224,19 +238,41 @@ export class UnitPump {
     const { deadlineMs, vocabulary } = this.#options;
     const asked = step.asking.map((by) => ({ query: this.#requests.queryOf(by.sequence), by }));
     const state = this.#states.of(unit);
+    const { underWay } = state;
     const now = performance.now();
     this.#times.betweenMs += now - (state.stepEnd ?? now);
     let answers: readonly LogitsAnswer[];
     try {
-      answers = await runStep(unit, step, { asked, tables: state.tables, vocabulary, deadlineMs, times: this.#times });
+      const waitsMs = underWay === null ? deadlineMs : patienceFor(unit, underWay.chunk.count, deadlineMs);
+      answers = await runStep(unit, step, { asked, tables: state.tables, vocabulary, deadlineMs: waitsMs, times: this.#times });
       const ended = performance.now();
       state.stepEnd = ended;
-      state.chunks.stepped(ended - now);
+      // What a step takes longer that is behind layers of a chunk is what they take.
+      if (underWay === null) state.chunks.stepped(ended - now);
+      else this.#layersDone(state, ended - state.chunks.stepMs);
     } catch (error) {
+      state.underWay = null;
       this.#scheduler.stepFailed(step);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
     await this.#advance(unit, this.#scheduler.stepDone(step), answers);
+  }
+
+  /** Layers that were under way are computed. */
+  #layersDone(state: UnitState, ended: number): void {
+    const { chunk, since } = state.underWay!;
+    state.underWay = null;
+    const progress = this.#progressOf(chunk);
+    progress.milliseconds += Math.max(0, ended - since);
+    if (progress.layers === this.#options.layers) state.chunks.computed(sizeOf(chunk), progress.milliseconds);
+  }
+
+  #progressOf(chunk: PrefillChunk): ChunkProgress {
+    const known = this.#progress.get(chunk);
+    if (known !== undefined) return known;
+    const progress = { layers: 0, milliseconds: 0 };
+    this.#progress.set(chunk, progress);
+    return progress;
   }
 
   /** Gives every request that still wants it the token that its answer makes, first all of those whose answers suffice. */
@@ -269,4 +305,8 @@ export class UnitPump {
       this.#units.report(unit, asLatentmeshError(error), epoch);
     });
   }
+}
+
+function sizeOf({ count: tokens, start }: PrefillChunk): ChunkSize {
+  return { tokens, start };
 }

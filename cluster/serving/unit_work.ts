@@ -32,7 +32,7 @@ const ROW_PATIENCE = 250;
 const GPU_PATIENCE = 4;
 
 /** Milliseconds in which a unit must get on with so many rows. */
-function patienceFor(unit: Unit, rows: number, deadlineMs: number): number {
+export function patienceFor(unit: Unit, rows: number, deadlineMs: number): number {
   const onCpu = unit.members.some((member) => member !== undefined && member !== null && isHost(member.hello.device.kind));
   return deadlineMs + rows * (onCpu ? ROW_PATIENCE : GPU_PATIENCE);
 }
@@ -69,14 +69,29 @@ export interface ChunkTarget {
   readonly stepRows: number;
 }
 
-/** Computes a prefill chunk. @param deadlineMs silence that is too long whatever a unit computes */
+/** A prefill chunk, or some of its layers. */
+export interface ChunkPart {
+  readonly chunk: PrefillChunk;
+  readonly layers: { readonly first: number; readonly end: number };
+  /** Where its latents go; null where it is generated from. */
+  readonly target: ChunkTarget | null;
+  /** Whether the unit answers when it is computed; if not, as soon as it is under way. */
+  readonly awaited: boolean;
+}
+
+/**
+ * Computes a prefill chunk, or layers of one.
+ *
+ * @param questions nothing, but with the last layers
+ * @param deadlineMs silence that is too long whatever a unit computes
+ */
 export async function computeChunk(
   unit: Unit,
-  chunk: PrefillChunk,
-  target: ChunkTarget | null,
+  { chunk, layers, target, awaited }: ChunkPart,
   { promptLogprobs, deadlineMs, ...questions }: ChunkQuestions & { readonly deadlineMs: number },
 ): Promise<ChunkAnswers> {
-  const { placement: { id, sequence: { prompt }, promptBlocks, mixed, from }, begin, start, count, last } = chunk;
+  const { placement: { id, sequence: { prompt }, promptBlocks, mixed, from }, start, count, last } = chunk;
+  const begin = chunk.begin && layers.first === 0;
   const following = last ? null : prompt[start + count];
   const { vocabulary } = questions;
   const { queries, told } = tell(unit, questions);
@@ -88,13 +103,18 @@ export async function computeChunk(
       begin: begin ? { blocks: [...promptBlocks], target: target === null ? null : { ...targetOf(target, deadlineMs), from }, stays: mixed } : null,
       start,
       tokens: count,
+      layers,
       last,
+      awaited,
       asks: queries.length,
       promptLogprobs,
       following: promptLogprobs === null ? null : following,
     },
     "candidates",
-    { payload: encodePrompt(prompt.slice(start, start + count), queries), deadlineMs: patienceFor(unit, count, deadlineMs) },
+    {
+      payload: encodePrompt(layers.first === 0 ? prompt.slice(start, start + count) : [], queries),
+      deadlineMs: patienceFor(unit, count, deadlineMs),
+    },
   );
   const [replies] = await Promise.all([computed, told]);
   const lists = promptLogprobs === null ? 0 : last ? count - 1 : count;

@@ -111,8 +111,12 @@ export const requestSchema = z.discriminatedUnion("kind", [
       stays: z.boolean().describe("it is generated from here: its blocks are not given back after the last chunk"),
     }).nullable().describe("given with the first chunk"),
     start: count,
-    tokens: count.min(1),
+    tokens: count.min(1).describe("they come with the first layers"),
+    layers: z.strictObject({ first: count, end: count.min(1) }).describe(
+      "which are computed now: a mixed unit runs steps between those of a chunk; what is asked is asked with the last ones",
+    ),
     last: z.boolean(),
+    awaited: z.boolean().describe("whether the answer waits for the device; if not, what is asked next is computed behind it"),
     asks: count.describe("queries of the last position"),
     promptLogprobs: count.nullable(),
     following: count.nullable().describe("the token after this chunk, where log-probabilities are wanted"),

@@ -16,7 +16,9 @@ import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import type { StepLimits } from "../../workers/forward/activations.ts";
 import { loadWeights } from "../../workers/load/loader.ts";
 import type { LoadShard } from "../../workers/load/rank_weights.ts";
-import { Model } from "../../workers/forward/model.ts";
+import { createMixedModels, type MixedModels } from "../../workers/forward/mixed_models.ts";
+import { Model, type ModelOptions } from "../../workers/forward/model.ts";
+import type { ModelWeights } from "../../workers/forward/weights.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 
 export { ROOT };
@@ -78,17 +80,31 @@ export interface LoadModelOptions {
 
 /** Loads a checkpoint onto a device. */
 export async function loadModel(device: Device, name: Fixture, options: LoadModelOptions = {}): Promise<Model> {
+  const { weights, sizes } = await loadSized(device, name, options);
+  return await Model.create(device, weights, sizes);
+}
+
+/** The same, for a mixed rank. */
+export async function loadMixedModels(device: Device, name: Fixture, options: LoadModelOptions = {}): Promise<MixedModels> {
+  const { weights, sizes } = await loadSized(device, name, options);
+  return await createMixedModels(device, weights, sizes);
+}
+
+async function loadSized(device: Device, name: Fixture, options: LoadModelOptions): Promise<{ weights: ModelWeights; sizes: ModelOptions }> {
   using files = new DirectoryFiles(options.directory ?? fixtureDirectory(name));
   const spec = parseModelConfig((await files.text("config.json"))!, `${name}/config.json`);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep", shard: options.shard });
-  return await Model.create(device, weights, {
-    group: { ...ALONE, ranks: options.ranks ?? 1 },
-    cacheDtype: options.cacheDtype ?? "f32",
-    maxTokens: options.maxTokens ?? 1024,
-    maxContext: options.maxContext ?? Math.min(512, spec.maxPositions),
-    maxSequences: 4,
-    limits: { ...TEST_LIMITS, ...options.limits },
-  });
+  return {
+    weights,
+    sizes: {
+      group: { ...ALONE, ranks: options.ranks ?? 1 },
+      cacheDtype: options.cacheDtype ?? "f32",
+      maxTokens: options.maxTokens ?? 1024,
+      maxContext: options.maxContext ?? Math.min(512, spec.maxPositions),
+      maxSequences: 4,
+      limits: { ...TEST_LIMITS, ...options.limits },
+    },
+  };
 }
 
 /** Correction bias of every MoE layer; zeros where the model has none. */

@@ -33,6 +33,11 @@ export interface ModelOptions {
   readonly limits: StepLimits;
 }
 
+/** Most rows of a layer that runs in both phases. */
+export function bothOf({ prefillRows, decodeRows }: StepLimits): ModelContext["both"] {
+  return { prefill: prefillRows, decode: decodeRows };
+}
+
 /** Allocates and chooses. @throws {LatentmeshError} `out_of_memory` */
 export function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
   const { limits, maxContext, group = ALONE } = options;
@@ -75,7 +80,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     decodesOnUnits,
     decode: { config, division },
     ropeTable: ropeBuffer,
-    both: { prefill: limits.prefillRows, decode: limits.decodeRows },
+    both: bothOf(limits),
     kernelChanges: new Set(),
   };
 }

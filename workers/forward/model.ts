@@ -15,7 +15,7 @@ import { Attention } from "./attention.ts";
 import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
 import type { Exchanged } from "../collective/collective.ts";
 import type { ModelContext, Step } from "./context.ts";
-import { createContext, type ModelOptions } from "./create_context.ts";
+import { bothOf, createContext, type ModelOptions } from "./create_context.ts";
 import { createFeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
@@ -41,8 +41,6 @@ interface PreparedBlock {
 
 /** Rows between one and a whole chunk, of which small layers make more tiles. */
 const WARM_ROWS = 256;
-/** Layers of prefill after which what was recorded is begun with: recording all of V2-Lite's takes 5 ms, a tenth of a chunk. */
-const LAYERS_AT_ONCE = 4;
 
 interface Layer {
   readonly attention: PreparedBlock;
@@ -87,12 +85,16 @@ export class Model {
     return await Model.#build(createContext(device, weights, options), weights);
   }
 
-  /** The same weights and the same cache with working memory of its own: a step of each can be under way. @throws {LatentmeshError} `out_of_memory` */
-  static async twin(model: Model, weights: ModelWeights): Promise<Model> {
+  /**
+   * The same weights and the same cache with working memory of its own: a step of each can be under way.
+   *
+   * @param limits of its steps; the same by default
+   * @throws {LatentmeshError} `out_of_memory`
+   */
+  static async twin(model: Model, weights: ModelWeights, limits: StepLimits = model.limits): Promise<Model> {
     const {
       device,
       spec,
-      limits,
       activations: { queriesLayout: queries },
       decode: { config: { mostSplits } },
       matrixUnits,
@@ -101,7 +103,7 @@ export class Model {
       group,
     } = model.#context;
     const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, decodesOnUnits, halves, ...group });
-    return await Model.#build({ ...model.#context, activations }, weights);
+    return await Model.#build({ ...model.#context, limits, both: bothOf(limits), activations }, weights);
   }
 
   static async #build(context: ModelContext, weights: ModelWeights): Promise<Model> {
@@ -162,17 +164,14 @@ export class Model {
 
   /**
    * Records one step up to the last layer; the residual stream then holds its rows. Latents of the rows go to the cache, whose blocks must be held.
-   * The last of it does not run before the logits head submits; the first layers of prefill do while the others are recorded.
+   * Nothing runs before the logits head submits.
    *
    * @param afterLayer called when a layer has been recorded, to read its working memory (tests, calibration)
    */
   record(step: Step, afterLayer?: (layer: number, activations: Activations) => void): void {
     for (let segment = 0; segment < this.segments; segment++) {
       this.recordSegment(segment, step);
-      if (segment % 2 === 0) continue;
-      const layer = (segment - 1) / 2;
-      afterLayer?.(layer, this.#context.activations);
-      if (step.phase === "prefill" && layer % LAYERS_AT_ONCE === 0) this.device.submit();
+      if (segment % 2 === 1) afterLayer?.((segment - 1) / 2, this.#context.activations);
     }
     this.recordEnd(step);
   }

@@ -9,10 +9,12 @@ import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { RankMemory } from "../../core/tpla/plan.ts";
+import type { Assignment } from "../../core/wire/messages.ts";
 import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { loadWeights } from "./loader.ts";
+import { createMixedModels } from "../forward/mixed_models.ts";
 import { Model, type ModelOptions } from "../forward/model.ts";
 import { openModelFiles } from "./model_files.ts";
 
@@ -21,6 +23,7 @@ export interface PlanMemoryOptions extends ModelOptions {
   readonly model: string;
   readonly weights: WeightPolicy;
   readonly shape: RankShape;
+  readonly role: Assignment["role"];
   /** Halves of a step that run side by side. */
   readonly lanes: number;
   /** Whether latents change their basis. */
@@ -46,7 +49,9 @@ export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory
   let [cacheBytes, activationBytes] = [0, 0];
   for (const matrixUnits of options.matrixUnits ? [false, true] : [false]) {
     const working = new MeasuringDevice(matrixUnits ? { maxWorkgroupBytes: UNITS_WORKGROUP_BYTES } : {}, { ...PLAIN_FEATURES, matrixUnits });
-    const model = await Model.create(working, weights, options);
+    const model = options.role === "mixed"
+      ? (await createMixedModels(working, weights, options)).decode
+      : await Model.create(working, weights, options);
     const { cache } = model;
     if (lanes === 2) await Model.twin(model, weights);
     cacheBytes = cache.slots * cacheTokenBytes(cache.config) * cache.layers.length;

@@ -143,7 +143,7 @@ export class AssignedRank {
     const target = begin === null || begin.target === null ? null : { ...begin.target, ranks: this.#ranksOf(begin.target) };
     const chunk = {
       ...request,
-      ...decodePrompt(payload, request.tokens, request.asks),
+      ...decodePrompt(payload, request.layers.first === 0 ? request.tokens : 0, request.asks),
       begin: begin === null ? null : { ...begin, target },
     };
     // A long prompt has too many sums to tell of each.

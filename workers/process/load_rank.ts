@@ -19,6 +19,7 @@ import { DecodeRank } from "../roles/decode.ts";
 import type { LoadClock } from "../load/load_clock.ts";
 import { loadBeside, planWeights } from "../load/loader.ts";
 import { MixedRank } from "../roles/mixed.ts";
+import { createMixedModels } from "../forward/mixed_models.ts";
 import { Model } from "../forward/model.ts";
 import { openModelFiles } from "../load/model_files.ts";
 import { PrefillRank } from "../roles/prefill.ts";
@@ -70,17 +71,23 @@ export async function loadRank(
   const shard = { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper };
   const planned = planWeights(device, checkpoint, spec, { weights: policy, shard });
   const { weights } = planned;
-  const create = () => Model.create(device, weights, { ...assignment, group: groupPlace(assignment) });
-  const model = await loadBeside(planned, create, { clock, onProgress });
+  const options = { ...assignment, group: groupPlace(assignment) };
+  const create = async () => {
+    if (role === "mixed") return await createMixedModels(device, weights, options);
+    const model = await Model.create(device, weights, options);
+    return { prefill: model, decode: model };
+  };
+  const models = await loadBeside(planned, create, { clock, onProgress });
   if (!isHost(device.kind)) {
     await clock.time("warmUp", async () => {
-      for (const phase of role === "mixed" ? ["prefill", "decode"] as const : [role]) await model.warmUp(phase);
+      for (const phase of role === "mixed" ? ["prefill", "decode"] as const : [role]) await models[phase].warmUp(phase);
     });
   }
+  const { decode: model } = models;
   const createRole = {
     prefill: () => PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)),
     decode: async () => await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)]),
-    mixed: () => MixedRank.create(model),
+    mixed: () => MixedRank.create(models),
   };
   return {
     assignment,

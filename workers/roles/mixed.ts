@@ -1,6 +1,6 @@
 /**
- * A mixed rank: computes prompts and generates, a chunk and a step one after the other, over one model and one cache. A prompt that is computed is generated from
- * where it lies: nothing is handed over, and the weights are there once.
+ * A mixed rank: computes prompts and generates in turns, over one model and one cache. A prompt that is computed is generated from where it lies: nothing is handed
+ * over, and the weights are there once. Chunks and steps have working memory of their own, so that steps can run between the layers of a chunk.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { OnProgress } from "../../core/wire/rpc.ts";
 import type { Collective } from "../collective/collective.ts";
 import { DecodeRank, type StepChanges } from "./decode.ts";
 import { LogitTables } from "./logit_tables.ts";
-import type { Model } from "../forward/model.ts";
+import type { MixedModels } from "../forward/mixed_models.ts";
 import { PrefillRank, type PromptChunk } from "./prefill.ts";
 
 /** A prefill rank and a decode rank of one cache. */
@@ -30,11 +30,10 @@ export class MixedRank {
     this.#tables = tables;
   }
 
-  /** @param model whose limits allow chunks and steps */
-  static async create(model: Model): Promise<MixedRank> {
+  static async create(models: MixedModels): Promise<MixedRank> {
     const tables = new LogitTables();
-    const decode = await DecodeRank.create([model], tables);
-    const prefill = await PrefillRank.createBeside(model, {
+    const decode = await DecodeRank.create([models.decode], tables);
+    const prefill = await PrefillRank.createBeside(models.prefill, {
       tables,
       onComputed: (sequence, cached) => decode.adopt(sequence, cached),
       onAsked: (step, queries) => decode.anticipateFirst(step, queries),

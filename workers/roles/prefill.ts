@@ -23,11 +23,13 @@ import type { CachedSequence } from "../forward/latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
 import type { Model } from "../forward/model.ts";
-import { RankForward } from "./rank.ts";
+import { type Layers, RankForward } from "./rank.ts";
 import { scorePrompt } from "./score_prompt.ts";
 
 /** One prefill chunk. */
-export interface PromptChunk extends Pick<RequestOf<"prefill">, "sequence" | "start" | "last" | "promptLogprobs" | "following"> {
+export interface PromptChunk
+  extends Pick<RequestOf<"prefill">, "sequence" | "start" | "layers" | "last" | "awaited" | "promptLogprobs" | "following"> {
+  /** Given with the first layers. */
   readonly tokens: readonly number[];
   /** Asked of the last position. */
   readonly queries: readonly QueryFrame[];
@@ -61,6 +63,16 @@ export interface Heir {
   readonly onAsked: (step: Step, queries: readonly HeadQuery[]) => void;
 }
 
+/** A chunk of which layers are left: its rows are in the working memory. */
+interface UnderWay {
+  readonly prompt: Prompt;
+  readonly start: number;
+  readonly tokens: readonly number[];
+  readonly step: Step;
+  /** The first that is left. */
+  readonly layer: number;
+}
+
 /** Positions of a prompt, half-open. */
 interface Positions {
   readonly start: number;
@@ -77,6 +89,7 @@ export class PrefillRank {
   readonly #stage: HandoffStage;
   readonly #prompts = new Map<number, Prompt>();
   #forward: RankForward | null = null;
+  #underWay: UnderWay | null = null;
   /** What was asked last, and of which row of the last chunk. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
   readonly #tables: LogitTables;
@@ -107,6 +120,7 @@ export class PrefillRank {
   async reset([collective]: readonly Collective[]): Promise<void> {
     this.model.device.submit();
     for (const id of [...this.#prompts.keys()]) this.close(id);
+    this.#underWay = null;
     this.#tables.clear();
     this.model.cache.checkIntegrity();
     this.#forward?.destroy();
@@ -129,6 +143,7 @@ export class PrefillRank {
     const prompt = this.#prompts.get(sequence);
     if (prompt === undefined) return;
     prompt.handoff?.close();
+    if (this.#underWay?.prompt === prompt) this.#underWay = null;
     // What was recorded for it must run while its blocks are held.
     this.model.device.submit();
     this.model.cache.close(prompt.cached);
@@ -136,16 +151,18 @@ export class PrefillRank {
   }
 
   /**
-   * Computes a chunk. What was asked is known before decode ranks have their share of the last one: {@link handed} tells when they have.
+   * Computes a chunk, or some of its layers, between which others may use the device. What was asked is known before decode ranks have their share of the last one:
+   * {@link handed} tells when they have.
    *
    * @param onProgress told of every layer, or of what has come back of several
-   * @throws {LatentmeshError} `protocol` if the chunk is not the next one
+   * @throws {LatentmeshError} `protocol` if the chunk is not the next one, or its layers are not
    */
   async run(chunk: PromptChunk, onProgress: OnProgress = () => {}): Promise<Answers> {
     const { limits } = this.model;
     const forward = this.#forward;
     if (forward === null) throw new LatentmeshError("protocol", "This rank has not joined its unit yet");
-    const { sequence: id, tokens, start, last, begin } = chunk;
+    const { sequence: id, start, last, begin } = chunk;
+    const tokens = chunk.layers.first === 0 ? chunk.tokens : this.#underWay?.tokens ?? [];
     if (tokens.length > limits.prefillRows) {
       throw new LatentmeshError("protocol", `A chunk of ${tokens.length} tokens; the most are ${limits.prefillRows}`);
     }
@@ -157,8 +174,9 @@ export class PrefillRank {
     if (prompt.cached.length !== start || !this.model.cache.holds(prompt.cached, end)) {
       throw new LatentmeshError("protocol", `Prompt ${id} has ${prompt.cached.length} tokens; positions ${start} to ${end} are not next`);
     }
-    const answers = await this.#compute(chunk, prompt, forward, onProgress);
-    if (last && prompt.handoff === null) this.#finish(id, prompt);
+    this.#checkLayers(chunk, prompt);
+    const answers = await this.#compute({ ...chunk, tokens }, prompt, forward, onProgress);
+    if (last && this.#underWay === null && prompt.handoff === null) this.#finish(id, prompt);
     return answers;
   }
 
@@ -209,6 +227,16 @@ export class PrefillRank {
     this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0, stays });
   }
 
+  /** Layers come in order, and a chunk is computed to its end before another is begun: its rows are where those of another would be. */
+  #checkLayers({ sequence, start, layers: { first, end } }: PromptChunk, prompt: Prompt): void {
+    const { layers } = this.model.spec;
+    const before = this.#underWay;
+    const follows = before === null ? first === 0 : before.prompt === prompt && before.start === start && before.layer === first;
+    if (follows && first < end && end <= layers) return;
+    const next = before === null ? "layer 0 of a chunk" : `layer ${before.layer} of ${before.tokens.length} tokens after ${before.start}`;
+    throw new LatentmeshError("protocol", `Layers ${first} to ${end} of ${layers} of prompt ${sequence} are not next, but ${next}`);
+  }
+
   /** Hands over what is cached here and not there. */
   async #handCached(prompt: Prompt, end: number, onProgress: OnProgress): Promise<void> {
     const { limits, spec } = this.model;
@@ -219,23 +247,31 @@ export class PrefillRank {
   }
 
   async #compute(
-    { tokens, start, queries: frames, promptLogprobs, following, sequence: id, last }: PromptChunk,
+    { tokens, start, layers, queries: frames, promptLogprobs, following, sequence: id, last, awaited }: PromptChunk,
     prompt: Prompt,
     forward: RankForward,
     onProgress: OnProgress,
   ): Promise<Answers> {
     const { head, device, clock } = this.model;
     const { cached, handoff } = prompt;
-    const rows = tokens.map((token, i) => ({ token, position: start + i, sequence: cached }));
     const afterAttention = async (layer: number) => {
       // A CPU has computed the layer by now; of others it is known when something comes back.
       if (isHost(device.kind)) onProgress();
       await this.#hand(prompt, layer, { start, end: start + tokens.length }, onProgress);
       clock.lap(handoff === null ? "rest" : "handoff");
     };
-    const step: Step = { phase: "prefill", rows };
-    await forward.run(step, { afterAttention });
+    const step = this.#underWay?.step ?? { phase: "prefill", rows: tokens.map((token, i) => ({ token, position: start + i, sequence: cached })) };
+    await forward.run(step, { layers, afterAttention });
     handoff?.submit(onProgress);
+    if (layers.end < this.model.spec.layers) {
+      invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while layers of it are computed");
+      this.#underWay = { prompt, start, tokens, step, layer: layers.end };
+      device.submit();
+      clock.lap("record");
+      if (awaited) await this.#settle();
+      return { answers: [], prompt: [] };
+    }
+    this.#underWay = null;
     cached.length += tokens.length;
     invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while a chunk of it is computed");
     const targets = following === null ? tokens.slice(1) : [...tokens.slice(1), following];
@@ -255,11 +291,16 @@ export class PrefillRank {
     if (handoff !== null && !last) {
       await handoff.sent(LAST_CUTS);
       clock.lap("handoff");
-    } else if (queries.length === 0 && promptLogprobs === null && handoff === null) {
-      await device.settle();
-      clock.lap("readback");
+    } else if (awaited && queries.length === 0 && promptLogprobs === null && handoff === null) {
+      await this.#settle();
     }
     return { answers, prompt: lists };
+  }
+
+  async #settle(): Promise<void> {
+    const { device, clock } = this.model;
+    await device.settle();
+    clock.lap("readback");
   }
 
   async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions, onProgress: OnProgress): Promise<void> {

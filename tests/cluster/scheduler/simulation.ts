@@ -35,6 +35,8 @@ export class Simulation {
   #chunks: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
   /** Prompts whose last chunk is computed and whose latents are on their way. */
   #handoffs: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean }[] = [];
+  /** Those of which layers are left. */
+  readonly #paused = new Set<PrefillChunk>();
   #steps: { step: Step; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
 
   constructor(options: SimulationOptions, random: Random) {
@@ -133,14 +135,16 @@ export class Simulation {
     assert(!busy, "a mixed unit does one thing at a time");
     if ("step" in work) return this.#startStep(work.step);
     assert(!before || [...unit.running].every(({ alive, pending }) => !alive || pending.length === 0), "who generates waits for one chunk at most");
+    if (this.#paused.delete(work.chunk)) return this.#startChunk(work.chunk, true);
+    assert([...this.#paused].every((chunk) => !unit.prompts.has(chunk.placement)), "a chunk that is paused goes on before another is begun");
     assert(work.chunk.count <= (unit.running.size > 0 ? most : this.options.chunkTokens), "and not for a long one");
     this.#startChunk(work.chunk);
   }
 
-  #startChunk(chunk: PrefillChunk): void {
+  #startChunk(chunk: PrefillChunk, resumes = false): void {
     const { placement, asking, begin, start } = chunk;
     const unit = this.prefill.get(placement.prefill.name)!;
-    if (begin) unit.open(placement.id, placement.promptBlocks, start);
+    if (begin && !resumes) unit.open(placement.id, placement.promptBlocks, start);
     this.#chunks.push({ chunk, unit, failed: false, asked: asking.map(({ generated }) => generated.length) });
   }
 
@@ -177,6 +181,11 @@ export class Simulation {
     const { placement, start, count, last } = chunk;
     assert(count > 0, "the last token is always computed, for its logits");
     if (failed) return this.scheduler.chunkFailed(chunk);
+    if (placement.prefill instanceof MixedUnit && this.below(4) === 0) {
+      // Layers of it are left.
+      this.#paused.add(chunk);
+      return this.scheduler.chunkPaused(chunk);
+    }
     const { prompt } = placement.sequence;
     for (let position = start; position < start + count; position++) unit.write(placement.id, position, prompt[position]);
     const held = unit.context(placement.id);

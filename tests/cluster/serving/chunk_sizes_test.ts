@@ -34,16 +34,22 @@ function run(sizes: ChunkSizes, device: SimulatedDevice, chunks: number, of = 81
   }
 }
 
+/** Chunks after so many positions in turn. */
+function runAt(sizes: ChunkSizes, device: SimulatedDevice, starts: readonly number[]): void {
+  for (let i = 0; i < 120; i++) {
+    const start = starts[i % starts.length];
+    const chunk = { tokens: sizes.tokensAt(start), start };
+    sizes.computed(chunk, took(device, chunk));
+    sizes.stepped(device.step);
+  }
+}
+
 describe("sizes of chunks between steps", () => {
   it("come to where a chunk and a step take as long as they may, or a chunk as long again as it takes without tokens", () =>
     fc.assert(fc.property(devices, fc.option(fc.double({ min: 1, max: 2000, noNaN: true }), { nil: undefined }), (device, maxStepMs) => {
-      const sizes = new ChunkSizes({ most: 4096, maxStepMs });
+      const sizes = new ChunkSizes({ most: 4096, layers: 1, maxStepMs });
       const starts = [0, 1000, 8000];
-      for (let i = 0; i < 120; i++) {
-        const chunk = { tokens: sizes.tokensAt(starts[i % 3]), start: starts[i % 3] };
-        sizes.computed(chunk, took(device, chunk));
-        sizes.stepped(device.step);
-      }
+      runAt(sizes, device, starts);
       for (const start of starts) {
         const tokens = sizes.tokensAt(start);
         const fixed = before(device, start);
@@ -61,7 +67,7 @@ describe("sizes of chunks between steps", () => {
   it("keep a long prompt from taking many times as long, where a chunk's beginning takes longer than three steps", () => {
     // As measured of V2-Lite's sizes: 16 ms for reading weights, 2.2 ms for every 1024 positions before.
     const device = { step: 10.7, base: 16, perPosition: 0.00215, perToken: 0.024 };
-    const sizes = new ChunkSizes({ most: 4096, maxStepMs: undefined });
+    const sizes = new ChunkSizes({ most: 4096, layers: 1, maxStepMs: undefined });
     run(sizes, device, 40);
     let [milliseconds, start] = [0, 0];
     for (; start < 16384;) {
@@ -73,8 +79,67 @@ describe("sizes of chunks between steps", () => {
     assert(milliseconds < 1400, `${milliseconds} ms`);
   });
 
+  it("are some times as large where steps run between layers, whose turns take as long as they may", () =>
+    fc.assert(fc.property(devices, fc.integer({ min: 1, max: 80 }), (device, layers) => {
+      const sizes = new ChunkSizes({ most: 4096, layers, maxStepMs: undefined });
+      const starts = [0, 4000, 8000];
+      runAt(sizes, device, starts);
+      const limit = 2 * device.step;
+      for (const start of starts) {
+        const tokens = sizes.tokensAt(start);
+        const all = took(device, { tokens, start });
+        const says = `${tokens} tokens after ${start}, ${layers} layers, ${all} ms for turns of ${limit}`;
+        const whole = layers / Math.ceil(layers / 8);
+        const most = Math.max(limit * whole * (whole === 1 ? 1 : 0.95), 2 * before(device, start));
+        assert(tokens === 16 || all <= most * 1.01 + 0.01, says);
+        assert(tokens === 4096 || took(device, { tokens: tokens + 32, start }) >= most * 0.99 - 0.01, says);
+        let [turns, shortest, longest] = [0, Infinity, 0];
+        for (let left = layers; left > 0; turns++) {
+          const computed = { layers: layers - left, milliseconds: all * (1 - left / layers) };
+          const next = sizes.layersOf({ tokens, start }, computed);
+          assert(Number.isInteger(next) && next >= 1 && next <= left, `${next} of ${left}`);
+          assert(next === 1 || all / layers * next <= limit * 1.02 + 0.01, `${next} layers of ${says}`);
+          [shortest, longest] = [Math.min(shortest, next), Math.max(longest, next)];
+          left -= next;
+        }
+        assert(longest - shortest <= 1 || turns <= 2, `turns of ${shortest} to ${longest} layers`);
+        const fitting = Math.max(1, Math.floor(limit * 0.98 / (all / layers)));
+        assert(turns <= Math.ceil(layers / fitting), `${turns} turns of ${says}`);
+      }
+    })));
+
+  it("let a long prompt through within twice its time, and no stream wait for more than three steps", () => {
+    // As measured of V2-Lite's sizes: 18 ms for reading weights, 0.5 ms for every 1024 positions before.
+    const device = { step: 10.7, base: 18, perPosition: 0.0005, perToken: 0.023 };
+    const sizes = new ChunkSizes({ most: 4096, layers: 27, maxStepMs: undefined });
+    run(sizes, device, 40);
+    let [milliseconds, longest, start] = [0, 0, 0];
+    while (start < 16384) {
+      const chunk = { tokens: Math.min(sizes.tokensAt(start), 16384 - start), start };
+      for (let left = 27; left > 0;) {
+        const layers = sizes.layersOf(chunk, { layers: 27 - left, milliseconds: took(device, chunk) * (1 - left / 27) });
+        const turn = took(device, chunk) * layers / 27 + device.step;
+        [milliseconds, longest, left] = [milliseconds + turn, Math.max(longest, turn), left - layers];
+      }
+      start += chunk.tokens;
+    }
+    assert(longest <= 3 * device.step * 1.01, `${longest} ms`);
+    const alone = [0, 4096, 8192, 12288].reduce((sum, start) => sum + took(device, { tokens: 4096, start }), 0);
+    assert(milliseconds < 2 * alone, `${milliseconds} of ${alone} ms`);
+  });
+
+  it("are computed in shorter turns where the first layers took longer than was expected", () => {
+    const sizes = new ChunkSizes({ most: 4096, layers: 24, maxStepMs: undefined });
+    run(sizes, DEVICE, 40);
+    const chunk = { tokens: sizes.tokensAt(0), start: 0 };
+    const first = sizes.layersOf(chunk, { layers: 0, milliseconds: 0 });
+    assertEquals(first, 3, "a turn of eight");
+    assertEquals(sizes.layersOf(chunk, { layers: first, milliseconds: 60 }), 1, "layers that take as long as a turn");
+    assertEquals(sizes.layersOf(chunk, { layers: first, milliseconds: 1 }), 3, "quick ones may have been an exception");
+  });
+
   it("follow when steps become longer and chunks dearer", () => {
-    const sizes = new ChunkSizes({ most: 4096, maxStepMs: undefined });
+    const sizes = new ChunkSizes({ most: 4096, layers: 1, maxStepMs: undefined });
     run(sizes, DEVICE, 30);
     // (20 - 4) / 0.05
     assert(sizes.tokensAt(0) >= 304 && sizes.tokensAt(0) <= 320, `${sizes.tokensAt(0)}`);
@@ -85,7 +150,7 @@ describe("sizes of chunks between steps", () => {
   });
 
   it("begin with what is known of chunks that nobody waited for, carefully where those were much larger", () => {
-    const sizes = new ChunkSizes({ most: 4096, maxStepMs: undefined });
+    const sizes = new ChunkSizes({ most: 4096, layers: 1, maxStepMs: undefined });
     assertEquals(sizes.tokensAt(0), 64, "nothing is known");
     const large = { tokens: 4096, start: 0 };
     sizes.computed(large, took(DEVICE, large));
@@ -97,14 +162,14 @@ describe("sizes of chunks between steps", () => {
     sizes.computed(small, took(DEVICE, small));
     assert(sizes.tokensAt(0) > 250 && sizes.tokensAt(0) <= 320, `${sizes.tokensAt(0)}`);
     // A slow device, on which even the smallest guess would be too long: it is not waited for to find that out.
-    const slow = new ChunkSizes({ most: 64, maxStepMs: undefined });
+    const slow = new ChunkSizes({ most: 64, layers: 1, maxStepMs: undefined });
     slow.computed({ tokens: 64, start: 0 }, 1300);
     slow.stepped(185);
     assertEquals(slow.tokensAt(0), 16);
   });
 
   it("are not misled by the ends of prompts, nor by one that waited for something else", () => {
-    const sizes = new ChunkSizes({ most: 512, maxStepMs: undefined });
+    const sizes = new ChunkSizes({ most: 512, layers: 1, maxStepMs: undefined });
     run(sizes, DEVICE, 20);
     const tokens = sizes.tokensAt(0);
     const end = { tokens: 1, start: 8000 };

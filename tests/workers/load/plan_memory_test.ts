@@ -12,6 +12,7 @@ import { partition, UNCUT } from "../../../core/tpla/partition.ts";
 import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
 import { createActivations } from "../../../workers/forward/activations.ts";
 import { loadWeights } from "../../../workers/load/loader.ts";
+import { createMixedModels } from "../../../workers/forward/mixed_models.ts";
 import { Model } from "../../../workers/forward/model.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { PLAIN_FEATURES } from "../../../kernels/device/device.ts";
@@ -41,6 +42,7 @@ describe("a memory plan", () => {
           weights: policy,
           shape,
           changesBasis: true,
+          role: "decode",
           lanes: 1,
           matrixUnits: false,
         });
@@ -50,7 +52,17 @@ describe("a memory plan", () => {
         await Model.create(device, weights, { ...sizes, group });
         assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
         // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
-        await planMemory({ ...sizes, group, model: files.name, weights: policy, shape, changesBasis: true, lanes: 1, matrixUnits: true });
+        await planMemory({
+          ...sizes,
+          group,
+          model: files.name,
+          weights: policy,
+          shape,
+          changesBasis: true,
+          role: "decode",
+          lanes: 1,
+          matrixUnits: true,
+        });
       }
     });
   }
@@ -58,7 +70,7 @@ describe("a memory plan", () => {
   it("has room for what matrix units take, where there may be any", async () => {
     const limits = { ...TEST_LIMITS, prefillRows: 512, decodeRows: 1 };
     const whole = { ...sizes, limits, model: fixtureDirectory("tiny-mla"), weights: "keep" as const, shape: wholeOf("tiny-mla") };
-    const plan = (matrixUnits: boolean) => planMemory({ ...whole, changesBasis: false, lanes: 1, matrixUnits });
+    const plan = (matrixUnits: boolean) => planMemory({ ...whole, changesBasis: false, role: "prefill", lanes: 1, matrixUnits });
     const [plain, either] = [await plan(false), await plan(true)];
     using files = new DirectoryFiles(whole.model);
     const spec = parseModelConfig((await files.text("config.json"))!, "tiny-mla");
@@ -75,6 +87,19 @@ describe("a memory plan", () => {
       Math.max(plain.activationBytes, device.counters.allocatedBytes - either.weightBytes - either.cacheBytes),
     );
     assert(either.activationBytes > plain.activationBytes);
+  });
+
+  it("has working memory for chunks and for steps where a rank is mixed, and one cache", async () => {
+    const limits = { prefillRows: 40, decodeRows: 7, window: 16, keptWindows: 2, logitRows: 7 };
+    const mixed = { ...sizes, limits, model: fixtureDirectory("tiny-mla"), weights: "keep" as const, shape: wholeOf("tiny-mla") };
+    const plan = await planMemory({ ...mixed, changesBasis: false, role: "mixed", lanes: 1, matrixUnits: false });
+    using files = new DirectoryFiles(mixed.model);
+    const spec = parseModelConfig((await files.text("config.json"))!, "tiny-mla");
+    const device = new CpuDevice();
+    const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep", shard: { shape: mixed.shape, bases: null } });
+    const { prefill, decode } = await createMixedModels(device, weights, mixed);
+    assertEquals(prefill.cache, decode.cache);
+    assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
   });
 
   it("comes to what chunks and windows are chosen by", () => {
@@ -104,6 +129,7 @@ describe("a memory plan", () => {
           weights: "keep",
           shape: wholeOf("tiny-mla"),
           changesBasis: false,
+          role: "decode",
           lanes: 1,
           matrixUnits: false,
         }),

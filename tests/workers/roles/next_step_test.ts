@@ -14,7 +14,7 @@ import { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
 import { nextStep } from "../../../workers/roles/next_step.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
-import { loadModel } from "../../support/fixtures.ts";
+import { loadMixedModels, loadModel } from "../../support/fixtures.ts";
 import { Random } from "../../../bench/support/random.ts";
 
 const MODEL = "deepseek-v2-lite-tiny";
@@ -152,14 +152,16 @@ describeOnDevices("anticipating steps", (kind) => {
     withDevices(kind, 1, async ([device], [plain]) => {
       const query = { key: 1, inverseTemperature: 1, plain: 2, adjusted: 0, base: 0, changes: [], mask: null, draw: false };
       const generate = async (device: Device) => {
-        const rank = await MixedRank.create(await loadModel(device, MODEL));
+        const rank = await MixedRank.create(await loadMixedModels(device, MODEL));
         await rank.reset([new SoloCollective()]);
         const tokens = Array.from({ length: 100 }, (_, i) => 3 + i);
         const begin = { blocks: [0, 1], target: null, stays: true };
         const chunk = {
           sequence: 1,
           start: 0,
+          layers: { first: 0, end: 3 },
           last: true,
+          awaited: true,
           promptLogprobs: null,
           following: null,
           tokens,
