@@ -14,7 +14,7 @@ import type { CandidatesQuery } from "../workers/forward/logits_head.ts";
 import { Model } from "../workers/forward/model.ts";
 import { DirectoryFiles } from "../workers/load/model_files.ts";
 import { AdjustmentList } from "../workers/forward/adjustment_list.ts";
-import { nextStep } from "../workers/roles/next_step.ts";
+import { anticipatedStep } from "../workers/roles/anticipated_step.ts";
 import { median, printTable } from "./table.ts";
 
 /** Floating-point operations of one token, attention apart: two for each of the 7.5 M weights that run. */
@@ -100,7 +100,7 @@ function bareMatvec(): number {
 
 /** While the device of a model that is alone works on a step: says that the next one follows, of whose rows the same is asked. */
 function anticipateNext(model: Model, step: Step, queries: readonly CandidatesQuery[]): void {
-  const next = nextStep(step, queries.length, model.cache.maxContext);
+  const next = anticipatedStep(step, queries.length, model.cache.maxContext);
   if (next === null) return;
   model.anticipate(() => {
     model.record(next);

@@ -82,7 +82,7 @@ export class Doorkeeper {
    * @param end ends the connection; {@link leave} must follow
    * @returns null where there is no room; the connection is not ended then
    */
-  admit(address: string, end: () => void): Visitor | null {
+  accept(address: string, end: () => void): Visitor | null {
     const name = addressGroup(address);
     if ((this.#groups.get(name)?.count ?? 0) >= this.#limits.perAddress && !this.#dismiss(this.#groups.get(name)!.idle)) return null;
     if (this.#visitors.size >= this.#limits.total && !this.makeRoom()) return null;

@@ -133,7 +133,7 @@ export class MailboxLane {
   /**
    * Calls `answer` for every request, in the thread's event loop, for ever.
    *
-   * @param polling milliseconds after a reply in which every turn looks for the next request; other turns are few then
+   * @param polling milliseconds after a reply in which every turn polls for the next request; other turns are few then
    */
   async serve(polling: number, answer: (values: number, whole: number) => Promise<void>): Promise<never> {
     let replied = -Infinity;

@@ -78,7 +78,7 @@ export class HttpServer {
   #open(connection: Deno.TcpConn): void {
     const { turnedAway } = this.#doorkeeper;
     const address = connection.remoteAddr.hostname;
-    const visitor = this.#doorkeeper.admit(address, () => closeQuietly(connection));
+    const visitor = this.#doorkeeper.accept(address, () => closeQuietly(connection));
     if (this.#doorkeeper.turnedAway > turnedAway) this.#onTurnedAway(this.#doorkeeper.turnedAway - turnedAway, `too many connections, of ${address}`);
     if (visitor === null) return closeQuietly(connection);
     connection.setNoDelay();

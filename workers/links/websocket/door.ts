@@ -69,7 +69,7 @@ export class Door {
     const { hostname } = raw.remoteAddr;
     let connection: Connection = raw;
     const cut = () => closeQuietly(connection);
-    const visitor = this.#strangers.admit(hostname, cut);
+    const visitor = this.#strangers.accept(hostname, cut);
     if (visitor === null) return cut();
     visitor.rest(performance.now() + this.#strangerTimeout);
     raw.setNoDelay();

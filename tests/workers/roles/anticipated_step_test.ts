@@ -12,7 +12,7 @@ import { LocalExchange } from "../../../workers/collective/local_exchange.ts";
 import { DecodeRank, type StepChanges } from "../../../workers/roles/decode.ts";
 import { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
-import { nextStep } from "../../../workers/roles/next_step.ts";
+import { anticipatedStep } from "../../../workers/roles/anticipated_step.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadModel } from "../../support/fixtures.ts";
 import { Random } from "../../../bench/support/random.ts";
@@ -106,15 +106,15 @@ describe("the step that follows", () => {
 
   it("has the rows that were asked about, one position further", () => {
     const rows = [{ token: 5, position: 9, sequence: a }, { token: 6, position: 10, sequence: a }, { token: 7, position: 3, sequence: b }];
-    assertEquals(nextStep({ phase: "prefill", rows }, 2, 100)?.rows.map(({ position, sequence }) => [position, sequence]), [[11, a], [4, b]]);
-    assertEquals(nextStep({ phase: "decode", rows }, 2, 100)?.phase, "decode");
+    assertEquals(anticipatedStep({ phase: "prefill", rows }, 2, 100)?.rows.map(({ position, sequence }) => [position, sequence]), [[11, a], [4, b]]);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 2, 100)?.phase, "decode");
   });
 
   it("is none where nothing is asked, or a context ends", () => {
     const rows = [{ token: 5, position: 9, sequence: a }];
-    assertEquals(nextStep({ phase: "decode", rows }, 0, 100), null);
-    assertEquals(nextStep({ phase: "decode", rows }, 1, 10), null);
-    assertEquals(nextStep({ phase: "decode", rows }, 1, 11)?.rows.length, 1);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 0, 100), null);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 1, 10), null);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 1, 11)?.rows.length, 1);
   });
 });
 
