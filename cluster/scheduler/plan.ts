@@ -53,7 +53,7 @@ export interface Fork {
 }
 
 /** One step of a decode group. */
-export interface DecodeStep extends PlannedRows {
+export interface PlannedStep extends PlannedRows {
   readonly group: DecodeGroup;
   readonly forks: readonly Fork[];
 }

@@ -8,7 +8,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { FairQueue } from "./fair_queue.ts";
 import type { Usable } from "./placing.ts";
 import { type ChunkTokens, Placements } from "./placements.ts";
-import type { ChunkOutcome, DecodeStep, PrefillChunk, SchedulerCounters, SchedulerOptions } from "./plan.ts";
+import type { ChunkOutcome, PlannedStep, PrefillChunk, SchedulerCounters, SchedulerOptions } from "./plan.ts";
 import { DecodeGroup, MixedUnit, Placement, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
 import { planRows } from "./step_planner.ts";
 
@@ -126,7 +126,7 @@ export class Scheduler {
    *
    * @param most most tokens of a chunk after so many positions while others generate
    */
-  nextWork(unit: MixedUnit, now: number, most: ChunkTokens): { readonly chunk: PrefillChunk } | { readonly step: DecodeStep } | null {
+  nextWork(unit: MixedUnit, now: number, most: ChunkTokens): { readonly chunk: PrefillChunk } | { readonly step: PlannedStep } | null {
     const nextStep = () => {
       const step = this.nextStep(unit);
       return step === null ? null : { step };
@@ -200,7 +200,7 @@ export class Scheduler {
   }
 
   /** The next step of a group; null if nothing is to be done or one is in flight. Sequences that came last are preempted where blocks run out. */
-  nextStep(group: DecodeGroup): DecodeStep | null {
+  nextStep(group: DecodeGroup): PlannedStep | null {
     if (!group.up || group.stepping) return null;
     const planned = planRows(group, this.options, (placement) => {
       this.counters.preemptions++;
@@ -215,7 +215,7 @@ export class Scheduler {
   }
 
   /** A step is computed. @returns who was asked about, in order; null for those that lost their place meanwhile and will be asked again */
-  stepDone(step: DecodeStep): (Sequence | null)[] {
+  stepDone(step: PlannedStep): (Sequence | null)[] {
     for (const [placement, count] of step.advanced) {
       placement.length += count;
       this.waiting.charge(placement.sequence.client, count);
@@ -225,7 +225,7 @@ export class Scheduler {
   }
 
   /** A step has failed, and with it the group. */
-  stepFailed(step: DecodeStep): void {
+  stepFailed(step: PlannedStep): void {
     this.#placements.stepEnded(step);
   }
 

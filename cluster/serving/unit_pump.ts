@@ -8,7 +8,7 @@ import type { LogitsAnswer } from "../../core/generation.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { Unit } from "../fleet/unit.ts";
-import type { DecodeStep, PrefillChunk } from "../scheduler/plan.ts";
+import type { PlannedStep, PrefillChunk } from "../scheduler/plan.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
 import type { Requests } from "./requests.ts";
@@ -150,7 +150,7 @@ export class UnitPump {
     return "chunk" in work ? this.#compute(work.chunk) : this.#beginStep(work.step);
   }
 
-  #beginStep(step: DecodeStep): Promise<void> {
+  #beginStep(step: PlannedStep): Promise<void> {
     const { group } = step;
     // Who was preempted for this step must be closed before others take the blocks.
     this.#close(group);
@@ -218,7 +218,7 @@ export class UnitPump {
     this.#options.onChange();
   }
 
-  async #step(step: DecodeStep): Promise<void> {
+  async #step(step: PlannedStep): Promise<void> {
     const unit = this.#unitOf.get(step.group.name)!;
     const { epoch } = unit;
     const { deadlineMs, vocabulary } = this.#options;

@@ -22,7 +22,7 @@ import {
 } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
-import type { DecodeStep, PrefillChunk } from "../scheduler/plan.ts";
+import type { PlannedStep, PrefillChunk } from "../scheduler/plan.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 
@@ -115,7 +115,7 @@ export async function handOver(unit: Unit, { id }: Placement, chunkTokens: numbe
 /** Runs a step; `times` is added to. */
 export async function runStep(
   unit: Unit,
-  { rows, forks, grow }: DecodeStep,
+  { rows, forks, grow }: PlannedStep,
   { deadlineMs, times, ...questions }: Questions & { readonly deadlineMs: number; readonly times: StepTimes },
 ): Promise<readonly LogitsAnswer[]> {
   const started = performance.now();

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { Sequence } from "../../../cluster/scheduler/state.ts";
-import type { DecodeStep, PrefillChunk, SchedulerOptions } from "../../../cluster/scheduler/plan.ts";
+import type { PlannedStep, PrefillChunk, SchedulerOptions } from "../../../cluster/scheduler/plan.ts";
 import { MixedUnit } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../../bench/support/random.ts";
@@ -35,7 +35,7 @@ export class Simulation {
   #chunks: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
   /** Prompts whose last chunk is computed and whose latents are on their way. */
   #handoffs: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean }[] = [];
-  #steps: { step: DecodeStep; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
+  #steps: { step: PlannedStep; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
 
   constructor(options: SimulationOptions, random: Random) {
     this.options = options;
@@ -144,7 +144,7 @@ export class Simulation {
     this.#chunks.push({ chunk, unit, failed: false, asked: asking.map(({ generated }) => generated.length) });
   }
 
-  #startStep(step: DecodeStep): void {
+  #startStep(step: PlannedStep): void {
     const asked = step.asking.map(({ sequence }) => sequence.generated.length);
     this.#steps.push({ step, unit: this.decode.get(step.group.name)!, failed: false, asked });
   }
