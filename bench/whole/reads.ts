@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHostChoice } from "../../core/device_kind.ts";
 import { selectGpu } from "../../cluster/processes/spawn.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
 import { linesOf } from "../lines.ts";
@@ -16,7 +17,7 @@ export interface Card {
 
 /** Asks a card. @param gpu null: whichever the driver prefers */
 export async function measureReads(device: DeviceChoice, gpu: number | null, signal: AbortSignal): Promise<Card> {
-  const selected = selectGpu(device === "cpu" ? null : gpu, [Deno.execPath(), "run", "-A", import.meta.filename!, device]);
+  const selected = selectGpu(isHostChoice(device) ? null : gpu, [Deno.execPath(), "run", "-A", import.meta.filename!, device]);
   const child = new Deno.Command(selected.command, { args: selected.args, env: selected.env, stdout: "piped", signal }).spawn();
   let last = "";
   for await (const line of linesOf(child.stdout)) last = line;
