@@ -211,7 +211,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
       maxWaiting: settings.maxWaiting,
       maxWaitingPerClient: settings.maxWaitingPerKey,
       maxPrompts: PROMPTS_PER_UNIT,
-      maxAttempts: MOST_ATTEMPTS,
+      maxAttempts: MOST_LOST_WORKERS,
     },
     vocabulary: spec.vocabSize,
     maxContext,
@@ -265,4 +265,4 @@ function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */
 const STEP_SLACK = 1000;
 /** Workers that one request may lose, without a token in between, before it is given up: it may be the reason. */
-const MOST_ATTEMPTS = 5;
+const MOST_LOST_WORKERS = 5;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { STEP_PARTS } from "../../core/step_times.ts";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ClusterStatus } from "./cluster_status.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";
@@ -157,7 +158,7 @@ export class ServerMetrics {
 }
 
 /** Parts of a worker's steps. */
-const PARTS = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest", "device"] as const;
+const PARTS = [...STEP_PARTS, "device"] as const;
 
 /** What workers do. */
 const PHASES = ["prefill", "decode"] as const;

@@ -11,6 +11,9 @@ export interface DoorLimits {
   readonly perAddress: number;
 }
 
+/** Milliseconds between checks of deadlines: whoever owns a {@link Doorkeeper} calls {@link Doorkeeper.sweep} as often. */
+export const SWEEP_INTERVAL = 500;
+
 /** Somebody who is connected. */
 export class Visitor {
   /** See {@link addressGroup}. */

@@ -10,14 +10,12 @@ import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { dividePrefill, mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
 import type { Kernel } from "../../kernels/authoring/contract.ts";
+import { UNITS_WORKGROUP_BYTES } from "../../workers/load/plan_memory.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
 import { Random } from "../../bench/support/random.ts";
-
-/** Bytes of workgroup memory on the GPUs that matrix units are used of. */
-const UNITS_WORKGROUP_BYTES = 49152;
 
 describeOnDevices("latent attention", (kind) => {
   let device: Device;

@@ -10,6 +10,7 @@
 import { setImmediate } from "node:timers/promises";
 import { roundUp } from "../../core/numeric.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
+import { LINE_BYTES } from "./shared_layout.ts";
 
 /** What both sides must agree on. */
 export interface MailboxShape {
@@ -24,8 +25,6 @@ export interface MailboxShape {
 export type Outcome = "parts" | "sum" | "failed";
 
 const OUTCOMES: readonly Outcome[] = ["parts", "sum", "failed"];
-/** Processors exchange whole lines: words of the two sides on one would slow each other down. */
-const LINE_BYTES = 64;
 /** Lines before those of lanes: what was sent and received. */
 const FIRST_LINES = 1;
 /** Lines of a lane: request, reply. */

@@ -5,7 +5,7 @@
  * @module
  */
 import { acceptConnections } from "../../../core/net/accept.ts";
-import { Doorkeeper, type DoorLimits } from "../../../core/net/doorkeeper.ts";
+import { Doorkeeper, type DoorLimits, SWEEP_INTERVAL } from "../../../core/net/doorkeeper.ts";
 import { HttpConnection, type HttpHandler } from "./http_connection.ts";
 import { HTTP_TIMEOUTS, type HttpTimeouts } from "./timeouts.ts";
 
@@ -20,9 +20,6 @@ export interface HttpServerOptions {
   /** Told of connections that were turned away or could not be accepted. */
   readonly onTurnedAway?: (count: number, reason: string) => void;
 }
-
-/** Milliseconds between checks of deadlines. */
-const SWEEP_INTERVAL = 500;
 
 /** A listening server. */
 export class HttpServer {

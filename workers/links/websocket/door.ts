@@ -5,7 +5,7 @@
  */
 import { acceptConnections } from "../../../core/net/accept.ts";
 import { type Connection, ConnectionReader } from "../../../core/net/connection.ts";
-import { addressGroup, Doorkeeper, type DoorLimits, type Visitor } from "../../../core/net/doorkeeper.ts";
+import { addressGroup, Doorkeeper, type DoorLimits, SWEEP_INTERVAL, type Visitor } from "../../../core/net/doorkeeper.ts";
 import type { Socket } from "../../../core/wire/transport.ts";
 import { Patience } from "./patience.ts";
 import { ServerSocket } from "./server_socket.ts";
@@ -15,8 +15,6 @@ import { acceptUpgrade } from "./upgrade.ts";
 /** Who has not proved who it is: in all, and of one address, from which all workers of a machine may come at once. */
 const STRANGERS: DoorLimits = { total: 256, perAddress: 64 };
 const STRANGER_TIMEOUT = 8000;
-/** Milliseconds between checks of who has taken too long. */
-const SWEEP_INTERVAL = 500;
 
 /** Certificate and key of the accepting side, in PEM; null: no TLS. */
 export type DoorTls = { readonly cert: string; readonly key: string } | null;
