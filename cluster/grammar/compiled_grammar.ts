@@ -10,7 +10,7 @@ import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/express
 import { compileSchema } from "./schema/schema_compiler.ts";
 import { SharedSteps } from "./shared_steps.ts";
 import { textUntil } from "./text/free_text.ts";
-import { Writers } from "./text/writers.ts";
+import { Writers } from "./schema/writers.ts";
 import { MaskWalk } from "./tokens/mask_walk.ts";
 import type { TokenTables } from "./tokens/token_tables.ts";
 import { tokenBytes } from "./tokens/vocabulary.ts";

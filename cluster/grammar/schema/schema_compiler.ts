@@ -10,7 +10,7 @@ import { inTurns, Unfinished } from "../automaton/derivation.ts";
 import { type Expr, NOTHING, TooComplex } from "../automaton/expressions.ts";
 import { canonical, type Json } from "../text/json_text.ts";
 import { isEmptyRange } from "../text/numbers.ts";
-import type { Writers } from "../text/writers.ts";
+import type { Writers } from "./writers.ts";
 import { type ArrayPlan, planArray } from "./array_plan.ts";
 import { writeArray } from "./array_writer.ts";
 import { type Demand, Demands } from "./demand.ts";
