@@ -15,7 +15,7 @@ import { latentDecode, type LatentDecodeConfig, queriesOf } from "../kernels/lat
 import { divideForMatrixUnits, type Division, latentDecodeMatrix, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { keeper } from "./source.ts";
@@ -87,7 +87,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
   let [bytesPerSecond, title] = [0, ""];
   for (const shard of cases) {
     // A device of its own, as a rank has: on one that other cases had used before, a case once took a quarter longer.
-    const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+    const device = await openBenchDevice(values.device);
     const stopwatch = await Stopwatch.start(device);
     for (const context of contexts) {
       times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context, spread: Number(values.spread) }, tried));

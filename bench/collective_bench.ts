@@ -7,7 +7,8 @@
 import { acceptLink } from "../core/wire/link.ts";
 import type { Socket } from "../core/wire/transport.ts";
 import { selectGpu } from "../cluster/processes/spawn.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import type { DeviceChoice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { residualSum } from "../kernels/residual_add/residual_sum.ts";
 import { sumsAddress } from "../core/wire/transport.ts";
 import type { Collective } from "../workers/collective/collective.ts";
@@ -163,7 +164,7 @@ async function measureDevice(
   collectives: ReadonlyMap<Way, Collective>,
   repeat: Repeat,
 ): Promise<void> {
-  const { device } = await openDevice(choice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(choice);
   for (const size of sizes) {
     const [{ rank, ranks }] = collectives.values();
     const [own, x] = ["own part", "stream"].map((name) => device.createBuffer(name, size * 4));

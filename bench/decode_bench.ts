@@ -6,8 +6,7 @@
 import { cacheDtypeOf } from "../core/device_kind.ts";
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
-import type { DeviceChoice } from "../kernels/device/providers.ts";
-import { openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import type { Step } from "../workers/forward/context.ts";
 import { loadWeights } from "../workers/load/loader.ts";
 import type { CandidatesQuery } from "../workers/forward/logits_head.ts";
@@ -26,7 +25,7 @@ const QUERY = { key: 0, inverseTemperature: 1, plain: 1, adjusted: 0, adjustment
 
 /** Runs the bench. */
 export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<void> {
-  const { device } = await openDevice(choice as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(choice);
   using files = new DirectoryFiles(new URL("../models/tiny-mla", import.meta.url).pathname);
   const spec = parseModelConfig((await files.text("config.json"))!, files.name);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep" });

@@ -7,8 +7,7 @@
 import { setImmediate } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { paceDawn } from "../kernels/device/pace_dawn.ts";
-import type { DeviceChoice } from "../kernels/device/providers.ts";
-import { openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { median, percentile, printTable } from "./table.ts";
 
@@ -28,7 +27,7 @@ export async function readbackBench(args: readonly string[]): Promise<void> {
     },
   });
   const items = Number(values.rows);
-  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(values.device);
   const [x, delta] = ["stream", "delta"].map((name) => device.createBuffer(name, items * WIDTH * 4));
   const bound = (await device.compile(residualAdd, { width: WIDTH })).bind({ x, delta }, { rows: items });
   const readback = await device.createReadback("part", WIDTH * 4);

@@ -5,7 +5,8 @@
  */
 import { isHostChoice } from "../../core/device_kind.ts";
 import { selectGpu } from "../../cluster/processes/spawn.ts";
-import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
+import type { DeviceChoice } from "../../kernels/device/providers.ts";
+import { openBenchDevice } from "../support/device.ts";
 import { linesOf } from "../lines.ts";
 import { Stopwatch } from "../roofline/stopwatch.ts";
 
@@ -26,7 +27,7 @@ export async function measureReads(device: DeviceChoice, gpu: number | null, sig
 }
 
 if (import.meta.main) {
-  const { device } = await openDevice(Deno.args[0] as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(Deno.args[0]);
   const { bytesPerSecond } = await Stopwatch.start(device);
   console.log(JSON.stringify({ description: `${device.kind} (${device.description})`, bytesPerSecond } satisfies Card));
   // Dawn keeps the process alive.
