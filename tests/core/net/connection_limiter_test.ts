@@ -2,17 +2,17 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { acceptConnections } from "../../../core/net/accept.ts";
-import { addressGroup, Doorkeeper, type Visitor } from "../../../core/net/doorkeeper.ts";
+import { addressGroup, ConnectionLimiter, type ConnectionSlot } from "../../../core/net/connection_limiter.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
 /** A door at which ended connections are noted. */
 function door(limits: { total: number; perAddress: number }) {
-  const keeper = new Doorkeeper(limits);
+  const keeper = new ConnectionLimiter(limits);
   const ended: string[] = [];
   return { keeper, ended, accept: (name: string, address = name) => keeper.accept(address, () => ended.push(name)) };
 }
 
-describe("the doorkeeper", () => {
+describe("the connection limiter", () => {
   it("makes room by ending who has been idle longest, and turns away where all are busy", () => {
     const { keeper, ended, accept } = door({ total: 3, perAddress: 9 });
     const [a, b] = [accept("a")!, accept("b")!, accept("c")!];
@@ -65,24 +65,24 @@ describe("the doorkeeper", () => {
     assertEquals([ended, keeper.size], [["a", "b", "c"], 0]);
   });
 
-  it("never counts wrong, whatever visitors do", () => {
+  it("never counts wrong, whatever slots do", () => {
     const action = fc.tuple(fc.constantFrom("accept", "work", "rest", "leave", "sweep"), fc.nat(4), fc.nat(100));
     fc.assert(
       fc.property(fc.array(action, { maxLength: 200 }), (actions) => {
-        const there = new Map<Visitor, string>();
-        const keeper = new Doorkeeper({ total: 5, perAddress: 3 });
+        const there = new Map<ConnectionSlot, string>();
+        const keeper = new ConnectionLimiter({ total: 5, perAddress: 3 });
         for (const [what, who, when] of actions) {
-          const visitor = [...there.keys()][who];
+          const slot = [...there.keys()][who];
           if (what === "sweep") keeper.sweep(when);
           else if (what === "accept") {
             const accepted = keeper.accept(`a${who}`, () => there.delete(accepted!));
             if (accepted !== null) there.set(accepted, `a${who}`);
-          } else if (visitor !== undefined) {
-            if (what === "work") visitor.work(when);
-            if (what === "rest") visitor.rest(when);
+          } else if (slot !== undefined) {
+            if (what === "work") slot.work(when);
+            if (what === "rest") slot.rest(when);
             if (what === "leave") {
-              keeper.leave(visitor);
-              there.delete(visitor);
+              keeper.leave(slot);
+              there.delete(slot);
             }
           }
           assertEquals(keeper.size, there.size);
