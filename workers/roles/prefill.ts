@@ -37,7 +37,7 @@ export interface PromptChunk extends Pick<RequestOf<"prefill">, "sequence" | "st
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
-    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link Heir}. */
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link DecodeSide}. */
     readonly stays: boolean;
   } | null;
 }
@@ -51,8 +51,8 @@ interface Prompt {
   readonly stays: boolean;
 }
 
-/** Whoever generates from prompts that stay. */
-export interface Heir {
+/** What generates, in the same rank, from prompts that stay. */
+export interface DecodeSide {
   /** Shared by both. */
   readonly tables: LogitTables;
   /** Takes a prompt over that is computed. */
@@ -80,13 +80,13 @@ export class PrefillRank {
   /** What was asked last, and of which row of the last chunk. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
   readonly #tables: LogitTables;
-  readonly #heir: Heir | null;
+  readonly #decodeSide: DecodeSide | null;
 
-  private constructor(model: Model, stage: HandoffStage, heir: Heir | null) {
+  private constructor(model: Model, stage: HandoffStage, decodeSide: DecodeSide | null) {
     this.model = model;
     this.#stage = stage;
-    this.#tables = heir?.tables ?? new LogitTables();
-    this.#heir = heir;
+    this.#tables = decodeSide?.tables ?? new LogitTables();
+    this.#decodeSide = decodeSide;
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
@@ -95,8 +95,8 @@ export class PrefillRank {
   }
 
   /** One that hands nothing over, since others generate from the same cache. */
-  static async createBeside(model: Model, heir: Heir): Promise<PrefillRank> {
-    return new PrefillRank(model, await HandoffStage.create(model, []), heir);
+  static async createBeside(model: Model, decodeSide: DecodeSide): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, []), decodeSide);
   }
 
   get handoff(): HandoffCounters {
@@ -188,12 +188,12 @@ export class PrefillRank {
   #finish(id: number, { cached, stays }: Prompt): void {
     if (!stays) return this.close(id);
     this.#prompts.delete(id);
-    this.#heir!.onComputed(id, cached);
+    this.#decodeSide!.onComputed(id, cached);
   }
 
   #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PromptChunk["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
-    if (stays && this.#heir === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
+    if (stays && this.#decodeSide === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
     const cached = cache.open();
@@ -246,8 +246,8 @@ export class PrefillRank {
     for (const query of queries) {
       // Each choice changes the logits in its own way.
       head.recordLogits("prefill", tokens.length - 1, 1);
-      const heir = queries.length === 1 && prompt.stays ? this.#heir : null;
-      answers.push(...await head.answers([query], () => heir?.onAsked(step, queries)));
+      const decodeSide = queries.length === 1 && prompt.stays ? this.#decodeSide : null;
+      answers.push(...await head.answers([query], () => decodeSide?.onAsked(step, queries)));
     }
     device.submit();
     clock.lap("record");
