@@ -1,6 +1,7 @@
 /**
  * What is encoded ahead of a step is what the step records, and changes nothing that it gives.
  */
+import { BLOCK_TOKENS } from "../../../core/cache/blocks.ts";
 import { isHost } from "../../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
@@ -18,7 +19,6 @@ import { loadModel } from "../../support/fixtures.ts";
 import { Random } from "../../../bench/support/random.ts";
 
 const MODEL = "deepseek-v2-lite-tiny";
-const BLOCK = 64;
 
 /** What is asked of a row: the model's own logits or, of the sequence with this number, also changed ones. */
 function queryOf({ sequence, position }: TokenRow, changed: number): QueryFrame {
@@ -56,9 +56,9 @@ function script(steps: number): ScriptStep[] {
     for (const id of close) lengths.delete(id);
     const open = step === 0 ? [0, 1] : step % 7 === 6 && lengths.size < 3 ? [step] : [];
     for (const id of open) lengths.set(id, 0);
-    const grow = [...lengths].filter(([, length]) => length % BLOCK === 0).map(([sequence, length]) => ({
+    const grow = [...lengths].filter(([, length]) => length % BLOCK_TOKENS === 0).map(([sequence, length]) => ({
       sequence,
-      blocks: [(sequence * 2 + length / BLOCK) % 16],
+      blocks: [(sequence * 2 + length / BLOCK_TOKENS) % 16],
     }));
     const rows = [...lengths].map(([sequence, position]): TokenRow => ({ sequence, token: 3 + random.below(250), position }));
     for (const [id, length] of lengths) lengths.set(id, length + 1);
