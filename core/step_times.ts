@@ -53,7 +53,7 @@ export interface StepParts {
   handoffMs: number;
   /** Whatever else the worker does. */
   restMs: number;
-  /** In passes on the device; null where nobody looks (`LATENTMESH_DEVICE_TIMES`). */
+  /** In passes on the device; null where passes are not timed (`LATENTMESH_DEVICE_TIMES`). */
   deviceMs: number | null;
   /** Submissions. */
   submissions: number;

@@ -15,7 +15,7 @@ import { MaskWalk } from "./tokens/mask_walk.ts";
 import type { TokenTables } from "./tokens/token_tables.ts";
 import { tokenBytes } from "./tokens/vocabulary.ts";
 
-/** Looks at expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
+/** Visits of expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
 const MOST_COMPILE_WORK = 1 << 22;
 const MOST_MASK_WORK = 1 << 21;
 /** Line breaks between reasoning and an answer. */

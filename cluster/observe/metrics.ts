@@ -210,7 +210,7 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
   );
   const ofParts = PARTS.flatMap((part) => work.map(({ labels, parts }) => [{ ...labels, part }, seconds(parts[`${part}Ms`] ?? 0)] as const));
   set("work_total", "Decode steps, and prefill chunks", work.map(({ labels, parts }) => [labels, parts.steps]));
-  set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where nobody looks", ofParts);
+  set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where passes are not timed", ofParts);
   set("submissions_total", "Submissions to the device", work.map(({ labels, parts }) => [labels, parts.submissions]));
   set("submissions_ahead_total", "Those encoded ahead", work.map(({ labels, parts }) => [labels, parts.submissionsAhead]));
   set("peer_sent_bytes_total", "Sent to other workers over current links", ofWorkers(({ stats }) => stats?.sentBytes ?? 0));

@@ -24,7 +24,7 @@ import { UnsupportedSchema } from "./unsupported_schema.ts";
 
 /** Sets of schemas that one document may come to. */
 const MOST_DEMANDS = 20_000;
-/** Looks at expressions that one schema may take: a second or so. */
+/** Visits of expressions that one schema may take: a second or so. */
 const MOST_WORK = 1 << 21;
 /** Levels that are looked into to see that nothing fits two schemas. */
 const APART_DEPTH = 4;
