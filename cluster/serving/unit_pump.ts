@@ -14,7 +14,7 @@ import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequ
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
 import { UnitStates } from "./unit_state.ts";
-import { type ChunkAnswers, computeChunk, handOver, openPlacement, runStep, wholeRow } from "./unit_work.ts";
+import { awaitHandoff, type ChunkAnswers, computeChunk, openPlacement, runStep, wholeRow } from "./unit_work.ts";
 
 /** Options of {@link UnitPump}. */
 export interface UnitPumpOptions {
@@ -204,7 +204,7 @@ export class UnitPump {
     const { epoch } = unit;
     const { deadlineMs, chunkTokens } = this.#options;
     try {
-      const failure = await handOver(unit, chunk.placement, chunkTokens, deadlineMs).then(() => null, asLatentmeshError);
+      const failure = await awaitHandoff(unit, chunk.placement, chunkTokens, deadlineMs).then(() => null, asLatentmeshError);
       if (failure === null) {
         owner?.handed(performance.now());
         this.#scheduler.handed(chunk);

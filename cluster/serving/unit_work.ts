@@ -108,7 +108,7 @@ function targetOf({ group, stepRows }: ChunkTarget, deadlineMs: number) {
 }
 
 /** Waits until every rank of a group has its share of a computed prompt. @param chunkTokens most tokens of a chunk, which the unit may compute meanwhile */
-export async function handOver(unit: Unit, { id }: Placement, chunkTokens: number, deadlineMs: number): Promise<void> {
+export async function awaitHandoff(unit: Unit, { id }: Placement, chunkTokens: number, deadlineMs: number): Promise<void> {
   await unit.ask("handed", { epoch: unit.epoch, sequence: id }, "done", { deadlineMs: patienceFor(unit, chunkTokens, deadlineMs) });
 }
 

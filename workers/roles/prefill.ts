@@ -37,7 +37,7 @@ export interface PromptChunk extends Pick<RequestOf<"prefill">, "sequence" | "st
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
-    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link DecodeSide}. */
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link LocalDecoder}. */
     readonly stays: boolean;
   } | null;
 }
@@ -52,7 +52,7 @@ interface Prompt {
 }
 
 /** What generates, in the same rank, from prompts that stay. */
-export interface DecodeSide {
+export interface LocalDecoder {
   /** Shared by both. */
   readonly tables: LogitTables;
   /** Takes a prompt over that is computed. */
@@ -80,13 +80,13 @@ export class PrefillRank {
   /** What was asked last, and of which row of the last chunk. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
   readonly #tables: LogitTables;
-  readonly #decodeSide: DecodeSide | null;
+  readonly #localDecoder: LocalDecoder | null;
 
-  private constructor(model: Model, stage: HandoffStage, decodeSide: DecodeSide | null) {
+  private constructor(model: Model, stage: HandoffStage, localDecoder: LocalDecoder | null) {
     this.model = model;
     this.#stage = stage;
-    this.#tables = decodeSide?.tables ?? new LogitTables();
-    this.#decodeSide = decodeSide;
+    this.#tables = localDecoder?.tables ?? new LogitTables();
+    this.#localDecoder = localDecoder;
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
@@ -95,8 +95,8 @@ export class PrefillRank {
   }
 
   /** One that hands nothing over, since others generate from the same cache. */
-  static async createBeside(model: Model, decodeSide: DecodeSide): Promise<PrefillRank> {
-    return new PrefillRank(model, await HandoffStage.create(model, []), decodeSide);
+  static async createBeside(model: Model, localDecoder: LocalDecoder): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, []), localDecoder);
   }
 
   get handoff(): HandoffCounters {
@@ -188,12 +188,12 @@ export class PrefillRank {
   #finish(id: number, { cached, stays }: Prompt): void {
     if (!stays) return this.close(id);
     this.#prompts.delete(id);
-    this.#decodeSide!.onComputed(id, cached);
+    this.#localDecoder!.onComputed(id, cached);
   }
 
   #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PromptChunk["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
-    if (stays && this.#decodeSide === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
+    if (stays && this.#localDecoder === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
     const cached = cache.open();
@@ -246,8 +246,8 @@ export class PrefillRank {
     for (const query of queries) {
       // Each choice changes the logits in its own way.
       head.recordLogits("prefill", tokens.length - 1, 1);
-      const decodeSide = queries.length === 1 && prompt.stays ? this.#decodeSide : null;
-      answers.push(...await head.answers([query], () => decodeSide?.onAsked(step, queries)));
+      const localDecoder = queries.length === 1 && prompt.stays ? this.#localDecoder : null;
+      answers.push(...await head.answers([query], () => localDecoder?.onAsked(step, queries)));
     }
     device.submit();
     clock.lap("record");
