@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { cacheDtypeOf } from "../core/device_kind.ts";
+import { cacheDtypeOf, isHost } from "../core/device_kind.ts";
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
@@ -15,7 +15,7 @@ import { latentDecode, type LatentDecodeConfig, queriesOf } from "../kernels/lat
 import { divideForMatrixUnits, type Division, latentDecodeMatrix, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { keeper } from "./source.ts";
@@ -87,7 +87,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
   let [bytesPerSecond, title] = [0, ""];
   for (const shard of cases) {
     // A device of its own, as a rank has: on one that other cases had used before, a case once took a quarter longer.
-    const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+    const device = await openBenchDevice(values.device);
     const stopwatch = await Stopwatch.start(device);
     for (const context of contexts) {
       times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context, spread: Number(values.spread) }, tried));
@@ -125,13 +125,9 @@ function casesOf(shape: ShapeName): Case[] {
   return cases;
 }
 
-function dtypeOn({ kind }: Device): "f32" | "f16" {
-  return cacheDtypeOf(kind);
-}
-
 /** How many sets of sequences there are, of so many bytes, and how many runs over them in turn are timed together. */
 function repeatsOn({ kind, limits }: Device, setBytes: number): { readonly sets: number; readonly together: number } {
-  if (kind === "cpu") return { sets: 1, together: 1 };
+  if (isHost(kind)) return { sets: 1, together: 1 };
   const fit = Math.max(1, Math.floor(limits.maxBindingBytes / setBytes));
   const sets = Math.min(ceilDiv(LEAST_BYTES, setBytes), fit);
   return { sets, together: Math.max(sets, TOGETHER) };
@@ -144,7 +140,7 @@ async function timeCase(
   { rows, context, spread }: Readonly<Record<"rows" | "context" | "spread", number>>,
   tried: readonly Division[],
 ): Promise<AttentionTime[]> {
-  const dtype = dtypeOn(device);
+  const dtype = cacheDtypeOf(device.kind);
   const blocksPerRow = ceilDiv(context, BLOCK_TOKENS);
   const layout = { dtype, keyWidth: shard.keyWidth, ropeWidth: shard.ropeWidth };
   const { sets, together } = repeatsOn(device, rows * blocksPerRow * BLOCK_TOKENS * cacheTokenBytes(layout));

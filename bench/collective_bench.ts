@@ -7,7 +7,8 @@
 import { acceptLink } from "../core/wire/link.ts";
 import type { Socket } from "../core/wire/transport.ts";
 import { selectGpu } from "../cluster/processes/spawn.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import type { DeviceChoice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { residualSum } from "../kernels/residual_add/residual_sum.ts";
 import { sumsAddress } from "../core/wire/transport.ts";
 import type { Collective } from "../workers/collective/collective.ts";
@@ -50,59 +51,25 @@ function sumName(size: number, way: string, device: DeviceChoice): string {
 }
 
 /** All ranks do this, in lockstep. */
-async function measureRank(rank: number, directory: string, { gpus, device, sizes, rounds, ways, buffers }: CollectiveOptions) {
-  const ranks = gpus.length;
-  const transport = new DenoTransport();
+async function measureRank(rank: number, directory: string, options: CollectiveOptions) {
+  const { gpus: { length: ranks }, device, sizes, rounds, buffers } = options;
   const times = new Map<string, number[]>();
-  const repeat: Repeat = async (name, round) => {
-    for (let i = 0; i < rounds * WARM_UP; i++) await round();
-    const measured: number[] = [];
-    for (let i = 0; i < rounds; i++) {
-      const started = performance.now();
-      // Awaiting what is no promise would be a turn of the event loop.
-      const pending = round();
-      if (pending !== undefined) await pending;
-      measured.push(performance.now() - started);
-      if (i % SUMS_PER_STEP === 0) await new Promise((resolve) => setTimeout(resolve, 0));
-    }
-    times.set(name, measured);
-  };
-
+  const repeat: Repeat = async (name, round) => void times.set(name, await timeRounds(rounds, round));
+  const transport = new DenoTransport();
   const bare = Promise.withResolvers<Socket>();
   const bareListener = await transport.listen(`unix:${directory}/bare${rank}`, (socket) => Promise.resolve(bare.resolve(socket)));
-  const tried = ways ?? waysHere();
-  const addressOf = (way: Way, rank: number) => `unix:${directory}/${tried.indexOf(way)}rank${rank}`;
-  const members = tried.map((way) => {
-    const thread = {
-      listen: sumsAddress(addressOf(way, rank)),
-      advertise: (address: string) => address,
-      tls: {},
-      spare: hasSpareProcessors() && way !== "websocket asleep",
-    };
-    return new Membership(
-      { worker: `r${rank}`, role: "decode", rank, ranks },
-      transport,
-      {
-        wire: "f32",
-        exchange: way === "shared-memory" ? way : "websocket",
-        deadlineMs: 10_000,
-        lanes: 1,
-        sumValues: Math.max(...sizes),
-        sumThread: way === "websocket in turns" ? null : thread,
-      },
-      () => {},
-      () => {},
-    );
-  });
+  const ways = options.ways ?? waysHere();
+  const addressOf = (way: Way, rank: number) => `unix:${directory}/${ways.indexOf(way)}rank${rank}`;
+  const members = ways.map((way) => memberOf(rank, ranks, way, addressOf(way, rank), transport, Math.max(...sizes)));
   const listeners = await Promise.all(members.map((member, i) =>
     transport.listen(
-      addressOf(tried[i], rank),
+      addressOf(ways[i], rank),
       async (socket) => member.accept(await acceptLink(socket, (peer) => member.secretOf(peer))),
     )
   ));
   members.forEach((member, i) => {
     const others = Array.from({ length: ranks }, (_, other) => other).filter((other) => other !== rank);
-    const peers = others.map((other) => ({ worker: `r${other}`, rank: other, address: addressOf(tried[i], other), secret: SECRET }));
+    const peers = others.map((other) => ({ worker: `r${other}`, rank: other, address: addressOf(ways[i], other), secret: SECRET }));
     member.join({ epoch: 1, peers });
   });
   await meet(directory, rank, ranks);
@@ -110,8 +77,8 @@ async function measureRank(rank: number, directory: string, { gpus, device, size
   const collectives = new Map<Way, Collective>();
   for (const [i, member] of members.entries()) {
     const [collective] = await member.connect();
-    if (member.notThreaded !== null && tried[i] !== "websocket in turns") throw new Error(`No thread of sums: ${member.notThreaded}`);
-    collectives.set(tried[i], collective);
+    if (member.notThreaded !== null && ways[i] !== "websocket in turns") throw new Error(`No thread of sums: ${member.notThreaded}`);
+    collectives.set(ways[i], collective);
   }
   if (buffers) {
     const socket = rank === 1 ? await transport.connect(`unix:${directory}/bare0`) : await bare.promise;
@@ -124,6 +91,45 @@ async function measureRank(rank: number, directory: string, { gpus, device, size
   await bareListener.close();
   for (const listener of listeners) await listener.close();
   return times;
+}
+
+/** Milliseconds of each round, after some that do not count. */
+async function timeRounds(rounds: number, round: () => Promise<void> | undefined): Promise<number[]> {
+  for (let i = 0; i < rounds * WARM_UP; i++) await round();
+  const measured: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    const started = performance.now();
+    // Awaiting what is no promise would be a turn of the event loop.
+    const pending = round();
+    if (pending !== undefined) await pending;
+    measured.push(performance.now() - started);
+    if (i % SUMS_PER_STEP === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  return measured;
+}
+
+/** A rank of a group whose parts travel in one way. */
+function memberOf(rank: number, ranks: number, way: Way, address: string, transport: DenoTransport, sumValues: number): Membership {
+  const thread = {
+    listen: sumsAddress(address),
+    advertise: (address: string) => address,
+    tls: {},
+    spare: hasSpareProcessors() && way !== "websocket asleep",
+  };
+  return new Membership(
+    { worker: `r${rank}`, role: "decode", rank, ranks },
+    transport,
+    {
+      wire: "f32",
+      exchange: way === "shared-memory" ? way : "websocket",
+      deadlineMs: 10_000,
+      lanes: 1,
+      sumValues,
+      sumThread: way === "websocket in turns" ? null : thread,
+    },
+    () => {},
+    () => {},
+  );
 }
 
 function waysHere(): Way[] {
@@ -163,7 +169,7 @@ async function measureDevice(
   collectives: ReadonlyMap<Way, Collective>,
   repeat: Repeat,
 ): Promise<void> {
-  const { device } = await openDevice(choice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(choice);
   for (const size of sizes) {
     const [{ rank, ranks }] = collectives.values();
     const [own, x] = ["own part", "stream"].map((name) => device.createBuffer(name, size * 4));

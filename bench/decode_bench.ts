@@ -6,15 +6,14 @@
 import { cacheDtypeOf } from "../core/device_kind.ts";
 import { Checkpoint } from "../core/model/checkpoint.ts";
 import { parseModelConfig } from "../core/model/config.ts";
-import type { DeviceChoice } from "../kernels/device/providers.ts";
-import { openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import type { Step } from "../workers/forward/context.ts";
 import { loadWeights } from "../workers/load/loader.ts";
 import type { CandidatesQuery } from "../workers/forward/logits_head.ts";
 import { Model } from "../workers/forward/model.ts";
 import { DirectoryFiles } from "../workers/load/model_files.ts";
 import { AdjustmentList } from "../workers/forward/adjustment_list.ts";
-import { nextStep } from "../workers/roles/next_step.ts";
+import { anticipatedStep } from "../workers/roles/anticipated_step.ts";
 import { median, printTable } from "./table.ts";
 
 /** Floating-point operations of one token, attention apart: two for each of the 7.5 M weights that run. */
@@ -26,7 +25,7 @@ const QUERY = { key: 0, inverseTemperature: 1, plain: 1, adjusted: 0, adjustment
 
 /** Runs the bench. */
 export async function decodeBench([choice = "cpu"]: readonly string[]): Promise<void> {
-  const { device } = await openDevice(choice as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(choice);
   using files = new DirectoryFiles(new URL("../models/tiny-mla", import.meta.url).pathname);
   const spec = parseModelConfig((await files.text("config.json"))!, files.name);
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep" });
@@ -100,7 +99,7 @@ function bareMatvec(): number {
 
 /** While the device of a model that is alone works on a step: says that the next one follows, of whose rows the same is asked. */
 function anticipateNext(model: Model, step: Step, queries: readonly CandidatesQuery[]): void {
-  const next = nextStep(step, queries.length, model.cache.maxContext);
+  const next = anticipatedStep(step, queries.length, model.cache.maxContext);
   if (next === null) return;
   model.anticipate(() => {
     model.record(next);

@@ -19,7 +19,7 @@ import type { Socket } from "../core/wire/transport.ts";
 import type { Device } from "../kernels/device/device.ts";
 import { freeMemoryIfKnown } from "../kernels/device/free_memory.ts";
 import { cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { SoloCollective } from "../workers/collective/collective.ts";
 import { importLatents } from "../workers/handoff/latent_importer.ts";
 import type { HandoffSizes } from "../workers/handoff/handoff_sender.ts";
@@ -72,7 +72,7 @@ export async function handoffPartsBench(args: readonly string[]): Promise<void> 
   const config = configOf(shape, values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers));
   const tokens = Number(values.tokens);
   const ranks = Number(values.ranks);
-  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(values.device);
   const { kind, limits: { maxBindingBytes } } = device;
   const weights = await syntheticWeights(device, config, values.weights as WeightPolicy);
   const { chunk, window } = choosePrefillSizes(weights.spec, { kind, maxBindingBytes, freeBytes: await freeMemoryIfKnown("any") }, {}, tokens);

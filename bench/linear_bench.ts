@@ -10,7 +10,7 @@ import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import type { Device } from "../kernels/device/device.ts";
 import { type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
 import { UNITS_TABLE } from "../kernels/linear/units_table.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { type Candidate, candidateName, candidatesFor, compileCandidate, readCandidates } from "./linear/candidates.ts";
 import { type BenchLayer, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
 import { timeOne } from "./linear/timing.ts";
@@ -45,7 +45,7 @@ export async function linearBench(args: readonly string[]): Promise<void> {
       write: { type: "boolean", default: false },
     },
   });
-  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(values.device);
   const rows = values.rows.split(",").map(Number);
   const candidates = values.divisions === undefined ? null : readCandidates(values.divisions);
   const spec = parseModelConfig(configOf(shapeNamed(values.shape)), values.shape);

@@ -8,7 +8,7 @@ import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { divideUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { fillScales } from "../workers/load/weight_maker.ts";
 import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
@@ -25,7 +25,7 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
     options: { device: { type: "string", default: "dawn" }, size: { type: "string", default: "4096" } },
   });
   const size = Number(values.size);
-  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(values.device);
   const x = device.createBuffer("x", size * size * 4);
   const rounded = device.createBuffer("rounded", size * size * 2);
   const y = device.createBuffer("y", size * size * 4);

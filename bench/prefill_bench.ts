@@ -17,7 +17,7 @@ import { freeMemoryIfKnown } from "../kernels/device/free_memory.ts";
 import type { MatmulConfig } from "../kernels/linear/matmul.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides, type PrefillDivision } from "../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
-import { type DeviceChoice, openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import type { Step } from "../workers/forward/context.ts";
 import { Model } from "../workers/forward/model.ts";
 import { MOST_SPLIT } from "../workers/forward/prefill_attention.ts";
@@ -52,7 +52,7 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
   const tokens = values.tokens.split(",").map(Number);
   const most = Math.max(...tokens);
-  const { device: plain } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const plain = await openBenchDevice(values.device);
   const { kind, limits: { maxBindingBytes } } = plain;
   const spec = parseModelConfig(configOf(shape, layers), shape);
   const chosen = choosePrefillSizes(spec, { kind, maxBindingBytes, freeBytes: await freeMemoryIfKnown("any") }, {}, most);

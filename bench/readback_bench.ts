@@ -6,14 +6,18 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import type { DawnPolling } from "../kernels/device/dawn_polling.ts";
+import type { Device, Readback } from "../kernels/device/device.ts";
 import { paceDawn } from "../kernels/device/pace_dawn.ts";
-import type { DeviceChoice } from "../kernels/device/providers.ts";
-import { openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { residualAdd } from "../kernels/residual_add/residual_add.ts";
 import { median, percentile, printTable } from "./table.ts";
 
 const WIDTH = 2048;
 const ROUNDS = 54;
+
+/** Ways to wait for what is read back. */
+const WAYS = ["awaited", "at once", "at once, ahead"] as const;
 
 /** Runs the bench. */
 export async function readbackBench(args: readonly string[]): Promise<void> {
@@ -28,7 +32,7 @@ export async function readbackBench(args: readonly string[]): Promise<void> {
     },
   });
   const items = Number(values.rows);
-  const { device } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(values.device);
   const [x, delta] = ["stream", "delta"].map((name) => device.createBuffer(name, items * WIDTH * 4));
   const bound = (await device.compile(residualAdd, { width: WIDTH })).bind({ x, delta }, { rows: items });
   const readback = await device.createReadback("part", WIDTH * 4);
@@ -45,32 +49,15 @@ export async function readbackBench(args: readonly string[]): Promise<void> {
     };
     const alone: number[] = [];
     for (let i = 0; i < 20; i++) alone.push(await device.measure(run));
-    for (const way of ["awaited", "at once", "at once, ahead"] as const) {
-      const [rounds, steps]: [number[], number[]] = [[], []];
-      let before = 0;
-      for (let step = 0; step < 2 * Number(values.steps); step++) {
-        // In the first half the host compiles its code, and waits are learnt.
-        const counts = step >= Number(values.steps);
-        if (step === Number(values.steps)) before = polling?.taken ?? 0;
-        const began = performance.now();
-        for (let round = 0, last = began; round < ROUNDS; round++) {
-          record();
-          if (way === "at once, ahead") device.anticipate(record);
-          if (way === "awaited" || readback.takeNow() === null) await readback.take();
-          const now = performance.now();
-          if (counts) rounds.push(now - last);
-          last = now;
-        }
-        if (counts) steps.push(performance.now() - began);
-        await setImmediate();
-      }
+    for (const way of WAYS) {
+      const { rounds, steps, polls } = await timeWay(way, { device, readback, record, polling, steps: Number(values.steps) });
       rows.push([
         kernels,
         `${(median(alone) * 1000).toFixed(1)} µs`,
         way,
         ...[median(rounds), percentile(rounds, 0.99)].map((ms) => `${(ms * 1000).toFixed(1)} µs`),
         `${Math.max(...steps).toFixed(2)} ms`,
-        polling === null ? "" : ((polling.taken - before) / rounds.length).toFixed(2),
+        polls === null ? "" : (polls / rounds.length).toFixed(2),
       ]);
     }
   }
@@ -78,4 +65,37 @@ export async function readbackBench(args: readonly string[]): Promise<void> {
   printTable(rows);
   readback.destroy();
   await device.close();
+}
+
+/** What is measured one way. */
+interface Waiting {
+  readonly device: Device;
+  readonly readback: Readback;
+  readonly record: () => void;
+  readonly polling: DawnPolling | null;
+  /** Steps that count. */
+  readonly steps: number;
+}
+
+/** Milliseconds of rounds and of steps, and polls of the device meanwhile. */
+async function timeWay(way: (typeof WAYS)[number], { device, readback, record, polling, steps: count }: Waiting) {
+  const [rounds, steps]: [number[], number[]] = [[], []];
+  let before = 0;
+  for (let step = 0; step < 2 * count; step++) {
+    // In the first half the host compiles its code, and waits are learnt.
+    const counts = step >= count;
+    if (step === count) before = polling?.taken ?? 0;
+    const began = performance.now();
+    for (let round = 0, last = began; round < ROUNDS; round++) {
+      record();
+      if (way === "at once, ahead") device.anticipate(record);
+      if (way === "awaited" || readback.takeNow() === null) await readback.take();
+      const now = performance.now();
+      if (counts) rounds.push(now - last);
+      last = now;
+    }
+    if (counts) steps.push(performance.now() - began);
+    await setImmediate();
+  }
+  return { rounds, steps, polls: polling === null ? null : polling.taken - before };
 }

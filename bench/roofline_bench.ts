@@ -8,8 +8,7 @@ import { cacheDtypeOf } from "../core/device_kind.ts";
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
-import type { DeviceChoice } from "../kernels/device/providers.ts";
-import { openDevice } from "../kernels/device/providers.ts";
+import { openBenchDevice } from "./support/device.ts";
 import { Model } from "../workers/forward/model.ts";
 import { fillRandom } from "./fill.ts";
 import { profileStep, type StepProfile } from "./roofline/profile.ts";
@@ -48,7 +47,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
   const [batch, context] = [Number(values.batch), Number(values.context)];
   const policy = values.weights as WeightPolicy;
-  const { device: plain } = await openDevice(values.device as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const plain = await openBenchDevice(values.device);
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), policy);
   const model = await Model.create(device, weights, {

@@ -10,7 +10,8 @@ import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import { servedModel } from "../core/model_package.ts";
-import { type DocumentScore, type GeneratedPiece, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
+import type { GeneratedPiece } from "../core/text/generate.ts";
+import { type DocumentScore, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
 import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
@@ -211,7 +212,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
       maxWaiting: settings.maxWaiting,
       maxWaitingPerClient: settings.maxWaitingPerKey,
       maxPrompts: PROMPTS_PER_UNIT,
-      maxAttempts: MOST_ATTEMPTS,
+      maxAttempts: MOST_LOST_WORKERS,
     },
     vocabulary: spec.vocabSize,
     layers: spec.layers,
@@ -266,4 +267,4 @@ function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */
 const STEP_SLACK = 1000;
 /** Workers that one request may lose, without a token in between, before it is given up: it may be the reason. */
-const MOST_ATTEMPTS = 5;
+const MOST_LOST_WORKERS = 5;

@@ -40,6 +40,11 @@ export function cacheDtypeOf(kind: DeviceKind): "f16" | "f32" {
   return isHost(kind) ? "f32" : "f16";
 }
 
+/** Whether the device that was chosen may have matrix units: only Dawn offers them, and `auto` takes it where it does. */
+export function mayHaveMatrixUnits(choice: DeviceChoice): boolean {
+  return choice === "auto" || choice === "dawn";
+}
+
 /** Whether what was chosen is; `auto` may turn out to be. */
 export function isHostChoice(choice: DeviceChoice): boolean {
   return choice !== "auto" && isHost(choice);

@@ -6,8 +6,8 @@
 
 import { LatentmeshError } from "./errors.ts";
 
-/** Events that may wait for a reader. */
-const MOST_WAITING = 8192;
+/** Events that may wait for a reader, unless it is said otherwise. */
+export const MOST_WAITING_EVENTS = 8192;
 
 /** What the task does; it must stop soon after `signal` aborts. */
 export type Producer<T> = (signal: AbortSignal, emit: (event: T) => void) => Promise<void>;
@@ -19,7 +19,7 @@ export class EventQueue<T> implements AsyncIterable<T> {
   readonly #mostWaiting: number;
 
   /** @param mostWaiting events that may wait; a reader that is further behind loses the task, and nobody else anything */
-  constructor(signal: AbortSignal, produce: Producer<T>, mostWaiting: number = MOST_WAITING) {
+  constructor(signal: AbortSignal, produce: Producer<T>, mostWaiting: number = MOST_WAITING_EVENTS) {
     this.#signal = signal;
     this.#produce = produce;
     this.#mostWaiting = mostWaiting;

@@ -11,7 +11,7 @@ import { type Adjustments, LogitAdjuster } from "./sampling/adjustments.ts";
 import { topTokens } from "./sampling/top_tokens.ts";
 import { type CandidateList, firstCandidates, MOST_CANDIDATES } from "./sampling/candidates.ts";
 import { inverseTemperature } from "./sampling/params.ts";
-import { type Candidates, candidatesWanted, type Choice, chooseToken, drawsFromAll } from "./sampling/sampler.ts";
+import { type Candidates, candidatesWanted, drawsFromAll, type SampledToken, sampleToken } from "./sampling/sampler.ts";
 
 /** What is wanted of the logits of one position. */
 export interface LogitsQuery {
@@ -106,19 +106,19 @@ export class TokenChooser {
   choose(answer: LogitsAnswer): ChosenToken | null {
     const { sampling } = this.#request;
     const list = answer.adjusted ?? answer.plain!;
-    const choice = chooseToken(candidatesOf(list, candidatesWanted(sampling, MOST_CANDIDATES)), sampling, this.#key, this.#position);
+    const choice = sampleToken(candidatesOf(list, candidatesWanted(sampling, MOST_CANDIDATES)), sampling, this.#key, this.#position);
     return choice === null ? null : this.#count(choice, answer);
   }
 
   /** @param row all logits, adjusted if the query asked for it: [vocabulary] */
   chooseFromRow(answer: LogitsAnswer, row: Float32Array): ChosenToken {
     const list = answer.adjusted ?? answer.plain!;
-    let choice: Choice | null = null;
+    let choice: SampledToken | null = null;
     for (let count = MOST_CANDIDATES * MORE; choice === null; count *= MORE) {
       const tokens = topTokens(row, count);
       const logits = Float32Array.from(tokens, (token) => row[token]);
       const candidates = { ...list, tokens, logits, complete: count >= row.length };
-      choice = chooseToken(candidates, this.#request.sampling, this.#key, this.#position);
+      choice = sampleToken(candidates, this.#request.sampling, this.#key, this.#position);
     }
     return this.#count(choice, answer);
   }
@@ -128,7 +128,7 @@ export class TokenChooser {
     return this.#request.prompt.length + this.#chosen;
   }
 
-  #count({ token, logit }: Choice, answer: LogitsAnswer): ChosenToken {
+  #count({ token, logit }: SampledToken, answer: LogitsAnswer): ChosenToken {
     const { logprobs } = this.#request;
     const own = answer.adjusted === null ? logit : this.#adjuster.original(token, logit);
     this.#adjuster.add(token);

@@ -26,6 +26,15 @@ export function toHalfBits(values: ArrayLike<number>): Uint16Array<ArrayBuffer> 
   return new Uint16Array(Float16Array.from(values).buffer);
 }
 
+const HALF = new Float16Array(1);
+const HALF_BITS = new Uint16Array(HALF.buffer);
+
+/** The bits of the float16 nearest to a value (ties to even). */
+export function halfBits(value: number): number {
+  HALF[0] = value;
+  return HALF_BITS[0];
+}
+
 const WORD = new DataView(new ArrayBuffer(4));
 
 /** The bits of a float32, as an unsigned integer. */

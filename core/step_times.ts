@@ -30,6 +30,9 @@ export function newStepTimes(): StepTimes {
   return { steps: 0, rows: 0, computeMs: 0, exchangeMs: 0, workerMs: 0, totalMs: 0, betweenMs: 0, tellMs: 0 };
 }
 
+/** Parts that make up the whole of a step, as {@link StepParts} has them. */
+export const STEP_PARTS = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest"] as const;
+
 /** Decode steps of one worker, or its prefill chunks. All parts but {@link deviceMs}, which goes on beside them, make up the whole. */
 export interface StepParts {
   /** How many. */
@@ -50,7 +53,7 @@ export interface StepParts {
   handoffMs: number;
   /** Whatever else the worker does. */
   restMs: number;
-  /** In passes on the device; null where nobody looks (`LATENTMESH_DEVICE_TIMES`). */
+  /** In passes on the device; null where passes are not timed (`LATENTMESH_DEVICE_TIMES`). */
   deviceMs: number | null;
   /** Submissions. */
   submissions: number;

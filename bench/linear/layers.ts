@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../../core/device_kind.ts";
 import { type MatrixLayout, matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
 import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import { ceilDiv } from "../../core/numeric.ts";
@@ -105,7 +106,7 @@ export async function makeLayer(device: Device, layer: BenchLayer, format: Weigh
   const scales = await scalesOf(device, layout, matrices * outputs);
   buffers.push(scales);
   const copies = [];
-  for (let copy = 0; copy < ceilDiv(device.kind === "cpu" ? 1 : COLD_BYTES, bytes); copy++) {
+  for (let copy = 0; copy < ceilDiv(isHost(device.kind) ? 1 : COLD_BYTES, bytes); copy++) {
     copies.push({ weights: await make("weights", bytes, format, copy), scales });
   }
   const x = await make("x", most * inputStride * 4, "f32");

@@ -11,7 +11,8 @@ import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import type { LoadTimes } from "../../core/wire/load_times.ts";
 import { CpuDevice } from "../../kernels/device/cpu_device.ts";
 import type { Device, DeviceBuffer, StagingKind } from "../../kernels/device/device.ts";
-import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
+import type { DeviceChoice } from "../../kernels/device/providers.ts";
+import { openBenchDevice } from "../support/device.ts";
 import { LoadClock } from "../../workers/load/load_clock.ts";
 import { planWeights } from "../../workers/load/loader.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
@@ -47,7 +48,7 @@ export async function loadOntoDevice(
   { device: choice, staging }: { readonly device: DeviceChoice; readonly staging: StagingKind },
   sizes: UploadSizes,
 ): Promise<LoadResult> {
-  const { device } = await openDevice(choice, { dawn: Deno.env.get("LATENTMESH_DAWN"), staging });
+  const device = await openBenchDevice(choice, { staging });
   try {
     return await load(device, directory, "keep", sizes);
   } finally {

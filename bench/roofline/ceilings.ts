@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../../core/device_kind.ts";
 import { constants, type Kernel } from "../../kernels/authoring/contract.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { unroll } from "../../kernels/authoring/unroll.ts";
@@ -68,11 +69,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 /** Measures multiply-adds, and takes the stopwatch's reads. */
 export async function measureCeilings(device: Device, stopwatch: Stopwatch): Promise<Ceilings> {
   const y = device.createBuffer("results", ALL * 4);
-  const compute = { rounds: device.kind === "cpu" ? 2 : 2048 };
+  const compute = { rounds: isHost(device.kind) ? 2 : 2048 };
   const computing = (await device.compile(multiplyAdd, null)).bind({ y }, compute);
   const ms = await stopwatch.milliseconds(() => device.run(computing, compute));
   y.destroy();
   // On the CPU each chain is one number, not four.
-  const flop = 2 * ALL * CHAINS * compute.rounds * (device.kind === "cpu" ? 1 : 4);
+  const flop = 2 * ALL * CHAINS * compute.rounds * (isHost(device.kind) ? 1 : 4);
   return { bytesPerSecond: stopwatch.bytesPerSecond, flopPerSecond: flop / ms * 1000 };
 }

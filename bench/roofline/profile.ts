@@ -66,6 +66,17 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
   const dispatches = device.take();
   device.submit();
   const stepMs = await stopwatch.milliseconds(record);
+  const wallMs = await timeByTheClock(device, whole);
+  const ceilings = await measureCeilings(device, stopwatch);
+  const kernels = await profileKernels(device, stopwatch, dispatches, ceilings, step);
+  stopwatch.stop();
+  device.take();
+  for (const sequence of sequences) model.cache.close(sequence);
+  return { ceilings, kernels, dispatches: dispatches.length, stepMs, wallMs };
+}
+
+/** Milliseconds of a step by the clock. */
+async function timeByTheClock(device: TracingDevice, whole: () => Promise<void>): Promise<number> {
   const times: number[] = [];
   const began = performance.now();
   while (performance.now() - began < BY_THE_CLOCK || times.length < 4) {
@@ -75,7 +86,17 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
     // Or what was traced would pile up.
     device.take();
   }
-  const ceilings = await measureCeilings(device, stopwatch);
+  return median(times.slice(times.length / 2));
+}
+
+/** What each kind of kernel takes, the longest first. */
+async function profileKernels(
+  device: TracingDevice,
+  stopwatch: Stopwatch,
+  dispatches: readonly Dispatch[],
+  ceilings: Ceilings,
+  step: TracedStep,
+): Promise<KernelProfile[]> {
   const kernels: KernelProfile[] = [];
   for (const [name, runs] of Map.groupBy(dispatches, kernelName)) {
     const costs = runs.map((dispatch) => costOf(dispatch, step));
@@ -88,11 +109,7 @@ export async function profileStep(device: TracingDevice, model: Model, step: Tra
     const least = Math.max(bytes / ceilings.bytesPerSecond, flop / ceilings.flopPerSecond) * 1000;
     kernels.push({ name, runs: runs.length, ms, bytes, flop, ofCeiling: least / ms });
   }
-  stopwatch.stop();
-  device.take();
-  for (const sequence of sequences) model.cache.close(sequence);
-  kernels.sort((a, b) => b.ms - a.ms);
-  return { ceilings, kernels, dispatches: dispatches.length, stepMs, wallMs: median(times.slice(times.length / 2)) };
+  return kernels.sort((a, b) => b.ms - a.ms);
 }
 
 /** Kernels of one name differ by their sizes. */

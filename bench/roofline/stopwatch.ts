@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../../core/device_kind.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { median } from "../table.ts";
 import { READ_RESULTS_BYTES, readWords } from "./read_words.ts";
@@ -40,7 +41,7 @@ export class Stopwatch {
   /** Warms the device up and measures how fast it reads. */
   static async start(device: Device): Promise<Stopwatch> {
     // Several times what caches hold.
-    const bytes = Math.min(device.limits.maxBindingBytes, device.kind === "cpu" ? 2 ** 26 : 2 ** 30);
+    const bytes = Math.min(device.limits.maxBindingBytes, isHost(device.kind) ? 2 ** 26 : 2 ** 30);
     const x = device.createBuffer("what is read", bytes);
     const y = device.createBuffer("results", READ_RESULTS_BYTES);
     const read = (await device.compile(readWords, null)).bind({ x, y }, { vectors: bytes / 16 });
@@ -51,7 +52,7 @@ export class Stopwatch {
       stopwatch.#fastest = Infinity;
       await stopwatch.#readOnce();
     }
-    if (device.kind !== "cpu") await stopwatch.#warmUp();
+    if (!isHost(device.kind)) await stopwatch.#warmUp();
     return stopwatch;
   }
 
@@ -77,7 +78,7 @@ export class Stopwatch {
     const all: number[] = [];
     let counted: { readonly ms: number; readonly read: number }[] = [];
     while (counted.length < runs && all.length < MOST_RUNS) {
-      for (let lead = 0; device.kind !== "cpu" && lead < LEAD; lead += this.#fastest) {
+      for (let lead = 0; !isHost(device.kind) && lead < LEAD; lead += this.#fastest) {
         this.#recordRead();
         device.submit();
       }
@@ -86,7 +87,7 @@ export class Stopwatch {
       const read = Math.max(before, await this.#readOnce());
       all.push(ms);
       // A processor shares its memory with everything else on the host, and has no clock to wait for.
-      const most = device.kind === "cpu" ? Infinity : this.#fastest * AGREEMENT;
+      const most = isHost(device.kind) ? Infinity : this.#fastest * AGREEMENT;
       counted = [...counted, { ms, read }].filter((run) => run.read <= most);
     }
     if (counted.length === 0) console.log(`(never at full speed in ${all.length} runs: the next figure is too large)`);

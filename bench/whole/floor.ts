@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHostChoice } from "../../core/device_kind.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
@@ -58,7 +59,7 @@ export class Floor {
     for (const shape of partition(spec, cutOf(spec, options, run, feedForward))) {
       ranks.push(await rankWeights(checkpoint, spec, { shape, weights, changesBasis }));
     }
-    return new Floor(spec, ranks, run.device === "cpu" ? 4 : 2);
+    return new Floor(spec, ranks, isHostChoice(run.device) ? 4 : 2);
   }
 
   /** Of the rank that reads most. */

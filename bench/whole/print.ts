@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHostChoice } from "../../core/device_kind.ts";
 import { formatBytes } from "../../cluster/logs/log.ts";
 import { printTable } from "../table.ts";
 import { nameOf, type Run } from "./options.ts";
@@ -35,7 +36,9 @@ export function printRun(run: RunResult): void {
   ]);
   const taken = cases.filter(({ step }) => step !== null);
   if (taken.length > 0) {
-    console.log(`\nwhere a step goes, in ms, as the server counts (means)${run.device === "cpu" ? "; on the CPU, recording is computing" : ""}:\n`);
+    console.log(
+      `\nwhere a step goes, in ms, as the server counts (means)${isHostChoice(run.device) ? "; on the CPU, recording is computing" : ""}:\n`,
+    );
     printTable([["", ...taken.map(nameOf)], ...shareRows(taken)]);
   }
   const prompts = cases.filter(({ prompt }) => prompt !== null);

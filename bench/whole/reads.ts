@@ -3,8 +3,10 @@
  *
  * @module
  */
+import { isHostChoice } from "../../core/device_kind.ts";
 import { selectGpu } from "../../cluster/processes/spawn.ts";
-import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
+import type { DeviceChoice } from "../../kernels/device/providers.ts";
+import { openBenchDevice } from "../support/device.ts";
 import { linesOf } from "../lines.ts";
 import { Stopwatch } from "../roofline/stopwatch.ts";
 
@@ -16,7 +18,7 @@ export interface Card {
 
 /** Asks a card. @param gpu null: whichever the driver prefers */
 export async function measureReads(device: DeviceChoice, gpu: number | null, signal: AbortSignal): Promise<Card> {
-  const selected = selectGpu(device === "cpu" ? null : gpu, [Deno.execPath(), "run", "-A", import.meta.filename!, device]);
+  const selected = selectGpu(isHostChoice(device) ? null : gpu, [Deno.execPath(), "run", "-A", import.meta.filename!, device]);
   const child = new Deno.Command(selected.command, { args: selected.args, env: selected.env, stdout: "piped", signal }).spawn();
   let last = "";
   for await (const line of linesOf(child.stdout)) last = line;
@@ -25,7 +27,7 @@ export async function measureReads(device: DeviceChoice, gpu: number | null, sig
 }
 
 if (import.meta.main) {
-  const { device } = await openDevice(Deno.args[0] as DeviceChoice, { dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const device = await openBenchDevice(Deno.args[0]);
   const { bytesPerSecond } = await Stopwatch.start(device);
   console.log(JSON.stringify({ description: `${device.kind} (${device.description})`, bytesPerSecond } satisfies Card));
   // Dawn keeps the process alive.

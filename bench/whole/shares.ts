@@ -3,12 +3,9 @@
  *
  * @module
  */
-import { newStepParts } from "../../core/step_times.ts";
+import { newStepParts, STEP_PARTS } from "../../core/step_times.ts";
 import type { PartsOfOne, PromptShare, StepShare } from "./result.ts";
 import type { RankTotals, ServerTotals } from "./server.ts";
-
-/** Parts that make up the whole of a step. */
-const PARTS = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest"] as const;
 
 /** Means per step between two readings of a server; null if there was none. */
 export function shareOf(before: ServerTotals, after: ServerTotals): StepShare | null {
@@ -68,7 +65,7 @@ function combine(a: PartsOfOne, b: PartsOfOne, f: (a: number, b: number) => numb
 
 /** All that parts make up. */
 export function wholeMs(parts: PartsOfOne): number {
-  return PARTS.reduce((sum, part) => sum + parts[`${part}Ms`], 0);
+  return STEP_PARTS.reduce((sum, part) => sum + parts[`${part}Ms`], 0);
 }
 
 /** Without waiting for others. */

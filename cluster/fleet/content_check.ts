@@ -1,5 +1,5 @@
 /**
- * Whether other hosts' model files hold what this one's do, to the last byte. Their identity was compared before anything was loaded (`ClusterModel.admit`); this
+ * Whether other hosts' model files hold what this one's do, to the last byte. Their identity was compared before anything was loaded (`ClusterModel.checkWorker`); this
  * takes minutes and goes on while the cluster serves, once for each host.
  *
  * @module

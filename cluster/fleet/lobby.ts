@@ -23,7 +23,7 @@ export interface LobbyOptions {
   readonly addresses: readonly string[];
   readonly token: Uint8Array<ArrayBuffer>;
   /** Throws if a worker cannot be used. */
-  admit(worker: string, hello: Hello): void;
+  checkWorker(worker: string, hello: Hello): void;
   onArrival(arrival: Arrival): void;
   /** What a worker says after its hello. */
   onNotice(worker: string, notice: Exclude<Notice, Hello>): void;
@@ -56,7 +56,7 @@ export class Lobby {
   }
 }
 
-async function meet(socket: Socket, { token, admit, onArrival, onNotice }: LobbyOptions, onRefused: (reason: string) => void): Promise<void> {
+async function meet(socket: Socket, { token, checkWorker, onArrival, onNotice }: LobbyOptions, onRefused: (reason: string) => void): Promise<void> {
   try {
     const link = await acceptLink(socket, ({ role }) => role === "worker" ? token : null);
     const { worker } = link.identity;
@@ -68,7 +68,7 @@ async function meet(socket: Socket, { token, admit, onArrival, onNotice }: Lobby
       clearTimeout(timer);
       if (arrived) throw new LatentmeshError("protocol", "A worker says hello once");
       try {
-        admit(worker, notice);
+        checkWorker(worker, notice);
       } catch (error) {
         log("warn", `refused worker ${worker} of host ${notice.host}: ${messageOf(error)}`);
         throw error;

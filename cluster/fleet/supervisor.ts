@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
 import { log } from "../logs/log.ts";
 import type { WorkerProcess } from "../processes/spawn.ts";
 
@@ -18,9 +19,6 @@ const HEALTHY_AFTER = 30_000;
 const FIRST_DELAY = 100;
 const GROWTH = { neverReady: 2, onceReady: 4 };
 const LONGEST_DELAY = 10_000;
-
-/** A worker ends with this code when its coordinator has refused it: trying again would not help. */
-export const REFUSED_EXIT_CODE = 3;
 
 /** Supervises one slot. */
 export class Supervisor {

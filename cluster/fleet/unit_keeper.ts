@@ -7,6 +7,7 @@
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
 import { log } from "../logs/log.ts";
+import { MOST_ATTEMPTS, RETRY_DELAY } from "./link_attempts.ts";
 import type { Member, Unit } from "./unit.ts";
 
 /** What a {@link UnitKeeper} does and tells. */
@@ -23,11 +24,6 @@ export interface KeeperOptions {
   /** The unit cannot be brought up. */
   onGivenUp(unit: Unit, error: LatentmeshError): void;
 }
-
-/** Milliseconds between attempts to link a unit. */
-const RETRY_DELAY = 200;
-/** Attempts in a row after which a unit is given up. */
-const MOST_ATTEMPTS = 20;
 
 /** Keeps one unit. */
 export class UnitKeeper {

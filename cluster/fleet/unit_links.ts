@@ -5,6 +5,7 @@
  */
 import { asLatentmeshError, type LatentmeshError } from "../../core/errors.ts";
 import { log } from "../logs/log.ts";
+import { MOST_ATTEMPTS, RETRY_DELAY } from "./link_attempts.ts";
 import { linkUnits, type Unit } from "./unit.ts";
 
 /** What {@link UnitLinks} tells. */
@@ -14,11 +15,6 @@ export interface LinkListener {
   /** A pair could not be linked, again and again. */
   onFailed(prefill: Unit, decode: Unit, error: LatentmeshError): void;
 }
-
-/** Milliseconds between attempts to link a pair. */
-const RETRY_DELAY = 200;
-/** Attempts in a row after which both are told. */
-const MOST_ATTEMPTS = 20;
 
 /** A pair of units in certain epochs. */
 interface Pair {

@@ -90,7 +90,7 @@ export class Workforce {
     this.#lobby = await Lobby.open(services.transport(this.#tls), {
       addresses: [this.#address("coordinator"), ...(listen === undefined ? [] : [listen])],
       token: this.#token,
-      admit: (worker, hello) => model.admit(worker, hello, this.#slotFor(worker, hello.host)),
+      checkWorker: (worker, hello) => model.checkWorker(worker, hello, this.#slotFor(worker, hello.host)),
       onArrival: (arrival) => onArrival(arrival, this.#slotFor(arrival.worker, arrival.hello.host)!),
       onNotice,
     });

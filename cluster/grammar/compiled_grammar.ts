@@ -10,12 +10,12 @@ import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/express
 import { compileSchema } from "./schema/schema_compiler.ts";
 import { SharedSteps } from "./shared_steps.ts";
 import { textUntil } from "./text/free_text.ts";
-import { Writers } from "./text/writers.ts";
+import { Writers } from "./schema/writers.ts";
 import { MaskWalk } from "./tokens/mask_walk.ts";
 import type { TokenTables } from "./tokens/token_tables.ts";
 import { tokenBytes } from "./tokens/vocabulary.ts";
 
-/** Looks at expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
+/** Visits of expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
 const MOST_COMPILE_WORK = 1 << 22;
 const MOST_MASK_WORK = 1 << 21;
 /** Line breaks between reasoning and an answer. */

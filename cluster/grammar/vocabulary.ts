@@ -8,7 +8,7 @@ import type { GrammarVocabulary } from "./tokens/vocabulary.ts";
 
 /** Milliseconds after which others get their turn. */
 const TURN = 2;
-/** Tokens between two looks at the clock. */
+/** Tokens between two readings of the clock. */
 const STRIDE = 64;
 
 /**

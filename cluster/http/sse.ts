@@ -5,6 +5,7 @@
  */
 import type { Context } from "hono";
 import { LatentmeshError } from "../../core/errors.ts";
+import { MOST_WAITING_EVENTS } from "../../core/event_queue.ts";
 import { toHttpError } from "../api/errors.ts";
 import { joined, jsonBytes } from "./json.ts";
 
@@ -23,9 +24,6 @@ export class NamedEvent {
   }
 }
 
-/** Events that may wait for a client. */
-const MOST_WAITING = 8192;
-
 /** Options of {@link streamEvents}. */
 export interface StreamOptions {
   /** Whether `[DONE]` comes last (default). */
@@ -42,7 +40,7 @@ export interface StreamOptions {
 export function streamEvents(
   abort: Pick<RequestAbort, "abort">,
   produce: (send: (value: unknown) => void) => Promise<void>,
-  { done = true, mostWaiting = MOST_WAITING }: StreamOptions = {},
+  { done = true, mostWaiting = MOST_WAITING_EVENTS }: StreamOptions = {},
 ): Response {
   let open = true;
   // A stream of our own, pushed to: a chain of iterators and transforms has a dozen promises for every event.

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { STEP_PARTS } from "../../core/step_times.ts";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ClusterStatus } from "./cluster_status.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";
@@ -157,7 +158,7 @@ export class ServerMetrics {
 }
 
 /** Parts of a worker's steps. */
-const PARTS = ["record", "encode", "submit", "readback", "peer", "sum", "handoff", "rest", "device"] as const;
+const PARTS = [...STEP_PARTS, "device"] as const;
 
 /** What workers do. */
 const PHASES = ["prefill", "decode"] as const;
@@ -209,7 +210,7 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
   );
   const ofParts = PARTS.flatMap((part) => work.map(({ labels, parts }) => [{ ...labels, part }, seconds(parts[`${part}Ms`] ?? 0)] as const));
   set("work_total", "Decode steps, and prefill chunks", work.map(({ labels, parts }) => [labels, parts.steps]));
-  set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where nobody looks", ofParts);
+  set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where passes are not timed", ofParts);
   set("submissions_total", "Submissions to the device", work.map(({ labels, parts }) => [labels, parts.submissions]));
   set("submissions_ahead_total", "Those encoded ahead", work.map(({ labels, parts }) => [labels, parts.submissionsAhead]));
   set("peer_sent_bytes_total", "Sent to other workers over current links", ofWorkers(({ stats }) => stats?.sentBytes ?? 0));

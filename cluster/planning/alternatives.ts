@@ -9,16 +9,13 @@ import type { ModelPackage } from "../../core/model_package.ts";
 import { collectivesPerStep } from "../../core/tpla/plan.ts";
 import { planCache, resolveCuts } from "./assignment.ts";
 import { fitCache, tokensThatFit } from "./fit_cache.ts";
-import { fitFeedForward } from "./fit_feed_forward.ts";
+import { fitFeedForward, USABLE } from "./fit_feed_forward.ts";
 import { formatBytes } from "../logs/log.ts";
 import { predictStep, type StepShape } from "./predict_step.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks, type RankPlan } from "./rank_plan.ts";
 import type { PlanServices } from "./services.ts";
 import { asMixed, LOCAL_HOST, type Settings } from "../config/settings.ts";
-
-/** Of what a device has left, the part that is planned with: drivers take some for themselves. */
-const USABLE = 0.92;
 
 /** Context at which steps are compared, where the model has as much. */
 export const COMPARED_CONTEXT = 4096;

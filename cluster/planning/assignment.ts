@@ -71,7 +71,7 @@ export class ClusterModel {
   }
 
   /** Refuses a worker whose files are not these, or for whom there is no place. @throws {LatentmeshError} */
-  admit(worker: string, hello: Hello, slot: Slot | null): void {
+  checkWorker(worker: string, hello: Hello, slot: Slot | null): void {
     const refuse = (problem: string): never => {
       throw new LatentmeshError("unauthorized", `Worker ${worker}: ${problem}`);
     };

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { mayHaveMatrixUnits } from "../../core/device_kind.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
 import { groupPlace } from "../../core/tpla/group_place.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
@@ -35,7 +36,7 @@ export async function planRanks(
   const { shapes } = resolveCuts(settings, model);
   const { spec } = model;
   const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
-  const matrixUnits = settings.device === "auto" || settings.device === "dawn";
+  const matrixUnits = mayHaveMatrixUnits(settings.device);
   const known = new Map<RankShape, RankMemory>();
   const clusterModel = new ClusterModel(model, { directory, basisFile: null }, { model: "", basis: null });
   const ranks: RankPlan[] = [];

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { comesFirst } from "./line.ts";
+import { comesFirst } from "./queue_order.ts";
 import type { Sequence } from "./state.ts";
 
 /** Waiting sequences of all clients. */

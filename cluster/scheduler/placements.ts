@@ -7,7 +7,7 @@ import { ceilDiv } from "../../core/numeric.ts";
 import type { FairQueue } from "./fair_queue.ts";
 import { Forks } from "./forks.ts";
 import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, takeBlocks, type Usable } from "./placing.ts";
-import type { PrefillChunk, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
+import type { PlannedStep, PrefillChunk, SchedulerCounters, SchedulerOptions } from "./plan.ts";
 import { type DecodeGroup, MixedUnit, Placement, type PromptUnit, type Sequence } from "./state.ts";
 
 /** Most tokens of a chunk, by the positions of its prompt that come before it. */
@@ -167,7 +167,7 @@ export class Placements {
   }
 
   /** A step has ended, one way or the other: what it used is free to go. */
-  stepEnded({ group, forks, advanced }: Step): void {
+  stepEnded({ group, forks, advanced }: PlannedStep): void {
     group.stepping = false;
     const used = [...advanced.keys(), ...forks.map(({ from }) => from)];
     for (const placement of used) placement.uses--;

@@ -4,8 +4,10 @@
  * @module
  */
 import type { PlacingOptions } from "./placing.ts";
-import type { DecodeGroup, Placement, Sequence } from "./state.ts";
+import type { DecodeGroup, Placement, PrefillChunk, Sequence } from "./state.ts";
 import type { PlannedRows } from "./step_planner.ts";
+
+export type { PrefillChunk };
 
 /** Limits of a `Scheduler`. */
 export interface SchedulerOptions extends PlacingOptions {
@@ -25,18 +27,6 @@ export interface SchedulerOptions extends PlacingOptions {
   readonly maxAttempts: number;
 }
 
-/** One prefill chunk, for a prefill unit. */
-export interface PrefillChunk {
-  readonly placement: Placement;
-  /** Whether it is the first. */
-  readonly begin: boolean;
-  readonly start: number;
-  readonly count: number;
-  readonly last: boolean;
-  /** Sequences that want a first token of it; empty where they have theirs. */
-  readonly asking: readonly Sequence[];
-}
-
 /** What a computed chunk comes to. */
 export interface ChunkOutcome {
   /** Who was asked about, in order; null for those that lost their place meanwhile and will be asked again. */
@@ -53,7 +43,7 @@ export interface Fork {
 }
 
 /** One step of a decode group. */
-export interface Step extends PlannedRows {
+export interface PlannedStep extends PlannedRows {
   readonly group: DecodeGroup;
   readonly forks: readonly Fork[];
 }

@@ -8,7 +8,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { FairQueue } from "./fair_queue.ts";
 import type { Usable } from "./placing.ts";
 import { type ChunkTokens, Placements } from "./placements.ts";
-import type { ChunkOutcome, PrefillChunk, SchedulerCounters, SchedulerOptions, Step } from "./plan.ts";
+import type { ChunkOutcome, PlannedStep, PrefillChunk, SchedulerCounters, SchedulerOptions } from "./plan.ts";
 import { DecodeGroup, MixedUnit, Placement, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
 import { planRows } from "./step_planner.ts";
 
@@ -128,7 +128,7 @@ export class Scheduler {
    *
    * @param most most tokens of a chunk after so many positions while others generate
    */
-  nextWork(unit: MixedUnit, now: number, most: ChunkTokens): { readonly chunk: PrefillChunk } | { readonly step: Step } | null {
+  nextWork(unit: MixedUnit, now: number, most: ChunkTokens): { readonly chunk: PrefillChunk } | { readonly step: PlannedStep } | null {
     const nextStep = () => {
       const step = this.nextStep(unit);
       return step === null ? null : { step };
@@ -222,7 +222,7 @@ export class Scheduler {
   }
 
   /** The next step of a group; null if nothing is to be done or one is in flight. Sequences that came last are preempted where blocks run out. */
-  nextStep(group: DecodeGroup): Step | null {
+  nextStep(group: DecodeGroup): PlannedStep | null {
     if (!group.up || group.stepping) return null;
     const planned = planRows(group, this.options, (placement) => {
       this.counters.preemptions++;
@@ -237,7 +237,7 @@ export class Scheduler {
   }
 
   /** A step is computed. @returns who was asked about, in order; null for those that lost their place meanwhile and will be asked again */
-  stepDone(step: Step): (Sequence | null)[] {
+  stepDone(step: PlannedStep): (Sequence | null)[] {
     for (const [placement, count] of step.advanced) {
       placement.length += count;
       this.waiting.charge(placement.sequence.client, count);
@@ -247,7 +247,7 @@ export class Scheduler {
   }
 
   /** A step has failed, and with it the group. */
-  stepFailed(step: Step): void {
+  stepFailed(step: PlannedStep): void {
     this.#placements.stepEnded(step);
   }
 

@@ -5,7 +5,6 @@
  */
 import { PrefixCache } from "../../core/cache/prefix_cache.ts";
 import { prefixHashes } from "../../core/cache/prefix_hash.ts";
-import type { PrefillChunk } from "./plan.ts";
 
 /** What a generation asks of the scheduler. */
 export interface SequenceOptions {
@@ -149,6 +148,18 @@ export class Placement {
   get pending(): readonly number[] {
     return this.sequence.generated.slice(this.length - this.sequence.prompt.length);
   }
+}
+
+/** One prefill chunk, for a prefill unit. */
+export interface PrefillChunk {
+  readonly placement: Placement;
+  /** Whether it is the first. */
+  readonly begin: boolean;
+  readonly start: number;
+  readonly count: number;
+  readonly last: boolean;
+  /** Sequences that want a first token of it; empty where they have theirs. */
+  readonly asking: readonly Sequence[];
 }
 
 /** What prefill units and decode groups have in common. */

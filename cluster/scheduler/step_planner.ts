@@ -5,7 +5,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import type { TokenRow } from "../../core/wire/queries.ts";
-import { placesInLine } from "./line.ts";
+import { placesInLine } from "./queue_order.ts";
 import type { DecodeGroup, Placement, Sequence } from "./state.ts";
 
 /** The rows of a step. */

@@ -11,7 +11,7 @@ import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/gene
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Sequence } from "../scheduler/state.ts";
-import { Pace } from "./pace.ts";
+import { CompletionRate } from "./completion_rate.ts";
 import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
 
 /** Options of {@link Requests}. */
@@ -58,7 +58,7 @@ export class Requests {
   /** What clients are told next, in order. Telling takes about as long as everything else here, so it waits until the device has work again. */
   readonly #news: (() => void)[] = [];
   #telling = false;
-  readonly #pace = new Pace();
+  readonly #completionRate = new CompletionRate();
 
   /** @param times where what telling takes is counted */
   constructor(scheduler: Scheduler, times: StepTimes, options: RequestsOptions) {
@@ -81,7 +81,7 @@ export class Requests {
     const hashing = prefixHashesInTurns(prompt, blockTokens, client);
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
     const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, now };
-    const sequence = this.#scheduler.add(options, this.#pace.timeFor(this.#scheduler.waiting.size));
+    const sequence = this.#scheduler.add(options, this.#completionRate.timeFor(this.#scheduler.waiting.size));
     const entry: Entry = {
       running: new RunningRequest(request, sequence, (event) => this.#news.push(() => this.#report(sequence, emit, event))),
       done: Promise.withResolvers(),
@@ -173,7 +173,7 @@ export class Requests {
     this.#scheduler.end(sequence);
     const { running } = entry;
     running.times.ended = performance.now();
-    if (running.times.firstToken !== null) this.#pace.ended(running.times.ended);
+    if (running.times.firstToken !== null) this.#completionRate.ended(running.times.ended);
     entry.onOutcome?.({
       times: running.times,
       promptTokens: sequence.prompt.length,

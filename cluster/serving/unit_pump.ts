@@ -8,14 +8,14 @@ import type { LogitsAnswer } from "../../core/generation.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { Unit } from "../fleet/unit.ts";
-import type { PrefillChunk, Step } from "../scheduler/plan.ts";
+import type { PlannedStep, PrefillChunk } from "../scheduler/plan.ts";
 import type { ChunkSize } from "./chunk_costs.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
 import { type ChunkProgress, type UnitState, UnitStates } from "./unit_state.ts";
-import { type ChunkAnswers, computeChunk, handOver, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
+import { awaitHandoff, type ChunkAnswers, computeChunk, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
 
 /** Options of {@link UnitPump}. */
 export interface UnitPumpOptions {
@@ -154,7 +154,7 @@ export class UnitPump {
     return "chunk" in work ? this.#compute(work.chunk) : this.#beginStep(work.step);
   }
 
-  #beginStep(step: Step): Promise<void> {
+  #beginStep(step: PlannedStep): Promise<void> {
     const { group } = step;
     // Who was preempted for this step must be closed before others take the blocks.
     this.#close(group);
@@ -218,7 +218,7 @@ export class UnitPump {
     const { epoch } = unit;
     const { deadlineMs, chunkTokens } = this.#options;
     try {
-      const failure = await handOver(unit, chunk.placement, chunkTokens, deadlineMs).then(() => null, asLatentmeshError);
+      const failure = await awaitHandoff(unit, chunk.placement, chunkTokens, deadlineMs).then(() => null, asLatentmeshError);
       if (failure === null) {
         owner?.handed(performance.now());
         this.#scheduler.handed(chunk);
@@ -232,7 +232,7 @@ export class UnitPump {
     this.#options.onChange();
   }
 
-  async #step(step: Step): Promise<void> {
+  async #step(step: PlannedStep): Promise<void> {
     const unit = this.#unitOf.get(step.group.name)!;
     const { epoch } = unit;
     const { deadlineMs, vocabulary } = this.#options;

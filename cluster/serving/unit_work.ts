@@ -22,7 +22,7 @@ import {
 } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement } from "../scheduler/state.ts";
-import type { PrefillChunk, Step } from "../scheduler/plan.ts";
+import type { PlannedStep, PrefillChunk } from "../scheduler/plan.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 
@@ -128,14 +128,14 @@ function targetOf({ group, stepRows }: ChunkTarget, deadlineMs: number) {
 }
 
 /** Waits until every rank of a group has its share of a computed prompt. @param chunkTokens most tokens of a chunk, which the unit may compute meanwhile */
-export async function handOver(unit: Unit, { id }: Placement, chunkTokens: number, deadlineMs: number): Promise<void> {
+export async function awaitHandoff(unit: Unit, { id }: Placement, chunkTokens: number, deadlineMs: number): Promise<void> {
   await unit.ask("handed", { epoch: unit.epoch, sequence: id }, "done", { deadlineMs: patienceFor(unit, chunkTokens, deadlineMs) });
 }
 
 /** Runs a step; `times` is added to. */
 export async function runStep(
   unit: Unit,
-  { rows, forks, grow }: Step,
+  { rows, forks, grow }: PlannedStep,
   { deadlineMs, times, ...questions }: Questions & { readonly deadlineMs: number; readonly times: StepTimes },
 ): Promise<readonly LogitsAnswer[]> {
   const started = performance.now();

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { ceilDiv, F16_VALUES, FP8_E4M3_VALUES, roundUp, toHalfBits } from "../numeric.ts";
+import { ceilDiv, F16_VALUES, FP8_E4M3_VALUES, halfBits, roundUp, toHalfBits } from "../numeric.ts";
 
 /** Storage format of a weight matrix on a device. */
 export type WeightFormat = "f32" | "f16" | "bf16" | "fp8" | "q8" | "q4";
@@ -112,7 +112,7 @@ function quantizeRow(layout: MatrixLayout, values: Float32Array, into: PackedRow
   const start = row * layout.rowBytes;
   for (let g = 0, begin = 0; begin < layout.columns; g++, begin += layout.group) {
     const end = Math.min(begin + layout.group, layout.columns);
-    const scaleBits = roundToHalf(four ? fourBitScale(values, begin, end) : eightBitScale(values, begin, end));
+    const scaleBits = halfBits(four ? fourBitScale(values, begin, end) : eightBitScale(values, begin, end));
     scales[g] = scaleBits;
     const inverse = F16_VALUES[scaleBits] === 0 ? 0 : 1 / F16_VALUES[scaleBits];
     for (let column = begin; column < end; column++) {
@@ -128,14 +128,6 @@ function clampedLevel(value: number, least: number, most: number): number {
   const level = Math.floor(value + 0.5);
   return level < least ? least : level > most ? most : level;
 }
-
-function roundToHalf(value: number): number {
-  HALF[0] = value;
-  return HALF_BITS[0];
-}
-
-const HALF = new Float16Array(1);
-const HALF_BITS = new Uint16Array(HALF.buffer);
 
 /** The largest magnitude becomes 127. */
 function eightBitScale(values: Float32Array, begin: number, end: number): number {

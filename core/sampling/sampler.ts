@@ -22,12 +22,12 @@ export interface Candidates {
 }
 
 /** A chosen token with its (adjusted) logit. */
-export interface Choice {
+export interface SampledToken {
   readonly token: number;
   readonly logit: number;
 }
 
-/** Candidates that {@link chooseToken} will want to see for these parameters. */
+/** Candidates that {@link sampleToken} will want to see for these parameters. */
 export function candidatesWanted(params: SamplingParams, most: number): number {
   if (isGreedy(params) || isUnrestricted(params)) return 1;
   return params.topK > 0 ? Math.min(params.topK, most) : most;
@@ -40,7 +40,7 @@ export function candidatesWanted(params: SamplingParams, most: number): number {
  * @param position position of the token being drawn
  * @returns null if the candidates do not reach far enough to decide; ask again with more of them, or the whole row
  */
-export function chooseToken(candidates: Candidates, params: SamplingParams, key: number, position: number): Choice | null {
+export function sampleToken(candidates: Candidates, params: SamplingParams, key: number, position: number): SampledToken | null {
   if (isGreedy(params)) return { token: candidates.tokens[0], logit: candidates.logits[0] };
   const scale = inverseTemperature(params);
   const noise = gumbel(key, position, candidates.drawnToken);

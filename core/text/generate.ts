@@ -8,11 +8,13 @@ import { createDetokenizer, type Detokenizer } from "./detokenizer.ts";
 import { StopMatcher } from "./stop.ts";
 import type { TextTokenizer } from "./tokenizer.ts";
 
-/** One piece of generated text with the tokens that became certain with it. */
-export interface TextPiece {
+/** A piece of generated text. */
+export interface GeneratedPiece {
+  /** Text that became certain. */
   readonly text: string;
+  /** The tokens behind it. */
   readonly tokens: readonly number[];
-  /** One for each of `tokens`, where asked for. */
+  /** One for each token, where asked for. */
   readonly logprobs: readonly TokenLogprob[];
   /** Set in the last piece. */
   readonly finishReason: FinishReason | null;
@@ -22,7 +24,7 @@ export interface TextPiece {
 export type TextEvent =
   | { readonly kind: "prefilled"; readonly cached: number }
   | { readonly kind: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
-  | ({ readonly kind: "piece" } & TextPiece);
+  | ({ readonly kind: "piece" } & GeneratedPiece);
 
 /** Options of {@link generateText}. */
 export interface TextOptions {

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { FinishReason, ServedModel, TokenLogprob } from "../engine.ts";
+import type { ServedModel } from "../engine.ts";
 import { LatentmeshError } from "../errors.ts";
 import { EventQueue } from "../event_queue.ts";
 import { GREEDY, type SamplingParams } from "../sampling/params.ts";
 import type { ChatMessage } from "./chat_template.ts";
-import { generateText } from "./generate.ts";
+import { type GeneratedPiece, generateText } from "./generate.ts";
 
 /** What to generate: a prompt (text or tokens) or a conversation. */
 export interface GenerateOptions extends Partial<SamplingParams> {
@@ -28,18 +28,6 @@ export interface GenerateOptions extends Partial<SamplingParams> {
   readonly priority?: number;
   /** Aborts the generation. */
   readonly signal?: AbortSignal;
-}
-
-/** A piece of generated text. */
-export interface GeneratedPiece {
-  /** Text that became certain. */
-  readonly text: string;
-  /** The tokens behind it. */
-  readonly tokens: readonly number[];
-  /** One for each token, where asked for. */
-  readonly logprobs: readonly TokenLogprob[];
-  /** Set in the last piece. */
-  readonly finishReason: FinishReason | null;
 }
 
 /** Negative log-likelihood of one document. */

@@ -7,7 +7,7 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../errors.ts";
 import type { ModelFiles } from "../model/checkpoint.ts";
-import { BYTE_OF_CHARACTER } from "./byte_alphabet.ts";
+import { BYTE_OF_CHARACTER } from "../byte_alphabet.ts";
 import { readTextSource, type TextSource } from "./text_source.ts";
 
 /** `tokenizer_config.json`, as far as it is used. Special tokens are strings or, in older files, objects with `content`. */

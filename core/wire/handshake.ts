@@ -68,7 +68,7 @@ export async function greet(
  * @param secretOf the secret shared with a client; null if nobody of that name is expected
  * @throws {LatentmeshError} `protocol` or `unauthorized`, after having told the client
  */
-export async function admit(
+export async function authenticate(
   channel: HandshakeChannel,
   secretOf: (identity: PeerIdentity) => Uint8Array<ArrayBuffer> | null,
   version = PROTOCOL_VERSION,

@@ -5,7 +5,7 @@
  */
 import { type ErrorCode, LatentmeshError, messageOf } from "../errors.ts";
 import { decodeFrame, encodeFrame, type Frame } from "./codec.ts";
-import { admit, greet, type HandshakeChannel, type PeerIdentity } from "./handshake.ts";
+import { authenticate, greet, type HandshakeChannel, type PeerIdentity } from "./handshake.ts";
 import { MAX_HANDSHAKE_BYTES } from "./protocol.ts";
 import type { Socket } from "./transport.ts";
 
@@ -161,7 +161,7 @@ export async function connectLink(
 export async function acceptLink(socket: Socket, secretOf: (identity: PeerIdentity) => Uint8Array<ArrayBuffer> | null): Promise<Link> {
   const channel = new SocketChannel(socket);
   try {
-    const identity = await admit(channel, secretOf);
+    const identity = await authenticate(channel, secretOf);
     socket.trust?.();
     return new Link(socket, identity, channel.detach());
   } catch (error) {

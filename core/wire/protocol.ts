@@ -19,6 +19,9 @@ export const MAX_HEADER_BYTES = 1 << 20;
 /** Largest frame before a peer has proved who it is. */
 export const MAX_HANDSHAKE_BYTES = 256;
 
+/** A worker's process ends with this code when its coordinator has refused it: a new one would fare no better. Whatever else ends a link, it may mend. */
+export const REFUSED_EXIT_CODE = 3;
+
 /** Where the raw bytes of a frame may begin: typed arrays of any element can view them in place. */
 export const PAYLOAD_ALIGNMENT = 128;
 

@@ -3,12 +3,10 @@
  *
  * @module
  */
+import { MOST_GROUPS } from "./contract.ts";
 
 /** One of two kernels. */
 export type Side = "first" | "second";
-
-/** Most workgroups of a dispatch in one dimension, on every device. */
-export const MOST_GROUPS = 65535;
 
 /** The source of one kernel. */
 export interface SideSource {

@@ -19,6 +19,9 @@ export function workgroupMemory(bytes: readonly number[]): number {
 /** Workgroups in x, y and z. */
 export type Workgroups = readonly [x: number, y: number, z: number];
 
+/** Most workgroups of a dispatch in one dimension, on every device. */
+export const MOST_GROUPS = 65535;
+
 /**
  * One operation.
  *

@@ -7,8 +7,8 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { besideWgsl, MOST_GROUPS, type Side } from "../authoring/beside_wgsl.ts";
-import { type HostBuffer, type Kernel, type Params, workgroupMemory, type Workgroups } from "../authoring/contract.ts";
+import { besideWgsl, type Side } from "../authoring/beside_wgsl.ts";
+import { type HostBuffer, type Kernel, MOST_GROUPS, type Params, workgroupMemory, type Workgroups } from "../authoring/contract.ts";
 import type { BoundKernel, CompiledKernel, Device, DeviceBuffer } from "./device.ts";
 
 /** Configurations of both kernels. */

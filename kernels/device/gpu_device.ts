@@ -158,8 +158,7 @@ export class GpuDevice implements Device {
     invariant(this.#capture === null, "what is captured does nothing but run kernels");
     const target = readback as GpuReadback;
     if (this.#anticipation === null) target.expect(bytes, this.#takeWork());
-    const { gpu, offset: start } = buffer as GpuDeviceBuffer;
-    this.#record(target.copyOf(gpu, start + offset, bytes));
+    this.#record(target.copyOf(buffer as GpuDeviceBuffer, offset, bytes));
   }
 
   capture(record: () => void): Script {

@@ -38,8 +38,15 @@ export interface GpuDeviceOptions {
   readonly staging?: StagingKind;
 }
 
+/** Where a buffer of ours, or a part of one, lies. */
+export interface GpuPlace {
+  readonly gpu: GPUBuffer;
+  /** First byte. */
+  readonly offset: number;
+}
+
 /** A buffer. */
-export class GpuDeviceBuffer implements DeviceBuffer {
+export class GpuDeviceBuffer implements DeviceBuffer, GpuPlace {
   readonly label: string;
   readonly bytes: number;
   readonly gpu: GPUBuffer;

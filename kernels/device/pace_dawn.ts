@@ -9,12 +9,12 @@ import { DawnPolling, type Poll } from "./dawn_polling.ts";
 
 const NATIVE = /^function \(\) \{\s*\[native code\]\s*\}$/;
 
-/** Dawn's looks are native functions without a name; a callback of anybody else that is delayed for that loses some microseconds. */
+/** Dawn's polls are native functions without a name; a callback of anybody else that is delayed for that loses some microseconds. */
 function isPoll(callback: unknown, more: readonly unknown[]): callback is Poll {
   return typeof callback === "function" && more.length === 0 && callback.name === "" && NATIVE.test(Function.prototype.toString.call(callback));
 }
 
-/** V8's own, which it gives to contexts that are made while a flag is set; where it gives none, what looks leave behind is let go of as it comes. */
+/** V8's own, which it gives to contexts that are made while a flag is set; where it gives none, what polls leave behind is let go of as it comes. */
 export function garbageCollector(): () => void {
   const { gc } = globalThis as { readonly gc?: unknown };
   if (typeof gc === "function") return () => void gc();
@@ -29,7 +29,7 @@ export function garbageCollector(): () => void {
 
 let installed: DawnPolling | null = null;
 
-/** From now on, looks that `setImmediate` is given are taken when they are due; everything else goes on as before. */
+/** From now on, polls that `setImmediate` is given are taken when they are due; everything else goes on as before. */
 export function paceDawn(): DawnPolling {
   if (installed !== null) return installed;
   const original = globalThis.setImmediate;

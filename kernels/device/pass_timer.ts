@@ -56,7 +56,7 @@ export class PassTimer {
   /** Records how the times come back, after the pass has ended. @param work what the pass does, as for {@link GpuReadback.expect} */
   resolve(encoder: GPUCommandEncoder, work: number): void {
     encoder.resolveQuerySet(this.#queries, 0, 2, this.#resolved, 0);
-    const { source, sourceOffset, destination, bytes } = this.#readback.copyOf(this.#resolved, 0, BYTES);
+    const { source, sourceOffset, destination, bytes } = this.#readback.copyOf({ gpu: this.#resolved, offset: 0 }, 0, BYTES);
     this.#readback.expect(BYTES, work);
     encoder.copyBufferToBuffer(source, sourceOffset, destination, 0, bytes);
   }

@@ -95,7 +95,7 @@ export class PassTimes implements PassTiming {
       bytes = roundUp(bytes + count * BYTES, ALIGNMENT);
       return place;
     });
-    const copy = this.#readback.copyOf(this.#resolved, 0, bytes);
+    const copy = this.#readback.copyOf({ gpu: this.#resolved, offset: 0 }, 0, bytes);
     this.#readback.expect(bytes, 0);
     encoder.copyBufferToBuffer(copy.source, copy.sourceOffset, copy.destination, 0, bytes);
     this.#gpu.queue.submit([encoder.finish()]);

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import type { GpuPlace } from "./gpu_parts.ts";
 import { setImmediate } from "node:timers/promises";
 import type { LatentmeshError } from "../../core/errors.ts";
 import type { Copy } from "./command_recorder.ts";
@@ -65,8 +66,8 @@ export class GpuReadback implements Readback {
   }
 
   /** The copy into the staging buffer. */
-  copyOf(source: GPUBuffer, sourceOffset: number, bytes: number): Copy {
-    return { source, sourceOffset, destination: this.#staging, bytes };
+  copyOf({ gpu: source, offset: start }: GpuPlace, offset: number, bytes: number): Copy {
+    return { source, sourceOffset: start + offset, destination: this.#staging, bytes };
   }
 
   /**

@@ -5,16 +5,14 @@
  */
 import { bitsPerWeight, type WeightFormat } from "../../core/model/packing.ts";
 import { fourBitLevel, LEVEL_SIZE, levelAt } from "../../core/model/synthetic/weights.ts";
-import { ceilDiv, floatBits } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../authoring/contract.ts";
+import { ceilDiv, floatBits, halfBits } from "../../core/numeric.ts";
+import { constants, type Kernel, MOST_GROUPS } from "../authoring/contract.ts";
 import random from "../authoring/random.wgsl" with { type: "text" };
 import source from "./fill_weights.wgsl" with { type: "text" };
 
 /** Words that one thread writes. */
 const WORDS_EACH = 64;
 const THREADS = 256;
-/** Most workgroups in one dimension. */
-const MOST_GROUPS = 65535;
 
 /**
  * `first_word` … `end_word`: where rows are written, `row_words` long, of which the first `columns` weights are there; `first_row`, `first_column`: where the first
@@ -78,8 +76,7 @@ function bitsOf(format: WeightFormat, level: number): number {
     case "f32":
       return floatBits(level * LEVEL_SIZE);
     case "f16":
-      HALF[0] = level * LEVEL_SIZE;
-      return HALF_BITS[0];
+      return halfBits(level * LEVEL_SIZE);
     case "bf16":
       return floatBits(level * LEVEL_SIZE) >>> 16;
     case "fp8":
@@ -92,6 +89,3 @@ function bitsOf(format: WeightFormat, level: number): number {
       return format satisfies never;
   }
 }
-
-const HALF = new Float16Array(1);
-const HALF_BITS = new Uint16Array(HALF.buffer);

@@ -46,7 +46,7 @@ const HELD_STRIPS = 32;
 const SPAN = 8;
 
 /** What decode attention computes, however it is split. */
-export type DecodeShape = Omit<LatentDecodeConfig, keyof Splitting>;
+export type AttentionShape = Omit<LatentDecodeConfig, keyof Splitting>;
 
 /** Configuration of {@link latentDecodeMatrix}. */
 export interface LatentDecodeMatrixConfig extends LatentDecodeConfig {
@@ -121,7 +121,7 @@ function workgroupBytes(config: Pick<LatentDecodeConfig, "cache">, division: Div
 }
 
 /** Whether these shapes can be divided so; tiles_in_turn.wgsl is for whole matrices, two of them per tile, and for threads that all do the same. */
-function divides(division: Division, { heads, cache, valueWidth }: DecodeShape): boolean {
+function divides(division: Division, { heads, cache, valueWidth }: AttentionShape): boolean {
   const { headParts, tokenParts, widthParts, tokens, inTurn } = division;
   const width = cacheWidth(cache);
   if (width / 16 % widthParts !== 0) return false;
@@ -149,7 +149,7 @@ const LEAST_SPLITS = { few: 24, many: 16 } as const;
  *
  * @param rows most rows there will be, not how many there are: what a row comes to may not depend on what else is in the batch
  */
-export function splittingFor(config: DecodeShape, division: Division, rows: number): Splitting {
+export function splittingFor(config: AttentionShape, division: Division, rows: number): Splitting {
   const many = rows >= MANY_ROWS;
   const least = LEAST_SPLITS[many ? "many" : "few"];
   let mostSplits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));
@@ -179,7 +179,7 @@ const DIVISIONS: readonly { readonly widest: number; readonly division: Division
  *
  * @param workgroupLimit bytes of workgroup memory that the device allows
  */
-export function divideForMatrixUnits(config: DecodeShape, workgroupLimit: number): Division | null {
+export function divideForMatrixUnits(config: AttentionShape, workgroupLimit: number): Division | null {
   const width = cacheWidth(config.cache);
   if (config.cache.dtype !== "f16" || width % 16 !== 0 || config.valueOffset % 8 !== 0 || config.valueWidth % 16 !== 0) return null;
   const fits = (division: Division) => divides(division, config) && workgroupBytes(config, division) <= workgroupLimit;

@@ -28,7 +28,7 @@ export type DecodeHow =
   | { readonly units: UnitsDivision; readonly itemsAtOnce?: never; readonly division?: never };
 
 /** A layer, as far as the choice depends on it. */
-export interface DecodeShape extends Pick<LinearConfig, "layout" | "outputs" | "select"> {
+export interface LayerShape extends Pick<LinearConfig, "layout" | "outputs" | "select"> {
   /** Of the stack. */
   readonly matrices: number;
   /** Whether it is computed in f32, whatever the others are. */
@@ -39,7 +39,7 @@ export interface DecodeShape extends Pick<LinearConfig, "layout" | "outputs" | "
 export interface DecodeChoice {
   /** Most rows of a step. */
   readonly rows: number;
-  /** Whether on matrix units, as far as a layer can be, see {@link decodesOnUnits}. */
+  /** Whether on matrix units, as far as a layer can be, see {@link paysOnUnits}. */
   readonly units: boolean;
   /** Bytes of workgroup memory that the device allows. */
   readonly workgroupLimit: number;
@@ -52,7 +52,7 @@ const MANY_ROWS = 5;
  * Whether a model whose steps may have so many rows decodes on matrix units, if they are there: then a step of many rows takes half the time and less. One of a single
  * row takes more than in f32, so that who decodes few at a time computes in f32.
  */
-export function decodesOnUnits(mostRows: number): boolean {
+export function paysOnUnits(mostRows: number): boolean {
   return mostRows >= MANY_ROWS;
 }
 
@@ -81,13 +81,13 @@ const TABLE: Readonly<Record<LayerKind, readonly (readonly [upTo: number, divisi
  *
  * @param beside a layer that runs beside it; asked the other way round, the ways change at the same numbers of rows and have as many threads
  */
-export function decodeWays(layer: DecodeShape, { rows, units, workgroupLimit }: DecodeChoice, beside?: DecodeShape): readonly DecodeWay[] {
+export function decodeWays(layer: LayerShape, { rows, units, workgroupLimit }: DecodeChoice, beside?: LayerShape): readonly DecodeWay[] {
   const both = beside === undefined ? [layer] : [layer, beside];
   return (units ? waysOnUnits(layer, both, rows, workgroupLimit) : null) ?? waysInF32(both, rows, workgroupLimit);
 }
 
 /** Null if a layer that need not be precise cannot be computed so, or none of them need not. */
-function waysOnUnits(layer: DecodeShape, both: readonly DecodeShape[], rows: number, workgroupLimit: number): DecodeWay[] | null {
+function waysOnUnits(layer: LayerShape, both: readonly LayerShape[], rows: number, workgroupLimit: number): DecodeWay[] | null {
   const able = both.filter(({ precise = false }) => !precise);
   if (able.length === 0 || rows === 0) return null;
   const largest = largestOf(able);
@@ -103,7 +103,7 @@ function waysOnUnits(layer: DecodeShape, both: readonly DecodeShape[], rows: num
 }
 
 /** The same for both, as far as weights go: one row is decoded alone. */
-function waysInF32(both: readonly DecodeShape[], rows: number, workgroupLimit: number): DecodeWay[] {
+function waysInF32(both: readonly LayerShape[], rows: number, workgroupLimit: number): DecodeWay[] {
   const largest = largestOf(both);
   const fits = (division: BatchDivision) =>
     both.every(({ layout, select }) => workgroupMemory(batchMatvecBytes({ layout, select, division, mostItems: rows })) <= workgroupLimit);
@@ -121,18 +121,18 @@ function waysInF32(both: readonly DecodeShape[], rows: number, workgroupLimit: n
 }
 
 /** How many tokens' queries share a read of the keys' projections (`absorb`), in steps of at least as many rows: what registers have room for. */
-export function absorbedAtOnce({ layout, outputs, matrices }: Omit<DecodeShape, "select">): number {
+export function absorbedAtOnce({ layout, outputs, matrices }: Omit<LayerShape, "select">): number {
   return layout.columns * outputs * matrices < LEAST_WEIGHTS.head ? 1 : Math.min(4, 16 / quadsPerVector(layout.format));
 }
 
-function itemsAtOnceOf({ select }: DecodeShape): number {
+function itemsAtOnceOf({ select }: LayerShape): number {
   return select.kind === "all" ? ITEMS_AT_ONCE : 1;
 }
 
-function largestOf(layers: readonly DecodeShape[]): DecodeShape {
+function largestOf(layers: readonly LayerShape[]): LayerShape {
   return layers.reduce((a, b) => (weightsOf(b) > weightsOf(a) ? b : a));
 }
 
-function weightsOf({ layout, outputs, matrices }: DecodeShape): number {
+function weightsOf({ layout, outputs, matrices }: LayerShape): number {
   return layout.columns * outputs * matrices;
 }

@@ -11,14 +11,12 @@ import { dividePrefill, mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides } fr
 import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
 import { prefillMerge } from "../../kernels/mla_prefill/prefill_merge.ts";
 import type { Kernel } from "../../kernels/authoring/contract.ts";
+import { UNITS_WORKGROUP_BYTES } from "../../workers/load/plan_memory.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded } from "../support/latents.ts";
 import { Random } from "../../bench/support/random.ts";
-
-/** Bytes of workgroup memory on the GPUs that matrix units are used of. */
-const UNITS_WORKGROUP_BYTES = 49152;
 
 describeOnDevices("latent attention", (kind) => {
   let device: Device;

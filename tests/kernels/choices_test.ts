@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
 import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { unitsThreads } from "../../kernels/linear/batch_units.ts";
-import { type DecodeShape, decodesOnUnits, decodeWays } from "../../kernels/linear/choose.ts";
+import { decodeWays, type LayerShape, paysOnUnits } from "../../kernels/linear/choose.ts";
 import { divideUnits, matmulUnits, tileItemsFor } from "../../kernels/linear/matmul_units.ts";
 
 describe("how steps of several rows are decoded", () => {
@@ -31,7 +31,7 @@ describe("how steps of several rows are decoded", () => {
   });
 
   it("is by tiles only where weights are many and the device has the memory", () => {
-    const tiled = (shape: DecodeShape, workgroupLimit = 49152) => decodeWays(shape, { ...inF32, workgroupLimit }).at(-1)!.division !== undefined;
+    const tiled = (shape: LayerShape, workgroupLimit = 49152) => decodeWays(shape, { ...inF32, workgroupLimit }).at(-1)!.division !== undefined;
     assertEquals([tiled(large), tiled(experts), tiled(small), tiled(large, 4096), tiled(experts, 4096)], [true, true, false, false, false]);
     assertEquals(decodeWays(experts, { ...inF32, workgroupLimit: 4096 }), [{ upTo: 64, itemsAtOnce: 1 }], "a stack without tiles has one kernel");
     assertEquals(decodeWays(small, inF32), [{ upTo: 1, itemsAtOnce: 1 }, { upTo: 64, itemsAtOnce: 4 }]);
@@ -46,7 +46,7 @@ describe("how steps of several rows are decoded", () => {
   });
 
   it("is on matrix units for models that decode many rows, whole layers of them with the same parts of their columns", () => {
-    assertEquals([1, 4, 5, 64].map(decodesOnUnits), [false, false, true, true]);
+    assertEquals([1, 4, 5, 64].map(paysOnUnits), [false, false, true, true]);
     for (const shape of [large, small, experts, { ...experts, select: { kind: "expert", perInput: 1 } } as const, vocabulary, heads]) {
       const divisions = decodeWays(shape, { ...onUnits, rows: 200 }).map(({ units }) => units!);
       assertEquals(new Set(divisions.map(({ columnParts }) => columnParts)).size, 1, "the same bits for any number of rows");

@@ -42,6 +42,10 @@ export function describeOnDevices(name: string, suite: (kind: DeviceKind) => voi
   });
 }
 
+// Where there is no Vulkan driver Deno would take a GL adapter, if need be a software one that compiles for minutes; nobody serves on that.
+const BACKENDS = "DENO_WEBGPU_BACKEND";
+if (!Deno.env.has(BACKENDS)) Deno.env.set(BACKENDS, "vulkan,metal,dx12");
+
 const adapter = await navigator.gpu?.requestAdapter();
 
 /** What Dawn has here: matrix units or not; or why it cannot be opened. */
@@ -56,7 +60,6 @@ const dawn: { readonly matrixUnits: boolean } | { readonly absent: string } = DA
 /** Why a device cannot be tested here; null if it can. */
 export function absence(kind: DeviceKind): string | null {
   if (kind === "dawn") return "absent" in dawn ? dawn.absent : null;
-  // Without a Vulkan driver Deno falls back to a GL adapter, which is not what is served.
   if (kind === "deno") return adapter == null ? "no GPU driver" : null;
   return null;
 }

@@ -4,7 +4,8 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { GeneratedPiece, GenerateOptions } from "../../core/text/text_engine.ts";
+import type { GeneratedPiece } from "../../core/text/generate.ts";
+import type { GenerateOptions } from "../../core/text/text_engine.ts";
 import { ROOT } from "./fixtures.ts";
 
 /** One generation of `golden.json`. */

@@ -1,5 +1,6 @@
 /**
- * The layers: imports go core ← kernels ← workers and core ← cluster, never in a circle, and benches import no tests. Also reports the longest files.
+ * The layers: imports go core ← kernels ← workers and core ← cluster, never in a circle; folders beside each other import in one direction only; benches import no
+ * tests. Also that a layer's top level holds folders and next to no files, and that files are short.
  *
  * @module
  */
@@ -13,14 +14,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cluster: ["core"],
 };
 
-/** Layers whose folders import each other in one direction only. */
-const ORDERED: ReadonlySet<string> = new Set(["kernels", "workers", "cluster"]);
-
 /** The files that compose workers and cluster. */
 const COMPOSERS = new Set(["mod.ts", "cluster/main.ts", "cluster/compose.ts"]);
 
+/** Layers of which {@link MOST_AT_TOP} files at most are in no folder. */
+const FOLDERS_ONLY = ["kernels", "workers", "cluster"];
+const MOST_AT_TOP = 4;
+
 /** A file longer than this is asked what it is about. */
 const LONG = 300;
+/** None is longer. */
+const LONGEST = 330;
 
 /** Throws if a file imports what its layer must not, or a circle of imports exists. */
 export async function checkLayers(): Promise<void> {
@@ -38,10 +42,20 @@ export async function checkLayers(): Promise<void> {
   }
   const circle = findCircle(imports);
   if (circle !== null) problems.push(`circular imports: ${circle.join(" → ")}`);
-  const folders = findCircle(importsOfFolders(imports));
-  if (folders !== null) problems.push(`folders that import each other: ${folders.join(" → ")}`);
+  for (const siblings of importsOfSiblings(imports).values()) {
+    const folders = findCircle(siblings);
+    if (folders !== null) problems.push(`folders that import each other: ${folders.join(" → ")}`);
+  }
+  for (const layer of FOLDERS_ONLY) {
+    const loose = files.filter((file) => file.startsWith(`${layer}/`) && file.split("/").length === 2);
+    if (loose.length > MOST_AT_TOP) problems.push(`more than ${MOST_AT_TOP} files are in no folder of ${layer}: ${loose.join(", ")}`);
+  }
+  const sizes = await sizesOf(files);
+  for (const { file, lines } of sizes) {
+    if (lines > LONGEST) problems.push(`${file} has ${lines} lines; ${LONGEST} is the most`);
+  }
   if (problems.length > 0) throw new Error(problems.join("\n"));
-  await reportSizes(files);
+  reportSizes(sizes);
 }
 
 async function sourceFiles(): Promise<string[]> {
@@ -64,21 +78,23 @@ async function importsOf(file: string): Promise<string[]> {
   return specifiers.map((specifier) => new URL(specifier, `file:///${file}`).pathname.slice(1)).filter((target) => !target.endsWith(".wgsl"));
 }
 
-/** What folders of {@link ORDERED} layers import of the same layer. */
-function importsOfFolders(imports: ReadonlyMap<string, readonly string[]>): Map<string, string[]> {
-  const folderOf = (file: string) => file.split("/").slice(0, 2).join("/");
-  const isIn = (file: string) => ORDERED.has(file.split("/")[0]) && file.split("/").length > 2;
-  const folders = new Map<string, Set<string>>();
+/** For each folder of a layer, what the folders in it import of each other. */
+function importsOfSiblings(imports: ReadonlyMap<string, readonly string[]>): Map<string, Map<string, string[]>> {
+  const all = new Map<string, Map<string, string[]>>();
   for (const [file, targets] of imports) {
-    if (!isIn(file)) continue;
-    const folder = folderOf(file);
-    const known = folders.get(folder) ?? new Set();
-    folders.set(folder, known);
+    const path = file.split("/");
+    if (!(path[0] in MAY_IMPORT)) continue;
     for (const target of targets) {
-      if (isIn(target) && target.startsWith(`${file.split("/")[0]}/`) && folderOf(target) !== folder) known.add(folderOf(target));
+      const other = target.split("/");
+      const depth = path.findIndex((name, i) => name !== other[i]);
+      // Both must be in folders below the one that they share.
+      if (depth < 1 || path.length < depth + 2 || other.length < depth + 2) continue;
+      const [parent, from, to] = [path.slice(0, depth), path.slice(0, depth + 1), other.slice(0, depth + 1)].map((names) => names.join("/"));
+      const siblings = all.get(parent) ?? new Map<string, string[]>();
+      all.set(parent, siblings.set(from, [...siblings.get(from) ?? [], to]));
     }
   }
-  return new Map([...folders].map(([folder, targets]) => [folder, [...targets]]));
+  return all;
 }
 
 function findCircle(imports: ReadonlyMap<string, readonly string[]>): string[] | null {
@@ -103,9 +119,13 @@ function findCircle(imports: ReadonlyMap<string, readonly string[]>): string[] |
   return null;
 }
 
-async function reportSizes(files: readonly string[]): Promise<void> {
+/** Lines of files, the longest first. */
+async function sizesOf(files: readonly string[]): Promise<{ readonly file: string; readonly lines: number }[]> {
   const sizes = await Promise.all(files.map(async (file) => ({ file, lines: (await Deno.readTextFile(`${ROOT}/${file}`)).split("\n").length - 1 })));
-  sizes.sort((a, b) => b.lines - a.lines);
+  return sizes.sort((a, b) => b.lines - a.lines);
+}
+
+function reportSizes(sizes: readonly { readonly file: string; readonly lines: number }[]): void {
   const median = sizes[Math.floor(sizes.length / 2)].lines;
   console.error(
     `    ${sizes.length} files, median ${median} lines; longest: ${sizes.slice(0, 4).map(({ file, lines }) => `${file} ${lines}`).join(", ")}`,

@@ -30,7 +30,7 @@ export interface AwaitedPart {
   failed(error: LatentmeshError): void;
 }
 
-interface Arrival {
+interface ReceivedPart {
   readonly frame: PeerFrameOf<"partial">;
   readonly payload: Uint8Array<ArrayBuffer>;
 }
@@ -40,7 +40,7 @@ export class Inbox {
   readonly peer: PeerRank;
   readonly #deadlineMs: number;
   readonly #silence = new SilenceWatch();
-  readonly #arrivals: Arrival[] = [];
+  readonly #received: ReceivedPart[] = [];
   #awaited: AwaitedPart | null = null;
   #wait: WatchedWait | null = null;
   #failure: LatentmeshError | null = null;
@@ -56,8 +56,8 @@ export class Inbox {
   put(frame: PeerFrameOf<"partial">, payload: Uint8Array<ArrayBuffer>): void {
     if (this.#awaited !== null) return this.#give(this.#take(), { frame, payload });
     // A peer can be one exchange ahead, two where tensors are reduced in blocks.
-    if (this.#arrivals.length > 2) throw new LatentmeshError("protocol", `Worker ${this.peer.worker} sends partial results that nobody asked for`);
-    this.#arrivals.push({ frame, payload });
+    if (this.#received.length > 2) throw new LatentmeshError("protocol", `Worker ${this.peer.worker} sends partial results that nobody asked for`);
+    this.#received.push({ frame, payload });
   }
 
   /** Takes in a frame as it came, if it is what is waited for. @returns whether it is */
@@ -69,7 +69,7 @@ export class Inbox {
 
   /** Tells when the peer's part is there: at once, if it is. One at a time. */
   wait(part: AwaitedPart): void {
-    const arrival = this.#arrivals.shift();
+    const arrival = this.#received.shift();
     if (arrival !== undefined) return this.#give(part, arrival);
     if (this.#failure !== null) return part.failed(this.#failure);
     this.#awaited = part;
@@ -95,7 +95,7 @@ export class Inbox {
     this.fail(new WorkerError("timeout", `Rank ${rank} (worker ${worker}) was silent for ${this.#deadlineMs} ms`, worker));
   };
 
-  #give(part: AwaitedPart, { frame, payload }: Arrival): void {
+  #give(part: AwaitedPart, { frame, payload }: ReceivedPart): void {
     const { turn, dtype, values } = part;
     try {
       if (frame.turn !== turn) throw new LatentmeshError("protocol", `Worker ${this.peer.worker} is at exchange ${frame.turn} where ${turn} is due`);

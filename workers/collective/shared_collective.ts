@@ -99,7 +99,7 @@ export class SharedCollective implements Collective {
     this.#failure ??= reason;
   }
 
-  /** Looks for as long as a sum usually takes. @returns a rank that has not come yet; null if all have */
+  /** Polls for as long as a sum usually takes. @returns a rank that has not come yet; null if all have */
   #watch(started: number): OtherRank | null {
     for (let peer = this.#missing();; peer = this.#missing()) {
       if (peer === null) return null;

@@ -17,8 +17,8 @@ export interface SharedLayoutOptions {
   readonly wire: "f32" | "f16";
 }
 
-/** Processors exchange whole lines: two counters on one would slow each other down. */
-const LINE_BYTES = 64;
+/** Processors exchange whole lines: what two of them write on one would slow both down. */
+export const LINE_BYTES = 64;
 const PAGE_BYTES = 4096;
 
 /** Offsets in bytes. */

@@ -10,6 +10,7 @@
 import { setImmediate } from "node:timers/promises";
 import { roundUp } from "../../core/numeric.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
+import { LINE_BYTES } from "./shared_layout.ts";
 
 /** What both sides must agree on. */
 export interface MailboxShape {
@@ -24,8 +25,6 @@ export interface MailboxShape {
 export type Outcome = "parts" | "sum" | "failed";
 
 const OUTCOMES: readonly Outcome[] = ["parts", "sum", "failed"];
-/** Processors exchange whole lines: words of the two sides on one would slow each other down. */
-const LINE_BYTES = 64;
 /** Lines before those of lanes: what was sent and received. */
 const FIRST_LINES = 1;
 /** Lines of a lane: request, reply. */
@@ -133,7 +132,7 @@ export class MailboxLane {
   /**
    * Calls `answer` for every request, in the thread's event loop, for ever.
    *
-   * @param polling milliseconds after a reply in which every turn looks for the next request; other turns are few then
+   * @param polling milliseconds after a reply in which every turn polls for the next request; other turns are few then
    */
   async serve(polling: number, answer: (values: number, whole: number) => Promise<void>): Promise<never> {
     let replied = -Infinity;

@@ -101,7 +101,7 @@ export class ThreadedCollective implements Collective {
     this.#lane.wake();
   }
 
-  /** Looks for as long as that pays, then sleeps. @returns whether there is an outcome */
+  /** Polls for as long as that pays, then sleeps. @returns whether there is an outcome */
   #watch(started: number): boolean {
     while (true) {
       for (let poll = 0; poll < POLLS; poll++) if (this.#lane.outcome !== null) return this.#seen(started);

@@ -12,7 +12,7 @@ import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
-import { decodesOnUnits as paysOnUnits } from "../../kernels/linear/choose.ts";
+import { paysOnUnits } from "../../kernels/linear/choose.ts";
 import { createActivations, type StepLimits } from "./activations.ts";
 import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";

@@ -8,7 +8,7 @@ import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "../../kernels/linear/linear.ts";
 import { batchMatvec, type BatchMatvecConfig } from "../../kernels/linear/batch_matvec.ts";
 import { batchUnits, type BatchUnitsConfig, fitsUnitsOutput, type UnitsOutput, unitsThreads } from "../../kernels/linear/batch_units.ts";
-import { type DecodeShape, type DecodeWay, decodeWays } from "../../kernels/linear/choose.ts";
+import { type DecodeWay, decodeWays, type LayerShape } from "../../kernels/linear/choose.ts";
 import { matvec, type MatvecConfig, matvecThreads } from "../../kernels/linear/matvec.ts";
 import { canNormalise, normMatvec, type NormMatvecConfig } from "../../kernels/linear/norm_matvec.ts";
 import type { Select } from "../../kernels/linear/select.ts";
@@ -157,7 +157,7 @@ function waysOf(
   binding: DecodeLayer["binding"],
   beside?: LayerBeside,
 ): readonly DecodeWay[] {
-  const shapeOf = ({ matrix, binding }: LayerBeside): DecodeShape => (
+  const shapeOf = ({ matrix, binding }: LayerBeside): LayerShape => (
     { ...matrix, select: configOf(matrix, binding).select, precise: binding.precise === "always" }
   );
   const choice = { rows: binding.most.decode, units, workgroupLimit: device.limits.maxWorkgroupBytes };

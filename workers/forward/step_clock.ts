@@ -75,7 +75,7 @@ export class StepClock {
     step.submitMs = submitMs - this.#began.submitMs;
     step.submissions = submissions - this.#began.submissions;
     step.submissionsAhead = submissionsAhead - this.#began.submissionsAhead;
-    // Not part of the step: it would not be asked for if nobody looked.
+    // Not part of the step: it is asked for only where passes are timed.
     if (this.#device.keepsTimes) step.deviceMs = await this.#device.takeTime();
     for (const part of Object.keys(step) as (keyof StepParts)[]) if (step[part] !== null) total[part] = (total[part] ?? 0) + step[part];
   }

@@ -33,7 +33,7 @@ export interface PlanMemoryOptions extends ModelOptions {
 }
 
 /** Of workgroup memory, on GPUs whose matrix units are used. */
-const UNITS_WORKGROUP_BYTES = 49152;
+export const UNITS_WORKGROUP_BYTES = 49152;
 
 /** Goes through loading without reading weights. @throws {LatentmeshError} what loading would throw for want of space in bindings */
 export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory> {

@@ -4,7 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { Turns } from "../../core/turns.ts";
+import { SerialQueue } from "../../core/serial_queue.ts";
 import type { Link } from "../../core/wire/link.ts";
 import type { Request, RequestOf } from "../../core/wire/messages.ts";
 import { type Answers, decodePrompt, decodeStep, encodeAnswers } from "../../core/wire/queries.ts";
@@ -43,7 +43,7 @@ export class AssignedRank {
   readonly membership: Membership;
   readonly #rank: LoadedRank;
   /** Steps and prompts, one after the other. */
-  readonly #turns = new Turns();
+  readonly #queue = new SerialQueue();
   /** Decode groups that prompts can be handed to. */
   readonly #groups = new Map<string, { readonly epoch: number; readonly targets: readonly HandoffTarget[] }>();
   /** Memory that prefill workers hand prompts over through. */
@@ -85,19 +85,19 @@ export class AssignedRank {
         this.#closeSequences(request);
         return { kind: "done" };
       case "prefill":
-        return await this.#turns.take(() => this.#prefill(request, payload, onProgress));
+        return await this.#queue.run(() => this.#prefill(request, payload, onProgress));
       case "handed":
         await this.#handing(request.epoch).handed(request.sequence, onProgress);
         return { kind: "done" };
       case "step":
-        return await this.#turns.take(() => this.#step(request, payload));
+        return await this.#queue.run(() => this.#step(request, payload));
       case "tables":
         this.#role(request.epoch).tables(request, payload);
         return { kind: "done" };
       case "row":
-        return await this.#turns.take(async () => ({ kind: "row", payload: await this.#role(request.epoch).row(request.index) }));
+        return await this.#queue.run(async () => ({ kind: "row", payload: await this.#role(request.epoch).row(request.index) }));
       case "probe":
-        return await this.#turns.take(() => this.#probe(request.epoch));
+        return await this.#queue.run(() => this.#probe(request.epoch));
       case "stats":
         return { kind: "stats", stats: this.#stats() };
       default:
@@ -108,14 +108,14 @@ export class AssignedRank {
   /** Leaves its unit; resolves when nothing is computed any more. */
   async leave(): Promise<void> {
     this.membership.leave();
-    await this.#turns.idle();
+    await this.#queue.idle();
   }
 
   async #connect({ epoch }: RequestOf<"connect">): Promise<Answer> {
     const { membership } = this;
     membership.checkEpoch(epoch);
     const collectives = await membership.connect();
-    await this.#turns.take(() => this.#rank.role.reset(collectives));
+    await this.#queue.run(() => this.#rank.role.reset(collectives));
     return { kind: "connected", by: collectives[0].by, notShared: shorten(membership.notShared), notThreaded: shorten(membership.notThreaded) };
   }
 

@@ -7,6 +7,7 @@
 import { DEVICE_CHOICES } from "../../core/device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
 import type { Transport } from "../../core/wire/transport.ts";
 import { ClusterWorker } from "./cluster_worker.ts";
 import { DenoTransport } from "../links/transport.ts";
@@ -27,9 +28,6 @@ const bootstrapSchema = z.strictObject({
 });
 /** What a worker process reads from its standard input. */
 export type WorkerBootstrap = z.input<typeof bootstrapSchema>;
-
-/** Tells the supervisor that trying again would not help; see `cluster/fleet/supervisor.ts`. Whatever else ends a link, a new process may mend. */
-const REFUSED_EXIT_CODE = 3;
 
 /** The first line of standard input. */
 async function readLine(): Promise<string> {

@@ -18,7 +18,7 @@ import type { CachedSequence } from "../forward/latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
 import type { Model } from "../forward/model.ts";
-import { nextStep } from "./next_step.ts";
+import { anticipatedStep } from "./anticipated_step.ts";
 import { RankForward } from "./rank.ts";
 
 /** What a step does besides computing rows. */
@@ -91,7 +91,7 @@ export class DecodeRank {
   /** While the device computes the last rows of a prompt that is to be adopted: says that its first step follows, unless others are decoded here. */
   anticipateFirst(prompt: Step, queries: readonly HeadQuery[]): void {
     const { head, cache } = this.model;
-    const next = nextStep(prompt, 1, cache.maxContext);
+    const next = anticipatedStep(prompt, 1, cache.maxContext);
     if (this.#sequences.size > 0 || this.#forwards.length !== 1 || next === null) return;
     this.#forwards[0].anticipate(next, () => head.recordOutline("decode", 0, queries));
   }
@@ -187,7 +187,7 @@ export class DecodeRank {
     await forward.run(step, alone ? { followed: () => head.recordOutline("decode", first, asked) } : {});
     head.recordLogits("decode", first, asked.length);
     return await head.answers(asked, () => {
-      const next = nextStep(step, asked.length, cache.maxContext);
+      const next = anticipatedStep(step, asked.length, cache.maxContext);
       if (alone && next !== null) forward.anticipate(next, () => head.recordOutline("decode", 0, asked));
     });
   }

@@ -23,7 +23,7 @@ import type { CachedSequence } from "../forward/latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
 import type { Model } from "../forward/model.ts";
-import { type Layers, RankForward } from "./rank.ts";
+import { RankForward } from "./rank.ts";
 import { scorePrompt } from "./score_prompt.ts";
 
 /** One prefill chunk. */
@@ -39,7 +39,7 @@ export interface PromptChunk
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
-    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link Heir}. */
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link LocalDecoder}. */
     readonly stays: boolean;
   } | null;
 }
@@ -53,8 +53,8 @@ interface Prompt {
   readonly stays: boolean;
 }
 
-/** Whoever generates from prompts that stay. */
-export interface Heir {
+/** What generates, in the same rank, from prompts that stay. */
+export interface LocalDecoder {
   /** Shared by both. */
   readonly tables: LogitTables;
   /** Takes a prompt over that is computed. */
@@ -93,13 +93,13 @@ export class PrefillRank {
   /** What was asked last, and of which row of the last chunk. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
   readonly #tables: LogitTables;
-  readonly #heir: Heir | null;
+  readonly #localDecoder: LocalDecoder | null;
 
-  private constructor(model: Model, stage: HandoffStage, heir: Heir | null) {
+  private constructor(model: Model, stage: HandoffStage, localDecoder: LocalDecoder | null) {
     this.model = model;
     this.#stage = stage;
-    this.#tables = heir?.tables ?? new LogitTables();
-    this.#heir = heir;
+    this.#tables = localDecoder?.tables ?? new LogitTables();
+    this.#localDecoder = localDecoder;
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
@@ -108,8 +108,8 @@ export class PrefillRank {
   }
 
   /** One that hands nothing over, since others generate from the same cache. */
-  static async createBeside(model: Model, heir: Heir): Promise<PrefillRank> {
-    return new PrefillRank(model, await HandoffStage.create(model, []), heir);
+  static async createBeside(model: Model, localDecoder: LocalDecoder): Promise<PrefillRank> {
+    return new PrefillRank(model, await HandoffStage.create(model, []), localDecoder);
   }
 
   get handoff(): HandoffCounters {
@@ -206,12 +206,12 @@ export class PrefillRank {
   #finish(id: number, { cached, stays }: Prompt): void {
     if (!stays) return this.close(id);
     this.#prompts.delete(id);
-    this.#heir!.onComputed(id, cached);
+    this.#localDecoder!.onComputed(id, cached);
   }
 
   #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PromptChunk["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
-    if (stays && this.#heir === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
+    if (stays && this.#localDecoder === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
     const cached = cache.open();
@@ -282,8 +282,8 @@ export class PrefillRank {
     for (const query of queries) {
       // Each choice changes the logits in its own way.
       head.recordLogits("prefill", tokens.length - 1, 1);
-      const heir = queries.length === 1 && prompt.stays ? this.#heir : null;
-      answers.push(...await head.answers([query], () => heir?.onAsked(step, queries)));
+      const localDecoder = queries.length === 1 && prompt.stays ? this.#localDecoder : null;
+      answers.push(...await head.answers([query], () => localDecoder?.onAsked(step, queries)));
     }
     device.submit();
     clock.lap("record");

@@ -5,7 +5,7 @@
  */
 import { ANYTHING, EMPTY, type Expr, type Expressions, Kind, NOTHING, TooComplex } from "./expressions.ts";
 
-/** Looks that finding out whether anything fits one expression may take, in all and at a time. */
+/** Visits of expressions that finding out whether anything fits one expression may take, in all and at a time. */
 const MOST_SEARCHED = 1 << 20;
 const TURN = 1 << 13;
 
@@ -33,7 +33,7 @@ interface Search {
 
 /** Derives expressions. */
 export class Derivation {
-  /** How much has been done, in looks at an expression. */
+  /** How much has been done, in visits of expressions. */
   work = 0;
   readonly #expressions: Expressions;
   readonly #partitions: number[] = [];

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Expr, NOTHING } from "../automaton/expressions.ts";
-import type { Writers } from "../text/writers.ts";
+import type { Writers } from "./writers.ts";
 import type { Demand } from "./demand.ts";
 import type { ObjectPlan } from "./object_plan.ts";
 

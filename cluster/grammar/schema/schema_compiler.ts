@@ -10,7 +10,7 @@ import { inTurns, Unfinished } from "../automaton/derivation.ts";
 import { type Expr, NOTHING, TooComplex } from "../automaton/expressions.ts";
 import { canonical, type Json } from "../text/json_text.ts";
 import { isEmptyRange } from "../text/numbers.ts";
-import type { Writers } from "../text/writers.ts";
+import type { Writers } from "./writers.ts";
 import { type ArrayPlan, planArray } from "./array_plan.ts";
 import { writeArray } from "./array_writer.ts";
 import { type Demand, Demands } from "./demand.ts";
@@ -24,7 +24,7 @@ import { UnsupportedSchema } from "./unsupported_schema.ts";
 
 /** Sets of schemas that one document may come to. */
 const MOST_DEMANDS = 20_000;
-/** Looks at expressions that one schema may take: a second or so. */
+/** Visits of expressions that one schema may take: a second or so. */
 const MOST_WORK = 1 << 21;
 /** Levels that are looked into to see that nothing fits two schemas. */
 const APART_DEPTH = 4;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Writers } from "../text/writers.ts";
+import type { Writers } from "./writers.ts";
 import { canonical, type Json } from "../text/json_text.ts";
 import type { NumberRules } from "../text/numbers.ts";
 import type { Demand } from "./demand.ts";

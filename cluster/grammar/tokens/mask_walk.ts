@@ -10,7 +10,7 @@ import { afterPlain, MOST_PLAIN } from "./plain_tokens.ts";
 import type { TokenTables } from "./token_tables.ts";
 import type { TokenTrie } from "./token_trie.ts";
 
-/** Nodes, or looks at expressions, between two turns. */
+/** Nodes, or visits of expressions, between two turns. */
 const STRIDE = 4096;
 
 /** Finds the masks of an automaton's states. */

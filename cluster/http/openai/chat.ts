@@ -10,7 +10,7 @@ import type { TextOptions } from "../../../core/text/generate.ts";
 import type { PreparedChat, PreparedConversation } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
 import { collectChoices, runChoices, UsageMeter } from "./choices.ts";
-import { AnswerSum, deltaOf, messageOf } from "./chat_message.ts";
+import { AnswerSum, assistantMessage, deltaOf } from "./chat_message.ts";
 import { jsonResponse } from "../json.ts";
 import { chatLogprobs, wholeChatLogprobs } from "./logprobs.ts";
 import { prepared } from "./prepared.ts";
@@ -67,7 +67,7 @@ async function whole({ server: { model }, request, conversation, constrained, ba
   const answers: object[] = [];
   for (const [index, choice] of choices.entries()) {
     const parser = answerParser(model, conversation);
-    const message = messageOf(await new AnswerSum(parser).takeWhole(choice.text, slices));
+    const message = assistantMessage(await new AnswerSum(parser).takeWhole(choice.text, slices));
     answers.push({
       index,
       message,

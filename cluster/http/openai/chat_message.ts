@@ -71,7 +71,7 @@ export class AnswerSum implements SortedAnswer {
 }
 
 /** `choices[].message` of chat completions. */
-export function messageOf({ content, reasoning, calls }: SortedAnswer): object {
+export function assistantMessage({ content, reasoning, calls }: SortedAnswer): object {
   return {
     role: "assistant",
     content: calls.length > 0 && content === "" ? null : content,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DoorLimits } from "../../../core/net/doorkeeper.ts";
+import type { ConnectionLimits } from "../../../core/net/connection_limiter.ts";
 
 /** Most connections where nothing says otherwise. */
 const MOST = 4096;
@@ -14,7 +14,10 @@ const RESERVED = 320;
  * @param configured what the configuration says
  * @param descriptors files and sockets that this process may have open; undefined: it cannot be told
  */
-export function connectionLimits(configured: { readonly total?: number; readonly perAddress?: number }, descriptors: number | undefined): DoorLimits {
+export function connectionLimits(
+  configured: { readonly total?: number; readonly perAddress?: number },
+  descriptors: number | undefined,
+): ConnectionLimits {
   const room = descriptors === undefined ? MOST : Math.max(Math.floor(descriptors / 4), descriptors - RESERVED);
   const total = Math.max(1, Math.min(configured.total ?? MOST, room));
   return { total, perAddress: Math.min(total, configured.perAddress ?? Math.ceil(total / 2)) };

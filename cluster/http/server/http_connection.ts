@@ -7,7 +7,7 @@ import { bodyDecoder } from "../../../core/http/body_decoder.ts";
 import { endOfHead, HttpSyntaxError, MAX_HEAD_BYTES, parseRequestHead, type RequestHead } from "../../../core/http/request_head.ts";
 import { type Connection, ConnectionReader, writeAll } from "../../../core/net/connection.ts";
 import { messageOf } from "../../../core/errors.ts";
-import type { Visitor } from "../../../core/net/doorkeeper.ts";
+import type { ConnectionSlot } from "../../../core/net/connection_limiter.ts";
 import { HttpError } from "../../api/errors.ts";
 import { type ResponseForm, ResponseWriter } from "./response_writer.ts";
 import type { HttpTimeouts } from "./timeouts.ts";
@@ -24,7 +24,7 @@ const CONTINUE = new TextEncoder().encode("HTTP/1.1 100 Continue\r\n\r\n");
 export class HttpConnection {
   readonly #connection: Connection;
   readonly #reader: ConnectionReader;
-  readonly #visitor: Visitor;
+  readonly #slot: ConnectionSlot;
   readonly #handler: HttpHandler;
   readonly #timeouts: HttpTimeouts;
   readonly #closing: AbortSignal;
@@ -32,13 +32,13 @@ export class HttpConnection {
   /** @param options.closing aborted when no further request is wanted */
   constructor(
     connection: Connection,
-    visitor: Visitor,
+    slot: ConnectionSlot,
     handler: HttpHandler,
     { timeouts, closing }: { readonly timeouts: HttpTimeouts; readonly closing: AbortSignal },
   ) {
     this.#connection = connection;
     this.#reader = new ConnectionReader(connection);
-    this.#visitor = visitor;
+    this.#slot = slot;
     this.#handler = handler;
     this.#timeouts = timeouts;
     this.#closing = closing;
@@ -47,8 +47,8 @@ export class HttpConnection {
   /** Serves requests until the connection ends; does not close it. */
   async serve(): Promise<void> {
     try {
-      this.#visitor.rest(performance.now() + this.#timeouts.head);
-      while (await this.#serveOne()) this.#visitor.rest(performance.now() + this.#timeouts.idle);
+      this.#slot.rest(performance.now() + this.#timeouts.head);
+      while (await this.#serveOne()) this.#slot.rest(performance.now() + this.#timeouts.idle);
     } catch {
       // The connection broke, or its time was up: nobody is there to be told.
     }
@@ -69,8 +69,8 @@ export class HttpConnection {
       await this.#refuse(new HttpSyntaxError(400, "Cannot read the request: its host and target are no address"));
       return false;
     }
-    this.#visitor.work(performance.now() + this.#timeouts.body);
-    const exchange = new Exchange(head, this.#connection, this.#reader, this.#visitor);
+    this.#slot.work(performance.now() + this.#timeouts.body);
+    const exchange = new Exchange(head, this.#connection, this.#reader, this.#slot);
     const response = await this.#answer(exchange, url);
     const keep = head.keepAlive && exchange.bodyRead && !this.#closing.aborted;
     const writer = this.#writer({ head: head.method === "HEAD", minor: head.minor, keepAlive: keep });
@@ -100,7 +100,7 @@ export class HttpConnection {
   }
 
   #writer(form: ResponseForm): ResponseWriter {
-    return new ResponseWriter(this.#connection, this.#visitor, { ...form, timeout: this.#timeouts.write });
+    return new ResponseWriter(this.#connection, this.#slot, { ...form, timeout: this.#timeouts.write });
   }
 
   /** null where the connection ends instead. */
@@ -111,7 +111,7 @@ export class HttpConnection {
       const { bytes } = this.#reader;
       if (bytes.length > 0 && !begun) {
         begun = true;
-        this.#visitor.rest(performance.now() + this.#timeouts.head);
+        this.#slot.rest(performance.now() + this.#timeouts.head);
       }
       // Empty lines in front of a request are overlooked (RFC 9112, 2.2).
       const blank = searched === 0 ? emptyLines(bytes) : 0;
@@ -139,7 +139,7 @@ export class HttpConnection {
 
   /** Reads what is left for a while: closing at once would take the answer away from a client that is still sending. */
   async #linger(): Promise<void> {
-    this.#visitor.rest(performance.now() + this.#timeouts.linger);
+    this.#slot.rest(performance.now() + this.#timeouts.linger);
     let read = 0;
     while (read < MOST_LINGERING) {
       read += this.#reader.bytes.length;
@@ -164,16 +164,16 @@ class Exchange {
   readonly #head: RequestHead;
   readonly #connection: Connection;
   readonly #reader: ConnectionReader;
-  readonly #visitor: Visitor;
+  readonly #slot: ConnectionSlot;
   readonly #decoder: ReturnType<typeof bodyDecoder>;
   readonly #gone = new AbortController();
   #ended = false;
 
-  constructor(head: RequestHead, connection: Connection, reader: ConnectionReader, visitor: Visitor) {
+  constructor(head: RequestHead, connection: Connection, reader: ConnectionReader, slot: ConnectionSlot) {
     this.#head = head;
     this.#connection = connection;
     this.#reader = reader;
-    this.#visitor = visitor;
+    this.#slot = slot;
     this.#decoder = bodyDecoder(head.body);
   }
 
@@ -230,7 +230,7 @@ class Exchange {
 
   /** From here on, only computing takes time. */
   #bodyEnded(): void {
-    this.#visitor.work();
+    this.#slot.work();
     void this.#watch();
   }
 

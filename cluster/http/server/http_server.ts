@@ -5,7 +5,7 @@
  * @module
  */
 import { acceptConnections } from "../../../core/net/accept.ts";
-import { Doorkeeper, type DoorLimits } from "../../../core/net/doorkeeper.ts";
+import { ConnectionLimiter, type ConnectionLimits, SWEEP_INTERVAL } from "../../../core/net/connection_limiter.ts";
 import { HttpConnection, type HttpHandler } from "./http_connection.ts";
 import { HTTP_TIMEOUTS, type HttpTimeouts } from "./timeouts.ts";
 
@@ -14,22 +14,19 @@ export interface HttpServerOptions {
   readonly hostname: string;
   /** 0: any that is free. */
   readonly port: number;
-  readonly limits: DoorLimits;
+  readonly limits: ConnectionLimits;
   /** Default: {@link HTTP_TIMEOUTS}. */
   readonly timeouts?: Partial<HttpTimeouts>;
   /** Told of connections that were turned away or could not be accepted. */
   readonly onTurnedAway?: (count: number, reason: string) => void;
 }
 
-/** Milliseconds between checks of deadlines. */
-const SWEEP_INTERVAL = 500;
-
 /** A listening server. */
 export class HttpServer {
   /** Where it listens. */
   readonly address: Deno.NetAddr;
   readonly #listener: Deno.TcpListener;
-  readonly #doorkeeper: Doorkeeper;
+  readonly #limiter: ConnectionLimiter;
   readonly #handler: HttpHandler;
   readonly #timeouts: HttpTimeouts;
   readonly #onTurnedAway: (count: number, reason: string) => void;
@@ -41,14 +38,14 @@ export class HttpServer {
   private constructor(listener: Deno.TcpListener, { limits, timeouts, onTurnedAway }: HttpServerOptions, handler: HttpHandler) {
     this.#listener = listener;
     this.address = listener.addr as Deno.NetAddr;
-    this.#doorkeeper = new Doorkeeper(limits);
+    this.#limiter = new ConnectionLimiter(limits);
     this.#handler = handler;
     this.#timeouts = { ...HTTP_TIMEOUTS, ...timeouts };
     this.#onTurnedAway = onTurnedAway ?? (() => {});
-    this.#sweeper = setInterval(() => this.#doorkeeper.sweep(performance.now()), SWEEP_INTERVAL);
+    this.#sweeper = setInterval(() => this.#limiter.sweep(performance.now()), SWEEP_INTERVAL);
     this.#accepting = acceptConnections(listener, this.#closing.signal, (connection) => this.#open(connection), (error) => {
       // Descriptors are short: somebody who does nothing has one.
-      this.#doorkeeper.makeRoom();
+      this.#limiter.makeRoom();
       this.#onTurnedAway(1, String(error));
     });
   }
@@ -63,7 +60,7 @@ export class HttpServer {
     if (!this.#closing.signal.aborted) {
       this.#closing.abort();
       this.#listener.close();
-      this.#doorkeeper.close("idle");
+      this.#limiter.close("idle");
     }
     await this.#accepting;
     await Promise.all(this.#connections);
@@ -72,19 +69,19 @@ export class HttpServer {
 
   /** Ends all connections, whatever is being answered. */
   cut(): void {
-    this.#doorkeeper.close("all");
+    this.#limiter.close("all");
   }
 
   #open(connection: Deno.TcpConn): void {
-    const { turnedAway } = this.#doorkeeper;
+    const { turnedAway } = this.#limiter;
     const address = connection.remoteAddr.hostname;
-    const visitor = this.#doorkeeper.admit(address, () => closeQuietly(connection));
-    if (this.#doorkeeper.turnedAway > turnedAway) this.#onTurnedAway(this.#doorkeeper.turnedAway - turnedAway, `too many connections, of ${address}`);
-    if (visitor === null) return closeQuietly(connection);
+    const slot = this.#limiter.accept(address, () => closeQuietly(connection));
+    if (this.#limiter.turnedAway > turnedAway) this.#onTurnedAway(this.#limiter.turnedAway - turnedAway, `too many connections, of ${address}`);
+    if (slot === null) return closeQuietly(connection);
     connection.setNoDelay();
     const options = { timeouts: this.#timeouts, closing: this.#closing.signal };
-    const served = new HttpConnection(connection, visitor, this.#handler, options).serve().finally(() => {
-      this.#doorkeeper.leave(visitor);
+    const served = new HttpConnection(connection, slot, this.#handler, options).serve().finally(() => {
+      this.#limiter.leave(slot);
       closeQuietly(connection);
       this.#connections.delete(served);
     });

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Connection, writeAll } from "../../../core/net/connection.ts";
-import type { Visitor } from "../../../core/net/doorkeeper.ts";
+import type { ConnectionSlot } from "../../../core/net/connection_limiter.ts";
 
 /** What of the request the form of the answer depends on. */
 export interface ResponseForm {
@@ -26,14 +26,14 @@ export class ResponseWriter {
   /** Whether the client can tell where the answer ends without the connection's end. */
   delimited = true;
   readonly #connection: Connection;
-  readonly #visitor: Visitor;
+  readonly #slot: ConnectionSlot;
   readonly #form: ResponseForm;
   readonly #timeout: number;
 
   /** @param form.timeout milliseconds in which the client may take nothing */
-  constructor(connection: Connection, visitor: Visitor, { timeout, ...form }: ResponseForm & { readonly timeout: number }) {
+  constructor(connection: Connection, slot: ConnectionSlot, { timeout, ...form }: ResponseForm & { readonly timeout: number }) {
     this.#connection = connection;
-    this.#visitor = visitor;
+    this.#slot = slot;
     this.#form = form;
     this.#timeout = timeout;
   }
@@ -76,10 +76,10 @@ export class ResponseWriter {
   }
 
   async #send(...pieces: readonly Uint8Array<ArrayBuffer>[]): Promise<void> {
-    this.#visitor.work(performance.now() + this.#timeout);
+    this.#slot.work(performance.now() + this.#timeout);
     await writeAll(this.#connection, pieces.length === 1 ? pieces[0] : joined(pieces));
     // While the answer is computed, nothing presses.
-    this.#visitor.work();
+    this.#slot.work();
   }
 
   #headOf({ status, headers }: Response, framing: Readonly<Record<string, string>>): Uint8Array<ArrayBuffer> {

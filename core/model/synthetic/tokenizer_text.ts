@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { characterOfByte } from "../../text/byte_alphabet.ts";
+import { characterOfByte } from "../../byte_alphabet.ts";
 import { BOS_TOKEN, EOS_TOKEN } from "./shapes.ts";
 
 const [BOS, EOS] = ["<|begin|>", "<|end|>"];

@@ -5,6 +5,7 @@
  */
 import { setImmediate } from "node:timers/promises";
 import type { LatentmeshError } from "../../../core/errors.ts";
+import type { GpuPlace } from "../gpu_parts.ts";
 import type { DawnPolling, WaitKind } from "../dawn_polling.ts";
 import type { DeviceBuffer, StagedCopy, StagingBlock } from "../device.ts";
 import { BlockRing } from "./block_ring.ts";
@@ -20,7 +21,7 @@ export interface MappedStagingOptions {
   /** Dawn's; null where nothing must be looked at for mappings to settle. */
   readonly polling: DawnPolling | null;
   /** What is behind a device's buffer, and where it begins there. */
-  gpuOf(buffer: DeviceBuffer): { readonly gpu: GPUBuffer; readonly offset: number };
+  gpuOf(buffer: DeviceBuffer): GpuPlace;
   /** Why the device failed, if it did. */
   failure(): LatentmeshError | null;
 }

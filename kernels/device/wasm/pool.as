@@ -34,8 +34,8 @@ const TICKET = offsetof<Jobs>("ticket"), JOB = offsetof<Jobs>("job"), COMPLETED 
 @inline
 const SLEEPERS = offsetof<Jobs>("sleepers"), STOPPED = offsetof<Jobs>("stopped");
 
-// How often a thread looks for a job before it sleeps, which costs some 50 µs to end.
-const LOOKS: u32 = 20000;
+// How often a thread polls for a job before it sleeps, which costs some 50 µs to end.
+const POLLS: u32 = 20000;
 
 function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize): void {
   switch (kernel) {
@@ -77,11 +77,11 @@ export function runTogether(jobs: usize, kernel: u32, args: usize, pieces: u32, 
   atomic.store<u32>(jobs, job, JOB);
   if (atomic.load<u32>(jobs, SLEEPERS) != 0) atomic.notify(jobs + JOB, -1);
   takePart(jobs, job, scratch);
-  for (let looks: u32 = 0;;) {
+  for (let polls: u32 = 0;;) {
     const completed = atomic.load<u32>(jobs, COMPLETED);
     if (completed == pieces) return;
     // Whoever has the last piece may have lost his processor to us.
-    if (++looks > LOOKS) atomic.wait<i32>(jobs + COMPLETED, completed, 1000000);
+    if (++polls > POLLS) atomic.wait<i32>(jobs + COMPLETED, completed, 1000000);
   }
 }
 
@@ -89,16 +89,16 @@ export function runTogether(jobs: usize, kernel: u32, args: usize, pieces: u32, 
 export function serve(jobs: usize, scratch: usize): void {
   let done: u32 = 0;
   for (;;) {
-    let looks: u32 = 0;
+    let polls: u32 = 0;
     let job = atomic.load<u32>(jobs, JOB);
     while (job == done) {
       if (atomic.load<u32>(jobs, STOPPED)) return;
-      if (++looks > LOOKS) {
+      if (++polls > POLLS) {
         atomic.add<u32>(jobs, 1, SLEEPERS);
         // Not for ever: whoever stops threads does not wait until all of them sleep.
         atomic.wait<i32>(jobs + JOB, done, 1000000000);
         atomic.sub<u32>(jobs, 1, SLEEPERS);
-        looks = 0;
+        polls = 0;
       }
       job = atomic.load<u32>(jobs, JOB);
     }

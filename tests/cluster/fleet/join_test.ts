@@ -172,7 +172,7 @@ function openLobby(transport: DenoTransport, arrived: string[]): Promise<Lobby> 
   return Lobby.open(transport, {
     addresses: ["ws://127.0.0.1:0"],
     token: new TextEncoder().encode(TOKEN),
-    admit: (worker, { modelHash }) => {
+    checkWorker: (worker, { modelHash }) => {
       if (modelHash !== hello.modelHash) throw new LatentmeshError("unauthorized", `Worker ${worker}: other model`);
     },
     onArrival: ({ worker }) => arrived.push(worker),

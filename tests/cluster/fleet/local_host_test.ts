@@ -55,7 +55,7 @@ describe("a process that serves alone", () => {
       { decode: { ranks: 4, groups: 2, halo: 3 }, prefill: { workers: 2, ranks: 2 } },
     ));
 
-  it("computes again what ran when a step or a piece fails, to the same bits", () => {
+  it("computes again what ran when a step or a prefill chunk fails, to the same bits", () => {
     const failing = new Map<string, number>();
     return withLocal(
       async (cluster) => {

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { Sequence } from "../../../cluster/scheduler/state.ts";
-import type { PrefillChunk, SchedulerOptions, Step } from "../../../cluster/scheduler/plan.ts";
+import type { PlannedStep, PrefillChunk, SchedulerOptions } from "../../../cluster/scheduler/plan.ts";
 import { MixedUnit } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../../bench/support/random.ts";
@@ -37,7 +37,7 @@ export class Simulation {
   #handoffs: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean }[] = [];
   /** Those of which layers are left. */
   readonly #paused = new Set<PrefillChunk>();
-  #steps: { step: Step; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
+  #steps: { step: PlannedStep; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
 
   constructor(options: SimulationOptions, random: Random) {
     this.options = options;
@@ -148,7 +148,7 @@ export class Simulation {
     this.#chunks.push({ chunk, unit, failed: false, asked: asking.map(({ generated }) => generated.length) });
   }
 
-  #startStep(step: Step): void {
+  #startStep(step: PlannedStep): void {
     const asked = step.asking.map(({ sequence }) => sequence.generated.length);
     this.#steps.push({ step, unit: this.decode.get(step.group.name)!, failed: false, asked });
   }

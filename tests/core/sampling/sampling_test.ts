@@ -5,7 +5,7 @@ import { gumbel, randomBits, sequenceKey } from "../../../core/random.ts";
 import { topTokens } from "../../../core/sampling/top_tokens.ts";
 import { LogitAdjuster, mergeAdjustments } from "../../../core/sampling/adjustments.ts";
 import { GREEDY, inverseTemperature, isGreedy, type SamplingParams } from "../../../core/sampling/params.ts";
-import { candidatesWanted, chooseToken } from "../../../core/sampling/sampler.ts";
+import { candidatesWanted, sampleToken } from "../../../core/sampling/sampler.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
 
 /** What a device reports of a row, with the best `count` tokens. */
@@ -29,7 +29,7 @@ function frequencies(logits: readonly number[], params: SamplingParams, count: n
   const seen = logits.map(() => 0);
   for (let seed = 0; seed < draws; seed++) {
     const key = sequenceKey(seed, 0);
-    seen[chooseToken(candidatesOf(logits, params, key, 7, count), params, key, 7)!.token] += 1 / draws;
+    seen[sampleToken(candidatesOf(logits, params, key, 7, count), params, key, 7)!.token] += 1 / draws;
   }
   return seen;
 }
@@ -37,18 +37,18 @@ function frequencies(logits: readonly number[], params: SamplingParams, count: n
 const LOGITS = [2, 1, 0.5, 0, -1, -3];
 const DRAWS = 20000;
 
-describe("chooseToken", () => {
+describe("sampleToken", () => {
   it("takes the best token at temperatures whose inverse is no number any more", () => {
     for (const temperature of [1e-40, 1e-300, 5e-324, 1e-6]) {
       const params = { ...GREEDY, temperature, topP: 0.9, topK: 3 };
       assertEquals([isGreedy(params), inverseTemperature(params), candidatesWanted(params, 64)], [true, 1, 1]);
-      assertEquals(chooseToken(candidatesOf([0, 3, 1], GREEDY, 1, 1, 1), params, 1, 1), { token: 1, logit: 3 });
+      assertEquals(sampleToken(candidatesOf([0, 3, 1], GREEDY, 1, 1, 1), params, 1, 1), { token: 1, logit: 3 });
     }
     assertEquals([isGreedy({ ...GREEDY, temperature: 0.01 }), isGreedy(GREEDY)], [false, true]);
   });
 
   it("takes the best token at temperature 0, the lower one of equals", () => {
-    assertEquals(chooseToken(candidatesOf([1, 3, 3], GREEDY, 0, 0, 1), GREEDY, 0, 0)!.token, 1);
+    assertEquals(sampleToken(candidatesOf([1, 3, 3], GREEDY, 0, 0, 1), GREEDY, 0, 0)!.token, 1);
   });
 
   const cases: [name: string, params: Partial<SamplingParams>, allowed: number][] = [
@@ -84,8 +84,8 @@ describe("chooseToken", () => {
         (logits, change, count, seed) => {
           const params = { ...GREEDY, ...change };
           const key = sequenceKey(seed, 0);
-          const whole = chooseToken(candidatesOf(logits, params, key, 3, logits.length), params, key, 3)!;
-          const part = chooseToken(candidatesOf(logits, params, key, 3, Math.max(count, candidatesWanted(params, count))), params, key, 3);
+          const whole = sampleToken(candidatesOf(logits, params, key, 3, logits.length), params, key, 3)!;
+          const part = sampleToken(candidatesOf(logits, params, key, 3, Math.max(count, candidatesWanted(params, count))), params, key, 3);
           if (part !== null) assertEquals(part.token, whole.token);
           else assert(count < logits.length, "everything was there");
         },
@@ -100,10 +100,10 @@ describe("chooseToken", () => {
     let decided = 0;
     for (let seed = 0; seed < 400; seed++) {
       const [params, key] = [{ ...GREEDY, temperature: 1, topP: 0.9 }, sequenceKey(seed, 0)];
-      const part = chooseToken(candidatesOf(logits, params, key, 3, 10), params, key, 3);
+      const part = sampleToken(candidatesOf(logits, params, key, 3, 10), params, key, 3);
       if (part === null) continue;
       decided++;
-      assertEquals(part.token, chooseToken(candidatesOf(logits, params, key, 3, 100), params, key, 3)!.token);
+      assertEquals(part.token, sampleToken(candidatesOf(logits, params, key, 3, 100), params, key, 3)!.token);
     }
     assert(decided > 20 && decided < 80, `${decided} of 400, about a tenth`);
   });

@@ -6,7 +6,7 @@
 import type { Connection } from "../../../core/net/connection.ts";
 import { ConnectionReader } from "../../../core/net/connection.ts";
 import { decodeFrame, encodeFrame } from "../../../core/wire/codec.ts";
-import { admit, greet, type HandshakeChannel } from "../../../core/wire/handshake.ts";
+import { authenticate, greet, type HandshakeChannel } from "../../../core/wire/handshake.ts";
 import { checkMessagePack } from "../../../core/wire/limits.ts";
 import { noticeSchema, parseMessage, peerFrameSchema, replySchema, requestSchema } from "../../../core/wire/messages.ts";
 import { decodeAnswers, decodePrompt, decodeStep, decodeTables, encodePrompt, encodeStep, encodeTables } from "../../../core/wire/queries.ts";
@@ -134,7 +134,7 @@ async function recordHandshake(): Promise<readonly Uint8Array<ArrayBuffer>[]> {
       return inboxes[own].shift()!;
     },
   });
-  await Promise.all([greet(side(0), { worker: "w", role: "worker" }, secret), admit(side(1), () => secret)]);
+  await Promise.all([greet(side(0), { worker: "w", role: "worker" }, secret), authenticate(side(1), () => secret)]);
   return said;
 }
 
@@ -145,7 +145,7 @@ export const handshakes: Target = {
     const channel = strangeChannel(random, HANDSHAKE);
     const met = await named(async () => {
       if (random.below(2) === 0) await greet(channel, { worker: "w", role: "worker" }, secret);
-      else await admit(channel, () => secret);
+      else await authenticate(channel, () => secret);
       return true;
     });
     if (met !== null) throw new Error("a stranger got in");

@@ -92,3 +92,24 @@ export function zeroOf(type: Type): Code {
       throw new SyntaxError(`There is no variable of a ${type.kind} here`);
   }
 }
+
+/** An operator between two values. */
+export function binary(operator: string, a: Code, b: Code): Code {
+  const [left, right] = unify(a, b);
+  const of = elementOf(left.type);
+  const type = left.type.kind === "vector" ? left.type : right.type;
+  if (["==", "!=", "<", ">", "<=", ">="].includes(operator)) {
+    return map([left, right], withElement(type, "bool"), (x, y) => `(${x} ${operator}${operator === "==" || operator === "!=" ? "=" : ""} ${y})`);
+  }
+  if (operator === "&&" || operator === "||") return { code: `(${left.code} ${operator} ${right.code})`, type: scalar("bool") };
+  return map([left, right], type, (x, y) => arithmetic(operator, of, x, y));
+}
+
+/** A value as one of another type: numbers that are written down take the type that they meet. */
+export function convert({ code, type }: Code, to: Type): Code {
+  if (type.kind === "scalar" && to.kind === "scalar" && (type.of === "int" || type.of === "float")) {
+    return { code: to.of === "f32" ? `Math.fround(${code})` : code, type: to };
+  }
+  if (type.kind === "vector" && to.kind === "vector" && (type.of === "int" || type.of === "float")) return { code, type: to };
+  return { code, type };
+}

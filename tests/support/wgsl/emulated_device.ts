@@ -11,8 +11,9 @@ import { CpuBound, CpuDevice } from "../../../kernels/device/cpu_device.ts";
 import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceFeatures, type DeviceLimits } from "../../../kernels/device/device.ts";
 import { paramsDeclaration } from "../../../kernels/authoring/contract.ts";
 import { Memory, WorkgroupMemory } from "./memory.ts";
-import { parseShader } from "./syntax.ts";
-import { type Matrix, type MatrixPlace, translate, type Translation, type Wait } from "./translate.ts";
+import { parseShader } from "./parse_shader.ts";
+import { translate, type Translation } from "./translate.ts";
+import type { Matrix, MatrixPlace, Wait } from "./waits.ts";
 
 const SUBGROUP = 32;
 

@@ -3,37 +3,13 @@
  *
  * @module
  */
-import { arithmetic, type Code, concrete, map, numberOf, unify, vectorOf, zeroOf } from "./code.ts";
+import { builtinCall } from "./builtins.ts";
+import { binary, type Code, concrete, convert, map, numberOf, vectorOf, zeroOf } from "./code.ts";
 import { HELPERS } from "./helpers.ts";
+import { type Around, atomicCall, matrixCall, type Place } from "./memory_calls.ts";
 import type { Expression, FunctionSyntax, Shader, Statement, TypeSyntax } from "./syntax.ts";
-import { alignOf, elementOf, NONE, type Scalar, scalar, sizeOf, type Type, withElement } from "./types.ts";
-
-/** What a thread waits for. */
-export type Wait =
-  | { readonly kind: "barrier" }
-  | { readonly kind: "shuffle"; readonly value: number; readonly distance: number }
-  | { readonly kind: "load"; readonly place: MatrixPlace }
-  | { readonly kind: "store"; readonly place: MatrixPlace; readonly matrix: Matrix }
-  | { readonly kind: "multiply"; readonly left: Matrix; readonly right: Matrix; readonly sums: Matrix };
-
-/** Where a matrix lies: bytes. */
-export interface MatrixPlace {
-  readonly memory: string;
-  readonly offset: number;
-  readonly stride: number;
-  readonly columnMajor: boolean;
-  readonly type: "f16" | "f32";
-}
-
-/** 16 rows of 16 values. */
-export type Matrix = Float32Array;
-
-/** A place in memory: its name, and JavaScript that computes the byte. */
-interface Place {
-  readonly memory: string;
-  readonly offset: string;
-  readonly type: Type;
-}
+import { alignOf, NONE, type Scalar, scalar, sizeOf, type Type } from "./types.ts";
+import { waits } from "./waits.ts";
 
 /** A translated shader. */
 export interface Translation {
@@ -44,16 +20,7 @@ export interface Translation {
   readonly bindings: readonly string[];
 }
 
-const WAITING = new Set([
-  "workgroupBarrier",
-  "workgroupUniformLoad",
-  "subgroupShuffleXor",
-  "subgroupMatrixLoad",
-  "subgroupMatrixStore",
-  "subgroupMatrixMultiplyAccumulate",
-]);
-
-/** Translates. @param evaluate computes a constant expression */
+/** Translates. @throws {SyntaxError} at what this does not know */
 export function translate(shader: Shader): Translation {
   return new Translator(shader).translate();
 }
@@ -67,6 +34,11 @@ class Translator {
   readonly #functions = new Map<string, { readonly result: Type; readonly waits: boolean; readonly parameters: readonly Type[] }>();
   #scopes: Map<string, { readonly name: string; readonly type: Type }>[] = [];
   #names = 0;
+  readonly #around: Around = {
+    place: (e) => this.#place(e),
+    expression: (e) => this.#expression(e),
+    type: (syntax) => this.#type(syntax),
+  };
 
   constructor(shader: Shader) {
     this.#shader = shader;
@@ -76,7 +48,7 @@ class Translator {
     const lines: string[] = [];
     for (const { name, type, value } of this.#shader.constants) {
       const given = this.#expression(value);
-      const as = type === null ? given : this.#convert(given, this.#type(type));
+      const as = type === null ? given : convert(given, this.#type(type));
       lines.push(`const ${name} = ${as.code};`);
       this.#globals.set(name, { code: name, type: as.type });
       this.#values.set(name, new Function(`${HELPERS}${lines.join("\n")}; return ${name};`)());
@@ -101,7 +73,7 @@ class Translator {
     for (const { name, parameters, result, body } of functions) {
       this.#functions.set(name, {
         result: result === null ? NONE : this.#type(result),
-        waits: this.#waits(body),
+        waits: waits(body, (name) => this.#functions.get(name)?.waits === true),
         parameters: parameters.map(({ type }) => this.#type(type)),
       });
     }
@@ -109,44 +81,6 @@ class Translator {
     const main = functions.find(({ workgroupSize }) => workgroupSize !== null)!;
     lines.push(`return { threads: ${this.#expression(main.workgroupSize!).code}, run: ${main.name} };`);
     return { code: HELPERS + lines.join("\n"), workgroupBytes, bindings };
-  }
-
-  #waits(body: readonly Statement[]): boolean {
-    const inExpression = (e: Expression | null): boolean => {
-      if (e === null) return false;
-      switch (e.kind) {
-        case "call":
-          return WAITING.has(e.name) || this.#functions.get(e.name)?.waits === true || e.values.some(inExpression);
-        case "member":
-        case "unary":
-          return inExpression(e.of);
-        case "index":
-          return inExpression(e.of) || inExpression(e.at);
-        case "binary":
-          return inExpression(e.left) || inExpression(e.right);
-        default:
-          return false;
-      }
-    };
-    return body.some((s): boolean => {
-      switch (s.kind) {
-        case "declare":
-        case "return":
-          return inExpression(s.value);
-        case "assign":
-          return inExpression(s.value) || inExpression(s.to);
-        case "call":
-          return inExpression(s.call);
-        case "if":
-          return inExpression(s.condition) || this.#waits(s.then) || this.#waits(s.else);
-        case "for":
-          return inExpression(s.condition) || this.#waits(s.body);
-        case "block":
-          return this.#waits(s.body);
-        default:
-          return false;
-      }
-    });
   }
 
   #type({ name, parameters }: TypeSyntax): Type {
@@ -229,13 +163,13 @@ class Translator {
       case "declare": {
         const type = s.type === null ? null : this.#type(s.type);
         const value = s.value === null ? zeroOf(type!) : this.#expression(s.value);
-        const { code, type: of } = concrete(type === null || s.value === null ? value : this.#convert(value, type));
+        const { code, type: of } = concrete(type === null || s.value === null ? value : convert(value, type));
         return `let ${this.#declare(s.name, of)} = ${of.kind === "vector" ? `(${code}).slice()` : code};`;
       }
       case "assign":
         return this.#assign(
           s.to,
-          s.operator === "" ? this.#expression(s.value) : this.#binary(s.operator, this.#expression(s.to), this.#expression(s.value)),
+          s.operator === "" ? this.#expression(s.value) : binary(s.operator, this.#expression(s.to), this.#expression(s.value)),
         );
       case "call":
         return `${this.#expression(s.call).code};`;
@@ -255,7 +189,7 @@ class Translator {
       case "block":
         return `{\n${this.#block(s.body, result)}}`;
       case "return":
-        return s.value === null ? "return;" : `return ${this.#convert(this.#expression(s.value), result).code};`;
+        return s.value === null ? "return;" : `return ${convert(this.#expression(s.value), result).code};`;
       case "break":
       case "continue":
         return `${s.kind};`;
@@ -267,13 +201,13 @@ class Translator {
   #assign(to: Expression, value: Code): string {
     const place = this.#place(to);
     if (place !== null) {
-      const { code } = this.#convert(value, place.type);
+      const { code } = convert(value, place.type);
       if (place.type.kind === "scalar") return `$m_${place.memory}.store("${place.type.of}", ${place.offset}, ${code}, $t);`;
       if (place.type.kind === "vector") return `$m_${place.memory}.storeVector("${place.type.of}", ${place.offset}, ${code}, $t);`;
       throw new SyntaxError(`Cannot store a ${place.type.kind}`);
     }
     const target = this.#expression(to);
-    const { code } = this.#convert(value, target.type);
+    const { code } = convert(value, target.type);
     return `${target.code} = ${target.type.kind === "vector" ? `(${code}).slice()` : code};`;
   }
 
@@ -347,7 +281,7 @@ class Translator {
         return map([of], of.type, (a) => `(-${a})`);
       }
       case "binary":
-        return this.#binary(e.operator, this.#expression(e.left), this.#expression(e.right));
+        return binary(e.operator, this.#expression(e.left), this.#expression(e.right));
       case "call":
         return this.#call(e);
       default:
@@ -355,33 +289,14 @@ class Translator {
     }
   }
 
-  #binary(operator: string, a: Code, b: Code): Code {
-    const [left, right] = unify(a, b);
-    const of = elementOf(left.type);
-    const type = left.type.kind === "vector" ? left.type : right.type;
-    if (["==", "!=", "<", ">", "<=", ">="].includes(operator)) {
-      return map([left, right], withElement(type, "bool"), (x, y) => `(${x} ${operator}${operator === "==" || operator === "!=" ? "=" : ""} ${y})`);
-    }
-    if (operator === "&&" || operator === "||") return { code: `(${left.code} ${operator} ${right.code})`, type: scalar("bool") };
-    return map([left, right], type, (x, y) => arithmetic(operator, of, x, y));
-  }
-
-  #convert({ code, type }: Code, to: Type): Code {
-    if (type.kind === "scalar" && to.kind === "scalar" && (type.of === "int" || type.of === "float")) {
-      return { code: to.of === "f32" ? `Math.fround(${code})` : code, type: to };
-    }
-    if (type.kind === "vector" && to.kind === "vector" && (type.of === "int" || type.of === "float")) return { code, type: to };
-    return { code, type };
-  }
-
   #call({ name, parameters, values }: Extract<Expression, { kind: "call" }>): Code {
     const known = this.#functions.get(name);
     if (known !== undefined) {
-      const given = values.map((value, i) => this.#convert(this.#expression(value), known.parameters[i]).code);
+      const given = values.map((value, i) => convert(this.#expression(value), known.parameters[i]).code);
       const call = `${name}(${["$t", ...given].join(", ")})`;
       return { code: known.waits ? `(yield* ${call})` : call, type: known.result };
     }
-    const special = this.#matrixCall(name, parameters, values) ?? this.#atomicCall(name, values);
+    const special = matrixCall(name, parameters, values, this.#around) ?? atomicCall(name, values, this.#around);
     if (special !== null) return special;
     const a = values.map((value) => this.#expression(value));
     const vector = /^vec([234])$/.exec(name);
@@ -391,109 +306,10 @@ class Translator {
     const struct = this.#shader.structs.has(name) || this.#shader.aliases.has(name) ? this.#type({ name, parameters: [] }) : null;
     if (struct?.kind === "matrix") return zeroOf(struct);
     if (struct?.kind === "struct") {
-      const members = struct.members.map(({ name, type }, i) => `${name}: ${this.#convert(a[i], type).code}`);
+      const members = struct.members.map(({ name, type }, i) => `${name}: ${convert(a[i], type).code}`);
       return { code: `({ ${members.join(", ")} })`, type: struct };
     }
-    switch (name) {
-      case "u32":
-        return a[0].type.kind === "scalar" && a[0].type.of === "bool"
-          ? { code: `(${a[0].code} ? 1 : 0)`, type: scalar("u32") }
-          : { code: `(Math.trunc(${a[0].code}) >>> 0)`, type: scalar("u32") };
-      case "f32":
-        return { code: `Math.fround(${a[0].code})`, type: scalar("f32") };
-      case "min":
-      case "max": {
-        const [x, y] = unify(a[0], a[1]);
-        return map([x, y], x.type, (p, q) => `Math.${name}(${p}, ${q})`);
-      }
-      case "clamp": {
-        const [x, low] = unify(a[0], a[1]);
-        const [, high] = unify(x, a[2]);
-        return map([x, low, high], x.type, (p, q, r) => `Math.min(Math.max(${p}, ${q}), ${r})`);
-      }
-      case "abs":
-        return map(a, a[0].type, (p) => `Math.abs(${p})`);
-      case "exp2":
-        return map(a, a[0].type, (p) => `Math.fround(2 ** ${p})`);
-      case "exp":
-        return map(a, a[0].type, (p) => `Math.fround(Math.exp(${p}))`);
-      case "fma": {
-        const [x, y] = unify(a[0], a[1]);
-        const [, z] = unify(x, a[2]);
-        return map([x, y, z], x.type, (p, q, r) => `Math.fround(${p} * ${q} + ${r})`);
-      }
-      case "select": {
-        const [no, yes] = unify(a[0], a[1]);
-        return map([no, yes, a[2]], no.type, (p, q, r) => `(${r} ? ${q} : ${p})`);
-      }
-      case "countOneBits":
-        return map(a, a[0].type, (p) => `$bits(${p})`);
-      case "pack2x16float":
-        return { code: `$pack(${a[0].code})`, type: scalar("u32") };
-      case "unpack2x16float":
-        return { code: `$unpack(${a[0].code})`, type: { kind: "vector", of: "f32", size: 2 } };
-      case "bitcast": {
-        const to = this.#type(parameters[0] as TypeSyntax);
-        const from = elementOf(a[0].type);
-        const of = elementOf(to);
-        if (from === of || (from !== "f32" && of !== "f32")) return { code: a[0].code, type: to };
-        return map(a, to, (p) => of === "f32" ? `$asFloat(${p})` : `$asBits(${p})`);
-      }
-      case "workgroupBarrier":
-        return { code: `(yield { kind: "barrier" })`, type: NONE };
-      case "subgroupShuffleXor":
-        return { code: `(yield { kind: "shuffle", value: ${a[0].code}, distance: ${a[1].code} })`, type: a[0].type };
-    }
-    throw new SyntaxError(`There is no function ${name}`);
-  }
-
-  #atomicCall(name: string, [of, value]: readonly Expression[]): Code | null {
-    if (!name.startsWith("atomic")) return null;
-    const { memory, offset, type } = this.#place(of)!;
-    const given = value === undefined ? "0" : this.#convert(this.#expression(value), type).code;
-    switch (name) {
-      case "atomicLoad":
-      case "atomicAdd":
-        return { code: `$m_${memory}.add(${offset}, ${given})`, type };
-      case "atomicStore":
-        return { code: `$m_${memory}.u32[(${offset}) / 4] = ${given}`, type: NONE };
-    }
-    throw new SyntaxError(`There is no function ${name}`);
-  }
-
-  #matrixCall(name: string, parameters: readonly (TypeSyntax | Expression)[], values: readonly Expression[]): Code | null {
-    const place = (to: Expression, offset: Expression, stride: Expression, of: "f16" | "f32", order: string) => {
-      const { memory, offset: base, type } = this.#place(to)!;
-      if (type.kind !== "array") throw new SyntaxError("Matrices are loaded from arrays");
-      const bytes = sizeOf(type.of);
-      const at = `${base} + ${bytes} * (${this.#expression(offset).code})`;
-      return `{ memory: "${memory}", offset: ${at}, stride: ${bytes} * (${this.#expression(stride).code}), columnMajor: ${
-        order === "col_major"
-      }, type: "${of}" }`;
-    };
-    const order = (i: number) => (parameters[i] as TypeSyntax).name;
-    switch (name) {
-      case "workgroupUniformLoad": {
-        const of: Expression = values[0].kind === "unary" ? values[0].of : values[0];
-        const { code, type } = this.#expression(of);
-        return { code: `(yield { kind: "barrier" }, $uniform(${code}, yield { kind: "barrier" }))`, type };
-      }
-      case "subgroupMatrixLoad": {
-        const type = this.#type(parameters[0] as TypeSyntax) as Extract<Type, { kind: "matrix" }>;
-        return { code: `(yield { kind: "load", place: ${place(values[0], values[1], values[2], type.of, order(1))} })`, type };
-      }
-      case "subgroupMatrixStore": {
-        const matrix = this.#expression(values[2]);
-        const { of } = matrix.type as Extract<Type, { kind: "matrix" }>;
-        const to = place(values[0], values[1], values[3], of, order(0));
-        return { code: `(yield { kind: "store", place: ${to}, matrix: ${matrix.code} })`, type: NONE };
-      }
-      case "subgroupMatrixMultiplyAccumulate": {
-        const [left, right, sums] = values.map((value) => this.#expression(value));
-        return { code: `(yield { kind: "multiply", left: ${left.code}, right: ${right.code}, sums: ${sums.code} })`, type: sums.type };
-      }
-    }
-    return name.startsWith("subgroup_matrix_") ? zeroOf(this.#type({ name, parameters })) : null;
+    return builtinCall(name, a, () => this.#type(parameters[0] as TypeSyntax));
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { acceptConnections } from "../../../core/net/accept.ts";
 import { type Connection, ConnectionReader } from "../../../core/net/connection.ts";
-import { addressGroup, Doorkeeper, type DoorLimits, type Visitor } from "../../../core/net/doorkeeper.ts";
+import { addressGroup, ConnectionLimiter, type ConnectionLimits, type ConnectionSlot, SWEEP_INTERVAL } from "../../../core/net/connection_limiter.ts";
 import type { Socket } from "../../../core/wire/transport.ts";
 import { Patience } from "./patience.ts";
 import { ServerSocket } from "./server_socket.ts";
@@ -13,10 +13,8 @@ import { secureContext, TlsConnection } from "./tls_connection.ts";
 import { acceptUpgrade } from "./upgrade.ts";
 
 /** Who has not proved who it is: in all, and of one address, from which all workers of a machine may come at once. */
-const STRANGERS: DoorLimits = { total: 256, perAddress: 64 };
+const STRANGERS: ConnectionLimits = { total: 256, perAddress: 64 };
 const STRANGER_TIMEOUT = 8000;
-/** Milliseconds between checks of who has taken too long. */
-const SWEEP_INTERVAL = 500;
 
 /** Certificate and key of the accepting side, in PEM; null: no TLS. */
 export type DoorTls = { readonly cert: string; readonly key: string } | null;
@@ -29,7 +27,7 @@ export class Door {
   readonly #secure: (raw: Connection) => Connection;
   readonly #strangerTimeout: number;
   readonly #onSocket: (socket: Socket) => Promise<void>;
-  readonly #strangers = new Doorkeeper(STRANGERS);
+  readonly #strangers = new ConnectionLimiter(STRANGERS);
   readonly #patience = new Patience();
   readonly #closing = new AbortController();
   readonly #accepting: Promise<void>;
@@ -69,20 +67,20 @@ export class Door {
     const { hostname } = raw.remoteAddr;
     let connection: Connection = raw;
     const cut = () => closeQuietly(connection);
-    const visitor = this.#strangers.admit(hostname, cut);
-    if (visitor === null) return cut();
-    visitor.rest(performance.now() + this.#strangerTimeout);
+    const slot = this.#strangers.accept(hostname, cut);
+    if (slot === null) return cut();
+    slot.rest(performance.now() + this.#strangerTimeout);
     raw.setNoDelay();
     connection = this.#secure(raw);
-    const running: Promise<void> = this.#meet(connection, visitor, hostname).catch(() => {}).finally(() => {
-      this.#strangers.leave(visitor);
+    const running: Promise<void> = this.#meet(connection, slot, hostname).catch(() => {}).finally(() => {
+      this.#strangers.leave(slot);
       cut();
       this.#running.delete(running);
     });
     this.#running.add(running);
   }
 
-  async #meet(connection: Connection, visitor: Visitor, hostname: string): Promise<void> {
+  async #meet(connection: Connection, slot: ConnectionSlot, hostname: string): Promise<void> {
     const group = addressGroup(hostname);
     await this.#patience.wait(group, this.#closing.signal);
     const reader = new ConnectionReader(connection);
@@ -93,7 +91,7 @@ export class Door {
       trusted: () => {
         proven = true;
         this.#patience.succeeded(group);
-        this.#strangers.leave(visitor);
+        this.#strangers.leave(slot);
       },
     });
     const decided = this.#onSocket(socket).catch(() => {}).then(() => {

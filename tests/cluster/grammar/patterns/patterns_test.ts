@@ -7,7 +7,7 @@ import fc from "npm:fast-check@4.10.2";
 import { Derivation } from "../../../../cluster/grammar/automaton/derivation.ts";
 import { Expressions } from "../../../../cluster/grammar/automaton/expressions.ts";
 import { UnsupportedPattern } from "../../../../cluster/grammar/patterns/pattern_tree.ts";
-import { Writers } from "../../../../cluster/grammar/text/writers.ts";
+import { Writers } from "../../../../cluster/grammar/schema/writers.ts";
 import { SEED } from "../../../../bench/support/random.ts";
 import { PATTERNS } from "../../../support/schemas.ts";
 

@@ -10,7 +10,7 @@ import type { Step } from "../forward/context.ts";
  *
  * @param asked how many of the last rows that were
  */
-export function nextStep({ rows }: Step, asked: number, maxContext: number): Step | null {
+export function anticipatedStep({ rows }: Step, asked: number, maxContext: number): Step | null {
   const next = rows.slice(rows.length - asked).map(({ position, sequence }) => ({ token: 0, position: position + 1, sequence }));
   return next.length === 0 || next.some(({ position }) => position >= maxContext) ? null : { phase: "decode", rows: next };
 }

@@ -6,22 +6,25 @@
  */
 
 /** How many connections there may be. */
-export interface DoorLimits {
+export interface ConnectionLimits {
   readonly total: number;
   readonly perAddress: number;
 }
 
-/** Somebody who is connected. */
-export class Visitor {
+/** Milliseconds between checks of deadlines: whoever owns a {@link ConnectionLimiter} calls {@link ConnectionLimiter.sweep} as often. */
+export const SWEEP_INTERVAL = 500;
+
+/** The place of one connection. */
+export class ConnectionSlot {
   /** See {@link addressGroup}. */
   readonly group: string;
-  /** When the connection is ended, in milliseconds on the doorkeeper's clock. */
+  /** When the connection is ended, in milliseconds on the limiter's clock. */
   deadline = Infinity;
   readonly #end: () => void;
-  readonly #moved: (visitor: Visitor) => void;
+  readonly #moved: (slot: ConnectionSlot) => void;
   #idle = true;
 
-  constructor(group: string, end: () => void, moved: (visitor: Visitor) => void) {
+  constructor(group: string, end: () => void, moved: (slot: ConnectionSlot) => void) {
     this.group = group;
     this.#end = end;
     this.#moved = moved;
@@ -55,25 +58,25 @@ export class Visitor {
 interface Group {
   count: number;
   /** Who has been idle longest comes first. */
-  readonly idle: Set<Visitor>;
+  readonly idle: Set<ConnectionSlot>;
 }
 
-/** Counts who is there. */
-export class Doorkeeper {
+/** Counts connections. */
+export class ConnectionLimiter {
   /** Connections that were turned away, or ended to make room. */
   turnedAway = 0;
-  readonly #limits: DoorLimits;
-  readonly #visitors = new Set<Visitor>();
+  readonly #limits: ConnectionLimits;
+  readonly #slots = new Set<ConnectionSlot>();
   /** Of all groups; who has been idle longest comes first. */
-  readonly #idle = new Set<Visitor>();
+  readonly #idle = new Set<ConnectionSlot>();
   readonly #groups = new Map<string, Group>();
 
-  constructor(limits: DoorLimits) {
+  constructor(limits: ConnectionLimits) {
     this.#limits = limits;
   }
 
   get size(): number {
-    return this.#visitors.size;
+    return this.#slots.size;
   }
 
   /**
@@ -82,17 +85,17 @@ export class Doorkeeper {
    * @param end ends the connection; {@link leave} must follow
    * @returns null where there is no room; the connection is not ended then
    */
-  admit(address: string, end: () => void): Visitor | null {
+  accept(address: string, end: () => void): ConnectionSlot | null {
     const name = addressGroup(address);
     if ((this.#groups.get(name)?.count ?? 0) >= this.#limits.perAddress && !this.#dismiss(this.#groups.get(name)!.idle)) return null;
-    if (this.#visitors.size >= this.#limits.total && !this.makeRoom()) return null;
+    if (this.#slots.size >= this.#limits.total && !this.makeRoom()) return null;
     const group = this.#groups.get(name) ?? { count: 0, idle: new Set() };
     this.#groups.set(name, group);
     group.count++;
-    const visitor = new Visitor(name, end, (visitor) => this.#sort(visitor));
-    this.#visitors.add(visitor);
-    this.#sort(visitor);
-    return visitor;
+    const slot = new ConnectionSlot(name, end, (slot) => this.#sort(slot));
+    this.#slots.add(slot);
+    this.#sort(slot);
+    return slot;
   }
 
   /** Ends the connection that has been idle longest; false if there is none. */
@@ -101,33 +104,33 @@ export class Doorkeeper {
   }
 
   /** Somebody has gone. */
-  leave(visitor: Visitor): void {
-    if (!this.#visitors.delete(visitor)) return;
-    this.#idle.delete(visitor);
-    const group = this.#groups.get(visitor.group)!;
-    group.idle.delete(visitor);
-    if (--group.count === 0) this.#groups.delete(visitor.group);
+  leave(slot: ConnectionSlot): void {
+    if (!this.#slots.delete(slot)) return;
+    this.#idle.delete(slot);
+    const group = this.#groups.get(slot.group)!;
+    group.idle.delete(slot);
+    if (--group.count === 0) this.#groups.delete(slot.group);
   }
 
   /** Ends connections whose time is up. */
   sweep(now: number): void {
-    for (const visitor of [...this.#visitors]) if (visitor.deadline <= now) this.#send(visitor);
+    for (const slot of [...this.#slots]) if (slot.deadline <= now) this.#send(slot);
   }
 
   /** Ends all that are idle, or all. */
   close(which: "idle" | "all"): void {
-    for (const visitor of [...(which === "idle" ? this.#idle : this.#visitors)]) this.#send(visitor);
+    for (const slot of [...(which === "idle" ? this.#idle : this.#slots)]) this.#send(slot);
   }
 
-  #sort(visitor: Visitor): void {
-    if (!this.#visitors.has(visitor)) return;
-    for (const set of [this.#idle, this.#groups.get(visitor.group)!.idle]) {
-      set.delete(visitor);
-      if (visitor.idle) set.add(visitor);
+  #sort(slot: ConnectionSlot): void {
+    if (!this.#slots.has(slot)) return;
+    for (const set of [this.#idle, this.#groups.get(slot.group)!.idle]) {
+      set.delete(slot);
+      if (slot.idle) set.add(slot);
     }
   }
 
-  #dismiss(idle: ReadonlySet<Visitor>): boolean {
+  #dismiss(idle: ReadonlySet<ConnectionSlot>): boolean {
     this.turnedAway++;
     const [longest] = idle;
     if (longest === undefined) return false;
@@ -135,9 +138,9 @@ export class Doorkeeper {
     return true;
   }
 
-  #send(visitor: Visitor): void {
-    this.leave(visitor);
-    visitor.end();
+  #send(slot: ConnectionSlot): void {
+    this.leave(slot);
+    slot.end();
   }
 }
 

@@ -8,7 +8,7 @@
 const NEWEST = 0.1;
 
 /** Mean time between two ends, the latest counting most. */
-export class Pace {
+export class CompletionRate {
   #last: number | null = null;
   #interval: number | null = null;
 

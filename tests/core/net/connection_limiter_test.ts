@@ -2,43 +2,43 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { acceptConnections } from "../../../core/net/accept.ts";
-import { addressGroup, Doorkeeper, type Visitor } from "../../../core/net/doorkeeper.ts";
+import { addressGroup, ConnectionLimiter, type ConnectionSlot } from "../../../core/net/connection_limiter.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
 /** A door at which ended connections are noted. */
 function door(limits: { total: number; perAddress: number }) {
-  const keeper = new Doorkeeper(limits);
+  const keeper = new ConnectionLimiter(limits);
   const ended: string[] = [];
-  return { keeper, ended, admit: (name: string, address = name) => keeper.admit(address, () => ended.push(name)) };
+  return { keeper, ended, accept: (name: string, address = name) => keeper.accept(address, () => ended.push(name)) };
 }
 
-describe("the doorkeeper", () => {
+describe("the connection limiter", () => {
   it("makes room by ending who has been idle longest, and turns away where all are busy", () => {
-    const { keeper, ended, admit } = door({ total: 3, perAddress: 9 });
-    const [a, b] = [admit("a")!, admit("b")!, admit("c")!];
+    const { keeper, ended, accept } = door({ total: 3, perAddress: 9 });
+    const [a, b] = [accept("a")!, accept("b")!, accept("c")!];
     a.work();
     b.rest(Infinity);
-    admit("d");
+    accept("d");
     assertEquals(ended, ["c"]);
     b.work();
-    admit("e")!.work();
+    accept("e")!.work();
     assertEquals(ended, ["c", "d"]);
-    assertEquals(admit("f"), null);
+    assertEquals(accept("f"), null);
     assertEquals([keeper.size, keeper.turnedAway], [3, 3]);
     keeper.leave(a);
-    admit("g");
+    accept("g");
     assertEquals(keeper.size, 3);
   });
 
   it("lets no address have more than its share, and ends its own connections first", () => {
-    const { ended, admit } = door({ total: 10, perAddress: 2 });
-    admit("quiet", "10.0.0.1");
-    admit("one", "10.0.0.2");
-    const two = admit("two", "10.0.0.2")!;
-    admit("three", "10.0.0.2")!.work();
+    const { ended, accept } = door({ total: 10, perAddress: 2 });
+    accept("quiet", "10.0.0.1");
+    accept("one", "10.0.0.2");
+    const two = accept("two", "10.0.0.2")!;
+    accept("three", "10.0.0.2")!.work();
     assertEquals(ended, ["one"]);
     two.work();
-    assertEquals(admit("four", "10.0.0.2"), null);
+    assertEquals(accept("four", "10.0.0.2"), null);
     assertEquals(ended, ["one"]);
   });
 
@@ -51,10 +51,10 @@ describe("the doorkeeper", () => {
   });
 
   it("ends connections whose time is up", () => {
-    const { keeper, ended, admit } = door({ total: 3, perAddress: 3 });
-    admit("a")!.rest(10);
-    admit("b")!.work(20);
-    admit("c")!.work();
+    const { keeper, ended, accept } = door({ total: 3, perAddress: 3 });
+    accept("a")!.rest(10);
+    accept("b")!.work(20);
+    accept("c")!.work();
     keeper.sweep(9);
     assertEquals(ended, []);
     keeper.sweep(10);
@@ -65,24 +65,24 @@ describe("the doorkeeper", () => {
     assertEquals([ended, keeper.size], [["a", "b", "c"], 0]);
   });
 
-  it("never counts wrong, whatever visitors do", () => {
-    const action = fc.tuple(fc.constantFrom("admit", "work", "rest", "leave", "sweep"), fc.nat(4), fc.nat(100));
+  it("never counts wrong, whatever slots do", () => {
+    const action = fc.tuple(fc.constantFrom("accept", "work", "rest", "leave", "sweep"), fc.nat(4), fc.nat(100));
     fc.assert(
       fc.property(fc.array(action, { maxLength: 200 }), (actions) => {
-        const there = new Map<Visitor, string>();
-        const keeper = new Doorkeeper({ total: 5, perAddress: 3 });
+        const there = new Map<ConnectionSlot, string>();
+        const keeper = new ConnectionLimiter({ total: 5, perAddress: 3 });
         for (const [what, who, when] of actions) {
-          const visitor = [...there.keys()][who];
+          const slot = [...there.keys()][who];
           if (what === "sweep") keeper.sweep(when);
-          else if (what === "admit") {
-            const admitted = keeper.admit(`a${who}`, () => there.delete(admitted!));
-            if (admitted !== null) there.set(admitted, `a${who}`);
-          } else if (visitor !== undefined) {
-            if (what === "work") visitor.work(when);
-            if (what === "rest") visitor.rest(when);
+          else if (what === "accept") {
+            const accepted = keeper.accept(`a${who}`, () => there.delete(accepted!));
+            if (accepted !== null) there.set(accepted, `a${who}`);
+          } else if (slot !== undefined) {
+            if (what === "work") slot.work(when);
+            if (what === "rest") slot.rest(when);
             if (what === "leave") {
-              keeper.leave(visitor);
-              there.delete(visitor);
+              keeper.leave(slot);
+              there.delete(slot);
             }
           }
           assertEquals(keeper.size, there.size);

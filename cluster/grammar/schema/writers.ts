@@ -7,9 +7,9 @@ import { Automaton } from "../automaton/automaton.ts";
 import type { Derivation } from "../automaton/derivation.ts";
 import type { Expr, Expressions } from "../automaton/expressions.ts";
 import { Patterns } from "../patterns/patterns.ts";
-import { Characters } from "./characters.ts";
-import { JsonText } from "./json_text.ts";
-import { Numbers } from "./numbers.ts";
+import { Characters } from "../text/characters.ts";
+import { JsonText } from "../text/json_text.ts";
+import { Numbers } from "../text/numbers.ts";
 
 /** Writes texts of JSON as expressions. */
 export class Writers {

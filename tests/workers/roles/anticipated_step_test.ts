@@ -1,6 +1,7 @@
 /**
  * What is encoded ahead of a step is what the step records, and changes nothing that it gives.
  */
+import { BLOCK_TOKENS } from "../../../core/cache/blocks.ts";
 import { isHost } from "../../../core/device_kind.ts";
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
@@ -12,13 +13,12 @@ import { LocalExchange } from "../../../workers/collective/local_exchange.ts";
 import { DecodeRank, type StepChanges } from "../../../workers/roles/decode.ts";
 import { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
-import { nextStep } from "../../../workers/roles/next_step.ts";
+import { anticipatedStep } from "../../../workers/roles/anticipated_step.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadMixedModels, loadModel } from "../../support/fixtures.ts";
 import { Random } from "../../../bench/support/random.ts";
 
 const MODEL = "deepseek-v2-lite-tiny";
-const BLOCK = 64;
 
 /** What is asked of a row: the model's own logits or, of the sequence with this number, also changed ones. */
 function queryOf({ sequence, position }: TokenRow, changed: number): QueryFrame {
@@ -56,9 +56,9 @@ function script(steps: number): ScriptStep[] {
     for (const id of close) lengths.delete(id);
     const open = step === 0 ? [0, 1] : step % 7 === 6 && lengths.size < 3 ? [step] : [];
     for (const id of open) lengths.set(id, 0);
-    const grow = [...lengths].filter(([, length]) => length % BLOCK === 0).map(([sequence, length]) => ({
+    const grow = [...lengths].filter(([, length]) => length % BLOCK_TOKENS === 0).map(([sequence, length]) => ({
       sequence,
-      blocks: [(sequence * 2 + length / BLOCK) % 16],
+      blocks: [(sequence * 2 + length / BLOCK_TOKENS) % 16],
     }));
     const rows = [...lengths].map(([sequence, position]): TokenRow => ({ sequence, token: 3 + random.below(250), position }));
     for (const [id, length] of lengths) lengths.set(id, length + 1);
@@ -106,15 +106,15 @@ describe("the step that follows", () => {
 
   it("has the rows that were asked about, one position further", () => {
     const rows = [{ token: 5, position: 9, sequence: a }, { token: 6, position: 10, sequence: a }, { token: 7, position: 3, sequence: b }];
-    assertEquals(nextStep({ phase: "prefill", rows }, 2, 100)?.rows.map(({ position, sequence }) => [position, sequence]), [[11, a], [4, b]]);
-    assertEquals(nextStep({ phase: "decode", rows }, 2, 100)?.phase, "decode");
+    assertEquals(anticipatedStep({ phase: "prefill", rows }, 2, 100)?.rows.map(({ position, sequence }) => [position, sequence]), [[11, a], [4, b]]);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 2, 100)?.phase, "decode");
   });
 
   it("is none where nothing is asked, or a context ends", () => {
     const rows = [{ token: 5, position: 9, sequence: a }];
-    assertEquals(nextStep({ phase: "decode", rows }, 0, 100), null);
-    assertEquals(nextStep({ phase: "decode", rows }, 1, 10), null);
-    assertEquals(nextStep({ phase: "decode", rows }, 1, 11)?.rows.length, 1);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 0, 100), null);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 1, 10), null);
+    assertEquals(anticipatedStep({ phase: "decode", rows }, 1, 11)?.rows.length, 1);
   });
 });
 

@@ -1,0 +1,11 @@
+/**
+ * How often, and how soon again, workers are tried to be linked.
+ *
+ * @module
+ */
+
+/** Milliseconds between two attempts. */
+export const RETRY_DELAY = 200;
+
+/** Attempts in a row after which it is given up. */
+export const MOST_ATTEMPTS = 20;
