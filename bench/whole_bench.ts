@@ -4,9 +4,10 @@
  *
  * @module
  */
+import { isHostChoice } from "../core/device_kind.ts";
 import { measureBareSums } from "./collective_bench.ts";
 import { keeper } from "./source.ts";
-import { driveCase, warmUp } from "./whole/drive.ts";
+import { driveCase, wake, warmUp } from "./whole/drive.ts";
 import { Floor } from "./whole/floor.ts";
 import { type Case, nameOf, parseOptions, type Run, type WholeOptions } from "./whole/options.ts";
 import { printRun, runName } from "./whole/print.ts";
@@ -125,6 +126,7 @@ class WholeRun {
     for (const batch of new Set([Math.max(...cases.map(({ batch }) => batch)), 1])) await warmUp(server, batch, spec, this.#options);
     for (const one of cases) {
       try {
+        if (!isHostChoice(this.#run.device)) await wake(server, one.batch, spec, this.#options);
         const { times, prompt, step } = await driveCase(server, one, spec, this.#options);
         done({ ...one, error: null, times, prompt, step, floor: step === null ? null : await this.#floor(one, step, bare) });
         console.log(`  ${nameOf(one)}: ${times.tokensPerSecond.toFixed(1)} tokens/s`);

@@ -76,6 +76,18 @@ export async function warmUp(server: BenchServer, batch: number, spec: ModelSpec
   await play(server, { requests: prompts.map((prompt, i) => requestOf(prompt, WARM_UP.tokens, i)) }, WARM_UP.prompt, "warming up");
 }
 
+/**
+ * Milliseconds of work after which a card runs at its full clock. One that was idle begins at a sixth of it, and takes two seconds: a prompt of 4096 tokens takes 0.36 s
+ * then instead of 0.11 (bench/NOTES.md).
+ */
+const AWAKE = 2500;
+
+/** Works until a card has raised its clock. */
+export async function wake(server: BenchServer, batch: number, spec: ModelSpec, options: WholeOptions): Promise<void> {
+  const began = performance.now();
+  do await warmUp(server, batch, spec, options); while (performance.now() - began < AWAKE);
+}
+
 /** The best token of random weights soon repeats itself, and streams that end up at the same one use the same experts: so tokens are drawn. */
 function requestOf(prompt: readonly number[], maxTokens: number, stream: number): LoadRequest {
   return { at: 0, prompt, maxTokens, temperature: 1, seed: stream };

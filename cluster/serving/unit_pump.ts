@@ -9,13 +9,12 @@ import type { StepTimes } from "../../core/step_times.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { PlannedStep, PrefillChunk } from "../scheduler/plan.ts";
-import type { ChunkSize } from "./chunk_costs.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PromptUnit, type Sequence } from "../scheduler/state.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
-import { type ChunkProgress, type UnitState, UnitStates } from "./unit_state.ts";
-import { awaitHandoff, type ChunkAnswers, computeChunk, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
+import { type UnitState, UnitStates } from "./unit_state.ts";
+import { awaitHandoff, type ChunkAnswers, type ChunkPart, computeChunk, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
 
 /** Options of {@link UnitPump}. */
 export interface UnitPumpOptions {
@@ -45,7 +44,6 @@ export class UnitPump {
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
   readonly #states: UnitStates;
-  readonly #progress = new WeakMap<PrefillChunk, ChunkProgress>();
 
   constructor(
     units: Units,
@@ -167,24 +165,22 @@ export class UnitPump {
     const unit = this.#unitOf.get(prefill.name)!;
     const group = decode === null || placement.mixed ? null : this.#unitOf.get(decode.name)!;
     const { epoch } = unit;
-    const { vocabulary, deadlineMs, stepRows, layers } = this.#options;
+    const { vocabulary, deadlineMs, stepRows } = this.#options;
     const state = this.#states.of(unit);
-    const progress = this.#progressOf(chunk);
-    const { layers: first } = progress;
     const others = prefill instanceof MixedUnit && prefill.running.size > 0;
-    const end = others ? first + state.chunks.layersOf(sizeOf(chunk), progress) : layers;
-    const pauses = end < layers;
+    const layers = state.chunks.next(chunk, others);
+    const pauses = !state.chunks.ends(layers);
     // Who generates is given a step behind it, which is recorded meanwhile.
     const awaited = !others || (last && !pauses);
     const owner = this.#requests.of(sequence);
     const started = performance.now();
-    if (first === 0) owner?.chunkStarts(begin, started);
+    if (layers.first === 0) owner?.chunkStarts(begin, started);
     const asks = pauses ? [] : asking;
     const requests = asks.map((one) => this.#requests.of(one));
     let computed: ChunkAnswers;
     try {
       const target = group === null ? null : { group, stepRows };
-      computed = await computeChunk(unit, { chunk, layers: { first, end }, target, awaited }, {
+      computed = await computeChunk(unit, { chunk, layers, target, awaited }, {
         asked: asks.map((one) => ({ query: this.#requests.queryOf(one), by: null })),
         tables: state.tables,
         promptLogprobs: pauses ? null : owner?.promptLogprobs ?? null,
@@ -192,7 +188,7 @@ export class UnitPump {
         deadlineMs,
       });
     } catch (error) {
-      state.underWay = null;
+      state.chunks.lost();
       this.#scheduler.chunkFailed(chunk);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
@@ -200,9 +196,8 @@ export class UnitPump {
     const now = performance.now();
     // The step that follows did not follow at once.
     state.stepEnd = null;
-    progress.layers = end;
-    if (state.underWay?.chunk !== chunk) state.underWay = { chunk, since: started };
-    if (awaited) this.#layersDone(state, now);
+    state.chunks.begun(chunk, layers, started);
+    if (awaited) state.chunks.done(now);
     if (pauses) return this.#scheduler.chunkPaused(chunk);
     // What lost this place is computed again elsewhere, from the beginning.
     if (placement.sequence.placement === placement) owner?.chunkDone(prompt, last, now);
@@ -238,41 +233,42 @@ export class UnitPump {
     const { deadlineMs, vocabulary } = this.#options;
     const asked = step.asking.map((by) => ({ query: this.#requests.queryOf(by.sequence), by }));
     const state = this.#states.of(unit);
-    const { underWay } = state;
+    const behind = this.#layersBehind(step, unit, state);
     const now = performance.now();
     this.#times.betweenMs += now - (state.stepEnd ?? now);
     let answers: readonly LogitsAnswer[];
     try {
-      const waitsMs = underWay === null ? deadlineMs : patienceFor(unit, underWay.chunk.count, deadlineMs);
-      answers = await runStep(unit, step, { asked, tables: state.tables, vocabulary, deadlineMs: waitsMs, times: this.#times });
+      const waitsMs = patienceFor(unit, state.chunks.tokensUnderWay, deadlineMs);
+      answers = await runStep(unit, step, behind, { asked, tables: state.tables, vocabulary, deadlineMs: waitsMs, times: this.#times });
       const ended = performance.now();
-      state.stepEnd = ended;
-      // What a step takes longer that is behind layers of a chunk is what they take.
-      if (underWay === null) state.chunks.stepped(ended - now);
-      else this.#layersDone(state, ended - state.chunks.stepMs);
+      state.stepEnd = behind === null ? ended : null;
+      state.chunks.stepped(now, ended);
+      if (behind !== null) state.chunks.begun(behind.chunk, behind.layers, ended);
     } catch (error) {
-      state.underWay = null;
+      state.chunks.lost();
       this.#scheduler.stepFailed(step);
+      if (behind !== null) this.#scheduler.chunkFailed(behind.chunk);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
-    await this.#advance(unit, this.#scheduler.stepDone(step), answers);
+    const asking = this.#scheduler.stepDone(step);
+    if (behind !== null) this.#begunBehind(behind, state);
+    await this.#advance(unit, asking, answers);
   }
 
-  /** Layers that were under way are computed. */
-  #layersDone(state: UnitState, ended: number): void {
-    const { chunk, since } = state.underWay!;
-    state.underWay = null;
-    const progress = this.#progressOf(chunk);
-    progress.milliseconds += Math.max(0, ended - since);
-    if (progress.layers === this.#options.layers) state.chunks.computed(sizeOf(chunk), progress.milliseconds);
+  /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */
+  #layersBehind(step: PlannedStep, unit: Unit, state: UnitState): ChunkPart | null {
+    // Ranks that share a chunk wait for each other's sums.
+    if (unit.plan.slots.length > 1) return null;
+    // About the last position of a prompt something is asked, or somebody waits for it.
+    const chunk = this.#scheduler.chunkBehind(step, (chunk) => !chunk.last || !state.chunks.ends(state.chunks.next(chunk, true)));
+    return chunk === null ? null : { chunk, layers: state.chunks.next(chunk, true), target: null, awaited: false };
   }
 
-  #progressOf(chunk: PrefillChunk): ChunkProgress {
-    const known = this.#progress.get(chunk);
-    if (known !== undefined) return known;
-    const progress = { layers: 0, milliseconds: 0 };
-    this.#progress.set(chunk, progress);
-    return progress;
+  #begunBehind({ chunk, layers }: ChunkPart, state: UnitState): void {
+    if (!state.chunks.ends(layers)) return this.#scheduler.chunkPaused(chunk);
+    const { placement } = chunk;
+    if (placement.sequence.placement === placement) this.#requests.of(placement.sequence)?.chunkDone([], false, performance.now());
+    this.#scheduler.chunkDone(chunk);
   }
 
   /** Gives every request that still wants it the token that its answer makes, first all of those whose answers suffice. */
@@ -305,8 +301,4 @@ export class UnitPump {
       this.#units.report(unit, asLatentmeshError(error), epoch);
     });
   }
-}
-
-function sizeOf({ count: tokens, start }: PrefillChunk): ChunkSize {
-  return { tokens, start };
 }

@@ -77,6 +77,8 @@ export type Feeder = z.output<typeof feederSchema>;
 
 /** Blocks of a cache, as many as the longest context has. */
 const blockList = z.array(count).max(1 << 16);
+/** Layers, half-open. */
+const layersSchema = z.strictObject({ first: count, end: count.min(1) });
 
 /** What the coordinator asks of a worker; each has one reply with the same id. */
 export const requestSchema = z.discriminatedUnion("kind", [
@@ -112,7 +114,7 @@ export const requestSchema = z.discriminatedUnion("kind", [
     }).nullable().describe("given with the first chunk"),
     start: count,
     tokens: count.min(1).describe("they come with the first layers"),
-    layers: z.strictObject({ first: count, end: count.min(1) }).describe(
+    layers: layersSchema.describe(
       "which are computed now: a mixed unit runs steps between those of a chunk; what is asked is asked with the last ones",
     ),
     last: z.boolean(),
@@ -137,6 +139,9 @@ export const requestSchema = z.discriminatedUnion("kind", [
         tokens: count,
         blocks: blockList.describe("after the whole blocks of `tokens`, which it shares with `from`"),
       }),
+    ),
+    behind: z.strictObject({ sequence: count, start: count, layers: layersSchema }).nullable().describe(
+      "the next layers of a chunk, of a mixed unit of one rank: they are begun with while the step is computed, and not waited for",
     ),
     grow: z.array(z.strictObject({ sequence: count, blocks: blockList })),
   }),

@@ -12,37 +12,19 @@ import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { PeerFrame, RequestOf } from "../../core/wire/messages.ts";
-import type { Answers, QueryFrame } from "../../core/wire/queries.ts";
+import type { Answers } from "../../core/wire/queries.ts";
 import type { OnProgress } from "../../core/wire/rpc.ts";
 import { AdjustmentList } from "../forward/adjustment_list.ts";
 import type { Collective } from "../collective/collective.ts";
 import type { Step } from "../forward/context.ts";
 import { Handoff, type HandoffCounters, type HandoffSizes, HandoffStage } from "../handoff/handoff_sender.ts";
-import type { HandoffTarget, OutgoingOptions } from "../handoff/handoff_target.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
 import type { Model } from "../forward/model.ts";
+import type { LayersBehind, PromptChunk } from "./prompt_chunk.ts";
 import { RankForward } from "./rank.ts";
 import { scorePrompt } from "./score_prompt.ts";
-
-/** One prefill chunk. */
-export interface PromptChunk
-  extends Pick<RequestOf<"prefill">, "sequence" | "start" | "layers" | "last" | "awaited" | "promptLogprobs" | "following"> {
-  /** Given with the first layers. */
-  readonly tokens: readonly number[];
-  /** Asked of the last position. */
-  readonly queries: readonly QueryFrame[];
-  /** Given with the first chunk. */
-  readonly begin: {
-    /** Of the whole prompt; those before the first chunk hold its beginning already. */
-    readonly blocks: readonly number[];
-    /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
-    readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
-    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link LocalDecoder}. */
-    readonly stays: boolean;
-  } | null;
-}
 
 /** A prompt between its chunks. */
 interface Prompt {
@@ -69,6 +51,7 @@ interface UnderWay {
   readonly start: number;
   readonly tokens: readonly number[];
   readonly step: Step;
+  readonly last: boolean;
   /** The first that is left. */
   readonly layer: number;
 }
@@ -181,6 +164,25 @@ export class PrefillRank {
   }
 
   /**
+   * Begins with the next layers of a chunk that is under way, and waits for nothing; of a rank that is alone. The last layers of a prompt are not computed so, since
+   * something is asked about them.
+   *
+   * @throws {LatentmeshError} `protocol` if those layers are not next
+   */
+  runBehind({ sequence, start, layers }: LayersBehind): void {
+    const [prompt, forward, underWay] = [this.#prompts.get(sequence), this.#forward, this.#underWay];
+    if (prompt === undefined || forward === null) throw new LatentmeshError("protocol", `Prompt ${sequence} has not begun`);
+    this.#checkLayers({ sequence, start, layers }, prompt);
+    const ends = layers.end === this.model.spec.layers;
+    if (underWay === null || forward.collective.ranks > 1 || (ends && underWay.last)) {
+      throw new LatentmeshError("protocol", `Layers ${layers.first} to ${layers.end} of prompt ${sequence} cannot be computed behind a step`);
+    }
+    forward.runAlone(underWay.step, layers);
+    this.#underWay = ends ? null : { ...underWay, layer: layers.end };
+    if (ends) prompt.cached.length += underWay.tokens.length;
+  }
+
+  /**
    * Resolves when every decode rank has acknowledged its share of a prompt whose last chunk is computed, which then is closed.
    *
    * @throws {LatentmeshError} why one of them has not; {@link WorkerError} names one that was silent
@@ -228,7 +230,7 @@ export class PrefillRank {
   }
 
   /** Layers come in order, and a chunk is computed to its end before another is begun: its rows are where those of another would be. */
-  #checkLayers({ sequence, start, layers: { first, end } }: PromptChunk, prompt: Prompt): void {
+  #checkLayers({ sequence, start, layers: { first, end } }: LayersBehind, prompt: Prompt): void {
     const { layers } = this.model.spec;
     const before = this.#underWay;
     const follows = before === null ? first === 0 : before.prompt === prompt && before.start === start && before.layer === first;
@@ -265,7 +267,7 @@ export class PrefillRank {
     handoff?.submit(onProgress);
     if (layers.end < this.model.spec.layers) {
       invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while layers of it are computed");
-      this.#underWay = { prompt, start, tokens, step, layer: layers.end };
+      this.#underWay = { prompt, start, tokens, step, last, layer: layers.end };
       device.submit();
       clock.lap("record");
       if (awaited) await this.#settle();
