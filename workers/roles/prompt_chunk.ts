@@ -24,6 +24,3 @@ export interface PromptChunk
     readonly stays: boolean;
   } | null;
 }
-
-/** Layers of a chunk that are computed behind a step. */
-export type LayersBehind = NonNullable<RequestOf<"step">["behind"]>;
