@@ -8,7 +8,9 @@ import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
 import { deepseekV3, glm4MoeLite } from "./families/deepseek_v3.ts";
-import { FieldError } from "./families/fields.ts";
+import { FieldError } from "./families/field_checks.ts";
+import { minicpm3 } from "./families/minicpm3.ts";
+import { youtu } from "./families/youtu.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /** Parses the fields of one `model_type`; throws zod errors and {@link FieldError}. */
@@ -21,6 +23,11 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   kimi_k2: deepseekV3,
   // GLM-4.7-Flash.
   glm4_moe_lite: glm4MoeLite,
+  // MiniCPM3-4B.
+  minicpm3,
+  // Youtu-LLM-2B, which was first published with code of its own under the other name.
+  youtu,
+  youtu_llm: youtu,
 };
 
 /** `model_type` values this version can run. */

@@ -21,6 +21,14 @@ export interface YarnSpec {
   readonly attentionFactor: number;
 }
 
+/** LongRoPE (arXiv 2402.13753): each pair has a factor of its own, found by search. */
+export interface LongRopeSpec {
+  /** What the frequency of each pair is divided by; width / 2 of them. */
+  readonly divisors: readonly number[];
+  /** What cos and sin are multiplied by. */
+  readonly attentionFactor: number;
+}
+
 /** Rotary position embedding of the `rope` part of queries and keys. */
 export interface RopeSpec {
   /** Rotated dimensions per head; even. */
@@ -29,8 +37,10 @@ export interface RopeSpec {
   readonly theta: number;
   /** Pairs are (2i, 2i+1) if true, (i, i + width/2) otherwise. */
   readonly interleaved: boolean;
-  /** Context extension, if any. */
+  /** Context extension by YaRN. */
   readonly yarn: YarnSpec | null;
+  /** Context extension by LongRoPE, where there is none by YaRN. */
+  readonly longRope: LongRopeSpec | null;
 }
 
 /** Mixture-of-experts layers. */
@@ -93,6 +103,12 @@ export interface ModelSpec {
   readonly denseWidth: number;
   /** Null for a model without experts. */
   readonly moe: MoeSpec | null;
+  /** Multiplies rows of the embedding table on their way into the residual stream. */
+  readonly embeddingScale: number;
+  /** Multiplies logits. */
+  readonly logitScale: number;
+  /** Token whose row of the embedding table, and with it of a tied vocabulary projection, counts as zero whatever the file holds; null: there is none. */
+  readonly zeroToken: number | null;
   /** The vocabulary projection is the embedding table. */
   readonly tieEmbeddings: boolean;
   /** Longest context. */

@@ -22,7 +22,16 @@ import { DirectoryFiles } from "../../workers/load/model_files.ts";
 export { ROOT };
 
 /** Checkpoints with golden outputs from transformers. */
-export const FIXTURES = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "deepseek-v3-fp8-tiny", "glm4-moe-lite-tiny", "tiny-mla"] as const;
+export const FIXTURES = [
+  "deepseek-v2-lite-tiny",
+  "deepseek-v3-tiny",
+  "deepseek-v3-fp8-tiny",
+  "glm4-moe-lite-tiny",
+  "youtu-tiny",
+  "minicpm3-tiny",
+  "minicpm3-longrope-tiny",
+  "tiny-mla",
+] as const;
 export type Fixture = (typeof FIXTURES)[number];
 
 /** Directory of a checkpoint. */

@@ -47,6 +47,8 @@ export class RankWeights {
   readonly #keyScale: number;
   readonly #slicedNorm: boolean;
   readonly #plan: UploadPlan;
+  /** What holds rows of the embedding table, and of which token the first one is. */
+  #tables: readonly { readonly matrix: DeviceMatrix; readonly first: number }[] = [];
   /** While bases are changed. */
   #basisChange: BasisChange | null = null;
 
@@ -75,8 +77,22 @@ export class RankWeights {
     this.#basisChange = this.#bases === null ? null : new BasisChange(this.#device, { rows, width, columns });
     try {
       await upload(this.#plan, options);
+      this.#clearZeroToken();
     } finally {
       this.#basisChange?.destroy();
+    }
+  }
+
+  /** See {@link ModelSpec.zeroToken}. */
+  #clearZeroToken(): void {
+    const { zeroToken } = this.#spec;
+    if (zeroToken === null) return;
+    for (const { matrix: { layout: { rowBytes }, parts }, first } of this.#tables) {
+      const row = zeroToken - first;
+      for (const part of parts) {
+        if (row < part.first || row >= part.first + part.count) continue;
+        this.#device.write(part.weights, (row - part.first) * rowBytes, new Uint8Array(rowBytes));
+      }
     }
   }
 
@@ -86,11 +102,13 @@ export class RankWeights {
     const embedding = this.#matrix([this.#source("model.embed_tokens.weight", [vocabSize, hiddenSize])], "keep");
     const layers: LayerWeights[] = [];
     for (let layer = 0; layer < this.#spec.layers; layer++) layers.push(this.#layer(layer));
-    const finalNorm = this.#plan.vector("model.norm.weight", hiddenSize);
+    // Logits are linear in what the final norm gives.
+    const finalNorm = this.#plan.vector("model.norm.weight", hiddenSize, this.#spec.logitScale);
     const rows = this.#shape.vocabulary;
     const whole = rows.end - rows.begin === vocabSize;
     const headName = tieEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
     const head = tieEmbeddings && whole ? embedding : this.#matrix([this.#source(headName, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
+    this.#tables = [{ matrix: embedding, first: 0 }, ...(tieEmbeddings && !whole ? [{ matrix: head, first: rows.begin }] : [])];
     return {
       spec: rankSpec(this.#spec, this.#shape),
       latents: { keyWidth: this.#shape.keyWidth, valueOffset: this.#shape.valueOffset, basis: this.#bases === null ? "diagonal" : "dense" },

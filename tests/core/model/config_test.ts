@@ -1,61 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseModelConfig } from "../../../core/model/config.ts";
-import { inverseFrequencies, ropeTable } from "../../../core/model/rope.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-
-const V2_LITE = {
-  model_type: "deepseek_v2",
-  vocab_size: 102400,
-  hidden_size: 2048,
-  num_hidden_layers: 27,
-  num_attention_heads: 16,
-  num_key_value_heads: 16,
-  kv_lora_rank: 512,
-  q_lora_rank: null,
-  qk_nope_head_dim: 128,
-  qk_rope_head_dim: 64,
-  v_head_dim: 128,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  first_k_dense_replace: 1,
-  n_routed_experts: 64,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  topk_method: "greedy",
-  n_group: 1,
-  topk_group: 1,
-  routed_scaling_factor: 1.0,
-  rms_norm_eps: 1e-6,
-  max_position_embeddings: 163840,
-  rope_theta: 10000,
-  rope_scaling: {
-    type: "yarn",
-    factor: 40,
-    original_max_position_embeddings: 4096,
-    beta_fast: 32,
-    beta_slow: 1,
-    mscale: 0.707,
-    mscale_all_dim: 0.707,
-  },
-  bos_token_id: 100000,
-  eos_token_id: 100001,
-};
-const V3 = {
-  ...V2_LITE,
-  model_type: "deepseek_v3",
-  topk_method: "noaux_tc",
-  scoring_func: "sigmoid",
-  q_lora_rank: 1536,
-  n_routed_experts: 256,
-  num_experts_per_tok: 8,
-  n_group: 8,
-  topk_group: 4,
-  norm_topk_prob: true,
-  routed_scaling_factor: 2.5,
-};
-
-const parse = (config: object) => parseModelConfig(JSON.stringify(config), "dir/config.json");
+import { parse, V2_LITE, V3 } from "../../support/published_configs.ts";
 
 describe("parseModelConfig", () => {
   it("reads DeepSeek-V2-Lite", () => {
@@ -119,6 +66,24 @@ describe("parseModelConfig", () => {
     ["another routing method", { topk_method: "noaux_tc" }, "topk_method", "is not usable"],
     ["another rope", { rope_scaling: { type: "linear", factor: 2 } }, "rope_scaling.rope_type", "linear"],
     ["yarn without its factor", { rope_scaling: { type: "yarn", original_max_position_embeddings: 4096 } }, "rope_scaling.factor", "yarn needs it"],
+    [
+      "longrope without a list",
+      { rope_scaling: { type: "longrope", short_factor: Array(32).fill(1) } },
+      "rope_scaling.long_factor",
+      "longrope needs it",
+    ],
+    [
+      "longrope with a list of another length",
+      { rope_scaling: { type: "longrope", short_factor: Array(31).fill(1), long_factor: Array(32).fill(1) } },
+      "rope_scaling.short_factor",
+      "31 factors for the 32 pairs",
+    ],
+    [
+      "longrope of a context of one token",
+      { rope_scaling: { type: "longrope", short_factor: Array(32).fill(1), long_factor: Array(32).fill(1), original_max_position_embeddings: 1 } },
+      "rope_scaling.original_max_position_embeddings",
+      "logarithm",
+    ],
     ["two ropes that disagree", { rope_parameters: { rope_type: "yarn", factor: 2 } }, "rope_scaling", "contradicts"],
     ["another quantisation", { quantization_config: { quant_method: "awq" } }, "quantization_config.quant_method", 'only "fp8"'],
     ["FP8 without a block size", { quantization_config: { quant_method: "fp8" } }, "quantization_config.weight_block_size", "rows, columns"],
@@ -175,22 +140,5 @@ describe("parseModelConfig", () => {
   it("refuses what is not a JSON object", () => {
     assertThrows(() => parseModelConfig("[1]", "x"), LatentmeshError, "not a JSON object");
     assertThrows(() => parseModelConfig("{", "x"), LatentmeshError, "not a JSON object");
-  });
-});
-
-describe("rope", () => {
-  it("YaRN interpolates slow pairs, keeps fast ones and ramps between", () => {
-    const plain = { width: 64, theta: 10000, interleaved: true, yarn: null };
-    const yarn = parse(V2_LITE).rope;
-    const [before, after] = [inverseFrequencies(plain), inverseFrequencies(yarn)];
-    assertAlmostEquals(after[0], before[0]);
-    assertAlmostEquals(after[31], before[31] / 40);
-    for (let i = 1; i < 32; i++) assertEquals(after[i] <= after[i - 1] && after[i] >= before[i] / 40 && after[i] <= before[i], true);
-  });
-
-  it("multiplies cos and sin by the attention factor", () => {
-    const { rope } = parse({ ...V2_LITE, rope_scaling: { ...V2_LITE.rope_scaling, attention_factor: 1.5 } });
-    const [cos, sin] = ropeTable(rope, 1);
-    assertEquals([cos, sin], [1.5, 0]);
   });
 });

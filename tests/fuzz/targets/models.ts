@@ -22,7 +22,14 @@ import { memoryFiles, memorySource } from "../../support/safetensors.ts";
 import { mutateBytes, mutateJson, mutateText, pick } from "../mutate.ts";
 import { named, type Target } from "../target.ts";
 
-const CONFIGS = ["models/tiny-mla", "tests/golden/deepseek-v2-lite-tiny", "tests/golden/deepseek-v3-tiny", "tests/golden/deepseek-v3-fp8-tiny"].map((
+const CONFIGS = [
+  "models/tiny-mla",
+  "tests/golden/deepseek-v2-lite-tiny",
+  "tests/golden/deepseek-v3-tiny",
+  "tests/golden/deepseek-v3-fp8-tiny",
+  "tests/golden/youtu-tiny",
+  "tests/golden/minicpm3-longrope-tiny",
+].map((
   path,
 ) => JSON.parse(Deno.readTextFileSync(`${ROOT}/${path}/config.json`)));
 
