@@ -9,6 +9,7 @@ import { LatentmeshError } from "../errors.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
 import { deepseekV3, glm4MoeLite } from "./families/deepseek_v3.ts";
 import { FieldError } from "./families/field_checks.ts";
+import { mistral4 } from "./families/mistral4.ts";
 import { minicpm3 } from "./families/minicpm3.ts";
 import { youtu } from "./families/youtu.ts";
 import type { ModelSpec } from "./spec.ts";
@@ -23,6 +24,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   kimi_k2: deepseekV3,
   // GLM-4.7-Flash.
   glm4_moe_lite: glm4MoeLite,
+  mistral4,
   // MiniCPM3-4B.
   minicpm3,
   // Youtu-LLM-2B, which was first published with code of its own under the other name.

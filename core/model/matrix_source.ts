@@ -59,14 +59,14 @@ export class MatrixSource {
   readonly #block: readonly [number, number] | null;
 
   /**
-   * @param shape the shape the tensor must have
+   * @param shape the shape the tensor must have; of a stack of matrices, [matrices, rows, columns], whose rows count from the first matrix on
    * @param fp8Block rows × columns per scale, for FP8 checkpoints
    * @throws {LatentmeshError} `invalid_checkpoint` if the tensor is missing, of another shape or dtype, or FP8 without matching scales
    */
   constructor(
     checkpoint: Checkpoint,
     name: string,
-    shape: readonly [rows: number, columns: number],
+    shape: readonly [rows: number, columns: number] | readonly [matrices: number, rows: number, columns: number],
     options: MatrixSelection & { fp8Block: readonly [number, number] | null },
   ) {
     const info = checkpoint.info(name);
@@ -75,15 +75,17 @@ export class MatrixSource {
     }
     const native = NATIVE_FORMATS[info.dtype] ??
       refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
+    const [columns, rows, matrices = 1] = shape.toReversed();
+    if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
     this.#checkpoint = checkpoint;
     this.#native = native;
-    this.#storedColumns = shape[1];
-    this.#rowRanges = options.rows ?? [{ begin: 0, end: shape[0] }];
+    this.#storedColumns = columns;
+    this.#rowRanges = options.rows ?? [{ begin: 0, end: matrices * rows }];
     this.#columnBegin = options.columns?.begin ?? 0;
-    this.columns = (options.columns?.end ?? shape[1]) - this.#columnBegin;
+    this.columns = (options.columns?.end ?? columns) - this.#columnBegin;
     this.rows = this.#rowRanges.reduce((sum, range) => sum + range.end - range.begin, 0);
-    this.#block = native === "fp8" ? checkScales(checkpoint, name, shape, options.fp8Block) : null;
+    this.#block = native === "fp8" ? checkScales(checkpoint, name, [rows, columns], options.fp8Block) : null;
   }
 
   /** The rows that are wanted, in order, as the file counts them. */

@@ -43,6 +43,14 @@ export interface RopeSpec {
   readonly longRope: LongRopeSpec | null;
 }
 
+/** Queries that grow with their position p: times 1 + beta · ln(1 + ⌊p / span⌋). */
+export interface QueryScaling {
+  /** By how much they grow with the logarithm. */
+  readonly beta: number;
+  /** Positions that share a factor. */
+  readonly span: number;
+}
+
 /** Mixture-of-experts layers. */
 export interface MoeSpec {
   /** Routed experts. */
@@ -93,6 +101,8 @@ export interface ModelSpec {
   readonly rope: RopeSpec;
   /** Multiplies q·k before the softmax. */
   readonly attentionScale: number;
+  /** How queries grow with their position; null: they do not. */
+  readonly queryScaling: QueryScaling | null;
   /** Epsilon of the norms of the residual stream. */
   readonly normEps: number;
   /** Epsilon of the q_a and kv_a norms: 1e-6 whatever `rms_norm_eps` says (transformers #44346). */

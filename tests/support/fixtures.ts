@@ -27,6 +27,7 @@ export const FIXTURES = [
   "deepseek-v3-tiny",
   "deepseek-v3-fp8-tiny",
   "glm4-moe-lite-tiny",
+  "mistral4-tiny",
   "youtu-tiny",
   "minicpm3-tiny",
   "minicpm3-longrope-tiny",

@@ -60,6 +60,40 @@ export const V3 = {
   routed_scaling_factor: 2.5,
 };
 
+/** Mistral 4 with the sizes that transformers takes for its own. */
+export const MISTRAL4 = {
+  model_type: "mistral4",
+  vocab_size: 131072,
+  hidden_size: 4096,
+  num_hidden_layers: 36,
+  num_attention_heads: 32,
+  num_key_value_heads: 32,
+  kv_lora_rank: 256,
+  q_lora_rank: 1024,
+  qk_nope_head_dim: 64,
+  qk_rope_head_dim: 64,
+  v_head_dim: 128,
+  intermediate_size: 12288,
+  moe_intermediate_size: 2048,
+  n_routed_experts: 128,
+  n_shared_experts: 1,
+  num_experts_per_tok: 4,
+  rms_norm_eps: 1e-6,
+  max_position_embeddings: 1048576,
+  rope_parameters: {
+    type: "yarn",
+    rope_theta: 10000,
+    factor: 128,
+    original_max_position_embeddings: 8192,
+    beta_fast: 32,
+    beta_slow: 1,
+    mscale: 1,
+    mscale_all_dim: 1,
+    llama_4_scaling_beta: 0.1,
+    partial_rotary_factor: 0.5,
+  },
+};
+
 /** Youtu-LLM-2B. */
 export const YOUTU = {
   model_type: "youtu",

@@ -7,7 +7,7 @@ import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { type MatrixSelection, MatrixSource, type Range, readMatrix, type WeightPolicy } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
-import { isMoeLayer, type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import { isMoeLayer, type ModelSpec, type MoeSpec, queryWidth } from "../../core/model/spec.ts";
 import type { LayerBasis } from "../../core/tpla/basis.ts";
 import { basisFactors, columnIndices, partition, type RankShape, rankSpec, UNCUT } from "../../core/tpla/partition.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
@@ -223,9 +223,26 @@ export class RankWeights {
       correctionBias: moe.correctionBias
         ? this.#plan.vector(`${prefix}.gate.e_score_correction_bias`, moe.experts)
         : this.#device.createBuffer("no correction bias", moe.experts * 4),
-      experts: this.#feedForward(experts, moe.expertWidth, this.#shape.expert),
+      experts: this.#checkpoint.has(`${prefix}.experts.gate_up_proj`)
+        ? this.#stackedExperts(`${prefix}.experts`, moe)
+        : this.#feedForward(experts, moe.expertWidth, this.#shape.expert),
       shared: moe.sharedWidth === 0 ? null : this.#feedForward([`${prefix}.shared_experts`], moe.sharedWidth, this.#shape.shared),
     };
+  }
+
+  /** This rank's columns of experts that the file has one after the other, gate and up together. */
+  #stackedExperts(prefix: string, { experts, expertWidth: width }: MoeSpec): FeedForwardWeights {
+    const D = this.#spec.hiddenSize;
+    const { begin, end } = this.#shape.expert;
+    const each = <T>(make: (expert: number) => T) => Array.from({ length: experts }, (_, expert) => make(expert));
+    const gateUp = each((expert) => {
+      const rows = [2 * expert * width, (2 * expert + 1) * width].map((first): Range => ({ begin: first + begin, end: first + end }));
+      return [this.#source(`${prefix}.gate_up_proj`, [experts, 2 * width, D], { rows })];
+    });
+    const down = each((expert) => [
+      this.#source(`${prefix}.down_proj`, [experts, D, width], { rows: [{ begin: expert * D, end: (expert + 1) * D }], columns: { begin, end } }),
+    ]);
+    return { gateUp: this.#plan.stack(gateUp), down: this.#plan.stack(down) };
   }
 
   /** This rank's columns of one feed-forward layer, or of a stack of them. */
@@ -239,7 +256,7 @@ export class RankWeights {
     return { gateUp: this.#plan.stack(gateUp), down: this.#plan.stack(down) };
   }
 
-  #source(name: string, shape: readonly [number, number], selection: MatrixSelection = {}): MatrixSource {
+  #source(name: string, shape: ConstructorParameters<typeof MatrixSource>[2], selection: MatrixSelection = {}): MatrixSource {
     return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block });
   }
 

@@ -101,6 +101,7 @@ export function denseSpec(family: string, fields: DenseFields, rope: { interleav
     queryRank: fields.q_lora_rank,
     rope: ropeSpec,
     attentionScale: queryWidth ** -0.5 * scaleFactor,
+    queryScaling: null,
     normEps: fields.rms_norm_eps,
     latentNormEps: 1e-6,
     denseLayers: fields.num_hidden_layers,

@@ -1,8 +1,9 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseModelConfig } from "../../../core/model/config.ts";
+import { queryFactors } from "../../../core/model/query_factors.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { parse, V2_LITE, V3 } from "../../support/published_configs.ts";
+import { MISTRAL4, parse, V2_LITE, V3 } from "../../support/published_configs.ts";
 
 describe("parseModelConfig", () => {
   it("reads DeepSeek-V2-Lite", () => {
@@ -30,6 +31,29 @@ describe("parseModelConfig", () => {
     const glm = (dense: number) => parse({ ...V3, model_type: "glm4_moe_lite", mlp_layer_types: layers(dense) });
     assertEquals(glm(V3.first_k_dense_replace).denseLayers, V3.first_k_dense_replace);
     assertThrows(() => glm(V3.first_k_dense_replace + 1), LatentmeshError, "mlp_layer_types");
+  });
+
+  it("reads Mistral 4, whose queries grow with their position", () => {
+    const spec = parse(MISTRAL4);
+    assertEquals([spec.moe?.scoring, spec.moe?.groupScore, spec.moe?.correctionBias, spec.moe?.normalize], ["softmax", "top2", false, true]);
+    assertEquals([spec.denseLayers, spec.queryScaling], [0, { beta: 0.1, span: 8192 }]);
+    assertAlmostEquals(spec.attentionScale, 128 ** -0.5 * (0.1 * Math.log(128) + 1) ** 2, 1e-12);
+    const factors = queryFactors(spec.queryScaling!, 3 * 8192);
+    assertEquals([factors[0], factors[8191]], [1, 1]);
+    assertAlmostEquals(factors[8192], 1 + 0.1 * Math.log(2), 1e-7);
+    assertAlmostEquals(factors[3 * 8192 - 1], 1 + 0.1 * Math.log(3), 1e-7);
+    const refused: [change: object, field: string][] = [
+      [{ llama_4_scaling_beta: undefined }, "rope_parameters.llama_4_scaling_beta"],
+      [{ original_max_position_embeddings: undefined }, "rope_parameters.original_max_position_embeddings"],
+      [{ partial_rotary_factor: 0.25 }, "rope_parameters.partial_rotary_factor"],
+    ];
+    for (const [change, field] of refused) {
+      const rope_parameters = { ...MISTRAL4.rope_parameters, ...change };
+      assertEquals(assertThrows(() => parse({ ...MISTRAL4, rope_parameters }), LatentmeshError).param, field);
+    }
+    assertEquals(assertThrows(() => parse({ ...MISTRAL4, rope_parameters: null }), LatentmeshError).param, "rope_parameters");
+    const { rope_parameters: rope_scaling, ...old } = MISTRAL4;
+    assertEquals(parse({ ...old, rope_scaling }), spec);
   });
 
   it("takes the new spelling of rope parameters for the old one", () => {

@@ -87,6 +87,23 @@ describe("MatrixSource", () => {
     for (const policy of ["q8", "q4"] as const) assertEquals((await read(source, policy))[0].map(Math.abs), new Array(70).fill(0));
   });
 
+  it("counts the rows of a stack of matrices from the first one on", async () => {
+    const values = new Random().normals(3 * 4 * 5);
+    const tensors: TensorData[] = [
+      { name: "w", dtype: "F32", shape: [3, 4, 5], bytes: bytesOf(values) },
+      { name: "q", dtype: "F8_E4M3", shape: [3, 4, 5], bytes: new Uint8Array(60) },
+    ];
+    const checkpoint = await open(tensors);
+    const select = (selection: MatrixSelection) => new MatrixSource(checkpoint, "w", [3, 4, 5], { ...selection, fp8Block: null });
+    const rows = Array.from({ length: 12 }, (_, r) => [...values.subarray(5 * r, 5 * r + 5)]);
+    assertEquals(await read(select({}), "keep"), rows);
+    const part = select({ rows: [{ begin: 9, end: 11 }, { begin: 2, end: 5 }], columns: { begin: 1, end: 4 } });
+    assertEquals(await read(part, "keep"), [9, 10, 2, 3, 4].map((r) => rows[r].slice(1, 4)));
+    const make = (name: string, shape: [number, number, number]) => () => new MatrixSource(checkpoint, name, shape, { fp8Block: [4, 5] });
+    assertThrows(make("w", [4, 3, 5]), LatentmeshError, "[3, 4, 5] where config.json implies [4, 3, 5]");
+    assertThrows(make("q", [3, 4, 5]), LatentmeshError, "stack of matrices in FP8");
+  });
+
   it("refuses wrong shapes, dtypes, missing scales and NaN, naming the tensor", async () => {
     const { tensors } = fp8Matrix(8, 8, [4, 4]);
     const checkpoint = await open([...tensors, { name: "i", dtype: "I32", shape: [1, 1], bytes: new Uint8Array(4) }]);

@@ -27,6 +27,7 @@ const CONFIGS = [
   "tests/golden/deepseek-v2-lite-tiny",
   "tests/golden/deepseek-v3-tiny",
   "tests/golden/deepseek-v3-fp8-tiny",
+  "tests/golden/mistral4-tiny",
   "tests/golden/youtu-tiny",
   "tests/golden/minicpm3-longrope-tiny",
 ].map((
