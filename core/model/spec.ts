@@ -81,6 +81,8 @@ export interface MoeSpec {
 export interface ModelSpec {
   /** Name of the family, for people. */
   readonly family: string;
+  /** What begins the names of all tensors, before those that are the same in all families. */
+  readonly tensorPrefix: string;
   /** Number of token ids. */
   readonly vocabSize: number;
   /** D */

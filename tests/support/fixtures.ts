@@ -28,6 +28,7 @@ export const FIXTURES = [
   "deepseek-v3-fp8-tiny",
   "glm4-moe-lite-tiny",
   "mistral4-tiny",
+  "mistral3-tiny",
   "youtu-tiny",
   "minicpm3-tiny",
   "minicpm3-longrope-tiny",
@@ -107,7 +108,7 @@ export async function readCorrectionBiases(name: Fixture, spec: ModelSpec): Prom
   const checkpoint = await Checkpoint.open(files);
   const layers = Array.from(
     { length: spec.layers - spec.denseLayers },
-    (_, i) => `model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`,
+    (_, i) => `${spec.tensorPrefix}model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`,
   );
   return await Promise.all(
     layers.map((layer) => spec.moe!.correctionBias ? readVector(checkpoint, layer, spec.moe!.experts) : new Float32Array(spec.moe!.experts)),

@@ -98,15 +98,16 @@ export class RankWeights {
 
   /** Allocates everything. */
   plan(): ModelWeights {
-    const { hiddenSize, vocabSize, tieEmbeddings } = this.#spec;
-    const embedding = this.#matrix([this.#source("model.embed_tokens.weight", [vocabSize, hiddenSize])], "keep");
+    const { hiddenSize, vocabSize, tieEmbeddings, tensorPrefix } = this.#spec;
+    const embeddingName = `${tensorPrefix}model.embed_tokens.weight`;
+    const embedding = this.#matrix([this.#source(embeddingName, [vocabSize, hiddenSize])], "keep");
     const layers: LayerWeights[] = [];
     for (let layer = 0; layer < this.#spec.layers; layer++) layers.push(this.#layer(layer));
     // Logits are linear in what the final norm gives.
-    const finalNorm = this.#plan.vector("model.norm.weight", hiddenSize, this.#spec.logitScale);
+    const finalNorm = this.#plan.vector(`${tensorPrefix}model.norm.weight`, hiddenSize, this.#spec.logitScale);
     const rows = this.#shape.vocabulary;
     const whole = rows.end - rows.begin === vocabSize;
-    const headName = tieEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    const headName = tieEmbeddings ? embeddingName : `${tensorPrefix}lm_head.weight`;
     const head = tieEmbeddings && whole ? embedding : this.#matrix([this.#source(headName, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
     this.#tables = [{ matrix: embedding, first: 0 }, ...(tieEmbeddings && !whole ? [{ matrix: head, first: rows.begin }] : [])];
     return {
@@ -122,7 +123,7 @@ export class RankWeights {
   }
 
   #layer(index: number): LayerWeights {
-    const prefix = `model.layers.${index}`;
+    const prefix = `${this.#spec.tensorPrefix}model.layers.${index}`;
     const { hiddenSize, denseWidth } = this.#spec;
     return {
       attentionNorm: this.#plan.vector(`${prefix}.input_layernorm.weight`, hiddenSize),

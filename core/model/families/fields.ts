@@ -91,6 +91,7 @@ export function denseSpec(family: string, fields: DenseFields, rope: { interleav
   const { spec: ropeSpec, scaleFactor } = ropeOf(fields, rope.interleaved);
   return {
     family,
+    tensorPrefix: "",
     vocabSize: fields.vocab_size,
     hiddenSize: fields.hidden_size,
     layers: fields.num_hidden_layers,

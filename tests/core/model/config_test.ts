@@ -56,6 +56,40 @@ describe("parseModelConfig", () => {
     assertEquals(parse({ ...old, rope_scaling }), spec);
   });
 
+  it("reads the text model of a wrapper, whose fields and tensors lie deeper", () => {
+    const wrapped = parse({ model_type: "mistral3", vision_config: {}, text_config: MISTRAL4 });
+    assertEquals(wrapped, { ...parse(MISTRAL4), tensorPrefix: "language_model." });
+    const kimi = {
+      model_type: "kimi_k25",
+      eos_token_id: 7,
+      tie_word_embeddings: true,
+      text_config: { ...V3, model_type: "kimi_k2", eos_token_id: undefined },
+    };
+    const spec = parse({ ...kimi, text_config: { ...kimi.text_config, eos_token_id: 9, tie_word_embeddings: false } });
+    assertEquals([spec.eosTokens, spec.tieEmbeddings, parse(JSON.parse(JSON.stringify(kimi))).eosTokens], [[9], true, [7]]);
+    const refused: [text_config: unknown, param: string][] = [
+      [undefined, "text_config"],
+      [7, "text_config"],
+      [{ ...V3, model_type: "llama" }, "text_config.model_type"],
+      [{ ...V3, model_type: "mistral3" }, "text_config.model_type"],
+      [{ ...V3, hidden_size: undefined }, "text_config.hidden_size"],
+      [{ ...V3, hidden_act: "gelu" }, "text_config.hidden_act"],
+      [{ ...V3, quantization_config: { quant_method: "compressed-tensors" } }, "text_config.quantization_config.quant_method"],
+    ];
+    for (const [text_config, param] of refused) {
+      assertEquals(assertThrows(() => parse({ model_type: "kimi_k25", text_config }), LatentmeshError).param, param);
+    }
+  });
+
+  it("says what is missing of architectures that are known and not supported", () => {
+    for (
+      const [model_type, says] of [["deepseek_v32", "sparse attention"], ["kimi_linear", "linear attention"], ["longcat_flash", "two attentions"]]
+    ) {
+      const error = assertThrows(() => parse({ ...V3, model_type }), LatentmeshError, says);
+      assertEquals([error.code, error.param], ["unsupported", "model_type"]);
+    }
+  });
+
   it("takes the new spelling of rope parameters for the old one", () => {
     const { rope_scaling: { type, ...scaling }, rope_theta, ...rest } = V2_LITE;
     assertEquals(parse({ ...rest, rope_parameters: { ...scaling, rope_type: type, rope_theta } }), parse(V2_LITE));

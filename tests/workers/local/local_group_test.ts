@@ -110,7 +110,7 @@ describe("a group of ranks", () => {
       "glm4-moe-lite-tiny",
       "youtu-tiny",
       "minicpm3-longrope-tiny",
-      "mistral4-tiny",
+      "mistral3-tiny",
     ] as const
   ) {
     it(`on ${name} is exact for whole keys in any basis, and for heads split alone`, async () => {
