@@ -129,8 +129,8 @@ export interface ModelSpec {
   readonly bosToken: number | null;
   /** End of text, as config.json has it. */
   readonly eosTokens: readonly number[];
-  /** Rows × columns that share one `weight_scale_inv`, where the checkpoint is FP8. */
-  readonly fp8Block: readonly [rows: number, columns: number] | null;
+  /** What shares one scale, where the checkpoint is FP8: rows × columns, a row (`channel`), or all of a matrix (`tensor`). */
+  readonly fp8Block: readonly [rows: number, columns: number] | "channel" | "tensor" | null;
   /** Multi-token-prediction layers that follow the model's own in the file; they are skipped. */
   readonly mtpLayers: number;
 }

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import type { ModelSpec, MoeSpec } from "../spec.ts";
 import { FieldError, positions, requireField, size } from "./field_checks.ts";
+import { fp8BlockOf, quantizationField } from "./quantization.ts";
 import { ROPE_FIELDS, ropeOf } from "./rope_fields.ts";
 
 const tokenId = z.int().nonnegative().max(2 ** 31);
@@ -34,7 +35,7 @@ export const DENSE_FIELDS = {
   num_nextn_predict_layers: z.int().min(0).max(1024).nullish(),
   bos_token_id: tokenId.nullish(),
   eos_token_id: z.union([tokenId, z.array(tokenId).max(1024)]).nullish(),
-  quantization_config: z.looseObject({ quant_method: z.string(), fmt: z.string().nullish() }).nullish(),
+  quantization_config: quantizationField,
 } as const;
 
 /** zod shape of what a dense family must not ask for. */
@@ -115,7 +116,7 @@ export function denseSpec(family: string, fields: DenseFields, rope: { interleav
     maxPositions: fields.max_position_embeddings,
     bosToken: fields.bos_token_id ?? null,
     eosTokens: fields.eos_token_id == null ? [] : [fields.eos_token_id].flat(),
-    fp8Block: fp8BlockOf(fields),
+    fp8Block: fp8BlockOf(fields.quantization_config),
     mtpLayers: fields.num_nextn_predict_layers ?? 0,
   };
 }
@@ -163,15 +164,4 @@ function moeOf(fields: CommonFields, routing: Routing): MoeSpec | null {
     `is ${groups}, which leaves groups of ${perGroup}; group scores need two experts`,
   );
   return { experts, activeExperts: active, expertWidth: width, sharedWidth: width * (fields.n_shared_experts ?? 0), ...routing };
-}
-
-function fp8BlockOf(fields: DenseFields): readonly [number, number] | null {
-  const quantization = fields.quantization_config;
-  if (quantization == null) return null;
-  requireField(quantization.quant_method === "fp8", "quantization_config.quant_method", `is "${quantization.quant_method}"; only "fp8" is supported`);
-  const format = quantization.fmt ?? "e4m3";
-  requireField(format === "e4m3", "quantization_config.fmt", `is "${format}"; only "e4m3" is supported`);
-  const block = z.tuple([size(2 ** 16), size(2 ** 16)]).safeParse(quantization.weight_block_size);
-  requireField(block.success, "quantization_config.weight_block_size", "must be [rows, columns] of one scale block");
-  return block.data!;
 }

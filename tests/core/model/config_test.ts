@@ -5,6 +5,16 @@ import { queryFactors } from "../../../core/model/query_factors.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { MISTRAL4, parse, V2_LITE, V3 } from "../../support/published_configs.ts";
 
+const CHANNEL = { num_bits: 8, type: "float", strategy: "channel", symmetric: true };
+
+/** With groups of compressed-tensors. */
+const compressed = (...weights: object[]) => ({
+  quantization_config: {
+    quant_method: "compressed-tensors",
+    config_groups: Object.fromEntries(weights.map((one, i) => [`group_${i}`, { weights: one }])),
+  },
+});
+
 describe("parseModelConfig", () => {
   it("reads DeepSeek-V2-Lite", () => {
     const spec = parse(V2_LITE);
@@ -74,7 +84,7 @@ describe("parseModelConfig", () => {
       [{ ...V3, model_type: "mistral3" }, "text_config.model_type"],
       [{ ...V3, hidden_size: undefined }, "text_config.hidden_size"],
       [{ ...V3, hidden_act: "gelu" }, "text_config.hidden_act"],
-      [{ ...V3, quantization_config: { quant_method: "compressed-tensors" } }, "text_config.quantization_config.quant_method"],
+      [{ ...V3, quantization_config: { quant_method: "awq" } }, "text_config.quantization_config.quant_method"],
     ];
     for (const [text_config, param] of refused) {
       assertEquals(assertThrows(() => parse({ model_type: "kimi_k25", text_config }), LatentmeshError).param, param);
@@ -93,6 +103,15 @@ describe("parseModelConfig", () => {
   it("takes the new spelling of rope parameters for the old one", () => {
     const { rope_scaling: { type, ...scaling }, rope_theta, ...rest } = V2_LITE;
     assertEquals(parse({ ...rest, rope_parameters: { ...scaling, rope_type: type, rope_theta } }), parse(V2_LITE));
+  });
+
+  it("reads what shares a scale of FP8 weights", () => {
+    const block = (quantization_config: object) => parse({ ...V3, quantization_config }).fp8Block;
+    assertEquals(block({ quant_method: "fp8", weight_block_size: [128, 64] }), [128, 64]);
+    assertEquals(block({ quant_method: "fp8", weight_block_size: null, activation_scheme: "static" }), "tensor");
+    assertEquals(block(compressed(CHANNEL, CHANNEL).quantization_config), "channel");
+    assertEquals(block(compressed({ ...CHANNEL, strategy: "tensor" }).quantization_config), "tensor");
+    assertEquals(block(compressed({ ...CHANNEL, strategy: "block", block_structure: [128, 128] }).quantization_config), [128, 128]);
   });
 
   it("leaves tokens without a correction group alone: n_routed_experts null is a dense model", () => {
@@ -144,6 +163,32 @@ describe("parseModelConfig", () => {
     ],
     ["two ropes that disagree", { rope_parameters: { rope_type: "yarn", factor: 2 } }, "rope_scaling", "contradicts"],
     ["another quantisation", { quantization_config: { quant_method: "awq" } }, "quantization_config.quant_method", 'only "fp8"'],
+    [
+      "weights of four bits",
+      compressed({ num_bits: 4, type: "int", strategy: "group" }),
+      "quantization_config.config_groups.group_0.weights",
+      "int of 4 bits",
+    ],
+    [
+      "weights with zero points",
+      compressed({ ...CHANNEL, symmetric: false }),
+      "quantization_config.config_groups.group_0.weights",
+      "asymmetric float",
+    ],
+    ["scales of groups", compressed({ ...CHANNEL, strategy: "group" }), "quantization_config.config_groups.group_0.weights.strategy", `is "group"`],
+    [
+      "blocks without a size",
+      compressed({ ...CHANNEL, strategy: "block" }),
+      "quantization_config.config_groups.group_0.weights.strategy",
+      `is "block"`,
+    ],
+    ["scales of two kinds", compressed(CHANNEL, { ...CHANNEL, strategy: "tensor" }), "quantization_config.config_groups", "different kinds"],
+    [
+      "compressed-tensors without groups",
+      { quantization_config: { quant_method: "compressed-tensors" } },
+      "quantization_config.config_groups",
+      "must say",
+    ],
     ["FP8 without a block size", { quantization_config: { quant_method: "fp8" } }, "quantization_config.weight_block_size", "rows, columns"],
   ];
   for (const [name, change, field, says] of broken) {
