@@ -51,7 +51,7 @@ export type {
   TokenLogprob,
   TokenRequest,
 } from "./core/engine.ts";
-export type { ModelSpec, MoeSpec, RopeSpec, YarnSpec } from "./core/model/spec.ts";
+export type { LongRopeSpec, ModelSpec, MoeSpec, QueryScaling, RopeSpec, YarnSpec } from "./core/model/spec.ts";
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";
 export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";

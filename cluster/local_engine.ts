@@ -66,8 +66,8 @@ export class Engine {
   }
 
   /**
-   * Loads a model directory: config.json, *.safetensors, tokenizer.json and, where present, tokenizer_config.json, generation_config.json and a chat template. What
-   * drivers do when kernels first run, software ones for up to a minute, is done when it resolves.
+   * Loads a model directory: config.json, *.safetensors, tokenizer.json or tiktoken.model and, where present, tokenizer_config.json, generation_config.json and a
+   * chat template. What drivers do when kernels first run, software ones for up to a minute, is done when it resolves.
    *
    * @throws {LatentmeshError} saying which file, field or device cannot be used
    */

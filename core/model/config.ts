@@ -8,7 +8,12 @@ import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
 import { deepseekV3, glm4MoeLite } from "./families/deepseek_v3.ts";
-import { FieldError } from "./families/fields.ts";
+import { FieldError } from "./families/field_checks.ts";
+import { mistral4 } from "./families/mistral4.ts";
+import { minicpm3 } from "./families/minicpm3.ts";
+import { REFUSED } from "./families/refused.ts";
+import { textConfig, WRAPPED_PREFIX, WRAPPERS } from "./families/wrappers.ts";
+import { youtu } from "./families/youtu.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /** Parses the fields of one `model_type`; throws zod errors and {@link FieldError}. */
@@ -21,10 +26,25 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   kimi_k2: deepseekV3,
   // GLM-4.7-Flash.
   glm4_moe_lite: glm4MoeLite,
+  mistral4,
+  // MiniCPM3-4B.
+  minicpm3,
+  // Youtu-LLM-2B, which was first published with code of its own under the other name.
+  youtu,
+  youtu_llm: youtu,
 };
 
-/** `model_type` values this version can run. */
-export const SUPPORTED_MODEL_TYPES: readonly string[] = Object.keys(FAMILIES);
+/** `model_type` values this version can run, those of wrappers among them. */
+export const SUPPORTED_MODEL_TYPES: readonly string[] = [...Object.keys(FAMILIES), ...WRAPPERS];
+
+/** An object of `config.json` that describes a model. */
+interface Described {
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Where its fields are, as errors name them. */
+  readonly path: string;
+  /** How the file is named in errors. */
+  readonly file: string;
+}
 
 /**
  * Reads the text of a `config.json`.
@@ -33,32 +53,50 @@ export const SUPPORTED_MODEL_TYPES: readonly string[] = Object.keys(FAMILIES);
  * @throws {LatentmeshError} `invalid_config` (not JSON, a field missing, of the wrong type or contradicting another) or `unsupported` (`model_type`)
  */
 export function parseModelConfig(text: string, file: string): ModelSpec {
-  const config = parseObject(text, file);
-  const modelType = config.model_type;
-  if (typeof modelType !== "string") throw invalid(file, "model_type", "is missing; it says which architecture this is");
+  const whole = parseObject(text, file);
+  const modelType = modelTypeOf({ config: whole, path: "", file });
+  if (!WRAPPERS.includes(modelType)) return readFamily(modelType, { config: whole, path: "", file });
+  const inner = object.safeParse(whole.text_config);
+  if (!inner.success) throw invalid(file, "text_config", "is missing; it describes the text model");
+  const described = { config: textConfig(whole, inner.data), path: "text_config.", file };
+  return { ...readFamily(modelTypeOf(described), described), tensorPrefix: WRAPPED_PREFIX };
+}
+
+function modelTypeOf({ config: { model_type: modelType }, path, file }: Described): string {
+  if (typeof modelType !== "string") throw invalid(file, `${path}model_type`, "is missing; it says which architecture this is");
+  return modelType;
+}
+
+function readFamily(modelType: string, { config, path, file }: Described): ModelSpec {
   const family = Object.hasOwn(FAMILIES, modelType) ? FAMILIES[modelType] : undefined;
   if (family === undefined) {
+    const missing = Object.hasOwn(REFUSED, modelType) ? `: it ${REFUSED[modelType]}, which is missing here` : "";
     throw new LatentmeshError(
       "unsupported",
-      `Cannot load ${file}: model_type "${modelType.slice(0, 64)}" is not supported (supported: ${SUPPORTED_MODEL_TYPES.join(", ")})`,
-      { param: "model_type" },
+      `Cannot load ${file}: ${path}model_type "${modelType.slice(0, 64)}" is not supported${missing} (supported: ${
+        SUPPORTED_MODEL_TYPES.join(", ")
+      })`,
+      { param: `${path}model_type` },
     );
   }
   try {
     return family(config);
   } catch (error) {
-    if (error instanceof FieldError) throw invalid(file, error.field, error.message);
+    if (error instanceof FieldError) throw invalid(file, path + error.field, error.message);
     if (error instanceof z.ZodError) {
       const issue = error.issues[0];
-      throw invalid(file, issue.path.join("."), config[String(issue.path[0])] === undefined ? "is missing" : `is not usable: ${issue.message}`);
+      const isMissing = config[String(issue.path[0])] === undefined;
+      throw invalid(file, path + issue.path.join("."), isMissing ? "is missing" : `is not usable: ${issue.message}`);
     }
     throw error;
   }
 }
 
+const object = z.record(z.string(), z.unknown());
+
 function parseObject(text: string, file: string): Record<string, unknown> {
   try {
-    return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+    return object.parse(JSON.parse(text));
   } catch (cause) {
     throw new LatentmeshError("invalid_config", `Cannot read ${file}: it is not a JSON object`, { cause });
   }

@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { ceilDiv, gcd } from "../numeric.ts";
+import { gcd } from "../numeric.ts";
 import { type Checkpoint, type FileRange, readRange, refuseTensor } from "./checkpoint.ts";
+import { type Fp8Block, Fp8Scales } from "./fp8_scales.ts";
 import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRow, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
 import type { SafetensorsDtype } from "./safetensors.ts";
 
@@ -56,18 +57,18 @@ export class MatrixSource {
   readonly #storedColumns: number;
   readonly #rowRanges: readonly Range[];
   readonly #columnBegin: number;
-  readonly #block: readonly [number, number] | null;
+  readonly #scales: Fp8Scales | null;
 
   /**
-   * @param shape the shape the tensor must have
-   * @param fp8Block rows × columns per scale, for FP8 checkpoints
+   * @param shape the shape the tensor must have; of a stack of matrices, [matrices, rows, columns], whose rows count from the first matrix on
+   * @param fp8Block what shares a scale, in FP8 checkpoints
    * @throws {LatentmeshError} `invalid_checkpoint` if the tensor is missing, of another shape or dtype, or FP8 without matching scales
    */
   constructor(
     checkpoint: Checkpoint,
     name: string,
-    shape: readonly [rows: number, columns: number],
-    options: MatrixSelection & { fp8Block: readonly [number, number] | null },
+    shape: readonly [rows: number, columns: number] | readonly [matrices: number, rows: number, columns: number],
+    options: MatrixSelection & { fp8Block: Fp8Block | null },
   ) {
     const info = checkpoint.info(name);
     if (info.shape.join() !== shape.join()) {
@@ -75,15 +76,17 @@ export class MatrixSource {
     }
     const native = NATIVE_FORMATS[info.dtype] ??
       refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
+    const [columns, rows, matrices = 1] = shape.toReversed();
+    if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
     this.#checkpoint = checkpoint;
     this.#native = native;
-    this.#storedColumns = shape[1];
-    this.#rowRanges = options.rows ?? [{ begin: 0, end: shape[0] }];
+    this.#storedColumns = columns;
+    this.#rowRanges = options.rows ?? [{ begin: 0, end: matrices * rows }];
     this.#columnBegin = options.columns?.begin ?? 0;
-    this.columns = (options.columns?.end ?? shape[1]) - this.#columnBegin;
+    this.columns = (options.columns?.end ?? columns) - this.#columnBegin;
     this.rows = this.#rowRanges.reduce((sum, range) => sum + range.end - range.begin, 0);
-    this.#block = native === "fp8" ? checkScales(checkpoint, name, shape, options.fp8Block) : null;
+    this.#scales = native === "fp8" ? new Fp8Scales(checkpoint, name, [rows, columns], options.fp8Block) : null;
   }
 
   /** The rows that are wanted, in order, as the file counts them. */
@@ -105,7 +108,7 @@ export class MatrixSource {
   layout(policy: WeightPolicy): MatrixLayout {
     if (policy !== "keep") return matrixLayout(policy, this.columns);
     if (this.#native !== "fp8") return matrixLayout(this.#native, this.columns);
-    const group = gcd(this.#columnBegin, this.#block![1]);
+    const group = gcd(this.#columnBegin, this.#scales!.block[1]);
     return group % 4 === 0 ? matrixLayout("fp8", this.columns, group) : matrixLayout("f32", this.columns);
   }
 
@@ -121,43 +124,21 @@ export class MatrixSource {
         const rows = end - begin;
         yield {
           rows,
-          reads: [this.#checkpoint.range(this.name, begin * this.storedRowBytes, end * this.storedRowBytes), ...this.#scaleRanges(begin, end)],
+          reads: [
+            this.#checkpoint.range(this.name, begin * this.storedRowBytes, end * this.storedRowBytes),
+            ...(this.#scales === null ? [] : [this.#scales.range(begin, end)]),
+          ],
           verbatim,
           pack: ([bytes, stored], into) => {
             if (verbatim) return into.data.set(bytes);
             if (this.#native === "fp8") this.#refuseNaN(bytes);
-            const scales = this.#block === null ? NO_SCALES : this.#rowScales(floats(stored), begin, end);
+            const scales = this.#scales?.ofRows(stored, begin, end) ?? NO_SCALES;
             if (layout.format === this.#native) this.#repack(layout, bytes, scales, into);
             else this.#convert(layout, bytes, scales, into);
           },
         };
       }
     }
-  }
-
-  /** Where the scales of rows `begin … end` are; nowhere for unscaled formats. */
-  #scaleRanges(begin: number, end: number): FileRange[] {
-    if (this.#block === null) return [];
-    const [blockRows] = this.#block;
-    const rowBytes = this.#scalesPerRow * 4;
-    return [this.#checkpoint.range(scaleName(this.name), Math.floor(begin / blockRows) * rowBytes, ceilDiv(end, blockRows) * rowBytes)];
-  }
-
-  get #scalesPerRow(): number {
-    return ceilDiv(this.#storedColumns, this.#block![1]);
-  }
-
-  /** Scales of rows `begin … end`, each with its own: [rows, blocks of columns]. */
-  #rowScales(stored: Float32Array<ArrayBuffer>, begin: number, end: number): Float32Array<ArrayBuffer> {
-    const [blockRows] = this.#block!;
-    const perRow = this.#scalesPerRow;
-    const first = Math.floor(begin / blockRows);
-    const scales = new Float32Array((end - begin) * perRow);
-    for (let row = begin; row < end; row++) {
-      const from = (Math.floor(row / blockRows) - first) * perRow;
-      scales.set(stored.subarray(from, from + perRow), (row - begin) * perRow);
-    }
-    return scales;
   }
 
   /** Of four bytes at a time: one more than 0x7f overflows into its sign, anything less does not. */
@@ -179,19 +160,18 @@ export class MatrixSource {
       const start = row * storedRowBytes + from;
       into.data.set(bytes.subarray(start, start + this.columns * elementBytes), row * layout.rowBytes);
     }
-    if (this.#block === null) return;
-    const perRow = this.#scalesPerRow;
+    if (this.#scales === null) return;
     const groups = layout.scaleRowBytes / 4;
     const spread = floats(into.scales);
     for (let i = 0; i < into.rows * groups; i++) {
       const column = this.#columnBegin + (i % groups) * layout.group;
-      spread[i] = scales[Math.floor(i / groups) * perRow + Math.floor(column / this.#block[1])];
+      spread[i] = scales[Math.floor(i / groups) * this.#scales.perRow + this.#scales.indexOf(column)];
     }
   }
 
   /** Another format: through float32. */
   #convert(layout: MatrixLayout, bytes: Uint8Array<ArrayBuffer>, scales: Float32Array<ArrayBuffer>, into: PackedRows): void {
-    const native: MatrixLayout = { ...matrixLayout(this.#native, this.#storedColumns, this.#block?.[1]), rowBytes: this.storedRowBytes };
+    const native: MatrixLayout = { ...matrixLayout(this.#native, this.#storedColumns, this.#scales?.block[1]), rowBytes: this.storedRowBytes };
     const [data, scaleViews] = [viewsOf(bytes), viewsOf(scales)];
     const whole = new Float32Array(this.#storedColumns);
     const kept = whole.subarray(this.#columnBegin, this.#columnBegin + this.columns);
@@ -230,27 +210,4 @@ export async function readMatrix(source: MatrixSource): Promise<Float32Array<Arr
 
 function floats({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
   return new Float32Array(buffer, byteOffset, byteLength / 4);
-}
-
-function scaleName(name: string): string {
-  return `${name}_scale_inv`;
-}
-
-function checkScales(
-  checkpoint: Checkpoint,
-  name: string,
-  [rows, columns]: readonly [number, number],
-  block: readonly [number, number] | null,
-): readonly [number, number] {
-  if (block === null) return refuseTensor(checkpoint, name, "is FP8, but config.json has no quantization_config.weight_block_size");
-  const expected = [ceilDiv(rows, block[0]), ceilDiv(columns, block[1])];
-  const info = checkpoint.info(scaleName(name));
-  if (info.dtype !== "F32" || info.shape.join() !== expected.join()) {
-    refuseTensor(
-      checkpoint,
-      scaleName(name),
-      `is ${info.dtype} [${info.shape.join(", ")}] where blocks of ${block.join("×")} need F32 [${expected.join(", ")}]`,
-    );
-  }
-  return block;
 }

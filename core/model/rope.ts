@@ -14,7 +14,9 @@ export function yarnMscale(factor: number, mscale: number): number {
 export function inverseFrequencies(rope: RopeSpec): Float64Array<ArrayBuffer> {
   const half = rope.width / 2;
   const base = Float64Array.from({ length: half }, (_, i) => rope.theta ** (-2 * i / rope.width));
-  return rope.yarn === null ? base : base.map((frequency, i) => yarnFrequency(frequency, i, rope, rope.yarn!));
+  const { yarn, longRope } = rope;
+  if (longRope !== null) return base.map((frequency, i) => frequency / longRope.divisors[i]);
+  return yarn === null ? base : base.map((frequency, i) => yarnFrequency(frequency, i, rope, yarn));
 }
 
 function yarnFrequency(frequency: number, index: number, rope: RopeSpec, yarn: YarnSpec): number {
@@ -35,13 +37,13 @@ function correctionRange(rope: RopeSpec, yarn: YarnSpec): [low: number, high: nu
 }
 
 /**
- * cos and sin of every position, scaled by YaRN's attention factor.
+ * cos and sin of every position, scaled by the attention factor of a context extension.
  *
  * @returns [positions, width/2, 2]: (cos, sin) pairs
  */
 export function ropeTable(rope: RopeSpec, positions: number): Float32Array<ArrayBuffer> {
   const frequencies = inverseFrequencies(rope);
-  const scale = rope.yarn?.attentionFactor ?? 1;
+  const scale = (rope.yarn ?? rope.longRope)?.attentionFactor ?? 1;
   const table = new Float32Array(positions * frequencies.length * 2);
   let at = 0;
   for (let position = 0; position < positions; position++) {

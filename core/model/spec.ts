@@ -21,6 +21,14 @@ export interface YarnSpec {
   readonly attentionFactor: number;
 }
 
+/** LongRoPE (arXiv 2402.13753): each pair has a factor of its own, found by search. */
+export interface LongRopeSpec {
+  /** What the frequency of each pair is divided by; width / 2 of them. */
+  readonly divisors: readonly number[];
+  /** What cos and sin are multiplied by. */
+  readonly attentionFactor: number;
+}
+
 /** Rotary position embedding of the `rope` part of queries and keys. */
 export interface RopeSpec {
   /** Rotated dimensions per head; even. */
@@ -29,8 +37,18 @@ export interface RopeSpec {
   readonly theta: number;
   /** Pairs are (2i, 2i+1) if true, (i, i + width/2) otherwise. */
   readonly interleaved: boolean;
-  /** Context extension, if any. */
+  /** Context extension by YaRN. */
   readonly yarn: YarnSpec | null;
+  /** Context extension by LongRoPE, where there is none by YaRN. */
+  readonly longRope: LongRopeSpec | null;
+}
+
+/** Queries that grow with their position p: times 1 + beta · ln(1 + ⌊p / span⌋). */
+export interface QueryScaling {
+  /** By how much they grow with the logarithm. */
+  readonly beta: number;
+  /** Positions that share a factor. */
+  readonly span: number;
 }
 
 /** Mixture-of-experts layers. */
@@ -63,6 +81,8 @@ export interface MoeSpec {
 export interface ModelSpec {
   /** Name of the family, for people. */
   readonly family: string;
+  /** What begins the names of all tensors, before those that are the same in all families. */
+  readonly tensorPrefix: string;
   /** Number of token ids. */
   readonly vocabSize: number;
   /** D */
@@ -83,6 +103,8 @@ export interface ModelSpec {
   readonly rope: RopeSpec;
   /** Multiplies q·k before the softmax. */
   readonly attentionScale: number;
+  /** How queries grow with their position; null: they do not. */
+  readonly queryScaling: QueryScaling | null;
   /** Epsilon of the norms of the residual stream. */
   readonly normEps: number;
   /** Epsilon of the q_a and kv_a norms: 1e-6 whatever `rms_norm_eps` says (transformers #44346). */
@@ -93,6 +115,12 @@ export interface ModelSpec {
   readonly denseWidth: number;
   /** Null for a model without experts. */
   readonly moe: MoeSpec | null;
+  /** Multiplies rows of the embedding table on their way into the residual stream. */
+  readonly embeddingScale: number;
+  /** Multiplies logits. */
+  readonly logitScale: number;
+  /** Token whose row of the embedding table, and with it of a tied vocabulary projection, counts as zero whatever the file holds; null: there is none. */
+  readonly zeroToken: number | null;
   /** The vocabulary projection is the embedding table. */
   readonly tieEmbeddings: boolean;
   /** Longest context. */
@@ -101,8 +129,8 @@ export interface ModelSpec {
   readonly bosToken: number | null;
   /** End of text, as config.json has it. */
   readonly eosTokens: readonly number[];
-  /** Rows × columns that share one `weight_scale_inv`, where the checkpoint is FP8. */
-  readonly fp8Block: readonly [rows: number, columns: number] | null;
+  /** What shares one scale, where the checkpoint is FP8: rows × columns, a row (`channel`), or all of a matrix (`tensor`). */
+  readonly fp8Block: readonly [rows: number, columns: number] | "channel" | "tensor" | null;
   /** Multi-token-prediction layers that follow the model's own in the file; they are skipped. */
   readonly mtpLayers: number;
 }

@@ -11,7 +11,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (k4 * 4u >= COLUMNS || row >= params.part_rows) { // the token is in another part
     return;
   }
-  let value = weight4(row, k4);
+  let value = SCALE * weight4(row, k4);
   for (var c = 0u; c < min(4u, COLUMNS - k4 * 4u); c++) {
     y[item * COLUMNS + k4 * 4u + c] = value[c];
   }

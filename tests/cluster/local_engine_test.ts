@@ -43,7 +43,7 @@ describeOnDevices("engine", (kind) => {
     });
   }
 
-  for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
+  for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "glm4-moe-lite-tiny", "mistral4-tiny", "youtu-tiny", "minicpm3-tiny"] as const) {
     it(`generates the golden of ${name} greedily`, () =>
       withEngine({ device: kind, maxBatch, model: fixtureDirectory(name) }, async (engine) => {
         const { generated } = await readGolden(name);

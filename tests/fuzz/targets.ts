@@ -5,7 +5,7 @@
  */
 import type { Target } from "./target.ts";
 import { bodies, requests } from "./targets/http.ts";
-import { bases, configs, safetensors, smallFiles, templates, tokenizers } from "./targets/models.ts";
+import { bases, configs, safetensors, smallFiles, templates, tiktokenModels, tokenizers } from "./targets/models.ts";
 import { frames, handshakes, messagePack, webSockets } from "./targets/wire.ts";
 
 /** In the order of README and NOTES. */
@@ -17,6 +17,7 @@ export const TARGETS: readonly Target[] = [
   safetensors,
   bases,
   tokenizers,
+  tiktokenModels,
   templates,
   frames,
   messagePack,

@@ -72,7 +72,7 @@ describeOnDevices("latent attention", (kind) => {
         });
         const queries = { dtype: "f32", keyWidth, ropeWidth } as const;
         const config = { cache, latentWidth, rowStride, eps, basis, slots, heads, queryWidth: perHead, queries, interleaved, positions: 50 };
-        const table = ropeTable({ width: ropeWidth, theta: 10000, interleaved, yarn: null }, 50);
+        const table = ropeTable({ width: ropeWidth, theta: 10000, interleaved, yarn: null, longRope: null }, 50);
         const step = Uint32Array.from(where.flatMap((slot, row) => [0, positions[row], slot, 0]));
         const inputs = { x, basis: transform, step, table, q, queries: { poison: rows * heads * width }, cache: packCache(cache, pages) };
         const result = await runKernel(device, ropeStore, config, inputs, { rows, absorbed_rows: 0 });

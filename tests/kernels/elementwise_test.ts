@@ -9,6 +9,7 @@ import { residualSum } from "../../kernels/residual_add/residual_sum.ts";
 import { addRmsNorm, combineRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
 import { alsoRounded } from "../../kernels/linear/also_rounded.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
+import { scaleQueries } from "../../kernels/scale_queries/scale_queries.ts";
 import { sumRmsNorm } from "../../kernels/rms_norm/sum_rms_norm.ts";
 import { floatBits, roundUp } from "../../core/numeric.ts";
 import { assertClose } from "../support/compare.ts";
@@ -30,6 +31,18 @@ describeOnDevices("element-wise kernels", (kind) => {
   let device: Device;
   beforeAll(async () => void (device = await openTestDevice(kind)));
   afterAll(() => device.close());
+
+  it("scale_queries", async () => {
+    const random = new Random();
+    for (const [rows, width] of SIZES) {
+      const positions = 40;
+      const [q, factors] = [random.normals(rows * width), random.normals(positions)];
+      const at = Array.from({ length: rows }, () => random.below(positions));
+      const step = Uint32Array.from(at.flatMap((position, row) => [1000 + row, position, 7, 7]));
+      const result = await runKernel(device, scaleQueries, { width, positions }, { factors, step, q }, { rows });
+      assertClose(result.q.f32, q.map((value, i) => value * factors[at[Math.floor(i / width)]]), TOLERANCE, `scale_queries ${rows}×${width}`);
+    }
+  });
 
   it("rms_norm", async () => {
     const random = new Random();

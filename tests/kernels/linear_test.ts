@@ -256,12 +256,16 @@ describeOnDevices("linear layers", (kind) => {
     const { packed, values } = randomMatrix(random, layout, 10);
     const step = Uint32Array.from([3, 9, 0, 5, 6].flatMap((token) => [token, 0, 0, 0]));
     const bank = packed.data.slice(3 * layout.rowBytes, 7 * layout.rowBytes);
-    const inputs = { weights: bank, scales: { poison: 1 }, step, y: { poison: 5 * 69 } };
-    const { y } = await runKernel(device, embedding, { layout }, inputs, { items: 5, first_row: 3, part_rows: 4 });
-    [3, 9, 0, 5, 6].forEach((token, item) => {
-      const row = y.f32.subarray(item * 69, (item + 1) * 69);
-      if (token >= 3 && token < 7) assertEquals(row, values.slice(token * 69, (token + 1) * 69));
-      else assertEquals(row.every(Number.isNaN), true);
-    });
+    for (const scale of [1, 12.7]) {
+      const inputs = { weights: bank, scales: { poison: 1 }, step, y: { poison: 5 * 69 } };
+      const { y } = await runKernel(device, embedding, { layout, scale }, inputs, { items: 5, first_row: 3, part_rows: 4 });
+      [3, 9, 0, 5, 6].forEach((token, item) => {
+        const row = y.f32.subarray(item * 69, (item + 1) * 69);
+        const expected = values.slice(token * 69, (token + 1) * 69).map((value) => value * scale);
+        if (token < 3 || token >= 7) assertEquals(row.every(Number.isNaN), true);
+        else if (scale === 1) assertEquals(row, expected);
+        else assertClose(row, expected, TOLERANCE, `times ${scale}`);
+      });
+    }
   });
 });

@@ -24,7 +24,18 @@ import { DirectoryFiles } from "../../workers/load/model_files.ts";
 export { ROOT };
 
 /** Checkpoints with golden outputs from transformers. */
-export const FIXTURES = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "deepseek-v3-fp8-tiny", "glm4-moe-lite-tiny", "tiny-mla"] as const;
+export const FIXTURES = [
+  "deepseek-v2-lite-tiny",
+  "deepseek-v3-tiny",
+  "deepseek-v3-fp8-tiny",
+  "glm4-moe-lite-tiny",
+  "mistral4-tiny",
+  "mistral3-tiny",
+  "youtu-tiny",
+  "minicpm3-tiny",
+  "minicpm3-longrope-tiny",
+  "tiny-mla",
+] as const;
 export type Fixture = (typeof FIXTURES)[number];
 
 /** Directory of a checkpoint. */
@@ -113,7 +124,7 @@ export async function readCorrectionBiases(name: Fixture, spec: ModelSpec): Prom
   const checkpoint = await Checkpoint.open(files);
   const layers = Array.from(
     { length: spec.layers - spec.denseLayers },
-    (_, i) => `model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`,
+    (_, i) => `${spec.tensorPrefix}model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`,
   );
   return await Promise.all(
     layers.map((layer) => spec.moe!.correctionBias ? readVector(checkpoint, layer, spec.moe!.experts) : new Float32Array(spec.moe!.experts)),

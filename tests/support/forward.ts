@@ -74,12 +74,13 @@ export interface Flip {
 }
 
 /**
- * Positions whose experts differ between two runs, in any layer.
+ * Positions whose experts differ between two runs, in any layer; none in a model without experts.
  *
  * @param biases correction bias of each MoE layer
  */
 export function routeFlips(spec: ModelSpec, tokens: number, exact: SequenceRun, other: SequenceRun, biases: readonly Float32Array[]): Flip[] {
-  const { activeExperts: active, experts } = spec.moe!;
+  if (spec.moe === null) return [];
+  const { activeExperts: active, experts } = spec.moe;
   const flips: Flip[] = [];
   for (let position = 0; position < tokens; position++) {
     const chosen = (run: SequenceRun, layer: number) =>
@@ -87,7 +88,7 @@ export function routeFlips(spec: ModelSpec, tokens: number, exact: SequenceRun, 
     const layer = exact.layers.findIndex((_, l) => chosen(exact, l).join() !== chosen(other, l).join());
     if (layer < 0) continue;
     const logits = exact.layers[layer].routerLogits.subarray(position * experts, (position + 1) * experts);
-    flips.push({ position, margin: routerMargin(spec.moe!, logits, biases[layer]) });
+    flips.push({ position, margin: routerMargin(spec.moe, logits, biases[layer]) });
   }
   return flips;
 }

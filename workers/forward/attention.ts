@@ -15,6 +15,7 @@ import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
 import { latentDecodeMatrix } from "../../kernels/latent_decode/matrix_units.ts";
 import { splitCount } from "../../kernels/latent_decode/splits.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
+import { scaleQueries } from "../../kernels/scale_queries/scale_queries.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
@@ -39,6 +40,8 @@ interface Parts {
   /** h → latents with rotated keys, and queries or what they are projected up from. */
   readonly down: LinearPair;
   readonly queryUp: { readonly norm: BoundKernel<"rows" | "first_row">; readonly up: Linear } | null;
+  /** Null where queries do not depend on their position before they are rotated. */
+  readonly scaleQueries: BoundKernel<"rows"> | null;
   readonly store: BoundKernel<"rows" | "absorbed_rows">;
   readonly absorb: readonly AbsorbWay[];
   readonly decode: BoundKernel<"rows" | "splits">;
@@ -59,13 +62,14 @@ export class Attention implements Block {
 
   /** Compiles and binds the kernels of layer `layer`. @param norm what its input is normalised with */
   static async create(context: ModelContext, weights: AttentionWeights, norm: DeviceBuffer, layer: number): Promise<Attention> {
-    const [projections, store, decode, prefill] = await Promise.all([
+    const [projections, scaleQueries, store, decode, prefill] = await Promise.all([
       bindProjections(context, weights, norm),
+      bindQueryScaling(context),
       bindStore(context, weights, context.cache.layers[layer]),
       bindDecode(context, weights, context.cache.layers[layer]),
       PrefillAttention.create(context, weights, context.cache.layers[layer]),
     ]);
-    return new Attention(context, { ...projections, ...store, ...decode, prefill });
+    return new Attention(context, { ...projections, scaleQueries, ...store, ...decode, prefill });
   }
 
   get normalises(): boolean {
@@ -74,10 +78,11 @@ export class Attention implements Block {
 
   record(step: Step, unnormed: boolean): Pending {
     const { phase, rows: { length: rows } } = step;
-    const { down, queryUp, output } = this.#parts;
+    const { down, queryUp, scaleQueries, output } = this.#parts;
     if (unnormed) down.runUnnormed();
     else down.run(phase, rows);
     if (queryUp !== null) this.#recordQueryUp(queryUp, phase, rows);
+    if (scaleQueries !== null) this.#context.device.run(scaleQueries, { rows });
     if (phase === "prefill") this.#recordPrefill(step);
     else this.#recordDecode(step);
     return output.run(phase, rows);
@@ -142,6 +147,12 @@ async function bindProjections(context: ModelContext, weights: AttentionWeights,
       }),
     },
   };
+}
+
+async function bindQueryScaling({ device, spec, activations: { step, q }, cache, queryFactors, limits }: ModelContext) {
+  if (queryFactors === null) return null;
+  const kernel = await device.compile(scaleQueries, { width: spec.heads * queryWidth(spec), positions: cache.maxContext });
+  return kernel.bind({ factors: queryFactors, step, q }, { rows: mostRows(limits) });
 }
 
 async function bindStore(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {

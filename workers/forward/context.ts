@@ -52,6 +52,8 @@ export interface ModelContext {
   readonly decode: { readonly config: LatentDecodeConfig; readonly division: Division | null };
   /** [maxContext, d_r / 2, 2] */
   readonly ropeTable: DeviceBuffer;
+  /** [maxContext]: what queries are multiplied by; null where they are left as they are. */
+  readonly queryFactors: DeviceBuffer | null;
   /** Most rows of each phase, for layers that run in both. */
   readonly both: Readonly<Record<Phase, number>>;
   /** Numbers of rows from which some layer of a decode step has another kernel. */

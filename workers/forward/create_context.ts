@@ -4,6 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { queryFactors } from "../../core/model/query_factors.ts";
 import { ropeTable } from "../../core/model/rope.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
@@ -48,9 +49,11 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     maxContext,
     maxSequences: options.maxSequences,
   });
-  const table = ropeTable(spec.rope, maxContext);
-  const ropeBuffer = device.createBuffer("rope table", table.byteLength);
-  device.write(ropeBuffer, 0, table);
+  const filled = (label: string, values: Float32Array<ArrayBuffer>) => {
+    const buffer = device.createBuffer(label, values.byteLength);
+    device.write(buffer, 0, values);
+    return buffer;
+  };
   const shape = {
     cache: cache.config,
     slots: cache.slots,
@@ -79,7 +82,8 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     halves,
     decodesOnUnits,
     decode: { config, division },
-    ropeTable: ropeBuffer,
+    ropeTable: filled("rope table", ropeTable(spec.rope, maxContext)),
+    queryFactors: spec.queryScaling === null ? null : filled("query factors", queryFactors(spec.queryScaling, maxContext)),
     both: bothOf(limits),
     kernelChanges: new Set(),
   };

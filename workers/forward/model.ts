@@ -111,7 +111,7 @@ export class Model {
     const rows = mostRows(limits);
     // All at once: drivers that compile beside each other are done in a fraction of the time, and layers share their kernels.
     const [embed, layers, end, head, round] = await Promise.all([
-      device.compile(embedding, { layout: weights.embedding.layout }),
+      device.compile(embedding, { layout: weights.embedding.layout, scale: weights.spec.embeddingScale }),
       Promise.all(weights.layers.map((layer, index) => createLayer(context, layer, index, weights.layers[index - 1]))),
       StreamEnd.create(context, expertsOf(weights.layers.at(-1))),
       LogitsHead.create(context, weights),

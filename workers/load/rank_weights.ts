@@ -7,7 +7,7 @@ import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { type MatrixSelection, MatrixSource, type Range, readMatrix, type WeightPolicy } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
-import { isMoeLayer, type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import { isMoeLayer, type ModelSpec, type MoeSpec, queryWidth } from "../../core/model/spec.ts";
 import type { LayerBasis } from "../../core/tpla/basis.ts";
 import { basisFactors, columnIndices, partition, type RankShape, rankSpec, UNCUT } from "../../core/tpla/partition.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
@@ -47,6 +47,8 @@ export class RankWeights {
   readonly #keyScale: number;
   readonly #slicedNorm: boolean;
   readonly #plan: UploadPlan;
+  /** What holds rows of the embedding table, and of which token the first one is. */
+  #tables: readonly { readonly matrix: DeviceMatrix; readonly first: number }[] = [];
   /** While bases are changed. */
   #basisChange: BasisChange | null = null;
 
@@ -75,22 +77,39 @@ export class RankWeights {
     this.#basisChange = this.#bases === null ? null : new BasisChange(this.#device, { rows, width, columns });
     try {
       await upload(this.#plan, options);
+      this.#clearZeroToken();
     } finally {
       this.#basisChange?.destroy();
     }
   }
 
+  /** See {@link ModelSpec.zeroToken}. */
+  #clearZeroToken(): void {
+    const { zeroToken } = this.#spec;
+    if (zeroToken === null) return;
+    for (const { matrix: { layout: { rowBytes }, parts }, first } of this.#tables) {
+      const row = zeroToken - first;
+      for (const part of parts) {
+        if (row < part.first || row >= part.first + part.count) continue;
+        this.#device.write(part.weights, (row - part.first) * rowBytes, new Uint8Array(rowBytes));
+      }
+    }
+  }
+
   /** Allocates everything. */
   plan(): ModelWeights {
-    const { hiddenSize, vocabSize, tieEmbeddings } = this.#spec;
-    const embedding = this.#matrix([this.#source("model.embed_tokens.weight", [vocabSize, hiddenSize])], "keep");
+    const { hiddenSize, vocabSize, tieEmbeddings, tensorPrefix } = this.#spec;
+    const embeddingName = `${tensorPrefix}model.embed_tokens.weight`;
+    const embedding = this.#matrix([this.#source(embeddingName, [vocabSize, hiddenSize])], "keep");
     const layers: LayerWeights[] = [];
     for (let layer = 0; layer < this.#spec.layers; layer++) layers.push(this.#layer(layer));
-    const finalNorm = this.#plan.vector("model.norm.weight", hiddenSize);
+    // Logits are linear in what the final norm gives.
+    const finalNorm = this.#plan.vector(`${tensorPrefix}model.norm.weight`, hiddenSize, this.#spec.logitScale);
     const rows = this.#shape.vocabulary;
     const whole = rows.end - rows.begin === vocabSize;
-    const headName = tieEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    const headName = tieEmbeddings ? embeddingName : `${tensorPrefix}lm_head.weight`;
     const head = tieEmbeddings && whole ? embedding : this.#matrix([this.#source(headName, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
+    this.#tables = [{ matrix: embedding, first: 0 }, ...(tieEmbeddings && !whole ? [{ matrix: head, first: rows.begin }] : [])];
     return {
       spec: rankSpec(this.#spec, this.#shape),
       latents: { keyWidth: this.#shape.keyWidth, valueOffset: this.#shape.valueOffset, basis: this.#bases === null ? "diagonal" : "dense" },
@@ -104,7 +123,7 @@ export class RankWeights {
   }
 
   #layer(index: number): LayerWeights {
-    const prefix = `model.layers.${index}`;
+    const prefix = `${this.#spec.tensorPrefix}model.layers.${index}`;
     const { hiddenSize, denseWidth } = this.#spec;
     return {
       attentionNorm: this.#plan.vector(`${prefix}.input_layernorm.weight`, hiddenSize),
@@ -205,9 +224,26 @@ export class RankWeights {
       correctionBias: moe.correctionBias
         ? this.#plan.vector(`${prefix}.gate.e_score_correction_bias`, moe.experts)
         : this.#device.createBuffer("no correction bias", moe.experts * 4),
-      experts: this.#feedForward(experts, moe.expertWidth, this.#shape.expert),
+      experts: this.#checkpoint.has(`${prefix}.experts.gate_up_proj`)
+        ? this.#stackedExperts(`${prefix}.experts`, moe)
+        : this.#feedForward(experts, moe.expertWidth, this.#shape.expert),
       shared: moe.sharedWidth === 0 ? null : this.#feedForward([`${prefix}.shared_experts`], moe.sharedWidth, this.#shape.shared),
     };
+  }
+
+  /** This rank's columns of experts that the file has one after the other, gate and up together. */
+  #stackedExperts(prefix: string, { experts, expertWidth: width }: MoeSpec): FeedForwardWeights {
+    const D = this.#spec.hiddenSize;
+    const { begin, end } = this.#shape.expert;
+    const each = <T>(make: (expert: number) => T) => Array.from({ length: experts }, (_, expert) => make(expert));
+    const gateUp = each((expert) => {
+      const rows = [2 * expert * width, (2 * expert + 1) * width].map((first): Range => ({ begin: first + begin, end: first + end }));
+      return [this.#source(`${prefix}.gate_up_proj`, [experts, 2 * width, D], { rows })];
+    });
+    const down = each((expert) => [
+      this.#source(`${prefix}.down_proj`, [experts, D, width], { rows: [{ begin: expert * D, end: (expert + 1) * D }], columns: { begin, end } }),
+    ]);
+    return { gateUp: this.#plan.stack(gateUp), down: this.#plan.stack(down) };
   }
 
   /** This rank's columns of one feed-forward layer, or of a stack of them. */
@@ -221,7 +257,7 @@ export class RankWeights {
     return { gateUp: this.#plan.stack(gateUp), down: this.#plan.stack(down) };
   }
 
-  #source(name: string, shape: readonly [number, number], selection: MatrixSelection = {}): MatrixSource {
+  #source(name: string, shape: ConstructorParameters<typeof MatrixSource>[2], selection: MatrixSelection = {}): MatrixSource {
     return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block });
   }
 

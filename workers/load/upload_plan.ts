@@ -96,8 +96,8 @@ export class UploadPlan {
     return { layout, outputs, matrices: matrices.length, parts };
   }
 
-  /** A small tensor, as float32. */
-  vector(name: string, length: number): DeviceBuffer {
+  /** A small tensor, as float32, times `scale`. */
+  vector(name: string, length: number, scale = 1): DeviceBuffer {
     const { range, widen } = storedVector(this.#checkpoint, name, length);
     const bytes = length * 4;
     const buffer = this.buffer(name, bytes);
@@ -105,7 +105,11 @@ export class UploadPlan {
       reads: [range],
       bytes,
       parts: [{ from: 0, buffer, to: 0, bytes }],
-      convert: ([stored], into) => widen(stored, new Float32Array(into.buffer, into.byteOffset, length)),
+      convert: ([stored], into) => {
+        const values = new Float32Array(into.buffer, into.byteOffset, length);
+        widen(stored, values);
+        if (scale !== 1) { for (let i = 0; i < length; i++) values[i] *= scale; }
+      },
     });
     return buffer;
   }

@@ -182,7 +182,7 @@ function floats(bytes: Uint8Array<ArrayBuffer>): Float32Array {
 /** C, M and N of one layer. Norm gains belong to W_UK and W_UV here: latents are collected without them. */
 async function layerStatistics(checkpoint: Checkpoint, spec: ModelSpec, layer: number, moments: LayerMoments): Promise<LayerStatistics> {
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, fp8Block } = spec;
-  const prefix = `model.layers.${layer}.self_attn`;
+  const prefix = `${spec.tensorPrefix}model.layers.${layer}.self_attn`;
   const perHead = nopeWidth + valueWidth;
   const gain = await readVector(checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth);
   const up = await readMatrix(new MatrixSource(checkpoint, `${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { fp8Block }));

@@ -5,7 +5,8 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
-import { COMMON_FIELDS, commonSpec, requireField } from "./fields.ts";
+import { requireField } from "./field_checks.ts";
+import { COMMON_FIELDS, commonSpec } from "./fields.ts";
 
 const groupCount = z.int().positive().max(1024);
 

@@ -1,61 +1,19 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseModelConfig } from "../../../core/model/config.ts";
-import { inverseFrequencies, ropeTable } from "../../../core/model/rope.ts";
+import { queryFactors } from "../../../core/model/query_factors.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
+import { MISTRAL4, parse, V2_LITE, V3 } from "../../support/published_configs.ts";
 
-const V2_LITE = {
-  model_type: "deepseek_v2",
-  vocab_size: 102400,
-  hidden_size: 2048,
-  num_hidden_layers: 27,
-  num_attention_heads: 16,
-  num_key_value_heads: 16,
-  kv_lora_rank: 512,
-  q_lora_rank: null,
-  qk_nope_head_dim: 128,
-  qk_rope_head_dim: 64,
-  v_head_dim: 128,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  first_k_dense_replace: 1,
-  n_routed_experts: 64,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  topk_method: "greedy",
-  n_group: 1,
-  topk_group: 1,
-  routed_scaling_factor: 1.0,
-  rms_norm_eps: 1e-6,
-  max_position_embeddings: 163840,
-  rope_theta: 10000,
-  rope_scaling: {
-    type: "yarn",
-    factor: 40,
-    original_max_position_embeddings: 4096,
-    beta_fast: 32,
-    beta_slow: 1,
-    mscale: 0.707,
-    mscale_all_dim: 0.707,
+const CHANNEL = { num_bits: 8, type: "float", strategy: "channel", symmetric: true };
+
+/** With groups of compressed-tensors. */
+const compressed = (...weights: object[]) => ({
+  quantization_config: {
+    quant_method: "compressed-tensors",
+    config_groups: Object.fromEntries(weights.map((one, i) => [`group_${i}`, { weights: one }])),
   },
-  bos_token_id: 100000,
-  eos_token_id: 100001,
-};
-const V3 = {
-  ...V2_LITE,
-  model_type: "deepseek_v3",
-  topk_method: "noaux_tc",
-  scoring_func: "sigmoid",
-  q_lora_rank: 1536,
-  n_routed_experts: 256,
-  num_experts_per_tok: 8,
-  n_group: 8,
-  topk_group: 4,
-  norm_topk_prob: true,
-  routed_scaling_factor: 2.5,
-};
-
-const parse = (config: object) => parseModelConfig(JSON.stringify(config), "dir/config.json");
+});
 
 describe("parseModelConfig", () => {
   it("reads DeepSeek-V2-Lite", () => {
@@ -85,9 +43,75 @@ describe("parseModelConfig", () => {
     assertThrows(() => glm(V3.first_k_dense_replace + 1), LatentmeshError, "mlp_layer_types");
   });
 
+  it("reads Mistral 4, whose queries grow with their position", () => {
+    const spec = parse(MISTRAL4);
+    assertEquals([spec.moe?.scoring, spec.moe?.groupScore, spec.moe?.correctionBias, spec.moe?.normalize], ["softmax", "top2", false, true]);
+    assertEquals([spec.denseLayers, spec.queryScaling], [0, { beta: 0.1, span: 8192 }]);
+    assertAlmostEquals(spec.attentionScale, 128 ** -0.5 * (0.1 * Math.log(128) + 1) ** 2, 1e-12);
+    const factors = queryFactors(spec.queryScaling!, 3 * 8192);
+    assertEquals([factors[0], factors[8191]], [1, 1]);
+    assertAlmostEquals(factors[8192], 1 + 0.1 * Math.log(2), 1e-7);
+    assertAlmostEquals(factors[3 * 8192 - 1], 1 + 0.1 * Math.log(3), 1e-7);
+    const refused: [change: object, field: string][] = [
+      [{ llama_4_scaling_beta: undefined }, "rope_parameters.llama_4_scaling_beta"],
+      [{ original_max_position_embeddings: undefined }, "rope_parameters.original_max_position_embeddings"],
+      [{ partial_rotary_factor: 0.25 }, "rope_parameters.partial_rotary_factor"],
+    ];
+    for (const [change, field] of refused) {
+      const rope_parameters = { ...MISTRAL4.rope_parameters, ...change };
+      assertEquals(assertThrows(() => parse({ ...MISTRAL4, rope_parameters }), LatentmeshError).param, field);
+    }
+    assertEquals(assertThrows(() => parse({ ...MISTRAL4, rope_parameters: null }), LatentmeshError).param, "rope_parameters");
+    const { rope_parameters: rope_scaling, ...old } = MISTRAL4;
+    assertEquals(parse({ ...old, rope_scaling }), spec);
+  });
+
+  it("reads the text model of a wrapper, whose fields and tensors lie deeper", () => {
+    const wrapped = parse({ model_type: "mistral3", vision_config: {}, text_config: MISTRAL4 });
+    assertEquals(wrapped, { ...parse(MISTRAL4), tensorPrefix: "language_model." });
+    const kimi = {
+      model_type: "kimi_k25",
+      eos_token_id: 7,
+      tie_word_embeddings: true,
+      text_config: { ...V3, model_type: "kimi_k2", eos_token_id: undefined },
+    };
+    const spec = parse({ ...kimi, text_config: { ...kimi.text_config, eos_token_id: 9, tie_word_embeddings: false } });
+    assertEquals([spec.eosTokens, spec.tieEmbeddings, parse(JSON.parse(JSON.stringify(kimi))).eosTokens], [[9], true, [7]]);
+    const refused: [text_config: unknown, param: string][] = [
+      [undefined, "text_config"],
+      [7, "text_config"],
+      [{ ...V3, model_type: "llama" }, "text_config.model_type"],
+      [{ ...V3, model_type: "mistral3" }, "text_config.model_type"],
+      [{ ...V3, hidden_size: undefined }, "text_config.hidden_size"],
+      [{ ...V3, hidden_act: "gelu" }, "text_config.hidden_act"],
+      [{ ...V3, quantization_config: { quant_method: "awq" } }, "text_config.quantization_config.quant_method"],
+    ];
+    for (const [text_config, param] of refused) {
+      assertEquals(assertThrows(() => parse({ model_type: "kimi_k25", text_config }), LatentmeshError).param, param);
+    }
+  });
+
+  it("says what is missing of architectures that are known and not supported", () => {
+    for (
+      const [model_type, says] of [["deepseek_v32", "sparse attention"], ["kimi_linear", "linear attention"], ["longcat_flash", "two attentions"]]
+    ) {
+      const error = assertThrows(() => parse({ ...V3, model_type }), LatentmeshError, says);
+      assertEquals([error.code, error.param], ["unsupported", "model_type"]);
+    }
+  });
+
   it("takes the new spelling of rope parameters for the old one", () => {
     const { rope_scaling: { type, ...scaling }, rope_theta, ...rest } = V2_LITE;
     assertEquals(parse({ ...rest, rope_parameters: { ...scaling, rope_type: type, rope_theta } }), parse(V2_LITE));
+  });
+
+  it("reads what shares a scale of FP8 weights", () => {
+    const block = (quantization_config: object) => parse({ ...V3, quantization_config }).fp8Block;
+    assertEquals(block({ quant_method: "fp8", weight_block_size: [128, 64] }), [128, 64]);
+    assertEquals(block({ quant_method: "fp8", weight_block_size: null, activation_scheme: "static" }), "tensor");
+    assertEquals(block(compressed(CHANNEL, CHANNEL).quantization_config), "channel");
+    assertEquals(block(compressed({ ...CHANNEL, strategy: "tensor" }).quantization_config), "tensor");
+    assertEquals(block(compressed({ ...CHANNEL, strategy: "block", block_structure: [128, 128] }).quantization_config), [128, 128]);
   });
 
   it("leaves tokens without a correction group alone: n_routed_experts null is a dense model", () => {
@@ -119,8 +143,52 @@ describe("parseModelConfig", () => {
     ["another routing method", { topk_method: "noaux_tc" }, "topk_method", "is not usable"],
     ["another rope", { rope_scaling: { type: "linear", factor: 2 } }, "rope_scaling.rope_type", "linear"],
     ["yarn without its factor", { rope_scaling: { type: "yarn", original_max_position_embeddings: 4096 } }, "rope_scaling.factor", "yarn needs it"],
+    [
+      "longrope without a list",
+      { rope_scaling: { type: "longrope", short_factor: Array(32).fill(1) } },
+      "rope_scaling.long_factor",
+      "longrope needs it",
+    ],
+    [
+      "longrope with a list of another length",
+      { rope_scaling: { type: "longrope", short_factor: Array(31).fill(1), long_factor: Array(32).fill(1) } },
+      "rope_scaling.short_factor",
+      "31 factors for the 32 pairs",
+    ],
+    [
+      "longrope of a context of one token",
+      { rope_scaling: { type: "longrope", short_factor: Array(32).fill(1), long_factor: Array(32).fill(1), original_max_position_embeddings: 1 } },
+      "rope_scaling.original_max_position_embeddings",
+      "logarithm",
+    ],
     ["two ropes that disagree", { rope_parameters: { rope_type: "yarn", factor: 2 } }, "rope_scaling", "contradicts"],
     ["another quantisation", { quantization_config: { quant_method: "awq" } }, "quantization_config.quant_method", 'only "fp8"'],
+    [
+      "weights of four bits",
+      compressed({ num_bits: 4, type: "int", strategy: "group" }),
+      "quantization_config.config_groups.group_0.weights",
+      "int of 4 bits",
+    ],
+    [
+      "weights with zero points",
+      compressed({ ...CHANNEL, symmetric: false }),
+      "quantization_config.config_groups.group_0.weights",
+      "asymmetric float",
+    ],
+    ["scales of groups", compressed({ ...CHANNEL, strategy: "group" }), "quantization_config.config_groups.group_0.weights.strategy", `is "group"`],
+    [
+      "blocks without a size",
+      compressed({ ...CHANNEL, strategy: "block" }),
+      "quantization_config.config_groups.group_0.weights.strategy",
+      `is "block"`,
+    ],
+    ["scales of two kinds", compressed(CHANNEL, { ...CHANNEL, strategy: "tensor" }), "quantization_config.config_groups", "different kinds"],
+    [
+      "compressed-tensors without groups",
+      { quantization_config: { quant_method: "compressed-tensors" } },
+      "quantization_config.config_groups",
+      "must say",
+    ],
     ["FP8 without a block size", { quantization_config: { quant_method: "fp8" } }, "quantization_config.weight_block_size", "rows, columns"],
   ];
   for (const [name, change, field, says] of broken) {
@@ -175,22 +243,5 @@ describe("parseModelConfig", () => {
   it("refuses what is not a JSON object", () => {
     assertThrows(() => parseModelConfig("[1]", "x"), LatentmeshError, "not a JSON object");
     assertThrows(() => parseModelConfig("{", "x"), LatentmeshError, "not a JSON object");
-  });
-});
-
-describe("rope", () => {
-  it("YaRN interpolates slow pairs, keeps fast ones and ramps between", () => {
-    const plain = { width: 64, theta: 10000, interleaved: true, yarn: null };
-    const yarn = parse(V2_LITE).rope;
-    const [before, after] = [inverseFrequencies(plain), inverseFrequencies(yarn)];
-    assertAlmostEquals(after[0], before[0]);
-    assertAlmostEquals(after[31], before[31] / 40);
-    for (let i = 1; i < 32; i++) assertEquals(after[i] <= after[i - 1] && after[i] >= before[i] / 40 && after[i] <= before[i], true);
-  });
-
-  it("multiplies cos and sin by the attention factor", () => {
-    const { rope } = parse({ ...V2_LITE, rope_scaling: { ...V2_LITE.rope_scaling, attention_factor: 1.5 } });
-    const [cos, sin] = ropeTable(rope, 1);
-    assertEquals([cos, sin], [1.5, 0]);
   });
 });

@@ -30,6 +30,9 @@ async function read(source: MatrixSource, policy: WeightPolicy): Promise<number[
   return rows;
 }
 
+/** The bfloat16 whose bits are the upper half. */
+const truncated = (value: number) => new Float32Array(new Uint32Array([new Uint32Array(new Float32Array([value]).buffer)[0] & 0xffff0000]).buffer)[0];
+
 /** An FP8 matrix with its scales, and its values. */
 function fp8Matrix(rows: number, columns: number, block: readonly [number, number]): { tensors: TensorData[]; values: number[][] } {
   const random = new Random();
@@ -68,6 +71,49 @@ describe("MatrixSource", () => {
     });
   }
 
+  const alone: [name: string, fp8Block: "tensor" | "channel", block: readonly [number, number], shapes: number[][]][] = [
+    ["a tensor", "tensor", [45, 72], [[], [1], [1, 1]]],
+    ["each row", "channel", [1, 72], [[45], [45, 1]]],
+  ];
+  for (const [name, fp8Block, block, shapes] of alone) {
+    it(`reads FP8 with one scale for ${name}, whole or in part, whatever shape and name scales have`, async () => {
+      const [rows, columns] = [45, 72];
+      const { tensors: [weights, { bytes }] } = fp8Matrix(rows, columns, block);
+      const wide = [...new Float32Array(bytes.buffer)];
+      const half = new Float16Array(wide);
+      const stored: [dtype: TensorData["dtype"], bytes: Uint8Array<ArrayBuffer>, values: number[]][] = [
+        ["F32", bytes, wide],
+        ["F16", bytesOf(half), [...half]],
+        ["BF16", Uint8Array.from(wide.flatMap((_, i) => [bytes[4 * i + 2], bytes[4 * i + 3]])), wide.map(truncated)],
+      ];
+      for (const [dtype, bytes, scales] of stored) {
+        const values = Array.from(
+          { length: rows },
+          (_, r) =>
+            Array.from(
+              { length: columns },
+              (_, c) => Math.fround(FP8_E4M3_VALUES[weights.bytes[r * columns + c]] * scales[fp8Block === "tensor" ? 0 : r]),
+            ),
+        );
+        for (const shape of shapes) {
+          const checkpoint = await open([weights, { name: shape.length === 1 ? "w_scale" : "w_scale_inv", dtype, shape, bytes }]);
+          const select = (selection: MatrixSelection) => new MatrixSource(checkpoint, "w", [rows, columns], { ...selection, fp8Block });
+          assertEquals(await read(select({}), "keep"), values, `${dtype} [${shape}]`);
+          assertEquals(select({}).layout("keep").format, "fp8");
+          const part = select({ rows: [{ begin: 40, end: 45 }, { begin: 3, end: 9 }], columns: { begin: 24, end: 63 } });
+          assertEquals(await read(part, "keep"), [...values.slice(40, 45), ...values.slice(3, 9)].map((row) => row.slice(24, 63)));
+        }
+        const other = await open([weights, {
+          name: "w_scale",
+          dtype,
+          shape: [bytes.length / (dtype === "F32" ? 4 : 2), 2],
+          bytes: new Uint8Array(2 * bytes.length),
+        }]);
+        assertThrows(() => new MatrixSource(other, "w", [rows, columns], { fp8Block }), LatentmeshError, "w_scale");
+      }
+    });
+  }
+
   it("keeps f16 and bf16 as they are, and quantises within the format's error", async () => {
     const random = new Random();
     const values = random.normals(6 * 150);
@@ -87,6 +133,23 @@ describe("MatrixSource", () => {
     for (const policy of ["q8", "q4"] as const) assertEquals((await read(source, policy))[0].map(Math.abs), new Array(70).fill(0));
   });
 
+  it("counts the rows of a stack of matrices from the first one on", async () => {
+    const values = new Random().normals(3 * 4 * 5);
+    const tensors: TensorData[] = [
+      { name: "w", dtype: "F32", shape: [3, 4, 5], bytes: bytesOf(values) },
+      { name: "q", dtype: "F8_E4M3", shape: [3, 4, 5], bytes: new Uint8Array(60) },
+    ];
+    const checkpoint = await open(tensors);
+    const select = (selection: MatrixSelection) => new MatrixSource(checkpoint, "w", [3, 4, 5], { ...selection, fp8Block: null });
+    const rows = Array.from({ length: 12 }, (_, r) => [...values.subarray(5 * r, 5 * r + 5)]);
+    assertEquals(await read(select({}), "keep"), rows);
+    const part = select({ rows: [{ begin: 9, end: 11 }, { begin: 2, end: 5 }], columns: { begin: 1, end: 4 } });
+    assertEquals(await read(part, "keep"), [9, 10, 2, 3, 4].map((r) => rows[r].slice(1, 4)));
+    const make = (name: string, shape: [number, number, number]) => () => new MatrixSource(checkpoint, name, shape, { fp8Block: [4, 5] });
+    assertThrows(make("w", [4, 3, 5]), LatentmeshError, "[3, 4, 5] where config.json implies [4, 3, 5]");
+    assertThrows(make("q", [3, 4, 5]), LatentmeshError, "stack of matrices in FP8");
+  });
+
   it("refuses wrong shapes, dtypes, missing scales and NaN, naming the tensor", async () => {
     const { tensors } = fp8Matrix(8, 8, [4, 4]);
     const checkpoint = await open([...tensors, { name: "i", dtype: "I32", shape: [1, 1], bytes: new Uint8Array(4) }]);
@@ -95,7 +158,7 @@ describe("MatrixSource", () => {
     assertThrows(make("w", [8, 9], [4, 4]), LatentmeshError, "[8, 8] where config.json implies [8, 9]");
     assertThrows(make("missing", [8, 8], null), LatentmeshError, `"missing" is missing`);
     assertThrows(make("i", [1, 1], null), LatentmeshError, "dtype I32");
-    assertThrows(make("w", [8, 8], null), LatentmeshError, "weight_block_size");
+    assertThrows(make("w", [8, 8], null), LatentmeshError, "what shares a scale");
     assertThrows(make("w", [8, 8], [3, 4]), LatentmeshError, "w_scale_inv");
     tensors[0].bytes[5] = 0x7f;
     const poisoned = new MatrixSource(await open(tensors), "w", [8, 8], { fp8Block: [4, 4] });

@@ -22,7 +22,15 @@ import { memoryFiles, memorySource } from "../../support/safetensors.ts";
 import { mutateBytes, mutateJson, mutateText, pick } from "../mutate.ts";
 import { named, type Target } from "../target.ts";
 
-const CONFIGS = ["models/tiny-mla", "tests/golden/deepseek-v2-lite-tiny", "tests/golden/deepseek-v3-tiny", "tests/golden/deepseek-v3-fp8-tiny"].map((
+const CONFIGS = [
+  "models/tiny-mla",
+  "tests/golden/deepseek-v2-lite-tiny",
+  "tests/golden/deepseek-v3-tiny",
+  "tests/golden/deepseek-v3-fp8-tiny",
+  "tests/golden/mistral4-tiny",
+  "tests/golden/youtu-tiny",
+  "tests/golden/minicpm3-longrope-tiny",
+].map((
   path,
 ) => JSON.parse(Deno.readTextFileSync(`${ROOT}/${path}/config.json`)));
 
@@ -179,18 +187,38 @@ export const tokenizers: Target = {
     const config = JSON.stringify(
       mutateJson(random, { bos_token: "<s>", eos_token: { content: "</s>" }, add_bos_token: true, chat_template: "x" }) ?? null,
     );
-    const made = await named(() => TextTokenizer.of({ name: "x", tokenizer, config, template: null }));
-    if (made === null) return;
-    const tokens = await named(() => made.encode("the ab 123 é", { special: true }));
-    await named(() => made.leastTokens("the ab"));
-    await named(() => {
-      const detokenizer = createDetokenizer(made);
-      for (const token of [...tokens?.slice(0, 8) ?? [], 0, 5, 99]) detokenizer.push(token);
-      detokenizer.finish();
-      for (const token of [0, 5, 99]) made.bytesOf(token);
-    });
+    const made = await named(() => TextTokenizer.of({ name: "x", tokenizer, tokenizerFile: "tokenizer.json", config, template: null }));
+    await use(made);
   },
 };
+
+/** The same of a `tiktoken.model`. */
+export const tiktokenModels: Target = {
+  name: "tiktoken",
+  async run(random) {
+    const lines = Array.from({ length: 256 + random.below(8) }, (_, rank) => `${btoa(rank < 256 ? String.fromCharCode(rank) : `th${rank}`)} ${rank}`);
+    const tokenizer = random.below(3) === 0 ? mutateText(random, lines.join("\n"), ["\n", " ", "=", "-1", "YQ== 0"]) : lines.join("\n");
+    const config = {
+      tokenizer_class: "TikTokenTokenizer",
+      bos_token: "[BOS]",
+      added_tokens_decoder: { 300: { content: "[BOS]", special: true }, 301: { content: "<|im_end|>", lstrip: false, special: false } },
+    };
+    const text = JSON.stringify(random.below(2) === 0 ? mutateJson(random, config) ?? null : config);
+    await use(await named(() => TextTokenizer.of({ name: "x", tokenizer, tokenizerFile: "tiktoken.model", config: text, template: null })));
+  },
+};
+
+async function use(made: TextTokenizer | null): Promise<void> {
+  if (made === null) return;
+  const tokens = await named(() => made.encode("the ab 123 é", { special: true }));
+  await named(() => made.leastTokens("the ab"));
+  await named(() => {
+    const detokenizer = createDetokenizer(made);
+    for (const token of [...tokens?.slice(0, 8) ?? [], 0, 5, 99]) detokenizer.push(token);
+    detokenizer.finish();
+    for (const token of [0, 5, 99]) made.bytesOf(token);
+  });
+}
 
 const TEMPLATE =
   "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' and loop.index0 > 0 %}<|{{ message['role'] }}|>{{ message.content | trim }}{% else %}" +

@@ -103,7 +103,16 @@ describe("a group of ranks", () => {
     ["g = k = 4", { ...everything, ranks: 4, latentGroups: 4 }],
     ["k = 4, g = 2", { ...everything, ranks: 4 }],
   ];
-  for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-fp8-tiny", "glm4-moe-lite-tiny"] as const) {
+  for (
+    const name of [
+      "deepseek-v2-lite-tiny",
+      "deepseek-v3-fp8-tiny",
+      "glm4-moe-lite-tiny",
+      "youtu-tiny",
+      "minicpm3-longrope-tiny",
+      "mistral3-tiny",
+    ] as const
+  ) {
     it(`on ${name} is exact for whole keys in any basis, and for heads split alone`, async () => {
       const device = await openTestDevice("cpu");
       const { inputs: [tokens] } = await readGolden(name);

@@ -1,7 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { Checkpoint } from "../../../core/model/checkpoint.ts";
+import { Checkpoint, readRange } from "../../../core/model/checkpoint.ts";
+import { writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { modelHash } from "../../../core/model/model_hash.ts";
 import { chooseBasis } from "../../../core/tpla/basis.ts";
 import { type CalibratedBasis, layerBases, readBasis, writeBasis } from "../../../core/tpla/basis_file.ts";
@@ -43,6 +44,30 @@ describe("calibration", () => {
     });
     assertEquals(layerBases(basis, "balanced"), basis.defaults);
     assertEquals(layerBases(basis, "pca").length, 6);
+  });
+
+  it("takes a wrapped text model for what it is without its wrapper", async () => {
+    const wrapped = fixtureDirectory("mistral3-tiny");
+    const bare = await Deno.makeTempDir();
+    try {
+      for (const file of ["tokenizer.json", "tokenizer_config.json"]) await Deno.copyFile(`${wrapped}/${file}`, `${bare}/${file}`);
+      await Deno.writeTextFile(`${bare}/config.json`, JSON.stringify(JSON.parse(await Deno.readTextFile(`${wrapped}/config.json`)).text_config));
+      using files = new DirectoryFiles(wrapped);
+      const checkpoint = await Checkpoint.open(files);
+      const text = [...checkpoint.names()].filter((name) => name.startsWith("language_model."));
+      const tensors = text.map(async (name) => ({
+        ...checkpoint.info(name),
+        name: name.slice("language_model.".length),
+        bytes: await readRange(checkpoint.range(name)),
+      }));
+      await Deno.writeFile(`${bare}/model.safetensors`, writeSafetensors(await Promise.all(tensors)));
+      const [inside, outside] = await Promise.all(
+        [wrapped, bare].map((model) => calibrate({ model, device: "cpu", documents: ["one text", "another"], tokens: 16 })),
+      );
+      assertEquals(inside.statistics, outside.statistics);
+    } finally {
+      await Deno.remove(bare, { recursive: true });
+    }
   });
 
   it("writes what it reads, and refuses other files", async () => {

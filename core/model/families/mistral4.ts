@@ -1,0 +1,55 @@
+/**
+ * Mistral 4, as a text model: softmax routing, and queries that grow with their position.
+ *
+ * @module
+ */
+import { z } from "zod";
+import type { ModelSpec } from "../spec.ts";
+import { FieldError, requireField } from "./field_checks.ts";
+import { COMMON_FIELDS, commonSpec } from "./fields.ts";
+
+const schema = z.object({
+  ...COMMON_FIELDS,
+  first_k_dense_replace: COMMON_FIELDS.first_k_dense_replace.nullish(),
+  rope_interleave: z.boolean().nullish(),
+});
+
+/** What of `rope_parameters` is this family's alone. */
+const ropeSchema = z.object({
+  llama_4_scaling_beta: z.number().min(0).max(1e3).optional(),
+  partial_rotary_factor: z.number().positive().max(1).nullish(),
+  original_max_position_embeddings: COMMON_FIELDS.max_position_embeddings.optional(),
+});
+
+/** `model_type: mistral4` → spec. */
+export function mistral4(config: unknown): ModelSpec {
+  const fields = schema.parse(config);
+  const name = fields.rope_parameters != null ? "rope_parameters" : "rope_scaling";
+  const { [name]: rope } = z.object({ [name]: ropeSchema.nullish() }).parse(config);
+  // transformers would take the positions of the published model for those of any.
+  if (rope == null) throw new FieldError("rope_parameters", "is missing; mistral4 needs it");
+  const { llama_4_scaling_beta: beta, partial_rotary_factor: rotated, original_max_position_embeddings: span } = rope;
+  if (beta === undefined) throw new FieldError(`${name}.llama_4_scaling_beta`, "is missing; mistral4 needs it");
+  if (span === undefined) throw new FieldError(`${name}.original_max_position_embeddings`, "is missing; mistral4 needs it");
+  const width = fields.qk_nope_head_dim + fields.qk_rope_head_dim;
+  requireField(
+    rotated == null || Math.trunc(width * rotated) === fields.qk_rope_head_dim,
+    `${name}.partial_rotary_factor`,
+    `is ${rotated}, which of ${width} dimensions does not make qk_rope_head_dim (${fields.qk_rope_head_dim})`,
+  );
+  const spec = commonSpec(
+    "mistral4",
+    { ...fields, first_k_dense_replace: fields.first_k_dense_replace ?? 0 },
+    { interleaved: fields.rope_interleave ?? true },
+    {
+      scoring: "softmax",
+      groupScore: "top2",
+      correctionBias: false,
+      normalize: fields.norm_topk_prob ?? true,
+      routedScale: fields.routed_scaling_factor ?? 1,
+      groups: fields.n_group ?? 1,
+      activeGroups: fields.topk_group ?? 1,
+    },
+  );
+  return { ...spec, queryScaling: beta === 0 ? null : { beta, span } };
+}

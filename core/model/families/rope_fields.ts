@@ -1,0 +1,117 @@
+/**
+ * Rotary embedding as `config.json` asks for it, in the old spelling (`rope_scaling` beside `rope_theta`) and the new one (`rope_parameters`).
+ *
+ * @module
+ */
+import { z } from "zod";
+import { yarnMscale } from "../rope.ts";
+import type { LongRopeSpec, RopeSpec, YarnSpec } from "../spec.ts";
+import { FieldError, positions, requireField } from "./field_checks.ts";
+
+const mscale = z.number().min(-100).max(100).nullish();
+const theta = z.number().min(1).max(1e12);
+const factors = z.array(z.number().min(1e-6).max(1e6)).max(4096).optional();
+
+const ropeParameters = z.object({
+  rope_type: z.string().optional(),
+  type: z.string().optional(),
+  rope_theta: theta.optional(),
+  factor: z.number().min(1e-3).max(1e6).nullish(),
+  original_max_position_embeddings: positions.optional(),
+  beta_fast: z.number().positive().max(1e6).nullish(),
+  beta_slow: z.number().positive().max(1e6).nullish(),
+  mscale,
+  mscale_all_dim: mscale,
+  attention_factor: z.number().positive().max(1e3).nullish(),
+  truncate: z.boolean().optional(),
+  short_factor: factors,
+  long_factor: factors,
+});
+
+type RopeParameters = z.infer<typeof ropeParameters>;
+
+/** zod shape of what all families read. */
+export const ROPE_FIELDS = {
+  rope_theta: theta.nullish(),
+  rope_scaling: ropeParameters.nullish(),
+  rope_parameters: ropeParameters.nullish(),
+} as const;
+
+/** What {@link ROPE_FIELDS} parses to, and the sizes that it is about. */
+export type RopeFields = z.infer<z.ZodObject<typeof ROPE_FIELDS>> & {
+  readonly qk_rope_head_dim: number;
+  readonly max_position_embeddings: number;
+};
+
+/**
+ * Reads the rotary embedding.
+ *
+ * @returns also what queries' products with keys are multiplied by on top of 1/√width
+ * @throws {FieldError} where fields contradict each other, are missing, or ask for a kind that is not supported
+ */
+export function ropeOf(fields: RopeFields, interleaved: boolean): { readonly spec: RopeSpec; readonly scaleFactor: number } {
+  const { rope_scaling: old, rope_parameters: current } = fields;
+  if (old != null && current != null) {
+    const differs = (Object.keys(old) as (keyof RopeParameters)[])
+      .find((key) => key !== "type" && key in current && JSON.stringify(current[key]) !== JSON.stringify(old[key]));
+    requireField(differs === undefined, "rope_scaling", `contradicts rope_parameters in "${differs}"; keep one of them`);
+  }
+  const parameters = current ?? old ?? {};
+  const name = current != null ? "rope_parameters" : "rope_scaling";
+  const kind = parameters.rope_type ?? parameters.type ?? "default";
+  const theta = parameters.rope_theta ?? fields.rope_theta ?? 10000;
+  const spec = { width: fields.qk_rope_head_dim, theta, interleaved, yarn: null, longRope: null };
+  const allDim = parameters.mscale_all_dim;
+  const scaleFactor = (factor: number) => allDim ? yarnMscale(factor, allDim) ** 2 : 1;
+  switch (kind) {
+    case "default":
+      return { spec, scaleFactor: 1 };
+    case "yarn": {
+      const yarn = yarnOf(parameters, name);
+      return { spec: { ...spec, yarn }, scaleFactor: scaleFactor(yarn.factor) };
+    }
+    case "longrope": {
+      const { factor, ...longRope } = longRopeOf(parameters, name, fields);
+      return { spec: { ...spec, longRope }, scaleFactor: scaleFactor(factor) };
+    }
+    default:
+      throw new FieldError(`${name}.rope_type`, `is "${kind}"; only "default", "yarn" and "longrope" are supported`);
+  }
+}
+
+function yarnOf(parameters: RopeParameters, name: string): YarnSpec {
+  const { factor, original_max_position_embeddings: original, mscale, mscale_all_dim: allDim } = parameters;
+  if (factor == null) throw new FieldError(`${name}.factor`, "is missing; yarn needs it");
+  if (original === undefined) throw new FieldError(`${name}.original_max_position_embeddings`, "is missing; yarn needs it");
+  const implied = mscale && allDim ? yarnMscale(factor, mscale) / yarnMscale(factor, allDim) : yarnMscale(factor, 1);
+  return {
+    factor,
+    originalMaxPositions: original,
+    betaFast: parameters.beta_fast ?? 32,
+    betaSlow: parameters.beta_slow ?? 1,
+    truncate: parameters.truncate ?? true,
+    attentionFactor: parameters.attention_factor ?? implied,
+  };
+}
+
+/**
+ * Which of the two lists applies is decided once, by the context that the model is for, as OpenBMB's own code does. transformers decides it anew by the length of
+ * each sequence, so that keys which are cached already belong to another list than those that follow; here a token's bits depend on no token after it.
+ */
+function longRopeOf(
+  parameters: RopeParameters,
+  name: string,
+  { qk_rope_head_dim: width, max_position_embeddings: most }: RopeFields,
+): LongRopeSpec & { readonly factor: number } {
+  const original = parameters.original_max_position_embeddings ?? most;
+  const list = most > original ? "long_factor" : "short_factor";
+  for (const field of ["short_factor", "long_factor"] as const) {
+    const values = parameters[field];
+    if (values === undefined) throw new FieldError(`${name}.${field}`, "is missing; longrope needs it");
+    requireField(values.length === width / 2, `${name}.${field}`, `has ${values.length} factors for the ${width / 2} pairs of qk_rope_head_dim`);
+  }
+  const factor = parameters.factor ?? most / original;
+  requireField(original > 1, `${name}.original_max_position_embeddings`, `is ${original}; longrope divides by its logarithm`);
+  const implied = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
+  return { factor, divisors: parameters[list]!, attentionFactor: parameters.attention_factor ?? implied };
+}
