@@ -41,6 +41,14 @@ async function handedOver(cluster: RunningCluster): Promise<number> {
   return (await cluster.status()).reduce((sum, { stats }) => sum + stats.handoffBytes, 0);
 }
 
+/** Processor time of all threads of a process, as Linux counts it, in hundredths of a second. */
+async function processorMs(pid: number): Promise<number> {
+  const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
+  // Behind the name in parentheses, which may hold anything, come the state and numbers, of which the twelfth and thirteenth are user's and system's time.
+  const [user, system] = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(11, 13).map(Number);
+  return (user + system) * 10;
+}
+
 const known = new Map<string, number[]>();
 
 /** What a cluster to which nothing happens gives. */
@@ -63,13 +71,50 @@ async function assertServes(cluster: RunningCluster): Promise<WorkerStatus[]> {
 describe("a cluster", () => {
   for (const exchange of ["shared-memory", "websocket"] as const) {
     const obstacle = exchange === "shared-memory" ? whyNotShared() : null;
-    const what = "goes on where it was after a decode rank is killed or stalls, and after a prefill worker dies with a prompt half handed over";
-    if (obstacle !== null) it.skip(`${what}; by ${exchange}: skipped, ${obstacle}`);
-    else it(`${what}; by ${exchange}`, () => survives(exchange));
+    for (
+      const [what, test, missing] of [
+        [
+          "goes on where it was after a decode rank is killed or stalls, and after a prefill worker dies with a prompt half handed over",
+          survives,
+          null,
+        ],
+        [
+          "leaves the processor to others while a rank waits for one that stands still",
+          waits,
+          Deno.build.os === "linux" ? null : "there is no /proc",
+        ],
+      ] as const
+    ) {
+      const skipped = obstacle ?? missing;
+      if (skipped !== null) it.skip(`${what}; by ${exchange}: skipped, ${skipped}`);
+      else it(`${what}; by ${exchange}`, () => test(exchange));
+    }
   }
 
-  const survives = (exchange: "shared-memory" | "websocket") =>
-    withCluster({ decode: { exchange, deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
+  /** Milliseconds of processor time of one rank, while the other is stopped for as long as its deadline. */
+  async function waits(exchange: "shared-memory" | "websocket"): Promise<void> {
+    const deadlineMs = 1500;
+    await withCluster({ decode: { exchange, deadlineMs } }, async (cluster) => {
+      const [stopped, waiting] = (await cluster.status()).filter(({ unit }) => unit === "decode-0");
+      let tokens = 0;
+      let before = Infinity;
+      for await (const piece of cluster.generate({ prompt: PROMPT, maxTokens: 40, ignoreEos: true })) {
+        if (tokens < 20 && tokens + piece.tokens.length >= 20) {
+          Deno.kill(stopped.pid, "SIGSTOP");
+          before = await processorMs(waiting.pid);
+        }
+        tokens += piece.tokens.length;
+      }
+      assertEquals(tokens, 40);
+      assert((await cluster.status()).every(({ pid }) => pid !== stopped.pid), "the other was waited for, and replaced");
+      // What it computes before and after is in it, too.
+      const used = await processorMs(waiting.pid) - before;
+      assert(used < deadlineMs / 2, `${used} ms of processor time while it waited ${deadlineMs}`);
+    });
+  }
+
+  function survives(exchange: "shared-memory" | "websocket"): Promise<void> {
+    return withCluster({ decode: { exchange, deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
       const expected = { by: exchange, notShared: null, notThreaded: null };
       assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange, expected);
       const killed = await during(cluster, "decode-0", "SIGKILL");
@@ -85,6 +130,7 @@ describe("a cluster", () => {
       await assertServes(cluster);
       assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange, expected);
     });
+  }
 
   it("replaces who stands still while a prompt is computed and handed over, and nobody else", () =>
     withCluster({ decode: { deadlineMs: 500, maxBatch: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
