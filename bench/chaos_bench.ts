@@ -5,6 +5,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
+import type { Config } from "../mod.ts";
 import { ROOT } from "./support/root.ts";
 import { runs } from "./support/processes.ts";
 import { Random } from "./support/random.ts";
@@ -16,7 +17,7 @@ import { printTable } from "./table.ts";
 
 /** Flags, for `--help`. */
 export const CHAOS_HELP =
-  "[--minutes 2] [--seed 1] [--clients 12] [--ranks 2] [--groups 1] [--device wasm|cpu] load of every sort while workers are killed, stopped and fail: every answer right or an explicit error, nothing left at the end";
+  "[--minutes 2] [--seed 1] [--clients 12] [--ranks 2] [--groups 1] [--mixed N] [--exchange auto|shared-memory|websocket] [--device wasm|cpu] load of every sort while workers are killed, stopped and fail: every answer right or an explicit error, nothing left at the end";
 
 /** Kinds of requests. */
 const KINDS = 36;
@@ -38,18 +39,24 @@ export async function chaosBench(args: readonly string[]): Promise<void> {
       clients: { type: "string", default: "12" },
       ranks: { type: "string", default: "2" },
       groups: { type: "string", default: "1" },
+      mixed: { type: "string" },
+      exchange: { type: "string", default: "auto" },
       device: { type: "string", default: "wasm" },
     },
   });
-  const server = await ChaosServer.start({
-    device: values.device === "cpu" ? "cpu" : "wasm",
-    ranks: Number(values.ranks),
-    groups: Number(values.groups),
-  });
+  const { exchange } = values;
+  if (exchange !== "auto" && exchange !== "shared-memory" && exchange !== "websocket") {
+    throw new Error(`--exchange ${exchange}: auto, shared-memory or websocket`);
+  }
+  const units: ChaosUnits = values.mixed === undefined
+    ? { decode: { ranks: Number(values.ranks), groups: Number(values.groups), exchange, maxBatch: 16 } }
+    : { mixed: { workers: Number(values.mixed) }, decode: { maxBatch: 16 } };
+  const server = await ChaosServer.start(values.device === "cpu" ? "cpu" : "wasm", units);
   const random = new Random(Number(values.seed));
   const run = new ChaosRun(server, requestKinds(random, KINDS), random);
   try {
-    console.error(`a server of ${values.groups} × ${values.ranks} ranks; asking ${KINDS} kinds of requests in peace …`);
+    const what = values.mixed === undefined ? `${values.groups} × ${values.ranks} ranks` : `${values.mixed} mixed workers`;
+    console.error(`a server of ${what}; asking ${KINDS} kinds of requests in peace …`);
     await run.learn();
     const begin = await holdingsOf(server.pid);
     await run.storm(Number(values.minutes) * 60_000, Number(values.clients));
@@ -61,6 +68,9 @@ export async function chaosBench(args: readonly string[]): Promise<void> {
   for (const finding of run.findings) console.log(`found: ${finding}`);
   if (run.findings.length > 0) Deno.exit(1);
 }
+
+/** What a server is made of. */
+type ChaosUnits = Pick<Config, "decode" | "mixed">;
 
 /** A server in a process of its own. */
 class ChaosServer {
@@ -80,12 +90,12 @@ class ChaosServer {
     this.#log = log;
   }
 
-  static async start({ device, ranks, groups }: { readonly device: "wasm" | "cpu"; readonly ranks: number; readonly groups: number }) {
+  static async start(device: "wasm" | "cpu", units: ChaosUnits) {
     const config = {
       model: `${ROOT}/models/tiny-mla`,
       device,
       server: { port: 0 },
-      decode: { ranks, groups, maxBatch: 16 },
+      ...units,
       cache: { maxTokens: 4096 },
       prefill: { chunk: 48 },
     };
