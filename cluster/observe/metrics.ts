@@ -209,8 +209,16 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
     PHASES.flatMap((phase) => unit.role === phase || unit.role === "mixed" ? [{ labels: { ...labels, phase }, parts: parts[phase] }] : [])
   );
   const ofParts = PARTS.flatMap((part) => work.map(({ labels, parts }) => [{ ...labels, part }, seconds(parts[`${part}Ms`] ?? 0)] as const));
-  set("work_total", "Decode steps, and prefill chunks", work.map(({ labels, parts }) => [labels, parts.steps]));
-  set("work_seconds_total", "What they went into; device goes on beside the others, and is 0 where passes are not timed", ofParts);
+  set(
+    "work_total",
+    "Decode steps, and prefill chunks, each turn of which counts where steps run between its layers",
+    work.map(({ labels, parts }) => [labels, parts.steps]),
+  );
+  set(
+    "work_seconds_total",
+    "What they went into; device goes on beside the others, and is 0 where passes are not timed. A step of a mixed unit waits for a chunk's layers before it",
+    ofParts,
+  );
   set("submissions_total", "Submissions to the device", work.map(({ labels, parts }) => [labels, parts.submissions]));
   set("submissions_ahead_total", "Those encoded ahead", work.map(({ labels, parts }) => [labels, parts.submissionsAhead]));
   set("peer_sent_bytes_total", "Sent to other workers over current links", ofWorkers(({ stats }) => stats?.sentBytes ?? 0));
