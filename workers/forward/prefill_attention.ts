@@ -26,6 +26,9 @@ interface Expansion {
   readonly values: Linear;
 }
 
+/** What latents are expanded to, and what goes with it. */
+type ExpandedPart = keyof Pick<Activations, "keys" | "ropeKeys" | "values">;
+
 /** Where expanded windows lie. */
 interface Expanded {
   readonly windows: readonly Expansion[];
@@ -72,7 +75,7 @@ export class PrefillAttention {
       division === null ? device.compile(mlaPrefill, config) : device.compile(mlaPrefillMatrix, { ...config, division }),
       device.compile(prefillMerge, { heads, valueWidth, split, powersOfTwo: division !== null }),
     ]);
-    const bindWindow = async (to: Pick<Activations, "keys" | "ropeKeys" | "values">): Promise<Expansion> => {
+    const bindWindow = async (to: Record<ExpandedPart, DeviceBuffer>): Promise<Expansion> => {
       const [keys, values] = await Promise.all([expand(weights.keyUp, to.keys), expand(weights.valueUp, to.values)]);
       return {
         gather: gather.bind(
@@ -84,12 +87,12 @@ export class PrefillAttention {
       };
     };
     const most = { rows: prefillRows, first_position: cache.maxContext, start: cache.maxContext, split_rows: prefillRows };
-    const bind = async (windows: number, to: Pick<Activations, "keys" | "ropeKeys" | "values">): Promise<Expanded> => {
-      const part = ({ bytes }: DeviceBuffer) => bytes / windows;
-      const of = (buffer: DeviceBuffer, index: number) => windows === 1 ? buffer : buffer.view(index * part(buffer), part(buffer));
+    const bytes = windowBytes(context);
+    const bind = async (windows: number, to: Record<ExpandedPart, DeviceBuffer>): Promise<Expanded> => {
+      const of = (part: ExpandedPart, index: number) => windows === 1 ? to[part] : to[part].view(index * bytes[part], bytes[part]);
       return {
         windows: await Promise.all(
-          Array.from({ length: windows }, (_, i) => bindWindow({ keys: of(to.keys, i), ropeKeys: of(to.ropeKeys, i), values: of(to.values, i) })),
+          Array.from({ length: windows }, (_, i) => bindWindow({ keys: of("keys", i), ropeKeys: of("ropeKeys", i), values: of("values", i) })),
         ),
         attend: attend.bind(
           { q: a.q, keys: to.keys, rope_keys: to.ropeKeys, values: to.values, state: a.splitState, out: a.splitSums },
@@ -98,12 +101,12 @@ export class PrefillAttention {
       };
     };
     const passing = await bind(1, a);
-    const windows = keptWindows(context);
-    const alike = (label: string, { bytes }: DeviceBuffer) => device.createBuffer(label, windows * bytes);
+    // None where parts of a buffer cannot be bound one by one.
+    const windows = Object.values(bytes).every((each) => each % VIEW_ALIGNMENT === 0) ? limits.keptWindows ?? 0 : 0;
     const kept = windows === 0 ? { ...passing, windows: [] } : await bind(windows, {
-      keys: alike("kept keys", a.keys),
-      ropeKeys: alike("kept rope keys", a.ropeKeys),
-      values: alike("kept values", a.values),
+      keys: device.createBuffer("kept keys", windows * bytes.keys),
+      ropeKeys: device.createBuffer("kept rope keys", windows * bytes.ropeKeys),
+      values: device.createBuffer("kept values", windows * bytes.values),
     });
     const bound = merge.bind(
       { split_state: a.splitState, split_out: a.splitSums, state: a.softmaxState, out: a.heads },
@@ -163,9 +166,10 @@ export class PrefillAttention {
   }
 }
 
-/** Windows that stay expanded: none where parts of a buffer cannot be bound one by one. */
-function keptWindows({ limits: { keptWindows = 0 }, activations: { keys, ropeKeys, values } }: ModelContext): number {
-  return [keys, ropeKeys, values].every(({ bytes }) => bytes % VIEW_ALIGNMENT === 0) ? keptWindows : 0;
+/** Bytes of an expanded window, whose positions follow those of the one before: buffers may be a little longer. */
+function windowBytes({ spec: { heads, nopeWidth, valueWidth, rope }, limits: { window }, halves }: ModelContext): Record<ExpandedPart, number> {
+  const bytes = (width: number) => window * width * (halves ? 2 : 4);
+  return { keys: bytes(heads * nopeWidth), ropeKeys: bytes(rope.width), values: bytes(heads * valueWidth) };
 }
 
 /** Positions of a split at most: so few that short chunks after a long context keep a large GPU busy, so many that merging them takes next to no time. */
