@@ -22,16 +22,21 @@ export class Forks {
     this.#waiting.set(group, [...this.#waiting.get(group) ?? [], fork]);
   }
 
-  /** Those to make now; their `from` stays in use until the step has ended. Those that nobody wants any more are forgotten. */
+  /** Those to make now; their `from` stays in use until the step has ended. */
   take(group: DecodeGroup): readonly Fork[] {
     const forks = this.#waiting.get(group) ?? [];
     this.#waiting.delete(group);
-    const [wanted, unwanted] = [forks.filter(({ placement }) => !placement.released), forks.filter(({ placement }) => placement.released)];
-    for (const { from } of unwanted) {
-      from.uses--;
-      this.#settle(from);
-    }
-    return wanted;
+    return forks;
+  }
+
+  /** Forgets one that nobody wants any more: there may be no step in which that would come to light. */
+  forget(group: DecodeGroup, placement: Placement): void {
+    const forks = this.#waiting.get(group) ?? [];
+    const fork = forks.find((one) => one.placement === placement);
+    if (fork === undefined) return;
+    this.#waiting.set(group, forks.filter((one) => one !== fork));
+    fork.from.uses--;
+    this.#settle(fork.from);
   }
 
   /** Forgets those of a lost group. */

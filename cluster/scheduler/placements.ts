@@ -236,6 +236,7 @@ export class Placements {
     decode.placements.delete(placement);
     decode.cache.release(placement.decodeBlocks);
     if (decode.up) decode.closing.push(id);
+    this.forks.forget(decode, placement);
   }
 
   /** @param told whether the unit's ranks must be told */

@@ -73,6 +73,8 @@ export class ChunkSizes {
     if (step === null || !this.#costs.known) return left;
     const expected = (this.#costs.before(start) + this.#costs.perToken * tokens) / layers;
     const perLayer = Math.max(expected, computed.layers === 0 ? 0 : computed.milliseconds / computed.layers);
+    // As far as is known of it, it takes no time.
+    if (perLayer === 0) return left;
     const fitting = Math.max(1, Math.floor(this.#limit(step) / perLayer));
     return Math.ceil(left / Math.ceil(left / fitting));
   }

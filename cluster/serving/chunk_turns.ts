@@ -19,6 +19,8 @@ interface ChunkProgress {
   layers: number;
   /** Milliseconds of those that are computed. */
   milliseconds: number;
+  /** Whether that is all they took, and nothing of another chunk. */
+  exact: boolean;
 }
 
 /** Turns of one unit's chunks. */
@@ -58,8 +60,12 @@ export class ChunkTurns {
 
   /** Layers were begun with. @param since milliseconds, on the clock that {@link done} is told */
   begun(chunk: PrefillChunk, { end }: ChunkLayers, since: number): void {
-    this.#progressOf(chunk).layers = end;
-    if (this.#underWay?.chunk !== chunk) this.#underWay = { chunk, since };
+    const progress = this.#progressOf(chunk);
+    progress.layers = end;
+    if (this.#underWay?.chunk === chunk) return;
+    // Which of the two takes how long is not known.
+    if (this.#underWay !== null) this.#progressOf(this.#underWay.chunk).exact = progress.exact = false;
+    this.#underWay = { chunk, since };
   }
 
   /** Layers that were begun with are computed. */
@@ -68,7 +74,7 @@ export class ChunkTurns {
     this.#underWay = null;
     const progress = this.#progressOf(chunk);
     progress.milliseconds += Math.max(0, now - since);
-    if (progress.layers === this.#layers) this.#sizes.computed(sizeOf(chunk), progress.milliseconds);
+    if (progress.layers === this.#layers && progress.exact) this.#sizes.computed(sizeOf(chunk), progress.milliseconds);
   }
 
   /** A step is computed, and what was under way before it: that took what the step took longer than others. */
@@ -85,7 +91,7 @@ export class ChunkTurns {
   #progressOf(chunk: PrefillChunk): ChunkProgress {
     const known = this.#progress.get(chunk);
     if (known !== undefined) return known;
-    const progress = { layers: 0, milliseconds: 0 };
+    const progress = { layers: 0, milliseconds: 0, exact: true };
     this.#progress.set(chunk, progress);
     return progress;
   }

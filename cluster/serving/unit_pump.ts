@@ -170,8 +170,8 @@ export class UnitPump {
     const others = prefill instanceof MixedUnit && prefill.running.size > 0;
     const layers = state.chunks.next(chunk, others);
     const pauses = !state.chunks.ends(layers);
-    // Who generates is given a step behind it, which is recorded meanwhile.
-    const awaited = !others || (last && !pauses);
+    // Who generates is given a step behind it, which is recorded meanwhile. Those may all wait for something else: then no more is begun than can be waited for.
+    const awaited = !others || (last && !pauses) || state.chunks.tokensUnderWay > 0;
     const owner = this.#requests.of(sequence);
     const started = performance.now();
     if (layers.first === 0) owner?.chunkStarts(begin, started);
@@ -185,7 +185,7 @@ export class UnitPump {
         tables: state.tables,
         promptLogprobs: pauses ? null : owner?.promptLogprobs ?? null,
         vocabulary,
-        deadlineMs,
+        deadlineMs: patienceFor(unit, state.chunks.tokensUnderWay, deadlineMs),
       });
     } catch (error) {
       state.chunks.lost();

@@ -16,7 +16,7 @@ export interface DeviceBuffer {
   readonly label: string;
   readonly bytes: number;
   /**
-   * A part of it as a buffer, in the same memory and for as long.
+   * A part of it as a buffer, in the same memory and for as long: destroying the part does nothing.
    *
    * @param offset first byte, a multiple of {@link VIEW_ALIGNMENT}
    */
@@ -29,7 +29,7 @@ export const VIEW_ALIGNMENT = 256;
 
 /** Checks that a part of a buffer is in it, and at a place that can be bound. */
 export function checkView({ label, bytes }: DeviceBuffer, offset: number, part: number): void {
-  if (offset % VIEW_ALIGNMENT === 0 && part % 4 === 0 && offset + part <= bytes) return;
+  if (offset >= 0 && offset % VIEW_ALIGNMENT === 0 && part % 4 === 0 && offset + part <= bytes) return;
   throw new LatentmeshError(
     "internal",
     `Cannot view ${part} bytes of ${label} at ${offset}: it has ${bytes}, and parts begin at multiples of ${VIEW_ALIGNMENT}`,

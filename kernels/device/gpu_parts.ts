@@ -53,6 +53,8 @@ export class GpuDeviceBuffer implements DeviceBuffer, GpuPlace {
   /** Where it begins there: 0 unless it is a view. */
   readonly offset: number;
   readonly #counters: DeviceCounters;
+  /** Whose memory is another's, and ends with that. */
+  readonly #isView: boolean;
   #counted: number;
 
   /** @param offset of a view, which is not counted */
@@ -61,6 +63,7 @@ export class GpuDeviceBuffer implements DeviceBuffer, GpuPlace {
     this.bytes = bytes;
     this.gpu = gpu;
     this.offset = offset ?? 0;
+    this.#isView = offset !== null;
     this.#counters = counters;
     counters.allocatedBytes += this.#counted = offset === null ? bytes : 0;
   }
@@ -76,6 +79,7 @@ export class GpuDeviceBuffer implements DeviceBuffer, GpuPlace {
   }
 
   destroy(): void {
+    if (this.#isView) return;
     this.gpu.destroy();
     this.#counters.allocatedBytes -= this.#counted;
     this.#counted = 0;

@@ -43,7 +43,7 @@ export interface FakeWorker {
 }
 
 /** Answers instead of a worker; undefined: it answers as usual. */
-export type Script = (worker: FakeWorker, request: Request, onProgress: OnProgress) => Promise<Answer> | undefined;
+export type Script = (worker: FakeWorker, request: Request, onProgress: OnProgress, usual: () => Promise<Answer>) => Promise<Answer> | undefined;
 
 /** A coordinator with workers of a test. */
 export interface FakeCluster extends AsyncDisposable {
@@ -86,7 +86,7 @@ export function fakeServices(
           link.closed.then((reason) => end(reason.code === "unauthorized" ? 3 : 0, reason.message));
           serveRequests(link, (request, payload, onProgress) => {
             worker.asked.push(request.kind);
-            return script(worker, request, onProgress) ?? usualAnswer(worker, request, payload);
+            return script(worker, request, onProgress, () => usualAnswer(worker, request, payload)) ?? usualAnswer(worker, request, payload);
           });
           link.send({ kind: "hello", host: "local", pid: 1, address: `unix:${name}`, device, modelHash: hashes.model, basisHash: hashes.basis });
         } catch (error) {
@@ -113,7 +113,7 @@ export async function startFakeCluster(config: Config, script: Script = () => un
 }
 
 /** The same with all that serves requests on it. */
-export async function launchFakeCluster(config: Config, script: Script = () => undefined): Promise<FakeServer> {
+export async function launchFakeCluster(config: Config, script: Script = () => undefined, device?: Hello["device"]): Promise<FakeServer> {
   const settings = resolveSettings(
     {},
     { model: fixtureDirectory("tiny-mla"), device: "cpu", cache: { maxTokens: 4096 }, ...config },
@@ -121,7 +121,7 @@ export async function launchFakeCluster(config: Config, script: Script = () => u
   );
   const { hashes } = await loadClusterModel(settings, clusterServices);
   const workers: FakeWorker[] = [];
-  const cluster = await RunningCluster.launch(settings, fakeServices(script, workers, hashes));
+  const cluster = await RunningCluster.launch(settings, fakeServices(script, workers, hashes, device));
   return {
     cluster,
     workers,
@@ -137,7 +137,7 @@ function usualAnswer({ place }: FakeWorker, request: Request, payload: Uint8Arra
     case "connect":
       return Promise.resolve({ kind: "connected", by: "memory", notShared: null, notThreaded: null });
     case "prefill":
-      return candidates(decodePrompt(payload, request.tokens, request.asks).queries, place);
+      return candidates(decodePrompt(payload, request.layers.first === 0 ? request.tokens : 0, request.asks).queries, place);
     case "step":
       return candidates(decodeStep(payload, request.rows, request.asks).queries, place);
     case "stats":

@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
+import type { Sequence } from "../../../cluster/scheduler/state.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Simulation, type SimulationOptions } from "./simulation.ts";
 import { Random } from "../../../bench/support/random.ts";
@@ -111,6 +112,29 @@ describe("the scheduler", () => {
     for (const unit of [...simulation.prefill.values(), ...simulation.decode.values()]) assertEquals(unit.held.size, 0);
     assertEquals(scheduler.waiting.clients, 0, "no account of a client is left");
   }
+
+  it("gives back at once what a choice would have been copied from, if nobody wants it any more", () => {
+    const scheduler = new Scheduler(OPTIONS);
+    const unit = scheduler.mixedUp("mixed", 8);
+    const add = (prompt: number[], mostTokens: number) => scheduler.add({ prompt, mostTokens, client: "a", wholePrompt: false, now: 0 });
+    const computed = () => {
+      const work = scheduler.nextWork(unit, 0, () => OPTIONS.chunkTokens)!;
+      assert("chunk" in work);
+      return scheduler.chunkDone(work.chunk);
+    };
+    const prompt = Array.from({ length: 10 }, (_, i) => i);
+    for (let i = 0; i < 2; i++) add(prompt, 1);
+    scheduler.admit(0, () => true);
+    let asked: readonly (Sequence | null)[] = [];
+    while (asked.length === 0) ({ asked } = computed());
+    for (const sequence of asked) {
+      scheduler.append(sequence!, 7);
+      scheduler.end(sequence!);
+    }
+    assertEquals([unit.running.size, unit.placements.size, unit.cache.available], [0, 0, 8]);
+    scheduler.checkIntegrity();
+    assertEquals(scheduler.nextWork(unit, 0, () => 1), null);
+  });
 
   it("serves clients in turn, however many requests one of them has", () => {
     const simulation = new Simulation({ ...OPTIONS, maxBatch: 1, maxWaiting: 1000, prefillUnits: 1, decodeGroups: 1 }, new Random(9));

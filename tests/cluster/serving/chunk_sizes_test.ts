@@ -138,6 +138,14 @@ describe("sizes of chunks between steps", () => {
     assertEquals(sizes.layersOf(chunk, { layers: first, milliseconds: 1 }), 3, "quick ones may have been an exception");
   });
 
+  it("are all layers of a chunk that, as far as is known, takes no time", () => {
+    const sizes = new ChunkSizes({ most: 512, layers: 27, maxStepMs: undefined });
+    sizes.stepped(10);
+    // Costs that bend upwards: what fits them best is a cost of positions alone.
+    for (let i = 0; i < 24; i++) sizes.computed({ tokens: 512, start: 8192 + 512 * i }, 20 + 3 * i);
+    assertEquals(sizes.layersOf({ tokens: sizes.tokensAt(0), start: 0 }, { layers: 0, milliseconds: 0 }), 27);
+  });
+
   it("follow when steps become longer and chunks dearer", () => {
     const sizes = new ChunkSizes({ most: 4096, layers: 1, maxStepMs: undefined });
     run(sizes, DEVICE, 30);

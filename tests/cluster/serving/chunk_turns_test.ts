@@ -48,6 +48,20 @@ describe("turns of a chunk", () => {
     assert(Math.abs(turns.tokensAt(0) - settled().tokensAt(0)) < 20, `${turns.tokensAt(0)} of ${settled().tokensAt(0)} tokens`);
   });
 
+  it("are not counted where another chunk was under way meanwhile", () => {
+    const turns = settled();
+    const before = turns.tokensAt(0);
+    const [one, other] = [chunk(900), chunk(900)];
+    turns.begun(one, { first: 0, end: LAYERS }, 0);
+    turns.begun(other, { first: 0, end: LAYERS }, 1);
+    turns.done(180);
+    assertEquals(turns.tokensAt(0), before);
+    const third = chunk(900);
+    turns.begun(third, { first: 0, end: LAYERS }, 0);
+    turns.done(180);
+    assert(turns.tokensAt(0) < before, "by itself it is");
+  });
+
   it("forget what is lost, and know each chunk by itself", () => {
     const turns = settled();
     const [one, other] = [chunk(900), chunk(900)];
