@@ -47,7 +47,11 @@ export async function readModelPackage(files: ModelFiles): Promise<ModelPackage>
 export async function readConfigText(files: ModelFiles): Promise<string> {
   const text = await files.text("config.json");
   if (text === null) {
-    throw new LatentmeshError("not_found", `Cannot load ${files.name}: it is not a model directory (no config.json in it)`, { param: "model" });
+    throw new LatentmeshError(
+      "not_found",
+      `Cannot load ${files.name}: it is not a model directory (there is no config.json in it); hf download NAME --local-dir DIR fetches one`,
+      { param: "model" },
+    );
   }
   return text;
 }

@@ -32,8 +32,7 @@ export async function examine(given: Settings, services: ChoiceServices): Promis
     port("server", settings.host, settings.port),
     ...joinPort(settings),
     await processes(),
-    ...await model(settings, services),
-    await memory(settings, services),
+    ...await modelAndMemory(settings, services),
   ];
 }
 
@@ -148,6 +147,12 @@ async function model(settings: Settings, services: PlanServices): Promise<Findin
   } catch (error) {
     return [{ state: "fail", subject: "model", text: messageOf(error) }];
   }
+}
+
+/** What keeps a model from being read keeps it from being planned, too, and is said once. */
+async function modelAndMemory(settings: Settings, services: PlanServices): Promise<Finding[]> {
+  const [ofModel, ofMemory] = [await model(settings, services), await memory(settings, services)];
+  return ofModel.some(({ state, text }) => state === "fail" && text === ofMemory.text) ? ofModel : [...ofModel, ofMemory];
 }
 
 async function memory(settings: Settings, services: PlanServices): Promise<Finding> {

@@ -32,6 +32,8 @@ function bar(label: string, format: Format): Progress {
     format: `${label} {bar} {percentage}% {done} of {all}, {eta_formatted} left`,
     clearOnComplete: true,
     stopOnComplete: true,
+    // Whoever leaves meanwhile leaves a terminal that wraps lines as before.
+    linewrap: true,
   }, progress.Presets.shades_classic);
   let started = false;
   return {

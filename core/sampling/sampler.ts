@@ -44,7 +44,9 @@ export function sampleToken(candidates: Candidates, params: SamplingParams, key:
   if (isGreedy(params)) return { token: candidates.tokens[0], logit: candidates.logits[0] };
   const scale = inverseTemperature(params);
   const noise = gumbel(key, position, candidates.drawnToken);
-  const drawn = { token: candidates.drawnToken, logit: (candidates.drawnScore - noise) / scale };
+  // Taking the noise out again costs some bits: where the token is listed, its logit is.
+  const listed = Array.prototype.indexOf.call(candidates.tokens, candidates.drawnToken);
+  const drawn = { token: candidates.drawnToken, logit: listed < 0 ? (candidates.drawnScore - noise) / scale : candidates.logits[listed] };
   if (isUnrestricted(params) && !candidates.complete) return drawn;
   const allowed = allowedCount(candidates, params, scale);
   if (allowed === null) return isDrawnAllowed(candidates, params, scale, drawn.logit) ? drawn : null;

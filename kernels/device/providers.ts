@@ -103,7 +103,9 @@ async function openGpu(kind: "deno" | "dawn", gpu: GPU | undefined, options: Ope
   if (adapter === null) {
     throw new LatentmeshError(
       "device_unavailable",
-      `Cannot open device "${kind}": no GPU driver was found. Install one (on Debian: apt install mesa-vulkan-drivers for a software one) or use --device cpu.`,
+      kind === "dawn"
+        ? 'Cannot open device "dawn": Dawn offers no GPU here. It needs a driver for Vulkan, Metal or DirectX 12, and refuses most software ones. See "deno task doctor", or use --device auto.'
+        : `Cannot open device "${kind}": no GPU driver was found. Install one (on Debian: apt install mesa-vulkan-drivers for a software one) or use --device auto.`,
     );
   }
   return await openAdapter(kind, adapter, options);

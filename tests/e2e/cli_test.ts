@@ -44,6 +44,7 @@ describe("command line", () => {
       [["serve", "--model", "synthetic:v4"], "there are tiny, v2-lite"],
       [["serve", "--model", "synthetic:tiny", "--basis", "balanced"], "synthetic models take identity or hadamard"],
       [["calibrate", "--model", "synthetic:tiny"], "nothing to calibrate"],
+      [["calibrate"], "Say what to calibrate: --model DIR"],
       [["serve", "--config", "/nowhere.yaml"], "Cannot read /nowhere.yaml"],
       [["score", "--text", "/nowhere.json"], "Cannot read /nowhere.json"],
       [["serve", "--port", "0", "--attention", "mla", "--latent-groups", "2"], "latentGroups is 2"],
@@ -136,7 +137,7 @@ describe("command line", () => {
     taken.close();
     assertEquals(bad.code, 1);
     assertStringIncludes(bad.stdout, "choose another with --port");
-    assertStringIncludes(bad.stdout, "no config.json");
+    assertEquals(bad.stdout.split("no config.json").length, 2, "one fault is said once");
     const gpus = await runCli("doctor", "--device", "cpu", "--port", "0", "--gpus", "63");
     assertEquals([gpus.code, /fail\s+gpus\s+Cannot use GPU 63/.test(gpus.stdout)], [1, true], gpus.stdout);
   });

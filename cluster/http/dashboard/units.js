@@ -14,7 +14,7 @@ function workerBox({ rank, worker, host, pid, device, restarts, stats }) {
     return box;
   }
   const lines = [`${host}, process ${pid}`, device];
-  if (restarts > 0) lines.push(`started again ${restarts} times`);
+  if (restarts > 0) lines.push(restarts === 1 ? "started again once" : `started again ${restarts} times`);
   if (stats !== null) lines.push(stats.phase === null ? "at rest" : stats.phase === "prefill" ? "computing a prompt" : "decoding");
   if (stats !== null) lines.push(`sums ${(stats.exchangeMs / 1000).toFixed(1)} s, computing ${(stats.computeMs / 1000).toFixed(1)} s`);
   for (const line of lines) box.append(make("div", "", line));

@@ -38,6 +38,18 @@ const LOGITS = [2, 1, 0.5, 0, -1, -3];
 const DRAWS = 20000;
 
 describe("sampleToken", () => {
+  it("gives a drawn token the logit that it is listed with, to the last bit", () => {
+    const random = new Random(5);
+    const params = { ...GREEDY, temperature: 0.7 };
+    for (let position = 0; position < 200; position++) {
+      const logits = Array.from({ length: 9 }, () => Math.fround(8 * random.next() - 20));
+      // Of scores devices give f32.
+      const candidates = candidatesOf(logits, params, 1, position, 9);
+      const { token, logit } = sampleToken({ ...candidates, complete: false, drawnScore: Math.fround(candidates.drawnScore) }, params, 1, position)!;
+      assertEquals(logit, logits[token]);
+    }
+  });
+
   it("takes the best token at temperatures whose inverse is no number any more", () => {
     for (const temperature of [1e-40, 1e-300, 5e-324, 1e-6]) {
       const params = { ...GREEDY, temperature, topP: 0.9, topK: 3 };
