@@ -75,7 +75,9 @@ export class UnitKeeper {
     if (!unit.complete || unit.formed) return;
     const fresh = await unit.form();
     if (this.#closed) return;
-    log("debug", `${unit.name} is linked in epoch ${unit.epoch}`);
+    // Whoever has read that a worker is gone wants to read that it is over.
+    if (unit.epoch > 1) log("info", `${unit.name} works again, in epoch ${unit.epoch}`);
+    else log("debug", `${unit.name} is linked`);
     onFormed(unit, fresh);
   }
 
