@@ -21,7 +21,9 @@ export function configureLogs(): void {
   const least = readEnv("LATENTMESH_LOG", env) ?? "info";
   // Lines for people are the message alone: what else there is, it says.
   const lines = getTextFormatter({ format: ({ message }) => message, value: String });
-  const format = readEnv("LATENTMESH_LOG_FORMAT", env) === "json" ? jsonLinesFormatter : lines;
+  // By itself it would put the values of a message into quotes.
+  const json = (record: LogRecord) => jsonLinesFormatter({ ...record, message: [lines(record).trimEnd()] });
+  const format = readEnv("LATENTMESH_LOG_FORMAT", env) === "json" ? json : lines;
   const encoder = new TextEncoder();
   const write = (record: LogRecord) => void Deno.stderr.writeSync(encoder.encode(format(record)));
   configureSync({
