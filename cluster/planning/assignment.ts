@@ -5,7 +5,7 @@
  */
 import { cacheDtypeOf, isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { choosePrefillSizes, type PrefillDevice } from "../../core/model/prefill_sizes.ts";
+import { choosePrefillSizes, type PrefillDevice, UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
 import { needsCalibration } from "../../core/tpla/choose_bases.ts";
 import { partition, type PartitionOptions, UNCUT } from "../../core/tpla/partition.ts";
@@ -170,7 +170,7 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
     decode: {
       maxTokens: cache.maxTokens,
       maxSequences: maxBatch,
-      limits: { prefillRows: 1, decodeRows: maxBatch, window: Math.min(64, maxContext), logitRows: maxBatch },
+      limits: { prefillRows: 1, decodeRows: maxBatch, window: Math.min(UNUSED_WINDOW, maxContext), logitRows: maxBatch },
     },
     mixed: {
       maxTokens: cache.maxTokens,

@@ -7,8 +7,8 @@ import { ceilDiv } from "../../core/numeric.ts";
 import type { FairQueue } from "./fair_queue.ts";
 import { Forks } from "./forks.ts";
 import { cachedBlocks, choosePlace, decodeBlocksOf, hasRoom, takeBlocks, type Usable } from "./placing.ts";
-import type { PlannedStep, PrefillChunk, SchedulerCounters, SchedulerOptions } from "./plan.ts";
-import { type DecodeGroup, MixedUnit, Placement, type PromptUnit, type Sequence } from "./state.ts";
+import type { PlannedStep, SchedulerCounters, SchedulerOptions } from "./plan.ts";
+import { type DecodeGroup, MixedUnit, Placement, type PrefillChunk, type PromptUnit, type Sequence } from "./state.ts";
 
 /** Most tokens of a chunk, by the positions of its prompt that come before it. */
 export type ChunkTokens = (start: number) => number;

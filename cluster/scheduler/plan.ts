@@ -4,10 +4,8 @@
  * @module
  */
 import type { PlacingOptions } from "./placing.ts";
-import type { DecodeGroup, Placement, PrefillChunk, Sequence } from "./state.ts";
+import type { DecodeGroup, Placement, Sequence } from "./state.ts";
 import type { PlannedRows } from "./step_planner.ts";
-
-export type { PrefillChunk };
 
 /** Limits of a `Scheduler`. */
 export interface SchedulerOptions extends PlacingOptions {

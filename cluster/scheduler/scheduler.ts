@@ -8,8 +8,8 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { FairQueue } from "./fair_queue.ts";
 import type { Usable } from "./placing.ts";
 import { type ChunkTokens, Placements } from "./placements.ts";
-import type { ChunkOutcome, PlannedStep, PrefillChunk, SchedulerCounters, SchedulerOptions } from "./plan.ts";
-import { DecodeGroup, MixedUnit, Placement, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
+import type { ChunkOutcome, PlannedStep, SchedulerCounters, SchedulerOptions } from "./plan.ts";
+import { DecodeGroup, MixedUnit, Placement, type PrefillChunk, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
 import { planRows } from "./step_planner.ts";
 
 /** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { PrefillChunk } from "../scheduler/plan.ts";
+import type { PrefillChunk } from "../scheduler/state.ts";
 import type { ChunkSize } from "./chunk_costs.ts";
 import { ChunkSizes, type ChunkSizesOptions } from "./chunk_sizes.ts";
 

@@ -21,8 +21,8 @@ import {
   type QueryFrame,
 } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
-import type { Placement } from "../scheduler/state.ts";
-import type { PlannedStep, PrefillChunk } from "../scheduler/plan.ts";
+import type { Placement, PrefillChunk } from "../scheduler/state.ts";
+import type { PlannedStep } from "../scheduler/plan.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 

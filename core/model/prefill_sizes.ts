@@ -27,6 +27,8 @@ export interface PrefillDevice {
   readonly freeBytes: number | null;
 }
 
+/** Positions of a window of what only decodes: working memory that nothing uses. */
+export const UNUSED_WINDOW = 64;
 /** Sizes that are tried, the best first. Beyond it, waiting grows and the rest does not. */
 const SIZES: readonly number[] = [4096, 2048, 1024, 512];
 /** What a CPU computes at a time, so that it hears others in between. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { Model, type ModelOptions } from "./model.ts";
 import type { ModelWeights } from "./weights.ts";
@@ -13,16 +14,13 @@ export interface MixedModels {
   readonly decode: Model;
 }
 
-/** Positions of a window of a model that only decodes, whose working memory nothing uses. */
-const NO_WINDOW = 64;
-
 /** @param options whose limits are those of chunks and of steps @throws {LatentmeshError} `out_of_memory` */
 export async function createMixedModels(device: Device, weights: ModelWeights, options: ModelOptions): Promise<MixedModels> {
   const { limits, maxContext } = options;
   const { prefillRows, decodeRows, logitRows } = limits;
   const decode = await Model.create(device, weights, {
     ...options,
-    limits: { prefillRows: 1, decodeRows, window: Math.min(NO_WINDOW, maxContext), logitRows: Math.min(logitRows, decodeRows) },
+    limits: { prefillRows: 1, decodeRows, window: Math.min(UNUSED_WINDOW, maxContext), logitRows: Math.min(logitRows, decodeRows) },
   });
   return { decode, prefill: await Model.twin(decode, weights, { ...limits, decodeRows: 1, logitRows: Math.min(logitRows, prefillRows) }) };
 }

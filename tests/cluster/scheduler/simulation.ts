@@ -4,9 +4,8 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { Sequence } from "../../../cluster/scheduler/state.ts";
-import type { PlannedStep, PrefillChunk, SchedulerOptions } from "../../../cluster/scheduler/plan.ts";
-import { MixedUnit } from "../../../cluster/scheduler/state.ts";
+import type { PlannedStep, SchedulerOptions } from "../../../cluster/scheduler/plan.ts";
+import { MixedUnit, type PrefillChunk, type Sequence } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../../bench/support/random.ts";
 import { SimulatedUnit } from "./simulated_unit.ts";

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import type { PrefillChunk } from "../../../cluster/scheduler/plan.ts";
+import type { PrefillChunk } from "../../../cluster/scheduler/state.ts";
 import { ChunkTurns } from "../../../cluster/serving/chunk_turns.ts";
 
 const LAYERS = 12;

@@ -35,34 +35,15 @@ describe("a memory plan", () => {
       const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
       for (const shape of partition(spec, { ranks, latentGroups: ranks, halo: 8 })) {
         const group = { rank: shape.rank, ranks, wire: "f16" as const, wholeFeedForward: false };
-        const plan = await planMemory({
-          ...sizes,
-          group,
-          model: files.name,
-          weights: policy,
-          shape,
-          changesBasis: true,
-          role: "decode",
-          lanes: 1,
-          matrixUnits: false,
-        });
+        const planned = { ...sizes, group, model: files.name, weights: policy, shape, changesBasis: true, role: "decode", lanes: 1 } as const;
+        const plan = await planMemory({ ...planned, matrixUnits: false });
         const device = new CpuDevice();
         const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy, shard: { shape, bases } });
         assertEquals(plan.weightBytes, device.counters.allocatedBytes);
         await Model.create(device, weights, { ...sizes, group });
         assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
         // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
-        await planMemory({
-          ...sizes,
-          group,
-          model: files.name,
-          weights: policy,
-          shape,
-          changesBasis: true,
-          role: "decode",
-          lanes: 1,
-          matrixUnits: true,
-        });
+        await planMemory({ ...planned, matrixUnits: true });
       }
     });
   }
