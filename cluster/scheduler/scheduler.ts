@@ -165,9 +165,24 @@ export class Scheduler {
     const { placement } = chunk;
     const unit = placement.prefill as MixedUnit;
     unit.paused = chunk;
+    unit.prefilled = true;
     this.#placements.chunkEnded(placement);
     placement.uses--;
     this.#placements.settle(placement);
+  }
+
+  /**
+   * The chunk that is paused, of which layers are computed behind a step that is planned; null: none. It ends like one that is computed by itself, after the step.
+   *
+   * @param may whether its next layers are computed so; otherwise their turn comes after the step
+   */
+  chunkBehind({ group: unit }: PlannedStep, may: (chunk: PrefillChunk) => boolean): PrefillChunk | null {
+    if (!(unit instanceof MixedUnit) || unit.paused === null) return null;
+    const { paused: chunk } = unit;
+    if (!unit.prompts.has(chunk.placement) || !may(chunk)) return null;
+    unit.paused = null;
+    chunk.placement.uses++;
+    return chunk;
   }
 
   /** The chunk that was paused, if it is still wanted where it was. */
@@ -191,6 +206,7 @@ export class Scheduler {
     const [first, end] = [start, placement.prefilled].map((tokens) => Math.floor(tokens / this.options.blockTokens));
     for (let block = first; block < end; block++) prefill.cache.publish(placement.sequence.hashes[block], placement.promptBlocks[block]);
     this.#placements.chunkEnded(placement);
+    if (prefill instanceof MixedUnit) prefill.prefilled = true;
     // Until its latents are where they go, its blocks are in use on both sides.
     if (last && decode !== null && !placement.mixed) return { asked, computed: null };
     placement.uses--;

@@ -13,8 +13,8 @@ import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PrefillChunk, type PromptUnit, type Sequence } from "../scheduler/state.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
-import { UnitStates } from "./unit_state.ts";
-import { awaitHandoff, type ChunkAnswers, computeChunk, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
+import { type UnitState, UnitStates } from "./unit_state.ts";
+import { awaitHandoff, type ChunkAnswers, type ChunkPart, computeChunk, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
 
 /** Options of {@link UnitPump}. */
 export interface UnitPumpOptions {
@@ -233,21 +233,42 @@ export class UnitPump {
     const { deadlineMs, vocabulary } = this.#options;
     const asked = step.asking.map((by) => ({ query: this.#requests.queryOf(by.sequence), by }));
     const state = this.#states.of(unit);
+    const behind = this.#layersBehind(step, unit, state);
     const now = performance.now();
     this.#times.betweenMs += now - (state.stepEnd ?? now);
     let answers: readonly LogitsAnswer[];
     try {
       const waitsMs = patienceFor(unit, state.chunks.tokensUnderWay, deadlineMs);
-      answers = await runStep(unit, step, { asked, tables: state.tables, vocabulary, deadlineMs: waitsMs, times: this.#times });
+      answers = await runStep(unit, step, behind, { asked, tables: state.tables, vocabulary, deadlineMs: waitsMs, times: this.#times });
       const ended = performance.now();
-      state.stepEnd = ended;
+      state.stepEnd = behind === null ? ended : null;
       state.chunks.stepped(now, ended);
+      if (behind !== null) state.chunks.begun(behind.chunk, behind.layers, ended);
     } catch (error) {
       state.chunks.lost();
       this.#scheduler.stepFailed(step);
+      if (behind !== null) this.#scheduler.chunkFailed(behind.chunk);
       return this.#units.report(unit, asLatentmeshError(error), epoch);
     }
-    await this.#advance(unit, this.#scheduler.stepDone(step), answers);
+    const asking = this.#scheduler.stepDone(step);
+    if (behind !== null) this.#begunBehind(behind, state);
+    await this.#advance(unit, asking, answers);
+  }
+
+  /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */
+  #layersBehind(step: PlannedStep, unit: Unit, state: UnitState): ChunkPart | null {
+    // Ranks that share a chunk wait for each other's sums.
+    if (unit.plan.slots.length > 1) return null;
+    // About the last position of a prompt something is asked, or somebody waits for it.
+    const chunk = this.#scheduler.chunkBehind(step, (chunk) => !chunk.last || !state.chunks.ends(state.chunks.next(chunk, true)));
+    return chunk === null ? null : { chunk, layers: state.chunks.next(chunk, true), target: null, awaited: false };
+  }
+
+  #begunBehind({ chunk, layers }: ChunkPart, state: UnitState): void {
+    if (!state.chunks.ends(layers)) return this.#scheduler.chunkPaused(chunk);
+    const { placement } = chunk;
+    if (placement.sequence.placement === placement) this.#requests.of(placement.sequence)?.chunkDone([], false, performance.now());
+    this.#scheduler.chunkDone(chunk);
   }
 
   /** Gives every request that still wants it the token that its answer makes, first all of those whose answers suffice. */

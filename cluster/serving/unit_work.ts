@@ -132,10 +132,11 @@ export async function awaitHandoff(unit: Unit, { id }: Placement, chunkTokens: n
   await unit.ask("handed", { epoch: unit.epoch, sequence: id }, "done", { deadlineMs: patienceFor(unit, chunkTokens, deadlineMs) });
 }
 
-/** Runs a step; `times` is added to. */
+/** Runs a step; `times` is added to. @param behind layers that are begun with meanwhile */
 export async function runStep(
   unit: Unit,
   { rows, forks, grow }: PlannedStep,
+  behind: Pick<ChunkPart, "chunk" | "layers"> | null,
   { deadlineMs, times, ...questions }: Questions & { readonly deadlineMs: number; readonly times: StepTimes },
 ): Promise<readonly LogitsAnswer[]> {
   const started = performance.now();
@@ -154,6 +155,7 @@ export async function runStep(
         tokens,
         blocks: placement.decodeBlocks.slice(Math.floor(tokens / BLOCK_TOKENS)),
       })),
+      behind: behind === null ? null : { sequence: behind.chunk.placement.id, start: behind.chunk.start, layers: behind.layers },
       grow: grow.map(({ sequence, blocks }) => ({ sequence, blocks: [...blocks] })),
     },
     "candidates",

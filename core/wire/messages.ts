@@ -140,6 +140,9 @@ export const requestSchema = z.discriminatedUnion("kind", [
         blocks: blockList.describe("after the whole blocks of `tokens`, which it shares with `from`"),
       }),
     ),
+    behind: z.strictObject({ sequence: count, start: count, layers: layersSchema }).nullable().describe(
+      "the next layers of a chunk, of a mixed unit of one rank: they are begun with while the step is computed, and not waited for",
+    ),
     grow: z.array(z.strictObject({ sequence: count, blocks: blockList })),
   }),
   /** What queries of chunks and steps refer to from now on. Payload: see `core/wire/queries.ts`. */

@@ -159,8 +159,11 @@ export class AssignedRank {
   async #step(request: Extract<Request, { kind: "step" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
     const role = this.#role(request.epoch);
     if (role.kind === "prefill") throw new LatentmeshError("protocol", "A prefill rank was asked to decode");
+    const { behind } = request;
+    if (role.kind === "decode" && behind !== null) throw new LatentmeshError("protocol", "A decode rank was asked to prefill");
     const { rows, queries } = decodeStep(payload, request.rows, request.asks);
-    return await this.#timed("decode", async () => ({ answers: await role.step(rows, queries, request), prompt: [] }), (waits) => waits);
+    const step = () => role.kind === "mixed" ? role.step(rows, queries, request, behind) : role.step(rows, queries, request);
+    return await this.#timed("decode", async () => ({ answers: await step(), prompt: [] }), (waits) => waits);
   }
 
   #closeSequences({ epoch, sequences }: RequestOf<"close">): void {

@@ -124,8 +124,18 @@ export class DecodeRank {
     link.send({ kind: "ack", epoch, sequence, bytes: payload.byteLength } satisfies PeerFrame);
   }
 
-  /** Runs one step; the queries are about its last rows. @throws {LatentmeshError} */
-  async step(rows: readonly TokenRow[], frames: readonly QueryFrame[], { forks, grow }: StepChanges): Promise<LogitsAnswer[]> {
+  /**
+   * Runs one step; the queries are about its last rows.
+   *
+   * @param meanwhile called when the device works on the step, instead of saying what follows: records and submits something else
+   * @throws {LatentmeshError}
+   */
+  async step(
+    rows: readonly TokenRow[],
+    frames: readonly QueryFrame[],
+    { forks, grow }: StepChanges,
+    meanwhile?: () => void,
+  ): Promise<LogitsAnswer[]> {
     const { cache, limits } = this.model;
     if (rows.length > limits.decodeRows || frames.length > Math.min(rows.length, limits.logitRows)) {
       throw new LatentmeshError("protocol", `A step of ${rows.length} rows and ${frames.length} queries; the most are ${limits.decodeRows} rows`);
@@ -147,7 +157,9 @@ export class DecodeRank {
       cached.length++;
       return { lane: lanes.get(sequence)!, query: i < first ? null : i - first, row: { token, position, sequence: cached } };
     });
-    const answers = await Promise.all(this.#forwards.map((_, lane) => this.#runLane(lane, step.filter((row) => row.lane === lane), queries)));
+    const answers = await Promise.all(
+      this.#forwards.map((_, lane) => this.#runLane(lane, step.filter((row) => row.lane === lane), queries, meanwhile)),
+    );
     const asked = step.filter(({ query }) => query !== null);
     const rank = (lane: number, query: number) => asked.filter((row) => row.lane === lane).findIndex((row) => row.query === query);
     this.#asked = asked.map(({ lane, query }) => ({ lane, row: rank(lane, query!) }));
@@ -168,7 +180,7 @@ export class DecodeRank {
     return lanes;
   }
 
-  async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly HeadQuery[]): Promise<LogitsAnswer[]> {
+  async #runLane(lane: number, rows: readonly LaneRow[], queries: readonly HeadQuery[], meanwhile?: () => void): Promise<LogitsAnswer[]> {
     if (rows.length === 0) return [];
     const { head, device, cache, clock } = this.#models[lane];
     const forward = this.#forwards[lane];
@@ -177,6 +189,8 @@ export class DecodeRank {
     const first = rows.length - asked.length;
     if (asked.length === 0) {
       await forward.run(step);
+      device.submit();
+      meanwhile?.();
       clock.lap("record");
       await device.settle();
       clock.lap("readback");
@@ -187,6 +201,7 @@ export class DecodeRank {
     await forward.run(step, alone ? { followed: () => head.recordOutline("decode", first, asked) } : {});
     head.recordLogits("decode", first, asked.length);
     return await head.answers(asked, () => {
+      if (meanwhile !== undefined) return meanwhile();
       const next = anticipatedStep(step, asked.length, cache.maxContext);
       if (alone && next !== null) forward.anticipate(next, () => head.recordOutline("decode", 0, asked));
     });

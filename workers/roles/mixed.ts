@@ -14,7 +14,7 @@ import { DecodeRank, type StepChanges } from "./decode.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { MixedModels } from "../forward/mixed_models.ts";
 import { PrefillRank } from "./prefill.ts";
-import type { PromptChunk } from "./prompt_chunk.ts";
+import type { LayersBehind, PromptChunk } from "./prompt_chunk.ts";
 
 /** A prefill rank and a decode rank of one cache. */
 export class MixedRank {
@@ -68,10 +68,20 @@ export class MixedRank {
     return await this.#prefill.run(chunk, onProgress);
   }
 
-  /** Runs one step; see {@link DecodeRank.step}. @throws {LatentmeshError} */
-  async step(rows: readonly TokenRow[], queries: readonly QueryFrame[], changes: StepChanges): Promise<LogitsAnswer[]> {
+  /**
+   * Runs one step; see {@link DecodeRank.step}.
+   *
+   * @param behind what is begun with meanwhile, see {@link PrefillRank.runBehind}
+   * @throws {LatentmeshError}
+   */
+  async step(
+    rows: readonly TokenRow[],
+    queries: readonly QueryFrame[],
+    changes: StepChanges,
+    behind: LayersBehind | null = null,
+  ): Promise<LogitsAnswer[]> {
     this.#asked = this.#decode;
-    return await this.#decode.step(rows, queries, changes);
+    return await this.#decode.step(rows, queries, changes, behind === null ? undefined : () => this.#prefill.runBehind(behind));
   }
 
   /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */

@@ -22,7 +22,7 @@ import type { CachedSequence } from "../forward/latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
 import type { Model } from "../forward/model.ts";
-import type { PromptChunk } from "./prompt_chunk.ts";
+import type { LayersBehind, PromptChunk } from "./prompt_chunk.ts";
 import { RankForward } from "./rank.ts";
 import { scorePrompt } from "./score_prompt.ts";
 
@@ -51,6 +51,7 @@ interface UnderWay {
   readonly start: number;
   readonly tokens: readonly number[];
   readonly step: Step;
+  readonly last: boolean;
   /** The first that is left. */
   readonly layer: number;
 }
@@ -163,6 +164,25 @@ export class PrefillRank {
   }
 
   /**
+   * Begins with the next layers of a chunk that is under way, and waits for nothing; of a rank that is alone. The last layers of a prompt are not computed so, since
+   * something is asked about them.
+   *
+   * @throws {LatentmeshError} `protocol` if those layers are not next
+   */
+  runBehind({ sequence, start, layers }: LayersBehind): void {
+    const [prompt, forward, underWay] = [this.#prompts.get(sequence), this.#forward, this.#underWay];
+    if (prompt === undefined || forward === null) throw new LatentmeshError("protocol", `Prompt ${sequence} has not begun`);
+    this.#checkLayers({ sequence, start, layers }, prompt);
+    const ends = layers.end === this.model.spec.layers;
+    if (underWay === null || forward.collective.ranks > 1 || (ends && underWay.last)) {
+      throw new LatentmeshError("protocol", `Layers ${layers.first} to ${layers.end} of prompt ${sequence} cannot be computed behind a step`);
+    }
+    forward.runAlone(underWay.step, layers);
+    this.#underWay = ends ? null : { ...underWay, layer: layers.end };
+    if (ends) prompt.cached.length += underWay.tokens.length;
+  }
+
+  /**
    * Resolves when every decode rank has acknowledged its share of a prompt whose last chunk is computed, which then is closed.
    *
    * @throws {LatentmeshError} why one of them has not; {@link WorkerError} names one that was silent
@@ -210,7 +230,7 @@ export class PrefillRank {
   }
 
   /** Layers come in order, and a chunk is computed to its end before another is begun: its rows are where those of another would be. */
-  #checkLayers({ sequence, start, layers: { first, end } }: PromptChunk, prompt: Prompt): void {
+  #checkLayers({ sequence, start, layers: { first, end } }: LayersBehind, prompt: Prompt): void {
     const { layers } = this.model.spec;
     const before = this.#underWay;
     const follows = before === null ? first === 0 : before.prompt === prompt && before.start === start && before.layer === first;
@@ -247,7 +267,7 @@ export class PrefillRank {
     handoff?.submit(onProgress);
     if (layers.end < this.model.spec.layers) {
       invariant(this.#prompts.get(id) === prompt, "a prompt is not closed while layers of it are computed");
-      this.#underWay = { prompt, start, tokens, step, layer: layers.end };
+      this.#underWay = { prompt, start, tokens, step, last, layer: layers.end };
       device.submit();
       clock.lap("record");
       if (awaited) await this.#settle();

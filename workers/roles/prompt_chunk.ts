@@ -24,3 +24,6 @@ export interface PromptChunk
     readonly stays: boolean;
   } | null;
 }
+
+/** Layers of a chunk that are computed behind a step. */
+export type LayersBehind = NonNullable<RequestOf<"step">["behind"]>;

@@ -72,6 +72,15 @@ export class RankForward {
     if (layers.end === model.spec.layers) model.recordEnd(step);
   }
 
+  /** Records layers of a step of a rank that is alone, and begins with them: nothing is waited for. */
+  runAlone(step: Step, { first, end }: Layers): void {
+    const { model } = this;
+    invariant(this.collective.ranks === 1, "a rank among others waits for sums");
+    for (let segment = first * 2; segment < end * 2; segment++) model.recordSegment(segment, step);
+    if (end === model.spec.layers) model.recordEnd(step);
+    model.device.submit();
+  }
+
   /** Says that a step is most likely run next, followed by what `followed` records: it is encoded as far as it is submitted at once. */
   anticipate(step: Step, followed: () => void): void {
     this.model.anticipate(() => this.#recordFrom(0, step, followed));

@@ -36,7 +36,7 @@ export class Simulation {
   #handoffs: { chunk: PrefillChunk; unit: SimulatedUnit; failed: boolean }[] = [];
   /** Those of which layers are left. */
   readonly #paused = new Set<PrefillChunk>();
-  #steps: { step: PlannedStep; unit: SimulatedUnit; failed: boolean; asked: readonly number[] }[] = [];
+  #steps: { step: PlannedStep; unit: SimulatedUnit; failed: boolean; asked: readonly number[]; behind: PrefillChunk | null }[] = [];
 
   constructor(options: SimulationOptions, random: Random) {
     this.options = options;
@@ -149,7 +149,9 @@ export class Simulation {
 
   #startStep(step: PlannedStep): void {
     const asked = step.asking.map(({ sequence }) => sequence.generated.length);
-    this.#steps.push({ step, unit: this.decode.get(step.group.name)!, failed: false, asked });
+    // Something is asked about the last layers of a prompt.
+    const behind = this.scheduler.chunkBehind(step, ({ last }) => !last || this.below(2) === 0);
+    this.#steps.push({ step, unit: this.decode.get(step.group.name)!, failed: false, asked, behind });
   }
 
   /** Something that is in flight comes back. @returns whether anything was */
@@ -177,7 +179,7 @@ export class Simulation {
   /** One of the chunks in flight comes back. */
   settleChunk(index: number): void {
     const [{ chunk, unit, failed, asked }] = this.#chunks.splice(index, 1);
-    const { placement, start, count, last } = chunk;
+    const { placement, count, last } = chunk;
     assert(count > 0, "the last token is always computed, for its logits");
     if (failed) return this.scheduler.chunkFailed(chunk);
     if (placement.prefill instanceof MixedUnit && this.below(4) === 0) {
@@ -185,10 +187,7 @@ export class Simulation {
       this.#paused.add(chunk);
       return this.scheduler.chunkPaused(chunk);
     }
-    const { prompt } = placement.sequence;
-    for (let position = start; position < start + count; position++) unit.write(placement.id, position, prompt[position]);
-    const held = unit.context(placement.id);
-    assertEquals(held, prompt.slice(0, start + count), "the prefill unit holds the prompt");
+    this.#write(chunk, unit);
     if (last && placement.decode === null) unit.close(placement.id);
     if (last && placement.decode !== null && !placement.mixed) this.#handoffs.push({ chunk, unit, failed: false });
     const outcome = this.scheduler.chunkDone(chunk);
@@ -211,8 +210,12 @@ export class Simulation {
   }
 
   #settleStep(index: number): void {
-    const [{ step, unit, failed, asked }] = this.#steps.splice(index, 1);
-    if (failed) return this.scheduler.stepFailed(step);
+    const [{ step, unit, failed, asked, behind }] = this.#steps.splice(index, 1);
+    if (failed) {
+      this.scheduler.stepFailed(step);
+      if (behind !== null) this.scheduler.chunkFailed(behind);
+      return;
+    }
     for (const { placement, from, tokens } of step.forks) unit.fork(placement.id, from.id, tokens, placement.decodeBlocks);
     for (const { sequence, blocks } of step.grow) unit.grow(sequence, blocks);
     for (const { sequence, token, position } of step.rows) unit.write(sequence, position, token);
@@ -222,7 +225,23 @@ export class Simulation {
       const context = unit.context(placement.id);
       assertEquals(context, [...prompt, ...generated].slice(0, context.length), "the group holds prompt and answer");
     }
-    this.scheduler.stepDone(step).forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
+    const answered = this.scheduler.stepDone(step);
+    if (behind !== null) this.#settleBehind(behind, unit);
+    answered.forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
+  }
+
+  /** Layers that were computed behind a step; of the last chunk of a prompt, not the last ones. */
+  #settleBehind(chunk: PrefillChunk, unit: SimulatedUnit): void {
+    if (chunk.last || this.below(2) === 0) return this.scheduler.chunkPaused(chunk);
+    this.#paused.delete(chunk);
+    this.#write(chunk, unit);
+    this.scheduler.chunkDone(chunk);
+  }
+
+  #write({ placement, start, count }: PrefillChunk, unit: SimulatedUnit): void {
+    const { prompt } = placement.sequence;
+    for (let position = start; position < start + count; position++) unit.write(placement.id, position, prompt[position]);
+    assertEquals(unit.context(placement.id), prompt.slice(0, start + count), "the prefill unit holds the prompt");
   }
 
   /** @param index of the token that was asked for */

@@ -21,7 +21,9 @@ const grown = fc.array(fc.record({ sequence: count, blocks: fc.array(count, { ma
 const requests = fc.tuple(ids, count, fc.option(grown, { freq: 1, nil: null }), fc.integer({ min: 0, max: 5 })).map((
   [id, rows, grow, other],
 ): Request =>
-  other === 0 ? { kind: "probe", epoch: rows, id } : { epoch: 1, rows, asks: 1, forks: [], grow: other === 1 ? grow ?? [] : [], kind: "step", id }
+  other === 0
+    ? { kind: "probe", epoch: rows, id }
+    : { epoch: 1, rows, asks: 1, forks: [], behind: null, grow: other === 1 ? grow ?? [] : [], kind: "step", id }
 );
 const replies = fc.tuple(ids, count, fc.integer({ min: 0, max: 5 })).map(([id, sums, other]): Reply =>
   other === 0 ? { kind: "done", id } : { kind: "candidates", sums, id }
@@ -65,7 +67,7 @@ describe("messages that repeat", () => {
   });
 
   it("are decoded if a single byte differs anywhere but in the id", () => {
-    const steps = [7, 8, 9].map((id): Request => ({ kind: "step", id, epoch: 1, rows: 1, asks: 1, forks: [], grow: [] }));
+    const steps = [7, 8, 9].map((id): Request => ({ kind: "step", id, epoch: 1, rows: 1, asks: 1, forks: [], behind: null, grow: [] }));
     const [sending, receiving] = [new RepeatedSending(), new RepeatedReceiving<Request>()];
     let frame: Uint8Array<ArrayBuffer> = new Uint8Array(0);
     for (const step of steps) {
@@ -109,7 +111,7 @@ describe("messages that repeat", () => {
     const rows = [1, 1, 1, 3, 1, 1, 2, 2, 2, 3, 3, 3, 1, 1, 1, 1, 1];
     const outcomes = [];
     for (const [i, count] of rows.entries()) {
-      const request = { epoch: 1, rows: count, asks: 1, forks: [], grow: i === 14 ? [{ sequence: 1, blocks: [2] }] : [] };
+      const request = { epoch: 1, rows: count, asks: 1, forks: [], behind: null, grow: i === 14 ? [{ sequence: 1, blocks: [2] }] : [] };
       outcomes.push(
         await client.call("step", request, "candidates", { payload: Uint8Array.of(i, 2), deadlineMs: 1000 })
           .then(({ reply: { sums }, payload }) => [sums, ...payload], (error) => error.message),

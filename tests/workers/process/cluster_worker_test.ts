@@ -103,7 +103,7 @@ describe("a mixed worker", () => {
         return [stats.sequences, stats.freeBlocks, stats.parts.prefill.steps, stats.parts.decode.steps];
       };
       const payload = encodePrompt([5, 6, 7], [QUERY]);
-      const step = { epoch: 1, rows: 1, asks: 1, forks: [], grow: [] };
+      const step = { epoch: 1, rows: 1, asks: 1, forks: [], behind: null, grow: [] };
       const next = (position: number) => encodeStep([{ sequence: 1, token: 5, position }], [QUERY]);
       // Not before its last chunk is computed.
       await rpc.call("prefill", chunk(2, { last: false, asks: 0 }), "candidates", { payload: encodePrompt([5, 6], []) });
@@ -144,7 +144,7 @@ describe("a decode worker", () => {
         "Epoch 1 is over",
       );
       await rpc.call("join", { epoch: 1, peers: [] }, "done");
-      const step = { epoch: 1, rows: 1, asks: 1, forks: [], grow: [] };
+      const step = { epoch: 1, rows: 1, asks: 1, forks: [], behind: null, grow: [] };
       const payload = encodeStep([{ sequence: 1, token: 5, position: 3 }], [QUERY]);
       await assertRejects(() => rpc.call("step", step, "candidates", { payload }), LatentmeshError, "has not joined");
       await rpc.call("connect", { epoch: 1 }, "connected");
@@ -265,7 +265,7 @@ describe("a decode worker", () => {
         "ack 2",
         "ack 1",
       ]);
-      const step = { epoch, rows: 1, asks: 1, forks: [], grow: [] };
+      const step = { epoch, rows: 1, asks: 1, forks: [], behind: null, grow: [] };
       const ask = encodeStep([{ sequence: 1, token: 5, position: 3 }], [QUERY]);
       const { payload } = await rpc.call("step", step, "candidates", { payload: ask });
       const { answers: [{ plain }] } = decodeAnswers(payload, { sums: 0, queries: [QUERY], prompt: 0, promptCandidates: 0 });

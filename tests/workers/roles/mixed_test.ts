@@ -4,7 +4,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import type { Device } from "../../../kernels/device/device.ts";
 import { SoloCollective } from "../../../workers/collective/collective.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
-import type { PromptChunk } from "../../../workers/roles/prompt_chunk.ts";
+import type { LayersBehind, PromptChunk } from "../../../workers/roles/prompt_chunk.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadMixedModels } from "../../support/fixtures.ts";
@@ -82,6 +82,41 @@ describeOnDevices("a mixed rank", (kind) => {
       const whole = await generate(() => [LAYERS]);
       assertEquals(await generate(() => [1, 2, 3]), whole);
       assertEquals(await generate(() => [2, 3]), whole);
+    }));
+
+  it("computes layers behind steps with the same bits, and refuses those that something is asked about", () =>
+    onDevice(async (device) => {
+      const rank = await createRank(device);
+      const length = 40;
+      const run = async (behind: boolean) => {
+        const told: unknown[] = [...(await rank.run(chunkOf(1, [0, 10, 10], 0))).answers];
+        let position = 10;
+        const stepped = async (layers: PromptChunk["layers"] | null, start: number) => {
+          const row = { sequence: 1, token: 5 + position % 7, position };
+          const next = layers === null || !behind ? null : { sequence: 2, start, layers };
+          told.push(...await rank.step([row], [{ ...QUERY, position: ++position }], CHANGES, next));
+          return layers !== null && !behind;
+        };
+        for (const [start, end] of [[0, 16], [16, 32], [32, 40]] as const) {
+          const part = (first: number, end_: number) => chunkOf(2, [start, end, length], 1, { first, end: end_ });
+          await rank.run(part(0, 1));
+          if (await stepped({ first: 1, end: 2 }, start)) await rank.run(part(1, 2));
+          const last = end === length;
+          if (await stepped(last ? null : { first: 2, end: 3 }, start) || last) told.push(...(await rank.run(part(2, 3))).answers);
+        }
+        await stepped(null, 0);
+        for (const sequence of [1, 2]) rank.close(sequence);
+        return told;
+      };
+      assertEquals(await run(true), await run(false));
+      await rank.run(chunkOf(1, [0, 10, 10], 0));
+      const row = (position: number) => [{ sequence: 1, token: 5, position }];
+      const refused = (behind: LayersBehind, says: string, position: number) =>
+        assertRejects(() => rank.step(row(position), [{ ...QUERY, position: position + 1 }], CHANGES, behind), LatentmeshError, says);
+      await refused({ sequence: 2, start: 0, layers: { first: 1, end: 2 } }, "Prompt 2 has not begun", 10);
+      await rank.run(chunkOf(2, [0, 8, 8], 1, { first: 0, end: 1 }));
+      await refused({ sequence: 2, start: 0, layers: { first: 2, end: 3 } }, "are not next, but layer 1 of 8 tokens after 0", 11);
+      await refused({ sequence: 2, start: 0, layers: { first: 1, end: 3 } }, "cannot be computed behind a step", 12);
     }));
 
   it("refuses layers that are not next, by name, and forgets a chunk whose prompt is closed", () =>
