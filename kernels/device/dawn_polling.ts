@@ -2,8 +2,9 @@
  * When Dawn polls whether the device is done.
  *
  * Dawn's binding polls in every turn of the event loop, several hundred thousand times a second, and hands `setImmediate` a new native function for each poll.
- * Deno lets go of such functions in time that grows with the square of their number: 30,000 of them stop the process for 0.4 s, 60,000 for 1.9. So the loop
- * turns without Dawn until the work is about to be done, and what polls leave behind is collected while it is little.
+ * Deno lets go of such functions in time that grows with the square of their number: 30,000 of them stop the process for 0.4 s, 60,000 for 1.9. They are
+ * born old: only a whole collection lets go of them, and many of them bring one about. So the loop turns without Dawn until the work is about to be done, polls
+ * are few where it was expected too soon, and what they leave behind is collected while it is little, unless V8 has done so by itself.
  *
  * Nothing but habit ties a poll to a turn of the loop: who cannot let the loop turn takes polls at once ({@link Wait.untilNow}).
  *
@@ -37,16 +38,20 @@ export interface EventLoop {
   nextTurn(call: () => void): void;
   /** Collects garbage. */
   collect(): void;
+  /** Calls back soon after a poll was collected, and with it all that were taken before. */
+  whenCollected(poll: Poll, call: () => void): void;
 }
 
 /** Most milliseconds that the event loop stands still for a wait. */
 export const LONGEST_NOW = 20;
 /** Least milliseconds from one poll to the next. */
 const LEAST_PAUSE = 0.006;
-/** The same as a part of what has been waited for. */
-const PAUSE = 1 / 64;
-/** Likewise while the work is not expected to be done yet: where the expectation is wrong, it costs half of what the work took. */
+/** The same as parts of what has been waited for: pauses are as long as the work is overdue, within these bounds. */
+const [SHORT_PAUSE, LONG_PAUSE] = [1 / 128, 1 / 24];
+/** Likewise while the work is not expected to be done yet: where the expectation is wrong, it costs half of what the work took, or some milliseconds. */
 const [LEAST_DOUBT, DOUBT] = [0.5, 1 / 2];
+/** Where more is expected, a part of that, up to so many milliseconds, instead of the least. */
+const [EXPECTED_DOUBT, MOST_DOUBT] = [1 / 4, 3];
 
 /** Polls after which they are collected if there is time for it; within these bounds whether there is or not. */
 const FEW_POLLS = 500;
@@ -54,7 +59,7 @@ const [LEAST_POLLS, MOST_POLLS] = [5000, 20_000];
 /** Milliseconds that a number of polls takes to be let go of, divided by its square (bench/NOTES.md). */
 const PER_SQUARE = 0.45e-6;
 /** Milliseconds of a collection before one has been timed. */
-const COLLECTION = 20;
+const COLLECTION = 50;
 
 interface Expectation {
   readonly began: number;
@@ -73,6 +78,8 @@ export class DawnPolling {
   #taken = 0;
   /** Polls that are not collected, most that may be, and how long it took the last time. */
   #polls = 0;
+  /** Whether one of them is going to tell when it is collected. */
+  #marked = false;
   #most = LEAST_POLLS;
   #collection = COLLECTION;
 
@@ -157,8 +164,17 @@ export class DawnPolling {
     this.#asked = [];
     this.#taken += asked.length;
     this.#polls += asked.length;
+    if (!this.#marked && asked.length > 0) {
+      this.#marked = true;
+      this.#loop.whenCollected(asked[0], this.#collected);
+    }
     for (const poll of asked) poll();
   }
+
+  readonly #collected = (): void => {
+    this.#marked = false;
+    this.#polls = 0;
+  };
 
   #collect(): void {
     const began = this.#loop.now();
@@ -188,8 +204,8 @@ export class DawnPolling {
   #dueFor({ began, expected }: Expectation): number {
     const last = Math.max(began, this.#last);
     const waited = last - began;
-    const pause = Math.max(LEAST_PAUSE, waited * PAUSE);
-    const doubt = Math.max(LEAST_DOUBT, waited * DOUBT);
+    const pause = Math.max(LEAST_PAUSE, waited * SHORT_PAUSE, Math.min(waited - expected, waited * LONG_PAUSE));
+    const doubt = Math.max(LEAST_DOUBT, Math.min(expected * EXPECTED_DOUBT, MOST_DOUBT), waited * DOUBT);
     return Math.min(last + doubt, Math.max(began + expected, this.#last + pause));
   }
 }

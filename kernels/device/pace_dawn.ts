@@ -33,7 +33,13 @@ let installed: DawnPolling | null = null;
 export function paceDawn(): DawnPolling {
   if (installed !== null) return installed;
   const original = globalThis.setImmediate;
-  const polling = new DawnPolling({ now: () => performance.now(), nextTurn: (call) => void original(call), collect: garbageCollector() });
+  const registry = new FinalizationRegistry<() => void>((call) => call());
+  const polling = new DawnPolling({
+    now: () => performance.now(),
+    nextTurn: (call) => void original(call),
+    collect: garbageCollector(),
+    whenCollected: (poll, call) => registry.register(poll, call),
+  });
   const paced = (callback: (...values: unknown[]) => void, ...values: unknown[]) => {
     if (!isPoll(callback, values)) return original(callback, ...values);
     polling.schedule(callback);

@@ -45,4 +45,14 @@ describe("expected waits", () => {
     assertEquals(times.expected(4000), 0);
     assertEquals(times.expected(0), 0);
   });
+
+  it("are the least that half or twice as much allows where an amount is new", () => {
+    const times = new WaitTimes();
+    close(expectedAfter([10], times, 1 << 20), 10);
+    close(times.expected(1.4 * (1 << 20)), 10);
+    close(times.expected((1 << 20) / 2), 5);
+    assertEquals(times.expected((1 << 20) * 4), 0);
+    close(expectedAfter([18], times, 2 << 20), 18);
+    close(times.expected(1.5 * (1 << 20)), 18 * 2 ** -0.5);
+  });
 });
