@@ -1,18 +1,39 @@
 /**
- * A long prompt beside running streams, on one mixed unit: the longest that a stream stands still, and how long the prompt takes, against alone. And requests at
- * once against one after the other.
+ * A long prompt beside running streams, on one mixed unit of the real server: the longest that a stream stands still, and how long the prompt takes, against alone. And
+ * requests at once against one after the other. All over HTTP, from clients in processes of their own.
  *
  * @module
  */
 import { parseArgs } from "node:util";
-import type { TokenEvent, TokenRequest } from "../core/engine.ts";
-import { GREEDY } from "../core/sampling/params.ts";
-import { Cluster, type RunningCluster } from "../mod.ts";
+import { parseModelConfig } from "../core/model/config.ts";
+import { readConfigText } from "../core/model_package.ts";
+import { openModelFiles } from "../workers/load/model_files.ts";
+import type { Config } from "../mod.ts";
+import { type LoadRequest, runLoad, RunningLoad, type Timing } from "./serve/load_client.ts";
 import { Random } from "./support/random.ts";
 import { median, printTable } from "./table.ts";
+import { BenchServer } from "./whole/server.ts";
 
 /** Tokens that every stream has before, and between, what is measured. */
 const SETTLED = 40;
+/** Most tokens of a stream: it is ended when the long prompt has its first token. */
+const MOST_TOKENS = 3000;
+
+/** What is asked for. */
+interface Sizes {
+  readonly streams: number;
+  readonly context: number;
+  readonly prompt: number;
+}
+
+/** Streams while a long prompt is computed. */
+interface Beside {
+  /** Milliseconds between tokens of streams by themselves, and while the prompt is computed. */
+  readonly steps: readonly number[];
+  readonly gaps: readonly number[];
+  /** Milliseconds to the prompt's first token. */
+  readonly firstToken: number;
+}
 
 /** Runs the bench. */
 export async function besideBench(args: readonly string[]): Promise<void> {
@@ -25,109 +46,130 @@ export async function besideBench(args: readonly string[]): Promise<void> {
       streams: { type: "string", default: "16" },
       context: { type: "string", default: "1024" },
       prompt: { type: "string", default: "16384" },
+      runs: { type: "string", default: "3" },
       "max-step-ms": { type: "string" },
     },
   });
-  const [streams, context, prompt] = [values.streams, values.context, values.prompt].map(Number);
-  const cluster = await Cluster.start({
+  const [streams, context, prompt, runs] = [values.streams, values.context, values.prompt, values.runs].map(Number);
+  using files = openModelFiles(values.model);
+  const { vocabSize, maxPositions } = parseModelConfig(await readConfigText(files), values.model);
+  const most = Math.min(MOST_TOKENS, maxPositions - context);
+  if (most <= 3 * SETTLED || prompt >= maxPositions) throw new Error(`The model has ${maxPositions} positions: too few for these contexts`);
+  const config: Config = {
     model: values.model,
     device: values.device as "dawn",
     weights: values.weights as "keep",
     mixed: { workers: 1, maxStepMs: values["max-step-ms"] === undefined ? undefined : Number(values["max-step-ms"]) },
     decode: { maxBatch: streams + 1 },
-    cache: { maxTokens: (streams + 1) * (context + 4096) + 2 * prompt },
-  });
-  try {
-    console.log(`${cluster.device}\n${cluster.summary}\n`);
-    await measure(cluster, { streams, context, prompt });
-  } finally {
-    await cluster.close({ now: true });
-  }
+    cache: { maxTokens: (streams + 1) * (context + most + 64) + 2 * prompt },
+    server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },
+  };
+  const stop = new AbortController();
+  await using server = await BenchServer.start(config, { single: false, deviceTimes: false, signal: stop.signal });
+  console.log(`${(await server.status())?.summary}; ready after ${server.readySeconds.toFixed(1)} s\n`);
+  await measure(server.url, { streams, context, prompt }, { vocabSize, most, runs });
 }
 
 async function measure(
-  cluster: RunningCluster,
-  sizes: { readonly streams: number; readonly context: number; readonly prompt: number },
+  url: string,
+  sizes: Sizes,
+  { vocabSize, most, runs }: { readonly vocabSize: number; readonly most: number; readonly runs: number },
 ): Promise<void> {
   const random = new Random(1);
-  const promptOf = (tokens: number) => Array.from({ length: tokens }, () => 100 + random.below(cluster.spec.vocabSize - 200));
-  const short = Array.from({ length: sizes.streams }, () => promptOf(sizes.context));
-  const long = promptOf(sizes.prompt);
-  // Everything has run once before it is timed. Each has a client of its own, so that nothing is cached.
-  await firstToken(cluster, long, "warm up");
-  const alone = median([await firstToken(cluster, long, "alone 1"), await firstToken(cluster, long, "alone 2")]);
+  // No two begin alike, so that nothing is cached. The best token of random weights soon repeats itself, and with it the choice of experts.
+  const request = (tokens: number, maxTokens: number, more: Partial<LoadRequest> = {}): LoadRequest => ({
+    at: 0,
+    prompt: Array.from({ length: tokens }, () => 100 + random.below(vocabSize - 200)),
+    maxTokens,
+    temperature: 1,
+    seed: 1,
+    ...more,
+  });
+  const streams = (maxTokens: number) => Array.from({ length: sizes.streams }, () => request(sizes.context, maxTokens));
+  const alone = async () => firstTokenOf((await checked(runLoad({ url, requests: [request(sizes.prompt, 1)] })))[0]);
 
-  const one = await apart(cluster, short, "apart");
-  const all = await atOnce(cluster, short, "at once");
+  // Everything has run once before it is timed, and a card that was idle has raised its clock.
+  await alone();
+  const apart = tokensPerSecond(await one(url, streams(SETTLED)));
+  const atOnce = tokensPerSecond(await checked(runLoad({ url, requests: streams(SETTLED) })));
+  const first = median([await alone(), await alone(), await alone()]);
+  const table: Beside[] = [];
+  for (let run = 0; run < runs; run++) {
+    const long = request(sizes.prompt, 1, { after: 2 * SETTLED });
+    table.push(await beside(url, [...streams(most), long]));
+  }
 
-  const running = new AbortController();
-  const arrivals: number[][] = short.map(() => []);
-  const generating = short.map((tokens, i) =>
-    generate(cluster, tokens, `stream ${i}`, { maxTokens: 100_000, signal: running.signal }, () => arrivals[i].push(performance.now())).catch(
-      () => {},
-    )
-  );
-  const reached = async (count: number) => {
-    while (arrivals.some(({ length }) => length < count)) await new Promise((resolve) => setTimeout(resolve, 1));
-  };
-  // Until then prompts are computed beside those that run.
-  await reached(SETTLED);
-  const settled = performance.now();
-  await reached(Math.max(...arrivals.map(({ length }) => length)) + SETTLED);
-  const steps = arrivals.flatMap((times) => gapsOf(times.filter((time) => time >= settled)));
-  const came = performance.now();
-  const beside = await firstToken(cluster, long, "beside");
-  const ended = performance.now();
-  const during = arrivals.flatMap((times) => gapsOf(times.filter((time, i) => (times[i + 1] ?? time) >= came && time <= ended)));
-  running.abort();
-  await Promise.all(generating);
-  const step = median(steps);
-  const longest = Math.max(...during);
   printTable([
-    ["tokens/s of all streams, one after the other", one.toFixed(1)],
-    ["tokens/s of all streams at once", `${all.toFixed(1)} (${(all / one).toFixed(1)} times)`],
-    ["median step of the streams", `${step.toFixed(2)} ms`],
-    ["longest of them", `${Math.max(...steps).toFixed(2)} ms`],
-    ["median gap while the long prompt is computed", `${median(during).toFixed(2)} ms (${(median(during) / step).toFixed(2)} steps)`],
-    ["longest of them", `${longest.toFixed(2)} ms (${(longest / step).toFixed(2)} steps)`],
-    ["its first token alone", `${alone.toFixed(0)} ms`],
-    ["its first token beside the streams", `${beside.toFixed(0)} ms (${(beside / alone).toFixed(2)} times)`],
+    ["tokens/s of all streams, one after the other", apart.toFixed(1)],
+    ["tokens/s of all streams at once", `${atOnce.toFixed(1)} (${(atOnce / apart).toFixed(1)} times)`],
+    ["first token of the long prompt alone", `${first.toFixed(0)} ms`],
+  ]);
+  console.log("\nthe long prompt beside the streams, in steps of theirs and times of its own alone:\n");
+  printTable([
+    ["run", "median step", "longest", "median gap meanwhile", "longest", "first token"],
+    ...table.map(({ steps, gaps, firstToken }, run) => {
+      const step = median(steps);
+      const inSteps = (milliseconds: number) => `${milliseconds.toFixed(1)} ms (${(milliseconds / step).toFixed(2)})`;
+      return [
+        String(run + 1),
+        `${step.toFixed(2)} ms`,
+        inSteps(Math.max(...steps)),
+        inSteps(median(gaps)),
+        inSteps(Math.max(...gaps)),
+        `${firstToken.toFixed(0)} ms (${(firstToken / first).toFixed(2)})`,
+      ];
+    }),
   ]);
 }
 
-async function apart(cluster: RunningCluster, prompts: readonly number[][], client: string): Promise<number> {
-  const started = performance.now();
-  for (const [i, tokens] of prompts.entries()) await generate(cluster, tokens, `${client} ${i}`, { maxTokens: SETTLED }, () => {});
-  return prompts.length * SETTLED / (performance.now() - started) * 1000;
-}
-
-async function atOnce(cluster: RunningCluster, prompts: readonly number[][], client: string): Promise<number> {
-  const started = performance.now();
-  await Promise.all(prompts.map((tokens, i) => generate(cluster, tokens, `${client} ${i}`, { maxTokens: SETTLED }, () => {})));
-  return prompts.length * SETTLED / (performance.now() - started) * 1000;
-}
-
-async function firstToken(cluster: RunningCluster, prompt: readonly number[], client: string): Promise<number> {
-  const started = performance.now();
-  let first = 0;
-  await generate(cluster, prompt, client, { maxTokens: 1 }, () => first ||= performance.now() - started);
-  return first;
-}
-
-/** @param onToken told of every token */
-async function generate(
-  cluster: RunningCluster,
-  prompt: readonly number[],
-  client: string,
-  { maxTokens, signal = new AbortController().signal }: Pick<TokenRequest, "maxTokens"> & { readonly signal?: AbortSignal },
-  onToken: () => void,
-): Promise<void> {
-  // The best token of random weights soon repeats itself, and with it the choice of experts.
-  const sampling = { ...GREEDY, temperature: 1, seed: 1 };
-  const request = { prompt, client, maxTokens, sampling, choice: 0, stopTokens: new Set<number>(), logprobs: null, promptLogprobs: null, signal };
-  await cluster.served.engine.generate(request, ({ kind }: TokenEvent) => {
-    if (kind === "token") onToken();
+/** Streams, and a long prompt when all of them run; they end with its first token. */
+async function beside(url: string, requests: readonly LoadRequest[]): Promise<Beside> {
+  await using load: RunningLoad = new RunningLoad({ url, requests }, ({ kind }) => {
+    if (kind === "ended") void load.stop();
   });
+  const timings = await checked(load.timings);
+  const [long, running] = [timings.at(-1)!, timings.slice(0, -1)];
+  const [came, ended] = [long.sentAt, long.sentAt + firstTokenOf(long)];
+  const arrivals = running.map(({ sentAt, tokens }) => tokens.map(([at]) => sentAt + at));
+  if (arrivals.some((times) => times.at(-1)! < ended - (ended - came) / 2)) {
+    throw new Error(`A stream ended before the prompt had its first token`);
+  }
+  // Before all have settled, prompts are computed beside those that run.
+  const settled = Math.max(...arrivals.map((times) => times[SETTLED]));
+  return {
+    steps: arrivals.flatMap((times) => gapsOf(times.filter((time) => time >= settled && time <= came))),
+    gaps: arrivals.flatMap((times) => gapsOf(times.filter((time, i) => (times[i + 1] ?? time) >= came && time <= ended))),
+    firstToken: ended - came,
+  };
+}
+
+/** One request after the other, as one list that began with the first. */
+async function one(url: string, requests: readonly LoadRequest[]): Promise<Timing[]> {
+  const all: Timing[] = [];
+  let before = 0;
+  for (const request of requests) {
+    const [timing] = await checked(runLoad({ url, requests: [request] }));
+    all.push({ ...timing, sentAt: before });
+    before += timing.endedAt;
+  }
+  return all;
+}
+
+async function checked(load: Promise<readonly Timing[]>): Promise<readonly Timing[]> {
+  const timings = await load;
+  const failed = timings.find(({ error }) => error !== null);
+  if (failed !== undefined) throw new Error(`A request failed: ${failed.error}`);
+  return timings;
+}
+
+function tokensPerSecond(timings: readonly Timing[]): number {
+  const count = timings.reduce((sum, { tokens }) => sum + tokens.reduce((sum, [, count]) => sum + count, 0), 0);
+  return count / Math.max(...timings.map(({ sentAt, endedAt }) => sentAt + endedAt)) * 1000;
+}
+
+function firstTokenOf({ tokens }: Timing): number {
+  if (tokens.length === 0) throw new Error("A request ended without a token");
+  return tokens[0][0];
 }
 
 function gapsOf(times: readonly number[]): number[] {

@@ -64,7 +64,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   beside: {
     help:
-      "[--device dawn] [--model synthetic:v2-lite] [--weights keep] [--streams 16] [--context 1024] [--prompt 16384] [--max-step-ms X] a long prompt beside running streams on one mixed worker: the longest gap of a stream, its first token against alone; streams at once against one after the other",
+      "[--device dawn] [--model synthetic:v2-lite] [--weights keep] [--streams 16] [--context 1024] [--prompt 16384] [--runs 3] [--max-step-ms X] over HTTP, a long prompt beside running streams on one mixed worker: the longest gap of a stream, its first token against alone; streams at once against one after the other",
     run: besideBench,
   },
   roofline: {

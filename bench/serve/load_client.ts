@@ -18,6 +18,8 @@ export interface Load {
 export interface LoadRequest {
   /** Milliseconds after the beginning. */
   readonly at: number;
+  /** Tokens that all requests that wait for none have when this one is sent, instead of at a time. */
+  readonly after?: number;
   readonly prompt: string | readonly number[];
   readonly maxTokens: number;
   /** Default: 0. */
@@ -42,6 +44,8 @@ export type LoadEvent =
   | { readonly kind: "running" }
   /** All have got {@link Load.together} tokens more. */
   | { readonly kind: "measured" }
+  /** One that was sent after others had tokens has ended. */
+  | { readonly kind: "ended" }
   | { readonly kind: "done"; readonly timings: readonly Timing[] };
 
 /** Milliseconds between two reports of progress. */
@@ -199,9 +203,18 @@ async function run({ url, requests, together }: Load, signal: AbortSignal): Prom
       tell({ kind: "measured" });
     }
   };
+  const leading = clients.filter((_, i) => requests[i].after === undefined);
+  let failed = false;
+  const due = async ({ at, after }: LoadRequest) => {
+    if (after === undefined) return await new Promise((resolve) => setTimeout(resolve, at));
+    while (leading.some(({ count }) => count < after) && !failed && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 1));
+  };
   const timings = await Promise.all(requests.map(async (request, i) => {
-    await new Promise((resolve) => setTimeout(resolve, request.at));
-    return await clients[i].run(url, request, { began, signal, onTokens });
+    await due(request);
+    const timing = await clients[i].run(url, request, { began, signal, onTokens });
+    failed ||= timing.error !== null;
+    if (request.after !== undefined) tell({ kind: "ended" });
+    return timing;
   }));
   clearInterval(timer);
   return timings;

@@ -117,6 +117,8 @@ async function play(server: BenchServer, load: Omit<Load, "url">, promptTokens: 
         watch.allBegun();
         begun = server.totals();
         return;
+      case "ended":
+        return;
       case "measured":
         measured = server.totals();
         void measured.then(() => running.stop());

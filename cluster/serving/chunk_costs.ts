@@ -14,9 +14,11 @@ export interface ChunkSize {
 
 interface Sample extends ChunkSize {
   readonly milliseconds: number;
+  /** How many chunks were measured before it. */
+  readonly before: number;
 }
 
-/** Chunks that count, and how much less each does than the one after it, down to the least. */
+/** Chunks that count, and how much less each does than one that was measured after it, down to the least. */
 const SAMPLES = 24;
 const FADING = 0.8;
 const LEAST_WEIGHT = 1e-4;
@@ -31,6 +33,7 @@ type Costs = readonly [chunk: number, position: number, token: number];
 /** Costs of one unit's chunks. */
 export class ChunkCosts {
   readonly #samples: Sample[] = [];
+  #measured = 0;
   /** The last one, if it was odd. */
   #odd: Sample | null = null;
   /** Of {@link #samples}; null where there are none. */
@@ -65,7 +68,7 @@ export class ChunkCosts {
   /** A chunk was computed. */
   add({ tokens, start }: ChunkSize, milliseconds: number): void {
     if (milliseconds <= 0) return;
-    const sample = { tokens, start, milliseconds };
+    const sample = { tokens, start, milliseconds, before: this.#measured++ };
     const isOdd = this.#samples.length >= KNOWN && milliseconds > ODD * (this.before(start) + this.perToken * tokens);
     const before = this.#odd;
     this.#odd = isOdd && before === null ? sample : null;
@@ -80,10 +83,10 @@ export class ChunkCosts {
     if (this.#samples.length > SAMPLES) this.#samples.splice(this.#leastWanted(), 1);
   }
 
-  /** The oldest, but for the last of about its size: chunks that are all alike do not tell their costs apart. */
+  /** The oldest, but for the last of about its size and as far into its prompt: chunks that are all alike do not tell their costs apart. */
   #leastWanted(): number {
-    const sizes = this.#samples.map(({ tokens }) => Math.floor(Math.log2(tokens)));
-    return sizes.findIndex((size, i) => sizes.lastIndexOf(size) > i);
+    const kinds = this.#samples.map(({ tokens, start }) => `${Math.floor(Math.log2(tokens))} ${Math.floor(Math.log2(1 + start))}`);
+    return Math.max(0, kinds.findIndex((kind, i) => kinds.lastIndexOf(kind) > i));
   }
 }
 
@@ -96,8 +99,9 @@ function fit(samples: readonly Sample[]): Costs {
   const scale = [1, Math.max(1, ...samples.map(({ start }) => start)), Math.max(...samples.map(({ tokens }) => tokens))];
   const matrix = PARTS.map(() => [0, 0, 0]);
   const right = [0, 0, 0];
-  samples.forEach(({ start, tokens, milliseconds }, i) => {
-    const weight = Math.max(LEAST_WEIGHT, FADING ** (samples.length - 1 - i)) / milliseconds ** 2;
+  const last = samples.at(-1)!.before;
+  samples.forEach(({ start, tokens, milliseconds, before }) => {
+    const weight = Math.max(LEAST_WEIGHT, FADING ** (last - before)) / milliseconds ** 2;
     const features = [1, start / scale[1], tokens / scale[2]];
     for (const row of PARTS) {
       for (const column of PARTS) matrix[row][column] += weight * features[row] * features[column];

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isHost } from "../../core/device_kind.ts";
 import { asLatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { StepTimes } from "../../core/step_times.ts";
@@ -257,8 +258,9 @@ export class UnitPump {
 
   /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */
   #layersBehind(step: PlannedStep, unit: Unit, state: UnitState): ChunkPart | null {
-    // Ranks that share a chunk wait for each other's sums.
-    if (unit.plan.slots.length > 1) return null;
+    const [member, other] = unit.members;
+    // Ranks that share a chunk wait for each other's sums. A processor computes where it is asked, so that the step would wait for them.
+    if (other !== undefined || member === null || isHost(member.hello.device.kind)) return null;
     // About the last position of a prompt something is asked, or somebody waits for it.
     const chunk = this.#scheduler.chunkBehind(step, (chunk) => !chunk.last || !state.chunks.ends(state.chunks.next(chunk, true)));
     return chunk === null ? null : { chunk, layers: state.chunks.next(chunk, true), target: null, awaited: false };
