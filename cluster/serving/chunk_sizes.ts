@@ -11,7 +11,7 @@ import { ChunkCosts, type ChunkSize } from "./chunk_costs.ts";
  * A gap between two tokens is layers of a chunk and a step; by default it is planned to be so many steps at most, if that is enough: with what is not planned, it is
  * less than three (bench/NOTES.md).
  */
-export const MOST_STEPS = 2.7;
+export const MOST_STEPS = 2.5;
 /** Most turns of a chunk: with more the weights are read still less often, but other prompts wait for its end. */
 const MOST_TURNS = 8;
 /** What turns are planned to take of what they may: costs are known to some hundredths, and a turn with a layer less would leave much of its time unused. */
