@@ -33,7 +33,7 @@ export interface EngineOptions {
   readonly prefillChunk?: number;
   /** Positions whose keys and values are expanded at a time; default: 512 to 4096, by a GPU's memory. */
   readonly prefillWindow?: number;
-  /** Most milliseconds between two tokens of a running generation while prompts of others are computed; default: three of its steps. */
+  /** Most milliseconds between two tokens of a running generation while prompts of others are computed; default: about three of its steps. */
   readonly maxStepMs?: number;
   /** Path of Dawn's module, for `device: "dawn"`. */
   readonly dawn?: string;

@@ -70,7 +70,7 @@ export const configSchema = z.strictObject({
     ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them").optional(),
     maxStepMs: z.number().min(1).max(60_000)
       .describe(
-        "most milliseconds between two tokens of a running stream while prompts are computed beside it, some layers at a time, as far as one layer of the smallest chunk allows; by default three of its steps",
+        "most milliseconds between two tokens of a running stream while prompts are computed beside it, some layers at a time, as far as one layer of the smallest chunk allows; by default about three of its steps",
       )
       .optional(),
   }).optional(),

@@ -36,7 +36,7 @@ export interface Config {
     /** Workers of a unit; heads are split among them. */
     ranks?: number;
     /**
-     * Most milliseconds between two tokens of a running stream while prompts are computed beside it, as far as the smallest chunks allow; by default three of its
+     * Most milliseconds between two tokens of a running stream while prompts are computed beside it, as far as the smallest chunks allow; by default about three of its
      * steps, or twice what a chunk takes without tokens.
      */
     maxStepMs?: number;

@@ -136,7 +136,7 @@ export function withCluster(command: Command): Command {
     .option("--mixed <n>", "units that compute prompts and generate by themselves, instead of decode groups and prefill units", integer)
     .option(
       "--max-step-ms <ms>",
-      "of mixed units: most time between two tokens of a stream while prompts are computed (default: three steps, or twice what a prefill chunk takes at least)",
+      "of mixed units: most time between two tokens of a stream while prompts are computed (default: about three steps, or twice what a prefill chunk takes at least)",
       number,
     )
     .option("--prefill-workers <n>", "prefill units (default: 1)", integer)
