@@ -23,10 +23,14 @@ export const WASM_KERNELS = [
   "merge_candidates",
   "round",
   "prefill_merge",
+  "linear_rounded",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */
 export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
+
+/** What the second operand of a dot product of bytes may be beyond seven bits, if sums are to be exact: a number with or without a sign; `null`: neither. */
+export type ByteDots = "unsigned" | "signed" | null;
 
 /** Words that a kernel gets: unsigned, or floats where {@link WasmArguments.f32} was written. */
 export interface WasmArguments {
@@ -41,6 +45,7 @@ export interface WasmBinding<B extends string, P extends string> {
   readonly at: Readonly<Record<B, number>>;
   readonly views: Readonly<Record<B, HostBuffer>>;
   readonly most: Params<P>;
+  readonly byteDots: ByteDots;
   /** Memory of its own, for as long as the device lives. */
   allocate(words: number): WasmArguments;
   /** Sees to it that every thread has so many bytes to work with. */

@@ -11,8 +11,8 @@ import { WASM_FORMATS, type WasmArguments, type WasmBinding, type WasmProgram } 
 import type { LinearBindings, LinearConfig, LinearParams } from "./linear.ts";
 import { itemsPerInput } from "./select.ts";
 
-/** Rows that are multiplied together. */
-const ROWS = 4;
+/** Rows that are multiplied together, and by inputs of eight bits. */
+const [ROWS, ROUNDED_ROWS] = [4, 8];
 /** Bytes of inputs that stay in a processor's cache while rows go by. */
 const INPUTS_AT_ONCE = 1 << 18;
 /** Items of a batch, however long they are. */
@@ -43,16 +43,19 @@ export function linearProgram<B extends string, P extends string>(
   const { layout, input, select, outputs, inputStride, adds = false } = config;
   if (!wasmReads(layout) || input === "rounded") return null;
   const perInput = itemsPerInput(select);
-  const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / (layout.columns * 4)));
   return (binding) => {
     const { at, most } = binding;
-    binding.reserve(ROWS * ceilDiv(layout.columns, 4) * 16);
+    const rounds = layout.format === "q8" || layout.format === "q4";
+    const rows = rounds ? ROUNDED_ROWS : ROWS;
+    // Weights as f32, or laid out anew with their scales.
+    binding.reserve(rows * (rounds ? ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4) : ceilDiv(layout.columns, 4) * 16));
     const inputRows = ceilDiv(most.items, perInput);
     const activated = input === "gated" ? binding.allocate(inputRows * layout.columns) : null;
     const plain = { x: activated?.address ?? at.x, inputBytes: activated === null ? inputStride * 4 : layout.columns * 4 };
     const activate = activated === null ? null : activation(binding, at.x, activated.address, layout.columns, inputStride * 4);
-    const rounding = layout.format === "q8" || layout.format === "q4" ? roundRows(binding, plain, layout.columns, inputRows) : null;
+    const rounding = rounds ? roundRows(binding, plain, layout, inputRows) : null;
     const { x, inputBytes } = rounding ?? plain;
+    const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / inputBytes));
     const args = binding.allocate(16);
     const batches = binding.allocate(mostBatches(config, most) * BATCH_WORDS);
     args.u32.set([
@@ -61,7 +64,7 @@ export function linearProgram<B extends string, P extends string>(
       x,
       at.y,
       batches.address,
-      WASM_FORMATS.indexOf(layout.format),
+      rounding?.way ?? WASM_FORMATS.indexOf(layout.format),
       layout.columns,
       layout.rowBytes,
       layout.scaleRowBytes,
@@ -86,8 +89,7 @@ export function linearProgram<B extends string, P extends string>(
       }
       args.u32[14] = first_output;
       args.u32[15] = part_outputs;
-      const fours = ceilDiv(part_outputs, ROWS);
-      binding.call("linear", args, count * fours, ROWS * layout.columns * items / Math.max(1, count));
+      binding.call(rounding === null ? "linear" : "linear_rounded", args, count * ceilDiv(part_outputs, rows), rows * layout.columns * items / Math.max(1, count));
     };
   };
 }
@@ -110,19 +112,27 @@ function activation(
   return (rows) => binding.call("activate", args, rows, 8 * columns);
 }
 
+/** How weights are multiplied by inputs of eight bits, in the order of their numbers in rounded.as, and what is stored above what is meant there. */
+const ROUNDED_WAYS = [
+  { format: "q4", byteDots: undefined, above: 8 },
+  { format: "q8", byteDots: "unsigned", above: 128 },
+  { format: "q8", byteDots: "signed", above: 0 },
+  { format: "q8", byteDots: null, above: 0 },
+] as const;
+
 /** Inputs of weights in q8 and q4, which are rounded to eight bits: integers are multiplied several times as fast. */
 function roundRows(
   binding: WasmBinding<string, string>,
   { x, inputBytes }: { readonly x: number; readonly inputBytes: number },
-  columns: number,
+  { format, columns }: MatrixLayout,
   rows: number,
 ) {
-  const groups = ceilDiv(columns, QUANT_GROUP);
-  const bytes = groups * (QUANT_GROUP * 2 + 4);
+  const way = ROUNDED_WAYS.findIndex((way) => way.format === format && (way.byteDots === undefined || way.byteDots === binding.byteDots));
+  const bytes = ceilDiv(columns, QUANT_GROUP) * (QUANT_GROUP + 8);
   const { address } = binding.allocate(rows * bytes / 4);
-  const args = binding.allocate(5);
-  args.u32.set([x, address, columns, inputBytes, bytes]);
-  return { x: address, inputBytes: bytes, run: (rows: number) => binding.call("round", args, rows, 4 * columns) };
+  const args = binding.allocate(7);
+  args.u32.set([x, address, columns, inputBytes, bytes, ROUNDED_WAYS[way].above, format === "q4" ? 1 : 0]);
+  return { way, x: address, inputBytes: bytes, run: (rows: number) => binding.call("round", args, rows, 4 * columns) };
 }
 
 /** Items as decode has them, by what they select. */

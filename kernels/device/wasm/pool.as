@@ -1,7 +1,9 @@
 // Threads that share jobs. A job's pieces are taken some at a time from one ticket, whose upper half is the job's number, so that nobody takes pieces of another job
 // than the one whose arguments he has read.
 import { absorb } from "../../absorb/absorb";
-import { activate, linear, round } from "../../linear/linear";
+import { activate, linear } from "../../linear/linear";
+import { round } from "../../linear/round";
+import { linearRounded } from "../../linear/rounded";
 import { candidates } from "../../candidates/candidates";
 import { latentDecode, latentMerge } from "../../latent_decode/latent_decode";
 import { mlaPrefill, prefillMerge } from "../../mla_prefill/mla_prefill";
@@ -54,6 +56,7 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 13: return round(args, first, end, scratch);
     case 12: return mergeCandidates(args, first, end, scratch);
     case 14: return prefillMerge(args, first, end, scratch);
+    case 15: return linearRounded(args, first, end, scratch);
   }
 }
 

@@ -73,8 +73,8 @@ const CONSTANTS = memory.data<u32>([
   0x87f00000, 0x87f00000, 0x87f00000, 0x87f00000, 0x7b800000, 0x7b800000, 0x7b800000, 0x7b800000, 0x00808080, 0x01808080, 0x02808080, 0x03808080,
   // q4: a nibble of each lane, what brings it down, and 8.
   0xf, 0xf0, 0xf00, 0xf000, 0x3f800000, 0x3d800000, 0x3b800000, 0x39800000, 0x41000000, 0x41000000, 0x41000000, 0x41000000,
-  // The same of sixteen: 15 and 8 in every byte.
-  0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x08080808, 0x08080808, 0x08080808, 0x08080808,
+  // 15 and 128 in every byte.
+  0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x80808080, 0x80808080, 0x80808080, 0x80808080,
 ], 16);
 
 // What quad needs, loaded once.
@@ -90,7 +90,7 @@ export function constant<T>(which: usize): v128 {
 // Four f16, which lie in the lower halves of lanes: as f32 with the exponent that is too low by 112, times 2¹¹². Infinities become large numbers.
 // @ts-ignore: decorator
 @inline
-function widenHalves(h: v128, mask: v128, power: v128): v128 {
+export function widenHalves(h: v128, mask: v128, power: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shr_s(i32x4.shl(h, 16), 3), mask), power);
 }
 

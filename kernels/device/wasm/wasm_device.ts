@@ -7,9 +7,10 @@ import { type BesideConfig, isBeside } from "../beside.ts";
 import type { HostBuffer, Kernel, Params } from "../../authoring/contract.ts";
 import { CpuBound, CpuDevice, type HostMemory } from "../cpu_device.ts";
 import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceKind, type DeviceLimits } from "../device.ts";
+import { byteDots } from "./byte_dots.ts";
 import { fuses } from "./fuses.ts";
 import { WasmPool } from "./pool.ts";
-import type { WasmBinding, WasmProgram } from "../../authoring/wasm_program.ts";
+import type { ByteDots, WasmBinding, WasmProgram } from "../../authoring/wasm_program.ts";
 import { WasmMemory } from "./wasm_memory.ts";
 
 /** Options of a {@link WasmDevice}. */
@@ -22,6 +23,8 @@ export interface WasmOptions {
   readonly threads?: number;
   /** Whether a · b + c is rounded once; as the processor can if absent. */
   readonly fma?: boolean;
+  /** How bytes are multiplied, which changes no bit; as the processor can if absent. */
+  readonly byteDots?: ByteDots;
 }
 
 /** The device `wasm`. */
@@ -30,9 +33,12 @@ export class WasmDevice extends CpuDevice {
   override readonly description: string;
   readonly #memory = new WasmMemory();
   readonly #pool: WasmPool;
+  readonly #byteDots: ByteDots;
 
-  constructor({ limits = {}, times = false, threads = navigator.hardwareConcurrency, fma = fuses() }: WasmOptions = {}) {
+  constructor(options: WasmOptions = {}) {
+    const { limits = {}, times = false, threads = navigator.hardwareConcurrency, fma = fuses() } = options;
     super(limits, times);
+    this.#byteDots = options.byteDots === undefined ? byteDots() : options.byteDots;
     this.#pool = new WasmPool(this.#memory, threads, fma);
     // Not how many threads there are, which changes no bit: ranks of a group on hosts of different sizes go together.
     this.description = fma ? "WebAssembly kernels" : "WebAssembly kernels without fused multiplication";
@@ -66,6 +72,7 @@ export class WasmDevice extends CpuDevice {
       at: Object.fromEntries(names.map((name) => [name, views[name].u8.byteOffset])) as Record<B, number>,
       views,
       most,
+      byteDots: this.#byteDots,
       allocate: (words) => {
         const block = this.#memory.allocate(words * 4, "arguments");
         const { u32, f32 } = this.#memory.views(block, words * 4);

@@ -8,7 +8,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { matrixLayout, packRows, type WeightFormat } from "../../../core/model/packing.ts";
 import { matvec } from "../../../kernels/linear/matvec.ts";
 import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
-import { WasmDevice } from "../../../kernels/device/wasm/wasm_device.ts";
+import { WasmDevice, type WasmOptions } from "../../../kernels/device/wasm/wasm_device.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
 import { asCommitted, committedFile, compileWasm, VARIANTS } from "../../support/wasm/compile.ts";
 
@@ -35,6 +35,24 @@ describe("WebAssembly kernels", () => {
     }
   });
 
+  it("give the same bits however bytes are multiplied, alone and in tiles", async () => {
+    const random = new Random(SEED);
+    for (const [outputs, columns, most] of [[37, 196, 13], [8, 64, 8], [3, 20, 9], [5, 1040, 2]] as const) {
+      // Levels and inputs at their largest, of one sign, are what sums in fewer bits would not hold.
+      const x = random.normals(most * columns).map((value, i) => i % 5 < 2 ? 4 : value);
+      const weights = random.normals(outputs * columns).map((value, i) => i % 7 < 3 ? -4 : value);
+      const packed = pack("q8", columns, weights, outputs);
+      const [here, portable] = await Promise.all([undefined, null].map((byteDots) => multiply(1, packed, x, { outputs, columns, most }, { byteDots })));
+      assertEquals(here, portable, `${outputs} × ${columns} × ${most}`);
+      for (const format of ["q8", "q4"] as const) {
+        const packed = pack(format, columns, weights, outputs);
+        const all = await multiply(1, packed, x, { outputs, columns, most });
+        const alone = Array.from({ length: most }, (_, i) => multiply(1, packed, x.slice(i * columns, (i + 1) * columns), { outputs, columns, most: 1 }));
+        (await Promise.all(alone)).forEach((one, i) => assertEquals(one, all.subarray(i * outputs, (i + 1) * outputs), `${format}, item ${i}`));
+      }
+    }
+  });
+
   it("give threads as much to work with as the largest needs, though others ran before it was bound", async () => {
     const device = new WasmDevice({ threads: 3 });
     const random = new Random(SEED);
@@ -53,7 +71,7 @@ describe("WebAssembly kernels", () => {
     const random = new Random(SEED);
     const packed = pack("f32", columns, random.normals(outputs * columns), outputs);
     const x = random.normals(columns);
-    const [fused, plain] = await Promise.all([undefined, false].map((fma) => multiply(1, packed, x, { outputs, columns, most: 1 }, fma)));
+    const [fused, plain] = await Promise.all([undefined, false].map((fma) => multiply(1, packed, x, { outputs, columns, most: 1 }, { fma })));
     const worst = fused.reduce((worst, value, i) => Math.max(worst, Math.abs(value - plain[i])), 0);
     assert(worst < 1e-4, `${worst}`);
   });
@@ -115,9 +133,9 @@ async function multiply(
   packed: Packed,
   x: Float32Array<ArrayBuffer>,
   shape: Shape,
-  fma?: boolean,
+  options: Pick<WasmOptions, "fma" | "byteDots"> = {},
 ): Promise<Float32Array> {
-  const device = new WasmDevice({ threads, fma });
+  const device = new WasmDevice({ ...options, threads });
   const result = await multiplyOn(device, packed, x, shape);
   await device.close();
   return result;

@@ -1,0 +1,144 @@
+// Linear layers with weights in q8 and q4, whose inputs are rounded to eight bits. Sums of a group are sums of integers, which are exact in whatever order and by
+// whichever instruction; groups are added in order, one sum of f32 for each output. So nothing else that is computed, and no processor, changes a bit but by `madd`.
+import { constant } from "../device/wasm/simd";
+import { Batch, itemOf, Linear, put } from "./linear";
+import { layOut, tile } from "./rounded_tile";
+import { added, changing, endOfGroup, scalesOf, step, stored } from "./rounded_weights";
+
+// all.format says how weights are multiplied, in the order of ROUNDED_WAYS (wasm.ts).
+export function linearRounded(args: usize, first: u32, end: u32, scratch: usize): void {
+  const all = changetype<Linear>(args);
+  switch (all.format) {
+    case 0: return pieces<bool>(all, first, end, scratch);
+    case 1: return pieces<u8>(all, first, end, scratch);
+    case 2: return pieces<i8>(all, first, end, scratch);
+    case 3: return pieces<i16>(all, first, end, scratch);
+  }
+}
+
+// Items of a batch from which on it is worth laying weights out anew for them.
+// @ts-ignore: decorator
+@inline
+const MANY: u32 = 8;
+
+// A piece is eight rows of one batch.
+function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
+  const eights = (all.rows + 7) >> 3;
+  for (let piece = first; piece < end; piece++) {
+    const batch = changetype<Batch>(all.batches + piece / eights * offsetof<Batch>());
+    const row = piece % eights << 3;
+    const rows = min<u32>(8, all.rows - row);
+    const at = batch.firstRow + row;
+    const count = batch.count;
+    let done: u32 = 0;
+    if (sizeof<T>() == 1 && count >= MANY) {
+      layOut<T>(all, at, rows, scratch);
+      for (; done + 4 <= count; done += 4) tile<T>(all, batch, done, row, rows, scratch);
+    }
+    if (done == count) continue;
+    for (let four: u32 = 0; four < rows; four += 4) {
+      const some = min<u32>(4, rows - four);
+      let i = done;
+      for (; i + 1 < count; i += 2) pair<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row + four, some, at + four);
+      if (i < count) single<T>(all, itemOf(batch, i), row + four, some, at + four);
+    }
+  }
+}
+
+// sum + weights · inputs, four products to a lane (of i16, in any two lanes). p and q are the inputs of one step.
+// @ts-ignore: decorator
+@inline
+function dots<T>(sum: v128, weights: v128, p: v128, q: v128, by: v128): v128 {
+  if (isBoolean<T>()) {
+    const low = i32x4.relaxed_dot_i8x16_i7x16_add_s(p, v128.and(weights, by), sum);
+    return i32x4.relaxed_dot_i8x16_i7x16_add_s(q, v128.and(i16x8.shr_u(weights, 4), by), low);
+  }
+  if (sizeof<T>() == 2) {
+    const low = i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(weights), p));
+    return i32x4.add(low, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(weights), q));
+  }
+  return i32x4.relaxed_dot_i8x16_i7x16_add_s(p, weights, sum);
+}
+
+// Inputs of one step.
+// @ts-ignore: decorator
+@inline
+function firstInputs<T>(x: usize, k: u32): v128 {
+  return sizeof<T>() == 2 ? v128.load8x8_s(x + k) : v128.load(x + k);
+}
+
+// @ts-ignore: decorator
+@inline
+function lastInputs<T>(x: usize, k: u32, first: v128): v128 {
+  if (isBoolean<T>()) return v128.load(x + k, 16);
+  return sizeof<T>() == 2 ? v128.load8x8_s(x + k, 8) : first;
+}
+
+// Sums of the lanes of four vectors of integers, as one vector.
+// @ts-ignore: decorator
+@inline
+function totals(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return i32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
+}
+
+function single<T>(all: Linear, item: u32, row: u32, rows: u32, at: u32): void {
+  const x = all.x + item / all.itemsPerInput * all.inputBytes;
+  const xScales = x + (all.columns + 63 & ~63);
+  const rowBytes = all.rowBytes, scaleBytes = all.scaleRowBytes;
+  const r1 = min<u32>(1, rows - 1), r2 = min<u32>(2, rows - 1), r3 = rows - 1;
+  const w0 = all.weights + at * rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
+  const s0 = all.scales + at * scaleBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
+  const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
+  let sum = f32x4.splat(0);
+  for (let k: u32 = 0, g: u32 = 0; k < all.columns; g++) {
+    let i0 = zero, i1 = zero, i2 = zero, i3 = zero;
+    const end = endOfGroup<T>(all, k);
+    for (; k < end; k += step<T>()) {
+      const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p);
+      i0 = dots<T>(i0, stored<T>(w0, k, by), p, q, by);
+      i1 = dots<T>(i1, stored<T>(w1, k, by), p, q, by);
+      i2 = dots<T>(i2, stored<T>(w2, k, by), p, q, by);
+      i3 = dots<T>(i3, stored<T>(w3, k, by), p, q, by);
+    }
+    sum = added(sum, totals(i0, i1, i2, i3), scalesOf(s0, s1, s2, s3, g, mask, power), xScales, g);
+  }
+  put(all, item, row, rows, sum);
+}
+
+function pair<T>(all: Linear, item: u32, other: u32, row: u32, rows: u32, at: u32): void {
+  const x = all.x + item / all.itemsPerInput * all.inputBytes, z = all.x + other / all.itemsPerInput * all.inputBytes;
+  const toScales: usize = all.columns + 63 & ~63;
+  const rowBytes = all.rowBytes, scaleBytes = all.scaleRowBytes;
+  const r1 = min<u32>(1, rows - 1), r2 = min<u32>(2, rows - 1), r3 = rows - 1;
+  const w0 = all.weights + at * rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
+  const s0 = all.scales + at * scaleBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
+  const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
+  let sum = f32x4.splat(0), sumOfOther = sum;
+  for (let k: u32 = 0, g: u32 = 0; k < all.columns; g++) {
+    let i0 = zero, i1 = zero, i2 = zero, i3 = zero, j0 = zero, j1 = zero, j2 = zero, j3 = zero;
+    const end = endOfGroup<T>(all, k);
+    for (; k < end; k += step<T>()) {
+      const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p), u = firstInputs<T>(z, k), v = lastInputs<T>(z, k, u);
+      const a = stored<T>(w0, k, by);
+      i0 = dots<T>(i0, a, p, q, by);
+      j0 = dots<T>(j0, a, u, v, by);
+      const b = stored<T>(w1, k, by);
+      i1 = dots<T>(i1, b, p, q, by);
+      j1 = dots<T>(j1, b, u, v, by);
+      const c = stored<T>(w2, k, by);
+      i2 = dots<T>(i2, c, p, q, by);
+      j2 = dots<T>(j2, c, u, v, by);
+      const d = stored<T>(w3, k, by);
+      i3 = dots<T>(i3, d, p, q, by);
+      j3 = dots<T>(j3, d, u, v, by);
+    }
+    const scales = scalesOf(s0, s1, s2, s3, g, mask, power);
+    sum = added(sum, totals(i0, i1, i2, i3), scales, x + toScales, g);
+    sumOfOther = added(sumOfOther, totals(j0, j1, j2, j3), scales, z + toScales, g);
+  }
+  put(all, item, row, rows, sum);
+  put(all, other, row, rows, sumOfOther);
+}
+

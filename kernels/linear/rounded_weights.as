@@ -1,0 +1,61 @@
+// What is stored of q8 and q4, as dot products of bytes take it.
+//
+// How weights are multiplied, as types for the compiler to choose by: bool is q4; q8 is u8 where the second operand of the dot product of bytes may be an unsigned
+// byte, i8 where it may be a signed one, and i16 where neither is so (kernels/device/wasm/byte_dots.ts).
+import { madd } from "../device/wasm/madd";
+import { constant, widenHalves } from "../device/wasm/simd";
+import { Linear } from "./linear";
+
+// Inputs that share a scale: as many as weights do (core/model/packing.ts).
+// @ts-ignore: decorator
+@inline
+export const GROUP: u32 = 64;
+
+// Columns whose weights one load brings.
+// @ts-ignore: decorator
+@inline
+export function step<T>(): u32 {
+  return isBoolean<T>() ? 32 : 16;
+}
+
+// Of the columns, as many as are stored: what lies beyond the last is zero in the inputs.
+// @ts-ignore: decorator
+@inline
+export function endOfGroup<T>(all: Linear, k: u32): u32 {
+  return min(k + GROUP, all.columns + step<T>() - 1 & ~(step<T>() - 1));
+}
+
+// What a load is changed by: nibbles are cut out, signs turned.
+// @ts-ignore: decorator
+@inline
+export function changing<T>(): v128 {
+  return constant<bool>(isBoolean<T>() ? 3 : 4);
+}
+
+// @ts-ignore: decorator
+@inline
+export function stored<T>(row: usize, k: u32, by: v128): v128 {
+  if (isBoolean<T>()) return v128.load(row + (k >> 1));
+  const weights = v128.load(row + k);
+  return isSigned<T>() ? weights : v128.xor(weights, by);
+}
+
+// A group's scales of four rows.
+// @ts-ignore: decorator
+@inline
+export function scalesOf(s0: usize, s1: usize, s2: usize, s3: usize, g: u32, mask: v128, power: v128): v128 {
+  const at = g << 1;
+  let h = v128.load16_lane(s0 + at, i32x4.splat(0), 0);
+  h = v128.load16_lane(s1 + at, h, 2);
+  h = v128.load16_lane(s2 + at, h, 4);
+  h = v128.load16_lane(s3 + at, h, 6);
+  return widenHalves(h, mask, power);
+}
+
+// What a group adds to four outputs. Beside its scale an input has what stored weights were above what they mean, times its sum.
+// @ts-ignore: decorator
+@inline
+export function added(sum: v128, dots: v128, scales: v128, x: usize, g: u32): v128 {
+  const exact = f32x4.convert_i32x4_s(i32x4.sub(dots, v128.load32_splat(x + (g << 3), 4)));
+  return madd(exact, f32x4.mul(scales, v128.load32_splat(x + (g << 3))), sum);
+}
