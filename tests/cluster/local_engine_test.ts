@@ -55,6 +55,35 @@ describeOnDevices("engine", (kind) => {
 });
 
 describe("engine", () => {
+  it("leaves no thread behind where it is closed right after a generation was left", async () => {
+    const Thread = globalThis.Worker;
+    let running = 0;
+    globalThis.Worker = class extends Thread {
+      constructor(...args: ConstructorParameters<typeof Worker>) {
+        super(...args);
+        running++;
+      }
+      override terminate(): void {
+        running--;
+        super.terminate();
+      }
+    };
+    try {
+      await withEngine({ threads: 2 }, async (engine) => {
+        const leaves = new AbortController();
+        const generation = engine.generate({ prompt: [0, 100, 200, 300], maxTokens: 50, ignoreEos: true, signal: leaves.signal });
+        await assertRejects(async () => {
+          for await (const _ of generation) leaves.abort();
+        }, LatentmeshError);
+      });
+      // The step after the one that was under way would be computed now.
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+      assertEquals(running, 0);
+    } finally {
+      globalThis.Worker = Thread;
+    }
+  });
+
   it("scores a document as transformers does", () =>
     withEngine({}, async (engine) => {
       const documents: string[] = JSON.parse(await Deno.readTextFile(`${ROOT}/tests/golden/public.json`));

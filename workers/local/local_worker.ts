@@ -54,6 +54,7 @@ export class LocalWorker {
   readonly #clock: LoadClock;
   #loading: Promise<LoadedRank> | null = null;
   #rank: AssignedRank | null = null;
+  #closed = false;
 
   private constructor(
     options: LocalWorkerOptions,
@@ -93,11 +94,14 @@ export class LocalWorker {
     if (this.#rank === null || request.kind === "digest") throw new LatentmeshError("protocol", `This worker cannot be asked to ${request.kind}`);
     // On a CPU a step takes no turn of the event loop: everybody else gets theirs before it.
     if (isHost(this.device.kind) && COMPUTES.has(request.kind)) await turn();
+    // What was asked for on behalf of somebody who has left meanwhile would start threads that nobody stops.
+    if (this.#closed) throw new LatentmeshError("cancelled", "This worker is closed");
     return await this.#rank.answer(request, payload, () => {});
   }
 
   /** Waits for what runs, then frees the device. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#loading?.catch(() => {});
     await this.#rank?.leave();
     await this.#device.close();
