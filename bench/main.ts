@@ -8,6 +8,7 @@ import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
 import { besideBench } from "./beside_bench.ts";
 import { batchBench } from "./batch_bench.ts";
+import { cpuBench } from "./cpu_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
 import { handoffPartsBench } from "./handoff_parts_bench.ts";
@@ -44,6 +45,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   chaos: { help: CHAOS_HELP, run: chaosBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
+  cpu: {
+    help:
+      "[--only tiny,threads,large,serve,many] [--directory DIR] [--experts 8] a machine without a GPU: the embedded model and one of V2-Lite's sizes on wasm, with llama.cpp beside it where BENCH_LLAMA says that node-llama-cpp is",
+    run: cpuBench,
+  },
   collective: { help: "[device] [gpus] all-reduce between two processes beside a bare socket exchange; from device to device", run: collectiveBench },
   readback: {
     help: "[--device dawn] [--kernels 1,4,8,16] [--steps 300] [--rows 1024] what a device has computed, in the ways to wait for it",

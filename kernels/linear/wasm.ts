@@ -89,7 +89,12 @@ export function linearProgram<B extends string, P extends string>(
       }
       args.u32[14] = first_output;
       args.u32[15] = part_outputs;
-      binding.call(rounding === null ? "linear" : "linear_rounded", args, count * ceilDiv(part_outputs, rows), rows * layout.columns * items / Math.max(1, count));
+      binding.call(
+        rounding === null ? "linear" : "linear_rounded",
+        args,
+        count * ceilDiv(part_outputs, rows),
+        rows * layout.columns * items / Math.max(1, count),
+      );
     };
   };
 }

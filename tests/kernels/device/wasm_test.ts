@@ -42,12 +42,17 @@ describe("WebAssembly kernels", () => {
       const x = random.normals(most * columns).map((value, i) => i % 5 < 2 ? 4 : value);
       const weights = random.normals(outputs * columns).map((value, i) => i % 7 < 3 ? -4 : value);
       const packed = pack("q8", columns, weights, outputs);
-      const [here, portable] = await Promise.all([undefined, null].map((byteDots) => multiply(1, packed, x, { outputs, columns, most }, { byteDots })));
+      const [here, portable] = await Promise.all(
+        [undefined, null].map((byteDots) => multiply(1, packed, x, { outputs, columns, most }, { byteDots })),
+      );
       assertEquals(here, portable, `${outputs} × ${columns} × ${most}`);
       for (const format of ["q8", "q4"] as const) {
         const packed = pack(format, columns, weights, outputs);
         const all = await multiply(1, packed, x, { outputs, columns, most });
-        const alone = Array.from({ length: most }, (_, i) => multiply(1, packed, x.slice(i * columns, (i + 1) * columns), { outputs, columns, most: 1 }));
+        const alone = Array.from(
+          { length: most },
+          (_, i) => multiply(1, packed, x.slice(i * columns, (i + 1) * columns), { outputs, columns, most: 1 }),
+        );
         (await Promise.all(alone)).forEach((one, i) => assertEquals(one, all.subarray(i * outputs, (i + 1) * outputs), `${format}, item ${i}`));
       }
     }
