@@ -1,7 +1,7 @@
 // Linear layers. Every output is one sum of four lanes over the columns in order, whatever else is computed beside it, so that it does not depend on how many items
 // or threads there are.
 import { madd } from "../device/wasm/madd";
-import { constant, exp4, loadFew, quad, scale, scaled, storeFew, sumsOf } from "../device/wasm/simd";
+import { constant, eight, exp4, highQuad, loadFew, lowQuad, quad, scale, scaled, storeFew, sumsOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -66,18 +66,39 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
 
 // A row as f32.
 function widen<T>(all: Linear, row: usize, scales: usize, to: usize): void {
-  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2);
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2), mask = constant<u8>(3);
   const columns = all.columns;
   const group = scaled<T>() ? all.group : columns;
   for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
     const end = min(k + group, columns);
     if (scaled<T>()) {
       const by = scale<T>(scales, g);
+      if (folds(scales, g)) {
+        const folded = f32x4.mul(by, c1);
+        for (; k + 8 <= end; k += 8) {
+          const halves = eight<T>(row, k, mask);
+          v128.store(to + (k << 2), f32x4.mul(lowQuad<T>(halves, c0, c1), folded));
+          v128.store(to + (k << 2), f32x4.mul(highQuad<T>(halves, c0, c1), folded), 16);
+        }
+      }
       for (; k < end; k += 4) v128.store(to + (k << 2), f32x4.mul(quad<T>(row, k, c0, c1, c2), by));
     } else {
+      for (; k + 8 <= end; k += 8) {
+        const halves = eight<T>(row, k, mask);
+        v128.store(to + (k << 2), lowQuad<T>(halves, c0, c1));
+        v128.store(to + (k << 2), highQuad<T>(halves, c0, c1), 16);
+      }
       for (; k < end; k += 4) v128.store(to + (k << 2), quad<T>(row, k, c0, c1, c2));
     }
   }
+}
+
+// Whether a scale can take over what makes up for the exponent of fp8, 2¹²⁰: both ways are exact but for one rounding, the same.
+// @ts-ignore: decorator
+@inline
+function folds(scales: usize, g: u32): bool {
+  const by = load<f32>(scales + (g << 2));
+  return by < 128 && by > -128;
 }
 
 function multiply<T>(all: Linear, batch: Batch, row: u32, rows: u32, at: u32, weights: usize, scales: usize, rowBytes: u32): void {
@@ -163,7 +184,7 @@ function single<T>(
 ): void {
   const columns = all.columns;
   const x = all.x + item / all.itemsPerInput * all.inputBytes;
-  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2);
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2), mask = constant<u8>(3);
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0;
   const group = scaled<T>() ? all.group : columns;
   for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
@@ -171,6 +192,20 @@ function single<T>(
     const whole = end & ~3;
     if (scaled<T>()) {
       const g0 = scale<T>(s0, g), g1 = scale<T>(s1, g), g2 = scale<T>(s2, g), g3 = scale<T>(s3, g);
+      if (folds(s0, g) && folds(s1, g) && folds(s2, g) && folds(s3, g)) {
+        const f0 = f32x4.mul(g0, c1), f1 = f32x4.mul(g1, c1), f2 = f32x4.mul(g2, c1), f3 = f32x4.mul(g3, c1);
+        for (; k + 8 <= end; k += 8) {
+          const p = v128.load(x + (k << 2)), q = v128.load(x + (k << 2), 16);
+          const h0 = eight<T>(w0, k, mask);
+          a0 = madd(f32x4.mul(highQuad<T>(h0, c0, c1), f0), q, madd(f32x4.mul(lowQuad<T>(h0, c0, c1), f0), p, a0));
+          const h1 = eight<T>(w1, k, mask);
+          a1 = madd(f32x4.mul(highQuad<T>(h1, c0, c1), f1), q, madd(f32x4.mul(lowQuad<T>(h1, c0, c1), f1), p, a1));
+          const h2 = eight<T>(w2, k, mask);
+          a2 = madd(f32x4.mul(highQuad<T>(h2, c0, c1), f2), q, madd(f32x4.mul(lowQuad<T>(h2, c0, c1), f2), p, a2));
+          const h3 = eight<T>(w3, k, mask);
+          a3 = madd(f32x4.mul(highQuad<T>(h3, c0, c1), f3), q, madd(f32x4.mul(lowQuad<T>(h3, c0, c1), f3), p, a3));
+        }
+      }
       for (; k < whole; k += 4) {
         const p = v128.load(x + (k << 2));
         a0 = madd(f32x4.mul(quad<T>(w0, k, c0, c1, c2), g0), p, a0);
@@ -187,6 +222,19 @@ function single<T>(
         k = end;
       }
     } else {
+      if (!isFloat<T>()) {
+        for (; k + 8 <= end; k += 8) {
+          const p = v128.load(x + (k << 2)), q = v128.load(x + (k << 2), 16);
+          const h0 = eight<T>(w0, k, mask);
+          a0 = madd(highQuad<T>(h0, c0, c1), q, madd(lowQuad<T>(h0, c0, c1), p, a0));
+          const h1 = eight<T>(w1, k, mask);
+          a1 = madd(highQuad<T>(h1, c0, c1), q, madd(lowQuad<T>(h1, c0, c1), p, a1));
+          const h2 = eight<T>(w2, k, mask);
+          a2 = madd(highQuad<T>(h2, c0, c1), q, madd(lowQuad<T>(h2, c0, c1), p, a2));
+          const h3 = eight<T>(w3, k, mask);
+          a3 = madd(highQuad<T>(h3, c0, c1), q, madd(lowQuad<T>(h3, c0, c1), p, a3));
+        }
+      }
       for (; k < whole; k += 4) {
         const p = v128.load(x + (k << 2));
         a0 = madd(quad<T>(w0, k, c0, c1, c2), p, a0);

@@ -71,6 +71,8 @@ const CONSTANTS = memory.data<u32>([
   0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000, 0x77800000, 0x77800000, 0x77800000, 0x77800000,
   // fp8 likewise, with 2¹²⁰, and which byte comes into the highest place of each lane.
   0x87f00000, 0x87f00000, 0x87f00000, 0x87f00000, 0x7b800000, 0x7b800000, 0x7b800000, 0x7b800000, 0x00808080, 0x01808080, 0x02808080, 0x03808080,
+  // fp8 as halves: bits of a sign and of a magnitude.
+  0x87f087f0, 0x87f087f0, 0x87f087f0, 0x87f087f0,
   // q4: a nibble of each lane, what brings it down, and 8.
   0xf, 0xf0, 0xf00, 0xf000, 0x3f800000, 0x3d800000, 0x3b800000, 0x39800000, 0x41000000, 0x41000000, 0x41000000, 0x41000000,
   // 15 and 128 in every byte.
@@ -82,7 +84,7 @@ const CONSTANTS = memory.data<u32>([
 @inline
 export function constant<T>(which: usize): v128 {
   if (isFloat<T>()) return v128.load(CONSTANTS);
-  if (isBoolean<T>()) return v128.load(CONSTANTS + 80 + (which << 4));
+  if (isBoolean<T>()) return v128.load(CONSTANTS + 96 + (which << 4));
   if (sizeof<T>() == 1) return v128.load(CONSTANTS + 32 + (which << 4));
   return v128.load(CONSTANTS + (which << 4));
 }
@@ -125,6 +127,35 @@ export function quad<T>(row: usize, k: u32, c0: v128, c1: v128, c2: v128): v128 
   }
   if (isSigned<T>()) return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(row + k))));
   return f32x4.mul(v128.and(i32x4.shr_s(i8x16.relaxed_swizzle(v128.load32_zero(row + k), c2), 4), c0), c1);
+}
+
+// Eight weights of two bytes or one, k … k + 7, as sixteen bits that are the upper halves of what {@link lowQuad} and {@link highQuad} make of them.
+// @ts-ignore: decorator
+@inline
+export function eight<T>(row: usize, k: u32, mask: v128): v128 {
+  if (sizeof<T>() == 2) return v128.load(row + (k << 1));
+  return v128.and(i16x8.shl(v128.load8x8_s(row + k), 4), mask);
+}
+
+// The first four of eight, as quad has them; of fp8 without what makes up for the exponent.
+// @ts-ignore: decorator
+@inline
+export function lowQuad<T>(halves: v128, c0: v128, c1: v128): v128 {
+  return widened<T>(v128.shuffle<i16>(i32x4.splat(0), halves, 0, 8, 1, 9, 2, 10, 3, 11), c0, c1);
+}
+
+// The last four.
+// @ts-ignore: decorator
+@inline
+export function highQuad<T>(halves: v128, c0: v128, c1: v128): v128 {
+  return widened<T>(v128.shuffle<i16>(i32x4.splat(0), halves, 4, 12, 5, 13, 6, 14, 7, 15), c0, c1);
+}
+
+// @ts-ignore: decorator
+@inline
+function widened<T>(upper: v128, c0: v128, c1: v128): v128 {
+  if (sizeof<T>() == 2 && isSigned<T>()) return f32x4.mul(v128.and(i32x4.shr_s(upper, 3), c0), c1);
+  return upper;
 }
 
 // A scale: f32 beside fp8, f16 beside q8 and q4.
