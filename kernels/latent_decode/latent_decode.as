@@ -25,13 +25,14 @@ class Decode {
   splits: u32;
 }
 
-// A piece is a split of a row, and one head. Scratch: addresses of latents, then scores.
+// A piece is a split of a row, and two heads, of which the last may be alone: what is read of a latent serves both. Scratch: addresses of latents, then scores of either.
 export function latentDecode(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Decode>(args);
   let gathered: u32 = -1;
   let count: u32 = 0;
   for (let piece = first; piece < end; piece++) {
-    const part = piece / all.heads;
+    const pairs = (all.heads + 1) >> 1;
+    const part = piece / pairs;
     const row = part / all.splits;
     const split = part % all.splits;
     const context = load<u32>(all.step + (row << 4), 4) + 1;
@@ -41,11 +42,15 @@ export function latentDecode(args: usize, first: u32, end: u32, scratch: usize):
       count = gather(all, row, split, splits, context, scratch);
       gathered = part;
     }
-    const scores = scratch + (count + 3 & ~3) * 4;
-    const item = row * all.heads + piece % all.heads;
+    const bytes = (count + 3 & ~3) * 4;
+    const head = piece % pairs << 1;
+    const item = row * all.heads + head;
     const to = all.partial + (item * all.mostSplits + split) * all.partialBytes;
-    if (all.halves) attend<i16>(all, item, count, scratch, scores, to);
-    else attend<f32>(all, item, count, scratch, scores, to);
+    if (head + 1 < all.heads) {
+      if (all.halves) attendTwo<i16>(all, item, count, scratch, bytes, to);
+      else attendTwo<f32>(all, item, count, scratch, bytes, to);
+    } else if (all.halves) attend<i16>(all, item, count, scratch, scratch + bytes, to);
+    else attend<f32>(all, item, count, scratch, scratch + bytes, to);
   }
 }
 
@@ -86,7 +91,12 @@ function attend<T>(all: Decode, item: u32, count: u32, latents: usize, scores: u
     v128.store(scores + (t << 2), score);
     most = f32x4.pmax(most, score);
   }
-  const largest = largestOf(most);
+  weigh(all, largestOf(most), count, scores, to);
+  addValues<T>(all, 0, count, latents, scores, to);
+}
+
+// Scores become weights; what they come to is left behind the values.
+function weigh(all: Decode, largest: f32, count: u32, scores: usize, to: usize): void {
   const shift = f32x4.splat(largest);
   let sums = f32x4.splat(0);
   for (let t: u32 = 0; t < count; t += 4) {
@@ -95,8 +105,15 @@ function attend<T>(all: Decode, item: u32, count: u32, latents: usize, scores: u
     v128.store(scores + (t << 2), p);
     sums = f32x4.add(sums, p);
   }
+  store<f32>(to + (all.valueWidth << 2), largest);
+  store<f32>(to + (all.valueWidth << 2), sumOf(sums), 4);
+}
+
+// Values of one head, from the k-th on.
+function addValues<T>(all: Decode, from: u32, count: u32, latents: usize, scores: usize, to: usize): void {
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(1);
   const offset = all.valueOffset, values = all.valueWidth;
-  for (let k: u32 = 0; k < values; k += 16) {
+  for (let k = from; k < values; k += 16) {
     let a = f32x4.splat(0), b = a, c = a, d = a;
     for (let t: u32 = 0; t < count; t++) {
       const latent = load<u32>(latents + (t << 2));
@@ -112,8 +129,75 @@ function attend<T>(all: Decode, item: u32, count: u32, latents: usize, scores: u
     if (k + 8 < values) v128.store(y, c, 32);
     if (k + 12 < values) v128.store(y, d, 48);
   }
-  store<f32>(to + (values << 2), largest);
-  store<f32>(to + (values << 2), sumOf(sums), 4);
+}
+
+// The same for an item and the next, to the same bits. @param bytes of the scores of one
+function attendTwo<T>(all: Decode, item: u32, count: u32, latents: usize, bytes: u32, to: usize): void {
+  const width = all.width;
+  const query = all.queries + item * width * 4, other = query + width * 4;
+  const scores = latents + bytes, scoresOfOther = scores + bytes, toOther = to + all.mostSplits * all.partialBytes;
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(1);
+  const scale = f32x4.splat(all.scale);
+  let most = f32x4.splat(-Infinity), mostOfOther = most;
+  for (let t: u32 = 0; t < count; t += 4) {
+    const at = latents + (t << 2);
+    const l0 = load<u32>(at), l1 = load<u32>(at, 4), l2 = load<u32>(at, 8), l3 = load<u32>(at, 12);
+    let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
+    for (let k: u32 = 0; k < width; k += 4) {
+      const p = v128.load(query + (k << 2)), q = v128.load(other + (k << 2));
+      const w0 = quad<T>(l0, k, c0, c1, c2);
+      a = madd(w0, p, a);
+      e = madd(w0, q, e);
+      const w1 = quad<T>(l1, k, c0, c1, c2);
+      b = madd(w1, p, b);
+      f = madd(w1, q, f);
+      const w2 = quad<T>(l2, k, c0, c1, c2);
+      c = madd(w2, p, c);
+      g = madd(w2, q, g);
+      const w3 = quad<T>(l3, k, c0, c1, c2);
+      d = madd(w3, p, d);
+      h = madd(w3, q, h);
+    }
+    const score = f32x4.mul(sumsOf(a, b, c, d), scale), scoreOfOther = f32x4.mul(sumsOf(e, f, g, h), scale);
+    v128.store(scores + (t << 2), score);
+    v128.store(scoresOfOther + (t << 2), scoreOfOther);
+    most = f32x4.pmax(most, score);
+    mostOfOther = f32x4.pmax(mostOfOther, scoreOfOther);
+  }
+  weigh(all, largestOf(most), count, scores, to);
+  weigh(all, largestOf(mostOfOther), count, scoresOfOther, toOther);
+  const offset = all.valueOffset, values = all.valueWidth;
+  let k: u32 = 0;
+  for (; k + 16 <= values; k += 16) {
+    let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
+    for (let t: u32 = 0; t < count; t++) {
+      const latent = load<u32>(latents + (t << 2));
+      const p = v128.load32_splat(scores + (t << 2)), q = v128.load32_splat(scoresOfOther + (t << 2));
+      const w0 = quad<T>(latent, offset + k, c0, c1, c2);
+      a = madd(w0, p, a);
+      e = madd(w0, q, e);
+      const w1 = quad<T>(latent, offset + k + 4, c0, c1, c2);
+      b = madd(w1, p, b);
+      f = madd(w1, q, f);
+      const w2 = quad<T>(latent, offset + k + 8, c0, c1, c2);
+      c = madd(w2, p, c);
+      g = madd(w2, q, g);
+      const w3 = quad<T>(latent, offset + k + 12, c0, c1, c2);
+      d = madd(w3, p, d);
+      h = madd(w3, q, h);
+    }
+    const y = to + (k << 2), z = toOther + (k << 2);
+    v128.store(y, a);
+    v128.store(y, b, 16);
+    v128.store(y, c, 32);
+    v128.store(y, d, 48);
+    v128.store(z, e);
+    v128.store(z, f, 16);
+    v128.store(z, g, 32);
+    v128.store(z, h, 48);
+  }
+  addValues<T>(all, k, count, latents, scores, to);
+  addValues<T>(all, k, count, latents, scoresOfOther, toOther);
 }
 
 // The first `count` (1 to 3) of four, and zeros.

@@ -122,9 +122,9 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
     const { cache, heads, valueOffset, valueWidth, scale, mostSplits, stripTokens, tableWords } = config;
     if (valueOffset % 4 !== 0 || valueWidth % 4 !== 0) return null;
     return ({ at, allocate, reserve, call }) => {
-      // Addresses and scores of a split, which has a mostSplits-th of a sequence's strips, or one.
+      // Addresses and two heads' scores of a split, which has a mostSplits-th of a sequence's strips, or one.
       const strips = ceilDiv(tableWords * BLOCK_TOKENS, stripTokens);
-      reserve((ceilDiv(strips, mostSplits) * stripTokens + 4) * 8);
+      reserve((ceilDiv(strips, mostSplits) * stripTokens + 4) * 12);
       const args = allocate(17);
       const width = cacheWidth(cache);
       args.u32.set([at.queries, at.cache, at.tables, at.step, at.partial, cache.dtype === "f16" ? 1 : 0, heads, width, cacheTokenBytes(cache)]);
@@ -132,7 +132,7 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
       args.f32[12] = scale;
       return ({ rows, splits }) => {
         args.u32[16] = splits;
-        call("latent_decode", args, rows * splits * heads, 2 * width * stripTokens);
+        call("latent_decode", args, rows * splits * ceilDiv(heads, 2), 4 * width * stripTokens);
       };
     };
   },
