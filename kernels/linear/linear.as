@@ -83,10 +83,12 @@ function widen<T>(all: Linear, row: usize, scales: usize, to: usize): void {
       }
       for (; k < end; k += 4) v128.store(to + (k << 2), f32x4.mul(quad<T>(row, k, c0, c1, c2), by));
     } else {
-      for (; k + 8 <= end; k += 8) {
-        const halves = eight<T>(row, k, mask);
-        v128.store(to + (k << 2), lowQuad<T>(halves, c0, c1));
-        v128.store(to + (k << 2), highQuad<T>(halves, c0, c1), 16);
+      if (!isFloat<T>()) {
+        for (; k + 8 <= end; k += 8) {
+          const halves = eight<T>(row, k, mask);
+          v128.store(to + (k << 2), lowQuad<T>(halves, c0, c1));
+          v128.store(to + (k << 2), highQuad<T>(halves, c0, c1), 16);
+        }
       }
       for (; k < end; k += 4) v128.store(to + (k << 2), quad<T>(row, k, c0, c1, c2));
     }

@@ -1,5 +1,5 @@
-// Threads that share jobs. A job's pieces are taken some at a time from one ticket, whose upper half is the job's number, so that nobody takes pieces of another job
-// than the one whose arguments he has read.
+// Threads that share jobs. A job's pieces are taken some at a time, a share of those that are left, from one ticket, whose upper half is the job's number, so that
+// nobody takes pieces of another job than the one whose arguments he has read.
 import { absorb } from "../../absorb/absorb";
 import { activate, linear } from "../../linear/linear";
 import { round } from "../../linear/round";
@@ -24,7 +24,7 @@ class Jobs {
   kernel: u32;
   args: usize;
   pieces: u32;
-  atOnce: u32;
+  shares: u32;
   sleepers: u32;
   stopped: u32;
 }
@@ -66,7 +66,7 @@ export function runAlone(kernel: u32, args: usize, pieces: u32, scratch: usize):
 }
 
 // Runs a kernel here and in all threads; returns when it is done.
-export function runTogether(jobs: usize, kernel: u32, args: usize, pieces: u32, atOnce: u32, scratch: usize): void {
+export function runTogether(jobs: usize, kernel: u32, args: usize, pieces: u32, shares: u32, scratch: usize): void {
   const all = changetype<Jobs>(jobs);
   const job = atomic.load<u32>(jobs, JOB) + 1;
   // Closed, so that nobody who reads what follows half written can take a piece.
@@ -74,7 +74,7 @@ export function runTogether(jobs: usize, kernel: u32, args: usize, pieces: u32, 
   all.kernel = kernel;
   all.args = args;
   all.pieces = pieces;
-  all.atOnce = atOnce;
+  all.shares = shares;
   atomic.store<u32>(jobs, 0, COMPLETED);
   atomic.store<u64>(jobs, <u64>job << 32, TICKET);
   atomic.store<u32>(jobs, job, JOB);
@@ -112,12 +112,13 @@ export function serve(jobs: usize, scratch: usize): void {
 
 function takePart(jobs: usize, job: u32, scratch: usize): void {
   const all = changetype<Jobs>(jobs);
-  const kernel = all.kernel, args = all.args, pieces = all.pieces, atOnce = all.atOnce;
+  const kernel = all.kernel, args = all.args, pieces = all.pieces, shares = all.shares;
   for (;;) {
     const ticket = atomic.load<u64>(jobs, TICKET);
     const first = <u32>ticket;
     if (<u32>(ticket >> 32) != job || first >= pieces) return;
-    const end = min(first + atOnce, pieces);
+    // Less and less, so that all are done at about the same time.
+    const end = first + max<u32>(1, (pieces - first) / shares);
     if (atomic.cmpxchg<u64>(jobs, ticket, (<u64>job << 32) | end, TICKET) != ticket) continue;
     invoke(kernel, args, first, end, scratch);
     if (atomic.add<u32>(jobs, end - first, COMPLETED) + (end - first) == pieces) atomic.notify(jobs + COMPLETED, -1);

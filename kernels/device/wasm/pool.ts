@@ -11,7 +11,7 @@ import type { Block, WasmMemory } from "./wasm_memory.ts";
 /** What the modules export. */
 export interface WasmExports {
   runAlone(kernel: number, args: number, pieces: number, scratch: number): void;
-  runTogether(jobs: number, kernel: number, args: number, pieces: number, atOnce: number, scratch: number): void;
+  runTogether(jobs: number, kernel: number, args: number, pieces: number, shares: number, scratch: number): void;
   serve(jobs: number, scratch: number): void;
 }
 
@@ -28,8 +28,8 @@ const [JOBS_BYTES, JOB_WORD, STOPPED_WORD] = [64, 2, 9];
 
 /** Multiplications below which a job is done alone: waking a thread that sleeps takes as long. */
 const WORTH_SHARING = 100_000;
-/** Turns in which each thread comes to its share of a job, so that none waits long for another. */
-const TURNS = 4;
+/** Shares for each thread into which what is left of a job is cut whenever one is taken. */
+const SHARES = 2;
 
 const modules = new Map<boolean, WebAssembly.Module>();
 
@@ -78,8 +78,7 @@ export class WasmPool {
       return this.#exports.runAlone(index, args, pieces, this.#scratch.address);
     }
     const jobs = this.#jobs ?? this.#start();
-    const atOnce = Math.max(1, Math.ceil(pieces / (this.threads * TURNS)));
-    this.#exports.runTogether(jobs.address, index, args, pieces, atOnce, this.#scratch.address);
+    this.#exports.runTogether(jobs.address, index, args, pieces, this.threads * SHARES, this.#scratch.address);
   }
 
   close(): void {
