@@ -5,7 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { matrixLayout, packRows, type WeightFormat } from "../../../core/model/packing.ts";
+import { allocateRows, matrixLayout, packRows, type WeightFormat } from "../../../core/model/packing.ts";
+import { FP8_E4M3_VALUES } from "../../../core/numeric.ts";
 import { matvec } from "../../../kernels/linear/matvec.ts";
 import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
 import { WasmDevice, type WasmOptions } from "../../../kernels/device/wasm/wasm_device.ts";
@@ -56,6 +57,30 @@ describe("WebAssembly kernels", () => {
         (await Promise.all(alone)).forEach((one, i) => assertEquals(one, all.subarray(i * outputs, (i + 1) * outputs), `${format}, item ${i}`));
       }
     }
+  });
+
+  it("scale fp8 to the same bits alone and together, also where scales are too large to take over its exponent", async () => {
+    const [outputs, columns, most] = [6, 100, 5];
+    const layout = matrixLayout("fp8", columns, 16);
+    const packed = { layout, ...allocateRows(layout, outputs) };
+    const random = new Random(SEED);
+    const x = random.normals(most * columns);
+    const scales = new Float32Array(packed.scales.buffer);
+    scales.forEach((_, i) => scales[i] = [1e-3, 127.5, 128, -200, 3e4, 2 ** 100, 2 ** -130][i % 7]);
+    const expected = new Float64Array(most * outputs);
+    for (let row = 0; row < outputs; row++) {
+      for (let k = 0; k < columns; k++) {
+        // All codes but NaN, denormals among them.
+        const code = (row * columns + k) * 5 % 256;
+        const byte = (code & 127) === 127 ? 0 : code;
+        packed.data[row * layout.rowBytes + k] = byte;
+        const weight = FP8_E4M3_VALUES[byte] * scales[row * layout.scaleRowBytes / 4 + Math.floor(k / 16)];
+        for (let item = 0; item < most; item++) expected[item * outputs + row] += weight * x[item * columns + k];
+      }
+    }
+    const all = await multiply(1, packed, x, { outputs, columns, most });
+    all.forEach((value, i) => assert(Math.abs(value - expected[i]) <= 1e-5 * Math.abs(expected[i]), `${value}, not ${expected[i]}`));
+    assertEquals(await multiply(1, packed, x.slice(0, columns), { outputs, columns, most: 1 }), all.subarray(0, outputs));
   });
 
   it("give threads as much to work with as the largest needs, though others ran before it was bound", async () => {
