@@ -38,7 +38,7 @@ if (import.meta.main) {
 
   const greedy: number[] = [];
   if (task.greedy !== null) {
-    for await (const token of sequence.evaluate(task.greedy.prompt, { temperature: 0 })) {
+    for await (const token of sequence.evaluate(task.greedy.prompt, { temperature: 0, yieldEogToken: true })) {
       greedy.push(token);
       if (greedy.length === task.greedy.tokens) break;
     }

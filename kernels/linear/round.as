@@ -1,6 +1,5 @@
 // Inputs in eight bits.
 import { largestOf, loadFew } from "../device/wasm/simd";
-import { GROUP } from "./rounded_weights";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -14,21 +13,23 @@ class Round {
   above: i32;
   // Whether weights are nibbles, of which a load brings those of even columns before those of odd ones.
   apart: u32;
+  // Values that share a scale: whole 32s.
+  group: u32;
 }
 
-// Rounds rows to eight bits, each 64 values by their largest: bytes, then of each group its scale and its sum times `above`.
+// Rounds rows to eight bits, each group by its largest: bytes, then of each group its scale and its sum times `above`.
 export function round(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Round>(args);
-  const columns = all.columns, padded = columns + 63 & ~63;
+  const columns = all.columns, group = all.group, padded = columns + 63 & ~63;
   for (let row = first; row < end; row++) {
     const x = all.x + row * all.inputBytes, y = all.y + row * all.outputBytes;
-    for (let k: u32 = 0, g: u32 = 0; k < padded; k += GROUP, g++) {
+    for (let k: u32 = 0, g: u32 = 0; k < padded; k += group, g++) {
       let most = f32x4.splat(0);
-      for (let c = k; c < k + GROUP && c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(valuesOf(x, c, columns)));
+      for (let c = k; c < k + group && c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(valuesOf(x, c, columns)));
       const scale = largestOf(most) / 127;
       const by = f32x4.splat(scale == 0 ? 0 : 1 / scale);
       let sum = i32x4.splat(0);
-      for (let c = k; c < k + GROUP; c += 32) {
+      for (let c = k; c < k + group; c += 32) {
         const a = i16x8.narrow_i32x4_s(level(x, c, columns, by), level(x, c + 4, columns, by));
         const b = i16x8.narrow_i32x4_s(level(x, c + 8, columns, by), level(x, c + 12, columns, by));
         const d = i16x8.narrow_i32x4_s(level(x, c + 16, columns, by), level(x, c + 20, columns, by));
@@ -44,10 +45,10 @@ export function round(args: usize, first: u32, end: u32, scratch: usize): void {
           v128.store(y + c, high, 16);
         }
       }
-      const group = y + padded + (g << 3);
-      store<f32>(group, scale);
+      const beside = y + padded + (g << 3);
+      store<f32>(beside, scale);
       const lanes = i32x4.extract_lane(sum, 0) + i32x4.extract_lane(sum, 1) + i32x4.extract_lane(sum, 2) + i32x4.extract_lane(sum, 3);
-      store<i32>(group, lanes * all.above, 4);
+      store<i32>(beside, lanes * all.above, 4);
     }
   }
 }

@@ -3,7 +3,7 @@
 import { constant } from "../device/wasm/simd";
 import { Batch, itemOf, Linear, put } from "./linear";
 import { layOut, tile } from "./rounded_tile";
-import { added, changing, endOfGroup, scalesOf, step, stored } from "./rounded_weights";
+import { added, changing, endOfGroup, GROUP, scalesOf, step, stored } from "./rounded_weights";
 
 // all.format says how weights are multiplied, in the order of ROUNDED_WAYS (wasm.ts).
 export function linearRounded(args: usize, first: u32, end: u32, scratch: usize): void {
@@ -94,7 +94,7 @@ function single<T>(all: Linear, item: u32, row: u32, rows: u32, at: u32): void {
   let sum = f32x4.splat(0);
   for (let k: u32 = 0, g: u32 = 0; k < all.columns; g++) {
     let i0 = zero, i1 = zero, i2 = zero, i3 = zero;
-    const end = endOfGroup<T>(all, k);
+    const end = endOfGroup<T>(all, k), weightGroup = k / GROUP;
     for (; k < end; k += step<T>()) {
       const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p);
       i0 = dots<T>(i0, stored<T>(w0, k, by), p, q, by);
@@ -102,7 +102,7 @@ function single<T>(all: Linear, item: u32, row: u32, rows: u32, at: u32): void {
       i2 = dots<T>(i2, stored<T>(w2, k, by), p, q, by);
       i3 = dots<T>(i3, stored<T>(w3, k, by), p, q, by);
     }
-    sum = added(sum, totals(i0, i1, i2, i3), scalesOf(s0, s1, s2, s3, g, mask, power), xScales, g);
+    sum = added(sum, totals(i0, i1, i2, i3), scalesOf(s0, s1, s2, s3, weightGroup, mask, power), xScales, g);
   }
   put(all, item, row, rows, sum);
 }
@@ -118,7 +118,7 @@ function pair<T>(all: Linear, item: u32, other: u32, row: u32, rows: u32, at: u3
   let sum = f32x4.splat(0), sumOfOther = sum;
   for (let k: u32 = 0, g: u32 = 0; k < all.columns; g++) {
     let i0 = zero, i1 = zero, i2 = zero, i3 = zero, j0 = zero, j1 = zero, j2 = zero, j3 = zero;
-    const end = endOfGroup<T>(all, k);
+    const end = endOfGroup<T>(all, k), weightGroup = k / GROUP;
     for (; k < end; k += step<T>()) {
       const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p), u = firstInputs<T>(z, k), v = lastInputs<T>(z, k, u);
       const a = stored<T>(w0, k, by);
@@ -134,7 +134,7 @@ function pair<T>(all: Linear, item: u32, other: u32, row: u32, rows: u32, at: u3
       i3 = dots<T>(i3, d, p, q, by);
       j3 = dots<T>(j3, d, u, v, by);
     }
-    const scales = scalesOf(s0, s1, s2, s3, g, mask, power);
+    const scales = scalesOf(s0, s1, s2, s3, weightGroup, mask, power);
     sum = added(sum, totals(i0, i1, i2, i3), scales, x + toScales, g);
     sumOfOther = added(sumOfOther, totals(j0, j1, j2, j3), scales, z + toScales, g);
   }

@@ -51,11 +51,12 @@ export function tile<T>(all: Linear, batch: Batch, first: u32, row: u32, rows: u
   const x0 = all.x + m0 / items * bytes, x1 = all.x + m1 / items * bytes, x2 = all.x + m2 / items * bytes, x3 = all.x + m3 / items * bytes;
   const toScales: usize = all.columns + 63 & ~63;
   const zero = i32x4.splat(0);
-  let w = scratch, s = scratch + ((all.columns + step<T>() - 1 & ~(step<T>() - 1)) << 3);
+  const s = scratch + ((all.columns + step<T>() - 1 & ~(step<T>() - 1)) << 3);
+  let w = scratch;
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
   for (let k: u32 = 0, g: u32 = 0; k < all.columns; g++) {
     let i0 = zero, i1 = zero, i2 = zero, i3 = zero, j0 = zero, j1 = zero, j2 = zero, j3 = zero;
-    const end = endOfGroup<T>(all, k);
+    const end = endOfGroup<T>(all, k), scales = s + (k / GROUP << 5);
     for (; k < end; k += 16) {
       const e = x0 + k, f = x1 + k, h = x2 + k, l = x3 + k;
       const u0 = v128.load(w, 0), v0 = v128.load(w, 16);
@@ -112,8 +113,7 @@ export function tile<T>(all: Linear, batch: Batch, first: u32, row: u32, rows: u
       j3 = i32x4.relaxed_dot_i8x16_i7x16_add_s(p33, v3, j3);
       w += 128;
     }
-    const c = v128.load(s), d = v128.load(s, 16);
-    s += 32;
+    const c = v128.load(scales), d = v128.load(scales, 16);
     a0 = added(a0, i0, c, x0 + toScales, g);
     b0 = added(b0, j0, d, x0 + toScales, g);
     a1 = added(a1, i1, c, x1 + toScales, g);

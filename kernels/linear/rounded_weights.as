@@ -6,10 +6,17 @@ import { madd } from "../device/wasm/madd";
 import { constant, widenHalves } from "../device/wasm/simd";
 import { Linear } from "./linear";
 
-// Inputs that share a scale: as many as weights do (core/model/packing.ts).
+// Weights that share a scale (core/model/packing.ts).
 // @ts-ignore: decorator
 @inline
 export const GROUP: u32 = 64;
+
+// Inputs that share one, as INPUT_GROUPS (wasm.ts) has it: fewer for q8, where rounding inputs would otherwise cost as much as rounding weights did.
+// @ts-ignore: decorator
+@inline
+export function inputGroup<T>(): u32 {
+  return isBoolean<T>() ? 64 : 32;
+}
 
 // Columns whose weights one load brings.
 // @ts-ignore: decorator
@@ -22,7 +29,7 @@ export function step<T>(): u32 {
 // @ts-ignore: decorator
 @inline
 export function endOfGroup<T>(all: Linear, k: u32): u32 {
-  return min(k + GROUP, all.columns + step<T>() - 1 & ~(step<T>() - 1));
+  return min(k + inputGroup<T>(), all.columns + step<T>() - 1 & ~(step<T>() - 1));
 }
 
 // What a load is changed by: nibbles are cut out, signs turned.

@@ -125,6 +125,9 @@ const ROUNDED_WAYS = [
   { format: "q8", byteDots: null, above: 0 },
 ] as const;
 
+/** Inputs that share a scale: fewer for q8, where rounding inputs would otherwise cost as much as rounding weights did. */
+const INPUT_GROUPS: Readonly<Record<"q4" | "q8", number>> = { q4: 64, q8: 32 };
+
 /** Inputs of weights in q8 and q4, which are rounded to eight bits: integers are multiplied several times as fast. */
 function roundRows(
   binding: WasmBinding<string, string>,
@@ -133,10 +136,11 @@ function roundRows(
   rows: number,
 ) {
   const way = ROUNDED_WAYS.findIndex((way) => way.format === format && (way.byteDots === undefined || way.byteDots === binding.byteDots));
-  const bytes = ceilDiv(columns, QUANT_GROUP) * (QUANT_GROUP + 8);
+  const group = INPUT_GROUPS[format as "q4" | "q8"];
+  const bytes = ceilDiv(columns, QUANT_GROUP) * (QUANT_GROUP + 8 * QUANT_GROUP / group);
   const { address } = binding.allocate(rows * bytes / 4);
-  const args = binding.allocate(7);
-  args.u32.set([x, address, columns, inputBytes, bytes, ROUNDED_WAYS[way].above, format === "q4" ? 1 : 0]);
+  const args = binding.allocate(8);
+  args.u32.set([x, address, columns, inputBytes, bytes, ROUNDED_WAYS[way].above, format === "q4" ? 1 : 0, group]);
   return { way, x: address, inputBytes: bytes, run: (rows: number) => binding.call("round", args, rows, 4 * columns) };
 }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { allocateRows, type MatrixLayout, type PackedRows, packRows, QUANT_GROUP, unpackRow } from "../../core/model/packing.ts";
+import { allocateRows, type MatrixLayout, type PackedRows, packRows, unpackRow } from "../../core/model/packing.ts";
 import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import type { Random } from "../../bench/support/random.ts";
@@ -32,7 +32,7 @@ function randomFp8(random: Random, layout: MatrixLayout, rows: number): PackedRo
   return packed;
 }
 
-/** y[item] = W[matrix] x[input], in float64. @param rounds whether inputs are rounded to eight bits, each 64 of them by their largest, as `wasm` does for q8 and q4 */
+/** y[item] = W[matrix] x[input], in float64. @param rounds whether inputs are rounded to eight bits, each 32 (q8) or 64 (q4) of them by their largest, as `wasm` does */
 export function multiplied(
   values: Float32Array,
   x: Float32Array,
@@ -40,12 +40,12 @@ export function multiplied(
   items: { matrix: number; input: number }[],
   rounds = false,
 ): Float64Array {
-  const { outputs, inputStride, layout: { columns } } = config;
+  const { outputs, inputStride, layout: { columns, format } } = config;
   const value = (at: number) => config.input === "gated" ? x[at] / (1 + Math.exp(-x[at])) * x[at + columns] : x[at];
   const y = new Float64Array(items.length * outputs);
   items.forEach(({ matrix, input }, item) => {
     const exact = Float64Array.from({ length: columns }, (_, k) => value(input * inputStride + k));
-    const row = rounds ? roundedToEightBits(exact) : exact;
+    const row = rounds ? roundedToEightBits(exact, format === "q4" ? 64 : 32) : exact;
     for (let o = 0; o < outputs; o++) {
       let sum = 0;
       for (let k = 0; k < columns; k++) sum += values[(matrix * outputs + o) * columns + k] * row[k];
@@ -55,9 +55,9 @@ export function multiplied(
   return y;
 }
 
-function roundedToEightBits(values: Float64Array): Float64Array {
+function roundedToEightBits(values: Float64Array, size: number): Float64Array {
   return values.map((value, k) => {
-    const group = values.subarray(k - k % QUANT_GROUP, k - k % QUANT_GROUP + QUANT_GROUP);
+    const group = values.subarray(k - k % size, k - k % size + size);
     const scale = Math.fround(group.reduce((most, other) => Math.max(most, Math.abs(other)), 0) / 127);
     return scale === 0 ? 0 : Math.round(value / scale) * scale;
   });
