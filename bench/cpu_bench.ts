@@ -13,6 +13,7 @@ import { SyntheticFiles } from "../core/model/synthetic/synthetic_files.ts";
 import { DirectoryFiles } from "../workers/load/model_files.ts";
 import { ggufFile, llamaModule, runLlama } from "./cpu/llama.ts";
 import type { LlamaResult } from "./cpu/llama_child.ts";
+import { KERNEL_FORMATS, timeKernels } from "./cpu/kernels.ts";
 import { OurModel, perSecond } from "./cpu/our_model.ts";
 import { timeEngine, timeServe } from "./cpu/served.ts";
 import { median, printTable } from "./table.ts";
@@ -22,7 +23,7 @@ const GOLDEN = new URL("../tests/golden/tiny-mla/golden.json", import.meta.url);
 const [CONTEXT, STEPS, RUNS] = [128, 96, 5];
 
 /** What is measured, in the order in which it is. */
-const PARTS = ["tiny", "threads", "large", "serve", "many"] as const;
+const PARTS = ["kernels", "tiny", "threads", "large", "serve", "many"] as const;
 
 /** Runs the bench. */
 export async function cpuBench(args: readonly string[]): Promise<void> {
@@ -38,6 +39,7 @@ export async function cpuBench(args: readonly string[]): Promise<void> {
   const directory = values.directory ?? await Deno.makeTempDir({ prefix: "latentmesh-gguf-" });
   const side = new Beside(module, directory);
   using tiny = new DirectoryFiles(TINY);
+  if (only.includes("kernels")) await benchKernels();
   if (only.includes("tiny")) await benchTiny(tiny, side);
   if (only.includes("threads")) await benchThreads(tiny);
   if (only.includes("large")) await benchLarge(Number(values.experts), side);
@@ -78,6 +80,14 @@ class Beside {
       greedy,
     });
   }
+}
+
+async function benchKernels(): Promise<void> {
+  const rows = [1, 2, 4, 8, 16, 64];
+  const table = [["GOP/s of one thread, 1024 x 1024", ...rows.map((count) => `${count} rows`)]];
+  for (const format of KERNEL_FORMATS) table.push([format, ...(await timeKernels(format, rows)).map((speed) => speed.toFixed(0))]);
+  printTable(table);
+  console.log();
 }
 
 async function benchTiny(files: ModelFiles, side: Beside): Promise<void> {
