@@ -92,17 +92,21 @@ function single<T>(all: Linear, item: u32, row: u32, rows: u32, at: u32): void {
   const s0 = all.scales + at * scaleBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
   const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
   let sum = f32x4.splat(0);
-  for (let k: u32 = 0, g: u32 = 0; k < all.columns; g++) {
-    let i0 = zero, i1 = zero, i2 = zero, i3 = zero;
-    const end = endOfGroup<T>(all, k), weightGroup = k / GROUP;
-    for (; k < end; k += step<T>()) {
-      const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p);
-      i0 = dots<T>(i0, stored<T>(w0, k, by), p, q, by);
-      i1 = dots<T>(i1, stored<T>(w1, k, by), p, q, by);
-      i2 = dots<T>(i2, stored<T>(w2, k, by), p, q, by);
-      i3 = dots<T>(i3, stored<T>(w3, k, by), p, q, by);
+  for (let k: u32 = 0, g: u32 = 0; k < all.columns;) {
+    const scales = scalesOf(s0, s1, s2, s3, k / GROUP, mask, power);
+    const last = min(k + GROUP, all.columns);
+    for (; k < last; g++) {
+      let i0 = zero, i1 = zero, i2 = zero, i3 = zero;
+      const end = endOfGroup<T>(all, k);
+      for (; k < end; k += step<T>()) {
+        const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p);
+        i0 = dots<T>(i0, stored<T>(w0, k, by), p, q, by);
+        i1 = dots<T>(i1, stored<T>(w1, k, by), p, q, by);
+        i2 = dots<T>(i2, stored<T>(w2, k, by), p, q, by);
+        i3 = dots<T>(i3, stored<T>(w3, k, by), p, q, by);
+      }
+      sum = added(sum, totals(i0, i1, i2, i3), scales, xScales, g);
     }
-    sum = added(sum, totals(i0, i1, i2, i3), scalesOf(s0, s1, s2, s3, weightGroup, mask, power), xScales, g);
   }
   put(all, item, row, rows, sum);
 }
@@ -116,27 +120,30 @@ function pair<T>(all: Linear, item: u32, other: u32, row: u32, rows: u32, at: u3
   const s0 = all.scales + at * scaleBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
   const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
   let sum = f32x4.splat(0), sumOfOther = sum;
-  for (let k: u32 = 0, g: u32 = 0; k < all.columns; g++) {
-    let i0 = zero, i1 = zero, i2 = zero, i3 = zero, j0 = zero, j1 = zero, j2 = zero, j3 = zero;
-    const end = endOfGroup<T>(all, k), weightGroup = k / GROUP;
-    for (; k < end; k += step<T>()) {
-      const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p), u = firstInputs<T>(z, k), v = lastInputs<T>(z, k, u);
-      const a = stored<T>(w0, k, by);
-      i0 = dots<T>(i0, a, p, q, by);
-      j0 = dots<T>(j0, a, u, v, by);
-      const b = stored<T>(w1, k, by);
-      i1 = dots<T>(i1, b, p, q, by);
-      j1 = dots<T>(j1, b, u, v, by);
-      const c = stored<T>(w2, k, by);
-      i2 = dots<T>(i2, c, p, q, by);
-      j2 = dots<T>(j2, c, u, v, by);
-      const d = stored<T>(w3, k, by);
-      i3 = dots<T>(i3, d, p, q, by);
-      j3 = dots<T>(j3, d, u, v, by);
+  for (let k: u32 = 0, g: u32 = 0; k < all.columns;) {
+    const scales = scalesOf(s0, s1, s2, s3, k / GROUP, mask, power);
+    const last = min(k + GROUP, all.columns);
+    for (; k < last; g++) {
+      let i0 = zero, i1 = zero, i2 = zero, i3 = zero, j0 = zero, j1 = zero, j2 = zero, j3 = zero;
+      const end = endOfGroup<T>(all, k);
+      for (; k < end; k += step<T>()) {
+        const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p), u = firstInputs<T>(z, k), v = lastInputs<T>(z, k, u);
+        const a = stored<T>(w0, k, by);
+        i0 = dots<T>(i0, a, p, q, by);
+        j0 = dots<T>(j0, a, u, v, by);
+        const b = stored<T>(w1, k, by);
+        i1 = dots<T>(i1, b, p, q, by);
+        j1 = dots<T>(j1, b, u, v, by);
+        const c = stored<T>(w2, k, by);
+        i2 = dots<T>(i2, c, p, q, by);
+        j2 = dots<T>(j2, c, u, v, by);
+        const d = stored<T>(w3, k, by);
+        i3 = dots<T>(i3, d, p, q, by);
+        j3 = dots<T>(j3, d, u, v, by);
+      }
+      sum = added(sum, totals(i0, i1, i2, i3), scales, x + toScales, g);
+      sumOfOther = added(sumOfOther, totals(j0, j1, j2, j3), scales, z + toScales, g);
     }
-    const scales = scalesOf(s0, s1, s2, s3, weightGroup, mask, power);
-    sum = added(sum, totals(i0, i1, i2, i3), scales, x + toScales, g);
-    sumOfOther = added(sumOfOther, totals(j0, j1, j2, j3), scales, z + toScales, g);
   }
   put(all, item, row, rows, sum);
   put(all, other, row, rows, sumOfOther);
