@@ -21,6 +21,8 @@ import { median, printTable } from "./table.ts";
 const TINY = new URL("../models/tiny-mla", import.meta.url).pathname;
 const GOLDEN = new URL("../tests/golden/tiny-mla/golden.json", import.meta.url);
 const [CONTEXT, STEPS, RUNS] = [128, 96, 5];
+/** Starts of `serve`. */
+const STARTS = 3;
 
 /** What is measured, in the order in which it is. */
 const PARTS = ["kernels", "tiny", "threads", "large", "serve", "many"] as const;
@@ -148,7 +150,7 @@ async function benchLarge(experts: number, side: Beside): Promise<void> {
 async function benchServe(): Promise<void> {
   const rows = [["serve, tokens/s of one stream; seconds from start to first token", "decode", "spread", "start", "spread"]];
   for (const [name, flags] of [["as it chooses", []], ["prefill and two ranks", ["--ranks", "2"]]] as const) {
-    const times = await timeServe(RUNS, flags);
+    const times = await timeServe(STARTS, flags);
     const [decode, first] = [times.map(({ decode }) => decode), times.map(({ firstToken }) => firstToken)];
     const spread = (values: readonly number[], digits: number) => `${Math.min(...values).toFixed(digits)}…${Math.max(...values).toFixed(digits)}`;
     rows.push([name, median(decode).toFixed(0), spread(decode, 0), median(first).toFixed(2), spread(first, 2)]);
