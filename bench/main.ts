@@ -7,6 +7,7 @@ import { attentionBench } from "./attention_bench.ts";
 import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
 import { besideBench } from "./beside_bench.ts";
+import { bodiesBench } from "./bodies_bench.ts";
 import { batchBench } from "./batch_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
@@ -66,6 +67,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help:
       "[--device dawn] [--model synthetic:v2-lite] [--weights keep] [--streams 16] [--context 1024] [--prompt 16384] [--runs 3] [--max-step-ms X] over HTTP, a long prompt beside running streams on one mixed worker: the longest gap of a stream, its first token against alone; streams at once against one after the other",
     run: besideBench,
+  },
+  bodies: {
+    help:
+      "[--device auto] [--streams 16] [--context 1540] [--tokens 150] [--requests 20] [--bytes 1500000] [--runs 5] over HTTP, large requests at once beside running streams of the embedded model: the longest gap of a stream, with and without them",
+    run: bodiesBench,
   },
   roofline: {
     help:
