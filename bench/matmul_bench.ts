@@ -39,7 +39,7 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
     const weights = device.createBuffer("weights", size * layout.rowBytes);
     const scales = device.createBuffer("scales", Math.max(16, size * layout.scaleRowBytes));
     await fillRandom(device, weights, format);
-    await fillScales(device, scales, format);
+    await fillScales(device, scales, layout);
     const tileItems = tileItemsFor(size, size);
     const division = device.features.matrixUnits ? divideUnits({ ...config, tileItems, output: "f32" }, device.limits.maxWorkgroupBytes) : null;
     const units = division !== null;

@@ -7,7 +7,7 @@ import { type MatrixLayout, QUANT_GROUP } from "../../core/model/packing.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Params } from "../authoring/contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
-import { WASM_FORMATS, type WasmArguments, type WasmBinding, type WasmProgram } from "../authoring/wasm_program.ts";
+import { WASM_FORMATS, WASM_SCALINGS, type WasmArguments, type WasmBinding, type WasmProgram } from "../authoring/wasm_program.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "./linear.ts";
 import { itemsPerInput } from "./select.ts";
 
@@ -35,10 +35,16 @@ export function wasmReads({ format, group }: MatrixLayout): boolean {
   return WASM_FORMATS.includes(format) && group % 16 === 0;
 }
 
-/** What linear layers of a config have in common. @param batchesOf the batches of a run, of most of which there are `mostBatches` */
+/**
+ * What linear layers of a config have in common.
+ *
+ * @param batchesOf the batches of a run, of most of which there are `mostBatches`
+ * @param int4 what multiplies weights in int4: `dot_int4` is quicker for few rows, `linear_int4` for many
+ */
 export function linearProgram<B extends string, P extends string>(
   config: LinearConfig & { readonly adds?: boolean },
   batchesOf: (binding: WasmBinding<B | LinearBindings, P | LinearParams>) => (params: Params<P | LinearParams>) => readonly WasmBatch[],
+  int4: "dot_int4" | "linear_int4",
 ): WasmProgram<B | LinearBindings, P | LinearParams> | null {
   const { layout, input, select, outputs, inputStride, adds = false } = config;
   if (!wasmReads(layout) || input === "rounded") return null;
@@ -46,15 +52,19 @@ export function linearProgram<B extends string, P extends string>(
   const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / (layout.columns * 4)));
   return (binding) => {
     const { at, most } = binding;
-    binding.reserve(ROWS * ceilDiv(layout.columns, 4) * 16);
+    // What is widened sixteen at a time ends behind the last column.
+    binding.reserve(ROWS * ceilDiv(layout.columns, 4) * 16 + 48);
     const inputRows = ceilDiv(most.items, perInput);
     const activated = input === "gated" ? binding.allocate(inputRows * layout.columns) : null;
     const plain = { x: activated?.address ?? at.x, inputBytes: activated === null ? inputStride * 4 : layout.columns * 4 };
     const activate = activated === null ? null : activation(binding, at.x, activated.address, layout.columns, inputStride * 4);
-    const rounding = layout.format === "q8" || layout.format === "q4" ? roundRows(binding, plain, layout.columns, inputRows) : null;
+    const kernel = layout.format === "int4" ? int4 : "linear";
+    const rounds = kernel === "dot_int4" ? "split" : layout.format === "q8" || layout.format === "q4" ? "round" : null;
+    const rounding = rounds === null ? null : roundRows(binding, plain, layout.columns, { rows: inputRows, kernel: rounds });
     const { x, inputBytes } = rounding ?? plain;
-    const args = binding.allocate(16);
+    const args = binding.allocate(17);
     const batches = binding.allocate(mostBatches(config, most) * BATCH_WORDS);
+    args.u32[16] = WASM_SCALINGS.indexOf(layout.scaling);
     args.u32.set([
       at.weights,
       at.scales,
@@ -87,7 +97,7 @@ export function linearProgram<B extends string, P extends string>(
       args.u32[14] = first_output;
       args.u32[15] = part_outputs;
       const fours = ceilDiv(part_outputs, ROWS);
-      binding.call("linear", args, count * fours, ROWS * layout.columns * items / Math.max(1, count));
+      binding.call(kernel, args, count * fours, ROWS * layout.columns * items / Math.max(1, count));
     };
   };
 }
@@ -110,19 +120,19 @@ function activation(
   return (rows) => binding.call("activate", args, rows, 8 * columns);
 }
 
-/** Inputs of weights in q8 and q4, which are rounded to eight bits: integers are multiplied several times as fast. */
+/** Inputs of weights in q8 and q4, which are rounded to eight bits, and of int4, which are split into twice sixteen: integers are multiplied several times as fast. */
 function roundRows(
   binding: WasmBinding<string, string>,
   { x, inputBytes }: { readonly x: number; readonly inputBytes: number },
   columns: number,
-  rows: number,
+  { rows, kernel }: { readonly rows: number; readonly kernel: "round" | "split" },
 ) {
   const groups = ceilDiv(columns, QUANT_GROUP);
-  const bytes = groups * (QUANT_GROUP * 2 + 4);
+  const bytes = groups * (QUANT_GROUP * (kernel === "split" ? 4 : 2) + 4);
   const { address } = binding.allocate(rows * bytes / 4);
   const args = binding.allocate(5);
   args.u32.set([x, address, columns, inputBytes, bytes]);
-  return { x: address, inputBytes: bytes, run: (rows: number) => binding.call("round", args, rows, 4 * columns) };
+  return { x: address, inputBytes: bytes, run: (rows: number) => binding.call(kernel, args, rows, 4 * columns) };
 }
 
 /** Items as decode has them, by what they select. */

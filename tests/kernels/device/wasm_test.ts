@@ -10,6 +10,7 @@ import { matvec } from "../../../kernels/linear/matvec.ts";
 import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
 import { WasmDevice } from "../../../kernels/device/wasm/wasm_device.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
+import { randomMatrix } from "../../support/matrices.ts";
 import { asCommitted, committedFile, compileWasm, VARIANTS } from "../../support/wasm/compile.ts";
 
 describe("WebAssembly kernels", () => {
@@ -24,8 +25,12 @@ describe("WebAssembly kernels", () => {
     const random = new Random(SEED);
     const weights = random.normals(outputs * columns);
     const x = random.normals(most * columns);
-    for (const format of ["bf16", "q8", "q4", "f32"] as const) {
-      const packed = pack(format, columns, weights, outputs);
+    const stored = (["bf16", "q8", "q4", "f32"] as const).map((format) => [format, pack(format, columns, weights, outputs)] as const);
+    const int4 = (["bf16", "f16-zero"] as const).map((scaling, i) => {
+      const layout = matrixLayout("int4", columns, [32, 128][i], scaling);
+      return [`int4 ${scaling}`, { layout, ...randomMatrix(random, layout, outputs).packed }] as const;
+    });
+    for (const [format, packed] of [...stored, ...int4]) {
       const results = await Promise.all([1, 2, 3].map((threads) => multiply(threads, packed, x, { outputs, columns, most })));
       for (const result of results) assertEquals(result, results[0], format);
       for (let items = 1; items <= most; items++) {
