@@ -1,6 +1,6 @@
 // Linear layers of four bits as checkpoints have them, which are multiplied as they stand for: inputs are not rounded to eight bits.
 import { madd } from "../device/wasm/madd";
-import { constant, largestOf, sumsOf } from "../device/wasm/simd";
+import { constant, largestOf, sumsOf, widenHalf } from "../device/wasm/simd";
 import { int4Scale, int4Zero } from "../device/wasm/int4";
 import { Batch, itemOf, Linear, multiply, put, Round, valuesOf } from "./linear";
 
@@ -53,38 +53,38 @@ function widen(all: Int4, row: usize, scales: usize, to: usize): void {
   }
 }
 
-// Inputs that share a scale when they are split.
-// @ts-ignore: decorator
-@inline
-const SPLIT_GROUP: u32 = 64;
-
-// Splits rows into two numbers of 16 bits each, upper + lower / 2¹⁶, times a scale for each 64: no less than f32 has of the largest of them. Sixteen upper ones are
-// followed by their lower ones; behind all of them are the scales.
+// Splits rows into two numbers of 16 bits each, (upper + lower / 2¹⁶) · scale, which is no less than f32 has of a row's largest. They lie as levels do in words of 16
+// bytes: of 32 columns, those of every first, second, third and fourth nibble of 16 bits, the upper numbers before the lower ones. The scale is behind the row.
 export function split(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Round>(args);
-  const columns = all.columns, padded = columns + 63 & ~63;
+  const columns = all.columns, padded = columns + 31 & ~31;
   const wide = f32x4.splat(65536);
   for (let row = first; row < end; row++) {
     const x = all.x + row * all.inputBytes, y = all.y + row * all.outputBytes;
-    for (let k: u32 = 0, g: u32 = 0; k < padded; k += SPLIT_GROUP, g++) {
-      let most = f32x4.splat(0);
-      for (let c = k; c < k + SPLIT_GROUP && c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(valuesOf(x, c, columns)));
-      const scale = largestOf(most) / 32767;
-      const by = f32x4.splat(scale == 0 ? 0 : 1 / scale);
-      for (let c = k; c < k + SPLIT_GROUP; c += 8) {
-        const a = f32x4.mul(valuesOf(x, c, columns), by), b = f32x4.mul(valuesOf(x, c + 4, columns), by);
-        const p = f32x4.nearest(a), q = f32x4.nearest(b);
-        const r = f32x4.nearest(f32x4.mul(f32x4.sub(a, p), wide)), s = f32x4.nearest(f32x4.mul(f32x4.sub(b, q), wide));
-        const to = y + ((c & ~15) << 2) + ((c & 8) << 1);
-        v128.store(to, i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(p), i32x4.trunc_sat_f32x4_s(q)));
-        v128.store(to, i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(r), i32x4.trunc_sat_f32x4_s(s)), 32);
-      }
-      store<f32>(y + (padded << 2) + (g << 2), scale);
+    let most = f32x4.splat(0);
+    for (let c: u32 = 0; c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(valuesOf(x, c, columns)));
+    const scale = largestOf(most) / 32767;
+    const by = f32x4.splat(scale == 0 ? 0 : 1 / scale);
+    for (let c: u32 = 0; c < padded; c += 4) {
+      const value = f32x4.mul(valuesOf(x, c, columns), by);
+      const whole = f32x4.nearest(value);
+      const rest = f32x4.nearest(f32x4.mul(f32x4.sub(value, whole), wide));
+      const upper = i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(whole), i32x4.trunc_sat_f32x4_s(rest));
+      const to = y + ((c & ~31) << 2) + ((c & 31) >> 1);
+      v128.store16_lane(to, upper, 0);
+      v128.store16_lane(to, upper, 1, 16);
+      v128.store16_lane(to, upper, 2, 32);
+      v128.store16_lane(to, upper, 3, 48);
+      v128.store16_lane(to, upper, 4, 64);
+      v128.store16_lane(to, upper, 5, 80);
+      v128.store16_lane(to, upper, 6, 96);
+      v128.store16_lane(to, upper, 7, 112);
     }
+    store<f32>(y + (padded << 2), scale);
   }
 }
 
-// Of few rows, inputs are split: sums of integers are exact, and those of as many columns as share both scales are added in order.
+// Of few rows, inputs are split: sums of integers are exact, and those of groups are added in order.
 export function dotInt4(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Int4>(args);
   const fours = (all.rows + 3) >> 2;
@@ -93,66 +93,103 @@ export function dotInt4(args: usize, first: u32, end: u32, scratch: usize): void
     const row = piece % fours << 2;
     const rows = min<u32>(4, all.rows - row);
     const at = batch.firstRow + row;
-    let i: u32 = 0;
-    for (; i + 1 < batch.count; i += 2) dotPair(all, itemOf(batch, i), itemOf(batch, i + 1), row, rows, at);
-    if (i < batch.count) dotSingle(all, itemOf(batch, i), row, rows, at);
+    switch (all.scaling) {
+      case 1: dotItems<f32>(all, batch, row, rows, at); break;
+      case 2: dotItems<i16>(all, batch, row, rows, at); break;
+      case 3: dotItems<u16>(all, batch, row, rows, at); break;
+      case 4: dotItems<i32>(all, batch, row, rows, at); break;
+      case 5: dotItems<u32>(all, batch, row, rows, at); break;
+    }
   }
 }
 
-// How many columns share scales of weights and of inputs.
-// @ts-ignore: decorator
-@inline
-function stepOf(group: u32): u32 {
-  return group & 63 ? group & 31 ? 16 : 32 : 64;
+// Ways to store scales, as types for the compiler to choose by: f32 is f32, i16 f16, u16 bf16, i32 and u32 the same with zero points.
+function dotItems<T>(all: Int4, batch: Batch, row: u32, rows: u32, at: u32): void {
+  let i: u32 = 0;
+  for (; i + 1 < batch.count; i += 2) dotPair<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row, rows, at);
+  if (i < batch.count) dotSingle<T>(all, itemOf(batch, i), row, rows, at);
 }
 
 // @ts-ignore: decorator
 @inline
-function dots(sum: v128, low: v128, high: v128, x: usize, offset: usize): v128 {
-  return i32x4.add(i32x4.add(sum, i32x4.dot_i16x8_s(low, v128.load(x + offset))), i32x4.dot_i16x8_s(high, v128.load(x + offset, 16)));
+function scaleOf<T>(scales: usize, group: u32): v128 {
+  const at = scales + group * sizeof<T>();
+  if (isFloat<T>()) return v128.load32_splat(at);
+  if (isSigned<T>()) return f32x4.splat(widenHalf(load<u16>(at)));
+  return i32x4.shl(i32x4.splat(load<u16>(at)), 16);
+}
+
+// @ts-ignore: decorator
+@inline
+function zeroOf<T>(scales: usize, group: u32, eight: v128): v128 {
+  return isInteger<T>() && sizeof<T>() == 4 ? v128.load16_splat(scales + (group << 2), 2) : eight;
+}
+
+// Columns whose sums of integers do not overflow.
+// @ts-ignore: decorator
+@inline
+const MOST_COLUMNS: u32 = 2048;
+
+// Loaded once, see simd.as: 15 in every half of a word, 2⁻¹⁶, and 8.
+const CONSTANTS = memory.data<u32>([0x000f000f, 0x000f000f, 0x000f000f, 0x000f000f, 0x37800000, 0x37800000, 0x37800000, 0x37800000, 0x00080008, 0x00080008, 0x00080008, 0x00080008], 16);
+
+// Every first, second, third or fourth nibble of 16 bits, less the zero point.
+// @ts-ignore: decorator
+@inline
+function nibbles(words: v128, which: i32, fifteen: v128, zero: v128): v128 {
+  if (which == 0) return i16x8.sub(v128.and(words, fifteen), zero);
+  if (which == 3) return i16x8.sub(i16x8.shr_u(words, 12), zero);
+  return i16x8.sub(v128.and(i16x8.shr_u(words, which << 2), fifteen), zero);
+}
+
+// @ts-ignore: decorator
+@inline
+function dots(sum: v128, a: v128, b: v128, c: v128, d: v128, x: usize): v128 {
+  sum = i32x4.add(sum, i32x4.dot_i16x8_s(a, v128.load(x)));
+  sum = i32x4.add(sum, i32x4.dot_i16x8_s(b, v128.load(x, 16)));
+  sum = i32x4.add(sum, i32x4.dot_i16x8_s(c, v128.load(x, 32)));
+  return i32x4.add(sum, i32x4.dot_i16x8_s(d, v128.load(x, 48)));
 }
 
 // @ts-ignore: decorator
 @inline
 function joined(upper: v128, lower: v128, small: v128): v128 {
-  return f32x4.add(f32x4.convert_i32x4_s(upper), f32x4.mul(f32x4.convert_i32x4_s(lower), small));
+  return madd(f32x4.convert_i32x4_s(lower), small, f32x4.convert_i32x4_s(upper));
 }
 
 // Two rows at a time, since registers hold no more.
-function dotSingle(all: Int4, item: u32, row: u32, rows: u32, at: u32): void {
-  const columns = all.columns, group = all.group, step = stepOf(group), scaling = all.scaling;
+function dotSingle<T>(all: Int4, item: u32, row: u32, rows: u32, at: u32): void {
+  const columns = all.columns, group = all.group;
   const x = all.x + item / all.itemsPerInput * all.inputBytes;
-  const xScales = x + ((columns + 63 & ~63) << 2);
-  const fifteen = constant<bool>(3), none = i32x4.splat(0), small = f32x4.splat(1.0 / 65536);
+  const by = v128.load32_splat(x + ((columns + 31 & ~31) << 2));
+  const fifteen = v128.load(CONSTANTS), small = v128.load(CONSTANTS, 16), eight = v128.load(CONSTANTS, 32), none = i32x4.splat(0);
   let sums0 = f32x4.splat(0);
   for (let half: u32 = 0; half < rows; half += 2) {
     const w0 = all.weights + (at + half) * all.rowBytes, w1 = half + 1 < rows ? w0 + all.rowBytes : w0;
     const s0 = all.scales + (at + half) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + all.scaleRowBytes : s0;
     let a0 = f32x4.splat(0), a1 = a0;
     for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
-      const g0 = int4Scale(scaling, s0, g), g1 = int4Scale(scaling, s1, g);
-      const z0 = i8x16.splat(<i8>int4Zero(scaling, s0, g)), z1 = i8x16.splat(<i8>int4Zero(scaling, s1, g));
+      const z0 = zeroOf<T>(s0, g, eight), z1 = zeroOf<T>(s1, g, eight);
       const groupEnd = min(k + group, columns);
       while (k < groupEnd) {
-        const by = load<f32>(xScales + (k >> 6 << 2));
         let i0 = none, i1 = none, j0 = none, j1 = none;
-        const end = min(k + step, groupEnd);
-        for (; k < end; k += 16) {
+        const end = min(k + MOST_COLUMNS, groupEnd);
+        for (; k < end; k += 32) {
           const p = x + (k << 2);
-          const u0 = i8x16.sub(levels(w0, k, fifteen), z0);
-          const l0 = i16x8.extend_low_i8x16_s(u0), h0 = i16x8.extend_high_i8x16_s(u0);
-          i0 = dots(i0, l0, h0, p, 0);
-          j0 = dots(j0, l0, h0, p, 32);
-          const u1 = i8x16.sub(levels(w1, k, fifteen), z1);
-          const l1 = i16x8.extend_low_i8x16_s(u1), h1 = i16x8.extend_high_i8x16_s(u1);
-          i1 = dots(i1, l1, h1, p, 0);
-          j1 = dots(j1, l1, h1, p, 32);
+          const u = v128.load(w0 + (k >> 1));
+          const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
+          i0 = dots(i0, a, b, c, d, p);
+          j0 = dots(j0, a, b, c, d, p + 64);
+          const v = v128.load(w1 + (k >> 1));
+          const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
+          i1 = dots(i1, e, f, m, n, p);
+          j1 = dots(j1, e, f, m, n, p + 64);
         }
-        a0 = madd(joined(i0, j0, small), f32x4.splat(g0 * by), a0);
-        a1 = madd(joined(i1, j1, small), f32x4.splat(g1 * by), a1);
+        a0 = madd(joined(i0, j0, small), scaleOf<T>(s0, g), a0);
+        a1 = madd(joined(i1, j1, small), scaleOf<T>(s1, g), a1);
       }
     }
-    const two = sumsOf(a0, a1, a0, a1);
+    const two = f32x4.mul(sumsOf(a0, a1, a0, a1), by);
     if (half == 0) {
       sums0 = two;
       if (rows <= 2) put(all, item, row, rows, two);
@@ -160,54 +197,55 @@ function dotSingle(all: Int4, item: u32, row: u32, rows: u32, at: u32): void {
   }
 }
 
-function dotPair(all: Int4, item: u32, other: u32, row: u32, rows: u32, at: u32): void {
-  const columns = all.columns, group = all.group, step = stepOf(group), scaling = all.scaling;
+function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, rows: u32, at: u32): void {
+  const columns = all.columns, group = all.group;
   const x = all.x + item / all.itemsPerInput * all.inputBytes, z = all.x + other / all.itemsPerInput * all.inputBytes;
-  const toScales = (columns + 63 & ~63) << 2;
-  const fifteen = constant<bool>(3), none = i32x4.splat(0), small = f32x4.splat(1.0 / 65536);
-  let sums0 = f32x4.splat(0);
+  const toScale = (columns + 31 & ~31) << 2;
+  const by = v128.load32_splat(x + toScale), to = v128.load32_splat(z + toScale);
+  const fifteen = v128.load(CONSTANTS), small = v128.load(CONSTANTS, 16), eight = v128.load(CONSTANTS, 32), none = i32x4.splat(0);
+  let sums0 = f32x4.splat(0), others0 = sums0;
   for (let half: u32 = 0; half < rows; half += 2) {
     const w0 = all.weights + (at + half) * all.rowBytes, w1 = half + 1 < rows ? w0 + all.rowBytes : w0;
     const s0 = all.scales + (at + half) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + all.scaleRowBytes : s0;
     let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0;
     for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
-      const g0 = int4Scale(scaling, s0, g), g1 = int4Scale(scaling, s1, g);
-      const z0 = i8x16.splat(<i8>int4Zero(scaling, s0, g)), z1 = i8x16.splat(<i8>int4Zero(scaling, s1, g));
+      const z0 = zeroOf<T>(s0, g, eight), z1 = zeroOf<T>(s1, g, eight);
       const groupEnd = min(k + group, columns);
       while (k < groupEnd) {
-        const by = load<f32>(x + toScales + (k >> 6 << 2)), to = load<f32>(z + toScales + (k >> 6 << 2));
         let i0 = none, i1 = none, j0 = none, j1 = none, m0 = none, m1 = none, n0 = none, n1 = none;
-        const end = min(k + step, groupEnd);
-        for (; k < end; k += 16) {
+        const end = min(k + MOST_COLUMNS, groupEnd);
+        for (; k < end; k += 32) {
           const p = x + (k << 2), q = z + (k << 2);
-          const u0 = i8x16.sub(levels(w0, k, fifteen), z0);
-          const l0 = i16x8.extend_low_i8x16_s(u0), h0 = i16x8.extend_high_i8x16_s(u0);
-          i0 = dots(i0, l0, h0, p, 0);
-          j0 = dots(j0, l0, h0, p, 32);
-          m0 = dots(m0, l0, h0, q, 0);
-          n0 = dots(n0, l0, h0, q, 32);
-          const u1 = i8x16.sub(levels(w1, k, fifteen), z1);
-          const l1 = i16x8.extend_low_i8x16_s(u1), h1 = i16x8.extend_high_i8x16_s(u1);
-          i1 = dots(i1, l1, h1, p, 0);
-          j1 = dots(j1, l1, h1, p, 32);
-          m1 = dots(m1, l1, h1, q, 0);
-          n1 = dots(n1, l1, h1, q, 32);
+          const u = v128.load(w0 + (k >> 1));
+          const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
+          i0 = dots(i0, a, b, c, d, p);
+          j0 = dots(j0, a, b, c, d, p + 64);
+          m0 = dots(m0, a, b, c, d, q);
+          n0 = dots(n0, a, b, c, d, q + 64);
+          const v = v128.load(w1 + (k >> 1));
+          const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
+          i1 = dots(i1, e, f, m, n, p);
+          j1 = dots(j1, e, f, m, n, p + 64);
+          m1 = dots(m1, e, f, m, n, q);
+          n1 = dots(n1, e, f, m, n, q + 64);
         }
-        a0 = madd(joined(i0, j0, small), f32x4.splat(g0 * by), a0);
-        a1 = madd(joined(i1, j1, small), f32x4.splat(g1 * by), a1);
-        b0 = madd(joined(m0, n0, small), f32x4.splat(g0 * to), b0);
-        b1 = madd(joined(m1, n1, small), f32x4.splat(g1 * to), b1);
+        const g0 = scaleOf<T>(s0, g), g1 = scaleOf<T>(s1, g);
+        a0 = madd(joined(i0, j0, small), g0, a0);
+        a1 = madd(joined(i1, j1, small), g1, a1);
+        b0 = madd(joined(m0, n0, small), g0, b0);
+        b1 = madd(joined(m1, n1, small), g1, b1);
       }
     }
-    const four = sumsOf(a0, a1, b0, b1);
+    const two = f32x4.mul(sumsOf(a0, a1, a0, a1), by), twoOthers = f32x4.mul(sumsOf(b0, b1, b0, b1), to);
     if (half == 0) {
-      sums0 = four;
+      sums0 = two;
+      others0 = twoOthers;
       if (rows > 2) continue;
-      put(all, item, row, rows, four);
-      put(all, other, row, rows, v128.shuffle<i32>(four, four, 2, 3, 2, 3));
+      put(all, item, row, rows, two);
+      put(all, other, row, rows, twoOthers);
     } else {
-      put(all, item, row, rows, v128.shuffle<i32>(sums0, four, 0, 1, 4, 5));
-      put(all, other, row, rows, v128.shuffle<i32>(sums0, four, 2, 3, 6, 7));
+      put(all, item, row, rows, v128.shuffle<i32>(sums0, two, 0, 1, 4, 5));
+      put(all, other, row, rows, v128.shuffle<i32>(others0, twoOthers, 0, 1, 4, 5));
     }
   }
 }
