@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { ceilDiv } from "../../numeric.ts";
+import { ceilDiv, roundUp } from "../../numeric.ts";
 import { type FileRange, refuseTensor } from "../checkpoint.ts";
 import { dtypeBytes } from "../safetensors.ts";
 import type { Scaling } from "../packing.ts";
@@ -33,7 +33,9 @@ export class CompressedTensor implements Int4Tensor {
       refuseTensor(checkpoint, `${name}.weight_g_idx`, "says which columns share a scale (activation order), which is not supported");
     }
     this.#named = named;
-    this.#words = ceilDiv(columns, 8);
+    const words = ceilDiv(columns, 8);
+    // There are versions that pack 32 columns at a time.
+    this.#words = checkpoint.info(packed).shape[1] === roundUp(words, 4) ? roundUp(words, 4) : words;
     requireShape(checkpoint, packed, [rows, this.#words], ["I32"]);
     const { shape, dtype } = checkpoint.info(scale);
     this.#groups = shape[1] ?? 0;
@@ -75,6 +77,6 @@ export class CompressedTensor implements Int4Tensor {
         for (let g = 0; g < this.#groups; g++, at++) scales[at] |= ((words[from + g] >>> (4 * (row % 8))) & 15) << 16;
       }
     }
-    return { levels: wordsOf(packed), scales };
+    return { words: this.#words, levels: wordsOf(packed), scales };
   }
 }

@@ -70,7 +70,7 @@ export class InputMajor implements Int4Tensor {
       const [word, shift] = [row >> 3, 4 * nibbles[row & 7]];
       for (let g = 0; g < groups; g++, at++) scales[at] = bits[g * rows + row] | (((zeros[g * (rows >> 3) + word] + offset) >>> shift) & 15) << 16;
     }
-    return { levels, scales };
+    return { words: levels.length / (end - begin), levels, scales };
   }
 
   /** Groups must be of neighbours: any other order (`desc_act`) would need inputs in that order, too. */

@@ -43,24 +43,23 @@ export interface Int4Part {
  * @param first row of `into` from which on they go
  */
 export function packInt4(
-  { tensor: { group, scaling }, columns, rows: { levels, scales } }: Int4Part,
+  { tensor: { group, scaling }, columns, rows: { words, levels, scales } }: Int4Part,
   layout: MatrixLayout,
   into: PackedRows,
   first: number,
 ): void {
   const { stored, begin, end } = columns;
-  const perRow = ceilDiv(stored, 8);
-  const count = levels.length / perRow;
+  const count = levels.length / words;
   if (layout.format === "int4") {
     const bytes = new Uint8Array(levels.buffer, levels.byteOffset, levels.byteLength);
     for (let row = 0; row < count; row++) {
       const to = into.data.subarray((first + row) * layout.rowBytes, (first + row + 1) * layout.rowBytes);
-      copyLevels(bytes.subarray(row * perRow * 4, (row + 1) * perRow * 4), columns, to);
+      copyLevels(bytes.subarray(row * words * 4, (row + 1) * words * 4), columns, to);
     }
     spreadScales(scales, { group, ...columns }, layout, into.scales.subarray(first * layout.scaleRowBytes, (first + count) * layout.scaleRowBytes));
     return;
   }
-  const native = { ...matrixLayout("int4", stored, group, scaling), rowBytes: perRow * 4 };
+  const native = { ...matrixLayout("int4", stored, group, scaling), rowBytes: words * 4 };
   const nativeScales = new Uint8Array(count * native.scaleRowBytes);
   spreadScales(scales, { group, stored, begin: 0 }, native, nativeScales);
   const [data, scaleViews] = [viewsOf(levels), viewsOf(nativeScales)];

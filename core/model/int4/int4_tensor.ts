@@ -10,7 +10,9 @@ import type { SafetensorsDtype } from "../safetensors.ts";
 
 /** Rows of levels and scales. */
 export interface Int4Rows {
-  /** [rows, ⌈columns / 8⌉]: eight levels a word, the first in its lowest bits. */
+  /** Words of levels from one row to the next, at least ⌈columns / 8⌉. */
+  readonly words: number;
+  /** [rows, words]: eight levels a word, the first in its lowest bits. */
   readonly levels: Uint32Array<ArrayBuffer>;
   /** [rows, groups]: the bits of a scale, of 16 bits with the zero point, if there are any, in the upper half. */
   readonly scales: Uint32Array<ArrayBuffer>;
