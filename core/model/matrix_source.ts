@@ -100,6 +100,11 @@ export class MatrixSource {
     this.#scales = native === "fp8" ? new Fp8Scales(checkpoint, name, [rows, columns], options.fp8Block) : null;
   }
 
+  /** Whether the checkpoint has it in four bits. */
+  get fourBits(): boolean {
+    return this.#int4 !== null;
+  }
+
   /** The rows that are wanted, in order, as the file counts them. */
   get rowRanges(): readonly Range[] {
     return this.#rowRanges;

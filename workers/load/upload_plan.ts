@@ -83,7 +83,7 @@ export class UploadPlan {
     const parts = this.#allocate(matrices[0][0].name, layout, { units: single ? outputs : matrices.length, unitRows });
     let row = 0;
     for (const source of matrices.flat()) {
-      if (this.#maker !== null) {
+      if (this.#maker !== null && (layout.format === "int4" || !source.fourBits)) {
         this.#make(layout, parts, { unitRows, row, source });
         row += source.rows;
         continue;

@@ -70,17 +70,18 @@ export function packInt4(
   }
 }
 
+/** What lies behind a row, which is multiplied by zeros: two levels of 8, as made-up weights have it. */
+const PADDING = 0x88;
+
 function copyLevels(from: Uint8Array, { begin, end }: Int4Columns, to: Uint8Array): void {
   const columns = end - begin;
-  if (begin % 2 === 0) {
-    to.set(from.subarray(begin / 2, ceilDiv(end, 2)));
-    if (columns % 2 === 1) to[columns >> 1] &= 15;
-    return;
-  }
-  for (let k = 0, at = begin; k < columns; k++, at++) to[k >> 1] |= ((from[at >> 1] >> (4 * (at & 1))) & 15) << (4 * (k & 1));
+  if (begin % 2 === 0) to.set(from.subarray(begin / 2, ceilDiv(end, 2)));
+  else for (let k = 0, at = begin; k < columns; k++, at++) to[k >> 1] |= ((from[at >> 1] >> (4 * (at & 1))) & 15) << (4 * (k & 1));
+  to.fill(PADDING, ceilDiv(columns, 2));
+  if (columns % 2 === 1) to[columns >> 1] = (to[columns >> 1] & 15) | (PADDING & 0xf0);
 }
 
-/** Every group of the layout has the scale of the stored one that it is in. */
+/** Every group of the layout has the scale of the stored one that it is in; what is left of a word, that of the last. */
 function spreadScales(
   scales: Uint32Array,
   { group, stored, begin }: { readonly group: number; readonly stored: number; readonly begin: number },
@@ -91,8 +92,10 @@ function spreadScales(
   const { buffer, byteOffset, byteLength } = into;
   const spread = halves ? new Uint16Array(buffer, byteOffset, byteLength / 2) : new Uint32Array(buffer, byteOffset, byteLength / 4);
   const perRow = scaleRowBytes / spread.BYTES_PER_ELEMENT;
-  const [groups, storedGroups] = [ceilDiv(columns, spreadGroup), ceilDiv(stored, group)];
+  const [last, storedGroups] = [ceilDiv(columns, spreadGroup) - 1, ceilDiv(stored, group)];
   for (let row = 0; row * perRow < spread.length; row++) {
-    for (let g = 0; g < groups; g++) spread[row * perRow + g] = scales[row * storedGroups + Math.floor((begin + g * spreadGroup) / group)];
+    for (let g = 0; g < perRow; g++) {
+      spread[row * perRow + g] = scales[row * storedGroups + Math.floor((begin + Math.min(g, last) * spreadGroup) / group)];
+    }
   }
 }
