@@ -125,10 +125,10 @@ function zeroOf<T>(scales: usize, group: u32, eight: v128): v128 {
   return isInteger<T>() && sizeof<T>() == 4 ? v128.load16_splat(scales + (group << 2), 2) : eight;
 }
 
-// Columns whose sums of integers do not overflow.
+// Sums of integers of 2048 columns do not overflow: bits of a column that ends as many.
 // @ts-ignore: decorator
 @inline
-const MOST_COLUMNS: u32 = 2048;
+const FULL: u32 = 2048 - 32;
 
 // Loaded once, see simd.as: 15 in every half of a word, 2⁻¹⁶, and 8.
 const CONSTANTS = memory.data<u32>([0x000f000f, 0x000f000f, 0x000f000f, 0x000f000f, 0x37800000, 0x37800000, 0x37800000, 0x37800000, 0x00080008, 0x00080008, 0x00080008, 0x00080008], 16);
@@ -168,26 +168,29 @@ function dotSingle<T>(all: Int4, item: u32, row: u32, rows: u32, at: u32): void 
     const w0 = all.weights + (at + half) * all.rowBytes, w1 = half + 1 < rows ? w0 + all.rowBytes : w0;
     const s0 = all.scales + (at + half) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + all.scaleRowBytes : s0;
     let a0 = f32x4.splat(0), a1 = a0;
-    for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
-      const z0 = zeroOf<T>(s0, g, eight), z1 = zeroOf<T>(s1, g, eight);
-      const groupEnd = min(k + group, columns);
-      while (k < groupEnd) {
-        let i0 = none, i1 = none, j0 = none, j1 = none;
-        const end = min(k + MOST_COLUMNS, groupEnd);
-        for (; k < end; k += 32) {
-          const p = x + (k << 2);
-          const u = v128.load(w0 + (k >> 1));
-          const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
-          i0 = dots(i0, a, b, c, d, p);
-          j0 = dots(j0, a, b, c, d, p + 64);
-          const v = v128.load(w1 + (k >> 1));
-          const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
-          i1 = dots(i1, e, f, m, n, p);
-          j1 = dots(j1, e, f, m, n, p + 64);
-        }
-        a0 = madd(joined(i0, j0, small), scaleOf<T>(s0, g), a0);
-        a1 = madd(joined(i1, j1, small), scaleOf<T>(s1, g), a1);
-      }
+    let i0 = none, i1 = none, j0 = none, j1 = none;
+    let z0 = zeroOf<T>(s0, 0, eight), z1 = zeroOf<T>(s1, 0, eight);
+    for (let k: u32 = 0, g: u32 = 0, left = group; k < columns; k += 32) {
+      const p = x + (k << 2);
+      const u = v128.load(w0 + (k >> 1));
+      const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
+      i0 = dots(i0, a, b, c, d, p);
+      j0 = dots(j0, a, b, c, d, p + 64);
+      const v = v128.load(w1 + (k >> 1));
+      const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
+      i1 = dots(i1, e, f, m, n, p);
+      j1 = dots(j1, e, f, m, n, p + 64);
+      left -= 32;
+      const last = k + 32 >= columns;
+      if (left && !last && k & FULL ^ FULL) continue;
+      a0 = madd(joined(i0, j0, small), scaleOf<T>(s0, g), a0);
+      a1 = madd(joined(i1, j1, small), scaleOf<T>(s1, g), a1);
+      i0 = i1 = j0 = j1 = none;
+      if (left || last) continue;
+      left = group;
+      g++;
+      z0 = zeroOf<T>(s0, g, eight);
+      z1 = zeroOf<T>(s1, g, eight);
     }
     const two = f32x4.mul(sumsOf(a0, a1, a0, a1), by);
     if (half == 0) {
@@ -208,33 +211,36 @@ function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, rows: u32, at: u
     const w0 = all.weights + (at + half) * all.rowBytes, w1 = half + 1 < rows ? w0 + all.rowBytes : w0;
     const s0 = all.scales + (at + half) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + all.scaleRowBytes : s0;
     let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0;
-    for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
-      const z0 = zeroOf<T>(s0, g, eight), z1 = zeroOf<T>(s1, g, eight);
-      const groupEnd = min(k + group, columns);
-      while (k < groupEnd) {
-        let i0 = none, i1 = none, j0 = none, j1 = none, m0 = none, m1 = none, n0 = none, n1 = none;
-        const end = min(k + MOST_COLUMNS, groupEnd);
-        for (; k < end; k += 32) {
-          const p = x + (k << 2), q = z + (k << 2);
-          const u = v128.load(w0 + (k >> 1));
-          const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
-          i0 = dots(i0, a, b, c, d, p);
-          j0 = dots(j0, a, b, c, d, p + 64);
-          m0 = dots(m0, a, b, c, d, q);
-          n0 = dots(n0, a, b, c, d, q + 64);
-          const v = v128.load(w1 + (k >> 1));
-          const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
-          i1 = dots(i1, e, f, m, n, p);
-          j1 = dots(j1, e, f, m, n, p + 64);
-          m1 = dots(m1, e, f, m, n, q);
-          n1 = dots(n1, e, f, m, n, q + 64);
-        }
-        const g0 = scaleOf<T>(s0, g), g1 = scaleOf<T>(s1, g);
-        a0 = madd(joined(i0, j0, small), g0, a0);
-        a1 = madd(joined(i1, j1, small), g1, a1);
-        b0 = madd(joined(m0, n0, small), g0, b0);
-        b1 = madd(joined(m1, n1, small), g1, b1);
-      }
+    let i0 = none, i1 = none, j0 = none, j1 = none, m0 = none, m1 = none, n0 = none, n1 = none;
+    let z0 = zeroOf<T>(s0, 0, eight), z1 = zeroOf<T>(s1, 0, eight);
+    for (let k: u32 = 0, g: u32 = 0, left = group; k < columns; k += 32) {
+      const p = x + (k << 2), q = z + (k << 2);
+      const u = v128.load(w0 + (k >> 1));
+      const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
+      i0 = dots(i0, a, b, c, d, p);
+      j0 = dots(j0, a, b, c, d, p + 64);
+      m0 = dots(m0, a, b, c, d, q);
+      n0 = dots(n0, a, b, c, d, q + 64);
+      const v = v128.load(w1 + (k >> 1));
+      const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
+      i1 = dots(i1, e, f, m, n, p);
+      j1 = dots(j1, e, f, m, n, p + 64);
+      m1 = dots(m1, e, f, m, n, q);
+      n1 = dots(n1, e, f, m, n, q + 64);
+      left -= 32;
+      const last = k + 32 >= columns;
+      if (left && !last && k & FULL ^ FULL) continue;
+      const g0 = scaleOf<T>(s0, g), g1 = scaleOf<T>(s1, g);
+      a0 = madd(joined(i0, j0, small), g0, a0);
+      a1 = madd(joined(i1, j1, small), g1, a1);
+      b0 = madd(joined(m0, n0, small), g0, b0);
+      b1 = madd(joined(m1, n1, small), g1, b1);
+      i0 = i1 = j0 = j1 = m0 = m1 = n0 = n1 = none;
+      if (left || last) continue;
+      left = group;
+      g++;
+      z0 = zeroOf<T>(s0, g, eight);
+      z1 = zeroOf<T>(s1, g, eight);
     }
     const two = f32x4.mul(sumsOf(a0, a1, a0, a1), by), twoOthers = f32x4.mul(sumsOf(b0, b1, b0, b1), to);
     if (half == 0) {

@@ -40,6 +40,15 @@ describe("WebAssembly kernels", () => {
     }
   });
 
+  it("add integers of long rows without overflow", async () => {
+    const [outputs, columns] = [5, 40_000];
+    const layout = matrixLayout("int4", columns, 40_000, "f16-zero");
+    const packed = { layout, rows: outputs, data: new Uint8Array(outputs * layout.rowBytes).fill(0xff), scales: new Uint8Array(outputs * 4) };
+    packed.scales.forEach((_, i) => packed.scales[i] = [0x00, 0x3c, 0, 0][i % 4]);
+    const result = await multiply(1, packed, new Float32Array(2 * columns).fill(1), { outputs, columns, most: 2 });
+    assertEquals(result, new Float32Array(2 * outputs).fill(15 * columns));
+  });
+
   it("give threads as much to work with as the largest needs, though others ran before it was bound", async () => {
     const device = new WasmDevice({ threads: 3 });
     const random = new Random(SEED);

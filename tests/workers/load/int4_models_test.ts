@@ -20,7 +20,7 @@ import { INT4_FORMS, type Int4Model, type Int4Pair, int4Pair } from "../../suppo
 import { Random } from "../../../bench/support/random.ts";
 
 const TOLERANCE = 1e-5;
-const [PROMPT, GENERATED] = [20, 8];
+const [TOKENS, PROMPT, GENERATED] = [24, 12, 6];
 
 /** How a model is cut. */
 const CUTS: Readonly<Record<string, PartitionOptions>> = {
@@ -101,8 +101,8 @@ describeOnDevices("checkpoints in four bits", (kind) => {
         try {
           const [actual, expected] = [await load(device, packed, null), await load(device, unpacked, null)];
           const { vocabSize } = actual.ranks[0].spec;
-          const tokens = Array.from({ length: 40 }, ((random) => () => 3 + random.below(vocabSize - 3))(new Random()));
-          for (const [phase, chunk] of [["prefill", 16], ["decode", 3]] as const) {
+          const tokens = Array.from({ length: TOKENS }, ((random) => () => 3 + random.below(vocabSize - 3))(new Random()));
+          for (const [phase, chunk] of [["prefill", 10], ["decode", 3]] as const) {
             const [a, b] = [await runSequence(actual.ranks[0], tokens, phase, chunk), await runSequence(expected.ranks[0], tokens, phase, chunk)];
             const error = relativeError(a.logits, b.logits);
             if (Deno.env.has("TEST_VERBOSE")) console.error(kind, model, form, phase, error);
