@@ -22,7 +22,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   modelopt: "NVIDIA's formats, such as NVFP4",
   nvfp4: "floats of 4 bits with scales in FP8",
   bitsandbytes: "tables of 4 bits, or int8",
-  "auto-round": "formats of AutoRound",
   hqq: "formats of HQQ",
   quark: "formats of Quark",
   torchao: "formats of TorchAO",
@@ -41,9 +40,11 @@ export function formatsOf(quantization: z.infer<typeof quantizationField>): { re
       return { fp8Block: null, int4: ofAwq(quantization) };
     case "gptq":
       return { fp8Block: null, int4: ofGptq(quantization) };
+    case "auto-round":
+      return { fp8Block: null, int4: ofAutoRound(quantization) };
     default: {
       const what = Object.hasOwn(REFUSED, method) ? ` (${REFUSED[method]})` : "";
-      const supported = ["fp8", "compressed-tensors", "awq", "gptq"].map((name) => `"${name}"`).join(", ");
+      const supported = ["fp8", "compressed-tensors", "awq", "gptq", "auto-round"].map((name) => `"${name}"`).join(", ");
       throw new FieldError(`${FIELD}.quant_method`, `is "${method.slice(0, 64)}"${what}; supported are ${supported}`);
     }
   }
@@ -59,7 +60,7 @@ function ofFp8({ fmt, weight_block_size: block }: Quantization): Fp8Block {
   return data;
 }
 
-/** What both older formats say of themselves. */
+/** What older formats say of themselves. */
 const inputMajorSchema = z.object({
   bits: z.number(),
   group_size: z.union([size(2 ** 20), z.literal(-1)]),
@@ -69,6 +70,8 @@ const inputMajorSchema = z.object({
   format: z.string().nullish(),
   desc_act: z.boolean().nullish(),
   static_groups: z.boolean().nullish(),
+  packing_format: z.string().nullish(),
+  data_type: z.string().nullish(),
 });
 
 function inputMajorFields(quantization: Quantization): Omit<z.infer<typeof inputMajorSchema>, "group_size"> & { readonly group: number | null } {
@@ -106,4 +109,18 @@ function ofGptq(quantization: Quantization): Int4Spec {
     "is true: inputs share scales in the order of their activations, which is not supported (static_groups would keep them in place)",
   );
   return { kind: "gptq", group, zeroOffset: ZERO_OFFSETS[layout] };
+}
+
+/** AutoRound packs as either of the others does. */
+function ofAutoRound(quantization: Quantization): Int4Spec {
+  const { group, packing_format: format, data_type: type } = inputMajorFields(quantization);
+  requireField((type ?? "int") === "int", `${FIELD}.data_type`, `is "${type}"; of "auto-round", only "int" is supported`);
+  switch (format) {
+    case "auto_round:auto_gptq":
+      return { kind: "gptq", group, zeroOffset: ZERO_OFFSETS.gptq };
+    case "auto_round:auto_awq":
+      return { kind: "awq", group };
+    default:
+      throw new FieldError(`${FIELD}.packing_format`, `is "${format}"; supported are "auto_round:auto_gptq" and "auto_round:auto_awq"`);
+  }
 }

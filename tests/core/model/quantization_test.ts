@@ -69,6 +69,12 @@ describe("quantization_config of weights of four bits", () => {
     assertEquals(int4Of({ ...GPTQ, desc_act: true, static_groups: true }), { kind: "gptq", group: 128, zeroOffset: 1 });
   });
 
+  it("is read from AutoRound, which packs as GPTQ or AWQ does", () => {
+    const autoRound = { quant_method: "auto-round", bits: 4, group_size: 128, data_type: "int", sym: true, packing_format: "auto_round:auto_gptq" };
+    assertEquals(int4Of(autoRound), { kind: "gptq", group: 128, zeroOffset: 1 });
+    assertEquals(int4Of({ ...autoRound, packing_format: "auto_round:auto_awq" }), { kind: "awq", group: 128 });
+  });
+
   const refused: [name: string, quantization: object, field: string, says: string][] = [
     ["another method", { quant_method: "mxfp4" }, "quant_method", "shared exponents"],
     ["one that nobody knows", { quant_method: "toString" }, "quant_method", 'supported are "fp8"'],
@@ -90,6 +96,13 @@ describe("quantization_config of weights of four bits", () => {
     ["AWQ in other words", { ...AWQ, version: "gemv" }, "version", 'only "gemm"'],
     ["AWQ without zero points", { ...AWQ, zero_point: false }, "zero_point", "only weights with zero points"],
     ["AWQ without a size of groups", { ...AWQ, group_size: undefined }, "group_size", "not usable"],
+    [
+      "AutoRound in words of its own",
+      { quant_method: "auto-round", bits: 4, group_size: 128, packing_format: "auto_round" },
+      "packing_format",
+      "auto_awq",
+    ],
+    ["AutoRound of floats", { quant_method: "auto-round", bits: 4, group_size: 16, data_type: "nv_fp" }, "data_type", 'only "int"'],
     ["GPTQ of other bits", { ...GPTQ, bits: 8 }, "bits", "only 4"],
     ["GPTQ in other words", { ...GPTQ, checkpoint_format: "marlin" }, "checkpoint_format", '"gptq_v2"'],
     ["GPTQ in the order of activations", { ...GPTQ, desc_act: true }, "desc_act", "order of their activations"],
