@@ -23,8 +23,10 @@ export interface Int4Form {
 }
 
 const ALL = /_proj(_with_mqa)?$/;
+/** Of any number of rows, which the others cannot pack. */
+const ALL_AND_HEAD = /(_proj(_with_mqa)?|lm_head)$/;
 
-function compressedForm(options: FourBitOptions, targets = ALL): Int4Form {
+function compressedForm(options: FourBitOptions, targets = ALL_AND_HEAD): Int4Form {
   const { group, symmetric } = options;
   const weights = { num_bits: 4, type: "int", strategy: "group", group_size: group, symmetric, actorder: null, dynamic: false };
   return {

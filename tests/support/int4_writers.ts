@@ -61,10 +61,14 @@ function rounded(value: number, type: FourBits["scaleType"]): number {
 /** The weights that they stand for. */
 export function fromFourBits({ rows, columns, group, levels, zeros, scales }: FourBits): Float32Array<ArrayBuffer> {
   const groups = Math.ceil(columns / group);
-  return Float32Array.from({ length: rows * columns }, (_, i) => {
-    const at = Math.floor(i / columns) * groups + Math.floor((i % columns) / group);
-    return (levels[i] - zeros[at]) * scales[at];
-  });
+  const values = new Float32Array(rows * columns);
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, i++) {
+      const at = row * groups + Math.floor(column / group);
+      values[i] = (levels[i] - zeros[at]) * scales[at];
+    }
+  }
+  return values;
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> {
@@ -103,7 +107,8 @@ export function compressedTensors(
   const { rows, columns, group, levels, zeros, scales, scaleType } = bits;
   const groups = Math.ceil(columns / group);
   const width = padded ? Math.ceil(columns / 32) * 32 : columns;
-  const wide = Uint8Array.from({ length: rows * width }, (_, i) => i % width < columns ? levels[Math.floor(i / width) * columns + i % width] : 0);
+  const wide = new Uint8Array(rows * width);
+  for (let row = 0; row < rows; row++) wide.set(levels.subarray(row * columns, (row + 1) * columns), row * width);
   const tensors: TensorData[] = [
     { name: `${name}.weight_packed`, dtype: "I32", shape: [rows, Math.ceil(width / 8)], bytes: bytesOf(packColumns(wide, rows, width)) },
     { name: `${name}.weight_scale`, dtype: scaleType, shape: [rows, groups], bytes: asType(scales, scaleType) },
