@@ -115,9 +115,15 @@ export class MatrixSource {
     return this.#columnBegin;
   }
 
-  /** Bytes of one row in the file, all columns; of what has no rows there, that row's share. */
-  get storedRowBytes(): number {
-    if (this.#int4 !== null) return this.#int4.storedBytes / this.#storedRows;
+  /** Bytes that are read for it, but for scales of FP8. */
+  get storedBytes(): number {
+    if (this.#int4 === null) return this.rows * this.#storedRowBytes;
+    const ranges = this.#int4.byRows ? this.#rowRanges : [{ begin: 0, end: this.#storedRows }];
+    return ranges.flatMap(({ begin, end }) => this.#int4!.ranges(begin, end)).reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Bytes of one row in the file, all columns, where it is one tensor. */
+  get #storedRowBytes(): number {
     return this.#storedColumns * NATIVE_BYTES[this.#native]!;
   }
 
@@ -143,12 +149,12 @@ export class MatrixSource {
     const layout = this.layout(policy);
     if (this.#int4 !== null) return yield* this.#int4Blocks(this.#int4, layout);
     const verbatim = layout.format === this.#native && this.#native !== "fp8" && this.columns === this.#storedColumns &&
-      layout.rowBytes === this.storedRowBytes;
+      layout.rowBytes === this.#storedRowBytes;
     for (const [begin, end] of stepsOf(this.#rowRanges, verbatim ? Infinity : this.#rowsAtOnce)) {
       yield {
         rows: end - begin,
         reads: [
-          this.#checkpoint.range(this.name, begin * this.storedRowBytes, end * this.storedRowBytes),
+          this.#checkpoint.range(this.name, begin * this.#storedRowBytes, end * this.#storedRowBytes),
           ...(this.#scales === null ? [] : [this.#scales.range(begin, end)]),
         ],
         verbatim,
@@ -208,7 +214,7 @@ export class MatrixSource {
 
   /** Same format: only rows are padded, columns cut and scales spread to the layout's groups. */
   #repack(layout: MatrixLayout, bytes: Uint8Array<ArrayBuffer>, scales: Float32Array<ArrayBuffer>, into: PackedRows): void {
-    const { storedRowBytes } = this;
+    const storedRowBytes = this.#storedRowBytes;
     const elementBytes = storedRowBytes / this.#storedColumns;
     const from = this.#columnBegin * elementBytes;
     for (let row = 0; row < into.rows; row++) {
@@ -226,7 +232,7 @@ export class MatrixSource {
 
   /** Another format: through float32. */
   #convert(layout: MatrixLayout, bytes: Uint8Array<ArrayBuffer>, scales: Float32Array<ArrayBuffer>, into: PackedRows): void {
-    const native: MatrixLayout = { ...matrixLayout(this.#native, this.#storedColumns, this.#scales?.block[1]), rowBytes: this.storedRowBytes };
+    const native: MatrixLayout = { ...matrixLayout(this.#native, this.#storedColumns, this.#scales?.block[1]), rowBytes: this.#storedRowBytes };
     const [data, scaleViews] = [viewsOf(bytes), viewsOf(scales)];
     const whole = new Float32Array(this.#storedColumns);
     const kept = whole.subarray(this.#columnBegin, this.#columnBegin + this.columns);

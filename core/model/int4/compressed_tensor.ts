@@ -52,10 +52,6 @@ export class CompressedTensor implements Int4Tensor {
     this.#scaleBytes = dtypeBytes(dtype);
   }
 
-  get storedBytes(): number {
-    return this.ranges(0, this.#named.rows).reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-
   ranges(begin: number, end: number): FileRange[] {
     const { checkpoint, name } = this.#named;
     const range = (suffix: string, from: number, to: number, rowBytes: number) =>

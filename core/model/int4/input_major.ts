@@ -44,10 +44,6 @@ export class InputMajor implements Int4Tensor {
     return this.#spec.kind === "gptq" && this.#named.checkpoint.has(`${this.#named.name}.g_idx`);
   }
 
-  get storedBytes(): number {
-    return this.ranges().reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-
   ranges(): FileRange[] {
     return ["qweight", "scales", "qzeros", ...(this.#ordered ? ["g_idx"] : [])].map((tensor) =>
       this.#named.checkpoint.range(`${this.#named.name}.${tensor}`)

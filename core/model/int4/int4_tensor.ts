@@ -23,8 +23,6 @@ export interface Int4Tensor {
   /** Columns that share a scale. */
   readonly group: number;
   readonly scaling: Scaling;
-  /** Bytes of all that is read for it. */
-  readonly storedBytes: number;
   /** Whether rows can be read by themselves; otherwise all of it is. */
   readonly byRows: boolean;
   /** What is read for rows `begin … end`. */

@@ -60,7 +60,10 @@ async function load(device: Device, files: ModelFiles, cut: PartitionOptions | n
   let bytes = 0;
   for (const shape of cut === null ? [undefined] : partition(spec, cut)) {
     const shard = shape && { shape, bases };
-    const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep", shard });
+    let told = { loadedBytes: 0, totalBytes: 0 };
+    const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep", shard, onProgress: (now) => told = now });
+    assertEquals(told.loadedBytes, told.totalBytes);
+    assert(Number.isSafeInteger(told.totalBytes), `${told.totalBytes} bytes`);
     bytes += weights.bytes;
     ranks.push(
       await Model.create(device, weights, {
