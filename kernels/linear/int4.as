@@ -1,8 +1,8 @@
 // Linear layers of four bits as checkpoints have them, which are multiplied as they stand for: inputs are not rounded to eight bits.
 import { madd } from "../device/wasm/madd";
-import { constant, largestOf, sumsOf, widenHalf } from "../device/wasm/simd";
+import { constant, largestOf, loadFew, sumsOf, widenHalf } from "../device/wasm/simd";
 import { int4Scale, int4Zero } from "../device/wasm/int4";
-import { Batch, itemOf, Linear, multiply, put, Round, valuesOf } from "./linear";
+import { Batch, itemOf, Linear, multiply, put } from "./linear";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -53,20 +53,38 @@ function widen(all: Int4, row: usize, scales: usize, to: usize): void {
   }
 }
 
+// @ts-ignore: decorator
+@unmanaged
+class Split {
+  x: usize;
+  y: usize;
+  columns: u32;
+  inputBytes: u32;
+  outputBytes: u32;
+}
+
+// Four values of a row, zeros beyond its end.
+// @ts-ignore: decorator
+@inline
+function fourOf(x: usize, k: u32, columns: u32): v128 {
+  if (k + 4 <= columns) return v128.load(x + (k << 2));
+  return k < columns ? loadFew(x + (k << 2), columns - k) : f32x4.splat(0);
+}
+
 // Splits rows into two numbers of 16 bits each, (upper + lower / 2¹⁶) · scale, which is no less than f32 has of a row's largest. They lie as levels do in words of 16
 // bytes: of 32 columns, those of every first, second, third and fourth nibble of 16 bits, the upper numbers before the lower ones. The scale is behind the row.
 export function split(args: usize, first: u32, end: u32, scratch: usize): void {
-  const all = changetype<Round>(args);
+  const all = changetype<Split>(args);
   const columns = all.columns, padded = columns + 31 & ~31;
   const wide = f32x4.splat(65536);
   for (let row = first; row < end; row++) {
     const x = all.x + row * all.inputBytes, y = all.y + row * all.outputBytes;
     let most = f32x4.splat(0);
-    for (let c: u32 = 0; c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(valuesOf(x, c, columns)));
+    for (let c: u32 = 0; c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(fourOf(x, c, columns)));
     const scale = largestOf(most) / 32767;
     const by = f32x4.splat(scale == 0 ? 0 : 1 / scale);
     for (let c: u32 = 0; c < padded; c += 4) {
-      const value = f32x4.mul(valuesOf(x, c, columns), by);
+      const value = f32x4.mul(fourOf(x, c, columns), by);
       const whole = f32x4.nearest(value);
       const rest = f32x4.nearest(f32x4.mul(f32x4.sub(value, whole), wide));
       const upper = i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(whole), i32x4.trunc_sat_f32x4_s(rest));

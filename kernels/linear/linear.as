@@ -331,7 +331,7 @@ function roundedPair<T>(all: Linear, item: u32, other: u32, row: u32, rows: u32,
 
 // @ts-ignore: decorator
 @unmanaged
-export class Round {
+class Round {
   x: usize;
   y: usize;
   columns: u32;
@@ -363,7 +363,7 @@ export function round(args: usize, first: u32, end: u32, scratch: usize): void {
 // Four values of a row, zeros beyond its end.
 // @ts-ignore: decorator
 @inline
-export function valuesOf(x: usize, k: u32, columns: u32): v128 {
+function valuesOf(x: usize, k: u32, columns: u32): v128 {
   if (k + 4 <= columns) return v128.load(x + (k << 2));
   return k < columns ? loadFew(x + (k << 2), columns - k) : f32x4.splat(0);
 }
