@@ -122,7 +122,7 @@ function activation(
   return (rows) => binding.call("activate", args, rows, 8 * columns);
 }
 
-/** Inputs of weights in q8 and q4, which are rounded to eight bits,: integers are multiplied several times as fast. */
+/** Inputs of weights in q8 and q4, which are rounded to eight bits: integers are multiplied several times as fast. */
 function roundRows(
   binding: WasmBinding<string, string>,
   { x, inputBytes }: { readonly x: number; readonly inputBytes: number },
