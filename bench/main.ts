@@ -85,7 +85,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   linear: {
     help:
-      '[--device dawn] [--shape v2-lite] [--weights bf16,q4] [--rows 1,2,4,8,16,32,64] [--only "experts up,…"] [--divisions "rows 4;128,8,4,1,2/4;units 4,1,4,16,64,2;…"] the quickest way to multiply several rows by each layer; [--write] measures only what is tried on matrix units, and writes the table that decode goes by',
+      '[--device dawn] [--shape v2-lite] [--weights bf16,q4,int4,int4-128,int4-128-zeros] [--rows 1,2,4,8,16,32,64] [--only "experts up,…"] [--divisions "rows 4;128,8,4,1,2/4;units 4,1,4,16,64,2;…"] the quickest way to multiply several rows by each layer; [--write] measures only what is tried on matrix units, and writes the table that decode goes by',
     run: linearBench,
   },
   grammar: { help: "how long tools and schemas are waited for over 128k tokens, and a step of 64 answers for its masks", run: grammarBench },

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WeightFormat } from "../../core/model/packing.ts";
+import type { Scaling, WeightFormat } from "../../core/model/packing.ts";
 import type { HostBuffer, Params } from "./host_buffer.ts";
 
 /** Compiled kernels, in the order of `invoke` in pool.as. */
@@ -23,10 +23,16 @@ export const WASM_KERNELS = [
   "merge_candidates",
   "round",
   "prefill_merge",
+  "linear_int4",
+  "dot_int4",
+  "split",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */
-export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
+export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4", "int4"];
+
+/** How scales are stored, in the order of their numbers there. */
+export const WASM_SCALINGS: readonly Scaling[] = ["none", "f32", "f16", "bf16", "f16-zero", "bf16-zero"];
 
 /** Words that a kernel gets: unsigned, or floats where {@link WasmArguments.f32} was written. */
 export interface WasmArguments {

@@ -5,7 +5,7 @@ import { constant, exp4, largestOf, loadFew, quad, scale, scaled, storeFew, sums
 
 // @ts-ignore: decorator
 @unmanaged
-class Linear {
+export class Linear {
   weights: usize;
   scales: usize;
   x: usize;
@@ -27,7 +27,7 @@ class Linear {
 // Items that one matrix multiplies: of a list, or every step-th.
 // @ts-ignore: decorator
 @unmanaged
-class Batch {
+export class Batch {
   firstRow: u32;
   list: usize;
   first: u32;
@@ -87,7 +87,7 @@ function widen<T>(all: Linear, row: usize, scales: usize, to: usize): void {
   }
 }
 
-function multiply<T>(all: Linear, batch: Batch, row: u32, rows: u32, at: u32, weights: usize, scales: usize, rowBytes: u32): void {
+export function multiply<T>(all: Linear, batch: Batch, row: u32, rows: u32, at: u32, weights: usize, scales: usize, rowBytes: u32): void {
   // What lies beyond the last row is the last row again, and not written.
   const w0 = weights + at * rowBytes;
   const w1 = weights + (at + min<u32>(1, rows - 1)) * rowBytes;
@@ -110,13 +110,13 @@ function multiply<T>(all: Linear, batch: Batch, row: u32, rows: u32, at: u32, we
 
 // @ts-ignore: decorator
 @inline
-function itemOf(batch: Batch, i: u32): u32 {
+export function itemOf(batch: Batch, i: u32): u32 {
   return batch.list ? load<u32>(batch.list + (batch.first + i << 2)) : batch.first + i * batch.step;
 }
 
 // @ts-ignore: decorator
 @inline
-function put(all: Linear, item: u32, row: u32, rows: u32, sums: v128): void {
+export function put(all: Linear, item: u32, row: u32, rows: u32, sums: v128): void {
   const to = all.y + (item * all.outputs + all.firstOutput + row << 2);
   if (rows == 4) {
     v128.store(to, all.adds ? f32x4.add(v128.load(to), sums) : sums);
