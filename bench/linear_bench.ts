@@ -5,12 +5,12 @@
  */
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
-import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import type { Device } from "../kernels/device/device.ts";
 import { type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
 import { UNITS_TABLE } from "../kernels/linear/units_table.ts";
 import { openBenchDevice } from "./support/device.ts";
+import { storedLayout, type StoredName, storedNames } from "./support/stored.ts";
 import { type Candidate, candidateName, candidatesFor, compileCandidate, readCandidates } from "./linear/candidates.ts";
 import { type BenchLayer, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
 import { timeOne } from "./linear/timing.ts";
@@ -50,7 +50,7 @@ export async function linearBench(args: readonly string[]): Promise<void> {
   const candidates = values.divisions === undefined ? null : readCandidates(values.divisions);
   const spec = parseModelConfig(configOf(shapeNamed(values.shape)), values.shape);
   const only: readonly string[] | undefined = values.only?.split(",");
-  const formats = values.weights.split(",") as WeightFormat[];
+  const formats = storedNames(values.weights);
   const layers = layersOf(spec).filter(({ name }) => only === undefined || only.includes(name));
   const stopwatch = await Stopwatch.start(device);
   console.log(`${device.kind} (${device.description}): reads ${(stopwatch.bytesPerSecond / 1e9).toFixed(0)} GB/s; ${values.shape}\n`);
@@ -58,7 +58,7 @@ export async function linearBench(args: readonly string[]): Promise<void> {
   else {for (const format of formats) {
       const timings: Timing[] = [];
       for (const layer of layers) {
-        if (layer.matrices * layer.outputs * matrixLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
+        if (layer.matrices * layer.outputs * storedLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
           console.log(`${layer.name} is left out: larger than what this device binds`);
           continue;
         }
@@ -78,7 +78,7 @@ async function writeTable(
   device: Device,
   stopwatch: Stopwatch,
   layers: readonly BenchLayer[],
-  { format, shape }: { readonly format: WeightFormat; readonly shape: string },
+  { format, shape }: { readonly format: StoredName; readonly shape: string },
 ): Promise<void> {
   if (!device.features.matrixUnits) throw new TypeError(`Cannot write the table: ${device.description} has no matrix units here`);
   const started = performance.now();
@@ -156,7 +156,7 @@ function costOf({ layer, config: { layout, outputs }, routes }: MadeLayer, rows:
   };
 }
 
-function printAll(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
+function printAll(format: StoredName, timings: readonly Timing[], rows: readonly number[]): void {
   console.log(`${format}, microseconds of each layer, * being served`);
   console.log("division: threads, lanes, outputs, teams of items, items");
   console.log("units: parts of the columns, parts of the outputs, tiles of outputs, items, depth, ahead");
@@ -181,7 +181,7 @@ function arithmeticOf(candidate: Candidate): typeof ARITHMETICS[number] {
   return "units" in candidate ? "units" : "f32";
 }
 
-function printBest(format: WeightFormat, timings: readonly Timing[], rows: readonly number[]): void {
+function printBest(format: StoredName, timings: readonly Timing[], rows: readonly number[]): void {
   console.log(`${format}, the quickest in each arithmetic, and what is served`);
   const layers = [...new Set(timings.map(({ layer }) => layer))];
   const lines: string[][] = [];

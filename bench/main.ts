@@ -7,6 +7,7 @@ import { attentionBench } from "./attention_bench.ts";
 import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
 import { besideBench } from "./beside_bench.ts";
+import { bodiesBench } from "./bodies_bench.ts";
 import { batchBench } from "./batch_bench.ts";
 import { cpuBench } from "./cpu_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
@@ -73,6 +74,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
       "[--device dawn] [--model synthetic:v2-lite] [--weights keep] [--streams 16] [--context 1024] [--prompt 16384] [--runs 3] [--max-step-ms X] over HTTP, a long prompt beside running streams on one mixed worker: the longest gap of a stream, its first token against alone; streams at once against one after the other",
     run: besideBench,
   },
+  bodies: {
+    help:
+      "[--device auto] [--streams 16] [--context 1540] [--tokens 150] [--requests 20] [--bytes 1500000] [--runs 5] over HTTP, large requests at once beside running streams of the embedded model: the longest gap of a stream, with and without them",
+    run: bodiesBench,
+  },
   roofline: {
     help:
       "[--device deno] [--shape v2-lite] [--layers N] [--weights keep] [--batch 1] [--context 1024] [--json FILE --card NAME] where a decode step's time goes",
@@ -85,7 +91,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   linear: {
     help:
-      '[--device dawn] [--shape v2-lite] [--weights bf16,q4] [--rows 1,2,4,8,16,32,64] [--only "experts up,…"] [--divisions "rows 4;128,8,4,1,2/4;units 4,1,4,16,64,2;…"] the quickest way to multiply several rows by each layer; [--write] measures only what is tried on matrix units, and writes the table that decode goes by',
+      '[--device dawn] [--shape v2-lite] [--weights bf16,q4,int4,int4-128,int4-128-zeros] [--rows 1,2,4,8,16,32,64] [--only "experts up,…"] [--divisions "rows 4;128,8,4,1,2/4;units 4,1,4,16,64,2;…"] the quickest way to multiply several rows by each layer; [--write] measures only what is tried on matrix units, and writes the table that decode goes by',
     run: linearBench,
   },
   grammar: { help: "how long tools and schemas are waited for over 128k tokens, and a step of 64 answers for its masks", run: grammarBench },

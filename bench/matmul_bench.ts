@@ -4,19 +4,17 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { matrixLayout, type WeightFormat } from "../core/model/packing.ts";
 import { matmul } from "../kernels/linear/matmul.ts";
 import { divideUnits, matmulUnits, tileItemsFor } from "../kernels/linear/matmul_units.ts";
 import { roundInput } from "../kernels/linear/round_input.ts";
 import { openBenchDevice } from "./support/device.ts";
+import { storedLayout, type StoredName } from "./support/stored.ts";
 import { fillScales } from "../workers/load/weight_maker.ts";
 import { fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { printTable } from "./table.ts";
 
-const FORMATS: readonly WeightFormat[] = ["f16", "bf16", "fp8", "q8", "q4"];
-/** Columns that share a scale in fp8 checkpoints. */
-const FP8_GROUP = 128;
+const FORMATS: readonly StoredName[] = ["f16", "bf16", "fp8", "q8", "q4", "int4", "int4-128-zeros"];
 
 /** Runs the bench. */
 export async function matmulBench(args: readonly string[]): Promise<void> {
@@ -34,12 +32,12 @@ export async function matmulBench(args: readonly string[]): Promise<void> {
   const round = () => device.run(rounding, { rows: size });
   const runs = [];
   for (const format of FORMATS) {
-    const layout = matrixLayout(format, size, FP8_GROUP);
+    const layout = storedLayout(format, size);
     const config = { layout, outputs: size, inputStride: size, select: { kind: "all" }, plan: null } as const;
     const weights = device.createBuffer("weights", size * layout.rowBytes);
     const scales = device.createBuffer("scales", Math.max(16, size * layout.scaleRowBytes));
-    await fillRandom(device, weights, format);
-    await fillScales(device, scales, format);
+    await fillRandom(device, weights, layout.format);
+    await fillScales(device, scales, layout);
     const tileItems = tileItemsFor(size, size);
     const division = device.features.matrixUnits ? divideUnits({ ...config, tileItems, output: "f32" }, device.limits.maxWorkgroupBytes) : null;
     const units = division !== null;

@@ -4,7 +4,7 @@
  * @module
  */
 import { isHost } from "../../core/device_kind.ts";
-import { type MatrixLayout, matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
+import type { MatrixLayout, WeightFormat } from "../../core/model/packing.ts";
 import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { randomBits } from "../../core/random.ts";
@@ -12,7 +12,9 @@ import type { UnitsOutput } from "../../kernels/linear/batch_units.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import type { Select } from "../../kernels/linear/select.ts";
+import { fillScales } from "../../workers/load/weight_maker.ts";
 import { fillRandom } from "../fill.ts";
+import { storedLayout, type StoredName } from "../support/stored.ts";
 
 /** A layer, and how many of it a model has. */
 export interface BenchLayer {
@@ -90,9 +92,9 @@ export interface MadeLayer {
 const COLD_BYTES = 2 ** 28;
 
 /** Makes a layer for steps of each number of rows. */
-export async function makeLayer(device: Device, layer: BenchLayer, format: WeightFormat, rows: readonly number[]): Promise<MadeLayer> {
+export async function makeLayer(device: Device, layer: BenchLayer, stored: StoredName, rows: readonly number[]): Promise<MadeLayer> {
   const { outputs, columns, matrices, active, input, select } = layer;
-  const layout = matrixLayout(format, columns);
+  const layout = storedLayout(stored, columns);
   const inputStride = columns * (input === "gated" ? 2 : 1);
   const most = Math.max(...rows) * active;
   const bytes = matrices * outputs * layout.rowBytes;
@@ -107,7 +109,7 @@ export async function makeLayer(device: Device, layer: BenchLayer, format: Weigh
   buffers.push(scales);
   const copies = [];
   for (let copy = 0; copy < ceilDiv(isHost(device.kind) ? 1 : COLD_BYTES, bytes); copy++) {
-    copies.push({ weights: await make("weights", bytes, format, copy), scales });
+    copies.push({ weights: await make("weights", bytes, layout.format, copy), scales });
   }
   const x = await make("x", most * inputStride * 4, "f32");
   const y = await make("y", most * outputs * 4, null);
@@ -125,7 +127,8 @@ export async function makeLayer(device: Device, layer: BenchLayer, format: Weigh
 
 async function scalesOf(device: Device, layout: MatrixLayout, rows: number): Promise<DeviceBuffer> {
   const scales = device.createBuffer("scales", Math.max(16, rows * layout.scaleRowBytes));
-  await fillRandom(device, scales, layout.format === "fp8" ? "f32" : "f16");
+  await fillScales(device, scales, layout);
+  await device.settle();
   return scales;
 }
 

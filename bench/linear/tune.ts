@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WeightFormat } from "../../core/model/packing.ts";
+import type { StoredName } from "../support/stored.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { kindOf } from "../../kernels/linear/layer_kind.ts";
 import type { Stopwatch } from "../roofline/stopwatch.ts";
@@ -17,7 +17,7 @@ export async function timeUnits(
   device: Device,
   stopwatch: Pick<Stopwatch, "milliseconds">,
   layers: readonly BenchLayer[],
-  format: WeightFormat,
+  format: StoredName,
 ): Promise<UnitsTiming[]> {
   const timings = new Map<string, UnitsTiming>();
   for (const layer of layers) {

@@ -28,7 +28,9 @@ export const configSchema = z.strictObject({
   device: device.optional(),
   threads: z.number().int().min(1).max(256).describe("threads of a worker on device wasm; default: the cores, shared out among the workers of a host")
     .optional(),
-  weights: z.enum(["keep", "q8", "q4"]).describe("what is done to the linear weights of the layers").optional(),
+  weights: z.enum(["keep", "q8", "q4"]).describe(
+    "what is done to the linear weights of the layers, but for those that the model has in 4 bits already",
+  ).optional(),
   decode: z.strictObject({
     ranks: z.int().min(1).max(64).describe("workers of a decode group").optional(),
     latentGroups: z.int().min(1).max(64).describe("slices of the latent; divides ranks. By default as many as ranks, and 1 for mla").optional(),

@@ -64,9 +64,9 @@ function withFeedForward(settings: Settings, feedForward: "sharded" | "replicate
 
 /** Bytes of weights that one row of a layer reads more on a rank that has the block whole; of the layers, the kind there are most of. */
 function moreBytesPerLayer(spec: ModelSpec, ranks: number, weights: Settings["weights"]): number {
-  const { hiddenSize, denseWidth, moe, fp8Block } = spec;
+  const { hiddenSize, denseWidth, moe, fp8Block, int4 } = spec;
   const routed = moe !== null && isMoeLayer(spec, spec.layers - 1);
   const width = routed ? moe.activeExperts * moe.expertWidth + moe.sharedWidth : denseWidth;
-  const perWeight = weights === "q4" ? 0.5 : weights === "q8" || fp8Block !== null ? 1 : 2;
+  const perWeight = weights === "q4" || int4 !== null ? 0.5 : weights === "q8" || fp8Block !== null ? 1 : 2;
   return 3 * hiddenSize * width * perWeight * (1 - 1 / ranks);
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { hasZeros, leastGroup } from "../../core/model/int4/int4_spec.ts";
 import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
 import type { Settings } from "../config/settings.ts";
 
@@ -50,7 +51,9 @@ export function bytesOfStep(spec: ModelSpec, weights: Settings["weights"], load:
 }
 
 /** Bytes of a linear weight, with its scale. */
-export function bytesPerWeight({ fp8Block }: ModelSpec, weights: Settings["weights"]): number {
+export function bytesPerWeight({ fp8Block, int4 }: ModelSpec, weights: Settings["weights"]): number {
+  // Kept whatever is asked for; a scale of two bytes, or a word with a zero point.
+  if (int4 !== null) return 0.5 + (hasZeros(int4) ? 4 : 2) / (leastGroup(int4) ?? Infinity);
   // Groups of 64 have a scale of two bytes.
   if (weights !== "keep") return (weights === "q4" ? 0.5 : 1) + 2 / 64;
   return fp8Block === null ? 2 : 1;

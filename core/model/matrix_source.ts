@@ -7,6 +7,10 @@
 import { gcd } from "../numeric.ts";
 import { type Checkpoint, type FileRange, readRange, refuseTensor } from "./checkpoint.ts";
 import { type Fp8Block, Fp8Scales } from "./fp8_scales.ts";
+import { type Int4Columns, int4Layout, packInt4 } from "./int4/int4_columns.ts";
+import type { Int4Spec } from "./int4/int4_spec.ts";
+import type { Int4Tensor } from "./int4/int4_tensor.ts";
+import { openInt4 } from "./int4/open_int4.ts";
 import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRow, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
 import type { SafetensorsDtype } from "./safetensors.ts";
 
@@ -23,6 +27,14 @@ export type WeightPolicy = "keep" | "q8" | "q4";
 export interface MatrixSelection {
   readonly rows?: readonly Range[];
   readonly columns?: Range;
+}
+
+/** How a checkpoint's quantised matrices are stored. */
+export interface StoredFormats {
+  /** What shares a scale, in FP8 checkpoints. */
+  readonly fp8Block: Fp8Block | null;
+  /** How weights of four bits are stored, if some are; none by default. */
+  readonly int4?: Int4Spec | null;
 }
 
 /** Host bytes, as float32, of the rows that are converted at a time. */
@@ -58,35 +70,39 @@ export class MatrixSource {
   readonly #rowRanges: readonly Range[];
   readonly #columnBegin: number;
   readonly #scales: Fp8Scales | null;
+  readonly #int4: Int4Tensor | null;
+  readonly #storedRows: number;
 
   /**
+   * @param name of the tensor; where its checkpoint has several instead, of which it is made, as if it were one
    * @param shape the shape the tensor must have; of a stack of matrices, [matrices, rows, columns], whose rows count from the first matrix on
-   * @param fp8Block what shares a scale, in FP8 checkpoints
    * @throws {LatentmeshError} `invalid_checkpoint` if the tensor is missing, of another shape or dtype, or FP8 without matching scales
    */
   constructor(
     checkpoint: Checkpoint,
     name: string,
     shape: readonly [rows: number, columns: number] | readonly [matrices: number, rows: number, columns: number],
-    options: MatrixSelection & { fp8Block: Fp8Block | null },
+    options: MatrixSelection & StoredFormats,
   ) {
-    const info = checkpoint.info(name);
-    if (info.shape.join() !== shape.join()) {
-      refuseTensor(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
-    }
-    const native = NATIVE_FORMATS[info.dtype] ??
-      refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
     const [columns, rows, matrices = 1] = shape.toReversed();
+    this.#int4 = options.int4 == null || matrices > 1 ? null : openInt4(checkpoint, name, [rows, columns], options.int4);
+    const native = this.#int4 === null ? nativeFormat(checkpoint, name, shape) : "int4";
     if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
     this.#checkpoint = checkpoint;
     this.#native = native;
+    this.#storedRows = matrices * rows;
     this.#storedColumns = columns;
-    this.#rowRanges = options.rows ?? [{ begin: 0, end: matrices * rows }];
+    this.#rowRanges = options.rows ?? [{ begin: 0, end: this.#storedRows }];
     this.#columnBegin = options.columns?.begin ?? 0;
     this.columns = (options.columns?.end ?? columns) - this.#columnBegin;
     this.rows = this.#rowRanges.reduce((sum, range) => sum + range.end - range.begin, 0);
     this.#scales = native === "fp8" ? new Fp8Scales(checkpoint, name, [rows, columns], options.fp8Block) : null;
+  }
+
+  /** Whether the checkpoint has it in four bits. */
+  get fourBits(): boolean {
+    return this.#int4 !== null;
   }
 
   /** The rows that are wanted, in order, as the file counts them. */
@@ -99,13 +115,29 @@ export class MatrixSource {
     return this.#columnBegin;
   }
 
-  /** Bytes of one row in the file, all columns. */
-  get storedRowBytes(): number {
+  /** Bytes that are read for it, but for scales of FP8. */
+  get storedBytes(): number {
+    if (this.#int4 === null) return this.rows * this.#storedRowBytes;
+    const ranges = this.#int4.byRows ? this.#rowRanges : [{ begin: 0, end: this.#storedRows }];
+    return ranges.flatMap(({ begin, end }) => this.#int4!.ranges(begin, end)).reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Bytes of one row in the file, all columns, where it is one tensor. */
+  get #storedRowBytes(): number {
     return this.#storedColumns * NATIVE_BYTES[this.#native]!;
   }
 
-  /** Layout on the device under a policy. FP8 whose scale blocks do not fall on multiples of four columns is widened to f32, which is exact. */
+  /** Columns of a matrix in four bits. */
+  get #int4Columns(): Int4Columns {
+    return { stored: this.#storedColumns, begin: this.#columnBegin, end: this.#columnBegin + this.columns };
+  }
+
+  /**
+   * Layout on the device under a policy. Weights of four bits have no more than a policy would leave, and are kept. FP8 and they, whose scales do not fall on multiples
+   * of four columns, are widened to f32, which is exact.
+   */
   layout(policy: WeightPolicy): MatrixLayout {
+    if (this.#int4 !== null) return int4Layout(this.#int4, this.#int4Columns) ?? matrixLayout(policy === "keep" ? "f32" : policy, this.columns);
     if (policy !== "keep") return matrixLayout(policy, this.columns);
     if (this.#native !== "fp8") return matrixLayout(this.#native, this.columns);
     const group = gcd(this.#columnBegin, this.#scales!.block[1]);
@@ -115,30 +147,59 @@ export class MatrixSource {
   /** The rows in order. */
   *blocks(policy: WeightPolicy): Generator<RowBlock> {
     const layout = this.layout(policy);
+    if (this.#int4 !== null) return yield* this.#int4Blocks(this.#int4, layout);
     const verbatim = layout.format === this.#native && this.#native !== "fp8" && this.columns === this.#storedColumns &&
-      layout.rowBytes === this.storedRowBytes;
-    const step = verbatim ? Infinity : Math.max(1, Math.floor(BLOCK_BYTES / (this.#storedColumns * 4)));
-    for (const range of this.#rowRanges) {
-      for (let begin = range.begin; begin < range.end; begin += step) {
-        const end = Math.min(begin + step, range.end);
-        const rows = end - begin;
-        yield {
-          rows,
-          reads: [
-            this.#checkpoint.range(this.name, begin * this.storedRowBytes, end * this.storedRowBytes),
-            ...(this.#scales === null ? [] : [this.#scales.range(begin, end)]),
-          ],
-          verbatim,
-          pack: ([bytes, stored], into) => {
-            if (verbatim) return into.data.set(bytes);
-            if (this.#native === "fp8") this.#refuseNaN(bytes);
-            const scales = this.#scales?.ofRows(stored, begin, end) ?? NO_SCALES;
-            if (layout.format === this.#native) this.#repack(layout, bytes, scales, into);
-            else this.#convert(layout, bytes, scales, into);
-          },
-        };
-      }
+      layout.rowBytes === this.#storedRowBytes;
+    for (const [begin, end] of stepsOf(this.#rowRanges, verbatim ? Infinity : this.#rowsAtOnce)) {
+      yield {
+        rows: end - begin,
+        reads: [
+          this.#checkpoint.range(this.name, begin * this.#storedRowBytes, end * this.#storedRowBytes),
+          ...(this.#scales === null ? [] : [this.#scales.range(begin, end)]),
+        ],
+        verbatim,
+        pack: ([bytes, stored], into) => {
+          if (verbatim) return into.data.set(bytes);
+          if (this.#native === "fp8") this.#refuseNaN(bytes);
+          const scales = this.#scales?.ofRows(stored, begin, end) ?? NO_SCALES;
+          if (layout.format === this.#native) this.#repack(layout, bytes, scales, into);
+          else this.#convert(layout, bytes, scales, into);
+        },
+      };
     }
+  }
+
+  /** Rows as they are stored, or all that are wanted at once. */
+  *#int4Blocks(tensor: Int4Tensor, layout: MatrixLayout): Generator<RowBlock> {
+    const columns = this.#int4Columns;
+    if (!tensor.byRows) {
+      yield {
+        rows: this.rows,
+        reads: tensor.ranges(0, this.#storedRows),
+        verbatim: false,
+        pack: (stored, into) => {
+          let first = 0;
+          for (const { begin, end } of this.#rowRanges) {
+            packInt4({ tensor, columns, rows: tensor.rows(stored, begin, end) }, layout, into, first);
+            first += end - begin;
+          }
+        },
+      };
+      return;
+    }
+    for (const [begin, end] of stepsOf(this.#rowRanges, this.#rowsAtOnce)) {
+      yield {
+        rows: end - begin,
+        reads: tensor.ranges(begin, end),
+        verbatim: false,
+        pack: (stored, into) => packInt4({ tensor, columns, rows: tensor.rows(stored, begin, end) }, layout, into, 0),
+      };
+    }
+  }
+
+  /** Rows that are converted at a time. */
+  get #rowsAtOnce(): number {
+    return Math.max(1, Math.floor(BLOCK_BYTES / (this.#storedColumns * 4)));
   }
 
   /** Of four bytes at a time: one more than 0x7f overflows into its sign, anything less does not. */
@@ -153,7 +214,7 @@ export class MatrixSource {
 
   /** Same format: only rows are padded, columns cut and scales spread to the layout's groups. */
   #repack(layout: MatrixLayout, bytes: Uint8Array<ArrayBuffer>, scales: Float32Array<ArrayBuffer>, into: PackedRows): void {
-    const { storedRowBytes } = this;
+    const storedRowBytes = this.#storedRowBytes;
     const elementBytes = storedRowBytes / this.#storedColumns;
     const from = this.#columnBegin * elementBytes;
     for (let row = 0; row < into.rows; row++) {
@@ -171,7 +232,7 @@ export class MatrixSource {
 
   /** Another format: through float32. */
   #convert(layout: MatrixLayout, bytes: Uint8Array<ArrayBuffer>, scales: Float32Array<ArrayBuffer>, into: PackedRows): void {
-    const native: MatrixLayout = { ...matrixLayout(this.#native, this.#storedColumns, this.#scales?.block[1]), rowBytes: this.storedRowBytes };
+    const native: MatrixLayout = { ...matrixLayout(this.#native, this.#storedColumns, this.#scales?.block[1]), rowBytes: this.#storedRowBytes };
     const [data, scaleViews] = [viewsOf(bytes), viewsOf(scales)];
     const whole = new Float32Array(this.#storedColumns);
     const kept = whole.subarray(this.#columnBegin, this.#columnBegin + this.columns);
@@ -180,6 +241,23 @@ export class MatrixSource {
       packRow(layout, kept, into, row);
     }
   }
+}
+
+/** Ranges in steps of so many rows. */
+function* stepsOf(ranges: readonly Range[], step: number): Generator<readonly [begin: number, end: number]> {
+  for (const range of ranges) {
+    for (let begin = range.begin; begin < range.end; begin += step) yield [begin, Math.min(begin + step, range.end)];
+  }
+}
+
+/** The format of a tensor that is stored as one. @throws {LatentmeshError} `invalid_checkpoint` if it is missing, or of another shape or dtype */
+function nativeFormat(checkpoint: Checkpoint, name: string, shape: readonly number[]): WeightFormat {
+  const info = checkpoint.info(name);
+  if (info.shape.join() !== shape.join()) {
+    refuseTensor(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
+  }
+  return NATIVE_FORMATS[info.dtype] ??
+    refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
 }
 
 /** Reads a block and converts it. */

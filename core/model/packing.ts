@@ -2,14 +2,21 @@
  * How weight matrices lie in device memory, and the conversions between that and float32.
  *
  * Every format stores rows padded to 16 bytes, so that a kernel can read any row in aligned 32-bit words. Scaled formats have one scale per
- * `group` consecutive columns of a row: float32 for fp8 (the checkpoint's own scales), float16 for q8 and q4.
+ * `group` consecutive columns of a row: float32 for fp8 (the checkpoint's own scales), float16 for q8 and q4, and for int4, whose levels, scales and zero points are
+ * a checkpoint's own, too, what the layout says.
  *
  * @module
  */
 import { ceilDiv, F16_VALUES, FP8_E4M3_VALUES, halfBits, roundUp, toHalfBits } from "../numeric.ts";
 
 /** Storage format of a weight matrix on a device. */
-export type WeightFormat = "f32" | "f16" | "bf16" | "fp8" | "q8" | "q4";
+export type WeightFormat = "f32" | "f16" | "bf16" | "fp8" | "q8" | "q4" | "int4";
+
+/**
+ * How scales are stored. With `zero`, a scale is the lower half of a word whose upper half is the zero point of its group, which is subtracted from levels 0 … 15;
+ * without, 8 is subtracted from those of four bits.
+ */
+export type Scaling = "none" | "f32" | "f16" | "bf16" | "f16-zero" | "bf16-zero";
 
 /** Columns that share a scale in q8 and q4. */
 export const QUANT_GROUP = 64;
@@ -20,35 +27,47 @@ export interface MatrixLayout {
   readonly columns: number;
   /** Columns per scale; 0 for unscaled formats. */
   readonly group: number;
+  readonly scaling: Scaling;
   /** Bytes from one row to the next; a multiple of 16. */
   readonly rowBytes: number;
   /** Bytes of scales from one row to the next; a multiple of 4, 0 for unscaled formats. */
   readonly scaleRowBytes: number;
 }
 
-const BITS: Readonly<Record<WeightFormat, number>> = { f32: 32, f16: 16, bf16: 16, fp8: 8, q8: 8, q4: 4 };
+const BITS: Readonly<Record<WeightFormat, number>> = { f32: 32, f16: 16, bf16: 16, fp8: 8, q8: 8, q4: 4, int4: 4 };
+
+const SCALINGS: Readonly<Record<WeightFormat, Scaling>> = { f32: "none", f16: "none", bf16: "none", fp8: "f32", q8: "f16", q4: "f16", int4: "bf16" };
+
+/** Bytes of a scale, with its zero point. */
+const SCALE_BYTES: Readonly<Record<Scaling, number>> = { none: 0, f32: 4, f16: 2, bf16: 2, "f16-zero": 4, "bf16-zero": 4 };
 
 /** Bits that a weight takes, without its share of a scale. */
 export function bitsPerWeight(format: WeightFormat): number {
   return BITS[format];
 }
 
-/** The layout of a matrix with `columns` inputs; `group` is required for fp8 and ignored elsewhere. */
-export function matrixLayout(format: WeightFormat, columns: number, group = 0): MatrixLayout {
-  const effectiveGroup = format === "fp8" ? group : format === "q8" || format === "q4" ? QUANT_GROUP : 0;
+/**
+ * The layout of a matrix with `columns` inputs.
+ *
+ * @param group required for fp8 and int4, and ignored elsewhere
+ * @param scaling of int4: how its checkpoint has scales
+ */
+export function matrixLayout(format: WeightFormat, columns: number, group = 0, scaling: Scaling = SCALINGS[format]): MatrixLayout {
+  const effectiveGroup = format === "fp8" || format === "int4" ? group : format === "q8" || format === "q4" ? QUANT_GROUP : 0;
   const groups = effectiveGroup === 0 ? 0 : ceilDiv(columns, effectiveGroup);
   return {
     format,
     columns,
     group: effectiveGroup,
+    scaling,
     rowBytes: roundUp(ceilDiv(columns * BITS[format], 8), 16),
-    scaleRowBytes: format === "fp8" ? groups * 4 : roundUp(groups * 2, 4),
+    scaleRowBytes: roundUp(groups * SCALE_BYTES[scaling], 4),
   };
 }
 
 /** Same layout, so that rows of both can stand in one matrix. */
 export function sameLayout(a: MatrixLayout, b: MatrixLayout): boolean {
-  return a.format === b.format && a.columns === b.columns && a.group === b.group;
+  return a.format === b.format && a.columns === b.columns && a.group === b.group && a.scaling === b.scaling;
 }
 
 /** Some rows of a packed matrix. */
@@ -65,7 +84,7 @@ export function allocateRows(layout: MatrixLayout, rows: number): PackedRows {
   return { rows, data: new Uint8Array(rows * layout.rowBytes), scales: new Uint8Array(rows * layout.scaleRowBytes) };
 }
 
-/** Packs float32 rows ([rows, columns]); fp8 is a storage format of checkpoints only and cannot be packed to. */
+/** Packs float32 rows ([rows, columns]); fp8 and int4 are storage formats of checkpoints only and cannot be packed to. */
 export function packRows(layout: MatrixLayout, values: Float32Array, rows: number): PackedRows {
   const packed = allocateRows(layout, rows);
   for (let row = 0; row < rows; row++) {
@@ -94,7 +113,8 @@ export function packRow(layout: MatrixLayout, values: Float32Array, into: Packed
       quantizeRow(layout, values, into, row);
       return;
     case "fp8":
-      throw new TypeError("float32 values cannot be packed to fp8");
+    case "int4":
+      throw new TypeError(`float32 values cannot be packed to ${layout.format}`);
     default:
       layout.format satisfies never;
   }
@@ -195,10 +215,7 @@ export function unpackRow(layout: MatrixLayout, data: MatrixViews, scales: Matri
       for (let k = 0, at = start / 2; k < columns; k++) out[k] = F16_VALUES[data.u16[at + k]];
       return;
     case "bf16":
-      for (let k = 0, at = start / 2; k < columns; k++) {
-        WORD_BITS[0] = data.u16[at + k] << 16;
-        out[k] = WORD_FLOAT[0];
-      }
+      for (let k = 0, at = start / 2; k < columns; k++) out[k] = fromBfloat16(data.u16[at + k]);
       return;
     case "fp8":
       for (let begin = 0, at = (row * scaleRowBytes) / 4; begin < columns; begin += group, at++) {
@@ -220,9 +237,43 @@ export function unpackRow(layout: MatrixLayout, data: MatrixViews, scales: Matri
         }
       }
       return;
+    case "int4":
+      for (let begin = 0, g = 0; begin < columns; begin += group, g++) {
+        const [scale, zero] = scaleOf(layout, scales, row, g);
+        for (let k = begin, end = Math.min(begin + group, columns); k < end; k++) {
+          out[k] = (((data.u8[start + (k >> 1)] >> ((k & 1) * 4)) & 15) - zero) * scale;
+        }
+      }
+      return;
     default:
       layout.format satisfies never;
   }
+}
+
+/** A scale of int4, and what is subtracted from its levels. */
+function scaleOf({ scaling, scaleRowBytes }: MatrixLayout, { f32, u16 }: MatrixViews, row: number, group: number): readonly [number, number] {
+  const [halves, words] = [row * scaleRowBytes / 2, row * scaleRowBytes / 4];
+  switch (scaling) {
+    case "f32":
+      return [f32[words + group], 8];
+    case "f16":
+      return [F16_VALUES[u16[halves + group]], 8];
+    case "bf16":
+      return [fromBfloat16(u16[halves + group]), 8];
+    case "f16-zero":
+      return [F16_VALUES[u16[halves + 2 * group]], u16[halves + 2 * group + 1]];
+    case "bf16-zero":
+      return [fromBfloat16(u16[halves + 2 * group]), u16[halves + 2 * group + 1]];
+    case "none":
+      throw new TypeError("int4 without scales");
+    default:
+      return scaling satisfies never;
+  }
+}
+
+function fromBfloat16(bits: number): number {
+  WORD_BITS[0] = bits << 16;
+  return WORD_FLOAT[0];
 }
 
 const WORD_BITS = new Uint32Array(1);

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { Int4Spec } from "./int4/int4_spec.ts";
+
 /** YaRN context extension (arXiv 2309.00071), with DeepSeek's mscale. */
 export interface YarnSpec {
   /** By how much the context is extended. */
@@ -131,6 +133,8 @@ export interface ModelSpec {
   readonly eosTokens: readonly number[];
   /** What shares one scale, where the checkpoint is FP8: rows × columns, a row (`channel`), or all of a matrix (`tensor`). */
   readonly fp8Block: readonly [rows: number, columns: number] | "channel" | "tensor" | null;
+  /** How weights of four bits are stored, where the checkpoint has some. */
+  readonly int4: Int4Spec | null;
   /** Multi-token-prediction layers that follow the model's own in the file; they are skipped. */
   readonly mtpLayers: number;
 }

@@ -11,7 +11,7 @@ import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../la
 import { unroll } from "../authoring/unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import { wasmReads } from "../linear/wasm.ts";
-import { WASM_FORMATS } from "../authoring/wasm_program.ts";
+import { WASM_FORMATS, WASM_SCALINGS } from "../authoring/wasm_program.ts";
 import source from "./absorb.wgsl" with { type: "text" };
 
 /** Stack of one matrix per head, each [rows, layout.columns]. */
@@ -89,10 +89,10 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries"
   wasm({ layout, heads, rows, inputStride, queries }) {
     if (!wasmReads(layout) || layout.columns % 4 !== 0 || queries.dtype !== "f32") return null;
     return ({ at, allocate, call }) => {
-      const args = allocate(13);
-      const { format, columns, rowBytes, scaleRowBytes, group } = layout;
+      const args = allocate(14);
+      const { format, columns, rowBytes, scaleRowBytes, group, scaling } = layout;
       args.u32.set([at.weights, at.scales, at.x, at.queries, WASM_FORMATS.indexOf(format), columns, rowBytes, scaleRowBytes, group]);
-      args.u32.set([inputStride * 4, heads, rows, cacheWidth(queries) * 4], 9);
+      args.u32.set([inputStride * 4, heads, rows, cacheWidth(queries) * 4, WASM_SCALINGS.indexOf(scaling)], 9);
       return ({ items }) => call("absorb", args, items, rows * columns);
     };
   },

@@ -30,11 +30,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     @unroll(t, TOKENS_AT_ONCE) {
       let value_{t} = x[input_{t} + r];
     }
-    let scale = scale_at(row, vector * QUADS * 4u);
+    let word = scale_word(row, vector * QUADS * 4u);
+    let scale = scale_from(word, vector * QUADS * 4u);
     @unroll(q, QUADS) {
       {
-        let weight = widen(words, {q}u);
-        let factor = select(scale_at(row, min((vector * QUADS + {q}u) * 4u, COLUMNS - 1u)), scale, ONE_SCALE);
+        let column = min((vector * QUADS + {q}u) * 4u, COLUMNS - 1u);
+        let own = select(scale_word(row, column), word, ONE_SCALE);
+        let weight = widen(words, {q}u, zero_from(own));
+        let factor = select(scale_from(own, column), scale, ONE_SCALE);
         @unroll(t, TOKENS_AT_ONCE) {
           sum_{t}_{q} = fma(vec4(value_{t} * factor), weight, sum_{t}_{q});
         }

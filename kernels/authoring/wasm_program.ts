@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WeightFormat } from "../../core/model/packing.ts";
+import type { Scaling, WeightFormat } from "../../core/model/packing.ts";
 import type { HostBuffer, Params } from "./host_buffer.ts";
 
 /** Compiled kernels, in the order of `invoke` in pool.as. */
@@ -23,11 +23,17 @@ export const WASM_KERNELS = [
   "merge_candidates",
   "round",
   "prefill_merge",
+  "linear_int4",
+  "dot_int4",
+  "split",
   "linear_rounded",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */
-export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
+export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4", "int4"];
+
+/** How scales are stored, in the order of their numbers there. */
+export const WASM_SCALINGS: readonly Scaling[] = ["none", "f32", "f16", "bf16", "f16-zero", "bf16-zero"];
 
 /** What the second operand of a dot product of bytes may be beyond seven bits, if sums are to be exact: a number with or without a sign; `null`: neither. */
 export type ByteDots = "unsigned" | "signed" | null;

@@ -20,6 +20,8 @@ const THREADS = 256;
  */
 export type FillParams = "first_word" | "end_word" | "row_words" | "columns" | "first_row" | "first_column" | "key";
 
+const FOUR_BIT_LEVELS = several("u32(min((level_at(row, column + i) + 136) >> 4u, 15))", 8);
+
 /** One word of the weights from a column on, of each format. */
 const WORD_OF: Readonly<Record<WeightFormat, string>> = {
   f32: "return bitcast<u32>(f32(level_at(row, column)) * LEVEL_SIZE);",
@@ -29,7 +31,8 @@ const WORD_OF: Readonly<Record<WeightFormat, string>> = {
   // Sign and mantissa are random, the exponent is that of 1 / 64.
   fp8: several("(u32(level_at(row, column + i)) & 0x87u) | 0x08u", 4),
   q8: several("u32(level_at(row, column + i)) & 0xffu", 4),
-  q4: several("u32(min((level_at(row, column + i) + 136) >> 4u, 15))", 8),
+  q4: FOUR_BIT_LEVELS,
+  int4: FOUR_BIT_LEVELS,
 };
 
 function several(one: string, count: number): string {
@@ -84,6 +87,7 @@ function bitsOf(format: WeightFormat, level: number): number {
     case "q8":
       return level & 0xff;
     case "q4":
+    case "int4":
       return fourBitLevel(level);
     default:
       return format satisfies never;

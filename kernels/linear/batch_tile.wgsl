@@ -42,6 +42,7 @@ fn multiply_{n}(thread: u32, matrix: u32, first_output: u32, first: u32, count: 
       @unroll(o, OUTPUTS_EACH) {
         let words_{o} = select(next_words_{o}, vec4(0u), RAGGED && vectors + lane >= ROW_VECTORS);
         let scale_{o} = scale_from(next_scale_{o}, min(vectors + lane, ROW_VECTORS - 1u) * QUADS * 4u);
+        let zero_{o} = zero_from(next_scale_{o});
       }
       if (ROW_VECTORS > PASS_LANES) {
         let next = min(next_vectors + lane, ROW_VECTORS - 1u);
@@ -75,9 +76,10 @@ fn multiply_{n}(thread: u32, matrix: u32, first_output: u32, first: u32, count: 
         workgroupBarrier();
         @unroll(q, CHUNK_QUADS) {
           @unroll(o, OUTPUTS_EACH) {
-            var w_{o}_{q} = widen(words_{o}, chunk * CHUNK_QUADS + {q}u);
+            var w_{o}_{q} = widen(words_{o}, chunk * CHUNK_QUADS + {q}u, zero_{o});
             if (!ONE_SCALE) {
-              w_{o}_{q} *= scale_at(row_{o}, min(((vectors + lane) * QUADS + chunk * CHUNK_QUADS + {q}u) * 4u, COLUMNS - 1u));
+              let column_{o}_{q} = min(((vectors + lane) * QUADS + chunk * CHUNK_QUADS + {q}u) * 4u, COLUMNS - 1u);
+              w_{o}_{q} = widen_at(words_{o}, chunk * CHUNK_QUADS + {q}u, row_{o}, column_{o}_{q});
             }
           }
         }

@@ -109,8 +109,12 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
               memory[weight_to_{l}] = held_{a}_{l};
             } else {
               let by_{a}_{l} = scale_from(scale_{a}_{l}, vector_of(now_{a}, vector_{l}) * QUADS * 4u);
+              let zero_{a}_{l} = zero_from(scale_{a}_{l});
               @unroll(p, QUAD_PAIRS) {
-                memory[weight_to_{l} + {p}u] = halves(widen(held_{a}_{l}, 2u * {p}u) * by_{a}_{l}, widen(held_{a}_{l}, 2u * {p}u + 1u) * by_{a}_{l});
+                {
+                  let even = widen(held_{a}_{l}, 2u * {p}u, zero_{a}_{l}) * by_{a}_{l};
+                  memory[weight_to_{l} + {p}u] = halves(even, widen(held_{a}_{l}, 2u * {p}u + 1u, zero_{a}_{l}) * by_{a}_{l});
+                }
               }
             }
           }

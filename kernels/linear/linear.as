@@ -103,7 +103,7 @@ function folds(scales: usize, g: u32): bool {
   return by < 128 && by > -128;
 }
 
-function multiply<T>(all: Linear, batch: Batch, row: u32, rows: u32, at: u32, weights: usize, scales: usize, rowBytes: u32): void {
+export function multiply<T>(all: Linear, batch: Batch, row: u32, rows: u32, at: u32, weights: usize, scales: usize, rowBytes: u32): void {
   // What lies beyond the last row is the last row again, and not written.
   const w0 = weights + at * rowBytes;
   const w1 = weights + (at + min<u32>(1, rows - 1)) * rowBytes;

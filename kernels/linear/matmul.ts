@@ -65,5 +65,5 @@ export const matmul: Kernel<MatmulConfig, LinearBindings, LinearParams> = {
       });
     }
   },
-  wasm: (config) => linearProgram(config, plannedBatches(config.plan)),
+  wasm: (config) => linearProgram(config, plannedBatches(config.plan), "linear_int4"),
 };

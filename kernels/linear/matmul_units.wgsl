@@ -74,8 +74,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         memory[weight_to_{l}] = words_{l};
       } else {
         let scale = scale_from(scale_{l}, k + weight_vector_{l} * QUADS * 4u);
+        let zero = zero_from(scale_{l});
         @unroll(p, QUAD_PAIRS) {
-          memory[weight_to_{l} + {p}u] = halves(widen(words_{l}, 2u * {p}u) * scale, widen(words_{l}, 2u * {p}u + 1u) * scale);
+          memory[weight_to_{l} + {p}u] = halves(widen(words_{l}, 2u * {p}u, zero) * scale, widen(words_{l}, 2u * {p}u + 1u, zero) * scale);
         }
       }
     }

@@ -120,5 +120,5 @@ export const matvec: Kernel<MatvecConfig, LinearBindings, LinearParams> = {
       });
     }
   },
-  wasm: (config) => linearProgram(config, decodeBatches(config)),
+  wasm: (config) => linearProgram(config, decodeBatches(config), "dot_int4"),
 };

@@ -59,6 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     @unroll(o, OUTPUTS_EACH) {
       let words_{o} = next_words_{o};
       let scale_{o} = scale_from(next_scale_{o}, vector * QUADS * 4u);
+      let zero_{o} = zero_from(next_scale_{o});
       if (LANES < ROW_VECTORS) {
         let next = min(vector + LANES, ROW_VECTORS - 1u);
         next_words_{o} = weights[row_{o} * ROW_VECTORS + next];
@@ -78,9 +79,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let x_{i} = input_of(input_{i}, vector, quad);
           }
           @unroll(o, OUTPUTS_EACH) {
-            var w_{o} = widen(words_{o}, quad);
+            var w_{o} = widen(words_{o}, quad, zero_{o});
             if (!ONE_SCALE) {
-              w_{o} *= scale_at(row_{o}, min((vector * QUADS + quad) * 4u, COLUMNS - 1u));
+              w_{o} = widen_at(words_{o}, quad, row_{o}, min((vector * QUADS + quad) * 4u, COLUMNS - 1u));
             }
             @unroll(i, ITEMS_AT_ONCE) {
               part_{o}_{i} = fma(w_{o}.x, x_{i}.x, fma(w_{o}.y, x_{i}.y, fma(w_{o}.z, x_{i}.z, fma(w_{o}.w, x_{i}.w, part_{o}_{i}))));

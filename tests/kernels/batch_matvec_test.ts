@@ -2,7 +2,7 @@ import { isHost } from "../../core/device_kind.ts";
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
-import { matrixLayout, type WeightFormat } from "../../core/model/packing.ts";
+import { matrixLayout } from "../../core/model/packing.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { type BatchDivision, batchMatvec } from "../../kernels/linear/batch_matvec.ts";
 import { decodeWays } from "../../kernels/linear/choose.ts";
@@ -10,9 +10,9 @@ import { matvec } from "../../kernels/linear/matvec.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnHardware, openTestDevice } from "../support/devices.ts";
 import { type Bound, expectedOf, makeTask, routesOf, runTask, type Task } from "../support/linear_task.ts";
+import { ALL_STORED } from "../support/matrices.ts";
 import { Random, SEED } from "../../bench/support/random.ts";
 
-const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
 /** As much as a software driver compiles in seconds. */
 const SMALL: BatchDivision = { threads: 64, passLanes: 8, outputsEach: 2, itemTeams: 1, itemsEach: [2] };
 /** Teams of items, passes of two folds of lanes or of all lanes, sums that take turns or do not, several numbers of items, not only powers of two. */
@@ -32,19 +32,19 @@ describeOnDevices("linear layers of several rows", (kind) => {
   beforeAll(async () => void (device = await openTestDevice(kind)));
   afterAll(() => device.close());
 
-  for (const format of FORMATS) {
-    it(`give each row the bits that it has alone, ${format}`, async () => {
+  for (const [format, scaling] of ALL_STORED) {
+    it(`give each row the bits that it has alone, ${format} ${scaling ?? ""}`, async () => {
       const random = new Random();
       for (
         const shape of [
           // Whole vectors whose last round is not whole; rows of any size, which are read alike in all formats, with scales that change within a vector.
           { columns: 1312, outputs: 37, rows: 5, input: "plain" },
-          ...(format === "bf16" || format === "fp8" ? [{ columns: 69, outputs: 7, rows: 3, input: "gated" }] as const : []),
+          ...(format === "bf16" || format === "fp8" || scaling === "f16-zero" ? [{ columns: 69, outputs: 7, rows: 3, input: "gated" }] as const : []),
         ] as const
       ) {
         const task = makeTask(random, {
           ...shape,
-          layout: matrixLayout(format, shape.columns, shape.columns === 69 ? 20 : 32),
+          layout: matrixLayout(format, shape.columns, shape.columns === 69 ? 20 : 32, scaling),
           select: { kind: "all" },
         });
         const together = await run(device, task, SMALL);
@@ -110,8 +110,8 @@ describeOnDevices("linear layers of several rows", (kind) => {
   }
 
   // The CPU has one kernel for all divisions.
-  for (const format of isHost(kind) ? [] : FORMATS) {
-    itOnHardware(kind)(`give them in every division that is served, ${format}`, async () => {
+  for (const [format, scaling] of isHost(kind) ? [] : ALL_STORED) {
+    itOnHardware(kind)(`give them in every division that is served, ${format} ${scaling ?? ""}`, async () => {
       const random = new Random();
       for (
         const shape of [
@@ -121,7 +121,7 @@ describeOnDevices("linear layers of several rows", (kind) => {
           { outputs: 150, columns: 1408, select: { kind: "expert", perInput: 3 }, experts: 12, active: 3 },
         ] as const
       ) {
-        const layout = matrixLayout(format, shape.columns, 128);
+        const layout = matrixLayout(format, shape.columns, 128, scaling);
         const input = shape.select.kind === "expert" ? "gated" : "plain";
         const task = makeTask(random, { ...shape, layout, input, rows: 37 });
         const alone = await run(device, task, null);

@@ -10,11 +10,11 @@ import type { Select } from "../../kernels/linear/select.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { type Bound, expectedOf, makeTask, rounded, routesOf, runTask, type Task } from "../support/linear_task.ts";
+import { ALL_STORED } from "../support/matrices.ts";
 import { Random, SEED } from "../../bench/support/random.ts";
 
 /** Matrix units round what they multiply to f16. */
 const TOLERANCE = 1e-3;
-const FORMATS = ["f16", "bf16", "fp8", "q8", "q4"] as const;
 const ALL: Select = { kind: "all" };
 const BASE: UnitsDivision = { columnParts: 2, outputParts: 1, outputTiles: 2, items: 16, depth: 64, ahead: 2 };
 /** Other tiles, with the same parts of the columns: few items, several tiles of them, outputs in parts, other steps, more of them ahead. */
@@ -53,11 +53,12 @@ describeOnDevices("linear layers of decode on matrix units", (kind) => {
   afterAll(() => device.close());
   const test = itOnUnits(kind);
 
-  for (const format of FORMATS) {
-    test(`multiply ${format} matrices, whole steps of columns and rows of any size`, async () => {
+  // Not f32, which asks for more.
+  for (const [format, scaling] of ALL_STORED.slice(1)) {
+    test(`multiply ${format} ${scaling ?? ""} matrices, whole steps of columns and rows of any size`, async () => {
       const random = new Random();
       for (const [columns, outputs, rows, input] of [[256, 40, 17, "plain"], [328, 33, 3, "gated"], [56, 20, 5, "gated"]] as const) {
-        const task = makeTask(random, { layout: matrixLayout(format, columns, 32), outputs, rows, select: ALL, input });
+        const task = makeTask(random, { layout: matrixLayout(format, columns, 32, scaling), outputs, rows, select: ALL, input });
         const config = { ...task.config, division: BASE, mostItems: rows };
         assert(fitsBatchUnits(config, device.limits.maxWorkgroupBytes));
         assert(

@@ -16,10 +16,9 @@ import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
-import { multiplied, randomMatrix } from "../support/matrices.ts";
+import { ALL_STORED, INT4_SCALINGS, multiplied, randomMatrix, type Stored } from "../support/matrices.ts";
 import { Random } from "../../bench/support/random.ts";
 
-const FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
 const TOLERANCE = 1e-5;
 describeOnDevices("linear layers", (kind) => {
   let device: Device;
@@ -29,8 +28,10 @@ describeOnDevices("linear layers", (kind) => {
   /** Whether inputs of such weights are rounded. */
   const rounds = (format: WeightFormat) => kind === "wasm" && (format === "q8" || format === "q4");
 
-  for (const format of FORMATS) {
-    it(`multiplies ${format} matrices of awkward sizes by one or several rows`, async () => {
+  // What differs between ways of storing scales is small, and a software driver compiles for seconds.
+  const others: Stored[] = kind === "cpu" || kind === "wasm" ? INT4_SCALINGS.map((scaling) => ["int4", scaling]) : [];
+  for (const [format, scaling] of [...ALL_STORED, ...others.slice(0, 2), ...others.slice(4)]) {
+    it(`multiplies ${format} ${scaling ?? ""} matrices of awkward sizes by one or several rows`, async () => {
       const random = new Random();
       for (
         const [outputs, columns, items, input] of [[61, 69, 1, "plain"], [7, 132, 5, "gated"], [1, 1, 2, "gated"], [69, 200, 0, "plain"], [
@@ -40,7 +41,7 @@ describeOnDevices("linear layers", (kind) => {
           "plain",
         ], [29, 144, 6, "gated"]] as const
       ) {
-        const layout = matrixLayout(format, columns, columns % 16 === 0 ? 32 : 20);
+        const layout = matrixLayout(format, columns, columns % 16 === 0 ? 32 : 20, scaling);
         const { packed, values } = randomMatrix(random, layout, outputs);
         const config: LinearConfig = { layout, outputs, inputStride: 2 * columns + (columns === 160 ? 4 : 3), input, select: { kind: "all" } };
         const x = random.normals(Math.max(1, items) * config.inputStride);
@@ -221,12 +222,12 @@ describeOnDevices("linear layers", (kind) => {
     }
   });
 
-  for (const format of FORMATS) {
-    it(`absorbs per head, ${format}`, async () => {
+  for (const [format, scaling] of ALL_STORED) {
+    it(`absorbs per head, ${format} ${scaling ?? ""}`, async () => {
       const random = new Random();
       const [heads, rows, tokens, stride] = [3, 13, 4, 19];
       for (const columns of [61, 256]) {
-        const layout = matrixLayout(format, columns, columns === 61 ? 20 : 32);
+        const layout = matrixLayout(format, columns, columns === 61 ? 20 : 32, scaling);
         const { packed, values } = randomMatrix(random, layout, heads * rows);
         const items = tokens * heads;
         const x = random.normals(items * stride);
@@ -246,6 +247,22 @@ describeOnDevices("linear layers", (kind) => {
           assertClose(result.queries.f32.subarray(item * width, item * width + columns), expected, TOLERANCE, `absorb ${format} ${columns}`);
           assertEquals(result.queries.f32.subarray(item * width + columns, (item + 1) * width).every(Number.isNaN), true, "the rest is left alone");
         }
+      }
+    });
+  }
+
+  for (const scaling of INT4_SCALINGS) {
+    it(`reads scales of int4 as ${scaling}, whatever they are for`, async () => {
+      const random = new Random();
+      for (const group of [12, 32, 128]) {
+        const layout = matrixLayout("int4", 202, group, scaling);
+        const { packed, values } = randomMatrix(random, layout, 5);
+        const step = Uint32Array.from([3, 0, 4].flatMap((token) => [token, 0, 0, 0]));
+        const inputs = { weights: packed.data, scales: packed.scales, step, y: { poison: 3 * 202 } };
+        const { y } = await runKernel(device, embedding, { layout, scale: 1 }, inputs, { items: 3, first_row: 0, part_rows: 5 });
+        [3, 0, 4].forEach((token, i) => {
+          assertEquals(y.f32.subarray(i * 202, (i + 1) * 202), values.subarray(token * 202, (token + 1) * 202), `groups of ${group}`);
+        });
       }
     });
   }

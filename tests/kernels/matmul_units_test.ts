@@ -10,7 +10,7 @@ import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
-import { multiplied, randomMatrix } from "../support/matrices.ts";
+import { ALL_STORED, multiplied, randomMatrix } from "../support/matrices.ts";
 import { Random } from "../../bench/support/random.ts";
 
 /** Bytes of workgroup memory that change how a tile is divided. */
@@ -52,13 +52,14 @@ describeOnDevices("linear layers of rounded inputs", (kind) => {
     });
   }
 
-  for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
-    itOnUnits(kind)(`multiplies ${format} matrices on matrix units`, async () => {
+  // Not f32, which asks for more.
+  for (const [format, scaling] of ALL_STORED.slice(1)) {
+    itOnUnits(kind)(`multiplies ${format} ${scaling ?? ""} matrices on matrix units`, async () => {
       const random = new Random();
       const units = unitsOf(device);
       // Whole tiles and parts of them in both directions; experts with several tiles, one and none.
       const [outputs, columns, tokens, experts] = [200, 192, 150, 5];
-      const layout = matrixLayout(format, columns, 32);
+      const layout = matrixLayout(format, columns, 32, scaling);
       const { packed, values } = randomMatrix(random, layout, experts * outputs);
       const x = random.normals(tokens * 2 * columns);
       const weights = { weights: packed.data, scales: packed.scales };

@@ -10,6 +10,7 @@ import { batchUnits } from "../../kernels/linear/batch_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { divideUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS } from "../../kernels/mla_prefill/matrix_units.ts";
+import { ALL_STORED } from "../support/matrices.ts";
 import { nullAbsence, unitsProblems } from "../support/null_device.ts";
 
 const absent = nullAbsence;
@@ -32,29 +33,33 @@ else {
       }
     }
     const plan = { items: 64, experts: 4, tileItems: 64 };
-    for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
-      const config = { layout: matrixLayout(format, 192, 32), outputs: 200, inputStride: 192, input: "rounded" } as const;
+    for (const [format, scaling] of ALL_STORED.slice(1)) {
+      const config = { layout: matrixLayout(format, 192, 32, scaling), outputs: 200, inputStride: 192, input: "rounded" } as const;
       for (const tileItems of UNITS_TILE_SIZES) {
         for (const limit of [49152, 20480]) {
           const all = { ...config, tileItems, output: "f32", select: { kind: "all" }, plan: null } as const;
           const experts = { ...all, select: { kind: "expert", perInput: 2 }, plan: { ...plan, tileItems } } as const;
           for (const output of ["f32", "f16"] as const) {
-            add(`${format} to ${output} by ${tileItems}, ${limit} bytes`, matmulUnits, { ...all, output, division: divideUnits(all, limit)! });
+            add(`${format} ${scaling} to ${output} by ${tileItems}, ${limit} bytes`, matmulUnits, {
+              ...all,
+              output,
+              division: divideUnits(all, limit)!,
+            });
           }
-          add(`${format} experts by ${tileItems}, ${limit} bytes`, matmulUnits, { ...experts, division: divideUnits(experts, limit)! });
+          add(`${format} ${scaling} experts by ${tileItems}, ${limit} bytes`, matmulUnits, { ...experts, division: divideUnits(experts, limit)! });
         }
       }
     }
     const decode = { columnParts: 4, outputParts: 1, outputTiles: 2, items: 16, depth: 64, ahead: 2 } as const;
     const divisions = [decode, { ...decode, outputParts: 2, items: 24, ahead: 1 }, { ...decode, columnParts: 2, outputTiles: 3, items: 4 }] as const;
-    for (const format of ["f16", "bf16", "fp8", "q8", "q4"] as const) {
+    for (const [format, scaling] of ALL_STORED.slice(1)) {
       for (const select of [{ kind: "all" }, { kind: "head", heads: 3 }, { kind: "expert", perInput: 2 }] as const) {
         for (const columns of [192, 72]) {
           for (const output of ["f32", "f16", "activated"] as const) {
             for (const division of divisions) {
-              const layout = matrixLayout(format, columns, 64);
+              const layout = matrixLayout(format, columns, 64, scaling);
               const config = { layout, outputs: 52, inputStride: columns, input: "rounded", output, select, mostItems: 20, division } as const;
-              add(JSON.stringify({ format, select, columns, output, division }), batchUnits, config);
+              add(JSON.stringify({ format, scaling, select, columns, output, division }), batchUnits, config);
             }
           }
         }

@@ -3,20 +3,67 @@
  *
  * @module
  */
-import { allocateRows, type MatrixLayout, type PackedRows, packRows, unpackRow } from "../../core/model/packing.ts";
-import { FP8_E4M3_VALUES } from "../../core/numeric.ts";
+import { allocateRows, type MatrixLayout, type PackedRows, packRows, type Scaling, unpackRow, type WeightFormat } from "../../core/model/packing.ts";
+import { floatBits, FP8_E4M3_VALUES, halfBits } from "../../core/numeric.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import type { Random } from "../../bench/support/random.ts";
 
+/** A storage format, and of int4 how its scales are stored. */
+export type Stored = readonly [format: WeightFormat, scaling?: Scaling];
+
+/** Storage formats that a kernel for linear layers is tested with. */
+export const ALL_STORED: readonly Stored[] = [["f32"], ["f16"], ["bf16"], ["fp8"], ["q8"], ["q4"], ["int4", "bf16"], ["int4", "f16-zero"]];
+
+/** Ways in which int4 may have its scales. */
+export const INT4_SCALINGS = ["f32", "f16", "bf16", "f16-zero", "bf16-zero"] as const satisfies Scaling[];
+
 /** Random packed rows and the float32 values they stand for. */
 export function randomMatrix(random: Random, layout: MatrixLayout, rows: number): { packed: PackedRows; values: Float32Array } {
-  const packed = layout.format === "fp8" ? randomFp8(random, layout, rows) : packRows(layout, random.normals(rows * layout.columns), rows);
+  const packed = randomRows(random, layout, rows);
   const values = new Float32Array(rows * layout.columns);
   const views = (bytes: Uint8Array<ArrayBuffer>) => ({ f32: new Float32Array(bytes.buffer), u16: new Uint16Array(bytes.buffer), u8: bytes });
   for (let row = 0; row < rows; row++) {
     unpackRow(layout, views(packed.data), views(packed.scales), row, values.subarray(row * layout.columns, (row + 1) * layout.columns));
   }
   return { packed, values };
+}
+
+function randomRows(random: Random, layout: MatrixLayout, rows: number): PackedRows {
+  if (layout.format === "fp8") return randomFp8(random, layout, rows);
+  if (layout.format === "int4") return randomInt4(random, layout, rows);
+  return packRows(layout, random.normals(rows * layout.columns), rows);
+}
+
+/** Zero points of all kinds, 16 among them, which stands for a level that is not there. */
+function randomInt4(random: Random, layout: MatrixLayout, rows: number): PackedRows {
+  const packed = allocateRows(layout, rows);
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < layout.columns; k++) packed.data[row * layout.rowBytes + (k >> 1)] |= random.below(16) << (4 * (k & 1));
+  }
+  const halves = new Uint16Array(packed.scales.buffer);
+  const words = new Uint32Array(packed.scales.buffer);
+  const scale = () => random.normals(1, 0.1)[0];
+  const bfloat16 = () => floatBits(scale()) >>> 16;
+  switch (layout.scaling) {
+    case "f32":
+      words.forEach((_, i) => words[i] = floatBits(scale()));
+      break;
+    case "f16":
+      halves.forEach((_, i) => halves[i] = halfBits(scale()));
+      break;
+    case "bf16":
+      halves.forEach((_, i) => halves[i] = bfloat16());
+      break;
+    case "f16-zero":
+      words.forEach((_, i) => words[i] = halfBits(scale()) | random.below(17) << 16);
+      break;
+    case "bf16-zero":
+      words.forEach((_, i) => words[i] = bfloat16() | random.below(17) << 16);
+      break;
+    default:
+      throw new TypeError(`int4 without scales`);
+  }
+  return packed;
 }
 
 function randomFp8(random: Random, layout: MatrixLayout, rows: number): PackedRows {

@@ -258,7 +258,7 @@ export class RankWeights {
   }
 
   #source(name: string, shape: ConstructorParameters<typeof MatrixSource>[2], selection: MatrixSelection = {}): MatrixSource {
-    return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block });
+    return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block, int4: this.#spec.int4 });
   }
 
   #matrix(sources: readonly MatrixSource[], policy?: WeightPolicy): DeviceMatrix {

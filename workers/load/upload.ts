@@ -22,6 +22,9 @@ export interface UploadSizes {
 /** 96 MiB: in Deno, a block comes back 10 ms after it was copied. */
 export const UPLOAD_SIZES: UploadSizes = { blockBytes: 16 << 20, blocks: 6 };
 
+/** So that one is filled while another is on its way. */
+const LEAST_BLOCKS = 2;
+
 /** Options of {@link upload}. */
 export interface UploadOptions {
   readonly clock: LoadClock;
@@ -56,7 +59,8 @@ async function uploadRead(plan: UploadPlan, { clock, sizes = UPLOAD_SIZES, signa
   const fills = planFills(plan, wanted);
   if (fills.length === 0) return;
   const used = fills.reduce((most, fill) => Math.max(most, bytesOf(fill)), 0);
-  const blocks = Math.min(sizes.blocks, fills.length);
+  // Of blocks that are larger, since a conversion is not split, there are fewer.
+  const blocks = Math.min(sizes.blocks, fills.length, Math.max(LEAST_BLOCKS, Math.floor(sizes.blocks * sizes.blockBytes / used)));
   const staging = plan.device.createStaging(used, blocks);
   const scratches: Scratch[] = [];
   try {

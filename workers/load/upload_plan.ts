@@ -83,7 +83,7 @@ export class UploadPlan {
     const parts = this.#allocate(matrices[0][0].name, layout, { units: single ? outputs : matrices.length, unitRows });
     let row = 0;
     for (const source of matrices.flat()) {
-      if (this.#maker !== null) {
+      if (this.#maker !== null && (layout.format === "int4" || !source.fourBits)) {
         this.#make(layout, parts, { unitRows, row, source });
         row += source.rows;
         continue;
@@ -121,8 +121,7 @@ export class UploadPlan {
    * @param compute gives its values
    */
   computedMatrix(source: MatrixSource, columns: number, compute: Compute): DeviceMatrix {
-    const { name: label, rows } = source;
-    const storedBytes = rows * source.storedRowBytes;
+    const { name: label, rows, storedBytes } = source;
     const kept = this.device.features.matrixUnits && source.layout("keep").format !== "f32" ? "f16" : "f32";
     const layout = matrixLayout(this.#policy === "keep" ? kept : this.#policy, columns);
     const parts = this.#allocate(label, layout, { units: rows, unitRows: 1 });
@@ -148,7 +147,7 @@ export class UploadPlan {
 
   #make(layout: MatrixLayout, parts: readonly MatrixPart[], rows: RowsToMake): void {
     this.computed.push({
-      storedBytes: rows.source.rows * rows.source.storedRowBytes,
+      storedBytes: rows.source.storedBytes,
       run: async () => {
         await this.#maker!.make(layout, parts, rows);
         this.device.submit();

@@ -7,7 +7,7 @@
 import type { MatrixSource, Range } from "../../core/model/matrix_source.ts";
 import type { MatrixLayout, WeightFormat } from "../../core/model/packing.ts";
 import { LEVEL_SIZE, tensorKey } from "../../core/model/synthetic/weights.ts";
-import { toHalfBits } from "../../core/numeric.ts";
+import { floatBits, halfBits } from "../../core/numeric.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { type FillParams, fillWeights } from "../../kernels/fill_weights/fill_weights.ts";
 import { fillWords } from "../../kernels/fill_weights/fill_words.ts";
@@ -61,7 +61,8 @@ export class WeightMaker {
   }
 
   /** The kernel over a part, whose scales are written with it. */
-  async #boundOf({ format, scaleRowBytes }: MatrixLayout, { weights, scales }: MatrixPart): Promise<BoundKernel<FillParams>> {
+  async #boundOf(layout: MatrixLayout, { weights, scales }: MatrixPart): Promise<BoundKernel<FillParams>> {
+    const { format, scaleRowBytes } = layout;
     const known = this.#bound.get(weights);
     if (known !== undefined) return known;
     const most = { row_words: MOST_WORD, columns: MOST_WORD, first_row: MOST_WORD, first_column: MOST_WORD, key: MOST_WORD };
@@ -69,31 +70,51 @@ export class WeightMaker {
     const kernel = await this.#device.compile(fillWeights, { format });
     const bound = kernel.bind({ words: weights }, { ...most, first_word: words, end_word: words });
     this.#bound.set(weights, bound);
-    if (scaleRowBytes > 0) await fillScales(this.#device, scales, format);
+    if (scaleRowBytes > 0) await fillScales(this.#device, scales, layout);
     return bound;
   }
 }
 
 /** Records giving all rows of a matrix the scales that make its levels as large as weights are. */
-export async function fillScales(device: Device, scales: DeviceBuffer, format: WeightFormat): Promise<void> {
-  const params = { count: Math.floor(scales.bytes / 4), value: SCALE_WORDS[format] };
+export async function fillScales(device: Device, scales: DeviceBuffer, layout: Pick<MatrixLayout, "format" | "scaling">): Promise<void> {
+  const params = { count: Math.floor(scales.bytes / 4), value: scaleWord(layout) };
   device.run((await device.compile(fillWords, null)).bind({ words: scales }, params), params);
 }
 
-function halves(value: number): number {
-  const [bits] = toHalfBits([value]);
-  return bits * 0x10001;
-}
-
-/** Two scales of q8 and q4; one of fp8, whose weights are as large without. */
-const SCALE_WORDS: Readonly<Record<WeightFormat, number>> = {
+/** What scales are: of fp8 one, whose weights are as large without. */
+const SCALES: Readonly<Record<WeightFormat, number>> = {
   f32: 0,
   f16: 0,
   bf16: 0,
-  fp8: 0x3f800000,
-  q8: halves(LEVEL_SIZE),
-  q4: halves(LEVEL_SIZE * 16),
+  fp8: 1,
+  q8: LEVEL_SIZE,
+  q4: LEVEL_SIZE * 16,
+  int4: LEVEL_SIZE * 16,
 };
+
+/** A word of scales. */
+function scaleWord({ format, scaling }: Pick<MatrixLayout, "format" | "scaling">): number {
+  const value = SCALES[format];
+  switch (scaling) {
+    case "none":
+      return 0;
+    case "f32":
+      return floatBits(value);
+    case "f16":
+      return halfBits(value) * 0x10001;
+    case "bf16":
+      return (floatBits(value) >>> 16) * 0x10001;
+    case "f16-zero":
+      return halfBits(value) + MIDDLE;
+    case "bf16-zero":
+      return (floatBits(value) >>> 16) + MIDDLE;
+    default:
+      return scaling satisfies never;
+  }
+}
+
+/** The zero point 8 in the upper half of a word. */
+const MIDDLE = 8 << 16;
 
 function overlap(a: Range, b: Range): Range | null {
   const [begin, end] = [Math.max(a.begin, b.begin), Math.min(a.end, b.end)];

@@ -181,12 +181,12 @@ function floats(bytes: Uint8Array<ArrayBuffer>): Float32Array {
 
 /** C, M and N of one layer. Norm gains belong to W_UK and W_UV here: latents are collected without them. */
 async function layerStatistics(checkpoint: Checkpoint, spec: ModelSpec, layer: number, moments: LayerMoments): Promise<LayerStatistics> {
-  const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, fp8Block } = spec;
+  const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, fp8Block, int4 } = spec;
   const prefix = `${spec.tensorPrefix}model.layers.${layer}.self_attn`;
   const perHead = nopeWidth + valueWidth;
   const gain = await readVector(checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth);
-  const up = await readMatrix(new MatrixSource(checkpoint, `${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { fp8Block }));
-  const output = await readMatrix(new MatrixSource(checkpoint, `${prefix}.o_proj.weight`, [D, heads * valueWidth], { fp8Block }));
+  const up = await readMatrix(new MatrixSource(checkpoint, `${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { fp8Block, int4 }));
+  const output = await readMatrix(new MatrixSource(checkpoint, `${prefix}.o_proj.weight`, [D, heads * valueWidth], { fp8Block, int4 }));
   for (let i = 0; i < up.length; i++) up[i] *= gain[i % latentWidth];
   const queries = new Float64Array(latentWidth ** 2);
   const values = new Float64Array(latentWidth ** 2);

@@ -6,7 +6,7 @@
 import { z } from "zod";
 import type { ModelSpec, MoeSpec } from "../spec.ts";
 import { FieldError, positions, requireField, size } from "./field_checks.ts";
-import { fp8BlockOf, quantizationField } from "./quantization.ts";
+import { formatsOf, quantizationField } from "./quantization.ts";
 import { ROPE_FIELDS, ropeOf } from "./rope_fields.ts";
 
 const tokenId = z.int().nonnegative().max(2 ** 31);
@@ -116,7 +116,7 @@ export function denseSpec(family: string, fields: DenseFields, rope: { interleav
     maxPositions: fields.max_position_embeddings,
     bosToken: fields.bos_token_id ?? null,
     eosTokens: fields.eos_token_id == null ? [] : [fields.eos_token_id].flat(),
-    fp8Block: fp8BlockOf(fields.quantization_config),
+    ...formatsOf(fields.quantization_config),
     mtpLayers: fields.num_nextn_predict_layers ?? 0,
   };
 }

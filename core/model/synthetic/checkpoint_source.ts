@@ -5,37 +5,29 @@
  */
 import type { ByteSource } from "../safetensors.ts";
 import type { ModelSpec } from "../spec.ts";
-import { tensorShapes } from "./tensor_shapes.ts";
-import { syntheticElements } from "./weights.ts";
+import { type Made, madeTensors } from "./made_tensors.ts";
 
-/** Bytes of an element. */
-const ELEMENT = 2;
-
-interface MadeTensor {
-  readonly name: string;
-  readonly shape: readonly number[];
+interface MadeTensor extends Made {
   /** Where it is among the data. */
   readonly begin: number;
   readonly end: number;
 }
 
-/** The file of a model in bfloat16. */
+/** The file of a model in bfloat16, whose experts may have four bits. */
 export class SyntheticSource implements ByteSource {
   readonly name: string;
   readonly size: number;
-  readonly #seed: number;
   readonly #head: Uint8Array<ArrayBuffer>;
   readonly #tensors: readonly MadeTensor[];
 
   constructor(name: string, spec: ModelSpec, seed: number) {
     let end = 0;
-    this.#tensors = Array.from(tensorShapes(spec), ([name, shape]) => {
+    this.#tensors = madeTensors(spec, seed).map((made) => {
       const begin = end;
-      end += shape.reduce((product, dimension) => product * dimension, ELEMENT);
-      return { name, shape, begin, end };
+      end += made.shape.reduce((product, dimension) => product * dimension, made.elementBytes);
+      return { ...made, begin, end };
     });
     this.name = name;
-    this.#seed = seed;
     this.#head = headOf(this.#tensors);
     this.size = this.#head.byteLength + end;
   }
@@ -45,13 +37,13 @@ export class SyntheticSource implements ByteSource {
     bytes.set(head);
     let at = head.byteLength;
     for (let i = this.#tensorAt(offset + at - this.#head.byteLength); at < length; i++) {
-      const { name, shape, begin, end } = this.#tensors[i];
+      const { begin, end, elementBytes, make } = this.#tensors[i];
       const from = offset + at - this.#head.byteLength;
       const to = Math.min(end, from + length - at);
       // Whole elements, of which the first and the last may be wanted by half.
-      const range = { begin: Math.floor((from - begin) / ELEMENT), end: Math.ceil((to - begin) / ELEMENT) };
-      const made = new Uint8Array(syntheticElements(this.#seed, name, shape, range).buffer);
-      const skipped = from - begin - range.begin * ELEMENT;
+      const range = { begin: Math.floor((from - begin) / elementBytes), end: Math.ceil((to - begin) / elementBytes) };
+      const made = new Uint8Array(make(range).buffer);
+      const skipped = from - begin - range.begin * elementBytes;
       bytes.set(made.subarray(skipped, skipped + to - from), at);
       at += to - from;
     }
@@ -72,7 +64,7 @@ export class SyntheticSource implements ByteSource {
 
 /** Length and header. */
 function headOf(tensors: readonly MadeTensor[]): Uint8Array<ArrayBuffer> {
-  const header = Object.fromEntries(tensors.map(({ name, shape, begin, end }) => [name, { dtype: "BF16", shape, data_offsets: [begin, end] }]));
+  const header = Object.fromEntries(tensors.map(({ name, dtype, shape, begin, end }) => [name, { dtype, shape, data_offsets: [begin, end] }]));
   const text = new TextEncoder().encode(JSON.stringify(header));
   const head = new Uint8Array(8 + text.byteLength);
   new DataView(head.buffer).setBigUint64(0, BigInt(text.byteLength), true);

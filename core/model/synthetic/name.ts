@@ -1,5 +1,5 @@
 /**
- * Names of synthetic models: `synthetic:v2-lite?layers=9&seed=3`. They stand where a model directory does.
+ * Names of synthetic models: `synthetic:v2-lite?layers=9&seed=3&int4=32`. They stand where a model directory does.
  *
  * @module
  */
@@ -12,6 +12,8 @@ export interface SyntheticName {
   readonly layers: number;
   /** Other seeds give other weights. */
   readonly seed: number;
+  /** Columns that share a scale, where experts are stored in four bits, as Kimi-K2.5 has them; null: they are not. */
+  readonly int4: number | null;
 }
 
 const PREFIX = "synthetic:";
@@ -19,8 +21,11 @@ const PREFIX = "synthetic:";
 /** Beyond it, something else was meant. */
 const MOST_LAYERS = 1000;
 
+/** Columns that share a scale of four bits in published models. */
+const GROUPS: readonly string[] = ["32", "64", "128"];
+
 /** For help and errors. */
-export const SYNTHETIC_HELP = `${PREFIX}NAME?layers=N&seed=S, NAME being one of ${Object.keys(SHAPES).join(", ")}`;
+export const SYNTHETIC_HELP = `${PREFIX}NAME?layers=N&seed=S&int4=GROUP, NAME being one of ${Object.keys(SHAPES).join(", ")}`;
 
 /** Whether a model is one without files. */
 export function isSynthetic(model: string): boolean {
@@ -35,9 +40,11 @@ export function parseSynthetic(model: string): SyntheticName {
   const [name, query = "", ...more] = model.slice(PREFIX.length).split("?");
   if (more.length > 0) refuse("it has more than one question mark");
   const parameters = new URLSearchParams(query);
-  const strange = [...parameters.keys()].find((key, i, keys) => !["layers", "seed"].includes(key) || keys.indexOf(key) !== i);
+  const strange = [...parameters.keys()].find((key, i, keys) => !["layers", "seed", "int4"].includes(key) || keys.indexOf(key) !== i);
   if (strange !== undefined) refuse(`"${strange}" is no parameter, or is there twice`);
   const shape = shapeNamed(name);
+  const group = parameters.get("int4");
+  if (group !== null && !GROUPS.includes(group)) refuse(`int4 is "${group}"; it must be ${GROUPS.join(" or ")}`);
   const number = (key: string, otherwise: number, [least, most]: readonly [number, number]) => {
     const text = parameters.get(key);
     if (text === null) return otherwise;
@@ -48,5 +55,6 @@ export function parseSynthetic(model: string): SyntheticName {
     shape,
     layers: number("layers", SHAPES[shape].num_hidden_layers, [1, MOST_LAYERS]),
     seed: number("seed", 1, [0, Number.MAX_SAFE_INTEGER]),
+    int4: group === null ? null : Number(group),
   };
 }

@@ -152,8 +152,11 @@ export function shapeNamed(name: string): ShapeName {
   throw new LatentmeshError("invalid_config", `There is no shape "${name}"; there are ${Object.keys(SHAPES).join(", ")}`, { param: "model" });
 }
 
-/** config.json of a shape, with other layers than it has if asked for. Latents are 512 + 64 wide in published ones. */
-export function configOf(shape: ShapeName, layers: number = SHAPES[shape].num_hidden_layers): string {
+/** What is quantised where {@link configOf} is asked for experts in four bits. */
+export const INT4_EXPERT = /\.mlp\.experts\.\d+\.\w+_proj\.weight$/;
+
+/** config.json of a shape, with other layers than it has if asked for, and experts in four bits of groups. Latents are 512 + 64 wide in published ones. */
+export function configOf(shape: ShapeName, layers: number = SHAPES[shape].num_hidden_layers, int4: number | null = null): string {
   return JSON.stringify({
     kv_lora_rank: 512,
     qk_rope_head_dim: 64,
@@ -164,7 +167,13 @@ export function configOf(shape: ShapeName, layers: number = SHAPES[shape].num_hi
     rope_theta: 10000,
     bos_token_id: BOS_TOKEN,
     eos_token_id: EOS_TOKEN,
+    ...(int4 === null ? {} : { quantization_config: int4Config(int4) }),
   });
+}
+
+function int4Config(group: number): object {
+  const weights = { num_bits: 4, type: "int", strategy: "group", group_size: group, symmetric: true };
+  return { quant_method: "compressed-tensors", format: "pack-quantized", config_groups: { group_0: { targets: ["Linear"], weights } } };
 }
 
 /** Ids of the tokens that begin and end a text. */

@@ -32,8 +32,8 @@ export class SyntheticFiles implements ModelFiles {
 
   /** The model of a name such as `synthetic:v2-lite?layers=9`. @throws {LatentmeshError} `invalid_config` */
   static named(name: string): SyntheticFiles {
-    const { shape, layers, seed } = parseSynthetic(name);
-    return new SyntheticFiles(name, { config: configOf(shape, layers), seed });
+    const { shape, layers, seed, int4 } = parseSynthetic(name);
+    return new SyntheticFiles(name, { config: configOf(shape, layers, int4), seed });
   }
 
   open(file: string): Promise<ByteSource | null> {

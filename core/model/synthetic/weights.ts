@@ -2,7 +2,7 @@
  * The weights of synthetic models: a number for every element of every tensor, from its name and place alone. Whoever computes one, on the host or on a device,
  * of a whole tensor or of a rank's part, gets the same bits.
  *
- * Weights are whole multiples, −127 … 127, of {@link LEVEL_SIZE}: every format but q4 holds them exactly, and they are about as large as trained ones.
+ * Weights are whole multiples, −127 … 127, of {@link LEVEL_SIZE}: every format but those of four bits holds them exactly, and they are about as large as trained ones.
  *
  * @module
  */
@@ -24,7 +24,7 @@ export function levelAt(key: number, row: number, column: number): number {
   return Math.max(1, randomBits(key, row, column) >>> 24) - 128;
 }
 
-/** The level of q4, 0 … 15 for −8 … 7, nearest to a weight; its scale is 16 times {@link LEVEL_SIZE}. */
+/** The level of four bits, 0 … 15 for −8 … 7, nearest to a weight; its scale is 16 times {@link LEVEL_SIZE}. */
 export function fourBitLevel(level: number): number {
   return Math.min(15, (level + 128 + 8) >> 4);
 }
@@ -53,4 +53,25 @@ export function syntheticElements(
     row++;
   }
   return elements;
+}
+
+/** bfloat16 of the scale of levels of four bits. */
+export const BF16_INT4_SCALE: number = floatBits(16 * LEVEL_SIZE) >>> 16;
+
+/** Words `begin … end` of a tensor in four bits, eight columns each. */
+export function syntheticWords(
+  seed: number,
+  name: string,
+  columns: number,
+  { begin, end }: { readonly begin: number; readonly end: number },
+): Int32Array<ArrayBuffer> {
+  const key = tensorKey(seed, name);
+  const perRow = Math.ceil(columns / 8);
+  return Int32Array.from({ length: end - begin }, (_, i) => {
+    const row = Math.floor((begin + i) / perRow);
+    const first = (begin + i) % perRow * 8;
+    let word = 0;
+    for (let k = 0; k < 8 && first + k < columns; k++) word |= fourBitLevel(levelAt(key, row, first + k)) << (4 * k);
+    return word;
+  });
 }

@@ -1,6 +1,6 @@
 // The bytes, made unsigned, go into the mantissa of a float between 1 and 2; one exact multiply-add makes levels of them, which
 // spares a conversion of integers.
-fn widen(words: vec4<u32>, quad: u32) -> vec4<f32> {
+fn widen(words: vec4<u32>, quad: u32, _zero: f32) -> vec4<f32> {
   let bytes = words[quad] ^ 0x80808080u;
   let mantissas = vec4(bytes & 0xffu, bytes & 0xff00u, (bytes >> 16u) & 0xffu, (bytes >> 16u) & 0xff00u);
   let unit = vec2(8388608.0, 32768.0);

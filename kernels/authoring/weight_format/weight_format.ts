@@ -2,13 +2,14 @@
  * WGSL that widens weights of every storage format. Rows are read in vectors of 16 bytes, of {@link quadsPerVector} times four weights. The sources read
  * the bindings `weights: array<vec4<u32>>` and `scales: array<u32>`, which the including kernel declares, and define
  *
- * - `widen(words, quad) -> vec4<f32>`: four of a vector's weights, without their scale,
- * - `scale_at(row, column) -> f32`, in two halves for those who read ahead: `scale_word(row, column)`, which reads, and `scale_from(word, column)`,
+ * - `widen(words, quad, zero) -> vec4<f32>`: four of a vector's weights, without their scale,
+ * - `scale_word(row, column)`, which reads, and `scale_from(word, column) -> f32` and `zero_from(word) -> f32`, which need it, for those who read ahead,
+ * - `widen_at(words, quad, row, column) -> vec4<f32>`: all of that,
  * - `weight4(row, k4) -> vec4<f32>`: weights 4·k4 … 4·k4 + 3 of a row, for kernels that need no more at a time.
  *
  * @module
  */
-import { bitsPerWeight, type MatrixLayout, type WeightFormat } from "../../../core/model/packing.ts";
+import { bitsPerWeight, type MatrixLayout, type Scaling, type WeightFormat } from "../../../core/model/packing.ts";
 import { constants } from "../contract.ts";
 import bf16 from "./bf16.wgsl" with { type: "text" };
 import f16 from "./f16.wgsl" with { type: "text" };
@@ -16,18 +17,33 @@ import f32 from "./f32.wgsl" with { type: "text" };
 import fp8 from "./fp8.wgsl" with { type: "text" };
 import q4 from "./q4.wgsl" with { type: "text" };
 import q8 from "./q8.wgsl" with { type: "text" };
+import scaleBf16 from "./scale_bf16.wgsl" with { type: "text" };
+import scaleBf16Zero from "./scale_bf16_zero.wgsl" with { type: "text" };
 import scaleF16 from "./scale_f16.wgsl" with { type: "text" };
+import scaleF16Zero from "./scale_f16_zero.wgsl" with { type: "text" };
 import scaleF32 from "./scale_f32.wgsl" with { type: "text" };
 import scaleNone from "./scale_none.wgsl" with { type: "text" };
 import weight4 from "./weight4.wgsl" with { type: "text" };
+import zeroEight from "./zero_eight.wgsl" with { type: "text" };
+import zeroStored from "./zero_stored.wgsl" with { type: "text" };
 
 const SOURCES: Readonly<Record<WeightFormat, string>> = {
-  f32: f32 + scaleNone,
-  f16: f16 + scaleNone,
-  bf16: bf16 + scaleNone,
-  fp8: fp8 + scaleF32,
-  q8: q8 + scaleF16,
-  q4: q4 + scaleF16,
+  f32,
+  f16,
+  bf16,
+  fp8,
+  q8,
+  q4,
+  int4: q4,
+};
+
+const SCALES: Readonly<Record<Scaling, string>> = {
+  none: scaleNone + zeroEight,
+  f32: scaleF32 + zeroEight,
+  f16: scaleF16 + zeroEight,
+  bf16: scaleBf16 + zeroEight,
+  "f16-zero": scaleF16Zero + zeroStored,
+  "bf16-zero": scaleBf16Zero + zeroStored,
 };
 
 /** Fours of weights in 16 bytes. */
@@ -43,5 +59,5 @@ export function weightFormatWgsl(layout: MatrixLayout): string {
     ROW_VECTORS: layout.rowBytes / 16,
     SCALE_ROW_WORDS: layout.scaleRowBytes / 4,
     GROUP: layout.group,
-  }) + SOURCES[layout.format] + weight4;
+  }) + SOURCES[layout.format] + SCALES[layout.scaling] + weight4;
 }

@@ -4,6 +4,7 @@ import { absorb } from "../../absorb/absorb";
 import { activate, linear } from "../../linear/linear";
 import { round } from "../../linear/round";
 import { linearRounded } from "../../linear/rounded";
+import { dotInt4, linearInt4, split } from "../../linear/int4";
 import { candidates } from "../../candidates/candidates";
 import { latentDecode, latentMerge } from "../../latent_decode/latent_decode";
 import { mlaPrefill, prefillMerge } from "../../mla_prefill/mla_prefill";
@@ -56,7 +57,10 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 13: return round(args, first, end, scratch);
     case 12: return mergeCandidates(args, first, end, scratch);
     case 14: return prefillMerge(args, first, end, scratch);
-    case 15: return linearRounded(args, first, end, scratch);
+    case 15: return linearInt4(args, first, end, scratch);
+    case 16: return dotInt4(args, first, end, scratch);
+    case 17: return split(args, first, end, scratch);
+    case 18: return linearRounded(args, first, end, scratch);
   }
 }
 

@@ -84,7 +84,7 @@ const CONSTANTS = memory.data<u32>([
 @inline
 export function constant<T>(which: usize): v128 {
   if (isFloat<T>()) return v128.load(CONSTANTS);
-  if (isBoolean<T>()) return v128.load(CONSTANTS + 96 + (which << 4));
+  if (isBoolean<T>() || sizeof<T>() == 4) return v128.load(CONSTANTS + 96 + (which << 4));
   if (sizeof<T>() == 1) return v128.load(CONSTANTS + 32 + (which << 4));
   return v128.load(CONSTANTS + (which << 4));
 }
@@ -103,16 +103,16 @@ export function widenHalf(h: u32): f32 {
   return f32x4.extract_lane(widenHalves(i32x4.splat(h), constant<i16>(0), constant<i16>(1)), 0);
 }
 
-// Storage formats of weights (core/model/packing.ts), as types for the compiler to choose by: f32 is f32, u16 bf16, i16 f16, u8 fp8, i8 q8, bool q4.
+// Storage formats of weights (core/model/packing.ts), as types for the compiler to choose by: f32 is f32, u16 bf16, i16 f16, u8 fp8, i8 q8, bool q4, u32 int4.
 
-// Whether weights have scales.
+// Whether weights have scales here; those of int4 are in int4.as.
 // @ts-ignore: decorator
 @inline
 export function scaled<T>(): bool {
   return sizeof<T>() == 1;
 }
 
-// Weights k … k + 3 of a row, without their scale; k is a multiple of 4. Of fp8, the exponent is too low by 120 before it is multiplied; NaN becomes 480.
+// Weights k … k + 3 of a row, without their scale; k is a multiple of 4. Of int4, c2 is what is subtracted from levels. Of fp8, the exponent is too low by 120 before it is multiplied; NaN becomes 480.
 // @ts-ignore: decorator
 @inline
 export function quad<T>(row: usize, k: u32, c0: v128, c1: v128, c2: v128): v128 {
@@ -121,7 +121,7 @@ export function quad<T>(row: usize, k: u32, c0: v128, c1: v128, c2: v128): v128 
     const h = v128.load16x4_u(row + (k << 1));
     return isSigned<T>() ? widenHalves(h, c0, c1) : i32x4.shl(h, 16);
   }
-  if (isBoolean<T>()) {
+  if (isBoolean<T>() || sizeof<T>() == 4) {
     const nibbles = v128.and(i32x4.splat(load<u16>(row + (k >> 1))), c0);
     return f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(nibbles), c1), c2);
   }

@@ -9,6 +9,7 @@ import { chooseUnits } from "../../../cluster/planning/choose_units.ts";
 import { examine } from "../../../cluster/commands/doctor.ts";
 import { clusterServices } from "../../../cluster/compose.ts";
 import type { Config } from "../../../cluster/config/config.ts";
+import type { Int4Spec } from "../../../core/model/int4/int4_spec.ts";
 import { bytesOfStep, predictStep } from "../../../cluster/planning/predict_step.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { planUnits } from "../../../cluster/planning/topology.ts";
@@ -137,6 +138,11 @@ describe("a predicted step", () => {
     const { experts, activeExperts, expertWidth } = spec.moe!;
     const routed = 3 * (experts - activeExperts) * 3 * spec.hiddenSize * expertWidth * 2;
     // Three of the four layers have experts.
-    assertEquals(bytesOfStep(spec, "keep", load, { batch: 1, context: 0 }), 5e9 - spec.vocabSize * spec.hiddenSize * 2 - routed);
+    const read = (int4: Int4Spec | null) =>
+      bytesOfStep({ ...spec, int4 }, "keep", load, { batch: 1, context: 0 }) + spec.vocabSize * spec.hiddenSize * 2;
+    assertEquals(read(null), 5e9 - routed);
+    // Of 16 bits, four and the scale's share are left, or a word's with a zero point.
+    assertEquals(read({ kind: "compressed-tensors", groups: [32], zeros: "none" }), 5e9 - routed * (4 + 0.5) / 16);
+    assertEquals(read({ kind: "awq", group: 128 }), 5e9 - routed * (4 + 0.25) / 16);
   });
 });

@@ -44,6 +44,7 @@ describe("decode.feedForward", () => {
     assertEquals(await planned({ ...config, cluster: remote }, 1e12), "sharded, 8 sums");
     assertEquals(await planned({ ...config, model: "synthetic:v3?layers=4", decode: { ranks: 4 } }, 1e13), "sharded, 8 sums");
     assertEquals(await planned({ ...config, model: "synthetic:v3?layers=4", decode: { ranks: 4 }, weights: "q4" }, 1e13), "replicated, 4 sums");
+    assertEquals(await planned({ ...config, model: "synthetic:v3?layers=4&int4=32", decode: { ranks: 4 } }, 1e13), "replicated, 4 sums");
   });
 
   it("does as it is told otherwise, and has no sums where there is one rank", async () => {

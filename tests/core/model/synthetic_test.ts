@@ -44,8 +44,9 @@ describe("synthetic models", () => {
   });
 
   it("are named by shape, layers and seed", () => {
-    assertEquals(parseSynthetic("synthetic:v2-lite?layers=9&seed=3"), { shape: "v2-lite", layers: 9, seed: 3 });
-    assertEquals(parseSynthetic("synthetic:kimi-k2"), { shape: "kimi-k2", layers: 61, seed: 1 });
+    assertEquals(parseSynthetic("synthetic:v2-lite?layers=9&seed=3"), { shape: "v2-lite", layers: 9, seed: 3, int4: null });
+    assertEquals(parseSynthetic("synthetic:kimi-k2"), { shape: "kimi-k2", layers: 61, seed: 1, int4: null });
+    assertEquals(parseSynthetic("synthetic:kimi-k2?int4=32"), { shape: "kimi-k2", layers: 61, seed: 1, int4: 32 });
     assertEquals([isSynthetic("synthetic:tiny"), isSynthetic("models/synthetic")], [true, false]);
     const wrong: [string, string][] = [
       ["synthetic:v4", "there are tiny, v2-lite, moonlight"],
@@ -53,6 +54,7 @@ describe("synthetic models", () => {
       ["synthetic:tiny?layers=0", 'layers is "0"; it must be 1 … 1000'],
       ["synthetic:tiny?layers=1.5", "layers is"],
       ["synthetic:tiny?layers=1&layers=2", "there twice"],
+      ["synthetic:tiny?int4=33", 'int4 is "33"; it must be 32 or 64 or 128'],
       ["synthetic:tiny?depth=3", '"depth" is no parameter'],
       ["synthetic:tiny?layers=1?seed=2", "more than one question mark"],
     ];
@@ -60,16 +62,18 @@ describe("synthetic models", () => {
   });
 
   it("have a file whose bytes are the same however they are read", async () => {
-    const source = (await SyntheticFiles.named("synthetic:tiny?layers=2").open("model.safetensors"))!;
-    const whole = await source.read(0, source.size);
-    const place = fc.oneof(fc.nat(source.size), fc.nat(8000), fc.nat(300).map((back) => source.size - back));
-    await fc.assert(
-      fc.asyncProperty(place, fc.oneof(fc.nat(9), fc.nat(5000)), async (offset, length) => {
-        length = Math.min(length, source.size - offset);
-        assertEquals(await source.read(offset, length), whole.slice(offset, offset + length));
-      }),
-      { seed: SEED, numRuns: 300 },
-    );
+    for (const name of ["synthetic:tiny?layers=2", "synthetic:tiny?layers=2&int4=32"]) {
+      const source = (await SyntheticFiles.named(name).open("model.safetensors"))!;
+      const whole = await source.read(0, source.size);
+      const place = fc.oneof(fc.nat(source.size), fc.nat(8000), fc.nat(300).map((back) => source.size - back));
+      await fc.assert(
+        fc.asyncProperty(place, fc.oneof(fc.nat(9), fc.nat(5000)), async (offset, length) => {
+          length = Math.min(length, source.size - offset);
+          assertEquals(await source.read(offset, length), whole.slice(offset, offset + length));
+        }),
+        { seed: SEED, numRuns: 300 },
+      );
+    }
   });
 
   it("have small weights, norms of ones, no biases, and others for every tensor and seed", async () => {

@@ -34,11 +34,27 @@ const CONFIGS = [
   path,
 ) => JSON.parse(Deno.readTextFileSync(`${ROOT}/${path}/config.json`)));
 
+/** Of four bits, as they are published. */
+const QUANTIZED = [
+  {
+    quant_method: "compressed-tensors",
+    format: "pack-quantized",
+    sparsity_config: { format: "dense" },
+    config_groups: {
+      a: { format: "pack-quantized", weights: { num_bits: 4, type: "int", strategy: "group", group_size: 32, symmetric: true, actorder: "static" } },
+      b: { weights: { num_bits: 8, type: "float", strategy: "channel", symmetric: true } },
+    },
+  },
+  { quant_method: "awq", bits: 4, group_size: 128, zero_point: true, version: "gemm" },
+  { quant_method: "gptq", bits: 4, group_size: -1, desc_act: true, static_groups: true, checkpoint_format: "gptq_v2" },
+  { quant_method: "auto-round", bits: 4, group_size: 128, data_type: "int", packing_format: "auto_round:auto_gptq" },
+].map((quantization_config) => ({ ...CONFIGS[2], quantization_config }));
+
 /** `config.json`, and what is computed of a model before anything of it is read. */
 export const configs: Target = {
   name: "configs",
   async run(random) {
-    const text = JSON.stringify(mutateJson(random, pick(random, CONFIGS)) ?? null);
+    const text = JSON.stringify(mutateJson(random, pick(random, [...CONFIGS, ...QUANTIZED])) ?? null);
     const spec = await named(() =>
       parseModelConfig(random.below(20) === 0 ? mutateText(random, text, ["{", "}", "1e999", "null"]) : text, "config.json")
     );

@@ -11,6 +11,7 @@ import { matvec } from "../../../kernels/linear/matvec.ts";
 import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
 import { WasmDevice, type WasmOptions } from "../../../kernels/device/wasm/wasm_device.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
+import { randomMatrix } from "../../support/matrices.ts";
 import { asCommitted, committedFile, compileWasm, VARIANTS } from "../../support/wasm/compile.ts";
 
 describe("WebAssembly kernels", () => {
@@ -25,8 +26,12 @@ describe("WebAssembly kernels", () => {
     const random = new Random(SEED);
     const weights = random.normals(outputs * columns);
     const x = random.normals(most * columns);
-    for (const format of ["bf16", "q8", "q4", "f32"] as const) {
-      const packed = pack(format, columns, weights, outputs);
+    const stored = (["bf16", "q8", "q4", "f32"] as const).map((format) => [format, pack(format, columns, weights, outputs)] as const);
+    const int4 = (["bf16", "f16-zero"] as const).map((scaling, i) => {
+      const layout = matrixLayout("int4", columns, [32, 128][i], scaling);
+      return [`int4 ${scaling}`, { layout, ...randomMatrix(random, layout, outputs).packed }] as const;
+    });
+    for (const [format, packed] of [...stored, ...int4]) {
       const results = await Promise.all([1, 2, 3].map((threads) => multiply(threads, packed, x, { outputs, columns, most })));
       for (const result of results) assertEquals(result, results[0], format);
       for (let items = 1; items <= most; items++) {
@@ -81,6 +86,15 @@ describe("WebAssembly kernels", () => {
     const all = await multiply(1, packed, x, { outputs, columns, most });
     all.forEach((value, i) => assert(Math.abs(value - expected[i]) <= 1e-5 * Math.abs(expected[i]), `${value}, not ${expected[i]}`));
     assertEquals(await multiply(1, packed, x.slice(0, columns), { outputs, columns, most: 1 }), all.subarray(0, outputs));
+  });
+
+  it("add integers of long rows without overflow", async () => {
+    const [outputs, columns] = [5, 40_000];
+    const layout = matrixLayout("int4", columns, 40_000, "f16-zero");
+    const packed = { layout, rows: outputs, data: new Uint8Array(outputs * layout.rowBytes).fill(0xff), scales: new Uint8Array(outputs * 4) };
+    packed.scales.forEach((_, i) => packed.scales[i] = [0x00, 0x3c, 0, 0][i % 4]);
+    const result = await multiply(1, packed, new Float32Array(2 * columns).fill(1), { outputs, columns, most: 2 });
+    assertEquals(result, new Float32Array(2 * outputs).fill(15 * columns));
   });
 
   it("give threads as much to work with as the largest needs, though others ran before it was bound", async () => {

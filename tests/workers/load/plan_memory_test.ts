@@ -14,7 +14,8 @@ import { createActivations } from "../../../workers/forward/activations.ts";
 import { loadWeights } from "../../../workers/load/loader.ts";
 import { createMixedModels } from "../../../workers/forward/mixed_models.ts";
 import { Model } from "../../../workers/forward/model.ts";
-import { DirectoryFiles } from "../../../workers/load/model_files.ts";
+import type { MoeWeights } from "../../../workers/forward/weights.ts";
+import { DirectoryFiles, openModelFiles } from "../../../workers/load/model_files.ts";
 import { PLAIN_FEATURES } from "../../../kernels/device/device.ts";
 import { MeasuringDevice } from "../../../kernels/device/measuring_device.ts";
 import { planMemory } from "../../../workers/load/plan_memory.ts";
@@ -47,6 +48,24 @@ describe("a memory plan", () => {
       }
     });
   }
+
+  it("counts experts in four bits as they are kept, whatever the others become", async () => {
+    const model = "synthetic:tiny?int4=32";
+    const bytes: number[] = [];
+    for (const weights of ["keep", "q8", "q4"] as const) {
+      using files = openModelFiles(model);
+      const spec = parseModelConfig((await files.text("config.json"))!, model);
+      const shape = partition(spec, UNCUT)[0];
+      const plan = await planMemory({ ...sizes, model, weights, shape, changesBasis: false, role: "mixed", lanes: 1, matrixUnits: false });
+      const device = new CpuDevice();
+      const { layers } = await loadWeights(device, await Checkpoint.open(files), spec, { weights });
+      assertEquals(plan.weightBytes, device.counters.allocatedBytes);
+      const { experts } = layers.at(-1)!.feedForward as MoeWeights;
+      assertEquals([experts.gateUp.layout.format, experts.down.layout.group], ["int4", 32]);
+      bytes.push(plan.weightBytes);
+    }
+    assert(bytes[0] > bytes[1] && bytes[1] > bytes[2], bytes.join());
+  });
 
   it("has room for what matrix units take, where there may be any", async () => {
     const limits = { ...TEST_LIMITS, prefillRows: 512, decodeRows: 1 };

@@ -25,12 +25,17 @@ import { runSequence } from "../../support/forward.ts";
 import { Random } from "../../../bench/support/random.ts";
 
 const TINY = SyntheticFiles.named("synthetic:tiny");
-/** The same bytes, of which nobody is told how they are made. */
-const STORED: ModelFiles = { name: TINY.name, open: (file) => TINY.open(file), text: (file) => TINY.text(file) };
+const TINY_INT4 = SyntheticFiles.named("synthetic:tiny?int4=32");
 const SPEC = parseModelConfig(configOf("tiny"), "tiny");
 
+/** The same bytes, of which nobody is told how they are made. */
+function stored(files: SyntheticFiles): ModelFiles {
+  return { name: files.name, open: (file) => files.open(file), text: (file) => files.text(file) };
+}
+
 async function load(device: Device, files: ModelFiles, weights: WeightPolicy, shard?: LoadShard): Promise<ModelWeights> {
-  return await loadWeights(device, await Checkpoint.open(files), SPEC, { weights, shard });
+  const spec = parseModelConfig((await files.text("config.json"))!, files.name);
+  return await loadWeights(device, await Checkpoint.open(files), spec, { weights, shard });
 }
 
 /** All matrices by what they are, and the vectors. */
@@ -78,10 +83,12 @@ describeOnDevices("synthetic weights", (kind) => {
       ...await shardsOf({ ranks: 3, latentGroups: 1, halo: 0 }, null),
       ...await shardsOf({ ranks: 2, latentGroups: 2, halo: 8 }, "hadamard"),
     ];
-    for (const shard of shards) {
-      const [made, read] = [await load(device, TINY, "keep", shard), await load(device, STORED, "keep", shard)];
-      assertEquals(await bytesOf(device, readback, made), await bytesOf(device, readback, read), `rank ${shard?.shape.rank}`);
-      assertEquals(made.bytes, read.bytes);
+    for (const files of [TINY, TINY_INT4]) {
+      for (const shard of shards) {
+        const [made, read] = [await load(device, files, "keep", shard), await load(device, stored(files), "keep", shard)];
+        assertEquals(await bytesOf(device, readback, made), await bytesOf(device, readback, read), `${files.name}, rank ${shard?.shape.rank}`);
+        assertEquals(made.bytes, read.bytes);
+      }
     }
     await device.close();
   });

@@ -126,6 +126,25 @@ describe("an upload", () => {
     assertEquals(most, 3);
   });
 
+  it("has fewer blocks where what is converted at once needs larger ones", async () => {
+    const file = writeSafetensors(["a", "b", "c", "d"].map((name) => ({ name, dtype: "F16", shape: [8, 60], bytes: new Uint8Array(960) })));
+    const checkpoint = await Checkpoint.open(memoryFiles({ "model.safetensors": file }));
+    for (const [blocks, expected] of [[1, 1], [6, 2], [64, 4]] as const) {
+      const device = new CpuDevice();
+      const create = device.createStaging.bind(device);
+      const made: [bytes: number, blocks: number][] = [];
+      device.createStaging = (bytes, blocks) => {
+        made.push([bytes, blocks]);
+        return create(bytes, blocks);
+      };
+      const plan = new UploadPlan(device, checkpoint, "q8");
+      for (const name of checkpoint.names()) plan.stack([[new MatrixSource(checkpoint, name, [8, 60], { fp8Block: null })]]);
+      await uploaded(plan, { blockBytes: 64, blocks });
+      // Rows of 64 bytes, and of each a scale in a word of its own.
+      assertEquals(made, [[8 * 64 + 8 * 4, expected]]);
+    }
+  });
+
   it("says what was wrong when a file cannot be read, and nothing is under way any more then", async () => {
     const file = writeSafetensors([{ name: "m", dtype: "F16", shape: [64, 8], bytes: new Uint8Array(1024) }]);
     let [open, failing] = [0, false];

@@ -1,0 +1,55 @@
+/**
+ * The tensors of a synthetic model's file, and how their elements are made.
+ *
+ * @module
+ */
+import { ceilDiv } from "../../numeric.ts";
+import { leastGroup } from "../int4/int4_spec.ts";
+import type { SafetensorsDtype } from "../safetensors.ts";
+import type { ModelSpec } from "../spec.ts";
+import { INT4_EXPERT } from "./shapes.ts";
+import { tensorShapes } from "./tensor_shapes.ts";
+import { BF16_INT4_SCALE, syntheticElements, syntheticWords } from "./weights.ts";
+
+/** Elements of a tensor, in the order of the file. */
+interface Elements {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** A tensor that is made when it is read. */
+export interface Made {
+  readonly name: string;
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  readonly elementBytes: number;
+  make(elements: Elements): Uint16Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+}
+
+/** All of them, in the order of the file. */
+export function madeTensors(spec: ModelSpec, seed: number): Made[] {
+  return Array.from(tensorShapes(spec)).flatMap(([name, shape]): Made[] => {
+    if (spec.int4 === null || !INT4_EXPERT.test(name)) {
+      return [{ name, dtype: "BF16", shape, elementBytes: 2, make: (elements) => syntheticElements(seed, name, shape, elements) }];
+    }
+    const [rows, columns] = shape;
+    const base = name.slice(0, -".weight".length);
+    const scales = [rows, ceilDiv(columns, leastGroup(spec.int4)!)];
+    return [
+      {
+        name: `${base}.weight_packed`,
+        dtype: "I32",
+        shape: [rows, ceilDiv(columns, 8)],
+        elementBytes: 4,
+        make: (elements) => syntheticWords(seed, name, columns, elements),
+      },
+      {
+        name: `${base}.weight_scale`,
+        dtype: "BF16",
+        shape: scales,
+        elementBytes: 2,
+        make: ({ begin, end }) => new Uint16Array(end - begin).fill(BF16_INT4_SCALE),
+      },
+    ];
+  });
+}
