@@ -99,7 +99,7 @@ export interface JoinClusterOptions {
   readonly host: string;
   /** Address of this machine that the coordinator and other workers can reach. */
   readonly advertise: string;
-  /** Model directory on this machine; the same model, and basis.safetensors, as the coordinator's. */
+  /** Model directory on this machine, or a name on the hub; the same model, and basis.safetensors, as the coordinator's. */
   readonly model: string;
   /** `auto` by default. */
   readonly device?: DeviceChoice;
