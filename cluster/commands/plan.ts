@@ -96,7 +96,7 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
   const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
   const { host, port, modelName, shutdownTimeout } = settings;
   return {
-    model: settings.hub === undefined ? settings.model : formatHubName(settings.hub),
+    model: settings.hub === undefined ? settings.model : `hf:${formatHubName(settings.hub)}`,
     device,
     weights,
     decode: mixed.workers > 0 ? decodeBeside(decode) : {

@@ -69,7 +69,7 @@ export async function hubNameOf(model: string): Promise<HubName | null> {
 /** Fetches a model, and shows how far that has come. @throws {LatentmeshError} why it cannot be had */
 export async function pullShown(name: HubName, client: HubClient, options: PullOptions = {}): Promise<PulledModel> {
   const model = formatHubName(name);
-  const progress = showProgress(`fetching ${model}`);
+  const progress = showProgress("fetching");
   try {
     const pulled = await pullModel(name, client, {
       ...options,

@@ -15,6 +15,9 @@ import { Patience } from "./patience.ts";
 /** Times that another file may come instead. */
 const MOST_WRONG = 3;
 
+/** Faults in a row: a network that is away for a minute ends no download of hours. */
+const MOST_FAULTS = 12;
+
 /** Answers to ranges that are none, in a row: after these, a file is taken from its beginning. */
 const MOST_UNRANGED = 2;
 
@@ -36,7 +39,11 @@ export interface BlobRequest {
 export async function downloadBlob(client: HubClient, request: BlobRequest): Promise<void> {
   const { name, file, blob, partial, signal, onBytes } = request;
   const patience = new Patience(
-    { what: `fetch ${file.path} of ${formatHubName(name)}`, advice: "what has come is kept, and the same command goes on from there" },
+    {
+      what: `fetch ${file.path} of ${formatHubName(name)}`,
+      advice: "what has come is kept, and the same command goes on from there",
+      mostFaults: MOST_FAULTS,
+    },
     client.timing,
   );
   for (let wrong = 0; wrong < MOST_WRONG; wrong++) {

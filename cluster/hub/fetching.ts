@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../../core/errors.ts";
 import { log } from "../logs/log.ts";
 import { downloadBlob } from "./download_blob.ts";
 import { isFile } from "./file_hash.ts";
@@ -63,13 +64,22 @@ export class Fetching {
     const signal = AbortSignal.any([this.#options.signal, failed.signal]);
     const lanes = Array.from({ length: Math.min(AT_ONCE, queue.length) }, () =>
       this.#lane(queue, signal).catch((error) => {
-        failed.abort(error);
+        failed.abort(this.#named(error));
         throw error;
       }));
     // Nothing is written any more when the first error is told.
     const ends = await Promise.allSettled(lanes);
     if (failed.signal.aborted) throw failed.signal.reason;
     for (const end of ends) if (end.status === "rejected") throw end.reason;
+  }
+
+  /** Whatever the file system says, as an error that names the cache. */
+  #named(error: unknown): unknown {
+    if (!(error instanceof Error) || !(error.name in Deno.errors)) return error;
+    const { root } = this.#options.cache;
+    return new LatentmeshError("invalid_config", `Cannot keep models in ${root}: ${error.message}; set HF_HOME to a directory of yours`, {
+      cause: error,
+    });
   }
 
   async #lane(queue: HubFile[], signal: AbortSignal): Promise<void> {

@@ -6,7 +6,7 @@
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { watchSilence } from "../../core/silence.ts";
 import type { HubAccess } from "./hub_access.ts";
-import { faultOf, HubFault } from "./hub_errors.ts";
+import { faultOf, HubFault, printable } from "./hub_errors.ts";
 import { Patience, type PatienceOptions, TIMING, type Timing } from "./patience.ts";
 
 const MOST_REDIRECTS = 10;
@@ -119,7 +119,7 @@ export class HubClient {
       await response.body?.cancel();
       const next = URL.parse(location, at);
       if (next === null || !/^https?:$/.test(next.protocol)) {
-        throw new HubFault(`the server redirects to "${location.slice(0, 100)}", which is no address`);
+        throw new HubFault(`the server redirects to "${printable(location)}", which is no address`);
       }
       if (next.protocol === "http:" && at.startsWith("https:")) throw new HubFault(`the server redirects to ${next.origin}, which is not encrypted`);
       at = next.href;

@@ -72,6 +72,10 @@ export function refusal(response: Response, name: HubName, { endpoint, token }: 
 
 function message(headers: Headers): string {
   const text = headers.get("x-error-message");
-  // It is somebody else's: no escapes into a terminal, no end of it.
-  return text === null ? "" : ` (${text.replaceAll(/[^\x20-\x7e]/g, "").slice(0, 200)})`;
+  return text === null ? "" : ` (${printable(text)})`;
+}
+
+/** What somebody else wrote, for a terminal: no escapes, and an end. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]/g, "").slice(0, 200);
 }

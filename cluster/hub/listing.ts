@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import { LatentmeshError } from "../../core/errors.ts";
-import { refusal } from "./hub_errors.ts";
+import { printable, refusal } from "./hub_errors.ts";
 import type { HubClient } from "./hub_client.ts";
 import { formatHubName, type HubName, isCommit } from "./hub_name.ts";
 
@@ -47,6 +47,9 @@ const entrySchema = z.object({
   hash: lfs === undefined ? { kind: "git-sha1", hex: oid } : { kind: "sha256", hex: lfs.oid },
 }));
 
+/** Of a thousand entries each. */
+const MOST_PAGES = 200;
+
 /** The commit that a revision is. @throws {LatentmeshError} why it cannot be had */
 export async function resolveCommit(
   client: HubClient,
@@ -71,7 +74,7 @@ export async function listFiles(client: HubClient, name: HubName, commit: string
       // Nothing that is read here lies in a folder.
       if (entry.type !== "file" || entry.path.includes("/")) continue;
       const parsed = entrySchema.safeParse(entry);
-      if (!parsed.success) throw strange(name, client, `size or hash of "${entry.path.slice(0, 100)}" are none`);
+      if (!parsed.success) throw strange(name, client, `size or hash of "${printable(entry.path)}" are none`);
       files.set(entry.path, parsed.data);
     }
     return { commit, files };
@@ -88,7 +91,11 @@ async function asking<T>(
   const { endpoint } = client.access;
   const patient = client.fetching({ what: `ask ${endpoint} for ${formatHubName(name)}`, mostFaults }, signal);
   let last: Response | null = null;
-  const remembered: typeof fetch = async (input) => last = await patient(input);
+  let pages = 0;
+  const remembered: typeof fetch = async (input) => {
+    if (++pages > MOST_PAGES) throw strange(name, client, "it never ends");
+    return last = await patient(input);
+  };
   try {
     return await ask({ hubUrl: endpoint, fetch: remembered });
   } catch (error) {

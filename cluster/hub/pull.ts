@@ -12,7 +12,7 @@ import { Fetching, type PullProgress } from "./fetching.ts";
 import type { HubClient } from "./hub_client.ts";
 import { HubFault } from "./hub_errors.ts";
 import { formatHubName, type HubName } from "./hub_name.ts";
-import { listFiles, resolveCommit } from "./listing.ts";
+import { type HubFile, listFiles, resolveCommit } from "./listing.ts";
 import { CONFIG_FILE, smallFiles, weightFiles } from "./needed_files.ts";
 import { RepositoryCache } from "./repository_cache.ts";
 import { missingFile, wrongFile } from "./cached_snapshot.ts";
@@ -56,19 +56,35 @@ export async function pullModel(name: HubName, client: HubClient, options: PullO
   const model = formatHubName(name);
   const { commit, files } = await listFiles(client, name, found, signal);
   const small = smallFiles(files, model);
+  const directory = cache.snapshot(commit);
+  const weightsThere = async () => weightFiles(files, files.has(INDEX_FILE) ? await Deno.readTextFile(`${directory}/${INDEX_FILE}`) : null, model);
+  const bytesOf = (weights: readonly HubFile[]) => [...small, ...weights].reduce((sum, { size }) => sum + size, 0);
+  if (!verify && await hasAll(cache, commit, small)) {
+    const weights = await weightsThere();
+    if (await hasAll(cache, commit, weights)) {
+      // A cache may be somebody else's, to read only.
+      await cache.remember(name.revision, commit).catch(() => {});
+      return { directory, commit, bytes: bytesOf(weights), fetchedBytes: 0 };
+    }
+  }
   await mayWrite(cache, name);
+  log("info", `fetching ${model} from ${client.access.endpoint} into ${client.access.cache}`);
   const fetching = new Fetching(client, { name, commit, cache, verify, signal, onProgress });
   // What cannot be run is refused before anything large is fetched.
   await fetching.fetch(small.filter(({ path }) => path === CONFIG_FILE));
-  const directory = cache.snapshot(commit);
   parseModelConfig(await Deno.readTextFile(`${directory}/${CONFIG_FILE}`), `${model}/${CONFIG_FILE}`);
   await fetching.fetch(small);
-  const index = files.has(INDEX_FILE) ? await Deno.readTextFile(`${directory}/${INDEX_FILE}`) : null;
-  const weights = weightFiles(files, index, model);
+  const weights = await weightsThere();
   await requireSpace(cache.root, (await toFetch(cache, commit, weights)).missing, model);
   await fetching.fetch(weights);
   await cache.remember(name.revision, commit);
-  return { directory, commit, bytes: [...small, ...weights].reduce((sum, { size }) => sum + size, 0), fetchedBytes: fetching.fetchedBytes };
+  return { directory, commit, bytes: bytesOf(weights), fetchedBytes: fetching.fetchedBytes };
+}
+
+/** Whether files of a commit are there, in their length. */
+async function hasAll(cache: RepositoryCache, commit: string, files: readonly HubFile[]): Promise<boolean> {
+  for (const file of files) if (!await cache.has(commit, file)) return false;
+  return true;
 }
 
 /** The commit to take; null if the hub cannot be asked, and the cache has all of the one that it had last. @throws {LatentmeshError} */
@@ -82,7 +98,7 @@ export async function findCommit(name: HubName, client: HubClient, cache: Reposi
     // It was not refused: nobody answered, or asks to come again later.
     const passing = error instanceof LatentmeshError && error.cause instanceof HubFault;
     if (!isWhole || !passing) throw error;
-    log("warn", `${(error as Error).message}. Taking what the cache has: ${formatHubName(name)} at ${commit}`);
+    log("warn", `${error.message}. Taking what the cache has: ${formatHubName(name)} at ${commit}`);
     return null;
   }
 }

@@ -33,6 +33,8 @@ export function showProgress(label: string, format: Format = formatBytes): Progr
 function bar(label: string, format: Format): Progress {
   const display = new progress.SingleBar({
     format: `${label} {bar} {percentage}% {amounts}`,
+    // With what is said beside it, it fits a terminal of 80 columns.
+    barsize: 20,
     clearOnComplete: true,
     // It is complete when it is stopped: more may turn out to be needed.
     stopOnComplete: false,

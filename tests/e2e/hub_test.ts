@@ -30,7 +30,7 @@ describe("a model on a hub", () => {
       assertStringIncludes(remote.stderr, "headers are read from");
       assertEquals(JSON.parse(remote.stdout), {
         ...JSON.parse(local.stdout),
-        config: { ...JSON.parse(local.stdout).config, model: "test/tiny-mla" },
+        config: { ...JSON.parse(local.stdout).config, model: "hf:test/tiny-mla" },
       });
       assert(hub.sentBytes < BYTES / 10, `${hub.sentBytes} bytes`);
       const doctor = await runCliWith(env, "doctor", "--port", "0", "--model", "test/tiny-mla");
@@ -54,6 +54,11 @@ describe("a model on a hub", () => {
         assertStringIncludes(log, "model   test/tiny-mla at ");
       }
       assertEquals(hub.sentBytes, BYTES);
+      // Who may not write may use what is there.
+      const texts = `${env.HF_HOME}/texts.json`;
+      await Deno.writeTextFile(texts, JSON.stringify(["And it came to pass"]));
+      const score = await runCliWith(env, "score", "--json", "--device", "cpu", "--text", texts, "--model", "hf:test/tiny-mla");
+      assert(JSON.parse(score.stdout).tokens > 0, score.stderr);
       const { stdout } = await runCliWith(env, "models");
       assertStringIncludes(stdout, "test/tiny-mla  main");
       assertStringIncludes((await runCliWith(env, "models", "--remove", "test/tiny-mla")).stdout, "removed test/tiny-mla");

@@ -80,6 +80,18 @@ describe("a model from a hub", () => {
     }
   });
 
+  it("is fetched from a server that knows no ranges, too", async () => {
+    await using user = await HubUser.of({ models: [MODEL] });
+    let broken = false;
+    user.hub.fault = ({ path, kind }) => {
+      if (path !== LARGEST || kind !== "content") return null;
+      if (broken) return { kind: "unranged" };
+      broken = true;
+      return { kind: "break", after: 100_000 };
+    };
+    await assertWhole((await user.pull("test/sharded")).directory, MODEL);
+  });
+
   it("is not used while a blob or a file of it has another length, or, if it is asked for, another hash", async () => {
     await using user = await HubUser.of({ models: [MODEL] });
     const { directory } = await user.pull("test/sharded");
@@ -186,6 +198,7 @@ describe("a hub that refuses", () => {
     const cases: [fault: (kind: string) => Fault | null, code: string, said: string][] = [
       [(kind) => kind === "info" ? { kind: "redirect", to: "self" } : null, "not_found", "redirects lead nowhere"],
       [(kind) => kind === "info" ? { kind: "redirect", to: "file:///etc/passwd" } : null, "not_found", "which is no address"],
+      [(kind) => kind === "info" ? { kind: "status", status: 200 } : null, "not_found", "is HF_ENDPOINT a hub?"],
       [(kind) => kind === "tree" ? { kind: "status", status: 502 } : null, "not_found", "the server answers 502"],
       [(kind) => kind === "content" ? { kind: "status", status: 403 } : null, "not_found", "the server answers 403"],
       [(kind) => kind === "content" ? { kind: "status", status: 416 } : null, "not_found", "the server answers 416"],
@@ -235,6 +248,9 @@ describe("a hub that refuses", () => {
     assertEquals(await namesIn(user.cache), [".locks", "models--test--sharded"]);
     assertEquals(await namesIn(user.path("test/sharded", "")), ["blobs", "refs", "snapshots"]);
     assertEquals(await user.checkBlobs("test/sharded"), neededOf(MODEL).length);
+    await using endless = await HubUser.of({ models: [MODEL], alsoListed: Array.from({ length: 300 }, (_, i) => `${i}\x1b[2J`), pageSize: 1 });
+    assertStringIncludes((await refusalOf(endless.pull("test/sharded"))).message, "it never ends");
+    assertEquals(await namesIn(endless.cache), []);
     const lies: [said: string, listed: (size: number) => Partial<{ size: number; oid: string }>][] = [
       ["has another hash than it lists", () => ({ oid: "a".repeat(64) })],
       ["and has listed one of", (size) => ({ size: size - 1 })],
@@ -252,6 +268,13 @@ describe("a hub that refuses", () => {
       await user.checkBlobs("test/sharded");
       if (said === "make room") assertEquals(user.hub.contents.some(({ path }) => path === LARGEST), false, "found before it is fetched");
     }
+  });
+
+  it("is of no use where nothing may be written", async () => {
+    await using user = await HubUser.of({ models: [MODEL] });
+    await Deno.writeTextFile(user.path("test/sharded", "").slice(0, -1), "a file in its place");
+    const error = await refusalOf(user.pull("test/sharded"));
+    assertEquals([error.code, error.message.includes("set HF_HOME to a directory of yours")], ["invalid_config", true]);
   });
 
   it("is not asked offline: what is there is taken whole, or it is said what is missing", async () => {

@@ -23,7 +23,8 @@ export function shardedModel(shards: readonly Uint8Array<ArrayBuffer>[], options
       ["config.json", encode(CONFIG)],
       ["tokenizer.json", encode(JSON.stringify({ padding: "x".repeat(9000) }))],
       ["tokenizer_config.json", encode("{}")],
-      ["chat_template.jinja", encode("{{ messages }}")],
+      // Files may be empty.
+      ["chat_template.jinja", encode("")],
       ["model.safetensors.index.json", encode(JSON.stringify(index))],
       ["pytorch_model.bin", encode("x".repeat(5000))],
       ["model-q4_k_m.gguf", encode("x".repeat(5000))],
