@@ -31,6 +31,9 @@ export interface HubListing {
   readonly files: ReadonlyMap<string, HubFile>;
 }
 
+/** Asks, as {@link HubClient} does. */
+export type HubAsker = Pick<HubClient, "access" | "fetching">;
+
 const infoSchema = z.object({ sha: z.string().refine(isCommit) });
 
 const hexSchema = (digits: number) => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`));
@@ -52,7 +55,7 @@ const MOST_PAGES = 200;
 
 /** The commit that a revision is. @throws {LatentmeshError} why it cannot be had */
 export async function resolveCommit(
-  client: HubClient,
+  client: HubAsker,
   name: HubName,
   { signal, mostFaults }: { readonly signal: AbortSignal; readonly mostFaults?: number },
 ): Promise<string> {
@@ -66,7 +69,7 @@ export async function resolveCommit(
 }
 
 /** The files beside each other at the top of a model. @throws {LatentmeshError} why it cannot be had */
-export async function listFiles(client: HubClient, name: HubName, commit: string, signal: AbortSignal): Promise<HubListing> {
+export async function listFiles(client: HubAsker, name: HubName, commit: string, signal: AbortSignal): Promise<HubListing> {
   const { listFiles: list } = await import("@huggingface/hub");
   return await asking(client, name, { signal }, async (options) => {
     const files = new Map<string, HubFile>();
@@ -83,7 +86,7 @@ export async function listFiles(client: HubClient, name: HubName, commit: string
 
 /** Asks with the package, and makes its errors ours. The token goes with the requests of our client: the package would show it to whoever a page leads to. */
 async function asking<T>(
-  client: HubClient,
+  client: HubAsker,
   name: HubName,
   { signal, mostFaults }: { readonly signal: AbortSignal; readonly mostFaults?: number },
   ask: (options: { readonly hubUrl: string; readonly fetch: typeof fetch }) => Promise<T>,
@@ -105,7 +108,7 @@ async function asking<T>(
   }
 }
 
-function strange(name: HubName, { access: { endpoint } }: HubClient, problem: string, cause?: unknown): LatentmeshError {
+function strange(name: HubName, { access: { endpoint } }: HubAsker, problem: string, cause?: unknown): LatentmeshError {
   return new LatentmeshError("not_found", `Cannot use what ${endpoint} answers about ${formatHubName(name)}: ${problem}; is HF_ENDPOINT a hub?`, {
     param: "model",
     cause,

@@ -1,15 +1,16 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Random } from "../../../bench/support/random.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { cachedModels, removeModel } from "../../../cluster/hub/cached_models.ts";
 import { tryLock } from "../../../cluster/hub/file_lock.ts";
 import { parseHubName } from "../../../cluster/hub/hub_name.ts";
 import { blobName } from "../../support/hub/fake_hub.ts";
-import { assertWhole, bytesOf, drawer, HubUser, namesIn } from "../../support/hub/hub_user.ts";
+import { assertWhole, HubUser, namesIn } from "../../support/hub/hub_user.ts";
 import { neededOf, shardedModel } from "../../support/hub/models.ts";
 
-const draw = drawer(2);
-const [first, second, third] = [10_000, 20_000, 30_000].map((length) => bytesOf(length, draw));
+const random = new Random(2);
+const [first, second, third] = [10_000, 20_000, 30_000].map((length) => random.bytes(length));
 const OLD = shardedModel([first, second], { revisions: ["v1"] });
 const NEW = shardedModel([first, third], { revisions: ["main"] });
 const sizeOf = (model: typeof OLD) => neededOf(model).reduce((sum, path) => sum + model.files.get(path)!.length, 0);

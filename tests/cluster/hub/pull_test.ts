@@ -3,16 +3,17 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Random } from "../../../bench/support/random.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { requireSpace } from "../../../cluster/hub/disk_space.ts";
 import { tryLock } from "../../../cluster/hub/file_lock.ts";
 import { blobName, commitOf, type PublishedModel } from "../../support/hub/fake_hub.ts";
 import type { Fault } from "../../support/hub/faults.ts";
-import { assertWhole, bytesOf, drawer, HubUser, namesIn } from "../../support/hub/hub_user.ts";
+import { assertWhole, HubUser, namesIn } from "../../support/hub/hub_user.ts";
 import { neededOf, shardedModel } from "../../support/hub/models.ts";
 
-const draw = drawer(1);
-const MODEL = shardedModel([70_000, 200_000, 5000].map((length) => bytesOf(length, draw)));
+const random = new Random(1);
+const MODEL = shardedModel([70_000, 200_000, 5000].map((length) => random.bytes(length)));
 const BYTES = neededOf(MODEL).reduce((sum, path) => sum + MODEL.files.get(path)!.length, 0);
 const SHARDS = neededOf(MODEL).filter((path) => path.endsWith(".safetensors"));
 const LARGEST = SHARDS[1];

@@ -3,9 +3,10 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import { Random } from "../../../bench/support/random.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { Fault } from "../../support/hub/faults.ts";
-import { assertWhole, bytesOf, drawer, HubUser } from "../../support/hub/hub_user.ts";
+import { assertWhole, HubUser } from "../../support/hub/hub_user.ts";
 import { shardedModel } from "../../support/hub/models.ts";
 
 const RUNS = 200;
@@ -14,25 +15,25 @@ const RUNS = 200;
 const MOST_BYTES = 150_000;
 
 /** What goes wrong next. @param lies whether contents are wrong, too: what came of these has to come again */
-function drawFault(draw: () => number, lies: boolean): Fault {
-  const after = Math.floor(draw() ** 2 * MOST_BYTES);
-  const by = Math.floor(draw() * 2000) - 1000;
-  const status = (status: number): Fault => ({ kind: "status", status, headers: draw() < 0.5 ? { "retry-after": "1" } : {} });
+function drawFault(random: Random, lies: boolean): Fault {
+  const after = Math.floor(random.next() ** 2 * MOST_BYTES);
+  const by = random.below(2000) - 1000;
+  const status = (status: number): Fault => ({ kind: "status", status, headers: random.next() < 0.5 ? { "retry-after": "1" } : {} });
   const faults: readonly (() => Fault)[] = [
     () => ({ kind: "break", after }),
     () => ({ kind: "break", after: 0 }),
     () => ({ kind: "short", after }),
     // Waited for, so that there are few of it.
-    () => draw() < 0.8 ? { kind: "break", after } : { kind: "stall", after },
+    () => random.next() < 0.8 ? { kind: "break", after } : { kind: "stall", after },
     () => status(429),
-    () => status(500 + Math.floor(draw() * 5)),
+    () => status(500 + random.below(5)),
     () => ({ kind: "redirect", to: "self" }),
     () => ({ kind: "other range", by }),
     () => ({ kind: "other size", by }),
     () => ({ kind: "unranged" }),
     ...(lies ? [() => ({ kind: "corrupt", at: after } as const), () => ({ kind: "corrupt", at: after } as const)] : []),
   ];
-  return faults[Math.floor(draw() * faults.length)]();
+  return faults[random.below(faults.length)]();
 }
 
 describe("200 random servers", () => {
@@ -41,16 +42,16 @@ describe("200 random servers", () => {
     const lying = { faults: 0, needed: 0, sent: 0, fetched: 0 };
     let refused = 0;
     for (let seed = 1; seed <= RUNS; seed++) {
-      const draw = drawer(seed);
-      const model = shardedModel(Array.from({ length: 1 + draw() * 3 }, () => bytesOf(1 + draw() * MOST_BYTES, draw)));
+      const random = new Random(seed);
+      const model = shardedModel(Array.from({ length: 1 + random.below(3) }, () => random.bytes(1 + random.below(MOST_BYTES))));
       const lies = seed % 2 === 0;
       const counts = lies ? lying : honest;
-      let left = Math.floor(draw() * 12);
+      let left = random.below(12);
       const fault = () => {
-        if (left === 0 || draw() < 0.3) return null;
+        if (left === 0 || random.next() < 0.3) return null;
         left--;
         counts.faults++;
-        return drawFault(draw, lies);
+        return drawFault(random, lies);
       };
       await using user = await HubUser.of({ models: [model], fault });
       // A server that is refused is tried again, as its user would.

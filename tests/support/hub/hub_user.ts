@@ -84,18 +84,3 @@ export async function namesIn(directory: string): Promise<string[]> {
     throw error;
   }
 }
-
-/** Uniform in [0, 1), the same for the same seed. */
-export function drawer(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Random bytes. */
-export function bytesOf(length: number, draw: () => number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, () => draw() * 256);
-}
