@@ -1,8 +1,9 @@
 /**
  * Latentmesh: multi-head-latent-attention language models on any GPU that WebGPU reaches.
  *
- * Everything is computed where the program runs, on Deno. A model is a directory in Hugging Face form; without one, it is the embedded model, which a package from a
- * registry fetches once into the user's cache (that needs `--allow-net --allow-env --allow-read --allow-write`). With a model of its own `Engine` needs `--allow-read`,
+ * Everything is computed where the program runs, on Deno. A model is a directory in Hugging Face form, or `org/name` on the Hugging Face hub, which is fetched once
+ * into the cache that Python's huggingface_hub has; without one, it is the embedded model, which a package from a registry fetches once into the user's cache (either
+ * needs `--allow-net --allow-env --allow-read --allow-write`). With a model of its own `Engine` needs `--allow-read`,
  * and with Dawn `--allow-env --allow-sys --allow-ffi`; `Cluster`, which starts workers in processes of their own, needs `--allow-run --allow-net --allow-env
  * --allow-read --allow-write` and, to share memory between ranks, `--allow-ffi`.
  *
@@ -99,7 +100,7 @@ export interface JoinClusterOptions {
   readonly host: string;
   /** Address of this machine that the coordinator and other workers can reach. */
   readonly advertise: string;
-  /** Model directory on this machine; the same model, and basis.safetensors, as the coordinator's. */
+  /** Model directory on this machine, or a name on the hub; the same model, and basis.safetensors, as the coordinator's. */
   readonly model: string;
   /** `auto` by default. */
   readonly device?: DeviceChoice;

@@ -4,7 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
-import { fetchEmbeddedModel } from "./config/embedded_model.ts";
+import { withModelFetched } from "./config/fetch_model.ts";
 import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
@@ -87,7 +87,8 @@ export class RunningCluster {
     });
     host.attach(this.#engine.serving);
     host.failed.catch((error) => this.#engine.fail(error));
-    this.served = servedModel(model, this.#engine);
+    // The directory of what came from a hub is called after its commit.
+    this.served = servedModel({ ...model, id: settings.hub?.repository ?? model.id }, this.#engine);
     this.spec = spec;
     this.failed = host.failed;
     this.summary = summarize(settings, resolveCuts(settings, model).decode, host);
@@ -96,8 +97,7 @@ export class RunningCluster {
 
   /** Starts workers in processes of their own and waits until they can serve. @throws {LatentmeshError} */
   static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
-    await fetchEmbeddedModel(given.model);
-    const sized = await fitCache(given, services);
+    const sized = await fitCache(await withModelFetched(given, onLoading), services);
     const started = performance.now();
     const model = await loadClusterModel(sized, services);
     logLoaded("coordinator", { files: performance.now() - started });
@@ -108,8 +108,7 @@ export class RunningCluster {
 
   /** Serves from this process alone: one mixed worker, whatever the settings say of units. @throws {LatentmeshError} */
   static async alone(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
-    await fetchEmbeddedModel(given.model);
-    const settings = await fitCache(asOneMixed(given), services);
+    const settings = await fitCache(asOneMixed(await withModelFetched(given, onLoading)), services);
     const model = await loadClusterModel(settings, services);
     const host = await LocalHost.start(settings, model, services, onLoading);
     return new RunningCluster(host, settings, model.package, 0);

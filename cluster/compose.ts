@@ -12,14 +12,20 @@ import { LocalWorker } from "../workers/local/local_worker.ts";
 import { openModelFiles } from "../workers/load/model_files.ts";
 import { planMemory } from "../workers/load/plan_memory.ts";
 import { DenoTransport, UNIX_HOST } from "../workers/links/transport.ts";
-import type { ClusterServices } from "./planning/services.ts";
+import { isRemote, remoteFiles } from "./hub/remote_files.ts";
+import type { ClusterServices, OpenFiles } from "./planning/services.ts";
 import { gpuCount } from "./processes/host_gpus.ts";
 import { spawnWorker } from "./processes/spawn.ts";
+
+/** Files of a model: from a directory, made up, or as far as they are needed from a hub. */
+function openFiles(model: string): OpenFiles {
+  return isRemote(model) ? remoteFiles(model) : openModelFiles(model);
+}
 
 /** What a coordinator is given. */
 export const clusterServices: ClusterServices = {
   transport: (tls) => new DenoTransport(tls),
-  openFiles: openModelFiles,
+  openFiles,
   openLocal: (options) => LocalWorker.open(options),
   spawn: (options) => spawnWorker({ ...options, entry: new URL("../workers/process/main.ts", import.meta.url), unixHost: UNIX_HOST }),
   gpuCount,
@@ -28,7 +34,7 @@ export const clusterServices: ClusterServices = {
     return { ...basis, file: writeBasis(basis) };
   },
   digestFiles,
-  planMemory,
+  planMemory: (options) => planMemory(options, openFiles),
   probeDevice: async (choice, dawn) => {
     const { device, reason, advice } = await openDevice(choice, { dawn });
     const { kind, description, limits } = device;

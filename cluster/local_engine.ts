@@ -17,7 +17,10 @@ import { resolveSettings } from "./config/settings.ts";
 
 /** What {@link Engine.load} loads, and onto what. */
 export interface EngineOptions {
-  /** Model directory in Hugging Face form; or `synthetic:NAME`, random weights to measure with; default: the embedded model. */
+  /**
+   * Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub; or `synthetic:NAME`, random weights to measure with; default: the embedded
+   * model.
+   */
   readonly model?: string;
   /** `auto` (default): a hardware GPU if there is one, else the CPU. */
   readonly device?: DeviceChoice;
@@ -41,7 +44,7 @@ export interface EngineOptions {
   readonly deviceTimes?: boolean;
   /** Threads of `device: "wasm"`; default: as many as there are cores. */
   readonly threads?: number;
-  /** Called while weights are loaded. */
+  /** Called while a model is downloaded, and then while its weights are loaded. */
   readonly onProgress?: (progress: LoadProgress) => void;
 }
 
@@ -66,7 +69,7 @@ export class Engine {
   }
 
   /**
-   * Loads a model directory: config.json, *.safetensors, tokenizer.json or tiktoken.model and, where present, tokenizer_config.json, generation_config.json and a
+   * Loads a model directory, or fetches a model from the hub first: config.json, *.safetensors, tokenizer.json or tiktoken.model and, where present, tokenizer_config.json, generation_config.json and a
    * chat template. What drivers do when kernels first run, software ones for up to a minute, is done when it resolves.
    *
    * @throws {LatentmeshError} saying which file, field or device cannot be used

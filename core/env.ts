@@ -10,7 +10,7 @@ import { LatentmeshError } from "./errors.ts";
 const TABLE = {
   LATENTMESH_MODEL: {
     schema: z.string().min(1).optional(),
-    help: "model directory when --model is not given",
+    help: "model directory, or name on the hub, when --model is not given",
   },
   LATENTMESH_DEVICE: {
     schema: z.enum(DEVICE_CHOICES).optional(),
@@ -43,6 +43,30 @@ const TABLE = {
   LATENTMESH_LOG_FORMAT: {
     schema: z.enum(["text", "json"]).optional(),
     help: "how logs are written (default text)",
+  },
+  HF_HOME: {
+    schema: z.string().min(1).optional(),
+    help: "where what comes from the hub is kept, shared with Python's huggingface_hub (default: huggingface in the user's cache)",
+  },
+  HF_HUB_CACHE: {
+    schema: z.string().min(1).optional(),
+    help: "where models from the hub are kept (default: hub in HF_HOME)",
+  },
+  HF_ENDPOINT: {
+    schema: z.url({ protocol: /^https?$/ }).optional(),
+    help: "address of the hub (default: https://huggingface.co)",
+  },
+  HF_TOKEN: {
+    schema: z.string().optional(),
+    help: "token for private and gated models (default: what the file token in HF_HOME holds, which hf auth login writes)",
+  },
+  HF_TOKEN_PATH: {
+    schema: z.string().min(1).optional(),
+    help: "file of that token, if it is another",
+  },
+  HF_HUB_OFFLINE: {
+    schema: z.string().optional(),
+    help: "1: models from the hub are taken as the cache has them, and nothing is asked",
   },
 } as const;
 

@@ -49,7 +49,7 @@ export async function readConfigText(files: ModelFiles): Promise<string> {
   if (text === null) {
     throw new LatentmeshError(
       "not_found",
-      `Cannot load ${files.name}: it is not a model directory (there is no config.json in it); hf download NAME --local-dir DIR fetches one`,
+      `Cannot load ${files.name}: it is not a model directory (there is no config.json in it); models on the hub are called org/name, and fetched by that name`,
       { param: "model" },
     );
   }

@@ -7,8 +7,13 @@ import manifest from "../../deno.json" with { type: "json" };
 import { ROOT } from "./root.ts";
 
 /** Runs a task's command to its end. */
-export async function runCli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const output = await taskCommand(args).output();
+export function runCli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return runCliWith({}, ...args);
+}
+
+/** The same with more environment. */
+export async function runCliWith(env: Record<string, string>, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const output = await taskCommand(args, env).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
 }

@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
 import { embeddedDirectory, embeddedTexts } from "../config/embedded_model.ts";
+import { withModelFetched } from "../config/fetch_model.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Calibrate } from "../planning/services.ts";
 import type { ModelFlags } from "../config/flags.ts";
@@ -22,17 +23,18 @@ export interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
 }
 
 /** Calibrates and writes the file. */
-export async function writeCalibration(options: CalibrateFlags, settings: Settings, calibrate: Calibrate): Promise<void> {
-  if (isSynthetic(settings.model)) {
-    throw new LatentmeshError("invalid_config", `Cannot calibrate ${settings.model}: random weights have nothing to calibrate`, { param: "model" });
+export async function writeCalibration(options: CalibrateFlags, given: Settings, calibrate: Calibrate): Promise<void> {
+  if (isSynthetic(given.model)) {
+    throw new LatentmeshError("invalid_config", `Cannot calibrate ${given.model}: random weights have nothing to calibrate`, { param: "model" });
   }
-  if (options.output === undefined && settings.model === embeddedDirectory()) {
+  if (options.output === undefined && given.model === embeddedDirectory()) {
     throw new LatentmeshError(
       "invalid_config",
       "Say what to calibrate: --model DIR, whose basis.safetensors is written; or --output FILE, since the embedded model has one, which is part of this program",
       { param: "model" },
     );
   }
+  const settings = await withModelFetched(given);
   const text = options.text ?? await embeddedTexts();
   const output = options.output ?? `${settings.model.replace(/\/+$/, "")}/basis.safetensors`;
   const documents = await readDocuments(text);

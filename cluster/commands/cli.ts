@@ -12,13 +12,26 @@ import { examine, printFindings } from "./doctor.ts";
 import { drift, type DriftFlags } from "./drift.ts";
 import { planCluster, printPlan } from "./plan.ts";
 import { score, type ScoreFlags } from "./score.ts";
+import { models, type ModelsFlags } from "./models.ts";
+import { pull, type PullFlags } from "./pull.ts";
 import { serve } from "./serve.ts";
 import { chooseUnits } from "../planning/choose_units.ts";
 import { compare, printComparison } from "./compare.ts";
 import { joinUntilStopped, type WorkerFlags } from "./worker.ts";
 import { configSchema } from "../config/config.ts";
 import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
-import { type AllFlags, integer, integers, settingsOf, withCluster, withDevice, withModel, withScheme, withServer } from "../config/flags.ts";
+import {
+  type AllFlags,
+  describedSettingsOf,
+  integer,
+  integers,
+  settingsOf,
+  withCluster,
+  withDevice,
+  withModel,
+  withScheme,
+  withServer,
+} from "../config/flags.ts";
 import { groupFlags } from "../config/flag_groups.ts";
 import { log, printLine } from "../logs/log.ts";
 import { CALIBRATION_TOKENS } from "../fleet/load_model.ts";
@@ -36,7 +49,8 @@ const ENVIRONMENT = `\nEnvironment:\n${ENV_HELP.map(({ name, help }) => `  ${nam
 
 const EXAMPLES = `
 Examples:
-  serve --model DIR --weights q4            a model of your own, quantised on load, on what this machine does best
+  serve --model org/name --weights q4       a model from the hub, fetched once, quantised on load, on what this machine does best
+  serve --model DIR                         a model of your own
   serve --model DIR --ranks 2 --gpus 0,1,2  one prefill worker, and the latent cache cut over two decode ranks (TPLA)
   serve --config cluster.yaml --port 9000   from a cluster file; flags win over it`;
 
@@ -61,7 +75,10 @@ export function createProgram(version: string, services: Services): Command {
   program.command("worker").description("join this machine's GPUs to a cluster")
     .requiredOption("--join <address>", "address of the coordinator, wss://host:port")
     .requiredOption("--advertise <host>", "address of this machine that the coordinator and other workers can reach")
-    .option("--model <directory>", "model directory on this machine, the same as the coordinator's (default: the embedded tiny-mla)")
+    .option(
+      "--model <model>",
+      "the coordinator's model: a directory on this machine, or org/name[@revision], fetched to this machine (default: the embedded tiny-mla)",
+    )
     .option("--name <host>", "name of this machine in the cluster's configuration (default: its host name)")
     .option("--gpus <list>", "GPUs to use, one worker each, such as 0,1 (default: one worker on whichever the driver prefers)", integers)
     .addOption(new Option("--device <device>", `device to run on: ${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]))
@@ -77,7 +94,7 @@ export function createProgram(version: string, services: Services): Command {
     .option("--compare", "print the ways of using this host's GPUs side by side instead, with predicted steps")
     .option("--json", "print JSON instead of a table")
     .action(async ({ json = false, compare: comparing, ...flags }: AllFlags & { json?: boolean; compare?: boolean }) => {
-      const settings = await settingsOf(flags);
+      const settings = await describedSettingsOf(flags);
       if (comparing === true) return printComparison(await compare(settings, services), json);
       printPlan(await planCluster((await chooseUnits(settings, services)).settings, services), json);
     });
@@ -105,6 +122,17 @@ export function createProgram(version: string, services: Services): Command {
     .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
     .option("--json", "print JSON instead of a table")
     .action((flags: DriftFlags) => drift(flags, services.measureDrift));
+
+  program.command("pull").description("fetch models from the hub into the cache, which is shared with Python's huggingface_hub")
+    .argument("<models...>", "names: org/name or org/name@revision")
+    .option("--verify", "hash what is there already, too, and fetch again what is not as the hub lists it")
+    .addHelpText("after", ENVIRONMENT)
+    .action(async (names: string[], flags: PullFlags) => await pull(names, flags));
+
+  program.command("models").description("list the models in the cache, or remove one")
+    .option("--remove <model>", "remove org/name, or of it only one revision, org/name@revision")
+    .option("--json", "print JSON instead of a table")
+    .action(async (flags: ModelsFlags) => await models(flags));
 
   for (const command of program.commands) if (command.name() !== "worker") groupFlags(command);
   program.command("config-schema").description("print the JSON Schema of the configuration file")

@@ -12,6 +12,13 @@ import { schemeNeedsCalibration } from "../planning/assignment.ts";
 import { formatBytes, printLine } from "../logs/log.ts";
 import { type ChoiceServices, chooseUnits } from "../planning/choose_units.ts";
 import type { PlanServices } from "../planning/services.ts";
+import { withModelDescribed } from "../config/fetch_model.ts";
+import { freeSpaceAbove } from "../hub/disk_space.ts";
+import { readHubAccess } from "../hub/hub_access.ts";
+import { parseHubName } from "../hub/hub_name.ts";
+import { isRemote, remoteFiles } from "../hub/remote_files.ts";
+import { RepositoryCache } from "../hub/repository_cache.ts";
+import { toFetch } from "../hub/to_fetch.ts";
 import type { Settings } from "../config/settings.ts";
 import { planCluster } from "./plan.ts";
 
@@ -24,7 +31,8 @@ export interface Finding {
 
 /** Examines everything; failures are findings, never thrown. */
 export async function examine(given: Settings, services: ChoiceServices): Promise<Finding[]> {
-  const { settings, finding } = await units(given, services);
+  const described = await describe(given);
+  const { settings, finding } = "settings" in described ? await units(described.settings, services) : { settings: given, finding: [] };
   return [
     deno(),
     ...await devices(settings, services),
@@ -32,8 +40,17 @@ export async function examine(given: Settings, services: ChoiceServices): Promis
     port("server", settings.host, settings.port),
     ...joinPort(settings),
     await processes(),
-    ...await modelAndMemory(settings, services),
+    ...("settings" in described ? await modelAndMemory(settings, services) : [described.finding]),
   ];
+}
+
+/** Where the model can be read, or why it cannot be had. */
+async function describe(settings: Settings): Promise<{ readonly settings: Settings } | { readonly finding: Finding }> {
+  try {
+    return { settings: await withModelDescribed(settings) };
+  } catch (error) {
+    return { finding: { state: "fail", subject: "model", text: messageOf(error) } };
+  }
 }
 
 /** Prints findings. @returns whether nothing failed */
@@ -126,14 +143,15 @@ async function model(settings: Settings, services: PlanServices): Promise<Findin
   try {
     const model = await readModelPackage(files);
     const { spec } = model;
-    const hash = await modelHash(model.configText, model.checkpoint);
     const findings: Finding[] = [{
       state: "ok",
       subject: "model",
       text: `${files.name}: ${spec.layers} layers, latent of ${spec.latentWidth}, context of ${spec.maxPositions}`,
     }];
     if (model.chatTemplate === null) findings.push({ state: "note", subject: "model", text: "no chat template: only completions will work" });
+    if (isRemote(settings.model)) return [...findings, await download(settings)];
     if (!schemeNeedsCalibration(settings)) return findings;
+    const hash = await modelHash(model.configText, model.checkpoint);
     const source = await files.open("basis.safetensors");
     if (source === null) findings.push({ state: "note", subject: "basis", text: "no basis.safetensors; the first start will calibrate" });
     else if ((await readBasis(source, spec)).provenance.modelHash === hash) {
@@ -147,6 +165,23 @@ async function model(settings: Settings, services: PlanServices): Promise<Findin
   } catch (error) {
     return [{ state: "fail", subject: "model", text: messageOf(error) }];
   }
+}
+
+/** Whether there is room for what is still on the hub. */
+async function download({ model, hub }: Settings): Promise<Finding> {
+  const { cache: root } = await readHubAccess();
+  const cache = new RepositoryCache(root, hub!.repository);
+  const { all, missing } = await toFetch(cache, parseHubName(model)!.revision, await remoteFiles(model).needed());
+  const text = `${formatBytes(missing)} of ${formatBytes(all)} are still to be fetched, into ${root}`;
+  const free = await freeSpaceAbove(root);
+  if (free !== null && free < missing) {
+    return { state: "fail", subject: "disk", text: `${text}, which has room for ${formatBytes(free)}; set HF_HOME to a larger disk` };
+  }
+  return {
+    state: "note",
+    subject: "disk",
+    text: `${text}${free === null ? "" : ` (room for ${formatBytes(free)})`}: serve does it, or deno task pull`,
+  };
 }
 
 /** What keeps a model from being read keeps it from being planned, too, and is said once. */

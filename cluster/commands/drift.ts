@@ -5,7 +5,7 @@
  */
 import type { DriftReport } from "../../core/tpla/drift.ts";
 import type { MeasureDrift } from "./loaded_engine.ts";
-import { type ModelFlags, type SchemeFlags, settingsOf } from "../config/flags.ts";
+import { fetchedSettingsOf, type ModelFlags, type SchemeFlags } from "../config/flags.ts";
 import { printLine } from "../logs/log.ts";
 import { showProgress } from "../logs/progress.ts";
 import { readDocuments } from "../text/documents.ts";
@@ -21,7 +21,7 @@ export interface DriftFlags extends Pick<ModelFlags, "model" | "device">, Scheme
 /** Measures and prints. */
 export async function drift(flags: DriftFlags, measureDrift: MeasureDrift): Promise<void> {
   const documents = await readDocuments(flags.text);
-  const { model, device, dawn, decode: { scheme } } = await settingsOf(flags);
+  const { model, device, dawn, decode: { scheme } } = await fetchedSettingsOf(flags);
   const { limitTokens, prefix } = flags;
   const progress = showProgress("decoding", (tokens) => `${tokens} tokens`);
   const onProgress = ({ done, total }: { done: number; total: number }) => progress.update(done, total);

@@ -5,7 +5,7 @@
  */
 import type { ServedModel } from "../../core/engine.ts";
 import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
-import type { LoadTimes } from "../../core/wire/load_times.ts";
+import type { LoadProgress, LoadTimes } from "../../core/wire/load_times.ts";
 import type { ClusterStatus } from "../observe/cluster_status.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";
 import type { Settings } from "../config/settings.ts";
@@ -32,7 +32,7 @@ export interface LoadedEngine {
 }
 
 /** How far loading has come. */
-export type OnProgress = (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
+export type OnProgress = (progress: LoadProgress) => void;
 
 /** Loads a model, in this process or on a cluster. */
 export type LoadEngine = (settings: Settings, onProgress: OnProgress) => Promise<LoadedEngine>;

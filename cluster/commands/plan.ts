@@ -10,6 +10,7 @@ import type { PartitionOptions } from "../../core/tpla/partition.ts";
 import { collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../core/tpla/plan.ts";
 import { type CachePlan, planCache, resolveCuts } from "../planning/assignment.ts";
 import type { Config, HostConfig } from "../config/config_type.ts";
+import { formatHubName } from "../hub/hub_name.ts";
 import { fitCache } from "../planning/fit_cache.ts";
 import { fitFeedForward } from "../planning/fit_feed_forward.ts";
 import { formatBytes, printLine } from "../logs/log.ts";
@@ -91,11 +92,11 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
 
 /** The configuration that was resolved, as a file that gives the same again; secrets are left out. */
 function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, window, maxTokens, prefillTokens, dtype }: CachePlan): Config {
-  const { model, device, weights, decode, prefill, mixed, cluster } = settings;
+  const { device, weights, decode, prefill, mixed, cluster } = settings;
   const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
   const { host, port, modelName, shutdownTimeout } = settings;
   return {
-    model,
+    model: settings.hub === undefined ? settings.model : `hf:${formatHubName(settings.hub)}`,
     device,
     weights,
     decode: mixed.workers > 0 ? decodeBeside(decode) : {

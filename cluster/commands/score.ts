@@ -5,7 +5,7 @@
  */
 import { readDocuments } from "../text/documents.ts";
 import type { LoadedEngine, LoadEngine } from "./loaded_engine.ts";
-import { type ModelFlags, settingsOf } from "../config/flags.ts";
+import { fetchedSettingsOf, type ModelFlags } from "../config/flags.ts";
 import { log, printLine } from "../logs/log.ts";
 import { showProgress } from "../logs/progress.ts";
 
@@ -30,7 +30,7 @@ export interface ScoreFlags extends ModelFlags {
 /** Loads a model in this process, scores and prints. */
 export async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<void> {
   const documents = await readDocuments(flags.text);
-  const settings = await settingsOf(flags);
+  const settings = await fetchedSettingsOf(flags);
   const progress = showProgress("loading");
   const engine = await loadEngine(settings, ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes)).finally(() => progress.stop());
   log("info", `device  ${engine.device}`);

@@ -14,10 +14,12 @@ import { connectionLimits, openFilesLimit } from "../http/server/connection_limi
 import { HttpServer } from "../http/server/http_server.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { logLoaded } from "../logs/log_loaded.ts";
+import { LoadingPace } from "../observe/loading_pace.ts";
 import { ServerMetrics } from "../observe/metrics.ts";
 import { ObservedEngine } from "../observe/observed_engine.ts";
 import { showProgress } from "../logs/progress.ts";
 import { RepeatedLog } from "../logs/repeated_log.ts";
+import { hubNameOf, withModelFetched } from "../config/fetch_model.ts";
 import type { Settings } from "../config/settings.ts";
 import { aborted, endOnSignals, stopOnSignals, stopping } from "./stop.ts";
 import { spawnText } from "../text/spawn_text.ts";
@@ -35,11 +37,12 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
   const stop = { drain: new AbortController(), cancel: new AbortController() };
   const releaseLauncher = guardLauncher();
   const text = new TextWork({ spawn: spawnText });
-  let state: ServerState = { loading: settings.modelName ?? settings.model.replace(/\/+$/, "").split("/").at(-1)!, loadedBytes: 0, totalBytes: 0 };
+  const pace = new LoadingPace();
+  let state: ServerState = { loading: settings.modelName ?? await nameOf(settings.model), loadedBytes: 0, totalBytes: 0, pace };
   const metrics = new ServerMetrics({
     loading: () =>
       "loading" in state
-        ? { ready: false, ...state }
+        ? { ready: false, ...state, downloading: pace.downloading }
         : { ready: state.model.engine.ready, loadedBytes: engine!.weightBytes, totalBytes: engine!.weightBytes },
     uncaught: () => uncaught.count,
     cluster: async () => "loading" in state ? null : await state.describe?.() ?? null,
@@ -62,7 +65,10 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     server = await listen(settings, (request) => app.fetch(request));
     engine = await load(settings, loadEngine, (progress) => {
       // A worker that is started again later loads, too.
-      if ("loading" in state) state = { ...state, ...progress };
+      if (!("loading" in state)) return;
+      pace.update(progress);
+      const { loadedBytes, totalBytes } = progress;
+      state = { ...state, loadedBytes, totalBytes };
     });
     const loaded = engine;
     await text.open(textModelSource({ ...loaded.served, id: settings.modelName ?? loaded.served.id }));
@@ -85,6 +91,11 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     releaseLauncher();
     await guardianSettled();
   }
+}
+
+/** What a model is called until it is known what it is. */
+async function nameOf(model: string): Promise<string> {
+  return (await hubNameOf(model))?.repository ?? model.replace(/\/+$/, "").split("/").at(-1)!;
 }
 
 /** Lets requests end, for so many milliseconds; then cancels them. */
@@ -145,7 +156,9 @@ async function listen({ host, port, connections }: Settings, handler: (request: 
   }
 }
 
-async function load(settings: Settings, loadEngine: LoadEngine, onProgress: OnProgress): Promise<LoadedEngine> {
+async function load(given: Settings, loadEngine: LoadEngine, onProgress: OnProgress): Promise<LoadedEngine> {
+  const settings = await withModelFetched(given, onProgress);
+  onProgress({ loadedBytes: 0, totalBytes: 0 });
   const progress = showProgress("loading");
   try {
     return await loadEngine(settings, (loaded) => {

@@ -23,7 +23,7 @@ const hostSchema = z.strictObject({
 /** The file. Flags win over the file, the file over the environment. */
 export const configSchema = z.strictObject({
   model: z.string().min(1).describe(
-    "model directory in Hugging Face form; or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
+    "model directory in Hugging Face form; or org/name[@revision], fetched from the hub; or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
   ).optional(),
   device: device.optional(),
   threads: z.number().int().min(1).max(256).describe("threads of a worker on device wasm; default: the cores, shared out among the workers of a host")

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { fetchEmbeddedModel } from "./embedded_model.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { SYNTHETIC_HELP } from "../../core/model/synthetic/name.ts";
 import { SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
+import { withModelDescribed, withModelFetched } from "./fetch_model.ts";
 import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
@@ -70,8 +70,8 @@ export type AllFlags = ModelFlags & ClusterFlags & ServerFlags;
 export function withDevice(command: Command): Command {
   return command
     .option(
-      "--model <directory>",
-      `model directory in Hugging Face form, or, to measure, random weights: ${SYNTHETIC_HELP} (default: the embedded tiny-mla)`,
+      "--model <model>",
+      `model: a directory in Hugging Face form; org/name or org/name@revision, fetched from the hub (hf:org/name where there is such a directory, too); or, to measure, random weights: ${SYNTHETIC_HELP} (default: the embedded tiny-mla)`,
     )
     .addOption(
       new Option("--device <device>", `${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]),
@@ -154,7 +154,7 @@ export function withServer(command: Command): Command {
   return command
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
     .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
-    .option("--model-name <name>", "name of the model in the API (default: the directory's)")
+    .option("--model-name <name>", "name of the model in the API (default: its name on the hub, or the directory's)")
     .option(
       "--shutdown-timeout <seconds>",
       "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
@@ -196,12 +196,20 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
   const { config: _, gpus, ...others } = flags;
   const given = { ...others, gpus: gpus && hostsWith(gpus, file.cluster?.hosts) } satisfies Partial<Record<SettingFlag, unknown>>;
   try {
-    const settings = resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
-    await fetchEmbeddedModel(settings.model);
-    return settings;
+    return resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
   } catch (error) {
     throw naming(given, error);
   }
+}
+
+/** The same with the model fetched, if it is not there yet. @throws {LatentmeshError} `invalid_config` that names the setting, or why the model cannot be had */
+export async function fetchedSettingsOf(flags: AllFlags): Promise<Settings> {
+  return await withModelFetched(await settingsOf(flags));
+}
+
+/** The same with a model that can be planned with, fetched or not. @throws {LatentmeshError} as {@link fetchedSettingsOf} */
+export async function describedSettingsOf(flags: AllFlags): Promise<Settings> {
+  return await withModelDescribed(await settingsOf(flags));
 }
 
 /** What flags set, in the form of a cluster file; other flags of a command set nothing there. */

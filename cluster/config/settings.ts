@@ -4,6 +4,7 @@
  * @module
  */
 import { embeddedDirectory } from "./embedded_model.ts";
+import type { HubName } from "../hub/hub_name.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { readEnv, readTuning, resolveSecret } from "../../core/env.ts";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -15,7 +16,10 @@ import { checkConfig, type Config, type HostConfig } from "./config.ts";
 
 /** Everything resolved. */
 export interface Settings {
+  /** As the user calls it; a directory once it has been fetched. */
   readonly model: string;
+  /** What it is called on the hub that it was fetched from. */
+  readonly hub?: HubName;
   readonly device: NonNullable<Config["device"]>;
   readonly weights: NonNullable<Config["weights"]>;
   readonly maxTokensTotal: number | undefined;

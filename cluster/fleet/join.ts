@@ -10,6 +10,7 @@ import { Supervisor } from "./supervisor.ts";
 import type { ClusterServices } from "../planning/services.ts";
 import type { Settings } from "../config/settings.ts";
 import { PrivateDirectory } from "../processes/private_directory.ts";
+import { fetchModel } from "../config/fetch_model.ts";
 import { readTls, type Tls } from "../config/tls.ts";
 
 /** What a machine that joins must know. */
@@ -21,6 +22,7 @@ export interface JoinSettings {
   readonly host: string;
   /** Address of this machine, where the coordinator and the other workers reach it. */
   readonly advertise: string;
+  /** A directory, or a name on the hub: it is fetched to this machine. */
   readonly model: string;
   readonly device: Settings["device"];
   readonly dawn: string | undefined;
@@ -62,8 +64,9 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
     );
   }
   const tls = readTls(settings.tls);
+  const fetched = await fetchModel(settings.model);
+  const model = await Deno.realPath(fetched.model).catch(() => fetched.model);
   const directory = await PrivateDirectory.create();
-  const model = await Deno.realPath(settings.model).catch(() => settings.model);
   const supervisors = settings.gpus.map((gpu, i) =>
     new Supervisor(`${settings.host}.${i}`, (worker) =>
       services.spawn({

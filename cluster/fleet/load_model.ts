@@ -9,6 +9,7 @@ import { type ModelPackage, readModelPackage } from "../../core/model_package.ts
 import { readBasis } from "../../core/tpla/basis_file.ts";
 import { ClusterModel, resolveCuts, schemeNeedsCalibration } from "../planning/assignment.ts";
 import { readDocuments } from "../text/documents.ts";
+import { formatHubName } from "../hub/hub_name.ts";
 import { log } from "../logs/log.ts";
 import { PrivateDirectory } from "../processes/private_directory.ts";
 import { showProgress } from "../logs/progress.ts";
@@ -77,14 +78,14 @@ interface WrittenBasis {
 async function calibrateInto(
   path: string,
   model: ModelPackage,
-  { model: name, device, dawn }: Settings,
+  { model: directory, hub, device, dawn }: Settings,
   { calibrate }: ClusterServices,
 ): Promise<WrittenBasis> {
-  log("info", `calibrating: ${name} has no basis.safetensors yet; this is done once`);
+  log("info", `calibrating: ${hub === undefined ? directory : formatHubName(hub)} has no basis.safetensors yet; this is done once`);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);
   const texts = await readDocuments(await embeddedTexts());
   const calibration = await calibrate({
-    model: name,
+    model: directory,
     device,
     dawn,
     documents: await tokenized(model, texts),

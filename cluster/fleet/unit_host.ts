@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { LoadProgress } from "../../core/wire/load_times.ts";
 import type { LatentmeshError } from "../../core/errors.ts";
 import type { CachePlan } from "../planning/assignment.ts";
 import type { Member, Unit, UnitListener } from "./unit.ts";
@@ -33,4 +34,4 @@ export interface UnitHost extends Units {
 }
 
 /** How far loading has come, over all workers. */
-export type OnLoading = (progress: { readonly loadedBytes: number; readonly totalBytes: number }) => void;
+export type OnLoading = (progress: LoadProgress) => void;

@@ -13,6 +13,7 @@ import { Grammars } from "../grammar/grammars.ts";
 import { grammarVocabulary } from "../grammar/vocabulary.ts";
 import { keptTokens } from "../text/answer_form.ts";
 import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
+import type { LoadingPace } from "../observe/loading_pace.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
 import type { TextService } from "../text/text_work.ts";
 import type { BodyLimits } from "./body.ts";
@@ -44,6 +45,8 @@ export interface LoadingServer {
   readonly loadedBytes: number;
   /** 0: not known yet. */
   readonly totalBytes: number;
+  /** How fast it goes on. */
+  readonly pace?: LoadingPace;
 }
 
 /** What a server is at. */
@@ -95,7 +98,9 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   let bodies: BodyLimits | null = null;
   const loaded = (): ServerContext => {
     const now = state();
-    if ("loading" in now) throw new HttpError(503, "The model is still loading", { code: "loading", retryAfter: 1 });
+    if ("loading" in now) {
+      throw new HttpError(503, `The model is still ${now.pace?.downloading ? "being downloaded" : "loading"}`, { code: "loading", retryAfter: 1 });
+    }
     bodies ??= bodyLimits(options.maxBodyBytes ?? Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * now.model.engine.maxContext));
     return { model: now.model, grammars: now.grammars, text: now.text, bodies, shutdown };
   };
@@ -121,7 +126,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => {
     const now = state();
-    if ("loading" in now) return c.json({ status: "loading", ...progressOf(now) }, 503);
+    if ("loading" in now) return c.json({ status: now.pace?.downloading ? "downloading" : "loading", ...progressOf(now) }, 503);
     const { engine } = now.model;
     if (!engine.ready || drain.aborted) return c.json({ status: "not ready" }, 503);
     const degraded = engine.degraded ?? null;
@@ -169,8 +174,8 @@ function nothing(summary: string): ClusterStatus {
   };
 }
 
-function progressOf({ loadedBytes, totalBytes }: LoadingServer) {
-  return { loadedBytes, totalBytes };
+function progressOf({ loadedBytes, totalBytes, pace }: LoadingServer) {
+  return { loadedBytes, totalBytes, ...pace?.status(totalBytes) };
 }
 
 function errorResponse(c: Context, error: HttpError): Response {

@@ -5,9 +5,12 @@
  */
 import progress from "cli-progress";
 import { formatBytes, log } from "./log.ts";
+import { formatSeconds, Rate } from "./rate.ts";
 
 /** Milliseconds between lines where there is no terminal. */
 const LINE_INTERVAL = 2000;
+/** The longest: nobody reads a line of every two seconds of a download of hours. */
+const LONGEST_INTERVAL = 30_000;
 
 /** Shows how much of something is done. */
 export interface Progress {
@@ -29,18 +32,24 @@ export function showProgress(label: string, format: Format = formatBytes): Progr
 
 function bar(label: string, format: Format): Progress {
   const display = new progress.SingleBar({
-    format: `${label} {bar} {percentage}% {done} of {all}, {eta_formatted} left`,
+    format: `${label} {bar} {percentage}% {amounts}`,
+    // With what is said beside it, it fits a terminal of 80 columns.
+    barsize: 20,
     clearOnComplete: true,
-    stopOnComplete: true,
+    // It is complete when it is stopped: more may turn out to be needed.
+    stopOnComplete: false,
     // Whoever leaves meanwhile leaves a terminal that wraps lines as before.
     linewrap: true,
   }, progress.Presets.shades_classic);
+  const rate = new Rate();
   let started = false;
   return {
     update(done, total) {
-      const values = { done: format(done), all: format(total) };
+      rate.update(done);
+      const values = { amounts: amountsOf(rate, done, total, format) };
       if (!started) display.start(total, done, values);
-      else display.update(done, values);
+      display.setTotal(total);
+      display.update(done, values);
       started = true;
     },
     stop: () => display.stop(),
@@ -48,13 +57,25 @@ function bar(label: string, format: Format): Progress {
 }
 
 function lines(label: string, format: Format): Progress {
-  let next = performance.now() + LINE_INTERVAL;
+  let interval = LINE_INTERVAL;
+  let next = performance.now() + interval;
+  const rate = new Rate();
   return {
     update(done, total) {
+      rate.update(done);
       if (performance.now() < next) return;
-      next = performance.now() + LINE_INTERVAL;
-      log("info", `${label}: ${format(done)} of ${format(total)}`);
+      interval = Math.min(LONGEST_INTERVAL, interval * 1.2);
+      next = performance.now() + interval;
+      log("info", `${label}: ${amountsOf(rate, done, total, format)}`);
     },
     stop() {},
   };
+}
+
+/** `1.5 GB of 31.4 GB, 85 MB/s, 6 min left` */
+function amountsOf(rate: Rate, done: number, total: number, format: Format): string {
+  const { perSecond } = rate;
+  const left = rate.secondsLeft(total);
+  const speed = perSecond === null ? "" : `, ${format(Math.round(perSecond))}/s`;
+  return `${format(done)} of ${format(total)}${speed}${left === null ? "" : `, ${formatSeconds(left)} left`}`;
 }

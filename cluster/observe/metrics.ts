@@ -30,7 +30,7 @@ export interface RecentLatency {
 
 /** What is scraped besides what is counted. */
 export interface ObservedServer {
-  loading(): { readonly ready: boolean; readonly loadedBytes: number; readonly totalBytes: number };
+  loading(): { readonly ready: boolean; readonly loadedBytes: number; readonly totalBytes: number; readonly downloading?: boolean };
   /** Errors that nobody took care of. */
   uncaught(): number;
   /** null: there is none, or not yet. */
@@ -131,11 +131,13 @@ export class ServerMetrics {
   /** The text that Prometheus reads. */
   async expose(): Promise<{ readonly contentType: string; readonly text: string }> {
     const now = new Registry();
-    const { ready, loadedBytes, totalBytes } = this.#server.loading();
+    const { ready, loadedBytes, totalBytes, downloading = false } = this.#server.loading();
     const gauge = (name: string, help: string, value: number) => new Gauge({ name: `latentmesh_${name}`, help, registers: [now] }).set(value);
     gauge("ready", "Whether requests can be served", ready ? 1 : 0);
-    gauge("loaded_bytes", "Bytes of weights that have been loaded", loadedBytes);
-    gauge("load_bytes", "Bytes of weights in all; 0 where that is not known yet", totalBytes);
+    gauge("loaded_bytes", "Bytes of weights that have been loaded", downloading ? 0 : loadedBytes);
+    gauge("load_bytes", "Bytes of weights in all; 0 where that is not known yet", downloading ? 0 : totalBytes);
+    gauge("downloaded_bytes", "Bytes of the model that are there, while it is downloaded; 0 before and after", downloading ? loadedBytes : 0);
+    gauge("download_bytes", "Bytes of the model in all, while it is downloaded", downloading ? totalBytes : 0);
     new Counter({ name: "latentmesh_uncaught_errors_total", help: "Errors that nobody took care of: bugs", registers: [now] }).inc(
       this.#server.uncaught(),
     );

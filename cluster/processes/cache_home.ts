@@ -3,9 +3,14 @@
  *
  * @module
  */
+import { grantedEnv } from "./granted_env.ts";
 
-/** The folder: in `XDG_CACHE_HOME`, else in `.cache` at home, as far as these variables may be read; else in the working directory. */
+/** The folder: in {@link userCache}. */
 export function cacheHome(): string {
-  const read = (variable: string) => Deno.permissions.querySync({ name: "env", variable }).state === "granted" ? Deno.env.get(variable) : undefined;
-  return `${read("XDG_CACHE_HOME") ?? `${read("HOME") ?? read("USERPROFILE") ?? "."}/.cache`}/latentmesh`;
+  return `${userCache()}/latentmesh`;
+}
+
+/** `XDG_CACHE_HOME`, else `.cache` at home, as far as these variables may be read; else in the working directory. */
+export function userCache(): string {
+  return grantedEnv("XDG_CACHE_HOME") ?? `${grantedEnv("HOME") ?? grantedEnv("USERPROFILE") ?? "."}/.cache`;
 }

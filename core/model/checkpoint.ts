@@ -30,6 +30,11 @@ interface StoredTensor extends TensorInfo {
   readonly source: ByteSource;
 }
 
+/** What weights are in where one file holds them all. */
+export const SINGLE_FILE = "model.safetensors";
+/** What says in which of several files a tensor is. */
+export const INDEX_FILE = "model.safetensors.index.json";
+
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
 /** The tensors of a model directory, readable by byte range. */
@@ -51,11 +56,11 @@ export class Checkpoint {
    * @throws {LatentmeshError} `invalid_checkpoint` or `not_found`
    */
   static async open(files: ModelFiles): Promise<Checkpoint> {
-    const index = await files.text("model.safetensors.index.json");
+    const index = await files.text(INDEX_FILE);
     if (index !== null) return new Checkpoint(files, await openSharded(files, index));
-    const source = await files.open("model.safetensors");
+    const source = await files.open(SINGLE_FILE);
     if (source === null) {
-      throw new LatentmeshError("not_found", `Cannot load ${files.name}: it holds neither model.safetensors nor model.safetensors.index.json`);
+      throw new LatentmeshError("not_found", `Cannot load ${files.name}: it holds neither ${SINGLE_FILE} nor ${INDEX_FILE}`);
     }
     return new Checkpoint(files, await tensorsOf(source));
   }
@@ -109,13 +114,10 @@ async function tensorsOf(source: ByteSource): Promise<Map<string, StoredTensor>>
 }
 
 async function openSharded(files: ModelFiles, indexText: string): Promise<Map<string, StoredTensor>> {
-  const where = `${files.name}/model.safetensors.index.json`;
+  const where = `${files.name}/${INDEX_FILE}`;
   const weightMap = parseIndex(indexText, where);
   const shards = new Map<string, Map<string, StoredTensor>>();
-  for (const file of new Set(Object.values(weightMap))) {
-    if (!/^[\w.-]+\.safetensors$/.test(file)) {
-      throw new LatentmeshError("invalid_checkpoint", `Cannot read ${where}: "${file}" is not the name of a safetensors file beside it`);
-    }
+  for (const file of namesOf(weightMap, where)) {
     const source = await files.open(file);
     if (source === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: ${file}, named by the index, is missing`);
     shards.set(file, await tensorsOf(source));
@@ -129,6 +131,18 @@ async function openSharded(files: ModelFiles, indexText: string): Promise<Map<st
     tensors.set(name, tensor);
   }
   return tensors;
+}
+
+/** The files that an index names. @param where it is, as errors say it @throws {LatentmeshError} `invalid_checkpoint` if one of them could lie elsewhere */
+export function shardsOf(indexText: string, where: string): string[] {
+  return namesOf(parseIndex(indexText, where), where);
+}
+
+function namesOf(weightMap: Readonly<Record<string, string>>, where: string): string[] {
+  const names = [...new Set(Object.values(weightMap))];
+  const strange = names.find((file) => !/^[\w.-]+\.safetensors$/.test(file));
+  if (strange === undefined) return names;
+  throw new LatentmeshError("invalid_checkpoint", `Cannot read ${where}: "${strange}" is not the name of a safetensors file beside it`);
 }
 
 function parseIndex(text: string, where: string): Record<string, string> {

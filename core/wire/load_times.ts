@@ -19,6 +19,8 @@ export interface LoadProgress {
   readonly loadedBytes: number;
   /** Bytes of the checkpoint that this rank keeps something of. */
   readonly totalBytes: number;
+  /** Whether both are of a download, which comes before. */
+  readonly downloading?: true;
 }
 
 /** Milliseconds of each part. Reading, converting, waiting for the device and computing go on side by side while weights are loaded. */

@@ -5,6 +5,7 @@
  */
 import type { Target } from "./target.ts";
 import { bodies, requests } from "./targets/http.ts";
+import { hubAnswers } from "./targets/hub.ts";
 import { bases, configs, safetensors, smallFiles, templates, tiktokenModels, tokenizers } from "./targets/models.ts";
 import { frames, handshakes, messagePack, webSockets } from "./targets/wire.ts";
 
@@ -19,6 +20,7 @@ export const TARGETS: readonly Target[] = [
   tokenizers,
   tiktokenModels,
   templates,
+  hubAnswers,
   frames,
   messagePack,
   handshakes,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Checkpoint } from "../../core/model/checkpoint.ts";
+import { Checkpoint, type ModelFiles } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { readConfigText } from "../../core/model_package.ts";
@@ -35,9 +35,17 @@ export interface PlanMemoryOptions extends ModelOptions {
 /** Of workgroup memory, on GPUs whose matrix units are used. */
 export const UNITS_WORKGROUP_BYTES = 49152;
 
-/** Goes through loading without reading weights. @throws {LatentmeshError} what loading would throw for want of space in bindings */
-export async function planMemory(options: PlanMemoryOptions): Promise<RankMemory> {
-  using files = openModelFiles(options.model);
+/**
+ * Goes through loading without reading weights.
+ *
+ * @param open how a model's files are opened
+ * @throws {LatentmeshError} what loading would throw for want of space in bindings
+ */
+export async function planMemory(
+  options: PlanMemoryOptions,
+  open: (model: string) => ModelFiles & Disposable = openModelFiles,
+): Promise<RankMemory> {
+  using files = open(options.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
   const device = new MeasuringDevice();
   const { shape, changesBasis, lanes } = options;

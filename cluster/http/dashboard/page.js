@@ -8,8 +8,13 @@ const element = (id) => document.getElementById(id);
 const history = new History(120);
 
 /** How far loading has come. */
-function loaded({ loadedBytes, totalBytes }) {
-  return totalBytes === 0 ? "loading" : `loading · ${Math.floor(100 * loadedBytes / totalBytes)} %`;
+function loaded({ loadedBytes, totalBytes, downloading, bytesPerSecond, secondsLeft }) {
+  const parts = [downloading ? "downloading" : "loading"];
+  if (totalBytes > 0) parts.push(`${Math.floor(100 * loadedBytes / totalBytes)} %`);
+  if (downloading && totalBytes > 0) parts.push(`${(loadedBytes / 1e9).toFixed(2)} of ${(totalBytes / 1e9).toFixed(2)} GB`);
+  if (downloading && bytesPerSecond !== null) parts.push(`${(bytesPerSecond / 1e6).toFixed(1)} MB/s`);
+  if (downloading && secondsLeft !== null) parts.push(secondsLeft < 100 ? `${secondsLeft} s left` : `${Math.round(secondsLeft / 60)} min left`);
+  return parts.join(" · ");
 }
 
 /** One look at the server. */

@@ -1,0 +1,58 @@
+/**
+ * Which files of a model are read here, and so fetched: weights once and in one form, of all else what the loader looks for.
+ *
+ * @module
+ */
+import { LatentmeshError } from "../../core/errors.ts";
+import { INDEX_FILE, shardsOf, SINGLE_FILE } from "../../core/model/checkpoint.ts";
+import type { HubFile } from "./listing.ts";
+
+/** What says how a model is built: fetched, and read, before all else. */
+export const CONFIG_FILE = "config.json";
+
+/** What is read where there is one. */
+const TEXTS = [
+  CONFIG_FILE,
+  "generation_config.json",
+  "tokenizer.json",
+  "tiktoken.model",
+  "tokenizer_config.json",
+  "chat_template.jinja",
+  // Published along by whoever has calibrated the model.
+  "basis.safetensors",
+];
+
+const VOCABULARIES = ["tokenizer.json", "tiktoken.model"];
+
+/** Weights in forms that are not read. */
+const OTHER_WEIGHTS = /\.(bin|gguf|pth?|onnx|h5|msgpack|ckpt)$/;
+
+/** Whether a file has bytes worth a progress of its own. */
+export function isSmall(path: string): boolean {
+  return TEXTS.includes(path) || path === INDEX_FILE;
+}
+
+/** The small files that are there. @throws {LatentmeshError} `not_found` if what is there cannot be a model */
+export function smallFiles(files: ReadonlyMap<string, HubFile>, model: string): HubFile[] {
+  const refuse = (problem: string): never => {
+    throw new LatentmeshError("not_found", `Cannot use ${model}: ${problem}`, { param: "model" });
+  };
+  if (!files.has(CONFIG_FILE)) refuse(`it has no ${CONFIG_FILE}; only models in the form of transformers can be loaded`);
+  if (!VOCABULARIES.some((file) => files.has(file))) refuse(`it has none of ${VOCABULARIES.join(", ")}`);
+  if (!files.has(INDEX_FILE) && !files.has(SINGLE_FILE)) {
+    const other = [...files.keys()].find((file) => OTHER_WEIGHTS.test(file));
+    const forms = other === undefined ? "" : ` (its weights are in files such as ${other}); look for the same model in safetensors, or save it so`;
+    refuse(`it has no ${SINGLE_FILE}, nor ${INDEX_FILE}${forms}`);
+  }
+  return [...TEXTS, INDEX_FILE].flatMap((file) => files.get(file) ?? []);
+}
+
+/** The weights. @param indexText of {@link INDEX_FILE}; null if there is none @throws {LatentmeshError} if the index names what is not there */
+export function weightFiles(files: ReadonlyMap<string, HubFile>, indexText: string | null, model: string): HubFile[] {
+  const names = indexText === null ? [SINGLE_FILE] : shardsOf(indexText, `${model}/${INDEX_FILE}`);
+  return names.map((name) => {
+    const file = files.get(name);
+    if (file !== undefined) return file;
+    throw new LatentmeshError("not_found", `Cannot use ${model}: ${name}, named by ${INDEX_FILE}, is missing`, { param: "model" });
+  });
+}
