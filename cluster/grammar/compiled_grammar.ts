@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { type AnswerGrammar, CALL_NUMBER, type CallsGrammar } from "../../core/text/answers/answer_grammar.ts";
+import { type AnswerGrammar, CALL_NAME, CALL_NUMBER, type CallsGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { Automaton, type State } from "./automaton/automaton.ts";
+import { byteSet } from "./automaton/byte_sets.ts";
 import { Derivation, inTurns } from "./automaton/derivation.ts";
 import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/expressions.ts";
 import { compileSchema } from "./schema/schema_compiler.ts";
@@ -18,6 +19,8 @@ import { tokenBytes } from "./tokens/vocabulary.ts";
 /** Visits of expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
 const MOST_COMPILE_WORK = 1 << 22;
 const MOST_MASK_WORK = 1 << 21;
+/** Letters and digits of {@link CALL_NAME}. */
+const CALL_NAME_LENGTH = 9;
 /** Line breaks between reasoning and an answer. */
 const MOST_LINE_BREAKS = 2;
 
@@ -110,12 +113,12 @@ class GrammarWriter {
     }
   }
 
-  *#calls({ open, calls, separator, close }: CallsGrammar): Generator<void, Expr> {
+  *#calls({ open, calls, separator, close, first = 0 }: CallsGrammar): Generator<void, Expr> {
     const { expressions: x } = this.#writers;
     const schemas: Expr[] = [];
-    for (const { tool, schema, strict } of calls) {
+    for (const { tool, schema, strict, keyed } of calls) {
       try {
-        schemas.push(yield* compileSchema(schema, this.#writers, { strict, objectOnly: true }));
+        schemas.push(yield* compileSchema(schema, this.#writers, { strict, objectOnly: true, keyed }));
       } catch (error) {
         if (error instanceof Error) error.message = `the parameters of "${tool}": ${error.message}`;
         throw error;
@@ -129,10 +132,18 @@ class GrammarWriter {
         const more = separator === null ? NOTHING : x.sequence([x.literal(separator), from(numbered ? number + 1 : number)]);
         const after = x.union([x.literal(close), more]);
         return x.union(
-          calls.map(({ begin, end }, i) => x.sequence([x.literal(begin.replaceAll(CALL_NUMBER, String(number))), schemas[i], x.literal(end), after])),
+          calls.map(({ begin, end }, i) => x.sequence([this.#begin(begin, number), schemas[i], x.literal(end), after])),
         );
       });
-    return x.sequence([x.literal(open), from(0)]);
+    return x.sequence([x.literal(open), from(first)]);
+  }
+
+  /** What comes before the arguments of a call. */
+  #begin(text: string, number: number): Expr {
+    const { expressions: x } = this.#writers;
+    const name = () => x.repeat(x.bytes(byteSet([0x30, 0x39], [0x41, 0x5a], [0x61, 0x7a])), CALL_NAME_LENGTH, CALL_NAME_LENGTH);
+    const parts = text.replaceAll(CALL_NUMBER, String(number)).split(CALL_NAME);
+    return x.sequence(parts.flatMap((part, i) => i === 0 ? [x.literal(part)] : [name(), x.literal(part)]));
   }
 
   /** What may follow a text with which all of `e` begins. */

@@ -12,8 +12,8 @@ import type { TokenizerConfig } from "./tokenizer.ts";
 export interface ChatMessage {
   /** Who speaks. */
   readonly role: string;
-  /** What is said. */
-  readonly content: string;
+  /** What is said; null beside calls of tools. */
+  readonly content: string | null;
   /** Whatever else a template reads, such as `name`. */
   readonly [key: string]: unknown;
 }
@@ -23,12 +23,15 @@ export class ChatTemplate {
   readonly #template: Template;
   readonly #variables: Record<string, unknown>;
 
+  /** Its text. */
+  readonly source: string;
   /** Whether it tells the model about tools. */
   readonly describesTools: boolean;
   /** Whether it writes calls and their results. */
   readonly writesCalls: boolean;
 
   private constructor(source: string, config: TokenizerConfig) {
+    this.source = source;
     this.describesTools = /\btools\b/.test(source);
     this.writesCalls = /\btool_calls\b/.test(source);
     this.#template = new Template(source);
