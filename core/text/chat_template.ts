@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { Template } from "@huggingface/jinja";
+import { PythonTemplate } from "./jinja/python_template.ts";
 import { LatentmeshError, messageOf } from "../errors.ts";
+import { type TemplateHabits, templateHabits, templateMessages } from "./template_messages.ts";
 import type { TextSource } from "./text_source.ts";
 import type { TokenizerConfig } from "./tokenizer.ts";
 
@@ -20,7 +21,7 @@ export interface ChatMessage {
 
 /** Renders conversations to prompts. */
 export class ChatTemplate {
-  readonly #template: Template;
+  readonly #template: PythonTemplate;
   readonly #variables: Record<string, unknown>;
 
   /** Its text. */
@@ -30,11 +31,13 @@ export class ChatTemplate {
   /** Whether it writes calls and their results. */
   readonly writesCalls: boolean;
 
+  #habits: TemplateHabits | null = null;
+
   private constructor(source: string, config: TokenizerConfig) {
     this.source = source;
     this.describesTools = /\btools\b/.test(source);
     this.writesCalls = /\btool_calls\b/.test(source);
-    this.#template = new Template(source);
+    this.#template = new PythonTemplate(source);
     this.#variables = { bos_token: config.bos_token ?? "", eos_token: config.eos_token ?? "" };
   }
 
@@ -62,12 +65,20 @@ export class ChatTemplate {
    */
   render(messages: readonly ChatMessage[], tools: readonly unknown[] = []): string {
     try {
-      return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: true });
+      return this.#render(templateMessages(messages, this.habits), tools);
     } catch (cause) {
       throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, {
         param: "messages",
         cause,
       });
     }
+  }
+  /** What it does with calls. */
+  get habits(): TemplateHabits {
+    return this.#habits ??= templateHabits((messages) => this.#render(messages, []));
+  }
+
+  #render(messages: readonly ChatMessage[], tools: readonly unknown[]): string {
+    return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: true });
   }
 }
