@@ -19,6 +19,8 @@ import { tokenBytes } from "./tokens/vocabulary.ts";
 /** Visits of expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
 const MOST_COMPILE_WORK = 1 << 22;
 const MOST_MASK_WORK = 1 << 21;
+/** Most digits of {@link CALL_NUMBER}. */
+const CALL_NUMBER_LENGTH = 4;
 /** Letters and digits of {@link CALL_NAME}. */
 const CALL_NAME_LENGTH = 9;
 /** Line breaks between reasoning and an answer. */
@@ -113,7 +115,7 @@ class GrammarWriter {
     }
   }
 
-  *#calls({ open, calls, separator, close, first = 0 }: CallsGrammar): Generator<void, Expr> {
+  *#calls({ open, calls, separator, close }: CallsGrammar): Generator<void, Expr> {
     const { expressions: x } = this.#writers;
     const schemas: Expr[] = [];
     for (const { tool, schema, strict, keyed } of calls) {
@@ -124,26 +126,24 @@ class GrammarWriter {
         throw error;
       }
     }
-    const numbered = calls.some(({ begin }) => begin.includes(CALL_NUMBER));
-    const series: Expr[] = [];
-    /** From call `number` on. */
-    const from = (number: number): Expr =>
-      series[number] ??= x.rule(false, () => {
-        const more = separator === null ? NOTHING : x.sequence([x.literal(separator), from(numbered ? number + 1 : number)]);
-        const after = x.union([x.literal(close), more]);
-        return x.union(
-          calls.map(({ begin, end }, i) => x.sequence([this.#begin(begin, number), schemas[i], x.literal(end), after])),
-        );
-      });
-    return x.sequence([x.literal(open), from(first)]);
+    const series: Expr = x.rule(false, () => {
+      const more = separator === null ? NOTHING : x.sequence([x.literal(separator), series]);
+      const after = x.union([x.literal(close), more]);
+      return x.union(calls.map(({ begin, end }, i) => x.sequence([this.#begin(begin), schemas[i], x.literal(end), after])));
+    });
+    return x.sequence([x.literal(open), series]);
   }
 
   /** What comes before the arguments of a call. */
-  #begin(text: string, number: number): Expr {
+  #begin(text: string): Expr {
     const { expressions: x } = this.#writers;
-    const name = () => x.repeat(x.bytes(byteSet([0x30, 0x39], [0x41, 0x5a], [0x61, 0x7a])), CALL_NAME_LENGTH, CALL_NAME_LENGTH);
-    const parts = text.replaceAll(CALL_NUMBER, String(number)).split(CALL_NAME);
-    return x.sequence(parts.flatMap((part, i) => i === 0 ? [x.literal(part)] : [name(), x.literal(part)]));
+    const digit = x.bytes(byteSet([0x30, 0x39]));
+    const letter = x.bytes(byteSet([0x30, 0x39], [0x41, 0x5a], [0x61, 0x7a]));
+    const places = new Map([
+      [CALL_NUMBER, x.union([x.literal("0"), x.sequence([x.bytes(byteSet([0x31, 0x39])), x.repeat(digit, 0, CALL_NUMBER_LENGTH - 1)])])],
+      [CALL_NAME, x.repeat(letter, CALL_NAME_LENGTH, CALL_NAME_LENGTH)],
+    ]);
+    return x.sequence(text.split(new RegExp(`([${CALL_NUMBER}${CALL_NAME}])`)).map((part) => places.get(part) ?? x.literal(part)));
   }
 
   /** What may follow a text with which all of `e` begins. */

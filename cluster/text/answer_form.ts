@@ -7,8 +7,6 @@ import type { ServedModel } from "../../core/engine.ts";
 import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { AnswerParser } from "../../core/text/answers/answer_parser.ts";
 import { argumentTypes } from "../../core/text/answers/argument_types.ts";
-import { reasoningFormatOf, toolFormatOf } from "../../core/text/answers/choose_format.ts";
-import type { ReasoningFormat } from "../../core/text/answers/reasoning.ts";
 import {
   describeTools,
   markerTokens,
@@ -18,13 +16,13 @@ import {
   toolGrammar,
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
-import type { TextTokenizer } from "../../core/text/tokenizer.ts";
+import { answerFormats } from "../../core/text/answer_formats.ts";
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
 import { writeGrammar } from "../grammar/written_grammar.ts";
 import { encodeFitting, type PromptField } from "./check_prompt.ts";
 import type { PreparedConversation } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
-import { callsOf, nameCalls } from "./call_names.ts";
+import { nameCalls } from "./call_names.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import { HttpError } from "../api/errors.ts";
 
@@ -35,28 +33,6 @@ export interface ConversationFields {
   readonly tool_choice?: ToolChoiceField;
   readonly parallel_tool_calls?: boolean;
   readonly response_format?: ResponseFormatField;
-}
-
-/** How a model writes calls, and reasoning, if it marks it. */
-export interface AnswerFormats {
-  readonly tools: ToolFormat;
-  readonly reasoning: ReasoningFormat | null;
-}
-
-/** What has to be known of a model to tell. */
-type FormatModel = { readonly tokenizer: TextTokenizer; readonly chatTemplate: ChatTemplate | null };
-
-const FORMATS = new WeakMap<TextTokenizer, AnswerFormats>();
-
-/** The forms of a model's answers, by its template and vocabulary. */
-export function answerFormats({ tokenizer, chatTemplate }: FormatModel): AnswerFormats {
-  let formats = FORMATS.get(tokenizer);
-  if (formats === undefined) {
-    const source = { tokenOf: (text: string) => tokenizer.tokenOf(text), template: chatTemplate?.source ?? null };
-    formats = { tools: toolFormatOf(source), reasoning: reasoningFormatOf(source) };
-    FORMATS.set(tokenizer, formats);
-  }
-  return formats;
 }
 
 /** Special tokens that are text to grammars and parsers of this model. */
@@ -100,7 +76,7 @@ function toolOf({ function: { name, description, parameters, strict } }: ToolFie
 }
 
 function grammarOf(
-  { messages, tool_choice: choice, parallel_tool_calls: parallel, response_format: form }: ConversationFields,
+  { tool_choice: choice, parallel_tool_calls: parallel, response_format: form }: ConversationFields,
   format: ToolFormat,
   tools: readonly Tool[],
 ): AnswerGrammar | null {
@@ -114,7 +90,7 @@ function grammarOf(
       });
     }
     // Where a call must come there is no text whose form could be said.
-    return toolGrammar(format, tools, wanted, { several: parallel ?? true, first: format.callId === undefined ? 0 : callsOf(messages) });
+    return toolGrammar(format, tools, wanted, { several: parallel ?? true });
   }
   if (choice === "required" || typeof choice === "object") {
     throw new HttpError(400, `"tool_choice" asks for a call, but there are no tools`, { param: "tool_choice", code: "invalid_value" });

@@ -6,11 +6,6 @@
 import type { Message } from "../api/conversation_schema.ts";
 import type { ToolFormat } from "../../core/text/answers/tool_format.ts";
 
-/** How many calls a conversation holds. */
-export function callsOf(messages: readonly Message[]): number {
-  return messages.reduce((sum, { tool_calls: calls }) => sum + (calls?.length ?? 0), 0);
-}
-
 /** The same conversation, its calls and their results renamed where the format says how calls are named. */
 export function nameCalls(format: ToolFormat, messages: readonly Message[]): readonly Message[] {
   if (format.callId === undefined) return messages;

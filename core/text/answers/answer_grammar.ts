@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Stands for a call's number in {@link CallGrammar}. */
+/** Stands for a call's number in {@link CallGrammar}: any, as conversations count on and only the model sees from where. */
 export const CALL_NUMBER = "\0";
 
 /** Stands for nine letters and digits of a model's own choice in {@link CallGrammar}. */
@@ -49,8 +49,6 @@ export interface CallsGrammar {
   /** Between two calls; null: there is only one. */
   readonly separator: string | null;
   readonly close: string;
-  /** Number of the first call; default: 0. */
-  readonly first?: number;
 }
 
 /** What an answer must look like. */

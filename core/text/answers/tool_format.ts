@@ -75,16 +75,12 @@ export type ToolChoice =
   /** A call of this tool. */
   | { readonly kind: "tool"; readonly name: string };
 
-/** Options of {@link toolGrammar}. */
-export interface ToolGrammarOptions {
-  /** Whether there may be more than one call. */
-  readonly several: boolean;
-  /** Number of the first call; default: 0. */
-  readonly first?: number;
-}
-
-/** The grammar of an answer with tool calls. */
-export function toolGrammar(format: ToolFormat, tools: readonly Tool[], choice: ToolChoice, options: ToolGrammarOptions): AnswerGrammar {
+/**
+ * The grammar of an answer with tool calls.
+ *
+ * @param options.several whether there may be more than one call
+ */
+export function toolGrammar(format: ToolFormat, tools: readonly Tool[], choice: ToolChoice, options: { readonly several: boolean }): AnswerGrammar {
   const offered = choice.kind === "tool" ? tools.filter(({ name }) => name === choice.name) : tools;
   const calls: CallsGrammar = {
     kind: "calls",
@@ -99,7 +95,6 @@ export function toolGrammar(format: ToolFormat, tools: readonly Tool[], choice: 
     })),
     separator: choice.kind === "tool" || !options.several ? null : format.separator,
     close: format.close,
-    first: options.first,
   };
   if (choice.kind !== "auto") return calls;
   return { kind: "text", marker: markerOf(format), calls };

@@ -26,7 +26,7 @@ export const STRING_METHODS: ReadonlyMap<string, Method> = new Map<string, Metho
   ["rsplit", (text, args) => split(text, args, true)],
   [
     "splitlines",
-    (text) => text === "" ? [] : text.replace(/(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])$/, "").split(/\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/),
+    (text) => text === "" ? [] : text.replace(/(\r\n|[\n\r\v\f\u0085\u2028\u2029])$/, "").split(/\r\n|[\n\r\v\f\u0085\u2028\u2029]/),
   ],
   ["join", (text, { positional: [list] }) => joined(list).join(text)],
   ["removeprefix", (text, args) => text.startsWith(textAt(args, 0)) ? text.slice(textAt(args, 0).length) : text],
