@@ -5,19 +5,12 @@
  */
 import { PythonTemplate } from "./jinja/python_template.ts";
 import { LatentmeshError, messageOf } from "../errors.ts";
+import type { ChatMessage } from "./chat_message.ts";
 import { type TemplateHabits, templateHabits, templateMessages } from "./template_messages.ts";
 import type { TextSource } from "./text_source.ts";
 import type { TokenizerConfig } from "./tokenizer.ts";
 
-/** One message of a conversation. */
-export interface ChatMessage {
-  /** Who speaks. */
-  readonly role: string;
-  /** What is said; null beside calls of tools. */
-  readonly content: string | null;
-  /** Whatever else a template reads, such as `name`. */
-  readonly [key: string]: unknown;
-}
+export type { ChatMessage };
 
 /** Renders conversations to prompts. */
 export class ChatTemplate {
@@ -73,7 +66,7 @@ export class ChatTemplate {
       });
     }
   }
-  /** What it does with calls. */
+  /** What it does with calls: found out by trying, once. */
   get habits(): TemplateHabits {
     return this.#habits ??= templateHabits((messages) => this.#render(messages, []));
   }

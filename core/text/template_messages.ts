@@ -4,7 +4,7 @@
  * @module
  */
 import { parseWithNumbers } from "./json_numbers.ts";
-import type { ChatMessage } from "./chat_template.ts";
+import type { ChatMessage } from "./chat_message.ts";
 
 /** What a template does with calls. */
 export interface TemplateHabits {

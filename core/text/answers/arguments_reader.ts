@@ -3,30 +3,16 @@
  *
  * @module
  */
-import type { KeyedForm } from "./answer_grammar.ts";
 import { JsonEnd } from "./json_end.ts";
-import { KeyedArguments } from "./keyed_arguments.ts";
+import { type ArgumentsReader, KeyedArguments, type ReadArguments } from "./keyed_arguments.ts";
 import type { ToolFormat } from "./tool_format.ts";
 import type { ArgumentTypes } from "./argument_types.ts";
 
-/** What one push brought. */
-export interface ReadArguments {
-  /** More of the arguments, as JSON. */
-  readonly json: string;
-  /** Where the arguments have ended: what follows them; null: they have not. */
-  readonly rest: string | null;
-}
-
-/** Reads the arguments of one call. */
-export interface ArgumentsReader {
-  push(text: string): ReadArguments;
-  /** What had been held back, where the arguments are cut off. */
-  finish(): string;
-}
+export type { ArgumentsReader };
 
 /** A reader for a call of a tool. @param types of the tool's arguments, by name */
 export function argumentsReader({ keyed, callEnd }: ToolFormat, types: ArgumentTypes | undefined): ArgumentsReader {
-  return keyed === undefined ? new JsonArguments() : new KeyedArguments(keyed satisfies KeyedForm, callEnd, types ?? {});
+  return keyed === undefined ? new JsonArguments() : new KeyedArguments(keyed, callEnd, types ?? {});
 }
 
 /** Arguments that are JSON already. They end where it does: what closes the call may begin as they do. */

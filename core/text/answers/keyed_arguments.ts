@@ -5,8 +5,22 @@
  */
 import type { KeyedForm } from "./answer_grammar.ts";
 import { type ArgumentTypes, jsonTypeOf } from "./argument_types.ts";
-import type { ArgumentsReader, ReadArguments } from "./arguments_reader.ts";
 import { JsonEnd } from "./json_end.ts";
+
+/** What one push brought. */
+export interface ReadArguments {
+  /** More of the arguments, as JSON. */
+  readonly json: string;
+  /** Where the arguments have ended: what follows them; null: they have not. */
+  readonly rest: string | null;
+}
+
+/** Reads the arguments of one call. */
+export interface ArgumentsReader {
+  push(text: string): ReadArguments;
+  /** What had been held back, where the arguments are cut off. */
+  finish(): string;
+}
 
 /** "next": a name, or the end; "text" and "json": within a value that is a string or not known to be one. */
 type State = "next" | "key" | "value" | "text" | "json" | "after";
