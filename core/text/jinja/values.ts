@@ -16,6 +16,8 @@ export type NumberValue = Value & { value: number; text?: string };
 
 const samples = new Environment();
 let made = 0;
+const StringValue = classOf("");
+const BooleanValue = classOf(true);
 
 /** A value from JavaScript's: plain ones, arrays, objects, functions. */
 export function valueOf(input: unknown): Value {
@@ -54,10 +56,23 @@ export function floatOf(number: number): Value {
 
 /** A value that holds no others. */
 function single(input: unknown): Value {
+  // What rendering makes most of is made without a detour.
+  if (typeof input === "string") return new StringValue(input);
+  if (typeof input === "boolean") return new BooleanValue(input);
+  return sample(input);
+}
+
+/** A value that the library makes. */
+function sample(input: unknown): Value {
   const name = `v${made++}`;
   const value = samples.set(name, input);
   samples.variables.delete(name);
   return value;
+}
+
+/** The class of a value's kind. */
+function classOf(input: unknown): new (value: unknown) => Value {
+  return sample(input).constructor as new (value: unknown) => Value;
 }
 
 /** Values of a type. */

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { ChatTemplate } from "../../../../core/text/chat_template.ts";
 import { parseWithNumbers } from "../../../../core/text/json_numbers.ts";
 
-const folder = new URL(Deno.env.get("LATENTMESH_TEMPLATES") ?? "../../../golden/chat-templates/", import.meta.url);
+const folder = new URL(Deno.env.get("TEST_TEMPLATES") ?? "../../../golden/chat-templates/", import.meta.url);
 
 interface Golden {
   readonly conversations: readonly { readonly messages: readonly { role: string; content: string | null }[]; readonly tools: readonly unknown[] }[];
