@@ -78,7 +78,7 @@ function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): Prepa
 }
 
 function tokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const request = parseBody(tokenizeRequest, parseJson(body));
+  const request = parseBody(tokenizeRequest, parseJson(body, parseWithNumbers));
   checkModel(model, request.model);
   const tokens = "messages" in request
     ? [...answerForm(model, request).prompt]
