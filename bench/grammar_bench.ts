@@ -8,7 +8,8 @@ import { writeGrammar } from "../cluster/grammar/written_grammar.ts";
 import { grammarVocabulary } from "../cluster/grammar/vocabulary.ts";
 import type { GrammarConstraint } from "../cluster/grammar/running_grammar.ts";
 import type { ServedModel } from "../core/engine.ts";
-import { DEEPSEEK_TOOLS, markerTokens, type Tool, toolGrammar, writeCalls } from "../core/text/answers/tool_format.ts";
+import { DEEPSEEK_TOOLS } from "../core/text/answers/formats/deepseek.ts";
+import { markerTokens, type Tool, toolGrammar, writeCalls } from "../core/text/answers/tool_format.ts";
 import type { AnswerGrammar } from "../core/text/answers/answer_grammar.ts";
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import { TextTokenizer } from "../core/text/tokenizer.ts";
@@ -29,7 +30,7 @@ export async function grammarBench(): Promise<void> {
   const text = (name: string) => Promise.resolve(name in files ? JSON.stringify(files[name]) : null);
   const tokenizer = await TextTokenizer.load({ name: "DeepSeek-V3", text } as ModelFiles);
   const model = { tokenizer, vocabSize: VOCABULARY, eosTokens: [1] } as unknown as ServedModel;
-  const kept = markerTokens(DEEPSEEK_TOOLS, (name) => tokenizer.tokenOf(name));
+  const kept = markerTokens(DEEPSEEK_TOOLS, null, (name) => tokenizer.tokenOf(name));
   const rows: (readonly [string, string])[] = [];
   const held = new LoopWatch();
 

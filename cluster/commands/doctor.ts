@@ -7,6 +7,7 @@ import { isHost } from "../../core/device_kind.ts";
 import { messageOf } from "../../core/errors.ts";
 import { modelHash } from "../../core/model/model_hash.ts";
 import { readModelPackage } from "../../core/model_package.ts";
+import { describeFormats } from "../../core/text/answer_formats.ts";
 import { readBasis } from "../../core/tpla/basis_file.ts";
 import { schemeNeedsCalibration } from "../planning/assignment.ts";
 import { formatBytes, printLine } from "../logs/log.ts";
@@ -149,6 +150,7 @@ async function model(settings: Settings, services: PlanServices): Promise<Findin
       text: `${files.name}: ${spec.layers} layers, latent of ${spec.latentWidth}, context of ${spec.maxPositions}`,
     }];
     if (model.chatTemplate === null) findings.push({ state: "note", subject: "model", text: "no chat template: only completions will work" });
+    else findings.push({ state: "ok", subject: "answers", text: describeFormats({ tokenizer: model.tokenizer, chatTemplate: model.chatTemplate }) });
     if (isRemote(settings.model)) return [...findings, await download(settings)];
     if (!schemeNeedsCalibration(settings)) return findings;
     const hash = await modelHash(model.configText, model.checkpoint);

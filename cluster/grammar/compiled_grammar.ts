@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { type AnswerGrammar, CALL_NUMBER, type CallsGrammar } from "../../core/text/answers/answer_grammar.ts";
+import { type AnswerGrammar, CALL_NAME, CALL_NUMBER, type CallsGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { Automaton, type State } from "./automaton/automaton.ts";
+import { byteSet } from "./automaton/byte_sets.ts";
 import { Derivation, inTurns } from "./automaton/derivation.ts";
 import { type Expr, Expressions, NOTHING, TooComplex } from "./automaton/expressions.ts";
 import { compileSchema } from "./schema/schema_compiler.ts";
@@ -18,6 +19,10 @@ import { tokenBytes } from "./tokens/vocabulary.ts";
 /** Visits of expressions that compiling all schemas of a grammar, or finding one mask, may take: a second or so. */
 const MOST_COMPILE_WORK = 1 << 22;
 const MOST_MASK_WORK = 1 << 21;
+/** Most digits of {@link CALL_NUMBER}. */
+const CALL_NUMBER_LENGTH = 4;
+/** Letters and digits of {@link CALL_NAME}. */
+const CALL_NAME_LENGTH = 9;
 /** Line breaks between reasoning and an answer. */
 const MOST_LINE_BREAKS = 2;
 
@@ -113,26 +118,32 @@ class GrammarWriter {
   *#calls({ open, calls, separator, close }: CallsGrammar): Generator<void, Expr> {
     const { expressions: x } = this.#writers;
     const schemas: Expr[] = [];
-    for (const { tool, schema, strict } of calls) {
+    for (const { tool, schema, strict, keyed } of calls) {
       try {
-        schemas.push(yield* compileSchema(schema, this.#writers, { strict, objectOnly: true }));
+        schemas.push(yield* compileSchema(schema, this.#writers, { strict, objectOnly: true, keyed }));
       } catch (error) {
         if (error instanceof Error) error.message = `the parameters of "${tool}": ${error.message}`;
         throw error;
       }
     }
-    const numbered = calls.some(({ begin }) => begin.includes(CALL_NUMBER));
-    const series: Expr[] = [];
-    /** From call `number` on. */
-    const from = (number: number): Expr =>
-      series[number] ??= x.rule(false, () => {
-        const more = separator === null ? NOTHING : x.sequence([x.literal(separator), from(numbered ? number + 1 : number)]);
-        const after = x.union([x.literal(close), more]);
-        return x.union(
-          calls.map(({ begin, end }, i) => x.sequence([x.literal(begin.replaceAll(CALL_NUMBER, String(number))), schemas[i], x.literal(end), after])),
-        );
-      });
-    return x.sequence([x.literal(open), from(0)]);
+    const series: Expr = x.rule(false, () => {
+      const more = separator === null ? NOTHING : x.sequence([x.literal(separator), series]);
+      const after = x.union([x.literal(close), more]);
+      return x.union(calls.map(({ begin, end }, i) => x.sequence([this.#begin(begin), schemas[i], x.literal(end), after])));
+    });
+    return x.sequence([x.literal(open), series]);
+  }
+
+  /** What comes before the arguments of a call. */
+  #begin(text: string): Expr {
+    const { expressions: x } = this.#writers;
+    const digit = x.bytes(byteSet([0x30, 0x39]));
+    const letter = x.bytes(byteSet([0x30, 0x39], [0x41, 0x5a], [0x61, 0x7a]));
+    const places = new Map([
+      [CALL_NUMBER, x.union([x.literal("0"), x.sequence([x.bytes(byteSet([0x31, 0x39])), x.repeat(digit, 0, CALL_NUMBER_LENGTH - 1)])])],
+      [CALL_NAME, x.repeat(letter, CALL_NAME_LENGTH, CALL_NAME_LENGTH)],
+    ]);
+    return x.sequence(text.split(new RegExp(`([${CALL_NUMBER}${CALL_NAME}])`)).map((part) => places.get(part) ?? x.literal(part)));
   }
 
   /** What may follow a text with which all of `e` begins. */

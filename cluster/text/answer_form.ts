@@ -6,22 +6,23 @@
 import type { ServedModel } from "../../core/engine.ts";
 import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { AnswerParser } from "../../core/text/answers/answer_parser.ts";
+import { argumentTypes } from "../../core/text/answers/argument_types.ts";
 import {
   describeTools,
   markerTokens,
-  THINKING,
   type Tool,
   type ToolChoice,
   type ToolFormat,
-  toolFormatOf,
   toolGrammar,
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
+import { answerFormats } from "../../core/text/answer_formats.ts";
 import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
 import { writeGrammar } from "../grammar/written_grammar.ts";
 import { encodeFitting, type PromptField } from "./check_prompt.ts";
 import type { PreparedConversation } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
+import { nameCalls } from "./call_names.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import { HttpError } from "../api/errors.ts";
 
@@ -35,37 +36,39 @@ export interface ConversationFields {
 }
 
 /** Special tokens that are text to grammars and parsers of this model. */
-export function keptTokens({ tokenizer }: ServedModel): ReadonlySet<number> {
-  const tokenOf = (text: string) => tokenizer.tokenOf(text);
-  return markerTokens(toolFormatOf(tokenOf), tokenOf);
+export function keptTokens(model: ServedModel): ReadonlySet<number> {
+  const { tools, reasoning } = answerFormats(model);
+  return markerTokens(tools, reasoning, (text) => model.tokenizer.tokenOf(text));
 }
 
 /** Renders and tokenises a conversation. @param from the field that it is in @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
 export function answerForm(model: TextModel, fields: ConversationFields, from: PromptField = "messages"): PreparedConversation {
-  const { tokenizer, chatTemplate } = model;
+  const { chatTemplate } = model;
   if (chatTemplate === null) {
     throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
       param: "messages",
       code: "unsupported_parameter",
     });
   }
-  const format = toolFormatOf((text) => tokenizer.tokenOf(text));
+  const { tools: format, reasoning: marks } = answerFormats(model);
   const tools = fields.tool_choice === "none" ? [] : (fields.tools ?? []).map(toolOf);
-  const text = chatTemplate.render(conversation(chatTemplate, format, fields.messages, tools), tools.length > 0 ? fields.tools : []);
-  const reasons = tokenizer.tokenOf(THINKING[0]) !== null;
-  const begun = reasons && text.trimEnd().endsWith(THINKING[0]);
+  const messages = nameCalls(format, fields.messages);
+  const text = chatTemplate.render(conversation(chatTemplate, format, messages, tools), tools.length > 0 ? fields.tools : []);
+  const begun = marks !== null && text.trimEnd().endsWith(marks.begin);
   const grammar = grammarOf(fields, format, tools);
   return {
     prompt: Uint32Array.from(encodeFitting(model, text, { special: false, from })),
-    grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: THINKING[1], then: grammar } : grammar),
+    grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: marks.end, then: grammar } : grammar),
     tools: tools.length > 0,
-    reasoning: begun ? "begun" : reasons ? "possible" : "no",
+    types: format.keyed?.texts === "bare" ? Object.fromEntries(tools.map(({ name, parameters }) => [name, argumentTypes(parameters)])) : undefined,
+    reasoning: begun ? "begun" : marks === null ? "no" : "possible",
   };
 }
 
 /** A parser for one answer. */
-export function answerParser({ tokenizer }: ServedModel, { tools, reasoning }: PreparedConversation): AnswerParser {
-  return new AnswerParser({ tools: tools ? toolFormatOf((text) => tokenizer.tokenOf(text)) : null, reasoning });
+export function answerParser(model: ServedModel, { tools, types, reasoning }: PreparedConversation): AnswerParser {
+  const formats = answerFormats(model);
+  return new AnswerParser({ tools: tools ? formats.tools : null, types, reasoning, marks: formats.reasoning ?? undefined });
 }
 
 function toolOf({ function: { name, description, parameters, strict } }: ToolField): Tool {
@@ -122,8 +125,9 @@ function toolChoiceOf(choice: ToolChoiceField | undefined, tools: readonly Tool[
 /** The conversation as the template can take it: what it does not know of tools is said in words. */
 function conversation(template: ChatTemplate, format: ToolFormat, messages: readonly Message[], tools: readonly Tool[]): ChatMessage[] {
   const written = messages.map((message): ChatMessage => {
+    // A template that knows calls is told that there is no content beside them.
+    if (template.writesCalls) return { ...message, content: message.content ?? null };
     const content = message.content ?? "";
-    if (template.writesCalls) return { ...message, content };
     if (message.role === "tool") return { role: "user", content: `<tool_response>\n${content}\n</tool_response>` };
     if (message.role !== "assistant" || message.tool_calls === undefined) return { ...message, content };
     const calls = writeCalls(format, message.tool_calls.map(({ function: call }) => call));

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ArgumentTypes } from "../../core/text/answers/argument_types.ts";
 import type { WrittenGrammar } from "../grammar/written_grammar.ts";
 import type { HttpErrorFields } from "../api/errors.ts";
 import type { ChatRequest, CompletionRequest } from "../api/openai_schema.ts";
@@ -23,6 +24,8 @@ export interface PreparedConversation {
   readonly grammar: WrittenGrammar | null;
   /** Whether tools may be called. */
   readonly tools: boolean;
+  /** What their arguments may be, where the model writes texts as they are. */
+  readonly types?: Readonly<Record<string, ArgumentTypes>>;
   /** Whether the answer reasons, and whether the prompt has begun that already. */
   readonly reasoning: "no" | "possible" | "begun";
 }

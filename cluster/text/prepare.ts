@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { parseWithNumbers } from "../../core/text/json_numbers.ts";
 import { answerForm } from "./answer_form.ts";
 import { HttpError } from "../api/errors.ts";
 import {
@@ -30,7 +31,7 @@ type Jobs = { readonly [K in TextJobKind]: (model: TextModel, input: TextJobs[K]
 const JOBS: Jobs = { chat: prepareChat, completion: prepareCompletion, response: prepareResponse, tokenize, detokenize, encode, count };
 
 function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
-  const parsed = parseBody(chatRequest, parseJson(body));
+  const parsed = parseBody(chatRequest, parseJson(body, parseWithNumbers));
   const { messages, tools, tool_choice, response_format, parallel_tool_calls, logit_bias, ...request } = parsed;
   checkModel(model, request.model);
   if (request.top_logprobs !== undefined && !request.logprobs) {
@@ -68,7 +69,7 @@ function promptsOf(prompt: CompletionRequest["prompt"]): readonly (string | numb
 }
 
 function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedResponse {
-  const request = parseBody(responsesRequest, parseJson(body));
+  const request = parseBody(responsesRequest, parseJson(body, parseWithNumbers));
   checkModel(model, request.model);
   const conversation = answerForm(model, conversationOf(request), "input");
   const { temperature, top_p, priority, max_output_tokens, stream } = request;
@@ -77,7 +78,7 @@ function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): Prepa
 }
 
 function tokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const request = parseBody(tokenizeRequest, parseJson(body));
+  const request = parseBody(tokenizeRequest, parseJson(body, parseWithNumbers));
   checkModel(model, request.model);
   const tokens = "messages" in request
     ? [...answerForm(model, request).prompt]
@@ -103,9 +104,10 @@ function count({ tokenizer }: TextModel, texts: readonly string[]): number {
   return texts.reduce((sum, text) => sum + tokenizer.encode(text, { special: false }).length, 0);
 }
 
-function parseJson(body: Uint8Array<ArrayBuffer>): unknown {
+/** @param parse for conversations, of whose tools templates print every number as it was written */
+function parseJson(body: Uint8Array<ArrayBuffer>, parse: (text: string) => unknown = JSON.parse): unknown {
   try {
-    return JSON.parse(new TextDecoder().decode(body));
+    return parse(new TextDecoder().decode(body));
   } catch {
     throw new HttpError(400, "The request body is not JSON", { code: "invalid_json" });
   }

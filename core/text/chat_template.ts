@@ -3,35 +3,34 @@
  *
  * @module
  */
-import { Template } from "@huggingface/jinja";
+import { PythonTemplate } from "./jinja/python_template.ts";
 import { LatentmeshError, messageOf } from "../errors.ts";
+import type { ChatMessage } from "./chat_message.ts";
+import { type TemplateHabits, templateHabits, templateMessages } from "./template_messages.ts";
 import type { TextSource } from "./text_source.ts";
 import type { TokenizerConfig } from "./tokenizer.ts";
 
-/** One message of a conversation. */
-export interface ChatMessage {
-  /** Who speaks. */
-  readonly role: string;
-  /** What is said. */
-  readonly content: string;
-  /** Whatever else a template reads, such as `name`. */
-  readonly [key: string]: unknown;
-}
+export type { ChatMessage };
 
 /** Renders conversations to prompts. */
 export class ChatTemplate {
-  readonly #template: Template;
+  readonly #template: PythonTemplate;
   readonly #variables: Record<string, unknown>;
 
+  /** Its text. */
+  readonly source: string;
   /** Whether it tells the model about tools. */
   readonly describesTools: boolean;
   /** Whether it writes calls and their results. */
   readonly writesCalls: boolean;
 
+  #habits: TemplateHabits | null = null;
+
   private constructor(source: string, config: TokenizerConfig) {
+    this.source = source;
     this.describesTools = /\btools\b/.test(source);
     this.writesCalls = /\btool_calls\b/.test(source);
-    this.#template = new Template(source);
+    this.#template = new PythonTemplate(source);
     this.#variables = { bos_token: config.bos_token ?? "", eos_token: config.eos_token ?? "" };
   }
 
@@ -59,12 +58,20 @@ export class ChatTemplate {
    */
   render(messages: readonly ChatMessage[], tools: readonly unknown[] = []): string {
     try {
-      return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: true });
+      return this.#render(templateMessages(messages, this.habits), tools);
     } catch (cause) {
       throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, {
         param: "messages",
         cause,
       });
     }
+  }
+  /** What it does with calls: found out by trying, once. */
+  get habits(): TemplateHabits {
+    return this.#habits ??= templateHabits((messages) => this.#render(messages, []));
+  }
+
+  #render(messages: readonly ChatMessage[], tools: readonly unknown[]): string {
+    return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: true });
   }
 }

@@ -7,6 +7,7 @@ import { type Expr, NOTHING } from "../automaton/expressions.ts";
 import type { Writers } from "./writers.ts";
 import type { Demand } from "./demand.ts";
 import type { ObjectPlan } from "./object_plan.ts";
+import { jsonSyntax, type ObjectSyntax } from "./object_syntax.ts";
 
 /** What writing needs to know of demands. */
 export interface PartQuestions {
@@ -25,23 +26,26 @@ interface Progress {
   readonly others: number;
 }
 
-/** @returns nothing if there can be no such object */
-export function writeObject(plan: ObjectPlan | null, questions: PartQuestions): Expr {
-  return plan === null ? NOTHING : new ObjectWriter(plan, questions).write();
+/** @param syntax default: JSON @returns nothing if there can be no such object */
+export function writeObject(plan: ObjectPlan | null, questions: PartQuestions, syntax?: ObjectSyntax): Expr {
+  if (plan === null) return NOTHING;
+  return new ObjectWriter(plan, questions, syntax ?? jsonSyntax(questions.writers, (demand) => questions.value(demand))).write();
 }
 
 class ObjectWriter {
   readonly #plan: ObjectPlan;
   readonly #questions: PartQuestions;
+  readonly #syntax: ObjectSyntax;
   readonly #possible: ObjectPlan["named"];
   readonly #others: ObjectPlan["others"];
   /** How many of the named properties from a place on are required. */
   readonly #required: readonly number[];
   readonly #rules = new Map<string, Expr>();
 
-  constructor(plan: ObjectPlan, questions: PartQuestions) {
+  constructor(plan: ObjectPlan, questions: PartQuestions, syntax: ObjectSyntax) {
     this.#plan = plan;
     this.#questions = questions;
+    this.#syntax = syntax;
     this.#possible = plan.named.filter(({ demand }) => questions.possible(demand));
     this.#others = plan.others.filter(({ demand }) => questions.possible(demand));
     const required = [0];
@@ -54,7 +58,7 @@ class ObjectWriter {
     const begin = { passed: 0, named: 0, others: 0 };
     if (named.some(({ required, demand }) => required && !this.#questions.possible(demand)) || !this.#mayGoOn(begin)) return NOTHING;
     const { expressions } = this.#questions.writers;
-    return expressions.sequence([expressions.literal("{"), this.#rest(begin)]);
+    return expressions.sequence([this.#syntax.open, this.#rest(begin)]);
   }
 
   /** Whether an object that has come so far can be completed. Other properties count once: nothing keeps their names apart. */
@@ -78,26 +82,33 @@ class ObjectWriter {
     const key = `${passed},${named},${others}`;
     let rule = this.#rules.get(key);
     if (rule === undefined) {
-      rule = this.#questions.writers.expressions.rule(false, () => this.#write({ passed, named, others }));
+      const mayEnd = this.#questions.writers.expressions.nullable(this.#syntax.close) && this.#mayEnd({ passed, named, others });
+      rule = this.#questions.writers.expressions.rule(mayEnd, () => this.#write({ passed, named, others }));
       this.#rules.set(key, rule);
     }
     return rule;
   }
 
+  /** Whether the object is complete. */
+  #mayEnd({ passed, named, others }: Progress): boolean {
+    return this.#required[passed] === 0 && named + Math.min(others, 1) >= this.#plan.min;
+  }
+
   #write({ passed, named, others }: Progress): Expr {
-    const { expressions: x, json } = this.#questions.writers;
-    const separator = named + others === 0 ? json.gap : x.sequence([x.literal(","), json.gap]);
+    const { expressions: x } = this.#questions.writers;
+    const syntax = this.#syntax;
+    const separator = syntax.before(named + others === 0);
     const property = (name: Expr, demand: Demand, next: Progress) =>
-      this.#mayGoOn(next) ? x.sequence([separator, name, json.colon, this.#questions.value(demand), this.#rest(next)]) : NOTHING;
+      this.#mayGoOn(next) ? x.sequence([separator, name, syntax.between, syntax.value(demand), syntax.after, this.#rest(next)]) : NOTHING;
     const options: Expr[] = [];
     for (let i = passed; i < this.#possible.length; i++) {
       const { name, required, demand } = this.#possible[i];
-      options.push(property(x.literal(JSON.stringify(name)), demand, { passed: i + 1, named: named + 1, others }));
+      options.push(property(syntax.named(name), demand, { passed: i + 1, named: named + 1, others }));
       if (required) return x.union(options);
     }
     const next = { passed: this.#possible.length, named, others: others + 1 };
-    options.push(...this.#others.map(({ name, demand }) => property(json.quoted(name), demand, next)));
-    if (named + Math.min(others, 1) >= this.#plan.min) options.push(x.sequence([json.gap, x.literal("}")]));
+    options.push(...this.#others.map(({ name, demand }) => property(syntax.other(name), demand, next)));
+    if (this.#mayEnd({ passed, named, others })) options.push(syntax.close);
     return x.union(options);
   }
 }

@@ -11,11 +11,14 @@ import { type Expr, NOTHING, TooComplex } from "../automaton/expressions.ts";
 import { canonical, type Json } from "../text/json_text.ts";
 import { isEmptyRange } from "../text/numbers.ts";
 import type { Writers } from "./writers.ts";
+import type { KeyedForm } from "../../../core/text/answers/answer_grammar.ts";
+import { BareValues } from "./bare_values.ts";
 import { type ArrayPlan, planArray } from "./array_plan.ts";
 import { writeArray } from "./array_writer.ts";
 import { type Demand, Demands } from "./demand.ts";
 import { SchemaDocument } from "./document.ts";
 import { type ObjectPlan, planObject } from "./object_plan.ts";
+import { keyedSyntax } from "./object_syntax.ts";
 import { writeObject } from "./object_writer.ts";
 import { fitsRules, type ValueQuestions } from "./schema_values.ts";
 import { both, type Shape, Type, typeOf } from "./shape.ts";
@@ -35,6 +38,8 @@ export interface SchemaOptions {
   readonly strict: boolean;
   /** Only objects may come. */
   readonly objectOnly: boolean;
+  /** How the object is written; undefined: as JSON. */
+  readonly keyed?: KeyedForm;
 }
 
 /**
@@ -80,7 +85,19 @@ class SchemaCompiler implements ValueQuestions {
     const reached = yield* this.#explore(demand);
     yield* this.#findPossible(reached);
     if (!this.#possible.has(demand)) throw new UnsupportedSchema(null, "#", "cannot be fitted by any value");
-    return yield* inTurns(() => this.value(demand));
+    const { keyed } = this.#options;
+    return yield* inTurns(() => keyed === undefined ? this.value(demand) : this.#keyed(demand, keyed));
+  }
+
+  /** Properties one by one. */
+  #keyed(demand: Demand, form: KeyedForm): Expr {
+    const bare = new BareValues(form.value[1], this.writers);
+    const value = (part: Demand) => form.texts === "json" ? this.value(part) : bare.value(part, this);
+    const syntax = keyedSyntax(this.writers, form, value);
+    const plans = this.shapes(demand).map((shape) => this.object(shape));
+    // At once, so that what cannot be written is known before anything is.
+    for (const plan of plans) for (const part of plan?.named ?? []) if (this.possible(part.demand)) value(part.demand);
+    return this.writers.expressions.union(plans.map((plan) => writeObject(plan, this, syntax)));
   }
 
   shapes(demand: Demand): readonly Shape[] {
@@ -205,6 +222,11 @@ class SchemaCompiler implements ValueQuestions {
     return written;
   }
 
+  /** What a shape allows, as JSON. */
+  json(shape: Shape): Expr {
+    return this.#write(shape);
+  }
+
   #write(shape: Shape): Expr {
     const parts = [this.#scalar(shape)];
     if (shape.values === null) {
@@ -232,9 +254,15 @@ class SchemaCompiler implements ValueQuestions {
   }
 
   /** What strings of a shape hold between their quotes. */
-  #content({ types, values, excluded, text: { min, max, patterns } }: Shape): Expr {
+  #content(shape: Shape): Expr {
+    return this.content(shape, this.writers);
+  }
+
+  /** What strings of a shape hold, in the form that writers give characters. */
+  content({ types, values, excluded, text: { min, max, patterns } }: Shape, form: Pick<Writers, "characters" | "patterns">): Expr {
     if ((types & Type.string) === 0) return NOTHING;
-    const { expressions: x, characters, patterns: written, derivation } = this.writers;
+    const { characters, patterns: written } = form;
+    const { expressions: x, derivation } = this.writers;
     const texts = (list: readonly Json[]) => x.union(list.filter((value) => typeof value === "string").map((value) => characters.text(value)));
     const rules = patterns.map(({ source, negated }) => negated ? x.complement(written.containing(source)) : written.containing(source));
     const without = excluded.map(({ value }) => x.complement(texts([value])));

@@ -19,6 +19,8 @@ export class Writers {
   readonly patterns: Patterns;
   readonly numbers: Numbers;
   readonly json: JsonText;
+  /** Texts as they are, without quotes and escapes. */
+  readonly bare: { readonly characters: Characters; readonly patterns: Patterns };
   readonly #automaton: Automaton;
 
   constructor(expressions: Expressions, derivation: Derivation) {
@@ -26,6 +28,8 @@ export class Writers {
     this.derivation = derivation;
     this.characters = new Characters(expressions);
     this.patterns = new Patterns(expressions, derivation, this.characters);
+    const plain = new Characters(expressions, { escapes: false });
+    this.bare = { characters: plain, patterns: new Patterns(expressions, derivation, plain) };
     this.numbers = new Numbers(expressions, derivation);
     this.json = new JsonText(expressions);
     this.#automaton = new Automaton(expressions, derivation);

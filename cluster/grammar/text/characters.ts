@@ -27,13 +27,16 @@ const SHORT: readonly (readonly [character: string, escape: string])[] = [
 /** Code points of as many bytes in UTF-8. */
 const UTF8: readonly CodePoints[] = [[[0, 0x7f]], [[0x80, 0x7ff]], [[0x800, 0xffff]], [[0x10000, 0x10ffff]]];
 
-/** Writes characters as JSON strings hold them. */
+/** Writes characters as JSON strings hold them, or as they are. */
 export class Characters {
   readonly #expressions: Expressions;
+  readonly #escapes: boolean;
   readonly #written = new Map<string, Expr>();
 
-  constructor(expressions: Expressions) {
+  /** @param options.escapes false: all stand for themselves */
+  constructor(expressions: Expressions, options: { readonly escapes: boolean } = { escapes: true }) {
     this.#expressions = expressions;
+    this.#escapes = options.escapes;
   }
 
   /** Any one character. */
@@ -47,7 +50,7 @@ export class Characters {
     const known = this.#written.get(key);
     if (known !== undefined) return known;
     const x = this.#expressions;
-    const written = x.union([
+    const written = !this.#escapes ? x.union(this.#plain(points)) : x.union([
       ...this.#plain(without(points, ESCAPED)),
       x.sequence([x.literal("\\"), this.#short(points)]),
       x.sequence([x.literal("\\u"), x.union([...this.#numbered(common(points, BY_NUMBER)), ...this.#surrogates(common(points, BEYOND_16_BITS))])]),

@@ -4,8 +4,10 @@
  * @module
  */
 import { StopMatcher } from "../stop.ts";
-import { JsonEnd } from "./json_end.ts";
-import { THINKING, type ToolFormat } from "./tool_format.ts";
+import { type ArgumentsReader, argumentsReader } from "./arguments_reader.ts";
+import type { ArgumentTypes } from "./argument_types.ts";
+import { type ReasoningFormat, THINK } from "./reasoning.ts";
+import { markerOf, type ToolFormat } from "./tool_format.ts";
 
 /** A part of an answer. */
 export type AnswerPart =
@@ -22,6 +24,10 @@ export interface AnswerParserOptions {
   readonly tools: ToolFormat | null;
   /** Whether the model reasons, and whether the prompt has begun that already. */
   readonly reasoning: "no" | "possible" | "begun";
+  /** How reasoning is marked; default: `<think>`. */
+  readonly marks?: ReasoningFormat;
+  /** What arguments may be, by tool, for forms that write texts as they are. */
+  readonly types?: Readonly<Record<string, ArgumentTypes>>;
 }
 
 /** "start": reasoning may begin; "end": of a call, after its arguments; "between" calls. */
@@ -30,18 +36,24 @@ type State = "start" | "text" | "reasoning" | "header" | "arguments" | "end" | "
 /** Parses one answer. */
 export class AnswerParser {
   readonly #options: AnswerParserOptions;
+  readonly #marks: ReasoningFormat;
   #state: State;
   #matcher: StopMatcher;
   /** What has come before it is clear whether the answer begins with reasoning. */
   #held = "";
   #header = "";
-  #arguments = new JsonEnd();
+  #arguments: ArgumentsReader | null = null;
   #calls = 0;
+  /** Whether nothing has been said since the last call. */
+  #afterCallOnly = false;
+  /** White space between calls, which belongs to a text if one follows. */
+  #space = "";
   /** Whether content has begun: what surrounds it is white space until then. */
   #begun = false;
 
   constructor(options: AnswerParserOptions) {
     this.#options = options;
+    this.#marks = options.marks ?? THINK;
     this.#state = ({ begun: "reasoning", possible: "start", no: "text" } as const)[options.reasoning];
     this.#matcher = new StopMatcher(this.#markers());
   }
@@ -72,6 +84,9 @@ export class AnswerParser {
   finish(): AnswerPart[] {
     const parts: AnswerPart[] = [];
     if (this.#state === "start") this.#handContent(parts, this.#held);
+    else if (this.#state === "arguments") this.#handArguments(parts, this.#arguments!.finish());
+    // Right after a call, half a marker is the beginning of another one.
+    else if (this.#state === "text" && this.#afterCallOnly) return parts;
     else this.#hand(parts, this.#matcher.finish());
     return parts;
   }
@@ -80,20 +95,19 @@ export class AnswerParser {
   #pushStart(text: string): string {
     const held = this.#held += text;
     const begin = held.trimStart();
-    if (begin.length < THINKING[0].length && THINKING[0].startsWith(begin)) return "";
-    const reasons = begin.startsWith(THINKING[0]);
+    const marker = this.#marks.begin;
+    if (begin.length < marker.length && marker.startsWith(begin)) return "";
+    const reasons = begin.startsWith(marker);
     this.#held = "";
     this.#enter(reasons ? "reasoning" : "text", []);
-    return reasons ? begin.slice(THINKING[0].length) : held;
+    return reasons ? begin.slice(marker.length) : held;
   }
 
-  /** Arguments end where their JSON does: what closes the call may begin as they do. */
   #pushArguments(text: string, parts: AnswerPart[]): string {
-    const end = this.#arguments.push(text);
-    const length = end < 0 ? text.length : end;
-    parts.push({ kind: "arguments", index: this.#calls - 1, text: text.slice(0, length) });
-    if (end >= 0) this.#enter("end", parts);
-    return text.slice(length);
+    const { json, rest } = this.#arguments!.push(text);
+    this.#handArguments(parts, json);
+    if (rest !== null) this.#enter(this.#options.tools!.callEnd === "" ? this.#afterCall() : "end", parts);
+    return rest ?? "";
   }
 
   #pushUntilMarker(text: string, parts: AnswerPart[]): string {
@@ -103,8 +117,10 @@ export class AnswerParser {
     // What follows the marker belongs to the next state.
     const rest = this.#matcher.rest();
     const marker = this.#markers().find((marker) => rest.startsWith(marker))!;
-    this.#enter(this.#next(marker), parts);
-    return rest.slice(marker.length);
+    const next = this.#next(marker);
+    this.#enter(next, parts);
+    // Where nothing comes between a header and its arguments, they begin with what ended it.
+    return next === "arguments" && this.#options.tools!.argumentsBegin === "" ? rest : rest.slice(marker.length);
   }
 
   #markers(): string[] {
@@ -114,15 +130,17 @@ export class AnswerParser {
       case "arguments":
         return [];
       case "text":
-        return tools === null ? [] : [tools.open === "" ? tools.callBegin : tools.open];
+        return tools === null ? [] : [markerOf(tools)];
       case "reasoning":
-        return [THINKING[1]];
-      case "header":
-        return [tools!.argumentsBegin];
+        return [this.#marks.end];
+      case "header": {
+        const begin = tools!.argumentsBegin === "" ? [tools!.keyed!.key[0], tools!.callEnd] : [tools!.argumentsBegin];
+        return tools!.callBegin === "" ? [...begin, tools!.close] : begin;
+      }
       case "end":
         return [tools!.callEnd];
       case "between":
-        return [tools!.callBegin, ...(tools!.close === "" ? [] : [tools!.close])];
+        return [tools!.callBegin, tools!.close];
       default:
         return this.#state satisfies never;
     }
@@ -131,17 +149,43 @@ export class AnswerParser {
   /** The state after a marker. */
   #next(marker: string): State {
     const { tools } = this.#options;
-    if (this.#state === "reasoning" || marker === tools!.close) return "text";
-    if (marker === tools!.callBegin) return "header";
-    return marker === tools!.argumentsBegin ? "arguments" : "between";
+    switch (this.#state) {
+      case "reasoning":
+        return "text";
+      case "text":
+        return tools!.open !== "" && tools!.callBegin !== "" ? "between" : "header";
+      case "header":
+        return marker === tools!.close ? "text" : "arguments";
+      case "end":
+        return this.#afterCall();
+      case "between":
+        return marker === tools!.close ? "text" : "header";
+      case "start":
+      case "arguments":
+        throw new Error(`a marker in state ${this.#state}`);
+      default:
+        return this.#state satisfies never;
+    }
+  }
+
+  /** Without a section that has to be closed, text may follow any call. */
+  #afterCall(): State {
+    const { close, callBegin } = this.#options.tools!;
+    if (close === "") return "text";
+    return callBegin === "" ? "header" : "between";
   }
 
   #enter(state: State, parts: AnswerPart[]): void {
     if (state === "arguments") {
-      parts.push({ kind: "call", index: this.#calls++, name: this.#options.tools!.toolOf(this.#header) });
-      this.#header = "";
-      this.#arguments = new JsonEnd();
+      const { tools, types } = this.#options;
+      const name = tools!.toolOf(this.#header);
+      parts.push({ kind: "call", index: this.#calls++, name });
+      this.#afterCallOnly = true;
+      this.#arguments = argumentsReader(tools!, types !== undefined && Object.hasOwn(types, name) ? types[name] : undefined);
     }
+    // What was no call's header is nobody's.
+    if (state !== "header") this.#header = "";
+    this.#space = "";
     this.#state = state;
     this.#matcher = new StopMatcher(this.#markers());
   }
@@ -168,12 +212,27 @@ export class AnswerParser {
     }
   }
 
+  #handArguments(parts: AnswerPart[], text: string): void {
+    if (text !== "") parts.push({ kind: "arguments", index: this.#calls - 1, text });
+  }
+
   #handContent(parts: AnswerPart[], text: string): void {
     // After reasoning or calls comes a line break that is no content.
     const structured = this.#calls > 0 || this.#options.reasoning === "begun";
-    const content = structured && !this.#begun ? text.trimStart() : text;
+    if (!structured) return this.#say(parts, text);
+    const all = this.#space + text;
+    if (this.#calls > 0 && all.trim() === "") {
+      this.#space = all;
+      return;
+    }
+    this.#space = "";
+    this.#say(parts, this.#begun ? all : all.trimStart());
+  }
+
+  #say(parts: AnswerPart[], content: string): void {
     if (content === "") return;
     this.#begun = true;
+    this.#afterCallOnly = false;
     parts.push({ kind: "content", text: content });
   }
 }

@@ -10,7 +10,9 @@ import { createGrammars } from "../../../cluster/http/app.ts";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { AnswerGrammar } from "../../../core/text/answers/answer_grammar.ts";
-import { DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS, toolGrammar, writeCalls } from "../../../core/text/answers/tool_format.ts";
+import { PLAIN_TOOLS } from "../../../core/text/answers/formats/plain.ts";
+import { toolGrammar, writeCalls } from "../../../core/text/answers/tool_format.ts";
+import { TOOL_FORMATS } from "../../support/tool_formats.ts";
 import { readModelPackage, servedModel } from "../../../core/model_package.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
@@ -81,7 +83,7 @@ describe("grammars", () => {
     assert(await say(constraint, `{"a": true}`));
   });
 
-  for (const format of [DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS]) {
+  for (const format of TOOL_FORMATS) {
     it(`let calls come out as ${format.name} models write them`, async () => {
       const tools = ["boil", "fry"].map((name) => ({ name, parameters: oneBoolean }));
       const fry = { name: "fry", arguments: `{"a": true}` };

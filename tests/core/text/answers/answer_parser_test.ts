@@ -2,7 +2,10 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { AnswerParser, type AnswerParserOptions, type AnswerPart } from "../../../../core/text/answers/answer_parser.ts";
-import { DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS, toolFormatOf, writeCalls } from "../../../../core/text/answers/tool_format.ts";
+import { DEEPSEEK_TOOLS } from "../../../../core/text/answers/formats/deepseek.ts";
+import { KIMI_TOOLS } from "../../../../core/text/answers/formats/kimi.ts";
+import { PLAIN_TOOLS } from "../../../../core/text/answers/formats/plain.ts";
+import { writeCalls } from "../../../../core/text/answers/tool_format.ts";
 import { SEED } from "../../../../bench/support/random.ts";
 
 /** An answer as it was meant. */
@@ -116,13 +119,4 @@ describe("the answer parser", () => {
       }
     });
   }
-
-  it("knows a family by its markers", () => {
-    const knows = (...texts: string[]) => (text: string) => texts.includes(text) ? 1 : null;
-    assertEquals([
-      toolFormatOf(knows("<｜tool▁call▁begin｜>")).name,
-      toolFormatOf(knows("<|tool_call_begin|>")).name,
-      toolFormatOf(knows()).name,
-    ], ["deepseek", "kimi", "plain"]);
-  });
 });

@@ -1,0 +1,64 @@
+/**
+ * Requests with tools, as the published template of a family that writes them in a form of its own takes them.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { prepare } from "../../../cluster/text/prepare.ts";
+import { openTextModel, type TextModel } from "../../../cluster/text/text_model.ts";
+import { describeFormats } from "../../../core/text/answer_formats.ts";
+import { readTextSource } from "../../../core/text/text_source.ts";
+import { DirectoryFiles } from "../../../workers/load/model_files.ts";
+import { fixtureDirectory } from "../../support/fixtures.ts";
+
+const tiny = await readTextSource(new DirectoryFiles(fixtureDirectory("tiny-mla")));
+
+async function modelWith(template: string): Promise<TextModel> {
+  const text = await Deno.readTextFile(new URL(`../../golden/chat-templates/${template}.jinja`, import.meta.url));
+  return openTextModel({ id: "tiny", vocabSize: 8192, context: { maxContext: 4096, maxPositions: 4096 }, source: { ...tiny, template: text } });
+}
+
+const BODY = `{
+  "messages": [
+    { "role": "user", "content": "How warm?" },
+    { "role": "assistant", "content": null, "tool_calls": [
+      { "id": "call_1", "type": "function", "function": { "name": "boil", "arguments": "{\\"litres\\": 2.0, \\"id\\": 12345678901234567890, \\"note\\": \\"12\\"}" } }
+    ] },
+    { "role": "tool", "tool_call_id": "call_1", "content": "warm" }
+  ],
+  "tools": [{ "type": "function", "function": { "name": "boil", "parameters": {
+    "type": "object", "properties": { "litres": { "type": "number", "maximum": 5.0 }, "note": { "type": "string" } } } } }]
+}`;
+
+describe("a conversation with tools", () => {
+  it("reaches GLM's template with arguments as objects, numbers as they came, and no content", async () => {
+    const model = await modelWith("glm-4.5");
+    const { conversation } = prepare(model, "chat", new TextEncoder().encode(BODY));
+    const prompt = model.tokenizer.decode([...conversation.prompt], { skipSpecial: false });
+    const call = "<tool_call>boil\n<arg_key>litres</arg_key>\n<arg_value>2.0</arg_value>\n<arg_key>id</arg_key>\n" +
+      "<arg_value>12345678901234567890</arg_value>\n<arg_key>note</arg_key>\n<arg_value>12</arg_value>\n</tool_call>";
+    for (const part of [call, `"maximum": 5.0`, "<tool_response>\nwarm\n</tool_response>"]) assert(prompt.includes(part), `${part}\n${prompt}`);
+    assert(!prompt.includes("None"), prompt);
+    assertEquals(conversation.types, { boil: { litres: ["integer", "number"], note: ["string"] } });
+    assertEquals(JSON.parse(conversation.grammar!.json).marker, "<tool_call>");
+  });
+
+  it("reaches DeepSeek's with arguments as the text that was sent", async () => {
+    const model = await modelWith("deepseek-v3.1");
+    const { conversation } = prepare(model, "chat", new TextEncoder().encode(BODY));
+    const prompt = model.tokenizer.decode([...conversation.prompt], { skipSpecial: false });
+    const call = `<｜tool▁call▁begin｜>boil<｜tool▁sep｜>{"litres": 2.0, "id": 12345678901234567890, "note": "12"}<｜tool▁call▁end｜>`;
+    assert(prompt.includes(call), prompt);
+    assertEquals(conversation.types, undefined);
+  });
+
+  it("has a form that can be told in a line", async () => {
+    const lines = await Promise.all(["glm-4.5", "deepseek-v3.1"].map(async (name) => {
+      const { tokenizer, chatTemplate } = await modelWith(name);
+      return describeFormats({ tokenizer, chatTemplate: chatTemplate! });
+    }));
+    assertEquals(lines, [
+      "tool calls as glm (tools described by the template; the template writes earlier calls, from objects); no marks of reasoning",
+      "tool calls as deepseek-v3.1 (tools described in words; the template writes earlier calls, from text); no marks of reasoning",
+    ]);
+  });
+});
