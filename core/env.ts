@@ -6,6 +6,7 @@
 import { DEVICE_CHOICES, type DeviceTuning } from "./device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "./errors.ts";
+import { problemOf } from "./expected.ts";
 
 const TABLE = {
   LATENTMESH_MODEL: {
@@ -64,9 +65,8 @@ export const ENV_HELP: readonly { name: EnvName; help: string }[] = (Object.keys
 export function readEnv<N extends EnvName>(name: N, get: (name: string) => string | undefined): z.infer<(typeof TABLE)[N]["schema"]> {
   const parsed = TABLE[name].schema.safeParse(get(name));
   if (!parsed.success) {
-    throw new LatentmeshError("invalid_config", `Cannot use environment variable ${name}: ${z.prettifyError(parsed.error).replace(/^✖ /, "")}`, {
-      param: name,
-    });
+    const problem = problemOf(TABLE[name].schema, parsed.error.issues[0], name === "LATENTMESH_TOKEN" ? undefined : get(name));
+    throw new LatentmeshError("invalid_config", `Cannot use environment variable ${name}: ${problem}`, { param: name });
   }
   return parsed.data as z.infer<(typeof TABLE)[N]["schema"]>;
 }

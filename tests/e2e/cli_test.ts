@@ -52,12 +52,14 @@ describe("command line", () => {
       [["serve", "--port", "0", "--paper", "--halo", "8"], "the paper's scheme has none"],
       [["serve", "--host", "0.0.0.0"], "server.apiKeys"],
       [["serve", "--single", "--gpus", "0,1"], "cannot be used with option '--gpus <list>'"],
+      [["plan", "--single", "--ranks", "2"], "cannot be used with option '--ranks <k>'"],
+      [["plan", "--single", "--compare"], "cannot be used with option '--single'"],
       [["serve", "--gpus", "0;1"], "It must be a whole number"],
       [["serve", "--mu", "much"], "It must be a number"],
       [["serve", "--max-step-ms", "soon"], "It must be a number"],
       [["worker", "--join", "wss://nowhere"], "required option '--advertise <host>'"],
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
-      [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): Too big"],
+      [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): expected a whole number from 1 to 64, got 1000"],
       [["serve", "--mixed", "1", "--ranks", "2"], "--ranks (decode.ranks in a cluster file): mixed units compute prompts and generate by themselves"],
       [["serve", "--prefill-workers", "0"], "use mixed units (--mixed)"],
       [["serve", "--max-step-ms", "0"], "mixed.maxStepMs"],
@@ -105,6 +107,10 @@ describe("command line", () => {
   });
 
   it("plans what serve would choose, and what else there is", async () => {
+    // In this process alone, which takes no more than one mixed worker.
+    const alone = JSON.parse((await runCli("plan", "--device", "cpu", "--single", "--port", "9000", "--json")).stdout);
+    assertEquals(alone.ranks.map(({ slot }: { slot: { name: string } }) => slot.name), ["mixed-0.0"]);
+    assertEquals([alone.config.server.port, alone.handoffBytesPerPromptToken], [9000, 0]);
     // A model of one's own, without a GPU.
     const args = ["--device", "cpu", "--model", "synthetic:tiny"];
     const { stdout } = await runCli("plan", ...args, "--json");
