@@ -149,6 +149,13 @@ export function withCluster(command: Command): Command {
     );
 }
 
+/** `--single`, which has no units that other flags could say anything of. */
+export function withSingle(command: Command): Command {
+  const scheme = ["ranks", "latentGroups", "attention", "basis", "lambda", "halo", "mu", "paper"];
+  const units = ["gpus", "groups", "mixed", "prefillWorkers", "prefillRanks", "exchange", "feedForward", "pingPong", "strict"];
+  return command.addOption(new Option("--single", "serve from this process alone, without workers").conflicts([...scheme, ...units]));
+}
+
 /** Flags about where HTTP is served. */
 export function withServer(command: Command): Command {
   return command
