@@ -4,6 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
+import { withDawn } from "./config/fetched_dawn.ts";
 import { fetchEmbeddedModel } from "./config/embedded_model.ts";
 import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
@@ -97,7 +98,7 @@ export class RunningCluster {
   /** Starts workers in processes of their own and waits until they can serve. @throws {LatentmeshError} */
   static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
     await fetchEmbeddedModel(given.model);
-    const sized = await fitCache(given, services);
+    const sized = await fitCache(await withDawn(given), services);
     const started = performance.now();
     const model = await loadClusterModel(sized, services);
     logLoaded("coordinator", { files: performance.now() - started });
@@ -109,7 +110,7 @@ export class RunningCluster {
   /** Serves from this process alone: one mixed worker, whatever the settings say of units. @throws {LatentmeshError} */
   static async alone(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
     await fetchEmbeddedModel(given.model);
-    const settings = await fitCache(asOneMixed(given), services);
+    const settings = await fitCache(asOneMixed(await withDawn(given)), services);
     const model = await loadClusterModel(settings, services);
     const host = await LocalHost.start(settings, model, services, onLoading);
     return new RunningCluster(host, settings, model.package, 0);

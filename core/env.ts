@@ -19,7 +19,7 @@ const TABLE = {
   },
   LATENTMESH_DAWN: {
     schema: z.string().min(1).optional(),
-    help: "path of Dawn's index.js (npm package webgpu), for --device dawn and auto",
+    help: "path of Dawn's index.js (npm package webgpu), for --device auto; --device dawn fetches it (132 MB, once) where this is not set",
   },
   LATENTMESH_DEVICE_TIMES: {
     schema: z.enum(["0", "1"]).optional(),

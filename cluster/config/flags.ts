@@ -4,6 +4,7 @@
  * @module
  */
 import { fetchEmbeddedModel } from "./embedded_model.ts";
+import { withDawn } from "./fetched_dawn.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
@@ -205,7 +206,7 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
   try {
     const settings = resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
     await fetchEmbeddedModel(settings.model);
-    return settings;
+    return await withDawn(settings);
   } catch (error) {
     throw naming(given, error);
   }

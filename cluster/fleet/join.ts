@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { withDawn } from "../config/fetched_dawn.ts";
 import { sharedOut } from "./share_cores.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -46,8 +47,9 @@ export interface JoinedWorkers {
 const MOST_FAILURES = 100;
 
 /** Starts one worker for each GPU; they join, and join again when they lose their coordinator. @throws {LatentmeshError} `invalid_config` */
-export async function startJoining(settings: JoinSettings, services: ClusterServices, isLoopback: (host: string) => boolean): Promise<JoinedWorkers> {
-  const url = parseAddress(settings.coordinator);
+export async function startJoining(given: JoinSettings, services: ClusterServices, isLoopback: (host: string) => boolean): Promise<JoinedWorkers> {
+  const url = parseAddress(given.coordinator);
+  const settings = await withDawn(given);
   if (url.protocol === "ws:" && !isLoopback(url.hostname) && !settings.insecure) {
     throw new LatentmeshError(
       "invalid_config",
