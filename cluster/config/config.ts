@@ -97,7 +97,10 @@ export const configSchema = z.strictObject({
       "names under which clients may ask; by default those of loopback where it listens there, else any",
     )
       .optional(),
-    allowedOrigins: z.array(z.url()).describe("origins of web pages that may ask (CORS); by default none").optional(),
+    allowedOrigins: z.array(z.union([z.literal("*"), z.url()])).describe(
+      "origins of web pages that may ask (CORS), * for those of any; by default none",
+    )
+      .optional(),
     maxBodyBytes: z.int().min(1024).max(2 ** 30).describe("largest request body; by default 32 bytes for each token of the context, 4 MiB at least")
       .optional(),
     limits: z.strictObject({

@@ -62,6 +62,9 @@ export interface ServerFlags {
   readonly port?: number;
   readonly modelName?: string;
   readonly shutdownTimeout?: number;
+  readonly apiKey?: readonly string[];
+  readonly allowedOrigin?: readonly string[];
+  readonly insecure?: boolean;
 }
 
 /** All of them. */
@@ -162,12 +165,19 @@ export function withServer(command: Command): Command {
   return command
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
     .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
+    .option("--api-key <key>", "key that clients must present; env:NAME takes it from there. May be given several times", eachOf)
+    .option("--allowed-origin <origin>", "origin of web pages that may ask (CORS), * for any. May be given several times", eachOf)
+    .option("--insecure", "allow HTTP without keys off loopback, and links between hosts without TLS: whoever listens in reads prompts and answers")
     .option("--model-name <name>", "name of the model in the API (default: the directory's)")
     .option(
       "--shutdown-timeout <seconds>",
       "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
       number,
     );
+}
+
+function eachOf(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
 }
 
 /** Any number. */

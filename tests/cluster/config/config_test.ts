@@ -63,6 +63,20 @@ describe("configuration", () => {
     }
   });
 
+  it("takes keys, origins and what is meant to be open from flags, too", async () => {
+    const settings = await settingsOf({
+      apiKey: ["a-key-of-the-tests", "another-key-of-the-tests"],
+      allowedOrigin: ["https://pages.example/", "app://x"],
+    });
+    assertEquals(settings.apiKeys, ["a-key-of-the-tests", "another-key-of-the-tests"]);
+    assertEquals(settings.allowedOrigins, ["https://pages.example", "app://x"]);
+    assertEquals((await settingsOf({ allowedOrigin: ["*"] })).allowedOrigins, ["*"]);
+    assertEquals((await settingsOf({ host: "0.0.0.0", insecure: true })).host, "0.0.0.0");
+    await assertRejects(() => settingsOf({ host: "0.0.0.0" }), LatentmeshError, "--insecure");
+    await assertRejects(() => settingsOf({ allowedOrigin: ["pages"] }), LatentmeshError, "--allowed-origin");
+    await assertRejects(() => settingsOf({ apiKey: ["short"] }), LatentmeshError, "--api-key (server.apiKeys in a cluster file): a key has fewer");
+  });
+
   it("lets a file say where its schema is", () => {
     assertEquals(parseConfig("$schema: ./latentmesh.json", "c.yaml"), { $schema: "./latentmesh.json" });
   });
