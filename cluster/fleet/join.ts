@@ -7,6 +7,8 @@ import { withDawn } from "../config/fetched_dawn.ts";
 import { sharedOut } from "./share_cores.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
+import { JOINED_LINE } from "../../core/wire/protocol.ts";
+import { log } from "../logs/log.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { ClusterServices } from "../planning/services.ts";
 import type { Settings } from "../config/settings.ts";
@@ -66,8 +68,8 @@ export async function startJoining(given: JoinSettings, services: ClusterService
   const tls = readTls(settings.tls);
   const directory = await PrivateDirectory.create();
   const model = await Deno.realPath(settings.model).catch(() => settings.model);
-  const supervisors = settings.gpus.map((gpu, i) =>
-    new Supervisor(`${settings.host}.${i}`, (worker) =>
+  const supervisors = settings.gpus.map((gpu, i) => {
+    const supervisor: Supervisor = new Supervisor(`${settings.host}.${i}`, (worker) =>
       services.spawn({
         bootstrap: {
           worker,
@@ -87,8 +89,14 @@ export async function startJoining(given: JoinSettings, services: ClusterService
         // What they will be is not known before they have joined.
         sharesMemory: true,
         gpu,
-      }), { mostFailures: MOST_FAILURES })
-  );
+        onLine: (line) => {
+          if (line !== JOINED_LINE) return;
+          supervisor.ready();
+          log("info", `joined  ${settings.coordinator} as worker ${worker}`);
+        },
+      }), { mostFailures: MOST_FAILURES });
+    return supervisor;
+  });
   return {
     failed: Promise.race(supervisors.map(({ givenUp }) => givenUp)),
     async close() {

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli, startServer, startServerWith, TASK_ENV } from "../../bench/support/process.ts";
+import { runCli, startServer, startServerWith, TASK_ENV, taskCommand } from "../../bench/support/process.ts";
 
 describe("command line", () => {
   it("lists all flags and the environment in --help", async () => {
@@ -87,6 +87,15 @@ describe("command line", () => {
   it("prints the JSON Schema of its configuration", async () => {
     const { stdout } = await runCli("config-schema");
     assertEquals(JSON.parse(stdout).properties.server.properties.port.maximum, 65535);
+  });
+
+  it("ends a worker that can never join with code 3 and the flag to change", async () => {
+    const api = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => new Response("", { status: 404 }));
+    const args = ["worker", "--join", `ws://127.0.0.1:${api.addr.port}`, "--advertise", "127.0.0.2", "--device", "wasm"];
+    const { code, stderr } = await taskCommand(args, { LATENTMESH_TOKEN: "a token for tests only" }).output();
+    await api.shutdown();
+    assertEquals(code, 3);
+    assertStringIncludes(new TextDecoder().decode(stderr), 'give --join the address that serve logs as "join"');
   });
 
   it("plans before loading what loading then takes", async () => {
