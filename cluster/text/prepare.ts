@@ -39,6 +39,7 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
   const conversation = answerForm(model, { messages, tools, tool_choice, response_format, parallel_tool_calls });
   const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
+  checkStopTokens(model, request.stop_token_ids);
   return { request, bias: biasOf(model, logit_bias), conversation };
 }
 
@@ -46,6 +47,7 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
   const { prompt, logit_bias, ...request } = parseBody(completionRequest, parseJson(body));
   checkModel(model, request.model);
   checkBestOf(request);
+  checkStopTokens(model, request.stop_token_ids);
   const prompts = promptsOf(prompt).map((one) => {
     const tokens = typeof one === "string" ? encodeFitting(model, one, { special: true, from: "prompt" }) : one;
     checkPrompt(model, tokens, { from: "prompt", maxTokens: request.max_tokens });
@@ -122,6 +124,13 @@ function checkModel({ id }: TextModel, requested: string | undefined): void {
     param: "model",
     code: "model_not_found",
   });
+}
+
+/** @throws {HttpError} 400 if one is no token */
+function checkStopTokens(model: TextModel, tokens: readonly number[] = []): void {
+  const outside = tokens.find((token) => token >= model.vocabSize);
+  if (outside === undefined) return;
+  throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "stop_token_ids", code: "invalid_value" });
 }
 
 function biasOf(model: TextModel, bias: ChatRequest["logit_bias"]): LogitBias | null {

@@ -5,7 +5,7 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../../core/engine.ts";
-import type { TextEvent } from "../../../core/text/generate.ts";
+import type { TextEvent, TextOptions } from "../../../core/text/generate.ts";
 import type { PreparedCompletion } from "../../text/jobs.ts";
 import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
 import { HeldChoices } from "./held_choices.ts";
@@ -55,8 +55,12 @@ export async function handleCompletion(c: Context<AppEnv>, server: ServerContext
   return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
 }
 
+function stopsOf({ stop, include_stop_str_in_output }: CompletionWork["request"]): TextOptions {
+  return { stop: stop ?? [], includeStop: include_stop_str_in_output };
+}
+
 async function whole({ model, request, planned, perPrompt, base, meter }: CompletionWork, abort: RequestAbort): Promise<object> {
-  const choices = await collectChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, meter);
+  const choices = await collectChoices(model, planned.map(({ request }) => request), stopsOf(request), abort, meter);
   const slices = new Slices();
   const answers: object[] = [];
   for (const which of bestChoices(choices, perPrompt, request.n ?? 1)) {
@@ -118,7 +122,7 @@ async function sendChunks(
   };
   const held = request.echo && request.logprobs !== undefined ? new HeldChoices(perPrompt, echo, piece) : null;
   const listener = held === null ? piece : (index: number, event: TextEvent) => held.take(index, event);
-  await runChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, listener);
+  await runChoices(model, planned.map(({ request }) => request), stopsOf(request), abort, listener);
   await held?.released;
   if (withUsage) send({ ...base, choices: [], usage: meter.usage });
 }

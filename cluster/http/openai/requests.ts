@@ -32,7 +32,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
   const prompt = listOf(options.prompt);
   const maxTokens = options.maxTokens ?? Math.max(1, model.engine.maxContext - prompt.length);
   const sampling = samplingParams(model, fields, bias);
-  const stopTokens = new Set(fields.ignore_eos ? [] : model.eosTokens);
+  const stopTokens = new Set([...fields.ignore_eos ? [] : model.eosTokens, ...fields.stop_token_ids ?? []]);
   return Array.from({ length: options.choices ?? fields.n ?? 1 }, (_, choice): TokenRequest => ({
     prompt,
     maxTokens,
@@ -56,10 +56,11 @@ export function listOf(numbers: Uint32Array): number[] {
 
 function samplingParams(model: ServedModel, fields: Partial<SamplingFields>, bias: LogitBias | null): SamplingParams {
   const defaults = model.samplingDefaults;
-  const topK = fields.top_k ?? defaults.topK ?? 0;
+  // No nucleus at all still holds the best token.
+  const topK = fields.top_p === 0 ? 1 : fields.top_k ?? defaults.topK ?? 0;
   return {
     temperature: fields.temperature ?? defaults.temperature ?? DEFAULT_TEMPERATURE,
-    topP: fields.top_p ?? defaults.topP ?? GREEDY.topP,
+    topP: fields.top_p === 0 ? 1 : fields.top_p ?? defaults.topP ?? GREEDY.topP,
     topK: topK < 0 || topK >= model.vocabSize ? 0 : topK,
     minP: fields.min_p ?? GREEDY.minP,
     presencePenalty: fields.presence_penalty ?? 0,
