@@ -18,6 +18,9 @@ const MOST_PROMPTS = 256;
 const MOST_TOOLS = 128;
 const MOST_TOKENS = 2 ** 20;
 
+/** Of completions, as OpenAI has it. */
+export const DEFAULT_MAX_TOKENS = 16;
+
 const tokenCount = z.int().min(0).max(2 ** 31);
 /** Looked at in one go: long prompts have as many as there are, and a schema of each would take a hundred times as long. */
 const tokenIds = z.custom<number[]>(
@@ -64,7 +67,7 @@ const sampling = {
   ignore_eos: optional(z.boolean()),
   stop_token_ids: optional(z.array(z.int().min(0).max(2 ** 31)).max(MOST_STOP_TOKENS)),
   include_stop_str_in_output: optional(z.boolean()),
-  min_tokens: only(0),
+  min_tokens: optional(tokenCount),
   skip_special_tokens: only(true),
   priority,
   return_token_ids: optional(z.boolean()),

@@ -6,6 +6,7 @@
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../../core/engine.ts";
 import type { TextEvent, TextOptions } from "../../../core/text/generate.ts";
+import { DEFAULT_MAX_TOKENS } from "../../api/openai_schema.ts";
 import type { PreparedCompletion } from "../../text/jobs.ts";
 import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
 import { HeldChoices } from "./held_choices.ts";
@@ -16,9 +17,6 @@ import { tokenRequests } from "./requests.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
 import { Slices } from "../slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";
-
-/** OpenAI's default for this endpoint. */
-const DEFAULT_MAX_TOKENS = 16;
 
 /** A choice's request and the text of its prompt, where that is echoed. */
 interface PlannedChoice {

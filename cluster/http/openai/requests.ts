@@ -7,6 +7,7 @@ import type { ServedModel, TokenRequest } from "../../../core/engine.ts";
 import { GREEDY, type SamplingParams } from "../../../core/sampling/params.ts";
 import type { LogitBias } from "../../text/jobs.ts";
 import type { SamplingFields } from "../../api/openai_schema.ts";
+import { LeastTokens } from "./least_tokens.ts";
 
 /** OpenAI's default where neither request nor model says otherwise. */
 const DEFAULT_TEMPERATURE = 1;
@@ -33,6 +34,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
   const maxTokens = options.maxTokens ?? Math.max(1, model.engine.maxContext - prompt.length);
   const sampling = samplingParams(model, fields, bias);
   const stopTokens = new Set([...fields.ignore_eos ? [] : model.eosTokens, ...fields.stop_token_ids ?? []]);
+  const least = fields.min_tokens ?? 0;
   return Array.from({ length: options.choices ?? fields.n ?? 1 }, (_, choice): TokenRequest => ({
     prompt,
     maxTokens,
@@ -41,6 +43,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
     stopTokens,
     logprobs: options.logprobs,
     promptLogprobs: choice === 0 ? options.promptLogprobs : null,
+    constraint: least > 0 ? new LeastTokens(least, model.vocabSize, stopTokens) : undefined,
     client,
     priority: fields.priority,
     signal,

@@ -189,7 +189,9 @@ describe("HTTP API", () => {
     ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
     ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
     ["a stop token that does not exist", completions, { prompt: "x", stop_token_ids: [8192] }, 400, "stop_token_ids"],
-    ["fewest tokens", completions, { prompt: "x", min_tokens: 3 }, 400, "min_tokens"],
+    ["fewest tokens above the most", completions, { prompt: "x", min_tokens: 30, max_tokens: 29 }, 400, "min_tokens"],
+    ["fewest tokens above the default", completions, { prompt: "x", min_tokens: 17 }, 400, "min_tokens"],
+    ["fewest tokens of what has a form", chat, { ...KETTLE, min_tokens: 1, response_format: { type: "json_object" } }, 400, "min_tokens"],
     ["a seed that is not whole", chat, { ...KETTLE, seed: 1.5 }, 400, "seed"],
     ["a seed of more than 64 bits", chat, { ...KETTLE, seed: 2 ** 65 }, 400, "seed"],
     ["a call in the form that is gone", chat, { messages: [{ role: "assistant", function_call: { name: "x" } }] }, 400, "messages.0.function_call"],
@@ -227,6 +229,14 @@ describe("HTTP API", () => {
   it("ends at tokens of the client's, shows a stop string if asked to, and takes no nucleus for the best token", async () => {
     const { choices: [{ token_ids, message }] } = await json(chat, { ...KETTLE, return_token_ids: true });
     assertEquals(message.content, KETTLE_TEXT);
+    const ended = await json(chat, { ...KETTLE, max_tokens: 60 });
+    assertEquals(ended.choices[0].finish_reason, "stop");
+    const longer = { ...KETTLE, max_tokens: 60, min_tokens: 50 };
+    for (const body of [longer, { ...longer, logprobs: true }, { ...longer, n: 2 }]) {
+      const { choices, usage } = await json(chat, { ...body, return_token_ids: true });
+      for (const { token_ids } of choices) assert(token_ids.length >= 50, JSON.stringify(usage));
+      assert(choices[0].message.content.startsWith(ended.choices[0].message.content), "the same until it would have ended");
+    }
     const [cut] = (await json(chat, { ...KETTLE, stop_token_ids: [token_ids[3]], ignore_eos: true })).choices;
     assertEquals(cut.finish_reason, "stop");
     assert(KETTLE_TEXT.startsWith(cut.message.content) && cut.message.content.length < KETTLE_TEXT.length, cut.message.content);
