@@ -74,7 +74,7 @@ describe("the dashboard", () => {
         await page.locator("#conversation li[data-who=model]", { hasText: "driving reasons." }).waitFor();
         await page.locator("#send:enabled").waitFor();
         assertEquals(await page.evaluate("document.activeElement.id"), "clear");
-        await page.locator("li .speed", { hasText: /^\d+ tokens · first token after .* tokens\/s$/ }).waitFor();
+        await page.locator("li .speed", { hasText: /^\d+ tokens · first token after \d.*s( · [\d.]+ tokens\/s)?$/ }).waitFor();
         assertEquals(await page.locator("li .cut").count(), 0);
         await page.locator("#throughput path:not(.high)[d^=M]").waitFor({ state: "attached" });
         await page.locator("#first-now", { hasText: /\d/ }).waitFor();

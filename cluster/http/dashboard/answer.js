@@ -2,12 +2,15 @@
 
 const seconds = (ms) => ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
 
+/** Milliseconds below which what came says how the network bundled it, and not how fast it was. */
+const LEAST_REST = 100;
+
 /** How fast an answer came. @param first milliseconds until its first token @param rest milliseconds from there to its last */
 export function speedOf({ first, rest, tokens }) {
   if (first === null) return "";
   const said = [`first token after ${seconds(first)}`];
   if (tokens !== null) said.unshift(tokens === 1 ? "1 token" : `${tokens} tokens`);
-  if (tokens > 1 && rest > 0) said.push(`${((tokens - 1) / rest * 1000).toFixed(1)} tokens/s`);
+  if (tokens > 1 && rest >= LEAST_REST) said.push(`${((tokens - 1) / rest * 1000).toFixed(1)} tokens/s`);
   return said.join(" · ");
 }
 

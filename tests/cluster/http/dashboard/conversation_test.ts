@@ -41,6 +41,7 @@ describe("the page's conversation", () => {
     assertEquals(speedOf({ first: null, rest: 0, tokens: null }), "");
     assertEquals(speedOf({ first: 80, rest: 0, tokens: null }), "first token after 80 ms");
     assertEquals(speedOf({ first: 1234, rest: 0, tokens: 1 }), "1 token · first token after 1.2 s");
+    assertEquals(speedOf({ first: 80, rest: 5, tokens: 6 }), "6 tokens · first token after 80 ms");
     assertEquals(speedOf({ first: 80, rest: 500, tokens: 11 }), "11 tokens · first token after 80 ms · 20.0 tokens/s");
   });
 
