@@ -16,6 +16,7 @@ export async function joinProblem(error: unknown, address: string): Promise<Late
   const problem = asLatentmeshError(error);
   const refused = (what: string) => new LatentmeshError("unauthorized", `Cannot join ${address}: ${what}`, { cause: error });
   if (problem.code === "unauthorized") return refused("wrong token; set LATENTMESH_TOKEN to what the coordinator has");
+  if (problem.param === "version") return refused(problem.message);
   const { code = "", message = "" } = (problem.cause ?? {}) as { readonly code?: string; readonly message?: string };
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return refused(`${message}; give --join a name that the coordinator's certificate has`);
   if (DISTRUSTED.test(code)) return refused(`its certificate is not trusted (${message}); set --tls-ca to the PEM file of who signed it`);

@@ -6,6 +6,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Lobby } from "../../../cluster/fleet/lobby.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { encodeFrame } from "../../../core/wire/codec.ts";
+import { authenticate, greet } from "../../../core/wire/handshake.ts";
 import { connectLink } from "../../../core/wire/link.ts";
 import type { Hello } from "../../../core/wire/messages.ts";
 import { Cluster, joinCluster } from "../../../mod.ts";
@@ -164,6 +165,14 @@ describe("workers of another host", () => {
         assertEquals(error.code, "unauthorized", `${address}: ${error.message}`);
         assert(error.message.includes(problem), error.message);
       }
+      const secret = new TextEncoder().encode(TOKEN);
+      const [asked, answer] = [Promise.withResolvers<Uint8Array<ArrayBuffer>>(), Promise.withResolvers<Uint8Array<ArrayBuffer>>()];
+      const older = greet({ send: asked.resolve, next: () => answer.promise }, { worker: "x", role: "worker" }, secret);
+      const newer = authenticate({ send: answer.resolve, next: () => asked.promise }, () => secret, 99);
+      await assertRejects(() => newer, LatentmeshError);
+      const apart = await joinProblem(await older.catch((error) => error), secure.address);
+      assertEquals(apart.code, "unauthorized");
+      assert(apart.message.includes("run the same Latentmesh release"), apart.message);
       // Who is not there yet may come.
       const away = `ws://127.0.0.1:${freePort()}`;
       const error = await joinProblem(await transport.connect(away).then(() => assert(false), (error) => error), away);
