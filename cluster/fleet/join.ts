@@ -90,9 +90,10 @@ export async function startJoining(given: JoinSettings, services: ClusterService
         sharesMemory: true,
         gpu,
         onLine: (line) => {
-          if (line !== JOINED_LINE) return;
+          if (line !== JOINED_LINE) return false;
           supervisor.ready();
           log("info", `joined  ${settings.coordinator} as worker ${worker}`);
+          return true;
         },
       }), { mostFailures: MOST_FAILURES });
     return supervisor;
