@@ -5,6 +5,7 @@
  */
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { withModelFetched } from "./config/fetch_model.ts";
+import { withDawn } from "./config/fetched_dawn.ts";
 import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
@@ -97,7 +98,7 @@ export class RunningCluster {
 
   /** Starts workers in processes of their own and waits until they can serve. @throws {LatentmeshError} */
   static async launch(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
-    const sized = await fitCache(await withModelFetched(given, onLoading), services);
+    const sized = await fitCache(await withDawn(await withModelFetched(given, onLoading)), services);
     const started = performance.now();
     const model = await loadClusterModel(sized, services);
     logLoaded("coordinator", { files: performance.now() - started });
@@ -108,7 +109,7 @@ export class RunningCluster {
 
   /** Serves from this process alone: one mixed worker, whatever the settings say of units. @throws {LatentmeshError} */
   static async alone(given: Settings, services: ClusterServices, onLoading?: OnLoading): Promise<RunningCluster> {
-    const settings = await fitCache(asOneMixed(await withModelFetched(given, onLoading)), services);
+    const settings = await fitCache(asOneMixed(await withDawn(await withModelFetched(given, onLoading))), services);
     const model = await loadClusterModel(settings, services);
     const host = await LocalHost.start(settings, model, services, onLoading);
     return new RunningCluster(host, settings, model.package, 0);

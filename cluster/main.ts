@@ -5,6 +5,7 @@
  */
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError, messageOf } from "../core/errors.ts";
+import { REFUSED_EXIT_CODE } from "../core/wire/protocol.ts";
 import { measureDrift } from "../workers/study/drift.ts";
 import { createProgram } from "./commands/cli.ts";
 import { RunningCluster } from "./cluster.ts";
@@ -31,7 +32,8 @@ if (import.meta.main) {
     // What users can act on is one line; anything else is a bug and keeps its stack.
     if (error instanceof LatentmeshError && error.code !== "internal") log("error", `error: ${error.message}`);
     else log("error", error instanceof Error ? error.stack ?? error.message : String(error));
-    Deno.exit(1);
+    // A worker that was refused would be refused again.
+    Deno.exit(error instanceof LatentmeshError && error.code === "unauthorized" ? REFUSED_EXIT_CODE : 1);
   }
 }
 

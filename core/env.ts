@@ -6,6 +6,7 @@
 import { DEVICE_CHOICES, type DeviceTuning } from "./device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "./errors.ts";
+import { problemOf } from "./expected.ts";
 
 const TABLE = {
   LATENTMESH_MODEL: {
@@ -18,7 +19,7 @@ const TABLE = {
   },
   LATENTMESH_DAWN: {
     schema: z.string().min(1).optional(),
-    help: "path of Dawn's index.js (npm package webgpu), for --device dawn and auto",
+    help: "path of Dawn's index.js (npm package webgpu), for --device auto; --device dawn fetches it (132 MB, once) where this is not set",
   },
   LATENTMESH_DEVICE_TIMES: {
     schema: z.enum(["0", "1"]).optional(),
@@ -88,9 +89,8 @@ export const ENV_HELP: readonly { name: EnvName; help: string }[] = (Object.keys
 export function readEnv<N extends EnvName>(name: N, get: (name: string) => string | undefined): z.infer<(typeof TABLE)[N]["schema"]> {
   const parsed = TABLE[name].schema.safeParse(get(name));
   if (!parsed.success) {
-    throw new LatentmeshError("invalid_config", `Cannot use environment variable ${name}: ${z.prettifyError(parsed.error).replace(/^✖ /, "")}`, {
-      param: name,
-    });
+    const problem = problemOf(TABLE[name].schema, parsed.error.issues[0], name === "LATENTMESH_TOKEN" ? undefined : get(name));
+    throw new LatentmeshError("invalid_config", `Cannot use environment variable ${name}: ${problem}`, { param: name });
   }
   return parsed.data as z.infer<(typeof TABLE)[N]["schema"]>;
 }

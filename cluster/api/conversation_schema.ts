@@ -4,9 +4,9 @@
  * @module
  */
 import { z } from "zod";
-import { optional } from "./fields.ts";
+import { optional, withoutEffectInMessages } from "./fields.ts";
 
-const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
+const textPart = z.strictObject({ type: z.literal("text"), text: z.string(), ...withoutEffectInMessages });
 const text = z.union([z.string(), z.array(textPart).transform((parts) => parts.map(({ text }) => text).join(""))]);
 const name = z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores");
 
@@ -14,9 +14,11 @@ const toolCall = z.strictObject({
   id: z.string().max(256),
   type: z.literal("function"),
   function: z.strictObject({ name, arguments: z.string() }),
-});
+  /** Of a stream's pieces, which clients put together and send back. */
+  index: optional(z.int()),
+}).transform(({ index: _, ...call }) => call);
 
-const spoken = { content: text, name: optional(z.string()) };
+const spoken = { content: text, name: optional(z.string()), ...withoutEffectInMessages };
 
 /** A message of a conversation. */
 export interface Message {
@@ -41,10 +43,20 @@ export const message = z.discriminatedUnion("role", [
     /** Earlier reasoning: templates decide what becomes of it. */
     reasoning_content: optional(z.string()),
     refusal: optional(z.null()),
+    function_call: optional(z.null()),
+    audio: optional(z.null()),
+    ...withoutEffectInMessages,
   }),
-  z.strictObject({ role: z.literal("tool"), content: text, tool_call_id: z.string().max(256), name: optional(z.string()) }),
+  z.strictObject({
+    role: z.literal("tool"),
+    content: text,
+    tool_call_id: z.string().max(256),
+    name: optional(z.string()),
+    ...withoutEffectInMessages,
+  }),
 ]).transform((fields): Message => {
-  const given = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as typeof fields;
+  const reaches = ([name, value]: [string, unknown]) => value !== undefined && !(name in withoutEffectInMessages);
+  const given = Object.fromEntries(Object.entries(fields).filter(reaches)) as typeof fields;
   return { ...given, role: fields.role === "developer" ? "system" : fields.role } as Message;
 });
 

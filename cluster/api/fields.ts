@@ -15,5 +15,32 @@ export function only(...values: (string | boolean | number)[]) {
   return optional(z.literal(values));
 }
 
+/** A field that may hold anything: whatever it says, the answer is the same. */
+const ignored = z.unknown().optional();
+
+/**
+ * Fields that cannot change an answer, and that clients send without being asked: they identify the end user, label the request, ask to keep what this server keeps
+ * for nobody, or tell OpenAI's own models how much to say. docs/api.md lists them.
+ */
+export const withoutEffect = {
+  user: ignored,
+  metadata: ignored,
+  store: ignored,
+  safety_identifier: ignored,
+  prompt_cache_key: ignored,
+  prompt_cache_retention: ignored,
+  client_metadata: ignored,
+  verbosity: ignored,
+} as const;
+
+/** The same in messages and their parts: where they were cached, cited or numbered elsewhere. */
+export const withoutEffectInMessages = { annotations: ignored, cache_control: ignored } as const;
+
+/** An object without its fields that are null: they are not given, whether they are known here or not. */
+export function withoutNulls(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null));
+}
+
 /** vLLM's: of a client's requests, those with smaller numbers come first. */
 export const priority: z.ZodType<number | undefined> = optional(z.int().min(-(2 ** 31)).max(2 ** 31 - 1));

@@ -1,5 +1,5 @@
 /**
- * Request bodies of the OpenAI-compatible endpoints. Whatever is not honoured is refused by name; nothing is ignored. `null` means "not given"
+ * Request bodies of the OpenAI-compatible endpoints. Whatever is not honoured is refused by name; ignored is only what cannot change an answer. `null` means "not given"
  * everywhere, and values that ask for what happens anyway are accepted.
  *
  * @module
@@ -7,15 +7,19 @@
 import { z } from "zod";
 import { message, responseFormat, tool, toolChoice } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
-import { only, optional, priority } from "./fields.ts";
+import { only, optional, priority, withoutEffect, withoutNulls } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
+const MOST_STOP_TOKENS = 128;
 const MOST_STOP_LENGTH = 1024;
 const MOST_CHOICES = 128;
 const MOST_PROMPTS = 256;
 const MOST_TOOLS = 128;
 const MOST_TOKENS = 2 ** 20;
+
+/** Of completions, as OpenAI has it. */
+export const DEFAULT_MAX_TOKENS = 16;
 
 const tokenCount = z.int().min(0).max(2 ** 31);
 /** Looked at in one go: long prompts have as many as there are, and a schema of each would take a hundred times as long. */
@@ -43,14 +47,15 @@ const logitBias = z.custom<Readonly<Record<string, number>>>(
 const sampling = {
   model: optional(z.string().max(1024)),
   temperature: optional(z.number().min(0).max(2)),
-  top_p: optional(z.number().gt(0).max(1)),
+  top_p: optional(z.number().min(0).max(1)),
   top_k: optional(z.int().min(-1).max(2 ** 31)),
   min_p: optional(z.number().min(0).max(1)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   frequency_penalty: optional(z.number().min(-2).max(2)),
   repetition_penalty: optional(z.number().min(0.01).max(10)),
   logit_bias: optional(logitBias),
-  seed: optional(z.int()),
+  /** Up to 64 bits, of which JSON's numbers hold 53. */
+  seed: optional(z.number().min(-(2 ** 63)).max(2 ** 64).refine(Number.isInteger, "must be a whole number")),
   n: optional(z.int().min(1).max(MOST_CHOICES)),
   stop: optional(
     z.union([z.string().min(1).max(MOST_STOP_LENGTH), z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS)]).transform((stop) =>
@@ -58,12 +63,15 @@ const sampling = {
     ),
   ),
   stream: optional(z.boolean()),
-  stream_options: optional(z.strictObject({ include_usage: optional(z.boolean()) })),
+  stream_options: optional(z.strictObject({ include_usage: optional(z.boolean()), include_obfuscation: only(false) })),
   ignore_eos: optional(z.boolean()),
+  stop_token_ids: optional(z.array(z.int().min(0).max(2 ** 31)).max(MOST_STOP_TOKENS)),
+  include_stop_str_in_output: optional(z.boolean()),
+  min_tokens: optional(tokenCount),
+  skip_special_tokens: only(true),
   priority,
   return_token_ids: optional(z.boolean()),
-  /** Only identifies the end user to a provider; there is nothing to honour. */
-  user: optional(z.string().max(1024)),
+  ...withoutEffect,
 } as const;
 
 /** Body of `POST /v1/chat/completions`. */
@@ -78,8 +86,9 @@ export const chatRequest = z.strictObject({
   tools: optional(z.array(tool).max(MOST_TOOLS)),
   tool_choice: optional(toolChoice),
   parallel_tool_calls: optional(z.boolean()),
-  store: only(false),
   service_tier: only("auto", "default"),
+  add_generation_prompt: only(true),
+  continue_final_message: only(false),
   modalities: optional(z.tuple([z.literal("text")])),
 });
 
@@ -119,7 +128,7 @@ export type SamplingFields = Omit<Pick<ChatRequest, keyof typeof sampling>, "log
  * @throws {HttpError} 400 that names the field
  */
 export function parseBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
-  const parsed = schema.safeParse(body, { reportInput: false });
+  const parsed = schema.safeParse(withoutNulls(body), { reportInput: false });
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   if (issue.code === "unrecognized_keys") {

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { toolChoice } from "./conversation_schema.ts";
-import { only, optional, priority } from "./fields.ts";
+import { only, optional, priority, withoutEffect } from "./fields.ts";
 
 const part = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("input_text"), text: z.string() }),
@@ -45,7 +45,7 @@ export const responsesRequest = z.strictObject({
   instructions: optional(z.string()),
   max_output_tokens: optional(z.int().min(1).max(2 ** 31)),
   temperature: optional(z.number().min(0).max(2)),
-  top_p: optional(z.number().gt(0).max(1)),
+  top_p: optional(z.number().min(0).max(1)),
   priority,
   stream: optional(z.boolean()),
   tools: optional(
@@ -62,14 +62,10 @@ export const responsesRequest = z.strictObject({
     z.strictObject({ type: z.literal("function"), name }).transform(({ name }) => ({ type: "function" as const, function: { name } })),
   ])),
   parallel_tool_calls: optional(z.boolean()),
-  text: optional(z.strictObject({ format: optional(format), verbosity: only("medium") })),
+  text: optional(z.strictObject({ format: optional(format), verbosity: optional(z.unknown()) })),
+  ...withoutEffect,
   metadata: optional(z.record(z.string().max(64), z.string().max(512))),
-  user: optional(z.string().max(1024)),
-  safety_identifier: optional(z.string()),
-  prompt_cache_key: optional(z.string()),
   include: optional(z.array(z.string()).max(0, "nothing can be included")),
-  /** Nothing is kept: whoever wants a conversation sends it whole. */
-  store: only(false),
   truncation: only("disabled"),
   background: only(false),
   service_tier: only("auto", "default"),

@@ -17,12 +17,12 @@ import { pull, type PullFlags } from "./pull.ts";
 import { serve } from "./serve.ts";
 import { chooseUnits } from "../planning/choose_units.ts";
 import { compare, printComparison } from "./compare.ts";
+import { asOneMixed, type Settings } from "../config/settings.ts";
 import { joinUntilStopped, type WorkerFlags } from "./worker.ts";
 import { configSchema } from "../config/config.ts";
 import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
 import {
   type AllFlags,
-  describedSettingsOf,
   integer,
   integers,
   settingsOf,
@@ -31,7 +31,9 @@ import {
   withModel,
   withScheme,
   withServer,
+  withSingle,
 } from "../config/flags.ts";
+import { withModelDescribed } from "../config/fetch_model.ts";
 import { groupFlags } from "../config/flag_groups.ts";
 import { log, printLine } from "../logs/log.ts";
 import { CALIBRATION_TOKENS } from "../fleet/load_model.ts";
@@ -62,13 +64,12 @@ export function createProgram(version: string, services: Services): Command {
     .showHelpAfterError("(--help lists all flags)")
     .addHelpText("after", ENVIRONMENT);
 
-  withServer(
-    withCluster(withModel(program.command("serve").description("serve a model over an OpenAI-compatible API, on a cluster of worker processes"))),
-  )
-    .addOption(new Option("--single", "serve from this process alone, without workers").conflicts("gpus"))
+  const serving = (name: string, description: string) =>
+    withServer(withSingle(withCluster(withModel(program.command(name).description(description)))));
+  serving("serve", "serve a model over an OpenAI-compatible API, on a cluster of worker processes")
     .addHelpText("after", EXAMPLES)
     .addHelpText("after", ENVIRONMENT)
-    .action(async ({ single, ...flags }: AllFlags & { single?: boolean }) =>
+    .action(async ({ single, ...flags }: ServeFlags) =>
       await serve(await settingsOf(flags), single === true ? services.loadEngine : startChosen(services))
     );
 
@@ -90,18 +91,18 @@ export function createProgram(version: string, services: Services): Command {
     .addHelpText("after", ENVIRONMENT)
     .action(async (flags: WorkerFlags) => await joinUntilStopped(flags, services));
 
-  withCluster(withModel(program.command("plan").description("print what a configuration comes to: bytes per rank, on the wire and in the cache")))
-    .option("--compare", "print the ways of using this host's GPUs side by side instead, with predicted steps")
+  serving("plan", "print what a configuration comes to: bytes per rank, on the wire and in the cache")
+    .addOption(new Option("--compare", "print the ways of using this host's GPUs side by side instead, with predicted steps").conflicts("single"))
     .option("--json", "print JSON instead of a table")
-    .action(async ({ json = false, compare: comparing, ...flags }: AllFlags & { json?: boolean; compare?: boolean }) => {
-      const settings = await describedSettingsOf(flags);
+    .action(async ({ json = false, compare: comparing, ...flags }: ServeFlags & { json?: boolean; compare?: boolean }) => {
+      const settings = await withModelDescribed(await servedBy(flags));
       if (comparing === true) return printComparison(await compare(settings, services), json);
       printPlan(await planCluster((await chooseUnits(settings, services)).settings, services), json);
     });
 
-  withServer(withCluster(withModel(program.command("doctor").description("look for what would keep a configuration from working"))))
-    .action(async (flags: AllFlags) => {
-      if (!printFindings(await examine(await settingsOf(flags), services))) Deno.exitCode = 1;
+  serving("doctor", "look for what would keep a configuration from working")
+    .action(async (flags: ServeFlags) => {
+      if (!printFindings(await examine(await servedBy(flags), services))) Deno.exitCode = 1;
     });
 
   withModel(program.command("score").description("print the perplexity of documents"))
@@ -138,6 +139,15 @@ export function createProgram(version: string, services: Services): Command {
   program.command("config-schema").description("print the JSON Schema of the configuration file")
     .action(() => printLine(JSON.stringify(z.toJSONSchema(configSchema), null, 2)));
   return program;
+}
+
+/** What `serve` takes, and what looks at it beforehand. */
+type ServeFlags = AllFlags & { readonly single?: boolean };
+
+/** What `serve` would have with these flags. */
+async function servedBy({ single, ...flags }: ServeFlags): Promise<Settings> {
+  const settings = await settingsOf(flags);
+  return single === true ? asOneMixed(settings) : settings;
 }
 
 /** Starts what suits the machine, where nothing else is configured, and says so. */

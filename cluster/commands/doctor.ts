@@ -87,7 +87,7 @@ async function devices(settings: Settings, services: PlanServices): Promise<Find
       findings.push({
         state: "note",
         subject: "device",
-        text: "dawn: LATENTMESH_DAWN is not set (npm install webgpu@0.6.2); not needed unless you want its matrix units",
+        text: "dawn: LATENTMESH_DAWN is not set; not needed unless you want its matrix units, and --device dawn fetches it",
       });
       continue;
     }

@@ -7,6 +7,9 @@ import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { keysAt, pathsOf, problemOf } from "../../core/expected.ts";
+import { suggest } from "../../core/suggest.ts";
+import { SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import type { Config } from "./config_type.ts";
 
 export type { Config, HostConfig } from "./config_type.ts";
@@ -22,6 +25,8 @@ const hostSchema = z.strictObject({
 
 /** The file. Flags win over the file, the file over the environment. */
 export const configSchema = z.strictObject({
+  $schema: z.string().describe("where editors find the JSON Schema of this file, which `config-schema` prints; the server does not read it")
+    .optional(),
   model: z.string().min(1).describe(
     "model directory in Hugging Face form; or org/name[@revision], fetched from the hub; or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
   ).optional(),
@@ -92,7 +97,10 @@ export const configSchema = z.strictObject({
       "names under which clients may ask; by default those of loopback where it listens there, else any",
     )
       .optional(),
-    allowedOrigins: z.array(z.url()).describe("origins of web pages that may ask (CORS); by default none").optional(),
+    allowedOrigins: z.array(z.union([z.literal("*"), z.url()])).describe(
+      "origins of web pages that may ask (CORS), * for those of any; by default none",
+    )
+      .optional(),
     maxBodyBytes: z.int().min(1024).max(2 ** 30).describe("largest request body; by default 32 bytes for each token of the context, 4 MiB at least")
       .optional(),
     limits: z.strictObject({
@@ -151,7 +159,22 @@ export function checkConfig(value: unknown, source: string): Config {
   const parsed = configSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
-  const path = [...issue.path, ...(issue.code === "unrecognized_keys" ? [issue.keys[0]] : [])].join(".");
-  const problem = issue.code === "unrecognized_keys" ? "there is no such setting" : issue.message;
+  const keys = [...issue.path, ...(issue.code === "unrecognized_keys" ? [issue.keys[0]] : [])];
+  const path = keys.join(".");
+  const problem = issue.code === "unrecognized_keys"
+    ? `there is no such setting${meantBy(issue.keys[0], issue.path)}`
+    : problemOf(configSchema, issue, SECRET.test(path) ? undefined : value);
   throw new LatentmeshError("invalid_config", `Cannot use ${source}: ${path === "" ? "" : `${path}: `}${problem}`, { param: path });
+}
+
+/** Settings whose values are not shown. */
+const SECRET = /^(cluster\.token|server\.apiKeys)/;
+
+/** What a misspelled setting may have been meant as: one beside it, or one elsewhere, also by the name that its flag has. */
+function meantBy(key: string, section: readonly PropertyKey[]): string {
+  const beside = suggest(key, keysAt(configSchema, section));
+  const path = [...section, beside].join(".");
+  const flag = suggest(key, Object.keys(SETTING_OF)) as SettingFlag | null;
+  const meant = beside !== null ? path : suggest(key, pathsOf(configSchema)) ?? (flag === null ? null : SETTING_OF[flag]);
+  return meant === null ? "" : `; did you mean ${meant}?`;
 }

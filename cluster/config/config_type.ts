@@ -6,6 +6,8 @@
 
 /** The cluster file. Whatever is left out has a default; `deno task config-schema` describes every key. */
 export interface Config {
+  /** Where editors find the JSON Schema of the file; nothing else reads it. */
+  $schema?: string;
   /** Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub; or `synthetic:NAME`, random weights to measure with. */
   model?: string;
   /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */

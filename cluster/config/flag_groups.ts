@@ -7,7 +7,7 @@ import { type Command, Option } from "commander";
 
 /** Headings, and the flags below each, in the order in which they are shown. */
 export const FLAG_GROUPS: Readonly<Record<string, readonly string[]>> = {
-  Everyday: ["config", "model", "weights", "device", "gpus", "single", "host", "port", "model-name", "help"],
+  Everyday: ["config", "model", "weights", "device", "gpus", "single", "host", "port", "api-key", "model-name", "help"],
   Cluster: ["mixed", "ranks", "groups", "prefill-workers", "prefill-ranks", "exchange", "feed-forward", "ping-pong", "strict"],
   TPLA: ["attention", "latent-groups", "basis", "lambda", "halo", "mu", "paper"],
   Limits: [
@@ -20,6 +20,8 @@ export const FLAG_GROUPS: Readonly<Record<string, readonly string[]>> = {
     "prefill-window",
     "threads",
     "shutdown-timeout",
+    "allowed-origin",
+    "insecure",
   ],
 };
 

@@ -37,6 +37,9 @@ export const SETTING_OF = {
   port: "server.port",
   modelName: "server.modelName",
   shutdownTimeout: "server.shutdownTimeout",
+  apiKey: "server.apiKeys",
+  allowedOrigin: "server.allowedOrigins",
+  insecure: "cluster.insecure",
   gpus: "cluster.hosts",
   strict: "cluster.strict",
 } as const;
@@ -52,7 +55,10 @@ export function flagName(flag: SettingFlag): string {
 /** The same error, naming the flag where the setting that is wrong was given by one. */
 export function naming(flags: Partial<Record<SettingFlag, unknown>>, error: unknown): unknown {
   if (!(error instanceof LatentmeshError) || error.param === undefined) return error;
-  const flag = (Object.keys(SETTING_OF) as SettingFlag[]).find((flag) => SETTING_OF[flag] === error.param && flags[flag] !== undefined);
+  // Also where one of a list is wrong.
+  const flag = (Object.keys(SETTING_OF) as SettingFlag[]).find((flag) =>
+    `${error.param}.`.startsWith(`${SETTING_OF[flag]}.`) && flags[flag] !== undefined
+  );
   // Where both have the same name, the error says it already.
   if (flag === undefined || flag === error.param || error.message.includes(flagName(flag))) return error;
   const message = error.message.replace(error.param, `${flagName(flag)} (${error.param} in a cluster file)`);

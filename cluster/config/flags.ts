@@ -3,13 +3,14 @@
  *
  * @module
  */
+import { withDawn } from "./fetched_dawn.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { SYNTHETIC_HELP } from "../../core/model/synthetic/name.ts";
 import { SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
-import { withModelDescribed, withModelFetched } from "./fetch_model.ts";
+import { withModelFetched } from "./fetch_model.ts";
 import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
@@ -61,6 +62,9 @@ export interface ServerFlags {
   readonly port?: number;
   readonly modelName?: string;
   readonly shutdownTimeout?: number;
+  readonly apiKey?: readonly string[];
+  readonly allowedOrigin?: readonly string[];
+  readonly insecure?: boolean;
 }
 
 /** All of them. */
@@ -149,17 +153,31 @@ export function withCluster(command: Command): Command {
     );
 }
 
+/** `--single`, which has no units that other flags could say anything of. */
+export function withSingle(command: Command): Command {
+  const scheme = ["ranks", "latentGroups", "attention", "basis", "lambda", "halo", "mu", "paper"];
+  const units = ["gpus", "groups", "mixed", "prefillWorkers", "prefillRanks", "exchange", "feedForward", "pingPong", "strict"];
+  return command.addOption(new Option("--single", "serve from this process alone, without workers").conflicts([...scheme, ...units]));
+}
+
 /** Flags about where HTTP is served. */
 export function withServer(command: Command): Command {
   return command
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
     .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
+    .option("--api-key <key>", "key that clients must present; env:NAME takes it from there. May be given several times", eachOf)
+    .option("--allowed-origin <origin>", "origin of web pages that may ask (CORS), * for any. May be given several times", eachOf)
+    .option("--insecure", "allow HTTP without keys off loopback, and links between hosts without TLS: whoever listens in reads prompts and answers")
     .option("--model-name <name>", "name of the model in the API (default: its name on the hub, or the directory's)")
     .option(
       "--shutdown-timeout <seconds>",
       "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
       number,
     );
+}
+
+function eachOf(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
 }
 
 /** Any number. */
@@ -196,7 +214,8 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
   const { config: _, gpus, ...others } = flags;
   const given = { ...others, gpus: gpus && hostsWith(gpus, file.cluster?.hosts) } satisfies Partial<Record<SettingFlag, unknown>>;
   try {
-    return resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
+    const settings = resolveSettings(checkConfig(configOf(given), "the flags"), file, (name) => Deno.env.get(name));
+    return await withDawn(settings);
   } catch (error) {
     throw naming(given, error);
   }
@@ -205,11 +224,6 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
 /** The same with the model fetched, if it is not there yet. @throws {LatentmeshError} `invalid_config` that names the setting, or why the model cannot be had */
 export async function fetchedSettingsOf(flags: AllFlags): Promise<Settings> {
   return await withModelFetched(await settingsOf(flags));
-}
-
-/** The same with a model that can be planned with, fetched or not. @throws {LatentmeshError} as {@link fetchedSettingsOf} */
-export async function describedSettingsOf(flags: AllFlags): Promise<Settings> {
-  return await withModelDescribed(await settingsOf(flags));
 }
 
 /** What flags set, in the form of a cluster file; other flags of a command set nothing there. */

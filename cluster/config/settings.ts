@@ -148,7 +148,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     port: config.server?.port ?? 8080,
     modelName: config.server?.modelName,
     allowedHosts: config.server?.allowedHosts ?? (isLoopback(host) ? [...LOOPBACK_HOSTS, host] : undefined),
-    allowedOrigins: config.server?.allowedOrigins ?? [],
+    allowedOrigins: config.server?.allowedOrigins?.map(originOf) ?? [],
     maxBodyBytes: config.server?.maxBodyBytes,
     limits: config.server?.limits,
     connections: config.server?.connections ?? {},
@@ -186,7 +186,10 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     cluster: resolveCluster(config.cluster ?? {}, env),
   };
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
-    refuse("server.host", `${settings.host} can be reached from outside; set server.apiKeys, or cluster.insecure: true if that is meant`);
+    refuse(
+      "server.host",
+      `${settings.host} can be reached from outside; set server.apiKeys (--api-key), or cluster.insecure (--insecure) if that is meant`,
+    );
   }
   return settings;
 }
@@ -270,7 +273,7 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
   if (keys === undefined) return [];
   const list = typeof keys === "string"
     ? resolveSecret(keys, "server.apiKeys", env).split(",")
-    : keys.map((key) => resolveSecret(key, "server.apiKeys", env));
+    : keys.flatMap((key) => resolveSecret(key, "server.apiKeys", env).split(","));
   const trimmed = list.map((key) => key.trim()).filter((key) => key !== "");
   if (trimmed.some((key) => key.length < LEAST_SECRET)) refuse("server.apiKeys", `a key has fewer than ${LEAST_SECRET} characters`);
   // What a bearer token may consist of (RFC 6750).
@@ -302,6 +305,11 @@ function refuseCalibration(model: string, basis: Scheme["basis"] | undefined): v
 /** Whether only this machine can reach an address. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || /^127\./.test(host) || host === "::1" || host === "[::1]";
+}
+
+/** As browsers send it, without a slash at its end; schemes of applications have no origin but what they are written as. */
+function originOf(url: string): string {
+  return /^https?:/i.test(url) ? new URL(url).origin : url;
 }
 
 function refuse(param: string, problem: string): never {

@@ -52,6 +52,8 @@ export class Coordinator implements UnitHost {
   /** Found out while workers start, and what came of it. */
   readonly #freeForPrefill: Promise<number | null>;
   #freeBytes: number | null = null;
+  /** Places of workers of other hosts who were there, and are not. */
+  readonly #lost = new Set<Slot>();
   readonly #loading = new Map<string, { loadedBytes: number; totalBytes: number }>();
   readonly #onLoading: OnLoading;
   #listener: UnitListener = { up() {}, down() {}, linked() {} };
@@ -165,6 +167,7 @@ export class Coordinator implements UnitHost {
       services: this.#services,
       slots: this.units.flatMap(({ plan }) => plan.slots),
       isFree: (slot) => unitOf(slot).givenUp === null && unitOf(slot).members[slot.rank] === null,
+      addressOf: (slot) => unitOf(slot).members[slot.rank]?.hello.address ?? null,
       onArrival: (arrival, slot) => this.#arrive(unitOf(slot), arrival, slot),
       onNotice: (worker, notice) => this.#hear(worker, notice),
       onGivenUp: (error, slot) => this.#giveUp(unitOf(slot), error),
@@ -191,6 +194,7 @@ export class Coordinator implements UnitHost {
   #arrive(unit: Unit, { worker, client, hello }: Arrival, slot: Slot): void {
     const member: Member = { worker, client, hello, slot, leave: (reason) => client.link.close(reason), assigned: false };
     unit.members[slot.rank] = member;
+    if (slot.remote) log("info", `worker  ${worker} of host ${slot.host} ${this.#lost.delete(slot) ? "is back" : "has joined"}, as ${slot.name}`);
     client.link.closed.then((reason) => this.#lose(unit, member, reason));
     // The last one to arrive decides sizes for all.
     for (const keeper of this.#keepers.values()) keeper.wake();
@@ -201,7 +205,11 @@ export class Coordinator implements UnitHost {
     unit.members[member.slot.rank] = null;
     this.#loading.delete(member.worker);
     this.#unform(unit);
-    if (!this.#closed) log("warn", `worker  ${member.worker} is gone: ${reason.message}`);
+    if (this.#closed) return;
+    log("warn", `worker  ${member.worker} is gone: ${reason.message}`);
+    if (!member.slot.remote || unit.givenUp !== null) return;
+    this.#lost.add(member.slot);
+    log("info", `waiting for a worker of host ${member.slot.host}, for ${member.slot.name}`);
   }
 
   #hear(worker: string, notice: Exclude<Notice, { kind: "hello" }>): void {

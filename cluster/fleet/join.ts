@@ -3,9 +3,12 @@
  *
  * @module
  */
+import { withDawn } from "../config/fetched_dawn.ts";
 import { sharedOut } from "./share_cores.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
+import { JOINED_LINE } from "../../core/wire/protocol.ts";
+import { log } from "../logs/log.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { ClusterServices } from "../planning/services.ts";
 import type { Settings } from "../config/settings.ts";
@@ -48,8 +51,9 @@ export interface JoinedWorkers {
 const MOST_FAILURES = 100;
 
 /** Starts one worker for each GPU; they join, and join again when they lose their coordinator. @throws {LatentmeshError} `invalid_config` */
-export async function startJoining(settings: JoinSettings, services: ClusterServices, isLoopback: (host: string) => boolean): Promise<JoinedWorkers> {
-  const url = parseAddress(settings.coordinator);
+export async function startJoining(given: JoinSettings, services: ClusterServices, isLoopback: (host: string) => boolean): Promise<JoinedWorkers> {
+  const url = parseAddress(given.coordinator);
+  const settings = await withDawn(given);
   if (url.protocol === "ws:" && !isLoopback(url.hostname) && !settings.insecure) {
     throw new LatentmeshError(
       "invalid_config",
@@ -67,8 +71,8 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
   const fetched = await fetchModel(settings.model);
   const model = await Deno.realPath(fetched.model).catch(() => fetched.model);
   const directory = await PrivateDirectory.create();
-  const supervisors = settings.gpus.map((gpu, i) =>
-    new Supervisor(`${settings.host}.${i}`, (worker) =>
+  const supervisors = settings.gpus.map((gpu, i) => {
+    const supervisor: Supervisor = new Supervisor(`${settings.host}.${i}`, (worker) =>
       services.spawn({
         bootstrap: {
           worker,
@@ -88,8 +92,15 @@ export async function startJoining(settings: JoinSettings, services: ClusterServ
         // What they will be is not known before they have joined.
         sharesMemory: true,
         gpu,
-      }), { mostFailures: MOST_FAILURES })
-  );
+        onLine: (line) => {
+          if (line !== JOINED_LINE) return false;
+          supervisor.ready();
+          log("info", `joined  ${settings.coordinator} as worker ${worker}`);
+          return true;
+        },
+      }), { mostFailures: MOST_FAILURES });
+    return supervisor;
+  });
   return {
     failed: Promise.race(supervisors.map(({ givenUp }) => givenUp)),
     async close() {

@@ -45,8 +45,9 @@ export class Lobby {
   static async open(transport: Transport, options: LobbyOptions): Promise<Lobby> {
     const listeners: Listener[] = [];
     const refused = new RepeatedLog();
+    const waiting = new Set<string>();
     const meetOne = (socket: Socket) =>
-      meet(socket, options, (reason) => refused.say(`refused a connection from ${socket.from ?? "this host"}: ${reason}`));
+      meet(socket, options, waiting, (reason) => refused.say(`refused a connection from ${socket.from ?? "this host"}: ${reason}`));
     for (const address of options.addresses) listeners.push(await transport.listen(address, meetOne));
     return new Lobby(listeners);
   }
@@ -56,7 +57,13 @@ export class Lobby {
   }
 }
 
-async function meet(socket: Socket, { token, checkWorker, onArrival, onNotice }: LobbyOptions, onRefused: (reason: string) => void): Promise<void> {
+/** @param waiting hosts of workers that there was no place for, as far as that has been told */
+async function meet(
+  socket: Socket,
+  { token, checkWorker, onArrival, onNotice }: LobbyOptions,
+  waiting: Set<string>,
+  onRefused: (reason: string) => void,
+): Promise<void> {
   try {
     const link = await acceptLink(socket, ({ role }) => role === "worker" ? token : null);
     const { worker } = link.identity;
@@ -70,10 +77,14 @@ async function meet(socket: Socket, { token, checkWorker, onArrival, onNotice }:
       try {
         checkWorker(worker, notice);
       } catch (error) {
-        log("warn", `refused worker ${worker} of host ${notice.host}: ${messageOf(error)}`);
+        // Who has to wait asks again and again; that is worth telling once.
+        const waits = error instanceof LatentmeshError && error.code === "capacity";
+        log(waits && waiting.has(notice.host) ? "debug" : "warn", `refused worker ${worker} of host ${notice.host}: ${messageOf(error)}`);
+        if (waits) waiting.add(notice.host);
         throw error;
       }
       arrived = true;
+      waiting.delete(notice.host);
       onArrival({ worker, client, hello: notice });
     });
   } catch (error) {

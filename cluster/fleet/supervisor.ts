@@ -4,7 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
+import { LATER_EXIT_CODE, REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
 import { log } from "../logs/log.ts";
 import type { WorkerProcess } from "../processes/spawn.ts";
 
@@ -78,6 +78,7 @@ export class Supervisor {
   }
 
   async #run(): Promise<void> {
+    let turnedAway = 0;
     while (!this.#stopped) {
       this.#incarnation++;
       this.#readyAt = null;
@@ -92,6 +93,13 @@ export class Supervisor {
       if (this.#stopped) return;
       if (this.#readyAt !== null && performance.now() - this.#readyAt > this.#healthyAfter) this.#failures = 0;
       if (code === REFUSED_EXIT_CODE) return this.#giveUp(new LatentmeshError("unauthorized", `Worker ${this.worker} was refused: ${lastLines}`));
+      if (code === LATER_EXIT_CODE) {
+        // Its predecessor may still be thought to be there; or it is one too many, which needs to be said once.
+        log(turnedAway === 0 ? "warn" : "debug", `worker  ${this.worker} has to wait: ${lastLines}`);
+        await this.#sleep(Math.min(LONGEST_DELAY, FIRST_DELAY * GROWTH.neverReady ** turnedAway++));
+        continue;
+      }
+      turnedAway = 0;
       if (++this.#failures >= this.#mostFailures) {
         return this.#giveUp(
           new LatentmeshError(

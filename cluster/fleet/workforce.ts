@@ -8,6 +8,7 @@ import type { LatentmeshError } from "../../core/errors.ts";
 import type { Notice } from "../../core/wire/messages.ts";
 import { sumsAddress } from "../../core/wire/transport.ts";
 import type { ClusterModel } from "../planning/assignment.ts";
+import { noPlaceFor } from "./no_place.ts";
 import { type Arrival, Lobby } from "./lobby.ts";
 import { log } from "../logs/log.ts";
 import type { ClusterServices } from "../planning/services.ts";
@@ -25,6 +26,8 @@ export interface WorkforceOptions {
   readonly slots: readonly Slot[];
   /** Whether nobody is in a place. */
   isFree(slot: Slot): boolean;
+  /** Where the worker in a place listens; null: nobody is in it. */
+  addressOf(slot: Slot): string | null;
   onArrival(arrival: Arrival, slot: Slot): void;
   onNotice(worker: string, notice: Exclude<Notice, { kind: "hello" }>): void;
   /** A place cannot be kept filled. */
@@ -90,7 +93,10 @@ export class Workforce {
     this.#lobby = await Lobby.open(services.transport(this.#tls), {
       addresses: [this.#address("coordinator"), ...(listen === undefined ? [] : [listen])],
       token: this.#token,
-      checkWorker: (worker, hello) => model.checkWorker(worker, hello, this.#slotFor(worker, hello.host)),
+      checkWorker: (worker, hello) => {
+        if (this.#slotFor(worker, hello.host) === null) throw noPlaceFor(worker, hello, slots, this.#options.addressOf);
+        model.checkWorker(worker, hello);
+      },
       onArrival: (arrival) => onArrival(arrival, this.#slotFor(arrival.worker, arrival.hello.host)!),
       onNotice,
     });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import manifest from "../../deno.json" with { type: "json" };
 import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
@@ -81,7 +82,7 @@ const BODIES_PER_CLIENT = 16;
 const BODIES = 32;
 
 /** Everybody may ask about health. */
-const OPEN_PATHS = ["/healthz", "/readyz", ...DASHBOARD_PATHS];
+const OPEN_PATHS = ["/healthz", "/health", "/readyz", "/version", ...DASHBOARD_PATHS];
 
 /** Grammars over a model's vocabulary. */
 export function createGrammars(model: ServedModel): Grammars {
@@ -123,7 +124,8 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
     if (id !== model.id) throw new HttpError(404, `The model "${id}" does not exist; this server serves "${model.id}"`, { code: "model_not_found" });
     return c.json(modelObject(model));
   });
-  app.get("/healthz", (c) => c.json({ status: "ok" }));
+  for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
+  app.get("/version", (c) => c.json({ version: manifest.version }));
   app.get("/readyz", (c) => {
     const now = state();
     if ("loading" in now) return c.json({ status: now.pace?.downloading ? "downloading" : "loading", ...progressOf(now) }, 503);

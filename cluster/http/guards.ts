@@ -15,7 +15,7 @@ import type { AppEnv } from "./server_context.ts";
 export interface OriginRules {
   /** Names under which the server may be asked for; undefined: any. Keeps pages of other sites from reaching it by a name of theirs (DNS rebinding). */
   readonly hosts: readonly string[] | undefined;
-  /** Origins of web pages that may ask, besides the server's own. */
+  /** Origins of web pages that may ask, besides the server's own; `*`: of any. */
   readonly origins: readonly string[];
 }
 
@@ -29,7 +29,7 @@ export function checkOrigin({ hosts, origins }: OriginRules): MiddlewareHandler<
       throw new HttpError(403, `The name "${name}" is not one of this server's; add it to server.allowedHosts`, { code: "host_not_allowed" });
     }
     const origin = c.req.header("origin");
-    if (origin !== undefined && !origins.includes(origin) && hostOf(origin) !== host) {
+    if (origin !== undefined && !origins.includes("*") && !origins.includes(origin) && hostOf(origin) !== host) {
       throw new HttpError(403, `Pages of ${origin} may not ask this server; add it to server.allowedOrigins`, { code: "origin_not_allowed" });
     }
     await next();
@@ -42,7 +42,14 @@ function hostOf(origin: string): string | null {
 
 /** Lets pages of these origins read answers. */
 export function allowOrigins(origins: readonly string[]): MiddlewareHandler<AppEnv> {
-  return cors({ origin: [...origins], allowHeaders: ["authorization", "content-type"], allowMethods: ["GET", "POST"], maxAge: 600 });
+  return cors({
+    origin: origins.includes("*") ? "*" : [...origins],
+    // Whichever headers are asked for: OpenAI's client sends a dozen of its own, and none of them means anything here.
+    allowHeaders: [],
+    exposeHeaders: ["x-request-id", "retry-after"],
+    allowMethods: ["GET", "POST"],
+    maxAge: 600,
+  });
 }
 
 /** Refuses requests without a key, compared in constant time by hono, and notes whose they are. */

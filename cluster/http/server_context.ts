@@ -50,7 +50,7 @@ export class ConstrainedRequests implements Disposable {
     if (grammar === null) return new ConstrainedRequests(requests, []);
     const constraints = await grammars.constrain(grammar, { count: requests.length, client: requests[0].client ?? "" });
     // Where the grammar ends, nothing but the end may come: it is not optional.
-    const stopTokens = new Set(model.eosTokens);
+    const stopTokens = new Set([...model.eosTokens, ...requests[0].stopTokens]);
     return new ConstrainedRequests(requests.map((request, i) => ({ ...request, constraint: constraints[i], stopTokens })), constraints);
   }
 

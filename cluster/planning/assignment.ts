@@ -70,12 +70,11 @@ export class ClusterModel {
     return this.#cache ??= decide();
   }
 
-  /** Refuses a worker whose files are not these, or for whom there is no place. @throws {LatentmeshError} */
-  checkWorker(worker: string, hello: Hello, slot: Slot | null): void {
+  /** Refuses a worker whose files are not these. @throws {LatentmeshError} */
+  checkWorker(worker: string, hello: Hello): void {
     const refuse = (problem: string): never => {
       throw new LatentmeshError("unauthorized", `Worker ${worker}: ${problem}`);
     };
-    if (slot === null) throw new LatentmeshError("capacity", `Worker ${worker}: there is no free place for host ${hello.host}`);
     const { model, basis } = this.hashes;
     if (hello.modelHash !== model) refuse(`other model (${hello.modelHash.slice(0, 12)}, here ${model.slice(0, 12)})`);
     if (basis !== null && hello.basisHash !== basis) {

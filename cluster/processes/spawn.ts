@@ -39,6 +39,8 @@ export interface SpawnOptions {
   readonly sockets: readonly string[] | null;
   /** Whether it shares memory with other ranks, for which it needs the C library. */
   readonly sharesMemory: boolean;
+  /** Told of what the process writes to standard error. @returns whether the line is no last word of it */
+  readonly onLine?: (line: string) => boolean;
   /** GPU to use, counted as the system lists them; null: whichever the driver prefers. */
   readonly gpu: number | null;
 }
@@ -65,6 +67,7 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
   const lines: string[] = [];
   const reading = readLines(child.stderr, (line) => {
     log("debug", `worker  ${options.bootstrap.worker}: ${line}`);
+    if (options.onLine?.(line) === true) return;
     lines.push(line);
     if (lines.length > LAST_LINES) lines.shift();
   });

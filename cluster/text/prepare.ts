@@ -11,6 +11,7 @@ import {
   chatRequest,
   type CompletionRequest,
   completionRequest,
+  DEFAULT_MAX_TOKENS,
   detokenizeRequest,
   parseBody,
   tokenizeRequest,
@@ -40,6 +41,8 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
   const conversation = answerForm(model, { messages, tools, tool_choice, response_format, parallel_tool_calls });
   const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
+  checkStopTokens(model, request.stop_token_ids);
+  checkLeast(request.min_tokens, request[maxField], conversation.grammar !== null);
   return { request, bias: biasOf(model, logit_bias), conversation };
 }
 
@@ -47,6 +50,8 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
   const { prompt, logit_bias, ...request } = parseBody(completionRequest, parseJson(body));
   checkModel(model, request.model);
   checkBestOf(request);
+  checkStopTokens(model, request.stop_token_ids);
+  checkLeast(request.min_tokens, request.max_tokens ?? DEFAULT_MAX_TOKENS, false);
   const prompts = promptsOf(prompt).map((one) => {
     const tokens = typeof one === "string" ? encodeFitting(model, one, { special: true, from: "prompt" }) : one;
     checkPrompt(model, tokens, { from: "prompt", maxTokens: request.max_tokens });
@@ -124,6 +129,20 @@ function checkModel({ id }: TextModel, requested: string | undefined): void {
     param: "model",
     code: "model_not_found",
   });
+}
+
+/** @throws {HttpError} 400 if one is no token */
+function checkStopTokens(model: TextModel, tokens: readonly number[] = []): void {
+  const outside = tokens.find((token) => token >= model.vocabSize);
+  if (outside === undefined) return;
+  throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "stop_token_ids", code: "invalid_value" });
+}
+
+/** @param formed whether a grammar says when the answer ends @throws {HttpError} 400 if `min_tokens` cannot be honoured */
+function checkLeast(least = 0, most: number | undefined, formed: boolean): void {
+  const refuse = (problem: string) => new HttpError(400, `"min_tokens" ${problem}`, { param: "min_tokens", code: "invalid_value" });
+  if (most !== undefined && least > most) throw refuse(`is ${least}, but ${most} tokens are the most`);
+  if (least > 0 && formed) throw refuse("cannot be combined with tools or a form of the answer, which say when it ends");
 }
 
 function biasOf(model: TextModel, bias: ChatRequest["logit_bias"]): LogitBias | null {

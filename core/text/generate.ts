@@ -29,6 +29,8 @@ export type TextEvent =
 /** Options of {@link generateText}. */
 export interface TextOptions {
   readonly stop: readonly string[];
+  /** Whether the stop string is part of the text. */
+  readonly includeStop?: boolean;
   /** Special tokens that are part of the text. */
   readonly kept?: ReadonlySet<number>;
 }
@@ -73,10 +75,10 @@ class TextAssembly {
   #tokens: number[] = [];
   #logprobs: TokenLogprob[] = [];
 
-  constructor(tokenizer: TextTokenizer, stopTokens: ReadonlySet<number>, { stop, kept }: TextOptions) {
+  constructor(tokenizer: TextTokenizer, stopTokens: ReadonlySet<number>, { stop, includeStop, kept }: TextOptions) {
     this.#stopTokens = stopTokens;
     this.#detokenizer = createDetokenizer(tokenizer, kept);
-    this.#matcher = new StopMatcher(stop);
+    this.#matcher = new StopMatcher(stop, includeStop);
   }
 
   /** What an event of the engine comes to; null: nothing can be told yet. */

@@ -8,24 +8,31 @@
 export interface StopResult {
   /** Text that can no longer become part of a stop string. */
   readonly text: string;
-  /** Whether a stop string was found; it and what follows are not in `text`. */
+  /** Whether a stop string was found; what follows is not in `text`, nor is it unless that was asked for. */
   readonly stopped: boolean;
 }
 
 /** Holds back text that may be the beginning of a stop string. */
 export class StopMatcher {
   readonly #stops: readonly string[];
+  readonly #include: boolean;
   #held = "";
 
-  constructor(stops: readonly string[]) {
+  /** @param include whether the stop string is part of the text */
+  constructor(stops: readonly string[], include = false) {
     this.#stops = stops;
+    this.#include = include;
   }
 
   push(text: string): StopResult {
     if (this.#stops.length === 0) return { text, stopped: false };
     this.#held += text;
-    const found = this.#stops.map((stop) => this.#held.indexOf(stop)).filter((at) => at >= 0);
-    if (found.length > 0) return { text: this.#take(Math.min(...found)), stopped: true };
+    const found = this.#stops.map((stop) => ({ at: this.#held.indexOf(stop), length: stop.length })).filter(({ at }) => at >= 0);
+    if (found.length > 0) {
+      // The first, and of several that begin there the shortest: of a stream that comes slowly, it would be found before the others.
+      const { at, length } = found.reduce((best, next) => next.at < best.at || next.at === best.at && next.length < best.length ? next : best);
+      return { text: this.#take(at + (this.#include ? length : 0)), stopped: true };
+    }
     return { text: this.#take(this.#held.length - this.#possibleStart()), stopped: false };
   }
 

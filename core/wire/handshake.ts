@@ -134,6 +134,7 @@ function versionError(theirs: number, ours: number): LatentmeshError {
   return new LatentmeshError(
     "protocol",
     `Protocol version ${theirs} meets version ${ours}; run the same Latentmesh release on both sides`,
+    { param: "version" },
   );
 }
 

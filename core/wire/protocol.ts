@@ -22,6 +22,12 @@ export const MAX_HANDSHAKE_BYTES = 256;
 /** A worker's process ends with this code when its coordinator has refused it: a new one would fare no better. Whatever else ends a link, it may mend. */
 export const REFUSED_EXIT_CODE = 3;
 
+/** And with this one when there is no place for it now: that is nobody's failure, and it may come again. */
+export const LATER_EXIT_CODE = 4;
+
+/** What a worker of another host says on standard error when its coordinator has let it in. */
+export const JOINED_LINE = "joined the cluster";
+
 /** Where the raw bytes of a frame may begin: typed arrays of any element can view them in place. */
 export const PAYLOAD_ALIGNMENT = 128;
 

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { INSTALL_DAWN } from "../../core/dawn_package.ts";
+
 /** What an adapter says of itself, as far as it is looked at. */
 export interface AdapterFacts {
   /** PCI vendor, in decimal. */
@@ -26,9 +28,6 @@ const WITH_TENSOR_CORES =
 
 /** Measured with V2-Lite's sizes on H100s and H200s, see bench/NOTES.md. */
 const LOSS = "prompts take 3 to 5 times as long, and tokens 1.3 times";
-
-/** Installs it and says where it is. */
-export const INSTALL_DAWN = "npm install --prefix ~/.dawn webgpu@0.6.2 && export LATENTMESH_DAWN=~/.dawn/node_modules/webgpu/index.js";
 
 /**
  * What Dawn would give, and how to get it; undefined where it would give nothing.

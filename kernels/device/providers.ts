@@ -1,8 +1,9 @@
 /**
- * Opens a device by name: `wasm` (the host's processors), `cpu` (the references, which are slow), `deno` (the WebGPU built into Deno), `dawn` (npm:webgpu, loaded only when asked for) or `auto`.
+ * Opens a device by name: `wasm` (the host's processors), `cpu` (the references, which are slow), `deno` (the WebGPU built into Deno), `dawn` (npm's webgpu, from where the caller says) or `auto`.
  *
  * @module
  */
+import { INSTALL_DAWN } from "../../core/dawn_package.ts";
 import type { DeviceChoice, DeviceTuning } from "../../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { CpuDevice } from "./cpu_device.ts";
@@ -193,8 +194,10 @@ const dawnInstances = new Map<string, GPU>();
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_robustness"];
 
 async function loadDawn({ dawn: path, validate = false }: OpenDeviceOptions): Promise<GPU> {
-  // Not a literal: Deno would download 132 MB for everyone at install time.
-  const specifier = path === undefined ? ["npm", "webgpu@0.6.2"].join(":") : moduleSpecifier(path);
+  if (path === undefined) {
+    throw new LatentmeshError("device_unavailable", `Cannot open device "dawn": nothing says where Dawn is. Install it: ${INSTALL_DAWN}`);
+  }
+  const specifier = moduleSpecifier(path);
   const toggles = validate ? TOGGLES : [...TOGGLES, "skip_validation"];
   const key = `${specifier} ${toggles}`;
   const known = dawnInstances.get(key);
@@ -212,9 +215,7 @@ async function loadDawn({ dawn: path, validate = false }: OpenDeviceOptions): Pr
   } catch (cause) {
     throw new LatentmeshError(
       "device_unavailable",
-      `Cannot load Dawn from ${specifier}: ${
-        messageOf(cause).replace(/\.$/, "")
-      }. Install it with "npm install webgpu@0.6.2" and set LATENTMESH_DAWN to its index.js.`,
+      `Cannot load Dawn from ${specifier}: ${messageOf(cause).replace(/\.$/, "")}. Install it: ${INSTALL_DAWN}`,
       { cause },
     );
   }

@@ -225,6 +225,18 @@ describe("a supervisor", () => {
     const refused = new Supervisor("a", () => ({ ended: Promise.resolve({ code: 3, lastLines: "wrong token" }), kill() {} }));
     assertEquals((await assertRejects(() => refused.givenUp, LatentmeshError, "wrong token")).code, "unauthorized");
     await refused.stop();
+    // One that there is no place for now has not failed: it may come as often as it likes.
+    let asked = 0;
+    const later: Supervisor = new Supervisor(
+      "c",
+      () => ({ ended: Promise.resolve({ code: ++asked < 3 ? 4 : 3, lastLines: "no place" }), kill() {} }),
+      {
+        mostFailures: 1,
+      },
+    );
+    await assertRejects(() => later.givenUp, LatentmeshError, "refused");
+    assertEquals(asked, 3);
+    await later.stop();
     const { promise, resolve } = Promise.withResolvers<{ code: number; lastLines: string }>();
     const running = new Supervisor("b", () => ({ ended: promise, kill: () => resolve({ code: 137, lastLines: "" }) }));
     await running.stop();

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli, startServer, startServerWith, TASK_ENV } from "../../bench/support/process.ts";
+import { runCli, startServer, startServerWith, TASK_ENV, taskCommand } from "../../bench/support/process.ts";
 
 describe("command line", () => {
   it("lists all flags and the environment in --help", async () => {
@@ -52,12 +52,14 @@ describe("command line", () => {
       [["serve", "--port", "0", "--paper", "--halo", "8"], "the paper's scheme has none"],
       [["serve", "--host", "0.0.0.0"], "server.apiKeys"],
       [["serve", "--single", "--gpus", "0,1"], "cannot be used with option '--gpus <list>'"],
+      [["plan", "--single", "--ranks", "2"], "cannot be used with option '--ranks <k>'"],
+      [["plan", "--single", "--compare"], "cannot be used with option '--single'"],
       [["serve", "--gpus", "0;1"], "It must be a whole number"],
       [["serve", "--mu", "much"], "It must be a number"],
       [["serve", "--max-step-ms", "soon"], "It must be a number"],
       [["worker", "--join", "wss://nowhere"], "required option '--advertise <host>'"],
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
-      [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): Too big"],
+      [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): expected a whole number from 1 to 64, got 1000"],
       [["serve", "--mixed", "1", "--ranks", "2"], "--ranks (decode.ranks in a cluster file): mixed units compute prompts and generate by themselves"],
       [["serve", "--prefill-workers", "0"], "use mixed units (--mixed)"],
       [["serve", "--max-step-ms", "0"], "mixed.maxStepMs"],
@@ -87,6 +89,15 @@ describe("command line", () => {
     assertEquals(JSON.parse(stdout).properties.server.properties.port.maximum, 65535);
   });
 
+  it("ends a worker that can never join with code 3 and the flag to change", async () => {
+    const api = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => new Response("", { status: 404 }));
+    const args = ["worker", "--join", `ws://127.0.0.1:${api.addr.port}`, "--advertise", "127.0.0.2", "--device", "wasm"];
+    const { code, stderr } = await taskCommand(args, { LATENTMESH_TOKEN: "a token for tests only" }).output();
+    await api.shutdown();
+    assertEquals(code, 3);
+    assertStringIncludes(new TextDecoder().decode(stderr), 'give --join the address that serve logs as "join"');
+  });
+
   it("plans before loading what loading then takes", async () => {
     const { code, stdout } = await runCli("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2", "--json");
     assertEquals(code, 0);
@@ -105,6 +116,10 @@ describe("command line", () => {
   });
 
   it("plans what serve would choose, and what else there is", async () => {
+    // In this process alone, which takes no more than one mixed worker.
+    const alone = JSON.parse((await runCli("plan", "--device", "cpu", "--single", "--port", "9000", "--json")).stdout);
+    assertEquals(alone.ranks.map(({ slot }: { slot: { name: string } }) => slot.name), ["mixed-0.0"]);
+    assertEquals([alone.config.server.port, alone.handoffBytesPerPromptToken], [9000, 0]);
     // A model of one's own, without a GPU.
     const args = ["--device", "cpu", "--model", "synthetic:tiny"];
     const { stdout } = await runCli("plan", ...args, "--json");

@@ -108,15 +108,16 @@ async function connectTcp(address: string, { ca }: TlsFiles): Promise<Socket> {
 
 interface OpeningSocket {
   onopen: (() => void) | null;
-  onerror: ((event: { readonly message?: string }) => void) | null;
+  onerror: ((event: { readonly message?: string; readonly error?: unknown }) => void) | null;
   onclose: (() => void) | null;
 }
 
 function opened(socket: OpeningSocket, address: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const fail = (problem: string) => reject(new LatentmeshError("worker_lost", `Cannot connect to ${address}: ${problem}`));
+    const fail = (problem: string, cause?: unknown) =>
+      reject(new LatentmeshError("worker_lost", `Cannot connect to ${address}: ${problem}`, { cause }));
     socket.onopen = () => resolve();
-    socket.onerror = ({ message }) => fail(message || "it does not answer");
+    socket.onerror = ({ message, error }) => fail(message || "it does not answer", error);
     socket.onclose = () => fail("it closed the connection");
   });
 }

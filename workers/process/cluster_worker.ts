@@ -12,6 +12,7 @@ import { type Listener, type Socket, sumsAddress, type Transport } from "../../c
 import type { Device } from "../../kernels/device/device.ts";
 import { type DeviceChoice, openDevice, type OpenedDevice } from "../../kernels/device/providers.ts";
 import { AssignedRank } from "./assigned_rank.ts";
+import { joinProblem } from "./join_problem.ts";
 import { hasSpareProcessors } from "../collective/spare_processors.ts";
 import { digestFiles } from "./digest_files.ts";
 import { type FileHashes, hashFiles, type LoadedRank, loadRank, type ModelPaths } from "./load_rank.ts";
@@ -44,6 +45,9 @@ const TROUBLE_INTERVAL = 1000;
 export class ClusterWorker {
   /** Resolves with the reason when the coordinator is gone. */
   readonly closed: Promise<LatentmeshError>;
+  /** Resolves when the coordinator, which may turn away whom it has no place for, has asked for something. */
+  readonly welcomed: Promise<void>;
+  #welcome: () => void;
   readonly #options: JoinOptions;
   readonly #transport: Transport;
   readonly #device: Device;
@@ -75,6 +79,7 @@ export class ClusterWorker {
     this.#coordinator = parts.coordinator;
     this.#clock = parts.clock;
     this.closed = parts.coordinator.closed;
+    ({ promise: this.welcomed, resolve: this.#welcome } = Promise.withResolvers<void>());
   }
 
   /** Opens the device, listens, joins, and says hello. @throws {LatentmeshError} */
@@ -83,8 +88,7 @@ export class ClusterWorker {
     const hashes = await clock.time("files", () => hashFiles(options));
     const { device, advice } = await clock.time("open", () => openDevice(options.device, { dawn: options.dawn, ...options.tuning }));
     try {
-      const socket = await transport.connect(options.coordinator);
-      const coordinator = await connectLink(socket, { worker: options.worker, role: "worker" }, options.token);
+      const coordinator = await linkCoordinator(options, transport);
       const worker = new ClusterWorker(options, { transport, device, advice, hashes, coordinator, clock });
       await worker.#open();
       return worker;
@@ -106,7 +110,10 @@ export class ClusterWorker {
   async #open(): Promise<void> {
     const { host, listen } = this.#options;
     this.#listener = await this.#transport.listen(listen, (socket) => this.#accept(socket));
-    serveRequests(this.#coordinator, (request, payload, onProgress) => this.#answer(request, payload, onProgress));
+    serveRequests(this.#coordinator, (request, payload, onProgress) => {
+      this.#welcome();
+      return this.#answer(request, payload, onProgress);
+    });
     this.#device.lost.then((error) => this.#deviceLost(error));
     const { kind, description, limits: { maxBindingBytes } } = this.#device;
     this.#tell({
@@ -187,6 +194,15 @@ export class ClusterWorker {
       tls: elsewhere,
       spare: hasSpareProcessors(),
     };
+  }
+}
+
+/** @throws {LatentmeshError} `unauthorized` if no new attempt would fare better */
+async function linkCoordinator({ coordinator, worker, token }: JoinOptions, transport: Transport): Promise<Link> {
+  try {
+    return await connectLink(await transport.connect(coordinator), { worker, role: "worker" }, token);
+  } catch (error) {
+    throw coordinator.startsWith("unix:") ? error : await joinProblem(error, coordinator);
   }
 }
 

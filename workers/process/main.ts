@@ -6,8 +6,8 @@
  */
 import { DEVICE_CHOICES } from "../../core/device_kind.ts";
 import { z } from "zod";
-import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import { REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
+import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
+import { JOINED_LINE, LATER_EXIT_CODE, REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
 import type { Transport } from "../../core/wire/transport.ts";
 import { ClusterWorker } from "./cluster_worker.ts";
 import { DenoTransport } from "../links/transport.ts";
@@ -47,14 +47,22 @@ export async function runWorker(transport: (bootstrap: WorkerBootstrap) => Trans
     const bootstrap = JSON.parse(await readLine());
     const { tls: _, ...options } = bootstrapSchema.parse(bootstrap);
     const worker = await ClusterWorker.join(options, transport(bootstrap));
+    // Who started it hears that it was let in.
+    if (options.advertise !== undefined) worker.welcomed.then(() => say(JOINED_LINE));
     const reason = await worker.closed;
-    Deno.stderr.writeSync(new TextEncoder().encode(`${reason.message}\n`));
-    Deno.exit(reason.code === "unauthorized" ? REFUSED_EXIT_CODE : 0);
+    say(reason.message);
+    Deno.exit(EXIT_CODES[reason.code] ?? 0);
   } catch (error) {
-    const text = error instanceof LatentmeshError ? error.message : error instanceof Error ? error.stack ?? error.message : messageOf(error);
-    Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
-    Deno.exit(error instanceof LatentmeshError && error.code === "unauthorized" ? REFUSED_EXIT_CODE : 1);
+    say(error instanceof LatentmeshError ? error.message : error instanceof Error ? error.stack ?? error.message : messageOf(error));
+    Deno.exit(error instanceof LatentmeshError ? EXIT_CODES[error.code] ?? 1 : 1);
   }
+}
+
+/** Of errors that tell the supervisor more than that there was one. */
+const EXIT_CODES: Partial<Record<ErrorCode, number>> = { unauthorized: REFUSED_EXIT_CODE, capacity: LATER_EXIT_CODE };
+
+function say(line: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
 }
 
 if (import.meta.main) await runWorker(({ tls }) => new DenoTransport(tls));

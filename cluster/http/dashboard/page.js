@@ -1,8 +1,9 @@
 // The page at `/`: a chat, the cluster as it is now, and the last two minutes. Plain modules, nothing from elsewhere.
 import { chat } from "./chat.js";
 import { drawChart, History } from "./charts.js";
+import { connect } from "./connect.js";
 import { drawUnits } from "./units.js";
-import { get } from "./server.js";
+import { get, getText, isKeyed } from "./server.js";
 
 const element = (id) => document.getElementById(id);
 const history = new History(120);
@@ -17,12 +18,29 @@ function loaded({ loadedBytes, totalBytes, downloading, bytesPerSecond, secondsL
   return parts.join(" · ");
 }
 
+const showClients = connect({ choice: element("client"), snippet: element("snippet"), copy: element("copy") });
+
+/** A link would go without the key. */
+element("metrics").addEventListener("click", async (event) => {
+  event.preventDefault();
+  const text = element("metrics-text");
+  try {
+    text.textContent = await getText("metrics");
+  } catch (error) {
+    text.textContent = error.message;
+  }
+  element("metrics-dialog").showModal();
+});
+
 /** One look at the server. */
 async function look() {
   const state = element("state");
   try {
     const status = await get("cluster");
-    element("summary").textContent = `${status.model} · ${status.summary}`;
+    element("summary").textContent = status.model;
+    // While it loads there is nothing to say of units, and the state says so.
+    element("cluster-summary").textContent = status.loading ? "" : status.summary;
+    showClients(status.model, isKeyed());
     const { waiting, running } = status.scheduling;
     state.textContent = status.loading ? loaded(status.loading) : `${status.ready ? "ready" : "not ready"} · ${running} decoding, ${waiting} waiting`;
     state.className = status.ready ? "up" : "down";
@@ -41,9 +59,11 @@ async function look() {
 chat({
   form: element("ask"),
   message: element("message"),
+  system: element("system"),
   temperature: element("temperature"),
   most: element("most"),
   conversation: element("conversation"),
+  again: element("again"),
   stop: element("stop"),
   send: element("send"),
   clear: element("clear"),

@@ -5,8 +5,11 @@
  */
 import type { Hono } from "hono";
 import type { AppEnv } from "../server_context.ts";
+import answer from "./answer.js" with { type: "text" };
 import charts from "./charts.js" with { type: "text" };
 import chat from "./chat.js" with { type: "text" };
+import connect from "./connect.js" with { type: "text" };
+import conversation from "./conversation.js" with { type: "text" };
 import html from "./index.html" with { type: "text" };
 import page from "./page.js" with { type: "text" };
 import server from "./server.js" with { type: "text" };
@@ -17,7 +20,9 @@ const FILES: Readonly<Record<string, { readonly type: string; readonly text: str
   "/": { type: "text/html", text: html },
   "/dashboard/style.css": { type: "text/css", text: style },
   ...Object.fromEntries(
-    Object.entries({ page, server, chat, units, charts }).map(([name, text]) => [`/dashboard/${name}.js`, { type: "text/javascript", text }]),
+    Object.entries({ page, server, chat, conversation, answer, connect, units, charts }).map((
+      [name, text],
+    ) => [`/dashboard/${name}.js`, { type: "text/javascript", text }]),
   ),
 };
 

@@ -2,6 +2,9 @@
 
 const KEY = "latentmesh-key";
 
+/** Whether the server asks for a key, as far as is known. */
+export const isKeyed = () => sessionStorage.getItem(KEY) !== null;
+
 function headers() {
   const key = sessionStorage.getItem(KEY);
   return key === null ? {} : { authorization: `Bearer ${key}` };
@@ -9,36 +12,46 @@ function headers() {
 
 /** Asks the user for the server's key, once at a time. */
 let asking = null;
+/** The user has closed the question without a key: only what the user does brings it back. */
+let dismissed = false;
 function askForKey() {
   asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("key-dialog");
     const input = document.getElementById("key");
+    document.getElementById("key-refused").hidden = !isKeyed();
+    input.value = "";
     dialog.showModal();
     dialog.addEventListener("close", () => {
-      sessionStorage.setItem(KEY, input.value);
       asking = null;
+      dismissed = input.value.trim() === "";
+      if (!dismissed) sessionStorage.setItem(KEY, input.value.trim());
       resolve();
     }, { once: true });
   });
   return asking;
 }
 
-/** A response that is no error. */
-async function ask(path, options = {}) {
+/** A response that is no error. @param byUser whether the user has just asked for it */
+async function ask(path, options = {}, byUser = true) {
   while (true) {
     const response = await fetch(path, { ...options, headers: { ...options.headers, ...headers() } });
-    if (response.status === 401) {
+    if (response.status === 401 && (byUser || !dismissed)) {
       await askForKey();
-      continue;
+      if (!dismissed) continue;
     }
     if (!response.ok) throw new Error((await response.json().catch(() => null))?.error?.message ?? `status ${response.status}`);
     return response;
   }
 }
 
-/** JSON of a GET. */
+/** JSON of a GET that nobody has clicked for. */
 export async function get(path) {
-  return await (await ask(path)).json();
+  return await (await ask(path, {}, false)).json();
+}
+
+/** Text of a GET. */
+export async function getText(path) {
+  return await (await ask(path)).text();
 }
 
 /** Events of a POST, as they come. */

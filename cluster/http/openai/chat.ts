@@ -43,7 +43,7 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext): Pro
     conversation,
     constrained,
     base: { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id },
-    text: { stop: request.stop ?? [], kept: keptTokens(model) },
+    text: { stop: request.stop ?? [], includeStop: request.include_stop_str_in_output, kept: keptTokens(model) },
   };
   return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
 }

@@ -5,7 +5,8 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../../core/engine.ts";
-import type { TextEvent } from "../../../core/text/generate.ts";
+import type { TextEvent, TextOptions } from "../../../core/text/generate.ts";
+import { DEFAULT_MAX_TOKENS } from "../../api/openai_schema.ts";
 import type { PreparedCompletion } from "../../text/jobs.ts";
 import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
 import { HeldChoices } from "./held_choices.ts";
@@ -16,9 +17,6 @@ import { tokenRequests } from "./requests.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
 import { Slices } from "../slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";
-
-/** OpenAI's default for this endpoint. */
-const DEFAULT_MAX_TOKENS = 16;
 
 /** A choice's request and the text of its prompt, where that is echoed. */
 interface PlannedChoice {
@@ -55,8 +53,12 @@ export async function handleCompletion(c: Context<AppEnv>, server: ServerContext
   return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
 }
 
+function stopsOf({ stop, include_stop_str_in_output }: CompletionWork["request"]): TextOptions {
+  return { stop: stop ?? [], includeStop: include_stop_str_in_output };
+}
+
 async function whole({ model, request, planned, perPrompt, base, meter }: CompletionWork, abort: RequestAbort): Promise<object> {
-  const choices = await collectChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, meter);
+  const choices = await collectChoices(model, planned.map(({ request }) => request), stopsOf(request), abort, meter);
   const slices = new Slices();
   const answers: object[] = [];
   for (const which of bestChoices(choices, perPrompt, request.n ?? 1)) {
@@ -118,7 +120,7 @@ async function sendChunks(
   };
   const held = request.echo && request.logprobs !== undefined ? new HeldChoices(perPrompt, echo, piece) : null;
   const listener = held === null ? piece : (index: number, event: TextEvent) => held.take(index, event);
-  await runChoices(model, planned.map(({ request }) => request), { stop: request.stop ?? [] }, abort, listener);
+  await runChoices(model, planned.map(({ request }) => request), stopsOf(request), abort, listener);
   await held?.released;
   if (withUsage) send({ ...base, choices: [], usage: meter.usage });
 }

@@ -7,6 +7,7 @@ import type { ServedModel, TokenRequest } from "../../../core/engine.ts";
 import { GREEDY, type SamplingParams } from "../../../core/sampling/params.ts";
 import type { LogitBias } from "../../text/jobs.ts";
 import type { SamplingFields } from "../../api/openai_schema.ts";
+import { LeastTokens } from "./least_tokens.ts";
 
 /** OpenAI's default where neither request nor model says otherwise. */
 const DEFAULT_TEMPERATURE = 1;
@@ -32,7 +33,8 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
   const prompt = listOf(options.prompt);
   const maxTokens = options.maxTokens ?? Math.max(1, model.engine.maxContext - prompt.length);
   const sampling = samplingParams(model, fields, bias);
-  const stopTokens = new Set(fields.ignore_eos ? [] : model.eosTokens);
+  const stopTokens = new Set([...fields.ignore_eos ? [] : model.eosTokens, ...fields.stop_token_ids ?? []]);
+  const least = fields.min_tokens ?? 0;
   return Array.from({ length: options.choices ?? fields.n ?? 1 }, (_, choice): TokenRequest => ({
     prompt,
     maxTokens,
@@ -41,6 +43,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
     stopTokens,
     logprobs: options.logprobs,
     promptLogprobs: choice === 0 ? options.promptLogprobs : null,
+    constraint: least > 0 ? new LeastTokens(least, model.vocabSize, stopTokens) : undefined,
     client,
     priority: fields.priority,
     signal,
@@ -56,10 +59,11 @@ export function listOf(numbers: Uint32Array): number[] {
 
 function samplingParams(model: ServedModel, fields: Partial<SamplingFields>, bias: LogitBias | null): SamplingParams {
   const defaults = model.samplingDefaults;
-  const topK = fields.top_k ?? defaults.topK ?? 0;
+  // No nucleus at all still holds the best token.
+  const topK = fields.top_p === 0 ? 1 : fields.top_k ?? defaults.topK ?? 0;
   return {
     temperature: fields.temperature ?? defaults.temperature ?? DEFAULT_TEMPERATURE,
-    topP: fields.top_p ?? defaults.topP ?? GREEDY.topP,
+    topP: fields.top_p === 0 ? 1 : fields.top_p ?? defaults.topP ?? GREEDY.topP,
     topK: topK < 0 || topK >= model.vocabSize ? 0 : topK,
     minP: fields.min_p ?? GREEDY.minP,
     presencePenalty: fields.presence_penalty ?? 0,

@@ -21,6 +21,66 @@ describe("configuration", () => {
     assertThrows(() => parseConfig("a: [", "c.yaml"), LatentmeshError, "Cannot read c.yaml");
   });
 
+  it("says what it expected and what it got, in words for people", () => {
+    const problems: [string, string][] = [
+      ["prefill: { workers: two }", 'prefill.workers: expected a whole number from 0 to 64, got "two"'],
+      ["prefill: { workers: 65 }", "prefill.workers: expected a whole number from 0 to 64, got 65"],
+      ["prefill: { workers: 1.5 }", "prefill.workers: expected a whole number from 0 to 64, got 1.5"],
+      ["decode: { mu: 0 }", "decode.mu: expected a number above 0, got 0"],
+      ["cache: { memory: 2 }", "cache.memory: expected a number above 0 and of at most 1, got 2"],
+      ["cache: { blockTokens: 32 }", "cache.blockTokens: expected 64, got 32"],
+      ["cache: { dtype: f8 }", 'cache.dtype: expected "f16" or "f32", got "f8"'],
+      ["decode: { halo: some }", 'decode.halo: expected "auto" or a whole number of at least 0, got "some"'],
+      ["decode: { paper: yes please }", 'decode.paper: expected true or false, got "yes please"'],
+      ["decode: 2", "decode: expected a section with settings of its own, got 2"],
+      ["model: ''", 'model: expected a text that is not empty, got ""'],
+      ["server: { limits: { concurrent: 0 } }", "server.limits.concurrent: expected a whole number of at least 1, got 0"],
+      ["cluster: { hosts: [{ name: 'a b' }] }", 'cluster.hosts.0.name: it must be 1 to 64 letters, digits, dots, dashes or underscores, got "a b"'],
+      ["cluster: { hosts: [{}] }", "cluster.hosts.0.name: expected a text, and it is missing"],
+      ["cluster: { hosts: [] }", "cluster.hosts: expected a list that is not empty, got []"],
+      // A key is shown to nobody.
+      ["server: { apiKeys: 123456789 }", "server.apiKeys: expected a text that is not empty or a list that is not empty"],
+    ];
+    for (const [text, problem] of problems) {
+      assertEquals(assertThrows(() => parseConfig(text, "c.yaml"), LatentmeshError).message, `Cannot use c.yaml: ${problem}`);
+    }
+  });
+
+  it("says what a misspelled setting may have been meant as", () => {
+    const meant: [string, string | null][] = [
+      ["server: { prot: 1 }", "server.port"],
+      ["decode: { max_batch: 8 }", "decode.maxBatch"],
+      ["decod: {}", "decode"],
+      ["port: 1", "server.port"],
+      ["prefillWorkers: 1", "prefill.workers"],
+      ["gpus: [0]", "cluster.hosts"],
+      ["cluster: { hosts: [{ name: a, gpu: [0] }] }", "cluster.hosts.0.gpus"],
+      ["zebra: 1", null],
+    ];
+    for (const [text, path] of meant) {
+      const { message } = assertThrows(() => parseConfig(text, "c.yaml"), LatentmeshError);
+      assertEquals(/there is no such setting(?:; did you mean (.*)\?)?$/.exec(message)?.[1] ?? null, path, message);
+    }
+  });
+
+  it("takes keys, origins and what is meant to be open from flags, too", async () => {
+    const settings = await settingsOf({
+      apiKey: ["a-key-of-the-tests", "another-key-of-the-tests"],
+      allowedOrigin: ["https://pages.example/", "app://x"],
+    });
+    assertEquals(settings.apiKeys, ["a-key-of-the-tests", "another-key-of-the-tests"]);
+    assertEquals(settings.allowedOrigins, ["https://pages.example", "app://x"]);
+    assertEquals((await settingsOf({ allowedOrigin: ["*"] })).allowedOrigins, ["*"]);
+    assertEquals((await settingsOf({ host: "0.0.0.0", insecure: true })).host, "0.0.0.0");
+    await assertRejects(() => settingsOf({ host: "0.0.0.0" }), LatentmeshError, "--insecure");
+    await assertRejects(() => settingsOf({ allowedOrigin: ["pages"] }), LatentmeshError, "--allowed-origin");
+    await assertRejects(() => settingsOf({ apiKey: ["short"] }), LatentmeshError, "--api-key (server.apiKeys in a cluster file): a key has fewer");
+  });
+
+  it("lets a file say where its schema is", () => {
+    assertEquals(parseConfig("$schema: ./latentmesh.json", "c.yaml"), { $schema: "./latentmesh.json" });
+  });
+
   it("prefers flags to the file, the file to the environment, and that to defaults", () => {
     const env = (name: string) => ({ LATENTMESH_MODEL: "env", LATENTMESH_DEVICE: "dawn" })[name];
     const settings = resolveSettings({ device: "cpu" }, { model: "file", device: "deno", server: { port: 1 } }, env);
@@ -49,5 +109,7 @@ describe("configuration", () => {
 
   it("refuses an environment it cannot parse", () => {
     assertThrows(() => resolveSettings({}, {}, (name) => (name === "LATENTMESH_DEVICE" ? "gpu" : undefined)), LatentmeshError, "LATENTMESH_DEVICE");
+    const threads = (name: string) => (name === "LATENTMESH_THREADS" ? "many" : undefined);
+    assertThrows(() => resolveSettings({}, {}, threads), LatentmeshError, 'LATENTMESH_THREADS: expected a whole number from 1 to 256, got "many"');
   });
 });

@@ -6,9 +6,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Lobby } from "../../../cluster/fleet/lobby.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { encodeFrame } from "../../../core/wire/codec.ts";
+import { authenticate, greet } from "../../../core/wire/handshake.ts";
 import { connectLink } from "../../../core/wire/link.ts";
 import type { Hello } from "../../../core/wire/messages.ts";
 import { Cluster, joinCluster } from "../../../mod.ts";
+import { joinProblem } from "../../../workers/process/join_problem.ts";
 import { DenoTransport } from "../../../workers/links/transport.ts";
 import { until } from "../../support/cluster.ts";
 import { fixtureDirectory, ROOT } from "../../support/fixtures.ts";
@@ -108,6 +110,79 @@ describe("workers of another host", () => {
     await lobby.close();
   });
 
+  it("end with what to change where no new attempt would help, and are told when they have joined", async () => {
+    const port = freePort();
+    const options = { coordinator: `ws://127.0.0.1:${port}`, token: TOKEN, advertise: "127.0.0.2", model, device: "wasm" as const, gpus: [0] };
+    const starting = Cluster.start({
+      model,
+      device: "wasm",
+      cluster: { token: TOKEN, listen: `127.0.0.1:${port}`, hosts: [{ name: "a" }, { name: "b", join: true }] },
+    });
+    const refusal = async (given: Partial<Parameters<typeof joinCluster>[0]>) => {
+      const joined = await joinCluster({ ...options, host: "b", ...given });
+      const error = await assertRejects(() => joined.failed, LatentmeshError);
+      await joined.close();
+      return `${error.code}: ${error.message.replace(/^Worker [^:]*: /, "")}`;
+    };
+    const [wrongName, own] = await Promise.all([refusal({ host: "c" }), refusal({ host: "a" })]);
+    assertEquals(wrongName, 'unauthorized: no host "c" joins here; change --name to b');
+    assertEquals(own, 'unauthorized: no host "a" joins here; change --name to b');
+    const joined = await joinCluster({ ...options, host: "b" });
+    const cluster = await starting;
+    try {
+      assertEquals(await refusal({ advertise: "127.0.0.3" }), 'unauthorized: another machine, 127.0.0.2, has joined as "b"; change --name');
+    } finally {
+      await cluster.close();
+      await joined.close();
+    }
+  });
+
+  it("end with the flag to change where one side is encrypted and the other is not, or is not trusted, or is no coordinator", async () => {
+    const read = (path: string) => Deno.readTextFileSync(path);
+    const transport = new DenoTransport({ cert: read(TLS.cert), key: read(TLS.key) });
+    const never = () => new Promise<void>(() => {});
+    const secure = await transport.listen("wss://127.0.0.1:0", never);
+    const plain = await transport.listen("ws://127.0.0.1:0", never);
+    const api = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => new Response("", { status: 404 }));
+    const cases: [address: string, tls: { ca?: string }, problem: string][] = [
+      [secure.address, {}, "set --tls-ca"],
+      [secure.address.replace("127.0.0.1", "127.0.0.9"), { ca: TLS.ca }, "give --join a name that the coordinator's certificate has"],
+      [secure.address.replace("wss:", "ws:"), {}, "give --join a wss:// address"],
+      [plain.address.replace("ws:", "wss:"), {}, "give the coordinator cluster.tls, or --join a ws:// address"],
+      [`ws://127.0.0.1:${api.addr.port}`, {}, 'the address that serve logs as "join"'],
+    ];
+    // A door listens at one address only.
+    const elsewhere = await transport.listen(secure.address.replace("127.0.0.1", "127.0.0.9"), never);
+    try {
+      for (const [address, tls, problem] of cases) {
+        const error = await joinProblem(
+          await new DenoTransport({ ca: tls.ca === undefined ? undefined : read(tls.ca) }).connect(address).then(
+            () => assert(false, address),
+            (error) => error,
+          ),
+          address,
+        );
+        assertEquals(error.code, "unauthorized", `${address}: ${error.message}`);
+        assert(error.message.includes(problem), error.message);
+      }
+      const secret = new TextEncoder().encode(TOKEN);
+      const [asked, answer] = [Promise.withResolvers<Uint8Array<ArrayBuffer>>(), Promise.withResolvers<Uint8Array<ArrayBuffer>>()];
+      const older = greet({ send: asked.resolve, next: () => answer.promise }, { worker: "x", role: "worker" }, secret);
+      const newer = authenticate({ send: answer.resolve, next: () => asked.promise }, () => secret, 99);
+      await assertRejects(() => newer, LatentmeshError);
+      const apart = await joinProblem(await older.catch((error) => error), secure.address);
+      assertEquals(apart.code, "unauthorized");
+      assert(apart.message.includes("run the same Latentmesh release"), apart.message);
+      // Who is not there yet may come.
+      const away = `ws://127.0.0.1:${freePort()}`;
+      const error = await joinProblem(await transport.connect(away).then(() => assert(false), (error) => error), away);
+      assertEquals(error.code, "worker_lost");
+    } finally {
+      for (const listener of [secure, plain, elsewhere]) await listener.close();
+      await api.shutdown();
+    }
+  });
+
   it("need encryption unless told otherwise", async () => {
     const options = { token: TOKEN, host: "b", model, advertise: "127.0.0.2" };
     await assertRejects(() => joinCluster({ ...options, coordinator: "ws://192.0.2.1:9" }), LatentmeshError, "not encrypted");
@@ -149,7 +224,7 @@ describe("a cluster at whose door strangers knock", () => {
       assertEquals(await closeCode(encodeFrame(hello), "not the token of tests"), "unauthorized");
       assert(String(await closeCode(encodeFrame(hello).subarray(0, 30), TOKEN)).includes("truncated"), "a frame that is cut");
       assert(String(await closeCode(encodeFrame({ kind: "progress", loadedBytes: 1, totalBytes: 1 }), TOKEN)).includes("hello first"), "no hello");
-      assert(String(await closeCode(encodeFrame(hello), TOKEN)).includes("no free place"), "nobody asked for it");
+      assert(String(await closeCode(encodeFrame(hello), TOKEN)).includes("no host joins this cluster"), "nobody asked for it");
       assertEquals((await served).tokens, tokens);
       assertEquals((await cluster.status()).map(({ epoch }) => epoch), [1, 1, 1]);
     } finally {

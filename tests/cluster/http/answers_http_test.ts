@@ -149,6 +149,26 @@ describe("answers with a form", () => {
     assertEquals(await ask({ host: "evil.example" }, "/healthz"), [403, null, "host_not_allowed"]);
     assertEquals(await ask({ host: "localhost:8080", origin: "https://evil.example" }, "/healthz"), [403, null, "origin_not_allowed"]);
     assertEquals(await ask({ host: "localhost:8080", origin: "http://localhost:8080" }, "/healthz"), [200, null, null]);
+    // OpenAI's client in a page: a question beforehand with its headers, and answers that the page can read, refusals too.
+    const asked = "authorization,content-type,x-stainless-arch,x-stainless-retry-count";
+    const preflight = (origin: string, server = app) =>
+      server.request("/v1/chat/completions", {
+        method: "OPTIONS",
+        headers: { host: "localhost", origin, "access-control-request-method": "POST", "access-control-request-headers": asked },
+      });
+    const allowed = await preflight("https://pages.example");
+    const header = (response: Response, name: string) => response.headers.get(`access-control-allow-${name}`);
+    assertEquals([allowed.status, header(allowed, "origin"), header(allowed, "headers")], [204, "https://pages.example", asked]);
+    assertEquals((await preflight("https://evil.example")).status, 403);
+    const keyed = test.again({ origins: { hosts: ["localhost"], origins: ["*"] }, apiKeys: ["a-key-of-the-tests"] });
+    const any = await preflight("https://evil.example", keyed);
+    assertEquals([any.status, header(any, "origin"), header(any, "headers")], [204, "*", asked]);
+    for (const origin of ["https://evil.example", "null"]) {
+      const refused = await keyed.request("/v1/models", { headers: { host: "localhost", origin } });
+      assertEquals([refused.status, header(refused, "origin")], [401, "*"]);
+    }
+    const none = await app.request("/none", { headers: { host: "localhost", origin: "https://pages.example" } });
+    assertEquals([none.status, header(none, "origin")], [404, "https://pages.example"]);
     assertEquals(await ask({ host: "127.0.0.1", origin: "https://pages.example" }, "/healthz"), [200, "https://pages.example", null]);
     assertEquals(await ask({ host: "127.0.0.1" }), [200, null, null]);
     assertEquals(await ask({ host: "127.0.0.1" }), [200, null, null]);

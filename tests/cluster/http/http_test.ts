@@ -188,7 +188,13 @@ describe("HTTP API", () => {
     ["best_of below n", completions, { prompt: "x", best_of: 2, n: 3 }, 400, "best_of"],
     ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
     ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
-    ["to store a response", "/v1/responses", { input: "x", store: true }, 400, "store"],
+    ["a stop token that does not exist", completions, { prompt: "x", stop_token_ids: [8192] }, 400, "stop_token_ids"],
+    ["fewest tokens above the most", completions, { prompt: "x", min_tokens: 30, max_tokens: 29 }, 400, "min_tokens"],
+    ["fewest tokens above the default", completions, { prompt: "x", min_tokens: 17 }, 400, "min_tokens"],
+    ["fewest tokens of what has a form", chat, { ...KETTLE, min_tokens: 1, response_format: { type: "json_object" } }, 400, "min_tokens"],
+    ["a seed that is not whole", chat, { ...KETTLE, seed: 1.5 }, 400, "seed"],
+    ["a seed of more than 64 bits", chat, { ...KETTLE, seed: 2 ** 65 }, 400, "seed"],
+    ["a call in the form that is gone", chat, { messages: [{ role: "assistant", function_call: { name: "x" } }] }, 400, "messages.0.function_call"],
     ["a suffix", completions, { prompt: "x", suffix: "y" }, 400, "suffix"],
     ["tokens outside the vocabulary", "/detokenize", { tokens: [99999] }, 400, "tokens"],
     ["a body that is not JSON", chat, "{", 400, null],
@@ -218,6 +224,78 @@ describe("HTTP API", () => {
       const { error } = await (await test.post(path, body)).json();
       assert(error.message.includes(said), error.message);
     }
+  });
+
+  it("ends at tokens of the client's, shows a stop string if asked to, and takes no nucleus for the best token", async () => {
+    const { choices: [{ token_ids, message }] } = await json(chat, { ...KETTLE, return_token_ids: true });
+    assertEquals(message.content, KETTLE_TEXT);
+    const ended = await json(chat, { ...KETTLE, max_tokens: 60 });
+    assertEquals(ended.choices[0].finish_reason, "stop");
+    const longer = { ...KETTLE, max_tokens: 60, min_tokens: 50 };
+    for (const body of [longer, { ...longer, logprobs: true }, { ...longer, n: 2 }]) {
+      const { choices, usage } = await json(chat, { ...body, return_token_ids: true });
+      for (const { token_ids } of choices) assert(token_ids.length >= 50, JSON.stringify(usage));
+      assert(choices[0].message.content.startsWith(ended.choices[0].message.content), "the same until it would have ended");
+    }
+    const [cut] = (await json(chat, { ...KETTLE, stop_token_ids: [token_ids[3]], ignore_eos: true })).choices;
+    assertEquals(cut.finish_reason, "stop");
+    assert(KETTLE_TEXT.startsWith(cut.message.content) && cut.message.content.length < KETTLE_TEXT.length, cut.message.content);
+    for (const [include, text] of [[false, "Kettle "], [true, "Kettle means"]] as const) {
+      const [{ message, finish_reason }] = (await json(chat, { ...KETTLE, stop: "means", include_stop_str_in_output: include })).choices;
+      assertEquals([message.content, finish_reason], [text, "stop"]);
+    }
+    const [{ text }] =
+      (await json(completions, { prompt: "a b", stop: ["c"], include_stop_str_in_output: true, max_tokens: 200, temperature: 0 })).choices;
+    assertEquals(text.indexOf("c"), text.length - 1);
+    for (const fields of [{ top_p: 0 }, { top_p: 0, seed: 2 ** 63 }, { top_p: 0, seed: -(2 ** 63) }]) {
+      assertEquals((await json(chat, { ...KETTLE, temperature: 2, ...fields })).choices[0].message.content, KETTLE_TEXT);
+    }
+    const drawn = await Promise.all([2 ** 63, 2 ** 63, 2 ** 62].map((seed) => json(chat, { ...KETTLE, max_tokens: 20, temperature: 1.5, seed })));
+    const [one, same, other] = drawn.map(({ choices }) => choices[0].message.content);
+    assertEquals(same, one);
+    assert(other !== one, "another seed");
+  });
+
+  it("takes what clients send without being asked, and tells who waits for it that it is there", async () => {
+    const answers = await Promise.all([
+      json(chat, {
+        ...KETTLE,
+        messages: [
+          { role: "user", content: [{ type: "text", text: "What is a kettle?", cache_control: { type: "ephemeral" } }], name: null, annotations: [] },
+        ],
+        metadata: { a: "b" },
+        store: true,
+        safety_identifier: "x",
+        prompt_cache_key: "x",
+        prompt_cache_retention: "24h",
+        client_metadata: {},
+        verbosity: "low",
+        min_tokens: 0,
+        skip_special_tokens: true,
+        add_generation_prompt: true,
+        continue_final_message: false,
+        stream_options: null,
+        prompt_logprobs: null,
+        anything: null,
+      }),
+      json(chat, KETTLE),
+    ]);
+    assertEquals(answers[0].choices, answers[1].choices);
+    const call = { id: "a", type: "function", function: { name: "boil", arguments: "{}" } };
+    const tokens = await Promise.all([{ index: 0 }, {}].map((extra) =>
+      json("/tokenize", {
+        messages: [
+          { role: "user", content: "x" },
+          { role: "assistant", content: null, function_call: null, audio: null, refusal: null, annotations: [], tool_calls: [{ ...call, ...extra }] },
+          { role: "tool", content: "y", tool_call_id: "a" },
+        ],
+      })
+    ));
+    assertEquals(tokens[0], tokens[1]);
+    const { status } = await test.post("/v1/responses", { input: "x", store: true, user: null, max_output_tokens: 1, text: { verbosity: "low" } });
+    assertEquals(status, 200);
+    assertEquals(await (await test.app.request("/health")).json(), { status: "ok" });
+    assertEquals(Object.keys(await (await test.app.request("/version")).json()), ["version"]);
   });
 
   it("accepts values that ask for what happens anyway, and null for not given", async () => {

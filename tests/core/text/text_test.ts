@@ -114,8 +114,8 @@ describe("StopMatcher", () => {
     const text = fc.string({ unit: fc.constantFrom("a", "b", "c"), maxLength: 30 });
     const stops = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "c"), minLength: 1, maxLength: 4 }), { maxLength: 3 });
     fc.assert(
-      fc.property(text, stops, fc.array(fc.nat(5)), (text, stops, cuts) => {
-        const matcher = new StopMatcher(stops);
+      fc.property(text, stops, fc.array(fc.nat(5)), fc.boolean(), (text, stops, cuts, include) => {
+        const matcher = new StopMatcher(stops, include);
         let [shown, at, stopped] = ["", 0, false];
         for (const cut of [...cuts, text.length]) {
           const result = matcher.push(text.slice(at, at + cut));
@@ -128,7 +128,8 @@ describe("StopMatcher", () => {
         const found = stops.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
         assertEquals(stopped, found.length > 0);
         // A stop string that ends earlier can hide one that begins earlier, but what is shown is always the text before some stop string.
-        if (stopped) assertEquals(text.startsWith(shown) && stops.some((stop) => text.startsWith(stop, shown.length)), true);
+        const isBefore = (stop: string) => include ? shown.endsWith(stop) : text.startsWith(stop, shown.length);
+        if (stopped) assertEquals(text.startsWith(shown) && stops.some(isBefore), true);
         else assertEquals(shown, text);
       }),
       { seed: SEED, numRuns: 1000 },

@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { dawnAdvice, INSTALL_DAWN } from "../../../kernels/device/dawn_advice.ts";
+import { INSTALL_DAWN } from "../../../core/dawn_package.ts";
+import { dawnAdvice } from "../../../kernels/device/dawn_advice.ts";
 import { openDevice } from "../../../kernels/device/providers.ts";
 import { absence } from "../../support/devices.ts";
 

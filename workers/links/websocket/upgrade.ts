@@ -8,6 +8,8 @@ import { type Connection, type ConnectionReader, writeAll } from "../../../core/
 
 /** Bytes of a worker's request at most; a browser's may be longer, and no browser is wanted. */
 const MAX_REQUEST = 4096;
+/** First byte of a TLS connection. */
+const TLS_HANDSHAKE = 0x16;
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /** Reads the request and agrees to it. @returns whether it is a WebSocket now; others have been answered */
@@ -47,6 +49,8 @@ async function readHead(reader: ConnectionReader): Promise<RequestHead | null> {
       reader.take(end);
       return head;
     }
+    // Who begins with a TLS handshake goes on with nothing else, and would wait for an answer that it can read.
+    if (reader.bytes[0] === TLS_HANDSHAKE) return null;
     if (!await reader.fill()) return null;
   }
 }
