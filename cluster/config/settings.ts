@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { definedOnly, merge } from "./merge.ts";
 import { embeddedDirectory } from "./embedded_model.ts";
 import type { HubName } from "../hub/hub_name.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
@@ -314,20 +315,4 @@ function originOf(url: string): string {
 
 function refuse(param: string, problem: string): never {
   throw new LatentmeshError("invalid_config", `Cannot use ${param}: ${problem}`, { param });
-}
-
-/** `over` where it says something, else `under`; sections are merged, lists are not. */
-function merge(under: unknown, over: unknown): unknown {
-  if (over === undefined) return under;
-  if (!isSection(under) || !isSection(over)) return over;
-  const keys = [...new Set([...Object.keys(under), ...Object.keys(over)])];
-  return Object.fromEntries(keys.map((key) => [key, merge(under[key], over[key])]).filter(([, value]) => value !== undefined));
-}
-
-function isSection(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function definedOnly<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: NonNullable<T[K]> };
 }
