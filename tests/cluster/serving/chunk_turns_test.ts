@@ -6,9 +6,9 @@ import { ChunkTurns } from "../../../cluster/serving/chunk_turns.ts";
 const LAYERS = 12;
 const chunk = (count: number, start = 0) => ({ count, start }) as PrefillChunk;
 
-/** One after whose turns it is known what steps and chunks take: 10 ms and 0.1 ms a token. */
+/** One after whose turns it is known what steps and chunks take: 10 ms and 0.1 ms a token. Streams wait for 20 ms of a chunk and a step. */
 function settled(): ChunkTurns {
-  const turns = new ChunkTurns({ most: 4096, layers: LAYERS, maxStepMs: undefined });
+  const turns = new ChunkTurns({ most: 4096, layers: LAYERS, maxStepMs: 30 });
   for (let i = 0; i < 20; i++) turns.stepped(100 * i, 100 * i + 10);
   for (const tokens of [64, 128, 256, 512, 900]) {
     const one = chunk(tokens);
