@@ -25,7 +25,7 @@ export interface OpenedDevice {
 
 /** Options of {@link openDevice}. */
 export interface OpenDeviceOptions extends DeviceTuning {
-  /** Path or specifier of Dawn's module (`LATENTMESH_DAWN`); `npm:webgpu` if absent. */
+  /** Path or URL of Dawn's module (`LATENTMESH_DAWN`); without one there is no Dawn. */
   readonly dawn?: string;
   /** Smaller limits than the device's own. */
   readonly limits?: Partial<DeviceLimits>;

@@ -142,7 +142,7 @@ describe("openDevice", () => {
   });
 
   it("says how to get Dawn when it is not there", async () => {
-    const error = await assertRejects(() => openDevice("dawn", { dawn: "/nowhere/index.js" }), LatentmeshError, "npm install webgpu");
+    const error = await assertRejects(() => openDevice("dawn", { dawn: "/nowhere/index.js" }), LatentmeshError, "npm install --prefix");
     assertEquals(error.code, "device_unavailable");
   });
 });
