@@ -42,6 +42,7 @@ export async function bodiesBench(args: readonly string[]): Promise<void> {
     values.bytes,
     values.runs,
   ].map(Number);
+  if (!(tokens > 2 * SETTLED)) throw new Error(`--tokens: more than ${2 * SETTLED} are needed`);
   const random = new Random(1);
   const stop = new AbortController();
   // Streams that need more cache than there is are taken out for a while, large requests or not.
@@ -75,15 +76,19 @@ export async function bodiesBench(args: readonly string[]): Promise<void> {
 
 /** Streams to their end; large requests come soon after all of them have begun. */
 async function streamsBeside(url: string, requests: readonly LoadRequest[], large: readonly LoadRequest[]): Promise<Gaps> {
-  let answered: Promise<unknown> = Promise.resolve();
+  const answered = Promise.withResolvers<void>();
+  answered.promise.catch(() => {});
+  let over = large.length === 0;
+  if (over) answered.resolve();
   await using load = new RunningLoad({ url, requests }, ({ kind }) => {
     if (kind !== "running" || large.length === 0) return;
-    answered = new Promise((resolve) => setTimeout(resolve, BEFORE)).then(() => runLoad({ url, requests: large }));
+    setTimeout(() => runLoad({ url, requests: large }).then(() => over = true).then(() => answered.resolve(), answered.reject), BEFORE);
   });
   const timings = await load.timings;
   const failed = timings.find(({ error }) => error !== null);
   if (failed !== undefined) throw new Error(`A stream failed: ${failed.error}`);
-  await answered;
+  if (!over) throw new Error("The streams ended before the large requests were answered: give them more --tokens");
+  await answered.promise;
   // Before all have settled, prompts are computed beside those that run.
   const settled = Math.max(...timings.map(({ sentAt, tokens }) => sentAt + tokens[SETTLED][0]));
   const ended = Math.min(...timings.map(({ sentAt, endedAt }) => sentAt + endedAt));

@@ -111,6 +111,11 @@ class Client {
   #count = 0;
   /** Tokens that it had when all had begun. */
   #before = 0;
+  #ended = false;
+
+  get ended(): boolean {
+    return this.#ended;
+  }
 
   /** How many tokens it has got. */
   get count(): number {
@@ -151,6 +156,7 @@ class Client {
     } catch (thrown) {
       if (!signal.aborted) error = String(thrown);
     }
+    this.#ended = true;
     return { sentAt: started - began, tokens: this.#tokens, endedAt: performance.now() - started, error };
   }
 }
@@ -205,9 +211,13 @@ async function run({ url, requests, together }: Load, signal: AbortSignal): Prom
   };
   const leading = clients.filter((_, i) => requests[i].after === undefined);
   let failed = false;
+  const short = (least: number) => leading.filter(({ count }) => count < least);
   const due = async ({ at, after }: LoadRequest) => {
     if (after === undefined) return await new Promise((resolve) => setTimeout(resolve, at));
-    while (leading.some(({ count }) => count < after) && !failed && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 1));
+    while (short(after).length > 0 && !failed && !signal.aborted) {
+      if (short(after).some(({ ended }) => ended)) throw new Error(`A request ended with fewer than ${after} tokens, for which another waits`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
   };
   const timings = await Promise.all(requests.map(async (request, i) => {
     await due(request);

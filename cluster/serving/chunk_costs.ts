@@ -24,7 +24,12 @@ const FADING = 0.8;
 const LEAST_WEIGHT = 1e-4;
 /** Where chunks do not tell parts apart, it is tokens that cost: a little of the total weight is for nothing else costing anything. */
 const DOUBT = 1e-9;
-/** Once so many chunks are known, one that takes more than so many times what was expected may have waited for something else: the next one tells. */
+/** Of the longest chunk, the part that counts as the least a chunk takes: one that a clock saw take next to nothing would outweigh all others for ever. */
+const LEAST_PART = 0.05;
+/**
+ * Once so many chunks are known, one that takes more than so many times what was expected may have waited for something else, and one that takes less than such a part
+ * of it may have been computed beside something: the next one tells.
+ */
 const [KNOWN, ODD] = [4, 2];
 
 /** Milliseconds: of every chunk, for each position before it, for each of its tokens. */
@@ -69,7 +74,8 @@ export class ChunkCosts {
   add({ tokens, start }: ChunkSize, milliseconds: number): void {
     if (milliseconds <= 0) return;
     const sample = { tokens, start, milliseconds, before: this.#measured++ };
-    const isOdd = this.#samples.length >= KNOWN && milliseconds > ODD * (this.before(start) + this.perToken * tokens);
+    const expected = this.before(start) + this.perToken * tokens;
+    const isOdd = this.#samples.length >= KNOWN && (milliseconds > ODD * expected || milliseconds < expected / ODD);
     const before = this.#odd;
     this.#odd = isOdd && before === null ? sample : null;
     if (this.#odd !== null) return;
@@ -100,8 +106,9 @@ function fit(samples: readonly Sample[]): Costs {
   const matrix = PARTS.map(() => [0, 0, 0]);
   const right = [0, 0, 0];
   const last = samples.at(-1)!.before;
+  const least = LEAST_PART * Math.max(...samples.map(({ milliseconds }) => milliseconds));
   samples.forEach(({ start, tokens, milliseconds, before }) => {
-    const weight = Math.max(LEAST_WEIGHT, FADING ** (last - before)) / milliseconds ** 2;
+    const weight = Math.max(LEAST_WEIGHT, FADING ** (last - before)) / Math.max(least, milliseconds) ** 2;
     const features = [1, start / scale[1], tokens / scale[2]];
     for (const row of PARTS) {
       for (const column of PARTS) matrix[row][column] += weight * features[row] * features[column];

@@ -73,6 +73,8 @@ export class ChunkTurns {
     const { chunk, since } = this.#underWay!;
     this.#underWay = null;
     const progress = this.#progressOf(chunk);
+    // What follows was quicker than such work is: how long this took cannot be told.
+    if (now < since) progress.exact = false;
     progress.milliseconds += Math.max(0, now - since);
     if (progress.layers === this.#layers && progress.exact) this.#sizes.computed(sizeOf(chunk), progress.milliseconds);
   }

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { isHost } from "../../core/device_kind.ts";
 import { asLatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { StepTimes } from "../../core/step_times.ts";
@@ -259,18 +258,20 @@ export class UnitPump {
   /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */
   #layersBehind(step: PlannedStep, unit: Unit, state: UnitState): ChunkPart | null {
     const [member, other] = unit.members;
-    // Ranks that share a chunk wait for each other's sums. A processor computes where it is asked, so that the step would wait for them.
-    if (other !== undefined || member === null || isHost(member.hello.device.kind)) return null;
-    // About the last position of a prompt something is asked, or somebody waits for it.
-    const chunk = this.#scheduler.chunkBehind(step, (chunk) => !chunk.last || !state.chunks.ends(state.chunks.next(chunk, true)));
+    // Ranks that share a chunk wait for each other's sums. A step would wait for the layers where a processor computes when it is asked, and in Deno, where reading
+    // waits for all that was submitted; and where nothing is asked, so that what is waited for is that the device has settled.
+    if (other !== undefined || member?.hello.device.kind !== "dawn" || step.asking.length === 0) return null;
+    // About the last positions of a prompt something is asked, or about all of them, or somebody waits for it.
+    const chunk = this.#scheduler.chunkBehind(
+      step,
+      (chunk) => !(chunk.last || chunk.placement.sequence.wholePrompt) || !state.chunks.ends(state.chunks.next(chunk, true)),
+    );
     return chunk === null ? null : { chunk, layers: state.chunks.next(chunk, true), target: null, awaited: false };
   }
 
   #begunBehind({ chunk, layers }: ChunkPart, state: UnitState): void {
-    if (!state.chunks.ends(layers)) return this.#scheduler.chunkPaused(chunk);
-    const { placement } = chunk;
-    if (placement.sequence.placement === placement) this.#requests.of(placement.sequence)?.chunkDone([], false, performance.now());
-    this.#scheduler.chunkDone(chunk);
+    if (state.chunks.ends(layers)) this.#scheduler.chunkDone(chunk);
+    else this.#scheduler.chunkPaused(chunk);
   }
 
   /** Gives every request that still wants it the token that its answer makes, first all of those whose answers suffice. */

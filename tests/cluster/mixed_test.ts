@@ -194,4 +194,40 @@ describe("a mixed unit", () => {
     assert(!since.includes("prefill prefill"), since);
     assert(since.split("prefill").length > 2 * 8, since);
   });
+
+  it("computes layers behind steps only where a step does not wait for them, and not where something is asked about all of a prompt", async () => {
+    const behindOf = async (kind: "dawn" | "deno", promptLogprobs: number | null) => {
+      const behind: { readonly end: number }[] = [];
+      const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+      await using server = await launchFakeCluster(
+        { mixed: { workers: 1 }, prefill: { chunk: 128 } },
+        (_, request, __, usual) => {
+          // A layer takes as long as a step, so that chunks take several turns.
+          if (request.kind === "prefill") return wait(3 * (request.layers.end - request.layers.first)).then(usual);
+          if (request.kind !== "step") return undefined;
+          if (request.behind !== null) behind.push(request.behind.layers);
+          return wait(3 + (request.behind === null ? 0 : 3 * (request.behind.layers.end - request.behind.layers.first))).then(usual);
+        },
+        { kind, description: "a test", maxBindingBytes: 2 ** 32 },
+      );
+      const { engine } = server.cluster.served;
+      const long = Array.from({ length: 600 }, (_, i) => 1 + i);
+      let tokens = 0;
+      let beside: Promise<unknown> = Promise.resolve();
+      await engine.generate(tokenRequest([5, 6, 7], { maxTokens: 150 }), ({ kind }) => {
+        // Fake workers have no lists of log-probabilities: what becomes of the request is not asked.
+        if (kind === "token" && ++tokens === 20) {
+          beside = engine.generate(tokenRequest(long, { maxTokens: 1, client: "b", promptLogprobs }), () => {}).catch(() => {});
+        }
+      });
+      await beside;
+      return behind;
+    };
+    const layers = 6;
+    const plain = await behindOf("dawn", null);
+    assert(plain.some(({ end }) => end === layers), "no chunk ended behind a step");
+    const scored = await behindOf("dawn", 0);
+    assert(scored.length > 0 && scored.every(({ end }) => end < layers), JSON.stringify(scored));
+    assertEquals(await behindOf("deno", null), []);
+  });
 });

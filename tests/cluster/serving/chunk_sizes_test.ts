@@ -222,6 +222,19 @@ describe("costs of chunks", () => {
     }
   });
 
+  it("are not led astray for ever by one that a clock saw take next to nothing", () => {
+    const device = { step: 10.5, base: 12, perPosition: 0.0035, perToken: 0.024 };
+    for (const odd of [1, 0.1, 0.01, 1e-160]) {
+      const costs = new ChunkCosts();
+      const add = (chunk: ChunkSize) => costs.add(chunk, took(device, chunk));
+      const chunks = [{ tokens: 1024, start: 0 }, { tokens: 1024, start: 4096 }, { tokens: 256, start: 0 }, { tokens: 512, start: 12_288 }];
+      for (let i = 0; i < 40; i++) add(chunks[i % 4]);
+      for (let i = 0; i < 2; i++) costs.add({ tokens: 128, start: 2048 }, odd);
+      for (let i = 0; i < 200; i++) add(chunks[i % 4]);
+      for (const chunk of chunks) assertAlmostEquals((costs.before(chunk.start) + costs.perToken * chunk.tokens) / took(device, chunk), 1, 0.05);
+    }
+  });
+
   it("are put down to tokens where chunks do not tell them apart", () => {
     const costs = new ChunkCosts();
     assertEquals([costs.known, costs.largest, costs.before(100), costs.perToken], [false, 0, 0, 0]);
