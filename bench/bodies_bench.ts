@@ -93,9 +93,9 @@ async function streamsBeside(url: string, requests: readonly LoadRequest[], larg
   const settled = Math.max(...timings.map(({ sentAt, tokens }) => sentAt + tokens[SETTLED][0]));
   const ended = Math.min(...timings.map(({ sentAt, endedAt }) => sentAt + endedAt));
   const gaps = timings.flatMap(({ sentAt, tokens }) => {
-    // Parts of a character come together: a gap for each.
-    const times = tokens.flatMap(([at, count]) => Array.from({ length: count }, () => sentAt + at)).filter((at) => at >= settled && at <= ended);
-    return times.slice(1).flatMap((at, i) => at > times[i] ? [at - times[i]] : []);
+    const counted = tokens.filter(([at]) => sentAt + at >= settled && sentAt + at <= ended);
+    // Tokens that are parts of one character come together when it is whole: that gap is as many steps as there are tokens, and says nothing of any of them.
+    return counted.slice(1).flatMap(([at, count], i) => count === 1 ? [at - counted[i][0]] : []);
   });
   return { median: median(gaps), longest: Math.max(...gaps) };
 }

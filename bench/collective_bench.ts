@@ -184,22 +184,23 @@ async function measureDevice(
     };
     const host = new Uint8Array(size * 4);
     // As ranks do: what sockets bring needs turns of the event loop.
-    const read = (into: Uint8Array<ArrayBuffer>, turns: boolean) => {
+    const read = (into: Uint8Array<ArrayBuffer>, turns: boolean, idle?: () => void) => {
       record();
-      return turns || readback.takeNow(into) === null ? readback.take(into).then(() => {}) : undefined;
+      return turns || readback.takeNow(into, idle) === null ? readback.take(into).then(() => {}) : undefined;
     };
+    const upload = (part: Uint8Array<ArrayBuffer> | null, other: number) => part !== null && device.write(others, other * size * 4, part);
     await repeat(`readback of ${size} f32 from ${choice}`, () => read(host, false));
     await repeat(`readback of ${size} f32 from ${choice}, in turns`, () => read(host, true));
     for (const [way, collective] of collectives) {
       await repeat(sumName(size, way, choice), () => {
-        const pending = read(collective.input(size), collective.travels === "in turns");
+        const pending = read(collective.input(size, (other, part) => upload(part, other)), collective.travels === "in turns", collective.poll);
         const exchange = () => {
           const exchanged = collective.exchange(size);
           if (exchanged instanceof Promise) return exchanged.then(take);
           take(exchanged);
         };
         const take = (exchanged: Awaited<ReturnType<Collective["exchange"]>>) => {
-          if ("parts" in exchanged) exchanged.parts.forEach((part, i) => device.write(others, i * size * 4, part));
+          if ("parts" in exchanged) exchanged.parts.forEach(upload);
         };
         return pending === undefined ? exchange() : pending.then(exchange);
       });

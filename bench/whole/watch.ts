@@ -5,10 +5,9 @@
  */
 import type { BenchServer } from "./server.ts";
 
-/** Milliseconds without a token after which a case hangs, once all streams have begun. */
+/** Milliseconds without a token after which a case hangs; before all streams have begun, without any step or chunk of a prompt being done either. */
 const NEXT_TOKEN = 10_000;
-/** Before that: milliseconds without a token and without any step or chunk of a prompt being done, and as many more for each token of a prompt. */
-const FIRST_TOKEN = 30_000;
+/** Before that, as many more for each token of a prompt. */
 const PER_PROMPT_TOKEN = 2;
 const POLL_INTERVAL = 1000;
 
@@ -19,7 +18,7 @@ export class HangError extends Error {
 
 /** The bounds of streams whose prompts have so many tokens each. */
 export function boundsFor(promptTokens: number): Bounds {
-  return { first: FIRST_TOKEN + PER_PROMPT_TOKEN * promptTokens, next: NEXT_TOKEN, interval: POLL_INTERVAL };
+  return { first: NEXT_TOKEN + PER_PROMPT_TOKEN * promptTokens, next: NEXT_TOKEN, interval: POLL_INTERVAL };
 }
 
 /** Who is watched. */

@@ -68,7 +68,7 @@ export interface MixedSettings {
   readonly workers: number;
   /** Workers of each, among which heads are split. */
   readonly ranks: number;
-  /** Most milliseconds between two tokens of a running stream while prompts are computed beside it; undefined: three steps. */
+  /** Most milliseconds between two tokens of a running stream while prompts are computed beside it; undefined: about three steps. */
   readonly maxStepMs: number | undefined;
 }
 

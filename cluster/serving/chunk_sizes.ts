@@ -33,7 +33,7 @@ export interface ChunkSizesOptions {
   readonly most: number;
   /** Layers of the model. */
   readonly layers: number;
-  /** Most milliseconds of a chunk's layers and a step; undefined: some steps. */
+  /** Most milliseconds of a chunk's layers and a step; undefined: {@link MOST_STEPS} steps. */
   readonly maxStepMs: number | undefined;
 }
 

@@ -23,7 +23,7 @@ export interface ServingOptions extends Pick<RequestsOptions, "maxContext" | "on
   readonly layers: number;
   readonly decodeBlocks: number;
   readonly prefillBlocks: number;
-  /** Most milliseconds between two tokens of a stream while a mixed unit computes prompts beside it; undefined: three steps, see `chunk_sizes.ts`. */
+  /** Most milliseconds between two tokens of a stream while a mixed unit computes prompts beside it; undefined: about three steps, see `chunk_sizes.ts`. */
   readonly maxStepMs?: number;
   /** Milliseconds that requests wait for units to be repaired. */
   readonly patienceMs?: number;

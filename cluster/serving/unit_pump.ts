@@ -262,11 +262,12 @@ export class UnitPump {
     // waits for all that was submitted; and where nothing is asked, so that what is waited for is that the device has settled.
     if (other !== undefined || member?.hello.device.kind !== "dawn" || step.asking.length === 0) return null;
     // About the last positions of a prompt something is asked, or about all of them, or somebody waits for it.
+    const begun = (chunk: PrefillChunk): ChunkPart => ({ chunk, layers: state.chunks.next(chunk, true), target: null, awaited: false });
     const chunk = this.#scheduler.chunkBehind(
       step,
-      (chunk) => !(chunk.last || chunk.placement.sequence.wholePrompt) || !state.chunks.ends(state.chunks.next(chunk, true)),
+      (chunk) => !(chunk.last || chunk.placement.sequence.wholePrompt) || !state.chunks.ends(begun(chunk).layers),
     );
-    return chunk === null ? null : { chunk, layers: state.chunks.next(chunk, true), target: null, awaited: false };
+    return chunk === null ? null : begun(chunk);
   }
 
   #begunBehind({ chunk, layers }: ChunkPart, state: UnitState): void {

@@ -22,9 +22,10 @@ export interface Wait {
   /**
    * Polls until the work is done, without a turn of the event loop; no promise settles meanwhile.
    *
+   * @param idle called over and over while nothing is due for {@link IDLE}
    * @returns false if it takes longer than {@link LONGEST_NOW}, or is known to; {@link Wait.until} then goes on
    */
-  untilNow(done: () => boolean): boolean;
+  untilNow(done: () => boolean, idle?: () => void): boolean;
 }
 
 /** Begins to wait for work of one kind. @param amount how much work it is, in any unit; the same amount takes about as long each time */
@@ -44,6 +45,8 @@ export interface EventLoop {
 
 /** Most milliseconds that the event loop stands still for a wait. */
 export const LONGEST_NOW = 20;
+/** Least milliseconds until the next poll in which something else can be done: what uploading a part of a sum takes, so that no poll is late for it. */
+export const IDLE = 0.03;
 /** Least milliseconds from one poll to the next. */
 const LEAST_PAUSE = 0.006;
 /** The same as parts of what has been waited for: pauses are as long as the work is overdue, within these bounds. */
@@ -122,13 +125,16 @@ export class DawnPolling {
           note();
         }
       },
-      untilNow: (done) => {
+      untilNow: (done, idle) => {
         const end = began + LONGEST_NOW;
         if (began + wait.expected > end) return false;
         while (!done()) {
           const due = Math.min(end, this.#dueFor(wait));
           let now = this.#loop.now();
-          while (now < due) now = this.#loop.now();
+          while (now < due) {
+            if (due - now > IDLE) idle?.();
+            now = this.#loop.now();
+          }
           if (now >= end || this.#asked.length === 0) return false;
           this.#poll(now);
         }

@@ -66,9 +66,10 @@ export interface Readback {
    * The same without a turn of the event loop: the bytes when the device is done, which is waited for on this thread. No promise settles meanwhile, and no
    * timer runs.
    *
+   * @param idle called over and over while there is time for it, or once where the wait cannot be interrupted; takes some microseconds at most
    * @returns null if it takes too long or fails: await {@link Readback.take}, which goes on waiting or says why. (`deno` waits for as long as it takes.)
    */
-  takeNow(into?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | null;
+  takeNow(into?: Uint8Array<ArrayBuffer>, idle?: () => void): Uint8Array<ArrayBuffer> | null;
   destroy(): void;
 }
 

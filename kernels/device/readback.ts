@@ -89,10 +89,12 @@ export class GpuReadback implements Readback {
     return view;
   }
 
-  takeNow(into: Uint8Array<ArrayBuffer> = this.#host): Uint8Array<ArrayBuffer> | null {
+  takeNow(into: Uint8Array<ArrayBuffer> = this.#host, idle?: () => void): Uint8Array<ArrayBuffer> | null {
     const mapping = this.#mapping ?? this.#map();
     this.#mapping = null;
-    const there = mapping.wait === null || (mapping.wait.untilNow(() => this.#staging.mapState !== "pending") && this.#staging.mapState === "mapped");
+    const { wait } = mapping;
+    if (wait === null) idle?.();
+    const there = wait === null || (wait.untilNow(() => this.#staging.mapState !== "pending", idle) && this.#staging.mapState === "mapped");
     const mapped = there ? this.#tryMappedRange(mapping) : null;
     if (mapped !== null) return this.#copy(mapping, mapped, into);
     this.#mapping = mapping;

@@ -23,10 +23,18 @@ export function rankGone({ rank, worker }: Pick<OtherRank, "rank" | "worker">, r
 
 /** What an exchange gives. */
 export type Exchanged =
-  /** The other ranks' parts in rank order, as they were sent; whoever consumes the sum adds them (kernels/rank_parts). */
-  | { readonly parts: readonly Uint8Array<ArrayBuffer>[] }
+  /** The other ranks' parts in rank order, as they were sent; whoever consumes the sum adds them (kernels/rank_parts). Null for one that was taken before. */
+  | { readonly parts: readonly (Uint8Array<ArrayBuffer> | null)[] }
   /** All ranks' parts, added in rank order. */
   | { readonly sum: Float32Array<ArrayBuffer> };
+
+/**
+ * Takes another rank's part before the exchange is over.
+ *
+ * @param other whose, counted without this rank
+ * @param part as it was sent; another's as soon as this returns
+ */
+export type TakePart = (other: number, part: Uint8Array<ArrayBuffer>) => void;
 
 /** What the forward pass needs of the other ranks. */
 export interface Collective {
@@ -47,8 +55,14 @@ export interface Collective {
   readonly exchanges: number;
   /** Milliseconds spent in them. */
   readonly exchangeMs: number;
-  /** Where this rank's part of `values` values goes before {@link exchange}: memory that is sent from, so that nothing is copied in between. */
-  input(values: number): Uint8Array<ArrayBuffer>;
+  /**
+   * Where this rank's part of `values` values goes before {@link exchange}: memory that is sent from, so that nothing is copied in between.
+   *
+   * @param take is given others' parts of that exchange as they come, each once, where this way of exchanging can; the exchange has `null` for them
+   */
+  input(values: number, take?: TakePart): Uint8Array<ArrayBuffer>;
+  /** Gives what has come so far to whom {@link input} was told. Absent where nothing is there before {@link exchange}. */
+  readonly poll?: () => void;
   /**
    * Gives what was put into {@link input} to all other ranks and takes theirs. Valid until the next call of {@link input}.
    *

@@ -1,6 +1,7 @@
 /**
  * The exchange between ranks of one host, through memory they share: each writes its part where all can read it, counts its exchange, and waits until the others
- * have counted theirs. Nothing is copied on the way from the readback to the upload, and no turn of the event loop is needed.
+ * have counted theirs. Nothing is copied on the way from the readback to the upload, and no turn of the event loop is needed. Parts are taken as they come, so that
+ * they are on their way to the device while a rank waits for its own, or for the last of the others.
  *
  * A rank that waits watches the counters for as long as a sum usually takes. Then it lets the event loop turn between polls, so that aborts and closed links are
  * noticed, and in the end only polls now and then, so that no processor is kept busy.
@@ -10,7 +11,7 @@
 import { setImmediate } from "node:timers/promises";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import { type Collective, type Exchanged, type OtherRank, rankGone } from "./collective.ts";
+import { type Collective, type Exchanged, type OtherRank, rankGone, type TakePart } from "./collective.ts";
 import { SharedLayout } from "./shared_layout.ts";
 import { Silence } from "../../core/silence.ts";
 import { type SharedMemory, yieldProcessor } from "./shared_memory.ts";
@@ -55,6 +56,10 @@ export class SharedCollective implements Collective {
   readonly #options: SharedCollectiveOptions;
   /** Exchanges that this rank has begun; wraps around as the counters do. */
   #turn = 0;
+  /** Who takes others' parts of the exchange that is about to begin or has begun, how many values they have, and which have been taken. */
+  #take: TakePart | null = null;
+  #values = 0;
+  readonly #taken: boolean[];
   #failure: LatentmeshError | null = null;
 
   /** @param peers every other rank, in rank order */
@@ -67,15 +72,24 @@ export class SharedCollective implements Collective {
     this.#layout = new SharedLayout(options);
     this.#counters = new Int32Array(segment.memory);
     this.#peers = peers;
+    this.#taken = peers.map(() => false);
     this.#options = options;
     for (const peer of peers) void peer.gone.then((reason) => this.abort(rankGone(peer, reason)));
   }
 
-  input(values: number): Uint8Array<ArrayBuffer> {
+  input(values: number, take?: TakePart): Uint8Array<ArrayBuffer> {
     this.#check();
     invariant(values <= this.mostValues, `${values} values are exchanged where ${this.mostValues} are the most`);
+    this.#take = take ?? null;
+    this.#values = values;
+    this.#taken.fill(false);
     return this.#part(this.rank, (this.#turn + 1) | 0, values);
   }
+
+  /** It is {@link exchange} that says what is wrong. */
+  readonly poll = (): void => {
+    if (this.#failure === null && this.#segment.memory.byteLength > 0) this.#takeUntilMissing((this.#turn + 1) | 0);
+  };
 
   exchange(values: number): Exchanged | Promise<Exchanged> {
     this.#check();
@@ -101,12 +115,12 @@ export class SharedCollective implements Collective {
 
   /** Polls for as long as a sum usually takes. @returns a rank that has not come yet; null if all have */
   #watch(started: number): OtherRank | null {
-    for (let peer = this.#missing();; peer = this.#missing()) {
+    for (let peer = this.#takeUntilMissing(this.#turn);; peer = this.#takeUntilMissing(this.#turn)) {
       if (peer === null) return null;
       const waited = performance.now() - started;
       if (waited > LENDING) return peer;
       if (waited > WATCHING) yieldProcessor();
-      else for (let poll = 0; poll < POLLS && !this.#hasCome(peer.rank); poll++);
+      else for (let poll = 0; poll < POLLS && !this.#hasCome(peer.rank, this.#turn); poll++);
     }
   }
 
@@ -119,7 +133,7 @@ export class SharedCollective implements Collective {
       else await new Promise((resolve) => setTimeout(resolve, PAUSE));
       // What has come has come, even if its rank is gone by now.
       this.#checkMapped();
-      const peer = this.#missing();
+      const peer = this.#takeUntilMissing(this.#turn);
       if (peer === null) return this.#exchanged(values, started);
       this.#check();
       if (silence.lasts(performance.now()) > deadlineMs) {
@@ -135,15 +149,24 @@ export class SharedCollective implements Collective {
     const waited = performance.now() - started;
     this.exchangeMs += waited;
     this.#waits.push(waited);
-    return { parts: this.#peers.map(({ rank }) => this.#part(rank, this.#turn, values)) };
+    return { parts: this.#peers.map(({ rank }, other) => this.#taken[other] ? null : this.#part(rank, this.#turn, values)) };
   }
 
-  #missing(): OtherRank | null {
-    return this.#peers.find(({ rank }) => !this.#hasCome(rank)) ?? null;
+  /** Takes what has come to an exchange. @returns a rank that has not come yet; null if all have */
+  #takeUntilMissing(turn: number): OtherRank | null {
+    let missing: OtherRank | null = null;
+    for (const [other, peer] of this.#peers.entries()) {
+      if (!this.#hasCome(peer.rank, turn)) missing ??= peer;
+      else if (this.#take !== null && !this.#taken[other]) {
+        this.#taken[other] = true;
+        this.#take(other, this.#part(peer.rank, turn, this.#values));
+      }
+    }
+    return missing;
   }
 
-  #hasCome(rank: number): boolean {
-    return ((Atomics.load(this.#counters, this.#counterOf(rank)) - this.#turn) | 0) >= 0;
+  #hasCome(rank: number, turn: number): boolean {
+    return ((Atomics.load(this.#counters, this.#counterOf(rank)) - turn) | 0) >= 0;
   }
 
   #counterOf(rank: number): number {

@@ -252,7 +252,13 @@ export class Model {
     this.#pending = this.#exchangedAs;
     if ("sum" in exchanged) return device.write(delta, first * 4, exchanged.sum);
     const [stride, offset] = [rows * spec.hiddenSize, first].map((values) => values * dtypeBytes(wire));
-    exchanged.parts.forEach((part, i) => device.write(otherParts, i * stride + offset, part));
+    exchanged.parts.forEach((part, i) => part !== null && device.write(otherParts, i * stride + offset, part));
+  }
+
+  /** Uploads one rank's part of a sum of `rows` rows before the others have come; its exchange then has `null` for it. */
+  takePart(other: number, part: Uint8Array<ArrayBuffer>, rows: number): void {
+    const { device, spec, activations: { otherParts }, group: { wire } } = this.#context;
+    device.write(otherParts, other * rows * spec.hiddenSize * dtypeBytes(wire), part);
   }
 
   #recordEmbedding(step: Step): void {

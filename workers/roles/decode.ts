@@ -127,8 +127,8 @@ export class DecodeRank {
   /**
    * Runs one step; the queries are about its last rows.
    *
-   * @param meanwhile called when the device works on the step, instead of saying what follows: records and submits something else
-   * @throws {LatentmeshError}
+   * @param meanwhile called when the device works on the step, instead of saying what follows: records and submits something else. Of steps that ask for something
+   * @throws {LatentmeshError} `protocol`
    */
   async step(
     rows: readonly TokenRow[],
@@ -139,6 +139,9 @@ export class DecodeRank {
     const { cache, limits } = this.model;
     if (rows.length > limits.decodeRows || frames.length > Math.min(rows.length, limits.logitRows)) {
       throw new LatentmeshError("protocol", `A step of ${rows.length} rows and ${frames.length} queries; the most are ${limits.decodeRows} rows`);
+    }
+    if (meanwhile !== undefined && frames.length === 0) {
+      throw new LatentmeshError("protocol", "Layers of a prompt behind a step that asks for nothing, and so ends when the device has settled");
     }
     if (this.#forwards.length === 0) throw new LatentmeshError("protocol", "This rank has not joined its group yet");
     for (const fork of forks) this.#fork(fork);
@@ -190,7 +193,6 @@ export class DecodeRank {
     if (asked.length === 0) {
       await forward.run(step);
       device.submit();
-      meanwhile?.();
       clock.lap("record");
       await device.settle();
       clock.lap("readback");

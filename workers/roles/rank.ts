@@ -123,7 +123,8 @@ export class RankForward {
     }
     // Turns of the event loop deal with the ends of earlier mappings, too: `take` leaves them none that others wait for.
     if (phase === "prefill" || values > collective.mostValues || travels === "in turns") return this.#sumLater(values, rows, meanwhile);
-    if (this.#part.takeNow(collective.input(values)) === null) return this.#sumLater(values, rows, meanwhile);
+    const input = collective.input(values, (other, part) => model.takePart(other, part, rows));
+    if (this.#part.takeNow(input, collective.poll) === null) return this.#sumLater(values, rows, meanwhile);
     model.clock.lap("readback");
     const exchanged = collective.exchange(values, values, meanwhile);
     if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, 0, rows));

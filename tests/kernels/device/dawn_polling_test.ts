@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { DawnPolling, LONGEST_NOW, type Poll, type WaitKind } from "../../../kernels/device/dawn_polling.ts";
+import { DawnPolling, IDLE, LONGEST_NOW, type Poll, type WaitKind } from "../../../kernels/device/dawn_polling.ts";
 import { paceDawn } from "../../../kernels/device/pace_dawn.ts";
 import { Random } from "../../../bench/support/random.ts";
 
@@ -72,6 +72,16 @@ class Simulation {
     let done = false;
     this.start(milliseconds, undefined, () => done = true);
     return wait(amount).untilNow(() => done) ? this.time - began - milliseconds : null;
+  }
+
+  /** The same, with something else that is done meanwhile. @returns how many milliseconds late it was noticed, and how often something else was done */
+  busyNow(wait: WaitKind, milliseconds: number, busy: number): { late: number; idle: number } {
+    const began = this.time;
+    let done = false;
+    let idle = 0;
+    this.start(milliseconds, undefined, () => done = true);
+    assert(wait(SOME).untilNow(() => done, () => (idle++, this.time += busy)));
+    return { late: this.time - began - milliseconds, idle };
   }
 
   /** Turns the loop once. */
@@ -221,6 +231,15 @@ describe("polls of Dawn", () => {
     const { polls } = simulation;
     assert(simulation.dawn.kind()(SOME).untilNow(() => true));
     assertEquals(simulation.polls, polls, "what is done is not polled");
+  });
+
+  it("leave time for something else only where none of it is due soon, and are noticed as early", () => {
+    const simulation = new Simulation();
+    const wait = simulation.dawn.kind();
+    for (let sum = 0; sum < 10; sum++) simulation.lateNow(wait, 0.2);
+    const { late, idle } = simulation.busyNow(wait, 0.2, IDLE);
+    assert(idle > 2, `${idle} times`);
+    assert(late < 0.012, `noticed ${late} ms late`);
   });
 
   it("are collected in the next turn when they were taken without the event loop", () => {

@@ -92,8 +92,8 @@ class Ranks {
 /** What a rank's kernels make of an exchange: its own part in its place, all of them added in rank order. */
 function sumOf(exchanged: Exchanged, { rank, wire }: Collective, own: Uint8Array<ArrayBuffer>): Float32Array {
   if ("sum" in exchanged) return exchanged.sum.slice();
-  const view = (part: Uint8Array<ArrayBuffer>) => {
-    const bytes = part.slice().buffer;
+  const view = (part: Uint8Array<ArrayBuffer> | null) => {
+    const bytes = part!.slice().buffer;
     return wire === "f32" ? new Float32Array(bytes) : new Float16Array(bytes);
   };
   const [first, ...others] = [...exchanged.parts.slice(0, rank), own, ...exchanged.parts.slice(rank)].map(view);
@@ -115,6 +115,16 @@ async function sumAll(collectives: readonly Collective[], parts: readonly Float3
     collective.input(values).set(own[rank]);
     return sumOf(await collective.exchange(values), collective, own[rank]);
   }));
+}
+
+async function give(collective: Collective, part: Uint8Array<ArrayBuffer>): Promise<void> {
+  const values = part.byteLength / 4;
+  collective.input(values).set(part);
+  await collective.exchange(values);
+}
+
+function shuffled<T>(random: Random, items: readonly T[]): T[] {
+  return items.map((item) => ({ item, key: random.next() })).sort((a, b) => a.key - b.key).map(({ item }) => item);
 }
 
 const bits = (values: Float32Array) => [...new Uint32Array(values.slice().buffer)];
@@ -216,6 +226,40 @@ for (const way of WAYS) {
 }
 
 describe("shared memory", () => {
+  it("gives parts to whom asked for them as they come, each once and of this exchange alone; who did not ask has them all at the end", async () => {
+    if (whyNotShared() !== null) return;
+    const random = new Random();
+    const group = await Ranks.open(4, { way: "shared-memory" });
+    const collectives = await group.join();
+    for (let round = 0; round < 40; round++) {
+      const values = 1 + random.below(1000);
+      const own = collectives.map(() => new Uint8Array(random.normals(values).buffer));
+      const [watched, ...others] = shuffled(random, collectives);
+      const asks = random.next() < 0.8;
+      const taken: (Uint8Array | undefined)[] = [undefined, undefined, undefined];
+      const input = watched.input(values, asks ? (other, part) => (assertEquals(taken[other], undefined), taken[other] = part.slice()) : undefined);
+      input.set(own[watched.rank]);
+      const come = new Set<number>();
+      const expected = () => others.map((_, other) => asks && come.has(other) ? own[other < watched.rank ? other : other + 1] : undefined);
+      const before = random.below(4);
+      const waiting = others.slice(0, before).map((other) => give(other, own[other.rank]));
+      for (const { rank } of others.slice(0, before)) come.add(rank < watched.rank ? rank : rank - 1);
+      watched.poll?.();
+      watched.poll?.();
+      assertEquals(taken, asks ? expected() : [undefined, undefined, undefined]);
+      const exchange = watched.exchange(values);
+      waiting.push(...others.slice(before).map((other) => give(other, own[other.rank])));
+      const exchanged = await exchange;
+      assert("parts" in exchanged);
+      assertEquals(exchanged.parts.map((part, other) => part?.slice() ?? taken[other]), own.filter((_, rank) => rank !== watched.rank));
+      if (asks) assertEquals(exchanged.parts, [null, null, null]);
+      await Promise.all(waiting);
+    }
+    collectives[0].input(8, () => assert(false, "nobody has given anything"));
+    await group.close();
+    collectives[0].poll?.();
+  });
+
   it("is not used where one rank cannot, and says which and why; where it must be, that is an error", async () => {
     for (const unable of [0, 1]) {
       const auto = await Ranks.open(2, { way: "auto" }, unable);

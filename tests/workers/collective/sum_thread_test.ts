@@ -140,7 +140,7 @@ describe("a thread of sums", () => {
         collective.input(2).fill(0);
         const exchanged = await collective.exchange(2);
         assert("parts" in exchanged);
-        assertEquals([...new Float32Array(exchanged.parts[0].slice().buffer)], [...values]);
+        assertEquals([...new Float32Array(exchanged.parts[0]!.slice().buffer)], [...values]);
       }
       const bytes = 3 * (PAYLOAD_ALIGNMENT + 8);
       assertEquals([rank.traffic.sent - before.sent, rank.traffic.received - before.received], [bytes, bytes]);

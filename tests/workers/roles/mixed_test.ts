@@ -117,6 +117,10 @@ describeOnDevices("a mixed rank", (kind) => {
       await rank.run(chunkOf(2, [0, 8, 8], 1, { first: 0, end: 1 }));
       await refused({ sequence: 2, start: 0, layers: { first: 2, end: 3 } }, "are not next, but layer 1 of 8 tokens after 0", 11);
       await refused({ sequence: 2, start: 0, layers: { first: 1, end: 3 } }, "cannot be computed behind a step", 12);
+      // What is waited for there is all that was submitted.
+      const unasked = () => rank.step(row(13), [], CHANGES, { sequence: 2, start: 0, layers: { first: 1, end: 2 } });
+      await assertRejects(unasked, LatentmeshError, "behind a step that asks for nothing");
+      await rank.step(row(13), [{ ...QUERY, position: 14 }], CHANGES, { sequence: 2, start: 0, layers: { first: 1, end: 2 } });
     }));
 
   it("refuses layers that are not next, by name, and forgets a chunk whose prompt is closed", () =>
