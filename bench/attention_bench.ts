@@ -172,7 +172,7 @@ async function timeCase(
   await fillRandom(device, queries, queriesLayout.dtype, QUERIES_SEED);
   const results: AttentionTime[] = [];
   for (const division of tried.length > 0 ? tried : [chosen]) {
-    const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, rows)) };
+    const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, rows, context)) };
     const { mostSplits } = config;
     const partial = device.createBuffer("partial", rows * shard.heads * mostSplits * partialWidth(config.valueWidth) * 4);
     let bound: BoundKernel<"rows" | "splits">[];

@@ -119,8 +119,8 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f32")),
   reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f32")),
   wasm(config) {
-    const { cache, heads, valueOffset, valueWidth, scale, mostSplits, stripTokens, tableWords } = config;
-    if (valueOffset % 4 !== 0 || valueWidth % 4 !== 0) return null;
+    const { cache, heads, valueOffset, valueWidth, scale, usualSplits, mostSplits, stripTokens, tableWords } = config;
+    if (valueOffset % 4 !== 0 || valueWidth % 4 !== 0 || usualSplits !== mostSplits) return null;
     return ({ at, allocate, reserve, call }) => {
       // Addresses and two heads' scores of a split, which has a mostSplits-th of a sequence's strips, or one.
       const strips = ceilDiv(tableWords * BLOCK_TOKENS, stripTokens);

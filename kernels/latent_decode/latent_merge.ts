@@ -66,8 +66,8 @@ export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "r
       }
     }
   },
-  wasm({ heads, valueWidth, mostSplits, stripTokens, output }) {
-    if (valueWidth % 4 !== 0 || output === "f16") return null;
+  wasm({ heads, valueWidth, usualSplits, mostSplits, stripTokens, output }) {
+    if (valueWidth % 4 !== 0 || output === "f16" || usualSplits !== mostSplits) return null;
     return ({ at, allocate, reserve, call }) => {
       reserve(mostSplits * 4);
       const args = allocate(8);

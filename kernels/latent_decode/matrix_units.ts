@@ -138,6 +138,12 @@ const SPLITS_PER_WORKGROUP = 8;
 /** Rows from which on the fewest splits of each occupy a device; where there are never as many, a row has more. */
 const MANY_ROWS = 8;
 const LEAST_SPLITS = { few: 24, many: 16 } as const;
+/** Fewest tokens of a split of a long row: with fewer, its splits would take notably longer where a device has enough of them. */
+const LONG_TOKENS = { few: 512, many: 1024 } as const;
+/** Splits beyond which a row that is alone gains nothing: as many workgroups as a card has processors. Merging them takes its time, too. */
+const MOST_SPLITS = 128;
+/** Bytes of what all splits of all rows leave, where rows have more splits than usual. */
+const MOST_PARTIAL_BYTES = 2 ** 29;
 
 /**
  * How to split rows for such workgroups. They run in waves, and the last one is seldom full: at batch 16, 8 splits for each workgroup that fits one of the 132
@@ -147,14 +153,22 @@ const LEAST_SPLITS = { few: 24, many: 16 } as const;
  * Where tiles are in turn and rows are many, a strip is a whole block of the cache, so that every other tile lies where the one before it did: where blocks lie
  * anywhere, that is 1 % less time on an H100 (bench/NOTES.md).
  *
+ * A long row has more of them, since it may be alone, and then its splits are all that a device has to do. How many depends on nothing but its own length, so that
+ * sixteen long rows have them, too, and take some per cent longer for it.
+ *
  * @param rows most rows there will be, not how many there are: what a row comes to may not depend on what else is in the batch
+ * @param context the longest of them
  */
-export function splittingFor(config: AttentionShape, division: Division, rows: number): Splitting {
-  const many = rows >= MANY_ROWS;
-  const least = LEAST_SPLITS[many ? "many" : "few"];
-  let mostSplits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));
-  while (mostSplits < least) mostSplits *= 2;
-  return { mostSplits, stripTokens: many && division.inTurn ? BLOCK_TOKENS : DEFAULT_SPLITTING.stripTokens };
+export function splittingFor(config: AttentionShape, division: Division, rows: number, context: number): Splitting {
+  const number = rows >= MANY_ROWS ? "many" : "few";
+  const longTokens = LONG_TOKENS[number];
+  let usualSplits = SPLITS_PER_WORKGROUP * Math.min(6, Math.max(1, Math.floor(PROCESSOR_BYTES / workgroupBytes(config, division))));
+  while (usualSplits < LEAST_SPLITS[number]) usualSplits *= 2;
+  const bytes = rows * config.heads * partialWidth(config.cache.keyWidth) * 4;
+  let mostSplits = usualSplits;
+  while (2 * mostSplits <= MOST_SPLITS && 2 * mostSplits * bytes <= MOST_PARTIAL_BYTES && context >= 2 * mostSplits * longTokens) mostSplits *= 2;
+  const stripTokens = number === "many" && division.inTurn ? BLOCK_TOKENS : DEFAULT_SPLITTING.stripTokens;
+  return { usualSplits, mostSplits, longTokens, stripTokens };
 }
 
 /** Divisions by how many heads they take and up to which width of a latent, the best first as far as that was measured (bench/NOTES.md). */

@@ -8,8 +8,12 @@ import { ceilDiv, roundUp } from "../../core/numeric.ts";
 
 /** How rows are split. */
 export interface Splitting {
-  /** Most splits of one row. */
+  /** Splits of a row that is neither short nor long. */
+  readonly usualSplits: number;
+  /** Most splits of one row, {@link usualSplits} times a power of two: a long row has twice as many, and so on. */
   readonly mostSplits: number;
+  /** Fewest tokens of a split of a row that has more than {@link usualSplits}. */
+  readonly longTokens: number;
   /**
    * Tokens that lie together in a split: the splits of a row take turns, strip by strip, which makes them equally long. A block of the cache holds whole strips.
    * Short ones give a short sequence more workgroups.
@@ -18,11 +22,13 @@ export interface Splitting {
 }
 
 /** Where nothing speaks for another. */
-export const DEFAULT_SPLITTING: Splitting = { mostSplits: 48, stripTokens: 32 };
+export const DEFAULT_SPLITTING: Splitting = { usualSplits: 48, mostSplits: 48, longTokens: 0, stripTokens: 32 };
 
 /** Splits of a row that attends to `context` tokens. */
-export function splitCount(context: number, { mostSplits, stripTokens }: Splitting): number {
-  return Math.min(mostSplits, ceilDiv(context, stripTokens));
+export function splitCount(context: number, { usualSplits, mostSplits, longTokens, stripTokens }: Splitting): number {
+  let splits = Math.min(usualSplits, ceilDiv(context, stripTokens));
+  while (splits >= usualSplits && splits < mostSplits && context >= 2 * splits * longTokens) splits *= 2;
+  return splits;
 }
 
 /** Positions that a split attends to, in order. */
@@ -46,11 +52,15 @@ export function partialWidth(valueWidth: number): number {
  * The same in WGSL: `split_count(context)`; `split_tokens(split, splits, context)`, how many tokens a split attends to; `position_of(split, splits, token)`,
  * where one of them is.
  */
-export function splitsWgsl({ mostSplits, stripTokens }: Splitting): string {
+export function splitsWgsl({ usualSplits, mostSplits, longTokens, stripTokens }: Splitting): string {
+  const doublings = Array.from({ length: Math.log2(mostSplits / usualSplits) }, (_, i) => usualSplits * 2 ** (i + 1));
   return `
 const MOST_SPLITS = ${mostSplits}u;
 const STRIP_TOKENS = ${stripTokens}u;
-fn split_count(context: u32) -> u32 { return min(MOST_SPLITS, (context + STRIP_TOKENS - 1u) / STRIP_TOKENS); }
+fn split_count(context: u32) -> u32 {
+  var splits = min(${usualSplits}u, (context + STRIP_TOKENS - 1u) / STRIP_TOKENS);
+${doublings.map((splits) => `  if (context >= ${splits * longTokens}u) { splits = ${splits}u; }\n`).join("")}  return splits;
+}
 fn split_tokens(split: u32, splits: u32, context: u32) -> u32 {
   let strips = (context + STRIP_TOKENS - 1u) / STRIP_TOKENS;
   let mine = (strips - split + splits - 1u) / splits;

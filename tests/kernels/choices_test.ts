@@ -99,20 +99,25 @@ describe("what matrix units are given at a time", () => {
   it("is a split of a sequence, more and finer ones where rows are few", () => {
     const shape = { slots: 64, tableWords: 1, valueOffset: 0, scale: 1 };
     for (
-      const [heads, keyWidth, rows, mostSplits, stripTokens] of [
-        [64, 256, 1, 32, 32],
-        [64, 256, 7, 32, 32],
-        [64, 256, 8, 16, 64],
-        [128, 256, 64, 16, 64],
-        [16, 256, 1, 24, 32],
-        [16, 256, 16, 24, 32],
-        [8, 512, 16, 16, 32],
+      const [heads, keyWidth, rows, context, usualSplits, mostSplits, stripTokens] of [
+        [64, 256, 1, 8192, 32, 32, 32],
+        [64, 256, 1, 131_072, 32, 128, 32],
+        [64, 256, 7, 32_768, 32, 64, 32],
+        [64, 256, 8, 32_767, 16, 16, 64],
+        [64, 256, 8, 32_768, 16, 32, 64],
+        [64, 256, 8, 1_000_000, 16, 128, 64],
+        // What the splits of 64 such rows leave is as much as may be.
+        [128, 256, 64, 1_000_000, 16, 32, 64],
+        [16, 256, 1, 131_072, 24, 96, 32],
+        [16, 256, 16, 16_384, 24, 24, 32],
+        [8, 512, 16, 16_384, 16, 16, 32],
       ]
     ) {
       const config = { ...shape, cache: { dtype: "f16", keyWidth, ropeWidth: 64 } as const, heads, valueWidth: keyWidth };
       const division = divideForMatrixUnits(config, 49152);
       assert(division !== null);
-      assertEquals(splittingFor(config, division, rows), { mostSplits, stripTokens }, `${heads} heads × ${keyWidth}, ${rows} rows`);
+      const expected = { usualSplits, mostSplits, longTokens: rows < 8 ? 512 : 1024, stripTokens };
+      assertEquals(splittingFor(config, division, rows, context), expected, `${heads} heads × ${keyWidth}, ${rows} rows up to ${context}`);
     }
   });
 
@@ -123,7 +128,7 @@ describe("what matrix units are given at a time", () => {
         const shape = { cache, slots: 64, tableWords: 1, heads, valueOffset: keyWidth - valueWidth, valueWidth, scale: 1 };
         const division = divideForMatrixUnits(shape, 49152);
         assert(division !== null);
-        const wgsl = latentDecodeMatrix.wgsl({ ...shape, ...splittingFor(shape, division, 16), division });
+        const wgsl = latentDecodeMatrix.wgsl({ ...shape, ...splittingFor(shape, division, 16, 131_072), division });
         assert(!/@unroll|@fill|\{\w\}/.test(wgsl), `${heads} heads × ${keyWidth}`);
         const inTurn = heads > 32 && heads % 16 === 0 && keyWidth <= 256 && keyWidth % 64 === 0 && valueWidth % 64 === 0;
         assertEquals(division.inTurn ?? false, inTurn, `${heads} heads × ${keyWidth}, ${valueWidth} of them values`);

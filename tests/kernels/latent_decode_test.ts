@@ -8,7 +8,7 @@ import { latentDecode, queriesOf } from "../../kernels/latent_decode/latent_deco
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
 import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
-import { DEFAULT_SPLITTING, partialWidth, splitCount, splitPositions } from "../../kernels/latent_decode/splits.ts";
+import { DEFAULT_SPLITTING, partialWidth, splitCount, splitPositions, type Splitting } from "../../kernels/latent_decode/splits.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -106,6 +106,8 @@ describeOnDevices("decode attention", (kind) => {
       // Splits of more strips than a workgroup has at hand.
       { heads: 16, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [100_000] },
       { heads: 48, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [34_000] },
+      // Long rows, which have more splits than others, beside such.
+      { heads: 16, keyWidth: 64, valueOffset: 0, valueWidth: 64, positions: [3, 5000, 24_575, 24_576, 40_000] },
     ]
   ) {
     const scores = growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : "";
@@ -136,7 +138,7 @@ describeOnDevices("decode attention", (kind) => {
       const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
       const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
       assert(division !== null, "matrix units take these shapes");
-      const splitting = splittingFor(shape, division, rows);
+      const splitting = splittingFor(shape, division, rows, last + 1);
       const config = { ...shape, ...splitting };
       const layout = queriesOf(config, "f16");
       const padded = new Uint8Array(queriesBytes(layout, rows * heads));
@@ -187,9 +189,13 @@ describeOnDevices("decode attention", (kind) => {
   });
 
   it("splits sequences into at most so many parts, of which each position is in one", () => {
-    for (const splitting of [DEFAULT_SPLITTING, { mostSplits: 16, stripTokens: BLOCK_TOKENS }]) {
-      const { mostSplits, stripTokens } = splitting;
-      for (const context of [1, 31, 32, 33, 255, 256, 257, mostSplits * stripTokens, mostSplits * stripTokens + 1, 8193, 131072]) {
+    const inTurn: Splitting = { usualSplits: 16, mostSplits: 16, longTokens: 0, stripTokens: BLOCK_TOKENS };
+    for (const splitting of [DEFAULT_SPLITTING, inTurn, { ...inTurn, mostSplits: 64, longTokens: 256 }]) {
+      const { usualSplits, mostSplits, stripTokens, longTokens } = splitting;
+      const longer = [usualSplits * stripTokens, 2 * usualSplits * longTokens, 4 * usualSplits * longTokens].flatMap((
+        context,
+      ) => [context - 1, context, context + 1]);
+      for (const context of [1, 31, 32, 33, 255, 256, 257, ...longer.filter((context) => context > 0), 8193, 131072]) {
         const splits = splitCount(context, splitting);
         assert(splits <= mostSplits);
         const parts = Array.from({ length: splits }, (_, split) => [...splitPositions(split, context, splitting)]);

@@ -205,7 +205,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   const { heads } = spec;
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
-  const { valueWidth, mostSplits, stripTokens } = config;
+  const { valueWidth, usualSplits, mostSplits, longTokens, stripTokens } = config;
   // On matrix units each of the three gives the next what it takes: merged latents, values, and the output's input in f16.
   const values = {
     x: a.latentOut,
@@ -221,7 +221,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
     division === null
       ? device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
       : device.compile(latentDecodeMatrix, { ...config, division }),
-    device.compile(latentMerge, { heads, valueWidth, mostSplits, stripTokens, output: merged }),
+    device.compile(latentMerge, { heads, valueWidth, usualSplits, mostSplits, longTokens, stripTokens, output: merged }),
     Linear.create(context, weights.valueUp, { ...values, rounded: { decode: a.latentOut }, gives }),
     BlockOutput.create(context, weights.output, { x: a.heads, rounded: gives === "f16" ? { decode: a.heads } : {}, partial }),
   ]);

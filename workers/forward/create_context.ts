@@ -65,7 +65,10 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   };
   const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
-  const config: LatentDecodeConfig = { ...shape, ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows)) };
+  const config: LatentDecodeConfig = {
+    ...shape,
+    ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows, maxContext)),
+  };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
   const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
