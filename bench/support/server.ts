@@ -59,6 +59,7 @@ export async function serveModel(served: ServedModel): Promise<{ readonly url: s
 /** An app and what stops it. */
 export interface TestApp extends OpenApp {
   readonly served: ServedModel;
+  /** @param body a text or bytes as they are, else as JSON */
   post(path: string, body: unknown): Promise<Response>;
 }
 
@@ -84,7 +85,7 @@ export async function openTestApp(
       await opened.app.request(path, {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: typeof body === "string" ? body : JSON.stringify(body),
+        body: typeof body === "string" || body instanceof Uint8Array ? body as BodyInit : JSON.stringify(body),
       }),
   };
 }

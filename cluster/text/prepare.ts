@@ -112,9 +112,19 @@ function count({ tokenizer }: TextModel, texts: readonly string[]): number {
 /** @param parse for conversations, of whose tools templates print every number as it was written */
 function parseJson(body: Uint8Array<ArrayBuffer>, parse: (text: string) => unknown = JSON.parse): unknown {
   try {
-    return parse(new TextDecoder().decode(body));
-  } catch {
+    return parse(decodeUtf8(body));
+  } catch (error) {
+    if (error instanceof HttpError) throw error;
     throw new HttpError(400, "The request body is not JSON", { code: "invalid_json" });
+  }
+}
+
+/** Bytes that are no text must not become another one than was sent. */
+function decodeUtf8(body: Uint8Array<ArrayBuffer>): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch {
+    throw new HttpError(400, "The request body is not UTF-8", { code: "invalid_json" });
   }
 }
 

@@ -72,7 +72,7 @@ export class HttpConnection {
     this.#slot.work(performance.now() + this.#timeouts.body);
     const exchange = new Exchange(head, this.#connection, this.#reader, this.#slot);
     const response = await this.#answer(exchange, url);
-    const keep = head.keepAlive && exchange.bodyRead && !this.#closing.aborted;
+    const keep = head.keepAlive && exchange.bodyRead && !exchange.left && !this.#closing.aborted;
     const writer = this.#writer({ head: head.method === "HEAD", minor: head.minor, keepAlive: keep });
     try {
       await writer.write(response);
@@ -182,6 +182,11 @@ class Exchange {
     return this.#decoder.done;
   }
 
+  /** Whether the client is gone, or taken for it. */
+  get left(): boolean {
+    return this.#gone.signal.aborted;
+  }
+
   request(url: URL): Request {
     const { method, fields, body } = this.#head;
     const headers = new Headers(fields as [string, string][]);
@@ -234,10 +239,13 @@ class Exchange {
     void this.#watch();
   }
 
-  /** Reads on while the answer is computed: only so is it found out that the client has gone. What comes belongs to the next request. */
+  /**
+   * Reads on while the answer is computed: only so is it found out that the client has gone. What comes belongs to the next request. Of a client that sends more than
+   * can be kept of it that could not be found out, so it is taken for gone.
+   */
   async #watch(): Promise<void> {
     try {
-      while (!this.#ended && !this.#reader.full) if (!await this.#reader.fill()) return this.#leave();
+      while (!this.#ended) if (this.#reader.full || !await this.#reader.fill()) return this.#leave();
     } catch {
       this.#leave();
     }

@@ -136,6 +136,21 @@ describe("the HTTP server", () => {
     }
   });
 
+  it("takes a client for gone that sends more of its next requests than is kept of them, and says that its connection ends", async () => {
+    let gone = 0;
+    await withServer(async (request) => {
+      await new Promise<void>((resolve) => request.signal.addEventListener("abort", () => resolve()));
+      gone++;
+      return new Response("late");
+    }, async (port) => {
+      using client = await RawClient.connect(port);
+      await client.send(`${get("/")}GET /next HTTP/1.1\r\nx: ${"a".repeat(40_000)}`);
+      const answer = await client.rest();
+      assert(answer.includes("late") && /connection: close/i.test(answer), answer);
+      assertEquals(gone, 1);
+    });
+  });
+
   it("does not take a client that asks again for one that is gone", () => {
     const answers: (() => void)[] = [];
     let aborted = 0;

@@ -210,6 +210,16 @@ describe("HTTP API", () => {
     });
   }
 
+  it("refuses a body that is not UTF-8, instead of answering another text", async () => {
+    const bytes = new TextEncoder().encode('{"prompt":"??","max_tokens":1}');
+    bytes.set([0xc3, 0x28], bytes.indexOf(63));
+    for (const path of [completions, "/tokenize"]) {
+      const response = await test.post(path, bytes);
+      const { error } = await response.json();
+      assertEquals([response.status, error.message], [400, "The request body is not UTF-8"]);
+    }
+  });
+
   it("says of what may have several forms what each of them asks for", async () => {
     const cases: [path: string, body: object, said: string][] = [
       ["/tokenize", {}, "The body cannot be used: Invalid input: prompt: expected string, received undefined; or messages: expected array"],
