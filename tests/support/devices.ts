@@ -67,9 +67,14 @@ export function absence(kind: DeviceKind): string | null {
 /** Name of the adapter behind `deno`, for the report. */
 export const adapterName: string = adapter == null ? "none" : adapter.info.description || adapter.info.device;
 
+/** Whether a GPU is one in name only. */
+export function isSoftware(kind: DeviceKind): boolean {
+  return !isHost(kind) && /llvmpipe|lavapipe|swiftshader/i.test(adapterName);
+}
+
 /** For tests of kernels as they are served, which take a software driver minutes to compile: skipped there, by name. */
 export function itOnHardware(kind: DeviceKind): (name: string, body: () => Promise<void>) => void {
-  if (isHost(kind) || !/llvmpipe|lavapipe|swiftshader/i.test(adapterName)) return it;
+  if (!isSoftware(kind)) return it;
   return (name) => it.skip(`${name}: skipped, a software driver`);
 }
 
