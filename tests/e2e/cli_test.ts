@@ -61,7 +61,7 @@ describe("command line", () => {
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
       [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): expected a whole number from 1 to 64, got 1000"],
       [["serve", "--mixed", "1", "--ranks", "2"], "--ranks (decode.ranks in a cluster file): mixed units compute prompts and generate by themselves"],
-      [["serve", "--prefill-workers", "0"], "use mixed units (--mixed)"],
+      [["serve", "--prefill-workers", "0", "--ping-pong"], "--ping-pong (decode.pingPong in a cluster file): mixed units"],
       [["serve", "--max-step-ms", "0"], "mixed.maxStepMs"],
       [["frobnicate"], "unknown command"],
     ];

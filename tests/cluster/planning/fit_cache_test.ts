@@ -18,6 +18,7 @@ const rank = (role: "prefill" | "decode", cacheBytes = 0) => ({
   weightBytes: 1000,
   activationBytes: 500,
   cacheBytes,
+  promptCacheBytes: 0,
   cachedBytesPerToken: 10,
 });
 
