@@ -39,7 +39,10 @@ export class RankWeights {
     const whole: LoadShard = { shape: partition(spec, UNCUT)[0], bases: null };
     const plan = new UploadPlan(device, checkpoint, weights);
     const shards = beside === undefined ? [shard ?? whole] : [shard ?? whole, beside];
-    invariant(shards.every(({ shape }) => sharedBlocks(shape) === sharedBlocks(shards[0].shape)), "shards of one rank have the same blocks but for attention");
+    invariant(
+      shards.every(({ shape }) => sharedBlocks(shape) === sharedBlocks(shards[0].shape)),
+      "shards of one rank have the same blocks but for attention",
+    );
     this.#device = device;
     this.#checkpoint = checkpoint;
     this.#spec = spec;
@@ -111,7 +114,9 @@ export class RankWeights {
     const attention = own.attention.layer(`${prefix}.self_attn`, index);
     const beside = others.map((other) => other.attention.layer(`${prefix}.self_attn`, index, attention));
     const feedForwardNorm = this.#plan.vector(`${prefix}.post_attention_layernorm.weight`, hiddenSize);
-    const feedForward = isMoeLayer(this.#spec, index) ? this.#moe(`${prefix}.mlp`) : this.#feedForward([`${prefix}.mlp`], denseWidth, this.#shape.dense);
+    const feedForward = isMoeLayer(this.#spec, index)
+      ? this.#moe(`${prefix}.mlp`)
+      : this.#feedForward([`${prefix}.mlp`], denseWidth, this.#shape.dense);
     return [attention, ...beside].map((attention) => ({ attentionNorm, attention, feedForwardNorm, feedForward }));
   }
 
