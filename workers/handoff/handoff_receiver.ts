@@ -6,7 +6,8 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { checkTensor, type PeerFrameOf } from "../../core/wire/messages.ts";
+import type { PeerFrameOf } from "../../core/wire/messages.ts";
+import { checkTensor } from "../../core/wire/tensors.ts";
 import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { importLatents } from "./latent_importer.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
