@@ -302,13 +302,9 @@ export class Scheduler {
     for (const unit of new Set([...this.prefillUnits.values(), ...this.decodeGroups.values()])) {
       const prefilling = "prompts" in unit ? [...unit.prompts].flatMap(({ prefillBlocks }) => prefillBlocks) : [];
       const decoding = unit instanceof DecodeGroup ? [...unit.placements].flatMap(({ decodeBlocks }) => decodeBlocks) : [];
-      const { promptCache = unit.cache } = unit as Partial<Pick<MixedUnit, "promptCache">>;
-      if (promptCache === unit.cache) {
-        unit.cache.checkIntegrity([...prefilling, ...decoding]);
-      } else {
-        promptCache.checkIntegrity(prefilling);
-        unit.cache.checkIntegrity(decoding);
-      }
+      const apart = "promptCache" in unit && unit.promptCache !== unit.cache;
+      if (apart) unit.promptCache.checkIntegrity(prefilling);
+      unit.cache.checkIntegrity(apart ? decoding : [...prefilling, ...decoding]);
     }
   }
 }
