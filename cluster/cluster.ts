@@ -31,6 +31,7 @@ import { tracePhases } from "./observe/phases.ts";
 import { logLoaded } from "./logs/log_loaded.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
 import type { ClusterServices } from "./planning/services.ts";
+import { generatesFromSlices } from "./config/mixed_units.ts";
 import { asOneMixed, type Settings } from "./config/settings.ts";
 import { gpuAdvice } from "./planning/topology.ts";
 import type { Member, Unit } from "./fleet/unit.ts";
@@ -221,6 +222,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
     deadlineMs: deadlineMs + STEP_SLACK,
     decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
     prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
+    promptBlocks: generatesFromSlices(settings) ? ceilDiv(prefillTokens, BLOCK_TOKENS) : null,
     maxStepMs: settings.mixed.maxStepMs,
   };
 }
@@ -239,14 +241,17 @@ function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, 
   const { ranks, latentGroups, halo } = cut;
   const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
   const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
-  if (mixed.workers > 0) {
-    const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
-    const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";
-    return `${several(mixed.workers, unit)}${each}, for prefill and decode in one cache (exact)${summed}`;
-  }
   const attention = decode.scheme.attention === "mla"
     ? "mla, heads split and latents whole: exact"
     : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
+  if (mixed.workers > 0) {
+    const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
+    const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";
+    const how = decode.scheme.attention === "mla"
+      ? "for prefill and decode in one cache (exact)"
+      : `for prefill (exact, over whole latents) and decode (${attention})`;
+    return `${several(mixed.workers, unit)}${each}, ${how}${summed}`;
+  }
   const units = prefill.ranks === 1
     ? several(prefill.workers, "prefill worker")
     : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;

@@ -30,13 +30,15 @@ export async function clusterOf(url: string): Promise<ClusterStatus> {
 /** Why something is left of requests; null if nothing is. */
 export function leftOver({ units, scheduling }: ClusterStatus): string | null {
   if (scheduling.active > 0) return `${scheduling.active} requests are active`;
-  for (const { name, workers, cache, up } of units) {
+  for (const { name, workers, cache, promptCache, up } of units) {
     if (!up) return `${name} is not up`;
-    if (cache.available !== cache.blocks) return `${name} has ${cache.available} of ${cache.blocks} blocks free`;
+    const caches = promptCache === null ? [cache] : [cache, promptCache];
+    for (const { available, blocks } of caches) if (available !== blocks) return `${name} has ${available} of ${blocks} blocks free`;
+    const all = caches.reduce((sum, { blocks }) => sum + blocks, 0);
     for (const { worker, stats } of workers) {
       if (stats === null) return `${worker} does not answer`;
       if (stats.sequences > 0) return `${worker} holds ${stats.sequences} sequences`;
-      if (stats.freeBlocks !== cache.blocks) return `${worker} has ${stats.freeBlocks} of ${cache.blocks} blocks free`;
+      if (stats.freeBlocks !== all) return `${worker} has ${stats.freeBlocks} of ${all} blocks free`;
     }
   }
   return null;

@@ -103,8 +103,7 @@ export function parseOptions(args: readonly string[]): WholeOptions {
   const attentions = values.attention?.split(",").map((attention) => oneOf("--attention", attention, ["tpla", "mla"] as const));
   const runs = devices.flatMap((device) =>
     topologies.flatMap(({ ranks, mixed }) =>
-      // Where prompts are computed heads and latents are whole; one rank has them so unless it is asked to change their basis.
-      (mixed ? ["mla" as const] : attentions ?? [ranks === 1 ? "mla" as const : "tpla" as const]).map((attention) => ({
+      attentionsOf({ ranks, mixed }, attentions).map((attention) => ({
         device,
         ranks,
         mixed,
@@ -133,6 +132,13 @@ export function parseOptions(args: readonly string[]): WholeOptions {
     json: values.json,
     card: values.card,
   };
+}
+
+/** One rank has heads and latents whole unless it is asked to change their basis, and where it also computes prompts always. */
+function attentionsOf({ ranks, mixed }: Pick<Run, "ranks" | "mixed">, asked: readonly Run["attention"][] | undefined): readonly Run["attention"][] {
+  const alone = ranks === null || ranks === 1;
+  if (mixed) return alone ? ["mla"] : asked ?? ["mla"];
+  return asked ?? [alone ? "mla" : "tpla"];
 }
 
 function parseCase(text: string): Case {

@@ -13,7 +13,7 @@ import { wholeMs } from "./shares.ts";
 /** How a run is named. */
 export function runName({ device, ranks, mixed, attention }: Run): string {
   if (ranks === null) return `${device}, one process`;
-  if (mixed) return `${device}, ${ranks === 1 ? "one mixed worker" : `a mixed unit of ${ranks} ranks`}`;
+  if (mixed) return `${device}, ${ranks === 1 ? "one mixed worker" : `a mixed unit of ${ranks} ranks${attention === "mla" ? "" : `, ${attention}`}`}`;
   return `${device}, ${ranks === 1 ? "one rank" : `${ranks} ranks`}, ${attention}`;
 }
 

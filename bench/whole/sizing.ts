@@ -40,13 +40,14 @@ export function configFor(options: WholeOptions, { device, ranks, mixed, attenti
       maxBatch,
       exchange: options.exchange,
       feedForward: options.feedForward,
-      ...(mixed ? {} : { ranks: ranks ?? undefined, attention, halo: attention === "tpla" ? halo : undefined }),
+      ...(mixed ? {} : { ranks: ranks ?? undefined }),
+      ...(mixed && attention === "mla" ? {} : { attention, halo: attention === "tpla" ? halo : undefined }),
     },
     mixed: mixed ? { workers: 1, ranks: ranks ?? 1 } : undefined,
     // Prompts are computed twice (drive.ts), the second time from here.
     prefill: {
       chunk: prefillChunk,
-      cacheTokens: mixed
+      cacheTokens: mixed && attention === "mla"
         ? undefined
         : prefillCache ?? most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK_TOKENS) + 1) * BLOCK_TOKENS),
     },

@@ -33,7 +33,7 @@ export async function compare(settings: Settings, services: ChoiceServices): Pro
 
 function sameUnits(a: Settings, b: Settings): boolean {
   const unitsOf = ({ decode: { groups, scheme: { ranks, attention } }, mixed, prefill }: Settings) =>
-    mixed.workers > 0 ? [mixed.workers, mixed.ranks] : [groups, ranks, attention, prefill.workers, prefill.ranks];
+    mixed.workers > 0 ? [mixed.workers, mixed.ranks, attention] : [groups, ranks, attention, prefill.workers, prefill.ranks];
   return unitsOf(a).join() === unitsOf(b).join();
 }
 

@@ -9,6 +9,7 @@ import { modelHash } from "../../core/model/model_hash.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { describeFormats } from "../../core/text/answer_formats.ts";
 import { readBasis } from "../../core/tpla/basis_file.ts";
+import { wholeMemory } from "../../core/tpla/plan.ts";
 import { schemeNeedsCalibration } from "../planning/assignment.ts";
 import { formatBytes, printLine } from "../logs/log.ts";
 import { type ChoiceServices, chooseUnits } from "../planning/choose_units.ts";
@@ -197,7 +198,7 @@ async function memory(settings: Settings, services: PlanServices): Promise<Findi
     const { ranks, obstacle } = await planCluster(settings, services);
     if (obstacle !== null) return { state: "fail", subject: "gpus", text: obstacle };
     const local = ranks.filter(({ slot }) => !slot.remote);
-    const needed = local.reduce((sum, { weightBytes, cacheBytes, activationBytes }) => sum + weightBytes + cacheBytes + activationBytes, 0);
+    const needed = local.reduce((sum, rank) => sum + wholeMemory(rank), 0);
     const { kind } = await services.probeDevice(settings.device, settings.dawn);
     if (!isHost(kind)) return { state: "ok", subject: "memory", text: `${formatBytes(needed)} on this host's GPUs; see deno task plan` };
     const { available } = Deno.systemMemoryInfo();

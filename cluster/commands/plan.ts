@@ -7,9 +7,10 @@ import { stringify } from "yaml";
 import { messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import type { PartitionOptions } from "../../core/tpla/partition.ts";
-import { collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../core/tpla/plan.ts";
+import { collectivesPerStep, handoffBytesPerToken, wholeMemory, wireBytesPerToken } from "../../core/tpla/plan.ts";
 import { type CachePlan, planCache, resolveCuts } from "../planning/assignment.ts";
 import type { Config, HostConfig } from "../config/config_type.ts";
+import { generatesFromSlices } from "../config/mixed_units.ts";
 import { formatHubName } from "../hub/hub_name.ts";
 import { fitCache } from "../planning/fit_cache.ts";
 import { fitFeedForward } from "../planning/fit_feed_forward.ts";
@@ -71,21 +72,30 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
   if (json) return printLine(JSON.stringify(plan));
   printLine(stringify(plan.config).trimEnd());
   printLine("");
-  const rows = plan.ranks.map(({ slot, weightBytes, cacheBytes, activationBytes, cachedWidth, cachedBytesPerToken }) => [
-    slot.name,
-    slot.gpu === null ? slot.host : `${slot.host} gpu ${slot.gpu}`,
-    formatBytes(weightBytes),
-    formatBytes(cacheBytes),
-    formatBytes(activationBytes),
-    formatBytes(weightBytes + cacheBytes + activationBytes),
-    String(cachedWidth),
-    formatBytes(cachedBytesPerToken),
+  const keepsPrompts = plan.ranks.some(({ promptCacheBytes }) => promptCacheBytes > 0);
+  const rows = plan.ranks.map((rank) => [
+    rank.slot.name,
+    rank.slot.gpu === null ? rank.slot.host : `${rank.slot.host} gpu ${rank.slot.gpu}`,
+    formatBytes(rank.weightBytes),
+    formatBytes(rank.cacheBytes),
+    ...(keepsPrompts ? [formatBytes(rank.promptCacheBytes)] : []),
+    formatBytes(rank.activationBytes),
+    formatBytes(wholeMemory(rank)),
+    String(rank.cachedWidth),
+    formatBytes(rank.cachedBytesPerToken),
   ]);
-  const header = ["worker", "where", "weights", "cache", "activations", "together", "cached values", "cached per token"];
+  const caches = keepsPrompts ? ["cache", "whole prompts"] : ["cache"];
+  const header = ["worker", "where", "weights", ...caches, "activations", "together", "cached values", "cached per token"];
   for (const line of tableLines(header, rows)) printLine(line);
   printLine("");
   if (plan.obstacle !== null) printLine(`not on this host               ${plan.obstacle}`);
   printLine(`exchanges per token            ${plan.collectivesPerToken}, each rank sends ${formatBytes(plan.wireBytesPerToken)}`);
+  if (keepsPrompts) {
+    const [{ weightBytes, promptWeightBytes }] = plan.ranks;
+    printLine(`whole prompts                  ${plan.config.prefill!.cacheTokens} tokens in progress and of prefixes: all of them are exact`);
+    printLine(`attention weights for prompts  ${formatBytes(promptWeightBytes)} of ${formatBytes(weightBytes)}; all others are there once`);
+    return printLine("handed over                    nothing: ranks keep their slices of what they compute");
+  }
   if (plan.handoffBytesPerPromptToken === 0) return printLine("handed over                    nothing: prompts are decoded where they are computed");
   printLine(`handed over per prompt token   ${formatBytes(plan.handoffBytesPerPromptToken)} to each decode group`);
 }
@@ -95,36 +105,31 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
   const { device, weights, decode, prefill, mixed, cluster } = settings;
   const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
   const { host, port, modelName, shutdownTimeout } = settings;
+  const slices = generatesFromSlices(settings);
   return {
     model: settings.hub === undefined ? settings.model : `hf:${formatHubName(settings.hub)}`,
     device,
     weights,
-    decode: mixed.workers > 0 ? decodeBeside(decode) : {
-      ranks,
-      latentGroups: cut.latentGroups,
-      attention,
-      basis,
-      lambda,
-      halo: attention === "tpla" ? cut.halo : undefined,
-      mu,
-      paper,
+    decode: {
+      ...(mixed.workers === 0 ? { ranks, groups: decode.groups, pingPong: decode.pingPong } : {}),
+      ...(mixed.workers === 0 || slices
+        ? { attention, latentGroups: cut.latentGroups, halo: attention === "tpla" ? cut.halo : undefined, basis, lambda, mu, paper }
+        : {}),
       wire: decode.wire,
       exchange: decode.exchange,
       feedForward: cut.feedForward,
       deadlineMs: decode.deadlineMs,
-      groups: decode.groups,
       maxBatch: decode.maxBatch,
-      pingPong: decode.pingPong,
     },
-    prefill: mixed.workers > 0 ? { chunk, window } : { ...prefill, chunk, window, cacheTokens: prefillTokens },
+    prefill: {
+      ...(mixed.workers === 0 ? prefill : {}),
+      chunk,
+      window,
+      ...(mixed.workers === 0 || slices ? { cacheTokens: prefillTokens } : {}),
+    },
     mixed: mixed.workers > 0 ? { ...mixed } : undefined,
     cache: { maxTokens, dtype },
     server: { host, port, modelName, shutdownTimeout },
     cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, strict: cluster.strict, hosts: [...cluster.hosts] },
   };
-}
-
-/** What a mixed unit takes of the section about decode groups. */
-function decodeBeside({ wire, exchange, feedForward, deadlineMs, maxBatch }: Settings["decode"]): Config["decode"] {
-  return { wire, exchange, feedForward, deadlineMs, maxBatch };
 }

@@ -62,19 +62,22 @@ export const configSchema = z.strictObject({
     maxBatch: z.int().min(1).max(1024).describe("sequences that a group decodes together").optional(),
   }).optional(),
   prefill: z.strictObject({
-    workers: z.int().min(0).max(64).describe("prefill units").optional(),
+    workers: z.int().min(0).max(64).describe("prefill units; 0: the ranks of each decode group compute prompts among themselves, exactly").optional(),
     ranks: z.int().min(1).max(64).describe("workers of a prefill unit; heads are split among them").optional(),
     chunk: z.int().min(1).max(8192).describe("prompt tokens computed at a time; by default 64 on the CPU, and 512 to 4096 on GPUs, by their memory")
       .optional(),
     window: z.int().min(32).max(65536).describe("positions whose keys and values are expanded at a time; by default 512 to 4096, by a GPU's memory")
       .optional(),
-    cacheTokens: z.int().min(64).max(2 ** 26).describe("prompt tokens whose latents a prefill unit keeps; by default as many as a decode group")
-      .optional(),
+    cacheTokens: z.int().min(64).max(2 ** 26).describe(
+      "prompt tokens whose whole latents are kept, one context at least: by a prefill unit, by default as many as by a decode group; or by a group that computes prompts itself and generates from slices, by default as many as it holds, at most 32768",
+    ).optional(),
   }).optional(),
   mixed: z.strictObject({
     workers: z.int().min(0).max(64)
-      .describe("units that compute prompts and generate, in one cache, exactly; instead of decode groups and prefill units").optional(),
-    ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them").optional(),
+      .describe(
+        "units that compute prompts and generate: in one cache and exactly, or from slices of latents where decode.attention is tpla; instead of decode groups and prefill units",
+      ).optional(),
+    ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them, and latents for tpla").optional(),
     maxStepMs: z.number().min(1).max(60_000)
       .describe(
         "most milliseconds between two tokens of a running stream while prompts are computed beside it, some layers at a time, as far as one layer of the smallest chunk allows; by default about three of its steps",

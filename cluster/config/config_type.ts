@@ -31,7 +31,7 @@ export interface Config {
     /** Prompt tokens whose latents a prefill unit keeps; by default as many as a decode group. */
     cacheTokens?: number;
   };
-  /** Units that compute prompts and generate, in one cache, exactly; instead of decode groups and prefill units. */
+  /** Units that compute prompts and generate; instead of decode groups and prefill units. */
   mixed?: {
     /** Mixed units, one of each GPU in turn; 0: none. */
     workers?: number;

@@ -14,6 +14,7 @@ import { needsCalibration } from "../../core/tpla/choose_bases.ts";
 import { type Scheme, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import type { Tls } from "./tls.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
+import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
 
 /** Everything resolved. */
 export interface Settings {
@@ -53,23 +54,13 @@ export interface Settings {
   readonly prefill: {
     readonly workers: number;
     readonly ranks: number;
-    /** Prompt tokens whose latents a unit keeps; undefined: as many as a decode group. */
+    /** Prompt tokens whose whole latents a prefill unit keeps, or a mixed one that generates from slices; undefined: see `planCache`. */
     readonly cacheTokens: number | undefined;
   };
   readonly mixed: MixedSettings;
   /** Whether it was configured which units there are; else they are a default that `serve` may replace by what suits the machine. */
   readonly unitsGiven: boolean;
   readonly cluster: ClusterSettings;
-}
-
-/** Units that compute prompts and generate; where there are some, there are no others. */
-export interface MixedSettings {
-  /** 0: there are decode groups and prefill units instead. */
-  readonly workers: number;
-  /** Workers of each, among which heads are split. */
-  readonly ranks: number;
-  /** Most milliseconds between two tokens of a running stream while prompts are computed beside it; undefined: about three steps. */
-  readonly maxStepMs: number | undefined;
 }
 
 /** Decode groups. */
@@ -133,7 +124,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   refuseUnsupported(config, model);
   const apiKeys = resolveKeys(config.server?.apiKeys, env);
   const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
-  const mixed = resolveMixed(config);
+  const { attention, ...mixed } = resolveMixed(config);
   const settings: Settings = {
     model,
     device,
@@ -161,9 +152,8 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       scheme: {
         ...SCHEME_DEFAULTS,
         ...(isSynthetic(model) ? { basis: SYNTHETIC_BASIS } : {}),
-        // A mixed unit decodes as it prefills: exactly.
-        ...(mixed.workers > 0 ? { attention: "mla" } : {}),
-        ...definedOnly({ attention: decode.attention, basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
+        attention,
+        ...definedOnly({ basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
         ranks: mixed.workers > 0 ? mixed.ranks : decode.ranks ?? 2,
         latentGroups: decode.latentGroups,
         halo: decode.halo === "auto" ? undefined : decode.halo,
@@ -195,14 +185,20 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   return settings;
 }
 
-/** The same with mixed units in place of whatever units there are. */
-export function asMixed(settings: Settings, units: { readonly workers: number; readonly ranks: number }): Settings {
+/** The same with mixed units in place of whatever units there are. @param units that attend exactly, unless they say otherwise */
+export function asMixed(
+  settings: Settings,
+  { attention = "mla", ...units }: { readonly workers: number; readonly ranks: number; readonly attention?: Scheme["attention"] },
+): Settings {
   const { decode, prefill, mixed } = settings;
-  const scheme = { ...SCHEME_DEFAULTS, attention: "mla", ranks: units.ranks } as const;
+  const { ranks } = units;
+  const scheme: Scheme = attention === "mla"
+    ? { ...SCHEME_DEFAULTS, attention, ranks }
+    : { ...decode.scheme, attention, ranks, latentGroups: undefined };
   return {
     ...settings,
     decode: { ...decode, scheme, groups: 0, feedForward: "sharded", pingPong: false },
-    prefill: { ...prefill, workers: 0, ranks: 1, cacheTokens: undefined },
+    prefill: { ...prefill, workers: 0, ranks: 1, cacheTokens: attention === "mla" ? undefined : prefill.cacheTokens },
     mixed: { ...mixed, ...units },
     unitsGiven: true,
   };
@@ -224,28 +220,6 @@ function saysUnits({ decode = {}, prefill = {}, mixed, cluster }: Config): boole
   const { device: _, deadlineMs: __, maxBatch: ___, ...units } = decode;
   const said = [...Object.values(units), mixed?.workers, mixed?.ranks, prefill.workers, prefill.ranks, prefill.cacheTokens];
   return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join }) => join === true) === true;
-}
-
-/** @throws {LatentmeshError} `invalid_config` if other units are asked for, too */
-function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): MixedSettings {
-  const { workers = mixed?.ranks === undefined ? 0 : 1, maxStepMs } = mixed ?? {};
-  if (workers === 0) return { workers: 0, ranks: 1, maxStepMs };
-  const { ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong } = decode;
-  const others = [
-    ...Object.entries({ ranks, latentGroups, basis, lambda, halo, mu, paper, groups, pingPong }).map(([key, value]) => [`decode.${key}`, value]),
-    ...(["workers", "ranks", "cacheTokens"] as const).map((key) => [`prefill.${key}`, prefill[key]] as const),
-  ] as const;
-  const other = others.find(([, value]) => value !== undefined);
-  if (other !== undefined) {
-    refuse(
-      other[0] as string,
-      "mixed units compute prompts and generate by themselves, and there are no other units beside them; leave one of the two out",
-    );
-  }
-  if (decode.attention === "tpla") {
-    refuse("decode.attention", "mixed units attend exactly, over whole latents; tpla needs decode groups and prefill units");
-  }
-  return { workers, ranks: mixed?.ranks ?? 1, maxStepMs };
 }
 
 function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
@@ -282,13 +256,7 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
   return trimmed;
 }
 
-function refuseUnsupported({ decode, prefill, mixed, cache }: Config, model: string): void {
-  if (prefill?.workers === 0 && (mixed?.workers ?? 0) === 0) {
-    refuse(
-      "prefill.workers",
-      "decode groups cannot compute prompts by themselves in this version: give them a prefill unit, or use mixed units (--mixed), which need none",
-    );
-  }
+function refuseUnsupported({ decode, cache }: Config, model: string): void {
   if (isSynthetic(model)) refuseCalibration(model, decode?.paper === true ? "pca" : decode?.basis);
   if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
 }

@@ -38,6 +38,15 @@ export interface WorkerPlace {
   readonly stats: WorkerStats | null;
 }
 
+/** A cache, in blocks. */
+export interface CacheStatus {
+  readonly blocks: number;
+  /** Those that can be allocated. */
+  readonly available: number;
+  /** Those that hold a prefix. */
+  readonly published: number;
+}
+
 /** One unit. */
 export interface UnitStatus {
   /** Such as `decode-0`. */
@@ -52,8 +61,10 @@ export interface UnitStatus {
   readonly exchange: UnitExchange | null;
   /** Sequences that hold blocks there. */
   readonly sequences: number;
-  /** Its cache, in blocks. */
-  readonly cache: { readonly blocks: number; readonly available: number; readonly published: number };
+  /** Its cache. */
+  readonly cache: CacheStatus;
+  /** The one in which a mixed unit computes prompts, of whole latents, where it generates from slices in the other; null: there is none. */
+  readonly promptCache: CacheStatus | null;
   /** Its places, by rank. */
   readonly workers: readonly WorkerPlace[];
 }
@@ -84,7 +95,8 @@ export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<Unit
   const { name, epoch, plan: { role, slots } } = unit;
   const prefill = scheduler.prefillUnits.get(name);
   const decode = scheduler.decodeGroups.get(name);
-  const cache = (prefill ?? decode)?.cache;
+  const unitCache = (prefill ?? decode)?.cache;
+  const { promptCache } = prefill ?? {};
   return {
     name,
     role,
@@ -92,7 +104,8 @@ export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<Unit
     up: unit.formed,
     exchange: unit.exchange,
     sequences: new Set([...prefill?.prompts ?? [], ...decode?.placements ?? []]).size,
-    cache: { blocks: cache?.blocks ?? 0, available: cache?.available ?? 0, published: cache?.published ?? 0 },
+    cache: cacheStatus(unitCache),
+    promptCache: promptCache === undefined || promptCache === unitCache ? null : cacheStatus(promptCache),
     workers: await Promise.all(slots.map(async ({ rank, host }): Promise<WorkerPlace> => {
       const member = unit.members[rank];
       if (member === null) return { rank, worker: null, restarts: 0, host, pid: null, device: null, stats: null };
@@ -108,6 +121,10 @@ export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<Unit
       };
     })),
   };
+}
+
+function cacheStatus({ blocks = 0, available = 0, published = 0 }: Partial<CacheStatus> = {}): CacheStatus {
+  return { blocks, available, published };
 }
 
 async function statsOf({ client }: Member): Promise<WorkerStats | null> {

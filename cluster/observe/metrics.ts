@@ -194,6 +194,12 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
   set("unit_epoch", "Membership of a unit", ofUnits(({ epoch }) => epoch));
   set("cache_usage_ratio", "Cache blocks that are in use", ofUnits(({ cache: { blocks, available } }) => blocks === 0 ? 0 : 1 - available / blocks));
   set("cache_prefix_ratio", "Cache blocks that hold a prefix", ofUnits(({ cache: { blocks, published } }) => blocks === 0 ? 0 : published / blocks));
+  const ofPrompts = units.flatMap(({ name, role, promptCache }) => promptCache === null ? [] : [{ labels: { unit: name, role }, ...promptCache }]);
+  set(
+    "prompt_cache_usage_ratio",
+    "Blocks in use of a mixed unit's cache of whole prompts, where it generates from slices",
+    ofPrompts.map(({ labels, blocks, available }) => [labels, blocks === 0 ? 0 : 1 - available / blocks]),
+  );
   const workers = units.flatMap((unit) => unit.workers.map((worker) => ({ unit, worker })));
   const ofWorkers = (value: (worker: ClusterStatus["units"][number]["workers"][number]) => number) =>
     workers.map(({ unit, worker }) => [{ unit: unit.name, rank: String(worker.rank) }, value(worker)] as const);

@@ -6,8 +6,8 @@
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
-import { collectivesPerStep } from "../../core/tpla/plan.ts";
-import { planCache, resolveCuts } from "./assignment.ts";
+import { collectivesPerStep, wholeMemory } from "../../core/tpla/plan.ts";
+import { planCache, PROMPT_CACHE_TOKENS, resolveCuts } from "./assignment.ts";
 import { fitCache, tokensThatFit } from "./fit_cache.ts";
 import { fitFeedForward, USABLE } from "./fit_feed_forward.ts";
 import { formatBytes } from "../logs/log.ts";
@@ -20,9 +20,6 @@ import { asMixed, LOCAL_HOST, type Settings } from "../config/settings.ts";
 /** Context at which steps are compared, where the model has as much. */
 export const COMPARED_CONTEXT = 4096;
 
-/** Prompt tokens that the prefill worker beside a TPLA group keeps; one context at least. */
-const PREFILL_TOKENS = 32768;
-
 /** One way. */
 export interface Alternative {
   /** What asks for it, such as `--mixed 2`. */
@@ -30,8 +27,8 @@ export interface Alternative {
   /** What it is, for people. */
   readonly what: string;
   readonly settings: Settings;
-  /** Whether it is taken only where nothing else fits. */
-  readonly lastResort: boolean;
+  /** Whether `serve` takes it by itself: where it is the best there is, only where nothing else fits, or never. */
+  readonly taken: "best" | "last" | "never";
   /** Why it cannot be; null: it can, as far as is known. */
   readonly obstacle: string | null;
   /** Bytes of weights on all devices. */
@@ -47,7 +44,7 @@ export interface Alternative {
 }
 
 /** The ways there are to use some GPUs. @param gpus numbers of this host's */
-export function waysToUse(settings: Settings, gpus: readonly number[]): Pick<Alternative, "flags" | "what" | "settings" | "lastResort">[] {
+export function waysToUse(settings: Settings, gpus: readonly number[]): Pick<Alternative, "flags" | "what" | "settings" | "taken">[] {
   const count = gpus.length;
   const all = onGpus(settings, gpus);
   const mixed = (workers: number, ranks: number) => asMixed(all, { workers, ranks });
@@ -55,7 +52,7 @@ export function waysToUse(settings: Settings, gpus: readonly number[]): Pick<Alt
     flags: `--mixed ${count}`,
     what: count === 1 ? "one mixed worker" : `one mixed worker on each of ${count} GPUs`,
     settings: mixed(count, 1),
-    lastResort: false,
+    taken: "best" as const,
   };
   if (count < 2) return [replicas];
   return [
@@ -64,13 +61,20 @@ export function waysToUse(settings: Settings, gpus: readonly number[]): Pick<Alt
       flags: `--ranks ${count - 1} --attention tpla`,
       what: `a TPLA group over ${count - 1} GPUs, and prefill on the last`,
       settings: withGroup(all, count - 1, "tpla"),
-      lastResort: false,
+      taken: "best" as const,
     }]),
+    {
+      flags: `--ranks ${count} --attention tpla --prefill-workers 0`,
+      what: `a TPLA group over ${count} GPUs, which compute prompts among themselves`,
+      settings: asMixed(all, { workers: 1, ranks: count, attention: "tpla" }),
+      // Until it has been measured on GPUs.
+      taken: "never",
+    },
     {
       flags: `mixed: { workers: 1, ranks: ${count} }`,
       what: `one mixed unit over ${count} GPUs, heads split`,
       settings: mixed(1, count),
-      lastResort: true,
+      taken: "last",
     },
   ];
 }
@@ -88,7 +92,7 @@ export async function compareWays(
   return alternatives;
 }
 
-type Planned = Omit<Alternative, "flags" | "what" | "lastResort">;
+type Planned = Omit<Alternative, "flags" | "what" | "taken">;
 
 async function planWay(given: Settings, model: ModelPackage, directory: string, services: PlanServices): Promise<Planned> {
   try {
@@ -133,7 +137,7 @@ async function room(
     } catch {
       return { obstacle: null, tokens: null };
     }
-    const needed = sum(sharing.map(({ weightBytes, activationBytes, cacheBytes }) => weightBytes + activationBytes + cacheBytes));
+    const needed = sum(sharing.map(wholeMemory));
     if (needed > free) {
       return { obstacle: `${gpu === null ? "a GPU" : `GPU ${gpu}`} would need ${formatBytes(needed)}, and has ${formatBytes(free)}`, tokens: null };
     }
@@ -154,9 +158,10 @@ function predict(
   const sharing = cut.feedForward === "replicated" ? 1 : cut.ranks;
   const step = (batch: number) =>
     Math.max(
-      ...ranks.filter(({ role }) => role !== "prefill").map(({ weightBytes, cachedBytesPerToken }) =>
-        predictStep(spec, weights, { weightBytes, cachedBytesPerToken, sharing, sums: collectivesPerStep(spec, cut) }, { batch, context })
-      ),
+      ...ranks.filter(({ role }) => role !== "prefill").map(({ weightBytes, promptWeightBytes, cachedBytesPerToken }) => {
+        const read = { weightBytes: weightBytes - promptWeightBytes, cachedBytesPerToken, sharing, sums: collectivesPerStep(spec, cut) };
+        return predictStep(spec, weights, read, { batch, context });
+      }),
     );
   const stepMs = { one: step(1), full: step(batch) };
   return { stepMs, tokensPerSecond: unitsOf(settings) * batch / stepMs.full * 1000 };
@@ -169,7 +174,7 @@ function withGroup(settings: Settings, ranks: number, attention: "tpla" | "mla")
     ...settings,
     decode: { ...decode, groups: 1, scheme: { ...decode.scheme, attention, ranks } },
     // It has the weights whole, and keeps no more latents beside them than prompts that are computed and those that come again need.
-    prefill: { ...prefill, workers: 1, ranks: 1, cacheTokens: PREFILL_TOKENS },
+    prefill: { ...prefill, workers: 1, ranks: 1, cacheTokens: PROMPT_CACHE_TOKENS },
     mixed: { ...mixed, workers: 0 },
   };
 }

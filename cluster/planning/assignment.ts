@@ -8,11 +8,12 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { choosePrefillSizes, type PrefillDevice, UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
 import { needsCalibration } from "../../core/tpla/choose_bases.ts";
-import { partition, type PartitionOptions, UNCUT } from "../../core/tpla/partition.ts";
+import { partition, type PartitionOptions, promptCut, UNCUT } from "../../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../../core/tpla/scheme.ts";
 import type { Assignment, Hello } from "../../core/wire/messages.ts";
 import type { UnitRole } from "../../core/wire/protocol.ts";
 import type { PrivateDirectory } from "../processes/private_directory.ts";
+import { generatesFromSlices } from "../config/mixed_units.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Slot, UnitPlan } from "./topology.ts";
 
@@ -21,7 +22,7 @@ export interface CachePlan {
   readonly dtype: "f16" | "f32";
   /** Tokens that a decode group or mixed unit holds. */
   readonly maxTokens: number;
-  /** Tokens that a prefill unit holds. */
+  /** Tokens whose whole latents a prefill unit holds, or a mixed unit that generates from slices. */
   readonly prefillTokens: number;
   readonly maxContext: number;
   /** Prompt tokens computed at a time. */
@@ -83,7 +84,11 @@ export class ClusterModel {
   }
 }
 
-/** How the units of a cluster cut the model. @throws {LatentmeshError} `invalid_config` */
+/**
+ * How the units of a cluster cut the model; `promptShapes` are those in which mixed units compute prompts that generate from slices.
+ *
+ * @throws {LatentmeshError} `invalid_config`
+ */
 export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "prefill">, { spec }: ModelPackage) {
   const decodeCut = resolveCut(spec, decode.scheme);
   const cuts: Record<UnitRole, PartitionOptions> = {
@@ -92,7 +97,8 @@ export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "pref
     prefill: { ...UNCUT, ranks: prefill.ranks },
   };
   const shape = partition(spec, decodeCut);
-  return { ...cuts, shapes: { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill) } };
+  const shapes = { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill) };
+  return { ...cuts, shapes, promptShapes: partition(spec, promptCut(decodeCut)) };
 }
 
 /** Whether a scheme needs `basis.safetensors`. */
@@ -127,16 +133,21 @@ function leastOf(members: readonly PlacedWorker[], freeBytes: number | null): Pr
   return { kind, freeBytes, maxBindingBytes: Math.min(...(gpus.length > 0 ? gpus : devices).map(({ maxBindingBytes }) => maxBindingBytes)) };
 }
 
+/** Prompt tokens whose whole latents are kept beside slices; one context at least. */
+export const PROMPT_CACHE_TOKENS = 32768;
+
 /** Sizes for such devices. */
 export function planCache(
-  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefillWindow" | "prefill">,
+  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefillWindow" | "prefill" | "mixed" | "decode">,
   { spec }: ModelPackage,
   device: PrefillDevice,
 ): CachePlan {
   const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
   const sizes = choosePrefillSizes(spec, device, { chunk: settings.prefillChunk, window: settings.prefillWindow }, maxContext);
-  const prefillTokens = Math.max(maxContext, settings.prefill.cacheTokens ?? maxTokens);
+  // Whole latents beside slices are what slices are there to save: no more than prompts that are computed and those that come again need.
+  const standard = generatesFromSlices(settings) ? Math.min(maxTokens, PROMPT_CACHE_TOKENS) : maxTokens;
+  const prefillTokens = Math.max(maxContext, settings.prefill.cacheTokens ?? standard);
   return { dtype: settings.cacheDtype ?? cacheDtypeOf(device.kind), maxTokens, prefillTokens, maxContext, ...sizes };
 }
 
@@ -175,6 +186,7 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
       maxTokens: cache.maxTokens,
       // Prompts that are only computed are no part of the batch.
       maxSequences: maxBatch + PROMPTS_PER_UNIT,
+      promptCache: generatesFromSlices(settings) ? { maxTokens: cache.prefillTokens, maxSequences: PROMPTS_PER_UNIT } : null,
       limits: { ...prefilling, decodeRows: maxBatch, logitRows: Math.max(maxBatch, prefilling.logitRows) },
     },
   };

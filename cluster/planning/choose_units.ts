@@ -61,8 +61,8 @@ export async function chooseUnits(settings: Settings, services: ChoiceServices):
 
 /** What fits and is predicted to give most tokens; of what is known to fit nowhere, what comes nearest. */
 export function bestOf(ways: readonly Alternative[]): Alternative {
-  const all = ways.filter(({ obstacle }) => obstacle === null);
-  const fitting = all.some(({ lastResort }) => !lastResort) ? all.filter(({ lastResort }) => !lastResort) : all;
+  const all = ways.filter(({ obstacle, taken }) => obstacle === null && taken !== "never");
+  const fitting = all.some(({ taken }) => taken === "best") ? all.filter(({ taken }) => taken === "best") : all;
   // Replicas come first: where nothing is known, they are what most models are best with.
   if (fitting.length === 0) return ways.at(-1)!;
   return fitting.reduce((best, way) => (way.tokensPerSecond ?? 0) > (best.tokensPerSecond ?? 0) ? way : best);

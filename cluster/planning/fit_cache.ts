@@ -7,11 +7,12 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
-import { planCache } from "./assignment.ts";
+import { planCache, PROMPT_CACHE_TOKENS } from "./assignment.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks, type RankPlan } from "./rank_plan.ts";
 import type { PlanServices } from "./services.ts";
+import { generatesFromSlices } from "../config/mixed_units.ts";
 import { MOST_CACHE_TOKENS, type Settings } from "../config/settings.ts";
 
 /**
@@ -28,7 +29,10 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   const device = await probePrefillDevice(settings, services);
   const onCpu = isHost(device.kind);
   // What is not cache does not depend on how large the cache is, beyond one context.
-  const cache = planCache({ ...settings, maxTokensTotal: maxPositions }, model, device);
+  const { prefill } = settings;
+  // Beside slices, neither does what is kept whole of prompts.
+  const prompts = generatesFromSlices(settings) ? { ...prefill, cacheTokens: prefill.cacheTokens ?? PROMPT_CACHE_TOKENS } : prefill;
+  const cache = planCache({ ...settings, prefill: prompts, maxTokensTotal: maxPositions }, model, device);
   const ranks = await planRanks(settings, model, files.name, cache, services);
   if (ranks.some(({ slot }) => slot.remote)) refuse("what devices of other hosts have left is not known here; use cache.maxTokens");
   const allows = { fraction, prefillTokens: settings.prefill.cacheTokens, bindings: device.maxBindingBytes * layers };
@@ -55,12 +59,14 @@ export interface CacheAllowance {
 /** Tokens that workers of one device can cache. @param free bytes of it */
 export function tokensThatFit(
   free: number,
-  ranks: readonly Pick<RankPlan, "role" | "weightBytes" | "activationBytes" | "cacheBytes" | "cachedBytesPerToken">[],
+  ranks: readonly Pick<RankPlan, "role" | "weightBytes" | "activationBytes" | "cacheBytes" | "promptCacheBytes" | "cachedBytesPerToken">[],
   { fraction, prefillTokens, bindings }: CacheAllowance,
 ): number {
   const isFixed = ({ role }: Pick<RankPlan, "role">) => role === "prefill" && prefillTokens !== undefined;
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-  const needed = sum(ranks.map((rank) => rank.weightBytes + rank.activationBytes + (isFixed(rank) ? rank.cacheBytes : 0)));
+  const needed = sum(
+    ranks.map((rank) => rank.weightBytes + rank.activationBytes + rank.promptCacheBytes + (isFixed(rank) ? rank.cacheBytes : 0)),
+  );
   const perToken = ranks.filter((rank) => !isFixed(rank)).map(({ cachedBytesPerToken }) => cachedBytesPerToken);
   if (perToken.length === 0) return MOST_CACHE_TOKENS;
   const tokens = Math.floor(Math.min(Math.max(0, free - needed) * fraction / sum(perToken), bindings / Math.max(...perToken)));

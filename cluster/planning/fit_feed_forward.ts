@@ -7,6 +7,7 @@ import { isHost, isHostChoice } from "../../core/device_kind.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
 import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
 import { messageOf } from "../../core/errors.ts";
+import { wholeMemory } from "../../core/tpla/plan.ts";
 import { planCache } from "./assignment.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
@@ -51,7 +52,7 @@ async function obstacleTo(settings: Settings, model: ModelPackage, directory: st
   if (isHost(device.kind)) return onCpu;
   const plans = await planRanks(withFeedForward(settings, "replicated"), model, directory, planCache(settings, model, device), services);
   for (const [gpu, sharing] of Map.groupBy(plans, ({ slot }) => slot.gpu)) {
-    const needed = sharing.reduce((sum, { weightBytes, cacheBytes, activationBytes }) => sum + weightBytes + cacheBytes + activationBytes, 0);
+    const needed = sharing.reduce((sum, rank) => sum + wholeMemory(rank), 0);
     if (needed > free.get(gpu)!) return `a device would need ${formatBytes(needed)}, and has ${formatBytes(free.get(gpu)!)} left`;
   }
   return null;

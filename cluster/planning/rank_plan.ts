@@ -33,7 +33,7 @@ export async function planRanks(
   cache: CachePlan,
   { planMemory }: Pick<PlanServices, "planMemory">,
 ): Promise<RankPlan[]> {
-  const { shapes } = resolveCuts(settings, model);
+  const { shapes, promptShapes } = resolveCuts(settings, model);
   const { spec } = model;
   const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
   const matrixUnits = mayHaveMatrixUnits(settings.device);
@@ -50,6 +50,7 @@ export async function planRanks(
           group: groupPlace(assignment),
           model: directory,
           shape,
+          promptShape: promptShapes[slot.rank],
           changesBasis: resolveBasis(settings.decode.scheme) !== null,
           matrixUnits,
         });

@@ -40,6 +40,9 @@ export interface ProbedDevice {
 export interface RankSizes {
   readonly model: string;
   readonly shape: RankShape;
+  /** Of a rank that generates from slices of latents: its part of prompts, and the cache of their whole latents. */
+  readonly promptShape?: RankShape;
+  readonly promptCache?: { readonly maxTokens: number; readonly maxSequences: number } | null;
   /** Whether latents change their basis. */
   readonly changesBasis: boolean;
   readonly weights: Settings["weights"];

@@ -46,16 +46,16 @@ export class Placements {
     const { hashes, prompt } = sequence;
     const { blockTokens } = this.#options;
     const cached = cachedBlocks(sequence, prefill, blockTokens);
-    const mixed = prefill === decode;
-    const from = decode === null ? 0 : mixed ? cached : decode.cache.matches(hashes);
+    const inPlace = prefill.promptCache === decode?.cache;
+    const from = decode === null ? 0 : inPlace ? cached : decode.cache.matches(hashes);
     const placement = new Placement({
       id: this.#nextId++,
       sequence,
       prefill,
       decode,
       admitted: now,
-      prefillBlocks: mixed ? [] : takeBlocks(prefill, sequence, cached, ceilDiv(prompt.length, blockTokens)),
-      decodeBlocks: decode === null ? [] : takeBlocks(decode, sequence, from, decodeBlocksOf(sequence, blockTokens)),
+      prefillBlocks: inPlace ? [] : takeBlocks(prefill.promptCache, sequence, cached, ceilDiv(prompt.length, blockTokens)),
+      decodeBlocks: decode === null ? [] : takeBlocks(decode.cache, sequence, from, decodeBlocksOf(sequence, blockTokens)),
       cached: cached * blockTokens,
       from: from * blockTokens,
     });
@@ -117,8 +117,8 @@ export class Placements {
     const before = placement.prefilled / this.#options.blockTokens;
     const now = cachedBlocks(sequence, prefill, this.#options.blockTokens);
     if (now <= before) return;
-    const shared = prefill.cache.share(sequence.hashes, now);
-    prefill.cache.release(placement.promptBlocks.slice(0, now));
+    const shared = prefill.promptCache.share(sequence.hashes, now);
+    prefill.promptCache.release(placement.promptBlocks.slice(0, now));
     placement.promptBlocks.splice(0, now, ...shared);
     placement.prefilled = now * this.#options.blockTokens;
     sequence.cachedTokens = placement.prefilled;
@@ -243,7 +243,7 @@ export class Placements {
   leavePrefill(placement: Placement, told: boolean): void {
     const { prefill } = placement;
     prefill.prompts.delete(placement);
-    prefill.cache.release(placement.prefillBlocks);
+    prefill.promptCache.release(placement.prefillBlocks);
     placement.prefillBlocks = [];
     if (told && prefill.up) prefill.closing.push(placement.id);
   }

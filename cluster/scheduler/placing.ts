@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { PrefixCache } from "../../core/cache/prefix_cache.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { type DecodeGroup, MixedUnit, type PromptUnit, type Sequence } from "./state.ts";
 
@@ -47,8 +48,8 @@ export function choosePlace(
 }
 
 /** Blocks of a prompt that a prefill unit need not compute: its last token always is computed, for its logits. */
-export function cachedBlocks({ wholePrompt, hashes, prompt }: Sequence, { cache }: PromptUnit, blockTokens: number): number {
-  return wholePrompt ? 0 : Math.min(cache.matches(hashes), Math.floor((prompt.length - 1) / blockTokens));
+export function cachedBlocks({ wholePrompt, hashes, prompt }: Sequence, { promptCache }: PromptUnit, blockTokens: number): number {
+  return wholePrompt ? 0 : Math.min(promptCache.matches(hashes), Math.floor((prompt.length - 1) / blockTokens));
 }
 
 /** Blocks that a decode group needs for the prompt, for what is generated already, and for one token more. */
@@ -56,8 +57,8 @@ export function decodeBlocksOf({ prompt, generated }: Sequence, blockTokens: num
   return ceilDiv(prompt.length + generated.length + 1, blockTokens);
 }
 
-/** Takes `count` blocks of which the first `shared` are published. */
-export function takeBlocks({ cache }: PromptUnit | DecodeGroup, { hashes }: Sequence, shared: number, count: number): number[] {
+/** Takes `count` blocks of a cache, of which the first `shared` are published. */
+export function takeBlocks(cache: PrefixCache, { hashes }: Sequence, shared: number, count: number): number[] {
   const prefix = cache.share(hashes, shared);
   return [...prefix, ...cache.allocate(count - shared)];
 }
@@ -70,17 +71,22 @@ export function hasRoom({ placements, reserved }: DecodeGroup, { maxBatch }: Pla
 /** Room for a sequence, and for one more block of everybody who runs, so that nobody is preempted at once. */
 function fitsGroup(sequence: Sequence, group: DecodeGroup, options: PlacingOptions): boolean {
   const needed = decodeBlocksOf(sequence, options.blockTokens) + group.running.size;
-  const shared = group instanceof MixedUnit ? cachedBlocks(sequence, group, options.blockTokens) : group.cache.matches(sequence.hashes);
-  return hasRoom(group, options) && needed <= reachable(group, shared, sequence);
+  const shared = computesInPlace(group) ? cachedBlocks(sequence, group, options.blockTokens) : group.cache.matches(sequence.hashes);
+  return hasRoom(group, options) && needed <= reachable(group.cache, shared, sequence);
 }
 
 function fitsUnit(sequence: Sequence, unit: PromptUnit, { blockTokens, maxPrompts }: PlacingOptions): boolean {
-  if (unit instanceof MixedUnit && sequence.mostTokens > 0) return unit.prompts.size < maxPrompts;
+  if (computesInPlace(unit) && sequence.mostTokens > 0) return unit.prompts.size < maxPrompts;
   const needed = ceilDiv(sequence.prompt.length, blockTokens);
-  return unit.prompts.size < maxPrompts && needed <= reachable(unit, cachedBlocks(sequence, unit, blockTokens), sequence);
+  return unit.prompts.size < maxPrompts && needed <= reachable(unit.promptCache, cachedBlocks(sequence, unit, blockTokens), sequence);
+}
+
+/** Whether prompts are computed in the blocks that they are decoded from. */
+function computesInPlace(unit: PromptUnit | DecodeGroup): unit is MixedUnit {
+  return unit instanceof MixedUnit && unit.promptCache === unit.cache;
 }
 
 /** Blocks that a sequence could hold: those it shares, and those that can still be allocated once it does. */
-function reachable({ cache }: PromptUnit | DecodeGroup, shared: number, { hashes }: Sequence): number {
+function reachable(cache: PrefixCache, shared: number, { hashes }: Sequence): number {
   return shared + cache.available - cache.unusedAmong(hashes, shared);
 }

@@ -79,9 +79,14 @@ export class Scheduler {
     return revive(this.decodeGroups, name, blocks, () => new DecodeGroup(name, blocks ?? 0));
   }
 
-  /** A mixed unit can be used. @param blocks of its cache; a number makes an empty one, null keeps what was there */
-  mixedUp(name: string, blocks: number | null): MixedUnit {
-    const unit = revive(this.decodeGroups, name, blocks, () => new MixedUnit(name, blocks ?? 0)) as MixedUnit;
+  /**
+   * A mixed unit can be used.
+   *
+   * @param blocks of its cache; a number makes an empty one, null keeps what was there
+   * @param promptBlocks of a cache for prompts alone, which then is empty, too; null: it has none
+   */
+  mixedUp(name: string, blocks: number | null, promptBlocks: number | null = null): MixedUnit {
+    const unit = revive(this.decodeGroups, name, blocks, () => new MixedUnit(name, blocks ?? 0, promptBlocks)) as MixedUnit;
     this.prefillUnits.set(name, unit);
     return unit;
   }
@@ -204,7 +209,7 @@ export class Scheduler {
     this.waiting.charge(placement.sequence.client, count);
     // Those before are published already: of a long prompt, chunks and blocks are many.
     const [first, end] = [start, placement.prefilled].map((tokens) => Math.floor(tokens / this.options.blockTokens));
-    for (let block = first; block < end; block++) prefill.cache.publish(placement.sequence.hashes[block], placement.promptBlocks[block]);
+    for (let block = first; block < end; block++) prefill.promptCache.publish(placement.sequence.hashes[block], placement.promptBlocks[block]);
     this.#placements.chunkEnded(placement);
     if (prefill instanceof MixedUnit) prefill.prefilled = true;
     // Until its latents are where they go, its blocks are in use on both sides.
@@ -297,7 +302,9 @@ export class Scheduler {
     for (const unit of new Set([...this.prefillUnits.values(), ...this.decodeGroups.values()])) {
       const prefilling = "prompts" in unit ? [...unit.prompts].flatMap(({ prefillBlocks }) => prefillBlocks) : [];
       const decoding = unit instanceof DecodeGroup ? [...unit.placements].flatMap(({ decodeBlocks }) => decodeBlocks) : [];
-      unit.cache.checkIntegrity([...prefilling, ...decoding]);
+      const apart = "promptCache" in unit && unit.promptCache !== unit.cache;
+      if (apart) unit.promptCache.checkIntegrity(prefilling);
+      unit.cache.checkIntegrity(apart ? decoding : [...prefilling, ...decoding]);
     }
   }
 }

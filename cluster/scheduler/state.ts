@@ -79,13 +79,13 @@ export class Placement {
   /** Whose it is; another of those that share it where the first has ended. */
   sequence: Sequence;
   readonly prefill: PromptUnit;
-  /** null where nothing is generated; a mixed unit decodes what it has computed. */
+  /** null where nothing is generated; a mixed unit decodes what it has computed, from there or from what its ranks keep of it. */
   readonly decode: DecodeGroup | null;
   readonly admitted: number;
-  /** Of the prompt while it is computed; none where a mixed unit computes it in the blocks that it decodes from. */
+  /** Of the prompt while it is computed; none where it is computed in the blocks that it is decoded from. */
   prefillBlocks: number[];
   readonly decodeBlocks: number[];
-  /** Prompt tokens that the decode group had already. */
+  /** Prompt tokens that were there already to decode from. */
   readonly from: number;
   /** Prompt tokens that the prefill unit holds. */
   prefilled: number;
@@ -124,14 +124,19 @@ export class Placement {
     this.opened = options.decode === null || this.mixed;
   }
 
-  /** Whether it is decoded where it is computed. */
+  /** Whether one unit computes and decodes it. */
   get mixed(): boolean {
     return this.prefill === this.decode;
   }
 
+  /** Whether it is decoded from the blocks that it is computed in. */
+  get inPlace(): boolean {
+    return this.mixed && this.prefill.promptCache === this.decode!.cache;
+  }
+
   /** Those that hold its prompt while that is computed. */
   get promptBlocks(): number[] {
-    return this.mixed ? this.decodeBlocks : this.prefillBlocks;
+    return this.inPlace ? this.decodeBlocks : this.prefillBlocks;
   }
 
   /** Whether its sequence still wants it. */
@@ -165,7 +170,7 @@ export interface PrefillChunk {
 /** What prefill units and decode groups have in common. */
 abstract class ScheduledUnit {
   readonly name: string;
-  cache: PrefixCache;
+  readonly cache: PrefixCache;
   /** Whether it can be used now. */
   up = true;
   /** Placements whose blocks were given back and which its ranks must be told to close. */
@@ -187,6 +192,11 @@ abstract class ScheduledUnit {
 /** Computes prompts. */
 export class PrefillUnit extends ScheduledUnit {
   readonly prompts = new Set<Placement>();
+
+  /** Where prompts are computed. */
+  get promptCache(): PrefixCache {
+    return this.cache;
+  }
 
   /** Prompt tokens that are waiting to be computed here. */
   get load(): number {
@@ -211,13 +221,24 @@ export class DecodeGroup extends ScheduledUnit {
   }
 }
 
-/** Computes prompts and generates, one after the other, in one cache: nothing is handed over. */
+/**
+ * Computes prompts and generates, one after the other: nothing is handed over. It has one cache for both, unless its ranks keep slices of latents to generate from: then
+ * prompts are computed in another one, of whole latents, and lie in both for as long as that takes.
+ */
 export class MixedUnit extends DecodeGroup {
   readonly prompts = new Set<Placement>();
+  /** Where prompts are computed. */
+  readonly promptCache: PrefixCache;
   /** Whether the last thing that it did was a prefill chunk, or layers of one. */
   prefilled = false;
   /** A chunk of which layers are left; while others take their turn it needs nothing but its blocks, and may lose them. */
   paused: PrefillChunk | null = null;
+
+  /** @param promptBlocks of a cache for prompts alone; null: they are computed where they are generated from */
+  constructor(name: string, blocks: number, promptBlocks: number | null) {
+    super(name, blocks);
+    this.promptCache = promptBlocks === null ? this.cache : new PrefixCache(promptBlocks);
+  }
 
   /** Prompt tokens that are waiting to be computed here. */
   get load(): number {
@@ -225,7 +246,9 @@ export class MixedUnit extends DecodeGroup {
   }
 
   override get preemptible(): Iterable<Placement> {
-    return [...this.running, ...this.prompts];
+    // What is only computed holds nothing of a cache that is only generated from.
+    const prompts = [...this.prompts].filter(({ decode }) => decode !== null || this.promptCache === this.cache);
+    return [...this.running, ...prompts];
   }
 }
 

@@ -18,11 +18,13 @@ import { UnitPump, type UnitPumpOptions } from "./unit_pump.ts";
 /** Options of {@link Serving}. */
 export interface ServingOptions extends Pick<RequestsOptions, "maxContext" | "onArrival">, Pick<UnitPumpOptions, "vocabulary" | "deadlineMs"> {
   readonly scheduler: SchedulerOptions;
-  /** Blocks of a decode group's cache, and of a prefill unit's. */
   /** Of the model. */
   readonly layers: number;
+  /** Blocks of a decode group's cache, or a mixed unit's; and of a prefill unit's. */
   readonly decodeBlocks: number;
   readonly prefillBlocks: number;
+  /** Blocks of whole latents that a mixed unit has for prompts, where it generates from slices; null: it computes where it generates from. */
+  readonly promptBlocks: number | null;
   /** Most milliseconds between two tokens of a stream while a mixed unit computes prompts beside it; undefined: about three steps, see `chunk_sizes.ts`. */
   readonly maxStepMs?: number;
   /** Milliseconds that requests wait for units to be repaired. */
@@ -76,11 +78,11 @@ export class Serving implements UnitListener {
   }
 
   up(unit: Unit, fresh: boolean): void {
-    const { decodeBlocks, prefillBlocks } = this.#options;
+    const { decodeBlocks, prefillBlocks, promptBlocks } = this.#options;
     this.#pump.know(unit);
     const { role } = unit.plan;
     if (role === "decode") this.scheduler.decodeUp(unit.name, fresh ? decodeBlocks : null);
-    else if (role === "mixed") this.scheduler.mixedUp(unit.name, fresh ? decodeBlocks : null);
+    else if (role === "mixed") this.scheduler.mixedUp(unit.name, fresh ? decodeBlocks : null, promptBlocks);
     else this.scheduler.prefillUp(unit.name, fresh ? prefillBlocks : null);
     this.#kick();
   }

@@ -90,7 +90,7 @@ export async function computeChunk(
   { chunk, layers, target, awaited }: ChunkPart,
   { promptLogprobs, deadlineMs, ...questions }: ChunkQuestions & { readonly deadlineMs: number },
 ): Promise<ChunkAnswers> {
-  const { placement: { id, sequence: { prompt }, promptBlocks, mixed, from }, start, count, last } = chunk;
+  const { placement: { id, sequence: { prompt }, promptBlocks, decodeBlocks, mixed, inPlace, from }, start, count, last } = chunk;
   const begin = chunk.begin && layers.first === 0;
   const following = last ? null : prompt[start + count];
   const { vocabulary } = questions;
@@ -100,7 +100,14 @@ export async function computeChunk(
     {
       epoch: unit.epoch,
       sequence: id,
-      begin: begin ? { blocks: [...promptBlocks], target: target === null ? null : { ...targetOf(target, deadlineMs), from }, stays: mixed } : null,
+      begin: begin
+        ? {
+          blocks: [...promptBlocks],
+          target: target === null ? null : { ...targetOf(target, deadlineMs), from },
+          stays: inPlace,
+          slices: mixed && !inPlace ? { tokens: prompt.length, from, blocks: [...decodeBlocks] } : null,
+        }
+        : null,
       start,
       tokens: count,
       layers,

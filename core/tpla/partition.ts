@@ -26,6 +26,11 @@ export interface PartitionOptions {
 /** A model that nobody shares. */
 export const UNCUT: PartitionOptions = { ranks: 1, latentGroups: 1, halo: 0 };
 
+/** How the ranks of a group compute prompts among themselves, exactly: heads split, latents whole, everything but attention as in the group's own cut. */
+export function promptCut({ ranks, feedForward }: PartitionOptions): PartitionOptions {
+  return { ...UNCUT, ranks, feedForward };
+}
+
 /** What one rank holds. Ranges are half-open; widths may differ by one between ranks where they do not divide. */
 export interface RankShape {
   readonly rank: number;

@@ -42,7 +42,17 @@ export function wireBytesPerToken(spec: ModelSpec, cut: PartitionOptions, bytes:
 /** Bytes that one rank takes of its device. */
 export interface RankMemory {
   readonly weightBytes: number;
+  /** The part of them that only prompts read, where attention is cut in one way for them and in another to generate. */
+  readonly promptWeightBytes: number;
+  /** Of what it generates from, or computes prompts in. */
   readonly cacheBytes: number;
+  /** Whole latents of prompts, in a cache beside that. */
+  readonly promptCacheBytes: number;
   /** Working memory of a step, whatever its contents. */
   readonly activationBytes: number;
+}
+
+/** All of it. */
+export function wholeMemory({ weightBytes, cacheBytes, promptCacheBytes, activationBytes }: RankMemory): number {
+  return weightBytes + cacheBytes + promptCacheBytes + activationBytes;
 }

@@ -58,6 +58,9 @@ export const assignmentSchema = z.strictObject({
   maxTokens: count,
   maxContext: count,
   maxSequences: count.min(1),
+  promptCache: z.strictObject({ maxTokens: count, maxSequences: count.min(1) }).nullish().describe(
+    "whole latents of prompts, of a mixed unit whose ranks keep slices to generate from, as `cut` has them; without it, it generates from where it computes",
+  ),
   limits: z.strictObject({ prefillRows: count, decodeRows: count, window: count, keptWindows: count.max(1024).optional(), logitRows: count }),
   lanes: z.union([z.literal(1), z.literal(2)]).describe("halves of a step that run side by side"),
   wire: z.enum(["f32", "f16"]),
@@ -111,6 +114,11 @@ export const requestSchema = z.discriminatedUnion("kind", [
         silentMs: z.number().positive().describe("how long one of its ranks may leave latents unacknowledged"),
       }).nullable(),
       stays: z.boolean().describe("it is generated from here: its blocks are not given back after the last chunk"),
+      slices: z.strictObject({
+        tokens: count.describe("length of the prompt"),
+        from: count.describe("first position that is taken; blocks before it are shared"),
+        blocks: blockList,
+      }).nullish().describe("where this rank keeps its slices of it, in the cache that it generates from, see `promptCache`"),
     }).nullable().describe("given with the first chunk"),
     start: count,
     tokens: count.min(1).describe("they come with the first layers"),
@@ -307,23 +315,4 @@ export function parseMessage<S extends z.ZodType>(schema: S, message: unknown): 
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new LatentmeshError("protocol", `Cannot use a message: ${issue.path.join(".") || "kind"}: ${issue.message}`);
-}
-
-/** Throws unless dtype × shape, the announced length and the payload agree, and the shape is the expected one. */
-export function checkTensor(
-  header: { readonly dtype: "f32" | "f16"; readonly shape: readonly number[]; readonly byteLength: number },
-  payload: Uint8Array,
-  expected: { readonly dtype: "f32" | "f16"; readonly shape: readonly number[] },
-): void {
-  if (header.dtype !== expected.dtype || header.shape.length !== expected.shape.length || header.shape.some((n, i) => n !== expected.shape[i])) {
-    const text = ({ dtype, shape }: typeof expected) => `${dtype} [${shape.join(", ")}]`;
-    throw new LatentmeshError("protocol", `Cannot use a tensor of ${text(header)} where ${text(expected)} is expected`);
-  }
-  const bytes = header.shape.reduce((product, n) => product * n, dtypeBytes(header.dtype));
-  if (bytes !== header.byteLength || bytes !== payload.byteLength) {
-    throw new LatentmeshError(
-      "protocol",
-      `Cannot use a tensor: its shape needs ${bytes} bytes, it announces ${header.byteLength} and brings ${payload.byteLength}`,
-    );
-  }
 }

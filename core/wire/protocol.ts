@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a frame changes meaning; peers of another version are refused by name. */
-export const PROTOCOL_VERSION = 10;
+export const PROTOCOL_VERSION = 11;
 
 /** Exchanges between ranks are counted up to here, then from 0 again. */
 export const MOST_EXCHANGES = 2 ** 31;
@@ -35,5 +35,5 @@ export const PAYLOAD_ALIGNMENT = 128;
 export const ROLES = ["worker", "prefill", "decode", "mixed"] as const;
 /** What a process is to the cluster: a `worker` at the coordinator's door, what its unit does between workers. */
 export type Role = (typeof ROLES)[number];
-/** What a unit does: computes prompts and hands them over, generates, or both in one cache. */
+/** What a unit does: computes prompts and hands them over, generates, or both. */
 export type UnitRole = "prefill" | "decode" | "mixed";

@@ -25,9 +25,9 @@ export interface WorkerStats {
   readonly handoffBusyMs: number;
   /** The part of it in which prefill had to wait. */
   readonly handoffStallMs: number;
-  /** Blocks of its latent cache that nobody holds. */
+  /** Blocks of its latent cache that nobody holds, and of its cache of prompts, if it has one beside it. */
   readonly freeBlocks: number;
-  /** Sequences that hold some. */
+  /** Sequences that hold some; one whose prompt is computed may hold some in both. */
   readonly sequences: number;
   /** Bytes it caches per token, all layers. */
   readonly cacheBytesPerToken: number;

@@ -1,3 +1,5 @@
-fn store_pair(token: u32, pair: u32, value: vec2<f32>) {
-  out[params.offset + token * (KEPT_WIDTH / 2u) + pair] = pack2x16float(value);
+const PAIR_WORDS = 1u;
+
+fn store_pair(at: u32, value: vec2<f32>) {
+  out[at] = pack2x16float(value);
 }

@@ -53,6 +53,13 @@ describe("bench whole", () => {
       [1, false, "mla"],
       [2, false, "tpla"],
     ]);
+    const sliced = parseOptions(["--topology", "single,mixed,mixed=2", "--attention", "tpla,mla", "--cases", "16x1024", "--halo", "8"]);
+    assertEquals(sliced.runs.map(({ ranks, attention }) => [ranks, attention]), [[null, "mla"], [1, "mla"], [2, "tpla"], [2, "mla"]]);
+    for (const run of sliced.runs) {
+      const { mixed, decode: { scheme }, prefill } = resolveSettings(configFor(sliced, run), {}, () => undefined);
+      assertEquals([mixed.ranks, scheme.attention, scheme.halo], [run.ranks ?? 1, run.attention, run.attention === "tpla" ? 8 : undefined]);
+      assertEquals(prefill.cacheTokens !== undefined, run.attention === "tpla", "prompts come twice, the second time from there");
+    }
     for (const run of several.runs) {
       const { mixed, prefill } = resolveSettings(configFor(several, run), {}, () => undefined);
       assertEquals([mixed.workers, prefill.workers], run.mixed ? [1, 0] : [0, 1]);

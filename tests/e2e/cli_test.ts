@@ -61,7 +61,7 @@ describe("command line", () => {
       [["worker", "--join", "wss://nowhere:1", "--advertise", "127.0.0.2"], "LATENTMESH_TOKEN"],
       [["plan", "--ranks", "1000"], "Cannot use the flags: --ranks (decode.ranks in a cluster file): expected a whole number from 1 to 64, got 1000"],
       [["serve", "--mixed", "1", "--ranks", "2"], "--ranks (decode.ranks in a cluster file): mixed units compute prompts and generate by themselves"],
-      [["serve", "--prefill-workers", "0"], "use mixed units (--mixed)"],
+      [["serve", "--prefill-workers", "0", "--ping-pong"], "--ping-pong (decode.pingPong in a cluster file): mixed units"],
       [["serve", "--max-step-ms", "0"], "mixed.maxStepMs"],
       [["frobnicate"], "unknown command"],
     ];
@@ -115,6 +115,23 @@ describe("command line", () => {
     assertEquals(plan.handoffBytesPerPromptToken, 6 * (80 + 80 + 96 + 96) * 4);
   });
 
+  it("plans groups whose ranks compute prompts themselves, with what they keep whole of them, and takes what it prints", async () => {
+    const args = ["--device", "cpu", "--ranks", "2", "--prefill-workers", "0", "--max-tokens-total", "4096"];
+    const plan = JSON.parse((await runCli("plan", ...args, "--json")).stdout);
+    const { stdout } = await runCli("plan", ...args);
+    const file = await Deno.makeTempFile({ suffix: ".yaml" });
+    await Deno.writeTextFile(file, stdout.split("\n\n")[0]);
+    assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
+    await Deno.remove(file);
+    const kept = plan.ranks.map((
+      { slot, cachedWidth, promptCacheBytes }: { slot: { name: string }; cachedWidth: number; promptCacheBytes: number },
+    ) => `${slot.name} ${cachedWidth} ${promptCacheBytes}`);
+    // 128 + 16 values of each of 4096 tokens in six layers, in f32.
+    const whole = 4096 * 144 * 6 * 4;
+    assertEquals(kept, [`mixed-0.0 80 ${whole}`, `mixed-0.1 96 ${whole}`].toSorted(), stdout);
+    assertStringIncludes(stdout, "whole prompts                  4096 tokens");
+  });
+
   it("plans what serve would choose, and what else there is", async () => {
     // In this process alone, which takes no more than one mixed worker.
     const alone = JSON.parse((await runCli("plan", "--device", "cpu", "--single", "--port", "9000", "--json")).stdout);
@@ -134,6 +151,7 @@ describe("command line", () => {
     assertEquals(ways.map(({ flags, chosen }: { flags: string; chosen: boolean }) => `${flags} ${chosen}`), [
       "--mixed 3 false",
       "--ranks 2 --attention tpla false",
+      "--ranks 3 --attention tpla --prefill-workers 0 false",
       "mixed: { workers: 1, ranks: 3 } false",
     ]);
     const table = await runCli("plan", ...args, "--gpus", "0,1", "--compare");

@@ -1,15 +1,18 @@
 /**
- * Kernels that only serving many needs: grammar masks, and copies of blocks.
+ * Kernels that only serving many needs: grammar masks, copies of blocks, and slices of whole latents.
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { blockCopy } from "../../kernels/block_copy/block_copy.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
+import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
+import { latentSlice } from "../../kernels/latent_slice/latent_slice.ts";
 import { FORBIDDEN, maskLogits, maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
+import { packCache, rounded } from "../support/latents.ts";
 import { Random } from "../../bench/support/random.ts";
 
 describeOnDevices("kernels for serving many", (kind) => {
@@ -42,6 +45,48 @@ describeOnDevices("kernels for serving many", (kind) => {
         expected.set(before.subarray(source * words, source * words + tokens * cacheTokenBytes(cache) / 4), copy * words);
         const output = await runKernel(device, blockCopy, { cache, slots: 3 * BLOCK_TOKENS }, { cache: before }, { source, copy, tokens });
         assertEquals([...output.cache.u32], [...expected]);
+      }
+    }
+  });
+
+  it("latent_slice copies a rank's columns from page to page, bit for bit, and touches nothing else", async () => {
+    const random = new Random();
+    const [blocks, keptBlocks, start] = [4, 5, 61];
+    for (const dtype of ["f32", "f16"] as const) {
+      const cache = { dtype, keyWidth: 13, ropeWidth: 4 };
+      const width = cacheWidth(cache);
+      const values = random.normals(blocks * BLOCK_TOKENS * width);
+      const stored = rounded(dtype, values);
+      const [tables, keptTables] = [Uint32Array.from([9, 9, 3, 0, 2]), Uint32Array.from([9, 4, 1, 3])];
+      // Whole, a slice, a slice with a halo before it, one odd column: pairs of the source and of the result do not line up.
+      for (const ranges of [[[0, 13]], [[7, 13]], [[0, 3], [8, 11]], [[5, 6]]]) {
+        const columns = ranges.map(([begin, end]) => ({ begin, end }));
+        const kept = exportedConfig({ cache, columns });
+        const keptWidth = cacheWidth(kept);
+        const before = random.normals(keptBlocks * BLOCK_TOKENS * keptWidth);
+        const config = {
+          cache,
+          columns,
+          slots: blocks * BLOCK_TOKENS,
+          tableWords: 5,
+          kept: { slots: keptBlocks * BLOCK_TOKENS, tableWords: 4 },
+        };
+        for (const count of [0, 1, 61, 90]) {
+          const inputs = { cache: packCache(cache, values), tables, kept_tables: keptTables, out: packCache(kept, before) };
+          const { out } = await runKernel(device, latentSlice, config, inputs, { count, start, table: 2, kept_table: 1 });
+          const expected = rounded(dtype, before).slice();
+          for (let position = start; position < start + count; position++) {
+            const [block, offset] = [Math.floor(position / BLOCK_TOKENS), position % BLOCK_TOKENS];
+            const from = (tables[2 + block] * BLOCK_TOKENS + offset) * width;
+            const to = (keptTables[1 + block] * BLOCK_TOKENS + offset) * keptWidth;
+            expected.fill(0, to, to + ropeOffset(kept));
+            ranges.flatMap(([begin, end]) => Array.from({ length: end - begin }, (_, i) => begin + i)).forEach((column, i) =>
+              expected[to + i] = stored[from + column]
+            );
+            expected.set(stored.subarray(from + ropeOffset(cache), from + width), to + ropeOffset(kept));
+          }
+          assertEquals(dtype === "f32" ? out.f32 : Float32Array.from(new Float16Array(out.f32.buffer)), expected);
+        }
       }
     }
   });

@@ -15,7 +15,7 @@ import type { Device } from "../../kernels/device/device.ts";
 import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import type { StepLimits } from "../../workers/forward/activations.ts";
 import { loadWeights } from "../../workers/load/loader.ts";
-import type { LoadShard } from "../../workers/load/rank_weights.ts";
+import type { LoadShard } from "../../workers/load/attention_plan.ts";
 import { createMixedModels, type MixedModels } from "../../workers/forward/mixed_models.ts";
 import { Model, type ModelOptions } from "../../workers/forward/model.ts";
 import type { ModelWeights } from "../../workers/forward/weights.ts";

@@ -5,9 +5,10 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import type { Link } from "../../core/wire/link.ts";
-import { checkTensor, type PeerFrameOf } from "../../core/wire/messages.ts";
+import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { PAYLOAD_ALIGNMENT } from "../../core/wire/protocol.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
+import { checkTensor } from "../../core/wire/tensors.ts";
 import { SilenceWatch, type WatchedWait } from "../../core/silence.ts";
 import { rankGone } from "./collective.ts";
 import type { PartFrame } from "./part_frame.ts";

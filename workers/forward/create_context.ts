@@ -17,7 +17,7 @@ import { paysOnUnits } from "../../kernels/linear/choose.ts";
 import { createActivations, type StepLimits } from "./activations.ts";
 import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";
-import { LatentCache } from "./latent_cache.ts";
+import { type CachePurpose, LatentCache } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
 import type { ModelWeights } from "./weights.ts";
 
@@ -32,6 +32,10 @@ export interface ModelOptions {
   readonly maxContext: number;
   readonly maxSequences: number;
   readonly limits: StepLimits;
+  /** What the cache is for, to say what makes it smaller; default: sequences that are generated, or all there are. */
+  readonly caches?: CachePurpose;
+  /** Of all models whose steps one worker runs in turns; default: one of its own. */
+  readonly clock?: StepClock;
 }
 
 /** Most rows of a layer that runs in both phases. */
@@ -41,13 +45,14 @@ export function bothOf({ prefillRows, decodeRows }: StepLimits): ModelContext["b
 
 /** Allocates and chooses. @throws {LatentmeshError} `out_of_memory` */
 export function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
-  const { limits, maxContext, group = ALONE } = options;
+  const { limits, maxContext, group = ALONE, caches, clock = new StepClock(device) } = options;
   const cache = new LatentCache(device, {
     config: { dtype: options.cacheDtype, keyWidth: latents.keyWidth, ropeWidth: spec.rope.width },
     layers: spec.layers,
     blocks: ceilDiv(options.maxTokens, BLOCK_TOKENS),
     maxContext,
     maxSequences: options.maxSequences,
+    purpose: caches,
   });
   const filled = (label: string, values: Float32Array<ArrayBuffer>) => {
     const buffer = device.createBuffer(label, values.byteLength);
@@ -74,7 +79,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
   return {
     device,
-    clock: new StepClock(device),
+    clock,
     group,
     spec,
     latents,

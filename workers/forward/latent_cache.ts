@@ -9,6 +9,9 @@ import { ceilDiv } from "../../core/numeric.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 
+/** What a cache holds: everything, or whole latents of prompts beside another cache that is generated from. */
+export type CachePurpose = "sequences" | "prompts";
+
 /** Sizes of a {@link LatentCache}. */
 export interface LatentCacheOptions {
   readonly config: CacheConfig;
@@ -18,6 +21,8 @@ export interface LatentCacheOptions {
   readonly maxContext: number;
   /** Most sequences at a time. */
   readonly maxSequences: number;
+  /** Default: everything. */
+  readonly purpose?: CachePurpose;
 }
 
 /** One sequence's place in the cache. */
@@ -55,18 +60,21 @@ export class LatentCache {
   readonly #sequences = new Set<CachedSequence>();
 
   constructor(device: Device, options: LatentCacheOptions) {
-    const { config, layers, blocks, maxContext, maxSequences } = options;
+    const { config, layers, blocks, maxContext, maxSequences, purpose = "sequences" } = options;
     this.#device = device;
     this.config = config;
     this.maxContext = maxContext;
     this.slots = blocks * BLOCK_TOKENS;
     const layerBytes = this.slots * cacheTokenBytes(config);
     if (layerBytes > device.limits.maxBindingBytes) {
+      const { maxBindingBytes } = device.limits;
+      const most = Math.floor(maxBindingBytes / cacheTokenBytes(config) / BLOCK_TOKENS) * BLOCK_TOKENS;
+      // A cache of prompts holds a whole context at least.
+      const smaller = purpose === "sequences" ? `--max-tokens-total ${most}` : `prefill.cacheTokens ${most} and --max-tokens-total ${most}`;
       throw new LatentmeshError(
         "out_of_memory",
-        `A latent cache of ${this.slots} tokens needs ${layerBytes} bytes per layer, but this device binds at most ${device.limits.maxBindingBytes}; ` +
-          `use --max-tokens-total ${Math.floor(device.limits.maxBindingBytes / cacheTokenBytes(config) / BLOCK_TOKENS) * BLOCK_TOKENS} or less`,
-        { param: "max-tokens-total" },
+        `A latent cache of ${this.slots} tokens needs ${layerBytes} bytes per layer, but this device binds at most ${maxBindingBytes}; use ${smaller} or less`,
+        { param: purpose === "sequences" ? "max-tokens-total" : "prefill.cacheTokens" },
       );
     }
     this.layers = Array.from({ length: layers }, (_, layer) => device.createBuffer(`latent cache ${layer}`, layerBytes));

@@ -1,12 +1,13 @@
 /**
- * The decode side of the handoff: latents go from shared memory, or from the socket, to the device's pages.
+ * The decode side of the handoff: latents go from shared memory, or from the socket, to the device's pages; or from other pages of the same device.
  *
- * Copies: shared memory → device (upload); or socket → message, message → device.
+ * Copies: shared memory → device (upload); or socket → message, message → device; or device → device.
  *
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { checkTensor, type PeerFrameOf } from "../../core/wire/messages.ts";
+import type { PeerFrameOf } from "../../core/wire/messages.ts";
+import { checkTensor } from "../../core/wire/tensors.ts";
 import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { importLatents } from "./latent_importer.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
@@ -50,6 +51,36 @@ export class IncomingPrompt {
   receive(frame: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>): void {
     const { layers: [first, last], range: [begin, end] } = frame;
     const { cache: { config }, device } = this.#model;
+    this.#check(frame.layers, frame.range);
+    const count = end - begin;
+    checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, cacheWidth(config)] });
+    const layerBytes = payload.byteLength / (last - first);
+    for (let layer = first; layer < last; layer++) {
+      const bytes = payload.subarray((layer - first) * layerBytes, (layer - first + 1) * layerBytes);
+      importLatents(this.#model, layer, { sequence: this.sequence, start: begin, count }, bytes);
+      this.#advance(layer, end);
+    }
+    this.#written += payload.byteLength;
+    if (this.#written < MOST_WRITTEN) return;
+    // Where no steps go on, nothing else would take what was written to the device.
+    device.flush();
+    this.#written = 0;
+  }
+
+  /**
+   * Takes in what lies on this very device.
+   *
+   * @param range positions, half-open
+   * @param write records that the layer's latents of them come to the sequence's pages
+   * @throws {LatentmeshError} `protocol` if those are not next
+   */
+  take(layer: number, range: readonly [begin: number, end: number], write: () => void): void {
+    this.#check([layer, layer + 1], range);
+    write();
+    this.#advance(layer, range[1]);
+  }
+
+  #check([first, last]: readonly [number, number], [begin, end]: readonly [number, number]): void {
     if (last > this.#next.length || last <= first) throw new LatentmeshError("protocol", `there are no layers ${first} to ${last}`);
     for (let layer = first; layer < last; layer++) {
       if (begin === this.#next[layer] && end > begin && end <= this.tokens) continue;
@@ -58,19 +89,10 @@ export class IncomingPrompt {
         `positions ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.tokens} are due`,
       );
     }
-    const count = end - begin;
-    checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, cacheWidth(config)] });
-    const layerBytes = payload.byteLength / (last - first);
-    for (let layer = first; layer < last; layer++) {
-      const bytes = payload.subarray((layer - first) * layerBytes, (layer - first + 1) * layerBytes);
-      importLatents(this.#model, layer, { sequence: this.sequence, start: begin, count }, bytes);
-      this.#next[layer] = end;
-      if (end === this.tokens && --this.#missingLayers === 0) this.sequence.length = this.tokens;
-    }
-    this.#written += payload.byteLength;
-    if (this.#written < MOST_WRITTEN) return;
-    // Where no steps go on, nothing else would take what was written to the device.
-    device.flush();
-    this.#written = 0;
+  }
+
+  #advance(layer: number, end: number): void {
+    this.#next[layer] = end;
+    if (end === this.tokens && --this.#missingLayers === 0) this.sequence.length = this.tokens;
   }
 }

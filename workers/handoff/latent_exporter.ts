@@ -9,7 +9,8 @@ import type { RankShape } from "../../core/tpla/partition.ts";
 import { FRAME_FRONT } from "../../core/wire/codec.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
 import { type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
-import { exportedConfig, latentExport } from "../../kernels/latent_export/latent_export.ts";
+import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
+import { latentExport } from "../../kernels/latent_export/latent_export.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
 import type { Model } from "../forward/model.ts";
 

@@ -25,6 +25,8 @@ export interface LoadOptions extends RankWeightsOptions {
 export interface PlannedWeights {
   /** What kernels can be bound to. */
   readonly weights: ModelWeights;
+  /** The same with attention cut another way, see {@link RankWeightsOptions.beside}; null where that was not asked for. */
+  readonly beside: ModelWeights | null;
   /** Reads what belongs there. @throws {LatentmeshError} `invalid_checkpoint` if a file has changed or holds what it must not */
   load(options?: LoadingOptions): Promise<void>;
 }
@@ -74,10 +76,11 @@ export async function loadBeside<M>(
  */
 export function planWeights(device: Device, checkpoint: Checkpoint, spec: ModelSpec, options: RankWeightsOptions): PlannedWeights {
   const rank = new RankWeights(device, checkpoint, spec, options);
-  const weights = rank.plan();
+  const [weights, beside = null] = rank.plan();
   const totalBytes = rank.storedBytes;
   return {
     weights,
+    beside,
     load: ({ clock = new LoadClock(), sizes, signal, onProgress } = {}) => {
       const onStored = (loadedBytes: number) => onProgress?.({ loadedBytes, totalBytes });
       return clock.time("weights", () => rank.load({ clock, sizes, signal, onStored }));

@@ -13,8 +13,9 @@ import type { Assignment } from "../../core/wire/messages.ts";
 import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
-import { loadWeights } from "./loader.ts";
-import { createMixedModels } from "../forward/mixed_models.ts";
+import { planWeights } from "./loader.ts";
+import type { LatentCache } from "../forward/latent_cache.ts";
+import { createMixedModels, type WholeLatents } from "../forward/mixed_models.ts";
 import { Model, type ModelOptions } from "../forward/model.ts";
 import { openModelFiles } from "./model_files.ts";
 
@@ -23,6 +24,9 @@ export interface PlanMemoryOptions extends ModelOptions {
   readonly model: string;
   readonly weights: WeightPolicy;
   readonly shape: RankShape;
+  /** What prompts are computed with, and where their latents lie, where a mixed rank generates from slices. */
+  readonly promptShape?: RankShape;
+  readonly promptCache?: WholeLatents["cache"] | null;
   readonly role: Assignment["role"];
   /** Halves of a step that run side by side. */
   readonly lanes: number;
@@ -47,23 +51,39 @@ export async function planMemory(
 ): Promise<RankMemory> {
   using files = open(options.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
-  const device = new MeasuringDevice();
-  const { shape, changesBasis, lanes } = options;
-  const weights = await loadWeights(device, await Checkpoint.open(files), spec, {
-    weights: options.weights,
-    shard: { shape, bases: changesBasis ? [] : null },
-    dry: true,
-  });
-  let [cacheBytes, activationBytes] = [0, 0];
+  const { shape, changesBasis, lanes, promptShape, promptCache = null } = options;
+  const checkpoint = await Checkpoint.open(files);
+  const plan = (beside?: RankShape) => {
+    const device = new MeasuringDevice();
+    const bases = changesBasis ? [] : null;
+    const planned = planWeights(device, checkpoint, spec, {
+      weights: options.weights,
+      shard: { shape, bases },
+      beside: beside === undefined ? undefined : { shape: beside, bases },
+    });
+    return { ...planned, bytes: device.counters.allocatedBytes };
+  };
+  const { weights, beside, bytes: weightBytes } = plan(promptCache === null ? undefined : promptShape);
+  const whole = promptCache === null ? null : { weights: beside!, cache: promptCache };
+  let [cacheBytes, promptCacheBytes, activationBytes] = [0, 0, 0];
   for (const matrixUnits of options.matrixUnits ? [false, true] : [false]) {
     const working = new MeasuringDevice(matrixUnits ? { maxWorkgroupBytes: UNITS_WORKGROUP_BYTES } : {}, { ...PLAIN_FEATURES, matrixUnits });
-    const model = options.role === "mixed"
-      ? (await createMixedModels(working, weights, options)).decode
-      : await Model.create(working, weights, options);
-    const { cache } = model;
-    if (lanes === 2) await Model.twin(model, weights);
-    cacheBytes = cache.slots * cacheTokenBytes(cache.config) * cache.layers.length;
-    activationBytes = Math.max(activationBytes, working.counters.allocatedBytes - cacheBytes);
+    const model = options.role === "mixed" ? null : await Model.create(working, weights, options);
+    const models = model === null ? await createMixedModels(working, weights, options, whole) : { decode: model, prefill: model };
+    if (lanes === 2) await Model.twin(models.decode, weights);
+    cacheBytes = bytesOf(models.decode.cache);
+    promptCacheBytes = whole === null ? 0 : bytesOf(models.prefill.cache);
+    activationBytes = Math.max(activationBytes, working.counters.allocatedBytes - cacheBytes - promptCacheBytes);
   }
-  return { weightBytes: device.counters.allocatedBytes, cacheBytes, activationBytes };
+  return {
+    weightBytes,
+    promptWeightBytes: whole === null ? 0 : weightBytes - plan().bytes,
+    cacheBytes,
+    promptCacheBytes,
+    activationBytes,
+  };
+}
+
+function bytesOf({ slots, config, layers }: LatentCache): number {
+  return slots * cacheTokenBytes(config) * layers.length;
 }

@@ -200,7 +200,7 @@ export class AssignedRank {
 
   #stats(): WorkerStats {
     const { membership } = this;
-    const { model, role, weightBytes, cacheBytesPerToken } = this.#rank;
+    const { model, caches, role, weightBytes, cacheBytesPerToken } = this.#rank;
     const { sent, received } = membership.traffic;
     const handoff = role.kind === "prefill" ? role.handoff : { bytes: 0, frameBytes: 0, busyMs: 0, stallMs: 0 };
     return {
@@ -213,8 +213,8 @@ export class AssignedRank {
       handoffFrameBytes: handoff.frameBytes,
       handoffBusyMs: handoff.busyMs,
       handoffStallMs: handoff.stallMs,
-      freeBlocks: model.cache.allocator.free,
-      sequences: model.cache.sequences,
+      freeBlocks: caches.reduce((sum, { allocator }) => sum + allocator.free, 0),
+      sequences: caches.reduce((sum, { sequences }) => sum + sequences, 0),
       cacheBytesPerToken,
       weightBytes,
       phase: model.clock.phase,

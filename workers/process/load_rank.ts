@@ -10,7 +10,7 @@ import { modelHash, sha256 } from "../../core/model/model_hash.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { groupPlace } from "../../core/tpla/group_place.ts";
-import { partition, type RankShape } from "../../core/tpla/partition.ts";
+import { partition, promptCut, type RankShape } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken } from "../../core/tpla/plan.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import type { Assignment } from "../../core/wire/messages.ts";
@@ -20,6 +20,7 @@ import type { LoadClock } from "../load/load_clock.ts";
 import { loadBeside, planWeights } from "../load/loader.ts";
 import { MixedRank } from "../roles/mixed.ts";
 import { createMixedModels } from "../forward/mixed_models.ts";
+import type { LatentCache } from "../forward/latent_cache.ts";
 import { Model } from "../forward/model.ts";
 import { openModelFiles } from "../load/model_files.ts";
 import { PrefillRank } from "../roles/prefill.ts";
@@ -27,7 +28,10 @@ import { PrefillRank } from "../roles/prefill.ts";
 /** A rank with its model on the device. */
 export interface LoadedRank {
   readonly assignment: Assignment;
+  /** What it generates with, or computes prompts with, where it does one of them. */
   readonly model: Model;
+  /** Of this rank, all of them: a mixed one may have one for prompts beside the one it generates from. */
+  readonly caches: readonly LatentCache[];
   readonly role: PrefillRank | DecodeRank | MixedRank;
   /** What the ranks of decode groups hold. */
   readonly decodeShapes: readonly RankShape[];
@@ -58,6 +62,7 @@ export async function loadRank(
   { clock, onProgress }: LoadingListener,
 ): Promise<LoadedRank> {
   const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype } = assignment;
+  const promptCache = assignment.promptCache ?? null;
   using files = openModelFiles(paths.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
   const shape = partition(spec, cut)[rank];
@@ -66,14 +71,17 @@ export async function loadRank(
     basis === null ? null : await basesFor(spec, basis, await openBasis(files, paths.basis)),
     await Checkpoint.open(files),
   ]);
-  // A mixed rank decodes exactly, as it prefills: nothing is scaled or cut.
-  const decodes = role === "decode";
-  const shard = { shape, bases, keyScale: decodes ? mu : 1, slicedNorm: decodes && paper };
-  const planned = planWeights(device, checkpoint, spec, { weights: policy, shard });
+  // Prompts are computed exactly, and where a mixed rank generates from where they are, so is what it generates: nothing is scaled or cut.
+  const slices = role === "decode" || promptCache !== null;
+  const shard = { shape, bases, keyScale: slices ? mu : 1, slicedNorm: slices && paper };
+  const beside = promptCache === null ? undefined : { shape: partition(spec, promptCut(cut))[rank], bases };
+  const planned = planWeights(device, checkpoint, spec, { weights: policy, shard, beside });
   const { weights } = planned;
   const options = { ...assignment, group: groupPlace(assignment) };
   const create = async () => {
-    if (role === "mixed") return await createMixedModels(device, weights, options);
+    if (role === "mixed") {
+      return await createMixedModels(device, weights, options, promptCache === null ? null : { weights: planned.beside!, cache: promptCache });
+    }
     const model = await Model.create(device, weights, options);
     return { prefill: model, decode: model };
   };
@@ -87,11 +95,12 @@ export async function loadRank(
   const createRole = {
     prefill: () => PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)),
     decode: async () => await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)]),
-    mixed: () => MixedRank.create(models),
+    mixed: () => MixedRank.create(models, promptCache === null ? null : shape),
   };
   return {
     assignment,
     model,
+    caches: [...new Set([models.decode.cache, models.prefill.cache])],
     role: await createRole[role](),
     decodeShapes,
     weightBytes: weights.bytes,

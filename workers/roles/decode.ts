@@ -14,6 +14,8 @@ import { BlockCopier } from "./block_copier.ts";
 import type { Step, StepRow } from "../forward/context.ts";
 import type { Collective } from "../collective/collective.ts";
 import { IncomingPrompt } from "../handoff/handoff_receiver.ts";
+import type { Span } from "../handoff/latent_exporter.ts";
+import type { LatentSlicer } from "../handoff/latent_slicer.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
@@ -23,6 +25,9 @@ import { RankForward } from "./rank.ts";
 
 /** What a step does besides computing rows. */
 export type StepChanges = Pick<RequestOf<"step">, "forks" | "grow">;
+
+/** What a rank keeps of a prompt: where, and from which position on it is given that. */
+export type KeptSlices = Pick<RequestOf<"open">, "tokens" | "from" | "blocks">;
 
 /** A row in its lane; the query that is about it, if there is one. */
 interface LaneRow {
@@ -70,7 +75,7 @@ export class DecodeRank {
   }
 
   /** Makes room for a prompt. @throws {LatentmeshError} `protocol` if blocks are taken, `capacity` if there are too many sequences */
-  open({ sequence, tokens, from, blocks }: Pick<RequestOf<"open">, "sequence" | "tokens" | "from" | "blocks">): void {
+  open({ sequence, tokens, from, blocks }: KeptSlices & { readonly sequence: number }): void {
     if (from % BLOCK_TOKENS !== 0 || from > tokens) throw new LatentmeshError("protocol", `A shared prefix of ${from} tokens is not whole blocks`);
     const cached = this.#hold(sequence, blocks, { tokens, shared: from / BLOCK_TOKENS });
     this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from }));
@@ -86,6 +91,13 @@ export class DecodeRank {
     this.refuseOpen(sequence);
     const { length: tokens } = cached;
     this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from: tokens }));
+  }
+
+  /** Takes a layer's latents of a prompt that is open from whole ones on this rank's device. @throws {LatentmeshError} `protocol` if they are not next */
+  slice(slicer: LatentSlicer, sequence: number, layer: number, span: Span): void {
+    const prompt = this.#sequences.get(sequence);
+    if (prompt === undefined) throw new LatentmeshError("protocol", `Sequence ${sequence} is not open`);
+    prompt.take(layer, [span.start, span.start + span.count], () => slicer.record(layer, span, prompt.sequence));
   }
 
   /** While the device computes the last rows of a prompt that is to be adopted: says that its first step follows, unless others are decoded here. */

@@ -1,6 +1,7 @@
 /**
- * A mixed rank: computes prompts and generates in turns, over one model and one cache. A prompt that is computed is generated from where it lies: nothing is handed
- * over, and the weights are there once. Chunks and steps have working memory of their own, so that steps can run between the layers of a chunk.
+ * A mixed rank: computes prompts and generates in turns. A prompt that is computed is generated from where it lies, in the one cache that there is; or, where ranks keep
+ * slices of latents to generate from, from what each copies of the whole latents on its own device. Nothing goes over the wire but sums, and weights are there once, but
+ * for those of attention where it is cut in two ways. Chunks and steps have working memory of their own, so that steps can run between the layers of a chunk.
  *
  * @module
  */
@@ -9,14 +10,16 @@ import type { LogitsAnswer } from "../../core/generation.ts";
 import type { RequestOf } from "../../core/wire/messages.ts";
 import type { Answers, QueryFrame, TokenRow } from "../../core/wire/queries.ts";
 import type { OnProgress } from "../../core/wire/rpc.ts";
+import type { RankShape } from "../../core/tpla/partition.ts";
 import type { Collective } from "../collective/collective.ts";
 import { DecodeRank, type StepChanges } from "./decode.ts";
+import { LatentSlicer } from "../handoff/latent_slicer.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { MixedModels } from "../forward/mixed_models.ts";
 import { PrefillRank } from "./prefill.ts";
 import type { LayersBehind, PromptChunk } from "./prompt_chunk.ts";
 
-/** A prefill rank and a decode rank of one cache. */
+/** A prefill rank and a decode rank on one device. */
 export class MixedRank {
   readonly kind = "mixed";
   readonly #prefill: PrefillRank;
@@ -31,13 +34,24 @@ export class MixedRank {
     this.#tables = tables;
   }
 
-  static async create(models: MixedModels): Promise<MixedRank> {
+  /** @param shape what is kept of latents where models have a cache each; null: they have the same */
+  static async create(models: MixedModels, shape: RankShape | null = null): Promise<MixedRank> {
     const tables = new LogitTables();
     const decode = await DecodeRank.create([models.decode], tables);
+    const slicer = shape === null ? null : await LatentSlicer.create(models.prefill, models.decode, shape);
     const prefill = await PrefillRank.createBeside(models.prefill, {
       tables,
-      onComputed: (sequence, cached) => decode.adopt(sequence, cached),
-      onAsked: (step, queries) => decode.anticipateFirst(step, queries),
+      prompts: slicer === null
+        ? {
+          onComputed: (sequence, cached) => decode.adopt(sequence, cached),
+          onAsked: (step, queries) => decode.anticipateFirst(step, queries),
+        }
+        : {
+          open: (sequence, slices) => {
+            decode.open({ sequence, ...slices });
+            return (layer, span) => decode.slice(slicer, sequence, layer, span);
+          },
+        },
     });
     return new MixedRank(prefill, decode, tables);
   }

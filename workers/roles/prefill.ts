@@ -19,6 +19,7 @@ import type { Collective } from "../collective/collective.ts";
 import type { Step } from "../forward/context.ts";
 import { Handoff, type HandoffCounters, type HandoffSizes, HandoffStage } from "../handoff/handoff_sender.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
+import type { AdoptsPrompts, LocalDecoder, SlicesPrompts, TakeLatents } from "./local_decoder.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
 import type { Model } from "../forward/model.ts";
@@ -30,19 +31,11 @@ import { scorePrompt } from "./score_prompt.ts";
 interface Prompt {
   readonly cached: CachedSequence;
   readonly handoff: Handoff | null;
-  /** First position that is handed over. */
+  /** Takes its latents where they are generated from, on this device; null: nobody does. */
+  readonly take: TakeLatents | null;
+  /** First position that is handed over, or taken. */
   readonly from: number;
   readonly stays: boolean;
-}
-
-/** What generates, in the same rank, from prompts that stay. */
-export interface LocalDecoder {
-  /** Shared by both. */
-  readonly tables: LogitTables;
-  /** Takes a prompt over that is computed. */
-  readonly onComputed: (sequence: number, cached: CachedSequence) => void;
-  /** The device works on the last rows of a prompt, of whose last position this was asked. */
-  readonly onAsked: (step: Step, queries: readonly HeadQuery[]) => void;
 }
 
 /** A chunk of which layers are left: its rows are in the working memory. */
@@ -76,13 +69,18 @@ export class PrefillRank {
   /** What was asked last, and of which row of the last chunk. */
   #asked: { readonly row: number; readonly queries: readonly HeadQuery[] } | null = null;
   readonly #tables: LogitTables;
-  readonly #localDecoder: LocalDecoder | null;
+  /** Who generates from prompts that stay; null: nobody. */
+  readonly #adopts: AdoptsPrompts | null;
+  /** Who generates from slices of what is computed; null: nobody. */
+  readonly #slices: SlicesPrompts | null;
 
   private constructor(model: Model, stage: HandoffStage, localDecoder: LocalDecoder | null) {
+    const { tables = new LogitTables(), prompts = null } = localDecoder ?? {};
     this.model = model;
     this.#stage = stage;
-    this.#tables = localDecoder?.tables ?? new LogitTables();
-    this.#localDecoder = localDecoder;
+    this.#tables = tables;
+    this.#adopts = prompts !== null && "onComputed" in prompts ? prompts : null;
+    this.#slices = prompts !== null && "open" in prompts ? prompts : null;
   }
 
   /** @param shapes of the decode ranks that this rank hands to */
@@ -90,7 +88,7 @@ export class PrefillRank {
     return new PrefillRank(model, await HandoffStage.create(model, shapes, sizes), null);
   }
 
-  /** One that hands nothing over, since others generate from the same cache. */
+  /** One that hands nothing over, since what it computes is generated from on the same device. */
   static async createBeside(model: Model, localDecoder: LocalDecoder): Promise<PrefillRank> {
     return new PrefillRank(model, await HandoffStage.create(model, []), localDecoder);
   }
@@ -208,25 +206,28 @@ export class PrefillRank {
   #finish(id: number, { cached, stays }: Prompt): void {
     if (!stays) return this.close(id);
     this.#prompts.delete(id);
-    this.#localDecoder!.onComputed(id, cached);
+    this.#adopts!.onComputed(id, cached);
   }
 
-  #begin(id: number, start: number, { blocks, target, stays }: NonNullable<PromptChunk["begin"]>): void {
+  #begin(id: number, start: number, { blocks, target, stays, slices }: NonNullable<PromptChunk["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
-    if (stays && this.#localDecoder === null) throw new LatentmeshError("protocol", "A prefill rank does not keep prompts; they are handed over");
+    if (stays && this.#adopts === null) throw new LatentmeshError("protocol", "This rank does not generate from where it computes prompts");
+    if (slices != null && this.#slices === null) throw new LatentmeshError("protocol", "This rank does not generate from slices of what it computes");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
     const cached = cache.open();
+    let take: TakeLatents | null = null;
     try {
       cache.hold(cached, blocks, start / BLOCK_TOKENS);
       if (!cache.holds(cached, start)) throw new LatentmeshError("protocol", `${blocks.length} blocks do not hold ${start} tokens`);
+      if (slices != null) take = this.#slices!.open(id, slices);
     } catch (error) {
       cache.close(cached);
       throw error;
     }
     cached.length = start;
     const handoff = target === null ? null : new Handoff(this.#stage, target.ranks, { ...target, sequence: id });
-    this.#prompts.set(id, { cached, handoff, from: target?.from ?? 0, stays });
+    this.#prompts.set(id, { cached, handoff, take, from: target?.from ?? slices?.from ?? 0, stays });
   }
 
   /** Layers come in order, and a chunk is computed to its end before another is begun: its rows are where those of another would be. */
@@ -241,6 +242,7 @@ export class PrefillRank {
 
   /** Hands over what is cached here and not there. */
   async #handCached(prompt: Prompt, end: number, onProgress: OnProgress): Promise<void> {
+    if (prompt.handoff === null && prompt.take === null) return;
     const { limits, spec } = this.model;
     for (let start = prompt.from; start < end; start += limits.prefillRows) {
       const part = { start, end: Math.min(end, start + limits.prefillRows) };
@@ -284,8 +286,8 @@ export class PrefillRank {
     for (const query of queries) {
       // Each choice changes the logits in its own way.
       head.recordLogits("prefill", tokens.length - 1, 1);
-      const localDecoder = queries.length === 1 && prompt.stays ? this.#localDecoder : null;
-      answers.push(...await head.answers([query], () => localDecoder?.onAsked(step, queries)));
+      const adopts = queries.length === 1 && prompt.stays ? this.#adopts : null;
+      answers.push(...await head.answers([query], () => adopts?.onAsked(step, queries)));
     }
     device.submit();
     clock.lap("record");
@@ -305,9 +307,13 @@ export class PrefillRank {
     clock.lap("readback");
   }
 
-  async #hand({ handoff, cached, from }: Prompt, layer: number, positions: Positions, onProgress: OnProgress): Promise<void> {
+  async #hand({ handoff, take, cached, from }: Prompt, layer: number, positions: Positions, onProgress: OnProgress): Promise<void> {
     const start = Math.max(from, positions.start);
-    if (handoff !== null && start < positions.end) await handoff.layer(layer, { sequence: cached, start, count: positions.end - start }, onProgress);
+    const span = { sequence: cached, start, count: positions.end - start };
+    if (start < positions.end) {
+      take?.(layer, span);
+      await handoff?.layer(layer, span, onProgress);
+    }
     // Lets sockets send what they were given, signs of life too, and bring acknowledgements. A GPU that hands nothing over is not kept waiting for that.
     if (handoff !== null || isHost(this.model.device.kind)) await setImmediate();
   }

@@ -6,6 +6,7 @@
 import type { RequestOf } from "../../core/wire/messages.ts";
 import type { QueryFrame } from "../../core/wire/queries.ts";
 import type { HandoffTarget, OutgoingOptions } from "../handoff/handoff_target.ts";
+import type { KeptSlices } from "./decode.ts";
 
 /** One prefill chunk. */
 export interface PromptChunk
@@ -20,8 +21,10 @@ export interface PromptChunk
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */
     readonly target: Omit<OutgoingOptions, "sequence"> & { readonly ranks: readonly HandoffTarget[]; readonly from: number } | null;
-    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link LocalDecoder}. */
+    /** Whether it is generated from where it is computed: its blocks are not given back after the last chunk, see {@link AdoptsPrompts}. */
     readonly stays: boolean;
+    /** What this rank keeps of it in the cache that it generates from, where that is another one; none by default. */
+    readonly slices?: KeptSlices | null;
   } | null;
 }
 

@@ -21,7 +21,11 @@ function workerBox({ rank, worker, host, pid, device, restarts, stats }) {
   return box;
 }
 
-function unitBox({ name, role, epoch, up, sequences, cache, workers }) {
+function inUse({ blocks, available, published }, what) {
+  return make("div", "hint", `${blocks === 0 ? 0 : blocks - available} of ${blocks} ${what} in use, ${published} hold prefixes`);
+}
+
+function unitBox({ name, role, epoch, up, sequences, cache, promptCache, workers }) {
   const used = cache.blocks === 0 ? 0 : cache.blocks - cache.available;
   const state = make("span", up ? "up" : "down", up ? "● up" : "○ down");
   const detail = make("small", "", `${role}, epoch ${epoch}, ${sequences} sequences`);
@@ -34,7 +38,8 @@ function unitBox({ name, role, epoch, up, sequences, cache, workers }) {
     "unit",
     make("h3", "", name, state, detail),
     meter,
-    make("div", "hint", `${used} of ${cache.blocks} cache blocks in use, ${cache.published} hold prefixes`),
+    inUse(cache, "cache blocks"),
+    ...(promptCache === null ? [] : [inUse(promptCache, "blocks of whole prompts")]),
     make("div", "workers", ...workers.map(workerBox)),
   );
 }

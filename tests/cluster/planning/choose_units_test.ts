@@ -94,10 +94,13 @@ describe("the units of a machine", () => {
     using files = clusterServices.openFiles(LITE);
     const settings = resolveSettings({}, { model: LITE, cache: { maxTokens: 32768 } }, () => undefined);
     const ways = await compareWays(settings, [0, 1, 2, 3], await readModelPackage(files), files.name, services({ free: 40e9 }));
-    assertEquals(ways.map(({ batch, obstacle }) => [batch, obstacle]), [[8, null], [8, null], [8, null]]);
-    const [replicas, group, together] = ways;
+    assertEquals(ways.map(({ batch, obstacle }) => [batch, obstacle]), [[8, null], [8, null], [8, null], [8, null]]);
+    const [replicas, group, sliced, together] = ways;
     assert(replicas.tokensPerSecond! > group.tokensPerSecond! && group.stepMs!.full < replicas.stepMs!.full + 0.8, JSON.stringify(ways));
     assert(replicas.weightBytes > group.weightBytes && group.weightBytes > together.weightBytes);
+    // Attention weights are there twice, and read once: of latents it reads less.
+    assert(sliced.weightBytes > together.weightBytes && sliced.weightBytes < group.weightBytes && sliced.stepMs!.full < together.stepMs!.full);
+    assertEquals([sliced.flags, sliced.taken], ["--ranks 4 --attention tpla --prefill-workers 0", "never"]);
     for (const { tokens, stepMs } of ways) assert(tokens! > 32768 && stepMs!.one < stepMs!.full);
   });
 
@@ -110,6 +113,7 @@ describe("the units of a machine", () => {
       [{ prefill: { workers: 2 } }, "decode-0 2, prefill-0 1, prefill-1 1"],
       [{ mixed: { workers: 2 } }, "mixed-0 1, mixed-1 1"],
       [{ mixed: { ranks: 2 } }, "mixed-0 2"],
+      [{ prefill: { workers: 0 } }, "mixed-0 2"],
       [{ cluster: { hosts, token: "0123456789abcdef", listen: "127.0.0.1:1" } }, "decode-0 2, prefill-0 1"],
     ];
     for (const [config, units] of cases) {

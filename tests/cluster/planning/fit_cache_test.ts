@@ -18,6 +18,7 @@ const rank = (role: "prefill" | "decode", cacheBytes = 0) => ({
   weightBytes: 1000,
   activationBytes: 500,
   cacheBytes,
+  promptCacheBytes: 0,
   cachedBytesPerToken: 10,
 });
 
@@ -40,6 +41,7 @@ describe("cache.memory", () => {
     );
     const fixed = { fraction: 1, prefillTokens: 200, bindings: Infinity };
     assertEquals(tokensThatFit(10_000, [rank("decode"), rank("prefill", 2000)], fixed), 500, "what prefill units cache may be fixed");
+    assertEquals(tokensThatFit(10_000, [{ ...rank("decode"), promptCacheBytes: 2000 }], fixed), 650, "whole prompts beside slices are");
   });
 
   it("gives no rank more than its bindings hold, whatever the others hold of each token", () => {

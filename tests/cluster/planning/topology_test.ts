@@ -41,6 +41,22 @@ describe("the topology", () => {
     assertEquals(planUnits(settings({ mixed: { workers: 0 } })).map(({ name }) => name), ["decode-0", "prefill-0"]);
   });
 
+  it("makes mixed units of groups without prefill units, which generate from slices unless they are asked to attend exactly", () => {
+    const unitsOf = (config: Config) => {
+      const resolved = settings(config);
+      const { decode: { scheme: { attention, ranks }, groups }, prefill, mixed } = resolved;
+      assertEquals([groups, prefill.workers], [0, 0]);
+      return [attention, ranks, mixed.workers, planUnits(resolved).flatMap(({ slots }) => slots.map(({ name }) => name)).join(" ")];
+    };
+    const workers = { prefill: { workers: 0 } };
+    assertEquals(unitsOf(workers), ["tpla", 2, 1, "mixed-0.0 mixed-0.1"]);
+    assertEquals(unitsOf({ ...workers, decode: { groups: 2, attention: "mla" } }), ["mla", 2, 2, "mixed-0.0 mixed-0.1 mixed-1.0 mixed-1.1"]);
+    assertEquals(unitsOf({ ...workers, decode: { ranks: 1 } }), ["mla", 1, 1, "mixed-0.0"]);
+    const asked = { mixed: { workers: 1, ranks: 3 }, decode: { attention: "tpla", halo: 8 }, prefill: { cacheTokens: 640 } } as const;
+    assertEquals(unitsOf(asked), ["tpla", 3, 1, "mixed-0.0 mixed-0.1 mixed-0.2"]);
+    assertEquals([settings(asked).decode.scheme.halo, settings(asked).prefill.cacheTokens], [8, 640]);
+  });
+
   it("says what to do where workers share a GPU and others are idle", () => {
     const [shared, own, remote] = [{ remote: false, gpu: null }, { remote: false, gpu: 0 }, { remote: true, gpu: null }];
     assertEquals(gpuAdvice([shared, shared, remote], 3), "2 workers share one of this host's 3 GPUs; --gpus 0,1,2 gives them all");
@@ -62,11 +78,15 @@ describe("the topology", () => {
       [{ server: { host: "0.0.0.0" } }, "server.host: 0.0.0.0 can be reached"],
       [{ server: { apiKeys: ["short"] } }, "fewer than 16 characters"],
       [{ server: { apiKeys: ["no header can carry this"] } }, "letters, digits"],
-      [{ prefill: { workers: 0 } }, "prefill.workers: decode groups cannot compute prompts by themselves"],
+      [{ prefill: { workers: 0, ranks: 2 } }, "prefill.ranks: there are no prefill units"],
+      [{ prefill: { workers: 0 }, decode: { pingPong: true } }, "decode.pingPong: mixed units compute prompts and steps in turns"],
+      [{ prefill: { workers: 0 }, decode: { ranks: 1, attention: "tpla" } }, "decode.attention: tpla splits latents over ranks"],
+      [{ prefill: { workers: 0, cacheTokens: 640 }, decode: { attention: "mla" } }, "prefill.cacheTokens: mixed units attend exactly"],
       [{ mixed: { workers: 1 }, prefill: { workers: 0 } }, "prefill.workers: mixed units compute prompts and generate by themselves"],
       [{ mixed: { workers: 1 }, decode: { ranks: 2 } }, "decode.ranks: mixed units"],
       [{ mixed: { workers: 1 }, decode: { halo: 2 } }, "decode.halo: mixed units"],
-      [{ mixed: { workers: 1 }, decode: { attention: "tpla" } }, "decode.attention: mixed units attend exactly"],
+      [{ mixed: { workers: 1 }, decode: { attention: "tpla" } }, "these mixed units have one each; give them more (mixed.ranks)"],
+      [{ mixed: { ranks: 2 }, decode: { attention: "mla", basis: "pca" } }, "decode.basis: mixed units"],
       [{ cache: { memory: 0.5, maxTokens: 640 } }, "cache.memory: cache.maxTokens says"],
     ];
     for (const [config, problem] of cases) {

@@ -89,6 +89,8 @@ describe("the scheduler", () => {
     "prefill units and decode groups": { seeds: [1, 2, 3, 4, 5, 6] },
     "mixed units": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 2, decodeBlocks: 22, seeds: [11, 12, 13, 14] },
     "one mixed unit": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 1, decodeBlocks: 22, seeds: [15, 16] },
+    "mixed units that keep slices": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 2, decodeBlocks: 22, promptBlocks: 17, seeds: [21, 22, 23, 24] },
+    "one mixed unit that keeps slices": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 1, decodeBlocks: 22, promptBlocks: 30, seeds: [25, 26] },
     "units of all roles": { prefillUnits: 1, decodeGroups: 1, mixedUnits: 1, seeds: [17, 18, 19] },
   };
   for (const [units, { seeds, ...change }] of Object.entries(clusters)) {
@@ -105,7 +107,7 @@ describe("the scheduler", () => {
     const { scheduler, sequences, finished } = simulation;
     assert(finished.length > 100, `${finished.length} of ${sequences.length} finished`);
     assert(scheduler.counters.cachedTokens > 0 && scheduler.counters.preemptions > 0 && scheduler.counters.replays > 0, "everything happened");
-    for (const unit of scheduler.prefillUnits.values()) assertEquals([unit.prompts.size, unit.cache.available], [0, unit.cache.blocks]);
+    for (const unit of scheduler.prefillUnits.values()) assertEquals([unit.prompts.size, unit.promptCache.available], [0, unit.promptCache.blocks]);
     for (const group of scheduler.decodeGroups.values()) {
       assertEquals([group.placements.size, group.running.size, group.reserved, group.cache.available], [0, 0, 0, options.decodeBlocks]);
     }

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { PlannedStep, SchedulerOptions } from "../../../cluster/scheduler/plan.ts";
-import { MixedUnit, type PrefillChunk, type Sequence } from "../../../cluster/scheduler/state.ts";
+import { MixedUnit, type Placement, type PrefillChunk, type Sequence } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../../bench/support/random.ts";
 import { SimulatedUnit } from "./simulated_unit.ts";
@@ -17,6 +17,8 @@ export interface SimulationOptions extends SchedulerOptions {
   readonly mixedUnits?: number;
   readonly prefillBlocks: number;
   readonly decodeBlocks: number;
+  /** Of a cache that mixed units have for prompts alone; null: they compute them where they generate from. */
+  readonly promptBlocks?: number | null;
 }
 
 /** A whole cluster, simulated. */
@@ -85,14 +87,15 @@ export class Simulation {
     else this.scheduler.decodeUp(name, keep ? null : blocks);
   }
 
-  /** It is one unit, whichever role it plays. */
+  /** It is one unit, whichever role it plays, but may have a cache for each. */
   #mixedUp(name: string, keep: boolean): void {
-    const { decodeBlocks, blockTokens } = this.options;
+    const { decodeBlocks, promptBlocks = null, blockTokens } = this.options;
     const unit = keep ? this.decode.get(name)! : new SimulatedUnit(decodeBlocks, blockTokens);
-    if (keep) unit.reset();
-    this.prefill.set(name, unit);
+    const prompts = promptBlocks === null ? unit : keep ? this.prefill.get(name)! : new SimulatedUnit(promptBlocks, blockTokens);
+    if (keep) { for (const each of new Set([unit, prompts])) each.reset(); }
+    this.prefill.set(name, prompts);
     this.decode.set(name, unit);
-    this.scheduler.mixedUp(name, keep ? null : decodeBlocks);
+    this.scheduler.mixedUp(name, keep ? null : decodeBlocks, promptBlocks);
   }
 
   /** Starts everything that can start now. */
@@ -143,7 +146,13 @@ export class Simulation {
   #startChunk(chunk: PrefillChunk, resumes = false): void {
     const { placement, asking, begin, start } = chunk;
     const unit = this.prefill.get(placement.prefill.name)!;
-    if (begin && !resumes) unit.open(placement.id, placement.promptBlocks, start);
+    if (begin && !resumes) {
+      unit.open(placement.id, placement.promptBlocks, start);
+      if (keepsSlices(placement)) {
+        this.decode.get(placement.prefill.name)!.open(placement.id, placement.decodeBlocks, placement.from);
+        this.#slice(placement, unit, start);
+      }
+    }
     this.#chunks.push({ chunk, unit, failed: false, asked: asking.map(({ generated }) => generated.length) });
   }
 
@@ -188,7 +197,7 @@ export class Simulation {
       return this.scheduler.chunkPaused(chunk);
     }
     this.#write(chunk, unit);
-    if (last && placement.decode === null) unit.close(placement.id);
+    if (last && (placement.decode === null || keepsSlices(placement))) unit.close(placement.id);
     if (last && placement.decode !== null && !placement.mixed) this.#handoffs.push({ chunk, unit, failed: false });
     const outcome = this.scheduler.chunkDone(chunk);
     if (outcome.computed !== null && !outcome.computed.ended) this.#finish(outcome.computed);
@@ -226,22 +235,31 @@ export class Simulation {
       assertEquals(context, [...prompt, ...generated].slice(0, context.length), "the group holds prompt and answer");
     }
     const answered = this.scheduler.stepDone(step);
-    if (behind !== null) this.#settleBehind(behind, unit);
+    if (behind !== null) this.#settleBehind(behind);
     answered.forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
   }
 
   /** Layers that were computed behind a step; of the last chunk of a prompt, not the last ones. */
-  #settleBehind(chunk: PrefillChunk, unit: SimulatedUnit): void {
+  #settleBehind(chunk: PrefillChunk): void {
     if (chunk.last || this.below(2) === 0) return this.scheduler.chunkPaused(chunk);
     this.#paused.delete(chunk);
-    this.#write(chunk, unit);
+    this.#write(chunk, this.prefill.get(chunk.placement.prefill.name)!);
     this.scheduler.chunkDone(chunk);
   }
 
+  /** What is computed of a prompt up to some position comes to where it is generated from, but for what was there already. */
+  #slice({ id, prefill }: Placement, unit: SimulatedUnit, end: number): void {
+    const kept = this.decode.get(prefill.name)!;
+    const held = unit.context(id);
+    for (let position = kept.held.get(id)!.length; position < end; position++) kept.write(id, position, held[position]!);
+  }
+
+  /** What a chunk computes, and what its unit's ranks keep of that to generate from. */
   #write({ placement, start, count }: PrefillChunk, unit: SimulatedUnit): void {
     const { prompt } = placement.sequence;
     for (let position = start; position < start + count; position++) unit.write(placement.id, position, prompt[position]);
     assertEquals(unit.context(placement.id), prompt.slice(0, start + count), "the prefill unit holds the prompt");
+    if (keepsSlices(placement)) this.#slice(placement, unit, start + count);
   }
 
   /** @param index of the token that was asked for */
@@ -261,8 +279,13 @@ export class Simulation {
   }
 
   #close(): void {
-    for (const [units, simulated] of [[this.scheduler.prefillUnits, this.prefill], [this.scheduler.decodeGroups, this.decode]] as const) {
-      for (const unit of units.values()) for (const id of unit.takeClosing()) simulated.get(unit.name)!.close(id);
+    for (const unit of [...this.scheduler.prefillUnits.values(), ...this.scheduler.decodeGroups.values()]) {
+      for (const id of unit.takeClosing()) for (const simulated of [this.prefill, this.decode]) simulated.get(unit.name)?.close(id);
     }
   }
+}
+
+/** Whether it is generated from a copy of what is computed, in the same unit. */
+function keepsSlices({ mixed, inPlace }: Placement): boolean {
+  return mixed && !inPlace;
 }

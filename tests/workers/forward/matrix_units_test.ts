@@ -7,7 +7,7 @@ import { parseModelConfig } from "../../../core/model/config.ts";
 import { chooseBasis } from "../../../core/tpla/basis.ts";
 import { partition, UNCUT } from "../../../core/tpla/partition.ts";
 import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
-import type { LoadShard } from "../../../workers/load/rank_weights.ts";
+import type { LoadShard } from "../../../workers/load/attention_plan.ts";
 import { relativeError } from "../../support/compare.ts";
 import { loadModel } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";

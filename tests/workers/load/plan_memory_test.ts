@@ -8,10 +8,11 @@ import { parseModelConfig } from "../../../core/model/config.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { bytesPerRow, bytesPerWindowPosition } from "../../../core/model/prefill_sizes.ts";
 import { basesFor } from "../../../core/tpla/choose_bases.ts";
-import { partition, UNCUT } from "../../../core/tpla/partition.ts";
+import { partition, promptCut, UNCUT } from "../../../core/tpla/partition.ts";
+import { wholeMemory } from "../../../core/tpla/plan.ts";
 import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
 import { createActivations } from "../../../workers/forward/activations.ts";
-import { loadWeights } from "../../../workers/load/loader.ts";
+import { loadWeights, planWeights } from "../../../workers/load/loader.ts";
 import { createMixedModels } from "../../../workers/forward/mixed_models.ts";
 import { Model } from "../../../workers/forward/model.ts";
 import type { MoeWeights } from "../../../workers/forward/weights.ts";
@@ -100,6 +101,47 @@ describe("a memory plan", () => {
     const { prefill, decode } = await createMixedModels(device, weights, mixed);
     assertEquals(prefill.cache, decode.cache);
     assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
+  });
+
+  it("has attention weights in both partitions, and a cache of whole prompts, where a rank generates from slices", async () => {
+    const limits = { prefillRows: 40, decodeRows: 7, window: 16, keptWindows: 2, logitRows: 7 };
+    using files = new DirectoryFiles(fixtureDirectory("deepseek-v3-tiny"));
+    const spec = parseModelConfig((await files.text("config.json"))!, files.name);
+    const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
+    const cut = { ranks: 2, latentGroups: 2, halo: 8 };
+    const cache = { maxTokens: 192, maxSequences: 3 };
+    for (const shape of partition(spec, cut)) {
+      const promptShape = partition(spec, promptCut(cut))[shape.rank];
+      const group = { rank: shape.rank, ranks: 2, wire: "f32" as const, wholeFeedForward: false };
+      const rank = { ...sizes, limits, group, model: files.name, weights: "keep" as const, shape, changesBasis: true };
+      const mixed = { ...rank, role: "mixed" as const, lanes: 1, promptShape, promptCache: cache };
+      const plan = await planMemory({ ...mixed, matrixUnits: false });
+      const device = new CpuDevice();
+      const planned = planWeights(device, await Checkpoint.open(files), spec, {
+        weights: "keep",
+        shard: { shape, bases },
+        beside: { shape: promptShape, bases },
+      });
+      assertEquals(plan.weightBytes, device.counters.allocatedBytes);
+      const models = await createMixedModels(device, planned.weights, mixed, { weights: planned.beside!, cache });
+      assertEquals(wholeMemory(plan), device.counters.allocatedBytes);
+      const bytesOf = ({ cache: { layers } }: Model) => layers.reduce((sum, { bytes }) => sum + bytes, 0);
+      assertEquals([plan.cacheBytes, plan.promptCacheBytes], [bytesOf(models.decode), bytesOf(models.prefill)]);
+      const [alone, prompts] = [
+        await planMemory({ ...rank, role: "decode", lanes: 1, matrixUnits: false }),
+        await planMemory({ ...rank, shape: promptShape, role: "prefill", lanes: 1, matrixUnits: false }),
+      ];
+      assertEquals(plan.weightBytes - plan.promptWeightBytes, alone.weightBytes);
+      assert(plan.promptWeightBytes > 0 && plan.weightBytes < alone.weightBytes + prompts.weightBytes);
+      const { weights, beside } = planned;
+      assert(weights.embedding === beside!.embedding && weights.head === beside!.head);
+      weights.layers.forEach(({ feedForward, attention }, i) => {
+        const other = beside!.layers[i];
+        assert(feedForward === other.feedForward && attention.kvDown === other.attention.kvDown && attention.queryUp !== other.attention.queryUp);
+      });
+      // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
+      await planMemory({ ...mixed, matrixUnits: true });
+    }
   });
 
   it("comes to what chunks and windows are chosen by", () => {

@@ -17,7 +17,7 @@ import type { Device, DeviceBuffer, Readback } from "../../../kernels/device/dev
 import { loadWeights } from "../../../workers/load/loader.ts";
 import { LocalGroup } from "../../../workers/local/local_group.ts";
 import { Model } from "../../../workers/forward/model.ts";
-import type { LoadShard } from "../../../workers/load/rank_weights.ts";
+import type { LoadShard } from "../../../workers/load/attention_plan.ts";
 import { type DeviceMatrix, isMoe, type ModelWeights } from "../../../workers/forward/weights.ts";
 import { relativeError } from "../../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";

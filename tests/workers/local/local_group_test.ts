@@ -14,7 +14,7 @@ import { handoffBytesPerToken } from "../../../core/tpla/plan.ts";
 import type { Device } from "../../../kernels/device/device.ts";
 import { handOver } from "../../../workers/handoff/hand_over.ts";
 import { loadWeights } from "../../../workers/load/loader.ts";
-import type { LoadShard } from "../../../workers/load/rank_weights.ts";
+import type { LoadShard } from "../../../workers/load/attention_plan.ts";
 import { LocalGroup } from "../../../workers/local/local_group.ts";
 import { Model } from "../../../workers/forward/model.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";

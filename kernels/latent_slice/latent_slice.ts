@@ -1,0 +1,39 @@
+/**
+ * Copies a rank's columns of whole cached latents to the pages of its own cache, where both caches are on one device: what a handoff does between devices.
+ *
+ * @module
+ */
+import type { Kernel } from "../authoring/contract.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import { cacheTokenBytes, cacheWidth, slotOf } from "../latent_cache/layout.ts";
+import { copyKept, exportedConfig, type KeptColumns, keptWgsl } from "../latent_export/kept_columns.ts";
+import source from "./latent_slice.wgsl" with { type: "text" };
+
+/** Geometry of both caches, and what the rank keeps of whole latents. */
+export interface LatentSliceConfig extends KeptColumns {
+  readonly slots: number;
+  readonly tableWords: number;
+  /** The same of the rank's own cache. */
+  readonly kept: { readonly slots: number; readonly tableWords: number };
+}
+
+/** Positions `start … start + count` of a sequence, whose block tables begin at `table` and `kept_table` → the same positions of the rank's pages `out`. */
+export const latentSlice: Kernel<LatentSliceConfig, "cache" | "tables" | "kept_tables" | "out", "count" | "start" | "table" | "kept_table"> = {
+  name: "latent_slice",
+  bindings: { cache: "read", tables: "read", kept_tables: "read", out: "read_write" },
+  params: ["count", "start", "table", "kept_table"],
+  wgsl: (config) => keptWgsl(config) + source,
+  workgroups: (config, { count }) => [ceilDiv(cacheWidth(exportedConfig(config)) / 2, 64), count, 1],
+  sizes: (config) => ({
+    cache: config.slots * cacheTokenBytes(config.cache),
+    tables: config.tableWords * 4,
+    kept_tables: config.kept.tableWords * 4,
+    out: config.kept.slots * cacheTokenBytes(exportedConfig(config)),
+  }),
+  reference(config, { cache, tables, kept_tables, out }, { count, start, table, kept_table }) {
+    const width = cacheWidth(exportedConfig(config));
+    for (let position = start; position < start + count; position++) {
+      copyKept(config, cache, slotOf(tables, table, position), out, slotOf(kept_tables, kept_table, position) * width);
+    }
+  },
+};

@@ -1,0 +1,17 @@
+@group(0) @binding(1) var<storage, read> cache: array<u32>;
+@group(0) @binding(2) var<storage, read> tables: array<u32>;
+@group(0) @binding(3) var<storage, read> kept_tables: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<u32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  if (id.x * 2u >= KEPT_WIDTH) {
+    return;
+  }
+  let position = params.start + id.y;
+  let block = position / BLOCK_TOKENS;
+  let offset = position % BLOCK_TOKENS;
+  let slot = tables[params.table + block] * BLOCK_TOKENS + offset;
+  let kept_slot = kept_tables[params.kept_table + block] * BLOCK_TOKENS + offset;
+  store_pair((kept_slot * (KEPT_WIDTH / 2u) + id.x) * PAIR_WORDS, kept_pair(slot, id.x));
+}

@@ -1,0 +1,45 @@
+/**
+ * A handoff on one device: of whole latents that prefill has cached, a rank copies the columns that it keeps to the pages it decodes from. Nothing is converted, and
+ * nothing comes back to the host.
+ *
+ * @module
+ */
+import { invariant } from "../../core/errors.ts";
+import type { RankShape } from "../../core/tpla/partition.ts";
+import type { BoundKernel } from "../../kernels/device/device.ts";
+import { latentSlice } from "../../kernels/latent_slice/latent_slice.ts";
+import type { CachedSequence } from "../forward/latent_cache.ts";
+import type { Model } from "../forward/model.ts";
+import type { Span } from "./latent_exporter.ts";
+
+/** Copies from one model's cache to another's. */
+export class LatentSlicer {
+  readonly #model: Model;
+  /** By layer. */
+  readonly #kernels: readonly BoundKernel<"count" | "start" | "table" | "kept_table">[];
+
+  private constructor(model: Model, kernels: readonly BoundKernel<"count" | "start" | "table" | "kept_table">[]) {
+    this.#model = model;
+    this.#kernels = kernels;
+  }
+
+  /** @param from has whole latents @param to has those of `shape`, on the same device */
+  static async create(from: Model, to: Model, { keyColumns, keyWidth }: RankShape): Promise<LatentSlicer> {
+    const { device, cache, limits: { prefillRows } } = from;
+    const { cache: kept } = to;
+    invariant(device === to.device && cache.config.dtype === kept.config.dtype, "both caches are on one device, in one precision");
+    invariant(kept.config.keyWidth === keyWidth, "a cache that keeps other columns");
+    const { slots, tableWords } = cache;
+    const slice = await device.compile(latentSlice, { cache: cache.config, columns: keyColumns, slots, tableWords, kept });
+    const most = { count: prefillRows, start: cache.maxContext, table: tableWords, kept_table: kept.tableWords };
+    const kernels = cache.layers.map((pages, layer) =>
+      slice.bind({ cache: pages, tables: cache.tables, kept_tables: kept.tables, out: kept.layers[layer] }, most)
+    );
+    return new LatentSlicer(from, kernels);
+  }
+
+  /** Records the copy of one layer's latents of a span to the same positions of `kept`, whose blocks must be held. */
+  record(layer: number, { sequence, start, count }: Span, kept: CachedSequence): void {
+    this.#model.device.run(this.#kernels[layer], { count, start, table: sequence.table, kept_table: kept.table });
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * The attention weights of a rank as one way of cutting the model has them: its heads, and its columns of the latent under a basis.
+ *
+ * @module
+ */
+import type { Checkpoint } from "../../core/model/checkpoint.ts";
+import { invariant, LatentmeshError } from "../../core/errors.ts";
+import { type MatrixSelection, MatrixSource, type Range, readMatrix } from "../../core/model/matrix_source.ts";
+import { readVector } from "../../core/model/stored_vector.ts";
+import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import type { LayerBasis } from "../../core/tpla/basis.ts";
+import { basisFactors, columnIndices, type RankShape } from "../../core/tpla/partition.ts";
+import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
+import { BasisChange, type BasisChangeTarget } from "./basis_change.ts";
+import type { UploadPlan } from "./upload_plan.ts";
+import type { AttentionWeights, DeviceMatrix } from "../forward/weights.ts";
+
+/** One rank of a group, under a basis. */
+export interface LoadShard {
+  readonly shape: RankShape;
+  /** Basis of every layer; null leaves latents as they are, which needs every latent column on this rank. */
+  readonly bases: readonly LayerBasis[] | null;
+  /** μ: what the latent part of scores is multiplied by; 1 by default, which is the exact one. Needs a basis. */
+  readonly keyScale?: number;
+  /** Normalise latents by this rank's columns alone, as the TPLA paper does. Needs the `pca` basis, whose eigenvalues say how much of the whole they are. */
+  readonly slicedNorm?: boolean;
+}
+
+/** What depends on the latent basis. */
+type LatentWeights = Pick<AttentionWeights, "basis" | "slicedNorm" | "keyUp" | "valueUp">;
+
+/** What does not depend on how heads and latents are cut. */
+type UncutWeights = Pick<AttentionWeights, "queryDown" | "kvDown">;
+
+/** Plans the attention weights of all layers, for one shard. */
+export class AttentionPlan {
+  readonly #device: Device;
+  readonly #checkpoint: Checkpoint;
+  readonly #spec: ModelSpec;
+  readonly #plan: UploadPlan;
+  readonly #shape: RankShape;
+  readonly #bases: readonly LayerBasis[] | null;
+  readonly #keyScale: number;
+  readonly #slicedNorm: boolean;
+  /** While bases are changed. */
+  #basisChange: BasisChange | null = null;
+
+  constructor(device: Device, checkpoint: Checkpoint, spec: ModelSpec, { plan, shard }: { readonly plan: UploadPlan; readonly shard: LoadShard }) {
+    const { shape, bases, keyScale = 1, slicedNorm = false } = shard;
+    invariant(bases !== null || shape.keyWidth === spec.latentWidth, "a rank that keeps part of the latent needs a basis");
+    this.#device = device;
+    this.#checkpoint = checkpoint;
+    this.#spec = spec;
+    this.#plan = plan;
+    this.#shape = shape;
+    this.#bases = bases;
+    this.#keyScale = keyScale;
+    this.#slicedNorm = slicedNorm;
+  }
+
+  /** Makes room for what changing bases takes while weights are loaded; {@link end} gives it back. */
+  begin(): void {
+    if (this.#bases === null) return;
+    const { latentWidth: width, nopeWidth, valueWidth } = this.#spec;
+    const { heads: { begin, end }, keyWidth: columns } = this.#shape;
+    this.#basisChange = new BasisChange(this.#device, { rows: (end - begin) * Math.max(nopeWidth, valueWidth), width, columns });
+  }
+
+  /** Bases are changed. */
+  end(): void {
+    this.#basisChange?.destroy();
+    this.#basisChange = null;
+  }
+
+  /** @param uncut what another shard of the same rank has of the layer already */
+  layer(prefix: string, index: number, uncut?: UncutWeights): AttentionWeights {
+    const { hiddenSize: D, heads, latentWidth, valueWidth, queryRank, rope } = this.#spec;
+    const width = queryWidth(this.#spec);
+    const { begin, end } = this.#shape.heads;
+    const layer = (name: string, shape: readonly [number, number], selection: MatrixSelection = {}) =>
+      this.#source(`${prefix}.${name}.weight`, shape, selection);
+    const headRows = { rows: [{ begin: begin * width, end: end * width }] };
+    const [upName, upColumns] = queryRank === null ? ["q_proj", D] : ["q_b_proj", queryRank];
+    const queryDown = () =>
+      queryRank === null ? null : {
+        matrix: this.#matrix(layer("q_a_proj", [queryRank, D])),
+        norm: this.#plan.vector(`${prefix}.q_a_layernorm.weight`, queryRank),
+      };
+    return {
+      queryDown: uncut === undefined ? queryDown() : uncut.queryDown,
+      queryUp: this.#matrix(layer(upName, [heads * width, upColumns], headRows)),
+      kvDown: uncut?.kvDown ?? this.#matrix(layer("kv_a_proj_with_mqa", [latentWidth + rope.width, D])),
+      ...(this.#bases === null ? this.#latentsAsStored(prefix) : this.#latentsUnderBasis(prefix, index)),
+      output: this.#matrix(layer("o_proj", [D, heads * valueWidth], { columns: { begin: begin * valueWidth, end: end * valueWidth } })),
+    };
+  }
+
+  /** W_UK (or W_UV) of this rank's heads. */
+  #upProjection(prefix: string, part: "key" | "value"): MatrixSource {
+    const { heads, latentWidth, nopeWidth, valueWidth } = this.#spec;
+    const perHead = nopeWidth + valueWidth;
+    const [first, last] = part === "key" ? [0, nopeWidth] : [nopeWidth, perHead];
+    const { begin, end } = this.#shape.heads;
+    const rows = Array.from({ length: end - begin }, (_, h): Range => ({ begin: (begin + h) * perHead + first, end: (begin + h) * perHead + last }));
+    return this.#source(`${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { rows });
+  }
+
+  /** Latents are cached times the norm's gain, which leaves the projections as they are in the file. */
+  #latentsAsStored(prefix: string): LatentWeights {
+    return {
+      basis: this.#plan.vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth),
+      slicedNorm: null,
+      keyUp: this.#headStack(this.#matrix(this.#upProjection(prefix, "key"))),
+      valueUp: this.#headStack(this.#matrix(this.#upProjection(prefix, "value"))),
+    };
+  }
+
+  /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. It is no longer what the file holds, see {@link UploadPlan.computedMatrix}. */
+  #latentsUnderBasis(prefix: string, layer: number): LatentWeights {
+    const { latentWidth } = this.#spec;
+    const keys = columnIndices(this.#shape.keyColumns);
+    const basis = this.#plan.buffer(`${prefix} basis`, keys.length * latentWidth * 4);
+    const changed = (part: "key" | "value", columns: readonly number[]) => {
+      const compute = (target: BasisChangeTarget | null) => this.#changeBasis(prefix, layer, { part, columns, target });
+      return this.#headStack(this.#plan.computedMatrix(this.#upProjection(prefix, part), columns.length, compute));
+    };
+    this.#plan.computed.push({ storedBytes: 0, run: () => Promise.resolve(this.#writeBasis(basis, layer, keys)) });
+    return {
+      basis,
+      slicedNorm: this.#slicedNorm ? this.#sliceWidth(layer, keys) : null,
+      keyUp: changed("key", keys),
+      valueUp: changed("value", columnIndices([this.#shape.valueColumns])),
+    };
+  }
+
+  #writeBasis(basis: DeviceBuffer, layer: number, keys: readonly number[]): void {
+    const { latentWidth } = this.#spec;
+    const { transform } = this.#bases![layer];
+    const rows = new Float32Array(keys.length * latentWidth);
+    keys.forEach((key, i) => rows.set(transform.subarray(key * latentWidth, (key + 1) * latentWidth), i * latentWidth));
+    this.#device.write(basis, 0, rows);
+  }
+
+  async #changeBasis(
+    prefix: string,
+    layer: number,
+    { part, columns, target }: { readonly part: "key" | "value"; readonly columns: readonly number[]; readonly target: BasisChangeTarget | null },
+  ): Promise<Float32Array<ArrayBuffer> | null> {
+    const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth);
+    const factors = basisFactors(gain, this.#bases![layer].inverse, columns, part === "key" ? this.#keyScale : 1);
+    return await this.#basisChange!.multiply(await readMatrix(this.#upProjection(prefix, part)), factors, target);
+  }
+
+  /** d_c times the share of the latent's variance that some directions have. */
+  #sliceWidth(layer: number, directions: readonly number[]): number {
+    const { eigenvalues } = this.#bases![layer];
+    const total = eigenvalues.reduce((sum, value) => sum + value, 0);
+    return this.#spec.latentWidth * directions.reduce((sum, direction) => sum + eigenvalues[direction], 0) / total;
+  }
+
+  #source(name: string, shape: ConstructorParameters<typeof MatrixSource>[2], selection: MatrixSelection = {}): MatrixSource {
+    return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block, int4: this.#spec.int4 });
+  }
+
+  #matrix(source: MatrixSource): DeviceMatrix {
+    return this.#plan.stack([[source]]);
+  }
+
+  /** The rows of a matrix as one matrix per head of this rank. A single part: kernels that use it see the whole stack. */
+  #headStack(matrix: DeviceMatrix): DeviceMatrix {
+    const heads = this.#shape.heads.end - this.#shape.heads.begin;
+    if (matrix.parts.length > 1) {
+      throw new LatentmeshError("out_of_memory", `kv_b_proj does not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`);
+    }
+    return { ...matrix, outputs: matrix.outputs / heads, matrices: heads, parts: [{ ...matrix.parts[0], first: 0, count: heads }] };
+  }
+}
