@@ -161,8 +161,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       groups: mixed.workers > 0 ? 0 : decode.groups ?? 1,
       wire: decode.wire ?? "f32",
       exchange: decode.exchange ?? "auto",
-      // Sums of a prompt are large, but what each rank would compute of it is larger.
-      feedForward: decode.feedForward ?? (mixed.workers > 0 ? "sharded" : "auto"),
+      feedForward: decode.feedForward ?? "auto",
       deadlineMs: decode.deadlineMs ?? DEADLINE,
       pingPong: decode.pingPong ?? false,
       maxBatch: decode.maxBatch ?? 64,
@@ -197,7 +196,7 @@ export function asMixed(
     : { ...decode.scheme, attention, ranks, latentGroups: undefined };
   return {
     ...settings,
-    decode: { ...decode, scheme, groups: 0, feedForward: "sharded", pingPong: false },
+    decode: { ...decode, scheme, groups: 0, feedForward: "auto", pingPong: false },
     prefill: { ...prefill, workers: 0, ranks: 1, cacheTokens: attention === "mla" ? undefined : prefill.cacheTokens },
     mixed: { ...mixed, ...units },
     unitsGiven: true,

@@ -7,7 +7,7 @@ import { invariant, LatentmeshError } from "../../core/errors.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
-import type { BoundKernel, Device, Readback } from "../../kernels/device/device.ts";
+import type { BoundKernel, Device, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
 import { embedding, type EmbeddingParams } from "../../kernels/embedding/embedding.ts";
 import { roundInput } from "../../kernels/linear/round_input.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
@@ -25,6 +25,14 @@ import { StepClock } from "./step_clock.ts";
 import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
 
 export type { ModelOptions };
+
+/** Bytes on their way to a buffer. */
+export interface Upload {
+  readonly buffer: DeviceBuffer;
+  /** In bytes. */
+  readonly offset: number;
+  readonly data: ArrayBufferView<ArrayBuffer>;
+}
 
 /** One part of the embedding table. */
 interface EmbedPart {
@@ -241,18 +249,19 @@ export class Model {
   }
 
   /**
-   * Takes in what ranks have exchanged of it; call before what consumes it is submitted.
+   * Takes in what ranks have exchanged of it.
    *
    * @param first value of a row, counted from the first row, at which it begins
    * @param rows of the whole
+   * @returns what is to be uploaded before what consumes it is submitted
    */
-  takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
-    const { device, spec, activations: { delta, otherParts }, group: { wire } } = this.#context;
+  takeExchanged(exchanged: Exchanged, first: number, rows: number): Upload[] {
+    const { spec, activations: { delta, otherParts }, group: { wire } } = this.#context;
     this.#exchangedAs = "sum" in exchanged ? "delta" : "parts";
     this.#pending = this.#exchangedAs;
-    if ("sum" in exchanged) return device.write(delta, first * 4, exchanged.sum);
+    if ("sum" in exchanged) return [{ buffer: delta, offset: first * 4, data: exchanged.sum }];
     const [stride, offset] = [rows * spec.hiddenSize, first].map((values) => values * dtypeBytes(wire));
-    exchanged.parts.forEach((part, i) => part !== null && device.write(otherParts, i * stride + offset, part));
+    return exchanged.parts.flatMap((data, i) => data === null ? [] : [{ buffer: otherParts, offset: i * stride + offset, data }]);
   }
 
   /** Uploads one rank's part of a sum of `rows` rows before the others have come; its exchange then has `null` for it. */

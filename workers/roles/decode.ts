@@ -70,7 +70,7 @@ export class DecodeRank {
     for (const id of [...this.#sequences.keys()]) this.close(id);
     this.#tables.clear();
     this.model.cache.checkIntegrity();
-    for (const forward of this.#forwards) forward.destroy();
+    for (const forward of this.#forwards) await forward.destroy();
     this.#forwards = await Promise.all(this.#models.map((model, lane) => RankForward.create(model, collectives[lane])));
   }
 

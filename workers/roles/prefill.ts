@@ -104,7 +104,7 @@ export class PrefillRank {
     this.#underWay = null;
     this.#tables.clear();
     this.model.cache.checkIntegrity();
-    this.#forward?.destroy();
+    await this.#forward?.destroy();
     this.#forward = await RankForward.create(this.model, collective);
   }
 

@@ -12,6 +12,7 @@ import type { Readback } from "../../kernels/device/device.ts";
 import type { Collective, Exchanged } from "../collective/collective.ts";
 import type { Step } from "../forward/context.ts";
 import type { Model } from "../forward/model.ts";
+import { LargeUploads } from "./large_uploads.ts";
 
 /** Layers of a step, half-open. */
 export interface Layers {
@@ -40,11 +41,13 @@ export class RankForward {
   readonly model: Model;
   readonly collective: Collective;
   readonly #part: Readback;
+  readonly #large: LargeUploads;
 
   private constructor(model: Model, collective: Collective, part: Readback) {
     this.model = model;
     this.collective = collective;
     this.#part = part;
+    this.#large = new LargeUploads(model.device, model.group.ranks === 1 ? 0 : model.partBytes);
   }
 
   static async create(model: Model, collective: Collective): Promise<RankForward> {
@@ -87,8 +90,9 @@ export class RankForward {
   }
 
   /** Frees what belongs to this pass; the model stays. */
-  destroy(): void {
+  async destroy(): Promise<void> {
     this.#part.destroy();
+    await this.#large.close();
   }
 
   /** Records a step from one of its segments on, up to the next exchange or to its end. */
@@ -127,14 +131,21 @@ export class RankForward {
     if (this.#part.takeNow(input, collective.poll) === null) return this.#sumLater(values, rows, meanwhile);
     model.clock.lap("readback");
     const exchanged = collective.exchange(values, values, meanwhile);
-    if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, 0, rows));
-    this.#takeExchanged(exchanged, 0, rows);
+    if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, rows));
+    this.#takeExchanged(exchanged, rows);
   }
 
-  #takeExchanged(exchanged: Exchanged, first: number, rows: number): void {
+  #takeExchanged(exchanged: Exchanged, rows: number): void {
+    const { clock, device } = this.model;
+    clock.lap("peer");
+    for (const { buffer, offset, data } of this.model.takeExchanged(exchanged, 0, rows)) device.write(buffer, offset, data);
+    clock.lap("sum");
+  }
+
+  async #takeLarge(exchanged: Exchanged, first: number, rows: number): Promise<void> {
     const { clock } = this.model;
     clock.lap("peer");
-    this.model.takeExchanged(exchanged, first, rows);
+    await this.#large.write(this.model.takeExchanged(exchanged, first, rows));
     clock.lap("sum");
   }
 
@@ -144,13 +155,13 @@ export class RankForward {
     const whole = values <= collective.mostValues;
     const bytes = await (whole ? this.#part.take(collective.input(values)) : this.#part.take());
     model.clock.lap("readback");
-    if (whole) return this.#takeExchanged(await collective.exchange(values, values, meanwhile), 0, rows);
+    if (whole) return await this.#takeLarge(await collective.exchange(values, values, meanwhile), 0, rows);
     meanwhile?.();
     const perValue = dtypeBytes(collective.wire);
     for (let first = 0; first < values; first += collective.mostValues) {
       const count = Math.min(collective.mostValues, values - first);
       collective.input(count).set(bytes.subarray(first * perValue, (first + count) * perValue));
-      this.#takeExchanged(await collective.exchange(count, values), first, rows);
+      await this.#takeLarge(await collective.exchange(count, values), first, rows);
     }
   }
 }

@@ -103,7 +103,7 @@ async function handedOver(ranks: readonly LoadedRank[], blocks: readonly number[
       prefill.device.submit();
       sequence.length += rows.length;
     }
-    forward.destroy();
+    await forward.destroy();
     return sequence;
   }));
   const decodes: DecodeRank[] = [];
