@@ -66,7 +66,7 @@ export type { LoadPart, LoadProgress, LoadTimes } from "./core/wire/load_times.t
 export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { UnitRole } from "./core/wire/protocol.ts";
-export type { ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/observe/cluster_status.ts";
+export type { CacheStatus, ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/observe/cluster_status.ts";
 export type { UnitExchange } from "./cluster/fleet/unit.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
 export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";

@@ -40,6 +40,7 @@ export interface WorkerPlace {
 
 /** A cache, in blocks. */
 export interface CacheStatus {
+  /** All of them. */
   readonly blocks: number;
   /** Those that can be allocated. */
   readonly available: number;
