@@ -8,7 +8,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { choosePrefillSizes, type PrefillDevice, UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
 import { needsCalibration } from "../../core/tpla/choose_bases.ts";
-import { partition, type PartitionOptions, promptCut, UNCUT } from "../../core/tpla/partition.ts";
+import { partition, type PartitionOptions, promptShapes, UNCUT } from "../../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../../core/tpla/scheme.ts";
 import type { Assignment, Hello } from "../../core/wire/messages.ts";
 import type { UnitRole } from "../../core/wire/protocol.ts";
@@ -98,7 +98,7 @@ export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "pref
   };
   const shape = partition(spec, decodeCut);
   const shapes = { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill) };
-  return { ...cuts, shapes, promptShapes: partition(spec, promptCut(decodeCut)) };
+  return { ...cuts, shapes, promptShapes: promptShapes(spec, decodeCut) };
 }
 
 /** Whether a scheme needs `basis.safetensors`. */

@@ -26,11 +26,6 @@ export interface PartitionOptions {
 /** A model that nobody shares. */
 export const UNCUT: PartitionOptions = { ranks: 1, latentGroups: 1, halo: 0 };
 
-/** How the ranks of a group compute prompts among themselves, exactly: heads split, latents whole, everything but attention as in the group's own cut. */
-export function promptCut({ ranks, feedForward }: PartitionOptions): PartitionOptions {
-  return { ...UNCUT, ranks, feedForward };
-}
-
 /** What one rank holds. Ranges are half-open; widths may differ by one between ranks where they do not divide. */
 export interface RankShape {
   readonly rank: number;
@@ -56,6 +51,17 @@ export interface RankShape {
 /** d_c / 8, rounded up to a multiple of eight, at most d_c. */
 export function defaultHalo(latentWidth: number): number {
   return Math.min(latentWidth, roundUp(Math.ceil(latentWidth / 8), 8));
+}
+
+/**
+ * What each rank of a group has of attention to compute prompts with, exactly and over whole latents; everything else is as in the group's own cut. Ranks that share
+ * feed-forward blocks split heads, too. Where each has those whole it has all heads, and computes prompts by itself: there is nothing to sum.
+ */
+export function promptShapes(spec: ModelSpec, cut: PartitionOptions): RankShape[] {
+  const { ranks, feedForward } = cut;
+  if (feedForward !== "replicated") return partition(spec, { ...UNCUT, ranks, feedForward });
+  const [whole] = partition(spec, UNCUT);
+  return partition(spec, cut).map(({ rank, dense, expert, shared, vocabulary }) => ({ ...whole, rank, dense, expert, shared, vocabulary }));
 }
 
 /**

@@ -5,6 +5,7 @@
  * @module
  */
 import { UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
+import { promptPlace } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { Model, type ModelOptions } from "./model.ts";
 import type { ModelWeights } from "./weights.ts";
@@ -41,8 +42,13 @@ export async function createMixedModels(
     limits: { prefillRows: 1, decodeRows, window: Math.min(UNUSED_WINDOW, maxContext), logitRows: Math.min(logitRows, decodeRows) },
   });
   const ofChunks = { ...limits, decodeRows: 1, logitRows: Math.min(logitRows, prefillRows) };
-  const prefill = whole === null
-    ? await Model.twin(decode, weights, ofChunks)
-    : await Model.create(device, whole.weights, { ...options, ...whole.cache, limits: ofChunks, caches: "prompts", clock: decode.clock });
+  const prefill = whole === null ? await Model.twin(decode, weights, ofChunks) : await Model.create(device, whole.weights, {
+    ...options,
+    ...whole.cache,
+    group: promptPlace(decode.group),
+    limits: ofChunks,
+    caches: "prompts",
+    clock: decode.clock,
+  });
   return { decode, prefill };
 }

@@ -10,7 +10,7 @@ import { modelHash, sha256 } from "../../core/model/model_hash.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { groupPlace } from "../../core/tpla/group_place.ts";
-import { partition, promptCut, type RankShape } from "../../core/tpla/partition.ts";
+import { partition, promptShapes, type RankShape } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken } from "../../core/tpla/plan.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import type { Assignment } from "../../core/wire/messages.ts";
@@ -74,7 +74,7 @@ export async function loadRank(
   // Prompts are computed exactly, and where a mixed rank generates from where they are, so is what it generates: nothing is scaled or cut.
   const slices = role === "decode" || promptCache !== null;
   const shard = { shape, bases, keyScale: slices ? mu : 1, slicedNorm: slices && paper };
-  const beside = promptCache === null ? undefined : { shape: partition(spec, promptCut(cut))[rank], bases };
+  const beside = promptCache === null ? undefined : { shape: promptShapes(spec, cut)[rank], bases };
   const planned = planWeights(device, checkpoint, spec, { weights: policy, shard, beside });
   const { weights } = planned;
   const options = { ...assignment, group: groupPlace(assignment) };

@@ -11,7 +11,7 @@ import type { RequestOf } from "../../core/wire/messages.ts";
 import type { Answers, QueryFrame, TokenRow } from "../../core/wire/queries.ts";
 import type { OnProgress } from "../../core/wire/rpc.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
-import type { Collective } from "../collective/collective.ts";
+import { type Collective, SoloCollective } from "../collective/collective.ts";
 import { DecodeRank, type StepChanges } from "./decode.ts";
 import { LatentSlicer } from "../handoff/latent_slicer.ts";
 import { LogitTables } from "./logit_tables.ts";
@@ -59,7 +59,7 @@ export class MixedRank {
   /** Begins an epoch of the unit: every prompt and every sequence of the last one is gone. */
   async reset(collectives: readonly Collective[]): Promise<void> {
     this.#asked = null;
-    await this.#prefill.reset(collectives);
+    await this.#prefill.reset(this.#prefill.model.group.ranks === 1 ? [new SoloCollective()] : collectives);
     await this.#decode.reset(collectives);
   }
 

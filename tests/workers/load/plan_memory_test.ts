@@ -8,7 +8,7 @@ import { parseModelConfig } from "../../../core/model/config.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { bytesPerRow, bytesPerWindowPosition } from "../../../core/model/prefill_sizes.ts";
 import { basesFor } from "../../../core/tpla/choose_bases.ts";
-import { partition, promptCut, UNCUT } from "../../../core/tpla/partition.ts";
+import { partition, promptShapes, UNCUT } from "../../../core/tpla/partition.ts";
 import { wholeMemory } from "../../../core/tpla/plan.ts";
 import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
 import { createActivations } from "../../../workers/forward/activations.ts";
@@ -111,7 +111,7 @@ describe("a memory plan", () => {
     const cut = { ranks: 2, latentGroups: 2, halo: 8 };
     const cache = { maxTokens: 192, maxSequences: 3 };
     for (const shape of partition(spec, cut)) {
-      const promptShape = partition(spec, promptCut(cut))[shape.rank];
+      const promptShape = promptShapes(spec, cut)[shape.rank];
       const group = { rank: shape.rank, ranks: 2, wire: "f32" as const, wholeFeedForward: false };
       const rank = { ...sizes, limits, group, model: files.name, weights: "keep" as const, shape, changesBasis: true };
       const mixed = { ...rank, role: "mixed" as const, lanes: 1, promptShape, promptCache: cache };

@@ -9,7 +9,7 @@ import { parseModelConfig } from "../../../core/model/config.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { basesFor } from "../../../core/tpla/choose_bases.ts";
 import { ALONE } from "../../../core/tpla/group_place.ts";
-import { partition, promptCut, type RankShape } from "../../../core/tpla/partition.ts";
+import { partition, promptShapes, type RankShape } from "../../../core/tpla/partition.ts";
 import type { TokenRow } from "../../../core/wire/queries.ts";
 import type { Device } from "../../../kernels/device/device.ts";
 import { LocalExchange } from "../../../workers/collective/local_exchange.ts";
@@ -46,7 +46,7 @@ async function loadRanks(device: Device, cacheDtype: "f16" | "f32"): Promise<Loa
   const cut = { ranks: RANKS, latentGroups: RANKS, halo: 8 };
   const ranks: LoadedRank[] = [];
   for (const shape of partition(spec, cut)) {
-    const beside = { shape: partition(spec, promptCut(cut))[shape.rank], bases };
+    const beside = { shape: promptShapes(spec, cut)[shape.rank], bases };
     const planned = planWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases }, beside });
     await planned.load();
     const models = await createMixedModels(device, planned.weights, {
