@@ -5,14 +5,14 @@
  * @module
  */
 import { gcd } from "../numeric.ts";
-import { type Checkpoint, type FileRange, readRange, refuseTensor } from "./checkpoint.ts";
+import { type Checkpoint, type FileRange, readRange, refuseTensor, requireTensorShape, type StoredDtype } from "./checkpoint.ts";
 import { type Fp8Block, Fp8Scales } from "./fp8_scales.ts";
+import { openWidened, type WidenedTensor } from "./gguf/widened_tensor.ts";
 import { type Int4Columns, int4Layout, packInt4 } from "./int4/int4_columns.ts";
 import type { Int4Spec } from "./int4/int4_spec.ts";
 import type { Int4Tensor } from "./int4/int4_tensor.ts";
 import { openInt4 } from "./int4/open_int4.ts";
 import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRow, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
-import type { SafetensorsDtype } from "./safetensors.ts";
 
 /** Half-open range of rows or columns. */
 export interface Range {
@@ -57,7 +57,7 @@ export interface RowBlock {
   pack(stored: readonly Uint8Array<ArrayBuffer>[], into: PackedRows): void;
 }
 
-const NATIVE_FORMATS: Partial<Record<SafetensorsDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16", F8_E4M3: "fp8" };
+const NATIVE_FORMATS: Partial<Record<StoredDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16", F8_E4M3: "fp8" };
 
 /** Selected rows and columns of one stored matrix. */
 export class MatrixSource {
@@ -71,6 +71,7 @@ export class MatrixSource {
   readonly #columnBegin: number;
   readonly #scales: Fp8Scales | null;
   readonly #int4: Int4Tensor | null;
+  readonly #widened: WidenedTensor | null;
   readonly #storedRows: number;
 
   /**
@@ -86,7 +87,8 @@ export class MatrixSource {
   ) {
     const [columns, rows, matrices = 1] = shape.toReversed();
     this.#int4 = options.int4 == null || matrices > 1 ? null : openInt4(checkpoint, name, [rows, columns], options.int4);
-    const native = this.#int4 === null ? nativeFormat(checkpoint, name, shape) : "int4";
+    this.#widened = this.#int4 !== null || matrices > 1 ? null : openWidened(checkpoint, name, [rows, columns]);
+    const native = this.#int4 !== null ? "int4" : this.#widened?.kept ?? nativeFormat(checkpoint, name, shape);
     if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
     this.#checkpoint = checkpoint;
@@ -117,9 +119,10 @@ export class MatrixSource {
 
   /** Bytes that are read for it, but for scales of FP8. */
   get storedBytes(): number {
-    if (this.#int4 === null) return this.rows * this.#storedRowBytes;
-    const ranges = this.#int4.byRows ? this.#rowRanges : [{ begin: 0, end: this.#storedRows }];
-    return ranges.flatMap(({ begin, end }) => this.#int4!.ranges(begin, end)).reduce((sum, { bytes }) => sum + bytes, 0);
+    const tensor = this.#int4 ?? this.#widened;
+    if (tensor === null) return this.rows * this.#storedRowBytes;
+    const ranges = this.#int4?.byRows === false ? [{ begin: 0, end: this.#storedRows }] : this.#rowRanges;
+    return ranges.flatMap(({ begin, end }) => tensor.ranges(begin, end)).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Bytes of one row in the file, all columns, where it is one tensor. */
@@ -148,6 +151,7 @@ export class MatrixSource {
   *blocks(policy: WeightPolicy): Generator<RowBlock> {
     const layout = this.layout(policy);
     if (this.#int4 !== null) return yield* this.#int4Blocks(this.#int4, layout);
+    if (this.#widened !== null) return yield* this.#widenedBlocks(this.#widened, layout);
     const verbatim = layout.format === this.#native && this.#native !== "fp8" && this.columns === this.#storedColumns &&
       layout.rowBytes === this.#storedRowBytes;
     for (const [begin, end] of stepsOf(this.#rowRanges, verbatim ? Infinity : this.#rowsAtOnce)) {
@@ -193,6 +197,25 @@ export class MatrixSource {
         reads: tensor.ranges(begin, end),
         verbatim: false,
         pack: (stored, into) => packInt4({ tensor, columns, rows: tensor.rows(stored, begin, end) }, layout, into, 0),
+      };
+    }
+  }
+
+  /** Rows that go through float32. */
+  *#widenedBlocks(tensor: WidenedTensor, layout: MatrixLayout): Generator<RowBlock> {
+    for (const [begin, end] of stepsOf(this.#rowRanges, this.#rowsAtOnce)) {
+      yield {
+        rows: end - begin,
+        reads: tensor.ranges(begin, end),
+        verbatim: false,
+        pack: (stored, into) => {
+          const values = new Float32Array((end - begin) * this.#storedColumns);
+          tensor.widen(stored, begin, end, values);
+          for (let row = 0; row < into.rows; row++) {
+            const from = row * this.#storedColumns + this.#columnBegin;
+            packRow(layout, values.subarray(from, from + this.columns), into, row);
+          }
+        },
       };
     }
   }
@@ -252,12 +275,10 @@ function* stepsOf(ranges: readonly Range[], step: number): Generator<readonly [b
 
 /** The format of a tensor that is stored as one. @throws {LatentmeshError} `invalid_checkpoint` if it is missing, or of another shape or dtype */
 function nativeFormat(checkpoint: Checkpoint, name: string, shape: readonly number[]): WeightFormat {
-  const info = checkpoint.info(name);
-  if (info.shape.join() !== shape.join()) {
-    refuseTensor(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
-  }
-  return NATIVE_FORMATS[info.dtype] ??
-    refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
+  requireTensorShape(checkpoint, name, shape);
+  const { dtype } = checkpoint.info(name);
+  return NATIVE_FORMATS[dtype] ??
+    refuseTensor(checkpoint, name, `has dtype ${dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
 }
 
 /** Reads a block and converts it. */

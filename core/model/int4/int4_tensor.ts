@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Checkpoint, FileRange } from "../checkpoint.ts";
+import type { Checkpoint, FileRange, StoredDtype } from "../checkpoint.ts";
 import { refuseTensor } from "../checkpoint.ts";
 import type { Scaling } from "../packing.ts";
 import type { SafetensorsDtype } from "../safetensors.ts";
@@ -45,7 +45,7 @@ export interface Int4Named {
   readonly columns: number;
 }
 
-const SCALINGS: Partial<Record<SafetensorsDtype, Scaling>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+const SCALINGS: Partial<Record<StoredDtype, Scaling>> = { F32: "f32", F16: "f16", BF16: "bf16" };
 
 /** How scales of a tensor's dtype are stored. @throws {LatentmeshError} `invalid_checkpoint` if that is not supported */
 export function scalingOf(checkpoint: Checkpoint, name: string, zeros: boolean): Scaling {
@@ -60,7 +60,7 @@ export function scalingOf(checkpoint: Checkpoint, name: string, zeros: boolean):
 /** Refuses a tensor that is of another dtype or shape. @throws {LatentmeshError} `invalid_checkpoint` */
 export function requireShape(checkpoint: Checkpoint, name: string, shape: readonly number[], dtypes: readonly SafetensorsDtype[]): void {
   const info = checkpoint.info(name);
-  if (info.shape.join() === shape.join() && dtypes.includes(info.dtype)) return;
+  if (info.shape.join() === shape.join() && dtypes.some((dtype) => dtype === info.dtype)) return;
   const wanted = `${dtypes.join(" or ")} [${shape.join(", ")}]`;
   refuseTensor(checkpoint, name, `is ${info.dtype} [${info.shape.join(", ")}] where config.json and quantization_config imply ${wanted}`);
 }
