@@ -27,8 +27,8 @@ export interface GgufOptions {
   readonly tensors?: (spec: ModelSpec) => readonly GgufTensorSource[];
   /** How a tensor is stored. */
   typeOf(source: GgufTensorSource): GgufTensorType;
-  /** Bytes of whole rows. */
-  pack(type: GgufTensorType, values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer>;
+  /** Bytes of whole rows of a tensor. */
+  pack(type: GgufTensorType, values: Float32Array<ArrayBuffer>, source: GgufTensorSource): Uint8Array<ArrayBuffer>;
   /** Metadata on top of what the model says, or instead of it. */
   readonly metadata?: ReadonlyMap<string, WrittenValue>;
 }
@@ -66,7 +66,7 @@ export async function* writeGguf(
   const own = [...deepseek2Metadata(spec, files.name), ...ropeMetadata(config), ...vocabularyMetadata(tokenizer, spec)];
   yield ggufHead(new Map([...own, ...metadata ?? []]), tensors);
   for (const [i, source] of sources.entries()) {
-    for await (const values of valuesOf(checkpoint, spec, source)) yield pack(tensors[i].type, values);
+    for await (const values of valuesOf(checkpoint, spec, source)) yield pack(tensors[i].type, values, source);
     const bytes = ggufTensorBytes(tensors[i]);
     yield new Uint8Array(roundUp(bytes, GGUF_ALIGNMENT) - bytes);
   }

@@ -7,6 +7,7 @@
 import { gcd } from "../numeric.ts";
 import { type Checkpoint, type FileRange, readRange, refuseTensor, requireTensorShape, type StoredDtype } from "./checkpoint.ts";
 import { type Fp8Block, Fp8Scales } from "./fp8_scales.ts";
+import { openLevels } from "./gguf/level_rows.ts";
 import { openWidened, type WidenedTensor } from "./gguf/widened_tensor.ts";
 import { type Int4Columns, int4Layout, packInt4 } from "./int4/int4_columns.ts";
 import type { Int4Spec } from "./int4/int4_spec.ts";
@@ -22,6 +23,9 @@ export interface Range {
 
 /** What is done to linear weights on load. */
 export type WeightPolicy = "keep" | "q8" | "q4";
+
+/** The same, or that it is widened to f32, as what stands in one matrix with others that are stored otherwise. */
+export type LoadedAs = WeightPolicy | "widen";
 
 /** Which part of a stored matrix is wanted; everything by default. */
 export interface MatrixSelection {
@@ -86,9 +90,10 @@ export class MatrixSource {
     options: MatrixSelection & StoredFormats,
   ) {
     const [columns, rows, matrices = 1] = shape.toReversed();
-    this.#int4 = options.int4 == null || matrices > 1 ? null : openInt4(checkpoint, name, [rows, columns], options.int4);
+    const packed = options.int4 == null || matrices > 1 ? null : openInt4(checkpoint, name, [rows, columns], options.int4);
+    this.#int4 = packed ?? (matrices > 1 ? null : openLevels(checkpoint, name, [rows, columns]));
     this.#widened = this.#int4 !== null || matrices > 1 ? null : openWidened(checkpoint, name, [rows, columns]);
-    const native = this.#int4 !== null ? "int4" : this.#widened?.kept ?? nativeFormat(checkpoint, name, shape);
+    const native = this.#int4 !== null ? this.#int4.format ?? "int4" : this.#widened?.kept ?? nativeFormat(checkpoint, name, shape);
     if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
     this.#checkpoint = checkpoint;
@@ -136,11 +141,15 @@ export class MatrixSource {
   }
 
   /**
-   * Layout on the device under a policy. Weights of four bits have no more than a policy would leave, and are kept. FP8 and they, whose scales do not fall on multiples
-   * of four columns, are widened to f32, which is exact.
+   * Layout on the device under a policy. Levels that have no more bits than a policy would leave are kept. FP8 and they, whose scales do not fall on multiples of four
+   * columns, are widened to f32, which is exact.
    */
-  layout(policy: WeightPolicy): MatrixLayout {
-    if (this.#int4 !== null) return int4Layout(this.#int4, this.#int4Columns) ?? matrixLayout(policy === "keep" ? "f32" : policy, this.columns);
+  layout(policy: LoadedAs): MatrixLayout {
+    if (policy === "widen") return matrixLayout("f32", this.columns);
+    if (this.#int4 !== null) {
+      const kept = policy === "q4" && this.#int4.format === "int8" ? null : int4Layout(this.#int4, this.#int4Columns);
+      return kept ?? matrixLayout(policy === "keep" ? "f32" : policy, this.columns);
+    }
     if (policy !== "keep") return matrixLayout(policy, this.columns);
     if (this.#native !== "fp8") return matrixLayout(this.#native, this.columns);
     const group = gcd(this.#columnBegin, this.#scales!.block[1]);
@@ -148,7 +157,7 @@ export class MatrixSource {
   }
 
   /** The rows in order. */
-  *blocks(policy: WeightPolicy): Generator<RowBlock> {
+  *blocks(policy: LoadedAs): Generator<RowBlock> {
     const layout = this.layout(policy);
     if (this.#int4 !== null) return yield* this.#int4Blocks(this.#int4, layout);
     if (this.#widened !== null) return yield* this.#widenedBlocks(this.#widened, layout);

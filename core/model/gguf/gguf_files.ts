@@ -10,7 +10,7 @@ import type { ByteSource } from "../safetensors.ts";
 import { ggufConfigText } from "./config_text.ts";
 import { type GgufHeader, readGgufHeader } from "./header.ts";
 import { GgufMetadata } from "./metadata.ts";
-import { partsOf } from "./parts.ts";
+import { besideModel, partsOf } from "./parts.ts";
 import { ggufTensors, type LocatedTensor } from "./stored_tensors.ts";
 import { generationConfigText, tokenizerConfigText, vocabularyText } from "./text_files.ts";
 
@@ -42,7 +42,7 @@ export class GgufFiles implements ModelFiles {
 
   /** What only lies beside it: a basis, under the file's name. */
   open(file: string): Promise<ByteSource | null> {
-    return this.#folder.open(`${this.#file}.${file}`);
+    return this.#folder.open(besideModel(this.#file, file));
   }
 
   /** Opens a file that may lie elsewhere. */

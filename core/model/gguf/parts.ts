@@ -30,6 +30,11 @@ export function partsOf(file: string): string[] {
   return Array.from({ length: Number(count) }, (_, i) => `${name}-${String(i + 1).padStart(5, "0")}-of-${count}${extension}`);
 }
 
+/** Where what belongs to a model, and is published apart, lies: in its directory, or under its file's name. @param model path of a directory or a file */
+export function besideModel(model: string, file: string): string {
+  return `${model.replace(/\/+$/, "")}${isGguf(model) ? "." : "/"}${file}`;
+}
+
 /** What the model of a file is called. */
 export function modelNameOf(file: string): string {
   return file.replace(PART, "$1$4").replace(EXTENSION, "");

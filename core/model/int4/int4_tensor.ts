@@ -1,5 +1,5 @@
 /**
- * One matrix of four bits, in whichever form it is stored.
+ * One matrix of levels of four bits, or of eight, in whichever form it is stored.
  *
  * @module
  */
@@ -10,16 +10,18 @@ import type { SafetensorsDtype } from "../safetensors.ts";
 
 /** Rows of levels and scales. */
 export interface Int4Rows {
-  /** Words of levels from one row to the next, at least ⌈columns / 8⌉. */
+  /** Words of levels from one row to the next, at least ⌈columns / 8⌉, or of eight bits ⌈columns / 4⌉. */
   readonly words: number;
-  /** [rows, words]: eight levels a word, the first in its lowest bits. */
+  /** [rows, words]: eight levels a word, or four, the first in its lowest bits. */
   readonly levels: Uint32Array<ArrayBuffer>;
-  /** [rows, groups]: the bits of a scale, of 16 bits with the zero point, if there are any, in the upper half. */
+  /** [rows, groups]: the bits of a scale, of 16 bits with the zero point, if there are any, in the upper half; with zero points that are floats, two words each. */
   readonly scales: Uint32Array<ArrayBuffer>;
 }
 
-/** A matrix of four bits. */
+/** A matrix of levels. */
 export interface Int4Tensor {
+  /** How many bits they have; four where nothing is said. */
+  readonly format?: "int4" | "int8";
   /** Columns that share a scale. */
   readonly group: number;
   readonly scaling: Scaling;
