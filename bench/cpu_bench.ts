@@ -6,12 +6,12 @@
  */
 import { parseArgs } from "node:util";
 import type { ModelFiles } from "../core/model/checkpoint.ts";
-import type { GgufTensorType } from "../core/model/gguf/format.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { configOf } from "../core/model/synthetic/shapes.ts";
 import { SyntheticFiles } from "../core/model/synthetic/synthetic_files.ts";
 import { DirectoryFiles } from "../workers/load/model_files.ts";
 import { ggufFile, llamaModule, runLlama } from "./cpu/llama.ts";
+import type { WrittenTensorType } from "./gguf/pack_blocks.ts";
 import type { LlamaResult } from "./cpu/llama_child.ts";
 import { KERNEL_FORMATS, timeKernels } from "./cpu/kernels.ts";
 import { OurModel, perSecond } from "./cpu/our_model.ts";
@@ -63,7 +63,7 @@ class Beside {
   async run(
     name: string,
     files: ModelFiles,
-    weights: GgufTensorType,
+    weights: WrittenTensorType,
     how: {
       readonly threads: number;
       readonly lengths: readonly number[];
@@ -95,7 +95,7 @@ async function benchKernels(): Promise<void> {
 async function benchTiny(files: ModelFiles, side: Beside): Promise<void> {
   const rows: string[][] = [["embedded model, one thread, tokens/s", "ours", "spread", "llama.cpp", "spread", "ours to it"]];
   const [prompt, expected] = await goldenGeneration();
-  for (const [weights, type] of [["keep", "f16"], ["q8", "q8_0"], ["q4", "q4_0"]] as const) {
+  for (const [weights, type] of [["keep", "F16"], ["q8", "Q8_0"], ["q4", "Q4_0"]] as const) {
     const greedy = { prompt, tokens: expected.length };
     const theirs = await side.run("tiny-mla", files, type, { threads: 1, lengths: [128, 1024], greedy });
     const model = await OurModel.load(files, { weights, threads: 1, context: 1100 });
@@ -134,7 +134,7 @@ async function benchThreads(files: ModelFiles): Promise<void> {
 async function benchLarge(experts: number, side: Beside): Promise<void> {
   const config = JSON.stringify({ ...JSON.parse(configOf("v2-lite")), n_routed_experts: experts, max_position_embeddings: 4096 });
   const files = new SyntheticFiles(`v2-lite-${experts}-experts`, { config, seed: 1 });
-  const [weights, type]: [WeightPolicy, GgufTensorType] = ["q4", "q4_0"];
+  const [weights, type]: [WeightPolicy, WrittenTensorType] = ["q4", "Q4_0"];
   const theirs = await side.run(files.name, files, type, { threads: 2, lengths: [128] });
   const model = await OurModel.load(files, { weights, threads: 2, context: 320 });
   const rows = [

@@ -7,6 +7,7 @@ import type { ServedModel, TokenEngine } from "./engine.ts";
 import { LatentmeshError } from "./errors.ts";
 import { Checkpoint, type ModelFiles } from "./model/checkpoint.ts";
 import { parseModelConfig } from "./model/config.ts";
+import { modelNameOf } from "./model/gguf/parts.ts";
 import { type GenerationConfig, parseGenerationConfig } from "./model/generation_config.ts";
 import type { ModelSpec } from "./model/spec.ts";
 import { ChatTemplate } from "./text/chat_template.ts";
@@ -15,7 +16,7 @@ import { TextTokenizer } from "./text/tokenizer.ts";
 
 /** What a directory holds. */
 export interface ModelPackage {
-  /** Last part of the directory's name. */
+  /** Last part of the directory's name; of a GGUF file, its name without what says that it is one. */
   readonly id: string;
   readonly configText: string;
   readonly spec: ModelSpec;
@@ -32,7 +33,7 @@ export async function readModelPackage(files: ModelFiles): Promise<ModelPackage>
   const textSource = await readTextSource(files);
   const tokenizer = TextTokenizer.of(textSource);
   return {
-    id: files.name.split("/").at(-1)!,
+    id: modelNameOf(files.name.split("/").at(-1)!),
     configText,
     spec: parseModelConfig(configText, `${files.name}/config.json`),
     generation: parseGenerationConfig(await files.text("generation_config.json"), `${files.name}/generation_config.json`),

@@ -18,7 +18,7 @@ const INT4 = {
 const PLAIN: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4"];
 
 /** How weights may be stored, in benches. */
-export type StoredName = Exclude<WeightFormat, "int4"> | keyof typeof INT4;
+export type StoredName = Exclude<WeightFormat, "int4" | "int8"> | keyof typeof INT4;
 
 /** Names of some formats, with commas between them. @throws {Error} that lists what there is */
 export function storedNames(text: string): StoredName[] {

@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { besideModel } from "../../core/model/gguf/parts.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
 import { embeddedDirectory, embeddedTexts } from "../config/embedded_model.ts";
 import { withModelFetched } from "../config/fetch_model.ts";
@@ -36,7 +37,7 @@ export async function writeCalibration(options: CalibrateFlags, given: Settings,
   }
   const settings = await withModelFetched(given);
   const text = options.text ?? await embeddedTexts();
-  const output = options.output ?? `${settings.model.replace(/\/+$/, "")}/basis.safetensors`;
+  const output = options.output ?? besideModel(settings.model, "basis.safetensors");
   const documents = await readDocuments(text);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);
   const { model, device, dawn } = settings;

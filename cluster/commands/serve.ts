@@ -5,6 +5,7 @@
  */
 import type { ServedModel } from "../../core/engine.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { modelNameOf } from "../../core/model/gguf/parts.ts";
 import type { LoadedEngine, LoadEngine, OnProgress } from "./loaded_engine.ts";
 import type { Grammars } from "../grammar/grammars.ts";
 import { guardianSettled, guardLauncher } from "../processes/guardian.ts";
@@ -95,7 +96,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
 
 /** What a model is called until it is known what it is. */
 async function nameOf(model: string): Promise<string> {
-  return (await hubNameOf(model))?.repository ?? model.replace(/\/+$/, "").split("/").at(-1)!;
+  return (await hubNameOf(model))?.repository ?? modelNameOf(model.replace(/\/+$/, "").split("/").at(-1)!);
 }
 
 /** Lets requests end, for so many milliseconds; then cancels them. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { besideModel } from "../../core/model/gguf/parts.ts";
 import { modelHash, sha256 } from "../../core/model/model_hash.ts";
 import { type ModelPackage, readModelPackage } from "../../core/model_package.ts";
 import { readBasis } from "../../core/tpla/basis_file.ts";
@@ -59,7 +60,7 @@ export async function loadClusterModel(settings: Settings, services: ClusterServ
 
 /** The file beside the model, or one that was made before. */
 async function findBasis(files: OpenFiles, hash: string): Promise<string | null> {
-  for (const path of [`${files.name}/basis.safetensors`, cachedBasis(hash)]) if (await files.openPath(path) !== null) return path;
+  for (const path of [besideModel(files.name, "basis.safetensors"), cachedBasis(hash)]) if (await files.openPath(path) !== null) return path;
   return null;
 }
 

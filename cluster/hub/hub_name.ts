@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { isGguf } from "../../core/model/gguf/parts.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
 
 /** What a name says. */
@@ -25,6 +26,8 @@ const NAME = /^([\w.-]+\/[\w.-]+)(?:@(.+))?$/;
 export function parseHubName(text: string): HubName | null {
   if (isSynthetic(text)) return null;
   const prefixed = text.startsWith(PREFIX);
+  // A file in a folder here.
+  if (!prefixed && isGguf(text)) return null;
   const [, repository, revision = DEFAULT_REVISION] = NAME.exec(prefixed ? text.slice(PREFIX.length) : text) ?? [];
   if (repository !== undefined && repository.split("/").every(isPart) && isRevision(revision)) return { repository, revision };
   if (!prefixed) return null;

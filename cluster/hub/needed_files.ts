@@ -41,7 +41,8 @@ export function smallFiles(files: ReadonlyMap<string, HubFile>, model: string): 
   if (!VOCABULARIES.some((file) => files.has(file))) refuse(`it has none of ${VOCABULARIES.join(", ")}`);
   if (!files.has(INDEX_FILE) && !files.has(SINGLE_FILE)) {
     const other = [...files.keys()].find((file) => OTHER_WEIGHTS.test(file));
-    const forms = other === undefined ? "" : ` (its weights are in files such as ${other}); look for the same model in safetensors, or save it so`;
+    const advice = other?.endsWith(".gguf") ? "download one, and name its path" : "look for the same model in safetensors, or save it so";
+    const forms = other === undefined ? "" : ` (its weights are in files such as ${other}); ${advice}`;
     refuse(`it has no ${SINGLE_FILE}, nor ${INDEX_FILE}${forms}`);
   }
   return [...TEXTS, INDEX_FILE].flatMap((file) => files.get(file) ?? []);

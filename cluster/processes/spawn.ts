@@ -8,7 +8,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
 import { guardProcess } from "./guardian.ts";
 import { nvidiaNodes, pciAddresses } from "./host_gpus.ts";
-import { linkedFolders } from "./linked_folders.ts";
+import { readablePaths } from "./readable_paths.ts";
 import { log } from "../logs/log.ts";
 
 /** A running process. */
@@ -86,7 +86,7 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
 
 function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesMemory }: SpawnOptions): string[] {
   const { model, basis, dawn } = bootstrap;
-  const read = [...(isSynthetic(model) ? [] : linkedFolders(model)), directory, ...(basis === undefined ? [] : [basis]), ...codeOf(entry)];
+  const read = [...(isSynthetic(model) ? [] : readablePaths(model)), directory, ...(basis === undefined ? [] : [basis]), ...codeOf(entry)];
   const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets];
   // Dawn is native code that reads what it likes; only those who ask for it run it.
   const native = [...(dawn === undefined && !sharesMemory ? [] : ["--allow-ffi"]), ...(dawn === undefined ? [] : ["--allow-sys"])];

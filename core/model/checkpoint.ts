@@ -1,11 +1,13 @@
 /**
- * A checkpoint: one safetensors file, or several named by `model.safetensors.index.json`. Opening it reads headers only.
+ * A checkpoint: one safetensors file, or several named by `model.safetensors.index.json`, or what files of another kind hold under the same names. Opening it reads
+ * headers only.
  *
  * @module
  */
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
-import { type ByteSource, readSafetensorsHeader, type TensorInfo } from "./safetensors.ts";
+import type { GgufBlockType } from "./gguf/tensor_types.ts";
+import { type ByteSource, readSafetensorsHeader, type SafetensorsDtype, type TensorInfo } from "./safetensors.ts";
 
 /** Files of one model directory; injected, because core does no I/O. */
 export interface ModelFiles {
@@ -17,6 +19,8 @@ export interface ModelFiles {
   text(file: string): Promise<string | null>;
   /** Of models that nobody stored: what their weights are drawn with, see `core/model/synthetic`. */
   readonly seed?: number;
+  /** The tensors, by their names in Hugging Face's form, of files of another kind. @throws {LatentmeshError} */
+  tensors?(): Promise<ReadonlyMap<string, StoredTensor>>;
 }
 
 /** Some bytes of a file. */
@@ -26,7 +30,16 @@ export interface FileRange {
   readonly bytes: number;
 }
 
-interface StoredTensor extends TensorInfo {
+/** How elements of a tensor are stored. */
+export type StoredDtype = SafetensorsDtype | GgufBlockType;
+
+/** What one tensor is. */
+export interface StoredInfo extends Omit<TensorInfo, "dtype"> {
+  readonly dtype: StoredDtype;
+}
+
+/** A tensor, and the file that it is in. */
+export interface StoredTensor extends StoredInfo {
   readonly source: ByteSource;
 }
 
@@ -56,6 +69,7 @@ export class Checkpoint {
    * @throws {LatentmeshError} `invalid_checkpoint` or `not_found`
    */
   static async open(files: ModelFiles): Promise<Checkpoint> {
+    if (files.tensors !== undefined) return new Checkpoint(files, await files.tensors());
     const index = await files.text(INDEX_FILE);
     if (index !== null) return new Checkpoint(files, await openSharded(files, index));
     const source = await files.open(SINGLE_FILE);
@@ -75,7 +89,7 @@ export class Checkpoint {
   }
 
   /** @throws {LatentmeshError} `invalid_checkpoint` if there is no such tensor */
-  info(name: string): TensorInfo {
+  info(name: string): StoredInfo {
     return this.#stored(name);
   }
 
@@ -101,6 +115,13 @@ export class Checkpoint {
 /** What is wrong with a tensor. @throws {LatentmeshError} `invalid_checkpoint` that says so */
 export function refuseTensor(checkpoint: Checkpoint, name: string, problem: string): never {
   throw new LatentmeshError("invalid_checkpoint", `Cannot load model: tensor "${name}" in ${checkpoint.name} ${problem}`);
+}
+
+/** Refuses a tensor of another shape. @throws {LatentmeshError} `invalid_checkpoint` */
+export function requireTensorShape(checkpoint: Checkpoint, name: string, shape: readonly number[]): void {
+  const info = checkpoint.info(name);
+  if (info.shape.join() === shape.join()) return;
+  refuseTensor(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
 }
 
 /** Reads a range. @param into where it goes; memory of its own by default */

@@ -4,9 +4,8 @@
  * @module
  */
 import { ceilDiv } from "../numeric.ts";
-import { type Checkpoint, type FileRange, refuseTensor } from "./checkpoint.ts";
+import { type Checkpoint, type FileRange, refuseTensor, type StoredDtype } from "./checkpoint.ts";
 import { matrixLayout, unpackRow, viewsOf } from "./packing.ts";
-import type { SafetensorsDtype } from "./safetensors.ts";
 
 /** What shares one scale: rows × columns, a row (`channel`), or all of a matrix (`tensor`). */
 export type Fp8Block = readonly [rows: number, columns: number] | "channel" | "tensor";
@@ -14,7 +13,7 @@ export type Fp8Block = readonly [rows: number, columns: number] | "channel" | "t
 /** DeepSeek's name, which is short for what the inverse of quantising takes, and that of compressed-tensors. Both are multiplied by. */
 const SUFFIXES = ["_scale_inv", "_scale"];
 const BYTES = { f32: 4, f16: 2, bf16: 2 } as const;
-const FORMATS: Partial<Record<SafetensorsDtype, keyof typeof BYTES>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+const FORMATS: Partial<Record<StoredDtype, keyof typeof BYTES>> = { F32: "f32", F16: "f16", BF16: "bf16" };
 
 /** The scales of one matrix. */
 export class Fp8Scales {

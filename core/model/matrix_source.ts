@@ -5,14 +5,15 @@
  * @module
  */
 import { gcd } from "../numeric.ts";
-import { type Checkpoint, type FileRange, readRange, refuseTensor } from "./checkpoint.ts";
+import { type Checkpoint, type FileRange, readRange, refuseTensor, requireTensorShape, type StoredDtype } from "./checkpoint.ts";
 import { type Fp8Block, Fp8Scales } from "./fp8_scales.ts";
+import { openLevels } from "./gguf/level_rows.ts";
+import { openWidened, type WidenedTensor } from "./gguf/widened_tensor.ts";
 import { type Int4Columns, int4Layout, packInt4 } from "./int4/int4_columns.ts";
 import type { Int4Spec } from "./int4/int4_spec.ts";
 import type { Int4Tensor } from "./int4/int4_tensor.ts";
 import { openInt4 } from "./int4/open_int4.ts";
 import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRow, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
-import type { SafetensorsDtype } from "./safetensors.ts";
 
 /** Half-open range of rows or columns. */
 export interface Range {
@@ -22,6 +23,9 @@ export interface Range {
 
 /** What is done to linear weights on load. */
 export type WeightPolicy = "keep" | "q8" | "q4";
+
+/** The same, or that it is widened to f32, as what stands in one matrix with others that are stored otherwise. */
+export type LoadedAs = WeightPolicy | "widen";
 
 /** Which part of a stored matrix is wanted; everything by default. */
 export interface MatrixSelection {
@@ -57,7 +61,7 @@ export interface RowBlock {
   pack(stored: readonly Uint8Array<ArrayBuffer>[], into: PackedRows): void;
 }
 
-const NATIVE_FORMATS: Partial<Record<SafetensorsDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16", F8_E4M3: "fp8" };
+const NATIVE_FORMATS: Partial<Record<StoredDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16", F8_E4M3: "fp8" };
 
 /** Selected rows and columns of one stored matrix. */
 export class MatrixSource {
@@ -71,6 +75,7 @@ export class MatrixSource {
   readonly #columnBegin: number;
   readonly #scales: Fp8Scales | null;
   readonly #int4: Int4Tensor | null;
+  readonly #widened: WidenedTensor | null;
   readonly #storedRows: number;
 
   /**
@@ -85,8 +90,10 @@ export class MatrixSource {
     options: MatrixSelection & StoredFormats,
   ) {
     const [columns, rows, matrices = 1] = shape.toReversed();
-    this.#int4 = options.int4 == null || matrices > 1 ? null : openInt4(checkpoint, name, [rows, columns], options.int4);
-    const native = this.#int4 === null ? nativeFormat(checkpoint, name, shape) : "int4";
+    const packed = options.int4 == null || matrices > 1 ? null : openInt4(checkpoint, name, [rows, columns], options.int4);
+    this.#int4 = packed ?? (matrices > 1 ? null : openLevels(checkpoint, name, [rows, columns]));
+    this.#widened = this.#int4 !== null || matrices > 1 ? null : openWidened(checkpoint, name, [rows, columns]);
+    const native = this.#int4 !== null ? this.#int4.format ?? "int4" : this.#widened?.kept ?? nativeFormat(checkpoint, name, shape);
     if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
     this.#checkpoint = checkpoint;
@@ -117,9 +124,10 @@ export class MatrixSource {
 
   /** Bytes that are read for it, but for scales of FP8. */
   get storedBytes(): number {
-    if (this.#int4 === null) return this.rows * this.#storedRowBytes;
-    const ranges = this.#int4.byRows ? this.#rowRanges : [{ begin: 0, end: this.#storedRows }];
-    return ranges.flatMap(({ begin, end }) => this.#int4!.ranges(begin, end)).reduce((sum, { bytes }) => sum + bytes, 0);
+    const tensor = this.#int4 ?? this.#widened;
+    if (tensor === null) return this.rows * this.#storedRowBytes;
+    const ranges = this.#int4?.byRows === false ? [{ begin: 0, end: this.#storedRows }] : this.#rowRanges;
+    return ranges.flatMap(({ begin, end }) => tensor.ranges(begin, end)).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Bytes of one row in the file, all columns, where it is one tensor. */
@@ -133,11 +141,15 @@ export class MatrixSource {
   }
 
   /**
-   * Layout on the device under a policy. Weights of four bits have no more than a policy would leave, and are kept. FP8 and they, whose scales do not fall on multiples
-   * of four columns, are widened to f32, which is exact.
+   * Layout on the device under a policy. Levels that have no more bits than a policy would leave are kept. FP8 and they, whose scales do not fall on multiples of four
+   * columns, are widened to f32, which is exact.
    */
-  layout(policy: WeightPolicy): MatrixLayout {
-    if (this.#int4 !== null) return int4Layout(this.#int4, this.#int4Columns) ?? matrixLayout(policy === "keep" ? "f32" : policy, this.columns);
+  layout(policy: LoadedAs): MatrixLayout {
+    if (policy === "widen") return matrixLayout("f32", this.columns);
+    if (this.#int4 !== null) {
+      const kept = policy === "q4" && this.#int4.format === "int8" ? null : int4Layout(this.#int4, this.#int4Columns);
+      return kept ?? matrixLayout(policy === "keep" ? "f32" : policy, this.columns);
+    }
     if (policy !== "keep") return matrixLayout(policy, this.columns);
     if (this.#native !== "fp8") return matrixLayout(this.#native, this.columns);
     const group = gcd(this.#columnBegin, this.#scales!.block[1]);
@@ -145,9 +157,10 @@ export class MatrixSource {
   }
 
   /** The rows in order. */
-  *blocks(policy: WeightPolicy): Generator<RowBlock> {
+  *blocks(policy: LoadedAs): Generator<RowBlock> {
     const layout = this.layout(policy);
     if (this.#int4 !== null) return yield* this.#int4Blocks(this.#int4, layout);
+    if (this.#widened !== null) return yield* this.#widenedBlocks(this.#widened, layout);
     const verbatim = layout.format === this.#native && this.#native !== "fp8" && this.columns === this.#storedColumns &&
       layout.rowBytes === this.#storedRowBytes;
     for (const [begin, end] of stepsOf(this.#rowRanges, verbatim ? Infinity : this.#rowsAtOnce)) {
@@ -193,6 +206,25 @@ export class MatrixSource {
         reads: tensor.ranges(begin, end),
         verbatim: false,
         pack: (stored, into) => packInt4({ tensor, columns, rows: tensor.rows(stored, begin, end) }, layout, into, 0),
+      };
+    }
+  }
+
+  /** Rows that go through float32. */
+  *#widenedBlocks(tensor: WidenedTensor, layout: MatrixLayout): Generator<RowBlock> {
+    for (const [begin, end] of stepsOf(this.#rowRanges, this.#rowsAtOnce)) {
+      yield {
+        rows: end - begin,
+        reads: tensor.ranges(begin, end),
+        verbatim: false,
+        pack: (stored, into) => {
+          const values = new Float32Array((end - begin) * this.#storedColumns);
+          tensor.widen(stored, begin, end, values);
+          for (let row = 0; row < into.rows; row++) {
+            const from = row * this.#storedColumns + this.#columnBegin;
+            packRow(layout, values.subarray(from, from + this.columns), into, row);
+          }
+        },
       };
     }
   }
@@ -252,12 +284,10 @@ function* stepsOf(ranges: readonly Range[], step: number): Generator<readonly [b
 
 /** The format of a tensor that is stored as one. @throws {LatentmeshError} `invalid_checkpoint` if it is missing, or of another shape or dtype */
 function nativeFormat(checkpoint: Checkpoint, name: string, shape: readonly number[]): WeightFormat {
-  const info = checkpoint.info(name);
-  if (info.shape.join() !== shape.join()) {
-    refuseTensor(checkpoint, name, `has shape [${info.shape.join(", ")}] where config.json implies [${shape.join(", ")}]`);
-  }
-  return NATIVE_FORMATS[info.dtype] ??
-    refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
+  requireTensorShape(checkpoint, name, shape);
+  const { dtype } = checkpoint.info(name);
+  return NATIVE_FORMATS[dtype] ??
+    refuseTensor(checkpoint, name, `has dtype ${dtype}; supported are ${Object.keys(NATIVE_FORMATS).join(", ")}`);
 }
 
 /** Reads a block and converts it. */

@@ -2,21 +2,21 @@
  * How weight matrices lie in device memory, and the conversions between that and float32.
  *
  * Every format stores rows padded to 16 bytes, so that a kernel can read any row in aligned 32-bit words. Scaled formats have one scale per
- * `group` consecutive columns of a row: float32 for fp8 (the checkpoint's own scales), float16 for q8 and q4, and for int4, whose levels, scales and zero points are
- * a checkpoint's own, too, what the layout says.
+ * `group` consecutive columns of a row: float32 for fp8 (the checkpoint's own scales), float16 for q8 and q4, and for int4 and int8, whose levels, scales and zero
+ * points are a checkpoint's own, too, what the layout says.
  *
  * @module
  */
 import { ceilDiv, F16_VALUES, FP8_E4M3_VALUES, halfBits, roundUp, toHalfBits } from "../numeric.ts";
 
 /** Storage format of a weight matrix on a device. */
-export type WeightFormat = "f32" | "f16" | "bf16" | "fp8" | "q8" | "q4" | "int4";
+export type WeightFormat = "f32" | "f16" | "bf16" | "fp8" | "q8" | "q4" | "int4" | "int8";
 
 /**
- * How scales are stored. With `zero`, a scale is the lower half of a word whose upper half is the zero point of its group, which is subtracted from levels 0 … 15;
- * without, 8 is subtracted from those of four bits.
+ * How scales are stored. With `zero`, a scale is the lower half of a word whose upper half is the zero point of its group, or a word before another, a float, which is
+ * subtracted from levels; without, 8 is subtracted from those of four bits, 0 … 15, and nothing from those of eight, −128 … 127.
  */
-export type Scaling = "none" | "f32" | "f16" | "bf16" | "f16-zero" | "bf16-zero";
+export type Scaling = "none" | "f32" | "f16" | "bf16" | "f16-zero" | "bf16-zero" | "f32-zero";
 
 /** Columns that share a scale in q8 and q4. */
 export const QUANT_GROUP = 64;
@@ -34,12 +34,21 @@ export interface MatrixLayout {
   readonly scaleRowBytes: number;
 }
 
-const BITS: Readonly<Record<WeightFormat, number>> = { f32: 32, f16: 16, bf16: 16, fp8: 8, q8: 8, q4: 4, int4: 4 };
+const BITS: Readonly<Record<WeightFormat, number>> = { f32: 32, f16: 16, bf16: 16, fp8: 8, q8: 8, q4: 4, int4: 4, int8: 8 };
 
-const SCALINGS: Readonly<Record<WeightFormat, Scaling>> = { f32: "none", f16: "none", bf16: "none", fp8: "f32", q8: "f16", q4: "f16", int4: "bf16" };
+const SCALINGS: Readonly<Record<WeightFormat, Scaling>> = {
+  f32: "none",
+  f16: "none",
+  bf16: "none",
+  fp8: "f32",
+  q8: "f16",
+  q4: "f16",
+  int4: "bf16",
+  int8: "f16",
+};
 
 /** Bytes of a scale, with its zero point. */
-const SCALE_BYTES: Readonly<Record<Scaling, number>> = { none: 0, f32: 4, f16: 2, bf16: 2, "f16-zero": 4, "bf16-zero": 4 };
+const SCALE_BYTES: Readonly<Record<Scaling, number>> = { none: 0, f32: 4, f16: 2, bf16: 2, "f16-zero": 4, "bf16-zero": 4, "f32-zero": 8 };
 
 /** Bits that a weight takes, without its share of a scale. */
 export function bitsPerWeight(format: WeightFormat): number {
@@ -49,11 +58,12 @@ export function bitsPerWeight(format: WeightFormat): number {
 /**
  * The layout of a matrix with `columns` inputs.
  *
- * @param group required for fp8 and int4, and ignored elsewhere
- * @param scaling of int4: how its checkpoint has scales
+ * @param group required for fp8, int4 and int8, and ignored elsewhere
+ * @param scaling of int4 and int8: how their checkpoint has scales
  */
 export function matrixLayout(format: WeightFormat, columns: number, group = 0, scaling: Scaling = SCALINGS[format]): MatrixLayout {
-  const effectiveGroup = format === "fp8" || format === "int4" ? group : format === "q8" || format === "q4" ? QUANT_GROUP : 0;
+  const own = format === "fp8" || format === "int4" || format === "int8";
+  const effectiveGroup = own ? group : format === "q8" || format === "q4" ? QUANT_GROUP : 0;
   const groups = effectiveGroup === 0 ? 0 : ceilDiv(columns, effectiveGroup);
   return {
     format,
@@ -84,7 +94,7 @@ export function allocateRows(layout: MatrixLayout, rows: number): PackedRows {
   return { rows, data: new Uint8Array(rows * layout.rowBytes), scales: new Uint8Array(rows * layout.scaleRowBytes) };
 }
 
-/** Packs float32 rows ([rows, columns]); fp8 and int4 are storage formats of checkpoints only and cannot be packed to. */
+/** Packs float32 rows ([rows, columns]); fp8, int4 and int8 are storage formats of checkpoints only and cannot be packed to. */
 export function packRows(layout: MatrixLayout, values: Float32Array, rows: number): PackedRows {
   const packed = allocateRows(layout, rows);
   for (let row = 0; row < rows; row++) {
@@ -114,6 +124,7 @@ export function packRow(layout: MatrixLayout, values: Float32Array, into: Packed
       return;
     case "fp8":
     case "int4":
+    case "int8":
       throw new TypeError(`float32 values cannot be packed to ${layout.format}`);
     default:
       layout.format satisfies never;
@@ -241,7 +252,15 @@ export function unpackRow(layout: MatrixLayout, data: MatrixViews, scales: Matri
       for (let begin = 0, g = 0; begin < columns; begin += group, g++) {
         const [scale, zero] = scaleOf(layout, scales, row, g);
         for (let k = begin, end = Math.min(begin + group, columns); k < end; k++) {
-          out[k] = (((data.u8[start + (k >> 1)] >> ((k & 1) * 4)) & 15) - zero) * scale;
+          out[k] = Math.fround(((data.u8[start + (k >> 1)] >> ((k & 1) * 4)) & 15) - zero) * scale;
+        }
+      }
+      return;
+    case "int8":
+      for (let begin = 0, g = 0; begin < columns; begin += group, g++) {
+        const [scale, zero] = scaleOf(layout, scales, row, g);
+        for (let k = begin, end = Math.min(begin + group, columns); k < end; k++) {
+          out[k] = Math.fround(((data.u8[start + k] << 24) >> 24) - zero) * scale;
         }
       }
       return;
@@ -250,22 +269,25 @@ export function unpackRow(layout: MatrixLayout, data: MatrixViews, scales: Matri
   }
 }
 
-/** A scale of int4, and what is subtracted from its levels. */
-function scaleOf({ scaling, scaleRowBytes }: MatrixLayout, { f32, u16 }: MatrixViews, row: number, group: number): readonly [number, number] {
+/** A scale of int4 or int8, and what is subtracted from its levels. */
+function scaleOf({ format, scaling, scaleRowBytes }: MatrixLayout, { f32, u16 }: MatrixViews, row: number, group: number): readonly [number, number] {
   const [halves, words] = [row * scaleRowBytes / 2, row * scaleRowBytes / 4];
+  const middle = format === "int4" ? 8 : 0;
   switch (scaling) {
     case "f32":
-      return [f32[words + group], 8];
+      return [f32[words + group], middle];
+    case "f32-zero":
+      return [f32[words + 2 * group], f32[words + 2 * group + 1]];
     case "f16":
-      return [F16_VALUES[u16[halves + group]], 8];
+      return [F16_VALUES[u16[halves + group]], middle];
     case "bf16":
-      return [fromBfloat16(u16[halves + group]), 8];
+      return [fromBfloat16(u16[halves + group]), middle];
     case "f16-zero":
       return [F16_VALUES[u16[halves + 2 * group]], u16[halves + 2 * group + 1]];
     case "bf16-zero":
       return [fromBfloat16(u16[halves + 2 * group]), u16[halves + 2 * group + 1]];
     case "none":
-      throw new TypeError("int4 without scales");
+      throw new TypeError(`${format} without scales`);
     default:
       return scaling satisfies never;
   }

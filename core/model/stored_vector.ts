@@ -3,11 +3,10 @@
  *
  * @module
  */
-import { type Checkpoint, type FileRange, readRange, refuseTensor } from "./checkpoint.ts";
+import { type Checkpoint, type FileRange, readRange, refuseTensor, type StoredDtype } from "./checkpoint.ts";
 import { matrixLayout, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
-import type { SafetensorsDtype } from "./safetensors.ts";
 
-const FORMATS: Partial<Record<SafetensorsDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+const FORMATS: Partial<Record<StoredDtype, WeightFormat>> = { F32: "f32", F16: "f16", BF16: "bf16" };
 
 /** A small tensor, which is kept in float32. */
 export interface StoredVector {

@@ -87,7 +87,10 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries"
     }
   },
   wasm({ layout, heads, rows, inputStride, queries }) {
-    if (!wasmReads(layout) || layout.columns % 4 !== 0 || queries.dtype !== "f32") return null;
+    // Levels of eight bits, and zero points that are no integers, are of projections nowhere.
+    if (!wasmReads(layout) || layout.format === "int8" || layout.scaling === "f32-zero" || layout.columns % 4 !== 0 || queries.dtype !== "f32") {
+      return null;
+    }
     return ({ at, allocate, call }) => {
       const args = allocate(14);
       const { format, columns, rowBytes, scaleRowBytes, group, scaling } = layout;

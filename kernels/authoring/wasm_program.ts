@@ -30,10 +30,10 @@ export const WASM_KERNELS = [
 ] as const;
 
 /** Storage formats in the order of their numbers there. */
-export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4", "int4"];
+export const WASM_FORMATS: readonly WeightFormat[] = ["f32", "f16", "bf16", "fp8", "q8", "q4", "int4", "int8"];
 
 /** How scales are stored, in the order of their numbers there. */
-export const WASM_SCALINGS: readonly Scaling[] = ["none", "f32", "f16", "bf16", "f16-zero", "bf16-zero"];
+export const WASM_SCALINGS: readonly Scaling[] = ["none", "f32", "f16", "bf16", "f16-zero", "bf16-zero", "f32-zero"];
 
 /** What the second operand of a dot product of bytes may be beyond seven bits, if sums are to be exact: a number with or without a sign; `null`: neither. */
 export type ByteDots = "unsigned" | "signed" | null;

@@ -22,6 +22,8 @@ export type FillParams = "first_word" | "end_word" | "row_words" | "columns" | "
 
 const FOUR_BIT_LEVELS = several("u32(min((level_at(row, column + i) + 136) >> 4u, 15))", 8);
 
+const EIGHT_BIT_LEVELS = several("u32(level_at(row, column + i)) & 0xffu", 4);
+
 /** One word of the weights from a column on, of each format. */
 const WORD_OF: Readonly<Record<WeightFormat, string>> = {
   f32: "return bitcast<u32>(f32(level_at(row, column)) * LEVEL_SIZE);",
@@ -30,9 +32,10 @@ const WORD_OF: Readonly<Record<WeightFormat, string>> = {
   return (bits.x >> 16u) | (bits.y & 0xffff0000u);`,
   // Sign and mantissa are random, the exponent is that of 1 / 64.
   fp8: several("(u32(level_at(row, column + i)) & 0x87u) | 0x08u", 4),
-  q8: several("u32(level_at(row, column + i)) & 0xffu", 4),
+  q8: EIGHT_BIT_LEVELS,
   q4: FOUR_BIT_LEVELS,
   int4: FOUR_BIT_LEVELS,
+  int8: EIGHT_BIT_LEVELS,
 };
 
 function several(one: string, count: number): string {
@@ -85,6 +88,7 @@ function bitsOf(format: WeightFormat, level: number): number {
     case "fp8":
       return (level & 0x87) | 0x08;
     case "q8":
+    case "int8":
       return level & 0xff;
     case "q4":
     case "int4":

@@ -73,7 +73,7 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
   @unroll(a, AHEAD) {
     @unroll(l, WEIGHT_LOADS) {
       var words_{a}_{l}: vec4<u32>;
-      var scale_{a}_{l}: u32;
+      var scale_{a}_{l}: ScaleWord;
     }
     @unroll(l, INPUT_LOADS) {
       var input_{a}_{l}: vec4<u32>;

@@ -1,7 +1,7 @@
-// Linear layers of four bits as checkpoints have them, which are multiplied as they stand for: inputs are not rounded to eight bits.
+// Linear layers of four or eight bits as checkpoints have them, which are multiplied as they stand for: inputs are not rounded to eight bits.
 import { madd } from "../device/wasm/madd";
 import { constant, largestOf, loadFew, sumsOf, widenHalf } from "../device/wasm/simd";
-import { int4Scale, int4Zero } from "../device/wasm/int4";
+import { floatZero, hasFloatZeros, int4Scale, int4Zero } from "../device/wasm/int4";
 import { Batch, itemOf, Linear, multiply, put } from "./linear";
 
 // @ts-ignore: decorator
@@ -36,14 +36,32 @@ export function linearInt4(args: usize, first: u32, end: u32, scratch: usize): v
   }
 }
 
+// The number of int8 among storage formats.
+// @ts-ignore: decorator
+@inline
+const EIGHT_BITS: u32 = 7;
+
 // A row as f32, and up to twelve values more.
 function widen(all: Int4, row: usize, scales: usize, to: usize): void {
-  const columns = all.columns, fifteen = constant<bool>(3);
+  const columns = all.columns, eightBits = all.format == EIGHT_BITS, fifteen = constant<bool>(3);
   for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
     const end = min(k + all.group, columns);
-    const by = f32x4.splat(int4Scale(all.scaling, scales, g)), zero = i8x16.splat(<i8>int4Zero(all.scaling, scales, g));
+    const by = f32x4.splat(int4Scale(all.scaling, scales, g));
+    if (hasFloatZeros(all.scaling)) {
+      const zero = f32x4.splat(floatZero(scales, g));
+      for (; k < end; k += 16) {
+        const bytes = eightBits ? v128.load(row + k) : levels(row, k, fifteen);
+        const low = i16x8.extend_low_i8x16_s(bytes), high = i16x8.extend_high_i8x16_s(bytes), at = to + (k << 2);
+        v128.store(at, f32x4.mul(f32x4.sub(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(low)), zero), by));
+        v128.store(at, f32x4.mul(f32x4.sub(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(low)), zero), by), 16);
+        v128.store(at, f32x4.mul(f32x4.sub(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(high)), zero), by), 32);
+        v128.store(at, f32x4.mul(f32x4.sub(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(high)), zero), by), 48);
+      }
+      continue;
+    }
+    const zero = i8x16.splat(eightBits ? 0 : <i8>int4Zero(all.scaling, scales, g));
     for (; k < end; k += 16) {
-      const bytes = i8x16.sub(levels(row, k, fifteen), zero);
+      const bytes = i8x16.sub(eightBits ? v128.load(row + k) : levels(row, k, fifteen), zero);
       const low = i16x8.extend_low_i8x16_s(bytes), high = i16x8.extend_high_i8x16_s(bytes), at = to + (k << 2);
       v128.store(at, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(low)), by));
       v128.store(at, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(low)), by), 16);

@@ -32,6 +32,16 @@ export interface WasmBatch {
   readonly count: number;
 }
 
+/** Whether weights are levels as checkpoints have them, which linear_int4 reads in all their forms. */
+function isLevels({ format }: MatrixLayout): boolean {
+  return format === "int4" || format === "int8";
+}
+
+/** Whether inputs can be split for them. */
+function splits({ format, group, scaling }: MatrixLayout): boolean {
+  return format === "int4" && scaling !== "f32-zero" && group % SPLIT_COLUMNS === 0;
+}
+
 /** Whether weights that lie so can be read: what shares a scale is whole sixteens. */
 export function wasmReads({ format, group }: MatrixLayout): boolean {
   return WASM_FORMATS.includes(format) && group % 16 === 0;
@@ -61,7 +71,7 @@ export function linearProgram<B extends string, P extends string>(
     const activated = input === "gated" ? binding.allocate(inputRows * layout.columns) : null;
     const plain = { x: activated?.address ?? at.x, inputBytes: activated === null ? inputStride * 4 : layout.columns * 4 };
     const activate = activated === null ? null : activation(binding, at.x, activated.address, layout.columns, inputStride * 4);
-    const kernel = rounds ? "linear_rounded" : layout.format !== "int4" ? "linear" : layout.group % SPLIT_COLUMNS === 0 ? int4 : "linear_int4";
+    const kernel = rounds ? "linear_rounded" : isLevels(layout) ? splits(layout) ? int4 : "linear_int4" : "linear";
     const rounding = rounds
       ? roundRows(binding, plain, layout, inputRows)
       : kernel === "dot_int4"

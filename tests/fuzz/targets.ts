@@ -4,6 +4,7 @@
  * @module
  */
 import type { Target } from "./target.ts";
+import { ggufHeaders, ggufModels } from "./targets/gguf.ts";
 import { bodies, requests } from "./targets/http.ts";
 import { hubAnswers } from "./targets/hub.ts";
 import { bases, configs, safetensors, smallFiles, templates, tiktokenModels, tokenizers } from "./targets/models.ts";
@@ -16,6 +17,8 @@ export const TARGETS: readonly Target[] = [
   configs,
   smallFiles,
   safetensors,
+  ggufHeaders,
+  ggufModels,
   bases,
   tokenizers,
   tiktokenModels,

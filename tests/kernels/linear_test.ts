@@ -29,8 +29,11 @@ describeOnDevices("linear layers", (kind) => {
   const rounds = (format: WeightFormat) => kind === "wasm" && (format === "q8" || format === "q4");
 
   // What differs between ways of storing scales is small, and a software driver compiles for seconds.
-  const others: Stored[] = kind === "cpu" || kind === "wasm" ? INT4_SCALINGS.map((scaling) => ["int4", scaling]) : [];
-  for (const [format, scaling] of [...ALL_STORED, ...others.slice(0, 2), ...others.slice(4)]) {
+  const others: Stored[] = kind === "cpu" || kind === "wasm"
+    ? [...INT4_SCALINGS.map((scaling): Stored => ["int4", scaling]), ["int8", "f16"], ["int8", "f32"]]
+    : [];
+  const isTested = ([format, scaling]: Stored) => ALL_STORED.some((stored) => stored[0] === format && stored[1] === scaling);
+  for (const [format, scaling] of [...ALL_STORED, ...others.filter((stored) => !isTested(stored))]) {
     it(`multiplies ${format} ${scaling ?? ""} matrices of awkward sizes by one or several rows`, async () => {
       const random = new Random();
       for (
@@ -252,10 +255,12 @@ describeOnDevices("linear layers", (kind) => {
   }
 
   for (const scaling of INT4_SCALINGS) {
-    it(`reads scales of int4 as ${scaling}, whatever they are for`, async () => {
+    it(`reads scales of int4 and int8 as ${scaling}, whatever they are for`, async () => {
       const random = new Random();
-      for (const group of [12, 32, 128]) {
-        const layout = matrixLayout("int4", 202, group, scaling);
+      for (const [format, group] of [["int4", 12], ["int4", 32], ["int8", 16], ["int4", 128]] as const) {
+        // Of eight bits there are none with integers for zero points.
+        if (format === "int8" && (scaling === "f16-zero" || scaling === "bf16-zero")) continue;
+        const layout = matrixLayout(format, 202, group, scaling);
         const { packed, values } = randomMatrix(random, layout, 5);
         const step = Uint32Array.from([3, 0, 4].flatMap((token) => [token, 0, 0, 0]));
         const inputs = { weights: packed.data, scales: packed.scales, step, y: { poison: 3 * 202 } };

@@ -6,6 +6,7 @@
 import { Checkpoint, type ModelFiles, readRange } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
+import type { SafetensorsDtype } from "../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../core/model/safetensors_writer.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { fixtureDirectory } from "./fixtures.ts";
@@ -118,7 +119,7 @@ export async function int4Pair(model: Int4Model, { options, targets, quantizatio
       const { shape, dtype } = stored.info(name);
       const base = name.replace(/\.weight$/, "");
       if (dtype !== "F8_E4M3" && !targets.test(base)) {
-        const kept = { name, dtype, shape, bytes: await readRange(stored.range(name)) };
+        const kept = { name, dtype: dtype as SafetensorsDtype, shape, bytes: await readRange(stored.range(name)) };
         packed.push(kept);
         unpacked.push(kept);
         continue;

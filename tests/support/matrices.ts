@@ -8,14 +8,25 @@ import { floatBits, FP8_E4M3_VALUES, halfBits } from "../../core/numeric.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import type { Random } from "../../bench/support/random.ts";
 
-/** A storage format, and of int4 how its scales are stored. */
+/** A storage format, and of int4 and int8 how its scales are stored. */
 export type Stored = readonly [format: WeightFormat, scaling?: Scaling];
 
 /** Storage formats that a kernel for linear layers is tested with. */
-export const ALL_STORED: readonly Stored[] = [["f32"], ["f16"], ["bf16"], ["fp8"], ["q8"], ["q4"], ["int4", "bf16"], ["int4", "f16-zero"]];
+export const ALL_STORED: readonly Stored[] = [
+  ["f32"],
+  ["f16"],
+  ["bf16"],
+  ["fp8"],
+  ["q8"],
+  ["q4"],
+  ["int4", "bf16"],
+  ["int4", "f16-zero"],
+  ["int4", "f32-zero"],
+  ["int8", "f32-zero"],
+];
 
-/** Ways in which int4 may have its scales. */
-export const INT4_SCALINGS = ["f32", "f16", "bf16", "f16-zero", "bf16-zero"] as const satisfies Scaling[];
+/** Ways in which int4 and int8 may have their scales. */
+export const INT4_SCALINGS = ["f32", "f16", "bf16", "f16-zero", "bf16-zero", "f32-zero"] as const satisfies Scaling[];
 
 /** Random packed rows and the float32 values they stand for. */
 export function randomMatrix(random: Random, layout: MatrixLayout, rows: number): { packed: PackedRows; values: Float32Array } {
@@ -30,15 +41,18 @@ export function randomMatrix(random: Random, layout: MatrixLayout, rows: number)
 
 function randomRows(random: Random, layout: MatrixLayout, rows: number): PackedRows {
   if (layout.format === "fp8") return randomFp8(random, layout, rows);
-  if (layout.format === "int4") return randomInt4(random, layout, rows);
+  if (layout.format === "int4" || layout.format === "int8") return randomLevels(random, layout, rows);
   return packRows(layout, random.normals(rows * layout.columns), rows);
 }
 
 /** Zero points of all kinds, 16 among them, which stands for a level that is not there. */
-function randomInt4(random: Random, layout: MatrixLayout, rows: number): PackedRows {
+function randomLevels(random: Random, layout: MatrixLayout, rows: number): PackedRows {
   const packed = allocateRows(layout, rows);
   for (let row = 0; row < rows; row++) {
-    for (let k = 0; k < layout.columns; k++) packed.data[row * layout.rowBytes + (k >> 1)] |= random.below(16) << (4 * (k & 1));
+    for (let k = 0; k < layout.columns; k++) {
+      if (layout.format === "int8") packed.data[row * layout.rowBytes + k] = random.below(256);
+      else packed.data[row * layout.rowBytes + (k >> 1)] |= random.below(16) << (4 * (k & 1));
+    }
   }
   const halves = new Uint16Array(packed.scales.buffer);
   const words = new Uint32Array(packed.scales.buffer);
@@ -60,8 +74,11 @@ function randomInt4(random: Random, layout: MatrixLayout, rows: number): PackedR
     case "bf16-zero":
       words.forEach((_, i) => words[i] = bfloat16() | random.below(17) << 16);
       break;
+    case "f32-zero":
+      words.forEach((_, i) => words[i] = floatBits(i % 2 === 0 ? scale() : random.normals(1, 20)[0]));
+      break;
     default:
-      throw new TypeError(`int4 without scales`);
+      throw new TypeError(`${layout.format} without scales`);
   }
   return packed;
 }

@@ -1,17 +1,22 @@
 /**
- * A model directory on disk, or one that is made up.
+ * A model directory or GGUF file on disk, or a model that is made up.
  *
  * @module
  */
-import type { ModelFiles } from "../../core/model/checkpoint.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { ModelFiles } from "../../core/model/checkpoint.ts";
+import { GgufFiles } from "../../core/model/gguf/gguf_files.ts";
+import { isGguf } from "../../core/model/gguf/parts.ts";
 import type { ByteSource } from "../../core/model/safetensors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
 import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";
 
-/** The files of a model, by its directory or, of a synthetic one, by its name. @throws {LatentmeshError} `invalid_config` if there is no such synthetic model */
-export function openModelFiles(model: string): DirectoryFiles | SyntheticFiles {
-  return isSynthetic(model) ? SyntheticFiles.named(model) : new DirectoryFiles(model);
+/** The files of a model, by its directory, its GGUF file, or of a synthetic one its name. @throws {LatentmeshError} `invalid_config` if there is no such synthetic model */
+export function openModelFiles(model: string): DirectoryFiles | GgufFiles | SyntheticFiles {
+  if (isSynthetic(model)) return SyntheticFiles.named(model);
+  if (!isGguf(model)) return new DirectoryFiles(model);
+  const folder = model.slice(0, model.lastIndexOf("/") + 1);
+  return new GgufFiles(new DirectoryFiles(folder === "" ? "." : folder), model.slice(folder.length));
 }
 
 /** Open files that nobody reads from at the moment. Large models have more files than a process may have open, each read from several times at once. */

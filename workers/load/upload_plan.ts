@@ -76,7 +76,8 @@ export class UploadPlan {
 
   /** Matrices, each the rows of its sources one after the other. */
   stack(matrices: readonly (readonly MatrixSource[])[], policy: WeightPolicy = this.#policy): DeviceMatrix {
-    const layout = commonLayout(matrices.flat(), policy);
+    const loadedAs = haveOneLayout(matrices.flat(), policy) ? policy : "widen";
+    const layout = matrices[0][0].layout(loadedAs);
     const outputs = matrices[0].reduce((sum, source) => sum + source.rows, 0);
     const single = matrices.length === 1;
     const unitRows = single ? 1 : outputs;
@@ -88,7 +89,7 @@ export class UploadPlan {
         row += source.rows;
         continue;
       }
-      for (const block of source.blocks(policy)) {
+      for (const block of source.blocks(loadedAs)) {
         this.#addRows(block, layout, rowParts(parts, unitRows, row, block.rows));
         row += block.rows;
       }
@@ -236,11 +237,8 @@ function copiesOf({ rowBytes, scaleRowBytes }: MatrixLayout, targets: readonly R
   ]);
 }
 
-function commonLayout(sources: readonly MatrixSource[], policy: WeightPolicy): MatrixLayout {
+/** Whether rows of all of them can stand in one matrix as they are: there are files whose gates are stored otherwise than what they gate. */
+function haveOneLayout(sources: readonly MatrixSource[], policy: WeightPolicy): boolean {
   const layout = sources[0].layout(policy);
-  const other = sources.find((source) => !sameLayout(source.layout(policy), layout));
-  if (other !== undefined) {
-    throw new LatentmeshError("invalid_checkpoint", `Cannot load model: ${sources[0].name} and ${other.name} are stored in different formats`);
-  }
-  return layout;
+  return sources.every((source) => sameLayout(source.layout(policy), layout));
 }

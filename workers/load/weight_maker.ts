@@ -90,6 +90,7 @@ const SCALES: Readonly<Record<WeightFormat, number>> = {
   q8: LEVEL_SIZE,
   q4: LEVEL_SIZE * 16,
   int4: LEVEL_SIZE * 16,
+  int8: LEVEL_SIZE,
 };
 
 /** A word of scales. */
@@ -108,6 +109,8 @@ function scaleWord({ format, scaling }: Pick<MatrixLayout, "format" | "scaling">
       return halfBits(value) + MIDDLE;
     case "bf16-zero":
       return (floatBits(value) >>> 16) + MIDDLE;
+    case "f32-zero":
+      throw new TypeError("no made-up weights have such scales");
     default:
       return scaling satisfies never;
   }

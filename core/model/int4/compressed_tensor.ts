@@ -6,7 +6,6 @@
  */
 import { ceilDiv, roundUp } from "../../numeric.ts";
 import { type FileRange, refuseTensor } from "../checkpoint.ts";
-import { dtypeBytes } from "../safetensors.ts";
 import type { Scaling } from "../packing.ts";
 import type { Int4Spec } from "./int4_spec.ts";
 import { bitsOf, type Int4Named, type Int4Rows, type Int4Tensor, requireShape, scalingOf, wordsOf } from "./int4_tensor.ts";
@@ -37,7 +36,7 @@ export class CompressedTensor implements Int4Tensor {
     // There are versions that pack 32 columns at a time.
     this.#words = checkpoint.info(packed).shape[1] === roundUp(words, 4) ? roundUp(words, 4) : words;
     requireShape(checkpoint, packed, [rows, this.#words], ["I32"]);
-    const { shape, dtype } = checkpoint.info(scale);
+    const { shape } = checkpoint.info(scale);
     this.#groups = shape[1] ?? 0;
     const group = groups.find((group) => ceilDiv(columns, group ?? columns) === this.#groups);
     if (shape.length !== 2 || shape[0] !== rows || group === undefined) {
@@ -49,7 +48,7 @@ export class CompressedTensor implements Int4Tensor {
     if (zeros === "none" && checkpoint.has(zero)) refuseTensor(checkpoint, zero, "is there, but quantization_config says that weights are symmetric");
     if (this.#zeros) requireShape(checkpoint, zero, [ceilDiv(rows, 8), this.#groups], ["I32"]);
     this.scaling = scalingOf(checkpoint, scale, this.#zeros);
-    this.#scaleBytes = dtypeBytes(dtype);
+    this.#scaleBytes = this.scaling === "f32" ? 4 : 2;
   }
 
   ranges(begin: number, end: number): FileRange[] {

@@ -1,5 +1,5 @@
 /**
- * The columns that are wanted of a matrix in four bits, and how they become what a device holds. Levels, scales and zero points stay as they are.
+ * The columns that are wanted of a matrix in four bits, or in eight, and how they become what a device holds. Levels, scales and zero points stay as they are.
  *
  * @module
  */
@@ -14,18 +14,18 @@ export interface Int4Columns {
   readonly end: number;
 }
 
-/** Weights in a vector of sixteen bytes, which kernels read quickest if they share a scale. */
+/** Weights of four bits in a vector of sixteen bytes, which kernels read quickest if they share a scale. */
 const VECTOR = 32;
 
 /** Least columns that kernels can read a scale for. */
 const LEAST_GROUP = 4;
 
 /** How a device holds them; null if columns are cut where kernels cannot follow, and they must be widened. */
-export function int4Layout({ group, scaling }: Int4Tensor, { begin, end }: Int4Columns): MatrixLayout | null {
+export function int4Layout({ format = "int4", group, scaling }: Int4Tensor, { begin, end }: Int4Columns): MatrixLayout | null {
   const columns = end - begin;
   // What is cut in the middle of a group has parts of groups on both sides of every multiple of a common divisor, and the scales once more.
   const common = Math.floor(begin / group) === Math.floor((end - 1) / group) ? roundUp(columns, VECTOR) : gcd(begin, group);
-  return common % LEAST_GROUP === 0 ? matrixLayout("int4", columns, common, scaling) : null;
+  return common % LEAST_GROUP === 0 ? matrixLayout(format, columns, common, scaling) : null;
 }
 
 /** Rows of a matrix, of which some columns are packed. */
@@ -43,23 +43,25 @@ export interface Int4Part {
  * @param first row of `into` from which on they go
  */
 export function packInt4(
-  { tensor: { group, scaling }, columns, rows: { words, levels, scales } }: Int4Part,
+  { tensor: { format = "int4", group, scaling }, columns, rows: { words, levels, scales } }: Int4Part,
   layout: MatrixLayout,
   into: PackedRows,
   first: number,
 ): void {
   const { stored, begin, end } = columns;
   const count = levels.length / words;
-  if (layout.format === "int4") {
+  if (layout.format === format) {
     const bytes = new Uint8Array(levels.buffer, levels.byteOffset, levels.byteLength);
     for (let row = 0; row < count; row++) {
       const to = into.data.subarray((first + row) * layout.rowBytes, (first + row + 1) * layout.rowBytes);
-      copyLevels(bytes.subarray(row * words * 4, (row + 1) * words * 4), columns, to);
+      const from = bytes.subarray(row * words * 4, (row + 1) * words * 4);
+      if (format === "int8") to.set(from.subarray(begin, end));
+      else copyLevels(from, columns, to);
     }
     spreadScales(scales, { group, ...columns }, layout, into.scales.subarray(first * layout.scaleRowBytes, (first + count) * layout.scaleRowBytes));
     return;
   }
-  const native = { ...matrixLayout("int4", stored, group, scaling), rowBytes: words * 4 };
+  const native = { ...matrixLayout(format, stored, group, scaling), rowBytes: words * 4 };
   const nativeScales = new Uint8Array(count * native.scaleRowBytes);
   spreadScales(scales, { group, stored, begin: 0 }, native, nativeScales);
   const [data, scaleViews] = [viewsOf(levels), viewsOf(nativeScales)];
@@ -91,11 +93,13 @@ function spreadScales(
   const halves = scaling === "f16" || scaling === "bf16";
   const { buffer, byteOffset, byteLength } = into;
   const spread = halves ? new Uint16Array(buffer, byteOffset, byteLength / 2) : new Uint32Array(buffer, byteOffset, byteLength / 4);
-  const perRow = scaleRowBytes / spread.BYTES_PER_ELEMENT;
+  const each = scaling === "f32-zero" ? 2 : 1;
+  const perRow = scaleRowBytes / spread.BYTES_PER_ELEMENT / each;
   const [last, storedGroups] = [ceilDiv(columns, spreadGroup) - 1, ceilDiv(stored, group)];
-  for (let row = 0; row * perRow < spread.length; row++) {
+  for (let row = 0; row * perRow * each < spread.length; row++) {
     for (let g = 0; g < perRow; g++) {
-      spread[row * perRow + g] = scales[row * storedGroups + Math.floor((begin + Math.min(g, last) * spreadGroup) / group)];
+      const from = (row * storedGroups + Math.floor((begin + Math.min(g, last) * spreadGroup) / group)) * each;
+      for (let i = 0; i < each; i++) spread[(row * perRow + g) * each + i] = scales[from + i];
     }
   }
 }

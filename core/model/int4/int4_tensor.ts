@@ -1,25 +1,27 @@
 /**
- * One matrix of four bits, in whichever form it is stored.
+ * One matrix of levels of four bits, or of eight, in whichever form it is stored.
  *
  * @module
  */
-import type { Checkpoint, FileRange } from "../checkpoint.ts";
+import type { Checkpoint, FileRange, StoredDtype } from "../checkpoint.ts";
 import { refuseTensor } from "../checkpoint.ts";
 import type { Scaling } from "../packing.ts";
 import type { SafetensorsDtype } from "../safetensors.ts";
 
 /** Rows of levels and scales. */
 export interface Int4Rows {
-  /** Words of levels from one row to the next, at least ⌈columns / 8⌉. */
+  /** Words of levels from one row to the next, at least ⌈columns / 8⌉, or of eight bits ⌈columns / 4⌉. */
   readonly words: number;
-  /** [rows, words]: eight levels a word, the first in its lowest bits. */
+  /** [rows, words]: eight levels a word, or four, the first in its lowest bits. */
   readonly levels: Uint32Array<ArrayBuffer>;
-  /** [rows, groups]: the bits of a scale, of 16 bits with the zero point, if there are any, in the upper half. */
+  /** [rows, groups]: the bits of a scale, of 16 bits with the zero point, if there are any, in the upper half; with zero points that are floats, two words each. */
   readonly scales: Uint32Array<ArrayBuffer>;
 }
 
-/** A matrix of four bits. */
+/** A matrix of levels. */
 export interface Int4Tensor {
+  /** How many bits they have; four where nothing is said. */
+  readonly format?: "int4" | "int8";
   /** Columns that share a scale. */
   readonly group: number;
   readonly scaling: Scaling;
@@ -45,7 +47,7 @@ export interface Int4Named {
   readonly columns: number;
 }
 
-const SCALINGS: Partial<Record<SafetensorsDtype, Scaling>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+const SCALINGS: Partial<Record<StoredDtype, Scaling>> = { F32: "f32", F16: "f16", BF16: "bf16" };
 
 /** How scales of a tensor's dtype are stored. @throws {LatentmeshError} `invalid_checkpoint` if that is not supported */
 export function scalingOf(checkpoint: Checkpoint, name: string, zeros: boolean): Scaling {
@@ -60,7 +62,7 @@ export function scalingOf(checkpoint: Checkpoint, name: string, zeros: boolean):
 /** Refuses a tensor that is of another dtype or shape. @throws {LatentmeshError} `invalid_checkpoint` */
 export function requireShape(checkpoint: Checkpoint, name: string, shape: readonly number[], dtypes: readonly SafetensorsDtype[]): void {
   const info = checkpoint.info(name);
-  if (info.shape.join() === shape.join() && dtypes.includes(info.dtype)) return;
+  if (info.shape.join() === shape.join() && dtypes.some((dtype) => dtype === info.dtype)) return;
   const wanted = `${dtypes.join(" or ")} [${shape.join(", ")}]`;
   refuseTensor(checkpoint, name, `is ${info.dtype} [${info.shape.join(", ")}] where config.json and quantization_config imply ${wanted}`);
 }

@@ -6,6 +6,7 @@ import { assert } from "@std/assert";
 import { Checkpoint, readRange } from "../../../core/model/checkpoint.ts";
 import { FP8_E4M3_VALUES } from "../../../core/numeric.ts";
 import { MatrixSource, readMatrix } from "../../../core/model/matrix_source.ts";
+import type { SafetensorsDtype } from "../../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { partition } from "../../../core/tpla/partition.ts";
@@ -61,7 +62,7 @@ async function checkpoints(strategy: "channel" | "tensor") {
       packed.push(...matrix.packed);
       unpacked.push(matrix.unpacked);
     } else {
-      const kept = { name, dtype, shape, bytes: await readRange(stored.range(name)) };
+      const kept = { name, dtype: dtype as SafetensorsDtype, shape, bytes: await readRange(stored.range(name)) };
       packed.push(kept);
       unpacked.push(kept);
     }

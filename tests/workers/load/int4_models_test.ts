@@ -4,30 +4,16 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { isHost } from "../../../core/device_kind.ts";
-import { Checkpoint, type ModelFiles } from "../../../core/model/checkpoint.ts";
-import { parseModelConfig } from "../../../core/model/config.ts";
-import { chooseBasis } from "../../../core/tpla/basis.ts";
-import { ALONE } from "../../../core/tpla/group_place.ts";
-import { partition, type PartitionOptions } from "../../../core/tpla/partition.ts";
-import type { Device, DeviceKind } from "../../../kernels/device/device.ts";
-import { Model } from "../../../workers/forward/model.ts";
-import { loadWeights } from "../../../workers/load/loader.ts";
-import { LocalGroup } from "../../../workers/local/local_group.ts";
+import type { DeviceKind } from "../../../kernels/device/device.ts";
 import { relativeError } from "../../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
-import { TEST_LIMITS } from "../../support/fixtures.ts";
+import { CUTS, generate, loadRanks, promptOf } from "../../support/cut_models.ts";
 import { runSequence } from "../../support/forward.ts";
 import { INT4_FORMS, type Int4Model, type Int4Pair, int4Pair } from "../../support/int4_checkpoints.ts";
 import { Random } from "../../../bench/support/random.ts";
 
 const TOLERANCE = 1e-5;
-const [TOKENS, PROMPT, GENERATED] = [24, 12, 6];
-
-/** How a model is cut. */
-const CUTS = {
-  "mla over two ranks": { ranks: 2, latentGroups: 1, halo: 0 },
-  "tpla over two ranks": { ranks: 2, latentGroups: 2, halo: 16 },
-} as const satisfies Record<string, PartitionOptions>;
+const TOKENS = 24;
 
 /**
  * Which forms of which model, where; on GPUs, cut in one way. A software driver compiles for long, AWQ and GPTQ lie alike on devices, and tiny-mla takes the plain
@@ -51,53 +37,6 @@ function pairOf(model: Int4Model, form: keyof typeof INT4_FORMS): Promise<Int4Pa
   return pairs.get(name)!;
 }
 
-async function load(device: Device, files: ModelFiles, cut: PartitionOptions | null): Promise<{ ranks: Model[]; bytes: number }> {
-  const spec = parseModelConfig((await files.text("config.json"))!, "config.json");
-  const bases = cut === null || cut.latentGroups === 1
-    ? null
-    : Array.from({ length: spec.layers }, () => chooseBasis("hadamard", spec.latentWidth, null));
-  const ranks: Model[] = [];
-  let bytes = 0;
-  for (const shape of cut === null ? [undefined] : partition(spec, cut)) {
-    const shard = shape && { shape, bases };
-    let told = { loadedBytes: 0, totalBytes: 0 };
-    const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep", shard, onProgress: (now) => told = now });
-    assertEquals(told.loadedBytes, told.totalBytes);
-    assert(Number.isSafeInteger(told.totalBytes), `${told.totalBytes} bytes`);
-    bytes += weights.bytes;
-    ranks.push(
-      await Model.create(device, weights, {
-        group: { ...ALONE, rank: shape?.rank ?? 0, ranks: cut?.ranks ?? 1, wholeFeedForward: false },
-        cacheDtype: "f32",
-        maxTokens: 128,
-        maxContext: 128,
-        maxSequences: 2,
-        limits: TEST_LIMITS,
-      }),
-    );
-  }
-  return { ranks, bytes };
-}
-
-/** Logits of a prompt in steps of four rows, and of greedy tokens after it, which are the last of what is returned. */
-async function generate(ranks: readonly Model[], prompt: readonly number[]): Promise<{ logits: number[]; tokens: number[] }> {
-  const group = await LocalGroup.create(ranks);
-  const sequence = group.open();
-  const logits: number[] = [];
-  const tokens = [...prompt];
-  for (let position = 0; position < PROMPT + GENERATED;) {
-    const rows = tokens.slice(position, position + 4).map((token, i) => ({ token, position: position + i, sequence }));
-    const step = await group.step(rows);
-    logits.push(...step);
-    position += rows.length;
-    if (position < tokens.length) continue;
-    const last = step.subarray(step.length / rows.length * (rows.length - 1));
-    tokens.push(last.indexOf(last.reduce((most, value) => Math.max(most, value))));
-  }
-  group.close(sequence);
-  return { logits, tokens };
-}
-
 describeOnDevices("checkpoints in four bits", (kind) => {
   for (const [model, form, on, onGpus] of CASES) {
     if (!on.includes(kind)) continue;
@@ -106,7 +45,7 @@ describeOnDevices("checkpoints in four bits", (kind) => {
         const { packed, unpacked } = await pairOf(model, form);
         const device = await openTestDevice(kind);
         try {
-          const [actual, expected] = [await load(device, packed, null), await load(device, unpacked, null)];
+          const [actual, expected] = [await loadRanks(device, packed, null), await loadRanks(device, unpacked, null)];
           const { vocabSize } = actual.ranks[0].spec;
           const tokens = Array.from({ length: TOKENS }, ((random) => () => 3 + random.below(vocabSize - 3))(new Random()));
           for (const [phase, chunk] of [["prefill", 10], ["decode", 3]] as const) {
@@ -127,10 +66,10 @@ describeOnDevices("checkpoints in four bits", (kind) => {
           const { packed, unpacked } = await pairOf(model, form);
           const device = await openTestDevice(kind);
           try {
-            const { ranks } = await load(device, packed, cut);
-            const prompt = Array.from({ length: PROMPT }, ((random) => () => 3 + random.below(ranks[0].spec.vocabSize - 3))(new Random()));
+            const { ranks } = await loadRanks(device, packed, cut);
+            const prompt = promptOf(ranks[0].spec);
             const actual = await generate(ranks, prompt);
-            const expected = await generate((await load(device, unpacked, cut)).ranks, prompt);
+            const expected = await generate((await loadRanks(device, unpacked, cut)).ranks, prompt);
             const error = relativeError(actual.logits, expected.logits);
             if (Deno.env.has("TEST_VERBOSE")) console.error(kind, model, form, name, error);
             assertEquals(actual.tokens, expected.tokens);

@@ -2,6 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Checkpoint, readRange } from "../../../core/model/checkpoint.ts";
+import type { SafetensorsDtype } from "../../../core/model/safetensors.ts";
 import { writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { modelHash } from "../../../core/model/model_hash.ts";
 import { chooseBasis } from "../../../core/tpla/basis.ts";
@@ -57,6 +58,7 @@ describe("calibration", () => {
       const text = [...checkpoint.names()].filter((name) => name.startsWith("language_model."));
       const tensors = text.map(async (name) => ({
         ...checkpoint.info(name),
+        dtype: checkpoint.info(name).dtype as SafetensorsDtype,
         name: name.slice("language_model.".length),
         bytes: await readRange(checkpoint.range(name)),
       }));

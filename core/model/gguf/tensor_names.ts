@@ -1,10 +1,9 @@
 /**
- * The models that GGUF files call `deepseek2`: names and shapes of their tensors beside those of checkpoints, and their metadata.
+ * The models that GGUF files call `deepseek2`: names and shapes of their tensors beside those of checkpoints.
  *
  * @module
  */
 import { isMoeLayer, type ModelSpec, queryWidth } from "../spec.ts";
-import type { GgufValue } from "./format.ts";
 
 /** A tensor of a file, and what it is in a checkpoint. */
 export interface GgufTensorSource {
@@ -75,50 +74,4 @@ export function deepseek2Tensors(spec: ModelSpec): GgufTensorSource[] {
     if (moe.sharedWidth > 0) feedForward("_shexp", "mlp.shared_experts", moe.sharedWidth);
   }
   return tensors;
-}
-
-/** Numbers for what scores are made of router logits by. */
-const GATING = { softmax: 1, sigmoid: 2 } as const;
-
-/** Metadata of a model without its vocabulary. Context extension is not written: positions up to where it begins are the same without. */
-export function deepseek2Metadata(spec: ModelSpec, name: string): Map<string, GgufValue> {
-  const { latentWidth, nopeWidth, valueWidth, rope, moe, queryRank } = spec;
-  const u32 = (value: number): GgufValue => ({ type: "u32", value });
-  const f32 = (value: number): GgufValue => ({ type: "f32", value });
-  const metadata = new Map<string, GgufValue>([
-    ["general.architecture", { type: "string", value: "deepseek2" }],
-    ["general.name", { type: "string", value: name }],
-  ]);
-  const set = (key: string, value: GgufValue) => metadata.set(`deepseek2.${key}`, value);
-  set("block_count", u32(spec.layers));
-  set("context_length", u32(spec.maxPositions));
-  set("embedding_length", u32(spec.hiddenSize));
-  set("feed_forward_length", u32(spec.denseWidth));
-  set("vocab_size", u32(spec.vocabSize));
-  set("attention.head_count", u32(spec.heads));
-  // Keys and values are latents, of which all heads share one.
-  set("attention.head_count_kv", u32(1));
-  set("attention.layer_norm_rms_epsilon", f32(spec.normEps));
-  if (queryRank !== null) set("attention.q_lora_rank", u32(queryRank));
-  set("attention.kv_lora_rank", u32(latentWidth));
-  set("attention.key_length", u32(latentWidth + rope.width));
-  set("attention.value_length", u32(latentWidth));
-  set("attention.key_length_mla", u32(nopeWidth + rope.width));
-  set("attention.value_length_mla", u32(valueWidth));
-  set("rope.dimension_count", u32(rope.width));
-  set("rope.freq_base", f32(rope.theta));
-  set("leading_dense_block_count", u32(moe === null ? spec.layers : spec.denseLayers));
-  if (moe === null) return metadata;
-  set("expert_count", u32(moe.experts));
-  set("expert_used_count", u32(moe.activeExperts));
-  set("expert_feed_forward_length", u32(moe.expertWidth));
-  set("expert_shared_count", u32(moe.sharedWidth / moe.expertWidth));
-  set("expert_weights_scale", f32(moe.routedScale));
-  set("expert_weights_norm", { type: "bool", value: moe.normalize });
-  set("expert_gating_func", u32(GATING[moe.scoring]));
-  if (moe.groups > 1) {
-    set("expert_group_count", u32(moe.groups));
-    set("expert_group_used_count", u32(moe.activeGroups));
-  }
-  return metadata;
 }

@@ -1,26 +1,30 @@
 /**
- * Rows of GGUF tensors as bytes.
+ * Rows of tensors as the bytes that GGUF files have of them.
  *
  * @module
  */
-import { F16_VALUES, halfBits, toHalfBits } from "../../numeric.ts";
-import { GGUF_TENSOR_TYPES, type GgufTensorType } from "./format.ts";
+import type { GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
+import { GGUF_TENSOR_TYPES } from "../../core/model/gguf/tensor_types.ts";
+import { halfBits, toHalfBits } from "../../core/numeric.ts";
 
-/** Elements of a block of q4_0 and q8_0. */
+/** Types that are written. */
+export type WrittenTensorType = Extract<GgufTensorType, "F32" | "F16" | "Q8_0" | "Q4_0">;
+
+/** Elements of a block. */
 const BLOCK = 32;
 
 /** Values in a storage type, rounded as llama.cpp's own conversion does. @param values whole blocks */
-export function packBlocks(type: GgufTensorType, values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+export function packBlocks(type: WrittenTensorType, values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   switch (type) {
-    case "f32":
+    case "F32":
       return new Uint8Array(values.slice().buffer);
-    case "f16":
+    case "F16":
       return new Uint8Array(toHalfBits(values).buffer);
-    case "q8_0":
-    case "q4_0": {
+    case "Q8_0":
+    case "Q4_0": {
       const { bytes } = GGUF_TENSOR_TYPES[type];
       const packed = new Uint8Array(values.length / BLOCK * bytes);
-      const pack = type === "q8_0" ? packEight : packFour;
+      const pack = type === "Q8_0" ? packEight : packFour;
       for (let block = 0; block * BLOCK < values.length; block++) pack(values, block * BLOCK, packed, block * bytes);
       return packed;
     }
@@ -48,36 +52,6 @@ function packFour(values: Float32Array, from: number, into: Uint8Array, at: numb
   const inverse = scale === 0 ? 0 : 1 / scale;
   const level = (i: number) => Math.min(15, Math.trunc(values[from + i] * inverse + 8.5));
   for (let i = 0; i < BLOCK / 2; i++) into[at + 2 + i] = level(i) | level(i + BLOCK / 2) << 4;
-}
-
-/** Values of packed blocks. */
-export function unpackBlocks(type: GgufTensorType, packed: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-  const { elements, bytes } = GGUF_TENSOR_TYPES[type];
-  const values = new Float32Array(packed.byteLength / bytes * elements);
-  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
-  for (let i = 0; i < values.length; i++) {
-    const at = Math.floor(i / elements) * bytes;
-    const inBlock = i % elements;
-    switch (type) {
-      case "f32":
-        values[i] = view.getFloat32(at, true);
-        break;
-      case "f16":
-        values[i] = F16_VALUES[view.getUint16(at, true)];
-        break;
-      case "q8_0":
-        values[i] = F16_VALUES[view.getUint16(at, true)] * view.getInt8(at + 2 + inBlock);
-        break;
-      case "q4_0": {
-        const two = packed[at + 2 + inBlock % (BLOCK / 2)];
-        values[i] = F16_VALUES[view.getUint16(at, true)] * ((inBlock < BLOCK / 2 ? two & 15 : two >> 4) - 8);
-        break;
-      }
-      default:
-        return type satisfies never;
-    }
-  }
-  return values;
 }
 
 function putHalf(into: Uint8Array, at: number, value: number): void {

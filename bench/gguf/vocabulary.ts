@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import type { GgufValue } from "./format.ts";
+import type { WrittenValue } from "./head.ts";
 
 /** What is read of a byte-level BPE tokenizer. */
 const tokenizerSchema = z.object({
@@ -23,7 +23,7 @@ const [NORMAL, CONTROL, UNUSED] = [1, 3, 5];
 export function vocabularyMetadata(
   tokenizerJson: string,
   { vocabSize, bosToken, eosTokens }: { readonly vocabSize: number; readonly bosToken: number | null; readonly eosTokens: readonly number[] },
-): Map<string, GgufValue> {
+): Map<string, WrittenValue> {
   const { added_tokens, model } = tokenizerSchema.parse(JSON.parse(tokenizerJson));
   const tokens = Array.from({ length: vocabSize }, (_, id) => `[unused${id}]`);
   const types = new Array<number>(vocabSize).fill(UNUSED);
@@ -34,7 +34,7 @@ export function vocabularyMetadata(
   for (const [text, id] of Object.entries(model.vocab)) name(id, text, NORMAL);
   for (const { id, content } of added_tokens) name(id, content, CONTROL);
   const merges = model.merges.map((merge) => typeof merge === "string" ? merge : merge.join(" "));
-  const metadata = new Map<string, GgufValue>([
+  const metadata = new Map<string, WrittenValue>([
     ["tokenizer.ggml.model", { type: "string", value: "gpt2" }],
     ["tokenizer.ggml.pre", { type: "string", value: "gpt-2" }],
     ["tokenizer.ggml.tokens", { type: "strings", value: tokens }],

@@ -1,30 +1,17 @@
 /**
- * GGUF, the file format of llama.cpp: types of values and tensors, and what a file begins with. Version 3, little endian.
+ * Writes what GGUF files begin with. Version 3, little endian.
  *
  * @module
  */
-import { roundUp } from "../../numeric.ts";
+import { GGUF_ALIGNMENT, GGUF_MAGIC, GGUF_VALUE_TYPES as CODES } from "../../core/model/gguf/header.ts";
+import { GGUF_TENSOR_TYPES, ggufBytes, type GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
+import { roundUp } from "../../core/numeric.ts";
 
-/** "GGUF" */
-export const GGUF_MAGIC = 0x46554747;
 /** The version that is written. */
-export const GGUF_VERSION = 3;
-/** Data and every tensor in it begin at a multiple of this, unless `general.alignment` says otherwise. */
-export const GGUF_ALIGNMENT = 32;
-
-/** Storage of a tensor's rows: so many elements to a block of so many bytes, under the number that files have for it. */
-export const GGUF_TENSOR_TYPES = {
-  f32: { code: 0, elements: 1, bytes: 4 },
-  f16: { code: 1, elements: 1, bytes: 2 },
-  q4_0: { code: 2, elements: 32, bytes: 18 },
-  q8_0: { code: 8, elements: 32, bytes: 34 },
-} as const;
-
-/** Name of a storage type. */
-export type GgufTensorType = keyof typeof GGUF_TENSOR_TYPES;
+const VERSION = 3;
 
 /** A value of the metadata. Arrays are of strings or of 32-bit integers. */
-export type GgufValue =
+export type WrittenValue =
   | { readonly type: "u32" | "i32" | "f32"; readonly value: number }
   | { readonly type: "bool"; readonly value: boolean }
   | { readonly type: "string"; readonly value: string }
@@ -41,18 +28,14 @@ export interface GgufTensor {
 
 /** Bytes of a tensor's data, without what fills up to the next. */
 export function ggufTensorBytes({ shape, type }: GgufTensor): number {
-  const { elements, bytes } = GGUF_TENSOR_TYPES[type];
-  return shape.reduce((product, dimension) => product * dimension, 1) / elements * bytes;
+  return ggufBytes(type, shape.reduce((product, dimension) => product * dimension, 1));
 }
 
-/** Numbers of the types of values. */
-const CODES = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
-
 /** What a file begins with: metadata and where tensors lie, filled up to where their data begins. They lie one after the other, each filled up to a multiple of 32 bytes. */
-export function ggufHead(metadata: ReadonlyMap<string, GgufValue>, tensors: readonly GgufTensor[]): Uint8Array<ArrayBuffer> {
+export function ggufHead(metadata: ReadonlyMap<string, WrittenValue>, tensors: readonly GgufTensor[]): Uint8Array<ArrayBuffer> {
   const out = new Bytes();
   out.u32(GGUF_MAGIC);
-  out.u32(GGUF_VERSION);
+  out.u32(VERSION);
   out.u64(tensors.length);
   out.u64(metadata.size);
   for (const [key, value] of metadata) {
@@ -71,7 +54,7 @@ export function ggufHead(metadata: ReadonlyMap<string, GgufValue>, tensors: read
   return out.padded(GGUF_ALIGNMENT);
 }
 
-function writeValue(out: Bytes, { type, value }: GgufValue): void {
+function writeValue(out: Bytes, { type, value }: WrittenValue): void {
   switch (type) {
     case "strings":
       out.u32(CODES.array);
