@@ -20,6 +20,7 @@ import { SchemaDocument } from "./document.ts";
 import { type ObjectPlan, planObject } from "./object_plan.ts";
 import { keyedSyntax } from "./object_syntax.ts";
 import { writeObject } from "./object_writer.ts";
+import { ROOT } from "./place.ts";
 import { fitsRules, type ValueQuestions } from "./schema_values.ts";
 import { both, type Shape, Type, typeOf } from "./shape.ts";
 import { Shapes } from "./shapes.ts";
@@ -72,7 +73,7 @@ class SchemaCompiler implements ValueQuestions {
     this.#begun = writers.derivation.work;
     this.#document = new SchemaDocument(schema);
     this.#shapes = new Shapes(this.#document, {
-      pattern: (source) => writers.patterns.containing(source),
+      isDecided: (source) => writers.patterns.isDecided(source),
       disjoint: (a, b) => this.#disjoint(a, b),
       kinds: (shape) => this.#kindsOf(shape),
     });
@@ -80,11 +81,11 @@ class SchemaCompiler implements ValueQuestions {
 
   *compile(): Generator<void, Expr> {
     const { root } = this.#document;
-    const object = this.#document.node({ type: "object" }, root.path, root.resource);
+    const object = this.#document.node({ type: "object" }, root.place, root.resource);
     const demand = this.#demands.of(this.#options.objectOnly ? [root, object] : [root]);
     const reached = yield* this.#explore(demand);
     yield* this.#findPossible(reached);
-    if (!this.#possible.has(demand)) throw new UnsupportedSchema(null, "#", "cannot be fitted by any value");
+    if (!this.#possible.has(demand)) throw new UnsupportedSchema(null, ROOT, "cannot be fitted by any value");
     const { keyed } = this.#options;
     return yield* inTurns(() => keyed === undefined ? this.value(demand) : this.#keyed(demand, keyed));
   }
@@ -112,7 +113,7 @@ class SchemaCompiler implements ValueQuestions {
         strict: this.#options.strict,
         anyText: patterns.anyText,
         demand: (nodes) => this.#demands.of(nodes),
-        pattern: (source) => patterns.containing(source),
+        pattern: (source, found) => found ? patterns.containing(source) : patterns.lacking(source),
         text: (text) => characters.text(text),
         texts: (nodes) => expressions.union(this.shapes(this.#demands.of(nodes)).map((shape) => this.#content(shape))),
         fits: (content, text) => this.writers.fits(content, text),
@@ -139,7 +140,7 @@ class SchemaCompiler implements ValueQuestions {
     const reached = new Set([demand]);
     for (const next of reached) {
       if (reached.size > MOST_DEMANDS) {
-        throw new UnsupportedSchema(null, next.nodes[0]?.path ?? "#", `comes to more than ${MOST_DEMANDS} combinations of schemas`);
+        throw new UnsupportedSchema(null, next.nodes[0]?.place ?? ROOT, `comes to more than ${MOST_DEMANDS} combinations of schemas`);
       }
       const parts = yield* this.#at(next, () => this.shapes(next).flatMap((shape) => this.#partsOf(shape)));
       for (const part of parts) reached.add(part);
@@ -150,7 +151,7 @@ class SchemaCompiler implements ValueQuestions {
 
   /** Does something about a demand; if that takes too long, it is refused by its place. */
   *#at<T>({ nodes }: Demand, action: () => T): Generator<void, T> {
-    const complex = (why: string) => new UnsupportedSchema(null, nodes[0]?.path ?? "#", `is too complex: ${why}`);
+    const complex = (why: string) => new UnsupportedSchema(null, nodes[0]?.place ?? ROOT, `is too complex: ${why}`);
     while (true) {
       if (this.writers.derivation.work - this.#begun > MOST_WORK) throw complex("it takes too long");
       try {
@@ -167,7 +168,7 @@ class SchemaCompiler implements ValueQuestions {
   #partsOf(shape: Shape): Demand[] {
     if (shape.values !== null) return [];
     const structured = shape.excluded.find(({ value }) => (typeOf(value) & shape.types & (Type.array | Type.object)) !== 0);
-    if (structured !== undefined) throw new UnsupportedSchema("not", structured.path, "names arrays or objects, which cannot be kept from coming");
+    if (structured !== undefined) throw new UnsupportedSchema("not", structured.place, "names arrays or objects, which cannot be kept from coming");
     const parts: Demand[] = [];
     if ((shape.types & Type.array) !== 0 && shape.array.max > 0) {
       const { first, rest } = this.array(shape);
@@ -264,7 +265,7 @@ class SchemaCompiler implements ValueQuestions {
     const { characters, patterns: written } = form;
     const { expressions: x, derivation } = this.writers;
     const texts = (list: readonly Json[]) => x.union(list.filter((value) => typeof value === "string").map((value) => characters.text(value)));
-    const rules = patterns.map(({ source, negated }) => negated ? x.complement(written.containing(source)) : written.containing(source));
+    const rules = patterns.map(({ source, negated }) => negated ? written.lacking(source) : written.containing(source));
     const without = excluded.map(({ value }) => x.complement(texts([value])));
     const only = values === null ? [] : [texts(values)];
     return derivation.pruned(x.intersection([x.repeat(characters.any, min, max), ...rules, ...without, ...only]));
