@@ -30,8 +30,9 @@ import { UnsupportedSchema } from "./unsupported_schema.ts";
 const MOST_DEMANDS = 20_000;
 /** Visits of expressions that one schema may take: a second or so. */
 const MOST_WORK = 1 << 21;
-/** Levels that are looked into to see that nothing fits two schemas. */
+/** Levels that are looked into to see that nothing fits two schemas, and what each look counts for. */
 const APART_DEPTH = 4;
+const APART_WORK = 64;
 
 /** Options of {@link compileSchema}. */
 export interface SchemaOptions {
@@ -311,6 +312,7 @@ class SchemaCompiler implements ValueQuestions {
   }
 
   #isEmpty(shape: Shape, depth: number): boolean {
+    if ((this.writers.derivation.work += APART_WORK) - this.#begun > MOST_WORK) throw new TooComplex("it takes too long to tell alternatives apart");
     if (shape.values !== null) return this.#scalar(shape) === NOTHING;
     const simple = shape.types & ~(Type.array | Type.object | Type.number);
     if (this.#scalar({ ...shape, types: simple }) !== NOTHING) return false;
