@@ -112,27 +112,28 @@ const part = fc.record({
   required: fc.subarray(["a", "b", "kind"], { minLength: 1, maxLength: 2 }),
   patternProperties: leaf.map((schema) => ({ "^x": schema })),
 }, optional);
-const closed = fc.record({
-  properties: fc.dictionary(fc.constantFrom("c", "kind"), leaf, { maxKeys: 1, noNullPrototype: true }),
+const unless = part.map((not) => ({ not }));
+const applied = {
   oneOf: fc.array(part, { minLength: 2, maxLength: 2 }),
   anyOf: fc.array(part, { minLength: 1, maxLength: 2 }),
-  allOf: fc.array(fc.oneof(part, part.map((not) => ({ not }))), { minLength: 1, maxLength: 2 }),
-  not: fc.oneof(part, part.map((not) => ({ not }))),
+  allOf: fc.array(fc.oneof(part, unless), { minLength: 1, maxLength: 2 }),
+  not: fc.oneof(part, unless),
   if: part,
   then: fc.oneof(part, fc.constant({})),
   else: part,
-}, optional).chain((all) =>
+};
+const closed = fc.tuple(
+  fc.record(applied),
   // A few at a time, so that most can be fitted.
-  fc.tuple(
-    fc.subarray(Object.keys(all).filter((keyword) => keyword !== "properties"), { maxLength: 3 }),
-    fc.constantFrom(false, false, { type: "integer" }),
-  )
-    .map(([kept, unevaluatedProperties]) => ({
-      type: "object",
-      ...Object.fromEntries(Object.entries(all).filter(([keyword]) => keyword === "properties" || kept.includes(keyword))),
-      unevaluatedProperties,
-    }))
-);
+  fc.subarray(Object.keys(applied) as (keyof typeof applied)[], { minLength: 1, maxLength: 3 }),
+  fc.dictionary(fc.constantFrom("c", "kind"), leaf, { maxKeys: 1, noNullPrototype: true }),
+  fc.constantFrom(false, false, { type: "integer" }),
+).map(([all, kept, properties, unevaluatedProperties]) => ({
+  type: "object",
+  properties,
+  ...Object.fromEntries(kept.map((keyword) => [keyword, all[keyword]])),
+  unevaluatedProperties,
+}));
 
 /** Schemas of every kind. */
 const { schema: plain } = fc.letrec<{ schema: Schema; object: object; array: object }>((tie) => {

@@ -290,7 +290,7 @@ class SchemaCompiler implements ValueQuestions {
     for (const { name, required, demand } of this.object(shape)?.named ?? []) {
       if (!required) continue;
       const values = this.#certainShapes(demand)?.map(({ values }) => values);
-      if (values?.every((list) => list !== null)) kinds.set(`/${name}`, new Set(values.flat().map(canonical)));
+      if (values?.every((list) => list !== null) && this.#shapes.isListed(demand)) kinds.set(`/${name}`, new Set(values.flat().map(canonical)));
     }
     return kinds;
   }

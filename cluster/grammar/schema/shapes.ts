@@ -47,6 +47,8 @@ export class Shapes {
   /** Schemas, and negations of schemas, that more fits than their shapes say. */
   readonly #narrowed = new Set<SchemaNode>();
   readonly #narrowedNegations = new Set<SchemaNode>();
+  /** Schemas of which values that their shapes list may not be all. */
+  readonly #unlisted = new Set<SchemaNode>();
   /** Nodes whose shapes are being found, and how often any were asked for. */
   #depth = 0;
   #asked = 0;
@@ -70,6 +72,12 @@ export class Shapes {
   isExact(demand: Demand): boolean {
     this.of(demand);
     return demand.nodes.every((node) => !this.#narrowed.has(node));
+  }
+
+  /** Whether values that the shapes list are all that fit. */
+  isListed(demand: Demand): boolean {
+    this.of(demand);
+    return demand.nodes.every((node) => !this.#unlisted.has(node));
   }
 
   #ofNode(node: SchemaNode): readonly Shape[] {
@@ -105,6 +113,7 @@ export class Shapes {
   #passing(whole: SchemaNode, part: SchemaNode): readonly Shape[] {
     const shapes = this.#ofNode(part);
     if (this.#narrowed.has(part)) this.#narrowed.add(whole);
+    if (this.#unlisted.has(part)) this.#unlisted.add(whole);
     return shapes;
   }
 
@@ -118,7 +127,10 @@ export class Shapes {
       throw own.unsupported(keyword, why);
     }
     const narrowed = this.#narrowedNegations.has(part);
-    if (narrowed) this.#narrowed.add(own.node);
+    if (narrowed) {
+      this.#narrowed.add(own.node);
+      this.#unlisted.add(own.node);
+    }
     const left = product(shapes, negation, own.node);
     if (left.length === 0 && shapes.length > 0 && narrowed) throw own.unsupported(keyword, why);
     return left;
@@ -129,8 +141,8 @@ export class Shapes {
     if (then === null && otherwise === null) return [];
     const [thenShapes, elseShapes] = [then, otherwise].map((node) => node === null ? [ANY_SHAPE] : this.#passing(own.node, node));
     const passing = this.#passing(own.node, condition!);
-    // Some validators do not look at a condition on which nothing depends: to them it evaluates nothing.
-    const met = own.asks("then") || own.asks("else") ? passing : passing.map(withoutEvaluating);
+    // To some validators a condition evaluates nothing where nothing is asked of what meets it.
+    const met = own.asks("then") ? passing : passing.map(withoutEvaluating);
     return [limited([
       ...product(met, thenShapes, own.node),
       ...this.#without(own, "if", elseShapes, condition!, UNKNOWN),
@@ -160,7 +172,7 @@ export class Shapes {
     const kinds = alternatives.map((shapes) => shapes.map((shape) => this.#questions.kinds(shape)));
     let compared = 0;
     const apart = (one: number, other: number) => {
-      if (kinds[one].every((a) => kinds[other].every((b) => areDifferent(a, b)))) return true;
+      if (!this.#unlisted.has(parts[other]) && kinds[one].every((a) => kinds[other].every((b) => areDifferent(a, b)))) return true;
       if (this.#narrowed.has(parts[other])) return false;
       compared += alternatives[one].length * alternatives[other].length;
       if (compared > MOST_COMPARED) throw own.unsupported("oneOf", `has too many alternatives that may both fit: use "anyOf"`);
@@ -181,6 +193,8 @@ export class Shapes {
   /** Properties that no part of a schema that fits speaks of. */
   #unevaluated(own: Keywords, shapes: readonly Shape[]): readonly Shape[] {
     const others = own.part("unevaluatedProperties");
+    // What several alternatives together evaluate, none of their shapes may.
+    if (typeof others.schema !== "boolean") this.#unlisted.add(own.node);
     return shapes.map((shape) => {
       const layers = shape.object.layers.filter(({ evaluates }) => evaluates);
       if (layers.some((layer) => layer.others !== null)) return shape;

@@ -195,6 +195,11 @@ describe("keywords", () => {
     }));
     check({ oneOf: kinds }, ['{"kind": "a", "a": 1}', '{"kind": "b", "b": 2, "a": "x"}'], ['{"kind": "a", "a": "x"}', '{"kind": "c"}']);
     check({ type: "object", oneOf: [{ required: ["a"] }, { required: ["b"] }] }, ['{"a": 1}', '{"b": 1}'], ["{}", '{"a": 1, "b": 1}']);
+    // Of what the second asks for, not all that fits is known.
+    const unsure = { not: { allOf: [{ not: { const: 1 } }, { items: { type: "string" } }] } };
+    const keyed = (k: object) => ({ type: "object", properties: { k }, required: ["k"] });
+    check({ oneOf: [keyed({ const: [1, 1] }), keyed(unsure)] }, ['{"k": 1}'], ['{"k": [1, 1]}']);
+    check({ oneOf: [{ const: [1, 1] }, unsure] }, ["1"], ["[1, 1]"]);
     check({ oneOf: [{ type: "number", multipleOf: 3 }, { type: "string" }] }, ["3", '"x"'], ["4"]);
     check({ oneOf: Array.from({ length: 300 }, (_, i) => ({ const: `v${i}`, title: "one" })) }, ['"v0"', '"v299"'], ['"v300"']);
     const condition = {
