@@ -23,6 +23,8 @@ const MOST_MASK_WORK = 1 << 21;
 const CALL_NUMBER_LENGTH = 4;
 /** Letters and digits of {@link CALL_NAME}. */
 const CALL_NAME_LENGTH = 9;
+/** What a character of a grammar comes to, with the schemas that it is part of and what is known of them. */
+const BYTES_PER_CHARACTER = 64;
 /** Line breaks between reasoning and an answer. */
 const MOST_LINE_BREAKS = 2;
 
@@ -32,29 +34,31 @@ export class CompiledGrammar {
   readonly automaton: Automaton;
   readonly #tables: TokenTables;
   readonly #walk: MaskWalk;
+  readonly #characters: number;
   readonly #masks = new Map<State, Uint32Array<ArrayBuffer>>();
   readonly #walks = new SharedSteps((state: State) => this.#masks.get(state));
 
-  private constructor(automaton: Automaton, start: State, tables: TokenTables, writers: Writers) {
+  private constructor(automaton: Automaton, start: State, tables: TokenTables, writers: Writers, characters: number) {
     this.automaton = automaton;
     this.start = start;
     this.#tables = tables;
+    this.#characters = characters;
     this.#walk = new MaskWalk(automaton, tables, writers.characters.any);
   }
 
-  /** @throws {UnsupportedSchema | TooComplex} what cannot be held to */
-  static *compile(grammar: AnswerGrammar, tables: TokenTables): Generator<void, CompiledGrammar> {
+  /** @param characters of the text that it is read from, which is kept beside it @throws {UnsupportedSchema | TooComplex} what cannot be held to */
+  static *compile(grammar: AnswerGrammar, tables: TokenTables, characters = 0): Generator<void, CompiledGrammar> {
     const expressions = new Expressions();
     const derivation = new Derivation(expressions);
     const writers = new Writers(expressions, derivation);
     const written = yield* bounded(new GrammarWriter(writers).write(grammar), derivation, MOST_COMPILE_WORK);
     const automaton = new Automaton(expressions, derivation);
-    return new CompiledGrammar(automaton, yield* inTurns(() => automaton.stateOf(written)), tables, writers);
+    return new CompiledGrammar(automaton, yield* inTurns(() => automaton.stateOf(written)), tables, writers, characters);
   }
 
   /** Bytes that it takes, roughly. */
   get bytes(): number {
-    return this.automaton.bytes + this.#masks.size * this.#tables.words * 4;
+    return this.#characters * BYTES_PER_CHARACTER + this.automaton.bytes + this.#masks.size * this.#tables.words * 4;
   }
 
   /** The state after a token; DEAD if it does not fit. @throws {TooComplex} */

@@ -73,7 +73,7 @@ export class OpenGrammars {
   }
 
   *#compile(text: string): Generator<void, CompiledGrammar> {
-    const grammar = yield* CompiledGrammar.compile(JSON.parse(text), this.#tables);
+    const grammar = yield* CompiledGrammar.compile(JSON.parse(text), this.#tables, text.length);
     this.#cache.set(text, grammar);
     return grammar;
   }

@@ -103,6 +103,38 @@ function leafRules() {
   return fc.record({ type: fc.constantFrom("string", "number", "integer", "object"), minimum: fc.constant(0), maxLength: fc.constant(3) }, optional);
 }
 
+/**
+ * Objects that are closed but for what parts of them speak of, of which only those count that fit. Not with `dependentSchemas`: ajv then forgets what it has
+ * counted before.
+ */
+const part = fc.record({
+  properties: fc.dictionary(fc.constantFrom("a", "b", "kind"), leaf, { maxKeys: 2, noNullPrototype: true }),
+  required: fc.subarray(["a", "b", "kind"], { minLength: 1, maxLength: 2 }),
+  patternProperties: leaf.map((schema) => ({ "^x": schema })),
+}, optional);
+const unless = part.map((not) => ({ not }));
+const applied = {
+  oneOf: fc.array(part, { minLength: 2, maxLength: 2 }),
+  anyOf: fc.array(part, { minLength: 1, maxLength: 2 }),
+  allOf: fc.array(fc.oneof(part, unless), { minLength: 1, maxLength: 2 }),
+  not: fc.oneof(part, unless),
+  if: part,
+  then: fc.oneof(part, fc.constant({})),
+  else: part,
+};
+const closed = fc.tuple(
+  fc.record(applied),
+  // A few at a time, so that most can be fitted.
+  fc.subarray(Object.keys(applied) as (keyof typeof applied)[], { minLength: 1, maxLength: 3 }),
+  fc.dictionary(fc.constantFrom("c", "kind"), leaf, { maxKeys: 1, noNullPrototype: true }),
+  fc.constantFrom(false, false, { type: "integer" }),
+).map(([all, kept, properties, unevaluatedProperties]) => ({
+  type: "object",
+  properties,
+  ...Object.fromEntries(kept.map((keyword) => [keyword, all[keyword]])),
+  unevaluatedProperties,
+}));
+
 /** Schemas of every kind. */
 const { schema: plain } = fc.letrec<{ schema: Schema; object: object; array: object }>((tie) => {
   const properties = fc.dictionary(name, tie("schema"), { maxKeys: 4, noNullPrototype: true });
@@ -146,6 +178,7 @@ const { schema: plain } = fc.letrec<{ schema: Schema; object: object; array: obj
       leaf,
       tie("object"),
       tie("array"),
+      closed,
       fc.array(tie("schema"), { minLength: 1, maxLength: 3 }).map((anyOf) => ({ anyOf })),
       fc.array(tie("schema"), { minLength: 1, maxLength: 3 }).map((oneOf) => ({ oneOf })),
       fc.array(tie("object"), { minLength: 2, maxLength: 2 }).map((allOf) => ({ allOf })),
@@ -164,6 +197,7 @@ const { schema: plain } = fc.letrec<{ schema: Schema; object: object; array: obj
 /** Whole documents, some of whose parts are referred to. */
 export const schema: fc.Arbitrary<Schema> = fc.oneof(
   { weight: 3, arbitrary: plain },
+  { weight: 2, arbitrary: closed },
   plain.map((target) => ({
     $defs: { "a/b~c d": target, self: { type: "object", properties: { next: { $ref: "#/$defs/self" }, value: { $ref: "#/$defs/a~1b~0c%20d" } } } },
     anyOf: [{ $ref: "#/$defs/a~1b~0c%20d" }, { $ref: "#/$defs/self" }],

@@ -1,9 +1,10 @@
 /**
- * Takes regular expressions of ECMA-262 apart, as far as an automaton can decide them: no references back, no looking behind, no word boundaries.
+ * Takes regular expressions of ECMA-262 apart, as far as an automaton can decide them: no references back, no looking behind, no word boundaries. They are read
+ * with the flag `u` where that makes them one, and without it otherwise, as Annex B says.
  *
  * @module
  */
-import { ALL, type CodePoints, codePoints, without } from "../text/code_points.ts";
+import { ALL, type CodePoints, codePoints, common, ONE_UNIT, without } from "../text/code_points.ts";
 import { CLASS_ESCAPES, DOT, propertyPoints } from "./character_classes.ts";
 import { type PatternTree, UnsupportedPattern } from "./pattern_tree.ts";
 
@@ -11,11 +12,19 @@ const MOST_CHARACTERS = 1 << 14;
 const MOST_NESTED = 100;
 const CONTROLS: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r: 13, "0": 0 };
 
+/** A pattern, and how it is read. */
+export interface ParsedPattern {
+  readonly tree: PatternTree;
+  /** Whether by code points, as the flag `u` says: always, if it can be. Otherwise by units of UTF-16, of which `tree` says nothing of surrogates. */
+  readonly unicode: boolean;
+}
+
 /** @throws {UnsupportedPattern} */
-export function parsePattern(source: string): PatternTree {
+export function parsePattern(source: string): ParsedPattern {
   if (source.length > MOST_CHARACTERS) throw new UnsupportedPattern(`it has ${source.length} characters; the most are ${MOST_CHARACTERS}`);
-  if (!isPattern(source, "u") && !isPattern(source, "")) throw new UnsupportedPattern("it is no regular expression");
-  return new PatternParser(source).parse();
+  const unicode = isPattern(source, "u");
+  if (!unicode && !isPattern(source, "")) throw new UnsupportedPattern("it is no regular expression");
+  return { tree: new PatternParser(source, unicode).parse(), unicode };
 }
 
 function isPattern(source: string, flags: string): boolean {
@@ -28,11 +37,13 @@ function isPattern(source: string, flags: string): boolean {
 
 class PatternParser {
   readonly #source: string;
+  readonly #unicode: boolean;
   #at = 0;
   #depth = 0;
 
-  constructor(source: string) {
+  constructor(source: string, unicode: boolean) {
     this.#source = source;
+    this.#unicode = unicode;
   }
 
   parse(): PatternTree {
@@ -70,16 +81,21 @@ class PatternParser {
       case "$":
         return { kind: "end" };
       case ".":
-        return { kind: "class", points: DOT };
+        return this.#oneOf(DOT);
       case "(":
         return this.#group();
       case "[":
-        return { kind: "class", points: this.#class() };
+        return this.#oneOf(this.#class());
       case "\\":
-        return { kind: "class", points: this.#escape(false) };
+        return this.#oneOf(this.#escape(false));
       default:
-        return { kind: "class", points: pointOf(character) };
+        return this.#oneOf(pointOf(character));
     }
+  }
+
+  #oneOf(points: CodePoints): PatternTree {
+    const sorted = codePoints(points);
+    return { kind: "class", points: this.#unicode ? sorted : common(sorted, ONE_UNIT) };
   }
 
   #group(): PatternTree {
@@ -114,9 +130,10 @@ class PatternParser {
     return character === "\\" ? this.#escape(true) : pointOf(character);
   }
 
-  /** After the backslash. */
+  /** After the backslash. Surrogates are kept: they may begin or end a range. */
   #escape(inClass: boolean): CodePoints {
     const character = this.#next();
+    if (!this.#unicode) this.#refuseOtherMeaning(character);
     if (Object.hasOwn(CLASS_ESCAPES, character)) return CLASS_ESCAPES[character];
     if (inClass && character === "b") return [[8, 8]];
     if (inClass && character === "-") return pointOf("-");
@@ -126,14 +143,15 @@ class PatternParser {
     switch (character) {
       case "c": {
         const control = /^[a-zA-Z]/.exec(rest);
-        return control === null ? pointOf("c") : this.#pass(control[0], control[0].charCodeAt(0) % 32);
+        if (control === null) throw new UnsupportedPattern(`"\\c" without a letter is not supported`);
+        return this.#pass(control[0], control[0].charCodeAt(0) % 32);
       }
       case "x": {
         const hex = /^[0-9a-fA-F]{2}/.exec(rest);
         return hex === null ? pointOf("x") : this.#pass(hex[0], parseInt(hex[0], 16));
       }
       case "u": {
-        const pair = /^([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})/.exec(rest);
+        const pair = this.#unicode ? /^([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})/.exec(rest) : null;
         if (pair !== null) {
           return this.#pass(pair[0], 0x10000 + (parseInt(pair[1], 16) - 0xd800) * 0x400 + parseInt(pair[2], 16) - 0xdc00);
         }
@@ -153,15 +171,22 @@ class PatternParser {
     }
   }
 
+  /** Without the flag `u` some escapes are something that nobody means who writes them. */
+  #refuseOtherMeaning(character: string): void {
+    const begun = `${character}${this.#source[this.#at] ?? ""}`;
+    const found = /^(?:[pP]\{|u\{|0[0-9])/.exec(begun);
+    if (found === null) return;
+    throw new UnsupportedPattern(`"\\${found[0]}" means something else in a pattern that is none with the flag "u", as this one`);
+  }
+
   #pass(text: string, point: number): CodePoints {
     this.#at += text.length;
-    return codePoints([[point, point]]);
+    return [[point, point]];
   }
 
   #next(): string {
-    const point = this.#source.codePointAt(this.#at);
-    if (point === undefined) throw new UnsupportedPattern("it ends in the middle");
-    const character = String.fromCodePoint(point);
+    if (this.#at >= this.#source.length) throw new UnsupportedPattern("it ends in the middle");
+    const character = this.#unicode ? String.fromCodePoint(this.#source.codePointAt(this.#at)!) : this.#source[this.#at];
     this.#at += character.length;
     return character;
   }
@@ -178,7 +203,7 @@ class PatternParser {
 }
 
 function pointOf(character: string): CodePoints {
-  return codePoints([[character.codePointAt(0)!, character.codePointAt(0)!]]);
+  return [[character.codePointAt(0)!, character.codePointAt(0)!]];
 }
 
 function singlePoint(points: CodePoints): number | null {

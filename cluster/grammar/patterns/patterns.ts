@@ -4,19 +4,19 @@
  * @module
  */
 import type { Derivation } from "../automaton/derivation.ts";
-import { EMPTY, type Expr, type Expressions, NOTHING } from "../automaton/expressions.ts";
+import { type Expr, type Expressions } from "../automaton/expressions.ts";
 import type { Characters } from "../text/characters.ts";
+import { ALL, ONE_UNIT } from "../text/code_points.ts";
 import { parsePattern } from "./parse_pattern.ts";
-import { contains, type PatternTree, UnsupportedPattern, width } from "./pattern_tree.ts";
+import { PatternWriter } from "./pattern_writer.ts";
 
-/** Times that a part which looks ahead may be written out. */
-const MOST_WRITTEN_OUT = 64;
-
-/** Where a part of a pattern stands, and what comes after it. */
-interface Place {
-  /** Whether nothing comes before it in the text. */
-  readonly first: boolean;
-  readonly then: Expr;
+/** A pattern that has been taken apart. */
+interface Known {
+  /** Whether it is read by code points: otherwise it is decided only for texts of which each character is one unit of UTF-16. */
+  readonly unicode: boolean;
+  /** Kept, so that a search that has begun is gone on with. */
+  readonly writer: PatternWriter;
+  found: Expr | null;
 }
 
 /** Writes patterns as expressions. */
@@ -24,10 +24,7 @@ export class Patterns {
   readonly #expressions: Expressions;
   readonly #derivation: Derivation;
   readonly #characters: Characters;
-  readonly #written = new Map<string, Expr>();
-  /** Kept, so that a search that has begun is gone on with. */
-  readonly #trees = new Map<string, PatternTree>();
-  readonly #endlessRules = new Map<PatternTree, Map<Expr, Expr>>();
+  readonly #known = new Map<string, Known>();
   /** Any text, between quotes. */
   readonly anyText: Expr;
 
@@ -38,100 +35,34 @@ export class Patterns {
     this.anyText = expressions.repeat(characters.any, 0, Infinity);
   }
 
-  /** Texts in which a pattern is found somewhere. @throws {UnsupportedPattern} */
+  /** Texts in which a pattern is certainly found somewhere. @throws {UnsupportedPattern} */
   containing(source: string): Expr {
-    let written = this.#written.get(source);
-    if (written === undefined) {
-      const tree = this.#trees.get(source) ?? parsePattern(source);
-      this.#trees.set(source, tree);
-      this.#written.set(source, written = this.#derivation.pruned(this.#search(tree)));
-    }
-    return written;
+    const known = this.#of(source);
+    return known.found ??= this.#derivation.pruned(known.writer.search());
   }
 
-  #search(tree: PatternTree): Expr {
+  /** Texts in which a pattern is certainly found nowhere. @throws {UnsupportedPattern} */
+  lacking(source: string): Expr {
     const x = this.#expressions;
-    const later = this.#write(tree, { first: false, then: this.anyText });
-    if (!contains(tree, "start")) return x.sequence([this.anyText, later]);
-    return x.union([
-      this.#write(tree, { first: true, then: this.anyText }),
-      x.sequence([x.repeat(this.#characters.any, 1, Infinity), later]),
-    ]);
+    const lacking = x.complement(this.containing(source));
+    return this.isDecided(source) ? lacking : x.intersection([lacking, x.repeat(this.#characters.of(ONE_UNIT), 0, Infinity)]);
   }
 
-  #write(tree: PatternTree, place: Place): Expr {
-    const x = this.#expressions;
-    switch (tree.kind) {
-      case "class":
-        return x.sequence([this.#characters.of(tree.points), place.then]);
-      case "sequence":
-        return this.#writeSequence(tree.parts, place);
-      case "either":
-        return x.union(tree.parts.map((part) => this.#write(part, place)));
-      case "repeat":
-        return this.#writeRepeat(tree, place);
-      case "start":
-        return place.first ? place.then : NOTHING;
-      case "end":
-        return x.nullable(place.then) ? EMPTY : NOTHING;
-      case "ahead":
-        return this.#derivation.pruned(this.#ahead(tree, place));
-      default:
-        return tree satisfies never;
-    }
+  /** Whether it is known of every text if a pattern is found in it. @throws {UnsupportedPattern} */
+  isDecided(source: string): boolean {
+    // Not all that can be read can be written.
+    this.containing(source);
+    return this.#of(source).unicode;
   }
 
-  #writeSequence(parts: readonly PatternTree[], { first, then }: Place): Expr {
-    let whole = then;
-    for (let i = parts.length - 1; i >= 0; i--) {
-      const before = width({ kind: "sequence", parts: parts.slice(0, i) });
-      if (first && before.min === 0 && before.max > 0 && contains(parts[i], "start")) {
-        throw new UnsupportedPattern(`"^" after what may be empty is not supported`);
-      }
-      whole = this.#write(parts[i], { first: first && before.max === 0, then: whole });
+  #of(source: string): Known {
+    let known = this.#known.get(source);
+    if (known === undefined) {
+      const { tree, unicode } = parsePattern(source);
+      const any = this.#characters.of(unicode ? ALL : ONE_UNIT);
+      known = { unicode, writer: new PatternWriter(tree, any, this.#expressions, this.#derivation, this.#characters), found: null };
+      this.#known.set(source, known);
     }
-    return whole;
-  }
-
-  #writeRepeat({ part, min, max }: PatternTree & { kind: "repeat" }, { first, then }: Place): Expr {
-    const x = this.#expressions;
-    if (!contains(part, "start", "end", "ahead")) return x.sequence([x.repeat(this.#write(part, { first: false, then: EMPTY }), min, max), then]);
-    if (max === 0) return then;
-    const written = Number.isFinite(max) ? max : min;
-    if (written > MOST_WRITTEN_OUT || (written > 1 && contains(part, "start"))) {
-      throw new UnsupportedPattern("anchors or looking ahead inside of what is repeated so often is not supported");
-    }
-    let whole = Number.isFinite(max) ? then : this.#endless(part, then);
-    for (let i = written; i > 0; i--) {
-      const once = this.#write(part, { first: first && i === 1, then: whole });
-      whole = i > min ? x.union([then, once]) : once;
-    }
-    return whole;
-  }
-
-  /** What looks ahead and then takes something, again and again. */
-  #endless(part: PatternTree, then: Expr): Expr {
-    const [ahead, ...rest] = part.kind === "sequence" ? part.parts : [part];
-    const taken: PatternTree = { kind: "sequence", parts: rest };
-    if (ahead.kind !== "ahead" || contains(taken, "start", "end", "ahead") || width(taken).min === 0 || contains(ahead, "start")) {
-      throw new UnsupportedPattern("anchors or looking ahead inside of what is repeated without end is not supported");
-    }
-    const x = this.#expressions;
-    const rules = this.#endlessRules.get(part) ?? new Map<Expr, Expr>();
-    this.#endlessRules.set(part, rules);
-    const known = rules.get(then);
-    if (known !== undefined) return known;
-    const again: Expr = x.rule(x.nullable(then), () => {
-      const next = this.#write(taken, { first: false, then: again });
-      return x.union([then, this.#ahead(ahead, { first: false, then: next })]);
-    });
-    rules.set(then, again);
-    return again;
-  }
-
-  #ahead({ part, negated }: PatternTree & { kind: "ahead" }, { first, then }: Place): Expr {
-    const x = this.#expressions;
-    const seen = this.#write(part, { first, then: this.anyText });
-    return x.intersection([negated ? x.complement(seen) : seen, then]);
+    return known;
   }
 }

@@ -6,6 +6,7 @@
 import { canonical, type Json } from "../text/json_text.ts";
 import type { Demand } from "./demand.ts";
 import type { SchemaNode } from "./document.ts";
+import type { Place } from "./place.ts";
 import type { ArrayRules } from "./shape.ts";
 import { UnsupportedSchema } from "./unsupported_schema.ts";
 
@@ -39,7 +40,7 @@ export function planArray(
   demand: (nodes: readonly SchemaNode[]) => Demand,
   valuesOf: (demand: Demand) => readonly Json[] | null,
 ): ArrayPlan {
-  if (contains.length > 1) throw new UnsupportedSchema("contains", contains[1].path, "is not supported beside another one");
+  if (contains.length > 1) throw new UnsupportedSchema("contains", contains[1].place, "is not supported beside another one");
   const nodesAt = (place: number) => layers.flatMap(({ first, rest }) => place < first.length ? [first[place]] : rest === null ? [] : [rest]);
   const item = (place: number): ItemDemand => {
     const nodes = nodesAt(place);
@@ -51,8 +52,8 @@ export function planArray(
   return { ...plan, distinct: unique === null || max <= 1 ? null : distinctValues(plan, unique, valuesOf) };
 }
 
-function distinctValues(plan: Omit<ArrayPlan, "distinct">, path: string, valuesOf: (demand: Demand) => readonly Json[] | null): readonly Json[] {
-  const refused = (why: string) => new UnsupportedSchema("uniqueItems", path, why);
+function distinctValues(plan: Omit<ArrayPlan, "distinct">, place: Place, valuesOf: (demand: Demand) => readonly Json[] | null): readonly Json[] {
+  const refused = (why: string) => new UnsupportedSchema("uniqueItems", place, why);
   if (plan.counted > 0 || plan.first.length > 0) throw refused(`is not supported beside "contains" or items by place`);
   const values = valuesOf(plan.rest.any);
   if (values === null) throw refused("can only be held to where items are one of a list of values");

@@ -82,7 +82,7 @@ class ArrayWriter {
 class DistinctWriter {
   readonly #plan: ArrayPlan;
   readonly #questions: PartQuestions;
-  readonly #rules = new Map<string, Expr>();
+  readonly #rules = new Map<bigint, Expr>();
 
   constructor(plan: ArrayPlan, questions: PartQuestions) {
     this.#plan = plan;
@@ -92,26 +92,28 @@ class DistinctWriter {
   write(): Expr {
     const { distinct, min, max } = this.#plan;
     const { expressions: x } = this.#questions.writers;
-    return min <= Math.min(max, distinct!.length) ? x.sequence([x.literal("["), this.#rest([])]) : NOTHING;
+    return min <= Math.min(max, distinct!.length) ? x.sequence([x.literal("["), this.#rest(0n, 0)]) : NOTHING;
   }
 
-  /** @param used places of the values that have come, ascending */
-  #rest(used: readonly number[]): Expr {
-    const key = used.join();
-    let rule = this.#rules.get(key);
-    if (rule === undefined) this.#rules.set(key, rule = this.#questions.writers.expressions.rule(false, () => this.#write(used)));
+  /**
+   * @param used a bit for each value that has come
+   * @param count how many have
+   */
+  #rest(used: bigint, count: number): Expr {
+    let rule = this.#rules.get(used);
+    if (rule === undefined) this.#rules.set(used, rule = this.#questions.writers.expressions.rule(false, () => this.#write(used, count)));
     return rule;
   }
 
-  #write(used: readonly number[]): Expr {
+  #write(used: bigint, count: number): Expr {
     const { distinct, min, max } = this.#plan;
     const { expressions: x, json } = this.#questions.writers;
-    const separator = used.length === 0 ? json.gap : x.sequence([x.literal(","), json.gap]);
-    const items = used.length === max ? [] : distinct!.flatMap((value, i) => {
-      if (used.includes(i)) return [];
-      return [x.sequence([separator, json.value(value), this.#rest([...used, i].sort((a, b) => a - b))])];
+    const separator = count === 0 ? json.gap : x.sequence([x.literal(","), json.gap]);
+    const items = count === max ? [] : distinct!.flatMap((value, i) => {
+      const bit = 1n << BigInt(i);
+      return (used & bit) === 0n ? [x.sequence([separator, json.value(value), this.#rest(used | bit, count + 1)])] : [];
     });
-    const end = used.length >= min ? [x.sequence([json.gap, x.literal("]")])] : [];
+    const end = count >= min ? [x.sequence([json.gap, x.literal("]")])] : [];
     return x.union([...items, ...end]);
   }
 }

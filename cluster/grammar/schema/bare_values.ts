@@ -5,6 +5,7 @@
  */
 import { ANYTHING, type Expr, NOTHING } from "../automaton/expressions.ts";
 import type { Demand } from "./demand.ts";
+import { ROOT } from "./place.ts";
 import { type Shape, Type, typeOf } from "./shape.ts";
 import { UnsupportedSchema } from "./unsupported_schema.ts";
 import type { Writers } from "./writers.ts";
@@ -42,7 +43,7 @@ export class BareValues {
       if (written === NOTHING) {
         throw new UnsupportedSchema(
           null,
-          demand.nodes[0]?.path ?? "#",
+          demand.nodes[0]?.place ?? ROOT,
           `has only values that hold ${JSON.stringify(this.#end)}, with which this model ends them`,
         );
       }

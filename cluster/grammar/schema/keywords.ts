@@ -6,13 +6,14 @@
 import { UnsupportedPattern } from "../patterns/pattern_tree.ts";
 import { canonical, type Json } from "../text/json_text.ts";
 import { EXACT_DIGITS, isExact, type NumberBound, type NumberRules } from "../text/numbers.ts";
-import { pointerStep, type SchemaDocument, type SchemaNode } from "./document.ts";
+import type { SchemaDocument, SchemaNode } from "./document.ts";
 import { numberFormat, textFormat } from "./formats.ts";
+import { below, pointerStep, quoted } from "./place.ts";
 import { ALL_TYPES, ANY_SHAPE, type ArrayRules, both, type ObjectRules, type Shape, Type } from "./shape.ts";
 import { UnsupportedSchema } from "./unsupported_schema.ts";
 
-/** What patterns are checked with. */
-export type PatternCheck = (source: string) => unknown;
+/** Whether it is known of every text if a pattern is found in it. @throws {UnsupportedPattern} */
+export type PatternCheck = (source: string) => boolean;
 
 /** Keywords that ask for what no grammar here enforces. */
 const REFUSED = ["$dynamicRef", "$recursiveRef", "unevaluatedItems", "disallow", "extends", "divisibleBy"];
@@ -31,13 +32,15 @@ export class Keywords {
   readonly node: SchemaNode;
   readonly #schema: Readonly<Record<string, unknown>>;
   readonly #document: SchemaDocument;
-  readonly #check: PatternCheck;
+  readonly #isDecided: PatternCheck;
+  /** Whether less fits than its patterns say. */
+  #narrowed = false;
 
-  constructor(document: SchemaDocument, node: SchemaNode, check: PatternCheck) {
+  constructor(document: SchemaDocument, node: SchemaNode, isDecided: PatternCheck) {
     this.node = node;
     this.#schema = node.schema as Record<string, unknown>;
     this.#document = document;
-    this.#check = check;
+    this.#isDecided = isDecided;
     for (const keyword of REFUSED) if (this.has(keyword)) throw this.unsupported(keyword, "is not supported");
   }
 
@@ -54,14 +57,20 @@ export class Keywords {
     return Object.keys(this.#schema).filter((keyword) => ASSERTIONS.has(keyword));
   }
 
+  /** Whether the schema of a keyword asks for anything. */
+  asks(keyword: string): boolean {
+    const value = this.get(keyword);
+    return typeof value === "object" && value !== null ? Object.keys(value).some((keyword) => ASSERTIONS.has(keyword)) : value === false;
+  }
+
   unsupported(keyword: string, why: string): UnsupportedSchema {
-    return new UnsupportedSchema(keyword, this.node.path, why);
+    return new UnsupportedSchema(keyword, this.node.place, why);
   }
 
   /** The schema of a keyword. */
   part(keyword: string, value: unknown = this.get(keyword), ...steps: readonly (string | number)[]): SchemaNode {
-    const path = [this.node.path, keyword, ...steps.map((step) => pointerStep(String(step)))].join("/");
-    return this.#document.node(value, path, this.node.resource);
+    const place = below(this.node.place, keyword, ...steps.map((step) => pointerStep(String(step))));
+    return this.#document.node(value, place, this.node.resource);
   }
 
   /** The schemas of a keyword that has several. */
@@ -96,12 +105,17 @@ export class Keywords {
   pattern(keyword: string, source: unknown): string {
     if (typeof source !== "string") throw this.unsupported(keyword, "must be a string");
     try {
-      this.#check(source);
+      if (!this.#isDecided(source)) this.#narrowed = true;
     } catch (error) {
-      if (error instanceof UnsupportedPattern) throw this.unsupported(keyword, `cannot be used: ${error.message}: ${JSON.stringify(source)}`);
+      if (error instanceof UnsupportedPattern) throw this.unsupported(keyword, `cannot be used: ${error.message}: ${quoted(source)}`);
       throw error;
     }
     return source;
+  }
+
+  /** Whether less fits than the keywords say, known when {@link shape} has been asked for: formats are narrower here than elsewhere. */
+  get narrowed(): boolean {
+    return this.#narrowed || this.has("format") || this.has("unevaluatedProperties");
   }
 
   /** All of them as one shape. */
@@ -146,7 +160,8 @@ export class Keywords {
     let types = 0;
     for (const name of names) {
       if (typeof name !== "string" || (name !== "integer" && !Object.hasOwn(Type, name))) {
-        throw this.unsupported("type", `is ${JSON.stringify(name)}, which is no type`);
+        const what = typeof name === "string" ? `is ${quoted(name)}, which is no type` : "must be the name of a type, or a list of them";
+        throw this.unsupported("type", what);
       }
       types |= name === "integer" ? Type.number : Type[name as keyof typeof Type];
     }
@@ -160,7 +175,7 @@ export class Keywords {
     if (typeof format !== "string") throw this.unsupported("format", "must be a string");
     const [number, text] = [numberFormat(format), textFormat(format)];
     if (number === undefined && text === undefined && (types & (Type.number | Type.string)) !== 0) {
-      throw this.unsupported("format", `is ${JSON.stringify(format)}, which is not known`);
+      throw this.unsupported("format", `is ${quoted(format)}, which is not known`);
     }
     return { number: number ?? null, patterns: text === undefined || text === "" ? [] : [text] };
   }
@@ -197,6 +212,7 @@ export class Keywords {
   #number(keyword: string): number | undefined {
     const value = this.get(keyword);
     if (value !== undefined && typeof value !== "number") throw this.unsupported(keyword, "must be a number");
+    if (typeof value === "number" && !Number.isFinite(value)) throw this.unsupported(keyword, "is beyond the numbers that doubles hold");
     return value;
   }
 
@@ -224,8 +240,8 @@ export class Keywords {
       layers: first.length > 0 || layer.rest !== null ? [layer] : [],
       min: this.count("minItems") ?? 0,
       max: this.count("maxItems") ?? Infinity,
-      unique: unique ? this.node.path : null,
-      contains: this.has("contains") && least > 0 ? [{ node: this.part("contains"), min: least, path: this.node.path }] : [],
+      unique: unique ? this.node.place : null,
+      contains: this.has("contains") && least > 0 ? [{ node: this.part("contains"), min: least, place: this.node.place }] : [],
     };
   }
 
@@ -237,12 +253,12 @@ export class Keywords {
     }));
     const others = this.has("additionalProperties") ? this.part("additionalProperties") : null;
     return {
-      layers: properties.size > 0 || patterns.length > 0 || others !== null ? [{ properties, patterns, others }] : [],
+      layers: properties.size > 0 || patterns.length > 0 || others !== null ? [{ properties, patterns, others, evaluates: true }] : [],
       required: new Set(this.names("required")),
       min: this.count("minProperties") ?? 0,
       max: this.count("maxProperties") ?? Infinity,
       names: this.has("propertyNames") ? [this.part("propertyNames")] : [],
-      path: this.node.path,
+      place: this.node.place,
     };
   }
 }

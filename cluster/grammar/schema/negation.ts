@@ -25,13 +25,13 @@ const KNOWN = new Set([
  * Shapes of which each breaks one keyword, apart from those that combine schemas.
  *
  * @param negation what does not fit a schema
- * @param forbidding an object without a property
+ * @param forbidding what an object without a property has, and evaluates nothing
  */
 export function negatedKeywords(own: Keywords, negation: (node: SchemaNode) => SchemaNode, forbidding: (name: string) => ObjectLayer): Negation {
   const { types, integer } = own.types();
   const { number, text, array, object } = own.shape();
   const shapes: Shape[] = [];
-  let exact = !integer && own.asserted().every((keyword) => KNOWN.has(keyword));
+  let exact = !integer && !own.narrowed && own.asserted().every((keyword) => KNOWN.has(keyword));
   const add = (shape: Partial<Shape>) => shapes.push({ ...ANY_SHAPE, ...shape });
   const other = ALL_TYPES & ~types & ~(integer ? Type.number : 0);
   if (other !== 0) add({ types: other });
@@ -39,7 +39,7 @@ export function negatedKeywords(own: Keywords, negation: (node: SchemaNode) => S
   const numbers = (rules: Partial<Shape["number"]>) => add({ types: Type.number, number: { ...ANY_SHAPE.number, ...rules } });
   const values = own.values();
   if (values !== null) {
-    add({ types: ALL_TYPES & ~Type.number, excluded: values.map((value) => ({ value, path: own.node.path })) });
+    add({ types: ALL_TYPES & ~Type.number, excluded: values.map((value) => ({ value, place: own.node.place })) });
     // Numbers are written in many ways: what is left are the ranges between them.
     const taken = values.filter((value) => typeof value === "number").sort((a, b) => a - b);
     if (taken.every((value) => isExact(value))) {
@@ -69,14 +69,14 @@ export function negatedKeywords(own: Keywords, negation: (node: SchemaNode) => S
   if (array.min > 0) arrays({ max: array.min - 1 });
   if (array.max < Infinity) arrays({ min: array.max + 1 });
 
-  const objects = (rules: Partial<Shape["object"]>) => add({ types: Type.object, object: { ...ANY_SHAPE.object, path: own.node.path, ...rules } });
+  const objects = (rules: Partial<Shape["object"]>) => add({ types: Type.object, object: { ...ANY_SHAPE.object, place: own.node.place, ...rules } });
   if (object.min > 0) objects({ max: object.min - 1 });
   if (object.max < Infinity) objects({ min: object.max + 1 });
   for (const name of object.required) objects({ layers: [forbidding(name)] });
   for (const layer of object.layers) {
     for (const [name, node] of layer.properties) {
       if (node.schema === true) continue;
-      objects({ required: new Set([name]), layers: [{ properties: new Map([[name, negation(node)]]), patterns: [], others: null }] });
+      objects({ required: new Set([name]), layers: [{ ...forbidding(name), properties: new Map([[name, negation(node)]]) }] });
     }
   }
   return { shapes, exact };

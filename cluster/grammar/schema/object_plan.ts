@@ -6,6 +6,7 @@
 import { type Expr, NOTHING } from "../automaton/expressions.ts";
 import type { Demand } from "./demand.ts";
 import type { SchemaNode } from "./document.ts";
+import { type Place, quoted } from "./place.ts";
 import type { ObjectRules } from "./shape.ts";
 import { UnsupportedSchema } from "./unsupported_schema.ts";
 
@@ -28,7 +29,7 @@ export interface ObjectPlan {
   readonly others: readonly OtherProperties[];
   readonly min: number;
   readonly max: number;
-  readonly path: string;
+  readonly place: Place;
 }
 
 /** What planning needs to know. */
@@ -36,8 +37,8 @@ export interface PlanQuestions {
   /** Whether objects that name properties have no others unless their schema says so. */
   readonly strict: boolean;
   demand(nodes: readonly SchemaNode[]): Demand;
-  /** Names in which a pattern is found. */
-  pattern(source: string): Expr;
+  /** Names in which a pattern is certainly found, or certainly not. */
+  pattern(source: string, found: boolean): Expr;
   /** Exactly this text. */
   text(text: string): Expr;
   /** Texts that fit all of several schemas. */
@@ -58,17 +59,26 @@ const MOST_PATTERNS = 6;
 /** @returns null if a property is required that cannot be had. @throws {UnsupportedSchema} */
 export function planObject(rules: ObjectRules, questions: PlanQuestions): ObjectPlan | null {
   const names = new Set([...rules.layers.flatMap(({ properties }) => [...properties.keys()]), ...rules.required]);
-  if (names.size > MOST_PROPERTIES) throw new UnsupportedSchema("properties", rules.path, `names more than ${MOST_PROPERTIES}`);
+  if (names.size > MOST_PROPERTIES) throw new UnsupportedSchema("properties", rules.place, `names more than ${MOST_PROPERTIES}`);
   const allowed = rules.names.length === 0 ? questions.anyText : questions.texts(rules.names);
   const mayBe = (name: string) => rules.names.length === 0 || questions.fits(allowed, name);
+  const matches = (source: string, name: string) => {
+    const found = questions.fits(questions.pattern(source, true), name);
+    if (found || questions.fits(questions.pattern(source, false), name)) return found;
+    throw new UnsupportedSchema(
+      "patternProperties",
+      rules.place,
+      `has ${quoted(source)}, of which it is not known whether it is found in ${quoted(name)}`,
+    );
+  };
   const named: NamedProperty[] = [];
   for (const name of names) {
     const required = rules.required.has(name);
-    const nodes = mayBe(name) ? nodesOf(rules, (source) => questions.fits(questions.pattern(source), name), name, questions.strict) : null;
+    const nodes = mayBe(name) ? nodesOf(rules, (source) => matches(source, name), name, questions.strict) : null;
     if (nodes !== null) named.push({ name, required, demand: questions.demand(nodes) });
     else if (required) return null;
   }
-  return { named, others: othersOf(rules, names, allowed, questions), min: rules.min, max: rules.max, path: rules.path };
+  return { named, others: othersOf(rules, names, allowed, questions), min: rules.min, max: rules.max, place: rules.place };
 }
 
 /**
@@ -96,14 +106,14 @@ function nodesOf(rules: ObjectRules, matches: (source: string) => boolean, name:
 /** Names that no schema names, by the patterns that are found in them. */
 function othersOf(rules: ObjectRules, names: ReadonlySet<string>, allowed: Expr, questions: PlanQuestions): OtherProperties[] {
   const sources = [...new Set(rules.layers.flatMap(({ patterns }) => patterns.map(({ source }) => source)))];
-  if (sources.length > MOST_PATTERNS) throw new UnsupportedSchema("patternProperties", rules.path, `has more than ${MOST_PATTERNS} patterns`);
+  if (sources.length > MOST_PATTERNS) throw new UnsupportedSchema("patternProperties", rules.place, `has more than ${MOST_PATTERNS} patterns`);
   const unnamed = questions.complement(questions.union([...names].map((name) => questions.text(name))));
   const others: OtherProperties[] = [];
   for (let found = 0; found < 2 ** sources.length; found++) {
     const matches = (source: string) => ((found >> sources.indexOf(source)) & 1) === 1;
     const nodes = nodesOf(rules, matches, undefined, questions.strict);
     if (nodes === null) continue;
-    const patterns = sources.map((source) => matches(source) ? questions.pattern(source) : questions.complement(questions.pattern(source)));
+    const patterns = sources.map((source) => questions.pattern(source, matches(source)));
     const name = questions.intersection([questions.anyText, allowed, unnamed, ...patterns]);
     if (name !== NOTHING) others.push({ name, demand: questions.demand(nodes) });
   }

@@ -20,6 +20,7 @@ import { SchemaDocument } from "./document.ts";
 import { type ObjectPlan, planObject } from "./object_plan.ts";
 import { keyedSyntax } from "./object_syntax.ts";
 import { writeObject } from "./object_writer.ts";
+import { ROOT } from "./place.ts";
 import { fitsRules, type ValueQuestions } from "./schema_values.ts";
 import { both, type Shape, Type, typeOf } from "./shape.ts";
 import { Shapes } from "./shapes.ts";
@@ -29,8 +30,9 @@ import { UnsupportedSchema } from "./unsupported_schema.ts";
 const MOST_DEMANDS = 20_000;
 /** Visits of expressions that one schema may take: a second or so. */
 const MOST_WORK = 1 << 21;
-/** Levels that are looked into to see that nothing fits two schemas. */
+/** Levels that are looked into to see that nothing fits two schemas, and what each look counts for. */
 const APART_DEPTH = 4;
+const APART_WORK = 64;
 
 /** Options of {@link compileSchema}. */
 export interface SchemaOptions {
@@ -72,7 +74,7 @@ class SchemaCompiler implements ValueQuestions {
     this.#begun = writers.derivation.work;
     this.#document = new SchemaDocument(schema);
     this.#shapes = new Shapes(this.#document, {
-      pattern: (source) => writers.patterns.containing(source),
+      isDecided: (source) => writers.patterns.isDecided(source),
       disjoint: (a, b) => this.#disjoint(a, b),
       kinds: (shape) => this.#kindsOf(shape),
     });
@@ -80,11 +82,11 @@ class SchemaCompiler implements ValueQuestions {
 
   *compile(): Generator<void, Expr> {
     const { root } = this.#document;
-    const object = this.#document.node({ type: "object" }, root.path, root.resource);
+    const object = this.#document.node({ type: "object" }, root.place, root.resource);
     const demand = this.#demands.of(this.#options.objectOnly ? [root, object] : [root]);
     const reached = yield* this.#explore(demand);
     yield* this.#findPossible(reached);
-    if (!this.#possible.has(demand)) throw new UnsupportedSchema(null, "#", "cannot be fitted by any value");
+    if (!this.#possible.has(demand)) throw new UnsupportedSchema(null, ROOT, "cannot be fitted by any value");
     const { keyed } = this.#options;
     return yield* inTurns(() => keyed === undefined ? this.value(demand) : this.#keyed(demand, keyed));
   }
@@ -112,7 +114,7 @@ class SchemaCompiler implements ValueQuestions {
         strict: this.#options.strict,
         anyText: patterns.anyText,
         demand: (nodes) => this.#demands.of(nodes),
-        pattern: (source) => patterns.containing(source),
+        pattern: (source, found) => found ? patterns.containing(source) : patterns.lacking(source),
         text: (text) => characters.text(text),
         texts: (nodes) => expressions.union(this.shapes(this.#demands.of(nodes)).map((shape) => this.#content(shape))),
         fits: (content, text) => this.writers.fits(content, text),
@@ -139,7 +141,7 @@ class SchemaCompiler implements ValueQuestions {
     const reached = new Set([demand]);
     for (const next of reached) {
       if (reached.size > MOST_DEMANDS) {
-        throw new UnsupportedSchema(null, next.nodes[0]?.path ?? "#", `comes to more than ${MOST_DEMANDS} combinations of schemas`);
+        throw new UnsupportedSchema(null, next.nodes[0]?.place ?? ROOT, `comes to more than ${MOST_DEMANDS} combinations of schemas`);
       }
       const parts = yield* this.#at(next, () => this.shapes(next).flatMap((shape) => this.#partsOf(shape)));
       for (const part of parts) reached.add(part);
@@ -150,7 +152,7 @@ class SchemaCompiler implements ValueQuestions {
 
   /** Does something about a demand; if that takes too long, it is refused by its place. */
   *#at<T>({ nodes }: Demand, action: () => T): Generator<void, T> {
-    const complex = (why: string) => new UnsupportedSchema(null, nodes[0]?.path ?? "#", `is too complex: ${why}`);
+    const complex = (why: string) => new UnsupportedSchema(null, nodes[0]?.place ?? ROOT, `is too complex: ${why}`);
     while (true) {
       if (this.writers.derivation.work - this.#begun > MOST_WORK) throw complex("it takes too long");
       try {
@@ -167,7 +169,7 @@ class SchemaCompiler implements ValueQuestions {
   #partsOf(shape: Shape): Demand[] {
     if (shape.values !== null) return [];
     const structured = shape.excluded.find(({ value }) => (typeOf(value) & shape.types & (Type.array | Type.object)) !== 0);
-    if (structured !== undefined) throw new UnsupportedSchema("not", structured.path, "names arrays or objects, which cannot be kept from coming");
+    if (structured !== undefined) throw new UnsupportedSchema("not", structured.place, "names arrays or objects, which cannot be kept from coming");
     const parts: Demand[] = [];
     if ((shape.types & Type.array) !== 0 && shape.array.max > 0) {
       const { first, rest } = this.array(shape);
@@ -264,7 +266,7 @@ class SchemaCompiler implements ValueQuestions {
     const { characters, patterns: written } = form;
     const { expressions: x, derivation } = this.writers;
     const texts = (list: readonly Json[]) => x.union(list.filter((value) => typeof value === "string").map((value) => characters.text(value)));
-    const rules = patterns.map(({ source, negated }) => negated ? x.complement(written.containing(source)) : written.containing(source));
+    const rules = patterns.map(({ source, negated }) => negated ? written.lacking(source) : written.containing(source));
     const without = excluded.map(({ value }) => x.complement(texts([value])));
     const only = values === null ? [] : [texts(values)];
     return derivation.pruned(x.intersection([x.repeat(characters.any, min, max), ...rules, ...without, ...only]));
@@ -288,7 +290,7 @@ class SchemaCompiler implements ValueQuestions {
     for (const { name, required, demand } of this.object(shape)?.named ?? []) {
       if (!required) continue;
       const values = this.#certainShapes(demand)?.map(({ values }) => values);
-      if (values?.every((list) => list !== null)) kinds.set(`/${name}`, new Set(values.flat().map(canonical)));
+      if (values?.every((list) => list !== null) && this.#shapes.isListed(demand)) kinds.set(`/${name}`, new Set(values.flat().map(canonical)));
     }
     return kinds;
   }
@@ -310,6 +312,7 @@ class SchemaCompiler implements ValueQuestions {
   }
 
   #isEmpty(shape: Shape, depth: number): boolean {
+    if ((this.writers.derivation.work += APART_WORK) - this.#begun > MOST_WORK) throw new TooComplex("it takes too long to tell alternatives apart");
     if (shape.values !== null) return this.#scalar(shape) === NOTHING;
     const simple = shape.types & ~(Type.array | Type.object | Type.number);
     if (this.#scalar({ ...shape, types: simple }) !== NOTHING) return false;

@@ -59,7 +59,7 @@ function fitsNumber(value: number, { integer, min, max, multiplesOf }: NumberRul
 function fitsText(value: string, { min, max, patterns }: TextRules, writers: Writers): boolean {
   const length = [...value].length;
   return length >= min && length <= max &&
-    patterns.every(({ source, negated }) => writers.fits(writers.patterns.containing(source), value) !== negated);
+    patterns.every(({ source, negated }) => writers.fits(negated ? writers.patterns.lacking(source) : writers.patterns.containing(source), value));
 }
 
 function fitsArray(value: readonly Json[], plan: ArrayPlan, questions: ValueQuestions): boolean {

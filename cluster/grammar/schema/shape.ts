@@ -6,6 +6,7 @@
 import type { NumberBound, NumberRules } from "../text/numbers.ts";
 import { canonical, type Json } from "../text/json_text.ts";
 import type { SchemaNode } from "./document.ts";
+import { type Place, ROOT } from "./place.ts";
 
 /** Types as bits. */
 export const Type = { null: 1, boolean: 2, number: 4, string: 8, array: 16, object: 32 } as const;
@@ -36,9 +37,9 @@ export interface ArrayRules {
   readonly min: number;
   readonly max: number;
   /** Where it is said that items must differ; null: nowhere. */
-  readonly unique: string | null;
+  readonly unique: Place | null;
   /** At least so many items fit a schema. */
-  readonly contains: readonly { readonly node: SchemaNode; readonly min: number; readonly path: string }[];
+  readonly contains: readonly { readonly node: SchemaNode; readonly min: number; readonly place: Place }[];
 }
 
 /** What one schema says about an object's properties. */
@@ -47,6 +48,8 @@ export interface ObjectLayer {
   readonly patterns: readonly { readonly source: string; readonly node: SchemaNode }[];
   /** The others; null: anything. */
   readonly others: SchemaNode | null;
+  /** Whether what it speaks of counts as evaluated: what is said by way of a schema that does not fit is not. */
+  readonly evaluates: boolean;
 }
 
 export interface ObjectRules {
@@ -57,7 +60,7 @@ export interface ObjectRules {
   /** What names have to fit. */
   readonly names: readonly SchemaNode[];
   /** The schema that bounds how many there are, for who has to be told. */
-  readonly path: string;
+  readonly place: Place;
 }
 
 /** One way to fit. */
@@ -67,7 +70,7 @@ export interface Shape {
   /** Only these values; null: any. */
   readonly values: readonly Json[] | null;
   /** None of these, and where that is said. */
-  readonly excluded: readonly { readonly value: Json; readonly path: string }[];
+  readonly excluded: readonly { readonly value: Json; readonly place: Place }[];
   readonly number: NumberRules;
   readonly text: TextRules;
   readonly array: ArrayRules;
@@ -82,8 +85,15 @@ export const ANY_SHAPE: Shape = {
   number: { integer: false, min: null, max: null, multiplesOf: [] },
   text: { min: 0, max: Infinity, patterns: [] },
   array: { layers: [], min: 0, max: Infinity, unique: null, contains: [] },
-  object: { layers: [], required: new Set(), min: 0, max: Infinity, names: [], path: "#" },
+  object: { layers: [], required: new Set(), min: 0, max: Infinity, names: [], place: ROOT },
 };
+
+/** The shape of what has another, but not by fitting a schema: nothing counts as evaluated. */
+export function withoutEvaluating(shape: Shape): Shape {
+  const { layers } = shape.object;
+  if (layers.every(({ evaluates }) => !evaluates)) return shape;
+  return { ...shape, object: { ...shape.object, layers: layers.map((layer) => ({ ...layer, evaluates: false })) } };
+}
 
 /** The type of a value. */
 export function typeOf(value: Json): number {
@@ -121,7 +131,7 @@ export function both(a: Shape, b: Shape): Shape | null {
       layers: [...a.object.layers, ...b.object.layers],
       required: a.object.required.size === 0 ? b.object.required : a.object.required.union(b.object.required),
       names: [...a.object.names, ...b.object.names],
-      path: a.object.min > 0 || a.object.max < Infinity ? a.object.path : b.object.path,
+      place: a.object.min > 0 || a.object.max < Infinity ? a.object.place : b.object.place,
     },
   };
 }

@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { TooComplex } from "../automaton/expressions.ts";
 import type { Demand } from "./demand.ts";
 import type { SchemaDocument, SchemaNode } from "./document.ts";
 import { Keywords, type PatternCheck } from "./keywords.ts";
 import { negatedKeywords } from "./negation.ts";
-import { ANY_SHAPE, both, type ObjectLayer, type Shape, Type } from "./shape.ts";
+import { ANY_SHAPE, both, type ObjectLayer, type Shape, Type, withoutEvaluating } from "./shape.ts";
 import { UnsupportedSchema } from "./unsupported_schema.ts";
 
 /** Shapes that one schema may come to. */
@@ -17,12 +18,19 @@ const MOST_PAIRS = 1 << 14;
 /** Pairs of shapes of alternatives of which it is found out whether both can fit. */
 const MOST_COMPARED = 1 << 11;
 
+/** Levels of references and of what combines schemas. */
+const MOST_DEPTH = 512;
+/** Times that shapes of a schema may have to be found: a second or so. */
+const MOST_ASKED = 1 << 17;
+
+type FoundShapes = Map<SchemaNode, readonly Shape[] | "being found">;
+
 /** Of schemas of which nothing that breaks them is known. */
 const UNKNOWN = "asks for what no grammar here can keep from fitting";
 
 /** What is asked of what uses shapes. */
 export interface ShapeQuestions {
-  readonly pattern: PatternCheck;
+  readonly isDecided: PatternCheck;
   /** Whether certainly nothing fits both. */
   disjoint(a: Shape, b: Shape): boolean;
   /** Values of what has a shape, or of its required properties, where they can be listed. */
@@ -33,12 +41,17 @@ export interface ShapeQuestions {
 export class Shapes {
   readonly #document: SchemaDocument;
   readonly #questions: ShapeQuestions;
-  readonly #ofNodes = new Map<SchemaNode, readonly Shape[] | "being found">();
+  readonly #ofNodes: FoundShapes = new Map();
   readonly #ofDemands = new Map<Demand, readonly Shape[]>();
-  readonly #negated = new Map<SchemaNode, readonly Shape[] | "being found">();
+  readonly #negated: FoundShapes = new Map();
   /** Schemas, and negations of schemas, that more fits than their shapes say. */
   readonly #narrowed = new Set<SchemaNode>();
   readonly #narrowedNegations = new Set<SchemaNode>();
+  /** Schemas of which values that their shapes list may not be all. */
+  readonly #unlisted = new Set<SchemaNode>();
+  /** Nodes whose shapes are being found, and how often any were asked for. */
+  #depth = 0;
+  #asked = 0;
 
   constructor(document: SchemaDocument, questions: ShapeQuestions) {
     this.#document = document;
@@ -61,19 +74,25 @@ export class Shapes {
     return demand.nodes.every((node) => !this.#narrowed.has(node));
   }
 
+  /** Whether values that the shapes list are all that fit. */
+  isListed(demand: Demand): boolean {
+    this.of(demand);
+    return demand.nodes.every((node) => !this.#unlisted.has(node));
+  }
+
   #ofNode(node: SchemaNode): readonly Shape[] {
     if (typeof node.schema === "boolean") return node.schema ? [ANY_SHAPE] : [];
-    return once(this.#ofNodes, node, () => this.#expand(node));
+    return this.#once(this.#ofNodes, node, () => this.#expand(node));
   }
 
   /** Shapes of what does not fit; not always all. @throws {UnsupportedSchema} if none is known */
   #ofNegation(node: SchemaNode): readonly Shape[] {
     if (typeof node.schema === "boolean") return node.schema ? [] : [ANY_SHAPE];
-    return once(this.#negated, node, () => this.#negate(node));
+    return this.#once(this.#negated, node, () => this.#negate(node));
   }
 
   #expand(node: SchemaNode): readonly Shape[] {
-    const own = new Keywords(this.#document, node, this.#questions.pattern);
+    const own = new Keywords(this.#document, node, this.#questions.isDecided);
     let shapes: readonly Shape[] = [own.shape()];
     const restrict = (more: readonly Shape[]) => shapes = product(shapes, more, node);
     const shapesOf = (part: SchemaNode) => this.#passing(node, part);
@@ -86,8 +105,7 @@ export class Shapes {
     // Last, so that as much as possible is known of what the alternatives have in common.
     if (own.has("oneOf")) shapes = this.#oneOf(own, shapes);
     if (own.has("unevaluatedProperties")) shapes = this.#unevaluated(own, shapes);
-    // Formats are narrower here than elsewhere.
-    if (own.has("format") || own.has("unevaluatedProperties")) this.#narrowed.add(node);
+    if (own.narrowed) this.#narrowed.add(node);
     return shapes;
   }
 
@@ -95,6 +113,7 @@ export class Shapes {
   #passing(whole: SchemaNode, part: SchemaNode): readonly Shape[] {
     const shapes = this.#ofNode(part);
     if (this.#narrowed.has(part)) this.#narrowed.add(whole);
+    if (this.#unlisted.has(part)) this.#unlisted.add(whole);
     return shapes;
   }
 
@@ -108,7 +127,10 @@ export class Shapes {
       throw own.unsupported(keyword, why);
     }
     const narrowed = this.#narrowedNegations.has(part);
-    if (narrowed) this.#narrowed.add(own.node);
+    if (narrowed) {
+      this.#narrowed.add(own.node);
+      this.#unlisted.add(own.node);
+    }
     const left = product(shapes, negation, own.node);
     if (left.length === 0 && shapes.length > 0 && narrowed) throw own.unsupported(keyword, why);
     return left;
@@ -118,8 +140,11 @@ export class Shapes {
     const [condition, then, otherwise] = ["if", "then", "else"].map((keyword) => own.has(keyword) ? own.part(keyword) : null);
     if (then === null && otherwise === null) return [];
     const [thenShapes, elseShapes] = [then, otherwise].map((node) => node === null ? [ANY_SHAPE] : this.#passing(own.node, node));
+    const passing = this.#passing(own.node, condition!);
+    // To some validators a condition evaluates nothing where nothing is asked of what meets it.
+    const met = own.asks("then") ? passing : passing.map(withoutEvaluating);
     return [limited([
-      ...product(this.#passing(own.node, condition!), thenShapes, own.node),
+      ...product(met, thenShapes, own.node),
       ...this.#without(own, "if", elseShapes, condition!, UNKNOWN),
     ], own.node)];
   }
@@ -137,7 +162,7 @@ export class Shapes {
   }
 
   #forbidding(name: string, node: SchemaNode): ObjectLayer {
-    return { properties: new Map([[name, this.#document.node(false, node.path, node.resource)]]), patterns: [], others: null };
+    return { properties: new Map([[name, this.#document.node(false, node.place, node.resource)]]), patterns: [], others: null, evaluates: false };
   }
 
   /** Where alternatives may overlap, each is held to what the others are not. */
@@ -147,7 +172,7 @@ export class Shapes {
     const kinds = alternatives.map((shapes) => shapes.map((shape) => this.#questions.kinds(shape)));
     let compared = 0;
     const apart = (one: number, other: number) => {
-      if (kinds[one].every((a) => kinds[other].every((b) => areDifferent(a, b)))) return true;
+      if (!this.#unlisted.has(parts[other]) && kinds[one].every((a) => kinds[other].every((b) => areDifferent(a, b)))) return true;
       if (this.#narrowed.has(parts[other])) return false;
       compared += alternatives[one].length * alternatives[other].length;
       if (compared > MOST_COMPARED) throw own.unsupported("oneOf", `has too many alternatives that may both fit: use "anyOf"`);
@@ -165,25 +190,28 @@ export class Shapes {
     );
   }
 
-  /** Properties that no part of a schema speaks of. */
+  /** Properties that no part of a schema that fits speaks of. */
   #unevaluated(own: Keywords, shapes: readonly Shape[]): readonly Shape[] {
     const others = own.part("unevaluatedProperties");
+    // What several alternatives together evaluate, none of their shapes may.
+    if (typeof others.schema !== "boolean") this.#unlisted.add(own.node);
     return shapes.map((shape) => {
-      const { layers } = shape.object;
+      const layers = shape.object.layers.filter(({ evaluates }) => evaluates);
       if (layers.some((layer) => layer.others !== null)) return shape;
-      const known = this.#document.node(true, own.node.path, own.node.resource);
+      const known = this.#document.node(true, own.node.place, own.node.resource);
       const layer: ObjectLayer = {
         properties: new Map(layers.flatMap(({ properties }) => [...properties.keys()]).map((name) => [name, known])),
         patterns: layers.flatMap(({ patterns }) => patterns.map(({ source }) => ({ source, node: known }))),
         others,
+        evaluates: true,
       };
-      return { ...shape, object: { ...shape.object, layers: [...layers, layer] } };
+      return { ...shape, object: { ...shape.object, layers: [...shape.object.layers, layer] } };
     });
   }
 
   /** What does not fit, keyword by keyword: whatever breaks one of them. */
   #negate(node: SchemaNode): readonly Shape[] {
-    const own = new Keywords(this.#document, node, this.#questions.pattern);
+    const own = new Keywords(this.#document, node, this.#questions.isDecided);
     const negation = negatedKeywords(own, (part) => this.#document.negation(part), (name) => this.#forbidding(name, node));
     const shapes = [...negation.shapes];
     let { exact } = negation;
@@ -215,26 +243,32 @@ export class Shapes {
       });
     }
     if (shapes.length === 0 && own.asserted().length > 0) {
-      throw new UnsupportedSchema("not", node.path, UNKNOWN);
+      throw new UnsupportedSchema("not", node.place, UNKNOWN);
     }
     if (!exact) this.#narrowedNegations.add(node);
-    return limited(shapes, node);
+    return limited(shapes, node).map(withoutEvaluating);
   }
-}
 
-/** Finds something for a node once, and notices what would need itself. */
-function once(known: Map<SchemaNode, readonly Shape[] | "being found">, node: SchemaNode, find: () => readonly Shape[]): readonly Shape[] {
-  const found = known.get(node);
-  if (found === "being found") throw new UnsupportedSchema("$ref", node.path, "leads back to itself");
-  if (found !== undefined) return found;
-  known.set(node, "being found");
-  try {
-    const shapes = find();
-    known.set(node, shapes);
-    return shapes;
-  } catch (error) {
-    known.delete(node);
-    throw error;
+  /** Finds something for a node once, and notices what would need itself. */
+  #once(known: FoundShapes, node: SchemaNode, find: () => readonly Shape[]): readonly Shape[] {
+    const found = known.get(node);
+    if (found === "being found") throw new UnsupportedSchema("$ref", node.place, "leads back to itself");
+    if (found !== undefined) return found;
+    if (this.#depth === MOST_DEPTH) throw new TooComplex(`references and what combines schemas are nested more than ${MOST_DEPTH} levels deep`);
+    // What fails is not kept, for it may be found out elsewhere: it can be asked for again and again.
+    if (++this.#asked > MOST_ASKED) throw new TooComplex("it combines schemas too often");
+    known.set(node, "being found");
+    this.#depth++;
+    try {
+      const shapes = find();
+      known.set(node, shapes);
+      return shapes;
+    } catch (error) {
+      known.delete(node);
+      throw error;
+    } finally {
+      this.#depth--;
+    }
   }
 }
 
@@ -249,8 +283,8 @@ function limited(shapes: readonly Shape[], node: SchemaNode): readonly Shape[] {
   return shapes;
 }
 
-function tooMany({ path }: SchemaNode): UnsupportedSchema {
-  return new UnsupportedSchema("anyOf", path, `comes to more than ${MOST_SHAPES} combinations`);
+function tooMany({ place }: SchemaNode): UnsupportedSchema {
+  return new UnsupportedSchema("anyOf", place, `comes to more than ${MOST_SHAPES} combinations`);
 }
 
 /** Whether something that both must have is never the same. */

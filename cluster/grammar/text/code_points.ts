@@ -12,6 +12,9 @@ const LAST = 0x10ffff;
 /** Every code point but surrogates, which no text holds. */
 export const ALL: CodePoints = [[0, 0xd7ff], [0xe000, LAST]];
 
+/** Those that are one unit of UTF-16. */
+export const ONE_UNIT: CodePoints = [[0, 0xd7ff], [0xe000, 0xffff]];
+
 /** Sorted, joined, without surrogates. */
 export function codePoints(ranges: CodePoints): CodePoints {
   const sorted = ranges.toSorted((a, b) => a[0] - b[0]);

@@ -1,7 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { GrammarCache } from "../../../cluster/grammar/grammar_cache.ts";
-import { compile, smallTables } from "../../support/grammar_driver.ts";
+import { CompiledGrammar } from "../../../cluster/grammar/compiled_grammar.ts";
+import { compile, finish, smallTables } from "../../support/grammar_driver.ts";
 
 describe("the cache of grammars", () => {
   it("keeps the ones used last, as far as they fit", () => {
@@ -13,6 +14,9 @@ describe("the cache of grammars", () => {
     assertEquals(cache.get("a"), a);
     cache.set("c", c);
     assertEquals([cache.get("a"), cache.get("b"), cache.get("c")].map((grammar) => grammar !== undefined), [true, false, true]);
+    // Their texts count, and what is read of them.
+    const described = finish(CompiledGrammar.compile({ kind: "json", schema: { const: "d" }, strict: false }, tables, 1 << 19));
+    assert(described.bytes > a.bytes + (1 << 20), `${described.bytes} bytes`);
     // Grammars grow as they are used.
     for (let state = a.start, i = 0; i < 3; i++) state = a.automaton.step(state, `"a"`.charCodeAt(i));
     cache.trim();

@@ -113,6 +113,7 @@ describe("grammars", () => {
         "the schema at # is too complex: it takes too long",
       ),
       refused({ const: "x".repeat(1 << 19) }, "characters; the most are"),
+      refused(JSON.parse(`${'{"properties":{"日":'.repeat(19_000)}{}${"}}".repeat(19_000)}`), "is nested too deeply: more than 512 levels"),
       refused(
         { allOf: Array.from({ length: 2000 }, (_, i) => ({ anyOf: [{ required: [`a${i}`] }, { required: [`b${i}`] }] })) },
         "more than 512 combinations",

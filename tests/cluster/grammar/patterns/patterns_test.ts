@@ -2,7 +2,7 @@
  * Patterns: what fits them is what JavaScript's own regular expressions find, in every form in which JSON can write it.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { Derivation } from "../../../../cluster/grammar/automaton/derivation.ts";
 import { Expressions } from "../../../../cluster/grammar/automaton/expressions.ts";
@@ -14,6 +14,11 @@ import { PATTERNS } from "../../../support/schemas.ts";
 function writers(): Writers {
   const expressions = new Expressions();
   return new Writers(expressions, new Derivation(expressions));
+}
+
+function writersOf() {
+  const writing = writers();
+  return { patterns: writing.patterns, fits: (content: number, text: string) => writing.fits(content, text) };
 }
 
 const MORE = [
@@ -30,6 +35,22 @@ const MORE = [
   "\\/a\\.",
   "(?<first>a)b",
   "\\uD83D\\uDE00",
+];
+
+/** None with the flag `u`: read without it. */
+const OF_UNITS = [
+  "^.{1,3}\\-x?$",
+  "^[^\\w-.]{2}$",
+  "^[^a]\\_?$",
+  "\\-|\\@",
+  "^\\D\\-?\\S$",
+  "^(?!.*\\-\\-)[a-c\\-]*$",
+  "^😀*\\-?$",
+  "^[😀a]\\-?",
+  "^[a-😀]\\-?$",
+  "\\ud83d\\ude00?\\-?a",
+  "^[^\\ud800-\\udfff]\\-?$",
+  "^\\x4|\\u12|x{|]|}$",
 ];
 
 describe("patterns", () => {
@@ -50,6 +71,46 @@ describe("patterns", () => {
       );
     });
   }
+
+  for (const pattern of OF_UNITS) {
+    it(`are found by units of UTF-16 where they are none with the flag "u": ${JSON.stringify(pattern)}`, () => {
+      assertThrows(() => new RegExp(pattern, "u"), SyntaxError);
+      const { fits, patterns } = writersOf();
+      const expression = new RegExp(pattern);
+      const unit = fc.oneof(fc.constantFrom(...pattern, "a", "b", "-", "_", "x", "4", "é", "日", "😀"), fc.string({ unit: "binary", maxLength: 1 }));
+      fc.assert(
+        fc.property(fc.string({ unit, maxLength: 5 }), (text) => {
+          const [found, lacking] = [fits(patterns.containing(pattern), text), fits(patterns.lacking(pattern), text)];
+          if (found || lacking) assertEquals([found, lacking], [expression.test(text), !expression.test(text)], JSON.stringify(text));
+          // What is beyond 16 bits is two characters to it: of such texts nothing is said.
+          else assert(/[\u{10000}-\u{10ffff}]/u.test(text), JSON.stringify(text));
+        }),
+        { seed: SEED, numRuns: 300 },
+      );
+    });
+  }
+
+  it("are refused where they mean something else without the flag", () => {
+    const meanings = {
+      "^\\p{L}\\-$": "\\p{",
+      "\\P{L}\\_": "\\P{",
+      "^\\u{2}\\-$": "\\u{",
+      "^\\01\\-$": "\\01",
+      "[\\07]": "\\07",
+      "\\-\\2": "\\2",
+      "\\c1": "\\c",
+    };
+    for (const [pattern, part] of Object.entries(meanings)) {
+      assertThrows(() => writers().patterns.containing(pattern), UnsupportedPattern, `"${part}"`);
+    }
+  });
+
+  it("know ranges of surrogates, of which no text holds one", () => {
+    const { fits, patterns } = writersOf();
+    for (const [pattern, ok, not] of [["^[\\ud800-\\udfff]$", [], ["-", "a", "😀"]], ["^[^\\ud800-\\udfff]+$", ["-", "a", "😀"], [""]]] as const) {
+      assertEquals([...ok, ...not].filter((text) => fits(patterns.containing(pattern), text)), [...ok]);
+    }
+  });
 
   it("are refused where an automaton cannot decide them", () => {
     const refused = [

@@ -71,6 +71,11 @@ describe("keywords", () => {
       refused({ const: value }, "more digits than are exact");
       refused({ enum: ["a", value] }, "more digits than are exact");
     }
+    for (const bound of ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]) {
+      for (const type of ["integer", "number"]) refused({ type, [bound]: Infinity }, `"${bound}" at # is beyond the numbers that doubles hold`);
+      refused({ [bound]: -Infinity }, "beyond the numbers");
+      refused({ [bound]: NaN }, "beyond the numbers");
+    }
     check({ enum: [2 ** 53 - 1, -0.5, 1e21] }, ["9007199254740991", "-0.5", "1e+21"], ["1"]);
   });
 
@@ -124,6 +129,35 @@ describe("keywords", () => {
     check(closed, ['{"a": 1, "b": 2}'], ['{"c": 1}']);
   });
 
+  it("count as evaluated only what a schema that fits speaks of", () => {
+    const [a, b] = ["a", "b"].map((name) => ({ properties: { [name]: { type: "integer" } }, required: [name] }));
+    const closed = { type: "object", unevaluatedProperties: false };
+    check({ ...closed, oneOf: [a, b] }, ['{"a": 1}', '{"b": 1}'], ['{"a": 1, "b": "x"}', '{"a": 1, "b": 2}', '{"a": "x", "b": 1}', "{}"]);
+    check({ ...closed, not: a }, ["{}"], ['{"a": "x"}', '{"a": 1}']);
+    refused({ ...closed, not: { not: a } }, "cannot be fitted by any value");
+    check({ ...closed, not: { not: a }, properties: { a: {} } }, ['{"a": 1}'], ['{"a": "x"}', '{"a": 1, "b": 1}', "{}"]);
+    check({ ...closed, allOf: [a, { not: b }] }, ['{"a": 1}'], ['{"a": 1, "b": "x"}', '{"a": 1, "b": 1}']);
+    const known = { properties: { a: { const: 1 } }, required: ["a"] };
+    check({ ...closed, if: known, then: b, else: {} }, ['{"a": 1, "b": 2}', "{}"], ['{"a": 2}', '{"b": 2}', '{"a": 1}']);
+    check({ ...closed, if: known, then: {}, else: {} }, ["{}"], ['{"a": 2}', '{"a": 1, "b": 1}']);
+    check({ ...closed, unevaluatedProperties: { type: "null" }, oneOf: [a, b] }, ['{"a": 1, "b": null}'], ['{"a": 1, "b": "x"}']);
+    check({ ...closed, dependentSchemas: { a: b }, properties: { a: {} } }, ['{"a": 0, "b": 1}', "{}"], ['{"b": 1}', '{"a": 0, "b": "x"}']);
+  });
+
+  it("are read by what patterns mean without the flag that they are none with", () => {
+    check({ type: "string", pattern: "^.\\-$" }, ['"a-"', '"\\u00e4-"'], ['"😀-"', '"\\ud83d\\ude00-"', '"-"']);
+    check({ type: "string", not: { pattern: "^..\\-$" } }, ['"a-"'], ['"aa-"', '"😀-"']);
+    check({ type: "object", patternProperties: { "^..\\-$": false } }, ['{"a-": 1}'], ['{"aa-": 1}', '{"😀-": 1}']);
+    check({ enum: ["a-", "😀-"], pattern: "^.{1,2}\\-$" }, ['"a-"'], ['"😀-"']);
+    check({ enum: ["a-", "😀-"], not: { pattern: "^b\\-$" } }, ['"a-"'], ['"😀-"']);
+    refused(
+      { properties: { "😀-": {} }, patternProperties: { "^..\\-$": {} } },
+      '"patternProperties" at # has "^..\\\\-$", of which it is not known',
+    );
+    refused({ pattern: "^\\p{L}\\-$" }, '"\\p{" means something else in a pattern that is none with the flag "u"');
+    check({ oneOf: [{ type: "string", pattern: "\\-" }, { type: "string", maxLength: 3 }] }, ['"a-bc"', '"abc"'], ['"a-"', '"abcd"', '"😀-bc"']);
+  });
+
   it("leave no names open where they are strict, unless a schema asks for it", () => {
     const schema = { type: "object", properties: { a: { type: "object" } } };
     check(schema, ['{"a": {"b": 1}, "c": 2}'], []);
@@ -161,6 +195,11 @@ describe("keywords", () => {
     }));
     check({ oneOf: kinds }, ['{"kind": "a", "a": 1}', '{"kind": "b", "b": 2, "a": "x"}'], ['{"kind": "a", "a": "x"}', '{"kind": "c"}']);
     check({ type: "object", oneOf: [{ required: ["a"] }, { required: ["b"] }] }, ['{"a": 1}', '{"b": 1}'], ["{}", '{"a": 1, "b": 1}']);
+    // Of what the second asks for, not all that fits is known.
+    const unsure = { not: { allOf: [{ not: { const: 1 } }, { items: { type: "string" } }] } };
+    const keyed = (k: object) => ({ type: "object", properties: { k }, required: ["k"] });
+    check({ oneOf: [keyed({ const: [1, 1] }), keyed(unsure)] }, ['{"k": 1}'], ['{"k": [1, 1]}']);
+    check({ oneOf: [{ const: [1, 1] }, unsure] }, ["1"], ["[1, 1]"]);
     check({ oneOf: [{ type: "number", multipleOf: 3 }, { type: "string" }] }, ["3", '"x"'], ["4"]);
     check({ oneOf: Array.from({ length: 300 }, (_, i) => ({ const: `v${i}`, title: "one" })) }, ['"v0"', '"v299"'], ['"v300"']);
     const condition = {
