@@ -21,7 +21,7 @@ const MOST_COMPARED = 1 << 11;
 /** Levels of references and of what combines schemas. */
 const MOST_DEPTH = 512;
 /** Times that shapes of a schema may have to be found: a second or so. */
-const MOST_ASKED = 1 << 17;
+const MOST_ASKED = 1 << 16;
 
 type FoundShapes = Map<SchemaNode, readonly Shape[] | "being found">;
 
