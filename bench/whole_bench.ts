@@ -97,7 +97,7 @@ class WholeRun {
     const sums = await this.#bareSums(spec.hiddenSize);
     const results: CaseResult[] = [];
     while (results.length < cases.length) await this.#serve(cases.slice(results.length), (result) => results.push(result), { card, sums });
-    return { ...this.#run, ...this.#about, bytesPerSecond: card.bytesPerSecond, cases: results };
+    return { ...this.#run, ...this.#about, bytesPerSecond: card.bytesPerSecond, host: card.host, cases: results };
   }
 
   /** Runs cases on one server, to the first that hangs. */

@@ -49,3 +49,9 @@ export function mayHaveMatrixUnits(choice: DeviceChoice): boolean {
 export function isHostChoice(choice: DeviceChoice): boolean {
   return choice !== "auto" && isHost(choice);
 }
+
+/** What a WebAssembly memory has at most. */
+export const WASM_MEMORY_BYTES = 2 ** 32;
+/** What to do where that is not enough. */
+export const WASM_ADVICE =
+  "use --weights q4, a smaller cache (--max-tokens-total, --cache-memory), or more workers to share the model (--ranks, --prefill-ranks)";

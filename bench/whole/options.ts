@@ -64,7 +64,7 @@ export interface WholeOptions {
 
 /** Flags, for `--help`. */
 export const WHOLE_HELP =
-  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--max-batch N] [--prefill-chunk N] [--prefill-cache N] [--once] [--lead N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
+  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno,wasm,cpu,auto] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--max-batch N] [--prefill-chunk N] [--prefill-cache N] [--once] [--lead N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
 
 /** Parses the command line. @throws {Error} that says what cannot be measured, before anything is started */
 export function parseOptions(args: readonly string[]): WholeOptions {
@@ -98,7 +98,7 @@ export function parseOptions(args: readonly string[]): WholeOptions {
   const model = values.model ?? `synthetic:${values.shape}${values.layers === undefined ? "" : `?layers=${values.layers}`}`;
   if (values.model === undefined) parseSynthetic(model);
   const cases = values.cases.split(",").map(parseCase);
-  const devices = values.device.split(",").map((device) => oneOf("--device", device, ["dawn", "deno", "cpu", "auto"] as const));
+  const devices = values.device.split(",").map((device) => oneOf("--device", device, ["dawn", "deno", "wasm", "cpu", "auto"] as const));
   const topologies = values.topology.split(",").map(parseTopology);
   const attentions = values.attention?.split(",").map((attention) => oneOf("--attention", attention, ["tpla", "mla"] as const));
   const runs = devices.flatMap((device) =>

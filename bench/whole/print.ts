@@ -39,7 +39,7 @@ export function printRun(run: RunResult): void {
     console.log(
       `\nwhere a step goes, in ms, as the server counts (means)${isHostChoice(run.device) ? "; on the CPU, recording is computing" : ""}:\n`,
     );
-    printTable([["", ...taken.map(nameOf)], ...shareRows(taken)]);
+    printTable([["", ...taken.map(nameOf)], ...shareRows(taken, run.host)]);
   }
   const prompts = cases.filter(({ prompt }) => prompt !== null);
   if (prompts.length > 0) {
@@ -96,9 +96,14 @@ function partRows(indent: string, part: (name: string, of: (parts: PartsOfOne) =
 }
 
 /** From the outside in: what the coordinator adds, what the worker does, what goes on beside that, and what there is no way around. */
-function shareRows(cases: readonly CaseResult[]): string[][] {
-  const row = (name: string, of: (step: StepShare, floor: StepFloor) => string) => [name, ...cases.map(({ step, floor }) => of(step!, floor!))];
-  const part = (name: string, of: (step: StepShare, floor: StepFloor) => number) => row(name, (step, floor) => ms(of(step, floor)));
+function shareRows(cases: readonly CaseResult[], host: boolean): string[][] {
+  const row = (name: string, of: (step: StepShare) => string) => [name, ...cases.map(({ step }) => of(step!))];
+  const part = (name: string, of: (step: StepShare) => number) => row(name, (step) => ms(of(step)));
+  // There is none of a processor.
+  const least = (name: string, of: (floor: StepFloor, step: StepShare) => string) => [
+    name,
+    ...cases.map(({ step, floor }) => host ? "?" : of(floor!, step!)),
+  ];
   return [
     part("a step, from one to the next", ({ stepMs }) => stepMs),
     part("  between steps", ({ betweenMs }) => betweenMs),
@@ -111,9 +116,9 @@ function shareRows(cases: readonly CaseResult[]): string[][] {
     row("beside it: the device", ({ parts }) => parts.deviceMs === null ? "?" : ms(parts.deviceMs)),
     part("beside it: telling clients", ({ tellMs }) => tellMs),
     row("submissions, encoded ahead", ({ parts }) => `${parts.submissions.toFixed(0)}, ${parts.submissionsAhead.toFixed(0)}`),
-    part("floor", (_, { totalMs }) => totalMs),
-    part("  reading", (_, { readMs }) => readMs),
-    row("    weights, latents", (_, { weightBytes, latentBytes }) => `${formatBytes(weightBytes)}, ${formatBytes(latentBytes)}`),
-    row("  sums, each by itself", ({ sums }, { sumMs }) => sumMs === 0 ? "none" : `${sums.toFixed(0)} x ${sumMs.toFixed(3)}`),
+    least("floor", ({ totalMs }) => ms(totalMs)),
+    least("  reading", ({ readMs }) => ms(readMs)),
+    least("    weights, latents", ({ weightBytes, latentBytes }) => `${formatBytes(weightBytes)}, ${formatBytes(latentBytes)}`),
+    least("  sums, each by itself", ({ sumMs }, { sums }) => sumMs === 0 ? "none" : `${sums.toFixed(0)} x ${sumMs.toFixed(3)}`),
   ];
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isHostChoice } from "../../core/device_kind.ts";
+import { isHost, isHostChoice } from "../../core/device_kind.ts";
 import { selectGpu } from "../../cluster/processes/spawn.ts";
 import type { DeviceChoice } from "../../kernels/device/providers.ts";
 import { openBenchDevice } from "../support/device.ts";
@@ -14,6 +14,8 @@ import { Stopwatch } from "../roofline/stopwatch.ts";
 export interface Card {
   readonly description: string;
   readonly bytesPerSecond: number;
+  /** Whether it is none: what a processor reads depends on what lies in its caches, and says nothing of a step. */
+  readonly host: boolean;
 }
 
 /** Asks a card. @param gpu null: whichever the driver prefers */
@@ -29,7 +31,7 @@ export async function measureReads(device: DeviceChoice, gpu: number | null, sig
 if (import.meta.main) {
   const device = await openBenchDevice(Deno.args[0]);
   const { bytesPerSecond } = await Stopwatch.start(device);
-  console.log(JSON.stringify({ description: `${device.kind} (${device.description})`, bytesPerSecond } satisfies Card));
+  console.log(JSON.stringify({ description: `${device.kind} (${device.description})`, bytesPerSecond, host: isHost(device.kind) } satisfies Card));
   // Dawn keeps the process alive.
   Deno.exit(0);
 }

@@ -88,6 +88,8 @@ export interface RunResult extends Run {
   /** How ranks give each other their parts. */
   readonly exchange: string | null;
   readonly bytesPerSecond: number;
+  /** Whether the device is none; then there is no floor of reading. */
+  readonly host: boolean;
   readonly readySeconds: number;
   readonly cases: readonly CaseResult[];
 }

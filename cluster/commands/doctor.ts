@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isHost } from "../../core/device_kind.ts";
+import { isHost, WASM_ADVICE, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
 import { messageOf } from "../../core/errors.ts";
 import { modelHash } from "../../core/model/model_hash.ts";
 import { readModelPackage } from "../../core/model_package.ts";
@@ -22,6 +22,7 @@ import { isRemote, remoteFiles } from "../hub/remote_files.ts";
 import { RepositoryCache } from "../hub/repository_cache.ts";
 import { toFetch } from "../hub/to_fetch.ts";
 import type { Settings } from "../config/settings.ts";
+import { whyNotListening } from "./listening.ts";
 import { planCluster } from "./plan.ts";
 
 /** One finding. */
@@ -116,12 +117,7 @@ function port(subject: string, hostname: string, port: number): Finding {
     Deno.listen({ hostname, port }).close();
     return { state: "ok", subject, text: `${hostname}:${port} is free` };
   } catch (error) {
-    const inUse = error instanceof Deno.errors.AddrInUse;
-    return {
-      state: "fail",
-      subject,
-      text: `${hostname}:${port}: ${inUse ? "something listens there already; choose another with --port" : messageOf(error)}`,
-    };
+    return { state: "fail", subject, text: `${hostname}:${port}: ${whyNotListening(error)}` };
   }
 }
 
@@ -201,11 +197,17 @@ async function memory(settings: Settings, services: PlanServices): Promise<Findi
     const needed = local.reduce((sum, rank) => sum + wholeMemory(rank), 0);
     const { kind } = await services.probeDevice(settings.device, settings.dawn);
     if (!isHost(kind)) return { state: "ok", subject: "memory", text: `${formatBytes(needed)} on this host's GPUs; see deno task plan` };
+    const largest = local.reduce((largest, rank) => wholeMemory(rank) > wholeMemory(largest) ? rank : largest, local[0]);
+    if (kind === "wasm" && local.length > 0 && wholeMemory(largest) > WASM_MEMORY_BYTES) {
+      const text = `${largest.slot.name} needs ${formatBytes(wholeMemory(largest))}, and on device wasm a worker has 4 GiB at most; ${WASM_ADVICE}`;
+      return { state: "fail", subject: "memory", text };
+    }
     const { available } = Deno.systemMemoryInfo();
     const text = `${formatBytes(needed)} needed, ${formatBytes(available)} available`;
+    const ways = [...(local.length > 1 ? ["fewer workers"] : []), ...(settings.weights === "q4" ? [] : ["--weights q4"]), "a smaller model"];
     return needed <= available
       ? { state: "ok", subject: "memory", text }
-      : { state: "fail", subject: "memory", text: `${text}; use fewer workers or --weights q4` };
+      : { state: "fail", subject: "memory", text: `${text}; use ${ways.join(" or ")}` };
   } catch (error) {
     return { state: "fail", subject: "plan", text: messageOf(error) };
   }

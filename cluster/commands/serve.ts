@@ -4,7 +4,7 @@
  * @module
  */
 import type { ServedModel } from "../../core/engine.ts";
-import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import { modelNameOf } from "../../core/model/gguf/parts.ts";
 import type { LoadedEngine, LoadEngine, OnProgress } from "./loaded_engine.ts";
 import type { Grammars } from "../grammar/grammars.ts";
@@ -22,6 +22,7 @@ import { showProgress } from "../logs/progress.ts";
 import { RepeatedLog } from "../logs/repeated_log.ts";
 import { hubNameOf, withModelFetched } from "../config/fetch_model.ts";
 import type { Settings } from "../config/settings.ts";
+import { whyNotListening } from "./listening.ts";
 import { aborted, endOnSignals, stopOnSignals, stopping } from "./stop.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import { textModelSource } from "../text/text_model.ts";
@@ -81,7 +82,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     using _ = stopOnSignals(stop);
     announce(server, loaded, model, { started, keyed: settings.apiKeys.length > 0 });
     await Promise.race([aborted(stop.drain.signal), engine.failed]);
-    log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish`);
+    log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish; another Ctrl-C, half a second later, cancels them`);
     await finish(server, stop.cancel, settings.shutdownTimeout * 1000);
   } finally {
     stop.drain.abort();
@@ -152,7 +153,7 @@ async function listen({ host, port, connections }: Settings, handler: (request: 
         turnedAway.say(`closed connections: ${reason} (server.connections: ${limits.total} in all, ${limits.perAddress} of one address)`, count),
     }, handler);
   } catch (cause) {
-    const reason = cause instanceof Deno.errors.AddrInUse ? "the port is in use; choose another with --port" : messageOf(cause);
+    const reason = whyNotListening(cause);
     throw new LatentmeshError("invalid_config", `Cannot listen on ${host}:${port}: ${reason}`, { param: "port", cause });
   }
 }
