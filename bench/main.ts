@@ -110,16 +110,31 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
 /** What is printed instead of running a bench; null where one is to run. */
 export function usage(name: string | undefined, args: readonly string[]): string | null {
   if (name === undefined || !Object.hasOwn(BENCHES, name)) {
-    return `Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(15)}${help}`).join("\n")}`;
+    const unknown = name === undefined || name.startsWith("-") ? "" : `There is no bench "${name}". `;
+    return `${unknown}Usage: deno task bench <name>\n${Object.entries(BENCHES).map(([name, { help }]) => `  ${name.padEnd(15)}${help}`).join("\n")}`;
   }
   return args.includes("--help") || args.includes("-h") ? `Usage: deno task bench ${name} ${BENCHES[name].help}` : null;
+}
+
+/** What is said to whoever runs a bench of what cannot be done; null for faults of ours, whose place is wanted. */
+export function sentenceOf(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  const ofFlags = "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
+  return ofFlags || error.constructor === Error ? error.message : null;
 }
 
 if (import.meta.main) {
   const [name, ...args] = Deno.args;
   const text = usage(name, args);
   if (text === null) {
-    await BENCHES[name].run(args);
+    try {
+      await BENCHES[name].run(args);
+    } catch (error) {
+      const said = sentenceOf(error);
+      if (said === null) throw error;
+      console.error(`error: ${said}\n(deno task bench ${name} --help lists what can be given)`);
+      Deno.exit(1);
+    }
     console.log(`\nRepeat with: deno task bench ${Deno.args.join(" ")}`);
   } else {
     console.log(text);

@@ -25,9 +25,11 @@ export async function wholeBench(args: readonly string[]): Promise<void> {
   console.log(`${model}, weights ${weights}, ${tokens} tokens of each stream`);
   const runs: RunResult[] = [];
   using stop = new Stop();
-  for (const run of options.runs) {
+  const planned = options.runs.map((run) => [run, new WholeRun(options, run, stop)] as const);
+  for (const [, run] of planned) await run.check();
+  for (const [run, measured] of planned) {
     console.log(`\n${runName(run)} …`);
-    runs.push(await new WholeRun(options, run, stop).measure());
+    runs.push(await measured.measure());
     printRun(runs.at(-1)!);
     // What was measured is kept even if the next server cannot be started.
     await keep({ model, weights, tokens, runs } satisfies WholeResult);
@@ -86,13 +88,18 @@ class WholeRun {
     this.#stop = stop;
   }
 
-  async measure(): Promise<RunResult> {
-    const { cases, gpus } = this.#options;
+  /** @throws {Error} if the model cannot have a case */
+  async check(): Promise<void> {
     const { spec } = await this.#floorOf("sharded");
-    for (const one of cases) {
+    for (const one of this.#options.cases) {
       const needed = one.context + mostGenerated(one, this.#options);
       if (needed > spec.maxPositions) throw new Error(`${nameOf(one)} needs ${needed} positions, the model has ${spec.maxPositions}`);
     }
+  }
+
+  async measure(): Promise<RunResult> {
+    const { cases, gpus } = this.#options;
+    const { spec } = await this.#floorOf("sharded");
     const card = await measureReads(this.#run.device, gpus?.[0] ?? null, this.#stop.signal);
     const sums = await this.#bareSums(spec.hiddenSize);
     const results: CaseResult[] = [];
@@ -108,6 +115,7 @@ class WholeRun {
   ) {
     const { ranks } = this.#run;
     const { deviceTimes } = this.#options;
+    console.log("  starting the server …");
     await using server = await BenchServer.start(configFor(this.#options, this.#run), {
       single: ranks === null,
       deviceTimes,

@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { usage } from "../../bench/main.ts";
+import { sentenceOf, usage } from "../../bench/main.ts";
+import { parseOptions } from "../../bench/whole/options.ts";
 
 describe("deno task bench", () => {
   it("says what there is instead of running what there is not", () => {
@@ -10,5 +11,18 @@ describe("deno task bench", () => {
   it("says what a bench takes instead of running it", () => {
     for (const help of ["--help", "-h"]) assert(usage("prefill", ["--tokens", "64", help])?.includes("--sizes"), help);
     assertEquals(usage("prefill", ["--tokens", "64"]), null);
+    assert(usage("rooflines", [])?.startsWith('There is no bench "rooflines".'));
+  });
+
+  it("say what cannot be done in a sentence, and faults of theirs with their place", () => {
+    assertEquals(sentenceOf(new Error('--cases: "foo" is none')), '--cases: "foo" is none');
+    let thrown: unknown;
+    try {
+      parseOptions(["--topolgy", "x"]);
+    } catch (error) {
+      thrown = error;
+    }
+    assert(sentenceOf(thrown)?.includes("--topolgy"), String(thrown));
+    assertEquals([sentenceOf(new TypeError("x is not a function")), sentenceOf("text")], [null, null]);
   });
 });
