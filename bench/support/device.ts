@@ -4,6 +4,7 @@
  * @module
  */
 import { DEVICE_CHOICES, type DeviceChoice } from "../../core/device_kind.ts";
+import { withDawn } from "../../cluster/config/fetched_dawn.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { openDevice, type OpenDeviceOptions } from "../../kernels/device/providers.ts";
 
@@ -14,7 +15,8 @@ function deviceChoice(given: string): DeviceChoice {
   return choice;
 }
 
-/** Opens it, with Dawn from where `LATENTMESH_DAWN` says. The caller closes it. @throws {Error} as {@link deviceChoice} does */
+/** Opens it, with Dawn from where `LATENTMESH_DAWN` says, or from where `serve` has it. The caller closes it. @throws {Error} as {@link deviceChoice} does */
 export async function openBenchDevice(given: string, options: Omit<OpenDeviceOptions, "dawn"> = {}): Promise<Device> {
-  return (await openDevice(deviceChoice(given), { dawn: Deno.env.get("LATENTMESH_DAWN"), ...options })).device;
+  const { device, dawn } = await withDawn({ device: deviceChoice(given), dawn: Deno.env.get("LATENTMESH_DAWN") });
+  return (await openDevice(device, { dawn, ...options })).device;
 }

@@ -21,17 +21,23 @@ export interface FetchDawnOptions {
   readonly home?: string;
   /** Puts the package into `node_modules` of a folder. */
   readonly install?: (folder: string) => Promise<void>;
+  /** Whether this process may write there. */
+  readonly mayWrite?: (home: string) => Promise<boolean>;
 }
 
 /** The same settings, knowing where Dawn is if they ask for it. @throws {LatentmeshError} `device_unavailable` if it cannot be fetched */
 export async function withDawn<S extends DawnChoice>(
   settings: S,
-  { home = cacheHome(), install = installPackage }: FetchDawnOptions = {},
+  { home = cacheHome(), install = installPackage, mayWrite = isGranted }: FetchDawnOptions = {},
 ): Promise<S> {
   if (settings.device !== "dawn" || settings.dawn !== undefined) return settings;
   const folder = `${home}/${DAWN_PACKAGE.replace("@", "-")}`;
   const dawn = `${folder}/node_modules/webgpu/index.js`;
   if (await isThere(dawn)) return { ...settings, dawn };
+  if (!(await mayWrite(home))) {
+    const ways = `deno task serve --device dawn does so once; or by hand: ${INSTALL_DAWN}`;
+    throw new LatentmeshError("device_unavailable", `Dawn is not there yet, and this command may not write, to fetch it: ${ways}`);
+  }
   log("info", `fetching Dawn (npm's ${DAWN_PACKAGE}, 132 MB) to ${folder}; this is done once, and LATENTMESH_DAWN names one that is there already`);
   const part = `${folder}.${Deno.pid}`;
   try {
@@ -61,6 +67,10 @@ async function installPackage(folder: string): Promise<void> {
     stderr: "piped",
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
+}
+
+async function isGranted(home: string): Promise<boolean> {
+  return (await Deno.permissions.query({ name: "write", path: home })).state === "granted";
 }
 
 async function isThere(path: string): Promise<boolean> {

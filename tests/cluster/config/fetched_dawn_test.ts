@@ -32,6 +32,8 @@ describe("Dawn that nobody has said the place of", () => {
     try {
       const fails = withDawn({ device: "dawn", dawn: undefined }, { home, install: () => Promise.reject(new Error("no network")) });
       await assertRejects(() => fails, LatentmeshError, "Cannot fetch Dawn: no network. Install it by hand: npm install");
+      const unable = withDawn({ device: "dawn", dawn: undefined }, { home, mayWrite: () => Promise.resolve(false) });
+      await assertRejects(() => unable, LatentmeshError, "may not write, to fetch it: deno task serve --device dawn does so once");
       assertEquals(Array.from(Deno.readDirSync(home)), []);
       // What opens devices downloads nothing by itself.
       await assertRejects(() => openDevice("dawn", {}), LatentmeshError, "LATENTMESH_DAWN");
