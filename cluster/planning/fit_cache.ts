@@ -4,7 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
-import { isHost } from "../../core/device_kind.ts";
+import { isHost, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { planCache, PROMPT_CACHE_TOKENS } from "./assignment.ts";
@@ -41,6 +41,7 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
     const free = await services.freeMemory(onCpu ? "host" : gpu).catch((error) => refuse(`${messageOf(error)}; use cache.maxTokens`));
     tokens = Math.min(tokens, tokensThatFit(free, sharing, allows));
   }
+  if (device.kind === "wasm") { for (const rank of ranks) tokens = Math.min(tokens, tokensThatFit(WASM_MEMORY_BYTES, [rank], allows)); }
   tokens = Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
   log("info", `cache   ${tokens} tokens, ${fraction} of the memory that is left`);
   return { ...settings, maxTokensTotal: tokens };

@@ -10,6 +10,7 @@ import { clusterServices } from "../../../cluster/compose.ts";
 import { tokensThatFit } from "../../../cluster/planning/fit_cache.ts";
 import { freeMemory, freeOf } from "../../../kernels/device/free_memory.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
+import { WASM_MEMORY_BYTES } from "../../../core/device_kind.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
@@ -76,6 +77,15 @@ describe("cache.memory", () => {
     await assertRejects(() => planCluster(remote, services), LatentmeshError, "other hosts");
     const poor = { ...services, freeMemory: () => Promise.resolve(1e6) };
     await assertRejects(() => planCluster(settings({ cache: { memory: 1 } }), poor), LatentmeshError, "a device has 1.00 MB left");
+  });
+
+  it("gives no worker on device wasm more than a WebAssembly memory holds", async () => {
+    const services = { ...clusterServices, freeMemory: () => Promise.resolve(1e12) };
+    for (const config of [{ mixed: { workers: 1 } }, { decode: { ranks: 2 } }]) {
+      const { ranks } = await planCluster(resolveSettings({ device: "wasm", cache: { memory: 0.9 }, ...config }, {}, () => undefined), services);
+      const largest = Math.max(...ranks.map(({ weightBytes, activationBytes, cacheBytes }) => weightBytes + activationBytes + cacheBytes));
+      assert(largest < WASM_MEMORY_BYTES && largest > WASM_MEMORY_BYTES / 2, `${largest} bytes`);
+    }
   });
 
   it("sizes the caches of a cluster that runs", async () => {
