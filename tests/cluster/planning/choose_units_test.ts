@@ -98,8 +98,8 @@ describe("the units of a machine", () => {
     const [replicas, group, sliced, together] = ways;
     assert(replicas.tokensPerSecond! > group.tokensPerSecond! && group.stepMs!.full < replicas.stepMs!.full + 0.8, JSON.stringify(ways));
     assert(replicas.weightBytes > group.weightBytes && group.weightBytes > together.weightBytes);
-    // Attention weights are there twice, and read once: of latents it reads less.
-    assert(sliced.weightBytes > together.weightBytes && sliced.weightBytes < group.weightBytes && sliced.stepMs!.full < together.stepMs!.full);
+    // All of attention is there for prompts, too, where feed-forward blocks are whole, and is not read in steps: of latents they read less.
+    assert(sliced.weightBytes > together.weightBytes && sliced.stepMs!.full < together.stepMs!.full, JSON.stringify(ways));
     assertEquals([sliced.flags, sliced.taken], ["--ranks 4 --attention tpla --prefill-workers 0", "never"]);
     for (const { tokens, stepMs } of ways) assert(tokens! > 32768 && stepMs!.one < stepMs!.full);
   });
