@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../core/errors.ts";
 import { attentionBench } from "./attention_bench.ts";
 import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
@@ -119,6 +120,7 @@ export function usage(name: string | undefined, args: readonly string[]): string
 /** What is said to whoever runs a bench of what cannot be done; null for faults of ours, whose place is wanted. */
 export function sentenceOf(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
+  if (error instanceof LatentmeshError) return error.code === "internal" ? null : error.message;
   const ofFlags = "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
   return ofFlags || error.constructor === Error ? error.message : null;
 }

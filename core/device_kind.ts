@@ -52,6 +52,8 @@ export function isHostChoice(choice: DeviceChoice): boolean {
 
 /** What a WebAssembly memory has at most. */
 export const WASM_MEMORY_BYTES = 2 ** 32;
-/** What to do where that is not enough. */
-export const WASM_ADVICE =
-  "use --weights q4, a smaller cache (--max-tokens-total, --cache-memory), or more workers to share the model (--ranks, --prefill-ranks)";
+/** What to do where that is not enough. @param weights as they are kept, if that is known: what is done already is no advice */
+export function wasmAdvice(weights?: string): string {
+  const fewer = weights === "q4" ? "" : "--weights q4, ";
+  return `use ${fewer}a smaller cache (--max-tokens-total, --cache-memory), or more workers to share the model (--ranks, --prefill-ranks)`;
+}

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isHost, WASM_ADVICE, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
+import { isHost, WASM_MEMORY_BYTES, wasmAdvice } from "../../core/device_kind.ts";
 import { messageOf } from "../../core/errors.ts";
 import { modelHash } from "../../core/model/model_hash.ts";
 import { readModelPackage } from "../../core/model_package.ts";
@@ -199,7 +199,9 @@ async function memory(settings: Settings, services: PlanServices): Promise<Findi
     if (!isHost(kind)) return { state: "ok", subject: "memory", text: `${formatBytes(needed)} on this host's GPUs; see deno task plan` };
     const largest = local.reduce((largest, rank) => wholeMemory(rank) > wholeMemory(largest) ? rank : largest, local[0]);
     if (kind === "wasm" && local.length > 0 && wholeMemory(largest) > WASM_MEMORY_BYTES) {
-      const text = `${largest.slot.name} needs ${formatBytes(wholeMemory(largest))}, and on device wasm a worker has 4 GiB at most; ${WASM_ADVICE}`;
+      const text = `${largest.slot.name} needs ${formatBytes(wholeMemory(largest))}, and on device wasm a worker has 4 GiB at most; ${
+        wasmAdvice(settings.weights)
+      }`;
       return { state: "fail", subject: "memory", text };
     }
     const { available } = Deno.systemMemoryInfo();

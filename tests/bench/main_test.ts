@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { sentenceOf, usage } from "../../bench/main.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import { parseOptions } from "../../bench/whole/options.ts";
 
 describe("deno task bench", () => {
@@ -23,6 +24,8 @@ describe("deno task bench", () => {
       thrown = error;
     }
     assert(sentenceOf(thrown)?.includes("--topolgy"), String(thrown));
-    assertEquals([sentenceOf(new TypeError("x is not a function")), sentenceOf("text")], [null, null]);
+    assertEquals(sentenceOf(new LatentmeshError("invalid_config", "Cannot use that")), "Cannot use that");
+    const ours = [new TypeError("x is not a function"), new LatentmeshError("internal", "a fault"), "text"];
+    assertEquals(ours.map(sentenceOf), [null, null, null]);
   });
 });

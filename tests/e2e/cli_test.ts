@@ -173,7 +173,7 @@ describe("command line", () => {
     assertEquals(bad.stdout.split("no config.json").length, 2, "one fault is said once");
     const large = await runCli("doctor", "--device", "wasm", "--port", "0", "--model", "synthetic:v2-lite", "--weights", "q4", "--mixed", "1");
     assertEquals(large.code, 1);
-    assertStringIncludes(large.stdout, "on device wasm a worker has 4 GiB at most");
+    assertStringIncludes(large.stdout, "on device wasm a worker has 4 GiB at most; use a smaller cache");
     const gpus = await runCli("doctor", "--device", "cpu", "--port", "0", "--gpus", "63");
     assertEquals([gpus.code, /fail\s+gpus\s+Cannot use GPU 63/.test(gpus.stdout)], [1, true], gpus.stdout);
   });

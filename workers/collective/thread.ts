@@ -113,6 +113,7 @@ class Sums {
       // Awaiting what is no promise would let others go first.
       const exchanged = pending instanceof Promise ? await pending : pending;
       if ("sum" in exchanged) lane.sum(values).set(exchanged.sum);
+      // Nobody here takes parts before.
       else exchanged.parts.forEach((part, other) => lane.part(other, values).set(part!));
       this.#count();
       lane.reply("sum" in exchanged ? "sum" : "parts");

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { WASM_ADVICE } from "../../../core/device_kind.ts";
+import { wasmAdvice } from "../../../core/device_kind.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { roundUp } from "../../../core/numeric.ts";
 import type { HostBuffer } from "../../authoring/contract.ts";
@@ -89,7 +89,7 @@ export class WasmMemory {
       } catch (cause) {
         throw new LatentmeshError(
           "out_of_memory",
-          `Cannot allocate ${size} bytes for ${label}: a WebAssembly memory has 4 GiB at most, of which ${address} bytes are taken; ${WASM_ADVICE}`,
+          `Cannot allocate ${size} bytes for ${label}: a WebAssembly memory has 4 GiB at most, of which ${address} bytes are taken; ${wasmAdvice()}`,
           { cause },
         );
       }

@@ -24,7 +24,7 @@ async function shipped(): Promise<CalibratedBasis> {
 describe("calibration", () => {
   it("recomputes the basis that the embedded model ships", async () => {
     const basis = await shipped();
-    const again = await calibrate({ model: directory, device: "cpu", documents, tokens: basis.provenance.tokens });
+    const again = await calibrate({ model: directory, device: "wasm", documents, tokens: basis.provenance.tokens });
     assertEquals(again.provenance, basis.provenance);
     again.statistics.forEach((statistics, layer) => {
       for (const name of ["latents", "queries", "values"] as const) {
