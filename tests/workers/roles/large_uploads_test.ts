@@ -7,20 +7,20 @@ import { openTestDevice } from "../../support/devices.ts";
 
 const MIB = 1 << 20;
 
-/** A processor that passes for Dawn, and counts the blocks that went its way. */
-async function openDawnLike(): Promise<{ readonly device: Device; readonly blocks: () => number }> {
+/** A processor that passes for another device, and counts the blocks that are taken to reach it. */
+async function openAs(kind: Device["kind"]): Promise<{ readonly device: Device; readonly blocks: () => number }> {
   const device = await openTestDevice("cpu");
   let blocks = 0;
   const createStaging: Device["createStaging"] = (bytes, count) => {
     const staging = device.createStaging(bytes, count);
     return { take: () => (blocks++, staging.take()), close: () => staging.close() };
   };
-  return { device: Object.create(device, { kind: { value: "dawn" }, createStaging: { value: createStaging } }), blocks: () => blocks };
+  return { device: Object.create(device, { kind: { value: kind }, createStaging: { value: createStaging } }), blocks: () => blocks };
 }
 
 describe("large uploads", () => {
   it("put all bytes where they belong, in blocks where they are large and otherwise as they are", async () => {
-    const { device, blocks } = await openDawnLike();
+    const { device, blocks } = await openAs("dawn");
     const random = new Random();
     const uploads = new LargeUploads(device, 40 * MIB);
     const buffer = device.createBuffer("parts", 24 * MIB);
@@ -45,13 +45,8 @@ describe("large uploads", () => {
   });
 
   it("take no memory where none are large, or where there is no better way", async () => {
-    for (
-      const [mostBytes, open] of [[MIB - 4, openDawnLike], [40 * MIB, async () => ({
-        device: await openTestDevice("cpu"),
-        blocks: () => 0,
-      })]] as const
-    ) {
-      const { device, blocks } = await open();
+    for (const [mostBytes, kind] of [[MIB - 4, "dawn"], [40 * MIB, "deno"], [40 * MIB, "cpu"]] as const) {
+      const { device, blocks } = await openAs(kind);
       const buffer = device.createBuffer("parts", 2 * MIB);
       const uploads = new LargeUploads(device, mostBytes);
       await uploads.write([{ buffer, offset: 4, data: new Uint8Array(MIB).fill(3) }]);
