@@ -150,7 +150,8 @@ export class Keywords {
     if (!this.has("const")) return all;
     const only = this.get("const") as Json;
     this.#writable("const", only);
-    return all === null ? [only] : all.filter((value) => canonical(value) === canonical(only));
+    const text = canonical(only);
+    return all === null ? [only] : all.filter((value) => canonical(value) === text);
   }
 
   types(): { types: number; integer: boolean } {

@@ -26,7 +26,7 @@ export function fitsDemand(value: Json, demand: Demand, questions: ValueQuestion
 
 /** Whether a value has a shape. */
 export function fitsShape(value: Json, shape: Shape, questions: ValueQuestions): boolean {
-  if (shape.values !== null && !shape.values.some((other) => canonical(other) === canonical(value))) return false;
+  if (shape.values !== null && !textsOf(shape.values, (other) => other).has(canonical(value))) return false;
   return fitsRules(value, shape, questions);
 }
 
@@ -34,7 +34,7 @@ export function fitsShape(value: Json, shape: Shape, questions: ValueQuestions):
 export function fitsRules(value: Json, shape: Shape, questions: ValueQuestions): boolean {
   const type = typeOf(value);
   if ((shape.types & type) === 0) return false;
-  if (shape.excluded.some((excluded) => canonical(excluded.value) === canonical(value))) return false;
+  if (shape.excluded.length > 0 && textsOf(shape.excluded, (excluded) => excluded.value).has(canonical(value))) return false;
   switch (type) {
     case Type.number:
       return fitsNumber(value as number, shape.number);
@@ -47,6 +47,15 @@ export function fitsRules(value: Json, shape: Shape, questions: ValueQuestions):
     default:
       return true;
   }
+}
+
+/** Lists of values as texts: each is asked about every value that may be one of them, so they are made once. */
+const TEXTS = new WeakMap<readonly unknown[], ReadonlySet<string>>();
+
+function textsOf<T>(list: readonly T[], valueOf: (element: T) => Json): ReadonlySet<string> {
+  let texts = TEXTS.get(list);
+  if (texts === undefined) TEXTS.set(list, texts = new Set(list.map((element) => canonical(valueOf(element)))));
+  return texts;
 }
 
 function fitsNumber(value: number, { integer, min, max, multiplesOf }: NumberRules): boolean {

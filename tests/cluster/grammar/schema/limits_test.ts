@@ -117,4 +117,13 @@ describe("schemas beyond all limits", () => {
     const { $defs, $ref } = chain(6, fan, { type: "string" });
     refused({ $defs, oneOf: [{ $ref, minProperties: 1 }, { $ref }] }, "at # is too complex: it takes too long to tell alternatives apart");
   });
+
+  it("are held to where values are as many as those that each may be", () => {
+    const values = Array.from({ length: 20_000 }, (_, i) => i);
+    held({ const: values, items: { enum: values } });
+    held({ const: values, contains: { enum: values }, minContains: 3 });
+    held({ const: Object.fromEntries(values.slice(0, 8000).map((value) => [`k${value}`, value])), additionalProperties: { enum: values } });
+    // Compared with each of a list, a value is written once.
+    refused({ enum: values, const: Array.from({ length: 20_000 }, () => "x".repeat(20)) }, "cannot be fitted by any value");
+  });
 });
