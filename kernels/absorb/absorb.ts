@@ -30,6 +30,8 @@ export interface AbsorbConfig {
 const THREADS = 128;
 /** Columns that a workgroup takes. */
 const BLOCK_COLUMNS = 128;
+/** Columns that a thread on `wasm` takes: the most that share a scale. */
+const SPANS = [64, 32, 16];
 
 function blockVectors({ layout }: AbsorbConfig): number {
   return BLOCK_COLUMNS / 4 / quadsPerVector(layout.format);
@@ -91,12 +93,17 @@ export const absorb: Kernel<AbsorbConfig, "weights" | "scales" | "x" | "queries"
     if (!wasmReads(layout) || layout.format === "int8" || layout.scaling === "f32-zero" || layout.columns % 4 !== 0 || queries.dtype !== "f32") {
       return null;
     }
-    return ({ at, allocate, call }) => {
-      const args = allocate(14);
+    return ({ at, allocate, reserve, call }) => {
+      const args = allocate(16);
       const { format, columns, rowBytes, scaleRowBytes, group, scaling } = layout;
+      const span = SPANS.find((span) => group % span === 0)!;
+      reserve(rows * (2 + span) * 4);
       args.u32.set([at.weights, at.scales, at.x, at.queries, WASM_FORMATS.indexOf(format), columns, rowBytes, scaleRowBytes, group]);
-      args.u32.set([inputStride * 4, heads, rows, cacheWidth(queries) * 4, WASM_SCALINGS.indexOf(scaling)], 9);
-      return ({ items }) => call("absorb", args, items, rows * columns);
+      args.u32.set([inputStride * 4, heads, rows, cacheWidth(queries) * 4, WASM_SCALINGS.indexOf(scaling), span], 9);
+      return ({ items }) => {
+        args.u32[15] = items;
+        call("absorb", args, heads * ceilDiv(columns, span), rows * span * items / heads);
+      };
     };
   },
 };

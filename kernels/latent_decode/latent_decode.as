@@ -60,9 +60,13 @@ function gather(all: Decode, row: u32, split: u32, splits: u32, context: u32, to
   let count: u32 = 0;
   for (let strip = split * all.stripTokens; strip < context; strip += splits * all.stripTokens) {
     const end = min(context, strip + all.stripTokens);
-    for (let position = strip; position < end; position++, count++) {
-      const slot = load<u32>(table + (position / all.blockTokens << 2)) * all.blockTokens + position % all.blockTokens;
-      store<u32>(to + (count << 2), all.cache + slot * all.slotBytes);
+    for (let position = strip; position < end;) {
+      const within = position % all.blockTokens;
+      let latent = all.cache + (load<u32>(table + (position / all.blockTokens << 2)) * all.blockTokens + within) * all.slotBytes;
+      // To the end of its block they lie one after the other.
+      for (const next = min(end, position + all.blockTokens - within); position < next; position++, count++, latent += all.slotBytes) {
+        store<u32>(to + (count << 2), latent);
+      }
     }
   }
   const last = load<u32>(to + (count - 1 << 2));
@@ -143,20 +147,49 @@ function attendTwo<T>(all: Decode, item: u32, count: u32, latents: usize, bytes:
     const at = latents + (t << 2);
     const l0 = load<u32>(at), l1 = load<u32>(at, 4), l2 = load<u32>(at, 8), l3 = load<u32>(at, 12);
     let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-    for (let k: u32 = 0; k < width; k += 4) {
-      const p = v128.load(query + (k << 2)), q = v128.load(other + (k << 2));
-      const w0 = quad<T>(l0, k, c0, c1, c2);
-      a = madd(w0, p, a);
-      e = madd(w0, q, e);
-      const w1 = quad<T>(l1, k, c0, c1, c2);
-      b = madd(w1, p, b);
-      f = madd(w1, q, f);
-      const w2 = quad<T>(l2, k, c0, c1, c2);
-      c = madd(w2, p, c);
-      g = madd(w2, q, g);
-      const w3 = quad<T>(l3, k, c0, c1, c2);
-      d = madd(w3, p, d);
-      h = madd(w3, q, h);
+    let k: u32 = 0;
+    for (; k + 8 <= width; k += 8) {
+      const p0 = v128.load(query + (k << 2)), q0 = v128.load(other + (k << 2));
+      const w00 = quad<T>(l0, k, c0, c1, c2);
+      a = madd(w00, p0, a);
+      e = madd(w00, q0, e);
+      const w10 = quad<T>(l1, k, c0, c1, c2);
+      b = madd(w10, p0, b);
+      f = madd(w10, q0, f);
+      const w20 = quad<T>(l2, k, c0, c1, c2);
+      c = madd(w20, p0, c);
+      g = madd(w20, q0, g);
+      const w30 = quad<T>(l3, k, c0, c1, c2);
+      d = madd(w30, p0, d);
+      h = madd(w30, q0, h);
+      const p1 = v128.load(query + (k << 2), 16), q1 = v128.load(other + (k << 2), 16);
+      const w01 = quad<T>(l0, k + 4, c0, c1, c2);
+      a = madd(w01, p1, a);
+      e = madd(w01, q1, e);
+      const w11 = quad<T>(l1, k + 4, c0, c1, c2);
+      b = madd(w11, p1, b);
+      f = madd(w11, q1, f);
+      const w21 = quad<T>(l2, k + 4, c0, c1, c2);
+      c = madd(w21, p1, c);
+      g = madd(w21, q1, g);
+      const w31 = quad<T>(l3, k + 4, c0, c1, c2);
+      d = madd(w31, p1, d);
+      h = madd(w31, q1, h);
+    }
+    if (k < width) {
+      const p0 = v128.load(query + (k << 2)), q0 = v128.load(other + (k << 2));
+      const w00 = quad<T>(l0, k, c0, c1, c2);
+      a = madd(w00, p0, a);
+      e = madd(w00, q0, e);
+      const w10 = quad<T>(l1, k, c0, c1, c2);
+      b = madd(w10, p0, b);
+      f = madd(w10, q0, f);
+      const w20 = quad<T>(l2, k, c0, c1, c2);
+      c = madd(w20, p0, c);
+      g = madd(w20, q0, g);
+      const w30 = quad<T>(l3, k, c0, c1, c2);
+      d = madd(w30, p0, d);
+      h = madd(w30, q0, h);
     }
     const score = f32x4.mul(sumsOf(a, b, c, d), scale), scoreOfOther = f32x4.mul(sumsOf(e, f, g, h), scale);
     v128.store(scores + (t << 2), score);

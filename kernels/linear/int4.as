@@ -2,7 +2,8 @@
 import { madd } from "../device/wasm/madd";
 import { constant, largestOf, loadFew, sumsOf, widenHalf } from "../device/wasm/simd";
 import { floatZero, hasFloatZeros, int4Scale, int4Zero } from "../device/wasm/int4";
-import { Batch, itemOf, Linear, multiply, put } from "./linear";
+import { itemOf, multiplyWidened, put, widenedBytes } from "./floats";
+import { Batch, Linear } from "./linear";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -23,7 +24,7 @@ function levels(row: usize, k: u32, fifteen: v128): v128 {
 export function linearInt4(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Int4>(args);
   const fours = (all.rows + 3) >> 2;
-  const stride = (all.columns + 3 & ~3) << 2;
+  const stride = widenedBytes(all);
   for (let piece = first; piece < end; piece++) {
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
     const row = piece % fours << 2;
@@ -32,7 +33,7 @@ export function linearInt4(args: usize, first: u32, end: u32, scratch: usize): v
     for (let r: u32 = 0; r < rows; r++) {
       widen(all, all.weights + (at + r) * all.rowBytes, all.scales + (at + r) * all.scaleRowBytes, scratch + r * stride);
     }
-    multiply<f32>(all, batch, row, rows, 0, scratch, 0, stride);
+    multiplyWidened(all, batch, row, rows, scratch, 0);
   }
 }
 

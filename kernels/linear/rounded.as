@@ -1,7 +1,8 @@
 // Linear layers with weights in q8 and q4, whose inputs are rounded to eight bits. Sums of a group are sums of integers, which are exact in whatever order and by
 // whichever instruction; groups are added in order, one sum of f32 for each output. So nothing else that is computed, and no processor, changes a bit but by `madd`.
 import { constant } from "../device/wasm/simd";
-import { Batch, itemOf, Linear, put } from "./linear";
+import { itemOf, put } from "./floats";
+import { Batch, Linear } from "./linear";
 import { layOut, tile } from "./rounded_tile";
 import { added, changing, endOfGroup, GROUP, scalesOf, step, stored } from "./rounded_weights";
 

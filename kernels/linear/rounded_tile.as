@@ -1,6 +1,7 @@
 // Tiles of eight rows and four items, of weights that are laid out for them, so that lanes are rows and nothing is left to be added across them.
 import { constant } from "../device/wasm/simd";
-import { Batch, itemOf, Linear, put } from "./linear";
+import { itemOf, put } from "./floats";
+import { Batch, Linear } from "./linear";
 import { added, changing, endOfGroup, GROUP, scalesOf, step, stored } from "./rounded_weights";
 
 // Eight rows as a tile reads them: four columns of each row beside each other, and then scales, eight by eight.

@@ -65,8 +65,6 @@ export function linearProgram<B extends string, P extends string>(
     const { at, most } = binding;
     const rounds = layout.format === "q8" || layout.format === "q4";
     const rows = rounds ? ROUNDED_ROWS : ROWS;
-    // Weights laid out anew with their scales, or as f32, of which what is widened sixteen at a time ends behind the last column.
-    binding.reserve(rounds ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4) : rows * ceilDiv(layout.columns, 4) * 16 + 48);
     const inputRows = ceilDiv(most.items, perInput);
     const activated = input === "gated" ? binding.allocate(inputRows * layout.columns) : null;
     const plain = { x: activated?.address ?? at.x, inputBytes: activated === null ? inputStride * 4 : layout.columns * 4 };
@@ -79,6 +77,10 @@ export function linearProgram<B extends string, P extends string>(
       : null;
     const { x, inputBytes } = rounding ?? plain;
     const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / inputBytes));
+    // Weights laid out anew with their scales, or as f32, of which what is widened sixteen at a time ends behind the last column; and copies of inputs.
+    const floatBytes = ceilDiv(layout.columns, 4) * 16;
+    const copies = layout.format === "fp8" ? Math.min(itemsAtOnce, most.items) : 0;
+    binding.reserve(rounds ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4) : (rows + copies) * floatBytes + 48);
     const args = binding.allocate(17);
     const batches = binding.allocate(mostBatches(config, most) * BATCH_WORDS);
     args.u32[16] = WASM_SCALINGS.indexOf(layout.scaling);

@@ -27,7 +27,7 @@ export interface ThreadTask {
 const [JOBS_BYTES, JOB_WORD, STOPPED_WORD] = [64, 2, 9];
 
 /** Multiplications below which a job is done alone: waking a thread that sleeps takes as long. */
-const WORTH_SHARING = 100_000;
+const WORTH_SHARING = 30_000;
 /** Shares for each thread into which what is left of a job is cut whenever one is taken. */
 const SHARES = 2;
 

@@ -14,11 +14,14 @@ export function largestOf(v: v128): f32 {
   return max(max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)), max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
 }
 
-// Sums of four vectors, as one.
+// Sums of four vectors, as one: lanes are laid beside each other, and added as sumOf adds them.
 // @ts-ignore: decorator
 @inline
 export function sumsOf(a: v128, b: v128, c: v128, d: v128): v128 {
-  return f32x4.replace_lane(f32x4.replace_lane(f32x4.replace_lane(f32x4.splat(sumOf(a)), 1, sumOf(b)), 2, sumOf(c)), 3, sumOf(d));
+  const ab = v128.shuffle<f32>(a, b, 0, 4, 1, 5), cd = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
+  const low = f32x4.add(v128.shuffle<f64>(ab, cd, 0, 2), v128.shuffle<f64>(ab, cd, 1, 3));
+  const ab2 = v128.shuffle<f32>(a, b, 2, 6, 3, 7), cd2 = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
+  return f32x4.add(low, f32x4.add(v128.shuffle<f64>(ab2, cd2, 0, 2), v128.shuffle<f64>(ab2, cd2, 1, 3)));
 }
 
 // The first `count` (1 to 3) of four floats, and zeros: what lies behind them is not read.
@@ -126,7 +129,15 @@ export function quad<T>(row: usize, k: u32, c0: v128, c1: v128, c2: v128): v128 
     return f32x4.sub(f32x4.mul(f32x4.convert_i32x4_s(nibbles), c1), c2);
   }
   if (isSigned<T>()) return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(row + k))));
-  return f32x4.mul(v128.and(i32x4.shr_s(i8x16.relaxed_swizzle(v128.load32_zero(row + k), c2), 4), c0), c1);
+  return f32x4.mul(fewOfEight<T>(row, k, c0, c1, c2), c1);
+}
+
+// The same, but of fp8 without what makes up for the exponent, as lowQuad has them.
+// @ts-ignore: decorator
+@inline
+export function fewOfEight<T>(row: usize, k: u32, c0: v128, c1: v128, c2: v128): v128 {
+  if (isFloat<T>() || sizeof<T>() != 1 || isSigned<T>()) return quad<T>(row, k, c0, c1, c2);
+  return v128.and(i32x4.shr_s(i8x16.relaxed_swizzle(v128.load32_zero(row + k), c2), 4), c0);
 }
 
 // Eight weights of two bytes or one, k … k + 7, as sixteen bits that are the upper halves of what {@link lowQuad} and {@link highQuad} make of them.

@@ -64,29 +64,53 @@ describe("WebAssembly kernels", () => {
     }
   });
 
-  it("scale fp8 to the same bits alone and together, also where scales are too large to take over its exponent", async () => {
-    const [outputs, columns, most] = [6, 100, 5];
-    const layout = matrixLayout("fp8", columns, 16);
-    const packed = { layout, ...allocateRows(layout, outputs) };
+  it("multiply floats to the same bits alone and with any number of others", async () => {
     const random = new Random(SEED);
-    const x = random.normals(most * columns);
-    const scales = new Float32Array(packed.scales.buffer);
-    scales.forEach((_, i) => scales[i] = [1e-3, 127.5, 128, -200, 3e4, 2 ** 100, 2 ** -130][i % 7]);
-    const expected = new Float64Array(most * outputs);
-    for (let row = 0; row < outputs; row++) {
-      for (let k = 0; k < columns; k++) {
-        // All codes but NaN, denormals among them.
-        const code = (row * columns + k) * 5 % 256;
-        const byte = (code & 127) === 127 ? 0 : code;
-        packed.data[row * layout.rowBytes + k] = byte;
-        const weight = FP8_E4M3_VALUES[byte] * scales[row * layout.scaleRowBytes / 4 + Math.floor(k / 16)];
-        for (let item = 0; item < most; item++) expected[item * outputs + row] += weight * x[item * columns + k];
+    for (const [outputs, columns, most] of [[7, 203, 18], [8, 48, 19], [1, 5, 8]] as const) {
+      const weights = random.normals(outputs * columns);
+      const x = random.normals(most * columns);
+      const fp8 = (["one", "some"] as const).map((scales) => {
+        const layout = matrixLayout("fp8", columns, scales === "one" ? Math.ceil(columns / 16) * 16 : 32);
+        return [`fp8 with ${scales} scale of a row`, { layout, ...randomMatrix(random, layout, outputs).packed }] as const;
+      });
+      for (const [name, packed] of [...(["f32", "f16", "bf16"] as const).map((f) => [f, pack(f, columns, weights, outputs)] as const), ...fp8]) {
+        const alone = new Float32Array(most * outputs);
+        for (let i = 0; i < most; i++) {
+          alone.set(await multiply(1, packed, x.slice(i * columns, (i + 1) * columns), { outputs, columns, most: 1 }), i * outputs);
+        }
+        for (const items of [2, 3, 4, 5, 7, most]) {
+          const together = await multiply(1, packed, x.slice(0, items * columns), { outputs, columns, most: items });
+          assertEquals(together, alone.subarray(0, items * outputs), `${name}, ${outputs} × ${columns}, ${items} items`);
+        }
       }
     }
-    const all = await multiply(1, packed, x, { outputs, columns, most });
-    all.forEach((value, i) => assert(Math.abs(value - expected[i]) <= 1e-5 * Math.abs(expected[i]), `${value}, not ${expected[i]}`));
-    assertEquals(await multiply(1, packed, x.slice(0, columns), { outputs, columns, most: 1 }), all.subarray(0, outputs));
   });
+
+  for (const group of [16, 112]) {
+    it(`scale fp8 where scales are too large to be multiplied with inputs that make up for its exponent, a scale for ${group} of 100`, async () => {
+      const [outputs, columns, most] = [6, 100, 5];
+      const layout = matrixLayout("fp8", columns, group);
+      const packed = { layout, ...allocateRows(layout, outputs) };
+      const random = new Random(SEED);
+      const x = random.normals(most * columns);
+      const scales = new Float32Array(packed.scales.buffer);
+      scales.forEach((_, i) => scales[i] = [1e-3, 127.5, 2 ** 39, -200, 3e4, 2 ** 100, -(2 ** 40), group === 16 ? 2 ** -130 : 2 ** -100][i % 8]);
+      const expected = new Float64Array(most * outputs);
+      for (let row = 0; row < outputs; row++) {
+        for (let k = 0; k < columns; k++) {
+          // All codes but NaN, denormals among them.
+          const code = (row * columns + k) * 5 % 256;
+          const byte = (code & 127) === 127 ? 0 : code;
+          packed.data[row * layout.rowBytes + k] = byte;
+          const weight = FP8_E4M3_VALUES[byte] * scales[row * layout.scaleRowBytes / 4 + Math.floor(k / group)];
+          for (let item = 0; item < most; item++) expected[item * outputs + row] += weight * x[item * columns + k];
+        }
+      }
+      const all = await multiply(1, packed, x, { outputs, columns, most });
+      all.forEach((value, i) => assert(Math.abs(value - expected[i]) <= 1e-5 * Math.abs(expected[i]), `${value}, not ${expected[i]}`));
+      assertEquals(await multiply(1, packed, x.slice(0, columns), { outputs, columns, most: 1 }), all.subarray(0, outputs));
+    });
+  }
 
   it("add integers of long rows without overflow", async () => {
     const [outputs, columns] = [5, 40_000];

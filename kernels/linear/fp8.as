@@ -1,0 +1,93 @@
+// Linear layers in fp8. Inputs are multiplied by the scales of the columns they meet, so that weights need not be: copies of them serve all rows that have these scales,
+// which is a block of 128 of most checkpoints. Where a row has one scale for all columns, its sums are multiplied by it.
+import { loadFew } from "../device/wasm/simd";
+import { Copies, multiplyFew, multiplyWidened, itemOf, widen, widenedBytes } from "./floats";
+import { Batch, Linear, WORTH_WIDENING } from "./linear";
+
+// Weights are widened with an exponent that is too low by 120: inputs make up for one half, sums for the other, so that neither becomes infinite or too small.
+// @ts-ignore: decorator
+@inline
+const HALF: f32 = 1152921504606846976, WHOLE: f32 = HALF * HALF;
+
+// Scales from which on inputs would become infinite; sums make up for all of it there.
+// @ts-ignore: decorator
+@inline
+const LARGE: f32 = 1099511627776;
+
+export function piecesOfFp8(all: Linear, first: u32, end: u32, scratch: usize): void {
+  const fours = (all.rows + 3) >> 2;
+  const groups = (all.columns + all.group - 1) / all.group;
+  const bytes = widenedBytes(all), step = all.scaleRowBytes;
+  const copies = changetype<Copies>(scratch);
+  copies.bytes = bytes;
+  copies.inputs = scratch + 32 + 4 * bytes;
+  // What the copies were made of: a batch, and scales, if they are in the copies.
+  let copied: usize = 0, by: usize = 0;
+  for (let piece = first; piece < end; piece++) {
+    const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
+    const begin = piece % fours << 2;
+    const over = min<u32>(begin + 4, all.rows);
+    for (let row = begin; row < over;) {
+      const scales = all.scales + (batch.firstRow + row) * step;
+      const weights = all.weights + (batch.firstRow + row) * all.rowBytes;
+      let rows: u32 = 4;
+      // Most rows have the scales of those before them.
+      if (changetype<usize>(batch) != copied || by == 0 || over - row < 4 || !haveAll(scales, step, by, groups)) {
+        const large = isLarge(scales, groups), copiesHave = groups > 1 || large;
+        rows = 1;
+        while (row + rows < over && (copiesHave ? isSame(scales, scales + rows * step, groups) : !isLarge(scales + rows * step, groups))) rows++;
+        if (changetype<usize>(batch) != copied || (copiesHave ? by == 0 || !isSame(scales, by, groups) : by != 0)) {
+          copied = changetype<usize>(batch);
+          by = copiesHave ? scales : 0;
+          for (let i: u32 = 0; i < batch.count; i++) {
+            copy(all, all.x + itemOf(batch, i) / all.itemsPerInput * all.inputBytes, by, large ? 1 : HALF, copies.inputs + i * bytes);
+          }
+        }
+        for (let r: u32 = 0; r < 4; r++) {
+          const factor = copiesHave ? large ? WHOLE : HALF : load<f32>(scales + min(r, rows - 1) * step) * HALF;
+          store<f32>(scratch + offsetof<Copies>("factor0") + (r << 2), factor);
+        }
+      }
+      if (batch.count < WORTH_WIDENING) multiplyFew<u8>(all, batch, row, rows, weights, scratch);
+      else {
+        widen<u8>(all, rows, weights, scratch + 32);
+        multiplyWidened(all, batch, row, rows, scratch + 32, scratch);
+      }
+      row += rows;
+    }
+  }
+}
+
+// Whether four rows have the same scales as another.
+function haveAll(scales: usize, step: u32, other: usize, groups: u32): bool {
+  let differ: u32 = 0;
+  for (let g: u32 = 0; g < groups; g++) {
+    const at = scales + (g << 2), same = load<u32>(other + (g << 2));
+    differ |= load<u32>(at) ^ same | load<u32>(at + step) ^ same | load<u32>(at + step * 2) ^ same | load<u32>(at + step * 3) ^ same;
+  }
+  return differ == 0;
+}
+
+// Whether a row has such a scale.
+function isLarge(scales: usize, groups: u32): bool {
+  for (let g: u32 = 0; g < groups; g++) if (abs(load<f32>(scales + (g << 2))) >= LARGE) return true;
+  return false;
+}
+
+// Whether rows have the same scales.
+function isSame(scales: usize, others: usize, groups: u32): bool {
+  for (let g: u32 = 0; g < groups; g++) if (load<u32>(scales + (g << 2)) != load<u32>(others + (g << 2))) return false;
+  return true;
+}
+
+// An input by scales, if there are any; zeros behind the last column.
+function copy(all: Linear, x: usize, scales: usize, half: f32, to: usize): void {
+  const columns = all.columns, group = scales ? all.group : columns;
+  for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
+    const by = f32x4.splat(scales ? load<f32>(scales + (g << 2)) * half : half);
+    const end = min(k + group, columns);
+    for (; k + 4 <= end; k += 4) v128.store(to + (k << 2), f32x4.mul(v128.load(x + (k << 2)), by));
+    if (k < end) v128.store(to + (k << 2), f32x4.mul(loadFew(x + (k << 2), end - k), by));
+    k = end;
+  }
+}
