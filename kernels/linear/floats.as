@@ -1,6 +1,6 @@
 // Products of four rows of floats, as they are stored, and some items.
 import { madd } from "../device/wasm/madd";
-import { constant, eight, fewOfEight, highQuad, loadFew, lowQuad, storeFew, sumsOf } from "../device/wasm/simd";
+import { constant, eight, fewOfEight, highQuad, loadFew, lowQuad, sumsOf } from "../device/wasm/simd";
 import { Batch, Linear } from "./linear";
 
 // Inputs that were copied, one after the other, and what sums of each row are multiplied by.
@@ -16,11 +16,11 @@ export class Copies {
 }
 
 // Rows as f32, one after the other.
-export function widen<T>(all: Linear, rows: u32, weights: usize, to: usize): void {
+export function widen<T>(all: Linear, rows: u32, weights: usize, bytes: u32, to: usize): void {
   const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2), mask = constant<u8>(3);
   const columns = all.columns;
   for (let r: u32 = 0; r < rows; r++) {
-    const row = weights + r * all.rowBytes;
+    const row = weights + r * bytes;
     let k: u32 = 0;
     for (; k + 8 <= columns; k += 8) {
       const halves = eight<T>(row, k, mask);
@@ -40,25 +40,25 @@ export function widenedBytes(all: Linear): u32 {
 }
 
 // Items with rows that were widened.
-export function multiplyWidened(all: Linear, batch: Batch, row: u32, rows: u32, weights: usize, copies: usize): void {
+export function multiplyWidened(all: Linear, batch: Batch, row: u32, apart: u32, rows: u32, weights: usize, copies: usize): void {
   const bytes = widenedBytes(all), count = batch.count;
   let i: u32 = 0;
-  for (; i + 1 < count; i += 2) pair<f32>(all, batch, i, row, rows, weights, bytes, copies);
-  if (i < count) single<f32>(all, batch, i, row, rows, weights, bytes, copies);
+  for (; i + 1 < count; i += 2) pair<f32>(all, batch, i, row, apart, rows, weights, bytes, copies);
+  if (i < count) single<f32>(all, batch, i, row, apart, rows, weights, bytes, copies);
 }
 
 // Items with rows as they are stored, which are widened in registers.
-export function multiplyFew<T>(all: Linear, batch: Batch, row: u32, rows: u32, weights: usize, copies: usize): void {
-  const bytes = all.rowBytes, count = batch.count;
+export function multiplyFew<T>(all: Linear, batch: Batch, row: u32, apart: u32, rows: u32, weights: usize, copies: usize): void {
+  const bytes = apart * all.rowBytes, count = batch.count;
   for (let i: u32 = 0; i < count;) {
     const left = count - i;
-    if (left == 1) single<T>(all, batch, i++, row, rows, weights, bytes, copies);
+    if (left == 1) single<T>(all, batch, i++, row, apart, rows, weights, bytes, copies);
     else if (left == 2 || isFloat<T>()) {
-      pair<T>(all, batch, i, row, rows, weights, bytes, copies);
+      pair<T>(all, batch, i, row, apart, rows, weights, bytes, copies);
       i += 2;
     } else {
       // Two rows at a time, since each item has sums of its own.
-      for (let r: u32 = 0; r < rows; r += 2) fourItems<T>(all, batch, i, row, r, min<u32>(2, rows - r), weights + r * bytes, copies);
+      for (let r: u32 = 0; r < rows; r += 2) fourItems<T>(all, batch, i, row, apart, r, min<u32>(2, rows - r), weights + r * bytes, bytes, copies);
       i += 4;
     }
   }
@@ -77,16 +77,23 @@ function inputOf(all: Linear, batch: Batch, i: u32, copies: usize): usize {
   return all.x + itemOf(batch, i) / all.itemsPerInput * all.inputBytes;
 }
 
-// Sums of an item, of 1 to 4 rows from the row on.
+// Sums of an item, of 1 to 4 rows that are some apart.
 // @ts-ignore: decorator
 @inline
-export function put(all: Linear, item: u32, row: u32, rows: u32, sums: v128): void {
-  const to = all.y + (item * all.outputs + all.firstOutput + row << 2);
-  if (rows == 4) {
-    v128.store(to, all.adds ? f32x4.add(v128.load(to), sums) : sums);
-  } else {
-    storeFew(to, all.adds ? f32x4.add(loadFew(to, rows), sums) : sums, rows);
+export function put(all: Linear, item: u32, row: u32, apart: u32, rows: u32, sums: v128): void {
+  const to = all.y + (item * all.outputs + all.firstOutput + row << 2), by = apart << 2;
+  let whole = sums;
+  if (all.adds) {
+    let before = v128.load32_zero(to);
+    if (rows > 1) before = v128.load32_lane(to + by, before, 1);
+    if (rows > 2) before = v128.load32_lane(to + 2 * by, before, 2);
+    if (rows > 3) before = v128.load32_lane(to + 3 * by, before, 3);
+    whole = f32x4.add(before, sums);
   }
+  v128.store32_lane(to, whole, 0);
+  if (rows > 1) v128.store32_lane(to + by, whole, 1);
+  if (rows > 2) v128.store32_lane(to + 2 * by, whole, 2);
+  if (rows > 3) v128.store32_lane(to + 3 * by, whole, 3);
 }
 
 // The last row again beyond the last, which is not written.
@@ -116,7 +123,7 @@ function high<T>(row: usize, k: u32, c0: v128, c1: v128, mask: v128): v128 {
 }
 
 // One item and four rows.
-function single<T>(all: Linear, batch: Batch, i: u32, row: u32, rows: u32, weights: usize, bytes: u32, copies: usize): void {
+function single<T>(all: Linear, batch: Batch, i: u32, row: u32, apart: u32, rows: u32, weights: usize, bytes: u32, copies: usize): void {
   const columns = all.columns;
   const x = inputOf(all, batch, i, copies);
   const w0 = weights, w1 = rowAt(weights, bytes, 1, rows), w2 = rowAt(weights, bytes, 2, rows), w3 = rowAt(weights, bytes, 3, rows);
@@ -139,11 +146,11 @@ function single<T>(all: Linear, batch: Batch, i: u32, row: u32, rows: u32, weigh
   }
   let sums = sumsOf(a0, a1, a2, a3);
   if (copies) sums = f32x4.mul(sums, v128.load(copies + offsetof<Copies>("factor0")));
-  put(all, itemOf(batch, i), row, rows, sums);
+  put(all, itemOf(batch, i), row, apart, rows, sums);
 }
 
 // Two items and four rows. Twice four columns at a time, so that addresses are computed half as often.
-function pair<T>(all: Linear, batch: Batch, i: u32, row: u32, rows: u32, weights: usize, bytes: u32, copies: usize): void {
+function pair<T>(all: Linear, batch: Batch, i: u32, row: u32, apart: u32, rows: u32, weights: usize, bytes: u32, copies: usize): void {
   const columns = all.columns;
   const x = inputOf(all, batch, i, copies), z = inputOf(all, batch, i + 1, copies);
   const w0 = weights, w1 = rowAt(weights, bytes, 1, rows), w2 = rowAt(weights, bytes, 2, rows), w3 = rowAt(weights, bytes, 3, rows);
@@ -199,17 +206,19 @@ function pair<T>(all: Linear, batch: Batch, i: u32, row: u32, rows: u32, weights
     sums = f32x4.mul(sums, factors);
     others = f32x4.mul(others, factors);
   }
-  put(all, itemOf(batch, i), row, rows, sums);
-  put(all, itemOf(batch, i + 1), row, rows, others);
+  put(all, itemOf(batch, i), row, apart, rows, sums);
+  put(all, itemOf(batch, i + 1), row, apart, rows, others);
 }
 
 // Four items, of which the last may be missing, and the r-th row and the next, if there are two.
-function fourItems<T>(all: Linear, batch: Batch, i: u32, row: u32, r: u32, rows: u32, weights: usize, copies: usize): void {
+function fourItems<T>(
+  all: Linear, batch: Batch, i: u32, row: u32, apart: u32, r: u32, rows: u32, weights: usize, bytes: u32, copies: usize,
+): void {
   const columns = all.columns;
   const last = batch.count - 1;
   const x0 = inputOf(all, batch, i, copies), x1 = inputOf(all, batch, i + 1, copies);
   const x2 = inputOf(all, batch, i + 2, copies), x3 = inputOf(all, batch, min(i + 3, last), copies);
-  const w0 = weights, w1 = rowAt(weights, all.rowBytes, 1, rows);
+  const w0 = weights, w1 = rowAt(weights, bytes, 1, rows);
   const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(2), mask = constant<u8>(3);
   let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
   let k: u32 = 0;
@@ -266,16 +275,9 @@ function fourItems<T>(all: Linear, batch: Batch, i: u32, row: u32, r: u32, rows:
     sums = f32x4.mul(sums, two);
     others = f32x4.mul(others, two);
   }
-  putTwo(all, itemOf(batch, i), row + r, rows, sums);
-  putTwo(all, itemOf(batch, i + 1), row + r, rows, v128.shuffle<f64>(sums, sums, 1, 1));
-  putTwo(all, itemOf(batch, i + 2), row + r, rows, others);
-  if (i + 3 <= last) putTwo(all, itemOf(batch, i + 3), row + r, rows, v128.shuffle<f64>(others, others, 1, 1));
-}
-
-// The first one or two of sums.
-// @ts-ignore: decorator
-@inline
-function putTwo(all: Linear, item: u32, row: u32, rows: u32, sums: v128): void {
-  const to = all.y + (item * all.outputs + all.firstOutput + row << 2);
-  storeFew(to, all.adds ? f32x4.add(loadFew(to, rows), sums) : sums, rows);
+  const from = row + r * apart;
+  put(all, itemOf(batch, i), from, apart, rows, sums);
+  put(all, itemOf(batch, i + 1), from, apart, rows, v128.shuffle<f64>(sums, sums, 1, 1));
+  put(all, itemOf(batch, i + 2), from, apart, rows, others);
+  if (i + 3 <= last) put(all, itemOf(batch, i + 3), from, apart, rows, v128.shuffle<f64>(others, others, 1, 1));
 }

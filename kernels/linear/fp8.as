@@ -3,6 +3,7 @@
 import { loadFew } from "../device/wasm/simd";
 import { Copies, multiplyFew, multiplyWidened, itemOf, widen, widenedBytes } from "./floats";
 import { Batch, Linear, WORTH_WIDENING } from "./linear";
+import { apartOf, firstOf, rowsOf } from "./row_order";
 
 // Weights are widened with an exponent that is too low by 120: inputs make up for one half, sums for the other, so that neither becomes infinite or too small.
 // @ts-ignore: decorator
@@ -17,7 +18,7 @@ const LARGE: f32 = 1099511627776;
 export function piecesOfFp8(all: Linear, first: u32, end: u32, scratch: usize): void {
   const fours = (all.rows + 3) >> 2;
   const groups = (all.columns + all.group - 1) / all.group;
-  const bytes = widenedBytes(all), step = all.scaleRowBytes;
+  const bytes = widenedBytes(all);
   const copies = changetype<Copies>(scratch);
   copies.bytes = bytes;
   copies.inputs = scratch + 32 + 4 * bytes;
@@ -25,17 +26,18 @@ export function piecesOfFp8(all: Linear, first: u32, end: u32, scratch: usize): 
   let copied: usize = 0, by: usize = 0;
   for (let piece = first; piece < end; piece++) {
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
-    const begin = piece % fours << 2;
-    const over = min<u32>(begin + 4, all.rows);
-    for (let row = begin; row < over;) {
-      const scales = all.scales + (batch.firstRow + row) * step;
-      const weights = all.weights + (batch.firstRow + row) * all.rowBytes;
+    const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), over = rowsOf(all, row, apart, 2);
+    const step = apart * all.scaleRowBytes;
+    for (let r: u32 = 0; r < over;) {
+      const at = batch.firstRow + row + r * apart;
+      const scales = all.scales + at * all.scaleRowBytes;
+      const weights = all.weights + at * all.rowBytes;
       let rows: u32 = 4;
       // Most rows have the scales of those before them.
-      if (changetype<usize>(batch) != copied || by == 0 || over - row < 4 || !haveAll(scales, step, by, groups)) {
+      if (changetype<usize>(batch) != copied || by == 0 || over - r < 4 || !haveAll(scales, step, by, groups)) {
         const large = isLarge(scales, groups), copiesHave = groups > 1 || large;
         rows = 1;
-        while (row + rows < over && (copiesHave ? isSame(scales, scales + rows * step, groups) : !isLarge(scales + rows * step, groups))) rows++;
+        while (r + rows < over && (copiesHave ? isSame(scales, scales + rows * step, groups) : !isLarge(scales + rows * step, groups))) rows++;
         if (changetype<usize>(batch) != copied || (copiesHave ? by == 0 || !isSame(scales, by, groups) : by != 0)) {
           copied = changetype<usize>(batch);
           by = copiesHave ? scales : 0;
@@ -43,17 +45,17 @@ export function piecesOfFp8(all: Linear, first: u32, end: u32, scratch: usize): 
             copy(all, all.x + itemOf(batch, i) / all.itemsPerInput * all.inputBytes, by, large ? 1 : HALF, copies.inputs + i * bytes);
           }
         }
-        for (let r: u32 = 0; r < 4; r++) {
-          const factor = copiesHave ? large ? WHOLE : HALF : load<f32>(scales + min(r, rows - 1) * step) * HALF;
-          store<f32>(scratch + offsetof<Copies>("factor0") + (r << 2), factor);
+        for (let f: u32 = 0; f < 4; f++) {
+          const factor = copiesHave ? large ? WHOLE : HALF : load<f32>(scales + min(f, rows - 1) * step) * HALF;
+          store<f32>(scratch + offsetof<Copies>("factor0") + (f << 2), factor);
         }
       }
-      if (batch.count < WORTH_WIDENING) multiplyFew<u8>(all, batch, row, rows, weights, scratch);
+      if (batch.count < WORTH_WIDENING) multiplyFew<u8>(all, batch, row + r * apart, apart, rows, weights, scratch);
       else {
-        widen<u8>(all, rows, weights, scratch + 32);
-        multiplyWidened(all, batch, row, rows, scratch + 32, scratch);
+        widen<u8>(all, rows, weights, apart * all.rowBytes, scratch + 32);
+        multiplyWidened(all, batch, row + r * apart, apart, rows, scratch + 32, scratch);
       }
-      row += rows;
+      r += rows;
     }
   }
 }

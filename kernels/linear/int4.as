@@ -4,6 +4,7 @@ import { constant, largestOf, loadFew, sumsOf, widenHalf } from "../device/wasm/
 import { floatZero, hasFloatZeros, int4Scale, int4Zero } from "../device/wasm/int4";
 import { itemOf, multiplyWidened, put, widenedBytes } from "./floats";
 import { Batch, Linear } from "./linear";
+import { apartOf, firstOf, rowsOf } from "./row_order";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -27,13 +28,13 @@ export function linearInt4(args: usize, first: u32, end: u32, scratch: usize): v
   const stride = widenedBytes(all);
   for (let piece = first; piece < end; piece++) {
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
-    const row = piece % fours << 2;
-    const rows = min<u32>(4, all.rows - row);
+    const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), rows = rowsOf(all, row, apart, 2);
     const at = batch.firstRow + row;
     for (let r: u32 = 0; r < rows; r++) {
-      widen(all, all.weights + (at + r) * all.rowBytes, all.scales + (at + r) * all.scaleRowBytes, scratch + r * stride);
+      const from = at + r * apart;
+      widen(all, all.weights + from * all.rowBytes, all.scales + from * all.scaleRowBytes, scratch + r * stride);
     }
-    multiplyWidened(all, batch, row, rows, scratch, 0);
+    multiplyWidened(all, batch, row, apart, rows, scratch, 0);
   }
 }
 
@@ -127,24 +128,23 @@ export function dotInt4(args: usize, first: u32, end: u32, scratch: usize): void
   const fours = (all.rows + 3) >> 2;
   for (let piece = first; piece < end; piece++) {
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
-    const row = piece % fours << 2;
-    const rows = min<u32>(4, all.rows - row);
+    const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), rows = rowsOf(all, row, apart, 2);
     const at = batch.firstRow + row;
     switch (all.scaling) {
-      case 1: dotItems<f32>(all, batch, row, rows, at); break;
-      case 2: dotItems<i16>(all, batch, row, rows, at); break;
-      case 3: dotItems<u16>(all, batch, row, rows, at); break;
-      case 4: dotItems<i32>(all, batch, row, rows, at); break;
-      case 5: dotItems<u32>(all, batch, row, rows, at); break;
+      case 1: dotItems<f32>(all, batch, row, apart, rows, at); break;
+      case 2: dotItems<i16>(all, batch, row, apart, rows, at); break;
+      case 3: dotItems<u16>(all, batch, row, apart, rows, at); break;
+      case 4: dotItems<i32>(all, batch, row, apart, rows, at); break;
+      case 5: dotItems<u32>(all, batch, row, apart, rows, at); break;
     }
   }
 }
 
 // Ways to store scales, as types for the compiler to choose by: f32 is f32, i16 f16, u16 bf16, i32 and u32 the same with zero points.
-function dotItems<T>(all: Int4, batch: Batch, row: u32, rows: u32, at: u32): void {
+function dotItems<T>(all: Int4, batch: Batch, row: u32, apart: u32, rows: u32, at: u32): void {
   let i: u32 = 0;
-  for (; i + 1 < batch.count; i += 2) dotPair<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row, rows, at);
-  if (i < batch.count) dotSingle<T>(all, itemOf(batch, i), row, rows, at);
+  for (; i + 1 < batch.count; i += 2) dotPair<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row, apart, rows, at);
+  if (i < batch.count) dotSingle<T>(all, itemOf(batch, i), row, apart, rows, at);
 }
 
 // @ts-ignore: decorator
@@ -195,15 +195,15 @@ function joined(upper: v128, lower: v128, small: v128): v128 {
 }
 
 // Two rows at a time, since registers hold no more.
-function dotSingle<T>(all: Int4, item: u32, row: u32, rows: u32, at: u32): void {
+function dotSingle<T>(all: Int4, item: u32, row: u32, apart: u32, rows: u32, at: u32): void {
   const columns = all.columns, group = all.group;
   const x = all.x + item / all.itemsPerInput * all.inputBytes;
   const by = v128.load32_splat(x + ((columns + 31 & ~31) << 2));
   const fifteen = v128.load(CONSTANTS), small = v128.load(CONSTANTS, 16), eight = v128.load(CONSTANTS, 32), none = i32x4.splat(0);
   let sums0 = f32x4.splat(0);
   for (let half: u32 = 0; half < rows; half += 2) {
-    const w0 = all.weights + (at + half) * all.rowBytes, w1 = half + 1 < rows ? w0 + all.rowBytes : w0;
-    const s0 = all.scales + (at + half) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + all.scaleRowBytes : s0;
+    const w0 = all.weights + (at + half * apart) * all.rowBytes, w1 = half + 1 < rows ? w0 + apart * all.rowBytes : w0;
+    const s0 = all.scales + (at + half * apart) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + apart * all.scaleRowBytes : s0;
     let a0 = f32x4.splat(0), a1 = a0;
     let i0 = none, i1 = none, j0 = none, j1 = none;
     let z0 = zeroOf<T>(s0, 0, eight), z1 = zeroOf<T>(s1, 0, eight);
@@ -232,12 +232,12 @@ function dotSingle<T>(all: Int4, item: u32, row: u32, rows: u32, at: u32): void 
     const two = f32x4.mul(sumsOf(a0, a1, a0, a1), by);
     if (half == 0) {
       sums0 = two;
-      if (rows <= 2) put(all, item, row, rows, two);
-    } else put(all, item, row, rows, v128.shuffle<i32>(sums0, two, 0, 1, 4, 5));
+      if (rows <= 2) put(all, item, row, apart, rows, two);
+    } else put(all, item, row, apart, rows, v128.shuffle<i32>(sums0, two, 0, 1, 4, 5));
   }
 }
 
-function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, rows: u32, at: u32): void {
+function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, apart: u32, rows: u32, at: u32): void {
   const columns = all.columns, group = all.group;
   const x = all.x + item / all.itemsPerInput * all.inputBytes, z = all.x + other / all.itemsPerInput * all.inputBytes;
   const toScale = (columns + 31 & ~31) << 2;
@@ -245,8 +245,8 @@ function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, rows: u32, at: u
   const fifteen = v128.load(CONSTANTS), small = v128.load(CONSTANTS, 16), eight = v128.load(CONSTANTS, 32), none = i32x4.splat(0);
   let sums0 = f32x4.splat(0), others0 = sums0;
   for (let half: u32 = 0; half < rows; half += 2) {
-    const w0 = all.weights + (at + half) * all.rowBytes, w1 = half + 1 < rows ? w0 + all.rowBytes : w0;
-    const s0 = all.scales + (at + half) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + all.scaleRowBytes : s0;
+    const w0 = all.weights + (at + half * apart) * all.rowBytes, w1 = half + 1 < rows ? w0 + apart * all.rowBytes : w0;
+    const s0 = all.scales + (at + half * apart) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + apart * all.scaleRowBytes : s0;
     let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0;
     let i0 = none, i1 = none, j0 = none, j1 = none, m0 = none, m1 = none, n0 = none, n1 = none;
     let z0 = zeroOf<T>(s0, 0, eight), z1 = zeroOf<T>(s1, 0, eight);
@@ -284,11 +284,11 @@ function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, rows: u32, at: u
       sums0 = two;
       others0 = twoOthers;
       if (rows > 2) continue;
-      put(all, item, row, rows, two);
-      put(all, other, row, rows, twoOthers);
+      put(all, item, row, apart, rows, two);
+      put(all, other, row, apart, rows, twoOthers);
     } else {
-      put(all, item, row, rows, v128.shuffle<i32>(sums0, two, 0, 1, 4, 5));
-      put(all, other, row, rows, v128.shuffle<i32>(others0, twoOthers, 0, 1, 4, 5));
+      put(all, item, row, apart, rows, v128.shuffle<i32>(sums0, two, 0, 1, 4, 5));
+      put(all, other, row, apart, rows, v128.shuffle<i32>(others0, twoOthers, 0, 1, 4, 5));
     }
   }
 }

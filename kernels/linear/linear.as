@@ -3,6 +3,7 @@
 import { exp4, loadFew, storeFew } from "../device/wasm/simd";
 import { multiplyFew, multiplyWidened, widen } from "./floats";
 import { piecesOfFp8 } from "./fp8";
+import { apartOf, firstOf, rowsOf } from "./row_order";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -23,6 +24,8 @@ export class Linear {
   adds: u32;
   firstOutput: u32;
   rows: u32;
+  // The power of two of the rows of a block, see row_order.as.
+  blockShift: u32;
 }
 
 // Items that one matrix multiplies: of a list, or every step-th.
@@ -54,13 +57,12 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
   const fours = (all.rows + 3) >> 2;
   for (let piece = first; piece < end; piece++) {
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
-    const row = piece % fours << 2;
-    const rows = min<u32>(4, all.rows - row);
+    const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), rows = rowsOf(all, row, apart, 2);
     const weights = all.weights + (batch.firstRow + row) * all.rowBytes;
-    if (isFloat<T>() || batch.count < WORTH_WIDENING) multiplyFew<T>(all, batch, row, rows, weights, 0);
+    if (isFloat<T>() || batch.count < WORTH_WIDENING) multiplyFew<T>(all, batch, row, apart, rows, weights, 0);
     else {
-      widen<T>(all, rows, weights, scratch);
-      multiplyWidened(all, batch, row, rows, scratch, 0);
+      widen<T>(all, rows, weights, apart * all.rowBytes, scratch);
+      multiplyWidened(all, batch, row, apart, rows, scratch, 0);
     }
   }
 }

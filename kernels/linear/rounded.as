@@ -3,6 +3,7 @@
 import { constant } from "../device/wasm/simd";
 import { itemOf, put } from "./floats";
 import { Batch, Linear } from "./linear";
+import { apartOf, firstOf, rowsOf } from "./row_order";
 import { layOut, tile } from "./rounded_tile";
 import { added, changing, endOfGroup, GROUP, scalesOf, step, stored } from "./rounded_weights";
 
@@ -27,21 +28,20 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
   const eights = (all.rows + 7) >> 3;
   for (let piece = first; piece < end; piece++) {
     const batch = changetype<Batch>(all.batches + piece / eights * offsetof<Batch>());
-    const row = piece % eights << 3;
-    const rows = min<u32>(8, all.rows - row);
+    const row = firstOf(all, piece % eights, 3), apart = apartOf(all, row, 3), rows = rowsOf(all, row, apart, 3);
     const at = batch.firstRow + row;
     const count = batch.count;
     let done: u32 = 0;
     if (sizeof<T>() == 1 && count >= MANY) {
-      layOut<T>(all, at, rows, scratch);
-      for (; done + 4 <= count; done += 4) tile<T>(all, batch, done, row, rows, scratch);
+      layOut<T>(all, at, apart, rows, scratch);
+      for (; done + 4 <= count; done += 4) tile<T>(all, batch, done, row, apart, rows, scratch);
     }
     if (done == count) continue;
     for (let four: u32 = 0; four < rows; four += 4) {
-      const some = min<u32>(4, rows - four);
+      const some = min<u32>(4, rows - four), from = row + four * apart, weights = batch.firstRow + from;
       let i = done;
-      for (; i + 1 < count; i += 2) pair<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row + four, some, at + four);
-      if (i < count) single<T>(all, itemOf(batch, i), row + four, some, at + four);
+      for (; i + 1 < count; i += 2) pair<T>(all, itemOf(batch, i), itemOf(batch, i + 1), from, apart, some, weights);
+      if (i < count) single<T>(all, itemOf(batch, i), from, apart, some, weights);
     }
   }
 }
@@ -84,13 +84,13 @@ function totals(a: v128, b: v128, c: v128, d: v128): v128 {
   return i32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
 }
 
-function single<T>(all: Linear, item: u32, row: u32, rows: u32, at: u32): void {
+function single<T>(all: Linear, item: u32, row: u32, apart: u32, rows: u32, at: u32): void {
   const x = all.x + item / all.itemsPerInput * all.inputBytes;
   const xScales = x + (all.columns + 63 & ~63);
-  const rowBytes = all.rowBytes, scaleBytes = all.scaleRowBytes;
+  const rowBytes = apart * all.rowBytes, scaleBytes = apart * all.scaleRowBytes;
   const r1 = min<u32>(1, rows - 1), r2 = min<u32>(2, rows - 1), r3 = rows - 1;
-  const w0 = all.weights + at * rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
-  const s0 = all.scales + at * scaleBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
+  const w0 = all.weights + at * all.rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
+  const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
   const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
   let sum = f32x4.splat(0);
   for (let k: u32 = 0, g: u32 = 0; k < all.columns;) {
@@ -109,16 +109,16 @@ function single<T>(all: Linear, item: u32, row: u32, rows: u32, at: u32): void {
       sum = added(sum, totals(i0, i1, i2, i3), scales, xScales, g);
     }
   }
-  put(all, item, row, rows, sum);
+  put(all, item, row, apart, rows, sum);
 }
 
-function pair<T>(all: Linear, item: u32, other: u32, row: u32, rows: u32, at: u32): void {
+function pair<T>(all: Linear, item: u32, other: u32, row: u32, apart: u32, rows: u32, at: u32): void {
   const x = all.x + item / all.itemsPerInput * all.inputBytes, z = all.x + other / all.itemsPerInput * all.inputBytes;
   const toScales: usize = all.columns + 63 & ~63;
-  const rowBytes = all.rowBytes, scaleBytes = all.scaleRowBytes;
+  const rowBytes = apart * all.rowBytes, scaleBytes = apart * all.scaleRowBytes;
   const r1 = min<u32>(1, rows - 1), r2 = min<u32>(2, rows - 1), r3 = rows - 1;
-  const w0 = all.weights + at * rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
-  const s0 = all.scales + at * scaleBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
+  const w0 = all.weights + at * all.rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
+  const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
   const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
   let sum = f32x4.splat(0), sumOfOther = sum;
   for (let k: u32 = 0, g: u32 = 0; k < all.columns;) {
@@ -146,7 +146,7 @@ function pair<T>(all: Linear, item: u32, other: u32, row: u32, rows: u32, at: u3
       sumOfOther = added(sumOfOther, totals(j0, j1, j2, j3), scales, z + toScales, g);
     }
   }
-  put(all, item, row, rows, sum);
-  put(all, other, row, rows, sumOfOther);
+  put(all, item, row, apart, rows, sum);
+  put(all, other, row, apart, rows, sumOfOther);
 }
 

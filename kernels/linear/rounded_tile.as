@@ -5,14 +5,14 @@ import { Batch, Linear } from "./linear";
 import { added, changing, endOfGroup, GROUP, scalesOf, step, stored } from "./rounded_weights";
 
 // Eight rows as a tile reads them: four columns of each row beside each other, and then scales, eight by eight.
-export function layOut<T>(all: Linear, at: u32, rows: u32, scratch: usize): void {
+export function layOut<T>(all: Linear, at: u32, apart: u32, rows: u32, scratch: usize): void {
   const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1);
-  const rowBytes = all.rowBytes, scaleBytes = all.scaleRowBytes;
+  const rowBytes = apart * all.rowBytes, scaleBytes = apart * all.scaleRowBytes;
   const padded: u32 = all.columns + step<T>() - 1 & ~(step<T>() - 1);
   for (let half: u32 = 0; half < 2; half++) {
     const last = rows - 1;
     const r0 = min<u32>(half << 2, last), r1 = min<u32>((half << 2) + 1, last), r2 = min<u32>((half << 2) + 2, last), r3 = min<u32>((half << 2) + 3, last);
-    const w = all.weights + at * rowBytes, s = all.scales + at * scaleBytes;
+    const w = all.weights + at * all.rowBytes, s = all.scales + at * all.scaleRowBytes;
     const w0 = w + r0 * rowBytes, w1 = w + r1 * rowBytes, w2 = w + r2 * rowBytes, w3 = w + r3 * rowBytes;
     let to = scratch + (half << 4);
     for (let k: u32 = 0; k < padded; k += step<T>()) {
@@ -46,7 +46,7 @@ function beside(to: usize, a: v128, b: v128, c: v128, d: v128): void {
 }
 
 // Eight rows times four items: lanes are rows.
-export function tile<T>(all: Linear, batch: Batch, first: u32, row: u32, rows: u32, scratch: usize): void {
+export function tile<T>(all: Linear, batch: Batch, first: u32, row: u32, apart: u32, rows: u32, scratch: usize): void {
   const items = all.itemsPerInput, bytes = all.inputBytes;
   const m0 = itemOf(batch, first), m1 = itemOf(batch, first + 1), m2 = itemOf(batch, first + 2), m3 = itemOf(batch, first + 3);
   const x0 = all.x + m0 / items * bytes, x1 = all.x + m1 / items * bytes, x2 = all.x + m2 / items * bytes, x3 = all.x + m3 / items * bytes;
@@ -125,13 +125,13 @@ export function tile<T>(all: Linear, batch: Batch, first: u32, row: u32, rows: u
     b3 = added(b3, j3, d, x3 + toScales, g);
   }
   const some = min<u32>(4, rows);
-  put(all, m0, row, some, a0);
-  put(all, m1, row, some, a1);
-  put(all, m2, row, some, a2);
-  put(all, m3, row, some, a3);
+  put(all, m0, row, apart, some, a0);
+  put(all, m1, row, apart, some, a1);
+  put(all, m2, row, apart, some, a2);
+  put(all, m3, row, apart, some, a3);
   if (rows <= 4) return;
-  put(all, m0, row + 4, rows - 4, b0);
-  put(all, m1, row + 4, rows - 4, b1);
-  put(all, m2, row + 4, rows - 4, b2);
-  put(all, m3, row + 4, rows - 4, b3);
+  put(all, m0, row + 4 * apart, apart, rows - 4, b0);
+  put(all, m1, row + 4 * apart, apart, rows - 4, b1);
+  put(all, m2, row + 4 * apart, apart, rows - 4, b2);
+  put(all, m3, row + 4 * apart, apart, rows - 4, b3);
 }

@@ -13,6 +13,10 @@ import { itemsPerInput } from "./select.ts";
 
 /** Rows that are multiplied together, and by inputs of eight bits. */
 const [ROWS, ROUNDED_ROWS] = [4, 8];
+/** Rows among which those of a piece are (kernels/linear/row_order.as): of FP8 as many as have the same scales in any matrix that is made of several. */
+const [BLOCK, FP8_BLOCK] = [128, 32];
+/** Bytes of a row below which rows beside each other come from memory as quickly. */
+const LONG_ROW = 512;
 /** Bytes of inputs that stay in a processor's cache while rows go by. */
 const INPUTS_AT_ONCE = 1 << 18;
 /** Items of a batch, however long they are. */
@@ -81,9 +85,10 @@ export function linearProgram<B extends string, P extends string>(
     const floatBytes = ceilDiv(layout.columns, 4) * 16;
     const copies = layout.format === "fp8" ? Math.min(itemsAtOnce, most.items) : 0;
     binding.reserve(rounds ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4) : (rows + copies) * floatBytes + 48);
-    const args = binding.allocate(17);
+    const args = binding.allocate(18);
     const batches = binding.allocate(mostBatches(config, most) * BATCH_WORDS);
-    args.u32[16] = WASM_SCALINGS.indexOf(layout.scaling);
+    args.u32[16] = Math.log2(layout.rowBytes < LONG_ROW ? rows : layout.format === "fp8" ? FP8_BLOCK : BLOCK);
+    args.u32[17] = WASM_SCALINGS.indexOf(layout.scaling);
     args.u32.set([
       at.weights,
       at.scales,
