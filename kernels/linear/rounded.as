@@ -5,7 +5,7 @@ import { itemOf, put } from "./floats";
 import { Batch, Linear } from "./linear";
 import { apartOf, firstOf, rowsOf } from "./row_order";
 import { layOut, tile } from "./rounded_tile";
-import { added, changing, endOfGroup, GROUP, scalesOf, step, stored } from "./rounded_weights";
+import { added, changing, endOfGroup, GROUP, isQ4, pairs, products, scalesOf, step, stored } from "./rounded_weights";
 
 // all.format says how weights are multiplied, in the order of ROUNDED_WAYS (wasm.ts).
 export function linearRounded(args: usize, first: u32, end: u32, scratch: usize): void {
@@ -15,6 +15,7 @@ export function linearRounded(args: usize, first: u32, end: u32, scratch: usize)
     case 1: return pieces<u8>(all, first, end, scratch);
     case 2: return pieces<i8>(all, first, end, scratch);
     case 3: return pieces<i16>(all, first, end, scratch);
+    case 4: return pieces<u16>(all, first, end, scratch);
   }
 }
 
@@ -32,7 +33,7 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
     const at = batch.firstRow + row;
     const count = batch.count;
     let done: u32 = 0;
-    if (sizeof<T>() == 1 && count >= MANY) {
+    if (count >= MANY) {
       layOut<T>(all, at, apart, rows, scratch);
       for (; done + 4 <= count; done += 4) tile<T>(all, batch, done, row, apart, rows, scratch);
     }
@@ -46,33 +47,42 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
   }
 }
 
-// sum + weights · inputs, four products to a lane (of i16, in any two lanes). p and q are the inputs of one step.
+// sum + weights · inputs, four products to a lane, or two of q4 in 16 bits. p and q are the inputs of one step.
 // @ts-ignore: decorator
 @inline
-function dots<T>(sum: v128, weights: v128, p: v128, q: v128, by: v128): v128 {
+function dots<T>(sum: v128, weights: v128, p: v128, q: v128, by: v128, ones: v128): v128 {
+  if (sizeof<T>() == 2) {
+    if (isSigned<T>()) return i32x4.add(sum, i32x4.dot_i16x8_s(products(weights, p, q), ones));
+    const low = i16x8.relaxed_dot_i8x16_i7x16_s(p, v128.and(weights, by));
+    return i16x8.add(sum, i16x8.add(low, i16x8.relaxed_dot_i8x16_i7x16_s(q, v128.and(i16x8.shr_u(weights, 4), by))));
+  }
   if (isBoolean<T>()) {
     const low = i32x4.relaxed_dot_i8x16_i7x16_add_s(p, v128.and(weights, by), sum);
     return i32x4.relaxed_dot_i8x16_i7x16_add_s(q, v128.and(i16x8.shr_u(weights, 4), by), low);
   }
-  if (sizeof<T>() == 2) {
-    const low = i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(weights), p));
-    return i32x4.add(low, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(weights), q));
-  }
   return i32x4.relaxed_dot_i8x16_i7x16_add_s(p, weights, sum);
+}
+
+// A group's sums as integers of 32 bits: of q4, two times four products of 15 · 127 at most fit 16 bits.
+// @ts-ignore: decorator
+@inline
+function whole<T>(sum: v128, ones: v128): v128 {
+  return sizeof<T>() == 2 && !isSigned<T>() ? i32x4.dot_i16x8_s(sum, ones) : sum;
 }
 
 // Inputs of one step.
 // @ts-ignore: decorator
 @inline
 function firstInputs<T>(x: usize, k: u32): v128 {
-  return sizeof<T>() == 2 ? v128.load8x8_s(x + k) : v128.load(x + k);
+  const inputs = v128.load(x + k);
+  return sizeof<T>() == 2 && isSigned<T>() ? i8x16.abs(inputs) : inputs;
 }
 
 // @ts-ignore: decorator
 @inline
 function lastInputs<T>(x: usize, k: u32, first: v128): v128 {
-  if (isBoolean<T>()) return v128.load(x + k, 16);
-  return sizeof<T>() == 2 ? v128.load8x8_s(x + k, 8) : first;
+  if (isQ4<T>()) return v128.load(x + k, 16);
+  return sizeof<T>() == 2 ? i8x16.lt_s(v128.load(x + k), i32x4.splat(0)) : first;
 }
 
 // Sums of the lanes of four vectors of integers, as one vector.
@@ -91,7 +101,7 @@ function single<T>(all: Linear, item: u32, row: u32, apart: u32, rows: u32, at: 
   const r1 = min<u32>(1, rows - 1), r2 = min<u32>(2, rows - 1), r3 = rows - 1;
   const w0 = all.weights + at * all.rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
   const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
-  const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
+  const by = changing<T>(), ones = pairs(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
   let sum = f32x4.splat(0);
   for (let k: u32 = 0, g: u32 = 0; k < all.columns;) {
     const scales = scalesOf(s0, s1, s2, s3, k / GROUP, mask, power);
@@ -101,12 +111,12 @@ function single<T>(all: Linear, item: u32, row: u32, apart: u32, rows: u32, at: 
       const end = endOfGroup<T>(all, k);
       for (; k < end; k += step<T>()) {
         const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p);
-        i0 = dots<T>(i0, stored<T>(w0, k, by), p, q, by);
-        i1 = dots<T>(i1, stored<T>(w1, k, by), p, q, by);
-        i2 = dots<T>(i2, stored<T>(w2, k, by), p, q, by);
-        i3 = dots<T>(i3, stored<T>(w3, k, by), p, q, by);
+        i0 = dots<T>(i0, stored<T>(w0, k, by), p, q, by, ones);
+        i1 = dots<T>(i1, stored<T>(w1, k, by), p, q, by, ones);
+        i2 = dots<T>(i2, stored<T>(w2, k, by), p, q, by, ones);
+        i3 = dots<T>(i3, stored<T>(w3, k, by), p, q, by, ones);
       }
-      sum = added(sum, totals(i0, i1, i2, i3), scales, xScales, g);
+      sum = added(sum, totals(whole<T>(i0, ones), whole<T>(i1, ones), whole<T>(i2, ones), whole<T>(i3, ones)), scales, xScales, g);
     }
   }
   put(all, item, row, apart, rows, sum);
@@ -119,7 +129,7 @@ function pair<T>(all: Linear, item: u32, other: u32, row: u32, apart: u32, rows:
   const r1 = min<u32>(1, rows - 1), r2 = min<u32>(2, rows - 1), r3 = rows - 1;
   const w0 = all.weights + at * all.rowBytes, w1 = w0 + r1 * rowBytes, w2 = w0 + r2 * rowBytes, w3 = w0 + r3 * rowBytes;
   const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
-  const by = changing<T>(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
+  const by = changing<T>(), ones = pairs(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
   let sum = f32x4.splat(0), sumOfOther = sum;
   for (let k: u32 = 0, g: u32 = 0; k < all.columns;) {
     const scales = scalesOf(s0, s1, s2, s3, k / GROUP, mask, power);
@@ -130,20 +140,20 @@ function pair<T>(all: Linear, item: u32, other: u32, row: u32, apart: u32, rows:
       for (; k < end; k += step<T>()) {
         const p = firstInputs<T>(x, k), q = lastInputs<T>(x, k, p), u = firstInputs<T>(z, k), v = lastInputs<T>(z, k, u);
         const a = stored<T>(w0, k, by);
-        i0 = dots<T>(i0, a, p, q, by);
-        j0 = dots<T>(j0, a, u, v, by);
+        i0 = dots<T>(i0, a, p, q, by, ones);
+        j0 = dots<T>(j0, a, u, v, by, ones);
         const b = stored<T>(w1, k, by);
-        i1 = dots<T>(i1, b, p, q, by);
-        j1 = dots<T>(j1, b, u, v, by);
+        i1 = dots<T>(i1, b, p, q, by, ones);
+        j1 = dots<T>(j1, b, u, v, by, ones);
         const c = stored<T>(w2, k, by);
-        i2 = dots<T>(i2, c, p, q, by);
-        j2 = dots<T>(j2, c, u, v, by);
+        i2 = dots<T>(i2, c, p, q, by, ones);
+        j2 = dots<T>(j2, c, u, v, by, ones);
         const d = stored<T>(w3, k, by);
-        i3 = dots<T>(i3, d, p, q, by);
-        j3 = dots<T>(j3, d, u, v, by);
+        i3 = dots<T>(i3, d, p, q, by, ones);
+        j3 = dots<T>(j3, d, u, v, by, ones);
       }
-      sum = added(sum, totals(i0, i1, i2, i3), scales, x + toScales, g);
-      sumOfOther = added(sumOfOther, totals(j0, j1, j2, j3), scales, z + toScales, g);
+      sum = added(sum, totals(whole<T>(i0, ones), whole<T>(i1, ones), whole<T>(i2, ones), whole<T>(i3, ones)), scales, x + toScales, g);
+      sumOfOther = added(sumOfOther, totals(whole<T>(j0, ones), whole<T>(j1, ones), whole<T>(j2, ones), whole<T>(j3, ones)), scales, z + toScales, g);
     }
   }
   put(all, item, row, apart, rows, sum);

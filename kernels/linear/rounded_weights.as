@@ -1,10 +1,18 @@
 // What is stored of q8 and q4, as dot products of bytes take it.
 //
-// How weights are multiplied, as types for the compiler to choose by: bool is q4; q8 is u8 where the second operand of the dot product of bytes may be an unsigned
-// byte, i8 where it may be a signed one, and i16 where neither is so (kernels/device/wasm/byte_dots.ts).
+// How weights are multiplied, as types for the compiler to choose by. Where the processor has one instruction for a dot product of bytes, bool is q4, and q8 is u8 if
+// the second operand may be an unsigned byte, i8 if it may be a signed one (kernels/device/wasm/byte_dots.ts). Where it takes three, products are added in 16 bits as
+// far as they fit: u16 is q4, and i16 is q8, whose weights take over the inputs' signs, so that the second operand has seven bits.
 import { madd } from "../device/wasm/madd";
 import { constant, widenHalves } from "../device/wasm/simd";
 import { Linear } from "./linear";
+
+// Whether weights are q4.
+// @ts-ignore: decorator
+@inline
+export function isQ4<T>(): bool {
+  return isBoolean<T>() || sizeof<T>() == 2 && !isSigned<T>();
+}
 
 // Weights that share a scale (core/model/packing.ts).
 // @ts-ignore: decorator
@@ -15,14 +23,14 @@ export const GROUP: u32 = 64;
 // @ts-ignore: decorator
 @inline
 export function inputGroup<T>(): u32 {
-  return isBoolean<T>() ? 64 : 32;
+  return isQ4<T>() ? 64 : 32;
 }
 
 // Columns whose weights one load brings.
 // @ts-ignore: decorator
 @inline
 export function step<T>(): u32 {
-  return isBoolean<T>() ? 32 : 16;
+  return isQ4<T>() ? 32 : 16;
 }
 
 // Of the columns, as many as are stored: what lies beyond the last is zero in the inputs.
@@ -36,15 +44,29 @@ export function endOfGroup<T>(all: Linear, k: u32): u32 {
 // @ts-ignore: decorator
 @inline
 export function changing<T>(): v128 {
-  return constant<bool>(isBoolean<T>() ? 3 : 4);
+  return constant<bool>(isQ4<T>() ? 3 : 4);
 }
 
 // @ts-ignore: decorator
 @inline
 export function stored<T>(row: usize, k: u32, by: v128): v128 {
-  if (isBoolean<T>()) return v128.load(row + (k >> 1));
+  if (isQ4<T>()) return v128.load(row + (k >> 1));
   const weights = v128.load(row + k);
   return isSigned<T>() ? weights : v128.xor(weights, by);
+}
+
+// Of 16 bits, what dot_i16x8_s adds pairs by.
+// @ts-ignore: decorator
+@inline
+export function pairs(): v128 {
+  return constant<bool>(5);
+}
+
+// Products of two and two neighbours, of weights and inputs of which signs say which weights are negated.
+// @ts-ignore: decorator
+@inline
+export function products(weights: v128, inputs: v128, signs: v128): v128 {
+  return i16x8.relaxed_dot_i8x16_i7x16_s(i8x16.sub(v128.xor(weights, signs), signs), inputs);
 }
 
 // A group's scales of four rows.

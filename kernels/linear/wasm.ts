@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type MatrixLayout, QUANT_GROUP } from "../../core/model/packing.ts";
+import { type MatrixLayout, QUANT_GROUP, type WeightFormat } from "../../core/model/packing.ts";
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
 import type { Params } from "../authoring/contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
-import { WASM_FORMATS, WASM_SCALINGS, type WasmArguments, type WasmBinding, type WasmProgram } from "../authoring/wasm_program.ts";
+import { type ByteDots, WASM_FORMATS, WASM_SCALINGS, type WasmArguments, type WasmBinding, type WasmProgram } from "../authoring/wasm_program.ts";
 import type { LinearBindings, LinearConfig, LinearParams } from "./linear.ts";
 import { itemsPerInput } from "./select.ts";
 
@@ -143,13 +143,17 @@ function activation(
   return (rows) => binding.call("activate", args, rows, 8 * columns);
 }
 
-/** How weights are multiplied by inputs of eight bits, in the order of their numbers in rounded.as, and what is stored above what is meant there. */
-const ROUNDED_WAYS = [
-  { format: "q4", byteDots: undefined, above: 8 },
-  { format: "q8", byteDots: "unsigned", above: 128 },
-  { format: "q8", byteDots: "signed", above: 0 },
-  { format: "q8", byteDots: null, above: 0 },
-] as const;
+/**
+ * How weights are multiplied by inputs of eight bits, in the order of their numbers in rounded.as: for which dot products of bytes, and what is stored above what is
+ * meant there.
+ */
+const ROUNDED_WAYS: readonly { readonly format: WeightFormat; readonly byteDots: readonly ByteDots[]; readonly above: number }[] = [
+  { format: "q4", byteDots: ["unsigned", "signed"], above: 8 },
+  { format: "q8", byteDots: ["unsigned"], above: 128 },
+  { format: "q8", byteDots: ["signed"], above: 0 },
+  { format: "q8", byteDots: [null], above: 0 },
+  { format: "q4", byteDots: [null], above: 8 },
+];
 
 /** Inputs that share a scale: fewer for q8, where rounding inputs would otherwise cost as much as rounding weights did. */
 const INPUT_GROUPS: Readonly<Record<"q4" | "q8", number>> = { q4: 64, q8: 32 };
@@ -161,7 +165,7 @@ function roundRows(
   { format, columns }: MatrixLayout,
   rows: number,
 ): Integers {
-  const way = ROUNDED_WAYS.findIndex((way) => way.format === format && (way.byteDots === undefined || way.byteDots === binding.byteDots));
+  const way = ROUNDED_WAYS.findIndex((way) => way.format === format && way.byteDots.includes(binding.byteDots));
   const group = INPUT_GROUPS[format as "q4" | "q8"];
   const bytes = ceilDiv(columns, QUANT_GROUP) * (QUANT_GROUP + 8 * QUANT_GROUP / group);
   const { address } = binding.allocate(rows * bytes / 4);
