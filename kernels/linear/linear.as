@@ -26,6 +26,8 @@ export class Linear {
   rows: u32;
   // The power of two of the rows of a block, see row_order.as.
   blockShift: u32;
+  // The power of two of the rows of a piece, where there is a choice.
+  pieceShift: u32;
 }
 
 // Items that one matrix multiplies: of a list, or every step-th.

@@ -1,6 +1,6 @@
 // Linear layers with weights in q8 and q4, whose inputs are rounded to eight bits. Sums of a group are sums of integers, which are exact in whatever order and by
 // whichever instruction; groups are added in order, one sum of f32 for each output. So nothing else that is computed, and no processor, changes a bit but by `madd`.
-import { constant } from "../device/wasm/simd";
+import { constant, highQuad, lowQuad } from "../device/wasm/simd";
 import { itemOf, put } from "./floats";
 import { Batch, Linear } from "./linear";
 import { apartOf, firstOf, rowsOf } from "./row_order";
@@ -19,21 +19,17 @@ export function linearRounded(args: usize, first: u32, end: u32, scratch: usize)
   }
 }
 
-// Items of a batch from which on it is worth laying weights out anew for them.
-// @ts-ignore: decorator
-@inline
-const MANY: u32 = 8;
-
-// A piece is eight rows of one batch.
+// A piece is four rows of one batch, which are as many streams, or eight, of which tiles are made if there are many items (MANY in wasm.ts).
 function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
-  const eights = (all.rows + 7) >> 3;
+  const size = all.pieceShift;
+  const pieces = all.rows + (1 << size) - 1 >> size;
   for (let piece = first; piece < end; piece++) {
-    const batch = changetype<Batch>(all.batches + piece / eights * offsetof<Batch>());
-    const row = firstOf(all, piece % eights, 3), apart = apartOf(all, row, 3), rows = rowsOf(all, row, apart, 3);
+    const batch = changetype<Batch>(all.batches + piece / pieces * offsetof<Batch>());
+    const row = firstOf(all, piece % pieces, size), apart = apartOf(all, row, size), rows = rowsOf(all, row, apart, size);
     const at = batch.firstRow + row;
     const count = batch.count;
     let done: u32 = 0;
-    if (count >= MANY) {
+    if (size == 3) {
       layOut<T>(all, at, apart, rows, scratch);
       for (; done + 4 <= count; done += 4) tile<T>(all, batch, done, row, apart, rows, scratch);
     }
@@ -94,6 +90,28 @@ function totals(a: v128, b: v128, c: v128, d: v128): v128 {
   return i32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
 }
 
+// Scales of four groups of two rows.
+// @ts-ignore: decorator
+@inline
+function beside4(s: usize, t: usize, g: u32): v128 {
+  return v128.shuffle<i16>(v128.load64_zero(s + (g << 1)), v128.load64_zero(t + (g << 1)), 0, 8, 1, 9, 2, 10, 3, 11);
+}
+
+// Sums of a whole group of q4, of four rows.
+// @ts-ignore: decorator
+@inline
+function group<T>(w0: usize, w1: usize, w2: usize, w3: usize, x: usize, by: v128, ones: v128): v128 {
+  const p = v128.load(x), q = v128.load(x, 16), r = v128.load(x, 32), s = v128.load(x, 48);
+  return totals(row<T>(w0, p, q, r, s, by, ones), row<T>(w1, p, q, r, s, by, ones), row<T>(w2, p, q, r, s, by, ones), row<T>(w3, p, q, r, s, by, ones));
+}
+
+// @ts-ignore: decorator
+@inline
+function row<T>(w: usize, p: v128, q: v128, r: v128, s: v128, by: v128, ones: v128): v128 {
+  const zero = i32x4.splat(0);
+  return whole<T>(dots<T>(dots<T>(zero, v128.load(w), p, q, by, ones), v128.load(w, 16), r, s, by, ones), ones);
+}
+
 function single<T>(all: Linear, item: u32, row: u32, apart: u32, rows: u32, at: u32): void {
   const x = all.x + item / all.itemsPerInput * all.inputBytes;
   const xScales = x + (all.columns + 63 & ~63);
@@ -103,7 +121,19 @@ function single<T>(all: Linear, item: u32, row: u32, apart: u32, rows: u32, at: 
   const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + r1 * scaleBytes, s2 = s0 + r2 * scaleBytes, s3 = s0 + r3 * scaleBytes;
   const by = changing<T>(), ones = pairs(), mask = constant<i16>(0), power = constant<i16>(1), zero = i32x4.splat(0);
   let sum = f32x4.splat(0);
-  for (let k: u32 = 0, g: u32 = 0; k < all.columns;) {
+  let k: u32 = 0, g: u32 = 0;
+  if (isQ4<T>()) {
+    for (; k + 4 * GROUP <= all.columns; k += 4 * GROUP, g += 4) {
+      const o = k >> 1, at = x + k, beside = xScales + (g << 3);
+      const ab = beside4(s0, s1, g), cd = beside4(s2, s3, g);
+      const two = v128.shuffle<i32>(ab, cd, 0, 4, 1, 5), more = v128.shuffle<i32>(ab, cd, 2, 6, 3, 7);
+      sum = added(sum, group<T>(w0 + o, w1 + o, w2 + o, w3 + o, at, by, ones), lowQuad<i16>(two, mask, power), beside, 0);
+      sum = added(sum, group<T>(w0 + o + 32, w1 + o + 32, w2 + o + 32, w3 + o + 32, at + 64, by, ones), highQuad<i16>(two, mask, power), beside, 1);
+      sum = added(sum, group<T>(w0 + o + 64, w1 + o + 64, w2 + o + 64, w3 + o + 64, at + 128, by, ones), lowQuad<i16>(more, mask, power), beside, 2);
+      sum = added(sum, group<T>(w0 + o + 96, w1 + o + 96, w2 + o + 96, w3 + o + 96, at + 192, by, ones), highQuad<i16>(more, mask, power), beside, 3);
+    }
+  }
+  while (k < all.columns) {
     const scales = scalesOf(s0, s1, s2, s3, k / GROUP, mask, power);
     const last = min(k + GROUP, all.columns);
     for (; k < last; g++) {

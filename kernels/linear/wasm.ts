@@ -11,8 +11,10 @@ import { type ByteDots, WASM_FORMATS, WASM_SCALINGS, type WasmArguments, type Wa
 import type { LinearBindings, LinearConfig, LinearParams } from "./linear.ts";
 import { itemsPerInput } from "./select.ts";
 
-/** Rows that are multiplied together, and by inputs of eight bits. */
-const [ROWS, ROUNDED_ROWS] = [4, 8];
+/** Rows that are multiplied together; eight by many inputs of eight bits, for which weights are laid out anew. */
+const [ROWS, TILE_ROWS] = [4, 8];
+/** Items of a batch that are many. */
+const MANY = 8;
 /** Rows among which those of a piece are (kernels/linear/row_order.as): of FP8 as many as have the same scales in any matrix that is made of several. */
 const [BLOCK, FP8_BLOCK] = [128, 32];
 /** Bytes of a row below which rows beside each other come from memory as quickly. */
@@ -68,7 +70,7 @@ export function linearProgram<B extends string, P extends string>(
   return (binding) => {
     const { at, most } = binding;
     const rounds = layout.format === "q8" || layout.format === "q4";
-    const rows = rounds ? ROUNDED_ROWS : ROWS;
+    const rows = rounds ? TILE_ROWS : ROWS;
     const inputRows = ceilDiv(most.items, perInput);
     const activated = input === "gated" ? binding.allocate(inputRows * layout.columns) : null;
     const plain = { x: activated?.address ?? at.x, inputBytes: activated === null ? inputStride * 4 : layout.columns * 4 };
@@ -85,10 +87,10 @@ export function linearProgram<B extends string, P extends string>(
     const floatBytes = ceilDiv(layout.columns, 4) * 16;
     const copies = layout.format === "fp8" ? Math.min(itemsAtOnce, most.items) : 0;
     binding.reserve(rounds ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4) : (rows + copies) * floatBytes + 48);
-    const args = binding.allocate(18);
+    const args = binding.allocate(19);
     const batches = binding.allocate(mostBatches(config, most) * BATCH_WORDS);
     args.u32[16] = Math.log2(layout.rowBytes < LONG_ROW ? rows : layout.format === "fp8" ? FP8_BLOCK : BLOCK);
-    args.u32[17] = WASM_SCALINGS.indexOf(layout.scaling);
+    args.u32[18] = WASM_SCALINGS.indexOf(layout.scaling);
     args.u32.set([
       at.weights,
       at.scales,
@@ -111,8 +113,10 @@ export function linearProgram<B extends string, P extends string>(
       activate?.(ceilDiv(items, perInput));
       rounding?.run(ceilDiv(items, perInput));
       let count = 0;
+      let largest = 0;
       for (const { matrix, list, first, step, count: all } of gather(params)) {
         if (matrix < first_matrix || matrix >= first_matrix + matrices) continue;
+        largest = Math.max(largest, all);
         for (let done = 0; done < all; done += itemsAtOnce) {
           const start = first + done * (list === 0 ? step : 1);
           batches.u32.set([(matrix - first_matrix) * outputs, list, start, step, Math.min(itemsAtOnce, all - done)], count++ * BATCH_WORDS);
@@ -120,7 +124,9 @@ export function linearProgram<B extends string, P extends string>(
       }
       args.u32[14] = first_output;
       args.u32[15] = part_outputs;
-      binding.call(kernel, args, count * ceilDiv(part_outputs, rows), rows * layout.columns * items / Math.max(1, count));
+      const pieceRows = rounds && largest < MANY ? ROWS : rows;
+      args.u32[17] = Math.log2(pieceRows);
+      binding.call(kernel, args, count * ceilDiv(part_outputs, pieceRows), pieceRows * layout.columns * items / Math.max(1, count));
     };
   };
 }
