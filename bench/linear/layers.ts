@@ -127,7 +127,9 @@ export async function makeLayer(device: Device, layer: BenchLayer, stored: Store
 
 async function scalesOf(device: Device, layout: MatrixLayout, rows: number): Promise<DeviceBuffer> {
   const scales = device.createBuffer("scales", Math.max(16, rows * layout.scaleRowBytes));
-  await fillScales(device, scales, layout);
+  // Beside zero points that are floats, any will do.
+  if (layout.scaling === "f32-zero") await fillRandom(device, scales, "f32");
+  else await fillScales(device, scales, layout);
   await device.settle();
   return scales;
 }
