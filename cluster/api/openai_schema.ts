@@ -74,6 +74,9 @@ const sampling = {
   ...withoutEffect,
 } as const;
 
+/** Where the prompt of a conversation ends. */
+const promptEnd = { add_generation_prompt: optional(z.boolean()), continue_final_message: optional(z.boolean()) } as const;
+
 /** Body of `POST /v1/chat/completions`. */
 export const chatRequest = z.strictObject({
   ...sampling,
@@ -87,8 +90,7 @@ export const chatRequest = z.strictObject({
   tool_choice: optional(toolChoice),
   parallel_tool_calls: optional(z.boolean()),
   service_tier: only("auto", "default"),
-  add_generation_prompt: only(true),
-  continue_final_message: only(false),
+  ...promptEnd,
   modalities: optional(z.tuple([z.literal("text")])),
 });
 
@@ -105,7 +107,7 @@ export const completionRequest = z.strictObject({
 /** Body of `POST /tokenize`: a text or a conversation. */
 export const tokenizeRequest = z.union([
   z.strictObject({ model: optional(z.string()), prompt: z.string(), add_special_tokens: optional(z.boolean()) }),
-  z.strictObject({ model: optional(z.string()), messages: z.array(message).min(1).max(4096) }),
+  z.strictObject({ model: optional(z.string()), messages: z.array(message).min(1).max(4096), ...promptEnd }),
 ]);
 
 /** Body of `POST /detokenize`. */

@@ -17,7 +17,7 @@ import {
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
 import { answerFormats } from "../../core/text/answer_formats.ts";
-import type { ChatMessage, ChatTemplate } from "../../core/text/chat_template.ts";
+import type { ChatMessage, ChatTemplate, PromptEnd } from "../../core/text/chat_template.ts";
 import { writeGrammar } from "../grammar/written_grammar.ts";
 import { encodeFitting, type PromptField } from "./check_prompt.ts";
 import type { PreparedConversation } from "./jobs.ts";
@@ -33,6 +33,8 @@ export interface ConversationFields {
   readonly tool_choice?: ToolChoiceField;
   readonly parallel_tool_calls?: boolean;
   readonly response_format?: ResponseFormatField;
+  readonly add_generation_prompt?: boolean;
+  readonly continue_final_message?: boolean;
 }
 
 /** Special tokens that are text to grammars and parsers of this model. */
@@ -53,15 +55,18 @@ export function answerForm(model: TextModel, fields: ConversationFields, from: P
   const { tools: format, reasoning: marks } = answerFormats(model);
   const tools = fields.tool_choice === "none" ? [] : (fields.tools ?? []).map(toolOf);
   const messages = nameCalls(format, fields.messages);
-  const text = chatTemplate.render(conversation(chatTemplate, format, messages, tools), tools.length > 0 ? fields.tools : []);
-  const begun = marks !== null && text.trimEnd().endsWith(marks.begin);
+  const end = endOf(fields);
+  const text = chatTemplate.render(conversation(chatTemplate, format, messages, tools), tools.length > 0 ? fields.tools : [], end);
+  // Reasoning that the template begins, or that the message which goes on has not ended.
+  const begun = marks !== null &&
+    (end === "message" ? text.lastIndexOf(marks.begin) > text.lastIndexOf(marks.end) : text.trimEnd().endsWith(marks.begin));
   const grammar = grammarOf(fields, format, tools);
   return {
     prompt: Uint32Array.from(encodeFitting(model, text, { special: false, from })),
     grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: marks.end, then: grammar } : grammar),
     tools: tools.length > 0,
     types: format.keyed?.texts === "bare" ? Object.fromEntries(tools.map(({ name, parameters }) => [name, argumentTypes(parameters)])) : undefined,
-    reasoning: begun ? "begun" : marks === null ? "no" : "possible",
+    reasoning: begun ? "begun" : marks === null || end === "message" ? "no" : "possible",
   };
 }
 
@@ -69,6 +74,25 @@ export function answerForm(model: TextModel, fields: ConversationFields, from: P
 export function answerParser(model: ServedModel, { tools, types, reasoning }: PreparedConversation): AnswerParser {
   const formats = answerFormats(model);
   return new AnswerParser({ tools: tools ? formats.tools : null, types, reasoning, marks: formats.reasoning ?? undefined });
+}
+
+/** @throws {HttpError} 400 if there is no message to continue, or its end would have to follow a grammar whose beginning it has */
+function endOf({ messages, add_generation_prompt: answers, continue_final_message: continues, ...fields }: ConversationFields): PromptEnd {
+  if (!continues) return answers === false ? "conversation" : "answer";
+  const refuse = (problem: string) =>
+    new HttpError(400, `"continue_final_message" ${problem}`, { param: "continue_final_message", code: "invalid_value" });
+  if (answers) throw refuse(`and "add_generation_prompt" cannot both be true`);
+  const last = messages.at(-1)!;
+  if (last.role !== "assistant" || (last.tool_calls?.length ?? 0) > 0 || !last.content?.trim()) {
+    throw refuse("needs a last message of the assistant's, with content and without calls");
+  }
+  const structured = fields.response_format !== undefined && fields.response_format.type !== "text";
+  if (structured || fields.tool_choice === "required" || typeof fields.tool_choice === "object") {
+    throw refuse(
+      `cannot be combined with "${structured ? "response_format" : "tool_choice"}": what the message already says is no part of what would be forced`,
+    );
+  }
+  return "message";
 }
 
 function toolOf({ function: { name, description, parameters, strict } }: ToolField): Tool {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ConversationFields } from "./answer_form.ts";
 import type { ArgumentTypes } from "../../core/text/answers/argument_types.ts";
 import type { WrittenGrammar } from "../grammar/written_grammar.ts";
 import type { HttpErrorFields } from "../api/errors.ts";
@@ -32,7 +33,7 @@ export interface PreparedConversation {
 
 /** A chat request without what its prompt was made of. */
 export interface PreparedChat {
-  readonly request: Omit<ChatRequest, "messages" | "tools" | "tool_choice" | "response_format" | "parallel_tool_calls" | "logit_bias">;
+  readonly request: Omit<ChatRequest, keyof ConversationFields | "logit_bias">;
   readonly bias: LogitBias | null;
   readonly conversation: PreparedConversation;
 }

@@ -33,12 +33,30 @@ const JOBS: Jobs = { chat: prepareChat, completion: prepareCompletion, response:
 
 function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
   const parsed = parseBody(chatRequest, parseJson(body, parseWithNumbers));
-  const { messages, tools, tool_choice, response_format, parallel_tool_calls, logit_bias, ...request } = parsed;
+  const {
+    messages,
+    tools,
+    tool_choice,
+    response_format,
+    parallel_tool_calls,
+    add_generation_prompt,
+    continue_final_message,
+    logit_bias,
+    ...request
+  } = parsed;
   checkModel(model, request.model);
   if (request.top_logprobs !== undefined && !request.logprobs) {
     throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
   }
-  const conversation = answerForm(model, { messages, tools, tool_choice, response_format, parallel_tool_calls });
+  const conversation = answerForm(model, {
+    messages,
+    tools,
+    tool_choice,
+    response_format,
+    parallel_tool_calls,
+    add_generation_prompt,
+    continue_final_message,
+  });
   const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
   checkStopTokens(model, request.stop_token_ids);

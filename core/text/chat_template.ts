@@ -12,6 +12,9 @@ import type { TokenizerConfig } from "./tokenizer.ts";
 
 export type { ChatMessage };
 
+/** Where a prompt ends: where the assistant's answer begins, behind the last message, or within it, so that it goes on. */
+export type PromptEnd = "answer" | "conversation" | "message";
+
 /** Renders conversations to prompts. */
 export class ChatTemplate {
   readonly #template: PythonTemplate;
@@ -51,27 +54,44 @@ export class ChatTemplate {
   }
 
   /**
-   * The prompt, ending where the assistant's answer begins.
+   * The prompt.
    *
    * @param tools in OpenAI's form, for templates that describe them
-   * @throws {LatentmeshError} `invalid_request` if the template refuses the conversation
+   * @param end by default where the assistant's answer begins
+   * @throws {LatentmeshError} `invalid_request` if the template refuses the conversation, or writes the message that goes on otherwise than it came
    */
-  render(messages: readonly ChatMessage[], tools: readonly unknown[] = []): string {
+  render(messages: readonly ChatMessage[], tools: readonly unknown[] = [], end: PromptEnd = "answer"): string {
+    let text: string;
     try {
-      return this.#render(templateMessages(messages, this.habits), tools);
+      text = this.#render(templateMessages(messages, this.habits), tools, end === "answer");
     } catch (cause) {
       throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, {
         param: "messages",
         cause,
       });
     }
-  }
-  /** What it does with calls: found out by trying, once. */
-  get habits(): TemplateHabits {
-    return this.#habits ??= templateHabits((messages) => this.#render(messages, []));
+    return end === "message" ? endedWithin(text, String(messages.at(-1)?.content ?? "")) : text;
   }
 
-  #render(messages: readonly ChatMessage[], tools: readonly unknown[]): string {
-    return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: true });
+  /** What it does with calls: found out by trying, once. */
+  get habits(): TemplateHabits {
+    return this.#habits ??= templateHabits((messages) => this.#render(messages, [], true));
   }
+
+  #render(messages: readonly ChatMessage[], tools: readonly unknown[], answers: boolean): string {
+    return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: answers });
+  }
+}
+
+/** A rendered conversation up to the end of its last message, as transformers cuts it: without what a template trims of it. */
+function endedWithin(text: string, message: string): string {
+  const trimmed = message.trim();
+  const at = trimmed === "" ? -1 : text.lastIndexOf(trimmed);
+  if (at < 0) {
+    throw new LatentmeshError("invalid_request", "The model's chat template changes the last message, so that it cannot be continued", {
+      param: "messages",
+    });
+  }
+  const whole = message.trimStart();
+  return text.slice(0, at + (text.startsWith(whole, at) ? whole : trimmed).length);
 }

@@ -2,7 +2,7 @@
  * Requests with tools, as the published template of a family that writes them in a form of its own takes them.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { prepare } from "../../../cluster/text/prepare.ts";
 import { openTextModel, type TextModel } from "../../../cluster/text/text_model.ts";
 import { describeFormats } from "../../../core/text/answer_formats.ts";
@@ -60,5 +60,59 @@ describe("a conversation with tools", () => {
       "tool calls as glm (tools described by the template; the template writes earlier calls, from objects); no marks of reasoning",
       "tool calls as deepseek-v3.1 (tools described in words; the template writes earlier calls, from text); no marks of reasoning",
     ]);
+  });
+});
+
+describe("where the prompt of a conversation ends", () => {
+  const user = { role: "user", content: "How warm?" };
+  const promptOf = (model: TextModel, body: unknown) => {
+    const { conversation } = prepare(model, "chat", new TextEncoder().encode(JSON.stringify(body)));
+    return { text: model.tokenizer.decode([...conversation.prompt], { skipSpecial: false }), reasoning: conversation.reasoning };
+  };
+
+  it("is where the answer begins, behind the last message, or within it", async () => {
+    const model = await modelWith("deepseek-v3.1");
+    const answer = promptOf(model, { messages: [user] }).text;
+    assert(answer.endsWith("<｜Assistant｜></think>"), answer);
+    assertEquals(promptOf(model, { messages: [user], add_generation_prompt: false }).text, answer.slice(0, -"<｜Assistant｜></think>".length));
+    for (const content of ["It is ", "It is", "  It is", "Of\n\nIt is \n"]) {
+      const { text } = promptOf(model, {
+        messages: [user, { role: "assistant", content }],
+        continue_final_message: true,
+        add_generation_prompt: false,
+      });
+      assert(text.startsWith(answer) && text.endsWith(content), JSON.stringify(text));
+    }
+  });
+
+  it("is where a template that trims messages lets it end", async () => {
+    const template =
+      `{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}[end]{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}`;
+    const model = openTextModel({ id: "tiny", vocabSize: 8192, context: { maxContext: 4096, maxPositions: 4096 }, source: { ...tiny, template } });
+    const at = (content: string) => promptOf(model, { messages: [user, { role: "assistant", content }], continue_final_message: true }).text;
+    assertEquals([at(" so it "), at("How warm?")], ["[user]How warm?[end][assistant]so it", "[user]How warm?[end][assistant]How warm?"]);
+    assertEquals(promptOf(model, { messages: [user] }).text, "[user]How warm?[end][assistant]");
+  });
+
+  it("is refused where nothing can go on, or a grammar would hold for half of the answer", async () => {
+    const model = await modelWith("deepseek-v3.1");
+    const said = { role: "assistant", content: "It is" };
+    const call = { id: "a", type: "function", function: { name: "boil", arguments: "{}" } };
+    const tools = [{ type: "function", function: { name: "boil" } }];
+    for (
+      const [body, words] of [
+        [{ messages: [user] }, "last message of the assistant's"],
+        [{ messages: [user, { role: "assistant", content: " " }] }, "with content"],
+        [{ messages: [user, { ...said, tool_calls: [call] }] }, "without calls"],
+        [{ messages: [user, said], add_generation_prompt: true }, "cannot both be true"],
+        [{ messages: [user, said], response_format: { type: "json_object" } }, "response_format"],
+        [{ messages: [user, said], tools, tool_choice: "required" }, "tool_choice"],
+        [{ messages: [user, { role: "assistant", content: "<think>a</think>b</think>c" }] }, "changes the last message"],
+      ] as const
+    ) {
+      const error = assertThrows(() => promptOf(model, { ...body, continue_final_message: true }), Error);
+      assert(error.message.includes(words), error.message);
+    }
+    promptOf(model, { messages: [user, said], tools, continue_final_message: true });
   });
 });
