@@ -85,7 +85,7 @@ describe("where the prompt of a conversation ends", () => {
     }
   });
 
-  it("is where a template that trims messages lets it end", async () => {
+  it("is where a template that trims messages lets it end", () => {
     const template =
       `{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}[end]{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}`;
     const model = openTextModel({ id: "tiny", vocabSize: 8192, context: { maxContext: 4096, maxPositions: 4096 }, source: { ...tiny, template } });
