@@ -213,7 +213,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
       maxWaiting: settings.maxWaiting,
       maxWaitingPerClient: settings.maxWaitingPerKey,
       maxPrompts: PROMPTS_PER_UNIT,
-      maxAttempts: MOST_LOST_WORKERS,
+      maxLosses: MOST_LOST_WORKERS,
     },
     vocabulary: spec.vocabSize,
     layers: spec.layers,

@@ -52,7 +52,10 @@ function withoutPrefill({ decode = {}, prefill }: Config, maxStepMs: number | un
 }
 
 function checked(units: MixedSettings & Pick<Scheme, "attention">, { decode = {}, prefill = {} }: Config): MixedSettings & Pick<Scheme, "attention"> {
-  refuseGiven({ "decode.pingPong": decode.pingPong }, "mixed units compute prompts and steps in turns, and halves of steps not beside each other");
+  refuseGiven(
+    { "decode.pingPong": decode.pingPong || undefined },
+    "mixed units compute prompts and steps in turns, and halves of steps not beside each other",
+  );
   refuseGiven({ "prefill.ranks": prefill.ranks }, "there are no prefill units: mixed units compute prompts with all of their ranks");
   if (units.attention === "mla") {
     refuseGiven(

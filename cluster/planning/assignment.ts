@@ -85,11 +85,13 @@ export class ClusterModel {
 }
 
 /**
- * How the units of a cluster cut the model; `promptShapes` are those in which mixed units compute prompts that generate from slices.
+ * How the units of a cluster cut the model; `promptShapes` are those in which mixed units compute prompts that generate from slices; there are none
+ * where no units do so.
  *
  * @throws {LatentmeshError} `invalid_config`
  */
-export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "prefill">, { spec }: ModelPackage) {
+export function resolveCuts(settings: Pick<Settings, "decode" | "prefill" | "mixed">, { spec }: ModelPackage) {
+  const { decode, prefill } = settings;
   const decodeCut = resolveCut(spec, decode.scheme);
   const cuts: Record<UnitRole, PartitionOptions> = {
     decode: decodeCut,
@@ -98,7 +100,7 @@ export function resolveCuts({ decode, prefill }: Pick<Settings, "decode" | "pref
   };
   const shape = partition(spec, decodeCut);
   const shapes = { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill) };
-  return { ...cuts, shapes, promptShapes: promptShapes(spec, decodeCut) };
+  return { ...cuts, shapes, promptShapes: generatesFromSlices(settings) ? promptShapes(spec, decodeCut) : [] };
 }
 
 /** Whether a scheme needs `basis.safetensors`. */

@@ -8,6 +8,7 @@ import { isHost, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { planCache, PROMPT_CACHE_TOKENS } from "./assignment.ts";
+import { USABLE } from "./fit_feed_forward.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks, type RankPlan } from "./rank_plan.ts";
@@ -41,7 +42,9 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
     const free = await services.freeMemory(onCpu ? "host" : gpu).catch((error) => refuse(`${messageOf(error)}; use cache.maxTokens`));
     tokens = Math.min(tokens, tokensThatFit(free, sharing, allows));
   }
-  if (device.kind === "wasm") { for (const rank of ranks) tokens = Math.min(tokens, tokensThatFit(WASM_MEMORY_BYTES, [rank], allows)); }
+  // Inputs that kernels round or activate, and what their threads work with, are there beside what is planned.
+  const memory = WASM_MEMORY_BYTES * USABLE;
+  if (device.kind === "wasm") { for (const rank of ranks) tokens = Math.min(tokens, tokensThatFit(memory, [rank], allows)); }
   tokens = Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
   log("info", `cache   ${tokens} tokens, ${fraction} of the memory that is left`);
   return { ...settings, maxTokensTotal: tokens };

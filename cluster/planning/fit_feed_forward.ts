@@ -22,7 +22,7 @@ import { planUnits } from "./topology.ts";
  */
 const MOST_MORE_BYTES = 256 << 20;
 
-/** Of what a device has left, the part that is planned with: drivers take some for themselves. */
+/** Of what a device has left, the part that is planned with: drivers, and kernels on `wasm`, take some for themselves. */
 export const USABLE = 0.92;
 
 /** Settings in which the choice is made; the same where there is none to make. */

@@ -61,7 +61,6 @@ export class Placements {
     });
     this.#waiting.remove(sequence);
     sequence.placement = placement;
-    sequence.attempts++;
     sequence.cachedTokens = placement.prefilled;
     prefill.prompts.add(placement);
     decode?.placements.add(placement);
@@ -79,7 +78,6 @@ export class Placements {
       if (!sequence.mayShareWith(other)) continue;
       this.#waiting.remove(other);
       other.leader = placement;
-      other.attempts++;
       other.cachedTokens = sequence.prompt.length;
       placement.sharing.push(other);
       decode.reserved++;

@@ -21,8 +21,8 @@ export interface SchedulerOptions extends PlacingOptions {
   readonly maxWaitingPerClient: number;
   /** Prompts that one prefill unit has begun or will begin next. */
   readonly maxPrompts: number;
-  /** Placements of one sequence that may fail in a row. */
-  readonly maxAttempts: number;
+  /** Units that may be lost with one sequence, without a token in between. */
+  readonly maxLosses: number;
 }
 
 /** What a computed chunk comes to. */

@@ -103,6 +103,7 @@ export class Scheduler {
     unit.closing = [];
     if (unit instanceof MixedUnit) unit.paused = null;
     this.counters.replays += sequences.length;
+    for (const sequence of sequences) sequence.losses++;
     return sequences;
   }
 
@@ -275,7 +276,7 @@ export class Scheduler {
   /** A token was chosen for a sequence. */
   append(sequence: Sequence, token: number): void {
     sequence.generated.push(token);
-    sequence.attempts = 0;
+    sequence.losses = 0;
   }
 
   /** A sequence needs no more: finished, cancelled or given up. Its blocks go back as soon as nothing in flight needs them. */
@@ -292,9 +293,9 @@ export class Scheduler {
     if (placement !== null) this.#placements.settle(placement);
   }
 
-  /** Sequences that cannot be placed any more because they failed too often. */
+  /** Sequences that are not placed any more because too many units were lost with them; giving way to others is no loss. */
   exhausted(): Sequence[] {
-    return [...this.waiting].filter(({ attempts }) => attempts >= this.options.maxAttempts);
+    return [...this.waiting].filter(({ losses }) => losses >= this.options.maxLosses);
   }
 
   /** Throws unless every block is held by exactly those that should hold it. */

@@ -45,8 +45,8 @@ export class Sequence {
   ended = false;
   /** Takes no part in steps for a moment: what may come next is not known yet. */
   paused = false;
-  /** Times it was placed since it last got a token. */
-  attempts = 0;
+  /** Units that were lost with it since it last got a token. */
+  losses = 0;
   /** Prompt tokens that were cached when it was last placed. */
   cachedTokens = 0;
 

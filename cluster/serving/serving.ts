@@ -113,7 +113,7 @@ export class Serving implements UnitListener {
 
   #start(): void {
     for (const sequence of this.scheduler.exhausted()) {
-      const lost = `Workers were lost ${sequence.attempts} times while they computed this request`;
+      const lost = `Workers were lost ${sequence.losses} times while they computed this request`;
       this.#requests.end(sequence, new LatentmeshError("worker_lost", lost));
     }
     this.#requests.tell();

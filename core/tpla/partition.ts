@@ -56,10 +56,19 @@ export function defaultHalo(latentWidth: number): number {
 /**
  * What each rank of a group has of attention to compute prompts with, exactly and over whole latents; everything else is as in the group's own cut. Ranks that share
  * feed-forward blocks split heads, too. Where each has those whole it has all heads, and computes prompts by itself: there is nothing to sum.
+ *
+ * @throws {LatentmeshError} `invalid_config` if there are more ranks than heads that they would have to split
  */
 export function promptShapes(spec: ModelSpec, cut: PartitionOptions): RankShape[] {
   const { ranks, feedForward } = cut;
-  if (feedForward !== "replicated") return partition(spec, { ...UNCUT, ranks, feedForward });
+  if (feedForward !== "replicated") {
+    if (ranks > spec.heads) {
+      const remedy = "have feed-forward blocks whole on every rank (decode.feedForward: replicated), or prompts computed by prefill units";
+      const problem = `they split heads for that, of which the model has only ${spec.heads}; ${remedy}`;
+      throw new LatentmeshError("invalid_config", `Cannot compute prompts among ${ranks} ranks: ${problem}`, { param: "decode.ranks" });
+    }
+    return partition(spec, { ...UNCUT, ranks, feedForward });
+  }
   const [whole] = partition(spec, UNCUT);
   return partition(spec, cut).map(({ rank, dense, expert, shared, vocabulary }) => ({ ...whole, rank, dense, expert, shared, vocabulary }));
 }

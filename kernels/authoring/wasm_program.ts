@@ -45,6 +45,9 @@ export interface WasmArguments {
   readonly f32: Float32Array;
 }
 
+/** What lies in working memory while an operation runs; different ones do not overlap. */
+export type WorkingPart = "activated" | "integers" | "normed" | "combined" | "summed";
+
 /** What an operation is bound to. */
 export interface WasmBinding<B extends string, P extends string> {
   /** Addresses of its buffers. */
@@ -54,6 +57,8 @@ export interface WasmBinding<B extends string, P extends string> {
   readonly byteDots: ByteDots;
   /** Memory of its own, for as long as the device lives. */
   allocate(words: number): WasmArguments;
+  /** Memory for as long as one run takes: others of the device have theirs in the same place, one after the other. */
+  share(part: WorkingPart, words: number): WasmArguments;
   /** Sees to it that every thread has so many bytes to work with. */
   reserve(bytes: number): void;
   /**

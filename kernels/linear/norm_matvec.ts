@@ -60,7 +60,7 @@ export const normMatvec: Kernel<NormMatvecConfig, LinearBindings | "gamma" | "no
     if (multiply === null) return null;
     return (binding) => {
       const { columns } = config.layout;
-      const own = config.keeps === "f32" ? null : binding.allocate(columns);
+      const own = config.keeps === "f32" ? null : binding.share("normed", columns);
       const normed = own?.address ?? binding.at.normed;
       const normalise = normaliseRows(binding, { x: binding.at.x, gamma: binding.at.gamma, y: normed, delta: 0 }, {
         width: columns,

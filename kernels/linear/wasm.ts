@@ -72,7 +72,7 @@ export function linearProgram<B extends string, P extends string>(
     const rounds = layout.format === "q8" || layout.format === "q4";
     const rows = rounds ? TILE_ROWS : ROWS;
     const inputRows = ceilDiv(most.items, perInput);
-    const activated = input === "gated" ? binding.allocate(inputRows * layout.columns) : null;
+    const activated = input === "gated" ? binding.share("activated", inputRows * layout.columns) : null;
     const plain = { x: activated?.address ?? at.x, inputBytes: activated === null ? inputStride * 4 : layout.columns * 4 };
     const activate = activated === null ? null : activation(binding, at.x, activated.address, layout.columns, inputStride * 4);
     const kernel = rounds ? "linear_rounded" : isLevels(layout) ? splits(layout) ? int4 : "linear_int4" : "linear";
@@ -174,7 +174,7 @@ function roundRows(
   const way = ROUNDED_WAYS.findIndex((way) => way.format === format && way.byteDots.includes(binding.byteDots));
   const group = INPUT_GROUPS[format as "q4" | "q8"];
   const bytes = ceilDiv(columns, QUANT_GROUP) * (QUANT_GROUP + 8 * QUANT_GROUP / group);
-  const { address } = binding.allocate(rows * bytes / 4);
+  const { address } = binding.share("integers", rows * bytes / 4);
   const args = binding.allocate(8);
   args.u32.set([x, address, columns, inputBytes, bytes, ROUNDED_WAYS[way].above, format === "q4" ? 1 : 0, group]);
   return { way, x: address, inputBytes: bytes, run: (rows) => binding.call("round", args, rows, 4 * columns) };
@@ -188,7 +188,7 @@ function splitRows(
   rows: number,
 ): Integers {
   const bytes = roundUp(columns, SPLIT_COLUMNS) * 4 + 16;
-  const { address } = binding.allocate(rows * bytes / 4);
+  const { address } = binding.share("integers", rows * bytes / 4);
   const args = binding.allocate(5);
   args.u32.set([x, address, columns, inputBytes, bytes]);
   return { x: address, inputBytes: bytes, run: (rows) => binding.call("split", args, rows, 4 * columns) };

@@ -69,11 +69,11 @@ export function sumRankParts(
 
 /** Binds the sum of rows on a `wasm` device. @returns the address of the sum, and what computes so many rows of it */
 export function wasmRankParts(
-  { at, allocate, call }: Pick<WasmBinding<RankPartsBindings, string>, "at" | "allocate" | "call">,
+  { at, allocate, share, call }: Pick<WasmBinding<RankPartsBindings, string>, "at" | "allocate" | "share" | "call">,
   { width, ranks, rank, wire }: RankPartsConfig,
   mostRows: number,
 ): { readonly address: number; readonly sum: (rows: number) => void } {
-  const { address } = allocate(roundUp(mostRows * width, 4));
+  const { address } = share("summed", roundUp(mostRows * width, 4));
   const args = allocate(7);
   args.u32.set([at.own, at.others, address, ranks, rank, wire === "f16" ? 1 : 0]);
   return {

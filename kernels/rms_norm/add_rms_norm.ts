@@ -61,9 +61,9 @@ export const combineRmsNorm: Kernel<AddRmsNormConfig & MoeCombineConfig, "x" | "
     addRmsNorm.reference(config, { x, delta: { ...delta, f32 }, gamma, y }, { rows });
   },
   wasm: (config) => (binding) => {
-    const { at, most, allocate, call } = binding;
+    const { at, most, allocate, share, call } = binding;
     const { width, activeExperts, addToShared } = config;
-    const combined = allocate(most.rows * width).address;
+    const combined = share("combined", most.rows * width).address;
     const args = allocate(6);
     args.u32.set([at.gates, at.expert_out, addToShared ? at.delta : 0, combined, width, activeExperts]);
     const normalise = normaliseRows(binding, { x: at.x, delta: combined, gamma: at.gamma, y: at.y }, config);

@@ -10,7 +10,7 @@ import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceKind,
 import { byteDots } from "./byte_dots.ts";
 import { fuses } from "./fuses.ts";
 import { WasmPool } from "./pool.ts";
-import type { ByteDots, WasmBinding, WasmProgram } from "../../authoring/wasm_program.ts";
+import type { ByteDots, WasmArguments, WasmBinding, WasmProgram, WorkingPart } from "../../authoring/wasm_program.ts";
 import { WasmMemory } from "./wasm_memory.ts";
 
 /** Options of a {@link WasmDevice}. */
@@ -34,6 +34,8 @@ export class WasmDevice extends CpuDevice {
   readonly #memory = new WasmMemory();
   readonly #pool: WasmPool;
   readonly #byteDots: ByteDots;
+  /** The largest so far; smaller ones before it are still those of whoever was bound to them. */
+  readonly #working = new Map<WorkingPart, WasmArguments>();
 
   constructor(options: WasmOptions = {}) {
     const { limits = {}, times = false, threads = navigator.hardwareConcurrency, fma = fuses() } = options;
@@ -65,6 +67,12 @@ export class WasmDevice extends CpuDevice {
     return super.close();
   }
 
+  #words(words: number, label: string): WasmArguments {
+    const block = this.#memory.allocate(words * 4, label);
+    const { u32, f32 } = this.#memory.views(block, words * 4);
+    return { address: block.address, u32, f32 };
+  }
+
   #bindingOf<B extends string, P extends string>(buffers: Readonly<Record<B, DeviceBuffer>>, most: Params<P>): WasmBinding<B, P> {
     const views = buffers as unknown as Readonly<Record<B, HostBuffer>>;
     const names = Object.keys(buffers) as B[];
@@ -73,10 +81,12 @@ export class WasmDevice extends CpuDevice {
       views,
       most,
       byteDots: this.#byteDots,
-      allocate: (words) => {
-        const block = this.#memory.allocate(words * 4, "arguments");
-        const { u32, f32 } = this.#memory.views(block, words * 4);
-        return { address: block.address, u32, f32 };
+      allocate: (words) => this.#words(words, "arguments"),
+      share: (part, words) => {
+        const known = this.#working.get(part);
+        const working = known !== undefined && known.u32.length >= words ? known : this.#words(words, part);
+        this.#working.set(part, working);
+        return { address: working.address, u32: working.u32.subarray(0, words), f32: working.f32.subarray(0, words) };
       },
       reserve: (bytes) => this.#pool.reserve(bytes),
       call: (name, { address }, pieces, work) => this.#pool.run(name, address, pieces, work),

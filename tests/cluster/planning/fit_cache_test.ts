@@ -82,9 +82,10 @@ describe("cache.memory", () => {
   it("gives no worker on device wasm more than a WebAssembly memory holds", async () => {
     const services = { ...clusterServices, freeMemory: () => Promise.resolve(1e12) };
     for (const config of [{ mixed: { workers: 1 } }, { decode: { ranks: 2 } }]) {
-      const { ranks } = await planCluster(resolveSettings({ device: "wasm", cache: { memory: 0.9 }, ...config }, {}, () => undefined), services);
+      const { ranks } = await planCluster(resolveSettings({ device: "wasm", cache: { memory: 1 }, ...config }, {}, () => undefined), services);
       const largest = Math.max(...ranks.map(({ weightBytes, activationBytes, cacheBytes }) => weightBytes + activationBytes + cacheBytes));
-      assert(largest < WASM_MEMORY_BYTES && largest > WASM_MEMORY_BYTES / 2, `${largest} bytes`);
+      // Kernels have memory for a run, and threads theirs, beside what is planned.
+      assert(largest < 0.93 * WASM_MEMORY_BYTES && largest > WASM_MEMORY_BYTES / 2, `${largest} bytes`);
     }
   });
 

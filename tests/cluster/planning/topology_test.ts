@@ -55,6 +55,11 @@ describe("the topology", () => {
     const asked = { mixed: { workers: 1, ranks: 3 }, decode: { attention: "tpla", halo: 8 }, prefill: { cacheTokens: 640 } } as const;
     assertEquals(unitsOf(asked), ["tpla", 3, 1, "mixed-0.0 mixed-0.1 mixed-0.2"]);
     assertEquals([settings(asked).decode.scheme.halo, settings(asked).prefill.cacheTokens], [8, 640]);
+    assertEquals(
+      unitsOf({ prefill: { workers: 0 }, decode: { pingPong: false } }),
+      unitsOf({ prefill: { workers: 0 } }),
+      "what is not asked for is no matter",
+    );
   });
 
   it("says what to do where workers share a GPU and others are idle", () => {

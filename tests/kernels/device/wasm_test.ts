@@ -134,6 +134,53 @@ describe("WebAssembly kernels", () => {
     await device.close();
   });
 
+  for (const [format, select] of [["q8", "all"], ["q4", "expert"], ["int4", "all"], ["bf16", "expert"]] as const) {
+    it(`have nothing of their own that grows with inputs, where that lasts for a run: ${format}, select: ${select}`, () => {
+      const layout = matrixLayout(format, 1024, 32);
+      const chosen = select === "all" ? { kind: select } : { kind: select, perInput: 2 };
+      const program = matvec.wasm!({ layout, outputs: 256, inputStride: 2048, input: "gated", select: chosen, itemsAtOnce: 1 })!;
+      let [own, shared] = [0, 0];
+      const words = (count: number) => ({ address: 64, u32: new Uint32Array(count), f32: new Float32Array(count) });
+      program({
+        at: { weights: 64, scales: 64, routes: 64, x: 64, y: 64 },
+        views: {} as never,
+        most: { items: 512, first_output: 0, part_outputs: 256, first_matrix: 0, matrices: 4 },
+        byteDots: null,
+        allocate: (count) => (own += count, words(count)),
+        share: (_, count) => (shared += count, words(count)),
+        reserve() {},
+        call() {},
+      });
+      assert(own < 2048, `${own} words`);
+      assert(shared >= 512 / (select === "all" ? 1 : 2) * 1024, `${shared} words`);
+    });
+  }
+
+  it("give layers that share memory for a run the bits that each has alone, in whatever order they are bound and run", async () => {
+    const random = new Random(SEED);
+    const layers = ([["q8", 96, 30, 9], ["int4", 416, 7, 3], ["q4", 1040, 18, 12], ["f32", 61, 5, 2], ["q8", 640, 12, 20]] as const).map(
+      ([format, columns, outputs, most]) => {
+        const layout = matrixLayout(format, columns, 32);
+        const { packed } = randomMatrix(random, layout, outputs);
+        return { packed: { layout, ...packed }, x: random.normals(2 * most * columns), shape: { outputs, columns, most } };
+      },
+    );
+    const gated = "gated" as const;
+    const alone = [];
+    for (const { packed, x, shape } of layers) {
+      const device = new WasmDevice({ threads: 1 });
+      alone.push(await multiplyOn(device, packed, x, shape, gated));
+      await device.close();
+    }
+    const device = new WasmDevice({ threads: 2 });
+    for (let run = 0; run < 12; run++) {
+      const i = random.below(layers.length);
+      const { packed, x, shape } = layers[i];
+      assertEquals(await multiplyOn(device, packed, x, shape, gated), alone[i], `${packed.layout.format}, ${shape.columns} columns`);
+    }
+    await device.close();
+  });
+
   it("differ by rounding alone where products are rounded, too", async () => {
     const [outputs, columns] = [64, 512];
     const random = new Random(SEED);
@@ -214,6 +261,7 @@ async function multiplyOn(
   { layout, data, scales }: Packed,
   x: Float32Array<ArrayBuffer>,
   { outputs, columns, most }: Shape,
+  input: "plain" | "gated" = "plain",
 ): Promise<Float32Array> {
   const buffer = (label: string, content: Uint8Array<ArrayBuffer> | Float32Array<ArrayBuffer>) => {
     const made = device.createBuffer(label, Math.max(4, content.byteLength));
@@ -221,7 +269,8 @@ async function multiplyOn(
     return made;
   };
   const params = { items: most, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
-  const config = { layout, outputs, inputStride: columns, input: "plain", select: { kind: "all" }, itemsAtOnce: 1 } as const;
+  const inputStride = input === "gated" ? 2 * columns : columns;
+  const config = { layout, outputs, inputStride, input, select: { kind: "all" }, itemsAtOnce: 1 } as const;
   const y = device.createBuffer("y", most * outputs * 4);
   const routes = device.createBuffer("routes", 4);
   const compiled = await device.compile(matvec, config);
