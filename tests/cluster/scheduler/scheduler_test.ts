@@ -265,31 +265,6 @@ describe("the scheduler", () => {
     }
   });
 
-  it("gives up a sequence with which too many units were lost, and none that only gave way to others", () => {
-    for (const numbers of Object.values(roles)) {
-      const simulation = new Simulation({ ...OPTIONS, maxLosses: 3, prefillBlocks: 40, ...numbers }, new Random(1));
-      const { scheduler } = simulation;
-      const low = simulation.arrive(Array.from({ length: 40 }, (_, i) => i), 8, "a", 5);
-      for (let arrived = 0; arrived < 60 || scheduler.active > 0;) {
-        if (arrived < 60 && scheduler.active < 3) simulation.arrive([1000 + arrived++, 1, 2], 30, "a", -1);
-        simulation.start();
-        assertEquals(scheduler.exhausted(), [], `${scheduler.counters.preemptions} preemptions`);
-        simulation.settle();
-      }
-      assert(scheduler.counters.preemptions > 3 && simulation.finished.includes(low));
-      const unlucky = simulation.arrive([1, 2, 3], 3, "a");
-      for (let losses = 0; losses < 3; losses++) {
-        simulation.start();
-        assertEquals(scheduler.exhausted(), [], `${losses} losses`);
-        const { name } = unlucky.placement!.decode!;
-        simulation.down(name);
-        simulation.up(name, false);
-        simulation.settle();
-      }
-      assertEquals(scheduler.exhausted(), [unlucky]);
-    }
-  });
-
   it("shares one prefill among equal prompts that wait together, and the prefix among others", () => {
     const simulation = new Simulation({ ...OPTIONS, decodeBlocks: 60, prefillBlocks: 60, prefillUnits: 1, decodeGroups: 1 }, new Random(2));
     const prompt = Array.from({ length: 14 }, (_, i) => i);
