@@ -34,7 +34,7 @@ import { RunningCluster } from "./cluster/cluster.ts";
 import { clusterServices } from "./cluster/compose.ts";
 import { checkConfig, type Config } from "./cluster/config/config.ts";
 import { type JoinedWorkers, startJoining } from "./cluster/fleet/join.ts";
-import { isLoopback, resolveSettings } from "./cluster/config/settings.ts";
+import { isLoopback, refuseIdle, resolveSettings } from "./cluster/config/settings.ts";
 import { readEnv, readTuning } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
 import type { DeviceChoice } from "./kernels/device/providers.ts";
@@ -87,6 +87,7 @@ export abstract class Cluster {
    */
   static async start(config: Config = {}, options: { readonly onProgress?: (progress: LoadProgress) => void } = {}): Promise<RunningCluster> {
     const settings = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
+    refuseIdle(settings);
     return await RunningCluster.launch(settings, clusterServices, options.onProgress);
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { DeviceChoice } from "../core/device_kind.ts";
 import type { ServedModel } from "../core/engine.ts";
+import { LatentmeshError } from "../core/errors.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { newStepParts, type ProcessWork, type StepParts } from "../core/step_times.ts";
@@ -75,19 +76,22 @@ export class Engine {
    * @throws {LatentmeshError} saying which file, field or device cannot be used
    */
   static async load(options: EngineOptions = {}): Promise<Engine> {
-    const { model, device = "auto", weights = "keep", maxBatch, maxTokensTotal, cacheDtype, prefillChunk, prefillWindow, maxStepMs } = options;
+    const { model, device = "auto", weights = "keep", maxBatch, maxTokensTotal, cacheDtype, prefillChunk, prefillWindow, maxStepMs, ...others } =
+      options;
+    const { dawn, deviceTimes: times, threads, onProgress, ...unknown } = others;
+    refuseUnknown(unknown);
     const config = {
       model,
       device,
       weights,
+      threads,
       decode: { maxBatch },
       prefill: { chunk: prefillChunk, window: prefillWindow },
       mixed: { maxStepMs },
       cache: { maxTokens: maxTokensTotal, dtype: cacheDtype },
     };
-    const { dawn, deviceTimes: times, threads } = options;
     const settings = { ...resolveSettings({}, config, () => undefined), dawn, tuning: { times, threads } };
-    return new Engine(await RunningCluster.alone(settings, clusterServices, options.onProgress));
+    return new Engine(await RunningCluster.alone(settings, clusterServices, onProgress));
   }
 
   /** The model's shape. */
@@ -149,4 +153,13 @@ export class Engine {
   async close(): Promise<void> {
     await this.#cluster.close();
   }
+}
+
+/** JavaScript has no types that would. */
+function refuseUnknown(unknown: object): void {
+  const [param] = Object.keys(unknown);
+  if (param === undefined) return;
+  throw new LatentmeshError("invalid_config", `Cannot use ${param}: there is no such option of Engine.load; a cluster has more (Cluster.start)`, {
+    param,
+  });
 }

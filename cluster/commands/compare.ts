@@ -21,14 +21,17 @@ export interface ComparedWay extends Omit<Alternative, "settings"> {
 export interface Comparison {
   readonly ways: readonly ComparedWay[];
   readonly reason: string | null;
+  /** Whether something else says which units `serve` takes. */
+  readonly unitsGiven: boolean;
 }
 
 /** Plans every way there is. @throws {LatentmeshError} why the model cannot be read */
 export async function compare(settings: Settings, services: ChoiceServices): Promise<Comparison> {
   using files = services.openFiles(settings.model);
   const ways = await compareWays(settings, gpusOf(settings, services.gpuCount()), await readModelPackage(files), files.name, services);
+  const { unitsGiven } = settings;
   const { settings: chosen, reason } = await chooseUnits({ ...settings, unitsGiven: false }, services);
-  return { ways: ways.map(({ settings, ...way }) => ({ ...way, chosen: sameUnits(settings, chosen) })), reason };
+  return { ways: ways.map(({ settings, ...way }) => ({ ...way, chosen: sameUnits(settings, chosen) })), reason, unitsGiven };
 }
 
 function sameUnits(a: Settings, b: Settings): boolean {
@@ -38,7 +41,7 @@ function sameUnits(a: Settings, b: Settings): boolean {
 }
 
 /** Prints them. */
-export function printComparison({ ways, reason }: Comparison, json: boolean): void {
+export function printComparison({ ways, reason, unitsGiven }: Comparison, json: boolean): void {
   if (json) return printLine(JSON.stringify(ways));
   const ms = (value: number | undefined) => value === undefined ? "?" : `${value.toFixed(2)} ms`;
   const header = ["units", "weights", "tokens cached", "a step of one", "full steps", "tokens/s", "asked for with"];
@@ -54,7 +57,8 @@ export function printComparison({ ways, reason }: Comparison, json: boolean): vo
   for (const line of tableLines(header, rows)) printLine(line);
   for (const { what, obstacle } of ways) if (obstacle !== null) printLine(`${what}: does not fit: ${obstacle}`);
   printLine("");
-  if (reason !== null) printLine(`${ways.some(({ chosen }) => chosen) ? "* " : ""}serve takes ${reason}`);
+  const where = unitsGiven ? "without what flags or file say of units, " : "";
+  if (reason !== null) printLine(`${ways.some(({ chosen }) => chosen) ? "* " : ""}${where}serve takes ${reason}`);
   printLine("tokens cached: what all caches could hold together (--cache-memory)");
   for (const line of unknownOf(ways)) printLine(line);
   if (ways.some(({ stepMs }) => stepMs !== null)) {

@@ -4,7 +4,7 @@
  * @module
  */
 import { isHost, WASM_MEMORY_BYTES, wasmAdvice } from "../../core/device_kind.ts";
-import { messageOf } from "../../core/errors.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { modelHash } from "../../core/model/model_hash.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { describeFormats } from "../../core/text/answer_formats.ts";
@@ -69,9 +69,10 @@ async function units(given: Settings, services: ChoiceServices): Promise<{ reado
   try {
     const { settings, reason } = await chooseUnits(given, services);
     return { settings, finding: reason === null ? [] : [{ state: "ok", subject: "units", text: reason }] };
-  } catch {
+  } catch (error) {
     // Why the device or the model cannot be used is a finding of its own.
-    return { settings: given, finding: [] };
+    const refused = error instanceof LatentmeshError && error.code === "invalid_config";
+    return { settings: given, finding: refused ? [{ state: "fail", subject: "units", text: error.message }] : [] };
   }
 }
 

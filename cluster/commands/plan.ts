@@ -8,6 +8,7 @@ import { messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import type { PartitionOptions } from "../../core/tpla/partition.ts";
 import { collectivesPerStep, handoffBytesPerToken, wholeMemory, wireBytesPerToken } from "../../core/tpla/plan.ts";
+import { resolveBasis } from "../../core/tpla/scheme.ts";
 import { type CachePlan, planCache, resolveCuts } from "../planning/assignment.ts";
 import type { Config, HostConfig } from "../config/config_type.ts";
 import { generatesFromSlices } from "../config/mixed_units.ts";
@@ -103,7 +104,8 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
 /** The configuration that was resolved, as a file that gives the same again; secrets are left out. */
 function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, window, maxTokens, prefillTokens, dtype }: CachePlan): Config {
   const { device, weights, decode, prefill, mixed, cluster } = settings;
-  const { attention, ranks, basis, lambda, mu, paper } = decode.scheme;
+  const { attention, ranks, mu, paper } = decode.scheme;
+  const basis = resolveBasis(decode.scheme);
   const { host, port, modelName, shutdownTimeout } = settings;
   const slices = generatesFromSlices(settings);
   return {
@@ -112,9 +114,8 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
     weights,
     decode: {
       ...(mixed.workers === 0 ? { ranks, groups: decode.groups, pingPong: decode.pingPong } : {}),
-      ...(mixed.workers === 0 || slices
-        ? { attention, latentGroups: cut.latentGroups, halo: attention === "tpla" ? cut.halo : undefined, basis, lambda, mu, paper }
-        : {}),
+      ...(mixed.workers === 0 || slices ? { attention, latentGroups: cut.latentGroups } : {}),
+      ...(basis === null ? {} : { halo: cut.halo, basis: basis.kind, lambda: basis.kind === "balanced" ? basis.lambda : undefined, mu, paper }),
       wire: decode.wire,
       exchange: decode.exchange,
       feedForward: cut.feedForward,

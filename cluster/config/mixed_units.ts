@@ -37,7 +37,12 @@ export function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): Mixe
   if (workers === 0 && prefill.workers === 0) return withoutPrefill({ decode, prefill }, maxStepMs);
   if (workers === 0) return { workers: 0, ranks: 1, maxStepMs, attention: decode.attention ?? SCHEME_DEFAULTS.attention };
   refuseGiven(
-    { "decode.ranks": decode.ranks, "decode.groups": decode.groups, "prefill.workers": prefill.workers },
+    { "decode.ranks": decode.ranks },
+    "mixed units compute prompts and generate by themselves, and there are no other units beside them; " +
+      "leave it out, or say prefill.workers: 0 (--prefill-workers 0) instead of mixed for ranks that compute prompts among themselves",
+  );
+  refuseGiven(
+    { "decode.groups": decode.groups, "prefill.workers": prefill.workers },
     "mixed units compute prompts and generate by themselves, and there are no other units beside them; leave one of the two out",
   );
   // A mixed unit decodes as it prefills, exactly, unless it is asked not to.

@@ -125,6 +125,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const apiKeys = resolveKeys(config.server?.apiKeys, env);
   const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
   const { attention, ...mixed } = resolveMixed(config);
+  refuseWithoutEffect({ ...decode, attention }, isSynthetic(model) ? SYNTHETIC_BASIS : SCHEME_DEFAULTS.basis);
   const settings: Settings = {
     model,
     device,
@@ -255,9 +256,39 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
   return trimmed;
 }
 
-function refuseUnsupported({ decode, cache }: Config, model: string): void {
-  if (isSynthetic(model)) refuseCalibration(model, decode?.paper === true ? "pca" : decode?.basis);
+function refuseUnsupported({ decode = {}, cache }: Config, model: string): void {
+  if (isSynthetic(model)) refuseCalibration(model, decode.paper === true ? "pca" : decode.basis);
   if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
+}
+
+/** What says how latents are cut where they are not, or not so. @param decode with the attention that was resolved */
+function refuseWithoutEffect(decode: NonNullable<Config["decode"]>, defaultBasis: Scheme["basis"]): void {
+  if (decode.attention === "mla") {
+    for (const key of ["basis", "lambda", "halo", "mu"] as const) {
+      if (decode[key] !== undefined) refuse(`decode.${key}`, "attention mla is exact, over whole latents; leave it out, or take attention tpla");
+    }
+    return;
+  }
+  if (decode.paper === true && decode.basis !== undefined && decode.basis !== "pca") {
+    refuse("decode.basis", "the paper's scheme has pca; leave it out, or paper");
+  }
+  const basis = decode.paper === true ? "pca" : decode.basis ?? defaultBasis;
+  if (decode.lambda !== undefined && basis !== "balanced") {
+    refuse("decode.lambda", `it is a weight in the balanced basis, and the basis is ${basis}; leave it out, or take basis balanced`);
+  }
+}
+
+/**
+ * Refuses what would be of use to other units than there are.
+ *
+ * @throws {LatentmeshError} `invalid_config`
+ */
+export function refuseIdle({ mixed }: Settings): void {
+  if (mixed.workers > 0 || mixed.maxStepMs === undefined) return;
+  refuse(
+    "mixed.maxStepMs",
+    "it (--max-step-ms) bounds what mixed units do beside streams, and prefill units hold none up; leave it out, or ask for mixed units (--mixed 1)",
+  );
 }
 
 /** Of a synthetic model's scheme. */

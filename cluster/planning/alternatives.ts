@@ -71,7 +71,7 @@ export function waysToUse(settings: Settings, gpus: readonly number[]): Pick<Alt
       taken: "never",
     },
     {
-      flags: `mixed: { workers: 1, ranks: ${count} }`,
+      flags: `--ranks ${count} --attention mla --prefill-workers 0`,
       what: `one mixed unit over ${count} GPUs, heads split`,
       settings: mixed(1, count),
       taken: "last",

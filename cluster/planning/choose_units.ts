@@ -7,7 +7,7 @@ import { isHost, isHostChoice } from "../../core/device_kind.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { type Alternative, compareWays } from "./alternatives.ts";
 import type { PlanServices } from "./services.ts";
-import { asMixed, isEmbedded, type Settings } from "../config/settings.ts";
+import { asMixed, isEmbedded, refuseIdle, type Settings } from "../config/settings.ts";
 
 /** A choice, and what to say of it. */
 export interface ChosenUnits {
@@ -28,9 +28,18 @@ export function gpusOf({ cluster }: Settings, gpuCount: number): number[] {
   return listed ?? Array.from({ length: Math.max(1, gpuCount) }, (_, gpu) => gpu);
 }
 
-/** Chooses units, unless the settings say which. @throws {LatentmeshError} `device_unavailable`, or why the model cannot be read */
+/**
+ * Chooses units, unless the settings say which.
+ *
+ * @throws {LatentmeshError} `device_unavailable`, why the model cannot be read, or `invalid_config` if something is set that these units have no use for
+ */
 export async function chooseUnits(settings: Settings, services: ChoiceServices): Promise<ChosenUnits> {
-  if (settings.unitsGiven) return { settings, reason: null };
+  const chosen = settings.unitsGiven ? { settings, reason: null } : await suitable(settings, services);
+  refuseIdle(chosen.settings);
+  return chosen;
+}
+
+async function suitable(settings: Settings, services: ChoiceServices): Promise<ChosenUnits> {
   const onHost = isHostChoice(settings.device) || isHost((await services.probeDevice(settings.device, settings.dawn)).kind);
   if (onHost) {
     if (isEmbedded(settings.model)) {

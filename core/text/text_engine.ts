@@ -9,6 +9,7 @@ import { EventQueue } from "../event_queue.ts";
 import { GREEDY, type SamplingParams } from "../sampling/params.ts";
 import type { ChatMessage } from "./chat_template.ts";
 import { type GeneratedPiece, generateText } from "./generate.ts";
+import { checkGenerateOptions } from "./generate_options.ts";
 
 /** What to generate: a prompt (text or tokens) or a conversation. */
 export interface GenerateOptions extends Partial<SamplingParams> {
@@ -44,6 +45,7 @@ export interface DocumentScore {
  * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted
  */
 export async function* generatePieces(served: ServedModel, options: GenerateOptions): AsyncGenerator<GeneratedPiece> {
+  checkGenerateOptions(options, served.vocabSize);
   const prompt = promptOf(served, options);
   const request = {
     prompt,

@@ -33,7 +33,7 @@ export interface WorkerStats {
   readonly cacheBytesPerToken: number;
   /** Bytes of its weights. */
   readonly weightBytes: number;
-  /** What it is computing now; null: nothing. */
+  /** What it is computing, or was a moment ago; null: nothing. */
   readonly phase: "prefill" | "decode" | null;
   /** What its prefill chunks, and its decode steps, went into. */
   readonly parts: Readonly<Record<"prefill" | "decode", Readonly<StepParts>>>;

@@ -55,6 +55,13 @@ describeOnDevices("engine", (kind) => {
 });
 
 describe("engine", () => {
+  it("refuses options that it does not have, and threads that there cannot be", async () => {
+    const load = (options: object) =>
+      Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm", ...options }).then((engine) => engine.close());
+    await assertRejects(() => load({ ranks: 2 }), LatentmeshError, "Cannot use ranks: there is no such option of Engine.load");
+    await assertRejects(() => load({ threads: 0 }), LatentmeshError, "threads: expected a whole number from 1 to 256, got 0");
+  });
+
   it("leaves no thread behind where it is closed right after a generation was left", async () => {
     const Thread = globalThis.Worker;
     let running = 0;

@@ -146,18 +146,31 @@ describe("command line", () => {
     const file = await Deno.makeTempFile({ suffix: ".yaml" });
     await Deno.writeTextFile(file, (await runCli("plan", ...args)).stdout.split("\n\n")[0]);
     assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
+    for (
+      const scheme of [["--ranks", "2", "--attention", "mla"], ["--ranks", "2", "--basis", "hadamard"], ["--ranks", "2", "--prefill-workers", "0"]]
+    ) {
+      const planned = await runCli("plan", ...args, ...scheme);
+      await Deno.writeTextFile(file, planned.stdout.split("\n\n")[0]);
+      assertEquals((await runCli("plan", "--config", file)).stdout, planned.stdout, "a resolved file gives the same again");
+    }
+    const paper = JSON.parse((await runCli("plan", "--device", "cpu", "--ranks", "2", "--paper", "--json")).stdout);
+    assertEquals([paper.config.decode.basis, paper.config.decode.lambda], ["pca", undefined]);
     await Deno.remove(file);
     const ways = JSON.parse((await runCli("plan", ...args, "--gpus", "0,1,2", "--compare", "--json")).stdout);
     assertEquals(ways.map(({ flags, chosen }: { flags: string; chosen: boolean }) => `${flags} ${chosen}`), [
       "--mixed 3 false",
       "--ranks 2 --attention tpla false",
       "--ranks 3 --attention tpla --prefill-workers 0 false",
-      "mixed: { workers: 1, ranks: 3 } false",
+      "--ranks 3 --attention mla --prefill-workers 0 false",
     ]);
     const table = await runCli("plan", ...args, "--gpus", "0,1", "--compare");
     assertStringIncludes(table.stdout, "  one mixed worker on each of 2 GPUs");
     assertStringIncludes(table.stdout, "serve takes one mixed worker, since no GPU is used");
     assertStringIncludes((await runCli("plan", ...args, "--compare")).stdout, "* one mixed worker");
+    assertStringIncludes(
+      (await runCli("plan", ...args, "--compare", "--ranks", "2")).stdout,
+      "without what flags or file say of units, serve takes one mixed worker",
+    );
     assertStringIncludes(table.stdout, "? steps and tokens/s are predicted for GPUs only");
     assertStringIncludes((await runCli("plan", ...args, "--gpus", "0,63")).stdout, "Cannot use GPU ");
   });

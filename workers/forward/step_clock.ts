@@ -11,6 +11,9 @@ import type { Phase } from "./linear_binding.ts";
 /** What can be said. */
 export type Doing = "record" | "readback" | "peer" | "sum" | "handoff" | "rest";
 
+/** Milliseconds after a step in which a worker is still said to be at it: whoever is asked between two steps of a stream is not idle. */
+const LASTS_MS = 250;
+
 /** One model's steps, one at a time. */
 export class StepClock {
   readonly #device: Pick<Device, "counters" | "keepsTimes" | "forgetTime" | "takeTime">;
@@ -19,7 +22,7 @@ export class StepClock {
   /** The step that is computed; null: none. */
   #step: StepParts | null = null;
   #phase: Phase = "decode";
-  #last = 0;
+  #last = -Infinity;
   #began = { encodeMs: 0, submitMs: 0, submissions: 0, submissionsAhead: 0 };
   /** Of the device's counters, at the last lap. */
   #known = 0;
@@ -35,9 +38,9 @@ export class StepClock {
     return this.#totals;
   }
 
-  /** What is computed now; null: nothing. */
+  /** What is computed now, or was a moment ago; null: nothing. */
   get phase(): Phase | null {
-    return this.#step === null ? null : this.#phase;
+    return this.#step === null && this.#now() - this.#last > LASTS_MS ? null : this.#phase;
   }
 
   /** A step begins; one that has not ended is forgotten. */

@@ -2,7 +2,7 @@
  * Which units a machine gets where nobody says, and what is predicted of others.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { compareWays } from "../../../cluster/planning/alternatives.ts";
 import { chooseUnits } from "../../../cluster/planning/choose_units.ts";
@@ -15,6 +15,7 @@ import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { planUnits } from "../../../cluster/planning/topology.ts";
 import { readModelPackage } from "../../../core/model_package.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
+import { Cluster } from "../../../mod.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 
 interface Machine {
@@ -119,6 +120,21 @@ describe("the units of a machine", () => {
     for (const [config, units] of cases) {
       const { reason, ...rest } = await chosen({ model: LITE, ...config }, { gpus: 4, free: 100e9 });
       assertEquals([reason, rest.units], [null, units]);
+    }
+  });
+
+  it("are mixed where the most time between two tokens is set, or that is refused", async () => {
+    for (const config of [{ decode: { ranks: 2 } }, { mixed: { workers: 0 } }, {}]) {
+      const given = { ...config, mixed: { ...config.mixed, maxStepMs: 50 } };
+      const refused = () => chosen(given, { kind: "cpu", gpus: 0 });
+      await assertRejects(refused, LatentmeshError, "Cannot use mixed.maxStepMs: it (--max-step-ms) bounds what mixed units do");
+      const findings = await examine(resolveSettings({}, { ...given, server: { port: 0 } }, () => undefined), services({ kind: "cpu", gpus: 0 }));
+      assert(findings.some(({ state, text }) => state === "fail" && text.includes("mixed.maxStepMs")), JSON.stringify(findings));
+      await assertRejects(() => Cluster.start(given), LatentmeshError, "mixed.maxStepMs");
+    }
+    for (const config of [{ prefill: { workers: 0 } }, { mixed: { workers: 1 } }]) {
+      const given = { ...config, mixed: { workers: undefined, ...config.mixed, maxStepMs: 50 } };
+      assertEquals((await chosen(given, { kind: "cpu", gpus: 0 })).settings.mixed.maxStepMs, 50);
     }
   });
 

@@ -89,9 +89,16 @@ describe("the topology", () => {
       [{ prefill: { workers: 0, cacheTokens: 640 }, decode: { attention: "mla" } }, "prefill.cacheTokens: mixed units attend exactly"],
       [{ mixed: { workers: 1 }, prefill: { workers: 0 } }, "prefill.workers: mixed units compute prompts and generate by themselves"],
       [{ mixed: { workers: 1 }, decode: { ranks: 2 } }, "decode.ranks: mixed units"],
+      [{ mixed: { workers: 1 }, decode: { ranks: 2 } }, "say prefill.workers: 0 (--prefill-workers 0) instead of mixed"],
       [{ mixed: { workers: 1 }, decode: { halo: 2 } }, "decode.halo: mixed units"],
       [{ mixed: { workers: 1 }, decode: { attention: "tpla" } }, "these mixed units have one each; give them more (mixed.ranks)"],
       [{ mixed: { ranks: 2 }, decode: { attention: "mla", basis: "pca" } }, "decode.basis: mixed units"],
+      [{ decode: { attention: "mla", halo: 8 } }, "decode.halo: attention mla is exact"],
+      [{ decode: { attention: "mla", basis: "pca" } }, "decode.basis: attention mla is exact"],
+      [{ decode: { paper: true, basis: "hadamard" } }, "decode.basis: the paper's scheme has pca"],
+      [{ decode: { paper: true, lambda: 0.5 } }, "decode.lambda: it is a weight in the balanced basis, and the basis is pca"],
+      [{ decode: { basis: "hadamard", lambda: 0.5 } }, "and the basis is hadamard"],
+      [{ model: "synthetic:tiny", decode: { lambda: 0.5 } }, "and the basis is identity"],
       [{ cache: { memory: 0.5, maxTokens: 640 } }, "cache.memory: cache.maxTokens says"],
     ];
     for (const [config, problem] of cases) {

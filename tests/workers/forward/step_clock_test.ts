@@ -68,6 +68,22 @@ describe("a step's clock", () => {
     assertEquals([clock.totals.prefill.steps, whole(clock.totals.prefill), clock.totals.prefill.deviceMs], [1, 3, 4]);
   });
 
+  it("says between the steps of a stream what is computed, and that nothing is some time after the last", async () => {
+    let now = 0;
+    const clock = new StepClock({ counters: newCounters(), keepsTimes: false, forgetTime() {}, takeTime: () => Promise.resolve(0) }, () => now);
+    assertEquals(clock.phase, null);
+    for (const phase of ["prefill", "decode"] as const) {
+      clock.begin(phase);
+      now += 3000;
+      assertEquals(clock.phase, phase);
+      await clock.end();
+      now += 20;
+      assertEquals(clock.phase, phase);
+    }
+    now += 1000;
+    assertEquals(clock.phase, null);
+  });
+
   it("counts the steps of one process, and prefill chunks apart from them", async () => {
     const engine = await Engine.load({ model: "synthetic:tiny?layers=2", device: "cpu", deviceTimes: true });
     for await (const _ of engine.generate({ prompt: "Once", maxTokens: 5, ignoreEos: true }));
