@@ -77,9 +77,9 @@ describe("a prompt as long as the model allows", () => {
     try {
       const cases = [
         { name: "one process", start: () => Engine.load({ model, device: "wasm", maxTokensTotal: 256 }) },
-        ...(["mla", "tpla"] as const).map((attention) => ({
-          name: attention,
-          start: () => Cluster.start({ model, device: "wasm", cache: { maxTokens: 256 }, decode: { ranks: 2, attention, basis: "identity" } }),
+        ...([{ attention: "mla" }, { attention: "tpla", basis: "identity" }] as const).map((scheme) => ({
+          name: scheme.attention,
+          start: () => Cluster.start({ model, device: "wasm", cache: { maxTokens: 256 }, decode: { ranks: 2, ...scheme } }),
         })),
       ];
       for (const { name, start } of cases) {
