@@ -56,7 +56,7 @@ export type { LongRopeSpec, ModelSpec, MoeSpec, QueryScaling, RopeSpec, YarnSpec
 export type { Int4Spec } from "./core/model/int4/int4_spec.ts";
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";
-export type { ChatMessage, ChatTemplate } from "./core/text/chat_template.ts";
+export type { ChatMessage, ChatTemplate, PromptEnd } from "./core/text/chat_template.ts";
 export type { TemplateHabits } from "./core/text/template_messages.ts";
 export type { TextSource } from "./core/text/text_source.ts";
 export type { GeneratedPiece } from "./core/text/generate.ts";

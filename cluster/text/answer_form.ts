@@ -20,22 +20,11 @@ import { answerFormats } from "../../core/text/answer_formats.ts";
 import type { ChatMessage, ChatTemplate, PromptEnd } from "../../core/text/chat_template.ts";
 import { writeGrammar } from "../grammar/written_grammar.ts";
 import { encodeFitting, type PromptField } from "./check_prompt.ts";
-import type { PreparedConversation } from "./jobs.ts";
+import type { ConversationFields, PreparedConversation } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
 import { nameCalls } from "./call_names.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import { HttpError } from "../api/errors.ts";
-
-/** The parts of a request that decide. */
-export interface ConversationFields {
-  readonly messages: readonly Message[];
-  readonly tools?: readonly ToolField[];
-  readonly tool_choice?: ToolChoiceField;
-  readonly parallel_tool_calls?: boolean;
-  readonly response_format?: ResponseFormatField;
-  readonly add_generation_prompt?: boolean;
-  readonly continue_final_message?: boolean;
-}
 
 /** Special tokens that are text to grammars and parsers of this model. */
 export function keptTokens(model: ServedModel): ReadonlySet<number> {

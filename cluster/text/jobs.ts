@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ConversationFields } from "./answer_form.ts";
+import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import type { ArgumentTypes } from "../../core/text/answers/argument_types.ts";
 import type { WrittenGrammar } from "../grammar/written_grammar.ts";
 import type { HttpErrorFields } from "../api/errors.ts";
@@ -29,6 +29,17 @@ export interface PreparedConversation {
   readonly types?: Readonly<Record<string, ArgumentTypes>>;
   /** Whether the answer reasons, and whether the prompt has begun that already. */
   readonly reasoning: "no" | "possible" | "begun";
+}
+
+/** The parts of a request that a prompt and its grammar are made of. */
+export interface ConversationFields {
+  readonly messages: readonly Message[];
+  readonly tools?: readonly ToolField[];
+  readonly tool_choice?: ToolChoiceField;
+  readonly parallel_tool_calls?: boolean;
+  readonly response_format?: ResponseFormatField;
+  readonly add_generation_prompt?: boolean;
+  readonly continue_final_message?: boolean;
 }
 
 /** A chat request without what its prompt was made of. */

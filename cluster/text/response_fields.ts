@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ConversationFields } from "./answer_form.ts";
+import type { ConversationFields } from "./jobs.ts";
 import type { Message, ResponseFormatField } from "../api/conversation_schema.ts";
 import type { ResponsesRequest } from "../api/responses_schema.ts";
 

@@ -7,7 +7,28 @@ import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { problemOf } from "../expected.ts";
 import { suggest } from "../suggest.ts";
-import type { GenerateOptions } from "./text_engine.ts";
+import type { ChatMessage } from "./chat_message.ts";
+import type { SamplingParams } from "../sampling/params.ts";
+
+/** What to generate: a prompt (text or tokens) or a conversation. */
+export interface GenerateOptions extends Partial<SamplingParams> {
+  /** A text, or its tokens. */
+  readonly prompt?: string | readonly number[];
+  /** A conversation, for the chat template. */
+  readonly messages?: readonly ChatMessage[];
+  /** Default: as many as the context holds. */
+  readonly maxTokens?: number;
+  /** Texts that end the generation; they are left out. */
+  readonly stop?: readonly string[];
+  /** Alternatives to report with each token's log-probability; null (default): no log-probabilities. */
+  readonly logprobs?: number | null;
+  /** Do not stop at the model's end-of-sequence tokens. */
+  readonly ignoreEos?: boolean;
+  /** Generations with a smaller number are served before others; default: 0. */
+  readonly priority?: number;
+  /** Aborts the generation. */
+  readonly signal?: AbortSignal;
+}
 
 /** Prompts and conversations are looked at where they are encoded. */
 const schema = z.strictObject(

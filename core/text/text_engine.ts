@@ -7,29 +7,10 @@ import type { ServedModel } from "../engine.ts";
 import { LatentmeshError } from "../errors.ts";
 import { EventQueue } from "../event_queue.ts";
 import { GREEDY, type SamplingParams } from "../sampling/params.ts";
-import type { ChatMessage } from "./chat_template.ts";
 import { type GeneratedPiece, generateText } from "./generate.ts";
-import { checkGenerateOptions } from "./generate_options.ts";
+import { checkGenerateOptions, type GenerateOptions } from "./generate_options.ts";
 
-/** What to generate: a prompt (text or tokens) or a conversation. */
-export interface GenerateOptions extends Partial<SamplingParams> {
-  /** A text, or its tokens. */
-  readonly prompt?: string | readonly number[];
-  /** A conversation, for the chat template. */
-  readonly messages?: readonly ChatMessage[];
-  /** Default: as many as the context holds. */
-  readonly maxTokens?: number;
-  /** Texts that end the generation; they are left out. */
-  readonly stop?: readonly string[];
-  /** Alternatives to report with each token's log-probability; null (default): no log-probabilities. */
-  readonly logprobs?: number | null;
-  /** Do not stop at the model's end-of-sequence tokens. */
-  readonly ignoreEos?: boolean;
-  /** Generations with a smaller number are served before others; default: 0. */
-  readonly priority?: number;
-  /** Aborts the generation. */
-  readonly signal?: AbortSignal;
-}
+export type { GenerateOptions };
 
 /** Negative log-likelihood of one document. */
 export interface DocumentScore {
