@@ -193,6 +193,8 @@ export interface Device {
    * @returns milliseconds on the device; by the host's clock where the device has none to ask
    */
   measure(record: () => void): Promise<number>;
+  /** Set where nothing is stored: what would be written need not be made. */
+  readonly onlyCounts?: true;
   /** Whether it keeps times for {@link takeTime}, which costs some. */
   readonly keepsTimes: boolean;
   /** What was submitted until now is not asked for. */

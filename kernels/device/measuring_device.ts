@@ -31,6 +31,7 @@ const USUAL_LIMITS: DeviceLimits = { maxBindingBytes: 2 ** 31 - 4, maxBufferByte
 export class MeasuringDevice implements Device {
   readonly kind = "cpu";
   readonly description = "nothing: memory is only counted";
+  readonly onlyCounts = true;
   readonly keepsTimes = false;
   readonly limits: DeviceLimits;
   readonly features: DeviceFeatures;

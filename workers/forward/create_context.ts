@@ -54,9 +54,11 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     maxSequences: options.maxSequences,
     purpose: caches,
   });
-  const filled = (label: string, values: Float32Array<ArrayBuffer>) => {
-    const buffer = device.createBuffer(label, values.byteLength);
-    device.write(buffer, 0, values);
+  const { queryScaling } = spec;
+  const filled = (label: string, floats: number, make: () => Float32Array<ArrayBuffer>) => {
+    const buffer = device.createBuffer(label, floats * 4);
+    // Of long contexts, sines and cosines take a second, and a choice of units makes some twenty plans.
+    if (!device.onlyCounts) device.write(buffer, 0, make());
     return buffer;
   };
   const shape = {
@@ -90,8 +92,8 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     halves,
     decodesOnUnits,
     decode: { config, division },
-    ropeTable: filled("rope table", ropeTable(spec.rope, maxContext)),
-    queryFactors: spec.queryScaling === null ? null : filled("query factors", queryFactors(spec.queryScaling, maxContext)),
+    ropeTable: filled("rope table", maxContext * spec.rope.width, () => ropeTable(spec.rope, maxContext)),
+    queryFactors: queryScaling === null ? null : filled("query factors", maxContext, () => queryFactors(queryScaling, maxContext)),
     both: bothOf(limits),
     kernelChanges: new Set(),
   };

@@ -90,6 +90,15 @@ describe("a memory plan", () => {
     assert(either.activationBytes > plain.activationBytes);
   });
 
+  it("counts tables of positions without making them, which memory would not hold", async () => {
+    const maxContext = 2 ** 30;
+    const planned = { ...sizes, model: fixtureDirectory("tiny-mla"), weights: "keep" as const, shape: wholeOf("tiny-mla") };
+    const plan = (maxContext: number) => planMemory({ ...planned, maxContext, changesBasis: false, role: "decode", lanes: 1, matrixUnits: false });
+    const [short, long] = [await plan(maxContext / 2), await plan(maxContext)];
+    // Cosines and sines of 16 columns.
+    assert(long.activationBytes - short.activationBytes >= maxContext / 2 * 64, `${short.activationBytes}, ${long.activationBytes}`);
+  });
+
   it("has working memory for chunks and for steps where a rank is mixed, and one cache", async () => {
     const limits = { prefillRows: 40, decodeRows: 7, window: 16, keptWindows: 2, logitRows: 7 };
     const mixed = { ...sizes, limits, model: fixtureDirectory("tiny-mla"), weights: "keep" as const, shape: wholeOf("tiny-mla") };
