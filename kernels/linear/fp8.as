@@ -35,18 +35,19 @@ export function piecesOfFp8(all: Linear, first: u32, end: u32, scratch: usize): 
       let rows: u32 = 4;
       // Most rows have the scales of those before them.
       if (changetype<usize>(batch) != copied || by == 0 || over - r < 4 || !haveAll(scales, step, by, groups)) {
-        const large = isLarge(scales, groups), copiesHave = groups > 1 || large;
+        // Whether scales are in the copies, or in the sums.
+        const large = isLarge(scales, groups), inCopies = groups > 1 || large;
         rows = 1;
-        while (r + rows < over && (copiesHave ? isSame(scales, scales + rows * step, groups) : !isLarge(scales + rows * step, groups))) rows++;
-        if (changetype<usize>(batch) != copied || (copiesHave ? by == 0 || !isSame(scales, by, groups) : by != 0)) {
+        while (r + rows < over && (inCopies ? isSame(scales, scales + rows * step, groups) : !isLarge(scales + rows * step, groups))) rows++;
+        if (changetype<usize>(batch) != copied || (inCopies ? by == 0 || !isSame(scales, by, groups) : by != 0)) {
           copied = changetype<usize>(batch);
-          by = copiesHave ? scales : 0;
+          by = inCopies ? scales : 0;
           for (let i: u32 = 0; i < batch.count; i++) {
             copy(all, all.x + itemOf(batch, i) / all.itemsPerInput * all.inputBytes, by, large ? 1 : HALF, copies.inputs + i * bytes);
           }
         }
         for (let f: u32 = 0; f < 4; f++) {
-          const factor = copiesHave ? large ? WHOLE : HALF : load<f32>(scales + min(f, rows - 1) * step) * HALF;
+          const factor = inCopies ? large ? WHOLE : HALF : load<f32>(scales + min(f, rows - 1) * step) * HALF;
           store<f32>(scratch + offsetof<Copies>("factor0") + (f << 2), factor);
         }
       }

@@ -19,7 +19,10 @@ export function linearRounded(args: usize, first: u32, end: u32, scratch: usize)
   }
 }
 
-// A piece is four rows of one batch, which are as many streams, or eight, of which tiles are made if there are many items (MANY in wasm.ts).
+// Items of a batch from which on it is worth laying weights out anew for them, as wasm.ts has it.
+const MANY: u32 = 8;
+
+// A piece is four rows of one batch, which are as many streams, or eight where some batch has many items, for which tiles are made.
 function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
   const size = all.pieceShift;
   const pieces = all.rows + (1 << size) - 1 >> size;
@@ -29,7 +32,7 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
     const at = batch.firstRow + row;
     const count = batch.count;
     let done: u32 = 0;
-    if (size == 3) {
+    if (size == 3 && count >= MANY) {
       layOut<T>(all, at, apart, rows, scratch);
       for (; done + 4 <= count; done += 4) tile<T>(all, batch, done, row, apart, rows, scratch);
     }
@@ -93,7 +96,7 @@ function totals(a: v128, b: v128, c: v128, d: v128): v128 {
 // Scales of four groups of two rows.
 // @ts-ignore: decorator
 @inline
-function beside4(s: usize, t: usize, g: u32): v128 {
+function scalesOfTwo(s: usize, t: usize, g: u32): v128 {
   return v128.shuffle<i16>(v128.load64_zero(s + (g << 1)), v128.load64_zero(t + (g << 1)), 0, 8, 1, 9, 2, 10, 3, 11);
 }
 
@@ -125,7 +128,7 @@ function single<T>(all: Linear, item: u32, row: u32, apart: u32, rows: u32, at: 
   if (isQ4<T>()) {
     for (; k + 4 * GROUP <= all.columns; k += 4 * GROUP, g += 4) {
       const o = k >> 1, at = x + k, beside = xScales + (g << 3);
-      const ab = beside4(s0, s1, g), cd = beside4(s2, s3, g);
+      const ab = scalesOfTwo(s0, s1, g), cd = scalesOfTwo(s2, s3, g);
       const two = v128.shuffle<i32>(ab, cd, 0, 4, 1, 5), more = v128.shuffle<i32>(ab, cd, 2, 6, 3, 7);
       sum = added(sum, group<T>(w0 + o, w1 + o, w2 + o, w3 + o, at, by, ones), lowQuad<i16>(two, mask, power), beside, 0);
       sum = added(sum, group<T>(w0 + o + 32, w1 + o + 32, w2 + o + 32, w3 + o + 32, at + 64, by, ones), highQuad<i16>(two, mask, power), beside, 1);
