@@ -46,9 +46,10 @@ export function answerForm(model: TextModel, fields: ConversationFields, from: P
   const messages = nameCalls(format, fields.messages);
   const end = endOf(fields);
   const text = chatTemplate.render(conversation(chatTemplate, format, messages, tools), tools.length > 0 ? fields.tools : [], end);
+  const said = fields.messages.at(-1)?.content ?? "";
   // Reasoning that the template begins, or that the message which goes on has not ended.
   const begun = marks !== null &&
-    (end === "message" ? text.lastIndexOf(marks.begin) > text.lastIndexOf(marks.end) : text.trimEnd().endsWith(marks.begin));
+    (end === "message" ? said.lastIndexOf(marks.begin) > said.lastIndexOf(marks.end) : text.trimEnd().endsWith(marks.begin));
   const grammar = grammarOf(fields, format, tools);
   return {
     prompt: Uint32Array.from(encodeFitting(model, text, { special: false, from })),

@@ -94,6 +94,18 @@ describe("where the prompt of a conversation ends", () => {
     assertEquals(promptOf(model, { messages: [user] }).text, "[user]How warm?[end][assistant]");
   });
 
+  it("is within reasoning where the message that goes on has not ended it, and never before reasoning", () => {
+    const tokenizer = JSON.parse(tiny.tokenizer);
+    const [first] = tokenizer.added_tokens;
+    tokenizer.added_tokens.push({ ...first, id: 8192, content: "<think>" }, { ...first, id: 8193, content: "</think>" });
+    const template = `{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}`;
+    const source = { ...tiny, template, tokenizer: JSON.stringify(tokenizer) };
+    const model = openTextModel({ id: "tiny", vocabSize: 8194, context: { maxContext: 4096, maxPositions: 4096 }, source });
+    const at = (content: string) => promptOf(model, { messages: [user, { role: "assistant", content }], continue_final_message: true }).reasoning;
+    assertEquals(promptOf(model, { messages: [user] }).reasoning, "possible");
+    assertEquals(["<think>It may", "<think>a</think>It", "It is", "<think>"].map(at), ["begun", "no", "no", "begun"]);
+  });
+
   it("is refused where nothing can go on, or a grammar would hold for half of the answer", async () => {
     const model = await modelWith("deepseek-v3.1");
     const said = { role: "assistant", content: "It is" };
