@@ -101,7 +101,8 @@ describe("where the prompt of a conversation ends", () => {
     const template = `{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}`;
     const source = { ...tiny, template, tokenizer: JSON.stringify(tokenizer) };
     const model = openTextModel({ id: "tiny", vocabSize: 8194, context: { maxContext: 4096, maxPositions: 4096 }, source });
-    const at = (content: string) => promptOf(model, { messages: [user, { role: "assistant", content }], continue_final_message: true }).reasoning;
+    const asked = { ...user, content: "What does <think> mean?" };
+    const at = (content: string) => promptOf(model, { messages: [asked, { role: "assistant", content }], continue_final_message: true }).reasoning;
     assertEquals(promptOf(model, { messages: [user] }).reasoning, "possible");
     assertEquals(["<think>It may", "<think>a</think>It", "It is", "<think>"].map(at), ["begun", "no", "no", "begun"]);
   });
