@@ -72,6 +72,7 @@ export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_req
 export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";
 export type { ProcessWork, StepParts, StepTimes } from "./core/step_times.ts";
 export type { Config, DecodeConfig, HostConfig } from "./cluster/config/config_type.ts";
+export type { Speculation } from "./core/speculation/speculation.ts";
 export type { JoinedWorkers } from "./cluster/fleet/join.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/device/providers.ts";

@@ -29,7 +29,7 @@ export async function batchBench([choice = "cpu", ranks = "2", batches = "1,4,16
     // So many that nobody is preempted.
     cache: { maxTokens: 131072 },
     prefill: { cacheTokens: 2048 },
-    decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)), pingPong: mode === "ping-pong" },
+    decode: { ranks: Number(ranks), maxBatch: Math.max(...batches.split(",").map(Number)), pingPong: mode === "ping-pong", speculate: "off" },
   });
   const server = await serveModel(cluster.served);
   const { url } = server;

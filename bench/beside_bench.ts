@@ -62,7 +62,7 @@ export async function besideBench(args: readonly string[]): Promise<void> {
     device: values.device as "dawn",
     weights: values.weights as "keep",
     mixed: { workers: 1, maxStepMs: values["max-step-ms"] === undefined ? undefined : Number(values["max-step-ms"]) },
-    decode: { maxBatch: streams + 1 },
+    decode: { maxBatch: streams + 1, speculate: "off" },
     cache: { maxTokens: (streams + 1) * (context + most + 64) + 2 * prompt },
     server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },
   };

@@ -28,12 +28,12 @@ async function tokensPerSecond(engine: Pick<RunningCluster, "generate">, between
 /** Runs the bench. */
 export async function clusterBench([ranks = "2", choice = "cpu", gpus]: readonly string[]): Promise<void> {
   const device = choice as DeviceChoice;
-  const engine = await Engine.load({ model, device, dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const engine = await Engine.load({ model, device, speculate: "off", dawn: Deno.env.get("LATENTMESH_DAWN") });
   const single = await tokensPerSecond(engine);
   await engine.close();
 
   const hosts = gpus === undefined ? undefined : [{ name: "here", gpus: gpus.split(",").map(Number) }];
-  const cluster = await Cluster.start({ model, device, decode: { ranks: Number(ranks) }, cluster: { hosts } });
+  const cluster = await Cluster.start({ model, device, decode: { ranks: Number(ranks), speculate: "off" }, cluster: { hosts } });
   let before = { ...cluster.stepTimes };
   const speed = await tokensPerSecond(cluster, () => before = { ...cluster.stepTimes });
   const perStep = (key: "computeMs" | "exchangeMs" | "totalMs") => (cluster.stepTimes[key] - before[key]) / (cluster.stepTimes.steps - before.steps);

@@ -23,12 +23,12 @@ export async function handoffBench(
 ): Promise<void> {
   const [device, tokens] = [choice as DeviceChoice, Number(length)];
   const model = named ?? new URL("../models/tiny-mla", import.meta.url).pathname;
-  const engine = await Engine.load({ model, device, dawn: Deno.env.get("LATENTMESH_DAWN") });
+  const engine = await Engine.load({ model, device, speculate: "off", dawn: Deno.env.get("LATENTMESH_DAWN") });
   const single = await arrivals(engine, Number(runs), tokens);
   await engine.close();
 
   const hosts = gpus === undefined ? undefined : [{ name: "here", gpus: gpus.split(",").map(Number) }];
-  const cluster = await Cluster.start({ model, device, cluster: { hosts } });
+  const cluster = await Cluster.start({ model, device, decode: { speculate: "off" }, cluster: { hosts } });
   const stats = async () => (await cluster.status()).find(({ unit }) => unit.startsWith("prefill"))!.stats;
   await arrivals(cluster, 1, tokens);
   const before = await stats();

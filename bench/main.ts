@@ -24,6 +24,7 @@ import { pingPongBench } from "./pingpong_bench.ts";
 import { prefillBench } from "./prefill_bench.ts";
 import { readbackBench } from "./readback_bench.ts";
 import { rooflineBench } from "./roofline_bench.ts";
+import { speculationBench } from "./speculation_bench.ts";
 import { serveBench } from "./serve_bench.ts";
 import { soakBench } from "./soak_bench.ts";
 import { startBench } from "./start_bench.ts";
@@ -105,6 +106,11 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   report: { help: "[data] [figures] draws the documents' figures from what was measured", run: report },
   pingpong: { help: "[device] [batch] [latencies] halves of a step side by side, against the latency of links", run: pingPongBench },
   whole: { help: WHOLE_HELP, run: wholeBench },
+  speculation: {
+    help:
+      "[--device dawn] [--model DIR|synthetic:v2-lite] [--weights keep] [--topology single|mixed|ranks=2] [--attention tpla|mla] [--gpus 0,1] [--streams 1,4] [--tokens 256] [--runs 3] over HTTP, tokens a second with guessed tokens against without, of text that repeats and text that does not",
+    run: speculationBench,
+  },
   cluster: { help: "[ranks] [device] [gpus] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },
 };
 

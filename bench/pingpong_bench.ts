@@ -29,7 +29,7 @@ export async function pingPongBench([device = "cpu", batch = "16", delays = "0,2
 async function stepMs(device: DeviceChoice, batch: number, delay: number, pingPong: boolean): Promise<number> {
   const entry = new URL(`./slow_worker.ts?ms=${delay}`, import.meta.url);
   const cluster = await RunningCluster.launch(
-    resolveSettings({ device, decode: { pingPong, maxBatch: batch, deadlineMs: 30_000 } }, {}, () => undefined),
+    resolveSettings({ device, decode: { pingPong, maxBatch: batch, deadlineMs: 30_000, speculate: "off" } }, {}, () => undefined),
     { ...clusterServices, spawn: (options) => spawnWorker({ ...options, entry, unixHost: UNIX_HOST }) },
   );
   const stop = new AbortController();

@@ -14,6 +14,7 @@ import type { DocumentScore, GenerateOptions } from "../core/text/text_engine.ts
 import type { LoadProgress, LoadTimes } from "../core/wire/load_times.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
+import type { Speculation } from "../core/speculation/speculation.ts";
 import { resolveSettings } from "./config/settings.ts";
 
 /** What {@link Engine.load} loads, and onto what. */
@@ -29,6 +30,8 @@ export interface EngineOptions {
   readonly weights?: WeightPolicy;
   /** Generations that are computed together; default: 64. Where the device has matrix units, 5 and more decode on them, in f16. */
   readonly maxBatch?: number;
+  /** Whether tokens are guessed and verified several at a time, which changes none of them; default: `auto`, where it is likely to save time. */
+  readonly speculate?: Speculation;
   /** Tokens all sequences together may hold in the latent cache; default: four contexts of the model, at most 32768. */
   readonly maxTokensTotal?: number;
   /** Precision of cached latents; default: f32 on the CPU, f16 on GPUs. */
@@ -76,8 +79,19 @@ export class Engine {
    * @throws {LatentmeshError} saying which file, field or device cannot be used
    */
   static async load(options: EngineOptions = {}): Promise<Engine> {
-    const { model, device = "auto", weights = "keep", maxBatch, maxTokensTotal, cacheDtype, prefillChunk, prefillWindow, maxStepMs, ...others } =
-      options;
+    const {
+      model,
+      device = "auto",
+      weights = "keep",
+      maxBatch,
+      speculate,
+      maxTokensTotal,
+      cacheDtype,
+      prefillChunk,
+      prefillWindow,
+      maxStepMs,
+      ...others
+    } = options;
     const { dawn, deviceTimes: times, threads, onProgress, ...unknown } = others;
     refuseUnknown(unknown);
     const config = {
@@ -85,7 +99,7 @@ export class Engine {
       device,
       weights,
       threads,
-      decode: { maxBatch },
+      decode: { maxBatch, speculate },
       prefill: { chunk: prefillChunk, window: prefillWindow },
       mixed: { maxStepMs },
       cache: { maxTokens: maxTokensTotal, dtype: cacheDtype },

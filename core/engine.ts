@@ -31,6 +31,8 @@ export interface TokenRequest {
   readonly client?: string;
   /** Requests of a client with a smaller number are served before others of that client; default: 0. */
   readonly priority?: number;
+  /** Whether tokens are guessed and verified several at a time, which changes none of them; default: as the engine is set. */
+  readonly speculate?: boolean;
   /** Ends the generation. */
   readonly signal: AbortSignal;
 }
@@ -41,6 +43,8 @@ export interface TokenConstraint {
   readonly settled: Promise<void> | null;
   /** Tokens allowed next, one bit each, [⌈vocabulary / 32⌉] words; another array when others are, never changed in place. */
   readonly mask: Uint32Array;
+  /** The mask after these tokens, if they are taken next. Without it nothing is known in advance. */
+  maskBehind?(tokens: readonly number[]): Uint32Array;
   /** Goes on by one token. */
   accept(token: number): void;
 }
@@ -55,6 +59,14 @@ export interface TokenLogprob {
   readonly top: readonly { readonly token: number; readonly logprob: number }[];
 }
 
+/** What has become of tokens that were guessed, so far. */
+export interface DraftTotals {
+  /** They were right. */
+  readonly accepted: number;
+  /** They, or one before them, were not. */
+  readonly rejected: number;
+}
+
 /** Why a generation ended by itself. */
 export type FinishReason = "stop" | "length";
 
@@ -64,7 +76,7 @@ export type TokenEvent =
   | { readonly kind: "prefilled"; readonly cached: number }
   /** Log-probabilities of the prompt's tokens; null for the first. */
   | { readonly kind: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
-  | { readonly kind: "token"; readonly token: number; readonly logprob: TokenLogprob | null }
+  | { readonly kind: "token"; readonly token: number; readonly logprob: TokenLogprob | null; readonly drafts?: DraftTotals }
   | { readonly kind: "finish"; readonly reason: FinishReason };
 
 /** Generates tokens. */

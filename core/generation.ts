@@ -7,7 +7,7 @@ import { contextLimit, type ContextLimits } from "./context_limit.ts";
 import type { TokenEvent, TokenLogprob, TokenRequest } from "./engine.ts";
 import { LatentmeshError } from "./errors.ts";
 import { sequenceKey } from "./random.ts";
-import { type Adjustments, LogitAdjuster } from "./sampling/adjustments.ts";
+import { type Adjustment, type Adjustments, LogitAdjuster } from "./sampling/adjustments.ts";
 import { topTokens } from "./sampling/top_tokens.ts";
 import { type CandidateList, firstCandidates, MOST_CANDIDATES } from "./sampling/candidates.ts";
 import { inverseTemperature } from "./sampling/params.ts";
@@ -35,6 +35,18 @@ export interface LogitsQuery {
 export interface LogitsAnswer {
   readonly plain: CandidateList | null;
   readonly adjusted: CandidateList | null;
+}
+
+/** What is asked of a position behind tokens that are not chosen yet. */
+export interface AheadQuery {
+  readonly query: LogitsQuery;
+  /** What those tokens change of the query's adjustments. */
+  readonly changes: readonly Adjustment[];
+}
+
+/** Whether what is asked behind tokens that are not chosen yet can be told: of a grammar it cannot. */
+export function knowsAhead({ constraint }: TokenRequest): boolean {
+  return constraint === undefined || constraint.maskBehind !== undefined;
 }
 
 /**
@@ -84,15 +96,25 @@ export class TokenChooser {
 
   /** What must be known to choose the next token. */
   query(): LogitsQuery {
-    const { logprobs, sampling, constraint } = this.#request;
-    const mask = constraint?.mask ?? null;
-    const adjusted = !this.#adjuster.empty || mask !== null;
+    return this.#query(this.#position, this.#request.constraint?.mask ?? null, !this.#adjuster.empty);
+  }
+
+  /** What must be known to choose the token behind `drafted`, if those are chosen next; of a request that {@link knowsAhead}. */
+  queryBehind(drafted: readonly number[]): AheadQuery {
+    const mask = this.#request.constraint?.maskBehind?.(drafted) ?? null;
+    const changes = this.#adjuster.after(drafted);
+    return { query: this.#query(this.#position + drafted.length, mask, !this.#adjuster.empty || changes.length > 0), changes };
+  }
+
+  #query(position: number, mask: Uint32Array | null, changed: boolean): LogitsQuery {
+    const { logprobs, sampling } = this.#request;
+    const adjusted = changed || mask !== null;
     const wanted = candidatesWanted(sampling, MOST_CANDIDATES);
     // Reported log-probabilities are the model's own, so they are read before penalties and bias.
     const reported = logprobs === null ? 0 : Math.max(1, logprobs);
     return {
       key: this.#key,
-      position: this.#position,
+      position,
       inverseTemperature: inverseTemperature(sampling),
       plain: adjusted ? reported : Math.max(wanted, reported),
       adjusted: adjusted ? wanted : 0,

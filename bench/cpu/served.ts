@@ -41,7 +41,7 @@ export async function timeServe(runs: number, flags: readonly string[]): Promise
 
 /** Tokens a second of an engine with so many sequences at once. */
 export async function timeEngine(model: string, batches: readonly number[]): Promise<ReadonlyMap<number, number>> {
-  const engine = await Engine.load({ model, device: "wasm", maxBatch: Math.max(...batches) });
+  const engine = await Engine.load({ model, device: "wasm", speculate: "off", maxBatch: Math.max(...batches) });
   const speeds = new Map<number, number>();
   for (const batch of batches) {
     const speed: number[] = [];

@@ -25,6 +25,8 @@ export interface LoadRequest {
   /** Default: 0. */
   readonly temperature?: number;
   readonly seed?: number;
+  /** Default: as the server is set. */
+  readonly speculate?: "auto" | "off";
 }
 
 /** When what came, in milliseconds after the request was sent. */
@@ -133,7 +135,7 @@ class Client {
 
   async run(
     url: string,
-    { prompt, maxTokens, temperature = 0, seed }: LoadRequest,
+    { prompt, maxTokens, temperature = 0, seed, speculate }: LoadRequest,
     { began, signal, onTokens }: { readonly began: number; readonly signal: AbortSignal; onTokens(): void },
   ): Promise<Timing> {
     const started = performance.now();
@@ -142,7 +144,7 @@ class Client {
       const response = await fetch(`${url}/v1/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: JSON.stringify({ prompt, max_tokens: maxTokens, temperature, seed, ignore_eos: true, stream: true, return_token_ids: true }),
+        body: JSON.stringify({ prompt, max_tokens: maxTokens, temperature, seed, speculate, ignore_eos: true, stream: true, return_token_ids: true }),
         signal,
       });
       if (!response.ok) error = `${response.status} ${await response.text()}`;

@@ -38,6 +38,8 @@ export function configFor(options: WholeOptions, { device, ranks, mixed, attenti
     device,
     decode: {
       maxBatch,
+      // A step is to be one token of each stream.
+      speculate: "off",
       exchange: options.exchange,
       feedForward: options.feedForward,
       ...(mixed ? {} : { ranks: ranks ?? undefined }),

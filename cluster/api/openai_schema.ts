@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { message, responseFormat, tool, toolChoice } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
+import { SPECULATIONS } from "../../core/speculation/speculation.ts";
 import { only, optional, priority, withoutEffect, withoutNulls } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
@@ -70,6 +71,7 @@ const sampling = {
   min_tokens: optional(tokenCount),
   skip_special_tokens: only(true),
   priority,
+  speculate: optional(z.enum(SPECULATIONS)),
   return_token_ids: optional(z.boolean()),
   ...withoutEffect,
 } as const;

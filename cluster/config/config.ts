@@ -10,6 +10,7 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { keysAt, pathsOf, problemOf } from "../../core/expected.ts";
 import { suggest } from "../../core/suggest.ts";
 import { SETTING_OF, type SettingFlag } from "./flag_settings.ts";
+import { SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { Config } from "./config_type.ts";
 
 export type { Config, HostConfig } from "./config_type.ts";
@@ -60,6 +61,9 @@ export const configSchema = z.strictObject({
     pingPong: z.boolean().describe("run halves of a step side by side: one computes while the other's sum is on the wire; takes working memory twice")
       .optional(),
     maxBatch: z.int().min(1).max(1024).describe("sequences that a group decodes together").optional(),
+    speculate: z.enum(SPECULATIONS).describe(
+      "whether steps verify several tokens at a time, guessed from what followed the same ones before (ngram), where that is likely to save time; the tokens are those that would come one by one. auto: guessed in every way there is, which today is that one",
+    ).optional(),
   }).optional(),
   prefill: z.strictObject({
     workers: z.int().min(0).max(64).describe("prefill units; 0: the ranks of each decode group compute prompts among themselves, exactly").optional(),

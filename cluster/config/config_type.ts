@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Speculation } from "../../core/speculation/speculation.ts";
 
 /** The cluster file. Whatever is left out has a default; `deno task config-schema` describes every key. */
 export interface Config {
@@ -147,6 +148,8 @@ export interface DecodeConfig {
   groups?: number;
   /** Run halves of a step side by side: one computes while the other's sum is on the wire; takes working memory twice. */
   pingPong?: boolean;
+  /** Whether steps verify several tokens at a time, guessed from what followed the same ones before, which changes none of them. */
+  speculate?: Speculation;
   /** Sequences that a group decodes together. */
   maxBatch?: number;
 }

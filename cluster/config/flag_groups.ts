@@ -12,6 +12,7 @@ export const FLAG_GROUPS: Readonly<Record<string, readonly string[]>> = {
   TPLA: ["attention", "latent-groups", "basis", "lambda", "halo", "mu", "paper"],
   Limits: [
     "max-batch",
+    "speculate",
     "max-step-ms",
     "max-tokens-total",
     "cache-memory",

@@ -23,6 +23,7 @@ export const SETTING_OF = {
   exchange: "decode.exchange",
   feedForward: "decode.feedForward",
   maxBatch: "decode.maxBatch",
+  speculate: "decode.speculate",
   pingPong: "decode.pingPong",
   prefillChunk: "prefill.chunk",
   prefillWindow: "prefill.window",

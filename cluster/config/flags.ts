@@ -11,6 +11,7 @@ import { SYNTHETIC_HELP } from "../../core/model/synthetic/name.ts";
 import { SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
 import { withModelFetched } from "./fetch_model.ts";
+import { type Speculation, SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
@@ -47,6 +48,7 @@ export interface ClusterFlags extends SchemeFlags {
   readonly exchange?: "auto" | "shared-memory" | "websocket";
   readonly feedForward?: "auto" | "sharded" | "replicated";
   readonly maxBatch?: number;
+  readonly speculate?: Speculation;
   readonly pingPong?: boolean;
   readonly prefillWorkers?: number;
   readonly mixed?: number;
@@ -136,6 +138,12 @@ export function withCluster(command: Command): Command {
       "--max-batch <n>",
       "sequences that a group decodes together (default: 64); where matrix units are there, 5 and more decode on them, in f16",
       integer,
+    )
+    .addOption(
+      new Option(
+        "--speculate <way>",
+        "guess tokens from what followed the same ones before, and verify several at a time where that is likely to save time; it changes none of them (default: auto)",
+      ).choices(SPECULATIONS),
     )
     .option("--mixed <n>", "units that compute prompts and generate by themselves, instead of decode groups and prefill units", integer)
     .option(

@@ -13,6 +13,7 @@ import { isSynthetic, parseSynthetic } from "../../core/model/synthetic/name.ts"
 import { needsCalibration } from "../../core/tpla/choose_bases.ts";
 import { type Scheme, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import type { Tls } from "./tls.ts";
+import type { Speculation } from "../../core/speculation/speculation.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
 
@@ -77,6 +78,8 @@ export interface DecodeSettings {
   readonly pingPong: boolean;
   /** Sequences that a group decodes together. */
   readonly maxBatch: number;
+  /** How tokens are guessed, where a request does not say. */
+  readonly speculate: Speculation;
 }
 
 /** Where workers are and how they join. */
@@ -166,6 +169,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       deadlineMs: decode.deadlineMs ?? DEADLINE,
       pingPong: decode.pingPong ?? false,
       maxBatch: decode.maxBatch ?? 64,
+      speculate: decode.speculate ?? "auto",
     },
     prefill: {
       workers: mixed.workers > 0 ? 0 : config.prefill?.workers ?? 1,
@@ -217,7 +221,7 @@ export function isEmbedded(model: string): boolean {
 
 /** Whether a configuration says anything of which units there are, so that nothing is left to choose. */
 function saysUnits({ decode = {}, prefill = {}, mixed, cluster }: Config): boolean {
-  const { device: _, deadlineMs: __, maxBatch: ___, ...units } = decode;
+  const { device: _, deadlineMs: __, maxBatch: ___, speculate: ____, ...units } = decode;
   const said = [...Object.values(units), mixed?.workers, mixed?.ranks, prefill.workers, prefill.ranks, prefill.cacheTokens];
   return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join }) => join === true) === true;
 }

@@ -170,7 +170,7 @@ async function describe(state: ServerState, { metrics, drain }: AppOptions): Pro
 function nothing(summary: string): ClusterStatus {
   return {
     summary,
-    scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, active: 0, waiting: 0, running: 0 },
+    scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [], active: 0, waiting: 0, running: 0 },
     steps: newStepTimes(),
     units: [],
   };

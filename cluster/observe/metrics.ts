@@ -5,6 +5,7 @@
  */
 import { STEP_PARTS } from "../../core/step_times.ts";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { MOST_DRAFTED } from "../../core/speculation/speculator.ts";
 import type { ClusterStatus } from "./cluster_status.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";
 
@@ -180,6 +181,10 @@ function describeCluster(registry: Registry, { scheduling, units, steps }: Clust
     scheduling.preemptions,
   ]]);
   set("num_replays_total", "Sequences that were rebuilt after a loss", [[{}, scheduling.replays]]);
+  const ofDrafts = (counts: readonly number[]) =>
+    Array.from({ length: MOST_DRAFTED }, (_, at) => [{ position: String(at) }, counts[at] ?? 0] as const);
+  set("spec_decode_num_draft_tokens_total", "Tokens that were guessed and verified, by their place in the guess", ofDrafts(scheduling.drafted));
+  set("spec_decode_num_accepted_tokens_total", "Those of them that were right, as were all before them", ofDrafts(scheduling.accepted));
   set("decode_steps_total", "Decode steps", [[{}, steps.steps]]);
   set("decode_step_rows_total", "Tokens computed in decode steps", [[{}, steps.rows]]);
   set("decode_step_seconds_total", "Decode steps from request to replies, the slowest worker's part of that, from one to the next, telling clients", [

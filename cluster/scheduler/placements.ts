@@ -161,7 +161,7 @@ export class Placements {
     sequence.placement = placement;
     group.placements.add(placement);
     group.running.add(placement);
-    this.forks.add(group, { placement, from, tokens: prompt.length });
+    this.forks.add(group, { placement, from, tokens: prompt.length, blocks: [...decodeBlocks] });
   }
 
   /** A step has ended, one way or the other: what it used is free to go. */

@@ -38,6 +38,8 @@ export interface Fork {
   readonly placement: Placement;
   readonly from: Placement;
   readonly tokens: number;
+  /** All that it holds: whole ones of what is shared, then its own. What it is given in its first step comes on top. */
+  readonly blocks: readonly number[];
 }
 
 /** One step of a decode group. */
@@ -56,4 +58,8 @@ export interface SchedulerCounters {
   preemptions: number;
   /** Sequences that lost their place with a unit. */
   replays: number;
+  /** Tokens of drafts that were computed, by their place in the draft. */
+  readonly drafted: number[];
+  /** Those of them that were right, as were all before them. */
+  readonly accepted: number[];
 }

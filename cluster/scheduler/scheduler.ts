@@ -10,7 +10,7 @@ import type { Usable } from "./placing.ts";
 import { type ChunkTokens, Placements } from "./placements.ts";
 import type { ChunkOutcome, PlannedStep, SchedulerCounters, SchedulerOptions } from "./plan.ts";
 import { DecodeGroup, MixedUnit, Placement, type PrefillChunk, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
-import { planRows } from "./step_planner.ts";
+import { type Asking, planRows } from "./step_planner.ts";
 
 /** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */
 const AGING = 0.5;
@@ -18,7 +18,7 @@ const AGING = 0.5;
 /** Places sequences and plans work. */
 export class Scheduler {
   readonly options: SchedulerOptions;
-  readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0 };
+  readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [] };
   readonly waiting = new FairQueue();
   /** Mixed units are here and among {@link decodeGroups}. */
   readonly prefillUnits = new Map<string, PromptUnit>();
@@ -265,7 +265,7 @@ export class Scheduler {
       this.waiting.charge(placement.sequence.client, count);
     }
     this.#placements.stepEnded(step);
-    return step.asking.map((placement) => placement.alive ? placement.sequence : null);
+    return step.asking.map(({ placement }) => placement.alive ? placement.sequence : null);
   }
 
   /** A step has failed, and with it the group. */
@@ -276,7 +276,29 @@ export class Scheduler {
   /** A token was chosen for a sequence. */
   append(sequence: Sequence, token: number): void {
     sequence.generated.push(token);
+    sequence.drafts?.push(token);
     sequence.losses = 0;
+  }
+
+  /**
+   * The token that was chosen is the one that was computed behind its last one: its latents are there, and so is what was asked behind it.
+   *
+   * @param at its place in the draft
+   * @returns false if the sequence has lost the place where they are, or has ended
+   */
+  draftAccepted({ placement }: Asking, at: number): boolean {
+    this.counters.accepted[at] = (this.counters.accepted[at] ?? 0) + 1;
+    if (!placement.alive || placement.released) return false;
+    placement.length++;
+    this.waiting.charge(placement.sequence.client, 1);
+    return true;
+  }
+
+  /** All of an answer was taken. @param accepted how many tokens of the draft were right */
+  draftSettled({ placement, draft, drafted }: Asking, accepted: number): void {
+    if (draft === null) return;
+    drafted.forEach((_, at) => this.counters.drafted[at] = (this.counters.drafted[at] ?? 0) + 1);
+    placement.sequence.drafts?.settle(draft, drafted.length, accepted);
   }
 
   /** A sequence needs no more: finished, cancelled or given up. Its blocks go back as soon as nothing in flight needs them. */

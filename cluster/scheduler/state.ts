@@ -5,6 +5,8 @@
  */
 import { PrefixCache } from "../../core/cache/prefix_cache.ts";
 import { prefixHashes } from "../../core/cache/prefix_hash.ts";
+import type { DraftSource } from "../../core/speculation/speculator.ts";
+import { StepCosts } from "../../core/speculation/step_costs.ts";
 
 /** What a generation asks of the scheduler. */
 export interface SequenceOptions {
@@ -19,6 +21,8 @@ export interface SequenceOptions {
   readonly wholePrompt: boolean;
   /** Names of its whole blocks, if they are known already. */
   readonly hashes?: readonly string[];
+  /** Guesses what comes next; default: nothing does. */
+  readonly drafts?: DraftSource | null;
   /** Milliseconds on the scheduler's clock. */
   readonly now: number;
   readonly blockTokens: number;
@@ -38,6 +42,7 @@ export class Sequence {
   readonly hashes: readonly string[];
   readonly #blockTokens: number;
   readonly generated: number[] = [];
+  readonly drafts: DraftSource | null;
   /** Where it is; null while it waits. */
   placement: Placement | null = null;
   /** The placement whose prefill it shares, until that is done. */
@@ -50,7 +55,7 @@ export class Sequence {
   /** Prompt tokens that were cached when it was last placed. */
   cachedTokens = 0;
 
-  constructor({ prompt, mostTokens, client, priority = 0, wholePrompt, now, blockTokens, hashes }: SequenceOptions, order: number) {
+  constructor({ prompt, mostTokens, client, priority = 0, wholePrompt, now, blockTokens, hashes, drafts = null }: SequenceOptions, order: number) {
     this.prompt = prompt;
     this.mostTokens = mostTokens;
     this.client = client;
@@ -59,6 +64,7 @@ export class Sequence {
     this.arrived = now;
     this.order = order;
     this.#blockTokens = blockTokens;
+    this.drafts = drafts;
     this.hashes = hashes ?? prefixHashes(prompt, blockTokens, client);
   }
 
@@ -149,7 +155,7 @@ export class Placement {
     return this.sequence.prompt.length - this.prefilled;
   }
 
-  /** Generated tokens that the decode group does not hold yet; one in every step, more after a loss. */
+  /** Generated tokens that the decode group does not hold yet: the last one, and more after a loss. */
   get pending(): readonly number[] {
     return this.sequence.generated.slice(this.length - this.sequence.prompt.length);
   }
@@ -212,6 +218,8 @@ export class DecodeGroup extends ScheduledUnit {
   readonly running = new Set<Placement>();
   /** Whether a step is in flight. */
   stepping = false;
+  /** What its steps take. */
+  readonly costs: StepCosts = new StepCosts();
   /** Sequences that will be forked here when their prompt is computed. */
   reserved = 0;
 

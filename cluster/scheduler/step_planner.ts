@@ -1,20 +1,38 @@
 /**
- * Which rows make up a group's next step: one of every running sequence, and with the rows that are left as many as possible of those that are rebuilt.
+ * Which rows make up a group's next step: one of every running sequence; with the rows that are left as many as possible of those that are rebuilt; and then of
+ * drafts, what is likely to bring more than it takes.
  *
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
+import type { Draft } from "../../core/speculation/speculator.ts";
 import type { TokenRow } from "../../core/wire/queries.ts";
+import { chooseDrafts } from "./draft_planner.ts";
 import { placesInLine } from "./queue_order.ts";
 import type { DecodeGroup, Placement, Sequence } from "./state.ts";
 
+/** Blocks that a sequence is given. */
+export interface Growth {
+  readonly sequence: number;
+  readonly blocks: readonly number[];
+}
+
+/** Who is asked about: its last token, and each token of a draft behind it. */
+export interface Asking {
+  readonly placement: Placement;
+  /** Tokens that are computed as if they had been chosen. */
+  readonly drafted: readonly number[];
+  /** Where they come from; null: nothing was proposed. */
+  readonly draft: Draft | null;
+}
+
 /** The rows of a step. */
 export interface PlannedRows {
-  /** Those that something is asked about come last, in the order of `asking`. */
+  /** Those that something is asked about come last, in the order of `asking`: each placement's last token, then its draft. */
   readonly rows: readonly TokenRow[];
-  readonly asking: readonly Placement[];
-  readonly grow: readonly { readonly sequence: number; readonly blocks: readonly number[] }[];
-  /** Rows of each placement. */
+  readonly asking: readonly Asking[];
+  readonly grow: readonly Growth[];
+  /** Rows of each placement, without its draft. */
   readonly advanced: ReadonlyMap<Placement, number>;
 }
 
@@ -25,9 +43,8 @@ export function planRows(
   preempt: (placement: Placement) => void,
 ): PlannedRows {
   const rows: TokenRow[] = [];
-  const asked: TokenRow[] = [];
-  const asking: Placement[] = [];
-  const grow: { sequence: number; blocks: number[] }[] = [];
+  const caughtUp: Placement[] = [];
+  const grow: Growth[] = [];
   const advanced = new Map<Placement, number>();
   const places = placesInLine(Array.from(group.preemptible, ({ sequence }) => sequence));
   const batch = [...group.running].sort((a, b) => places.get(a.sequence)! - places.get(b.sequence)!);
@@ -40,19 +57,41 @@ export function planRows(
     const missing = ceilDiv(placement.length + count, blockTokens) - placement.decodeBlocks.length;
     if (missing > 0) {
       if (!makeRoom(group, placement, missing, { places, planned: advanced, preempt })) continue;
-      const blocks = group.cache.allocate(missing);
-      placement.decodeBlocks.push(...blocks);
-      grow.push({ sequence: placement.id, blocks });
+      grow.push(growBy(group, placement, missing));
     }
     spare -= count - 1;
     for (let i = 0; i < count; i++) {
-      const row = { sequence: placement.id, token: pending[i], position: placement.length + i };
-      (i === pending.length - 1 ? asked : rows).push(row);
+      if (i < pending.length - 1) rows.push({ sequence: placement.id, token: pending[i], position: placement.length + i });
     }
-    if (count === pending.length) asking.push(placement);
+    if (count === pending.length) caughtUp.push(placement);
     advanced.set(placement, count);
   }
-  return { rows: [...rows, ...asked], asking, grow, advanced };
+  const chosen = chooseDrafts(caughtUp, { rows: rows.length + caughtUp.length, most: stepRows, costs: group.costs });
+  const asking = caughtUp.map((placement, i): Asking => {
+    const { draft, count } = chosen[i];
+    const end = placement.length + advanced.get(placement)!;
+    const drafted = draft === null ? [] : draft.tokens.slice(0, roomBehind(group, placement, { end, wanted: count, blockTokens, grow }));
+    [placement.pending.at(-1)!, ...drafted].forEach((token, k) => rows.push({ sequence: placement.id, token, position: end - 1 + k }));
+    return { placement, draft, drafted };
+  });
+  return { rows, asking, grow, advanced };
+}
+
+/** How many tokens of a draft have room behind the first `end` of their sequence: another block is taken for them only where all others could have one as well. */
+function roomBehind(
+  group: DecodeGroup,
+  placement: Placement,
+  { end, wanted, blockTokens, grow }: { readonly end: number; readonly wanted: number; readonly blockTokens: number; readonly grow: Growth[] },
+): number {
+  const missing = ceilDiv(end + wanted, blockTokens) - placement.decodeBlocks.length;
+  if (wanted > 0 && missing > 0 && group.cache.canAllocate(missing + group.running.size)) grow.push(growBy(group, placement, missing));
+  return Math.min(wanted, placement.decodeBlocks.length * blockTokens - end);
+}
+
+function growBy(group: DecodeGroup, placement: Placement, count: number): Growth {
+  const blocks = group.cache.allocate(count);
+  placement.decodeBlocks.push(...blocks);
+  return { sequence: placement.id, blocks };
 }
 
 /** Preempts those that are last in line until `blocks` can be allocated. @returns false if `placement` was preempted itself */

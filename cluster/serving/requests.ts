@@ -7,7 +7,8 @@ import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.t
 import { prefixHashesInTurns } from "../../core/cache/prefix_hash.ts";
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
-import { type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
+import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
+import { Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Sequence } from "../scheduler/state.ts";
@@ -18,6 +19,8 @@ import { type Advance, type RequestOutcome, RunningRequest } from "./running_req
 export interface RequestsOptions {
   readonly maxContext: number;
   readonly blockTokens: number;
+  /** Whether tokens are guessed and verified several at a time, where a request does not say. */
+  readonly speculate: boolean;
   /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
   readonly onArrival?: () => (outcome: RequestOutcome) => void;
   /** Told that something may be computed now that could not before. */
@@ -75,12 +78,13 @@ export class Requests {
   /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const { prompt, client = "", priority, promptLogprobs, signal } = request;
-    const { maxContext, blockTokens, onArrival, onChange } = this.#options;
+    const { maxContext, blockTokens, onArrival, onChange, speculate } = this.#options;
     const most = mostTokens(request, maxContext);
     const now = performance.now();
     const hashing = prefixHashesInTurns(prompt, blockTokens, client);
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
-    const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, now };
+    const drafts = (request.speculate ?? speculate) && most > 1 && knowsAhead(request) ? new Speculator(prompt) : null;
+    const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, drafts, now };
     const sequence = this.#scheduler.add(options, this.#completionRate.timeFor(this.#scheduler.waiting.size));
     const entry: Entry = {
       running: new RunningRequest(request, sequence, (event) => this.#news.push(() => this.#report(sequence, emit, event))),
@@ -130,6 +134,11 @@ export class Requests {
       this.end(sequence, asLatentmeshError(error));
       return NOTHING_MUCH;
     }
+  }
+
+  /** What is asked behind a sequence's last token and some that may follow; see {@link queryOf}. */
+  queryBehind(sequence: Sequence, drafted: readonly number[]): AheadQuery {
+    return this.of(sequence)?.queryBehind(drafted) ?? { query: NOTHING_MUCH, changes: [] };
   }
 
   /** Takes a token from an answer. @returns whether it suffices, if anybody still wants it; {@link takeFromRow} then goes on */

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
-import { type ChosenToken, type LogitsAnswer, type LogitsQuery, promptEvent, TokenChooser } from "../../core/generation.ts";
+import type { DraftTotals, FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { type AheadQuery, type ChosenToken, type LogitsAnswer, type LogitsQuery, promptEvent, TokenChooser } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { Sequence } from "../scheduler/state.ts";
 
@@ -55,6 +55,9 @@ export class RunningRequest {
   readonly times: RequestTimes;
   readonly #chooser: TokenChooser;
   readonly #emit: (event: TokenEvent) => void;
+  /** What was computed behind its last token, if anything. */
+  #drafted: readonly number[] = [];
+  #drafts: DraftTotals | undefined;
   #prompt: CandidateList[] = [];
   #promptTold = false;
 
@@ -84,6 +87,16 @@ export class RunningRequest {
   /** What must be known to choose the next token. */
   query(): LogitsQuery {
     return this.#chooser.query();
+  }
+
+  /** What must be known to choose the token behind some that may be chosen next. */
+  queryBehind(drafted: readonly number[]): AheadQuery {
+    return this.#chooser.queryBehind(drafted);
+  }
+
+  /** Answers come about these tokens, too, if they are what is chosen. */
+  expect(drafted: readonly number[]): void {
+    this.#drafted = drafted;
   }
 
   /** A prefill chunk begins. @param first whether it is the first one since the sequence was placed */
@@ -129,9 +142,22 @@ export class RunningRequest {
     times.lastToken = now;
     if (times.firstToken === null) times.firstToken = now;
     else times.secondToken ??= now;
-    this.#emit({ kind: "token", ...chosen });
     const { token } = chosen;
-    if (request.stopTokens.has(token)) return { token, reason: "stop" };
-    return { token, reason: sequence.generated.length + 1 >= sequence.mostTokens ? "length" : null };
+    const atEnd = sequence.generated.length + 1 >= sequence.mostTokens;
+    const reason = request.stopTokens.has(token) ? "stop" : atEnd ? "length" : null;
+    this.#countDrafts(token, reason !== null);
+    this.#emit({ kind: "token", ...chosen, ...(this.#drafts === undefined ? {} : { drafts: this.#drafts }) });
+    return { token, reason };
+  }
+
+  /** @param last whether nothing comes after this token */
+  #countDrafts(token: number, last: boolean): void {
+    const [expected, ...rest] = this.#drafted;
+    if (expected === undefined) return;
+    const { accepted, rejected } = this.#drafts ?? { accepted: 0, rejected: 0 };
+    const right = token === expected;
+    const over = last || !right;
+    this.#drafts = { accepted: accepted + (right ? 1 : 0), rejected: rejected + (over ? rest.length : 0) + (right ? 0 : 1) };
+    this.#drafted = over ? [] : rest;
   }
 }

@@ -13,6 +13,8 @@ import { encodeTables, type QueryFrame } from "../../core/wire/queries.ts";
 export interface Asked {
   readonly query: LogitsQuery;
   readonly by: object | null;
+  /** Of a draft's token: what it and those before it change of the adjustments of the query before, which stay as they are. */
+  readonly ahead?: readonly Adjustment[];
 }
 
 /** Tables that must be sent before the queries which refer to them. */
@@ -56,8 +58,9 @@ export class SentTables {
     if (epoch !== this.#epoch) this.#reset(epoch);
     const first = this.#last + 1;
     const used = new Set<number>();
-    const queries = asked.map(({ query: { adjustments, mask, ...query }, by }): QueryFrame => {
-      const frame = { ...query, ...this.#referAdjustments(adjustments, by), mask: mask === null ? null : this.#maskId(mask) };
+    const queries = asked.map(({ query: { adjustments, mask, ...query }, by, ahead }): QueryFrame => {
+      const changed = ahead === undefined ? this.#referAdjustments(adjustments, by) : { base: null, changes: ahead };
+      const frame = { ...query, ...changed, mask: mask === null ? null : this.#maskId(mask) };
       for (const id of [frame.base, frame.mask]) if (id !== null) used.add(id);
       return frame;
     });

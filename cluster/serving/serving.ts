@@ -16,7 +16,8 @@ import { Requests, type RequestsOptions } from "./requests.ts";
 import { UnitPump, type UnitPumpOptions } from "./unit_pump.ts";
 
 /** Options of {@link Serving}. */
-export interface ServingOptions extends Pick<RequestsOptions, "maxContext" | "onArrival">, Pick<UnitPumpOptions, "vocabulary" | "deadlineMs"> {
+export interface ServingOptions
+  extends Pick<RequestsOptions, "maxContext" | "speculate" | "onArrival">, Pick<UnitPumpOptions, "vocabulary" | "deadlineMs"> {
   readonly scheduler: SchedulerOptions;
   /** Of the model. */
   readonly layers: number;
@@ -46,11 +47,11 @@ export class Serving implements UnitListener {
 
   constructor(units: Units, options: ServingOptions) {
     const { times } = this;
-    const { maxContext, onArrival, scheduler: { blockTokens, chunkTokens, stepRows } } = options;
+    const { maxContext, speculate, onArrival, scheduler: { blockTokens, chunkTokens, stepRows } } = options;
     const onChange = () => this.#kick();
     this.#options = options;
     const scheduler = this.scheduler = new Scheduler(options.scheduler);
-    const requests = this.#requests = new Requests(scheduler, times, { maxContext, blockTokens, onArrival, onChange });
+    const requests = this.#requests = new Requests(scheduler, times, { maxContext, blockTokens, speculate, onArrival, onChange });
     this.#pump = new UnitPump(units, { scheduler, requests, times }, { ...options, chunkTokens, stepRows, onChange });
   }
 

@@ -9,10 +9,13 @@ import type { StepTimes } from "../../core/step_times.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { PlannedStep } from "../scheduler/plan.ts";
+import type { Asking } from "../scheduler/step_planner.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PrefillChunk, type PromptUnit, type Sequence } from "../scheduler/state.ts";
+import { FollowedDraft } from "./followed_draft.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
+import type { Asked } from "./sent_tables.ts";
 import { type UnitState, UnitStates } from "./unit_state.ts";
 import { awaitHandoff, type ChunkAnswers, type ChunkPart, computeChunk, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
 
@@ -231,7 +234,7 @@ export class UnitPump {
     const unit = this.#unitOf.get(step.group.name)!;
     const { epoch } = unit;
     const { deadlineMs, vocabulary } = this.#options;
-    const asked = step.asking.map((by) => ({ query: this.#requests.queryOf(by.sequence), by }));
+    const asked = step.asking.flatMap((asking) => this.#asked(asking));
     const state = this.#states.of(unit);
     const behind = this.#layersBehind(step, unit, state);
     const now = performance.now();
@@ -241,6 +244,8 @@ export class UnitPump {
       const waitsMs = patienceFor(unit, state.chunks.tokensUnderWay, deadlineMs);
       answers = await runStep(unit, step, behind, { asked, tables: state.tables, vocabulary, deadlineMs: waitsMs, times: this.#times });
       const ended = performance.now();
+      // What comes before a step counts as well, and layers that were begun before it or are behind it are no part of it.
+      if (behind === null && state.chunks.tokensUnderWay === 0) step.group.costs.note(step.rows.length, ended - (state.stepEnd ?? now));
       state.stepEnd = behind === null ? ended : null;
       state.chunks.stepped(now, ended);
       if (behind !== null) state.chunks.begun(behind.chunk, behind.layers, ended);
@@ -252,7 +257,17 @@ export class UnitPump {
     }
     const asking = this.#scheduler.stepDone(step);
     if (behind !== null) this.#begunBehind(behind, state);
-    await this.#advance(unit, asking, answers);
+    await this.#advanceStep(unit, step, asking, answers);
+  }
+
+  /** What is asked about a sequence: of its last token, and of each that is drafted behind it. */
+  #asked({ placement: by, drafted }: Asking): Asked[] {
+    const { sequence } = by;
+    const ahead = drafted.map((_, i): Asked => {
+      const { query, changes } = this.#requests.queryBehind(sequence, drafted.slice(0, i + 1));
+      return { query, by, ahead: changes };
+    });
+    return [{ query: this.#requests.queryOf(sequence), by }, ...ahead];
   }
 
   /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */
@@ -273,6 +288,30 @@ export class UnitPump {
   #begunBehind({ chunk, layers }: ChunkPart, state: UnitState): void {
     if (state.chunks.ends(layers)) this.#scheduler.chunkDone(chunk);
     else this.#scheduler.chunkPaused(chunk);
+  }
+
+  /** Gives every request of a step the tokens that its answers make, first of those whose answers suffice. */
+  async #advanceStep(unit: Unit, { asking }: PlannedStep, sequences: readonly (Sequence | null)[], answers: readonly LogitsAnswer[]): Promise<void> {
+    const insufficient: FollowedDraft[] = [];
+    let first = 0;
+    asking.forEach((one, i) => {
+      const sequence = sequences[i];
+      if (sequence !== null) {
+        this.#requests.of(sequence)?.expect(one.drafted);
+        const followed = new FollowedDraft(one, sequence, first);
+        if (!this.#follow(followed, answers)) insufficient.push(followed);
+      }
+      first += one.drafted.length + 1;
+    });
+    for (const followed of insufficient) {
+      do await this.#advanceFromRow(unit, followed.sequence, answers[followed.index], followed.index); while (
+        followed.goesOn(this.#scheduler) && !this.#follow(followed, answers)
+      );
+    }
+  }
+
+  #follow(followed: FollowedDraft, answers: readonly LogitsAnswer[]): boolean {
+    return followed.follow(answers, this.#scheduler, (answer) => this.#requests.take(followed.sequence, answer));
   }
 
   /** Gives every request that still wants it the token that its answer makes, first all of those whose answers suffice. */

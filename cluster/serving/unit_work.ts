@@ -156,11 +156,11 @@ export async function runStep(
       rows: rows.length,
       asks: queries.length,
       // Ranks know the blocks that are shared: they are the first ones of where it is forked from.
-      forks: forks.map(({ placement, from, tokens }) => ({
+      forks: forks.map(({ placement, from, tokens, blocks }) => ({
         sequence: placement.id,
         from: from.id,
         tokens,
-        blocks: placement.decodeBlocks.slice(Math.floor(tokens / BLOCK_TOKENS)),
+        blocks: blocks.slice(Math.floor(tokens / BLOCK_TOKENS)),
       })),
       behind: behind === null ? null : { sequence: behind.chunk.placement.id, start: behind.chunk.start, layers: behind.layers },
       grow: grow.map(({ sequence, blocks }) => ({ sequence, blocks: [...blocks] })),

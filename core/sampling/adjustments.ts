@@ -55,12 +55,24 @@ export class LogitAdjuster implements Adjustments {
 
   /** Counts a generated token. */
   add(token: number): void {
-    const { presencePenalty, frequencyPenalty, repetitionPenalty } = this.#params;
-    if (presencePenalty === 0 && frequencyPenalty === 0 && repetitionPenalty === 1) return;
+    if (!this.#counts) return;
     const before = this.#adjustment(token);
     this.#generated.set(token, (this.#generated.get(token) ?? 0) + 1);
     const after = this.#adjustment(token);
-    if (after.repetition !== before.repetition || after.addend !== before.addend) this.log.push(after);
+    if (differ(before, after)) this.log.push(after);
+  }
+
+  /** What would change if these tokens were generated next, the last one of a token; nothing is counted. */
+  after(tokens: readonly number[]): readonly Adjustment[] {
+    if (!this.#counts) return [];
+    const more = new Map<number, number>();
+    const changes = new Map<number, Adjustment>();
+    for (const token of tokens) {
+      more.set(token, (more.get(token) ?? 0) + 1);
+      const [before, after] = [this.#adjustment(token), this.#adjustment(token, more.get(token))];
+      if (differ(before, after)) changes.set(token, after);
+    }
+    return [...changes.values()];
   }
 
   /** The logit before adjustment. */
@@ -70,13 +82,24 @@ export class LogitAdjuster implements Adjustments {
     return logit > 0 ? logit * repetition : logit / repetition;
   }
 
-  #adjustment(token: number): Adjustment {
+  /** Whether it matters what was generated. */
+  get #counts(): boolean {
+    const { presencePenalty, frequencyPenalty, repetitionPenalty } = this.#params;
+    return presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1;
+  }
+
+  /** @param more times that it is generated besides */
+  #adjustment(token: number, more = 0): Adjustment {
     const { presencePenalty, frequencyPenalty, repetitionPenalty, logitBias } = this.#params;
-    const count = this.#generated.get(token) ?? 0;
+    const count = (this.#generated.get(token) ?? 0) + more;
     const penalty = count === 0 ? 0 : presencePenalty + frequencyPenalty * count;
     const repetition = count > 0 || this.#seen.has(token) ? repetitionPenalty : 1;
     return { token, repetition, addend: (logitBias.get(token) ?? 0) - penalty };
   }
+}
+
+function differ(one: Adjustment, other: Adjustment): boolean {
+  return one.repetition !== other.repetition || one.addend !== other.addend;
 }
 
 const NONE: ReadonlySet<number> = new Set();

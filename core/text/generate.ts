@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { FinishReason, ServedModel, TokenEvent, TokenLogprob, TokenRequest } from "../engine.ts";
+import type { DraftTotals, FinishReason, ServedModel, TokenEvent, TokenLogprob, TokenRequest } from "../engine.ts";
 import { createDetokenizer, type Detokenizer } from "./detokenizer.ts";
 import { StopMatcher } from "./stop.ts";
 import type { TextTokenizer } from "./tokenizer.ts";
@@ -18,6 +18,8 @@ export interface GeneratedPiece {
   readonly logprobs: readonly TokenLogprob[];
   /** Set in the last piece. */
   readonly finishReason: FinishReason | null;
+  /** What has become of tokens that were guessed, up to this piece; undefined: none were. */
+  readonly drafts?: DraftTotals;
 }
 
 /** What a text generation reports. */
@@ -72,6 +74,7 @@ class TextAssembly {
   readonly #stopTokens: ReadonlySet<number>;
   readonly #detokenizer: Detokenizer;
   readonly #matcher: StopMatcher;
+  #drafts: DraftTotals | undefined;
   #tokens: number[] = [];
   #logprobs: TokenLogprob[] = [];
 
@@ -88,7 +91,8 @@ class TextAssembly {
       case "prompt":
         return event;
       case "token": {
-        const { token, logprob } = event;
+        const { token, logprob, drafts } = event;
+        this.#drafts = drafts;
         this.#tokens.push(token);
         if (logprob !== null) this.#logprobs.push(logprob);
         const { text, stopped } = this.#matcher.push(this.#stopTokens.has(token) ? "" : this.#detokenizer.push(token));
@@ -110,7 +114,15 @@ class TextAssembly {
   }
 
   #piece(text: string, finishReason: FinishReason | null): TextEvent {
-    const event: TextEvent = { kind: "piece", text, tokens: this.#tokens, logprobs: this.#logprobs, finishReason };
+    const drafts = this.#drafts;
+    const event: TextEvent = {
+      kind: "piece",
+      text,
+      tokens: this.#tokens,
+      logprobs: this.#logprobs,
+      finishReason,
+      ...(drafts === undefined ? {} : { drafts }),
+    };
     this.#tokens = [];
     this.#logprobs = [];
     return event;

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { problemOf } from "../expected.ts";
 import { suggest } from "../suggest.ts";
+import { type Speculation, SPECULATIONS } from "../speculation/speculation.ts";
 import type { ChatMessage } from "./chat_message.ts";
 import type { SamplingParams } from "../sampling/params.ts";
 
@@ -26,6 +27,8 @@ export interface GenerateOptions extends Partial<SamplingParams> {
   readonly ignoreEos?: boolean;
   /** Generations with a smaller number are served before others; default: 0. */
   readonly priority?: number;
+  /** Whether tokens are guessed and verified several at a time, which changes none of them; default: as the engine is set. */
+  readonly speculate?: Speculation;
   /** Aborts the generation. */
   readonly signal?: AbortSignal;
 }
@@ -40,6 +43,7 @@ const schema = z.strictObject(
     logprobs: z.int().min(0).nullable(),
     ignoreEos: z.boolean(),
     priority: z.int(),
+    speculate: z.enum(SPECULATIONS),
     signal: z.instanceof(AbortSignal),
     temperature: z.number().min(0),
     topP: z.number().min(0).max(1),

@@ -37,6 +37,7 @@ export async function* generatePieces(served: ServedModel, options: GenerateOpti
     logprobs: options.logprobs ?? null,
     promptLogprobs: null,
     priority: options.priority,
+    speculate: options.speculate === undefined ? undefined : options.speculate !== "off",
     signal: options.signal ?? new AbortController().signal,
   };
   yield* new EventQueue<GeneratedPiece>(
@@ -44,8 +45,8 @@ export async function* generatePieces(served: ServedModel, options: GenerateOpti
     (signal, emit) =>
       generateText(served, { ...request, signal }, { stop: options.stop ?? [] }, (event) => {
         if (event.kind !== "piece") return;
-        const { text, tokens, logprobs, finishReason } = event;
-        emit({ text, tokens, logprobs, finishReason });
+        const { kind: _, ...piece } = event;
+        emit(piece);
       }),
   );
 }

@@ -30,8 +30,20 @@ export class AdjustmentBase {
   }
 }
 
+/** Changes to the logits of one row. */
+export interface RowAdjustments {
+  readonly count: number;
+  /**
+   * Writes them for the kernel, in as many parts as must be.
+   *
+   * @param row that they are about
+   * @param next gives room for some more, at least one: words, and how many adjustments fit
+   */
+  write(row: number, next: (most: number) => Uint32Array<ArrayBuffer>): void;
+}
+
 /** One sequence's: a base, and what has changed since. */
-export class AdjustmentList {
+export class AdjustmentList implements RowAdjustments {
   #base = AdjustmentBase.EMPTY;
   /** Instead of those of the base, by their index there. */
   readonly #replaced = new Map<number, Adjustment>();
@@ -58,6 +70,28 @@ export class AdjustmentList {
     else this.#replaced.set(index, adjustment);
   }
 
+  /** What there would be after some more changes; of use as long as this stays as it is. */
+  ahead(changes: readonly Adjustment[]): RowAdjustments {
+    if (changes.length === 0) return this;
+    const added = changes.filter(({ token }) => this.#base.indexOf(token) === undefined && !this.#added.has(token));
+    return { count: this.count + added.length, write: (row, next) => this.#with(changes, () => this.write(row, next)) };
+  }
+
+  /** Does something while changes are made, which are taken back. */
+  #with(changes: readonly Adjustment[], work: () => void): void {
+    const places = changes.map(({ token }) => {
+      const index = this.#base.indexOf(token);
+      return index === undefined ? { of: this.#added, key: token } : { of: this.#replaced, key: index };
+    });
+    const before = places.map(({ of, key }) => of.get(key));
+    for (const change of changes) this.set(change);
+    try {
+      work();
+    } finally {
+      places.forEach(({ of, key }, i) => before[i] === undefined ? of.delete(key) : of.set(key, before[i]));
+    }
+  }
+
   /** Takes over what is new of a sequence's. */
   follow(of: Adjustments): this {
     if (this.#followed?.of !== of) {
@@ -69,12 +103,6 @@ export class AdjustmentList {
     return this;
   }
 
-  /**
-   * Writes them for the kernel, in as many parts as must be.
-   *
-   * @param row that they are about
-   * @param next gives room for some more, at least one: words, and how many adjustments fit
-   */
   write(row: number, next: (most: number) => Uint32Array<ArrayBuffer>): void {
     const { count, words } = this.#base;
     for (let start = 0; start < count;) {

@@ -16,7 +16,7 @@ import { maskLogits, maskWords } from "../../kernels/mask_logits/mask_logits.ts"
 import { mergeCandidates } from "../../kernels/merge_candidates/merge_candidates.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { mostRows } from "./activations.ts";
-import { AdjustmentList } from "./adjustment_list.ts";
+import { AdjustmentList, type RowAdjustments } from "./adjustment_list.ts";
 import type { ModelContext } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { Phase } from "./linear_binding.ts";
@@ -38,7 +38,7 @@ export type CandidatesQuery = Pick<LogitsQuery, "plain" | "adjusted" | "draw">;
 
 /** A query whose adjustments are as a device takes them. */
 export interface HeadQuery extends Omit<LogitsQuery, "adjustments"> {
-  readonly adjustments: AdjustmentList;
+  readonly adjustments: RowAdjustments;
 }
 
 /** Adjustments that one submission applies. */
@@ -132,7 +132,7 @@ export class LogitsHead {
   }
 
   /** Records changes to logits of the recorded rows, in several submissions where the buffer does not hold all. */
-  recordAdjustments(rows: readonly AdjustmentList[]): void {
+  recordAdjustments(rows: readonly RowAdjustments[]): void {
     const { device } = this.#context;
     const most = Math.min(MOST_ADJUSTMENTS, rows.reduce((sum, { count }) => sum + count, 0));
     const words = new Uint32Array(most * ADJUSTMENT_WORDS);

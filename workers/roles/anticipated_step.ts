@@ -3,14 +3,18 @@
  *
  * @module
  */
-import type { Step } from "../forward/context.ts";
+import type { Step, StepRow } from "../forward/context.ts";
 
 /**
- * The rows whose next tokens were asked for, one position further; null if there is no such step. Its tokens are not known yet.
+ * The rows whose next tokens were asked for, each behind all of its sequence: drafts as long as the last ones, if those were right. null if there is no such step.
+ * Its tokens are not known yet.
  *
  * @param asked how many of the last rows that were
  */
 export function anticipatedStep({ rows }: Step, asked: number, maxContext: number): Step | null {
-  const next = rows.slice(rows.length - asked).map(({ position, sequence }) => ({ token: 0, position: position + 1, sequence }));
+  const last = rows.slice(rows.length - asked);
+  const counts = new Map<StepRow["sequence"], number>();
+  for (const { sequence } of last) counts.set(sequence, (counts.get(sequence) ?? 0) + 1);
+  const next = last.map(({ position, sequence }) => ({ token: 0, position: position + counts.get(sequence)!, sequence }));
   return next.length === 0 || next.some(({ position }) => position >= maxContext) ? null : { phase: "decode", rows: next };
 }

@@ -159,7 +159,14 @@ export class DecodeRank {
     for (const fork of forks) this.#fork(fork);
     for (const { sequence, blocks } of grow) cache.hold(this.#ready(sequence).sequence, blocks);
     const first = rows.length - frames.length;
-    const queries = frames.map((frame, i) => this.#tables.resolve(frame, this.#adjustmentsOf(rows[first + i].sequence)));
+    const queries = frames.map((frame, i) => {
+      const { sequence } = rows[first + i];
+      const adjustments = this.#adjustmentsOf(sequence);
+      // The first query of a sequence is about its last token, those that follow about a draft behind it.
+      const ahead = i > 0 && rows[first + i - 1].sequence === sequence;
+      return ahead ? this.#tables.resolveAhead(frame, adjustments) : this.#tables.resolve(frame, adjustments);
+    });
+    this.#dropDrafts(rows);
     const lanes = this.#lanesOf(rows);
     const step = rows.map(({ sequence, token, position }, i): LaneRow => {
       const { sequence: cached } = this.#ready(sequence);
@@ -219,6 +226,17 @@ export class DecodeRank {
       const next = anticipatedStep(step, asked.length, cache.maxContext);
       if (alone && next !== null) forward.anticipate(next, () => head.recordOutline("decode", 0, asked));
     });
+  }
+
+  /** Of drafts that were computed in the last step, what was not accepted is forgotten: what comes is written in its place. */
+  #dropDrafts(rows: readonly TokenRow[]): void {
+    const seen = new Set<number>();
+    for (const { sequence, position } of rows) {
+      if (seen.has(sequence)) continue;
+      seen.add(sequence);
+      const prompt = this.#ready(sequence);
+      if (position < prompt.sequence.length && position >= prompt.tokens) prompt.sequence.length = position;
+    }
   }
 
   #adjustmentsOf(sequence: number): AdjustmentList {

@@ -31,6 +31,12 @@ export class LogitTables {
     this.#masks.clear();
   }
 
+  /** A query behind a draft. @param held of its sequence, which stay as they are @throws {LatentmeshError} `protocol` if there is no such table, or more is changed than a draft does */
+  resolveAhead({ base, changes, mask, ...query }: QueryFrame, held: AdjustmentList): HeadQuery {
+    if (base !== null) throw new LatentmeshError("protocol", "A query behind a draft does not begin its adjustments anew");
+    return { ...query, adjustments: held.ahead(changes), mask: mask === null ? null : known(this.#masks, mask) };
+  }
+
   /** A query with what it refers to. @param held of its sequence, which it changes @throws {LatentmeshError} `protocol` if there is no such table */
   resolve({ base, changes, mask, ...query }: QueryFrame, held: AdjustmentList): HeadQuery {
     if (base !== null) held.restart(base === 0 ? AdjustmentBase.EMPTY : known(this.#bases, base));

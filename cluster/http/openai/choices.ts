@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { FinishReason, ServedModel, TokenLogprob, TokenRequest } from "../../../core/engine.ts";
+import type { DraftTotals, FinishReason, ServedModel, TokenLogprob, TokenRequest } from "../../../core/engine.ts";
 import { generateText, type TextEvent, type TextOptions } from "../../../core/text/generate.ts";
 import type { RequestAbort } from "../sse.ts";
 
@@ -22,6 +22,8 @@ export interface Usage {
   readonly completion_tokens: number;
   readonly total_tokens: number;
   readonly prompt_tokens_details: { readonly cached_tokens: number };
+  /** Tokens that were guessed and verified several at a time, if any were. */
+  readonly completion_tokens_details?: { readonly accepted_prediction_tokens: number; readonly rejected_prediction_tokens: number };
 }
 
 /** Counts the tokens of a response. Each prompt counts once, however many choices it has. */
@@ -30,6 +32,8 @@ export class UsageMeter {
   readonly #choicesPerPrompt: number;
   #cached = 0;
   #generated = 0;
+  /** By choice. */
+  readonly #drafts: (DraftTotals | undefined)[] = [];
 
   constructor(options: { readonly promptTokens: number; readonly choicesPerPrompt: number }) {
     this.#promptTokens = options.promptTokens;
@@ -38,17 +42,24 @@ export class UsageMeter {
 
   /** Counts what an event brings. */
   see(index: number, event: TextEvent): void {
-    if (event.kind === "piece") this.#generated += event.tokens.length;
+    if (event.kind === "piece") {
+      this.#generated += event.tokens.length;
+      this.#drafts[index] = event.drafts;
+    }
     if (event.kind === "prefilled" && index % this.#choicesPerPrompt === 0) this.#cached += event.cached;
   }
 
   /** What was counted so far. */
   get usage(): Usage {
+    const drafts = this.#drafts.filter((totals) => totals !== undefined);
+    const sum = (what: keyof DraftTotals) => drafts.reduce((sum, totals) => sum + totals[what], 0);
+    const guessed = { accepted_prediction_tokens: sum("accepted"), rejected_prediction_tokens: sum("rejected") };
     return {
       prompt_tokens: this.#promptTokens,
       completion_tokens: this.#generated,
       total_tokens: this.#promptTokens + this.#generated,
       prompt_tokens_details: { cached_tokens: this.#cached },
+      ...(drafts.length === 0 ? {} : { completion_tokens_details: guessed }),
     };
   }
 }

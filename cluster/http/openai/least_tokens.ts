@@ -22,7 +22,11 @@ export class LeastTokens implements TokenConstraint {
   }
 
   get mask(): Uint32Array {
-    return this.#left > 0 ? this.#before : this.#after;
+    return this.maskBehind([]);
+  }
+
+  maskBehind({ length }: readonly number[]): Uint32Array {
+    return this.#left > length ? this.#before : this.#after;
   }
 
   accept(): void {

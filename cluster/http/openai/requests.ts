@@ -46,6 +46,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
     constraint: least > 0 ? new LeastTokens(least, model.vocabSize, stopTokens) : undefined,
     client,
     priority: fields.priority,
+    speculate: fields.speculate === undefined ? undefined : fields.speculate !== "off",
     signal,
   }));
 }

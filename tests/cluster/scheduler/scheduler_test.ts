@@ -96,7 +96,7 @@ describe("the scheduler", () => {
   for (const [units, { seeds, ...change }] of Object.entries(clusters)) {
     for (const seed of seeds) {
       it(`loses, mixes up and starves nothing over thousands of random events with ${units} (seed ${seed})`, () =>
-        simulate({ ...OPTIONS, ...change }, seed));
+        simulate({ ...OPTIONS, ...change, drafts: true }, seed));
     }
   }
 
@@ -107,6 +107,8 @@ describe("the scheduler", () => {
     const { scheduler, sequences, finished } = simulation;
     assert(finished.length > 100, `${finished.length} of ${sequences.length} finished`);
     assert(scheduler.counters.cachedTokens > 0 && scheduler.counters.preemptions > 0 && scheduler.counters.replays > 0, "everything happened");
+    const [drafted, accepted] = [scheduler.counters.drafted, scheduler.counters.accepted].map((counts) => counts.reduce((sum, count) => sum + count));
+    assert(0 < accepted && accepted < drafted, `${accepted} of ${drafted} drafted tokens were accepted`);
     for (const unit of scheduler.prefillUnits.values()) assertEquals([unit.prompts.size, unit.promptCache.available], [0, unit.promptCache.blocks]);
     for (const group of scheduler.decodeGroups.values()) {
       assertEquals([group.placements.size, group.running.size, group.reserved, group.cache.available], [0, 0, 0, options.decodeBlocks]);

@@ -51,12 +51,12 @@ export class SimulatedUnit {
     this.held.delete(id);
   }
 
-  /** Writes a sequence's next token. */
+  /** Writes a sequence's next token; drafts that it is written over are forgotten. */
   write(id: number, position: number, token: number): void {
     const held = this.held.get(id)!;
-    assertEquals(position, held.length, "tokens are written in order");
+    assert(position <= held.length, "tokens are written in order");
     this.#cells[this.#cell(held, position)] = token;
-    held.length++;
+    held.length = position + 1;
   }
 
   fork(id: number, from: number, tokens: number, blocks: readonly number[]): void {

@@ -8,6 +8,8 @@ import type { PlannedStep, SchedulerOptions } from "../../../cluster/scheduler/p
 import { MixedUnit, type Placement, type PrefillChunk, type Sequence } from "../../../cluster/scheduler/state.ts";
 import { Scheduler } from "../../../cluster/scheduler/scheduler.ts";
 import type { Random } from "../../../bench/support/random.ts";
+import { FollowedDraft } from "../../../cluster/serving/followed_draft.ts";
+import { SimulatedDrafts } from "./simulated_drafts.ts";
 import { SimulatedUnit } from "./simulated_unit.ts";
 
 /** What a simulation is made of. */
@@ -19,6 +21,8 @@ export interface SimulationOptions extends SchedulerOptions {
   readonly decodeBlocks: number;
   /** Of a cache that mixed units have for prompts alone; null: they compute them where they generate from. */
   readonly promptBlocks?: number | null;
+  /** Whether half of the sequences have guesses verified. */
+  readonly drafts?: boolean;
 }
 
 /** A whole cluster, simulated. */
@@ -59,7 +63,10 @@ export class Simulation {
   }
 
   arrive(prompt: readonly number[], mostTokens: number, client: string, priority = 0): Sequence {
-    const sequence = this.scheduler.add({ prompt, mostTokens, client, priority, wholePrompt: this.below(8) === 0, now: this.now });
+    const wholePrompt = this.below(8) === 0;
+    const drafts = this.options.drafts === true && this.below(2) === 0 ? new SimulatedDrafts(this.random) : null;
+    const sequence = this.scheduler.add({ prompt, mostTokens, client, priority, wholePrompt, drafts, now: this.now });
+    drafts?.follow((index) => Simulation.token(sequence, index));
     this.sequences.push(sequence);
     this.progress.set(sequence, this.now);
     return sequence;
@@ -157,7 +164,7 @@ export class Simulation {
   }
 
   #startStep(step: PlannedStep): void {
-    const asked = step.asking.map(({ sequence }) => sequence.generated.length);
+    const asked = step.asking.map(({ placement: { sequence } }) => sequence.generated.length);
     // Something is asked about the last layers of a prompt.
     const behind = this.scheduler.chunkBehind(step, ({ last }) => !last || this.below(2) === 0);
     this.#steps.push({ step, unit: this.decode.get(step.group.name)!, failed: false, asked, behind });
@@ -225,18 +232,28 @@ export class Simulation {
       if (behind !== null) this.scheduler.chunkFailed(behind);
       return;
     }
-    for (const { placement, from, tokens } of step.forks) unit.fork(placement.id, from.id, tokens, placement.decodeBlocks);
+    for (const { placement, from, tokens, blocks } of step.forks) unit.fork(placement.id, from.id, tokens, blocks);
     for (const { sequence, blocks } of step.grow) unit.grow(sequence, blocks);
     for (const { sequence, token, position } of step.rows) unit.write(sequence, position, token);
     assert(step.rows.length <= this.options.stepRows, "the step is within its budget");
-    for (const placement of step.advanced.keys()) {
+    for (const [placement, count] of step.advanced) {
       const { prompt, generated } = placement.sequence;
-      const context = unit.context(placement.id);
-      assertEquals(context, [...prompt, ...generated].slice(0, context.length), "the group holds prompt and answer");
+      const { drafted = [] } = step.asking.find((asking) => asking.placement === placement) ?? {};
+      const context = [...prompt, ...generated].slice(0, placement.length + count);
+      assertEquals(unit.context(placement.id), [...context, ...drafted], "the group holds prompt and answer, and what is drafted behind");
     }
+    // More rows take less time for each.
+    step.group.costs.note(step.rows.length, 10 + step.rows.length);
     const answered = this.scheduler.stepDone(step);
     if (behind !== null) this.#settleBehind(behind);
-    answered.forEach((sequence, i) => sequence !== null && this.#append(sequence, asked[i]));
+    answered.forEach((sequence, i) => {
+      if (sequence === null) return;
+      assert(sequence.ended || sequence.generated.length === asked[i], "an answer is about the token that is next");
+      new FollowedDraft(step.asking[i], sequence, 0).follow([], this.scheduler, () => {
+        this.#append(sequence, sequence.generated.length);
+        return true;
+      });
+    });
   }
 
   /** Layers that were computed behind a step; of the last chunk of a prompt, not the last ones. */

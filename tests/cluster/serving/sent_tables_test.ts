@@ -1,14 +1,13 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { SentTables } from "../../../cluster/serving/sent_tables.ts";
+import { type Asked, SentTables } from "../../../cluster/serving/sent_tables.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import type { LogitsQuery } from "../../../core/generation.ts";
 import { type Adjustment, LogitAdjuster, mergeAdjustments, UNADJUSTED } from "../../../core/sampling/adjustments.ts";
 import { GREEDY, type SamplingParams } from "../../../core/sampling/params.ts";
 import { decodeStep, encodeStep } from "../../../core/wire/queries.ts";
 import { MAX_FRAME_BYTES } from "../../../core/wire/protocol.ts";
 import { ADJUSTMENT_WORDS } from "../../../kernels/adjust_logits/adjust_logits.ts";
-import { AdjustmentList } from "../../../workers/forward/adjustment_list.ts";
+import { AdjustmentList, type RowAdjustments } from "../../../workers/forward/adjustment_list.ts";
 import { LogitTables } from "../../../workers/roles/logit_tables.ts";
 import { Random } from "../../../bench/support/random.ts";
 
@@ -16,7 +15,7 @@ const QUERY = { key: 1, position: 2, inverseTemperature: 1, plain: 1, adjusted: 
 const VOCABULARY = 4096;
 
 /** What a device is given, in words, by token. */
-function packed(list: AdjustmentList, row: number, room: number): number[][] {
+function packed(list: RowAdjustments, row: number, room: number): number[][] {
   const parts: Uint32Array[] = [];
   list.write(row, (most) => {
     parts.push(new Uint32Array(Math.min(most, room) * ADJUSTMENT_WORDS));
@@ -39,7 +38,7 @@ class Rank {
   words = 0;
 
   /** Everything travels as it would. */
-  take(sent: SentTables, epoch: number, asked: readonly { readonly query: LogitsQuery; readonly by: object | null }[]) {
+  take(sent: SentTables, epoch: number, asked: readonly Asked[]) {
     const { tables, queries } = sent.refer(epoch, asked);
     for (const { payload, ...frame } of tables) {
       this.words += payload.length;
@@ -48,9 +47,11 @@ class Rank {
     const words = encodeStep([], queries);
     this.words += words.length;
     const decoded = decodeStep(new Uint8Array(words.buffer), 0, queries.length).queries;
+    let list = new AdjustmentList();
     return decoded.map((query, i) => {
-      const { by } = asked[i];
-      const list = by === null ? new AdjustmentList() : this.lists.get(by) ?? new AdjustmentList();
+      const { by, ahead } = asked[i];
+      if (ahead !== undefined) return this.tables.resolveAhead(query, list);
+      list = by === null ? new AdjustmentList() : this.lists.get(by) ?? new AdjustmentList();
       if (by !== null) this.lists.set(by, list);
       return this.tables.resolve(query, list);
     });
@@ -89,13 +90,16 @@ describe("what queries refer to", () => {
           for (let i = random.below(50) === 0 ? 200 : random.below(3); i > 0; i--) sequence.adjuster.add(random.below(VOCABULARY));
         }
         const asking = sequences.filter(() => random.below(3) > 0);
-        const asked = asking.map(({ adjuster, by }) => ({
-          query: { ...QUERY, adjustments: adjuster, mask: random.below(2) === 0 ? null : masks[random.below(20)] },
-          by: random.below(9) === 0 ? null : by,
-        }));
+        const asked = asking.flatMap(({ adjuster, by: own }) => {
+          const by = random.below(9) === 0 ? null : own;
+          const query = () => ({ ...QUERY, adjustments: adjuster, mask: random.below(2) === 0 ? null : masks[random.below(20)] });
+          const draft = Array.from({ length: random.below(2) * random.below(5) }, () => random.below(VOCABULARY));
+          return [{ query: query(), by }, ...draft.map((_, i) => ({ query: query(), by, ahead: adjuster.after(draft.slice(0, i + 1)) }))];
+        });
         const resolved = rank.take(sent, epoch, asked);
         resolved.forEach(({ adjustments, mask, ...query }, row) => {
-          assertEquals(packed(adjustments, row, 1 + random.below(20)), expected(mergeAdjustments(asked[row].query.adjustments), row));
+          const { query: { adjustments: { base, log } }, ahead = [] }: Asked = asked[row];
+          assertEquals(packed(adjustments, row, 1 + random.below(20)), expected(mergeAdjustments({ base, log: [...log, ...ahead] }), row));
           assertEquals([mask, query], [asked[row].query.mask, QUERY]);
         });
       }

@@ -40,6 +40,7 @@ const DEFAULTS: Readonly<Record<string, (settings: Settings) => unknown>> = {
   "decode.groups": ({ decode }) => decode.groups,
   "decode.pingPong": ({ decode }) => decode.pingPong,
   "decode.maxBatch": ({ decode }) => decode.maxBatch,
+  "decode.speculate": ({ decode }) => decode.speculate,
   "prefill.workers": ({ prefill }) => prefill.workers,
   "prefill.ranks": ({ prefill }) => prefill.ranks,
   "mixed.workers": ({ mixed }) => mixed.workers,

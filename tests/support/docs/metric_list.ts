@@ -14,7 +14,7 @@ export async function metricList(): Promise<string> {
     cluster: () =>
       Promise.resolve({
         summary: "",
-        scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, active: 0, waiting: 0, running: 0 },
+        scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [], active: 0, waiting: 0, running: 0 },
         steps: newStepTimes(),
         units: [],
       }),

@@ -1,0 +1,49 @@
+/**
+ * Drafts of one sequence, and what is known of how well they do. A step computes a draft's tokens beside the one that is next; as many as the model would have chosen
+ * itself are kept, which changes nothing but how many come at a time.
+ *
+ * @module
+ */
+import { Acceptance } from "./acceptance.ts";
+import { type NgramDraft, NgramDrafts } from "./ngram_drafts.ts";
+
+/** Most tokens of a draft. */
+export const MOST_DRAFTED = 16;
+
+/** Tokens that may come next, and how likely each of them does where those before it do. */
+export interface Draft extends NgramDraft {
+  readonly probability: number;
+}
+
+/** What the planner of steps asks. */
+export interface DraftSource {
+  /** The sequence goes on. */
+  push(token: number): void;
+  /** What may come next; null: no idea. */
+  propose(most: number): Draft | null;
+  /** What became of a draft: how many of its tokens were computed, and how many of those were right. */
+  settle(draft: Draft, drafted: number, accepted: number): void;
+}
+
+/** Drafts from a sequence's own prompt and answer. */
+export class Speculator implements DraftSource {
+  readonly #ngrams: NgramDrafts;
+  readonly #acceptance = new Acceptance();
+
+  constructor(prompt: readonly number[]) {
+    this.#ngrams = new NgramDrafts(prompt);
+  }
+
+  push(token: number): void {
+    this.#ngrams.push(token);
+  }
+
+  propose(most: number): Draft | null {
+    const draft = this.#ngrams.draft(Math.min(most, MOST_DRAFTED));
+    return draft === null ? null : { ...draft, probability: this.#acceptance.of(draft.matched) };
+  }
+
+  settle({ matched }: Draft, drafted: number, accepted: number): void {
+    this.#acceptance.note(matched, drafted, accepted);
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Streams whose tokens are guessed and verified several at a time are those that come one by one, bit for bit, whatever a request asks for and whatever else runs.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import type { RunningCluster } from "../../../cluster/cluster.ts";
+import { type Config, Engine } from "../../../mod.ts";
+import { Random } from "../../../bench/support/random.ts";
+import type { GenerateOptions } from "../../../core/text/text_engine.ts";
+import { withCluster } from "../../support/cluster.ts";
+import { fixtureDirectory } from "../../support/fixtures.ts";
+import { generate, type Generates } from "../../support/generation.ts";
+
+/** Requests of each kind of cluster; more by hand. */
+const REQUESTS = Number(Deno.env.get("TEST_REQUESTS") ?? 10);
+
+const TEXTS = [
+  "And it came to pass in those days, that there went out a decree. And it came to pass in those days, that",
+  '[{"id": 1, "name": "kettle"}, {"id": 2, "name": "lid"}, {"id": 3, "name": "kettle"}, {"id": 4,',
+  "for (let i = 0; i < 10; i++) { a(i); }\nfor (let j = 0; j < 10; j++) { a(j); }\nfor (let i = 0;",
+  "one two three four one two three four one two",
+  "The kettle is",
+];
+
+/** Something that repeats, asked for in one of many ways. */
+function randomRequest(random: Random): GenerateOptions {
+  const pick = <T>(...choices: readonly T[]): T => choices[random.below(choices.length)];
+  const sampled = random.below(2) === 0;
+  return {
+    prompt: TEXTS[random.below(TEXTS.length)].repeat(1 + random.below(2)),
+    maxTokens: 1 + random.below(48),
+    ignoreEos: random.below(3) > 0,
+    logprobs: pick(null, 0, 3),
+    stop: pick([], [], ["kettle", "and the"]),
+    ...(sampled
+      ? { temperature: pick(0.3, 0.7, 1), seed: random.below(1000), topP: pick(1, 0.9, 0.999_999), topK: pick(0, 0, 5, 200), minP: pick(0, 0, 0.05) }
+      : {}),
+    ...(random.below(3) === 0 ? { frequencyPenalty: pick(0, 0.4), presencePenalty: pick(0, 0.3), repetitionPenalty: pick(1, 1.1) } : {}),
+    ...(random.below(4) === 0 ? { logitBias: new Map([[random.below(500), 2], [random.below(500), -5]]) } : {}),
+  };
+}
+
+/** @param meanwhile done while they run */
+async function compare(
+  engine: Generates,
+  requests: readonly GenerateOptions[],
+  meanwhile: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  const together = Promise.all(requests.map((request) => generate(engine, { ...request, speculate: "auto" })));
+  await meanwhile();
+  const guessed = await together;
+  for (const [i, request] of requests.entries()) {
+    assertEquals(guessed[i], await generate(engine, { ...request, speculate: "off" }), `request ${i}: ${JSON.stringify(request)}`);
+  }
+}
+
+function assertTried({ scheduling: { drafted, accepted } }: RunningCluster): void {
+  const [all, right] = [drafted, accepted].map((counts) => counts.reduce((sum, count) => sum + count, 0));
+  assert(0 < right && right < all, `${right} of ${all} guessed tokens were right`);
+}
+
+function requestsOf(seed: number): GenerateOptions[] {
+  const random = new Random(seed);
+  return Array.from({ length: REQUESTS }, () => randomRequest(random));
+}
+
+describe("guessed tokens", () => {
+  const clusters: Record<string, Config> = {
+    "ranks that split heads": { decode: { attention: "mla", ranks: 2 } },
+    "ranks that split latents, halves of steps side by side": { decode: { attention: "tpla", ranks: 2, pingPong: true } },
+    "two mixed units with little room": { mixed: { workers: 2 }, cache: { maxTokens: 1024 } },
+  };
+  Object.entries(clusters).forEach(([name, config], seed) => {
+    it(`are those that come one by one, from ${name}, some of which is killed`, () =>
+      withCluster(config, async (cluster) => {
+        const requests = requestsOf(seed + 1);
+        await compare(cluster, requests, async () => {
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          Deno.kill((await cluster.status()).at(-1)!.pid, "SIGKILL");
+        });
+        assertTried(cluster);
+        cluster.checkIntegrity();
+      }));
+  });
+
+  it("are those that come one by one, in one process, and what became of them is told", async () => {
+    const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm", maxBatch: 12 });
+    try {
+      await compare(engine, requestsOf(9));
+      const pieces = await Array.fromAsync(engine.generate({ prompt: TEXTS[3], maxTokens: 40, ignoreEos: true }));
+      const { accepted, rejected } = pieces.at(-1)!.drafts!;
+      assert(accepted > 0 && rejected >= 0 && accepted < 40);
+      const off = await Array.fromAsync(engine.generate({ prompt: TEXTS[3], maxTokens: 40, speculate: "off" }));
+      assert(off.every(({ drafts }) => drafts === undefined));
+    } finally {
+      await engine.close();
+    }
+  });
+});

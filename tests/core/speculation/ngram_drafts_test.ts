@@ -1,0 +1,65 @@
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import fc from "npm:fast-check@4.10.2";
+import { LEAST_MATCH, NgramDrafts } from "../../../core/speculation/ngram_drafts.ts";
+
+/** Longest match that ends before the end, the latest of equals. */
+function longestMatch(tokens: readonly number[]): { readonly end: number; readonly length: number } | null {
+  let best: { end: number; length: number } | null = null;
+  for (let end = tokens.length - 1; end >= LEAST_MATCH; end--) {
+    let length = 0;
+    while (length < 32 && length < end && tokens[end - 1 - length] === tokens[tokens.length - 1 - length]) length++;
+    if (length >= LEAST_MATCH && length > (best?.length ?? 0)) best = { end, length };
+  }
+  return best;
+}
+
+/** What comes after a match: a repetition shorter than the draft goes on. */
+function continued(tokens: readonly number[], from: number, count: number): number[] {
+  const all = [...tokens];
+  for (let i = 0; i < count; i++) all.push(all[from + i]);
+  return all.slice(tokens.length);
+}
+
+describe("drafts from what was there before", () => {
+  it("are what followed the longest match, the latest of equals, however the tokens came", () =>
+    fc.assert(
+      fc.property(
+        // Few tokens, so that much repeats; few enough of them that all occurrences are looked at.
+        fc.array(fc.nat(3), { minLength: 1, maxLength: 40 }),
+        fc.nat(40),
+        fc.integer({ min: 1, max: 12 }),
+        (tokens, prompt, most) => {
+          const drafts = new NgramDrafts(tokens.slice(0, prompt));
+          for (const token of tokens.slice(prompt)) drafts.push(token);
+          const draft = drafts.draft(most);
+          const expected = longestMatch(tokens);
+          if (expected === null) return assertEquals(draft, null);
+          assert(draft !== null);
+          assertEquals(draft.matched, expected.length);
+          assertEquals(draft.tokens, continued(tokens, expected.end, most));
+        },
+      ),
+      { numRuns: 2000, seed: 1 },
+    ));
+
+  it("come as soon as a long prompt is taken in, a part with each question", () => {
+    const prompt = Array.from({ length: 100_000 }, (_, i) => i);
+    const drafts = new NgramDrafts([...prompt, 500, 501, 502, 503]);
+    let asked = 1;
+    while (drafts.draft(3) === null) assert(++asked < 20, "it never ends");
+    assert(asked > 3, "not all at once");
+    assertEquals(drafts.draft(3), { tokens: [504, 505, 506], matched: 4 });
+    // What came meanwhile counts.
+    for (const token of [7, 8, 9]) drafts.push(token);
+    assertEquals(drafts.draft(2), { tokens: [10, 11], matched: 3 });
+  });
+
+  it("are none where nothing repeats or none are wanted", () => {
+    const drafts = new NgramDrafts([1, 2, 3, 4, 1, 2, 3]);
+    assertEquals([drafts.draft(0), drafts.draft(1)], [null, { tokens: [4], matched: 3 }]);
+    drafts.push(9);
+    assertEquals(drafts.draft(4), null);
+    assertEquals(new NgramDrafts([1]).draft(4), null);
+  });
+});
