@@ -5,12 +5,13 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { DraftAccounts } from "./draft_accounts.ts";
 import { FairQueue } from "./fair_queue.ts";
 import type { Usable } from "./placing.ts";
 import { type ChunkTokens, Placements } from "./placements.ts";
 import type { ChunkOutcome, PlannedStep, SchedulerCounters, SchedulerOptions } from "./plan.ts";
 import { DecodeGroup, MixedUnit, Placement, type PrefillChunk, PrefillUnit, type PromptUnit, Sequence, type SequenceOptions } from "./state.ts";
-import { type Asking, planRows } from "./step_planner.ts";
+import { planRows } from "./step_planner.ts";
 
 /** Tokens of computing that a prompt gains on shorter ones per millisecond of waiting. */
 const AGING = 0.5;
@@ -20,6 +21,8 @@ export class Scheduler {
   readonly options: SchedulerOptions;
   readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [] };
   readonly waiting = new FairQueue();
+  /** What becomes of drafts. */
+  readonly drafts: DraftAccounts = new DraftAccounts(this.counters, (client) => this.waiting.charge(client, 1));
   /** Mixed units are here and among {@link decodeGroups}. */
   readonly prefillUnits = new Map<string, PromptUnit>();
   readonly decodeGroups = new Map<string, DecodeGroup>();
@@ -278,27 +281,6 @@ export class Scheduler {
     sequence.generated.push(token);
     sequence.drafts?.push(token);
     sequence.losses = 0;
-  }
-
-  /**
-   * The token that was chosen is the one that was computed behind its last one: its latents are there, and so is what was asked behind it.
-   *
-   * @param at its place in the draft
-   * @returns false if the sequence has lost the place where they are, or has ended
-   */
-  draftAccepted({ placement }: Asking, at: number): boolean {
-    this.counters.accepted[at] = (this.counters.accepted[at] ?? 0) + 1;
-    if (!placement.alive || placement.released) return false;
-    placement.length++;
-    this.waiting.charge(placement.sequence.client, 1);
-    return true;
-  }
-
-  /** All of an answer was taken. @param accepted how many tokens of the draft were right */
-  draftSettled({ placement, draft, drafted }: Asking, accepted: number): void {
-    if (draft === null) return;
-    drafted.forEach((_, at) => this.counters.drafted[at] = (this.counters.drafted[at] ?? 0) + 1);
-    placement.sequence.drafts?.settle(draft, drafted.length, accepted);
   }
 
   /** A sequence needs no more: finished, cancelled or given up. Its blocks go back as soon as nothing in flight needs them. */

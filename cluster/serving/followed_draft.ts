@@ -4,7 +4,7 @@
  * @module
  */
 import type { LogitsAnswer } from "../../core/generation.ts";
-import type { Scheduler } from "../scheduler/scheduler.ts";
+import type { DraftAccounts } from "../scheduler/draft_accounts.ts";
 import type { Sequence } from "../scheduler/state.ts";
 import type { Asking } from "../scheduler/step_planner.ts";
 
@@ -36,21 +36,21 @@ export class FollowedDraft {
    * @param take chooses a token from an answer, if the sequence still wants one; false: the answer does not suffice
    * @returns false if an answer, the one at {@link index}, does not suffice
    */
-  follow(answers: readonly LogitsAnswer[], scheduler: Scheduler, take: (answer: LogitsAnswer) => boolean): boolean {
-    do if (!take(answers[this.index])) return false; while (this.goesOn(scheduler));
+  follow(answers: readonly LogitsAnswer[], drafts: DraftAccounts, take: (answer: LogitsAnswer) => boolean): boolean {
+    do if (!take(answers[this.index])) return false; while (this.goesOn(drafts));
     return true;
   }
 
   /** Whether the token that was chosen from the last answer is the draft's, so that another answer counts. */
-  goesOn(scheduler: Scheduler): boolean {
+  goesOn(drafts: DraftAccounts): boolean {
     const { sequence: { generated } } = this;
     const { drafted } = this.#asking;
     const at = this.#accepted;
     // Of one that has ended, nothing was chosen.
     const right = at < drafted.length && generated.length === this.#generated + at + 1 && generated[this.#generated + at] === drafted[at];
     if (right) this.#accepted++;
-    if (right && scheduler.draftAccepted(this.#asking, at)) return true;
-    scheduler.draftSettled(this.#asking, this.#accepted);
+    if (right && drafts.accepted(this.#asking, at)) return true;
+    drafts.settled(this.#asking, this.#accepted);
     return false;
   }
 }

@@ -9,15 +9,13 @@ import type { StepTimes } from "../../core/step_times.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { PlannedStep } from "../scheduler/plan.ts";
-import type { Asking } from "../scheduler/step_planner.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
-import { type DecodeGroup, MixedUnit, type Placement, type PrefillChunk, type PromptUnit, type Sequence } from "../scheduler/state.ts";
-import { FollowedDraft } from "./followed_draft.ts";
+import { type DecodeGroup, MixedUnit, type Placement, type PrefillChunk, type PromptUnit } from "../scheduler/state.ts";
+import { Answers } from "./answers.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
-import type { Asked } from "./sent_tables.ts";
 import { type UnitState, UnitStates } from "./unit_state.ts";
-import { awaitHandoff, type ChunkAnswers, type ChunkPart, computeChunk, openPlacement, patienceFor, runStep, wholeRow } from "./unit_work.ts";
+import { awaitHandoff, type ChunkAnswers, type ChunkPart, computeChunk, openPlacement, patienceFor, runStep } from "./unit_work.ts";
 
 /** Options of {@link UnitPump}. */
 export interface UnitPumpOptions {
@@ -47,6 +45,7 @@ export class UnitPump {
   readonly #unitOf = new Map<string, Unit>();
   readonly #busy = new Set<Unit>();
   readonly #states: UnitStates;
+  readonly #answers: Answers;
 
   constructor(
     units: Units,
@@ -58,6 +57,7 @@ export class UnitPump {
     this.#requests = requests;
     this.#times = times;
     this.#options = options;
+    this.#answers = new Answers(units, { scheduler, requests }, options.vocabulary);
     this.#states = new UnitStates({ most: options.chunkTokens, layers: options.layers, maxStepMs: options.maxStepMs });
   }
 
@@ -209,7 +209,7 @@ export class UnitPump {
     if (last && group !== null) void this.#handOver(chunk, unit, owner);
     outcome.asked.forEach((sequence, i) => sequence !== null && requests[i] !== owner && requests[i]?.chunkDone([], last, now));
     if (outcome.computed !== null) this.#requests.finish(outcome.computed, "length");
-    await this.#advance(unit, outcome.asked, answers);
+    await this.#answers.take(unit, outcome.asked, answers);
   }
 
   async #handOver(chunk: PrefillChunk, unit: Unit, owner: RunningRequest | undefined): Promise<void> {
@@ -234,7 +234,7 @@ export class UnitPump {
     const unit = this.#unitOf.get(step.group.name)!;
     const { epoch } = unit;
     const { deadlineMs, vocabulary } = this.#options;
-    const asked = step.asking.flatMap((asking) => this.#asked(asking));
+    const asked = this.#answers.asked(step);
     const state = this.#states.of(unit);
     const behind = this.#layersBehind(step, unit, state);
     const now = performance.now();
@@ -257,17 +257,7 @@ export class UnitPump {
     }
     const asking = this.#scheduler.stepDone(step);
     if (behind !== null) this.#begunBehind(behind, state);
-    await this.#advanceStep(unit, step, asking, answers);
-  }
-
-  /** What is asked about a sequence: of its last token, and of each that is drafted behind it. */
-  #asked({ placement: by, drafted }: Asking): Asked[] {
-    const { sequence } = by;
-    const ahead = drafted.map((_, i): Asked => {
-      const { query, changes } = this.#requests.queryBehind(sequence, drafted.slice(0, i + 1));
-      return { query, by, ahead: changes };
-    });
-    return [{ query: this.#requests.queryOf(sequence), by }, ...ahead];
+    await this.#answers.takeStep(unit, step, asking, answers);
   }
 
   /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */
@@ -288,50 +278,6 @@ export class UnitPump {
   #begunBehind({ chunk, layers }: ChunkPart, state: UnitState): void {
     if (state.chunks.ends(layers)) this.#scheduler.chunkDone(chunk);
     else this.#scheduler.chunkPaused(chunk);
-  }
-
-  /** Gives every request of a step the tokens that its answers make, first of those whose answers suffice. */
-  async #advanceStep(unit: Unit, { asking }: PlannedStep, sequences: readonly (Sequence | null)[], answers: readonly LogitsAnswer[]): Promise<void> {
-    const insufficient: FollowedDraft[] = [];
-    let first = 0;
-    asking.forEach((one, i) => {
-      const sequence = sequences[i];
-      if (sequence !== null) {
-        this.#requests.of(sequence)?.expect(one.drafted);
-        const followed = new FollowedDraft(one, sequence, first);
-        if (!this.#follow(followed, answers)) insufficient.push(followed);
-      }
-      first += one.drafted.length + 1;
-    });
-    for (const followed of insufficient) {
-      do await this.#advanceFromRow(unit, followed.sequence, answers[followed.index], followed.index); while (
-        followed.goesOn(this.#scheduler) && !this.#follow(followed, answers)
-      );
-    }
-  }
-
-  #follow(followed: FollowedDraft, answers: readonly LogitsAnswer[]): boolean {
-    return followed.follow(answers, this.#scheduler, (answer) => this.#requests.take(followed.sequence, answer));
-  }
-
-  /** Gives every request that still wants it the token that its answer makes, first all of those whose answers suffice. */
-  async #advance(unit: Unit, sequences: readonly (Sequence | null)[], answers: readonly LogitsAnswer[]): Promise<void> {
-    const insufficient: number[] = [];
-    sequences.forEach((sequence, i) => {
-      if (sequence !== null && !this.#requests.take(sequence, answers[i])) insufficient.push(i);
-    });
-    for (const i of insufficient) await this.#advanceFromRow(unit, sequences[i]!, answers[i], i);
-  }
-
-  async #advanceFromRow(unit: Unit, sequence: Sequence, answer: LogitsAnswer, index: number): Promise<void> {
-    const { epoch } = unit;
-    let row: Float32Array;
-    try {
-      row = await wholeRow(unit, index, this.#options.vocabulary);
-    } catch (error) {
-      return this.#units.report(unit, asLatentmeshError(error), epoch);
-    }
-    this.#requests.takeFromRow(sequence, answer, row);
   }
 
   /** Tells a unit's ranks which sequences have ended; before anything that may need their blocks. */

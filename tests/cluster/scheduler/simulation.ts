@@ -249,7 +249,7 @@ export class Simulation {
     answered.forEach((sequence, i) => {
       if (sequence === null) return;
       assert(sequence.ended || sequence.generated.length === asked[i], "an answer is about the token that is next");
-      new FollowedDraft(step.asking[i], sequence, 0).follow([], this.scheduler, () => {
+      new FollowedDraft(step.asking[i], sequence, 0).follow([], this.scheduler.drafts, () => {
         this.#append(sequence, sequence.generated.length);
         return true;
       });
