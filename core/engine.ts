@@ -33,6 +33,8 @@ export interface TokenRequest {
   readonly priority?: number;
   /** Whether tokens are guessed and verified several at a time, which changes none of them; default: as the engine is set. */
   readonly speculate?: boolean;
+  /** Tokens that the answer may be like, apart from some changes: more to guess from. */
+  readonly prediction?: readonly number[];
   /** Ends the generation. */
   readonly signal: AbortSignal;
 }

@@ -83,7 +83,7 @@ export class Requests {
     const now = performance.now();
     const hashing = prefixHashesInTurns(prompt, blockTokens, client);
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
-    const drafts = (request.speculate ?? speculate) && most > 1 && knowsAhead(request) ? new Speculator(prompt) : null;
+    const drafts = (request.speculate ?? speculate) && most > 1 && knowsAhead(request) ? new Speculator(prompt, request.prediction) : null;
     const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, drafts, now };
     const sequence = this.#scheduler.add(options, this.#completionRate.timeFor(this.#scheduler.waiting.size));
     const entry: Entry = {

@@ -1,5 +1,6 @@
 /**
- * Drafts without a second model: what followed the last tokens when they last occurred, in the prompt or in the answer (prompt lookup decoding).
+ * Drafts without a second model: what followed the last tokens when they last occurred, in the prompt, in the answer (prompt lookup decoding), or in what the answer is
+ * expected to be like.
  *
  * @module
  */
@@ -16,6 +17,9 @@ const MOST_OCCURRENCES = 16;
 /** Tokens of a prompt that are taken in at a time: some tenths of a millisecond. */
 const TOKENS_AT_ONCE = 1 << 14;
 
+/** What the first tokens of what is expected count as, in tokens that matched. */
+const AS_EXPECTED = 8;
+
 /** Tokens of an answer up to which few share a place in the index. */
 const USUAL_ANSWER = 2048;
 
@@ -28,8 +32,12 @@ export interface NgramDraft {
 
 /** The tokens of one sequence, indexed by each three in a row. */
 export class NgramDrafts {
-  readonly #prompt: readonly number[];
-  /** Prompt and answer; of the prompt, as much as has been taken in. */
+  /** What is expected, and the prompt. */
+  readonly #given: readonly number[];
+  readonly #expected: readonly number[];
+  /** Tokens of what is expected that came, as long as no others did; null: others did. */
+  #asExpected: number | null = 0;
+  /** What is given and the answer; of what is given, as much as has been taken in. */
   #tokens: Int32Array<ArrayBuffer>;
   #length = 0;
   readonly #answer: number[] = [];
@@ -39,26 +47,34 @@ export class NgramDrafts {
   #earlier: Int32Array<ArrayBuffer>;
   readonly #shift: number;
 
-  constructor(prompt: readonly number[]) {
-    this.#prompt = prompt;
-    const bits = Math.ceil(Math.log2(prompt.length + USUAL_ANSWER));
+  /** @param expected what the answer may be like, apart from changes; default: nothing is expected */
+  constructor(prompt: readonly number[], expected: readonly number[] = []) {
+    this.#given = expected.length === 0 ? prompt : [...expected, ...prompt];
+    this.#expected = expected;
+    const bits = Math.ceil(Math.log2(this.#given.length + USUAL_ANSWER));
     this.#last = new Int32Array(1 << bits);
     this.#shift = 32 - bits;
-    this.#tokens = new Int32Array(prompt.length + 64);
-    this.#earlier = new Int32Array(prompt.length + 65);
+    this.#tokens = new Int32Array(this.#given.length + 64);
+    this.#earlier = new Int32Array(this.#given.length + 65);
   }
 
   /** The answer goes on. */
   push(token: number): void {
     this.#answer.push(token);
-    if (this.#length >= this.#prompt.length) this.#catchUp();
+    if (this.#asExpected !== null) this.#asExpected = token === this.#expected[this.#asExpected] ? this.#asExpected + 1 : null;
+    if (this.#length >= this.#given.length) this.#catchUp();
   }
 
   /** What came after the longest match of the last tokens, the latest of equals; null: nothing matches, or the prompt is not taken in yet. @param most tokens of it */
   draft(most: number): NgramDraft | null {
-    if (this.#length < this.#prompt.length + this.#answer.length) this.#catchUp();
+    const all = this.#given.length + this.#answer.length;
+    if (this.#length < all) this.#catchUp();
+    if (most < 1) return null;
+    if (this.#asExpected !== null && this.#asExpected < this.#expected.length) {
+      return { tokens: this.#expected.slice(this.#asExpected, this.#asExpected + most), matched: Math.max(AS_EXPECTED, this.#asExpected) };
+    }
     const length = this.#length;
-    if (most < 1 || length < LEAST_MATCH + 1 || length < this.#prompt.length + this.#answer.length) return null;
+    if (length < LEAST_MATCH + 1 || length < all) return null;
     const tokens = this.#tokens;
     let found = 0;
     let matched = 0;
@@ -77,11 +93,11 @@ export class NgramDrafts {
 
   /** Takes in what is new, of a long prompt a part: nothing that grows with it may hold up others. */
   #catchUp(): void {
-    const prompt = this.#prompt.length;
-    const end = Math.min(prompt + this.#answer.length, this.#length + TOKENS_AT_ONCE);
+    const given = this.#given.length;
+    const end = Math.min(given + this.#answer.length, this.#length + TOKENS_AT_ONCE);
     this.#makeRoom(end);
     while (this.#length < end) {
-      const token = this.#length < prompt ? this.#prompt[this.#length] : this.#answer[this.#length - prompt];
+      const token = this.#length < given ? this.#given[this.#length] : this.#answer[this.#length - given];
       this.#tokens[this.#length++] = token;
       if (this.#length >= LEAST_MATCH) this.#index(this.#length);
     }

@@ -25,13 +25,14 @@ export interface DraftSource {
   settle(draft: Draft, drafted: number, accepted: number): void;
 }
 
-/** Drafts from a sequence's own prompt and answer. */
+/** Drafts from a sequence's own prompt and answer, and from what its client expects. */
 export class Speculator implements DraftSource {
   readonly #ngrams: NgramDrafts;
   readonly #acceptance = new Acceptance();
 
-  constructor(prompt: readonly number[]) {
-    this.#ngrams = new NgramDrafts(prompt);
+  /** @param expected what the answer may be like */
+  constructor(prompt: readonly number[], expected?: readonly number[]) {
+    this.#ngrams = new NgramDrafts(prompt, expected);
   }
 
   push(token: number): void {

@@ -29,6 +29,8 @@ export interface GenerateOptions extends Partial<SamplingParams> {
   readonly priority?: number;
   /** Whether tokens are guessed and verified several at a time, which changes none of them; default: as the engine is set. */
   readonly speculate?: Speculation;
+  /** What the answer may be like, apart from some changes, as a text that is to be edited: its tokens, where they come again, come several at a time. */
+  readonly prediction?: string | readonly number[];
   /** Aborts the generation. */
   readonly signal?: AbortSignal;
 }
@@ -44,6 +46,7 @@ const schema = z.strictObject(
     ignoreEos: z.boolean(),
     priority: z.int(),
     speculate: z.enum(SPECULATIONS),
+    prediction: z.unknown(),
     signal: z.instanceof(AbortSignal),
     temperature: z.number().min(0),
     topP: z.number().min(0).max(1),
@@ -69,11 +72,14 @@ export function checkGenerateOptions(options: GenerateOptions, vocabSize: number
     const meant = suggest(issue.keys[0], Object.keys(schema.shape));
     refuse(issue.keys[0], `there is no such option${meant === null ? "" : `; did you mean ${meant}?`}`);
   }
-  const { prompt } = options;
-  if (prompt === undefined || typeof prompt === "string") return;
-  if (!Array.isArray(prompt)) refuse("prompt", "expected a text or a list of tokens");
-  const wrong = prompt.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabSize));
-  if (wrong >= 0) refuse("prompt", `${prompt[wrong]}, number ${wrong} of it, is no token of a vocabulary of ${vocabSize}`);
+  for (const name of ["prompt", "prediction"] as const) checkTokens(name, options[name], vocabSize);
+}
+
+function checkTokens(name: string, tokens: string | readonly number[] | undefined, vocabSize: number): void {
+  if (tokens === undefined || typeof tokens === "string") return;
+  if (!Array.isArray(tokens)) refuse(name, "expected a text or a list of tokens");
+  const wrong = tokens.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabSize));
+  if (wrong >= 0) refuse(name, `${tokens[wrong]}, number ${wrong} of it, is no token of a vocabulary of ${vocabSize}`);
 }
 
 function refuse(param: string, problem: string): never {

@@ -37,6 +37,7 @@ export async function* generatePieces(served: ServedModel, options: GenerateOpti
     logprobs: options.logprobs ?? null,
     promptLogprobs: null,
     priority: options.priority,
+    prediction: typeof options.prediction === "string" ? served.tokenizer.encode(options.prediction, { special: false }) : options.prediction,
     speculate: options.speculate === undefined ? undefined : options.speculate !== "off",
     signal: options.signal ?? new AbortController().signal,
   };

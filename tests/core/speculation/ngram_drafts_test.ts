@@ -63,3 +63,26 @@ describe("drafts from what was there before", () => {
     assertEquals(new NgramDrafts([1]).draft(4), null);
   });
 });
+
+describe("drafts from what is expected", () => {
+  it("begin with it, go on as long as it comes, and after a change where it is found again", () => {
+    const expected = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
+    const drafts = new NgramDrafts([1, 2, 3], expected);
+    assertEquals(drafts.draft(3)?.tokens, [10, 11, 12]);
+    drafts.push(10);
+    assertEquals(drafts.draft(4)?.tokens, [11, 12, 13, 14]);
+    // Something else comes, and then goes on as expected.
+    for (const token of [99, 12, 13]) drafts.push(token);
+    assertEquals(drafts.draft(4), null);
+    drafts.push(14);
+    assertEquals(drafts.draft(4), { tokens: [15, 16, 17, 18], matched: 3 });
+  });
+
+  it("end with it", () => {
+    const drafts = new NgramDrafts([1, 2], [5, 6]);
+    drafts.push(5);
+    assertEquals(drafts.draft(9)?.tokens, [6]);
+    drafts.push(6);
+    assertEquals(drafts.draft(9), null);
+  });
+});
