@@ -20,6 +20,7 @@ import { probePrefillDevice } from "../planning/prefill_device.ts";
 import { planRanks, type RankPlan } from "../planning/rank_plan.ts";
 import type { PlanServices } from "../planning/services.ts";
 import type { Settings } from "../config/settings.ts";
+import { idleAdvice } from "../planning/topology.ts";
 import { selectGpu } from "../processes/spawn.ts";
 import { tableLines } from "./table.ts";
 
@@ -35,6 +36,8 @@ export interface ClusterPlan {
   readonly handoffBytesPerPromptToken: number;
   /** Why it could not be started on this host; null: nothing that planning can see. */
   readonly obstacle: string | null;
+  /** GPUs and hosts that are named and get no worker, and what would use them; null: there are none. */
+  readonly idle: string | null;
 }
 
 /** Plans a cluster. @throws {LatentmeshError} if it cannot be */
@@ -55,6 +58,7 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
     wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, bytes),
     handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, bytes),
     obstacle: missingGpu(settings.cluster.hosts),
+    idle: idleAdvice(settings),
   };
 }
 
@@ -90,6 +94,7 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
   for (const line of tableLines(header, rows)) printLine(line);
   printLine("");
   if (plan.obstacle !== null) printLine(`not on this host               ${plan.obstacle}`);
+  if (plan.idle !== null) printLine(`idle                           ${plan.idle}`);
   printLine(`exchanges per token            ${plan.collectivesPerToken}, each rank sends ${formatBytes(plan.wireBytesPerToken)}`);
   if (keepsPrompts) {
     const [{ weightBytes, promptWeightBytes }] = plan.ranks;

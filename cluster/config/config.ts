@@ -22,6 +22,7 @@ const hostSchema = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores").describe("name of the machine"),
   gpus: z.array(z.int().min(0).max(63)).min(1).describe("GPUs to use, one worker each in turn; without it, whichever the driver prefers").optional(),
   join: z.boolean().describe("its workers are started there, with `deno task worker --join`").optional(),
+  roles: z.array(z.enum(["decode", "prefill", "mixed"])).min(1).describe("what its workers may be for; without it, anything").optional(),
 });
 
 /** The file. Flags win over the file, the file over the environment. */
@@ -66,7 +67,9 @@ export const configSchema = z.strictObject({
     ).optional(),
   }).optional(),
   prefill: z.strictObject({
-    workers: z.int().min(0).max(64).describe("prefill units; 0: the ranks of each decode group compute prompts among themselves, exactly").optional(),
+    workers: z.int().min(0).max(64).describe(
+      "prefill units, by default 1, or as many as decode groups leave places of hosts that are listed; 0: the ranks of each decode group compute prompts among themselves, exactly",
+    ).optional(),
     ranks: z.int().min(1).max(64).describe("workers of a prefill unit; heads are split among them").optional(),
     chunk: z.int().min(1).max(8192).describe("prompt tokens computed at a time; by default 64 on the CPU, and 512 to 4096 on GPUs, by their memory")
       .optional(),

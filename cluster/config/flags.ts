@@ -151,7 +151,11 @@ export function withCluster(command: Command): Command {
       "of mixed units: most time between two tokens of a stream while prompts are computed (default: about three steps, or twice what a prefill chunk takes at least)",
       number,
     )
-    .option("--prefill-workers <n>", "prefill units (default: 1); 0: the ranks of each decode group compute prompts among themselves", integer)
+    .option(
+      "--prefill-workers <n>",
+      "prefill units (default: 1, or as many as decode groups leave of listed GPUs); 0: the ranks of each decode group compute prompts among themselves",
+      integer,
+    )
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
     .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
     .option(

@@ -15,6 +15,7 @@ import { type Scheme, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import type { Tls } from "./tls.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
+import { checkRoles, DECODE_RANKS, unitCounts } from "./host_places.ts";
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
 
 /** Everything resolved. */
@@ -158,7 +159,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
         ...(isSynthetic(model) ? { basis: SYNTHETIC_BASIS } : {}),
         attention,
         ...definedOnly({ basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
-        ranks: mixed.workers > 0 ? mixed.ranks : decode.ranks ?? 2,
+        ranks: mixed.workers > 0 ? mixed.ranks : decode.ranks ?? DECODE_RANKS,
         latentGroups: decode.latentGroups,
         halo: decode.halo === "auto" ? undefined : decode.halo,
       },
@@ -172,7 +173,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       speculate: decode.speculate ?? "auto",
     },
     prefill: {
-      workers: mixed.workers > 0 ? 0 : config.prefill?.workers ?? 1,
+      workers: mixed.workers > 0 ? 0 : config.prefill?.workers ?? unitCounts(config).prefill,
       ranks: config.prefill?.ranks ?? 1,
       cacheTokens: config.prefill?.cacheTokens,
     },
@@ -180,6 +181,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     unitsGiven: saysUnits(config),
     cluster: resolveCluster(config.cluster ?? {}, env),
   };
+  checkRoles(settings.cluster.hosts, { mixed: mixed.workers, decode: settings.decode.groups, prefill: settings.prefill.workers });
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
     refuse(
       "server.host",
@@ -223,7 +225,7 @@ export function isEmbedded(model: string): boolean {
 function saysUnits({ decode = {}, prefill = {}, mixed, cluster }: Config): boolean {
   const { device: _, deadlineMs: __, maxBatch: ___, speculate: ____, ...units } = decode;
   const said = [...Object.values(units), mixed?.workers, mixed?.ranks, prefill.workers, prefill.ranks, prefill.cacheTokens];
-  return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join }) => join === true) === true;
+  return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join, roles }) => join === true || roles !== undefined) === true;
 }
 
 function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
