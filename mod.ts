@@ -34,7 +34,8 @@ import { RunningCluster } from "./cluster/cluster.ts";
 import { clusterServices } from "./cluster/compose.ts";
 import { checkConfig, type Config } from "./cluster/config/config.ts";
 import { type JoinedWorkers, startJoining } from "./cluster/fleet/join.ts";
-import { isLoopback, refuseIdle, resolveSettings } from "./cluster/config/settings.ts";
+import { asMixed, isLoopback, resolveSettings } from "./cluster/config/settings.ts";
+import { refuseIdle } from "./cluster/config/without_effect.ts";
 import { readEnv, readTuning } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
 import type { DeviceChoice } from "./kernels/device/providers.ts";
@@ -87,7 +88,9 @@ export abstract class Cluster {
    * @throws {LatentmeshError} `invalid_config` that names the setting, or why workers could not be started
    */
   static async start(config: Config = {}, options: { readonly onProgress?: (progress: LoadProgress) => void } = {}): Promise<RunningCluster> {
-    const settings = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
+    const given = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
+    const bounded = !given.unitsGiven && given.mixed.maxStepMs !== undefined;
+    const settings = bounded ? asMixed(given, { workers: 1, ranks: 1 }) : given;
     refuseIdle(settings);
     return await RunningCluster.launch(settings, clusterServices, options.onProgress);
   }

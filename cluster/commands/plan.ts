@@ -4,6 +4,7 @@
  * @module
  */
 import { stringify } from "yaml";
+import { isHostChoice } from "../../core/device_kind.ts";
 import { messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import type { PartitionOptions } from "../../core/tpla/partition.ts";
@@ -57,7 +58,7 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
     collectivesPerToken: collectivesPerStep(spec, cuts.decode),
     wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, bytes),
     handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, bytes),
-    obstacle: missingGpu(settings.cluster.hosts),
+    obstacle: isHostChoice(settings.device) ? null : missingGpu(settings.cluster.hosts),
     idle: idleAdvice(settings),
   };
 }
@@ -120,10 +121,10 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
     decode: {
       ...(mixed.workers === 0 ? { ranks, groups: decode.groups, pingPong: decode.pingPong } : {}),
       ...(mixed.workers === 0 || slices ? { attention, latentGroups: cut.latentGroups } : {}),
-      ...(basis === null ? {} : { halo: cut.halo, basis: basis.kind, lambda: basis.kind === "balanced" ? basis.lambda : undefined, mu, paper }),
-      wire: decode.wire,
-      exchange: decode.exchange,
-      feedForward: cut.feedForward,
+      ...(cut.latentGroups > 1 ? { halo: cut.halo } : {}),
+      ...(basis === null ? {} : { basis: basis.kind, lambda: basis.kind === "balanced" ? basis.lambda : undefined, mu, paper }),
+      ...(ranks > 1 || prefill.ranks > 1 ? { wire: decode.wire, exchange: decode.exchange } : {}),
+      ...(ranks > 1 ? { feedForward: cut.feedForward } : {}),
       deadlineMs: decode.deadlineMs,
       maxBatch: decode.maxBatch,
     },

@@ -14,6 +14,7 @@ import { withModelFetched } from "./fetch_model.ts";
 import { type Speculation, SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
+import { refuseIdleFlags } from "./without_effect.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -222,6 +223,7 @@ function fraction(text: string): number {
 
 /** Flags, file and environment together. @throws {LatentmeshError} `invalid_config` that names the setting */
 export async function settingsOf(flags: AllFlags): Promise<Settings> {
+  refuseIdleFlags(flags);
   const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
   const { config: _, gpus, ...others } = flags;
   const given = { ...others, gpus: gpus && hostsWith(gpus, file.cluster?.hosts) } satisfies Partial<Record<SettingFlag, unknown>>;

@@ -17,6 +17,7 @@ import type { Speculation } from "../../core/speculation/speculation.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
 import { checkRoles, DECODE_RANKS, unitCounts } from "./host_places.ts";
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
+import { refuseWithoutEffect } from "./without_effect.ts";
 
 /** Everything resolved. */
 export interface Settings {
@@ -129,7 +130,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const apiKeys = resolveKeys(config.server?.apiKeys, env);
   const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
   const { attention, ...mixed } = resolveMixed(config);
-  refuseWithoutEffect({ ...decode, attention }, isSynthetic(model) ? SYNTHETIC_BASIS : SCHEME_DEFAULTS.basis);
+  refuseWithoutEffect(config, { attention, mixed, device, defaultBasis: isSynthetic(model) ? SYNTHETIC_BASIS : SCHEME_DEFAULTS.basis });
   const settings: Settings = {
     model,
     device,
@@ -234,6 +235,10 @@ function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: str
   if (token !== undefined && token.length < LEAST_SECRET) refuse("cluster.token", `it has ${token.length} characters; ${LEAST_SECRET} are the least`);
   const tls = cluster.tls ?? {};
   const strict = cluster.strict ?? false;
+  if ((tls.cert === undefined) !== (tls.key === undefined)) refuse("cluster.tls", "cert and key belong together; set both, or neither");
+  if (cluster.listen === undefined && (tls.cert ?? tls.ca) !== undefined) {
+    refuse("cluster.tls", "it is for links to other hosts, and none can join; set cluster.listen, or leave tls out");
+  }
   const joins = hosts.some(({ join }) => join === true);
   if (hosts.filter(({ join }) => join !== true).length > 1) refuse("cluster.hosts", "only one host can be this one; the others need join: true");
   if (new Set(hosts.map(({ name }) => name)).size < hosts.length) refuse("cluster.hosts", "two hosts have the same name");
@@ -265,36 +270,6 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
 function refuseUnsupported({ decode = {}, cache }: Config, model: string): void {
   if (isSynthetic(model)) refuseCalibration(model, decode.paper === true ? "pca" : decode.basis);
   if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
-}
-
-/** What says how latents are cut where they are not, or not so. @param decode with the attention that was resolved */
-function refuseWithoutEffect(decode: NonNullable<Config["decode"]>, defaultBasis: Scheme["basis"]): void {
-  if (decode.attention === "mla") {
-    for (const key of ["basis", "lambda", "halo", "mu"] as const) {
-      if (decode[key] !== undefined) refuse(`decode.${key}`, "attention mla is exact, over whole latents; leave it out, or take attention tpla");
-    }
-    return;
-  }
-  if (decode.paper === true && decode.basis !== undefined && decode.basis !== "pca") {
-    refuse("decode.basis", "the paper's scheme has pca; leave it out, or paper");
-  }
-  const basis = decode.paper === true ? "pca" : decode.basis ?? defaultBasis;
-  if (decode.lambda !== undefined && basis !== "balanced") {
-    refuse("decode.lambda", `it is a weight in the balanced basis, and the basis is ${basis}; leave it out, or take basis balanced`);
-  }
-}
-
-/**
- * Refuses what would be of use to other units than there are.
- *
- * @throws {LatentmeshError} `invalid_config`
- */
-export function refuseIdle({ mixed }: Settings): void {
-  if (mixed.workers > 0 || mixed.maxStepMs === undefined) return;
-  refuse(
-    "mixed.maxStepMs",
-    "it (--max-step-ms) bounds what mixed units do beside streams, and prefill units hold none up; leave it out, or ask for mixed units (--mixed 1)",
-  );
 }
 
 /** Of a synthetic model's scheme. */

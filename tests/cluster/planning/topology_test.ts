@@ -139,11 +139,30 @@ describe("the topology", () => {
       [{ decode: { paper: true, lambda: 0.5 } }, "decode.lambda: it is a weight in the balanced basis, and the basis is pca"],
       [{ decode: { basis: "hadamard", lambda: 0.5 } }, "and the basis is hadamard"],
       [{ model: "synthetic:tiny", decode: { lambda: 0.5 } }, "and the basis is identity"],
+      [{ decode: { ranks: 1, exchange: "websocket" } }, "decode.exchange: every unit has one worker"],
+      [{ mixed: { workers: 2 }, decode: { exchange: "shared-memory" } }, "decode.exchange: every unit has one worker"],
+      [{ mixed: { workers: 2 }, decode: { wire: "f16" } }, "decode.wire: every unit has one worker"],
+      [{ decode: { ranks: 1, feedForward: "replicated" } }, "decode.feedForward: whatever generates has one worker"],
+      [{ decode: { ranks: 1, feedForward: "sharded" }, prefill: { ranks: 2 } }, "decode.feedForward: whatever generates has one worker"],
+      [{ decode: { ranks: 1, pingPong: true } }, "decode.pingPong: a group of one worker"],
+      [{ decode: { ranks: 2, latentGroups: 1, halo: 8 } }, "decode.halo: there is one slice of the latent"],
+      [{ mixed: { workers: 0, ranks: 2 } }, "mixed.ranks: mixed.workers is 0"],
+      [{ device: "deno", threads: 2 }, "threads: they are of device wasm, and the device is deno"],
+      [{ cluster: { tls: { cert: "c" }, listen: "127.0.0.1:1" } }, "cluster.tls: cert and key belong together"],
+      [{ cluster: { tls: { key: "k" }, listen: "127.0.0.1:1" } }, "cluster.tls: cert and key belong together"],
+      [{ cluster: { tls: { ca: "c" } } }, "cluster.tls: it is for links to other hosts, and none can join"],
       [{ cache: { memory: 0.5, maxTokens: 640 } }, "cache.memory: cache.maxTokens says"],
     ];
     for (const [config, problem] of cases) {
       const error = assertThrows(() => settings(config), LatentmeshError);
       assert(error.message.includes(problem), `${problem}: ${error.message}`);
+    }
+    // What is left open anyhow may be said, and what works between some of the units.
+    const open = { exchange: "auto", feedForward: "auto", pingPong: false, halo: "auto" } as const;
+    for (
+      const config of [{ decode: { ...open, ranks: 1 } }, { decode: { ranks: 1, exchange: "websocket" }, prefill: { ranks: 2 } }] satisfies Config[]
+    ) {
+      assertEquals(settings(config).decode.scheme.ranks, 1);
     }
     assertEquals(settings({ cluster: { hosts, listen: "10.0.0.1:1", token: "env:TOKEN", insecure: true } }).cluster.listen, "ws://10.0.0.1:1");
     assertEquals(settings({ server: { host: "0.0.0.0", apiKeys: "env:TOKEN" } }).apiKeys, [TOKEN]);
