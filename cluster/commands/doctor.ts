@@ -23,7 +23,7 @@ import { isRemote, remoteFiles } from "../hub/remote_files.ts";
 import { RepositoryCache } from "../hub/repository_cache.ts";
 import { toFetch } from "../hub/to_fetch.ts";
 import type { Settings } from "../config/settings.ts";
-import { whyNotListening } from "./listening.ts";
+import { whyNotListening } from "../http/server/why_not_listening.ts";
 import { planCluster } from "./plan.ts";
 
 /** One finding. */
