@@ -28,13 +28,29 @@
  * await cluster.close();
  * ```
  *
+ * @example An answer that a schema describes
+ * ```ts
+ * import { Engine } from "@latentmesh/latentmesh";
+ *
+ * await using engine = await Engine.load({ device: "wasm" });
+ * const schema = { type: "object", properties: { rain: { type: "boolean" } }, required: ["rain"], additionalProperties: false };
+ * let text = "";
+ * const messages = [{ role: "user", content: "Will it rain?" }];
+ * for await (const piece of engine.generate({ messages, responseFormat: { type: "json_schema", json_schema: { name: "weather", schema } } })) text += piece.text;
+ * console.assert(typeof JSON.parse(text).rain === "boolean");
+ * ```
+ *
  * @module
  */
+import { z } from "zod";
 import { RunningCluster } from "./cluster/cluster.ts";
 import { clusterServices } from "./cluster/compose.ts";
 import { checkConfig, type Config } from "./cluster/config/config.ts";
 import { type JoinedWorkers, startJoining } from "./cluster/fleet/join.ts";
-import { isLoopback, refuseIdle, resolveSettings } from "./cluster/config/settings.ts";
+import { asMixed, isLoopback, resolveSettings } from "./cluster/config/settings.ts";
+import { refuseIdle } from "./cluster/config/without_effect.ts";
+import { callback, checkOptions } from "./core/check_options.ts";
+import { DEVICE_CHOICES } from "./core/device_kind.ts";
 import { readEnv, readTuning } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
 import type { DeviceChoice } from "./kernels/device/providers.ts";
@@ -74,6 +90,8 @@ export type { ProcessWork, StepParts, StepTimes } from "./core/step_times.ts";
 export type { Config, DecodeConfig, HostConfig } from "./cluster/config/config_type.ts";
 export type { Speculation } from "./core/speculation/speculation.ts";
 export type { JoinedWorkers } from "./cluster/fleet/join.ts";
+export type { AnswerOptions, AnswerPiece, GeneratedToolCall, ResponseFormat, ToolDefinition } from "./cluster/library/generate_answer.ts";
+export type { ModelServer, ServeOptions } from "./cluster/library/serve_model.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/device/providers.ts";
 export { Engine, type EngineOptions } from "./cluster/local_engine.ts";
@@ -87,11 +105,16 @@ export abstract class Cluster {
    * @throws {LatentmeshError} `invalid_config` that names the setting, or why workers could not be started
    */
   static async start(config: Config = {}, options: { readonly onProgress?: (progress: LoadProgress) => void } = {}): Promise<RunningCluster> {
-    const settings = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
+    checkOptions(startOptions, options, { of: "Cluster.start", code: "invalid_config" });
+    const given = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
+    const bounded = !given.unitsGiven && given.mixed.maxStepMs !== undefined;
+    const settings = bounded ? asMixed(given, { workers: 1, ranks: 1 }) : given;
     refuseIdle(settings);
     return await RunningCluster.launch(settings, clusterServices, options.onProgress);
   }
 }
+
+const startOptions = z.strictObject({ onProgress: callback.optional() });
 
 /** How this machine joins a cluster. */
 export interface JoinClusterOptions {
@@ -115,12 +138,26 @@ export interface JoinClusterOptions {
   readonly insecure?: boolean;
 }
 
+const text = z.string().min(1);
+const joinOptions = z.strictObject({
+  coordinator: text,
+  token: z.string().min(16).optional(),
+  host: text,
+  advertise: text,
+  model: text,
+  device: z.enum(DEVICE_CHOICES).optional(),
+  gpus: z.array(z.int().min(0).max(63)).min(1).optional(),
+  tls: z.strictObject({ cert: text.optional(), key: text.optional(), ca: text.optional() }).optional(),
+  insecure: z.boolean().optional(),
+});
+
 /**
  * Starts workers of this machine that join a cluster. Resolves when they are started; they join again when they lose their coordinator.
  *
  * @throws {LatentmeshError} `invalid_config`
  */
 export async function joinCluster(options: JoinClusterOptions): Promise<JoinedWorkers> {
+  checkOptions(joinOptions, options, { of: "joinCluster", code: "invalid_config", secrets: ["token"] });
   const env = (name: string) => Deno.env.get(name);
   const token = options.token ?? readEnv("LATENTMESH_TOKEN", env);
   if (token === undefined) {

@@ -11,8 +11,7 @@ import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import { servedModel } from "../core/model_package.ts";
-import type { GeneratedPiece } from "../core/text/generate.ts";
-import { type DocumentScore, type GenerateOptions, generatePieces, scoreDocument } from "../core/text/text_engine.ts";
+import { type DocumentScore, scoreDocument } from "../core/text/text_engine.ts";
 import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
@@ -30,6 +29,10 @@ import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus
 import { tracePhases } from "./observe/phases.ts";
 import { logLoaded } from "./logs/log_loaded.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
+import { createGrammars } from "./text/model_grammars.ts";
+import type { Grammars } from "./grammar/grammars.ts";
+import { type AnswerOptions, type AnswerPiece, generateAnswer } from "./library/generate_answer.ts";
+import type { ModelServer, ServeOptions } from "./library/serve_model.ts";
 import type { ClusterServices } from "./planning/services.ts";
 import { generatesFromSlices } from "./config/mixed_units.ts";
 import { asOneMixed, type Settings } from "./config/settings.ts";
@@ -58,7 +61,7 @@ export interface WorkerStatus {
 }
 
 /** Units that requests are served on, and whoever keeps them. */
-export class RunningCluster {
+export class RunningCluster implements AsyncDisposable {
   /** What a server needs. */
   readonly served: ServedModel;
   /** The model's shape. */
@@ -73,6 +76,8 @@ export class RunningCluster {
   onOutcome: ((outcome: RequestOutcome) => void) | null = null;
   readonly #host: UnitHost;
   readonly #engine: ClusterTokenEngine;
+  readonly #servers = new Set<ModelServer>();
+  #grammars: Grammars | null = null;
 
   private constructor(host: UnitHost, settings: Settings, model: ModelPackage, gpus: number) {
     const { spec } = model;
@@ -176,12 +181,27 @@ export class RunningCluster {
   }
 
   /**
-   * Generates text. Greedy unless a temperature is given. Leaving the iteration or aborting `signal` stops the generation.
+   * Generates text, or an answer that calls tools or has a form. Greedy unless a temperature is given. Leaving the iteration or aborting `signal` stops the generation.
    *
-   * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted, `worker_lost` or `timeout` if a worker failed
+   * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted (with the signal's reason as its `cause`), `worker_lost` or
+   * `timeout` if a worker failed
    */
-  generate(options: GenerateOptions): AsyncGenerator<GeneratedPiece> {
-    return generatePieces(this.served, options);
+  generate(options: AnswerOptions): AsyncGenerator<AnswerPiece> {
+    return generateAnswer(this.served, options, () => this.#grammars ??= createGrammars(this.served));
+  }
+
+  /**
+   * Serves it over the HTTP API that the command `serve` has, page included, until the server or the cluster is closed. Starts processes that prepare requests.
+   *
+   * @param options the section `server` of a cluster file, such as `{ port: 8080 }`
+   * @throws {LatentmeshError} `invalid_config` that names the option, or why the port cannot be had
+   */
+  async serve(options: ServeOptions = {}): Promise<ModelServer> {
+    // What only servers need is loaded by those that serve.
+    const { ModelServer } = await import("./library/serve_model.ts");
+    const server = await ModelServer.start(this, this.weightBytes, options);
+    this.#servers.add(server);
+    return server;
   }
 
   /** Scores the first `limitTokens` tokens of a text, each given BOS and the tokens before it. Exact: prompts are prefilled. */
@@ -190,14 +210,21 @@ export class RunningCluster {
   }
 
   /**
-   * Waits for what runs, then stops all workers of this host and frees their devices.
+   * Waits for what runs, then stops its HTTP servers and all workers of this host, and frees their devices.
    *
    * @param options.now end what runs with an error instead
    */
   async close(options: { readonly now?: boolean } = {}): Promise<void> {
     if (options.now) this.#engine.serving.failAll(new LatentmeshError("capacity", "The cluster is shutting down"));
+    await Promise.all([...this.#servers].map((server) => server.close(options)));
     await this.#engine.close();
+    this.#grammars?.[Symbol.dispose]();
     await this.#host.close();
+  }
+
+  /** The same as {@link close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 }
 

@@ -3,19 +3,23 @@
  *
  * @module
  */
+import { z } from "zod";
+import { callback, checkOptions } from "../core/check_options.ts";
 import type { DeviceChoice } from "../core/device_kind.ts";
 import type { ServedModel } from "../core/engine.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import { newStepParts, type ProcessWork, type StepParts } from "../core/step_times.ts";
-import type { GeneratedPiece } from "../core/text/generate.ts";
-import type { DocumentScore, GenerateOptions } from "../core/text/text_engine.ts";
+import type { DocumentScore } from "../core/text/text_engine.ts";
 import type { LoadProgress, LoadTimes } from "../core/wire/load_times.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
 import type { Speculation } from "../core/speculation/speculation.ts";
+import { definedOnly } from "./config/merge.ts";
 import { resolveSettings } from "./config/settings.ts";
+import type { AnswerOptions, AnswerPiece } from "./library/generate_answer.ts";
+import type { ModelServer, ServeOptions } from "./library/serve_model.ts";
 
 /** What {@link Engine.load} loads, and onto what. */
 export interface EngineOptions {
@@ -62,10 +66,10 @@ export interface EngineOptions {
  * const engine = await Engine.load({ model: "models/tiny-mla", device: "cpu" });
  * let text = "";
  * for await (const piece of engine.generate({ prompt: "And it came to pass", maxTokens: 4 })) text += piece.text;
- * await engine.close();
+ * await engine.close(); // or begin with `await using engine = …`
  * ```
  */
-export class Engine {
+export class Engine implements AsyncDisposable {
   readonly #cluster: RunningCluster;
 
   private constructor(cluster: RunningCluster) {
@@ -79,33 +83,15 @@ export class Engine {
    * @throws {LatentmeshError} saying which file, field or device cannot be used
    */
   static async load(options: EngineOptions = {}): Promise<Engine> {
-    const {
-      model,
-      device = "auto",
-      weights = "keep",
-      maxBatch,
-      speculate,
-      maxTokensTotal,
-      cacheDtype,
-      prefillChunk,
-      prefillWindow,
-      maxStepMs,
-      ...others
-    } = options;
-    const { dawn, deviceTimes: times, threads, onProgress, ...unknown } = others;
-    refuseUnknown(unknown);
-    const config = {
-      model,
-      device,
-      weights,
-      threads,
-      decode: { maxBatch, speculate },
-      prefill: { chunk: prefillChunk, window: prefillWindow },
-      mixed: { maxStepMs },
-      cache: { maxTokens: maxTokensTotal, dtype: cacheDtype },
-    };
-    const settings = { ...resolveSettings({}, config, () => undefined), dawn, tuning: { times, threads } };
-    return new Engine(await RunningCluster.alone(settings, clusterServices, onProgress));
+    const { dawn, deviceTimes: times, threads, onProgress, ...settings } = options;
+    checkOptions(ownOptions, options, { of: "Engine.load", code: "invalid_config", hint: "a cluster has more (Cluster.start)" });
+    const config: Record<string, Record<string, unknown> | unknown> = { threads };
+    for (const [option, value] of Object.entries(settings)) {
+      const [section, key] = SETTING_OF[option as keyof typeof SETTING_OF].split(".");
+      config[section] = key === undefined ? value : { ...config[section] as object | undefined, [key]: value };
+    }
+    const resolved = withOptionNames(() => resolveSettings({}, { device: "auto", ...definedOnly(config) }, () => undefined));
+    return new Engine(await RunningCluster.alone({ ...resolved, dawn, tuning: { times, threads } }, clusterServices, onProgress));
   }
 
   /** The model's shape. */
@@ -139,12 +125,23 @@ export class Engine {
   }
 
   /**
-   * Generates text. Greedy unless a temperature is given. Leaving the iteration or aborting `signal` stops the generation.
+   * Generates text, or an answer that calls tools or has a form. Greedy unless a temperature is given. Leaving the iteration or aborting `signal` stops the generation.
    *
-   * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted
+   * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted, with the signal's reason as its `cause`
    */
-  generate(options: GenerateOptions): AsyncGenerator<GeneratedPiece> {
+  generate(options: AnswerOptions): AsyncGenerator<AnswerPiece> {
     return this.#cluster.generate(options);
+  }
+
+  /**
+   * Serves it over the HTTP API that the command `serve` has, page included, until the server or the engine is closed. Starts processes that prepare requests, for which
+   * it needs permission to run Deno.
+   *
+   * @param options the section `server` of a cluster file, such as `{ port: 8080 }`
+   * @throws {LatentmeshError} `invalid_config` that names the option, or why the port cannot be had
+   */
+  serve(options: ServeOptions = {}): Promise<ModelServer> {
+    return this.#cluster.serve(options);
   }
 
   /**
@@ -167,13 +164,45 @@ export class Engine {
   async close(): Promise<void> {
     await this.#cluster.close();
   }
+
+  /** The same as {@link close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
 }
 
-/** JavaScript has no types that would. */
-function refuseUnknown(unknown: object): void {
-  const [param] = Object.keys(unknown);
-  if (param === undefined) return;
-  throw new LatentmeshError("invalid_config", `Cannot use ${param}: there is no such option of Engine.load; a cluster has more (Cluster.start)`, {
-    param,
-  });
+/** Which setting of a cluster file each option is. */
+const SETTING_OF = {
+  model: "model",
+  device: "device",
+  weights: "weights",
+  maxBatch: "decode.maxBatch",
+  speculate: "decode.speculate",
+  maxTokensTotal: "cache.maxTokens",
+  cacheDtype: "cache.dtype",
+  prefillChunk: "prefill.chunk",
+  prefillWindow: "prefill.window",
+  maxStepMs: "mixed.maxStepMs",
+} as const satisfies Partial<Record<keyof EngineOptions, string>>;
+
+/** Options that no cluster file has; what others may be is checked as in a file. */
+const ownOptions = z.strictObject({
+  ...Object.fromEntries(Object.keys(SETTING_OF).map((option) => [option, z.unknown()])) as Record<keyof typeof SETTING_OF, z.ZodUnknown>,
+  threads: z.unknown(),
+  dawn: z.string().min(1),
+  deviceTimes: z.boolean(),
+  onProgress: callback,
+}).partial();
+
+/** Errors name the option that the caller has given, and no setting of a file that there is not. */
+function withOptionNames<T>(resolve: () => T): T {
+  try {
+    return resolve();
+  } catch (error) {
+    if (!(error instanceof LatentmeshError) || error.param === undefined) throw error;
+    const named = Object.entries(SETTING_OF).find(([, path]) => path === error.param);
+    const param = named?.[0] ?? error.param;
+    const message = error.message.replace(`the configuration: ${error.param}`, param).replace(error.param, param);
+    throw new LatentmeshError(error.code, message, { param, cause: error });
+  }
 }

@@ -10,7 +10,7 @@ import { measureDrift } from "../workers/study/drift.ts";
 import { createProgram } from "./commands/cli.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
-import { configureLogs, log } from "./logs/log.ts";
+import { configureLogs, logEnd } from "./logs/log.ts";
 
 if (import.meta.main) {
   nameRuntimeDirectory();
@@ -30,8 +30,8 @@ if (import.meta.main) {
     await program.parseAsync(Deno.args, { from: "user" });
   } catch (error) {
     // What users can act on is one line; anything else is a bug and keeps its stack.
-    if (error instanceof LatentmeshError && error.code !== "internal") log("error", `error: ${error.message}`);
-    else log("error", error instanceof Error ? error.stack ?? error.message : String(error));
+    if (error instanceof LatentmeshError && error.code !== "internal") logEnd(error.message);
+    else logEnd(error instanceof Error ? error.stack ?? error.message : String(error));
     // A worker that was refused would be refused again.
     Deno.exit(error instanceof LatentmeshError && error.code === "unauthorized" ? REFUSED_EXIT_CODE : 1);
   }

@@ -44,9 +44,13 @@ export class LatentmeshError extends Error {
   }
 }
 
-/** Why what a signal belongs to was given up: what the signal says, or that whoever asked is gone. */
+/** Why what a signal belongs to was given up: what the signal says, or that whoever asked is gone. Any other reason is its `cause`. */
 export function cancellation(signal?: AbortSignal): LatentmeshError {
-  return signal?.reason instanceof LatentmeshError ? signal.reason : new LatentmeshError("cancelled", "The request was cancelled");
+  const reason: unknown = signal?.reason;
+  if (reason instanceof LatentmeshError) return reason;
+  // What `abort()` says by itself says nothing.
+  const told = reason === undefined || (reason instanceof DOMException && reason.name === "AbortError") ? "" : `: ${messageOf(reason)}`;
+  return new LatentmeshError("cancelled", `The request was cancelled${told}`, { cause: reason });
 }
 
 /** Text of anything thrown. */

@@ -4,7 +4,8 @@
  * @module
  */
 import type { Hono } from "hono";
-import { type AppOptions, createApp, createGrammars } from "../../cluster/http/app.ts";
+import { type AppOptions, createApp } from "../../cluster/http/app.ts";
+import { createGrammars } from "../../cluster/text/model_grammars.ts";
 import type { AppEnv } from "../../cluster/http/server_context.ts";
 import { HttpServer } from "../../cluster/http/server/http_server.ts";
 import { spawnText } from "../../cluster/text/spawn_text.ts";

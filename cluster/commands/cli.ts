@@ -5,7 +5,6 @@
  */
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { Command, Option } from "commander";
-import { z } from "zod";
 import { ENV_HELP } from "../../core/env.ts";
 import { type CalibrateFlags, writeCalibration } from "./calibrate.ts";
 import { examine, printFindings } from "./doctor.ts";
@@ -19,7 +18,7 @@ import { chooseUnits } from "../planning/choose_units.ts";
 import { compare, printComparison } from "./compare.ts";
 import { asOneMixed, type Settings } from "../config/settings.ts";
 import { joinUntilStopped, type WorkerFlags } from "./worker.ts";
-import { configSchema } from "../config/config.ts";
+import { configJsonSchema } from "../config/json_schema.ts";
 import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
 import {
   type AllFlags,
@@ -137,7 +136,7 @@ export function createProgram(version: string, services: Services): Command {
 
   for (const command of program.commands) if (command.name() !== "worker") groupFlags(command);
   program.command("config-schema").description("print the JSON Schema of the configuration file")
-    .action(() => printLine(JSON.stringify(z.toJSONSchema(configSchema), null, 2)));
+    .action(() => printLine(JSON.stringify(configJsonSchema(), null, 2)));
   return program;
 }
 

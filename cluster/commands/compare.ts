@@ -6,6 +6,7 @@
 import { readModelPackage } from "../../core/model_package.ts";
 import { type Alternative, COMPARED_CONTEXT, compareWays } from "../planning/alternatives.ts";
 import { type ChoiceServices, chooseUnits, gpusOf } from "../planning/choose_units.ts";
+import { formatFigure } from "../logs/figures.ts";
 import { formatBytes, printLine } from "../logs/log.ts";
 import { READ_BYTES_PER_SECOND, SUM_MS } from "../planning/predict_step.ts";
 import type { Settings } from "../config/settings.ts";
@@ -43,7 +44,7 @@ function sameUnits(a: Settings, b: Settings): boolean {
 /** Prints them. */
 export function printComparison({ ways, reason, unitsGiven }: Comparison, json: boolean): void {
   if (json) return printLine(JSON.stringify(ways));
-  const ms = (value: number | undefined) => value === undefined ? "?" : `${value.toFixed(2)} ms`;
+  const ms = (value: number | undefined) => value === undefined ? "?" : `${formatFigure(value, 2)} ms`;
   const header = ["units", "weights", "tokens cached", "a step of one", "full steps", "tokens/s", "asked for with"];
   const rows = ways.map(({ what, weightBytes, tokens, batch, stepMs, tokensPerSecond, flags, chosen, obstacle }) => [
     `${chosen ? "*" : " "} ${what}`,
@@ -51,7 +52,7 @@ export function printComparison({ ways, reason, unitsGiven }: Comparison, json: 
     obstacle !== null ? "none" : tokens === null ? "?" : String(tokens),
     ms(stepMs?.one),
     stepMs === null ? "?" : `${batch}: ${ms(stepMs.full)}`,
-    tokensPerSecond === null ? "?" : tokensPerSecond.toFixed(0),
+    tokensPerSecond === null ? "?" : formatFigure(tokensPerSecond, 0),
     flags,
   ]);
   for (const line of tableLines(header, rows)) printLine(line);

@@ -13,6 +13,7 @@ import { wholeMemory } from "../../core/tpla/plan.ts";
 import { schemeNeedsCalibration } from "../planning/assignment.ts";
 import { formatBytes, printLine } from "../logs/log.ts";
 import { type ChoiceServices, chooseUnits } from "../planning/choose_units.ts";
+import { idleAdvice } from "../planning/topology.ts";
 import type { PlanServices } from "../planning/services.ts";
 import { withModelDescribed } from "../config/fetch_model.ts";
 import { freeSpaceAbove } from "../hub/disk_space.ts";
@@ -22,7 +23,7 @@ import { isRemote, remoteFiles } from "../hub/remote_files.ts";
 import { RepositoryCache } from "../hub/repository_cache.ts";
 import { toFetch } from "../hub/to_fetch.ts";
 import type { Settings } from "../config/settings.ts";
-import { whyNotListening } from "./listening.ts";
+import { whyNotListening } from "../http/server/why_not_listening.ts";
 import { planCluster } from "./plan.ts";
 
 /** One finding. */
@@ -40,6 +41,7 @@ export async function examine(given: Settings, services: ChoiceServices): Promis
     deno(),
     ...await devices(settings, services),
     ...finding,
+    ...idle(settings),
     port("server", settings.host, settings.port),
     ...joinPort(settings),
     await processes(),
@@ -74,6 +76,12 @@ async function units(given: Settings, services: ChoiceServices): Promise<{ reado
     const refused = error instanceof LatentmeshError && error.code === "invalid_config";
     return { settings: given, finding: refused ? [{ state: "fail", subject: "units", text: error.message }] : [] };
   }
+}
+
+/** GPUs that would have nothing to do. */
+function idle(settings: Settings): Finding[] {
+  const text = idleAdvice(settings);
+  return text === null ? [] : [{ state: "note", subject: "gpus", text }];
 }
 
 function deno(): Finding {

@@ -4,6 +4,7 @@
  * @module
  */
 import { stringify } from "yaml";
+import { isHostChoice } from "../../core/device_kind.ts";
 import { messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import type { PartitionOptions } from "../../core/tpla/partition.ts";
@@ -20,6 +21,7 @@ import { probePrefillDevice } from "../planning/prefill_device.ts";
 import { planRanks, type RankPlan } from "../planning/rank_plan.ts";
 import type { PlanServices } from "../planning/services.ts";
 import type { Settings } from "../config/settings.ts";
+import { idleAdvice } from "../planning/topology.ts";
 import { selectGpu } from "../processes/spawn.ts";
 import { tableLines } from "./table.ts";
 
@@ -35,6 +37,8 @@ export interface ClusterPlan {
   readonly handoffBytesPerPromptToken: number;
   /** Why it could not be started on this host; null: nothing that planning can see. */
   readonly obstacle: string | null;
+  /** GPUs and hosts that are named and get no worker, and what would use them; null: there are none. */
+  readonly idle: string | null;
 }
 
 /** Plans a cluster. @throws {LatentmeshError} if it cannot be */
@@ -54,7 +58,8 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
     collectivesPerToken: collectivesPerStep(spec, cuts.decode),
     wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, bytes),
     handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, bytes),
-    obstacle: missingGpu(settings.cluster.hosts),
+    obstacle: isHostChoice(settings.device) ? null : missingGpu(settings.cluster.hosts),
+    idle: idleAdvice(settings),
   };
 }
 
@@ -90,6 +95,7 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
   for (const line of tableLines(header, rows)) printLine(line);
   printLine("");
   if (plan.obstacle !== null) printLine(`not on this host               ${plan.obstacle}`);
+  if (plan.idle !== null) printLine(`idle                           ${plan.idle}`);
   printLine(`exchanges per token            ${plan.collectivesPerToken}, each rank sends ${formatBytes(plan.wireBytesPerToken)}`);
   if (keepsPrompts) {
     const [{ weightBytes, promptWeightBytes }] = plan.ranks;
@@ -115,10 +121,10 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
     decode: {
       ...(mixed.workers === 0 ? { ranks, groups: decode.groups, pingPong: decode.pingPong } : {}),
       ...(mixed.workers === 0 || slices ? { attention, latentGroups: cut.latentGroups } : {}),
-      ...(basis === null ? {} : { halo: cut.halo, basis: basis.kind, lambda: basis.kind === "balanced" ? basis.lambda : undefined, mu, paper }),
-      wire: decode.wire,
-      exchange: decode.exchange,
-      feedForward: cut.feedForward,
+      ...(cut.latentGroups > 1 ? { halo: cut.halo } : {}),
+      ...(basis === null ? {} : { basis: basis.kind, lambda: basis.kind === "balanced" ? basis.lambda : undefined, mu, paper }),
+      ...(ranks > 1 || prefill.ranks > 1 ? { wire: decode.wire, exchange: decode.exchange } : {}),
+      ...(ranks > 1 ? { feedForward: cut.feedForward } : {}),
       deadlineMs: decode.deadlineMs,
       maxBatch: decode.maxBatch,
     },

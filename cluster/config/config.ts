@@ -21,7 +21,8 @@ const address = z.string().min(1);
 const hostSchema = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores").describe("name of the machine"),
   gpus: z.array(z.int().min(0).max(63)).min(1).describe("GPUs to use, one worker each in turn; without it, whichever the driver prefers").optional(),
-  join: z.boolean().describe("its workers are started there, with `deno task worker --join`").optional(),
+  join: z.boolean().describe("its workers are started there, with `deno task worker --join`; by default it is this host").optional(),
+  roles: z.array(z.enum(["decode", "prefill", "mixed"])).min(1).describe("what its workers may be for; without it, anything").optional(),
 });
 
 /** The file. Flags win over the file, the file over the environment. */
@@ -56,7 +57,7 @@ export const configSchema = z.strictObject({
       .describe("whether ranks share feed-forward blocks, or each has them whole and sums half as often; auto: whole where it fits and pays")
       .optional(),
     deadlineMs: z.number().min(10).max(600_000).describe("a rank that is silent for longer ends the step").optional(),
-    device: device.optional(),
+    device: device.describe("device of every worker; by default what the device beside decode says").optional(),
     groups: z.int().min(1).max(64).describe("decode groups").optional(),
     pingPong: z.boolean().describe("run halves of a step side by side: one computes while the other's sum is on the wire; takes working memory twice")
       .optional(),
@@ -64,9 +65,11 @@ export const configSchema = z.strictObject({
     speculate: z.enum(SPECULATIONS).describe(
       "whether steps verify several tokens at a time, guessed from what followed the same ones before (ngram), where that is likely to save time; the tokens are those that would come one by one. auto: guessed in every way there is, which today is that one",
     ).optional(),
-  }).optional(),
+  }).describe("decode groups: units that generate, each of one or more ranks").optional(),
   prefill: z.strictObject({
-    workers: z.int().min(0).max(64).describe("prefill units; 0: the ranks of each decode group compute prompts among themselves, exactly").optional(),
+    workers: z.int().min(0).max(64).describe(
+      "prefill units, by default 1, or as many as decode groups leave places of hosts that are listed; 0: the ranks of each decode group compute prompts among themselves, exactly",
+    ).optional(),
     ranks: z.int().min(1).max(64).describe("workers of a prefill unit; heads are split among them").optional(),
     chunk: z.int().min(1).max(8192).describe("prompt tokens computed at a time; by default 64 on the CPU, and 512 to 4096 on GPUs, by their memory")
       .optional(),
@@ -75,7 +78,7 @@ export const configSchema = z.strictObject({
     cacheTokens: z.int().min(64).max(2 ** 26).describe(
       "prompt tokens whose whole latents are kept, one context at least: by a prefill unit, by default as many as by a decode group; or by a group that computes prompts itself and generates from slices, by default as many as it holds, at most 32768",
     ).optional(),
-  }).optional(),
+  }).describe("prefill units, which compute prompts and hand them over, and how prompts are computed wherever they are").optional(),
   mixed: z.strictObject({
     workers: z.int().min(0).max(64)
       .describe(
@@ -87,7 +90,7 @@ export const configSchema = z.strictObject({
         "most milliseconds between two tokens of a running stream while prompts are computed beside it, some layers at a time, as far as one layer of the smallest chunk allows; by default about three of its steps",
       )
       .optional(),
-  }).optional(),
+  }).describe("mixed units, which compute prompts and generate").optional(),
   cache: z.strictObject({
     blockTokens: z.literal(64).describe("tokens of a cache block; kernels are made for 64").optional(),
     memory: z.number().gt(0).max(1).describe("how much the cache takes of what devices have left beside weights; instead of maxTokens").optional(),
@@ -95,7 +98,7 @@ export const configSchema = z.strictObject({
       "tokens all sequences of a group together may hold in the latent cache; by default four contexts, at most 32768",
     ).optional(),
     dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
-  }).optional(),
+  }).describe("the latent cache of every unit").optional(),
   server: z.strictObject({
     host: z.string().min(1).describe("address to listen on").optional(),
     port: z.int().min(0).max(65535).describe("port to listen on; 0 takes a free one").optional(),
@@ -111,8 +114,8 @@ export const configSchema = z.strictObject({
     maxBodyBytes: z.int().min(1024).max(2 ** 30).describe("largest request body; by default 32 bytes for each token of the context, 4 MiB at least")
       .optional(),
     limits: z.strictObject({
-      concurrent: z.int().min(1).describe("requests of one API key at a time").optional(),
-      requestsPerMinute: z.int().min(1).describe("requests of one API key in a minute").optional(),
+      concurrent: z.int().min(1).describe("requests of one API key at a time; by default as many as come").optional(),
+      requestsPerMinute: z.int().min(1).describe("requests of one API key in a minute; by default as many as come").optional(),
     }).describe("what one API key may do; more is refused with 429").optional(),
     connections: z.strictObject({
       total: z.int().min(1).max(1_000_000).describe("connections at a time; by default 4096, or what the limit of open files leaves").optional(),
@@ -123,23 +126,24 @@ export const configSchema = z.strictObject({
       .describe("requests of one API key that may wait; by default half of maxWaiting where there are several keys").optional(),
     shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM or SIGINT").optional(),
     apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(
-      "keys that clients must present: env:NAME (separated by commas) or a list",
+      "keys that clients must present: env:NAME (separated by commas) or a list; by default everybody may ask",
     )
       .optional(),
-  }).optional(),
+  }).describe("HTTP: where it listens, who may ask and how much").optional(),
   cluster: z.strictObject({
     token: z.string().min(1).describe("secret shared with workers of other hosts: env:NAME. Without it one is made for each run").optional(),
     listen: address.describe("host:port where workers of other hosts join; without it, only this host's workers do").optional(),
     tls: z.strictObject({
-      cert: z.string().min(1).describe("PEM file shown by this host").optional(),
-      key: z.string().min(1).describe("PEM file of its key").optional(),
-      ca: z.string().min(1).describe("PEM file of who signed the other hosts' certificates").optional(),
-    }).nullable().optional(),
+      cert: z.string().min(1).describe("PEM file shown by this host; without one, links are not encrypted").optional(),
+      key: z.string().min(1).describe("PEM file of its key; the two belong together").optional(),
+      ca: z.string().min(1).describe("PEM file of who signed the other hosts' certificates; by default those that the system trusts").optional(),
+    }).nullable().describe("certificates of links between hosts; cert and key belong together").optional(),
     insecure: z.boolean().describe("allow links between hosts without TLS: whoever listens in reads prompts and answers").optional(),
     strict: z.boolean().describe("end when a unit cannot be kept up, instead of going on with the others").optional(),
-    hosts: z.array(hostSchema).min(1).describe("machines and their GPUs; the first that does not join is this one").optional(),
-  }).optional(),
-}).describe("Latentmesh configuration");
+    hosts: z.array(hostSchema).min(1).describe("machines and their GPUs; the first that does not join is this one, and by default there is no other")
+      .optional(),
+  }).describe("hosts, and how their workers join").optional(),
+}).describe("What Latentmesh serves, on what, and for whom; flags win over it");
 
 // The type that users see is written out, and must be exactly what the schema gives.
 type Same<A, B> = [A, B] extends [B, A] ? true : false;

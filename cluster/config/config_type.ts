@@ -21,7 +21,7 @@ export interface Config {
   decode?: DecodeConfig;
   /** Prefill units. */
   prefill?: {
-    /** Prefill units. */
+    /** Prefill units; by default 1, or as many as decode groups leave places of `cluster.hosts` free. */
     workers?: number;
     /** Workers of a unit; heads are split among them. */
     ranks?: number;
@@ -162,4 +162,6 @@ export interface HostConfig {
   gpus?: number[];
   /** Its workers are started there, with `deno task worker --join`. */
   join?: boolean;
+  /** What its workers may be for; without it, anything. */
+  roles?: ("decode" | "prefill" | "mixed")[];
 }

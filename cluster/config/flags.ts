@@ -14,6 +14,7 @@ import { withModelFetched } from "./fetch_model.ts";
 import { type Speculation, SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
+import { refuseIdleFlags } from "./without_effect.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -151,7 +152,11 @@ export function withCluster(command: Command): Command {
       "of mixed units: most time between two tokens of a stream while prompts are computed (default: about three steps, or twice what a prefill chunk takes at least)",
       number,
     )
-    .option("--prefill-workers <n>", "prefill units (default: 1); 0: the ranks of each decode group compute prompts among themselves", integer)
+    .option(
+      "--prefill-workers <n>",
+      "prefill units (default: 1, or as many as decode groups leave of listed GPUs); 0: the ranks of each decode group compute prompts among themselves",
+      integer,
+    )
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
     .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
     .option(
@@ -218,6 +223,7 @@ function fraction(text: string): number {
 
 /** Flags, file and environment together. @throws {LatentmeshError} `invalid_config` that names the setting */
 export async function settingsOf(flags: AllFlags): Promise<Settings> {
+  refuseIdleFlags(flags);
   const file = flags.config === undefined ? {} : parseConfig(await readConfig(flags.config), flags.config);
   const { config: _, gpus, ...others } = flags;
   const given = { ...others, gpus: gpus && hostsWith(gpus, file.cluster?.hosts) } satisfies Partial<Record<SettingFlag, unknown>>;

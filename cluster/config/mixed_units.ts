@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import { type Scheme, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import type { Config } from "./config.ts";
+import { DECODE_RANKS, unitCounts } from "./host_places.ts";
 
 /** Units that compute prompts and generate; where there are some, there are no others. */
 export interface MixedSettings {
@@ -32,8 +33,9 @@ export function generatesFromSlices({ mixed, decode }: MixedScheme): boolean {
 const OF_SLICES = ["latentGroups", "basis", "lambda", "halo", "mu", "paper"] as const;
 
 /** Which mixed units there are, and how whatever generates attends. @throws {LatentmeshError} `invalid_config` if other units are asked for, too */
-export function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): MixedSettings & Pick<Scheme, "attention"> {
-  const { workers = mixed?.ranks === undefined ? 0 : 1, maxStepMs } = mixed ?? {};
+export function resolveMixed(config: Config): MixedSettings & Pick<Scheme, "attention"> {
+  const { mixed, decode = {}, prefill = {} } = config;
+  const { workers = unitCounts(config).mixed || (mixed?.ranks === undefined ? 0 : 1), maxStepMs } = mixed ?? {};
   if (workers === 0 && prefill.workers === 0) return withoutPrefill({ decode, prefill }, maxStepMs);
   if (workers === 0) return { workers: 0, ranks: 1, maxStepMs, attention: decode.attention ?? SCHEME_DEFAULTS.attention };
   refuseGiven(
@@ -51,7 +53,7 @@ export function resolveMixed({ mixed, decode = {}, prefill = {} }: Config): Mixe
 
 /** Decode groups without prefill units compute prompts among themselves. */
 function withoutPrefill({ decode = {}, prefill }: Config, maxStepMs: number | undefined) {
-  const ranks = decode.ranks ?? 2;
+  const ranks = decode.ranks ?? DECODE_RANKS;
   const attention = decode.attention ?? (ranks === 1 ? "mla" : SCHEME_DEFAULTS.attention);
   return checked({ workers: decode.groups ?? 1, ranks, maxStepMs, attention }, { decode, prefill });
 }

@@ -15,7 +15,9 @@ import { type Scheme, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import type { Tls } from "./tls.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
+import { checkRoles, DECODE_RANKS, unitCounts } from "./host_places.ts";
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
+import { refuseWithoutEffect } from "./without_effect.ts";
 
 /** Everything resolved. */
 export interface Settings {
@@ -128,7 +130,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const apiKeys = resolveKeys(config.server?.apiKeys, env);
   const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
   const { attention, ...mixed } = resolveMixed(config);
-  refuseWithoutEffect({ ...decode, attention }, isSynthetic(model) ? SYNTHETIC_BASIS : SCHEME_DEFAULTS.basis);
+  refuseWithoutEffect(config, { attention, mixed, device, defaultBasis: isSynthetic(model) ? SYNTHETIC_BASIS : SCHEME_DEFAULTS.basis });
   const settings: Settings = {
     model,
     device,
@@ -158,7 +160,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
         ...(isSynthetic(model) ? { basis: SYNTHETIC_BASIS } : {}),
         attention,
         ...definedOnly({ basis: decode.basis, lambda: decode.lambda, mu: decode.mu, paper: decode.paper }),
-        ranks: mixed.workers > 0 ? mixed.ranks : decode.ranks ?? 2,
+        ranks: mixed.workers > 0 ? mixed.ranks : decode.ranks ?? DECODE_RANKS,
         latentGroups: decode.latentGroups,
         halo: decode.halo === "auto" ? undefined : decode.halo,
       },
@@ -172,7 +174,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
       speculate: decode.speculate ?? "auto",
     },
     prefill: {
-      workers: mixed.workers > 0 ? 0 : config.prefill?.workers ?? 1,
+      workers: mixed.workers > 0 ? 0 : config.prefill?.workers ?? unitCounts(config).prefill,
       ranks: config.prefill?.ranks ?? 1,
       cacheTokens: config.prefill?.cacheTokens,
     },
@@ -180,6 +182,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     unitsGiven: saysUnits(config),
     cluster: resolveCluster(config.cluster ?? {}, env),
   };
+  checkRoles(settings.cluster.hosts, { mixed: mixed.workers, decode: settings.decode.groups, prefill: settings.prefill.workers });
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
     refuse(
       "server.host",
@@ -223,7 +226,7 @@ export function isEmbedded(model: string): boolean {
 function saysUnits({ decode = {}, prefill = {}, mixed, cluster }: Config): boolean {
   const { device: _, deadlineMs: __, maxBatch: ___, speculate: ____, ...units } = decode;
   const said = [...Object.values(units), mixed?.workers, mixed?.ranks, prefill.workers, prefill.ranks, prefill.cacheTokens];
-  return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join }) => join === true) === true;
+  return said.some((value) => value !== undefined) || cluster?.hosts?.some(({ join, roles }) => join === true || roles !== undefined) === true;
 }
 
 function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: string) => string | undefined): ClusterSettings {
@@ -232,6 +235,10 @@ function resolveCluster(cluster: NonNullable<Config["cluster"]>, env: (name: str
   if (token !== undefined && token.length < LEAST_SECRET) refuse("cluster.token", `it has ${token.length} characters; ${LEAST_SECRET} are the least`);
   const tls = cluster.tls ?? {};
   const strict = cluster.strict ?? false;
+  if ((tls.cert === undefined) !== (tls.key === undefined)) refuse("cluster.tls", "cert and key belong together; set both, or neither");
+  if (cluster.listen === undefined && (tls.cert ?? tls.ca) !== undefined) {
+    refuse("cluster.tls", "it is for links to other hosts, and none can join; set cluster.listen, or leave tls out");
+  }
   const joins = hosts.some(({ join }) => join === true);
   if (hosts.filter(({ join }) => join !== true).length > 1) refuse("cluster.hosts", "only one host can be this one; the others need join: true");
   if (new Set(hosts.map(({ name }) => name)).size < hosts.length) refuse("cluster.hosts", "two hosts have the same name");
@@ -263,36 +270,6 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
 function refuseUnsupported({ decode = {}, cache }: Config, model: string): void {
   if (isSynthetic(model)) refuseCalibration(model, decode.paper === true ? "pca" : decode.basis);
   if (cache?.memory !== undefined && cache.maxTokens !== undefined) refuse("cache.memory", "cache.maxTokens says how large the cache is already");
-}
-
-/** What says how latents are cut where they are not, or not so. @param decode with the attention that was resolved */
-function refuseWithoutEffect(decode: NonNullable<Config["decode"]>, defaultBasis: Scheme["basis"]): void {
-  if (decode.attention === "mla") {
-    for (const key of ["basis", "lambda", "halo", "mu"] as const) {
-      if (decode[key] !== undefined) refuse(`decode.${key}`, "attention mla is exact, over whole latents; leave it out, or take attention tpla");
-    }
-    return;
-  }
-  if (decode.paper === true && decode.basis !== undefined && decode.basis !== "pca") {
-    refuse("decode.basis", "the paper's scheme has pca; leave it out, or paper");
-  }
-  const basis = decode.paper === true ? "pca" : decode.basis ?? defaultBasis;
-  if (decode.lambda !== undefined && basis !== "balanced") {
-    refuse("decode.lambda", `it is a weight in the balanced basis, and the basis is ${basis}; leave it out, or take basis balanced`);
-  }
-}
-
-/**
- * Refuses what would be of use to other units than there are.
- *
- * @throws {LatentmeshError} `invalid_config`
- */
-export function refuseIdle({ mixed }: Settings): void {
-  if (mixed.workers > 0 || mixed.maxStepMs === undefined) return;
-  refuse(
-    "mixed.maxStepMs",
-    "it (--max-step-ms) bounds what mixed units do beside streams, and prefill units hold none up; leave it out, or ask for mixed units (--mixed 1)",
-  );
 }
 
 /** Of a synthetic model's scheme. */

@@ -40,7 +40,7 @@ export interface JoinSettings {
 }
 
 /** Workers that have joined. */
-export interface JoinedWorkers {
+export interface JoinedWorkers extends AsyncDisposable {
   /** Rejects when a worker is given up, because it is refused or fails again and again. */
   readonly failed: Promise<never>;
   /** Stops them. */
@@ -101,13 +101,11 @@ export async function startJoining(given: JoinSettings, services: ClusterService
       }), { mostFailures: MOST_FAILURES });
     return supervisor;
   });
-  return {
-    failed: Promise.race(supervisors.map(({ givenUp }) => givenUp)),
-    async close() {
-      await Promise.all(supervisors.map((supervisor) => supervisor.stop()));
-      await directory.close();
-    },
+  const close = async () => {
+    await Promise.all(supervisors.map((supervisor) => supervisor.stop()));
+    await directory.close();
   };
+  return { failed: Promise.race(supervisors.map(({ givenUp }) => givenUp)), close, [Symbol.asyncDispose]: close };
 }
 
 function parseAddress(text: string): URL {

@@ -32,7 +32,13 @@ export function noPlaceFor(
   if (held.length > 0 && held.every((held) => held !== null && hostOf(held) !== hostOf(address))) {
     return new LatentmeshError("unauthorized", `another machine, ${hostOf(elsewhere!)}, has joined as "${host}"; change --name`);
   }
-  return new LatentmeshError("capacity", `Worker ${worker}: there is no free place for host ${host}`);
+  if (held.length === 0 || held.includes(null)) return new LatentmeshError("capacity", `Worker ${worker}: there is no free place for host ${host}`);
+  const names = places.map(({ name }) => name).join(", ");
+  const problem = held.length === 1
+    ? `the one place of host ${host} is taken (${names})`
+    : `all ${held.length} places of host ${host} are taken (${names})`;
+  const remedy = "more units or GPUs in the cluster file would use it, fewer --gpus would not start it";
+  return new LatentmeshError("capacity", `Worker ${worker}: ${problem}; it waits for one to become free: ${remedy}`);
 }
 
 function hostOf(address: string): string {

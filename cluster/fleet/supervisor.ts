@@ -4,7 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { LATER_EXIT_CODE, REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
+import { LATER_EXIT_CODE, REFUSED_EXIT_CODE, UNABLE_EXIT_CODE } from "../../core/wire/protocol.ts";
 import { log } from "../logs/log.ts";
 import type { WorkerProcess } from "../processes/spawn.ts";
 
@@ -88,11 +88,15 @@ export class Supervisor {
         // It cannot be started at all, and will not be able to be next time.
         return this.#giveUp(error as LatentmeshError);
       }
-      const { code, lastLines } = await this.#process.ended;
+      const { code, lastLines, unloadable = false } = await this.#process.ended;
       this.#process = null;
       if (this.#stopped) return;
       if (this.#readyAt !== null && performance.now() - this.#readyAt > this.#healthyAfter) this.#failures = 0;
       if (code === REFUSED_EXIT_CODE) return this.#giveUp(new LatentmeshError("unauthorized", `Worker ${this.worker} was refused: ${lastLines}`));
+      // What has worked before will again.
+      if ((unloadable || code === UNABLE_EXIT_CODE) && !this.#onceReady) {
+        return this.#giveUp(new LatentmeshError("worker_lost", `Worker ${this.worker} cannot be started: ${lastLines}`));
+      }
       if (code === LATER_EXIT_CODE) {
         // Its predecessor may still be thought to be there; or it is one too many, which needs to be said once.
         log(turnedAway === 0 ? "warn" : "debug", `worker  ${this.worker} has to wait: ${lastLines}`);

@@ -16,7 +16,7 @@ import type { Settings } from "../config/settings.ts";
 import { PrivateDirectory } from "../processes/private_directory.ts";
 import { Supervisor } from "./supervisor.ts";
 import { readTls, type Tls } from "../config/tls.ts";
-import type { Slot } from "../planning/topology.ts";
+import { idleAdvice, type Slot } from "../planning/topology.ts";
 
 /** What a {@link Workforce} is told and tells. */
 export interface WorkforceOptions {
@@ -102,6 +102,8 @@ export class Workforce {
     });
     const [, joinAddress] = this.#lobby.addresses;
     if (joinAddress !== undefined) log("info", `join    ${joinAddress}`);
+    const idle = idleAdvice(settings);
+    if (idle !== null) log("warn", idle);
     for (const slot of slots) if (!slot.remote) this.#supervise(slot);
     for (const [host, places] of Map.groupBy(slots.filter(({ remote }) => remote), ({ host }) => host)) {
       log("info", `waiting for ${places.length === 1 ? "a worker" : `${places.length} workers`} of host ${host}`);

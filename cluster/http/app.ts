@@ -10,9 +10,7 @@ import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
 import { newStepTimes } from "../../core/step_times.ts";
 import type { ClusterStatus } from "../observe/cluster_status.ts";
-import { Grammars } from "../grammar/grammars.ts";
-import { grammarVocabulary } from "../grammar/vocabulary.ts";
-import { keptTokens } from "../text/answer_form.ts";
+import type { Grammars } from "../grammar/grammars.ts";
 import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { LoadingPace } from "../observe/loading_pace.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
@@ -83,11 +81,6 @@ const BODIES = 32;
 
 /** Everybody may ask about health. */
 const OPEN_PATHS = ["/healthz", "/health", "/readyz", "/version", ...DASHBOARD_PATHS];
-
-/** Grammars over a model's vocabulary. */
-export function createGrammars(model: ServedModel): Grammars {
-  return new Grammars(() => grammarVocabulary(model, keptTokens(model)));
-}
 
 function bodyLimits(maxBytes: number): BodyLimits {
   return { maxBytes, budget: new Budget({ total: BODIES * maxBytes, perClient: BODIES_PER_CLIENT * maxBytes }) };

@@ -179,11 +179,13 @@ function withGroup(settings: Settings, ranks: number, attention: "tpla" | "mla")
   };
 }
 
+/** On this host alone, which takes whatever units there are. */
 function onGpus(settings: Settings, gpus: readonly number[]): Settings {
   const { cluster } = settings;
-  const host = cluster.hosts.find(({ join }) => join !== true) ?? LOCAL_HOST;
+  const { name, gpus: listed } = cluster.hosts.find(({ join }) => join !== true) ?? LOCAL_HOST;
   // One GPU is whichever the driver prefers, unless somebody has said which.
-  return gpus.length < 2 ? settings : { ...settings, cluster: { ...cluster, hosts: [{ ...host, gpus: [...gpus] }] } };
+  const host = gpus.length < 2 ? { name, gpus: listed } : { name, gpus: [...gpus] };
+  return { ...settings, cluster: { ...cluster, hosts: [host] } };
 }
 
 function sum(values: readonly number[]): number {

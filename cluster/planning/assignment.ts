@@ -84,15 +84,37 @@ export class ClusterModel {
   }
 }
 
+type CutSettings = Pick<Settings, "decode" | "prefill" | "mixed">;
+
 /**
  * How the units of a cluster cut the model; `promptShapes` are those in which mixed units compute prompts that generate from slices; there are none
- * where no units do so.
+ * where no units do so. Until it is decided, ranks share feed-forward blocks if they can.
  *
  * @throws {LatentmeshError} `invalid_config`
  */
-export function resolveCuts(settings: Pick<Settings, "decode" | "prefill" | "mixed">, { spec }: ModelPackage) {
+export function resolveCuts(settings: CutSettings, model: ModelPackage) {
+  const { feedForward, scheme } = settings.decode;
+  const decided = scheme.feedForward ?? (feedForward === "auto" ? null : feedForward);
+  return cutsWith(decided ?? (mustReplicate(settings, model) ? "replicated" : "sharded"), settings, model);
+}
+
+/** Whether ranks could not share feed-forward blocks, and can each have them whole: they are more than the heads, or a block's width. */
+export function mustReplicate(settings: CutSettings, model: ModelPackage): boolean {
+  const can = (feedForward: "sharded" | "replicated") => {
+    try {
+      cutsWith(feedForward, settings, model);
+      return true;
+    } catch (error) {
+      if (error instanceof LatentmeshError) return false;
+      throw error;
+    }
+  };
+  return !can("sharded") && can("replicated");
+}
+
+function cutsWith(feedForward: "sharded" | "replicated", settings: CutSettings, { spec }: ModelPackage) {
   const { decode, prefill } = settings;
-  const decodeCut = resolveCut(spec, decode.scheme);
+  const decodeCut = resolveCut(spec, { ...decode.scheme, feedForward });
   const cuts: Record<UnitRole, PartitionOptions> = {
     decode: decodeCut,
     mixed: decodeCut,

@@ -7,7 +7,9 @@ import { isHost, isHostChoice } from "../../core/device_kind.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { type Alternative, compareWays } from "./alternatives.ts";
 import type { PlanServices } from "./services.ts";
-import { asMixed, isEmbedded, refuseIdle, type Settings } from "../config/settings.ts";
+import { formatFigure } from "../logs/figures.ts";
+import { asMixed, isEmbedded, type Settings } from "../config/settings.ts";
+import { refuseIdle } from "../config/without_effect.ts";
 
 /** A choice, and what to say of it. */
 export interface ChosenUnits {
@@ -41,8 +43,10 @@ export async function chooseUnits(settings: Settings, services: ChoiceServices):
 
 async function suitable(settings: Settings, services: ChoiceServices): Promise<ChosenUnits> {
   const onHost = isHostChoice(settings.device) || isHost((await services.probeDevice(settings.device, settings.dawn)).kind);
+  // Of what mixed units alone do, so that there are no others.
+  const bounded = settings.mixed.maxStepMs !== undefined;
   if (onHost) {
-    if (isEmbedded(settings.model)) {
+    if (isEmbedded(settings.model) && !bounded) {
       return {
         settings,
         reason:
@@ -62,7 +66,8 @@ async function suitable(settings: Settings, services: ChoiceServices): Promise<C
     };
   }
   using files = services.openFiles(settings.model);
-  const ways = await compareWays(settings, gpus, await readModelPackage(files), files.name, services);
+  const all = await compareWays(settings, gpus, await readModelPackage(files), files.name, services);
+  const ways = bounded ? all.filter(({ settings }) => settings.mixed.workers > 0) : all;
   const best = bestOf(ways);
   const others = ways.filter((way) => way !== best).map(({ flags }) => flags).join(" or ");
   return { settings: best.settings, reason: `${best.what}, since ${whyBest(best, ways)}; ${others} would change it, plan --compare shows them` };
@@ -81,5 +86,5 @@ function whyBest(best: Alternative, ways: readonly Alternative[]): string {
   if (best.obstacle !== null) return `nothing fits (${best.obstacle}) and this comes nearest`;
   const [replicas] = ways;
   if (best !== replicas && replicas.obstacle !== null) return `the model does not fit one GPU (${replicas.obstacle})`;
-  return `of what fits it is predicted to give most tokens (${(best.tokensPerSecond ?? 0).toFixed(0)} per second with full batches)`;
+  return `of what fits it is predicted to give most tokens (${formatFigure(best.tokensPerSecond ?? 0, 0)} per second with full batches)`;
 }

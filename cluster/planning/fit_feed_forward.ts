@@ -8,7 +8,7 @@ import type { ModelPackage } from "../../core/model_package.ts";
 import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
 import { messageOf } from "../../core/errors.ts";
 import { wholeMemory } from "../../core/tpla/plan.ts";
-import { planCache } from "./assignment.ts";
+import { mustReplicate, planCache } from "./assignment.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks } from "./rank_plan.ts";
@@ -29,6 +29,10 @@ export const USABLE = 0.92;
 export async function fitFeedForward(settings: Settings, model: ModelPackage, directory: string, services: PlanServices): Promise<Settings> {
   const { feedForward, scheme: { ranks } } = settings.decode;
   if (feedForward !== "auto") return withFeedForward(settings, feedForward);
+  if (mustReplicate(settings, model)) {
+    log("debug", "feed-forward blocks are on every rank: there are too many ranks to share them");
+    return withFeedForward(settings, "replicated");
+  }
   const obstacle = ranks === 1 ? "there is one rank" : await obstacleTo(settings, model, directory, services);
   log("debug", `feed-forward blocks are ${obstacle === null ? "on every rank" : `shared by ranks: ${obstacle}`}`);
   return withFeedForward(settings, obstacle === null ? "replicated" : "sharded");

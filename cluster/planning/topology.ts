@@ -4,7 +4,7 @@
  * @module
  */
 import type { UnitRole } from "../../core/wire/protocol.ts";
-import type { HostConfig } from "../config/config.ts";
+import { type HostPlace, HostPlaces } from "../config/host_places.ts";
 import type { Settings } from "../config/settings.ts";
 
 /** The place of one worker. */
@@ -28,19 +28,44 @@ export interface UnitPlan {
   readonly slots: readonly Slot[];
 }
 
-/** All units: decode groups first, which get the first devices; or mixed units alone. */
-export function planUnits({ decode, prefill, mixed, cluster }: Pick<Settings, "decode" | "prefill" | "mixed" | "cluster">): UnitPlan[] {
-  const places = cluster.hosts.flatMap(placesOf);
-  let next = 0;
+type Units = Pick<Settings, "decode" | "prefill" | "mixed" | "cluster">;
+
+/** All units: decode groups first, which get the first devices; or mixed units alone. @throws {LatentmeshError} `invalid_config` if no host takes one of them */
+export function planUnits(settings: Units): UnitPlan[] {
+  return placed(settings).units;
+}
+
+/** Places that were named, in words, and that no worker has: GPUs that are listed, and hosts that join. */
+export function idlePlaces(settings: Units): string[] {
+  return placed(settings).idle.filter(({ gpu, remote }) => gpu !== null || remote).map(({ host, gpu }) =>
+    gpu === null ? `host ${host}` : `host ${host} gpu ${gpu}`
+  );
+}
+
+/** What to say where there are such places; null: there are none. */
+export function idleAdvice(settings: Units): string | null {
+  const idle = idlePlaces(settings);
+  if (idle.length === 0) return null;
+  const more = settings.mixed.workers > 0 ? "mixed.workers (--mixed)" : "prefill.workers (--prefill-workers), decode.groups or decode.ranks";
+  return `no worker runs on ${idle.join(", ")}: more ${more} would use ${idle.length === 1 ? "it" : "them"}`;
+}
+
+function placed({ decode, prefill, mixed, cluster }: Units): { readonly units: UnitPlan[]; readonly idle: readonly HostPlace[] } {
+  const places = new HostPlaces(cluster.hosts);
   const unit = (role: UnitRole, index: number, ranks: number): UnitPlan => {
     const name = `${role}-${index}`;
-    return { name, role, slots: Array.from({ length: ranks }, (_, rank) => ({ name: `${name}.${rank}`, rank, ...places[next++ % places.length] })) };
+    const slot = (rank: number): Slot => {
+      const { roles: _, ...place } = places.take(role);
+      return { name: `${name}.${rank}`, rank, ...place };
+    };
+    return { name, role, slots: Array.from({ length: ranks }, (_, rank) => slot(rank)) };
   };
-  return [
+  const units = [
     ...Array.from({ length: mixed.workers }, (_, i) => unit("mixed", i, mixed.ranks)),
     ...Array.from({ length: decode.groups }, (_, i) => unit("decode", i, decode.scheme.ranks)),
     ...Array.from({ length: prefill.workers }, (_, i) => unit("prefill", i, prefill.ranks)),
   ];
+  return { units, idle: places.idle };
 }
 
 /**
@@ -53,8 +78,4 @@ export function gpuAdvice(slots: readonly Pick<Slot, "remote" | "gpu">[], gpus: 
   if (sharing < 2 || gpus < 2) return undefined;
   const all = Array.from({ length: gpus }, (_, gpu) => gpu).join(",");
   return `${sharing} workers share one of this host's ${gpus} GPUs; --gpus ${all} gives them all`;
-}
-
-function placesOf({ name, gpus, join }: HostConfig): Omit<Slot, "name" | "rank">[] {
-  return (gpus ?? [null]).map((gpu) => ({ host: name, remote: join === true, gpu }));
 }

@@ -6,6 +6,7 @@
 import { type DeviceChoice, isHostChoice } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
+import { STARTED_LINE } from "../../core/wire/protocol.ts";
 import { guardProcess } from "./guardian.ts";
 import { nvidiaNodes, pciAddresses } from "./host_gpus.ts";
 import { readablePaths } from "./readable_paths.ts";
@@ -14,9 +15,17 @@ import { log } from "../logs/log.ts";
 /** A running process. */
 export interface WorkerProcess {
   /** Resolves when it has ended, with the last lines it wrote to standard error. */
-  readonly ended: Promise<{ readonly code: number; readonly lastLines: string }>;
+  readonly ended: Promise<EndedProcess>;
   /** Ends it at once. */
   kill(): void;
+}
+
+/** How a process has ended. */
+export interface EndedProcess {
+  readonly code: number;
+  readonly lastLines: string;
+  /** Whether it could not even begin: a module of its code cannot be loaded. */
+  readonly unloadable?: boolean;
 }
 
 /** What a worker process is started with. */
@@ -65,7 +74,12 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
   }).spawn();
   guardProcess(child);
   const lines: string[] = [];
+  let started = false;
   const reading = readLines(child.stderr, (line) => {
+    if (line === STARTED_LINE) {
+      started = true;
+      return;
+    }
     log("debug", `worker  ${options.bootstrap.worker}: ${line}`);
     if (options.onLine?.(line) === true) return;
     lines.push(line);
@@ -73,7 +87,12 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
   });
   void giveBootstrap(child.stdin, options.bootstrap);
   return {
-    ended: Promise.all([child.status, reading]).then(([{ code }]) => ({ code, lastLines: lines.join(" ") })),
+    ended: Promise.all([child.status, reading]).then(([{ code }]) => ({
+      code,
+      lastLines: lines.join(" "),
+      // Deno ends so of itself; whoever ends it from outside does with other codes.
+      unloadable: !started && code === 1,
+    })),
     kill() {
       try {
         child.kill("SIGKILL");

@@ -4,9 +4,8 @@
  * @module
  */
 import { z } from "zod";
+import { checkOptions } from "../check_options.ts";
 import { LatentmeshError } from "../errors.ts";
-import { problemOf } from "../expected.ts";
-import { suggest } from "../suggest.ts";
 import { type Speculation, SPECULATIONS } from "../speculation/speculation.ts";
 import type { ChatMessage } from "./chat_message.ts";
 import type { SamplingParams } from "../sampling/params.ts";
@@ -35,11 +34,11 @@ export interface GenerateOptions extends Partial<SamplingParams> {
   readonly signal?: AbortSignal;
 }
 
-/** Prompts and conversations are looked at where they are encoded. */
+/** Texts and tokens are looked at below. */
 const schema = z.strictObject(
   {
     prompt: z.unknown(),
-    messages: z.unknown(),
+    messages: z.array(z.looseObject({ role: z.string(), content: z.string().nullable().optional() })).min(1),
     maxTokens: z.int().min(0),
     stop: z.array(z.string().min(1)),
     logprobs: z.int().min(0).nullable(),
@@ -65,13 +64,7 @@ const schema = z.strictObject(
  * @throws {LatentmeshError} `invalid_request` that names the option
  */
 export function checkGenerateOptions(options: GenerateOptions, vocabSize: number): void {
-  const parsed = schema.safeParse(options);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    if (issue.code !== "unrecognized_keys") refuse(issue.path.join("."), problemOf(schema, issue, options));
-    const meant = suggest(issue.keys[0], Object.keys(schema.shape));
-    refuse(issue.keys[0], `there is no such option${meant === null ? "" : `; did you mean ${meant}?`}`);
-  }
+  checkOptions(schema, options, { of: "generate", code: "invalid_request" });
   for (const name of ["prompt", "prediction"] as const) checkTokens(name, options[name], vocabSize);
 }
 

@@ -3,7 +3,9 @@
  *
  * @module
  */
-import type { ServedModel } from "../engine.ts";
+import { z } from "zod";
+import { checkOptions } from "../check_options.ts";
+import type { ServedModel, TokenConstraint } from "../engine.ts";
 import { LatentmeshError } from "../errors.ts";
 import { EventQueue } from "../event_queue.ts";
 import { GREEDY, type SamplingParams } from "../sampling/params.ts";
@@ -11,6 +13,13 @@ import { type GeneratedPiece, generateText } from "./generate.ts";
 import { checkGenerateOptions, type GenerateOptions } from "./generate_options.ts";
 
 export type { GenerateOptions };
+
+/** What an answer is held to. */
+export interface AnswerLimits {
+  readonly constraint?: TokenConstraint;
+  /** Special tokens that are part of the text. */
+  readonly kept?: ReadonlySet<number>;
+}
 
 /** Negative log-likelihood of one document. */
 export interface DocumentScore {
@@ -25,17 +34,24 @@ export interface DocumentScore {
  *
  * @throws {LatentmeshError} `invalid_request` if the options cannot be used, `cancelled` when aborted
  */
-export async function* generatePieces(served: ServedModel, options: GenerateOptions): AsyncGenerator<GeneratedPiece> {
+export async function* generatePieces(
+  served: ServedModel,
+  options: GenerateOptions,
+  { constraint, kept }: AnswerLimits = {},
+): AsyncGenerator<GeneratedPiece> {
   checkGenerateOptions(options, served.vocabSize);
   const prompt = promptOf(served, options);
+  // Where a grammar ends, nothing but the end may come: it is not optional.
+  const endless = options.ignoreEos === true && constraint === undefined;
   const request = {
     prompt,
     maxTokens: options.maxTokens ?? served.engine.maxContext - prompt.length,
     sampling: { ...GREEDY, ...samplingOf(options) },
     choice: 0,
-    stopTokens: new Set(options.ignoreEos ? [] : served.eosTokens),
+    stopTokens: new Set(endless ? [] : served.eosTokens),
     logprobs: options.logprobs ?? null,
     promptLogprobs: null,
+    constraint,
     priority: options.priority,
     prediction: typeof options.prediction === "string" ? served.tokenizer.encode(options.prediction, { special: false }) : options.prediction,
     speculate: options.speculate === undefined ? undefined : options.speculate !== "off",
@@ -44,7 +60,7 @@ export async function* generatePieces(served: ServedModel, options: GenerateOpti
   yield* new EventQueue<GeneratedPiece>(
     request.signal,
     (signal, emit) =>
-      generateText(served, { ...request, signal }, { stop: options.stop ?? [] }, (event) => {
+      generateText(served, { ...request, signal }, { stop: options.stop ?? [], kept }, (event) => {
         if (event.kind !== "piece") return;
         const { kind: _, ...piece } = event;
         emit(piece);
@@ -62,6 +78,7 @@ export async function scoreDocument(
   text: string,
   options: { readonly limitTokens: number; readonly signal?: AbortSignal },
 ): Promise<DocumentScore> {
+  checkOptions(scoreOptions, { text, ...options }, { of: "score", code: "invalid_request" });
   const tokens = tokenizer.withBos(tokenizer.encode(text, { special: true }));
   const prompt = tokens.slice(0, options.limitTokens + (tokens[0] === tokenizer.bosToken ? 1 : 0));
   const signal = options.signal ?? new AbortController().signal;
@@ -72,6 +89,8 @@ export async function scoreDocument(
   });
   return { tokens: Math.max(0, prompt.length - 1), nll };
 }
+
+const scoreOptions = z.strictObject({ text: z.string(), limitTokens: z.int().min(1), signal: z.instanceof(AbortSignal).optional() });
 
 function promptOf({ id, tokenizer, chatTemplate }: ServedModel, { prompt, messages }: GenerateOptions): readonly number[] {
   if ((prompt === undefined) === (messages === undefined)) {

@@ -25,6 +25,12 @@ export const REFUSED_EXIT_CODE = 3;
 /** And with this one when there is no place for it now: that is nobody's failure, and it may come again. */
 export const LATER_EXIT_CODE = 4;
 
+/** And with this one when something of its own host keeps it from joining: a device, a file or a setting that another process would find as it did. */
+export const UNABLE_EXIT_CODE = 5;
+
+/** What a worker says on standard error when its code has been loaded. */
+export const STARTED_LINE = "started";
+
 /** What a worker of another host says on standard error when its coordinator has let it in. */
 export const JOINED_LINE = "joined the cluster";
 

@@ -221,6 +221,26 @@ describe("a supervisor", () => {
     await assertRejects(() => Cluster.start(options), LatentmeshError, "Cannot use GPU 63");
   });
 
+  it("does not try again what this host keeps from starting, unless it has worked before", async () => {
+    for (const end of [{ code: 5, lastLines: "no driver" }, { code: 1, lastLines: "Module not found", unloadable: true }]) {
+      for (const readyBefore of [false, true]) {
+        let started = 0;
+        const supervisor: Supervisor = new Supervisor("a", () => {
+          started++;
+          // As whoever links it tells, which is after it has been started.
+          const ended = Promise.resolve().then(() => {
+            if (readyBefore) supervisor.ready();
+            return end;
+          });
+          return { ended, kill() {} };
+        }, { mostFailures: 2 });
+        await assertRejects(() => supervisor.givenUp, LatentmeshError, end.lastLines);
+        assertEquals(started, readyBefore ? 2 : 1);
+        await supervisor.stop();
+      }
+    }
+  });
+
   it("does not try again where a worker was refused, and stops when told", async () => {
     const refused = new Supervisor("a", () => ({ ended: Promise.resolve({ code: 3, lastLines: "wrong token" }), kill() {} }));
     assertEquals((await assertRejects(() => refused.givenUp, LatentmeshError, "wrong token")).code, "unauthorized");

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli, startServer, startServerWith, TASK_ENV, taskCommand } from "../../bench/support/process.ts";
+import { runCli, runCliWith, startServer, startServerWith, TASK_ENV, taskCommand } from "../../bench/support/process.ts";
 
 describe("command line", () => {
   it("lists all flags and the environment in --help", async () => {
@@ -63,6 +63,11 @@ describe("command line", () => {
       [["serve", "--mixed", "1", "--ranks", "2"], "--ranks (decode.ranks in a cluster file): mixed units compute prompts and generate by themselves"],
       [["serve", "--prefill-workers", "0", "--ping-pong"], "--ping-pong (decode.pingPong in a cluster file): mixed units"],
       [["serve", "--max-step-ms", "0"], "mixed.maxStepMs"],
+      [["serve", "--device", "wasm", "--gpus", "0"], "Cannot use --gpus: workers of --device wasm compute on processors"],
+      [["serve", "--mixed", "1", "--exchange", "websocket"], "--exchange (decode.exchange in a cluster file): every unit has one worker"],
+      [["plan", "--ranks", "1", "--feed-forward", "sharded"], "--feed-forward (decode.feedForward in a cluster file): whatever generates"],
+      [["serve", "--device", "cpu", "--threads", "2"], "they are of device wasm"],
+      [["serve", "--exchnage", "auto"], "Did you mean --exchange?"],
       [["frobnicate"], "unknown command"],
     ];
     const results = await Promise.all(cases.map(([args]) => runCli(...args)));
@@ -156,14 +161,16 @@ describe("command line", () => {
     const paper = JSON.parse((await runCli("plan", "--device", "cpu", "--ranks", "2", "--paper", "--json")).stdout);
     assertEquals([paper.config.decode.basis, paper.config.decode.lambda], ["pca", undefined]);
     await Deno.remove(file);
-    const ways = JSON.parse((await runCli("plan", ...args, "--gpus", "0,1,2", "--compare", "--json")).stdout);
+    // A machine whose GPUs are not used, unless somebody says so.
+    const onCpu = (...more: string[]) => runCliWith({ LATENTMESH_DEVICE: "cpu" }, "plan", "--model", "synthetic:tiny", ...more);
+    const ways = JSON.parse((await onCpu("--gpus", "0,1,2", "--compare", "--json")).stdout);
     assertEquals(ways.map(({ flags, chosen }: { flags: string; chosen: boolean }) => `${flags} ${chosen}`), [
       "--mixed 3 false",
       "--ranks 2 --attention tpla false",
       "--ranks 3 --attention tpla --prefill-workers 0 false",
       "--ranks 3 --attention mla --prefill-workers 0 false",
     ]);
-    const table = await runCli("plan", ...args, "--gpus", "0,1", "--compare");
+    const table = await onCpu("--gpus", "0,1", "--compare");
     assertStringIncludes(table.stdout, "  one mixed worker on each of 2 GPUs");
     assertStringIncludes(table.stdout, "serve takes one mixed worker, since no GPU is used");
     assertStringIncludes((await runCli("plan", ...args, "--compare")).stdout, "* one mixed worker");
@@ -172,7 +179,7 @@ describe("command line", () => {
       "without what flags or file say of units, serve takes one mixed worker",
     );
     assertStringIncludes(table.stdout, "? steps and tokens/s are predicted for GPUs only");
-    assertStringIncludes((await runCli("plan", ...args, "--gpus", "0,63")).stdout, "Cannot use GPU ");
+    assertStringIncludes((await runCli("plan", "--model", "synthetic:tiny", "--gpus", "0,63")).stdout, "Cannot use GPU ");
   });
 
   it("examines what it needs, and says what to do", async () => {
@@ -187,7 +194,7 @@ describe("command line", () => {
     const large = await runCli("doctor", "--device", "wasm", "--port", "0", "--model", "synthetic:v2-lite", "--weights", "q4", "--mixed", "1");
     assertEquals(large.code, 1);
     assertStringIncludes(large.stdout, "on device wasm a worker has 4 GiB at most; use a smaller cache");
-    const gpus = await runCli("doctor", "--device", "cpu", "--port", "0", "--gpus", "63");
+    const gpus = await runCli("doctor", "--port", "0", "--gpus", "63");
     assertEquals([gpus.code, /fail\s+gpus\s+Cannot use GPU 63/.test(gpus.stdout)], [1, true], gpus.stdout);
   });
 

@@ -7,7 +7,7 @@
 import { DEVICE_CHOICES } from "../../core/device_kind.ts";
 import { z } from "zod";
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
-import { JOINED_LINE, LATER_EXIT_CODE, REFUSED_EXIT_CODE } from "../../core/wire/protocol.ts";
+import { JOINED_LINE, LATER_EXIT_CODE, REFUSED_EXIT_CODE, STARTED_LINE, UNABLE_EXIT_CODE } from "../../core/wire/protocol.ts";
 import type { Transport } from "../../core/wire/transport.ts";
 import { ClusterWorker } from "./cluster_worker.ts";
 import { DenoTransport } from "../links/transport.ts";
@@ -41,6 +41,7 @@ async function readLine(): Promise<string> {
 
 /** Runs this process as a worker. @param transport how it opens sockets; a bench slows them down */
 export async function runWorker(transport: (bootstrap: WorkerBootstrap) => Transport): Promise<never> {
+  say(STARTED_LINE);
   // A terminal sends these to every process of a job; the coordinator decides when its workers end.
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => {});
   try {
@@ -54,12 +55,15 @@ export async function runWorker(transport: (bootstrap: WorkerBootstrap) => Trans
     Deno.exit(EXIT_CODES[reason.code] ?? 0);
   } catch (error) {
     say(error instanceof LatentmeshError ? error.message : error instanceof Error ? error.stack ?? error.message : messageOf(error));
-    Deno.exit(error instanceof LatentmeshError ? EXIT_CODES[error.code] ?? 1 : 1);
+    Deno.exit(error instanceof LatentmeshError ? UNABLE.has(error.code) ? UNABLE_EXIT_CODE : EXIT_CODES[error.code] ?? 1 : 1);
   }
 }
 
 /** Of errors that tell the supervisor more than that there was one. */
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = { unauthorized: REFUSED_EXIT_CODE, capacity: LATER_EXIT_CODE };
+
+/** Of errors before it has joined, which are about this host: those that it would meet again. */
+const UNABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["invalid_config", "invalid_checkpoint", "unsupported", "not_found", "device_unavailable"]);
 
 function say(line: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));

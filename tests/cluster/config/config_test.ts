@@ -1,7 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { parseConfig } from "../../../cluster/config/config.ts";
 import { settingsOf } from "../../../cluster/config/flags.ts";
+import { configJsonSchema, type SchemaNode } from "../../../cluster/config/json_schema.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 
@@ -79,6 +80,21 @@ describe("configuration", () => {
 
   it("lets a file say where its schema is", () => {
     assertEquals(parseConfig("$schema: ./latentmesh.json", "c.yaml"), { $schema: "./latentmesh.json" });
+  });
+
+  it("has a schema for editors in which every setting has a title, says what it is, and what holds without it", () => {
+    const undefaulted: string[] = [];
+    const walk = (node: SchemaNode, path: string) => {
+      assert((node.title ?? "") !== "" && (node.description ?? "") !== "", path);
+      const inner = [node, node.items ?? {}, ...node.anyOf ?? []].flatMap(({ properties }) => Object.entries(properties ?? {}));
+      for (const [key, child] of inner) walk(child, `${path}.${key}`);
+      if (inner.length === 0 && node.default === undefined && !/default|[Ww]ithout|instead of|belong/.test(node.description!)) undefaulted.push(path);
+    };
+    const schema = configJsonSchema();
+    walk(schema, "");
+    assertEquals(undefaulted, [".$schema", ".cluster.hosts.name"]);
+    const { decode, mixed } = schema.properties!;
+    assertEquals([decode.properties!.ranks.default, mixed.properties!.maxStepMs.title], [2, "Max step ms"]);
   });
 
   it("prefers flags to the file, the file to the environment, and that to defaults", () => {

@@ -21,7 +21,11 @@ describe("a worker that there is no place for", () => {
     );
     assertEquals(refusal("b.0/1", "b", "ws://10.0.0.9:1"), 'unauthorized: another machine, 10.0.0.2, has joined as "b"; change --name');
     // The same machine: its predecessor is not known to be gone, or it is one too many.
-    assertEquals(refusal("b.0/2", "b", "ws://10.0.0.2:9"), "capacity: Worker b.0/2: there is no free place for host b");
+    assertEquals(
+      refusal("b.0/2", "b", "ws://10.0.0.2:9"),
+      "capacity: Worker b.0/2: all 2 places of host b are taken (decode-0.1, prefill-0.0); it waits for one to become free: " +
+        "more units or GPUs in the cluster file would use it, fewer --gpus would not start it",
+    );
     // A place that is kept for nobody: its unit has been given up.
     assertEquals(refusal("b.0/1", "b", "ws://10.0.0.9:1", {}), "capacity: Worker b.0/1: there is no free place for host b");
     // Of this host: a process whose place the next one has.

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { GrammarConstraint } from "../../../cluster/grammar/running_grammar.ts";
 import type { Grammars } from "../../../cluster/grammar/grammars.ts";
 import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
-import { createGrammars } from "../../../cluster/http/app.ts";
+import { createGrammars } from "../../../cluster/text/model_grammars.ts";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { AnswerGrammar } from "../../../core/text/answers/answer_grammar.ts";

@@ -123,8 +123,20 @@ describe("the units of a machine", () => {
     }
   });
 
-  it("are mixed where the most time between two tokens is set, or that is refused", async () => {
-    for (const config of [{ decode: { ranks: 2 } }, { mixed: { workers: 0 } }, {}]) {
+  it("are mixed where the most time between two tokens is set", async () => {
+    const bounded = { mixed: { maxStepMs: 50 } };
+    assertEquals((await chosen(bounded, { kind: "cpu", gpus: 0 })).units, "mixed-0 1");
+    assertEquals((await chosen({ model: LITE, ...bounded }, { gpus: 3, free: 100e9 })).units, "mixed-0 1, mixed-1 1, mixed-2 1");
+    // Where a TPLA group would be taken otherwise.
+    const { units, settings, reason } = await chosen({ model: LITE, cache: { maxTokens: 3 << 19 }, ...bounded }, { gpus: 3, free: 9e9 });
+    assertEquals([units, settings.mixed.maxStepMs], ["mixed-0 3", 50], reason!);
+    const cluster = await Cluster.start({ ...bounded, device: "wasm" });
+    assertEquals((await cluster.status()).map(({ unit }) => unit), ["mixed-0"]);
+    await cluster.close();
+  });
+
+  it("are not those that are configured where the most time between two tokens is set that others have no use for", async () => {
+    for (const config of [{ decode: { ranks: 2 } }, { mixed: { workers: 0 } }]) {
       const given = { ...config, mixed: { ...config.mixed, maxStepMs: 50 } };
       const refused = () => chosen(given, { kind: "cpu", gpus: 0 });
       await assertRejects(refused, LatentmeshError, "Cannot use mixed.maxStepMs: it (--max-step-ms) bounds what mixed units do");

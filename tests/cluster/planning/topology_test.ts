@@ -4,9 +4,9 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ClusterModel, resolveCache } from "../../../cluster/planning/assignment.ts";
-import type { Config } from "../../../cluster/config/config.ts";
+import type { Config, HostConfig } from "../../../cluster/config/config.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
-import { gpuAdvice, planUnits } from "../../../cluster/planning/topology.ts";
+import { gpuAdvice, idleAdvice, planUnits } from "../../../cluster/planning/topology.ts";
 import type { Member } from "../../../cluster/fleet/unit.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { readModelPackage } from "../../../core/model_package.ts";
@@ -27,6 +27,46 @@ describe("the topology", () => {
       "decode-1.1 a 0 false",
       "prefill-0.0 a 1 false",
     ]);
+  });
+
+  it("gives hosts workers of the roles that they take, and leaves no place empty that was named", () => {
+    const placed = (config: Config, a: Partial<HostConfig> = {}, b: Partial<HostConfig> = {}) => {
+      const hosts = [{ name: "a", gpus: [0, 1], ...a }, { name: "b", gpus: [0, 1], join: true, ...b }];
+      const resolved = settings({ ...config, cluster: { token: "env:TOKEN", listen: "127.0.0.1:1", hosts } });
+      assertEquals(resolved.unitsGiven, true);
+      return [
+        planUnits(resolved).flatMap(({ slots }) => slots.map(({ name, host, gpu }) => `${name} ${host}${gpu}`)).join(", "),
+        idleAdvice(resolved),
+      ];
+    };
+    const all = "decode-0.0 a0, decode-0.1 a1, prefill-0.0 b0, prefill-1.0 b1";
+    assertEquals(placed({}), [all, null]);
+    assertEquals(placed({ prefill: { ranks: 2 } }), ["decode-0.0 a0, decode-0.1 a1, prefill-0.0 b0, prefill-0.1 b1", null]);
+    // The other way round, said of one of them.
+    const around = "decode-0.0 b0, decode-0.1 b1, prefill-0.0 a0, prefill-1.0 a1";
+    assertEquals(placed({}, { roles: ["prefill"] }), [around, null]);
+    assertEquals(placed({}, {}, { roles: ["decode"] }), [around, null]);
+    assertEquals(placed({}, { roles: ["decode", "prefill"] }, { roles: ["decode"] }), [around, null]);
+    const mixed = "mixed-0.0 a0, mixed-1.0 a1, mixed-2.0 b0, mixed-3.0 b1";
+    assertEquals(placed({}, { roles: ["mixed"] }, { roles: ["mixed"] }), [mixed, null]);
+    assertEquals(
+      placed({ mixed: { ranks: 2 } }, { roles: ["mixed"] }, { roles: ["mixed"] })[0],
+      mixed.replace("1.0 a1", "0.1 a1").replace("2.0", "1.0").replace("3.0", "1.1"),
+    );
+    assertEquals(placed({ prefill: { workers: 1 } }), [
+      all.replace(", prefill-1.0 b1", ""),
+      "no worker runs on host b gpu 1: more prefill.workers (--prefill-workers), decode.groups or decode.ranks would use it",
+    ]);
+    assertEquals(placed({ mixed: { workers: 2 } })[1], "no worker runs on host b gpu 0, host b gpu 1: more mixed.workers (--mixed) would use them");
+    // Of one host, too; and a GPU that nobody has named is nobody's concern.
+    const here = settings({ decode: { ranks: 2 }, cluster: { hosts: [{ name: "a", gpus: [0, 1, 2, 5] }] } });
+    assertEquals([here.prefill.workers, idleAdvice(here)], [2, null]);
+    assertEquals(settings({ decode: { ranks: 2 } }).prefill.workers, 1);
+    const refused = (roles: HostConfig["roles"], config: Config = {}) => () => placed(config, { roles }, { roles });
+    assertThrows(refused(["decode"]), LatentmeshError, "cluster.hosts: no host takes prefill workers; name prefill in the roles of one");
+    assertThrows(refused(["prefill"]), LatentmeshError, "no host takes decode workers");
+    assertThrows(refused(["mixed"], { decode: { ranks: 2 } }), LatentmeshError, "no host takes decode workers");
+    assertThrows(refused(["decode", "prefill"], { mixed: { workers: 1 } }), LatentmeshError, "no host takes mixed workers");
   });
 
   it("gives each mixed unit a GPU, and has no other units beside them", () => {
@@ -99,11 +139,30 @@ describe("the topology", () => {
       [{ decode: { paper: true, lambda: 0.5 } }, "decode.lambda: it is a weight in the balanced basis, and the basis is pca"],
       [{ decode: { basis: "hadamard", lambda: 0.5 } }, "and the basis is hadamard"],
       [{ model: "synthetic:tiny", decode: { lambda: 0.5 } }, "and the basis is identity"],
+      [{ decode: { ranks: 1, exchange: "websocket" } }, "decode.exchange: every unit has one worker"],
+      [{ mixed: { workers: 2 }, decode: { exchange: "shared-memory" } }, "decode.exchange: every unit has one worker"],
+      [{ mixed: { workers: 2 }, decode: { wire: "f16" } }, "decode.wire: every unit has one worker"],
+      [{ decode: { ranks: 1, feedForward: "replicated" } }, "decode.feedForward: whatever generates has one worker"],
+      [{ decode: { ranks: 1, feedForward: "sharded" }, prefill: { ranks: 2 } }, "decode.feedForward: whatever generates has one worker"],
+      [{ decode: { ranks: 1, pingPong: true } }, "decode.pingPong: a group of one worker"],
+      [{ decode: { ranks: 2, latentGroups: 1, halo: 8 } }, "decode.halo: there is one slice of the latent"],
+      [{ mixed: { workers: 0, ranks: 2 } }, "mixed.ranks: mixed.workers is 0"],
+      [{ device: "deno", threads: 2 }, "threads: they are of device wasm, and the device is deno"],
+      [{ cluster: { tls: { cert: "c" }, listen: "127.0.0.1:1" } }, "cluster.tls: cert and key belong together"],
+      [{ cluster: { tls: { key: "k" }, listen: "127.0.0.1:1" } }, "cluster.tls: cert and key belong together"],
+      [{ cluster: { tls: { ca: "c" } } }, "cluster.tls: it is for links to other hosts, and none can join"],
       [{ cache: { memory: 0.5, maxTokens: 640 } }, "cache.memory: cache.maxTokens says"],
     ];
     for (const [config, problem] of cases) {
       const error = assertThrows(() => settings(config), LatentmeshError);
       assert(error.message.includes(problem), `${problem}: ${error.message}`);
+    }
+    // What is left open anyhow may be said, and what works between some of the units.
+    const open = { exchange: "auto", feedForward: "auto", pingPong: false, halo: "auto" } as const;
+    for (
+      const config of [{ decode: { ...open, ranks: 1 } }, { decode: { ranks: 1, exchange: "websocket" }, prefill: { ranks: 2 } }] satisfies Config[]
+    ) {
+      assertEquals(settings(config).decode.scheme.ranks, 1);
     }
     assertEquals(settings({ cluster: { hosts, listen: "10.0.0.1:1", token: "env:TOKEN", insecure: true } }).cluster.listen, "ws://10.0.0.1:1");
     assertEquals(settings({ server: { host: "0.0.0.0", apiKeys: "env:TOKEN" } }).apiKeys, [TOKEN]);

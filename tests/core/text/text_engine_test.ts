@@ -35,7 +35,7 @@ describe("generatePieces", () => {
       [{ prompt: [-1] }, "prompt", "-1, number 0"],
       [{ prompt: [1.5] }, "prompt", "1.5, number 0"],
       [{ prompt: 5 }, "prompt", "a text or a list of tokens"],
-      [{ max_tokens: 3 }, "max_tokens", "no such option; did you mean maxTokens?"],
+      [{ max_tokens: 3 }, "max_tokens", "no such option of generate; did you mean maxTokens?"],
       [{ nonsense: 3 }, "nonsense", "no such option"],
       [{ maxTokens: -1 }, "maxTokens", "expected a whole number of at least 0, got -1"],
       [{ stop: "x" }, "stop", 'expected a list, got "x"'],
@@ -48,6 +48,8 @@ describe("generatePieces", () => {
       [{ seed: 1.5 }, "seed", "must be a whole number"],
       [{ logitBias: { 1: 2 } }, "logitBias", ""],
       [{ signal: {} }, "signal", ""],
+      [{ messages: "Hello" }, "messages", 'expected a list that is not empty, got "Hello"'],
+      [{ messages: [{ content: "Hello" }] }, "messages.0.role", "expected a text, and it is missing"],
     ];
     for (const [options, param, problem] of cases) {
       const error = await assertRejects(

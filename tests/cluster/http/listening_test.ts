@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { whyNotListening } from "../../cluster/commands/listening.ts";
+import { whyNotListening } from "../../../cluster/http/server/why_not_listening.ts";
 
 describe("a port that cannot be had", () => {
   it("is told of with what to do, whether it is taken or not allowed", () => {

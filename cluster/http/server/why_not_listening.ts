@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../../core/errors.ts";
+import { messageOf } from "../../../core/errors.ts";
 
 /** What keeps a server from listening on an address, and what to do. */
 export function whyNotListening(cause: unknown): string {

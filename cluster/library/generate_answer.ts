@@ -1,0 +1,177 @@
+/**
+ * Answers with a form, for library users: tools that may be called, and schemas that text must follow.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { checkOptions } from "../../core/check_options.ts";
+import type { ServedModel } from "../../core/engine.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import type { AnswerParser } from "../../core/text/answers/answer_parser.ts";
+import type { GeneratedPiece } from "../../core/text/generate.ts";
+import { type GenerateOptions, generatePieces } from "../../core/text/text_engine.ts";
+import {
+  type Message,
+  responseFormat,
+  type ResponseFormatField,
+  tool,
+  toolChoice,
+  type ToolChoiceField,
+  type ToolField,
+} from "../api/conversation_schema.ts";
+import { HttpError } from "../api/errors.ts";
+import type { Grammars } from "../grammar/grammars.ts";
+import { callId } from "../http/openai/chat_message.ts";
+import { answerForm, answerParser, keptTokens } from "../text/answer_form.ts";
+
+/** What to generate, and what it must look like. */
+export interface AnswerOptions extends GenerateOptions {
+  /** Functions that the model may call, as OpenAI's API has them; with `messages`. */
+  readonly tools?: readonly ToolDefinition[];
+  /** `auto` (default), `none`, `required`, or the one that must be called. */
+  readonly toolChoice?: "none" | "auto" | "required" | { readonly type: "function"; readonly function: { readonly name: string } };
+  /** Whether several calls may come in one answer; default: true. */
+  readonly parallelToolCalls?: boolean;
+  /** What the answer's text must be; with `messages`. */
+  readonly responseFormat?: ResponseFormat;
+}
+
+/** A function that a model may call. */
+export interface ToolDefinition {
+  /** There are no others. */
+  readonly type: "function";
+  /** Its name, what it is for, and the JSON Schema of its arguments. */
+  readonly function: {
+    readonly name: string;
+    readonly description?: string;
+    readonly parameters?: Record<string, unknown>;
+    readonly strict?: boolean;
+  };
+}
+
+/** The form of an answer: any text, any JSON object, or what a JSON Schema describes. */
+export type ResponseFormat =
+  | { readonly type: "text" | "json_object" }
+  | {
+    readonly type: "json_schema";
+    readonly json_schema: {
+      readonly name: string;
+      readonly description?: string;
+      readonly schema?: Record<string, unknown>;
+      readonly strict?: boolean;
+    };
+  };
+
+/** A call of a tool, as messages have it: it may go into the conversation as it is. */
+export interface GeneratedToolCall {
+  /** Names it in the answer of the tool. */
+  readonly id: string;
+  /** There are no others. */
+  readonly type: "function";
+  /** Which, and its arguments as JSON. */
+  readonly function: { readonly name: string; readonly arguments: string };
+}
+
+/** A piece of an answer. */
+export interface AnswerPiece extends GeneratedPiece {
+  /** Reasoning that became certain, where `tools` or `responseFormat` are given; elsewhere it is part of the text. */
+  readonly reasoning?: string;
+  /** In the last piece: what is called. Of an answer that was cut (`length`), the last call may be cut, too. */
+  readonly toolCalls?: readonly GeneratedToolCall[];
+}
+
+/** What is checked here; the rest is where it is used. */
+const schema = z.object({
+  tools: z.array(tool).min(1).max(128),
+  toolChoice,
+  parallelToolCalls: z.boolean(),
+  responseFormat,
+}).partial();
+
+/**
+ * Generates an answer.
+ *
+ * @param grammars of the model, asked for where an answer has a form
+ * @throws {LatentmeshError} as `generatePieces` does
+ */
+export async function* generateAnswer(served: ServedModel, options: AnswerOptions, grammars: () => Grammars): AsyncGenerator<AnswerPiece> {
+  const { tools, toolChoice, parallelToolCalls, responseFormat, ...rest } = options;
+  const form = { tools, toolChoice, parallelToolCalls, responseFormat };
+  if (Object.values(form).every((value) => value === undefined)) return yield* generatePieces(served, rest);
+  checkOptions(schema, form, { of: "generate", code: "invalid_request" });
+  const conversation = conversationOf(served, options);
+  const { messages: _, ...sampling } = rest;
+  const [constraint] = conversation.grammar === null ? [] : await grammars().constrain(conversation.grammar, { count: 1, client: "" });
+  try {
+    const answer = new Answer(answerParser(served, conversation));
+    const pieces = generatePieces(served, { ...sampling, prompt: [...conversation.prompt] }, { constraint, kept: keptTokens(served) });
+    for await (const piece of pieces) yield answer.take(piece);
+  } finally {
+    constraint?.[Symbol.dispose]();
+  }
+}
+
+function conversationOf(served: ServedModel, { prompt, messages, tools, toolChoice, parallelToolCalls, responseFormat }: AnswerOptions) {
+  if (prompt !== undefined || !Array.isArray(messages)) {
+    const param = tools === undefined ? "responseFormat" : "tools";
+    throw new LatentmeshError("invalid_request", `Cannot use ${param}: it is of conversations; give messages instead of a prompt`, { param });
+  }
+  const { id, vocabSize, tokenizer, chatTemplate, engine: { maxContext, maxPositions } } = served;
+  try {
+    return answerForm({ id, vocabSize, tokenizer, chatTemplate, context: { maxContext, maxPositions } }, {
+      messages: messages as unknown as Message[],
+      tools: tools as ToolField[] | undefined,
+      tool_choice: toolChoice as ToolChoiceField | undefined,
+      parallel_tool_calls: parallelToolCalls,
+      response_format: responseFormat as ResponseFormatField | undefined,
+    });
+  } catch (error) {
+    if (!(error instanceof HttpError)) throw error;
+    throw new LatentmeshError("invalid_request", inCamelCase(error.message), {
+      param: inCamelCase(error.body.error.param ?? "") || undefined,
+      cause: error,
+    });
+  }
+}
+
+/** Names of fields as the library has them. */
+function inCamelCase(text: string): string {
+  return text.replace(
+    /\b(tool_choice|response_format|parallel_tool_calls)\b/g,
+    (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase()),
+  );
+}
+
+/** Sorts what comes. */
+class Answer {
+  readonly #parser: AnswerParser;
+  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
+
+  constructor(parser: AnswerParser) {
+    this.#parser = parser;
+  }
+
+  take(piece: GeneratedPiece): AnswerPiece {
+    const ended = piece.finishReason !== null;
+    let [text, reasoning] = ["", ""];
+    for (const part of [...this.#parser.push(piece.text), ...(ended ? this.#parser.finish() : [])]) {
+      switch (part.kind) {
+        case "content":
+          text += part.text;
+          break;
+        case "reasoning":
+          reasoning += part.text;
+          break;
+        case "call":
+          this.#calls[part.index] = { id: callId(), type: "function", function: { name: part.name, arguments: "" } };
+          break;
+        case "arguments":
+          this.#calls[part.index].function.arguments += part.text;
+          break;
+        default:
+          part satisfies never;
+      }
+    }
+    return { ...piece, text, reasoning, ...(ended ? { toolCalls: this.#calls } : {}) };
+  }
+}

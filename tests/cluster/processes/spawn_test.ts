@@ -1,0 +1,53 @@
+/**
+ * How worker processes end that this host keeps from starting.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { spawnWorker } from "../../../cluster/processes/spawn.ts";
+import { UNABLE_EXIT_CODE } from "../../../core/wire/protocol.ts";
+import { UNIX_HOST } from "../../../workers/links/transport.ts";
+import { fixtureDirectory } from "../../support/fixtures.ts";
+
+const WORKER = new URL("../../../workers/process/main.ts", import.meta.url);
+
+/** Starts one that would join where nobody is. */
+async function ended(entry: URL, given: { device?: "dawn" | "wasm"; dawn?: string; model?: string }) {
+  const directory = await Deno.makeTempDir();
+  const { ended } = spawnWorker({
+    entry,
+    unixHost: UNIX_HOST,
+    bootstrap: {
+      worker: "decode-0.0/1",
+      coordinator: `unix:${directory}/coordinator.sock`,
+      token: "00",
+      listen: `unix:${directory}/worker.sock`,
+      host: "a",
+      model: fixtureDirectory("tiny-mla"),
+      device: "wasm",
+      ...given,
+    },
+    directory,
+    sockets: [`unix:${directory}/coordinator.sock`, `unix:${directory}/worker.sock`],
+    sharesMemory: false,
+    gpu: null,
+  });
+  const end = await ended;
+  await Deno.remove(directory, { recursive: true });
+  return end;
+}
+
+describe("a worker process", () => {
+  it("says by its exit code that it would fare no better again: for want of a device, of a model, or of its own code", async () => {
+    const [dawn, model, code, away] = await Promise.all([
+      ended(WORKER, { device: "dawn", dawn: "/nowhere/index.js" }),
+      ended(WORKER, { model: "/nowhere" }),
+      ended(new URL("./no_such_module.ts", WORKER), {}),
+      // That nobody is there to join may change.
+      ended(WORKER, {}),
+    ]);
+    assertEquals([dawn.code, model.code, code.code, away.code], [UNABLE_EXIT_CODE, UNABLE_EXIT_CODE, 1, 1]);
+    assertEquals([dawn.unloadable, model.unloadable, code.unloadable, away.unloadable], [false, false, true, false]);
+    assertStringIncludes(dawn.lastLines, "Cannot load Dawn from file:///nowhere/index.js");
+    assertStringIncludes(code.lastLines, "no_such_module.ts");
+  });
+});
