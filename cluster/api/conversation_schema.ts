@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { TEMPLATE_VARIABLES } from "../../core/text/chat_template.ts";
 import { optional, withoutEffectInMessages } from "./fields.ts";
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string(), ...withoutEffectInMessages });
@@ -84,7 +85,23 @@ export const responseFormat = z.discriminatedUnion("type", [
   }),
 ]);
 
+/** How much is to be reasoned; `none`: not at all. */
+export const reasoningEffort = z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]);
+
+/** Variables of the chat template, as vLLM has them. Not copied: how its numbers were written is known by the object. */
+export const templateVariables = z.custom<Readonly<Record<string, unknown>>>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "must be an object",
+).superRefine((variables, context) => {
+  const refuse = (name: string, message: string) => context.addIssue({ code: "custom", message, path: [name] });
+  for (const name of Object.keys(variables)) {
+    if ((TEMPLATE_VARIABLES as readonly string[]).includes(name)) return refuse(name, "is the server's to set");
+    if (!/^[A-Za-z]\w{0,63}$/.test(name)) return refuse(name, "is no name of a variable");
+  }
+});
+
 /** Parsed parts. */
+export type ReasoningEffort = z.output<typeof reasoningEffort>;
 export type ToolField = z.output<typeof tool>;
 export type ToolChoiceField = z.output<typeof toolChoice>;
 export type ResponseFormatField = z.output<typeof responseFormat>;

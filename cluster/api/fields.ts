@@ -36,10 +36,25 @@ export const withoutEffect = {
 /** The same in messages and their parts: where they were cached, cited or numbered elsewhere. */
 export const withoutEffectInMessages = { annotations: ignored, cache_control: ignored } as const;
 
-/** An object without its fields that are null: they are not given, whether they are known here or not. */
-export function withoutNulls(value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null));
+/** Fields whose objects are the client's own, in which null says something. */
+const OWN = new Set(["parameters", "schema", "input_schema", "input", "logit_bias", "chat_template_kwargs", "input_examples"]);
+/** Levels of objects and lists in which fields of requests may be. */
+const DEEPEST = 12;
+
+/** Takes fields that are null out of a body and what is in it: they are not given, whether they are known here or not. */
+export function withoutNulls(value: unknown, depth = 0): unknown {
+  if (typeof value !== "object" || value === null || depth > DEEPEST) return value;
+  if (Array.isArray(value)) {
+    // A prompt may be a million numbers.
+    if (typeof value[0] === "object") { for (const element of value) withoutNulls(element, depth + 1); }
+    return value;
+  }
+  const fields = value as Record<string, unknown>;
+  for (const [name, field] of Object.entries(fields)) {
+    if (field === null) delete fields[name];
+    else if (Array.isArray(field) || !OWN.has(name)) withoutNulls(field, depth + 1);
+  }
+  return value;
 }
 
 /** vLLM's: of a client's requests, those with smaller numbers come first. */

@@ -5,7 +5,7 @@
  * @module
  */
 import { z } from "zod";
-import { message, responseFormat, tool, toolChoice } from "./conversation_schema.ts";
+import { message, reasoningEffort, responseFormat, templateVariables, tool, toolChoice } from "./conversation_schema.ts";
 import { HttpError } from "./errors.ts";
 import { only, optional, priority, withoutEffect, withoutNulls } from "./fields.ts";
 
@@ -74,8 +74,13 @@ const sampling = {
   ...withoutEffect,
 } as const;
 
-/** Where the prompt of a conversation ends. */
-const promptEnd = { add_generation_prompt: optional(z.boolean()), continue_final_message: optional(z.boolean()) } as const;
+/** What else the chat template is told, and where the prompt of a conversation ends. */
+const promptFields = {
+  reasoning_effort: optional(reasoningEffort),
+  chat_template_kwargs: optional(templateVariables),
+  add_generation_prompt: optional(z.boolean()),
+  continue_final_message: optional(z.boolean()),
+} as const;
 
 /** Body of `POST /v1/chat/completions`. */
 export const chatRequest = z.strictObject({
@@ -90,7 +95,7 @@ export const chatRequest = z.strictObject({
   tool_choice: optional(toolChoice),
   parallel_tool_calls: optional(z.boolean()),
   service_tier: only("auto", "default"),
-  ...promptEnd,
+  ...promptFields,
   modalities: optional(z.tuple([z.literal("text")])),
 });
 
@@ -107,7 +112,12 @@ export const completionRequest = z.strictObject({
 /** Body of `POST /tokenize`: a text or a conversation. */
 export const tokenizeRequest = z.union([
   z.strictObject({ model: optional(z.string()), prompt: z.string(), add_special_tokens: optional(z.boolean()) }),
-  z.strictObject({ model: optional(z.string()), messages: z.array(message).min(1).max(4096), ...promptEnd }),
+  z.strictObject({
+    model: optional(z.string()),
+    messages: z.array(message).min(1).max(4096),
+    tools: optional(z.array(tool).max(MOST_TOOLS)),
+    ...promptFields,
+  }),
 ]);
 
 /** Body of `POST /detokenize`. */

@@ -16,10 +16,13 @@ import {
   parseBody,
   tokenizeRequest,
 } from "../api/openai_schema.ts";
-import { conversationOf, responseEcho } from "./response_fields.ts";
+import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
+import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
+import { conversationOf, RESPONSE_FIELDS, responseEcho } from "./response_fields.ts";
+import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
-import type { LogitBias, PreparedChat, PreparedCompletion, PreparedResponse, TextJobKind, TextJobs } from "./jobs.ts";
+import type { LogitBias, PreparedChat, PreparedCompletion, PreparedMessage, PreparedResponse, TextJobKind, TextJobs } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
 
 /** Does a job. @throws {HttpError} if the request cannot be used */
@@ -29,7 +32,17 @@ export function prepare<K extends TextJobKind>(model: TextModel, kind: K, input:
 
 type Jobs = { readonly [K in TextJobKind]: (model: TextModel, input: TextJobs[K]["input"]) => TextJobs[K]["output"] };
 
-const JOBS: Jobs = { chat: prepareChat, completion: prepareCompletion, response: prepareResponse, tokenize, detokenize, encode, count };
+const JOBS: Jobs = {
+  chat: prepareChat,
+  completion: prepareCompletion,
+  response: prepareResponse,
+  message: prepareMessage,
+  messageTokens,
+  tokenize,
+  detokenize,
+  encode,
+  count,
+};
 
 function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
   const parsed = parseBody(chatRequest, parseJson(body, parseWithNumbers));
@@ -41,6 +54,8 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     parallel_tool_calls,
     add_generation_prompt,
     continue_final_message,
+    reasoning_effort,
+    chat_template_kwargs,
     logit_bias,
     ...request
   } = parsed;
@@ -56,6 +71,8 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     parallel_tool_calls,
     add_generation_prompt,
     continue_final_message,
+    reasoning_effort,
+    chat_template_kwargs,
   });
   const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
@@ -94,10 +111,31 @@ function promptsOf(prompt: CompletionRequest["prompt"]): readonly (string | numb
 function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedResponse {
   const request = parseBody(responsesRequest, parseJson(body, parseWithNumbers));
   checkModel(model, request.model);
-  const conversation = answerForm(model, conversationOf(request), "input");
+  const conversation = answerForm(model, conversationOf(request), RESPONSE_FIELDS);
   const { temperature, top_p, priority, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
   return { request: { temperature, top_p, priority, max_output_tokens, stream }, conversation, echo: responseEcho(request, model.id) };
+}
+
+function prepareMessage(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedMessage {
+  const parsed = parseBody(messagesRequest, parseJson(body, parseWithNumbers));
+  checkModel(model, parsed.model);
+  if (parsed.thread?.type === "continue") {
+    // Clients send the whole conversation when they are told so.
+    throw new HttpError(404, "Nothing is kept here of earlier messages; send the whole conversation", { param: "thread", code: "thread_not_found" });
+  }
+  const { fields, leftOut } = conversationOfMessages(parsed);
+  const conversation = answerForm(model, fields, MESSAGES_FIELDS);
+  // Whatever is asked for, an answer ends where the context does, and says so.
+  checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: undefined });
+  const { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority } = parsed;
+  return { request: { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority }, conversation, warning: leftOutWarning(leftOut) };
+}
+
+function messageTokens(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const parsed = parseBody(countTokensRequest, parseJson(body, parseWithNumbers));
+  checkModel(model, parsed.model);
+  return json({ input_tokens: answerForm(model, conversationOfMessages(parsed).fields, MESSAGES_FIELDS).prompt.length });
 }
 
 function tokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {

@@ -3,9 +3,12 @@
  *
  * @module
  */
-import type { ConversationFields } from "./jobs.ts";
+import type { ConversationFields, FieldNames } from "./jobs.ts";
 import type { Message, ResponseFormatField } from "../api/conversation_schema.ts";
 import type { ResponsesRequest } from "../api/responses_schema.ts";
+
+/** What the fields are called. */
+export const RESPONSE_FIELDS: FieldNames = { prompt: "input", form: "text.format", tools: "tools", continues: "input" };
 
 /** The conversation that a response continues. */
 export function conversationOf({ input, instructions, tools, tool_choice, parallel_tool_calls, text }: ResponsesRequest): ConversationFields {

@@ -8,12 +8,12 @@ import type { ServedModel, TokenLogprob, TokenRequest } from "../../../core/engi
 import type { TextEvent, TextOptions } from "../../../core/text/generate.ts";
 import { DEFAULT_MAX_TOKENS } from "../../api/openai_schema.ts";
 import type { PreparedCompletion } from "../../text/jobs.ts";
-import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
+import { type Choice, collectChoices, runChoices, UsageMeter } from "../answers/choices.ts";
 import { HeldChoices } from "./held_choices.ts";
 import { jsonResponse } from "../json.ts";
 import { CompletionLogprobsWriter, LOGPROBS_RUN, type ScoredToken } from "./logprobs.ts";
-import { prepared } from "./prepared.ts";
-import { tokenRequests } from "./requests.ts";
+import { prepared } from "../answers/prepared.ts";
+import { tokenRequests } from "../answers/requests.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
 import { Slices } from "../slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";

@@ -8,12 +8,12 @@ import type { FinishReason } from "../../../core/engine.ts";
 import type { AnswerPart } from "../../../core/text/answers/answer_parser.ts";
 import type { PreparedConversation } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
-import { collectChoices, runChoices, type Usage, UsageMeter } from "./choices.ts";
+import { collectChoices, runChoices, type Usage, UsageMeter } from "../answers/choices.ts";
 import { AnswerSum, callId, type SortedAnswer } from "./chat_message.ts";
 import { toHttpError } from "../../api/errors.ts";
 import { joined, jsonResponse, WrittenJson } from "../json.ts";
-import { prepared } from "./prepared.ts";
-import { tokenRequests } from "./requests.ts";
+import { prepared } from "../answers/prepared.ts";
+import { tokenRequests } from "../answers/requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "../server_context.ts";
 import { NamedEvent, RequestAbort, streamEvents } from "../sse.ts";
 
