@@ -16,11 +16,11 @@ export function only(...values: (string | boolean | number)[]) {
 }
 
 /** A field that may hold anything: whatever it says, the answer is the same. */
-const ignored = z.unknown().optional();
+export const ignored = z.unknown().optional();
 
 /**
  * Fields that cannot change an answer, and that clients send without being asked: they identify the end user, label the request, ask to keep what this server keeps
- * for nobody, or tell OpenAI's own models how much to say. docs/api.md lists them.
+ * for nobody, say how much is paid for how soon, or tell OpenAI's own models how much to say. docs/api.md lists them.
  */
 export const withoutEffect = {
   user: ignored,
@@ -29,8 +29,10 @@ export const withoutEffect = {
   safety_identifier: ignored,
   prompt_cache_key: ignored,
   prompt_cache_retention: ignored,
+  prompt_cache_options: ignored,
   client_metadata: ignored,
   verbosity: ignored,
+  service_tier: ignored,
 } as const;
 
 /** The same in messages and their parts: where they were cached, cited or numbered elsewhere. */

@@ -4,9 +4,8 @@
  * @module
  */
 import { z } from "zod";
-import { only, optional, priority } from "./fields.ts";
+import { ignored, only, optional, priority } from "./fields.ts";
 
-const ignored = z.unknown().optional();
 /** What clients say of caching and of who may call, which changes no answer: every prefix is cached, and only the model calls. */
 const withoutEffect = { cache_control: ignored, citations: ignored, caller: ignored, toolset_name: ignored } as const;
 
@@ -60,7 +59,11 @@ const tool = z.union([
     allowed_callers: ignored,
     defer_loading: ignored,
   }),
-  z.looseObject({ type: z.string().refine((type) => type !== "custom"), name: optional(z.string()), input_schema: z.undefined().optional() }),
+  z.looseObject({
+    type: z.string().refine((type) => type !== "custom", { abort: true }),
+    name: optional(z.string()),
+    input_schema: z.undefined().optional(),
+  }),
 ]);
 
 const parallel = { disable_parallel_tool_use: optional(z.boolean()) } as const;
@@ -74,7 +77,7 @@ const toolChoice = z.discriminatedUnion("type", [
 /** How much is thought is up to the model; how it is shown, too. */
 const thinking = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("enabled"), budget_tokens: optional(z.int().min(1)), display: ignored }),
-  z.strictObject({ type: z.literal("adaptive"), display: ignored }),
+  z.strictObject({ type: z.literal(["adaptive", "between_tools"]), display: ignored }),
   z.strictObject({ type: z.literal("disabled") }),
 ]);
 

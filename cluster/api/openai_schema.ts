@@ -6,8 +6,7 @@
  */
 import { z } from "zod";
 import { message, reasoningEffort, responseFormat, templateVariables, tool, toolChoice } from "./conversation_schema.ts";
-import { HttpError } from "./errors.ts";
-import { only, optional, priority, withoutEffect, withoutNulls } from "./fields.ts";
+import { only, optional, priority, withoutEffect } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
@@ -94,7 +93,6 @@ export const chatRequest = z.strictObject({
   tools: optional(z.array(tool).max(MOST_TOOLS)),
   tool_choice: optional(toolChoice),
   parallel_tool_calls: optional(z.boolean()),
-  service_tier: only("auto", "default"),
   ...promptFields,
   modalities: optional(z.tuple([z.literal("text")])),
 });
@@ -102,7 +100,9 @@ export const chatRequest = z.strictObject({
 /** Body of `POST /v1/completions`. */
 export const completionRequest = z.strictObject({
   ...sampling,
-  prompt: z.union([z.string(), tokenIds, z.array(z.string()).min(1).max(MOST_PROMPTS), z.array(tokenIds).min(1).max(MOST_PROMPTS)]),
+  prompt: z.union([z.string(), tokenIds, z.array(z.string()).min(1).max(MOST_PROMPTS), z.array(tokenIds).min(1).max(MOST_PROMPTS)], {
+    error: `must be a text, a list of 1 to ${MOST_TOKENS} token ids, or a list of 1 to ${MOST_PROMPTS} of either`,
+  }),
   max_tokens: optional(tokenCount),
   logprobs: optional(z.int().min(0).max(20)),
   echo: optional(z.boolean()),
@@ -133,32 +133,3 @@ export type CompletionRequest = z.output<typeof completionRequest>;
 
 /** Fields both kinds of request share. */
 export type SamplingFields = Omit<Pick<ChatRequest, keyof typeof sampling>, "logit_bias">;
-
-/**
- * Parses a body.
- *
- * @throws {HttpError} 400 that names the field
- */
-export function parseBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
-  const parsed = schema.safeParse(withoutNulls(body), { reportInput: false });
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  if (issue.code === "unrecognized_keys") {
-    const param = [...issue.path, issue.keys[0]].join(".");
-    throw new HttpError(400, `Parameter "${param}" is not supported`, { param, code: "unsupported_parameter" });
-  }
-  const param = issue.path.join(".");
-  const what = param === "" ? "The body" : `Parameter "${param}"`;
-  throw new HttpError(400, `${what} cannot be used: ${reasonOf(issue)}`, { param: param === "" ? undefined : param, code: "invalid_value" });
-}
-
-/** What is wrong, of several forms with each of them. */
-function reasonOf(issue: z.core.$ZodIssue): string {
-  if (issue.code !== "invalid_union") return issue.message;
-  const each = issue.errors.flatMap(([first]) => {
-    if (first === undefined) return [];
-    const field = first.path.length === 0 ? "" : `${first.path.join(".")}: `;
-    return [field + reasonOf(first).replace(/^Invalid input: /, "")];
-  });
-  return each.length === 0 ? issue.message : `Invalid input: ${[...new Set(each)].join("; or ")}`;
-}

@@ -67,12 +67,18 @@ export interface PreparedCompletion {
   readonly prompts: readonly { readonly text: string; readonly tokens: Uint32Array }[];
 }
 
+/** Functions of namespaces, by what the model calls them. */
+export type Namespaces = Readonly<Record<string, { readonly namespace: string; readonly name: string }>>;
+
 /** A request for a response, without what its prompt was made of. */
 export interface PreparedResponse {
   readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "priority" | "max_output_tokens" | "stream">;
   readonly conversation: PreparedConversation;
+  readonly namespaces: Namespaces;
   /** Fields of the response that say what was asked for, as JSON without the braces around it. */
   readonly echo: Uint8Array<ArrayBuffer>;
+  /** What was left out of the request; null: nothing. */
+  readonly warning: string | null;
 }
 
 /** A request for a message of Anthropic's API, without what its prompt was made of. */

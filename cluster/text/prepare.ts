@@ -13,12 +13,13 @@ import {
   completionRequest,
   DEFAULT_MAX_TOKENS,
   detokenizeRequest,
-  parseBody,
   tokenizeRequest,
 } from "../api/openai_schema.ts";
+import { parseBody } from "../api/parse_body.ts";
 import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
 import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
 import { conversationOf, RESPONSE_FIELDS, responseEcho } from "./response_fields.ts";
+import { offeredTools } from "./offered_tools.ts";
 import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
@@ -111,10 +112,17 @@ function promptsOf(prompt: CompletionRequest["prompt"]): readonly (string | numb
 function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedResponse {
   const request = parseBody(responsesRequest, parseJson(body, parseWithNumbers));
   checkModel(model, request.model);
-  const conversation = answerForm(model, conversationOf(request), RESPONSE_FIELDS);
+  const { fields, leftOut } = conversationOf(request);
+  const conversation = answerForm(model, fields, RESPONSE_FIELDS);
   const { temperature, top_p, priority, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
-  return { request: { temperature, top_p, priority, max_output_tokens, stream }, conversation, echo: responseEcho(request, model.id) };
+  return {
+    request: { temperature, top_p, priority, max_output_tokens, stream },
+    conversation,
+    namespaces: offeredTools(request.tools).namespaces,
+    echo: responseEcho(request, model.id),
+    warning: leftOutWarning(leftOut),
+  };
 }
 
 function prepareMessage(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedMessage {

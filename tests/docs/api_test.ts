@@ -32,7 +32,7 @@ describe("docs/api.md", () => {
     const cases = [
       [Object.keys(chatRequest.shape), both + section("Chat completions")],
       [Object.keys(completionRequest.shape), both + section("Completions")],
-      [Object.keys(responsesRequest.shape), section("Responses")],
+      [Object.keys(responsesRequest.shape), both + section("Responses")],
       [Object.keys(messagesRequest.shape), both + section("Messages")],
       [Object.keys(countTokensRequest.shape), both + section("Messages")],
     ] as const;

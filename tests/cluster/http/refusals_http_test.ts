@@ -64,7 +64,7 @@ describe("requests that cannot be honoured", () => {
     ["embeddings", "/v1/embeddings", { input: "x" }, 400, null],
     ["a response format that does not exist", chat, { ...KETTLE, response_format: { type: "xml" } }, 400, "response_format.type"],
     ["a schema that cannot be", chat, { ...KETTLE, response_format: jsonSchema({ type: "colour" }) }, 400, "response_format"],
-    ["images", chat, { messages: [{ role: "user", content: [{ type: "image_url", image_url: {} }] }] }, 400, "messages.0.content"],
+    ["images", chat, { messages: [{ role: "user", content: [{ type: "image_url", image_url: {} }] }] }, 400, "messages.0.content.0.type"],
     ["no messages", chat, { messages: [] }, 400, "messages"],
     ["a wrong temperature", chat, { ...KETTLE, temperature: 3 }, 400, "temperature"],
     ["NaN, which JSON cannot say", chat, `{"messages":[],"temperature":NaN}`, 400, null],
@@ -137,11 +137,15 @@ describe("requests that cannot be honoured", () => {
 
   it("says of what may have several forms what each of them asks for", async () => {
     const cases: [path: string, body: object, said: string][] = [
-      ["/tokenize", {}, "The body cannot be used: Invalid input: prompt: expected string, received undefined; or messages: expected array"],
+      [
+        "/tokenize",
+        {},
+        "The body cannot be used: prompt: expected a text, and it is missing; or messages: expected a list of 1 to 4096 elements, and it is missing",
+      ],
       [
         "/v1/completions",
         { prompt: "a", stop: 5 },
-        'Parameter "stop" cannot be used: Invalid input: expected string, received number; or expected array',
+        'Parameter "stop" cannot be used: expected a text of 1 to 1024 characters or a list of at most 16 elements, got 5',
       ],
       ["/detokenize", { tokens: "x" }, "must be a list of 1 to"],
     ];
