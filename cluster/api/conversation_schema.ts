@@ -5,10 +5,19 @@
  */
 import { z } from "zod";
 import { TEMPLATE_VARIABLES } from "../../core/text/chat_template.ts";
-import { optional, withoutEffectInMessages } from "./fields.ts";
+import { ignored, optional, withoutEffectInMessages } from "./fields.ts";
 
-const textPart = z.strictObject({ type: z.literal("text"), text: z.string(), ...withoutEffectInMessages });
+/** What `@openai/agents` repeats of a message in its parts. */
+const repeated = { role: ignored, reasoning_content: ignored, tool_calls: ignored } as const;
+const textPart = z.strictObject({ type: z.literal("text"), text: z.string(), ...withoutEffectInMessages, ...repeated });
+const refusalPart = z.strictObject({ type: z.literal("refusal"), refusal: z.string(), ...repeated });
 const text = z.union([z.string(), z.array(textPart).transform((parts) => parts.map(({ text }) => text).join(""))]);
+const answer = z.union([
+  z.string(),
+  z.array(z.discriminatedUnion("type", [textPart, refusalPart])).transform((parts) =>
+    parts.map((part) => part.type === "text" ? part.text : part.refusal).join("")
+  ),
+]);
 const name = z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores");
 
 const toolCall = z.strictObject({
@@ -38,7 +47,7 @@ export const message = z.discriminatedUnion("role", [
   z.strictObject({ role: z.literal("user"), ...spoken }),
   z.strictObject({
     role: z.literal("assistant"),
-    content: optional(text),
+    content: optional(answer),
     name: optional(z.string()),
     tool_calls: optional(z.array(toolCall).max(128)),
     /** Earlier reasoning: templates decide what becomes of it. */

@@ -28,6 +28,7 @@ const item = z.discriminatedUnion("type", [
     encrypted_content: ignored,
     ...aside,
   }),
+  z.strictObject({ type: z.literal("item_reference"), id: z.string().max(256) }),
   z.strictObject({ type: z.literal("message"), role: z.enum(["system", "developer", "user", "assistant"]), content, phase: ignored, ...aside }),
 ]);
 
@@ -124,6 +125,11 @@ export const responsesRequest = z.strictObject({
   truncation: only("disabled"),
   background: only(false),
 });
+
+/** An item that was kept, as it was answered. */
+export function parseItem(json: string): z.output<typeof item> {
+  return item.parse(JSON.parse(json));
+}
 
 /** Parsed parts. */
 export type FunctionTool = z.output<typeof functionTool>;

@@ -18,6 +18,7 @@ import type { ServerMetrics } from "../observe/metrics.ts";
 import type { TextService } from "../text/text_work.ts";
 import type { BodyLimits } from "./body.ts";
 import { Budget } from "./budget.ts";
+import { KeptItems } from "./kept_items.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./openai/chat.ts";
 import { handleCompletion } from "./openai/completions.ts";
@@ -98,13 +99,14 @@ function bodyLimits(maxBytes: number): BodyLimits {
 export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
   const { drain, shutdown, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
   let bodies: BodyLimits | null = null;
+  const items = new KeptItems();
   const loaded = (): ServerContext => {
     const now = state();
     if ("loading" in now) {
       throw new HttpError(503, `The model is still ${now.pace?.downloading ? "being downloaded" : "loading"}`, { code: "loading", retryAfter: 1 });
     }
     bodies ??= bodyLimits(options.maxBodyBytes ?? Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * now.model.engine.maxContext));
-    return { model: now.model, grammars: now.grammars, text: now.text, bodies, shutdown };
+    return { model: now.model, grammars: now.grammars, text: now.text, bodies, items, shutdown };
   };
   const app = new Hono<AppEnv>();
   app.use(nameRequest);

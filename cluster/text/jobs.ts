@@ -70,6 +70,13 @@ export interface PreparedCompletion {
 /** Functions of namespaces, by what the model calls them. */
 export type Namespaces = Readonly<Record<string, { readonly namespace: string; readonly name: string }>>;
 
+/** A request for a response. */
+export interface ResponseBody {
+  readonly body: Uint8Array<ArrayBuffer>;
+  /** JSON of items that it refers to, by their names; null: they are not known yet. */
+  readonly kept: Readonly<Record<string, string>> | null;
+}
+
 /** A request for a response, without what its prompt was made of. */
 export interface PreparedResponse {
   readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "priority" | "max_output_tokens" | "stream">;
@@ -79,6 +86,8 @@ export interface PreparedResponse {
   readonly echo: Uint8Array<ArrayBuffer>;
   /** What was left out of the request; null: nothing. */
   readonly warning: string | null;
+  /** Whether its items may be kept for a while. */
+  readonly store: boolean;
 }
 
 /** A request for a message of Anthropic's API, without what its prompt was made of. */
@@ -93,7 +102,8 @@ export interface PreparedMessage {
 export interface TextJobs {
   readonly chat: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedChat };
   readonly completion: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedCompletion };
-  readonly response: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedResponse };
+  /** Of a request that refers to items, their names, unless they are given. */
+  readonly response: { readonly input: ResponseBody; readonly output: PreparedResponse | { readonly references: readonly string[] } };
   readonly message: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedMessage };
   /** The whole answer, as JSON. */
   readonly messageTokens: { readonly input: Uint8Array<ArrayBuffer>; readonly output: Uint8Array<ArrayBuffer> };

@@ -18,12 +18,12 @@ import {
 import { parseBody } from "../api/parse_body.ts";
 import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
 import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
-import { conversationOf, RESPONSE_FIELDS, responseEcho } from "./response_fields.ts";
+import { conversationOf, referencesOf, RESPONSE_FIELDS, responseEcho } from "./response_fields.ts";
 import { offeredTools } from "./offered_tools.ts";
 import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
-import type { LogitBias, PreparedChat, PreparedCompletion, PreparedMessage, PreparedResponse, TextJobKind, TextJobs } from "./jobs.ts";
+import type { LogitBias, PreparedChat, PreparedCompletion, PreparedMessage, TextJobKind, TextJobs } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
 
 /** Does a job. @throws {HttpError} if the request cannot be used */
@@ -109,10 +109,12 @@ function promptsOf(prompt: CompletionRequest["prompt"]): readonly (string | numb
   return typeof prompt[0] === "number" ? [prompt as number[]] : prompt as (string | number[])[];
 }
 
-function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedResponse {
+function prepareResponse(model: TextModel, { body, kept }: TextJobs["response"]["input"]): TextJobs["response"]["output"] {
   const request = parseBody(responsesRequest, parseJson(body, parseWithNumbers));
   checkModel(model, request.model);
-  const { fields, leftOut } = conversationOf(request);
+  const references = kept === null ? referencesOf(request) : [];
+  if (references.length > 0) return { references };
+  const { fields, leftOut } = conversationOf(request, kept ?? {});
   const conversation = answerForm(model, fields, RESPONSE_FIELDS);
   const { temperature, top_p, priority, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
@@ -122,6 +124,7 @@ function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): Prepa
     namespaces: offeredTools(request.tools).namespaces,
     echo: responseEcho(request, model.id),
     warning: leftOutWarning(leftOut),
+    store: request.store !== false,
   };
 }
 

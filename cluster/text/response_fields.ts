@@ -8,7 +8,7 @@ import { allowedFunctions, nameIn, offeredTools } from "./offered_tools.ts";
 import { joinTurns } from "./turns.ts";
 import type { ConversationFields, FieldNames } from "./jobs.ts";
 import type { Message, ResponseFormatField, ToolChoiceField } from "../api/conversation_schema.ts";
-import type { ResponsesRequest } from "../api/responses_schema.ts";
+import { parseItem, type ResponsesRequest } from "../api/responses_schema.ts";
 
 /** Between what is said in a row: each is a text by itself. */
 const BETWEEN = "\n\n";
@@ -16,10 +16,18 @@ const BETWEEN = "\n\n";
 /** What the fields are called. */
 export const RESPONSE_FIELDS: FieldNames = { prompt: "input", form: "text.format", tools: "tools", continues: "input" };
 
-/** The conversation that a response continues, and the types of tools that are left out of it. @throws {HttpError} 400 if what must be called is not there */
-export function conversationOf(request: ResponsesRequest): { readonly fields: ConversationFields; readonly leftOut: readonly string[] } {
+/**
+ * The conversation that a response continues, and the types of tools that are left out of it.
+ *
+ * @param kept JSON of the items that it refers to
+ * @throws {HttpError} 400 if what must be called is not there
+ */
+export function conversationOf(
+  request: ResponsesRequest,
+  kept: Readonly<Record<string, string>>,
+): { readonly fields: ConversationFields; readonly leftOut: readonly string[] } {
   const { input, instructions, tool_choice: choice, parallel_tool_calls, text, reasoning, chat_template_kwargs } = request;
-  const said: Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input.flatMap(messagesOf);
+  const said: Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input.flatMap((item) => messagesOf(item, kept));
   const messages = joinTurns(instructions === undefined ? said : [{ role: "system", content: instructions }, ...said], BETWEEN);
   const { functions, leftOut } = offeredTools(request.tools);
   return {
@@ -53,8 +61,15 @@ function choiceOf(choice: ResponsesRequest["tool_choice"]): ToolChoiceField | un
 
 type InputItem = Exclude<ResponsesRequest["input"], string>[number];
 
-function messagesOf(item: InputItem): Message[] {
+/** Items that a request refers to by their names. */
+export function referencesOf({ input }: ResponsesRequest): string[] {
+  return typeof input === "string" ? [] : input.flatMap((item) => item.type === "item_reference" ? [item.id] : []);
+}
+
+function messagesOf(item: InputItem, kept: Readonly<Record<string, string>>): Message[] {
   switch (item.type) {
+    case "item_reference":
+      return messagesOf(parseItem(kept[item.id]), {});
     case "message":
       return [{ role: item.role === "developer" ? "system" : item.role, content: item.content }];
     case "function_call":

@@ -55,7 +55,7 @@ describe("anthropic client", () => {
     const system = [{ type: "text" as const, text: "Be brief.", cache_control: cached }, { type: "text" as const, text: "Be kind." }];
     const answer = await ask("What is a kettle?", { system, metadata: { user_id: "u" }, temperature: 0, top_k: 5 });
     assertEquals([answer.type, answer.role, answer.model, answer.stop_reason], ["message", "assistant", "scripted", "end_turn"]);
-    assertEquals(answer.content, [{ type: "text", text: "A kettle.", citations: null }]);
+    assertEquals(answer.content, [{ type: "text", text: "A kettle." } as Anthropic.TextBlock]);
     assertEquals(prompts.at(-1), "[system]Be brief.\n\nBe kind.[user]What is a kettle?[assistant]");
     const { input_tokens: rest, cache_read_input_tokens: read, output_tokens: generated } = answer.usage;
     const counted = await client.messages.countTokens({ model, messages: [user("What is a kettle?")], system });
@@ -73,8 +73,7 @@ describe("anthropic client", () => {
     assertEquals(content.slice(0, 2), [{ type: "thinking", thinking: "Two cities.", signature: "" }, {
       type: "text",
       text: "Let me see.\n",
-      citations: null,
-    }]);
+    } as Anthropic.TextBlock]);
     assertEquals(calls.map(({ name, input }) => ({ name, input })), ["Oslo", "Zürich"].map((city) => ({ name: "get_weather", input: input(city) })));
     assert(calls.every(({ id }) => /^toolu_/.test(id)) && calls[0].id !== calls[1].id, "named");
     const block = (delta: string, last: string[] = []) => ["content_block_start", delta, ...last, "content_block_stop"];
@@ -108,7 +107,7 @@ describe("anthropic client", () => {
     }));
     const messages = [user("Weather in two?"), { role: "assistant" as const, content: first.content }, { role: "user" as const, content: results }];
     const next = await client.messages.create({ model, max_tokens: 200, tools: [WEATHER], messages: [...messages, user("Well?"), user("And?")] });
-    assertEquals(next.content, [{ type: "text", text: "Rain in both.", citations: null }]);
+    assertEquals(next.content, [{ type: "text", text: "Rain in both." } as Anthropic.TextBlock]);
     const said = prompts.at(-1)!;
     assert(
       said.endsWith(

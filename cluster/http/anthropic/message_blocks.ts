@@ -92,7 +92,7 @@ export class MessageBlocks {
 function blockOf({ kind, id, name, text }: OpenBlock): object {
   switch (kind) {
     case "text":
-      return { type: "text", text, citations: null };
+      return { type: "text", text };
     case "thinking":
       return { type: "thinking", thinking: text, signature: "" };
     case "tool_use":

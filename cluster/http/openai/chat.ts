@@ -10,7 +10,7 @@ import type { TextOptions } from "../../../core/text/generate.ts";
 import type { PreparedChat, PreparedConversation } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
 import { collectChoices, runChoices, UsageMeter } from "../answers/choices.ts";
-import { AnswerSum, assistantMessage, deltaOf } from "./chat_message.ts";
+import { AnswerSum, assistantMessage, deltasOf } from "./chat_message.ts";
 import { jsonResponse } from "../json.ts";
 import { chatLogprobs, wholeChatLogprobs } from "./logprobs.ts";
 import { prepared } from "../answers/prepared.ts";
@@ -115,13 +115,18 @@ async function sendChunks(
     const parts = [...parser.push(event.text), ...(ended ? parser.finish() : [])];
     // What is held back because it may be a marker needs no event, unless somebody counts tokens.
     if (parts.length === 0 && !ended && logprobs === null && !request.return_token_ids) return;
+    const [first, ...more] = deltasOf(parts);
+    const last = event.finishReason === null ? null : finishReason(parser, event.finishReason);
     send(chunk([{
       index,
-      delta: deltaOf(parts),
+      delta: first,
       logprobs: logprobs === null ? null : chatLogprobs(model.tokenizer, event.logprobs),
-      finish_reason: event.finishReason === null ? null : finishReason(parser, event.finishReason),
+      finish_reason: more.length === 0 ? last : null,
       ...(request.return_token_ids ? { token_ids: event.tokens } : {}),
     }]));
+    for (const [i, delta] of more.entries()) {
+      send(chunk([{ index, delta, logprobs: null, finish_reason: i === more.length - 1 ? last : null }]));
+    }
   });
   if (withUsage) send(chunk([], { usage: meter.usage }));
 }

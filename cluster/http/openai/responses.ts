@@ -5,7 +5,7 @@
  */
 import type { Context } from "hono";
 import type { FinishReason } from "../../../core/engine.ts";
-import type { Namespaces, PreparedConversation } from "../../text/jobs.ts";
+import type { Namespaces, PreparedConversation, PreparedResponse } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
 import { collectChoices, runChoices, type Usage, UsageMeter } from "../answers/choices.ts";
 import { AnswerSum } from "./chat_message.ts";
@@ -13,7 +13,7 @@ import { itemsOf, newId, type OutputItem, statusOf, StreamedOutput } from "./res
 import { warned } from "../answers/warned.ts";
 import { toHttpError } from "../../api/errors.ts";
 import { joined, jsonResponse, WrittenJson } from "../json.ts";
-import { prepared } from "../answers/prepared.ts";
+import { HeldBody } from "../body.ts";
 import { tokenRequests } from "../answers/requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "../server_context.ts";
 import { NamedEvent, RequestAbort, streamEvents } from "../sse.ts";
@@ -21,7 +21,7 @@ import { NamedEvent, RequestAbort, streamEvents } from "../sse.ts";
 /** Handles one request. */
 export async function handleResponses(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
   const { model } = server;
-  const { request, conversation, namespaces, echo, warning } = await prepared(c, server, "response");
+  const { request, conversation, namespaces, echo, warning, store } = await preparedResponse(c, server);
   const abort = new RequestAbort(c, server.shutdown);
   const requests = tokenRequests(model, { temperature: request.temperature, top_p: request.top_p, priority: request.priority }, {
     prompt: conversation.prompt,
@@ -34,14 +34,35 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext)
   });
   const constrained = await ConstrainedRequests.create(server, requests, conversation.grammar);
   const meter = new UsageMeter({ promptTokens: conversation.prompt.length, choicesPerPrompt: 1 });
-  const work: ResponseWork = { server, constrained, conversation, namespaces, meter, response: new ResponseObject(echo), client: c.get("client") };
+  const work: ResponseWork = {
+    server,
+    constrained,
+    conversation,
+    namespaces,
+    meter,
+    response: new ResponseObject(echo),
+    client: c.get("client"),
+    store,
+  };
   if (request.stream) return warned(streamEvents(abort, (send) => sendEvents(work, abort, send), { done: false }), warning);
 
   using _ = constrained;
   const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, meter);
   const answer = await new AnswerSum(answerParser(model, conversation)).takeWhole(choice.text);
   const items = itemsOf(answer, statusOf(choice.finishReason), namespaces);
+  if (store) server.items.keep(work.client, items);
   return warned(jsonResponse(work.response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(work, items))), warning);
+}
+
+/** Prepares what a body asks for, with the items that it refers to. @throws {HttpError} if it cannot be used */
+async function preparedResponse(c: Context<AppEnv>, { text, bodies, items }: ServerContext): Promise<PreparedResponse> {
+  const client = c.get("client");
+  const { signal } = c.req.raw;
+  using body = await HeldBody.read(c.req.raw, client, bodies);
+  const first = await text.run("response", { body: body.bytes, kept: null }, { client, signal });
+  if (!("references" in first)) return first;
+  const kept = items.find(client, first.references);
+  return await text.run("response", { body: body.bytes, kept }, { client, signal }) as PreparedResponse;
 }
 
 /** A response that is being computed. */
@@ -53,6 +74,7 @@ interface ResponseWork {
   readonly meter: UsageMeter;
   readonly response: ResponseObject;
   readonly client: string;
+  readonly store: boolean;
 }
 
 /** How many tokens of the output are reasoning. */
@@ -124,6 +146,7 @@ async function sendEvents(
       for (const part of [...parser.push(text), ...(finishReason === null ? [] : parser.finish())]) output.take(part);
     });
     output.end(statusOf(reason));
+    if (work.store) work.server.items.keep(work.client, output.items);
     const tokens = await reasoningTokens(work, output.items);
     const type = reason === "stop" ? "response.completed" : "response.incomplete";
     event(type, { response: response.ended(output.items, reason, meter.usage, tokens) });

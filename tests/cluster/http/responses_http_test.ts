@@ -116,6 +116,26 @@ describe("POST /v1/responses", () => {
     assert(prompt.includes(`{"name": "mcp__weather__get", "arguments": {"city": "Oslo"}}`), prompt);
   });
 
+  it("knows items by their names for a while, each client's own", async () => {
+    answer = `<think>Hm.</think>\nLet me see.\n${call("get_weather")}`;
+    const ask = async (body: object) => {
+      const text = await (await test.app.request("/v1/responses", { method: "POST", body: JSON.stringify({ ...body, stream: true }) })).text();
+      return JSON.parse(text.trim().split("\n\n").at(-1)!.split("\ndata: ")[1]).response;
+    };
+    for (const answered of [(await post({ input: "Weather?", tools: [WEATHER] })).body, await ask({ input: "Weather?", tools: [WEATHER] })]) {
+      const references = answered.output.map(({ id }: { id: string }) => ({ type: "item_reference", id }));
+      const result = { type: "function_call_output", call_id: answered.output.at(-1).call_id, output: "rain" };
+      const { response } = await post({ input: [{ role: "user", content: "Weather?" }, ...references, result], tools: [WEATHER] });
+      assertEquals(response.status, 200);
+      assert(prompt.endsWith(`[assistant]<think>Hm.</think>\nLet me see.\n${call("get_weather")}[tool]rain[assistant]`), prompt);
+    }
+    const { body: unkept } = await post({ input: "Weather?", store: false });
+    for (const id of [unkept.output[0].id, "msg_none"]) {
+      const { response, body: { error } } = await post({ input: [{ type: "item_reference", id }] });
+      assertEquals([response.status, error.param], [404, "input"]);
+    }
+  });
+
   it("lets only the allowed tools be called", async () => {
     answer = call("get_weather");
     const tools = [WEATHER, { ...WEATHER, name: "other" }];
@@ -132,7 +152,7 @@ describe("POST /v1/responses", () => {
     const cases: [body: object, param: string][] = [
       [{ input: "x", text: { format } }, "text.format"],
       [{ input: "x ".repeat(40_000) }, "input"],
-      [{ input: [{ type: "item_reference", id: "x" }] }, "input.0.type"],
+      [{ input: [{ type: "item_search", id: "x" }] }, "input.0.type"],
       [{ input: "x", include: ["message.output_text.logprobs"] }, "include.0"],
       [{ input: "x", tools: [{ ...WEATHER, parameters: { $ref: "http://b.example/" } }] }, "tools"],
     ];
