@@ -53,7 +53,7 @@ const sampling = {
   frequency_penalty: optional(z.number().min(-2).max(2)),
   repetition_penalty: optional(z.number().min(0.01).max(10)),
   logit_bias: optional(logitBias),
-  /** Up to 64 bits, of which JSON's numbers hold 53. */
+  /** Up to 64 bits, of which numbers hold 53: see `exactSeed`. */
   seed: optional(z.number().min(-(2 ** 63)).max(2 ** 64).refine(Number.isInteger, "must be a whole number")),
   n: optional(z.int().min(1).max(MOST_CHOICES)),
   stop: optional(
@@ -67,7 +67,8 @@ const sampling = {
   stop_token_ids: optional(z.array(z.int().min(0).max(2 ** 31)).max(MOST_STOP_TOKENS)),
   include_stop_str_in_output: optional(z.boolean()),
   min_tokens: optional(tokenCount),
-  skip_special_tokens: only(true),
+  skip_special_tokens: optional(z.boolean()),
+  prompt_logprobs: optional(z.int().min(0).max(20)),
   priority,
   return_token_ids: optional(z.boolean()),
   ...withoutEffect,
@@ -128,8 +129,9 @@ function isTokenId(value: unknown): boolean {
 }
 
 /** Parsed bodies. */
-export type ChatRequest = z.output<typeof chatRequest>;
-export type CompletionRequest = z.output<typeof completionRequest>;
+type ExactSeed<R extends { readonly seed: unknown }> = Omit<R, "seed"> & { readonly seed: number | bigint | undefined };
+export type ChatRequest = ExactSeed<z.output<typeof chatRequest>>;
+export type CompletionRequest = ExactSeed<z.output<typeof completionRequest>>;
 
 /** Fields both kinds of request share. */
 export type SamplingFields = Omit<Pick<ChatRequest, keyof typeof sampling>, "logit_bias">;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseWithNumbers } from "../../core/text/json_numbers.ts";
+import { numberText, parseWithNumbers } from "../../core/text/json_numbers.ts";
 import { answerForm } from "./answer_form.ts";
 import { HttpError } from "../api/errors.ts";
 import {
@@ -61,6 +61,7 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     ...request
   } = parsed;
   checkModel(model, request.model);
+  checkPromptLogprobs(request);
   if (request.top_logprobs !== undefined && !request.logprobs) {
     throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
   }
@@ -79,13 +80,14 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
   checkStopTokens(model, request.stop_token_ids);
   checkLeast(request.min_tokens, request[maxField], conversation.grammar !== null);
-  return { request, bias: biasOf(model, logit_bias), conversation };
+  return { request: { ...request, seed: exactSeed(body, request.seed) }, bias: biasOf(model, logit_bias), conversation };
 }
 
 function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedCompletion {
   const { prompt, logit_bias, ...request } = parseBody(completionRequest, parseJson(body));
   checkModel(model, request.model);
   checkBestOf(request);
+  checkPromptLogprobs(request);
   checkStopTokens(model, request.stop_token_ids);
   checkLeast(request.min_tokens, request.max_tokens ?? DEFAULT_MAX_TOKENS, false);
   const prompts = promptsOf(prompt).map((one) => {
@@ -94,7 +96,20 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
     const text = typeof one === "string" ? one : model.tokenizer.decode(one, { skipSpecial: false });
     return { text: request.echo ? text : "", tokens: Uint32Array.from(tokens) };
   });
-  return { request, bias: biasOf(model, logit_bias), prompts };
+  return { request: { ...request, seed: exactSeed(body, request.seed) }, bias: biasOf(model, logit_bias), prompts };
+}
+
+/** @throws {HttpError} 400 if log-probabilities of the prompt are to be streamed, for which there is no form */
+function checkPromptLogprobs({ prompt_logprobs: wanted, stream }: Pick<ChatRequest, "prompt_logprobs" | "stream">): void {
+  if (wanted === undefined || !stream) return;
+  throw new HttpError(400, `"prompt_logprobs" cannot be streamed`, { param: "prompt_logprobs", code: "invalid_value" });
+}
+
+/** A seed with all of its digits, which numbers may not hold. */
+function exactSeed(body: Uint8Array<ArrayBuffer>, seed: number | undefined): number | bigint | undefined {
+  if (seed === undefined || Number.isSafeInteger(seed)) return seed;
+  const text = numberText(parseWithNumbers(decodeUtf8(body)) as object, "seed") ?? "";
+  return /^-?\d+$/.test(text) ? BigInt(text) : seed;
 }
 
 /** @throws {HttpError} 400 if `best_of` cannot be honoured */

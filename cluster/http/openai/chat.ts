@@ -12,7 +12,7 @@ import { answerParser, keptTokens } from "../../text/answer_form.ts";
 import { collectChoices, runChoices, UsageMeter } from "../answers/choices.ts";
 import { AnswerSum, assistantMessage, deltasOf } from "./chat_message.ts";
 import { jsonResponse } from "../json.ts";
-import { chatLogprobs, wholeChatLogprobs } from "./logprobs.ts";
+import { chatLogprobs, promptLogprobs, wholeChatLogprobs } from "./logprobs.ts";
 import { prepared } from "../answers/prepared.ts";
 import { tokenRequests } from "../answers/requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "../server_context.ts";
@@ -31,7 +31,7 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext): Pro
       bias,
       maxTokens: request.max_completion_tokens ?? request.max_tokens,
       logprobs: logprobsOf(request),
-      promptLogprobs: null,
+      promptLogprobs: request.prompt_logprobs ?? null,
       client: c.get("client"),
       signal: abort.signal,
     }),
@@ -43,7 +43,11 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext): Pro
     conversation,
     constrained,
     base: { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id },
-    text: { stop: request.stop ?? [], includeStop: request.include_stop_str_in_output, kept: keptTokens(model) },
+    text: {
+      stop: request.stop ?? [],
+      includeStop: request.include_stop_str_in_output,
+      kept: request.skip_special_tokens === false ? "all" : keptTokens(model),
+    },
   };
   return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
 }
@@ -65,6 +69,7 @@ async function whole({ server: { model }, request, conversation, constrained, ba
   const choices = await collectChoices(model, requests, text, abort, meter);
   const slices = new Slices();
   const answers: object[] = [];
+  const { prompt_logprobs: most } = request;
   for (const [index, choice] of choices.entries()) {
     const parser = answerParser(model, conversation);
     const message = assistantMessage(await new AnswerSum(parser).takeWhole(choice.text, slices));
@@ -81,6 +86,9 @@ async function whole({ server: { model }, request, conversation, constrained, ba
     object: "chat.completion",
     choices: answers,
     usage: meter.usage,
+    ...most === undefined
+      ? {}
+      : { prompt_logprobs: await promptLogprobs(model.tokenizer, requests[0].prompt, choices[0].promptLogprobs, { most, slices }) },
     ...(request.return_token_ids ? { prompt_token_ids: requests[0].prompt } : {}),
   };
 }

@@ -91,6 +91,57 @@ describe("HTTP API", () => {
     assertEquals(logprobs.text_offset, [0, ...new Array(parts.length).fill(0), 2]);
   });
 
+  it("counts special tokens where the text shows them, and what a stop string has cut off not at all", async () => {
+    const { tokens } = await json("/tokenize", { prompt: "To create" });
+    const echo = { max_tokens: 0, echo: true, logprobs: 0 };
+    const [given] = (await json("/v1/completions", { prompt: [...tokens, 2, ...tokens.slice(1)], ...echo })).choices;
+    assertEquals(given.text, "<|begin_of_text|>To create<|user|>To create");
+    assertEquals(given.logprobs.text_offset, [0, 17, 19, 26, 34, 36]);
+    const [said] = (await json("/v1/completions", { prompt: "To<|user|> create", ...echo })).choices;
+    assertEquals([said.text, said.logprobs.text_offset], ["To<|user|> create", [0, 0, 2, 10]]);
+    const kettle = { prompt: "<|user|>What is a kettle?<|assistant|>", temperature: 0, max_tokens: 60, logprobs: 0 };
+    for (const stream of [false, true]) {
+      const response = await test.post("/v1/completions", { ...kettle, stop: ["means a"], stream });
+      const choices = stream
+        ? (await readEvents(response)).slice(0, -1).map((event) => JSON.parse(event).choices[0])
+        : (await response.json()).choices;
+      const offsets = choices.flatMap(({ logprobs }: { logprobs: { text_offset: number[] } }) => logprobs.text_offset);
+      assertEquals(choices.map(({ text }: { text: string }) => text).join(""), "Kettle ");
+      assert(offsets.at(-1) === 7 && offsets.every((offset: number, i: number) => i === 0 || offset >= offsets[i - 1]), offsets.join());
+    }
+    const special = { prompt: kettle.prompt, temperature: 0, max_tokens: 3, logit_bias: { 2: 100 }, logprobs: 0 };
+    const shown = (await json("/v1/completions", { ...special, skip_special_tokens: false })).choices[0];
+    assertEquals([shown.text, shown.logprobs.text_offset], ["<|user|>".repeat(3), [0, 8, 16]]);
+    const hidden = (await json("/v1/completions", { ...special, skip_special_tokens: true })).choices[0];
+    assertEquals([hidden.text, hidden.logprobs.text_offset], ["", [0, 0, 0]]);
+    const chat = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 2, logit_bias: { 2: 100 }, skip_special_tokens: false });
+    assertEquals(chat.choices[0].message.content, "<|user|><|user|>");
+  });
+
+  it("gives vLLM's log-probabilities of prompts", async () => {
+    const { choices: [{ prompt_logprobs: of, logprobs }] } = await json("/v1/completions", {
+      prompt: "To create a new",
+      max_tokens: 0,
+      echo: true,
+      logprobs: 1,
+      prompt_logprobs: 3,
+    });
+    const { tokens } = await json("/tokenize", { prompt: "To create a new" });
+    assertEquals([of.length, of[0], logprobs.top_logprobs[1] && Object.keys(logprobs.top_logprobs[1]).length], [5, null, 1]);
+    for (const [i, position] of of.slice(1).entries()) {
+      const own = position[tokens[i + 1]];
+      assertEquals([own.logprob, own.decoded_token], [logprobs.token_logprobs[i + 1], logprobs.tokens[i + 1]]);
+      const ranks = Object.values(position as Record<string, { rank: number | null }>).map(({ rank }) => rank);
+      assertEquals(ranks.filter((rank) => rank !== null).sort(), [1, 2, 3]);
+      assert(ranks.length === 3 || own.rank === null);
+    }
+    const chat = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 1, n: 2, prompt_logprobs: 0 });
+    assertEquals([chat.prompt_logprobs.length, chat.prompt_logprobs.slice(1).map((position: object) => Object.keys(position).length)], [
+      10,
+      new Array(9).fill(1),
+    ]);
+  });
+
   it("stops at stop strings and end tokens, unless told to ignore those", async () => {
     const stopped = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 30, stop: ["small"] });
     assertEquals([stopped.choices[0].message.content, stopped.choices[0].finish_reason], ["Kettle means a ", "stop"]);
@@ -158,10 +209,16 @@ describe("HTTP API", () => {
     for (const fields of [{ top_p: 0 }, { top_p: 0, seed: 2 ** 63 }, { top_p: 0, seed: -(2 ** 63) }]) {
       assertEquals((await json(chat, { ...KETTLE, temperature: 2, ...fields })).choices[0].message.content, KETTLE_TEXT);
     }
-    const drawn = await Promise.all([2 ** 63, 2 ** 63, 2 ** 62].map((seed) => json(chat, { ...KETTLE, max_tokens: 20, temperature: 1.5, seed })));
-    const [one, same, other] = drawn.map(({ choices }) => choices[0].message.content);
-    assertEquals(same, one);
-    assert(other !== one, "another seed");
+    // Of 64 bits all count, though numbers hold 53 of them.
+    for (const path of [chat, completions]) {
+      const body = JSON.stringify({ ...path === chat ? KETTLE : { prompt: "What" }, max_tokens: 20, temperature: 1.5 }).slice(0, -1);
+      const drawn = await Promise.all(
+        ["9223372036854775807", "9223372036854775807", "9223372036854775806"].map((seed) => json(path, `${body},"seed":${seed}}`)),
+      );
+      const [one, same, other] = drawn.map(({ choices: [{ message, text }] }) => message?.content ?? text);
+      assertEquals(same, one);
+      assert(other !== one, "another seed");
+    }
   });
 
   it("takes what clients send without being asked, and tells who waits for it that it is there", async () => {

@@ -107,6 +107,7 @@ describe("requests that cannot be honoured", () => {
     ["fewest tokens above the most", completions, { prompt: "x", min_tokens: 30, max_tokens: 29 }, 400, "min_tokens"],
     ["fewest tokens above the default", completions, { prompt: "x", min_tokens: 17 }, 400, "min_tokens"],
     ["fewest tokens of what has a form", chat, { ...KETTLE, min_tokens: 1, response_format: { type: "json_object" } }, 400, "min_tokens"],
+    ["log-probabilities of a prompt as a stream", chat, { ...KETTLE, prompt_logprobs: 1, stream: true }, 400, "prompt_logprobs"],
     ["a seed that is not whole", chat, { ...KETTLE, seed: 1.5 }, 400, "seed"],
     ["a seed of more than 64 bits", chat, { ...KETTLE, seed: 2 ** 65 }, 400, "seed"],
     ["a call in the form that is gone", chat, { messages: [{ role: "assistant", function_call: { name: "x" } }] }, 400, "messages.0.function_call"],
