@@ -11,6 +11,12 @@ type Node = z.core.JSONSchema.BaseSchema;
 /** Longest value that is shown whole. */
 const MOST_SHOWN = 60;
 
+/** How to call what is checked. */
+export interface ExpectedWords {
+  /** What has fields of its own; default: a section, as files have them. */
+  readonly object?: string;
+}
+
 /**
  * What is wrong with a value: `expected a whole number from 0 to 64, got "two"`.
  *
@@ -18,12 +24,17 @@ const MOST_SHOWN = 60;
  * @param issue what its check found
  * @param whole what was checked; undefined: the value is a secret, and is not shown
  */
-export function problemOf(schema: z.ZodType, issue: z.core.$ZodIssue, whole?: unknown): string {
+export function problemOf(
+  schema: z.ZodType,
+  issue: z.core.$ZodIssue,
+  whole?: unknown,
+  { object = "a section with settings of its own" }: ExpectedWords = {},
+): string {
   const value = valueAt(whole, issue.path);
   const got = whole === undefined ? "" : value === undefined ? ", and it is missing" : `, got ${shown(value)}`;
   // These say in their own words what they want.
   if (issue.code === "custom" || issue.code === "invalid_format" && issue.format === "regex") return `it ${issue.message}${got}`;
-  const expected = expectedBy(nodeAt(schemaOf(schema), issue.path));
+  const expected = expectedBy(nodeAt(schemaOf(schema), issue.path), object);
   return expected === null ? issue.message : `expected ${expected}${got}`;
 }
 
@@ -51,29 +62,33 @@ function valueAt(whole: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function nodeAt(root: Node, path: readonly PropertyKey[]): Node | null {
-  let node: Node | undefined = root;
-  for (const key of path) {
-    const forms: readonly Node[] = formsOf(node!);
-    node = forms.map((form) => (typeof key === "number" ? form.items : form.properties?.[String(key)]) as Node | undefined)
-      .find((child) => child !== undefined);
-    if (node === undefined) return null;
-  }
-  return node;
+  return path.reduce<Node | null>((node, key) => {
+    // Of alternatives whatever has the key, or all that have.
+    const children = formsOf(node ?? {}).flatMap(formsOf).map((form) => childOf(form, key)).filter((child) => child !== undefined);
+    return children.length > 1 ? { anyOf: children } : children[0] ?? null;
+  }, root);
+}
+
+function childOf(node: Node, key: PropertyKey): Node | undefined {
+  if (typeof key !== "number") return node.properties?.[String(key)] as Node | undefined;
+  return (node.prefixItems?.[key] ?? (typeof node.items === "object" ? node.items : undefined)) as Node | undefined;
 }
 
 /** A schema's alternatives; itself where it has none. */
 function formsOf(node: Node): readonly Node[] {
+  // Null beside what has no bounds is written as one of two types.
+  if (Array.isArray(node.type)) return (node.type as readonly Node["type"][]).map((type) => ({ ...node, type }));
   return (node.anyOf ?? node.oneOf ?? [node]) as readonly Node[];
 }
 
-function expectedBy(node: Node | null): string | null {
+function expectedBy(node: Node | null, object: string): string | null {
   if (node === null) return null;
   if (node.const !== undefined) return JSON.stringify(node.const);
   if (node.enum !== undefined) return listed(node.enum.map((value) => JSON.stringify(value)));
   const forms = formsOf(node);
   if (forms.length > 1 || forms[0] !== node) {
     // Null stands for "not given" wherever it may be written; nobody needs to be told.
-    const each = forms.filter(({ type }) => type !== "null").map(expectedBy);
+    const each = forms.filter(({ type }) => type !== "null").map((form) => expectedBy(form, object));
     return each.includes(null) ? null : listed([...new Set(each as string[])]);
   }
   switch (node.type) {
@@ -85,18 +100,20 @@ function expectedBy(node: Node | null): string | null {
       return "true or false";
     case "string":
       if (node.format === "uri") return "a URL";
-      return (node.minLength ?? 0) > 1
-        ? `a text of at least ${node.minLength} characters`
-        : node.minLength === 1
-        ? "a text that is not empty"
-        : "a text";
+      return `a text${lengthOf(node.minLength, node.maxLength, "characters")}`;
     case "array":
-      return (node.minItems ?? 0) > 0 ? "a list that is not empty" : "a list";
+      return `a list${lengthOf(node.minItems, node.maxItems, "elements")}`;
     case "object":
-      return "a section with settings of its own";
+      return object;
     default:
       return null;
   }
+}
+
+function lengthOf(least = 0, most = Infinity, of: string): string {
+  if (most < Infinity) return least > 0 ? ` of ${least} to ${most} ${of}` : ` of at most ${most} ${of}`;
+  if (least > 1) return ` of at least ${least} ${of}`;
+  return least === 1 ? " that is not empty" : "";
 }
 
 /** Bounds, but for those that all numbers have. */
@@ -123,6 +140,15 @@ function listed(choices: readonly string[]): string {
 }
 
 function shown(value: unknown): string {
-  const text = typeof value === "number" || typeof value === "bigint" ? String(value) : JSON.stringify(value) ?? typeof value;
+  const text = typeof value === "number" || typeof value === "bigint" ? String(value) : jsonOf(value) ?? typeof value;
   return text.length <= MOST_SHOWN ? text : `${text.slice(0, MOST_SHOWN)} …`;
+}
+
+function jsonOf(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    // Nested too deeply, or in a circle.
+    return undefined;
+  }
 }

@@ -14,10 +14,10 @@ function mix32(h: number): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-/** Folds a request seed (any safe integer) and the index of the choice into the 32-bit key of one sequence. */
-export function sequenceKey(seed: number, choice: number): number {
-  const low = seed >>> 0;
-  const high = Math.floor(seed / 2 ** 32) >>> 0;
+/** Folds a request seed (a whole number, of which 64 bits count) and the index of the choice into the 32-bit key of one sequence. */
+export function sequenceKey(seed: number | bigint, choice: number): number {
+  const low = Number(BigInt.asUintN(32, BigInt(seed)));
+  const high = Number(BigInt.asUintN(32, BigInt(seed) >> 32n));
   return mix32(mix32(mix32(low ^ 0x9e3779b9) ^ high) + choice);
 }
 

@@ -42,8 +42,11 @@ export async function openApp(served: ServedModel, options: Partial<AppOptions> 
 }
 
 /** A model over HTTP on a port of its own. */
-export async function serveModel(served: ServedModel): Promise<{ readonly url: string; close(): Promise<void> }> {
-  const opened = await openApp(served, { maxBodyBytes: undefined }, { processes: 2 });
+export async function serveModel(
+  served: ServedModel,
+  options: Partial<AppOptions> = {},
+): Promise<{ readonly url: string; close(): Promise<void> }> {
+  const opened = await openApp(served, { maxBodyBytes: undefined, ...options }, { processes: 2 });
   const server = HttpServer.listen(
     { hostname: "127.0.0.1", port: 0, limits: { total: 4096, perAddress: 4096 } },
     (request) => opened.app.fetch(request),

@@ -4,10 +4,20 @@
  * @module
  */
 import { z } from "zod";
-import { optional, withoutEffectInMessages } from "./fields.ts";
+import { TEMPLATE_VARIABLES } from "../../core/text/chat_template.ts";
+import { ignored, optional, withoutEffectInMessages } from "./fields.ts";
 
-const textPart = z.strictObject({ type: z.literal("text"), text: z.string(), ...withoutEffectInMessages });
+/** What `@openai/agents` repeats of a message in its parts. */
+const repeated = { role: ignored, reasoning_content: ignored, tool_calls: ignored } as const;
+const textPart = z.strictObject({ type: z.literal("text"), text: z.string(), ...withoutEffectInMessages, ...repeated });
+const refusalPart = z.strictObject({ type: z.literal("refusal"), refusal: z.string(), ...repeated });
 const text = z.union([z.string(), z.array(textPart).transform((parts) => parts.map(({ text }) => text).join(""))]);
+const answer = z.union([
+  z.string(),
+  z.array(z.discriminatedUnion("type", [textPart, refusalPart])).transform((parts) =>
+    parts.map((part) => part.type === "text" ? part.text : part.refusal).join("")
+  ),
+]);
 const name = z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores");
 
 const toolCall = z.strictObject({
@@ -37,7 +47,7 @@ export const message = z.discriminatedUnion("role", [
   z.strictObject({ role: z.literal("user"), ...spoken }),
   z.strictObject({
     role: z.literal("assistant"),
-    content: optional(text),
+    content: optional(answer),
     name: optional(z.string()),
     tool_calls: optional(z.array(toolCall).max(128)),
     /** Earlier reasoning: templates decide what becomes of it. */
@@ -84,7 +94,23 @@ export const responseFormat = z.discriminatedUnion("type", [
   }),
 ]);
 
+/** How much is to be reasoned; `none`: not at all. */
+export const reasoningEffort = z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]);
+
+/** Variables of the chat template, as vLLM has them. Not copied: how its numbers were written is known by the object. */
+export const templateVariables = z.custom<Readonly<Record<string, unknown>>>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "must be an object",
+).superRefine((variables, context) => {
+  const refuse = (name: string, message: string) => context.addIssue({ code: "custom", message, path: [name] });
+  for (const name of Object.keys(variables)) {
+    if ((TEMPLATE_VARIABLES as readonly string[]).includes(name)) return refuse(name, "is the server's to set");
+    if (!/^[A-Za-z]\w{0,63}$/.test(name)) return refuse(name, "is no name of a variable");
+  }
+});
+
 /** Parsed parts. */
+export type ReasoningEffort = z.output<typeof reasoningEffort>;
 export type ToolField = z.output<typeof tool>;
 export type ToolChoiceField = z.output<typeof toolChoice>;
 export type ResponseFormatField = z.output<typeof responseFormat>;

@@ -16,11 +16,11 @@ export function only(...values: (string | boolean | number)[]) {
 }
 
 /** A field that may hold anything: whatever it says, the answer is the same. */
-const ignored = z.unknown().optional();
+export const ignored = z.unknown().optional();
 
 /**
  * Fields that cannot change an answer, and that clients send without being asked: they identify the end user, label the request, ask to keep what this server keeps
- * for nobody, or tell OpenAI's own models how much to say. docs/api.md lists them.
+ * for nobody, say how much is paid for how soon, or tell OpenAI's own models how much to say. docs/api.md lists them.
  */
 export const withoutEffect = {
   user: ignored,
@@ -29,17 +29,34 @@ export const withoutEffect = {
   safety_identifier: ignored,
   prompt_cache_key: ignored,
   prompt_cache_retention: ignored,
+  prompt_cache_options: ignored,
   client_metadata: ignored,
   verbosity: ignored,
+  service_tier: ignored,
 } as const;
 
 /** The same in messages and their parts: where they were cached, cited or numbered elsewhere. */
 export const withoutEffectInMessages = { annotations: ignored, cache_control: ignored } as const;
 
-/** An object without its fields that are null: they are not given, whether they are known here or not. */
-export function withoutNulls(value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null));
+/** Fields whose objects are the client's own, in which null says something. */
+const OWN = new Set(["parameters", "schema", "input_schema", "input", "logit_bias", "chat_template_kwargs", "input_examples"]);
+/** Levels of objects and lists in which fields of requests may be. */
+const DEEPEST = 12;
+
+/** Takes fields that are null out of a body and what is in it: they are not given, whether they are known here or not. */
+export function withoutNulls(value: unknown, depth = 0): unknown {
+  if (typeof value !== "object" || value === null || depth > DEEPEST) return value;
+  if (Array.isArray(value)) {
+    // A prompt may be a million numbers.
+    if (typeof value[0] === "object") { for (const element of value) withoutNulls(element, depth + 1); }
+    return value;
+  }
+  const fields = value as Record<string, unknown>;
+  for (const [name, field] of Object.entries(fields)) {
+    if (field === null) delete fields[name];
+    else if (Array.isArray(field) || !OWN.has(name)) withoutNulls(field, depth + 1);
+  }
+  return value;
 }
 
 /** vLLM's: of a client's requests, those with smaller numbers come first. */

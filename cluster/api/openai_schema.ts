@@ -5,10 +5,9 @@
  * @module
  */
 import { z } from "zod";
-import { message, responseFormat, tool, toolChoice } from "./conversation_schema.ts";
-import { HttpError } from "./errors.ts";
+import { message, reasoningEffort, responseFormat, templateVariables, tool, toolChoice } from "./conversation_schema.ts";
 import { SPECULATIONS } from "../../core/speculation/speculation.ts";
-import { only, optional, priority, withoutEffect, withoutNulls } from "./fields.ts";
+import { only, optional, priority, withoutEffect } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
@@ -55,7 +54,7 @@ const sampling = {
   frequency_penalty: optional(z.number().min(-2).max(2)),
   repetition_penalty: optional(z.number().min(0.01).max(10)),
   logit_bias: optional(logitBias),
-  /** Up to 64 bits, of which JSON's numbers hold 53. */
+  /** Up to 64 bits, of which numbers hold 53: see `exactSeed`. */
   seed: optional(z.number().min(-(2 ** 63)).max(2 ** 64).refine(Number.isInteger, "must be a whole number")),
   n: optional(z.int().min(1).max(MOST_CHOICES)),
   stop: optional(
@@ -69,15 +68,21 @@ const sampling = {
   stop_token_ids: optional(z.array(z.int().min(0).max(2 ** 31)).max(MOST_STOP_TOKENS)),
   include_stop_str_in_output: optional(z.boolean()),
   min_tokens: optional(tokenCount),
-  skip_special_tokens: only(true),
+  skip_special_tokens: optional(z.boolean()),
+  prompt_logprobs: optional(z.int().min(0).max(20)),
   priority,
   speculate: optional(z.enum(SPECULATIONS)),
   return_token_ids: optional(z.boolean()),
   ...withoutEffect,
 } as const;
 
-/** Where the prompt of a conversation ends. */
-const promptEnd = { add_generation_prompt: optional(z.boolean()), continue_final_message: optional(z.boolean()) } as const;
+/** What else the chat template is told, and where the prompt of a conversation ends. */
+const promptFields = {
+  reasoning_effort: optional(reasoningEffort),
+  chat_template_kwargs: optional(templateVariables),
+  add_generation_prompt: optional(z.boolean()),
+  continue_final_message: optional(z.boolean()),
+} as const;
 
 /** Body of `POST /v1/chat/completions`. */
 export const chatRequest = z.strictObject({
@@ -91,15 +96,16 @@ export const chatRequest = z.strictObject({
   tools: optional(z.array(tool).max(MOST_TOOLS)),
   tool_choice: optional(toolChoice),
   parallel_tool_calls: optional(z.boolean()),
-  service_tier: only("auto", "default"),
-  ...promptEnd,
+  ...promptFields,
   modalities: optional(z.tuple([z.literal("text")])),
 });
 
 /** Body of `POST /v1/completions`. */
 export const completionRequest = z.strictObject({
   ...sampling,
-  prompt: z.union([z.string(), tokenIds, z.array(z.string()).min(1).max(MOST_PROMPTS), z.array(tokenIds).min(1).max(MOST_PROMPTS)]),
+  prompt: z.union([z.string(), tokenIds, z.array(z.string()).min(1).max(MOST_PROMPTS), z.array(tokenIds).min(1).max(MOST_PROMPTS)], {
+    error: `must be a text, a list of 1 to ${MOST_TOKENS} token ids, or a list of 1 to ${MOST_PROMPTS} of either`,
+  }),
   max_tokens: optional(tokenCount),
   logprobs: optional(z.int().min(0).max(20)),
   echo: optional(z.boolean()),
@@ -109,7 +115,12 @@ export const completionRequest = z.strictObject({
 /** Body of `POST /tokenize`: a text or a conversation. */
 export const tokenizeRequest = z.union([
   z.strictObject({ model: optional(z.string()), prompt: z.string(), add_special_tokens: optional(z.boolean()) }),
-  z.strictObject({ model: optional(z.string()), messages: z.array(message).min(1).max(4096), ...promptEnd }),
+  z.strictObject({
+    model: optional(z.string()),
+    messages: z.array(message).min(1).max(4096),
+    tools: optional(z.array(tool).max(MOST_TOOLS)),
+    ...promptFields,
+  }),
 ]);
 
 /** Body of `POST /detokenize`. */
@@ -120,37 +131,9 @@ function isTokenId(value: unknown): boolean {
 }
 
 /** Parsed bodies. */
-export type ChatRequest = z.output<typeof chatRequest>;
-export type CompletionRequest = z.output<typeof completionRequest>;
+type ExactSeed<R extends { readonly seed: unknown }> = Omit<R, "seed"> & { readonly seed: number | bigint | undefined };
+export type ChatRequest = ExactSeed<z.output<typeof chatRequest>>;
+export type CompletionRequest = ExactSeed<z.output<typeof completionRequest>>;
 
 /** Fields both kinds of request share. */
 export type SamplingFields = Omit<Pick<ChatRequest, keyof typeof sampling>, "logit_bias">;
-
-/**
- * Parses a body.
- *
- * @throws {HttpError} 400 that names the field
- */
-export function parseBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
-  const parsed = schema.safeParse(withoutNulls(body), { reportInput: false });
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  if (issue.code === "unrecognized_keys") {
-    const param = [...issue.path, issue.keys[0]].join(".");
-    throw new HttpError(400, `Parameter "${param}" is not supported`, { param, code: "unsupported_parameter" });
-  }
-  const param = issue.path.join(".");
-  const what = param === "" ? "The body" : `Parameter "${param}"`;
-  throw new HttpError(400, `${what} cannot be used: ${reasonOf(issue)}`, { param: param === "" ? undefined : param, code: "invalid_value" });
-}
-
-/** What is wrong, of several forms with each of them. */
-function reasonOf(issue: z.core.$ZodIssue): string {
-  if (issue.code !== "invalid_union") return issue.message;
-  const each = issue.errors.flatMap(([first]) => {
-    if (first === undefined) return [];
-    const field = first.path.length === 0 ? "" : `${first.path.join(".")}: `;
-    return [field + reasonOf(first).replace(/^Invalid input: /, "")];
-  });
-  return each.length === 0 ? issue.message : `Invalid input: ${[...new Set(each)].join("; or ")}`;
-}

@@ -28,6 +28,14 @@ const BYTES_PER_CHARACTER = 64;
 /** Line breaks between reasoning and an answer. */
 const MOST_LINE_BREAKS = 2;
 
+/** Errors that the parameters of a tool are to blame for. */
+const OF_TOOLS = new WeakSet<object>();
+
+/** Whether it is the parameters of a tool that cannot be held to, and not the form of an answer. */
+export function isOfTools(error: unknown): boolean {
+  return typeof error === "object" && error !== null && OF_TOOLS.has(error);
+}
+
 /** Follows tokens through a grammar. */
 export class CompiledGrammar {
   readonly start: State;
@@ -109,6 +117,10 @@ class GrammarWriter {
         const begun = yield* inTurns(() => this.#after(calls, grammar.marker));
         return textUntil(x, grammar.marker, begun, { mayEnd: true });
       }
+      case "either": {
+        const form = yield* this.write(grammar.form);
+        return x.union([form, yield* this.#calls(grammar.calls)]);
+      }
       case "reasoned": {
         const then = yield* this.write(grammar.then);
         const breaks = x.repeat(x.literal("\n"), 0, MOST_LINE_BREAKS);
@@ -126,7 +138,10 @@ class GrammarWriter {
       try {
         schemas.push(yield* compileSchema(schema, this.#writers, { strict, objectOnly: true, keyed }));
       } catch (error) {
-        if (error instanceof Error) error.message = `the parameters of "${tool}": ${error.message}`;
+        if (error instanceof Error) {
+          error.message = `the parameters of "${tool}": ${error.message}`;
+          OF_TOOLS.add(error);
+        }
         throw error;
       }
     }

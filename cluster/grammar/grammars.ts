@@ -7,7 +7,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import type { FromGrammarThread, ToGrammarThread } from "./messages.ts";
 import { type GrammarConstraint, RunningGrammar } from "./running_grammar.ts";
 import type { GrammarVocabulary } from "./tokens/vocabulary.ts";
-import type { WrittenGrammar } from "./written_grammar.ts";
+import type { GrammarParams, WrittenGrammar } from "./written_grammar.ts";
 
 /** Grammars that one client may wait for. */
 const MOST_WAITING = 256;
@@ -22,8 +22,8 @@ export interface ConstrainOptions {
 export class Grammars implements Disposable {
   readonly #vocabulary: () => Promise<GrammarVocabulary>;
   readonly #running = new Map<number, RunningGrammar>();
-  /** Field of the request that an answer's grammar comes from. */
-  readonly #params = new Map<number, string>();
+  /** Fields of the request that an answer's grammar comes from. */
+  readonly #params = new Map<number, GrammarParams>();
   /** How many grammars each client waits for. */
   readonly #waiting = new Map<string, number>();
   #thread: Promise<Worker> | null = null;
@@ -40,12 +40,12 @@ export class Grammars implements Disposable {
    *
    * @throws {LatentmeshError} `invalid_request` if it cannot be held to: which keyword, and where
    */
-  async constrain({ json, param }: WrittenGrammar, { count, client }: ConstrainOptions): Promise<GrammarConstraint[]> {
+  async constrain({ json, params }: WrittenGrammar, { count, client }: ConstrainOptions): Promise<GrammarConstraint[]> {
     using _ = this.#wait(client);
     const thread = await (this.#thread ??= this.#begin());
     if (this.#ended) throw shuttingDown();
     const ids = Array.from({ length: count }, () => this.#next++);
-    const opened = ids.map((id) => this.#open(id, param, thread));
+    const opened = ids.map((id) => this.#open(id, params, thread));
     tell(thread, { kind: "open", ids, grammar: json, client });
     try {
       for (const { settled } of opened) await settled;
@@ -78,7 +78,7 @@ export class Grammars implements Disposable {
     };
   }
 
-  #open(id: number, param: string, thread: Worker): RunningGrammar {
+  #open(id: number, params: GrammarParams, thread: Worker): RunningGrammar {
     const running = new RunningGrammar({
       accept: (token) => tell(thread, { kind: "accept", id, token }),
       close: () => {
@@ -87,7 +87,7 @@ export class Grammars implements Disposable {
       },
     });
     this.#running.set(id, running);
-    this.#params.set(id, param);
+    this.#params.set(id, params);
     return running;
   }
 
@@ -115,7 +115,7 @@ export class Grammars implements Disposable {
       if (message.kind === "mask") running?.settle(message.mask);
       else {
         this.#running.delete(id);
-        const param = message.reason === "invalid_request" ? this.#params.get(id) : undefined;
+        const param = message.reason === "invalid_request" ? this.#params.get(id)?.[message.ofTools ? "tools" : "form"] : undefined;
         running?.fail(new LatentmeshError(message.reason, `Cannot hold an answer to this: ${message.message}`, { param }));
       }
     }

@@ -20,7 +20,14 @@ export type ToGrammarThread =
 export type FromGrammarThread =
   /** Tokens that may come next. */
   | { readonly kind: "mask"; readonly ids: readonly number[]; readonly mask: Uint32Array<ArrayBuffer> }
-  | { readonly kind: "failed"; readonly ids: readonly number[]; readonly message: string; readonly reason: GrammarFailure };
+  | {
+    readonly kind: "failed";
+    readonly ids: readonly number[];
+    readonly message: string;
+    readonly reason: GrammarFailure;
+    /** Whether the parameters of a tool are to blame. */
+    readonly ofTools: boolean;
+  };
 
 /** Whether what is wrong is the grammar, how much is open already, or this program. */
 export type GrammarFailure = "invalid_request" | "overloaded" | "internal";

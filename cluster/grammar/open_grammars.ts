@@ -6,7 +6,7 @@
 import { messageOf } from "../../core/errors.ts";
 import { DEAD, type State } from "./automaton/automaton.ts";
 import { TooComplex } from "./automaton/expressions.ts";
-import { CompiledGrammar } from "./compiled_grammar.ts";
+import { CompiledGrammar, isOfTools } from "./compiled_grammar.ts";
 import { GrammarCache } from "./grammar_cache.ts";
 import type { FromGrammarThread, GrammarFailure, ToGrammarThread } from "./messages.ts";
 import { UnsupportedSchema } from "./schema/unsupported_schema.ts";
@@ -93,7 +93,7 @@ export class OpenGrammars {
       while (ids.some((id) => this.#wanted.has(id)) && !steps.next().done) yield;
     } catch (error) {
       for (const id of ids) this.close({ kind: "close", id });
-      this.#tell({ kind: "failed", ids, message: describe(error), reason: reasonOf(error) });
+      this.#tell({ kind: "failed", ids, message: describe(error), reason: reasonOf(error), ofTools: isOfTools(error) });
     }
   }
 }

@@ -9,33 +9,45 @@ import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
 /** Characters that a grammar may have, as JSON. */
 const MOST_CHARACTERS = 1 << 19;
 
+/** Fields of a request that a grammar is made of. */
+export interface GrammarParams {
+  /** That says what form the answer has. */
+  readonly form: string;
+  readonly tools: string;
+}
+
+/** Of chat completions. */
+const CHAT_PARAMS: GrammarParams = { form: "response_format", tools: "tools" };
+
 /** A grammar as it is given to its thread. */
 export interface WrittenGrammar {
   /** An {@link AnswerGrammar} as JSON. */
   readonly json: string;
-  /** The field of a request that it comes from. */
-  readonly param: string;
+  readonly params: GrammarParams;
 }
 
 /** Writes a grammar. @throws {LatentmeshError} `invalid_request` if it is too long */
-export function writeGrammar(grammar: AnswerGrammar): WrittenGrammar {
+export function writeGrammar(grammar: AnswerGrammar, params: GrammarParams = CHAT_PARAMS): WrittenGrammar {
   const json = JSON.stringify(grammar);
-  const param = paramOf(grammar);
   if (json.length > MOST_CHARACTERS) {
-    throw new LatentmeshError("invalid_request", `A grammar has ${json.length} characters; the most are ${MOST_CHARACTERS}`, { param });
+    throw new LatentmeshError("invalid_request", `A grammar has ${json.length} characters; the most are ${MOST_CHARACTERS}`, {
+      param: params[longestPart(grammar)],
+    });
   }
-  return { json, param };
+  return { json, params };
 }
 
-function paramOf(grammar: AnswerGrammar): string {
+function longestPart(grammar: AnswerGrammar): keyof GrammarParams {
   switch (grammar.kind) {
     case "json":
-      return "response_format";
+      return "form";
     case "calls":
     case "text":
       return "tools";
+    case "either":
+      return JSON.stringify(grammar.form).length > JSON.stringify(grammar.calls).length ? "form" : "tools";
     case "reasoned":
-      return paramOf(grammar.then);
+      return longestPart(grammar.then);
     default:
       return grammar satisfies never;
   }

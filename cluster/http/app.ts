@@ -6,7 +6,6 @@
 import manifest from "../../deno.json" with { type: "json" };
 import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
-import { HTTPException } from "hono/http-exception";
 import type { ServedModel } from "../../core/engine.ts";
 import { newStepTimes } from "../../core/step_times.ts";
 import type { ClusterStatus } from "../observe/cluster_status.ts";
@@ -17,11 +16,14 @@ import type { ServerMetrics } from "../observe/metrics.ts";
 import type { TextService } from "../text/text_work.ts";
 import type { BodyLimits } from "./body.ts";
 import { Budget } from "./budget.ts";
+import { KeptItems } from "./kept_items.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./openai/chat.ts";
 import { handleCompletion } from "./openai/completions.ts";
 import { HttpError, toHttpError } from "../api/errors.ts";
 import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
+import { anthropicError, anthropicModel, isAnthropic } from "./anthropic/shapes.ts";
+import { handleCountTokens, handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
 import { handleTokens } from "./openai/tokens.ts";
@@ -90,13 +92,14 @@ function bodyLimits(maxBytes: number): BodyLimits {
 export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
   const { drain, shutdown, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
   let bodies: BodyLimits | null = null;
+  const items = new KeptItems();
   const loaded = (): ServerContext => {
     const now = state();
     if ("loading" in now) {
       throw new HttpError(503, `The model is still ${now.pace?.downloading ? "being downloaded" : "loading"}`, { code: "loading", retryAfter: 1 });
     }
     bodies ??= bodyLimits(options.maxBodyBytes ?? Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * now.model.engine.maxContext));
-    return { model: now.model, grammars: now.grammars, text: now.text, bodies, shutdown };
+    return { model: now.model, grammars: now.grammars, text: now.text, bodies, items, shutdown };
   };
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
@@ -108,14 +111,29 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   app.post("/v1/chat/completions", (c) => handleChat(c, loaded()));
   app.post("/v1/completions", (c) => handleCompletion(c, loaded()));
   app.post("/v1/responses", (c) => handleResponses(c, loaded()));
+  app.post("/v1/messages", (c) => handleMessages(c, loaded()));
+  app.post("/v1/messages/count_tokens", (c) => handleCountTokens(c, loaded()));
+  app.post("/v1/embeddings", () => {
+    throw new HttpError(
+      400,
+      "This server makes no embeddings: the models that it serves are trained to go on with a text, and not to compare texts",
+      {
+        code: "unsupported_endpoint",
+      },
+    );
+  });
   app.post("/tokenize", (c) => handleTokens(c, loaded(), "tokenize"));
   app.post("/detokenize", (c) => handleTokens(c, loaded(), "detokenize"));
-  app.get("/v1/models", (c) => c.json({ object: "list", data: [modelObject(loaded().model)] }));
+  app.get("/v1/models", (c) => {
+    const { model } = loaded();
+    if (!isAnthropic(c)) return c.json({ object: "list", data: [modelObject(model)] });
+    return c.json({ data: [anthropicModel(model)], has_more: false, first_id: model.id, last_id: model.id });
+  });
   app.get("/v1/models/:id{.+}", (c) => {
     const id = c.req.param("id");
     const { model } = loaded();
     if (id !== model.id) throw new HttpError(404, `The model "${id}" does not exist; this server serves "${model.id}"`, { code: "model_not_found" });
-    return c.json(modelObject(model));
+    return c.json(isAnthropic(c) ? anthropicModel(model) : modelObject(model));
   });
   for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
   app.get("/version", (c) => c.json({ version: manifest.version }));
@@ -137,8 +155,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   }
   addDashboard(app);
   app.notFound((c) => errorResponse(c, new HttpError(404, `There is no ${c.req.method} ${c.req.path} here`, { code: "not_found" })));
-  // Middleware's own refusals come with their response: a missing key says how to authenticate.
-  app.onError((error, c) => error instanceof HTTPException ? error.getResponse() : errorResponse(c, toHttpError(error)));
+  app.onError((error, c) => errorResponse(c, toHttpError(error)));
   return app;
 }
 
@@ -173,10 +190,10 @@ function progressOf({ loadedBytes, totalBytes, pace }: LoadingServer) {
   return { loadedBytes, totalBytes, ...pace?.status(totalBytes) };
 }
 
-function errorResponse(c: Context, error: HttpError): Response {
+function errorResponse(c: Context<AppEnv>, error: HttpError): Response {
   if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
   // 499 (client closed request) is nginx's and not in hono's list.
-  return c.json(error.body, error.status as 400);
+  return c.json(isAnthropic(c) ? anthropicError(error, c.get("requestId")) : error.body, error.status as 400);
 }
 
 function modelObject(model: ServedModel) {

@@ -3,11 +3,9 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
-import { bearerAuth } from "hono/bearer-auth";
 import { cors } from "hono/cors";
-import { HTTPException } from "hono/http-exception";
 import { HttpError } from "../api/errors.ts";
 import type { AppEnv } from "./server_context.ts";
 
@@ -46,37 +44,37 @@ export function allowOrigins(origins: readonly string[]): MiddlewareHandler<AppE
     origin: origins.includes("*") ? "*" : [...origins],
     // Whichever headers are asked for: OpenAI's client sends a dozen of its own, and none of them means anything here.
     allowHeaders: [],
-    exposeHeaders: ["x-request-id", "retry-after"],
+    exposeHeaders: ["x-request-id", "request-id", "retry-after", "warning"],
     allowMethods: ["GET", "POST"],
     maxAge: 600,
   });
 }
 
-/** Refuses requests without a key, compared in constant time by hono, and notes whose they are. */
+/** Refuses requests without a key, compared in constant time, and notes whose they are. Anthropic's clients send theirs as `x-api-key`. */
 export function requireKey(apiKeys: readonly string[]): MiddlewareHandler<AppEnv> {
-  const check = bearerAuth({
-    token: [...apiKeys],
-    noAuthenticationHeader: { message: refusal("No API key was given; send it as a bearer token") },
-    invalidToken: { message: refusal("The API key is wrong") },
-  });
+  const digests = apiKeys.map(digestOf);
   return async (c, next) => {
-    try {
-      await check(c as unknown as Context, () => Promise.resolve());
-    } catch (error) {
-      // hono calls what is no bearer token a bad request; clients expect that no key is no key, however it is not one.
-      if (!(error instanceof HTTPException) || error.status !== 400) throw error;
+    const header = c.req.header("authorization");
+    const given = [/^bearer +(\S+) *$/i.exec(header ?? "")?.[1], c.req.header("x-api-key")].filter((key) => key !== undefined);
+    // All are compared with all, so that no time tells which came near.
+    const right = given.filter((key) => digests.filter((digest) => timingSafeEqual(digest, digestOf(key))).length > 0);
+    if (right.length === 0) {
       c.header("www-authenticate", "Bearer");
-      throw new HttpError(401, "The authorization header is not a bearer token", { code: "invalid_api_key" });
+      const problem = given.length > 0
+        ? "The API key is wrong"
+        : header === undefined
+        ? "No API key was given; send it as a bearer token, or as x-api-key"
+        : "The authorization header is not a bearer token";
+      throw new HttpError(401, problem, { code: "invalid_api_key" });
     }
-    // The key itself goes no further, and is the same however "Bearer" is written.
-    const [, key] = c.req.header("authorization")!.split(/ +/);
-    c.set("client", createHash("sha256").update(key).digest("base64url").slice(0, 16));
+    // The key itself goes no further.
+    c.set("client", digestOf(right[0]).toString("base64url").slice(0, 16));
     await next();
   };
 }
 
-function refusal(message: string): object {
-  return new HttpError(401, message, { code: "invalid_api_key" }).body;
+function digestOf(key: string) {
+  return createHash("sha256").update(key).digest();
 }
 
 /** What one client may do; undefined: as much as it likes. */
@@ -191,5 +189,5 @@ export async function nameRequest(c: Context<AppEnv>, next: () => Promise<void>)
   c.set("requestId", `req_${crypto.randomUUID().replaceAll("-", "")}`);
   c.set("client", "");
   await next();
-  c.res.headers.set("x-request-id", c.get("requestId"));
+  for (const header of ["x-request-id", "request-id"]) c.res.headers.set(header, c.get("requestId"));
 }

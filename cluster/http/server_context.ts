@@ -9,6 +9,7 @@ import type { GrammarConstraint } from "../grammar/running_grammar.ts";
 import type { WrittenGrammar } from "../grammar/written_grammar.ts";
 import type { TextService } from "../text/text_work.ts";
 import type { BodyLimits } from "./body.ts";
+import type { KeptItems } from "./kept_items.ts";
 
 /** The server as endpoints see it. */
 export interface ServerContext {
@@ -17,6 +18,8 @@ export interface ServerContext {
   /** Turns requests into tokens. */
   readonly text: TextService;
   readonly bodies: BodyLimits;
+  /** Items of responses, for those who refer to them. */
+  readonly items: KeptItems;
   /** Aborted when running generations must end. */
   readonly shutdown: AbortSignal;
 }

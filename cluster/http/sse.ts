@@ -26,6 +26,8 @@ export class NamedEvent {
 
 /** Options of {@link streamEvents}. */
 export interface StreamOptions {
+  /** What an error is sent as; default: OpenAI's. */
+  readonly failed?: (error: unknown) => unknown;
   /** Whether `[DONE]` comes last (default). */
   readonly done?: boolean;
   /** Events that may wait for a client that does not read; it loses its own request beyond. */
@@ -40,7 +42,7 @@ export interface StreamOptions {
 export function streamEvents(
   abort: Pick<RequestAbort, "abort">,
   produce: (send: (value: unknown) => void) => Promise<void>,
-  { done = true, mostWaiting = MOST_WAITING_EVENTS }: StreamOptions = {},
+  { failed = (error) => toHttpError(error).body, done = true, mostWaiting = MOST_WAITING_EVENTS }: StreamOptions = {},
 ): Response {
   let open = true;
   // A stream of our own, pushed to: a chain of iterators and transforms has a dozen promises for every event.
@@ -57,10 +59,10 @@ export function streamEvents(
         if (!open) return;
         controller.enqueue(eventBytes(value));
         if (controller.desiredSize! >= -mostWaiting) return;
-        end(eventBytes(toHttpError(new LatentmeshError("capacity", `The client reads too slowly: ${mostWaiting} events wait for it`)).body));
+        end(eventBytes(failed(new LatentmeshError("capacity", `The client reads too slowly: ${mostWaiting} events wait for it`))));
         abort.abort();
       };
-      produce(send).then(() => end(null), (error) => end(eventBytes(toHttpError(error).body)));
+      produce(send).then(() => end(null), (error) => end(eventBytes(failed(error))));
     },
     cancel() {
       open = false;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ServedModel } from "../../core/engine.ts";
-import type { AnswerGrammar } from "../../core/text/answers/answer_grammar.ts";
+import type { AnswerGrammar, FormGrammar } from "../../core/text/answers/answer_grammar.ts";
 import { AnswerParser } from "../../core/text/answers/answer_parser.ts";
 import { argumentTypes } from "../../core/text/answers/argument_types.ts";
 import {
@@ -17,14 +17,15 @@ import {
   writeCalls,
 } from "../../core/text/answers/tool_format.ts";
 import { answerFormats } from "../../core/text/answer_formats.ts";
-import type { ChatMessage, ChatTemplate, PromptEnd } from "../../core/text/chat_template.ts";
+import type { ChatMessage, ChatTemplate, PromptEnd, RenderOptions } from "../../core/text/chat_template.ts";
 import { writeGrammar } from "../grammar/written_grammar.ts";
-import { encodeFitting, type PromptField } from "./check_prompt.ts";
-import type { ConversationFields, PreparedConversation } from "./jobs.ts";
+import { encodeFitting } from "./check_prompt.ts";
+import type { ConversationFields, FieldNames, PreparedConversation } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
 import { nameCalls } from "./call_names.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import { HttpError } from "../api/errors.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 
 /** Special tokens that are text to grammars and parsers of this model. */
 export function keptTokens(model: ServedModel): ReadonlySet<number> {
@@ -32,32 +33,59 @@ export function keptTokens(model: ServedModel): ReadonlySet<number> {
   return markerTokens(tools, reasoning, (text) => model.tokenizer.tokenOf(text));
 }
 
-/** Renders and tokenises a conversation. @param from the field that it is in @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
-export function answerForm(model: TextModel, fields: ConversationFields, from: PromptField = "messages"): PreparedConversation {
+/** Fields of chat completions. */
+const CHAT_FIELDS: FieldNames = { prompt: "messages", form: "response_format", tools: "tools", continues: "continue_final_message" };
+
+/** Renders and tokenises a conversation. @throws {HttpError} 400 if the fields contradict each other or the model has no chat template */
+export function answerForm(model: TextModel, fields: ConversationFields, names: FieldNames = CHAT_FIELDS): PreparedConversation {
   const { chatTemplate } = model;
   if (chatTemplate === null) {
     throw new HttpError(400, `The model "${model.id}" has no chat template; use /v1/completions`, {
-      param: "messages",
+      param: names.prompt,
       code: "unsupported_parameter",
     });
   }
   const { tools: format, reasoning: marks } = answerFormats(model);
   const tools = fields.tool_choice === "none" ? [] : (fields.tools ?? []).map(toolOf);
   const messages = nameCalls(format, fields.messages);
-  const end = endOf(fields);
-  const text = chatTemplate.render(conversation(chatTemplate, format, messages, tools), tools.length > 0 ? fields.tools : [], end);
+  const end = endOf(fields, names);
+  const text = rendered(chatTemplate, conversation(chatTemplate, format, messages, tools), {
+    tools: tools.length > 0 ? fields.tools : [],
+    end,
+    variables: variablesOf(fields),
+  }, names);
   const said = fields.messages.at(-1)?.content ?? "";
   // Reasoning that the template begins, or that the message which goes on has not ended.
   const begun = marks !== null &&
     (end === "message" ? said.lastIndexOf(marks.begin) > said.lastIndexOf(marks.end) : text.trimEnd().endsWith(marks.begin));
   const grammar = grammarOf(fields, format, tools);
   return {
-    prompt: Uint32Array.from(encodeFitting(model, text, { special: false, from })),
-    grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: marks.end, then: grammar } : grammar),
+    prompt: Uint32Array.from(encodeFitting(model, text, { special: false, from: names.prompt })),
+    grammar: grammar === null ? null : writeGrammar(begun ? { kind: "reasoned", marker: marks.end, then: grammar } : grammar, names),
     tools: tools.length > 0,
     types: format.keyed?.texts === "bare" ? Object.fromEntries(tools.map(({ name, parameters }) => [name, argumentTypes(parameters)])) : undefined,
     reasoning: begun ? "begun" : marks === null || end === "message" ? "no" : "possible",
   };
+}
+
+/** @throws {LatentmeshError} `invalid_request` that names the field which the conversation is in */
+function rendered(template: ChatTemplate, messages: readonly ChatMessage[], options: RenderOptions, names: FieldNames): string {
+  try {
+    return template.render(messages, options);
+  } catch (error) {
+    if (!(error instanceof LatentmeshError) || error.param === undefined) throw error;
+    throw new LatentmeshError(error.code, error.message, { param: names.prompt, cause: error });
+  }
+}
+
+/**
+ * Variables for the template: those that the client names, and how much it wants reasoned. Families have names of their own for whether they reason at all; what a
+ * template does not know says nothing to it.
+ */
+function variablesOf({ reasoning_effort: effort, chat_template_kwargs: own }: ConversationFields): Readonly<Record<string, unknown>> {
+  if (effort === undefined) return own ?? {};
+  const reasons = effort !== "none";
+  return { reasoning_effort: effort, enable_thinking: reasons, thinking: reasons, ...own };
 }
 
 /** A parser for one answer. */
@@ -67,10 +95,16 @@ export function answerParser(model: ServedModel, { tools, types, reasoning }: Pr
 }
 
 /** @throws {HttpError} 400 if there is no message to continue, or its end would have to follow a grammar whose beginning it has */
-function endOf({ messages, add_generation_prompt: answers, continue_final_message: continues, ...fields }: ConversationFields): PromptEnd {
+function endOf(
+  { messages, add_generation_prompt: answers, continue_final_message: continues, ...fields }: ConversationFields,
+  names: FieldNames,
+): PromptEnd {
   if (!continues) return answers === false ? "conversation" : "answer";
   const refuse = (problem: string) =>
-    new HttpError(400, `"continue_final_message" ${problem}`, { param: "continue_final_message", code: "invalid_value" });
+    new HttpError(400, `${names.continues === "messages" ? "A message that goes on" : `"${names.continues}"`} ${problem}`, {
+      param: names.continues,
+      code: "invalid_value",
+    });
   if (answers) throw refuse(`and "add_generation_prompt" cannot both be true`);
   const last = messages.at(-1)!;
   if (last.role !== "assistant" || (last.tool_calls?.length ?? 0) > 0 || !last.content?.trim()) {
@@ -79,7 +113,7 @@ function endOf({ messages, add_generation_prompt: answers, continue_final_messag
   const structured = fields.response_format !== undefined && fields.response_format.type !== "text";
   if (structured || fields.tool_choice === "required" || typeof fields.tool_choice === "object") {
     throw refuse(
-      `cannot be combined with "${structured ? "response_format" : "tool_choice"}": what the message already says is no part of what would be forced`,
+      `cannot be combined with "${structured ? names.form : "tool_choice"}": what the message already says is no part of what would be forced`,
     );
   }
   return "message";
@@ -97,26 +131,20 @@ function grammarOf(
   const structured = form !== undefined && form.type !== "text";
   if (tools.length > 0) {
     const wanted = toolChoiceOf(choice, tools);
-    if (structured && wanted.kind === "auto") {
-      throw new HttpError(400, `"response_format" cannot be combined with tools that may or may not be called`, {
-        param: "response_format",
-        code: "invalid_value",
-      });
-    }
+    const grammar = toolGrammar(format, tools, wanted, { several: parallel ?? true });
     // Where a call must come there is no text whose form could be said.
-    return toolGrammar(format, tools, wanted, { several: parallel ?? true });
+    if (!structured || grammar.kind !== "text") return grammar;
+    return { kind: "either", form: grammarOfForm(form), calls: grammar.calls };
   }
   if (choice === "required" || typeof choice === "object") {
     throw new HttpError(400, `"tool_choice" asks for a call, but there are no tools`, { param: "tool_choice", code: "invalid_value" });
   }
-  return form === undefined ? null : grammarOfFormat(form);
+  return structured ? grammarOfForm(form) : null;
 }
 
-/** The grammar of a form; null for text. */
-function grammarOfFormat(form: ResponseFormatField): AnswerGrammar | null {
+/** The grammar of a form. */
+function grammarOfForm(form: Exclude<ResponseFormatField, { type: "text" }>): FormGrammar {
   switch (form.type) {
-    case "text":
-      return null;
     case "json_object":
       return { kind: "json", schema: { type: "object" }, strict: false };
     case "json_schema":

@@ -3,12 +3,14 @@
  *
  * @module
  */
-import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
+import type { Message, ReasoningEffort, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import type { ArgumentTypes } from "../../core/text/answers/argument_types.ts";
-import type { WrittenGrammar } from "../grammar/written_grammar.ts";
+import type { GrammarParams, WrittenGrammar } from "../grammar/written_grammar.ts";
 import type { HttpErrorFields } from "../api/errors.ts";
 import type { ChatRequest, CompletionRequest } from "../api/openai_schema.ts";
+import type { MessagesRequest } from "../api/messages_schema.ts";
 import type { ResponsesRequest } from "../api/responses_schema.ts";
+import type { PromptField } from "./check_prompt.ts";
 import type { TextModelSource } from "./text_model.ts";
 
 /** `logit_bias`, which may name every token. */
@@ -40,6 +42,15 @@ export interface ConversationFields {
   readonly response_format?: ResponseFormatField;
   readonly add_generation_prompt?: boolean;
   readonly continue_final_message?: boolean;
+  readonly reasoning_effort?: ReasoningEffort;
+  readonly chat_template_kwargs?: Readonly<Record<string, unknown>>;
+}
+
+/** How a request calls the fields that {@link ConversationFields} come from: errors name what was sent. */
+export interface FieldNames extends GrammarParams {
+  readonly prompt: PromptField;
+  /** What makes the last message go on. */
+  readonly continues: string;
 }
 
 /** A chat request without what its prompt was made of. */
@@ -56,19 +67,46 @@ export interface PreparedCompletion {
   readonly prompts: readonly { readonly text: string; readonly tokens: Uint32Array }[];
 }
 
+/** Functions of namespaces, by what the model calls them. */
+export type Namespaces = Readonly<Record<string, { readonly namespace: string; readonly name: string }>>;
+
+/** A request for a response. */
+export interface ResponseBody {
+  readonly body: Uint8Array<ArrayBuffer>;
+  /** JSON of items that it refers to, by their names; null: they are not known yet. */
+  readonly kept: Readonly<Record<string, string>> | null;
+}
+
 /** A request for a response, without what its prompt was made of. */
 export interface PreparedResponse {
   readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "priority" | "max_output_tokens" | "stream">;
   readonly conversation: PreparedConversation;
+  readonly namespaces: Namespaces;
   /** Fields of the response that say what was asked for, as JSON without the braces around it. */
   readonly echo: Uint8Array<ArrayBuffer>;
+  /** What was left out of the request; null: nothing. */
+  readonly warning: string | null;
+  /** Whether its items may be kept for a while. */
+  readonly store: boolean;
+}
+
+/** A request for a message of Anthropic's API, without what its prompt was made of. */
+export interface PreparedMessage {
+  readonly request: Pick<MessagesRequest, "max_tokens" | "temperature" | "top_p" | "top_k" | "stop_sequences" | "stream" | "priority">;
+  readonly conversation: PreparedConversation;
+  /** What was left out of the request; null: nothing. */
+  readonly warning: string | null;
 }
 
 /** What is given and what is gotten, by kind. */
 export interface TextJobs {
   readonly chat: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedChat };
   readonly completion: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedCompletion };
-  readonly response: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedResponse };
+  /** Of a request that refers to items, their names, unless they are given. */
+  readonly response: { readonly input: ResponseBody; readonly output: PreparedResponse | { readonly references: readonly string[] } };
+  readonly message: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedMessage };
+  /** The whole answer, as JSON. */
+  readonly messageTokens: { readonly input: Uint8Array<ArrayBuffer>; readonly output: Uint8Array<ArrayBuffer> };
   /** The whole answer, as JSON. */
   readonly tokenize: { readonly input: Uint8Array<ArrayBuffer>; readonly output: Uint8Array<ArrayBuffer> };
   /** The whole answer, as JSON. */

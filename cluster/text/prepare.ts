@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseWithNumbers } from "../../core/text/json_numbers.ts";
+import { numberText, parseWithNumbers } from "../../core/text/json_numbers.ts";
 import { answerForm } from "./answer_form.ts";
 import { HttpError } from "../api/errors.ts";
 import {
@@ -13,13 +13,17 @@ import {
   completionRequest,
   DEFAULT_MAX_TOKENS,
   detokenizeRequest,
-  parseBody,
   tokenizeRequest,
 } from "../api/openai_schema.ts";
-import { conversationOf, responseEcho } from "./response_fields.ts";
+import { parseBody } from "../api/parse_body.ts";
+import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
+import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
+import { conversationOf, referencesOf, RESPONSE_FIELDS, responseEcho } from "./response_fields.ts";
+import { offeredTools } from "./offered_tools.ts";
+import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
-import type { LogitBias, PreparedChat, PreparedCompletion, PreparedResponse, TextJobKind, TextJobs } from "./jobs.ts";
+import type { LogitBias, PreparedChat, PreparedCompletion, PreparedMessage, TextJobKind, TextJobs } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
 
 /** Does a job. @throws {HttpError} if the request cannot be used */
@@ -29,7 +33,17 @@ export function prepare<K extends TextJobKind>(model: TextModel, kind: K, input:
 
 type Jobs = { readonly [K in TextJobKind]: (model: TextModel, input: TextJobs[K]["input"]) => TextJobs[K]["output"] };
 
-const JOBS: Jobs = { chat: prepareChat, completion: prepareCompletion, response: prepareResponse, tokenize, detokenize, encode, count };
+const JOBS: Jobs = {
+  chat: prepareChat,
+  completion: prepareCompletion,
+  response: prepareResponse,
+  message: prepareMessage,
+  messageTokens,
+  tokenize,
+  detokenize,
+  encode,
+  count,
+};
 
 function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
   const parsed = parseBody(chatRequest, parseJson(body, parseWithNumbers));
@@ -41,10 +55,13 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     parallel_tool_calls,
     add_generation_prompt,
     continue_final_message,
+    reasoning_effort,
+    chat_template_kwargs,
     logit_bias,
     ...request
   } = parsed;
   checkModel(model, request.model);
+  checkPromptLogprobs(request);
   if (request.top_logprobs !== undefined && !request.logprobs) {
     throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
   }
@@ -56,18 +73,21 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     parallel_tool_calls,
     add_generation_prompt,
     continue_final_message,
+    reasoning_effort,
+    chat_template_kwargs,
   });
   const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
   checkStopTokens(model, request.stop_token_ids);
   checkLeast(request.min_tokens, request[maxField], conversation.grammar !== null);
-  return { request, bias: biasOf(model, logit_bias), conversation };
+  return { request: { ...request, seed: exactSeed(body, request.seed) }, bias: biasOf(model, logit_bias), conversation };
 }
 
 function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedCompletion {
   const { prompt, logit_bias, ...request } = parseBody(completionRequest, parseJson(body));
   checkModel(model, request.model);
   checkBestOf(request);
+  checkPromptLogprobs(request);
   checkStopTokens(model, request.stop_token_ids);
   checkLeast(request.min_tokens, request.max_tokens ?? DEFAULT_MAX_TOKENS, false);
   const prompts = promptsOf(prompt).map((one) => {
@@ -76,7 +96,20 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
     const text = typeof one === "string" ? one : model.tokenizer.decode(one, { skipSpecial: false });
     return { text: request.echo ? text : "", tokens: Uint32Array.from(tokens) };
   });
-  return { request, bias: biasOf(model, logit_bias), prompts };
+  return { request: { ...request, seed: exactSeed(body, request.seed) }, bias: biasOf(model, logit_bias), prompts };
+}
+
+/** @throws {HttpError} 400 if log-probabilities of the prompt are to be streamed, for which there is no form */
+function checkPromptLogprobs({ prompt_logprobs: wanted, stream }: Pick<ChatRequest, "prompt_logprobs" | "stream">): void {
+  if (wanted === undefined || !stream) return;
+  throw new HttpError(400, `"prompt_logprobs" cannot be streamed`, { param: "prompt_logprobs", code: "invalid_value" });
+}
+
+/** A seed with all of its digits, which numbers may not hold. */
+function exactSeed(body: Uint8Array<ArrayBuffer>, seed: number | undefined): number | bigint | undefined {
+  if (seed === undefined || Number.isSafeInteger(seed)) return seed;
+  const text = numberText(parseWithNumbers(decodeUtf8(body)) as object, "seed") ?? "";
+  return /^-?\d+$/.test(text) ? BigInt(text) : seed;
 }
 
 /** @throws {HttpError} 400 if `best_of` cannot be honoured */
@@ -91,13 +124,44 @@ function promptsOf(prompt: CompletionRequest["prompt"]): readonly (string | numb
   return typeof prompt[0] === "number" ? [prompt as number[]] : prompt as (string | number[])[];
 }
 
-function prepareResponse(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedResponse {
+function prepareResponse(model: TextModel, { body, kept }: TextJobs["response"]["input"]): TextJobs["response"]["output"] {
   const request = parseBody(responsesRequest, parseJson(body, parseWithNumbers));
   checkModel(model, request.model);
-  const conversation = answerForm(model, conversationOf(request), "input");
+  const references = kept === null ? referencesOf(request) : [];
+  if (references.length > 0) return { references };
+  const { fields, leftOut } = conversationOf(request, kept ?? {});
+  const conversation = answerForm(model, fields, RESPONSE_FIELDS);
   const { temperature, top_p, priority, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
-  return { request: { temperature, top_p, priority, max_output_tokens, stream }, conversation, echo: responseEcho(request, model.id) };
+  return {
+    request: { temperature, top_p, priority, max_output_tokens, stream },
+    conversation,
+    namespaces: offeredTools(request.tools).namespaces,
+    echo: responseEcho(request, model.id),
+    warning: leftOutWarning(leftOut),
+    store: request.store !== false,
+  };
+}
+
+function prepareMessage(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedMessage {
+  const parsed = parseBody(messagesRequest, parseJson(body, parseWithNumbers));
+  checkModel(model, parsed.model);
+  if (parsed.thread?.type === "continue") {
+    // Clients send the whole conversation when they are told so.
+    throw new HttpError(404, "Nothing is kept here of earlier messages; send the whole conversation", { param: "thread", code: "thread_not_found" });
+  }
+  const { fields, leftOut } = conversationOfMessages(parsed);
+  const conversation = answerForm(model, fields, MESSAGES_FIELDS);
+  // Whatever is asked for, an answer ends where the context does, and says so.
+  checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: undefined });
+  const { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority } = parsed;
+  return { request: { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority }, conversation, warning: leftOutWarning(leftOut) };
+}
+
+function messageTokens(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const parsed = parseBody(countTokensRequest, parseJson(body, parseWithNumbers));
+  checkModel(model, parsed.model);
+  return json({ input_tokens: answerForm(model, conversationOfMessages(parsed).fields, MESSAGES_FIELDS).prompt.length });
 }
 
 function tokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {

@@ -3,41 +3,89 @@
  *
  * @module
  */
-import type { ConversationFields } from "./jobs.ts";
-import type { Message, ResponseFormatField } from "../api/conversation_schema.ts";
-import type { ResponsesRequest } from "../api/responses_schema.ts";
+import { HttpError } from "../api/errors.ts";
+import { allowedFunctions, nameIn, offeredTools } from "./offered_tools.ts";
+import { joinTurns } from "./turns.ts";
+import type { ConversationFields, FieldNames } from "./jobs.ts";
+import type { Message, ResponseFormatField, ToolChoiceField } from "../api/conversation_schema.ts";
+import { parseItem, type ResponsesRequest } from "../api/responses_schema.ts";
 
-/** The conversation that a response continues. */
-export function conversationOf({ input, instructions, tools, tool_choice, parallel_tool_calls, text }: ResponsesRequest): ConversationFields {
-  const said: Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input.flatMap(messagesOf);
+/** Between what is said in a row: each is a text by itself. */
+const BETWEEN = "\n\n";
+
+/** What the fields are called. */
+export const RESPONSE_FIELDS: FieldNames = { prompt: "input", form: "text.format", tools: "tools", continues: "input" };
+
+/**
+ * The conversation that a response continues, and the types of tools that are left out of it.
+ *
+ * @param kept JSON of the items that it refers to
+ * @throws {HttpError} 400 if what must be called is not there
+ */
+export function conversationOf(
+  request: ResponsesRequest,
+  kept: Readonly<Record<string, string>>,
+): { readonly fields: ConversationFields; readonly leftOut: readonly string[] } {
+  const { input, instructions, tool_choice: choice, parallel_tool_calls, text, reasoning, chat_template_kwargs } = request;
+  const said: Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input.flatMap((item) => messagesOf(item, kept));
+  const messages = joinTurns(instructions === undefined ? said : [{ role: "system", content: instructions }, ...said], BETWEEN);
+  const { functions, leftOut } = offeredTools(request.tools);
   return {
-    messages: instructions === undefined ? said : [{ role: "system", content: instructions }, ...said],
-    tools: tools?.map(({ name, description, parameters, strict }) => ({ type: "function", function: { name, description, parameters, strict } })),
-    tool_choice,
-    parallel_tool_calls,
-    response_format: formatOf(text?.format),
+    fields: {
+      // Reasoning that led to nothing is no turn.
+      messages: messages.filter(({ role, content, tool_calls }) => role !== "assistant" || content !== undefined || tool_calls !== undefined),
+      tools: allowedFunctions(functions, choice).map(({ name, description, parameters, strict }) => ({
+        type: "function",
+        function: { name, description, parameters, strict },
+      })),
+      tool_choice: choiceOf(choice),
+      parallel_tool_calls,
+      response_format: formatOf(text?.format),
+      reasoning_effort: reasoning?.effort,
+      chat_template_kwargs,
+    },
+    leftOut,
   };
+}
+
+/** @throws {HttpError} 400 if a tool must be called that is left out */
+function choiceOf(choice: ResponsesRequest["tool_choice"]): ToolChoiceField | undefined {
+  if (typeof choice !== "object") return choice;
+  if ("mode" in choice) return choice.mode;
+  if (!("missing" in choice)) return choice;
+  throw new HttpError(400, `"tool_choice" asks for a tool of type "${choice.type.slice(0, 64)}"; only functions are here`, {
+    param: "tool_choice",
+    code: "invalid_value",
+  });
 }
 
 type InputItem = Exclude<ResponsesRequest["input"], string>[number];
 
-function messagesOf(item: InputItem): Message[] {
-  if ("role" in item && typeof item.role === "string") {
-    const { role, content } = item as Extract<InputItem, { role: string }>;
-    return [{ role: role === "developer" ? "system" : role, content }];
-  }
+/** Items that a request refers to by their names. */
+export function referencesOf({ input }: ResponsesRequest): string[] {
+  return typeof input === "string" ? [] : input.flatMap((item) => item.type === "item_reference" ? [item.id] : []);
+}
+
+function messagesOf(item: InputItem, kept: Readonly<Record<string, string>>): Message[] {
   switch (item.type) {
-    case "function_call": {
-      const { call_id, name, arguments: text } = item as Extract<InputItem, { type: "function_call" }>;
-      return [{ role: "assistant", tool_calls: [{ id: call_id, type: "function", function: { name, arguments: text } }] }];
-    }
-    case "function_call_output": {
-      const { call_id, output } = item as Extract<InputItem, { type: "function_call_output" }>;
-      return [{ role: "tool", content: output, tool_call_id: call_id }];
+    case "item_reference":
+      return messagesOf(parseItem(kept[item.id]), {});
+    case "message":
+      return [{ role: item.role === "developer" ? "system" : item.role, content: item.content }];
+    case "function_call":
+      return [{
+        role: "assistant",
+        tool_calls: [{ id: item.call_id, type: "function", function: { name: nameIn(item.namespace, item.name), arguments: item.arguments } }],
+      }];
+    case "function_call_output":
+      return [{ role: "tool", content: item.output, tool_call_id: item.call_id }];
+    case "reasoning": {
+      // The template says what becomes of it.
+      const text = [...item.content ?? item.summary ?? []].map(({ text }) => text).join("\n\n");
+      return text === "" ? [] : [{ role: "assistant", reasoning_content: text }];
     }
     default:
-      // Earlier reasoning is not shown to the model again.
-      return [];
+      return item satisfies never;
   }
 }
 
@@ -60,10 +108,17 @@ export function responseEcho(request: ResponsesRequest, model: string): Uint8Arr
     store: false,
     temperature: request.temperature ?? null,
     text: { format: request.text?.format ?? { type: "text" } },
-    tool_choice: request.tool_choice ?? "auto",
-    tools: request.tools ?? [],
+    tool_choice: echoOf(request.tool_choice),
+    tools: request.tools?.filter((tool) => tool.type === "function" || tool.type === "namespace") ?? [],
+    reasoning: { effort: request.reasoning?.effort ?? null, summary: null },
+    service_tier: "default",
     top_p: request.top_p ?? null,
     truncation: "disabled",
   };
   return new TextEncoder().encode(JSON.stringify(fields).slice(1, -1));
+}
+
+/** A choice as it was sent. */
+function echoOf(choice: ResponsesRequest["tool_choice"] = "auto"): unknown {
+  return typeof choice === "object" && "function" in choice ? { type: "function", name: choice.function.name } : choice;
 }

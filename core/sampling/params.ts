@@ -23,7 +23,7 @@ export interface SamplingParams {
   /** Added to logits, by token id. */
   readonly logitBias: ReadonlyMap<number, number>;
   /** Same seed and same request give the same tokens, whatever else is in the batch. */
-  readonly seed: number;
+  readonly seed: number | bigint;
 }
 
 /** Greedy, nothing else. */

@@ -15,6 +15,19 @@ export type { ChatMessage };
 /** Where a prompt ends: where the assistant's answer begins, behind the last message, or within it, so that it goes on. */
 export type PromptEnd = "answer" | "conversation" | "message";
 
+/** What a template is told besides the conversation. */
+export interface RenderOptions {
+  /** Tools in OpenAI's form, for templates that describe them. */
+  readonly tools?: readonly unknown[];
+  /** By default where the assistant's answer begins. */
+  readonly end?: PromptEnd;
+  /** Variables that templates of some families know, such as `enable_thinking`. */
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
+
+/** Variables of templates that are not a client's to set. */
+export const TEMPLATE_VARIABLES = ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"] as const;
+
 /** Renders conversations to prompts. */
 export class ChatTemplate {
   readonly #template: PythonTemplate;
@@ -56,14 +69,12 @@ export class ChatTemplate {
   /**
    * The prompt.
    *
-   * @param tools in OpenAI's form, for templates that describe them
-   * @param end by default where the assistant's answer begins
    * @throws {LatentmeshError} `invalid_request` if the template refuses the conversation, or writes the message that goes on otherwise than it came
    */
-  render(messages: readonly ChatMessage[], tools: readonly unknown[] = [], end: PromptEnd = "answer"): string {
+  render(messages: readonly ChatMessage[], { tools = [], end = "answer", variables = {} }: RenderOptions = {}): string {
     let text: string;
     try {
-      text = this.#render(templateMessages(messages, this.habits), tools, end === "answer");
+      text = this.#render(templateMessages(messages, this.habits), { tools, answers: end === "answer", variables });
     } catch (cause) {
       throw new LatentmeshError("invalid_request", `The model's chat template refuses these messages: ${messageOf(cause)}`, {
         param: "messages",
@@ -75,11 +86,20 @@ export class ChatTemplate {
 
   /** What it does with calls: found out by trying, once. */
   get habits(): TemplateHabits {
-    return this.#habits ??= templateHabits((messages) => this.#render(messages, [], true));
+    return this.#habits ??= templateHabits((messages) => this.#render(messages, { tools: [], answers: true, variables: {} }));
   }
 
-  #render(messages: readonly ChatMessage[], tools: readonly unknown[], answers: boolean): string {
-    return this.#template.render({ ...this.#variables, messages, ...(tools.length > 0 ? { tools } : {}), add_generation_prompt: answers });
+  #render(
+    messages: readonly ChatMessage[],
+    { tools, answers, variables }: { readonly answers: boolean } & Required<Pick<RenderOptions, "tools" | "variables">>,
+  ): string {
+    return this.#template.render({
+      ...variables,
+      ...this.#variables,
+      messages,
+      ...(tools.length > 0 ? { tools } : {}),
+      add_generation_prompt: answers,
+    });
   }
 }
 

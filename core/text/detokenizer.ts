@@ -13,24 +13,32 @@ export interface Detokenizer {
   finish(): string;
 }
 
-/** @param kept special tokens that are part of the text, such as markers of tool calls; all others are left out */
-export function createDetokenizer(tokenizer: TextTokenizer, kept: ReadonlySet<number> = new Set()): Detokenizer {
+/** Special tokens that are part of a text, such as markers of tool calls; all others are left out of it. */
+export type KeptTokens = ReadonlySet<number> | "all";
+
+/** Whether a token has a place in a text. */
+export function isShown(tokenizer: TextTokenizer, kept: KeptTokens, token: number): boolean {
+  return kept === "all" || !tokenizer.isSpecial(token) || kept.has(token);
+}
+
+/** @param kept default: no special tokens at all */
+export function createDetokenizer(tokenizer: TextTokenizer, kept: KeptTokens = new Set()): Detokenizer {
   return tokenizer.byteLevel ? new ByteDetokenizer(tokenizer, kept) : new WindowDetokenizer(tokenizer, kept);
 }
 
 /** Byte-level vocabularies: the bytes of each token go through a streaming UTF-8 decoder. */
 class ByteDetokenizer implements Detokenizer {
   readonly #tokenizer: TextTokenizer;
-  readonly #kept: ReadonlySet<number>;
+  readonly #kept: KeptTokens;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-  constructor(tokenizer: TextTokenizer, kept: ReadonlySet<number>) {
+  constructor(tokenizer: TextTokenizer, kept: KeptTokens) {
     this.#tokenizer = tokenizer;
     this.#kept = kept;
   }
 
   push(token: number): string {
-    if (this.#tokenizer.isSpecial(token) && !this.#kept.has(token)) return "";
+    if (!isShown(this.#tokenizer, this.#kept, token)) return "";
     return this.#decoder.decode(this.#tokenizer.bytesOf(token), { stream: true });
   }
 
@@ -45,18 +53,18 @@ class ByteDetokenizer implements Detokenizer {
  */
 class WindowDetokenizer implements Detokenizer {
   readonly #tokenizer: TextTokenizer;
-  readonly #kept: ReadonlySet<number>;
+  readonly #kept: KeptTokens;
   /** Tokens already handed out that give the next ones their context, then the pending ones. */
   #window: number[] = [];
   #handedOut = 0;
 
-  constructor(tokenizer: TextTokenizer, kept: ReadonlySet<number>) {
+  constructor(tokenizer: TextTokenizer, kept: KeptTokens) {
     this.#tokenizer = tokenizer;
     this.#kept = kept;
   }
 
   push(token: number): string {
-    if (this.#tokenizer.isSpecial(token) && !this.#kept.has(token)) return "";
+    if (!isShown(this.#tokenizer, this.#kept, token)) return "";
     this.#window.push(token);
     const pending = this.#window.length - this.#handedOut;
     const text = this.#pendingText();

@@ -4,7 +4,7 @@
  * @module
  */
 import type { DraftTotals, FinishReason, ServedModel, TokenEvent, TokenLogprob, TokenRequest } from "../engine.ts";
-import { createDetokenizer, type Detokenizer } from "./detokenizer.ts";
+import { createDetokenizer, type Detokenizer, isShown, type KeptTokens } from "./detokenizer.ts";
 import { StopMatcher } from "./stop.ts";
 import type { TextTokenizer } from "./tokenizer.ts";
 
@@ -26,7 +26,11 @@ export interface GeneratedPiece {
 export type TextEvent =
   | { readonly kind: "prefilled"; readonly cached: number }
   | { readonly kind: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
-  | ({ readonly kind: "piece" } & GeneratedPiece);
+  | ({
+    readonly kind: "piece";
+    /** The stop string that ended the text; null: none has. */
+    readonly stopString: string | null;
+  } & GeneratedPiece);
 
 /** Options of {@link generateText}. */
 export interface TextOptions {
@@ -34,7 +38,7 @@ export interface TextOptions {
   /** Whether the stop string is part of the text. */
   readonly includeStop?: boolean;
   /** Special tokens that are part of the text. */
-  readonly kept?: ReadonlySet<number>;
+  readonly kept?: KeptTokens;
 }
 
 /**
@@ -75,13 +79,23 @@ class TextAssembly {
   readonly #detokenizer: Detokenizer;
   readonly #matcher: StopMatcher;
   #drafts: DraftTotals | undefined;
+  readonly #includeStop: boolean;
+  /** Stop strings that are tokens which no text shows. */
+  readonly #hiddenStops: ReadonlyMap<number, string>;
   #tokens: number[] = [];
   #logprobs: TokenLogprob[] = [];
 
-  constructor(tokenizer: TextTokenizer, stopTokens: ReadonlySet<number>, { stop, includeStop, kept }: TextOptions) {
+  constructor(tokenizer: TextTokenizer, stopTokens: ReadonlySet<number>, { stop, includeStop = false, kept = new Set() }: TextOptions) {
     this.#stopTokens = stopTokens;
     this.#detokenizer = createDetokenizer(tokenizer, kept);
     this.#matcher = new StopMatcher(stop, includeStop);
+    this.#includeStop = includeStop;
+    const hidden = (token: number) => stopTokens.has(token) || !isShown(tokenizer, kept, token);
+    this.#hiddenStops = new Map(
+      stop.map((text) => [tokenizer.tokenOf(text), text] as const).filter((entry): entry is [number, string] =>
+        entry[0] !== null && hidden(entry[0])
+      ),
+    );
   }
 
   /** What an event of the engine comes to; null: nothing can be told yet. */
@@ -95,25 +109,35 @@ class TextAssembly {
         this.#drafts = drafts;
         this.#tokens.push(token);
         if (logprob !== null) this.#logprobs.push(logprob);
+        const hidden = this.#hiddenStops.get(token);
+        if (hidden !== undefined) return this.#endAt(hidden);
         const { text, stopped } = this.#matcher.push(this.#stopTokens.has(token) ? "" : this.#detokenizer.push(token));
-        if (stopped) return this.#stop(text);
+        if (stopped) return this.#stop(text, this.#matcher.found);
         return text === "" ? null : this.#piece(text, null);
       }
       case "finish": {
         const { text, stopped } = this.#matcher.push(this.#detokenizer.finish());
-        return stopped ? this.#stop(text) : this.#piece(text + this.#matcher.finish(), event.reason);
+        return stopped ? this.#stop(text, this.#matcher.found) : this.#piece(text + this.#matcher.finish(), event.reason);
       }
       default:
         return event satisfies never;
     }
   }
 
-  #stop(text: string): TextEvent {
-    this.stopped = true;
-    return this.#piece(text, "stop");
+  /** Ends at a stop string that is a token by itself. */
+  #endAt(stopString: string): TextEvent {
+    const { text, stopped } = this.#matcher.push(this.#detokenizer.finish());
+    // What was held back may still hold another stop string, which comes first.
+    if (stopped) return this.#stop(text, this.#matcher.found);
+    return this.#stop(text + this.#matcher.finish() + (this.#includeStop ? stopString : ""), stopString);
   }
 
-  #piece(text: string, finishReason: FinishReason | null): TextEvent {
+  #stop(text: string, stopString: string | null): TextEvent {
+    this.stopped = true;
+    return this.#piece(text, "stop", stopString);
+  }
+
+  #piece(text: string, finishReason: FinishReason | null, stopString: string | null = null): TextEvent {
     const drafts = this.#drafts;
     const event: TextEvent = {
       kind: "piece",
@@ -121,6 +145,7 @@ class TextAssembly {
       tokens: this.#tokens,
       logprobs: this.#logprobs,
       finishReason,
+      stopString,
       ...(drafts === undefined ? {} : { drafts }),
     };
     this.#tokens = [];

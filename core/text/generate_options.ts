@@ -55,7 +55,7 @@ const schema = z.strictObject(
     frequencyPenalty: z.number(),
     repetitionPenalty: z.number().positive(),
     logitBias: z.instanceof(Map),
-    seed: z.number().refine(Number.isInteger, "must be a whole number"),
+    seed: z.union([z.number().refine(Number.isInteger, "must be a whole number"), z.bigint()]),
   } satisfies Record<keyof GenerateOptions, z.ZodType>,
 ).partial();
 

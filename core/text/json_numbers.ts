@@ -28,3 +28,12 @@ export function parseWithNumbers(text: string): unknown {
 export function numberText(holder: object, key: string | number): string | undefined {
   return NUMBERS.get(holder)?.get(String(key));
 }
+
+/** Writes JSON with numbers as they were written in what {@link parseWithNumbers} gave. */
+export function writeWithNumbers(value: unknown): string {
+  return JSON.stringify(value, function (this: object, key: string, field: unknown): unknown {
+    const source = typeof field === "number" ? numberText(this, key) : undefined;
+    // TypeScript does not know of raw JSON yet.
+    return source === undefined ? field : (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(source);
+  });
+}

@@ -14,6 +14,8 @@ export interface StopResult {
 
 /** Holds back text that may be the beginning of a stop string. */
 export class StopMatcher {
+  /** The stop string that was found. */
+  found: string | null = null;
   readonly #stops: readonly string[];
   readonly #include: boolean;
   #held = "";
@@ -27,10 +29,11 @@ export class StopMatcher {
   push(text: string): StopResult {
     if (this.#stops.length === 0) return { text, stopped: false };
     this.#held += text;
-    const found = this.#stops.map((stop) => ({ at: this.#held.indexOf(stop), length: stop.length })).filter(({ at }) => at >= 0);
+    const found = this.#stops.map((stop) => ({ at: this.#held.indexOf(stop), stop, length: stop.length })).filter(({ at }) => at >= 0);
     if (found.length > 0) {
       // The first, and of several that begin there the shortest: of a stream that comes slowly, it would be found before the others.
-      const { at, length } = found.reduce((best, next) => next.at < best.at || next.at === best.at && next.length < best.length ? next : best);
+      const { at, stop, length } = found.reduce((best, next) => next.at < best.at || next.at === best.at && next.length < best.length ? next : best);
+      this.found = stop;
       return { text: this.#take(at + (this.#include ? length : 0)), stopped: true };
     }
     return { text: this.#take(this.#held.length - this.#possibleStart()), stopped: false };

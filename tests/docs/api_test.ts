@@ -6,6 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { createApp } from "../../cluster/http/app.ts";
 import { DASHBOARD_PATHS } from "../../cluster/http/dashboard/routes.ts";
 import { chatRequest, completionRequest } from "../../cluster/api/openai_schema.ts";
+import { countTokensRequest, messagesRequest } from "../../cluster/api/messages_schema.ts";
 import { responsesRequest } from "../../cluster/api/responses_schema.ts";
 import type { ServerMetrics } from "../../cluster/observe/metrics.ts";
 import { ROOT } from "../support/fixtures.ts";
@@ -31,7 +32,9 @@ describe("docs/api.md", () => {
     const cases = [
       [Object.keys(chatRequest.shape), both + section("Chat completions")],
       [Object.keys(completionRequest.shape), both + section("Completions")],
-      [Object.keys(responsesRequest.shape), section("Responses")],
+      [Object.keys(responsesRequest.shape), both + section("Responses")],
+      [Object.keys(messagesRequest.shape), both + section("Messages")],
+      [Object.keys(countTokensRequest.shape), both + section("Messages")],
     ] as const;
     for (const [parameters, said] of cases) for (const name of parameters) assert(said.includes(`\`${name}\``), name);
   });

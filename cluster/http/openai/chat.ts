@@ -9,12 +9,12 @@ import type { AnswerParser } from "../../../core/text/answers/answer_parser.ts";
 import type { TextOptions } from "../../../core/text/generate.ts";
 import type { PreparedChat, PreparedConversation } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
-import { collectChoices, runChoices, UsageMeter } from "./choices.ts";
-import { AnswerSum, assistantMessage, deltaOf } from "./chat_message.ts";
+import { collectChoices, runChoices, UsageMeter } from "../answers/choices.ts";
+import { AnswerSum, assistantMessage, deltasOf } from "./chat_message.ts";
 import { jsonResponse } from "../json.ts";
-import { chatLogprobs, wholeChatLogprobs } from "./logprobs.ts";
-import { prepared } from "./prepared.ts";
-import { tokenRequests } from "./requests.ts";
+import { chatLogprobs, promptLogprobs, wholeChatLogprobs } from "./logprobs.ts";
+import { prepared } from "../answers/prepared.ts";
+import { tokenRequests } from "../answers/requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "../server_context.ts";
 import { Slices } from "../slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";
@@ -31,7 +31,7 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext): Pro
       bias,
       maxTokens: request.max_completion_tokens ?? request.max_tokens,
       logprobs: logprobsOf(request),
-      promptLogprobs: null,
+      promptLogprobs: request.prompt_logprobs ?? null,
       client: c.get("client"),
       signal: abort.signal,
     }),
@@ -43,7 +43,11 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext): Pro
     conversation,
     constrained,
     base: { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id },
-    text: { stop: request.stop ?? [], includeStop: request.include_stop_str_in_output, kept: keptTokens(model) },
+    text: {
+      stop: request.stop ?? [],
+      includeStop: request.include_stop_str_in_output,
+      kept: request.skip_special_tokens === false ? "all" : keptTokens(model),
+    },
   };
   return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
 }
@@ -65,6 +69,7 @@ async function whole({ server: { model }, request, conversation, constrained, ba
   const choices = await collectChoices(model, requests, text, abort, meter);
   const slices = new Slices();
   const answers: object[] = [];
+  const { prompt_logprobs: most } = request;
   for (const [index, choice] of choices.entries()) {
     const parser = answerParser(model, conversation);
     const message = assistantMessage(await new AnswerSum(parser).takeWhole(choice.text, slices));
@@ -81,6 +86,9 @@ async function whole({ server: { model }, request, conversation, constrained, ba
     object: "chat.completion",
     choices: answers,
     usage: meter.usage,
+    ...most === undefined
+      ? {}
+      : { prompt_logprobs: await promptLogprobs(model.tokenizer, requests[0].prompt, choices[0].promptLogprobs, { most, slices }) },
     ...(request.return_token_ids ? { prompt_token_ids: requests[0].prompt } : {}),
   };
 }
@@ -115,13 +123,18 @@ async function sendChunks(
     const parts = [...parser.push(event.text), ...(ended ? parser.finish() : [])];
     // What is held back because it may be a marker needs no event, unless somebody counts tokens.
     if (parts.length === 0 && !ended && logprobs === null && !request.return_token_ids) return;
+    const [first, ...more] = deltasOf(parts);
+    const last = event.finishReason === null ? null : finishReason(parser, event.finishReason);
     send(chunk([{
       index,
-      delta: deltaOf(parts),
+      delta: first,
       logprobs: logprobs === null ? null : chatLogprobs(model.tokenizer, event.logprobs),
-      finish_reason: event.finishReason === null ? null : finishReason(parser, event.finishReason),
+      finish_reason: more.length === 0 ? last : null,
       ...(request.return_token_ids ? { token_ids: event.tokens } : {}),
     }]));
+    for (const [i, delta] of more.entries()) {
+      send(chunk([{ index, delta, logprobs: null, finish_reason: i === more.length - 1 ? last : null }]));
+    }
   });
   if (withUsage) send(chunk([], { usage: meter.usage }));
 }

@@ -5,15 +5,16 @@
  */
 import type { Context } from "hono";
 import type { ServedModel, TokenLogprob, TokenRequest } from "../../../core/engine.ts";
+import { isShown } from "../../../core/text/detokenizer.ts";
 import type { TextEvent, TextOptions } from "../../../core/text/generate.ts";
 import { DEFAULT_MAX_TOKENS } from "../../api/openai_schema.ts";
 import type { PreparedCompletion } from "../../text/jobs.ts";
-import { type Choice, collectChoices, runChoices, UsageMeter } from "./choices.ts";
+import { type Choice, collectChoices, runChoices, UsageMeter } from "../answers/choices.ts";
 import { HeldChoices } from "./held_choices.ts";
 import { jsonResponse } from "../json.ts";
-import { CompletionLogprobsWriter, LOGPROBS_RUN, type ScoredToken } from "./logprobs.ts";
-import { prepared } from "./prepared.ts";
-import { tokenRequests } from "./requests.ts";
+import { CompletionLogprobsWriter, LOGPROBS_RUN, promptLogprobs, type ScoredToken } from "./logprobs.ts";
+import { prepared } from "../answers/prepared.ts";
+import { tokenRequests } from "../answers/requests.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
 import { Slices } from "../slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";
@@ -53,39 +54,48 @@ export async function handleCompletion(c: Context<AppEnv>, server: ServerContext
   return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));
 }
 
-function stopsOf({ stop, include_stop_str_in_output }: CompletionWork["request"]): TextOptions {
-  return { stop: stop ?? [], includeStop: include_stop_str_in_output };
+function textOptions({ stop, include_stop_str_in_output, skip_special_tokens }: CompletionWork["request"]): TextOptions {
+  return { stop: stop ?? [], includeStop: include_stop_str_in_output, kept: skip_special_tokens === false ? "all" : undefined };
 }
 
-async function whole({ model, request, planned, perPrompt, base, meter }: CompletionWork, abort: RequestAbort): Promise<object> {
-  const choices = await collectChoices(model, planned.map(({ request }) => request), stopsOf(request), abort, meter);
+async function whole(work: CompletionWork, abort: RequestAbort): Promise<object> {
+  const { model, request, planned, perPrompt, base, meter } = work;
+  const choices = await collectChoices(model, planned.map(({ request }) => request), textOptions(request), abort, meter);
   const slices = new Slices();
   const answers: object[] = [];
   for (const which of bestChoices(choices, perPrompt, request.n ?? 1)) {
-    const [choice, { text, request: { prompt } }] = [choices[which], planned[which]];
+    const [choice, plan] = [choices[which], planned[which]];
+    const { prompt } = plan.request;
     // Only a prompt's first choice computes its log-probabilities.
-    const { promptLogprobs } = choices[which - (which % perPrompt)];
-    const scored = () => [...(request.echo ? scoredTokens(prompt, promptLogprobs) : []), ...scoredTokens(choice.tokens, choice.logprobs)];
+    const { promptLogprobs: ofPrompt } = choices[which - (which % perPrompt)];
+    const text = (request.echo ? plan.text : "") + choice.text;
+    const scored = () => [
+      ...request.echo ? scoredPrompt(model, plan, ofPrompt, request.logprobs!) : [],
+      ...scoredAnswer(work, choice.tokens, choice.logprobs),
+    ];
+    const { prompt_logprobs: most } = request;
     answers.push({
       index: answers.length,
-      text: (request.echo ? text : "") + choice.text,
-      logprobs: request.logprobs === undefined ? null : await new CompletionLogprobsWriter(model.tokenizer).writeWhole(scored(), slices),
+      text,
+      logprobs: request.logprobs === undefined ? null : await new CompletionLogprobsWriter(model.tokenizer).writeWhole(scored(), text.length, slices),
       finish_reason: choice.finishReason,
+      ...most === undefined ? {} : { prompt_logprobs: await promptLogprobs(model.tokenizer, prompt, ofPrompt, { most, slices }) },
       ...tokenIds(request, prompt, choice.tokens),
     });
   }
   return { ...base, choices: answers, usage: meter.usage };
 }
 
-async function sendChunks(
-  { model, request, planned, perPrompt, base, meter }: CompletionWork,
-  abort: RequestAbort,
-  send: (chunk: unknown) => void,
-): Promise<void> {
+async function sendChunks(work: CompletionWork, abort: RequestAbort, send: (chunk: unknown) => void): Promise<void> {
+  const { model, request, planned, perPrompt, base, meter } = work;
   const withUsage = request.stream_options?.include_usage ?? false;
   const usage = withUsage ? { usage: null } : {};
   const writers = planned.map(() => new CompletionLogprobsWriter(model.tokenizer));
-  const logprobsOf = (index: number, scored: readonly ScoredToken[]) => request.logprobs === undefined ? null : writers[index].write(scored);
+  const lengths = planned.map(() => 0);
+  const logprobsOf = (index: number, scored: readonly ScoredToken[], text: string) => {
+    lengths[index] += text.length;
+    return request.logprobs === undefined ? null : writers[index].write(scored, lengths[index]);
+  };
   const started = new Set<number>();
   /** The prompt of a choice, if nothing of that has been sent. */
   const begin = (index: number): PlannedChoice | null => {
@@ -97,10 +107,11 @@ async function sendChunks(
     meter.see(index, event);
     if (event.kind !== "piece") return;
     const begun = begin(index);
+    const text = (request.echo && begun !== null ? begun.text : "") + event.text;
     const choice = {
       index,
-      text: (request.echo && begun !== null ? begun.text : "") + event.text,
-      logprobs: logprobsOf(index, scoredTokens(event.tokens, event.logprobs)),
+      text,
+      logprobs: logprobsOf(index, scoredAnswer(work, event.tokens, event.logprobs), text),
       finish_reason: event.finishReason,
       ...tokenIds(request, begun?.request.prompt ?? null, event.tokens),
     };
@@ -109,18 +120,19 @@ async function sendChunks(
   /** A prompt's log-probabilities, in events of their own: they may be many. */
   const echo = async (index: number, promptLogprobs: readonly (TokenLogprob | null)[]) => {
     const slices = new Slices();
-    const scored = scoredTokens(planned[index].request.prompt, promptLogprobs);
+    const scored = scoredPrompt(model, planned[index], promptLogprobs, request.logprobs!);
     for (let at = 0; at < scored.length; at += LOGPROBS_RUN) {
       const begun = begin(index);
-      const logprobs = logprobsOf(index, scored.slice(at, at + LOGPROBS_RUN));
-      const choice = { index, text: begun?.text ?? "", logprobs, finish_reason: null, ...tokenIds(request, begun?.request.prompt ?? null, []) };
+      const text = begun?.text ?? "";
+      const logprobs = logprobsOf(index, scored.slice(at, at + LOGPROBS_RUN), text);
+      const choice = { index, text, logprobs, finish_reason: null, ...tokenIds(request, begun?.request.prompt ?? null, []) };
       send({ ...base, choices: [choice], ...usage });
       await slices.breathe();
     }
   };
   const held = request.echo && request.logprobs !== undefined ? new HeldChoices(perPrompt, echo, piece) : null;
   const listener = held === null ? piece : (index: number, event: TextEvent) => held.take(index, event);
-  await runChoices(model, planned.map(({ request }) => request), stopsOf(request), abort, listener);
+  await runChoices(model, planned.map(({ request }) => request), textOptions(request), abort, listener);
   await held?.released;
   if (withUsage) send({ ...base, choices: [], usage: meter.usage });
 }
@@ -148,7 +160,7 @@ function planChoices(
     maxTokens,
     // The best ones are chosen by log-probability.
     logprobs: perPrompt > (request.n ?? 1) ? logprobs ?? 0 : logprobs,
-    promptLogprobs: request.echo ? logprobs : null,
+    promptLogprobs: mostOf(request.echo ? logprobs : null, request.prompt_logprobs ?? null),
     choices: perPrompt,
     client,
     signal,
@@ -156,9 +168,37 @@ function planChoices(
   return requests.map((request) => ({ text: prompt.text, request }));
 }
 
-/** Tokens with their log-probabilities, as far as there are any. */
-function scoredTokens(tokens: readonly number[], logprobs: readonly (TokenLogprob | null)[]): ScoredToken[] {
-  return tokens.map((token, i) => [token, logprobs[i] ?? null]);
+/** The larger of two numbers, of which there may be none. */
+function mostOf(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? a ?? b : Math.max(a, b);
+}
+
+/** An answer's tokens with their log-probabilities. The text has no place for what ends it, and for special tokens if they are shown only. */
+function scoredAnswer(
+  { model: { tokenizer }, planned, request }: CompletionWork,
+  tokens: readonly number[],
+  logprobs: readonly TokenLogprob[],
+): ScoredToken[] {
+  const { stopTokens } = planned[0].request;
+  const { kept = new Set() } = textOptions(request);
+  return tokens.map((token, i) => [token, logprobs[i] ?? null, !stopTokens.has(token) && isShown(tokenizer, kept, token)]);
+}
+
+/** A prompt's tokens with their log-probabilities, and as many of the best as are wanted. What the tokenizer has put around its text is not part of that. */
+function scoredPrompt(
+  { tokenizer }: ServedModel,
+  { text, request: { prompt } }: PlannedChoice,
+  logprobs: readonly (TokenLogprob | null)[],
+  most: number,
+): ScoredToken[] {
+  const contentOf = (token: number) => tokenizer.decode([token], { skipSpecial: false });
+  const added = (token: number, i: number) =>
+    tokenizer.isSpecial(token) &&
+    (i === 0 && !text.startsWith(contentOf(token)) || i > 0 && i === prompt.length - 1 && !text.endsWith(contentOf(token)));
+  return prompt.map((token, i) => {
+    const logprob = logprobs[i] ?? null;
+    return [token, logprob === null ? null : { ...logprob, top: logprob.top.slice(0, most) }, !added(token, i)];
+  });
 }
 
 function tokenIds(request: CompletionWork["request"], prompt: readonly number[] | null, tokens: readonly number[]): object {

@@ -5,7 +5,7 @@
  */
 import type { TokenLogprob } from "../../../core/engine.ts";
 import type { TextEvent } from "../../../core/text/generate.ts";
-import type { ChoiceListener } from "./choices.ts";
+import type { ChoiceListener } from "../answers/choices.ts";
 
 /** Sends a prompt's log-probabilities as part of a choice. */
 type Echo = (index: number, logprobs: readonly (TokenLogprob | null)[]) => Promise<void>;

@@ -4,6 +4,7 @@
  * @module
  */
 import type { TokenLogprob } from "../../../core/engine.ts";
+import { createDetokenizer, type Detokenizer } from "../../../core/text/detokenizer.ts";
 import type { TextTokenizer } from "../../../core/text/tokenizer.ts";
 import type { Slices } from "../slices.ts";
 
@@ -63,8 +64,8 @@ function entries(tokenizer: TextTokenizer, logprobs: readonly TokenLogprob[]) {
   return logprobs.map((logprob) => ({ ...entry(tokenizer, logprob), top_logprobs: logprob.top.map((top) => entry(tokenizer, top)) }));
 }
 
-/** A token and its log-probability; null where it has none (the first of the prompt). */
-export type ScoredToken = readonly [token: number, logprob: TokenLogprob | null];
+/** A token, its log-probability (null where it has none, as the first of a prompt), and whether the text has a place for it. */
+export type ScoredToken = readonly [token: number, logprob: TokenLogprob | null, shown: boolean];
 
 /** `choices[].logprobs` of completions. */
 export interface CompletionLogprobs {
@@ -74,17 +75,19 @@ export interface CompletionLogprobs {
   readonly text_offset: number[];
 }
 
-/** Writes log-probabilities of completions; counts text offsets from piece to piece. */
+/** Writes log-probabilities of completions; counts from piece to piece where tokens begin in the text. */
 export class CompletionLogprobsWriter {
   readonly #tokenizer: TextTokenizer;
-  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  readonly #detokenizer: Detokenizer;
   #offset = 0;
 
   constructor(tokenizer: TextTokenizer) {
     this.#tokenizer = tokenizer;
+    this.#detokenizer = createDetokenizer(tokenizer, "all");
   }
 
-  write(scored: readonly ScoredToken[]): CompletionLogprobs {
+  /** @param length of the text so far: tokens that a stop string has cut off begin at its end */
+  write(scored: readonly ScoredToken[], length: number): CompletionLogprobs {
     const name = (token: number) => named(this.#tokenizer, token).name;
     return {
       tokens: scored.map(([token]) => name(token)),
@@ -92,18 +95,17 @@ export class CompletionLogprobsWriter {
       top_logprobs: scored.map(([, logprob]) =>
         logprob === null ? null : Object.fromEntries(logprob.top.map((top) => [name(top.token), Math.max(LEAST, top.logprob)]))
       ),
-      text_offset: scored.map(([token]) => {
-        const offset = this.#offset;
-        // Special tokens are not part of the text.
-        if (!this.#tokenizer.isSpecial(token)) this.#offset += this.#decoder.decode(this.#tokenizer.bytesOf(token), { stream: true }).length;
+      text_offset: scored.map(([token, , shown]) => {
+        const offset = Math.min(this.#offset, length);
+        if (shown) this.#offset += this.#detokenizer.push(token).length;
         return offset;
       }),
     };
   }
 
   /** The same of a whole text, beside other work. */
-  async writeWhole(scored: readonly ScoredToken[], slices: Slices): Promise<CompletionLogprobs> {
-    const parts = await slices.map(scored, LOGPROBS_RUN, (part) => [this.write(part)]);
+  async writeWhole(scored: readonly ScoredToken[], length: number, slices: Slices): Promise<CompletionLogprobs> {
+    const parts = await slices.map(scored, LOGPROBS_RUN, (part) => [this.write(part, length)]);
     return {
       tokens: parts.flatMap(({ tokens }) => tokens),
       token_logprobs: parts.flatMap(({ token_logprobs }) => token_logprobs),
@@ -111,4 +113,27 @@ export class CompletionLogprobsWriter {
       text_offset: parts.flatMap(({ text_offset }) => text_offset),
     };
   }
+}
+
+/**
+ * vLLM's `prompt_logprobs`: of each token of a prompt its log-probability and those of the best, by token id; null for the first. The rank of a token that is not
+ * among the best is not known.
+ */
+export function promptLogprobs(
+  tokenizer: TextTokenizer,
+  prompt: readonly number[],
+  logprobs: readonly (TokenLogprob | null)[],
+  { most, slices }: { readonly most: number; readonly slices: Slices },
+): Promise<(object | null)[]> {
+  const positions = logprobs.map((logprob, i) => [prompt[i], logprob] as const);
+  return slices.map(positions, LOGPROBS_RUN, (part) =>
+    part.map(([token, logprob]) => {
+      if (logprob === null) return null;
+      const best = logprob.top.slice(0, most);
+      const all = best.some((top) => top.token === token) ? best : [...best, { token, logprob: logprob.logprob }];
+      return Object.fromEntries(all.map((one, i) => {
+        const rank = i < best.length ? i + 1 : null;
+        return [one.token, { logprob: Math.max(LEAST, one.logprob), rank, decoded_token: named(tokenizer, one.token).text }];
+      }));
+    }));
 }

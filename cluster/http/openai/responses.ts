@@ -5,22 +5,23 @@
  */
 import type { Context } from "hono";
 import type { FinishReason } from "../../../core/engine.ts";
-import type { AnswerPart } from "../../../core/text/answers/answer_parser.ts";
-import type { PreparedConversation } from "../../text/jobs.ts";
+import type { Namespaces, PreparedConversation, PreparedResponse } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
-import { collectChoices, runChoices, type Usage, UsageMeter } from "./choices.ts";
-import { AnswerSum, callId, type SortedAnswer } from "./chat_message.ts";
+import { collectChoices, runChoices, type Usage, UsageMeter } from "../answers/choices.ts";
+import { AnswerSum } from "./chat_message.ts";
+import { itemsOf, newId, type OutputItem, statusOf, StreamedOutput } from "./response_items.ts";
+import { warned } from "../answers/warned.ts";
 import { toHttpError } from "../../api/errors.ts";
 import { joined, jsonResponse, WrittenJson } from "../json.ts";
-import { prepared } from "./prepared.ts";
-import { tokenRequests } from "./requests.ts";
+import { HeldBody } from "../body.ts";
+import { tokenRequests } from "../answers/requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "../server_context.ts";
 import { NamedEvent, RequestAbort, streamEvents } from "../sse.ts";
 
 /** Handles one request. */
 export async function handleResponses(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
   const { model } = server;
-  const { request, conversation, echo } = await prepared(c, server, "response");
+  const { request, conversation, namespaces, echo, warning, store } = await preparedResponse(c, server);
   const abort = new RequestAbort(c, server.shutdown);
   const requests = tokenRequests(model, { temperature: request.temperature, top_p: request.top_p, priority: request.priority }, {
     prompt: conversation.prompt,
@@ -33,14 +34,35 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext)
   });
   const constrained = await ConstrainedRequests.create(server, requests, conversation.grammar);
   const meter = new UsageMeter({ promptTokens: conversation.prompt.length, choicesPerPrompt: 1 });
-  const work: ResponseWork = { server, constrained, conversation, meter, response: new ResponseObject(echo), client: c.get("client") };
-  if (request.stream) return streamEvents(abort, (send) => sendEvents(work, abort, send), { done: false });
+  const work: ResponseWork = {
+    server,
+    constrained,
+    conversation,
+    namespaces,
+    meter,
+    response: new ResponseObject(echo),
+    client: c.get("client"),
+    store,
+  };
+  if (request.stream) return warned(streamEvents(abort, (send) => sendEvents(work, abort, send), { done: false }), warning);
 
   using _ = constrained;
   const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, meter);
   const answer = await new AnswerSum(answerParser(model, conversation)).takeWhole(choice.text);
-  const items = itemsOf(answer, statusOf(choice.finishReason));
-  return jsonResponse(work.response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(work, items)));
+  const items = itemsOf(answer, statusOf(choice.finishReason), namespaces);
+  if (store) server.items.keep(work.client, items);
+  return warned(jsonResponse(work.response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(work, items))), warning);
+}
+
+/** Prepares what a body asks for, with the items that it refers to. @throws {HttpError} if it cannot be used */
+async function preparedResponse(c: Context<AppEnv>, { text, bodies, items }: ServerContext): Promise<PreparedResponse> {
+  const client = c.get("client");
+  const { signal } = c.req.raw;
+  using body = await HeldBody.read(c.req.raw, client, bodies);
+  const first = await text.run("response", { body: body.bytes, kept: null }, { client, signal });
+  if (!("references" in first)) return first;
+  const kept = items.find(client, first.references);
+  return await text.run("response", { body: body.bytes, kept }, { client, signal }) as PreparedResponse;
 }
 
 /** A response that is being computed. */
@@ -48,56 +70,17 @@ interface ResponseWork {
   readonly server: ServerContext;
   readonly constrained: ConstrainedRequests;
   readonly conversation: PreparedConversation;
+  readonly namespaces: Namespaces;
   readonly meter: UsageMeter;
   readonly response: ResponseObject;
   readonly client: string;
-}
-
-/** An item of the output. */
-type OutputItem = Readonly<Record<string, unknown>> & { readonly id: string };
-
-type ItemStatus = "in_progress" | "completed" | "incomplete";
-
-/** The status of what an answer ends with. */
-function statusOf(reason: FinishReason): ItemStatus {
-  return reason === "stop" ? "completed" : "incomplete";
-}
-
-/** @param status of the last item; those before it are complete */
-function itemsOf({ content, reasoning, calls }: SortedAnswer, status: ItemStatus): OutputItem[] {
-  return [
-    ...(reasoning === "" ? [] : [reasoningItem(newId("rs"), reasoning)]),
-    ...(content === "" && calls.length > 0 ? [] : [messageItem(newId("msg"), content, calls.length > 0 ? "completed" : status)]),
-    ...calls.map(({ id, function: { name, arguments: text } }, i) =>
-      callItem(newId("fc"), id, name, text, i === calls.length - 1 ? status : "completed")
-    ),
-  ];
-}
-
-function reasoningItem(id: string, text: string): OutputItem {
-  return { id, type: "reasoning", summary: [], content: [{ type: "reasoning_text", text }] };
-}
-
-function textPart(text: string) {
-  return { type: "output_text", text, annotations: [], logprobs: [] };
-}
-
-function messageItem(id: string, text: string, status: ItemStatus): OutputItem {
-  return { id, type: "message", role: "assistant", status, content: status === "in_progress" ? [] : [textPart(text)] };
-}
-
-function callItem(id: string, call: string, name: string, text: string, status: ItemStatus): OutputItem {
-  return { id, type: "function_call", call_id: call, name, arguments: text, status };
+  readonly store: boolean;
 }
 
 /** How many tokens of the output are reasoning. */
 async function reasoningTokens({ server, client }: ResponseWork, items: readonly OutputItem[]): Promise<number> {
   const texts = items.filter(({ type }) => type === "reasoning").flatMap(({ content }) => content as { readonly text: string }[]);
   return texts.length === 0 ? 0 : await server.text.run("count", texts.map(({ text }) => text), { client });
-}
-
-function newId(prefix: string): string {
-  return `${prefix}_${crypto.randomUUID().replaceAll("-", "")}`;
 }
 
 /** The response as it is reported at its various stages. */
@@ -141,17 +124,17 @@ class ResponseObject {
 }
 
 async function sendEvents(
-  { server, constrained, conversation, meter, response, client }: ResponseWork,
+  work: ResponseWork,
   abort: RequestAbort,
   send: (event: NamedEvent) => void,
 ): Promise<void> {
+  const { server: { model }, constrained, conversation, namespaces, meter, response } = work;
   using _ = constrained;
-  const { model } = server;
   let number = 0;
   const event = (type: string, data: object) => send(new NamedEvent(type, { type, sequence_number: number++, ...data }));
   event("response.created", { response: response.begun() });
   event("response.in_progress", { response: response.begun() });
-  const output = new StreamedOutput(event);
+  const output = new StreamedOutput(event, namespaces);
   const parser = answerParser(model, conversation);
   let reason: FinishReason = "stop";
   try {
@@ -163,83 +146,11 @@ async function sendEvents(
       for (const part of [...parser.push(text), ...(finishReason === null ? [] : parser.finish())]) output.take(part);
     });
     output.end(statusOf(reason));
-    const tokens = await reasoningTokens({ server, constrained, conversation, meter, response, client }, output.items);
+    if (work.store) work.server.items.keep(work.client, output.items);
+    const tokens = await reasoningTokens(work, output.items);
     const type = reason === "stop" ? "response.completed" : "response.incomplete";
     event(type, { response: response.ended(output.items, reason, meter.usage, tokens) });
   } catch (error) {
     event("response.failed", { response: response.failed(error) });
-  }
-}
-
-/** The item that is being written, and those that are done. */
-class StreamedOutput {
-  readonly items: OutputItem[] = [];
-  readonly #event: (type: string, data: object) => void;
-  #open: { readonly kind: "message" | "reasoning" | "call"; readonly id: string; readonly call: string; readonly name: string; text: string } | null =
-    null;
-
-  constructor(event: (type: string, data: object) => void) {
-    this.#event = event;
-  }
-
-  take(part: AnswerPart): void {
-    switch (part.kind) {
-      case "content":
-        if (this.#open?.kind !== "message") this.#begin("message");
-        return this.#delta("response.output_text.delta", part.text, { content_index: 0, logprobs: [] });
-      case "reasoning":
-        if (this.#open?.kind !== "reasoning") this.#begin("reasoning");
-        return this.#delta("response.reasoning_text.delta", part.text, { content_index: 0 });
-      case "call":
-        return this.#begin("call", part.name);
-      case "arguments":
-        return this.#delta("response.function_call_arguments.delta", part.text, {});
-      default:
-        part satisfies never;
-    }
-  }
-
-  /** Ends what is open; an answer without anything is an empty message. */
-  end(status: ItemStatus): void {
-    if (this.#open === null && this.items.length === 0) this.#begin("message");
-    this.#close(status);
-  }
-
-  #begin(kind: "message" | "reasoning" | "call", name = ""): void {
-    this.#close("completed");
-    const open = this.#open = { kind, id: newId({ message: "msg", reasoning: "rs", call: "fc" }[kind]), call: callId(), name, text: "" };
-    const where = { output_index: this.items.length };
-    const item = kind === "message"
-      ? messageItem(open.id, "", "in_progress")
-      : kind === "call"
-      ? callItem(open.id, open.call, name, "", "in_progress")
-      : { ...reasoningItem(open.id, ""), content: [] };
-    this.#event("response.output_item.added", { ...where, item });
-    if (kind === "message") this.#event("response.content_part.added", { ...where, item_id: open.id, content_index: 0, part: textPart("") });
-  }
-
-  #delta(type: string, delta: string, more: object): void {
-    this.#open!.text += delta;
-    this.#event(type, { item_id: this.#open!.id, output_index: this.items.length, delta, ...more });
-  }
-
-  #close(status: ItemStatus): void {
-    const open = this.#open;
-    if (open === null) return;
-    this.#open = null;
-    const { kind, id, call, name, text } = open;
-    const where = { output_index: this.items.length, item_id: id };
-    if (kind === "message") {
-      this.#event("response.output_text.done", { ...where, content_index: 0, text, logprobs: [] });
-      this.#event("response.content_part.done", { ...where, content_index: 0, part: textPart(text) });
-    } else if (kind === "call") this.#event("response.function_call_arguments.done", { ...where, name, arguments: text });
-    else this.#event("response.reasoning_text.done", { ...where, content_index: 0, text });
-    const item = kind === "message"
-      ? messageItem(id, text, status)
-      : kind === "call"
-      ? callItem(id, call, name, text, status)
-      : reasoningItem(id, text);
-    this.#event("response.output_item.done", { output_index: this.items.length, item });
-    this.items.push(item);
   }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Context } from "hono";
-import { prepared } from "./prepared.ts";
+import { prepared } from "../answers/prepared.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
 
 /** Text or conversation → tokens, and the other way. */

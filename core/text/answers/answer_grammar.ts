@@ -51,12 +51,20 @@ export interface CallsGrammar {
   readonly close: string;
 }
 
+/** JSON that fits a schema. @see strict: no properties that the schema does not name */
+export interface FormGrammar {
+  readonly kind: "json";
+  readonly schema: unknown;
+  readonly strict: boolean;
+}
+
 /** What an answer must look like. */
 export type AnswerGrammar =
-  /** JSON that fits a schema. @see strict: no properties that the schema does not name */
-  | { readonly kind: "json"; readonly schema: unknown; readonly strict: boolean }
+  | FormGrammar
   | CallsGrammar
   /** Any text; where `marker` begins calls, they follow and end it. */
   | { readonly kind: "text"; readonly marker: string; readonly calls: CallsGrammar }
+  /** JSON, or calls instead of it. */
+  | { readonly kind: "either"; readonly form: FormGrammar; readonly calls: CallsGrammar }
   /** Any text up to `marker`, then what has a form. */
   | { readonly kind: "reasoned"; readonly marker: string; readonly then: AnswerGrammar };

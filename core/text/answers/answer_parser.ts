@@ -46,8 +46,10 @@ export class AnswerParser {
   #calls = 0;
   /** Whether nothing has been said since the last call. */
   #afterCallOnly = false;
-  /** White space between calls, which belongs to a text if one follows. */
+  /** White space after reasoning or between calls, which belongs to a text if one follows. */
   #space = "";
+  /** Whether the answer has begun with reasoning of its own. */
+  #reasoned = false;
   /** Whether content has begun: what surrounds it is white space until then. */
   #begun = false;
 
@@ -99,6 +101,7 @@ export class AnswerParser {
     if (begin.length < marker.length && marker.startsWith(begin)) return "";
     const reasons = begin.startsWith(marker);
     this.#held = "";
+    this.#reasoned = reasons;
     this.#enter(reasons ? "reasoning" : "text", []);
     return reasons ? begin.slice(marker.length) : held;
   }
@@ -219,14 +222,14 @@ export class AnswerParser {
   #handContent(parts: AnswerPart[], text: string): void {
     // After reasoning or calls comes a line break that is no content.
     const structured = this.#calls > 0 || this.#options.reasoning === "begun";
-    if (!structured) return this.#say(parts, text);
+    if (!structured && (this.#begun || !this.#reasoned)) return this.#say(parts, text);
     const all = this.#space + text;
-    if (this.#calls > 0 && all.trim() === "") {
+    if ((this.#calls > 0 || this.#reasoned) && all.trim() === "") {
       this.#space = all;
       return;
     }
     this.#space = "";
-    this.#say(parts, this.#begun ? all : all.trimStart());
+    this.#say(parts, this.#begun || !structured ? all : all.trimStart());
   }
 
   #say(parts: AnswerPart[], content: string): void {

@@ -25,7 +25,8 @@ export function valueOf(input: unknown): Value {
   if (typeof input === "object" && input !== null) {
     return filled(input, {}, (value, list) => {
       const map = value.value as Map<string, Value>;
-      Object.keys(input).forEach((key, i) => map.set(key, list[i]));
+      // A field that is undefined is none, as in JSON.
+      Object.entries(input).forEach(([key, part], i) => part === undefined || map.set(key, list[i]));
     });
   }
   return single(input);

@@ -5,12 +5,6 @@ import { openTestApp, readEvents, type TestApp } from "../../../bench/support/se
 const KETTLE = { messages: [{ role: "user", content: "What is a kettle?" }], temperature: 0, max_tokens: 6 };
 const KETTLE_TEXT = "Kettle means a small";
 
-const TOOLS = [{ type: "function", function: { name: "boil", parameters: { type: "object", properties: {}, additionalProperties: false } } }];
-
-function jsonSchema(schema: object) {
-  return { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
-}
-
 describe("HTTP API", () => {
   let test: TestApp;
   beforeAll(async () => void (test = await openTestApp()));
@@ -97,6 +91,57 @@ describe("HTTP API", () => {
     assertEquals(logprobs.text_offset, [0, ...new Array(parts.length).fill(0), 2]);
   });
 
+  it("counts special tokens where the text shows them, and what a stop string has cut off not at all", async () => {
+    const { tokens } = await json("/tokenize", { prompt: "To create" });
+    const echo = { max_tokens: 0, echo: true, logprobs: 0 };
+    const [given] = (await json("/v1/completions", { prompt: [...tokens, 2, ...tokens.slice(1)], ...echo })).choices;
+    assertEquals(given.text, "<|begin_of_text|>To create<|user|>To create");
+    assertEquals(given.logprobs.text_offset, [0, 17, 19, 26, 34, 36]);
+    const [said] = (await json("/v1/completions", { prompt: "To<|user|> create", ...echo })).choices;
+    assertEquals([said.text, said.logprobs.text_offset], ["To<|user|> create", [0, 0, 2, 10]]);
+    const kettle = { prompt: "<|user|>What is a kettle?<|assistant|>", temperature: 0, max_tokens: 60, logprobs: 0 };
+    for (const stream of [false, true]) {
+      const response = await test.post("/v1/completions", { ...kettle, stop: ["means a"], stream });
+      const choices = stream
+        ? (await readEvents(response)).slice(0, -1).map((event) => JSON.parse(event).choices[0])
+        : (await response.json()).choices;
+      const offsets = choices.flatMap(({ logprobs }: { logprobs: { text_offset: number[] } }) => logprobs.text_offset);
+      assertEquals(choices.map(({ text }: { text: string }) => text).join(""), "Kettle ");
+      assert(offsets.at(-1) === 7 && offsets.every((offset: number, i: number) => i === 0 || offset >= offsets[i - 1]), offsets.join());
+    }
+    const special = { prompt: kettle.prompt, temperature: 0, max_tokens: 3, logit_bias: { 2: 100 }, logprobs: 0 };
+    const shown = (await json("/v1/completions", { ...special, skip_special_tokens: false })).choices[0];
+    assertEquals([shown.text, shown.logprobs.text_offset], ["<|user|>".repeat(3), [0, 8, 16]]);
+    const hidden = (await json("/v1/completions", { ...special, skip_special_tokens: true })).choices[0];
+    assertEquals([hidden.text, hidden.logprobs.text_offset], ["", [0, 0, 0]]);
+    const chat = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 2, logit_bias: { 2: 100 }, skip_special_tokens: false });
+    assertEquals(chat.choices[0].message.content, "<|user|><|user|>");
+  });
+
+  it("gives vLLM's log-probabilities of prompts", async () => {
+    const { choices: [{ prompt_logprobs: of, logprobs }] } = await json("/v1/completions", {
+      prompt: "To create a new",
+      max_tokens: 0,
+      echo: true,
+      logprobs: 1,
+      prompt_logprobs: 3,
+    });
+    const { tokens } = await json("/tokenize", { prompt: "To create a new" });
+    assertEquals([of.length, of[0], logprobs.top_logprobs[1] && Object.keys(logprobs.top_logprobs[1]).length], [5, null, 1]);
+    for (const [i, position] of of.slice(1).entries()) {
+      const own = position[tokens[i + 1]];
+      assertEquals([own.logprob, own.decoded_token], [logprobs.token_logprobs[i + 1], logprobs.tokens[i + 1]]);
+      const ranks = Object.values(position as Record<string, { rank: number | null }>).map(({ rank }) => rank);
+      assertEquals(ranks.filter((rank) => rank !== null).sort(), [1, 2, 3]);
+      assert(ranks.length === 3 || own.rank === null);
+    }
+    const chat = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 1, n: 2, prompt_logprobs: 0 });
+    assertEquals([chat.prompt_logprobs.length, chat.prompt_logprobs.slice(1).map((position: object) => Object.keys(position).length)], [
+      10,
+      new Array(9).fill(1),
+    ]);
+  });
+
   it("stops at stop strings and end tokens, unless told to ignore those", async () => {
     const stopped = await json("/v1/chat/completions", { ...KETTLE, max_tokens: 30, stop: ["small"] });
     assertEquals([stopped.choices[0].message.content, stopped.choices[0].finish_reason], ["Kettle means a ", "stop"]);
@@ -139,102 +184,6 @@ describe("HTTP API", () => {
 
   const chat = "/v1/chat/completions";
   const completions = "/v1/completions";
-  const refused: [name: string, path: string, body: unknown, status: number, param: string | null][] = [
-    ["an unknown parameter", chat, { ...KETTLE, frobnicate: 1 }, 400, "frobnicate"],
-    ["a chat template of the client's own", chat, { ...KETTLE, chat_template: "{{ messages }}" }, 400, "chat_template"],
-    ["an unknown parameter inside another", chat, { ...KETTLE, stream_options: { chunks: 1 } }, 400, "stream_options.chunks"],
-    ["tools that are no functions", chat, { ...KETTLE, tools: [{ type: "web_search" }] }, 400, "tools.0.type"],
-    ["a tool that is not offered", chat, { ...KETTLE, tools: TOOLS, tool_choice: { type: "function", function: { name: "x" } } }, 400, "tool_choice"],
-    ["calls without tools", chat, { ...KETTLE, tool_choice: "required" }, 400, "tool_choice"],
-    ["JSON or calls", chat, { ...KETTLE, tools: TOOLS, response_format: { type: "json_object" } }, 400, "response_format"],
-    ["a response format that does not exist", chat, { ...KETTLE, response_format: { type: "xml" } }, 400, "response_format.type"],
-    ["a schema that cannot be", chat, { ...KETTLE, response_format: jsonSchema({ type: "colour" }) }, 400, "response_format"],
-    ["images", chat, { messages: [{ role: "user", content: [{ type: "image_url", image_url: {} }] }] }, 400, "messages.0.content"],
-    ["no messages", chat, { messages: [] }, 400, "messages"],
-    ["a wrong temperature", chat, { ...KETTLE, temperature: 3 }, 400, "temperature"],
-    ["NaN, which JSON cannot say", chat, `{"messages":[],"temperature":NaN}`, 400, null],
-    ["absurd n", chat, { ...KETTLE, n: 1e9 }, 400, "n"],
-    ["negative max_tokens", chat, { ...KETTLE, max_tokens: -1 }, 400, "max_tokens"],
-    ["more tokens than the context", chat, { ...KETTLE, max_tokens: 5000 }, 400, "max_tokens"],
-    ["top_logprobs without logprobs", chat, { ...KETTLE, top_logprobs: 2 }, 400, "top_logprobs"],
-    ["bias of a token that does not exist", chat, { ...KETTLE, logit_bias: { 8192: 1 } }, 400, "logit_bias.8192"],
-    ["bias that is not for a token", chat, { ...KETTLE, logit_bias: { hello: 1 } }, 400, "logit_bias.hello"],
-    ["bias for a token by another name", chat, { ...KETTLE, logit_bias: { "007": 1 } }, 400, "logit_bias.007"],
-    [
-      "bias for what every object has",
-      chat,
-      `{"messages":[{"role":"user","content":"x"}],"logit_bias":{"__proto__":1}}`,
-      400,
-      "logit_bias.__proto__",
-    ],
-    ["a penalty that divides by nothing", chat, { ...KETTLE, repetition_penalty: 1e-39 }, 400, "repetition_penalty"],
-    ["a body that is nested without end", chat, `{"messages":${"[".repeat(40_000)}${"]".repeat(40_000)}}`, 400, "messages.0"],
-    [
-      "a schema that is",
-      chat,
-      `{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":${
-        '{"0":'.repeat(12_000)
-      }1${"}".repeat(12_000)}}}}`,
-      400,
-      null,
-    ],
-    ["a parameter that every object has", chat, `{"messages":[{"role":"user","content":"x"}],"__proto__":{"n":2}}`, 400, "__proto__"],
-    ["one inside another", chat, `{"messages":[{"role":"user","content":"x"}],"stream_options":{"__proto__":1}}`, 400, "stream_options.__proto__"],
-    ["a long list of stops", chat, { ...KETTLE, stop: new Array(17).fill("x") }, 400, "stop"],
-    ["another model", chat, { ...KETTLE, model: "gpt-4" }, 404, "model"],
-    ["an empty prompt", completions, { prompt: [] }, 400, "prompt"],
-    ["a prompt outside the vocabulary", completions, { prompt: [99999] }, 400, "prompt"],
-    ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "prompt"],
-    ["best_of below n", completions, { prompt: "x", best_of: 2, n: 3 }, 400, "best_of"],
-    ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
-    ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
-    ["a stop token that does not exist", completions, { prompt: "x", stop_token_ids: [8192] }, 400, "stop_token_ids"],
-    ["fewest tokens above the most", completions, { prompt: "x", min_tokens: 30, max_tokens: 29 }, 400, "min_tokens"],
-    ["fewest tokens above the default", completions, { prompt: "x", min_tokens: 17 }, 400, "min_tokens"],
-    ["fewest tokens of what has a form", chat, { ...KETTLE, min_tokens: 1, response_format: { type: "json_object" } }, 400, "min_tokens"],
-    ["a seed that is not whole", chat, { ...KETTLE, seed: 1.5 }, 400, "seed"],
-    ["a seed of more than 64 bits", chat, { ...KETTLE, seed: 2 ** 65 }, 400, "seed"],
-    ["a call in the form that is gone", chat, { messages: [{ role: "assistant", function_call: { name: "x" } }] }, 400, "messages.0.function_call"],
-    ["a suffix", completions, { prompt: "x", suffix: "y" }, 400, "suffix"],
-    ["tokens outside the vocabulary", "/detokenize", { tokens: [99999] }, 400, "tokens"],
-    ["a body that is not JSON", chat, "{", 400, null],
-    ["a body that is too large", chat, { ...KETTLE, user: "x".repeat(200_000) }, 413, null],
-    ["an unknown path", "/v1/nothing", {}, 404, null],
-  ];
-  for (const [name, path, body, status, param] of refused) {
-    it(`refuses ${name} in OpenAI's shape`, async () => {
-      const response = await test.post(path, body);
-      const { error } = await response.json();
-      assertEquals([response.status, error.param], [status, param], error.message);
-      assertEquals(Object.keys(error).sort(), ["code", "message", "param", "type"]);
-    });
-  }
-
-  it("refuses a body that is not UTF-8, instead of answering another text", async () => {
-    const bytes = new TextEncoder().encode('{"prompt":"??","max_tokens":1}');
-    bytes.set([0xc3, 0x28], bytes.indexOf(63));
-    for (const path of [completions, "/tokenize"]) {
-      const response = await test.post(path, bytes);
-      const { error } = await response.json();
-      assertEquals([response.status, error.message], [400, "The request body is not UTF-8"]);
-    }
-  });
-
-  it("says of what may have several forms what each of them asks for", async () => {
-    const cases: [path: string, body: object, said: string][] = [
-      ["/tokenize", {}, "The body cannot be used: Invalid input: prompt: expected string, received undefined; or messages: expected array"],
-      [
-        "/v1/completions",
-        { prompt: "a", stop: 5 },
-        'Parameter "stop" cannot be used: Invalid input: expected string, received number; or expected array',
-      ],
-      ["/detokenize", { tokens: "x" }, "must be a list of 1 to"],
-    ];
-    for (const [path, body, said] of cases) {
-      const { error } = await (await test.post(path, body)).json();
-      assert(error.message.includes(said), error.message);
-    }
-  });
 
   it("ends at tokens of the client's, shows a stop string if asked to, and takes no nucleus for the best token", async () => {
     const { choices: [{ token_ids, message }] } = await json(chat, { ...KETTLE, return_token_ids: true });
@@ -260,10 +209,16 @@ describe("HTTP API", () => {
     for (const fields of [{ top_p: 0 }, { top_p: 0, seed: 2 ** 63 }, { top_p: 0, seed: -(2 ** 63) }]) {
       assertEquals((await json(chat, { ...KETTLE, temperature: 2, ...fields })).choices[0].message.content, KETTLE_TEXT);
     }
-    const drawn = await Promise.all([2 ** 63, 2 ** 63, 2 ** 62].map((seed) => json(chat, { ...KETTLE, max_tokens: 20, temperature: 1.5, seed })));
-    const [one, same, other] = drawn.map(({ choices }) => choices[0].message.content);
-    assertEquals(same, one);
-    assert(other !== one, "another seed");
+    // Of 64 bits all count, though numbers hold 53 of them.
+    for (const path of [chat, completions]) {
+      const body = JSON.stringify({ ...path === chat ? KETTLE : { prompt: "What" }, max_tokens: 20, temperature: 1.5 }).slice(0, -1);
+      const drawn = await Promise.all(
+        ["9223372036854775807", "9223372036854775807", "9223372036854775806"].map((seed) => json(path, `${body},"seed":${seed}}`)),
+      );
+      const [one, same, other] = drawn.map(({ choices: [{ message, text }] }) => message?.content ?? text);
+      assertEquals(same, one);
+      assert(other !== one, "another seed");
+    }
   });
 
   it("takes what clients send without being asked, and tells who waits for it that it is there", async () => {
@@ -271,7 +226,13 @@ describe("HTTP API", () => {
       json(chat, {
         ...KETTLE,
         messages: [
-          { role: "user", content: [{ type: "text", text: "What is a kettle?", cache_control: { type: "ephemeral" } }], name: null, annotations: [] },
+          {
+            role: "user",
+            content: [{ type: "text", text: "What is a kettle?", cache_control: { type: "ephemeral" }, anything: null }],
+            name: null,
+            annotations: [],
+            anything: null,
+          },
         ],
         metadata: { a: "b" },
         store: true,
@@ -284,7 +245,7 @@ describe("HTTP API", () => {
         skip_special_tokens: true,
         add_generation_prompt: true,
         continue_final_message: false,
-        stream_options: null,
+        stream_options: { anything: null },
         prompt_logprobs: null,
         anything: null,
       }),

@@ -109,7 +109,9 @@ describe("text processes", () => {
         ["response", { input: words(3), max_output_tokens: 99 }, "max_output_tokens"],
       ];
       for (const [job, fields, param] of cases) {
-        const error = await assertRejects(() => work.run(job, body(fields), { client: "" }), HttpError);
+        const bytes = body(fields);
+        const run = () => job === "response" ? work.run(job, { body: bytes, kept: null }, { client: "" }) : work.run(job, bytes, { client: "" });
+        const error = await assertRejects(run, HttpError);
         assertEquals([error.fields.code, error.fields.param], ["context_length_exceeded", param], JSON.stringify(fields).slice(0, 80));
       }
     }));

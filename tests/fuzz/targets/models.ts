@@ -271,6 +271,6 @@ export const templates: Target = {
     const template = mutateText(random, TEMPLATE, JINJA);
     const made = await named(() => ChatTemplate.of({ name: "x", template }, { bos_token: "<s>" }));
     if (made === null) return;
-    await named(() => made.render([{ role: "system", content: "s" }, { role: "user", content: " q " }], [{ type: "function" }]));
+    await named(() => made.render([{ role: "system", content: "s" }, { role: "user", content: " q " }], { tools: [{ type: "function" }] }));
   },
 };

@@ -66,6 +66,12 @@ describe("the answer parser", () => {
       ...meant,
       content: "A kettle boils.",
     });
+    for (const text of ["<think>hm</think>\n\n", `<think>hm</think>\n\n${writeCalls(PLAIN_TOOLS, [{ name: "boil", arguments: "{}" }])}`]) {
+      for (const pieces of [[text], [...text]]) {
+        const { content, reasoning } = parse(pieces, { tools: PLAIN_TOOLS, reasoning: "possible" });
+        assertEquals([content, reasoning], ["", "hm"]);
+      }
+    }
     assertEquals(parse(["never ends"], { tools: null, reasoning: "begun" }), { content: "", reasoning: "never ends", calls: [] });
     const call = { name: "boil", arguments: `{"litres": 2}` };
     assertEquals(parse([`hm</think>\n${writeCalls(DEEPSEEK_TOOLS, [call])}`], { tools: DEEPSEEK_TOOLS, reasoning: "begun" }), {

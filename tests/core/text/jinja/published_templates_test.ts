@@ -37,7 +37,7 @@ describe("published chat templates", () => {
         let text: string | null = null;
         let refusal: unknown;
         try {
-          text = template.render(messages, tools);
+          text = template.render(messages, { tools });
         } catch (error) {
           refusal = error;
         }

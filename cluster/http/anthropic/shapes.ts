@@ -1,0 +1,49 @@
+/**
+ * Errors and models in the shapes of Anthropic's API.
+ *
+ * @module
+ */
+import type { Context } from "hono";
+import type { ServedModel } from "../../../core/engine.ts";
+import { type ErrorStatus, toHttpError } from "../../api/errors.ts";
+
+const TYPES: Readonly<Record<ErrorStatus, string>> = {
+  400: "invalid_request_error",
+  401: "authentication_error",
+  403: "permission_error",
+  404: "not_found_error",
+  405: "invalid_request_error",
+  413: "request_too_large",
+  415: "invalid_request_error",
+  429: "rate_limit_error",
+  499: "api_error",
+  500: "api_error",
+  502: "api_error",
+  503: "overloaded_error",
+  504: "timeout_error",
+};
+
+/** Whether a request is one of Anthropic's API: by its path, or, where paths are the same, by the version that its clients send. */
+export function isAnthropic({ req }: Context): boolean {
+  return req.path === "/v1/messages" || req.path.startsWith("/v1/messages/") ||
+    (req.path.startsWith("/v1/models") && req.header("anthropic-version") !== undefined);
+}
+
+/** Body of an error, and of an error event in a stream. */
+export function anthropicError(error: unknown, requestId: string): object {
+  const { status, message, fields: { code } } = toHttpError(error);
+  const details = code === "thread_not_found" ? { details: { error_code: code } } : {};
+  return { type: "error", error: { type: TYPES[status], message, ...details }, request_id: requestId };
+}
+
+/** A model, as its list has it. */
+export function anthropicModel({ id, created, engine }: ServedModel): object {
+  return {
+    type: "model",
+    id,
+    display_name: id,
+    created_at: new Date(created * 1000).toISOString(),
+    max_input_tokens: engine.maxContext,
+    max_tokens: engine.maxContext,
+  };
+}

@@ -1,0 +1,158 @@
+/**
+ * What is no use as a request: refused by name, in words that say what would be.
+ */
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { type OpenApp, openApp } from "../../../bench/support/server.ts";
+import { scriptedModel } from "../../support/scripted_model.ts";
+
+const KETTLE = { messages: [{ role: "user", content: "What is a kettle?" }], temperature: 0, max_tokens: 6 };
+
+const TOOLS = [{ type: "function", function: { name: "boil", parameters: { type: "object", properties: {}, additionalProperties: false } } }];
+
+function tool(text: object) {
+  return [{ type: "function", function: { name: "f", parameters: { type: "object", properties: { text: { type: "string", ...text } } } } }];
+}
+
+function jsonSchema(schema: object) {
+  return { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
+}
+
+describe("requests that cannot be honoured", () => {
+  let test: OpenApp;
+  beforeAll(async () => void (test = await openApp(await scriptedModel(() => "A kettle.", { maxContext: 2048 }))));
+  afterAll(() => test.close());
+
+  const post = async (path: string, body: unknown) =>
+    await test.app.request(path, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: typeof body === "string" || body instanceof Uint8Array ? body as BodyInit : JSON.stringify(body),
+    });
+
+  const chat = "/v1/chat/completions";
+  const completions = "/v1/completions";
+  const refused: [name: string, path: string, body: unknown, status: number, param: string | null][] = [
+    ["an unknown parameter", chat, { ...KETTLE, frobnicate: 1 }, 400, "frobnicate"],
+    ["a chat template of the client's own", chat, { ...KETTLE, chat_template: "{{ messages }}" }, 400, "chat_template"],
+    ["an unknown parameter inside another", chat, { ...KETTLE, stream_options: { chunks: 1 } }, 400, "stream_options.chunks"],
+    ["tools that are no functions", chat, { ...KETTLE, tools: [{ type: "web_search" }] }, 400, "tools.0.type"],
+    ["a tool that is not offered", chat, { ...KETTLE, tools: TOOLS, tool_choice: { type: "function", function: { name: "x" } } }, 400, "tool_choice"],
+    ["calls without tools", chat, { ...KETTLE, tool_choice: "required" }, 400, "tool_choice"],
+    [
+      "a form that cannot be, beside calls",
+      chat,
+      { ...KETTLE, tools: TOOLS, response_format: jsonSchema({ type: "colour" }) },
+      400,
+      "response_format",
+    ],
+    [
+      "calls that cannot be, beside a form",
+      chat,
+      { ...KETTLE, tools: tool({ pattern: "(?<=a)" }), response_format: { type: "json_object" } },
+      400,
+      "tools",
+    ],
+    [
+      "a variable of templates that is the server's",
+      chat,
+      { ...KETTLE, chat_template_kwargs: { messages: [] } },
+      400,
+      "chat_template_kwargs.messages",
+    ],
+    ["an effort that there is none of", chat, { ...KETTLE, reasoning_effort: "much" }, 400, "reasoning_effort"],
+    ["embeddings", "/v1/embeddings", { input: "x" }, 400, null],
+    ["a response format that does not exist", chat, { ...KETTLE, response_format: { type: "xml" } }, 400, "response_format.type"],
+    ["a schema that cannot be", chat, { ...KETTLE, response_format: jsonSchema({ type: "colour" }) }, 400, "response_format"],
+    ["images", chat, { messages: [{ role: "user", content: [{ type: "image_url", image_url: {} }] }] }, 400, "messages.0.content.0.type"],
+    ["no messages", chat, { messages: [] }, 400, "messages"],
+    ["a wrong temperature", chat, { ...KETTLE, temperature: 3 }, 400, "temperature"],
+    ["NaN, which JSON cannot say", chat, `{"messages":[],"temperature":NaN}`, 400, null],
+    ["absurd n", chat, { ...KETTLE, n: 1e9 }, 400, "n"],
+    ["negative max_tokens", chat, { ...KETTLE, max_tokens: -1 }, 400, "max_tokens"],
+    ["more tokens than the context", chat, { ...KETTLE, max_tokens: 5000 }, 400, "max_tokens"],
+    ["top_logprobs without logprobs", chat, { ...KETTLE, top_logprobs: 2 }, 400, "top_logprobs"],
+    ["bias of a token that does not exist", chat, { ...KETTLE, logit_bias: { 8194: 1 } }, 400, "logit_bias.8194"],
+    ["bias that is not for a token", chat, { ...KETTLE, logit_bias: { hello: 1 } }, 400, "logit_bias.hello"],
+    ["bias for a token by another name", chat, { ...KETTLE, logit_bias: { "007": 1 } }, 400, "logit_bias.007"],
+    [
+      "bias for what every object has",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"logit_bias":{"__proto__":1}}`,
+      400,
+      "logit_bias.__proto__",
+    ],
+    ["a penalty that divides by nothing", chat, { ...KETTLE, repetition_penalty: 1e-39 }, 400, "repetition_penalty"],
+    ["a body that is nested without end", chat, `{"messages":${"[".repeat(40_000)}${"]".repeat(40_000)}}`, 400, "messages.0"],
+    [
+      "a schema that is",
+      chat,
+      `{"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":${
+        '{"0":'.repeat(12_000)
+      }1${"}".repeat(12_000)}}}}`,
+      400,
+      null,
+    ],
+    ["a parameter that every object has", chat, `{"messages":[{"role":"user","content":"x"}],"__proto__":{"n":2}}`, 400, "__proto__"],
+    ["one inside another", chat, `{"messages":[{"role":"user","content":"x"}],"stream_options":{"__proto__":1}}`, 400, "stream_options.__proto__"],
+    ["a long list of stops", chat, { ...KETTLE, stop: new Array(17).fill("x") }, 400, "stop"],
+    ["another model", chat, { ...KETTLE, model: "gpt-4" }, 404, "model"],
+    ["an empty prompt", completions, { prompt: [] }, 400, "prompt"],
+    ["a prompt outside the vocabulary", completions, { prompt: [99999] }, 400, "prompt"],
+    ["a prompt beyond the context", completions, { prompt: new Array(2048).fill(5) }, 400, "prompt"],
+    ["best_of below n", completions, { prompt: "x", best_of: 2, n: 3 }, 400, "best_of"],
+    ["best_of as a stream", completions, { prompt: "x", best_of: 2, stream: true }, 400, "best_of"],
+    ["an earlier response", "/v1/responses", { input: "x", previous_response_id: "resp_1" }, 400, "previous_response_id"],
+    ["a stop token that does not exist", completions, { prompt: "x", stop_token_ids: [8194] }, 400, "stop_token_ids"],
+    ["fewest tokens above the most", completions, { prompt: "x", min_tokens: 30, max_tokens: 29 }, 400, "min_tokens"],
+    ["fewest tokens above the default", completions, { prompt: "x", min_tokens: 17 }, 400, "min_tokens"],
+    ["fewest tokens of what has a form", chat, { ...KETTLE, min_tokens: 1, response_format: { type: "json_object" } }, 400, "min_tokens"],
+    ["log-probabilities of a prompt as a stream", chat, { ...KETTLE, prompt_logprobs: 1, stream: true }, 400, "prompt_logprobs"],
+    ["a seed that is not whole", chat, { ...KETTLE, seed: 1.5 }, 400, "seed"],
+    ["a seed of more than 64 bits", chat, { ...KETTLE, seed: 2 ** 65 }, 400, "seed"],
+    ["a call in the form that is gone", chat, { messages: [{ role: "assistant", function_call: { name: "x" } }] }, 400, "messages.0.function_call"],
+    ["a suffix", completions, { prompt: "x", suffix: "y" }, 400, "suffix"],
+    ["tokens outside the vocabulary", "/detokenize", { tokens: [99999] }, 400, "tokens"],
+    ["a body that is not JSON", chat, "{", 400, null],
+    ["a body that is too large", chat, { ...KETTLE, user: "x".repeat(200_000) }, 413, null],
+    ["an unknown path", "/v1/nothing", {}, 404, null],
+  ];
+  for (const [name, path, body, status, param] of refused) {
+    it(`refuses ${name} in OpenAI's shape`, async () => {
+      const response = await post(path, body);
+      const { error } = await response.json();
+      assertEquals([response.status, error.param], [status, param], error.message);
+      assertEquals(Object.keys(error).sort(), ["code", "message", "param", "type"]);
+    });
+  }
+
+  it("refuses a body that is not UTF-8, instead of answering another text", async () => {
+    const bytes = new TextEncoder().encode('{"prompt":"??","max_tokens":1}');
+    bytes.set([0xc3, 0x28], bytes.indexOf(63));
+    for (const path of [completions, "/tokenize"]) {
+      const response = await post(path, bytes);
+      const { error } = await response.json();
+      assertEquals([response.status, error.message], [400, "The request body is not UTF-8"]);
+    }
+  });
+
+  it("says of what may have several forms what each of them asks for", async () => {
+    const cases: [path: string, body: object, said: string][] = [
+      [
+        "/tokenize",
+        {},
+        "The body cannot be used: prompt: expected a text, and it is missing; or messages: expected a list of 1 to 4096 elements, and it is missing",
+      ],
+      [
+        "/v1/completions",
+        { prompt: "a", stop: 5 },
+        'Parameter "stop" cannot be used: expected a text of 1 to 1024 characters or a list of at most 16 elements, got 5',
+      ],
+      ["/detokenize", { tokens: "x" }, "must be a list of 1 to"],
+    ];
+    for (const [path, body, said] of cases) {
+      const { error } = await (await post(path, body)).json();
+      assert(error.message.includes(said), error.message);
+    }
+  });
+});

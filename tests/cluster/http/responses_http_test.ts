@@ -1,0 +1,164 @@
+/**
+ * Responses: what becomes of their items on the way to the template, and of an answer on the way back.
+ */
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { type OpenApp, openApp } from "../../../bench/support/server.ts";
+import { scriptedModel } from "../../support/scripted_model.ts";
+
+const parameters = { type: "object", properties: { city: { type: "string" } } };
+const WEATHER = { type: "function", name: "get_weather", parameters };
+const call = (name: string) => `<tool_call>\n{"name": "${name}", "arguments": {"city": "Oslo"}}\n</tool_call>`;
+
+describe("POST /v1/responses", () => {
+  let prompt = "";
+  let answer = "";
+  let test: OpenApp;
+  beforeAll(async () => {
+    test = await openApp(
+      await scriptedModel((given) => {
+        prompt = given;
+        return answer;
+      }),
+    );
+  });
+  afterAll(() => test.close());
+
+  async function post(body: object) {
+    const response = await test.app.request("/v1/responses", { method: "POST", body: JSON.stringify(body) });
+    return { response, body: await response.json() };
+  }
+
+  it("joins items to turns: reasoning, text and calls of the assistant, what the user and what the system says", async () => {
+    answer = "Fine.";
+    const said = (type: string, text: string) => [{ type, text }];
+    const input = [
+      { type: "message", role: "developer", content: said("input_text", "Use tools.") },
+      { role: "user", content: "Hi." },
+      { type: "message", role: "user", id: "msg_0", content: said("input_text", "Weather?") },
+      { type: "reasoning", id: "rs_1", summary: [], content: said("reasoning_text", "Two cities."), encrypted_content: null },
+      { type: "message", id: "msg_1", role: "assistant", status: "completed", content: said("output_text", "Let me see. "), phase: "commentary" },
+      { type: "function_call", id: "fc_1", call_id: "call_1", name: "get_weather", arguments: `{"city": "Oslo"}`, status: "completed" },
+      { type: "function_call", id: "fc_2", call_id: "call_2", name: "get_weather", arguments: `{"city": "Rome"}` },
+      { type: "function_call_output", call_id: "call_1", output: "rain" },
+      { type: "function_call_output", call_id: "call_2", output: said("input_text", "sun"), id: null },
+      { type: "reasoning", id: "rs_2", summary: said("summary_text", "So?"), content: null },
+    ];
+    const { body } = await post({
+      input,
+      instructions: "Be brief.",
+      tools: [WEATHER],
+      include: ["reasoning.encrypted_content"],
+      reasoning: { effort: "low", summary: "auto" },
+      stream_options: { include_obfuscation: false },
+      max_tool_calls: 3,
+      service_tier: "priority",
+      truncation: null,
+    });
+    assertEquals([body.status, body.output.map(({ type }: { type: string }) => type)], ["completed", ["message"]]);
+    assertEquals(body.reasoning, { effort: "low", summary: null });
+    const written = (city: string) => `<tool_call>\n{"name": "get_weather", "arguments": {"city": "${city}"}}\n</tool_call>`;
+    const expected = "[system]Be brief.\n\nUse tools.[user]Hi.\n\nWeather?" +
+      `[assistant]<think>Two cities.</think>Let me see. ${written("Oslo")}${written("Rome")}[tool]rain[tool]sun[assistant](low)`;
+    assert(prompt.endsWith(expected), prompt);
+  });
+
+  it("says what an answer is made of, and that it was cut, whole and as events", async () => {
+    answer = `<think>Hm.</think>\n\n${call("get_weather")}\n${call("get_weather")}`;
+    const ask = { input: "Weather?", tools: [WEATHER] };
+    const { body } = await post(ask);
+    assertEquals(body.output.map(({ type, status }: Record<string, string>) => [type, status ?? null]), [
+      ["reasoning", null],
+      ["function_call", "completed"],
+      ["function_call", "completed"],
+    ]);
+    assertEquals(body.output[0].content, [{ type: "reasoning_text", text: "Hm." }]);
+    assert(body.usage.output_tokens_details.reasoning_tokens > 0);
+    const text = await (await test.app.request("/v1/responses", { method: "POST", body: JSON.stringify({ ...ask, stream: true }) })).text();
+    const events = text.trim().split("\n\n").map((block) => JSON.parse(block.split("\ndata: ")[1]));
+    const named = (item: Record<string, unknown>) => ({ ...item, id: "", call_id: "" });
+    assertEquals(events.at(-1).response.output.map(named), body.output.map(named));
+    const types = events.map(({ type }) => type.replace("response.", "")).filter((type, i, all) => type !== all[i - 1]);
+    assertEquals(types.slice(2, 8), [
+      "output_item.added",
+      "content_part.added",
+      "reasoning_text.delta",
+      "reasoning_text.done",
+      "content_part.done",
+      "output_item.done",
+    ]);
+    answer = "<think>Hm…";
+    const { body: cut } = await post({ input: "Weather?", max_output_tokens: 9 });
+    assertEquals([cut.status, cut.incomplete_details], ["incomplete", { reason: "max_output_tokens" }]);
+  });
+
+  it("leaves out tools that are no functions, says so, and refuses to be made to call one", async () => {
+    answer = "Fine.";
+    const tools = [WEATHER, { type: "web_search", external_web_access: true }, { type: "custom", name: "apply_patch", format: { type: "grammar" } }];
+    const { response, body } = await post({ input: "Weather?", tools });
+    assertEquals(response.headers.get("warning"), `299 latentmesh "tools of these types are not here and were left out: web_search, custom"`);
+    assertEquals(body.tools.map(({ name }: { name: string }) => name), ["get_weather"]);
+    assert(prompt.includes("get_weather") && !prompt.includes("apply_patch"), prompt);
+    const refused = await post({ input: "Weather?", tools, tool_choice: { type: "web_search" } });
+    assertEquals([refused.response.status, refused.body.error.param], [400, "tool_choice"]);
+    assertEquals((await post({ input: "x", tools: [WEATHER] })).response.headers.get("warning"), null);
+    const hostile = await post({ input: "x", tools: [{ type: 'web"\r\n🫖' }] });
+    assertEquals(hostile.response.headers.get("warning"), `299 latentmesh "tools of these types are not here and were left out: web?????"`);
+  });
+
+  it("knows functions of a namespace by both names", async () => {
+    answer = call("mcp__weather__get");
+    const tools = [{ type: "namespace", name: "mcp__weather", description: "", tools: [{ ...WEATHER, name: "get" }, { type: "custom", name: "x" }] }];
+    const { response, body: { output: [item] } } = await post({ input: "Weather?", tools });
+    assertEquals([item.namespace, item.name], ["mcp__weather", "get"]);
+    assert(response.headers.get("warning")!.includes("custom"));
+    await post({ input: [{ role: "user", content: "x" }, item, { type: "function_call_output", call_id: item.call_id, output: "rain" }], tools });
+    assert(prompt.includes(`{"name": "mcp__weather__get", "arguments": {"city": "Oslo"}}`), prompt);
+  });
+
+  it("knows items by their names for a while, each client's own", async () => {
+    answer = `<think>Hm.</think>\nLet me see.\n${call("get_weather")}`;
+    const ask = async (body: object) => {
+      const text = await (await test.app.request("/v1/responses", { method: "POST", body: JSON.stringify({ ...body, stream: true }) })).text();
+      return JSON.parse(text.trim().split("\n\n").at(-1)!.split("\ndata: ")[1]).response;
+    };
+    for (const answered of [(await post({ input: "Weather?", tools: [WEATHER] })).body, await ask({ input: "Weather?", tools: [WEATHER] })]) {
+      const references = answered.output.map(({ id }: { id: string }) => ({ type: "item_reference", id }));
+      const result = { type: "function_call_output", call_id: answered.output.at(-1).call_id, output: "rain" };
+      const { response } = await post({ input: [{ role: "user", content: "Weather?" }, ...references, result], tools: [WEATHER] });
+      assertEquals(response.status, 200);
+      assert(prompt.endsWith(`[assistant]<think>Hm.</think>\nLet me see.\n${call("get_weather")}[tool]rain[assistant]`), prompt);
+    }
+    const { body: unkept } = await post({ input: "Weather?", store: false });
+    for (const id of [unkept.output[0].id, "msg_none"]) {
+      const { response, body: { error } } = await post({ input: [{ type: "item_reference", id }] });
+      assertEquals([response.status, error.param], [404, "input"]);
+    }
+  });
+
+  it("lets only the allowed tools be called", async () => {
+    answer = call("get_weather");
+    const tools = [WEATHER, { ...WEATHER, name: "other" }];
+    const allow = (name: string) => ({ type: "allowed_tools", mode: "required", tools: [{ type: "function", name }] });
+    const { body } = await post({ input: "Weather?", tools, tool_choice: allow("get_weather") });
+    assertEquals([body.output[0].name, body.tool_choice.type], ["get_weather", "allowed_tools"]);
+    assert(!prompt.includes("other"), prompt);
+    const { response, body: { error } } = await post({ input: "Weather?", tools, tool_choice: allow("none") });
+    assertEquals([response.status, error.param], [400, "tool_choice"]);
+  });
+
+  it("names the fields that it has in what it refuses", async () => {
+    const format = { type: "json_schema", name: "x", schema: { type: "colour" } };
+    const cases: [body: object, param: string][] = [
+      [{ input: "x", text: { format } }, "text.format"],
+      [{ input: "x ".repeat(40_000) }, "input"],
+      [{ input: [{ type: "item_search", id: "x" }] }, "input.0.type"],
+      [{ input: "x", include: ["message.output_text.logprobs"] }, "include.0"],
+      [{ input: "x", tools: [{ ...WEATHER, parameters: { $ref: "http://b.example/" } }] }, "tools"],
+    ];
+    for (const [body, param] of cases) {
+      const { response, body: { error } } = await post(body);
+      assertEquals([response.status, error.param], [400, param], error.message);
+    }
+  });
+});
