@@ -19,7 +19,7 @@ import { resolveSettings } from "./config/settings.ts";
 /** What {@link Engine.load} loads, and onto what. */
 export interface EngineOptions {
   /**
-   * Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub; or `synthetic:NAME`, random weights to measure with; default: the embedded
+   * Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub (`org/name:Q4_K_M` for one of its GGUF files); or `synthetic:NAME`, random weights to measure with; default: the embedded
    * model.
    */
   readonly model?: string;
