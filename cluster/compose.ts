@@ -19,7 +19,7 @@ import { spawnWorker } from "./processes/spawn.ts";
 
 /** Files of a model: from a directory, made up, or as far as they are needed from a hub. */
 function openFiles(model: string): OpenFiles {
-  return isRemote(model) ? remoteFiles(model) : openModelFiles(model);
+  return isRemote(model) ? remoteFiles(model).model() : openModelFiles(model);
 }
 
 /** What a coordinator is given. */

@@ -24,7 +24,7 @@ import type { ModelServer, ServeOptions } from "./library/serve_model.ts";
 /** What {@link Engine.load} loads, and onto what. */
 export interface EngineOptions {
   /**
-   * Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub; or `synthetic:NAME`, random weights to measure with; default: the embedded
+   * Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub (`org/name:Q4_K_M` for one of its GGUF files); or `synthetic:NAME`, random weights to measure with; default: the embedded
    * model.
    */
   readonly model?: string;

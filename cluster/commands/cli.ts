@@ -77,7 +77,7 @@ export function createProgram(version: string, services: Services): Command {
     .requiredOption("--advertise <host>", "address of this machine that the coordinator and other workers can reach")
     .option(
       "--model <model>",
-      "the coordinator's model: a directory on this machine, or org/name[@revision], fetched to this machine (default: the embedded tiny-mla)",
+      "the coordinator's model: a directory on this machine, or org/name[@revision] or org/name:Q4_K_M, fetched to this machine (default: the embedded tiny-mla)",
     )
     .option("--name <host>", "name of this machine in the cluster's configuration (default: its host name)")
     .option("--gpus <list>", "GPUs to use, one worker each, such as 0,1 (default: one worker on whichever the driver prefers)", integers)
@@ -124,13 +124,13 @@ export function createProgram(version: string, services: Services): Command {
     .action((flags: DriftFlags) => drift(flags, services.measureDrift));
 
   program.command("pull").description("fetch models from the hub into the cache, which is shared with Python's huggingface_hub")
-    .argument("<models...>", "names: org/name or org/name@revision")
+    .argument("<models...>", "names: org/name, org/name@revision, or of GGUF files org/name:Q4_K_M or hf:org/name/file.gguf")
     .option("--verify", "hash what is there already, too, and fetch again what is not as the hub lists it")
     .addHelpText("after", ENVIRONMENT)
     .action(async (names: string[], flags: PullFlags) => await pull(names, flags));
 
   program.command("models").description("list the models in the cache, or remove one")
-    .option("--remove <model>", "remove org/name, or of it only one revision, org/name@revision")
+    .option("--remove <model>", "remove org/name, or of it only one revision, org/name@revision, or one of its GGUF files, org/name:Q4_K_M")
     .option("--json", "print JSON instead of a table")
     .action(async (flags: ModelsFlags) => await models(flags));
 

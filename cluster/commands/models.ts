@@ -30,7 +30,12 @@ export async function models({ remove, json = false }: ModelsFlags): Promise<voi
 
 async function removeOne(cache: string, model: string): Promise<void> {
   const name = parseHubName(model);
-  if (name === null) throw new LatentmeshError("invalid_config", `Cannot remove "${model}": models here are called org/name or org/name@revision`);
+  if (name === null) {
+    throw new LatentmeshError(
+      "invalid_config",
+      `Cannot remove "${model}": models here are called org/name or org/name@revision, and of GGUF files org/name:Q4_K_M`,
+    );
+  }
   const freed = await removeModel(cache, name, { onlyRevision: model.includes("@") });
   printLine(`removed ${model}: ${formatBytes(freed)} are free`);
 }
@@ -38,11 +43,11 @@ async function removeOne(cache: string, model: string): Promise<void> {
 function rowsOf({ repository, bytes, partialBytes, revisions }: CachedModel): string[][] {
   if (revisions.length === 0) return [[repository, "", "", formatBytes(bytes), "nothing of it is whole; deno task pull goes on"]];
   const part = partialBytes === 0 ? "" : `, ${formatBytes(partialBytes)} of beginnings`;
-  return revisions.map(({ commit, refs, bytes, missing }) => [
+  return revisions.map(({ commit, refs, bytes, missing, gguf }) => [
     repository,
     refs.join(", "),
     commit.slice(0, 12),
     formatBytes(bytes),
-    missing === null ? "" : `in part: ${missing} is missing${part}`,
+    [...(gguf.length === 0 ? [] : [gguf.join(", ")]), ...(missing === null ? [] : [`in part: ${missing} is missing${part}`])].join("; "),
   ]);
 }

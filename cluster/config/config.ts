@@ -30,7 +30,7 @@ export const configSchema = z.strictObject({
   $schema: z.string().describe("where editors find the JSON Schema of this file, which `config-schema` prints; the server does not read it")
     .optional(),
   model: z.string().min(1).describe(
-    "model directory in Hugging Face form; or org/name[@revision], fetched from the hub; or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
+    "model directory in Hugging Face form; or org/name[@revision], fetched from the hub (org/name:Q4_K_M for one of its GGUF files); or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
   ).optional(),
   device: device.optional(),
   threads: z.number().int().min(1).max(256).describe("threads of a worker on device wasm; default: the cores, shared out among the workers of a host")

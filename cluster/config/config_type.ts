@@ -9,7 +9,7 @@ import type { Speculation } from "../../core/speculation/speculation.ts";
 export interface Config {
   /** Where editors find the JSON Schema of the file; nothing else reads it. */
   $schema?: string;
-  /** Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub; or `synthetic:NAME`, random weights to measure with. */
+  /** Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub (`org/name:Q4_K_M` for one of its GGUF files); or `synthetic:NAME`, random weights to measure with. */
   model?: string;
   /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */
   device?: "auto" | "deno" | "dawn" | "wasm" | "cpu";

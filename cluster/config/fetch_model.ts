@@ -31,7 +31,7 @@ export async function withModelFetched(settings: Settings, onProgress?: OnDownlo
   return { ...settings, model, hub: hub ?? settings.hub };
 }
 
-/** A model's directory, with what it is called if it came from a hub. @throws {LatentmeshError} why it cannot be had */
+/** A model's directory or GGUF file, with what it is called if it came from a hub. @throws {LatentmeshError} why it cannot be had */
 export async function fetchModel(model: string, onProgress: OnDownload = () => {}): Promise<{ readonly model: string; readonly hub?: HubName }> {
   const name = await hubNameOf(model);
   if (name === null) {
@@ -39,10 +39,10 @@ export async function fetchModel(model: string, onProgress: OnDownload = () => {
     return { model };
   }
   const client = new HubClient(await readHubAccess());
-  const { directory } = await pullShown(name, client, {
+  const { path } = await pullShown(name, client, {
     onProgress: ({ doneBytes, totalBytes }) => onProgress({ loadedBytes: doneBytes, totalBytes, downloading: true }),
   });
-  return { model: directory, hub: name };
+  return { model: path, hub: name };
 }
 
 /**
@@ -79,9 +79,9 @@ export async function pullShown(name: HubName, client: HubClient, options: PullO
       },
     });
     progress.stop();
-    const { directory, commit, bytes, fetchedBytes } = pulled;
+    const { path, commit, bytes, fetchedBytes } = pulled;
     const got = fetchedBytes === 0 ? "as the cache has it" : `${formatBytes(fetchedBytes)} fetched of ${formatBytes(bytes)}`;
-    log("info", `model   ${model} at ${commit.slice(0, 12)}, ${got}, in ${directory}`);
+    log("info", `model   ${model} at ${commit.slice(0, 12)}, ${got}, in ${path}`);
     return pulled;
   } finally {
     progress.stop();

@@ -78,7 +78,7 @@ export function withDevice(command: Command): Command {
   return command
     .option(
       "--model <model>",
-      `model: a directory in Hugging Face form; a GGUF file of llama.cpp's (of several, the first); org/name or org/name@revision, fetched from the hub (hf:org/name where there is such a directory, too); or, to measure, random weights: ${SYNTHETIC_HELP} (default: the embedded tiny-mla)`,
+      `model: a directory in Hugging Face form; a GGUF file of llama.cpp's (of several, the first); org/name or org/name@revision, fetched from the hub (hf:org/name where there is such a directory, too), of GGUF files there org/name:Q4_K_M or hf:org/name/file.gguf; or, to measure, random weights: ${SYNTHETIC_HELP} (default: the embedded tiny-mla)`,
     )
     .addOption(
       new Option("--device <device>", `${DEVICE_HELP} (default: auto)`).choices([...DEVICE_CHOICES]),

@@ -5,10 +5,13 @@
  */
 import { INDEX_FILE } from "../../core/model/checkpoint.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { missingFile } from "./cached_snapshot.ts";
+import { besideModel } from "../../core/model/gguf/parts.ts";
+import { entriesIn, filesIn, missingFile } from "./cached_snapshot.ts";
 import { tryLock } from "./file_lock.ts";
+import { chooseGguf, ggufChoices, nameOfChoice } from "./gguf_choice.ts";
 import { formatHubName, type HubName, isCommit } from "./hub_name.ts";
-import { MODEL_FOLDER, RepositoryCache } from "./repository_cache.ts";
+import { hasSafetensors } from "./needed_files.ts";
+import { MODEL_FOLDER, RepositoryCache, sizeOf } from "./repository_cache.ts";
 
 /** A commit of a model. */
 export interface CachedRevision {
@@ -17,8 +20,10 @@ export interface CachedRevision {
   readonly refs: readonly string[];
   /** Bytes of its files. */
   readonly bytes: number;
-  /** A file without which it cannot be loaded; null: it is whole. */
+  /** A file without which it cannot be loaded; null: it is whole, or one of {@link CachedRevision.gguf} is. */
   readonly missing: string | null;
+  /** Its GGUF files, as they are asked for, those that are whole. */
+  readonly gguf: readonly string[];
 }
 
 /** A model. */
@@ -44,6 +49,7 @@ export async function cachedModels(cache: string): Promise<CachedModel[]> {
 export async function removeModel(cache: string, name: HubName, { onlyRevision }: { readonly onlyRevision: boolean }): Promise<number> {
   const model = await cachedModel(cache, name.repository);
   const { revision, repository } = name;
+  if (name.gguf !== undefined) return await removeGguf(cache, name, model);
   const gone = model.revisions.filter(({ commit, refs }) => !onlyRevision || commit === revision || refs.includes(revision));
   if (onlyRevision ? gone.length === 0 : model.bytes === 0 && gone.length === 0) {
     throw new LatentmeshError("not_found", `Cannot remove ${formatHubName(name)}: it is not in ${cache}; deno task models lists what is`, {
@@ -69,6 +75,25 @@ export async function removeModel(cache: string, name: HubName, { onlyRevision }
   return model.bytes - (await cachedModel(cache, repository)).bytes;
 }
 
+/** Removes one of its GGUF models from the revision that is named. */
+async function removeGguf(cache: string, name: HubName, { revisions, bytes, repository }: CachedModel): Promise<number> {
+  const folder = new RepositoryCache(cache, repository);
+  const commit = revisions.find(({ commit, refs }) => commit === name.revision || refs.includes(name.revision))?.commit;
+  const directory = commit === undefined ? null : folder.snapshot(commit);
+  const files = directory === null ? [] : await Array.fromAsync(entriesIn(directory));
+  const { file, parts } = chooseGguf(files, name.gguf, `${formatHubName({ ...name, gguf: undefined })} in ${cache}`);
+  const gone = new Set([...parts, besideModel(file, "basis.safetensors")]);
+  if (files.every((path) => gone.has(path))) return await removeModel(cache, { repository, revision: commit! }, { onlyRevision: true });
+  const locks = await allLocks(folder, name);
+  try {
+    for (const path of files) if (gone.has(path)) await Deno.remove(`${directory}/${path}`);
+    await removeUnused(folder);
+  } finally {
+    for (const lock of locks) lock[Symbol.dispose]();
+  }
+  return bytes - (await cachedModel(cache, repository)).bytes;
+}
+
 async function cachedModel(cache: string, repository: string): Promise<CachedModel> {
   const { root } = new RepositoryCache(cache, repository);
   const refs = await refsIn(`${root}/refs`);
@@ -82,9 +107,15 @@ async function cachedModel(cache: string, repository: string): Promise<CachedMod
   for (const commit of (await namesIn(`${root}/snapshots`)).filter(isCommit)) {
     const directory = `${root}/snapshots/${commit}`;
     let size = 0;
-    for (const name of await namesIn(directory)) size += (await Deno.stat(`${directory}/${name}`).catch(() => ({ size: 0 }))).size;
-    const missing = await missingFile(directory).catch(() => INDEX_FILE);
-    revisions.push({ commit, refs: refs.filter(([, named]) => named === commit).map(([ref]) => ref), bytes: size, missing });
+    const files = new Set(await filesIn(directory));
+    for (const path of files) size += await sizeOf(`${directory}/${path}`) ?? 0;
+    const choices = ggufChoices(files);
+    const whole = choices.filter(({ parts }) => parts.every((part) => files.has(part)));
+    const missing = choices.length > 0 && !hasSafetensors(files)
+      ? choices.find((choice) => !whole.includes(choice))?.parts.find((part) => !files.has(part)) ?? null
+      : await missingFile(directory, files).catch(() => INDEX_FILE);
+    const names = refs.filter(([, named]) => named === commit).map(([ref]) => ref);
+    revisions.push({ commit, refs: names, bytes: size, missing, gguf: whole.map((choice) => nameOfChoice(choice, choices)) });
   }
   return { repository, bytes, partialBytes, revisions };
 }
@@ -104,7 +135,7 @@ async function refsIn(directory: string, prefix = ""): Promise<[ref: string, com
 async function removeUnused(folder: RepositoryCache): Promise<void> {
   const used = new Set<string>();
   for (const commit of await namesIn(`${folder.root}/snapshots`)) {
-    for (const name of await namesIn(folder.snapshot(commit))) {
+    for await (const name of entriesIn(folder.snapshot(commit))) {
       const target = await Deno.readLink(`${folder.snapshot(commit)}/${name}`).catch(() => "");
       used.add(target.split("/").at(-1)!);
     }

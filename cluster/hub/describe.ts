@@ -3,12 +3,11 @@
  *
  * @module
  */
-import { parseModelConfig } from "../../core/model/config.ts";
 import { formatBytes, log } from "../logs/log.ts";
-import { missingFile } from "./cached_snapshot.ts";
-import { CONFIG_FILE } from "./needed_files.ts";
+import { inSnapshot, missingFile } from "./cached_snapshot.ts";
 import type { HubClient } from "./hub_client.ts";
 import { formatHubName, type HubName } from "./hub_name.ts";
+import { listModel } from "./model_listing.ts";
 import { cachedModel, findCommit } from "./pull.ts";
 import { openRemote, remoteName } from "./remote_files.ts";
 import { RepositoryCache } from "./repository_cache.ts";
@@ -18,12 +17,17 @@ import { toFetch } from "./to_fetch.ts";
 export async function describeModel(name: HubName, client: HubClient): Promise<string> {
   const cache = new RepositoryCache(client.access.cache, name.repository);
   const commit = client.access.offline ? null : await findCommit(name, client, cache, new AbortController().signal);
-  if (commit === null) return (await cachedModel(name, client, cache)).directory;
+  if (commit === null) return (await cachedModel(name, client, cache)).path;
   const directory = cache.snapshot(commit);
-  if (await missingFile(directory) === null) return directory;
-  const files = openRemote(remoteName(name, commit), client);
+  if (name.gguf === undefined && await missingFile(directory) === null) return directory;
+  const { gguf } = await listModel(client, name, commit, new AbortController().signal);
+  const chosen = gguf === null ? name : { ...name, gguf: gguf.file };
+  const there = await inSnapshot(directory, chosen);
+  if (there.missing === null) return there.path;
+  const location = remoteName(chosen, commit);
+  const files = openRemote(location, client);
   const needed = await files.needed();
-  parseModelConfig((await files.text(CONFIG_FILE))!, `${formatHubName(name)}/${CONFIG_FILE}`);
+  await files.requireModel();
   const { all, missing } = await toFetch(cache, commit, needed);
   const model = formatHubName(name);
   log(
@@ -32,5 +36,5 @@ export async function describeModel(name: HubName, client: HubClient): Promise<s
       formatBytes(all)
     } are to be fetched): headers are read from ${client.access.endpoint}`,
   );
-  return files.name;
+  return location;
 }

@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { LatentmeshError } from "../../core/errors.ts";
+import { isGguf } from "../../core/model/gguf/parts.ts";
 import { printable, refusal } from "./hub_errors.ts";
 import type { HubClient } from "./hub_client.ts";
 import { formatHubName, type HubName, isCommit } from "./hub_name.ts";
@@ -68,14 +69,24 @@ export async function resolveCommit(
   });
 }
 
-/** The files beside each other at the top of a model. @throws {LatentmeshError} why it cannot be had */
-export async function listFiles(client: HubAsker, name: HubName, commit: string, signal: AbortSignal): Promise<HubListing> {
+/**
+ * The files of a model.
+ *
+ * @param options.recursive whether GGUF files in folders are among them, too; else only what lies at its top
+ * @throws {LatentmeshError} why it cannot be had
+ */
+export async function listFiles(
+  client: HubAsker,
+  name: HubName,
+  commit: string,
+  { signal, recursive = false }: { readonly signal: AbortSignal; readonly recursive?: boolean },
+): Promise<HubListing> {
   const { listFiles: list } = await import("@huggingface/hub");
   return await asking(client, name, { signal }, async (options) => {
     const files = new Map<string, HubFile>();
-    for await (const entry of list({ ...options, repo: { type: "model", name: name.repository }, revision: commit })) {
-      // Nothing that is read here lies in a folder.
-      if (entry.type !== "file" || entry.path.includes("/")) continue;
+    for await (const entry of list({ ...options, repo: { type: "model", name: name.repository }, revision: commit, recursive })) {
+      // Nothing else that is read here lies in a folder.
+      if (entry.type !== "file" || (entry.path.includes("/") && !(recursive && isGguf(entry.path)))) continue;
       const parsed = entrySchema.safeParse(entry);
       if (!parsed.success) throw strange(name, client, `size or hash of "${printable(entry.path)}" are none`);
       files.set(entry.path, parsed.data);

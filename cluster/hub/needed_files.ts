@@ -5,6 +5,8 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { INDEX_FILE, shardsOf, SINGLE_FILE } from "../../core/model/checkpoint.ts";
+import { besideModel } from "../../core/model/gguf/parts.ts";
+import type { GgufChoice } from "./gguf_choice.ts";
 import type { HubFile } from "./listing.ts";
 
 /** What says how a model is built: fetched, and read, before all else. */
@@ -25,7 +27,7 @@ const TEXTS = [
 const VOCABULARIES = ["tokenizer.json", "tiktoken.model"];
 
 /** Weights in forms that are not read. */
-const OTHER_WEIGHTS = /\.(bin|gguf|pth?|onnx|h5|msgpack|ckpt)$/;
+const OTHER_WEIGHTS = /\.(bin|pth?|onnx|h5|msgpack|ckpt|mlmodel|npz|nemo)$/;
 
 /** Whether a file has bytes worth a progress of its own. */
 export function isSmall(path: string): boolean {
@@ -39,11 +41,10 @@ export function smallFiles(files: ReadonlyMap<string, HubFile>, model: string): 
   };
   if (!files.has(CONFIG_FILE)) refuse(`it has no ${CONFIG_FILE}; only models in the form of transformers can be loaded`);
   if (!VOCABULARIES.some((file) => files.has(file))) refuse(`it has none of ${VOCABULARIES.join(", ")}`);
-  if (!files.has(INDEX_FILE) && !files.has(SINGLE_FILE)) {
+  if (!hasSafetensors(files)) {
     const other = [...files.keys()].find((file) => OTHER_WEIGHTS.test(file));
-    const advice = other?.endsWith(".gguf") ? "download one, and name its path" : "look for the same model in safetensors, or save it so";
-    const forms = other === undefined ? "" : ` (its weights are in files such as ${other}); ${advice}`;
-    refuse(`it has no ${SINGLE_FILE}, nor ${INDEX_FILE}${forms}`);
+    const forms = other === undefined ? "" : ` (its weights are in files such as ${other})`;
+    refuse(`it has no ${SINGLE_FILE}, nor ${INDEX_FILE}, nor GGUF files${forms}; look for the same model in one of these forms, or save it so`);
   }
   return [...TEXTS, INDEX_FILE].flatMap((file) => files.get(file) ?? []);
 }
@@ -56,4 +57,22 @@ export function weightFiles(files: ReadonlyMap<string, HubFile>, indexText: stri
     if (file !== undefined) return file;
     throw new LatentmeshError("not_found", `Cannot use ${model}: ${name}, named by ${INDEX_FILE}, is missing`, { param: "model" });
   });
+}
+
+/** Whether there are weights in safetensors. */
+export function hasSafetensors(files: { has(file: string): boolean }): boolean {
+  return files.has(INDEX_FILE) || files.has(SINGLE_FILE);
+}
+
+/** A model in GGUF files: they, and a basis that was published along. @throws {LatentmeshError} `not_found` if one of its parts is missing */
+export function ggufFiles(files: ReadonlyMap<string, HubFile>, { file, parts }: GgufChoice, model: string): HubFile[] {
+  const basis = files.get(besideModel(file, "basis.safetensors"));
+  return [
+    ...parts.map((part) => {
+      const listed = files.get(part);
+      if (listed !== undefined) return listed;
+      throw new LatentmeshError("not_found", `Cannot use ${model}: ${part}, which is part of ${file}, is missing`, { param: "model" });
+    }),
+    ...(basis === undefined ? [] : [basis]),
+  ];
 }

@@ -5,14 +5,18 @@
  */
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { mapLimited } from "../../core/limited.ts";
-import { INDEX_FILE, type ModelFiles } from "../../core/model/checkpoint.ts";
+import { INDEX_FILE } from "../../core/model/checkpoint.ts";
+import { parseModelConfig } from "../../core/model/config.ts";
+import { type FolderFiles, GgufFiles } from "../../core/model/gguf/gguf_files.ts";
 import type { ByteSource } from "../../core/model/safetensors.ts";
+import { readConfigText } from "../../core/model_package.ts";
 import { areFile } from "./file_hash.ts";
 import { fetchRange } from "./fetch_range.ts";
 import type { HubClient } from "./hub_client.ts";
 import { formatHubName, type HubName, parseHubName } from "./hub_name.ts";
 import { type HubFile, type HubListing, listFiles } from "./listing.ts";
-import { smallFiles, weightFiles } from "./needed_files.ts";
+import { chooseGguf } from "./gguf_choice.ts";
+import { CONFIG_FILE, ggufFiles, smallFiles, weightFiles } from "./needed_files.ts";
 
 /** Bytes of each file that are fetched ahead: most headers are shorter. */
 const HEAD = 100_000;
@@ -20,9 +24,9 @@ const HEAD = 100_000;
 /** Files whose beginnings are fetched at a time. */
 const HEADS_AT_ONCE = 8;
 
-/** What settings call a model that is read from where it is. */
-export function remoteName({ repository }: HubName, commit: string): string {
-  return `hf:${repository}@${commit}`;
+/** What settings call a model that is read from where it is. @param name of one in GGUF files, its file */
+export function remoteName({ repository, gguf }: HubName, commit: string): string {
+  return `hf:${repository}@${commit}${gguf === undefined ? "" : `/${gguf}`}`;
 }
 
 /** Whether settings say so. */
@@ -48,25 +52,43 @@ export function remoteFiles(name: string): RemoteFiles {
 }
 
 /** Files of one commit of a model; what was fetched of them is kept. */
-class RemoteFiles implements ModelFiles, Disposable {
+export class RemoteFiles implements FolderFiles {
+  /** Of the repository; of what it holds, {@link RemoteFiles.model}. */
   readonly name: string;
   readonly #hub: HubName;
   readonly #client: HubClient;
   readonly #never = new AbortController().signal;
   readonly #texts = new Map<string, Promise<string>>();
+  readonly #pieces = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
   #listing: Promise<HubListing> | null = null;
   #heads: Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> | null = null;
 
   constructor(name: string, client: HubClient) {
-    this.name = name;
     this.#hub = parseHubName(name)!;
+    this.name = remoteName({ ...this.#hub, gguf: undefined }, this.#hub.revision);
     this.#client = client;
+  }
+
+  /** The model: these files, or what one of them holds. */
+  model(): FolderFiles {
+    const { gguf } = this.#hub;
+    return gguf === undefined ? this : new GgufFiles(this, gguf);
+  }
+
+  /** Looks at config, and at the types of tensors in GGUF files. @throws {LatentmeshError} why it cannot be run */
+  async requireModel(): Promise<void> {
+    const model = this.model();
+    parseModelConfig(await readConfigText(model), `${formatHubName(this.#hub)}/${CONFIG_FILE}`);
+    await model.tensors?.();
   }
 
   /** The files that would be fetched. @throws {LatentmeshError} if they are no model that can be loaded */
   async needed(): Promise<readonly HubFile[]> {
     const { files } = await this.#list();
-    return [...smallFiles(files, formatHubName(this.#hub)), ...await this.#weights()];
+    const { gguf } = this.#hub;
+    const model = formatHubName(this.#hub);
+    if (gguf !== undefined) return ggufFiles(files, chooseGguf(files.keys(), gguf, model), model);
+    return [...smallFiles(files, model), ...await this.#weights()];
   }
 
   async open(file: string): Promise<ByteSource | null> {
@@ -98,7 +120,7 @@ class RemoteFiles implements ModelFiles, Disposable {
   }
 
   #list(): Promise<HubListing> {
-    return this.#listing ??= listFiles(this.#client, this.#hub, this.#hub.revision, this.#never);
+    return this.#listing ??= listFiles(this.#client, this.#hub, this.#hub.revision, { signal: this.#never, recursive: this.#hub.gguf !== undefined });
   }
 
   async #weights(): Promise<HubFile[]> {
@@ -118,6 +140,10 @@ class RemoteFiles implements ModelFiles, Disposable {
     length: number,
     into: Uint8Array<ArrayBuffer> = new Uint8Array(length),
   ): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#hub.gguf !== undefined) {
+      into.set(await this.#once(file, offset, offset + length));
+      return into;
+    }
     this.#heads ??= this.#fetchHeads();
     const head = (await this.#heads).get(file.path);
     into.set(
@@ -126,6 +152,16 @@ class RemoteFiles implements ModelFiles, Disposable {
         : await this.#range(file, offset, offset + length),
     );
     return into;
+  }
+
+  /** Heads of GGUF files hold vocabularies, and are read in the same pieces each time. */
+  #once(file: HubFile, begin: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    const key = `${file.path} ${begin} ${end}`;
+    const pieces = this.#pieces;
+    const piece = pieces.get(key) ?? this.#range(file, begin, end);
+    pieces.set(key, piece);
+    piece.catch(() => pieces.delete(key));
+    return piece;
   }
 
   async #fetchHeads(): Promise<ReadonlyMap<string, Uint8Array<ArrayBuffer>>> {

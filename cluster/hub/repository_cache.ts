@@ -54,9 +54,10 @@ export class RepositoryCache {
   async link(commit: string, file: HubFile): Promise<void> {
     const path = `${this.snapshot(commit)}/${file.path}`;
     const unfinished = `${this.root}/snapshots/.${unique()}`;
-    await Deno.mkdir(this.snapshot(commit), { recursive: true });
+    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+    const up = "../".repeat(file.path.split("/").length + 1);
     try {
-      await Deno.symlink(`../../blobs/${file.hash.hex}`, unfinished);
+      await Deno.symlink(`${up}blobs/${file.hash.hex}`, unfinished);
     } catch (error) {
       // Systems that have no links, or not for everybody: Python copies there, too.
       if (Deno.build.os !== "windows") throw error;

@@ -9,6 +9,7 @@ import { LatentmeshError } from "../errors.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
 import { deepseekV3, glm4MoeLite } from "./families/deepseek_v3.ts";
 import { FieldError } from "./families/field_checks.ts";
+import { longcatFlash } from "./families/longcat_flash.ts";
 import { mistral4 } from "./families/mistral4.ts";
 import { minicpm3 } from "./families/minicpm3.ts";
 import { REFUSED } from "./families/refused.ts";
@@ -27,6 +28,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   // GLM-4.7-Flash.
   glm4_moe_lite: glm4MoeLite,
   mistral4,
+  longcat_flash: longcatFlash,
   // MiniCPM3-4B.
   minicpm3,
   // Youtu-LLM-2B, which was first published with code of its own under the other name.

@@ -77,6 +77,13 @@ export interface MoeSpec {
   readonly normalize: boolean;
   /** Multiplies every gate. */
   readonly routedScale: number;
+  /** Experts without weights, counted behind the others: what they give is their input. */
+  readonly identityExperts: number;
+  /**
+   * Layers come in pairs, all of them with a dense block. Experts run beside that of a pair's first, and what they give joins the residual stream after that of its
+   * second: a shortcut around an attention.
+   */
+  readonly shortcut: boolean;
 }
 
 /** One multi-head-latent-attention transformer. */
@@ -103,6 +110,10 @@ export interface ModelSpec {
   readonly queryRank: number | null;
   /** Rotary embedding of the last part of queries and keys. */
   readonly rope: RopeSpec;
+  /** Multiplies the gain of the norm between the projections of queries, where they are compressed. */
+  readonly queryGain: number;
+  /** Multiplies the gain of the norm of latents. */
+  readonly latentGain: number;
   /** Multiplies q·k before the softmax. */
   readonly attentionScale: number;
   /** How queries grow with their position; null: they do not. */
@@ -111,7 +122,7 @@ export interface ModelSpec {
   readonly normEps: number;
   /** Epsilon of the q_a and kv_a norms: 1e-6 whatever `rms_norm_eps` says (transformers #44346). */
   readonly latentNormEps: number;
-  /** The first `denseLayers` layers have a dense FFN of `denseWidth`, the others `moe`. */
+  /** The first `denseLayers` layers have a dense FFN of `denseWidth`, the others `moe`; with shortcuts, all of them have the former. */
   readonly denseLayers: number;
   /** Intermediate width of dense layers. */
   readonly denseWidth: number;
@@ -145,6 +156,6 @@ export function queryWidth(spec: ModelSpec): number {
 }
 
 /** True where layer `index` routes to experts. */
-export function isMoeLayer(spec: ModelSpec, index: number): boolean {
-  return spec.moe !== null && index >= spec.denseLayers;
+export function isMoeLayer({ moe, denseLayers }: ModelSpec, index: number): boolean {
+  return moe !== null && (moe.shortcut ? index % 2 === 0 : index >= denseLayers);
 }

@@ -28,10 +28,10 @@ export function storedVector(checkpoint: Checkpoint, name: string, length: numbe
   };
 }
 
-/** Reads a small tensor whole, as float32. @throws {LatentmeshError} `invalid_checkpoint` if it is missing or of another shape or dtype */
-export async function readVector(checkpoint: Checkpoint, name: string, length: number): Promise<Float32Array<ArrayBuffer>> {
+/** Reads a small tensor whole, as float32, times `scale`. @throws {LatentmeshError} `invalid_checkpoint` if it is missing or of another shape or dtype */
+export async function readVector(checkpoint: Checkpoint, name: string, length: number, scale = 1): Promise<Float32Array<ArrayBuffer>> {
   const { range, widen } = storedVector(checkpoint, name, length);
   const values = new Float32Array(length);
   widen(await readRange(range), values);
-  return values;
+  return scale === 1 ? values : values.map((value) => value * scale);
 }

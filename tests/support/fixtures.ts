@@ -8,7 +8,8 @@ import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
-import type { ModelSpec } from "../../core/model/spec.ts";
+import { correctionBiasName, layerNames } from "../../core/model/layer_names.ts";
+import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
 import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
@@ -34,6 +35,7 @@ export const FIXTURES = [
   "youtu-tiny",
   "minicpm3-tiny",
   "minicpm3-longrope-tiny",
+  "longcat-flash-tiny",
   "tiny-mla",
 ] as const;
 export type Fixture = (typeof FIXTURES)[number];
@@ -122,11 +124,12 @@ async function loadSized(device: Device, name: Fixture, options: LoadModelOption
 export async function readCorrectionBiases(name: Fixture, spec: ModelSpec): Promise<Float32Array[]> {
   using files = new DirectoryFiles(fixtureDirectory(name));
   const checkpoint = await Checkpoint.open(files);
-  const layers = Array.from(
-    { length: spec.layers - spec.denseLayers },
-    (_, i) => `${spec.tensorPrefix}model.layers.${spec.denseLayers + i}.mlp.gate.e_score_correction_bias`,
-  );
+  const { moe } = spec;
+  const choices = moe === null ? 0 : moe.experts + moe.identityExperts;
+  const layers = Array.from({ length: spec.layers }, (_, layer) => layer).filter((layer) => isMoeLayer(spec, layer));
   return await Promise.all(
-    layers.map((layer) => spec.moe!.correctionBias ? readVector(checkpoint, layer, spec.moe!.experts) : new Float32Array(spec.moe!.experts)),
+    layers.map((layer) =>
+      moe!.correctionBias ? readVector(checkpoint, correctionBiasName(layerNames(spec, layer)), choices) : new Float32Array(choices)
+    ),
   );
 }

@@ -26,9 +26,11 @@ export async function runSequence(
   const { spec, cache, head, limits } = model;
   const logits = new Float32Array(tokens.length * spec.vocabSize);
   const moe = spec.moe;
-  const layers = moe === null || !options.routes ? [] : Array.from({ length: spec.layers - spec.denseLayers }, () => ({
+  const routed = Array.from({ length: spec.layers }, (_, layer) => layer).filter((layer) => isMoeLayer(spec, layer));
+  const choices = moe === null ? 0 : moe.experts + moe.identityExperts;
+  const layers = moe === null || !options.routes ? [] : routed.map(() => ({
     routes: new Uint32Array(tokens.length * moe.activeExperts),
-    routerLogits: new Float32Array(tokens.length * moe.experts),
+    routerLogits: new Float32Array(tokens.length * choices),
   }));
   const sequence = cache.open();
   for (let start = 0; start < tokens.length; start += chunk) {
@@ -42,13 +44,13 @@ export async function runSequence(
     const step = { phase, rows: tokens.slice(start, start + rows).map((token, i) => ({ token, position: start + i, sequence })) };
     model.record(step, (layer, activations) => {
       if (layers.length === 0 || !isMoeLayer(spec, layer)) return;
-      const index = layer - spec.denseLayers;
+      const index = routed.indexOf(layer);
       const { routes, logits } = readbacks[index];
       model.device.read(routes, activations.routes, 0, rows * moe!.activeExperts * 4);
-      model.device.read(logits, activations.routerLogits, 0, rows * moe!.experts * 4);
+      model.device.read(logits, activations.routerLogits, 0, rows * choices * 4);
       pending.push(async () => {
         layers[index].routes.set(new Uint32Array((await routes.take()).slice().buffer), start * moe!.activeExperts);
-        layers[index].routerLogits.set(new Float32Array((await logits.take()).slice().buffer), start * moe!.experts);
+        layers[index].routerLogits.set(new Float32Array((await logits.take()).slice().buffer), start * choices);
       });
     });
     model.device.submit();
@@ -80,7 +82,8 @@ export interface Flip {
  */
 export function routeFlips(spec: ModelSpec, tokens: number, exact: SequenceRun, other: SequenceRun, biases: readonly Float32Array[]): Flip[] {
   if (spec.moe === null) return [];
-  const { activeExperts: active, experts } = spec.moe;
+  const { activeExperts: active, experts: withWeights, identityExperts } = spec.moe;
+  const experts = withWeights + identityExperts;
   const flips: Flip[] = [];
   for (let position = 0; position < tokens; position++) {
     const chosen = (run: SequenceRun, layer: number) =>
@@ -99,7 +102,7 @@ function routerMargin(moe: MoeSpec, logits: Float32Array, bias: Float32Array): n
   const total = exponentials.reduce((a, b) => a + b);
   const scores = exponentials.map((e) => (moe.scoring === "sigmoid" ? e / (1 + e) : e / total));
   const choice = scores.map((score, e) => score + bias[e]);
-  const size = moe.experts / moe.groups;
+  const size = scores.length / moe.groups;
   const descending = (values: number[]) => values.sort((a, b) => b - a);
   const groups = Array.from({ length: moe.groups }, (_, g) => {
     const [first, second] = descending(choice.slice(g * size, (g + 1) * size));

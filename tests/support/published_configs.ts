@@ -145,6 +145,35 @@ export const MINICPM3 = {
   eos_token_id: [2, 73440],
 };
 
+/** LongCat-Flash. */
+export const LONGCAT_FLASH = {
+  model_type: "longcat_flash",
+  attention_method: "MLA",
+  vocab_size: 131072,
+  hidden_size: 6144,
+  num_layers: 28,
+  num_attention_heads: 64,
+  kv_lora_rank: 512,
+  q_lora_rank: 1536,
+  qk_nope_head_dim: 128,
+  qk_rope_head_dim: 64,
+  v_head_dim: 128,
+  ffn_hidden_size: 12288,
+  expert_ffn_hidden_size: 2048,
+  n_routed_experts: 512,
+  zero_expert_num: 256,
+  zero_expert_type: "identity",
+  moe_topk: 12,
+  routed_scaling_factor: 6,
+  mla_scale_q_lora: true,
+  mla_scale_kv_lora: true,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000000,
+  max_position_embeddings: 131072,
+  bos_token_id: 1,
+  eos_token_id: 2,
+};
+
 /** Reads a configuration as that of a file named `dir/config.json`. */
 export function parse(config: object): ModelSpec {
   return parseModelConfig(JSON.stringify(config), "dir/config.json");

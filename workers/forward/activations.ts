@@ -73,6 +73,8 @@ export interface Activations {
   readonly plan: DeviceBuffer;
   readonly expertGateUp: DeviceBuffer;
   readonly expertOut: DeviceBuffer;
+  /** What experts beside a dense block give until it joins the residual stream, [rows, D]; of a rank among others, its part of it. */
+  readonly shortcut: DeviceBuffer;
   readonly plans: readonly MoePlan[];
   /** Inputs of a linear layer in f16, as matrix units take them, where who wrote them has not rounded them. Nothing where there are no units. */
   readonly rounded: DeviceBuffer;
@@ -146,12 +148,13 @@ export function createActivations(
     splitSums: floats("split sums", limits.prefillRows * heads * valueWidth),
     softmaxState: floats("softmax state", limits.prefillRows * heads * 2),
     gateUp: floats("gate up", rows * denseWidth * 2),
-    routerLogits: floats("router logits", rows * (moe?.experts ?? 0)),
+    routerLogits: floats("router logits", rows * (moe === null ? 0 : moe.experts + moe.identityExperts)),
     routes: floats("routes", pairs),
     gates: floats("gates", pairs),
     plan: floats("expert plan", Math.max(...plans.map((plan) => planOf(plan).words))),
     expertGateUp: floats("expert gate up", pairs * (moe?.expertWidth ?? 0) * 2),
     expertOut: floats("expert out", pairs * D),
+    shortcut: floats("shortcut", moe?.shortcut ? rows * D : 0),
     plans,
     rounded: device.createBuffer(
       "rounded inputs",

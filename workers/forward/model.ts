@@ -296,12 +296,12 @@ export class Model {
 }
 
 async function createLayer(context: ModelContext, weights: LayerWeights, index: number, before: LayerWeights | undefined): Promise<Layer> {
-  const { attentionNorm, attention, feedForwardNorm, feedForward } = weights;
+  const { attentionNorm, attention, feedForwardNorm } = weights;
   const [beforeAttention, attentionBlock, beforeFeedForward, feedForwardBlock] = await Promise.all([
     BlockPreparation.create(context, attentionNorm, expertsOf(before)),
     Attention.create(context, attention, attentionNorm, index),
     BlockPreparation.create(context, feedForwardNorm, null),
-    createFeedForward(context, feedForward, feedForwardNorm),
+    createFeedForward(context, weights, before),
   ]);
   return {
     attention: { preparation: beforeAttention, block: attentionBlock },

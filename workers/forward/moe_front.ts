@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { invariant } from "../../core/errors.ts";
 import type { BoundKernel, DeviceBuffer } from "../../kernels/device/device.ts";
 import { type MoePlan, planFor } from "../../kernels/moe_plan/layout.ts";
 import { moePlan } from "../../kernels/moe_plan/moe_plan.ts";
@@ -24,12 +25,25 @@ export interface MoeFront {
   record(phase: Phase, tokens: number, unnormed: boolean): void;
 }
 
-/** Compiles and binds. @param norm what the block's input is normalised with @param experts how the experts' first layers are bound */
-export async function createMoeFront(context: ModelContext, weights: MoeWeights, norm: DeviceBuffer, experts: LinearBinding): Promise<MoeFront> {
+/**
+ * Compiles and binds.
+ *
+ * @param norm what the block's input is normalised with
+ * @param experts how the experts' first layers are bound
+ * @param afterChoice recorded when experts are chosen and before they compute; not where there is a shared one
+ */
+export async function createMoeFront(
+  context: ModelContext,
+  weights: MoeWeights,
+  norm: DeviceBuffer,
+  experts: LinearBinding,
+  afterChoice: ((tokens: number) => void) | null = null,
+): Promise<MoeFront> {
   const up = { matrix: weights.experts.gateUp, binding: experts };
   const parts = await bindParts(context, weights, norm);
   const { shared } = weights;
-  if (shared === null) return await withoutShared(context, parts, up);
+  if (shared === null) return await withoutShared(context, parts, up, afterChoice);
+  invariant(afterChoice === null, "nothing is done with the choice of experts where there is a shared one");
   const { both: most, activations: { gateUp } } = context;
   const between = activatedBetween(context, shared, { up: { most }, down: { most }, at: gateUp });
   const down = { matrix: shared.down, binding: { input: "gated", most } } as const;
@@ -51,7 +65,9 @@ async function bindParts(context: ModelContext, weights: MoeWeights, norm: Devic
     buffers: { logits: a.routerLogits, bias: weights.correctionBias, routes: a.routes, gates: a.gates },
     most: { tokens: mostRows(limits) },
   };
-  const route = (await device.compile(moeRoute, { ...spec.moe!, threads: 128 })).bind(routing.buffers, routing.most);
+  const moe = spec.moe!;
+  const choices = { ...moe, experts: moe.experts + moe.identityExperts };
+  const route = (await device.compile(moeRoute, { ...choices, threads: 128 })).bind(routing.buffers, routing.most);
   const input = blockInput(context, norm);
   const routerBinding = (keeps: { readonly at: DeviceBuffer; readonly as: "f32" | "f16" }): LinearBinding => (
     { ...input, unnormed: { ...input.unnormed, keeps }, y: a.routerLogits, precise: "always" }
@@ -65,7 +81,7 @@ async function bindParts(context: ModelContext, weights: MoeWeights, norm: Devic
     route: (tokens: number) => device.run(route, { tokens }),
     /** The choice, beside a layer that does not wait for it. */
     routing: {
-      of: ({ threads }: { readonly threads: number }) => ({ ...routing, config: { ...spec.moe!, threads } }),
+      of: ({ threads }: { readonly threads: number }) => ({ ...routing, config: { ...choices, threads } }),
       alone: () => Promise.resolve((_: Phase, { tokens }: { readonly tokens: number }) => device.run(route, { tokens })),
     },
     /** How experts get their items in prefill. */
@@ -87,7 +103,12 @@ interface Layer extends DecodeLayer {
   readonly binding: LinearBinding;
 }
 
-async function withoutShared(context: ModelContext, { routerFor, route, plan }: FrontParts, up: Layer): Promise<MoeFront> {
+async function withoutShared(
+  context: ModelContext,
+  { routerFor, route, plan }: FrontParts,
+  up: Layer,
+  afterChoice: ((tokens: number) => void) | null,
+): Promise<MoeFront> {
   const { matrix, binding } = routerFor(decodesOnUnits(context, up));
   const [router, experts] = await Promise.all([Linear.create(context, matrix, binding), Linear.create(context, up.matrix, up.binding)]);
   return {
@@ -96,6 +117,7 @@ async function withoutShared(context: ModelContext, { routerFor, route, plan }: 
       if (unnormed) router.runUnnormed();
       else router.run(phase, tokens);
       route(tokens);
+      afterChoice?.(tokens);
       plan(phase, tokens);
       experts.run(phase, tokens);
     },

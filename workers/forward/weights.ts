@@ -66,6 +66,8 @@ export interface LayerWeights {
   readonly attention: AttentionWeights;
   readonly feedForwardNorm: DeviceBuffer;
   readonly feedForward: FeedForwardWeights | MoeWeights;
+  /** Experts beside it, see `shortcut` of `MoeSpec`; null: there are none. */
+  readonly shortcut: MoeWeights | null;
 }
 
 /** How a rank caches latents; see core/tpla. */

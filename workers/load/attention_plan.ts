@@ -84,7 +84,7 @@ export class AttentionPlan {
     const queryDown = () =>
       queryRank === null ? null : {
         matrix: this.#matrix(layer("q_a_proj", [queryRank, D])),
-        norm: this.#plan.vector(`${prefix}.q_a_layernorm.weight`, queryRank),
+        norm: this.#plan.vector(`${prefix}.q_a_layernorm.weight`, queryRank, this.#spec.queryGain),
       };
     return {
       queryDown: uncut === undefined ? queryDown() : uncut.queryDown,
@@ -108,7 +108,7 @@ export class AttentionPlan {
   /** Latents are cached times the norm's gain, which leaves the projections as they are in the file. */
   #latentsAsStored(prefix: string): LatentWeights {
     return {
-      basis: this.#plan.vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth),
+      basis: this.#plan.vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth, this.#spec.latentGain),
       slicedNorm: null,
       keyUp: this.#headStack(this.#matrix(this.#upProjection(prefix, "key"))),
       valueUp: this.#headStack(this.#matrix(this.#upProjection(prefix, "value"))),
@@ -146,7 +146,7 @@ export class AttentionPlan {
     layer: number,
     { part, columns, target }: { readonly part: "key" | "value"; readonly columns: readonly number[]; readonly target: BasisChangeTarget | null },
   ): Promise<Float32Array<ArrayBuffer> | null> {
-    const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth);
+    const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth, this.#spec.latentGain);
     const factors = basisFactors(gain, this.#bases![layer].inverse, columns, part === "key" ? this.#keyScale : 1);
     return await this.#basisChange!.multiply(await readMatrix(this.#upProjection(prefix, part)), factors, target);
   }

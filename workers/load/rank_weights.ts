@@ -5,6 +5,7 @@
  */
 import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import { invariant } from "../../core/errors.ts";
+import { correctionBiasName, type LayerNames, layerNames } from "../../core/model/layer_names.ts";
 import { type MatrixSelection, MatrixSource, type Range, type WeightPolicy } from "../../core/model/matrix_source.ts";
 import { isMoeLayer, type ModelSpec, type MoeSpec } from "../../core/model/spec.ts";
 import { partition, type RankShape, rankSpec, UNCUT } from "../../core/tpla/partition.ts";
@@ -107,27 +108,29 @@ export class RankWeights {
 
   /** A layer as each shard has it. */
   #layer(index: number): LayerWeights[] {
-    const prefix = `${this.#spec.tensorPrefix}model.layers.${index}`;
-    const { hiddenSize, denseWidth } = this.#spec;
+    const names = layerNames(this.#spec, index);
+    const { hiddenSize, denseWidth, moe } = this.#spec;
     const [own, ...others] = this.#shards;
-    const attentionNorm = this.#plan.vector(`${prefix}.input_layernorm.weight`, hiddenSize);
-    const attention = own.attention.layer(`${prefix}.self_attn`, index);
-    const beside = others.map((other) => other.attention.layer(`${prefix}.self_attn`, index, attention));
-    const feedForwardNorm = this.#plan.vector(`${prefix}.post_attention_layernorm.weight`, hiddenSize);
-    const feedForward = isMoeLayer(this.#spec, index)
-      ? this.#moe(`${prefix}.mlp`)
-      : this.#feedForward([`${prefix}.mlp`], denseWidth, this.#shape.dense);
-    return [attention, ...beside].map((attention) => ({ attentionNorm, attention, feedForwardNorm, feedForward }));
+    const attentionNorm = this.#plan.vector(`${names.attentionNorm}.weight`, hiddenSize);
+    const attention = own.attention.layer(names.attention, index);
+    const beside = others.map((other) => other.attention.layer(names.attention, index, attention));
+    const feedForwardNorm = this.#plan.vector(`${names.feedForwardNorm}.weight`, hiddenSize);
+    const dense = () => this.#feedForward([names.dense], denseWidth, this.#shape.dense);
+    const experts = isMoeLayer(this.#spec, index) ? this.#moe(names) : null;
+    const blocks = moe?.shortcut === true ? { feedForward: dense(), shortcut: experts } : { feedForward: experts ?? dense(), shortcut: null };
+    return [attention, ...beside].map((attention) => ({ attentionNorm, attention, feedForwardNorm, ...blocks }));
   }
 
-  #moe(prefix: string): MoeWeights {
+  #moe(names: LayerNames): MoeWeights {
     const moe = this.#spec.moe!;
+    const prefix = names.moe;
+    const choices = moe.experts + moe.identityExperts;
     const experts = Array.from({ length: moe.experts }, (_, e) => `${prefix}.experts.${e}`);
     return {
-      router: this.#matrix([this.#source(`${prefix}.gate.weight`, [moe.experts, this.#spec.hiddenSize])], "keep"),
+      router: this.#matrix([this.#source(`${names.router}.weight`, [choices, this.#spec.hiddenSize])], "keep"),
       correctionBias: moe.correctionBias
-        ? this.#plan.vector(`${prefix}.gate.e_score_correction_bias`, moe.experts)
-        : this.#device.createBuffer("no correction bias", moe.experts * 4),
+        ? this.#plan.vector(correctionBiasName(names), choices)
+        : this.#device.createBuffer("no correction bias", choices * 4),
       experts: this.#checkpoint.has(`${prefix}.experts.gate_up_proj`)
         ? this.#stackedExperts(`${prefix}.experts`, moe)
         : this.#feedForward(experts, moe.expertWidth, this.#shape.expert),

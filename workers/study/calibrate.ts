@@ -5,6 +5,7 @@
  */
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
+import { layerNames } from "../../core/model/layer_names.ts";
 import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { modelHash, sha256 } from "../../core/model/model_hash.ts";
@@ -181,10 +182,10 @@ function floats(bytes: Uint8Array<ArrayBuffer>): Float32Array {
 
 /** C, M and N of one layer. Norm gains belong to W_UK and W_UV here: latents are collected without them. */
 async function layerStatistics(checkpoint: Checkpoint, spec: ModelSpec, layer: number, moments: LayerMoments): Promise<LayerStatistics> {
-  const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, fp8Block, int4 } = spec;
-  const prefix = `${spec.tensorPrefix}model.layers.${layer}.self_attn`;
+  const { hiddenSize: D, heads, latentWidth, latentGain, nopeWidth, valueWidth, fp8Block, int4 } = spec;
+  const prefix = layerNames(spec, layer).attention;
   const perHead = nopeWidth + valueWidth;
-  const gain = await readVector(checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth);
+  const gain = await readVector(checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth, latentGain);
   const up = await readMatrix(new MatrixSource(checkpoint, `${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { fp8Block, int4 }));
   const output = await readMatrix(new MatrixSource(checkpoint, `${prefix}.o_proj.weight`, [D, heads * valueWidth], { fp8Block, int4 }));
   for (let i = 0; i < up.length; i++) up[i] *= gain[i % latentWidth];

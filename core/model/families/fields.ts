@@ -102,6 +102,8 @@ export function denseSpec(family: string, fields: DenseFields, rope: { interleav
     valueWidth: fields.v_head_dim,
     queryRank: fields.q_lora_rank,
     rope: ropeSpec,
+    queryGain: 1,
+    latentGain: 1,
     attentionScale: queryWidth ** -0.5 * scaleFactor,
     queryScaling: null,
     normEps: fields.rms_norm_eps,
@@ -163,5 +165,6 @@ function moeOf(fields: CommonFields, routing: Routing): MoeSpec | null {
     "n_group",
     `is ${groups}, which leaves groups of ${perGroup}; group scores need two experts`,
   );
-  return { experts, activeExperts: active, expertWidth: width, sharedWidth: width * (fields.n_shared_experts ?? 0), ...routing };
+  const sharedWidth = width * (fields.n_shared_experts ?? 0);
+  return { experts, activeExperts: active, expertWidth: width, sharedWidth, ...routing, identityExperts: 0, shortcut: false };
 }

@@ -13,6 +13,9 @@ export const REFUSED: Readonly<Record<string, string>> = {
   glm_moe_dsa: SPARSE,
   deepseek_v4: "attends to compressed tokens that an indexer chooses",
   kimi_linear: LINEAR,
+  // GLM-5.3.
+  glm5_next: `${LINEAR}, which attend to tokens that an indexer chooses`,
+  glm5_next_text: `${LINEAR}, which attend to tokens that an indexer chooses`,
   bailing_hybrid: LINEAR,
-  longcat_flash: "has two attentions a layer and experts that compute nothing",
+  longcat_flash_ngram: "adds embeddings of several tokens together to those of each",
 };

@@ -14,6 +14,8 @@ export const WRAPPERS: readonly string[] = [
   "mistral3",
   // Kimi-K2.5.
   "kimi_k25",
+  // Kimi-VL, whose text model is Moonlight's.
+  "kimi_vl",
 ];
 
 /** Fields of the whole that hold for the text model, too. */

@@ -102,7 +102,9 @@ async function openParts(folder: FolderFiles, file: string, name: string): Promi
   for (const [number, part] of parts.entries()) {
     const source = await folder.open(part);
     if (source === null) {
-      const problem = number === 0 ? "there is no such file" : `${part}, which is part of it, is missing`;
+      const problem = number === 0
+        ? "there is no such file (of GGUF files on the hub, org/name:Q4_K_M and hf:org/name/file.gguf are fetched)"
+        : `${part}, which is part of it, is missing`;
       throw new LatentmeshError("not_found", `Cannot load ${name}: ${problem}`, { param: "model" });
     }
     const header = await readGgufHeader(source);

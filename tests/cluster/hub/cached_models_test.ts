@@ -25,11 +25,12 @@ describe("models in the cache", () => {
       const { directory, commit } = await user.pull("test/sharded", {}, user.client({ endpoint: hub.hub.endpoint }));
       const [model, ...others] = await cachedModels(user.cache);
       assertEquals([others, model.repository, model.partialBytes], [[], "test/sharded", 0]);
-      const revisions = [{ commit: old, refs: ["v1"], bytes: sizeOf(OLD), missing: null }, {
+      const revisions = [{ commit: old, refs: ["v1"], bytes: sizeOf(OLD), missing: null, gguf: [] }, {
         commit,
         refs: ["main"],
         bytes: sizeOf(NEW),
         missing: null,
+        gguf: [],
       }];
       assertEquals(model.revisions, revisions.toSorted((a, b) => a.commit < b.commit ? -1 : 1));
       assertEquals(model.bytes, sizeOf(NEW) + second.length);

@@ -33,9 +33,27 @@ describe("names of models on a hub", () => {
       "synthetic:tiny",
       "",
     ];
-    for (const text of others) assertEquals(parseHubName(text), null, text);
+    for (const text of [...others, "a/b:", "a/b:x/y", "a/b/c.gguf", "c.gguf"]) assertEquals(parseHubName(text), null, text);
     for (const text of ["hf:", "hf:model", "hf:./a/b", "hf:a/b@../../x"]) {
       assertThrows(() => parseHubName(text), LatentmeshError, "names on a hub are hf:org/name");
+    }
+  });
+
+  it("say which GGUF file is meant, by its precision or its path", () => {
+    const names: [text: string, revision: string, gguf: string, written?: string][] = [
+      ["a/b:Q4_K_M", "main", "Q4_K_M"],
+      ["hf.co/a/b:q8_0", "main", "q8_0", "a/b:q8_0"],
+      ["a/b@v1:UD-Q4_K_XL", "v1", "UD-Q4_K_XL"],
+      ["hf:a/b/c.gguf", "main", "c.gguf"],
+      ["hf:a/b@v1/d/c-00001-of-00002.GGUF", "v1", "d/c-00001-of-00002.GGUF"],
+      ["hf:a/b@refs/pr/1/d/c.gguf", "refs/pr/1", "d/c.gguf"],
+    ];
+    for (const [text, revision, gguf, written = text] of names) {
+      assertEquals(parseHubName(text), { repository: "a/b", revision, gguf });
+      assertEquals(formatHubName({ repository: "a/b", revision, gguf }), written);
+    }
+    for (const text of ["hf:a/b/../c.gguf", "hf:a/b//c.gguf", "hf:a/b/.c.gguf", "hf:a/b:"]) {
+      assertThrows(() => parseHubName(text), LatentmeshError, "of GGUF files hf:org/name:Q4_K_M or hf:org/name/file.gguf");
     }
   });
 
@@ -46,7 +64,7 @@ describe("names of models on a hub", () => {
   });
 
   it("never lead out of the cache, and are what they were when they are written again", () => {
-    const part = fc.string({ unit: fc.constantFrom("a", "B", "0", ".", "-", "_", "/", "\\", "~", ".."), minLength: 1, maxLength: 6 });
+    const part = fc.string({ unit: fc.constantFrom("a", "B", "0", ".", "-", "_", "/", "\\", "~", "..", ":", ".gguf"), minLength: 1, maxLength: 6 });
     const text = fc.tuple(fc.constantFrom("", "hf:"), part, part, fc.oneof(fc.constant(""), part.map((part) => `@${part}`)))
       .map(([prefix, organisation, name, revision]) => `${prefix}${organisation}/${name}${revision}`);
     let found = 0;
@@ -63,7 +81,7 @@ describe("names of models on a hub", () => {
         found++;
         assertEquals(parseHubName(formatHubName(name)), name);
         const { root } = new RepositoryCache("/cache", name.repository);
-        for (const path of [root, `${root}/refs/${name.revision}`]) {
+        for (const path of [root, `${root}/refs/${name.revision}`, `${root}/snapshots/x/${name.gguf ?? ""}`]) {
           assertEquals(new URL(`file://${path}`).pathname, path);
           assert(path.startsWith("/cache/models--"));
         }

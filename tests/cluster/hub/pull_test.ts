@@ -153,7 +153,12 @@ describe("a hub that refuses", () => {
       [{ ...MODEL, token: secret }, null, "unauthorized", "set HF_TOKEN"],
       [without("config.json"), null, "not_found", "it has no config.json"],
       [without("tokenizer.json"), null, "not_found", "it has none of tokenizer.json, tiktoken.model"],
-      [without("model.safetensors.index.json"), null, "not_found", "such as pytorch_model.bin); look for the same model in safetensors"],
+      [
+        without("model.safetensors.index.json", "model-q4_k_m.gguf"),
+        null,
+        "not_found",
+        "such as pytorch_model.bin); look for the same model in one of these forms",
+      ],
       [without(LARGEST), null, "not_found", `${LARGEST}, named by model.safetensors.index.json, is missing`],
       [
         withFile("model.safetensors.index.json", '{"weight_map": {"a": "../../a.safetensors"}}'),

@@ -1,9 +1,11 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseModelConfig } from "../../../core/model/config.ts";
+import { layerNames } from "../../../core/model/layer_names.ts";
 import { queryFactors } from "../../../core/model/query_factors.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { MISTRAL4, parse, V2_LITE, V3 } from "../../support/published_configs.ts";
+import { isMoeLayer } from "../../../core/model/spec.ts";
+import { LONGCAT_FLASH, MISTRAL4, parse, V2_LITE, V3 } from "../../support/published_configs.ts";
 
 const CHANNEL = { num_bits: 8, type: "float", strategy: "channel", symmetric: true };
 
@@ -66,9 +68,39 @@ describe("parseModelConfig", () => {
     assertEquals(parse({ ...old, rope_scaling }), spec);
   });
 
+  it("reads LongCat-Flash, whose layers count twice and whose experts take a shortcut", () => {
+    const spec = parse(LONGCAT_FLASH);
+    assertEquals([spec.layers, spec.denseLayers, spec.denseWidth, spec.queryGain, spec.latentGain], [56, 56, 12288, 2, Math.sqrt(12)]);
+    const { experts, activeExperts, identityExperts, normalize, routedScale, shortcut, sharedWidth } = spec.moe!;
+    assertEquals([experts, activeExperts, identityExperts, normalize, routedScale, shortcut, sharedWidth], [512, 12, 256, false, 6, true, 0]);
+    assertEquals([0, 1, 2, 3].map((layer) => isMoeLayer(spec, layer)), [true, false, true, false]);
+    // Where transformers has written it, which counts the layers of its cache.
+    assertEquals(parse({ ...LONGCAT_FLASH, num_hidden_layers: 56 }), spec);
+    assertEquals(layerNames(spec, 3), {
+      attention: "model.layers.1.self_attn.1",
+      attentionNorm: "model.layers.1.input_layernorm.1",
+      feedForwardNorm: "model.layers.1.post_attention_layernorm.1",
+      dense: "model.layers.1.mlps.1",
+      moe: "model.layers.1.mlp",
+      router: "model.layers.1.mlp.router.classifier",
+    });
+    const refused: [change: object, field: string][] = [
+      [{ num_hidden_layers: 30 }, "num_hidden_layers"],
+      [{ moe_topk: 600 }, "moe_topk"],
+      [{ zero_expert_type: "drop" }, "zero_expert_type"],
+      [{ router_bias: true }, "router_bias"],
+      [{ mla_scale_q_lora: false }, "mla_scale_q_lora"],
+      [{ mla_scale_kv_lora: false }, "mla_scale_kv_lora"],
+      [{ attention_method: "GQA" }, "attention_method"],
+      [{ q_lora_rank: null }, "q_lora_rank"],
+    ];
+    for (const [change, field] of refused) assertEquals(assertThrows(() => parse({ ...LONGCAT_FLASH, ...change }), LatentmeshError).param, field);
+  });
+
   it("reads the text model of a wrapper, whose fields and tensors lie deeper", () => {
     const wrapped = parse({ model_type: "mistral3", vision_config: {}, text_config: MISTRAL4 });
     assertEquals(wrapped, { ...parse(MISTRAL4), tensorPrefix: "language_model." });
+    assertEquals(parse({ model_type: "kimi_vl", vision_config: {}, text_config: V3 }), { ...parse(V3), tensorPrefix: "language_model." });
     const kimi = {
       model_type: "kimi_k25",
       eos_token_id: 7,
@@ -93,7 +125,18 @@ describe("parseModelConfig", () => {
 
   it("says what is missing of architectures that are known and not supported", () => {
     for (
-      const [model_type, says] of [["deepseek_v32", "sparse attention"], ["kimi_linear", "linear attention"], ["longcat_flash", "two attentions"]]
+      const [model_type, says] of [
+        ["deepseek_v32", "sparse attention"],
+        ["glm_moe_dsa", "sparse attention"],
+        ["deepseek_v4", "compressed tokens"],
+        ["glm5_next", "linear attention"],
+        ["bailing_hybrid", "linear attention"],
+        ["kimi_linear", "linear attention"],
+        [
+          "longcat_flash_ngram",
+          "embeddings of several tokens",
+        ],
+      ]
     ) {
       const error = assertThrows(() => parse({ ...V3, model_type }), LatentmeshError, says);
       assertEquals([error.code, error.param], ["unsupported", "model_type"]);

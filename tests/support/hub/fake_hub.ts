@@ -148,7 +148,8 @@ export class FakeHub implements AsyncDisposable {
 
   async #content(request: Request): Promise<Response> {
     const url = new URL(request.url);
-    const [, organisation, name, file] = decodeURIComponent(url.pathname).split("/");
+    const [, organisation, name, ...folders] = decodeURIComponent(url.pathname).split("/");
+    const file = folders.join("/");
     const bytes = this.#options.models.find(({ repository }) => repository === `${organisation}/${name}`)!.files.get(file)!;
     const fault = this.fault(this.#see(request, "content", file));
     return await this.#send(request, bytes, fault, url, { etag: `"${blobName(bytes)}"` });
@@ -169,10 +170,11 @@ export class FakeHub implements AsyncDisposable {
   #page(model: PublishedModel, url: URL): Response {
     const { pageSize = 1000, alsoListed = [], listed = (entry) => entry } = this.#options;
     const also = alsoListed.map((path) => ({ type: "file", path, size: 5, oid: "0".repeat(40) }));
+    const inFolders = url.searchParams.get("recursive") === "true";
     const entries = [
       ...also,
       { type: "directory", path: "onnx", size: 0, oid: "0".repeat(40) },
-      ...[...model.files].map(([path, bytes]) => listed(entry(path, bytes))),
+      ...[...model.files].filter(([path]) => inFolders || !path.includes("/")).map(([path, bytes]) => listed(entry(path, bytes))),
     ];
     const from = Number(url.searchParams.get("cursor") ?? 0);
     const next = new URL(url);

@@ -111,6 +111,7 @@ describe("a group of ranks", () => {
       "youtu-tiny",
       "minicpm3-longrope-tiny",
       "mistral3-tiny",
+      "longcat-flash-tiny",
     ] as const
   ) {
     it(`on ${name} is exact for whole keys in any basis, and for heads split alone`, async () => {
