@@ -1,71 +1,94 @@
-// One answer, as it comes: reasoning, text, and how fast it was.
+// An answer as it comes, how fast it was, and how it ended.
 
-const seconds = (ms) => ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+/** How long something took. @param {number} ms */
+export const seconds = (ms) => ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
 
 /** Milliseconds below which what came says how the network bundled it, and not how fast it was. */
 const LEAST_REST = 100;
 
-/** How fast an answer came. @param first milliseconds until its first token @param rest milliseconds from there to its last */
+/** How fast an answer came. @param {Pick<import("./conversation.js").End, "first" | "rest" | "tokens">} end */
 export function speedOf({ first, rest, tokens }) {
   if (first === null) return "";
-  const said = [`first token after ${seconds(first)}`];
-  if (tokens !== null) said.unshift(tokens === 1 ? "1 token" : `${tokens} tokens`);
-  if (tokens > 1 && rest >= LEAST_REST) said.push(`${((tokens - 1) / rest * 1000).toFixed(1)} tokens/s`);
-  return said.join(" · ");
+  const told = [`first token after ${seconds(first)}`];
+  if (tokens > 1 && rest >= LEAST_REST) told.unshift(`${((tokens - 1) / rest * 1000).toFixed(1)} tokens/s`);
+  if (tokens !== null) told.unshift(tokens === 1 ? "1 token" : `${tokens} tokens`);
+  return told.join(" · ");
 }
 
-/** An answer in a list item. */
-export class Answer {
-  #item;
-  #asked = performance.now();
+/** Why an answer is not whole; empty: it is. @param {import("./conversation.js").End | null} end */
+export function cutOf(end) {
+  if (end === null) return "Cut: the page was closed before the answer ended.";
+  switch (end.kind) {
+    case "whole":
+      return "";
+    case "length":
+      return "Cut: no more tokens were allowed, by the settings or by the model's context.";
+    case "stopped":
+      return "Stopped.";
+    case "broken":
+      return "Cut: the connection ended before the answer did.";
+    case "error":
+      return `${end.message} This question is no part of the conversation until it is asked again.`;
+  }
+}
+
+/** Writes an answer down as it comes. */
+export class Incoming {
+  #answer;
+  #now;
+  #asked;
   #first = null;
   #last = null;
+  #firstText = null;
+  #reason = null;
   #tokens = null;
-  #cut = false;
-  #parts = new Map();
+  /** How what it goes on from ended; null: it begins. */
+  #before;
 
-  constructor(item) {
-    this.#item = item;
+  /** @param {import("./conversation.js").Said} answer where it is written, behind what it says already @param {() => number} now milliseconds */
+  constructor(answer, now = () => performance.now()) {
+    this.#answer = answer;
+    this.#now = now;
+    this.#asked = now();
+    this.#before = answer.end;
+    answer.end = null;
   }
 
-  /** What was answered, without reasoning. */
-  get text() {
-    return this.#parts.get("text")?.textContent ?? "";
-  }
-
-  /** One event of the stream. */
+  /** One event of the stream. @param {{ choices: object[], usage?: { completion_tokens: number } }} event */
   take({ choices: [choice], usage }) {
-    this.#add("reasoning", choice?.delta.reasoning_content);
-    this.#add("text", choice?.delta.content);
-    this.#cut ||= choice?.finish_reason === "length";
+    const { reasoning_content: reasoning, content } = choice?.delta ?? {};
+    if (reasoning || content) {
+      this.#last = this.#now() - this.#asked;
+      this.#first ??= this.#last;
+    }
+    if (content) this.#firstText ??= this.#last;
+    this.#answer.reasoning += reasoning ?? "";
+    this.#answer.text += content ?? "";
+    this.#reason ??= choice?.finish_reason ?? null;
     this.#tokens = usage?.completion_tokens ?? this.#tokens;
   }
 
-  /** It is over. @param stopped by the user @param error why it failed */
+  /** It is over. @param {{ stopped?: boolean, error?: Error | null }} how `stopped` by the user, or because of an `error` */
   end({ stopped = false, error = null } = {}) {
-    if (error !== null) {
-      this.#item.classList.add("error");
-      this.#note("", `${error.message} This question is not part of the conversation; “Again” asks it once more.`);
-    } else if (stopped) this.#note("cut", "stopped");
-    else if (this.#cut) this.#note("cut", "cut: it reached “Most tokens”, in the settings");
-    const speed = speedOf({ first: this.#first, rest: this.#last - this.#first, tokens: this.#tokens });
-    if (speed !== "") this.#note("speed", speed);
-  }
-
-  #add(kind, text) {
-    if (!text) return;
-    this.#last = performance.now() - this.#asked;
-    this.#first ??= this.#last;
-    const part = this.#parts.get(kind) ?? this.#note(kind, "");
-    this.#parts.set(kind, part);
-    part.append(text);
-  }
-
-  #note(className, text) {
-    const span = document.createElement("span");
-    span.className = className;
-    span.textContent = text;
-    this.#item.append(span);
-    return span;
+    const before = this.#before;
+    // An answer that cannot go on is what it was.
+    if (before !== null && error !== null && !stopped) return void (this.#answer.end = before);
+    const first = this.#first;
+    const own = {
+      first,
+      rest: first === null ? 0 : this.#last - first,
+      tokens: this.#tokens,
+      thought: this.#answer.reasoning === "" || first === null ? null : (this.#firstText ?? this.#last) - first,
+    };
+    this.#answer.end = {
+      kind: stopped ? "stopped" : error !== null ? "error" : this.#reason === "length" ? "length" : this.#reason === null ? "broken" : "whole",
+      ...error === null || stopped ? {} : { message: error.message },
+      ...before === null ? own : {
+        first: before.first,
+        rest: before.rest + own.rest,
+        tokens: before.tokens === null || own.tokens === null ? null : before.tokens + own.tokens,
+        thought: before.thought,
+      },
+    };
   }
 }

@@ -1,71 +1,114 @@
-// What the server said over the last minutes, as lines.
+// Charts of the last minutes.
+import uPlot from "../lib/uplot.js";
+import { make, onColours } from "../dom.js";
 
-/** Looks at the server, one per second. */
-export class History {
-  constructor(length) {
-    this.length = length;
-    this.entries = [];
-    this.last = null;
+/** A value for people: two or three digits say enough. */
+function shown(value, unit) {
+  if (value == null) return "–";
+  if (unit === " ms" && value >= 1000) return `${(value / 1000).toFixed(1)} s`;
+  return `${value >= 100 ? value.toFixed(0) : value.toFixed(1)}${unit}`;
+}
+
+const HEIGHT = 130;
+
+/** One chart in a figure with its caption. */
+class Chart {
+  #figure;
+  #space;
+  #value = make("output");
+  #plot = null;
+  #columns = null;
+  #options;
+
+  /** @param {{ name: string, unit: string, fields: string[], most?: number }} options `most`: what the axis reaches to at least */
+  constructor(options, span) {
+    this.#options = options;
+    this.#space = make("div.plot", { role: "img" });
+    this.#figure = make("figure", {}, make("figcaption", {}, make("span", { textContent: options.name }), this.#value), this.#space);
+    this.span = span;
   }
 
-  add(status) {
-    const now = performance.now();
-    const { generatedTokens, recent, units } = status;
-    const seconds = this.last === null ? null : (now - this.last.at) / 1000;
-    const groups = units.filter(({ role }) => role !== "prefill");
-    const blocks = groups.reduce((sum, { cache }) => sum + cache.blocks, 0);
-    const available = groups.reduce((sum, { cache }) => sum + cache.available, 0);
-    this.entries.push({
-      throughput: seconds === null ? null : Math.max(0, generatedTokens - this.last.generatedTokens) / seconds,
-      first: recent.firstTokenMs?.median ?? null,
-      firstHigh: recent.firstTokenMs?.high ?? null,
-      between: recent.interTokenMs?.median ?? null,
-      betweenHigh: recent.interTokenMs?.high ?? null,
-      cache: blocks === 0 ? null : (1 - available / blocks) * 100,
-    });
-    if (this.entries.length > this.length) this.entries.shift();
-    this.last = { at: now, generatedTokens };
+  get element() {
+    return this.#figure;
+  }
+
+  /** @param {(number | null)[][]} columns */
+  show(columns) {
+    this.#columns = columns;
+    this.#plot?.setData(columns);
+    this.#tell(columns[0].length - 1);
+    const { name, unit } = this.#options;
+    const values = columns[1].filter((value) => value !== null);
+    this.#space.setAttribute(
+      "aria-label",
+      `${name}: now ${shown(columns[1].at(-1), unit)}, at most ${shown(values.length === 0 ? null : Math.max(...values), unit)}`,
+    );
+  }
+
+  /** What a moment had. */
+  #tell(at) {
+    const [value, high] = this.#columns.slice(1).map((column) => column[at]);
+    const text = shown(value, this.#options.unit);
+    this.#value.textContent = high == null ? text : `${text}, 9 in 10 below ${shown(high, this.#options.unit)}`;
+  }
+
+  /** Draws it anew, as wide as there is room, in the colours that hold. */
+  draw() {
+    const width = Math.floor(this.#space.clientWidth);
+    if (width === 0) return;
+    this.#plot?.destroy();
+    const colour = (name) => getComputedStyle(this.#space).getPropertyValue(name).trim();
+    const { fields, most = 1 } = this.#options;
+    const line = { stroke: colour("--accent"), width: 1.5, points: { show: false } };
+    const axis = {
+      stroke: colour("--soft"),
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { show: false },
+      font: "11px system-ui, sans-serif",
+    };
+    this.#plot = new uPlot(
+      {
+        width,
+        height: HEIGHT,
+        legend: { show: false },
+        cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
+        scales: { x: { time: false, range: [-this.span, 0] }, y: { range: (_, __, top) => [0, Math.max(most, (top ?? 0) * 1.1)] } },
+        axes: [
+          {
+            ...axis,
+            size: 24,
+            splits: () => [-this.span, -this.span / 2, 0],
+            values: (_, at) => at.map((second) => second === 0 ? "now" : `${-second} s ago`),
+          },
+          { ...axis, size: 44, space: 28 },
+        ],
+        series: [
+          {},
+          ...fields.map((_, i) => ({
+            ...line,
+            fill: i === 0 && fields.length === 1 ? `${line.stroke}22` : undefined,
+            dash: i === 0 ? undefined : [4, 3],
+          })),
+        ],
+        hooks: { setCursor: [({ cursor: { idx } }) => this.#columns !== null && this.#tell(idx ?? this.#columns[0].length - 1)] },
+      },
+      this.#columns ?? [[], ...fields.map(() => [])],
+      this.#space,
+    );
   }
 }
 
-const WIDTH = 240;
-const HEIGHT = 100;
-
-function pathOf(values, most, length) {
-  let path = "";
-  let broken = true;
-  values.forEach((value, i) => {
-    if (value === null) {
-      broken = true;
-      return;
-    }
-    const x = (i + length - values.length) / (length - 1) * WIDTH;
-    path += `${broken ? "M" : "L"}${x.toFixed(1)} ${(HEIGHT - 4 - value / most * (HEIGHT - 8)).toFixed(1)}`;
-    broken = false;
-  });
-  return path;
-}
-
-function svg(name, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
-const shown = (value) => value === null ? "–" : value >= 100 ? value.toFixed(0) : value.toFixed(1);
-
-/** Draws one value, and perhaps a higher one beside it. @param least the least that the chart's top stands for */
-export function drawChart(target, output, { entries, length }, pick, pickHigh, least = 1) {
-  const values = entries.map(pick);
-  const highs = pickHigh === undefined ? [] : entries.map(pickHigh);
-  const most = Math.max(least, ...values.filter((value) => value !== null), ...highs.filter((value) => value !== null));
-  const now = values.at(-1) ?? null;
-  output.textContent = `${shown(now)} (top ${shown(most)})`;
-  target.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-  target.setAttribute("preserveAspectRatio", "none");
-  target.setAttribute("aria-label", `now ${shown(now)}, at most ${shown(most)}`);
-  target.replaceChildren(
-    svg("path", { class: "high", d: pathOf(highs, most, length) }),
-    svg("path", { d: pathOf(values, most, length) }),
-  );
+/** Charts of a history. @param {HTMLElement} element where they are shown @param {import("./recent.js").Recent} history @returns {() => void} shows what has been added */
+export function charts(element, history) {
+  const all = [
+    { name: "Tokens per second", unit: "", fields: ["throughput"] },
+    { name: "Time to first token", unit: " ms", fields: ["first", "firstHigh"] },
+    { name: "Between tokens", unit: " ms", fields: ["between", "betweenHigh"] },
+    { name: "Cache in use", unit: " %", fields: ["cache"], most: 100 },
+  ].map((options) => ({ chart: new Chart(options, history.span), fields: options.fields }));
+  element.append(...all.map(({ chart }) => chart.element));
+  const draw = () => all.forEach(({ chart }) => chart.draw());
+  new ResizeObserver(draw).observe(element);
+  onColours(draw);
+  return () => all.forEach(({ chart, fields }) => chart.show(history.columns(fields)));
 }
