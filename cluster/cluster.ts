@@ -155,7 +155,7 @@ export class RunningCluster implements AsyncDisposable {
     const { scheduler } = this.#engine.serving;
     const units = await Promise.all(this.#host.units.map((unit) => unitStatus(unit, scheduler)));
     const { summary, scheduling } = this;
-    return { summary, scheduling, steps: { ...this.#engine.times }, blockTokens: BLOCK_TOKENS, units, incidents: this.#host.incidents };
+    return { summary, scheduling, steps: { ...this.#engine.times }, blockTokens: BLOCK_TOKENS, units, incidents: this.#host.incidents.latest };
   }
 
   /** Throws unless every cache block is accounted for. For tests. */

@@ -84,7 +84,7 @@ describe("a coordinator of several units", () => {
     await until(() => first.epoch === 2 && cluster.coordinator.usable(prefill, first));
     assertEquals([first.epoch, second.epoch, prefill.epoch, cluster.coordinator.degraded], [2, 2, 1, null]);
     // For people, the latest first.
-    assertEquals(cluster.coordinator.incidents.map(({ kind, unit, rank }) => [kind, unit, rank]), [
+    assertEquals(cluster.coordinator.incidents.latest.map(({ kind, unit, rank }) => [kind, unit, rank]), [
       ["restored", "decode-0", null],
       ["restored", "decode-1", null],
       ["lost", "decode-1", 0],
