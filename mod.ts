@@ -83,6 +83,7 @@ export type { WorkerStats } from "./core/wire/stats.ts";
 export type { RunningCluster, WorkerStatus } from "./cluster/cluster.ts";
 export type { UnitRole } from "./core/wire/protocol.ts";
 export type { CacheStatus, ClusterStatus, SchedulingStatus, UnitStatus, WorkerPlace } from "./cluster/observe/cluster_status.ts";
+export type { Incident } from "./cluster/fleet/incidents.ts";
 export type { UnitExchange } from "./cluster/fleet/unit.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
 export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";
@@ -94,6 +95,7 @@ export type { AnswerOptions, AnswerPiece, GeneratedToolCall, ResponseFormat, Too
 export type { ModelServer, ServeOptions } from "./cluster/library/serve_model.ts";
 export type { CacheDtype } from "./kernels/latent_cache/layout.ts";
 export type { DeviceChoice } from "./kernels/device/providers.ts";
+export type { DeviceKind } from "./core/device_kind.ts";
 export { Engine, type EngineOptions } from "./cluster/local_engine.ts";
 
 /** Clusters: a coordinator in this process, prefill and decode workers in processes of their own, on this machine and others. */

@@ -154,7 +154,8 @@ export class RunningCluster implements AsyncDisposable {
   async describe(): Promise<ClusterStatus> {
     const { scheduler } = this.#engine.serving;
     const units = await Promise.all(this.#host.units.map((unit) => unitStatus(unit, scheduler)));
-    return { summary: this.summary, scheduling: this.scheduling, steps: { ...this.#engine.times }, units };
+    const { summary, scheduling } = this;
+    return { summary, scheduling, steps: { ...this.#engine.times }, blockTokens: BLOCK_TOKENS, units, incidents: this.#host.incidents.latest };
   }
 
   /** Throws unless every cache block is accounted for. For tests. */

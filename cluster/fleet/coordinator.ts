@@ -11,6 +11,7 @@ import type { UnitRole } from "../../core/wire/protocol.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "../planning/assignment.ts";
 import { ContentCheck } from "./content_check.ts";
+import { Incidents } from "./incidents.ts";
 import type { Arrival } from "./lobby.ts";
 import { log } from "../logs/log.ts";
 import { logLoaded } from "../logs/log_loaded.ts";
@@ -34,6 +35,7 @@ const BUSY_DEADLINE = 120_000;
 /** A running cluster. */
 export class Coordinator implements UnitHost {
   readonly units: readonly Unit[];
+  readonly incidents = new Incidents();
   /** Rejects when the cluster cannot be kept together. */
   readonly failed: Promise<never>;
   readonly #settings: Settings;
@@ -140,6 +142,7 @@ export class Coordinator implements UnitHost {
     // What fails late, of an epoch that is over, says nothing about this one.
     if (this.#closed || unit.epoch !== epoch || !unit.formed) return;
     log("warn", `${unit.name}: ${error.message}`);
+    this.incidents.add("failed", unit.name, { message: error.message });
     if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
     this.#unform(unit);
     this.#keepers.get(unit)!.wake();
@@ -182,6 +185,7 @@ export class Coordinator implements UnitHost {
       assign: (unit, member) => this.#assign(unit, member),
       onFormed: (unit, fresh) => {
         for (const { slot } of unit.present()) this.#workforce?.ready(slot);
+        if (unit.epoch > 1) this.incidents.add("restored", unit.name);
         this.#listener.up(unit, fresh);
         this.#links.link(unit, this.units);
         this.#change();
@@ -207,6 +211,7 @@ export class Coordinator implements UnitHost {
     this.#unform(unit);
     if (this.#closed) return;
     log("warn", `worker  ${member.worker} is gone: ${reason.message}`);
+    this.incidents.add("lost", unit.name, { rank: member.slot.rank, message: reason.message });
     if (!member.slot.remote || unit.givenUp !== null) return;
     this.#lost.add(member.slot);
     log("info", `waiting for a worker of host ${member.slot.host}, for ${member.slot.name}`);
@@ -254,6 +259,7 @@ export class Coordinator implements UnitHost {
     const serves = left("mixed") || (left("prefill") && left("decode"));
     if (!this.#started || this.#settings.cluster.strict || !serves) return this.#fail(error);
     log("error", `${unit.name} is given up: ${error.message}`);
+    this.incidents.add("given-up", unit.name, { message: error.message });
     for (const member of unit.members) member?.leave();
     this.#workforce?.abandon(unit.plan.slots);
     // What waited for its workers to say which devices they have does no longer.

@@ -8,6 +8,7 @@ import type { LoadTimes } from "../../core/wire/load_times.ts";
 import type { Reply, Request, RequestOf } from "../../core/wire/messages.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from "../planning/assignment.ts";
+import { Incidents } from "./incidents.ts";
 import { log } from "../logs/log.ts";
 import type { ClusterServices, LocalWorker } from "../planning/services.ts";
 import type { Settings } from "../config/settings.ts";
@@ -19,6 +20,7 @@ import { UnitKeeper } from "./unit_keeper.ts";
 /** Keeps the unit of this process. */
 export class LocalHost implements UnitHost {
   readonly units: readonly Unit[];
+  readonly incidents = new Incidents();
   readonly failed: Promise<never>;
   readonly #settings: Settings;
   readonly #model: ClusterModel;
@@ -46,6 +48,7 @@ export class LocalHost implements UnitHost {
       assign: (_, member) => this.#assign(member),
       onFormed: (unit, fresh) => {
         this.#formed.resolve();
+        if (unit.epoch > 1) this.incidents.add("restored", unit.name);
         this.#listener.up(unit, fresh);
       },
       onSilent() {},
@@ -111,6 +114,7 @@ export class LocalHost implements UnitHost {
   report(unit: Unit, error: LatentmeshError, epoch: number): void {
     if (this.#closed || unit.epoch !== epoch || !unit.formed) return;
     log("warn", `${unit.name}: ${error.message}`);
+    this.incidents.add("failed", unit.name, { message: error.message });
     this.#unform();
     this.#keeper.wake();
   }

@@ -6,6 +6,7 @@
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import type { LatentmeshError } from "../../core/errors.ts";
 import type { CachePlan } from "../planning/assignment.ts";
+import type { Incidents } from "./incidents.ts";
 import type { Member, Unit, UnitListener } from "./unit.ts";
 
 /** What serving needs of whoever keeps its units. */
@@ -25,6 +26,8 @@ export interface UnitHost extends Units {
   readonly cache: CachePlan;
   /** What is not as it should be though requests are served, in words; null: nothing. */
   readonly degraded: string | null;
+  /** What went wrong lately, and what became of it. */
+  readonly incidents: Incidents;
   /** Rejects when nothing can be served any more. */
   readonly failed: Promise<never>;
   /** From now on, tells a listener what becomes of units; first, what is there. */

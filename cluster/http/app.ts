@@ -7,8 +7,7 @@ import manifest from "../../deno.json" with { type: "json" };
 import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
 import type { ServedModel } from "../../core/engine.ts";
-import { newStepTimes } from "../../core/step_times.ts";
-import type { ClusterStatus } from "../observe/cluster_status.ts";
+import { type ClusterStatus, noCluster } from "../observe/cluster_status.ts";
 import type { Grammars } from "../grammar/grammars.ts";
 import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { LoadingPace } from "../observe/loading_pace.ts";
@@ -163,7 +162,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
 async function describe(state: ServerState, { metrics, drain }: AppOptions): Promise<object> {
   const counted = metrics?.summary ?? { generatedTokens: 0, recent: { firstTokenMs: null, interTokenMs: null } };
   if ("loading" in state) {
-    return { model: state.loading, maxContext: null, ready: false, loading: progressOf(state), ...counted, ...nothing("loading") };
+    return { model: state.loading, maxContext: null, ready: false, loading: progressOf(state), ...counted, ...noCluster("loading") };
   }
   const { model, describe } = state;
   return {
@@ -172,17 +171,7 @@ async function describe(state: ServerState, { metrics, drain }: AppOptions): Pro
     ready: model.engine.ready && !drain.aborted,
     loading: null,
     ...counted,
-    ...await describe?.() ?? nothing("nothing is known of its units"),
-  };
-}
-
-/** A cluster of nothing. */
-function nothing(summary: string): ClusterStatus {
-  return {
-    summary,
-    scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [], active: 0, waiting: 0, running: 0 },
-    steps: newStepTimes(),
-    units: [],
+    ...await describe?.() ?? noCluster("nothing is known of its units"),
   };
 }
 

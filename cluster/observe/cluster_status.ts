@@ -3,11 +3,14 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import type { DeviceKind } from "../../core/device_kind.ts";
 import type { UnitRole } from "../../core/wire/protocol.ts";
 import type { WorkerStats } from "../../core/wire/stats.ts";
 import type { SchedulerCounters } from "../scheduler/plan.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
-import type { StepTimes } from "../../core/step_times.ts";
+import { newStepTimes, type StepTimes } from "../../core/step_times.ts";
+import type { Incident } from "../fleet/incidents.ts";
 import type { Member, Unit, UnitExchange } from "../fleet/unit.ts";
 
 /** What the scheduler has counted, and what it holds now. */
@@ -32,6 +35,10 @@ export interface WorkerPlace {
   readonly host: string;
   /** Its process there. */
   readonly pid: number | null;
+  /** GPU of that machine; null: whichever the driver prefers, or none. */
+  readonly gpu: number | null;
+  /** What its device is; null: nobody is there. */
+  readonly kind: DeviceKind | null;
   /** Its device, for people. */
   readonly device: string | null;
   /** Running totals; null where it does not answer. */
@@ -78,8 +85,24 @@ export interface ClusterStatus {
   readonly scheduling: SchedulingStatus;
   /** Where the time of decode steps went. */
   readonly steps: StepTimes;
+  /** Tokens of a block of any cache. */
+  readonly blockTokens: number;
   /** All units. */
   readonly units: readonly UnitStatus[];
+  /** What went wrong with them lately, and what became of it; the latest first. */
+  readonly incidents: readonly Incident[];
+}
+
+/** A cluster of nothing. @param summary why */
+export function noCluster(summary: string): ClusterStatus {
+  return {
+    summary,
+    scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [], active: 0, waiting: 0, running: 0 },
+    steps: newStepTimes(),
+    blockTokens: BLOCK_TOKENS,
+    units: [],
+    incidents: [],
+  };
 }
 
 /** What the scheduler is at. */
@@ -107,9 +130,9 @@ export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<Unit
     sequences: new Set([...prefill?.prompts ?? [], ...decode?.placements ?? []]).size,
     cache: cacheStatus(unitCache),
     promptCache: promptCache === undefined || promptCache === unitCache ? null : cacheStatus(promptCache),
-    workers: await Promise.all(slots.map(async ({ rank, host }): Promise<WorkerPlace> => {
+    workers: await Promise.all(slots.map(async ({ rank, host, gpu }): Promise<WorkerPlace> => {
       const member = unit.members[rank];
-      if (member === null) return { rank, worker: null, restarts: 0, host, pid: null, device: null, stats: null };
+      if (member === null) return { rank, worker: null, restarts: 0, host, pid: null, gpu, kind: null, device: null, stats: null };
       const { worker, hello } = member;
       return {
         rank,
@@ -117,6 +140,8 @@ export async function unitStatus(unit: Unit, scheduler: Scheduler): Promise<Unit
         restarts: Number(worker.split("/").at(-1)) - 1 || 0,
         host: hello.host,
         pid: hello.pid,
+        gpu,
+        kind: hello.device.kind,
         device: hello.device.description,
         stats: await statsOf(member),
       };

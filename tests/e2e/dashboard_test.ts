@@ -1,135 +1,281 @@
 /**
  * The page at `/` in a real browser. Skipped, by name, where there is no Chromium.
  */
-import { describe, it } from "@std/testing/bdd";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { type Browser, chromium, type Page } from "npm:playwright-core@1.65.1";
+import { type Browser, chromium } from "npm:playwright-core@1.65.1";
+import { Buffer } from "node:buffer";
+import {
+  answerNext,
+  answers,
+  ARTEFACTS,
+  ask,
+  assertAccessible,
+  CHROMIUM,
+  ended,
+  inWindow,
+  KEY,
+  nextAsked,
+  overflow,
+  streamed,
+  withPage,
+} from "../support/browser.ts";
 import { ROOT } from "../support/fixtures.ts";
-import { startServer, startServerWith } from "../../bench/support/process.ts";
+import { type ServedProcess, startServerWith } from "../../bench/support/process.ts";
 
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
-});
+/** Bytes that the page may cost, packed as browsers ask for it. */
+const MOST_BYTES = 250_000;
 
-/** Where screenshots go: CI keeps them. */
-const ARTEFACTS = `${ROOT}/.artefacts`;
+const MARKDOWN = `Some **bold** text, \`code\` and <img src=x onerror=alert(1)>.
 
-async function withPage(
-  url: string,
-  browser: Browser,
-  options: Parameters<Browser["newPage"]>[0],
-  test: (page: Page) => Promise<void>,
-): Promise<void> {
-  const page = await browser.newPage(options);
-  const problems: string[] = [];
-  page.on("pageerror", (error) => problems.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
-  page.on("request", (request) => request.url().startsWith(url) || request.url().startsWith("data:") || problems.push(`asked ${request.url()}`));
-  await page.goto(url);
-  await page.waitForSelector(".unit");
-  await test(page);
-  assertEquals(problems, []);
-  await page.close();
-}
+# A heading
 
-/** Whether all of an element can be seen without scrolling. */
-async function inWindow(page: Page, selector: string): Promise<boolean> {
-  const { x, y, width, height } = (await page.locator(selector).boundingBox())!;
-  const window = page.viewportSize()!;
-  return x >= 0 && y >= 0 && x + width <= window.width && y + height <= window.height;
-}
+1. one
+2. two
 
-/** What a request for an answer said of the conversation. */
-const asked = (page: Page) =>
-  page.waitForRequest(/chat\/completions$/).then((request) => (request.postDataJSON() as { messages: unknown[] }).messages);
+| a | b |
+|---|---|
+| 1 | 2 |
 
-const KEY = "a-key-of-the-tests";
+\`\`\`python
+def kettle(): # boils
+    return "tea"
+\`\`\`
 
-const overflow = (page: Page) => page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+[good](https://example.org) [bad](javascript:alert(1)) ![picture](https://example.org/x.png)`;
 
 describe("the dashboard", () => {
-  it(`chats by keyboard, shows the cluster, and fits a phone${CHROMIUM === undefined ? " (skipped: no Chromium)" : ""}`, async () => {
-    if (CHROMIUM === undefined) return;
-    await Deno.mkdir(ARTEFACTS, { recursive: true });
-    const server = await startServer();
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
-    try {
-      await withPage(server.url, browser, { viewport: { width: 1280, height: 860 }, colorScheme: "light" }, async (page) => {
+  let browser: Browser;
+  let server: ServedProcess;
+  if (CHROMIUM !== undefined) {
+    beforeAll(async () => {
+      await Deno.mkdir(ARTEFACTS, { recursive: true });
+      server = await startServerWith({ TEST_KEYS: KEY }, "--config", `${ROOT}/tests/support/keyed.yaml`);
+      browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
+    });
+    afterAll(async () => {
+      await browser?.close();
+      if (server !== undefined) assertEquals((await server.stop()).code, 0);
+    });
+  }
+  const inBrowser = (what: string, test: () => Promise<void>) => CHROMIUM === undefined ? it.skip(`${what}: skipped, no Chromium`) : it(what, test);
+
+  inBrowser(
+    "chats by keyboard, says how fast and whether it was cut, stops, answers again, edits, goes on, and remembers",
+    () =>
+      withPage(server, browser, { viewport: { width: 1280, height: 860 }, colorScheme: "light" }, async (page) => {
         assertEquals(await page.title(), "Latentmesh");
-        assertEquals(await page.locator(".unit").count(), 2);
-        assertEquals(await page.locator(".worker").count(), 3);
-        for (const button of ["clear", "again", "stop", "send"]) assert(await inWindow(page, `#${button}`), `${button} is in the window`);
-        await page.locator("summary").click();
-        await page.locator("#temperature").fill("0");
-        await page.locator("summary").click();
+        assertEquals(await page.locator("#mesh .card").count(), 3);
+        await assertAccessible(page, "at the beginning");
+        // What answers are asked for with.
+        await page.locator("#open-settings").click();
+        await page.locator("[name=temperature]").fill("0");
+        await assertAccessible(page, "the settings");
+        await page.keyboard.press("Escape");
         await page.locator("#message").focus();
         await page.keyboard.type("What is a kettle?");
+        await page.keyboard.press("Shift+Enter");
+        await page.keyboard.type("Tell me.");
+        const first = nextAsked(page);
         await page.keyboard.press("Enter");
-        // Tab goes on to the settings and the buttons, and an answer that ends meanwhile does not take the focus back.
-        await page.keyboard.press("Tab");
-        await page.locator("#conversation li[data-who=model]", { hasText: "driving reasons." }).waitFor();
-        await page.locator("#send:enabled").waitFor();
-        assertEquals(await page.evaluate("document.activeElement.id"), "clear");
-        await page.locator("li .speed", { hasText: /^\d+ tokens · first token after \d.*s( · [\d.]+ tokens\/s)?$/ }).waitFor();
-        assertEquals(await page.locator("li .cut").count(), 0);
-        await page.locator("#throughput path:not(.high)[d^=M]").waitFor({ state: "attached" });
-        await page.locator("#first-now", { hasText: /\d/ }).waitFor();
+        const { messages, temperature, max_tokens } = await first;
+        assertEquals([messages, temperature, max_tokens], [[{ role: "user", content: "What is a kettle?\nTell me." }], 0, undefined]);
+        // Whoever writes the next message meanwhile is not disturbed.
+        await page.keyboard.type("next");
+        await ended(page);
+        assertEquals(await page.evaluate("document.activeElement.id + document.activeElement.value"), "messagenext");
+        await page.locator(".speed", { hasText: /^\d+ tokens?( · [\d.]+ tokens\/s)? · first token after \d.*s$/ }).waitFor();
+        assertEquals(await page.locator(".cut:visible").count(), 0);
+        await page.locator("#charts output", { hasText: / ms|\d s/ }).first().waitFor();
         await page.screenshot({ path: `${ARTEFACTS}/dashboard-light.png` });
-        // An answer that was cut says so.
-        await page.locator("summary").click();
-        await page.locator("#most").fill("2");
-        await page.locator("#again").click();
-        await page.locator("li .cut", { hasText: "cut: it reached" }).waitFor();
-        assertEquals(await page.locator("#conversation li").count(), 2);
-        // A long one can be stopped by a key, and one that is cleared leaves nothing behind.
-        await page.locator("#most").fill("2000");
-        for (const end of ["Escape", "clear"]) {
-          await page.locator("#message").fill("Tell me everything");
-          await page.keyboard.press("Enter");
-          await page.locator("#stop:enabled").waitFor();
-          if (end === "Escape") await page.keyboard.press(end);
-          else await page.locator("#clear").click();
-          await page.locator("#send:enabled").waitFor();
-        }
-        assertEquals(await page.locator("#conversation li").count(), 0);
-        await page.locator("#message").fill("Hello");
-        const messages = asked(page);
+        // An answer that was cut says so, beside the one before, and can go on.
+        await page.locator("#open-settings").click();
+        await page.locator("[name=max_tokens]").fill("2");
+        await page.keyboard.press("Escape");
+        await page.getByRole("button", { name: "Answer again" }).click();
+        await page.locator(".cut", { hasText: "no more tokens were allowed" }).waitFor();
+        assertEquals([await answers(page).count(), await page.locator(".versions:visible").innerText()], [1, "‹\n2 of 2\n›"]);
+        await ended(page);
+        const going = nextAsked(page);
+        await page.getByRole("button", { name: "Continue" }).click();
+        const { messages: sofar, continue_final_message } = await going;
+        assertEquals([sofar.length, continue_final_message], [2, true]);
+        await page.locator(".speed", { hasText: /^4 tokens/ }).waitFor();
+        await ended(page);
+        // Another question in the place of the first.
+        await page.getByRole("button", { name: "Edit" }).click();
+        await page.locator(".edit textarea").fill("What is a cup?");
+        const edited = nextAsked(page);
         await page.keyboard.press("Enter");
-        assertEquals(await messages, [{ role: "user", content: "Hello" }]);
-        await page.locator("#clear").click();
-      });
-      await withPage(server.url, browser, { viewport: { width: 375, height: 740 }, colorScheme: "dark" }, async (page) => {
-        assertEquals(await overflow(page), 0);
-        const colour = await page.evaluate("getComputedStyle(document.body).color") as string;
-        assert(colour.split(/\D+/).filter(Boolean).slice(0, 3).every((part) => Number(part) > 200), `light text on dark: ${colour}`);
-        await page.screenshot({ path: `${ARTEFACTS}/dashboard-phone-dark.png`, fullPage: true });
-      });
-      for (const [width, height] of [[800, 600], [390, 844]]) {
-        await withPage(server.url, browser, { viewport: { width, height } }, async (page) => {
-          for (const button of ["clear", "again", "stop", "send"]) assert(await inWindow(page, `#${button}`), `${button} at ${width} px`);
-          await page.locator("#client").selectOption("curl");
-          await page.locator("#snippet", { hasText: `curl ${server.url}/v1/chat/completions` }).waitFor();
+        assertEquals((await edited).messages, [{ role: "user", content: "What is a cup?" }]);
+        await ended(page);
+        // One that would not end by itself is stopped by a key.
+        await page.locator("#open-settings").click();
+        await page.locator("[name=max_tokens]").fill("2000");
+        await page.keyboard.press("Escape");
+        await page.route(
+          "**/chat/completions",
+          (route) => route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), ignore_eos: true }) }),
+          { times: 1 },
+        );
+        await ask(page, "Tell me everything");
+        await answers(page).last().locator(".text", { hasText: /\w/ }).waitFor();
+        await page.keyboard.press("Escape");
+        await page.locator(".cut", { hasText: "Stopped" }).waitFor();
+        // All of it is there after a reload, and the settings are.
+        const before = await page.locator("#turns").innerText();
+        await page.reload();
+        await page.locator("#mesh svg").waitFor();
+        assertEquals(await page.locator("#turns").innerText(), before);
+        assertEquals(await page.locator("#changed").innerText(), "2");
+      }),
+  );
+
+  inBrowser(
+    "leaves nothing of an answer behind that was deleted while it came, nor of one that failed",
+    () =>
+      withPage(server, browser, { viewport: { width: 1280, height: 860 } }, async (page) => {
+        page.on("dialog", (dialog) => dialog.accept());
+        const kept = () => page.evaluate(`Object.keys(localStorage).filter((key) => key.includes("conversation")).length`);
+        // Comes for as long as the test wants it to.
+        await page.route("**/chat/completions", () => {}, { times: 2 });
+        for (const [end, left] of [["fresh", 1], ["delete", 1]] as const) {
+          await ask(page, `Tell me everything, then ${end}`);
+          await page.locator("#stop:visible").waitFor();
+          if (end === "fresh") await page.locator("#fresh").click();
+          else {
+            await page.locator("#open-history").click();
+            await page.getByRole("button", { name: /^Delete .*then delete/ }).click();
+            await page.keyboard.press("Escape");
+          }
+          await ended(page);
+          assertEquals([await page.locator("#turns li").count(), await kept()], [0, left], end);
+        }
+        await page.route(
+          "**/chat/completions",
+          (route) => route.fulfill({ status: 200, contentType: "text/event-stream", body: `data: {"error":{"message":"It is away."}}\n\n` }),
+          {
+            times: 1,
+          },
+        );
+        await ask(page, "first");
+        await page.locator("li.error", { hasText: "It is away." }).waitFor();
+        await answerNext(page, streamed({ content: "Yes." }));
+        const messages = nextAsked(page);
+        await ask(page, "second");
+        assertEquals((await messages).messages, [{ role: "user", content: "second" }]);
+        await ended(page);
+        assertEquals(await kept(), 2);
+        // Conversations can be taken along, and brought back.
+        await page.locator("#open-history").click();
+        await assertAccessible(page, "the conversations");
+        const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export-all").click()]);
+        const file = await download.path();
+        await page.locator("#delete-all").click();
+        assertEquals([await kept(), await page.locator("#turns li").count()], [0, 0]);
+        await page.locator("#import-file").setInputFiles(file);
+        await page.locator("#history-list .choose", { hasText: "first" }).click();
+        assertEquals(await answers(page).last().locator(".text").innerText(), "Yes.");
+        await page.locator("#open-history").click();
+        await page.locator("#import-file").setInputFiles({
+          name: "x.json",
+          mimeType: "application/json",
+          buffer: Buffer.from("{}"),
         });
-      }
-    } finally {
-      await browser.close();
-      assertEquals((await server.stop()).code, 0);
+        await page.locator("#history-problem", { hasText: "no file of conversations" }).waitFor();
+      }),
+  );
+
+  inBrowser(
+    "shows Markdown and reasoning, obeys nothing in it, copies, and costs little",
+    () =>
+      withPage(
+        server,
+        browser,
+        { viewport: { width: 1280, height: 860 }, colorScheme: "dark", permissions: ["clipboard-read", "clipboard-write"] },
+        async (page) => {
+          await answerNext(page, streamed({ reasoning_content: "Hm, *well*." }, ...(MARKDOWN.match(/[^]{1,9}/g)!).map((content) => ({ content }))));
+          await ask(page, "Show me");
+          await ended(page);
+          const text = answers(page).locator(".text");
+          assertEquals(await text.locator("strong, h3, ol > li, table, pre").count(), 6);
+          assertEquals(await text.locator("img, script, [style], [onerror]").count(), 0);
+          assert((await text.innerText()).includes("<img src=x onerror=alert(1)>"), "HTML is shown as it is written");
+          assertEquals(await text.locator("a[href]").evaluateAll((all) => all.map((one) => (one as unknown as { href: string }).href)), [
+            "https://example.org/",
+            "https://example.org/x.png",
+          ]);
+          await text.locator(".token-kwd", { hasText: "def" }).waitFor();
+          assertEquals(await answers(page).locator("details[open]").count(), 0);
+          await answers(page).locator("summary", { hasText: "Thought for" }).click();
+          assertEquals(await answers(page).locator("details em").innerText(), "well");
+          await page.getByRole("button", { name: "Copy this code" }).click();
+          await page.locator(".code-bar button", { hasText: "Copied" }).waitFor();
+          assertEquals(await page.evaluate("navigator.clipboard.readText()"), `def kettle(): # boils\n    return "tea"\n`);
+          await page.locator("#workers summary").click();
+          await page.locator("#workers-table tbody tr").nth(2).waitFor();
+          await assertAccessible(page, "an answer, in the dark");
+          await page.screenshot({ path: `${ARTEFACTS}/dashboard-dark.png` });
+          const bytes = await page.evaluate(`[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+        .filter(({ name }) => !/cluster$|completions$/.test(name)).reduce((sum, { transferSize }) => sum + transferSize, 0)`);
+          assert(bytes as number > 20_000 && bytes as number <= MOST_BYTES, `${bytes} bytes`);
+        },
+      ),
+  );
+
+  inBrowser(
+    "moves while something flows, and shows who was lost and came back",
+    () =>
+      withPage(server, browser, { viewport: { width: 1280, height: 860 }, reducedMotion: "reduce" }, async (page) => {
+        const headers = { authorization: `Bearer ${KEY}`, "content-type": "application/json" };
+        assertEquals(await page.locator("#mesh .moves").count(), 0);
+        const body = JSON.stringify({ messages: [{ role: "user", content: "Go on and on" }], max_tokens: 600, ignore_eos: true });
+        const abort = new AbortController();
+        const asked = fetch(`${server.url}/v1/chat/completions`, { method: "POST", headers, body, signal: abort.signal }).then((response) =>
+          response.text()
+        ).catch(() => "");
+        await page.locator("#mesh .sums.moves").first().waitFor({ state: "attached" });
+        await page.locator("#mesh text", { hasText: /sums\/s$/ }).first().waitFor();
+        const animations = await page.evaluate(`[...document.querySelectorAll("#mesh .moves")].map((one) => getComputedStyle(one).animationName)`);
+        assert((animations as string[]).every((name) => name === "none"), String(animations));
+        abort.abort();
+        await asked;
+        const { units } = await (await fetch(`${server.url}/cluster`, { headers })).json();
+        Deno.kill(units.find(({ role }: { role: string }) => role === "decode").workers[1].pid, "SIGKILL");
+        await page.locator("#incidents .bad", { hasText: "decode-0 lost the worker of rank 1" }).waitFor();
+        await page.locator("#incidents .good", { hasText: "decode-0 works again" }).waitFor();
+        await page.locator("#mesh .moves").first().waitFor({ state: "detached" });
+      }),
+  );
+
+  inBrowser("fits telephones and narrow windows", async () => {
+    for (const [width, height, colorScheme] of [[390, 844, "dark"], [800, 600, "light"]] as const) {
+      await withPage(server, browser, { viewport: { width, height }, colorScheme }, async (page) => {
+        for (const button of ["open-history", "fresh", "open-settings", "send"]) {
+          assert(await inWindow(page, `#${button}`), `${button} at ${width} px`);
+        }
+        assertEquals(await overflow(page), 0);
+        await page.screenshot({ path: `${ARTEFACTS}/dashboard-${width}.png` });
+        for (const [view, what] of [["cluster", "#mesh svg"], ["connect", "#snippet"]]) {
+          await page.locator(`#views [data-view=${view}]`).click();
+          await page.locator(what).waitFor();
+          assertEquals(await overflow(page), 0, view);
+          if (colorScheme === "dark") await assertAccessible(page, `${view}, ${width} px`);
+          await page.screenshot({ path: `${ARTEFACTS}/dashboard-${width}-${view}.png` });
+        }
+        for (const [client, text] of [["curl", `curl ${server.url}/v1/chat/completions`], ["Claude Code", `ANTHROPIC_BASE_URL=${server.url}\n`]]) {
+          await page.locator("#client").selectOption(client);
+          assert((await page.locator("#snippet").innerText()).includes(text), client);
+        }
+      });
     }
   });
 
-  it(`keeps failed turns out of the conversation, and shows metrics where keys are asked for${CHROMIUM === undefined ? " (skipped: no Chromium)" : ""}`, async () => {
-    if (CHROMIUM === undefined) return;
-    const server = await startServerWith({ TEST_KEYS: KEY }, "--single", "--config", `${ROOT}/tests/support/keyed.yaml`);
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
-    try {
-      const page = await browser.newPage();
-      await page.goto(server.url);
+  inBrowser("asks for a key, once, and uses it for everything", () =>
+    withPage(server, browser, { keyed: false }, async (page) => {
       // Closed without a key, it is not asked for again every second.
       await page.locator("#key-dialog[open]").waitFor();
+      await assertAccessible(page, "the key");
       await page.keyboard.press("Escape");
       await page.locator("#state", { hasText: "API key" }).waitFor();
       await page.locator("#metrics").click();
@@ -140,18 +286,12 @@ describe("the dashboard", () => {
       await page.keyboard.press("Enter");
       await page.locator("#metrics-text", { hasText: "# HELP latentmesh_" }).waitFor();
       await page.keyboard.press("Escape");
-      await page.route("**/chat/completions", (route) => route.fulfill({ status: 503, json: { error: { message: "It is away." } } }), { times: 1 });
-      await page.locator("#message").fill("first");
-      await page.keyboard.press("Enter");
-      await page.locator("li.error", { hasText: "It is away." }).waitFor();
-      await page.locator("#message").fill("second");
-      const messages = asked(page);
-      await page.keyboard.press("Enter");
-      assertEquals(await messages, [{ role: "user", content: "second" }]);
-      await page.locator("li .speed").waitFor();
-    } finally {
-      await browser.close();
-      assertEquals((await server.stop()).code, 0);
-    }
-  });
+      await page.locator("#state", { hasText: "ready" }).waitFor();
+      assert((await page.locator("#snippet").innerText()).includes("YOUR KEY"));
+      await ask(page, "Hello");
+      await page.locator(".speed", { hasText: "token" }).waitFor();
+      // Another key than the one that there is.
+      await page.locator("#change-key").click();
+      await page.locator("#key-dialog[open]").waitFor();
+    }));
 });

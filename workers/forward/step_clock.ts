@@ -65,6 +65,11 @@ export class StepClock {
     this.#known = known;
   }
 
+  /** The step has failed: what it did counts for nothing, and nothing is computed any more. */
+  drop(): void {
+    this.#step = null;
+  }
+
   /** The step is done; what it did last was nothing in particular. */
   async end(): Promise<void> {
     if (this.#step === null) return;

@@ -179,7 +179,10 @@ export class AssignedRank {
     takeWaits();
     clock.begin(phase);
     const started = performance.now();
-    const answers = await work();
+    const answers = await work().catch((error) => {
+      clock.drop();
+      throw error;
+    });
     const totalMs = performance.now() - started;
     await clock.end();
     const waitsMs = takeWaits();

@@ -1,24 +1,69 @@
-// The page at `/`: a chat, the cluster as it is now, and the last two minutes. Plain modules, nothing from elsewhere.
-import { chat } from "./chat.js";
-import { drawChart, History } from "./charts.js";
+// The page at `/`: a chat, the cluster as it is now, the last two minutes, and how to connect. Plain modules, nothing from elsewhere.
+import { chat } from "./chat/chat.js";
+import { historyDrawer } from "./chat/history_drawer.js";
+import { settings } from "./chat/settings.js";
+import { charts } from "./cluster/charts.js";
+import { flowsBetween } from "./cluster/flows.js";
+import { IncidentList } from "./cluster/incidents.js";
+import { devicesOf, showMemory } from "./cluster/memory.js";
+import { Mesh } from "./cluster/mesh.js";
+import { Recent } from "./cluster/recent.js";
+import { showWorkers } from "./cluster/workers_table.js";
 import { connect } from "./connect.js";
-import { drawUnits } from "./units.js";
-import { get, getText, isKeyed } from "./server.js";
+import { announce } from "./dom.js";
+import { changeKey, get, getText, isKeyed } from "./server.js";
 
 const element = (id) => document.getElementById(id);
-const history = new History(120);
 
-/** How far loading has come. */
-function loaded({ loadedBytes, totalBytes, downloading, bytesPerSecond, secondsLeft }) {
-  const parts = [downloading ? "downloading" : "loading"];
-  if (totalBytes > 0) parts.push(`${Math.floor(100 * loadedBytes / totalBytes)} %`);
-  if (downloading && totalBytes > 0) parts.push(`${(loadedBytes / 1e9).toFixed(2)} of ${(totalBytes / 1e9).toFixed(2)} GB`);
-  if (downloading && bytesPerSecond !== null) parts.push(`${(bytesPerSecond / 1e6).toFixed(1)} MB/s`);
-  if (downloading && secondsLeft !== null) parts.push(secondsLeft < 100 ? `${secondsLeft} s left` : `${Math.round(secondsLeft / 60)} min left`);
-  return parts.join(" · ");
+const ask = settings({
+  dialog: element("settings"),
+  opener: element("open-settings"),
+  form: element("settings-form"),
+  reset: element("reset"),
+  mark: element("changed"),
+});
+const conversations = chat({
+  form: element("ask"),
+  message: element("message"),
+  log: element("log"),
+  turns: element("turns"),
+  welcome: element("welcome"),
+  title: element("chat-title"),
+  notice: element("notice"),
+  send: element("send"),
+  stop: element("stop"),
+  fresh: element("fresh"),
+}, ask);
+historyDrawer({
+  dialog: element("history"),
+  opener: element("open-history"),
+  list: element("history-list"),
+  problem: element("history-problem"),
+  importer: element("import"),
+  file: element("import-file"),
+  exporter: element("export-all"),
+  markdown: element("export-one"),
+  clearer: element("delete-all"),
+}, conversations);
+
+// Beside each other where there is room; else one at a time.
+for (const choice of element("views").children) {
+  choice.addEventListener("click", () => {
+    element("main").dataset.view = choice.dataset.view;
+    for (const other of element("views").children) other.setAttribute("aria-pressed", String(other === choice));
+  });
+}
+// A click beside a drawer closes it.
+for (const drawer of document.querySelectorAll("dialog.drawer")) {
+  drawer.addEventListener("click", (event) => event.target === drawer && drawer.close());
 }
 
-const showClients = connect({ choice: element("client"), snippet: element("snippet"), copy: element("copy") });
+const showClients = connect({ choice: element("client"), snippet: element("snippet"), buttons: element("snippet-buttons") });
+const history = new Recent(120);
+const showCharts = charts(element("charts"), history);
+const mesh = new Mesh(element("mesh"));
+const incidents = new IncidentList(element("incidents"));
+element("change-key").addEventListener("click", () => void changeKey().then(look));
 
 /** A link would go without the key. */
 element("metrics").addEventListener("click", async (event) => {
@@ -32,42 +77,59 @@ element("metrics").addEventListener("click", async (event) => {
   element("metrics-dialog").showModal();
 });
 
-/** One look at the server. */
-async function look() {
-  const state = element("state");
-  try {
-    const status = await get("cluster");
-    element("summary").textContent = status.model;
-    // While it loads there is nothing to say of units, and the state says so.
-    element("cluster-summary").textContent = status.loading ? "" : status.summary;
-    showClients(status.model, isKeyed());
-    const { waiting, running } = status.scheduling;
-    state.textContent = status.loading ? loaded(status.loading) : `${status.ready ? "ready" : "not ready"} · ${running} decoding, ${waiting} waiting`;
-    state.className = status.ready ? "up" : "down";
-    drawUnits(element("units"), status.units, status.loading !== null);
-    history.add(status);
-    drawChart(element("throughput"), element("throughput-now"), history, (entry) => entry.throughput);
-    drawChart(element("first"), element("first-now"), history, (entry) => entry.first, (entry) => entry.firstHigh);
-    drawChart(element("between"), element("between-now"), history, (entry) => entry.between, (entry) => entry.betweenHigh);
-    drawChart(element("cache"), element("cache-now"), history, (entry) => entry.cache, undefined, 100);
-  } catch (error) {
-    state.textContent = `The server does not answer: ${error.message}`;
-    state.className = "down";
-  }
+/** How far loading has come. */
+function loaded({ loadedBytes, totalBytes, downloading, bytesPerSecond, secondsLeft }) {
+  const parts = [downloading ? "downloading" : "loading"];
+  if (totalBytes > 0) parts.push(`${Math.floor(100 * loadedBytes / totalBytes)} %`);
+  if (downloading && totalBytes > 0) parts.push(`${(loadedBytes / 1e9).toFixed(2)} of ${(totalBytes / 1e9).toFixed(2)} GB`);
+  if (downloading && bytesPerSecond !== null) parts.push(`${(bytesPerSecond / 1e6).toFixed(1)} MB/s`);
+  if (downloading && secondsLeft !== null) parts.push(secondsLeft < 100 ? `${secondsLeft} s left` : `${Math.round(secondsLeft / 60)} min left`);
+  return parts.join(" · ");
 }
 
-chat({
-  form: element("ask"),
-  message: element("message"),
-  system: element("system"),
-  temperature: element("temperature"),
-  most: element("most"),
-  conversation: element("conversation"),
-  again: element("again"),
-  stop: element("stop"),
-  send: element("send"),
-  clear: element("clear"),
-});
+/** Says what the server is at; those who hear the page hear what is new. */
+function tell(text, kind) {
+  const state = element("state");
+  if (state.className !== kind) announce(`The server: ${text}`);
+  state.textContent = text;
+  state.className = kind;
+}
+
+/** The last look: what it said, and when. */
+let last = null;
+
+/** One look at the server. */
+async function look() {
+  let status;
+  try {
+    status = await get("cluster");
+  } catch (error) {
+    incidents.away();
+    return tell(error instanceof TypeError ? "The server does not answer" : error.message, "down");
+  }
+  const { model, maxContext, loading, ready, summary, units, blockTokens, scheduling: { waiting, running } } = status;
+  const now = performance.now();
+  const flows = flowsBetween(last?.status ?? status, status, last === null ? 1 : (now - last.at) / 1000);
+  last = { status, at: now };
+  element("model").textContent = model;
+  element("model").title = maxContext === null ? "" : `context of ${maxContext} tokens`;
+  element("change-key").hidden = !isKeyed();
+  tell(
+    loading ? loaded(loading) : ready ? running + waiting === 0 ? "ready" : `${running} answering · ${waiting} waiting` : "not ready",
+    ready ? "up" : "down",
+  );
+  // While it loads there is nothing to say of units, and the state says so.
+  element("cluster-summary").textContent = loading ? "The model is still loading." : summary;
+  element("side").classList.toggle("empty", units.length === 0);
+  showClients(model, isKeyed());
+  if (units.length > 0) mesh.show(status, flows);
+  showMemory(element("memory"), devicesOf(units, blockTokens));
+  incidents.show(status.incidents);
+  if (element("workers").open) showWorkers(element("workers-table"), units);
+  history.add(status, now);
+  showCharts();
+}
+element("workers").addEventListener("toggle", () => last !== null && showWorkers(element("workers-table"), last.status.units));
 
 await look();
 setInterval(() => {

@@ -1,12 +1,13 @@
 // Requests to the server, with its key where it asks for one.
+import { keptInTab } from "./storage.js";
 
-const KEY = "latentmesh-key";
+const KEY = "key";
 
 /** Whether the server asks for a key, as far as is known. */
-export const isKeyed = () => sessionStorage.getItem(KEY) !== null;
+export const isKeyed = () => keptInTab.get(KEY) !== null;
 
 function headers() {
-  const key = sessionStorage.getItem(KEY);
+  const key = keptInTab.get(KEY);
   return key === null ? {} : { authorization: `Bearer ${key}` };
 }
 
@@ -14,32 +15,43 @@ function headers() {
 let asking = null;
 /** The user has closed the question without a key: only what the user does brings it back. */
 let dismissed = false;
-function askForKey() {
+
+/** @param {boolean} refused whether the key that there is was refused */
+function askForKey(refused) {
   asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("key-dialog");
     const input = document.getElementById("key");
-    document.getElementById("key-refused").hidden = !isKeyed();
+    document.getElementById("key-refused").hidden = !refused;
     input.value = "";
+    dialog.returnValue = "";
     dialog.showModal();
     dialog.addEventListener("close", () => {
       asking = null;
-      dismissed = input.value.trim() === "";
-      if (!dismissed) sessionStorage.setItem(KEY, input.value.trim());
+      dismissed = dialog.returnValue !== "use" || input.value.trim() === "";
+      if (!dismissed) keptInTab.set(KEY, input.value.trim());
       resolve();
     }, { once: true });
   });
   return asking;
 }
 
-/** A response that is no error. @param byUser whether the user has just asked for it */
+/** Lets the user give another key. */
+export const changeKey = () => askForKey(false);
+
+/** A response that is no error. @param {boolean} byUser whether the user has just asked for it */
 async function ask(path, options = {}, byUser = true) {
   while (true) {
-    const response = await fetch(path, { ...options, headers: { ...options.headers, ...headers() } });
+    const sent = headers();
+    const response = await fetch(path, { ...options, headers: { ...options.headers, ...sent } });
     if (response.status === 401 && (byUser || !dismissed)) {
-      await askForKey();
+      // Another request may have asked for the key meanwhile.
+      if (headers().authorization !== sent.authorization) continue;
+      await askForKey(sent.authorization !== undefined);
       if (!dismissed) continue;
     }
-    if (!response.ok) throw new Error((await response.json().catch(() => null))?.error?.message ?? `status ${response.status}`);
+    if (!response.ok) {
+      throw new Error((await response.json().catch(() => null))?.error?.message ?? `The server answered with status ${response.status}.`);
+    }
     return response;
   }
 }
@@ -54,7 +66,7 @@ export async function getText(path) {
   return await (await ask(path)).text();
 }
 
-/** Events of a POST, as they come. */
+/** Events of a POST, as they come. @param {string} path @param {object} body @param {AbortSignal} signal */
 export async function* stream(path, body, signal) {
   const response = await ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

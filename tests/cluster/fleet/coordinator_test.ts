@@ -83,6 +83,13 @@ describe("a coordinator of several units", () => {
     loading.resolve({ kind: "assigned", weightBytes: 1, cacheBytesPerToken: 1, times: {} });
     await until(() => first.epoch === 2 && cluster.coordinator.usable(prefill, first));
     assertEquals([first.epoch, second.epoch, prefill.epoch, cluster.coordinator.degraded], [2, 2, 1, null]);
+    // For people, the latest first.
+    assertEquals(cluster.coordinator.incidents.latest.map(({ kind, unit, rank }) => [kind, unit, rank]), [
+      ["restored", "decode-0", null],
+      ["restored", "decode-1", null],
+      ["lost", "decode-1", 0],
+      ["lost", "decode-0", 1],
+    ]);
   });
 
   it("tells a worker once what it is to be, though others die while it loads", async () => {

@@ -71,7 +71,8 @@ describe("a process that serves alone", () => {
           await generate(cluster, ASK);
           cluster.checkIntegrity();
         }
-        assertEquals((await cluster.describe()).units[0].epoch, 5);
+        const { units: [{ epoch }], incidents } = await cluster.describe();
+        assertEquals([epoch, incidents.map(({ kind }) => kind)], [5, Array(4).fill(["restored", "failed"]).flat()]);
         assert(cluster.scheduling.replays > 0);
       },
       (worker) => ({

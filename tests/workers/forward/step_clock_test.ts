@@ -68,6 +68,19 @@ describe("a step's clock", () => {
     assertEquals([clock.totals.prefill.steps, whole(clock.totals.prefill), clock.totals.prefill.deviceMs], [1, 3, 4]);
   });
 
+  it("says that nothing is computed after a step that failed, of which it counts nothing", async () => {
+    let now = 0;
+    const clock = new StepClock({ counters: newCounters(), keepsTimes: false, forgetTime() {}, takeTime: () => Promise.resolve(0) }, () => now);
+    clock.begin("decode");
+    now = 10;
+    clock.lap("record");
+    clock.drop();
+    now = 1000;
+    assertEquals(clock.phase, null);
+    await clock.end();
+    assertEquals([clock.totals.decode.steps, whole(clock.totals.decode)], [0, 0]);
+  });
+
   it("says between the steps of a stream what is computed, and that nothing is some time after the last", async () => {
     let now = 0;
     const clock = new StepClock({ counters: newCounters(), keepsTimes: false, forgetTime() {}, takeTime: () => Promise.resolve(0) }, () => now);

@@ -1,0 +1,33 @@
+// All workers as a table, for those who want it exactly, or hear it.
+import { make } from "../dom.js";
+import { deviceOf, epochText, machine, stateOf } from "./words.js";
+
+const HEADS = [["Unit"], ["Rank"], ["Machine"], ["Device"], ["Process"], ["State"], ["Started again", "times"], ["Epoch", epochText("N")], [
+  "In sums",
+  "seconds",
+], ["Computing", "seconds"]];
+
+const seconds = (ms) => ms === undefined ? "" : (ms / 1000).toFixed(1);
+
+/** @param {HTMLElement} table @param {object[]} units as `/cluster` has them */
+export function showWorkers(table, units) {
+  const head = make("tr", {}, ...HEADS.map(([name, title = ""]) => make("th", { scope: "col", textContent: name, title })));
+  const rows = units.flatMap(({ name, epoch, up, workers }) =>
+    workers.map((place) => {
+      const { rank, host, pid, restarts, stats } = place;
+      const values = [
+        rank,
+        machine(host),
+        [deviceOf(place), place.device].filter(Boolean).join(", "),
+        pid ?? "",
+        stateOf(place, up),
+        restarts,
+        epoch,
+        seconds(stats?.exchangeMs),
+        seconds(stats?.computeMs),
+      ];
+      return make("tr", {}, make("th", { scope: "row", textContent: name }), ...values.map((value) => make("td", { textContent: String(value) })));
+    })
+  );
+  table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+}

@@ -1,0 +1,84 @@
+/**
+ * How the page takes an answer in, and what it says of it.
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { cutOf, Incoming, speedOf } from "../../../../cluster/http/dashboard/chat/answer.js";
+import { newConversation, say } from "../../../../cluster/http/dashboard/chat/conversation.js";
+import { requestOf } from "../../../../cluster/http/dashboard/chat/settings.js";
+
+/** An answer to which events come, one every 100 ms. */
+function answered(
+  events: object[],
+  end: { stopped?: boolean; error?: Error } = {},
+  said = say(say(newConversation().start, "user", "?"), "assistant", ""),
+) {
+  let now = 1000;
+  const incoming = new Incoming(said, () => now);
+  for (const event of events) {
+    now += 100;
+    incoming.take({ choices: [], ...event });
+  }
+  incoming.end(end);
+  return said;
+}
+
+const delta = (delta: object, finish_reason: string | null = null) => ({ choices: [{ delta, finish_reason }] });
+
+describe("an answer on the page", () => {
+  it("says how fast it was, as far as it is known", () => {
+    assertEquals(speedOf({ first: null, rest: 0, tokens: null }), "");
+    assertEquals(speedOf({ first: 80, rest: 0, tokens: null }), "first token after 80 ms");
+    assertEquals(speedOf({ first: 1234, rest: 0, tokens: 1 }), "1 token · first token after 1.2 s");
+    assertEquals(speedOf({ first: 80, rest: 5, tokens: 6 }), "6 tokens · first token after 80 ms");
+    assertEquals(speedOf({ first: 80, rest: 500, tokens: 11 }), "11 tokens · 20.0 tokens/s · first token after 80 ms");
+  });
+
+  it("keeps reasoning apart, and its time", () => {
+    const { text, reasoning, end } = answered([
+      delta({ role: "assistant", content: "" }),
+      delta({ reasoning_content: "Well," }),
+      delta({ reasoning_content: " well." }),
+      delta({ content: "Yes" }),
+      delta({ content: "." }, "stop"),
+      { usage: { completion_tokens: 6 } },
+    ]);
+    assertEquals([text, reasoning, end], ["Yes.", "Well, well.", { kind: "whole", first: 200, rest: 300, tokens: 6, thought: 200 }]);
+  });
+
+  it("knows how it ended, and says so unless it is whole", () => {
+    const part = delta({ content: "So" });
+    assertEquals(answered([part, delta({}, "stop")]).end!.kind, "whole");
+    for (
+      const [kind, said, pattern] of [
+        ["length", answered([part, delta({}, "length")]), /^Cut: no more tokens/],
+        ["stopped", answered([part], { stopped: true, error: new Error("aborted") }), /^Stopped/],
+        ["broken", answered([part]), /^Cut: the connection/],
+        ["error", answered([part], { error: new Error("It is away.") }), /^It is away\..*no part of the conversation/],
+      ] as const
+    ) {
+      assertEquals(said.end!.kind, kind);
+      assert(pattern.test(cutOf(said.end)), kind);
+    }
+    assertEquals(cutOf(answered([delta({}, "stop")]).end), "");
+    assert(/page was closed/.test(cutOf(null)));
+  });
+
+  it("goes on behind what it said, in one count, and is as it was if it cannot", () => {
+    const said = answered([delta({ content: "One" }, "length"), { usage: { completion_tokens: 2 } }]);
+    answered([delta({ content: " two" }, "stop"), { usage: { completion_tokens: 3 } }], {}, said);
+    assertEquals([said.text, said.end!.kind, said.end!.tokens, said.end!.first], ["One two", "whole", 5, 100]);
+    const cut = answered([delta({ content: "One" }, "length")]);
+    const was = cut.end;
+    answered([], { error: new Error("no") }, cut);
+    assertEquals([cut.text, cut.end], ["One", was]);
+  });
+
+  it("is asked for as the settings say, and what is empty is left out", () => {
+    assertEquals(requestOf({}), { system: "", fields: {} });
+    assertEquals(requestOf({ system: " Be brief. ", temperature: "0", top_p: "", seed: " 7 ", max_tokens: "x", stop: "a\n\n b" }), {
+      system: "Be brief.",
+      fields: { temperature: 0, seed: 7, stop: ["a", " b"] },
+    });
+  });
+});
