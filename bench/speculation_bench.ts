@@ -23,7 +23,12 @@ interface Text {
   readonly name: string;
   readonly prompt: string | readonly number[];
   readonly temperature: number;
+  /** Whether it is said beforehand how it goes on, but for a token in sixteen: as of a file that is edited. */
+  readonly edited?: boolean;
 }
+
+/** Tokens between two that are edited. */
+const EDITED = 16;
 
 const VERSE =
   "And it came to pass in those days, that there went out a decree from Caesar Augustus, that all the world should be taxed. And all went to be taxed, every one into his own city. And Joseph also went up from Galilee, out of the city of Nazareth, into Judaea, unto the city of David, which is called Bethlehem;";
@@ -37,13 +42,19 @@ function textsOf(model: string, vocabSize: number): Text[] {
   if (isSynthetic(model)) {
     const random = new Random(1);
     const prompt = Array.from({ length: 1024 }, () => 256 + random.below(Math.floor(vocabSize * 0.9) - 256));
-    return [{ name: "best tokens, which soon repeat", prompt, temperature: 0 }, { name: "drawn tokens", prompt, temperature: 1 }];
+    return [{ name: "best tokens, which soon repeat", prompt, temperature: 0 }, { name: "drawn tokens", prompt, temperature: 1 }, {
+      name: "drawn tokens, an edited text",
+      prompt,
+      temperature: 1,
+      edited: true,
+    }];
   }
   return [
     { name: "a quotation", prompt: `${VERSE}\n\n${VERSE}\n\n${VERSE.slice(0, 60)}`, temperature: 0 },
     { name: "code", prompt: CODE.slice(0, -20), temperature: 0 },
     { name: "JSON", prompt: JSON_LIST.slice(0, -30), temperature: 0 },
     { name: "drawn tokens", prompt: "The kettle is", temperature: 1 },
+    { name: "drawn tokens, an edited text", prompt: "The kettle is", temperature: 1, edited: true },
   ];
 }
 
@@ -98,9 +109,12 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
 
 async function compare(
   server: BenchServer,
-  { prompt, temperature }: Text,
+  { prompt, temperature, edited = false }: Text,
   { streams, tokens, runs }: { readonly streams: number; readonly tokens: number; readonly runs: number },
 ): Promise<string[]> {
+  const predictions = await Promise.all(
+    Array.from({ length: edited ? streams : 0 }, (_, seed) => predictionOf(server.url, { prompt, max_tokens: tokens, temperature, seed })),
+  );
   const speeds = { off: [] as number[], auto: [] as number[] };
   let [guessed, right, stepped, steps] = [0, 0, 0, 0];
   // The first run of each warms up.
@@ -110,7 +124,7 @@ async function compare(
       const before = await server.status();
       const requests = Array.from(
         { length: streams },
-        (_, seed): LoadRequest => ({ at: 0, prompt, maxTokens: tokens, temperature, seed, speculate }),
+        (_, seed): LoadRequest => ({ at: 0, prompt, maxTokens: tokens, temperature, seed, speculate, prediction: predictions[seed] }),
       );
       const timings = await runLoad({ url: server.url, requests });
       const failed = timings.find(({ error }) => error !== null);
@@ -134,6 +148,15 @@ async function compare(
     (stepped / steps).toFixed(2),
     guessed === 0 ? "none guessed" : `${(100 * right / guessed).toFixed(0)} % of ${guessed}`,
   ];
+}
+
+/** What a stream will be, but for a token in {@link EDITED}. */
+async function predictionOf(url: string, request: object): Promise<number[]> {
+  const body = JSON.stringify({ ...request, ignore_eos: true, return_token_ids: true });
+  const response = await fetch(`${url}/v1/completions`, { method: "POST", headers: { "content-type": "application/json" }, body });
+  if (!response.ok) throw new Error(`A request failed: ${await response.text()}`);
+  const { choices: [{ token_ids }] }: { choices: { token_ids: number[] }[] } = await response.json();
+  return token_ids.map((token, i) => i % EDITED === EDITED - 1 ? token_ids[0] : token);
 }
 
 /** Tokens a second of all streams, each from when it has settled to its end. */

@@ -27,6 +27,8 @@ export interface LoadRequest {
   readonly seed?: number;
   /** Default: as the server is set. */
   readonly speculate?: "auto" | "off";
+  /** Tokens that the answer may be like. */
+  readonly prediction?: readonly number[];
 }
 
 /** When what came, in milliseconds after the request was sent. */
@@ -135,7 +137,7 @@ class Client {
 
   async run(
     url: string,
-    { prompt, maxTokens, temperature = 0, seed, speculate }: LoadRequest,
+    { prompt, maxTokens, temperature = 0, seed, speculate, prediction }: LoadRequest,
     { began, signal, onTokens }: { readonly began: number; readonly signal: AbortSignal; onTokens(): void },
   ): Promise<Timing> {
     const started = performance.now();
@@ -144,7 +146,17 @@ class Client {
       const response = await fetch(`${url}/v1/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: JSON.stringify({ prompt, max_tokens: maxTokens, temperature, seed, speculate, ignore_eos: true, stream: true, return_token_ids: true }),
+        body: JSON.stringify({
+          prompt,
+          max_tokens: maxTokens,
+          temperature,
+          seed,
+          speculate,
+          prediction: prediction && { type: "content", content: prediction },
+          ignore_eos: true,
+          stream: true,
+          return_token_ids: true,
+        }),
         signal,
       });
       if (!response.ok) error = `${response.status} ${await response.text()}`;

@@ -44,6 +44,15 @@ const logitBias = z.custom<Readonly<Record<string, number>>>(
     }
   });
 
+/** OpenAI's: what the answer may be like, as a text that is to be edited. */
+const prediction = optional(z.strictObject({
+  type: z.literal("content"),
+  content: z.union([z.string(), tokenIds, z.array(z.strictObject({ type: z.literal("text"), text: z.string() })).min(1).max(4096)]),
+}));
+
+/** A prediction as it is given. */
+export type Prediction = z.infer<typeof prediction>;
+
 const sampling = {
   model: optional(z.string().max(1024)),
   temperature: optional(z.number().min(0).max(2)),
@@ -72,6 +81,7 @@ const sampling = {
   prompt_logprobs: optional(z.int().min(0).max(20)),
   priority,
   speculate: optional(z.enum(SPECULATIONS)),
+  prediction,
   return_token_ids: optional(z.boolean()),
   ...withoutEffect,
 } as const;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { INDEXED_PER_STEP } from "../../core/speculation/ngram_drafts.ts";
 import type { Draft } from "../../core/speculation/speculator.ts";
 import type { StepCosts } from "../../core/speculation/step_costs.ts";
 import type { Placement } from "./state.ts";
@@ -26,9 +27,10 @@ export interface StepWithoutDrafts {
 
 /** One for each placement, in order; each is asked about in this step. */
 export function chooseDrafts(placements: readonly Placement[], { rows, most, costs }: StepWithoutDrafts): ChosenDraft[] {
+  const budget = { tokens: INDEXED_PER_STEP };
   const drafts = placements.map(({ sequence }) => {
     const left = sequence.mostTokens - sequence.generated.length - 1;
-    return rows < most && left > 0 ? sequence.drafts?.propose(Math.min(left, most - rows)) ?? null : null;
+    return rows < most && left > 0 ? sequence.drafts?.propose(Math.min(left, most - rows), budget) ?? null : null;
   });
   // A token is worth nothing where one before it is wrong, so that the likeliest ones are the first ones of each draft.
   const tokens = drafts.flatMap((draft, at) => draft?.tokens.map((_, i) => ({ at, probability: draft.probability ** (i + 1) })) ?? []);

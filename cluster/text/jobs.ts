@@ -55,15 +55,19 @@ export interface FieldNames extends GrammarParams {
 
 /** A chat request without what its prompt was made of. */
 export interface PreparedChat {
-  readonly request: Omit<ChatRequest, keyof ConversationFields | "logit_bias">;
+  readonly request: Omit<ChatRequest, keyof ConversationFields | "logit_bias" | "prediction">;
   readonly bias: LogitBias | null;
+  /** Tokens that the answer may be like. */
+  readonly prediction: Uint32Array | null;
   readonly conversation: PreparedConversation;
 }
 
 /** A completion request without what its prompts were made of. */
 export interface PreparedCompletion {
-  readonly request: Omit<CompletionRequest, "prompt" | "logit_bias">;
+  readonly request: Omit<CompletionRequest, "prompt" | "logit_bias" | "prediction">;
   readonly bias: LogitBias | null;
+  /** Tokens that every answer may be like. */
+  readonly prediction: Uint32Array | null;
   readonly prompts: readonly { readonly text: string; readonly tokens: Uint32Array }[];
 }
 

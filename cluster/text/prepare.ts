@@ -23,6 +23,7 @@ import { offeredTools } from "./offered_tools.ts";
 import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
+import { predictionOf } from "./prediction.ts";
 import type { LogitBias, PreparedChat, PreparedCompletion, PreparedMessage, TextJobKind, TextJobs } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
 
@@ -58,6 +59,7 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     reasoning_effort,
     chat_template_kwargs,
     logit_bias,
+    prediction,
     ...request
   } = parsed;
   checkModel(model, request.model);
@@ -80,11 +82,16 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
   checkStopTokens(model, request.stop_token_ids);
   checkLeast(request.min_tokens, request[maxField], conversation.grammar !== null);
-  return { request: { ...request, seed: exactSeed(body, request.seed) }, bias: biasOf(model, logit_bias), conversation };
+  return {
+    request: { ...request, seed: exactSeed(body, request.seed) },
+    bias: biasOf(model, logit_bias),
+    prediction: predictionOf(model, prediction),
+    conversation,
+  };
 }
 
 function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedCompletion {
-  const { prompt, logit_bias, ...request } = parseBody(completionRequest, parseJson(body));
+  const { prompt, logit_bias, prediction, ...request } = parseBody(completionRequest, parseJson(body));
   checkModel(model, request.model);
   checkBestOf(request);
   checkPromptLogprobs(request);
@@ -96,7 +103,12 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
     const text = typeof one === "string" ? one : model.tokenizer.decode(one, { skipSpecial: false });
     return { text: request.echo ? text : "", tokens: Uint32Array.from(tokens) };
   });
-  return { request: { ...request, seed: exactSeed(body, request.seed) }, bias: biasOf(model, logit_bias), prompts };
+  return {
+    request: { ...request, seed: exactSeed(body, request.seed) },
+    bias: biasOf(model, logit_bias),
+    prediction: predictionOf(model, prediction),
+    prompts,
+  };
 }
 
 /** @throws {HttpError} 400 if log-probabilities of the prompt are to be streamed, for which there is no form */

@@ -14,9 +14,6 @@ const LONGEST_MATCH = 32;
 /** Earlier occurrences that are looked at, the latest first. */
 const MOST_OCCURRENCES = 16;
 
-/** Tokens of a prompt that are taken in at a time: some tenths of a millisecond. */
-const TOKENS_AT_ONCE = 1 << 14;
-
 /** What the first tokens of what is expected count as, in tokens that matched. */
 const AS_EXPECTED = 8;
 
@@ -30,52 +27,102 @@ export interface NgramDraft {
   readonly matched: number;
 }
 
+/** How many tokens may still be taken in, by all sequences of a step together: nothing that grows with prompts may hold up others. */
+export interface IndexBudget {
+  tokens: number;
+}
+
+/** What a step may take in: some tenths of a millisecond. */
+export const INDEXED_PER_STEP: number = 1 << 14;
+
 /** The tokens of one sequence, indexed by each three in a row. */
 export class NgramDrafts {
-  /** What is expected, and the prompt. */
-  readonly #given: readonly number[];
+  readonly #prompt: readonly number[];
   readonly #expected: readonly number[];
+  readonly #answer: number[] = [];
   /** Tokens of what is expected that came, as long as no others did; null: others did. */
   #asExpected: number | null = 0;
-  /** What is given and the answer; of what is given, as much as has been taken in. */
-  #tokens: Int32Array<ArrayBuffer>;
-  #length = 0;
-  readonly #answer: number[] = [];
-  /** By a hash of three tokens, the position after their last occurrence; 0: none. */
-  readonly #last: Int32Array<ArrayBuffer>;
-  /** By the position after three tokens, that after an earlier occurrence of their hash. */
-  #earlier: Int32Array<ArrayBuffer>;
-  readonly #shift: number;
+  #index: Index | null = null;
 
   /** @param expected what the answer may be like, apart from changes; default: nothing is expected */
   constructor(prompt: readonly number[], expected: readonly number[] = []) {
-    this.#given = expected.length === 0 ? prompt : [...expected, ...prompt];
+    this.#prompt = prompt;
     this.#expected = expected;
-    const bits = Math.ceil(Math.log2(this.#given.length + USUAL_ANSWER));
-    this.#last = new Int32Array(1 << bits);
-    this.#shift = 32 - bits;
-    this.#tokens = new Int32Array(this.#given.length + 64);
-    this.#earlier = new Int32Array(this.#given.length + 65);
   }
 
   /** The answer goes on. */
   push(token: number): void {
     this.#answer.push(token);
     if (this.#asExpected !== null) this.#asExpected = token === this.#expected[this.#asExpected] ? this.#asExpected + 1 : null;
-    if (this.#length >= this.#given.length) this.#catchUp();
   }
 
-  /** What came after the longest match of the last tokens, the latest of equals; null: nothing matches, or the prompt is not taken in yet. @param most tokens of it */
-  draft(most: number): NgramDraft | null {
-    const all = this.#given.length + this.#answer.length;
-    if (this.#length < all) this.#catchUp();
+  /**
+   * What came after the longest match of the last tokens, the latest of equals; null: nothing matches, or not everything is taken in yet.
+   *
+   * @param most tokens of it
+   * @param budget of what is taken in before, which it lessens
+   */
+  draft(most: number, budget: IndexBudget): NgramDraft | null {
     if (most < 1) return null;
-    if (this.#asExpected !== null && this.#asExpected < this.#expected.length) {
-      return { tokens: this.#expected.slice(this.#asExpected, this.#asExpected + most), matched: Math.max(AS_EXPECTED, this.#asExpected) };
+    const at = this.#asExpected;
+    if (at !== null && at < this.#expected.length) return { tokens: this.#expected.slice(at, at + most), matched: Math.max(AS_EXPECTED, at) };
+    return this.#catchUp(budget) ? this.#index!.draft(most) : null;
+  }
+
+  /** @returns whether everything is taken in */
+  #catchUp(budget: IndexBudget): boolean {
+    const parts = [this.#expected, this.#prompt, this.#answer];
+    const all = parts.reduce((sum, { length }) => sum + length, 0);
+    if (budget.tokens < 1) return this.#index?.length === all;
+    const index = this.#index ??= new Index(all);
+    let start = 0;
+    for (const part of parts) {
+      const count = Math.min(budget.tokens, start + part.length - index.length);
+      if (count > 0) {
+        index.add(part, index.length - start, count);
+        budget.tokens -= count;
+      }
+      start += part.length;
     }
+    return index.length === all;
+  }
+}
+
+/** Tokens in a row, and where each three of them last stood. */
+class Index {
+  #tokens: Int32Array<ArrayBuffer>;
+  #length = 0;
+  /** By a hash of three tokens, the position after their last occurrence; 0: none. */
+  readonly #last: Int32Array<ArrayBuffer>;
+  /** By the position after three tokens, that after an earlier occurrence of their hash. */
+  #earlier: Int32Array<ArrayBuffer>;
+  readonly #shift: number;
+
+  /** @param length tokens to begin with */
+  constructor(length: number) {
+    const bits = Math.ceil(Math.log2(length + USUAL_ANSWER));
+    this.#last = new Int32Array(1 << bits);
+    this.#shift = 32 - bits;
+    this.#tokens = new Int32Array(length + 64);
+    this.#earlier = new Int32Array(length + 65);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  add(tokens: readonly number[], from: number, count: number): void {
+    this.#makeRoom(this.#length + count);
+    for (let i = from; i < from + count; i++) {
+      this.#tokens[this.#length++] = tokens[i];
+      if (this.#length >= LEAST_MATCH) this.#enter(this.#length);
+    }
+  }
+
+  draft(most: number): NgramDraft | null {
     const length = this.#length;
-    if (length < LEAST_MATCH + 1 || length < all) return null;
     const tokens = this.#tokens;
+    if (length <= LEAST_MATCH) return null;
     let found = 0;
     let matched = 0;
     let at = this.#earlier[length];
@@ -91,22 +138,10 @@ export class NgramDrafts {
     return { tokens: draft, matched };
   }
 
-  /** Takes in what is new, of a long prompt a part: nothing that grows with it may hold up others. */
-  #catchUp(): void {
-    const given = this.#given.length;
-    const end = Math.min(given + this.#answer.length, this.#length + TOKENS_AT_ONCE);
-    this.#makeRoom(end);
-    while (this.#length < end) {
-      const token = this.#length < given ? this.#given[this.#length] : this.#answer[this.#length - given];
-      this.#tokens[this.#length++] = token;
-      if (this.#length >= LEAST_MATCH) this.#index(this.#length);
-    }
-  }
-
-  #index(end: number): void {
+  #enter(end: number): void {
     const tokens = this.#tokens;
-    const hash = Math.imul(Math.imul(Math.imul(tokens[end - 3], 0x9e3779b1) ^ tokens[end - 2], 0x85ebca6b) ^ tokens[end - 1], 0xc2b2ae35) >>>
-      this.#shift;
+    const mixed = Math.imul(Math.imul(Math.imul(tokens[end - 3], 0x9e3779b1) ^ tokens[end - 2], 0x85ebca6b) ^ tokens[end - 1], 0xc2b2ae35);
+    const hash = mixed >>> this.#shift;
     this.#earlier[end] = this.#last[hash];
     this.#last[hash] = end;
   }

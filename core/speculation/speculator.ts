@@ -5,7 +5,7 @@
  * @module
  */
 import { Acceptance } from "./acceptance.ts";
-import { type NgramDraft, NgramDrafts } from "./ngram_drafts.ts";
+import { type IndexBudget, type NgramDraft, NgramDrafts } from "./ngram_drafts.ts";
 
 /** Most tokens of a draft. */
 export const MOST_DRAFTED = 16;
@@ -19,8 +19,8 @@ export interface Draft extends NgramDraft {
 export interface DraftSource {
   /** The sequence goes on. */
   push(token: number): void;
-  /** What may come next; null: no idea. */
-  propose(most: number): Draft | null;
+  /** What may come next; null: no idea. @param budget of what is taken in before, which it lessens */
+  propose(most: number, budget: IndexBudget): Draft | null;
   /** What became of a draft: how many of its tokens were computed, and how many of those were right. */
   settle(draft: Draft, drafted: number, accepted: number): void;
 }
@@ -39,8 +39,8 @@ export class Speculator implements DraftSource {
     this.#ngrams.push(token);
   }
 
-  propose(most: number): Draft | null {
-    const draft = this.#ngrams.draft(Math.min(most, MOST_DRAFTED));
+  propose(most: number, budget: IndexBudget): Draft | null {
+    const draft = this.#ngrams.draft(Math.min(most, MOST_DRAFTED), budget);
     return draft === null ? null : { ...draft, probability: this.#acceptance.of(draft.matched) };
   }
 

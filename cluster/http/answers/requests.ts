@@ -17,6 +17,8 @@ export interface PromptOptions {
   /** Checked already, see `cluster/text/check_prompt.ts`. */
   readonly prompt: Uint32Array;
   readonly bias: LogitBias | null;
+  /** Tokens that the answer may be like; default: nothing is expected. */
+  readonly prediction?: Uint32Array | null;
   readonly maxTokens: number | undefined;
   readonly logprobs: number | null;
   readonly promptLogprobs: number | null;
@@ -31,6 +33,7 @@ export interface PromptOptions {
 export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields>, options: PromptOptions): TokenRequest[] {
   const { bias, client, signal } = options;
   const prompt = listOf(options.prompt);
+  const prediction = options.prediction == null ? undefined : listOf(options.prediction);
   const maxTokens = options.maxTokens ?? Math.max(1, model.engine.maxContext - prompt.length);
   const sampling = samplingParams(model, fields, bias);
   const stopTokens = new Set([...fields.ignore_eos ? [] : model.eosTokens, ...fields.stop_token_ids ?? []]);
@@ -46,6 +49,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
     constraint: least > 0 ? new LeastTokens(least, model.vocabSize, stopTokens) : undefined,
     client,
     priority: fields.priority,
+    prediction,
     speculate: fields.speculate === undefined ? undefined : fields.speculate !== "off",
     signal,
   }));

@@ -22,13 +22,14 @@ import { RequestAbort, streamEvents } from "../sse.ts";
 /** Handles one request. */
 export async function handleChat(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
   const { model } = server;
-  const { request, bias, conversation } = await prepared(c, server, "chat");
+  const { request, bias, prediction, conversation } = await prepared(c, server, "chat");
   const abort = new RequestAbort(c, server.shutdown);
   const constrained = await ConstrainedRequests.create(
     server,
     tokenRequests(model, request, {
       prompt: conversation.prompt,
       bias,
+      prediction,
       maxTokens: request.max_completion_tokens ?? request.max_tokens,
       logprobs: logprobsOf(request),
       promptLogprobs: request.prompt_logprobs ?? null,

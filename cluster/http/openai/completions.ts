@@ -39,13 +39,13 @@ interface CompletionWork {
 /** Handles one request. */
 export async function handleCompletion(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
   const { model } = server;
-  const { request, bias, prompts } = await prepared(c, server, "completion");
+  const { request, bias, prediction, prompts } = await prepared(c, server, "completion");
   const perPrompt = request.best_of ?? request.n ?? 1;
   const abort = new RequestAbort(c, server.shutdown);
   const planned: PlannedChoice[] = [];
   const slices = new Slices();
   for (const prompt of prompts) {
-    planned.push(...planChoices(model, { request, bias }, prompt, { perPrompt, signal: abort.signal, client: c.get("client") }));
+    planned.push(...planChoices(model, { request, bias, prediction }, prompt, { perPrompt, signal: abort.signal, client: c.get("client") }));
     await slices.breathe();
   }
   const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
@@ -148,7 +148,7 @@ function bestChoices(choices: readonly Choice[], perPrompt: number, wanted: numb
 
 function planChoices(
   model: ServedModel,
-  { request, bias }: Pick<PreparedCompletion, "request" | "bias">,
+  { request, bias, prediction }: Pick<PreparedCompletion, "request" | "bias" | "prediction">,
   prompt: PreparedCompletion["prompts"][number],
   { perPrompt, signal, client }: { readonly perPrompt: number; readonly signal: AbortSignal; readonly client: string },
 ): PlannedChoice[] {
@@ -157,6 +157,7 @@ function planChoices(
   const requests = tokenRequests(model, request, {
     prompt: prompt.tokens,
     bias,
+    prediction,
     maxTokens,
     // The best ones are chosen by log-probability.
     logprobs: perPrompt > (request.n ?? 1) ? logprobs ?? 0 : logprobs,

@@ -1,7 +1,12 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
-import { LEAST_MATCH, NgramDrafts } from "../../../core/speculation/ngram_drafts.ts";
+import { INDEXED_PER_STEP, LEAST_MATCH, NgramDrafts } from "../../../core/speculation/ngram_drafts.ts";
+
+/** What is drafted in one step. */
+function draft(drafts: NgramDrafts, most: number) {
+  return drafts.draft(most, { tokens: INDEXED_PER_STEP });
+}
 
 /** Longest match that ends before the end, the latest of equals. */
 function longestMatch(tokens: readonly number[]): { readonly end: number; readonly length: number } | null {
@@ -32,12 +37,12 @@ describe("drafts from what was there before", () => {
         (tokens, prompt, most) => {
           const drafts = new NgramDrafts(tokens.slice(0, prompt));
           for (const token of tokens.slice(prompt)) drafts.push(token);
-          const draft = drafts.draft(most);
+          const found = draft(drafts, most);
           const expected = longestMatch(tokens);
-          if (expected === null) return assertEquals(draft, null);
-          assert(draft !== null);
-          assertEquals(draft.matched, expected.length);
-          assertEquals(draft.tokens, continued(tokens, expected.end, most));
+          if (expected === null) return assertEquals(found, null);
+          assert(found !== null);
+          assertEquals(found.matched, expected.length);
+          assertEquals(found.tokens, continued(tokens, expected.end, most));
         },
       ),
       { numRuns: 2000, seed: 1 },
@@ -47,20 +52,28 @@ describe("drafts from what was there before", () => {
     const prompt = Array.from({ length: 100_000 }, (_, i) => i);
     const drafts = new NgramDrafts([...prompt, 500, 501, 502, 503]);
     let asked = 1;
-    while (drafts.draft(3) === null) assert(++asked < 20, "it never ends");
+    while (draft(drafts, 3) === null) assert(++asked < 20, "it never ends");
     assert(asked > 3, "not all at once");
-    assertEquals(drafts.draft(3), { tokens: [504, 505, 506], matched: 4 });
+    assertEquals(draft(drafts, 3), { tokens: [504, 505, 506], matched: 4 });
     // What came meanwhile counts.
     for (const token of [7, 8, 9]) drafts.push(token);
-    assertEquals(drafts.draft(2), { tokens: [10, 11], matched: 3 });
+    assertEquals(draft(drafts, 2), { tokens: [10, 11], matched: 3 });
+  });
+
+  it("take no more in than all sequences of a step may together", () => {
+    const budget = { tokens: 1000 };
+    const sequences = Array.from({ length: 3 }, () => new NgramDrafts([...Array.from({ length: 600 }, (_, i) => i), 5, 6, 7]));
+    assertEquals(sequences.map((drafts) => drafts.draft(1, budget)?.tokens), [[8], undefined, undefined]);
+    assertEquals(budget.tokens, 0);
+    assertEquals(sequences.map((drafts) => draft(drafts, 1)?.tokens), [[8], [8], [8]]);
   });
 
   it("are none where nothing repeats or none are wanted", () => {
     const drafts = new NgramDrafts([1, 2, 3, 4, 1, 2, 3]);
-    assertEquals([drafts.draft(0), drafts.draft(1)], [null, { tokens: [4], matched: 3 }]);
+    assertEquals([draft(drafts, 0), draft(drafts, 1)], [null, { tokens: [4], matched: 3 }]);
     drafts.push(9);
-    assertEquals(drafts.draft(4), null);
-    assertEquals(new NgramDrafts([1]).draft(4), null);
+    assertEquals(draft(drafts, 4), null);
+    assertEquals(draft(new NgramDrafts([1]), 4), null);
   });
 });
 
@@ -68,21 +81,21 @@ describe("drafts from what is expected", () => {
   it("begin with it, go on as long as it comes, and after a change where it is found again", () => {
     const expected = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
     const drafts = new NgramDrafts([1, 2, 3], expected);
-    assertEquals(drafts.draft(3)?.tokens, [10, 11, 12]);
+    assertEquals(draft(drafts, 3)?.tokens, [10, 11, 12]);
     drafts.push(10);
-    assertEquals(drafts.draft(4)?.tokens, [11, 12, 13, 14]);
+    assertEquals(draft(drafts, 4)?.tokens, [11, 12, 13, 14]);
     // Something else comes, and then goes on as expected.
     for (const token of [99, 12, 13]) drafts.push(token);
-    assertEquals(drafts.draft(4), null);
+    assertEquals(draft(drafts, 4), null);
     drafts.push(14);
-    assertEquals(drafts.draft(4), { tokens: [15, 16, 17, 18], matched: 3 });
+    assertEquals(draft(drafts, 4), { tokens: [15, 16, 17, 18], matched: 3 });
   });
 
   it("end with it", () => {
     const drafts = new NgramDrafts([1, 2], [5, 6]);
     drafts.push(5);
-    assertEquals(drafts.draft(9)?.tokens, [6]);
+    assertEquals(draft(drafts, 9)?.tokens, [6]);
     drafts.push(6);
-    assertEquals(drafts.draft(9), null);
+    assertEquals(draft(drafts, 9), null);
   });
 });
