@@ -48,11 +48,8 @@ export async function readModelPackage(files: ModelFiles): Promise<ModelPackage>
 export async function readConfigText(files: ModelFiles): Promise<string> {
   const text = await files.text("config.json");
   if (text === null) {
-    throw new LatentmeshError(
-      "not_found",
-      `Cannot load ${files.name}: it is not a model directory (there is no config.json in it); models on the hub are called org/name, and fetched by that name`,
-      { param: "model" },
-    );
+    const what = await files.whatElse?.() ?? "there is no config.json in it";
+    throw new LatentmeshError("not_found", `Cannot load ${files.name}: it is not a model directory (${what})`, { param: "model" });
   }
   return text;
 }

@@ -17,6 +17,8 @@ export interface ModelFiles {
   open(file: string): Promise<ByteSource | null>;
   /** Text of a file; null if there is none. */
   text(file: string): Promise<string | null>;
+  /** Where there is no config.json: what there is instead, and what to do. */
+  whatElse?(): Promise<string>;
   /** Of models that nobody stored: what their weights are drawn with, see `core/model/synthetic`. */
   readonly seed?: number;
   /** The tensors, by their names in Hugging Face's form, of files of another kind. @throws {LatentmeshError} */

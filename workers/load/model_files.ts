@@ -40,7 +40,9 @@ export class DirectoryFiles implements ModelFiles {
   async openPath(path: string): Promise<ByteSource | null> {
     const known = this.#sources.get(path);
     if (known !== undefined) return known;
-    if (await sizeOf(path) === null) return null;
+    const size = await sizeOf(path);
+    if (size === null) return null;
+    await refusePointer(path, size);
     const handle = await Deno.open(path);
     const source = new FileSource(path, await handle.stat(), this.#handles);
     this.#handles.give(path, handle);
@@ -55,7 +57,38 @@ export class DirectoryFiles implements ModelFiles {
     if (size > MAX_TEXT_BYTES) {
       throw new LatentmeshError("invalid_checkpoint", `Cannot read ${path}: it has ${size} bytes; the most are ${MAX_TEXT_BYTES}`);
     }
+    await refusePointer(path, size);
     return await Deno.readTextFile(path);
+  }
+
+  async whatElse(): Promise<string> {
+    let entries: Deno.DirEntry[];
+    try {
+      entries = await Array.fromAsync(Deno.readDir(this.name));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotADirectory) return "it is a file; models in one file are called FILE.gguf";
+      if (error instanceof Deno.errors.NotFound) {
+        return "there is no config.json, nor anything else of that name here; models on the hub are called org/name, and fetched by that name";
+      }
+      return `it cannot be looked into: ${messageOf(error)}`;
+    }
+    const gguf = entries.map(({ name }) => name).filter(isGguf).sort();
+    if (gguf.length > 0) return `there is no config.json in it, but ${gguf[0]}: a GGUF file is a model by itself, ${this.name}/${gguf[0]}`;
+    const folder = await this.#folderWithModel(entries);
+    if (folder !== null) return `there is no config.json in it, but one in ${folder}`;
+    return "there is no config.json in it; models on the hub are called org/name, and fetched by that name";
+  }
+
+  /** A model one level down, or two, as caches of the hub have it. */
+  async #folderWithModel(entries: readonly Deno.DirEntry[]): Promise<string | null> {
+    for (const { name } of entries.filter(({ isDirectory }) => isDirectory).slice(0, MOST_FOLDERS)) {
+      const folder = `${this.name}/${name}`;
+      if (await sizeOf(`${folder}/config.json`) !== null) return folder;
+      if (name === "snapshots") {
+        for await (const { name } of Deno.readDir(folder)) if (await sizeOf(`${folder}/${name}/config.json`) !== null) return `${folder}/${name}`;
+      }
+    }
+    return null;
   }
 
   /** What another process opens it by. */
@@ -71,6 +104,22 @@ export class DirectoryFiles implements ModelFiles {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Folders that are looked into for a model. */
+const MOST_FOLDERS = 64;
+
+/** Pointers are shorter (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md), and begin so. */
+const MOST_POINTER_BYTES = 1024;
+const POINTER = "version https://git-lfs.github.com/spec/v1";
+
+/** @throws {LatentmeshError} `invalid_checkpoint` if a file only says where Git would get it from */
+async function refusePointer(path: string, size: number): Promise<void> {
+  if (size >= MOST_POINTER_BYTES || !(await Deno.readTextFile(path)).startsWith(POINTER)) return;
+  throw new LatentmeshError(
+    "invalid_checkpoint",
+    `Cannot read ${path}: it is a pointer of Git LFS, and not the file itself; run "git lfs pull" in its directory, or give the model by its name on the hub`,
+  );
 }
 
 /** Bytes of a text at most. The largest tokenizers have 20 MB. */

@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
+import { readConfigText } from "../../../core/model_package.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 
 /** A directory with one file of so many bytes, each the lower half of its position. */
@@ -85,6 +86,48 @@ describe("the files of a model directory", () => {
     file.close();
     using files = new DirectoryFiles(directory);
     await assertRejects(() => files.text("config.json"), LatentmeshError, "8589934592 bytes");
+    await Deno.remove(directory, { recursive: true });
+  });
+
+  it("says of a pointer of Git LFS that it is one, whatever file it stands for", async () => {
+    const directory = await Deno.makeTempDir();
+    using files = new DirectoryFiles(directory);
+    await Deno.writeTextFile(`${directory}/f`, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345678\n");
+    for (const read of [() => files.open("f"), () => files.text("f")]) {
+      const error = await assertRejects(read, LatentmeshError, "git lfs pull");
+      assertEquals(error.code, "invalid_checkpoint");
+    }
+    await Deno.writeTextFile(`${directory}/f`, "version https://git-lfs.github.com/spec/v1".padEnd(1024));
+    assertEquals((await files.text("f"))!.length, 1024);
+    await Deno.remove(directory, { recursive: true });
+  });
+
+  it("says what there is where there is no config.json", async () => {
+    const directory = await Deno.makeTempDir();
+    const what = async (name: string) => {
+      using files = new DirectoryFiles(`${directory}/${name}`);
+      return (await assertRejects(() => readConfigText(files), LatentmeshError, "is not a model directory")).message;
+    };
+    await Deno.mkdir(`${directory}/a/snapshots/0123`, { recursive: true });
+    await Deno.mkdir(`${directory}/b`);
+    await Deno.mkdir(`${directory}/c`);
+    await Deno.writeTextFile(`${directory}/a/snapshots/0123/config.json`, "{}");
+    await Deno.writeTextFile(`${directory}/b/model-q4.gguf`, "GGUF");
+    for (
+      const [name, words] of [
+        ["none", "nor anything else of that name here; models on the hub are called org/name"],
+        ["b/model-q4.gguf", "it is a file"],
+        ["b", `model-q4.gguf: a GGUF file is a model by itself, ${directory}/b/model-q4.gguf`],
+        ["a", `one in ${directory}/a/snapshots/0123`],
+        ["", `one in ${directory}/c`],
+        ["c", "org/name"],
+      ] as const
+    ) {
+      if (name === "") await Deno.writeTextFile(`${directory}/c/config.json`, "{}");
+      else if (name === "c") await Deno.remove(`${directory}/c/config.json`);
+      const message = await what(name);
+      assert(message.includes(words), message);
+    }
     await Deno.remove(directory, { recursive: true });
   });
 });
