@@ -18,7 +18,7 @@ const answer = z.union([
     parts.map((part) => part.type === "text" ? part.text : part.refusal).join("")
   ),
 ]);
-const name = z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores");
+const name = z.string().regex(/^[\w.-]{1,128}$/, "must be 1 to 128 letters, digits, dots, dashes or underscores");
 
 const toolCall = z.strictObject({
   id: z.string().max(256),
@@ -75,7 +75,7 @@ const schema = z.record(z.string(), z.unknown());
 /** One tool. */
 export const tool = z.strictObject({
   type: z.literal("function"),
-  function: z.strictObject({ name, description: optional(z.string().max(8192)), parameters: optional(schema), strict: optional(z.boolean()) }),
+  function: z.strictObject({ name, description: optional(z.string().max(1 << 16)), parameters: optional(schema), strict: optional(z.boolean()) }),
 });
 
 /** Which tools must be called. */

@@ -26,8 +26,8 @@ export function conversationOfMessages(request: MessagesConversation): { readonl
   const { system, tools = [], tool_choice: choice, thinking, output_config: output } = request;
   const own = tools.filter((tool): tool is OwnTool => tool.input_schema !== undefined);
   const others = tools.filter((tool) => tool.input_schema === undefined);
-  const said = joinTurns(request.messages.flatMap(messagesOf), BETWEEN);
-  const messages = system === undefined ? said : [{ role: "system" as const, content: system.join(BETWEEN) }, ...said];
+  const first: Message[] = system === undefined ? [] : [{ role: "system", content: system.join(BETWEEN) }];
+  const messages = joinTurns([...first, ...request.messages.flatMap(messagesOf)], BETWEEN);
   const form = output?.format ?? request.output_format;
   const last = messages.at(-1)!;
   return {

@@ -45,6 +45,21 @@ const tool = {
   type: "function",
   function: { name: "boil", description: "Boils", parameters: { type: "object", properties: { litres: { type: "number" } } } },
 };
+const ITEM = { type: "message", id: "m", role: "assistant", content: [{ type: "output_text", text: "x" }] };
+const MESSAGES = [
+  { max_tokens: 3, messages: [{ role: "user", content: "x" }], system: [{ type: "text", text: "s" }], stop_sequences: ["x"], temperature: 1 },
+  {
+    max_tokens: 9,
+    messages: [{ role: "user", content: "x" }, {
+      role: "assistant",
+      content: [{ type: "thinking", thinking: "x", signature: "" }, { type: "tool_use", id: "1", name: "f", input: { a: 1.0 } }],
+    }, { role: "user", content: [{ type: "tool_result", tool_use_id: "1", content: [{ type: "text", text: "x" }], is_error: true }] }],
+    tools: [{ name: "f", input_schema: { type: "object" }, strict: true }, { type: "web_search_20250305", name: "web_search" }],
+    tool_choice: { type: "any", disable_parallel_tool_use: true },
+    thinking: { type: "enabled", budget_tokens: 1024 },
+    output_config: { effort: "low", format: { type: "json_schema", schema: {} } },
+  },
+];
 const BODIES = {
   chat: [
     {
@@ -87,9 +102,16 @@ const BODIES = {
     { input: "x", instructions: "y", max_output_tokens: 3, metadata: { a: "b" }, text: { format: { type: "json_schema", name: "x", schema: {} } } },
     {
       input: [{ role: "user", content: [{ type: "input_text", text: "x" }] }, { type: "function_call", call_id: "c", name: "f", arguments: "{}" }],
-      tools: [{ type: "function", name: "f" }],
+      tools: [{ type: "function", name: "f" }, { type: "namespace", name: "n", tools: [{ type: "function", name: "g" }] }, { type: "web_search" }],
+      tool_choice: { type: "allowed_tools", mode: "auto", tools: [{ type: "function", name: "f" }] },
+    },
+    {
+      input: [ITEM, { type: "item_reference", id: "m" }, { type: "reasoning", summary: [{ type: "summary_text", text: "x" }] }],
+      reasoning: { effort: "low" },
     },
   ],
+  message: MESSAGES,
+  messageTokens: MESSAGES,
   tokenize: [{ prompt: "What is", add_special_tokens: false }, { messages: [message] }],
   detokenize: [{ tokens: [1, 2, 3] }],
 } as const;
@@ -106,11 +128,12 @@ async function model(): Promise<TextModel> {
 export const bodies: Target = {
   name: "bodies",
   async run(random) {
-    const kind = pick(random, ["chat", "completion", "response", "tokenize", "detokenize"] as const);
+    const kind = pick(random, ["chat", "completion", "response", "message", "messageTokens", "tokenize", "detokenize"] as const);
     const text = new TextEncoder().encode(JSON.stringify(bodyOf(random, kind) ?? null));
     const bytes = random.below(10) === 0 ? mutateBytes(random, text) : text;
     const text_ = await model();
-    await named(() => prepare(text_, kind, bytes));
+    const kept = random.below(2) === 0 ? null : { m: JSON.stringify(ITEM) };
+    await named(() => kind === "response" ? prepare(text_, kind, { body: bytes, kept }) : prepare(text_, kind, bytes));
   },
 };
 
