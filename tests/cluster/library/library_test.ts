@@ -54,8 +54,8 @@ describe("an engine in a program", () => {
     const cases: [object, string, string][] = [
       [{ prompt: "It", tools }, "tools", "it is of conversations; give messages instead of a prompt"],
       [{ prompt: "It", responseFormat: { type: "json_object" } }, "responseFormat", "of conversations"],
-      [{ messages, tools: [] }, "tools", "expected a list that is not empty, got []"],
-      [{ messages, tools: [{ type: "function", function: { name: "a b" } }] }, "tools.0.function.name", "it must be 1 to 64 letters"],
+      [{ messages, tools: [] }, "tools", "expected a list of 1 to 128 elements, got []"],
+      [{ messages, tools: [{ type: "function", function: { name: "a b" } }] }, "tools.0.function.name", "it must be 1 to 128 letters"],
       [{ messages, toolChoice: "required" }, "toolChoice", `"toolChoice" asks for a call, but there are no tools`],
       [{ messages, toolChoice: "sometimes" }, "toolChoice", ""],
       [{ messages, parallelToolCalls: 1 }, "parallelToolCalls", "expected true or false, got 1"],
