@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { message, reasoningEffort, responseFormat, templateVariables, tool, toolChoice } from "./conversation_schema.ts";
 import { SPECULATIONS } from "../../core/speculation/speculation.ts";
-import { only, optional, priority, withoutEffect } from "./fields.ts";
+import { ignored, optional, priority, withoutEffect } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
@@ -72,7 +72,7 @@ const sampling = {
     ),
   ),
   stream: optional(z.boolean()),
-  stream_options: optional(z.strictObject({ include_usage: optional(z.boolean()), include_obfuscation: only(false) })),
+  stream_options: optional(z.strictObject({ include_usage: optional(z.boolean()), include_obfuscation: ignored })),
   ignore_eos: optional(z.boolean()),
   stop_token_ids: optional(z.array(z.int().min(0).max(2 ** 31)).max(MOST_STOP_TOKENS)),
   include_stop_str_in_output: optional(z.boolean()),

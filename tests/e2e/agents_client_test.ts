@@ -97,12 +97,12 @@ describe("frameworks with tools", () => {
   }
 
   const openai = () => createOpenAI({ baseURL: `${server.url}/v1`, apiKey: "none" });
-  const providers: [name: string, model: () => LanguageModel][] = [
-    ["OpenAI's chat completions", () => openai().chat("scripted")],
-    ["OpenAI's responses", () => openai().responses("scripted")],
-    ["Anthropic's messages", () => createAnthropic({ baseURL: `${server.url}/v1`, apiKey: "none" })("scripted")],
+  const providers: [name: string, model: () => LanguageModel, reasons: boolean][] = [
+    ["OpenAI's chat completions", () => openai().chat("scripted"), false],
+    ["OpenAI's responses", () => openai().responses("scripted"), true],
+    ["Anthropic's messages", () => createAnthropic({ baseURL: `${server.url}/v1`, apiKey: "none" })("scripted"), true],
   ];
-  for (const [name, model] of providers) {
+  for (const [name, model, reasons] of providers) {
     it(`AI SDK over ${name}: a loop of tools, whole and streaming, a schema, aborts and errors`, async () => {
       const weather = tool({
         description: "Weather",
@@ -113,6 +113,7 @@ describe("frameworks with tools", () => {
       const { text, steps } = await generateText(options);
       assertEquals([text, steps.length], [ANSWER, 2]);
       assertLoop();
+      assertEquals(prompts[1].includes("<think>Two cities.</think>"), reasons, "reasoning comes back where the API has a place for it");
       prompts = [];
       const streamed = streamText(options);
       assert((await Array.fromAsync(streamed.textStream)).join("").endsWith(ANSWER));

@@ -124,6 +124,18 @@ describe("HTTP API under faults", () => {
     for (const key of keys) {
       for (const bearer of ["Bearer", "bearer", "BEARER "]) assertEquals((await ask({ authorization: `${bearer} ${key}` })).status, 200);
     }
+    // As Anthropic's clients send it, in whose shape they are refused.
+    assertEquals((await ask({ "x-api-key": keys[1] })).status, 200);
+    assertEquals((await ask({ "x-api-key": keys[1], authorization: "Bearer another" })).status, 200);
+    assertEquals((await ask({ "x-api-key": "wrong" })).status, 401);
+    const refused = await app.request("/v1/messages", { method: "POST", headers: { "x-api-key": "wrong" } });
+    const { type, error, request_id } = await refused.json();
+    assertEquals([refused.status, type, error, request_id], [
+      401,
+      "error",
+      { type: "authentication_error", message: "The API key is wrong" },
+      refused.headers.get("request-id"),
+    ]);
     assertEquals((await ask({}, "/healthz")).status, 200);
     assertEquals((await ask({}, "/tokenize")).status, 401);
     await test.close();

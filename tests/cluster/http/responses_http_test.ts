@@ -136,6 +136,19 @@ describe("POST /v1/responses", () => {
     }
   });
 
+  it("is of a form, or calls tools that may be called", async () => {
+    const schema = { ...parameters, required: ["city"], additionalProperties: false };
+    const asked = { input: "Weather?", tools: [WEATHER], text: { format: { type: "json_schema", name: "place", schema, strict: true } } };
+    answer = `{"city": "Oslo"}`;
+    const { body: { output: [message] } } = await post(asked);
+    assertEquals([message.type, message.content[0].text], ["message", answer]);
+    answer = call("get_weather");
+    assertEquals((await post(asked)).body.output.map(({ type, name }: Record<string, string>) => [type, name]), [["function_call", "get_weather"]]);
+    answer = "It rains.";
+    const { response, body: { error } } = await post(asked);
+    assertEquals([response.status, error.message.includes("does not fit the grammar")], [500, true], "nothing else fits");
+  });
+
   it("lets only the allowed tools be called", async () => {
     answer = call("get_weather");
     const tools = [WEATHER, { ...WEATHER, name: "other" }];
