@@ -76,6 +76,9 @@ describe("the dashboard", () => {
         await page.keyboard.type("What is a kettle?");
         await page.keyboard.press("Shift+Enter");
         await page.keyboard.type("Tell me.");
+        await page.keyboard.press("Tab");
+        assertEquals(await page.evaluate("[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]"), ["send", "solid"]);
+        await page.keyboard.press("Shift+Tab");
         const first = nextAsked(page);
         await page.keyboard.press("Enter");
         const { messages, temperature, max_tokens } = await first;
@@ -234,6 +237,7 @@ describe("the dashboard", () => {
         const asked = fetch(`${server.url}/v1/chat/completions`, { method: "POST", headers, body, signal: abort.signal }).then((response) =>
           response.text()
         ).catch(() => "");
+        await page.locator("#mesh .latents.moves").first().waitFor({ state: "attached" });
         await page.locator("#mesh .sums.moves").first().waitFor({ state: "attached" });
         await page.locator("#mesh text", { hasText: /sums\/s$/ }).first().waitFor();
         const animations = await page.evaluate(`[...document.querySelectorAll("#mesh .moves")].map((one) => getComputedStyle(one).animationName)`);

@@ -114,12 +114,15 @@ async function look() {
   element("model").textContent = model;
   element("model").title = maxContext === null ? "" : `context of ${maxContext} tokens`;
   element("change-key").hidden = !isKeyed();
-  tell(
-    loading ? loaded(loading) : ready ? running + waiting === 0 ? "ready" : `${running} answering · ${waiting} waiting` : "not ready",
-    ready ? "up" : "down",
-  );
+  if (loading) tell(loaded(loading), "busy");
+  else if (!ready) tell("not ready", "down");
+  else tell(running + waiting === 0 ? "ready" : `${running} answering · ${waiting} waiting`, "up");
   // While it loads there is nothing to say of units, and the state says so.
   element("cluster-summary").textContent = loading ? "The model is still loading." : summary;
+  const { totalBytes = 0, loadedBytes = 0 } = loading ?? {};
+  const progress = element("loading");
+  progress.hidden = !loading;
+  if (totalBytes > 0) progress.value = loadedBytes / totalBytes;
   element("side").classList.toggle("empty", units.length === 0);
   showClients(model, isKeyed());
   if (units.length > 0) mesh.show(status, flows);
