@@ -197,6 +197,10 @@ describe("the dashboard", () => {
         browser,
         { viewport: { width: 1280, height: 860 }, colorScheme: "dark", permissions: ["clipboard-read", "clipboard-write"] },
         async (page) => {
+          await page.locator("#files").setInputFiles({ name: "p.png", mimeType: "image/png", buffer: Buffer.from([0x89, 0x50, 0, 0xff]) });
+          await page.locator("#notice", { hasText: "p.png is no text" }).waitFor();
+          await page.locator("#files").setInputFiles({ name: "a.py", mimeType: "text/x-python", buffer: Buffer.from("x = 1\n") });
+          await page.waitForFunction(`document.getElementById("message").value === "a.py:\\n\\n\`\`\`py\\nx = 1\\n\`\`\`\\n\\n"`);
           await answerNext(page, streamed({ reasoning_content: "Hm, *well*." }, ...(MARKDOWN.match(/[^]{1,9}/g)!).map((content) => ({ content }))));
           await ask(page, "Show me");
           await ended(page);
