@@ -76,6 +76,9 @@ describe("the dashboard", () => {
         await page.keyboard.type("What is a kettle?");
         await page.keyboard.press("Shift+Enter");
         await page.keyboard.type("Tell me.");
+        await page.keyboard.press("Tab");
+        assertEquals(await page.evaluate("[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]"), ["send", "solid"]);
+        await page.keyboard.press("Shift+Tab");
         const first = nextAsked(page);
         await page.keyboard.press("Enter");
         const { messages, temperature, max_tokens } = await first;
@@ -194,6 +197,10 @@ describe("the dashboard", () => {
         browser,
         { viewport: { width: 1280, height: 860 }, colorScheme: "dark", permissions: ["clipboard-read", "clipboard-write"] },
         async (page) => {
+          await page.locator("#files").setInputFiles({ name: "p.png", mimeType: "image/png", buffer: Buffer.from([0x89, 0x50, 0, 0xff]) });
+          await page.locator("#notice", { hasText: "p.png is no text" }).waitFor();
+          await page.locator("#files").setInputFiles({ name: "a.py", mimeType: "text/x-python", buffer: Buffer.from("x = 1\n") });
+          await page.waitForFunction(`document.getElementById("message").value === "a.py:\\n\\n\`\`\`py\\nx = 1\\n\`\`\`\\n\\n"`);
           await answerNext(page, streamed({ reasoning_content: "Hm, *well*." }, ...(MARKDOWN.match(/[^]{1,9}/g)!).map((content) => ({ content }))));
           await ask(page, "Show me");
           await ended(page);
@@ -234,6 +241,7 @@ describe("the dashboard", () => {
         const asked = fetch(`${server.url}/v1/chat/completions`, { method: "POST", headers, body, signal: abort.signal }).then((response) =>
           response.text()
         ).catch(() => "");
+        await page.locator("#mesh .latents.moves").first().waitFor({ state: "attached" });
         await page.locator("#mesh .sums.moves").first().waitFor({ state: "attached" });
         await page.locator("#mesh text", { hasText: /sums\/s$/ }).first().waitFor();
         const animations = await page.evaluate(`[...document.querySelectorAll("#mesh .moves")].map((one) => getComputedStyle(one).animationName)`);

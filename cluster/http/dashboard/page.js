@@ -33,6 +33,8 @@ const conversations = chat({
   send: element("send"),
   stop: element("stop"),
   fresh: element("fresh"),
+  adder: element("add-file"),
+  files: element("files"),
 }, ask);
 historyDrawer({
   dialog: element("history"),
@@ -98,28 +100,40 @@ function tell(text, kind) {
 /** The last look: what it said, and when. */
 let last = null;
 
-/** One look at the server. */
+let looking = false;
+
+/** One look at the server, unless the last has not ended. */
 async function look() {
-  let status;
-  try {
-    status = await get("cluster");
-  } catch (error) {
-    incidents.away();
-    return tell(error instanceof TypeError ? "The server does not answer" : error.message, "down");
-  }
+  if (looking) return;
+  looking = true;
+  const status = await get("cluster").catch((error) => {
+    const away = error instanceof TypeError || error.name === "TimeoutError";
+    if (away) incidents.away();
+    tell(away ? "The server does not answer" : error.message, "down");
+    return null;
+  });
+  looking = false;
+  element("change-key").hidden = !isKeyed();
+  if (status !== null) show(status);
+}
+
+/** Shows what a look said. */
+function show(status) {
   const { model, maxContext, loading, ready, summary, units, blockTokens, scheduling: { waiting, running } } = status;
   const now = performance.now();
   const flows = flowsBetween(last?.status ?? status, status, last === null ? 1 : (now - last.at) / 1000);
   last = { status, at: now };
   element("model").textContent = model;
   element("model").title = maxContext === null ? "" : `context of ${maxContext} tokens`;
-  element("change-key").hidden = !isKeyed();
-  tell(
-    loading ? loaded(loading) : ready ? running + waiting === 0 ? "ready" : `${running} answering · ${waiting} waiting` : "not ready",
-    ready ? "up" : "down",
-  );
+  if (loading) tell(loaded(loading), "busy");
+  else if (!ready) tell("not ready", "down");
+  else tell(running + waiting === 0 ? "ready" : `${running} answering · ${waiting} waiting`, "up");
   // While it loads there is nothing to say of units, and the state says so.
   element("cluster-summary").textContent = loading ? "The model is still loading." : summary;
+  const { totalBytes = 0, loadedBytes = 0 } = loading ?? {};
+  const progress = element("loading");
+  progress.hidden = !loading;
+  if (totalBytes > 0) progress.value = loadedBytes / totalBytes;
   element("side").classList.toggle("empty", units.length === 0);
   showClients(model, isKeyed());
   if (units.length > 0) mesh.show(status, flows);

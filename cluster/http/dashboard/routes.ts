@@ -7,6 +7,7 @@ import type { Hono } from "hono";
 import { etag } from "hono/etag";
 import type { AppEnv } from "../server_context.ts";
 import answer from "./chat/answer.js" with { type: "text" };
+import attach from "./chat/attach.js" with { type: "text" };
 import chat from "./chat/chat.js" with { type: "text" };
 import conversation from "./chat/conversation.js" with { type: "text" };
 import highlight from "./chat/highlight.js" with { type: "text" };
@@ -38,6 +39,7 @@ import { LIBRARY_SCRIPTS, LIBRARY_STYLES } from "./libraries.ts";
 
 const SCRIPTS: Readonly<Record<string, string>> = {
   "chat/answer": answer,
+  "chat/attach": attach,
   "chat/chat": chat,
   "chat/conversation": conversation,
   "chat/highlight": highlight,

@@ -3,8 +3,11 @@ import { keptInTab } from "./storage.js";
 
 const KEY = "key";
 
+/** Whether the server has asked for a key. */
+let wanted = false;
+
 /** Whether the server asks for a key, as far as is known. */
-export const isKeyed = () => keptInTab.get(KEY) !== null;
+export const isKeyed = () => wanted || keptInTab.get(KEY) !== null;
 
 function headers() {
   const key = keptInTab.get(KEY);
@@ -38,11 +41,13 @@ function askForKey(refused) {
 /** Lets the user give another key. */
 export const changeKey = () => askForKey(false);
 
-/** A response that is no error. @param {boolean} byUser whether the user has just asked for it */
-async function ask(path, options = {}, byUser = true) {
+/** A response that is no error. @param {boolean} byUser whether the user has just asked for it @param {number | null} patience milliseconds */
+async function ask(path, options = {}, byUser = true, patience = null) {
   while (true) {
     const sent = headers();
-    const response = await fetch(path, { ...options, headers: { ...options.headers, ...sent } });
+    const signal = patience === null ? options.signal : AbortSignal.timeout(patience);
+    const response = await fetch(path, { ...options, signal, headers: { ...options.headers, ...sent } });
+    wanted ||= response.status === 401;
     if (response.status === 401 && (byUser || !dismissed)) {
       // Another request may have asked for the key meanwhile.
       if (headers().authorization !== sent.authorization) continue;
@@ -56,9 +61,12 @@ async function ask(path, options = {}, byUser = true) {
   }
 }
 
+/** Milliseconds after which a server that has said nothing does not answer. */
+const PATIENCE = 10_000;
+
 /** JSON of a GET that nobody has clicked for. */
 export async function get(path) {
-  return await (await ask(path, {}, false)).json();
+  return await (await ask(path, {}, false, PATIENCE)).json();
 }
 
 /** Text of a GET. */

@@ -3,6 +3,7 @@ import { announce, make } from "../dom.js";
 import { keptInTab } from "../storage.js";
 import { stream } from "../server.js";
 import { Incoming } from "./answer.js";
+import { attach } from "./attach.js";
 import { before, messagesFor, newConversation, pathOf, say, titleOf } from "./conversation.js";
 import { find, keep } from "./history.js";
 import { AnswerView, QuestionView } from "./turns.js";
@@ -19,7 +20,7 @@ const KEEP_EVERY = 1000;
  * @param {() => { system: string, fields: object }} settings how answers are asked for
  * @returns what the drawer of conversations needs
  */
-export function chat({ form, message, log, turns, welcome, title, notice, send, stop, fresh }, settings) {
+export function chat({ form, message, log, turns, welcome, title, notice, send, stop, fresh, adder, files }, settings) {
   let conversation = find(keptInTab.get(OPEN)) ?? newConversation();
   /** @type {{ abort: AbortController, view: AnswerView | null } | null} */
   let running = null;
@@ -176,6 +177,7 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
     if (event.key === "Escape" && document.querySelector("dialog[open]") === null) running?.abort.abort();
   });
   fresh.addEventListener("click", () => open(null));
+  attach({ message, area: form.parentElement, opener: adder, input: files }, tell);
   addEventListener("pagehide", () => {
     if (running !== null && find(conversation.id) !== null) keep(conversation);
   });

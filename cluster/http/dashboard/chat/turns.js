@@ -45,6 +45,9 @@ class Versions {
   }
 }
 
+/** Characters beyond which a question may not fit its box. */
+const LONG = 600;
+
 /** A question. */
 export class QuestionView {
   element = make("li", { "data-who": "you" });
@@ -60,6 +63,8 @@ export class QuestionView {
     this.#question = question;
     this.#doings = doings;
     this.#text = make("div.text", { textContent: question.text });
+    // Files may be long: they scroll, also by keyboard.
+    if (question.text.length > LONG) this.#text.tabIndex = 0;
     this.#versions = new Versions(question, doings);
     this.#edit = button("Edit", () => this.#begin(), { "aria-label": "Edit this question" });
     this.#actions = make("div.actions", {}, this.#versions.element, this.#edit, copyButton(() => question.text, "Copy this question"));

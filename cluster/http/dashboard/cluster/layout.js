@@ -3,7 +3,7 @@
 
 const GAP = 12;
 const PAD = 10;
-const CARD = { least: 118, most: 180, height: 78 };
+const CARD = { least: 136, most: 180, height: 78 };
 /** Above the cards of a unit, for its name, and below each row of several, for the line along which their sums go. */
 const HEAD = 26;
 const BUS = 18;
@@ -13,11 +13,15 @@ const BETWEEN = 46;
 /** Around everything that is on one machine, with its name above. */
 const FRAME = { side: 10, top: 24, bottom: 10 };
 
+/** Lines from prefill units to ranks beyond which each group is drawn with one: more are a carpet. */
+const MOST_LINES = 48;
+
 /**
  * @typedef {object} Box
  * @property {number} x @property {number} y @property {number} width @property {number} height
  *
- * @typedef {Box & { unit: string, role: string, cards: (Box & { rank: number })[], buses: { from: number, to: number, y: number }[] }} UnitBox
+ * @typedef {Box & { unit: string, role: string, cards: (Box & { rank: number })[], bus: { path: string, x: number, y: number } | null }} UnitBox
+ *   `bus`: the line along which ranks give each other their parts, and where its label stands
  *
  * @typedef {object} Edge
  * @property {"prompts" | "latents" | "answers"} kind
@@ -30,21 +34,30 @@ const FRAME = { side: 10, top: 24, bottom: 10 };
  * @param {number} width
  */
 export function layOut(units, width) {
-  const hosts = new Set(units.flatMap(({ workers }) => workers.map(({ host }) => host)));
   const inner = width - 2 * FRAME.side;
-  const fit = Math.max(1, Math.floor((inner - 2 * PAD + GAP) / (CARD.least + GAP)));
-  // A few are drawn larger.
-  const columns = Math.min(fit, Math.max(2, ...units.map(({ workers }) => workers.length)));
-  const cardWidth = Math.min(CARD.most, (inner - 2 * PAD - (columns - 1) * GAP) / columns);
-  const place = placer(columns, cardWidth, width);
+  const rows = [units.filter(({ role }) => role !== "decode"), units.filter(({ role }) => role === "decode")];
+  const placed = (cardWidth) => {
+    const [first, second] = rows;
+    const above = place(first, CHIP + BETWEEN, cardWidth, width);
+    const below = place(second, above.bottom + BETWEEN, cardWidth, width);
+    return { above, below, bottom: second.length === 0 ? above.bottom : below.bottom };
+  };
+  // As wide as may be without taking more rows than narrow ones do.
+  const least = Math.min(CARD.least, inner - 2 * PAD);
+  let best = placed(least);
+  for (let wider = least + 4; wider <= Math.min(CARD.most, inner - 2 * PAD); wider += 4) {
+    const other = placed(wider);
+    if (other.bottom > best.bottom) break;
+    best = other;
+  }
+  const { above, below, bottom } = best;
+  const boxes = [...above.boxes, ...below.boxes];
   const prompts = { x: width / 2 - 90, y: 1, width: 180, height: CHIP };
-  const first = place(units.filter(({ role }) => role !== "decode"), CHIP + BETWEEN);
-  const second = place(units.filter(({ role }) => role === "decode"), first.bottom + BETWEEN);
-  const boxes = [...first.boxes, ...second.boxes];
-  const answers = { ...prompts, y: (second.boxes.length === 0 ? first : second).bottom + BETWEEN };
-  const edges = edgesOf(first.boxes, second.boxes, prompts, answers);
+  const answers = { ...prompts, y: bottom + BETWEEN };
+  const hosts = new Set(units.flatMap(({ workers }) => workers.map(({ host }) => host)));
   const frame = hosts.size === 1 ? { host: [...hosts][0], ...frameOf(boxes) } : null;
-  return { width, height: answers.y + CHIP + 1, prompts, answers, boxes, edges, frame, latentsAt: first.bottom + BETWEEN / 2 };
+  const edges = edgesOf(above.boxes, below.boxes, prompts, answers);
+  return { width, height: answers.y + CHIP + 1, prompts, answers, boxes, edges, frame, latentsAt: above.bottom + BETWEEN / 2 };
 }
 
 /** What holds all boxes. */
@@ -56,42 +69,36 @@ function frameOf(boxes) {
 }
 
 /** Places units in rows, as many side by side as there is room for, each row in the middle. */
-function placer(columns, cardWidth, width) {
-  const sized = ({ name, role, workers }) => {
-    const across = Math.min(columns, workers.length);
-    const rows = Math.ceil(workers.length / across);
-    const row = CARD.height + (workers.length > 1 ? BUS : 0);
-    return {
-      name,
-      role,
-      workers,
-      across,
-      row,
-      width: across * cardWidth + (across - 1) * GAP + 2 * PAD,
-      height: HEAD + rows * row + (rows - 1) * GAP + PAD,
-    };
-  };
-  return (units, top) => {
-    const rows = [];
-    for (const unit of units.map(sized)) {
-      const row = rows.at(-1);
-      if (row !== undefined && row.width + GAP + unit.width <= width - 2 * FRAME.side) {
-        row.units.push(unit);
-        row.width += GAP + unit.width;
-      } else rows.push({ units: [unit], width: unit.width });
+function place(units, top, cardWidth, width) {
+  const inner = width - 2 * FRAME.side;
+  const columns = Math.max(1, Math.floor((inner - 2 * PAD + GAP) / (cardWidth + GAP)));
+  const rows = [];
+  for (const unit of units.map((unit) => sized(unit, columns, cardWidth))) {
+    const row = rows.at(-1);
+    if (row !== undefined && row.width + GAP + unit.width <= inner) {
+      row.units.push(unit);
+      row.width += GAP + unit.width;
+    } else rows.push({ units: [unit], width: unit.width });
+  }
+  const boxes = [];
+  let y = top;
+  for (const row of rows) {
+    let x = (width - row.width) / 2;
+    for (const unit of row.units) {
+      boxes.push(boxOf(unit, x, y, cardWidth));
+      x += unit.width + GAP;
     }
-    const boxes = [];
-    let y = top;
-    for (const row of rows) {
-      let x = Math.max(0, (width - row.width) / 2);
-      for (const unit of row.units) {
-        boxes.push(boxOf(unit, x, y, cardWidth));
-        x += unit.width + GAP;
-      }
-      y += Math.max(...row.units.map(({ height }) => height)) + GAP;
-    }
-    return { boxes, bottom: y - GAP };
-  };
+    y += Math.max(...row.units.map(({ height }) => height)) + GAP;
+  }
+  return { boxes, bottom: y - GAP };
+}
+
+function sized({ name, role, workers }, columns, cardWidth) {
+  const across = Math.min(columns, workers.length);
+  const rows = Math.ceil(workers.length / across);
+  const row = CARD.height + (workers.length > 1 ? BUS : 0);
+  const [width, height] = [across * cardWidth + (across - 1) * GAP + 2 * PAD, HEAD + rows * row + (rows - 1) * GAP + PAD];
+  return { name, role, workers, across, row, width, height };
 }
 
 /** @returns {UnitBox} */
@@ -103,35 +110,42 @@ function boxOf({ name, role, workers, across, row, width, height }, x, y, cardWi
     width: cardWidth,
     height: CARD.height,
   }));
-  const middles = cards.map((card) => card.x + card.width / 2);
-  const lines = workers.length < 2
-    ? []
-    : Array.from({ length: Math.ceil(workers.length / across) }, (_, i) => cards.slice(i * across, (i + 1) * across));
-  const buses = lines.map((line) => ({ from: Math.min(...middles), to: Math.max(...middles), y: line[0].y + CARD.height + BUS / 2 }));
-  return { unit: name, role, x, y, width, height, cards, buses };
+  return { unit: name, role, x, y, width, height, cards, bus: workers.length < 2 ? null : busOf(cards, across, x + PAD / 2) };
+}
+
+/** @param {number} trunk where the lines of several rows meet */
+function busOf(cards, across, trunk) {
+  const middle = ({ x, width }) => x + width / 2;
+  const below = ({ y, height }) => y + height + BUS / 2;
+  const rows = Array.from({ length: Math.ceil(cards.length / across) }, (_, i) => cards.slice(i * across, (i + 1) * across));
+  const lines = rows.map((row) => `M${rows.length > 1 ? trunk : middle(row[0])} ${below(row[0])}H${middle(row.at(-1))}`);
+  const stubs = cards.map((card) => `M${middle(card)} ${card.y + card.height}V${below(card)}`);
+  const joined = rows.length > 1 ? `M${trunk} ${below(rows[0][0])}V${below(rows.at(-1)[0])}` : "";
+  const [first] = rows;
+  return { path: [...lines, ...stubs, joined].join(""), x: (middle(first[0]) + middle(first.at(-1))) / 2, y: below(first[0]) };
 }
 
 /** @returns {Edge[]} */
 function edgesOf(first, second, prompts, answers) {
-  const middle = ({ x, width }) => x + width / 2;
-  const bottom = ({ y, height }) => y + height;
-  const edges = [];
-  for (const box of first) {
-    edges.push({ kind: "prompts", from: null, to: box.unit, x1: middle(prompts), y1: bottom(prompts), x2: middle(box), y2: box.y });
-    if (box.role === "mixed") {
-      edges.push({ kind: "answers", from: box.unit, to: null, x1: middle(box), y1: bottom(box), x2: middle(answers), y2: answers.y });
-    }
-    if (box.role !== "prefill") continue;
+  const line = (kind, from, to, above, below) => ({
+    kind,
+    from,
+    to,
+    x1: above.x + above.width / 2,
+    y1: above.y + above.height,
+    x2: below.x + below.width / 2,
+    y2: below.y,
+  });
+  const edges = first.map((box) => line("prompts", null, box.unit, prompts, box));
+  const feeders = first.filter(({ role }) => role === "prefill");
+  const single = feeders.length * second.reduce((sum, { cards }) => sum + cards.length, 0) > MOST_LINES;
+  for (const box of feeders) {
     for (const group of second) {
+      if (single) edges.push(line("latents", box.unit, group.unit, box, group));
       // Rank i is fed by worker i mod P of a prefill unit of P workers.
-      for (const card of group.cards) {
-        const feeder = box.cards[card.rank % box.cards.length];
-        edges.push({ kind: "latents", from: box.unit, to: group.unit, x1: middle(feeder), y1: bottom(feeder), x2: middle(card), y2: card.y });
-      }
+      else edges.push(...group.cards.map((card) => line("latents", box.unit, group.unit, box.cards[card.rank % box.cards.length], card)));
     }
   }
-  for (const box of second) {
-    edges.push({ kind: "answers", from: box.unit, to: null, x1: middle(box), y1: bottom(box), x2: middle(answers), y2: answers.y });
-  }
+  for (const box of [...first.filter(({ role }) => role === "mixed"), ...second]) edges.push(line("answers", box.unit, null, box, answers));
   return edges;
 }

@@ -61,7 +61,7 @@ export class Mesh {
           fitted(box.cards.length === 1 ? unit.name : `${unit.name} ${DOES[unit.role]}`, box.width - 16),
         ),
         part(`${box.unit} title`, draw("title")),
-        ...box.buses.map((bus, i) => this.#bus(part, `${box.unit} bus ${i}`, bus, box.cards)),
+        ...box.bus === null ? [] : [this.#bus(part, box.unit, box.bus)],
         ...box.cards.map((card) =>
           this.#card(part, `${box.unit}.${card.rank}`, card, box.cards.length === 1 ? DOES[unit.role] : `rank ${card.rank}`)
         ),
@@ -80,20 +80,12 @@ export class Mesh {
     this.#element.replaceChildren(drawing);
     parts.set("drawing", drawing);
     parts.set("edges", layout.edges);
-    parts.set("buses", layout.boxes.flatMap(({ unit, buses }) => buses.map((_, i) => ({ unit, key: `${unit} bus ${i}` }))));
+    parts.set("summing", layout.boxes.filter(({ bus }) => bus !== null).map(({ unit }) => unit));
   }
 
-  /** The line along which the ranks of a row give each other their parts. */
-  #bus(part, key, { from, to, y }, cards) {
-    const stubs = cards.filter((card) => card.y < y && card.y + card.height + 20 > y).map(({ x, width, y: top, height }) =>
-      `M${x + width / 2} ${top + height}V${y}`
-    );
-    return draw(
-      "g",
-      {},
-      part(key, draw("path.flow.sums", { d: `M${from} ${y}H${to}${stubs.join("")}` })),
-      part(`${key} label`, draw("text.label", { x: (from + to) / 2, y: y + 4 })),
-    );
+  /** The line along which ranks give each other their parts. */
+  #bus(part, unit, { path, x, y }) {
+    return draw("g", {}, part(`${unit} bus`, draw("path.flow.sums", { d: path })), part(`${unit} sums`, draw("text.label", { x, y: y + 4 })));
   }
 
   #card(part, key, { x, y, width, height }, name) {
@@ -159,10 +151,10 @@ export class Mesh {
       const moves = kind === "latents" ? flows.handed(from, to) : kind === "prompts" ? flows.units.get(to)?.reading : flows.units.get(from)?.writing;
       parts.get(edge).classList.toggle("moves", moves === true);
     }
-    for (const { unit, key } of parts.get("buses")) {
+    for (const unit of parts.get("summing")) {
       const sums = flows.units.get(unit)?.sums ?? 0;
-      parts.get(key).classList.toggle("moves", sums > 0);
-      parts.get(`${key} label`).textContent = sums > 0 ? `${rateText(sums)} sums/s` : "";
+      parts.get(`${unit} bus`).classList.toggle("moves", sums > 0);
+      parts.get(`${unit} sums`).textContent = sums > 0 ? `${rateText(sums)} sums/s` : "";
     }
     const label = parts.get("latents");
     if (label !== undefined) label.textContent = latents > 0 ? `latents, ${bytesText(latents)}/s` : "latents";

@@ -4,6 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { cutOf, Incoming, speedOf } from "../../../../cluster/http/dashboard/chat/answer.js";
+import { fenced } from "../../../../cluster/http/dashboard/chat/attach.js";
 import { newConversation, say } from "../../../../cluster/http/dashboard/chat/conversation.js";
 import { requestOf } from "../../../../cluster/http/dashboard/chat/settings.js";
 
@@ -72,6 +73,12 @@ describe("an answer on the page", () => {
     const was = cut.end;
     answered([], { error: new Error("no") }, cut);
     assertEquals([cut.text, cut.end], ["One", was]);
+  });
+
+  it("may be about files, in fences that nothing in them ends", () => {
+    assertEquals(fenced("a.PY", "x = 1"), "a.PY:\n\n```py\nx = 1\n```\n");
+    assertEquals(fenced("Makefile", "a\n"), "Makefile:\n\n```\na\n```\n");
+    assertEquals(fenced("b.md", "```js\n````\n"), "b.md:\n\n`````md\n```js\n````\n`````\n");
   });
 
   it("is asked for as the settings say, and what is empty is left out", () => {
