@@ -49,6 +49,19 @@ export async function examine(given: Settings, services: ChoiceServices): Promis
   ];
 }
 
+/** The same of each of several models; what is found of all of them is said once. */
+export async function examineAll(given: Settings, services: ChoiceServices): Promise<Finding[]> {
+  if (given.several === null) return await examine(given, services);
+  const each: { readonly name: string; readonly findings: readonly Finding[] }[] = [];
+  for (const { name, settings } of given.several.models) each.push({ name, findings: await examine(settings, services) });
+  const same = (a: Finding) => (b: Finding) => a.state === b.state && a.subject === b.subject && a.text === b.text;
+  const ofAll = each[0].findings.filter((finding) => each.every(({ findings }) => findings.some(same(finding))));
+  const ofOne = each.flatMap(({ name, findings }) =>
+    findings.filter((finding) => !ofAll.some(same(finding))).map((finding) => ({ ...finding, text: `${name}: ${finding.text}` }))
+  );
+  return [...ofAll, ...ofOne];
+}
+
 /** Where the model can be read, or why it cannot be had. */
 async function describe(settings: Settings): Promise<{ readonly settings: Settings } | { readonly finding: Finding }> {
   try {
