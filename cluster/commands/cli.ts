@@ -55,7 +55,7 @@ Examples:
   serve --model org/name --weights q4       a model from the hub, fetched once, quantised on load, on what this machine does best
   serve --model DIR                         a model of your own
   serve --model DIR --ranks 2 --gpus 0,1,2  one prefill worker, and the latent cache cut over two decode ranks (TPLA)
-  serve --config cluster.yaml --port 9000   from a cluster file; flags win over it`;
+  serve --config cluster.yaml --port 9000   from a cluster file, which may name several models or hosts; flags win over it`;
 
 /** Builds the program. */
 export function createProgram(version: string, services: Services): Command {
