@@ -48,6 +48,7 @@ import { clusterServices } from "./cluster/compose.ts";
 import { checkConfig, type Config } from "./cluster/config/config.ts";
 import { type JoinedWorkers, startJoining } from "./cluster/fleet/join.ts";
 import { asMixed, isLoopback, resolveSettings } from "./cluster/config/settings.ts";
+import { refuseSeveral } from "./cluster/config/several_models.ts";
 import { refuseIdle } from "./cluster/config/without_effect.ts";
 import { callback, checkOptions } from "./core/check_options.ts";
 import { DEVICE_CHOICES } from "./core/device_kind.ts";
@@ -88,7 +89,7 @@ export type { UnitExchange } from "./cluster/fleet/unit.ts";
 export type { RequestOutcome, RequestTimes } from "./cluster/serving/running_request.ts";
 export type { SchedulerCounters } from "./cluster/scheduler/plan.ts";
 export type { ProcessWork, StepParts, StepTimes } from "./core/step_times.ts";
-export type { Config, DecodeConfig, HostConfig } from "./cluster/config/config_type.ts";
+export type { Config, DecodeConfig, HostConfig, ModelConfig, NamedModelConfig } from "./cluster/config/config_type.ts";
 export type { Speculation } from "./core/speculation/speculation.ts";
 export type { JoinedWorkers } from "./cluster/fleet/join.ts";
 export type { AnswerOptions, AnswerPiece, GeneratedToolCall, ResponseFormat, ToolDefinition } from "./cluster/library/generate_answer.ts";
@@ -109,6 +110,7 @@ export abstract class Cluster {
   static async start(config: Config = {}, options: { readonly onProgress?: (progress: LoadProgress) => void } = {}): Promise<RunningCluster> {
     checkOptions(startOptions, options, { of: "Cluster.start", code: "invalid_config" });
     const given = resolveSettings({}, checkConfig(config, "the configuration"), (name) => Deno.env.get(name));
+    refuseSeveral(given, "Cluster.start");
     const bounded = !given.unitsGiven && given.mixed.maxStepMs !== undefined;
     const settings = bounded ? asMixed(given, { workers: 1, ranks: 1 }) : given;
     refuseIdle(settings);

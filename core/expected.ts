@@ -32,6 +32,8 @@ export function problemOf(
 ): string {
   const value = valueAt(whole, issue.path);
   const got = whole === undefined ? "" : value === undefined ? ", and it is missing" : `, got ${shown(value)}`;
+  // A name that users give, and not what is under it.
+  if (issue.code === "invalid_key") return `the name ${issue.issues[0].message}, got ${shown(issue.path.at(-1))}`;
   // These say in their own words what they want.
   if (issue.code === "custom" || issue.code === "invalid_format" && issue.format === "regex") return `it ${issue.message}${got}`;
   const expected = expectedBy(nodeAt(schemaOf(schema), issue.path), object);
@@ -70,8 +72,13 @@ function nodeAt(root: Node, path: readonly PropertyKey[]): Node | null {
 }
 
 function childOf(node: Node, key: PropertyKey): Node | undefined {
-  if (typeof key !== "number") return node.properties?.[String(key)] as Node | undefined;
+  if (typeof key !== "number") return (node.properties?.[String(key)] ?? ofAnyName(node)) as Node | undefined;
   return (node.prefixItems?.[key] ?? (typeof node.items === "object" ? node.items : undefined)) as Node | undefined;
+}
+
+/** What an object has under names that are not its own; undefined where there are none. */
+function ofAnyName({ additionalProperties: any }: Node): Node | undefined {
+  return typeof any === "object" ? any as Node : undefined;
 }
 
 /** A schema's alternatives; itself where it has none. */

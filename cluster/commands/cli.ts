@@ -7,16 +7,18 @@ import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { Command, Option } from "commander";
 import { ENV_HELP } from "../../core/env.ts";
 import { type CalibrateFlags, writeCalibration } from "./calibrate.ts";
-import { examine, printFindings } from "./doctor.ts";
+import { examineAll, printFindings } from "./doctor.ts";
 import { drift, type DriftFlags } from "./drift.ts";
-import { planCluster, printPlan } from "./plan.ts";
+import { type ClusterPlan, planCluster, printPlan } from "./plan.ts";
 import { score, type ScoreFlags } from "./score.ts";
 import { models, type ModelsFlags } from "./models.ts";
 import { pull, type PullFlags } from "./pull.ts";
 import { serve } from "./serve.ts";
+import { serveModels } from "./serve_models.ts";
 import { chooseUnits } from "../planning/choose_units.ts";
-import { compare, printComparison } from "./compare.ts";
+import { compare, type Comparison, printComparison } from "./compare.ts";
 import { asOneMixed, type Settings } from "../config/settings.ts";
+import { ofModel } from "../config/several_models.ts";
 import { joinUntilStopped, type WorkerFlags } from "./worker.ts";
 import { configJsonSchema } from "../config/json_schema.ts";
 import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
@@ -53,7 +55,7 @@ Examples:
   serve --model org/name --weights q4       a model from the hub, fetched once, quantised on load, on what this machine does best
   serve --model DIR                         a model of your own
   serve --model DIR --ranks 2 --gpus 0,1,2  one prefill worker, and the latent cache cut over two decode ranks (TPLA)
-  serve --config cluster.yaml --port 9000   from a cluster file; flags win over it`;
+  serve --config cluster.yaml --port 9000   from a cluster file, which may name several models or hosts; flags win over it`;
 
 /** Builds the program. */
 export function createProgram(version: string, services: Services): Command {
@@ -68,9 +70,12 @@ export function createProgram(version: string, services: Services): Command {
   serving("serve", "serve a model over an OpenAI-compatible API, on a cluster of worker processes")
     .addHelpText("after", EXAMPLES)
     .addHelpText("after", ENVIRONMENT)
-    .action(async ({ single, ...flags }: ServeFlags) =>
-      await serve(await settingsOf(flags), single === true ? services.loadEngine : startChosen(services))
-    );
+    .action(async ({ single, ...flags }: ServeFlags) => {
+      const settings = await servedBy({ single, ...flags });
+      const load = single === true ? services.loadEngine : startChosen(services);
+      if (settings.several === null) await serve(settings, load);
+      else await serveModels(settings, settings.several, load, services);
+    });
 
   program.command("worker").description("join this machine's GPUs to a cluster")
     .requiredOption("--join <address>", "address of the coordinator, wss://host:port")
@@ -94,14 +99,25 @@ export function createProgram(version: string, services: Services): Command {
     .addOption(new Option("--compare", "print the ways of using this host's GPUs side by side instead, with predicted steps").conflicts("single"))
     .option("--json", "print JSON instead of a table")
     .action(async ({ json = false, compare: comparing, ...flags }: ServeFlags & { json?: boolean; compare?: boolean }) => {
-      const settings = await withModelDescribed(await servedBy(flags));
-      if (comparing === true) return printComparison(await compare(settings, services), json);
-      printPlan(await planCluster((await chooseUnits(settings, services)).settings, services), json);
+      const given = await servedBy(flags);
+      const plan = async (of: Settings) => {
+        const settings = await withModelDescribed(of);
+        return comparing === true ? await compare(settings, services) : await planCluster((await chooseUnits(settings, services)).settings, services);
+      };
+      if (given.several === null) return printPlanned(await plan(given), json);
+      const planOf = (name: string, settings: Settings) => plan(settings).catch((error) => Promise.reject(ofModel(name, error)));
+      const plans = await Promise.all(given.several.models.map(async ({ name, settings }) => [name, await planOf(name, settings)] as const));
+      if (json) return printLine(JSON.stringify(Object.fromEntries(plans.map(([name, plan]) => [name, "ways" in plan ? plan.ways : plan]))));
+      for (const [name, planned] of plans) {
+        printLine(`# ${name}`);
+        printPlanned(planned, false);
+        printLine("");
+      }
     });
 
   serving("doctor", "look for what would keep a configuration from working")
     .action(async (flags: ServeFlags) => {
-      if (!printFindings(await examine(await servedBy(flags), services))) Deno.exitCode = 1;
+      if (!printFindings(await examineAll(await servedBy(flags), services))) Deno.exitCode = 1;
     });
 
   withModel(program.command("score").description("print the perplexity of documents"))
@@ -138,6 +154,11 @@ export function createProgram(version: string, services: Services): Command {
   program.command("config-schema").description("print the JSON Schema of the configuration file")
     .action(() => printLine(JSON.stringify(configJsonSchema(), null, 2)));
   return program;
+}
+
+function printPlanned(planned: ClusterPlan | Comparison, json: boolean): void {
+  if ("ways" in planned) printComparison(planned, json);
+  else printPlan(planned, json);
 }
 
 /** What `serve` takes, and what looks at it beforehand. */

@@ -23,6 +23,7 @@ import { isRemote, remoteFiles } from "../hub/remote_files.ts";
 import { RepositoryCache } from "../hub/repository_cache.ts";
 import { toFetch } from "../hub/to_fetch.ts";
 import type { Settings } from "../config/settings.ts";
+import { readTls } from "../config/tls.ts";
 import { whyNotListening } from "../http/server/why_not_listening.ts";
 import { planCluster } from "./plan.ts";
 
@@ -44,9 +45,23 @@ export async function examine(given: Settings, services: ChoiceServices): Promis
     ...idle(settings),
     port("server", settings.host, settings.port),
     ...joinPort(settings),
+    ...certificates(settings),
     await processes(),
     ...("settings" in described ? await modelAndMemory(settings, services) : [described.finding]),
   ];
+}
+
+/** The same of each of several models; what is found of all of them is said once. */
+export async function examineAll(given: Settings, services: ChoiceServices): Promise<Finding[]> {
+  if (given.several === null) return await examine(given, services);
+  const each: { readonly name: string; readonly findings: readonly Finding[] }[] = [];
+  for (const { name, settings } of given.several.models) each.push({ name, findings: await examine(settings, services) });
+  const same = (a: Finding) => (b: Finding) => a.state === b.state && a.subject === b.subject && a.text === b.text;
+  const ofAll = each[0].findings.filter((finding) => each.every(({ findings }) => findings.some(same(finding))));
+  const ofOne = each.flatMap(({ name, findings }) =>
+    findings.filter((finding) => !ofAll.some(same(finding))).map((finding) => ({ ...finding, text: `${name}: ${finding.text}` }))
+  );
+  return [...ofAll, ...ofOne];
 }
 
 /** Where the model can be read, or why it cannot be had. */
@@ -80,8 +95,14 @@ async function units(given: Settings, services: ChoiceServices): Promise<{ reado
 
 /** GPUs that would have nothing to do. */
 function idle(settings: Settings): Finding[] {
-  const text = idleAdvice(settings);
-  return text === null ? [] : [{ state: "note", subject: "gpus", text }];
+  try {
+    const text = idleAdvice(settings);
+    return text === null ? [] : [{ state: "note", subject: "gpus", text }];
+  } catch (error) {
+    if (!(error instanceof LatentmeshError)) throw error;
+    // Why units cannot be placed is found where they are planned.
+    return [];
+  }
 }
 
 function deno(): Finding {
@@ -134,6 +155,17 @@ function joinPort({ cluster }: Settings): Finding[] {
   if (cluster.listen === undefined) return [];
   const url = new URL(cluster.listen.replace(/^ws/, "http"));
   return [port("join", url.hostname.replace(/^\[|\]$/g, ""), Number(url.port))];
+}
+
+/** Files that links between hosts need. */
+function certificates({ cluster: { listen, tls } }: Settings): Finding[] {
+  if (listen === undefined || Object.values(tls).every((path) => path === undefined)) return [];
+  try {
+    readTls(tls);
+    return [{ state: "ok", subject: "tls", text: "certificate, key and authority can be read, as far as they are named" }];
+  } catch (error) {
+    return [{ state: "fail", subject: "tls", text: messageOf(error) }];
+  }
 }
 
 /** Workers are processes of their own that meet at Unix sockets. */

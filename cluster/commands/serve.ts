@@ -7,6 +7,7 @@ import type { ServedModel } from "../../core/engine.ts";
 import { modelNameOf } from "../../core/model/gguf/parts.ts";
 import type { LoadedEngine, LoadEngine, OnProgress } from "./loaded_engine.ts";
 import { guardianSettled, guardLauncher } from "../processes/guardian.ts";
+import { accessOf } from "../http/access.ts";
 import { createApp, type ServerState } from "../http/app.ts";
 import { OpenModel } from "../http/open_model.ts";
 import { logRequest } from "../http/request_log.ts";
@@ -46,10 +47,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     shutdown: stop.cancel.signal,
     metrics,
     onAnswered: logRequest,
-    apiKeys: settings.apiKeys,
-    maxBodyBytes: settings.maxBodyBytes,
-    origins: { hosts: settings.allowedHosts, origins: settings.allowedOrigins },
-    limits: settings.limits,
+    ...accessOf(settings),
   });
   let engine: LoadedEngine | null = null;
   let open: OpenModel | null = null;

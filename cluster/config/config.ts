@@ -25,10 +25,8 @@ const hostSchema = z.strictObject({
   roles: z.array(z.enum(["decode", "prefill", "mixed"])).min(1).describe("what its workers may be for; without it, anything").optional(),
 });
 
-/** The file. Flags win over the file, the file over the environment. */
-export const configSchema = z.strictObject({
-  $schema: z.string().describe("where editors find the JSON Schema of this file, which `config-schema` prints; the server does not read it")
-    .optional(),
+/** What is said of one model. */
+const modelShape = {
   model: z.string().min(1).describe(
     "model directory in Hugging Face form; or org/name[@revision], fetched from the hub (org/name:Q4_K_M for one of its GGUF files); or synthetic:NAME, random weights to measure with; by default the embedded tiny-mla",
   ).optional(),
@@ -99,6 +97,28 @@ export const configSchema = z.strictObject({
     ).optional(),
     dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
   }).describe("the latent cache of every unit").optional(),
+};
+
+const idleSeconds = z.number().min(0).max(2_000_000);
+const namedModel = z.strictObject({
+  ...modelShape,
+  gpus: z.array(z.int().min(0).max(63)).min(1).describe("this host's GPUs that its workers get in turn; by default those of cluster.hosts")
+    .optional(),
+  idleSeconds: idleSeconds.describe("seconds without a request after which it is unloaded; by default what server.idleSeconds says").optional(),
+  keepLoaded: z.boolean().describe("load it at the start, and never unload it; by default it is loaded when it is asked for").optional(),
+});
+
+/** The file. Flags win over the file, the file over the environment. */
+export const configSchema = z.strictObject({
+  $schema: z.string().describe("where editors find the JSON Schema of this file, which `config-schema` prints; the server does not read it")
+    .optional(),
+  ...modelShape,
+  models: z.record(z.string().regex(/^[\w.:/@-]{1,96}$/, "must be 1 to 96 letters, digits and . : / @ _ -"), namedModel).refine(
+    (models) => Object.keys(models).length > 0,
+    "must name a model",
+  ).describe(
+    "several models by their names in the API, each loaded when it is asked for; what is beside them holds for all that do not say otherwise. By default there is one",
+  ).optional(),
   server: z.strictObject({
     host: z.string().min(1).describe("address to listen on").optional(),
     port: z.int().min(0).max(65535).describe("port to listen on; 0 takes a free one").optional(),
@@ -125,6 +145,8 @@ export const configSchema = z.strictObject({
     maxWaitingPerKey: z.int().min(1).max(1_000_000)
       .describe("requests of one API key that may wait; by default half of maxWaiting where there are several keys").optional(),
     shutdownTimeout: z.number().min(0).max(3600).describe("seconds that running requests get to finish on SIGTERM or SIGINT").optional(),
+    maxLoaded: z.int().min(1).max(1000).describe("of several models, most that are loaded at a time; by default as many as memory allows").optional(),
+    idleSeconds: idleSeconds.describe("of several models, seconds without a request after which one is unloaded").optional(),
     apiKeys: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(
       "keys that clients must present: env:NAME (separated by commas) or a list; by default everybody may ask",
     )

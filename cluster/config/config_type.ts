@@ -5,10 +5,8 @@
  */
 import type { Speculation } from "../../core/speculation/speculation.ts";
 
-/** The cluster file. Whatever is left out has a default; `deno task config-schema` describes every key. */
-export interface Config {
-  /** Where editors find the JSON Schema of the file; nothing else reads it. */
-  $schema?: string;
+/** What is served and how it is computed, of one model. */
+export interface ModelConfig {
   /** Model directory in Hugging Face form; or `org/name[@revision]`, fetched from the hub (`org/name:Q4_K_M` for one of its GGUF files); or `synthetic:NAME`, random weights to measure with. */
   model?: string;
   /** Device of every worker; `auto` takes a hardware GPU if there is one, else the CPU. */
@@ -55,6 +53,24 @@ export interface Config {
     /** Precision of cached latents; f32 on the CPU and f16 on GPUs by default. */
     dtype?: "f16" | "f32";
   };
+}
+
+/** One of several models. */
+export interface NamedModelConfig extends ModelConfig {
+  /** This host's GPUs that its workers get in turn; by default those of `cluster.hosts`. */
+  gpus?: number[];
+  /** Seconds without a request after which it is unloaded; by default `server.idleSeconds`. */
+  idleSeconds?: number;
+  /** Load it at the start, and never unload it. */
+  keepLoaded?: boolean;
+}
+
+/** The cluster file. Whatever is left out has a default; `deno task config-schema` describes every key. */
+export interface Config extends ModelConfig {
+  /** Where editors find the JSON Schema of the file; nothing else reads it. */
+  $schema?: string;
+  /** Several models by their names in the API, each loaded when it is asked for; what is beside them holds for all that do not say otherwise. */
+  models?: Record<string, NamedModelConfig>;
   /** HTTP. */
   server?: {
     /** Address to listen on. */
@@ -89,6 +105,10 @@ export interface Config {
     maxWaitingPerKey?: number;
     /** Seconds that running requests get to finish on SIGTERM or SIGINT. */
     shutdownTimeout?: number;
+    /** Of several models, most that are loaded at a time; by default as many as memory allows. */
+    maxLoaded?: number;
+    /** Of several models, seconds without a request after which one is unloaded. */
+    idleSeconds?: number;
     /** Keys that clients must present: `env:NAME` (separated by commas) or a list. */
     apiKeys?: string | string[];
   };

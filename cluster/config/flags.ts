@@ -14,6 +14,7 @@ import { withModelFetched } from "./fetch_model.ts";
 import { type Speculation, SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
+import { refuseSeveral } from "./several_models.ts";
 import { refuseIdleFlags } from "./without_effect.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
 
@@ -237,7 +238,9 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
 
 /** The same with the model fetched, if it is not there yet. @throws {LatentmeshError} `invalid_config` that names the setting, or why the model cannot be had */
 export async function fetchedSettingsOf(flags: AllFlags): Promise<Settings> {
-  return await withModelFetched(await settingsOf(flags));
+  const settings = await settingsOf(flags);
+  refuseSeveral(settings, "this command");
+  return await withModelFetched(settings);
 }
 
 /** What flags set, in the form of a cluster file; other flags of a command set nothing there. */

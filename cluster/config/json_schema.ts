@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { configSchema } from "./config.ts";
+import { IDLE_SECONDS } from "./several_models.ts";
 import { resolveSettings, type Settings } from "./settings.ts";
 
 /** The part of JSON Schema that zod writes of our schema. */
@@ -19,6 +20,8 @@ export interface SchemaNode {
   readonly anyOf?: readonly SchemaNode[];
   readonly items?: SchemaNode;
   readonly properties?: Readonly<Record<string, SchemaNode>>;
+  /** Of what users name. */
+  readonly additionalProperties?: SchemaNode | boolean;
   readonly minimum?: number;
   readonly maximum?: number;
   readonly exclusiveMinimum?: number;
@@ -51,6 +54,7 @@ const DEFAULTS: Readonly<Record<string, (settings: Settings) => unknown>> = {
   "server.host": ({ host }) => host,
   "server.port": ({ port }) => port,
   "server.maxWaiting": ({ maxWaiting }) => maxWaiting,
+  "server.idleSeconds": () => IDLE_SECONDS,
   "server.shutdownTimeout": ({ shutdownTimeout }) => shutdownTimeout,
   "server.maxWaitingPerKey": ({ maxWaitingPerKey }) => maxWaitingPerKey,
   "server.allowedOrigins": ({ allowedOrigins }) => allowedOrigins,
@@ -66,7 +70,7 @@ export function configJsonSchema(): SchemaNode {
   const seen = new Set<string>();
   const described = (node: SchemaNode, path: string): SchemaNode => {
     seen.add(path);
-    const { properties, items, anyOf } = node;
+    const { properties, items, anyOf, additionalProperties: named } = node;
     const children = (of: Readonly<Record<string, SchemaNode>>) =>
       Object.fromEntries(Object.entries(of).map(([key, child]) => [key, described(child, path === "" ? key : `${path}.${key}`)]));
     return {
@@ -75,6 +79,7 @@ export function configJsonSchema(): SchemaNode {
       ...path in DEFAULTS ? { default: DEFAULTS[path](settings) } : {},
       ...properties === undefined ? {} : { properties: children(properties) },
       ...items?.properties === undefined ? {} : { items: { ...items, properties: children(items.properties) } },
+      ...typeof named !== "object" ? {} : { additionalProperties: { title: "Model", ...named, properties: children(named.properties ?? {}) } },
       // A section that may be null is a section.
       ...anyOf === undefined
         ? {}

@@ -17,6 +17,7 @@ import type { Speculation } from "../../core/speculation/speculation.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
 import { checkRoles, DECODE_RANKS, unitCounts } from "./host_places.ts";
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
+import { resolveModels, type SeveralModels } from "./several_models.ts";
 import { refuseWithoutEffect } from "./without_effect.ts";
 
 /** Everything resolved. */
@@ -64,6 +65,8 @@ export interface Settings {
   /** Whether it was configured which units there are; else they are a default that `serve` may replace by what suits the machine. */
   readonly unitsGiven: boolean;
   readonly cluster: ClusterSettings;
+  /** Models that are served instead of this one, whose settings are what they have in common; null: there is this one. */
+  readonly several: SeveralModels<Settings> | null;
 }
 
 /** Decode groups. */
@@ -181,6 +184,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     mixed,
     unitsGiven: saysUnits(config),
     cluster: resolveCluster(config.cluster ?? {}, env),
+    several: resolveModels(config, (one) => resolveSettings({}, one, env)),
   };
   checkRoles(settings.cluster.hosts, { mixed: mixed.workers, decode: settings.decode.groups, prefill: settings.prefill.workers });
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
@@ -211,10 +215,15 @@ export function asMixed(
   };
 }
 
-/** The same with one mixed unit of one worker: for a process that serves alone. */
+/** The same with one mixed unit of one worker, of each model where there are several: for a process that serves alone. */
 export function asOneMixed(settings: Settings): Settings {
-  const { cluster, ...rest } = asMixed(settings, { workers: 1, ranks: 1 });
-  return { ...rest, cluster: { ...cluster, listen: undefined, hosts: [LOCAL_HOST] } };
+  const { cluster, several, ...rest } = asMixed(settings, { workers: 1, ranks: 1 });
+  const models = several?.models.map((model) => ({ ...model, settings: asOneMixed(model.settings) })) ?? [];
+  return {
+    ...rest,
+    cluster: { ...cluster, listen: undefined, hosts: [LOCAL_HOST] },
+    several: several === null ? null : { ...several, models },
+  };
 }
 
 /** Whether a model is the embedded one. */

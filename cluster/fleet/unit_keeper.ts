@@ -7,7 +7,7 @@
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
 import { log } from "../logs/log.ts";
-import { MOST_ATTEMPTS, RETRY_DELAY } from "./link_attempts.ts";
+import { MOST_ATTEMPTS, RETRY_DELAY, TOLD_ATTEMPT } from "./link_attempts.ts";
 import type { Member, Unit } from "./unit.ts";
 
 /** What a {@link UnitKeeper} does and tells. */
@@ -106,7 +106,7 @@ export class UnitKeeper {
         new LatentmeshError("worker_lost", `${unit.name} could not be linked after ${this.#attempts} attempts: ${error.message}`),
       );
     }
-    log("debug", `${unit.name}: ${error.message}`);
+    log(this.#attempts === TOLD_ATTEMPT ? "warn" : "debug", `${unit.name} cannot be linked yet: ${error.message}`);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.wake(), RETRY_DELAY);
   }

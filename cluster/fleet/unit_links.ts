@@ -5,7 +5,7 @@
  */
 import { asLatentmeshError, type LatentmeshError } from "../../core/errors.ts";
 import { log } from "../logs/log.ts";
-import { MOST_ATTEMPTS, RETRY_DELAY } from "./link_attempts.ts";
+import { MOST_ATTEMPTS, RETRY_DELAY, TOLD_ATTEMPT } from "./link_attempts.ts";
 import { linkUnits, type Unit } from "./unit.ts";
 
 /** What {@link UnitLinks} tells. */
@@ -78,7 +78,7 @@ export class UnitLinks {
   }
 
   #failed({ prefill, decode }: Pair, attempt: number, error: LatentmeshError): void {
-    log("debug", `linking ${prefill.name} with ${decode.name}: ${error.message}`);
+    log(attempt === TOLD_ATTEMPT ? "warn" : "debug", `${prefill.name} cannot be linked with ${decode.name} yet: ${error.message}`);
     if (attempt >= MOST_ATTEMPTS) return this.#listener.onFailed(prefill, decode, error);
     const timer = setTimeout(() => {
       this.#timers.delete(timer);

@@ -26,6 +26,7 @@ import { handleCountTokens, handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
 import { handleTokens } from "./openai/tokens.ts";
+import { askModels, listedAnthropic, listedObject, listOf, noSuchModel, type ServedModels } from "./several_models.ts";
 
 /** A server that can answer. */
 export interface LoadedServer {
@@ -70,6 +71,8 @@ export interface AppOptions {
   readonly origins?: OriginRules;
   /** What one client may do; default: as much as it likes. */
   readonly limits?: ClientLimits;
+  /** Several models instead of one: the server's state tells of none. */
+  readonly models?: ServedModels;
 }
 
 /** Of a body by default; more where the context is so long that prompts need it. */
@@ -79,6 +82,9 @@ const BODY_BYTES_PER_TOKEN = 32;
 /** Bodies as large as they may be that are read at a time: of one client, and in all. */
 const BODIES_PER_CLIENT = 16;
 const BODIES = 32;
+
+/** The same where models are not known before they are loaded: a million tokens. */
+const SEVERAL_BODY_BYTES = 32 << 20;
 
 /** Everybody may ask about health. */
 const OPEN_PATHS = ["/healthz", "/health", "/readyz", "/version", ...DASHBOARD_PATHS];
@@ -107,11 +113,6 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
   if (apiKeys.length > 0) app.use(except(OPEN_PATHS, requireKey(apiKeys)));
   if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
-  app.post("/v1/chat/completions", (c) => handleChat(c, loaded()));
-  app.post("/v1/completions", (c) => handleCompletion(c, loaded()));
-  app.post("/v1/responses", (c) => handleResponses(c, loaded()));
-  app.post("/v1/messages", (c) => handleMessages(c, loaded()));
-  app.post("/v1/messages/count_tokens", (c) => handleCountTokens(c, loaded()));
   app.post("/v1/embeddings", () => {
     throw new HttpError(
       400,
@@ -121,15 +122,35 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
       },
     );
   });
+  const { models } = options;
+  if (models !== undefined) {
+    const limits = bodyLimits(options.maxBodyBytes ?? SEVERAL_BODY_BYTES);
+    // What this app would answer by itself if it had one model, an app of the model's own does.
+    const isRoute = (path: string) => app.routes.some((route) => route.method === "POST" && route.path === path);
+    app.use(askModels(models, limits, ({ req: { method, path } }) => method === "POST" && isRoute(path)));
+  }
+  app.post("/v1/chat/completions", (c) => handleChat(c, loaded()));
+  app.post("/v1/completions", (c) => handleCompletion(c, loaded()));
+  app.post("/v1/responses", (c) => handleResponses(c, loaded()));
+  app.post("/v1/messages", (c) => handleMessages(c, loaded()));
+  app.post("/v1/messages/count_tokens", (c) => handleCountTokens(c, loaded()));
   app.post("/tokenize", (c) => handleTokens(c, loaded(), "tokenize"));
   app.post("/detokenize", (c) => handleTokens(c, loaded(), "detokenize"));
+  const started = Math.floor(Date.now() / 1000);
   app.get("/v1/models", (c) => {
+    if (models !== undefined) return c.json(listOf(models.list(), started, isAnthropic(c)));
     const { model } = loaded();
     if (!isAnthropic(c)) return c.json({ object: "list", data: [modelObject(model)] });
     return c.json({ data: [anthropicModel(model)], has_more: false, first_id: model.id, last_id: model.id });
   });
   app.get("/v1/models/:id{.+}", (c) => {
     const id = c.req.param("id");
+    if (models !== undefined) {
+      const listed = models.list();
+      const model = listed.find((one) => one.id === id);
+      if (model === undefined) throw noSuchModel(id, listed);
+      return c.json(isAnthropic(c) ? listedAnthropic(model, started) : listedObject(model, started));
+    }
     const { model } = loaded();
     if (id !== model.id) throw new HttpError(404, `The model "${id}" does not exist; this server serves "${model.id}"`, { code: "model_not_found" });
     return c.json(isAnthropic(c) ? anthropicModel(model) : modelObject(model));
@@ -137,6 +158,10 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
   app.get("/version", (c) => c.json({ version: manifest.version }));
   app.get("/readyz", (c) => {
+    if (models !== undefined) {
+      if (drain.aborted) return c.json({ status: "not ready" }, 503);
+      return c.json({ status: "ready", models: Object.fromEntries(models.list().map(({ id, state }) => [id, state])) });
+    }
     const now = state();
     if ("loading" in now) return c.json({ status: now.pace?.downloading ? "downloading" : "loading", ...progressOf(now) }, 503);
     const { engine } = now.model;
@@ -144,7 +169,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
     const degraded = engine.degraded ?? null;
     return c.json(degraded === null ? { status: "ready" } : { status: "degraded", problem: degraded });
   });
-  app.get("/cluster", async (c) => c.json(await describe(state(), options)));
+  app.get("/cluster", async (c) => c.json(models === undefined ? await describe(state(), options) : await describeModels(models, options)));
   const { metrics } = options;
   if (metrics !== undefined) {
     app.get("/metrics", async (c) => {
@@ -159,8 +184,9 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
 }
 
 /** What there is to say about a server. */
-async function describe(state: ServerState, { metrics, drain }: AppOptions): Promise<object> {
-  const counted = metrics?.summary ?? { generatedTokens: 0, recent: { firstTokenMs: null, interTokenMs: null } };
+async function describe(state: ServerState, options: AppOptions): Promise<object> {
+  const counted = countedBy(options);
+  const { drain } = options;
   if ("loading" in state) {
     return { model: state.loading, maxContext: null, ready: false, loading: progressOf(state), ...counted, ...noCluster("loading") };
   }
@@ -173,6 +199,18 @@ async function describe(state: ServerState, { metrics, drain }: AppOptions): Pro
     ...counted,
     ...await describe?.() ?? noCluster("nothing is known of its units"),
   };
+}
+
+/** The same of one with several models. */
+async function describeModels(models: ServedModels, options: AppOptions): Promise<object> {
+  const listed = models.list();
+  const [{ id, maxContext }] = listed;
+  const ready = !options.drain.aborted;
+  return { model: id, maxContext, ready, loading: null, ...countedBy(options), ...await models.describe(), models: listed };
+}
+
+function countedBy({ metrics }: AppOptions) {
+  return metrics?.summary ?? { generatedTokens: 0, recent: { firstTokenMs: null, interTokenMs: null } };
 }
 
 function progressOf({ loadedBytes, totalBytes, pace }: LoadingServer) {

@@ -160,7 +160,7 @@ export function limitClients(limiter: RateLimiter): MiddlewareHandler<AppEnv> {
 }
 
 /** A response whose end, or whose abandonment, is noticed. */
-function endingWith(response: Response, end: () => void): Response {
+export function endingWith(response: Response, end: () => void): Response {
   if (response.body === null) {
     end();
     return response;

@@ -7,6 +7,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { checkConfig } from "../config/config.ts";
 import type { Config } from "../config/config_type.ts";
 import { resolveSettings, type Settings } from "../config/settings.ts";
+import { accessOf } from "../http/access.ts";
 import { createApp } from "../http/app.ts";
 import { type HttpEngine, OpenModel } from "../http/open_model.ts";
 import { logRequest } from "../http/request_log.ts";
@@ -68,10 +69,7 @@ export class ModelServer implements AsyncDisposable {
         shutdown: cancel.signal,
         metrics,
         onAnswered: logRequest,
-        apiKeys: settings.apiKeys,
-        maxBodyBytes: settings.maxBodyBytes,
-        origins: { hosts: settings.allowedHosts, origins: settings.allowedOrigins },
-        limits: settings.limits,
+        ...accessOf(settings),
       });
       const server = await listen(settings, (request) => app.fetch(request));
       return new ModelServer({ server, open, drain, cancel, timeout: settings.shutdownTimeout * 1000 });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../../core/errors.ts";
 import type { UnitRole } from "../../core/wire/protocol.ts";
 import { type HostPlace, HostPlaces } from "../config/host_places.ts";
 import type { Settings } from "../config/settings.ts";
@@ -30,7 +31,7 @@ export interface UnitPlan {
 
 type Units = Pick<Settings, "decode" | "prefill" | "mixed" | "cluster">;
 
-/** All units: decode groups first, which get the first devices; or mixed units alone. @throws {LatentmeshError} `invalid_config` if no host takes one of them */
+/** All units: decode groups first, which get the first devices; or mixed units alone. @throws {LatentmeshError} `invalid_config` if they cannot be placed as they are told */
 export function planUnits(settings: Units): UnitPlan[] {
   return placed(settings).units;
 }
@@ -50,6 +51,16 @@ export function idleAdvice(settings: Units): string | null {
   return `no worker runs on ${idle.join(", ")}: more ${more} would use ${idle.length === 1 ? "it" : "them"}`;
 }
 
+/** Ranks that are told to share memory must be on one host. */
+function refuseApart(name: string, slots: readonly Slot[]): void {
+  const hosts = [...new Set(slots.map(({ host }) => host))];
+  if (hosts.length < 2) return;
+  const problem = `ranks of ${name} are on hosts ${
+    hosts.join(" and ")
+  }, which share no memory; leave it out, or give hosts roles or GPUs so that they are on one`;
+  throw new LatentmeshError("invalid_config", `Cannot use decode.exchange: ${problem}`, { param: "decode.exchange" });
+}
+
 function placed({ decode, prefill, mixed, cluster }: Units): { readonly units: UnitPlan[]; readonly idle: readonly HostPlace[] } {
   const places = new HostPlaces(cluster.hosts);
   const unit = (role: UnitRole, index: number, ranks: number): UnitPlan => {
@@ -65,6 +76,7 @@ function placed({ decode, prefill, mixed, cluster }: Units): { readonly units: U
     ...Array.from({ length: decode.groups }, (_, i) => unit("decode", i, decode.scheme.ranks)),
     ...Array.from({ length: prefill.workers }, (_, i) => unit("prefill", i, prefill.ranks)),
   ];
+  if (decode.exchange === "shared-memory") { for (const { name, slots } of units) refuseApart(name, slots); }
   return { units, idle: places.idle };
 }
 

@@ -54,9 +54,12 @@ export interface SpawnOptions {
   readonly gpu: number | null;
 }
 
-/** Variables that drivers, caches and certificates need; everything else stays here. */
+/** Variables that drivers, caches and certificates need, and those by which Deno fetches packages; everything else stays here. */
 const PASSED =
-  /^(PATH|HOME|USER|TMPDIR|LANG|LC_.*|TZ|DENO_DIR|DENO_CERT|SSL_CERT_.*|XDG_.*|VK_.*|MESA_.*|LIBGL_.*|DRI_PRIME|LD_LIBRARY_PATH|DYLD_.*|NVIDIA_.*|CUDA_.*|__.*)$/;
+  /^(PATH|HOME|USER|TMPDIR|LANG|LC_.*|TZ|DENO_DIR|DENO_CERT|DENO_TLS_CA_STORE|NODE_EXTRA_CA_CERTS|NPM_CONFIG_REGISTRY|SSL_CERT_.*|((HTTPS?|NO)_PROXY|(https?|no)_proxy)|XDG_.*|VK_.*|MESA_.*|LIBGL_.*|DRI_PRIME|LD_LIBRARY_PATH|DYLD_.*|NVIDIA_.*|CUDA_.*|__.*)$/;
+
+/** What Deno says where a module could not be fetched, which may be otherwise next time. */
+const NOT_FETCHED = /error sending request|connection (reset|closed|refused)|timed out|dns error/i;
 
 /** Lines kept of what a worker wrote to standard error. */
 const LAST_LINES = 5;
@@ -91,7 +94,7 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
       code,
       lastLines: lines.join(" "),
       // Deno ends so of itself; whoever ends it from outside does with other codes.
-      unloadable: !started && code === 1,
+      unloadable: !started && code === 1 && !lines.some((line) => NOT_FETCHED.test(line)),
     })),
     kill() {
       try {
@@ -143,8 +146,8 @@ export function configArguments(entry: URL): string[] {
 }
 
 /** The part of the environment that processes of a cluster get. */
-export function passedEnvironment(): Record<string, string> {
-  return Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => PASSED.test(name)));
+export function passedEnvironment(all: Readonly<Record<string, string>> = Deno.env.toObject()): Record<string, string> {
+  return Object.fromEntries(Object.entries(all).filter(([name]) => PASSED.test(name)));
 }
 
 /**

@@ -9,6 +9,7 @@ import { connectLink, type Link } from "../../core/wire/link.ts";
 import { type Feeder, parseMessage, type Peer, type PeerFrameOf, peerFrameSchema } from "../../core/wire/messages.ts";
 import type { Transport } from "../../core/wire/transport.ts";
 import type { Collective } from "../collective/collective.ts";
+import { peerProblem } from "./peer_problem.ts";
 import { type ExchangeOptions, type RankIdentity, UnitEpoch } from "./unit_epoch.ts";
 
 /** What prefill workers and decode ranks send each other is taken in here. */
@@ -146,7 +147,7 @@ export class Membership {
 
   async #open(peer: Peer): Promise<Link> {
     const { worker, role } = this.identity;
-    const socket = await this.#transport.connect(peer.address);
+    const socket = await this.#transport.connect(peer.address).catch((error) => Promise.reject(peerProblem(error, peer)));
     return await connectLink(socket, { worker, role }, peer.secret as Uint8Array<ArrayBuffer>, peer.worker);
   }
 

@@ -86,8 +86,11 @@ describe("configuration", () => {
     const undefaulted: string[] = [];
     const walk = (node: SchemaNode, path: string) => {
       assert((node.title ?? "") !== "" && (node.description ?? "") !== "", path);
-      const inner = [node, node.items ?? {}, ...node.anyOf ?? []].flatMap(({ properties }) => Object.entries(properties ?? {}));
+      const named = typeof node.additionalProperties === "object" ? [node.additionalProperties] : [];
+      const inner = [node, node.items ?? {}, ...named, ...node.anyOf ?? []].flatMap(({ properties }) => Object.entries(properties ?? {}));
       for (const [key, child] of inner) walk(child, `${path}.${key}`);
+      // What holds for one of several models is what is said beside them.
+      if (path.startsWith(".models.")) return;
       if (inner.length === 0 && node.default === undefined && !/default|[Ww]ithout|instead of|belong/.test(node.description!)) undefaulted.push(path);
     };
     const schema = configJsonSchema();
@@ -95,6 +98,60 @@ describe("configuration", () => {
     assertEquals(undefaulted, [".$schema", ".cluster.hosts.name"]);
     const { decode, mixed } = schema.properties!;
     assertEquals([decode.properties!.ranks.default, mixed.properties!.maxStepMs.title], [2, "Max step ms"]);
+  });
+
+  it("gives each of several models its own settings over those of all", () => {
+    const file = parseConfig(
+      `weights: q8
+cache: { maxTokens: 640 }
+models:
+  tiny: { gpus: [1], idleSeconds: 0 }
+  org/lite: { model: lite, weights: keep, cache: { dtype: f16 }, mixed: { workers: 2 }, keepLoaded: true }
+server: { idleSeconds: 60, maxLoaded: 2, port: 1 }
+cluster: { hosts: [{ name: here, gpus: [0, 1] }] }`,
+      "c.yaml",
+    );
+    const { several, port } = resolveSettings({ device: "deno" }, file, none);
+    assertEquals([several!.maxLoaded, port], [2, 1]);
+    const [tiny, lite] = several!.models;
+    assertEquals([tiny.name, tiny.idleSeconds, tiny.keepLoaded, lite.name, lite.idleSeconds, lite.keepLoaded], [
+      "tiny",
+      0,
+      false,
+      "org/lite",
+      60,
+      true,
+    ]);
+    assertEquals(
+      [tiny, lite].map(({ settings }) => [settings.weights, settings.maxTokensTotal, settings.cacheDtype, settings.modelName, settings.device]),
+      [
+        ["q8", 640, undefined, "tiny", "deno"],
+        ["keep", 640, "f16", "org/lite", "deno"],
+      ],
+    );
+    assertEquals([tiny, lite].map(({ settings }) => [settings.cluster.hosts[0].gpus, settings.mixed.workers, settings.unitsGiven]), [
+      [[1], 0, false],
+      [[0, 1], 2, true],
+    ]);
+    assertEquals(resolveSettings({}, { model: "m" }, none).several, null);
+    const hosts = "cluster: { token: 0123456789abcdef, listen: '127.0.0.1:1', hosts: [{ name: a }, { name: b, join: true }] }";
+    const refused: [string, string][] = [
+      ["models: {}", "models: it must name a model"],
+      ["models: { a: { model: m, weight: q4 } }", "models.a.weight: there is no such setting; did you mean models.a.weights?"],
+      ["models: { a: { cache: { dtype: f8 } } }", 'models.a.cache.dtype: expected "f16" or "f32", got "f8"'],
+      ["models: { a b: {} }", 'models.a b: the name must be 1 to 96 letters, digits and . : / @ _ -, got "a b"'],
+      ["model: m\nmodels: { a: {} }", "Cannot use model: models says what is served"],
+      ["models: { a: {} }\nserver: { modelName: x }", "Cannot use server.modelName: models have their names"],
+      [`models: { a: {} }\n${hosts}`, "Cannot use models: hosts that join compute one model"],
+      ["models: { a: { keepLoaded: true }, b: {} }\nserver: { maxLoaded: 1 }", "Cannot use server.maxLoaded: it is 1, and 1 are kept loaded"],
+      ["models: { a: { decode: { ranks: 1, pingPong: true } } }", 'Of model "a": Cannot use decode.pingPong'],
+      ["server: { maxLoaded: 1 }", "Cannot use server.maxLoaded: it is of several models"],
+      ["server: { idleSeconds: 1 }", "Cannot use server.idleSeconds: it is of several models"],
+    ];
+    for (const [text, problem] of refused) {
+      const { message } = assertThrows(() => resolveSettings({}, parseConfig(text, "c.yaml"), none), LatentmeshError);
+      assert(message.includes(problem), `${problem}: ${message}`);
+    }
   });
 
   it("prefers flags to the file, the file to the environment, and that to defaults", () => {

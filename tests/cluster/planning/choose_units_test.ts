@@ -150,6 +150,23 @@ describe("the units of a machine", () => {
     }
   });
 
+  it("that cannot be, and certificates that cannot be read, are findings of doctor, too", async () => {
+    const hosts = [{ name: "a" }, { name: "b", join: true }];
+    const config: Config = {
+      model: LITE,
+      decode: { exchange: "shared-memory" },
+      server: { port: 0 },
+      cluster: { token: "0123456789abcdef", listen: "127.0.0.1:0", tls: { cert: "/nowhere/cert.pem", key: "/nowhere/key.pem" }, hosts },
+    };
+    const findings = await examine(resolveSettings({}, config, () => undefined), services({ free: 100e9 }));
+    const failed = findings.filter(({ state }) => state === "fail").map(({ subject, text }) => `${subject}: ${text}`);
+    assertEquals(failed.length, 2, failed.join("\n"));
+    assert(
+      failed[0].startsWith("tls: Cannot read cluster.tls.cert") && failed[1].includes("ranks of decode-0 are on hosts a and b"),
+      failed.join("\n"),
+    );
+  });
+
   it("are a finding of doctor", async () => {
     const findings = await examine(resolveSettings({}, { model: LITE, server: { port: 0 } }, () => undefined), services({ free: 100e9 }));
     assert(findings.some(({ subject, text }) => subject === "units" && text.startsWith("one mixed worker")), JSON.stringify(findings));

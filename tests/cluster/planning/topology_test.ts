@@ -69,6 +69,22 @@ describe("the topology", () => {
     assertThrows(refused(["decode", "prefill"], { mixed: { workers: 1 } }), LatentmeshError, "no host takes mixed workers");
   });
 
+  it("has no ranks share memory that are on two hosts", () => {
+    const hosts = [{ name: "a" }, { name: "b", join: true }];
+    const on = (config: Config) =>
+      planUnits(
+        settings({
+          ...config,
+          decode: { exchange: "shared-memory", ...config.decode },
+          cluster: { token: "env:TOKEN", listen: "127.0.0.1:1", hosts },
+        }),
+      );
+    const error = assertThrows(() => on({}), LatentmeshError, "ranks of decode-0 are on hosts a and b, which share no memory");
+    assertEquals(error.param, "decode.exchange");
+    assertThrows(() => on({ decode: { ranks: 1 }, prefill: { ranks: 2 } }), LatentmeshError, "ranks of prefill-0 are on hosts b and a");
+    assertEquals(on({ decode: { exchange: "auto" } }).length, 2);
+  });
+
   it("gives each mixed unit a GPU, and has no other units beside them", () => {
     const hosts = [{ name: "a", gpus: [0, 1] }];
     const resolved = settings({ mixed: { workers: 2 }, cluster: { hosts } });

@@ -3,7 +3,8 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { spawnWorker } from "../../../cluster/processes/spawn.ts";
+import { guardianSettled } from "../../../cluster/processes/guardian.ts";
+import { passedEnvironment, spawnWorker } from "../../../cluster/processes/spawn.ts";
 import { UNABLE_EXIT_CODE } from "../../../core/wire/protocol.ts";
 import { UNIX_HOST } from "../../../workers/links/transport.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
@@ -32,6 +33,7 @@ async function ended(entry: URL, given: { device?: "dawn" | "wasm"; dawn?: strin
     gpu: null,
   });
   const end = await ended;
+  await guardianSettled();
   await Deno.remove(directory, { recursive: true });
   return end;
 }
@@ -49,5 +51,26 @@ describe("a worker process", () => {
     assertEquals([dawn.unloadable, model.unloadable, code.unloadable, away.unloadable], [false, false, true, false]);
     assertStringIncludes(dawn.lastLines, "Cannot load Dawn from file:///nowhere/index.js");
     assertStringIncludes(code.lastLines, "no_such_module.ts");
+  });
+
+  it("is tried again where its code could not be fetched", async () => {
+    const refused = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = refused.addr as Deno.NetAddr;
+    refused.close();
+    const { code, unloadable, lastLines } = await ended(new URL(`http://127.0.0.1:${port}/main.ts`), {});
+    assertEquals([code, unloadable], [1, false], lastLines);
+  });
+
+  it("fetches packages as the process that starts it does", () => {
+    const names = [
+      "DENO_TLS_CA_STORE",
+      "NODE_EXTRA_CA_CERTS",
+      "NPM_CONFIG_REGISTRY",
+      "HTTPS_PROXY",
+      "no_proxy",
+      "LATENTMESH_TOKEN",
+      "AWS_SECRET_ACCESS_KEY",
+    ];
+    assertEquals(Object.keys(passedEnvironment(Object.fromEntries(names.map((name) => [name, "x"])))), names.slice(0, 5));
   });
 });

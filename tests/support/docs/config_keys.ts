@@ -7,6 +7,7 @@ import { configJsonSchema, type SchemaNode } from "../../../cluster/config/json_
 
 /** Markdown: a heading for each section of the file, and its keys. @throws if a key has no description */
 export function configKeys(): string {
+  const { properties = {} } = configJsonSchema();
   const line = (path: string, node: SchemaNode): string[] => {
     if (node.properties !== undefined) {
       const intro = node.description === undefined ? [] : [`- **\`${path}\`**: ${sentence(node.description)}`];
@@ -19,12 +20,12 @@ export function configKeys(): string {
     // A list is in its description, if there is more to say of it than that it is empty.
     const standard = node.default === undefined || typeof node.default === "object" ? "" : `, default \`${node.default}\``;
     const item = `- **\`${path}\`** (${typeOf(node)}${standard}): ${sentence(node.description)}`;
-    const entries = node.items?.properties === undefined
-      ? []
-      : Object.entries(node.items.properties).flatMap(([key, child]) => line(`${path}[].${key}`, child));
-    return [item, ...entries];
+    const ofList = Object.entries(node.items?.properties ?? {}).flatMap(([key, child]) => line(`${path}[].${key}`, child));
+    // What is said of one of several is said of the one there is, too.
+    const named = typeof node.additionalProperties === "object" ? Object.entries(node.additionalProperties.properties ?? {}) : [];
+    const ofNamed = named.filter(([key]) => !(key in properties)).flatMap(([key, child]) => line(`${path}.NAME.${key}`, child));
+    return [item, ...ofList, ...ofNamed];
   };
-  const { properties = {} } = configJsonSchema();
   const sections = Object.entries(properties);
   const own = sections.filter(([, { properties }]) => properties === undefined).flatMap(([key, node]) => line(key, node));
   const parts = sections.filter(([, { properties }]) => properties !== undefined)
@@ -33,6 +34,7 @@ export function configKeys(): string {
 }
 
 function typeOf(node: SchemaNode): string {
+  if (typeof node.additionalProperties === "object") return "sections by name";
   if (node.anyOf !== undefined) return node.anyOf.map(typeOf).join(", or ");
   if (node.const !== undefined) return `\`${node.const}\``;
   if (node.enum !== undefined) return node.enum.map((value) => `\`${value}\``).join(", ");
