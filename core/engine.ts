@@ -45,10 +45,20 @@ export interface TokenConstraint {
   readonly settled: Promise<void> | null;
   /** Tokens allowed next, one bit each, [⌈vocabulary / 32⌉] words; another array when others are, never changed in place. */
   readonly mask: Uint32Array;
-  /** The mask after these tokens, if they are taken next. Without it nothing is known in advance. */
+  /** The mask after these tokens, if they are taken next; where there is {@link foresight}, of as many as are known. Without it nothing is known in advance. */
   maskBehind?(tokens: readonly number[]): Uint32Array;
+  /** Finds out what {@link maskBehind} tells; without it, that is known of whatever tokens. */
+  readonly foresight?: Foresight;
   /** Goes on by one token. */
   accept(token: number): void;
+}
+
+/** What may come behind tokens that are not taken yet. */
+export interface Foresight {
+  /** Finds out what may come behind each of these tokens, if they are taken next; resolves when it is known, or will not be. */
+  foresee(tokens: readonly number[]): Promise<void>;
+  /** Of how many of them it is known, since the last token was taken; those behind may not come. */
+  readonly known: number;
 }
 
 /** Log-probability of a token under the model (before temperature, penalties and bias), in nats, and of the best alternatives, descending. */

@@ -81,6 +81,7 @@ export class Grammars implements Disposable {
   #open(id: number, params: GrammarParams, thread: Worker): RunningGrammar {
     const running = new RunningGrammar({
       accept: (token) => tell(thread, { kind: "accept", id, token }),
+      foresee: (at, tokens) => tell(thread, { kind: "foresee", id, at, tokens }),
       close: () => {
         this.#params.delete(id);
         if (this.#running.delete(id)) tell(thread, { kind: "close", id });
@@ -113,6 +114,7 @@ export class Grammars implements Disposable {
     for (const id of message.ids) {
       const running = this.#running.get(id);
       if (message.kind === "mask") running?.settle(message.mask);
+      else if (message.kind === "foreseen") running?.foreseen(message.at, message.masks);
       else {
         this.#running.delete(id);
         const param = message.reason === "invalid_request" ? this.#params.get(id)?.[message.ofTools ? "tools" : "form"] : undefined;

@@ -13,13 +13,17 @@ export type ToGrammarThread =
   | { readonly kind: "open"; readonly ids: readonly number[]; readonly grammar: string; readonly client: string }
   /** An answer goes on by one token. */
   | { readonly kind: "accept"; readonly id: number; readonly token: number }
+  /** What may come behind each of these tokens, if an answer goes on by them when it has got `at` tokens. */
+  | { readonly kind: "foresee"; readonly id: number; readonly at: number; readonly tokens: readonly number[] }
   /** Has no answer. */
   | { readonly kind: "close"; readonly id: number };
 
-/** From the thread: one for every `open` and `accept`, in any order. */
+/** From the thread: one for every `open`, `accept` and `foresee`, in any order. */
 export type FromGrammarThread =
   /** Tokens that may come next. */
   | { readonly kind: "mask"; readonly ids: readonly number[]; readonly mask: Uint32Array<ArrayBuffer> }
+  /** Of as many of the tokens that were asked for as may come; none where the answer has gone on, or where it would take too long. */
+  | { readonly kind: "foreseen"; readonly ids: readonly [number]; readonly at: number; readonly masks: readonly Uint32Array<ArrayBuffer>[] }
   | {
     readonly kind: "failed";
     readonly ids: readonly number[];

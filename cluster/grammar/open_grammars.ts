@@ -25,6 +25,9 @@ interface OpenAnswer {
   readonly grammar: CompiledGrammar;
   readonly client: string;
   state: State;
+  /** Tokens that it has got, and how many of them the state does not know yet. */
+  tokens: number;
+  behind: number;
 }
 
 type Message<K extends ToGrammarThread["kind"]> = Extract<ToGrammarThread, { kind: K }>;
@@ -53,7 +56,15 @@ export class OpenGrammars {
 
   accept({ id, token }: Message<"accept">): void {
     const answer = this.#answers.get(id);
-    if (answer !== undefined) this.#turns.add(answer.client, this.#guarded([id], this.#accept(id, token, answer)));
+    if (answer === undefined) return;
+    answer.tokens++;
+    answer.behind++;
+    this.#turns.add(answer.client, this.#guarded([id], this.#accept(id, token, answer)));
+  }
+
+  foresee({ id, at, tokens }: Message<"foresee">): void {
+    const answer = this.#answers.get(id);
+    if (answer !== undefined) this.#turns.add(answer.client, this.#foresee(id, { at, tokens }, answer));
   }
 
   close({ id }: Message<"close">): void {
@@ -68,7 +79,7 @@ export class OpenGrammars {
     if (bytes > MOST_OPEN_BYTES) throw new Overloaded("the grammars of running answers take all the memory there is for them");
     const grammar = yield* this.#compilations.take(text, () => this.#compile(text));
     const mask = yield* grammar.mask(grammar.start);
-    for (const id of ids) if (this.#wanted.has(id)) this.#answers.set(id, { grammar, client, state: grammar.start });
+    for (const id of ids) if (this.#wanted.has(id)) this.#answers.set(id, { grammar, client, state: grammar.start, tokens: 0, behind: 0 });
     this.#tell({ kind: "mask", ids, mask });
   }
 
@@ -82,8 +93,28 @@ export class OpenGrammars {
     const { grammar } = answer;
     answer.state = yield* grammar.accept(answer.state, token);
     if (answer.state === DEAD) throw new Error(`token ${token} does not fit the grammar`);
+    answer.behind--;
     const mask = yield* grammar.mask(answer.state);
     this.#tell({ kind: "mask", ids: [id], mask });
+  }
+
+  /** What goes wrong here is not known in advance, that is all. */
+  *#foresee(id: number, { at, tokens }: Pick<Message<"foresee">, "at" | "tokens">, answer: OpenAnswer): Steps {
+    const { grammar } = answer;
+    const masks: Uint32Array<ArrayBuffer>[] = [];
+    // Where the last token takes long, what comes behind may take as long again.
+    const current = () => answer.behind === 0 && answer.tokens === at && this.#wanted.has(id);
+    try {
+      let { state } = answer;
+      for (let i = 0; i < tokens.length && current(); i++) {
+        state = yield* grammar.accept(state, tokens[i]);
+        if (state === DEAD) break;
+        masks.push(yield* grammar.mask(state));
+      }
+    } catch {
+      // It is found out, or ends the answer, when the answer gets there.
+    }
+    this.#tell({ kind: "foreseen", ids: [id], at, masks });
   }
 
   /** Whatever goes wrong ends these answers, and no others. */

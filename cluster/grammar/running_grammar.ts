@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { TokenConstraint } from "../../core/engine.ts";
+import type { Foresight, TokenConstraint } from "../../core/engine.ts";
 import type { LatentmeshError } from "../../core/errors.ts";
 
 /** A constraint that is given back when its request has ended. */
@@ -12,6 +12,8 @@ export type GrammarConstraint = TokenConstraint & Disposable;
 /** What an answer's grammar can do. */
 export interface GrammarActions {
   accept(token: number): void;
+  /** @param at tokens that the answer has */
+  foresee(at: number, tokens: readonly number[]): void;
   close(): void;
 }
 
@@ -22,6 +24,11 @@ export class RunningGrammar implements GrammarConstraint {
   #waiting: PromiseWithResolvers<void> | null = null;
   /** Masks that have not come; only the last one counts. */
   #asked = 0;
+  /** Tokens that were taken. */
+  #taken = 0;
+  /** Masks behind tokens that may be taken next. */
+  #ahead: readonly Uint32Array[] = [];
+  #foreseeing: PromiseWithResolvers<void> | null = null;
   readonly #actions: GrammarActions;
 
   constructor(actions: GrammarActions) {
@@ -31,10 +38,19 @@ export class RunningGrammar implements GrammarConstraint {
 
   accept(token: number): void {
     this.#ask();
+    this.#taken++;
+    this.#foresaw([]);
     this.#actions.accept(token);
   }
 
+  readonly foresight: Foresight = this.#foresight();
+
+  maskBehind(tokens: readonly number[]): Uint32Array {
+    return tokens.length === 0 ? this.mask : this.#ahead[tokens.length - 1];
+  }
+
   [Symbol.dispose](): void {
+    this.#foresaw([]);
     this.#actions.close();
   }
 
@@ -47,9 +63,36 @@ export class RunningGrammar implements GrammarConstraint {
     this.#waiting = null;
   }
 
+  /** Masks ahead have come. @param at tokens that had been taken when they were asked for */
+  foreseen(at: number, masks: readonly Uint32Array[]): void {
+    if (at === this.#taken) this.#foresaw(masks);
+  }
+
   /** No mask will come any more. */
   fail(error: LatentmeshError): void {
+    this.#foresaw([]);
     this.#wait().reject(error);
+  }
+
+  #foresight(): Foresight {
+    const ahead = () => this.#ahead.length;
+    return {
+      foresee: (tokens) => {
+        this.#foresaw([]);
+        this.#foreseeing = Promise.withResolvers();
+        this.#actions.foresee(this.#taken, tokens);
+        return this.#foreseeing.promise;
+      },
+      get known() {
+        return ahead();
+      },
+    };
+  }
+
+  #foresaw(masks: readonly Uint32Array[]): void {
+    this.#ahead = masks;
+    this.#foreseeing?.resolve();
+    this.#foreseeing = null;
   }
 
   #ask(): void {

@@ -24,6 +24,8 @@ scope.onmessage = ({ data: message }: MessageEvent<ToGrammarThread>) => {
       return grammars.open(message);
     case "accept":
       return grammars.accept(message);
+    case "foresee":
+      return grammars.foresee(message);
     case "close":
       return grammars.close(message);
     default:

@@ -65,6 +65,7 @@ export class Answers {
         goesOn = followed.goesOn(this.#scheduler.drafts) && !this.#follow(followed, answers);
       }
     }
+    this.#foresee(sequences);
   }
 
   #follow(followed: FollowedDraft, answers: readonly LogitsAnswer[]): boolean {
@@ -78,6 +79,12 @@ export class Answers {
       if (sequence !== null && !this.#requests.take(sequence, answers[i])) insufficient.push(i);
     });
     for (const i of insufficient) await this.#takeFromRow(unit, sequences[i]!, answers[i], i);
+    this.#foresee(sequences);
+  }
+
+  /** Grammars are asked what may come behind drafts while clients are told. */
+  #foresee(sequences: readonly (Sequence | null)[]): void {
+    for (const sequence of sequences) if (sequence !== null) this.#requests.foresee(sequence);
   }
 
   async #takeFromRow(unit: Unit, sequence: Sequence, answer: LogitsAnswer, index: number): Promise<void> {

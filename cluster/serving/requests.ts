@@ -8,7 +8,8 @@ import { prefixHashesInTurns } from "../../core/cache/prefix_hash.ts";
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
-import { Speculator } from "../../core/speculation/speculator.ts";
+import { type ForeseeingConstraint, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
+import { type DraftSource, Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Sequence } from "../scheduler/state.ts";
@@ -30,6 +31,9 @@ export interface RequestsOptions {
 /** Milliseconds that a step waits for grammars. */
 const MASK_PATIENCE = 5;
 
+/** The same for what may come behind drafts, which may do without. */
+const FORESIGHT_PATIENCE = 1;
+
 /** Asked in the place of a request that has ended before it could say what it wants. */
 const NOTHING_MUCH: LogitsQuery = {
   key: 0,
@@ -41,6 +45,18 @@ const NOTHING_MUCH: LogitsQuery = {
   mask: null,
   draw: false,
 };
+
+async function settledWithin(promises: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
+  if (promises.size > 0) await Promise.race([Promise.all(promises), new Promise((resolve) => setTimeout(resolve, ms))]);
+}
+
+/** What guesses its tokens; null where what a grammar allows behind them cannot be known. */
+function draftsOf(request: TokenRequest): DraftSource | null {
+  if (!knowsAhead(request)) return null;
+  const drafts = new Speculator(request.prompt, request.prediction);
+  const { constraint } = request;
+  return constraint?.foresight === undefined ? drafts : new ForeseenDrafts(drafts, constraint as ForeseeingConstraint);
+}
 
 interface Entry {
   readonly running: RunningRequest;
@@ -58,6 +74,8 @@ export class Requests {
   readonly #arriving = new Set<Promise<unknown>>();
   /** Grammars that have not said what may come next. */
   readonly #masks = new Set<Promise<void>>();
+  /** Those that have not said what may come behind drafts. */
+  readonly #foresights = new Set<Promise<void>>();
   /** What clients are told next, in order. Telling takes about as long as everything else here, so it waits until the device has work again. */
   readonly #news: (() => void)[] = [];
   #telling = false;
@@ -83,7 +101,7 @@ export class Requests {
     const now = performance.now();
     const hashing = prefixHashesInTurns(prompt, blockTokens, client);
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
-    const drafts = (request.speculate ?? speculate) && most > 1 && knowsAhead(request) ? new Speculator(prompt, request.prediction) : null;
+    const drafts = (request.speculate ?? speculate) && most > 1 ? draftsOf(request) : null;
     const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, drafts, now };
     const sequence = this.#scheduler.add(options, this.#completionRate.timeFor(this.#scheduler.waiting.size));
     const entry: Entry = {
@@ -141,6 +159,14 @@ export class Requests {
     return this.of(sequence)?.queryBehind(drafted) ?? { query: NOTHING_MUCH, changes: [] };
   }
 
+  /** A sequence has got all tokens of a step: what its next draft needs is found out. */
+  foresee(sequence: Sequence): void {
+    const foreseen = sequence.ended ? null : sequence.drafts?.foresee?.() ?? null;
+    if (foreseen === null) return;
+    const came = foreseen.finally(() => this.#foresights.delete(came));
+    this.#foresights.add(came);
+  }
+
   /** Takes a token from an answer. @returns whether it suffices, if anybody still wants it; {@link takeFromRow} then goes on */
   take(sequence: Sequence, answer: LogitsAnswer): boolean {
     return this.#own(sequence, (running) => this.#taken(sequence, running.advance(answer, performance.now())));
@@ -153,7 +179,8 @@ export class Requests {
 
   /** Grammars take much less than a step: waiting for them is better than going on without their sequences. */
   async waitForMasks(): Promise<void> {
-    if (this.#masks.size > 0) await Promise.race([Promise.all(this.#masks), new Promise((resolve) => setTimeout(resolve, MASK_PATIENCE))]);
+    await settledWithin(this.#masks, MASK_PATIENCE);
+    await settledWithin(this.#foresights, FORESIGHT_PATIENCE);
   }
 
   /** Tells clients what has happened. */

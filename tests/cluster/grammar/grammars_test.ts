@@ -3,7 +3,7 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { GrammarConstraint } from "../../../cluster/grammar/running_grammar.ts";
+import type { GrammarConstraint, RunningGrammar } from "../../../cluster/grammar/running_grammar.ts";
 import type { Grammars } from "../../../cluster/grammar/grammars.ts";
 import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
 import { createGrammars } from "../../../cluster/text/model_grammars.ts";
@@ -63,6 +63,31 @@ describe("grammars", () => {
   }
 
   const oneBoolean = { type: "object", properties: { a: { type: "boolean" } }, required: ["a"], additionalProperties: false };
+
+  it("know ahead what they allow behind tokens that may come, and nothing of those that may not", async () => {
+    const schema = { type: "object", properties: { a: { type: "integer" } }, required: ["a"], additionalProperties: false };
+    const [one, other] = [await constrain(json(schema)), await constrain(json(schema))] as RunningGrammar[];
+    const tokens = model.tokenizer.encode('{"a":12}', { special: false });
+    await one.foresight.foresee([...tokens.slice(0, -1), ...model.tokenizer.encode("x", { special: false }), ...tokens]);
+    assertEquals(one.foresight.known, tokens.length - 1);
+    for (let i = 0; i < tokens.length; i++) {
+      await other.settled;
+      assertEquals(one.maskBehind(tokens.slice(0, i)), other.mask);
+      other.accept(tokens[i]);
+    }
+    // What is asked before a token is taken is forgotten with it, whether its answer has come or not.
+    const asked = one.foresight.foresee(tokens.slice(0, 3));
+    one.accept(tokens[0]);
+    await asked;
+    await one.settled;
+    assertEquals(one.foresight.known, 0);
+    await one.foresight.foresee(tokens.slice(1, 3));
+    assertEquals(one.foresight.known, 2);
+    // Nobody is left waiting.
+    const waiting = one.foresight.foresee(tokens.slice(1, 3));
+    for (const constraint of [one, other]) constraint[Symbol.dispose]();
+    await waiting;
+  });
 
   it("let only what fits come out, whatever the model prefers", async () => {
     using constraint = await constrain(json({ type: "array", items: oneBoolean, minItems: 3, maxItems: 3 }));

@@ -6,6 +6,10 @@ import { assert, assertEquals } from "@std/assert";
 import type { RunningCluster } from "../../../cluster/cluster.ts";
 import { type Config, Engine } from "../../../mod.ts";
 import { StepCosts } from "../../../core/speculation/step_costs.ts";
+import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
+import { createGrammars } from "../../../cluster/text/model_grammars.ts";
+import type { DraftTotals } from "../../../core/engine.ts";
+import { GREEDY } from "../../../core/sampling/params.ts";
 import { Random } from "../../../bench/support/random.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { withCluster } from "../../support/cluster.ts";
@@ -87,6 +91,51 @@ describe("guessed tokens", () => {
         assertTried(cluster);
         cluster.checkIntegrity();
       }));
+  });
+
+  it("are those that come one by one where a grammar allows them", async () => {
+    const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm" });
+    using grammars = createGrammars(engine.served);
+    try {
+      const kettle = { type: "object", properties: { name: { type: "string" }, price: { type: "integer" } }, required: ["name", "price"] };
+      const grammar = writeGrammar({ kind: "json", schema: { type: "array", items: kettle, minItems: 12 }, strict: true });
+      const prompt = engine.served.tokenizer.encode(`${TEXTS[1]}\n[`, { special: true });
+      const run = async (speculate: boolean, temperature: number, choice: number) => {
+        const [constraint] = await grammars.constrain(grammar, { count: 1, client: "" });
+        using _ = constraint;
+        const tokens: number[] = [];
+        let drafts: DraftTotals | undefined;
+        const { signal } = new AbortController();
+        const sampling = { ...GREEDY, temperature, seed: 4, frequencyPenalty: choice === 1 ? 0.1 : 0 };
+        const request = {
+          prompt,
+          maxTokens: 90,
+          sampling,
+          choice,
+          stopTokens: new Set(engine.served.eosTokens),
+          logprobs: null,
+          promptLogprobs: null,
+          constraint,
+          speculate,
+          signal,
+        };
+        await engine.served.engine.generate(request, (event) => {
+          if (event.kind !== "token") return;
+          tokens.push(event.token);
+          drafts = event.drafts;
+        });
+        return { tokens, drafts };
+      };
+      let accepted = 0;
+      for (const [temperature, choice] of [[0, 0], [0, 1], [0.8, 2], [1, 3]]) {
+        const [guessed, plain] = [await run(true, temperature, choice), await run(false, temperature, choice)];
+        assertEquals(guessed.tokens, plain.tokens);
+        accepted += guessed.drafts?.accepted ?? 0;
+      }
+      assert(accepted > 20, `${accepted} tokens were guessed`);
+    } finally {
+      await engine.close();
+    }
   });
 
   it("are those that come one by one, in one process, and what became of them is told", async () => {
