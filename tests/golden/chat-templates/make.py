@@ -24,6 +24,10 @@ TOOLS = [
 ]
 
 
+# What templates of different families are told of reasoning.
+VARIABLES = [{}, {"enable_thinking": False}, {"thinking": True, "reasoning_effort": "high"}, {"enable_thinking": True, "thinking": False}]
+
+
 def call(i):
     return {"id": f"call{i:05d}", "type": "function", "function": {"name": rng.choice(TOOLS)["function"]["name"], "arguments": rng.choice(ARGS)}}
 
@@ -49,7 +53,8 @@ def conversation(n):
             messages.append(message)
     if messages[-1]["role"] == "assistant":
         messages.append({"role": "user", "content": rng.choice(TEXTS)})
-    return {"messages": messages, "tools": rng.sample(TOOLS, rng.randint(1, 3)) if n % 2 == 0 else []}
+    tools = rng.sample(TOOLS, rng.randint(1, 3)) if n % 2 == 0 else []
+    return {"messages": messages, "tools": tools, "variables": VARIABLES[n // 2 % len(VARIABLES)]}
 
 
 def prepared(messages, arguments, none):
@@ -68,7 +73,7 @@ def prepared(messages, arguments, none):
 def render(template, case, arguments, none, tokens):
     try:
         rendered, _ = render_jinja_template([prepared(case["messages"], arguments, none)], tools=case["tools"] or None, chat_template=template,
-                                            add_generation_prompt=True, **tokens)
+                                            add_generation_prompt=True, **case["variables"], **tokens)
         return rendered[0]
     except Exception as error:
         return None

@@ -9,7 +9,11 @@ import { parseWithNumbers } from "../../../../core/text/json_numbers.ts";
 const folder = new URL(Deno.env.get("TEST_TEMPLATES") ?? "../../../golden/chat-templates/", import.meta.url);
 
 interface Golden {
-  readonly conversations: readonly { readonly messages: readonly { role: string; content: string | null }[]; readonly tools: readonly unknown[] }[];
+  readonly conversations: readonly {
+    readonly messages: readonly { role: string; content: string | null }[];
+    readonly tools: readonly unknown[];
+    readonly variables?: Readonly<Record<string, unknown>>;
+  }[];
   readonly templates: Readonly<
     Record<
       string,
@@ -33,11 +37,11 @@ describe("published chat templates", () => {
       const template = ChatTemplate.of({ name, template: await Deno.readTextFile(new URL(`${name}.jinja`, folder)) }, { bos_token, eos_token })!;
       assertEquals(template.habits, { arguments: habits.arguments, contentMayBeNone: habits.none } as typeof template.habits);
       assertEquals(rendered.length, 40);
-      for (const [i, { messages, tools }] of golden.conversations.entries()) {
+      for (const [i, { messages, tools, variables }] of golden.conversations.entries()) {
         let text: string | null = null;
         let refusal: unknown;
         try {
-          text = template.render(messages, { tools });
+          text = template.render(messages, { tools, variables });
         } catch (error) {
           refusal = error;
         }
