@@ -60,6 +60,7 @@ import type { LoadProgress } from "./core/wire/load_times.ts";
 export { type ErrorCode, LatentmeshError } from "./core/errors.ts";
 export type { ContextLimits } from "./core/context_limit.ts";
 export type {
+  DraftTotals,
   FinishReason,
   SamplingDefaults,
   ServedModel,
@@ -73,7 +74,7 @@ export type { LongRopeSpec, ModelSpec, MoeSpec, QueryScaling, RopeSpec, YarnSpec
 export type { Int4Spec } from "./core/model/int4/int4_spec.ts";
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";
-export type { ChatMessage, ChatTemplate, PromptEnd } from "./core/text/chat_template.ts";
+export type { ChatMessage, ChatTemplate, PromptEnd, RenderOptions } from "./core/text/chat_template.ts";
 export type { TemplateHabits } from "./core/text/template_messages.ts";
 export type { TextSource } from "./core/text/text_source.ts";
 export type { GeneratedPiece } from "./core/text/generate.ts";

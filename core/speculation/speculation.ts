@@ -5,7 +5,7 @@
  */
 
 /** `ngram`: from what followed the same tokens before; `auto`: in every way there is; `off`: not at all. */
-export const SPECULATIONS = ["auto", "ngram", "off"] as const;
+export type Speculation = "auto" | "ngram" | "off";
 
-/** One of {@link SPECULATIONS}. */
-export type Speculation = (typeof SPECULATIONS)[number];
+/** All of them. */
+export const SPECULATIONS = ["auto", "ngram", "off"] as const satisfies readonly Speculation[];
