@@ -28,7 +28,7 @@ describeOnDevices("latents in eight bits", (kind) => {
     const exact = (await runSequence(await loadModel(device, NAME, options), tokens, "prefill", Infinity)).logits;
     for (const [what, logits] of Object.entries({ whole, one })) {
       const error = relativeError(logits, exact);
-      assert(error > 1e-5 && error < 2e-2, `${what}: ${error}`);
+      assert(error > 1e-5 && error < 5e-2, `${what}: ${error}`);
     }
     assert(relativeError(one, whole) < 1e-2, "attention over expanded latents and over latents");
   });
