@@ -15,7 +15,7 @@ fn copy_kept(slot: u32, word: u32, to: u32) {
       let column = word * 4u + i;
       if (column < KEPT_KEYS) {
         let whole = whole_column(column);
-        bytes |= (cache[slot_word + whole / 4u] >> (whole % 4u * 8u) & 0xffu) << (i * 8u);
+        bytes |= ((cache[slot_word + whole / 4u] >> (whole % 4u * 8u)) & 0xffu) << (i * 8u);
       }
     }
     out[to + word] = bytes;
