@@ -5,6 +5,7 @@
  */
 import { cacheDtypeOf, isHost } from "../core/device_kind.ts";
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
+import type { CacheDtype } from "../core/cache/cache_dtype.ts";
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
 import { configOf, type ShapeName, shapeNamed } from "../core/model/synthetic/shapes.ts";
@@ -15,8 +16,9 @@ import { latentDecode, type LatentDecodeConfig, queriesOf } from "../kernels/lat
 import { divideForMatrixUnits, type Division, latentDecodeMatrix, splittingFor } from "../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING, partialWidth, splitCount } from "../kernels/latent_decode/splits.ts";
+import { cacheDtypeFlag } from "./support/cache_dtype.ts";
 import { openBenchDevice } from "./support/device.ts";
-import { fillRandom } from "./fill.ts";
+import { fillLatents, fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { keeper } from "./source.ts";
 import { printTable } from "./table.ts";
@@ -69,6 +71,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
       shape: { type: "string", default: "v2-lite" },
       batch: { type: "string", default: "16" },
       context: { type: "string", default: "32768" },
+      "cache-dtype": { type: "string" },
       divisions: { type: "string" },
       only: { type: "string", default: "" },
       spread: { type: "string", default: "2" },
@@ -83,6 +86,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
   const cases = casesOf(shape).filter(({ name }) => values.only === "" || name === values.only);
   if (cases.length === 0) throw new Error(`There is no case "${values.only}"; there are ${casesOf(shape).map(({ name }) => name).join("; ")}`);
   const tried = (values.divisions ?? "").split(";").filter(Boolean).map(parseDivision);
+  const dtype = cacheDtypeFlag(values["cache-dtype"]);
   const times: AttentionTime[] = [];
   let [bytesPerSecond, title] = [0, ""];
   for (const shard of cases) {
@@ -90,7 +94,7 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
     const device = await openBenchDevice(values.device);
     const stopwatch = await Stopwatch.start(device);
     for (const context of contexts) {
-      times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context, spread: Number(values.spread) }, tried));
+      times.push(...await timeCase(device, stopwatch, shard, { rows: batch, context, spread: Number(values.spread), dtype }, tried));
     }
     bytesPerSecond = Math.max(bytesPerSecond, stopwatch.bytesPerSecond);
     title = `${device.kind} (${device.description})`;
@@ -98,11 +102,11 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
   }
   console.log(`${title}: reads ${(bytesPerSecond / 1e9).toFixed(0)} GB/s`);
   for (const context of contexts) {
-    console.log(`\n${shape}, batch ${batch}, context ${context}\n`);
+    console.log(`\n${shape}, batch ${batch}, context ${context}${dtype === undefined ? "" : `, latents in ${dtype}`}\n`);
     const triton = batch === 16 && context === 32768 ? TRITON_MLA_2[shape] : undefined;
     print(times.filter((time) => time.context === context), bytesPerSecond, triton);
   }
-  await keep({ device: title, shape, batch, bytesPerSecond, times });
+  await keep({ device: title, shape, batch, bytesPerSecond, times, dtype });
 }
 
 function parseDivision(text: string): Division {
@@ -137,10 +141,11 @@ async function timeCase(
   device: Device,
   stopwatch: Stopwatch,
   shard: Case,
-  { rows, context, spread }: Readonly<Record<"rows" | "context" | "spread", number>>,
+  { rows, context, spread, dtype = cacheDtypeOf(device.kind) }: Readonly<Record<"rows" | "context" | "spread", number>> & {
+    readonly dtype?: CacheDtype;
+  },
   tried: readonly Division[],
 ): Promise<AttentionTime[]> {
-  const dtype = cacheDtypeOf(device.kind);
   const blocksPerRow = ceilDiv(context, BLOCK_TOKENS);
   const layout = { dtype, keyWidth: shard.keyWidth, ropeWidth: shard.ropeWidth };
   const { sets, together } = repeatsOn(device, rows * blocksPerRow * BLOCK_TOKENS * cacheTokenBytes(layout));
@@ -167,7 +172,7 @@ async function timeCase(
   });
   const queriesLayout = queriesOf(shape, chosen === null ? "f32" : "f16");
   const queries = device.createBuffer("queries", queriesBytes(queriesLayout, rows * shard.heads));
-  await fillRandom(device, cache, dtype);
+  await fillLatents(device, cache, layout);
   // A query that is a latent of its own sequence attends to nothing else.
   await fillRandom(device, queries, queriesLayout.dtype, QUERIES_SEED);
   const results: AttentionTime[] = [];

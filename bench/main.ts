@@ -83,12 +83,12 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   roofline: {
     help:
-      "[--device deno] [--shape v2-lite] [--layers N] [--weights keep] [--batch 1] [--context 1024] [--json FILE --card NAME] where a decode step's time goes",
+      "[--device deno] [--shape v2-lite] [--layers N] [--weights keep] [--batch 1] [--context 1024] [--cache-dtype f16|f32|q8] [--json FILE --card NAME] where a decode step's time goes",
     run: rooflineBench,
   },
   attention: {
     help:
-      "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768,…] [--only CASE] [--spread 2] [--divisions 1,1,4,16,2;…] [--json FILE --card NAME] decode attention: tpla against mla",
+      "[--device dawn] [--shape v2-lite] [--batch 16] [--context 32768,…] [--cache-dtype f16|f32|q8] [--only CASE] [--spread 2] [--divisions 1,1,4,16,2;…] [--json FILE --card NAME] decode attention: tpla against mla",
     run: attentionBench,
   },
   linear: {

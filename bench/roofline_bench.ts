@@ -8,9 +8,10 @@ import { cacheDtypeOf } from "../core/device_kind.ts";
 import { parseArgs } from "node:util";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
+import { cacheDtypeFlag } from "./support/cache_dtype.ts";
 import { openBenchDevice } from "./support/device.ts";
 import { Model } from "../workers/forward/model.ts";
-import { fillRandom } from "./fill.ts";
+import { fillLatents } from "./fill.ts";
 import { profileStep, type StepProfile } from "./roofline/profile.ts";
 import { TracingDevice } from "./roofline/tracing_device.ts";
 import { keeper } from "./source.ts";
@@ -38,6 +39,7 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
       weights: { type: "string", default: "keep" },
       batch: { type: "string", default: "1" },
       context: { type: "string", default: "1024" },
+      "cache-dtype": { type: "string" },
       json: { type: "string" },
       card: { type: "string" },
     },
@@ -51,14 +53,14 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
   const device = new TracingDevice(plain);
   const weights = await syntheticWeights(device, configOf(shape, layers), policy);
   const model = await Model.create(device, weights, {
-    cacheDtype: cacheDtypeOf(plain.kind),
+    cacheDtype: cacheDtypeFlag(values["cache-dtype"]) ?? cacheDtypeOf(plain.kind),
     maxTokens: batch * context,
     maxContext: context,
     maxSequences: batch,
     limits: { prefillRows: 1, decodeRows: batch, window: 1, logitRows: batch },
   });
   // Attention over zeros would say little.
-  for (const [i, layer] of model.cache.layers.entries()) await fillRandom(device, layer, cacheDtypeOf(plain.kind), i);
+  for (const [i, layer] of model.cache.layers.entries()) await fillLatents(device, layer, model.cache.config, i);
   const profile = await profileStep(device, model, { rows: batch, context, experts: model.spec.moe?.experts ?? 0 });
   const result: RooflineResult = {
     device: `${plain.kind} (${plain.description})`,

@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import type { CacheDtype } from "../core/cache/cache_dtype.ts";
 import { callback, checkOptions } from "../core/check_options.ts";
 import type { DeviceChoice } from "../core/device_kind.ts";
 import type { ServedModel } from "../core/engine.ts";
@@ -38,8 +39,8 @@ export interface EngineOptions {
   readonly speculate?: Speculation;
   /** Tokens all sequences together may hold in the latent cache; default: four contexts of the model, at most 32768. */
   readonly maxTokensTotal?: number;
-  /** Precision of cached latents; default: f32 on the CPU, f16 on GPUs. */
-  readonly cacheDtype?: "f16" | "f32";
+  /** Precision of cached latents; default: f32 on the CPU, f16 on GPUs. `q8` takes 57 % of the bytes of f16 where latents have 512 values. */
+  readonly cacheDtype?: CacheDtype;
   /** Prompt tokens computed at a time; default: 64 on the CPU, and 512 to 4096 on GPUs, by their memory, as far as that can be told. */
   readonly prefillChunk?: number;
   /** Positions whose keys and values are expanded at a time; default: 512 to 4096, by a GPU's memory. */

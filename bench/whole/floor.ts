@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
 import { isHostChoice } from "../../core/device_kind.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
@@ -40,12 +41,12 @@ interface RankWeights {
 export class Floor {
   readonly spec: ModelSpec;
   readonly #ranks: readonly RankWeights[];
-  readonly #cacheBytes: number;
+  readonly #cacheDtype: CacheDtype;
 
-  private constructor(spec: ModelSpec, ranks: readonly RankWeights[], cacheBytes: number) {
+  private constructor(spec: ModelSpec, ranks: readonly RankWeights[], cacheDtype: CacheDtype) {
     this.spec = spec;
     this.#ranks = ranks;
-    this.#cacheBytes = cacheBytes;
+    this.#cacheDtype = cacheDtype;
   }
 
   /** @param feedForward whether ranks share feed-forward blocks, as the server has decided */
@@ -59,7 +60,7 @@ export class Floor {
     for (const shape of partition(spec, cutOf(spec, options, run, feedForward))) {
       ranks.push(await rankWeights(checkpoint, spec, { shape, weights, changesBasis }));
     }
-    return new Floor(spec, ranks, isHostChoice(run.device) ? 4 : 2);
+    return new Floor(spec, ranks, options.cacheDtype ?? (isHostChoice(run.device) ? "f32" : "f16"));
   }
 
   /** Of the rank that reads most. */
@@ -68,7 +69,7 @@ export class Floor {
     const used = moe === null ? 0 : distinctShare(moe.activeExperts / moe.experts, batch);
     const all = this.#ranks.map(({ shape, always, experts, row }): StepBytes => ({
       weights: always + experts * used + batch * row,
-      latents: batch * context * cacheBytesPerToken(this.spec, shape, { cache: this.#cacheBytes, wire: 4 }),
+      latents: batch * context * cacheBytesPerToken(this.spec, shape, this.#cacheDtype),
     }));
     return all.reduce((most, one) => one.weights + one.latents > most.weights + most.latents ? one : most);
   }

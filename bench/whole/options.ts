@@ -4,6 +4,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
+import { CACHE_DTYPES, type CacheDtype } from "../../core/cache/cache_dtype.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { parseSynthetic } from "../../core/model/synthetic/name.ts";
 import type { DeviceChoice } from "../../kernels/device/providers.ts";
@@ -37,6 +38,8 @@ export interface WholeOptions {
   /** A directory, or the name of a synthetic model. */
   readonly model: string;
   readonly weights: WeightPolicy;
+  /** Precision of cached latents; by default that of the device. */
+  readonly cacheDtype: CacheDtype | undefined;
   readonly cases: readonly Case[];
   readonly runs: readonly Run[];
   /** Tokens of each stream that count. */
@@ -64,7 +67,7 @@ export interface WholeOptions {
 
 /** Flags, for `--help`. */
 export const WHOLE_HELP =
-  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno,wasm,cpu,auto] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--max-batch N] [--prefill-chunk N] [--prefill-cache N] [--once] [--lead N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
+  "[--shape v2-lite --layers N | --model DIR] [--weights keep] [--cache-dtype f16|f32|q8] [--topology single|mixed|mixed=2|ranks=1|ranks=2,…] [--attention tpla,mla] [--cases 1x1024,16x1024] [--device dawn,deno,wasm,cpu,auto] [--gpus 0,1] [--halo R] [--exchange auto|shared-memory|websocket] [--feed-forward auto|sharded|replicated] [--tokens 128] [--max-batch N] [--prefill-chunk N] [--prefill-cache N] [--once] [--lead N] [--prefix N] [--device-times] [--json FILE --card NAME] the real server under streaming clients: first tokens, steps, and where a step's time goes, beside its floor";
 
 /** Parses the command line. @throws {Error} that says what cannot be measured, before anything is started */
 export function parseOptions(args: readonly string[]): WholeOptions {
@@ -75,6 +78,7 @@ export function parseOptions(args: readonly string[]): WholeOptions {
       layers: { type: "string" },
       model: { type: "string" },
       weights: { type: "string", default: "keep" },
+      "cache-dtype": { type: "string" },
       topology: { type: "string", default: "ranks=1" },
       attention: { type: "string" },
       halo: { type: "string" },
@@ -115,6 +119,7 @@ export function parseOptions(args: readonly string[]): WholeOptions {
   return {
     model,
     weights: oneOf("--weights", values.weights, ["keep", "q8", "q4"] as const),
+    cacheDtype: values["cache-dtype"] === undefined ? undefined : oneOf("--cache-dtype", values["cache-dtype"], CACHE_DTYPES),
     cases,
     runs,
     tokens,

@@ -53,7 +53,7 @@ export function configFor(options: WholeOptions, { device, ranks, mixed, attenti
         ? undefined
         : prefillCache ?? most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK_TOKENS) + 1) * BLOCK_TOKENS),
     },
-    cache: { maxTokens: most((one) => held(one, options)) },
+    cache: { maxTokens: most((one) => held(one, options)), dtype: options.cacheDtype },
     server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },
     cluster: gpus === null || ranks === null ? undefined : { hosts: [{ name: "local", gpus: [...gpus] }] },
   };

@@ -24,6 +24,7 @@ import { configJsonSchema } from "../config/json_schema.ts";
 import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
 import {
   type AllFlags,
+  cacheDtypeOption,
   integer,
   integers,
   settingsOf,
@@ -134,6 +135,7 @@ export function createProgram(version: string, services: Services): Command {
 
   withScheme(withDevice(program.command("drift").description("print how far a way of decoding drifts from exact attention, on documents")))
     .requiredOption("--text <file>", "JSON array of documents")
+    .addOption(cacheDtypeOption())
     .option("--prefix <n>", "tokens of each document that are prefilled (default: half)", integer)
     .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
     .option("--json", "print JSON instead of a table")

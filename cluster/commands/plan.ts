@@ -50,14 +50,13 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
   const cache = planCache(sized, model, await probePrefillDevice(sized, services));
   const settings = await fitFeedForward(sized, model, files.name, services);
   const { shapes, ...cuts } = resolveCuts(settings, model);
-  const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
   const ranks = await planRanks(settings, model, files.name, cache, services);
   return {
     config: resolvedConfig(settings, cuts.decode, cache),
     ranks,
     collectivesPerToken: collectivesPerStep(spec, cuts.decode),
-    wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, bytes),
-    handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, bytes),
+    wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, settings.decode.wire),
+    handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, cache.dtype),
     obstacle: isHostChoice(settings.device) ? null : missingGpu(settings.cluster.hosts),
     idle: idleAdvice(settings),
   };

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { CACHE_DTYPES } from "../../core/cache/cache_dtype.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
@@ -95,7 +96,9 @@ const modelShape = {
     maxTokens: z.int().min(64).max(2 ** 26).describe(
       "tokens all sequences of a group together may hold in the latent cache; by default four contexts, at most 32768",
     ).optional(),
-    dtype: z.enum(["f16", "f32"]).describe("precision of cached latents; f32 on the CPU and f16 on GPUs by default").optional(),
+    dtype: z.enum(CACHE_DTYPES).describe(
+      "precision of cached latents; f32 on the CPU and f16 on GPUs by default; q8 is eight bits a value and a scale for up to 128 of them, with rotated keys in f16",
+    ).optional(),
   }).describe("the latent cache of every unit").optional(),
 };
 

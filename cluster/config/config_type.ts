@@ -50,8 +50,8 @@ export interface ModelConfig {
     memory?: number;
     /** Tokens all sequences of a group together may hold. */
     maxTokens?: number;
-    /** Precision of cached latents; f32 on the CPU and f16 on GPUs by default. */
-    dtype?: "f16" | "f32";
+    /** Precision of cached latents; f32 on the CPU and f16 on GPUs by default; `q8`: eight bits a value, and a scale for up to 128 of them. */
+    dtype?: "f16" | "f32" | "q8";
   };
 }
 

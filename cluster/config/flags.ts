@@ -4,6 +4,7 @@
  * @module
  */
 import { withDawn } from "./fetched_dawn.ts";
+import { CACHE_DTYPES, type CacheDtype } from "../../core/cache/cache_dtype.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
@@ -27,7 +28,7 @@ export interface ModelFlags {
   readonly weights?: Config["weights"];
   readonly maxTokensTotal?: number;
   readonly cacheMemory?: number;
-  readonly cacheDtype?: "f16" | "f32";
+  readonly cacheDtype?: CacheDtype;
   readonly prefillChunk?: number;
   readonly prefillWindow?: number;
 }
@@ -98,9 +99,15 @@ export function withModel(command: Command): Command {
       "tokens of all sequences together in the latent cache; no prompt can be longer (default: four contexts, at most 32768)",
       integer,
     )
-    .addOption(new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs)").choices(["f16", "f32"]))
+    .addOption(cacheDtypeOption())
     .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU; 512 to 4096 on GPUs, by their memory)", integer)
     .option("--prefill-window <n>", "positions whose keys and values are expanded at a time (default: 512 to 4096, by a GPU's memory)", integer);
+}
+
+/** `--cache-dtype`. */
+export function cacheDtypeOption(): Option {
+  return new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs); q8: eight bits a value, and scales")
+    .choices([...CACHE_DTYPES]);
 }
 
 /** Flags about how a decode group attends. */

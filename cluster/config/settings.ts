@@ -6,6 +6,7 @@
 import { definedOnly, merge } from "./merge.ts";
 import { embeddedDirectory } from "./embedded_model.ts";
 import type { HubName } from "../hub/hub_name.ts";
+import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { readEnv, readTuning, resolveSecret } from "../../core/env.ts";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -31,7 +32,7 @@ export interface Settings {
   readonly maxTokensTotal: number | undefined;
   /** Fraction of what devices have left that the cache takes; `fitCache` turns it into tokens. */
   readonly cacheMemory: number | undefined;
-  readonly cacheDtype: "f16" | "f32" | undefined;
+  readonly cacheDtype: CacheDtype | undefined;
   readonly prefillChunk: number | undefined;
   readonly prefillWindow: number | undefined;
   readonly dawn: string | undefined;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
 import { cacheDtypeOf, isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { choosePrefillSizes, type PrefillDevice, UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
@@ -19,7 +20,7 @@ import type { Slot, UnitPlan } from "./topology.ts";
 
 /** Sizes that every worker must agree on. */
 export interface CachePlan {
-  readonly dtype: "f16" | "f32";
+  readonly dtype: CacheDtype;
   /** Tokens that a decode group or mixed unit holds. */
   readonly maxTokens: number;
   /** Tokens whose whole latents a prefill unit holds, or a mixed unit that generates from slices. */
@@ -121,7 +122,7 @@ function cutsWith(feedForward: "sharded" | "replicated", settings: CutSettings, 
     prefill: { ...UNCUT, ranks: prefill.ranks },
   };
   const shape = partition(spec, decodeCut);
-  const shapes = { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill) };
+  const shapes = { decode: shape, mixed: shape, prefill: partition(spec, cuts.prefill, decodeCut) };
   return { ...cuts, shapes, promptShapes: generatesFromSlices(settings) ? promptShapes(spec, decodeCut) : [] };
 }
 

@@ -35,7 +35,6 @@ export async function planRanks(
 ): Promise<RankPlan[]> {
   const { shapes, promptShapes } = resolveCuts(settings, model);
   const { spec } = model;
-  const bytes = { cache: cache.dtype === "f16" ? 2 : 4, wire: settings.decode.wire === "f16" ? 2 : 4 };
   const matrixUnits = mayHaveMatrixUnits(settings.device);
   const known = new Map<RankShape, RankMemory>();
   const clusterModel = new ClusterModel(model, { directory, basisFile: null }, { model: "", basis: null });
@@ -60,7 +59,7 @@ export async function planRanks(
         slot,
         role: unit.role,
         cachedWidth: cachedWidth(spec, shape),
-        cachedBytesPerToken: cacheBytesPerToken(spec, shape, bytes),
+        cachedBytesPerToken: cacheBytesPerToken(spec, shape, cache.dtype),
       });
     }
   }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
 import type { DeviceKind } from "../../core/device_kind.ts";
 import type { LatentmeshError } from "../../core/errors.ts";
 import type { ModelFiles } from "../../core/model/checkpoint.ts";
@@ -46,7 +47,7 @@ export interface RankSizes {
   /** Whether latents change their basis. */
   readonly changesBasis: boolean;
   readonly weights: Settings["weights"];
-  readonly cacheDtype: "f16" | "f32";
+  readonly cacheDtype: CacheDtype;
   readonly maxTokens: number;
   readonly maxContext: number;
   readonly maxSequences: number;

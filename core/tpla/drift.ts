@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { CacheDtype } from "../cache/cache_dtype.ts";
 import type { Scheme } from "./scheme.ts";
 
 /** What is measured. */
@@ -12,17 +13,23 @@ export interface DriftRequest extends Scheme {
   readonly limitTokens: number;
   /** Tokens that are prefilled; default: half of each document. */
   readonly prefix?: number;
+  /** Precision in which latents are cached by the group, and by whoever computes prompts for it; default: as the device caches them for exact attention. */
+  readonly cacheDtype?: CacheDtype;
 }
 
 /** What `drift --json` prints. */
 export interface DriftReport {
-  /** Mean KL(MLA ‖ chosen) per token, in nats. */
+  /** Mean KL(MLA ‖ chosen) per token, in nats; MLA is exact attention over latents as the device caches them by default. */
   readonly kl: number;
   /** Fraction of tokens at which both would pick the same next one. */
   readonly agreement: number;
   readonly perplexity: { readonly exact: number; readonly chosen: number };
   /** Values each rank caches per token and layer. */
   readonly widths: readonly number[];
+  /** Precision in which they are cached. */
+  readonly cacheDtype: CacheDtype;
+  /** Bytes each rank caches per token, all layers. */
+  readonly bytes: readonly number[];
   /** Predictions compared. */
   readonly tokens: number;
 }

@@ -10,6 +10,7 @@ import { LatentmeshError } from "../errors.ts";
 import type { Range } from "../model/matrix_source.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { roundUp } from "../numeric.ts";
+import { scaleGroups } from "./scale_groups.ts";
 
 /** How a decode group is cut. */
 export interface PartitionOptions {
@@ -36,6 +37,8 @@ export interface RankShape {
   readonly keyColumns: readonly Range[];
   /** |K_i| */
   readonly keyWidth: number;
+  /** Widths of the parts of K_i that share a scale where latents are cached in eight bits. */
+  readonly scaleGroups: readonly number[];
   /** S_i */
   readonly valueColumns: Range;
   /** Where S_i begins among the columns of K_i. */
@@ -67,19 +70,21 @@ export function promptShapes(spec: ModelSpec, cut: PartitionOptions): RankShape[
       const problem = `they split heads for that, of which the model has only ${spec.heads}; ${remedy}`;
       throw new LatentmeshError("invalid_config", `Cannot compute prompts among ${ranks} ranks: ${problem}`, { param: "decode.ranks" });
     }
-    return partition(spec, { ...UNCUT, ranks, feedForward });
+    return partition(spec, { ...UNCUT, ranks, feedForward }, cut);
   }
-  const [whole] = partition(spec, UNCUT);
+  const [whole] = partition(spec, UNCUT, cut);
   return partition(spec, cut).map(({ rank, dense, expert, shared, vocabulary }) => ({ ...whole, rank, dense, expert, shared, vocabulary }));
 }
 
 /**
- * Cuts a model for a decode group.
+ * Cuts a model for a decode group, or for a unit that computes prompts.
  *
+ * @param handed how those are cut that latents are handed to, if others are: what shares a scale does not lie on both sides of a cut of theirs
  * @returns one shape per rank, in rank order
  * @throws {LatentmeshError} `invalid_config` if the numbers do not fit each other or the model
  */
-export function partition(spec: ModelSpec, { ranks, latentGroups, halo, feedForward = "sharded" }: PartitionOptions): RankShape[] {
+export function partition(spec: ModelSpec, cut: PartitionOptions, handed: PartitionOptions = cut): RankShape[] {
+  const { ranks, latentGroups, halo, feedForward = "sharded" } = cut;
   const refuse = (param: string, problem: string): never => {
     throw new LatentmeshError("invalid_config", `Cannot split the model over ${ranks} ranks: ${problem}`, { param });
   };
@@ -98,6 +103,7 @@ export function partition(spec: ModelSpec, { ranks, latentGroups, halo, feedForw
   ];
   for (const [name, width] of widths) if (width < ranks) refuse("decode.ranks", `the ${name} width is only ${width}`);
 
+  const cuts = latentCuts(spec.latentWidth, handed);
   return Array.from({ length: ranks }, (_, rank): RankShape => {
     const latentGroup = Math.floor(rank / headBlocks);
     const valueColumns = blockOf(spec.latentWidth, latentGroups, latentGroup);
@@ -109,6 +115,7 @@ export function partition(spec: ModelSpec, { ranks, latentGroups, halo, feedForw
       heads: blockOf(spec.heads, headBlocks, rank % headBlocks),
       keyColumns,
       keyWidth: keyColumns.reduce((sum, { begin, end }) => sum + end - begin, 0),
+      scaleGroups: scaleGroups(keyColumns, cuts),
       valueColumns,
       valueOffset: keyColumns.length === 2 ? halo : valueColumns.begin - keyColumns[0].begin,
       dense: shareOf(spec.denseWidth),
@@ -135,6 +142,12 @@ export function blockOf(width: number, count: number, index: number): Range {
   const [size, longer] = [Math.floor(width / count), width % count];
   const begin = index * size + Math.min(index, longer);
   return { begin, end: begin + size + (index < longer ? 1 : 0) };
+}
+
+/** Where ranks' columns begin and end. */
+function latentCuts(width: number, { latentGroups, halo }: PartitionOptions): number[] {
+  if (latentGroups === 1) return [];
+  return [halo, ...Array.from({ length: latentGroups }, (_, group) => blockOf(width, latentGroups, group).begin)];
 }
 
 /** The block and the first `halo` directions, ascending, as one range where they meet. */

@@ -3,30 +3,25 @@
  *
  * @module
  */
+import type { CacheDtype } from "../cache/cache_dtype.ts";
+import { q8Slot } from "../cache/q8_slot.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { PartitionOptions, RankShape } from "./partition.ts";
-
-/** Bytes of one value. */
-export interface ValueBytes {
-  /** Cached latents: 2 (f16) or 4 (f32). */
-  readonly cache: number;
-  /** Activations on the wire: 2 or 4. */
-  readonly wire: number;
-}
 
 /** Values one rank caches per token and layer: |K_i| + d_r. */
 export function cachedWidth(spec: ModelSpec, shape: RankShape): number {
   return shape.keyWidth + spec.rope.width;
 }
 
-/** Bytes one rank caches per token, all layers. */
-export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, bytes: ValueBytes): number {
-  return cachedWidth(spec, shape) * spec.layers * bytes.cache;
+/** Bytes one rank caches per token, all layers; of latents in eight bits, with their scales. */
+export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype): number {
+  if (dtype === "q8") return q8Slot({ keyWidth: shape.keyWidth, ropeWidth: spec.rope.width, groups: shape.scaleGroups }).bytes * spec.layers;
+  return cachedWidth(spec, shape) * spec.layers * (dtype === "f16" ? 2 : 4);
 }
 
 /** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r). */
-export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], bytes: ValueBytes): number {
-  return shapes.reduce((sum, shape) => sum + cacheBytesPerToken(spec, shape, bytes), 0);
+export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], dtype: CacheDtype): number {
+  return shapes.reduce((sum, shape) => sum + cacheBytesPerToken(spec, shape, dtype), 0);
 }
 
 /** Sums of one decode step: after attention and, where ranks share them, after the feed-forward block of every layer. */
@@ -34,9 +29,9 @@ export function collectivesPerStep(spec: ModelSpec, { ranks, feedForward }: Part
   return ranks === 1 ? 0 : (feedForward === "replicated" ? 1 : 2) * spec.layers;
 }
 
-/** Bytes one rank sends per generated token when every rank sends its partial result to every other. */
-export function wireBytesPerToken(spec: ModelSpec, cut: PartitionOptions, bytes: ValueBytes): number {
-  return collectivesPerStep(spec, cut) * spec.hiddenSize * bytes.wire * (cut.ranks - 1);
+/** Bytes one rank sends per generated token when every rank sends its partial result to every other. @param wire what activations are sent as */
+export function wireBytesPerToken(spec: ModelSpec, cut: PartitionOptions, wire: "f16" | "f32"): number {
+  return collectivesPerStep(spec, cut) * spec.hiddenSize * (wire === "f16" ? 2 : 4) * (cut.ranks - 1);
 }
 
 /** Bytes that one rank takes of its device. */

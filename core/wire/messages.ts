@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { CACHE_DTYPES, type CacheDtype } from "../cache/cache_dtype.ts";
 import { DEVICE_KINDS } from "../device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
@@ -54,7 +55,7 @@ export const assignmentSchema = z.strictObject({
   paper: z.boolean(),
   mu: z.number(),
   weights: z.enum(["keep", "q8", "q4"]),
-  cacheDtype: z.enum(["f16", "f32"]),
+  cacheDtype: z.enum(CACHE_DTYPES),
   maxTokens: count,
   maxContext: count,
   maxSequences: count.min(1),
@@ -261,7 +262,6 @@ export type Notice = z.output<typeof noticeSchema>;
 
 const tensorFields = {
   epoch,
-  dtype: z.enum(["f32", "f16"]),
   shape: z.array(count).min(1).max(4),
   byteLength: count,
 };
@@ -272,6 +272,7 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
     kind: z.literal("partial"),
     lane: z.int().min(0).max(1).describe("which half of a step it belongs to"),
     turn: count.describe("number of the exchange in its lane since the epoch began"),
+    dtype: z.enum(["f32", "f16"]),
     ...tensorFields,
   }),
   z.strictObject({
@@ -280,6 +281,7 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
     layers: z.tuple([count, count]).describe("half-open"),
     range: z.tuple([count, count]).describe("positions of each layer, half-open"),
     at: count.optional().describe("where they lie in memory that both share, see workers/handoff/handoff_window.ts; without it, behind the message"),
+    dtype: z.enum(CACHE_DTYPES),
     ...tensorFields,
   }),
   /** How ranks of one host come to share memory, see workers/collective/share_memory.ts, and prefill workers and decode ranks, see workers/handoff/handoff_window.ts. */
@@ -300,9 +302,9 @@ export type PeerFrame = z.output<typeof peerFrameSchema>;
 /** One kind of it. */
 export type PeerFrameOf<K extends PeerFrame["kind"]> = Extract<PeerFrame, { kind: K }>;
 
-/** Bytes of one value on the wire. */
-export function dtypeBytes(dtype: "f32" | "f16"): number {
-  return dtype === "f32" ? 4 : 2;
+/** Bytes of one value on the wire; latents in eight bits are sent as the bytes that they lie in, scales and rotated keys among them. */
+export function dtypeBytes(dtype: CacheDtype): number {
+  return { f32: 4, f16: 2, q8: 1 }[dtype];
 }
 
 /**

@@ -1,60 +1,54 @@
 /**
  * How the paged latent cache of one layer lies in its buffer: [slots, width], where slot = block · BLOCK_TOKENS + offset, and each slot holds the
- * key columns of the latent followed by the rotated key. Both begin at multiples of {@link ALIGNMENT}, so that any slot can be read 16 bytes at a time; what
- * that leaves between them is zero. Absorbed queries lie as slots do.
+ * key columns of the latent followed by the rotated key. Both begin at multiples of 16 bytes, so that any slot can be read 16 bytes at a time; what that
+ * leaves between them is zero. Absorbed queries lie as slots do. Slots of `q8` hold the same values in other places: `q8.ts`.
  *
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
-import { F16_VALUES, roundUp, toHalfBits } from "../../core/numeric.ts";
+import { F16_VALUES, toHalfBits } from "../../core/numeric.ts";
 import { constants, type HostBuffer } from "../authoring/contract.ts";
+import { type CacheConfig, cacheWidth, ropeOffset } from "./cache_config.ts";
 import f16 from "./f16.wgsl" with { type: "text" };
 import f32 from "./f32.wgsl" with { type: "text" };
+import { q8PairsWgsl, q8SlotOf, q8VectorsWgsl, readQ8, writeQ8 } from "./q8.ts";
 import vectorsF16 from "./vectors_f16.wgsl" with { type: "text" };
 import vectorsF32 from "./vectors_f32.wgsl" with { type: "text" };
 
-/** Precision of cached latents. */
-export type CacheDtype = "f16" | "f32";
-
-/** Shape of one cached token. */
-export interface CacheConfig {
-  readonly dtype: CacheDtype;
-  /** Latent columns that are kept (|K_i|; all of d_c on a single worker). */
-  readonly keyWidth: number;
-  /** d_r */
-  readonly ropeWidth: number;
-}
-
-/** Values in 16 bytes of f16. */
-const ALIGNMENT = 8;
-
-/** Values before the rotated key. */
-export function ropeOffset(config: Pick<CacheConfig, "keyWidth">): number {
-  return roundUp(config.keyWidth, ALIGNMENT);
-}
-
-/** Values per token. */
-export function cacheWidth(config: Pick<CacheConfig, "keyWidth" | "ropeWidth">): number {
-  return ropeOffset(config) + roundUp(config.ropeWidth, ALIGNMENT);
-}
+export { type CacheConfig, type CacheDtype, cacheWidth, ropeOffset } from "./cache_config.ts";
 
 /** Bytes per token of one layer. */
 export function cacheTokenBytes(config: CacheConfig): number {
-  return cacheWidth(config) * (config.dtype === "f16" ? 2 : 4);
+  switch (config.dtype) {
+    case "f32":
+      return cacheWidth(config) * 4;
+    case "f16":
+      return cacheWidth(config) * 2;
+    case "q8":
+      return q8SlotOf(config).bytes;
+    default:
+      return config.dtype satisfies never;
+  }
+}
+
+/** What a token is sent as: values of its precision, or of `q8`, whose parts have several, bytes. */
+export function sentWidth(config: CacheConfig): number {
+  return config.dtype === "q8" ? cacheTokenBytes(config) : cacheWidth(config);
 }
 
 /**
- * `CACHE_WIDTH`, `SLOT_VECTORS` and `stage(slot, vector, words)`, which widens the 16 bytes `words` of the binding `cache: array<vec4<u32>>` into
- * `tile: array<vec4<f32>>`.
+ * `CACHE_WIDTH`, `SLOT_VECTORS`; `fetch(base, at) -> Fetched`, what vector `at` of consecutive slots is that begin with vector `base` of the binding
+ * `cache: array<vec4<u32>>`; and `stage(slot, vector, fetched)`, which widens that into `tile: array<vec4<f32>>`, where the slot begins with quad `slot`.
  */
 export function cacheVectorsWgsl(config: CacheConfig): string {
-  return constants({ CACHE_WIDTH: cacheWidth(config), SLOT_VECTORS: cacheTokenBytes(config) / 16, BLOCK_TOKENS }) +
-    (config.dtype === "f16" ? vectorsF16 : vectorsF32);
+  const numbers = { CACHE_WIDTH: cacheWidth(config), SLOT_VECTORS: cacheTokenBytes(config) / 16, BLOCK_TOKENS };
+  return constants(numbers) + { f16: () => vectorsF16, f32: () => vectorsF32, q8: () => q8VectorsWgsl(config) }[config.dtype]();
 }
 
 /** `CACHE_WIDTH`, `ROPE_OFFSET` and `cache_pair(slot, pair) -> vec2<f32>` over the binding `cache: array<u32>`. */
 export function cacheWgsl(config: CacheConfig): string {
-  return constants({ CACHE_WIDTH: cacheWidth(config), ROPE_OFFSET: ropeOffset(config), BLOCK_TOKENS }) + (config.dtype === "f16" ? f16 : f32);
+  const numbers = { CACHE_WIDTH: cacheWidth(config), ROPE_OFFSET: ropeOffset(config), BLOCK_TOKENS };
+  return constants(numbers) + { f16: () => f16, f32: () => f32, q8: () => q8PairsWgsl(config) }[config.dtype]();
 }
 
 /** Slot of a position of the sequence whose block table begins at word `table`. */
@@ -64,6 +58,7 @@ export function slotOf(tables: HostBuffer, table: number, position: number): num
 
 /** Widens one slot into `out`. */
 export function readSlot(config: CacheConfig, cache: HostBuffer, slot: number, out: Float64Array | Float32Array): void {
+  if (config.dtype === "q8") return readQ8(config, cache, slot, out);
   const width = cacheWidth(config);
   const from = slot * width;
   if (config.dtype === "f32") {
@@ -75,6 +70,7 @@ export function readSlot(config: CacheConfig, cache: HostBuffer, slot: number, o
 
 /** Rounds one token's values to cache precision and writes them. */
 export function writeSlot(config: CacheConfig, cache: HostBuffer, slot: number, values: Float64Array): void {
+  if (config.dtype === "q8") return writeQ8(config, cache, slot, values);
   const from = slot * cacheWidth(config);
   if (config.dtype === "f32") cache.f32.set(values, from);
   else cache.u16.set(toHalfBits(values), from);

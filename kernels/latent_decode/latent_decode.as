@@ -1,4 +1,5 @@
 // Decode attention over paged latents.
+import { Q8Slot, widenQ8 } from "../latent_cache/q8";
 import { madd } from "../device/wasm/madd";
 import { constant, exp1, exp4, largestOf, quad, sumOf, sumsOf } from "../device/wasm/simd";
 
@@ -21,11 +22,14 @@ class Decode {
   mostSplits: u32;
   stripTokens: u32;
   blockTokens: u32;
+  // Null of a cache in f32 or f16.
+  q8: usize;
   // Of this step.
   splits: u32;
 }
 
-// A piece is a split of a row, and two heads, of which the last may be alone: what is read of a latent serves both. Scratch: addresses of latents, then scores of either.
+// A piece is a split of a row, and two heads, of which the last may be alone: what is read of a latent serves both. Scratch: addresses of latents, then
+// scores of either, then what latents in eight bits are widened to.
 export function latentDecode(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Decode>(args);
   let gathered: u32 = -1;
@@ -41,6 +45,7 @@ export function latentDecode(args: usize, first: u32, end: u32, scratch: usize):
     if (part != gathered) {
       count = gather(all, row, split, splits, context, scratch);
       gathered = part;
+      if (all.q8) widen(all, count, scratch);
     }
     const bytes = (count + 3 & ~3) * 4;
     const head = piece % pairs << 1;
@@ -72,6 +77,23 @@ function gather(all: Decode, row: u32, split: u32, splits: u32, context: u32, to
   const last = load<u32>(to + (count - 1 << 2));
   for (let beyond = count; beyond & 3; beyond++) store<u32>(to + (beyond << 2), last);
   return count;
+}
+
+// Latents in eight bits are widened once for all heads that follow.
+function widen(all: Decode, count: u32, latents: usize): void {
+  const slot = changetype<Q8Slot>(all.q8), fours = count + 3 & ~3;
+  let to = latents + fours * 12;
+  for (let t: u32 = 0; t < fours; t++) {
+    const at = latents + (t << 2);
+    // The last one again.
+    if (t >= count) {
+      store<u32>(at, load<u32>(at - 4));
+      continue;
+    }
+    widenQ8(slot, load<u32>(at), to);
+    store<u32>(at, <u32>to);
+    to += slot.width << 2;
+  }
 }
 
 function attend<T>(all: Decode, item: u32, count: u32, latents: usize, scores: usize, to: usize): void {

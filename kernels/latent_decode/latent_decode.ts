@@ -7,6 +7,7 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../authoring/contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheVectorsWgsl, cacheWidth, readSlot, slotOf } from "../latent_cache/layout.ts";
+import { q8Arguments } from "../latent_cache/q8.ts";
 import { unroll } from "../authoring/unroll.ts";
 import source from "./latent_decode.wgsl" with { type: "text" };
 import serial from "./softmax_serial.wgsl" with { type: "text" };
@@ -122,16 +123,26 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
     const { cache, heads, valueOffset, valueWidth, scale, usualSplits, mostSplits, stripTokens, tableWords } = config;
     if (valueOffset % 4 !== 0 || valueWidth % 4 !== 0 || usualSplits !== mostSplits) return null;
     return ({ at, allocate, reserve, call }) => {
-      // Addresses and two heads' scores of a split, which has a mostSplits-th of a sequence's strips, or one.
+      // Addresses and two heads' scores of a split, which has a mostSplits-th of a sequence's strips, or one; and what it is widened to.
       const strips = ceilDiv(tableWords * BLOCK_TOKENS, stripTokens);
-      reserve((ceilDiv(strips, mostSplits) * stripTokens + 4) * 12);
-      const args = allocate(17);
       const width = cacheWidth(cache);
+      const widened = cache.dtype === "q8" ? width * 4 : 0;
+      reserve((ceilDiv(strips, mostSplits) * stripTokens + 4) * (12 + widened));
+      const args = allocate(18);
       args.u32.set([at.queries, at.cache, at.tables, at.step, at.partial, cache.dtype === "f16" ? 1 : 0, heads, width, cacheTokenBytes(cache)]);
-      args.u32.set([valueOffset, valueWidth, partialWidth(valueWidth) * 4, 0, mostSplits, stripTokens, BLOCK_TOKENS], 9);
+      args.u32.set([
+        valueOffset,
+        valueWidth,
+        partialWidth(valueWidth) * 4,
+        0,
+        mostSplits,
+        stripTokens,
+        BLOCK_TOKENS,
+        cache.dtype === "q8" ? q8Arguments(cache, allocate) : 0,
+      ], 9);
       args.f32[12] = scale;
       return ({ rows, splits }) => {
-        args.u32[16] = splits;
+        args.u32[17] = splits;
         call("latent_decode", args, rows * splits * ceilDiv(heads, 2), 4 * width * stripTokens);
       };
     };

@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let begin = first_vector(table, position_of(split, splits, 0u));
   let begin_limit = min(TOKENS, end) * SLOT_VECTORS - 1u;
   @unroll(l, LOADS) {
-    var ahead_{l} = cache[begin + min({l}u * THREADS + thread, begin_limit)];
+    var ahead_{l} = fetch(begin, min({l}u * THREADS + thread, begin_limit));
   }
   for (var first = 0u; first < end; first += TOKENS) {
     @unroll(l, LOADS) {
@@ -70,7 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let base = first_vector(table, position_of(split, splits, next));
     let limit = min(TOKENS, end - next) * SLOT_VECTORS - 1u;
     @unroll(l, LOADS) {
-      ahead_{l} = cache[base + min({l}u * THREADS + thread, limit)];
+      ahead_{l} = fetch(base, min({l}u * THREADS + thread, limit));
     }
     @unroll(h, 4) {
       @unroll(t, 2) {

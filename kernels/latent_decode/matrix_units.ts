@@ -1,5 +1,5 @@
 /**
- * Decode attention on matrix units (`chromium-experimental-subgroup-matrix`): f16 queries, latents and weights, f32 scores and sums.
+ * Decode attention on matrix units (`chromium-experimental-subgroup-matrix`): queries, latents and weights in f16, scores and sums in f32.
  *
  * @module
  */
@@ -7,6 +7,7 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
 import { cacheWidth } from "../latent_cache/layout.ts";
+import { q8SlotOf, scaleGroupWgsl, wholeVectors } from "../latent_cache/q8.ts";
 import referenceShift from "../authoring/reference_shift.wgsl" with { type: "text" };
 import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";
@@ -20,6 +21,8 @@ import {
 } from "./latent_decode.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
 import { DEFAULT_SPLITTING, partialWidth, splitsWgsl, type Splitting } from "./splits.ts";
+import slotsF16 from "./slots_f16.wgsl" with { type: "text" };
+import slotsQ8 from "./slots_q8.wgsl" with { type: "text" };
 import tilesApart from "./tiles_apart.wgsl" with { type: "text" };
 import tilesInTurn from "./tiles_in_turn.wgsl" with { type: "text" };
 
@@ -83,7 +86,7 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       WIDTH_STEPS: width / 16 / widthParts,
       TOKEN_STEPS: tokens / 16 / tokenParts,
       COLUMN_STEPS: ceilDiv(valueWidth / 16, tokenParts * widthParts),
-      LOADS: ceilDiv(tokens * width / 8, threads),
+      LOADS: ceilDiv(tokens * loadedVectors(config), threads),
       LANES: lanes,
       PAIRS: tokens / lanes / 2,
       QUADS: inTurn ? tokens / lanes / 4 : 0,
@@ -94,12 +97,24 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       SPAN,
     };
     return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config) +
-      unroll(fill(source, { ...sectionsOf(inTurn ? tilesInTurn : tilesApart), reference_shift: referenceShift }), numbers);
+      unroll(fill(source, { ...sectionsOf(inTurn ? tilesInTurn : tilesApart), slots: slotsWgsl(config), reference_shift: referenceShift }), numbers);
   },
   workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, headsOf(division)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f16")),
   reference: (config, buffers, { rows }) => attendRows(config, buffers, rows, queriesOf(config, "f16")),
 };
+
+/** Vectors of 16 bytes of a token that are fetched. */
+function loadedVectors({ cache }: Pick<LatentDecodeConfig, "cache">): number {
+  return cache.dtype === "q8" ? q8SlotOf(cache).scales / 16 : cacheWidth(cache) / 8;
+}
+
+/** How latents come into workgroup memory, in f16. */
+function slotsWgsl({ cache }: LatentDecodeConfig): string {
+  if (cache.dtype !== "q8") return slotsF16;
+  const { rope, scales, bytes } = q8SlotOf(cache);
+  return constants({ KEY_VECTORS: rope / 16, ROPE_VECTORS: (scales - rope) / 16, SLOT_VECTORS: bytes / 16 }) + scaleGroupWgsl(cache) + slotsQ8;
+}
 
 /** Floats between rows of scores beyond their tokens: few heads need the memory, for one more workgroup, more than rows in different banks. */
 function scorePadding(division: Division): number {
@@ -126,6 +141,8 @@ function divides(division: Division, { heads, cache, valueWidth }: AttentionShap
   const width = cacheWidth(cache);
   if (width / 16 % widthParts !== 0) return false;
   if (!inTurn) return true;
+  // There, latents are stored beside products, which leaves no time to widen them.
+  if (cache.dtype !== "f16") return false;
   const threads = headParts * tokenParts * widthParts * 32;
   const sameVectors = threads === tokens * SPAN && width % (8 * SPAN) === 0;
   return tokens === 32 && heads % 16 === 0 && valueWidth / 16 % (tokenParts * widthParts) === 0 && sameVectors;
@@ -195,7 +212,9 @@ const DIVISIONS: readonly { readonly widest: number; readonly division: Division
  */
 export function divideForMatrixUnits(config: AttentionShape, workgroupLimit: number): Division | null {
   const width = cacheWidth(config.cache);
-  if (config.cache.dtype !== "f16" || width % 16 !== 0 || config.valueOffset % 8 !== 0 || config.valueWidth % 16 !== 0) return null;
+  const { cache } = config;
+  if (cache.dtype === "f32" || cache.dtype === "q8" && !(cache.keyWidth % 16 === 0 && wholeVectors(cache))) return null;
+  if (width % 16 !== 0 || config.valueOffset % 8 !== 0 || config.valueWidth % 16 !== 0) return null;
   const fits = (division: Division) => divides(division, config) && workgroupBytes(config, division) <= workgroupLimit;
   const possible = DIVISIONS.filter(({ widest, division }) => width <= widest && fits(division)).map(({ division }) => division);
   // As many heads at a time as there are, so that a tile of latents is read once; otherwise the most that can be.

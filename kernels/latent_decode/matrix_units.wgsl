@@ -30,10 +30,11 @@ const COLUMN_PARTS = TOKEN_PARTS * WIDTH_PARTS;
 const SCORE_STRIDE = TOKENS + SCORE_PADDING;
 
 @fill(memory)
+@fill(slots)
 // Vectors of the cache before the latent of a split's token, whose block is at hand.
 fn vectors_before(token: u32, split: u32, splits: u32) -> u32 {
   let slot = memory.blocks[token / STRIP_TOKENS % HELD_STRIPS] * BLOCK_TOKENS + position_of(split, splits, token) % BLOCK_TOKENS;
-  return slot * VECTORS;
+  return slot * SLOT_VECTORS;
 }
 
 @compute @workgroup_size(THREADS)

@@ -5,12 +5,12 @@
  * @module
  */
 import type { HostBuffer } from "../authoring/contract.ts";
-import { type CacheConfig, type CacheDtype, cacheWidth } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheWidth } from "../latent_cache/layout.ts";
 
 /** Layout of absorbed queries. */
 export interface QueriesConfig extends Pick<CacheConfig, "keyWidth" | "ropeWidth"> {
   /** What they are stored as: matrix units take f16, everything else f32. */
-  readonly dtype: CacheDtype;
+  readonly dtype: "f16" | "f32";
 }
 
 /** Most heads that a workgroup on matrix units takes. It reads as many, and does not write what becomes of those beyond the last. */

@@ -15,14 +15,14 @@ var<workgroup> memory: Memory;
 
 @section(first)
   @unroll(i, LOADS) {
-    let to_{i} = ({i}u * THREADS + thread) / VECTORS * STRIDE + ({i}u * THREADS + thread) % VECTORS;
+    let to_{i} = place_of({i}u * THREADS + thread);
   }
   @unroll(s, AHEAD) {
     let first_{s} = min({s}u * TOKENS, last);
     let base_{s} = vectors_before(first_{s}, split, splits);
-    let limit_{s} = min(TOKENS, end - first_{s}) * VECTORS - 1u;
+    let limit_{s} = min(TOKENS, end - first_{s}) * LOADED - 1u;
     @unroll(i, LOADS) {
-      var ahead_{s}_{i} = cache[base_{s} + min({i}u * THREADS + thread, limit_{s})];
+      var ahead_{s}_{i} = fetch(base_{s}, min({i}u * THREADS + thread, limit_{s}));
     }
   }
 @section(tiles)
@@ -34,8 +34,8 @@ var<workgroup> memory: Memory;
           break;
         }
         @unroll(i, LOADS) {
-          if (LOADS * THREADS == TOKENS * VECTORS || {i}u * THREADS + thread < TOKENS * VECTORS) {
-            memory.tiles[to_{i}] = ahead_{s}_{i};
+          if (LOADS * THREADS == TOKENS * LOADED || {i}u * THREADS + thread < TOKENS * LOADED) {
+            put(to_{i}, ahead_{s}_{i});
           }
         }
         workgroupBarrier();
@@ -47,9 +47,9 @@ var<workgroup> memory: Memory;
           workgroupBarrier();
         }
         let base = vectors_before(next, split, splits);
-        let limit = min(TOKENS, end - next) * VECTORS - 1u;
+        let limit = min(TOKENS, end - next) * LOADED - 1u;
         @unroll(i, LOADS) {
-          ahead_{s}_{i} = cache[base + min({i}u * THREADS + thread, limit)];
+          ahead_{s}_{i} = fetch(base, min({i}u * THREADS + thread, limit));
         }
         @unroll(r, ROW_TILES) {
           @unroll(t, TOKEN_STEPS) {

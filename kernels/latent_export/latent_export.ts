@@ -5,8 +5,8 @@
  */
 import type { Kernel } from "../authoring/contract.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { cacheTokenBytes, cacheWidth, slotOf } from "../latent_cache/layout.ts";
-import { copyKept, exportedConfig, type KeptColumns, keptWgsl } from "./kept_columns.ts";
+import { cacheTokenBytes, slotOf } from "../latent_cache/layout.ts";
+import { copyKept, exportedConfig, type KeptColumns, keptUnits, keptWgsl } from "./kept_columns.ts";
 import source from "./latent_export.wgsl" with { type: "text" };
 
 /** Geometry of the whole cache, and what the rank keeps of it. */
@@ -21,15 +21,14 @@ export const latentExport: Kernel<LatentExportConfig, "cache" | "tables" | "out"
   bindings: { cache: "read", tables: "read", out: "read_write" },
   params: ["count", "start", "table", "offset"],
   wgsl: (config) => keptWgsl(config) + source,
-  workgroups: (config, { count }) => [ceilDiv(cacheWidth(exportedConfig(config)) / 2, 64), count, 1],
+  workgroups: (config, { count }) => [ceilDiv(keptUnits(config), 64), count, 1],
   sizes: (config, { count, offset }) => ({
     cache: config.slots * cacheTokenBytes(config.cache),
     tables: config.tableWords * 4,
     out: offset * 4 + count * cacheTokenBytes(exportedConfig(config)),
   }),
   reference(config, { cache, tables, out }, { count, start, table, offset }) {
-    const first = offset * (config.cache.dtype === "f16" ? 2 : 1);
-    const width = cacheWidth(exportedConfig(config));
-    for (let i = 0; i < count; i++) copyKept(config, cache, slotOf(tables, table, start + i), out, first + i * width);
+    const bytes = cacheTokenBytes(exportedConfig(config));
+    for (let i = 0; i < count; i++) copyKept(config, cache, slotOf(tables, table, start + i), out, offset * 4 + i * bytes);
   },
 };

@@ -4,10 +4,10 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x * 2u >= KEPT_WIDTH) {
+  if (id.x >= KEPT_UNITS) {
     return;
   }
   let position = params.start + id.y;
   let slot = tables[params.table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS;
-  store_pair(params.offset + (id.y * (KEPT_WIDTH / 2u) + id.x) * PAIR_WORDS, kept_pair(slot, id.x));
+  copy_kept(slot, id.x, params.offset + id.y * KEPT_WORDS);
 }

@@ -8,6 +8,7 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset, slotOf } from "../latent_cache/layout.ts";
+import halvesQ8 from "./halves_q8.wgsl" with { type: "text" };
 import halves from "./halves.wgsl" with { type: "text" };
 import source from "./latent_gather.wgsl" with { type: "text" };
 
@@ -16,13 +17,13 @@ export interface LatentGatherConfig {
   readonly cache: CacheConfig;
   readonly slots: number;
   readonly tableWords: number;
-  /** Precision of what is gathered; f16 for caches in f16 whose widths are multiples of 8, which {@link gathersHalves}. */
+  /** Precision of what is gathered; f16 for caches whose widths are multiples of 8, which {@link gathersHalves}. */
   readonly output: "f32" | "f16";
 }
 
-/** Whether latents can be gathered as they lie. */
+/** Whether latents can be gathered in f16: as they lie, or of eight bits, rounded. */
 export function gathersHalves({ dtype, keyWidth, ropeWidth }: CacheConfig): boolean {
-  return dtype === "f16" && keyWidth % 8 === 0 && ropeWidth % 8 === 0;
+  return dtype !== "f32" && keyWidth % 8 === 0 && ropeWidth % 8 === 0;
 }
 
 /** Positions `start … start + count` of the sequence whose block table begins at word `table` → latents: [count, keyWidth], rope_keys: [count, d_r]. */
@@ -32,7 +33,8 @@ export const latentGather: Kernel<LatentGatherConfig, "cache" | "tables" | "late
   params: ["count", "start", "table"],
   wgsl: ({ cache, output }) =>
     output === "f16"
-      ? constants({ KEY_VECTORS: cache.keyWidth / 8, ROPE_VECTORS: cache.ropeWidth / 8, BLOCK_TOKENS }) + halves
+      ? constants({ KEY_VECTORS: cache.keyWidth / 8, ROPE_VECTORS: cache.ropeWidth / 8 }) +
+        (cache.dtype === "q8" ? cacheWgsl(cache) + halvesQ8 : constants({ BLOCK_TOKENS }) + halves)
       : constants({ KEY_WIDTH: cache.keyWidth, ROPE_WIDTH: cache.ropeWidth }) + cacheWgsl(cache) + source,
   workgroups: ({ cache, output }, { count }) => [ceilDiv(cacheWidth(cache) / (output === "f16" ? 8 : 2), 64), count, 1],
   sizes: ({ cache, slots, tableWords, output }, { count }) => ({

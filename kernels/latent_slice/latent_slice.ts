@@ -5,8 +5,8 @@
  */
 import type { Kernel } from "../authoring/contract.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { cacheTokenBytes, cacheWidth, slotOf } from "../latent_cache/layout.ts";
-import { copyKept, exportedConfig, type KeptColumns, keptWgsl } from "../latent_export/kept_columns.ts";
+import { cacheTokenBytes, slotOf } from "../latent_cache/layout.ts";
+import { copyKept, exportedConfig, type KeptColumns, keptUnits, keptWgsl } from "../latent_export/kept_columns.ts";
 import source from "./latent_slice.wgsl" with { type: "text" };
 
 /** Geometry of both caches, and what the rank keeps of whole latents. */
@@ -23,7 +23,7 @@ export const latentSlice: Kernel<LatentSliceConfig, "cache" | "tables" | "kept_t
   bindings: { cache: "read", tables: "read", kept_tables: "read", out: "read_write" },
   params: ["count", "start", "table", "kept_table"],
   wgsl: (config) => keptWgsl(config) + source,
-  workgroups: (config, { count }) => [ceilDiv(cacheWidth(exportedConfig(config)) / 2, 64), count, 1],
+  workgroups: (config, { count }) => [ceilDiv(keptUnits(config), 64), count, 1],
   sizes: (config) => ({
     cache: config.slots * cacheTokenBytes(config.cache),
     tables: config.tableWords * 4,
@@ -31,9 +31,9 @@ export const latentSlice: Kernel<LatentSliceConfig, "cache" | "tables" | "kept_t
     out: config.kept.slots * cacheTokenBytes(exportedConfig(config)),
   }),
   reference(config, { cache, tables, kept_tables, out }, { count, start, table, kept_table }) {
-    const width = cacheWidth(exportedConfig(config));
+    const bytes = cacheTokenBytes(exportedConfig(config));
     for (let position = start; position < start + count; position++) {
-      copyKept(config, cache, slotOf(tables, table, position), out, slotOf(kept_tables, kept_table, position) * width);
+      copyKept(config, cache, slotOf(tables, table, position), out, slotOf(kept_tables, kept_table, position) * bytes);
     }
   },
 };

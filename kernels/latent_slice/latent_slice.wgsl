@@ -5,7 +5,7 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x * 2u >= KEPT_WIDTH) {
+  if (id.x >= KEPT_UNITS) {
     return;
   }
   let position = params.start + id.y;
@@ -13,5 +13,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let offset = position % BLOCK_TOKENS;
   let slot = tables[params.table + block] * BLOCK_TOKENS + offset;
   let kept_slot = kept_tables[params.kept_table + block] * BLOCK_TOKENS + offset;
-  store_pair((kept_slot * (KEPT_WIDTH / 2u) + id.x) * PAIR_WORDS, kept_pair(slot, id.x));
+  copy_kept(slot, id.x, kept_slot * KEPT_WORDS);
 }

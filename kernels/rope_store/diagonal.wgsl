@@ -1,3 +1,3 @@
 fn transform(thread: u32, block: u32) {}
 
-fn transformed(column: u32) -> f32 { return latent[column] * basis[column]; }
+fn transformed(column: u32, block: u32) -> f32 { return latent[column] * basis[column]; }

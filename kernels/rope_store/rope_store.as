@@ -1,6 +1,7 @@
-// Rotates queries and key, normalises the latent, changes its basis and writes both into the cache, in f32.
+// Rotates queries and key, normalises the latent, changes its basis and writes both into the cache, in f32 or in eight bits.
 import { madd } from "../device/wasm/madd";
 import { squares } from "../rms_norm/rms_norm";
+import { Q8Slot, roundQ8 } from "../latent_cache/q8";
 import { loadFew, sumOf } from "../device/wasm/simd";
 
 // @ts-ignore: decorator
@@ -26,6 +27,9 @@ class RopeStore {
   slicedWidth: f32;
   eps: f32;
   interleaved: u32;
+  slotBytes: u32;
+  // Null of a cache in f32.
+  q8: usize;
   // Of this step.
   absorbedRows: u32;
 }
@@ -38,11 +42,12 @@ export function ropeStore(args: usize, first: u32, end: u32, scratch: usize): vo
     const x = all.x + row * all.rowBytes;
     const step = all.step + (row << 4);
     const turns = all.table + load<u32>(step, 4) * (rope << 2);
-    const slot = all.cache + load<u32>(step, 8) * (all.width << 2);
+    const slot = all.cache + load<u32>(step, 8) * all.slotBytes, values = all.q8 ? scratch : slot;
     const scale: f32 = all.transform == 2 ? 1 : 1 / sqrt(squares(x, all.latent) / <f32>all.latent + all.eps);
-    keys(all, x, scale, slot);
-    for (let k = all.keyWidth; k < all.width; k++) store<f32>(slot + (k << 2), 0);
-    rotate(all, turns, x + (all.latent << 2), slot + (all.ropeOffset << 2));
+    keys(all, x, scale, values);
+    for (let k = all.keyWidth; k < all.width; k++) store<f32>(values + (k << 2), 0);
+    rotate(all, turns, x + (all.latent << 2), values + (all.ropeOffset << 2));
+    if (all.q8) roundQ8(changetype<Q8Slot>(all.q8), values, slot);
     for (let head: u32 = 0; head < all.heads; head++) {
       const item = row * all.heads + head;
       const from = all.q + ((item + 1) * all.queryWidth - rope << 2);

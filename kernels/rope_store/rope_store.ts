@@ -4,9 +4,11 @@
  *
  * @module
  */
-import { ceilDiv } from "../../core/numeric.ts";
+import { ceilDiv, roundUp } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../authoring/contract.ts";
+import { unroll } from "../authoring/unroll.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset, writeSlot } from "../latent_cache/layout.ts";
+import { groupEnds, groupsOf, q8Arguments, q8SlotOf, SMALLEST } from "../latent_cache/q8.ts";
 import { queriesBytes, type QueriesConfig, queriesWgsl, writeQuery } from "../latent_decode/queries.ts";
 import { inverseRmsBytes, inverseRmsWgsl, rmsScale } from "../rms_norm/rms_norm.ts";
 import dense from "./dense.wgsl" with { type: "text" };
@@ -16,6 +18,8 @@ import source from "./rope_store.wgsl" with { type: "text" };
 import sliced from "./sliced.wgsl" with { type: "text" };
 import storeF16 from "./store_f16.wgsl" with { type: "text" };
 import storeF32 from "./store_f32.wgsl" with { type: "text" };
+import storePairs from "./store_pairs.wgsl" with { type: "text" };
+import storeQ8 from "./store_q8.wgsl" with { type: "text" };
 
 /** Configuration of {@link ropeStore}. */
 export interface RopeStoreConfig {
@@ -58,12 +62,42 @@ function normaliseSlice(values: Float64Array, width: number, eps: number): void 
 
 /** Threads of a workgroup. */
 const THREADS = 128;
-/** Columns under a dense basis that a workgroup computes; see dense.wgsl. */
+/** Columns under a dense basis that a workgroup computes at a time; see dense.wgsl. */
 const DENSE_COLUMNS = 16;
 
-/** Workgroups that share a latent: the norm of a slice needs all its columns, and a diagonal basis is next to no work. */
-function latentBlocks({ basis, cache }: RopeStoreConfig): number {
-  return basis === "dense" ? ceilDiv(cache.keyWidth, DENSE_COLUMNS) : 1;
+/**
+ * Where the columns begin that each workgroup of a row stores, and where the last ones end, with what fills them up. All of a latent are one block where the norm of a
+ * slice needs all its columns, or a diagonal basis is next to no work. Under a dense basis, what shares a scale is in one block, which consists of whole words.
+ */
+function latentBlocks({ basis, cache }: Pick<RopeStoreConfig, "basis" | "cache">): number[] {
+  const end = cache.dtype === "q8" ? q8SlotOf(cache).rope : ropeOffset(cache);
+  if (basis !== "dense") return [0, end];
+  if (cache.dtype === "q8") return [0, ...groupEnds(cache).slice(0, -1).filter((end) => end % 4 === 0), end];
+  return [...Array.from({ length: ceilDiv(cache.keyWidth, DENSE_COLUMNS) }, (_, block) => block * DENSE_COLUMNS), end];
+}
+
+/** How often a workgroup computes {@link DENSE_COLUMNS}. */
+function denseSteps(config: Pick<RopeStoreConfig, "basis" | "cache">): number {
+  const begins = latentBlocks(config);
+  const widths = begins.slice(1).map((end, i) => Math.min(end, roundUp(config.cache.keyWidth, DENSE_COLUMNS)) - begins[i]);
+  return ceilDiv(Math.max(...widths), DENSE_COLUMNS);
+}
+
+/** `block_first(block)`: where a block's columns begin. */
+function blocksWgsl(config: RopeStoreConfig): string {
+  const begins = latentBlocks(config);
+  const even = config.cache.dtype !== "q8" && config.basis === "dense";
+  const terms = begins.slice(1).map((end, i) => `select(0u, ${end - begins[i]}u, block > ${i}u)`).join(" + ");
+  return `fn block_first(block: u32) -> u32 { return ${even ? `block * ${DENSE_COLUMNS}u` : terms}; }\n`;
+}
+
+/** How latents are stored. */
+function storeWgsl({ cache: { dtype } }: RopeStoreConfig): string {
+  return {
+    f16: () => storeF16 + storePairs,
+    f32: () => storeF32 + storePairs,
+    q8: () => constants({ NOT_FINITE: 0x7fc00000 }, { SMALLEST }) + storeQ8,
+  }[dtype]();
 }
 
 /**
@@ -84,21 +118,22 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         ROW_STRIDE: config.rowStride,
         HEADS: config.heads,
         QUERY: config.queryWidth,
-        LATENT_BLOCKS: latentBlocks(config),
+        LATENT_BLOCKS: latentBlocks(config).length - 1,
+        STEP_COLUMNS: DENSE_COLUMNS,
+        STEPS: denseSteps(config),
       },
       { EPS: config.eps, SLICED_WIDTH: slicedWidth(config) ?? 0 },
     ) +
-    inverseRmsWgsl(THREADS) + queriesWgsl(config.queries) + cacheWgsl(config.cache) + (config.cache.dtype === "f16" ? storeF16 : storeF32) +
-    `const BLOCK_COLUMNS = ${config.basis === "dense" ? `${DENSE_COLUMNS}u` : "ROPE_OFFSET"};\nconst SLICED = ${
-      slicedWidth(config) !== null
-    };\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
-    (typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced) + source,
+    inverseRmsWgsl(THREADS) + queriesWgsl(config.queries) + cacheWgsl(config.cache) + storeWgsl(config) + blocksWgsl(config) +
+    `const SLICED = ${slicedWidth(config) !== null};\nconst INTERLEAVED = ${config.interleaved};\n` + rope +
+    unroll(typeof config.basis === "string" ? TRANSFORMS[config.basis] : sliced, { STEPS: denseSteps(config) }) + source,
   workgroupBytes(config) {
     const { basis, latentWidth, cache } = config;
-    const transform = basis === "dense" ? [THREADS, DENSE_COLUMNS] : basis === "diagonal" ? [] : [cache.keyWidth];
-    return [...inverseRmsBytes(THREADS), ...[...transform, latentWidth].map((floats) => floats * 4)];
+    const transform = basis === "dense" ? [THREADS, DENSE_COLUMNS * denseSteps(config)] : basis === "diagonal" ? [] : [cache.keyWidth];
+    const scales = cache.dtype === "q8" ? [groupsOf(cache).length] : [];
+    return [...inverseRmsBytes(THREADS), ...[...transform, ...scales, latentWidth].map((floats) => floats * 4)];
   },
-  workgroups: (config, { rows }) => [rows, latentBlocks(config) + ceilDiv(config.heads * config.cache.ropeWidth / 2, THREADS), 1],
+  workgroups: (config, { rows }) => [rows, latentBlocks(config).length - 1 + ceilDiv(config.heads * config.cache.ropeWidth / 2, THREADS), 1],
   sizes: (config, { rows, absorbed_rows }) => ({
     x: rows === 0 ? 0 : ((rows - 1) * config.rowStride + config.latentWidth + config.cache.ropeWidth) * 4,
     basis: config.latentWidth * (config.basis === "diagonal" ? 1 : config.cache.keyWidth) * 4,
@@ -146,18 +181,20 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
   },
   wasm(config) {
     const { cache, latentWidth, rowStride, heads, queryWidth, eps, basis, interleaved, queries } = config;
-    if (cache.dtype !== "f32" || queries.dtype !== "f32") return null;
-    return ({ at, allocate, call }) => {
-      const args = allocate(20);
+    if (cache.dtype === "f16" || queries.dtype !== "f32") return null;
+    return ({ at, allocate, reserve, call }) => {
+      const args = allocate(22);
       const width = cacheWidth(cache);
       args.u32.set([at.x, at.basis, at.step, at.table, at.q, at.queries, at.cache, latentWidth, cache.keyWidth, ropeOffset(cache), cache.ropeWidth]);
       const transform = basis === "diagonal" ? 0 : basis === "dense" ? 1 : 2;
-      args.u32.set([width, rowStride * 4, heads, queryWidth, transform, 0, 0, interleaved ? 1 : 0], 11);
+      args.u32.set([width, rowStride * 4, heads, queryWidth, transform, 0, 0, interleaved ? 1 : 0, cacheTokenBytes(cache)], 11);
+      args.u32[20] = cache.dtype === "q8" ? q8Arguments(cache, allocate) : 0;
+      if (cache.dtype === "q8") reserve(width * 4);
       args.f32[16] = slicedWidth(config) ?? 0;
       args.f32[17] = eps;
       const work = latentWidth * (transform === 0 ? 1 : cache.keyWidth) + 4 * heads * cache.ropeWidth;
       return ({ rows, absorbed_rows }) => {
-        args.u32[19] = absorbed_rows;
+        args.u32[21] = absorbed_rows;
         call("rope_store", args, rows, work);
       };
     };

@@ -31,17 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
   transform(thread, block);
   let slot = step[group.x].z;
-  let end = min((block + 1u) * BLOCK_COLUMNS, ROPE_OFFSET);
-  for (var column = block * BLOCK_COLUMNS + 2u * thread; column < end; column += 2u * RMS_THREADS) {
-    var value = vec2(0.0);
-    if (column < KEY_WIDTH) {
-      value.x = transformed(column);
-    }
-    if (column + 1u < KEY_WIDTH) {
-      value.y = transformed(column + 1u);
-    }
-    store_pair(slot, column / 2u, value);
-  }
+  store_latent(thread, block, slot);
   if (block > 0u) {
     return;
   }

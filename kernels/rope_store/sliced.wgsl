@@ -12,7 +12,7 @@ fn transform(thread: u32, block: u32) {
   workgroupBarrier();
 }
 
-fn transformed(column: u32) -> f32 {
+fn transformed(column: u32, block: u32) -> f32 {
   var squares = 0.0;
   for (var k = 0u; k < KEY_WIDTH; k++) {
     squares = fma(kept[k], kept[k], squares);

@@ -13,8 +13,6 @@ import { type Fixture, fixtureDirectory, readGolden } from "../support/fixtures.
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 
-const F32 = { cache: 4, wire: 4 };
-
 async function withEngine(test: (engine: Engine) => Promise<void>): Promise<void> {
   const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm" });
   await test(engine).finally(() => engine.close());
@@ -106,23 +104,25 @@ describe("a cluster with TPLA", () => {
       }
     }));
 
-  it("caches and hands over what the formulas say, and gives every block back", () =>
-    withCluster({ decode: { ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
-      const spec = await specOf("tiny-mla");
-      const shapes = partition(spec, { ranks: 2, latentGroups: 2, halo: 16 });
-      const prompt = Array.from({ length: 70 }, (_, i) => 100 + i);
-      const { tokens } = await generate(cluster, { prompt, maxTokens: 80, ignoreEos: true, speculate: "off" });
-      assertEquals(tokens.length, 80);
-      const workers = await cluster.status();
-      const [rank0, rank1, prefill] = workers.map(({ stats }) => stats);
-      assertEquals(workers.map(({ unit, rank }) => `${unit}.${rank}`), ["decode-0.0", "decode-0.1", "prefill-0.0"]);
-      assertEquals([rank0, rank1].map((stats) => stats.cacheBytesPerToken), shapes.map((shape) => cacheBytesPerToken(spec, shape, F32)));
-      assertEquals(prefill.handoffBytes, 70 * handoffBytesPerToken(spec, shapes, F32));
-      assertEquals([rank0.sequences, rank0.freeBlocks, rank1.sequences, rank1.freeBlocks], [0, 128, 0, 128]);
-      // Two sums per layer and step; the first token comes from prefill. A unit that is idle for a while is probed with one more.
-      const probes = rank0.collectives - 79 * spec.layers * 2;
-      assert(probes >= 0 && probes < spec.layers * 2, `${rank0.collectives} sums`);
-    }));
+  for (const dtype of ["f32", "q8"] as const) {
+    it(`caches and hands over what the formulas say of ${dtype}, and gives every block back`, () =>
+      withCluster({ cache: { dtype }, decode: { ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
+        const spec = await specOf("tiny-mla");
+        const shapes = partition(spec, { ranks: 2, latentGroups: 2, halo: 16 });
+        const prompt = Array.from({ length: 70 }, (_, i) => 100 + i);
+        const { tokens } = await generate(cluster, { prompt, maxTokens: 80, ignoreEos: true, speculate: "off" });
+        assertEquals(tokens.length, 80);
+        const workers = await cluster.status();
+        const [rank0, rank1, prefill] = workers.map(({ stats }) => stats);
+        assertEquals(workers.map(({ unit, rank }) => `${unit}.${rank}`), ["decode-0.0", "decode-0.1", "prefill-0.0"]);
+        assertEquals([rank0, rank1].map((stats) => stats.cacheBytesPerToken), shapes.map((shape) => cacheBytesPerToken(spec, shape, dtype)));
+        assertEquals(prefill.handoffBytes, 70 * handoffBytesPerToken(spec, shapes, dtype));
+        assertEquals([rank0.sequences, rank0.freeBlocks, rank1.sequences, rank1.freeBlocks], [0, 128, 0, 128]);
+        // Two sums per layer and step; the first token comes from prefill. A unit that is idle for a while is probed with one more.
+        const probes = rank0.collectives - 79 * spec.layers * 2;
+        assert(probes >= 0 && probes < spec.layers * 2, `${rank0.collectives} sums`);
+      }));
+  }
 
   it("serves several requests at once, forgets those that are left, and refuses what does not fit", () =>
     withCluster({ cache: { maxTokens: 256 }, decode: { groups: 2, ranks: 1 } }, async (cluster) => {

@@ -65,18 +65,23 @@ describe("a mixed unit", () => {
         }),
     ));
 
-  it("gives the bits of a prefill worker and an exact decode rank", () =>
-    withCluster({ decode: { ranks: 1, attention: "mla" } }, (apart) =>
-      withCluster(mixed(), async (cluster) => {
-        for (const request of requestsOf(4, new Random(2))) assertEquals(await generate(cluster, request), await generate(apart, request));
-        const prompt = Array.from({ length: 150 }, (_, i) => 200 + i);
-        for (const change of [{ promptLogprobs: 0 }, { promptLogprobs: 0, maxTokens: 0 }]) {
-          const [one, other] = [await run(cluster, tokenRequest(prompt, change)), await run(apart, tokenRequest(prompt, change))];
-          assertEquals(one, other);
-          assertEquals(one.prompt.length, 150);
-        }
-        await freeAgain(cluster, 1024);
-      })));
+  for (const [ranks, dtype] of [[1, undefined], [1, "q8"], [2, "q8"]] as const) {
+    it(`gives the bits of prefill and exact decode workers, ${ranks} of each, with latents in ${dtype ?? "f32"}`, () =>
+      withCluster(
+        { cache: { dtype }, decode: { ranks, attention: "mla" }, prefill: { ranks } },
+        (apart) =>
+          withCluster({ mixed: { workers: 1, ranks }, cache: { dtype } }, async (cluster) => {
+            for (const request of requestsOf(4, new Random(2))) assertEquals(await generate(cluster, request), await generate(apart, request));
+            const prompt = Array.from({ length: 150 }, (_, i) => 200 + i);
+            for (const change of [{ promptLogprobs: 0 }, { promptLogprobs: 0, maxTokens: 0 }]) {
+              const [one, other] = [await run(cluster, tokenRequest(prompt, change)), await run(apart, tokenRequest(prompt, change))];
+              assertEquals(one, other);
+              assertEquals(one.prompt.length, 150);
+            }
+            await freeAgain(cluster, 1024);
+          }),
+      ));
+  }
 
   it("takes sequences out when blocks run out, those too whose prompts are computed, and goes on with them later", () =>
     withCluster(mixed({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {

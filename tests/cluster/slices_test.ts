@@ -119,6 +119,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     "over four ranks and two slices": { decode: { ranks: 4, latentGroups: 2, halo: 8 } },
     "with μ, no halo, and sums in f16": { decode: { mu: 0.9, halo: 0, wire: "f16" } },
     "from latents in f16, through sockets": { cache: { dtype: "f16" }, decode: { exchange: "websocket" } },
+    "from latents in eight bits": { cache: { dtype: "q8" } },
   };
   const whole = (change: Config): Config => ({ ...change, decode: { ...change.decode, feedForward: "replicated" } });
   for (const ranks of [2, 4]) {

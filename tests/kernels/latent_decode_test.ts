@@ -20,18 +20,26 @@ describeOnDevices("decode attention", (kind) => {
   beforeAll(async () => void (device = await openTestDevice(kind)));
   afterAll(() => device.close());
 
-  for (const dtype of ["f32", "f16"] as const) {
+  const caches: CacheConfig[] = [
+    { dtype: "f32", keyWidth: 21, ropeWidth: 4 },
+    { dtype: "f16", keyWidth: 21, ropeWidth: 4 },
+    { dtype: "q8", keyWidth: 21, ropeWidth: 4 },
+    // Groups of a scale that end at whole vectors, and such that end anywhere; more of them than a vector has scales.
+    { dtype: "q8", keyWidth: 24, ropeWidth: 4, groups: [16, 8] },
+    { dtype: "q8", keyWidth: 21, ropeWidth: 4, groups: [3, 7, 2, 1, 1, 7] },
+  ];
+  for (const cache of caches) {
+    const { dtype, keyWidth, groups = [] } = cache;
     for (const heads of [3, 8, 27]) {
-      it(`decodes rows of different sequences and positions, ${heads} heads over ${dtype} latents`, async () => {
+      it(`decodes rows of different sequences and positions, ${heads} heads over ${keyWidth} columns in ${dtype} ${groups.join("+")}`, async () => {
         const random = new Random();
         // Value columns are a slice of the key columns, as they are on a TPLA rank.
-        const cache: CacheConfig = { dtype, keyWidth: 21, ropeWidth: 4 };
         // Of 8 heads, scores spread so far that the reference has to follow them.
         const [valueOffset, valueWidth, scale, blocks] = [7, 13, heads === 8 ? 20 : 0.3, 12];
         const width = cacheWidth(cache);
         const slots = blocks * BLOCK_TOKENS;
         const values = random.normals(slots * width);
-        const stored = rounded(dtype, values);
+        const stored = rounded(cache, values);
         const tables = Uint32Array.from([5, 11, 0, 7, 2, 9, 1, 3, 10, 8]);
         const rowsAt = [{ position: 0, table: 0 }, { position: 60, table: 5 }, { position: 299, table: 5 }, { position: 255, table: 0 }];
         const rows = rowsAt.length;
@@ -89,13 +97,18 @@ describeOnDevices("decode attention", (kind) => {
 
   // Long enough for several splits; widths of whole latents, and of slices with and without a halo.
   for (
-    const { heads, keyWidth, valueOffset, valueWidth, positions = [0, 63, 64, 700, 1299], growth = 0, sink = 0 } of [
+    const { heads, keyWidth, valueOffset, valueWidth, groups, positions = [0, 63, 64, 700, 1299], growth = 0, sink = 0 } of [
       { heads: 8, keyWidth: 512, valueOffset: 0, valueWidth: 512 },
       { heads: 16, keyWidth: 256, valueOffset: 0, valueWidth: 256 },
       { heads: 20, keyWidth: 192, valueOffset: 64, valueWidth: 128 },
       { heads: 32, keyWidth: 128, valueOffset: 0, valueWidth: 128 },
       { heads: 64, keyWidth: 320, valueOffset: 64, valueWidth: 256 },
       { heads: 128, keyWidth: 128, valueOffset: 64, valueWidth: 64 },
+      // In eight bits: whole latents, and slices whose halo has scales of its own.
+      { heads: 8, keyWidth: 512, valueOffset: 0, valueWidth: 512, groups: [128, 128, 128, 128] },
+      { heads: 16, keyWidth: 320, valueOffset: 64, valueWidth: 256, groups: [64, 128, 128] },
+      { heads: 64, keyWidth: 320, valueOffset: 64, valueWidth: 256, groups: [64, 128, 128], growth: 60 },
+      { heads: 20, keyWidth: 192, valueOffset: 64, valueWidth: 128, groups: [16, 32, 16, 48, 16, 64] },
       // So many rows that strips are longer where tiles are in turn.
       { heads: 64, keyWidth: 256, valueOffset: 0, valueWidth: 256, positions: [0, 31, 32, 63, 64, 700, 1055, 2900] },
       // Scores that grow with the position, so that the reference has to follow them.
@@ -111,69 +124,74 @@ describeOnDevices("decode attention", (kind) => {
     ]
   ) {
     const scores = growth > 0 ? ", scores growing" : sink > 0 ? ", with a sink" : "";
-    itOnUnits(kind)(`decodes ${heads} heads over ${keyWidth} columns up to position ${positions.at(-1)}${scores} on matrix units`, async () => {
-      const random = new Random();
-      const cache: CacheConfig = { dtype: "f16", keyWidth, ropeWidth: 64 };
-      const [width, blocks, scale] = [cacheWidth(cache), 24, 0.08];
-      const values = random.normals(blocks * BLOCK_TOKENS * width);
-      const last = Math.max(...positions);
-      const tables = Uint32Array.from({ length: ceilDiv(last + 1, BLOCK_TOKENS) }, (_, i) => (i * 5 + 3) % blocks);
-      const rows = positions.length;
-      const queries = Float32Array.from(Float16Array.from(random.normals(rows * heads * width, 0.5)));
-      // The last column is no value. What it adds to scores grows along the sequence, for some heads faster than for others.
-      for (let key = 0; growth > 0 && key <= last; key++) {
-        const slot = tables[Math.floor(key / BLOCK_TOKENS)] * BLOCK_TOKENS + key % BLOCK_TOKENS;
-        values[(slot + 1) * width - 1] = growth / scale * key / last;
-      }
-      for (let item = 0; growth > 0 && item < rows * heads; item++) queries[(item + 1) * width - 1] = item % 5 / 4;
-      if (sink > 0) {
-        for (let key = 0; key <= last; key++) {
+    itOnUnits(kind)(
+      `decodes ${heads} heads over ${keyWidth} columns${groups === undefined ? "" : " in eight bits"} up to position ${
+        positions.at(-1)
+      }${scores} on matrix units`,
+      async () => {
+        const random = new Random();
+        const cache: CacheConfig = { dtype: groups === undefined ? "f16" : "q8", keyWidth, ropeWidth: 64, groups };
+        const [width, blocks, scale] = [cacheWidth(cache), 24, 0.08];
+        const values = random.normals(blocks * BLOCK_TOKENS * width);
+        const last = Math.max(...positions);
+        const tables = Uint32Array.from({ length: ceilDiv(last + 1, BLOCK_TOKENS) }, (_, i) => (i * 5 + 3) % blocks);
+        const rows = positions.length;
+        const queries = Float32Array.from(Float16Array.from(random.normals(rows * heads * width, 0.5)));
+        // The last column is no value. What it adds to scores grows along the sequence, for some heads faster than for others.
+        for (let key = 0; growth > 0 && key <= last; key++) {
           const slot = tables[Math.floor(key / BLOCK_TOKENS)] * BLOCK_TOKENS + key % BLOCK_TOKENS;
-          if (key === 0) values.fill(0, slot * width, (slot + 1) * width);
-          values[(slot + 1) * width - 1] = key === 0 ? sink / scale : 0;
+          values[(slot + 1) * width - 1] = growth / scale * key / last;
         }
-        for (let item = 0; item < rows * heads; item++) queries[(item + 1) * width - 1] = 1;
-      }
-      const stored = rounded("f16", values);
-      const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
-      const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
-      assert(division !== null, "matrix units take these shapes");
-      const splitting = splittingFor(shape, division, rows, last + 1);
-      const config = { ...shape, ...splitting };
-      const layout = queriesOf(config, "f16");
-      const padded = new Uint8Array(queriesBytes(layout, rows * heads));
-      padded.set(packCache(cache, queries));
-      const step = Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0]));
-      const splits = Math.max(...positions.map((position) => splitCount(position + 1, splitting)));
-      const { partial } = await runKernel(
-        device,
-        latentDecodeMatrix,
-        { ...config, division },
-        {
-          queries: padded,
-          cache: packCache(cache, values),
-          tables,
-          step,
-          partial: { poison: rows * heads * splitting.mostSplits * partialWidth(config.valueWidth) },
-        },
-        { rows, splits },
-      );
-      const inputs = { step, partial: partial.f32, y: { poison: rows * heads * valueWidth } };
-      const { y } = await runKernel(device, latentMerge, { heads, valueWidth, output: "f32", ...splitting }, inputs, { rows });
-      const expected = positions.flatMap((position, row) =>
-        Array.from({ length: heads }, (_, head) => {
-          const at = (key: number) => (tables[Math.floor(key / 64)] * 64 + key % 64) * width;
-          const query = queries.subarray((row * heads + head) * width);
-          const scores = Array.from({ length: position + 1 }, (_, key) => {
-            let score = 0;
-            for (let k = 0; k < width; k++) score += query[k] * stored[at(key) + k];
-            return score * scale;
-          });
-          return attend(scores, (key, c) => stored[at(key) + valueOffset + c], valueWidth);
-        }).flat()
-      );
-      assertClose(y.f32, expected, 2e-3, "decode on matrix units");
-    });
+        for (let item = 0; growth > 0 && item < rows * heads; item++) queries[(item + 1) * width - 1] = item % 5 / 4;
+        if (sink > 0) {
+          for (let key = 0; key <= last; key++) {
+            const slot = tables[Math.floor(key / BLOCK_TOKENS)] * BLOCK_TOKENS + key % BLOCK_TOKENS;
+            if (key === 0) values.fill(0, slot * width, (slot + 1) * width);
+            values[(slot + 1) * width - 1] = key === 0 ? sink / scale : 0;
+          }
+          for (let item = 0; item < rows * heads; item++) queries[(item + 1) * width - 1] = 1;
+        }
+        const stored = rounded(cache, values);
+        const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: tables.length, heads, valueOffset, valueWidth, scale };
+        const division = divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes);
+        assert(division !== null, "matrix units take these shapes");
+        const splitting = splittingFor(shape, division, rows, last + 1);
+        const config = { ...shape, ...splitting };
+        const layout = queriesOf(config, "f16");
+        const padded = new Uint8Array(queriesBytes(layout, rows * heads));
+        padded.set(packCache({ ...cache, dtype: "f16" }, queries));
+        const step = Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0]));
+        const splits = Math.max(...positions.map((position) => splitCount(position + 1, splitting)));
+        const { partial } = await runKernel(
+          device,
+          latentDecodeMatrix,
+          { ...config, division },
+          {
+            queries: padded,
+            cache: packCache(cache, values),
+            tables,
+            step,
+            partial: { poison: rows * heads * splitting.mostSplits * partialWidth(config.valueWidth) },
+          },
+          { rows, splits },
+        );
+        const inputs = { step, partial: partial.f32, y: { poison: rows * heads * valueWidth } };
+        const { y } = await runKernel(device, latentMerge, { heads, valueWidth, output: "f32", ...splitting }, inputs, { rows });
+        const expected = positions.flatMap((position, row) =>
+          Array.from({ length: heads }, (_, head) => {
+            const at = (key: number) => (tables[Math.floor(key / 64)] * 64 + key % 64) * width;
+            const query = queries.subarray((row * heads + head) * width);
+            const scores = Array.from({ length: position + 1 }, (_, key) => {
+              let score = 0;
+              for (let k = 0; k < width; k++) score += query[k] * stored[at(key) + k];
+              return score * scale;
+            });
+            return attend(scores, (key, c) => stored[at(key) + valueOffset + c], valueWidth);
+          }).flat()
+        );
+        assertClose(y.f32, expected, 2e-3, "decode on matrix units");
+      },
+    );
   }
 
   it("leaves room behind the queries for all the heads that a workgroup on matrix units reads", () => {
@@ -204,5 +222,6 @@ describeOnDevices("decode attention", (kind) => {
       }
     }
     assertEquals(cacheTokenBytes({ dtype: "f16", keyWidth: 512, ropeWidth: 64 }), 1152);
+    assertEquals(cacheTokenBytes({ dtype: "q8", keyWidth: 512, ropeWidth: 64 }), 512 + 4 * 4 + 64 * 2);
   });
 });

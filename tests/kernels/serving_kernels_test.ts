@@ -12,7 +12,7 @@ import { latentSlice } from "../../kernels/latent_slice/latent_slice.ts";
 import { FORBIDDEN, maskLogits, maskWords } from "../../kernels/mask_logits/mask_logits.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
-import { packCache, rounded } from "../support/latents.ts";
+import { packCache, rounded, unpackCache } from "../support/latents.ts";
 import { Random } from "../../bench/support/random.ts";
 
 describeOnDevices("kernels for serving many", (kind) => {
@@ -37,7 +37,13 @@ describeOnDevices("kernels for serving many", (kind) => {
 
   it("block_copy copies the beginning of a block and touches nothing else", async () => {
     const random = new Random();
-    for (const cache of [{ dtype: "f32", keyWidth: 5, ropeWidth: 3 }, { dtype: "f16", keyWidth: 6, ropeWidth: 2 }] as const) {
+    for (
+      const cache of [{ dtype: "f32", keyWidth: 5, ropeWidth: 3 }, { dtype: "f16", keyWidth: 6, ropeWidth: 2 }, {
+        dtype: "q8",
+        keyWidth: 6,
+        ropeWidth: 2,
+      }] as const
+    ) {
       for (const [source, copy, tokens] of [[0, 2, 1], [2, 0, 37], [1, 2, BLOCK_TOKENS], [0, 1, 0]]) {
         const words = BLOCK_TOKENS * cacheTokenBytes(cache) / 4;
         const before = Uint32Array.from({ length: 3 * words }, () => random.below(2 ** 32));
@@ -52,11 +58,11 @@ describeOnDevices("kernels for serving many", (kind) => {
   it("latent_slice copies a rank's columns from page to page, bit for bit, and touches nothing else", async () => {
     const random = new Random();
     const [blocks, keptBlocks, start] = [4, 5, 61];
-    for (const dtype of ["f32", "f16"] as const) {
-      const cache = { dtype, keyWidth: 13, ropeWidth: 4 };
+    for (const dtype of ["f32", "f16", "q8"] as const) {
+      const cache = { dtype, keyWidth: 13, ropeWidth: 4, groups: [3, 2, 1, 1, 1, 3, 2] };
       const width = cacheWidth(cache);
       const values = random.normals(blocks * BLOCK_TOKENS * width);
-      const stored = rounded(dtype, values);
+      const stored = rounded(cache, values);
       const [tables, keptTables] = [Uint32Array.from([9, 9, 3, 0, 2]), Uint32Array.from([9, 4, 1, 3])];
       // Whole, a slice, a slice with a halo before it, one odd column: pairs of the source and of the result do not line up.
       for (const ranges of [[[0, 13]], [[7, 13]], [[0, 3], [8, 11]], [[5, 6]]]) {
@@ -74,7 +80,7 @@ describeOnDevices("kernels for serving many", (kind) => {
         for (const count of [0, 1, 61, 90]) {
           const inputs = { cache: packCache(cache, values), tables, kept_tables: keptTables, out: packCache(kept, before) };
           const { out } = await runKernel(device, latentSlice, config, inputs, { count, start, table: 2, kept_table: 1 });
-          const expected = rounded(dtype, before).slice();
+          const expected = rounded(kept, before).slice();
           for (let position = start; position < start + count; position++) {
             const [block, offset] = [Math.floor(position / BLOCK_TOKENS), position % BLOCK_TOKENS];
             const from = (tables[2 + block] * BLOCK_TOKENS + offset) * width;
@@ -85,7 +91,7 @@ describeOnDevices("kernels for serving many", (kind) => {
             );
             expected.set(stored.subarray(from + ropeOffset(cache), from + width), to + ropeOffset(kept));
           }
-          assertEquals(dtype === "f32" ? out.f32 : Float32Array.from(new Float16Array(out.f32.buffer)), expected);
+          assertEquals(unpackCache(kept, new Uint8Array(out.f32.buffer)), expected);
         }
       }
     }

@@ -3,16 +3,66 @@
  *
  * @module
  */
-import type { CacheConfig, CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import { type CacheConfig, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 
 /** Bytes of a cache with these values per slot. */
 export function packCache(config: CacheConfig, values: Float32Array): Uint8Array<ArrayBuffer> {
+  if (config.dtype === "q8") return packBytes(config, values).bytes;
   return config.dtype === "f32" ? new Uint8Array(values.slice().buffer) : new Uint8Array(new Uint16Array(Float16Array.from(values).buffer).buffer);
 }
 
-/** Values as a cache holds them. */
-export function rounded(dtype: CacheDtype, values: Float32Array): Float32Array {
-  return dtype === "f32" ? values : Float32Array.from(Float16Array.from(values));
+/** Values as a cache holds them; of eight bits, what fills columns up is zero. */
+export function rounded(config: CacheConfig, values: Float32Array): Float32Array {
+  if (config.dtype === "q8") return packBytes(config, values).rounded;
+  return config.dtype === "f32" ? values : Float32Array.from(Float16Array.from(values));
+}
+
+/** Values that packed bytes of a cache hold. */
+export function unpackCache(config: CacheConfig, bytes: Uint8Array<ArrayBuffer>): Float32Array {
+  if (config.dtype === "f32") return new Float32Array(bytes.buffer, 0, Math.floor(bytes.length / 4));
+  if (config.dtype === "f16") return Float32Array.from(new Float16Array(bytes.buffer, 0, Math.floor(bytes.length / 2)));
+  const { width, groups, rope, scales, tokenBytes } = partsOf(config);
+  const slots = bytes.length / tokenBytes;
+  const view = new DataView(bytes.buffer);
+  const values = new Float32Array(slots * width);
+  for (let slot = 0; slot < slots; slot++) {
+    const [at, to] = [slot * tokenBytes, slot * width];
+    let column = 0;
+    groups.forEach((count, group) => {
+      const scale = view.getFloat32(at + scales + group * 4, true);
+      for (let i = 0; i < count; i++, column++) values[to + column] = view.getInt8(at + column) * scale;
+    });
+    for (let i = ropeOffset(config); i < width; i++) values[to + i] = view.getFloat16(at + rope + (i - ropeOffset(config)) * 2, true);
+  }
+  return values;
+}
+
+/** Where the parts of a token in eight bits lie: key columns and scales each fill up 16 bytes, rotated keys are whole 16 bytes. */
+function partsOf(config: CacheConfig) {
+  const width = cacheWidth(config);
+  const groups = config.groups ?? Array.from({ length: Math.ceil(config.keyWidth / 128) }, (_, i) => Math.min(128, config.keyWidth - i * 128));
+  const filled = (bytes: number) => Math.ceil(bytes / 16) * 16;
+  const rope = filled(config.keyWidth);
+  const scales = rope + (width - ropeOffset(config)) * 2;
+  return { width, groups, rope, scales, tokenBytes: scales + filled(groups.length * 4) };
+}
+
+function packBytes(config: CacheConfig, values: Float32Array): { readonly bytes: Uint8Array<ArrayBuffer>; readonly rounded: Float32Array } {
+  const { width, groups, rope, scales, tokenBytes } = partsOf(config);
+  const slots = values.length / width;
+  const bytes = new Uint8Array(slots * tokenBytes);
+  const view = new DataView(bytes.buffer);
+  for (let slot = 0; slot < slots; slot++) {
+    const [at, from] = [slot * tokenBytes, slot * width];
+    let column = 0;
+    groups.forEach((count, group) => {
+      const scale = Math.fround(Math.max(...values.subarray(from + column, from + column + count).map(Math.abs)) / 127);
+      view.setFloat32(at + scales + group * 4, scale, true);
+      for (let i = 0; i < count; i++, column++) view.setInt8(at + column, Math.round(values[from + column] / scale));
+    });
+    for (let i = ropeOffset(config); i < width; i++) view.setFloat16(at + rope + (i - ropeOffset(config)) * 2, values[from + i], true);
+  }
+  return { bytes, rounded: unpackCache(config, bytes) };
 }
 
 /** softmax(scores) · values, in float64; scores[key], values[key][column]. */

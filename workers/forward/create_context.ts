@@ -4,12 +4,13 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import type { ModelSpec } from "../../core/model/spec.ts";
 import { queryFactors } from "../../core/model/query_factors.ts";
 import { ropeTable } from "../../core/model/rope.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import type { CacheConfig, CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
@@ -19,7 +20,7 @@ import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";
 import { type CachePurpose, LatentCache } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
-import type { ModelWeights } from "./weights.ts";
+import type { LatentShape, ModelWeights } from "./weights.ts";
 
 /** Sizes of a a model. */
 export interface ModelOptions {
@@ -43,11 +44,16 @@ export function bothOf({ prefillRows, decodeRows }: StepLimits): ModelContext["b
   return { prefill: prefillRows, decode: decodeRows };
 }
 
+function cacheConfigOf(dtype: CacheDtype, { rope }: ModelSpec, { keyWidth, scaleGroups }: LatentShape): CacheConfig {
+  const config = { dtype, keyWidth, ropeWidth: rope.width };
+  return dtype === "q8" ? { ...config, groups: scaleGroups } : config;
+}
+
 /** Allocates and chooses. @throws {LatentmeshError} `out_of_memory` */
 export function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
   const { limits, maxContext, group = ALONE, caches, clock = new StepClock(device) } = options;
   const cache = new LatentCache(device, {
-    config: { dtype: options.cacheDtype, keyWidth: latents.keyWidth, ropeWidth: spec.rope.width },
+    config: cacheConfigOf(options.cacheDtype, spec, latents),
     layers: spec.layers,
     blocks: ceilDiv(options.maxTokens, BLOCK_TOKENS),
     maxContext,
@@ -70,7 +76,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     valueWidth: layers[0].attention.valueUp.layout.columns,
     scale: spec.attentionScale,
   };
-  const matrixUnits = device.features.matrixUnits && options.cacheDtype === "f16";
+  const matrixUnits = device.features.matrixUnits && options.cacheDtype !== "f32";
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const config: LatentDecodeConfig = {
     ...shape,

@@ -74,6 +74,8 @@ export interface LayerWeights {
 export interface LatentShape {
   /** |K_i|: cached columns. */
   readonly keyWidth: number;
+  /** Widths of the parts of them that share a scale where they are cached in eight bits. */
+  readonly scaleGroups: readonly number[];
   /** Where the columns that are also values begin among them. */
   readonly valueOffset: number;
   /** Whether {@link AttentionWeights.basis} is one factor per column or rows of Aᵀ. */

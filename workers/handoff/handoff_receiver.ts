@@ -8,7 +8,7 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { checkTensor } from "../../core/wire/tensors.ts";
-import { cacheWidth } from "../../kernels/latent_cache/layout.ts";
+import { sentWidth } from "../../kernels/latent_cache/layout.ts";
 import { importLatents } from "./latent_importer.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
 import type { Model } from "../forward/model.ts";
@@ -53,7 +53,7 @@ export class IncomingPrompt {
     const { cache: { config }, device } = this.#model;
     this.#check(frame.layers, frame.range);
     const count = end - begin;
-    checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, cacheWidth(config)] });
+    checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, sentWidth(config)] });
     const layerBytes = payload.byteLength / (last - first);
     for (let layer = first; layer < last; layer++) {
       const bytes = payload.subarray((layer - first) * layerBytes, (layer - first + 1) * layerBytes);

@@ -12,7 +12,8 @@ import { ceilDiv } from "../../core/numeric.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import type { OnProgress } from "../../core/wire/rpc.ts";
-import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
+import { cacheTokenBytes, sentWidth } from "../../kernels/latent_cache/layout.ts";
+import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
 import { type Cut, LatentExporter, type Span } from "./latent_exporter.ts";
 import { type HandoffTarget, Outgoing, type OutgoingOptions } from "./handoff_target.ts";
 import type { Model } from "../forward/model.ts";
@@ -64,7 +65,7 @@ export class HandoffStage {
   static async create(model: Model, shapes: readonly RankShape[], sizes: HandoffSizes = SIZES): Promise<HandoffStage> {
     const exporters: LatentExporter[] = [];
     const { cache: { config }, limits: { prefillRows }, spec } = model;
-    const tokenBytes = shapes.reduce((sum, { keyWidth }) => sum + cacheTokenBytes({ ...config, keyWidth }), 0);
+    const tokenBytes = shapes.reduce((sum, { keyColumns }) => sum + cacheTokenBytes(exportedConfig({ cache: config, columns: keyColumns })), 0);
     const tokens = Math.max(1, Math.min(Math.floor(sizes.cutBytes / Math.max(1, tokenBytes)), prefillRows * spec.layers));
     // A rank of a unit that has more ranks than the groups hands nothing over.
     for (let i = 0; i < sizes.cuts && shapes.length > 0; i++) exporters.push(await LatentExporter.create(model, shapes, tokens));
@@ -214,7 +215,7 @@ export class Handoff {
           layers: [firstLayer, firstLayer + layers],
           range: [start, start + count],
           dtype: config.dtype,
-          shape: [layers, count, cacheWidth(config)],
+          shape: [layers, count, sentWidth(config)],
           byteLength: bytes,
         },
         memory,

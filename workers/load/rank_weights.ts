@@ -96,7 +96,12 @@ export class RankWeights {
     this.#tables = [{ matrix: embedding, first: 0 }, ...(tieEmbeddings && !whole ? [{ matrix: head, first: rows.begin }] : [])];
     return this.#shards.map(({ shard: { shape, bases } }, i) => ({
       spec: rankSpec(this.#spec, shape),
-      latents: { keyWidth: shape.keyWidth, valueOffset: shape.valueOffset, basis: bases === null ? "diagonal" : "dense" },
+      latents: {
+        keyWidth: shape.keyWidth,
+        scaleGroups: shape.scaleGroups,
+        valueOffset: shape.valueOffset,
+        basis: bases === null ? "diagonal" : "dense",
+      },
       firstToken: rows.begin,
       embedding,
       layers: layers.map((shards) => shards[i]),

@@ -16,6 +16,7 @@ import type { HandoffTarget } from "../handoff/handoff_target.ts";
 import type { Phase } from "../forward/linear_binding.ts";
 import type { LoadedRank } from "./load_rank.ts";
 import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
 import { ReceivingWindows, SendingWindow } from "../handoff/handoff_window.ts";
 import { Membership, type OnPeerFrame } from "./membership.ts";
 import type { PrefillRank } from "../roles/prefill.ts";
@@ -129,7 +130,7 @@ export class AssignedRank {
     for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
       const link = await this.membership.attach(peer);
       const shape = decodeShapes[peer.rank];
-      const promptBytes = cache.maxContext * spec.layers * cacheTokenBytes({ ...cache.config, keyWidth: shape.keyWidth });
+      const promptBytes = cache.maxContext * spec.layers * cacheTokenBytes(exportedConfig({ cache: cache.config, columns: shape.keyColumns }));
       const local = peer.address.startsWith("unix:");
       const window = exchange === "websocket" || !local ? null : SendingWindow.offer(link, epoch, promptBytes);
       targets.push({ worker: peer.worker, link, shape, window });

@@ -65,7 +65,7 @@ export async function loadRank(
   const promptCache = assignment.promptCache ?? null;
   using files = openModelFiles(paths.model);
   const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
-  const shape = partition(spec, cut)[rank];
+  const shape = partition(spec, cut, decode)[rank];
   const decodeShapes = partition(spec, decode);
   const [bases, checkpoint] = await clock.time("files", async () => [
     basis === null ? null : await basesFor(spec, basis, await openBasis(files, paths.basis)),
@@ -104,7 +104,7 @@ export async function loadRank(
     role: await createRole[role](),
     decodeShapes,
     weightBytes: weights.bytes,
-    cacheBytesPerToken: cacheBytesPerToken(spec, shape, { cache: cacheDtype === "f16" ? 2 : 4, wire: 4 }),
+    cacheBytesPerToken: cacheBytesPerToken(spec, shape, cacheDtype),
   };
 }
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
 import { cacheDtypeOf } from "../../core/device_kind.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
@@ -13,10 +14,10 @@ import type { LayerBasis } from "../../core/tpla/basis.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { Divergence } from "../../core/tpla/divergence.ts";
 import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
-import { ALONE } from "../../core/tpla/group_place.ts";
+import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import { partition, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../../core/tpla/scheme.ts";
-import { cachedWidth } from "../../core/tpla/plan.ts";
+import { cacheBytesPerToken, cachedWidth } from "../../core/tpla/plan.ts";
 import { TextTokenizer } from "../../core/text/tokenizer.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
@@ -26,6 +27,7 @@ import { loadWeights } from "../load/loader.ts";
 import { LocalGroup } from "../local/local_group.ts";
 import { Model } from "../forward/model.ts";
 import { openModelFiles } from "../load/model_files.ts";
+import type { ModelWeights } from "../forward/weights.ts";
 
 /** A {@link DriftRequest} and where it runs. */
 export interface DriftOptions extends DriftRequest {
@@ -62,7 +64,9 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
       options.onProgress?.({ done: done += tokens.length, total });
     }
     const { kl, agreement, perplexity, predictions } = run.divergence;
-    return { kl, agreement, perplexity, widths: shapes.map((shape) => cachedWidth(spec, shape)), tokens: predictions };
+    const { config: { dtype: cacheDtype } } = models.prompts.cache;
+    const bytes = shapes.map((shape) => cacheBytesPerToken(spec, shape, cacheDtype));
+    return { kl, agreement, perplexity, widths: shapes.map((shape) => cachedWidth(spec, shape)), cacheDtype, bytes, tokens: predictions };
   } finally {
     await device.close();
   }
@@ -71,6 +75,8 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
 interface Models {
   /** Exact, with whole latents in the group's basis. */
   readonly whole: Model;
+  /** The same but for the precision of latents, where the group's is another: what computes prompts for it. */
+  readonly prompts: Model;
   readonly ranks: readonly Model[];
 }
 
@@ -85,18 +91,23 @@ interface LoadInputs {
 }
 
 async function loadModels({ device, checkpoint, spec, shapes, bases, maxContext, options }: LoadInputs): Promise<Models> {
-  const cacheDtype = cacheDtypeOf(device.kind);
-  const load = async (shape: RankShape, ranks: number, decodes: { readonly keyScale: number; readonly slicedNorm: boolean } | null) => {
-    const { keyScale, slicedNorm } = decodes ?? { keyScale: 1, slicedNorm: false };
-    const weights = await loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases, keyScale, slicedNorm } });
-    const limits = { prefillRows: decodes === null ? PREFILL_CHUNK : 1, decodeRows: CHUNK, window: Math.min(512, maxContext), logitRows: CHUNK };
-    const group = { ...ALONE, rank: shape.rank, ranks };
-    return await Model.create(device, weights, { group, cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
+  const exact = cacheDtypeOf(device.kind);
+  const { cacheDtype = exact } = options;
+  const load = (shape: RankShape, { keyScale, slicedNorm }: { readonly keyScale: number; readonly slicedNorm: boolean }) =>
+    loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases, keyScale, slicedNorm } });
+  const create = (weights: ModelWeights, cacheDtype: CacheDtype, group: GroupPlace, prefillRows: number) => {
+    const limits = { prefillRows, decodeRows: CHUNK, window: Math.min(512, maxContext), logitRows: CHUNK };
+    return Model.create(device, weights, { group, cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
   };
   const ranks: Model[] = [];
-  for (const shape of shapes) ranks.push(await load(shape, shapes.length, { keyScale: options.mu, slicedNorm: options.paper }));
-  const [wholeShape] = partition(spec, UNCUT);
-  return { whole: await load(wholeShape, 1, null), ranks };
+  for (const shape of shapes) {
+    const weights = await load(shape, { keyScale: options.mu, slicedNorm: options.paper });
+    ranks.push(await create(weights, cacheDtype, { ...ALONE, rank: shape.rank, ranks: shapes.length }, 1));
+  }
+  const [wholeShape] = partition(spec, UNCUT, resolveCut(spec, options));
+  const weights = await load(wholeShape, { keyScale: 1, slicedNorm: false });
+  const whole = await create(weights, exact, ALONE, PREFILL_CHUNK);
+  return { whole, prompts: cacheDtype === exact ? whole : await create(weights, cacheDtype, ALONE, PREFILL_CHUNK), ranks };
 }
 
 class DriftRun {
@@ -112,16 +123,21 @@ class DriftRun {
   }
 
   async document(tokens: readonly number[], prefix: number): Promise<void> {
-    const { whole, ranks } = this.#models;
+    const { whole, prompts, ranks } = this.#models;
     const exact = whole.cache.open();
+    const prompt = prompts === whole ? exact : prompts.cache.open();
     const sequence = this.#group.open();
-    for (let start = 0; start < prefix; start += PREFILL_CHUNK) this.#prefill(exact, tokens.slice(start, Math.min(start + PREFILL_CHUNK, prefix)));
+    for (let start = 0; start < prefix; start += PREFILL_CHUNK) {
+      const chunk = tokens.slice(start, Math.min(start + PREFILL_CHUNK, prefix));
+      prefill(whole, exact, chunk);
+      if (prompts !== whole) prefill(prompts, prompt, chunk);
+    }
     for (const [i, model] of ranks.entries()) {
-      await handOver({ model: whole, sequence: exact }, { model, sequence: sequence[i] }, this.#shapes[i], prefix);
+      await handOver({ model: prompts, sequence: prompt }, { model, sequence: sequence[i] }, this.#shapes[i], prefix);
     }
     for (let start = prefix; start < tokens.length; start += CHUNK) {
       const chunk = tokens.slice(start, start + CHUNK);
-      this.#prefill(exact, chunk);
+      prefill(whole, exact, chunk);
       whole.head.recordLogits("prefill", 0, chunk.length);
       const expected = await whole.head.logits(chunk.length);
       const actual = await this.#group.step(chunk.map((token, i) => ({ token, position: start + i, sequence })));
@@ -129,14 +145,7 @@ class DriftRun {
     }
     this.#group.close(sequence);
     whole.cache.close(exact);
-  }
-
-  #prefill(sequence: CachedSequence, tokens: readonly number[]): void {
-    const { whole } = this.#models;
-    whole.cache.grow(sequence, tokens.length);
-    whole.record({ phase: "prefill", rows: tokens.map((token, i) => ({ token, position: sequence.length + i, sequence })) });
-    whole.device.submit();
-    sequence.length += tokens.length;
+    if (prompts !== whole) prompts.cache.close(prompt);
   }
 
   #compare(expected: Float32Array, actual: Float32Array, targets: readonly number[], rows: number): void {
@@ -146,4 +155,11 @@ class DriftRun {
       this.divergence.add(of(expected), of(actual), targets[row] ?? null);
     }
   }
+}
+
+function prefill(model: Model, sequence: CachedSequence, tokens: readonly number[]): void {
+  model.cache.grow(sequence, tokens.length);
+  model.record({ phase: "prefill", rows: tokens.map((token, i) => ({ token, position: sequence.length + i, sequence })) });
+  model.device.submit();
+  sequence.length += tokens.length;
 }

@@ -106,6 +106,15 @@ export function widenHalf(h: u32): f32 {
   return f32x4.extract_lane(widenHalves(i32x4.splat(h), constant<i16>(0), constant<i16>(1)), 0);
 }
 
+// Bits of the nearest f16 (ties to even).
+export function halfOf(x: f32): u32 {
+  const bits = reinterpret<u32>(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude >= 0x477ff000) return sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00);
+  // What is subnormal is rounded by adding what leaves as many bits of it.
+  if (magnitude < 0x38800000) return sign | (reinterpret<u32>(reinterpret<f32>(magnitude) + 0.5) - 0x3f000000);
+  return sign | (magnitude + 0xc8000fff + (magnitude >> 13 & 1)) >> 13;
+}
+
 // Storage formats of weights (core/model/packing.ts), as types for the compiler to choose by: f32 is f32, u16 bf16, i16 f16, u8 fp8, i8 q8, bool q4, u32 int4.
 
 // Whether weights have scales here; those of int4 are in int4.as.

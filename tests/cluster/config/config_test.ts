@@ -30,7 +30,7 @@ describe("configuration", () => {
       ["decode: { mu: 0 }", "decode.mu: expected a number above 0, got 0"],
       ["cache: { memory: 2 }", "cache.memory: expected a number above 0 and of at most 1, got 2"],
       ["cache: { blockTokens: 32 }", "cache.blockTokens: expected 64, got 32"],
-      ["cache: { dtype: f8 }", 'cache.dtype: expected "f16" or "f32", got "f8"'],
+      ["cache: { dtype: f8 }", 'cache.dtype: expected "f16", "f32" or "q8", got "f8"'],
       ["decode: { halo: some }", 'decode.halo: expected "auto" or a whole number of at least 0, got "some"'],
       ["decode: { paper: yes please }", 'decode.paper: expected true or false, got "yes please"'],
       ["decode: 2", "decode: expected a section with settings of its own, got 2"],

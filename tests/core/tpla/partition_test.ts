@@ -4,8 +4,10 @@ import fc from "npm:fast-check@4.10.2";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import type { Range } from "../../../core/model/matrix_source.ts";
-import { basisFactors, defaultHalo, partition, type RankShape } from "../../../core/tpla/partition.ts";
+import { basisFactors, defaultHalo, partition, promptShapes, type RankShape, UNCUT } from "../../../core/tpla/partition.ts";
 import { cacheBytesPerToken, cachedWidth, collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
+import { groupsWithin } from "../../../core/tpla/scale_groups.ts";
+import { type CacheDtype, SCALE_GROUP } from "../../../core/cache/cache_dtype.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { assertClose } from "../../support/compare.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
@@ -42,6 +44,16 @@ describe("partition", () => {
           assertEquals(keys.slice(shape.valueOffset, shape.valueOffset + values.length), values);
           assertEquals(shape.keyWidth, keys.length);
         }
+        // Whoever computes prompts for them rounds latents as they do: what a rank keeps are whole groups of a scale.
+        const cut = { ranks: groups * blocks, latentGroups: groups, halo };
+        for (const whole of [...partition(tiny, UNCUT, cut), ...(blocks * groups <= 8 ? promptShapes(tiny, cut) : [])]) {
+          assertEquals(whole.scaleGroups.reduce((sum, width) => sum + width, 0), 128);
+          for (const { keyColumns, scaleGroups, keyWidth } of shapes) {
+            assert(scaleGroups.every((width) => width > 0 && width <= SCALE_GROUP));
+            assertEquals(scaleGroups.reduce((sum, width) => sum + width, 0), keyWidth);
+            assertEquals(groupsWithin(whole.scaleGroups, keyColumns).map((group) => whole.scaleGroups[group]), scaleGroups);
+          }
+        }
       }),
       { seed: SEED },
     );
@@ -58,13 +70,27 @@ describe("partition", () => {
 
   it("counts bytes", () => {
     const shapes = partition(tiny, { ranks: 2, latentGroups: 2, halo: 16 });
-    const bytes = { cache: 2, wire: 4 };
-    assertEquals(shapes.map((shape) => cacheBytesPerToken(tiny, shape, bytes)), [80 * 6 * 2, 96 * 6 * 2]);
-    assertEquals(handoffBytesPerToken(tiny, shapes, bytes), (80 + 96) * 6 * 2);
+    assertEquals(shapes.map((shape) => cacheBytesPerToken(tiny, shape, "f16")), [80 * 6 * 2, 96 * 6 * 2]);
+    assertEquals(handoffBytesPerToken(tiny, shapes, "f16"), (80 + 96) * 6 * 2);
     const cut = { ranks: 2, latentGroups: 2, halo: 16 };
-    assertEquals(wireBytesPerToken(tiny, cut, bytes), 12 * 320 * 4);
-    assertEquals(wireBytesPerToken(tiny, { ...cut, feedForward: "replicated" }, bytes), 6 * 320 * 4);
+    assertEquals(wireBytesPerToken(tiny, cut, "f32"), 12 * 320 * 4);
+    assertEquals(wireBytesPerToken(tiny, { ...cut, feedForward: "replicated" }, "f32"), 6 * 320 * 4);
     assertEquals([cut, { ...cut, ranks: 1 }].map((cut) => collectivesPerStep(tiny, cut)), [12, 0]);
+  });
+
+  it("shares scales among 128 values at most, and not across a cut", () => {
+    const wide = { ...tiny, latentWidth: 512 };
+    const groups = (...options: Parameters<typeof partition> extends [unknown, ...infer R] ? R : never) =>
+      partition(wide, ...options).map(({ scaleGroups }) => scaleGroups);
+    const halved = { ranks: 2, latentGroups: 2, halo: 64 };
+    assertEquals(groups(UNCUT), [[128, 128, 128, 128]]);
+    assertEquals(groups({ ranks: 2, latentGroups: 1, halo: 64 }), [[128, 128, 128, 128], [128, 128, 128, 128]]);
+    assertEquals(groups(halved), [[64, 128, 64], [64, 128, 128]]);
+    assertEquals(groups(UNCUT, halved), [[64, 128, 64, 128, 128]]);
+    assertEquals(partition({ ...tiny, latentWidth: 300 }, UNCUT)[0].scaleGroups, [128, 128, 44]);
+    const [whole] = partition(wide, UNCUT);
+    const bytes = (dtype: CacheDtype) => cacheBytesPerToken({ ...wide, layers: 1, rope: { ...wide.rope, width: 64 } }, whole, dtype);
+    assertEquals([bytes("f32"), bytes("f16"), bytes("q8")], [2304, 1152, 512 + 4 * 4 + 128]);
   });
 
   it("refuses numbers that do not fit, by name", () => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { CACHE_DTYPES } from "../../../core/cache/cache_dtype.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { parseGenerationConfig } from "../../../core/model/generation_config.ts";
@@ -64,8 +65,8 @@ export const configs: Target = {
     const shapes = await named(() => partition(spec, cut));
     ropeTable(spec.rope, 4);
     if (shapes === null) return;
-    const sizes = { cache: 4, wire: 4 };
-    const bytes = [handoffBytesPerToken(spec, shapes, sizes), ...shapes.map((shape) => cacheBytesPerToken(spec, shape, sizes))];
+    const dtype = pick(random, CACHE_DTYPES);
+    const bytes = [handoffBytesPerToken(spec, shapes, dtype), ...shapes.map((shape) => cacheBytesPerToken(spec, shape, dtype))];
     if (!bytes.every(Number.isSafeInteger)) throw new Error(`a token takes ${bytes} bytes`);
   },
 };

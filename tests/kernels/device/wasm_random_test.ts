@@ -180,7 +180,8 @@ function absorbCase(random: Random, name: string): void {
 }
 
 function decodeCase(random: Random, name: string): void {
-  const cache: CacheConfig = { dtype: pick(random, ["f32", "f16"]), keyWidth: 4 * (1 + random.below(30)), ropeWidth: 2 * (1 + random.below(8)) };
+  const shape = { keyWidth: 4 * (1 + random.below(30)), ropeWidth: 2 * (1 + random.below(8)) };
+  const cache: CacheConfig = { dtype: pick(random, ["f32", "f16", "q8"]), ...shape, groups: randomGroups(random, shape.keyWidth) };
   const valueOffset = 4 * random.below(cache.keyWidth / 4), valueWidth = 4 * (1 + random.below((cache.keyWidth - valueOffset) / 4));
   const [heads, blocks, tableWords, width] = [1 + random.below(9), 6, 10, cacheWidth(cache)];
   const mostSplits = pick(random, [1, 2, 8, 48]);
@@ -216,6 +217,13 @@ function decodeCase(random: Random, name: string): void {
   assertClose(floats(new Uint8Array(all.buffer)), y.f32, 1e-4, what);
   const row = random.below(rows);
   assertEquals(run(row, 1), all.slice(row * heads * valueWidth, (row + 1) * heads * valueWidth), `${what}, row ${row} alone`);
+}
+
+/** Parts of some columns. */
+function randomGroups(random: Random, columns: number): number[] {
+  const groups: number[] = [];
+  for (let left = columns; left > 0; left -= groups.at(-1)!) groups.push(1 + random.below(left));
+  return groups;
 }
 
 /** Seen as references see it. */

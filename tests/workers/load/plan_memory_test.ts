@@ -3,11 +3,13 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { CacheDtype } from "../../../core/cache/cache_dtype.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { bytesPerRow, bytesPerWindowPosition } from "../../../core/model/prefill_sizes.ts";
 import { basesFor } from "../../../core/tpla/choose_bases.ts";
+import { cacheBytesPerToken } from "../../../core/tpla/plan.ts";
 import { partition, promptShapes, UNCUT } from "../../../core/tpla/partition.ts";
 import { wholeMemory } from "../../../core/tpla/plan.ts";
 import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
@@ -25,24 +27,35 @@ import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../../support/fixtu
 const sizes = { cacheDtype: "f16", maxTokens: 256, maxContext: 128, maxSequences: 2, limits: TEST_LIMITS } as const;
 
 describe("a memory plan", () => {
-  const cases: [Fixture, "keep" | "q8" | "q4", number][] = [["deepseek-v3-fp8-tiny", "keep", 2], ["deepseek-v2-lite-tiny", "q4", 3], [
-    "tiny-mla",
-    "keep",
-    4,
-  ]];
-  for (const [name, policy, ranks] of cases) {
-    it(`is what each of ${ranks} ranks of ${name} takes with weights ${policy}`, async () => {
+  const cases: [Fixture, "keep" | "q8" | "q4", number, CacheDtype][] = [
+    ["deepseek-v3-fp8-tiny", "keep", 2, "f16"],
+    ["deepseek-v2-lite-tiny", "q4", 3, "f16"],
+    ["tiny-mla", "keep", 4, "q8"],
+  ];
+  for (const [name, policy, ranks, cacheDtype] of cases) {
+    it(`is what each of ${ranks} ranks of ${name} takes with weights ${policy} and latents in ${cacheDtype}`, async () => {
       using files = new DirectoryFiles(fixtureDirectory(name));
       const spec = parseModelConfig((await files.text("config.json"))!, name);
       const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
       for (const shape of partition(spec, { ranks, latentGroups: ranks, halo: 8 })) {
         const group = { rank: shape.rank, ranks, wire: "f16" as const, wholeFeedForward: false };
-        const planned = { ...sizes, group, model: files.name, weights: policy, shape, changesBasis: true, role: "decode", lanes: 1 } as const;
+        const planned = {
+          ...sizes,
+          cacheDtype,
+          group,
+          model: files.name,
+          weights: policy,
+          shape,
+          changesBasis: true,
+          role: "decode",
+          lanes: 1,
+        } as const;
         const plan = await planMemory({ ...planned, matrixUnits: false });
         const device = new CpuDevice();
         const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy, shard: { shape, bases } });
         assertEquals(plan.weightBytes, device.counters.allocatedBytes);
-        await Model.create(device, weights, { ...sizes, group });
+        await Model.create(device, weights, { ...sizes, cacheDtype, group });
+        if (cacheDtype === "q8") assertEquals(plan.cacheBytes, 256 * cacheBytesPerToken(spec, shape, cacheDtype));
         assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
         // Throws if a buffer is too small for what is bound to it, those of matrix units among them.
         await planMemory({ ...planned, matrixUnits: true });

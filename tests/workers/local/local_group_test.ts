@@ -84,7 +84,7 @@ async function decodeOnGroup(
   for (const [i, model] of ranks.entries()) {
     bytes += await handOver({ model: prefill, sequence: prompt }, { model, sequence: sequence[i] }, shapes[i], PROMPT);
   }
-  assertEquals(bytes, PROMPT * handoffBytesPerToken(whole.spec, shapes, { cache: 4, wire: 4 }));
+  assertEquals(bytes, PROMPT * handoffBytesPerToken(whole.spec, shapes, "f32"));
   const logits: number[] = [];
   for (let start = PROMPT; start < LENGTH; start += 4) {
     const rows = tokens.slice(start, start + 4).map((token, i) => ({ token, position: start + i, sequence }));

@@ -4,6 +4,7 @@
  */
 import { it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
+import type { CacheDtype } from "../../../core/cache/cache_dtype.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
@@ -38,7 +39,7 @@ interface LoadedRank {
   readonly shape: RankShape;
 }
 
-async function loadRanks(device: Device, cacheDtype: "f16" | "f32"): Promise<LoadedRank[]> {
+async function loadRanks(device: Device, cacheDtype: CacheDtype): Promise<LoadedRank[]> {
   using files = new DirectoryFiles(fixtureDirectory(NAME));
   const spec = parseModelConfig((await files.text("config.json"))!, NAME);
   const checkpoint = await Checkpoint.open(files);
@@ -134,7 +135,7 @@ describeOnDevices("ranks that keep slices of what they compute", (kind) => {
   it("hold and answer what ranks do that are handed a prefill unit's latents, however chunks, prefixes and layers are cut", async () => {
     const device = await openTestDevice(kind);
     try {
-      for (const dtype of kind === "deno" ? ["f16"] as const : ["f32", "f16"] as const) {
+      for (const dtype of kind === "deno" ? ["q8"] as const : ["f32", "f16", "q8"] as const) {
         const ranks = await loadRanks(device, dtype);
         const kept = [3, 1];
         const expected = await handedOver(ranks, kept);

@@ -35,6 +35,19 @@ describe("drift", () => {
     assertEquals(widths, [80, 96]);
   });
 
+  it("tells what latents in eight bits cost by themselves, and that TPLA costs no more with them", async () => {
+    const [alone, grouped, tpla] = [
+      await measureDrift({ ...base, attention: "mla", ranks: 1, prefix: 8, cacheDtype: "q8" }),
+      await measureDrift({ ...base, attention: "mla", prefix: 8, cacheDtype: "q8" }),
+      await measureDrift({ ...base, prefix: 8, cacheDtype: "q8" }),
+    ];
+    assert(alone.kl > 1e-8 && alone.kl <= 5e-4, `KL ${alone.kl}`);
+    assertAlmostEquals(grouped.kl, alone.kl, 1e-6);
+    const { kl } = await measureDrift({ ...base, prefix: 8 });
+    assert(tpla.kl !== kl && tpla.kl < kl + 5e-4, `KL ${tpla.kl} beside ${kl}`);
+    assertEquals([alone.cacheDtype, alone.bytes, alone.widths], ["q8", [6 * (128 + 16 + 32)], [144]]);
+  });
+
   it("is larger, but not by much, with the norms of the paper than with exact ones", async () => {
     const paper = await measureDrift({ ...base, prefix: 8, paper: true });
     const exactNorms = await measureDrift({ ...base, prefix: 8, basis: "pca", halo: 0 });
