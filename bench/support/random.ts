@@ -30,10 +30,14 @@ export class Random {
 
   /** Standard normal float32 values times `scale`. */
   normals(count: number, scale = 1): Float32Array<ArrayBuffer> {
-    return Float32Array.from({ length: count }, () => scale * Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next()));
+    const values = new Float32Array(count);
+    for (let i = 0; i < count; i++) values[i] = scale * Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next());
+    return values;
   }
 
   bytes(count: number): Uint8Array<ArrayBuffer> {
-    return Uint8Array.from({ length: count }, () => this.below(256));
+    const values = new Uint8Array(count);
+    for (let i = 0; i < count; i++) values[i] = this.below(256);
+    return values;
   }
 }

@@ -10,7 +10,11 @@ import { type Device, type DeviceKind, type DeviceLimits, PLAIN_FEATURES } from 
 import { GpuDevice } from "../../kernels/device/gpu_device.ts";
 import type { GpuDeviceOptions } from "../../kernels/device/gpu_parts.ts";
 import { openDevice } from "../../kernels/device/providers.ts";
+import { ADAPTER, LEFT_OUT, WHOLE } from "./extent.ts";
 import { EmulatedDevice } from "./wgsl/emulated_device.ts";
+
+/** Kinds that are tested, in this order. */
+export const DEVICES: readonly DeviceKind[] = ["cpu", "wasm", "deno", "dawn"];
 
 /** Dawn is tested where `LATENTMESH_DAWN` says where it is. */
 const DAWN = Deno.env.get("LATENTMESH_DAWN");
@@ -34,7 +38,7 @@ export async function openDenoDevice(options: Partial<GpuDeviceOptions> = {}): P
 /** Runs a suite once per device. */
 export function describeOnDevices(name: string, suite: (kind: DeviceKind) => void): void {
   describe(name, () => {
-    for (const kind of ["cpu", "wasm", "deno", "dawn"] as const) {
+    for (const kind of DEVICES) {
       const absent = absence(kind);
       if (absent === null) describe(`on ${kind}`, () => suite(kind));
       else it.skip(`on ${kind}: skipped, ${absent}`);
@@ -42,11 +46,13 @@ export function describeOnDevices(name: string, suite: (kind: DeviceKind) => voi
   });
 }
 
-// Where there is no Vulkan driver Deno would take a GL adapter, if need be a software one that compiles for minutes; nobody serves on that.
-const BACKENDS = "DENO_WEBGPU_BACKEND";
-if (!Deno.env.has(BACKENDS)) Deno.env.set(BACKENDS, "vulkan,metal,dx12");
-
-const adapter = await navigator.gpu?.requestAdapter();
+/** The same for what computes with whole models, which takes the plain references of `cpu` long: there only where everything is tested. */
+export function describeModelsOnDevices(name: string, suite: (kind: DeviceKind) => void): void {
+  describeOnDevices(name, (kind) => {
+    if (kind !== "cpu" || WHOLE) suite(kind);
+    else it.skip(LEFT_OUT);
+  });
+}
 
 /** What Dawn has here: matrix units or not; or why it cannot be opened. */
 const dawn: { readonly matrixUnits: boolean } | { readonly absent: string } = DAWN === undefined
@@ -60,12 +66,12 @@ const dawn: { readonly matrixUnits: boolean } | { readonly absent: string } = DA
 /** Why a device cannot be tested here; null if it can. */
 export function absence(kind: DeviceKind): string | null {
   if (kind === "dawn") return "absent" in dawn ? dawn.absent : null;
-  if (kind === "deno") return adapter == null ? "no GPU driver" : null;
+  if (kind === "deno") return ADAPTER === null ? "no GPU driver" : null;
   return null;
 }
 
 /** Name of the adapter behind `deno`, for the report. */
-export const adapterName: string = adapter == null ? "none" : adapter.info.description || adapter.info.device;
+export const adapterName: string = ADAPTER === null ? "none" : ADAPTER.info.description || ADAPTER.info.device;
 
 /** Whether a GPU is one in name only. */
 export function isSoftware(kind: DeviceKind): boolean {

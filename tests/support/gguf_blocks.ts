@@ -19,9 +19,19 @@ interface Form {
 const half = (block: DataView, at: number) => block.getFloat16(at, true);
 
 /** A scale and a least value of levels 0 … most. */
-function range(values: ArrayLike<number>, most: number): { scale: number; least: number } {
-  const [low, high] = [Math.min(0, ...Array.from(values)), Math.max(0, ...Array.from(values))];
+function range(values: Float32Array, most: number): { scale: number; least: number } {
+  let [low, high] = [0, 0];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
   return { scale: (high - low) / most, least: low };
+}
+
+function largestOf(values: Float32Array): number {
+  let largest = 0;
+  for (const value of values) largest = Math.max(largest, Math.abs(value));
+  return largest;
 }
 
 const level = (value: number, scale: number, least: number, most: number) =>
@@ -35,7 +45,7 @@ function small(bits: 4 | 5, hasLeast: boolean): Form {
     bytes: at.levels + 16,
     values: 32,
     write(values, block) {
-      const largest = Math.max(...values.map(Math.abs));
+      const largest = largestOf(values);
       const { scale, least } = hasLeast ? range(values, 2 * middle - 1) : { scale: largest / (middle - 1), least: -largest / (middle - 1) * middle };
       block.setFloat16(0, scale, true);
       if (hasLeast) block.setFloat16(at.least, least, true);
@@ -150,7 +160,7 @@ const FORMS: Readonly<Record<Exclude<GgufBlockType, "Q4_0" | "Q8_0">, Form>> = {
     bytes: 110,
     values: 256,
     write(values, block) {
-      const largest = (g: number) => Math.max(...values.subarray(g * 16, g * 16 + 16).map(Math.abs));
+      const largest = (g: number) => largestOf(values.subarray(g * 16, g * 16 + 16));
       const scale = Math.max(...Array.from({ length: 16 }, (_, g) => largest(g))) / 4 / 31;
       block.setFloat16(108, scale, true);
       for (let g = 0; g < 16; g++) {
@@ -180,7 +190,7 @@ const FORMS: Readonly<Record<Exclude<GgufBlockType, "Q4_0" | "Q8_0">, Form>> = {
     bytes: 210,
     values: 256,
     write(values, block) {
-      const largest = (g: number) => Math.max(...values.subarray(g * 16, g * 16 + 16).map(Math.abs));
+      const largest = (g: number) => largestOf(values.subarray(g * 16, g * 16 + 16));
       const scale = Math.max(...Array.from({ length: 16 }, (_, g) => largest(g))) / 31 / 127;
       block.setFloat16(208, scale, true);
       for (let g = 0; g < 16; g++) {
@@ -225,10 +235,12 @@ export function packOther(type: keyof typeof FORMS, values: Float32Array<ArrayBu
 /** Values of blocks of any type, in float64. */
 export function referenceValues(type: GgufBlockType, packed: Uint8Array<ArrayBuffer>): Float64Array {
   const { bytes, values, read } = type === "Q4_0" ? Q4_0 : type === "Q8_0" ? Q8_0 : FORMS[type];
-  return Float64Array.from(
-    { length: packed.byteLength / bytes * values },
-    (_, i) => read(new DataView(packed.buffer, packed.byteOffset + Math.floor(i / values) * bytes, bytes), i % values),
-  );
+  const result = new Float64Array(packed.byteLength / bytes * values);
+  for (let b = 0; b * bytes < packed.byteLength; b++) {
+    const block = new DataView(packed.buffer, packed.byteOffset + b * bytes, bytes);
+    for (let i = 0; i < values; i++) result[b * values + i] = read(block, i);
+  }
+  return result;
 }
 
 const Q4_0 = small(4, false);

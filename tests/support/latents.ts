@@ -65,10 +65,34 @@ function packBytes(config: CacheConfig, values: Float32Array): { readonly bytes:
   return { bytes, rounded: unpackCache(config, bytes) };
 }
 
-/** softmax(scores) · values, in float64; scores[key], values[key][column]. */
-export function attend(scores: number[], value: (key: number, column: number) => number, columns: number): number[] {
-  const largest = Math.max(...scores);
+/** softmax(scores) · values, in float64. @param values those of key `k` begin at `at[k]` */
+export function attend(scores: Float64Array, values: Float32Array, at: ArrayLike<number>, columns: number): number[] {
+  const largest = scores.reduce((most, score) => Math.max(most, score), -Infinity);
   const weights = scores.map((score) => Math.exp(score - largest));
   const total = weights.reduce((a, b) => a + b);
-  return Array.from({ length: columns }, (_, c) => weights.reduce((sum, weight, key) => sum + weight * value(key, c), 0) / total);
+  const sums = new Float64Array(columns);
+  for (const [key, weight] of weights.entries()) {
+    for (let c = 0, from = at[key]; c < columns; c++) sums[c] += weight * values[from + c];
+  }
+  return Array.from(sums, (sum) => sum / total);
+}
+
+/** Attention of one query over latents, in float64. @param at where each of its latents begins in `stored` */
+export function attendLatents(
+  query: Float32Array,
+  stored: Float32Array,
+  at: readonly number[],
+  { width, scale, valueOffset, valueWidth }: {
+    readonly width: number;
+    readonly scale: number;
+    readonly valueOffset: number;
+    readonly valueWidth: number;
+  },
+): number[] {
+  const scores = Float64Array.from(at, (from) => {
+    let score = 0;
+    for (let k = 0; k < width; k++) score += query[k] * stored[from + k];
+    return score * scale;
+  });
+  return attend(scores, stored, at.map((from) => from + valueOffset), valueWidth);
 }

@@ -13,7 +13,7 @@ const LOCK = "--lock=tests/deno.lock";
 const steps: [name: string, run: () => Promise<void>][] = [
   ["format", () => run("fmt", "--check")],
   ["lint", () => run("lint")],
-  ["types", () => run("check", LOCK, ".")],
+  ["types", () => run("check", "--doc", LOCK, ".")],
   ["layers", checkLayers],
   ["documentation", () => run("doc", "--lint", "mod.ts")],
   ["package", checkPackage],

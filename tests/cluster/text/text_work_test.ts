@@ -59,7 +59,7 @@ describe("text processes", () => {
       [{ tokenizer }, (work, client) => work.run("tokenize", body({ prompt: `${"a".repeat(60)}!` }), { client })],
     ];
     for (const [change, job] of cases) {
-      await withWork(source(change), { jobTimeout: 1500 }, async (work) => {
+      await withWork(source(change), { jobTimeout: 800 }, async (work) => {
         const before = work.pids;
         const hostile = assertRejects(() => job(work, "hostile"), HttpError, "Preparing this request");
         // Others are served meanwhile: of two processes, one client has one.

@@ -50,7 +50,7 @@ function shuffled<T>(random: Random, items: readonly T[]): T[] {
   return items.map((item) => ({ item, key: random.next() })).sort((a, b) => a.key - b.key).map(({ item }) => item);
 }
 
-const bits = (values: Float32Array) => [...new Uint32Array(values.slice().buffer)];
+const bits = (values: Float32Array) => new Uint32Array(values.slice().buffer);
 
 const WAYS = ["websocket", "websocket in a thread", "shared-memory"] as const;
 /** What exchanges of each way say of themselves. */

@@ -7,7 +7,7 @@ import { syntheticWeights } from "../../../bench/synthetic.ts";
 import { configOf } from "../../../core/model/synthetic/shapes.ts";
 import type { Device } from "../../../kernels/device/device.ts";
 import { Model } from "../../../workers/forward/model.ts";
-import { describeOnDevices, itOnHardware, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, itOnHardware, openTestDevice } from "../../support/devices.ts";
 
 const ROWS = 23;
 
@@ -55,7 +55,7 @@ async function decode(model: Model, sequences: readonly (readonly [number, numbe
   return logits;
 }
 
-describeOnDevices("a batch of many rows", (kind) => {
+describeModelsOnDevices("a batch of many rows", (kind) => {
   itOnHardware(kind)("gives each the bits that it has alone, by kernels that a driver has seen when the model is warm", async () => {
     const device = new TracingDevice(await openTestDevice(kind));
     const model = await createModel(device);

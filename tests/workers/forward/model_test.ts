@@ -10,7 +10,7 @@ import { maskWords } from "../../../kernels/mask_logits/mask_logits.ts";
 import type { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import type { Model } from "../../../workers/forward/model.ts";
 import { relativeError } from "../../support/compare.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadModel, readGolden } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 import { Random } from "../../../bench/support/random.ts";
@@ -51,7 +51,7 @@ async function pipelinesOf(run: () => Promise<unknown>): Promise<Set<GPUComputeP
   return pipelines;
 }
 
-describeOnDevices("model", (kind) => {
+describeModelsOnDevices("model", (kind) => {
   it("decodes sequences of different lengths in one batch, and several positions of one, with the bits they have alone", () =>
     onDevice(kind, async (device) => {
       const model = await loadModel(device, "deepseek-v3-tiny", { limits: { decodeRows: 18 } });

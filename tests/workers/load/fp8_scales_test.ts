@@ -15,7 +15,7 @@ import { Model } from "../../../workers/forward/model.ts";
 import { loadWeights } from "../../../workers/load/loader.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { relativeError } from "../../support/compare.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { fixtureDirectory, readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
@@ -86,7 +86,7 @@ async function logitsOf(device: Device, contents: Record<string, string | Uint8A
   return { logits: (await runSequence(model, [...tokens], "prefill", 16)).logits, bytes: weights.bytes };
 }
 
-describeOnDevices("FP8 with scales", (kind) => {
+describeModelsOnDevices("FP8 with scales", (kind) => {
   describe("of compressed-tensors", () => {
     for (const strategy of ["channel", "tensor"] as const) {
       for (const ranks of [1, 2]) {

@@ -3,19 +3,20 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import type { ModelFiles } from "../../../core/model/checkpoint.ts";
 import { Random } from "../../../bench/support/random.ts";
 import type { GgufTensorSource } from "../../../core/model/gguf/tensor_names.ts";
 import { GgufFiles } from "../../../core/model/gguf/gguf_files.ts";
 import { GGUF_TENSOR_TYPES, type GgufTensorType, isBlockType } from "../../../core/model/gguf/tensor_types.ts";
 import { isHost } from "../../../core/device_kind.ts";
-import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { relativeError } from "../../support/compare.ts";
 import { CUTS, generate, loadRanks, promptOf } from "../../support/cut_models.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { runSequence } from "../../support/forward.ts";
 import { ggufBytesOf, memoryFolder, packAny } from "../../support/gguf.ts";
 import { referenceValues } from "../../support/gguf_blocks.ts";
 import { ODD_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
+import { memoryFiles } from "../../support/safetensors.ts";
 
 const TOLERANCE = 1e-5;
 const TOKENS = 24;
@@ -77,38 +78,53 @@ function pairOf(which: GgufTensorType | "mixed"): Promise<Pair> {
   return pairs.get(which)!;
 }
 
-async function writePair(which: GgufTensorType | "mixed"): Promise<Pair> {
+let checkpoint: Promise<ModelFiles> | null = null;
+
+/** Written once for all types. */
+async function randomCheckpoint(): Promise<ModelFiles> {
   const directory = await writeRandomCheckpoint(CONFIG);
   try {
-    using written = new DirectoryFiles(directory);
-    const files = {
-      name: "random",
-      open: (file: string) => written.open(file),
-      text: (file: string) => file === "tokenizer.json" ? Promise.resolve(SMALL_TOKENIZER) : written.text(file),
-    };
-    return {
-      packed: await ggufBytesOf(files, "F32", { typeOf: (source) => typeOf(source, which) }),
-      unpacked: await ggufBytesOf(files, "F32", {
-        typeOf: () => "F32",
-        pack: (_, values, source) => {
-          const type = typeOf(source, which);
-          const packed = packAny(type, values);
-          if (type === "F32") return packed;
-          const back = isBlockType(type) ? referenceValues(type, packed) : new Float16Array(packed.buffer);
-          return new Uint8Array(Float32Array.from(back).buffer);
-        },
-      }),
-    };
+    const files = await Array.fromAsync(Deno.readDir(directory), async ({ name }) => {
+      const path = `${directory}/${name}`;
+      return [name, name.endsWith(".json") ? await Deno.readTextFile(path) : await Deno.readFile(path)] as const;
+    });
+    return memoryFiles({ ...Object.fromEntries(files), "tokenizer.json": SMALL_TOKENIZER });
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
+}
+
+async function writePair(which: GgufTensorType | "mixed"): Promise<Pair> {
+  const files = await (checkpoint ??= randomCheckpoint());
+  /** What the first file has, in order. */
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  return {
+    packed: await ggufBytesOf(files, "F32", {
+      typeOf: (source) => typeOf(source, which),
+      pack: (type, values) => {
+        parts.push(packAny(type, values));
+        return parts.at(-1)!;
+      },
+    }),
+    unpacked: await ggufBytesOf(files, "F32", {
+      typeOf: () => "F32",
+      pack: (_, values, source) => {
+        const type = typeOf(source, which);
+        const packed = parts.shift()!;
+        assertEquals(packed.byteLength, GGUF_TENSOR_TYPES[type].bytes * values.length / GGUF_TENSOR_TYPES[type].elements);
+        if (type === "F32") return packed;
+        const back = isBlockType(type) ? referenceValues(type, packed) : new Float16Array(packed.buffer);
+        return new Uint8Array(Float32Array.from(back).buffer);
+      },
+    }),
+  };
 }
 
 const SMALL_TOKENIZER = JSON.stringify({ model: { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] } });
 
 const open = (bytes: Uint8Array<ArrayBuffer>) => new GgufFiles(memoryFolder({ "m.gguf": bytes }), "m.gguf");
 
-describeOnDevices("models in GGUF files", (kind) => {
+describeModelsOnDevices("models in GGUF files", (kind) => {
   // Elsewhere that takes long; kernels are tested with every form by themselves.
   for (const which of kind === "wasm" ? [...types, "mixed"] as const : ["mixed"] as const) {
     it(`give the logits of the same values in float32, and stay packed: ${which}`, async () => {

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { isHost } from "../../../core/device_kind.ts";
 import type { DeviceKind } from "../../../kernels/device/device.ts";
 import { relativeError } from "../../support/compare.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { CUTS, generate, loadRanks, promptOf } from "../../support/cut_models.ts";
 import { runSequence } from "../../support/forward.ts";
 import { INT4_FORMS, type Int4Model, type Int4Pair, int4Pair } from "../../support/int4_checkpoints.ts";
@@ -37,7 +37,7 @@ function pairOf(model: Int4Model, form: keyof typeof INT4_FORMS): Promise<Int4Pa
   return pairs.get(name)!;
 }
 
-describeOnDevices("checkpoints in four bits", (kind) => {
+describeModelsOnDevices("checkpoints in four bits", (kind) => {
   for (const [model, form, on, onGpus] of CASES) {
     if (!on.includes(kind)) continue;
     describe(`${model}: ${form}`, () => {

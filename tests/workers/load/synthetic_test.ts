@@ -20,7 +20,7 @@ import { Model } from "../../../workers/forward/model.ts";
 import type { LoadShard } from "../../../workers/load/attention_plan.ts";
 import { type DeviceMatrix, isMoe, type ModelWeights } from "../../../workers/forward/weights.ts";
 import { relativeError } from "../../support/compare.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { runSequence } from "../../support/forward.ts";
 import { Random } from "../../../bench/support/random.ts";
 
@@ -73,7 +73,7 @@ async function shardsOf(options: PartitionOptions, basis: "identity" | "hadamard
   return partition(SPEC, options).map((shape) => ({ shape, bases }));
 }
 
-describeOnDevices("synthetic weights", (kind) => {
+describeModelsOnDevices("synthetic weights", (kind) => {
   it("are those that are read, bit for bit, whole and in parts", async () => {
     // Bindings so small that matrices are split.
     const device = await openTestDevice(kind, { maxBindingBytes: 16384 });

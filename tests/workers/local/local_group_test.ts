@@ -115,7 +115,7 @@ describe("a group of ranks", () => {
     ] as const
   ) {
     it(`on ${name} is exact for whole keys in any basis, and for heads split alone`, async () => {
-      const device = await openTestDevice("cpu");
+      const device = await openTestDevice("wasm");
       const { inputs: [tokens] } = await readGolden(name);
       const model = await load(device, name);
       const { spec } = model;
@@ -147,7 +147,7 @@ describe("a group of ranks", () => {
   }
 
   it("loses less of tiny-mla with a halo than without, and nothing with whole keys", async () => {
-    const device = await openTestDevice("cpu");
+    const device = await openTestDevice("wasm");
     using files = new DirectoryFiles(fixtureDirectory("tiny-mla"));
     const calibrated = await readBasis((await files.open("basis.safetensors"))!);
     const { inputs: [tokens] } = await readGolden("tiny-mla");

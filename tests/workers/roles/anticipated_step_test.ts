@@ -14,7 +14,7 @@ import { DecodeRank, type StepChanges } from "../../../workers/roles/decode.ts";
 import { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
 import { anticipatedStep } from "../../../workers/roles/anticipated_step.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadMixedModels, loadModel } from "../../support/fixtures.ts";
 import { Random } from "../../../bench/support/random.ts";
 
@@ -118,7 +118,7 @@ describe("the step that follows", () => {
   });
 });
 
-describeOnDevices("anticipating steps", (kind) => {
+describeModelsOnDevices("anticipating steps", (kind) => {
   // Dawn on a software driver takes minutes for a model's first step.
   if (kind === "dawn") return;
   const ahead = (count: number) => isHost(kind) ? 0 : count;

@@ -6,7 +6,7 @@ import { SoloCollective } from "../../../workers/collective/collective.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
 import type { LayersBehind, PromptChunk } from "../../../workers/roles/prompt_chunk.ts";
 import { Random } from "../../../bench/support/random.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadMixedModels } from "../../support/fixtures.ts";
 
 const LAYERS = 3;
@@ -42,7 +42,7 @@ function chunkOf(
   };
 }
 
-describeOnDevices("a mixed rank", (kind) => {
+describeModelsOnDevices("a mixed rank", (kind) => {
   const onDevice = async (test: (device: Device) => Promise<void>) => {
     const device = await openTestDevice(kind);
     try {

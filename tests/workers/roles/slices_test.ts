@@ -23,7 +23,7 @@ import { DecodeRank } from "../../../workers/roles/decode.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
 import type { PromptChunk } from "../../../workers/roles/prompt_chunk.ts";
 import { RankForward } from "../../../workers/roles/rank.ts";
-import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 
 const NAME = "deepseek-v2-lite-tiny";
@@ -131,7 +131,7 @@ async function handedOver(ranks: readonly LoadedRank[], blocks: readonly number[
   return { pages, answers };
 }
 
-describeOnDevices("ranks that keep slices of what they compute", (kind) => {
+describeModelsOnDevices("ranks that keep slices of what they compute", (kind) => {
   it("hold and answer what ranks do that are handed a prefill unit's latents, however chunks, prefixes and layers are cut", async () => {
     const device = await openTestDevice(kind);
     try {

@@ -10,6 +10,7 @@ import { type CalibratedBasis, layerBases, readBasis, writeBasis } from "../../.
 import { calibrate } from "../../../workers/study/calibrate.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { relativeError } from "../../support/compare.ts";
+import { itOfWhole } from "../../support/extent.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { memorySource } from "../../support/safetensors.ts";
 
@@ -22,7 +23,8 @@ async function shipped(): Promise<CalibratedBasis> {
 }
 
 describe("calibration", () => {
-  it("recomputes the basis that the embedded model ships", async () => {
+  // Of 16384 tokens.
+  itOfWhole("recomputes the basis that the embedded model ships", async () => {
     const basis = await shipped();
     const again = await calibrate({ model: directory, device: "wasm", documents, tokens: basis.provenance.tokens });
     assertEquals(again.provenance, basis.provenance);

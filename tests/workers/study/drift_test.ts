@@ -8,7 +8,7 @@ import { fixtureDirectory, ROOT } from "../../support/fixtures.ts";
 const documents: string[] = JSON.parse(await Deno.readTextFile(`${ROOT}/tests/golden/public.json`)).slice(0, 2);
 const base: DriftOptions = {
   model: fixtureDirectory("tiny-mla"),
-  device: "cpu",
+  device: "wasm",
   documents,
   attention: "tpla",
   ranks: 2,

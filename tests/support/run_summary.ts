@@ -1,0 +1,33 @@
+/**
+ * What a run of tests says of itself, read from its output as it comes.
+ *
+ * @module
+ */
+import { LEFT_OUT } from "./extent.ts";
+
+/** Follows the output of `deno test`. */
+export class RunSummary {
+  /** Names of tests that were left out, as they are printed. */
+  readonly leftOut: string[] = [];
+  passed = 0;
+  /** A run that does not come to its end has failed. */
+  failed = 1;
+  #rest = "";
+
+  /** @param chunk what comes next, which may end anywhere in a line */
+  push(chunk: string): void {
+    const lines = (this.#rest + chunk).split("\n");
+    this.#rest = lines.pop()!;
+    for (const line of lines) this.#take(line);
+  }
+
+  #take(line: string): void {
+    const [name, after] = line.split(`${LEFT_OUT} ... ignored`);
+    if (after !== undefined) this.leftOut.push(name.trim().replace(/^\.\//, "").replace(/(:| \.\.\.)$/, ""));
+    const counted = /(\d+) passed(?: \((\d+) steps?\))? \| (\d+) failed(?: \((\d+) steps?\))?/.exec(line);
+    if (counted === null) return;
+    const [passed, passedSteps, failed, failedSteps] = counted.slice(1).map((count) => Number(count ?? 0));
+    this.passed = passed + passedSteps;
+    this.failed = failed + failedSteps;
+  }
+}
