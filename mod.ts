@@ -62,6 +62,7 @@ export type { ContextLimits } from "./core/context_limit.ts";
 export type {
   DraftTotals,
   FinishReason,
+  Foresight,
   SamplingDefaults,
   ServedModel,
   TokenConstraint,

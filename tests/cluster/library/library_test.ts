@@ -118,7 +118,7 @@ describe("options of a program without types", () => {
     const cases: [() => Promise<void>, string | undefined, string][] = [
       [() => load({ maxBatch: 0 }), "maxBatch", "Cannot use maxBatch: expected a whole number from 1 to 1024, got 0"],
       [() => load({ maxTokensTotal: 1 }), "maxTokensTotal", "Cannot use maxTokensTotal: expected a whole number"],
-      [() => load({ cacheDtype: "f8" }), "cacheDtype", 'Cannot use cacheDtype: expected "f16" or "f32", got "f8"'],
+      [() => load({ cacheDtype: "f8" }), "cacheDtype", 'Cannot use cacheDtype: expected "f16", "f32" or "q8", got "f8"'],
       [() => load({ prefillChunk: "many" }), "prefillChunk", "Cannot use prefillChunk:"],
       [() => load({ maxStepMs: 0 }), "maxStepMs", "Cannot use maxStepMs:"],
       [() => load({ device: "tpu" }), "device", "Cannot use device:"],
