@@ -43,7 +43,7 @@ export async function startServerWith(env: Record<string, string>, ...args: stri
   })();
   const ready = new Promise<string>((resolve) => {
     onLine = () => {
-      const url = /ready\s+(http:\S+)/.exec(log)?.[1];
+      const url = /ready\s+(http:[^\s"]+)/.exec(log)?.[1];
       if (url !== undefined) resolve(url);
     };
   });

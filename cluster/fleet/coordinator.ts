@@ -13,7 +13,7 @@ import { assignmentOf, type CachePlan, type ClusterModel, resolveCache } from ".
 import { ContentCheck } from "./content_check.ts";
 import { Incidents } from "./incidents.ts";
 import type { Arrival } from "./lobby.ts";
-import { log } from "../logs/log.ts";
+import { log, logRecord } from "../logs/log.ts";
 import { logLoaded } from "../logs/log_loaded.ts";
 import type { ClusterServices } from "../planning/services.ts";
 import type { Settings } from "../config/settings.ts";
@@ -141,7 +141,7 @@ export class Coordinator implements UnitHost {
     }
     // What fails late, of an epoch that is over, says nothing about this one.
     if (this.#closed || unit.epoch !== epoch || !unit.formed) return;
-    log("warn", `${unit.name}: ${error.message}`);
+    logRecord("warn", "{unit}: {problem}", { unit: unit.name, epoch, problem: error.message });
     this.incidents.add("failed", unit.name, { message: error.message });
     if (error instanceof WorkerError && error.silent !== null) this.#fence(error.silent);
     this.#unform(unit);
@@ -198,7 +198,10 @@ export class Coordinator implements UnitHost {
   #arrive(unit: Unit, { worker, client, hello }: Arrival, slot: Slot): void {
     const member: Member = { worker, client, hello, slot, leave: (reason) => client.link.close(reason), assigned: false };
     unit.members[slot.rank] = member;
-    if (slot.remote) log("info", `worker  ${worker} of host ${slot.host} ${this.#lost.delete(slot) ? "is back" : "has joined"}, as ${slot.name}`);
+    if (slot.remote) {
+      const what = this.#lost.delete(slot) ? "is back" : "has joined";
+      logRecord("info", "worker  {worker} of host {host} {what}, as {place}", { worker, host: slot.host, what, place: slot.name });
+    }
     client.link.closed.then((reason) => this.#lose(unit, member, reason));
     // The last one to arrive decides sizes for all.
     for (const keeper of this.#keepers.values()) keeper.wake();
@@ -210,11 +213,12 @@ export class Coordinator implements UnitHost {
     this.#loading.delete(member.worker);
     this.#unform(unit);
     if (this.#closed) return;
-    log("warn", `worker  ${member.worker} is gone: ${reason.message}`);
+    const { host, name: place } = member.slot;
+    logRecord("warn", "worker  {worker} is gone: {reason}", { worker: member.worker, host, place, reason: reason.message });
     this.incidents.add("lost", unit.name, { rank: member.slot.rank, message: reason.message });
     if (!member.slot.remote || unit.givenUp !== null) return;
     this.#lost.add(member.slot);
-    log("info", `waiting for a worker of host ${member.slot.host}, for ${member.slot.name}`);
+    logRecord("info", "waiting for a worker of host {host}, for {place}", { host, place });
   }
 
   #hear(worker: string, notice: Exclude<Notice, { kind: "hello" }>): void {
@@ -258,7 +262,7 @@ export class Coordinator implements UnitHost {
     const left = (role: UnitRole) => this.units.some(({ plan, givenUp }) => plan.role === role && givenUp === null);
     const serves = left("mixed") || (left("prefill") && left("decode"));
     if (!this.#started || this.#settings.cluster.strict || !serves) return this.#fail(error);
-    log("error", `${unit.name} is given up: ${error.message}`);
+    logRecord("error", "{unit} is given up: {problem}", { unit: unit.name, problem: error.message });
     this.incidents.add("given-up", unit.name, { message: error.message });
     for (const member of unit.members) member?.leave();
     this.#workforce?.abandon(unit.plan.slots);

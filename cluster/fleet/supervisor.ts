@@ -5,7 +5,7 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { LATER_EXIT_CODE, REFUSED_EXIT_CODE, UNABLE_EXIT_CODE } from "../../core/wire/protocol.ts";
-import { log } from "../logs/log.ts";
+import { log, logRecord } from "../logs/log.ts";
 import type { WorkerProcess } from "../processes/spawn.ts";
 
 /** Starts the process of a slot under a name of its own. */
@@ -114,7 +114,9 @@ export class Supervisor {
       }
       const growth = this.#onceReady ? GROWTH.onceReady : GROWTH.neverReady;
       const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * growth ** (this.#failures - 1));
-      log("warn", `worker  ${this.worker} ended with code ${code}${lastLines === "" ? "" : `: ${lastLines}`}; starting it again in ${delay} ms`);
+      const said = lastLines === "" ? "" : `: ${lastLines}`;
+      const values = { worker: this.worker, code, said, delay };
+      logRecord("warn", "worker  {worker} ended with code {code}{said}; starting it again in {delay} ms", values);
       await this.#sleep(delay);
     }
   }

@@ -6,7 +6,7 @@
  */
 import { asLatentmeshError, LatentmeshError } from "../../core/errors.ts";
 import { WorkerError } from "../../core/wire/rpc.ts";
-import { log } from "../logs/log.ts";
+import { log, logRecord } from "../logs/log.ts";
 import { MOST_ATTEMPTS, RETRY_DELAY, TOLD_ATTEMPT } from "./link_attempts.ts";
 import type { Member, Unit } from "./unit.ts";
 
@@ -76,7 +76,7 @@ export class UnitKeeper {
     const fresh = await unit.form();
     if (this.#closed) return;
     // Whoever has read that a worker is gone wants to read that it is over.
-    if (unit.epoch > 1) log("info", `${unit.name} works again, in epoch ${unit.epoch}`);
+    if (unit.epoch > 1) logRecord("info", "{unit} works again, in epoch {epoch}", { unit: unit.name, epoch: unit.epoch });
     else log("debug", `${unit.name} is linked`);
     onFormed(unit, fresh);
   }

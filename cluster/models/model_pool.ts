@@ -6,7 +6,7 @@
  */
 import { asLatentmeshError, cancellation, LatentmeshError } from "../../core/errors.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
-import { log } from "../logs/log.ts";
+import { logRecord } from "../logs/log.ts";
 import { type Lease, ModelSlot, type ModelState, type Pooled, type PoolModel } from "./model_slot.ts";
 
 /** What a {@link ModelPool} is given. */
@@ -118,7 +118,8 @@ export class ModelPool<T extends Pooled> {
         // What was reckoned was wrong, or could not be: who is idle makes room as long as there is somebody.
         const idle = error.code === "out_of_memory" ? this.#longestIdle(slot) : null;
         if (idle === null) throw error;
-        log("info", `models  ${name} does not fit beside ${idle.model.name}, which makes room: ${error.message}`);
+        const values = { model: name, other: idle.model.name, problem: error.message };
+        logRecord("info", "models  {model} does not fit beside {other}, which makes room: {problem}", values);
         await idle.unload();
       }
     }
@@ -135,13 +136,13 @@ export class ModelPool<T extends Pooled> {
         if (!full && (others.length === 0 || await fits(slot.model.name))) return;
         const idle = this.#longestIdle(slot);
         if (idle !== null) {
-          log("info", `models  ${idle.model.name} makes room for ${slot.model.name}`);
+          logRecord("info", "models  {model} makes room for {other}", { model: idle.model.name, other: slot.model.name });
           await idle.unload();
           continue;
         }
         // Those that are kept never make room: it may fit nevertheless.
         if (others.every(({ model }) => model.keepLoaded)) return;
-        if (this.#wanted === null) log("info", `models  ${slot.model.name} waits for a model that is in use to become idle`);
+        if (this.#wanted === null) logRecord("info", "models  {model} waits for one that is in use to become idle", { model: slot.model.name });
         this.#wanted ??= Promise.withResolvers();
         await this.#changed.promise;
       }
@@ -168,7 +169,8 @@ export class ModelPool<T extends Pooled> {
     void this.#inTurn(async () => {
       // Somebody may have asked for it meanwhile.
       if (!slot.idle || !slot.overdue) return;
-      log("info", `models  ${slot.model.name} is unloaded: nobody has asked for it for ${slot.model.idleSeconds} s`);
+      const { name: model, idleSeconds } = slot.model;
+      logRecord("info", "models  {model} is unloaded: nobody has asked for it for {idleSeconds} s", { model, idleSeconds });
       await slot.unload();
     });
   }

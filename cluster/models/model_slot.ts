@@ -5,7 +5,7 @@
  */
 import { asLatentmeshError, type LatentmeshError } from "../../core/errors.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
-import { log } from "../logs/log.ts";
+import { logRecord } from "../logs/log.ts";
 
 /** A loaded model. */
 export interface Pooled {
@@ -136,11 +136,12 @@ export class ModelSlot<T extends Pooled> {
   /** Takes what was loaded. @throws {LatentmeshError} */
   async load(load: () => Promise<T>): Promise<void> {
     const began = performance.now();
-    log("info", `models  loading ${this.model.name}`);
+    const model = this.model.name;
+    logRecord("info", "models  loading {model}", { model });
     const value = await load();
     this.#value = value;
     value.failed.catch((error) => this.#lost(value, error));
-    log("info", `models  ${this.model.name} is loaded after ${((performance.now() - began) / 1000).toFixed(1)} s`);
+    logRecord("info", "models  {model} is loaded after {seconds} s", { model, seconds: Math.round((performance.now() - began) / 100) / 10 });
     this.#lastUsed = performance.now();
     // Whoever asked for it may have gone.
     this.#rest();
@@ -170,7 +171,7 @@ export class ModelSlot<T extends Pooled> {
       // That nobody wants it any more says nothing of it.
       if (error.code !== "cancelled") {
         this.#error = error;
-        log("error", `models  ${this.model.name} cannot be loaded: ${error.message}`);
+        logRecord("error", "models  {model} cannot be loaded: {problem}", { model: this.model.name, problem: error.message });
       }
       throw error;
     }
@@ -178,7 +179,8 @@ export class ModelSlot<T extends Pooled> {
 
   #lost(value: T, error: unknown): void {
     if (this.#value !== value) return;
-    log("error", `models  ${this.model.name} is lost, and is loaded again when it is asked for: ${asLatentmeshError(error).message}`);
+    const values = { model: this.model.name, problem: asLatentmeshError(error).message };
+    logRecord("error", "models  {model} is lost, and is loaded again when it is asked for: {problem}", values);
     void this.unload();
   }
 

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fixtureDirectory, ROOT } from "../support/fixtures.ts";
-import { runCli, type ServedProcess, startServer } from "../../bench/support/process.ts";
+import { runCli, type ServedProcess, startServerWith } from "../../bench/support/process.ts";
 
 const KEY = "a-key-of-the-tests";
 
@@ -26,12 +26,20 @@ describe("a server of several models", () => {
       file,
       JSON.stringify({ models, server: { maxLoaded: 1, idleSeconds: 600, apiKeys: [KEY], allowedOrigins: ["https://pages.example"] } }),
     );
-    server = await startServer("--single", "--config", file);
+    server = await startServerWith({ LATENTMESH_LOG_FORMAT: "json" }, "--single", "--config", file);
   });
   afterAll(async () => {
     const { code, log } = await server.stop();
     await Deno.remove(directory, { recursive: true });
     assertEquals(code, 0, log);
+    // Every line is an object, in which what happened to which model are values.
+    const records = log.trimEnd().split("\n").map((line) => JSON.parse(line));
+    const happened = records.filter(({ properties: { model } }) => model === "later").map(({ message }) => message.replace(/[\d.]+ s$/, "… s"));
+    assertEquals(happened.slice(0, 3).map((message) => message.slice(0, 36)), [
+      "models  later cannot be loaded: Cann",
+      "models  loading later",
+      "models  later is loaded after … s",
+    ], log);
   });
 
   const headers = { authorization: `Bearer ${KEY}` };
