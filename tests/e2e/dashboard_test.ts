@@ -202,7 +202,20 @@ describe("the dashboard", () => {
           await page.locator("#files").setInputFiles({ name: "a.py", mimeType: "text/x-python", buffer: Buffer.from("x = 1\n") });
           await page.waitForFunction(`document.getElementById("message").value === "a.py:\\n\\n\`\`\`py\\nx = 1\\n\`\`\`\\n\\n"`);
           await answerNext(page, streamed({ reasoning_content: "Hm, *well*." }, ...(MARKDOWN.match(/[^]{1,9}/g)!).map((content) => ({ content }))));
+          // Where there are several models, one is chosen.
+          await page.route("**/cluster", async (route) => {
+            const one = { state: "loaded", error: null, maxContext: null, progress: null };
+            const response = await route.fetch();
+            await route.fulfill({
+              response,
+              json: { ...await response.json(), models: [{ ...one, id: "tiny-mla" }, { ...one, id: "other", state: "unloaded" }] },
+            });
+          });
+          await page.locator("#models").selectOption({ label: "other (loads when asked)" });
+          assert((await page.locator("#snippet").innerText()).includes(`"model":"other"`));
+          const asked = nextAsked(page);
           await ask(page, "Show me");
+          assertEquals((await asked).model, "other");
           await ended(page);
           const text = answers(page).locator(".text");
           assertEquals(await text.locator("strong, h3, ol > li, table, pre").count(), 6);

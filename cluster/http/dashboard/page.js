@@ -1,6 +1,7 @@
 // The page at `/`: a chat, the cluster as it is now, the last two minutes, and how to connect. Plain modules, nothing from elsewhere.
 import { chat } from "./chat/chat.js";
 import { historyDrawer } from "./chat/history_drawer.js";
+import { ModelChoice, modelText } from "./chat/models.js";
 import { settings } from "./chat/settings.js";
 import { charts } from "./cluster/charts.js";
 import { flowsBetween } from "./cluster/flows.js";
@@ -15,6 +16,7 @@ import { changeKey, get, getText, isKeyed } from "./server.js";
 
 const element = (id) => document.getElementById(id);
 
+const models = new ModelChoice({ name: element("model"), select: element("models") });
 const ask = settings({
   dialog: element("settings"),
   opener: element("open-settings"),
@@ -22,20 +24,24 @@ const ask = settings({
   reset: element("reset"),
   mark: element("changed"),
 });
-const conversations = chat({
-  form: element("ask"),
-  message: element("message"),
-  log: element("log"),
-  turns: element("turns"),
-  welcome: element("welcome"),
-  title: element("chat-title"),
-  notice: element("notice"),
-  send: element("send"),
-  stop: element("stop"),
-  fresh: element("fresh"),
-  adder: element("add-file"),
-  files: element("files"),
-}, ask);
+const conversations = chat(
+  {
+    form: element("ask"),
+    message: element("message"),
+    log: element("log"),
+    turns: element("turns"),
+    welcome: element("welcome"),
+    title: element("chat-title"),
+    notice: element("notice"),
+    send: element("send"),
+    stop: element("stop"),
+    fresh: element("fresh"),
+    adder: element("add-file"),
+    files: element("files"),
+  },
+  ask,
+  () => models.current,
+);
 historyDrawer({
   dialog: element("history"),
   opener: element("open-history"),
@@ -47,6 +53,9 @@ historyDrawer({
   markdown: element("export-one"),
   clearer: element("delete-all"),
 }, conversations);
+
+// Snippets name the model that is chosen.
+element("models").addEventListener("change", () => showClients(models.current, isKeyed()));
 
 // Beside each other where there is room; else one at a time.
 for (const choice of element("views").children) {
@@ -119,14 +128,15 @@ async function look() {
 
 /** Shows what a look said. */
 function show(status) {
-  const { model, maxContext, loading, ready, summary, units, blockTokens, scheduling: { waiting, running } } = status;
+  const { loading, ready, summary, units, blockTokens, scheduling: { waiting, running } } = status;
   const now = performance.now();
   const flows = flowsBetween(last?.status ?? status, status, last === null ? 1 : (now - last.at) / 1000);
   last = { status, at: now };
-  element("model").textContent = model;
-  element("model").title = maxContext === null ? "" : `context of ${maxContext} tokens`;
+  models.show(status);
+  const coming = status.models?.find(({ state }) => state === "loading");
   if (loading) tell(loaded(loading), "busy");
   else if (!ready) tell("not ready", "down");
+  else if (coming !== undefined) tell(modelText(coming), "busy");
   else tell(running + waiting === 0 ? "ready" : `${running} answering · ${waiting} waiting`, "up");
   // While it loads there is nothing to say of units, and the state says so.
   element("cluster-summary").textContent = loading ? "The model is still loading." : summary;
@@ -135,7 +145,7 @@ function show(status) {
   progress.hidden = !loading;
   if (totalBytes > 0) progress.value = loadedBytes / totalBytes;
   element("side").classList.toggle("empty", units.length === 0);
-  showClients(model, isKeyed());
+  showClients(models.current, isKeyed());
   if (units.length > 0) mesh.show(status, flows);
   showMemory(element("memory"), devicesOf(units, blockTokens));
   incidents.show(status.incidents);

@@ -14,6 +14,7 @@ import highlight from "./chat/highlight.js" with { type: "text" };
 import chatHistory from "./chat/history.js" with { type: "text" };
 import historyDrawer from "./chat/history_drawer.js" with { type: "text" };
 import markdown from "./chat/markdown.js" with { type: "text" };
+import models from "./chat/models.js" with { type: "text" };
 import settings from "./chat/settings.js" with { type: "text" };
 import turns from "./chat/turns.js" with { type: "text" };
 import charts from "./cluster/charts.js" with { type: "text" };
@@ -46,6 +47,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "chat/history": chatHistory,
   "chat/history_drawer": historyDrawer,
   "chat/markdown": markdown,
+  "chat/models": models,
   "chat/settings": settings,
   "chat/turns": turns,
   "cluster/charts": charts,

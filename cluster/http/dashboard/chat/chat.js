@@ -18,9 +18,10 @@ const KEEP_EVERY = 1000;
  *
  * @param {Record<string, HTMLElement>} parts its elements
  * @param {() => { system: string, fields: object }} settings how answers are asked for
+ * @param {() => string | null} model which one is asked; null: whichever there is
  * @returns what the drawer of conversations needs
  */
-export function chat({ form, message, log, turns, welcome, title, notice, send, stop, fresh, adder, files }, settings) {
+export function chat({ form, message, log, turns, welcome, title, notice, send, stop, fresh, adder, files }, settings, model) {
   let conversation = find(keptInTab.get(OPEN)) ?? newConversation();
   /** @type {{ abort: AbortController, view: AnswerView | null } | null} */
   let running = null;
@@ -108,6 +109,7 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
         messages: going === null ? messages : [...messages, { role: "assistant", content: going.text }],
         ...going === null ? {} : { continue_final_message: true, add_generation_prompt: false },
         ...fields,
+        ...model() === null ? {} : { model: model() },
         stream: true,
         stream_options: { include_usage: true },
       };

@@ -13,6 +13,9 @@
  * @property {number} tokens generated per second
  */
 
+/** Whose a unit is, where a server has several models: units are called after them. @param {string} unit */
+export const modelOf = (unit) => unit.slice(0, unit.lastIndexOf("/") + 1);
+
 /** How much a total grew; a worker that was started again begins at 0. */
 const grown = (before, after) => after >= before ? after - before : after;
 
@@ -34,13 +37,15 @@ export function flowsBetween(before, after, seconds) {
     const sums = unit.workers.length > 1 && (reading || writing) ? most(({ collectives }) => collectives) / seconds : 0;
     return [unit.name, { reading, writing, latents: all(({ handoffBytes }) => handoffBytes) / seconds, sums }];
   }));
-  const groups = after.units.filter(({ role }) => role === "decode");
-  // A worker says how much it handed over, not to whom: it was to groups that hold sequences, or did.
-  const takes = groups.filter(({ name, sequences }) => sequences > 0 || flows.get(name).writing).map(({ name }) => name);
-  const takers = new Set(takes.length > 0 ? takes : groups.map(({ name }) => name));
+  // A worker says how much it handed over, not to whom: it was to groups of its model that hold sequences, or did.
+  const takersOf = (from) => {
+    const groups = after.units.filter(({ name, role }) => role === "decode" && modelOf(name) === modelOf(from));
+    const takes = groups.filter(({ name, sequences }) => sequences > 0 || flows.get(name).writing);
+    return (takes.length > 0 ? takes : groups).map(({ name }) => name);
+  };
   return {
     units: flows,
-    handed: (from, to) => (flows.get(from)?.latents ?? 0) > 0 && takers.has(to),
+    handed: (from, to) => (flows.get(from)?.latents ?? 0) > 0 && takersOf(from).includes(to),
     tokens: grown(before.generatedTokens, after.generatedTokens) / seconds,
   };
 }

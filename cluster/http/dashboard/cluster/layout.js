@@ -1,5 +1,6 @@
 // Where everything of a cluster stands in its drawing: prompts come in above, prefill units read them, decode groups below write, answers go out. Mixed units do
 // both and stand in one row. Pure: from units and a width, in pixels.
+import { modelOf } from "./flows.js";
 
 const GAP = 12;
 const PAD = 10;
@@ -140,7 +141,7 @@ function edgesOf(first, second, prompts, answers) {
   const feeders = first.filter(({ role }) => role === "prefill");
   const single = feeders.length * second.reduce((sum, { cards }) => sum + cards.length, 0) > MOST_LINES;
   for (const box of feeders) {
-    for (const group of second) {
+    for (const group of second.filter(({ unit }) => modelOf(unit) === modelOf(box.unit))) {
       if (single) edges.push(line("latents", box.unit, group.unit, box, group));
       // Rank i is fed by worker i mod P of a prefill unit of P workers.
       else edges.push(...group.cards.map((card) => line("latents", box.unit, group.unit, box.cards[card.rank % box.cards.length], card)));

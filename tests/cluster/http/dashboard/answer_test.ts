@@ -5,6 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { cutOf, Incoming, speedOf } from "../../../../cluster/http/dashboard/chat/answer.js";
 import { fenced } from "../../../../cluster/http/dashboard/chat/attach.js";
+import { modelText } from "../../../../cluster/http/dashboard/chat/models.js";
 import { newConversation, say } from "../../../../cluster/http/dashboard/chat/conversation.js";
 import { requestOf } from "../../../../cluster/http/dashboard/chat/settings.js";
 
@@ -73,6 +74,16 @@ describe("an answer on the page", () => {
     const was = cut.end;
     answered([], { error: new Error("no") }, cut);
     assertEquals([cut.text, cut.end], ["One", was]);
+  });
+
+  it("may be of one of several models, which say whether they are loaded", () => {
+    const model = { id: "m", state: "unloaded", error: null, progress: null };
+    const texts = [model, { ...model, state: "loaded" }, { ...model, error: "no" }, {
+      ...model,
+      state: "loading",
+      progress: { loadedBytes: 1, totalBytes: 4 },
+    }];
+    assertEquals(texts.map(modelText), ["m (loads when asked)", "m", "m (could not be loaded)", "m (loading, 25 %)"]);
   });
 
   it("may be about files, in fences that nothing in them ends", () => {

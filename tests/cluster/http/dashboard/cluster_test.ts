@@ -85,6 +85,19 @@ describe("the page's cluster", () => {
     assertEquals(flows.units.get("prefill-0"), { reading: true, writing: false, latents: 2500, sums: 0 });
     assertEquals(["decode-0", "decode-1"].map((to) => flows.handed("prefill-0", to)), [true, false]);
     assertEquals(flows.tokens, 8);
+    // Units are called after their models, where there are several: nothing goes from one model to another.
+    const two = (handoffBytes: number) =>
+      status([
+        unit("a/decode-0", [place(0)], { role: "decode" }),
+        unit("b/decode-0", [place(0)], { role: "decode" }),
+        unit("a/prefill-0", [
+          place(0, { handoffBytes }),
+        ], { role: "prefill" }),
+      ]);
+    const apart = flowsBetween(two(0), two(9), 1);
+    assertEquals(["a/decode-0", "b/decode-0"].map((to) => apart.handed("a/prefill-0", to)), [true, false]);
+    // deno-lint-ignore no-explicit-any
+    assertEquals(layOut(two(0).units as any, 400).edges.filter(({ kind }) => kind === "latents").map(({ to }) => to), ["a/decode-0"]);
     // A worker that was started again counts from 0, one that is gone counts nothing, and a group may be new.
     const again = flowsBetween(
       busy,
