@@ -47,6 +47,8 @@ export class DecodeRank {
   readonly #sequences = new Map<number, IncomingPrompt>();
   /** What changes their logits. */
   readonly #adjustments = new Map<number, AdjustmentList>();
+  /** Rows of drafts in each one's last step. */
+  readonly #drafted = new Map<number, number>();
   readonly #tables: LogitTables;
   #forwards: readonly RankForward[] = [];
   /** Where the logits of each of the last queries are. */
@@ -117,6 +119,7 @@ export class DecodeRank {
     this.model.cache.close(prompt.sequence);
     this.#sequences.delete(sequence);
     this.#adjustments.delete(sequence);
+    this.#drafted.delete(sequence);
   }
 
   /** Takes in what queries will refer to. */
@@ -166,7 +169,7 @@ export class DecodeRank {
       const ahead = i > 0 && rows[first + i - 1].sequence === sequence;
       return ahead ? this.#tables.resolveAhead(frame, adjustments) : this.#tables.resolve(frame, adjustments);
     });
-    this.#dropDrafts(rows);
+    this.#dropDrafts(rows, countsOf(rows.slice(first)));
     const lanes = this.#lanesOf(rows);
     const step = rows.map(({ sequence, token, position }, i): LaneRow => {
       const { sequence: cached } = this.#ready(sequence);
@@ -228,14 +231,19 @@ export class DecodeRank {
     });
   }
 
-  /** Of drafts that were computed in the last step, what was not accepted is forgotten: what comes is written in its place. */
-  #dropDrafts(rows: readonly TokenRow[]): void {
+  /**
+   * Of drafts that were computed in a sequence's last step, what was not accepted is forgotten: what comes is written in its place.
+   *
+   * @param asked rows of each sequence that something is asked about: its last token, and a draft behind it
+   */
+  #dropDrafts(rows: readonly TokenRow[], asked: ReadonlyMap<number, number>): void {
     const seen = new Set<number>();
     for (const { sequence, position } of rows) {
       if (seen.has(sequence)) continue;
       seen.add(sequence);
-      const prompt = this.#ready(sequence);
-      if (position < prompt.sequence.length && position >= prompt.tokens) prompt.sequence.length = position;
+      const { sequence: cached } = this.#ready(sequence);
+      if (position < cached.length && position >= cached.length - (this.#drafted.get(sequence) ?? 0)) cached.length = position;
+      this.#drafted.set(sequence, Math.max(0, (asked.get(sequence) ?? 0) - 1));
     }
   }
 
@@ -277,4 +285,11 @@ export class DecodeRank {
     if (!prompt.complete) throw new LatentmeshError("protocol", `Sequence ${sequence} has not been handed over completely`);
     return prompt;
   }
+}
+
+/** Rows of each sequence. */
+function countsOf(rows: readonly TokenRow[]): ReadonlyMap<number, number> {
+  const counts = new Map<number, number>();
+  for (const { sequence } of rows) counts.set(sequence, (counts.get(sequence) ?? 0) + 1);
+  return counts;
 }

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import { guessAlways } from "../../support/guess_always.ts";
 import { openTestApp, type TestApp } from "../../../bench/support/server.ts";
 
 describe("a prediction of the answer", () => {
+  guessAlways();
   let test: TestApp;
   beforeAll(async () => void (test = await openTestApp()));
   afterAll(() => test.close());

@@ -1,17 +1,17 @@
 /**
  * Streams whose tokens are guessed and verified several at a time are those that come one by one, bit for bit, whatever a request asks for and whatever else runs.
  */
-import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import type { RunningCluster } from "../../../cluster/cluster.ts";
 import { type Config, Engine } from "../../../mod.ts";
-import { StepCosts } from "../../../core/speculation/step_costs.ts";
 import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
 import { createGrammars } from "../../../cluster/text/model_grammars.ts";
 import type { DraftTotals } from "../../../core/engine.ts";
 import { GREEDY } from "../../../core/sampling/params.ts";
 import { Random } from "../../../bench/support/random.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
+import { guessAlways } from "../../support/guess_always.ts";
 import { withCluster } from "../../support/cluster.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { generate, type Generates } from "../../support/generation.ts";
@@ -70,10 +70,7 @@ function requestsOf(seed: number): GenerateOptions[] {
 }
 
 describe("guessed tokens", () => {
-  // However long steps take on this machine, everything that is guessed is tried.
-  const { expected } = StepCosts.prototype;
-  beforeAll(() => void (StepCosts.prototype.expected = (first, last) => new Array(last - first + 1).fill(1)));
-  afterAll(() => void (StepCosts.prototype.expected = expected));
+  guessAlways();
 
   const clusters: Record<string, Config> = {
     "ranks that split heads": { decode: { attention: "mla", ranks: 2 } },
