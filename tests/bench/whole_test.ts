@@ -60,6 +60,9 @@ describe("bench whole", () => {
       assertEquals([mixed.ranks, scheme.attention, scheme.halo], [run.ranks ?? 1, run.attention, run.attention === "tpla" ? 8 : undefined]);
       assertEquals(prefill.cacheTokens !== undefined, run.attention === "tpla", "prompts come twice, the second time from there");
     }
+    const eightBits = parseOptions(["--cache-dtype", "q8"]);
+    assertEquals(eightBits.runs.map((run) => configFor(eightBits, run).cache!.dtype), ["q8"]);
+    assertThrows(() => parseOptions(["--cache-dtype", "q4"]), Error, "--cache-dtype");
     for (const run of several.runs) {
       const { mixed, prefill } = resolveSettings(configFor(several, run), {}, () => undefined);
       assertEquals([mixed.workers, prefill.workers], run.mixed ? [1, 0] : [0, 1]);

@@ -138,7 +138,7 @@ cluster: { hosts: [{ name: here, gpus: [0, 1] }] }`,
     const refused: [string, string][] = [
       ["models: {}", "models: it must name a model"],
       ["models: { a: { model: m, weight: q4 } }", "models.a.weight: there is no such setting; did you mean models.a.weights?"],
-      ["models: { a: { cache: { dtype: f8 } } }", 'models.a.cache.dtype: expected "f16" or "f32", got "f8"'],
+      ["models: { a: { cache: { dtype: f8 } } }", 'models.a.cache.dtype: expected "f16", "f32" or "q8", got "f8"'],
       ["models: { a b: {} }", 'models.a b: the name must be 1 to 96 letters, digits and . : / @ _ -, got "a b"'],
       ["model: m\nmodels: { a: {} }", "Cannot use model: models says what is served"],
       ["models: { a: {} }\nserver: { modelName: x }", "Cannot use server.modelName: models have their names"],
