@@ -138,7 +138,7 @@ async function timePrompts(rank: PrefillRank, tokens: number, ranks: readonly Ha
         last,
         awaited: true,
         tokens: Array.from({ length: count }, (_, i) => (start + i + sequence) % 500),
-        begin: start === 0 ? { blocks, target, stays: false } : null,
+        begin: start === 0 ? { length: tokens, blocks, target, stays: false } : null,
         queries: last
           ? [{ key: 0, position: tokens - 1, inverseTemperature: 1, plain: 1, adjusted: 0, base: 0, changes: [], mask: null, draw: false }]
           : [],

@@ -15,6 +15,7 @@ import { type DocumentScore, scoreDocument } from "../core/text/text_engine.ts";
 import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
+import { shortPositions } from "../core/model/rope.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
 import type { ModelPackage } from "../core/model_package.ts";
 import type { LoadTimes } from "../core/wire/load_times.ts";
@@ -246,6 +247,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
     vocabulary: spec.vocabSize,
     layers: spec.layers,
     maxContext,
+    shortPositions: shortPositions(spec.rope),
     maxPositions: spec.maxPositions,
     deadlineMs: deadlineMs + STEP_SLACK,
     decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),

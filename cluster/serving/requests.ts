@@ -4,7 +4,7 @@
  * @module
  */
 import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
-import { prefixHashesInTurns } from "../../core/cache/prefix_hash.ts";
+import { prefixHashesInTurns, prefixSalt } from "../../core/cache/prefix_hash.ts";
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
@@ -22,6 +22,8 @@ export interface RequestsOptions {
   readonly blockTokens: number;
   /** Whether tokens are guessed and verified several at a time, where a request does not say. */
   readonly speculate: boolean;
+  /** Prompts of more tokens are rotated otherwise, and have no beginning in common with those of fewer; 0: all are rotated alike. */
+  readonly shortPositions: number;
   /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
   readonly onArrival?: () => (outcome: RequestOutcome) => void;
   /** Told that something may be computed now that could not before. */
@@ -96,10 +98,10 @@ export class Requests {
   /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const { prompt, client = "", priority, promptLogprobs, signal } = request;
-    const { maxContext, blockTokens, onArrival, onChange, speculate } = this.#options;
+    const { maxContext, blockTokens, onArrival, onChange, speculate, shortPositions } = this.#options;
     const most = mostTokens(request, maxContext);
     const now = performance.now();
-    const hashing = prefixHashesInTurns(prompt, blockTokens, client);
+    const hashing = prefixHashesInTurns(prompt, blockTokens, prefixSalt(client, prompt.length, shortPositions));
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
     const drafts = (request.speculate ?? speculate) && most > 1 ? draftsOf(request) : null;
     const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, drafts, now };

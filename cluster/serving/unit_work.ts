@@ -102,6 +102,7 @@ export async function computeChunk(
       sequence: id,
       begin: begin
         ? {
+          length: prompt.length,
           blocks: [...promptBlocks],
           target: target === null ? null : { ...targetOf(target, deadlineMs), from },
           stays: inPlace,

@@ -10,6 +10,14 @@ import { setImmediate } from "node:timers/promises";
 const TURN_TOKENS = 4096;
 
 /**
+ * Salt of a prompt's hashes: whose it is, and by which list its tokens are rotated where there are two (`shortPositions` of core/model/rope.ts, 0: there is one).
+ * Latents of a short prompt are not those of the beginning of a long one.
+ */
+export function prefixSalt(client: string, tokens: number, shortPositions: number): string {
+  return tokens <= shortPositions ? `${client}\0short` : client;
+}
+
+/**
  * Hash of every whole block of a prompt, chained: hash i covers tokens 0 … (i + 1) · blockTokens.
  *
  * @param salt whose prompts these are: prompts of others have other names, so that nobody can find out by timing what others asked

@@ -10,6 +10,11 @@ export function yarnMscale(factor: number, mscale: number): number {
   return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }
 
+/** Positions of sequences that are rotated by a list of their own while they are short; 0: all are rotated alike. See {@link LongRopeSpec.short}. */
+export function shortPositions({ longRope }: RopeSpec): number {
+  return longRope?.short?.positions ?? 0;
+}
+
 /** Angle per position of each of the `width / 2` pairs, in radians. */
 export function inverseFrequencies(rope: RopeSpec): Float64Array<ArrayBuffer> {
   const half = rope.width / 2;
@@ -39,19 +44,26 @@ function correctionRange(rope: RopeSpec, yarn: YarnSpec): [low: number, high: nu
 /**
  * cos and sin of every position, scaled by the attention factor of a context extension.
  *
- * @returns [positions, width/2, 2]: (cos, sin) pairs
+ * @returns [positions + short, width/2, 2]: (cos, sin) pairs; behind those of all positions, of as many as {@link shortPositions} those of short sequences
  */
 export function ropeTable(rope: RopeSpec, positions: number): Float32Array<ArrayBuffer> {
-  const frequencies = inverseFrequencies(rope);
-  const scale = (rope.yarn ?? rope.longRope)?.attentionFactor ?? 1;
-  const table = new Float32Array(positions * frequencies.length * 2);
+  const { longRope } = rope;
+  const scale = (rope.yarn ?? longRope)?.attentionFactor ?? 1;
+  const parts = [{ frequencies: inverseFrequencies(rope), rows: positions }];
+  if (longRope !== null && longRope.short !== null) {
+    const { divisors, positions: rows } = longRope.short;
+    parts.push({ frequencies: inverseFrequencies({ ...rope, longRope: { ...longRope, divisors } }), rows });
+  }
+  const table = new Float32Array((positions + shortPositions(rope)) * rope.width);
   let at = 0;
-  for (let position = 0; position < positions; position++) {
-    for (const frequency of frequencies) {
-      // The reference multiplies in float32; at long positions that rounding is larger than the tolerance of its goldens, so it is reproduced.
-      const angle = Math.fround(position * Math.fround(frequency));
-      table[at++] = scale * Math.cos(angle);
-      table[at++] = scale * Math.sin(angle);
+  for (const { frequencies, rows } of parts) {
+    for (let position = 0; position < rows; position++) {
+      for (const frequency of frequencies) {
+        // The reference multiplies in float32; at long positions that rounding is larger than the tolerance of its goldens, so it is reproduced.
+        const angle = Math.fround(position * Math.fround(frequency));
+        table[at++] = scale * Math.cos(angle);
+        table[at++] = scale * Math.sin(angle);
+      }
     }
   }
   return table;

@@ -27,6 +27,11 @@ export interface YarnSpec {
 export interface LongRopeSpec {
   /** What the frequency of each pair is divided by; width / 2 of them. */
   readonly divisors: readonly number[];
+  /**
+   * Others for sequences within the original context of so many positions, as transformers has it: for prompts of no more tokens, and for tokens generated at these
+   * positions. Null: there is one list for all.
+   */
+  readonly short: { readonly divisors: readonly number[]; readonly positions: number } | null;
   /** What cos and sin are multiplied by. */
   readonly attentionFactor: number;
 }

@@ -107,6 +107,7 @@ export const requestSchema = z.discriminatedUnion("kind", [
     epoch,
     sequence: count,
     begin: z.strictObject({
+      length: count.describe("tokens of the whole prompt, which decide how those of some models are rotated"),
       blocks: blockList.describe("of the whole prompt; those before `start` hold its beginning already"),
       target: z.strictObject({
         group: name,

@@ -3,12 +3,17 @@ const PAIRS = ROPE_WIDTH / 2u;
 const PAIR_STEP = select(1u, 2u, INTERLEAVED);
 const PAIR_DISTANCE = select(PAIRS, 1u, INTERLEAVED);
 
+// Row of the table for a token: of short sequences, which the slot's highest bit tells, there are others behind those of all positions.
+fn turns_of(row: u32) -> u32 {
+  return step[row].y + (step[row].z >> 31u) * POSITIONS;
+}
+
 // Float i of a token's rotated key.
-fn rotated_key(base: u32, position: u32, i: u32) -> f32 {
+fn rotated_key(base: u32, turns: u32, i: u32) -> f32 {
   let pair = select(i % PAIRS, i / 2u, INTERLEAVED);
   let second = select(i >= PAIRS, i % 2u == 1u, INTERLEAVED);
   let a = base + pair * PAIR_STEP;
-  let turn = table[position * PAIRS + pair];
+  let turn = table[turns * PAIRS + pair];
   let value = vec2(x[a], x[a + PAIR_DISTANCE]);
   return select(value.x * turn.x - value.y * turn.y, value.y * turn.x + value.x * turn.y, second);
 }
@@ -21,7 +26,7 @@ fn rotate_query(row: u32, index: u32) {
   let pair = index % PAIRS;
   let item = row * HEADS + index / PAIRS;
   let a = item * QUERY + QUERY - ROPE_WIDTH + pair * PAIR_STEP;
-  let turn = table[step[row].y * PAIRS + pair];
+  let turn = table[turns_of(row) * PAIRS + pair];
   let value = vec2(q[a], q[a + PAIR_DISTANCE]);
   let first = value.x * turn.x - value.y * turn.y;
   let second = value.y * turn.x + value.x * turn.y;

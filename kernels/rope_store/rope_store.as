@@ -30,6 +30,7 @@ class RopeStore {
   slotBytes: u32;
   // Null of a cache in f32.
   q8: usize;
+  positions: u32;
   // Of this step.
   absorbedRows: u32;
 }
@@ -41,8 +42,10 @@ export function ropeStore(args: usize, first: u32, end: u32, scratch: usize): vo
   for (let row = first; row < end; row++) {
     const x = all.x + row * all.rowBytes;
     const step = all.step + (row << 4);
-    const turns = all.table + load<u32>(step, 4) * (rope << 2);
-    const slot = all.cache + load<u32>(step, 8) * all.slotBytes, values = all.q8 ? scratch : slot;
+    const place = load<u32>(step, 8);
+    // Of tokens of short sequences there are other rows behind those of all positions.
+    const turns = all.table + (load<u32>(step, 4) + (place >> 31) * all.positions) * (rope << 2);
+    const slot = all.cache + (place & 0x7fffffff) * all.slotBytes, values = all.q8 ? scratch : slot;
     const scale: f32 = all.transform == 2 ? 1 : 1 / sqrt(squares(x, all.latent) / <f32>all.latent + all.eps);
     keys(all, x, scale, values);
     for (let k = all.keyWidth; k < all.width; k++) store<f32>(values + (k << 2), 0);

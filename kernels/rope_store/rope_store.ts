@@ -46,7 +46,12 @@ export interface RopeStoreConfig {
   readonly interleaved: boolean;
   /** Rows of the table. */
   readonly positions: number;
+  /** Rows behind them, for tokens whose slot has {@link SHORT_SEQUENCE}: of as many positions. */
+  readonly shortPositions: number;
 }
+
+/** Added to the slot of a token that is rotated as part of a short sequence. */
+export const SHORT_SEQUENCE = 0x80000000;
 
 const TRANSFORMS = { diagonal, dense } as const;
 
@@ -102,7 +107,7 @@ function storeWgsl({ cache: { dtype } }: RopeStoreConfig): string {
 
 /**
  * ĉ = x / √(mean(x²) + eps) → cache[slot of row] = (basis · ĉ, rotated key), rounded to cache precision. x: [rows, d_c + d_r], q: [rows, heads, queryWidth],
- * `table`: [positions, d_r / 2, 2] (cos, sin), `step`: [rows, 4] words (token, position, slot, first word of the block table). With `absorbed_rows` 0 the
+ * `table`: [positions + shortPositions, d_r / 2, 2] (cos, sin), `step`: [rows, 4] words (token, position, slot, first word of the block table). With `absorbed_rows` 0 the
  * queries are rotated in place; otherwise it is `rows`, and their rotated parts go to where `absorb` puts the rest: queries: [rows, heads, cache width].
  */
 export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table" | "q" | "queries" | "cache", "rows" | "absorbed_rows"> = {
@@ -121,6 +126,7 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         LATENT_BLOCKS: latentBlocks(config).length - 1,
         STEP_COLUMNS: DENSE_COLUMNS,
         STEPS: denseSteps(config),
+        POSITIONS: config.positions,
       },
       { EPS: config.eps, SLICED_WIDTH: slicedWidth(config) ?? 0 },
     ) +
@@ -138,7 +144,7 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
     x: rows === 0 ? 0 : ((rows - 1) * config.rowStride + config.latentWidth + config.cache.ropeWidth) * 4,
     basis: config.latentWidth * (config.basis === "diagonal" ? 1 : config.cache.keyWidth) * 4,
     step: rows * 16,
-    table: config.positions * config.cache.ropeWidth * 4,
+    table: (config.positions + config.shortPositions) * config.cache.ropeWidth * 4,
     q: rows * config.heads * config.queryWidth * 4,
     queries: queriesBytes(config.queries, absorbed_rows * config.heads),
     cache: config.slots * cacheTokenBytes(config.cache),
@@ -161,7 +167,8 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         values[k] = sum * scale;
       }
       if (width !== null) normaliseSlice(values.subarray(0, keyWidth), width, config.eps);
-      const position = step.u32[row * 4 + 1];
+      const place = step.u32[row * 4 + 2];
+      const position = step.u32[row * 4 + 1] + (place >= SHORT_SEQUENCE ? config.positions : 0);
       const key = values.subarray(ropeOffset(config.cache));
       for (let k = 0; k < ropeWidth; k++) key[k] = x.f32[from + latentWidth + k];
       rotate(config, table, position, key);
@@ -176,14 +183,14 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         const to = (row * heads + head - 1) * cacheWidth(config.cache) + ropeOffset(config.cache);
         turned.forEach((value, k) => writeQuery(config.queries, queries, to + k, value));
       }
-      writeSlot(config.cache, cache, step.u32[row * 4 + 2], values);
+      writeSlot(config.cache, cache, place & ~SHORT_SEQUENCE, values);
     }
   },
   wasm(config) {
-    const { cache, latentWidth, rowStride, heads, queryWidth, eps, basis, interleaved, queries } = config;
+    const { cache, latentWidth, rowStride, heads, queryWidth, eps, basis, interleaved, queries, positions } = config;
     if (cache.dtype === "f16" || queries.dtype !== "f32") return null;
     return ({ at, allocate, reserve, call }) => {
-      const args = allocate(22);
+      const args = allocate(23);
       const width = cacheWidth(cache);
       args.u32.set([at.x, at.basis, at.step, at.table, at.q, at.queries, at.cache, latentWidth, cache.keyWidth, ropeOffset(cache), cache.ropeWidth]);
       const transform = basis === "diagonal" ? 0 : basis === "dense" ? 1 : 2;
@@ -192,9 +199,10 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
       if (cache.dtype === "q8") reserve(width * 4);
       args.f32[16] = slicedWidth(config) ?? 0;
       args.f32[17] = eps;
+      args.u32[21] = positions;
       const work = latentWidth * (transform === 0 ? 1 : cache.keyWidth) + 4 * heads * cache.ropeWidth;
       return ({ rows, absorbed_rows }) => {
-        args.u32[21] = absorbed_rows;
+        args.u32[22] = absorbed_rows;
         call("rope_store", args, rows, work);
       };
     };

@@ -1,7 +1,7 @@
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> basis: array<f32>;
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
-@group(0) @binding(4) var<storage, read> table: array<vec2<f32>>; // [positions, PAIRS], (cos, sin)
+@group(0) @binding(4) var<storage, read> table: array<vec2<f32>>; // [positions and those of short sequences, PAIRS], (cos, sin)
 @group(0) @binding(5) var<storage, read_write> q: array<f32>;
 @group(0) @binding(6) var<storage, read_write> queries: array<Query>;
 @group(0) @binding(7) var<storage, read_write> cache: array<u32>;
@@ -30,17 +30,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   workgroupBarrier();
   transform(thread, block);
-  let slot = step[group.x].z;
+  let slot = step[group.x].z & 0x7fffffffu;
   store_latent(thread, block, slot);
   if (block > 0u) {
     return;
   }
-  let position = step[group.x].y;
+  let turns = turns_of(group.x);
   for (var column = ROPE_OFFSET + 2u * thread; column < CACHE_WIDTH; column += 2u * RMS_THREADS) {
     var value = vec2(0.0);
     if (column < ROPE_OFFSET + ROPE_WIDTH) {
-      value.x = rotated_key(start + LATENT, position, column - ROPE_OFFSET);
-      value.y = rotated_key(start + LATENT, position, column - ROPE_OFFSET + 1u);
+      value.x = rotated_key(start + LATENT, turns, column - ROPE_OFFSET);
+      value.y = rotated_key(start + LATENT, turns, column - ROPE_OFFSET + 1u);
     }
     store_pair(slot, column / 2u, value);
   }

@@ -8,7 +8,7 @@ import { type CacheConfig, type CacheDtype, cacheTokenBytes, cacheWidth, ropeOff
 import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
 import { latentExport } from "../../kernels/latent_export/latent_export.ts";
 import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
-import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
+import { ropeStore, SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -90,12 +90,15 @@ describeOnDevices("latent cache", (kind) => {
         const [heads, perHead] = [3, 13];
         const q = random.normals(rows * heads * perHead);
         const turned = Float64Array.from(q);
-        /** d_r floats rotated by the angles of a position, in float64. */
-        const rotated = (values: readonly number[], position: number) => {
+        // The last token is of a short sequence, whose pairs turn otherwise.
+        const divisors = [1.5, 3, 7];
+        /** d_r floats rotated by the angles of a row's position, in float64. */
+        const rotated = (values: readonly number[], row: number) => {
+          const position = positions[row];
           const result = [...values];
           for (let pair = 0; pair < ropeWidth / 2; pair++) {
             const [a, b] = interleaved ? [2 * pair, 2 * pair + 1] : [pair, pair + ropeWidth / 2];
-            const angle = position * 10000 ** (-pair / (ropeWidth / 2));
+            const angle = position * 10000 ** (-pair / (ropeWidth / 2)) / (row === 2 ? divisors[pair] : 1);
             result[a] = values[a] * Math.cos(angle) - values[b] * Math.sin(angle);
             result[b] = values[b] * Math.cos(angle) + values[a] * Math.sin(angle);
           }
@@ -116,15 +119,17 @@ describeOnDevices("latent cache", (kind) => {
           expected.fill(0, slot * width, (slot + 1) * width);
           expected.set(stored, slot * width);
           const key = [...x.subarray(row * rowStride + latentWidth, (row + 1) * rowStride)];
-          expected.set(rotated(key, positions[row]), slot * width + ropeOffset(cache));
+          expected.set(rotated(key, row), slot * width + ropeOffset(cache));
           for (let end = (row * heads + 1) * perHead; end <= (row + 1) * heads * perHead; end += perHead) {
-            turned.set(rotated([...q.subarray(end - ropeWidth, end)], positions[row]), end - ropeWidth);
+            turned.set(rotated([...q.subarray(end - ropeWidth, end)], row), end - ropeWidth);
           }
         });
         const queries = { dtype: "f32", keyWidth, ropeWidth } as const;
-        const config = { cache, latentWidth, rowStride, eps, basis, slots, heads, queryWidth: perHead, queries, interleaved, positions: 50 };
-        const table = ropeTable({ width: ropeWidth, theta: 10000, interleaved, yarn: null, longRope: null }, 50);
-        const step = Uint32Array.from(where.flatMap((slot, row) => [0, positions[row], slot, 0]));
+        const shape = { cache, latentWidth, rowStride, eps, basis, slots, heads, queryWidth: perHead, queries, interleaved };
+        const config = { ...shape, positions: 50, shortPositions: 8 };
+        const longRope = { divisors: [1, 1, 1], attentionFactor: 1, short: { divisors, positions: 8 } };
+        const table = ropeTable({ width: ropeWidth, theta: 10000, interleaved, yarn: null, longRope }, 50);
+        const step = Uint32Array.from(where.flatMap((slot, row) => [0, positions[row], slot + (row === 2 ? SHORT_SEQUENCE : 0), 0]));
         const before = packCache(cache, pages);
         // Whatever the bytes were before.
         if (dtype === "q8") before.fill(0xcd);
@@ -236,7 +241,7 @@ describeOnDevices("latent cache", (kind) => {
     const cache: CacheConfig = { dtype: "q8", keyWidth: 8, ropeWidth: 2, groups: [2, 2, 2, 2] };
     const factors = Float32Array.from([0, 0, 1e-36, -1e-36, Infinity, 1, 100, -50]);
     const queries = { dtype: "f32", keyWidth: 8, ropeWidth: 2 } as const;
-    const sizes = { latentWidth: 8, rowStride: 10, slots: 1, heads: 1, queryWidth: 2, positions: 1 };
+    const sizes = { latentWidth: 8, rowStride: 10, slots: 1, heads: 1, queryWidth: 2, positions: 1, shortPositions: 0 };
     const config = { cache, ...sizes, eps: 0, basis: "diagonal", queries, interleaved: true } as const;
     const inputs = {
       x: new Float32Array(10).fill(1),

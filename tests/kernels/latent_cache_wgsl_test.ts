@@ -32,7 +32,18 @@ else {
     const slots = { slots: 128, tableWords: 2 };
     for (const [what, cache] of Object.entries(caches)) {
       const { dtype, keyWidth, ropeWidth, groups = [keyWidth] } = cache;
-      const store = { cache, latentWidth: 512, rowStride: 576, eps: 1e-6, slots: 128, heads: 16, queryWidth: 192, interleaved: true, positions: 64 };
+      const store = {
+        cache,
+        latentWidth: 512,
+        rowStride: 576,
+        eps: 1e-6,
+        slots: 128,
+        heads: 16,
+        queryWidth: 192,
+        interleaved: true,
+        positions: 64,
+        shortPositions: 0,
+      };
       const queries = { dtype: "f16", keyWidth, ropeWidth } as const;
       for (const basis of ["dense", "diagonal", { sliced: 300 }] as const) {
         add(`${what} ${JSON.stringify(basis)}`, ropeStore, { ...store, basis, queries });

@@ -110,6 +110,7 @@ describe("workgroup memory", () => {
         queries: { dtype: "f32", keyWidth: 256, ropeWidth: 64 },
         interleaved: true,
         positions: 64,
+        shortPositions: 0,
       };
       assertEquals(ropeStore.workgroupBytes!(config), declaredBytes(ropeStore.wgsl(config)), `rope_store ${JSON.stringify(basis)}`);
     }

@@ -55,10 +55,10 @@ export interface Golden {
   readonly generated: number[] | null;
 }
 
-/** Reads `golden.safetensors`. */
-export async function readGolden(name: Fixture): Promise<Golden> {
+/** Reads `golden.safetensors`, or another file of goldens. */
+export async function readGolden(name: Fixture, file = "golden.safetensors"): Promise<Golden> {
   using files = new DirectoryFiles(`${ROOT}/tests/golden/${name}`);
-  const source = (await files.open("golden.safetensors"))!;
+  const source = (await files.open(file))!;
   const { tensors } = await readSafetensorsHeader(source);
   const read = async (tensor: string) => {
     const info = tensors.get(tensor);

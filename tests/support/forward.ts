@@ -32,7 +32,8 @@ export async function runSequence(
     routes: new Uint32Array(tokens.length * moe.activeExperts),
     routerLogits: new Float32Array(tokens.length * choices),
   }));
-  const sequence = cache.open();
+  // As transformers does, which is given all of it at once.
+  const sequence = cache.open(tokens.length);
   for (let start = 0; start < tokens.length; start += chunk) {
     const rows = Math.min(chunk, tokens.length - start);
     cache.grow(sequence, rows);

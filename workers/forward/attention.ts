@@ -5,6 +5,7 @@
  * @module
  */
 import { invariant } from "../../core/errors.ts";
+import { shortPositions } from "../../core/model/rope.ts";
 import { queryWidth } from "../../core/model/spec.ts";
 import { absorb } from "../../kernels/absorb/absorb.ts";
 import { Beside } from "../../kernels/device/beside.ts";
@@ -173,6 +174,7 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
       queries: a.queriesLayout,
       interleaved: spec.rope.interleaved,
       positions: cache.maxContext,
+      shortPositions: shortPositions(spec.rope),
     },
     buffers: { x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, queries: a.queries, cache: pages },
     most: { rows: mostRows(limits), absorbed_rows: limits.decodeRows },

@@ -6,7 +6,7 @@
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { queryFactors } from "../../core/model/query_factors.ts";
-import { ropeTable } from "../../core/model/rope.ts";
+import { ropeTable, shortPositions } from "../../core/model/rope.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
@@ -98,7 +98,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     halves,
     decodesOnUnits,
     decode: { config, division },
-    ropeTable: filled("rope table", maxContext * spec.rope.width, () => ropeTable(spec.rope, maxContext)),
+    ropeTable: filled("rope table", (maxContext + shortPositions(spec.rope)) * spec.rope.width, () => ropeTable(spec.rope, maxContext)),
     queryFactors: queryScaling === null ? null : filled("query factors", maxContext, () => queryFactors(queryScaling, maxContext)),
     both: bothOf(limits),
     kernelChanges: new Set(),

@@ -32,9 +32,12 @@ export class CachedSequence {
   /** Tokens whose latents have been written. */
   length = 0;
   readonly blocks: number[] = [];
+  /** Tokens of its prompt, which is computed as if in one piece; 0 where all that is computed of it was generated. */
+  readonly promptTokens: number;
 
-  constructor(table: number) {
+  constructor(table: number, promptTokens: number) {
     this.table = table;
+    this.promptTokens = promptTokens;
   }
 
   /** Slot of a position for which a block is held. */
@@ -85,11 +88,11 @@ export class LatentCache {
     this.#freeTables = Array.from({ length: maxSequences }, (_, i) => (maxSequences - 1 - i) * this.#blocksPerSequence);
   }
 
-  /** Begins an empty sequence. @throws {LatentmeshError} `capacity` if there are too many already */
-  open(): CachedSequence {
+  /** Begins an empty sequence. @param promptTokens see {@link CachedSequence.promptTokens} @throws {LatentmeshError} `capacity` if there are too many already */
+  open(promptTokens = 0): CachedSequence {
     const table = this.#freeTables.pop();
     if (table === undefined) throw new LatentmeshError("capacity", "Too many sequences are running at once");
-    const sequence = new CachedSequence(table);
+    const sequence = new CachedSequence(table, promptTokens);
     this.#sequences.add(sequence);
     return sequence;
   }

@@ -4,12 +4,14 @@
  * @module
  */
 import { invariant, LatentmeshError } from "../../core/errors.ts";
+import { shortPositions } from "../../core/model/rope.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
 import type { BoundKernel, Device, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
 import { embedding, type EmbeddingParams } from "../../kernels/embedding/embedding.ts";
 import { roundInput } from "../../kernels/linear/round_input.ts";
+import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
 import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
@@ -285,10 +287,11 @@ export class Model {
     const words = this.#stepWords;
     const most = step.phase === "prefill" ? this.limits.prefillRows : this.limits.decodeRows;
     invariant(step.rows.length <= most, `a ${step.phase} step of ${step.rows.length} rows exceeds ${most}`);
+    const short = shortPositions(this.spec.rope);
     step.rows.forEach(({ token, position, sequence }, row) => {
       words[row * 4] = token;
       words[row * 4 + 1] = position;
-      words[row * 4 + 2] = sequence.slotOf(position);
+      words[row * 4 + 2] = sequence.slotOf(position) + (position < short && sequence.promptTokens <= short ? SHORT_SEQUENCE : 0);
       words[row * 4 + 3] = sequence.table;
     });
     this.device.write(this.#context.activations.step, 0, words.subarray(0, step.rows.length * 4));

@@ -35,9 +35,9 @@ export class LocalGroup {
     return new LocalGroup(await Promise.all(models.map((model, rank) => RankForward.create(model, exchange.rank(rank)))));
   }
 
-  /** Begins a sequence on every rank. */
-  open(): GroupSequence {
-    return this.#ranks.map(({ model }) => model.cache.open());
+  /** Begins a sequence on every rank. @param promptTokens see `CachedSequence.promptTokens` */
+  open(promptTokens = 0): GroupSequence {
+    return this.#ranks.map(({ model }) => model.cache.open(promptTokens));
   }
 
   /** Gives a sequence back on every rank. */

@@ -209,13 +209,13 @@ export class PrefillRank {
     this.#adopts!.onComputed(id, cached);
   }
 
-  #begin(id: number, start: number, { blocks, target, stays, slices }: NonNullable<PromptChunk["begin"]>): void {
+  #begin(id: number, start: number, { length, blocks, target, stays, slices }: NonNullable<PromptChunk["begin"]>): void {
     if (this.#prompts.has(id)) throw new LatentmeshError("protocol", `Prompt ${id} has begun already`);
     if (stays && this.#adopts === null) throw new LatentmeshError("protocol", "This rank does not generate from where it computes prompts");
     if (slices != null && this.#slices === null) throw new LatentmeshError("protocol", "This rank does not generate from slices of what it computes");
     if (start % BLOCK_TOKENS !== 0) throw new LatentmeshError("protocol", `A cached prefix of ${start} tokens is not whole blocks`);
     const { cache } = this.model;
-    const cached = cache.open();
+    const cached = cache.open(length);
     let take: TakeLatents | null = null;
     try {
       cache.hold(cached, blocks, start / BLOCK_TOKENS);

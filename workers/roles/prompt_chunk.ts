@@ -17,6 +17,8 @@ export interface PromptChunk
   readonly queries: readonly QueryFrame[];
   /** Given with the first chunk. */
   readonly begin: {
+    /** Tokens of the whole prompt. */
+    readonly length: number;
     /** Of the whole prompt; those before the first chunk hold its beginning already. */
     readonly blocks: readonly number[];
     /** Where its latents go, from which position on, and how long a rank may leave them unacknowledged; null: nowhere. */

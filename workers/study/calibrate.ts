@@ -103,7 +103,7 @@ async function collectMoments(
   const total = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
   let done = 0;
   for (const tokens of sequences) {
-    const sequence = model.cache.open();
+    const sequence = model.cache.open(tokens.length);
     for (let start = 0; start < tokens.length; start += CHUNK) {
       const chunk = tokens.slice(start, start + CHUNK);
       model.cache.grow(sequence, chunk.length);

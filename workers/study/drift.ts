@@ -124,9 +124,9 @@ class DriftRun {
 
   async document(tokens: readonly number[], prefix: number): Promise<void> {
     const { whole, prompts, ranks } = this.#models;
-    const exact = whole.cache.open();
-    const prompt = prompts === whole ? exact : prompts.cache.open();
-    const sequence = this.#group.open();
+    const exact = whole.cache.open(prefix);
+    const prompt = prompts === whole ? exact : prompts.cache.open(prefix);
+    const sequence = this.#group.open(prefix);
     for (let start = 0; start < prefix; start += PREFILL_CHUNK) {
       const chunk = tokens.slice(start, Math.min(start + PREFILL_CHUNK, prefix));
       prefill(whole, exact, chunk);

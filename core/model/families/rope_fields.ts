@@ -94,17 +94,13 @@ function yarnOf(parameters: RopeParameters, name: string): YarnSpec {
   };
 }
 
-/**
- * Which of the two lists applies is decided once, by the context that the model is for, as OpenBMB's own code does. transformers decides it anew by the length of
- * each sequence, so that keys which are cached already belong to another list than those that follow; here a token's bits depend on no token after it.
- */
+/** Both lists are needed where the model is for more than its original context: which of them applies is decided by the length of each sequence. */
 function longRopeOf(
   parameters: RopeParameters,
   name: string,
   { qk_rope_head_dim: width, max_position_embeddings: most }: RopeFields,
 ): LongRopeSpec & { readonly factor: number } {
   const original = parameters.original_max_position_embeddings ?? most;
-  const list = most > original ? "long_factor" : "short_factor";
   for (const field of ["short_factor", "long_factor"] as const) {
     const values = parameters[field];
     if (values === undefined) throw new FieldError(`${name}.${field}`, "is missing; longrope needs it");
@@ -113,5 +109,12 @@ function longRopeOf(
   const factor = parameters.factor ?? most / original;
   requireField(original > 1, `${name}.original_max_position_embeddings`, `is ${original}; longrope divides by its logarithm`);
   const implied = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
-  return { factor, divisors: parameters[list]!, attentionFactor: parameters.attention_factor ?? implied };
+  const [shortList, longList] = [parameters.short_factor!, parameters.long_factor!];
+  const both = most > original && shortList.some((divisor, i) => divisor !== longList[i]);
+  return {
+    factor,
+    divisors: most > original ? longList : shortList,
+    short: both ? { divisors: shortList, positions: original } : null,
+    attentionFactor: parameters.attention_factor ?? implied,
+  };
 }

@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { PrefixCache } from "../../../core/cache/prefix_cache.ts";
-import { prefixHashes, prefixHashesInTurns } from "../../../core/cache/prefix_hash.ts";
+import { prefixHashes, prefixHashesInTurns, prefixSalt } from "../../../core/cache/prefix_hash.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
@@ -21,6 +21,13 @@ describe("prefix hashes", () => {
       }),
       { seed: SEED },
     );
+  });
+
+  it("of prompts on one side of a border of LongRoPE are none of those on the other", () => {
+    const salts = (tokens: number) => [0, 32, 64].map((border) => prefixSalt("key", tokens, border));
+    assertEquals([salts(33), salts(64), salts(65)].map(([none]) => none), ["key", "key", "key"]);
+    assertEquals(salts(64)[1], salts(65)[1]);
+    assertEquals([salts(1)[1] === salts(32)[1], salts(32)[1] === salts(33)[1], salts(64)[2] === salts(65)[2]], [true, false, false]);
   });
 
   it("of a long prompt leave the event loop its turns, and are made once for all who share it", async () => {

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { inverseFrequencies, ropeTable } from "../../../core/model/rope.ts";
+import { inverseFrequencies, ropeTable, shortPositions } from "../../../core/model/rope.ts";
 import { MINICPM3, parse, V2_LITE } from "../../support/published_configs.ts";
 
 describe("rope", () => {
@@ -14,7 +14,7 @@ describe("rope", () => {
   });
 
   // Inverse frequencies and attention factors are those of transformers' _compute_longrope_parameters.
-  it("LongRoPE divides each pair's frequency, by the list that is for the model's context", () => {
+  it("LongRoPE divides each pair's frequency, by the list that is for a sequence's length", () => {
     const config = (max_position_embeddings: number, change: object = {}) => ({
       ...MINICPM3,
       qk_rope_head_dim: 8,
@@ -38,6 +38,14 @@ describe("rope", () => {
     assertAlmostEquals(of(config(32, { factor: 4 }))[4], 1.1832159566199232, 1e-12);
     const { rope } = parse(config(128));
     assertAlmostEquals(ropeTable(rope, 1)[0], 1.1832159566199232, 1e-6);
+    // Both lists, with the same factor, where both can apply: not within the original context, nor where they are one.
+    assertEquals(rope.longRope!.short, { divisors: [1, 1.05, 1.3, 1.9], positions: 32 });
+    const table = ropeTable(rope, 128);
+    assertEquals(table.length, (128 + 32) * 8);
+    const at = (row: number, pair: number) => table[(row * 4 + pair) * 2];
+    assertAlmostEquals(at(2, 3), 1.1832159566199232 * Math.cos(2 * 3.2258e-5), 1e-6);
+    assertAlmostEquals(at(128 + 2, 1), 1.1832159566199232 * Math.cos(2 * 9.5238e-2), 1e-4);
+    assertEquals([parse(config(32)).rope, parse(config(128, { long_factor: [1, 1.05, 1.3, 1.9] })).rope].map(shortPositions), [0, 0]);
   });
 
   it("multiplies cos and sin by the attention factor", () => {

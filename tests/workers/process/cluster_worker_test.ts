@@ -74,7 +74,7 @@ describe("a mixed worker", () => {
   const chunk = (tokens: number, change: object = {}) => ({
     epoch: 1,
     sequence: 1,
-    begin: { blocks: [0], target: null, stays: true },
+    begin: { length: 3, blocks: [0], target: null, stays: true },
     start: 0,
     tokens,
     layers: { first: 0, end: 3 },
@@ -118,13 +118,13 @@ describe("a mixed worker", () => {
       await assertRejects(() => rpc.call("prefill", chunk(3, { sequence: 2 }), "candidates", { payload }), LatentmeshError, "not free");
       // A prompt of the same name would replace one that generates.
       await assertRejects(
-        () => rpc.call("prefill", chunk(3, { begin: { blocks: [1], target: null, stays: true } }), "candidates", { payload }),
+        () => rpc.call("prefill", chunk(3, { begin: { length: 3, blocks: [1], target: null, stays: true } }), "candidates", { payload }),
         LatentmeshError,
         "open already",
       );
       await rpc.call("close", { epoch: 1, sequences: [1] }, "done");
       // One that generates nothing does not stay.
-      await rpc.call("prefill", chunk(3, { sequence: 2, begin: { blocks: [0], target: null, stays: false } }), "candidates", { payload });
+      await rpc.call("prefill", chunk(3, { sequence: 2, begin: { length: 3, blocks: [0], target: null, stays: false } }), "candidates", { payload });
       assertEquals((await held()).slice(0, 2), [0, 4]);
       await rpc.call("prefill", chunk(3, { sequence: 3 }), "candidates", { payload });
       await rpc.call("join", { epoch: 2, peers: [] }, "done");

@@ -102,7 +102,7 @@ async function withDevices(kind: Device["kind"], count: number, body: (ahead: De
 }
 
 describe("the step that follows", () => {
-  const [a, b] = [new CachedSequence(0), new CachedSequence(8)];
+  const [a, b] = [new CachedSequence(0, 0), new CachedSequence(8, 0)];
 
   it("has the rows that were asked about, one position further", () => {
     const rows = [{ token: 5, position: 9, sequence: a }, { token: 6, position: 10, sequence: a }, { token: 7, position: 3, sequence: b }];
@@ -155,7 +155,7 @@ describeModelsOnDevices("anticipating steps", (kind) => {
         const rank = await MixedRank.create(await loadMixedModels(device, MODEL));
         await rank.reset([new SoloCollective()]);
         const tokens = Array.from({ length: 100 }, (_, i) => 3 + i);
-        const begin = { blocks: [0, 1], target: null, stays: true };
+        const begin = { length: 70, blocks: [0, 1], target: null, stays: true };
         const chunk = {
           sequence: 1,
           start: 0,

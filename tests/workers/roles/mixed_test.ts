@@ -38,7 +38,7 @@ function chunkOf(
     following: null,
     tokens: Array.from({ length: layers.first === 0 ? end - start : 0 }, (_, i) => 3 + (sequence * 37 + (start + i) * 11) % 90),
     queries: end === length ? [{ ...QUERY, position: length }] : [],
-    begin: start === 0 && layers.first === 0 ? { blocks: [block], target: null, stays: true } : null,
+    begin: start === 0 && layers.first === 0 ? { length: end, blocks: [block], target: null, stays: true } : null,
   };
 }
 

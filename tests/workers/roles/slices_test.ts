@@ -160,6 +160,7 @@ describeModelsOnDevices("ranks that keep slices of what they compute", (kind) =>
         };
         const whole = { first: 0, end: LAYERS };
         const beginsWith = (blocks: number[], from: number, to: number[]) => ({
+          length: LENGTH,
           blocks,
           target: null,
           stays: false,
@@ -205,7 +206,7 @@ describeModelsOnDevices("ranks that keep slices of what they compute", (kind) =>
       const [{ models, shape }] = await loadRanks(device, "f32");
       const rank = await MixedRank.create(models, shape);
       await rank.reset([new LocalExchange(RANKS).rank(0)]);
-      const begin = { blocks: [0, 1], target: null, stays: true, slices: null };
+      const begin = { length: LENGTH, blocks: [0, 1], target: null, stays: true, slices: null };
       const chunk = chunkOf(1, [0, 33], { first: 0, end: LAYERS }, begin);
       await assertRejects(() => rank.run(chunk), LatentmeshError, "does not generate from where it computes prompts");
       const slices = { tokens: LENGTH, from: 0, blocks: [0] };
