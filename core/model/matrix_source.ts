@@ -13,6 +13,7 @@ import { type Int4Columns, int4Layout, packInt4 } from "./int4/int4_columns.ts";
 import type { Int4Spec } from "./int4/int4_spec.ts";
 import type { Int4Tensor } from "./int4/int4_tensor.ts";
 import { openInt4 } from "./int4/open_int4.ts";
+import { Reordered } from "./int4/reordered.ts";
 import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRow, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
 
 /** Half-open range of rows or columns. */
@@ -91,8 +92,10 @@ export class MatrixSource {
   ) {
     const [columns, rows, matrices = 1] = shape.toReversed();
     const packed = options.int4 == null || matrices > 1 ? null : openInt4(checkpoint, name, [rows, columns], options.int4);
-    this.#int4 = packed ?? (matrices > 1 ? null : openLevels(checkpoint, name, [rows, columns]));
-    this.#widened = this.#int4 !== null || matrices > 1 ? null : openWidened(checkpoint, name, [rows, columns]);
+    const reordered = packed instanceof Reordered ? packed : null;
+    this.#int4 = (packed instanceof Reordered ? null : packed) ??
+      (matrices > 1 || reordered !== null ? null : openLevels(checkpoint, name, [rows, columns]));
+    this.#widened = reordered ?? (this.#int4 !== null || matrices > 1 ? null : openWidened(checkpoint, name, [rows, columns]));
     const native = this.#int4 !== null ? this.#int4.format ?? "int4" : this.#widened?.kept ?? nativeFormat(checkpoint, name, shape);
     if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
@@ -126,7 +129,7 @@ export class MatrixSource {
   get storedBytes(): number {
     const tensor = this.#int4 ?? this.#widened;
     if (tensor === null) return this.rows * this.#storedRowBytes;
-    const ranges = this.#int4?.byRows === false ? [{ begin: 0, end: this.#storedRows }] : this.#rowRanges;
+    const ranges = tensor.byRows === false ? [{ begin: 0, end: this.#storedRows }] : this.#rowRanges;
     return ranges.flatMap(({ begin, end }) => tensor.ranges(begin, end)).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
@@ -210,23 +213,25 @@ export class MatrixSource {
     }
   }
 
-  /** Rows that go through float32. */
+  /** Rows that go through float32; all that are wanted at once where they cannot be read by themselves. */
   *#widenedBlocks(tensor: WidenedTensor, layout: MatrixLayout): Generator<RowBlock> {
-    for (const [begin, end] of stepsOf(this.#rowRanges, this.#rowsAtOnce)) {
-      yield {
-        rows: end - begin,
-        reads: tensor.ranges(begin, end),
-        verbatim: false,
-        pack: (stored, into) => {
+    const block = (ranges: readonly Range[], reads: readonly FileRange[]): RowBlock => ({
+      rows: ranges.reduce((sum, { begin, end }) => sum + end - begin, 0),
+      reads,
+      verbatim: false,
+      pack: (stored, into) => {
+        let row = 0;
+        for (const [begin, end] of stepsOf(ranges, this.#rowsAtOnce)) {
           const values = new Float32Array((end - begin) * this.#storedColumns);
           tensor.widen(stored, begin, end, values);
-          for (let row = 0; row < into.rows; row++) {
-            const from = row * this.#storedColumns + this.#columnBegin;
+          for (let from = this.#columnBegin; from < values.length; from += this.#storedColumns, row++) {
             packRow(layout, values.subarray(from, from + this.columns), into, row);
           }
-        },
-      };
-    }
+        }
+      },
+    });
+    if (tensor.byRows === false) return yield block(this.#rowRanges, tensor.ranges(0, this.#storedRows));
+    for (const [begin, end] of stepsOf(this.#rowRanges, this.#rowsAtOnce)) yield block([{ begin, end }], tensor.ranges(begin, end));
   }
 
   /** Rows that are converted at a time. */

@@ -293,7 +293,8 @@ function scaleOf({ format, scaling, scaleRowBytes }: MatrixLayout, { f32, u16 }:
   }
 }
 
-function fromBfloat16(bits: number): number {
+/** The number that the upper half of a float32 is. */
+export function fromBfloat16(bits: number): number {
   WORD_BITS[0] = bits << 16;
   return WORD_FLOAT[0];
 }

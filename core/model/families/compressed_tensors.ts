@@ -36,6 +36,7 @@ const PACKED = "pack-quantized";
 interface Int4Group {
   readonly group: number | null;
   readonly symmetric: boolean;
+  readonly reordered: boolean;
 }
 
 /** @param field where all of it is, as errors name it @throws {FieldError} for what is not supported */
@@ -83,17 +84,19 @@ function blockOf({ strategy, block_structure: block }: Weights, path: string): F
 }
 
 function int4Of({ strategy, group_size: size, symmetric, actorder }: Weights, path: string): Int4Group {
-  // "weight", or "static", is about how weights were chosen alone.
+  // "weight", or "static", is about how weights were chosen alone; with the others, inputs share scales in the order of their activations.
+  const orders = ["weight", "static", "group", "dynamic"];
   requireField(
-    actorder == null || actorder === false || actorder === "weight" || actorder === "static",
+    actorder == null || typeof actorder === "boolean" || orders.includes(actorder),
     `${path}.actorder`,
-    `is "${actorder}": inputs share scales in the order of their activations, which is not supported`,
+    `is "${actorder}"; supported are ${orders.map((order) => `"${order}"`).join(", ")}`,
   );
+  const reordered = actorder === true || actorder === "group" || actorder === "dynamic";
   const kind = strategy ?? (size == null ? "tensor" : size === -1 ? "channel" : "group");
   requireField(kind === "group" || kind === "channel", `${path}.strategy`, `is "${kind}"; of int of 4 bits, "group" and "channel" are supported`);
-  if (kind === "channel") return { group: null, symmetric: symmetric !== false };
+  if (kind === "channel") return { group: null, symmetric: symmetric !== false, reordered: false };
   if (size == null || size === -1) throw new FieldError(`${path}.group_size`, "is missing; it says how many columns share a scale");
-  return { group: size, symmetric: symmetric !== false };
+  return { group: size, symmetric: symmetric !== false, reordered };
 }
 
 function joined(groups: readonly Int4Group[]): Int4Spec {
@@ -101,6 +104,7 @@ function joined(groups: readonly Int4Group[]): Int4Spec {
   return {
     kind: "compressed-tensors",
     groups: [...new Set(groups.map(({ group }) => group))],
+    ...(groups.some(({ reordered }) => reordered) ? { reordered: true } : {}),
     zeros: symmetric.size === 2 ? "some" : symmetric.has(true) ? "none" : "all",
   };
 }

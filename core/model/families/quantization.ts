@@ -103,12 +103,13 @@ function ofGptq(quantization: Quantization): Int4Spec {
     `${FIELD}.checkpoint_format`,
     `is "${layout}"; supported are ${Object.keys(ZERO_OFFSETS).map((name) => `"${name}"`).join(" and ")}`,
   );
-  requireField(
-    !reordered || inPlace === true || group === null,
-    `${FIELD}.desc_act`,
-    "is true: inputs share scales in the order of their activations, which is not supported (static_groups would keep them in place)",
-  );
-  return { kind: "gptq", group, zeroOffset: ZERO_OFFSETS[layout] };
+  // With static groups the order is that of quantising alone.
+  return {
+    kind: "gptq",
+    group,
+    zeroOffset: ZERO_OFFSETS[layout],
+    ...(reordered === true && inPlace !== true && group !== null ? { reordered } : {}),
+  };
 }
 
 /** AutoRound packs as either of the others does. */

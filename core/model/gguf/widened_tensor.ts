@@ -14,6 +14,8 @@ import { GGUF_TENSOR_TYPES, ggufBytes, type GgufTensorType, isBlockType } from "
 export interface WidenedTensor {
   /** What a device keeps of it, where it keeps what is stored. */
   readonly kept: WeightFormat;
+  /** Whether rows can be read by themselves, as they can where nothing is said; otherwise all of it is. */
+  readonly byRows?: boolean;
   /** What is read for rows `begin … end`. */
   ranges(begin: number, end: number): FileRange[];
   /**

@@ -25,11 +25,11 @@ export class CompressedTensor implements Int4Tensor {
   readonly #zeros: boolean;
 
   /** @throws {LatentmeshError} `invalid_checkpoint` if tensors are missing or do not fit each other */
-  constructor(named: Int4Named, { groups, zeros }: Int4Spec & { readonly kind: "compressed-tensors" }) {
+  constructor(named: Int4Named, { groups, zeros, reordered }: Int4Spec & { readonly kind: "compressed-tensors" }) {
     const { checkpoint, name, rows, columns } = named;
     const [packed, scale, zero] = ["weight_packed", "weight_scale", "weight_zero_point"].map((suffix) => `${name}.${suffix}`);
-    if (checkpoint.has(`${name}.weight_g_idx`)) {
-      refuseTensor(checkpoint, `${name}.weight_g_idx`, "says which columns share a scale (activation order), which is not supported");
+    if (!reordered && checkpoint.has(`${name}.weight_g_idx`)) {
+      refuseTensor(checkpoint, `${name}.weight_g_idx`, "says which columns share a scale, but quantization_config does not (actorder)");
     }
     this.#named = named;
     const words = ceilDiv(columns, 8);

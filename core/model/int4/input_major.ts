@@ -39,9 +39,9 @@ export class InputMajor implements Int4Tensor {
     this.scaling = scalingOf(checkpoint, `${name}.scales`, true);
   }
 
-  /** Whether a list says which group each input is in. */
+  /** Whether a list says which group each input is in, which can only be that of its neighbours; any other is for `reordered.ts`. */
   get #ordered(): boolean {
-    return this.#spec.kind === "gptq" && this.#named.checkpoint.has(`${this.#named.name}.g_idx`);
+    return this.#spec.kind === "gptq" && !this.#spec.reordered && this.#named.checkpoint.has(`${this.#named.name}.g_idx`);
   }
 
   ranges(): FileRange[] {
@@ -68,13 +68,13 @@ export class InputMajor implements Int4Tensor {
     return { words: levels.length / (end - begin), levels, scales };
   }
 
-  /** Groups must be of neighbours: any other order (`desc_act`) would need inputs in that order, too. */
+  /** Groups must be of neighbours where `quantization_config` says nothing else. */
   #requireOrder(order: Uint32Array): void {
     if (order.every((group, input) => group === Math.floor(input / this.group))) return;
     refuseTensor(
       this.#named.checkpoint,
       `${this.#named.name}.g_idx`,
-      "has inputs in the order of their activations (desc_act), which is not supported",
+      "has inputs in the order of their activations, but quantization_config does not say so (desc_act)",
     );
   }
 }

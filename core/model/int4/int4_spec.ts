@@ -13,6 +13,8 @@ export type Int4Spec =
     readonly groups: readonly (number | null)[];
     /** Whether all of them, none, or some have zero points. */
     readonly zeros: "all" | "none" | "some";
+    /** Whether columns may be in groups by the order of their activations, which they are not by default; of which matrices they are, their tensors tell. */
+    readonly reordered?: boolean;
   }
   | {
     /** AutoAWQ's `gemm`: words of eight outputs, in an order of their own. */
@@ -25,6 +27,8 @@ export type Int4Spec =
     readonly group: number | null;
     /** What is added to every stored zero point: 1 in the first version of the format, 0 in the second. */
     readonly zeroOffset: 0 | 1;
+    /** Whether columns are in groups by the order of their activations; they are not by default. */
+    readonly reordered?: boolean;
   };
 
 /** Least columns that share a scale; null: a row is least. */

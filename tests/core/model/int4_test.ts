@@ -137,6 +137,50 @@ describe("matrices of four bits", () => {
     });
   }
 
+  it("are what they stand for where columns share scales in the order of their activations, and then are widened", async () => {
+    const random = new Random();
+    for (const [rows, columns, group, scaleType] of [[24, 96, 32, "F16"], [8, 40, 16, "BF16"], [16, 64, 64, "F16"]] as const) {
+      const bits = toFourBits(random.normals(rows * columns), [rows, columns], { group, scaleType, symmetric: false });
+      const groups = Math.ceil(columns / group);
+      const order = Array.from({ length: columns }, (_, column) => Math.floor(column / group));
+      for (let i = columns - 1; i > 0; i--) [order[i], order[i % 7]] = [order[i % 7], order[i]];
+      const value = (row: number, column: number) => {
+        const at = row * groups + order[column];
+        return Math.fround((bits.levels[row * columns + column] - bits.zeros[at]) * bits.scales[at]);
+      };
+      const list: TensorData = { name: "w.weight_g_idx", dtype: "I32", shape: [columns], bytes: new Uint8Array(Int32Array.from(order).buffer) };
+      const forms: [tensors: TensorData[], spec: Int4Spec][] = [
+        [gptq("w", bits, { version: 1, order }), { kind: "gptq", group, zeroOffset: 1, reordered: true }],
+        [gptq("w", bits, { version: 2, order }), { kind: "gptq", group, zeroOffset: 0, reordered: true }],
+        [[...compressedTensors("w", bits, { symmetric: false }), list], {
+          kind: "compressed-tensors",
+          groups: [group],
+          zeros: "all",
+          reordered: true,
+        }],
+      ];
+      for (const [tensors, int4] of forms) {
+        const checkpoint = await open(tensors);
+        const selection = { rows: [{ begin: 5, end: 8 }, { begin: 0, end: 3 }], columns: { begin: 3, end: columns - 2 } };
+        const [whole, cut] = [{}, selection].map((part) =>
+          new MatrixSource(checkpoint, "w.weight", [rows, columns], { ...part, fp8Block: null, int4 })
+        );
+        assertEquals([whole.layout("keep").format, whole.layout("q8").format], ["f32", "q8"]);
+        assertEquals([...await read(whole, "keep")], Array.from({ length: rows * columns }, (_, i) => value(Math.floor(i / columns), i % columns)));
+        const wanted = [5, 6, 7, 0, 1, 2].flatMap((row) => Array.from({ length: columns - 5 }, (_, i) => value(row, i + 3)));
+        assertEquals([...await read(cut, "keep")], wanted);
+        assert(relativeError(await read(cut, "q4"), wanted) < 0.2);
+        assert(whole.storedBytes > rows * columns / 2);
+      }
+      const wild = gptq("w", bits, { version: 1, order: [groups, ...order.slice(1)] });
+      const source = new MatrixSource(await open(wild), "w.weight", [rows, columns], {
+        fp8Block: null,
+        int4: { kind: "gptq", group, zeroOffset: 1, reordered: true },
+      });
+      await assertRejects(() => readMatrix(source), LatentmeshError, `names a group that is none of ${groups}`);
+    }
+  });
+
   it("take as many bytes as they are stored in", async () => {
     const bits = (symmetric: boolean) => toFourBits(new Random().normals(64 * 256), [64, 256], { group: 32, scaleType: "BF16", symmetric });
     for (const [symmetric, scaleBytes] of [[true, 2], [false, 4]] as const) {
@@ -178,7 +222,7 @@ describe("matrices of four bits", () => {
       ["w.weight_zero_point", packed.slice(0, 3), { kind: "compressed-tensors", groups: [group], zeros: "all" }],
       ["beside zero points", wide(packed, "w.weight_scale"), { kind: "compressed-tensors", groups: [group], zeros: "all" }],
       [
-        "activation order",
+        "quantization_config does not",
         [...packed, { name: "w.weight_g_idx", dtype: "I32", shape: [columns], bytes: new Uint8Array(4 * columns) }],
         { kind: "compressed-tensors", groups: [group], zeros: "all" },
       ],

@@ -67,6 +67,9 @@ describe("quantization_config of weights of four bits", () => {
     assertEquals(int4Of({ ...GPTQ, checkpoint_format: undefined }), { kind: "gptq", group: 128, zeroOffset: 1 });
     assertEquals(int4Of({ ...GPTQ, checkpoint_format: "gptq_v2", group_size: -1 }), { kind: "gptq", group: null, zeroOffset: 0 });
     assertEquals(int4Of({ ...GPTQ, desc_act: true, static_groups: true }), { kind: "gptq", group: 128, zeroOffset: 1 });
+    assertEquals(int4Of({ ...GPTQ, desc_act: true }), { kind: "gptq", group: 128, zeroOffset: 1, reordered: true });
+    assertEquals(int4Of({ ...GPTQ, desc_act: true, group_size: -1 }), { kind: "gptq", group: null, zeroOffset: 1 });
+    assertEquals(int4Of(compressed([{ ...KIMI, actorder: "group" }])), { kind: "compressed-tensors", groups: [32], zeros: "none", reordered: true });
   });
 
   it("is read from AutoRound, which packs as GPTQ or AWQ does", () => {
@@ -84,12 +87,7 @@ describe("quantization_config of weights of four bits", () => {
     ["2:4 sparsity", compressed([KIMI], { sparsity_config: { format: "sparse-24-bitmask" } }), "sparsity_config.format", "sparse"],
     ["what says nothing of sparsity that can be read", compressed([KIMI], { sparsity_config: 3 }), "sparsity_config", "not usable"],
     ["Marlin's words", compressed([KIMI], { format: "marlin-24" }), "format", '"marlin-24"'],
-    [
-      "the order of activations",
-      compressed([{ ...KIMI, actorder: "group" }]),
-      "config_groups.group_0.weights.actorder",
-      "order of their activations",
-    ],
+    ["another order", compressed([{ ...KIMI, actorder: "random" }]), "config_groups.group_0.weights.actorder", `is "random"`],
     ["one scale for a whole matrix", compressed([{ ...KIMI, strategy: "tensor" }]), "config_groups.group_0.weights.strategy", `is "tensor"`],
     ["groups without a size", compressed([{ ...KIMI, group_size: null }]), "config_groups.group_0.weights.group_size", "is missing"],
     ["AWQ of other bits", { ...AWQ, bits: 3 }, "bits", "only 4"],
@@ -105,7 +103,6 @@ describe("quantization_config of weights of four bits", () => {
     ["AutoRound of floats", { quant_method: "auto-round", bits: 4, group_size: 16, data_type: "nv_fp" }, "data_type", 'only "int"'],
     ["GPTQ of other bits", { ...GPTQ, bits: 8 }, "bits", "only 4"],
     ["GPTQ in other words", { ...GPTQ, checkpoint_format: "marlin" }, "checkpoint_format", '"gptq_v2"'],
-    ["GPTQ in the order of activations", { ...GPTQ, desc_act: true }, "desc_act", "order of their activations"],
   ];
   for (const [name, quantization_config, field, says] of refused) {
     it(`is refused by name: ${name}`, () => {
