@@ -97,7 +97,6 @@ export class MatrixSource {
       (matrices > 1 || reordered !== null ? null : openLevels(checkpoint, name, [rows, columns]));
     this.#widened = reordered ?? (this.#int4 !== null || matrices > 1 ? null : openWidened(checkpoint, name, [rows, columns]));
     const native = this.#int4 !== null ? this.#int4.format ?? "int4" : this.#widened?.kept ?? nativeFormat(checkpoint, name, shape);
-    if (matrices > 1 && native === "fp8") refuseTensor(checkpoint, name, "is a stack of matrices in FP8, which is not supported");
     this.name = name;
     this.#checkpoint = checkpoint;
     this.#native = native;
@@ -107,7 +106,7 @@ export class MatrixSource {
     this.#columnBegin = options.columns?.begin ?? 0;
     this.columns = (options.columns?.end ?? columns) - this.#columnBegin;
     this.rows = this.#rowRanges.reduce((sum, range) => sum + range.end - range.begin, 0);
-    this.#scales = native === "fp8" ? new Fp8Scales(checkpoint, name, [rows, columns], options.fp8Block) : null;
+    this.#scales = native === "fp8" ? new Fp8Scales(checkpoint, name, [rows, columns, matrices], options.fp8Block) : null;
   }
 
   /** Whether the checkpoint has it in four bits. */

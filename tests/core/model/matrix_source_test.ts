@@ -3,6 +3,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
 import { type MatrixSelection, MatrixSource, readBlock, readMatrix, type WeightPolicy } from "../../../core/model/matrix_source.ts";
+import type { Fp8Block } from "../../../core/model/fp8_scales.ts";
 import { readVector } from "../../../core/model/stored_vector.ts";
 import { unpackRow } from "../../../core/model/packing.ts";
 import { FP8_E4M3_VALUES, toHalfBits } from "../../../core/numeric.ts";
@@ -137,7 +138,6 @@ describe("MatrixSource", () => {
     const values = new Random().normals(3 * 4 * 5);
     const tensors: TensorData[] = [
       { name: "w", dtype: "F32", shape: [3, 4, 5], bytes: bytesOf(values) },
-      { name: "q", dtype: "F8_E4M3", shape: [3, 4, 5], bytes: new Uint8Array(60) },
     ];
     const checkpoint = await open(tensors);
     const select = (selection: MatrixSelection) => new MatrixSource(checkpoint, "w", [3, 4, 5], { ...selection, fp8Block: null });
@@ -147,7 +147,41 @@ describe("MatrixSource", () => {
     assertEquals(await read(part, "keep"), [9, 10, 2, 3, 4].map((r) => rows[r].slice(1, 4)));
     const make = (name: string, shape: [number, number, number]) => () => new MatrixSource(checkpoint, name, shape, { fp8Block: [4, 5] });
     assertThrows(make("w", [4, 3, 5]), LatentmeshError, "[3, 4, 5] where config.json implies [4, 3, 5]");
-    assertThrows(make("q", [3, 4, 5]), LatentmeshError, "stack of matrices in FP8");
+  });
+
+  it("reads stacks of matrices in FP8, each with scales of its own, however many there are", async () => {
+    const random = new Random();
+    const [matrices, rows, columns] = [3, 6, 10];
+    const bits = Uint8Array.from({ length: matrices * rows * columns }, () => random.below(0x7f) | random.below(2) << 7);
+    /** @param shape of scales @param at which of them a row and a column of a matrix have */
+    const cases: [fp8Block: Fp8Block, shape: number[], at: (matrix: number, row: number, column: number) => number][] = [
+      [[4, 8], [3, 2, 2], (m, row, column) => m * 4 + Math.floor(row / 4) * 2 + Math.floor(column / 8)],
+      ["channel", [3, 6, 1], (m, row) => m * 6 + row],
+      ["channel", [3, 6], (m, row) => m * 6 + row],
+      ["tensor", [3, 1, 1], (m) => m],
+      ["tensor", [3], (m) => m],
+      ["tensor", [1], () => 0],
+      ["tensor", [3, 2, 1], (m, row) => m * 2 + Math.floor(row / 3)],
+    ];
+    for (const [fp8Block, shape, at] of cases) {
+      const scales = random.normals(shape.reduce((a, b) => a * b));
+      const checkpoint = await open([
+        { name: "w", dtype: "F8_E4M3", shape: [matrices, rows, columns], bytes: bits },
+        { name: "w_scale_inv", dtype: "F32", shape, bytes: bytesOf(scales) },
+      ]);
+      const value = (row: number, column: number) =>
+        Math.fround(FP8_E4M3_VALUES[bits[row * columns + column]] * scales[at(Math.floor(row / rows), row % rows, column)]);
+      const all = Array.from({ length: matrices * rows }, (_, row) => Array.from({ length: columns }, (_, column) => value(row, column)));
+      const select = (selection: MatrixSelection) => new MatrixSource(checkpoint, "w", [matrices, rows, columns], { ...selection, fp8Block });
+      assertEquals(await read(select({}), "keep"), all);
+      const part = select({ rows: [{ begin: 7, end: 13 }, { begin: 2, end: 5 }], columns: { begin: 3, end: 9 } });
+      assertEquals(await read(part, "keep"), [7, 8, 9, 10, 11, 12, 2, 3, 4].map((row) => all[row].slice(3, 9)));
+    }
+    const wrong = await open([
+      { name: "w", dtype: "F8_E4M3", shape: [matrices, rows, columns], bytes: bits },
+      { name: "w_scale_inv", dtype: "F32", shape: [5], bytes: new Uint8Array(20) },
+    ]);
+    assertThrows(() => new MatrixSource(wrong, "w", [matrices, rows, columns], { fp8Block: "tensor" }), LatentmeshError, "w_scale_inv");
   });
 
   it("refuses wrong shapes, dtypes, missing scales and NaN, naming the tensor", async () => {
