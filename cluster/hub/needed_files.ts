@@ -39,8 +39,16 @@ export function smallFiles(files: ReadonlyMap<string, HubFile>, model: string): 
   const refuse = (problem: string): never => {
     throw new LatentmeshError("not_found", `Cannot use ${model}: ${problem}`, { param: "model" });
   };
-  if (!files.has(CONFIG_FILE)) refuse(`it has no ${CONFIG_FILE}; only models in the form of transformers can be loaded`);
-  if (!VOCABULARIES.some((file) => files.has(file))) refuse(`it has none of ${VOCABULARIES.join(", ")}`);
+  if (!files.has(CONFIG_FILE)) {
+    const what = files.has("adapter_config.json")
+      ? "it holds an adapter, which must be merged into its model first"
+      : `only models in the form of transformers can be loaded`;
+    refuse(`it has no ${CONFIG_FILE}; ${what}`);
+  }
+  if (!VOCABULARIES.some((file) => files.has(file))) {
+    const other = files.has("tokenizer.model") ? "; its tokenizer.model (SentencePiece) is not read" : "";
+    refuse(`it has none of ${VOCABULARIES.join(", ")}${other}`);
+  }
   if (!hasSafetensors(files)) {
     const other = [...files.keys()].find((file) => OTHER_WEIGHTS.test(file));
     const forms = other === undefined ? "" : ` (its weights are in files such as ${other})`;

@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import type { GgufBlockType } from "./gguf/tensor_types.ts";
+import { otherWeights } from "./other_contents.ts";
 import { type ByteSource, readSafetensorsHeader, type SafetensorsDtype, type TensorInfo } from "./safetensors.ts";
 
 /** Files of one model directory; injected, because core does no I/O. */
@@ -19,6 +20,8 @@ export interface ModelFiles {
   text(file: string): Promise<string | null>;
   /** Where there is no config.json: what there is instead, and what to do. */
   whatElse?(): Promise<string>;
+  /** Names of the files, where they can be listed. */
+  list?(): Promise<string[]>;
   /** Of models that nobody stored: what their weights are drawn with, see `core/model/synthetic`. */
   readonly seed?: number;
   /** The tensors, by their names in Hugging Face's form, of files of another kind. @throws {LatentmeshError} */
@@ -76,7 +79,10 @@ export class Checkpoint {
     if (index !== null) return new Checkpoint(files, await openSharded(files, index));
     const source = await files.open(SINGLE_FILE);
     if (source === null) {
-      throw new LatentmeshError("not_found", `Cannot load ${files.name}: it holds neither ${SINGLE_FILE} nor ${INDEX_FILE}`);
+      throw new LatentmeshError(
+        "not_found",
+        `Cannot load ${files.name}: it holds neither ${SINGLE_FILE} nor ${INDEX_FILE}${await otherWeights(files)}`,
+      );
     }
     return new Checkpoint(files, await tensorsOf(source));
   }

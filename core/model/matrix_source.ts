@@ -8,13 +8,14 @@ import { gcd } from "../numeric.ts";
 import { type Checkpoint, type FileRange, readRange, refuseTensor, requireTensorShape, type StoredDtype } from "./checkpoint.ts";
 import { type Fp8Block, Fp8Scales } from "./fp8_scales.ts";
 import { openLevels } from "./gguf/level_rows.ts";
-import { openWidened, type WidenedTensor } from "./gguf/widened_tensor.ts";
+import { openWidened } from "./gguf/widened_tensor.ts";
 import { type Int4Columns, int4Layout, packInt4 } from "./int4/int4_columns.ts";
 import type { Int4Spec } from "./int4/int4_spec.ts";
 import type { Int4Tensor } from "./int4/int4_tensor.ts";
 import { openInt4 } from "./int4/open_int4.ts";
 import { Reordered } from "./int4/reordered.ts";
 import { allocateRows, type MatrixLayout, matrixLayout, type PackedRows, packRow, unpackRow, viewsOf, type WeightFormat } from "./packing.ts";
+import type { WidenedTensor } from "./widened.ts";
 
 /** Half-open range of rows or columns. */
 export interface Range {

@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../errors.ts";
+import { otherVocabulary } from "../model/other_contents.ts";
 import type { ModelFiles } from "../model/checkpoint.ts";
 
 /** Texts of a model directory. */
@@ -33,5 +34,5 @@ export async function readTextSource(files: ModelFiles): Promise<TextSource> {
       template: await files.text("chat_template.jinja"),
     };
   }
-  throw new LatentmeshError("not_found", `Cannot load ${files.name}: it has no tokenizer.json, nor a tiktoken.model`);
+  throw new LatentmeshError("not_found", `Cannot load ${files.name}: it has no tokenizer.json, nor a tiktoken.model${await otherVocabulary(files)}`);
 }

@@ -61,6 +61,15 @@ export class DirectoryFiles implements ModelFiles {
     return await Deno.readTextFile(path);
   }
 
+  async list(): Promise<string[]> {
+    try {
+      return (await Array.fromAsync(Deno.readDir(this.name))).map(({ name }) => name).sort();
+    } catch {
+      // Whoever opens files says why they cannot be read.
+      return [];
+    }
+  }
+
   async whatElse(): Promise<string> {
     let entries: Deno.DirEntry[];
     try {
@@ -73,6 +82,9 @@ export class DirectoryFiles implements ModelFiles {
       return `it cannot be looked into: ${messageOf(error)}`;
     }
     const gguf = entries.map(({ name }) => name).filter(isGguf).sort();
+    if (entries.some(({ name }) => name === "adapter_config.json")) {
+      return "there is no config.json in it, but an adapter (adapter_config.json); merge that into the model that it was made for, and save the whole";
+    }
     if (gguf.length > 0) return `there is no config.json in it, but ${gguf[0]}: a GGUF file is a model by itself, ${this.name}/${gguf[0]}`;
     const folder = await this.#folderWithModel(entries);
     if (folder !== null) return `there is no config.json in it, but one in ${folder}`;

@@ -6,8 +6,8 @@
  */
 import { ceilDiv, F16_VALUES } from "../../numeric.ts";
 import { type FileRange, refuseTensor } from "../checkpoint.ts";
-import type { WidenedTensor } from "../gguf/widened_tensor.ts";
 import { fromBfloat16, type Scaling } from "../packing.ts";
+import type { WidenedTensor } from "../widened.ts";
 import { type Int4Named, type Int4Tensor, requireShape, wordsOf } from "./int4_tensor.ts";
 
 /** What a symmetric level of 0 is stored as. */
