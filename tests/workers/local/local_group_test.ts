@@ -73,13 +73,14 @@ async function decodeOnGroup(
   const shapes = partition(whole.spec, options);
   const ranks: Model[] = [];
   for (const shape of shapes) ranks.push(await load(device, name, shapes.length, { shape, bases }, options.feedForward === "replicated"));
-  const prompt = prefill.cache.open();
+  // All of it is rotated as what it is compared with, which is computed at once.
+  const prompt = prefill.cache.open(LENGTH);
   prefill.cache.grow(prompt, PROMPT);
   prefill.record({ phase: "prefill", rows: tokens.slice(0, PROMPT).map((token, position) => ({ token, position, sequence: prompt })) });
   prefill.device.submit();
   prompt.length = PROMPT;
   const group = await LocalGroup.create(ranks);
-  const sequence = group.open();
+  const sequence = group.open(LENGTH);
   let bytes = 0;
   for (const [i, model] of ranks.entries()) {
     bytes += await handOver({ model: prefill, sequence: prompt }, { model, sequence: sequence[i] }, shapes[i], PROMPT);
