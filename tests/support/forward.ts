@@ -15,13 +15,13 @@ export interface SequenceRun {
   readonly layers: readonly { readonly routes: Uint32Array; readonly routerLogits: Float32Array }[];
 }
 
-/** Runs `tokens` as one new sequence in steps of `chunk` tokens. */
+/** Runs `tokens` as one new sequence in steps of `chunk` tokens. @param options.promptTokens where they are only the beginning of a prompt, of how many */
 export async function runSequence(
   model: Model,
   tokens: readonly number[],
   phase: Phase,
   chunk: number,
-  options: { readonly routes?: boolean } = {},
+  options: { readonly routes?: boolean; readonly promptTokens?: number } = {},
 ): Promise<SequenceRun> {
   const { spec, cache, head, limits } = model;
   const logits = new Float32Array(tokens.length * spec.vocabSize);
@@ -33,7 +33,7 @@ export async function runSequence(
     routerLogits: new Float32Array(tokens.length * choices),
   }));
   // As transformers does, which is given all of it at once.
-  const sequence = cache.open(tokens.length);
+  const sequence = cache.open(options.promptTokens ?? tokens.length);
   for (let start = 0; start < tokens.length; start += chunk) {
     const rows = Math.min(chunk, tokens.length - start);
     cache.grow(sequence, rows);

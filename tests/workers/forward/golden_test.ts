@@ -79,15 +79,16 @@ describeOnDevices("logits against transformers", (kind) => {
       it(`with an f16 cache are within ${F16_TOLERANCE} where routes agree, and routes flip only on a small margin`, async () => {
         const slow = kind === "cpu" || isSoftware(kind);
         const tokensOf = ({ inputs }: Golden) => inputs.map((tokens) => (slow ? tokens.slice(0, 24) : tokens));
+        const optionsOf = ({ inputs: [{ length: promptTokens }] }: Golden) => ({ routes: true, promptTokens });
         const exact: SequenceRun[] = [];
         await withModel(slow ? "wasm" : kind, name, "f32", async (model, golden) => {
-          for (const tokens of tokensOf(golden)) exact.push(await runSequence(model, tokens, "prefill", Infinity, { routes: true }));
+          for (const tokens of tokensOf(golden)) exact.push(await runSequence(model, tokens, "prefill", Infinity, optionsOf(golden)));
         });
         const test = async (model: Model, golden: Golden) => {
           const inputs = tokensOf(golden);
           for (const [cut, { chunk, phase }] of Object.entries(cuts)) {
             const rounded: SequenceRun[] = [];
-            for (const tokens of inputs) rounded.push(await runSequence(model, tokens, phase, chunk, { routes: true }));
+            for (const tokens of inputs) rounded.push(await runSequence(model, tokens, phase, chunk, optionsOf(golden)));
             const biases = await readCorrectionBiases(name, model.spec);
             const flips = inputs.map((tokens, s) => routeFlips(model.spec, tokens.length, exact[s], rounded[s], biases));
             const largest = Math.max(0, ...flips.flat().map(({ margin }) => margin));
