@@ -5,21 +5,22 @@
  */
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
+import { mapLimited } from "../../core/limited.ts";
 import { layerNames } from "../../core/model/layer_names.ts";
 import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { modelHash, sha256 } from "../../core/model/model_hash.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
-import { chooseBasis, type LayerStatistics } from "../../core/tpla/basis.ts";
 import type { CalibratedBasis } from "../../core/tpla/basis_file.ts";
-import { addSandwich, MomentSum } from "../../core/tpla/moments.ts";
 import { TextTokenizer } from "../../core/text/tokenizer.ts";
 import type { Device, Readback } from "../../kernels/device/device.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
 import { loadWeights } from "../load/loader.ts";
 import { Model } from "../forward/model.ts";
 import { openModelFiles } from "../load/model_files.ts";
+import type { AttentionSizes, AttentionWeights } from "./moments/layer_moments.ts";
+import { MomentThreads } from "./moments/moment_threads.ts";
 
 /** Options of {@link calibrate}. */
 export interface CalibrateOptions {
@@ -45,15 +46,21 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibratedBa
   const sequences = cutDocuments(await TextTokenizer.load(files), options, spec.maxPositions);
   const { device } = await openDevice(options.device, { dawn: options.dawn });
   try {
-    const moments = await collectMoments(device, checkpoint, spec, sequences, options.onProgress);
-    const statistics: LayerStatistics[] = [];
-    for (const [layer, moment] of moments.entries()) statistics.push(await layerStatistics(checkpoint, spec, layer, moment));
+    using threads = new MomentThreads(sizesOf(spec), spec.layers);
+    await collectMoments(device, checkpoint, spec, sequences, { threads, onProgress: options.onProgress });
+    // Weights of a layer take half a gigabyte where models are large.
+    const results = await mapLimited(
+      Array(spec.layers).keys(),
+      threads.count,
+      async (layer) => await threads.finish(layer, await layerWeights(checkpoint, spec, layer)),
+    );
+    const statistics = results.map((result) => result.statistics);
     const tokens = Int32Array.from(sequences.flat());
     return {
       provenance: { modelHash: await modelHash(configText, checkpoint), textHash: await sha256(tokens), tokens: tokens.length },
       width: spec.latentWidth,
       statistics,
-      defaults: statistics.map((one) => chooseBasis("balanced", spec.latentWidth, one)),
+      defaults: results.map(({ basis }) => basis),
     };
   } finally {
     await device.close();
@@ -78,19 +85,13 @@ function cutDocuments(tokenizer: TextTokenizer, { documents, tokens }: Calibrate
   return sequences;
 }
 
-/** E[ĉ ĉᵀ], and E[q_n q_nᵀ] of every head. */
-interface LayerMoments {
-  readonly latents: MomentSum;
-  readonly queries: readonly MomentSum[];
-}
-
 async function collectMoments(
   device: Device,
   checkpoint: Checkpoint,
   spec: ModelSpec,
   sequences: readonly number[][],
-  onProgress: CalibrateOptions["onProgress"],
-): Promise<LayerMoments[]> {
+  { threads, onProgress }: Pick<CalibrateOptions, "onProgress"> & { readonly threads: MomentThreads },
+): Promise<void> {
   const maxContext = Math.max(...sequences.map((sequence) => sequence.length));
   const model = await Model.create(device, await loadWeights(device, checkpoint, spec, { weights: "keep" }), {
     cacheDtype: "f32",
@@ -99,7 +100,7 @@ async function collectMoments(
     maxSequences: 1,
     limits: { prefillRows: CHUNK, decodeRows: 1, window: Math.min(512, maxContext), logitRows: 1 },
   });
-  const collector = await Collector.create(model);
+  const collector = await Collector.create(model, threads);
   const total = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
   let done = 0;
   for (const tokens of sequences) {
@@ -114,7 +115,7 @@ async function collectMoments(
     }
     model.cache.close(sequence);
   }
-  return collector.moments;
+  await collector.settled();
 }
 
 interface LayerReadbacks {
@@ -124,21 +125,19 @@ interface LayerReadbacks {
 
 /** Reads latents and queries of every layer back while a model runs. */
 class Collector {
-  readonly moments: LayerMoments[];
   readonly #model: Model;
   readonly #readbacks: readonly LayerReadbacks[];
+  readonly #threads: MomentThreads;
+  /** Layers of the last chunk that are being summed. */
+  #summing: readonly Promise<void>[] = [];
 
-  private constructor(model: Model, readbacks: readonly LayerReadbacks[]) {
-    const { spec } = model;
+  private constructor(model: Model, readbacks: readonly LayerReadbacks[], threads: MomentThreads) {
     this.#model = model;
     this.#readbacks = readbacks;
-    this.moments = readbacks.map(() => ({
-      latents: new MomentSum(spec.latentWidth),
-      queries: Array.from({ length: spec.heads }, () => new MomentSum(spec.nopeWidth)),
-    }));
+    this.#threads = threads;
   }
 
-  static async create(model: Model): Promise<Collector> {
+  static async create(model: Model, threads: MomentThreads): Promise<Collector> {
     const { spec, device } = model;
     const readbacks: LayerReadbacks[] = [];
     for (let layer = 0; layer < spec.layers; layer++) {
@@ -147,7 +146,7 @@ class Collector {
         q: await device.createReadback("queries", CHUNK * spec.heads * queryWidth(spec) * 4),
       });
     }
-    return new Collector(model, readbacks);
+    return new Collector(model, readbacks, threads);
   }
 
   async step(rows: Parameters<Model["record"]>[0]["rows"]): Promise<void> {
@@ -159,44 +158,40 @@ class Collector {
       device.read(q, activations.q, 0, count * spec.heads * queryWidth(spec) * 4);
     });
     device.submit();
+    const summing: Promise<void>[] = [];
+    // What threads have not summed takes memory: no more than a chunk of all layers waits.
     for (const [layer, { kv, q }] of this.#readbacks.entries()) {
-      this.#add(this.moments[layer], floats(await kv.take()), floats(await q.take()), count);
+      const [kvs, queries] = [floats(await kv.take()), floats(await q.take())];
+      await this.#summing[layer];
+      summing.push(this.#threads.add(layer, { kv: kvs, q: queries, rows: count }));
     }
+    this.#summing = summing;
   }
 
-  #add({ latents, queries }: LayerMoments, kv: Float32Array, q: Float32Array, rows: number): void {
-    const { latentWidth, rope, heads, latentNormEps } = this.#model.spec;
-    const width = queryWidth(this.#model.spec);
-    for (let row = 0; row < rows; row++) {
-      const latent = kv.subarray(row * (latentWidth + rope.width), row * (latentWidth + rope.width) + latentWidth);
-      const squares = latent.reduce((sum, value) => sum + value * value, 0);
-      latents.add(latent, 1 / (squares / latentWidth + latentNormEps));
-      for (let head = 0; head < heads; head++) queries[head].add(q.subarray((row * heads + head) * width), 1);
-    }
+  /** Resolves when all that was computed is summed. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#summing);
   }
 }
 
-function floats(bytes: Uint8Array<ArrayBuffer>): Float32Array {
-  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+/** A copy: what was read back is read anew with the next chunk. */
+function floats(bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  return new Float32Array(bytes.slice().buffer);
 }
 
-/** C, M and N of one layer. Norm gains belong to W_UK and W_UV here: latents are collected without them. */
-async function layerStatistics(checkpoint: Checkpoint, spec: ModelSpec, layer: number, moments: LayerMoments): Promise<LayerStatistics> {
-  const { hiddenSize: D, heads, latentWidth, latentGain, nopeWidth, valueWidth, fp8Block, int4 } = spec;
+function sizesOf({ hiddenSize, heads, latentWidth, rope: { width: ropeWidth }, nopeWidth, valueWidth, latentNormEps }: ModelSpec): AttentionSizes {
+  return { hiddenSize, heads, latentWidth, ropeWidth, nopeWidth, valueWidth, latentNormEps };
+}
+
+/** What a layer's basis depends on. */
+async function layerWeights(checkpoint: Checkpoint, spec: ModelSpec, layer: number): Promise<AttentionWeights> {
+  const { hiddenSize, heads, latentWidth, latentGain, nopeWidth, valueWidth, fp8Block, int4 } = spec;
   const prefix = layerNames(spec, layer).attention;
-  const perHead = nopeWidth + valueWidth;
-  const gain = await readVector(checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth, latentGain);
-  const up = await readMatrix(new MatrixSource(checkpoint, `${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { fp8Block, int4 }));
-  const output = await readMatrix(new MatrixSource(checkpoint, `${prefix}.o_proj.weight`, [D, heads * valueWidth], { fp8Block, int4 }));
-  for (let i = 0; i < up.length; i++) up[i] *= gain[i % latentWidth];
-  const queries = new Float64Array(latentWidth ** 2);
-  const values = new Float64Array(latentWidth ** 2);
-  for (let head = 0; head < heads; head++) {
-    const rows = up.subarray(head * perHead * latentWidth, (head + 1) * perHead * latentWidth);
-    addSandwich(queries, rows.subarray(0, nopeWidth * latentWidth), moments.queries[head].mean(), nopeWidth, latentWidth);
-    const outputMoment = new MomentSum(valueWidth);
-    for (let d = 0; d < D; d++) outputMoment.add(output.subarray((d * heads + head) * valueWidth), 1);
-    addSandwich(values, rows.subarray(nopeWidth * latentWidth), outputMoment.sum(), valueWidth, latentWidth);
-  }
-  return { latents: moments.latents.mean(), queries, values };
+  const matrix = (name: string, shape: readonly [number, number]) =>
+    readMatrix(new MatrixSource(checkpoint, `${prefix}.${name}.weight`, shape, { fp8Block, int4 }));
+  return {
+    gain: Float32Array.from(await readVector(checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth, latentGain)),
+    up: await matrix("kv_b_proj", [heads * (nopeWidth + valueWidth), latentWidth]),
+    output: await matrix("o_proj", [hiddenSize, heads * valueWidth]),
+  };
 }
