@@ -6,6 +6,7 @@
 import { readDocuments } from "../text/documents.ts";
 import type { LoadedEngine, LoadEngine } from "./loaded_engine.ts";
 import { fetchedSettingsOf, type ModelFlags } from "../config/flags.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import { log, printLine } from "../logs/log.ts";
 import { showProgress } from "../logs/progress.ts";
 
@@ -34,8 +35,12 @@ export async function score(flags: ScoreFlags, loadEngine: LoadEngine): Promise<
   const progress = showProgress("loading");
   const engine = await loadEngine(settings, ({ loadedBytes, totalBytes }) => progress.update(loadedBytes, totalBytes)).finally(() => progress.stop());
   log("info", `device  ${engine.device}`);
+  const scoring = showProgress("scoring", (count) => `${count} documents`);
   try {
-    print(await scoreDocuments(engine, documents, flags.limitTokens), flags.json ?? false);
+    const report = await scoreDocuments(engine, documents, flags.limitTokens, ({ done, total }) => scoring.update(done, total)).finally(() =>
+      scoring.stop()
+    );
+    print(report, flags.json ?? false);
   } finally {
     await engine.close();
   }
@@ -49,8 +54,13 @@ function print(report: ScoreReport, json: boolean): void {
   printLine(`all\t${report.tokens} tokens\t${report.nllPerToken.toFixed(4)} nats per token\tperplexity ${report.perplexity.toFixed(3)}`);
 }
 
-/** Scores every document over its first `limitTokens` tokens. */
-export async function scoreDocuments(engine: LoadedEngine, documents: readonly string[], limitTokens: number): Promise<ScoreReport> {
+/** Scores every document over its first `limitTokens` tokens. @throws {LatentmeshError} `invalid_request` if there is nothing to score in any */
+export async function scoreDocuments(
+  engine: LoadedEngine,
+  documents: readonly string[],
+  limitTokens: number,
+  onProgress?: (progress: { readonly done: number; readonly total: number }) => void,
+): Promise<ScoreReport> {
   const perDocument: { tokens: number; nllPerToken: number }[] = [];
   let tokens = 0;
   let nll = 0;
@@ -58,8 +68,16 @@ export async function scoreDocuments(engine: LoadedEngine, documents: readonly s
     const score = await engine.score(document, { limitTokens });
     tokens += score.tokens;
     nll += score.nll;
-    perDocument.push({ tokens: score.tokens, nllPerToken: score.nll / score.tokens });
-    log("info", `document ${index + 1} of ${documents.length}: ${score.tokens} tokens, ${(score.nll / score.tokens).toFixed(4)} nats per token`);
+    perDocument.push({ tokens: score.tokens, nllPerToken: score.tokens === 0 ? 0 : score.nll / score.tokens });
+    onProgress?.({ done: index + 1, total: documents.length });
+  }
+  if (tokens === 0) {
+    const param = "text";
+    throw new LatentmeshError(
+      "invalid_request",
+      "Nothing to score: no document has a token that comes after another; give longer documents (--text)",
+      { param },
+    );
   }
   return { tokens, nllPerToken: nll / tokens, perplexity: Math.exp(nll / tokens), perDocument };
 }

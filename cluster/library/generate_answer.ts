@@ -113,7 +113,8 @@ export async function* generateAnswer(served: ServedModel, options: AnswerOption
 
 function conversationOf(served: ServedModel, { prompt, messages, tools, toolChoice, parallelToolCalls, responseFormat }: AnswerOptions) {
   if (prompt !== undefined || !Array.isArray(messages)) {
-    const param = tools === undefined ? "responseFormat" : "tools";
+    const given = Object.entries({ tools, toolChoice, parallelToolCalls, responseFormat }).find(([, value]) => value !== undefined);
+    const param = given?.[0] ?? "messages";
     throw new LatentmeshError("invalid_request", `Cannot use ${param}: it is of conversations; give messages instead of a prompt`, { param });
   }
   const { id, vocabSize, tokenizer, chatTemplate, engine: { maxContext, maxPositions } } = served;

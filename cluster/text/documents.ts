@@ -15,7 +15,7 @@ export async function readDocuments(file: string): Promise<string[]> {
     throw new LatentmeshError("not_found", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
   }
   const parsed = z.array(z.string()).min(1).safeParse(tryJson(text));
-  if (!parsed.success) throw new LatentmeshError("invalid_config", `Cannot use ${file}: it must be a JSON array of texts`);
+  if (!parsed.success) throw new LatentmeshError("invalid_config", `Cannot use ${file}: it must be a JSON array of texts, one at least`);
   return parsed.data;
 }
 

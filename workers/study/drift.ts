@@ -13,6 +13,7 @@ import type { ModelSpec } from "../../core/model/spec.ts";
 import type { LayerBasis } from "../../core/tpla/basis.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { Divergence } from "../../core/tpla/divergence.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import { partition, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
@@ -52,6 +53,17 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
   const tokenizer = await TextTokenizer.load(files);
   const limit = Math.min(options.limitTokens, spec.maxPositions);
   const sequences = options.documents.map((text) => tokenizer.withBos(tokenizer.encode(text, { special: true })).slice(0, limit));
+  const prefixOf = ({ length }: readonly number[]) => Math.min(options.prefix ?? Math.floor(length / 2), length - 1);
+  // The last token of a document has none after it to be compared with.
+  if (sequences.every((tokens) => tokens.length - prefixOf(tokens) < 2)) {
+    const longest = Math.max(...sequences.map(({ length }) => length));
+    throw new LatentmeshError(
+      "invalid_config",
+      `Nothing is left to compare: the longest document has ${longest} tokens within --limit-tokens ${options.limitTokens}, of which ` +
+        `${options.prefix ?? "half"} are a prefix; give longer documents, a higher limit or a shorter --prefix`,
+      { param: "prefix" },
+    );
+  }
   const { device } = await openDevice(options.device, { dawn: options.dawn });
   try {
     const maxContext = Math.max(...sequences.map(({ length }) => length));
@@ -60,7 +72,7 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
     const total = sequences.reduce((sum, { length }) => sum + length, 0);
     let done = 0;
     for (const tokens of sequences) {
-      await run.document(tokens, Math.min(options.prefix ?? Math.floor(tokens.length / 2), tokens.length - 1));
+      await run.document(tokens, prefixOf(tokens));
       options.onProgress?.({ done: done += tokens.length, total });
     }
     const { kl, agreement, perplexity, predictions } = run.divergence;

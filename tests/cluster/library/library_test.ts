@@ -53,6 +53,7 @@ describe("an engine in a program", () => {
   it("refuses what it cannot hold an answer to, by the option's name", async () => {
     const cases: [object, string, string][] = [
       [{ prompt: "It", tools }, "tools", "it is of conversations; give messages instead of a prompt"],
+      [{ prompt: "It", toolChoice: "required" }, "toolChoice", "it is of conversations; give messages instead of a prompt"],
       [{ prompt: "It", responseFormat: { type: "json_object" } }, "responseFormat", "of conversations"],
       [{ messages, tools: [] }, "tools", "expected a list of 1 to 128 elements, got []"],
       [{ messages, tools: [{ type: "function", function: { name: "a b" } }] }, "tools.0.function.name", "it must be 1 to 128 letters"],

@@ -29,6 +29,14 @@ describe("drift", () => {
     }
   });
 
+  it("is refused where no prediction is left to compare", async () => {
+    for (const options of [{ prefix: 500 }, { prefix: 47 }, { limitTokens: 1 }, { documents: [""] }]) {
+      const error = await assertRejects(() => measureDrift({ ...base, ...options }), LatentmeshError, "Nothing is left to compare");
+      assertEquals(error.code, "invalid_config");
+    }
+    assertEquals((await measureDrift({ ...base, prefix: 46 })).tokens, 4);
+  });
+
   it("is small with the default halo, and reports what ranks cache", async () => {
     const { kl, widths } = await measureDrift({ ...base, prefix: 8 });
     assert(kl > 1e-5 && kl < 0.02, `KL ${kl}`);
