@@ -35,7 +35,14 @@ export class ModelPool<T extends Pooled> {
 
   constructor(options: PoolOptions<T>) {
     this.#options = options;
-    this.#slots = options.models.map((model) => new ModelSlot<T>(model, { onChange: () => this.#change(), onIdle: (slot) => this.#retire(slot) }));
+    this.#slots = options.models.map((model) =>
+      new ModelSlot<T>(model, {
+        onChange: () => this.#change(),
+        onIdle: (slot) => this.#retire(slot),
+        // Whatever is loaded next, and whoever closes the pool, waits for it.
+        onLost: (closed) => void this.#inTurn(() => closed),
+      })
+    );
   }
 
   /** All of them, in order. */
@@ -131,7 +138,7 @@ export class ModelPool<T extends Pooled> {
     try {
       while (true) {
         this.#checkWanted(slot);
-        const others = this.#slots.filter((other) => other !== slot && other.loaded);
+        const others = this.#slots.filter((other) => other !== slot && other.occupies);
         const full = others.length >= maxLoaded;
         if (!full && (others.length === 0 || await fits(slot.model.name))) return;
         const idle = this.#longestIdle(slot);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { asLatentmeshError, type LatentmeshError } from "../../core/errors.ts";
+import { asLatentmeshError, type LatentmeshError, messageOf } from "../../core/errors.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import { logRecord } from "../logs/log.ts";
 
@@ -46,6 +46,8 @@ export interface SlotEvents<T extends Pooled> {
   onChange(): void;
   /** It has not been used for as long as it may. */
   onIdle(slot: ModelSlot<T>): void;
+  /** It can serve no longer, and what it takes is given back. @param closed resolves when that is done */
+  onLost(closed: Promise<void>): void;
 }
 
 /** A model that comes and goes. */
@@ -53,6 +55,8 @@ export class ModelSlot<T extends Pooled> {
   readonly model: PoolModel;
   readonly #events: SlotEvents<T>;
   #value: T | null = null;
+  /** Being unloaded: its memory is not free yet. */
+  #closing = false;
   #bringing: Promise<void> | null = null;
   #progress: LoadProgress | null = null;
   #error: LatentmeshError | null = null;
@@ -73,6 +77,11 @@ export class ModelSlot<T extends Pooled> {
 
   get loaded(): boolean {
     return this.#value !== null;
+  }
+
+  /** Whether it takes memory: it is loaded, or not unloaded completely. */
+  get occupies(): boolean {
+    return this.loaded || this.#closing;
   }
 
   /** Whether somebody waits for it. */
@@ -152,8 +161,14 @@ export class ModelSlot<T extends Pooled> {
     const value = this.#value;
     this.#value = null;
     clearTimeout(this.#timer);
-    await value?.close();
-    this.#events.onChange();
+    if (value === null) return;
+    this.#closing = true;
+    try {
+      await value.close();
+    } finally {
+      this.#closing = false;
+      this.#events.onChange();
+    }
   }
 
   /** The same, whoever uses it. */
@@ -181,7 +196,12 @@ export class ModelSlot<T extends Pooled> {
     if (this.#value !== value) return;
     const values = { model: this.model.name, problem: asLatentmeshError(error).message };
     logRecord("error", "models  {model} is lost, and is loaded again when it is asked for: {problem}", values);
-    void this.unload();
+    // What it leaves behind when it cannot be closed, nobody can help.
+    this.#events.onLost(
+      this.unload().catch((thrown) => {
+        logRecord("error", "models  {model} was not unloaded in order: {problem}", { ...values, problem: messageOf(thrown) });
+      }),
+    );
   }
 
   /** Looks whether anybody is left who uses it. */

@@ -9,10 +9,10 @@ import type { Asking } from "./step_planner.ts";
 /** Of all sequences of a scheduler. */
 export class DraftAccounts {
   readonly #counters: SchedulerCounters;
-  readonly #charge: (client: string) => void;
+  readonly #charge: (client: string, tokens: number) => void;
 
-  /** @param charge told of a client each time that a token was computed for him */
-  constructor(counters: SchedulerCounters, charge: (client: string) => void) {
+  /** @param charge told of a client, and how many tokens were computed for him besides those of steps */
+  constructor(counters: SchedulerCounters, charge: (client: string, tokens: number) => void) {
     this.#counters = counters;
     this.#charge = charge;
   }
@@ -27,7 +27,6 @@ export class DraftAccounts {
     this.#counters.accepted[at] = (this.#counters.accepted[at] ?? 0) + 1;
     if (!placement.alive || placement.released) return false;
     placement.length++;
-    this.#charge(placement.sequence.client);
     return true;
   }
 
@@ -35,6 +34,8 @@ export class DraftAccounts {
   settled({ placement, draft, drafted }: Asking, accepted: number): void {
     if (draft === null) return;
     drafted.forEach((_, at) => this.#counters.drafted[at] = (this.#counters.drafted[at] ?? 0) + 1);
+    // Right or wrong, they were computed.
+    this.#charge(placement.sequence.client, drafted.length);
     placement.sequence.drafts?.settle(draft, drafted.length, accepted);
   }
 }

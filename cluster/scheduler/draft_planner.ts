@@ -25,6 +25,12 @@ export interface StepWithoutDrafts {
   readonly costs: StepCosts;
 }
 
+/** How many times as long a step may take for drafts where others that have none wait for it. */
+const MOST_FOR_OTHERS = 1.5;
+
+/** How many times as many tokens drafts must bring for the time, to be worth the uneven pace. */
+const LEAST_GAIN = 1.05;
+
 /** One for each placement, in order; each is asked about in this step. */
 export function chooseDrafts(placements: readonly Placement[], { rows, most, costs }: StepWithoutDrafts): ChosenDraft[] {
   const budget = { tokens: INDEXED_PER_STEP };
@@ -34,26 +40,31 @@ export function chooseDrafts(placements: readonly Placement[], { rows, most, cos
   });
   // A token is worth nothing where one before it is wrong, so that the likeliest ones are the first ones of each draft.
   const tokens = drafts.flatMap((draft, at) => draft?.tokens.map((_, i) => ({ at, probability: draft.probability ** (i + 1) })) ?? []);
-  const counts = placements.map(() => 0);
   const best = tokens.sort((a, b) => b.probability - a.probability).slice(0, most - rows);
-  for (const { at } of best.slice(0, worthwhile(best.map(({ probability }) => probability), { expected: placements.length, rows, costs }))) {
-    counts[at]++;
-  }
+  const probabilities = best.map(({ probability }) => probability);
+  const countsFor = (mostTime: number) => {
+    const counts = placements.map(() => 0);
+    for (const { at } of best.slice(0, worthwhile(probabilities, { expected: placements.length, rows, costs, mostTime }))) counts[at]++;
+    return counts;
+  };
+  const free = countsFor(Infinity);
+  // Who has no draft of its own in this step waits for those of others.
+  const counts = free.includes(0) ? countsFor(MOST_FOR_OTHERS) : free;
   return drafts.map((draft, i) => ({ draft, count: counts[i] }));
 }
 
-/** How many of the likeliest tokens are computed. @param expected tokens that come without them */
+/** How many of the likeliest tokens are computed. @param step.expected tokens that come without them @param step.mostTime in steps without them */
 function worthwhile(
   probabilities: readonly number[],
-  { expected, rows, costs }: { readonly expected: number; readonly rows: number; readonly costs: StepCosts },
+  { expected, rows, costs, mostTime }: Pick<StepWithoutDrafts, "rows" | "costs"> & { readonly expected: number; readonly mostTime: number },
 ): number {
   const times = probabilities.length === 0 ? null : costs.expected(rows, rows + probabilities.length);
   if (times === null) return 0;
-  let [best, bestRate, tokens] = [0, expected / times[0], expected];
+  let [best, bestRate, tokens] = [0, expected / times[0] * LEAST_GAIN, expected];
   probabilities.forEach((probability, i) => {
     tokens += probability;
     const rate = tokens / times[i + 1];
-    if (rate > bestRate) [best, bestRate] = [i + 1, rate];
+    if (rate > bestRate && times[i + 1] <= times[0] * mostTime) [best, bestRate] = [i + 1, rate];
   });
   return best;
 }

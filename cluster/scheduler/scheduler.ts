@@ -22,7 +22,7 @@ export class Scheduler {
   readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [] };
   readonly waiting = new FairQueue();
   /** What becomes of drafts. */
-  readonly drafts: DraftAccounts = new DraftAccounts(this.counters, (client) => this.waiting.charge(client, 1));
+  readonly drafts: DraftAccounts = new DraftAccounts(this.counters, (client, tokens) => this.#charge(client, tokens));
   /** Mixed units are here and among {@link decodeGroups}. */
   readonly prefillUnits = new Map<string, PromptUnit>();
   readonly decodeGroups = new Map<string, DecodeGroup>();
@@ -210,7 +210,7 @@ export class Scheduler {
     // Who lost this place meanwhile is asked again in another, and must not get the same token twice.
     const asked = asking.map((sequence) => sequence.placement === placement || sequence.leader === placement ? sequence : null);
     placement.prefilled = start + count;
-    this.waiting.charge(placement.sequence.client, count);
+    this.#charge(placement.sequence.client, count);
     // Those before are published already: of a long prompt, chunks and blocks are many.
     const [first, end] = [start, placement.prefilled].map((tokens) => Math.floor(tokens / this.options.blockTokens));
     for (let block = first; block < end; block++) prefill.promptCache.publish(placement.sequence.hashes[block], placement.promptBlocks[block]);
@@ -265,7 +265,7 @@ export class Scheduler {
   stepDone(step: PlannedStep): (Sequence | null)[] {
     for (const [placement, count] of step.advanced) {
       placement.length += count;
-      this.waiting.charge(placement.sequence.client, count);
+      this.#charge(placement.sequence.client, count);
     }
     this.#placements.stepEnded(step);
     return step.asking.map(({ placement }) => placement.alive ? placement.sequence : null);
@@ -287,14 +287,18 @@ export class Scheduler {
   end(sequence: Sequence): void {
     if (sequence.ended) return;
     sequence.ended = true;
-    const left = this.#active.get(sequence.client)! - 1;
-    if (left > 0) this.#active.set(sequence.client, left);
-    else this.#active.delete(sequence.client);
     this.waiting.remove(sequence);
-    if (left === 0) this.waiting.forget(sequence.client);
+    const left = this.#active.get(sequence.client)! - 1;
+    this.#active.set(sequence.client, left);
+    if (left === 0 && this.#active.delete(sequence.client)) this.waiting.forget(sequence.client);
     const { leader, placement } = sequence;
     if (leader !== null) this.#placements.leaveLeader(sequence, leader);
     if (placement !== null) this.#placements.settle(placement);
+  }
+
+  /** Who has nothing here any more when something of his is computed has no account. */
+  #charge(client: string, tokens: number): void {
+    if (this.#active.has(client)) this.waiting.charge(client, tokens);
   }
 
   /** Sequences that are not placed any more because too many units were lost with them; giving way to others is no loss. */

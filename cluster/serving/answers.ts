@@ -5,6 +5,7 @@
  */
 import { asLatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
+import { INDEXED_PER_STEP } from "../../core/speculation/ngram_drafts.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { PlannedStep } from "../scheduler/plan.ts";
@@ -84,7 +85,8 @@ export class Answers {
 
   /** Grammars are asked what may come behind drafts while clients are told. */
   #foresee(sequences: readonly (Sequence | null)[]): void {
-    for (const sequence of sequences) if (sequence !== null) this.#requests.foresee(sequence);
+    const budget = { tokens: INDEXED_PER_STEP };
+    for (const sequence of sequences) if (sequence !== null) this.#requests.foresee(sequence, budget);
   }
 
   async #takeFromRow(unit: Unit, sequence: Sequence, answer: LogitsAnswer, index: number): Promise<void> {

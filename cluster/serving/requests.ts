@@ -9,6 +9,7 @@ import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import { type ForeseeingConstraint, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
+import type { IndexBudget } from "../../core/speculation/ngram_drafts.ts";
 import { type DraftSource, Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
@@ -161,9 +162,9 @@ export class Requests {
     return this.of(sequence)?.queryBehind(drafted) ?? { query: NOTHING_MUCH, changes: [] };
   }
 
-  /** A sequence has got all tokens of a step: what its next draft needs is found out. */
-  foresee(sequence: Sequence): void {
-    const foreseen = sequence.ended ? null : sequence.drafts?.foresee?.() ?? null;
+  /** A sequence has got all tokens of a step: what its next draft needs is found out. @param budget of all sequences of the step */
+  foresee(sequence: Sequence, budget: IndexBudget): void {
+    const foreseen = sequence.ended ? null : sequence.drafts?.foresee?.(budget) ?? null;
     if (foreseen === null) return;
     const came = foreseen.finally(() => this.#foresights.delete(came));
     this.#foresights.add(came);

@@ -13,6 +13,9 @@ import { parseItem, type ResponsesRequest } from "../api/responses_schema.ts";
 /** Between what is said in a row: each is a text by itself. */
 const BETWEEN = "\n\n";
 
+/** Characters of items that one request may refer to: more than any context holds, and each reference costs its sender next to nothing. */
+const MOST_REFERRED = 1 << 23;
+
 /** What the fields are called. */
 export const RESPONSE_FIELDS: FieldNames = { prompt: "input", form: "text.format", tools: "tools", continues: "input" };
 
@@ -20,13 +23,14 @@ export const RESPONSE_FIELDS: FieldNames = { prompt: "input", form: "text.format
  * The conversation that a response continues, and the types of tools that are left out of it.
  *
  * @param kept JSON of the items that it refers to
- * @throws {HttpError} 400 if what must be called is not there
+ * @throws {HttpError} 400 if what must be called is not there, or what it refers to is too long
  */
 export function conversationOf(
   request: ResponsesRequest,
   kept: Readonly<Record<string, string>>,
 ): { readonly fields: ConversationFields; readonly leftOut: readonly string[] } {
   const { input, instructions, tool_choice: choice, parallel_tool_calls, text, reasoning, chat_template_kwargs } = request;
+  checkReferred(request, kept);
   const said: Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input.flatMap((item) => messagesOf(item, kept));
   const messages = joinTurns(instructions === undefined ? said : [{ role: "system", content: instructions }, ...said], BETWEEN);
   const { functions, leftOut } = offeredTools(request.tools);
@@ -64,6 +68,16 @@ type InputItem = Exclude<ResponsesRequest["input"], string>[number];
 /** Items that a request refers to by their names. */
 export function referencesOf({ input }: ResponsesRequest): string[] {
   return typeof input === "string" ? [] : input.flatMap((item) => item.type === "item_reference" ? [item.id] : []);
+}
+
+/** @throws {HttpError} 400 */
+function checkReferred(request: ResponsesRequest, kept: Readonly<Record<string, string>>): void {
+  const referred = referencesOf(request).reduce((sum, id) => sum + (kept[id]?.length ?? 0), 0);
+  if (referred <= MOST_REFERRED) return;
+  throw new HttpError(400, `The items that "input" refers to have ${referred} characters together; the most are ${MOST_REFERRED}`, {
+    param: "input",
+    code: "context_length_exceeded",
+  });
 }
 
 function messagesOf(item: InputItem, kept: Readonly<Record<string, string>>): Message[] {

@@ -12,21 +12,22 @@ import type { Message } from "../api/conversation_schema.ts";
  * @param between texts
  */
 export function joinTurns(messages: readonly Message[], between: string): Message[] {
-  const turns: Message[] = [];
+  const turns: Message[][] = [];
   for (const message of messages) {
     const last = turns.at(-1);
-    if (last?.role !== message.role || message.role === "tool") turns.push(message);
-    else turns[turns.length - 1] = joined(last, message, between);
+    if (last?.[0].role !== message.role || message.role === "tool") turns.push([message]);
+    else last.push(message);
   }
-  return turns;
+  return turns.map((turn) => turn.length === 1 ? turn[0] : joined(turn, between));
 }
 
-function joined(first: Message, second: Message, between: string): Message {
-  const texts = (name: "content" | "reasoning_content") => [first[name], second[name]].filter((text) => text !== undefined) as string[];
+/** All at once: joined one after the other, a long turn would be copied for each of its messages. */
+function joined(turn: readonly Message[], between: string): Message {
+  const texts = (name: "content" | "reasoning_content") => turn.map((message) => message[name]).filter((text) => text !== undefined) as string[];
   const [contents, reasoning] = [texts("content"), texts("reasoning_content")];
-  const calls = [...first.tool_calls ?? [], ...second.tool_calls ?? []];
+  const calls = turn.flatMap(({ tool_calls }) => tool_calls ?? []);
   return {
-    role: first.role,
+    role: turn[0].role,
     ...(contents.length === 0 ? {} : { content: contents.filter((text) => text !== "").join(between) }),
     ...(reasoning.length === 0 ? {} : { reasoning_content: reasoning.join(between) }),
     ...(calls.length === 0 ? {} : { tool_calls: calls }),

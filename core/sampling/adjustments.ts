@@ -71,6 +71,8 @@ export class LogitAdjuster implements Adjustments {
       more.set(token, (more.get(token) ?? 0) + 1);
       const [before, after] = [this.#adjustment(token), this.#adjustment(token, more.get(token))];
       if (differ(before, after)) changes.set(token, after);
+      // Penalties may cancel each other: what the occurrence before would have changed is undone.
+      else changes.delete(token);
     }
     return [...changes.values()];
   }

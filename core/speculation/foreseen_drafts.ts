@@ -4,7 +4,7 @@
  * @module
  */
 import type { TokenConstraint } from "../engine.ts";
-import { type IndexBudget, INDEXED_PER_STEP } from "./ngram_drafts.ts";
+import type { IndexBudget } from "./ngram_drafts.ts";
 import { type Draft, type DraftSource, MOST_DRAFTED } from "./speculator.ts";
 
 /** A grammar that can be asked about what is ahead. */
@@ -26,8 +26,8 @@ export class ForeseenDrafts implements DraftSource {
     this.#drafts.push(token);
   }
 
-  foresee(): Promise<void> | null {
-    this.#draft = this.#drafts.propose(MOST_DRAFTED, { tokens: INDEXED_PER_STEP });
+  foresee(budget: IndexBudget): Promise<void> | null {
+    this.#draft = this.#drafts.propose(MOST_DRAFTED, budget);
     return this.#draft === null ? null : this.#constraint.foresight.foresee(this.#draft.tokens);
   }
 

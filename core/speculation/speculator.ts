@@ -19,8 +19,8 @@ export interface Draft extends NgramDraft {
 export interface DraftSource {
   /** The sequence goes on. */
   push(token: number): void;
-  /** Finds out what has to be known before something is proposed; null: nothing. Asked when the sequence has got all tokens of a step. */
-  foresee?(): Promise<void> | null;
+  /** Finds out what has to be known before something is proposed; null: nothing. Asked when the sequence has got all tokens of a step. @param budget as of {@link propose} */
+  foresee?(budget: IndexBudget): Promise<void> | null;
   /** What may come next; null: no idea. @param budget of what is taken in before, which it lessens */
   propose(most: number, budget: IndexBudget): Draft | null;
   /** What became of a draft: how many of its tokens were computed, and how many of those were right. */

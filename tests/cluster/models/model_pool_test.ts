@@ -179,6 +179,32 @@ describe("a pool of models", () => {
     await pool.close();
   });
 
+  it("loads nothing in the place of what is lost before that is gone, and ends only then; one that cannot be closed troubles nobody", async () => {
+    let open = 0;
+    let most = 0;
+    const { pool } = poolOf("ab", {
+      maxLoaded: 1,
+      load: (name) => {
+        most = Math.max(most, ++open);
+        const { promise: failed, reject: fail } = Promise.withResolvers<never>();
+        const close = async () => {
+          await settle();
+          open--;
+          if (name === "a") throw new Error("out of order");
+        };
+        return Promise.resolve({ name, failed, fail, close });
+      },
+    });
+    for (const name of ["a", "a", "b", "a", "b"]) {
+      const lease = await pool.use(name);
+      lease.value.fail(new Error("lost"));
+      await Promise.resolve();
+      lease.release();
+    }
+    await pool.close();
+    assertEquals([most, open], [1, 0]);
+  });
+
   it("holds no more than it may and unloads nothing in use, whatever is asked for in whatever order", async () => {
     const step = fc.record({ name: fc.constantFrom(..."abcd"), release: fc.boolean(), abort: fc.boolean() });
     await fc.assert(
