@@ -69,8 +69,18 @@ describe("the dashboard", () => {
         await assertAccessible(page, "at the beginning");
         // What answers are asked for with.
         await page.locator("#open-settings").click();
-        await page.locator("[name=temperature]").fill("0");
+        await page.locator("[name=temperature]").fill("9");
+        await page.locator("#about-temperature", { hasText: "Must be a number from 0 to 2." }).waitFor();
         await assertAccessible(page, "the settings");
+        await page.keyboard.press("Escape");
+        assertEquals(await page.locator("#changed").innerText(), "1 !");
+        // Nothing is asked as if they were not set, and the question stays.
+        await ask(page, "Not yet");
+        await page.locator("#notice", { hasText: "Temperature must be a number from 0 to 2" }).waitFor();
+        assertEquals([await page.locator("#turns li").count(), await page.locator("#message").inputValue()], [0, "Not yet"]);
+        await page.locator("#message").fill("");
+        await page.locator("#open-settings").click();
+        await page.locator("[name=temperature]").fill("0");
         await page.keyboard.press("Escape");
         await page.locator("#message").focus();
         await page.keyboard.type("What is a kettle?");
@@ -208,10 +218,23 @@ describe("the dashboard", () => {
             const response = await route.fetch();
             await route.fulfill({
               response,
-              json: { ...await response.json(), models: [{ ...one, id: "tiny-mla" }, { ...one, id: "other", state: "unloaded" }] },
+              json: {
+                ...await response.json(),
+                models: [{ ...one, id: "tiny-mla" }, { ...one, id: "other", state: "unloaded" }, {
+                  ...one,
+                  id: "bad",
+                  state: "unloaded",
+                  error: "It has no config.json.",
+                }],
+              },
             });
           });
+          // One that has failed is not called ready.
+          await page.locator("#models").selectOption({ label: "✕ bad (could not be loaded)" });
+          assertEquals(await page.locator("#state.down").innerText(), "bad could not be loaded: It has no config.json.");
+          await assertAccessible(page, "a model that has failed");
           await page.locator("#models").selectOption({ label: "other (loads when asked)" });
+          assertEquals(await page.locator("#state.down").count(), 0);
           assert((await page.locator("#snippet").innerText()).includes(`"model":"other"`));
           const asked = nextAsked(page);
           await ask(page, "Show me");
@@ -288,6 +311,24 @@ describe("the dashboard", () => {
           await page.locator("#client").selectOption(client);
           assert((await page.locator("#snippet").innerText()).includes(text), client);
         }
+      });
+    }
+  });
+
+  inBrowser("leaves nothing out of sight that fits on screens", async () => {
+    for (const [width, height] of [[1900, 1000], [1280, 860]] as const) {
+      await withPage(server, browser, { viewport: { width, height } }, async (page) => {
+        await page.locator("#workers summary").click();
+        await page.locator("#workers-table tbody tr").nth(2).waitFor();
+        for (const part of ["#chat", "#cluster", "#connect", "#snippet"]) assert(await inWindow(page, part), `${part} at ${width} px`);
+        const [table, margin, rows] = await page.evaluate(`(() => {
+          const { scrollWidth, clientWidth } = document.querySelector("#workers .scroller");
+          const figures = [...document.querySelectorAll("#charts figure")].map((one) => one.offsetTop);
+          const rows = Object.values(Object.groupBy(figures, (top) => top)).map((row) => row.length);
+          return [scrollWidth - clientWidth, innerWidth - document.getElementById("side").getBoundingClientRect().right, rows];
+        })()`) as [number, number, number[]];
+        assertEquals([table, rows], [0, [2, 2]], `${width} px`);
+        assert(margin < 30, `${margin} px beside it at ${width} px`);
       });
     }
   });

@@ -54,8 +54,11 @@ historyDrawer({
   clearer: element("delete-all"),
 }, conversations);
 
-// Snippets name the model that is chosen.
-element("models").addEventListener("change", () => showClients(models.current, isKeyed()));
+// Snippets name the model that is chosen, and the state is that of it.
+element("models").addEventListener("change", () => {
+  showClients(models.current, isKeyed());
+  if (last !== null) showState(last.status);
+});
 
 // Beside each other where there is room; else one at a time.
 for (const choice of element("views").children) {
@@ -102,7 +105,7 @@ function loaded({ loadedBytes, totalBytes, downloading, bytesPerSecond, secondsL
 function tell(text, kind) {
   const state = element("state");
   if (state.className !== kind) announce(`The server: ${text}`);
-  state.textContent = text;
+  state.textContent = state.title = text;
   state.className = kind;
 }
 
@@ -126,18 +129,25 @@ async function look() {
   if (status !== null) show(status);
 }
 
-/** Shows what a look said. */
-function show(status) {
-  const { loading, ready, summary, units, blockTokens, scheduling: { waiting, running } } = status;
-  const now = performance.now();
-  const flows = flowsBetween(last?.status ?? status, status, last === null ? 1 : (now - last.at) / 1000);
-  last = { status, at: now };
+/** Shows which models there are, and whether the one that is asked can answer. */
+function showState(status) {
+  const { loading, ready, scheduling: { waiting, running } } = status;
   models.show(status);
   const coming = status.models?.find(({ state }) => state === "loading");
   if (loading) tell(loaded(loading), "busy");
+  else if (models.failure !== null) tell(models.failure, "down");
   else if (!ready) tell("not ready", "down");
   else if (coming !== undefined) tell(modelText(coming), "busy");
   else tell(running + waiting === 0 ? "ready" : `${running} answering · ${waiting} waiting`, "up");
+}
+
+/** Shows what a look said. */
+function show(status) {
+  const { loading, summary, units, blockTokens } = status;
+  const now = performance.now();
+  const flows = flowsBetween(last?.status ?? status, status, last === null ? 1 : (now - last.at) / 1000);
+  last = { status, at: now };
+  showState(status);
   // While it loads there is nothing to say of units, and the state says so.
   element("cluster-summary").textContent = loading ? "The model is still loading." : summary;
   const { totalBytes = 0, loadedBytes = 0 } = loading ?? {};

@@ -15,6 +15,9 @@ export function speedOf({ first, rest, tokens }) {
   return told.join(" · ");
 }
 
+/** A message as a sentence, so that more can follow it: servers end theirs as they like. @param {string} message */
+export const sentence = (message) => /[.!?…]["'”’)\]]*$/.test(message.trim()) ? message.trim() : `${message.trim().replace(/[:;,]$/, "")}.`;
+
 /** Why an answer is not whole; empty: it is. @param {import("./conversation.js").End | null} end */
 export function cutOf(end) {
   if (end === null) return "Cut: the page was closed before the answer ended.";
@@ -28,7 +31,7 @@ export function cutOf(end) {
     case "broken":
       return "Cut: the connection ended before the answer did.";
     case "error":
-      return `${end.message} This question is no part of the conversation until it is asked again.`;
+      return `${sentence(end.message)} This question is no part of the conversation until it is asked again.`;
   }
 }
 

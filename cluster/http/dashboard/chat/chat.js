@@ -2,7 +2,7 @@
 import { announce, make } from "../dom.js";
 import { keptInTab } from "../storage.js";
 import { stream } from "../server.js";
-import { Incoming } from "./answer.js";
+import { Incoming, sentence } from "./answer.js";
 import { attach } from "./attach.js";
 import { before, messagesFor, newConversation, pathOf, say, titleOf } from "./conversation.js";
 import { find, keep } from "./history.js";
@@ -17,7 +17,7 @@ const KEEP_EVERY = 1000;
  * The chat.
  *
  * @param {Record<string, HTMLElement>} parts its elements
- * @param {() => { system: string, fields: object }} settings how answers are asked for
+ * @param {() => { system: string, fields: object, problem: string | null }} settings how answers are asked for
  * @param {() => string | null} model which one is asked; null: whichever there is
  * @returns what the drawer of conversations needs
  */
@@ -27,7 +27,15 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
   let running = null;
   const views = new WeakMap();
 
+  /** Whether something can be asked with what is set; if not, the user is told why. */
+  function canAsk() {
+    const { problem } = settings();
+    if (problem !== null) tell(problem);
+    return problem === null;
+  }
+
   const doings = {
+    canAsk,
     instead: (one) => before(conversation, one)?.next ?? [one],
     turnTo(one, by) {
       before(conversation, one).chosen += by;
@@ -35,8 +43,8 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
       show();
     },
     edit: (question, text) => void answer(say(before(conversation, question), "user", text)),
-    again: (one) => void answer(before(conversation, one)),
-    goOn: (one) => void answer(before(conversation, one), one),
+    again: (one) => void (canAsk() && answer(before(conversation, one))),
+    goOn: (one) => void (canAsk() && answer(before(conversation, one), one)),
   };
 
   function viewOf(one) {
@@ -134,7 +142,7 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
     mine.view.show(false);
     // One that was deleted meanwhile stays so.
     if (find(within.id) !== null) keepIt(within);
-    if (going !== null && problem !== null && !stopped) tell(`It cannot go on: ${problem.message}`);
+    if (going !== null && problem !== null && !stopped) tell(`It cannot go on: ${sentence(problem.message)}`);
     // After another was begun, that is the one that runs.
     if (running !== mine) return;
     running = null;
@@ -163,7 +171,7 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const content = message.value.trim();
-    if (content === "" || running !== null) return;
+    if (content === "" || running !== null || !canAsk()) return;
     message.value = "";
     const last = pathOf(conversation).findLast(({ role }) => role === "assistant") ?? conversation.start;
     void answer(say(last, "user", content));

@@ -10,6 +10,7 @@ import { MarkdownText } from "./markdown.js";
  * @typedef {object} Doings
  * @property {(one: Said) => Said[]} instead what was said in its place, itself included
  * @property {(one: Said, by: number) => void} turnTo shows another of them
+ * @property {() => boolean} canAsk whether something can be asked now; if not, says why
  * @property {(question: Said, text: string) => void} edit
  * @property {(answer: Said) => void} again
  * @property {(answer: Said) => void} goOn
@@ -93,7 +94,7 @@ export class QuestionView {
         onsubmit: (event) => {
           event.preventDefault();
           const text = area.value.trim();
-          if (text === "" || this.#edit.disabled) return;
+          if (text === "" || this.#edit.disabled || !this.#doings.canAsk()) return;
           end();
           this.#doings.edit(this.#question, text);
         },

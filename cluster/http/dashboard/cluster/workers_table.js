@@ -2,10 +2,11 @@
 import { make } from "../dom.js";
 import { deviceOf, epochText, machine, stateOf } from "./words.js";
 
-const HEADS = [["Unit"], ["Rank"], ["Machine"], ["Device"], ["Process"], ["State"], ["Started again", "times"], ["Epoch", epochText("N")], [
-  "In sums",
+/** As few as there can be: all of them are to fit beside a chat. */
+const HEADS = [["Worker"], ["Device"], ["Process"], ["State"], ["Started again", "times"], ["Epoch", epochText("N")], ["In sums", "seconds"], [
+  "Computing",
   "seconds",
-], ["Computing", "seconds"]];
+]];
 
 const seconds = (ms) => ms === undefined ? "" : (ms / 1000).toFixed(1);
 
@@ -16,9 +17,7 @@ export function showWorkers(table, units) {
     workers.map((place) => {
       const { rank, host, pid, restarts, stats } = place;
       const values = [
-        rank,
-        machine(host),
-        [deviceOf(place), place.device].filter(Boolean).join(", "),
+        [machine(host), deviceOf(place), place.device].filter(Boolean).join(", "),
         pid ?? "",
         stateOf(place, up),
         restarts,
@@ -26,7 +25,12 @@ export function showWorkers(table, units) {
         seconds(stats?.exchangeMs),
         seconds(stats?.computeMs),
       ];
-      return make("tr", {}, make("th", { scope: "row", textContent: name }), ...values.map((value) => make("td", { textContent: String(value) })));
+      return make(
+        "tr",
+        {},
+        make("th", { scope: "row", textContent: `${name} rank ${rank}` }),
+        ...values.map((value) => make("td", { textContent: String(value) })),
+      );
     })
   );
   table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));

@@ -3,11 +3,11 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { cutOf, Incoming, speedOf } from "../../../../cluster/http/dashboard/chat/answer.js";
+import { cutOf, Incoming, sentence, speedOf } from "../../../../cluster/http/dashboard/chat/answer.js";
 import { fenced } from "../../../../cluster/http/dashboard/chat/attach.js";
-import { modelText } from "../../../../cluster/http/dashboard/chat/models.js";
+import { failureText, modelText } from "../../../../cluster/http/dashboard/chat/models.js";
 import { newConversation, say } from "../../../../cluster/http/dashboard/chat/conversation.js";
-import { requestOf } from "../../../../cluster/http/dashboard/chat/settings.js";
+import { boundsText, problemOf, requestOf } from "../../../../cluster/http/dashboard/chat/settings.js";
 
 /** An answer to which events come, one every 100 ms. */
 function answered(
@@ -56,7 +56,8 @@ describe("an answer on the page", () => {
         ["length", answered([part, delta({}, "length")]), /^Cut: no more tokens/],
         ["stopped", answered([part], { stopped: true, error: new Error("aborted") }), /^Stopped/],
         ["broken", answered([part]), /^Cut: the connection/],
-        ["error", answered([part], { error: new Error("It is away.") }), /^It is away\..*no part of the conversation/],
+        ["error", answered([part], { error: new Error("It is away.") }), /^It is away\. This.*no part of the conversation/],
+        ["error", answered([part], { error: new Error("this model's context holds 2048") }), /holds 2048\. This question/],
       ] as const
     ) {
       assertEquals(said.end!.kind, kind);
@@ -83,7 +84,15 @@ describe("an answer on the page", () => {
       state: "loading",
       progress: { loadedBytes: 1, totalBytes: 4 },
     }];
-    assertEquals(texts.map(modelText), ["m (loads when asked)", "m", "m (could not be loaded)", "m (loading, 25 %)"]);
+    assertEquals(texts.map(modelText), ["m (loads when asked)", "m", "✕ m (could not be loaded)", "m (loading, 25 %)"]);
+    assertEquals([...texts, undefined].map(failureText), [null, null, "m could not be loaded: no", null, null]);
+    // One that is tried again, or loaded since, has not failed.
+    assertEquals(["loading", "loaded"].map((state) => failureText({ ...model, state, error: "no" })), [null, null]);
+  });
+
+  it("is a sentence where an error is followed by more", () => {
+    const texts = ["It holds 2048", "It is away.", "Why?", 'It said "no."', "Wrong:", " so… "];
+    assertEquals(texts.map(sentence), ["It holds 2048.", "It is away.", "Why?", 'It said "no."', "Wrong.", "so…"]);
   });
 
   it("may be about files, in fences that nothing in them ends", () => {
@@ -98,5 +107,19 @@ describe("an answer on the page", () => {
       system: "Be brief.",
       fields: { temperature: 0, seed: 7, stop: ["a", " b"] },
     });
+  });
+
+  it("is not asked for with settings that are out of bounds, which says what they may be", () => {
+    const temperature = { label: "Temperature", min: "0", max: "2", step: "any" };
+    const seed = { label: "Seed", min: "", max: "", step: "1" };
+    assertEquals([temperature, seed, { ...seed, min: "1" }, { ...seed, max: "5" }].map(boundsText), [
+      "a number from 0 to 2",
+      "a whole number",
+      "a whole number from 1 up",
+      "a whole number up to 5",
+    ]);
+    assertEquals(problemOf([]), null);
+    assertEquals(problemOf([temperature]), "Nothing was sent. Temperature must be a number from 0 to 2: correct or empty it in the settings.");
+    assert(/Temperature must be .* 2; Seed must be a whole number: .* them/.test(problemOf([temperature, seed])!));
   });
 });
