@@ -107,6 +107,11 @@ export function listedObject({ id, state, error, maxContext }: ListedModel, crea
   };
 }
 
+/** What `/readyz` says of a model: its state, or that it could not be loaded the last time. */
+export function readinessOf({ state, error }: ListedModel): ListedModel["state"] | "failed" {
+  return state === "unloaded" && error !== null ? "failed" : state;
+}
+
 /** The same as Anthropic's API has it, which knows of no states. */
 export function listedAnthropic({ id, maxContext }: ListedModel, created: number): object {
   const most = maxContext === null ? {} : { max_input_tokens: maxContext, max_tokens: maxContext };
