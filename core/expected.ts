@@ -35,7 +35,8 @@ export function problemOf(
   // A name that users give, and not what is under it.
   if (issue.code === "invalid_key") return `the name ${issue.issues[0].message}, got ${shown(issue.path.at(-1))}`;
   // These say in their own words what they want.
-  if (issue.code === "custom" || issue.code === "invalid_format" && issue.format === "regex") return `it ${issue.message}${got}`;
+  const ownWords = issue.code === "custom" || issue.code === "invalid_format" && issue.format === "regex" || issue.message.startsWith("must ");
+  if (ownWords) return `it ${issue.message}${got}`;
   const expected = expectedBy(nodeAt(schemaOf(schema), issue.path), object);
   return expected === null ? issue.message : `expected ${expected}${got}`;
 }
