@@ -51,7 +51,7 @@ export function askModels(models: ServedModels, bodies: BodyLimits, isAsked: (c:
     if (!isAsked(c)) return await next();
     const { use, request } = await taken(c, models, bodies);
     try {
-      c.res = endingWith(await use.fetch(request), use.release);
+      c.res = endingWith(await use.fetch(request), () => use.release());
     } catch (error) {
       use.release();
       throw error;
