@@ -66,8 +66,10 @@ function valueAt(whole: unknown, path: readonly PropertyKey[]): unknown {
 
 function nodeAt(root: Node, path: readonly PropertyKey[]): Node | null {
   return path.reduce<Node | null>((node, key) => {
-    // Of alternatives whatever has the key, or all that have.
-    const children = formsOf(node ?? {}).flatMap(formsOf).map((form) => childOf(form, key)).filter((child) => child !== undefined);
+    // Of alternatives whatever has the key, or all that have; those that take any name say nothing of it.
+    const children = formsOf(node ?? {}).flatMap(formsOf).map((form) => childOf(form, key)).filter((child) =>
+      child !== undefined && Object.keys(child).length > 0
+    ) as Node[];
     return children.length > 1 ? { anyOf: children } : children[0] ?? null;
   }, root);
 }

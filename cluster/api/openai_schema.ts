@@ -143,7 +143,10 @@ export const tokenizeRequest = z.union([
 ]);
 
 /** Body of `POST /detokenize`. */
-export const detokenizeRequest = z.strictObject({ model: optional(z.string()), tokens: z.union([tokenIds, z.tuple([])]) });
+export const detokenizeRequest = z.strictObject({
+  model: optional(z.string()),
+  tokens: z.union([tokenIds, z.tuple([])], `must be a list of at most ${MOST_TOKENS} token ids`),
+});
 
 function isTokenId(value: unknown): boolean {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 2 ** 31;

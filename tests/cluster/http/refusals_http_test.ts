@@ -148,7 +148,8 @@ describe("requests that cannot be honoured", () => {
         { prompt: "a", stop: 5 },
         'Parameter "stop" cannot be used: expected a text of 1 to 1024 characters or a list of at most 16 elements, got 5',
       ],
-      ["/detokenize", { tokens: "x" }, "must be a list of 1 to"],
+      ["/detokenize", { tokens: [[]] }, "it must be a list of at most 1048576 token ids, got [[]]"],
+      ["/v1/responses", { input: "x", tools: [{ type: "function" }] }, '"tools.0.name" cannot be used: expected a text, and it is missing'],
     ];
     for (const [path, body, said] of cases) {
       const { error } = await (await post(path, body)).json();
