@@ -35,7 +35,8 @@ export function problemOf(
   // A name that users give, and not what is under it.
   if (issue.code === "invalid_key") return `the name ${issue.issues[0].message}, got ${shown(issue.path.at(-1))}`;
   // These say in their own words what they want.
-  if (issue.code === "custom" || issue.code === "invalid_format" && issue.format === "regex") return `it ${issue.message}${got}`;
+  const ownWords = issue.code === "custom" || issue.code === "invalid_format" && issue.format === "regex" || issue.message.startsWith("must ");
+  if (ownWords) return `it ${issue.message}${got}`;
   const expected = expectedBy(nodeAt(schemaOf(schema), issue.path), object);
   return expected === null ? issue.message : `expected ${expected}${got}`;
 }
@@ -65,8 +66,10 @@ function valueAt(whole: unknown, path: readonly PropertyKey[]): unknown {
 
 function nodeAt(root: Node, path: readonly PropertyKey[]): Node | null {
   return path.reduce<Node | null>((node, key) => {
-    // Of alternatives whatever has the key, or all that have.
-    const children = formsOf(node ?? {}).flatMap(formsOf).map((form) => childOf(form, key)).filter((child) => child !== undefined);
+    // Of alternatives whatever has the key, or all that have; those that take any name say nothing of it.
+    const children = formsOf(node ?? {}).flatMap(formsOf).map((form) => childOf(form, key)).filter((child) =>
+      child !== undefined && Object.keys(child).length > 0
+    ) as Node[];
     return children.length > 1 ? { anyOf: children } : children[0] ?? null;
   }, root);
 }

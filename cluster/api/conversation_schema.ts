@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { TEMPLATE_VARIABLES } from "../../core/text/chat_template.ts";
-import { ignored, optional, withoutEffectInMessages } from "./fields.ts";
+import { ignored, ofParameters, optional, withoutEffectInMessages } from "./fields.ts";
 
 /** What `@openai/agents` repeats of a message in its parts. */
 const repeated = { role: ignored, reasoning_content: ignored, tool_calls: ignored } as const;
@@ -75,7 +75,12 @@ const schema = z.record(z.string(), z.unknown());
 /** One tool. */
 export const tool = z.strictObject({
   type: z.literal("function"),
-  function: z.strictObject({ name, description: optional(z.string().max(1 << 16)), parameters: optional(schema), strict: optional(z.boolean()) }),
+  function: z.strictObject({
+    name,
+    description: optional(z.string().max(1 << 16)),
+    parameters: optional(ofParameters(schema)),
+    strict: optional(z.boolean()),
+  }),
 });
 
 /** Which tools must be called. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { type Speculation, SPECULATIONS } from "../../core/speculation/speculation.ts";
 
 /** A field that may be missing or null. */
 export function optional<T extends z.ZodType>(schema: T): z.ZodType<z.output<T> | undefined> {
@@ -13,6 +14,14 @@ export function optional<T extends z.ZodType>(schema: T): z.ZodType<z.output<T> 
 /** A field that may only say what happens anyway. */
 export function only(...values: (string | boolean | number)[]) {
   return optional(z.literal(values));
+}
+
+/** The schema of a function's parameters: what it is called with has names, so that no other type than an object can be called. */
+export function ofParameters<T extends z.ZodType<Record<string, unknown>>>(schema: T): T {
+  return schema.superRefine(({ type }, context) => {
+    if (type === undefined || [type].flat().includes("object")) return;
+    context.addIssue({ code: "custom", message: 'must be "object"', path: ["type"] });
+  });
 }
 
 /** A field that may hold anything: whatever it says, the answer is the same. */
@@ -58,6 +67,9 @@ export function withoutNulls(value: unknown, depth = 0): unknown {
   }
   return value;
 }
+
+/** Whether tokens are guessed; default: as the server is set. */
+export const speculate: z.ZodType<Speculation | undefined> = optional(z.enum(SPECULATIONS));
 
 /** vLLM's: of a client's requests, those with smaller numbers come first. */
 export const priority: z.ZodType<number | undefined> = optional(z.int().min(-(2 ** 31)).max(2 ** 31 - 1));

@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { ignored, only, optional, priority } from "./fields.ts";
+import { ignored, ofParameters, only, optional, priority, speculate } from "./fields.ts";
 
 /** What clients say of caching and of who may call, which changes no answer: every prefix is cached, and only the model calls. */
 const withoutEffect = { cache_control: ignored, citations: ignored, caller: ignored, toolset_name: ignored } as const;
@@ -51,7 +51,7 @@ const tool = z.union([
     name,
     type: only("custom"),
     description: optional(z.string().max(1 << 16)),
-    input_schema: anyObject,
+    input_schema: ofParameters(anyObject),
     strict: optional(z.boolean()),
     cache_control: ignored,
     eager_input_streaming: ignored,
@@ -110,6 +110,7 @@ export const messagesRequest = z.strictObject({
   stop_sequences: optional(z.array(z.string().min(1).max(1024)).max(64)),
   stream: optional(z.boolean()),
   priority,
+  speculate,
   metadata: ignored,
   diagnostics: ignored,
   inference_geo: ignored,

@@ -6,8 +6,7 @@
  */
 import { z } from "zod";
 import { message, reasoningEffort, responseFormat, templateVariables, tool, toolChoice } from "./conversation_schema.ts";
-import { SPECULATIONS } from "../../core/speculation/speculation.ts";
-import { ignored, optional, priority, withoutEffect } from "./fields.ts";
+import { ignored, optional, priority, speculate, withoutEffect } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
@@ -15,6 +14,7 @@ const MOST_STOP_TOKENS = 128;
 const MOST_STOP_LENGTH = 1024;
 const MOST_CHOICES = 128;
 const MOST_PROMPTS = 256;
+const MOST_PARTS = 4096;
 const MOST_TOOLS = 128;
 const MOST_TOKENS = 2 ** 20;
 
@@ -44,10 +44,16 @@ const logitBias = z.custom<Readonly<Record<string, number>>>(
     }
   });
 
+/** What may be one of several forms says which, also where one has too many elements or none. */
+const PREDICTION = `must be a text, a list of 1 to ${MOST_PARTS} parts of type "text", or a list of 1 to ${MOST_TOKENS} token ids`;
+const PROMPT = `must be a text, a list of 1 to ${MOST_TOKENS} token ids, or a list of 1 to ${MOST_PROMPTS} of either`;
+
+const predictionPart = z.strictObject({ type: z.literal("text"), text: z.string() });
+
 /** OpenAI's: what the answer may be like, as a text that is to be edited. */
 const prediction = optional(z.strictObject({
   type: z.literal("content"),
-  content: z.union([z.string(), tokenIds, z.array(z.strictObject({ type: z.literal("text"), text: z.string() })).min(1).max(4096)]),
+  content: z.union([z.string(), tokenIds, z.array(predictionPart).min(1, PREDICTION).max(MOST_PARTS, PREDICTION)], PREDICTION),
 }));
 
 /** A prediction as it is given. */
@@ -80,7 +86,7 @@ const sampling = {
   skip_special_tokens: optional(z.boolean()),
   prompt_logprobs: optional(z.int().min(0).max(20)),
   priority,
-  speculate: optional(z.enum(SPECULATIONS)),
+  speculate,
   prediction,
   return_token_ids: optional(z.boolean()),
   ...withoutEffect,
@@ -113,9 +119,12 @@ export const chatRequest = z.strictObject({
 /** Body of `POST /v1/completions`. */
 export const completionRequest = z.strictObject({
   ...sampling,
-  prompt: z.union([z.string(), tokenIds, z.array(z.string()).min(1).max(MOST_PROMPTS), z.array(tokenIds).min(1).max(MOST_PROMPTS)], {
-    error: `must be a text, a list of 1 to ${MOST_TOKENS} token ids, or a list of 1 to ${MOST_PROMPTS} of either`,
-  }),
+  prompt: z.union([
+    z.string(),
+    tokenIds,
+    z.array(z.string()).min(1, PROMPT).max(MOST_PROMPTS, PROMPT),
+    z.array(tokenIds).min(1, PROMPT).max(MOST_PROMPTS, PROMPT),
+  ], PROMPT),
   max_tokens: optional(tokenCount),
   logprobs: optional(z.int().min(0).max(20)),
   echo: optional(z.boolean()),
@@ -134,7 +143,10 @@ export const tokenizeRequest = z.union([
 ]);
 
 /** Body of `POST /detokenize`. */
-export const detokenizeRequest = z.strictObject({ model: optional(z.string()), tokens: z.union([tokenIds, z.tuple([])]) });
+export const detokenizeRequest = z.strictObject({
+  model: optional(z.string()),
+  tokens: z.union([tokenIds, z.tuple([])], `must be a list of at most ${MOST_TOKENS} token ids`),
+});
 
 function isTokenId(value: unknown): boolean {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 2 ** 31;

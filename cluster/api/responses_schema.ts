@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { reasoningEffort, templateVariables, toolChoice } from "./conversation_schema.ts";
-import { ignored, only, optional, priority, withoutEffect } from "./fields.ts";
+import { ignored, ofParameters, only, optional, priority, speculate, withoutEffect } from "./fields.ts";
 
 const part = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("input_text"), text: z.string(), prompt_cache_breakpoint: ignored }),
@@ -51,7 +51,7 @@ const functionTool = z.strictObject({
   type: z.literal("function"),
   name,
   description: optional(z.string()),
-  parameters: optional(schema),
+  parameters: optional(ofParameters(schema)),
   strict: optional(z.boolean()),
   allowed_callers: ignored,
   defer_loading: ignored,
@@ -102,6 +102,7 @@ export const responsesRequest = z.strictObject({
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().min(0).max(1)),
   priority,
+  speculate,
   stream: optional(z.boolean()),
   stream_options: optional(z.strictObject({ include_obfuscation: ignored })),
   tools: optional(z.array(tool).max(512)),

@@ -26,7 +26,7 @@ import { handleCountTokens, handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
 import { handleTokens } from "./openai/tokens.ts";
-import { askModels, listedAnthropic, listedObject, listOf, noSuchModel, type ServedModels } from "./several_models.ts";
+import { askModels, listedAnthropic, listedObject, listOf, noSuchModel, readinessOf, type ServedModels } from "./several_models.ts";
 
 /** A server that can answer. */
 export interface LoadedServer {
@@ -160,7 +160,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   app.get("/readyz", (c) => {
     if (models !== undefined) {
       if (drain.aborted) return c.json({ status: "not ready" }, 503);
-      return c.json({ status: "ready", models: Object.fromEntries(models.list().map(({ id, state }) => [id, state])) });
+      return c.json({ status: "ready", models: Object.fromEntries(models.list().map((model) => [model.id, readinessOf(model)])) });
     }
     const now = state();
     if ("loading" in now) return c.json({ status: now.pace?.downloading ? "downloading" : "loading", ...progressOf(now) }, 503);

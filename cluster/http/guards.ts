@@ -159,28 +159,35 @@ export function limitClients(limiter: RateLimiter): MiddlewareHandler<AppEnv> {
   };
 }
 
-/** A response whose end, or whose abandonment, is noticed. */
-export function endingWith(response: Response, end: () => void): Response {
+/** A response whose end, or whose abandonment, is noticed. @param onEnd told once, and whether it was abandoned */
+export function endingWith(response: Response, onEnd: (abandoned: boolean) => void): Response {
   if (response.body === null) {
-    end();
+    onEnd(false);
     return response;
   }
   const reader = response.body.getReader();
+  let ended = false;
+  const end = (abandoned: boolean) => {
+    if (!ended) onEnd(abandoned);
+    ended = true;
+  };
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       const { done, value } = await reader.read().catch((error) => {
-        end();
+        end(false);
         throw error;
       });
+      if (ended) return;
       if (!done) return controller.enqueue(value);
-      end();
+      end(false);
       controller.close();
     },
     async cancel(reason) {
-      end();
+      end(true);
       await reader.cancel(reason);
     },
-  });
+    // Nothing is read before somebody wants it: how much waits is for the stream inside to say.
+  }, { highWaterMark: 0 });
   return new Response(body, response);
 }
 

@@ -51,7 +51,7 @@ export function askModels(models: ServedModels, bodies: BodyLimits, isAsked: (c:
     if (!isAsked(c)) return await next();
     const { use, request } = await taken(c, models, bodies);
     try {
-      c.res = endingWith(await use.fetch(request), use.release);
+      c.res = endingWith(await use.fetch(request), () => use.release());
     } catch (error) {
       use.release();
       throw error;
@@ -105,6 +105,11 @@ export function listedObject({ id, state, error, maxContext }: ListedModel, crea
     ...(maxContext === null ? {} : { max_model_len: maxContext }),
     status: { value: state, ...(error === null ? {} : { failed: true, error }) },
   };
+}
+
+/** What `/readyz` says of a model: its state, or that it could not be loaded the last time. */
+export function readinessOf({ state, error }: ListedModel): ListedModel["state"] | "failed" {
+  return state === "unloaded" && error !== null ? "failed" : state;
 }
 
 /** The same as Anthropic's API has it, which knows of no states. */

@@ -83,7 +83,7 @@ export interface ResponseBody {
 
 /** A request for a response, without what its prompt was made of. */
 export interface PreparedResponse {
-  readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "priority" | "max_output_tokens" | "stream">;
+  readonly request: Pick<ResponsesRequest, "temperature" | "top_p" | "priority" | "speculate" | "max_output_tokens" | "stream">;
   readonly conversation: PreparedConversation;
   readonly namespaces: Namespaces;
   /** Fields of the response that say what was asked for, as JSON without the braces around it. */
@@ -96,7 +96,7 @@ export interface PreparedResponse {
 
 /** A request for a message of Anthropic's API, without what its prompt was made of. */
 export interface PreparedMessage {
-  readonly request: Pick<MessagesRequest, "max_tokens" | "temperature" | "top_p" | "top_k" | "stop_sequences" | "stream" | "priority">;
+  readonly request: Pick<MessagesRequest, "max_tokens" | "temperature" | "top_p" | "top_k" | "stop_sequences" | "stream" | "priority" | "speculate">;
   readonly conversation: PreparedConversation;
   /** What was left out of the request; null: nothing. */
   readonly warning: string | null;

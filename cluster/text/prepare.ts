@@ -18,7 +18,7 @@ import {
 import { parseBody } from "../api/parse_body.ts";
 import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
 import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
-import { conversationOf, referencesOf, RESPONSE_FIELDS, responseEcho } from "./response_fields.ts";
+import { conversationOf, referencesOf, RESPONSE_FIELDS, responseEcho, storesItems } from "./response_fields.ts";
 import { offeredTools } from "./offered_tools.ts";
 import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
@@ -143,15 +143,15 @@ function prepareResponse(model: TextModel, { body, kept }: TextJobs["response"][
   if (references.length > 0) return { references };
   const { fields, leftOut } = conversationOf(request, kept ?? {});
   const conversation = answerForm(model, fields, RESPONSE_FIELDS);
-  const { temperature, top_p, priority, max_output_tokens, stream } = request;
+  const { temperature, top_p, priority, speculate, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
   return {
-    request: { temperature, top_p, priority, max_output_tokens, stream },
+    request: { temperature, top_p, priority, speculate, max_output_tokens, stream },
     conversation,
     namespaces: offeredTools(request.tools).namespaces,
     echo: responseEcho(request, model.id),
     warning: leftOutWarning(leftOut),
-    store: request.store !== false,
+    store: storesItems(request),
   };
 }
 
@@ -166,8 +166,12 @@ function prepareMessage(model: TextModel, body: Uint8Array<ArrayBuffer>): Prepar
   const conversation = answerForm(model, fields, MESSAGES_FIELDS);
   // Whatever is asked for, an answer ends where the context does, and says so.
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: undefined });
-  const { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority } = parsed;
-  return { request: { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority }, conversation, warning: leftOutWarning(leftOut) };
+  const { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority, speculate } = parsed;
+  return {
+    request: { max_tokens, temperature, top_p, top_k, stop_sequences, stream, priority, speculate },
+    conversation,
+    warning: leftOutWarning(leftOut),
+  };
 }
 
 function messageTokens(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
@@ -205,6 +209,7 @@ function count({ tokenizer }: TextModel, texts: readonly string[]): number {
 
 /** @param parse for conversations, of whose tools templates print every number as it was written */
 function parseJson(body: Uint8Array<ArrayBuffer>, parse: (text: string) => unknown = JSON.parse): unknown {
+  if (body.length === 0) throw new HttpError(400, "The request body is empty; send a JSON object", { code: "invalid_json" });
   try {
     return parse(decodeUtf8(body));
   } catch (error) {

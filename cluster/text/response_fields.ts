@@ -119,7 +119,7 @@ export function responseEcho(request: ResponsesRequest, model: string): Uint8Arr
     metadata: request.metadata ?? {},
     parallel_tool_calls: request.parallel_tool_calls ?? true,
     previous_response_id: null,
-    store: false,
+    store: storesItems(request),
     temperature: request.temperature ?? null,
     text: { format: request.text?.format ?? { type: "text" } },
     tool_choice: echoOf(request.tool_choice),
@@ -130,6 +130,11 @@ export function responseEcho(request: ResponsesRequest, model: string): Uint8Arr
     truncation: "disabled",
   };
   return new TextEncoder().encode(JSON.stringify(fields).slice(1, -1));
+}
+
+/** Whether the items of a response may be kept for a while. */
+export function storesItems({ store }: ResponsesRequest): boolean {
+  return store !== false;
 }
 
 /** A choice as it was sent. */

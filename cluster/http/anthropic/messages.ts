@@ -31,9 +31,10 @@ export async function handleMessages(c: Context<AppEnv>, server: ServerContext):
   const { request, conversation, warning } = await prepared(c, server, "message");
   const abort = new RequestAbort(c, server.shutdown);
   const room = Math.max(1, model.engine.maxContext - conversation.prompt.length);
+  const { temperature, top_p, top_k, priority, speculate } = request;
   const requests = tokenRequests(
     model,
-    { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k, priority: request.priority },
+    { temperature, top_p, top_k, priority, speculate },
     {
       prompt: conversation.prompt,
       bias: null,

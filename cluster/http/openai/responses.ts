@@ -23,7 +23,8 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext)
   const { model } = server;
   const { request, conversation, namespaces, echo, warning, store } = await preparedResponse(c, server);
   const abort = new RequestAbort(c, server.shutdown);
-  const requests = tokenRequests(model, { temperature: request.temperature, top_p: request.top_p, priority: request.priority }, {
+  const { temperature, top_p, priority, speculate } = request;
+  const requests = tokenRequests(model, { temperature, top_p, priority, speculate }, {
     prompt: conversation.prompt,
     bias: null,
     maxTokens: request.max_output_tokens,

@@ -92,7 +92,7 @@ export class ResponseWriter {
 }
 
 /** Whether pieces of an answer come as they are computed. */
-function isStream({ headers }: Response): boolean {
+export function isStream({ headers }: Response): boolean {
   return headers.get("content-type")?.startsWith("text/event-stream") ?? false;
 }
 

@@ -20,7 +20,7 @@ function jsonSchema(schema: object) {
 
 describe("requests that cannot be honoured", () => {
   let test: OpenApp;
-  beforeAll(async () => void (test = await openApp(await scriptedModel(() => "A kettle.", { maxContext: 2048 }))));
+  beforeAll(async () => void (test = await openApp(await scriptedModel(() => "A kettle.", { maxContext: 2048 }), { maxBodyBytes: 150_000 })));
   afterAll(() => test.close());
 
   const post = async (path: string, body: unknown) =>
@@ -148,11 +148,86 @@ describe("requests that cannot be honoured", () => {
         { prompt: "a", stop: 5 },
         'Parameter "stop" cannot be used: expected a text of 1 to 1024 characters or a list of at most 16 elements, got 5',
       ],
-      ["/detokenize", { tokens: "x" }, "must be a list of 1 to"],
+      ["/detokenize", { tokens: [[]] }, "it must be a list of at most 1048576 token ids, got [[]]"],
+      ["/v1/responses", { input: "x", tools: [{ type: "function" }] }, '"tools.0.name" cannot be used: expected a text, and it is missing'],
     ];
     for (const [path, body, said] of cases) {
       const { error } = await (await post(path, body)).json();
       assert(error.message.includes(said), error.message);
     }
+  });
+
+  it("says of a prediction all that it may be", async () => {
+    for (const content of [undefined, [], 5, [{ type: "image_url" }], new Array(4097).fill({ type: "text", text: "" })]) {
+      const { error } = await (await post(chat, { ...KETTLE, prediction: { type: "content", content } })).json();
+      const said = 'it must be a text, a list of 1 to 4096 parts of type "text", or a list of 1 to 1048576 token ids, ';
+      assert(error.message.includes(said), error.message);
+      assertEquals([error.param, error.code], ["prediction.content", "invalid_value"]);
+    }
+  });
+
+  it("says of a prompt all that it may be", async () => {
+    for (const prompt of [undefined, [], 5, [-1], new Array(257).fill("x"), new Array(257).fill([1])]) {
+      const { error } = await (await post(completions, { prompt })).json();
+      const said = "it must be a text, a list of 1 to 1048576 token ids, or a list of 1 to 256 of either, ";
+      assert(error.message.includes(said), error.message);
+      assertEquals([error.param, error.code], ["prompt", "invalid_value"]);
+    }
+  });
+
+  it("says where parameters of functions are no objects, in every API", async () => {
+    const parameters = { type: "string" };
+    const called = (parameters: object) => [{ type: "function", function: { name: "a", parameters } }];
+    const cases: [path: string, body: object, param: string][] = [
+      [chat, { ...KETTLE, tools: called(parameters) }, "tools.0.function.parameters.type"],
+      [chat, { ...KETTLE, tools: called({ type: ["string", "null"] }) }, "tools.0.function.parameters.type"],
+      ["/v1/responses", { input: "x", tools: [{ type: "function", name: "a", parameters }] }, "tools.0.parameters.type"],
+      [
+        "/v1/responses",
+        { input: "x", tools: [{ type: "namespace", name: "n", tools: [{ type: "function", name: "a", parameters }] }] },
+        "tools.0.tools.0.parameters.type",
+      ],
+      ["/v1/messages", { ...KETTLE, tools: [{ name: "a", input_schema: parameters }] }, "tools.0.input_schema.type"],
+    ];
+    for (const [path, body, param] of cases) {
+      const response = await post(path, body);
+      const { error: { message } } = await response.json();
+      assertEquals(response.status, 400);
+      assert(message.startsWith(`Parameter "${param}" cannot be used: it must be "object", got `), message);
+    }
+    for (const parameters of [{}, { type: ["object", "null"], properties: {} }]) {
+      const response = await post(chat, { ...KETTLE, tools: called(parameters) });
+      assertEquals(response.status, 200, await response.text());
+    }
+  });
+
+  it("says what to do without what it refuses", async () => {
+    const image = [{ role: "user", content: [{ type: "image_url", image_url: {} }] }];
+    const media = "; only text is read here, no images, sound, video or files";
+    const cases: [path: string, body: object, ending: string][] = [
+      ["/v1/responses", { input: "x", previous_response_id: "resp_1" }, 'is not supported; send the conversation as "input"'],
+      ["/v1/responses", { messages: KETTLE.messages }, "it is missing"],
+      ["/v1/responses", { input: "x", max_tokens: 5 }, 'is not supported; use "max_output_tokens"'],
+      ["/v1/responses", { input: "x", response_format: { type: "text" } }, 'is not supported; use "text.format"'],
+      [chat, { ...KETTLE, functions: [] }, 'is not supported; use "tools"'],
+      [chat, { ...KETTLE, function_call: "auto" }, 'is not supported; use "tool_choice"'],
+      [chat, { ...KETTLE, temprature: 1 }, 'is not supported; did you mean "temperature"?'],
+      [completions, { prompt: "x", functions: [] }, "is not supported"],
+      [completions, { prompt: "x", suffix: "y" }, "is not supported"],
+      [chat, { messages: image }, `expected "text", got "image_url"${media}`],
+      ["/v1/responses", { input: [{ role: "user", content: [{ type: "input_image", image_url: "x" }] }] }, media],
+      ["/v1/messages", { max_tokens: 1, messages: [{ role: "user", content: [{ type: "image", source: {} }] }] }, media],
+      ["/v1/messages", { max_tokens: 1, messages: [{ role: "user", content: "x" }], stop: ["y"] }, 'is not supported; use "stop_sequences"'],
+    ];
+    for (const [path, body, ending] of cases) {
+      const { error: { message } } = await (await post(path, body)).json();
+      assert(message.endsWith(ending), message);
+    }
+  });
+
+  it("says that a body is empty", async () => {
+    const response = await post(chat, "");
+    const { error } = await response.json();
+    assertEquals([response.status, error.code, error.message], [400, "invalid_json", "The request body is empty; send a JSON object"]);
   });
 });

@@ -13,11 +13,13 @@ const call = (name: string) => `<tool_call>\n{"name": "${name}", "arguments": {"
 describe("POST /v1/responses", () => {
   let prompt = "";
   let answer = "";
+  let speculate: boolean | undefined;
   let test: OpenApp;
   beforeAll(async () => {
     test = await openApp(
-      await scriptedModel((given) => {
+      await scriptedModel((given, request) => {
         prompt = given;
+        speculate = request.speculate;
         return answer;
       }),
     );
@@ -133,6 +135,36 @@ describe("POST /v1/responses", () => {
     for (const id of [unkept.output[0].id, "msg_none"]) {
       const { response, body: { error } } = await post({ input: [{ type: "item_reference", id }] });
       assertEquals([response.status, error.param], [404, "input"]);
+    }
+  });
+
+  it("says whether its items are kept", async () => {
+    answer = "It rains.";
+    for (const [store, kept] of [[undefined, true], [null, true], [true, true], [false, false]]) {
+      const { body } = await post({ input: "Weather?", store });
+      assertEquals(body.store, kept);
+      const { response } = await post({ input: [{ type: "item_reference", id: body.output[0].id }] });
+      assertEquals(response.status, kept ? 200 : 404);
+    }
+  });
+
+  it("says whether tokens may be guessed, as in every API", async () => {
+    answer = "It rains.";
+    const fields: [path: string, body: object][] = [
+      ["/v1/responses", { input: "Weather?" }],
+      ["/v1/messages", { messages: [{ role: "user", content: "Weather?" }], max_tokens: 9 }],
+      ["/v1/chat/completions", { messages: [{ role: "user", content: "Weather?" }] }],
+      ["/v1/completions", { prompt: "Weather?" }],
+    ];
+    for (const [path, body] of fields) {
+      for (const [way, guessed] of [["off", false], ["ngram", true], [undefined, undefined]]) {
+        const response = await test.app.request(path, { method: "POST", body: JSON.stringify({ ...body, speculate: way }) });
+        assertEquals(response.status, 200, await response.text());
+        assertEquals(speculate, guessed);
+      }
+      const refused = await test.app.request(path, { method: "POST", body: JSON.stringify({ ...body, speculate: "much" }) });
+      assertEquals(refused.status, 400);
+      await refused.body?.cancel();
     }
   });
 
