@@ -4,9 +4,8 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { openTestApp, type TestApp } from "../../../bench/support/server.ts";
-import type { CellRecord } from "../../../core/registry/cell_record.ts";
 import { readFrontRequest } from "../../../cluster/front/front_request.ts";
-import { openCells, openFront, TestCell, type TestCells, type TestFront } from "../../support/cells.ts";
+import { openCells, openFront, type TestCells, type TestFront } from "../../support/cells.ts";
 
 const MESSAGES = [{ role: "user", content: "What is a kettle?" }];
 const CHAT = "/v1/chat/completions";
@@ -24,7 +23,6 @@ describe("routing of a front", () => {
     await response.body!.cancel();
     return response.status;
   };
-  const counts = (cells: readonly TestCell[]) => cells.map(({ engine }) => engine.requests.length);
 
   it("sends what begins alike to the same cell from every front, and spreads the rest", () =>
     withCells(["a", "b", "c"], async ({ front, cells, registry }) => {
