@@ -71,10 +71,11 @@ export class Registrar implements Registration {
   }
 
   async close(): Promise<void> {
+    // What was said last, such as that the cell ends, is written still.
+    await this.#writing;
     const registered = !this.#ended;
     this.#ended = true;
     clearTimeout(this.#timer);
-    await this.#writing;
     if (!registered) return;
     try {
       const { id } = this.#options.facts();

@@ -1,11 +1,12 @@
 /**
- * Cells and fronts as the processes that they are: three cells, two fronts, a directory as their registry, and kills.
+ * Cells and fronts as the processes that they are: three cells, two fronts, NATS as their registry where it is installed, else a directory, and kills.
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { taskCommand } from "../../bench/support/process.ts";
 import { CAN_LIST_PROCESSES, descendants, runs } from "../../bench/support/processes.ts";
 import { until } from "../support/cluster.ts";
+import { NATS_SERVER, NatsServer } from "../support/nats_server.ts";
 
 const CHAT = "/v1/chat/completions";
 
@@ -67,15 +68,17 @@ async function read(response: Response, onEvent: () => void = () => {}): Promise
 
 describe("cells and fronts", () => {
   let directory: string;
+  let nats: NatsServer | null = null;
+  let registry: string;
   const cells = new Map<string, Running>();
   let twin: Running;
   let fronts: Running[] = [];
   let urls: string[] = [];
   const startCell = (id: string) => {
-    const args = ["serve", "--single", "--device", "wasm", "--threads", "1", "--port", "0", "--registry", `file:${directory}`, "--cell-id", id];
+    const args = ["serve", "--single", "--device", "wasm", "--threads", "1", "--port", "0", "--registry", registry, "--cell-id", id];
     cells.set(id, new Running(args));
   };
-  const startFront = () => new Running(["front", "--registry", `file:${directory}`, "--port", "0"]);
+  const startFront = () => new Running(["front", "--registry", registry, "--port", "0"]);
   const cellsOf = async (url: string) =>
     (await (await fetch(`${url}/cluster`)).json()).cells as {
       id: string;
@@ -96,15 +99,18 @@ describe("cells and fronts", () => {
 
   beforeAll(async () => {
     directory = await Deno.makeTempDir();
+    if (NATS_SERVER !== null) nats = await NatsServer.start();
+    registry = nats?.url ?? `file:${directory}`;
     for (const id of ["one", "two", "three"]) startCell(id);
     fronts = [startFront(), startFront()];
     urls = await Promise.all(fronts.map((front) => front.url()));
     await settled(3);
     // It takes a while to find out, beside the tests before the one that looks at it.
-    twin = new Running(["serve", "--single", "--device", "wasm", "--port", "0", "--registry", `file:${directory}`, "--cell-id", "one"]);
+    twin = new Running(["serve", "--single", "--device", "wasm", "--port", "0", "--registry", registry, "--cell-id", "one"]);
   });
   afterAll(async () => {
     await Promise.all([...fronts, ...cells.values(), twin].map((running) => running.end()));
+    await nats?.[Symbol.asyncDispose]();
     await Deno.remove(directory, { recursive: true });
   });
 
