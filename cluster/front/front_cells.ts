@@ -11,6 +11,9 @@ import type { FrontRequest } from "./front_request.ts";
 /** Names of beginnings of prompts that are remembered. */
 const MOST_REMEMBERED = 1 << 17;
 
+/** Fronts that may be reckoned with. */
+const MOST_FRONTS = 64;
+
 /** Why a cell got a request. */
 export type RoutingReason = "remembered" | "hinted" | "rendezvous" | "spilled";
 
@@ -44,6 +47,8 @@ export class FrontCells {
   #groups = new Map<string, Group>();
   /** Requests of this front, by cell. */
   readonly #own = new Map<string, number>();
+  /** Requests of all fronts for each of this one: others send, meanwhile, what this one sends, and are heard of only with the next record. */
+  #share = 1;
   /** Requests of others when a cell's record was last read. */
   readonly #others = new Map<string, { readonly record: CellRecord; readonly load: number }>();
   /** Cells that could not be reached, until they beat again. */
@@ -58,6 +63,9 @@ export class FrontCells {
     const lives = new Map(cells.map((cell) => [cell.id, cell]));
     for (const id of this.#others.keys()) if (!lives.has(id)) this.#others.delete(id);
     for (const [id, record] of this.#aside) if (lives.get(id)?.beat !== record.beat) this.#aside.delete(id);
+    const reported = cells.reduce((sum, { load }) => sum + load.running + load.waiting, 0);
+    const own = this.#own.values().reduce((sum, requests) => sum + requests, 0);
+    this.#share = own === 0 ? 1 : Math.min(MOST_FRONTS, Math.max(1, reported / own));
     this.#groups = new Map([...models].map(([model, cells]) => [model, this.#group(cells)]));
   }
 
@@ -170,7 +178,7 @@ export class FrontCells {
     else this.#own.delete(id);
     const group = this.#groups.get(model);
     const place = group?.places.get(id);
-    if (place !== undefined) group!.table.add(place, requests);
+    if (place !== undefined) group!.table.add(place, requests * this.#share);
   }
 
   #remember(name: string, id: string): void {

@@ -36,8 +36,8 @@ export class Rendezvous {
     return this.#loads[cell];
   }
 
-  /** A request begins (1) or ends (-1) there. */
-  add(cell: number, requests: 1 | -1): void {
+  /** So many requests begin there, or end if they are negative. */
+  add(cell: number, requests: number): void {
     const load = Math.max(0, this.#loads[cell] + requests);
     this.#total += load - this.#loads[cell];
     this.#loads[cell] = load;
@@ -61,19 +61,55 @@ export class Rendezvous {
    * @returns null if all are excluded
    */
   choose(key: number, isExcluded?: (cell: number) => boolean): Decision | null {
-    const { bound } = this;
+    const quick = this.#chooseOfAll(key);
+    if (quick === null || isExcluded === undefined || (!isExcluded(quick.cell) && !isExcluded(quick.first))) return decided(quick);
+    return decided(this.#chooseOfOthers(key, isExcluded));
+  }
+
+  /** Ten thousand cells are looked at here for every request: there is nothing in the loop but numbers. */
+  #chooseOfAll(key: number): Choice | null {
+    const [hashes, loads, most] = [this.#hashes, this.#loads, this.bound - 1];
+    const count = hashes.length;
+    let [best, bestWeight, first, firstWeight] = [-1, -1, -1, -1];
+    for (let cell = 0; cell < count; cell++) {
+      const weight = mix32(hashes[cell] ^ key);
+      // Whoever wins with room has to be heavier than all with room before: most cells end here.
+      if (weight <= bestWeight) continue;
+      if (weight > firstWeight) {
+        first = cell;
+        firstWeight = weight;
+      }
+      if (loads[cell] <= most) {
+        best = cell;
+        bestWeight = weight;
+      }
+    }
+    if (first < 0) return null;
+    return best < 0 ? this.#chooseOfOthers(key, () => false) : { cell: best, first };
+  }
+
+  #chooseOfOthers(key: number, isExcluded: (cell: number) => boolean): Choice | null {
+    const most = this.bound - 1;
     let [best, bestWeight, first, firstWeight, idlest] = [-1, -1, -1, -1, -1];
     for (let cell = 0; cell < this.#hashes.length; cell++) {
-      if (isExcluded?.(cell)) continue;
+      if (isExcluded(cell)) continue;
       const weight = mix32(this.#hashes[cell] ^ key);
       if (weight > firstWeight) [first, firstWeight] = [cell, weight];
       if (idlest < 0 || this.#loads[cell] < this.#loads[idlest]) idlest = cell;
-      if (weight > bestWeight && this.#loads[cell] + 1 <= bound) [best, bestWeight] = [cell, weight];
+      if (weight > bestWeight && this.#loads[cell] <= most) [best, bestWeight] = [cell, weight];
     }
-    if (first < 0) return null;
-    const cell = best < 0 ? idlest : best;
-    return { cell, spilled: cell !== first };
+    return first < 0 ? null : { cell: best < 0 ? idlest : best, first };
   }
+}
+
+/** Who gets it, and who would have it were it not for its load. */
+interface Choice {
+  readonly cell: number;
+  readonly first: number;
+}
+
+function decided(choice: Choice | null): Decision | null {
+  return choice === null ? null : { cell: choice.cell, spilled: choice.cell !== choice.first };
 }
 
 /** 32 bits of a text (FNV-1a, mixed): enough to spread, not to name. */

@@ -83,6 +83,7 @@ describe("cells and fronts", () => {
     (await (await fetch(`${url}/cluster`)).json()).cells as {
       id: string;
       state: string;
+      beat: number;
       fingerprint: string | null;
       requestsOfThisFront: number;
       url: string;
@@ -140,7 +141,8 @@ describe("cells and fronts", () => {
     assertStringIncludes(twin.log, `a cell that lives has this id`);
   });
 
-  it("fail no request while all cells are drained and started again, one after the other", async () => {
+  /** Asks both fronts on and on while something happens. @returns how many requests failed, of how many */
+  async function underLoad(happens: () => Promise<void>): Promise<string> {
     let done = false;
     let [asked, failed] = [0, 0];
     const load = [true, false].map(async (stream, i) => {
@@ -157,17 +159,42 @@ describe("cells and fronts", () => {
       }
     });
     try {
+      await happens();
+    } finally {
+      done = true;
+      await Promise.all(load);
+    }
+    assert(asked > 4, "there was hardly any load");
+    return `${failed} failed`;
+  }
+
+  it("fail no request while all cells are drained and started again, one after the other", async () => {
+    const failed = await underLoad(async () => {
       for (const id of [...cells.keys()]) {
         assertEquals(await cells.get(id)!.end("SIGTERM"), 0, cells.get(id)!.log);
         startCell(id);
         // One at least must be there when the next one goes, besides that.
         await until(async () => (await Promise.all(urls.map(cellsOf))).every((cells) => cells.filter(({ state }) => state === "ready").length > 1));
       }
-    } finally {
-      done = true;
-      await Promise.all(load);
-    }
-    assertEquals(failed, 0, `${failed} of ${asked} requests failed`);
+    });
+    assertEquals(failed, "0 failed");
+  });
+
+  (NATS_SERVER === null ? it.skip : it)("fail no request while NATS is gone, and when it is back with nothing", async () => {
+    await settled(3);
+    const age = async (url: string) => (await (await fetch(`${url}/cluster`)).json()).front.registryAgeMs as number;
+    const failed = await underLoad(async () => {
+      await nats!.kill();
+      await until(async () => (await Promise.all(urls.map(age))).every((ms) => ms > 1500));
+      for (const url of urls) assertEquals((await cellsOf(url)).length, 3);
+      await nats!.start();
+      const before = await cellsOf(urls[0]);
+      await until(async () => {
+        const now = await cellsOf(urls[0]);
+        return before.every(({ id, beat }) => now.some((cell) => cell.id === id && cell.beat > beat));
+      });
+    });
+    assertEquals(failed, "0 failed");
   });
 
   it("leave nothing on cells when a front is killed, while another one serves", async () => {
