@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../core/errors.ts";
 import { attentionBench } from "./attention_bench.ts";
 import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
+import { FLEET_HELP, fleetBench } from "./fleet_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
 import { besideBench } from "./beside_bench.ts";
 import { bodiesBench } from "./bodies_bench.ts";
@@ -46,6 +47,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     run: soakBench,
   },
   chaos: { help: CHAOS_HELP, run: chaosBench },
+  fleet: { help: FLEET_HELP, run: fleetBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   cpu: {

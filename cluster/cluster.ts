@@ -17,9 +17,10 @@ import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
 import { shortPositions } from "../core/model/rope.ts";
 import type { ModelSpec } from "../core/model/spec.ts";
-import type { ModelPackage } from "../core/model_package.ts";
+import type { CellArithmetic } from "../core/registry/fingerprint.ts";
 import type { LoadTimes } from "../core/wire/load_times.ts";
-import { type CachePlan, PROMPTS_PER_UNIT, resolveCuts } from "./planning/assignment.ts";
+import { arithmeticOf } from "./fleet/arithmetic.ts";
+import { type CachePlan, type ClusterModel, PROMPTS_PER_UNIT, resolveCuts } from "./planning/assignment.ts";
 import { ClusterTokenEngine } from "./serving/cluster_engine.ts";
 import { Coordinator } from "./fleet/coordinator.ts";
 import { fitCache } from "./planning/fit_cache.ts";
@@ -78,10 +79,14 @@ export class RunningCluster implements AsyncDisposable {
   readonly #host: UnitHost;
   readonly #engine: ClusterTokenEngine;
   readonly #servers = new Set<ModelServer>();
+  readonly #arithmetic: () => Promise<CellArithmetic>;
   #grammars: Grammars | null = null;
+  #closed = false;
 
-  private constructor(host: UnitHost, settings: Settings, model: ModelPackage, gpus: number) {
+  private constructor(host: UnitHost, settings: Settings, clusterModel: ClusterModel, { digestFiles }: ClusterServices, gpus: number) {
+    const { package: model, directory } = clusterModel;
     const { spec } = model;
+    this.#arithmetic = () => arithmeticOf(settings, clusterModel, host, () => digestFiles(directory, () => !this.#closed));
     this.#host = host;
     this.#engine = new ClusterTokenEngine(host, {
       ...servingOptions(host.cache, settings, spec),
@@ -111,7 +116,7 @@ export class RunningCluster implements AsyncDisposable {
     logLoaded("coordinator", { files: performance.now() - started });
     const settings = await fitFeedForward(sized, model.package, model.directory, services);
     const coordinator = await Coordinator.start(settings, model, services, onLoading);
-    return new RunningCluster(coordinator, settings, model.package, services.gpuCount());
+    return new RunningCluster(coordinator, settings, model, services, services.gpuCount());
   }
 
   /** Serves from this process alone: one mixed worker, whatever the settings say of units. @throws {LatentmeshError} */
@@ -119,7 +124,7 @@ export class RunningCluster implements AsyncDisposable {
     const settings = await fitCache(asOneMixed(await withDawn(await withModelFetched(given, onLoading))), services);
     const model = await loadClusterModel(settings, services);
     const host = await LocalHost.start(settings, model, services, onLoading);
-    return new RunningCluster(host, settings, model.package, 0);
+    return new RunningCluster(host, settings, model, services, 0);
   }
 
   /** Bytes of weights on all devices. */
@@ -149,6 +154,11 @@ export class RunningCluster implements AsyncDisposable {
   /** What the scheduler has counted, and what it is at. */
   get scheduling(): SchedulingStatus {
     return schedulingStatus(this.#engine.serving.scheduler);
+  }
+
+  /** What the bits of its answers depend on; reads all of the model's files, in the background. @throws {LatentmeshError} `cancelled` if it is closed meanwhile */
+  arithmetic(): Promise<CellArithmetic> {
+    return this.#arithmetic();
   }
 
   /** What it consists of and what it is at. Never fails: workers that do not answer are reported without their totals. */
@@ -219,6 +229,7 @@ export class RunningCluster implements AsyncDisposable {
   async close(options: { readonly now?: boolean } = {}): Promise<void> {
     if (options.now) this.#engine.serving.failAll(new LatentmeshError("capacity", "The cluster is shutting down"));
     await Promise.all([...this.#servers].map((server) => server.close(options)));
+    this.#closed = true;
     await this.#engine.close();
     this.#grammars?.[Symbol.dispose]();
     await this.#host.close();

@@ -35,6 +35,11 @@ export interface TokenRequest {
   readonly speculate?: boolean;
   /** Tokens that the answer may be like, apart from some changes: more to guess from. */
   readonly prediction?: readonly number[];
+  /**
+   * Tokens of the answer that were generated before, by an engine of equal arithmetic that is gone: they are reported again, without log-probabilities, and the
+   * generation goes on behind them as it would have gone on there. Fewer than `maxTokens`, and none of them ends the generation.
+   */
+  readonly resumed?: readonly number[];
   /** Ends the generation. */
   readonly signal: AbortSignal;
 }

@@ -45,6 +45,14 @@ const TABLE = {
     schema: z.enum(["text", "json"]).optional(),
     help: "how logs are written (default text)",
   },
+  LATENTMESH_NATS_CREDS: {
+    schema: z.string().min(1).optional(),
+    help: "file of credentials (JWT and nkey) for a registry at nats://",
+  },
+  LATENTMESH_NATS_CA: {
+    schema: z.string().min(1).optional(),
+    help: "PEM certificate of who signed the certificates of NATS' servers; with it, connections are encrypted",
+  },
   HF_HOME: {
     schema: z.string().min(1).optional(),
     help: "where what comes from the hub is kept, shared with Python's huggingface_hub (default: huggingface in the user's cache)",

@@ -92,6 +92,7 @@ export class TokenChooser {
     this.#request = request;
     this.#adjuster = new LogitAdjuster(request.sampling, request.prompt);
     this.#key = sequenceKey(request.sampling.seed, request.choice);
+    for (const token of request.resumed ?? []) this.#take(token);
   }
 
   /** What must be known to choose the next token. */
@@ -150,13 +151,17 @@ export class TokenChooser {
     return this.#request.prompt.length + this.#chosen;
   }
 
-  #count({ token, logit }: SampledToken, answer: LogitsAnswer): ChosenToken {
-    const { logprobs } = this.#request;
-    const own = answer.adjusted === null ? logit : this.#adjuster.original(token, logit);
+  #take(token: number): void {
     this.#adjuster.add(token);
     // What ends the answer is not part of it.
     if (!this.#request.stopTokens.has(token)) this.#request.constraint?.accept(token);
     this.#chosen++;
+  }
+
+  #count({ token, logit }: SampledToken, answer: LogitsAnswer): ChosenToken {
+    const { logprobs } = this.#request;
+    const own = answer.adjusted === null ? logit : this.#adjuster.original(token, logit);
+    this.#take(token);
     return { token, logprob: logprobs === null ? null : logprobOf(answer.plain!, token, own, logprobs) };
   }
 }

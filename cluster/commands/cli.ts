@@ -9,6 +9,7 @@ import { ENV_HELP } from "../../core/env.ts";
 import { type CalibrateFlags, writeCalibration } from "./calibrate.ts";
 import { examineAll, printFindings } from "./doctor.ts";
 import { drift, type DriftFlags } from "./drift.ts";
+import { front, type FrontFlags } from "./front.ts";
 import { type ClusterPlan, planCluster, printPlan } from "./plan.ts";
 import { score, type ScoreFlags } from "./score.ts";
 import { models, type ModelsFlags } from "./models.ts";
@@ -27,15 +28,19 @@ import {
   cacheDtypeOption,
   integer,
   integers,
+  number,
   settingsOf,
+  withCell,
   withCluster,
   withDevice,
+  withListening,
   withModel,
   withScheme,
   withServer,
   withSingle,
 } from "../config/flags.ts";
 import { withModelDescribed } from "../config/fetch_model.ts";
+import { REGISTRY_HELP } from "../registry/open_registry.ts";
 import { groupFlags } from "../config/flag_groups.ts";
 import { log, printLine } from "../logs/log.ts";
 import { CALIBRATION_TOKENS } from "../fleet/load_model.ts";
@@ -67,7 +72,7 @@ export function createProgram(version: string, services: Services): Command {
     .addHelpText("after", ENVIRONMENT);
 
   const serving = (name: string, description: string) =>
-    withServer(withSingle(withCluster(withModel(program.command(name).description(description)))));
+    withCell(withServer(withSingle(withCluster(withModel(program.command(name).description(description))))));
   serving("serve", "serve a model over an OpenAI-compatible API, on a cluster of worker processes")
     .addHelpText("after", EXAMPLES)
     .addHelpText("after", ENVIRONMENT)
@@ -77,6 +82,20 @@ export function createProgram(version: string, services: Services): Command {
       if (settings.several === null) await serve(settings, load);
       else await serveModels(settings, settings.several, load, services);
     });
+
+  withListening(program.command("front").description("the APIs of all servers of a registry behind one address"), 8000)
+    .requiredOption("--registry <where>", `where servers say that they are up (serve --registry): ${REGISTRY_HELP}`)
+    .option("--cell-key <key>", "what servers know their fronts by (serve --front-key); env:NAME takes it from there")
+    .option("--cell-ca <file>", "PEM certificate of who signed the servers', besides those that the system trusts")
+    .option("--concurrent <n>", "requests of one API key at a time; every front counts for itself", integer)
+    .option("--requests-per-minute <n>", "requests of one API key in a minute; every front counts for itself", integer)
+    .option(
+      "--shutdown-timeout <seconds>",
+      "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
+      number,
+    )
+    .addHelpText("after", ENVIRONMENT)
+    .action(async (flags: FrontFlags) => await front(flags));
 
   program.command("worker").description("join this machine's GPUs to a cluster")
     .requiredOption("--join <address>", "address of the coordinator, wss://host:port")
@@ -152,7 +171,7 @@ export function createProgram(version: string, services: Services): Command {
     .option("--json", "print JSON instead of a table")
     .action(async (flags: ModelsFlags) => await models(flags));
 
-  for (const command of program.commands) if (command.name() !== "worker") groupFlags(command);
+  for (const command of program.commands) if (command.name() !== "worker" && command.name() !== "front") groupFlags(command);
   program.command("config-schema").description("print the JSON Schema of the configuration file")
     .action(() => printLine(JSON.stringify(configJsonSchema(), null, 2)));
   return program;

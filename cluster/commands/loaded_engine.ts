@@ -6,7 +6,8 @@
 import type { ServedModel } from "../../core/engine.ts";
 import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
 import type { LoadProgress, LoadTimes } from "../../core/wire/load_times.ts";
-import type { ClusterStatus } from "../observe/cluster_status.ts";
+import type { CellArithmetic } from "../../core/registry/fingerprint.ts";
+import type { ClusterStatus, SchedulingStatus } from "../observe/cluster_status.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";
 import type { Settings } from "../config/settings.ts";
 
@@ -21,6 +22,10 @@ export interface LoadedEngine {
   /** What would make more of its machines, for people. */
   readonly advice: readonly string[];
   readonly served: ServedModel;
+  /** What the scheduler is at. */
+  readonly scheduling: SchedulingStatus;
+  /** What the bits of its answers depend on; reads all of the model's files. */
+  arithmetic(): Promise<CellArithmetic>;
   /** What it is at. */
   describe(): Promise<ClusterStatus>;
   /** Told of every request that has ended. */

@@ -9,6 +9,9 @@ import type { LoadedEngine, LoadEngine, OnProgress } from "./loaded_engine.ts";
 import { guardianSettled, guardLauncher } from "../processes/guardian.ts";
 import { accessOf } from "../http/access.ts";
 import { createApp, type ServerState } from "../http/app.ts";
+import type { FrontRules } from "../http/relay/fronts.ts";
+import { RegisteredCell, type ServedCell } from "../cell/registered_cell.ts";
+import { openRegistry } from "../registry/open_registry.ts";
 import { OpenModel } from "../http/open_model.ts";
 import { logRequest } from "../http/request_log.ts";
 import type { HttpServer } from "../http/server/http_server.ts";
@@ -42,12 +45,14 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     uncaught: () => uncaught.count,
     cluster: async () => "loading" in state ? null : await state.describe?.() ?? null,
   });
+  let cell: RegisteredCell | null = null;
   const app = createApp(() => state, {
     drain: stop.drain.signal,
     shutdown: stop.cancel.signal,
     metrics,
     onAnswered: logRequest,
     ...accessOf(settings),
+    fronts: frontRules(settings, (key) => cell?.spilled(key)),
   });
   let engine: LoadedEngine | null = null;
   let open: OpenModel | null = null;
@@ -55,6 +60,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
   try {
     using loading = endOnSignals();
     server = await listen(settings, (request) => app.fetch(request));
+    cell = await register(settings, server, state.loading);
     engine = await load(settings, loadEngine, (progress) => {
       // A worker that is started again later loads, too.
       if (!("loading" in state)) return;
@@ -64,20 +70,59 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     });
     open = await OpenModel.open(engine, { id: settings.modelName, metrics, text });
     state = open.loaded;
+    cell?.serves(servedCell(open.loaded.model, engine));
     loading[Symbol.dispose]();
     using _ = stopOnSignals(stop);
     announce(server, engine, open.loaded.model, { started, keyed: settings.apiKeys.length > 0 });
     await Promise.race([aborted(stop.drain.signal), engine.failed]);
+    await handOff(cell, stop.cancel.signal);
     log("info", `stopping: running requests have ${settings.shutdownTimeout} s to finish; another Ctrl-C, half a second later, cancels them`);
     await finish(server, stop.cancel, settings.shutdownTimeout * 1000, stopping);
   } finally {
     stop.drain.abort();
     await finish(server, stop.cancel, 0, stopping);
+    await cell?.close();
     await (open ?? text).close();
     await engine?.close();
     releaseLauncher();
     await guardianSettled();
   }
+}
+
+/** Milliseconds in which fronts learn that a cell takes no more requests, while it still takes them. */
+const NOTICE = 1000;
+
+/** Says in a registry that this server is there, where it is one of several behind fronts. */
+async function register({ cell: { registry, advertiseUrl, id } }: Settings, server: HttpServer, model: string): Promise<RegisteredCell | null> {
+  if (registry === undefined) return null;
+  return await RegisteredCell.register(openRegistry(registry), { url: advertiseUrl ?? urlOf(server.address), id, model });
+}
+
+/** Who may call itself a front: who shows the key, or anybody where clients need none. */
+function frontRules({ cell: { registry, frontKey }, apiKeys }: Settings, onSpilled: (key: string) => void): FrontRules | null {
+  if (frontKey !== undefined) return { key: frontKey, onSpilled };
+  return registry !== undefined && apiKeys.length === 0 ? { key: null, onSpilled } : null;
+}
+
+/** What a registry is told of an engine. */
+function servedCell(model: ServedModel, engine: LoadedEngine): ServedCell {
+  return {
+    model,
+    get scheduling() {
+      return engine.scheduling;
+    },
+    arithmetic: () => engine.arithmetic(),
+  };
+}
+
+/** Lets fronts send requests elsewhere before connections are refused. */
+async function handOff(cell: RegisteredCell | null, cancel: AbortSignal): Promise<void> {
+  if (cell === null) return;
+  cell.drain();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, NOTICE);
+  await Promise.race([promise, aborted(cancel)]);
+  clearTimeout(timer);
 }
 
 /** What a model is called until it is known what it is. */

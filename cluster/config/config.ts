@@ -11,6 +11,8 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { keysAt, pathsOf, problemOf } from "../../core/expected.ts";
 import { suggest } from "../../core/suggest.ts";
 import { SETTING_OF, type SettingFlag } from "./flag_settings.ts";
+import { CELL_ID } from "../../core/registry/cell_record.ts";
+import { REGISTRY_HELP } from "../registry/open_registry.ts";
 import { SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { Config } from "./config_type.ts";
 
@@ -168,6 +170,19 @@ export const configSchema = z.strictObject({
     hosts: z.array(hostSchema).min(1).describe("machines and their GPUs; the first that does not join is this one, and by default there is no other")
       .optional(),
   }).describe("hosts, and how their workers join").optional(),
+  cell: z.strictObject({
+    registry: z.string().min(1).describe(`where this server says that it is there, for fronts: ${REGISTRY_HELP}; by default nowhere`).optional(),
+    advertiseUrl: z.url({ protocol: /^https?$/ }).describe(
+      "address at which fronts reach this server; by default where it listens, if that is loopback",
+    ).optional(),
+    id: z.string().regex(CELL_ID, "must be 1 to 127 letters, digits, dots, dashes or underscores, the first a letter or digit").describe(
+      "name of this server among all that are registered; by default made of the address",
+    ).optional(),
+    frontKey: z.string().min(1).describe(
+      "secret that fronts show, so that their requests count as their clients': env:NAME; by default whoever may ask may call itself a front",
+    )
+      .optional(),
+  }).describe("this server as one of several behind fronts (deno task front)").optional(),
 }).describe("What Latentmesh serves, on what, and for whom; flags win over it");
 
 // The type that users see is written out, and must be exactly what the schema gives.
@@ -204,7 +219,7 @@ export function checkConfig(value: unknown, source: string): Config {
 }
 
 /** Settings whose values are not shown. */
-const SECRET = /^(cluster\.token|server\.apiKeys)/;
+const SECRET = /^(cluster\.token|server\.apiKeys|cell\.frontKey)/;
 
 /** What a misspelled setting may have been meant as: one beside it, or one elsewhere, also by the name that its flag has. */
 function meantBy(key: string, section: readonly PropertyKey[]): string {

@@ -134,6 +134,17 @@ export interface Config extends ModelConfig {
     /** Machines and their GPUs. */
     hosts?: HostConfig[];
   };
+  /** One cell of several behind fronts. */
+  cell?: {
+    /** Where it says that it is there: `file:DIRECTORY`. */
+    registry?: string;
+    /** Address at which fronts reach it. */
+    advertiseUrl?: string;
+    /** Names it; by default made of that address. */
+    id?: string;
+    /** Secret that fronts show: `env:NAME`. */
+    frontKey?: string;
+  };
 }
 
 /** Decode groups of the cluster file. */

@@ -9,6 +9,7 @@ import { type Command, Option } from "commander";
 export const FLAG_GROUPS: Readonly<Record<string, readonly string[]>> = {
   Everyday: ["config", "model", "weights", "device", "gpus", "single", "host", "port", "api-key", "model-name", "help"],
   Cluster: ["mixed", "ranks", "groups", "prefill-workers", "prefill-ranks", "exchange", "feed-forward", "ping-pong", "strict"],
+  Fronts: ["registry", "advertise-url", "cell-id", "front-key"],
   TPLA: ["attention", "latent-groups", "basis", "lambda", "halo", "mu", "paper"],
   Limits: [
     "max-batch",

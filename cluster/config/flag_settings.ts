@@ -43,6 +43,10 @@ export const SETTING_OF = {
   insecure: "cluster.insecure",
   gpus: "cluster.hosts",
   strict: "cluster.strict",
+  registry: "cell.registry",
+  advertiseUrl: "cell.advertiseUrl",
+  cellId: "cell.id",
+  frontKey: "cell.frontKey",
 } as const;
 
 /** A flag that sets one. */

@@ -17,6 +17,7 @@ import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { refuseSeveral } from "./several_models.ts";
 import { refuseIdleFlags } from "./without_effect.ts";
+import { REGISTRY_HELP } from "../registry/open_registry.ts";
 import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -72,8 +73,16 @@ export interface ServerFlags {
   readonly insecure?: boolean;
 }
 
+/** What is said of a server that is one of several behind fronts. */
+export interface CellFlags {
+  readonly registry?: string;
+  readonly advertiseUrl?: string;
+  readonly cellId?: string;
+  readonly frontKey?: string;
+}
+
 /** All of them. */
-export type AllFlags = ModelFlags & ClusterFlags & ServerFlags;
+export type AllFlags = ModelFlags & ClusterFlags & ServerFlags & CellFlags;
 
 /** `--model`, `--device`. */
 export function withDevice(command: Command): Command {
@@ -181,20 +190,34 @@ export function withSingle(command: Command): Command {
   return command.addOption(new Option("--single", "serve from this process alone, without workers").conflicts([...scheme, ...units]));
 }
 
-/** Flags about where HTTP is served. */
-export function withServer(command: Command): Command {
+/** Flags about where HTTP is served. @param port by default */
+export function withListening(command: Command, port: number): Command {
   return command
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
-    .option("--port <port>", "port to listen on; 0 takes a free one (default: 8080)", integer)
+    .option("--port <port>", `port to listen on; 0 takes a free one (default: ${port})`, integer)
     .option("--api-key <key>", "key that clients must present; env:NAME takes it from there. May be given several times", eachOf)
     .option("--allowed-origin <origin>", "origin of web pages that may ask (CORS), * for any. May be given several times", eachOf)
-    .option("--insecure", "allow HTTP without keys off loopback, and links between hosts without TLS: whoever listens in reads prompts and answers")
+    .option("--insecure", "allow HTTP without keys off loopback, and links between hosts without TLS: whoever listens in reads prompts and answers");
+}
+
+/** Flags about what a server serves, and where. */
+export function withServer(command: Command): Command {
+  return withListening(command, 8080)
     .option("--model-name <name>", "name of the model in the API (default: its name on the hub, or the directory's)")
     .option(
       "--shutdown-timeout <seconds>",
       "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
       number,
     );
+}
+
+/** Flags of a server that is one of several behind fronts. */
+export function withCell(command: Command): Command {
+  return command
+    .option("--registry <where>", `say there that this server is up, for fronts: ${REGISTRY_HELP}`)
+    .option("--advertise-url <url>", "address at which fronts reach this server (default: where it listens, if that is loopback)")
+    .option("--cell-id <name>", "name of this server among all that are registered (default: made of the address)")
+    .option("--front-key <key>", "secret that fronts show, so that their requests count as their clients'; env:NAME takes it from there");
 }
 
 function eachOf(text: string, before: readonly string[] = []): string[] {

@@ -16,9 +16,11 @@ import { type Scheme, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import type { Tls } from "./tls.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
+import { advertisedHost, type CellSettings, resolveCell } from "./cell_settings.ts";
 import { checkRoles, DECODE_RANKS, unitCounts } from "./host_places.ts";
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
 import { resolveModels, type SeveralModels } from "./several_models.ts";
+import { BEARER, LEAST_SECRET } from "./secrets.ts";
 import { refuseWithoutEffect } from "./without_effect.ts";
 
 /** Everything resolved. */
@@ -68,6 +70,7 @@ export interface Settings {
   readonly cluster: ClusterSettings;
   /** Models that are served instead of this one, whose settings are what they have in common; null: there is this one. */
   readonly several: SeveralModels<Settings> | null;
+  readonly cell: CellSettings;
 }
 
 /** Decode groups. */
@@ -116,9 +119,6 @@ const MOST_WAITING = 1024;
 /** Most tokens of a cache. */
 export const MOST_CACHE_TOKENS: number = 2 ** 26;
 
-/** Least characters of a configured token or key. */
-const LEAST_SECRET = 16;
-
 /** This one, where nothing is said about hosts. */
 export const LOCAL_HOST: HostConfig = { name: "local" };
 
@@ -149,7 +149,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     host,
     port: config.server?.port ?? 8080,
     modelName: config.server?.modelName,
-    allowedHosts: config.server?.allowedHosts ?? (isLoopback(host) ? [...LOOPBACK_HOSTS, host] : undefined),
+    allowedHosts: config.server?.allowedHosts ?? (isLoopback(host) ? [...LOOPBACK_HOSTS, host, ...advertisedHost(config)] : undefined),
     allowedOrigins: config.server?.allowedOrigins?.map(originOf) ?? [],
     maxBodyBytes: config.server?.maxBodyBytes,
     limits: config.server?.limits,
@@ -186,6 +186,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     unitsGiven: saysUnits(config),
     cluster: resolveCluster(config.cluster ?? {}, env),
     several: resolveModels(config, (one) => resolveSettings({}, one, env)),
+    cell: resolveCell(config, isLoopback(host), env),
   };
   checkRoles(settings.cluster.hosts, { mixed: mixed.workers, decode: settings.decode.groups, prefill: settings.prefill.workers });
   if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
@@ -272,8 +273,7 @@ function resolveKeys(keys: string | readonly string[] | undefined, env: (name: s
     : keys.flatMap((key) => resolveSecret(key, "server.apiKeys", env).split(","));
   const trimmed = list.map((key) => key.trim()).filter((key) => key !== "");
   if (trimmed.some((key) => key.length < LEAST_SECRET)) refuse("server.apiKeys", `a key has fewer than ${LEAST_SECRET} characters`);
-  // What a bearer token may consist of (RFC 6750).
-  if (trimmed.some((key) => !/^[\w.~+/-]+=*$/.test(key))) refuse("server.apiKeys", "a key may hold letters, digits and . _ ~ + / - only");
+  if (trimmed.some((key) => !BEARER.test(key))) refuse("server.apiKeys", "a key may hold letters, digits and . _ ~ + / - only");
   return trimmed;
 }
 

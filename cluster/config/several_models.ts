@@ -41,6 +41,9 @@ export function resolveModels<S>({ models, ...shared }: Config, resolve: (config
     if (param !== null) refuse(`server.${param}`, "it is of several models (models), and there is one; leave it out");
     return null;
   }
+  if (shared.cell?.registry !== undefined) {
+    refuse("cell.registry", "fronts know cells by their one model, and models names several; serve each by itself, or leave it out");
+  }
   if (shared.model !== undefined) refuse("model", "models says what is served; leave one of the two out");
   if (server.modelName !== undefined) refuse("server.modelName", "models have their names in models; leave it out");
   if (shared.cluster?.listen !== undefined || shared.cluster?.hosts?.some(({ join }) => join === true)) {

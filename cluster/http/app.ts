@@ -24,6 +24,9 @@ import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest
 import { anthropicError, anthropicModel, isAnthropic } from "./anthropic/shapes.ts";
 import { handleCountTokens, handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
+import { type FrontRules, handleContinue, recogniseFronts, unlessFront } from "./relay/fronts.ts";
+import { RelayedEngine } from "./relay/relayed_engine.ts";
+import { CONTINUE_PATH } from "./relay/relayed_request.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
 import { handleTokens } from "./openai/tokens.ts";
 import { askModels, listedAnthropic, listedObject, listOf, noSuchModel, readinessOf, type ServedModels } from "./several_models.ts";
@@ -73,6 +76,8 @@ export interface AppOptions {
   readonly limits?: ClientLimits;
   /** Several models instead of one: the server's state tells of none. */
   readonly models?: ServedModels;
+  /** Fronts that requests come through; default: there are none. */
+  readonly fronts?: FrontRules | null;
 }
 
 /** Of a body by default; more where the context is so long that prompts need it. */
@@ -95,24 +100,28 @@ function bodyLimits(maxBytes: number): BodyLimits {
 
 /** Endpoints by method and path. @param state asked at every request: a server that is loading answers about itself */
 export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
-  const { drain, shutdown, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits } = options;
+  const { drain, shutdown, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits, fronts = null } = options;
   let bodies: BodyLimits | null = null;
   const items = new KeptItems();
-  const loaded = (): ServerContext => {
+  const loaded = (c?: Context<AppEnv>): ServerContext => {
     const now = state();
     if ("loading" in now) {
       throw new HttpError(503, `The model is still ${now.pace?.downloading ? "being downloaded" : "loading"}`, { code: "loading", retryAfter: 1 });
     }
     bodies ??= bodyLimits(options.maxBodyBytes ?? Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * now.model.engine.maxContext));
-    return { model: now.model, grammars: now.grammars, text: now.text, bodies, items, shutdown };
+    const relay = c?.get("relay");
+    const model = relay === undefined ? now.model : { ...now.model, engine: new RelayedEngine(now.model.engine, relay) };
+    return { model, grammars: now.grammars, text: now.text, bodies, items, shutdown };
   };
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
+  app.use(recogniseFronts(fronts));
   if (options.onAnswered !== undefined) app.use(recordRequests(options.onAnswered));
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
-  if (apiKeys.length > 0) app.use(except(OPEN_PATHS, requireKey(apiKeys)));
+  if (apiKeys.length > 0) app.use(except(OPEN_PATHS, unlessFront(requireKey(apiKeys))));
   if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
+  app.post(CONTINUE_PATH, (c) => handleContinue(c, () => loaded(), (request, resumption) => app.fetch(request, { resumption })));
   app.post("/v1/embeddings", () => {
     throw new HttpError(
       400,
@@ -129,10 +138,10 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
     const isRoute = (path: string) => app.routes.some((route) => route.method === "POST" && route.path === path);
     app.use(askModels(models, limits, ({ req: { method, path } }) => method === "POST" && isRoute(path)));
   }
-  app.post("/v1/chat/completions", (c) => handleChat(c, loaded()));
-  app.post("/v1/completions", (c) => handleCompletion(c, loaded()));
-  app.post("/v1/responses", (c) => handleResponses(c, loaded()));
-  app.post("/v1/messages", (c) => handleMessages(c, loaded()));
+  app.post("/v1/chat/completions", (c) => handleChat(c, loaded(c)));
+  app.post("/v1/completions", (c) => handleCompletion(c, loaded(c)));
+  app.post("/v1/responses", (c) => handleResponses(c, loaded(c)));
+  app.post("/v1/messages", (c) => handleMessages(c, loaded(c)));
   app.post("/v1/messages/count_tokens", (c) => handleCountTokens(c, loaded()));
   app.post("/tokenize", (c) => handleTokens(c, loaded(), "tokenize"));
   app.post("/detokenize", (c) => handleTokens(c, loaded(), "detokenize"));

@@ -10,6 +10,7 @@ import type { WrittenGrammar } from "../grammar/written_grammar.ts";
 import type { TextService } from "../text/text_work.ts";
 import type { BodyLimits } from "./body.ts";
 import type { KeptItems } from "./kept_items.ts";
+import type { AnswerNames, RelayNotes, Resumption } from "./relay/relayed_request.ts";
 
 /** The server as endpoints see it. */
 export interface ServerContext {
@@ -26,11 +27,21 @@ export interface ServerContext {
 
 /** Variables of a request in the app. */
 export interface AppEnv {
+  Bindings: {
+    /** What another cell has answered so far to a request that goes on here. */
+    resumption?: Resumption;
+  };
   Variables: {
     /** Whose request it is; empty where there are no keys. */
     client: string;
     /** Names it in logs and headers. */
     requestId: string;
+    /** Names of what is answered. */
+    names: AnswerNames;
+    /** Whether a front asks. */
+    isFront?: boolean;
+    /** Notes for a front that may have the request go on elsewhere. */
+    relay?: RelayNotes;
   };
 }
 

@@ -8,6 +8,8 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { MOST_WAITING_EVENTS } from "../../core/event_queue.ts";
 import { toHttpError } from "../api/errors.ts";
 import { joined, jsonBytes } from "./json.ts";
+import type { RelayNotes } from "./relay/relayed_request.ts";
+import type { AppEnv } from "./server_context.ts";
 
 const ENCODER = new TextEncoder();
 const DONE = ENCODER.encode("data: [DONE]\n\n");
@@ -40,11 +42,15 @@ export interface StreamOptions {
  * @param produce sends the values; ends soon after `abort` does
  */
 export function streamEvents(
-  abort: Pick<RequestAbort, "abort">,
+  abort: Pick<RequestAbort, "abort"> & Partial<Pick<RequestAbort, "notes">>,
   produce: (send: (value: unknown) => void) => Promise<void>,
   { failed = (error) => toHttpError(error).body, done = true, mostWaiting = MOST_WAITING_EVENTS }: StreamOptions = {},
 ): Response {
   let open = true;
+  const noted = (value: unknown) => {
+    const notes = abort.notes?.take() ?? "";
+    return notes === "" ? eventBytes(value) : joined([notes, eventBytes(value)]);
+  };
   // A stream of our own, pushed to: a chain of iterators and transforms has a dozen promises for every event.
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
@@ -57,12 +63,12 @@ export function streamEvents(
       };
       const send = (value: unknown) => {
         if (!open) return;
-        controller.enqueue(eventBytes(value));
+        controller.enqueue(noted(value));
         if (controller.desiredSize! >= -mostWaiting) return;
-        end(eventBytes(failed(new LatentmeshError("capacity", `The client reads too slowly: ${mostWaiting} events wait for it`))));
+        end(noted(failed(new LatentmeshError("capacity", `The client reads too slowly: ${mostWaiting} events wait for it`))));
         abort.abort();
       };
-      produce(send).then(() => end(null), (error) => end(eventBytes(failed(error))));
+      produce(send).then(() => end(null), (error) => end(noted(failed(error))));
     },
     cancel() {
       open = false;
@@ -81,10 +87,13 @@ function eventBytes(value: unknown): Uint8Array<ArrayBuffer> {
 export class RequestAbort {
   /** Aborted by {@link abort}, when the client disconnects, or when the server shuts down. */
   readonly signal: AbortSignal;
+  /** What a front is told beside the events; undefined: no front asks. */
+  readonly notes: RelayNotes | undefined;
   readonly #controller = new AbortController();
 
-  constructor(c: Context, shutdown: AbortSignal) {
+  constructor(c: Context<AppEnv>, shutdown: AbortSignal) {
     // No listeners: `shutdown` lives as long as the server and must not collect one for every request.
+    this.notes = c.get("relay");
     this.signal = AbortSignal.any([this.#controller.signal, c.req.raw.signal, shutdown]);
   }
 

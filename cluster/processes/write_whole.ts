@@ -8,10 +8,11 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 /**
  * Writes a file: another process never sees half of it, and a full disk leaves nothing behind.
  *
+ * @param writer tells files that several write at once apart while they are unfinished; default: this process, of this machine
  * @throws {LatentmeshError} `capacity` saying what is in the way
  */
-export async function writeWhole(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-  const unfinished = `${path}.${Deno.pid}`;
+export async function writeWhole(path: string, bytes: Uint8Array<ArrayBuffer>, writer = String(Deno.pid)): Promise<void> {
+  const unfinished = `${path}.${writer}`;
   try {
     await Deno.mkdir(path.slice(0, path.lastIndexOf("/")) || "/", { recursive: true });
     using file = await Deno.open(unfinished, { write: true, create: true, truncate: true });

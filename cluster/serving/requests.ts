@@ -98,7 +98,7 @@ export class Requests {
 
   /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
-    const { prompt, client = "", priority, promptLogprobs, signal } = request;
+    const { prompt, client = "", priority, promptLogprobs, resumed = [], signal } = request;
     const { maxContext, blockTokens, onArrival, onChange, speculate, shortPositions } = this.#options;
     const most = mostTokens(request, maxContext);
     const now = performance.now();
@@ -113,6 +113,8 @@ export class Requests {
       onOutcome: onArrival?.(),
     };
     this.#entries.set(sequence, entry);
+    for (const token of resumed) this.#scheduler.append(sequence, token);
+    if (resumed.length > 0) this.#waitForMask(sequence);
     const cancel = () => {
       this.end(sequence, cancellation(signal));
       this.tell();

@@ -113,6 +113,7 @@ export class RunningRequest {
     this.times.prefilled = now;
     this.#emit({ kind: "prefilled", cached: this.sequence.cachedTokens });
     if (this.promptLogprobs !== null) this.#emit(promptEvent(this.request, this.#prompt));
+    for (const token of this.request.resumed ?? []) this.#emit({ kind: "token", token, logprob: null });
     this.#promptTold = true;
   }
 

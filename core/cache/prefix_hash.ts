@@ -59,6 +59,25 @@ async function inTurns(tokens: readonly number[], blockTokens: number, salt: str
   return hashes;
 }
 
+/**
+ * Names of the beginnings of a text, for those who have no tokens of it: name i covers bytes 0 … (i + 1) · blockBytes, and the last one what is left behind whole blocks,
+ * if it is one of the first `most`.
+ *
+ * @param salt see {@link prefixHashes}
+ * @returns one name at least
+ */
+export function textPrefixNames(text: Uint8Array, options: { readonly blockBytes: number; readonly most: number; readonly salt: string }): string[] {
+  const { blockBytes, most, salt } = options;
+  let before = createHash("sha256").update(salt).digest();
+  const names: string[] = [];
+  do {
+    const begin = names.length * blockBytes;
+    before = createHash("sha256").update(before).update(text.subarray(begin, begin + blockBytes)).digest();
+    names.push(before.toString("base64url", 0, 16));
+  } while (names.length < most && names.length * blockBytes < text.length);
+  return names;
+}
+
 /** As many at a time as may hold the event loop. */
 function* hashing(tokens: readonly number[], blockTokens: number, salt: string): Generator<string[]> {
   let before = createHash("sha256").update(salt).digest();

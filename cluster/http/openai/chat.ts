@@ -43,7 +43,7 @@ export async function handleChat(c: Context<AppEnv>, server: ServerContext): Pro
     request,
     conversation,
     constrained,
-    base: { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: model.id },
+    base: { id: `chatcmpl-${c.get("names").nextUuid()}`, created: c.get("names").created, model: model.id },
     text: {
       stop: request.stop ?? [],
       includeStop: request.include_stop_str_in_output,

@@ -48,7 +48,7 @@ export async function handleCompletion(c: Context<AppEnv>, server: ServerContext
     planned.push(...planChoices(model, { request, bias, prediction }, prompt, { perPrompt, signal: abort.signal, client: c.get("client") }));
     await slices.breathe();
   }
-  const base = { id: `cmpl-${crypto.randomUUID()}`, object: "text_completion", created: Math.floor(Date.now() / 1000), model: model.id };
+  const base = { id: `cmpl-${c.get("names").nextUuid()}`, object: "text_completion", created: c.get("names").created, model: model.id };
   const promptTokens = prompts.reduce((sum, { tokens }) => sum + tokens.length, 0);
   const work: CompletionWork = { model, request, planned, perPrompt, base, meter: new UsageMeter({ promptTokens, choicesPerPrompt: perPrompt }) };
   return request.stream ? streamEvents(abort, (send) => sendChunks(work, abort, send)) : jsonResponse(await whole(work, abort));

@@ -6,7 +6,8 @@
 import type { FinishReason } from "../../../core/engine.ts";
 import type { AnswerPart } from "../../../core/text/answers/answer_parser.ts";
 import type { Namespaces } from "../../text/jobs.ts";
-import { callId, type SortedAnswer } from "./chat_message.ts";
+import type { AnswerNames } from "../relay/relayed_request.ts";
+import type { SortedAnswer } from "./chat_message.ts";
 
 /** An item of the output. */
 export type OutputItem = Readonly<Record<string, unknown>> & { readonly id: string };
@@ -20,7 +21,8 @@ export function statusOf(reason: FinishReason): ItemStatus {
 }
 
 /** The items of a whole answer. @param status of the last item; those before it are complete */
-export function itemsOf({ content, reasoning, calls }: SortedAnswer, status: ItemStatus, namespaces: Namespaces): OutputItem[] {
+export function itemsOf({ content, reasoning, calls }: SortedAnswer, status: ItemStatus, namespaces: Namespaces, names: AnswerNames): OutputItem[] {
+  const newId = (prefix: string) => `${prefix}_${names.next()}`;
   return [
     ...(reasoning === "" ? [] : [reasoningItem(newId("rs"), reasoning)]),
     ...(content === "" && calls.length > 0 ? [] : [messageItem(newId("msg"), content, calls.length > 0 ? "completed" : status)]),
@@ -60,11 +62,6 @@ function callItem(id: string, call: string, name: FunctionName, text: string, st
   return { id, type: "function_call", call_id: call, ...name, arguments: text, status };
 }
 
-/** A name for what is answered. */
-export function newId(prefix: string): string {
-  return `${prefix}_${crypto.randomUUID().replaceAll("-", "")}`;
-}
-
 interface OpenItem {
   readonly kind: "message" | "reasoning" | "call";
   readonly id: string;
@@ -78,11 +75,13 @@ export class StreamedOutput {
   readonly items: OutputItem[] = [];
   readonly #event: (type: string, data: object) => void;
   readonly #namespaces: Namespaces;
+  readonly #names: AnswerNames;
   #open: OpenItem | null = null;
 
-  constructor(event: (type: string, data: object) => void, namespaces: Namespaces) {
+  constructor(event: (type: string, data: object) => void, namespaces: Namespaces, names: AnswerNames) {
     this.#event = event;
     this.#namespaces = namespaces;
+    this.#names = names;
   }
 
   take(part: AnswerPart): void {
@@ -110,8 +109,9 @@ export class StreamedOutput {
 
   #begin(kind: "message" | "reasoning" | "call", name = ""): void {
     this.#close("completed");
-    const id = newId({ message: "msg", reasoning: "rs", call: "fc" }[kind]);
-    const open: OpenItem = this.#open = { kind, id, call: callId(), name: namedIn(this.#namespaces, name), text: "" };
+    const id = `${{ message: "msg", reasoning: "rs", call: "fc" }[kind]}_${this.#names.next()}`;
+    const call = kind === "call" ? `call_${this.#names.next().slice(0, 24)}` : "";
+    const open: OpenItem = this.#open = { kind, id, call, name: namedIn(this.#namespaces, name), text: "" };
     const where = { output_index: this.items.length };
     const item = kind === "message"
       ? messageItem(open.id, "", "in_progress")

@@ -9,11 +9,12 @@ import type { Namespaces, PreparedConversation, PreparedResponse } from "../../t
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
 import { collectChoices, runChoices, type Usage, UsageMeter } from "../answers/choices.ts";
 import { AnswerSum } from "./chat_message.ts";
-import { itemsOf, newId, type OutputItem, statusOf, StreamedOutput } from "./response_items.ts";
+import { itemsOf, type OutputItem, statusOf, StreamedOutput } from "./response_items.ts";
 import { warned } from "../answers/warned.ts";
 import { toHttpError } from "../../api/errors.ts";
 import { joined, jsonResponse, WrittenJson } from "../json.ts";
 import { HeldBody } from "../body.ts";
+import type { AnswerNames } from "../relay/relayed_request.ts";
 import { tokenRequests } from "../answers/requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "../server_context.ts";
 import { NamedEvent, RequestAbort, streamEvents } from "../sse.ts";
@@ -41,7 +42,8 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext)
     conversation,
     namespaces,
     meter,
-    response: new ResponseObject(echo),
+    names: c.get("names"),
+    response: new ResponseObject(echo, c.get("names")),
     client: c.get("client"),
     store,
   };
@@ -50,7 +52,7 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext)
   using _ = constrained;
   const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, meter);
   const answer = await new AnswerSum(answerParser(model, conversation)).takeWhole(choice.text);
-  const items = itemsOf(answer, statusOf(choice.finishReason), namespaces);
+  const items = itemsOf(answer, statusOf(choice.finishReason), namespaces, work.names);
   if (store) server.items.keep(work.client, items);
   return warned(jsonResponse(work.response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(work, items))), warning);
 }
@@ -73,6 +75,7 @@ interface ResponseWork {
   readonly conversation: PreparedConversation;
   readonly namespaces: Namespaces;
   readonly meter: UsageMeter;
+  readonly names: AnswerNames;
   readonly response: ResponseObject;
   readonly client: string;
   readonly store: boolean;
@@ -86,11 +89,12 @@ async function reasoningTokens({ server, client }: ResponseWork, items: readonly
 
 /** The response as it is reported at its various stages. */
 class ResponseObject {
-  readonly #base = { id: newId("resp"), object: "response", created_at: Math.floor(Date.now() / 1000), error: null, incomplete_details: null };
+  readonly #base: object;
   readonly #echo: Uint8Array<ArrayBuffer>;
 
   /** @param echo what it repeats of the request, see `response_fields.ts` */
-  constructor(echo: Uint8Array<ArrayBuffer>) {
+  constructor(echo: Uint8Array<ArrayBuffer>, names: AnswerNames) {
+    this.#base = { id: `resp_${names.next()}`, object: "response", created_at: names.created, error: null, incomplete_details: null };
     this.#echo = echo;
   }
 
@@ -135,7 +139,7 @@ async function sendEvents(
   const event = (type: string, data: object) => send(new NamedEvent(type, { type, sequence_number: number++, ...data }));
   event("response.created", { response: response.begun() });
   event("response.in_progress", { response: response.begun() });
-  const output = new StreamedOutput(event, namespaces);
+  const output = new StreamedOutput(event, namespaces, work.names);
   const parser = answerParser(model, conversation);
   let reason: FinishReason = "stop";
   try {

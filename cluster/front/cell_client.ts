@@ -1,0 +1,109 @@
+/**
+ * Requests from a front to a cell.
+ *
+ * @module
+ */
+import { messageOf } from "../../core/errors.ts";
+import type { CellRecord } from "../../core/registry/cell_record.ts";
+import { CLIENT_HEADER, RELAY_HEADER, RELAY_PROTOCOL, SPILLED_HEADER } from "../http/relay/relayed_request.ts";
+
+/** A request that cells get. */
+export interface RelayedRequest {
+  readonly path: string;
+  readonly method: "GET" | "POST";
+  readonly body: Uint8Array<ArrayBuffer> | string | null;
+  /** Headers of the client's that mean something to cells. */
+  readonly headers: Headers;
+  readonly client: string;
+  readonly requestId: string;
+  /** What identifiers of its answer are made from, and its time in Unix seconds. */
+  readonly name: string;
+  readonly created: number;
+}
+
+/** A cell could not be reached, or its answer broke off. */
+export class CellUnreachable extends Error {
+  readonly cell: CellRecord;
+
+  constructor(cell: CellRecord, cause: unknown) {
+    super(`cell "${cell.id}" (${cell.url}): ${messageOf(cause)}`, { cause });
+    this.cell = cell;
+  }
+}
+
+/** Headers of clients that cells are given. The others, keys among them, are for this front. */
+const PASSED = ["content-type", "accept", "anthropic-version", "anthropic-beta", "traceparent", "tracestate", "baggage"];
+
+/** Milliseconds for which idle connections stay: less than cells keep them, so that none is used that is being closed. */
+const IDLE = 20_000;
+const IDLE_CONNECTIONS = 256;
+
+/** Options of {@link CellClient}. */
+export interface CellClientOptions {
+  /** What cells know their fronts by; undefined: they ask for nothing. */
+  readonly key: string | undefined;
+  /** PEM certificates of who signed cells' certificates, besides those that the system trusts. */
+  readonly ca?: string;
+}
+
+/** Asks cells. */
+export class CellClient implements Disposable {
+  readonly #key: string | undefined;
+  readonly #http: Deno.HttpClient;
+
+  constructor({ key, ca }: CellClientOptions) {
+    this.#key = key;
+    this.#http = Deno.createHttpClient({
+      poolIdleTimeout: IDLE,
+      poolMaxIdlePerHost: IDLE_CONNECTIONS,
+      http2: false,
+      ...ca === undefined ? {} : { caCerts: [ca] },
+    });
+  }
+
+  /**
+   * Asks a cell; whoever aborts the signal closes the connection, and so cancels at the cell.
+   *
+   * @param spilled names the prefix that brings the request here though it is another cell's by rendezvous
+   * @throws {CellUnreachable} unless the head of an answer comes
+   */
+  async ask(
+    cell: CellRecord,
+    request: RelayedRequest,
+    { signal, spilled }: { readonly signal: AbortSignal; readonly spilled?: string },
+  ): Promise<Response> {
+    const { path, method, body, client, requestId, name, created } = request;
+    const headers = new Headers();
+    for (const header of PASSED) {
+      const value = request.headers.get(header);
+      if (value !== null) headers.set(header, value);
+    }
+    if (this.#key !== undefined) headers.set("authorization", `Bearer ${this.#key}`);
+    headers.set("x-request-id", requestId);
+    headers.set(CLIENT_HEADER, client);
+    headers.set(RELAY_HEADER, `${RELAY_PROTOCOL} ${name} ${created}`);
+    if (spilled !== undefined) headers.set(SPILLED_HEADER, spilled);
+    try {
+      return await fetch(`${cell.url.replace(/\/+$/, "")}${path}`, { method, headers, body, signal, client: this.#http, redirect: "manual" });
+    } catch (error) {
+      throw new CellUnreachable(cell, error);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#http.close();
+  }
+}
+
+/** Headers of cells' answers that clients are given. */
+const ANSWERED = ["content-type", "cache-control", "x-accel-buffering", "retry-after", "warning"];
+
+/** What of a cell's answer's head a client is given. */
+export function answeredHeaders(response: Response): Headers {
+  const headers = new Headers();
+  for (const name of ANSWERED) {
+    const value = response.headers.get(name);
+    if (value !== null) headers.set(name, value);
+  }
+  return headers;
+}

@@ -1,0 +1,166 @@
+/**
+ * Asks cells for the answer to one request: the next one, where the first cannot have it.
+ *
+ * @module
+ */
+import type { CellRecord } from "../../core/registry/cell_record.ts";
+import { messageOf } from "../../core/errors.ts";
+import { HttpError } from "../api/errors.ts";
+import { log } from "../logs/log.ts";
+import { answeredHeaders, type CellClient, CellUnreachable, type RelayedRequest } from "./cell_client.ts";
+import type { FrontCells, Route } from "./front_cells.ts";
+import { mayGoElsewhere } from "./front_errors.ts";
+import type { FrontMetrics } from "./front_metrics.ts";
+import type { FrontRequest } from "./front_request.ts";
+import type { LiveAttempts } from "./live_attempts.ts";
+
+/** What relaying needs. */
+export interface RelayContext {
+  readonly cells: FrontCells;
+  readonly client: CellClient;
+  readonly metrics: FrontMetrics;
+  readonly attempts: LiveAttempts;
+}
+
+/** A request that is relayed. */
+export interface RelayOptions {
+  /** What is understood of it. */
+  readonly understood: FrontRequest;
+  readonly request: RelayedRequest;
+  /** Whether a stream may go on at a cell that computes otherwise, with other words than it would have had. */
+  readonly anyCell: boolean;
+  /** Aborted when the client goes away, or the front ends. */
+  readonly signal: AbortSignal;
+}
+
+/** Cells that are asked for one answer. */
+const MOST_ATTEMPTS = 6;
+/** Cells that may be lost while they compute one request: it may be the reason. */
+export const MOST_LOSSES = 3;
+
+/** An answer's head, and where it came from. */
+export interface Attempt {
+  readonly cell: CellRecord;
+  readonly response: Response;
+  /** To be called whenever something comes. */
+  readonly heard: () => void;
+  /** To be called when nothing more is wanted: what has not been read is cancelled. */
+  readonly end: () => void;
+}
+
+/** The first answer that is one; or the last refusal, where every cell that could be asked has refused. */
+export type FirstAnswer = { readonly attempt: Attempt } | { readonly refusal: Response };
+
+/**
+ * Asks one cell after the other for an answer.
+ *
+ * @param wanted.tried cells that are not asked; those that were are added
+ * @throws {HttpError} if there is none to ask
+ */
+export async function firstAnswer(
+  context: RelayContext,
+  options: Pick<RelayOptions, "understood" | "request" | "signal">,
+  { tried, accepts }: { readonly tried: Set<string>; readonly accepts?: (cell: CellRecord) => boolean },
+): Promise<FirstAnswer> {
+  const { cells, metrics } = context;
+  let refusal: Response | HttpError | null = null;
+  for (let attempts = 0; attempts < MOST_ATTEMPTS; attempts++) {
+    const began = performance.now();
+    const route = cells.choose(options.understood, { tried, accepts });
+    metrics.routed(route?.reason ?? "none", (performance.now() - began) / 1000);
+    if (route === null) break;
+    throwIfLeft(options.signal);
+    tried.add(route.cell.id);
+    const asked = await askOne(context, options, route);
+    if (asked instanceof HttpError) {
+      refusal = asked;
+      continue;
+    }
+    const { response, elsewhere } = await considered(asked.response);
+    if (elsewhere === null) return { attempt: { ...asked, response } };
+    asked.end();
+    metrics.cellFailed(route.cell.id, elsewhere);
+    if (elsewhere === "unauthorized") log("error", `cell "${route.cell.id}" refuses this front's key; give it the cell's front key (--cell-key)`);
+    refusal = response;
+  }
+  if (refusal instanceof HttpError) throw refusal;
+  if (refusal !== null) return { refusal };
+  throw new HttpError(503, "No cell takes this request now: those that could have are gone, or have failed", { code: "no_cell", retryAfter: 1 });
+}
+
+async function askOne(
+  { cells, client, metrics, attempts }: RelayContext,
+  { understood, request, signal }: Pick<RelayOptions, "understood" | "request" | "signal">,
+  { cell, reason }: Route,
+): Promise<Attempt | HttpError> {
+  const ended = cells.begin(cell, understood.prefixes);
+  const { abort, heard, leave } = attempts.begin(cell);
+  const stop = () => abort.abort(signal.reason);
+  signal.addEventListener("abort", stop, { once: true });
+  const end = () => {
+    signal.removeEventListener("abort", stop);
+    leave();
+    ended();
+    abort.abort();
+  };
+  try {
+    const response = await client.ask(cell, request, { signal: abort.signal, spilled: reason === "spilled" ? understood.key : undefined });
+    return { cell, response, heard, end };
+  } catch (error) {
+    end();
+    throwIfLeft(signal);
+    if (!(error instanceof CellUnreachable)) throw error;
+    log("warn", `${error.message}; it gets no requests until it is heard of again`);
+    metrics.cellFailed(cell.id, "unreachable");
+    cells.putAside(cell);
+    return new HttpError(502, `Cell "${cell.id}" could not be reached`, { code: "cell_lost" });
+  }
+}
+
+/** Statuses of answers that another cell may not give. */
+const CONSIDERED: ReadonlySet<number> = new Set([401, 403, 404, 429, 502, 503, 504]);
+
+/** An answer, and why another cell should be asked instead; null: it is for the client. */
+async function considered(response: Response): Promise<{ readonly response: Response; readonly elsewhere: string | null }> {
+  const { status } = response;
+  if (!CONSIDERED.has(status)) return { response, elsewhere: null };
+  const body = await response.arrayBuffer().catch(() => new ArrayBuffer(0));
+  const code = codeOf(body);
+  if (status === 401 || code === "not_a_front") return { response: frontRefused(), elsewhere: "unauthorized" };
+  const again = new Response(body, { status, headers: answeredHeaders(response) });
+  // Items are kept by the cell that has answered with them.
+  const may = code === "item_not_found" || code === "loading" || mayGoElsewhere(code) || (code === null && status >= 502);
+  return { response: again, elsewhere: may ? code ?? String(status) : null };
+}
+
+function frontRefused(): Response {
+  const problem = "The cells refuse this front; whoever runs it must give it their front key";
+  const { status, body } = new HttpError(502, problem, { code: "front_refused" });
+  return Response.json(body, { status });
+}
+
+function codeOf(body: ArrayBuffer): string | null {
+  try {
+    const { error } = JSON.parse(new TextDecoder().decode(body));
+    return typeof error?.code === "string" ? error.code : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether an answer comes piece by piece. */
+export function isEventStream({ headers }: Response): boolean {
+  return headers.get("content-type")?.startsWith("text/event-stream") ?? false;
+}
+
+/** @throws the signal's reason if nobody waits any more */
+export function throwIfLeft(signal: AbortSignal): void {
+  if (signal.aborted) throw new HttpError(499, "The request was cancelled", { code: "cancelled" });
+}
+
+/** Every cell that had the request was lost. */
+export function lost(times: number, error: unknown): HttpError {
+  return new HttpError(502, `${times} cells were lost while they computed this request, which may be the reason: ${messageOf(error)}`, {
+    code: "cell_lost",
+  });
+}

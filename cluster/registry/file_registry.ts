@@ -1,0 +1,95 @@
+/**
+ * A registry in a directory, on one machine or on a disk that several share: one file for each cell, replaced as a whole.
+ *
+ * @module
+ */
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { CellFacts, CellRegistry, CellWatch, Registration } from "../../core/registry/registry.ts";
+import { writeWhole } from "../processes/write_whole.ts";
+import { PolledWatch } from "./polled_watch.ts";
+import type { RecordStore } from "./record_store.ts";
+import { Registrar } from "./registrar.ts";
+
+/** How often things happen, in milliseconds. */
+export interface FileRegistryTimes {
+  /** Between two looks; default: 500. */
+  readonly pollMs?: number;
+  /** See `CELL_BEAT` and `CELL_TTL`. */
+  readonly beatMs?: number;
+  readonly ttlMs?: number;
+}
+
+const POLL = 500;
+
+/** What the names of records end with. */
+const SUFFIX = ".cell.json";
+/** Files that are longer are no records. */
+const MOST_BYTES = 64 << 10;
+
+/** Cells of a directory. */
+export class FileRegistry implements CellRegistry {
+  readonly name: string;
+  readonly #directory: string;
+  readonly #times: FileRegistryTimes;
+
+  constructor(directory: string, times: FileRegistryTimes = {}) {
+    this.name = `file:${directory}`;
+    this.#directory = directory.replace(/(?<=.)\/+$/, "");
+    this.#times = times;
+  }
+
+  register(facts: () => CellFacts, onLost: (problem: string) => void): Promise<Registration> {
+    return Registrar.register(this.#store(), { name: this.name, facts, onLost, beatMs: this.#times.beatMs });
+  }
+
+  async watch(onChange: () => void): Promise<CellWatch> {
+    const { pollMs = POLL, ttlMs } = this.#times;
+    try {
+      return await PolledWatch.start({ name: this.name, list: () => this.#list(), onChange, pollMs, ttlMs });
+    } catch (cause) {
+      throw new LatentmeshError("not_found", `Cannot read the registry ${this.name}: ${messageOf(cause)}; create the directory, or name another`, {
+        cause,
+      });
+    }
+  }
+
+  #store(): RecordStore {
+    const path = (id: string) => `${this.#directory}/${id}${SUFFIX}`;
+    return {
+      read: (id) => textOf(path(id)),
+      write: (id, text, instance) => writeWhole(path(id), new TextEncoder().encode(text), instance),
+      remove: (id) => Deno.remove(path(id)).catch(unlessMissing),
+    };
+  }
+
+  async #list(): Promise<Map<string, string>> {
+    const texts = new Map<string, string>();
+    for await (const { name, isDirectory } of Deno.readDir(this.#directory)) {
+      if (isDirectory || !name.endsWith(SUFFIX)) continue;
+      const text = await textOf(`${this.#directory}/${name}`);
+      if (text !== null) texts.set(name, text);
+    }
+    return texts;
+  }
+}
+
+/** null where there is no such file. */
+async function textOf(path: string): Promise<string | null> {
+  try {
+    using file = await Deno.open(path);
+    const bytes = new Uint8Array(MOST_BYTES);
+    let filled = 0;
+    while (filled < bytes.length) {
+      const count = await file.read(bytes.subarray(filled));
+      if (count === null) break;
+      filled += count;
+    }
+    return new TextDecoder().decode(bytes.subarray(0, filled));
+  } catch (error) {
+    return unlessMissing(error) ?? null;
+  }
+}
+
+function unlessMissing(error: unknown): undefined {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}

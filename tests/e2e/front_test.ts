@@ -1,0 +1,216 @@
+/**
+ * Cells and fronts as the processes that they are: three cells, two fronts, NATS as their registry where it is installed, else a directory, and kills.
+ */
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { taskCommand } from "../../bench/support/process.ts";
+import { CAN_LIST_PROCESSES, descendants, runs } from "../../bench/support/processes.ts";
+import { until } from "../support/cluster.ts";
+import { NATS_SERVER, NatsServer } from "../support/nats_server.ts";
+
+const CHAT = "/v1/chat/completions";
+
+/** A process of the command line. */
+class Running {
+  readonly child: Deno.ChildProcess;
+  log = "";
+  readonly #reading: Promise<void>;
+
+  constructor(args: readonly string[]) {
+    const child = this.child = taskCommand(args).spawn();
+    this.#reading = (async () => {
+      for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) this.log += text;
+    })();
+  }
+
+  /** Where it listens, once it says so. */
+  async url(): Promise<string> {
+    const ended = this.child.status.then(({ code }) => Promise.reject(new Error(`it ended with ${code}: ${this.log}`)));
+    ended.catch(() => {});
+    await Promise.race([until(() => /ready +http/.test(this.log)), ended]);
+    return /ready +(http:\S+)/.exec(this.log)![1];
+  }
+
+  async end(signal: Deno.Signal = "SIGKILL"): Promise<number> {
+    try {
+      this.child.kill(signal);
+    } catch {
+      // It has ended.
+    }
+    const [{ code }] = await Promise.all([this.child.status, this.child.stdout.cancel(), this.#reading]);
+    return code;
+  }
+}
+
+const ask = (url: string, question: string, change: object = {}) =>
+  fetch(`${url}${CHAT}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ messages: [{ role: "user", content: question }], temperature: 1, seed: 11, max_tokens: 48, ignore_eos: true, ...change }),
+  });
+
+/** The text of a stream, and its error if it ended with one. */
+async function read(response: Response, onEvent: () => void = () => {}): Promise<string> {
+  let [text, rest] = ["", ""];
+  for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
+    const events = (rest + piece).split("\n\n");
+    rest = events.pop()!;
+    for (const event of events) {
+      if (event === "data: [DONE]") continue;
+      const { choices, error } = JSON.parse(event.slice(6));
+      if (error !== undefined) throw new Error(error.message);
+      text += choices[0]?.delta.content ?? "";
+      if (choices[0]?.delta.content) onEvent();
+    }
+  }
+  return text;
+}
+
+describe("cells and fronts", () => {
+  let directory: string;
+  let nats: NatsServer | null = null;
+  let registry: string;
+  const cells = new Map<string, Running>();
+  let twin: Running;
+  let fronts: Running[] = [];
+  let urls: string[] = [];
+  const startCell = (id: string) => {
+    const args = ["serve", "--single", "--device", "wasm", "--threads", "1", "--port", "0", "--registry", registry, "--cell-id", id];
+    cells.set(id, new Running(args));
+  };
+  const startFront = () => new Running(["front", "--registry", registry, "--port", "0"]);
+  const cellsOf = async (url: string) =>
+    (await (await fetch(`${url}/cluster`)).json()).cells as {
+      id: string;
+      state: string;
+      beat: number;
+      fingerprint: string | null;
+      requestsOfThisFront: number;
+      url: string;
+    }[];
+  /** Waits until both fronts know so many cells that are ready, and that they are equal. */
+  const settled = (count: number) =>
+    until(async () => {
+      for (const url of urls) {
+        const ready = (await cellsOf(url)).filter(({ state, fingerprint }) => state === "ready" && fingerprint !== null);
+        if (ready.length !== count || new Set(ready.map(({ fingerprint }) => fingerprint)).size !== 1) return false;
+      }
+      return true;
+    });
+
+  beforeAll(async () => {
+    directory = await Deno.makeTempDir();
+    if (NATS_SERVER !== null) nats = await NatsServer.start();
+    registry = nats?.url ?? `file:${directory}`;
+    for (const id of ["one", "two", "three"]) startCell(id);
+    fronts = [startFront(), startFront()];
+    urls = await Promise.all(fronts.map((front) => front.url()));
+    await settled(3);
+    // It takes a while to find out, beside the tests before the one that looks at it.
+    twin = new Running(["serve", "--single", "--device", "wasm", "--port", "0", "--registry", registry, "--cell-id", "one"]);
+  });
+  afterAll(async () => {
+    await Promise.all([...fronts, ...cells.values(), twin].map((running) => running.end()));
+    await nats?.[Symbol.asyncDispose]();
+    await Deno.remove(directory, { recursive: true });
+  });
+
+  it("lose no stream with a cell that is killed, and each gets what it gets alone", async () => {
+    const questions = Array.from({ length: 6 }, (_, i) => `Question ${i}: what is a kettle?`);
+    const events = questions.map(() => 0);
+    const long = { max_tokens: 300, stream: true };
+    const streams = questions.map(async (question, i) => await read(await ask(urls[i % 2], question, long), () => events[i]++));
+    await until(() => events.every((count) => count > 0));
+    const [{ id }] = (await cellsOf(urls[0])).filter(({ id }) => id !== "one").toSorted((a, b) => b.requestsOfThisFront - a.requestsOfThisFront);
+    const killed = cells.get(id)!;
+    const started = CAN_LIST_PROCESSES ? await descendants(killed.child.pid) : [];
+    await killed.end("SIGKILL");
+    // Its id is free again when its record has stood still for a while.
+    startCell(id);
+    const answers = await Promise.all(streams);
+    for (const pid of started) await until(async () => !await runs(pid));
+    const metrics = await Promise.all(urls.map(async (url) => await (await fetch(`${url}/metrics`)).text()));
+    assert(metrics.some((text) => /failovers_total\{outcome="continued"\} [1-9]/.test(text)), "streams went on elsewhere");
+    assert(metrics.every((text) => !/failovers_total\{outcome="none"\} [1-9]/.test(text)));
+    await settled(3);
+    assertEquals(answers, await Promise.all(questions.map(async (question, i) => await read(await ask(urls[i % 2], question, long)))));
+  });
+
+  it("refuse an id that a cell has which lives", async () => {
+    await twin.child.status;
+    assertStringIncludes(twin.log, `a cell that lives has this id`);
+  });
+
+  /** Asks both fronts on and on while something happens. @returns how many requests failed, of how many */
+  async function underLoad(happens: () => Promise<void>): Promise<string> {
+    let done = false;
+    let [asked, failed] = [0, 0];
+    const load = [true, false].map(async (stream, i) => {
+      for (let n = 0; !done && n < 5000; n++) {
+        asked++;
+        try {
+          const response = await ask(urls[i], `Question ${i} ${n}`, { stream, max_tokens: 8 });
+          const text = stream ? await read(response) : (await response.json()).choices[0].message.content;
+          if (text === "") failed++;
+        } catch {
+          failed++;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    });
+    try {
+      await happens();
+    } finally {
+      done = true;
+      await Promise.all(load);
+    }
+    assert(asked > 4, "there was hardly any load");
+    return `${failed} failed`;
+  }
+
+  it("fail no request while all cells are drained and started again, one after the other", async () => {
+    const failed = await underLoad(async () => {
+      for (const id of [...cells.keys()]) {
+        assertEquals(await cells.get(id)!.end("SIGTERM"), 0, cells.get(id)!.log);
+        startCell(id);
+        // One at least must be there when the next one goes, besides that.
+        await until(async () => (await Promise.all(urls.map(cellsOf))).every((cells) => cells.filter(({ state }) => state === "ready").length > 1));
+      }
+    });
+    assertEquals(failed, "0 failed");
+  });
+
+  (NATS_SERVER === null ? it.skip : it)("fail no request while NATS is gone, and when it is back with nothing", async () => {
+    await settled(3);
+    const age = async (url: string) => (await (await fetch(`${url}/cluster`)).json()).front.registryAgeMs as number;
+    const failed = await underLoad(async () => {
+      await nats!.kill();
+      await until(async () => (await Promise.all(urls.map(age))).every((ms) => ms > 1500));
+      for (const url of urls) assertEquals((await cellsOf(url)).length, 3);
+      await nats!.start();
+      const before = await cellsOf(urls[0]);
+      await until(async () => {
+        const now = await cellsOf(urls[0]);
+        return before.every(({ id, beat }) => now.some((cell) => cell.id === id && cell.beat > beat));
+      });
+    });
+    assertEquals(failed, "0 failed");
+  });
+
+  it("leave nothing on cells when a front is killed, while another one serves", async () => {
+    const events = [0, 0, 0, 0];
+    const streams = events.map(async (_, i) => {
+      const response = await ask(urls[0], `Long ${i}`, { stream: true, max_tokens: 1500 });
+      return await read(response, () => events[i]++).then(() => "whole", () => "broken");
+    });
+    await until(() => events.every((count) => count > 0));
+    await fronts[0].end("SIGKILL");
+    assertEquals(await Promise.all(streams), new Array(4).fill("broken"));
+    const known = await cellsOf(urls[1]);
+    await until(async () => {
+      const statuses = await Promise.all(known.map(async ({ url }) => (await (await fetch(`${url}/cluster`)).json()).scheduling.active));
+      return statuses.every((active: number) => active === 0);
+    });
+    assert((await read(await ask(urls[1], "Still there?", { stream: true }))).length > 0);
+  });
+});
