@@ -5,9 +5,10 @@
  */
 import axe from "npm:axe-core@4.14.1/axe.min.js" with { type: "text" };
 import { assertEquals } from "@std/assert";
-import type { Browser, BrowserContextOptions, Page } from "npm:playwright-core@1.65.1";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "npm:playwright-core@1.65.1";
 import { ROOT } from "./fixtures.ts";
-import type { ServedProcess } from "../../bench/support/process.ts";
+import { type ServedProcess, startServerWith } from "../../bench/support/process.ts";
 
 export const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => {
   try {
@@ -84,4 +85,32 @@ export async function withPage(
   await test(page);
   assertEquals(problems, []);
   await context.close();
+}
+
+/** A page's server and a browser, for the tests of a `describe`; where there is no Chromium they are skipped, by name. */
+export function describePage(
+  name: string,
+  tests: (inBrowser: (what: string, test: () => Promise<void>) => void, running: RunningPage) => void,
+): void {
+  describe(name, () => {
+    const running: { server?: ServedProcess; browser?: Browser } = {};
+    if (CHROMIUM !== undefined) {
+      beforeAll(async () => {
+        await Deno.mkdir(ARTEFACTS, { recursive: true });
+        running.server = await startServerWith({ TEST_KEYS: KEY }, "--config", `${ROOT}/tests/support/keyed.yaml`);
+        running.browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
+      });
+      afterAll(async () => {
+        await running.browser?.close();
+        if (running.server !== undefined) assertEquals((await running.server.stop()).code, 0);
+      });
+    }
+    tests((what, test) => CHROMIUM === undefined ? it.skip(`${what}: skipped, no Chromium`) : it(what, test), running as RunningPage);
+  });
+}
+
+/** What a test of the page has, once it runs. */
+export interface RunningPage {
+  readonly server: ServedProcess;
+  readonly browser: Browser;
 }
