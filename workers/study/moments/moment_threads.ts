@@ -5,7 +5,7 @@
  */
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { AttentionSizes, AttentionWeights, LayerResult } from "./layer_moments.ts";
-import type { FromMoments, ToMoments } from "./thread.ts";
+import type { FromMoments, ToMoments } from "./messages.ts";
 
 interface Thread {
   readonly worker: Worker;

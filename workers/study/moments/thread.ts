@@ -5,22 +5,8 @@
  */
 /// <reference lib="deno.worker" />
 import { messageOf } from "../../../core/errors.ts";
-import { type AttentionSizes, type AttentionWeights, LayerMoments, type LayerResult } from "./layer_moments.ts";
-
-/** To the thread; each is answered by a {@link FromMoments}, in order. */
-export type ToMoments =
-  | {
-    readonly kind: "add";
-    readonly layer: number;
-    readonly kv: Float32Array;
-    readonly q: Float32Array;
-    readonly rows: number;
-    readonly sizes: AttentionSizes;
-  }
-  | { readonly kind: "finish"; readonly layer: number; readonly weights: AttentionWeights };
-
-/** From the thread: nothing, or a layer's result, or why there is none. */
-export type FromMoments = { readonly result: LayerResult | null; readonly error: string | null };
+import { LayerMoments, type LayerResult } from "./layer_moments.ts";
+import type { FromMoments, ToMoments } from "./messages.ts";
 
 const scope = self as DedicatedWorkerGlobalScope;
 const layers = new Map<number, LayerMoments>();
