@@ -6,6 +6,7 @@
 import fused from "./fused.base64" with { type: "text" };
 import plain from "./plain.base64" with { type: "text" };
 import { WASM_KERNELS } from "../../authoring/wasm_program.ts";
+import { unpackModule } from "./packed_module.ts";
 import type { Block, WasmMemory } from "./wasm_memory.ts";
 
 /** What the modules export. */
@@ -37,7 +38,7 @@ const modules = new Map<boolean, WebAssembly.Module>();
 function moduleOf(fuses: boolean): WebAssembly.Module {
   const known = modules.get(fuses);
   if (known !== undefined) return known;
-  const module = new WebAssembly.Module(Uint8Array.fromBase64(fuses ? fused : plain));
+  const module = new WebAssembly.Module(unpackModule(fuses ? fused : plain));
   modules.set(fuses, module);
   return module;
 }

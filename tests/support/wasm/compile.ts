@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { packModule } from "../../../kernels/device/wasm/packed_module.ts";
 import asc from "npm:assemblyscript@0.28.20/asc";
 
 const ROOT = new URL("../../../kernels/", import.meta.url);
@@ -33,11 +34,6 @@ export function committedFile(variant: typeof VARIANTS[number]): URL {
   return new URL(`device/wasm/${variant}.base64`, ROOT);
 }
 
-/** As text, which Deno imports from everywhere without a permission. */
-export function asCommitted(bytes: Uint8Array<ArrayBuffer>): string {
-  return bytes.toBase64().replace(/.{150}/g, "$&\n") + "\n";
-}
-
 /** AssemblyScript asks for `.ts`; its files are called otherwise, since no other compiler understands them. */
 function readSource(name: string): string | null {
   try {
@@ -51,7 +47,7 @@ function readSource(name: string): string | null {
 if (import.meta.main) {
   for (const variant of VARIANTS) {
     const bytes = await compileWasm(variant);
-    await Deno.writeTextFile(committedFile(variant), asCommitted(bytes));
+    await Deno.writeTextFile(committedFile(variant), packModule(bytes));
     console.log(`${variant}: ${bytes.length} bytes`);
   }
 }

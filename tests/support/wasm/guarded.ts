@@ -7,6 +7,7 @@ import { assert } from "@std/assert";
 import type { Kernel, Params } from "../../../kernels/authoring/contract.ts";
 import { type ByteDots, WASM_KERNELS, type WasmArguments } from "../../../kernels/authoring/wasm_program.ts";
 import fused from "../../../kernels/device/wasm/fused.base64" with { type: "text" };
+import { unpackModule } from "../../../kernels/device/wasm/packed_module.ts";
 import plain from "../../../kernels/device/wasm/plain.base64" with { type: "text" };
 import type { WasmExports } from "../../../kernels/device/wasm/pool.ts";
 import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
@@ -87,5 +88,5 @@ export function runGuarded<C, B extends string, P extends string>(
 }
 
 function moduleOf(base64: string): WebAssembly.Module {
-  return new WebAssembly.Module(Uint8Array.fromBase64(base64));
+  return new WebAssembly.Module(unpackModule(base64));
 }
