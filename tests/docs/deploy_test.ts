@@ -1,0 +1,77 @@
+/**
+ * What is in `deploy` names files, tasks, flags and settings that exist. (Images are built, and units started, nowhere in these tests.)
+ */
+import { describe, it } from "@std/testing/bdd";
+import { assert, assertEquals } from "@std/assert";
+import { parse } from "yaml";
+import manifest from "../../deno.json" with { type: "json" };
+import { openRegistry } from "../../cluster/registry/open_registry.ts";
+import { describedProgram } from "../support/docs/flag_lists.ts";
+import { ROOT } from "../support/fixtures.ts";
+
+const textOf = (path: string) => Deno.readTextFile(`${ROOT}/deploy/${path}`);
+
+/** @throws unless the command line takes it */
+function assertCommand([name, ...args]: readonly string[]): void {
+  const command = describedProgram().commands.find((command) => command.name() === name);
+  assert(command !== undefined, `there is no command ${name}`);
+  for (let i = 0; i < args.length; i++) {
+    const option = command.options.find(({ long }) => long === args[i]);
+    assert(option !== undefined, `${name} has no flag ${args[i]}`);
+    if (!option.required) continue;
+    const value = args[++i];
+    assert(value !== undefined && !value.startsWith("--"), `${option.long} has no value`);
+    if (option.long === "--registry" && !value.startsWith("$")) openRegistry(value);
+  }
+  for (const { long, mandatory } of command.options) if (mandatory) assert(args.includes(long!), `${name} needs ${long}`);
+}
+
+interface Service {
+  readonly command: readonly string[];
+  readonly image: string;
+  readonly build?: { readonly context: string; readonly dockerfile: string };
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+describe("deploy", () => {
+  it("has a compose file whose services are commands, with the secrets that they name", async () => {
+    const { services } = parse(await textOf("compose.yaml"), { merge: true }) as { services: Record<string, Service> };
+    assertEquals(Object.keys(services).toSorted(), ["cell-1", "cell-2", "front", "nats"]);
+    for (const [name, { command, build, environment }] of Object.entries(services)) {
+      if (name === "nats") continue;
+      assertCommand(command);
+      assertEquals(build, { context: "..", dockerfile: "deploy/Dockerfile" });
+      for (const arg of command) if (arg.startsWith("env:")) assert(arg.slice(4) in environment!, `${name} is not given ${arg}`);
+    }
+    const registries = Object.values(services).map(({ command }) => command[command.indexOf("--registry") + 1]).filter((at) =>
+      at.startsWith("nats:")
+    );
+    assertEquals(new Set(registries).size, 1);
+    assert(registries[0].startsWith("nats://nats:"), "it is the service of that name");
+  });
+
+  it("has a Dockerfile that copies what there is, runs as nobody in particular, with the permissions of the task", async () => {
+    const lines = (await textOf("Dockerfile")).replaceAll("\\\n", "").split("\n").map((line) => line.trim());
+    for (const line of lines.filter((line) => /^COPY (?!--)/.test(line))) {
+      for (const path of line.split(/\s+/).slice(1, -1)) {
+        assert(await Deno.stat(`${ROOT}/${path}`).then(() => true, () => false), `${path} does not exist`);
+      }
+    }
+    const cached = lines.find((line) => line.startsWith("RUN deno cache"))!.split(" ").filter((word) => word.endsWith(".ts"));
+    for (const path of cached) assert((await Deno.stat(`${ROOT}/${path}`)).isFile);
+    const entry = JSON.parse(lines.find((line) => line.startsWith("ENTRYPOINT"))!.slice("ENTRYPOINT".length)) as string[];
+    assertEquals(entry.filter((arg) => arg !== "--frozen").join(" "), manifest.tasks.serve.command.replace(/ serve$/, ""));
+    assert(lines.includes("USER deno"));
+    assertCommand(JSON.parse(lines.find((line) => line.startsWith("CMD"))!.slice("CMD".length)).filter((arg: string) => arg !== "--help"));
+  });
+
+  it("has units of systemd whose commands exist", async () => {
+    for (const unit of ["latentmesh-cell.service", "latentmesh-front.service"]) {
+      const text = await textOf(`systemd/${unit}`);
+      assertEquals([...text.matchAll(/^\[(\w+)\]$/gm)].map(([, section]) => section), ["Unit", "Service", "Install"]);
+      for (const line of text.split("\n")) assert(/^(#.*|\[\w+\]|[A-Z]\w+=.+|)$/.test(line), `${unit}: ${line}`);
+      const [, command] = /^ExecStart=\/usr\/local\/bin\/deno task --quiet (.+)$/m.exec(text)!;
+      assertCommand(command.split(" "));
+    }
+  });
+});
