@@ -156,7 +156,12 @@ export class RunningCluster implements AsyncDisposable {
     return schedulingStatus(this.#engine.serving.scheduler);
   }
 
-  /** What the bits of its answers depend on; reads all of the model's files, in the background. @throws {LatentmeshError} `cancelled` if it is closed meanwhile */
+  /**
+   * What the bits of its answers depend on; reads all of the model's files, in the background.
+   *
+   * @internal
+   * @throws {LatentmeshError} `cancelled` if it is closed meanwhile
+   */
   arithmetic(): Promise<CellArithmetic> {
     return this.#arithmetic();
   }

@@ -14,6 +14,7 @@ import { logRequest } from "../http/request_log.ts";
 import type { HttpServer } from "../http/server/http_server.ts";
 import { finish, listen, urlOf } from "../http/server/serving.ts";
 import { log } from "../logs/log.ts";
+import { UncaughtErrors } from "../logs/uncaught.ts";
 import { openRegistry } from "../registry/open_registry.ts";
 import { aborted, stopOnSignals, stopping } from "./stop.ts";
 
@@ -35,6 +36,7 @@ export interface FrontFlags {
 /** Relays until asked to stop, then resolves. @throws {LatentmeshError} that names what cannot be used */
 export async function front(flags: FrontFlags): Promise<void> {
   const { registry: name, host, port, apiKey, allowedOrigin, insecure, shutdownTimeout, concurrent, requestsPerMinute } = flags;
+  using _uncaught = new UncaughtErrors();
   const env = (name: string) => Deno.env.get(name);
   // What a server is told of where it listens and of its clients is the same for a front.
   const settings = resolveSettings(

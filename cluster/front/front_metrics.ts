@@ -23,7 +23,7 @@ export class FrontMetrics {
   readonly #failures = this.#counter("cell_failures", "Requests that a cell did not answer to their end, by cell and why", ["cell", "reason"]);
   readonly #failovers = this.#counter("failovers", "Streams that lost their cell, by what became of them", ["outcome"]);
 
-  /** A request has been answered, or a stream of it begins. */
+  /** A request has been answered; of a stream, to its end. */
   answered(path: string, status: number): void {
     this.#requests.inc({ path, status: String(status) });
   }

@@ -43,6 +43,7 @@ export class NatsBucket {
   /** Connects. @throws {LatentmeshError} `not_found` if no server is there, `unauthorized` if it does not let us in */
   static async connect({ servers, bucket, credentials, ca }: NatsPlace): Promise<NatsBucket> {
     const { connect, credsAuthenticator, AuthorizationError } = await import("@nats-io/transport-node");
+    await guardSockets();
     const authenticator = credentials === undefined ? undefined : credsAuthenticator(await Deno.readFile(credentials));
     const secure = ca !== undefined || servers.some((server) => server.startsWith("tls:"));
     const named = servers.map((server) => new URL(server));
@@ -119,4 +120,26 @@ export class NatsBucket {
       this.onConnection();
     }
   }
+}
+
+let guarded: Promise<void> | null = null;
+
+/**
+ * The client takes all listeners off a socket before it puts others there, and when it gives one up: an error that comes in between is nobody's, and would end the
+ * process. Here it is nobody's loss: the client learns from the socket's end.
+ */
+function guardSockets(): Promise<void> {
+  return guarded ??= import("@nats-io/transport-node/lib/node_transport.js").then(({ NodeTransport }) => {
+    const { dial } = NodeTransport.prototype;
+    NodeTransport.prototype.dial = async function (place) {
+      const socket = await dial.call(this, place);
+      const remove = socket.removeAllListeners.bind(socket);
+      const ignore = () => {};
+      socket.removeAllListeners = (event) => {
+        remove(event);
+        return socket.on("error", ignore);
+      };
+      return socket.on("error", ignore);
+    };
+  });
 }
