@@ -50,7 +50,10 @@ const NOTHING_MUCH: LogitsQuery = {
 };
 
 async function settledWithin(promises: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
-  if (promises.size > 0) await Promise.race([Promise.all(promises), new Promise((resolve) => setTimeout(resolve, ms))]);
+  if (promises.size === 0) return;
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([Promise.all(promises), late]).finally(() => clearTimeout(timer));
 }
 
 /** What guesses its tokens; null where what a grammar allows behind them cannot be known. */

@@ -28,6 +28,7 @@ describe("command line", () => {
     assertEquals([...stdout.matchAll(/^(\w+):$/gm)].map(([, heading]) => heading), [
       "Everyday",
       "Cluster",
+      "Fronts",
       "TPLA",
       "Limits",
       "Examples",
