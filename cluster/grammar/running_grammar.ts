@@ -51,6 +51,8 @@ export class RunningGrammar implements GrammarConstraint {
 
   [Symbol.dispose](): void {
     this.#foresaw([]);
+    // Nobody waits for what will not come: a step of others might.
+    this.#waiting?.resolve();
     this.#actions.close();
   }
 
