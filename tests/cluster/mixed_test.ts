@@ -8,6 +8,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import type { GenerateOptions } from "../../core/text/text_engine.ts";
 import type { Config } from "../../mod.ts";
 import { until, withCluster } from "../support/cluster.ts";
+import { tested } from "../support/extent.ts";
 import { launchFakeCluster } from "../support/fake_workers.ts";
 import { fixtureDirectory, readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
@@ -65,7 +66,8 @@ describe("a mixed unit", () => {
         }),
     ));
 
-  for (const [ranks, dtype] of [[1, undefined], [1, "q8"], [2, "q8"]] as const) {
+  const kinds = [[1, undefined], [1, "q8"], [2, "q8"]] as const;
+  for (const [ranks, dtype] of tested("numbers of ranks and precisions of latents", kinds, ([ranks]) => ranks === 2)) {
     it(`gives the bits of prefill and exact decode workers, ${ranks} of each, with latents in ${dtype ?? "f32"}`, () =>
       withCluster(
         { cache: { dtype }, decode: { ranks, attention: "mla" }, prefill: { ranks } },
