@@ -270,7 +270,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
     prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
     promptBlocks: generatesFromSlices(settings) ? ceilDiv(prefillTokens, BLOCK_TOKENS) : null,
     maxStepMs: settings.mixed.maxStepMs,
-    speculate: settings.decode.speculate !== "off",
+    speculate: settings.decode.speculate,
   };
 }
 

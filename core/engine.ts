@@ -5,6 +5,7 @@
  */
 import type { ContextLimits } from "./context_limit.ts";
 import type { SamplingParams } from "./sampling/params.ts";
+import type { Speculation } from "./speculation/speculation.ts";
 import type { ChatTemplate } from "./text/chat_template.ts";
 import type { TextSource } from "./text/text_source.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
@@ -31,8 +32,8 @@ export interface TokenRequest {
   readonly client?: string;
   /** Requests of a client with a smaller number are served before others of that client; default: 0. */
   readonly priority?: number;
-  /** Whether tokens are guessed and verified several at a time, which changes none of them; default: as the engine is set. */
-  readonly speculate?: boolean;
+  /** How tokens are guessed, to be verified several at a time, which changes none of them; default: as the engine is set. */
+  readonly speculate?: Speculation;
   /** Tokens that the answer may be like, apart from some changes: more to guess from. */
   readonly prediction?: readonly number[];
   /**

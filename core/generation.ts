@@ -44,7 +44,7 @@ export interface AheadQuery {
   readonly changes: readonly Adjustment[];
 }
 
-/** Whether what is asked behind tokens that are not chosen yet can be told: of a grammar it cannot. */
+/** Whether what is asked behind tokens that are not chosen yet can be told: of a constraint that tells no masks in advance it cannot. */
 export function knowsAhead({ constraint }: TokenRequest): boolean {
   return constraint === undefined || constraint.maskBehind !== undefined;
 }

@@ -18,9 +18,10 @@ export interface GrammarActions {
 }
 
 /** Waits for masks from the thread. */
-export class RunningGrammar implements GrammarConstraint {
+export class RunningGrammar implements GrammarConstraint, Foresight {
   mask: Uint32Array = new Uint32Array(0);
   settled: Promise<void> | null = null;
+  readonly foresight: Foresight = this;
   #waiting: PromiseWithResolvers<void> | null = null;
   /** Masks that have not come; only the last one counts. */
   #asked = 0;
@@ -43,7 +44,16 @@ export class RunningGrammar implements GrammarConstraint {
     this.#actions.accept(token);
   }
 
-  readonly foresight: Foresight = this.#foresight();
+  get known(): number {
+    return this.#ahead.length;
+  }
+
+  foresee(tokens: readonly number[]): Promise<void> {
+    this.#foresaw([]);
+    this.#foreseeing = Promise.withResolvers();
+    this.#actions.foresee(this.#taken, tokens);
+    return this.#foreseeing.promise;
+  }
 
   maskBehind(tokens: readonly number[]): Uint32Array {
     return tokens.length === 0 ? this.mask : this.#ahead[tokens.length - 1];
@@ -74,21 +84,6 @@ export class RunningGrammar implements GrammarConstraint {
   fail(error: LatentmeshError): void {
     this.#foresaw([]);
     this.#wait().reject(error);
-  }
-
-  #foresight(): Foresight {
-    const ahead = () => this.#ahead.length;
-    return {
-      foresee: (tokens) => {
-        this.#foresaw([]);
-        this.#foreseeing = Promise.withResolvers();
-        this.#actions.foresee(this.#taken, tokens);
-        return this.#foreseeing.promise;
-      },
-      get known() {
-        return ahead();
-      },
-    };
   }
 
   #foresaw(masks: readonly Uint32Array[]): void {

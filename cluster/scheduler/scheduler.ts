@@ -5,6 +5,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { ActiveClients } from "./active_clients.ts";
 import { DraftAccounts } from "./draft_accounts.ts";
 import { FairQueue } from "./fair_queue.ts";
 import type { Usable } from "./placing.ts";
@@ -27,7 +28,7 @@ export class Scheduler {
   readonly prefillUnits = new Map<string, PromptUnit>();
   readonly decodeGroups = new Map<string, DecodeGroup>();
   /** Sequences of each client that have not ended. */
-  readonly #active = new Map<string, number>();
+  readonly #active = new ActiveClients();
   readonly #placements: Placements;
   #order = 0;
 
@@ -38,9 +39,7 @@ export class Scheduler {
 
   /** Sequences that have not ended. */
   get active(): number {
-    let total = 0;
-    for (const count of this.#active.values()) total += count;
-    return total;
+    return this.#active.sequences;
   }
 
   /**
@@ -67,7 +66,7 @@ export class Scheduler {
       );
     }
     const sequence = new Sequence({ ...options, blockTokens: this.options.blockTokens }, this.#order++);
-    this.#active.set(sequence.client, (this.#active.get(sequence.client) ?? 0) + 1);
+    this.#active.add(sequence.client);
     this.waiting.push(sequence);
     return sequence;
   }
@@ -288,9 +287,7 @@ export class Scheduler {
     if (sequence.ended) return;
     sequence.ended = true;
     this.waiting.remove(sequence);
-    const left = this.#active.get(sequence.client)! - 1;
-    this.#active.set(sequence.client, left);
-    if (left === 0 && this.#active.delete(sequence.client)) this.waiting.forget(sequence.client);
+    if (this.#active.remove(sequence.client)) this.waiting.forget(sequence.client);
     const { leader, placement } = sequence;
     if (leader !== null) this.#placements.leaveLeader(sequence, leader);
     if (placement !== null) this.#placements.settle(placement);

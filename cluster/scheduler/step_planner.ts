@@ -60,8 +60,9 @@ export function planRows(
       grow.push(growBy(group, placement, missing));
     }
     spare -= count - 1;
-    for (let i = 0; i < count; i++) {
-      if (i < pending.length - 1) rows.push({ sequence: placement.id, token: pending[i], position: placement.length + i });
+    // Of who has caught up, the last one is asked about, with what is drafted behind it.
+    for (let i = 0; i < Math.min(count, pending.length - 1); i++) {
+      rows.push({ sequence: placement.id, token: pending[i], position: placement.length + i });
     }
     if (count === pending.length) caughtUp.push(placement);
     advanced.set(placement, count);

@@ -8,8 +8,9 @@ import { prefixHashesInTurns, prefixSalt } from "../../core/cache/prefix_hash.ts
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
-import { type ForeseeingConstraint, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
+import { canForesee, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
 import type { IndexBudget } from "../../core/speculation/ngram_drafts.ts";
+import type { Speculation } from "../../core/speculation/speculation.ts";
 import { type DraftSource, Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
@@ -21,8 +22,8 @@ import { type Advance, type RequestOutcome, RunningRequest } from "./running_req
 export interface RequestsOptions {
   readonly maxContext: number;
   readonly blockTokens: number;
-  /** Whether tokens are guessed and verified several at a time, where a request does not say. */
-  readonly speculate: boolean;
+  /** How tokens are guessed where a request does not say. */
+  readonly speculate: Speculation;
   /** Prompts of more tokens are rotated otherwise, and have no beginning in common with those of fewer; 0: all are rotated alike. */
   readonly shortPositions: number;
   /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
@@ -49,6 +50,7 @@ const NOTHING_MUCH: LogitsQuery = {
   draw: false,
 };
 
+/** Waits for promises, for so many milliseconds at most. */
 async function settledWithin(promises: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
   if (promises.size === 0) return;
   const { promise: late, resolve } = Promise.withResolvers<void>();
@@ -56,12 +58,12 @@ async function settledWithin(promises: ReadonlySet<Promise<void>>, ms: number): 
   await Promise.race([Promise.all(promises), late]).finally(() => clearTimeout(timer));
 }
 
-/** What guesses its tokens; null where what a grammar allows behind them cannot be known. */
+/** What guesses its tokens; null where what its constraint allows behind them cannot be known. */
 function draftsOf(request: TokenRequest): DraftSource | null {
   if (!knowsAhead(request)) return null;
   const drafts = new Speculator(request.prompt, request.prediction);
   const { constraint } = request;
-  return constraint?.foresight === undefined ? drafts : new ForeseenDrafts(drafts, constraint as ForeseeingConstraint);
+  return canForesee(constraint) ? new ForeseenDrafts(drafts, constraint) : drafts;
 }
 
 interface Entry {
@@ -107,7 +109,7 @@ export class Requests {
     const now = performance.now();
     const hashing = prefixHashesInTurns(prompt, blockTokens, prefixSalt(client, prompt.length, shortPositions));
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
-    const drafts = (request.speculate ?? speculate) && most > 1 ? draftsOf(request) : null;
+    const drafts = (request.speculate ?? speculate) !== "off" && most > 1 ? draftsOf(request) : null;
     const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, drafts, now };
     const sequence = this.#scheduler.add(options, this.#completionRate.timeFor(this.#scheduler.waiting.size));
     const entry: Entry = {

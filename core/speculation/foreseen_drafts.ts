@@ -10,6 +10,11 @@ import { type Draft, type DraftSource, MOST_DRAFTED } from "./speculator.ts";
 /** A grammar that can be asked about what is ahead. */
 export type ForeseeingConstraint = TokenConstraint & Required<Pick<TokenConstraint, "foresight" | "maskBehind">>;
 
+/** Whether a constraint is one of these; others allow what they do whatever comes, or know nothing in advance. */
+export function canForesee(constraint: TokenConstraint | undefined): constraint is ForeseeingConstraint {
+  return constraint?.foresight !== undefined && constraint.maskBehind !== undefined;
+}
+
 /** Offers as much of another's drafts as its grammar is known to allow. */
 export class ForeseenDrafts implements DraftSource {
   readonly #drafts: DraftSource;

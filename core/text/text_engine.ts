@@ -54,7 +54,7 @@ export async function* generatePieces(
     constraint,
     priority: options.priority,
     prediction: typeof options.prediction === "string" ? served.tokenizer.encode(options.prediction, { special: false }) : options.prediction,
-    speculate: options.speculate === undefined ? undefined : options.speculate !== "off",
+    speculate: options.speculate,
     signal: options.signal ?? new AbortController().signal,
   };
   yield* new EventQueue<GeneratedPiece>(

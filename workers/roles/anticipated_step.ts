@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Step, StepRow } from "../forward/context.ts";
+import type { Step } from "../forward/context.ts";
 
 /**
  * The rows whose next tokens were asked for, each behind all of its sequence: drafts as long as the last ones, if those were right. null if there is no such step.
@@ -13,8 +13,7 @@ import type { Step, StepRow } from "../forward/context.ts";
  */
 export function anticipatedStep({ rows }: Step, asked: number, maxContext: number): Step | null {
   const last = rows.slice(rows.length - asked);
-  const counts = new Map<StepRow["sequence"], number>();
-  for (const { sequence } of last) counts.set(sequence, (counts.get(sequence) ?? 0) + 1);
-  const next = last.map(({ position, sequence }) => ({ token: 0, position: position + counts.get(sequence)!, sequence }));
+  const own = Map.groupBy(last, ({ sequence }) => sequence);
+  const next = last.map(({ position, sequence }) => ({ token: 0, position: position + own.get(sequence)!.length, sequence }));
   return next.length === 0 || next.some(({ position }) => position >= maxContext) ? null : { phase: "decode", rows: next };
 }

@@ -169,7 +169,7 @@ export class DecodeRank {
       const ahead = i > 0 && rows[first + i - 1].sequence === sequence;
       return ahead ? this.#tables.resolveAhead(frame, adjustments) : this.#tables.resolve(frame, adjustments);
     });
-    this.#dropDrafts(rows, countsOf(rows.slice(first)));
+    this.#dropDrafts(rows, rows.slice(first));
     const lanes = this.#lanesOf(rows);
     const step = rows.map(({ sequence, token, position }, i): LaneRow => {
       const { sequence: cached } = this.#ready(sequence);
@@ -234,16 +234,14 @@ export class DecodeRank {
   /**
    * Of drafts that were computed in a sequence's last step, what was not accepted is forgotten: what comes is written in its place.
    *
-   * @param asked rows of each sequence that something is asked about: its last token, and a draft behind it
+   * @param asked rows that something is asked about: of each sequence its last token, and a draft behind it
    */
-  #dropDrafts(rows: readonly TokenRow[], asked: ReadonlyMap<number, number>): void {
-    const seen = new Set<number>();
-    for (const { sequence, position } of rows) {
-      if (seen.has(sequence)) continue;
-      seen.add(sequence);
+  #dropDrafts(rows: readonly TokenRow[], asked: readonly TokenRow[]): void {
+    const askedOf = Map.groupBy(asked, ({ sequence }) => sequence);
+    for (const [sequence, [{ position }]] of Map.groupBy(rows, ({ sequence }) => sequence)) {
       const { sequence: cached } = this.#ready(sequence);
       if (position < cached.length && position >= cached.length - (this.#drafted.get(sequence) ?? 0)) cached.length = position;
-      this.#drafted.set(sequence, Math.max(0, (asked.get(sequence) ?? 0) - 1));
+      this.#drafted.set(sequence, (askedOf.get(sequence)?.length ?? 1) - 1);
     }
   }
 
@@ -285,11 +283,4 @@ export class DecodeRank {
     if (!prompt.complete) throw new LatentmeshError("protocol", `Sequence ${sequence} has not been handed over completely`);
     return prompt;
   }
-}
-
-/** Rows of each sequence. */
-function countsOf(rows: readonly TokenRow[]): ReadonlyMap<number, number> {
-  const counts = new Map<number, number>();
-  for (const { sequence } of rows) counts.set(sequence, (counts.get(sequence) ?? 0) + 1);
-  return counts;
 }

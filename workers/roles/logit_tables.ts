@@ -31,7 +31,7 @@ export class LogitTables {
     this.#masks.clear();
   }
 
-  /** A query behind a draft. @param held of its sequence, which stay as they are @throws {LatentmeshError} `protocol` if there is no such table, or more is changed than a draft does */
+  /** A query behind a draft. @param held of its sequence, which stay as they are @throws {LatentmeshError} `protocol` if there is no such table, or it begins with another */
   resolveAhead({ base, changes, mask, ...query }: QueryFrame, held: AdjustmentList): HeadQuery {
     if (base !== null) throw new LatentmeshError("protocol", "A query behind a draft does not begin its adjustments anew");
     return { ...query, adjustments: held.ahead(changes), mask: mask === null ? null : known(this.#masks, mask) };

@@ -50,7 +50,7 @@ export function tokenRequests(model: ServedModel, fields: Partial<SamplingFields
     client,
     priority: fields.priority,
     prediction,
-    speculate: fields.speculate === undefined ? undefined : fields.speculate !== "off",
+    speculate: fields.speculate,
     signal,
   }));
 }

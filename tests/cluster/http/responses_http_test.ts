@@ -3,6 +3,7 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import type { Speculation } from "../../../core/speculation/speculation.ts";
 import { type OpenApp, openApp } from "../../../bench/support/server.ts";
 import { scriptedModel } from "../../support/scripted_model.ts";
 
@@ -13,7 +14,7 @@ const call = (name: string) => `<tool_call>\n{"name": "${name}", "arguments": {"
 describe("POST /v1/responses", () => {
   let prompt = "";
   let answer = "";
-  let speculate: boolean | undefined;
+  let speculate: Speculation | undefined;
   let test: OpenApp;
   beforeAll(async () => {
     test = await openApp(
@@ -157,10 +158,10 @@ describe("POST /v1/responses", () => {
       ["/v1/completions", { prompt: "Weather?" }],
     ];
     for (const [path, body] of fields) {
-      for (const [way, guessed] of [["off", false], ["ngram", true], [undefined, undefined]]) {
+      for (const way of ["off", "ngram", undefined]) {
         const response = await test.app.request(path, { method: "POST", body: JSON.stringify({ ...body, speculate: way }) });
         assertEquals(response.status, 200, await response.text());
-        assertEquals(speculate, guessed);
+        assertEquals(speculate, way);
       }
       const refused = await test.app.request(path, { method: "POST", body: JSON.stringify({ ...body, speculate: "much" }) });
       assertEquals(refused.status, 400);

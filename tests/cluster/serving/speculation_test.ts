@@ -7,6 +7,7 @@ import type { RunningCluster } from "../../../cluster/cluster.ts";
 import { type Config, Engine } from "../../../mod.ts";
 import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
 import { createGrammars } from "../../../cluster/text/model_grammars.ts";
+import type { Speculation } from "../../../core/speculation/speculation.ts";
 import type { DraftTotals } from "../../../core/engine.ts";
 import { GREEDY } from "../../../core/sampling/params.ts";
 import { Random } from "../../../bench/support/random.ts";
@@ -99,7 +100,7 @@ describe("guessed tokens", () => {
       const kettle = { type: "object", properties: { name: { type: "string" }, price: { type: "integer" } }, required: ["name", "price"] };
       const grammar = writeGrammar({ kind: "json", schema: { type: "array", items: kettle, minItems: 12 }, strict: true });
       const prompt = engine.served.tokenizer.encode(`${TEXTS[1]}\n[`, { special: true });
-      const run = async (speculate: boolean, temperature: number, choice: number) => {
+      const run = async (speculate: Speculation, temperature: number, choice: number) => {
         const [constraint] = await grammars.constrain(grammar, { count: 1, client: "" });
         using _ = constraint;
         const tokens: number[] = [];
@@ -127,7 +128,7 @@ describe("guessed tokens", () => {
       };
       let accepted = 0;
       for (const [temperature, choice] of [[0, 0], [0, 1], [0.8, 2], [1, 3]]) {
-        const [guessed, plain] = [await run(true, temperature, choice), await run(false, temperature, choice)];
+        const [guessed, plain] = [await run("auto", temperature, choice), await run("off", temperature, choice)];
         assertEquals(guessed.tokens, plain.tokens);
         accepted += guessed.drafts?.accepted ?? 0;
       }
