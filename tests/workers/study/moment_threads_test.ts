@@ -47,5 +47,6 @@ describe("threads that sum moments", () => {
     const waiting = threads.finish(0, weightsOf(0));
     threads[Symbol.dispose]();
     await assertRejects(() => waiting, Error, "given up");
+    await assertRejects(() => threads.add(0, computed(0, 1)), Error, "given up");
   });
 });

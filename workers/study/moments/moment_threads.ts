@@ -11,6 +11,8 @@ interface Thread {
   readonly worker: Worker;
   /** Who waits for its answers, in order. */
   readonly waiting: PromiseWithResolvers<LayerResult | null>[];
+  /** Why it answers no more; null: it does. */
+  failed: LatentmeshError | null;
 }
 
 /** As many threads as there are processors, or layers. */
@@ -42,14 +44,15 @@ export class MomentThreads implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const { worker, waiting } of this.#threads) {
-      worker.terminate();
-      for (const one of waiting) one.reject(new LatentmeshError("cancelled", "The calibration was given up"));
+    for (const thread of this.#threads) {
+      thread.worker.terminate();
+      fail(thread, new LatentmeshError("cancelled", "The calibration was given up"));
     }
   }
 
   #ask(layer: number, message: ToMoments, transfer: ArrayBuffer[]): Promise<LayerResult | null> {
-    const { worker, waiting } = this.#threads[layer % this.#threads.length];
+    const { worker, waiting, failed } = this.#threads[layer % this.#threads.length];
+    if (failed !== null) return Promise.reject(failed);
     const answer = Promise.withResolvers<LayerResult | null>();
     // Whoever asks may give up before it comes.
     answer.promise.catch(() => {});
@@ -61,15 +64,21 @@ export class MomentThreads implements Disposable {
 
 function begin(): Thread {
   const worker = new Worker(new URL("./thread.ts", import.meta.url), { type: "module", name: "moments" });
-  const waiting: Thread["waiting"] = [];
+  const thread: Thread = { worker, waiting: [], failed: null };
   worker.onmessage = ({ data: { result, error } }: MessageEvent<FromMoments>) => {
-    const one = waiting.shift();
+    const one = thread.waiting.shift();
     if (error === null) one?.resolve(result);
     else one?.reject(new LatentmeshError("internal", `Cannot calibrate: ${error}`));
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    for (const one of waiting.splice(0)) one.reject(new LatentmeshError("internal", `A thread that calibrates has failed: ${event.message}`));
+    fail(thread, new LatentmeshError("internal", `A thread that calibrates has failed: ${event.message}`));
   };
-  return { worker, waiting };
+  return thread;
+}
+
+/** Who waits, and who asks from now on, is told why there is no answer. */
+function fail(thread: Thread, error: LatentmeshError): void {
+  thread.failed ??= error;
+  for (const one of thread.waiting.splice(0)) one.reject(error);
 }
