@@ -1,5 +1,4 @@
-// Slots in f16, copied as they lie, eight values at a time.
-@group(0) @binding(1) var<storage, read> cache: array<vec4<u32>>;
+// Slots as f16, eight values at a time: `eight_of` says how they are had of a slot.
 @group(0) @binding(2) var<storage, read> tables: array<u32>;
 @group(0) @binding(3) var<storage, read_write> latents: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> rope_keys: array<vec4<u32>>;
@@ -12,7 +11,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   }
   let position = params.start + id.y;
   let slot = tables[params.table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS;
-  let eight = cache[slot * (KEY_VECTORS + ROPE_VECTORS) + vector];
+  let eight = eight_of(slot, vector);
   if (vector < KEY_VECTORS) {
     latents[id.y * KEY_VECTORS + vector] = eight;
   } else {

@@ -8,7 +8,8 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, readSlot, ropeOffset, slotOf } from "../latent_cache/layout.ts";
-import halvesQ8 from "./halves_q8.wgsl" with { type: "text" };
+import eightOfF16 from "./eight_f16.wgsl" with { type: "text" };
+import eightOfQ8 from "./eight_q8.wgsl" with { type: "text" };
 import halves from "./halves.wgsl" with { type: "text" };
 import source from "./latent_gather.wgsl" with { type: "text" };
 
@@ -34,7 +35,7 @@ export const latentGather: Kernel<LatentGatherConfig, "cache" | "tables" | "late
   wgsl: ({ cache, output }) =>
     output === "f16"
       ? constants({ KEY_VECTORS: cache.keyWidth / 8, ROPE_VECTORS: cache.ropeWidth / 8 }) +
-        (cache.dtype === "q8" ? cacheWgsl(cache) + halvesQ8 : constants({ BLOCK_TOKENS }) + halves)
+        (cache.dtype === "q8" ? cacheWgsl(cache) + eightOfQ8 : constants({ BLOCK_TOKENS }) + eightOfF16) + halves
       : constants({ KEY_WIDTH: cache.keyWidth, ROPE_WIDTH: cache.ropeWidth }) + cacheWgsl(cache) + source,
   workgroups: ({ cache, output }, { count }) => [ceilDiv(cacheWidth(cache) / (output === "f16" ? 8 : 2), 64), count, 1],
   sizes: ({ cache, slots, tableWords, output }, { count }) => ({

@@ -77,7 +77,7 @@ const DENSE_COLUMNS = 16;
 function latentBlocks({ basis, cache }: Pick<RopeStoreConfig, "basis" | "cache">): number[] {
   const end = cache.dtype === "q8" ? q8SlotOf(cache).rope : ropeOffset(cache);
   if (basis !== "dense") return [0, end];
-  if (cache.dtype === "q8") return [0, ...groupEnds(cache).slice(0, -1).filter((end) => end % 4 === 0), end];
+  if (cache.dtype === "q8") return [0, ...groupEnds(cache).slice(0, -1).filter((cut) => cut % 4 === 0), end];
   return [...Array.from({ length: ceilDiv(cache.keyWidth, DENSE_COLUMNS) }, (_, block) => block * DENSE_COLUMNS), end];
 }
 

@@ -7,8 +7,12 @@ import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { checkConfig } from "../../cluster/config/config.ts";
 import { TASK_ENV, taskArguments } from "../../bench/support/process.ts";
+import { until } from "../support/cluster.ts";
 import { snippetsOf } from "../support/docs/snippets.ts";
 import { ROOT } from "../support/fixtures.ts";
+
+/** What a command may take to start, in milliseconds, on a busy machine. */
+const PATIENCE_MS = 120_000;
 
 const HOSTS = { a: "10.0.0.1", b: "10.0.0.2" };
 
@@ -35,19 +39,13 @@ class TwoHosts implements AsyncDisposable {
   static async connect(): Promise<TwoHosts> {
     // They last as long as these processes, whatever becomes of this one after a while.
     const hosts = new TwoHosts([1, 2].map(() => new Deno.Command("unshare", { args: ["--net", "sleep", "300"] }).spawn()));
-    for (const { pid } of hosts.#namespaces) {
-      // It is this host's until the process has left.
-      while (await Deno.readLink(`/proc/${pid}/ns/net`) === await Deno.readLink("/proc/self/ns/net")) {
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
+    try {
+      await hosts.#join();
+      return hosts;
+    } catch (error) {
+      await hosts[Symbol.asyncDispose]();
+      throw error;
     }
-    const [a, b] = hosts.#namespaces;
-    await hosts.#ip(a, `link add cable type veth peer name cable netns ${b.pid}`);
-    for (const [host, address] of [[a, HOSTS.a], [b, HOSTS.b]] as const) {
-      await hosts.#ip(host, `addr add ${address}/24 dev cable`);
-      for (const link of ["lo", "cable"]) await hosts.#ip(host, `link set ${link} up`);
-    }
-    return hosts;
   }
 
   /** A command of Deno's on a host. */
@@ -65,6 +63,19 @@ class TwoHosts implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const process of this.#namespaces) process.kill("SIGKILL");
     await Promise.all(this.#namespaces.map(({ status }) => status));
+  }
+
+  async #join(): Promise<void> {
+    for (const { pid } of this.#namespaces) {
+      // It is this host's until the process has left.
+      await until(async () => await Deno.readLink(`/proc/${pid}/ns/net`) !== await Deno.readLink("/proc/self/ns/net"));
+    }
+    const [a, b] = this.#namespaces;
+    await this.#ip(a, `link add cable type veth peer name cable netns ${b.pid}`);
+    for (const [host, address] of [[a, HOSTS.a], [b, HOSTS.b]] as const) {
+      await this.#ip(host, `addr add ${address}/24 dev cable`);
+      for (const link of ["lo", "cable"]) await this.#ip(host, `link set ${link} up`);
+    }
   }
 
   async #ip({ pid }: Deno.ChildProcess, command: string): Promise<void> {
@@ -86,11 +97,18 @@ class Logged implements AsyncDisposable {
     this.#reading = this.#read();
   }
 
-  /** Resolves when the log says something. */
+  /** Resolves when the log says something. @throws {Error} with the log, if the process ends before, or says nothing for long */
   async says(what: RegExp): Promise<void> {
     const ended = this.#child.status.then(({ code }) => Promise.reject(new Error(`it ended with ${code} before it said ${what}:\n${this.log}`)));
     ended.catch(() => {});
-    while (!what.test(this.log)) await Promise.race([this.#heard.promise, ended]);
+    const late = Promise.withResolvers<never>();
+    late.promise.catch(() => {});
+    const timer = setTimeout(() => late.reject(new Error(`it does not say ${what}:\n${this.log}`)), PATIENCE_MS);
+    try {
+      while (!what.test(this.log)) await Promise.race([this.#heard.promise, ended, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -146,7 +146,7 @@ class ShortcutEnd implements Block {
   static async create(context: ModelContext, dense: Dense): Promise<ShortcutEnd> {
     const { device, spec: { hiddenSize: width }, activations: { shortcut, delta, x }, limits } = context;
     const add = await device.compile(residualAdd, { width });
-    const to = (x: DeviceBuffer) => add.bind({ delta: shortcut, x }, { rows: mostRows(limits) });
+    const to = (target: DeviceBuffer) => add.bind({ delta: shortcut, x: target }, { rows: mostRows(limits) });
     return new ShortcutEnd(context, dense, to(delta), to(x));
   }
 

@@ -62,7 +62,11 @@ describe("the record of requests", () => {
     assertEquals(taken(), ["/v1/completions 499"]);
     const other = await test.app.request("/v1/completions", { method: "POST", body: ask(true) });
     const reader = other.body!.getReader();
-    while (!new TextDecoder().decode((await reader.read()).value).includes('"text"'));
+    for (let text = ""; !text.includes('"text"');) {
+      const { done, value } = await reader.read();
+      assert(!done, "it ends only when it is given up");
+      text += new TextDecoder().decode(value);
+    }
     const waiting = reader.read();
     await reader.cancel();
     await waiting;

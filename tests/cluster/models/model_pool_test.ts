@@ -7,6 +7,7 @@ import fc from "npm:fast-check@4.10.2";
 import { ModelPool, type PoolOptions } from "../../../cluster/models/model_pool.ts";
 import type { Pooled, PoolModel } from "../../../cluster/models/model_slot.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
+import { until } from "../../support/cluster.ts";
 
 interface Fake extends Pooled {
   readonly name: string;
@@ -169,10 +170,10 @@ describe("a pool of models", () => {
     await settle();
     assertEquals(events, ["+a"], "it is in use");
     first.release();
-    while (events.length < 2) await settle();
+    await until(() => events.length >= 2);
     const { value, release } = await pool.use("a");
     value.fail(new Error("the device is gone"));
-    while (events.length < 4) await settle();
+    await until(() => events.length >= 4);
     release();
     await once("a");
     assertEquals(events.slice(0, 5), ["+a", "-a", "+a", "-a", "+a"]);

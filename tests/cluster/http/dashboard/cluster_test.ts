@@ -45,7 +45,10 @@ function place(
 }
 
 const cache = { blocks: 10, available: 7, published: 2 };
-const unit = (name: string, workers: object[], rest: object = {}) => ({
+/** A worker, or the place of one that is gone. */
+type Place = Omit<ReturnType<typeof place>, "worker" | "stats"> & { worker: string | null; stats: ReturnType<typeof place>["stats"] | null };
+
+const unit = (name: string, workers: Place[], rest: { role?: string; sequences?: number } = {}) => ({
   name,
   role: name.split("-")[0],
   epoch: 1,
@@ -56,7 +59,11 @@ const unit = (name: string, workers: object[], rest: object = {}) => ({
   workers,
   ...rest,
 });
-const status = (units: object[], generatedTokens = 0) => ({ units, generatedTokens, recent: { firstTokenMs: null, interTokenMs: null } });
+const status = (units: ReturnType<typeof unit>[], generatedTokens = 0) => ({
+  units,
+  generatedTokens,
+  recent: { firstTokenMs: null, interTokenMs: null },
+});
 
 describe("the page's cluster", () => {
   it("shows what flowed since the last time, and nothing at rest", () => {
@@ -96,8 +103,7 @@ describe("the page's cluster", () => {
       ]);
     const apart = flowsBetween(two(0), two(9), 1);
     assertEquals(["a/decode-0", "b/decode-0"].map((to) => apart.handed("a/prefill-0", to)), [true, false]);
-    // deno-lint-ignore no-explicit-any
-    assertEquals(layOut(two(0).units as any, 400).edges.filter(({ kind }) => kind === "latents").map(({ to }) => to), ["a/decode-0"]);
+    assertEquals(layOut(two(0).units, 400).edges.filter(({ kind }) => kind === "latents").map(({ to }) => to), ["a/decode-0"]);
     // A worker that was started again counts from 0, one that is gone counts nothing, and a group may be new.
     const again = flowsBetween(
       busy,
@@ -120,8 +126,7 @@ describe("the page's cluster", () => {
             unit(`${role}-${i}`, Array.from({ length: count }, (_, rank) => place(rank, {}, apart ? `host ${rank % 2}` : "local")))
           )
         );
-        // deno-lint-ignore no-explicit-any
-        const { boxes, edges, frame, prompts, answers, height } = layOut(list as any, width);
+        const { boxes, edges, frame, prompts, answers, height } = layOut(list, width);
         assertEquals(boxes.map(({ cards }) => cards.length).sort(), Object.values(all).flat().sort());
         const within = (inner: Box, outer: Box) =>
           inner.x >= outer.x - 0.01 && inner.y >= outer.y - 0.01 && inner.x + inner.width <= outer.x + outer.width + 0.01 &&
