@@ -167,6 +167,65 @@ describePage("the dashboard's chat", (inBrowser, running) => {
   );
 
   inBrowser(
+    "leaves an answer alone whose conversation is chosen while it comes, shows one that is imported over it, and says when none can go on",
+    () =>
+      withPage(running.server, running.browser, { viewport: { width: 1280, height: 860 } }, async (page) => {
+        // Answers come as the test wants them to.
+        await page.evaluate(`(() => {
+          const { fetch } = globalThis;
+          const answer = (signal) => new Response(new ReadableStream({ start(controller) {
+            globalThis.coming = controller;
+            signal.addEventListener("abort", () => controller.error(signal.reason));
+          } }));
+          globalThis.fetch = async (path, options) => {
+            if (!path.endsWith("completions")) return fetch(path, options);
+            if (globalThis.away) throw new TypeError("Failed to fetch");
+            return answer(options.signal);
+          };
+        })()`);
+        const comes = (delta: object, finish_reason: string | null = null) => {
+          const event = `data: ${JSON.stringify({ choices: [{ delta, finish_reason }] })}\n\n`;
+          return page.evaluate(`coming.enqueue(new TextEncoder().encode(${JSON.stringify(event)}))`);
+        };
+        const text = answers(page).last().locator(".text");
+        await ask(page, "first");
+        await page.waitForFunction("globalThis.coming !== undefined");
+        await page.locator("#open-history").click();
+        const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#export-all").click()]);
+        await comes({ content: "One" });
+        await text.filter({ hasText: "One" }).waitFor();
+        await page.locator("#history-list .choose", { hasText: "first" }).click();
+        await comes({ content: " two" });
+        await text.filter({ hasText: "One two" }).waitFor();
+        assertEquals(await page.locator("#stop:visible").count(), 1);
+        await page.locator("#open-history").click();
+        await page.locator("#import-file").setInputFiles(await download.path());
+        await page.locator(".cut", { hasText: "the page was closed" }).waitFor();
+        await page.locator("#said", { hasText: "One conversation was imported." }).waitFor({ state: "attached" });
+        await page.keyboard.press("Escape");
+        await ended(page);
+        assertEquals(await text.innerText(), "");
+        assertEquals(await page.evaluate(`JSON.stringify(localStorage).includes("One")`), false, "what was shown is not written over it");
+        await page.evaluate("delete globalThis.coming");
+        await ask(page, "second");
+        await page.waitForFunction("globalThis.coming !== undefined");
+        await comes({ content: "Three" }, "length");
+        await page.evaluate("coming.close()");
+        await ended(page);
+        await page.locator("#said", { hasText: "Cut: no more tokens" }).waitFor({ state: "attached" });
+        await page.evaluate("globalThis.away = true");
+        await page.getByRole("button", { name: "Continue" }).click();
+        await page.locator("#notice", { hasText: "It cannot go on: The server cannot be reached." }).waitFor();
+        await ended(page);
+        assertEquals([await text.innerText(), await page.locator(".cut:visible").last().innerText()].map((said) => said.slice(0, 19)), [
+          "Three",
+          "Cut: no more tokens",
+        ]);
+        assertEquals(await page.locator("#said").textContent(), "The server cannot be reached.");
+      }),
+  );
+
+  inBrowser(
     "shows Markdown and reasoning, obeys nothing in it, copies, and costs little",
     () =>
       withPage(

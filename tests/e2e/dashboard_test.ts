@@ -31,6 +31,19 @@ describePage("the dashboard", (inBrowser, running) => {
       }),
   );
 
+  inBrowser("goes on looking after a first look that fails", () =>
+    withPage(running.server, running.browser, {}, async (page) => {
+      // What fails here is no complaint.
+      await page.addInitScript(`for (const name of ["error", "unhandledrejection"]) addEventListener(name, (event) => {
+        event.preventDefault();
+        sessionStorage.setItem("failed", "1");
+      })`);
+      await page.route("**/cluster", (route) => route.fulfill({ json: {} }), { times: 1 });
+      await page.reload();
+      await page.locator("#mesh svg").waitFor();
+      assertEquals(await page.evaluate(`sessionStorage.getItem("failed")`), "1");
+    }));
+
   inBrowser("fits telephones and narrow windows", async () => {
     for (const [width, height, colorScheme] of [[390, 844, "dark"], [800, 600, "light"]] as const) {
       await withPage(running.server, running.browser, { viewport: { width, height }, colorScheme }, async (page) => {

@@ -146,6 +146,7 @@ function show(status) {
   const { loading, summary, units, blockTokens } = status;
   const now = performance.now();
   const flows = flowsBetween(last?.status ?? status, status, last === null ? 1 : (now - last.at) / 1000);
+  const throughput = last === null ? null : flows.tokens;
   last = { status, at: now };
   showState(status);
   // While it loads there is nothing to say of units, and the state says so.
@@ -160,12 +161,13 @@ function show(status) {
   showMemory(element("memory"), devicesOf(units, blockTokens));
   incidents.show(status.incidents);
   if (element("workers").open) showWorkers(element("workers-table"), units);
-  history.add(status, now);
+  history.add(status, throughput, now);
   showCharts();
 }
 element("workers").addEventListener("toggle", () => last !== null && showWorkers(element("workers-table"), last.status.units));
 
-await look();
+// Before the first look: one that fails must not be the last.
 setInterval(() => {
   if (!document.hidden) look();
 }, 1000);
+await look();

@@ -1,6 +1,6 @@
 // Text files that are dropped, pasted or chosen become part of the message.
 
-/** Characters of a file beyond which it is not taken: no model reads as much, and the page would crawl. */
+/** Bytes of a file beyond which it is not taken: no model reads as much, and the page would crawl. */
 const LONGEST = 1_000_000;
 
 /**
@@ -9,7 +9,9 @@ const LONGEST = 1_000_000;
  * @param {string} name @param {string} text
  */
 export function fenced(name, text) {
-  const fence = "`".repeat(Math.max(3, ...[...text.matchAll(/`+/g)].map(([run]) => run.length + 1)));
+  // No `Math.max` of all: files have more of them than a function takes arguments.
+  const longest = [...text.matchAll(/`+/g)].reduce((most, [run]) => Math.max(most, run.length), 2);
+  const fence = "`".repeat(longest + 1);
   const language = /\.([A-Za-z0-9]+)$/.exec(name)?.[1].toLowerCase() ?? "";
   return `${name}:\n\n${fence}${language}\n${text.replace(/\n?$/, "\n")}${fence}\n`;
 }

@@ -2,7 +2,7 @@
 import { announce, make } from "../dom.js";
 import { keptInTab } from "../storage.js";
 import { stream } from "../server.js";
-import { Incoming, sentence } from "./answer.js";
+import { cutOf, Incoming, sentence } from "./answer.js";
 import { attach } from "./attach.js";
 import { before, messagesFor, newConversation, pathOf, say, titleOf } from "./conversation.js";
 import { find, keep } from "./history.js";
@@ -96,6 +96,7 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
     // One that failed makes room for the next.
     if (going === null) question.next = question.next.filter(({ end }) => end?.kind !== "error");
     const said = going ?? say(question, "assistant", "");
+    const had = said.text.length + said.reasoning.length;
     const incoming = new Incoming(said);
     mine.view = viewOf(said);
     mine.view.show(true);
@@ -135,20 +136,22 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
     }
     cancelAnimationFrame(frame);
     const stopped = mine.abort.signal.aborted;
+    const came = said.text.length + said.reasoning.length > had;
     // The network says so in each browser's own words; what came is there.
-    if (problem instanceof TypeError) problem = said.text === "" ? new Error("The server cannot be reached.") : null;
+    if (problem instanceof TypeError) problem = came ? null : new Error("The server cannot be reached.");
     const follow = atEnd();
     incoming.end({ stopped, error: problem });
     mine.view.show(false);
-    // One that was deleted meanwhile stays so.
-    if (find(within.id) !== null) keepIt(within);
+    // One that was deleted meanwhile stays so, and one that was imported over it is the one to keep.
+    const replaced = within !== conversation && within.id === conversation.id;
+    if (!replaced && find(within.id) !== null) keepIt(within);
     if (going !== null && problem !== null && !stopped) tell(`It cannot go on: ${sentence(problem.message)}`);
     // After another was begun, that is the one that runs.
     if (running !== mine) return;
     running = null;
     enable();
     if (follow) toEnd();
-    announce(problem === null ? `The answer is there: ${said.text.slice(0, 300)}` : problem.message);
+    announce(problem !== null && !stopped ? problem.message : cutOf(said.end) || `The answer is there: ${said.text.slice(0, 300)}`);
   }
 
   function tell(text) {
@@ -156,17 +159,26 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
     notice.hidden = false;
   }
 
-  /** @param {import("./conversation.js").Conversation | null} other null: a new one */
-  function open(other) {
+  /** Puts another conversation in the place of the one that is open. */
+  function change(to) {
     running?.abort.abort();
     running = null;
-    conversation = other ?? newConversation();
+    conversation = to;
     keptInTab.set(OPEN, conversation.id);
     notice.hidden = true;
     show();
     toEnd();
+  }
+
+  /** @param {import("./conversation.js").Conversation | null} other null: a new one */
+  function open(other) {
+    // The one that is open is ahead of what is kept of it while an answer comes.
+    if (other?.id !== conversation.id) change(other ?? newConversation());
     if (matchMedia("(pointer: fine)").matches) message.focus();
   }
+
+  /** Shows the conversation that is open as it is kept: something else was written over it. */
+  const reload = () => change(find(conversation.id) ?? conversation);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -203,5 +215,5 @@ export function chat({ form, message, log, turns, welcome, title, notice, send, 
   }
   show();
   toEnd();
-  return { current: () => conversation, open };
+  return { current: () => conversation, open, reload };
 }

@@ -37,10 +37,13 @@ const LONGEST = 50_000;
 
 const loaded = new Map();
 
-/** Rules of a language; undefined: there are none, and what is in it stays plain. @param {string} name of a file */
+/** Rules of a language; undefined: there are none, or they do not come now, and what is in it stays plain. @param {string} name of a file */
 async function load(name) {
   if (!FILES.has(name)) return undefined;
-  if (!loaded.has(name)) loaded.set(name, import(`../lib/languages/${name}.js`).then(({ default: rules }) => rules));
+  if (!loaded.has(name)) {
+    const coming = import(`../lib/languages/${name}.js`).then(({ default: rules }) => rules, () => void loaded.delete(name));
+    loaded.set(name, coming);
+  }
   return await loaded.get(name);
 }
 
@@ -58,6 +61,8 @@ export async function highlight(code) {
   });
   // It asks for the rules of one language after the other: code has comments, and HTML scripts.
   for (let asked = tokens.next(); !asked.done;) asked = tokens.next(await load(asked.value));
+  // What may be selected in code without colours stays so.
+  if (parts.every((part) => typeof part === "string")) return;
   const shown = document.createDocumentFragment();
   shown.append(...parts);
   // Nothing of what was written may be lost to colours.

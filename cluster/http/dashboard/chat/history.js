@@ -23,7 +23,13 @@ export const forget = (id) => void kept.set(ENTRY + id, null);
 /** All as one JSON text. */
 export const exported = () => JSON.stringify({ format: "latentmesh-conversations", version: 1, conversations: conversations().map(write) }, null, 1);
 
-/** Takes over what {@link exported} gave; what has the same name is replaced. @param {string} text @returns {number} how many @throws {Error} if it is something else */
+/**
+ * Takes over what {@link exported} gave; what has the same name is replaced.
+ *
+ * @param {string} text
+ * @returns {{ ids: string[], left: number }} whose names were in it, and for how many the browser has no room: those are there until the page is closed
+ * @throws {Error} if it is something else
+ */
 export function takeIn(text) {
   let all = null;
   try {
@@ -33,6 +39,5 @@ export function takeIn(text) {
   }
   const conversations = Array.isArray(all) ? all.map(read) : [null];
   if (conversations.includes(null)) throw new Error("This is no file of conversations that this page has exported.");
-  for (const one of conversations) if (!keep(one)) throw new Error("The browser has no room for these conversations.");
-  return conversations.length;
+  return { left: conversations.filter((one) => !keep(one)).length, ids: conversations.map(({ id }) => id) };
 }

@@ -19,8 +19,9 @@ function save(text, name, type) {
  * @param {object} chat
  * @param {() => import("./conversation.js").Conversation} chat.current
  * @param {(conversation: import("./conversation.js").Conversation | null) => void} chat.open null: a new one
+ * @param {() => void} chat.reload shows the one that is open as it is kept now
  */
-export function historyDrawer({ dialog, opener, list, problem, importer, file, exporter, markdown, clearer }, { current, open }) {
+export function historyDrawer({ dialog, opener, list, problem, importer, file, exporter, markdown, clearer }, { current, open, reload }) {
   function show() {
     problem.hidden = true;
     const all = conversations();
@@ -70,9 +71,13 @@ export function historyDrawer({ dialog, opener, list, problem, importer, file, e
     file.value = "";
     if (chosen === undefined) return;
     try {
-      const count = takeIn(await chosen.text());
+      const { ids, left } = takeIn(await chosen.text());
+      if (ids.includes(current().id)) reload();
       show();
-      announce(`${count} conversations were imported.`);
+      if (left > 0) {
+        throw new Error(`The browser has no room for ${left} of these ${ids.length} conversations: they are here until the page is closed.`);
+      }
+      announce(ids.length === 1 ? "One conversation was imported." : `${ids.length} conversations were imported.`);
     } catch (error) {
       problem.textContent = error.message;
       problem.hidden = false;

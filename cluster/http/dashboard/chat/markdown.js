@@ -47,9 +47,6 @@ function hook() {
   });
 }
 
-/** HTML of tokens. For {@link MarkdownText}, and for tests. */
-export const htmlOf = (text) => marked.parse(text);
-
 /** Text in Markdown that grows. */
 export class MarkdownText {
   #element;

@@ -36,7 +36,8 @@ class Chart {
   show(columns) {
     this.#columns = columns;
     this.#plot?.setData(columns);
-    this.#tell(columns[0].length - 1);
+    // Whoever points at another moment reads that one.
+    this.#tell(this.#plot?.cursor.idx);
     const { name, unit } = this.#options;
     const values = columns[1].filter((value) => value !== null);
     this.#space.setAttribute(
@@ -45,8 +46,10 @@ class Chart {
     );
   }
 
-  /** What a moment had. */
-  #tell(at) {
+  /** What a moment had. @param {number | null | undefined} pointed at it; none: the last */
+  #tell(pointed) {
+    const latest = this.#columns[0].length - 1;
+    const at = Math.min(pointed ?? latest, latest);
     const [value, high] = this.#columns.slice(1).map((column) => column[at]);
     const text = shown(value, this.#options.unit);
     this.#value.textContent = high == null ? text : `${text}, 9 in 10 below ${shown(high, this.#options.unit)}`;
@@ -90,7 +93,7 @@ class Chart {
             dash: i === 0 ? undefined : [4, 3],
           })),
         ],
-        hooks: { setCursor: [({ cursor: { idx } }) => this.#columns !== null && this.#tell(idx ?? this.#columns[0].length - 1)] },
+        hooks: { setCursor: [({ cursor: { idx } }) => this.#columns !== null && this.#tell(idx)] },
       },
       this.#columns ?? [[], ...fields.map(() => [])],
       this.#space,

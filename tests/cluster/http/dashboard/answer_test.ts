@@ -5,6 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { cutOf, Incoming, sentence, speedOf } from "../../../../cluster/http/dashboard/chat/answer.js";
 import { fenced } from "../../../../cluster/http/dashboard/chat/attach.js";
+import { highlight } from "../../../../cluster/http/dashboard/chat/highlight.js";
 import { failureText, modelText } from "../../../../cluster/http/dashboard/chat/models.js";
 import { newConversation, say } from "../../../../cluster/http/dashboard/chat/conversation.js";
 import { boundsText, problemOf, requestOf } from "../../../../cluster/http/dashboard/chat/settings.js";
@@ -99,6 +100,14 @@ describe("an answer on the page", () => {
     assertEquals(fenced("a.PY", "x = 1"), "a.PY:\n\n```py\nx = 1\n```\n");
     assertEquals(fenced("Makefile", "a\n"), "Makefile:\n\n```\na\n```\n");
     assertEquals(fenced("b.md", "```js\n````\n"), "b.md:\n\n`````md\n```js\n````\n`````\n");
+    // As many as a file of the largest size may have.
+    assert(fenced("c", "` ".repeat(500_000)).startsWith("c:\n\n```\n"));
+  });
+
+  it("stays plain where the colours of its code do not come", async () => {
+    // Languages are files of the server: here there are none.
+    const code = { className: "language-python", textContent: "def f(): pass", replaceChildren: () => assert(false, "it was replaced") };
+    for (let time = 0; time < 2; time++) await highlight(code as unknown as Parameters<typeof highlight>[0]);
   });
 
   it("is asked for as the settings say, and what is empty is left out", () => {

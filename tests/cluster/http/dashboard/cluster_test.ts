@@ -111,6 +111,8 @@ describe("the page's cluster", () => {
       1,
     );
     assertEquals([again.units.get("decode-0")!.writing, again.units.get("mixed-0")], [true, nothing]);
+    // So does a server.
+    assertEquals(flowsBetween(status([], 50), status([], 6), 2).tokens, 3);
   });
 
   it("draws every unit and worker within the picture, none over another", () => {
@@ -164,7 +166,7 @@ describe("the page's cluster", () => {
 
   it("remembers two minutes, with gaps where nothing is known", () => {
     const recent = new Recent(120);
-    for (let second = 0; second < 200; second++) recent.add(status([unit("decode-0", [place(0)])], second * 3), second * 1000);
+    for (let second = 0; second < 200; second++) recent.add(status([unit("decode-0", [place(0)])]), second === 0 ? null : 3, second * 1000);
     const [at, throughput, first, inUse] = recent.columns(["throughput", "first", "cache"]);
     assertEquals([at.length, at[0], at.at(-1)], [121, -120, 0]);
     assertEquals([throughput.at(-1), first.at(-1), Math.round(inUse.at(-1)!)], [3, null, 30]);
