@@ -137,6 +137,8 @@ export class ModelPool<T extends Pooled> {
     const { maxLoaded = Infinity, fits } = this.#options;
     try {
       while (true) {
+        // Whatever changes while it is looked at may be what is waited for below.
+        const changed = this.#changed.promise;
         this.#checkWanted(slot);
         const others = this.#slots.filter((other) => other !== slot && other.occupies);
         const full = others.length >= maxLoaded;
@@ -151,7 +153,7 @@ export class ModelPool<T extends Pooled> {
         if (others.every(({ model }) => model.keepLoaded)) return;
         if (this.#wanted === null) logRecord("info", "models  {model} waits for one that is in use to become idle", { model: slot.model.name });
         this.#wanted ??= Promise.withResolvers();
-        await this.#changed.promise;
+        await changed;
       }
     } finally {
       this.#wanted?.resolve();

@@ -206,12 +206,14 @@ export class ModelSlot<T extends Pooled> {
 
   /** Looks whether anybody is left who uses it. */
   #rest(): void {
-    if (this.#users === 0 && this.#waiting === 0 && this.#value !== null) {
+    const { idle, model: { idleSeconds, keepLoaded } } = this;
+    if (idle) {
       this.#lastUsed = performance.now();
       clearTimeout(this.#timer);
-      if (!this.model.keepLoaded) this.#timer = setTimeout(() => this.#events.onIdle(this), this.model.idleSeconds * 1000);
+      if (!keepLoaded) this.#timer = setTimeout(() => this.#events.onIdle(this), idleSeconds * 1000);
     }
-    this.#events.onChange();
+    // It can make room, unless it is kept; or nobody waits for it to be loaded any more.
+    if (idle ? !keepLoaded : !this.loaded && !this.awaited) this.#events.onChange();
   }
 }
 

@@ -123,6 +123,40 @@ describe("a pool of models", () => {
     await pool.close();
   });
 
+  it("sees what changes while it is looked whether there is room", async () => {
+    const before = new LatentmeshError("cancelled", "the client has gone");
+    // Whoever waits goes; the model in use is lost; the pool is closed.
+    for (const change of ["gone", "lost", "closed"]) {
+      const looking = Promise.withResolvers<void>();
+      const looked = Promise.withResolvers<void>();
+      let first = true;
+      const { pool, there, once } = poolOf("abc", {
+        fits: async (name) => {
+          if (name !== "b") return true;
+          if (first) looking.resolve(), await looked.promise;
+          first = false;
+          return !there.has("a");
+        },
+      });
+      const a = await pool.use("a");
+      await once("c");
+      await pool.use("c");
+      const client = new AbortController();
+      const asked = pool.use("b", client.signal).then(({ release }) => release()).catch((error) => error);
+      await looking.promise;
+      if (change === "gone") client.abort(before);
+      else if (change === "lost") a.value.fail(new Error("lost"));
+      const closed = change === "closed" ? pool.close() : undefined;
+      await settle();
+      looked.resolve();
+      const outcome = await asked;
+      assertEquals(outcome?.message, { gone: before.message, lost: undefined, closed: "The server is stopping" }[change]);
+      // Nobody holds back others any more.
+      if (change !== "closed") (await pool.use("c")).release();
+      await (closed ?? pool.close());
+    }
+  });
+
   it("makes room by memory, as reckoned and as found out", async () => {
     const sizes: Record<string, number> = { a: 4, b: 3, c: 5 };
     const reckoned = poolOf("abc", { fits: (name) => Promise.resolve([...reckoned.there].reduce((sum, one) => sum + sizes[one], sizes[name]) <= 8) });
