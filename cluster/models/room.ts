@@ -44,7 +44,7 @@ export async function hasRoom(given: Settings, services: ChoiceServices): Promis
     return true;
   } catch (error) {
     if (!(error instanceof LatentmeshError)) throw error;
-    // That the cache takes what is left, and nothing is, is a matter of room; what devices have left may not be known.
-    return !(error.param === "cache.memory" && given.cacheMemory !== undefined);
+    // The cache takes what is left, and nothing is. Of all else, loading tells: what devices have left may not be known.
+    return error.code !== "out_of_memory";
   }
 }

@@ -5,7 +5,7 @@
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
-import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { planCache, PROMPT_CACHE_TOKENS } from "./assignment.ts";
 import { USABLE } from "./fit_feed_forward.ts";
@@ -19,7 +19,7 @@ import { MOST_CACHE_TOKENS, type Settings } from "../config/settings.ts";
 /**
  * Settings whose cache is as large as `cache.memory` says; the same settings where it says nothing.
  *
- * @throws {LatentmeshError} `invalid_config` if too little is left, or if that cannot be known
+ * @throws {LatentmeshError} `out_of_memory` if too little is left; `invalid_config` if that cannot be known, or no device of this kind would have enough
  */
 export async function fitCache(settings: Settings, services: PlanServices): Promise<Settings> {
   const { cacheMemory: fraction } = settings;
@@ -44,7 +44,7 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   }
   // Inputs that kernels round or activate, and what their threads work with, are there beside what is planned.
   const memory = WASM_MEMORY_BYTES * USABLE;
-  if (device.kind === "wasm") { for (const rank of ranks) tokens = Math.min(tokens, tokensThatFit(memory, [rank], allows)); }
+  if (device.kind === "wasm") { for (const rank of ranks) tokens = Math.min(tokens, tokensThatFit(memory, [rank], allows, "invalid_config")); }
   tokens = Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
   log("info", `cache   ${tokens} tokens, ${fraction} of the memory that is left`);
   return { ...settings, maxTokensTotal: tokens };
@@ -60,11 +60,18 @@ export interface CacheAllowance {
   readonly bindings: number;
 }
 
-/** Tokens that workers of one device can cache. @param free bytes of it */
+/**
+ * Tokens that workers of one device can cache.
+ *
+ * @param free bytes of it
+ * @param code of the error if these are too few: whether they may be more another time
+ * @throws {LatentmeshError}
+ */
 export function tokensThatFit(
   free: number,
   ranks: readonly Pick<RankPlan, "role" | "weightBytes" | "activationBytes" | "cacheBytes" | "promptCacheBytes" | "cachedBytesPerToken">[],
   { fraction, prefillTokens, bindings }: CacheAllowance,
+  code: "out_of_memory" | "invalid_config" = "out_of_memory",
 ): number {
   const isFixed = ({ role }: Pick<RankPlan, "role">) => role === "prefill" && prefillTokens !== undefined;
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
@@ -79,9 +86,10 @@ export function tokensThatFit(
     `a device has ${formatBytes(free)} left, and its workers need ${
       formatBytes(needed)
     } before they cache anything; use fewer workers or --weights q4`,
+    code,
   );
 }
 
-function refuse(problem: string): never {
-  throw new LatentmeshError("invalid_config", `Cannot use cache.memory: ${problem}`, { param: "cache.memory" });
+function refuse(problem: string, code: ErrorCode = "invalid_config"): never {
+  throw new LatentmeshError(code, `Cannot use cache.memory: ${problem}`, { param: "cache.memory" });
 }

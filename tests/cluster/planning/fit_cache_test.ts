@@ -76,7 +76,10 @@ describe("cache.memory", () => {
     });
     await assertRejects(() => planCluster(remote, services), LatentmeshError, "other hosts");
     const poor = { ...services, freeMemory: () => Promise.resolve(1e6) };
-    await assertRejects(() => planCluster(settings({ cache: { memory: 1 } }), poor), LatentmeshError, "a device has 1.00 MB left");
+    const short = await assertRejects(() => planCluster(settings({ cache: { memory: 1 } }), poor), LatentmeshError, "a device has 1.00 MB left");
+    const silent = { ...services, freeMemory: () => Promise.reject(new LatentmeshError("device_unavailable", "nvidia-smi is not installed")) };
+    const unknown = await assertRejects(() => planCluster(settings({ cache: { memory: 1 } }), silent), LatentmeshError, "use cache.maxTokens");
+    assertEquals([short.code, unknown.code], ["out_of_memory", "invalid_config"]);
   });
 
   it("gives no worker on device wasm more than a WebAssembly memory holds", async () => {
