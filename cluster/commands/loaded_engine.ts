@@ -4,6 +4,7 @@
  * @module
  */
 import type { ServedModel } from "../../core/engine.ts";
+import type { StepTimes } from "../../core/step_times.ts";
 import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
 import type { LoadProgress, LoadTimes } from "../../core/wire/load_times.ts";
 import type { CellArithmetic } from "../../core/registry/fingerprint.ts";
@@ -24,6 +25,8 @@ export interface LoadedEngine {
   readonly served: ServedModel;
   /** What the scheduler is at. */
   readonly scheduling: SchedulingStatus;
+  /** Where the time of decode steps went. */
+  readonly stepTimes: Readonly<StepTimes>;
   /** What the bits of its answers depend on; reads all of the model's files. */
   arithmetic(): Promise<CellArithmetic>;
   /** What it is at. */

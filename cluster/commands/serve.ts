@@ -23,7 +23,7 @@ import { ServerMetrics } from "../observe/metrics.ts";
 import { showProgress } from "../logs/progress.ts";
 import { hubNameOf, withModelFetched } from "../config/fetch_model.ts";
 import type { Settings } from "../config/settings.ts";
-import { aborted, endOnSignals, stopOnSignals, stopping } from "./stop.ts";
+import { aborted, endAll, endOnSignals, stopOnSignals, stopping } from "./stop.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import { TextWork } from "../text/text_work.ts";
 import { UncaughtErrors } from "../logs/uncaught.ts";
@@ -80,12 +80,14 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     await finish(server, stop.cancel, settings.shutdownTimeout * 1000, stopping);
   } finally {
     stop.drain.abort();
-    await finish(server, stop.cancel, 0, stopping);
-    await cell?.close();
-    await (open ?? text).close();
-    await engine?.close();
-    releaseLauncher();
-    await guardianSettled();
+    await endAll(
+      () => finish(server, stop.cancel, 0, stopping),
+      () => cell?.close(),
+      () => (open ?? text).close(),
+      () => engine?.close(),
+      releaseLauncher,
+      guardianSettled,
+    );
   }
 }
 

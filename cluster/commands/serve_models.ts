@@ -21,7 +21,7 @@ import type { ChoiceServices } from "../planning/choose_units.ts";
 import { guardianSettled, guardLauncher } from "../processes/guardian.ts";
 import { spawnText } from "../text/spawn_text.ts";
 import type { LoadEngine, OnProgress } from "./loaded_engine.ts";
-import { aborted, stopOnSignals, stopping } from "./stop.ts";
+import { aborted, endAll, stopOnSignals, stopping } from "./stop.ts";
 
 /** Milliseconds that models have to be unloaded when the server stops; what is still being loaded then ends with the process. */
 const LAST_UNLOADING = 5000;
@@ -46,8 +46,8 @@ export async function serveModels(
     metrics,
     spawnText,
     app: { ...signals, apiKeys: settings.apiKeys, maxBodyBytes: settings.maxBodyBytes },
-    fetch: async (settings, onProgress) => {
-      const fetched = await withModelFetched(settings, onProgress);
+    fetch: async (settings, onProgress, signal) => {
+      const fetched = await withModelFetched(settings, onProgress, signal);
       await checkModel(fetched, services);
       return fetched;
     },
@@ -56,6 +56,7 @@ export async function serveModels(
   });
   const app = createApp(noState, { ...signals, metrics, onAnswered: logRequest, ...accessOf(settings), models });
   let server: HttpServer | null = null;
+  let late = false;
   try {
     server = await listen(settings, (request) => app.fetch(request));
     using _ = stopOnSignals(stop);
@@ -66,11 +67,11 @@ export async function serveModels(
     await finish(server, stop.cancel, settings.shutdownTimeout * 1000, stopping);
   } finally {
     stop.drain.abort();
-    await finish(server, stop.cancel, 0, stopping);
-    await closed(models);
-    releaseLauncher();
-    await guardianSettled();
+    await endAll(() => finish(server, stop.cancel, 0, stopping), async () => late = !await closesInTime(models));
+    if (!late) await endAll(releaseLauncher, guardianSettled);
   }
+  // After an error the program ends by itself.
+  if (late) Deno.exit();
 }
 
 /** Everything that is asked about one model is asked of that model. */
@@ -78,12 +79,15 @@ function noState(): never {
   throw new Error("There are several models here");
 }
 
-/** Unloads all models; one that is being loaded for minutes is not waited for: the guardian ends what it has started. */
-async function closed(models: ModelServing): Promise<void> {
-  const { promise: late, resolve } = Promise.withResolvers<"late">();
-  const timer = setTimeout(() => resolve("late"), LAST_UNLOADING);
-  if (await Promise.race([models.close(), late]) === "late") Deno.exit(0);
-  clearTimeout(timer);
+/** Unloads all models; one that is being loaded for minutes is not waited for: then this process is to end, and the guardian ends what it has started. */
+async function closesInTime(models: ModelServing): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), LAST_UNLOADING);
+  try {
+    return await Promise.race([models.close().then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function load(settings: Settings, loadEngine: LoadEngine, onProgress: OnProgress): Promise<ModelEngine> {

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { LatentmeshError } from "../../core/errors.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { log } from "../logs/log.ts";
 
 /** Resolves when it aborts. */
 export function aborted(signal: AbortSignal): Promise<void> {
@@ -48,6 +49,20 @@ export function stopOnSignals({ drain, cancel }: StopControllers): Disposable {
 /** What clients are told whose requests are cancelled because the server ends. */
 export function stopping(): LatentmeshError {
   return new LatentmeshError("capacity", "The server is stopping; ask again when it is back, or another one");
+}
+
+/**
+ * Ends what a command has, one after the other, in order. What cannot be ended in order keeps none of the others from it, and hides no error that the command ends
+ * with: that is said.
+ */
+export async function endAll(...ends: readonly (() => unknown)[]): Promise<void> {
+  for (const end of ends) {
+    try {
+      await end();
+    } catch (error) {
+      log("warn", `stopping: ${messageOf(error)}`);
+    }
+  }
 }
 
 function listen(onSignal: () => void): Disposable {

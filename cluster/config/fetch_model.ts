@@ -24,15 +24,19 @@ export type OnDownload = (progress: LoadProgress) => void;
 /**
  * The same settings with a directory for a model, which holds all of it.
  *
- * @throws {LatentmeshError} why the model cannot be had
+ * @throws {LatentmeshError} why the model cannot be had, or the signal's reason
  */
-export async function withModelFetched(settings: Settings, onProgress?: OnDownload): Promise<Settings> {
-  const { model, hub } = await fetchModel(settings.model, onProgress);
+export async function withModelFetched(settings: Settings, onProgress?: OnDownload, signal?: AbortSignal): Promise<Settings> {
+  const { model, hub } = await fetchModel(settings.model, onProgress, signal);
   return { ...settings, model, hub: hub ?? settings.hub };
 }
 
-/** A model's directory or GGUF file, with what it is called if it came from a hub. @throws {LatentmeshError} why it cannot be had */
-export async function fetchModel(model: string, onProgress: OnDownload = () => {}): Promise<{ readonly model: string; readonly hub?: HubName }> {
+/** A model's directory or GGUF file, with what it is called if it came from a hub. @throws {LatentmeshError} why it cannot be had, or the signal's reason */
+export async function fetchModel(
+  model: string,
+  onProgress: OnDownload = () => {},
+  signal?: AbortSignal,
+): Promise<{ readonly model: string; readonly hub?: HubName }> {
   const name = await hubNameOf(model);
   if (name === null) {
     await fetchEmbeddedModel(model);
@@ -41,6 +45,7 @@ export async function fetchModel(model: string, onProgress: OnDownload = () => {
   const client = new HubClient(await readHubAccess());
   const { path } = await pullShown(name, client, {
     onProgress: ({ doneBytes, totalBytes }) => onProgress({ loadedBytes: doneBytes, totalBytes, downloading: true }),
+    signal,
   });
   return { model: path, hub: name };
 }

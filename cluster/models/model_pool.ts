@@ -14,8 +14,13 @@ export interface PoolOptions<T extends Pooled> {
   readonly models: readonly PoolModel[];
   /** Most at a time; undefined: as many as there is memory for. */
   readonly maxLoaded?: number;
-  /** Does what needs no room, such as a download, and finds out whether it could be loaded if there were room. @throws {LatentmeshError} */
-  fetch(name: string, onProgress: (progress: LoadProgress) => void): Promise<void>;
+  /**
+   * Does what needs no room, such as a download, and finds out whether it could be loaded if there were room.
+   *
+   * @param signal aborts when the pool is closed
+   * @throws {LatentmeshError}
+   */
+  fetch(name: string, onProgress: (progress: LoadProgress) => void, signal: AbortSignal): Promise<void>;
   /** Whether there is memory for one, beside all that are loaded now; also true where that cannot be known. */
   fits(name: string): Promise<boolean>;
   /** @throws {LatentmeshError} */
@@ -31,7 +36,7 @@ export class ModelPool<T extends Pooled> {
   /** Resolves when one that waits for models in use to end has its room; null: nobody does. Until then no more is asked of those in use. */
   #wanted: PromiseWithResolvers<void> | null = null;
   #changed = Promise.withResolvers<void>();
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(options: PoolOptions<T>) {
     this.#options = options;
@@ -53,7 +58,7 @@ export class ModelPool<T extends Pooled> {
   /** Loads what is to be there always, one after the other; what cannot be is told of, and tried again when it is asked for. */
   async loadKept(): Promise<void> {
     for (const { model: { name, keepLoaded } } of this.#slots) {
-      if (!keepLoaded || this.#closed) continue;
+      if (!keepLoaded || this.#closing.signal.aborted) continue;
       const lease = await this.use(name).catch(() => null);
       lease?.release();
     }
@@ -68,7 +73,7 @@ export class ModelPool<T extends Pooled> {
     const slot = this.#slots.find(({ model }) => model.name === name);
     if (slot === undefined) throw new LatentmeshError("not_found", `There is no model "${name}" here`);
     while (true) {
-      if (this.#closed) throw closing();
+      if (this.#closing.signal.aborted) throw closing();
       if (signal?.aborted) throw cancellation(signal);
       // Others wait for room: who is in use is asked for no more, so that they get it.
       if (slot.loaded && this.#wanted !== null && !slot.model.keepLoaded) {
@@ -93,7 +98,7 @@ export class ModelPool<T extends Pooled> {
 
   /** Unloads all models. Who waits for one is refused; who uses one is to have ended before. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort(closing());
     this.#change();
     await this.#turn;
     await Promise.all(this.#slots.map((slot) => slot.close()));
@@ -107,7 +112,7 @@ export class ModelPool<T extends Pooled> {
   /** The same for all who ask for it meanwhile. */
   #bringUp(slot: ModelSlot<T>): Promise<void> {
     return slot.bringUp(async (onProgress) => {
-      await this.#options.fetch(slot.model.name, onProgress);
+      await this.#options.fetch(slot.model.name, onProgress, this.#closing.signal);
       await this.#inTurn(async () => {
         await this.#makeRoom(slot);
         await this.#load(slot, onProgress);
@@ -163,7 +168,7 @@ export class ModelPool<T extends Pooled> {
 
   /** Whoever wanted it may have gone. @throws {LatentmeshError} `cancelled` */
   #checkWanted(slot: ModelSlot<T>): void {
-    if (this.#closed) throw closing();
+    if (this.#closing.signal.aborted) throw closing();
     if (!slot.awaited) throw new LatentmeshError("cancelled", "Nobody waits for this model any more", { cause: UNWANTED });
   }
 

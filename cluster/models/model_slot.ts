@@ -156,7 +156,7 @@ export class ModelSlot<T extends Pooled> {
     this.#rest();
   }
 
-  /** Unloads it; nobody may use it. */
+  /** Unloads it; nobody may use it. What it leaves behind when it cannot be closed, nobody can help: that is said, and troubles no other. */
   async unload(): Promise<void> {
     const value = this.#value;
     this.#value = null;
@@ -165,10 +165,11 @@ export class ModelSlot<T extends Pooled> {
     this.#closing = true;
     try {
       await value.close();
-    } finally {
-      this.#closing = false;
-      this.#events.onChange();
+    } catch (error) {
+      logRecord("error", "models  {model} was not unloaded in order: {problem}", { model: this.model.name, problem: messageOf(error) });
     }
+    this.#closing = false;
+    this.#events.onChange();
   }
 
   /** The same, whoever uses it. */
@@ -196,12 +197,7 @@ export class ModelSlot<T extends Pooled> {
     if (this.#value !== value) return;
     const values = { model: this.model.name, problem: asLatentmeshError(error).message };
     logRecord("error", "models  {model} is lost, and is loaded again when it is asked for: {problem}", values);
-    // What it leaves behind when it cannot be closed, nobody can help.
-    this.#events.onLost(
-      this.unload().catch((thrown) => {
-        logRecord("error", "models  {model} was not unloaded in order: {problem}", { ...values, problem: messageOf(thrown) });
-      }),
-    );
+    this.#events.onLost(this.unload());
   }
 
   /** Looks whether anybody is left who uses it. */

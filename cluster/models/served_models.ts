@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import { newStepTimes, type StepTimes } from "../../core/step_times.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import type { SeveralModels } from "../config/several_models.ts";
@@ -12,7 +12,7 @@ import type { AppOptions } from "../http/app.ts";
 import { createApp } from "../http/app.ts";
 import { type HttpEngine, OpenModel } from "../http/open_model.ts";
 import type { ListedModel, ModelUse, ServedModels } from "../http/several_models.ts";
-import type { ClusterStatus, SchedulingStatus } from "../observe/cluster_status.ts";
+import { type ClusterStatus, noCluster, type SchedulingStatus } from "../observe/cluster_status.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
 import type { SpawnText } from "../text/text_process.ts";
 import { TextWork } from "../text/text_work.ts";
@@ -22,6 +22,16 @@ import type { Pooled } from "./model_slot.ts";
 /** What computes for one model. */
 export interface ModelEngine extends HttpEngine, Pooled {
   readonly weightBytes: number;
+  /** What its scheduler is at. */
+  readonly scheduling: SchedulingStatus;
+  /** Where the time of its decode steps went. */
+  readonly stepTimes: Readonly<StepTimes>;
+}
+
+/** What counts up for as long as a server runs, whatever is loaded. */
+interface Counted {
+  readonly scheduling: SchedulingStatus;
+  readonly steps: Readonly<StepTimes>;
 }
 
 /** How models are loaded, and what their apps are like. */
@@ -30,8 +40,8 @@ export interface ServedModelsOptions {
   readonly spawnText: SpawnText;
   /** Of the app of each model: what guards the server has been done before. */
   readonly app: Pick<AppOptions, "drain" | "shutdown" | "apiKeys" | "maxBodyBytes">;
-  /** The same settings of a model that is on this host, and can be read. @throws {LatentmeshError} */
-  fetch(settings: Settings, onProgress: (progress: LoadProgress) => void): Promise<Settings>;
+  /** The same settings of a model that is on this host, and can be read. @param signal aborts when it is wanted no more @throws {LatentmeshError} */
+  fetch(settings: Settings, onProgress: (progress: LoadProgress) => void, signal: AbortSignal): Promise<Settings>;
   /** Whether there is memory for it now. */
   fits(settings: Settings): Promise<boolean>;
   /** @throws {LatentmeshError} */
@@ -43,10 +53,13 @@ class AnsweringModel implements Pooled {
   readonly engine: ModelEngine;
   readonly app: ReturnType<typeof createApp>;
   readonly #open: OpenModel;
+  readonly #onClose: () => void;
 
-  constructor(engine: ModelEngine, open: OpenModel, options: ServedModelsOptions["app"]) {
+  /** @param onClose told before anything is closed */
+  constructor(engine: ModelEngine, open: OpenModel, options: ServedModelsOptions["app"], onClose: () => void) {
     this.engine = engine;
     this.#open = open;
+    this.#onClose = onClose;
     // Pages of other origins are refused before, and are none here.
     this.app = createApp(() => open.loaded, options);
   }
@@ -60,8 +73,12 @@ class AnsweringModel implements Pooled {
   }
 
   async close(): Promise<void> {
-    await this.#open.close();
-    await this.engine.close();
+    this.#onClose();
+    try {
+      await this.#open.close();
+    } finally {
+      await this.engine.close();
+    }
   }
 }
 
@@ -69,19 +86,22 @@ class AnsweringModel implements Pooled {
 export class ModelServing implements ServedModels {
   readonly #pool: ModelPool<AnsweringModel>;
   readonly #options: ServedModelsOptions;
-  readonly #settings = new Map<string, Settings>();
+  /** As they are configured. */
+  readonly #given: ReadonlyMap<string, Settings>;
+  /** The same once they are on this host. */
+  readonly #fetched = new Map<string, Settings>();
+  /** What models have counted that are unloaded. */
+  #before: Counted = { scheduling: noCluster("").scheduling, steps: newStepTimes() };
 
   constructor({ models, maxLoaded }: SeveralModels<Settings>, options: ServedModelsOptions) {
     this.#options = options;
-    for (const { name, settings } of models) this.#settings.set(name, settings);
+    this.#given = new Map(models.map(({ name, settings }) => [name, settings]));
     this.#pool = new ModelPool({
       models,
       maxLoaded,
-      fetch: async (name, onProgress) => {
-        this.#settings.set(name, await options.fetch(this.#settings.get(name)!, onProgress));
-      },
-      fits: (name) => options.fits(this.#settings.get(name)!),
-      load: (name, onProgress) => this.#load(this.#settings.get(name)!, name, onProgress),
+      fetch: (name, onProgress, signal) => this.#fetch(name, onProgress, signal),
+      fits: (name) => options.fits(this.#fetched.get(name)!),
+      load: (name, onProgress) => this.#load(this.#fetched.get(name)!, name, onProgress),
     });
   }
 
@@ -113,17 +133,21 @@ export class ModelServing implements ServedModels {
   async describe(): Promise<ClusterStatus> {
     const loaded = this.#pool.states.flatMap(({ name, value }) => value === null ? [] : [{ name, value }]);
     const each = await Promise.all(loaded.map(async ({ name, value }) => ({ name, ...await value.engine.describe() })));
+    const summary = each.length === 0
+      ? `none of ${this.#given.size} models is loaded`
+      : `${each.length} of ${this.#given.size} models are loaded: ${each.map(({ name, summary }) => `${name} (${summary})`).join("; ")}`;
     return {
-      summary: each.length === 0
-        ? `none of ${this.#settings.size} models is loaded`
-        : `${each.length} of ${this.#settings.size} models are loaded: ${each.map(({ name, summary }) => `${name} (${summary})`).join("; ")}`,
-      scheduling: summed(each.map(({ scheduling }) => scheduling), NOTHING),
-      steps: summed(each.map(({ steps }) => steps), newStepTimes()) satisfies StepTimes,
-      blockTokens: BLOCK_TOKENS,
+      ...noCluster(summary),
+      ...this.#counted,
       units: each.flatMap(({ name, units }) => units.map((unit) => ({ ...unit, name: `${name}/${unit.name}` }))),
       incidents: each.flatMap(({ name, incidents }) => incidents.map((incident) => ({ ...incident, unit: `${name}/${incident.unit}` })))
         .sort((a, b) => b.at - a.at),
     };
+  }
+
+  /** Of all models, also of those that are unloaded: what counts up never goes back. */
+  get #counted(): Counted {
+    return added(this.#before, this.#pool.states.flatMap(({ value }) => value === null ? [] : [countedBy(value.engine)]));
   }
 
   /** Unloads all. */
@@ -131,42 +155,64 @@ export class ModelServing implements ServedModels {
     await this.#pool.close();
   }
 
+  /** What was fetched once is not asked for again, unless it has gone from here. */
+  async #fetch(name: string, onProgress: (progress: LoadProgress) => void, signal: AbortSignal): Promise<void> {
+    const given = this.#given.get(name)!;
+    const before = this.#fetched.get(name) ?? given;
+    const fetch = async (settings: Settings) => void this.#fetched.set(name, await this.#options.fetch(settings, onProgress, signal));
+    try {
+      await fetch(before);
+    } catch (error) {
+      const isGone = error instanceof LatentmeshError && error.code === "not_found";
+      if (!isGone || before === given || signal.aborted) throw error;
+      await fetch(given);
+    }
+  }
+
   async #load(settings: Settings, id: string, onProgress: (progress: LoadProgress) => void): Promise<AnsweringModel> {
     const { load, metrics, spawnText, app } = this.#options;
     const text = new TextWork({ spawn: spawnText });
     let engine: ModelEngine | null = null;
     try {
-      engine = await load(settings, onProgress);
-      return new AnsweringModel(engine, await OpenModel.open(engine, { id, metrics, text }), app);
+      const loaded = engine = await load(settings, onProgress);
+      return new AnsweringModel(loaded, await OpenModel.open(loaded, { id, metrics, text }), app, () => this.#keep(loaded));
     } catch (error) {
-      await text.close();
-      await engine?.close();
+      // Why it cannot be used is what is to be known, and not how its remains could be closed.
+      await Promise.allSettled([text.close(), engine?.close()]);
       throw error;
     }
   }
+
+  /** Keeps what a model has counted that is loaded no more; what it holds, it holds no longer. */
+  #keep(engine: ModelEngine): void {
+    const { scheduling, steps } = countedBy(engine);
+    this.#before = added(this.#before, [{ scheduling: { ...scheduling, active: 0, waiting: 0, running: 0 }, steps }]);
+  }
 }
 
-const NOTHING: SchedulingStatus = {
-  promptTokens: 0,
-  cachedTokens: 0,
-  preemptions: 0,
-  replays: 0,
-  drafted: [],
-  accepted: [],
-  active: 0,
-  waiting: 0,
-  running: 0,
-};
+function countedBy({ scheduling, stepTimes }: ModelEngine): Counted {
+  return { scheduling, steps: stepTimes };
+}
 
-/** The sums of what each has under the same names: numbers, and lists of numbers. */
-function summed<T extends object>(each: readonly T[], nothing: T): T {
-  const sum = structuredClone(nothing) as Record<string, number | number[]>;
-  for (const one of each) {
-    for (const [key, value] of Object.entries(one as Record<string, number | readonly number[]>)) {
-      const before = sum[key];
-      if (typeof value === "number") sum[key] = (before as number) + value;
-      else value.forEach((part, i) => (before as number[])[i] = ((before as number[])[i] ?? 0) + part);
-    }
-  }
+function added(before: Counted, each: readonly Counted[]): Counted {
+  return {
+    scheduling: summed(each.map(({ scheduling }) => scheduling), before.scheduling),
+    steps: summed(each.map(({ steps }) => steps), before.steps),
+  };
+}
+
+/** What can be added up, name by name. */
+type Sums<T> = { readonly [K in keyof T]: number | readonly number[] };
+
+/** The sums of what each has under the same names, and of what there was before. */
+function summed<T extends Sums<T>>(each: readonly T[], before: T): T {
+  const sum: Record<string, number | readonly number[]> = { ...before };
+  for (const one of each) for (const [key, value] of Object.entries<number | readonly number[]>(one)) sum[key] = plus(sum[key], value);
   return sum as T;
+}
+
+/** Of lists, the longer goes on as it is. */
+function plus(a: number | readonly number[], b: number | readonly number[]): number | readonly number[] {
+  if (typeof a === "number" || typeof b === "number") return Number(a) + Number(b);
+  return Array.from({ length: Math.max(a.length, b.length) }, (_, i) => (a[i] ?? 0) + (b[i] ?? 0));
 }

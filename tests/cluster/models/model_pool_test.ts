@@ -198,6 +198,34 @@ describe("a pool of models", () => {
     await pool.close();
   });
 
+  it("loads one although another, which makes room for it, was not unloaded in order, and closes all whichever cannot be", async () => {
+    const closed: string[] = [];
+    const { pool, once, states } = poolOf("abc", {
+      maxLoaded: 2,
+      load: (name) =>
+        Promise.resolve({
+          name,
+          failed: new Promise<never>(() => {}),
+          fail() {},
+          close: () => Promise.reject(new Error(`${closed.push(name)}: out of order`)),
+        }),
+    });
+    for (const name of "abc") await once(name);
+    assertEquals([closed, states()], [["a"], "a unloaded, b loaded, c loaded"]);
+    await pool.close();
+    assertEquals([closed, states()], [["a", "b", "c"], "a unloaded, b unloaded, c unloaded"]);
+  });
+
+  it("gives up a download when it is closed", async () => {
+    const { pool } = poolOf("a", {
+      fetch: (_, __, signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+    });
+    const asked = assertRejects(() => pool.use("a"), LatentmeshError, "The server is stopping");
+    await settle();
+    await pool.close();
+    assertEquals((await asked).code, "capacity");
+  });
+
   it("unloads what nobody has asked for in a while, and what is lost, which is loaded again", async () => {
     const { pool, events, once } = poolOf("a", { each: { idleSeconds: 0 } });
     const first = await pool.use("a");
