@@ -6,10 +6,11 @@
  */
 import { DEVICE_CHOICES } from "../../core/device_kind.ts";
 import { z } from "zod";
-import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
-import { JOINED_LINE, LATER_EXIT_CODE, REFUSED_EXIT_CODE, STARTED_LINE, UNABLE_EXIT_CODE } from "../../core/wire/protocol.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { JOINED_LINE, STARTED_LINE } from "../../core/wire/protocol.ts";
 import type { Transport } from "../../core/wire/transport.ts";
 import { ClusterWorker } from "./cluster_worker.ts";
+import { failureExitCode, leavingExitCode } from "./exit_code.ts";
 import { DenoTransport } from "../links/transport.ts";
 
 const bootstrapSchema = z.strictObject({
@@ -52,18 +53,12 @@ export async function runWorker(transport: (bootstrap: WorkerBootstrap) => Trans
     if (options.advertise !== undefined) worker.welcomed.then(() => say(JOINED_LINE));
     const reason = await worker.closed;
     say(reason.message);
-    Deno.exit(EXIT_CODES[reason.code] ?? 0);
+    Deno.exit(leavingExitCode(reason.code));
   } catch (error) {
     say(error instanceof LatentmeshError ? error.message : error instanceof Error ? error.stack ?? error.message : messageOf(error));
-    Deno.exit(error instanceof LatentmeshError ? UNABLE.has(error.code) ? UNABLE_EXIT_CODE : EXIT_CODES[error.code] ?? 1 : 1);
+    Deno.exit(failureExitCode(error));
   }
 }
-
-/** Of errors that tell the supervisor more than that there was one. */
-const EXIT_CODES: Partial<Record<ErrorCode, number>> = { unauthorized: REFUSED_EXIT_CODE, capacity: LATER_EXIT_CODE };
-
-/** Of errors before it has joined, which are about this host: those that it would meet again. */
-const UNABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["invalid_config", "invalid_checkpoint", "unsupported", "not_found", "device_unavailable"]);
 
 function say(line: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
