@@ -45,14 +45,14 @@
 import { z } from "zod";
 import { RunningCluster } from "./cluster/cluster.ts";
 import { clusterServices } from "./cluster/compose.ts";
-import { checkConfig, type Config } from "./cluster/config/config.ts";
+import { checkConfig, type Config, gpuList } from "./cluster/config/config.ts";
 import { type JoinedWorkers, startJoining } from "./cluster/fleet/join.ts";
 import { asMixed, isLoopback, resolveSettings } from "./cluster/config/settings.ts";
 import { refuseSeveral } from "./cluster/config/several_models.ts";
 import { refuseIdle } from "./cluster/config/without_effect.ts";
 import { callback, checkOptions } from "./core/check_options.ts";
 import { DEVICE_CHOICES } from "./core/device_kind.ts";
-import { readEnv, readTuning } from "./core/env.ts";
+import { LEAST_SECRET, readEnv, readTuning } from "./core/env.ts";
 import { LatentmeshError } from "./core/errors.ts";
 import type { DeviceChoice } from "./kernels/device/providers.ts";
 import type { LoadProgress } from "./core/wire/load_times.ts";
@@ -147,12 +147,12 @@ export interface JoinClusterOptions {
 const text = z.string().min(1);
 const joinOptions = z.strictObject({
   coordinator: text,
-  token: z.string().min(16).optional(),
+  token: z.string().min(LEAST_SECRET).optional(),
   host: text,
   advertise: text,
   model: text,
   device: z.enum(DEVICE_CHOICES).optional(),
-  gpus: z.array(z.int().min(0).max(63)).min(1).optional(),
+  gpus: gpuList.optional(),
   tls: z.strictObject({ cert: text.optional(), key: text.optional(), ca: text.optional() }).optional(),
   insecure: z.boolean().optional(),
 });

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { type ErrorCode, LatentmeshError } from "./errors.ts";
-import { problemOf } from "./expected.ts";
+import { keysAt, problemOf } from "./expected.ts";
 import { suggest } from "./suggest.ts";
 
 /** Whose options they are. */
@@ -33,9 +33,10 @@ export function checkOptions(schema: z.ZodObject, options: unknown, { of, code, 
   const [issue] = parsed.error.issues;
   if (issue.code === "unrecognized_keys") {
     const [key] = issue.keys;
-    const meant = suggest(key, Object.keys(schema.shape));
-    const more = meant !== null ? `; did you mean ${meant}?` : hint === undefined ? "" : `; ${hint}`;
-    throw new LatentmeshError(code, `Cannot use ${[...issue.path, key].join(".")}: there is no such option of ${of}${more}`, { param: key });
+    const pathOf = (key: string) => [...issue.path, key].join(".");
+    const meant = suggest(key, keysAt(schema, issue.path));
+    const more = meant !== null ? `; did you mean ${pathOf(meant)}?` : hint === undefined ? "" : `; ${hint}`;
+    throw new LatentmeshError(code, `Cannot use ${pathOf(key)}: there is no such option of ${of}${more}`, { param: pathOf(key) });
   }
   const param = issue.path.join(".");
   const shown = secrets.includes(param) ? undefined : options;

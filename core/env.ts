@@ -8,6 +8,9 @@ import { z } from "zod";
 import { LatentmeshError } from "./errors.ts";
 import { problemOf } from "./expected.ts";
 
+/** Least characters of keys and tokens. */
+export const LEAST_SECRET = 16;
+
 const TABLE = {
   LATENTMESH_MODEL: {
     schema: z.string().min(1).optional(),
@@ -34,8 +37,8 @@ const TABLE = {
     help: "off: --device wasm rounds products before it adds them, as every processor can, so that hosts agree to the bit",
   },
   LATENTMESH_TOKEN: {
-    schema: z.string().min(16).optional(),
-    help: "secret of the cluster, for a worker that joins (at least 16 characters)",
+    schema: z.string().min(LEAST_SECRET).optional(),
+    help: `secret of the cluster, for a worker that joins (at least ${LEAST_SECRET} characters)`,
   },
   LATENTMESH_LOG: {
     schema: z.enum(["debug", "info", "warn", "error", "silent"]).optional(),

@@ -20,10 +20,12 @@ export type { Config, HostConfig } from "./config_type.ts";
 
 const device = z.enum(DEVICE_CHOICES).describe(DEVICE_HELP);
 const address = z.string().min(1);
+/** Numbers of a machine's GPUs. */
+export const gpuList: z.ZodArray<z.ZodInt> = z.array(z.int().min(0).max(63)).min(1);
 
 const hostSchema = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,64}$/, "must be 1 to 64 letters, digits, dots, dashes or underscores").describe("name of the machine"),
-  gpus: z.array(z.int().min(0).max(63)).min(1).describe("GPUs to use, one worker each in turn; without it, whichever the driver prefers").optional(),
+  gpus: gpuList.describe("GPUs to use, one worker each in turn; without it, whichever the driver prefers").optional(),
   join: z.boolean().describe("its workers are started there, with `deno task worker --join`; by default it is this host").optional(),
   roles: z.array(z.enum(["decode", "prefill", "mixed"])).min(1).describe("what its workers may be for; without it, anything").optional(),
 });
@@ -107,7 +109,7 @@ const modelShape = {
 const idleSeconds = z.number().min(0).max(2_000_000);
 const namedModel = z.strictObject({
   ...modelShape,
-  gpus: z.array(z.int().min(0).max(63)).min(1).describe("this host's GPUs that its workers get in turn; by default those of cluster.hosts")
+  gpus: gpuList.describe("this host's GPUs that its workers get in turn; by default those of cluster.hosts")
     .optional(),
   idleSeconds: idleSeconds.describe("seconds without a request after which it is unloaded; by default what server.idleSeconds says").optional(),
   keepLoaded: z.boolean().describe("load it at the start, and never unload it; by default it is loaded when it is asked for").optional(),

@@ -4,8 +4,7 @@
  * @module
  */
 
-/** Least characters of one. */
-export const LEAST_SECRET = 16;
+export { LEAST_SECRET } from "../../core/env.ts";
 
 /** What a bearer token may consist of (RFC 6750). */
 export const BEARER = /^[\w.~+/-]+=*$/;

@@ -135,6 +135,8 @@ describe("options of a program without types", () => {
       [() => start({}, { onprogress: () => {} }), "onprogress", "did you mean onProgress?"],
       [() => join({ gpus: "0,1" }), "gpus", "expected a list that is not empty"],
       [() => join({ advertise: undefined }), "advertise", "expected a text that is not empty, and it is missing"],
+      [() => join({ tls: { crt: "a.pem" } }), "tls.crt", "Cannot use tls.crt: there is no such option of joinCluster; did you mean tls.cert?"],
+      [() => join({ tls: { gpu: "0" } }), "tls.gpu", "Cannot use tls.gpu: there is no such option of joinCluster"],
       [() => join({ token: "short" }), "token", "expected a text of at least 16 characters"],
     ];
     for (const [call, param, problem] of cases) {
