@@ -9,7 +9,7 @@ import { ENV_HELP } from "../../core/env.ts";
 import { type CalibrateFlags, writeCalibration } from "./calibrate.ts";
 import { examineAll, printFindings } from "./doctor.ts";
 import { drift, type DriftFlags } from "./drift.ts";
-import { front, type FrontFlags } from "./front.ts";
+import { DEFAULT_PORT, front, type FrontFlags } from "./front.ts";
 import { type ClusterPlan, planCluster, printPlan } from "./plan.ts";
 import { score, type ScoreFlags } from "./score.ts";
 import { models, type ModelsFlags } from "./models.ts";
@@ -28,8 +28,8 @@ import {
   cacheDtypeOption,
   integer,
   integers,
-  number,
   settingsOf,
+  shutdownOption,
   withCell,
   withCluster,
   withDevice,
@@ -83,17 +83,13 @@ export function createProgram(version: string, services: Services): Command {
       else await serveModels(settings, settings.several, load, services);
     });
 
-  withListening(program.command("front").description("the APIs of all servers of a registry behind one address"), 8000)
+  withListening(program.command("front").description("the APIs of all servers of a registry behind one address"), DEFAULT_PORT)
     .requiredOption("--registry <where>", `where servers say that they are up (serve --registry): ${REGISTRY_HELP}`)
     .option("--cell-key <key>", "what servers know their fronts by (serve --front-key); env:NAME takes it from there")
     .option("--cell-ca <file>", "PEM certificate of who signed the servers', besides those that the system trusts")
     .option("--concurrent <n>", "requests of one API key at a time; every front counts for itself", integer)
     .option("--requests-per-minute <n>", "requests of one API key in a minute; every front counts for itself", integer)
-    .option(
-      "--shutdown-timeout <seconds>",
-      "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
-      number,
-    )
+    .addOption(shutdownOption())
     .addHelpText("after", ENVIRONMENT)
     .action(async (flags: FrontFlags) => await front(flags));
 

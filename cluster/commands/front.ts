@@ -86,7 +86,7 @@ export async function front(flags: FrontFlags): Promise<void> {
 }
 
 /** Not that of a cell, since one machine may have both. */
-const DEFAULT_PORT = 8000;
+export const DEFAULT_PORT = 8000;
 
 /** Logs which cells there are when that has changed. */
 function tellCells(): (cells: FrontCells) => void {

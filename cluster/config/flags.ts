@@ -17,8 +17,9 @@ import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { refuseSeveral } from "./several_models.ts";
 import { refuseIdleFlags } from "./without_effect.ts";
+import { LOCAL_HOST } from "./host_places.ts";
 import { REGISTRY_HELP } from "../registry/open_registry.ts";
-import { LOCAL_HOST, resolveSettings, type Settings } from "./settings.ts";
+import { DEFAULT_PORT, resolveSettings, type Settings } from "./settings.ts";
 
 /** Flags of commands that load a model, as commander names them. */
 export interface ModelFlags {
@@ -202,13 +203,17 @@ export function withListening(command: Command, port: number): Command {
 
 /** Flags about what a server serves, and where. */
 export function withServer(command: Command): Command {
-  return withListening(command, 8080)
+  return withListening(command, DEFAULT_PORT)
     .option("--model-name <name>", "name of the model in the API (default: its name on the hub, or the directory's)")
-    .option(
-      "--shutdown-timeout <seconds>",
-      "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
-      number,
-    );
+    .addOption(shutdownOption());
+}
+
+/** `--shutdown-timeout`. */
+export function shutdownOption(): Option {
+  return new Option(
+    "--shutdown-timeout <seconds>",
+    "time running requests get to finish on SIGTERM or SIGINT; a second signal cancels them (default: 10)",
+  ).argParser(number);
 }
 
 /** Flags of a server that is one of several behind fronts. */

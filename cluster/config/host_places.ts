@@ -7,6 +7,9 @@ import { LatentmeshError } from "../../core/errors.ts";
 import type { UnitRole } from "../../core/wire/protocol.ts";
 import type { Config, HostConfig } from "./config_type.ts";
 
+/** This one, where nothing is said about hosts. */
+export const LOCAL_HOST: HostConfig = { name: "local" };
+
 /** Where a worker may be. */
 export interface HostPlace {
   /** Name of the machine. */

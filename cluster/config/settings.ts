@@ -17,7 +17,7 @@ import type { Tls } from "./tls.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
 import { checkConfig, type Config, type HostConfig } from "./config.ts";
 import { advertisedHost, type CellSettings, resolveCell } from "./cell_settings.ts";
-import { checkRoles, DECODE_RANKS, unitCounts } from "./host_places.ts";
+import { checkRoles, DECODE_RANKS, LOCAL_HOST, unitCounts } from "./host_places.ts";
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
 import { resolveModels, type SeveralModels } from "./several_models.ts";
 import { BEARER, LEAST_SECRET } from "./secrets.ts";
@@ -119,8 +119,8 @@ const MOST_WAITING = 1024;
 /** Most tokens of a cache. */
 export const MOST_CACHE_TOKENS: number = 2 ** 26;
 
-/** This one, where nothing is said about hosts. */
-export const LOCAL_HOST: HostConfig = { name: "local" };
+/** Where HTTP is served, unless somebody says otherwise. */
+export const DEFAULT_PORT = 8080;
 
 /** Flags over file over environment over defaults. @throws {LatentmeshError} `invalid_config` that names the setting */
 export function resolveSettings(flags: Config, file: Config, env: (name: string) => string | undefined): Settings {
@@ -147,7 +147,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     dawn: readEnv("LATENTMESH_DAWN", env),
     tuning: { ...tuning, threads: config.threads ?? tuning.threads },
     host,
-    port: config.server?.port ?? 8080,
+    port: config.server?.port ?? DEFAULT_PORT,
     modelName: config.server?.modelName,
     allowedHosts: config.server?.allowedHosts ?? (isLoopback(host) ? [...LOOPBACK_HOSTS, host, ...advertisedHost(config)] : undefined),
     allowedOrigins: config.server?.allowedOrigins?.map(originOf) ?? [],

@@ -5,6 +5,7 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import type { Config } from "./config_type.ts";
+import { LOCAL_HOST } from "./host_places.ts";
 
 /** One of them. @template S settings of one model */
 export interface ModelEntry<S> {
@@ -56,7 +57,7 @@ export function resolveModels<S>({ models, ...shared }: Config, resolve: (config
     refuse("server.maxLoaded", `it is ${maxLoaded}, and ${kept} are kept loaded (keepLoaded): ${needed} is the least`);
   }
   const entries = Object.entries(models).map(([name, { gpus, idleSeconds: ownIdle, keepLoaded = false, ...own }]): ModelEntry<S> => {
-    const host = shared.cluster?.hosts?.[0] ?? { name: "local" };
+    const host = shared.cluster?.hosts?.[0] ?? LOCAL_HOST;
     const cluster = gpus === undefined ? shared.cluster : { ...shared.cluster, hosts: [{ ...host, gpus }] };
     const config = { ...merged(shared, own), server: { ...server, modelName: name }, cluster };
     return { name, settings: named(name, () => resolve(config)), idleSeconds: ownIdle ?? idleSeconds, keepLoaded };

@@ -5,6 +5,7 @@
  */
 import { LatentmeshError } from "../../core/errors.ts";
 import { isGguf, partsOf } from "../../core/model/gguf/parts.ts";
+import { isPath } from "./hub_name.ts";
 
 /** One model of a repository. */
 export interface GgufChoice {
@@ -18,9 +19,6 @@ export interface GgufChoice {
 
 /** What lies beside models and is none: what encodes images, and what quantising took notes of. */
 const NO_MODEL = /(^|[/._-])(mmproj|imatrix)([/._-]|$)/i;
-
-/** Paths that can be ones in a cache, too. */
-const PATH = /^(?:[\w+][\w.+-]*\/)*[\w+][\w.+-]*$/;
 
 const PART = /-(\d{5})-of-\d{5}(?=\.gguf$)/i;
 
@@ -40,7 +38,7 @@ const USUAL = "latest";
 export function ggufChoices(paths: Iterable<string>): GgufChoice[] {
   const choices: GgufChoice[] = [];
   for (const file of paths) {
-    if (!isGguf(file) || NO_MODEL.test(file) || !PATH.test(file)) continue;
+    if (!isGguf(file) || NO_MODEL.test(file) || !isPath(file)) continue;
     const number = PART.exec(file)?.[1];
     if (number !== undefined && number !== "00001") continue;
     choices.push({ file, parts: partsOf(file), quant: stemOf(file).match(QUANT)?.at(-1) ?? null });
@@ -62,7 +60,7 @@ export function chooseGguf(paths: Iterable<string>, wanted: string | undefined, 
     throw new LatentmeshError("not_found", `Cannot use ${model}: ${problem}`, { param: "model" });
   };
   if (wanted !== undefined && isGguf(wanted)) {
-    const files = all.includes(wanted) && PATH.test(wanted) ? partsOf(wanted) : refuse(`it has no file ${wanted}${listed(choices, model)}`);
+    const files = all.includes(wanted) && isPath(wanted) ? partsOf(wanted) : refuse(`it has no file ${wanted}${listed(choices, model)}`);
     return { file: wanted, parts: files, quant: null };
   }
   if (choices.length === 0) refuse(`it has no GGUF file${wanted === undefined ? "" : ` (a revision is named by @, not by ":")`}`);

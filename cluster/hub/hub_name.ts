@@ -69,7 +69,7 @@ function isRevision(revision: string): boolean {
   return revision.length <= 255 && /^\w[\w.+-]*(\/\w[\w.+-]*)*$/.test(revision) && !revision.includes("..");
 }
 
-/** It becomes a path below a snapshot. */
-function isPath(path: string): boolean {
+/** Whether a path in a repository can be one below a snapshot in a cache, and leads nowhere else. */
+export function isPath(path: string): boolean {
   return path.length <= 1024 && /^[\w+][\w.+-]*(\/[\w+][\w.+-]*)*$/.test(path);
 }

@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import { INDEX_FILE, shardsOf, SINGLE_FILE } from "../../core/model/checkpoint.ts";
 import { besideModel } from "../../core/model/gguf/parts.ts";
+import { otherWeightsAmong } from "../../core/model/other_contents.ts";
 import type { GgufChoice } from "./gguf_choice.ts";
 import type { HubFile } from "./listing.ts";
 
@@ -25,9 +26,6 @@ const TEXTS = [
 ];
 
 const VOCABULARIES = ["tokenizer.json", "tiktoken.model"];
-
-/** Weights in forms that are not read. */
-const OTHER_WEIGHTS = /\.(bin|pth?|onnx|h5|msgpack|ckpt|mlmodel|npz|nemo)$/;
 
 /** Whether a file has bytes worth a progress of its own. */
 export function isSmall(path: string): boolean {
@@ -50,7 +48,7 @@ export function smallFiles(files: ReadonlyMap<string, HubFile>, model: string): 
     refuse(`it has none of ${VOCABULARIES.join(", ")}${other}`);
   }
   if (!hasSafetensors(files)) {
-    const other = [...files.keys()].find((file) => OTHER_WEIGHTS.test(file));
+    const other = otherWeightsAmong(files.keys());
     const forms = other === undefined ? "" : ` (its weights are in files such as ${other})`;
     refuse(`it has no ${SINGLE_FILE}, nor ${INDEX_FILE}, nor GGUF files${forms}; look for the same model in one of these forms, or save it so`);
   }

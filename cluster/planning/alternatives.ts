@@ -15,7 +15,8 @@ import { predictStep, type StepShape } from "./predict_step.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
 import { planRanks, type RankPlan } from "./rank_plan.ts";
 import type { PlanServices } from "./services.ts";
-import { asMixed, LOCAL_HOST, type Settings } from "../config/settings.ts";
+import { LOCAL_HOST } from "../config/host_places.ts";
+import { asMixed, type Settings } from "../config/settings.ts";
 
 /** Context at which steps are compared, where the model has as much. */
 export const COMPARED_CONTEXT = 4096;

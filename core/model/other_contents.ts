@@ -10,9 +10,17 @@ interface Files {
   list?(): Promise<string[]>;
 }
 
+/** Files of weights in forms that are not read. */
+const OTHER_WEIGHTS = /\.(bin|pth?|onnx|h5|msgpack|ckpt|mlmodel|npz|nemo)$/;
+
+/** The first of files that holds weights in a form that is not read. */
+export function otherWeightsAmong(files: Iterable<string>): string | undefined {
+  return Iterator.from(files).find((file) => OTHER_WEIGHTS.test(file));
+}
+
 /** What weights there are in other forms. */
 export async function otherWeights(files: Files): Promise<string> {
-  const other = (await files.list?.())?.find((name) => /\.(bin|pth?|h5|msgpack|ckpt|onnx)$/.test(name));
+  const other = otherWeightsAmong(await files.list?.() ?? []);
   return other === undefined ? "" : `; its weights are in files such as ${other}, and must be saved as safetensors first`;
 }
 

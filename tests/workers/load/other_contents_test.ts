@@ -21,6 +21,7 @@ const CASES: Readonly<Record<string, [files: Record<string, string | null>, mode
     "",
     "such as pytorch_model.bin, and must be saved as safetensors",
   ],
+  "weights of NeMo": [{ "config.json": null, "tokenizer.json": null, "model.nemo": "" }, "", "such as model.nemo, and must be saved as safetensors"],
   "nothing": [{}, "", "models on the hub are called org/name"],
 };
 
