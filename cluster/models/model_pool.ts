@@ -7,7 +7,7 @@
 import { asLatentmeshError, cancellation, LatentmeshError } from "../../core/errors.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import { logRecord } from "../logs/log.ts";
-import { type Lease, ModelSlot, type ModelState, type Pooled, type PoolModel } from "./model_slot.ts";
+import { type Lease, ModelSlot, type ModelState, type Pooled, type PoolModel, STOPPING } from "./model_slot.ts";
 
 /** What a {@link ModelPool} is given. */
 export interface PoolOptions<T extends Pooled> {
@@ -212,5 +212,5 @@ async function orAborted(promise: Promise<void>, signal: AbortSignal | undefined
 }
 
 function closing(): LatentmeshError {
-  return new LatentmeshError("capacity", "The server is stopping");
+  return new LatentmeshError("capacity", "The server is stopping", { cause: STOPPING });
 }

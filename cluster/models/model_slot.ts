@@ -184,8 +184,8 @@ export class ModelSlot<T extends Pooled> {
       this.#error = null;
     } catch (thrown) {
       const error = asLatentmeshError(thrown);
-      // That nobody wants it any more says nothing of it.
-      if (error.code !== "cancelled") {
+      // That nobody wants it any more says nothing of it, nor that the server stops.
+      if (error.code !== "cancelled" && error.cause !== STOPPING) {
         this.#error = error;
         logRecord("error", "models  {model} cannot be loaded: {problem}", { model: this.model.name, problem: error.message });
       }
@@ -212,6 +212,9 @@ export class ModelSlot<T extends Pooled> {
     if (idle ? !keepLoaded : !this.loaded && !this.awaited) this.#events.onChange();
   }
 }
+
+/** Cause of errors that say that the server stops. */
+export const STOPPING = Symbol("stopping");
 
 /** Milliseconds by which a timer may come before its time. */
 const EARLY = 5;

@@ -223,7 +223,7 @@ describe("a pool of models", () => {
     const asked = assertRejects(() => pool.use("a"), LatentmeshError, "The server is stopping");
     await settle();
     await pool.close();
-    assertEquals((await asked).code, "capacity");
+    assertEquals([(await asked).code, pool.states[0].error], ["capacity", null], "that says nothing of the model");
   });
 
   it("unloads what nobody has asked for in a while, and what is lost, which is loaded again", async () => {
