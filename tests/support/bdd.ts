@@ -1,9 +1,11 @@
 /**
  * The part of `@std/testing/bdd` that the tests use, over `Deno.test` and its steps, which keeps the leak sanitizers at work. The import map points the
- * real name here because JSR is not reachable from every build machine; with JSR at hand two lines of deno.json change and nothing else.
+ * real name here because JSR is not reachable from every build machine; with JSR at hand two lines of deno.json change and nothing else. What does not end
+ * fails by name, and the rest goes on.
  *
  * @module
  */
+import { endsWithin } from "./ends_within.ts";
 
 type Body = () => void | Promise<void>;
 interface Suite {
@@ -61,27 +63,29 @@ export function afterEach(body: Body): void {
 function register(test: Case): void {
   const suite = open.at(-1);
   if (suite !== undefined) suite.children.push(test);
-  else Deno.test({ name: test.name, ignore: test.ignore, fn: test.body });
+  else Deno.test({ name: test.name, ignore: test.ignore, fn: () => endsWithin(test.name, test.body) });
 }
 
 async function runSuite(t: Deno.TestContext, suite: Suite, outer: readonly Suite[]): Promise<void> {
   const suites = [...outer, suite];
-  for (const hook of suite.hooks.beforeAll) await hook();
+  for (const hook of suite.hooks.beforeAll) await endsWithin(`what comes before ${suite.name}`, hook);
   try {
     for (const child of suite.children) {
       if ("children" in child) await t.step(child.name, (step) => runSuite(step, child, suites));
       else await t.step({ name: child.name, ignore: child.ignore, fn: () => runCase(child, suites) });
     }
   } finally {
-    for (const hook of suite.hooks.afterAll.toReversed()) await hook();
+    for (const hook of suite.hooks.afterAll.toReversed()) await endsWithin(`what comes after ${suite.name}`, hook);
   }
 }
 
 async function runCase(test: Case, suites: readonly Suite[]): Promise<void> {
-  for (const suite of suites) for (const hook of suite.hooks.beforeEach) await hook();
+  for (const suite of suites) for (const hook of suite.hooks.beforeEach) await endsWithin(`what comes before ${test.name}`, hook);
   try {
-    await test.body();
+    await endsWithin(test.name, test.body);
   } finally {
-    for (const suite of suites.toReversed()) for (const hook of suite.hooks.afterEach.toReversed()) await hook();
+    for (const suite of suites.toReversed()) {
+      for (const hook of suite.hooks.afterEach.toReversed()) await endsWithin(`what comes after ${test.name}`, hook);
+    }
   }
 }

@@ -31,6 +31,9 @@ const FIRST = [
 /** Files that run side by side: one more than there are processors, since many wait for a process that starts, or for a deadline. */
 const JOBS = Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 1);
 
+/** Longer than a test may take: what is silent for this long waits for ever, where no timer of its own can tell. Milliseconds. */
+const SILENCE_LIMIT = 12 * 60_000;
+
 /** The rest of the flags come from the command line. */
 const command = new Deno.Command(Deno.execPath(), {
   args: [
@@ -52,10 +55,22 @@ const command = new Deno.Command(Deno.execPath(), {
 const child = command.spawn();
 const summary = new RunSummary();
 const decoder = new TextDecoder();
+let [silent, heard] = [false, performance.now()];
+const watchdog = setInterval(() => {
+  if (performance.now() - heard < SILENCE_LIMIT || silent) return;
+  silent = true;
+  print(`\nNothing has ended for ${SILENCE_LIMIT / 60_000} minutes: the run is ended. Running: ${[...summary.slow].join(", ") || "unknown"}`);
+  child.kill("SIGKILL");
+  // A process that a test has started may hold the output open.
+  setTimeout(() => Deno.exit(1), 5000);
+}, 1000);
 for await (const chunk of child.stdout) {
   await Deno.stdout.write(chunk);
+  const { lines } = summary;
   summary.push(decoder.decode(chunk, { stream: true }));
+  if (summary.lines > lines) heard = performance.now();
 }
+clearInterval(watchdog);
 const { code } = await child.status;
 
 const { passed, failed, leftOut } = summary;

@@ -12,6 +12,10 @@ export class RunSummary {
   passed = 0;
   /** A run that does not come to its end has failed. */
   failed = 1;
+  /** Tests that have been running for minutes, which Deno says now and then, since one has last ended. */
+  readonly slow = new Set<string>();
+  /** Lines other than those. */
+  lines = 0;
   #rest = "";
 
   /** @param chunk what comes next, which may end anywhere in a line */
@@ -22,6 +26,10 @@ export class RunSummary {
   }
 
   #take(line: string): void {
+    const slow = /^'(.+)' has been running for over/.exec(line);
+    if (slow !== null) return void this.slow.add(slow[1]);
+    this.lines++;
+    this.slow.clear();
     const [name, after] = line.split(`${LEFT_OUT} ... ignored`);
     if (after !== undefined) this.leftOut.push(name.trim().replace(/^\.\//, "").replace(/(:| \.\.\.)$/, ""));
     const counted = /(\d+) passed(?: \((\d+) steps?\))? \| (\d+) failed(?: \((\d+) steps?\))?/.exec(line);
