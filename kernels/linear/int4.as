@@ -1,6 +1,6 @@
 // Linear layers of four or eight bits as checkpoints have them, which are multiplied as they stand for: inputs are not rounded to eight bits.
 import { madd } from "../device/wasm/madd";
-import { constant, largestOf, loadFew, sumsOf, widenHalf } from "../device/wasm/simd";
+import { constant, loadFew, sumsOf } from "../device/wasm/simd";
 import { floatZero, hasFloatZeros, int4Scale, int4Zero } from "../device/wasm/int4";
 import { itemOf, multiplyWidened, put, widenedBytes } from "./floats";
 import { Batch, Linear } from "./linear";
@@ -8,7 +8,7 @@ import { apartOf, firstOf, rowsOf } from "./row_order";
 
 // @ts-ignore: decorator
 @unmanaged
-class Int4 extends Linear {
+export class Int4 extends Linear {
   scaling: u32;
 }
 
@@ -21,7 +21,13 @@ function levels(row: usize, k: u32, fifteen: v128): v128 {
   return v128.shuffle<i8>(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
 
-// Of many rows, weights are widened first. A piece is four rows of one batch. What is widened beyond the last column is multiplied by zeros.
+// Items from which on weights are widened into memory first, which takes as long as multiplying two items.
+// @ts-ignore: decorator
+@inline
+const WORTH_WIDENING: u32 = 3;
+
+// A piece is four rows of one batch. Of several items, weights are widened first, into memory, with the same bits. What is widened beyond the last column is multiplied by
+// zeros.
 export function linearInt4(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Int4>(args);
   const fours = (all.rows + 3) >> 2;
@@ -30,6 +36,10 @@ export function linearInt4(args: usize, first: u32, end: u32, scratch: usize): v
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
     const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), rows = rowsOf(all, row, apart, 2);
     const at = batch.firstRow + row;
+    if (batch.count < WORTH_WIDENING) {
+      multiplyLevels(all, batch, row, apart, rows, at);
+      continue;
+    }
     for (let r: u32 = 0; r < rows; r++) {
       const from = at + r * apart;
       widen(all, all.weights + from * all.rowBytes, all.scales + from * all.scaleRowBytes, scratch + r * stride);
@@ -73,222 +83,140 @@ function widen(all: Int4, row: usize, scales: usize, to: usize): void {
   }
 }
 
+// Of few items, weights are widened in registers. How, as types for the compiler to choose by: i8 is int8, bool int4, and i16 and u16 the same with zero points that are
+// floats.
+function multiplyLevels(all: Int4, batch: Batch, row: u32, apart: u32, rows: u32, at: u32): void {
+  const eightBits = all.format == EIGHT_BITS;
+  if (hasFloatZeros(all.scaling)) eightBits ? fewItems<i16>(all, batch, row, apart, rows, at) : fewItems<u16>(all, batch, row, apart, rows, at);
+  else eightBits ? fewItems<i8>(all, batch, row, apart, rows, at) : fewItems<bool>(all, batch, row, apart, rows, at);
+}
+
+function fewItems<T>(all: Int4, batch: Batch, row: u32, apart: u32, rows: u32, at: u32): void {
+  let i: u32 = 0;
+  for (; i + 1 < batch.count; i += 2) {
+    twoItems<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row, apart, min<u32>(2, rows), at);
+    if (rows > 2) twoItems<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row + 2 * apart, apart, rows - 2, at + 2 * apart);
+  }
+  if (i < batch.count) oneItem<T>(all, itemOf(batch, i), row, apart, rows, at);
+}
+
+// Sixteen levels less their zero point, where that is an integer.
 // @ts-ignore: decorator
-@unmanaged
-class Split {
-  x: usize;
-  y: usize;
-  columns: u32;
-  inputBytes: u32;
-  outputBytes: u32;
+@inline
+function sixteen<T>(row: usize, k: u32, zero: v128, fifteen: v128): v128 {
+  if (isSigned<T>()) return v128.load(row + k);
+  return isBoolean<T>() ? i8x16.sub(levels(row, k, fifteen), zero) : levels(row, k, fifteen);
+}
+
+// A group's zero point, as levels or as what they become.
+// @ts-ignore: decorator
+@inline
+function zeroPoint<T>(all: Int4, scales: usize, group: u32): v128 {
+  if (sizeof<T>() == 2) return v128.load32_splat(scales + (group << 3), 4);
+  return i8x16.splat(isSigned<T>() ? 0 : <i8>int4Zero(all.scaling, scales, group));
+}
+
+// Four weights of eight levels in 16 bits.
+// @ts-ignore: decorator
+@inline
+function lower<T>(eight: v128, zero: v128, by: v128): v128 {
+  return weightsOf<T>(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(eight)), zero, by);
+}
+
+// @ts-ignore: decorator
+@inline
+function upper<T>(eight: v128, zero: v128, by: v128): v128 {
+  return weightsOf<T>(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(eight)), zero, by);
+}
+
+// @ts-ignore: decorator
+@inline
+function weightsOf<T>(levels: v128, zero: v128, by: v128): v128 {
+  return f32x4.mul(sizeof<T>() == 2 ? f32x4.sub(levels, zero) : levels, by);
+}
+
+// sum + weights · inputs, of sixteen columns in order.
+// @ts-ignore: decorator
+@inline
+function added<T>(sum: v128, levels: v128, zero: v128, by: v128, p: v128, q: v128, r: v128, s: v128): v128 {
+  const low = i16x8.extend_low_i8x16_s(levels), high = i16x8.extend_high_i8x16_s(levels);
+  const half = madd(upper<T>(low, zero, by), q, madd(lower<T>(low, zero, by), p, sum));
+  return madd(upper<T>(high, zero, by), s, madd(lower<T>(high, zero, by), r, half));
+}
+
+// One item and four rows.
+function oneItem<T>(all: Int4, item: u32, row: u32, apart: u32, rows: u32, at: u32): void {
+  const columns = all.columns, fifteen = constant<bool>(3);
+  const x = all.x + item / all.itemsPerInput * all.inputBytes;
+  const r1 = min<u32>(1, rows - 1) * apart, r2 = min<u32>(2, rows - 1) * apart, r3 = (rows - 1) * apart;
+  const w0 = all.weights + at * all.rowBytes, w1 = w0 + r1 * all.rowBytes, w2 = w0 + r2 * all.rowBytes, w3 = w0 + r3 * all.rowBytes;
+  const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + r1 * all.scaleRowBytes, s2 = s0 + r2 * all.scaleRowBytes, s3 = s0 + r3 * all.scaleRowBytes;
+  let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0;
+  for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
+    const end = min(k + all.group, columns);
+    const b0 = f32x4.splat(int4Scale(all.scaling, s0, g)), b1 = f32x4.splat(int4Scale(all.scaling, s1, g));
+    const b2 = f32x4.splat(int4Scale(all.scaling, s2, g)), b3 = f32x4.splat(int4Scale(all.scaling, s3, g));
+    const z0 = zeroPoint<T>(all, s0, g), z1 = zeroPoint<T>(all, s1, g), z2 = zeroPoint<T>(all, s2, g), z3 = zeroPoint<T>(all, s3, g);
+    for (; k < end; k += 16) {
+      const p = fourOf(x, k, columns), q = fourOf(x, k + 4, columns), r = fourOf(x, k + 8, columns), s = fourOf(x, k + 12, columns);
+      a0 = added<T>(a0, sixteen<T>(w0, k, z0, fifteen), z0, b0, p, q, r, s);
+      a1 = added<T>(a1, sixteen<T>(w1, k, z1, fifteen), z1, b1, p, q, r, s);
+      a2 = added<T>(a2, sixteen<T>(w2, k, z2, fifteen), z2, b2, p, q, r, s);
+      a3 = added<T>(a3, sixteen<T>(w3, k, z3, fifteen), z3, b3, p, q, r, s);
+    }
+  }
+  put(all, item, row, apart, rows, sumsOf(a0, a1, a2, a3));
+}
+
+// Two items and two rows, of which the last may be missing.
+function twoItems<T>(all: Int4, item: u32, other: u32, row: u32, apart: u32, rows: u32, at: u32): void {
+  const columns = all.columns, fifteen = constant<bool>(3);
+  const x = all.x + item / all.itemsPerInput * all.inputBytes, y = all.x + other / all.itemsPerInput * all.inputBytes;
+  const r1 = (rows - 1) * apart;
+  const w0 = all.weights + at * all.rowBytes, w1 = w0 + r1 * all.rowBytes;
+  const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + r1 * all.scaleRowBytes;
+  let a0 = f32x4.splat(0), a1 = a0, c0 = a0, c1 = a0;
+  for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
+    const end = min(k + all.group, columns);
+    const b0 = f32x4.splat(int4Scale(all.scaling, s0, g)), b1 = f32x4.splat(int4Scale(all.scaling, s1, g));
+    const z0 = zeroPoint<T>(all, s0, g), z1 = zeroPoint<T>(all, s1, g);
+    for (; k < end; k += 16) {
+      for (let half: u32 = 0; half < 16; half += 8) {
+        const u = eightOf<T>(w0, k, half, z0, fifteen), v = eightOf<T>(w1, k, half, z1, fifteen);
+        const at = k + half;
+        const d = lower<T>(u, z0, b0), e = lower<T>(v, z1, b1), p = fourOf(x, at, columns), q = fourOf(y, at, columns);
+        a0 = madd(d, p, a0);
+        a1 = madd(e, p, a1);
+        c0 = madd(d, q, c0);
+        c1 = madd(e, q, c1);
+        const f = upper<T>(u, z0, b0), h = upper<T>(v, z1, b1), r = fourOf(x, at + 4, columns), s = fourOf(y, at + 4, columns);
+        a0 = madd(f, r, a0);
+        a1 = madd(h, r, a1);
+        c0 = madd(f, s, c0);
+        c1 = madd(h, s, c1);
+      }
+    }
+  }
+  const sums = sumsOf(a0, a1, c0, c1);
+  put(all, item, row, apart, rows, sums);
+  put(all, other, row, apart, rows, v128.shuffle<f64>(sums, sums, 1, 1));
+}
+
+// Eight levels in 16 bits, of a row's sixteen from k on.
+// @ts-ignore: decorator
+@inline
+function eightOf<T>(row: usize, k: u32, half: u32, zero: v128, fifteen: v128): v128 {
+  if (isSigned<T>()) return v128.load8x8_s(row + k + half);
+  const bytes = v128.load32_zero(row + (k + half >> 1));
+  const low = v128.and(bytes, fifteen), high = v128.and(i16x8.shr_u(bytes, 4), fifteen);
+  const eight = i16x8.extend_low_i8x16_u(v128.shuffle<i8>(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+  return isBoolean<T>() ? i16x8.sub(eight, i16x8.extend_low_i8x16_s(zero)) : eight;
 }
 
 // Four values of a row, zeros beyond its end.
 // @ts-ignore: decorator
 @inline
-function fourOf(x: usize, k: u32, columns: u32): v128 {
+export function fourOf(x: usize, k: u32, columns: u32): v128 {
   if (k + 4 <= columns) return v128.load(x + (k << 2));
   return k < columns ? loadFew(x + (k << 2), columns - k) : f32x4.splat(0);
-}
-
-// Splits rows into two numbers of 16 bits each, (upper + lower / 2¹⁶) · scale, which is no less than f32 has of a row's largest. They lie as levels do in words of 16
-// bytes: of 32 columns, those of every first, second, third and fourth nibble of 16 bits, the upper numbers before the lower ones. The scale is behind the row.
-export function split(args: usize, first: u32, end: u32, scratch: usize): void {
-  const all = changetype<Split>(args);
-  const columns = all.columns, padded = columns + 31 & ~31;
-  const wide = f32x4.splat(65536);
-  for (let row = first; row < end; row++) {
-    const x = all.x + row * all.inputBytes, y = all.y + row * all.outputBytes;
-    let most = f32x4.splat(0);
-    for (let c: u32 = 0; c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(fourOf(x, c, columns)));
-    const scale = largestOf(most) / 32767;
-    const by = f32x4.splat(scale == 0 ? 0 : 1 / scale);
-    for (let c: u32 = 0; c < padded; c += 4) {
-      const value = f32x4.mul(fourOf(x, c, columns), by);
-      const whole = f32x4.nearest(value);
-      const rest = f32x4.nearest(f32x4.mul(f32x4.sub(value, whole), wide));
-      const upper = i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(whole), i32x4.trunc_sat_f32x4_s(rest));
-      const to = y + ((c & ~31) << 2) + ((c & 31) >> 1);
-      v128.store16_lane(to, upper, 0);
-      v128.store16_lane(to, upper, 1, 16);
-      v128.store16_lane(to, upper, 2, 32);
-      v128.store16_lane(to, upper, 3, 48);
-      v128.store16_lane(to, upper, 4, 64);
-      v128.store16_lane(to, upper, 5, 80);
-      v128.store16_lane(to, upper, 6, 96);
-      v128.store16_lane(to, upper, 7, 112);
-    }
-    store<f32>(y + (padded << 2), scale);
-  }
-}
-
-// Of few rows, inputs are split: sums of integers are exact, and those of groups are added in order.
-export function dotInt4(args: usize, first: u32, end: u32, scratch: usize): void {
-  const all = changetype<Int4>(args);
-  const fours = (all.rows + 3) >> 2;
-  for (let piece = first; piece < end; piece++) {
-    const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
-    const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), rows = rowsOf(all, row, apart, 2);
-    const at = batch.firstRow + row;
-    switch (all.scaling) {
-      case 1: dotItems<f32>(all, batch, row, apart, rows, at); break;
-      case 2: dotItems<i16>(all, batch, row, apart, rows, at); break;
-      case 3: dotItems<u16>(all, batch, row, apart, rows, at); break;
-      case 4: dotItems<i32>(all, batch, row, apart, rows, at); break;
-      case 5: dotItems<u32>(all, batch, row, apart, rows, at); break;
-    }
-  }
-}
-
-// Ways to store scales, as types for the compiler to choose by: f32 is f32, i16 f16, u16 bf16, i32 and u32 the same with zero points.
-function dotItems<T>(all: Int4, batch: Batch, row: u32, apart: u32, rows: u32, at: u32): void {
-  let i: u32 = 0;
-  for (; i + 1 < batch.count; i += 2) dotPair<T>(all, itemOf(batch, i), itemOf(batch, i + 1), row, apart, rows, at);
-  if (i < batch.count) dotSingle<T>(all, itemOf(batch, i), row, apart, rows, at);
-}
-
-// @ts-ignore: decorator
-@inline
-function scaleOf<T>(scales: usize, group: u32): v128 {
-  const at = scales + group * sizeof<T>();
-  if (isFloat<T>()) return v128.load32_splat(at);
-  if (isSigned<T>()) return f32x4.splat(widenHalf(load<u16>(at)));
-  return i32x4.shl(i32x4.splat(load<u16>(at)), 16);
-}
-
-// @ts-ignore: decorator
-@inline
-function zeroOf<T>(scales: usize, group: u32, eight: v128): v128 {
-  return isInteger<T>() && sizeof<T>() == 4 ? v128.load16_splat(scales + (group << 2), 2) : eight;
-}
-
-// Sums of integers of 2048 columns do not overflow: bits of a column that ends as many.
-// @ts-ignore: decorator
-@inline
-const FULL: u32 = 2048 - 32;
-
-// Loaded once, see simd.as: 15 in every half of a word, 2⁻¹⁶, and 8.
-const CONSTANTS = memory.data<u32>([0x000f000f, 0x000f000f, 0x000f000f, 0x000f000f, 0x37800000, 0x37800000, 0x37800000, 0x37800000, 0x00080008, 0x00080008, 0x00080008, 0x00080008], 16);
-
-// Every first, second, third or fourth nibble of 16 bits, less the zero point.
-// @ts-ignore: decorator
-@inline
-function nibbles(words: v128, which: i32, fifteen: v128, zero: v128): v128 {
-  if (which == 0) return i16x8.sub(v128.and(words, fifteen), zero);
-  if (which == 3) return i16x8.sub(i16x8.shr_u(words, 12), zero);
-  return i16x8.sub(v128.and(i16x8.shr_u(words, which << 2), fifteen), zero);
-}
-
-// @ts-ignore: decorator
-@inline
-function dots(sum: v128, a: v128, b: v128, c: v128, d: v128, x: usize): v128 {
-  sum = i32x4.add(sum, i32x4.dot_i16x8_s(a, v128.load(x)));
-  sum = i32x4.add(sum, i32x4.dot_i16x8_s(b, v128.load(x, 16)));
-  sum = i32x4.add(sum, i32x4.dot_i16x8_s(c, v128.load(x, 32)));
-  return i32x4.add(sum, i32x4.dot_i16x8_s(d, v128.load(x, 48)));
-}
-
-// @ts-ignore: decorator
-@inline
-function joined(upper: v128, lower: v128, small: v128): v128 {
-  return madd(f32x4.convert_i32x4_s(lower), small, f32x4.convert_i32x4_s(upper));
-}
-
-// Two rows at a time, since registers hold no more.
-function dotSingle<T>(all: Int4, item: u32, row: u32, apart: u32, rows: u32, at: u32): void {
-  const columns = all.columns, group = all.group;
-  const x = all.x + item / all.itemsPerInput * all.inputBytes;
-  const by = v128.load32_splat(x + ((columns + 31 & ~31) << 2));
-  const fifteen = v128.load(CONSTANTS), small = v128.load(CONSTANTS, 16), eight = v128.load(CONSTANTS, 32), none = i32x4.splat(0);
-  let sums0 = f32x4.splat(0);
-  for (let half: u32 = 0; half < rows; half += 2) {
-    const w0 = all.weights + (at + half * apart) * all.rowBytes, w1 = half + 1 < rows ? w0 + apart * all.rowBytes : w0;
-    const s0 = all.scales + (at + half * apart) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + apart * all.scaleRowBytes : s0;
-    let a0 = f32x4.splat(0), a1 = a0;
-    let i0 = none, i1 = none, j0 = none, j1 = none;
-    let z0 = zeroOf<T>(s0, 0, eight), z1 = zeroOf<T>(s1, 0, eight);
-    for (let k: u32 = 0, g: u32 = 0, left = group; k < columns; k += 32) {
-      const p = x + (k << 2);
-      const u = v128.load(w0 + (k >> 1));
-      const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
-      i0 = dots(i0, a, b, c, d, p);
-      j0 = dots(j0, a, b, c, d, p + 64);
-      const v = v128.load(w1 + (k >> 1));
-      const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
-      i1 = dots(i1, e, f, m, n, p);
-      j1 = dots(j1, e, f, m, n, p + 64);
-      left -= 32;
-      const last = k + 32 >= columns;
-      if (left && !last && k & FULL ^ FULL) continue;
-      a0 = madd(joined(i0, j0, small), scaleOf<T>(s0, g), a0);
-      a1 = madd(joined(i1, j1, small), scaleOf<T>(s1, g), a1);
-      i0 = i1 = j0 = j1 = none;
-      if (left || last) continue;
-      left = group;
-      g++;
-      z0 = zeroOf<T>(s0, g, eight);
-      z1 = zeroOf<T>(s1, g, eight);
-    }
-    const two = f32x4.mul(sumsOf(a0, a1, a0, a1), by);
-    if (half == 0) {
-      sums0 = two;
-      if (rows <= 2) put(all, item, row, apart, rows, two);
-    } else put(all, item, row, apart, rows, v128.shuffle<i32>(sums0, two, 0, 1, 4, 5));
-  }
-}
-
-function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, apart: u32, rows: u32, at: u32): void {
-  const columns = all.columns, group = all.group;
-  const x = all.x + item / all.itemsPerInput * all.inputBytes, z = all.x + other / all.itemsPerInput * all.inputBytes;
-  const toScale = (columns + 31 & ~31) << 2;
-  const by = v128.load32_splat(x + toScale), to = v128.load32_splat(z + toScale);
-  const fifteen = v128.load(CONSTANTS), small = v128.load(CONSTANTS, 16), eight = v128.load(CONSTANTS, 32), none = i32x4.splat(0);
-  let sums0 = f32x4.splat(0), others0 = sums0;
-  for (let half: u32 = 0; half < rows; half += 2) {
-    const w0 = all.weights + (at + half * apart) * all.rowBytes, w1 = half + 1 < rows ? w0 + apart * all.rowBytes : w0;
-    const s0 = all.scales + (at + half * apart) * all.scaleRowBytes, s1 = half + 1 < rows ? s0 + apart * all.scaleRowBytes : s0;
-    let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0;
-    let i0 = none, i1 = none, j0 = none, j1 = none, m0 = none, m1 = none, n0 = none, n1 = none;
-    let z0 = zeroOf<T>(s0, 0, eight), z1 = zeroOf<T>(s1, 0, eight);
-    for (let k: u32 = 0, g: u32 = 0, left = group; k < columns; k += 32) {
-      const p = x + (k << 2), q = z + (k << 2);
-      const u = v128.load(w0 + (k >> 1));
-      const a = nibbles(u, 0, fifteen, z0), b = nibbles(u, 1, fifteen, z0), c = nibbles(u, 2, fifteen, z0), d = nibbles(u, 3, fifteen, z0);
-      i0 = dots(i0, a, b, c, d, p);
-      j0 = dots(j0, a, b, c, d, p + 64);
-      m0 = dots(m0, a, b, c, d, q);
-      n0 = dots(n0, a, b, c, d, q + 64);
-      const v = v128.load(w1 + (k >> 1));
-      const e = nibbles(v, 0, fifteen, z1), f = nibbles(v, 1, fifteen, z1), m = nibbles(v, 2, fifteen, z1), n = nibbles(v, 3, fifteen, z1);
-      i1 = dots(i1, e, f, m, n, p);
-      j1 = dots(j1, e, f, m, n, p + 64);
-      m1 = dots(m1, e, f, m, n, q);
-      n1 = dots(n1, e, f, m, n, q + 64);
-      left -= 32;
-      const last = k + 32 >= columns;
-      if (left && !last && k & FULL ^ FULL) continue;
-      const g0 = scaleOf<T>(s0, g), g1 = scaleOf<T>(s1, g);
-      a0 = madd(joined(i0, j0, small), g0, a0);
-      a1 = madd(joined(i1, j1, small), g1, a1);
-      b0 = madd(joined(m0, n0, small), g0, b0);
-      b1 = madd(joined(m1, n1, small), g1, b1);
-      i0 = i1 = j0 = j1 = m0 = m1 = n0 = n1 = none;
-      if (left || last) continue;
-      left = group;
-      g++;
-      z0 = zeroOf<T>(s0, g, eight);
-      z1 = zeroOf<T>(s1, g, eight);
-    }
-    const two = f32x4.mul(sumsOf(a0, a1, a0, a1), by), twoOthers = f32x4.mul(sumsOf(b0, b1, b0, b1), to);
-    if (half == 0) {
-      sums0 = two;
-      others0 = twoOthers;
-      if (rows > 2) continue;
-      put(all, item, row, apart, rows, two);
-      put(all, other, row, apart, rows, twoOthers);
-    } else {
-      put(all, item, row, apart, rows, v128.shuffle<i32>(sums0, two, 0, 1, 4, 5));
-      put(all, other, row, apart, rows, v128.shuffle<i32>(others0, twoOthers, 0, 1, 4, 5));
-    }
-  }
 }

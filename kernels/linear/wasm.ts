@@ -4,7 +4,7 @@
  * @module
  */
 import { type MatrixLayout, QUANT_GROUP, type WeightFormat } from "../../core/model/packing.ts";
-import { ceilDiv, roundUp } from "../../core/numeric.ts";
+import { ceilDiv } from "../../core/numeric.ts";
 import type { Params } from "../authoring/contract.ts";
 import { type MoePlan, planOf, readTiles, TILE_ITEMS } from "../moe_plan/layout.ts";
 import { type ByteDots, WASM_FORMATS, WASM_SCALINGS, type WasmArguments, type WasmBinding, type WasmProgram } from "../authoring/wasm_program.ts";
@@ -23,8 +23,8 @@ const LONG_ROW = 512;
 const INPUTS_AT_ONCE = 1 << 18;
 /** Items of a batch, however long they are. */
 const LEAST_ITEMS = 8;
-/** Columns whose split inputs lie together. */
-const SPLIT_COLUMNS = 32;
+/** Columns whose split inputs lie together, and their bytes (kernels/linear/dot_int4.as). */
+const [SPLIT_COLUMNS, SPLIT_BYTES] = [32, 112];
 /** Words of a batch. */
 const BATCH_WORDS = 5;
 
@@ -44,8 +44,8 @@ function isLevels({ format }: MatrixLayout): boolean {
 }
 
 /** Whether inputs can be split for them. */
-function splits({ format, group, scaling }: MatrixLayout): boolean {
-  return format === "int4" && scaling !== "f32-zero" && group % SPLIT_COLUMNS === 0;
+function splits({ format, group }: MatrixLayout): boolean {
+  return format === "int4" && group % SPLIT_COLUMNS === 0;
 }
 
 /** Whether weights that lie so can be read: what shares a scale is whole sixteens. */
@@ -180,14 +180,14 @@ function roundRows(
   return { way, x: address, inputBytes: bytes, run: (rows) => binding.call("round", args, rows, 4 * columns) };
 }
 
-/** Inputs of weights in int4, which are split into twice sixteen bits: integers are multiplied faster even so, and nothing is lost. */
+/** Inputs of weights in int4, which are split into three digits of seven bits: bytes are multiplied faster even so. */
 function splitRows(
   binding: WasmBinding<string, string>,
   { x, inputBytes }: { readonly x: number; readonly inputBytes: number },
   columns: number,
   rows: number,
 ): Integers {
-  const bytes = roundUp(columns, SPLIT_COLUMNS) * 4 + 16;
+  const bytes = ceilDiv(columns, SPLIT_COLUMNS) * SPLIT_BYTES + 16;
   const { address } = binding.share("integers", rows * bytes / 4);
   const args = binding.allocate(5);
   args.u32.set([x, address, columns, inputBytes, bytes]);
