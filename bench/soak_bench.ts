@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { abortableFetch } from "../core/net/abortable_fetch.ts";
 import { Cluster, type Config } from "../mod.ts";
 import type { RunningCluster } from "../cluster/cluster.ts";
 import { Random } from "./support/random.ts";
@@ -46,7 +47,7 @@ class Served {
     let firstMs = 0;
     const leave = new AbortController();
     try {
-      const response = await fetch(`${this.#server.url}/v1/completions`, {
+      const response = await abortableFetch(`${this.#server.url}/v1/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({ ...request, temperature: 0, ignore_eos: true, stream: true, return_token_ids: true }),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { abortableFetch } from "../../core/net/abortable_fetch.ts";
 import type { Random } from "../support/random.ts";
 
 /** A request and how its client behaves. */
@@ -77,7 +78,7 @@ export function requestKinds(random: Random, count: number): ChaosRequest[] {
 export async function ask(url: string, { path, body }: ChaosRequest, { stream, leavesAfter, slowness }: Manner): Promise<Outcome> {
   const leave = new AbortController();
   try {
-    const response = await fetch(url + path, {
+    const response = await abortableFetch(url + path, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ model: "tiny-mla", ...body, stream }),

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { abortableFetch } from "../../core/net/abortable_fetch.ts";
 import { linesOf } from "../lines.ts";
 
 /** What to ask for. */
@@ -143,7 +144,7 @@ class Client {
     const started = performance.now();
     let error: string | null = null;
     try {
-      const response = await fetch(`${url}/v1/completions`, {
+      const response = await abortableFetch(`${url}/v1/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({

@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { abortableFetch } from "../../core/net/abortable_fetch.ts";
 import { watchSilence } from "../../core/silence.ts";
 import { showProgress } from "../logs/progress.ts";
 import { cacheHome } from "../processes/cache_home.ts";
@@ -105,7 +106,7 @@ async function fetchFile(
   const heard = () => watchSilence(silentMs, () => silence.abort(new Error(`the server says nothing for ${silentMs / 1000} s`)));
   let stop = heard();
   try {
-    const response = await fetch(url, { signal: silence.signal });
+    const response = await abortableFetch(url, { signal: silence.signal });
     if (!response.ok) {
       await response.body?.cancel();
       throw new Error(`the server answers ${response.status}`);

@@ -4,6 +4,7 @@
  * @module
  */
 import { messageOf } from "../../core/errors.ts";
+import { abortableFetch } from "../../core/net/abortable_fetch.ts";
 import type { CellRecord } from "../../core/registry/cell_record.ts";
 import { CLIENT_HEADER, RELAY_HEADER, RELAY_PROTOCOL, SPILLED_HEADER } from "../http/relay/relayed_request.ts";
 
@@ -84,7 +85,14 @@ export class CellClient implements Disposable {
     headers.set(RELAY_HEADER, `${RELAY_PROTOCOL} ${name} ${created}`);
     if (spilled !== undefined) headers.set(SPILLED_HEADER, spilled);
     try {
-      return await fetch(`${cell.url.replace(/\/+$/, "")}${path}`, { method, headers, body, signal, client: this.#http, redirect: "manual" });
+      return await abortableFetch(`${cell.url.replace(/\/+$/, "")}${path}`, {
+        method,
+        headers,
+        body,
+        signal,
+        client: this.#http,
+        redirect: "manual",
+      });
     } catch (error) {
       throw new CellUnreachable(cell, error);
     }

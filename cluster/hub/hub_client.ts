@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { abortableFetch } from "../../core/net/abortable_fetch.ts";
 import { watchSilence } from "../../core/silence.ts";
 import type { HubAccess } from "./hub_access.ts";
 import { faultOf, HubFault, printable } from "./hub_errors.ts";
@@ -109,7 +110,7 @@ export class HubClient {
       seen.add(at);
       const authorization: Record<string, string> = token !== null && originOf(at) === this.#origin ? { authorization: `Bearer ${token}` } : {};
       // Compressed on the way, bytes could not be counted.
-      const response = await fetch(at, {
+      const response = await abortableFetch(at, {
         redirect: "manual",
         signal,
         headers: { "user-agent": "latentmesh", "accept-encoding": "identity", ...headers, ...authorization },

@@ -5,7 +5,11 @@
  *
  * @module
  */
+import { abortableFetch } from "../../core/net/abortable_fetch.ts";
 import { endsWithin } from "./ends_within.ts";
+
+// Clients that leave do so whenever garbage is collected, those of other people too.
+globalThis.fetch = abortableFetch as typeof fetch;
 
 type Body = () => void | Promise<void>;
 interface Suite {
