@@ -201,14 +201,14 @@ describe("a hub that refuses", () => {
   });
 
   it("in circles, for ever, or for hours is given up, and says so", async () => {
-    const cases: [fault: (kind: string) => Fault | null, code: string, said: string][] = [
+    const cases: [fault: (kind: string) => Fault | null, code: string, said: string, silentMs?: number][] = [
       [(kind) => kind === "info" ? { kind: "redirect", to: "self" } : null, "not_found", "redirects lead nowhere"],
       [(kind) => kind === "info" ? { kind: "redirect", to: "file:///etc/passwd" } : null, "not_found", "which is no address"],
       [(kind) => kind === "info" ? { kind: "status", status: 200 } : null, "not_found", "is HF_ENDPOINT a hub?"],
       [(kind) => kind === "tree" ? { kind: "status", status: 502 } : null, "not_found", "the server answers 502"],
       [(kind) => kind === "content" ? { kind: "status", status: 403 } : null, "not_found", "the server answers 403"],
       [(kind) => kind === "content" ? { kind: "status", status: 416 } : null, "not_found", "the server answers 416"],
-      [(kind) => kind === "content" ? { kind: "stall", after: 0 } : null, "not_found", "says nothing for 0.2 s"],
+      [(kind) => kind === "content" ? { kind: "stall", after: 0 } : null, "not_found", "says nothing for 0.2 s", 200],
       [(kind) => kind === "content" ? { kind: "other size", by: 5 } : null, "not_found", "and has listed one of"],
       [
         (kind) => kind === "resolve" ? { kind: "status", status: 429, headers: { "retry-after": "7200" } } : null,
@@ -223,8 +223,8 @@ describe("a hub that refuses", () => {
         "has another hash than it lists (3 times); nothing of it is kept",
       ],
     ];
-    await Promise.all(cases.map(async ([fault, code, said]) => {
-      await using user = await HubUser.of({ models: [MODEL], fault: ({ kind }) => fault(kind) });
+    await Promise.all(cases.map(async ([fault, code, said, silentMs]) => {
+      await using user = await HubUser.of({ models: [MODEL], fault: ({ kind }) => fault(kind) }, { silentMs });
       const error = await refusalOf(user.pull("test/sharded"));
       assertStringIncludes(error.message, said);
       assertEquals(error.code, code, error.message);

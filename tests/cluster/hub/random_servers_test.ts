@@ -53,7 +53,7 @@ describe("200 random servers", () => {
         counts.faults++;
         return drawFault(random, lies);
       };
-      await using user = await HubUser.of({ models: [model], fault });
+      await using user = await HubUser.of({ models: [model], fault }, { silentMs: 600 });
       // A server that is refused is tried again, as its user would.
       for (let directory: string | null = null; directory === null;) {
         try {

@@ -17,13 +17,17 @@ export class HubUser implements AsyncDisposable {
   /** Milliseconds that were waited before something was asked again, had there been time. */
   readonly pauses: number[] = [];
 
-  private constructor(hub: FakeHub, cache: string) {
+  readonly #silentMs: number;
+
+  private constructor(hub: FakeHub, cache: string, silentMs: number) {
     this.hub = hub;
     this.cache = cache;
+    this.#silentMs = silentMs;
   }
 
-  static async of(options: FakeHubOptions): Promise<HubUser> {
-    return new HubUser(new FakeHub(options), await Deno.makeTempDir());
+  /** @param silentMs milliseconds for which a server may say nothing; by default more than any says nothing on a busy machine */
+  static async of(options: FakeHubOptions, { silentMs = 60_000 }: { readonly silentMs?: number } = {}): Promise<HubUser> {
+    return new HubUser(new FakeHub(options), await Deno.makeTempDir(), silentMs);
   }
 
   /** Hardly waits. */
@@ -36,7 +40,7 @@ export class HubUser implements AsyncDisposable {
       // Others that hold a lock go on meanwhile.
       return new Promise<void>((resolve) => setTimeout(resolve, Math.min(ms, 1)));
     };
-    return new HubClient({ endpoint, token, cache: this.cache, offline }, { silentMs: 200, pause });
+    return new HubClient({ endpoint, token, cache: this.cache, offline }, { silentMs: this.#silentMs, pause });
   }
 
   pull(name: string, options: PullOptions = {}, client: HubClient = this.client()): Promise<PulledModel> {
