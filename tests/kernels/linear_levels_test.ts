@@ -1,0 +1,65 @@
+/**
+ * Levels as checkpoints have them, multiplied on device `wasm`, which has several ways to.
+ */
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { assertEquals } from "@std/assert";
+import { Random } from "../../bench/support/random.ts";
+import { matrixLayout } from "../../core/model/packing.ts";
+import { WasmDevice } from "../../kernels/device/wasm/wasm_device.ts";
+import type { LinearConfig } from "../../kernels/linear/linear.ts";
+import { matmul } from "../../kernels/linear/matmul.ts";
+import { matvec } from "../../kernels/linear/matvec.ts";
+import { assertClose } from "../support/compare.ts";
+import { runKernel } from "../support/kernel.ts";
+import { multiplied, randomMatrix } from "../support/matrices.ts";
+
+const TOLERANCE = 1e-5;
+
+/** Levels as GGUF files and others have them: Q4_0, AWQ, Q4_K, Q3_K, Q2_K, groups of whole rows; Q8_0, Q6_K, Q5_K. */
+const LEVELS = [
+  ["int4", 32, "f16"],
+  ["int4", 128, "bf16-zero"],
+  ["int4", 32, "f32-zero"],
+  ["int4", 16, "f32"],
+  ["int4", 16, "f32-zero"],
+  ["int4", 1344, "bf16"],
+  ["int8", 32, "f16"],
+  ["int8", 16, "f32"],
+  ["int8", 32, "f32-zero"],
+] as const;
+
+describe("levels on wasm", () => {
+  let device: WasmDevice;
+  beforeAll(() => void (device = new WasmDevice()));
+  afterAll(() => device.close());
+
+  it("gives levels as checkpoints have them the same bits however many rows there are, and those of blocks of any size", async () => {
+    const random = new Random();
+    for (const [format, group, scaling] of LEVELS) {
+      // Sums of integers of 256 columns are as many as fit; what is left of a group, and of a step of columns, is at the end.
+      for (const [columns, outputs] of [[1328, 13], [group * 3, 6], [40, 5]]) {
+        const layout = matrixLayout(format, columns, group, scaling);
+        const { packed, values } = randomMatrix(random, layout, outputs);
+        const config: LinearConfig = { layout, outputs, inputStride: columns, input: "plain", select: { kind: "all" } };
+        const x = random.normals(40 * columns);
+        const run = async (kernel: "matvec" | "matmul", items: number) => {
+          const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: items * outputs } };
+          const params = { items, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+          const { y } = kernel === "matmul"
+            ? await runKernel(device, matmul, { ...config, select: { kind: "all" }, plan: null }, inputs, params)
+            : await runKernel(device, matvec, { ...config, itemsAtOnce: 4 }, inputs, params);
+          return y;
+        };
+        const name = `${format} ${scaling} by ${group}, ${columns} columns`;
+        for (const kernel of ["matvec", "matmul"] as const) {
+          const all = await run(kernel, 40);
+          const expected = multiplied(values, x, config, Array.from({ length: 40 }, (_, i) => ({ matrix: 0, input: i })), false);
+          assertClose(all.f32.subarray(0, 40 * outputs), expected, TOLERANCE, `${kernel} ${name}`);
+          for (const items of [1, 2, 3, 7, 17]) {
+            assertEquals((await run(kernel, items)).u32.subarray(0, items * outputs), all.u32.subarray(0, items * outputs), `${kernel} ${name}`);
+          }
+        }
+      }
+    }
+  });
+});
