@@ -19,9 +19,9 @@ import { KeptItems } from "./kept_items.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./openai/chat.ts";
 import { handleCompletion } from "./openai/completions.ts";
-import { HttpError, toHttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel, quoted, toHttpError } from "../api/errors.ts";
 import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
-import { anthropicError, anthropicModel, isAnthropic } from "./anthropic/shapes.ts";
+import { anthropicError, isAnthropic } from "./anthropic/shapes.ts";
 import { handleCountTokens, handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
 import { type FrontRules, handleContinue, recogniseFronts, unlessFront } from "./relay/fronts.ts";
@@ -29,7 +29,8 @@ import { RelayedEngine } from "./relay/relayed_engine.ts";
 import { CONTINUE_PATH } from "./relay/relayed_request.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
 import { handleTokens } from "./openai/tokens.ts";
-import { askModels, listedAnthropic, listedObject, listOf, noSuchModel, readinessOf, type ServedModels } from "./several_models.ts";
+import { type ListedAs, modelList, modelObject } from "./model_objects.ts";
+import { askModels, listedAs, readinessOf, type ServedModels } from "./several_models.ts";
 
 /** A server that can answer. */
 export interface LoadedServer {
@@ -146,23 +147,18 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   app.post("/tokenize", (c) => handleTokens(c, loaded(), "tokenize"));
   app.post("/detokenize", (c) => handleTokens(c, loaded(), "detokenize"));
   const started = Math.floor(Date.now() / 1000);
-  app.get("/v1/models", (c) => {
-    if (models !== undefined) return c.json(listOf(models.list(), started, isAnthropic(c)));
-    const { model } = loaded();
-    if (!isAnthropic(c)) return c.json({ object: "list", data: [modelObject(model)] });
-    return c.json({ data: [anthropicModel(model)], has_more: false, first_id: model.id, last_id: model.id });
-  });
+  const listedModels = (): readonly ListedAs[] => {
+    if (models !== undefined) return models.list().map((model) => listedAs(model, started));
+    const { id, created, engine: { maxContext } } = loaded().model;
+    return [{ id, created, maxContext }];
+  };
+  app.get("/v1/models", (c) => c.json(modelList(listedModels(), isAnthropic(c))));
   app.get("/v1/models/:id{.+}", (c) => {
     const id = c.req.param("id");
-    if (models !== undefined) {
-      const listed = models.list();
-      const model = listed.find((one) => one.id === id);
-      if (model === undefined) throw noSuchModel(id, listed);
-      return c.json(isAnthropic(c) ? listedAnthropic(model, started) : listedObject(model, started));
-    }
-    const { model } = loaded();
-    if (id !== model.id) throw new HttpError(404, `The model "${id}" does not exist; this server serves "${model.id}"`, { code: "model_not_found" });
-    return c.json(isAnthropic(c) ? anthropicModel(model) : modelObject(model));
+    const listed = listedModels();
+    const model = listed.find((one) => one.id === id);
+    if (model === undefined) throw noSuchModel(id, `this server serves ${quoted(listed.map(({ id }) => id))}`);
+    return c.json(modelObject(model, isAnthropic(c)));
   });
   for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
   app.get("/version", (c) => c.json({ version: manifest.version }));
@@ -230,8 +226,4 @@ function errorResponse(c: Context<AppEnv>, error: HttpError): Response {
   if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
   // 499 (client closed request) is nginx's and not in hono's list.
   return c.json(isAnthropic(c) ? anthropicError(error, c.get("requestId")) : error.body, error.status as 400);
-}
-
-function modelObject(model: ServedModel) {
-  return { id: model.id, object: "model", created: model.created, owned_by: "latentmesh", max_model_len: model.engine.maxContext };
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { HttpError } from "../api/errors.ts";
+import { HttpError, shortened } from "../api/errors.ts";
 
 /** Bytes of all items, and of one client's; beyond, the oldest go. */
 const MOST_BYTES = 64 << 20;
@@ -62,7 +62,7 @@ export class KeptItems {
     return Object.fromEntries(ids.map((id) => {
       const item = shelf?.items.get(id);
       if (item !== undefined) return [id, item.json];
-      throw new HttpError(404, `There is no item "${id.slice(0, 128)}" any more; send the items themselves (with "store": false, AI SDKs do)`, {
+      throw new HttpError(404, `There is no item "${shortened(id)}" any more; send the items themselves (with "store": false, AI SDKs do)`, {
         param: "input",
         code: "item_not_found",
       });

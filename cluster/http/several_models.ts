@@ -5,10 +5,11 @@
  */
 import type { Context, MiddlewareHandler } from "hono";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel, quoted } from "../api/errors.ts";
 import type { ClusterStatus } from "../observe/cluster_status.ts";
 import { type BodyLimits, HeldBody } from "./body.ts";
 import { endingWith } from "./guards.ts";
+import type { ListedAs } from "./model_objects.ts";
 import { requestedModel } from "./requested_model.ts";
 import type { AppEnv } from "./server_context.ts";
 
@@ -73,7 +74,7 @@ async function taken(c: Context<AppEnv>, models: ServedModels, bodies: BodyLimit
 async function useOf(models: ServedModels, named: string | undefined, signal: AbortSignal): Promise<ModelUse> {
   const listed = models.list();
   const id = named ?? listed[0].id;
-  if (!listed.some((model) => model.id === id)) throw noSuchModel(id, listed);
+  if (!listed.some((model) => model.id === id)) throw noneOf(id, listed);
   try {
     return await models.use(id, signal);
   } catch (error) {
@@ -87,40 +88,16 @@ async function useOf(models: ServedModels, named: string | undefined, signal: Ab
 const RETRY_AFTER = 5;
 
 /** A refusal that says which there are. */
-export function noSuchModel(id: string, listed: readonly ListedModel[]): HttpError {
-  const names = listed.map(({ id }) => `"${id}"`).join(", ");
-  return new HttpError(404, `The model "${id.slice(0, 256)}" does not exist; this server serves ${names}`, {
-    param: "model",
-    code: "model_not_found",
-  });
+export function noneOf(id: string, listed: readonly ListedModel[]): HttpError {
+  return noSuchModel(id, `this server serves ${quoted(listed.map(({ id }) => id))}`);
 }
 
-/** An entry of `/v1/models`; its state as llama.cpp's router has it. */
-export function listedObject({ id, state, error, maxContext }: ListedModel, created: number): object {
-  return {
-    id,
-    object: "model",
-    created,
-    owned_by: "latentmesh",
-    ...(maxContext === null ? {} : { max_model_len: maxContext }),
-    status: { value: state, ...(error === null ? {} : { failed: true, error }) },
-  };
+/** A model as `/v1/models` has it. */
+export function listedAs({ id, state, error, maxContext }: ListedModel, created: number): ListedAs {
+  return { id, created, maxContext, status: { value: state, ...(error === null ? {} : { failed: true, error }) } };
 }
 
 /** What `/readyz` says of a model: its state, or that it could not be loaded the last time. */
 export function readinessOf({ state, error }: ListedModel): ListedModel["state"] | "failed" {
   return state === "unloaded" && error !== null ? "failed" : state;
-}
-
-/** The same as Anthropic's API has it, which knows of no states. */
-export function listedAnthropic({ id, maxContext }: ListedModel, created: number): object {
-  const most = maxContext === null ? {} : { max_input_tokens: maxContext, max_tokens: maxContext };
-  return { type: "model", id, display_name: id, created_at: new Date(created * 1000).toISOString(), ...most };
-}
-
-/** All of `/v1/models`. */
-export function listOf(listed: readonly ListedModel[], created: number, anthropic: boolean): object {
-  if (!anthropic) return { object: "list", data: listed.map((model) => listedObject(model, created)) };
-  const data = listed.map((model) => listedAnthropic(model, created));
-  return { data, has_more: false, first_id: listed[0].id, last_id: listed.at(-1)!.id };
 }

@@ -24,7 +24,7 @@ import type { ConversationFields, FieldNames, PreparedConversation } from "./job
 import type { TextModel } from "./text_model.ts";
 import { nameCalls } from "./call_names.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, shortened } from "../api/errors.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 
 /** Special tokens that are text to grammars and parsers of this model. */
@@ -159,7 +159,10 @@ function toolChoiceOf(choice: ToolChoiceField | undefined, tools: readonly Tool[
   if (choice === "required") return { kind: "required" };
   const { name } = choice.function;
   if (!tools.some((tool) => tool.name === name)) {
-    throw new HttpError(400, `"tool_choice" names the tool "${name}", which is not among the tools`, { param: "tool_choice", code: "invalid_value" });
+    throw new HttpError(400, `"tool_choice" names the tool "${shortened(name)}", which is not among the tools`, {
+      param: "tool_choice",
+      code: "invalid_value",
+    });
   }
   return { kind: "tool", name };
 }

@@ -5,7 +5,7 @@
  */
 import { numberText, parseWithNumbers } from "../../core/text/json_numbers.ts";
 import { answerForm } from "./answer_form.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel } from "../api/errors.ts";
 import {
   type ChatRequest,
   chatRequest,
@@ -234,10 +234,7 @@ function json(value: unknown): Uint8Array<ArrayBuffer> {
 /** @throws {HttpError} 404 if the request names another model */
 function checkModel({ id }: TextModel, requested: string | undefined): void {
   if (requested === undefined || requested === id) return;
-  throw new HttpError(404, `The model "${requested.slice(0, 256)}" does not exist; this server serves "${id}"`, {
-    param: "model",
-    code: "model_not_found",
-  });
+  throw noSuchModel(requested, `this server serves "${id}"`);
 }
 
 /** @throws {HttpError} 400 if one is no token */

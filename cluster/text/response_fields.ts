@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { HttpError } from "../api/errors.ts";
+import { HttpError, shortened } from "../api/errors.ts";
 import { allowedFunctions, nameIn, offeredTools } from "./offered_tools.ts";
 import { joinTurns } from "./turns.ts";
 import type { ConversationFields, FieldNames } from "./jobs.ts";
@@ -57,7 +57,7 @@ function choiceOf(choice: ResponsesRequest["tool_choice"]): ToolChoiceField | un
   if (typeof choice !== "object") return choice;
   if ("mode" in choice) return choice.mode;
   if (!("missing" in choice)) return choice;
-  throw new HttpError(400, `"tool_choice" asks for a tool of type "${choice.type.slice(0, 64)}"; only functions are here`, {
+  throw new HttpError(400, `"tool_choice" asks for a tool of type "${shortened(choice.type)}"; only functions are here`, {
     param: "tool_choice",
     code: "invalid_value",
   });

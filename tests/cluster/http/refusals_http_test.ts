@@ -225,6 +225,27 @@ describe("requests that cannot be honoured", () => {
     }
   });
 
+  it("repeats no more of a name than tells which it is, and looks for no other that is like it", async () => {
+    const long = "m".repeat(50_000);
+    const cases: [path: string, body: object][] = [
+      [chat, { ...KETTLE, model: long }],
+      ["/v1/responses", { input: "x", model: long }],
+      ["/tokenize", { prompt: "x", model: long }],
+      [chat, { ...KETTLE, [long]: 1 }],
+      [chat, { ...KETTLE, logit_bias: { [long]: 1 } }],
+      [chat, { ...KETTLE, chat_template_kwargs: { [long]: 1 } }],
+      ["/v1/messages", { ...KETTLE, tools: [{ name: "a", input_schema: {} }], tool_choice: { type: "tool", name: long } }],
+      ["/v1/messages", { ...KETTLE, tools: [{ type: "web", name: long }], tool_choice: { type: "tool", name: long } }],
+    ];
+    for (const [path, body] of cases) {
+      const response = await post(path, body);
+      const text = await response.text();
+      assert([400, 404].includes(response.status) && text.length < 1000, `${path}: ${response.status}, ${text.slice(0, 300)}, ${text.length} bytes`);
+    }
+    const listed = await (await test.app.request(`/v1/models/${long}`)).text();
+    assert(listed.length < 1000, `${listed.length} bytes`);
+  });
+
   it("says that a body is empty", async () => {
     const response = await post(chat, "");
     const { error } = await response.json();
