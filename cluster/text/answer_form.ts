@@ -46,6 +46,7 @@ export function answerForm(model: TextModel, fields: ConversationFields, names: 
     });
   }
   const { tools: format, reasoning: marks } = answerFormats(model);
+  checkNames(fields.tools, names);
   const tools = fields.tool_choice === "none" ? [] : (fields.tools ?? []).map(toolOf);
   const messages = nameCalls(format, fields.messages);
   const end = endOf(fields, names);
@@ -117,6 +118,20 @@ function endOf(
     );
   }
   return "message";
+}
+
+/** @throws {HttpError} 400 if two tools have one name */
+function checkNames(tools: readonly ToolField[] = [], { tools: param }: FieldNames): void {
+  const seen = new Set<string>();
+  for (const { function: { name } } of tools) {
+    if (seen.has(name)) {
+      throw new HttpError(400, `Two tools are called "${shortened(name)}": a call could not tell which of them is meant`, {
+        param,
+        code: "invalid_value",
+      });
+    }
+    seen.add(name);
+  }
 }
 
 function toolOf({ function: { name, description, parameters, strict } }: ToolField): Tool {

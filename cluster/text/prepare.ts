@@ -19,7 +19,6 @@ import { parseBody } from "../api/parse_body.ts";
 import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
 import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
 import { conversationOf, referencesOf, RESPONSE_FIELDS, responseEcho, storesItems } from "./response_fields.ts";
-import { offeredTools } from "./offered_tools.ts";
 import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
@@ -141,14 +140,14 @@ function prepareResponse(model: TextModel, { body, kept }: TextJobs["response"][
   checkModel(model, request.model);
   const references = kept === null ? referencesOf(request) : [];
   if (references.length > 0) return { references };
-  const { fields, leftOut } = conversationOf(request, kept ?? {});
+  const { fields, namespaces, leftOut } = conversationOf(request, kept ?? {});
   const conversation = answerForm(model, fields, RESPONSE_FIELDS);
   const { temperature, top_p, priority, speculate, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
   return {
     request: { temperature, top_p, priority, speculate, max_output_tokens, stream },
     conversation,
-    namespaces: offeredTools(request.tools).namespaces,
+    namespaces,
     echo: responseEcho(request, model.id),
     warning: leftOutWarning(leftOut),
     store: storesItems(request),

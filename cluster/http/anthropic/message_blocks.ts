@@ -102,10 +102,11 @@ function blockOf({ kind, id, name, text }: OpenBlock): object {
   }
 }
 
-/** The arguments of a call, as the model wrote them; of what was cut, none. */
+/** The arguments of a call, as the model wrote them; of what was cut or is no object, which clients could not send back, none. */
 function inputOf(json: string): object {
   try {
-    JSON.parse(json);
+    const value: unknown = JSON.parse(json);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return {};
     return new WrittenJson(new TextEncoder().encode(json));
   } catch {
     return {};

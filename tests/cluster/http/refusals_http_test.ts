@@ -246,6 +246,25 @@ describe("requests that cannot be honoured", () => {
     assert(listed.length < 1000, `${listed.length} bytes`);
   });
 
+  it("refuses two tools of one name, in every API and whatever the names are made of", async () => {
+    const parameters = { type: "object", properties: {} };
+    const own = (name: string) => ({ type: "function", name, parameters });
+    const cases: [path: string, body: object, name: string][] = [
+      [chat, { ...KETTLE, tools: [...TOOLS, ...TOOLS] }, "boil"],
+      [chat, { ...KETTLE, tools: [...TOOLS, ...TOOLS], tool_choice: "none" }, "boil"],
+      ["/tokenize", { messages: KETTLE.messages, tools: [...TOOLS, ...TOOLS] }, "boil"],
+      ["/v1/responses", { input: "x", tools: [own("a"), own("b"), own("a")] }, "a"],
+      ["/v1/responses", { input: "x", tools: [own("n__a"), { type: "namespace", name: "n", tools: [own("a")] }] }, "n__a"],
+      ["/v1/messages", { ...KETTLE, tools: [{ name: "a", input_schema: parameters }, { name: "a", input_schema: parameters }] }, "a"],
+      ["/v1/messages/count_tokens", { messages: KETTLE.messages, tools: new Array(2).fill({ name: "a", input_schema: parameters }) }, "a"],
+    ];
+    for (const [path, body, name] of cases) {
+      const response = await post(path, body);
+      const { error } = await response.json();
+      assertEquals([response.status, error.message.split(":")[0]], [400, `Two tools are called "${name}"`], path);
+    }
+  });
+
   it("says that a body is empty", async () => {
     const response = await post(chat, "");
     const { error } = await response.json();
