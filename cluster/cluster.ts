@@ -28,6 +28,7 @@ import { fitFeedForward } from "./planning/fit_feed_forward.ts";
 import { loadClusterModel } from "./fleet/load_model.ts";
 import { LocalHost } from "./fleet/local_host.ts";
 import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./observe/cluster_status.ts";
+import { OutcomeListeners, tellOutcome } from "./serving/outcome_listeners.ts";
 import { tracePhases } from "./observe/phases.ts";
 import { logLoaded } from "./logs/log_loaded.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
@@ -74,11 +75,10 @@ export class RunningCluster implements AsyncDisposable {
   readonly summary: string;
   /** What would make more of its machines, for people. */
   readonly advice: readonly string[];
-  /** Told of every request that has ended. */
-  onOutcome: ((outcome: RequestOutcome) => void) | null = null;
   readonly #host: UnitHost;
   readonly #engine: ClusterTokenEngine;
   readonly #servers = new Set<ModelServer>();
+  readonly #outcomes = new OutcomeListeners();
   readonly #arithmetic: () => Promise<CellArithmetic>;
   #grammars: Grammars | null = null;
   #closed = false;
@@ -93,8 +93,8 @@ export class RunningCluster implements AsyncDisposable {
       onArrival: () => {
         const traced = tracePhases();
         return (outcome) => {
-          traced(outcome);
-          this.onOutcome?.(outcome);
+          tellOutcome(traced, outcome);
+          this.#outcomes.tell(outcome);
         };
       },
     });
@@ -166,6 +166,11 @@ export class RunningCluster implements AsyncDisposable {
     return this.#arithmetic();
   }
 
+  /** Has a listener told of every request that has ended, once. @returns what ends that */
+  onOutcome(listener: (outcome: RequestOutcome) => void): () => void {
+    return this.#outcomes.add(listener);
+  }
+
   /** What it consists of and what it is at. Never fails: workers that do not answer are reported without their totals. */
   async describe(): Promise<ClusterStatus> {
     const { scheduler } = this.#engine.serving;
@@ -233,11 +238,16 @@ export class RunningCluster implements AsyncDisposable {
    */
   async close(options: { readonly now?: boolean } = {}): Promise<void> {
     if (options.now) this.#engine.serving.failAll(new LatentmeshError("capacity", "The cluster is shutting down"));
-    await Promise.all([...this.#servers].map((server) => server.close(options)));
+    // Whatever cannot be closed in order, the devices are given back.
+    const served = await Promise.allSettled([...this.#servers].map((server) => server.close(options)));
     this.#closed = true;
-    await this.#engine.close();
-    this.#grammars?.[Symbol.dispose]();
-    await this.#host.close();
+    try {
+      await this.#engine.close();
+    } finally {
+      this.#grammars?.[Symbol.dispose]();
+      await this.#host.close();
+    }
+    for (const one of served) if (one.status === "rejected") throw one.reason;
   }
 
   /** The same as {@link close}. */

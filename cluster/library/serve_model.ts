@@ -96,8 +96,11 @@ export class ModelServer implements AsyncDisposable {
   }
 
   async #end(): Promise<void> {
-    await finish(this.#server, this.#cancel, this.#timeout, stopping);
-    await this.#open.close();
+    try {
+      await finish(this.#server, this.#cancel, this.#timeout, stopping);
+    } finally {
+      await this.#open.close();
+    }
   }
 }
 

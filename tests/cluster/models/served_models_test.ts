@@ -26,7 +26,7 @@ describe("the models of a server", () => {
   async function load(settings: Settings): Promise<ModelEngine> {
     const engine = await RunningCluster.alone({ ...settings, model: given.model }, clusterServices);
     const model: ModelEngine = {
-      onOutcome: null,
+      onOutcome: (listener) => engine.onOutcome(listener),
       served: engine.served,
       failed: engine.failed,
       weightBytes: engine.weightBytes,
