@@ -7,7 +7,6 @@ import { z } from "zod";
 import { checkOptions } from "../../core/check_options.ts";
 import type { ServedModel } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { AnswerParser } from "../../core/text/answers/answer_parser.ts";
 import type { GeneratedPiece } from "../../core/text/generate.ts";
 import { type GenerateOptions, generatePieces } from "../../core/text/text_engine.ts";
 import {
@@ -21,8 +20,8 @@ import {
 } from "../api/conversation_schema.ts";
 import { HttpError } from "../api/errors.ts";
 import type { Grammars } from "../grammar/grammars.ts";
-import { callId } from "../http/openai/chat_message.ts";
 import { answerForm, answerParser, keptTokens } from "../text/answer_form.ts";
+import { AnswerSum } from "../text/answer_sum.ts";
 
 /** What to generate, and what it must look like. */
 export interface AnswerOptions extends GenerateOptions {
@@ -103,9 +102,9 @@ export async function* generateAnswer(served: ServedModel, options: AnswerOption
   const { messages: _, ...sampling } = rest;
   const [constraint] = conversation.grammar === null ? [] : await grammars().constrain(conversation.grammar, { count: 1, client: "" });
   try {
-    const answer = new Answer(answerParser(served, conversation));
+    const answer = new AnswerSum(answerParser(served, conversation));
     const pieces = generatePieces(served, { ...sampling, prompt: [...conversation.prompt] }, { constraint, kept: keptTokens(served) });
-    for await (const piece of pieces) yield answer.take(piece);
+    for await (const piece of pieces) yield pieceOf(answer, piece);
   } finally {
     constraint?.[Symbol.dispose]();
   }
@@ -143,36 +142,12 @@ function inCamelCase(text: string): string {
   );
 }
 
-/** Sorts what comes. */
-class Answer {
-  readonly #parser: AnswerParser;
-  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
-
-  constructor(parser: AnswerParser) {
-    this.#parser = parser;
+/** A piece with what became certain of its text. */
+function pieceOf(answer: AnswerSum, piece: GeneratedPiece): AnswerPiece {
+  let [text, reasoning] = ["", ""];
+  for (const part of answer.take(piece)) {
+    if (part.kind === "content") text += part.text;
+    if (part.kind === "reasoning") reasoning += part.text;
   }
-
-  take(piece: GeneratedPiece): AnswerPiece {
-    const ended = piece.finishReason !== null;
-    let [text, reasoning] = ["", ""];
-    for (const part of [...this.#parser.push(piece.text), ...(ended ? this.#parser.finish() : [])]) {
-      switch (part.kind) {
-        case "content":
-          text += part.text;
-          break;
-        case "reasoning":
-          reasoning += part.text;
-          break;
-        case "call":
-          this.#calls[part.index] = { id: callId(), type: "function", function: { name: part.name, arguments: "" } };
-          break;
-        case "arguments":
-          this.#calls[part.index].function.arguments += part.text;
-          break;
-        default:
-          part satisfies never;
-      }
-    }
-    return { ...piece, text, reasoning, ...(ended ? { toolCalls: this.#calls } : {}) };
-  }
+  return { ...piece, text, reasoning, ...(piece.finishReason === null ? {} : { toolCalls: answer.calls }) };
 }

@@ -42,7 +42,6 @@ const JOBS: Jobs = {
   tokenize,
   detokenize,
   encode,
-  count,
 };
 
 function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
@@ -200,10 +199,6 @@ function detokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array
 
 function encode({ tokenizer }: TextModel, texts: readonly string[]): Uint32Array[] {
   return texts.map((text) => Uint32Array.from(tokenizer.encode(text, { special: true })));
-}
-
-function count({ tokenizer }: TextModel, texts: readonly string[]): number {
-  return texts.reduce((sum, text) => sum + tokenizer.encode(text, { special: false }).length, 0);
 }
 
 /** @param parse for conversations, of whose tools templates print every number as it was written */

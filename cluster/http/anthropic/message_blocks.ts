@@ -23,8 +23,6 @@ interface OpenBlock {
 export class MessageBlocks {
   /** Those that are done. */
   readonly blocks: object[] = [];
-  /** All thinking, in order. */
-  thinking = "";
   readonly #listener: BlockListener;
   #open: OpenBlock | null = null;
   /** White space, which is part of a text only if more of that follows. */
@@ -39,7 +37,6 @@ export class MessageBlocks {
       case "content":
         return this.#takeText(part.text);
       case "reasoning":
-        this.thinking += part.text;
         if (this.#open?.kind !== "thinking") this.#begin("thinking");
         return this.#delta(part.text, { type: "thinking_delta", thinking: part.text });
       case "call":

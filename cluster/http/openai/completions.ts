@@ -16,7 +16,7 @@ import { CompletionLogprobsWriter, LOGPROBS_RUN, promptLogprobs, type ScoredToke
 import { prepared } from "../answers/prepared.ts";
 import { tokenRequests } from "../answers/requests.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "../../../core/slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";
 
 /** A choice's request and the text of its prompt, where that is echoed. */

@@ -6,7 +6,7 @@
 import type { TokenLogprob } from "../../../core/engine.ts";
 import { createDetokenizer, type Detokenizer } from "../../../core/text/detokenizer.ts";
 import type { TextTokenizer } from "../../../core/text/tokenizer.ts";
-import type { Slices } from "../slices.ts";
+import type { Slices } from "../../../core/slices.ts";
 
 /** Stands for minus infinity, which JSON lacks. */
 const LEAST = -9999;

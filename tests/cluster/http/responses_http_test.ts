@@ -95,6 +95,12 @@ describe("POST /v1/responses", () => {
     answer = "<think>Hm…";
     const { body: cut } = await post({ input: "Weather?", max_output_tokens: 9 });
     assertEquals([cut.status, cut.incomplete_details], ["incomplete", { reason: "max_output_tokens" }]);
+    // All but the one that it begins with, and not as many as its text would have if it were tokenised again.
+    assertEquals([cut.usage.output_tokens, cut.usage.output_tokens_details.reasoning_tokens], [9, 8]);
+    const messages = [{ role: "user", content: "Weather?" }];
+    const message = await test.app.request("/v1/messages", { method: "POST", body: JSON.stringify({ messages, max_tokens: 9 }) });
+    const { usage } = await message.json();
+    assertEquals([usage.output_tokens, usage.output_tokens_details.thinking_tokens], [9, 8]);
   });
 
   it("leaves out tools that are no functions, says so, and refuses to be made to call one", async () => {
