@@ -5,6 +5,7 @@
  * @module
  */
 import { asLatentmeshError, cancellation, LatentmeshError } from "../../core/errors.ts";
+import { orAborted } from "../../core/or_aborted.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import { logRecord } from "../logs/log.ts";
 import { type Lease, ModelSlot, type ModelState, type Pooled, type PoolModel, STOPPING } from "./model_slot.ts";
@@ -197,19 +198,6 @@ export class ModelPool<T extends Pooled> {
 }
 
 const UNWANTED = Symbol("unwanted");
-
-/** The same promise, until a signal aborts. */
-async function orAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (signal === undefined) return await promise;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(cancellation(signal));
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
-}
 
 function closing(): LatentmeshError {
   return new LatentmeshError("capacity", "The server is stopping", { cause: STOPPING });

@@ -180,6 +180,16 @@ describe("grammars", () => {
     (await constrain(json({ const: 0 }), "greedy"))[Symbol.dispose]();
   });
 
+  it("are given up when nobody waits for them any more, and leave nothing that counts", async () => {
+    const written = writeGrammar(json({ const: "never asked for before" }));
+    const abort = new AbortController();
+    const asked = Array.from({ length: 200 }, () => grammars.constrain(written, { count: 2, client: "fickle", signal: abort.signal }));
+    abort.abort();
+    for (const one of asked) await assertRejects(() => one, LatentmeshError, "cancelled");
+    const again = await Promise.all(Array.from({ length: 200 }, () => grammars.constrain(written, { count: 1, client: "fickle" })));
+    for (const [constraint] of again) constraint[Symbol.dispose]();
+  });
+
   it("end with the server", async () => {
     const others = createGrammars(model);
     const [running] = await others.constrain(writeGrammar(json({})), { count: 1, client: "" });
