@@ -77,6 +77,8 @@ export interface AppOptions {
   readonly limits?: ClientLimits;
   /** Several models instead of one: the server's state tells of none. */
   readonly models?: ServedModels;
+  /** Items of responses that may be referred to; default: the app's own. */
+  readonly items?: KeptItems;
   /** Fronts that requests come through; default: there are none. */
   readonly fronts?: FrontRules | null;
 }
@@ -103,7 +105,7 @@ function bodyLimits(maxBytes: number): BodyLimits {
 export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
   const { drain, shutdown, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits, fronts = null } = options;
   let bodies: BodyLimits | null = null;
-  const items = new KeptItems();
+  const { items = new KeptItems() } = options;
   const loaded = (c?: Context<AppEnv>): ServerContext => {
     const now = state();
     if ("loading" in now) {

@@ -10,6 +10,7 @@ import type { SeveralModels } from "../config/several_models.ts";
 import type { Settings } from "../config/settings.ts";
 import type { AppOptions } from "../http/app.ts";
 import { createApp } from "../http/app.ts";
+import { KeptItems } from "../http/kept_items.ts";
 import { type HttpEngine, OpenModel } from "../http/open_model.ts";
 import type { ListedModel, ModelUse, ServedModels } from "../http/several_models.ts";
 import { type ClusterStatus, noCluster, type SchedulingStatus } from "../observe/cluster_status.ts";
@@ -39,7 +40,7 @@ export interface ServedModelsOptions {
   readonly metrics: ServerMetrics;
   readonly spawnText: SpawnText;
   /** Of the app of each model: what guards the server has been done before. */
-  readonly app: Pick<AppOptions, "drain" | "shutdown" | "apiKeys" | "maxBodyBytes">;
+  readonly app: Pick<AppOptions, "drain" | "shutdown" | "apiKeys" | "maxBodyBytes" | "items">;
   /** The same settings of a model that is on this host, and can be read. @param signal aborts when it is wanted no more @throws {LatentmeshError} */
   fetch(settings: Settings, onProgress: (progress: LoadProgress) => void, signal: AbortSignal): Promise<Settings>;
   /** Whether there is memory for it now. */
@@ -94,7 +95,8 @@ export class ModelServing implements ServedModels {
   #before: Counted = { scheduling: noCluster("").scheduling, steps: newStepTimes() };
 
   constructor({ models, maxLoaded }: SeveralModels<Settings>, options: ServedModelsOptions) {
-    this.#options = options;
+    // What one model has answered another may be asked to go on with, and it is there though the first is unloaded.
+    this.#options = { ...options, app: { items: new KeptItems(), ...options.app } };
     this.#given = new Map(models.map(({ name, settings }) => [name, settings]));
     this.#pool = new ModelPool({
       models,
