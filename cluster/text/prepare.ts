@@ -61,7 +61,7 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     ...request
   } = parsed;
   checkModel(model, request.model);
-  checkPromptLogprobs(request);
+  checkNotStreamed(request);
   if (request.top_logprobs !== undefined && !request.logprobs) {
     throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
   }
@@ -79,6 +79,7 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
   const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
   checkStopTokens(model, request.stop_token_ids);
+  checkPromptLogprobs("prompt_logprobs", { tokens: conversation.prompt.length, wanted: request.prompt_logprobs, choices: 1 });
   checkLeast(request.min_tokens, request[maxField], conversation.grammar !== null);
   return {
     request: { ...request, seed: exactSeed(body, request.seed) },
@@ -92,7 +93,7 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
   const { prompt, logit_bias, prediction, ...request } = parseBody(completionRequest, parseJson(body));
   checkModel(model, request.model);
   checkBestOf(request);
-  checkPromptLogprobs(request);
+  checkNotStreamed(request);
   checkStopTokens(model, request.stop_token_ids);
   checkLeast(request.min_tokens, request.max_tokens ?? DEFAULT_MAX_TOKENS, false);
   const prompts = promptsOf(prompt).map((one) => {
@@ -101,6 +102,9 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
     const text = typeof one === "string" ? one : model.tokenizer.decode(one, { skipSpecial: false });
     return { text: request.echo ? text : "", tokens: Uint32Array.from(tokens) };
   });
+  const repeated = { tokens: prompts.reduce((sum, { tokens }) => sum + tokens.length, 0), choices: request.n ?? 1 };
+  checkPromptLogprobs("prompt_logprobs", { ...repeated, wanted: request.prompt_logprobs });
+  if (request.echo) checkPromptLogprobs("echo", { ...repeated, wanted: request.logprobs });
   return {
     request: { ...request, seed: exactSeed(body, request.seed) },
     bias: biasOf(model, logit_bias),
@@ -109,8 +113,27 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
   };
 }
 
+/** Most log-probabilities of prompts in one answer: some hundred bytes each, in memory and on their way. */
+const MOST_PROMPT_LOGPROBS = 1 << 20;
+
+/**
+ * @param wanted beside each token's own
+ * @param choices that repeat them
+ * @throws {HttpError} 400 if an answer would hold too many log-probabilities of prompts
+ */
+function checkPromptLogprobs(
+  param: "prompt_logprobs" | "echo",
+  { tokens, wanted, choices }: { readonly tokens: number; readonly wanted: number | undefined; readonly choices: number },
+): void {
+  if (wanted === undefined) return;
+  const all = tokens * (1 + wanted) * choices;
+  if (all <= MOST_PROMPT_LOGPROBS) return;
+  const problem = `"${param}" asks for ${all} log-probabilities of prompts (${tokens} tokens, ${1 + wanted} for each, in ${choices} choices)`;
+  throw new HttpError(400, `${problem}; the most are ${MOST_PROMPT_LOGPROBS}`, { param, code: "invalid_value" });
+}
+
 /** @throws {HttpError} 400 if log-probabilities of the prompt are to be streamed, for which there is no form */
-function checkPromptLogprobs({ prompt_logprobs: wanted, stream }: Pick<ChatRequest, "prompt_logprobs" | "stream">): void {
+function checkNotStreamed({ prompt_logprobs: wanted, stream }: Pick<ChatRequest, "prompt_logprobs" | "stream">): void {
   if (wanted === undefined || !stream) return;
   throw new HttpError(400, `"prompt_logprobs" cannot be streamed`, { param: "prompt_logprobs", code: "invalid_value" });
 }
