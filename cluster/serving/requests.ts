@@ -9,7 +9,7 @@ import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import { canForesee, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
-import type { IndexBudget } from "../../core/speculation/ngram_drafts.ts";
+import type { IndexBudget } from "../../core/speculation/ngram_index.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
 import { type DraftSource, Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
