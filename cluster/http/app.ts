@@ -13,22 +13,22 @@ import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { LoadingPace } from "../observe/loading_pace.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
 import type { TextService } from "../text/text_work.ts";
-import type { BodyLimits } from "./body.ts";
-import { Budget } from "./budget.ts";
+import { type BodyLimits, bodyLimits } from "./body.ts";
+import { errorResponse } from "./error_response.ts";
 import { KeptItems } from "./kept_items.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./openai/chat.ts";
 import { handleCompletion } from "./openai/completions.ts";
 import { HttpError, noSuchModel, quoted, toHttpError } from "../api/errors.ts";
 import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
-import { anthropicError, isAnthropic } from "./anthropic/shapes.ts";
-import { handleCountTokens, handleMessages } from "./anthropic/messages.ts";
+import { isAnthropic } from "./anthropic/shapes.ts";
+import { handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
 import { type FrontRules, handleContinue, recogniseFronts, unlessFront } from "./relay/fronts.ts";
 import { RelayedEngine } from "./relay/relayed_engine.ts";
 import { CONTINUE_PATH } from "./relay/relayed_request.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
-import { handleTokens } from "./openai/tokens.ts";
+import { addTextRoutes } from "./text_app.ts";
 import { type ListedAs, modelList, modelObject } from "./model_objects.ts";
 import { askModels, listedAs, readinessOf, type ServedModels } from "./several_models.ts";
 
@@ -87,19 +87,11 @@ export interface AppOptions {
 const LEAST_BODY_BYTES = 4 << 20;
 /** A token is some four bytes of text, or up to eight as a number; escaped, a character alone takes six. */
 const BODY_BYTES_PER_TOKEN = 32;
-/** Bodies as large as they may be that are read at a time: of one client, and in all. */
-const BODIES_PER_CLIENT = 16;
-const BODIES = 32;
-
 /** The same where models are not known before they are loaded: a million tokens. */
-const SEVERAL_BODY_BYTES = 32 << 20;
+export const SEVERAL_BODY_BYTES = 32 << 20;
 
 /** Everybody may ask about health. */
 const OPEN_PATHS = ["/healthz", "/health", "/readyz", "/version", ...DASHBOARD_PATHS];
-
-function bodyLimits(maxBytes: number): BodyLimits {
-  return { maxBytes, budget: new Budget({ total: BODIES * maxBytes, perClient: BODIES_PER_CLIENT * maxBytes }) };
-}
 
 /** Endpoints by method and path. @param state asked at every request: a server that is loading answers about itself */
 export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
@@ -145,9 +137,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   app.post("/v1/completions", (c) => handleCompletion(c, loaded(c)));
   app.post("/v1/responses", (c) => handleResponses(c, loaded(c)));
   app.post("/v1/messages", (c) => handleMessages(c, loaded(c)));
-  app.post("/v1/messages/count_tokens", (c) => handleCountTokens(c, loaded()));
-  app.post("/tokenize", (c) => handleTokens(c, loaded(), "tokenize"));
-  app.post("/detokenize", (c) => handleTokens(c, loaded(), "detokenize"));
+  addTextRoutes(app, () => loaded());
   const started = Math.floor(Date.now() / 1000);
   const listedModels = (): readonly ListedAs[] => {
     if (models !== undefined) return models.list().map((model) => listedAs(model, started));
@@ -222,10 +212,4 @@ function countedBy({ metrics }: AppOptions) {
 
 function progressOf({ loadedBytes, totalBytes, pace }: LoadingServer) {
   return { loadedBytes, totalBytes, ...pace?.status(totalBytes) };
-}
-
-function errorResponse(c: Context<AppEnv>, error: HttpError): Response {
-  if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
-  // 499 (client closed request) is nginx's and not in hono's list.
-  return c.json(isAnthropic(c) ? anthropicError(error, c.get("requestId")) : error.body, error.status as 400);
 }

@@ -12,6 +12,7 @@ import { endingWith } from "./guards.ts";
 import type { ListedAs } from "./model_objects.ts";
 import { requestedModel } from "./requested_model.ts";
 import type { AppEnv } from "./server_context.ts";
+import { TEXT_PATHS } from "./text_app.ts";
 
 /** A model of several, as `/v1/models` tells of it. */
 export interface ListedModel {
@@ -38,6 +39,8 @@ export interface ServedModels {
   list(): readonly ListedModel[];
   /** Waits until it is loaded. @throws {LatentmeshError} `cancelled` by the signal, or why it cannot be */
   use(id: string, signal: AbortSignal): Promise<ModelUse>;
+  /** The same for what needs no weights, see `text_app.ts`: it is not loaded for that. */
+  useText(id: string, signal: AbortSignal): Promise<ModelUse>;
   /** What the units of all that are loaded are at. */
   describe(): Promise<ClusterStatus>;
 }
@@ -64,19 +67,24 @@ export function askModels(models: ServedModels, bodies: BodyLimits, isAsked: (c:
 async function taken(c: Context<AppEnv>, models: ServedModels, bodies: BodyLimits): Promise<{ readonly use: ModelUse; readonly request: Request }> {
   const { url, headers: given, signal } = c.req.raw;
   using body = await HeldBody.read(c.req.raw, c.get("client"), bodies);
-  const use = await useOf(models, requestedModel(body.bytes), signal);
+  const use = await useOf(models, requestedModel(body.bytes), { signal, text: TEXT_PATHS.includes(c.req.path) });
   const headers = new Headers(given);
   // Where it comes from has been looked at; and it comes in one piece now.
   for (const name of ["origin", "content-length", "transfer-encoding"]) headers.delete(name);
   return { use, request: new Request(url, { method: "POST", headers, body: body.bytes, signal }) };
 }
 
-async function useOf(models: ServedModels, named: string | undefined, signal: AbortSignal): Promise<ModelUse> {
+/** @param how.text whether nothing but its tokenizer and template is asked for */
+async function useOf(
+  models: ServedModels,
+  named: string | undefined,
+  { signal, text }: { readonly signal: AbortSignal; readonly text: boolean },
+): Promise<ModelUse> {
   const listed = models.list();
   const id = named ?? listed[0].id;
   if (!listed.some((model) => model.id === id)) throw noneOf(id, listed);
   try {
-    return await models.use(id, signal);
+    return await (text ? models.useText(id, signal) : models.use(id, signal));
   } catch (error) {
     // Neither the client's doing nor for ever: the next request tries again.
     if (error instanceof LatentmeshError && (error.code === "cancelled" || error.code === "capacity")) throw error;

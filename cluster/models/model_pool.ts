@@ -97,6 +97,12 @@ export class ModelPool<T extends Pooled> {
     }
   }
 
+  /** A model if it is loaded now, see {@link use}; null: it is not, or others wait for its room, and it is not loaded for that. */
+  useLoaded(name: string): Lease<T> | null {
+    const slot = this.#slots.find(({ model }) => model.name === name);
+    return slot === undefined || this.#wanted !== null && !slot.model.keepLoaded ? null : slot.lease();
+  }
+
   /** Unloads all models. Who waits for one is refused; who uses one is to have ended before. */
   async close(): Promise<void> {
     this.#closing.abort(closing());

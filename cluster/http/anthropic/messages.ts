@@ -22,7 +22,7 @@ import { MessageBlocks } from "./message_blocks.ts";
 import { anthropicError } from "./shapes.ts";
 
 /** How many tokens a message would begin with. */
-export async function handleCountTokens(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
+export async function handleCountTokens(c: Context<AppEnv>, server: Pick<ServerContext, "text" | "bodies">): Promise<Response> {
   return new Response(await prepared(c, server, "messageTokens"), { headers: { "content-type": "application/json" } });
 }
 
