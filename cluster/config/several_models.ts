@@ -56,13 +56,31 @@ export function resolveModels<S>({ models, ...shared }: Config, resolve: (config
   if (maxLoaded !== undefined && maxLoaded < needed) {
     refuse("server.maxLoaded", `it is ${maxLoaded}, and ${kept} are kept loaded (keepLoaded): ${needed} is the least`);
   }
-  const entries = Object.entries(models).map(([name, { gpus, idleSeconds: ownIdle, keepLoaded = false, ...own }]): ModelEntry<S> => {
-    const host = shared.cluster?.hosts?.[0] ?? LOCAL_HOST;
-    const cluster = gpus === undefined ? shared.cluster : { ...shared.cluster, hosts: [{ ...host, gpus }] };
-    const config = { ...merged(shared, own), server: { ...server, modelName: name }, cluster };
-    return { name, settings: named(name, () => resolve(config)), idleSeconds: ownIdle ?? idleSeconds, keepLoaded };
-  });
-  return { models: entries, maxLoaded };
+  const resolved = Object.entries(models).map(
+    ([name, { gpus, idleSeconds: ownIdle, keepLoaded = false, ...own }]): ModelEntry<S> | LatentmeshError => {
+      const host = shared.cluster?.hosts?.[0] ?? LOCAL_HOST;
+      const cluster = gpus === undefined ? shared.cluster : { ...shared.cluster, hosts: [{ ...host, gpus }] };
+      const config = { ...merged(shared, own), server: { ...server, modelName: name }, cluster };
+      try {
+        return { name, settings: resolve(config), idleSeconds: ownIdle ?? idleSeconds, keepLoaded };
+      } catch (error) {
+        const named = ofModel(name, error);
+        if (named instanceof LatentmeshError) return named;
+        throw named;
+      }
+    },
+  );
+  throwAll(resolved.filter((one) => one instanceof LatentmeshError));
+  return { models: resolved as ModelEntry<S>[], maxLoaded };
+}
+
+/** Tells of all errors together. */
+function throwAll(errors: readonly LatentmeshError[]): void {
+  const [first] = errors;
+  if (first === undefined) return;
+  throw errors.length === 1
+    ? first
+    : new LatentmeshError(first.code, errors.map(({ message }) => message).join("\n"), { param: first.param, cause: first });
 }
 
 /** Sections of one model over those of all. */
@@ -72,16 +90,8 @@ function merged(shared: Config, own: Config): Config {
   return { ...shared, ...own, decode: section("decode"), prefill: section("prefill"), mixed: section("mixed"), cache: section("cache") };
 }
 
-function named<T>(name: string, resolve: () => T): T {
-  try {
-    return resolve();
-  } catch (error) {
-    throw ofModel(name, error);
-  }
-}
-
 /** The same error, which says which model it is about. */
-export function ofModel(name: string, error: unknown): unknown {
+function ofModel(name: string, error: unknown): unknown {
   if (!(error instanceof LatentmeshError)) return error;
   return new LatentmeshError(error.code, `Of model "${name}": ${error.message}`, { param: `models.${name}`, cause: error });
 }
