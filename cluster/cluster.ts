@@ -6,13 +6,11 @@
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { withModelFetched } from "./config/fetch_model.ts";
 import { withDawn } from "./config/fetched_dawn.ts";
-import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import { servedModel } from "../core/model_package.ts";
 import { type DocumentScore, scoreDocument } from "../core/text/text_engine.ts";
-import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
 import { shortPositions } from "../core/model/rope.ts";
@@ -22,6 +20,7 @@ import type { LoadTimes } from "../core/wire/load_times.ts";
 import { arithmeticOf } from "./fleet/arithmetic.ts";
 import { type CachePlan, type ClusterModel, PROMPTS_PER_UNIT, resolveCuts } from "./planning/assignment.ts";
 import { ClusterTokenEngine } from "./serving/cluster_engine.ts";
+import { adviceFor, summarize } from "./fleet/cluster_summary.ts";
 import { Coordinator } from "./fleet/coordinator.ts";
 import { fitCache } from "./planning/fit_cache.ts";
 import { fitFeedForward } from "./planning/fit_feed_forward.ts";
@@ -39,8 +38,6 @@ import type { ModelServer, ServeOptions } from "./library/serve_model.ts";
 import type { ClusterServices } from "./planning/services.ts";
 import { generatesFromSlices } from "./config/mixed_units.ts";
 import { asOneMixed, type Settings } from "./config/settings.ts";
-import { gpuAdvice } from "./planning/topology.ts";
-import type { Member, Unit } from "./fleet/unit.ts";
 import type { OnLoading, UnitHost } from "./fleet/unit_host.ts";
 
 /** One worker of a running cluster. */
@@ -282,48 +279,6 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
     maxStepMs: settings.mixed.maxStepMs,
     speculate: settings.decode.speculate,
   };
-}
-
-/** @param gpus of this host */
-function adviceFor(members: readonly Member[], gpus: number): string[] {
-  const onGpus = members.filter(({ hello }) => !isHost(hello.device.kind));
-  const advice = [gpuAdvice(onGpus.map(({ slot }) => slot), gpus), ...members.map(({ hello }) => hello.device.advice)];
-  // Several workers have the same to say.
-  return [...new Set(advice.filter((one) => one != null))];
-}
-
-function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, host: UnitHost): string {
-  if (host instanceof LocalHost) return "one mixed worker in this process, for prefill and decode in one cache (exact)";
-  const all = host.units;
-  const { ranks, latentGroups, halo } = cut;
-  const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
-  const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
-  const attention = decode.scheme.attention === "mla"
-    ? "mla, heads split and latents whole: exact"
-    : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
-  if (mixed.workers > 0) {
-    const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
-    const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";
-    const how = decode.scheme.attention === "mla"
-      ? "for prefill and decode in one cache (exact)"
-      : `for prefill (exact, over whole latents) and decode (${attention})`;
-    return `${several(mixed.workers, unit)}${each}, ${how}${summed}`;
-  }
-  const units = prefill.ranks === 1
-    ? several(prefill.workers, "prefill worker")
-    : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
-  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${summed}`;
-}
-
-/** How ranks share what a layer computes, and how their parts travel. */
-function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
-  const exchanges = all.filter(({ plan: { role } }) => role !== "prefill").flatMap(({ exchange }) => exchange ?? []);
-  const ways = [...new Set(exchanges.map(({ by }) => by === "shared-memory" ? "through shared memory" : "over WebSocket"))].join(" and ");
-  const notShared = exchanges.find(({ notShared }) => notShared !== null)?.notShared;
-  const notThreaded = exchanges.find(({ notThreaded }) => notThreaded !== null)?.notThreaded;
-  const blocks = feedForward === "replicated" ? "feed-forward blocks whole on every rank" : "feed-forward blocks shared";
-  const whyNot = [...(notShared == null ? [] : [`no shared memory: ${notShared}`]), ...(notThreaded == null ? [] : [`no thread: ${notThreaded}`])];
-  return `${blocks}, sums ${ways}${whyNot.length === 0 ? "" : ` (${whyNot.join("; ")})`}`;
 }
 
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */

@@ -118,8 +118,20 @@ describe("the models of a server", () => {
     assertEquals(both.units.map(({ name }) => name), ["b/mixed-0"]);
   });
 
+  it("go on with items that others have answered, which are unloaded by then", async () => {
+    const post = async (id: string, body: object) => {
+      const use = await serving.use(id, never);
+      const response = await use.fetch(new Request("http://localhost/v1/responses", { method: "POST", body: JSON.stringify(body) }));
+      const answer = await response.json();
+      use.release();
+      return answer;
+    };
+    const { output: [{ id }] } = await post("b", { input: "What is a kettle?", max_output_tokens: 2 });
+    const { status } = await post("a", { input: [{ type: "item_reference", id }, { role: "user", content: "And?" }], max_output_tokens: 2 });
+    assertEquals([status, serving.list().map(({ state }) => state)], ["incomplete", ["loaded", "unloaded"]]);
+  });
+
   it("are taken from where they were fetched to, and fetched again only when they have gone from there", async () => {
-    await ask("a");
     assertEquals(fetched, ["org/a", "org/b", "/cache/org/a"]);
     gone = true;
     await ask("b");
