@@ -78,6 +78,7 @@ export class RunningCluster implements AsyncDisposable {
   readonly #outcomes = new OutcomeListeners();
   readonly #arithmetic: () => Promise<CellArithmetic>;
   #grammars: Grammars | null = null;
+  #closing = false;
   #closed = false;
 
   private constructor(host: UnitHost, settings: Settings, clusterModel: ClusterModel, { digestFiles }: ClusterServices, gpus: number) {
@@ -206,21 +207,28 @@ export class RunningCluster implements AsyncDisposable {
    * `timeout` if a worker failed
    */
   generate(options: AnswerOptions): AsyncGenerator<AnswerPiece> {
-    return generateAnswer(this.served, options, () => this.#grammars ??= createGrammars(this.served));
+    return generateAnswer(this.served, options, () => {
+      if (this.#closing) throw shuttingDown();
+      return this.#grammars ??= createGrammars(this.served);
+    });
   }
 
   /**
    * Serves it over the HTTP API that the command `serve` has, page included, until the server or the cluster is closed. Starts processes that prepare requests.
    *
    * @param options the section `server` of a cluster file, such as `{ port: 8080 }`
-   * @throws {LatentmeshError} `invalid_config` that names the option, or why the port cannot be had
+   * @throws {LatentmeshError} `invalid_config` that names the option, or why the port cannot be had; `capacity` if it is closed meanwhile
    */
   async serve(options: ServeOptions = {}): Promise<ModelServer> {
     // What only servers need is loaded by those that serve.
     const { ModelServer } = await import("./library/serve_model.ts");
-    const server = await ModelServer.start(this, this.weightBytes, options);
-    this.#servers.add(server);
-    return server;
+    const server: ModelServer = await ModelServer.start(this, this.weightBytes, options, () => this.#servers.delete(server));
+    if (!this.#closing) {
+      this.#servers.add(server);
+      return server;
+    }
+    await server.close({ now: true });
+    throw shuttingDown();
   }
 
   /** Scores the first `limitTokens` tokens of a text, each given BOS and the tokens before it. Exact: prompts are prefilled. */
@@ -234,7 +242,8 @@ export class RunningCluster implements AsyncDisposable {
    * @param options.now end what runs with an error instead
    */
   async close(options: { readonly now?: boolean } = {}): Promise<void> {
-    if (options.now) this.#engine.serving.failAll(new LatentmeshError("capacity", "The cluster is shutting down"));
+    this.#closing = true;
+    if (options.now) this.#engine.serving.failAll(shuttingDown());
     // Whatever cannot be closed in order, the devices are given back.
     const served = await Promise.allSettled([...this.#servers].map((server) => server.close(options)));
     this.#closed = true;
@@ -251,6 +260,10 @@ export class RunningCluster implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function shuttingDown(): LatentmeshError {
+  return new LatentmeshError("capacity", "The cluster is shutting down");
 }
 
 /** How requests are served on units of such sizes. */

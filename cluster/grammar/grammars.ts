@@ -44,6 +44,8 @@ export class Grammars implements Disposable {
    * @throws {LatentmeshError} `invalid_request` if it cannot be held to: which keyword, and where; `cancelled` by the signal
    */
   async constrain({ json, params }: WrittenGrammar, { count, client, signal }: ConstrainOptions): Promise<GrammarConstraint[]> {
+    // A thread that begins after the end would be ended by nobody.
+    if (this.#ended) throw shuttingDown();
     using _ = this.#wait(client);
     const thread = await orAborted(this.#thread ??= this.#begin(), signal);
     if (this.#ended) throw shuttingDown();

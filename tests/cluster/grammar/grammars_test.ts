@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { GrammarConstraint, RunningGrammar } from "../../../cluster/grammar/running_grammar.ts";
-import type { Grammars } from "../../../cluster/grammar/grammars.ts";
+import { Grammars } from "../../../cluster/grammar/grammars.ts";
 import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
 import { createGrammars } from "../../../cluster/text/model_grammars.ts";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";
@@ -188,6 +188,17 @@ describe("grammars", () => {
     for (const one of asked) await assertRejects(() => one, LatentmeshError, "cancelled");
     const again = await Promise.all(Array.from({ length: 200 }, () => grammars.constrain(written, { count: 1, client: "fickle" })));
     for (const [constraint] of again) constraint[Symbol.dispose]();
+  });
+
+  it("begin nothing after the end", async () => {
+    let asked = 0;
+    const others = new Grammars(() => {
+      asked++;
+      return Promise.reject(new Error("not to be asked"));
+    });
+    others[Symbol.dispose]();
+    await assertRejects(() => others.constrain(writeGrammar(json({})), { count: 1, client: "" }), LatentmeshError, "stopping");
+    assertEquals(asked, 0);
   });
 
   it("end with the server", async () => {

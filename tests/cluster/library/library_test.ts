@@ -150,6 +150,18 @@ describe("an engine in a program", () => {
   });
 });
 
+describe("an engine that is closed", () => {
+  it("serves nobody, also where it was about to, and begins nothing for answers with a form", async () => {
+    const engine = await Engine.load({ model, device: "wasm" });
+    const serving = assertRejects(() => engine.serve({ port: 0 }), LatentmeshError);
+    await engine.close();
+    assertEquals((await serving).code, "capacity");
+    const options = { messages, responseFormat: { type: "json_object" as const } };
+    const error = await assertRejects(() => Array.fromAsync(engine.generate(options)), LatentmeshError);
+    assertEquals(error.code, "capacity");
+  });
+});
+
 describe("options of a program without types", () => {
   it("are checked, and named as they were given", async () => {
     const load = (options: unknown) => Engine.load(options as object).then((engine) => engine.close());
