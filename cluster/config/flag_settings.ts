@@ -57,9 +57,8 @@ export function flagName(flag: SettingFlag): string {
   return `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Paths of settings where an error tells of several, each in a line of its own; see `checkConfig`. */
-export const PROBLEM_LINES = /(?<=^ {2})[\w.]+(?=: )/gm;
-const PROBLEM_LINE = new RegExp(PROBLEM_LINES.source, "m");
+/** Paths of settings where an error tells of several, each in a line of its own; see `checkConfig` and `Problems`. */
+export const PROBLEM_LINES = /(?<=^(?: {2}|Cannot use ))[\w.]+(?=: )/gm;
 
 /** The same error, naming the flag where the setting that is wrong was given by one. */
 export function naming(flags: Partial<Record<SettingFlag, unknown>>, error: unknown): unknown {
@@ -69,7 +68,7 @@ export function naming(flags: Partial<Record<SettingFlag, unknown>>, error: unkn
     (Object.keys(SETTING_OF) as SettingFlag[]).find((flag) => `${path}.`.startsWith(`${SETTING_OF[flag]}.`) && flags[flag] !== undefined);
   const withFlag = (path: string, flag: SettingFlag | undefined) =>
     flag === undefined || flag === path ? path : `${flagName(flag)} (${path} in a cluster file)`;
-  if (PROBLEM_LINE.test(error.message)) {
+  if (error.message.includes("\n")) {
     const message = error.message.replaceAll(PROBLEM_LINES, (path) => withFlag(path, flagOf(path)));
     return new LatentmeshError(error.code, message, { param: error.param, cause: error });
   }

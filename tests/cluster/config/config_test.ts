@@ -51,6 +51,15 @@ describe("configuration", () => {
       "  --ranks (decode.ranks in a cluster file): expected a whole number from 1 to 64, got 1000",
       "  --max-batch (decode.maxBatch in a cluster file): expected a whole number from 1 to 1024, got 0",
     ]);
+    const together = await assertRejects(() => settingsOf({ device: "cpu", threads: 2, ranks: 1, pingPong: true, host: "0.0.0.0" }), LatentmeshError);
+    assertEquals([together.param, together.message.split("\n").map((line) => line.split(": ")[0])], ["threads", [
+      "Cannot use threads",
+      "Cannot use --ping-pong (decode.pingPong in a cluster file)",
+      "Cannot use --host (server.host in a cluster file)",
+    ]]);
+    const keys = { server: { host: "0.0.0.0", apiKeys: "short" }, cluster: { listen: "nowhere" } };
+    const { message: ofKeys } = assertThrows(() => resolveSettings({}, keys, none), LatentmeshError);
+    assertEquals(ofKeys.split("\n").map((line) => line.split(": ")[0]), ["Cannot use server.apiKeys", "Cannot use cluster.listen"]);
     const options = await assertRejects(() => Engine.load({ maxBatch: 0, maxStepMs: 0 }), LatentmeshError);
     assertEquals([options.param, options.message.split("\n").map((line) => line.split(":")[0])], ["maxBatch", [
       "Cannot use the options",
