@@ -6,13 +6,11 @@
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { withModelFetched } from "./config/fetch_model.ts";
 import { withDawn } from "./config/fetched_dawn.ts";
-import { isHost } from "../core/device_kind.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import { servedModel } from "../core/model_package.ts";
 import { type DocumentScore, scoreDocument } from "../core/text/text_engine.ts";
-import type { PartitionOptions } from "../core/tpla/partition.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
 import { shortPositions } from "../core/model/rope.ts";
@@ -22,12 +20,14 @@ import type { LoadTimes } from "../core/wire/load_times.ts";
 import { arithmeticOf } from "./fleet/arithmetic.ts";
 import { type CachePlan, type ClusterModel, PROMPTS_PER_UNIT, resolveCuts } from "./planning/assignment.ts";
 import { ClusterTokenEngine } from "./serving/cluster_engine.ts";
+import { adviceFor, summarize } from "./fleet/cluster_summary.ts";
 import { Coordinator } from "./fleet/coordinator.ts";
 import { fitCache } from "./planning/fit_cache.ts";
 import { fitFeedForward } from "./planning/fit_feed_forward.ts";
 import { loadClusterModel } from "./fleet/load_model.ts";
 import { LocalHost } from "./fleet/local_host.ts";
 import { type ClusterStatus, type SchedulingStatus, schedulingStatus, unitStatus } from "./observe/cluster_status.ts";
+import { OutcomeListeners, tellOutcome } from "./serving/outcome_listeners.ts";
 import { tracePhases } from "./observe/phases.ts";
 import { logLoaded } from "./logs/log_loaded.ts";
 import type { RequestOutcome } from "./serving/running_request.ts";
@@ -38,8 +38,6 @@ import type { ModelServer, ServeOptions } from "./library/serve_model.ts";
 import type { ClusterServices } from "./planning/services.ts";
 import { generatesFromSlices } from "./config/mixed_units.ts";
 import { asOneMixed, type Settings } from "./config/settings.ts";
-import { gpuAdvice } from "./planning/topology.ts";
-import type { Member, Unit } from "./fleet/unit.ts";
 import type { OnLoading, UnitHost } from "./fleet/unit_host.ts";
 
 /** One worker of a running cluster. */
@@ -74,13 +72,13 @@ export class RunningCluster implements AsyncDisposable {
   readonly summary: string;
   /** What would make more of its machines, for people. */
   readonly advice: readonly string[];
-  /** Told of every request that has ended. */
-  onOutcome: ((outcome: RequestOutcome) => void) | null = null;
   readonly #host: UnitHost;
   readonly #engine: ClusterTokenEngine;
   readonly #servers = new Set<ModelServer>();
+  readonly #outcomes = new OutcomeListeners();
   readonly #arithmetic: () => Promise<CellArithmetic>;
   #grammars: Grammars | null = null;
+  #closing = false;
   #closed = false;
 
   private constructor(host: UnitHost, settings: Settings, clusterModel: ClusterModel, { digestFiles }: ClusterServices, gpus: number) {
@@ -93,8 +91,8 @@ export class RunningCluster implements AsyncDisposable {
       onArrival: () => {
         const traced = tracePhases();
         return (outcome) => {
-          traced(outcome);
-          this.onOutcome?.(outcome);
+          tellOutcome(traced, outcome);
+          this.#outcomes.tell(outcome);
         };
       },
     });
@@ -166,6 +164,11 @@ export class RunningCluster implements AsyncDisposable {
     return this.#arithmetic();
   }
 
+  /** Has a listener told of every request that has ended, once. @returns what ends that */
+  onOutcome(listener: (outcome: RequestOutcome) => void): () => void {
+    return this.#outcomes.add(listener);
+  }
+
   /** What it consists of and what it is at. Never fails: workers that do not answer are reported without their totals. */
   async describe(): Promise<ClusterStatus> {
     const { scheduler } = this.#engine.serving;
@@ -204,21 +207,28 @@ export class RunningCluster implements AsyncDisposable {
    * `timeout` if a worker failed
    */
   generate(options: AnswerOptions): AsyncGenerator<AnswerPiece> {
-    return generateAnswer(this.served, options, () => this.#grammars ??= createGrammars(this.served));
+    return generateAnswer(this.served, options, () => {
+      if (this.#closing) throw shuttingDown();
+      return this.#grammars ??= createGrammars(this.served);
+    });
   }
 
   /**
    * Serves it over the HTTP API that the command `serve` has, page included, until the server or the cluster is closed. Starts processes that prepare requests.
    *
    * @param options the section `server` of a cluster file, such as `{ port: 8080 }`
-   * @throws {LatentmeshError} `invalid_config` that names the option, or why the port cannot be had
+   * @throws {LatentmeshError} `invalid_config` that names the option, or why the port cannot be had; `capacity` if it is closed meanwhile
    */
   async serve(options: ServeOptions = {}): Promise<ModelServer> {
     // What only servers need is loaded by those that serve.
     const { ModelServer } = await import("./library/serve_model.ts");
-    const server = await ModelServer.start(this, this.weightBytes, options);
-    this.#servers.add(server);
-    return server;
+    const server: ModelServer = await ModelServer.start(this, this.weightBytes, options, () => this.#servers.delete(server));
+    if (!this.#closing) {
+      this.#servers.add(server);
+      return server;
+    }
+    await server.close({ now: true });
+    throw shuttingDown();
   }
 
   /** Scores the first `limitTokens` tokens of a text, each given BOS and the tokens before it. Exact: prompts are prefilled. */
@@ -232,18 +242,28 @@ export class RunningCluster implements AsyncDisposable {
    * @param options.now end what runs with an error instead
    */
   async close(options: { readonly now?: boolean } = {}): Promise<void> {
-    if (options.now) this.#engine.serving.failAll(new LatentmeshError("capacity", "The cluster is shutting down"));
-    await Promise.all([...this.#servers].map((server) => server.close(options)));
+    this.#closing = true;
+    if (options.now) this.#engine.serving.failAll(shuttingDown());
+    // Whatever cannot be closed in order, the devices are given back.
+    const served = await Promise.allSettled([...this.#servers].map((server) => server.close(options)));
     this.#closed = true;
-    await this.#engine.close();
-    this.#grammars?.[Symbol.dispose]();
-    await this.#host.close();
+    try {
+      await this.#engine.close();
+    } finally {
+      this.#grammars?.[Symbol.dispose]();
+      await this.#host.close();
+    }
+    for (const one of served) if (one.status === "rejected") throw one.reason;
   }
 
   /** The same as {@link close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function shuttingDown(): LatentmeshError {
+  return new LatentmeshError("capacity", "The cluster is shutting down");
 }
 
 /** How requests are served on units of such sizes. */
@@ -272,48 +292,6 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
     maxStepMs: settings.mixed.maxStepMs,
     speculate: settings.decode.speculate,
   };
-}
-
-/** @param gpus of this host */
-function adviceFor(members: readonly Member[], gpus: number): string[] {
-  const onGpus = members.filter(({ hello }) => !isHost(hello.device.kind));
-  const advice = [gpuAdvice(onGpus.map(({ slot }) => slot), gpus), ...members.map(({ hello }) => hello.device.advice)];
-  // Several workers have the same to say.
-  return [...new Set(advice.filter((one) => one != null))];
-}
-
-function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, host: UnitHost): string {
-  if (host instanceof LocalHost) return "one mixed worker in this process, for prefill and decode in one cache (exact)";
-  const all = host.units;
-  const { ranks, latentGroups, halo } = cut;
-  const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
-  const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
-  const attention = decode.scheme.attention === "mla"
-    ? "mla, heads split and latents whole: exact"
-    : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
-  if (mixed.workers > 0) {
-    const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
-    const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";
-    const how = decode.scheme.attention === "mla"
-      ? "for prefill and decode in one cache (exact)"
-      : `for prefill (exact, over whole latents) and decode (${attention})`;
-    return `${several(mixed.workers, unit)}${each}, ${how}${summed}`;
-  }
-  const units = prefill.ranks === 1
-    ? several(prefill.workers, "prefill worker")
-    : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
-  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${summed}`;
-}
-
-/** How ranks share what a layer computes, and how their parts travel. */
-function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
-  const exchanges = all.filter(({ plan: { role } }) => role !== "prefill").flatMap(({ exchange }) => exchange ?? []);
-  const ways = [...new Set(exchanges.map(({ by }) => by === "shared-memory" ? "through shared memory" : "over WebSocket"))].join(" and ");
-  const notShared = exchanges.find(({ notShared }) => notShared !== null)?.notShared;
-  const notThreaded = exchanges.find(({ notThreaded }) => notThreaded !== null)?.notThreaded;
-  const blocks = feedForward === "replicated" ? "feed-forward blocks whole on every rank" : "feed-forward blocks shared";
-  const whyNot = [...(notShared == null ? [] : [`no shared memory: ${notShared}`]), ...(notThreaded == null ? [] : [`no thread: ${notThreaded}`])];
-  return `${blocks}, sums ${ways}${whyNot.length === 0 ? "" : ` (${whyNot.join("; ")})`}`;
 }
 
 /** Milliseconds that a step's reply may come after its ranks' own deadline. */

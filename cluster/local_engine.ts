@@ -17,6 +17,7 @@ import type { LoadProgress, LoadTimes } from "../core/wire/load_times.ts";
 import { RunningCluster } from "./cluster.ts";
 import { clusterServices } from "./compose.ts";
 import type { Speculation } from "../core/speculation/speculation.ts";
+import { PROBLEM_LINES } from "./config/flag_settings.ts";
 import { definedOnly } from "./config/merge.ts";
 import { resolveSettings } from "./config/settings.ts";
 import type { AnswerOptions, AnswerPiece } from "./library/generate_answer.ts";
@@ -201,9 +202,11 @@ function withOptionNames<T>(resolve: () => T): T {
     return resolve();
   } catch (error) {
     if (!(error instanceof LatentmeshError) || error.param === undefined) throw error;
-    const named = Object.entries(SETTING_OF).find(([, path]) => path === error.param);
-    const param = named?.[0] ?? error.param;
-    const message = error.message.replace(`the configuration: ${error.param}`, param).replace(error.param, param);
+    const optionOf = (path: string) => Object.entries(SETTING_OF).find(([, setting]) => setting === path)?.[0] ?? path;
+    const param = optionOf(error.param);
+    // Where there are several, each is in a line of its own.
+    const message = error.message.replace(`the configuration: ${error.param}`, param).replace("the configuration:\n", "the options:\n")
+      .replaceAll(PROBLEM_LINES, optionOf).replace(error.param, param);
     throw new LatentmeshError(error.code, message, { param, cause: error });
   }
 }

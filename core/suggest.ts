@@ -14,7 +14,7 @@ export function suggest(name: string, candidates: readonly string[]): string | n
   // Up to a third of its letters may be wrong, of short names one.
   let least = Math.max(1, Math.floor(meant.length / 3)) + 1;
   for (const candidate of candidates) {
-    const away = Math.min(distance(meant, plain(candidate)), distance(meant, plain(candidate.split(".").at(-1)!)));
+    const away = Math.min(...[candidate, candidate.split(".").at(-1)!].map((written) => distance(meant, plain(written), least)));
     if (away < least) [best, least] = [candidate, away];
   }
   return best;
@@ -24,8 +24,13 @@ function plain(name: string): string {
   return name.toLowerCase().replaceAll(/[-_]/g, "");
 }
 
-/** Letters that are to be put in, left out, replaced or swapped with the next. (Damerau and Levenshtein, optimal string alignment.) */
-function distance(from: string, to: string): number {
+/**
+ * Letters that are to be put in, left out, replaced or swapped with the next. (Damerau and Levenshtein, optimal string alignment.)
+ *
+ * @param bound from which on it does not matter how many: names that clients send may be megabytes
+ */
+function distance(from: string, to: string, bound: number): number {
+  if (Math.abs(from.length - to.length) >= bound) return Infinity;
   let before: number[] = [];
   let above = Array.from({ length: to.length + 1 }, (_, i) => i);
   for (let i = 1; i <= from.length; i++) {

@@ -40,6 +40,20 @@ export interface Message {
   readonly [key: string]: unknown;
 }
 
+/** Names that fields of messages have, whoever says them. */
+export const MESSAGE_FIELDS: ReadonlySet<string> = new Set([
+  "role",
+  "content",
+  "name",
+  "tool_calls",
+  "tool_call_id",
+  "reasoning_content",
+  "refusal",
+  "function_call",
+  "audio",
+  ...Object.keys(withoutEffectInMessages),
+]);
+
 /** One message. OpenAI's newer name for the system is turned into the older one, which templates know. */
 export const message = z.discriminatedUnion("role", [
   z.strictObject({ role: z.literal("system"), ...spoken }),

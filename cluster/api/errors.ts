@@ -40,6 +40,14 @@ export interface HttpErrorFields {
   readonly code: string | null;
 }
 
+/** Characters of a name that are repeated to whoever sent it. */
+const MOST_NAMED = 256;
+
+/** A name that a client has sent, for errors and logs: of megabytes, the beginning says as much. */
+export function shortened(name: string, most: number = MOST_NAMED): string {
+  return name.length <= most ? name : `${name.slice(0, most)}…`;
+}
+
 /** A refusal with its status; `code` is OpenAI's where there is one. */
 export class HttpError extends Error {
   readonly status: ErrorStatus;
@@ -64,6 +72,16 @@ export class HttpError extends Error {
     const { message, param, code } = this.body.error;
     return { status: this.status, message, param, code };
   }
+}
+
+/** Refuses a model by its name. @param served what there is instead, in words */
+export function noSuchModel(id: string, served: string): HttpError {
+  return new HttpError(404, `The model "${shortened(id)}" does not exist; ${served}`, { param: "model", code: "model_not_found" });
+}
+
+/** Models by their names, as the end of a sentence. */
+export function quoted(names: readonly string[]): string {
+  return names.map((name) => `"${name}"`).join(", ");
 }
 
 /** Least and most seconds after which a client is asked to come again to a full queue. */

@@ -47,8 +47,10 @@ export const withoutEffect = {
 /** The same in messages and their parts: where they were cached, cited or numbered elsewhere. */
 export const withoutEffectInMessages = { annotations: ignored, cache_control: ignored } as const;
 
-/** Fields whose objects are the client's own, in which null says something. */
-const OWN = new Set(["parameters", "schema", "input_schema", "input", "logit_bias", "chat_template_kwargs", "input_examples"]);
+/** Fields whose objects are the client's own, in which null says something. Lists under these names are the API's. */
+const OWN = new Set(["parameters", "schema", "input_schema", "input", "logit_bias", "chat_template_kwargs"]);
+/** The same of lists of objects. */
+const OWN_LISTS = new Set(["input_examples"]);
 /** Levels of objects and lists in which fields of requests may be. */
 const DEEPEST = 12;
 
@@ -63,7 +65,7 @@ export function withoutNulls(value: unknown, depth = 0): unknown {
   const fields = value as Record<string, unknown>;
   for (const [name, field] of Object.entries(fields)) {
     if (field === null) delete fields[name];
-    else if (Array.isArray(field) || !OWN.has(name)) withoutNulls(field, depth + 1);
+    else if (Array.isArray(field) ? !OWN_LISTS.has(name) : !OWN.has(name)) withoutNulls(field, depth + 1);
   }
   return value;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { MOST_STOP_LENGTH, MOST_STOPS } from "../../core/text/stop.ts";
 import { ignored, ofParameters, only, optional, priority, speculate } from "./fields.ts";
 
 /** What clients say of caching and of who may call, which changes no answer: every prefix is cached, and only the model calls. */
@@ -107,7 +108,7 @@ export const messagesRequest = z.strictObject({
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().min(0).max(1)),
   top_k: optional(z.int().min(0).max(2 ** 31)),
-  stop_sequences: optional(z.array(z.string().min(1).max(1024)).max(64)),
+  stop_sequences: optional(z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS)),
   stream: optional(z.boolean()),
   priority,
   speculate,

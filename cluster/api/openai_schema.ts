@@ -5,13 +5,13 @@
  * @module
  */
 import { z } from "zod";
+import { MOST_STOP_LENGTH } from "../../core/text/stop.ts";
 import { message, reasoningEffort, responseFormat, templateVariables, tool, toolChoice } from "./conversation_schema.ts";
 import { ignored, optional, priority, speculate, withoutEffect } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
 const MOST_STOPS = 16;
 const MOST_STOP_TOKENS = 128;
-const MOST_STOP_LENGTH = 1024;
 const MOST_CHOICES = 128;
 const MOST_PROMPTS = 256;
 const MOST_PARTS = 4096;

@@ -6,7 +6,7 @@
 import type { z } from "zod";
 import { keysAt, problemOf } from "../../core/expected.ts";
 import { suggest } from "../../core/suggest.ts";
-import { HttpError } from "./errors.ts";
+import { HttpError, shortened } from "./errors.ts";
 import { withoutNulls } from "./fields.ts";
 
 /**
@@ -20,18 +20,25 @@ export function parseBody<T extends z.ZodType>(schema: T, body: unknown): z.outp
   if (parsed.success) return parsed.data;
   const issue = withinUnions(parsed.error.issues[0]);
   if (issue.code === "unrecognized_keys") {
-    const param = [...issue.path, issue.keys[0]].join(".");
+    const param = pathOf([...issue.path, issue.keys[0]]);
     throw new HttpError(400, `Parameter "${param}" is not supported${insteadOf(issue.keys[0], keysAt(schema, issue.path))}`, {
       param,
       code: "unsupported_parameter",
     });
   }
-  const param = issue.path.join(".");
+  const param = pathOf(issue.path);
   const what = param === "" ? "The body" : `Parameter "${param}"`;
   throw new HttpError(400, `${what} cannot be used: ${reasonOf(schema, issue, given)}${ofMedia(issue, given)}`, {
     param: param === "" ? undefined : param,
     code: "invalid_value",
   });
+}
+
+/** Characters of a part of a path: clients make up names, of megabytes if they like. */
+const MOST_OF_NAME = 128;
+
+function pathOf(path: readonly PropertyKey[]): string {
+  return path.map((key) => shortened(String(key), MOST_OF_NAME)).join(".");
 }
 
 /** What does what a parameter that is not known here would: by its name, fields and what to do with each, of which the first counts that there is. */
@@ -102,7 +109,7 @@ function reasonOf(schema: z.ZodType, issue: z.core.$ZodIssue, given: unknown): s
   const each = issue.code !== "invalid_union" ? [] : issue.errors.flatMap(([first]) => first === undefined ? [] : [first]);
   if (!each.some(({ path }) => path.length > 0)) return problemOf(schema, issue, given, { object: "an object" });
   const reasons = each.map((first) => {
-    const field = first.path.length === 0 ? "" : `${first.path.join(".")}: `;
+    const field = first.path.length === 0 ? "" : `${pathOf(first.path)}: `;
     return field + reasonOf(schema, under(issue.path, first), given);
   });
   return [...new Set(reasons)].join("; or ");

@@ -4,6 +4,8 @@
  * @module
  */
 import { z } from "zod";
+import { problemOf } from "../../core/expected.ts";
+import { HttpError, shortened } from "./errors.ts";
 import { reasoningEffort, templateVariables, toolChoice } from "./conversation_schema.ts";
 import { ignored, ofParameters, only, optional, priority, speculate, withoutEffect } from "./fields.ts";
 
@@ -127,9 +129,17 @@ export const responsesRequest = z.strictObject({
   background: only(false),
 });
 
-/** An item that was kept, as it was answered. */
-export function parseItem(json: string): z.output<typeof item> {
-  return item.parse(JSON.parse(json));
+/** An item that was kept under a name, as it was answered. @throws {HttpError} 400 if it cannot be a part of a request, as what a model has called may be */
+export function parseItem(id: string, json: string): z.output<typeof item> {
+  const value: unknown = JSON.parse(json);
+  const parsed = item.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const problem = `${issue.path.length === 0 ? "" : `${issue.path.join(".")}: `}${problemOf(item, issue, value)}`;
+  throw new HttpError(400, `The item "${shortened(id)}" that "input" refers to cannot be used: ${problem}`, {
+    param: "input",
+    code: "invalid_value",
+  });
 }
 
 /** Parsed parts. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../../core/errors.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { Command, Option } from "commander";
 import { ENV_HELP } from "../../core/env.ts";
@@ -19,7 +20,7 @@ import { serveModels } from "./serve_models.ts";
 import { chooseUnits } from "../planning/choose_units.ts";
 import { compare, type Comparison, printComparison } from "./compare.ts";
 import { asOneMixed, type Settings } from "../config/settings.ts";
-import { ofModel } from "../config/several_models.ts";
+import type { SeveralModels } from "../config/several_models.ts";
 import { joinUntilStopped, type WorkerFlags } from "./worker.ts";
 import { configJsonSchema } from "../config/json_schema.ts";
 import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
@@ -121,14 +122,7 @@ export function createProgram(version: string, services: Services): Command {
         return comparing === true ? await compare(settings, services) : await planCluster((await chooseUnits(settings, services)).settings, services);
       };
       if (given.several === null) return printPlanned(await plan(given), json);
-      const planOf = (name: string, settings: Settings) => plan(settings).catch((error) => Promise.reject(ofModel(name, error)));
-      const plans = await Promise.all(given.several.models.map(async ({ name, settings }) => [name, await planOf(name, settings)] as const));
-      if (json) return printLine(JSON.stringify(Object.fromEntries(plans.map(([name, plan]) => [name, "ways" in plan ? plan.ways : plan]))));
-      for (const [name, planned] of plans) {
-        printLine(`# ${name}`);
-        printPlanned(planned, false);
-        printLine("");
-      }
+      Deno.exitCode = await printPlans(given.several, plan, json) ? 0 : 1;
     });
 
   serving("doctor", "look for what would keep a configuration from working")
@@ -171,6 +165,36 @@ export function createProgram(version: string, services: Services): Command {
   program.command("config-schema").description("print the JSON Schema of the configuration file")
     .action(() => printLine(JSON.stringify(configJsonSchema(), null, 2)));
   return program;
+}
+
+/** Plans every model, and prints what becomes of each. @returns whether all can be planned */
+async function printPlans(
+  { models }: SeveralModels<Settings>,
+  plan: (settings: Settings) => Promise<ClusterPlan | Comparison>,
+  json: boolean,
+): Promise<boolean> {
+  const plans = await Promise.all(models.map(async ({ name, settings }) => {
+    try {
+      return { name, planned: await plan(settings) };
+    } catch (error) {
+      // What users can do nothing about is a bug, and ends the command.
+      if (error instanceof LatentmeshError && error.code !== "internal") return { name, error };
+      throw error;
+    }
+  }));
+  if (json) {
+    const shown = ({ planned, error }: (typeof plans)[number]) =>
+      planned === undefined ? { error: error.message } : "ways" in planned ? planned.ways : planned;
+    printLine(JSON.stringify(Object.fromEntries(plans.map((one) => [one.name, shown(one)]))));
+  }
+  for (const { name, planned, error } of plans) {
+    if (error !== undefined) log("error", `Of model "${name}": ${error.message}`);
+    if (json || planned === undefined) continue;
+    printLine(`# ${name}`);
+    printPlanned(planned, false);
+    printLine("");
+  }
+  return plans.every(({ error }) => error === undefined);
 }
 
 function printPlanned(planned: ClusterPlan | Comparison, json: boolean): void {

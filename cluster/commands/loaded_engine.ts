@@ -31,8 +31,8 @@ export interface LoadedEngine {
   arithmetic(): Promise<CellArithmetic>;
   /** What it is at. */
   describe(): Promise<ClusterStatus>;
-  /** Told of every request that has ended. */
-  onOutcome: ((outcome: RequestOutcome) => void) | null;
+  /** Has a listener told of every request that has ended, once. @returns what ends that */
+  onOutcome(listener: (outcome: RequestOutcome) => void): () => void;
   /** Rejects when it can serve no longer. */
   readonly failed: Promise<never>;
   score(text: string, options: { readonly limitTokens: number }): Promise<{ readonly tokens: number; readonly nll: number }>;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { withModelFetched } from "../config/fetch_model.ts";
+import { withModelDescribed, withModelFetched } from "../config/fetch_model.ts";
 import type { Settings } from "../config/settings.ts";
 import type { SeveralModels } from "../config/several_models.ts";
 import { accessOf } from "../http/access.ts";
@@ -14,7 +14,7 @@ import { bracketed, finish, listen, urlOf } from "../http/server/serving.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { showProgress } from "../logs/progress.ts";
 import { UncaughtErrors } from "../logs/uncaught.ts";
-import { checkModel, hasRoom } from "../models/room.ts";
+import { checkModel, hasRoom, readText } from "../models/room.ts";
 import { type ModelEngine, ModelServing } from "../models/served_models.ts";
 import { ServerMetrics } from "../observe/metrics.ts";
 import type { ChoiceServices } from "../planning/choose_units.ts";
@@ -51,6 +51,8 @@ export async function serveModels(
       await checkModel(fetched, services);
       return fetched;
     },
+    describe: withModelDescribed,
+    readText: (settings) => readText(settings, services),
     fits: (settings) => hasRoom(settings, services),
     load: (settings, onProgress) => load(settings, loadEngine, onProgress),
   });

@@ -194,7 +194,7 @@ true satisfies Same<Config, z.output<typeof configSchema>>;
 /**
  * Parses the text of a configuration file.
  *
- * @throws {LatentmeshError} `invalid_config` that names the path in the file
+ * @throws {LatentmeshError} `invalid_config` that names the paths in the file
  */
 export function parseConfig(text: string, file: string): Config {
   let value: unknown;
@@ -207,17 +207,35 @@ export function parseConfig(text: string, file: string): Config {
   return checkConfig(value, file);
 }
 
-/** Checks a configuration that came from a file, from flags or from code. */
+/**
+ * Checks a configuration that came from a file, from flags or from code.
+ *
+ * @throws {LatentmeshError} `invalid_config` that tells of all that cannot be used, each with its path, in lines if there is more than one; `param` is the first path
+ */
 export function checkConfig(value: unknown, source: string): Config {
   const parsed = configSchema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const keys = [...issue.path, ...(issue.code === "unrecognized_keys" ? [issue.keys[0]] : [])];
-  const path = keys.join(".");
-  const problem = issue.code === "unrecognized_keys"
-    ? `there is no such setting${meantBy(issue.keys[0], issue.path)}`
-    : problemOf(configSchema, issue, SECRET.test(path) ? undefined : value);
-  throw new LatentmeshError("invalid_config", `Cannot use ${source}: ${path === "" ? "" : `${path}: `}${problem}`, { param: path });
+  const problems = parsed.error.issues.flatMap((issue) => problemsOf(issue, value));
+  const lines = problems.map(({ path, problem }) => path === "" ? problem : `${path}: ${problem}`);
+  throw new LatentmeshError("invalid_config", `Cannot use ${source}:${listed(lines)}`, { param: problems[0].path });
+}
+
+/** Problems that are told of at a time. */
+const MOST_PROBLEMS = 20;
+
+/** One behind the colon, several in lines of their own. */
+function listed(lines: readonly string[]): string {
+  if (lines.length === 1) return ` ${lines[0]}`;
+  const more = lines.length - MOST_PROBLEMS;
+  return [...lines.slice(0, MOST_PROBLEMS), ...more > 0 ? [`and ${more} more`] : []].map((line) => `\n  ${line}`).join("");
+}
+
+function problemsOf(issue: z.core.$ZodIssue, value: unknown): { readonly path: string; readonly problem: string }[] {
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({ path: [...issue.path, key].join("."), problem: `there is no such setting${meantBy(key, issue.path)}` }));
+  }
+  const path = issue.path.join(".");
+  return [{ path, problem: problemOf(configSchema, issue, SECRET.test(path) ? undefined : value) }];
 }
 
 /** Settings whose values are not shown. */

@@ -57,15 +57,24 @@ export function flagName(flag: SettingFlag): string {
   return `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
+/** Paths of settings where an error tells of several, each in a line of its own; see `checkConfig` and `Problems`. */
+export const PROBLEM_LINES = /(?<=^(?: {2}|Cannot use ))[\w.]+(?=: )/gm;
+
 /** The same error, naming the flag where the setting that is wrong was given by one. */
 export function naming(flags: Partial<Record<SettingFlag, unknown>>, error: unknown): unknown {
   if (!(error instanceof LatentmeshError) || error.param === undefined) return error;
   // Also where one of a list is wrong.
-  const flag = (Object.keys(SETTING_OF) as SettingFlag[]).find((flag) =>
-    `${error.param}.`.startsWith(`${SETTING_OF[flag]}.`) && flags[flag] !== undefined
-  );
+  const flagOf = (path: string) =>
+    (Object.keys(SETTING_OF) as SettingFlag[]).find((flag) => `${path}.`.startsWith(`${SETTING_OF[flag]}.`) && flags[flag] !== undefined);
+  const withFlag = (path: string, flag: SettingFlag | undefined) =>
+    flag === undefined || flag === path ? path : `${flagName(flag)} (${path} in a cluster file)`;
+  if (error.message.includes("\n")) {
+    const message = error.message.replaceAll(PROBLEM_LINES, (path) => withFlag(path, flagOf(path)));
+    return new LatentmeshError(error.code, message, { param: error.param, cause: error });
+  }
+  const flag = flagOf(error.param);
   // Where both have the same name, the error says it already.
   if (flag === undefined || flag === error.param || error.message.includes(flagName(flag))) return error;
-  const message = error.message.replace(error.param, `${flagName(flag)} (${error.param} in a cluster file)`);
+  const message = error.message.replace(error.param, withFlag(error.param, flag));
   return new LatentmeshError(error.code, message, { param: error.param, cause: error });
 }

@@ -21,7 +21,8 @@ import { checkRoles, DECODE_RANKS, LOCAL_HOST, unitCounts } from "./host_places.
 import { type MixedSettings, resolveMixed } from "./mixed_units.ts";
 import { resolveModels, type SeveralModels } from "./several_models.ts";
 import { BEARER, LEAST_SECRET } from "./secrets.ts";
-import { refuseWithoutEffect } from "./without_effect.ts";
+import { Problems } from "./problems.ts";
+import { withoutEffect } from "./without_effect.ts";
 
 /** Everything resolved. */
 export interface Settings {
@@ -130,11 +131,18 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
   const host = config.server?.host ?? "127.0.0.1";
   const tuning = readTuning(env);
   const model = config.model ?? readEnv("LATENTMESH_MODEL", env) ?? embeddedDirectory();
-  refuseUnsupported(config, model);
-  const apiKeys = resolveKeys(config.server?.apiKeys, env);
+  const problems = new Problems();
+  problems.check(() => refuseUnsupported(config, model));
+  // Whoever gave keys that cannot be used has not meant to be open.
+  const apiKeys = problems.of(() => resolveKeys(config.server?.apiKeys, env), [""]);
   const maxWaiting = config.server?.maxWaiting ?? MOST_WAITING;
-  const { attention, ...mixed } = resolveMixed(config);
-  refuseWithoutEffect(config, { attention, mixed, device, defaultBasis: isSynthetic(model) ? SYNTHETIC_BASIS : SCHEME_DEFAULTS.basis });
+  const units = problems.of(() => resolveMixed(config), null);
+  const { attention, ...mixed } = units ?? NO_UNITS;
+  if (units !== null) {
+    problems.check(
+      ...withoutEffect(config, { attention, mixed, device, defaultBasis: isSynthetic(model) ? SYNTHETIC_BASIS : SCHEME_DEFAULTS.basis }),
+    );
+  }
   const settings: Settings = {
     model,
     device,
@@ -184,18 +192,28 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     },
     mixed,
     unitsGiven: saysUnits(config),
-    cluster: resolveCluster(config.cluster ?? {}, env),
-    several: resolveModels(config, (one) => resolveSettings({}, one, env)),
-    cell: resolveCell(config, isLoopback(host), env),
+    cluster: problems.of(() => resolveCluster(config.cluster ?? {}, env), NO_CLUSTER),
+    cell: problems.of(() => resolveCell(config, isLoopback(host), env), resolveCell({}, true, () => undefined)),
+    several: null,
   };
-  checkRoles(settings.cluster.hosts, { mixed: mixed.workers, decode: settings.decode.groups, prefill: settings.prefill.workers });
-  if (!isLoopback(settings.host) && settings.apiKeys.length === 0 && config.cluster?.insecure !== true) {
-    refuse(
-      "server.host",
-      `${settings.host} can be reached from outside; set server.apiKeys (--api-key), or cluster.insecure (--insecure) if that is meant`,
-    );
-  }
-  return settings;
+  problems.check(
+    () =>
+      units !== null &&
+      checkRoles(settings.cluster.hosts, { mixed: mixed.workers, decode: settings.decode.groups, prefill: settings.prefill.workers }),
+    () => refuseOpen(settings, config.cluster?.insecure === true),
+  );
+  // What holds for all is not told of again for each.
+  problems.throwAll();
+  return { ...settings, several: resolveModels(config, (one) => resolveSettings({}, one, env)) };
+}
+
+/** What is gone on with where units or hosts cannot be used. */
+const NO_UNITS: ReturnType<typeof resolveMixed> = { workers: 0, ranks: 1, maxStepMs: undefined, attention: SCHEME_DEFAULTS.attention };
+const NO_CLUSTER: ClusterSettings = { token: undefined, listen: undefined, tls: {}, hosts: [LOCAL_HOST], strict: false };
+
+function refuseOpen({ host, apiKeys }: Settings, insecure: boolean): void {
+  if (isLoopback(host) || apiKeys.length > 0 || insecure) return;
+  refuse("server.host", `${host} can be reached from outside; set server.apiKeys (--api-key), or cluster.insecure (--insecure) if that is meant`);
 }
 
 /** The same with mixed units in place of whatever units there are. @param units that attend exactly, unless they say otherwise */

@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../../core/errors.ts";
 import type { Config } from "./config_type.ts";
 import { LOCAL_HOST } from "./host_places.ts";
+import { Problems } from "./problems.ts";
 
 /** One of them. @template S settings of one model */
 export interface ModelEntry<S> {
@@ -56,13 +57,15 @@ export function resolveModels<S>({ models, ...shared }: Config, resolve: (config
   if (maxLoaded !== undefined && maxLoaded < needed) {
     refuse("server.maxLoaded", `it is ${maxLoaded}, and ${kept} are kept loaded (keepLoaded): ${needed} is the least`);
   }
-  const entries = Object.entries(models).map(([name, { gpus, idleSeconds: ownIdle, keepLoaded = false, ...own }]): ModelEntry<S> => {
+  const problems = new Problems();
+  const entries = Object.entries(models).map(([name, { gpus, idleSeconds: ownIdle, keepLoaded = false, ...own }]): ModelEntry<S> | null => {
     const host = shared.cluster?.hosts?.[0] ?? LOCAL_HOST;
     const cluster = gpus === undefined ? shared.cluster : { ...shared.cluster, hosts: [{ ...host, gpus }] };
     const config = { ...merged(shared, own), server: { ...server, modelName: name }, cluster };
-    return { name, settings: named(name, () => resolve(config)), idleSeconds: ownIdle ?? idleSeconds, keepLoaded };
+    return problems.of(() => ({ name, settings: named(name, () => resolve(config)), idleSeconds: ownIdle ?? idleSeconds, keepLoaded }), null);
   });
-  return { models: entries, maxLoaded };
+  problems.throwAll();
+  return { models: entries as ModelEntry<S>[], maxLoaded };
 }
 
 /** Sections of one model over those of all. */
@@ -72,18 +75,15 @@ function merged(shared: Config, own: Config): Config {
   return { ...shared, ...own, decode: section("decode"), prefill: section("prefill"), mixed: section("mixed"), cache: section("cache") };
 }
 
+/** What is wrong with one says which it is about. */
 function named<T>(name: string, resolve: () => T): T {
   try {
     return resolve();
   } catch (error) {
-    throw ofModel(name, error);
+    if (!(error instanceof LatentmeshError)) throw error;
+    const lines = error.message.split("\n").map((line) => `Of model "${name}": ${line}`);
+    throw new LatentmeshError(error.code, lines.join("\n"), { param: `models.${name}`, cause: error });
   }
-}
-
-/** The same error, which says which model it is about. */
-export function ofModel(name: string, error: unknown): unknown {
-  if (!(error instanceof LatentmeshError)) return error;
-  return new LatentmeshError(error.code, `Of model "${name}": ${error.message}`, { param: `models.${name}`, cause: error });
 }
 
 /** For what takes one model. @throws {LatentmeshError} `invalid_config` if there are several */

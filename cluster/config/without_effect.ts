@@ -19,12 +19,13 @@ export interface ResolvedUnits {
   readonly defaultBasis: Scheme["basis"];
 }
 
-/** Refuses by name what has no effect. @throws {LatentmeshError} `invalid_config` */
-export function refuseWithoutEffect(config: Config, units: ResolvedUnits): void {
-  ofDevice(config, units);
-  ofUnits(config, units);
-  if (units.attention === "mla") ofExactAttention(config);
-  else ofSlices(config, units);
+/** Checks that refuse by name what has no effect. */
+export function withoutEffect(config: Config, units: ResolvedUnits): readonly (() => void)[] {
+  return [
+    () => ofDevice(config, units),
+    () => ofUnits(config, units),
+    () => units.attention === "mla" ? ofExactAttention(config) : ofSlices(config, units),
+  ];
 }
 
 function ofDevice({ threads }: Config, { device }: ResolvedUnits): void {

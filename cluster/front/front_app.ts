@@ -7,7 +7,7 @@ import manifest from "../../deno.json" with { type: "json" };
 import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
 import type { CellRecord } from "../../core/registry/cell_record.ts";
-import { HttpError, toHttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel, toHttpError } from "../api/errors.ts";
 import { anthropicError, isAnthropic } from "../http/anthropic/shapes.ts";
 import { type BodyLimits, HeldBody } from "../http/body.ts";
 import { Budget } from "../http/budget.ts";
@@ -21,6 +21,7 @@ import {
   RateLimiter,
   requireKey,
 } from "../http/guards.ts";
+import { modelList, modelObject } from "../http/model_objects.ts";
 import { recordRequests, type RequestRecord } from "../http/request_log.ts";
 import type { AppEnv } from "../http/server_context.ts";
 import type { RelayedRequest } from "./cell_client.ts";
@@ -77,19 +78,13 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
   if (apiKeys.length > 0) app.use(except(OPEN_PATHS, requireKey(apiKeys)));
   if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
   for (const path of [...GENERATING_PATHS, ...OTHER_PATHS]) app.post(path, (c) => relayed(c, options, { budget, maxBytes: mostBytes(cells.all) }));
-  app.get("/v1/models", (c) => {
-    const data = cells.models.map((cell) => isAnthropic(c) ? anthropicModel(cell) : modelObject(cell));
-    return c.json(
-      isAnthropic(c) ? { data, has_more: false, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null } : { object: "list", data },
-    );
-  });
+  const listed = () => cells.models.map(({ model, created, maxContext }) => ({ id: model, created, maxContext }));
+  app.get("/v1/models", (c) => c.json(modelList(listed(), isAnthropic(c))));
   app.get("/v1/models/:id{.+}", (c) => {
     const id = c.req.param("id");
-    const cell = cells.models.find(({ model }) => model === id);
-    if (cell === undefined) {
-      throw new HttpError(404, `The model "${id}" does not exist; GET /v1/models lists those that are served`, { code: "model_not_found" });
-    }
-    return c.json(isAnthropic(c) ? anthropicModel(cell) : modelObject(cell));
+    const model = listed().find((one) => one.id === id);
+    if (model === undefined) throw noSuchModel(id, "GET /v1/models lists those that are served");
+    return c.json(modelObject(model, isAnthropic(c)));
   });
   for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
   app.get("/version", (c) => c.json({ version: manifest.version }));
@@ -183,15 +178,6 @@ function describe({ context: { cells, attempts }, registryAge, registry, drain }
     front: { registry, registryAgeMs: Math.round(registryAge()), ready: cells.ready && !drain.aborted, requestsInFlight: attempts.size },
     cells: cells.all.map(({ protocol: _, ...cell }) => ({ ...cell, requestsOfThisFront: cells.running(cell.id) })),
   };
-}
-
-function modelObject({ model, created, maxContext }: CellRecord) {
-  return { id: model, object: "model", created, owned_by: "latentmesh", max_model_len: maxContext };
-}
-
-function anthropicModel({ model, created, maxContext }: CellRecord) {
-  const created_at = new Date(created * 1000).toISOString();
-  return { type: "model", id: model, display_name: model, created_at, max_input_tokens: maxContext, max_tokens: maxContext };
 }
 
 function errorResponse(c: Context<AppEnv>, error: HttpError): Response {

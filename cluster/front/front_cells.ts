@@ -5,7 +5,7 @@
  */
 import type { CellRecord } from "../../core/registry/cell_record.ts";
 import { hash32, Rendezvous } from "../../core/registry/rendezvous.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel, quoted } from "../api/errors.ts";
 import type { FrontRequest } from "./front_request.ts";
 
 /** Names of beginnings of prompts that are remembered. */
@@ -137,18 +137,14 @@ export class FrontCells {
   #groupFor(model: string | undefined): Group {
     const known = this.models;
     if (model === undefined && known.length > 1) {
-      const names = known.map(({ model }) => `"${model}"`).join(", ");
+      const names = quoted(known.map(({ model }) => model));
       throw new HttpError(400, `Several models are served here, so "model" must say which: ${names}`, { param: "model", code: "missing_model" });
     }
     const name = model ?? known[0]?.model;
     const group = name === undefined ? undefined : this.#groups.get(name);
     if (group !== undefined) return group;
     if (known.length > 0 && !known.some(({ model }) => model === name) && !this.all.some(({ model }) => model === name)) {
-      const names = known.map(({ model }) => `"${model}"`).join(", ");
-      throw new HttpError(404, `The model "${name!.slice(0, 256)}" does not exist; served here: ${names}`, {
-        param: "model",
-        code: "model_not_found",
-      });
+      throw noSuchModel(name!, `served here: ${quoted(known.map(({ model }) => model))}`);
     }
     const loading = this.all.some(({ state, model }) => state === "loading" && (name === undefined || model === name));
     const why = loading ? "cells are still loading" : this.all.length === 0 ? "no cell is registered" : "the cells that serve it are stopping";

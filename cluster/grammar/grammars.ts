@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { orAborted } from "../../core/or_aborted.ts";
 import type { FromGrammarThread, ToGrammarThread } from "./messages.ts";
 import { type GrammarConstraint, RunningGrammar } from "./running_grammar.ts";
 import type { GrammarVocabulary } from "./tokens/vocabulary.ts";
@@ -16,6 +17,8 @@ const MOST_WAITING = 256;
 export interface ConstrainOptions {
   readonly count: number;
   readonly client: string;
+  /** Ends the wait for it. */
+  readonly signal?: AbortSignal;
 }
 
 /** Makes constraints out of grammars. Nothing is loaded before the first. */
@@ -38,17 +41,19 @@ export class Grammars implements Disposable {
   /**
    * A grammar for each of some answers; resolves when it is compiled.
    *
-   * @throws {LatentmeshError} `invalid_request` if it cannot be held to: which keyword, and where
+   * @throws {LatentmeshError} `invalid_request` if it cannot be held to: which keyword, and where; `cancelled` by the signal
    */
-  async constrain({ json, params }: WrittenGrammar, { count, client }: ConstrainOptions): Promise<GrammarConstraint[]> {
+  async constrain({ json, params }: WrittenGrammar, { count, client, signal }: ConstrainOptions): Promise<GrammarConstraint[]> {
+    // A thread that begins after the end would be ended by nobody.
+    if (this.#ended) throw shuttingDown();
     using _ = this.#wait(client);
-    const thread = await (this.#thread ??= this.#begin());
+    const thread = await orAborted(this.#thread ??= this.#begin(), signal);
     if (this.#ended) throw shuttingDown();
     const ids = Array.from({ length: count }, () => this.#next++);
     const opened = ids.map((id) => this.#open(id, params, thread));
     tell(thread, { kind: "open", ids, grammar: json, client });
     try {
-      for (const { settled } of opened) await settled;
+      for (const { settled } of opened) await orAborted(settled ?? Promise.resolve(), signal);
       return opened;
     } catch (error) {
       for (const one of opened) one[Symbol.dispose]();

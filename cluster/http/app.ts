@@ -13,23 +13,24 @@ import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { LoadingPace } from "../observe/loading_pace.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
 import type { TextService } from "../text/text_work.ts";
-import type { BodyLimits } from "./body.ts";
-import { Budget } from "./budget.ts";
+import { type BodyLimits, bodyLimits } from "./body.ts";
+import { errorResponse } from "./error_response.ts";
 import { KeptItems } from "./kept_items.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./openai/chat.ts";
 import { handleCompletion } from "./openai/completions.ts";
-import { HttpError, toHttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel, quoted, toHttpError } from "../api/errors.ts";
 import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
-import { anthropicError, anthropicModel, isAnthropic } from "./anthropic/shapes.ts";
-import { handleCountTokens, handleMessages } from "./anthropic/messages.ts";
+import { isAnthropic } from "./anthropic/shapes.ts";
+import { handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
 import { type FrontRules, handleContinue, recogniseFronts, unlessFront } from "./relay/fronts.ts";
 import { RelayedEngine } from "./relay/relayed_engine.ts";
 import { CONTINUE_PATH } from "./relay/relayed_request.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
-import { handleTokens } from "./openai/tokens.ts";
-import { askModels, listedAnthropic, listedObject, listOf, noSuchModel, readinessOf, type ServedModels } from "./several_models.ts";
+import { addTextRoutes } from "./text_app.ts";
+import { type ListedAs, modelList, modelObject } from "./model_objects.ts";
+import { askModels, listedAs, readinessOf, type ServedModels } from "./several_models.ts";
 
 /** A server that can answer. */
 export interface LoadedServer {
@@ -76,6 +77,8 @@ export interface AppOptions {
   readonly limits?: ClientLimits;
   /** Several models instead of one: the server's state tells of none. */
   readonly models?: ServedModels;
+  /** Items of responses that may be referred to; default: the app's own. */
+  readonly items?: KeptItems;
   /** Fronts that requests come through; default: there are none. */
   readonly fronts?: FrontRules | null;
 }
@@ -84,25 +87,17 @@ export interface AppOptions {
 const LEAST_BODY_BYTES = 4 << 20;
 /** A token is some four bytes of text, or up to eight as a number; escaped, a character alone takes six. */
 const BODY_BYTES_PER_TOKEN = 32;
-/** Bodies as large as they may be that are read at a time: of one client, and in all. */
-const BODIES_PER_CLIENT = 16;
-const BODIES = 32;
-
 /** The same where models are not known before they are loaded: a million tokens. */
-const SEVERAL_BODY_BYTES = 32 << 20;
+export const SEVERAL_BODY_BYTES = 32 << 20;
 
 /** Everybody may ask about health. */
 const OPEN_PATHS = ["/healthz", "/health", "/readyz", "/version", ...DASHBOARD_PATHS];
-
-function bodyLimits(maxBytes: number): BodyLimits {
-  return { maxBytes, budget: new Budget({ total: BODIES * maxBytes, perClient: BODIES_PER_CLIENT * maxBytes }) };
-}
 
 /** Endpoints by method and path. @param state asked at every request: a server that is loading answers about itself */
 export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
   const { drain, shutdown, apiKeys = [], origins = { hosts: undefined, origins: [] }, limits, fronts = null } = options;
   let bodies: BodyLimits | null = null;
-  const items = new KeptItems();
+  const { items = new KeptItems() } = options;
   const loaded = (c?: Context<AppEnv>): ServerContext => {
     const now = state();
     if ("loading" in now) {
@@ -142,27 +137,20 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   app.post("/v1/completions", (c) => handleCompletion(c, loaded(c)));
   app.post("/v1/responses", (c) => handleResponses(c, loaded(c)));
   app.post("/v1/messages", (c) => handleMessages(c, loaded(c)));
-  app.post("/v1/messages/count_tokens", (c) => handleCountTokens(c, loaded()));
-  app.post("/tokenize", (c) => handleTokens(c, loaded(), "tokenize"));
-  app.post("/detokenize", (c) => handleTokens(c, loaded(), "detokenize"));
+  addTextRoutes(app, () => loaded());
   const started = Math.floor(Date.now() / 1000);
-  app.get("/v1/models", (c) => {
-    if (models !== undefined) return c.json(listOf(models.list(), started, isAnthropic(c)));
-    const { model } = loaded();
-    if (!isAnthropic(c)) return c.json({ object: "list", data: [modelObject(model)] });
-    return c.json({ data: [anthropicModel(model)], has_more: false, first_id: model.id, last_id: model.id });
-  });
+  const listedModels = (): readonly ListedAs[] => {
+    if (models !== undefined) return models.list().map((model) => listedAs(model, started));
+    const { id, created, engine: { maxContext } } = loaded().model;
+    return [{ id, created, maxContext }];
+  };
+  app.get("/v1/models", (c) => c.json(modelList(listedModels(), isAnthropic(c))));
   app.get("/v1/models/:id{.+}", (c) => {
     const id = c.req.param("id");
-    if (models !== undefined) {
-      const listed = models.list();
-      const model = listed.find((one) => one.id === id);
-      if (model === undefined) throw noSuchModel(id, listed);
-      return c.json(isAnthropic(c) ? listedAnthropic(model, started) : listedObject(model, started));
-    }
-    const { model } = loaded();
-    if (id !== model.id) throw new HttpError(404, `The model "${id}" does not exist; this server serves "${model.id}"`, { code: "model_not_found" });
-    return c.json(isAnthropic(c) ? anthropicModel(model) : modelObject(model));
+    const listed = listedModels();
+    const model = listed.find((one) => one.id === id);
+    if (model === undefined) throw noSuchModel(id, `this server serves ${quoted(listed.map(({ id }) => id))}`);
+    return c.json(modelObject(model, isAnthropic(c)));
   });
   for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
   app.get("/version", (c) => c.json({ version: manifest.version }));
@@ -224,14 +212,4 @@ function countedBy({ metrics }: AppOptions) {
 
 function progressOf({ loadedBytes, totalBytes, pace }: LoadingServer) {
   return { loadedBytes, totalBytes, ...pace?.status(totalBytes) };
-}
-
-function errorResponse(c: Context<AppEnv>, error: HttpError): Response {
-  if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
-  // 499 (client closed request) is nginx's and not in hono's list.
-  return c.json(isAnthropic(c) ? anthropicError(error, c.get("requestId")) : error.body, error.status as 400);
-}
-
-function modelObject(model: ServedModel) {
-  return { id: model.id, object: "model", created: model.created, owned_by: "latentmesh", max_model_len: model.engine.maxContext };
 }

@@ -4,13 +4,22 @@
  * @module
  */
 import { HttpSyntaxError } from "../../core/http/request_head.ts";
-import type { Budget } from "./budget.ts";
+import { Budget } from "./budget.ts";
 import { HttpError } from "../api/errors.ts";
 
 /** What bodies may take. */
 export interface BodyLimits {
   readonly maxBytes: number;
   readonly budget: Budget;
+}
+
+/** Bodies as large as they may be that are read at a time: of one client, and in all. */
+const BODIES_PER_CLIENT = 16;
+const BODIES = 32;
+
+/** Limits of a server. @param maxBytes of one body */
+export function bodyLimits(maxBytes: number): BodyLimits {
+  return { maxBytes, budget: new Budget({ total: BODIES * maxBytes, perClient: BODIES_PER_CLIENT * maxBytes }) };
 }
 
 /** Bytes that a request counts for at least: it is more than its body. */

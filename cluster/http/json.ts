@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Slices } from "./slices.ts";
+import { Slices } from "../../core/slices.ts";
 
 /** JSON that has been written already. */
 export class WrittenJson {

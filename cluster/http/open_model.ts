@@ -16,8 +16,8 @@ import type { LoadedServer } from "./app.ts";
 /** What is asked of whoever computes. */
 export interface HttpEngine {
   readonly served: ServedModel;
-  /** Told of every request that has ended. */
-  onOutcome: ((outcome: RequestOutcome) => void) | null;
+  /** Has a listener told of every request that has ended, once. @returns what ends that */
+  onOutcome(listener: (outcome: RequestOutcome) => void): () => void;
   describe(): Promise<ClusterStatus>;
 }
 
@@ -34,28 +34,31 @@ export interface OpenModelOptions {
 export class OpenModel {
   readonly loaded: LoadedServer;
   readonly #text: TextWork;
+  readonly #unlisten: () => void;
 
-  private constructor(loaded: LoadedServer, text: TextWork) {
+  private constructor(loaded: LoadedServer, text: TextWork, unlisten: () => void) {
     this.loaded = loaded;
     this.#text = text;
+    this.#unlisten = unlisten;
   }
 
   /** @throws {LatentmeshError} `invalid_checkpoint` if its tokenizer or template cannot be used; then it is for the caller to close `text` */
   static async open(engine: HttpEngine, { id, metrics, text }: OpenModelOptions): Promise<OpenModel> {
     const served = { ...engine.served, id: id ?? engine.served.id };
     await text.open(textModelSource(served));
-    const before = engine.onOutcome;
-    engine.onOutcome = (outcome) => {
-      before?.(outcome);
-      metrics.phases(outcome);
-    };
     const model = { ...served, engine: new ObservedEngine(served.engine, metrics) };
-    return new OpenModel({ model, grammars: createGrammars(model), text, describe: () => engine.describe() }, text);
+    const grammars = createGrammars(model);
+    const unlisten = engine.onOutcome((outcome) => metrics.phases(outcome));
+    return new OpenModel({ model, grammars, text, describe: () => engine.describe() }, text, unlisten);
   }
 
   /** Ends what prepares requests; whoever computes goes on. */
   async close(): Promise<void> {
-    await this.#text.close();
-    this.loaded.grammars[Symbol.dispose]();
+    this.#unlisten();
+    try {
+      await this.#text.close();
+    } finally {
+      this.loaded.grammars[Symbol.dispose]();
+    }
   }
 }

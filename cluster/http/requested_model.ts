@@ -10,10 +10,12 @@ const CLOSING = new Set([..."}]"].map((character) => character.charCodeAt(0)));
 
 /** Bytes of a name; nobody's is longer. */
 const LONGEST = 1024;
+/** Bytes that are told of one that is. */
+const TOLD = 300;
 
 /**
  * The text under the name `model` in a JSON object; undefined where there is none, it is no text, or the body is no JSON object. What is said twice counts the last
- * time, as for parsers.
+ * time, as for parsers. Of a text that no model can be called, the beginning.
  */
 export function requestedModel(body: Uint8Array<ArrayBuffer>): string | undefined {
   let depth = 0;
@@ -27,7 +29,7 @@ export function requestedModel(body: Uint8Array<ArrayBuffer>): string | undefine
       const end = endOfText(body, at);
       if (depth === 1) {
         if (isKey) key = textOf(body, at, end);
-        else if (key === "model") model = textOf(body, at, end) ?? undefined;
+        else if (key === "model") model = nameOf(body, at, end);
         isKey = false;
       }
       at = end;
@@ -54,6 +56,12 @@ function endOfText(body: Uint8Array<ArrayBuffer>, begin: number): number {
     else if (body[at] === QUOTE) return at;
   }
   return body.length;
+}
+
+/** Not nobody's: a request for a model that there is not must not go to the first. */
+function nameOf(body: Uint8Array<ArrayBuffer>, begin: number, end: number): string | undefined {
+  if (end - begin > LONGEST) return `${new TextDecoder().decode(body.subarray(begin + 1, begin + 1 + TOLD))}…`;
+  return textOf(body, begin, end) ?? undefined;
 }
 
 function textOf(body: Uint8Array<ArrayBuffer>, begin: number, end: number): string | null {

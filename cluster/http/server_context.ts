@@ -55,14 +55,15 @@ export class ConstrainedRequests implements Disposable {
     this.#constraints = constraints;
   }
 
-  /** Gives every request a grammar of its own; of `null`, none. @throws {LatentmeshError} `invalid_request` if it cannot be used */
+  /** Gives every request a grammar of its own; of `null`, none. @throws {LatentmeshError} `invalid_request` if it cannot be used, `cancelled` */
   static async create(
     { grammars, model }: ServerContext,
     requests: readonly TokenRequest[],
     grammar: WrittenGrammar | null,
   ): Promise<ConstrainedRequests> {
     if (grammar === null) return new ConstrainedRequests(requests, []);
-    const constraints = await grammars.constrain(grammar, { count: requests.length, client: requests[0].client ?? "" });
+    const { client = "", signal } = requests[0];
+    const constraints = await grammars.constrain(grammar, { count: requests.length, client, signal });
     // Where the grammar ends, nothing but the end may come: it is not optional.
     const stopTokens = new Set([...model.eosTokens, ...requests[0].stopTokens]);
     return new ConstrainedRequests(requests.map((request, i) => ({ ...request, constraint: constraints[i], stopTokens })), constraints);

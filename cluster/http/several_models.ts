@@ -5,12 +5,14 @@
  */
 import type { Context, MiddlewareHandler } from "hono";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel, quoted } from "../api/errors.ts";
 import type { ClusterStatus } from "../observe/cluster_status.ts";
 import { type BodyLimits, HeldBody } from "./body.ts";
 import { endingWith } from "./guards.ts";
+import type { ListedAs } from "./model_objects.ts";
 import { requestedModel } from "./requested_model.ts";
 import type { AppEnv } from "./server_context.ts";
+import { TEXT_PATHS } from "./text_app.ts";
 
 /** A model of several, as `/v1/models` tells of it. */
 export interface ListedModel {
@@ -37,6 +39,8 @@ export interface ServedModels {
   list(): readonly ListedModel[];
   /** Waits until it is loaded. @throws {LatentmeshError} `cancelled` by the signal, or why it cannot be */
   use(id: string, signal: AbortSignal): Promise<ModelUse>;
+  /** The same for what needs no weights, see `text_app.ts`: it is not loaded for that. */
+  useText(id: string, signal: AbortSignal): Promise<ModelUse>;
   /** What the units of all that are loaded are at. */
   describe(): Promise<ClusterStatus>;
 }
@@ -63,19 +67,24 @@ export function askModels(models: ServedModels, bodies: BodyLimits, isAsked: (c:
 async function taken(c: Context<AppEnv>, models: ServedModels, bodies: BodyLimits): Promise<{ readonly use: ModelUse; readonly request: Request }> {
   const { url, headers: given, signal } = c.req.raw;
   using body = await HeldBody.read(c.req.raw, c.get("client"), bodies);
-  const use = await useOf(models, requestedModel(body.bytes), signal);
+  const use = await useOf(models, requestedModel(body.bytes), { signal, text: TEXT_PATHS.includes(c.req.path) });
   const headers = new Headers(given);
   // Where it comes from has been looked at; and it comes in one piece now.
   for (const name of ["origin", "content-length", "transfer-encoding"]) headers.delete(name);
   return { use, request: new Request(url, { method: "POST", headers, body: body.bytes, signal }) };
 }
 
-async function useOf(models: ServedModels, named: string | undefined, signal: AbortSignal): Promise<ModelUse> {
+/** @param how.text whether nothing but its tokenizer and template is asked for */
+async function useOf(
+  models: ServedModels,
+  named: string | undefined,
+  { signal, text }: { readonly signal: AbortSignal; readonly text: boolean },
+): Promise<ModelUse> {
   const listed = models.list();
   const id = named ?? listed[0].id;
-  if (!listed.some((model) => model.id === id)) throw noSuchModel(id, listed);
+  if (!listed.some((model) => model.id === id)) throw noneOf(id, listed);
   try {
-    return await models.use(id, signal);
+    return await (text ? models.useText(id, signal) : models.use(id, signal));
   } catch (error) {
     // Neither the client's doing nor for ever: the next request tries again.
     if (error instanceof LatentmeshError && (error.code === "cancelled" || error.code === "capacity")) throw error;
@@ -87,40 +96,16 @@ async function useOf(models: ServedModels, named: string | undefined, signal: Ab
 const RETRY_AFTER = 5;
 
 /** A refusal that says which there are. */
-export function noSuchModel(id: string, listed: readonly ListedModel[]): HttpError {
-  const names = listed.map(({ id }) => `"${id}"`).join(", ");
-  return new HttpError(404, `The model "${id.slice(0, 256)}" does not exist; this server serves ${names}`, {
-    param: "model",
-    code: "model_not_found",
-  });
+export function noneOf(id: string, listed: readonly ListedModel[]): HttpError {
+  return noSuchModel(id, `this server serves ${quoted(listed.map(({ id }) => id))}`);
 }
 
-/** An entry of `/v1/models`; its state as llama.cpp's router has it. */
-export function listedObject({ id, state, error, maxContext }: ListedModel, created: number): object {
-  return {
-    id,
-    object: "model",
-    created,
-    owned_by: "latentmesh",
-    ...(maxContext === null ? {} : { max_model_len: maxContext }),
-    status: { value: state, ...(error === null ? {} : { failed: true, error }) },
-  };
+/** A model as `/v1/models` has it. */
+export function listedAs({ id, state, error, maxContext }: ListedModel, created: number): ListedAs {
+  return { id, created, maxContext, status: { value: state, ...(error === null ? {} : { failed: true, error }) } };
 }
 
 /** What `/readyz` says of a model: its state, or that it could not be loaded the last time. */
 export function readinessOf({ state, error }: ListedModel): ListedModel["state"] | "failed" {
   return state === "unloaded" && error !== null ? "failed" : state;
-}
-
-/** The same as Anthropic's API has it, which knows of no states. */
-export function listedAnthropic({ id, maxContext }: ListedModel, created: number): object {
-  const most = maxContext === null ? {} : { max_input_tokens: maxContext, max_tokens: maxContext };
-  return { type: "model", id, display_name: id, created_at: new Date(created * 1000).toISOString(), ...most };
-}
-
-/** All of `/v1/models`. */
-export function listOf(listed: readonly ListedModel[], created: number, anthropic: boolean): object {
-  if (!anthropic) return { object: "list", data: listed.map((model) => listedObject(model, created)) };
-  const data = listed.map((model) => listedAnthropic(model, created));
-  return { data, has_more: false, first_id: listed[0].id, last_id: listed.at(-1)!.id };
 }

@@ -7,11 +7,13 @@ import { z } from "zod";
 import { checkOptions } from "../../core/check_options.ts";
 import type { ServedModel } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { AnswerParser } from "../../core/text/answers/answer_parser.ts";
 import type { GeneratedPiece } from "../../core/text/generate.ts";
+import { checkGenerateOptions } from "../../core/text/generate_options.ts";
 import { type GenerateOptions, generatePieces } from "../../core/text/text_engine.ts";
 import {
   type Message,
+  message,
+  MESSAGE_FIELDS,
   responseFormat,
   type ResponseFormatField,
   tool,
@@ -21,8 +23,9 @@ import {
 } from "../api/conversation_schema.ts";
 import { HttpError } from "../api/errors.ts";
 import type { Grammars } from "../grammar/grammars.ts";
-import { callId } from "../http/openai/chat_message.ts";
 import { answerForm, answerParser, keptTokens } from "../text/answer_form.ts";
+import { AnswerSum } from "../text/answer_sum.ts";
+import type { PreparedConversation } from "../text/jobs.ts";
 
 /** What to generate, and what it must look like. */
 export interface AnswerOptions extends GenerateOptions {
@@ -88,6 +91,8 @@ const schema = z.object({
   responseFormat,
 }).partial();
 
+const conversation = z.object({ messages: z.array(message).min(1) });
+
 /**
  * Generates an answer.
  *
@@ -98,29 +103,41 @@ export async function* generateAnswer(served: ServedModel, options: AnswerOption
   const { tools, toolChoice, parallelToolCalls, responseFormat, ...rest } = options;
   const form = { tools, toolChoice, parallelToolCalls, responseFormat };
   if (Object.values(form).every((value) => value === undefined)) return yield* generatePieces(served, rest);
+  const { messages, ...sampling } = rest;
+  // All that can be said of the options is said before anything is computed for them.
   checkOptions(schema, form, { of: "generate", code: "invalid_request" });
-  const conversation = conversationOf(served, options);
-  const { messages: _, ...sampling } = rest;
-  const [constraint] = conversation.grammar === null ? [] : await grammars().constrain(conversation.grammar, { count: 1, client: "" });
+  checkGenerateOptions(sampling, served.vocabSize);
+  const conversation = conversationOf(served, options.prompt, messages, form);
+  const { signal } = options;
+  const [constraint] = conversation.grammar === null ? [] : await grammars().constrain(conversation.grammar, { count: 1, client: "", signal });
   try {
-    const answer = new Answer(answerParser(served, conversation));
+    const answer = new AnswerSum(answerParser(served, conversation));
     const pieces = generatePieces(served, { ...sampling, prompt: [...conversation.prompt] }, { constraint, kept: keptTokens(served) });
-    for await (const piece of pieces) yield answer.take(piece);
+    for await (const piece of pieces) yield pieceOf(answer, piece);
   } finally {
     constraint?.[Symbol.dispose]();
   }
 }
 
-function conversationOf(served: ServedModel, { prompt, messages, tools, toolChoice, parallelToolCalls, responseFormat }: AnswerOptions) {
-  if (prompt !== undefined || !Array.isArray(messages)) {
-    const given = Object.entries({ tools, toolChoice, parallelToolCalls, responseFormat }).find(([, value]) => value !== undefined);
-    const param = given?.[0] ?? "messages";
+/** What an answer must look like. */
+type AnswerForm = Pick<AnswerOptions, "tools" | "toolChoice" | "parallelToolCalls" | "responseFormat">;
+
+/** @throws {LatentmeshError} `invalid_request` that names the option */
+function conversationOf(
+  served: ServedModel,
+  prompt: AnswerOptions["prompt"],
+  messages: AnswerOptions["messages"],
+  form: AnswerForm,
+): PreparedConversation {
+  if (prompt !== undefined || messages === undefined) {
+    const param = Object.entries(form).find(([, value]) => value !== undefined)![0];
     throw new LatentmeshError("invalid_request", `Cannot use ${param}: it is of conversations; give messages instead of a prompt`, { param });
   }
   const { id, vocabSize, tokenizer, chatTemplate, engine: { maxContext, maxPositions } } = served;
+  const { tools, toolChoice, parallelToolCalls, responseFormat } = form;
   try {
     return answerForm({ id, vocabSize, tokenizer, chatTemplate, context: { maxContext, maxPositions } }, {
-      messages: messages as unknown as Message[],
+      messages: messagesOf(messages),
       tools: tools as ToolField[] | undefined,
       tool_choice: toolChoice as ToolChoiceField | undefined,
       parallel_tool_calls: parallelToolCalls,
@@ -135,6 +152,20 @@ function conversationOf(served: ServedModel, { prompt, messages, tools, toolChoi
   }
 }
 
+/** Messages as every API has them, and what else a template may read of them. @throws {LatentmeshError} `invalid_request` that names the field */
+function messagesOf(messages: NonNullable<AnswerOptions["messages"]>): Message[] {
+  const isKnown = ([name]: [string, unknown]) => MESSAGE_FIELDS.has(name);
+  const fieldsOf = (one: unknown) => typeof one === "object" && one !== null && !Array.isArray(one) ? Object.entries(one) : null;
+  const known = Array.isArray(messages) ? messages.map((one) => ofEntries(fieldsOf(one)?.filter(isKnown)) ?? one) : messages;
+  checkOptions(conversation, { messages: known }, { of: "generate", code: "invalid_request" });
+  const parsed = conversation.parse({ messages: known }).messages;
+  return parsed.map((one, i) => ({ ...ofEntries(fieldsOf(messages[i])!.filter((entry) => !isKnown(entry))), ...one }));
+}
+
+function ofEntries(entries: readonly [string, unknown][] | undefined): Record<string, unknown> | null {
+  return entries === undefined ? null : Object.fromEntries(entries);
+}
+
 /** Names of fields as the library has them. */
 function inCamelCase(text: string): string {
   return text.replace(
@@ -143,36 +174,12 @@ function inCamelCase(text: string): string {
   );
 }
 
-/** Sorts what comes. */
-class Answer {
-  readonly #parser: AnswerParser;
-  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
-
-  constructor(parser: AnswerParser) {
-    this.#parser = parser;
+/** A piece with what became certain of its text. */
+function pieceOf(answer: AnswerSum, piece: GeneratedPiece): AnswerPiece {
+  let [text, reasoning] = ["", ""];
+  for (const part of answer.take(piece)) {
+    if (part.kind === "content") text += part.text;
+    if (part.kind === "reasoning") reasoning += part.text;
   }
-
-  take(piece: GeneratedPiece): AnswerPiece {
-    const ended = piece.finishReason !== null;
-    let [text, reasoning] = ["", ""];
-    for (const part of [...this.#parser.push(piece.text), ...(ended ? this.#parser.finish() : [])]) {
-      switch (part.kind) {
-        case "content":
-          text += part.text;
-          break;
-        case "reasoning":
-          reasoning += part.text;
-          break;
-        case "call":
-          this.#calls[part.index] = { id: callId(), type: "function", function: { name: part.name, arguments: "" } };
-          break;
-        case "arguments":
-          this.#calls[part.index].function.arguments += part.text;
-          break;
-        default:
-          part satisfies never;
-      }
-    }
-    return { ...piece, text, reasoning, ...(ended ? { toolCalls: this.#calls } : {}) };
-  }
+  return { ...piece, text, reasoning, ...(piece.finishReason === null ? {} : { toolCalls: answer.calls }) };
 }

@@ -36,6 +36,7 @@ export class ModelServer implements AsyncDisposable {
   readonly #drain: AbortController;
   readonly #cancel: AbortController;
   readonly #timeout: number;
+  readonly #onClosed: () => void;
   #closing: Promise<void> | null = null;
 
   private constructor(parts: {
@@ -44,14 +45,15 @@ export class ModelServer implements AsyncDisposable {
     readonly drain: AbortController;
     readonly cancel: AbortController;
     readonly timeout: number;
+    readonly onClosed: () => void;
   }) {
-    ({ server: this.#server, open: this.#open, drain: this.#drain, cancel: this.#cancel, timeout: this.#timeout } = parts);
+    ({ server: this.#server, open: this.#open, drain: this.#drain, cancel: this.#cancel, timeout: this.#timeout, onClosed: this.#onClosed } = parts);
     this.url = urlOf(parts.server.address);
     ({ hostname: this.hostname, port: this.port } = parts.server.address);
   }
 
-  /** Listens, when requests can be prepared. @param weightBytes of the model */
-  static async start(engine: HttpEngine, weightBytes: number, options: ServeOptions): Promise<ModelServer> {
+  /** Listens, when requests can be prepared. @param weightBytes of the model @param onClosed told when it has ended */
+  static async start(engine: HttpEngine, weightBytes: number, options: ServeOptions, onClosed: () => void = () => {}): Promise<ModelServer> {
     const settings = settingsOf(options);
     const text = new TextWork({ spawn: spawnText });
     const bytes = { loadedBytes: weightBytes, totalBytes: weightBytes };
@@ -72,7 +74,7 @@ export class ModelServer implements AsyncDisposable {
         ...accessOf(settings),
       });
       const server = await listen(settings, (request) => app.fetch(request));
-      return new ModelServer({ server, open, drain, cancel, timeout: settings.shutdownTimeout * 1000 });
+      return new ModelServer({ server, open, drain, cancel, timeout: settings.shutdownTimeout * 1000, onClosed });
     } catch (error) {
       await (open ?? text).close();
       throw error;
@@ -96,8 +98,12 @@ export class ModelServer implements AsyncDisposable {
   }
 
   async #end(): Promise<void> {
-    await finish(this.#server, this.#cancel, this.#timeout, stopping);
-    await this.#open.close();
+    try {
+      await finish(this.#server, this.#cancel, this.#timeout, stopping);
+    } finally {
+      this.#onClosed();
+      await this.#open.close();
+    }
   }
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { asLatentmeshError, cancellation, LatentmeshError } from "../../core/errors.ts";
+import { orAborted } from "../../core/or_aborted.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import { logRecord } from "../logs/log.ts";
 import { type Lease, ModelSlot, type ModelState, type Pooled, type PoolModel, STOPPING } from "./model_slot.ts";
@@ -94,6 +95,12 @@ export class ModelPool<T extends Pooled> {
       const first = slot.lease();
       if (first !== null) return first;
     }
+  }
+
+  /** A model if it is loaded now, see {@link use}; null: it is not, or others wait for its room, and it is not loaded for that. */
+  useLoaded(name: string): Lease<T> | null {
+    const slot = this.#slots.find(({ model }) => model.name === name);
+    return slot === undefined || this.#wanted !== null && !slot.model.keepLoaded ? null : slot.lease();
   }
 
   /** Unloads all models. Who waits for one is refused; who uses one is to have ended before. */
@@ -197,19 +204,6 @@ export class ModelPool<T extends Pooled> {
 }
 
 const UNWANTED = Symbol("unwanted");
-
-/** The same promise, until a signal aborts. */
-async function orAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (signal === undefined) return await promise;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(cancellation(signal));
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
-}
 
 function closing(): LatentmeshError {
   return new LatentmeshError("capacity", "The server is stopping", { cause: STOPPING });

@@ -1,11 +1,13 @@
 /**
- * Whether there is memory for a model, beside what is loaded now.
+ * What can be known of a model before it is loaded: whether it can be, whether there is memory for it beside what is loaded now, and its texts.
  *
  * @module
  */
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { readModelPackage } from "../../core/model_package.ts";
+import { parseModelConfig } from "../../core/model/config.ts";
+import { readConfigText, readModelPackage } from "../../core/model_package.ts";
+import { readTextSource } from "../../core/text/text_source.ts";
 import { wholeMemory } from "../../core/tpla/plan.ts";
 import type { Settings } from "../config/settings.ts";
 import { planCache, resolveCuts } from "../planning/assignment.ts";
@@ -15,11 +17,19 @@ import { fitFeedForward, USABLE } from "../planning/fit_feed_forward.ts";
 import { probePrefillDevice } from "../planning/prefill_device.ts";
 import { planRanks } from "../planning/rank_plan.ts";
 import type { PlanServices } from "../planning/services.ts";
+import type { TextModelSource } from "../text/text_model.ts";
 
 /** Reads what tells whether a model can be loaded at all, before others make room for it. @throws {LatentmeshError} why not */
 export async function checkModel(settings: Settings, services: PlanServices): Promise<void> {
   using files = services.openFiles(settings.model);
   resolveCuts(settings, await readModelPackage(files));
+}
+
+/** What texts of a model are made with: its tokenizer and template, and how much its context may hold if it is loaded. @throws {LatentmeshError} */
+export async function readText({ model }: Settings, { openFiles }: PlanServices): Promise<Omit<TextModelSource, "id">> {
+  using files = openFiles(model);
+  const { vocabSize, maxPositions } = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
+  return { vocabSize, context: { maxContext: maxPositions }, source: await readTextSource(files) };
 }
 
 /**

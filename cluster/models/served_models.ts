@@ -8,16 +8,19 @@ import { newStepTimes, type StepTimes } from "../../core/step_times.ts";
 import type { LoadProgress } from "../../core/wire/load_times.ts";
 import type { SeveralModels } from "../config/several_models.ts";
 import type { Settings } from "../config/settings.ts";
-import type { AppOptions } from "../http/app.ts";
-import { createApp } from "../http/app.ts";
+import { type AppOptions, createApp, SEVERAL_BODY_BYTES } from "../http/app.ts";
+import { KeptItems } from "../http/kept_items.ts";
 import { type HttpEngine, OpenModel } from "../http/open_model.ts";
+import { createTextApp } from "../http/text_app.ts";
 import type { ListedModel, ModelUse, ServedModels } from "../http/several_models.ts";
 import { type ClusterStatus, noCluster, type SchedulingStatus } from "../observe/cluster_status.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
 import type { SpawnText } from "../text/text_process.ts";
 import { TextWork } from "../text/text_work.ts";
+import type { TextModelSource } from "../text/text_model.ts";
 import { ModelPool } from "./model_pool.ts";
 import type { Pooled } from "./model_slot.ts";
+import { ModelTexts, type OpenText } from "./model_texts.ts";
 
 /** What computes for one model. */
 export interface ModelEngine extends HttpEngine, Pooled {
@@ -39,9 +42,13 @@ export interface ServedModelsOptions {
   readonly metrics: ServerMetrics;
   readonly spawnText: SpawnText;
   /** Of the app of each model: what guards the server has been done before. */
-  readonly app: Pick<AppOptions, "drain" | "shutdown" | "apiKeys" | "maxBodyBytes">;
+  readonly app: Pick<AppOptions, "drain" | "shutdown" | "apiKeys" | "maxBodyBytes" | "items">;
   /** The same settings of a model that is on this host, and can be read. @param signal aborts when it is wanted no more @throws {LatentmeshError} */
   fetch(settings: Settings, onProgress: (progress: LoadProgress) => void, signal: AbortSignal): Promise<Settings>;
+  /** The same of a model as far as its tokenizer and template can be read, wherever it is. @throws {LatentmeshError} */
+  describe(settings: Settings): Promise<Settings>;
+  /** What its texts are made with. @throws {LatentmeshError} */
+  readText(settings: Settings): Promise<Omit<TextModelSource, "id">>;
   /** Whether there is memory for it now. */
   fits(settings: Settings): Promise<boolean>;
   /** @throws {LatentmeshError} */
@@ -85,6 +92,7 @@ class AnsweringModel implements Pooled {
 /** The models of one server. */
 export class ModelServing implements ServedModels {
   readonly #pool: ModelPool<AnsweringModel>;
+  readonly #texts: ModelTexts;
   readonly #options: ServedModelsOptions;
   /** As they are configured. */
   readonly #given: ReadonlyMap<string, Settings>;
@@ -94,8 +102,10 @@ export class ModelServing implements ServedModels {
   #before: Counted = { scheduling: noCluster("").scheduling, steps: newStepTimes() };
 
   constructor({ models, maxLoaded }: SeveralModels<Settings>, options: ServedModelsOptions) {
-    this.#options = options;
+    // What one model has answered another may be asked to go on with, and it is there though the first is unloaded.
+    this.#options = { ...options, app: { items: new KeptItems(), ...options.app } };
     this.#given = new Map(models.map(({ name, settings }) => [name, settings]));
+    this.#texts = new ModelTexts({ open: (name) => this.#openText(name) });
     this.#pool = new ModelPool({
       models,
       maxLoaded,
@@ -130,6 +140,12 @@ export class ModelServing implements ServedModels {
     return { fetch: (request) => value.app.fetch(request), release };
   }
 
+  async useText(id: string, signal: AbortSignal): Promise<ModelUse> {
+    const lease = this.#pool.useLoaded(id);
+    if (lease !== null) return { fetch: (request) => lease.value.app.fetch(request), release: () => lease.release() };
+    return await this.#texts.use(id, signal);
+  }
+
   async describe(): Promise<ClusterStatus> {
     const loaded = this.#pool.states.flatMap(({ name, value }) => value === null ? [] : [{ name, value }]);
     const each = await Promise.all(loaded.map(async ({ name, value }) => ({ name, ...await value.engine.describe() })));
@@ -152,7 +168,7 @@ export class ModelServing implements ServedModels {
 
   /** Unloads all. */
   async close(): Promise<void> {
-    await this.#pool.close();
+    await Promise.all([this.#pool.close(), this.#texts.close()]);
   }
 
   /** What was fetched once is not asked for again, unless it has gone from here. */
@@ -167,6 +183,18 @@ export class ModelServing implements ServedModels {
       if (!isGone || before === given || signal.aborted) throw error;
       await fetch(given);
     }
+  }
+
+  /** A process that is given no weights. */
+  async #openText(name: string): Promise<OpenText> {
+    const { describe, readText, spawnText, app: { apiKeys, maxBodyBytes = SEVERAL_BODY_BYTES } } = this.#options;
+    const fetched = this.#fetched.get(name);
+    // What was fetched may have gone from here.
+    const there = fetched === undefined ? null : await readText(fetched).catch(() => null);
+    const source = there ?? await readText(await describe(this.#given.get(name)!));
+    const text = await TextWork.start({ id: name, ...source }, { spawn: spawnText, processes: 1 });
+    const app = createTextApp(text, { apiKeys, maxBytes: maxBodyBytes });
+    return { fetch: (request) => app.fetch(request), close: () => text.close() };
   }
 
   async #load(settings: Settings, id: string, onProgress: (progress: LoadProgress) => void): Promise<AnsweringModel> {

@@ -9,14 +9,15 @@ import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
 import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import { canForesee, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
-import type { IndexBudget } from "../../core/speculation/ngram_drafts.ts";
+import type { IndexBudget } from "../../core/speculation/ngram_index.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
 import { type DraftSource, Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Sequence } from "../scheduler/state.ts";
 import { CompletionRate } from "./completion_rate.ts";
-import { type Advance, type RequestOutcome, RunningRequest } from "./running_request.ts";
+import { type OutcomeListener, tellOutcome } from "./outcome_listeners.ts";
+import { type Advance, RunningRequest } from "./running_request.ts";
 
 /** Options of {@link Requests}. */
 export interface RequestsOptions {
@@ -27,7 +28,7 @@ export interface RequestsOptions {
   /** Prompts of more tokens are rotated otherwise, and have no beginning in common with those of fewer; 0: all are rotated alike. */
   readonly shortPositions: number;
   /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
-  readonly onArrival?: () => (outcome: RequestOutcome) => void;
+  readonly onArrival?: () => OutcomeListener;
   /** Told that something may be computed now that could not before. */
   readonly onChange: () => void;
 }
@@ -69,7 +70,7 @@ function draftsOf(request: TokenRequest): DraftSource | null {
 interface Entry {
   readonly running: RunningRequest;
   readonly done: PromiseWithResolvers<void>;
-  readonly onOutcome: ((outcome: RequestOutcome) => void) | undefined;
+  readonly onOutcome: (OutcomeListener) | undefined;
 }
 
 /** Requests, by the sequences that are computed for them. */
@@ -118,17 +119,22 @@ export class Requests {
       onOutcome: onArrival?.(),
     };
     this.#entries.set(sequence, entry);
-    for (const token of resumed) this.#scheduler.append(sequence, token);
-    if (resumed.length > 0) this.#waitForMask(sequence);
     const cancel = () => {
       this.end(sequence, cancellation(signal));
       this.tell();
     };
     signal.addEventListener("abort", cancel, { once: true });
-    if (signal.aborted) cancel();
-    onChange();
     try {
+      for (const token of resumed) this.#scheduler.append(sequence, token);
+      if (resumed.length > 0) this.#waitForMask(sequence);
+      if (signal.aborted) cancel();
+      onChange();
       await entry.done.promise;
+    } catch (error) {
+      // What went wrong before it was waited for has ended it as well.
+      entry.done.promise.catch(() => {});
+      this.end(sequence, asLatentmeshError(error));
+      throw error;
     } finally {
       signal.removeEventListener("abort", cancel);
     }
@@ -220,13 +226,11 @@ export class Requests {
     const { running } = entry;
     running.times.ended = performance.now();
     if (running.times.firstToken !== null) this.#completionRate.ended(running.times.ended);
-    entry.onOutcome?.({
-      times: running.times,
-      promptTokens: sequence.prompt.length,
-      cachedTokens: sequence.cachedTokens,
-      generatedTokens: sequence.generated.length,
-      reason,
-    });
+    const { onOutcome } = entry;
+    if (onOutcome !== undefined) {
+      const { prompt: { length: promptTokens }, cachedTokens, generated: { length: generatedTokens } } = sequence;
+      tellOutcome(onOutcome, { times: running.times, promptTokens, cachedTokens, generatedTokens, reason });
+    }
     this.#news.push(() => error === null ? entry.done.resolve() : entry.done.reject(error));
     this.#options.onChange();
   }

@@ -24,7 +24,7 @@ import type { ConversationFields, FieldNames, PreparedConversation } from "./job
 import type { TextModel } from "./text_model.ts";
 import { nameCalls } from "./call_names.ts";
 import type { Message, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, shortened } from "../api/errors.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 
 /** Special tokens that are text to grammars and parsers of this model. */
@@ -46,6 +46,7 @@ export function answerForm(model: TextModel, fields: ConversationFields, names: 
     });
   }
   const { tools: format, reasoning: marks } = answerFormats(model);
+  checkNames(fields.tools, names);
   const tools = fields.tool_choice === "none" ? [] : (fields.tools ?? []).map(toolOf);
   const messages = nameCalls(format, fields.messages);
   const end = endOf(fields, names);
@@ -119,6 +120,20 @@ function endOf(
   return "message";
 }
 
+/** @throws {HttpError} 400 if two tools have one name */
+function checkNames(tools: readonly ToolField[] = [], { tools: param }: FieldNames): void {
+  const seen = new Set<string>();
+  for (const { function: { name } } of tools) {
+    if (seen.has(name)) {
+      throw new HttpError(400, `Two tools are called "${shortened(name)}": a call could not tell which of them is meant`, {
+        param,
+        code: "invalid_value",
+      });
+    }
+    seen.add(name);
+  }
+}
+
 function toolOf({ function: { name, description, parameters, strict } }: ToolField): Tool {
   return { name, description, parameters: parameters ?? { type: "object", properties: {} }, strict };
 }
@@ -159,7 +174,10 @@ function toolChoiceOf(choice: ToolChoiceField | undefined, tools: readonly Tool[
   if (choice === "required") return { kind: "required" };
   const { name } = choice.function;
   if (!tools.some((tool) => tool.name === name)) {
-    throw new HttpError(400, `"tool_choice" names the tool "${name}", which is not among the tools`, { param: "tool_choice", code: "invalid_value" });
+    throw new HttpError(400, `"tool_choice" names the tool "${shortened(name)}", which is not among the tools`, {
+      param: "tool_choice",
+      code: "invalid_value",
+    });
   }
   return { kind: "tool", name };
 }

@@ -117,8 +117,6 @@ export interface TextJobs {
   readonly detokenize: { readonly input: Uint8Array<ArrayBuffer>; readonly output: Uint8Array<ArrayBuffer> };
   /** Tokens of texts, with what the tokenizer puts around them. */
   readonly encode: { readonly input: readonly string[]; readonly output: readonly Uint32Array[] };
-  /** How many tokens texts have together. */
-  readonly count: { readonly input: readonly string[]; readonly output: number };
 }
 
 /** Name of a job. */

@@ -5,7 +5,7 @@
  */
 import { writeWithNumbers } from "../../core/text/json_numbers.ts";
 import type { Message, ReasoningEffort, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, shortened } from "../api/errors.ts";
 import type { MessagesConversation } from "../api/messages_schema.ts";
 import type { ConversationFields, FieldNames } from "./jobs.ts";
 import { joinTurns } from "./turns.ts";
@@ -111,10 +111,14 @@ function choiceOf(choice: MessagesConversation["tool_choice"], leftOut: readonly
     case "tool": {
       const other = leftOut.find(({ name }) => name === choice.name);
       if (other === undefined) return { type: "function", function: { name: choice.name } };
-      throw new HttpError(400, `"tool_choice" names "${choice.name}", but tools of type "${other.type}" are not here`, {
-        param: "tool_choice",
-        code: "invalid_value",
-      });
+      throw new HttpError(
+        400,
+        `"tool_choice" names "${shortened(choice.name)}", but tools of type "${shortened(other.type as string)}" are not here`,
+        {
+          param: "tool_choice",
+          code: "invalid_value",
+        },
+      );
     }
     default:
       return choice satisfies never;

@@ -5,7 +5,7 @@
  */
 import { numberText, parseWithNumbers } from "../../core/text/json_numbers.ts";
 import { answerForm } from "./answer_form.ts";
-import { HttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel } from "../api/errors.ts";
 import {
   type ChatRequest,
   chatRequest,
@@ -19,7 +19,6 @@ import { parseBody } from "../api/parse_body.ts";
 import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
 import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
 import { conversationOf, referencesOf, RESPONSE_FIELDS, responseEcho, storesItems } from "./response_fields.ts";
-import { offeredTools } from "./offered_tools.ts";
 import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
@@ -43,7 +42,6 @@ const JOBS: Jobs = {
   tokenize,
   detokenize,
   encode,
-  count,
 };
 
 function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedChat {
@@ -63,7 +61,7 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
     ...request
   } = parsed;
   checkModel(model, request.model);
-  checkPromptLogprobs(request);
+  checkNotStreamed(request);
   if (request.top_logprobs !== undefined && !request.logprobs) {
     throw new HttpError(400, `"top_logprobs" needs "logprobs": true`, { param: "top_logprobs", code: "invalid_value" });
   }
@@ -81,6 +79,7 @@ function prepareChat(model: TextModel, body: Uint8Array<ArrayBuffer>): PreparedC
   const maxField = request.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens";
   checkPrompt(model, conversation.prompt, { from: "messages", maxTokens: request[maxField], maxField });
   checkStopTokens(model, request.stop_token_ids);
+  checkPromptLogprobs("prompt_logprobs", { tokens: conversation.prompt.length, wanted: request.prompt_logprobs, choices: 1 });
   checkLeast(request.min_tokens, request[maxField], conversation.grammar !== null);
   return {
     request: { ...request, seed: exactSeed(body, request.seed) },
@@ -94,7 +93,7 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
   const { prompt, logit_bias, prediction, ...request } = parseBody(completionRequest, parseJson(body));
   checkModel(model, request.model);
   checkBestOf(request);
-  checkPromptLogprobs(request);
+  checkNotStreamed(request);
   checkStopTokens(model, request.stop_token_ids);
   checkLeast(request.min_tokens, request.max_tokens ?? DEFAULT_MAX_TOKENS, false);
   const prompts = promptsOf(prompt).map((one) => {
@@ -103,6 +102,9 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
     const text = typeof one === "string" ? one : model.tokenizer.decode(one, { skipSpecial: false });
     return { text: request.echo ? text : "", tokens: Uint32Array.from(tokens) };
   });
+  const repeated = { tokens: prompts.reduce((sum, { tokens }) => sum + tokens.length, 0), choices: request.n ?? 1 };
+  checkPromptLogprobs("prompt_logprobs", { ...repeated, wanted: request.prompt_logprobs });
+  if (request.echo) checkPromptLogprobs("echo", { ...repeated, wanted: request.logprobs });
   return {
     request: { ...request, seed: exactSeed(body, request.seed) },
     bias: biasOf(model, logit_bias),
@@ -111,8 +113,27 @@ function prepareCompletion(model: TextModel, body: Uint8Array<ArrayBuffer>): Pre
   };
 }
 
+/** Most log-probabilities of prompts in one answer: some hundred bytes each, in memory and on their way. */
+const MOST_PROMPT_LOGPROBS = 1 << 20;
+
+/**
+ * @param wanted beside each token's own
+ * @param choices that repeat them
+ * @throws {HttpError} 400 if an answer would hold too many log-probabilities of prompts
+ */
+function checkPromptLogprobs(
+  param: "prompt_logprobs" | "echo",
+  { tokens, wanted, choices }: { readonly tokens: number; readonly wanted: number | undefined; readonly choices: number },
+): void {
+  if (wanted === undefined) return;
+  const all = tokens * (1 + wanted) * choices;
+  if (all <= MOST_PROMPT_LOGPROBS) return;
+  const problem = `"${param}" asks for ${all} log-probabilities of prompts (${tokens} tokens, ${1 + wanted} for each, in ${choices} choices)`;
+  throw new HttpError(400, `${problem}; the most are ${MOST_PROMPT_LOGPROBS}`, { param, code: "invalid_value" });
+}
+
 /** @throws {HttpError} 400 if log-probabilities of the prompt are to be streamed, for which there is no form */
-function checkPromptLogprobs({ prompt_logprobs: wanted, stream }: Pick<ChatRequest, "prompt_logprobs" | "stream">): void {
+function checkNotStreamed({ prompt_logprobs: wanted, stream }: Pick<ChatRequest, "prompt_logprobs" | "stream">): void {
   if (wanted === undefined || !stream) return;
   throw new HttpError(400, `"prompt_logprobs" cannot be streamed`, { param: "prompt_logprobs", code: "invalid_value" });
 }
@@ -141,14 +162,14 @@ function prepareResponse(model: TextModel, { body, kept }: TextJobs["response"][
   checkModel(model, request.model);
   const references = kept === null ? referencesOf(request) : [];
   if (references.length > 0) return { references };
-  const { fields, leftOut } = conversationOf(request, kept ?? {});
+  const { fields, namespaces, leftOut } = conversationOf(request, kept ?? {});
   const conversation = answerForm(model, fields, RESPONSE_FIELDS);
   const { temperature, top_p, priority, speculate, max_output_tokens, stream } = request;
   checkPrompt(model, conversation.prompt, { from: "input", maxTokens: max_output_tokens, maxField: "max_output_tokens" });
   return {
     request: { temperature, top_p, priority, speculate, max_output_tokens, stream },
     conversation,
-    namespaces: offeredTools(request.tools).namespaces,
+    namespaces,
     echo: responseEcho(request, model.id),
     warning: leftOutWarning(leftOut),
     store: storesItems(request),
@@ -203,10 +224,6 @@ function encode({ tokenizer }: TextModel, texts: readonly string[]): Uint32Array
   return texts.map((text) => Uint32Array.from(tokenizer.encode(text, { special: true })));
 }
 
-function count({ tokenizer }: TextModel, texts: readonly string[]): number {
-  return texts.reduce((sum, text) => sum + tokenizer.encode(text, { special: false }).length, 0);
-}
-
 /** @param parse for conversations, of whose tools templates print every number as it was written */
 function parseJson(body: Uint8Array<ArrayBuffer>, parse: (text: string) => unknown = JSON.parse): unknown {
   if (body.length === 0) throw new HttpError(400, "The request body is empty; send a JSON object", { code: "invalid_json" });
@@ -234,10 +251,7 @@ function json(value: unknown): Uint8Array<ArrayBuffer> {
 /** @throws {HttpError} 404 if the request names another model */
 function checkModel({ id }: TextModel, requested: string | undefined): void {
   if (requested === undefined || requested === id) return;
-  throw new HttpError(404, `The model "${requested.slice(0, 256)}" does not exist; this server serves "${id}"`, {
-    param: "model",
-    code: "model_not_found",
-  });
+  throw noSuchModel(requested, `this server serves "${id}"`);
 }
 
 /** @throws {HttpError} 400 if one is no token */

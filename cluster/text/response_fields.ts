@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { HttpError } from "../api/errors.ts";
-import { allowedFunctions, nameIn, offeredTools } from "./offered_tools.ts";
+import { HttpError, shortened } from "../api/errors.ts";
+import { allowedFunctions, nameIn, type OfferedTools, offeredTools } from "./offered_tools.ts";
 import { joinTurns } from "./turns.ts";
 import type { ConversationFields, FieldNames } from "./jobs.ts";
 import type { Message, ResponseFormatField, ToolChoiceField } from "../api/conversation_schema.ts";
@@ -19,8 +19,13 @@ const MOST_REFERRED = 1 << 23;
 /** What the fields are called. */
 export const RESPONSE_FIELDS: FieldNames = { prompt: "input", form: "text.format", tools: "tools", continues: "input" };
 
+/** The conversation that a response continues, and what became of its tools. */
+export interface ResponseConversation extends Pick<OfferedTools, "namespaces" | "leftOut"> {
+  readonly fields: ConversationFields;
+}
+
 /**
- * The conversation that a response continues, and the types of tools that are left out of it.
+ * The conversation that a response continues.
  *
  * @param kept JSON of the items that it refers to
  * @throws {HttpError} 400 if what must be called is not there, or what it refers to is too long
@@ -28,12 +33,12 @@ export const RESPONSE_FIELDS: FieldNames = { prompt: "input", form: "text.format
 export function conversationOf(
   request: ResponsesRequest,
   kept: Readonly<Record<string, string>>,
-): { readonly fields: ConversationFields; readonly leftOut: readonly string[] } {
+): ResponseConversation {
   const { input, instructions, tool_choice: choice, parallel_tool_calls, text, reasoning, chat_template_kwargs } = request;
   checkReferred(request, kept);
   const said: Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input.flatMap((item) => messagesOf(item, kept));
   const messages = joinTurns(instructions === undefined ? said : [{ role: "system", content: instructions }, ...said], BETWEEN);
-  const { functions, leftOut } = offeredTools(request.tools);
+  const { functions, namespaces, leftOut } = offeredTools(request.tools);
   return {
     fields: {
       // Reasoning that led to nothing is no turn.
@@ -48,6 +53,7 @@ export function conversationOf(
       reasoning_effort: reasoning?.effort,
       chat_template_kwargs,
     },
+    namespaces,
     leftOut,
   };
 }
@@ -57,7 +63,7 @@ function choiceOf(choice: ResponsesRequest["tool_choice"]): ToolChoiceField | un
   if (typeof choice !== "object") return choice;
   if ("mode" in choice) return choice.mode;
   if (!("missing" in choice)) return choice;
-  throw new HttpError(400, `"tool_choice" asks for a tool of type "${choice.type.slice(0, 64)}"; only functions are here`, {
+  throw new HttpError(400, `"tool_choice" asks for a tool of type "${shortened(choice.type)}"; only functions are here`, {
     param: "tool_choice",
     code: "invalid_value",
   });
@@ -83,7 +89,7 @@ function checkReferred(request: ResponsesRequest, kept: Readonly<Record<string, 
 function messagesOf(item: InputItem, kept: Readonly<Record<string, string>>): Message[] {
   switch (item.type) {
     case "item_reference":
-      return messagesOf(parseItem(kept[item.id]), {});
+      return messagesOf(parseItem(item.id, kept[item.id]), {});
     case "message":
       return [{ role: item.role === "developer" ? "system" : item.role, content: item.content }];
     case "function_call":
@@ -95,7 +101,8 @@ function messagesOf(item: InputItem, kept: Readonly<Record<string, string>>): Me
       return [{ role: "tool", content: item.output, tool_call_id: item.call_id }];
     case "reasoning": {
       // The template says what becomes of it.
-      const text = [...item.content ?? item.summary ?? []].map(({ text }) => text).join("\n\n");
+      const { content = [], summary = [] } = item;
+      const text = (content.length > 0 ? content : summary).map(({ text }) => text).join("\n\n");
       return text === "" ? [] : [{ role: "assistant", reasoning_content: text }];
     }
     default:

@@ -4,7 +4,7 @@
  * @module
  */
 import type { TokenConstraint } from "../engine.ts";
-import type { IndexBudget } from "./ngram_drafts.ts";
+import type { IndexBudget } from "./ngram_index.ts";
 import { type Draft, type DraftSource, MOST_DRAFTED } from "./speculator.ts";
 
 /** A grammar that can be asked about what is ahead. */

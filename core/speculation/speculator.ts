@@ -5,7 +5,8 @@
  * @module
  */
 import { Acceptance } from "./acceptance.ts";
-import { type IndexBudget, type NgramDraft, NgramDrafts } from "./ngram_drafts.ts";
+import { NgramDrafts } from "./ngram_drafts.ts";
+import type { IndexBudget, NgramDraft } from "./ngram_index.ts";
 
 /** Most tokens of a draft. */
 export const MOST_DRAFTED = 16;

@@ -8,6 +8,7 @@ import { checkOptions } from "../check_options.ts";
 import { LatentmeshError } from "../errors.ts";
 import { type Speculation, SPECULATIONS } from "../speculation/speculation.ts";
 import type { ChatMessage } from "./chat_message.ts";
+import { MOST_STOP_LENGTH, MOST_STOPS } from "./stop.ts";
 import type { SamplingParams } from "../sampling/params.ts";
 
 /** What to generate: a prompt (text or tokens) or a conversation. */
@@ -18,7 +19,7 @@ export interface GenerateOptions extends Partial<SamplingParams> {
   readonly messages?: readonly ChatMessage[];
   /** Default: as many as the context holds. */
   readonly maxTokens?: number;
-  /** Texts that end the generation; they are left out. */
+  /** Texts that end the generation, at most 64 of at most 1024 characters; they are left out. */
   readonly stop?: readonly string[];
   /** Alternatives to report with each token's log-probability; null (default): no log-probabilities. */
   readonly logprobs?: number | null;
@@ -40,7 +41,7 @@ const schema = z.strictObject(
     prompt: z.unknown(),
     messages: z.array(z.looseObject({ role: z.string(), content: z.string().nullable().optional() })).min(1),
     maxTokens: z.int().min(0),
-    stop: z.array(z.string().min(1)),
+    stop: z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS),
     logprobs: z.int().min(0).nullable(),
     ignoreEos: z.boolean(),
     priority: z.int(),

@@ -53,14 +53,14 @@ export async function* generatePieces(
     promptLogprobs: null,
     constraint,
     priority: options.priority,
-    prediction: typeof options.prediction === "string" ? served.tokenizer.encode(options.prediction, { special: false }) : options.prediction,
+    prediction: predictionOf(served, options),
     speculate: options.speculate,
     signal: options.signal ?? new AbortController().signal,
   };
   yield* new EventQueue<GeneratedPiece>(
     request.signal,
     (signal, emit) =>
-      generateText(served, { ...request, signal }, { stop: options.stop ?? [], kept }, (event) => {
+      generateText(served, { ...request, signal }, { stop: [...options.stop ?? []], kept }, (event) => {
         if (event.kind !== "piece") return;
         const { kind: _, ...piece } = event;
         emit(piece);
@@ -102,7 +102,14 @@ function promptOf({ id, tokenizer, chatTemplate }: ServedModel, { prompt, messag
   return tokenizer.encode(chatTemplate.render(messages!), { special: false });
 }
 
+function predictionOf({ tokenizer }: ServedModel, { prediction }: GenerateOptions): readonly number[] | undefined {
+  if (typeof prediction === "string") return tokenizer.encode(prediction, { special: false });
+  return prediction === undefined ? undefined : [...prediction];
+}
+
 function samplingOf(options: GenerateOptions): Partial<SamplingParams> {
   const keys = Object.keys(GREEDY) as (keyof SamplingParams)[];
-  return Object.fromEntries(keys.filter((key) => options[key] !== undefined).map((key) => [key, options[key]]));
+  const given: Partial<SamplingParams> = Object.fromEntries(keys.filter((key) => options[key] !== undefined).map((key) => [key, options[key]]));
+  // The caller may change its own while tokens are drawn.
+  return given.logitBias === undefined ? given : { ...given, logitBias: new Map(given.logitBias) };
 }

@@ -131,6 +131,18 @@ describe("a server of several models", () => {
     ], plan.stderr);
     assertEquals(doctor.stdout.match(/^ok {4}model .*$/gm)?.length, 3, doctor.stdout);
     assertEquals(doctor.stdout.match(/^ok {4}deno /gm)?.length, 1, doctor.stdout);
+    // One that cannot be planned keeps no other from it.
+    const partly = `${directory}/partly.yaml`;
+    await Deno.writeTextFile(
+      partly,
+      JSON.stringify({ models: { gone: { model: `${directory}/nowhere` }, tiny: { model: `${ROOT}/models/tiny-mla` } } }),
+    );
+    for (const json of [[], ["--json"]]) {
+      const { code, stdout, stderr } = await runCli("plan", "--single", "--device", "cpu", "--config", partly, ...json);
+      assertEquals([code, stdout.includes("ranks") || stdout.includes("# tiny")], [1, true], stdout + stderr);
+      assertStringIncludes(stderr, 'Of model "gone": Cannot load');
+      if (json.length > 0) assertStringIncludes(JSON.parse(stdout).gone.error, "Cannot load");
+    }
     assertStringIncludes(score.stderr, "Cannot use models: this command takes one model, and the file names 3");
   });
 });

@@ -23,8 +23,6 @@ interface OpenBlock {
 export class MessageBlocks {
   /** Those that are done. */
   readonly blocks: object[] = [];
-  /** All thinking, in order. */
-  thinking = "";
   readonly #listener: BlockListener;
   #open: OpenBlock | null = null;
   /** White space, which is part of a text only if more of that follows. */
@@ -39,7 +37,6 @@ export class MessageBlocks {
       case "content":
         return this.#takeText(part.text);
       case "reasoning":
-        this.thinking += part.text;
         if (this.#open?.kind !== "thinking") this.#begin("thinking");
         return this.#delta(part.text, { type: "thinking_delta", thinking: part.text });
       case "call":
@@ -102,10 +99,11 @@ function blockOf({ kind, id, name, text }: OpenBlock): object {
   }
 }
 
-/** The arguments of a call, as the model wrote them; of what was cut, none. */
+/** The arguments of a call, as the model wrote them; of what was cut or is no object, which clients could not send back, none. */
 function inputOf(json: string): object {
   try {
-    JSON.parse(json);
+    const value: unknown = JSON.parse(json);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return {};
     return new WrittenJson(new TextEncoder().encode(json));
   } catch {
     return {};

@@ -8,6 +8,7 @@ import type { FinishReason } from "../../../core/engine.ts";
 import type { AnswerParser } from "../../../core/text/answers/answer_parser.ts";
 import type { TextOptions } from "../../../core/text/generate.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
+import { partsOf } from "../../text/answer_sum.ts";
 import type { PreparedMessage } from "../../text/jobs.ts";
 import { runChoices, UsageMeter } from "../answers/choices.ts";
 import { prepared } from "../answers/prepared.ts";
@@ -21,7 +22,7 @@ import { MessageBlocks } from "./message_blocks.ts";
 import { anthropicError } from "./shapes.ts";
 
 /** How many tokens a message would begin with. */
-export async function handleCountTokens(c: Context<AppEnv>, server: ServerContext): Promise<Response> {
+export async function handleCountTokens(c: Context<AppEnv>, server: Pick<ServerContext, "text" | "bodies">): Promise<Response> {
   return new Response(await prepared(c, server, "messageTokens"), { headers: { "content-type": "application/json" } });
 }
 
@@ -50,7 +51,6 @@ export async function handleMessages(c: Context<AppEnv>, server: ServerContext):
     conversation,
     constrained: await ConstrainedRequests.create(server, requests, conversation.grammar),
     text: { stop: request.stop_sequences ?? [], kept: keptTokens(model) },
-    client: c.get("client"),
     cutByContext: request.max_tokens > room,
   });
   if (!request.stream) return warned(jsonResponse(await answer.whole(abort)), warning);
@@ -64,7 +64,6 @@ interface AnswerOptions {
   readonly conversation: PreparedMessage["conversation"];
   readonly constrained: ConstrainedRequests;
   readonly text: TextOptions;
-  readonly client: string;
   /** Whether it is the context that ends an answer which is cut, and not what the client asked for. */
   readonly cutByContext: boolean;
 }
@@ -80,26 +79,28 @@ class Answer {
   readonly #options: AnswerOptions;
   readonly #id = newId("msg");
   readonly #meter: UsageMeter;
+  readonly #parser: AnswerParser;
 
   constructor(options: AnswerOptions) {
     this.#options = options;
+    this.#parser = answerParser(options.server.model, options.conversation);
     this.#meter = new UsageMeter({ promptTokens: options.conversation.prompt.length, choicesPerPrompt: 1 });
   }
 
   async whole(abort: RequestAbort): Promise<object> {
     const blocks = new MessageBlocks();
     const ending = await this.#run(blocks, abort);
-    return { ...this.#message(), content: blocks.blocks, ...ending, usage: await this.#usage(blocks.thinking) };
+    return { ...this.#message(), content: blocks.blocks, ...ending, usage: this.#usage };
   }
 
   async send(abort: RequestAbort, send: (event: NamedEvent) => void): Promise<void> {
     const event = (type: string, data: object) => send(new NamedEvent(type, { type, ...data }));
     const begun: Ending = { stop_reason: null, stop_sequence: null };
-    event("message_start", { message: { ...this.#message(), content: [], ...begun, usage: await this.#usage("") } });
+    event("message_start", { message: { ...this.#message(), content: [], ...begun, usage: this.#usage } });
     event("ping", {});
     const blocks = new MessageBlocks(event);
     const ending = await this.#run(blocks, abort);
-    event("message_delta", { delta: { ...ending, stop_details: null, container: null }, usage: await this.#usage(blocks.thinking) });
+    event("message_delta", { delta: { ...ending, stop_details: null, container: null }, usage: this.#usage });
     event("message_stop", {});
   }
 
@@ -108,15 +109,15 @@ class Answer {
   }
 
   async #run(blocks: MessageBlocks, abort: RequestAbort): Promise<Ending> {
-    const { server: { model }, conversation, constrained, text } = this.#options;
+    const { server: { model }, constrained, text } = this.#options;
     using _ = constrained;
-    const parser = answerParser(model, conversation);
+    const parser = this.#parser;
     let ending: Ending = { stop_reason: null, stop_sequence: null };
     await runChoices(model, constrained.requests, text, abort, (index, event) => {
       this.#meter.see(index, event);
       if (event.kind !== "piece") return;
       const { finishReason, stopString } = event;
-      for (const part of [...parser.push(event.text), ...(finishReason === null ? [] : parser.finish())]) blocks.take(part);
+      for (const part of partsOf(parser, event)) blocks.take(part);
       if (finishReason !== null) ending = { stop_reason: this.#stopReason(parser, finishReason, stopString), stop_sequence: stopString };
     });
     blocks.end();
@@ -130,15 +131,14 @@ class Answer {
   }
 
   /** What was cached of the prompt counts by itself. */
-  async #usage(thinking: string): Promise<object> {
+  get #usage(): object {
     const { prompt_tokens: prompt, completion_tokens: generated, prompt_tokens_details: { cached_tokens: cached } } = this.#meter.usage;
-    const { server, client } = this.#options;
     return {
       input_tokens: prompt - cached,
       cache_creation_input_tokens: 0,
       cache_read_input_tokens: cached,
       output_tokens: generated,
-      output_tokens_details: { thinking_tokens: thinking === "" ? 0 : await server.text.run("count", [thinking], { client }) },
+      output_tokens_details: { thinking_tokens: this.#parser.reasoningTokens },
       service_tier: "standard",
     };
   }

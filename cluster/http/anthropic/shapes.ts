@@ -1,10 +1,9 @@
 /**
- * Errors and models in the shapes of Anthropic's API.
+ * Errors in the shape of Anthropic's API.
  *
  * @module
  */
 import type { Context } from "hono";
-import type { ServedModel } from "../../../core/engine.ts";
 import { type ErrorStatus, toHttpError } from "../../api/errors.ts";
 
 const TYPES: Readonly<Record<ErrorStatus, string>> = {
@@ -34,16 +33,4 @@ export function anthropicError(error: unknown, requestId: string): object {
   const { status, message, fields: { code } } = toHttpError(error);
   const details = code === "thread_not_found" ? { details: { error_code: code } } : {};
   return { type: "error", error: { type: TYPES[status], message, ...details }, request_id: requestId };
-}
-
-/** A model, as its list has it. */
-export function anthropicModel({ id, created, engine }: ServedModel): object {
-  return {
-    type: "model",
-    id,
-    display_name: id,
-    created_at: new Date(created * 1000).toISOString(),
-    max_input_tokens: engine.maxContext,
-    max_tokens: engine.maxContext,
-  };
 }

@@ -10,13 +10,14 @@ import type { TextOptions } from "../../../core/text/generate.ts";
 import type { PreparedChat, PreparedConversation } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
 import { collectChoices, runChoices, UsageMeter } from "../answers/choices.ts";
-import { AnswerSum, assistantMessage, deltasOf } from "./chat_message.ts";
+import { AnswerSum, partsOf } from "../../text/answer_sum.ts";
+import { assistantMessage, deltasOf } from "./chat_message.ts";
 import { jsonResponse } from "../json.ts";
 import { chatLogprobs, promptLogprobs, wholeChatLogprobs } from "./logprobs.ts";
 import { prepared } from "../answers/prepared.ts";
 import { tokenRequests } from "../answers/requests.ts";
 import { type AppEnv, ConstrainedRequests, type ServerContext } from "../server_context.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "../../../core/slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";
 
 /** Handles one request. */
@@ -121,7 +122,7 @@ async function sendChunks(
     if (event.kind !== "piece") return;
     const parser = parsers[index];
     const ended = event.finishReason !== null;
-    const parts = [...parser.push(event.text), ...(ended ? parser.finish() : [])];
+    const parts = partsOf(parser, event);
     // What is held back because it may be a marker needs no event, unless somebody counts tokens.
     if (parts.length === 0 && !ended && logprobs === null && !request.return_token_ids) return;
     const [first, ...more] = deltasOf(parts);

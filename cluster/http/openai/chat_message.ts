@@ -3,72 +3,8 @@
  *
  * @module
  */
-import type { AnswerParser, AnswerPart } from "../../../core/text/answers/answer_parser.ts";
-import { Slices } from "../slices.ts";
-
-/** One call of a tool. */
-export interface ToolCall {
-  readonly id: string;
-  readonly type: "function";
-  readonly function: { readonly name: string; readonly arguments: string };
-}
-
-/** A whole answer, sorted. */
-export interface SortedAnswer {
-  readonly content: string;
-  readonly reasoning: string;
-  readonly calls: readonly ToolCall[];
-}
-
-/** Characters of an answer that are taken apart at a time. */
-const RUN = 4096;
-
-/** Sorts the parts of an answer as they come. */
-export class AnswerSum implements SortedAnswer {
-  content = "";
-  reasoning = "";
-  readonly #parser: AnswerParser;
-  readonly #calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
-
-  constructor(parser: AnswerParser) {
-    this.#parser = parser;
-  }
-
-  get calls(): readonly ToolCall[] {
-    return this.#calls;
-  }
-
-  /** Takes a whole answer apart. */
-  async takeWhole(text: string, slices: Slices = new Slices()): Promise<this> {
-    for (let at = 0; at < text.length; at += RUN) {
-      this.#add(this.#parser.push(text.slice(at, at + RUN)));
-      await slices.breathe();
-    }
-    this.#add(this.#parser.finish());
-    return this;
-  }
-
-  #add(parts: readonly AnswerPart[]): void {
-    for (const part of parts) {
-      switch (part.kind) {
-        case "content":
-          this.content += part.text;
-          break;
-        case "reasoning":
-          this.reasoning += part.text;
-          break;
-        case "call":
-          this.#calls[part.index] = { id: callId(), type: "function", function: { name: part.name, arguments: "" } };
-          break;
-        case "arguments":
-          this.#calls[part.index].function.arguments += part.text;
-          break;
-        default:
-          part satisfies never;
-      }
-    }
-  }
-}
+import type { AnswerPart } from "../../../core/text/answers/answer_parser.ts";
+import { callId, type SortedAnswer } from "../../text/answer_sum.ts";
 
 /** `choices[].message` of chat completions. */
 export function assistantMessage({ content, reasoning, calls }: SortedAnswer): object {
@@ -123,9 +59,4 @@ export function deltasOf(parts: readonly AnswerPart[]): [object, ...object[]] {
     }
   }
   return deltas;
-}
-
-/** A name for a call, unique in any conversation. */
-export function callId(): string {
-  return `call_${crypto.randomUUID().replaceAll("-", "").slice(0, 24)}`;
 }

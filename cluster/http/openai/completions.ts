@@ -16,7 +16,7 @@ import { CompletionLogprobsWriter, LOGPROBS_RUN, promptLogprobs, type ScoredToke
 import { prepared } from "../answers/prepared.ts";
 import { tokenRequests } from "../answers/requests.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "../../../core/slices.ts";
 import { RequestAbort, streamEvents } from "../sse.ts";
 
 /** A choice's request and the text of its prompt, where that is echoed. */
@@ -63,23 +63,29 @@ async function whole(work: CompletionWork, abort: RequestAbort): Promise<object>
   const choices = await collectChoices(model, planned.map(({ request }) => request), textOptions(request), abort, meter);
   const slices = new Slices();
   const answers: object[] = [];
+  const { prompt_logprobs: most } = request;
+  /** Of each prompt, by its first choice; its other choices repeat them. */
+  const ofPrompts = new Map<number, readonly (object | null)[]>();
   for (const which of bestChoices(choices, perPrompt, request.n ?? 1)) {
     const [choice, plan] = [choices[which], planned[which]];
     const { prompt } = plan.request;
     // Only a prompt's first choice computes its log-probabilities.
-    const { promptLogprobs: ofPrompt } = choices[which - (which % perPrompt)];
+    const first = which - (which % perPrompt);
+    const { promptLogprobs: ofPrompt } = choices[first];
     const text = (request.echo ? plan.text : "") + choice.text;
-    const scored = () => [
-      ...request.echo ? scoredPrompt(model, plan, ofPrompt, request.logprobs!) : [],
-      ...scoredAnswer(work, choice.tokens, choice.logprobs),
-    ];
-    const { prompt_logprobs: most } = request;
+    if (most !== undefined && !ofPrompts.has(first)) {
+      ofPrompts.set(first, await promptLogprobs(model.tokenizer, prompt, ofPrompt, { most, slices }));
+    }
+    const scored = function* () {
+      if (request.echo) yield* scoredPrompt(model, plan, ofPrompt, request.logprobs!);
+      yield* inRuns(choice.tokens.length, (from, to) => scoredAnswer(work, choice.tokens.slice(from, to), choice.logprobs.slice(from, to)));
+    };
     answers.push({
       index: answers.length,
       text,
       logprobs: request.logprobs === undefined ? null : await new CompletionLogprobsWriter(model.tokenizer).writeWhole(scored(), text.length, slices),
       finish_reason: choice.finishReason,
-      ...most === undefined ? {} : { prompt_logprobs: await promptLogprobs(model.tokenizer, prompt, ofPrompt, { most, slices }) },
+      ...most === undefined ? {} : { prompt_logprobs: ofPrompts.get(first)! },
       ...tokenIds(request, prompt, choice.tokens),
     });
   }
@@ -92,9 +98,9 @@ async function sendChunks(work: CompletionWork, abort: RequestAbort, send: (chun
   const usage = withUsage ? { usage: null } : {};
   const writers = planned.map(() => new CompletionLogprobsWriter(model.tokenizer));
   const lengths = planned.map(() => 0);
-  const logprobsOf = (index: number, scored: readonly ScoredToken[], text: string) => {
+  const logprobsOf = (index: number, scored: () => readonly ScoredToken[], text: string) => {
     lengths[index] += text.length;
-    return request.logprobs === undefined ? null : writers[index].write(scored, lengths[index]);
+    return request.logprobs === undefined ? null : writers[index].write(scored(), lengths[index]);
   };
   const started = new Set<number>();
   /** The prompt of a choice, if nothing of that has been sent. */
@@ -111,7 +117,7 @@ async function sendChunks(work: CompletionWork, abort: RequestAbort, send: (chun
     const choice = {
       index,
       text,
-      logprobs: logprobsOf(index, scoredAnswer(work, event.tokens, event.logprobs), text),
+      logprobs: logprobsOf(index, () => scoredAnswer(work, event.tokens, event.logprobs), text),
       finish_reason: event.finishReason,
       ...tokenIds(request, begun?.request.prompt ?? null, event.tokens),
     };
@@ -120,11 +126,10 @@ async function sendChunks(work: CompletionWork, abort: RequestAbort, send: (chun
   /** A prompt's log-probabilities, in events of their own: they may be many. */
   const echo = async (index: number, promptLogprobs: readonly (TokenLogprob | null)[]) => {
     const slices = new Slices();
-    const scored = scoredPrompt(model, planned[index], promptLogprobs, request.logprobs!);
-    for (let at = 0; at < scored.length; at += LOGPROBS_RUN) {
+    for (const run of scoredPrompt(model, planned[index], promptLogprobs, request.logprobs!)) {
       const begun = begin(index);
       const text = begun?.text ?? "";
-      const logprobs = logprobsOf(index, scored.slice(at, at + LOGPROBS_RUN), text);
+      const logprobs = logprobsOf(index, () => run, text);
       const choice = { index, text, logprobs, finish_reason: null, ...tokenIds(request, begun?.request.prompt ?? null, []) };
       send({ ...base, choices: [choice], ...usage });
       await slices.breathe();
@@ -139,11 +144,11 @@ async function sendChunks(work: CompletionWork, abort: RequestAbort, send: (chun
 
 /** Of every prompt's choices the best `wanted`, by mean log-probability of their tokens. */
 function bestChoices(choices: readonly Choice[], perPrompt: number, wanted: number): number[] {
-  const mean = ({ logprobs }: Choice) => logprobs.reduce((sum, { logprob }) => sum + logprob, 0) / Math.max(1, logprobs.length);
   const all = [...choices.keys()];
   if (perPrompt === wanted) return all;
+  const means = choices.map(({ logprobs }) => logprobs.reduce((sum, { logprob }) => sum + logprob, 0) / Math.max(1, logprobs.length));
   return Array.from({ length: choices.length / perPrompt }, (_, prompt) => all.slice(prompt * perPrompt, (prompt + 1) * perPrompt))
-    .flatMap((of) => of.toSorted((a, b) => mean(choices[b]) - mean(choices[a]) || a - b).slice(0, wanted));
+    .flatMap((of) => of.toSorted((a, b) => means[b] - means[a] || a - b).slice(0, wanted));
 }
 
 function planChoices(
@@ -185,21 +190,30 @@ function scoredAnswer(
   return tokens.map((token, i) => [token, logprobs[i] ?? null, !stopTokens.has(token) && isShown(tokenizer, kept, token)]);
 }
 
-/** A prompt's tokens with their log-probabilities, and as many of the best as are wanted. What the tokenizer has put around its text is not part of that. */
+/**
+ * A prompt's tokens with their log-probabilities, and as many of the best as are wanted, in runs that are made when they are wanted. What the tokenizer has put around
+ * its text is not part of that.
+ */
 function scoredPrompt(
   { tokenizer }: ServedModel,
   { text, request: { prompt } }: PlannedChoice,
   logprobs: readonly (TokenLogprob | null)[],
   most: number,
-): ScoredToken[] {
+): Generator<ScoredToken[]> {
   const contentOf = (token: number) => tokenizer.decode([token], { skipSpecial: false });
   const added = (token: number, i: number) =>
     tokenizer.isSpecial(token) &&
     (i === 0 && !text.startsWith(contentOf(token)) || i > 0 && i === prompt.length - 1 && !text.endsWith(contentOf(token)));
-  return prompt.map((token, i) => {
-    const logprob = logprobs[i] ?? null;
-    return [token, logprob === null ? null : { ...logprob, top: logprob.top.slice(0, most) }, !added(token, i)];
-  });
+  return inRuns(prompt.length, (from, to) =>
+    prompt.slice(from, to).map((token, i): ScoredToken => {
+      const logprob = logprobs[from + i] ?? null;
+      return [token, logprob === null ? null : { ...logprob, top: logprob.top.slice(0, most) }, !added(token, from + i)];
+    }));
+}
+
+/** So many tokens, in runs that are written at a time. */
+function* inRuns(length: number, run: (from: number, to: number) => ScoredToken[]): Generator<ScoredToken[]> {
+  for (let at = 0; at < length; at += LOGPROBS_RUN) yield run(at, at + LOGPROBS_RUN);
 }
 
 function tokenIds(request: CompletionWork["request"], prompt: readonly number[] | null, tokens: readonly number[]): object {

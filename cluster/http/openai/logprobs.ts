@@ -6,7 +6,7 @@
 import type { TokenLogprob } from "../../../core/engine.ts";
 import { createDetokenizer, type Detokenizer } from "../../../core/text/detokenizer.ts";
 import type { TextTokenizer } from "../../../core/text/tokenizer.ts";
-import type { Slices } from "../slices.ts";
+import type { Slices } from "../../../core/slices.ts";
 
 /** Stands for minus infinity, which JSON lacks. */
 const LEAST = -9999;
@@ -103,15 +103,18 @@ export class CompletionLogprobsWriter {
     };
   }
 
-  /** The same of a whole text, beside other work. */
-  async writeWhole(scored: readonly ScoredToken[], length: number, slices: Slices): Promise<CompletionLogprobs> {
-    const parts = await slices.map(scored, LOGPROBS_RUN, (part) => [this.write(part, length)]);
-    return {
-      tokens: parts.flatMap(({ tokens }) => tokens),
-      token_logprobs: parts.flatMap(({ token_logprobs }) => token_logprobs),
-      top_logprobs: parts.flatMap(({ top_logprobs }) => top_logprobs),
-      text_offset: parts.flatMap(({ text_offset }) => text_offset),
-    };
+  /** The same of a whole text, beside other work. @param scored in runs of at most {@link LOGPROBS_RUN}, made when they are wanted */
+  async writeWhole(scored: Iterable<readonly ScoredToken[]>, length: number, slices: Slices): Promise<CompletionLogprobs> {
+    const whole: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
+    for (const run of scored) {
+      const part = this.write(run, length);
+      whole.tokens.push(...part.tokens);
+      whole.token_logprobs.push(...part.token_logprobs);
+      whole.top_logprobs.push(...part.top_logprobs);
+      whole.text_offset.push(...part.text_offset);
+      await slices.breathe();
+    }
+    return whole;
   }
 }
 
@@ -125,10 +128,10 @@ export function promptLogprobs(
   logprobs: readonly (TokenLogprob | null)[],
   { most, slices }: { readonly most: number; readonly slices: Slices },
 ): Promise<(object | null)[]> {
-  const positions = logprobs.map((logprob, i) => [prompt[i], logprob] as const);
-  return slices.map(positions, LOGPROBS_RUN, (part) =>
-    part.map(([token, logprob]) => {
+  return slices.map(logprobs, LOGPROBS_RUN, (part, at) =>
+    part.map((logprob, i) => {
       if (logprob === null) return null;
+      const token = prompt[at + i];
       const best = logprob.top.slice(0, most);
       const all = best.some((top) => top.token === token) ? best : [...best, { token, logprob: logprob.logprob }];
       return Object.fromEntries(all.map((one, i) => {

@@ -5,9 +5,9 @@
  */
 import type { FinishReason } from "../../../core/engine.ts";
 import type { AnswerPart } from "../../../core/text/answers/answer_parser.ts";
+import type { SortedAnswer } from "../../text/answer_sum.ts";
 import type { Namespaces } from "../../text/jobs.ts";
 import type { AnswerNames } from "../relay/relayed_request.ts";
-import type { SortedAnswer } from "./chat_message.ts";
 
 /** An item of the output. */
 export type OutputItem = Readonly<Record<string, unknown>> & { readonly id: string };

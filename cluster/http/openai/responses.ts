@@ -7,8 +7,8 @@ import type { Context } from "hono";
 import type { FinishReason } from "../../../core/engine.ts";
 import type { Namespaces, PreparedConversation, PreparedResponse } from "../../text/jobs.ts";
 import { answerParser, keptTokens } from "../../text/answer_form.ts";
-import { collectChoices, runChoices, type Usage, UsageMeter } from "../answers/choices.ts";
-import { AnswerSum } from "./chat_message.ts";
+import { runChoices, type Usage, UsageMeter } from "../answers/choices.ts";
+import { AnswerSum, partsOf } from "../../text/answer_sum.ts";
 import { itemsOf, type OutputItem, statusOf, StreamedOutput } from "./response_items.ts";
 import { warned } from "../answers/warned.ts";
 import { toHttpError } from "../../api/errors.ts";
@@ -50,11 +50,17 @@ export async function handleResponses(c: Context<AppEnv>, server: ServerContext)
   if (request.stream) return warned(streamEvents(abort, (send) => sendEvents(work, abort, send), { done: false }), warning);
 
   using _ = constrained;
-  const [choice] = await collectChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, meter);
-  const answer = await new AnswerSum(answerParser(model, conversation)).takeWhole(choice.text);
-  const items = itemsOf(answer, statusOf(choice.finishReason), namespaces, work.names);
+  const answer = new AnswerSum(answerParser(model, conversation));
+  let reason: FinishReason = "stop";
+  await runChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, (index, event) => {
+    meter.see(index, event);
+    if (event.kind !== "piece") return;
+    answer.take(event);
+    reason = event.finishReason ?? reason;
+  });
+  const items = itemsOf(answer, statusOf(reason), namespaces, work.names);
   if (store) server.items.keep(work.client, items);
-  return warned(jsonResponse(work.response.ended(items, choice.finishReason, meter.usage, await reasoningTokens(work, items))), warning);
+  return warned(jsonResponse(work.response.ended(items, reason, meter.usage, answer.reasoningTokens)), warning);
 }
 
 /** Prepares what a body asks for, with the items that it refers to. @throws {HttpError} if it cannot be used */
@@ -79,12 +85,6 @@ interface ResponseWork {
   readonly response: ResponseObject;
   readonly client: string;
   readonly store: boolean;
-}
-
-/** How many tokens of the output are reasoning. */
-async function reasoningTokens({ server, client }: ResponseWork, items: readonly OutputItem[]): Promise<number> {
-  const texts = items.filter(({ type }) => type === "reasoning").flatMap(({ content }) => content as { readonly text: string }[]);
-  return texts.length === 0 ? 0 : await server.text.run("count", texts.map(({ text }) => text), { client });
 }
 
 /** The response as it is reported at its various stages. */
@@ -146,15 +146,13 @@ async function sendEvents(
     await runChoices(model, constrained.requests, { stop: [], kept: keptTokens(model) }, abort, (index, happened) => {
       meter.see(index, happened);
       if (happened.kind !== "piece") return;
-      const { text, finishReason } = happened;
-      reason = finishReason ?? reason;
-      for (const part of [...parser.push(text), ...(finishReason === null ? [] : parser.finish())]) output.take(part);
+      reason = happened.finishReason ?? reason;
+      for (const part of partsOf(parser, happened)) output.take(part);
     });
     output.end(statusOf(reason));
     if (work.store) work.server.items.keep(work.client, output.items);
-    const tokens = await reasoningTokens(work, output.items);
     const type = reason === "stop" ? "response.completed" : "response.incomplete";
-    event(type, { response: response.ended(output.items, reason, meter.usage, tokens) });
+    event(type, { response: response.ended(output.items, reason, meter.usage, parser.reasoningTokens) });
   } catch (error) {
     event("response.failed", { response: response.failed(error) });
   }

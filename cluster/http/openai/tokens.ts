@@ -8,6 +8,10 @@ import { prepared } from "../answers/prepared.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
 
 /** Text or conversation → tokens, and the other way. */
-export async function handleTokens(c: Context<AppEnv>, server: ServerContext, kind: "tokenize" | "detokenize"): Promise<Response> {
+export async function handleTokens(
+  c: Context<AppEnv>,
+  server: Pick<ServerContext, "text" | "bodies">,
+  kind: "tokenize" | "detokenize",
+): Promise<Response> {
   return new Response(await prepared(c, server, kind), { headers: { "content-type": "application/json" } });
 }

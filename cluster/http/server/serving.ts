@@ -48,8 +48,11 @@ export async function finish(server: HttpServer | null, cancel: AbortController,
     // A client that does not read its answer is not waited for.
     setTimeout(() => server?.cut(), milliseconds + LAST_WORDS),
   ];
-  await server?.shutdown();
-  for (const timer of timers) clearTimeout(timer);
+  try {
+    await server?.shutdown();
+  } finally {
+    for (const timer of timers) clearTimeout(timer);
+  }
 }
 
 /** Addresses of every interface, which are none to ask. */

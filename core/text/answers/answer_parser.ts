@@ -50,6 +50,10 @@ export class AnswerParser {
   #space = "";
   /** Whether the answer has begun with reasoning of its own. */
   #reasoned = false;
+  /** Tokens whose text has been handed out as reasoning. */
+  #reasoningTokens = 0;
+  /** Those whose text may yet be, by how much of it is left. */
+  #pending: { tokens: number; length: number }[] = [];
   /** Whether content has begun: what surrounds it is white space until then. */
   #begun = false;
 
@@ -70,8 +74,36 @@ export class AnswerParser {
     return this.#state === "arguments";
   }
 
-  /** Parts that became certain with this text. */
-  push(text: string): AnswerPart[] {
+  /** How many of the tokens that were pushed are reasoning, without what marks it. */
+  get reasoningTokens(): number {
+    return this.#reasoningTokens;
+  }
+
+  /** Parts that became certain with this text. @param tokens that it consists of, if they are to be counted */
+  push(text: string, tokens = 0): AnswerPart[] {
+    const reasoned = this.#state === "reasoning";
+    const parts = this.#push(text);
+    this.#pending.push({ tokens, length: text.length });
+    this.#count(parts);
+    // What was not handed out and is not held back either was a marker.
+    if (!reasoned || this.#state !== "reasoning") this.#pending = [];
+    return parts;
+  }
+
+  /** Counts tokens of which some text has been handed out. */
+  #count(parts: readonly AnswerPart[]): void {
+    let handed = parts.reduce((sum, part) => sum + (part.kind === "reasoning" ? part.text.length : 0), 0);
+    while (handed > 0 && this.#pending.length > 0) {
+      const [first] = this.#pending;
+      this.#reasoningTokens += first.tokens;
+      const taken = Math.min(handed, first.length);
+      handed -= taken;
+      if (taken === first.length) this.#pending.shift();
+      else this.#pending[0] = { tokens: 0, length: first.length - taken };
+    }
+  }
+
+  #push(text: string): AnswerPart[] {
     const parts: AnswerPart[] = [];
     let rest = text;
     while (rest !== "") {
@@ -90,6 +122,7 @@ export class AnswerParser {
     // Right after a call, half a marker is the beginning of another one.
     else if (this.#state === "text" && this.#afterCallOnly) return parts;
     else this.#hand(parts, this.#matcher.finish());
+    this.#count(parts);
     return parts;
   }
 

@@ -5,6 +5,7 @@ import { settingsOf } from "../../../cluster/config/flags.ts";
 import { configJsonSchema, type SchemaNode } from "../../../cluster/config/json_schema.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
+import { Engine } from "../../../mod.ts";
 
 const none = () => undefined;
 
@@ -20,6 +21,60 @@ describe("configuration", () => {
     assertEquals(error.param, "server.prot");
     assertThrows(() => parseConfig("cache: { dtype: f8 }", "c.yaml"), LatentmeshError, "c.yaml: cache.dtype");
     assertThrows(() => parseConfig("a: [", "c.yaml"), LatentmeshError, "Cannot read c.yaml");
+  });
+
+  it("tells of all that it cannot use, each with its path", () => {
+    const error = assertThrows(
+      () => parseConfig("server: { prot: 1, apiKeys: 5 }\ncache: { dtype: f8 }\nzebra: 1\ndecode: { mu: 0, halo: x }", "c.yaml"),
+      LatentmeshError,
+    );
+    assertEquals([error.code, error.message.split("\n")[0]], ["invalid_config", "Cannot use c.yaml:"]);
+    const lines = error.message.split("\n").slice(1);
+    assertEquals(error.param, lines[0].trim().split(":")[0]);
+    assertEquals(lines.map((line) => line.trim()).sort(), [
+      'cache.dtype: expected "f16", "f32" or "q8", got "f8"',
+      'decode.halo: expected "auto" or a whole number of at least 0, got "x"',
+      "decode.mu: expected a number above 0, got 0",
+      "server.apiKeys: expected a text that is not empty or a list that is not empty",
+      "server.prot: there is no such setting; did you mean server.port?",
+      "zebra: there is no such setting",
+    ]);
+    const many = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`x${i}`, 1]));
+    const { message } = assertThrows(() => parseConfig(JSON.stringify(many), "c.yaml"), LatentmeshError);
+    assertEquals([message.split("\n").length, message.endsWith("\n  and 30 more")], [22, true]);
+  });
+
+  it("tells of all flags, options and models that it cannot use, by the names that they were given", async () => {
+    const flags = await assertRejects(() => settingsOf({ ranks: 1000, maxBatch: 0 }), LatentmeshError);
+    assertEquals(flags.message.split("\n"), [
+      "Cannot use the flags:",
+      "  --ranks (decode.ranks in a cluster file): expected a whole number from 1 to 64, got 1000",
+      "  --max-batch (decode.maxBatch in a cluster file): expected a whole number from 1 to 1024, got 0",
+    ]);
+    const together = await assertRejects(() => settingsOf({ device: "cpu", threads: 2, ranks: 1, pingPong: true, host: "0.0.0.0" }), LatentmeshError);
+    assertEquals([together.param, together.message.split("\n").map((line) => line.split(": ")[0])], ["threads", [
+      "Cannot use threads",
+      "Cannot use --ping-pong (decode.pingPong in a cluster file)",
+      "Cannot use --host (server.host in a cluster file)",
+    ]]);
+    const keys = { server: { host: "0.0.0.0", apiKeys: "short" }, cluster: { listen: "nowhere" } };
+    const { message: ofKeys } = assertThrows(() => resolveSettings({}, keys, none), LatentmeshError);
+    assertEquals(ofKeys.split("\n").map((line) => line.split(": ")[0]), ["Cannot use server.apiKeys", "Cannot use cluster.listen"]);
+    const options = await assertRejects(() => Engine.load({ maxBatch: 0, maxStepMs: 0 }), LatentmeshError);
+    assertEquals([options.param, options.message.split("\n").map((line) => line.split(":")[0])], ["maxBatch", [
+      "Cannot use the options",
+      "  maxBatch",
+      "  maxStepMs",
+    ]]);
+    const models = parseConfig(
+      "models: { a: { decode: { ranks: 1, pingPong: true } }, b: {}, c: { decode: { ranks: 1, pingPong: true } } }",
+      "c.yaml",
+    );
+    const { message } = assertThrows(() => resolveSettings({}, models, none), LatentmeshError);
+    assertEquals(message.split("\n").map((line) => line.slice(0, 35)), [
+      'Of model "a": Cannot use decode.pin',
+      'Of model "c": Cannot use decode.pin',
+    ]);
   });
 
   it("says what it expected and what it got, in words for people", () => {

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { GrammarConstraint, RunningGrammar } from "../../../cluster/grammar/running_grammar.ts";
-import type { Grammars } from "../../../cluster/grammar/grammars.ts";
+import { Grammars } from "../../../cluster/grammar/grammars.ts";
 import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
 import { createGrammars } from "../../../cluster/text/model_grammars.ts";
 import type { ServedModel, TokenEngine } from "../../../core/engine.ts";
@@ -178,6 +178,27 @@ describe("grammars", () => {
     await assertRejects(() => many[256], LatentmeshError, "256 grammars of this client are waited for already");
     for (const opened of [other, ...many.slice(0, 256)]) (await opened)[Symbol.dispose]();
     (await constrain(json({ const: 0 }), "greedy"))[Symbol.dispose]();
+  });
+
+  it("are given up when nobody waits for them any more, and leave nothing that counts", async () => {
+    const written = writeGrammar(json({ const: "never asked for before" }));
+    const abort = new AbortController();
+    const asked = Array.from({ length: 200 }, () => grammars.constrain(written, { count: 2, client: "fickle", signal: abort.signal }));
+    abort.abort();
+    for (const one of asked) await assertRejects(() => one, LatentmeshError, "cancelled");
+    const again = await Promise.all(Array.from({ length: 200 }, () => grammars.constrain(written, { count: 1, client: "fickle" })));
+    for (const [constraint] of again) constraint[Symbol.dispose]();
+  });
+
+  it("begin nothing after the end", async () => {
+    let asked = 0;
+    const others = new Grammars(() => {
+      asked++;
+      return Promise.reject(new Error("not to be asked"));
+    });
+    others[Symbol.dispose]();
+    await assertRejects(() => others.constrain(writeGrammar(json({})), { count: 1, client: "" }), LatentmeshError, "stopping");
+    assertEquals(asked, 0);
   });
 
   it("end with the server", async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { openTestApp, readEvents, type TestApp } from "../../../bench/support/server.ts";
+import { openApp, openTestApp, readEvents, type TestApp } from "../../../bench/support/server.ts";
 
 const KETTLE = { messages: [{ role: "user", content: "What is a kettle?" }], temperature: 0, max_tokens: 6 };
 const KETTLE_TEXT = "Kettle means a small";
@@ -140,6 +140,48 @@ describe("HTTP API", () => {
       10,
       new Array(9).fill(1),
     ]);
+  });
+
+  it("computes log-probabilities of a prompt once, whichever of its choices repeat them", async () => {
+    const asked: (number | null)[] = [];
+    const { engine } = test.served;
+    const served = {
+      ...test.served,
+      engine: Object.create(engine, {
+        generate: {
+          value: (...given: Parameters<typeof engine.generate>) => {
+            asked.push(given[0].promptLogprobs);
+            return engine.generate(...given);
+          },
+        },
+      }),
+    };
+    await using other = await openApp(served);
+    const body = {
+      prompt: ["To create a new", "And it came to pass"],
+      n: 2,
+      best_of: 3,
+      seed: 1,
+      max_tokens: 2,
+      echo: true,
+      logprobs: 1,
+      prompt_logprobs: 2,
+    };
+    const { choices } = await (await other.app.request("/v1/completions", { method: "POST", body: JSON.stringify(body) })).json();
+    assertEquals(asked, [2, null, null, 2, null, null]);
+    for (const [i, prompt] of body.prompt.entries()) {
+      const alone = await json("/v1/completions", { ...body, prompt, n: 1, best_of: 1 });
+      const { tokens, text_offset } = alone.choices[0].logprobs;
+      const end = text_offset.indexOf(prompt.length);
+      for (const choice of choices.slice(2 * i, 2 * i + 2)) {
+        assertEquals(choice.prompt_logprobs, alone.choices[0].prompt_logprobs);
+        assertEquals([choice.logprobs.tokens.slice(0, end), choice.logprobs.text_offset.slice(0, end)], [
+          tokens.slice(0, end),
+          text_offset.slice(0, end),
+        ]);
+        assertEquals(choice.logprobs.text_offset[end], prompt.length);
+      }
+    }
   });
 
   it("stops at stop strings and end tokens, unless told to ignore those", async () => {

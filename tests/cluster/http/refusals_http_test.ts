@@ -108,6 +108,15 @@ describe("requests that cannot be honoured", () => {
     ["fewest tokens above the default", completions, { prompt: "x", min_tokens: 17 }, 400, "min_tokens"],
     ["fewest tokens of what has a form", chat, { ...KETTLE, min_tokens: 1, response_format: { type: "json_object" } }, 400, "min_tokens"],
     ["log-probabilities of a prompt as a stream", chat, { ...KETTLE, prompt_logprobs: 1, stream: true }, 400, "prompt_logprobs"],
+    [
+      "more log-probabilities of prompts than an answer holds",
+      completions,
+      { prompt: new Array(400).fill(5), n: 128, prompt_logprobs: 20 },
+      400,
+      "prompt_logprobs",
+    ],
+    ["as many that are echoed", completions, { prompt: new Array(400).fill(5), n: 128, echo: true, logprobs: 20 }, 400, "echo"],
+    ["as many that are streamed", completions, { prompt: new Array(400).fill(5), n: 128, echo: true, logprobs: 20, stream: true }, 400, "echo"],
     ["a seed that is not whole", chat, { ...KETTLE, seed: 1.5 }, 400, "seed"],
     ["a seed of more than 64 bits", chat, { ...KETTLE, seed: 2 ** 65 }, 400, "seed"],
     ["a call in the form that is gone", chat, { messages: [{ role: "assistant", function_call: { name: "x" } }] }, 400, "messages.0.function_call"],
@@ -222,6 +231,46 @@ describe("requests that cannot be honoured", () => {
     for (const [path, body, ending] of cases) {
       const { error: { message } } = await (await post(path, body)).json();
       assert(message.endsWith(ending), message);
+    }
+  });
+
+  it("repeats no more of a name than tells which it is, and looks for no other that is like it", async () => {
+    const long = "m".repeat(50_000);
+    const cases: [path: string, body: object][] = [
+      [chat, { ...KETTLE, model: long }],
+      ["/v1/responses", { input: "x", model: long }],
+      ["/tokenize", { prompt: "x", model: long }],
+      [chat, { ...KETTLE, [long]: 1 }],
+      [chat, { ...KETTLE, logit_bias: { [long]: 1 } }],
+      [chat, { ...KETTLE, chat_template_kwargs: { [long]: 1 } }],
+      ["/v1/messages", { ...KETTLE, tools: [{ name: "a", input_schema: {} }], tool_choice: { type: "tool", name: long } }],
+      ["/v1/messages", { ...KETTLE, tools: [{ type: "web", name: long }], tool_choice: { type: "tool", name: long } }],
+    ];
+    for (const [path, body] of cases) {
+      const response = await post(path, body);
+      const text = await response.text();
+      assert([400, 404].includes(response.status) && text.length < 1000, `${path}: ${response.status}, ${text.slice(0, 300)}, ${text.length} bytes`);
+    }
+    const listed = await (await test.app.request(`/v1/models/${long}`)).text();
+    assert(listed.length < 1000, `${listed.length} bytes`);
+  });
+
+  it("refuses two tools of one name, in every API and whatever the names are made of", async () => {
+    const parameters = { type: "object", properties: {} };
+    const own = (name: string) => ({ type: "function", name, parameters });
+    const cases: [path: string, body: object, name: string][] = [
+      [chat, { ...KETTLE, tools: [...TOOLS, ...TOOLS] }, "boil"],
+      [chat, { ...KETTLE, tools: [...TOOLS, ...TOOLS], tool_choice: "none" }, "boil"],
+      ["/tokenize", { messages: KETTLE.messages, tools: [...TOOLS, ...TOOLS] }, "boil"],
+      ["/v1/responses", { input: "x", tools: [own("a"), own("b"), own("a")] }, "a"],
+      ["/v1/responses", { input: "x", tools: [own("n__a"), { type: "namespace", name: "n", tools: [own("a")] }] }, "n__a"],
+      ["/v1/messages", { ...KETTLE, tools: [{ name: "a", input_schema: parameters }, { name: "a", input_schema: parameters }] }, "a"],
+      ["/v1/messages/count_tokens", { messages: KETTLE.messages, tools: new Array(2).fill({ name: "a", input_schema: parameters }) }, "a"],
+    ];
+    for (const [path, body, name] of cases) {
+      const response = await post(path, body);
+      const { error } = await response.json();
+      assertEquals([response.status, error.message.split(":")[0]], [400, `Two tools are called "${name}"`], path);
     }
   });
 

@@ -22,6 +22,8 @@ describe("the model that a request is for", () => {
       [`"model"`, undefined],
       [``, undefined],
       [`}{"model":"a"}`, undefined],
+      // Longer than any name: not for the first model, nor repeated whole.
+      [`{"model":"${"a".repeat(2000)}","x":1}`, `${"a".repeat(300)}…`],
     ];
     for (const [body, model] of cases) assertEquals(found(body), model, body);
   });

@@ -2,7 +2,9 @@
  * Responses: what becomes of their items on the way to the template, and of an answer on the way back.
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { HttpError } from "../../../cluster/api/errors.ts";
+import { parseItem } from "../../../cluster/api/responses_schema.ts";
 import type { Speculation } from "../../../core/speculation/speculation.ts";
 import { type OpenApp, openApp } from "../../../bench/support/server.ts";
 import { scriptedModel } from "../../support/scripted_model.ts";
@@ -93,6 +95,12 @@ describe("POST /v1/responses", () => {
     answer = "<think>Hm…";
     const { body: cut } = await post({ input: "Weather?", max_output_tokens: 9 });
     assertEquals([cut.status, cut.incomplete_details], ["incomplete", { reason: "max_output_tokens" }]);
+    // All but the one that it begins with, and not as many as its text would have if it were tokenised again.
+    assertEquals([cut.usage.output_tokens, cut.usage.output_tokens_details.reasoning_tokens], [9, 8]);
+    const messages = [{ role: "user", content: "Weather?" }];
+    const message = await test.app.request("/v1/messages", { method: "POST", body: JSON.stringify({ messages, max_tokens: 9 }) });
+    const { usage } = await message.json();
+    assertEquals([usage.output_tokens, usage.output_tokens_details.thinking_tokens], [9, 8]);
   });
 
   it("leaves out tools that are no functions, says so, and refuses to be made to call one", async () => {
@@ -137,6 +145,27 @@ describe("POST /v1/responses", () => {
       const { response, body: { error } } = await post({ input: [{ type: "item_reference", id }] });
       assertEquals([response.status, error.param], [404, "input"]);
     }
+  });
+
+  it("takes reasoning from its summary where it has no content", async () => {
+    answer = "Fine.";
+    for (const content of [undefined, null, []]) {
+      const reasoning = { type: "reasoning", id: "rs_1", summary: [{ type: "summary_text", text: "So?" }], content };
+      await post({
+        input: [{ role: "user", content: "Hi." }, reasoning, { role: "assistant", content: "Yes." }, { role: "user", content: "Well?" }],
+      });
+      assert(prompt.includes("<think>So?</think>Yes."), prompt);
+    }
+  });
+
+  it("says which of the items that it refers to cannot be used, and why", () => {
+    const kept = JSON.stringify({ type: "function_call", id: "fc_1", call_id: "call_1", name: "get weather", arguments: "{}" });
+    const error = assertThrows(() => parseItem("fc_1", kept), HttpError);
+    assertEquals([error.status, error.fields.param], [400, "input"]);
+    assertEquals(
+      error.message,
+      'The item "fc_1" that "input" refers to cannot be used: name: it must be 1 to 128 letters, digits, dots, dashes or underscores, got "get weather"',
+    );
   });
 
   it("says whether its items are kept", async () => {

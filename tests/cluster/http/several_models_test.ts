@@ -18,7 +18,7 @@ describe("a server of several models", () => {
       listed("d", "loaded", null),
     ];
     const none = () => Promise.reject(new Error("not asked for"));
-    const models: ServedModels = { list: () => all, use: none, describe: none };
+    const models: ServedModels = { list: () => all, use: none, useText: none, describe: none };
     const app = createApp(() => ({ loading: "", loadedBytes: 0, totalBytes: 0 }), { drain: never, shutdown: never, models });
     const readiness = await (await app.request("/readyz")).json();
     assertEquals(readiness, { status: "ready", models: { a: "unloaded", b: "failed", c: "loading", d: "loaded" } });

@@ -62,6 +62,20 @@ describe("an engine in a program", () => {
       [{ messages, parallelToolCalls: 1 }, "parallelToolCalls", "expected true or false, got 1"],
       [{ messages, responseFormat: { type: "yaml" } }, "responseFormat.type", ""],
       [{ messages, tool: tools }, "tool", "there is no such option of generate"],
+      [{ messages, tools, temperature: -1 }, "temperature", "expected a number of at least 0, got -1"],
+      [{ messages, tools, stop: "x" }, "stop", "expected a list"],
+      [{ messages: "What?", tools }, "messages", "expected a list"],
+      [{ messages: [], tools }, "messages", "expected a list that is not empty, got []"],
+      [{ messages: ["What?"], tools }, "messages.0", 'got "What?"'],
+      [{ messages: [{ role: "user" }], tools }, "messages.0.content", "it is missing"],
+      [{ messages: [{ role: "user", content: 5 }], tools }, "messages.0.content", "got 5"],
+      [{ messages: [{ role: "robot", content: "x" }], tools }, "messages.0.role", 'got "robot"'],
+      [{ messages: [...messages, { role: "assistant", tool_calls: 5 }], tools }, "messages.1.tool_calls", "got 5"],
+      [
+        { messages: [...messages, { role: "assistant", tool_calls: [{ id: "1", type: "function" }] }], tools },
+        "messages.1.tool_calls.0.function",
+        "it is missing",
+      ],
     ];
     for (const [options, param, problem] of cases) {
       const error = await assertRejects(() => answer(options), LatentmeshError);
@@ -70,6 +84,34 @@ describe("an engine in a program", () => {
     }
     await assertRejects(() => engine.score(5 as unknown as string, { limitTokens: 4 }), LatentmeshError, "Cannot use text: expected a text, got 5");
     await assertRejects(() => engine.score("It", { limitTokens: 0 }), LatentmeshError, "limitTokens: expected a whole number of at least 1, got 0");
+  });
+
+  it("looks at all options before anything is computed for them", async () => {
+    // A form that takes seconds to compile would be told of first.
+    const responseFormat = { type: "json_schema" as const, json_schema: { name: "x", schema: { type: "colour" } } };
+    const error = await assertRejects(() => answer({ messages, responseFormat, topP: 2 }), LatentmeshError);
+    assertEquals(error.param, "topP");
+  });
+
+  it("hands a template what else messages say", async () => {
+    const odd = [{ role: "user", content: "What is the weather?", mood: "good" }];
+    assert((await answer({ messages: odd, responseFormat: { type: "text" }, maxTokens: 2 })).tokens.length > 0);
+  });
+
+  it("gives up a form that is being compiled when its signal says so", async () => {
+    const properties = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`p${i}`, { type: "string", pattern: `^(a|b${i})*c{1,40}$` }]));
+    const responseFormat = { type: "json_schema" as const, json_schema: { name: "x", schema: { type: "object", properties } } };
+    const abort = new AbortController();
+    const asked = assertRejects(() => answer({ messages, responseFormat, signal: abort.signal }), LatentmeshError);
+    let waited = false;
+    setTimeout(() => {
+      waited = true;
+      abort.abort(new Error("enough"));
+    }, 20);
+    const error = await asked;
+    assertEquals([error.code, error.message, waited], ["cancelled", "The request was cancelled: enough", true]);
+    await assertRejects(() => answer({ messages, responseFormat, signal: AbortSignal.abort() }), LatentmeshError, "cancelled");
+    assert((await answer({ messages, responseFormat: { type: "json_object" }, maxTokens: 2 })).tokens.length > 0);
   });
 
   it("keeps the reason of a signal", async () => {
@@ -105,6 +147,18 @@ describe("an engine in a program", () => {
     await server.close();
     await assertRejects(() => fetch(`${server.url}/healthz`));
     assertEquals((await answer({ prompt: "It", maxTokens: 2 })).tokens.length, 2);
+  });
+});
+
+describe("an engine that is closed", () => {
+  it("serves nobody, also where it was about to, and begins nothing for answers with a form", async () => {
+    const engine = await Engine.load({ model, device: "wasm" });
+    const serving = assertRejects(() => engine.serve({ port: 0 }), LatentmeshError);
+    await engine.close();
+    assertEquals((await serving).code, "capacity");
+    const options = { messages, responseFormat: { type: "json_object" as const } };
+    const error = await assertRejects(() => Array.fromAsync(engine.generate(options)), LatentmeshError);
+    assertEquals(error.code, "capacity");
   });
 });
 

@@ -2,11 +2,12 @@
  * The models of a server as they come and go: two names of the embedded model, of which one is loaded at a time.
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RunningCluster } from "../../../cluster/cluster.ts";
 import { clusterServices } from "../../../cluster/compose.ts";
 import { resolveSettings, type Settings } from "../../../cluster/config/settings.ts";
 import { type ModelEngine, ModelServing } from "../../../cluster/models/served_models.ts";
+import { readText } from "../../../cluster/models/room.ts";
 import { ServerMetrics } from "../../../cluster/observe/metrics.ts";
 import { guardianSettled } from "../../../cluster/processes/guardian.ts";
 import { spawnText } from "../../../cluster/text/spawn_text.ts";
@@ -18,6 +19,7 @@ describe("the models of a server", () => {
   const given = resolveSettings({ device: "cpu" }, {}, () => undefined);
   /** What was asked of the hub, or looked for on this host. */
   const fetched: string[] = [];
+  const described: string[] = [];
   const closed: ModelEngine[] = [];
   let gone = false;
   let serving: ModelServing;
@@ -26,7 +28,7 @@ describe("the models of a server", () => {
   async function load(settings: Settings): Promise<ModelEngine> {
     const engine = await RunningCluster.alone({ ...settings, model: given.model }, clusterServices);
     const model: ModelEngine = {
-      onOutcome: null,
+      onOutcome: (listener) => engine.onOutcome(listener),
       served: engine.served,
       failed: engine.failed,
       weightBytes: engine.weightBytes,
@@ -63,6 +65,11 @@ describe("the models of a server", () => {
         if (isThere && gone) return Promise.reject(new LatentmeshError("not_found", "it is not a model directory"));
         return Promise.resolve({ ...settings, model: isThere ? settings.model : `/cache/${settings.model}` });
       },
+      describe: (settings) => {
+        described.push(settings.model);
+        return Promise.resolve({ ...settings, model: given.model });
+      },
+      readText: (settings) => readText({ ...settings, model: given.model }, clusterServices),
       fits: () => Promise.resolve(true),
       load,
     });
@@ -81,6 +88,25 @@ describe("the models of a server", () => {
     use.release();
   }
 
+  it("tokenise without being loaded or fetched, and with what is loaded where it is", async () => {
+    const ask = async (id: string, path: string, body: object) => {
+      const use = await serving.useText(id, never);
+      const response = await use.fetch(new Request(`http://localhost${path}`, { method: "POST", body: JSON.stringify({ model: id, ...body }) }));
+      const answer = await response.json();
+      use.release();
+      return answer;
+    };
+    const { tokens, count, max_model_len } = await ask("a", "/tokenize", { prompt: "What is a kettle?" });
+    assertEquals([count, max_model_len > 0], [tokens.length, true]);
+    assert((await ask("a", "/detokenize", { tokens })).prompt.endsWith("What is a kettle?"));
+    assert((await ask("b", "/v1/messages/count_tokens", { messages: [{ role: "user", content: "What?" }] })).input_tokens > 1);
+    assertEquals((await ask("a", "/tokenize", { prompt: "x", model: "b" })).error.code, "model_not_found");
+    assertEquals([fetched, described, serving.list().map(({ state }) => state)], [[], ["org/a", "org/b"], ["unloaded", "unloaded"]]);
+    // Others stop asking before it is there.
+    const left = AbortSignal.abort();
+    await assertRejects(() => serving.useText("a", left), LatentmeshError, "cancelled");
+  });
+
   it("count on where those that were unloaded have ended, and hold only what is loaded", async () => {
     await ask("a");
     const one = await serving.describe();
@@ -92,8 +118,20 @@ describe("the models of a server", () => {
     assertEquals(both.units.map(({ name }) => name), ["b/mixed-0"]);
   });
 
+  it("go on with items that others have answered, which are unloaded by then", async () => {
+    const post = async (id: string, body: object) => {
+      const use = await serving.use(id, never);
+      const response = await use.fetch(new Request("http://localhost/v1/responses", { method: "POST", body: JSON.stringify(body) }));
+      const answer = await response.json();
+      use.release();
+      return answer;
+    };
+    const { output: [{ id }] } = await post("b", { input: "What is a kettle?", max_output_tokens: 2 });
+    const { status } = await post("a", { input: [{ type: "item_reference", id }, { role: "user", content: "And?" }], max_output_tokens: 2 });
+    assertEquals([status, serving.list().map(({ state }) => state)], ["incomplete", ["loaded", "unloaded"]]);
+  });
+
   it("are taken from where they were fetched to, and fetched again only when they have gone from there", async () => {
-    await ask("a");
     assertEquals(fetched, ["org/a", "org/b", "/cache/org/a"]);
     gone = true;
     await ask("b");

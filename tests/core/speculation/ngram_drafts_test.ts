@@ -1,7 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
-import { INDEXED_PER_STEP, LEAST_MATCH, NgramDrafts } from "../../../core/speculation/ngram_drafts.ts";
+import { INDEXED_PER_STEP, NgramDrafts } from "../../../core/speculation/ngram_drafts.ts";
+import { LEAST_MATCH } from "../../../core/speculation/ngram_index.ts";
 
 /** What is drafted in one step. */
 function draft(drafts: NgramDrafts, most: number) {
@@ -47,6 +48,40 @@ describe("drafts from what was there before", () => {
       ),
       { numRuns: 2000, seed: 1 },
     ));
+
+  it("are each sequence's own where several begin with one prompt, however they come by turns", () =>
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat(3), { maxLength: 20 }),
+        fc.array(fc.tuple(fc.nat(2), fc.nat(3), fc.boolean()), { maxLength: 40 }),
+        fc.nat(30),
+        (prompt, turns, least) => {
+          const sequences = Array.from({ length: 3 }, () => ({ drafts: new NgramDrafts(prompt), tokens: [...prompt] }));
+          for (const [which, token, asks] of turns) {
+            const { drafts, tokens } = sequences[which];
+            drafts.push(token);
+            tokens.push(token);
+            // What is taken in by parts comes to the same.
+            if (asks) drafts.draft(1, { tokens: least });
+          }
+          for (const { drafts, tokens } of sequences) {
+            const expected = longestMatch(tokens);
+            const found = draft(drafts, 5);
+            assertEquals(found, expected === null ? null : { tokens: continued(tokens, expected.end, 5), matched: expected.length });
+          }
+        },
+      ),
+      { numRuns: 2000, seed: 2 },
+    ));
+
+  it("take a prompt in once for all sequences that begin with it", () => {
+    const budget = { tokens: 1000 };
+    const prompt = [...Array.from({ length: 600 }, (_, i) => i), 5, 6, 7];
+    const sequences = Array.from({ length: 8 }, () => new NgramDrafts(prompt));
+    for (const [i, drafts] of sequences.entries()) drafts.push(8 + i);
+    assertEquals(sequences.map((drafts) => drafts.draft(1, budget)?.tokens), [[9], ...new Array(7).fill(undefined)]);
+    assertEquals(budget.tokens, 1000 - prompt.length - sequences.length);
+  });
 
   it("come as soon as a long prompt is taken in, a part with each question", () => {
     const prompt = Array.from({ length: 100_000 }, (_, i) => i);

@@ -110,30 +110,56 @@ describe("TextTokenizer", () => {
 });
 
 describe("StopMatcher", () => {
-  it("finds the first stop string however the text is cut, and never shows part of it", () => {
-    const text = fc.string({ unit: fc.constantFrom("a", "b", "c"), maxLength: 30 });
-    const stops = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "c"), minLength: 1, maxLength: 4 }), { maxLength: 3 });
+  /** What is shown of a text, and by which stop string it is ended: found by looking at every place where one may end. */
+  const shownOf = (text: string, stops: readonly string[], include: boolean) => {
+    for (let end = 1; end <= text.length; end++) {
+      const [stop] = stops.filter((stop) => text.slice(0, end).endsWith(stop)).toSorted((a, b) => b.length - a.length);
+      if (stop !== undefined) return { shown: text.slice(0, include ? end : end - stop.length), stop };
+    }
+    return { shown: text, stop: null };
+  };
+
+  it("finds the stop string that is complete first, the longest of several, however the text is cut", () => {
+    const letter = fc.constantFrom("a", "b", "c", "\u{1f600}", "\0");
+    const stop = fc.oneof(
+      fc.string({ unit: letter, minLength: 1, maxLength: 5 }),
+      // What repeats makes the most of beginnings that are ends, too.
+      fc.tuple(fc.string({ unit: letter, minLength: 1, maxLength: 2 }), fc.nat(6), fc.string({ unit: letter, maxLength: 1 }))
+        .map(([part, times, end]) => part.repeat(times + 1) + end),
+    );
+    const text = fc.array(fc.oneof(fc.string({ unit: letter, maxLength: 6 }), stop), { maxLength: 6 }).map((parts) => parts.join(""));
     fc.assert(
-      fc.property(text, stops, fc.array(fc.nat(5)), fc.boolean(), (text, stops, cuts, include) => {
+      fc.property(text, fc.array(stop, { maxLength: 4 }), fc.array(fc.nat(5)), fc.boolean(), (text, stops, cuts, include) => {
         const matcher = new StopMatcher(stops, include);
         let [shown, at, stopped] = ["", 0, false];
         for (const cut of [...cuts, text.length]) {
-          const result = matcher.push(text.slice(at, at + cut));
+          const piece = text.slice(at, at + cut);
+          const result = matcher.push(piece);
           at += cut;
           shown += result.text;
           stopped = result.stopped;
           if (stopped) break;
+          // Nothing is held back that cannot become a stop string.
+          const held = text.slice(shown.length, at);
+          assertEquals(held === "" || stops.some((stop) => stop.startsWith(held)), true);
         }
+        const rest = stopped ? matcher.rest() : "";
         if (!stopped) shown += matcher.finish();
-        const found = stops.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
-        assertEquals(stopped, found.length > 0);
-        // A stop string that ends earlier can hide one that begins earlier, but what is shown is always the text before some stop string.
-        const isBefore = (stop: string) => include ? shown.endsWith(stop) : text.startsWith(stop, shown.length);
-        if (stopped) assertEquals(text.startsWith(shown) && stops.some(isBefore), true);
-        else assertEquals(shown, text);
+        const expected = shownOf(text, stops, include);
+        assertEquals([shown, stopped, matcher.found], [expected.shown, expected.stop !== null, expected.stop]);
+        if (stopped) assertEquals(text.startsWith(rest, shown.length), true);
       }),
-      { seed: SEED, numRuns: 1000 },
+      { seed: SEED, numRuns: 2000 },
     );
+  });
+
+  it("takes a prompt's worth of text that all but stops it, over and over", () => {
+    const stops = Array.from({ length: 64 }, (_, i) => `${"a".repeat(1023 - i)}b`);
+    const matcher = new StopMatcher(stops);
+    let length = 0;
+    for (let i = 0; i < 200; i++) length += matcher.push("a".repeat(500) + "c").text.length;
+    assertEquals([length, matcher.found], [200 * 501, null]);
+    assertEquals(matcher.push(`${"a".repeat(2000)}b`), { text: "a".repeat(977), stopped: true });
   });
 
   it("holds back only what may become a stop string", () => {

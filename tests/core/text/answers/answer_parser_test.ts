@@ -103,6 +103,20 @@ describe("the answer parser", () => {
     for (const short of ["", " ", "<thi", "\n<think"]) assertEquals(parse([short], { tools: null, reasoning: "possible" }).content, short);
   });
 
+  it("counts the tokens of reasoning, each of one character, wherever the answer is cut", () => {
+    const near = fc.string({ unit: fc.constantFrom("a", "<", "/", "</", "</think", "think>", " "), maxLength: 8 });
+    fc.assert(
+      fc.property(near, near, fc.nat(), fc.boolean(), (reasoned, said, cut, begun) => {
+        const text = `${begun ? "" : "<think>"}${reasoned}</think>${said}`;
+        const parser = new AnswerParser({ tools: null, reasoning: begun ? "begun" : "possible" });
+        const parts = [...[...text.slice(0, cut % (text.length + 1))].flatMap((character) => parser.push(character, 1)), ...parser.finish()];
+        const expected = parts.reduce((sum, part) => sum + (part.kind === "reasoning" ? part.text.length : 0), 0);
+        assertEquals(parser.reasoningTokens, expected, text);
+      }),
+      { seed: SEED, numRuns: 1000 },
+    );
+  });
+
   for (const format of [DEEPSEEK_TOOLS, KIMI_TOOLS, PLAIN_TOOLS]) {
     it(`gives of a ${format.name} call that is cut anywhere what there is of its arguments, and nothing else`, () => {
       const call = { name: "boil", arguments: `{"a": {"b": "}}</"}, "c": [1]}` };

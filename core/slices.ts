@@ -19,10 +19,10 @@ export class Slices {
   }
 
   /** Maps a list, run by run. */
-  async map<T, R>(list: readonly T[], run: number, map: (part: readonly T[]) => readonly R[]): Promise<R[]> {
+  async map<T, R>(list: readonly T[], run: number, map: (part: readonly T[], at: number) => readonly R[]): Promise<R[]> {
     const all: R[] = [];
     for (let at = 0; at < list.length; at += run) {
-      for (const one of map(list.slice(at, at + run))) all.push(one);
+      for (const one of map(list.slice(at, at + run), at)) all.push(one);
       await this.breathe();
     }
     return all;

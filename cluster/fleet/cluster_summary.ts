@@ -1,0 +1,55 @@
+/**
+ * What a cluster consists of, and what would make more of it, for people.
+ *
+ * @module
+ */
+import { isHost } from "../../core/device_kind.ts";
+import type { PartitionOptions } from "../../core/tpla/partition.ts";
+import type { Settings } from "../config/settings.ts";
+import { gpuAdvice } from "../planning/topology.ts";
+import { LocalHost } from "./local_host.ts";
+import type { Member, Unit } from "./unit.ts";
+import type { UnitHost } from "./unit_host.ts";
+
+/** What would make more of the machines. @param gpus of this host */
+export function adviceFor(members: readonly Member[], gpus: number): string[] {
+  const onGpus = members.filter(({ hello }) => !isHost(hello.device.kind));
+  const advice = [gpuAdvice(onGpus.map(({ slot }) => slot), gpus), ...members.map(({ hello }) => hello.device.advice)];
+  // Several workers have the same to say.
+  return [...new Set(advice.filter((one) => one != null))];
+}
+
+/** What a cluster consists of. @param cut of its decode ranks */
+export function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, host: UnitHost): string {
+  if (host instanceof LocalHost) return "one mixed worker in this process, for prefill and decode in one cache (exact)";
+  const all = host.units;
+  const { ranks, latentGroups, halo } = cut;
+  const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
+  const attention = decode.scheme.attention === "mla"
+    ? "mla, heads split and latents whole: exact"
+    : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
+  if (mixed.workers > 0) {
+    const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
+    const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";
+    const how = decode.scheme.attention === "mla"
+      ? "for prefill and decode in one cache (exact)"
+      : `for prefill (exact, over whole latents) and decode (${attention})`;
+    return `${several(mixed.workers, unit)}${each}, ${how}${summed}`;
+  }
+  const units = prefill.ranks === 1
+    ? several(prefill.workers, "prefill worker")
+    : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
+  return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${summed}`;
+}
+
+/** How ranks share what a layer computes, and how their parts travel. */
+function sums({ feedForward }: PartitionOptions, all: readonly Unit[]): string {
+  const exchanges = all.filter(({ plan: { role } }) => role !== "prefill").flatMap(({ exchange }) => exchange ?? []);
+  const ways = [...new Set(exchanges.map(({ by }) => by === "shared-memory" ? "through shared memory" : "over WebSocket"))].join(" and ");
+  const notShared = exchanges.find(({ notShared }) => notShared !== null)?.notShared;
+  const notThreaded = exchanges.find(({ notThreaded }) => notThreaded !== null)?.notThreaded;
+  const blocks = feedForward === "replicated" ? "feed-forward blocks whole on every rank" : "feed-forward blocks shared";
+  const whyNot = [...(notShared == null ? [] : [`no shared memory: ${notShared}`]), ...(notThreaded == null ? [] : [`no thread: ${notThreaded}`])];
+  return `${blocks}, sums ${ways}${whyNot.length === 0 ? "" : ` (${whyNot.join("; ")})`}`;
+}

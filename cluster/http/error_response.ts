@@ -1,0 +1,16 @@
+/**
+ * Errors as the API that was asked has them.
+ *
+ * @module
+ */
+import type { Context } from "hono";
+import type { HttpError } from "../api/errors.ts";
+import { anthropicError, isAnthropic } from "./anthropic/shapes.ts";
+import type { AppEnv } from "./server_context.ts";
+
+/** The answer to a request that is refused or has failed. */
+export function errorResponse(c: Context<AppEnv>, error: HttpError): Response {
+  if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
+  // 499 (client closed request) is nginx's and not in hono's list.
+  return c.json(isAnthropic(c) ? anthropicError(error, c.get("requestId")) : error.body, error.status as 400);
+}
