@@ -56,6 +56,26 @@ const TABLE = {
     schema: z.string().min(1).optional(),
     help: "PEM certificate of who signed the certificates of NATS' servers; with it, connections are encrypted",
   },
+  LATENTMESH_KUBE_ACCOUNT: {
+    schema: z.string().min(1).optional(),
+    help: "directory with token, ca.crt and namespace of a service account, for --registry kubernetes (default: where pods have theirs)",
+  },
+  KUBERNETES_SERVICE_HOST: {
+    schema: z.string().min(1).optional(),
+    help: "host of Kubernetes' API server, for --registry kubernetes; pods have it set",
+  },
+  KUBERNETES_SERVICE_PORT: {
+    schema: z.coerce.number().int().min(1).max(65535).optional(),
+    help: "its port (default 443)",
+  },
+  POD_NAME: {
+    schema: z.string().min(1).optional(),
+    help: "name of this pod: with POD_UID, what it writes with --registry kubernetes is removed with it",
+  },
+  POD_UID: {
+    schema: z.string().min(1).optional(),
+    help: "uid of this pod",
+  },
   HF_HOME: {
     schema: z.string().min(1).optional(),
     help: "where what comes from the hub is kept, shared with Python's huggingface_hub (default: huggingface in the user's cache)",

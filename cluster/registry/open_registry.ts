@@ -7,11 +7,14 @@ import { LatentmeshError } from "../../core/errors.ts";
 import type { CellRegistry } from "../../core/registry/registry.ts";
 import { readEnv } from "../../core/env.ts";
 import { FileRegistry } from "./file_registry.ts";
+import { KubernetesRegistry } from "./kubernetes/kubernetes_registry.ts";
+import { readKubernetesPlace } from "./kubernetes/place.ts";
+import { findServiceAccount } from "./kubernetes/service_account.ts";
 import { NatsRegistry } from "./nats_registry.ts";
 
 /** What `--help` says of names. */
 export const REGISTRY_HELP =
-  "file:DIRECTORY, on a disk that all hosts share, or nats://HOST:PORT[/BUCKET] (tls://… with TLS), a server with JetStream";
+  "file:DIRECTORY, on a disk that all hosts share; nats://HOST:PORT[/BUCKET] (tls://… with TLS), a server with JetStream; or kubernetes[:NAMESPACE][?LABEL=VALUE], in a pod";
 
 /** Where nothing else is said. */
 const BUCKET = "latentmesh-cells";
@@ -23,6 +26,8 @@ export function openRegistry(name: string, param = "registry"): CellRegistry {
   if (directory !== undefined) return new FileRegistry(directory.replace(/^\/\/(?=\/)/, ""));
   const nats = /^((?:nats|tls):\/\/[^/]+)(?:\/([A-Za-z0-9_-]+))?\/?$/.exec(name);
   if (nats !== null) return openNats(nats[1], nats[2], param);
+  const kubernetes = readKubernetesPlace(name, param);
+  if (kubernetes !== null) return new KubernetesRegistry(kubernetes, () => findServiceAccount((variable) => Deno.env.get(variable)));
   throw new LatentmeshError("invalid_config", `Cannot use ${param}: "${name}" is no registry; expected ${REGISTRY_HELP}`, { param });
 }
 
