@@ -43,6 +43,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
         ? { ready: false, ...state, downloading: pace.downloading }
         : { ready: state.model.engine.ready, loadedBytes: engine!.weightBytes, totalBytes: engine!.weightBytes },
     uncaught: () => uncaught.count,
+    model: () => "loading" in state ? null : state.model.id,
     cluster: async () => "loading" in state ? null : await state.describe?.() ?? null,
   });
   let cell: RegisteredCell | null = null;

@@ -7,6 +7,7 @@ import { STEP_PARTS } from "../../core/step_times.ts";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { MOST_DRAFTED } from "../../core/speculation/speculator.ts";
 import type { ClusterStatus } from "./cluster_status.ts";
+import { describeForPickers } from "./endpoint_picker.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";
 
 const SHORT = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
@@ -34,6 +35,8 @@ export interface ObservedServer {
   loading(): { readonly ready: boolean; readonly loadedBytes: number; readonly totalBytes: number; readonly downloading?: boolean };
   /** Errors that nobody took care of. */
   uncaught(): number;
+  /** Name of its model in the API; null, or left out: there are several, or none yet. */
+  model?(): string | null;
   /** null: there is none, or not yet. */
   cluster(): Promise<ClusterStatus | null>;
 }
@@ -143,7 +146,10 @@ export class ServerMetrics {
       this.#server.uncaught(),
     );
     const cluster = await this.#server.cluster();
-    if (cluster !== null) describeCluster(now, cluster);
+    if (cluster !== null) {
+      describeCluster(now, cluster);
+      describeForPickers(now, cluster, this.#server.model?.() ?? null);
+    }
     return { contentType: this.#registry.contentType, text: await Registry.merge([this.#registry, now]).metrics() };
   }
 

@@ -14,6 +14,6 @@ export async function metricList(): Promise<string> {
     cluster: () => Promise.resolve(noCluster("")),
   });
   const { text } = await metrics.expose();
-  const kinds = new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, kind]) => [name, kind]));
-  return [...text.matchAll(/^# HELP (\w+) (.*)$/gm)].map(([, name, help]) => `- \`${name}\` (${kinds.get(name)}): ${help}.`).join("\n");
+  const kinds = new Map([...text.matchAll(/^# TYPE ([\w:]+) (\w+)$/gm)].map(([, name, kind]) => [name, kind]));
+  return [...text.matchAll(/^# HELP ([\w:]+) (.*)$/gm)].map(([, name, help]) => `- \`${name}\` (${kinds.get(name)}): ${help}.`).join("\n");
 }
