@@ -8,7 +8,7 @@ import { type Command, Option } from "commander";
 /** Headings, and the flags below each, in the order in which they are shown. */
 export const FLAG_GROUPS: Readonly<Record<string, readonly string[]>> = {
   Everyday: ["config", "model", "weights", "device", "gpus", "single", "host", "port", "api-key", "model-name", "help"],
-  Cluster: ["mixed", "ranks", "groups", "prefill-workers", "prefill-ranks", "exchange", "feed-forward", "ping-pong", "strict"],
+  Cluster: ["mixed", "ranks", "groups", "prefill-workers", "prefill-ranks", "exchange", "feed-forward", "ping-pong", "listen", "strict"],
   Fronts: ["registry", "advertise-url", "cell-id", "front-key"],
   TPLA: ["attention", "latent-groups", "basis", "lambda", "halo", "mu", "paper"],
   Limits: [

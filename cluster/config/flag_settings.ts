@@ -42,6 +42,7 @@ export const SETTING_OF = {
   allowedOrigin: "server.allowedOrigins",
   insecure: "cluster.insecure",
   gpus: "cluster.hosts",
+  listen: "cluster.listen",
   strict: "cluster.strict",
   registry: "cell.registry",
   advertiseUrl: "cell.advertiseUrl",

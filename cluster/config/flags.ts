@@ -60,6 +60,7 @@ export interface ClusterFlags extends SchemeFlags {
   readonly maxStepMs?: number;
   readonly prefillRanks?: number;
   readonly gpus?: readonly number[];
+  readonly listen?: string;
   readonly strict?: boolean;
 }
 
@@ -176,6 +177,7 @@ export function withCluster(command: Command): Command {
       integer,
     )
     .option("--prefill-ranks <n>", "workers of a prefill unit; heads are split among them (default: 1)", integer)
+    .option("--listen <address>", "host:port at which workers of other hosts join, as cluster.hosts of the configuration file lists them")
     .option("--strict", "end when a decode group or prefill unit cannot be kept up, instead of going on with the others")
     .option(
       "--gpus <list>",
@@ -187,7 +189,7 @@ export function withCluster(command: Command): Command {
 /** `--single`, which has no units that other flags could say anything of. */
 export function withSingle(command: Command): Command {
   const scheme = ["ranks", "latentGroups", "attention", "basis", "lambda", "halo", "mu", "paper"];
-  const units = ["gpus", "groups", "mixed", "prefillWorkers", "prefillRanks", "exchange", "feedForward", "pingPong", "strict"];
+  const units = ["gpus", "groups", "mixed", "prefillWorkers", "prefillRanks", "exchange", "feedForward", "pingPong", "listen", "strict"];
   return command.addOption(new Option("--single", "serve from this process alone, without workers").conflicts([...scheme, ...units]));
 }
 

@@ -5,26 +5,10 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import manifest from "../../deno.json" with { type: "json" };
-import { openRegistry } from "../../cluster/registry/open_registry.ts";
-import { describedProgram } from "../support/docs/flag_lists.ts";
+import { assertCommand } from "../support/docs/command_lines.ts";
 import { ROOT } from "../support/fixtures.ts";
 
 const textOf = (path: string) => Deno.readTextFile(`${ROOT}/deploy/${path}`);
-
-/** @throws unless the command line takes it */
-function assertCommand([name, ...args]: readonly string[]): void {
-  const command = describedProgram().commands.find((command) => command.name() === name);
-  assert(command !== undefined, `there is no command ${name}`);
-  for (let i = 0; i < args.length; i++) {
-    const option = command.options.find(({ long }) => long === args[i]);
-    assert(option !== undefined, `${name} has no flag ${args[i]}`);
-    if (!option.required) continue;
-    const value = args[++i];
-    assert(value !== undefined && !value.startsWith("--"), `${option.long} has no value`);
-    if (option.long === "--registry" && !value.startsWith("$")) openRegistry(value);
-  }
-  for (const { long, mandatory } of command.options) if (mandatory) assert(args.includes(long!), `${name} needs ${long}`);
-}
 
 interface Service {
   readonly command: readonly string[];
