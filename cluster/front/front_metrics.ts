@@ -23,6 +23,11 @@ export class FrontMetrics {
   readonly #failures = this.#counter("cell_failures", "Requests that a cell did not answer to their end, by cell and why", ["cell", "reason"]);
   readonly #failovers = this.#counter("failovers", "Streams that lost their cell, by what became of them", ["outcome"]);
 
+  constructor() {
+    // What appears with its first count has not grown to whoever watches how it grows.
+    for (const outcome of ["continued", "none"]) this.#failovers.inc({ outcome }, 0);
+  }
+
   /** A request has been answered; of a stream, to its end. */
   answered(path: string, status: number): void {
     this.#requests.inc({ path, status: String(status) });
