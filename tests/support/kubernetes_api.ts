@@ -36,6 +36,8 @@ export class KubernetesApi implements AsyncDisposable {
   mute = false;
   /** Whether the next page of a list has expired when it is asked for. */
   expireNextPage = false;
+  /** What answers wait for, where it does not answer; null: it does. */
+  hanging: Promise<void> | null = null;
   /** Seconds for which clients are told to stay away; null: they are served. */
   overloaded: number | null = null;
   readonly #rights = new Map<string, ReadonlySet<Verb>>();
@@ -138,6 +140,7 @@ export class KubernetesApi implements AsyncDisposable {
   }
 
   async #route(request: Request): Promise<Response> {
+    await this.hanging;
     const url = new URL(request.url);
     const [, namespace, name] = /^\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
     const token = /^Bearer (.+)$/.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";

@@ -110,6 +110,18 @@ export function describeRegistry(name: string, open: () => Promise<KeptRegistry>
       assertEquals((await records()).get(FACTS.id), newer);
     });
 
+    withKept("has one of two processes that take a name at once, and tells the other", async ({ registry }) => {
+      const lost: string[] = [];
+      const urls = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+      await using stack = new AsyncDisposableStack();
+      for (const cell of await Promise.all(urls.map((url) => registry.register(() => ({ ...FACTS, url }), () => lost.push(url))))) stack.use(cell);
+      await using watch = await registry.watch(() => {});
+      await until(() => lost.length === 1 && watch.cells.length === 1 && watch.cells[0].url !== lost[0]);
+      const [{ beat }] = watch.cells;
+      await until(() => watch.cells[0].beat > beat + 2);
+      assertEquals(lost.length, 1);
+    });
+
     withKept("keeps cells while it cannot be reached, and writes records again that are lost", async ({ registry, records, stop, startEmpty }) => {
       await using _cell = await registry.register(() => FACTS, fail);
       await using watch = await registry.watch(() => {});

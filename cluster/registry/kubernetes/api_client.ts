@@ -7,8 +7,8 @@ import { z } from "zod";
 import { messageOf } from "../../../core/errors.ts";
 import { readAccountFile, type ServiceAccount } from "./service_account.ts";
 
-/** Milliseconds for an answer: what was missed must be known before anybody takes a cell for gone. */
-const TIMEOUT = 3000;
+/** Milliseconds for an answer, or its beginning: what was missed must be known before anybody takes a cell for gone. */
+export const ANSWER_TIMEOUT = 3000;
 /** A server that is overloaded is left alone for so many milliseconds at most, whatever it asks for. */
 const LONGEST_WAIT = 30_000;
 
@@ -52,7 +52,7 @@ export class ApiClient implements Disposable {
    */
   async ask(request: ApiRequest): Promise<unknown> {
     const silence = new AbortController();
-    const timer = setTimeout(() => silence.abort(new Error(`the API server has not answered for ${TIMEOUT / 1000} s`)), TIMEOUT);
+    const timer = setTimeout(() => silence.abort(notAnswered()), ANSWER_TIMEOUT);
     try {
       return await (await this.open(request, silence.signal)).json();
     } finally {
@@ -107,6 +107,11 @@ export class ApiClient implements Disposable {
     }
     return this.#http.client;
   }
+}
+
+/** Why a request was given up. */
+export function notAnswered(): Error {
+  return new Error(`the API server has not answered for ${ANSWER_TIMEOUT / 1000} s`);
 }
 
 /** What an error means for whoever is to mend it. */

@@ -21,6 +21,8 @@ export interface KubernetesRegistryTimes {
   readonly beatMs?: number;
   /** Without a change after which a cell counts as gone; default: 10,000. */
   readonly ttlMs?: number;
+  /** For which a watch may tell of nothing before it is doubted; default: twice as long as between two writings. */
+  readonly silenceMs?: number;
   /** Before a request that has failed is made again; twice as long each time; default: 250. */
   readonly backOffMs?: number;
 }
@@ -67,9 +69,9 @@ export class KubernetesRegistry implements CellRegistry {
 
   async watch(onChange: () => void): Promise<CellWatch> {
     const { account, namespace, labels } = await this.#open();
-    const { pollMs = POLL, beatMs = BEAT, ttlMs = TTL, backOffMs } = this.#times;
+    const { pollMs = POLL, beatMs = BEAT, ttlMs = TTL, silenceMs = 2 * beatMs, backOffMs } = this.#times;
     const api = new ApiClient(account);
-    const leases = new WatchedLeases(api, { namespace, labels, silenceMs: 2 * beatMs, backOffMs });
+    const leases = new WatchedLeases(api, { namespace, labels, silenceMs, backOffMs });
     const end = async () => {
       await leases.close();
       api[Symbol.dispose]();

@@ -40,6 +40,7 @@ export class LeaseStore implements RecordStore {
     return this.#last?.text ?? null;
   }
 
+  /** Leaves what another process has written since this one has read: that is read next. */
   async write(id: string, text: string, instance: string): Promise<void> {
     for (let time = 1;; time++) {
       try {
@@ -54,7 +55,9 @@ export class LeaseStore implements RecordStore {
         this.#own = false;
         const now = this.#last = await this.#get(id);
         const isMine = now === null || now.holder === instance || now.text === before;
-        if (!isMine || time === TRIES) throw error;
+        // Who of two has the name, they find out when they read: whoever has it writes then.
+        if (!isMine) return;
+        if (time === TRIES) throw error;
       }
     }
   }

@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { RepeatedLog } from "../../logs/repeated_log.ts";
-import { type ApiClient, ApiError, describeApiError } from "./api_client.ts";
+import { ANSWER_TIMEOUT, type ApiClient, ApiError, describeApiError, notAnswered } from "./api_client.ts";
 import { leasesPath, readLease, readLeaseList, RECORD_LABEL, type SeenLease } from "./lease.ts";
 import { readLines } from "./lines.ts";
 
@@ -82,7 +82,6 @@ export class WatchedLeases {
         const ending = await this.#watch(this.#version!, begun);
         // What was told holds until the list says otherwise: only one that fails makes this reader blind.
         if (ending !== "ended") this.#version = null;
-        if (ending === "silent") failed(new Error("the API server lists, and lets nobody watch"));
         failures = performance.now() - started >= SHORT ? 0 : failures + 1;
       } catch (error) {
         if (this.#closed.signal.aborted) return;
@@ -135,21 +134,29 @@ export class WatchedLeases {
     };
     const silence = new AbortController();
     const { silenceMs } = this.#options;
-    let timer = setTimeout(() => silence.abort(), silenceMs);
+    let isSilent = false;
+    let timer = setTimeout(() => silence.abort(notAnswered()), ANSWER_TIMEOUT);
+    const heard = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        isSilent = true;
+        silence.abort();
+      }, silenceMs);
+    };
     try {
       const signal = AbortSignal.any([silence.signal, this.#closed.signal]);
       const response = await this.#api.open({ method: "GET", path: this.#path, query }, signal);
       if (response.body === null) throw new Error("the API server has answered a watch with nothing");
       begun();
+      heard();
       for await (const line of readLines(response.body)) {
-        clearTimeout(timer);
-        timer = setTimeout(() => silence.abort(), silenceMs);
+        heard();
         if (!this.#take(event.parse(JSON.parse(line)))) return "gone";
       }
       return "ended";
     } catch (error) {
       if (error instanceof ApiError && error.status === 410) return "gone";
-      if (silence.signal.aborted) return "silent";
+      if (isSilent) return "silent";
       throw error;
     } finally {
       clearTimeout(timer);

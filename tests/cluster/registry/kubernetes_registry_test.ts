@@ -10,15 +10,21 @@ import { ROOT } from "../../support/fixtures.ts";
 import { KeptInKubernetes } from "../../support/kept_in_kubernetes.ts";
 import { describeRegistry, FACTS } from "../../support/registry_contract.ts";
 
-const TIMES = { beatMs: 50, pollMs: 20, ttlMs: 4000 };
+/** On a busy machine, watches may be silent for long. */
+const TIMES = { beatMs: 50, pollMs: 20, ttlMs: 4000, silenceMs: 60_000 };
+/** Where that is doubted. */
+const DOUBTFUL = { ...TIMES, silenceMs: 100 };
 const fail = (problem: string) => {
   throw new Error(problem);
 };
 const idsOf = ({ cells }: { readonly cells: readonly CellFacts[] }) => cells.map(({ id }) => id).toSorted();
 
 /** A registry with a cell and a watch that has seen it. */
-async function withCell(test: (parts: { kept: KeptInKubernetes; beat: () => number; cells: () => string[] }) => Promise<void>): Promise<void> {
-  await using kept = await KeptInKubernetes.open(TIMES);
+async function withCell(
+  test: (parts: { kept: KeptInKubernetes; beat: () => number; cells: () => string[] }) => Promise<void>,
+  times = TIMES,
+): Promise<void> {
+  await using kept = await KeptInKubernetes.open(times);
   await using _cell = await kept.registry.register(() => FACTS, fail);
   await using watch = await kept.registry.watch(() => {});
   await test({ kept, beat: () => watch.cells.find(({ id }) => id === FACTS.id)!.beat, cells: () => idsOf(watch) });
@@ -92,7 +98,7 @@ describe("a registry in Kubernetes", () => {
       assertEquals([api.asked.list, cells()], [1, ["a.b"]]);
       // Of a fleet that is silent, only bookmarks tell how far its reader is.
       api.bookmarkMs = 20;
-      const quiet = kept.named("kubernetes?fleet=quiet", { ...TIMES, beatMs: 100_000 });
+      const quiet = kept.named("kubernetes?fleet=quiet", TIMES);
       await using watch = await quiet.watch(() => {});
       const { list, watch: watches } = api.asked;
       const { revision } = api;
@@ -114,10 +120,28 @@ describe("a registry in Kubernetes", () => {
       assertEquals(cells(), ["a.b"]);
       api.mute = false;
       await until(() => beat() > before + 10);
-    }));
+    }, DOUBTFUL));
+
+  it("keeps who is there while the server takes requests and answers none", () =>
+    withCell(async ({ kept: { api }, beat, cells }) => {
+      const gone: number[] = [];
+      const checker = setInterval(() => cells().length === 0 && gone.push(performance.now()), 5);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      api.mute = true;
+      api.hanging = promise;
+      const before = beat();
+      // Longer than a cell may be silent.
+      await new Promise((resolve) => setTimeout(resolve, 1.25 * TIMES.ttlMs));
+      api.mute = false;
+      api.hanging = null;
+      resolve();
+      await until(() => beat() > before + 3);
+      clearInterval(checker);
+      assertEquals(gone, []);
+    }, DOUBTFUL));
 
   it("takes a cell for gone that is silent, also where every watch is", async () => {
-    await using kept = await KeptInKubernetes.open({ ...TIMES, ttlMs: 600 });
+    await using kept = await KeptInKubernetes.open({ ...DOUBTFUL, ttlMs: 600 });
     const cell = await kept.registry.register(() => FACTS, fail);
     const text = (await kept.records()).get(FACTS.id)!;
     await cell.close();
@@ -132,7 +156,7 @@ describe("a registry in Kubernetes", () => {
   it("leaves a server alone that has too much to do, for as long as it asks", () =>
     withCell(async ({ kept: { api }, beat, cells }) => {
       const before = beat();
-      api.overloaded = 1;
+      api.overloaded = 3;
       api.endWatches();
       await until(() => api.asked.patch > 0 && api.asked.watch > 1);
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -227,10 +251,14 @@ describe("a registry in Kubernetes", () => {
     await using watch = await kept.registry.watch(() => {});
     assertEquals(watch.cells.length, cells);
     assertEquals(api.asked.list, 2 + 3);
-    api.expireNextPage = true;
+    // A watch that must begin anew finds a page that has expired.
+    api.mute = true;
+    await kept.keep("cell-0", JSON.stringify({ ...record, id: "cell-0", beat: 7 }));
     api.compact();
+    api.mute = false;
+    api.expireNextPage = true;
     api.endWatches();
-    await until(() => api.asked.list >= 5 + 2 + 3);
+    await until(() => api.asked.list >= 5 + 2 + 3 && watch.cells.some(({ beat }) => beat === 7));
     assertEquals(watch.cells.length, cells);
   });
 
