@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { messageOf } from "../../../core/errors.ts";
+import { abortableFetch } from "../../../core/net/abortable_fetch.ts";
 import { readAccountFile, type ServiceAccount } from "./service_account.ts";
 
 /** Milliseconds for an answer, or its beginning: what was missed must be known before anybody takes a cell for gone. */
@@ -84,7 +85,7 @@ export class ApiClient implements Disposable {
   async #send({ method, path, query = {}, body }: ApiRequest, signal: AbortSignal): Promise<Response> {
     const [token, client] = await Promise.all([readAccountFile(this.#account, "token"), this.#client()]);
     const search = new URLSearchParams(query).toString();
-    return await fetch(`${this.#account.server}${path}${search === "" ? "" : `?${search}`}`, {
+    return await abortableFetch(`${this.#account.server}${path}${search === "" ? "" : `?${search}`}`, {
       method,
       headers: {
         accept: "application/json",
