@@ -9,9 +9,9 @@ import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { configOf } from "../core/model/synthetic/shapes.ts";
 import { SyntheticFiles } from "../core/model/synthetic/synthetic_files.ts";
-import { DirectoryFiles } from "../workers/load/model_files.ts";
+import { DirectoryFiles, openModelFiles } from "../workers/load/model_files.ts";
 import { ggufFile, llamaModule, runLlama } from "./cpu/llama.ts";
-import type { WrittenTensorType } from "./gguf/pack_blocks.ts";
+import type { GgufTensorType } from "../core/model/gguf/tensor_types.ts";
 import type { LlamaResult } from "./cpu/llama_child.ts";
 import { KERNEL_FORMATS, timeKernels } from "./cpu/kernels.ts";
 import { OurModel, perSecond } from "./cpu/our_model.ts";
@@ -21,11 +21,13 @@ import { median, printTable } from "./table.ts";
 const TINY = new URL("../models/tiny-mla", import.meta.url).pathname;
 const GOLDEN = new URL("../tests/golden/tiny-mla/golden.json", import.meta.url);
 const [CONTEXT, STEPS, RUNS] = [128, 96, 5];
+/** Types of GGUF files that are published most. */
+const GGUF_TYPES = ["Q4_0", "Q4_K", "Q8_0"] as const;
 /** Starts of `serve`. */
 const STARTS = 3;
 
 /** What is measured, in the order in which it is. */
-const PARTS = ["kernels", "tiny", "threads", "large", "serve", "many"] as const;
+const PARTS = ["kernels", "tiny", "threads", "large", "gguf", "serve", "many"] as const;
 
 /** Runs the bench. */
 export async function cpuBench(args: readonly string[]): Promise<void> {
@@ -45,6 +47,7 @@ export async function cpuBench(args: readonly string[]): Promise<void> {
   if (only.includes("tiny")) await benchTiny(tiny, side);
   if (only.includes("threads")) await benchThreads(tiny);
   if (only.includes("large")) await benchLarge(Number(values.experts), side);
+  if (only.includes("gguf")) await benchGguf(Number(values.experts), side);
   if (only.includes("serve")) await benchServe();
   if (only.includes("many")) await benchMany(tiny);
   if (values.directory === undefined) await Deno.remove(directory, { recursive: true });
@@ -60,10 +63,15 @@ class Beside {
     this.#directory = directory;
   }
 
+  /** The model as a GGUF file. */
+  file(name: string, files: ModelFiles, weights: GgufTensorType): Promise<string> {
+    return ggufFile(this.#directory, name, files, weights);
+  }
+
   async run(
     name: string,
     files: ModelFiles,
-    weights: WrittenTensorType,
+    weights: GgufTensorType,
     how: {
       readonly threads: number;
       readonly lengths: readonly number[];
@@ -71,7 +79,7 @@ class Beside {
     },
   ): Promise<LlamaResult | null> {
     if (this.#module === null) return null;
-    const file = await ggufFile(this.#directory, name, files, weights);
+    const file = await this.file(name, files, weights);
     const { threads, lengths, greedy = null } = how;
     return await runLlama({
       module: this.#module,
@@ -132,9 +140,8 @@ async function benchThreads(files: ModelFiles): Promise<void> {
 }
 
 async function benchLarge(experts: number, side: Beside): Promise<void> {
-  const config = JSON.stringify({ ...JSON.parse(configOf("v2-lite")), n_routed_experts: experts, max_position_embeddings: 4096 });
-  const files = new SyntheticFiles(`v2-lite-${experts}-experts`, { config, seed: 1 });
-  const [weights, type]: [WeightPolicy, WrittenTensorType] = ["q4", "Q4_0"];
+  const files = largeModel(experts);
+  const [weights, type]: [WeightPolicy, GgufTensorType] = ["q4", "Q4_0"];
   const theirs = await side.run(files.name, files, type, { threads: 2, lengths: [128] });
   const model = await OurModel.load(files, { weights, threads: 2, context: 320 });
   const rows = [
@@ -143,6 +150,28 @@ async function benchLarge(experts: number, side: Beside): Promise<void> {
     rowOf(`prefill of 128, ${weights} | ${type}`, 128, await model.timePrompt(128, RUNS), theirs?.prompts[0]),
   ];
   await model.close();
+  printTable(rows);
+  console.log();
+}
+
+/** A model of V2-Lite's sizes, but for how many experts there are. */
+function largeModel(experts: number): SyntheticFiles {
+  const config = JSON.stringify({ ...JSON.parse(configOf("v2-lite")), n_routed_experts: experts, max_position_embeddings: 4096 });
+  return new SyntheticFiles(`v2-lite-${experts}-experts`, { config, seed: 1 });
+}
+
+/** Files as people have them, each as it is, by both. */
+async function benchGguf(experts: number, side: Beside): Promise<void> {
+  const files = largeModel(experts);
+  const rows = [[`GGUF files of V2-Lite's sizes, ${experts} experts, two threads, tokens/s`, "ours", "spread", "llama.cpp", "spread", "ours to it"]];
+  for (const type of GGUF_TYPES) {
+    const theirs = await side.run(files.name, files, type, { threads: 2, lengths: [128] });
+    using file = openModelFiles(await side.file(files.name, files, type));
+    const model = await OurModel.load(file, { weights: "keep", threads: 2, context: 320 });
+    rows.push(rowOf(`decode at ${CONTEXT}, ${type}`, 1, await model.timeSteps(CONTEXT, 1, STEPS), theirs?.steps));
+    rows.push(rowOf(`prefill of 128, ${type}`, 128, await model.timePrompt(128, RUNS), theirs?.prompts[0]));
+    await model.close();
+  }
   printTable(rows);
   console.log();
 }

@@ -52,7 +52,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   cpu: {
     help:
-      "[--only kernels,tiny,threads,large,serve,many] [--directory DIR] [--experts 8] a machine without a GPU: the embedded model and one of V2-Lite's sizes on wasm, with llama.cpp beside it where BENCH_LLAMA says that node-llama-cpp is",
+      "[--only kernels,tiny,threads,large,gguf,serve,many] [--directory DIR] [--experts 8] a machine without a GPU: the embedded model, one of V2-Lite's sizes and its GGUF files on wasm, with llama.cpp beside it where BENCH_LLAMA says that node-llama-cpp is",
     run: cpuBench,
   },
   collective: { help: "[device] [gpus] all-reduce between two processes beside a bare socket exchange; from device to device", run: collectiveBench },

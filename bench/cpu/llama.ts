@@ -5,7 +5,7 @@
  */
 import type { ModelFiles } from "../../core/model/checkpoint.ts";
 import { exportGguf } from "../gguf/export.ts";
-import type { WrittenTensorType } from "../gguf/pack_blocks.ts";
+import type { GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
 import type { LlamaResult, LlamaTask } from "./llama_child.ts";
 
 /** node-llama-cpp where a person has installed it; null where nobody says. `npm install --prefix DIR --ignore-scripts node-llama-cpp@3.22.1`, and then `BENCH_LLAMA=DIR`. */
@@ -28,7 +28,7 @@ export async function runLlama(task: LlamaTask): Promise<LlamaResult> {
 }
 
 /** Writes a model as GGUF, unless it is there already. */
-export async function ggufFile(directory: string, name: string, files: ModelFiles, weights: WrittenTensorType): Promise<string> {
+export async function ggufFile(directory: string, name: string, files: ModelFiles, weights: GgufTensorType): Promise<string> {
   const path = `${directory}/${name}-${weights}.gguf`;
   if (await Deno.stat(path).then(() => true, () => false)) return path;
   // Under its name only when it is whole.

@@ -15,7 +15,7 @@ import { readVector } from "../../core/model/stored_vector.ts";
 import { roundUp } from "../../core/numeric.ts";
 import { ggufHead, type GgufTensor, ggufTensorBytes, type WrittenValue } from "./head.ts";
 import { deepseek2Metadata, ropeMetadata } from "./metadata.ts";
-import { packBlocks, type WrittenTensorType } from "./pack_blocks.ts";
+import { packBlocks } from "./pack_blocks.ts";
 import { vocabularyMetadata } from "./vocabulary.ts";
 
 /** Elements of a matrix that are converted at a time. */
@@ -36,13 +36,13 @@ export interface GgufOptions {
 /**
  * The bytes of a file, in order. What architecture `deepseek2` cannot say is refused.
  *
- * @param weights how matrices are stored; rows that are not whole blocks are stored in f16
+ * @param weights how matrices are stored; rows that are not whole blocks are stored as llama.cpp's own quantisation does
  * @throws {LatentmeshError} `invalid_config` or `invalid_checkpoint`
  */
-export function exportGguf(files: ModelFiles, weights: WrittenTensorType): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+export function exportGguf(files: ModelFiles, weights: GgufTensorType): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   return writeGguf(files, {
     typeOf: ({ shape, exact }) => exact ? "F32" : typeFor(weights, shape.at(-1)!),
-    pack: (type, values) => packBlocks(type as WrittenTensorType, values),
+    pack: packBlocks,
   });
 }
 
@@ -72,8 +72,19 @@ export async function* writeGguf(
   }
 }
 
-function typeFor(weights: WrittenTensorType, columns: number): WrittenTensorType {
-  return columns % GGUF_TENSOR_TYPES[weights].elements === 0 ? weights : "F16";
+/** What takes the place of types whose blocks have 256 values, where rows are not so many. */
+const SMALLER_BLOCKS: Partial<Readonly<Record<GgufTensorType, GgufTensorType>>> = {
+  Q2_K: "Q4_0",
+  Q3_K: "Q4_0",
+  Q4_K: "Q5_0",
+  Q5_K: "Q5_1",
+  Q6_K: "Q8_0",
+};
+
+function typeFor(weights: GgufTensorType, columns: number): GgufTensorType {
+  const fits = (type: GgufTensorType) => columns % GGUF_TENSOR_TYPES[type].elements === 0;
+  const smaller = SMALLER_BLOCKS[weights];
+  return fits(weights) ? weights : smaller !== undefined && fits(smaller) ? smaller : "F16";
 }
 
 /** A tensor's values in order, some rows at a time. */

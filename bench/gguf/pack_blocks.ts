@@ -5,16 +5,14 @@
  */
 import type { GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
 import { GGUF_TENSOR_TYPES } from "../../core/model/gguf/tensor_types.ts";
-import { halfBits, toHalfBits } from "../../core/numeric.ts";
-
-/** Types that are written. */
-export type WrittenTensorType = Extract<GgufTensorType, "F32" | "F16" | "Q8_0" | "Q4_0">;
+import { floatBits, halfBits, toHalfBits } from "../../core/numeric.ts";
+import { packOther } from "./other_blocks.ts";
 
 /** Elements of a block. */
 const BLOCK = 32;
 
-/** Values in a storage type, rounded as llama.cpp's own conversion does. @param values whole blocks */
-export function packBlocks(type: WrittenTensorType, values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+/** Values in a storage type: Q8_0 and Q4_0 rounded as llama.cpp's own conversion does, k-quants more plainly. @param values whole blocks */
+export function packBlocks(type: GgufTensorType, values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   switch (type) {
     case "F32":
       return new Uint8Array(values.slice().buffer);
@@ -28,8 +26,10 @@ export function packBlocks(type: WrittenTensorType, values: Float32Array<ArrayBu
       for (let block = 0; block * BLOCK < values.length; block++) pack(values, block * BLOCK, packed, block * bytes);
       return packed;
     }
+    case "BF16":
+      return new Uint8Array(Uint16Array.from(values, (value) => floatBits(value) >>> 16).buffer);
     default:
-      return type satisfies never;
+      return packOther(type, values);
   }
 }
 

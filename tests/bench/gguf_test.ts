@@ -9,15 +9,17 @@ import { Random, SEED } from "../../bench/support/random.ts";
 import { Checkpoint, type ModelFiles } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { exportGguf } from "../../bench/gguf/export.ts";
-import { packBlocks, type WrittenTensorType } from "../../bench/gguf/pack_blocks.ts";
+import { packBlocks } from "../../bench/gguf/pack_blocks.ts";
 import { widenBlocks } from "../../core/model/gguf/block_levels.ts";
-import { GGUF_TENSOR_TYPES } from "../../core/model/gguf/tensor_types.ts";
+import { GGUF_TENSOR_TYPES, type GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
 import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
 import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
+
+type WrittenTensorType = Extract<GgufTensorType, "F32" | "F16" | "Q8_0" | "Q4_0">;
 
 /** By the number that files have for it. */
 const TYPES = new Map(Object.entries(GGUF_TENSOR_TYPES).map(([name, { code }]) => [code as number, name as WrittenTensorType]));

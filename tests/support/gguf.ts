@@ -1,5 +1,5 @@
 /**
- * GGUF files of checkpoints, with every type of blocks.
+ * GGUF files of checkpoints.
  *
  * @module
  */
@@ -8,29 +8,12 @@ import { packBlocks } from "../../bench/gguf/pack_blocks.ts";
 import type { ModelFiles } from "../../core/model/checkpoint.ts";
 import type { FolderFiles } from "../../core/model/gguf/gguf_files.ts";
 import { GGUF_TENSOR_TYPES, type GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
-import { floatBits } from "../../core/numeric.ts";
-import { packOther } from "./gguf_blocks.ts";
 import { memorySource } from "./safetensors.ts";
-
-/** Values in a type. @param values whole blocks */
-export function packAny(type: GgufTensorType, values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  switch (type) {
-    case "F32":
-    case "F16":
-    case "Q8_0":
-    case "Q4_0":
-      return packBlocks(type, values);
-    case "BF16":
-      return new Uint8Array(Uint16Array.from(values, (value) => floatBits(value) >>> 16).buffer);
-    default:
-      return packOther(type, values);
-  }
-}
 
 /** A file's bytes. @param type of matrices; of rows that are not whole blocks, f32 */
 export async function ggufBytesOf(files: ModelFiles, type: GgufTensorType, options: Partial<GgufOptions> = {}): Promise<Uint8Array<ArrayBuffer>> {
   const typeOf: GgufOptions["typeOf"] = ({ shape, exact }) => exact || shape.at(-1)! % GGUF_TENSOR_TYPES[type].elements !== 0 ? "F32" : type;
-  return new Uint8Array(await new Blob(await Array.fromAsync(writeGguf(files, { typeOf, pack: packAny, ...options }))).arrayBuffer());
+  return new Uint8Array(await new Blob(await Array.fromAsync(writeGguf(files, { typeOf, pack: packBlocks, ...options }))).arrayBuffer());
 }
 
 /** The model of a file in memory, and how it may be read. */

@@ -13,8 +13,9 @@ import { relativeError } from "../../support/compare.ts";
 import { CUTS, generate, loadRanks, promptOf } from "../../support/cut_models.ts";
 import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
 import { runSequence } from "../../support/forward.ts";
-import { ggufBytesOf, memoryFolder, packAny } from "../../support/gguf.ts";
-import { referenceValues } from "../../support/gguf_blocks.ts";
+import { ggufBytesOf, memoryFolder } from "../../support/gguf.ts";
+import { packBlocks } from "../../../bench/gguf/pack_blocks.ts";
+import { referenceValues } from "../../../bench/gguf/other_blocks.ts";
 import { ODD_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 
@@ -102,7 +103,7 @@ async function writePair(which: GgufTensorType | "mixed"): Promise<Pair> {
     packed: await ggufBytesOf(files, "F32", {
       typeOf: (source) => typeOf(source, which),
       pack: (type, values) => {
-        parts.push(packAny(type, values));
+        parts.push(packBlocks(type, values));
         return parts.at(-1)!;
       },
     }),

@@ -7,8 +7,8 @@ import fc from "npm:fast-check@4.10.2";
 import { Random, SEED } from "../../../../bench/support/random.ts";
 import { allocateLevels, BLOCK_FORMS, readLevels, widenBlocks } from "../../../../core/model/gguf/block_levels.ts";
 import { GGUF_TENSOR_TYPES, type GgufBlockType, ggufTensorType, typeName } from "../../../../core/model/gguf/tensor_types.ts";
-import { packAny } from "../../../support/gguf.ts";
-import { referenceValues } from "../../../support/gguf_blocks.ts";
+import { packBlocks } from "../../../../bench/gguf/pack_blocks.ts";
+import { referenceValues } from "../../../../bench/gguf/other_blocks.ts";
 
 const TYPES = Object.keys(BLOCK_FORMS) as GgufBlockType[];
 
@@ -41,7 +41,7 @@ describe("blocks of GGUF", () => {
 
     it(`${type} have the levels that are said of them`, () => {
       const { group, offsets, fourBits } = BLOCK_FORMS[type];
-      const packed = packAny(type, new Random(SEED).normals(4 * elements));
+      const packed = packBlocks(type, new Random(SEED).normals(4 * elements));
       const read = allocateLevels(type, 4 * elements);
       readLevels(type, packed, read);
       assertEquals(read.scales.length, 4 * elements / group);
@@ -54,7 +54,7 @@ describe("blocks of GGUF", () => {
   it("are written near what they stand for, so that models of them are models", () => {
     const values = new Random(SEED).normals(1024);
     for (const type of TYPES) {
-      const back = referenceValues(type, packAny(type, values));
+      const back = referenceValues(type, packBlocks(type, values));
       const error = Math.sqrt(back.reduce((sum, value, i) => sum + (value - values[i]) ** 2, 0) / 1024);
       assert(error < { Q2_K: 0.5, Q3_K: 0.35 }[type as string]! || error < 0.2, `${type}: ${error}`);
     }
