@@ -27,6 +27,8 @@ export const WASM_KERNELS = [
   "dot_int4",
   "split",
   "linear_rounded",
+  "latent_lse",
+  "latent_share",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */

@@ -13,7 +13,7 @@ import source from "./latent_decode.wgsl" with { type: "text" };
 import serial from "./softmax_serial.wgsl" with { type: "text" };
 import subgroups from "./softmax_subgroups.wgsl" with { type: "text" };
 import { queriesBytes, type QueriesConfig, readQuery } from "./queries.ts";
-import { partialWidth, splitCount, splitPositions, splitsWgsl, type Splitting } from "./splits.ts";
+import { contextOf, partialWidth, splitCount, splitPositions, splitsWgsl, type Splitting } from "./splits.ts";
 
 /** What every kernel for decode attention is made for. */
 export interface LatentDecodeConfig extends Splitting {
@@ -86,7 +86,8 @@ function headsAtOnce(config: LatentDecodeConfig): number {
 
 /**
  * queries: [rows, heads, cache width] f32 (see queries.ts), step: [rows, 4] words (token, position, slot, first word of the block table) →
- * partial: [rows, heads, mostSplits, partialWidth]. A row attends to positions 0 … its own. `splits`: the most splits of any row.
+ * partial: [rows, heads, mostSplits, partialWidth]. A row attends to positions 0 … its own; one at 2³² - 1 to none, and nothing is left of
+ * it. `splits`: the most splits of any row.
  */
 export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows" | "splits"> = {
   name: "latent_decode",
@@ -157,7 +158,7 @@ export function attendRows(
   queries: QueriesConfig,
 ): void {
   for (let row = 0; row < rows; row++) {
-    const context = buffers.step.u32[row * 4 + 1] + 1;
+    const context = contextOf(buffers.step.u32, row);
     for (let split = 0; split < splitCount(context, config); split++) attendSplit(config, buffers, queries, { row, split, context });
   }
 }

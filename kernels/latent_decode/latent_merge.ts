@@ -4,7 +4,7 @@
  * @module
  */
 import { ceilDiv, roundUp } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../authoring/contract.ts";
+import { constants, type Kernel, type Workgroups } from "../authoring/contract.ts";
 import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";
 import type { LatentDecodeConfig } from "./latent_decode.ts";
@@ -12,7 +12,8 @@ import halves from "../authoring/halves.wgsl" with { type: "text" };
 import source from "./latent_merge.wgsl" with { type: "text" };
 import mergedF16 from "./merged_f16.wgsl" with { type: "text" };
 import mergedF32 from "./merged_f32.wgsl" with { type: "text" };
-import { partialWidth, splitCount, splitsWgsl, type Splitting } from "./splits.ts";
+import weighedApart from "./weighed_apart.wgsl" with { type: "text" };
+import { contextOf, partialWidth, splitCount, splitsWgsl, type Splitting } from "./splits.ts";
 
 /** Sums that are read before any is used. */
 const AT_ONCE = 8;
@@ -27,24 +28,33 @@ function columnsEach(output: LatentMergeConfig["output"]): number {
   return output === "f16" ? 2 : 1;
 }
 
+/** The shader. @param weighed sections that say how splits are weighed */
+export function mergeWgsl({ heads, valueWidth, output, ...splitting }: LatentMergeConfig, weighed: string): string {
+  const numbers = {
+    EACH: columnsEach(output),
+    HEADS: heads,
+    VALUE_WIDTH: valueWidth,
+    PARTIAL_WIDTH: partialWidth(valueWidth),
+    AT_ONCE,
+    COLUMNS,
+    PLACES: roundUp(splitting.mostSplits, AT_ONCE),
+  };
+  const filled = fill(source, { ...sectionsOf(output === "f16" ? mergedF16 : mergedF32), ...sectionsOf(weighed) });
+  return constants(numbers) + splitsWgsl(splitting) + halves + unroll(filled, { AT_ONCE, EACH: columnsEach(output) });
+}
+
+/** Workgroups of such a shader. */
+export function mergeWorkgroups({ heads, valueWidth }: LatentMergeConfig, rows: number): Workgroups {
+  return [ceilDiv(valueWidth, COLUMNS), rows * heads, 1];
+}
+
 /** partial: [rows, heads, mostSplits, partialWidth] → y: [rows, heads, valueWidth]. */
 export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "rows"> = {
   name: "latent_merge",
   bindings: { step: "read", partial: "read", y: "read_write" },
   params: ["rows"],
-  wgsl: ({ heads, valueWidth, output, ...splitting }) =>
-    constants({
-      EACH: columnsEach(output),
-      HEADS: heads,
-      VALUE_WIDTH: valueWidth,
-      PARTIAL_WIDTH: partialWidth(valueWidth),
-      AT_ONCE,
-      COLUMNS,
-      PLACES: roundUp(splitting.mostSplits, AT_ONCE),
-    }) +
-    splitsWgsl(splitting) + halves +
-    unroll(fill(source, sectionsOf(output === "f16" ? mergedF16 : mergedF32)), { AT_ONCE, EACH: columnsEach(output) }),
-  workgroups: ({ heads, valueWidth }, { rows }) => [ceilDiv(valueWidth, COLUMNS), rows * heads, 1],
+  wgsl: (config) => mergeWgsl(config, weighedApart),
+  workgroups: (config, { rows }) => mergeWorkgroups(config, rows),
   sizes: ({ heads, valueWidth, mostSplits, output }, { rows }) => ({
     step: rows * 16,
     partial: rows * heads * mostSplits * partialWidth(valueWidth) * 4,
@@ -55,7 +65,7 @@ export const latentMerge: Kernel<LatentMergeConfig, "step" | "partial" | "y", "r
     const to = output === "f16" ? y.f16 : y.f32;
     const width = partialWidth(valueWidth);
     for (let item = 0; item < rows * heads; item++) {
-      const splits = splitCount(step.u32[Math.floor(item / heads) * 4 + 1] + 1, config);
+      const splits = splitCount(contextOf(step.u32, Math.floor(item / heads)), config);
       const from = item * mostSplits * width;
       let largest = -Infinity;
       for (let s = 0; s < splits; s++) largest = Math.max(largest, partial.f32[from + s * width + valueWidth]);

@@ -3,7 +3,7 @@
 @group(0) @binding(1) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(2) var<storage, read> partial: array<f32>;
 @fill(merged)
-
+@fill(shares)
 const THREADS = COLUMNS / EACH;
 
 var<workgroup> largests: array<f32, PLACES>;
@@ -24,22 +24,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     totals[s] = partial[scores + 1u];
   }
   workgroupBarrier();
-  var largest = largests[0];
-  for (var s = 1u; s < splits; s++) {
-    largest = max(largest, largests[s]);
-  }
+@fill(reference)
   // Of splits that are not there: zero.
   for (var s = thread; s < PLACES; s += THREADS) {
-    weights[s] = select(0.0, exp(largests[s] - largest), s < splits);
+    weights[s] = select(0.0, exp(largests[s] - reference), s < splits);
   }
   workgroupBarrier();
   if (column >= VALUE_WIDTH) {
     return;
   }
-  var total = 0.0;
-  for (var s = 0u; s < splits; s++) {
-    total = fma(weights[s], totals[s], total);
-  }
+@fill(total)
   @unroll(c, EACH) {
     var sum_{c} = 0.0;
   }

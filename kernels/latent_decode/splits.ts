@@ -24,6 +24,11 @@ export interface Splitting {
 /** Where nothing speaks for another. */
 export const DEFAULT_SPLITTING: Splitting = { usualSplits: 48, mostSplits: 48, longTokens: 0, stripTokens: 32 };
 
+/** Tokens that a row attends to, as kernels read it from its words of a step: those up to its position. None where that is 2³² - 1. */
+export function contextOf(step: Uint32Array, row: number): number {
+  return (step[row * 4 + 1] + 1) >>> 0;
+}
+
 /** Splits of a row that attends to `context` tokens. */
 export function splitCount(context: number, { usualSplits, mostSplits, longTokens, stripTokens }: Splitting): number {
   let splits = Math.min(usualSplits, ceilDiv(context, stripTokens));

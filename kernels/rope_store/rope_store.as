@@ -35,6 +35,9 @@ class RopeStore {
   absorbedRows: u32;
 }
 
+// The slot of a token whose latent is not stored.
+const NO_SLOT: u32 = 0x7fffffff;
+
 // A piece is a row.
 export function ropeStore(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<RopeStore>(args);
@@ -45,18 +48,22 @@ export function ropeStore(args: usize, first: u32, end: u32, scratch: usize): vo
     const place = load<u32>(step, 8);
     // Of tokens of short sequences there are other rows behind those of all positions.
     const turns = all.table + (load<u32>(step, 4) + (place >> 31) * all.positions) * (rope << 2);
-    const slot = all.cache + (place & 0x7fffffff) * all.slotBytes, values = all.q8 ? scratch : slot;
-    const scale: f32 = all.transform == 2 ? 1 : 1 / sqrt(squares(x, all.latent) / <f32>all.latent + all.eps);
-    keys(all, x, scale, values);
-    for (let k = all.keyWidth; k < all.width; k++) store<f32>(values + (k << 2), 0);
-    rotate(all, turns, x + (all.latent << 2), values + (all.ropeOffset << 2));
-    if (all.q8) roundQ8(changetype<Q8Slot>(all.q8), values, slot);
+    if ((place & 0x7fffffff) != NO_SLOT) storeLatent(all, x, turns, all.cache + (place & 0x7fffffff) * all.slotBytes, scratch);
     for (let head: u32 = 0; head < all.heads; head++) {
       const item = row * all.heads + head;
       const from = all.q + ((item + 1) * all.queryWidth - rope << 2);
       rotate(all, turns, from, row >= all.absorbedRows ? from : all.queries + (item * all.width + all.ropeOffset << 2));
     }
   }
+}
+
+function storeLatent(all: RopeStore, x: usize, turns: usize, slot: usize, scratch: usize): void {
+  const values = all.q8 ? scratch : slot;
+  const scale: f32 = all.transform == 2 ? 1 : 1 / sqrt(squares(x, all.latent) / <f32>all.latent + all.eps);
+  keys(all, x, scale, values);
+  for (let k = all.keyWidth; k < all.width; k++) store<f32>(values + (k << 2), 0);
+  rotate(all, turns, x + (all.latent << 2), values + (all.ropeOffset << 2));
+  if (all.q8) roundQ8(changetype<Q8Slot>(all.q8), values, slot);
 }
 
 function keys(all: RopeStore, x: usize, scale: f32, to: usize): void {

@@ -53,6 +53,9 @@ export interface RopeStoreConfig {
 /** Added to the slot of a token that is rotated as part of a short sequence. */
 export const SHORT_SEQUENCE = 0x80000000;
 
+/** The slot of a token whose latent is not stored: another rank keeps it. Its queries are rotated all the same. */
+export const NO_SLOT = 0x7fffffff;
+
 const TRANSFORMS = { diagonal, dense } as const;
 
 function slicedWidth({ basis }: RopeStoreConfig): number | null {
@@ -107,7 +110,7 @@ function storeWgsl({ cache: { dtype } }: RopeStoreConfig): string {
 
 /**
  * ĉ = x / √(mean(x²) + eps) → cache[slot of row] = (basis · ĉ, rotated key), rounded to cache precision. x: [rows, d_c + d_r], q: [rows, heads, queryWidth],
- * `table`: [positions + shortPositions, d_r / 2, 2] (cos, sin), `step`: [rows, 4] words (token, position, slot, first word of the block table). With `absorbed_rows` 0 the
+ * `table`: [positions + shortPositions, d_r / 2, 2] (cos, sin), `step`: [rows, 4] words (token, position, slot or {@link NO_SLOT}, first word of the block table). With `absorbed_rows` 0 the
  * queries are rotated in place; otherwise it is `rows`, and their rotated parts go to where `absorb` puts the rest: queries: [rows, heads, cache width].
  */
 export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table" | "q" | "queries" | "cache", "rows" | "absorbed_rows"> = {
@@ -127,6 +130,7 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         STEP_COLUMNS: DENSE_COLUMNS,
         STEPS: denseSteps(config),
         POSITIONS: config.positions,
+        NO_SLOT,
       },
       { EPS: config.eps, SLICED_WIDTH: slicedWidth(config) ?? 0 },
     ) +
@@ -156,6 +160,8 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
     const values = new Float64Array(cacheWidth(config.cache));
     for (let row = 0; row < rows; row++) {
       const from = row * rowStride;
+      const place = step.u32[row * 4 + 2];
+      const slot = place & ~SHORT_SEQUENCE;
       const scale = width !== null ? 1 : rmsScale(x.f32, from, latentWidth, config.eps);
       for (let k = 0; k < keyWidth; k++) {
         if (config.basis === "diagonal") {
@@ -167,7 +173,6 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         values[k] = sum * scale;
       }
       if (width !== null) normaliseSlice(values.subarray(0, keyWidth), width, config.eps);
-      const place = step.u32[row * 4 + 2];
       const position = step.u32[row * 4 + 1] + (place >= SHORT_SEQUENCE ? config.positions : 0);
       const key = values.subarray(ropeOffset(config.cache));
       for (let k = 0; k < ropeWidth; k++) key[k] = x.f32[from + latentWidth + k];
@@ -183,7 +188,7 @@ export const ropeStore: Kernel<RopeStoreConfig, "x" | "basis" | "step" | "table"
         const to = (row * heads + head - 1) * cacheWidth(config.cache) + ropeOffset(config.cache);
         turned.forEach((value, k) => writeQuery(config.queries, queries, to + k, value));
       }
-      writeSlot(config.cache, cache, place & ~SHORT_SEQUENCE, values);
+      if (slot !== NO_SLOT) writeSlot(config.cache, cache, slot, values);
     }
   },
   wasm(config) {

@@ -16,6 +16,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     rotate_query(group.x, (block - LATENT_BLOCKS) * RMS_THREADS + thread);
     return;
   }
+  let slot = step[group.x].z & 0x7fffffffu;
+  if (slot == NO_SLOT) {
+    return;
+  }
   let start = group.x * ROW_STRIDE;
   var own = 0.0;
   for (var k = thread; k < LATENT; k += RMS_THREADS) {
@@ -30,7 +34,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   workgroupBarrier();
   transform(thread, block);
-  let slot = step[group.x].z & 0x7fffffffu;
   store_latent(thread, block, slot);
   if (block > 0u) {
     return;

@@ -8,7 +8,7 @@ import { type CacheConfig, type CacheDtype, cacheTokenBytes, cacheWidth, ropeOff
 import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
 import { latentExport } from "../../kernels/latent_export/latent_export.ts";
 import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
-import { ropeStore, SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
+import { NO_SLOT, ropeStore, SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
@@ -151,6 +151,17 @@ describeOnDevices("latent cache", (kind) => {
         const bytes = new Uint8Array(result.cache.f32.buffer);
         if (dtype === "q8") assertRounded(cache, { bytes, before, expected, where });
         else assertClose(unpackCache(cache, bytes), expected, dtype === "f32" ? 1e-5 : 2e-3, "cache");
+        // Those that another rank keeps are left out, each by itself, and nothing else changes.
+        const tokenBytes = cacheTokenBytes(cache);
+        for (const left of [0, 2]) {
+          const steps = step.slice();
+          steps[left * 4 + 2] = (NO_SLOT + (left === 2 ? SHORT_SEQUENCE : 0)) >>> 0;
+          const without = await runKernel(device, ropeStore, config, { ...inputs, step: steps }, { rows, absorbed_rows: rows });
+          assertEquals(without.queries.u32, absorbed.queries.u32, "queries of a token that is kept elsewhere");
+          const held = bytes.slice();
+          held.set(before.subarray(where[left] * tokenBytes, (where[left] + 1) * tokenBytes), where[left] * tokenBytes);
+          assertEquals(new Uint8Array(without.cache.f32.buffer), held, "a token that is kept elsewhere");
+        }
         const untouched = await runKernel(device, ropeStore, config, inputs, { rows: 0, absorbed_rows: 0 });
         assertClose(untouched.q.f32, q, 0, "no rows");
         assertEquals(new Uint8Array(untouched.cache.f32.buffer), before);

@@ -8,6 +8,7 @@ import { dotInt4, split } from "../../linear/dot_int4";
 import { linearInt4 } from "../../linear/int4";
 import { candidates } from "../../candidates/candidates";
 import { latentDecode, latentMerge } from "../../latent_decode/latent_decode";
+import { latentLse, latentShare } from "../../latent_decode/latent_share";
 import { mlaPrefill, prefillMerge } from "../../mla_prefill/mla_prefill";
 import { mergeCandidates } from "../../merge_candidates/merge_candidates";
 import { combine } from "../../moe_combine/moe_combine";
@@ -62,6 +63,8 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 16: return dotInt4(args, first, end, scratch);
     case 17: return split(args, first, end, scratch);
     case 18: return linearRounded(args, first, end, scratch);
+    case 19: return latentLse(args, first, end, scratch);
+    case 20: return latentShare(args, first, end, scratch);
   }
 }
 
