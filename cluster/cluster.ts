@@ -9,7 +9,7 @@ import { withDawn } from "./config/fetched_dawn.ts";
 import { LatentmeshError } from "../core/errors.ts";
 import type { ServedModel } from "../core/engine.ts";
 import { ceilDiv } from "../core/numeric.ts";
-import { servedModel } from "../core/model_package.ts";
+import { type ModelPackage, servedModel } from "../core/model_package.ts";
 import { type DocumentScore, scoreDocument } from "../core/text/text_engine.ts";
 import type { WorkerStats } from "../core/wire/stats.ts";
 import type { StepTimes } from "../core/step_times.ts";
@@ -87,7 +87,7 @@ export class RunningCluster implements AsyncDisposable {
     this.#arithmetic = () => arithmeticOf(settings, clusterModel, host, () => digestFiles(directory, () => !this.#closed));
     this.#host = host;
     this.#engine = new ClusterTokenEngine(host, {
-      ...servingOptions(host.cache, settings, spec),
+      ...servingOptions(host.cache, settings, model),
       onArrival: () => {
         const traced = tracePhases();
         return (outcome) => {
@@ -267,11 +267,14 @@ function shuttingDown(): LatentmeshError {
 }
 
 /** How requests are served on units of such sizes. */
-function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePlan, settings: Settings, spec: ModelSpec) {
+function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePlan, settings: Settings, model: ModelPackage) {
   const { maxBatch, deadlineMs } = settings.decode;
+  const { spec } = model;
+  const decodeBlockTokens = BLOCK_TOKENS * (resolveCuts(settings, model).decode.tokenShares ?? 1);
   return {
     scheduler: {
       blockTokens: BLOCK_TOKENS,
+      decodeBlockTokens,
       chunkTokens: chunk,
       maxBatch,
       stepRows: maxBatch,
@@ -286,7 +289,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
     shortPositions: shortPositions(spec.rope),
     maxPositions: spec.maxPositions,
     deadlineMs: deadlineMs + STEP_SLACK,
-    decodeBlocks: ceilDiv(maxTokens, BLOCK_TOKENS),
+    decodeBlocks: ceilDiv(maxTokens, decodeBlockTokens),
     prefillBlocks: ceilDiv(prefillTokens, BLOCK_TOKENS),
     promptBlocks: generatesFromSlices(settings) ? ceilDiv(prefillTokens, BLOCK_TOKENS) : null,
     maxStepMs: settings.mixed.maxStepMs,

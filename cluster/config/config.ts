@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ATTENTION_MODES } from "../../core/tpla/scheme.ts";
 import { CACHE_DTYPES } from "../../core/cache/cache_dtype.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { parse as parseYaml } from "yaml";
@@ -43,9 +44,11 @@ const modelShape = {
   ).optional(),
   decode: z.strictObject({
     ranks: z.int().min(1).max(64).describe("workers of a decode group").optional(),
-    latentGroups: z.int().min(1).max(64).describe("slices of the latent; divides ranks. By default as many as ranks, and 1 for mla").optional(),
-    attention: z.enum(["tpla", "mla"]).describe("tpla: every rank caches a slice of the latent; mla: heads are split, latents whole, and it is exact")
+    latentGroups: z.int().min(1).max(64).describe("slices of the latent; divides ranks. By default as many as ranks, and 1 for mla and dcp")
       .optional(),
+    attention: z.enum(ATTENTION_MODES).describe(
+      "tpla: every rank caches a slice of the latent; mla: heads are split, latents whole, and it is exact; dcp: every rank caches the latents of some tokens, and it is exact, too",
+    ).optional(),
     basis: z.enum(["identity", "hadamard", "pca", "balanced"]).describe("basis of the latent for tpla").optional(),
     lambda: z.number().min(0).max(1).describe("weight of the values in the balanced basis").optional(),
     halo: z.union([z.literal("auto"), z.int().min(0)]).describe("latent directions that every rank keeps as keys; auto: an eighth of the latent")
@@ -85,9 +88,9 @@ const modelShape = {
   mixed: z.strictObject({
     workers: z.int().min(0).max(64)
       .describe(
-        "units that compute prompts and generate: in one cache and exactly, or from slices of latents where decode.attention is tpla; instead of decode groups and prefill units",
+        "units that compute prompts and generate: in one cache and exactly, or from slices of latents where decode.attention is tpla, or from shares of their tokens where it is dcp; instead of decode groups and prefill units",
       ).optional(),
-    ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them, and latents for tpla").optional(),
+    ranks: z.int().min(1).max(64).describe("workers of a mixed unit; heads are split among them, and latents for tpla and dcp").optional(),
     maxStepMs: z.number().min(1).max(60_000)
       .describe(
         "most milliseconds between two tokens of a running stream while prompts are computed beside it, some layers at a time, as far as one layer of the smallest chunk allows; by default about three of its steps",

@@ -151,10 +151,13 @@ export interface Config extends ModelConfig {
 export interface DecodeConfig {
   /** Workers of a group. */
   ranks?: number;
-  /** Slices of the latent; divides ranks. By default as many as ranks, and 1 for `mla`. */
+  /** Slices of the latent; divides ranks. By default as many as ranks, and 1 for `mla` and `dcp`. */
   latentGroups?: number;
-  /** `tpla`: every rank caches a slice of the latent; `mla`: heads are split, latents whole, and it is exact. */
-  attention?: "tpla" | "mla";
+  /**
+   * `tpla`: every rank caches a slice of the latent; `mla`: heads are split, latents whole, and it is exact; `dcp`: every rank caches the latents of some tokens, and it
+   * is exact, too.
+   */
+  attention?: "tpla" | "mla" | "dcp";
   /** Basis of the latent for `tpla`. */
   basis?: "identity" | "hadamard" | "pca" | "balanced";
   /** Weight of the values in the `balanced` basis. */

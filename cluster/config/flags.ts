@@ -9,7 +9,7 @@ import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { SYNTHETIC_HELP } from "../../core/model/synthetic/name.ts";
-import { SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
+import { ATTENTION_MODES, type AttentionMode, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
 import { withModelFetched } from "./fetch_model.ts";
 import { type Speculation, SPECULATIONS } from "../../core/speculation/speculation.ts";
@@ -39,7 +39,7 @@ export interface ModelFlags {
 export interface SchemeFlags {
   readonly ranks?: number;
   readonly latentGroups?: number;
-  readonly attention?: "tpla" | "mla";
+  readonly attention?: AttentionMode;
   readonly basis?: NonNullable<Config["decode"]>["basis"];
   readonly lambda?: number;
   readonly halo?: "auto" | number;
@@ -126,12 +126,12 @@ export function withScheme(command: Command): Command {
   const { attention, basis, lambda, mu } = SCHEME_DEFAULTS;
   return command
     .option("--ranks <k>", "workers of a decode group (default: 2)", integer)
-    .option("--latent-groups <g>", "slices of the latent; divides ranks (default: ranks for tpla, 1 for mla)", integer)
+    .option("--latent-groups <g>", "slices of the latent; divides ranks (default: ranks for tpla, 1 for mla and dcp)", integer)
     .addOption(
-      new Option("--attention <mode>", `tpla: every rank caches a slice of the latent; mla: heads are split, exact (default: ${attention})`).choices([
-        "tpla",
-        "mla",
-      ]),
+      new Option(
+        "--attention <mode>",
+        `tpla: every rank caches a slice of the latent; mla: heads are split, exact; dcp: latents are split by tokens, exact (default: ${attention})`,
+      ).choices([...ATTENTION_MODES]),
     )
     .addOption(new Option("--basis <kind>", `basis of the latent (default: ${basis})`).choices(["identity", "hadamard", "pca", "balanced"]))
     .option("--lambda <x>", `weight of the values in the balanced basis (default: ${lambda})`, fraction)

@@ -24,9 +24,9 @@ interface MixedScheme {
   readonly decode: { readonly scheme: Pick<Scheme, "attention"> };
 }
 
-/** Whether there are mixed units whose ranks generate from slices of latents, with whole ones of prompts in a cache beside them. */
+/** Whether there are mixed units whose ranks generate from slices of latents, or from shares of their tokens, with whole ones of prompts in a cache beside them. */
 export function generatesFromSlices({ mixed, decode }: MixedScheme): boolean {
-  return mixed.workers > 0 && decode.scheme.attention === "tpla";
+  return mixed.workers > 0 && decode.scheme.attention !== "mla";
 }
 
 /** What says how latents are cut: nothing to units that attend to whole ones. */
@@ -67,10 +67,12 @@ function checked(units: MixedSettings & Pick<Scheme, "attention">, { decode = {}
   if (units.attention === "mla") {
     refuseGiven(
       { ...Object.fromEntries(OF_SLICES.map((key) => [`decode.${key}`, decode[key]])), "prefill.cacheTokens": prefill.cacheTokens },
-      "mixed units attend exactly, over whole latents in one cache, unless decode.attention is tpla; leave it out",
+      "mixed units attend exactly, over whole latents in one cache, unless decode.attention is tpla or dcp; leave it out",
     );
   } else if (units.ranks === 1) {
-    refuse("decode.attention", "tpla splits latents over ranks, and these mixed units have one each; give them more (mixed.ranks), or leave it out");
+    const problem =
+      `${units.attention} splits latents over ranks, and these mixed units have one each; give them more (mixed.ranks), or leave it out`;
+    refuse("decode.attention", problem);
   }
   return units;
 }

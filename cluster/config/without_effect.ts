@@ -5,7 +5,7 @@
  */
 import { type DeviceChoice, isHostChoice } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import type { Scheme } from "../../core/tpla/scheme.ts";
+import { cutsLatents, type Scheme } from "../../core/tpla/scheme.ts";
 import type { Config } from "./config.ts";
 import { DECODE_RANKS } from "./host_places.ts";
 import type { MixedSettings } from "./mixed_units.ts";
@@ -24,7 +24,7 @@ export function withoutEffect(config: Config, units: ResolvedUnits): readonly ((
   return [
     () => ofDevice(config, units),
     () => ofUnits(config, units),
-    () => units.attention === "mla" ? ofExactAttention(config) : ofSlices(config, units),
+    () => cutsLatents({ attention: units.attention, latentGroups: config.decode?.latentGroups }) ? ofSlices(config, units) : ofExactAttention(config, units),
   ];
 }
 
@@ -54,10 +54,15 @@ function isLeftOpen(choice: string | undefined): boolean {
 }
 
 /** What says how latents are cut, where they are not. */
-function ofExactAttention({ decode = {} }: Config): void {
+function ofExactAttention({ decode = {} }: Config, { attention, mixed }: ResolvedUnits): void {
+  const other = attention === "mla" ? "take attention tpla" : "take attention tpla, or more latentGroups";
   for (const key of ["basis", "lambda", "halo", "mu"] as const) {
-    if (decode[key] !== undefined) refuse(`decode.${key}`, "attention mla is exact, over whole latents; leave it out, or take attention tpla");
+    if (decode[key] !== undefined) refuse(`decode.${key}`, `attention ${attention} is exact, over whole latents; leave it out, or ${other}`);
   }
+  if (attention !== "dcp") return;
+  if (decode.paper === true) refuse("decode.paper", "attention dcp is exact, over whole latents; leave it out, or take attention tpla");
+  const ranks = mixed.workers > 0 ? mixed.ranks : decode.ranks ?? DECODE_RANKS;
+  if (ranks === 1) refuse("decode.attention", "dcp shares latents by tokens among ranks, and there is one; give units more, or leave it out");
 }
 
 /** The same where they are cut in another way. */

@@ -26,9 +26,12 @@ export function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOp
   const { ranks, latentGroups, halo } = cut;
   const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
   const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
-  const attention = decode.scheme.attention === "mla"
-    ? "mla, heads split and latents whole: exact"
-    : `tpla, ${several(latentGroups, "latent slice")}, halo ${halo}`;
+  const sliced = `${several(latentGroups, "latent slice")}, halo ${halo}`;
+  const attention = {
+    mla: "mla, heads split and latents whole: exact",
+    tpla: `tpla, ${sliced}`,
+    dcp: latentGroups === 1 ? "dcp, latents shared by tokens: exact" : `dcp, ${sliced}, shared by tokens`,
+  }[decode.scheme.attention];
   if (mixed.workers > 0) {
     const each = mixed.ranks === 1 ? "" : ` of ${mixed.ranks} ranks`;
     const unit = mixed.ranks === 1 ? "mixed worker" : "mixed unit";

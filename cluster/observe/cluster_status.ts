@@ -85,7 +85,7 @@ export interface ClusterStatus {
   readonly scheduling: SchedulingStatus;
   /** Where the time of decode steps went. */
   readonly steps: StepTimes;
-  /** Tokens of a block of any cache. */
+  /** Tokens of a block of any cache, on each rank: where ranks share latents by tokens, a block stands for as many on every one. */
   readonly blockTokens: number;
   /** All units. */
   readonly units: readonly UnitStatus[];

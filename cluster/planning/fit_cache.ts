@@ -7,7 +7,7 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
 import { readModelPackage } from "../../core/model_package.ts";
-import { planCache, PROMPT_CACHE_TOKENS } from "./assignment.ts";
+import { planCache, PROMPT_CACHE_TOKENS, resolveCuts } from "./assignment.ts";
 import { USABLE } from "./fit_feed_forward.ts";
 import { formatBytes, log } from "../logs/log.ts";
 import { probePrefillDevice } from "./prefill_device.ts";
@@ -45,7 +45,9 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   // Inputs that kernels round or activate, and what their threads work with, are there beside what is planned.
   const memory = WASM_MEMORY_BYTES * USABLE;
   if (device.kind === "wasm") { for (const rank of ranks) tokens = Math.min(tokens, tokensThatFit(memory, [rank], allows, "invalid_config")); }
-  tokens = Math.floor(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;
+  // A block stands for as many tokens on every rank that has a share of them.
+  const blockTokens = BLOCK_TOKENS * (resolveCuts(settings, model).decode.tokenShares ?? 1);
+  tokens = Math.max(Math.floor(tokens / blockTokens), 1) * blockTokens;
   log("info", `cache   ${tokens} tokens, ${fraction} of the memory that is left`);
   return { ...settings, maxTokensTotal: tokens };
 }

@@ -7,7 +7,7 @@ import { mayHaveMatrixUnits } from "../../core/device_kind.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
 import { groupPlace } from "../../core/tpla/group_place.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
-import { cacheBytesPerToken, cachedWidth, type RankMemory } from "../../core/tpla/plan.ts";
+import { cacheBytesPerToken, cachedWidth, perToken, type RankMemory } from "../../core/tpla/plan.ts";
 import { resolveBasis } from "../../core/tpla/scheme.ts";
 import { assignmentOf, type CachePlan, ClusterModel, resolveCuts } from "./assignment.ts";
 import type { UnitRole } from "../../core/wire/protocol.ts";
@@ -19,9 +19,9 @@ import { planUnits, type Slot } from "./topology.ts";
 export interface RankPlan extends RankMemory {
   readonly slot: Slot;
   readonly role: UnitRole;
-  /** Values cached per token and layer. */
+  /** Values cached per token and layer; a mean, where this rank keeps some tokens and not others. */
   readonly cachedWidth: number;
-  /** All layers. */
+  /** The same in bytes, of all layers. */
   readonly cachedBytesPerToken: number;
 }
 
@@ -58,8 +58,8 @@ export async function planRanks(
         ...memory,
         slot,
         role: unit.role,
-        cachedWidth: cachedWidth(spec, shape),
-        cachedBytesPerToken: cacheBytesPerToken(spec, shape, cache.dtype),
+        cachedWidth: perToken(shape, cachedWidth(spec, shape)),
+        cachedBytesPerToken: perToken(shape, cacheBytesPerToken(spec, shape, cache.dtype)),
       });
     }
   }

@@ -43,21 +43,21 @@ export class Placements {
     const place = choosePlace(sequence, units, usable, this.#options);
     if (place === null) return null;
     const { prefill, decode } = place;
-    const { hashes, prompt } = sequence;
-    const { blockTokens } = this.#options;
+    const { hashes, decodeHashes, prompt } = sequence;
+    const { blockTokens, decodeBlockTokens } = this.#options;
     const cached = cachedBlocks(sequence, prefill, blockTokens);
     const inPlace = prefill.promptCache === decode?.cache;
-    const from = decode === null ? 0 : inPlace ? cached : decode.cache.matches(hashes);
+    const from = decode === null ? 0 : inPlace ? cached : decode.cache.matches(decodeHashes);
     const placement = new Placement({
       id: this.#nextId++,
       sequence,
       prefill,
       decode,
       admitted: now,
-      prefillBlocks: inPlace ? [] : takeBlocks(prefill.promptCache, sequence, cached, ceilDiv(prompt.length, blockTokens)),
-      decodeBlocks: decode === null ? [] : takeBlocks(decode.cache, sequence, from, decodeBlocksOf(sequence, blockTokens)),
+      prefillBlocks: inPlace ? [] : takeBlocks(prefill.promptCache, hashes, cached, ceilDiv(prompt.length, blockTokens)),
+      decodeBlocks: decode === null ? [] : takeBlocks(decode.cache, decodeHashes, from, decodeBlocksOf(sequence, decodeBlockTokens)),
       cached: cached * blockTokens,
-      from: from * blockTokens,
+      from: from * decodeBlockTokens,
     });
     this.#waiting.remove(sequence);
     sequence.placement = placement;
@@ -126,24 +126,24 @@ export class Placements {
   /** A computed prompt joins the batch, and those that share it. */
   join(placement: Placement, group: DecodeGroup): void {
     const { sequence } = placement;
-    const { blockTokens } = this.#options;
+    const { decodeBlockTokens } = this.#options;
     placement.length = sequence.prompt.length;
-    sequence.hashes.forEach((hash, i) => group.cache.publish(hash, placement.decodeBlocks[i]));
+    sequence.decodeHashes.forEach((hash, i) => group.cache.publish(hash, placement.decodeBlocks[i]));
     group.running.add(placement);
-    const shared = Math.floor(sequence.prompt.length / blockTokens);
+    const shared = Math.floor(sequence.prompt.length / decodeBlockTokens);
     for (const other of placement.sharing.splice(0)) {
       group.reserved--;
-      const own = decodeBlocksOf(other, blockTokens) - shared;
+      const own = decodeBlocksOf(other, decodeBlockTokens) - shared;
       if (group.cache.canAllocate(own)) {
-        this.#fork(other, placement, group, [...placement.decodeBlocks.slice(0, shared), ...group.cache.allocate(own)]);
+        this.#fork(other, placement, shared, group, [...placement.decodeBlocks.slice(0, shared), ...group.cache.allocate(own)]);
       } else this.requeue(other);
     }
   }
 
-  /** @param decodeBlocks whole blocks of the prompt, shared, then its own */
-  #fork(sequence: Sequence, from: Placement, group: DecodeGroup, decodeBlocks: number[]): void {
+  /** @param decodeBlocks `shared` whole blocks of the prompt, then its own */
+  #fork(sequence: Sequence, from: Placement, shared: number, group: DecodeGroup, decodeBlocks: number[]): void {
     const { prompt } = sequence;
-    for (const block of decodeBlocks.slice(0, Math.floor(prompt.length / this.#options.blockTokens))) group.cache.retain(block);
+    for (const block of decodeBlocks.slice(0, shared)) group.cache.retain(block);
     const placement = new Placement({
       id: this.#nextId++,
       sequence,
@@ -161,7 +161,7 @@ export class Placements {
     sequence.placement = placement;
     group.placements.add(placement);
     group.running.add(placement);
-    this.forks.add(group, { placement, from, tokens: prompt.length, blocks: [...decodeBlocks] });
+    this.forks.add(group, { placement, from, tokens: prompt.length, shared, blocks: [...decodeBlocks] });
   }
 
   /** A step has ended, one way or the other: what it used is free to go. */

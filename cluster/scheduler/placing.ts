@@ -9,7 +9,10 @@ import { type DecodeGroup, MixedUnit, type PromptUnit, type Sequence } from "./s
 
 /** Limits that decide whether there is room. */
 export interface PlacingOptions {
+  /** Tokens of a block where prompts are computed. */
   readonly blockTokens: number;
+  /** Tokens that a block stands for where sequences are generated: a multiple, where ranks share latents by tokens. */
+  readonly decodeBlockTokens: number;
   readonly maxBatch: number;
   readonly maxPrompts: number;
 }
@@ -40,7 +43,7 @@ export function choosePlace(
     const work = prefill.load + sequence.prompt.length - cachedBlocks(sequence, prefill, options.blockTokens) * options.blockTokens;
     for (const decode of groupsFor(prefill)) {
       if (decode !== null && decode !== prefill && !usable(prefill, decode)) continue;
-      const spare = decode === null ? 0 : decode.cache.available + decode.cache.matches(sequence.hashes) - decode.placements.size;
+      const spare = decode === null ? 0 : decode.cache.available + decode.cache.matches(sequence.decodeHashes) - decode.placements.size;
       if (best === null || work < best.work || (work === best.work && spare > best.spare)) best = { prefill, decode, work, spare };
     }
   }
@@ -57,8 +60,8 @@ export function decodeBlocksOf({ prompt, generated }: Sequence, blockTokens: num
   return ceilDiv(prompt.length + generated.length + 1, blockTokens);
 }
 
-/** Takes `count` blocks of a cache, of which the first `shared` are published. */
-export function takeBlocks(cache: PrefixCache, { hashes }: Sequence, shared: number, count: number): number[] {
+/** Takes `count` blocks of a cache, of which the first `shared` are published. @param hashes names of the sequence's blocks there */
+export function takeBlocks(cache: PrefixCache, hashes: readonly string[], shared: number, count: number): number[] {
   const prefix = cache.share(hashes, shared);
   return [...prefix, ...cache.allocate(count - shared)];
 }
@@ -70,15 +73,16 @@ export function hasRoom({ placements, reserved }: DecodeGroup, { maxBatch }: Pla
 
 /** Room for a sequence, and for one more block of everybody who runs, so that nobody is preempted at once. */
 function fitsGroup(sequence: Sequence, group: DecodeGroup, options: PlacingOptions): boolean {
-  const needed = decodeBlocksOf(sequence, options.blockTokens) + group.running.size;
-  const shared = computesInPlace(group) ? cachedBlocks(sequence, group, options.blockTokens) : group.cache.matches(sequence.hashes);
-  return hasRoom(group, options) && needed <= reachable(group.cache, shared, sequence);
+  const needed = decodeBlocksOf(sequence, options.decodeBlockTokens) + group.running.size;
+  const hashes = sequence.decodeHashes;
+  const shared = computesInPlace(group) ? cachedBlocks(sequence, group, options.blockTokens) : group.cache.matches(hashes);
+  return hasRoom(group, options) && needed <= reachable(group.cache, shared, hashes);
 }
 
 function fitsUnit(sequence: Sequence, unit: PromptUnit, { blockTokens, maxPrompts }: PlacingOptions): boolean {
   if (computesInPlace(unit) && sequence.mostTokens > 0) return unit.prompts.size < maxPrompts;
   const needed = ceilDiv(sequence.prompt.length, blockTokens);
-  return unit.prompts.size < maxPrompts && needed <= reachable(unit.promptCache, cachedBlocks(sequence, unit, blockTokens), sequence);
+  return unit.prompts.size < maxPrompts && needed <= reachable(unit.promptCache, cachedBlocks(sequence, unit, blockTokens), sequence.hashes);
 }
 
 /** Whether prompts are computed in the blocks that they are decoded from. */
@@ -87,6 +91,6 @@ function computesInPlace(unit: PromptUnit | DecodeGroup): unit is MixedUnit {
 }
 
 /** Blocks that a sequence could hold: those it shares, and those that can still be allocated once it does. */
-function reachable(cache: PrefixCache, shared: number, { hashes }: Sequence): number {
+function reachable(cache: PrefixCache, shared: number, hashes: readonly string[]): number {
   return shared + cache.available - cache.unusedAmong(hashes, shared);
 }

@@ -9,7 +9,6 @@ import type { PlannedRows } from "./step_planner.ts";
 
 /** Limits of a `Scheduler`. */
 export interface SchedulerOptions extends PlacingOptions {
-  readonly blockTokens: number;
   /** Prompt tokens computed at a time. */
   readonly chunkTokens: number;
   /** Sequences of one decode group at a time. */
@@ -38,6 +37,8 @@ export interface Fork {
   readonly placement: Placement;
   readonly from: Placement;
   readonly tokens: number;
+  /** Blocks that are shared. */
+  readonly shared: number;
   /** All that it holds: whole ones of what is shared, then its own. What it is given in its first step comes on top. */
   readonly blocks: readonly number[];
 }

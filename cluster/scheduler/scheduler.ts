@@ -48,8 +48,8 @@ export class Scheduler {
    * @param retryAfterMs what one that is turned away is told about when to come again
    * @throws {LatentmeshError} `overloaded` if too many wait
    */
-  add(options: Omit<SequenceOptions, "blockTokens">, retryAfterMs?: number): Sequence {
-    const { maxWaiting, maxWaitingPerClient } = this.options;
+  add(options: Omit<SequenceOptions, "blockTokens" | "decodeBlockTokens">, retryAfterMs?: number): Sequence {
+    const { maxWaiting, maxWaitingPerClient, blockTokens, decodeBlockTokens } = this.options;
     if (this.waiting.size >= maxWaiting) {
       throw new LatentmeshError(
         "overloaded",
@@ -65,7 +65,7 @@ export class Scheduler {
         { retryAfterMs },
       );
     }
-    const sequence = new Sequence({ ...options, blockTokens: this.options.blockTokens }, this.#order++);
+    const sequence = new Sequence({ ...options, blockTokens, decodeBlockTokens }, this.#order++);
     this.#active.add(sequence.client);
     this.waiting.push(sequence);
     return sequence;

@@ -26,6 +26,7 @@ export interface SequenceOptions {
   /** Milliseconds on the scheduler's clock. */
   readonly now: number;
   readonly blockTokens: number;
+  readonly decodeBlockTokens: number;
 }
 
 /** One generation. */
@@ -40,6 +41,8 @@ export class Sequence {
   readonly order: number;
   /** Names of its whole prompt blocks. */
   readonly hashes: readonly string[];
+  /** The same where it is generated, whose blocks may stand for several of these. */
+  readonly decodeHashes: readonly string[];
   readonly #blockTokens: number;
   readonly generated: number[] = [];
   readonly drafts: DraftSource | null;
@@ -55,7 +58,8 @@ export class Sequence {
   /** Prompt tokens that were cached when it was last placed. */
   cachedTokens = 0;
 
-  constructor({ prompt, mostTokens, client, priority = 0, wholePrompt, now, blockTokens, hashes, drafts = null }: SequenceOptions, order: number) {
+  constructor(options: SequenceOptions, order: number) {
+    const { prompt, mostTokens, client, priority = 0, wholePrompt, now, blockTokens, decodeBlockTokens, hashes, drafts = null } = options;
     this.prompt = prompt;
     this.mostTokens = mostTokens;
     this.client = client;
@@ -66,6 +70,9 @@ export class Sequence {
     this.#blockTokens = blockTokens;
     this.drafts = drafts;
     this.hashes = hashes ?? prefixHashes(prompt, blockTokens, client);
+    // The name of a block is that of all up to its end.
+    const several = decodeBlockTokens / blockTokens;
+    this.decodeHashes = several === 1 ? this.hashes : this.hashes.filter((_, i) => (i + 1) % several === 0);
   }
 
   /** Whether another waiting sequence can share its prefill: the same prompt of the same client, nothing generated yet. */

@@ -39,7 +39,7 @@ export interface PlannedRows {
 /** @param preempt gives the blocks of a placement back, which waits again */
 export function planRows(
   group: DecodeGroup,
-  { stepRows, blockTokens }: { readonly stepRows: number; readonly blockTokens: number },
+  { stepRows, decodeBlockTokens: blockTokens }: { readonly stepRows: number; readonly decodeBlockTokens: number },
   preempt: (placement: Placement) => void,
 ): PlannedRows {
   const rows: TokenRow[] = [];

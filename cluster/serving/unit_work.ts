@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
@@ -157,11 +156,11 @@ export async function runStep(
       rows: rows.length,
       asks: queries.length,
       // Ranks know the blocks that are shared: they are the first ones of where it is forked from.
-      forks: forks.map(({ placement, from, tokens, blocks }) => ({
+      forks: forks.map(({ placement, from, tokens, shared, blocks }) => ({
         sequence: placement.id,
         from: from.id,
         tokens,
-        blocks: blocks.slice(Math.floor(tokens / BLOCK_TOKENS)),
+        blocks: blocks.slice(shared),
       })),
       behind: behind === null ? null : { sequence: behind.chunk.placement.id, start: behind.chunk.start, layers: behind.layers },
       grow: grow.map(({ sequence, blocks }) => ({ sequence, blocks: [...blocks] })),

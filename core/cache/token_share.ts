@@ -31,3 +31,8 @@ export function keptTokens({ index, of }: TokenShare, tokens: number): number {
   const rest = tokens % all - index * BLOCK_TOKENS;
   return Math.floor(tokens / all) * BLOCK_TOKENS + Math.min(Math.max(rest, 0), BLOCK_TOKENS);
 }
+
+/** Position of the token that a rank keeps as number `index`. */
+export function tokenPosition({ index: share, of }: TokenShare, index: number): number {
+  return (Math.floor(index / BLOCK_TOKENS) * of + share) * BLOCK_TOKENS + index % BLOCK_TOKENS;
+}

@@ -4,9 +4,13 @@
  * Rank i·m + j of k = g·m ranks belongs to latent group i and takes heads block j. Its values are the i-th block S_i of latent directions in the new basis;
  * its keys are K_i = S_i and the halo, the first r directions, which every rank keeps.
  *
+ * Where the ranks of a latent group share its latents by tokens (decode context parallelism), rank i·c + t of k = g·c ranks takes all heads, and keeps the t-th of
+ * every c blocks of tokens (core/cache/token_share.ts).
+ *
  * @module
  */
 import { LatentmeshError } from "../errors.ts";
+import { ALL_TOKENS, type TokenShare } from "../cache/token_share.ts";
 import type { Range } from "../model/matrix_source.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { roundUp } from "../numeric.ts";
@@ -20,6 +24,8 @@ export interface PartitionOptions {
   readonly latentGroups: number;
   /** r: latent directions that every rank keeps as keys. */
   readonly halo: number;
+  /** c: ranks that share the latents of a latent group by tokens, all of it or (default: 1) none. */
+  readonly tokenShares?: number;
   /** Whether the ranks share feed-forward blocks (default), or each has them whole: half the sums, for the memory. */
   readonly feedForward?: "sharded" | "replicated";
 }
@@ -31,6 +37,8 @@ export const UNCUT: PartitionOptions = { ranks: 1, latentGroups: 1, halo: 0 };
 export interface RankShape {
   readonly rank: number;
   readonly latentGroup: number;
+  /** Tokens of every sequence whose latents it keeps. */
+  readonly tokens: TokenShare;
   /** Heads whose queries, keys and values it computes. */
   readonly heads: Range;
   /** K_i, ascending: one or two ranges of latent directions. */
@@ -84,7 +92,7 @@ export function promptShapes(spec: ModelSpec, cut: PartitionOptions): RankShape[
  * @throws {LatentmeshError} `invalid_config` if the numbers do not fit each other or the model
  */
 export function partition(spec: ModelSpec, cut: PartitionOptions, handed: PartitionOptions = cut): RankShape[] {
-  const { ranks, latentGroups, halo, feedForward = "sharded" } = cut;
+  const { ranks, latentGroups, halo, tokenShares = 1, feedForward = "sharded" } = cut;
   const refuse = (param: string, problem: string): never => {
     throw new LatentmeshError("invalid_config", `Cannot split the model over ${ranks} ranks: ${problem}`, { param });
   };
@@ -93,7 +101,13 @@ export function partition(spec: ModelSpec, cut: PartitionOptions, handed: Partit
     refuse("decode.latentGroups", `latentGroups is ${latentGroups}, but the latent has only ${spec.latentWidth} directions`);
   }
   if (halo < 0 || halo > spec.latentWidth) refuse("decode.halo", `halo is ${halo}; it must be 0 … ${spec.latentWidth}`);
-  const headBlocks = ranks / latentGroups;
+  if (tokenShares > 1 && tokenShares * latentGroups !== ranks) {
+    refuse(
+      "decode.ranks",
+      `latents of ${latentGroups} latent groups are shared by tokens among ${tokenShares} ranks each, which makes ${tokenShares * latentGroups}`,
+    );
+  }
+  const headBlocks = ranks / latentGroups / tokenShares;
   if (headBlocks > spec.heads) refuse("decode.ranks", `ranks / latentGroups is ${headBlocks}, but the model has only ${spec.heads} heads`);
   const sharded = feedForward === "sharded";
   const widths: [string, number][] = [
@@ -105,13 +119,14 @@ export function partition(spec: ModelSpec, cut: PartitionOptions, handed: Partit
 
   const cuts = latentCuts(spec.latentWidth, handed);
   return Array.from({ length: ranks }, (_, rank): RankShape => {
-    const latentGroup = Math.floor(rank / headBlocks);
+    const latentGroup = Math.floor(rank / (headBlocks * tokenShares));
     const valueColumns = blockOf(spec.latentWidth, latentGroups, latentGroup);
     const keyColumns = withHalo(valueColumns, halo);
     const shareOf = (width: number) => sharded ? blockOf(width, ranks, rank) : { begin: 0, end: width };
     return {
       rank,
       latentGroup,
+      tokens: tokenShares === 1 ? ALL_TOKENS : { index: rank % tokenShares, of: tokenShares },
       heads: blockOf(spec.heads, headBlocks, rank % headBlocks),
       keyColumns,
       keyWidth: keyColumns.reduce((sum, { begin, end }) => sum + end - begin, 0),

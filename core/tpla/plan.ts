@@ -8,30 +8,46 @@ import { q8Slot } from "../cache/q8_slot.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { PartitionOptions, RankShape } from "./partition.ts";
 
-/** Values one rank caches per token and layer: |K_i| + d_r. */
+/** Values one rank caches of a token that it keeps, per layer: |K_i| + d_r. */
 export function cachedWidth(spec: ModelSpec, shape: RankShape): number {
   return shape.keyWidth + spec.rope.width;
 }
 
-/** Bytes one rank caches per token, all layers; of latents in eight bits, with their scales. */
+/** Bytes one rank caches of a token that it keeps, all layers; of latents in eight bits, with their scales. */
 export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype): number {
   if (dtype === "q8") return q8Slot({ keyWidth: shape.keyWidth, ropeWidth: spec.rope.width, groups: shape.scaleGroups }).bytes * spec.layers;
   return cachedWidth(spec, shape) * spec.layers * (dtype === "f16" ? 2 : 4);
 }
 
-/** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r). */
+/** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r) over the ranks that keep the token. */
 export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], dtype: CacheDtype): number {
-  return shapes.reduce((sum, shape) => sum + cacheBytesPerToken(spec, shape, dtype), 0);
+  return shapes.reduce((sum, shape) => sum + (shape.tokens.index === 0 ? cacheBytesPerToken(spec, shape, dtype) : 0), 0);
+}
+
+/** What is `perKept` of each token that a rank keeps, as a mean over all tokens. */
+export function perToken({ tokens: { of } }: Pick<RankShape, "tokens">, perKept: number): number {
+  return perKept / of;
 }
 
 /** Sums of one decode step: after attention and, where ranks share them, after the feed-forward block of every layer. */
-export function collectivesPerStep(spec: ModelSpec, { ranks, feedForward }: PartitionOptions): number {
+function sumsPerStep(spec: ModelSpec, { ranks, feedForward }: PartitionOptions): number {
   return ranks === 1 ? 0 : (feedForward === "replicated" ? 1 : 2) * spec.layers;
 }
 
-/** Bytes one rank sends per generated token when every rank sends its partial result to every other. @param wire what activations are sent as */
+/** Exchanges of log-sum-exps in a step, by which ranks that share latents by tokens weigh what they sum. */
+function weighingsPerStep(spec: ModelSpec, { tokenShares = 1 }: PartitionOptions): number {
+  return tokenShares === 1 ? 0 : spec.layers;
+}
+
+/** Exchanges of one decode step: its sums, and where ranks share latents by tokens a small one in front of each sum after attention. */
+export function collectivesPerStep(spec: ModelSpec, cut: PartitionOptions): number {
+  return sumsPerStep(spec, cut) + weighingsPerStep(spec, cut);
+}
+
+/** Bytes one rank sends per generated token when every rank sends what it has to every other. @param wire what partial results are sent as; log-sum-exps are f32 */
 export function wireBytesPerToken(spec: ModelSpec, cut: PartitionOptions, wire: "f16" | "f32"): number {
-  return collectivesPerStep(spec, cut) * spec.hiddenSize * (wire === "f16" ? 2 : 4) * (cut.ranks - 1);
+  const sums = sumsPerStep(spec, cut) * spec.hiddenSize * (wire === "f16" ? 2 : 4);
+  return (sums + weighingsPerStep(spec, cut) * spec.heads * 4) * (cut.ranks - 1);
 }
 
 /** Bytes that one rank takes of its device. */

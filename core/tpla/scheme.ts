@@ -8,13 +8,21 @@ import type { ModelSpec } from "../model/spec.ts";
 import type { BasisKind } from "./basis.ts";
 import { defaultHalo, type PartitionOptions } from "./partition.ts";
 
+/**
+ * `tpla` shards the latent by its width; `mla` splits heads, keeps whole latents on every rank, and is exact; `dcp` shards latents by tokens, and is exact as well
+ * (decode context parallelism).
+ */
+export type AttentionMode = typeof ATTENTION_MODES[number];
+
+/** All of them. */
+export const ATTENTION_MODES = ["tpla", "mla", "dcp"] as const;
+
 /** The choices. */
 export interface Scheme {
-  /** `tpla` shards the latent; `mla` splits heads, keeps whole latents on every rank, and is exact. */
-  readonly attention: "tpla" | "mla";
+  readonly attention: AttentionMode;
   /** k */
   readonly ranks: number;
-  /** g; by default the ranks for `tpla`, and 1 for `mla`. */
+  /** g; by default the ranks for `tpla`, and 1 for others. With `dcp`, the ranks of each latent group share its latents by tokens; more than one drift as `tpla` does. */
   readonly latentGroups?: number;
   /** r; an eighth of the latent by default. */
   readonly halo?: number;
@@ -44,15 +52,31 @@ export function resolveCut(spec: ModelSpec, { attention, ranks, latentGroups, ha
     if (paper && (halo ?? 0) !== 0) refuse("decode.halo", `halo is ${halo}, but the paper's scheme has none; leave halo out or paper`);
     return { ranks, latentGroups: latentGroups ?? ranks, halo: halo ?? (paper ? 0 : defaultHalo(spec.latentWidth)), feedForward };
   }
-  if (paper) refuse("decode.paper", 'paper is about attention "tpla"; attention "mla" is exact');
+  if (paper) refuse("decode.paper", `paper is about attention "tpla", and attention is "${attention}"`);
+  if (attention === "dcp") {
+    const groups = latentGroups ?? 1;
+    if (ranks % groups !== 0) refuse("decode.latentGroups", `latentGroups is ${groups}, which does not divide ${ranks} ranks`);
+    if (ranks === groups) {
+      refuse("decode.attention", 'attention "dcp" shares latents by tokens among the ranks of a latent group, which has one each; take "tpla"');
+    }
+    const columns = groups === 1 ? 0 : halo ?? defaultHalo(spec.latentWidth);
+    return { ranks, latentGroups: groups, halo: columns, tokenShares: ranks / groups, feedForward };
+  }
   if ((latentGroups ?? 1) !== 1) {
     refuse("decode.latentGroups", `latentGroups is ${latentGroups}, but attention "mla" keeps whole latents on every rank (latentGroups 1)`);
   }
   return { ranks, latentGroups: 1, halo: 0, feedForward };
 }
 
+/** Whether latents are cut by their width, so that their directions are not all alike. */
+export function cutsLatents({ attention, latentGroups = 1 }: Pick<Scheme, "attention" | "latentGroups">): boolean {
+  return attention === "tpla" || attention === "dcp" && latentGroups > 1;
+}
+
 /** The basis of the latent; null leaves it as it is. */
-export function resolveBasis({ attention, basis, lambda, paper }: Scheme): { readonly kind: BasisKind; readonly lambda: number } | null {
-  if (attention === "mla") return null;
+export function resolveBasis(
+  { attention, latentGroups, basis, lambda, paper }: Scheme,
+): { readonly kind: BasisKind; readonly lambda: number } | null {
+  if (!cutsLatents({ attention, latentGroups })) return null;
   return { kind: paper ? "pca" : basis, lambda };
 }

@@ -41,6 +41,7 @@ const cutSchema = z.strictObject({
   ranks: count.min(1),
   latentGroups: count.min(1),
   halo: count,
+  tokenShares: count.min(1).max(64).optional().describe("ranks that share latents of a latent group by tokens; without it, none do"),
   feedForward: z.enum(["sharded", "replicated"]),
 });
 
@@ -280,7 +281,7 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
     kind: z.literal("latents"),
     sequence: count,
     layers: z.tuple([count, count]).describe("half-open"),
-    range: z.tuple([count, count]).describe("positions of each layer, half-open"),
+    range: z.tuple([count, count]).describe("tokens of each layer, half-open, counted among those that the rank keeps"),
     at: count.optional().describe("where they lie in memory that both share, see workers/handoff/handoff_window.ts; without it, behind the message"),
     dtype: z.enum(CACHE_DTYPES),
     ...tensorFields,

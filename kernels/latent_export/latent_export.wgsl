@@ -7,7 +7,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x >= KEPT_UNITS) {
     return;
   }
-  let position = params.start + id.y;
+  let position = token_position(params.start + id.y);
   let slot = tables[params.table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS;
   copy_kept(slot, id.x, params.offset + id.y * KEPT_WORDS);
 }

@@ -4,25 +4,32 @@
  * @module
  */
 import type { Kernel } from "../authoring/contract.ts";
+import { ALL_TOKENS, tokenPosition, type TokenShare } from "../../core/cache/token_share.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { cacheTokenBytes, slotOf } from "../latent_cache/layout.ts";
 import { copyKept, exportedConfig, type KeptColumns, keptUnits, keptWgsl } from "../latent_export/kept_columns.ts";
+import { keptTokensWgsl } from "../latent_export/kept_tokens.ts";
 import source from "./latent_slice.wgsl" with { type: "text" };
 
 /** Geometry of both caches, and what the rank keeps of whole latents. */
 export interface LatentSliceConfig extends KeptColumns {
   readonly slots: number;
   readonly tableWords: number;
+  /** Tokens that the rank keeps; default: all. */
+  readonly tokens?: TokenShare;
   /** The same of the rank's own cache. */
   readonly kept: { readonly slots: number; readonly tableWords: number };
 }
 
-/** Positions `start … start + count` of a sequence, whose block tables begin at `table` and `kept_table` → the same positions of the rank's pages `out`. */
+/**
+ * Tokens `start … start + count` of a sequence, counted among those that the rank keeps, whose block tables begin at `table` and `kept_table` → the same tokens of the
+ * rank's pages `out`.
+ */
 export const latentSlice: Kernel<LatentSliceConfig, "cache" | "tables" | "kept_tables" | "out", "count" | "start" | "table" | "kept_table"> = {
   name: "latent_slice",
   bindings: { cache: "read", tables: "read", kept_tables: "read", out: "read_write" },
   params: ["count", "start", "table", "kept_table"],
-  wgsl: (config) => keptWgsl(config) + source,
+  wgsl: (config) => keptWgsl(config) + keptTokensWgsl(config.tokens ?? ALL_TOKENS) + source,
   workgroups: (config, { count }) => [ceilDiv(keptUnits(config), 64), count, 1],
   sizes: (config) => ({
     cache: config.slots * cacheTokenBytes(config.cache),
@@ -31,9 +38,10 @@ export const latentSlice: Kernel<LatentSliceConfig, "cache" | "tables" | "kept_t
     out: config.kept.slots * cacheTokenBytes(exportedConfig(config)),
   }),
   reference(config, { cache, tables, kept_tables, out }, { count, start, table, kept_table }) {
+    const { tokens = ALL_TOKENS } = config;
     const bytes = cacheTokenBytes(exportedConfig(config));
-    for (let position = start; position < start + count; position++) {
-      copyKept(config, cache, slotOf(tables, table, position), out, slotOf(kept_tables, kept_table, position) * bytes);
+    for (let token = start; token < start + count; token++) {
+      copyKept(config, cache, slotOf(tables, table, tokenPosition(tokens, token)), out, slotOf(kept_tables, kept_table, token) * bytes);
     }
   },
 };

@@ -8,10 +8,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x >= KEPT_UNITS) {
     return;
   }
-  let position = params.start + id.y;
-  let block = position / BLOCK_TOKENS;
-  let offset = position % BLOCK_TOKENS;
-  let slot = tables[params.table + block] * BLOCK_TOKENS + offset;
-  let kept_slot = kept_tables[params.kept_table + block] * BLOCK_TOKENS + offset;
+  let token = params.start + id.y;
+  let offset = token % BLOCK_TOKENS;
+  let slot = tables[params.table + token_position(token) / BLOCK_TOKENS] * BLOCK_TOKENS + offset;
+  let kept_slot = kept_tables[params.kept_table + token / BLOCK_TOKENS] * BLOCK_TOKENS + offset;
   copy_kept(slot, id.x, kept_slot * KEPT_WORDS);
 }

@@ -36,6 +36,9 @@ export type Exchanged =
  */
 export type TakePart = (other: number, part: Uint8Array<ArrayBuffer>) => void;
 
+/** As {@link Collective.exchange} takes it: nothing is summed, and everybody's part comes back as it was given, whatever the ranks are and what is in it. */
+export const NO_SUM = 0;
+
 /** What the forward pass needs of the other ranks. */
 export interface Collective {
   readonly rank: number;
@@ -66,7 +69,7 @@ export interface Collective {
   /**
    * Gives what was put into {@link input} to all other ranks and takes theirs. Valid until the next call of {@link input}.
    *
-   * @param whole values of the sum that these are a piece of; all its pieces come back in the same form
+   * @param whole values of the sum that these are a piece of, all of whose pieces come back in the same form; or {@link NO_SUM}
    * @param meanwhile done as soon as this rank's part is given, before the others' are waited for
    * @returns a promise only where something has to be waited for
    * @throws {WorkerError} `timeout` or `worker_lost`, naming the rank that was silent

@@ -2,7 +2,7 @@
  * The exchange between processes over WebSocket, which works between hosts and is what other ways are compared to. It needs turns of an event loop, which is that of
  * the thread of sums (thread.ts) or, where there is none, the rank's own. Up to four ranks, and few values: every rank
  * sends its part to every other, one hop, and whoever consumes the sum adds them. Above, each rank sums one block of the tensor and sends the sum to all:
- * reduce-scatter, then all-gather.
+ * reduce-scatter, then all-gather. What is not summed always goes in one hop.
  *
  * Copies of a part: device → frame (readback), frame → socket, socket → message (each message is memory of its own, which Deno's WebSocket allocates), message →
  * device (upload); with a thread, two more on either side, through memory that it shares with the rank. Frames and sums are allocated once.
@@ -14,7 +14,7 @@ import type { Range } from "../../core/model/matrix_source.ts";
 import { blockOf } from "../../core/tpla/partition.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { MOST_EXCHANGES } from "../../core/wire/protocol.ts";
-import { addInto, type Collective, type Exchanged } from "./collective.ts";
+import { addInto, type Collective, type Exchanged, NO_SUM } from "./collective.ts";
 import { Inbox, type PeerRank } from "./inbox.ts";
 import { PartFrame } from "./part_frame.ts";
 
@@ -37,6 +37,12 @@ const MOST_DIRECT_VALUES = 1 << 18;
 /** Values that travel in one frame: 8 MiB of f32. */
 const FRAME_VALUES = 1 << 21;
 
+/** A frame and how many values it was last used for. */
+interface SizedFrame {
+  readonly frame: PartFrame;
+  values: number;
+}
+
 type Values = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>;
 
 /** One rank's end of the exchange. */
@@ -53,8 +59,8 @@ export class WebSocketCollective implements Collective {
   /** Frames so far, in lockstep on all ranks. */
   #turn = 0;
   readonly #inboxes: readonly Inbox[];
-  /** Its payload is what {@link input} gives. */
-  readonly #frame: PartFrame;
+  /** The payload of the first is what {@link input} gave last. What has another length in turn has a frame of its own, which need not be sealed anew. */
+  #frames: readonly [SizedFrame, SizedFrame];
   /** What blocks of parts are sent in, and blocks of sums, which nobody rounds: the other ways to exchange do not either. */
   readonly #blockFrame: PartFrame;
   readonly #sumFrame: PartFrame;
@@ -67,7 +73,8 @@ export class WebSocketCollective implements Collective {
     this.wire = options.wire;
     this.#inboxes = peers.map((peer) => new Inbox(peer, options.deadlineMs));
     const { epoch, lane, wire: dtype } = options;
-    this.#frame = new PartFrame({ epoch, lane, dtype });
+    const sized = (): SizedFrame => ({ frame: new PartFrame({ epoch, lane, dtype }), values: -1 });
+    this.#frames = [sized(), sized()];
     this.#blockFrame = new PartFrame({ epoch, lane, dtype });
     this.#sumFrame = new PartFrame({ epoch, lane, dtype: "f32" });
   }
@@ -92,12 +99,20 @@ export class WebSocketCollective implements Collective {
   }
 
   input(values: number): Uint8Array<ArrayBuffer> {
-    return this.#frame.payload(values);
+    return this.#frameOf(values).payload(values);
+  }
+
+  #frameOf(values: number): PartFrame {
+    const [last, before] = this.#frames;
+    if (last.values === values) return last.frame;
+    this.#frames = [before, last];
+    before.values = values;
+    return before.frame;
   }
 
   exchange(values: number, whole: number = values, meanwhile?: () => void): Exchanged | Promise<Exchanged> {
     const started = performance.now();
-    const exchanged = this.#isDirect(whole) ? this.#exchangeParts(values) : this.#reduceInBlocks(values);
+    const exchanged = whole === NO_SUM || this.#isDirect(whole) ? this.#exchangeParts(values) : this.#reduceInBlocks(values);
     meanwhile?.();
     if (!(exchanged instanceof Promise)) return this.#count(exchanged, started);
     return exchanged.then((exchanged) => this.#count(exchanged, started));
@@ -118,7 +133,8 @@ export class WebSocketCollective implements Collective {
   /** One hop: everything to everybody. */
   #exchangeParts(values: number): Exchanged | Promise<Exchanged> {
     const turn = this.#nextTurn();
-    this.#send(this.#inboxes, this.#frame, turn, values);
+    const frame = this.#frameOf(values);
+    this.#send(this.#inboxes, frame, turn, values);
     const { promise, resolve, reject } = Promise.withResolvers<Exchanged>();
     const parts: Uint8Array<ArrayBuffer>[] = [];
     let missing = this.#inboxes.length;
@@ -127,7 +143,7 @@ export class WebSocketCollective implements Collective {
         parts[i] = part;
         if (--missing === 0) resolve({ parts });
       };
-      inbox.wait({ turn, dtype: this.wire, values, like: this.#frame, came, failed: reject });
+      inbox.wait({ turn, dtype: this.wire, values, like: frame, came, failed: reject });
     }
     return missing === 0 ? { parts } : promise;
   }

@@ -27,6 +27,8 @@ export interface StepLimits {
 export interface Activations {
   /** [rows, 4] words: token, position, cache slot, first word of the block table. */
   readonly step: DeviceBuffer;
+  /** The same with positions counted among the tokens that this rank keeps, where others keep others; otherwise that very buffer. */
+  readonly attended: DeviceBuffer;
   /** Residual stream, [rows, D]; longer by one slice of logit rows, so that a slice may begin at any row. */
   readonly x: DeviceBuffer;
   /** Normalised input of a block, [rows, D]. */
@@ -50,6 +52,9 @@ export interface Activations {
   readonly queries: DeviceBuffer;
   readonly queriesLayout: QueriesConfig;
   readonly partial: DeviceBuffer;
+  /** What this rank's tokens come to in attention, and those of the others: [decode rows, heads] and [ranks - 1, decode rows, heads] log-sum-exps. */
+  readonly lse: DeviceBuffer;
+  readonly otherLse: DeviceBuffer;
   /** [decode rows, heads, columns that are values]; in f16 for matrix units, as are, in decode, `heads` and what the layers of a feed-forward block give the next. */
   readonly latentOut: DeviceBuffer;
   /** [rows, heads, d_v] */
@@ -92,6 +97,8 @@ export interface ActivationOptions {
   /** Ranks whose parts are summed, and the precision of parts on their way. */
   readonly ranks: number;
   readonly wire: "f32" | "f16";
+  /** Whether ranks share latents by tokens. */
+  readonly shares: boolean;
   /** Whether prefill attends to keys and values in f16. */
   readonly halves: boolean;
 }
@@ -110,7 +117,7 @@ export function createActivations(
   device: Device,
   spec: ModelSpec,
   limits: StepLimits,
-  { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, ranks, wire }: ActivationOptions,
+  { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, shares, ranks, wire }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
@@ -121,8 +128,11 @@ export function createActivations(
   const rounded = (label: string, width: number) =>
     decodesOnUnits && width > 0 && width % 8 === 0 ? device.createBuffer(label, rows * width * 2) : null;
   const expanded = (label: string, width: number) => device.createBuffer(label, limits.window * width * (halves ? 2 : 4));
+  const step = floats("step", rows * 4);
+  const sums = shares ? limits.decodeRows * heads : 0;
   return {
-    step: floats("step", rows * 4),
+    step,
+    attended: shares ? floats("step among tokens that are kept", limits.decodeRows * 4) : step,
     x: floats("x", (rows + limits.logitRows) * D),
     h: floats("h", rows * D),
     hRounded: rounded("h rounded", D),
@@ -138,6 +148,8 @@ export function createActivations(
     queriesLayout,
     // Values are some of the columns that are kept.
     partial: floats("partial attention", limits.decodeRows * heads * mostSplits * partialWidth(queriesLayout.keyWidth)),
+    lse: floats("log-sum-exps", sums),
+    otherLse: floats("other ranks' log-sum-exps", (ranks - 1) * sums),
     latentOut: floats("latent out", limits.decodeRows * heads * queriesLayout.keyWidth),
     heads: floats("heads", rows * heads * valueWidth),
     latents: expanded("window latents", latentWidth),

@@ -12,15 +12,17 @@ import { Beside } from "../../kernels/device/beside.ts";
 import type { BoundKernel, DeviceBuffer } from "../../kernels/device/device.ts";
 import { absorbedAtOnce } from "../../kernels/linear/choose.ts";
 import { latentDecode } from "../../kernels/latent_decode/latent_decode.ts";
+import { latentLse } from "../../kernels/latent_decode/latent_lse.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
+import { latentShare } from "../../kernels/latent_decode/latent_share.ts";
 import { latentDecodeMatrix } from "../../kernels/latent_decode/matrix_units.ts";
-import { splitCount } from "../../kernels/latent_decode/splits.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { scaleQueries } from "../../kernels/scale_queries/scale_queries.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
+import { splitsOf } from "./decode_scripts.ts";
 import { Linear } from "./linear.ts";
 import { decodesOnUnits, givesTo, type LinearBinding, type Phase } from "./linear_binding.ts";
 import { LinearPair } from "./linear_pair.ts";
@@ -46,6 +48,9 @@ interface Parts {
   readonly store: BoundKernel<"rows" | "absorbed_rows">;
   readonly absorb: readonly AbsorbWay[];
   readonly decode: BoundKernel<"rows" | "splits">;
+  /** What this rank's tokens come to, where others have others; null where it has all. */
+  readonly lse: BoundKernel<"rows"> | null;
+  /** All of it, or this rank's part. */
   readonly merge: BoundKernel<"rows">;
   readonly valueUp: Linear;
   readonly prefill: PrefillAttention | null;
@@ -86,7 +91,18 @@ export class Attention implements Block {
     if (scaleQueries !== null) this.#context.device.run(scaleQueries, { rows });
     if (phase === "prefill") this.#recordPrefill(step);
     else this.#recordDecode(step);
-    return output.run(phase, rows);
+    if (phase === "prefill") return output.run(phase, rows);
+    if (this.#parts.lse === null) return this.recordMerged(rows);
+    this.#context.device.run(this.#parts.lse, { rows });
+    return "shares";
+  }
+
+  /** Records the rest of a decode step, once ranks that share latents by tokens know what each other's come to. */
+  recordMerged(rows: number): Pending {
+    const { merge, valueUp, output } = this.#parts;
+    this.#context.device.run(merge, { rows });
+    valueUp.run("decode", rows);
+    return output.run("decode", rows);
   }
 
   #recordQueryUp({ norm, up }: NonNullable<Parts["queryUp"]>, phase: Phase, rows: number): void {
@@ -106,8 +122,6 @@ export class Attention implements Block {
     const { device, spec } = this.#context;
     const parts = this.#parts;
     const rows = step.rows.length;
-    let splits = 0;
-    for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1, this.#context.decode.config));
     const [stored, absorbed] = [{ rows, absorbed_rows: rows }, { items: rows * spec.heads }];
     const { absorb, storeAndAbsorb } = parts.absorb.findLast(({ from }) => rows >= from)!;
     if (storeAndAbsorb !== null) {
@@ -116,9 +130,7 @@ export class Attention implements Block {
       device.run(parts.store, stored);
       device.run(absorb, absorbed);
     }
-    device.run(parts.decode, { rows, splits });
-    device.run(parts.merge, { rows });
-    parts.valueUp.run("decode", rows);
+    device.run(parts.decode, { rows, splits: splitsOf(step, this.#context.decode.config) });
   }
 }
 
@@ -203,7 +215,8 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
 }
 
 async function bindDecode(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
-  const { device, spec, activations: a, limits, cache } = context;
+  const { device, spec, activations: a, limits, cache, sharing, group: { rank, ranks } } = context;
+  const { attended: step, partial } = a;
   const { heads } = spec;
   const rows = limits.decodeRows;
   const { config, division } = context.decode;
@@ -216,23 +229,29 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
     most: { prefill: 0, decode: rows },
     itemsPerRow: heads,
   } satisfies LinearBinding;
-  const partial = context.group.ranks > 1;
-  const merged = decodesOnUnits(context, { matrix: weights.valueUp, binding: values }) ? "f16" : "f32";
+  const precision = decodesOnUnits(context, { matrix: weights.valueUp, binding: values }) ? "f16" : "f32";
   const gives = givesTo(context, "f16", { matrix: weights.valueUp, binding: values }, { matrix: weights.output, binding: { most: context.both } });
-  const [decode, merge, valueUp, output] = await Promise.all([
+  const merging = { heads, valueWidth, usualSplits, mostSplits, longTokens, stripTokens, output: precision } as const;
+  const merge = async () => {
+    const buffers = { step, partial, y: a.latentOut };
+    if (sharing === null) return { lse: null, merge: (await device.compile(latentMerge, merging)).bind(buffers, { rows }) };
+    const [lse, share] = await Promise.all([device.compile(latentLse, merging), device.compile(latentShare, { ...merging, rank, ranks, sharing })]);
+    return { lse: lse.bind({ step, partial, lse: a.lse }, { rows }), merge: share.bind({ ...buffers, own: a.lse, others: a.otherLse }, { rows }) };
+  };
+  const [decode, merged, valueUp, output] = await Promise.all([
     division === null
       ? device.compile(latentDecode, { ...config, subgroups: device.features.subgroups, workgroupLimit: device.limits.maxWorkgroupBytes })
       : device.compile(latentDecodeMatrix, { ...config, division }),
-    device.compile(latentMerge, { heads, valueWidth, usualSplits, mostSplits, longTokens, stripTokens, output: merged }),
+    merge(),
     Linear.create(context, weights.valueUp, { ...values, rounded: { decode: a.latentOut }, gives }),
-    BlockOutput.create(context, weights.output, { x: a.heads, rounded: gives === "f16" ? { decode: a.heads } : {}, partial }),
+    BlockOutput.create(context, weights.output, { x: a.heads, rounded: gives === "f16" ? { decode: a.heads } : {}, partial: ranks > 1 }),
   ]);
   return {
     decode: decode.bind(
-      { queries: a.queries, cache: pages, tables: cache.tables, step: a.step, partial: a.partial },
+      { queries: a.queries, cache: pages, tables: cache.tables, step, partial },
       { rows, splits: mostSplits },
     ),
-    merge: merge.bind({ step: a.step, partial: a.partial, y: a.latentOut }, { rows }),
+    ...merged,
     valueUp,
     output,
   };

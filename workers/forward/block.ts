@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LatentmeshError } from "../../core/errors.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { moeCombine, type MoeCombineConfig } from "../../kernels/moe_combine/moe_combine.ts";
@@ -21,9 +22,9 @@ import type { DeviceMatrix, MoeWeights } from "./weights.ts";
 
 /**
  * What the residual stream has yet to take in after a block: `delta`, with or without what experts left apart from it; `parts`: this rank's part of it, and the
- * others', which are to be exchanged first.
+ * others', which are to be exchanged first. `shares`: half an attention block, after which ranks exchange what their tokens have come to.
  */
-export type Pending = "nothing" | "delta" | "experts" | "parts";
+export type Pending = "nothing" | "delta" | "experts" | "parts" | "shares";
 
 /** Half a layer, bound. */
 export interface Block {
@@ -122,6 +123,8 @@ export class BlockPreparation {
       case "parts":
         device.run(sumNorm!, { rows });
         return false;
+      case "shares":
+        throw new LatentmeshError("internal", "A block was recorded after half of another");
       default:
         return pending satisfies never;
     }

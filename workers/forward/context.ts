@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Range } from "../../core/model/matrix_source.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
@@ -39,6 +40,8 @@ export interface ModelContext {
   /** The model as this rank computes it. */
   readonly spec: ModelSpec;
   readonly latents: LatentShape;
+  /** Ranks, this one among them, that share latents by tokens; null: this one has the latents of all. */
+  readonly sharing: Range | null;
   readonly limits: StepLimits;
   readonly activations: Activations;
   readonly cache: LatentCache;

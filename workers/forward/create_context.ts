@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { blockTokensOf, keptTokens } from "../../core/cache/token_share.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { queryFactors } from "../../core/model/query_factors.ts";
 import { ropeTable, shortPositions } from "../../core/model/rope.ts";
+import { invariant } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
@@ -55,12 +56,16 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   const cache = new LatentCache(device, {
     config: cacheConfigOf(options.cacheDtype, spec, latents),
     layers: spec.layers,
-    blocks: ceilDiv(options.maxTokens, BLOCK_TOKENS),
+    blocks: ceilDiv(options.maxTokens, blockTokensOf(latents.tokens)),
+    tokens: latents.tokens,
     maxContext,
     maxSequences: options.maxSequences,
     purpose: caches,
   });
   const { queryScaling } = spec;
+  const { index, of } = latents.tokens;
+  const sharing = of === 1 ? null : { begin: group.rank - index, end: group.rank - index + of };
+  invariant(sharing === null || sharing.begin >= 0 && sharing.end <= group.ranks, "a rank that shares tokens is among those that have the others");
   const filled = (label: string, floats: number, make: () => Float32Array<ArrayBuffer>) => {
     const buffer = device.createBuffer(label, floats * 4);
     // Of long contexts, sines and cosines take a second, and a choice of units makes some twenty plans.
@@ -80,7 +85,9 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const config: LatentDecodeConfig = {
     ...shape,
-    ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows, maxContext)),
+    ...(division === null
+      ? DEFAULT_SPLITTING
+      : splittingFor(shape, division, limits.decodeRows, keptTokens({ ...latents.tokens, index: 0 }, maxContext))),
   };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
@@ -91,8 +98,17 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     group,
     spec,
     latents,
+    sharing,
     limits,
-    activations: createActivations(device, spec, limits, { queries, mostSplits: config.mostSplits, matrixUnits, decodesOnUnits, halves, ...group }),
+    activations: createActivations(device, spec, limits, {
+      queries,
+      shares: sharing !== null,
+      mostSplits: config.mostSplits,
+      matrixUnits,
+      decodesOnUnits,
+      halves,
+      ...group,
+    }),
     cache,
     matrixUnits,
     halves,

@@ -17,6 +17,13 @@ interface Kept<R> {
   readonly result: R;
 }
 
+/** Most splits of a row in decode attention over the tokens that are kept. */
+export function splitsOf({ rows }: Step, config: LatentDecodeConfig): number {
+  let splits = 0;
+  for (const { position, sequence } of rows) splits = Math.max(splits, splitCount(sequence.kept(position + 1), config));
+  return splits;
+}
+
 /** Scripts of one model. */
 export class DecodeScripts<R> {
   readonly #device: Device;
@@ -61,9 +68,7 @@ export class DecodeScripts<R> {
 
   #splitsOf(step: Step): number {
     if (step === this.#step) return this.#splits;
-    let splits = 0;
-    for (const { position } of step.rows) splits = Math.max(splits, splitCount(position + 1, this.#config));
     this.#step = step;
-    return this.#splits = splits;
+    return this.#splits = splitsOf(step, this.#config);
   }
 }

@@ -4,10 +4,12 @@
  * @module
  */
 import { BLOCK_TOKENS, BlockAllocator } from "../../core/cache/blocks.ts";
+import { ALL_TOKENS, blockTokensOf, keepsToken, keptTokens, type TokenShare } from "../../core/cache/token_share.ts";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { NO_SLOT } from "../../kernels/rope_store/rope_store.ts";
 
 /** What a cache holds: everything, or whole latents of prompts beside another cache that is generated from. */
 export type CachePurpose = "sequences" | "prompts";
@@ -16,7 +18,10 @@ export type CachePurpose = "sequences" | "prompts";
 export interface LatentCacheOptions {
   readonly config: CacheConfig;
   readonly layers: number;
+  /** Each is {@link BLOCK_TOKENS} slots here, and stands for as many tokens on every rank that has another share of them. */
   readonly blocks: number;
+  /** Tokens of every sequence that are kept; default: all. */
+  readonly tokens?: TokenShare;
   /** Longest sequence, in tokens. */
   readonly maxContext: number;
   /** Most sequences at a time. */
@@ -34,15 +39,28 @@ export class CachedSequence {
   readonly blocks: number[] = [];
   /** Tokens of its prompt, which is computed as if in one piece; 0 where all that is computed of it was generated. */
   readonly promptTokens: number;
+  readonly #share: TokenShare;
 
-  constructor(table: number, promptTokens: number) {
+  constructor(table: number, promptTokens: number, share: TokenShare = ALL_TOKENS) {
     this.table = table;
     this.promptTokens = promptTokens;
+    this.#share = share;
   }
 
-  /** Slot of a position for which a block is held. */
+  /** Slot of a position for which a block is held; {@link NO_SLOT} of one that is kept elsewhere. */
   slotOf(position: number): number {
-    return this.blocks[Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
+    if (!keepsToken(this.#share, position)) return NO_SLOT;
+    return this.blocks[Math.floor(position / blockTokensOf(this.#share))] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
+  }
+
+  /** Slot of the token that is kept here as number `index`. */
+  slotOfKept(index: number): number {
+    return this.blocks[Math.floor(index / BLOCK_TOKENS)] * BLOCK_TOKENS + (index % BLOCK_TOKENS);
+  }
+
+  /** How many of the first `tokens` tokens are kept here. */
+  kept(tokens: number): number {
+    return keptTokens(this.#share, tokens);
   }
 }
 
@@ -51,6 +69,9 @@ export class LatentCache {
   readonly config: CacheConfig;
   readonly maxContext: number;
   readonly slots: number;
+  /** Which tokens of every sequence are kept, and how many tokens of one a block stands for. */
+  readonly share: TokenShare;
+  readonly blockTokens: number;
   /** One buffer per layer: [slots, width]. */
   readonly layers: readonly DeviceBuffer[];
   /** [maxSequences, blocks per sequence] block ids. */
@@ -63,25 +84,29 @@ export class LatentCache {
   readonly #sequences = new Set<CachedSequence>();
 
   constructor(device: Device, options: LatentCacheOptions) {
-    const { config, layers, blocks, maxContext, maxSequences, purpose = "sequences" } = options;
+    const { config, layers, blocks, maxContext, maxSequences, purpose = "sequences", tokens: share = ALL_TOKENS } = options;
     this.#device = device;
     this.config = config;
     this.maxContext = maxContext;
     this.slots = blocks * BLOCK_TOKENS;
+    this.share = share;
+    this.blockTokens = blockTokensOf(share);
     const layerBytes = this.slots * cacheTokenBytes(config);
     if (layerBytes > device.limits.maxBindingBytes) {
       const { maxBindingBytes } = device.limits;
-      const most = Math.floor(maxBindingBytes / cacheTokenBytes(config) / BLOCK_TOKENS) * BLOCK_TOKENS;
+      const most = Math.floor(maxBindingBytes / cacheTokenBytes(config) / BLOCK_TOKENS) * this.blockTokens;
       // A cache of prompts holds a whole context at least.
       const smaller = purpose === "sequences" ? `--max-tokens-total ${most}` : `prefill.cacheTokens ${most} and --max-tokens-total ${most}`;
       throw new LatentmeshError(
         "out_of_memory",
-        `A latent cache of ${this.slots} tokens needs ${layerBytes} bytes per layer, but this device binds at most ${maxBindingBytes}; use ${smaller} or less`,
+        `A latent cache of ${
+          blocks * this.blockTokens
+        } tokens needs ${layerBytes} bytes per layer, but this device binds at most ${maxBindingBytes}; use ${smaller} or less`,
         { param: purpose === "sequences" ? "max-tokens-total" : "prefill.cacheTokens" },
       );
     }
     this.layers = Array.from({ length: layers }, (_, layer) => device.createBuffer(`latent cache ${layer}`, layerBytes));
-    this.#blocksPerSequence = ceilDiv(maxContext, BLOCK_TOKENS);
+    this.#blocksPerSequence = ceilDiv(maxContext, this.blockTokens);
     this.tableWords = maxSequences * this.#blocksPerSequence;
     this.tables = device.createBuffer("block tables", this.tableWords * 4);
     this.allocator = new BlockAllocator(blocks);
@@ -92,14 +117,14 @@ export class LatentCache {
   open(promptTokens = 0): CachedSequence {
     const table = this.#freeTables.pop();
     if (table === undefined) throw new LatentmeshError("capacity", "Too many sequences are running at once");
-    const sequence = new CachedSequence(table, promptTokens);
+    const sequence = new CachedSequence(table, promptTokens, this.share);
     this.#sequences.add(sequence);
     return sequence;
   }
 
   /** True if `tokens` more can be held by this sequence. */
   canGrow(sequence: CachedSequence, tokens: number): boolean {
-    return this.allocator.canAllocate(ceilDiv(sequence.length + tokens, BLOCK_TOKENS) - sequence.blocks.length);
+    return this.allocator.canAllocate(ceilDiv(sequence.length + tokens, this.blockTokens) - sequence.blocks.length);
   }
 
   /** Takes the blocks that `tokens` more need; all or none. @throws {LatentmeshError} `capacity` */
@@ -107,10 +132,13 @@ export class LatentCache {
     const length = sequence.length + tokens;
     if (length > this.maxContext) throw new LatentmeshError("capacity", `A sequence of ${length} tokens exceeds the context of ${this.maxContext}`);
     if (!this.canGrow(sequence, tokens)) {
-      throw new LatentmeshError("capacity", `The latent cache is full (${this.slots} tokens); raise --max-tokens-total`);
+      throw new LatentmeshError(
+        "capacity",
+        `The latent cache is full (${this.allocator.blocks * this.blockTokens} tokens); raise --max-tokens-total`,
+      );
     }
     const first = sequence.blocks.length;
-    while (sequence.blocks.length * BLOCK_TOKENS < length) sequence.blocks.push(this.allocator.allocate());
+    while (sequence.blocks.length * this.blockTokens < length) sequence.blocks.push(this.allocator.allocate());
     this.#writeTable(sequence, first);
   }
 
@@ -147,7 +175,7 @@ export class LatentCache {
 
   /** True if the sequence's blocks hold `tokens` tokens. */
   holds(sequence: CachedSequence, tokens: number): boolean {
-    return tokens <= sequence.blocks.length * BLOCK_TOKENS && tokens <= this.maxContext;
+    return tokens <= sequence.blocks.length * this.blockTokens && tokens <= this.maxContext;
   }
 
   #writeTable(sequence: CachedSequence, first: number): void {

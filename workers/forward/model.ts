@@ -3,14 +3,12 @@
  *
  * @module
  */
-import { invariant, LatentmeshError } from "../../core/errors.ts";
+import { invariant } from "../../core/errors.ts";
 import { shortPositions } from "../../core/model/rope.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
-import { dtypeBytes } from "../../core/wire/messages.ts";
-import type { BoundKernel, Device, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
+import type { BoundKernel, Device } from "../../kernels/device/device.ts";
 import { embedding, type EmbeddingParams } from "../../kernels/embedding/embedding.ts";
-import { roundInput } from "../../kernels/linear/round_input.ts";
 import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
 import { Attention } from "./attention.ts";
@@ -18,6 +16,7 @@ import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.t
 import type { Exchanged } from "../collective/collective.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { bothOf, createContext, type ModelOptions } from "./create_context.ts";
+import { Exchanges, type Owed } from "./exchanges.ts";
 import { createFeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
@@ -27,14 +26,6 @@ import { StepClock } from "./step_clock.ts";
 import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
 
 export type { ModelOptions };
-
-/** Bytes on their way to a buffer. */
-export interface Upload {
-  readonly buffer: DeviceBuffer;
-  /** In bytes. */
-  readonly offset: number;
-  readonly data: ArrayBufferView<ArrayBuffer>;
-}
 
 /** One part of the embedding table. */
 interface EmbedPart {
@@ -53,7 +44,7 @@ interface PreparedBlock {
 const WARM_ROWS = 256;
 
 interface Layer {
-  readonly attention: PreparedBlock;
+  readonly attention: PreparedBlock & { readonly block: Attention };
   readonly feedForward: PreparedBlock;
 }
 
@@ -62,13 +53,17 @@ export class Model {
   readonly spec: ModelSpec;
   readonly cache: LatentCache;
   readonly head: LogitsHead;
+  /** What its ranks give each other between segments. */
+  readonly exchanges: Exchanges;
+  /** Parts of a step that a layer has: attention, in two parts where ranks share latents by tokens, and feed-forward block. */
+  readonly segmentsPerLayer: number;
   readonly #context: ModelContext;
   readonly #embed: readonly EmbedPart[];
   readonly #layers: readonly Layer[];
   readonly #end: StreamEnd;
-  /** Rounds this rank's part of a block's output to what is sent; null where it is sent as it is. */
-  readonly #round: BoundKernel<"rows"> | null;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
+  /** See `attended` of {@link Activations}. */
+  readonly #attendedWords: Uint32Array<ArrayBuffer>;
   readonly #scripts: DecodeScripts<Pending>;
   #pending: Pending = "nothing";
   /** In which form the last exchange was taken in. */
@@ -76,7 +71,7 @@ export class Model {
 
   private constructor(
     context: ModelContext,
-    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; end: StreamEnd; head: LogitsHead; round: BoundKernel<"rows"> | null },
+    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; end: StreamEnd; head: LogitsHead; exchanges: Exchanges },
   ) {
     this.spec = context.spec;
     this.cache = context.cache;
@@ -85,8 +80,10 @@ export class Model {
     this.#embed = parts.embed;
     this.#layers = parts.layers;
     this.#end = parts.end;
-    this.#round = parts.round;
+    this.exchanges = parts.exchanges;
+    this.segmentsPerLayer = context.sharing === null ? 2 : 3;
     this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
+    this.#attendedWords = new Uint32Array(context.sharing === null ? 0 : context.limits.decodeRows * 4);
     this.#scripts = new DecodeScripts(context.device, context.decode.config);
   }
 
@@ -110,9 +107,18 @@ export class Model {
       matrixUnits,
       decodesOnUnits,
       halves,
+      sharing,
       group,
     } = model.#context;
-    const activations = createActivations(device, spec, limits, { queries, mostSplits, matrixUnits, decodesOnUnits, halves, ...group });
+    const activations = createActivations(device, spec, limits, {
+      queries,
+      shares: sharing !== null,
+      mostSplits,
+      matrixUnits,
+      decodesOnUnits,
+      halves,
+      ...group,
+    });
     return await Model.#build({ ...model.#context, limits, both: bothOf(limits), activations }, weights);
   }
 
@@ -120,12 +126,12 @@ export class Model {
     const { device, limits, activations: a } = context;
     const rows = mostRows(limits);
     // All at once: drivers that compile beside each other are done in a fraction of the time, and layers share their kernels.
-    const [embed, layers, end, head, round] = await Promise.all([
+    const [embed, layers, end, head, exchanges] = await Promise.all([
       device.compile(embedding, { layout: weights.embedding.layout, scale: weights.spec.embeddingScale }),
       Promise.all(weights.layers.map((layer, index) => createLayer(context, layer, index, weights.layers[index - 1]))),
       StreamEnd.create(context, expertsOf(weights.layers.at(-1))),
       LogitsHead.create(context, weights),
-      bindRounding(context),
+      Exchanges.create(context),
     ]);
     return new Model(context, {
       embed: weights.embedding.parts.map(({ first, count, weights, scales }) => ({
@@ -136,7 +142,7 @@ export class Model {
       layers,
       end,
       head,
-      round,
+      exchanges,
     });
   }
 
@@ -181,26 +187,30 @@ export class Model {
   record(step: Step, afterLayer?: (layer: number, activations: Activations) => void): void {
     for (let segment = 0; segment < this.segments; segment++) {
       this.recordSegment(segment, step);
-      if (segment % 2 === 1) afterLayer?.((segment - 1) / 2, this.#context.activations);
+      const layer = Math.floor(segment / this.segmentsPerLayer);
+      if ((segment + 1) % this.segmentsPerLayer === 0) afterLayer?.(layer, this.#context.activations);
     }
     this.recordEnd(step);
   }
 
-  /** Parts of a step, which with its end make up {@link record}: attention and feed-forward block of each layer in turn. */
+  /** Parts of a step, which with its end make up {@link record}. */
   get segments(): number {
-    return this.#layers.length * 2;
+    return this.#layers.length * this.segmentsPerLayer;
   }
 
   /**
    * Records the residual stream → this rank's share of a block; of the first, the whole step is taken in before. A group's ranks exchange what they have computed
-   * of a block's output after each that {@link owes} it, and what comes next adds the sum to the residual stream.
+   * after each segment that {@link owes} it: parts of a block's output, whose sum what comes next adds to the residual stream; or what their tokens have come to.
    */
   recordSegment(segment: number, step: Step): void {
     if (segment === 0) this.#recordEmbedding(step);
-    const layer = this.#layers[Math.floor(segment / 2)];
-    const attends = segment % 2 === 0;
-    const record = () => this.#recordBlock(attends ? layer.attention : layer.feedForward, step);
-    this.#pending = step.phase === "prefill" ? record() : this.#scripts.run(step, `${segment} ${this.#pending}`, attends, record);
+    const { attention, feedForward } = this.#layers[Math.floor(segment / this.segmentsPerLayer)];
+    const part = segment % this.segmentsPerLayer;
+    const record = () => {
+      if (part === this.segmentsPerLayer - 1) return this.#recordBlock(feedForward, step);
+      return part === 0 ? this.#recordBlock(attention, step) : attention.block.recordMerged(step.rows.length);
+    };
+    this.#pending = step.phase === "prefill" ? record() : this.#scripts.run(step, `${segment} ${this.#pending}`, part === 0, record);
   }
 
   /** Records that the residual stream takes the last block in. */
@@ -213,7 +223,7 @@ export class Model {
   anticipate(record: () => void): void {
     this.device.anticipate(() => {
       const pending = this.#pending;
-      if (this.owes) this.#pending = this.#exchangedAs;
+      if (this.owes === "parts") this.#pending = this.#exchangedAs;
       try {
         record();
       } finally {
@@ -232,44 +242,16 @@ export class Model {
     return this.#context.halves;
   }
 
-  /** Whether the ranks must exchange their parts of the last block's output before anything more is recorded. */
-  get owes(): boolean {
-    return this.#pending === "parts";
+  /** What the ranks must exchange before anything more is recorded. */
+  get owes(): Owed | null {
+    return this.#pending === "parts" || this.#pending === "shares" ? this.#pending : null;
   }
 
-  /** Most bytes of a part, as it is sent. */
-  get partBytes(): number {
-    const { activations: { delta, sentPart }, group: { wire } } = this.#context;
-    return wire === "f32" ? delta.bytes : sentPart.bytes;
-  }
-
-  /** Records that this rank's part of the last block's output, [rows, D], comes back as it is sent. */
-  recordPart(rows: number, readback: Readback): void {
-    const { device, spec, activations: { delta, sentPart }, group: { wire } } = this.#context;
-    if (this.#round !== null) device.run(this.#round, { rows });
-    device.read(readback, this.#round === null ? delta : sentPart, 0, rows * spec.hiddenSize * dtypeBytes(wire));
-  }
-
-  /**
-   * Takes in what ranks have exchanged of it.
-   *
-   * @param first value of a row, counted from the first row, at which it begins
-   * @param rows of the whole
-   * @returns what is to be uploaded before what consumes it is submitted
-   */
-  takeExchanged(exchanged: Exchanged, first: number, rows: number): Upload[] {
-    const { spec, activations: { delta, otherParts }, group: { wire } } = this.#context;
+  /** Ranks have exchanged what they owed each other: what came is recorded from now on. */
+  exchanged(exchanged: Exchanged): void {
+    if (this.#pending === "shares") return;
     this.#exchangedAs = "sum" in exchanged ? "delta" : "parts";
     this.#pending = this.#exchangedAs;
-    if ("sum" in exchanged) return [{ buffer: delta, offset: first * 4, data: exchanged.sum }];
-    const [stride, offset] = [rows * spec.hiddenSize, first].map((values) => values * dtypeBytes(wire));
-    return exchanged.parts.flatMap((data, i) => data === null ? [] : [{ buffer: otherParts, offset: i * stride + offset, data }]);
-  }
-
-  /** Uploads one rank's part of a sum of `rows` rows before the others have come; its exchange then has `null` for it. */
-  takePart(other: number, part: Uint8Array<ArrayBuffer>, rows: number): void {
-    const { device, spec, activations: { otherParts }, group: { wire } } = this.#context;
-    device.write(otherParts, other * rows * spec.hiddenSize * dtypeBytes(wire), part);
   }
 
   #recordEmbedding(step: Step): void {
@@ -294,7 +276,13 @@ export class Model {
       words[row * 4 + 2] = sequence.slotOf(position) + (position < short && sequence.promptTokens <= short ? SHORT_SEQUENCE : 0);
       words[row * 4 + 3] = sequence.table;
     });
-    this.device.write(this.#context.activations.step, 0, words.subarray(0, step.rows.length * 4));
+    const { activations: { step: all, attended }, sharing } = this.#context;
+    this.device.write(all, 0, words.subarray(0, step.rows.length * 4));
+    if (sharing === null) return;
+    const own = this.#attendedWords;
+    own.set(words.subarray(0, step.rows.length * 4));
+    step.rows.forEach(({ position, sequence }, row) => own[row * 4 + 1] = sequence.kept(position + 1) - 1);
+    this.device.write(attended, 0, own.subarray(0, step.rows.length * 4));
   }
 }
 
@@ -310,18 +298,6 @@ async function createLayer(context: ModelContext, weights: LayerWeights, index: 
     attention: { preparation: beforeAttention, block: attentionBlock },
     feedForward: { preparation: beforeFeedForward, block: feedForwardBlock },
   };
-}
-
-async function bindRounding({ device, spec, limits, group: { ranks, wire }, activations: { delta, sentPart } }: ModelContext) {
-  if (ranks === 1 || wire === "f32") return null;
-  const { hiddenSize: columns } = spec;
-  if (columns % 8 !== 0) {
-    throw new LatentmeshError("invalid_config", `Cannot send f16 between ranks: the hidden size ${columns} is not a multiple of 8`, {
-      param: "decode.wire",
-    });
-  }
-  const rounding = await device.compile(roundInput, { columns, inputStride: columns, input: "plain" });
-  return rounding.bind({ x: delta, y: sentPart }, { rows: mostRows(limits) });
 }
 
 function expertsOf(layer: LayerWeights | undefined): MoeWeights | null {

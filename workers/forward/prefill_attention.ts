@@ -63,6 +63,7 @@ export class PrefillAttention {
   /** Compiles and binds; null where this rank holds part of the latents. @param pages of the layer */
   static async create(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer): Promise<PrefillAttention | null> {
     const { device, spec, activations: a, limits, cache, halves } = context;
+    if (context.sharing !== null) return null;
     if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
     const { window, prefillRows } = limits;
     const expand = (matrix: DeviceMatrix, y: DeviceBuffer) =>

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { TokenShare } from "../../core/cache/token_share.ts";
 import type { MatrixLayout } from "../../core/model/packing.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { DeviceBuffer } from "../../kernels/device/device.ts";
@@ -76,6 +77,8 @@ export interface LatentShape {
   readonly keyWidth: number;
   /** Widths of the parts of them that share a scale where they are cached in eight bits. */
   readonly scaleGroups: readonly number[];
+  /** Tokens of every sequence whose latents are here. */
+  readonly tokens: TokenShare;
   /** Where the columns that are also values begin among them. */
   readonly valueOffset: number;
   /** Whether {@link AttentionWeights.basis} is one factor per column or rows of Aᵀ. */

@@ -20,7 +20,7 @@ export interface CachedPrompt {
 /**
  * Copies the first `tokens` cached tokens of every layer to a rank of this process, whose sequence must be empty.
  *
- * @returns bytes of latents and rotated keys handed over: tokens · layers · (|K_i| + d_r) · bytes per value
+ * @returns bytes of latents and rotated keys handed over: tokens that it keeps · layers · (|K_i| + d_r) · bytes per value
  */
 export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: RankShape, tokens: number): Promise<number> {
   const [source, target] = [from.model.cache, to.model.cache];
@@ -32,10 +32,10 @@ export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: Rank
     exporter.record(layer, { sequence: from.sequence, start: 0, count: tokens });
     const take = exporter.read();
     from.model.device.submit();
-    const { memory, parts: [{ begin, bytes }] } = await take();
-    importLatents(to.model, layer, { sequence: to.sequence, start: 0, count: tokens }, memory.subarray(begin, begin + bytes));
+    const { memory, parts: [{ begin, bytes, range: [start, end] }] } = await take();
+    importLatents(to.model, layer, { sequence: to.sequence, start, count: end - start }, memory.subarray(begin, begin + bytes));
   }
   exporter.destroy();
   to.sequence.length = tokens;
-  return tokens * source.layers.length * cacheTokenBytes(target.config);
+  return to.sequence.kept(tokens) * source.layers.length * cacheTokenBytes(target.config);
 }

@@ -21,8 +21,9 @@ export class IncomingPrompt {
   readonly sequence: CachedSequence;
   readonly tokens: number;
   readonly #model: Model;
-  /** Next position of each layer. */
+  /** Of each layer, how many tokens that are kept here have come, and how many there are. */
   readonly #next: number[];
+  readonly #kept: number;
   #missingLayers: number;
   /** Bytes since the device was told to take them. */
   #written = 0;
@@ -37,8 +38,9 @@ export class IncomingPrompt {
     this.#model = model;
     this.sequence = sequence;
     this.tokens = tokens;
-    this.#next = new Array(model.spec.layers).fill(from);
-    this.#missingLayers = tokens === from ? 0 : model.spec.layers;
+    this.#kept = sequence.kept(tokens);
+    this.#next = new Array(model.spec.layers).fill(sequence.kept(from));
+    this.#missingLayers = this.#kept === sequence.kept(from) ? 0 : model.spec.layers;
     if (this.complete) sequence.length = tokens;
   }
 
@@ -70,7 +72,7 @@ export class IncomingPrompt {
   /**
    * Takes in what lies on this very device.
    *
-   * @param range positions, half-open
+   * @param range tokens, counted among those that are kept here, half-open
    * @param write records that the layer's latents of them come to the sequence's pages
    * @throws {LatentmeshError} `protocol` if those are not next
    */
@@ -83,16 +85,16 @@ export class IncomingPrompt {
   #check([first, last]: readonly [number, number], [begin, end]: readonly [number, number]): void {
     if (last > this.#next.length || last <= first) throw new LatentmeshError("protocol", `there are no layers ${first} to ${last}`);
     for (let layer = first; layer < last; layer++) {
-      if (begin === this.#next[layer] && end > begin && end <= this.tokens) continue;
+      if (begin === this.#next[layer] && end > begin && end <= this.#kept) continue;
       throw new LatentmeshError(
         "protocol",
-        `positions ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.tokens} are due`,
+        `tokens ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.#kept} are due`,
       );
     }
   }
 
   #advance(layer: number, end: number): void {
     this.#next[layer] = end;
-    if (end === this.tokens && --this.#missingLayers === 0) this.sequence.length = this.tokens;
+    if (end === this.#kept && --this.#missingLayers === 0) this.sequence.length = this.tokens;
   }
 }

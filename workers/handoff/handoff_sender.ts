@@ -1,5 +1,5 @@
 /**
- * The prefill side of the handoff: while layers of a chunk are computed, every decode rank is sent its columns of those before, worker to worker. As many layers
+ * The prefill side of the handoff: while layers of a chunk are computed, every decode rank is sent its columns, or tokens, of those before, worker to worker. As many layers
  * travel together as make a frame worth while, or parts of one that is larger. Several frames are on their way back from the device and to the ranks, so that
  * neither the device nor the links wait for the other.
  *
@@ -12,9 +12,8 @@ import { ceilDiv } from "../../core/numeric.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import type { OnProgress } from "../../core/wire/rpc.ts";
-import { cacheTokenBytes, sentWidth } from "../../kernels/latent_cache/layout.ts";
-import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
-import { type Cut, LatentExporter, type Span } from "./latent_exporter.ts";
+import { sentWidth } from "../../kernels/latent_cache/layout.ts";
+import { type Cut, LatentExporter, mostTokenBytes, type Span } from "./latent_exporter.ts";
 import { type HandoffTarget, Outgoing, type OutgoingOptions } from "./handoff_target.ts";
 import type { Model } from "../forward/model.ts";
 
@@ -65,7 +64,7 @@ export class HandoffStage {
   static async create(model: Model, shapes: readonly RankShape[], sizes: HandoffSizes = SIZES): Promise<HandoffStage> {
     const exporters: LatentExporter[] = [];
     const { cache: { config }, limits: { prefillRows }, spec } = model;
-    const tokenBytes = shapes.reduce((sum, { keyColumns }) => sum + cacheTokenBytes(exportedConfig({ cache: config, columns: keyColumns })), 0);
+    const tokenBytes = mostTokenBytes(config, shapes);
     const tokens = Math.max(1, Math.min(Math.floor(sizes.cutBytes / Math.max(1, tokenBytes)), prefillRows * spec.layers));
     // A rank of a unit that has more ranks than the groups hands nothing over.
     for (let i = 0; i < sizes.cuts && shapes.length > 0; i++) exporters.push(await LatentExporter.create(model, shapes, tokens));
@@ -199,23 +198,24 @@ export class Handoff {
   }
 
   async #send(
-    { firstLayer, layers, span: { start, count }, memory, parts }: Cut,
+    { firstLayer, layers, memory, parts }: Cut,
     { configs }: LatentExporter,
     onProgress: OnProgress,
   ): Promise<void> {
     const { counters, sizes: { windowBytes } } = this.#stage;
     for (const [i, target] of this.#targets.entries()) {
       const config = configs[i];
-      const { bytes } = parts[i];
+      const { bytes, range: [begin, end] } = parts[i];
+      if (bytes === 0) continue;
       while (!target.hasRoom(bytes, windowBytes)) await withSigns(target.tookIn(), onProgress);
       if (this.#busySince === 0) this.#busySince = performance.now();
       counters.bytes += bytes;
       counters.frameBytes += target.send(
         {
           layers: [firstLayer, firstLayer + layers],
-          range: [start, start + count],
+          range: [begin, end],
           dtype: config.dtype,
-          shape: [layers, count, sentWidth(config)],
+          shape: [layers, end - begin, sentWidth(config)],
           byteLength: bytes,
         },
         memory,

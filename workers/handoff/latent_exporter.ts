@@ -1,10 +1,11 @@
 /**
- * The prefill side of the handoff on its device: of whole latents, each decode rank is given only the columns it keeps. Nothing is converted: both sides share basis
+ * The prefill side of the handoff on its device: of whole latents, each decode rank is given only the columns it keeps, of the tokens that it keeps. Nothing is converted: both sides share basis
  * and precision. The device cuts the columns out, so what is read back is what is sent.
  *
  * @module
  */
 import { invariant } from "../../core/errors.ts";
+import { keptTokens, type TokenShare } from "../../core/cache/token_share.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import { FRAME_FRONT } from "../../core/wire/codec.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
@@ -26,9 +27,36 @@ export interface Cut {
   readonly firstLayer: number;
   readonly layers: number;
   readonly span: Span;
-  /** Where each rank's bytes lie, [layers, count, width], with room for a frame's header in front of them; valid until the next cut. */
+  /** Where each rank's bytes lie, [layers, its tokens of the span, width], with room for a frame's header in front of them; valid until the next cut. */
   readonly memory: Uint8Array<ArrayBuffer>;
-  readonly parts: readonly { readonly begin: number; readonly bytes: number }[];
+  readonly parts: readonly CutPart[];
+}
+
+/** What one rank is given of a cut. */
+export interface CutPart {
+  /** Where it begins in memory, and its length, in bytes. */
+  readonly begin: number;
+  readonly bytes: number;
+  /** Tokens of the span, counted among those that the rank keeps, half-open. */
+  readonly range: readonly [begin: number, end: number];
+}
+
+/** Most bytes that some ranks are given of a token: of those that share latents by tokens, one is. */
+export function mostTokenBytes(cache: CacheConfig, shapes: readonly RankShape[]): number {
+  const each = shapes.map(({ keyColumns, tokens, latentGroup, rank }) => {
+    const bytes = cacheTokenBytes(exportedConfig({ cache, columns: keyColumns }));
+    return [tokens.of === 1 ? `rank ${rank}` : `latent group ${latentGroup}`, bytes] as const;
+  });
+  return new Map(each).values().reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** What is recorded. */
+interface CutUnderWay extends Pick<Cut, "firstLayer" | "span"> {
+  layers: number;
+  /** See {@link CutPart.range}, of each rank. */
+  readonly ranges: readonly CutPart["range"][];
+  /** Where each rank's bytes begin. */
+  readonly places: readonly number[];
 }
 
 /** Cuts out what some decode ranks keep of a model's cached latents, consecutive layers of a span at a time. */
@@ -40,15 +68,15 @@ export class LatentExporter {
   readonly #model: Model;
   readonly #staging: DeviceBuffer;
   readonly #readback: Readback;
+  readonly #shares: readonly TokenShare[];
   /** [layer][rank] */
   readonly #kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[];
-  #cut:
-    | { readonly firstLayer: number; layers: number; readonly span: Span; /** Where each rank's bytes begin. */ readonly places: readonly number[] }
-    | null = null;
+  #cut: CutUnderWay | null = null;
 
   private constructor(
     model: Model,
     parts: {
+      readonly shares: readonly TokenShare[];
       readonly configs: readonly CacheConfig[];
       readonly tokens: number;
       readonly kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[];
@@ -57,6 +85,7 @@ export class LatentExporter {
     },
   ) {
     this.#model = model;
+    this.#shares = parts.shares;
     this.configs = parts.configs;
     this.tokens = parts.tokens;
     this.#kernels = parts.kernels;
@@ -67,21 +96,29 @@ export class LatentExporter {
   /** @param tokens most tokens, over all layers, that are cut out together */
   static async create(model: Model, shapes: readonly RankShape[], tokens: number): Promise<LatentExporter> {
     const { device, cache } = model;
-    const exports = shapes.map(({ keyColumns }) => ({
+    const exports = shapes.map(({ keyColumns, tokens }) => ({
       cache: cache.config,
       slots: cache.slots,
       tableWords: cache.tableWords,
       columns: keyColumns,
+      tokens,
     }));
     const configs = exports.map(exportedConfig);
-    const bytes = placesOf(configs, tokens).at(-1)!;
+    const bytes = FRAME_FRONT * (shapes.length + 1) + tokens * mostTokenBytes(cache.config, shapes);
     // Kernels are checked for the longest span at the last place, though a span that long begins at the first.
     const longest = Math.min(tokens, cache.maxContext);
     const staging = device.createBuffer("handoff staging", bytes + longest * Math.max(...configs.map(cacheTokenBytes)));
     const compiled = await Promise.all(exports.map((config) => device.compile(latentExport, config)));
     const most = { count: longest, start: cache.maxContext, table: cache.tableWords, offset: bytes / 4 };
     const kernels = cache.layers.map((pages) => compiled.map((kernel) => kernel.bind({ cache: pages, tables: cache.tables, out: staging }, most)));
-    return new LatentExporter(model, { configs, tokens, kernels, staging, readback: await device.createReadback("handoff", bytes) });
+    return new LatentExporter(model, {
+      shares: shapes.map(({ tokens }) => tokens),
+      configs,
+      tokens,
+      kernels,
+      staging,
+      readback: await device.createReadback("handoff", bytes),
+    });
   }
 
   /** Whether a layer of a span can be cut out together with what is recorded already, if anything is. */
@@ -102,13 +139,24 @@ export class LatentExporter {
     const { device } = this.#model;
     // Each rank's layers follow each other: as many as there may be.
     const mostLayers = Math.min(Math.floor(this.tokens / span.count), this.#kernels.length - layer);
-    this.#cut ??= { firstLayer: layer, layers: 0, span, places: placesOf(this.configs, mostLayers * span.count) };
-    const { layers, places } = this.#cut;
+    this.#cut ??= this.#begin(layer, span, mostLayers);
+    const { layers, places, ranges } = this.#cut;
     this.#kernels[layer].forEach((kernel, rank) => {
-      const offset = (places[rank] + layers * span.count * cacheTokenBytes(this.configs[rank])) / 4;
-      device.run(kernel, { count: span.count, start: span.start, table: span.sequence.table, offset });
+      const [start, end] = ranges[rank];
+      const offset = (places[rank] + layers * (end - start) * cacheTokenBytes(this.configs[rank])) / 4;
+      device.run(kernel, { count: end - start, start, table: span.sequence.table, offset });
     });
     this.#cut.layers++;
+  }
+
+  #begin(firstLayer: number, span: Span, mostLayers: number): CutUnderWay {
+    const ranges = this.#shares.map((share) => [keptTokens(share, span.start), keptTokens(share, span.start + span.count)] as const);
+    const places = [FRAME_FRONT];
+    this.configs.forEach((config, rank) => {
+      const [start, end] = ranges[rank];
+      places.push(places[rank] + mostLayers * (end - start) * cacheTokenBytes(config) + FRAME_FRONT);
+    });
+    return { firstLayer, layers: 0, span, ranges, places };
   }
 
   /** Records the way back of what is recorded. @returns resolves after the submission */
@@ -116,13 +164,16 @@ export class LatentExporter {
     const cut = this.#cut;
     invariant(cut !== null, "nothing was cut out");
     this.#cut = null;
-    const { firstLayer, layers, span, places } = cut;
-    const bytesOf = (rank: number) => layers * span.count * cacheTokenBytes(this.configs[rank]);
-    const end = places[this.configs.length - 1] + bytesOf(this.configs.length - 1);
-    this.#model.device.read(this.#readback, this.#staging, 0, end);
+    const { firstLayer, layers, span, ranges, places } = cut;
+    const parts = this.configs.map((config, rank): CutPart => {
+      const range = ranges[rank];
+      return { begin: places[rank], bytes: layers * (range[1] - range[0]) * cacheTokenBytes(config), range };
+    });
+    const { begin, bytes } = parts.at(-1)!;
+    this.#model.device.read(this.#readback, this.#staging, 0, begin + bytes);
     return async () => {
       const memory = await this.#readback.take();
-      return { firstLayer, layers, span, memory, parts: this.configs.map((_, rank) => ({ begin: places[rank], bytes: bytesOf(rank) })) };
+      return { firstLayer, layers, span, memory, parts };
     };
   }
 
@@ -135,11 +186,4 @@ export class LatentExporter {
     this.#staging.destroy();
     this.#readback.destroy();
   }
-}
-
-/** Where each rank's bytes of `count` tokens begin, and where one more rank's would. */
-function placesOf(configs: readonly CacheConfig[], count: number): number[] {
-  const places = [FRAME_FRONT];
-  for (const config of configs) places.push(places.at(-1)! + count * cacheTokenBytes(config) + FRAME_FRONT);
-  return places;
 }

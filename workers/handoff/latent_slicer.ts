@@ -1,5 +1,5 @@
 /**
- * A handoff on one device: of whole latents that prefill has cached, a rank copies the columns that it keeps to the pages it decodes from. Nothing is converted, and
+ * A handoff on one device: of whole latents that prefill has cached, a rank copies the columns that it keeps, or the tokens, to the pages it decodes from. Nothing is converted, and
  * nothing comes back to the host.
  *
  * @module
@@ -24,13 +24,13 @@ export class LatentSlicer {
   }
 
   /** @param from has whole latents @param to has those of `shape`, on the same device */
-  static async create(from: Model, to: Model, { keyColumns, keyWidth }: RankShape): Promise<LatentSlicer> {
+  static async create(from: Model, to: Model, { keyColumns, keyWidth, tokens }: RankShape): Promise<LatentSlicer> {
     const { device, cache, limits: { prefillRows } } = from;
     const { cache: kept } = to;
     invariant(device === to.device && cache.config.dtype === kept.config.dtype, "both caches are on one device, in one precision");
     invariant(kept.config.keyWidth === keyWidth, "a cache that keeps other columns");
     const { slots, tableWords } = cache;
-    const slice = await device.compile(latentSlice, { cache: cache.config, columns: keyColumns, slots, tableWords, kept });
+    const slice = await device.compile(latentSlice, { cache: cache.config, columns: keyColumns, tokens, slots, tableWords, kept });
     const most = { count: prefillRows, start: cache.maxContext, table: tableWords, kept_table: kept.tableWords };
     const kernels = cache.layers.map((pages, layer) =>
       slice.bind({ cache: pages, tables: cache.tables, kept_tables: kept.tables, out: kept.layers[layer] }, most)
@@ -38,8 +38,9 @@ export class LatentSlicer {
     return new LatentSlicer(from, kernels);
   }
 
-  /** Records the copy of one layer's latents of a span to the same positions of `kept`, whose blocks must be held. */
+  /** Records the copy of one layer's latents of a span, as far as they are kept, to the same positions of `kept`, whose blocks must be held. */
   record(layer: number, { sequence, start, count }: Span, kept: CachedSequence): void {
-    this.#model.device.run(this.#kernels[layer], { count, start, table: sequence.table, kept_table: kept.table });
+    const [begin, end] = [kept.kept(start), kept.kept(start + count)];
+    this.#model.device.run(this.#kernels[layer], { count: end - begin, start: begin, table: sequence.table, kept_table: kept.table });
   }
 }

@@ -100,6 +100,7 @@ export class RankWeights {
         keyWidth: shape.keyWidth,
         scaleGroups: shape.scaleGroups,
         valueOffset: shape.valueOffset,
+        tokens: shape.tokens,
         basis: bases === null ? "diagonal" : "dense",
       },
       firstToken: rows.begin,

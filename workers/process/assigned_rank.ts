@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { keptTokens } from "../../core/cache/token_share.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { SerialQueue } from "../../core/serial_queue.ts";
 import type { Link } from "../../core/wire/link.ts";
@@ -130,7 +131,8 @@ export class AssignedRank {
     for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
       const link = await this.membership.attach(peer);
       const shape = decodeShapes[peer.rank];
-      const promptBytes = cache.maxContext * spec.layers * cacheTokenBytes(exportedConfig({ cache: cache.config, columns: shape.keyColumns }));
+      const promptBytes = keptTokens(shape.tokens, cache.maxContext) * spec.layers *
+        cacheTokenBytes(exportedConfig({ cache: cache.config, columns: shape.keyColumns }));
       const local = peer.address.startsWith("unix:");
       const window = exchange === "websocket" || !local ? null : SendingWindow.offer(link, epoch, promptBytes);
       targets.push({ worker: peer.worker, link, shape, window });

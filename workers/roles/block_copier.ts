@@ -4,6 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { keptTokens } from "../../core/cache/token_share.ts";
 import { blockCopy } from "../../kernels/block_copy/block_copy.ts";
 import type { BoundKernel } from "../../kernels/device/device.ts";
 import type { Model } from "../forward/model.ts";
@@ -27,8 +28,9 @@ export class BlockCopier {
     );
   }
 
-  /** Records the copy of the first `tokens` tokens; of none, nothing. */
-  record(source: number, copy: number, tokens: number): void {
+  /** Records the copy of what is kept here of the first `ofBlock` tokens that a block stands for; of none, nothing. */
+  record(source: number, copy: number, ofBlock: number): void {
+    const tokens = keptTokens(this.#model.cache.share, ofBlock);
     if (tokens === 0) return;
     for (const layer of this.#layers) this.#model.device.run(layer, { source, copy, tokens });
   }

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { Link } from "../../core/wire/link.ts";
@@ -78,8 +77,9 @@ export class DecodeRank {
 
   /** Makes room for a prompt. @throws {LatentmeshError} `protocol` if blocks are taken, `capacity` if there are too many sequences */
   open({ sequence, tokens, from, blocks }: KeptSlices & { readonly sequence: number }): void {
-    if (from % BLOCK_TOKENS !== 0 || from > tokens) throw new LatentmeshError("protocol", `A shared prefix of ${from} tokens is not whole blocks`);
-    const cached = this.#hold(sequence, blocks, { tokens, shared: from / BLOCK_TOKENS });
+    const { blockTokens } = this.model.cache;
+    if (from % blockTokens !== 0 || from > tokens) throw new LatentmeshError("protocol", `A shared prefix of ${from} tokens is not whole blocks`);
+    const cached = this.#hold(sequence, blocks, { tokens, shared: from / blockTokens });
     this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from }));
   }
 
@@ -99,7 +99,8 @@ export class DecodeRank {
   slice(slicer: LatentSlicer, sequence: number, layer: number, span: Span): void {
     const prompt = this.#sequences.get(sequence);
     if (prompt === undefined) throw new LatentmeshError("protocol", `Sequence ${sequence} is not open`);
-    prompt.take(layer, [span.start, span.start + span.count], () => slicer.record(layer, span, prompt.sequence));
+    const [begin, end] = [span.start, span.start + span.count].map((tokens) => prompt.sequence.kept(tokens));
+    if (begin < end) prompt.take(layer, [begin, end], () => slicer.record(layer, span, prompt.sequence));
   }
 
   /** While the device computes the last rows of a prompt that is to be adopted: says that its first step follows, unless others are decoded here. */
@@ -256,10 +257,11 @@ export class DecodeRank {
   /** A sequence that shares the first `tokens` tokens of another, down to the middle of a block. */
   #fork({ sequence, from, tokens, blocks }: StepChanges["forks"][number]): void {
     const { sequence: origin } = this.#ready(from);
-    const shared = Math.floor(tokens / BLOCK_TOKENS);
+    const { blockTokens } = this.model.cache;
+    const shared = Math.floor(tokens / blockTokens);
     if (tokens > origin.length) throw new LatentmeshError("protocol", `Sequence ${from} has ${origin.length} tokens, ${tokens} are to be shared`);
     const cached = this.#hold(sequence, [...origin.blocks.slice(0, shared), ...blocks], { tokens, shared });
-    this.#copier.record(origin.blocks[shared], cached.blocks[shared], tokens % BLOCK_TOKENS);
+    this.#copier.record(origin.blocks[shared], cached.blocks[shared], tokens % blockTokens);
     this.#sequences.set(sequence, new IncomingPrompt(this.model, cached, { tokens, from: tokens }));
   }
 

@@ -6,7 +6,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Device, Staging } from "../../kernels/device/device.ts";
-import type { Upload } from "../forward/model.ts";
+import type { Upload } from "../forward/exchanges.ts";
 
 /** Bytes from which on an upload goes this way. */
 const LARGE_BYTES = 1 << 20;

@@ -9,8 +9,9 @@
 import { invariant } from "../../core/errors.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
 import type { Readback } from "../../kernels/device/device.ts";
-import type { Collective, Exchanged } from "../collective/collective.ts";
+import { type Collective, type Exchanged, NO_SUM } from "../collective/collective.ts";
 import type { Step } from "../forward/context.ts";
+import type { Owed } from "../forward/exchanges.ts";
 import type { Model } from "../forward/model.ts";
 import { LargeUploads } from "./large_uploads.ts";
 
@@ -47,14 +48,14 @@ export class RankForward {
     this.model = model;
     this.collective = collective;
     this.#part = part;
-    this.#large = new LargeUploads(model.device, model.group.ranks === 1 ? 0 : model.partBytes);
+    this.#large = new LargeUploads(model.device, model.group.ranks === 1 ? 0 : model.exchanges.bytes);
   }
 
   static async create(model: Model, collective: Collective): Promise<RankForward> {
     const { ranks, wire } = model.group;
     invariant(ranks === collective.ranks, `a model for ${ranks} ranks is in a unit of ${collective.ranks}`);
     invariant(ranks === 1 || wire === collective.wire, `a model that sends ${wire} is in a unit that sends ${collective.wire}`);
-    return new RankForward(model, collective, await model.device.createReadback("part of a sum", model.partBytes));
+    return new RankForward(model, collective, await model.device.createReadback("part of a sum", model.exchanges.bytes));
   }
 
   /** Runs a step up to the last layer; its end is recorded but not submitted. */
@@ -62,15 +63,16 @@ export class RankForward {
     const { model } = this;
     const { clock } = model;
     clock.lap("rest");
-    for (let segment = layers.first * 2; segment < layers.end * 2; segment++) {
+    const { segmentsPerLayer: perLayer } = model;
+    for (let segment = layers.first * perLayer; segment < layers.end * perLayer; segment++) {
       model.recordSegment(segment, step);
-      if (afterAttention !== undefined && segment % 2 === 0) {
+      if (afterAttention !== undefined && segment % perLayer === 0) {
         clock.lap("record");
-        await afterAttention(segment / 2);
+        await afterAttention(segment / perLayer);
       }
-      const sum = this.#sum(step, followed && (() => this.#recordFrom(segment + 1, step, followed)));
-      if (sum !== undefined) await sum;
-      if (step.phase === "prefill" && segment % (2 * LAYERS_AT_ONCE) === 1) model.device.submit();
+      const exchange = this.#exchange(step, followed && (() => this.#recordFrom(segment + 1, step, followed)));
+      if (exchange !== undefined) await exchange;
+      if (step.phase === "prefill" && segment % (perLayer * LAYERS_AT_ONCE) === 1) model.device.submit();
     }
     if (layers.end === model.spec.layers) model.recordEnd(step);
   }
@@ -79,7 +81,8 @@ export class RankForward {
   runAlone(step: Step, { first, end }: Layers): void {
     const { model } = this;
     invariant(this.collective.ranks === 1, "a rank among others waits for sums");
-    for (let segment = first * 2; segment < end * 2; segment++) model.recordSegment(segment, step);
+    const { segmentsPerLayer: perLayer } = model;
+    for (let segment = first * perLayer; segment < end * perLayer; segment++) model.recordSegment(segment, step);
     if (end === model.spec.layers) model.recordEnd(step);
     model.device.submit();
   }
@@ -100,23 +103,24 @@ export class RankForward {
     const { model } = this;
     for (let segment = first; segment < model.segments; segment++) {
       model.recordSegment(segment, step);
-      if (model.owes) return model.recordPart(step.rows.length, this.#part);
+      if (model.owes !== null) return model.exchanges.record(model.owes, step.rows.length, this.#part);
     }
     model.recordEnd(step);
     followed();
   }
 
   /**
-   * What the ranks have computed of a block's output goes where its sum is consumed; one submission. Nothing, where this rank has all of it.
+   * What the ranks owe each other goes where it is consumed; one submission. Nothing, where this rank has all of it.
    *
    * @param next records what is submitted next, if that is to be encoded meanwhile
    * @returns a promise only where something has to be waited for: even one that has settled would cost a turn
    */
-  #sum({ phase, rows: { length: rows } }: Step, next?: () => void): undefined | Promise<void> {
+  #exchange({ phase, rows: { length: rows } }: Step, next?: () => void): undefined | Promise<void> {
     const { model, collective } = this;
-    if (!model.owes) return;
-    const values = rows * model.spec.hiddenSize;
-    model.recordPart(rows, this.#part);
+    const { owes: owed, exchanges } = model;
+    if (owed === null) return;
+    const values = exchanges.values(owed, rows);
+    exchanges.record(owed, rows, this.#part);
     model.device.submit();
     model.clock.lap("record");
     const { travels } = collective;
@@ -126,42 +130,51 @@ export class RankForward {
       meanwhile = undefined;
     }
     // Turns of the event loop deal with the ends of earlier mappings, too: `take` leaves them none that others wait for.
-    if (phase === "prefill" || values > collective.mostValues || travels === "in turns") return this.#sumLater(values, rows, meanwhile);
-    const input = collective.input(values, (other, part) => model.takePart(other, part, rows));
-    if (this.#part.takeNow(input, collective.poll) === null) return this.#sumLater(values, rows, meanwhile);
+    if (phase === "prefill" || values > collective.mostValues || travels === "in turns") return this.#exchangeLater(owed, rows, meanwhile);
+    const input = collective.input(values, (other, part) => exchanges.take(owed, other, part, rows));
+    if (this.#part.takeNow(input, collective.poll) === null) return this.#exchangeLater(owed, rows, meanwhile);
     model.clock.lap("readback");
-    const exchanged = collective.exchange(values, values, meanwhile);
-    if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(exchanged, rows));
-    this.#takeExchanged(exchanged, rows);
+    const exchanged = collective.exchange(values, wholeOf(owed, values), meanwhile);
+    if (exchanged instanceof Promise) return exchanged.then((exchanged) => this.#takeExchanged(owed, exchanged, rows));
+    this.#takeExchanged(owed, exchanged, rows);
   }
 
-  #takeExchanged(exchanged: Exchanged, rows: number): void {
-    const { clock, device } = this.model;
+  #takeExchanged(owed: Owed, exchanged: Exchanged, rows: number): void {
+    const { clock, device, exchanges } = this.model;
     clock.lap("peer");
-    for (const { buffer, offset, data } of this.model.takeExchanged(exchanged, 0, rows)) device.write(buffer, offset, data);
+    for (const { buffer, offset, data } of exchanges.uploads(owed, exchanged, 0, rows)) device.write(buffer, offset, data);
+    this.model.exchanged(exchanged);
     clock.lap("sum");
   }
 
-  async #takeLarge(exchanged: Exchanged, first: number, rows: number): Promise<void> {
-    const { clock } = this.model;
+  async #takeLarge(owed: Owed, exchanged: Exchanged, first: number, rows: number): Promise<void> {
+    const { clock, exchanges } = this.model;
     clock.lap("peer");
-    await this.#large.write(this.model.takeExchanged(exchanged, first, rows));
+    await this.#large.write(exchanges.uploads(owed, exchanged, first, rows));
+    this.model.exchanged(exchanged);
     clock.lap("sum");
   }
 
   /** The same, piece by piece where there is much, with turns of the event loop. */
-  async #sumLater(values: number, rows: number, meanwhile?: () => void): Promise<void> {
+  async #exchangeLater(owed: Owed, rows: number, meanwhile?: () => void): Promise<void> {
     const { model, collective } = this;
-    const whole = values <= collective.mostValues;
-    const bytes = await (whole ? this.#part.take(collective.input(values)) : this.#part.take());
+    const values = model.exchanges.values(owed, rows);
+    const inOne = values <= collective.mostValues;
+    const whole = wholeOf(owed, values);
+    const bytes = await (inOne ? this.#part.take(collective.input(values)) : this.#part.take());
     model.clock.lap("readback");
-    if (whole) return await this.#takeLarge(await collective.exchange(values, values, meanwhile), 0, rows);
+    if (inOne) return await this.#takeLarge(owed, await collective.exchange(values, whole, meanwhile), 0, rows);
     meanwhile?.();
     const perValue = dtypeBytes(collective.wire);
     for (let first = 0; first < values; first += collective.mostValues) {
       const count = Math.min(collective.mostValues, values - first);
       collective.input(count).set(bytes.subarray(first * perValue, (first + count) * perValue));
-      await this.#takeLarge(await collective.exchange(count, values), first, rows);
+      await this.#takeLarge(owed, await collective.exchange(count, whole), first, rows);
     }
   }
+}
+
+/** Of how many values a sum is made, for {@link Collective.exchange}. */
+function wholeOf(owed: Owed, values: number): number {
+  return owed === "parts" ? values : NO_SUM;
 }

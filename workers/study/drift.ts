@@ -18,7 +18,7 @@ import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import { partition, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../../core/tpla/scheme.ts";
-import { cacheBytesPerToken, cachedWidth } from "../../core/tpla/plan.ts";
+import { cacheBytesPerToken, cachedWidth, perToken } from "../../core/tpla/plan.ts";
 import { TextTokenizer } from "../../core/text/tokenizer.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
@@ -77,8 +77,9 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
     }
     const { kl, agreement, perplexity, predictions } = run.divergence;
     const { config: { dtype: cacheDtype } } = models.prompts.cache;
-    const bytes = shapes.map((shape) => cacheBytesPerToken(spec, shape, cacheDtype));
-    return { kl, agreement, perplexity, widths: shapes.map((shape) => cachedWidth(spec, shape)), cacheDtype, bytes, tokens: predictions };
+    const widths = shapes.map((shape) => perToken(shape, cachedWidth(spec, shape)));
+    const bytes = shapes.map((shape) => perToken(shape, cacheBytesPerToken(spec, shape, cacheDtype)));
+    return { kl, agreement, perplexity, widths, cacheDtype, bytes, tokens: predictions };
   } finally {
     await device.close();
   }

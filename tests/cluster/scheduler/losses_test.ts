@@ -8,6 +8,7 @@ import { Simulation } from "./simulation.ts";
 
 const OPTIONS = {
   blockTokens: 4,
+  decodeBlockTokens: 4,
   chunkTokens: 6,
   maxBatch: 6,
   stepRows: 8,

@@ -8,6 +8,7 @@ import { Random } from "../../../bench/support/random.ts";
 
 const OPTIONS: SimulationOptions = {
   blockTokens: 4,
+  decodeBlockTokens: 4,
   chunkTokens: 6,
   maxBatch: 6,
   stepRows: 8,
@@ -91,6 +92,17 @@ describe("the scheduler", () => {
     "one mixed unit": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 1, decodeBlocks: 22, seeds: [15, 16] },
     "mixed units that keep slices": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 2, decodeBlocks: 22, promptBlocks: 17, seeds: [21, 22, 23, 24] },
     "one mixed unit that keeps slices": { prefillUnits: 0, decodeGroups: 0, mixedUnits: 1, decodeBlocks: 22, promptBlocks: 30, seeds: [25, 26] },
+    "decode groups whose ranks share tokens": { decodeBlockTokens: 8, decodeBlocks: 9, seeds: [31, 32, 33] },
+    "decode groups of three ranks that do": { decodeBlockTokens: 12, decodeBlocks: 7, seeds: [34] },
+    "mixed units that do": {
+      prefillUnits: 0,
+      decodeGroups: 0,
+      mixedUnits: 2,
+      decodeBlockTokens: 8,
+      decodeBlocks: 11,
+      promptBlocks: 17,
+      seeds: [35, 36],
+    },
     "units of all roles": { prefillUnits: 1, decodeGroups: 1, mixedUnits: 1, seeds: [17, 18, 19] },
   };
   for (const [units, { seeds, ...change }] of Object.entries(clusters)) {

@@ -87,17 +87,18 @@ export class Simulation {
     if (name.startsWith("mixed")) return this.#mixedUp(name, keep);
     const isPrefill = name.startsWith("prefill");
     const units = isPrefill ? this.prefill : this.decode;
-    const blocks = isPrefill ? this.options.prefillBlocks : this.options.decodeBlocks;
+    const { prefillBlocks, decodeBlocks, blockTokens, decodeBlockTokens } = this.options;
+    const [blocks, tokens] = isPrefill ? [prefillBlocks, blockTokens] : [decodeBlocks, decodeBlockTokens];
     if (keep) units.get(name)!.reset();
-    else units.set(name, new SimulatedUnit(blocks, this.options.blockTokens));
+    else units.set(name, new SimulatedUnit(blocks, tokens));
     if (isPrefill) this.scheduler.prefillUp(name, keep ? null : blocks);
     else this.scheduler.decodeUp(name, keep ? null : blocks);
   }
 
   /** It is one unit, whichever role it plays, but may have a cache for each. */
   #mixedUp(name: string, keep: boolean): void {
-    const { decodeBlocks, promptBlocks = null, blockTokens } = this.options;
-    const unit = keep ? this.decode.get(name)! : new SimulatedUnit(decodeBlocks, blockTokens);
+    const { decodeBlocks, promptBlocks = null, blockTokens, decodeBlockTokens } = this.options;
+    const unit = keep ? this.decode.get(name)! : new SimulatedUnit(decodeBlocks, decodeBlockTokens);
     const prompts = promptBlocks === null ? unit : keep ? this.prefill.get(name)! : new SimulatedUnit(promptBlocks, blockTokens);
     if (keep) { for (const each of new Set([unit, prompts])) each.reset(); }
     this.prefill.set(name, prompts);

@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { BLOCK_TOKENS } from "../../../core/cache/blocks.ts";
-import { ALL_TOKENS, blockTokensOf, keepsToken, keptTokens } from "../../../core/cache/token_share.ts";
+import { ALL_TOKENS, blockTokensOf, keepsToken, keptTokens, tokenPosition } from "../../../core/cache/token_share.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
 describe("shares of tokens", () => {
@@ -15,6 +15,7 @@ describe("shares of tokens", () => {
         const shares = Array.from({ length: of }, (_, index) => ({ index, of }));
         const kept = shares.map((share) => Array.from({ length: tokens }, (_, t) => t).filter((t) => keepsToken(share, t)));
         assertEquals(kept.flat().sort((a, b) => a - b), Array.from({ length: tokens }, (_, t) => t));
+        shares.forEach((share, rank) => assertEquals(kept[rank].map((_, i) => tokenPosition(share, i)), kept[rank]));
         const counts = shares.map((share) => keptTokens(share, tokens));
         assertEquals(counts, kept.map(({ length }) => length));
         assert(Math.max(...counts) - Math.min(...counts) <= BLOCK_TOKENS);

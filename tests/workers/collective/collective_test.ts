@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { encodeFrame } from "../../../core/wire/codec.ts";
 import { WorkerError } from "../../../core/wire/rpc.ts";
-import type { Collective, Exchanged } from "../../../workers/collective/collective.ts";
+import { type Collective, type Exchanged, NO_SUM } from "../../../workers/collective/collective.ts";
 import { LocalExchange } from "../../../workers/collective/local_exchange.ts";
 import { SharedMemory, whyNotShared } from "../../../workers/collective/shared_memory.ts";
 import { Random } from "../../../bench/support/random.ts";
@@ -98,6 +98,30 @@ for (const way of WAYS) {
         await group.close();
       });
     }
+
+    it("gives everybody's part to everybody as it is where nothing is summed, between sums", async () => {
+      // More ranks than exchange sums in one hop, and values that are no f16 at all: two to a float.
+      for (const ranks of [2, 5]) {
+        const random = new Random();
+        const group = await Ranks.open(ranks, { way, wire: "f16" });
+        const collectives = await group.join();
+        for (let round = 0; round < 3; round++) {
+          const apart = Array.from({ length: ranks }, () => new Uint8Array(random.normals(37 + round).buffer));
+          const values = apart[0].byteLength / 2;
+          const given = await Promise.all(collectives.map(async (collective, rank) => {
+            collective.input(values).set(apart[rank]);
+            const exchanged = await collective.exchange(values, NO_SUM);
+            assert("parts" in exchanged);
+            return exchanged.parts.map((part) => part!.slice());
+          }));
+          given.forEach((parts, rank) => assertEquals(parts, apart.toSpliced(rank, 1)));
+          const parts = Array.from({ length: ranks }, () => random.normals(1003));
+          const [first, ...others] = await sumAll(collectives, parts);
+          for (const sum of others) assertEquals(bits(sum), bits(first));
+        }
+        await group.close();
+      }
+    });
 
     it("rounds alike on every rank where f16 is on the wire", async () => {
       const parts = Array.from({ length: 3 }, () => new Random().normals(1000));

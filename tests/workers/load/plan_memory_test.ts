@@ -172,7 +172,16 @@ describe("a memory plan", () => {
       const allocated = (prefillRows: number, window: number) => {
         const device = new MeasuringDevice();
         const queries = { dtype: "f32", keyWidth: spec.latentWidth, ropeWidth: spec.rope.width } as const;
-        const options = { queries, mostSplits: 1, matrixUnits: true, decodesOnUnits: true, halves: false, ranks: 1, wire: "f32" } as const;
+        const options = {
+          queries,
+          mostSplits: 1,
+          matrixUnits: true,
+          decodesOnUnits: true,
+          halves: false,
+          shares: false,
+          ranks: 1,
+          wire: "f32",
+        } as const;
         createActivations(device, spec, { prefillRows, decodeRows: 1, window, logitRows: 1 }, options);
         return device.counters.allocatedBytes;
       };
