@@ -99,12 +99,12 @@ class WholeRun {
 
   async measure(): Promise<RunResult> {
     const { cases, gpus } = this.#options;
-    const { spec } = await this.#floorOf("sharded");
+    const { spec, cachedBytesPerToken } = await this.#floorOf("sharded");
     const card = await measureReads(this.#run.device, gpus?.[0] ?? null, this.#stop.signal);
     const sums = await this.#bareSums(spec.hiddenSize);
     const results: CaseResult[] = [];
     while (results.length < cases.length) await this.#serve(cases.slice(results.length), (result) => results.push(result), { card, sums });
-    return { ...this.#run, ...this.#about, bytesPerSecond: card.bytesPerSecond, host: card.host, cases: results };
+    return { ...this.#run, ...this.#about, bytesPerSecond: card.bytesPerSecond, cachedBytesPerToken, host: card.host, cases: results };
   }
 
   /** Runs cases on one server, to the first that hangs. */

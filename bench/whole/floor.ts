@@ -4,6 +4,7 @@
  * @module
  */
 import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
+import { keptTokens } from "../../core/cache/token_share.ts";
 import { isHostChoice } from "../../core/device_kind.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
@@ -11,7 +12,7 @@ import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
-import { cacheBytesPerToken } from "../../core/tpla/plan.ts";
+import { cacheBytesPerToken, perToken } from "../../core/tpla/plan.ts";
 import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { loadWeights } from "../../workers/load/loader.ts";
@@ -63,13 +64,18 @@ export class Floor {
     return new Floor(spec, ranks, options.cacheDtype ?? (isHostChoice(run.device) ? "f32" : "f16"));
   }
 
+  /** Bytes of a token that the rank caches which caches most, all layers; a mean where ranks keep some tokens each. */
+  get cachedBytesPerToken(): number {
+    return Math.max(...this.#ranks.map(({ shape }) => perToken(shape, cacheBytesPerToken(this.spec, shape, this.#cacheDtype))));
+  }
+
   /** Of the rank that reads most. */
   bytes({ batch, context }: Case): StepBytes {
     const { moe } = this.spec;
     const used = moe === null ? 0 : distinctShare(moe.activeExperts / moe.experts, batch);
     const all = this.#ranks.map(({ shape, always, experts, row }): StepBytes => ({
       weights: always + experts * used + batch * row,
-      latents: batch * context * cacheBytesPerToken(this.spec, shape, this.#cacheDtype),
+      latents: batch * keptTokens(shape.tokens, context) * cacheBytesPerToken(this.spec, shape, this.#cacheDtype),
     }));
     return all.reduce((most, one) => one.weights + one.latents > most.weights + most.latents ? one : most);
   }

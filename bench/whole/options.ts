@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ATTENTION_MODES, type AttentionMode } from "../../core/tpla/scheme.ts";
 import { parseArgs } from "node:util";
 import { CACHE_DTYPES, type CacheDtype } from "../../core/cache/cache_dtype.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
@@ -27,7 +28,7 @@ export interface Run {
   readonly ranks: number | null;
   /** Whether the same ranks compute prompts, as one process does. */
   readonly mixed: boolean;
-  readonly attention: "tpla" | "mla";
+  readonly attention: AttentionMode;
 }
 
 const EXCHANGES = ["auto", "shared-memory", "websocket"] as const;
@@ -104,7 +105,7 @@ export function parseOptions(args: readonly string[]): WholeOptions {
   const cases = values.cases.split(",").map(parseCase);
   const devices = values.device.split(",").map((device) => oneOf("--device", device, ["dawn", "deno", "wasm", "cpu", "auto"] as const));
   const topologies = values.topology.split(",").map(parseTopology);
-  const attentions = values.attention?.split(",").map((attention) => oneOf("--attention", attention, ["tpla", "mla"] as const));
+  const attentions = values.attention?.split(",").map((attention) => oneOf("--attention", attention, ATTENTION_MODES));
   const runs = devices.flatMap((device) =>
     topologies.flatMap(({ ranks, mixed }) =>
       attentionsOf({ ranks, mixed }, attentions).map((attention) => ({

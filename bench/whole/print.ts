@@ -19,9 +19,10 @@ export function runName({ device, ranks, mixed, attention }: Run): string {
 
 /** Prints one server's cases. */
 export function printRun(run: RunResult): void {
-  const { description, summary, bytesPerSecond, readySeconds, cases } = run;
+  const { description, summary, bytesPerSecond, readySeconds, cachedBytesPerToken, cases } = run;
   console.log(`\n${runName(run)}: ${description}, reads ${formatBytes(bytesPerSecond)}/s; ready after ${readySeconds.toFixed(1)} s`);
-  console.log(`${summary}\n`);
+  console.log(summary);
+  console.log(cachedBytesPerToken === undefined ? "" : `a rank caches ${formatBytes(cachedBytesPerToken)} of a token, all layers\n`);
   printTable([
     [
       "batch x context",

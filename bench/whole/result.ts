@@ -91,6 +91,8 @@ export interface RunResult extends Run {
   /** Whether the device is none; then there is no floor of reading. */
   readonly host: boolean;
   readonly readySeconds: number;
+  /** Bytes of a token that a rank caches, the one that caches most; absent from older results. */
+  readonly cachedBytesPerToken?: number;
   readonly cases: readonly CaseResult[];
 }
 

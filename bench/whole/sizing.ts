@@ -23,15 +23,17 @@ export function mostGenerated({ batch }: Case, { tokens, lead = LEAD + LEAD_PER_
 }
 
 /** Tokens of whole blocks that all streams of a case hold at its end, and one block more for each, with which nobody is preempted. */
-function held(one: Case, options: Pick<WholeOptions, "tokens" | "lead">): number {
-  return one.batch * (ceilDiv(one.context + mostGenerated(one, options) + 1, BLOCK_TOKENS) + 1) * BLOCK_TOKENS;
+function held(one: Case, options: Pick<WholeOptions, "tokens" | "lead">, blockTokens: number): number {
+  return one.batch * (ceilDiv(one.context + mostGenerated(one, options) + 1, blockTokens) + 1) * blockTokens;
 }
 
 /** The cluster file of a server that all cases fit. */
 export function configFor(options: WholeOptions, { device, ranks, mixed, attention }: Run): Config {
   const { cases, gpus, halo, prefillChunk, prefillCache } = options;
+  // Of ranks that share latents by tokens, a block stands for as many on each.
+  const blockTokens = BLOCK_TOKENS * (attention === "dcp" ? ranks ?? 1 : 1);
   const maxBatch = options.maxBatch ?? Math.max(...cases.map(({ batch }) => batch));
-  const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * BLOCK_TOKENS));
+  const most = (of: (one: Case) => number) => Math.max(...cases.map(of), maxBatch * (WARM_UP.prompt + WARM_UP.tokens + 2 * blockTokens));
   return {
     model: options.model,
     weights: options.weights,
@@ -53,7 +55,7 @@ export function configFor(options: WholeOptions, { device, ranks, mixed, attenti
         ? undefined
         : prefillCache ?? most(({ batch, context }) => (batch + 1) * (ceilDiv(context, BLOCK_TOKENS) + 1) * BLOCK_TOKENS),
     },
-    cache: { maxTokens: most((one) => held(one, options)), dtype: options.cacheDtype },
+    cache: { maxTokens: most((one) => held(one, options, blockTokens)), dtype: options.cacheDtype },
     server: { port: 0, maxBodyBytes: 2 ** 26, shutdownTimeout: 1 },
     cluster: gpus === null || ranks === null ? undefined : { hosts: [{ name: "local", gpus: [...gpus] }] },
   };

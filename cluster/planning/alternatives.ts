@@ -77,6 +77,13 @@ export function waysToUse(settings: Settings, gpus: readonly number[]): Pick<Alt
       settings: mixed(1, count),
       taken: "last",
     },
+    {
+      flags: `--ranks ${count} --attention dcp --prefill-workers 0`,
+      what: `${count} GPUs that compute prompts among themselves and share latents by tokens, exact`,
+      settings: asMixed(all, { workers: 1, ranks: count, attention: "dcp" }),
+      // Until it has been measured on GPUs.
+      taken: "never",
+    },
   ];
 }
 

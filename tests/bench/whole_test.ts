@@ -53,6 +53,13 @@ describe("bench whole", () => {
       [1, false, "mla"],
       [2, false, "tpla"],
     ]);
+    const shared = parseOptions(["--topology", "ranks=2", "--attention", "mla,tpla,dcp", "--cases", "16x1024"]);
+    const sizes = shared.runs.map((run) => {
+      const { decode, cache } = configFor(shared, run);
+      return [decode!.attention, decode!.halo, cache!.maxTokens! % 128];
+    });
+    assertEquals(sizes.map(([attention, halo]) => [attention, halo]), [["mla", undefined], ["tpla", undefined], ["dcp", undefined]]);
+    assertEquals(sizes[2][2], 0, "whole blocks of two ranks");
     const sliced = parseOptions(["--topology", "single,mixed,mixed=2", "--attention", "tpla,mla", "--cases", "16x1024", "--halo", "8"]);
     assertEquals(sliced.runs.map(({ ranks, attention }) => [ranks, attention]), [[null, "mla"], [1, "mla"], [2, "tpla"], [2, "mla"]]);
     for (const run of sliced.runs) {

@@ -153,7 +153,12 @@ describe("command line", () => {
     await Deno.writeTextFile(file, (await runCli("plan", ...args)).stdout.split("\n\n")[0]);
     assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
     for (
-      const scheme of [["--ranks", "2", "--attention", "mla"], ["--ranks", "2", "--basis", "hadamard"], ["--ranks", "2", "--prefill-workers", "0"]]
+      const scheme of [["--ranks", "2", "--attention", "mla"], ["--ranks", "2", "--attention", "dcp"], ["--ranks", "2", "--basis", "hadamard"], [
+        "--ranks",
+        "2",
+        "--prefill-workers",
+        "0",
+      ]]
     ) {
       const planned = await runCli("plan", ...args, ...scheme);
       await Deno.writeTextFile(file, planned.stdout.split("\n\n")[0]);
@@ -170,6 +175,7 @@ describe("command line", () => {
       "--ranks 2 --attention tpla false",
       "--ranks 3 --attention tpla --prefill-workers 0 false",
       "--ranks 3 --attention mla --prefill-workers 0 false",
+      "--ranks 3 --attention dcp --prefill-workers 0 false",
     ]);
     const table = await onCpu("--gpus", "0,1", "--compare");
     assertStringIncludes(table.stdout, "  one mixed worker on each of 2 GPUs");

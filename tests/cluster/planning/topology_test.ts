@@ -108,6 +108,12 @@ describe("the topology", () => {
     assertEquals(unitsOf(workers), ["tpla", 2, 1, "mixed-0.0 mixed-0.1"]);
     assertEquals(unitsOf({ ...workers, decode: { groups: 2, attention: "mla" } }), ["mla", 2, 2, "mixed-0.0 mixed-0.1 mixed-1.0 mixed-1.1"]);
     assertEquals(unitsOf({ ...workers, decode: { ranks: 1 } }), ["mla", 1, 1, "mixed-0.0"]);
+    assertEquals(unitsOf({ ...workers, decode: { attention: "dcp" }, prefill: { workers: 0, cacheTokens: 640 } }), [
+      "dcp",
+      2,
+      1,
+      "mixed-0.0 mixed-0.1",
+    ]);
     const asked = { mixed: { workers: 1, ranks: 3 }, decode: { attention: "tpla", halo: 8 }, prefill: { cacheTokens: 640 } } as const;
     assertEquals(unitsOf(asked), ["tpla", 3, 1, "mixed-0.0 mixed-0.1 mixed-0.2"]);
     assertEquals([settings(asked).decode.scheme.halo, settings(asked).prefill.cacheTokens], [8, 640]);
@@ -150,6 +156,10 @@ describe("the topology", () => {
       [{ mixed: { workers: 1 }, decode: { attention: "tpla" } }, "these mixed units have one each; give them more (mixed.ranks)"],
       [{ mixed: { ranks: 2 }, decode: { attention: "mla", basis: "pca" } }, "decode.basis: mixed units"],
       [{ decode: { attention: "mla", halo: 8 } }, "decode.halo: attention mla is exact"],
+      [{ decode: { attention: "dcp", halo: 8 } }, "decode.halo: attention dcp is exact, over whole latents"],
+      [{ decode: { attention: "dcp", paper: true } }, "decode.paper: attention dcp is exact"],
+      [{ decode: { attention: "dcp", ranks: 1 } }, "decode.attention: dcp shares latents by tokens among ranks, and there is one"],
+      [{ prefill: { workers: 0 }, decode: { ranks: 1, attention: "dcp" } }, "decode.attention: dcp splits latents over ranks"],
       [{ decode: { attention: "mla", basis: "pca" } }, "decode.basis: attention mla is exact"],
       [{ decode: { paper: true, basis: "hadamard" } }, "decode.basis: the paper's scheme has pca"],
       [{ decode: { paper: true, lambda: 0.5 } }, "decode.lambda: it is a weight in the balanced basis, and the basis is pca"],

@@ -5,7 +5,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import type { Range } from "../../../core/model/matrix_source.ts";
 import { basisFactors, defaultHalo, partition, promptShapes, type RankShape, UNCUT } from "../../../core/tpla/partition.ts";
-import { cacheBytesPerToken, cachedWidth, collectivesPerStep, handoffBytesPerToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
+import { cacheBytesPerToken, cachedWidth, collectivesPerStep, handoffBytesPerToken, perToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
 import { groupsWithin } from "../../../core/tpla/scale_groups.ts";
 import { type CacheDtype, SCALE_GROUP } from "../../../core/cache/cache_dtype.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
@@ -59,6 +59,26 @@ describe("partition", () => {
     );
   });
 
+  it("gives ranks that share latents by tokens all heads, the columns of their latent group, and every token once", () => {
+    fc.assert(
+      fc.property(fc.constantFrom(1, 2, 4), fc.integer({ min: 2, max: 8 }), fc.integer({ min: 0, max: 128 }), (groups, shares, halo) => {
+        const shapes = partition(tiny, { ranks: groups * shares, latentGroups: groups, halo, tokenShares: shares });
+        const alone = partition(tiny, { ranks: groups, latentGroups: groups, halo });
+        shapes.forEach((shape, rank) => {
+          const group = Math.floor(rank / shares);
+          const { latentGroup, heads, keyColumns, valueColumns, valueOffset, scaleGroups } = alone[group];
+          assertEquals(shape.tokens, { index: rank % shares, of: shares });
+          assertEquals([shape.latentGroup, shape.heads, shape.keyColumns, shape.valueColumns], [latentGroup, heads, keyColumns, valueColumns]);
+          assertEquals([shape.valueOffset, shape.scaleGroups], [valueOffset, scaleGroups]);
+        });
+        tiles(shapes.map(({ dense }) => dense), 896);
+        tiles(shapes.map(({ vocabulary }) => vocabulary), 8192);
+        assertEquals(handoffBytesPerToken(tiny, shapes, "f16"), handoffBytesPerToken(tiny, alone, "f16"), "a token goes to one rank of each group");
+      }),
+      { seed: SEED, numRuns: 40 },
+    );
+  });
+
   it("caches the widths of the published table for tiny-mla", () => {
     const widest = (latentGroups: number, halo: number) =>
       Math.max(...partition(tiny, { ranks: latentGroups, latentGroups, halo }).map((shape) => cachedWidth(tiny, shape)));
@@ -76,6 +96,13 @@ describe("partition", () => {
     assertEquals(wireBytesPerToken(tiny, cut, "f32"), 12 * 320 * 4);
     assertEquals(wireBytesPerToken(tiny, { ...cut, feedForward: "replicated" }, "f32"), 6 * 320 * 4);
     assertEquals([cut, { ...cut, ranks: 1 }].map((cut) => collectivesPerStep(tiny, cut)), [12, 0]);
+    // Half of all tokens on each, and beside every sum after attention a float for each of eight heads, whatever parts are sent as.
+    const shared = { ranks: 2, latentGroups: 1, halo: 0, tokenShares: 2 };
+    const [first, second] = partition(tiny, shared);
+    assertEquals([first, second].map((shape) => perToken(shape, cacheBytesPerToken(tiny, shape, "f16"))), [72 * 6 * 2, 72 * 6 * 2]);
+    assertEquals(handoffBytesPerToken(tiny, [first, second], "f16"), 144 * 6 * 2);
+    assertEquals(collectivesPerStep(tiny, shared), 18);
+    assertEquals(wireBytesPerToken(tiny, shared, "f16"), 12 * 320 * 2 + 6 * 8 * 4);
   });
 
   it("shares scales among 128 values at most, and not across a cut", () => {
@@ -99,6 +126,7 @@ describe("partition", () => {
       [{ ranks: 2, latentGroups: 2, halo: 129 }, "0 … 128", "decode.halo"],
       [{ ranks: 16, latentGroups: 1, halo: 0 }, "only 8 heads", "decode.ranks"],
       [{ ranks: 256, latentGroups: 256, halo: 0 }, "only 128 directions", "decode.latentGroups"],
+      [{ ranks: 6, latentGroups: 1, halo: 0, tokenShares: 3 }, "among 3 ranks each, which makes 3", "decode.ranks"],
     ];
     for (const [options, says, param] of cases) {
       const error = assertThrows(() => partition(tiny, options), LatentmeshError, says);

@@ -21,7 +21,9 @@ const base: DriftOptions = {
 
 describe("drift", () => {
   it("is nothing for exact ways of decoding", async () => {
-    for (const options of [{ ...base, attention: "mla" as const }, { ...base, halo: 128 }, { ...base, ranks: 1 }]) {
+    // Of so many tokens, ranks that share latents by tokens have several blocks.
+    const shared = { ...base, attention: "dcp" as const, documents: documents.slice(0, 1), limitTokens: 170, prefix: 122 };
+    for (const options of [{ ...base, attention: "mla" as const }, { ...base, halo: 128 }, { ...base, ranks: 1 }, shared, { ...shared, ranks: 3 }]) {
       const { kl, agreement, perplexity, tokens } = await measureDrift(options);
       assert(Math.abs(kl) < 1e-8, `KL ${kl}`);
       assertEquals([agreement, tokens], [1, 48]);
@@ -41,6 +43,10 @@ describe("drift", () => {
     const { kl, widths } = await measureDrift({ ...base, prefix: 8 });
     assert(kl > 1e-5 && kl < 0.02, `KL ${kl}`);
     assertEquals(widths, [80, 96]);
+    // By tokens within two latent groups: as TPLA drifts, with half of it cached on each rank.
+    const within = await measureDrift({ ...base, attention: "dcp", ranks: 4, latentGroups: 2, prefix: 8 });
+    assertAlmostEquals(within.kl, kl, 1e-6);
+    assertEquals(within.widths, [40, 40, 48, 48]);
   });
 
   it("tells what latents in eight bits cost by themselves, and that TPLA costs no more with them", async () => {
@@ -69,6 +75,9 @@ describe("drift", () => {
     await assertRejects(() => measureDrift({ ...base, attention: "mla", latentGroups: 2 }), LatentmeshError, "keeps whole latents");
     await assertRejects(() => measureDrift({ ...base, paper: true, halo: 8 }), LatentmeshError, "the paper's scheme has none");
     await assertRejects(() => measureDrift({ ...base, paper: true, attention: "mla" }), LatentmeshError, "paper is about");
+    await assertRejects(() => measureDrift({ ...base, paper: true, attention: "dcp" }), LatentmeshError, "paper is about");
+    await assertRejects(() => measureDrift({ ...base, attention: "dcp", ranks: 1 }), LatentmeshError, "which has one each");
+    await assertRejects(() => measureDrift({ ...base, attention: "dcp", ranks: 4, latentGroups: 3 }), LatentmeshError, "does not divide");
     await assertRejects(() => measureDrift({ ...base, ranks: 3, latentGroups: 2 }), LatentmeshError, "does not divide");
     await assertRejects(() => measureDrift({ ...base, model: fixtureDirectory("deepseek-v3-tiny") }), LatentmeshError, "deno task calibrate");
   });
