@@ -16,7 +16,7 @@ import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING, partialWidth, splitCount } from "../../kernels/latent_decode/splits.ts";
 import { Random } from "../../bench/support/random.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { runKernel } from "../support/kernel.ts";
 import { attendLatents, packCache, rounded } from "../support/latents.ts";
 import { runGuarded } from "../support/wasm/guarded.ts";
@@ -170,9 +170,11 @@ describeOnDevices("shares of decode attention", (kind) => {
     for (
       const cache of [{ dtype: "f16", keyWidth: 128, ropeWidth: 64 }, { dtype: "q8", keyWidth: 128, ropeWidth: 64, groups: [128] }] as CacheConfig[]
     ) {
+      // Of latents in eight bits, shaders are not emulated.
+      const units = cache.dtype === "f16" ? unitsOf(device) : device;
       const one: Case = { cache, heads: 16, scale: 0.08, valueWidth: 128, ranks: 2, positions: [0, 63, 64, 700] };
       const all = prepared(one);
-      const division = divideForMatrixUnits(all.shape, device.limits.maxWorkgroupBytes);
+      const division = divideForMatrixUnits(all.shape, units.limits.maxWorkgroupBytes);
       assert(division !== null);
       const rows = one.positions.length;
       const splitting = splittingFor(all.shape, division, rows, 512);
@@ -184,7 +186,7 @@ describeOnDevices("shares of decode attention", (kind) => {
         const step = all.steps[rank];
         const splits = Math.max(...one.positions.map((_, row) => splitCount((step[row * 4 + 1] + 1) >>> 0, splitting)));
         const inputs = { queries, cache: all.packed[rank], tables: all.tables, step, partial };
-        return (await runKernel(device, latentDecodeMatrix, config, inputs, { rows, splits })).partial.f32;
+        return (await runKernel(units, latentDecodeMatrix, config, inputs, { rows, splits })).partial.f32;
       };
       const { parts } = await attend(one, attention, "f32", splitting);
       assertClose(added(parts), all.expected, 2e-3, `units, ${cache.dtype}`);

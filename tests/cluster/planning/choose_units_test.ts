@@ -95,13 +95,16 @@ describe("the units of a machine", () => {
     using files = clusterServices.openFiles(LITE);
     const settings = resolveSettings({}, { model: LITE, cache: { maxTokens: 32768 } }, () => undefined);
     const ways = await compareWays(settings, [0, 1, 2, 3], await readModelPackage(files), files.name, services({ free: 40e9 }));
-    assertEquals(ways.map(({ batch, obstacle }) => [batch, obstacle]), [[8, null], [8, null], [8, null], [8, null]]);
-    const [replicas, group, sliced, together] = ways;
+    assertEquals(ways.map(({ batch, obstacle }) => [batch, obstacle]), [[8, null], [8, null], [8, null], [8, null], [8, null]]);
+    const [replicas, group, sliced, together, shared] = ways;
     assert(replicas.tokensPerSecond! > group.tokensPerSecond! && group.stepMs!.full < replicas.stepMs!.full + 0.8, JSON.stringify(ways));
     assert(replicas.weightBytes > group.weightBytes && group.weightBytes > together.weightBytes);
     // All of attention is there for prompts, too, where feed-forward blocks are whole, and is not read in steps: of latents they read less.
     assert(sliced.weightBytes > together.weightBytes && sliced.stepMs!.full < together.stepMs!.full, JSON.stringify(ways));
     assertEquals([sliced.flags, sliced.taken], ["--ranks 4 --attention tpla --prefill-workers 0", "never"]);
+    // A quarter of all tokens is less than a quarter of each latent with the rotated keys and the halo.
+    assertEquals([shared.flags, shared.taken], ["--ranks 4 --attention dcp --prefill-workers 0", "never"]);
+    assert(shared.tokens! > sliced.tokens! && shared.tokens! > together.tokens!, JSON.stringify(ways));
     for (const { tokens, stepMs } of ways) assert(tokens! > 32768 && stepMs!.one < stepMs!.full);
   });
 

@@ -11,6 +11,7 @@ import { ALONE } from "../../../core/tpla/group_place.ts";
 import { partition, type RankShape } from "../../../core/tpla/partition.ts";
 import type { Device, DeviceLimits } from "../../../kernels/device/device.ts";
 import { LocalGroup } from "../../../workers/local/local_group.ts";
+import type { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { Model } from "../../../workers/forward/model.ts";
 import { relativeError } from "../../support/compare.ts";
 import { nullAbsence, openNullDevice } from "../../support/null_device.ts";
@@ -35,17 +36,19 @@ const CONFIG = {
 };
 
 interface How {
+  /** Longest sequence. */
+  readonly context?: number;
   readonly weights?: WeightPolicy;
   readonly shape?: RankShape;
 }
 
-async function createModel(device: Device, config: object, decodeRows: number, { weights = "keep", shape }: How = {}): Promise<Model> {
+async function createModel(device: Device, config: object, decodeRows: number, { weights = "keep", shape, context = 64 }: How = {}): Promise<Model> {
   const shard = shape === undefined ? undefined : { shape, bases: null };
   return await Model.create(device, await syntheticWeights(device, JSON.stringify(config), weights, shard), {
     group: { ...ALONE, rank: shape?.rank ?? 0, ranks: shape === undefined ? 1 : 2 },
     cacheDtype: "f16",
-    maxTokens: decodeRows * 64,
-    maxContext: 64,
+    maxTokens: decodeRows * context,
+    maxContext: context,
     maxSequences: decodeRows,
     limits: { prefillRows: 1, decodeRows, window: 1, logitRows: decodeRows },
   });
@@ -53,10 +56,10 @@ async function createModel(device: Device, config: object, decodeRows: number, {
 
 type Tokens = readonly [number, number];
 
-/** Logits of two steps, each with a token of every sequence: [sequences][2 × vocabulary]. */
-async function decode(model: Model, sequences: readonly Tokens[]): Promise<Float32Array[]> {
+/** Logits of two steps, each with a token of every sequence: [sequences][2 × vocabulary]. @param before tokens of each that are zeros */
+async function decode(model: Model, sequences: readonly Tokens[], before = 0): Promise<Float32Array[]> {
   const { vocabSize } = model.spec;
-  const open = sequences.map((tokens) => ({ tokens, sequence: model.cache.open() }));
+  const open = sequences.map((tokens) => ({ tokens, sequence: beginAfter(model, before) }));
   const logits = open.map(() => new Float32Array(2 * vocabSize));
   for (const position of [0, 1]) {
     for (const { sequence } of open) model.cache.grow(sequence, 1);
@@ -67,6 +70,16 @@ async function decode(model: Model, sequences: readonly Tokens[]): Promise<Float
   }
   for (const { sequence } of open) model.cache.close(sequence);
   return logits;
+}
+
+/** A sequence behind tokens that are zeros. */
+function beginAfter({ cache, device }: Model, before: number): CachedSequence {
+  const sequence = cache.open();
+  if (before === 0) return sequence;
+  for (const pages of cache.layers) device.write(pages, 0, new Uint8Array(pages.bytes));
+  cache.grow(sequence, before);
+  sequence.length = before;
+  return sequence;
 }
 
 /** Some tokens of so many sequences. */
@@ -100,6 +113,11 @@ else {
       await model.warmUp("decode");
       device.take();
       for (const rows of [1, 19, 1, 19]) await decode(model, sequencesOf(rows));
+      // One that shares tokens with another, which has nothing to say here.
+      const [shape] = partition(model.spec, { ranks: 2, latentGroups: 1, halo: 0, tokenShares: 2 });
+      const shared = await createModel(device, config, 19, { shape, context: 128 });
+      await shared.warmUp("decode");
+      for (const rows of [1, 19]) await decode(shared, sequencesOf(rows));
       assert(device.take().some(({ kernel }) => kernel.name === "batch_units+batch_units"));
     }
     // Whatever Dawn refused is thrown here at the latest.
@@ -170,33 +188,38 @@ describeOnDevices("decode on matrix units", (kind) => {
     });
   }
 
-  test("gives a group's rows the bits that they have alone, nearly those of f32 on one worker", async () => {
-    const device = new TracingDevice(unitsOf(await openTestDevice(kind)));
-    const sequences = sequencesOf(6);
-    const whole = await createModel(device, CONFIG, 4);
-    const inF32 = await decode(whole, sequences.slice(0, 4));
-    const ranks: Model[] = [];
-    for (const shape of partition(whole.spec, { ranks: 2, latentGroups: 1, halo: 0 })) {
-      ranks.push(await createModel(device, CONFIG, 6, { shape }));
-    }
-    const group = await LocalGroup.create(ranks);
-    device.take();
-    const decodeOnGroup = async (which: readonly number[]) => {
-      const open = which.map((i) => ({ tokens: sequences[i], sequence: group.open() }));
-      const steps: Float32Array[] = [];
-      for (const position of [0, 1]) {
-        steps.push(await group.step(open.map(({ tokens, sequence }) => ({ token: tokens[position], position, sequence }))));
+  // Where latents are shared by tokens, the first of two tokens is kept by one rank, and the second by the other.
+  const cuts = { "heads": { tokenShares: 1, before: 0, context: 64 }, "tokens": { tokenShares: 2, before: 63, context: 128 } };
+  for (const [what, { tokenShares, before, context }] of Object.entries(cuts)) {
+    test(`gives rows of a group that shares ${what} the bits that they have alone, nearly those of f32 on one worker`, async () => {
+      const device = new TracingDevice(unitsOf(await openTestDevice(kind)));
+      const sequences = sequencesOf(6);
+      const whole = await createModel(device, CONFIG, 4, { context });
+      const inF32 = await decode(whole, sequences.slice(0, 4), before);
+      const ranks: Model[] = [];
+      for (const shape of partition(whole.spec, { ranks: 2, latentGroups: 1, halo: 0, tokenShares })) {
+        ranks.push(await createModel(device, CONFIG, 6, { shape, context }));
       }
-      for (const { sequence } of open) group.close(sequence);
-      const { vocabSize } = whole.spec;
-      return which.map((_, row) => steps.flatMap((logits) => [...logits.subarray(row * vocabSize, (row + 1) * vocabSize)]));
-    };
-    const together = await decodeOnGroup([0, 1, 2, 3, 4, 5]);
-    const names = new Set(device.take().map(({ kernel }) => kernel.name));
-    assert(names.has("sum_rms_norm") && names.has("batch_units") && !names.has("round_input"), [...names].join());
-    for (const row of [0, 5]) assertEquals(await decodeOnGroup([row]), [together[row]], `row ${row}`);
-    const error = relativeError(together.slice(0, 4).flat(), inF32.flatMap((logits) => [...logits]));
-    assert(error > 0 && error < 3e-3, `${error} from f32`);
-    await device.close();
-  });
+      const group = await LocalGroup.create(ranks);
+      device.take();
+      const decodeOnGroup = async (which: readonly number[]) => {
+        const open = which.map((i) => ({ tokens: sequences[i], sequence: ranks.map((model) => beginAfter(model, before)) }));
+        const steps: Float32Array[] = [];
+        for (const position of [0, 1]) {
+          steps.push(await group.step(open.map(({ tokens, sequence }) => ({ token: tokens[position], position: before + position, sequence }))));
+        }
+        for (const { sequence } of open) group.close(sequence);
+        const { vocabSize } = whole.spec;
+        return which.map((_, row) => steps.flatMap((logits) => [...logits.subarray(row * vocabSize, (row + 1) * vocabSize)]));
+      };
+      const together = await decodeOnGroup([0, 1, 2, 3, 4, 5]);
+      const names = new Set(device.take().map(({ kernel }) => kernel.name));
+      assertEquals([names.has("latent_share"), names.has("latent_merge")], [tokenShares > 1, tokenShares === 1]);
+      assert(names.has("sum_rms_norm") && names.has("batch_units") && !names.has("round_input"), [...names].join());
+      for (const row of [0, 5]) assertEquals(await decodeOnGroup([row]), [together[row]], `row ${row}`);
+      const error = relativeError(together.slice(0, 4).flat(), inF32.flatMap((logits) => [...logits]));
+      assert(error > 0 && error < 3e-3, `${error} from f32`);
+      await device.close();
+    });
+  }
 });
