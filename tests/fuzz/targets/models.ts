@@ -61,7 +61,8 @@ export const configs: Target = {
     );
     if (spec === null) return;
     const ranks = pick(random, [1, 2, 3, 8]);
-    const cut = { ranks, latentGroups: pick(random, [1, ranks]), halo: random.below(64) };
+    const latentGroups = pick(random, [1, ranks]);
+    const cut = { ranks, latentGroups, halo: random.below(64), tokenShares: pick(random, [1, ranks / latentGroups]) };
     const shapes = await named(() => partition(spec, cut));
     ropeTable(spec.rope, 4);
     if (shapes === null) return;
