@@ -48,6 +48,27 @@ describe("a cluster whose ranks share latents by tokens", () => {
     }
   });
 
+  it("rounds parts on their way, where it is told to, and nothing of what they are weighed by, in halves of steps beside each other", async () => {
+    const asks = [150, 90, 128].map((tokens, i) => ({ prompt: prompt(tokens, i), maxTokens: 20, ignoreEos: true, logprobs: 1 }));
+    const expected: Awaited<ReturnType<typeof generate>>[] = [];
+    await withCluster({ decode: { ranks: 1, attention: "mla" } }, async (cluster) => {
+      for (const ask of asks) expected.push(await generate(cluster, ask));
+    });
+    await withCluster({ decode: { attention: "dcp", ranks: 2, wire: "f16", pingPong: true } }, async (cluster) => {
+      const alone = [];
+      for (const ask of asks) alone.push(await generate(cluster, ask));
+      assertEquals(await Promise.all(asks.map((ask) => generate(cluster, ask))), alone, "the same beside others");
+      alone.forEach(({ tokens, logprobs }, i) => {
+        const same = expected[i].tokens.findIndex((token, k) => token !== tokens[k]);
+        const count = same === -1 ? tokens.length : same;
+        assert(count > 4, `${count} tokens of ${i} are as exact`);
+        logprobs.slice(0, count).forEach(({ logprob }, k) =>
+          assert(Math.abs(logprob - expected[i].logprobs[k].logprob) < 5e-3, `token ${k} of ${i}`)
+        );
+      });
+    });
+  });
+
   it("caches a part of all tokens on each rank, hands each over once, and exchanges what the formulas say", () =>
     withCluster({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
       const spec = parseModelConfig(await Deno.readTextFile(`${fixtureDirectory("tiny-mla")}/config.json`), "tiny-mla");

@@ -109,7 +109,7 @@ describeModelsOnDevices("ranks that share latents by tokens", (kind) => {
       const device = await openTestDevice(kind);
       try {
         const { inputs: [tokens], logits } = await readGolden(name);
-        for (const ranks of name === "tiny-mla" ? [2, 3] : [2]) {
+        for (const ranks of name === "tiny-mla" ? [2, 3, 4] : [2]) {
           const models = await load(device, name, shared(ranks));
           const { cache, spec } = models[0];
           // As many blocks as hold a k-th of all tokens.
