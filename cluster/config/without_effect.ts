@@ -24,7 +24,10 @@ export function withoutEffect(config: Config, units: ResolvedUnits): readonly ((
   return [
     () => ofDevice(config, units),
     () => ofUnits(config, units),
-    () => cutsLatents({ attention: units.attention, latentGroups: config.decode?.latentGroups }) ? ofSlices(config, units) : ofExactAttention(config, units),
+    () =>
+      cutsLatents({ attention: units.attention, latentGroups: config.decode?.latentGroups })
+        ? ofSlices(config, units)
+        : ofExactAttention(config, units),
   ];
 }
 
