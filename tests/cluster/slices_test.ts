@@ -138,6 +138,14 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     });
   }
 
+  for (const [ranks, exchange] of tested("ways to share tokens", [[2, "auto"], [3, "websocket"]] as const, ([ranks]) => ranks === 2)) {
+    it(`does so where ${ranks} ranks share latents by tokens instead`, () => {
+      const decode = { attention: "dcp", ranks, exchange, feedForward: "sharded" } as const;
+      const config = { model: fixtureDirectory("deepseek-v2-lite-tiny"), decode, cache: { maxTokens: 1536 } };
+      return compare(alone({ ...config, prefill: { chunk: 24 } }), apart(config), { seed: 8, longest: 200 });
+    });
+  }
+
   const models = ["deepseek-v3-tiny", "mistral3-tiny", "minicpm3-tiny", "glm4-moe-lite-tiny"] satisfies Fixture[];
   for (const name of tested("models", models, (name) => name === "deepseek-v3-tiny")) {
     it(`does so for ${name}`, () => compare(alone(ofFixture(name)), apart(ofFixture(name)), { seed: 7 }));
