@@ -24,7 +24,7 @@ export interface PartitionOptions {
   readonly latentGroups: number;
   /** r: latent directions that every rank keeps as keys. */
   readonly halo: number;
-  /** c: ranks that share the latents of a latent group by tokens, all of it or (default: 1) none. */
+  /** c: ranks among which the latents of each latent group are shared by tokens. Default: 1; every rank of it has all tokens, and heads are split among them. */
   readonly tokenShares?: number;
   /** Whether the ranks share feed-forward blocks (default), or each has them whole: half the sums, for the memory. */
   readonly feedForward?: "sharded" | "replicated";

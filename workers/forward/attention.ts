@@ -84,16 +84,18 @@ export class Attention implements Block {
 
   record(step: Step, unnormed: boolean): Pending {
     const { phase, rows: { length: rows } } = step;
-    const { down, queryUp, scaleQueries, output } = this.#parts;
+    const { down, queryUp, scaleQueries, lse, output } = this.#parts;
     if (unnormed) down.runUnnormed();
     else down.run(phase, rows);
     if (queryUp !== null) this.#recordQueryUp(queryUp, phase, rows);
     if (scaleQueries !== null) this.#context.device.run(scaleQueries, { rows });
-    if (phase === "prefill") this.#recordPrefill(step);
-    else this.#recordDecode(step);
-    if (phase === "prefill") return output.run(phase, rows);
-    if (this.#parts.lse === null) return this.recordMerged(rows);
-    this.#context.device.run(this.#parts.lse, { rows });
+    if (phase === "prefill") {
+      this.#recordPrefill(step);
+      return output.run(phase, rows);
+    }
+    this.#recordDecode(step);
+    if (lse === null) return this.recordMerged(rows);
+    this.#context.device.run(lse, { rows });
     return "shares";
   }
 
