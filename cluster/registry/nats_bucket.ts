@@ -6,6 +6,7 @@
 import type { KV } from "@nats-io/kv";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { guardSockets } from "./nats_sockets.ts";
 
 /** Where a bucket is, and how one gets there. */
 export interface NatsPlace {
@@ -120,26 +121,4 @@ export class NatsBucket {
       this.onConnection();
     }
   }
-}
-
-let guarded: Promise<void> | null = null;
-
-/**
- * The client takes all listeners off a socket before it puts others there, and when it gives one up: an error that comes in between is nobody's, and would end the
- * process. Here it is nobody's loss: the client learns from the socket's end.
- */
-function guardSockets(): Promise<void> {
-  return guarded ??= import("@nats-io/transport-node/lib/node_transport.js").then(({ NodeTransport }) => {
-    const { dial } = NodeTransport.prototype;
-    NodeTransport.prototype.dial = async function (place) {
-      const socket = await dial.call(this, place);
-      const remove = socket.removeAllListeners.bind(socket);
-      const ignore = () => {};
-      socket.removeAllListeners = (event) => {
-        remove(event);
-        return socket.on("error", ignore);
-      };
-      return socket.on("error", ignore);
-    };
-  });
 }
