@@ -8,8 +8,8 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import { createFrontApp } from "../../cluster/front/front_app.ts";
 import { RunningFront } from "../../cluster/front/running_front.ts";
 import { HttpServer } from "../../cluster/http/server/http_server.ts";
-import { type CellRecord, REGISTRY_PROTOCOL } from "../../core/registry/cell_record.ts";
 import type { CellRegistry } from "../../core/registry/registry.ts";
+import { cellRecord } from "../support/cell_records.ts";
 
 /** Milliseconds of one stream. */
 export interface StreamTimes {
@@ -95,23 +95,7 @@ async function measure(url: string): Promise<StreamTimes> {
 }
 
 function registryOf(url: string): CellRegistry {
-  const record: CellRecord = {
-    protocol: REGISTRY_PROTOCOL,
-    id: "a",
-    incarnation: 1,
-    instance: "bench",
-    beat: 0,
-    url,
-    version: "0",
-    model: "m",
-    created: 1,
-    maxContext: 4096,
-    weights: null,
-    fingerprint: null,
-    state: "ready",
-    load: { running: 0, waiting: 0 },
-    spilled: [],
-  };
+  const record = cellRecord({ url });
   const close = () => Promise.resolve();
   return {
     name: "bench:",

@@ -4,8 +4,9 @@
  * @module
  */
 import { FrontCells } from "../../cluster/front/front_cells.ts";
-import { type CellRecord, REGISTRY_PROTOCOL, writeRecord } from "../../core/registry/cell_record.ts";
+import { type CellRecord, writeRecord } from "../../core/registry/cell_record.ts";
 import { CELL_BEAT } from "../../core/registry/membership.ts";
+import { cellRecord } from "../support/cell_records.ts";
 import { Random } from "../support/random.ts";
 
 /** What is simulated. */
@@ -105,23 +106,17 @@ export function simulate({ cells: count, fronts: frontCount, requests, prefixes,
 const NOBODY: ReadonlySet<string> = new Set();
 
 function recordOf({ running, spilled }: SimulatedCell, at: number, beat: number): CellRecord {
-  return {
-    protocol: REGISTRY_PROTOCOL,
+  return cellRecord({
     id: String(at),
-    incarnation: 1,
     instance: "00000000-0000-0000-0000-000000000000",
     beat,
     url: `http://10.0.${at >> 8}.${at & 255}:8080`,
-    version: "0.1.0",
     model: "m",
-    created: 1_700_000_000,
-    maxContext: 32768,
     weights: "0".repeat(64),
     fingerprint: "0".repeat(32),
-    state: "ready",
     load: { running, waiting: 0 },
     spilled: [...spilled],
-  };
+  });
 }
 
 /** Numbers below `count`, i as often as 1 / (i + 1). */

@@ -4,6 +4,7 @@
  * @module
  */
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { RecordTexts } from "../../core/registry/membership.ts";
 import type { CellFacts, CellRegistry, CellWatch, Registration } from "../../core/registry/registry.ts";
 import { writeWhole } from "../processes/write_whole.ts";
 import { PolledWatch } from "./polled_watch.ts";
@@ -62,11 +63,12 @@ export class FileRegistry implements CellRegistry {
     };
   }
 
-  async #list(): Promise<Map<string, string>> {
-    const texts = new Map<string, string>();
+  async #list(): Promise<RecordTexts> {
+    const texts = new Map<string, string | Error>();
     for await (const { name, isDirectory } of Deno.readDir(this.#directory)) {
       if (isDirectory || !name.endsWith(SUFFIX)) continue;
-      const text = await textOf(`${this.#directory}/${name}`);
+      // Others can be read where one cannot.
+      const text = await textOf(`${this.#directory}/${name}`).catch((error) => error instanceof Error ? error : new Error(messageOf(error)));
       if (text !== null) texts.set(name, text);
     }
     return texts;

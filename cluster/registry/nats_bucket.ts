@@ -25,6 +25,9 @@ const RECONNECT_WAIT = 500;
 const CONNECT_TIMEOUT = 5000;
 /** Milliseconds for one request: what was lost with a connection must be written again before anybody takes its cell for gone. */
 const TIMEOUT = 1000;
+/** Milliseconds between pings, and how many may be unanswered: a server that is silent must be noticed before its silence is taken for that of cells. */
+const PING_INTERVAL = 1000;
+const UNANSWERED = 2;
 
 /** A connection, and the bucket as long as there is one. */
 export class NatsBucket {
@@ -60,6 +63,8 @@ export class NatsBucket {
         // A server that has lost its users has not lost them for ever.
         ignoreAuthErrorAbort: true,
         reconnectTimeWait: RECONNECT_WAIT,
+        pingInterval: PING_INTERVAL,
+        maxPingOut: UNANSWERED,
         name: "latentmesh",
       });
       return new NatsBucket(connection, bucket);

@@ -13,8 +13,9 @@ import type { AppEnv } from "../../cluster/http/server_context.ts";
 import { createGrammars } from "../../cluster/text/model_grammars.ts";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { cancellation } from "../../core/errors.ts";
-import { type CellRecord, REGISTRY_PROTOCOL } from "../../core/registry/cell_record.ts";
+import type { CellRecord } from "../../core/registry/cell_record.ts";
 import type { CellRegistry, CellWatch } from "../../core/registry/registry.ts";
+import { cellRecord } from "../../bench/support/cell_records.ts";
 import type { TestApp } from "../../bench/support/server.ts";
 
 /** An engine that a test stops where it likes. */
@@ -94,24 +95,7 @@ export class TestCell implements AsyncDisposable {
   }
 
   record(change: Partial<CellRecord> = {}): CellRecord {
-    return {
-      protocol: REGISTRY_PROTOCOL,
-      id: this.id,
-      incarnation: 1,
-      instance: "test",
-      beat: 0,
-      url: this.url,
-      version: "0",
-      model: "tiny-mla",
-      created: 1,
-      maxContext: this.engine.maxContext,
-      weights: "w",
-      fingerprint: "f",
-      state: "ready",
-      load: { running: 0, waiting: 0 },
-      spilled: [],
-      ...change,
-    };
+    return cellRecord({ id: this.id, url: this.url, maxContext: this.engine.maxContext, weights: "w", fingerprint: "f", ...change });
   }
 
   /** Breaks all connections, and accepts no more. */
