@@ -6,12 +6,6 @@
 import { textPrefixNames } from "../../core/cache/prefix_hash.ts";
 import { HttpError } from "../api/errors.ts";
 
-/** Paths of requests that are relayed. */
-export const GENERATING_PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"] as const;
-
-/** One of them. */
-export type GeneratingPath = (typeof GENERATING_PATHS)[number];
-
 /** Bytes of a block of a prompt's text, blocks that have names, and those of them that decide which cell gets it by rendezvous. */
 const BLOCK_BYTES = 512;
 const MOST_BLOCKS = 64;
