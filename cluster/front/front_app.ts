@@ -58,6 +58,8 @@ const MOST_BODY_BYTES = 128 << 20;
 /** What other paths are relayed, whole. */
 const OTHER_PATHS = ["/v1/messages/count_tokens", "/v1/embeddings", "/tokenize", "/detokenize"];
 
+const FLAGS = { concurrent: "--concurrent", requestsPerMinute: "--requests-per-minute" };
+
 /** Name by which clients say that a stream may go on at any cell. */
 const FAILOVER_HEADER = "x-latentmesh-failover";
 
@@ -76,7 +78,7 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
   if (apiKeys.length > 0) app.use(except([...HEALTH_PATHS], requireKey(apiKeys)));
-  if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
+  if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits, { names: FLAGS })));
   for (const path of [...GENERATING_PATHS, ...OTHER_PATHS]) app.post(path, (c) => relayed(c, options, { budget, ...bodyLimit(cells.all) }));
   const listed = () => cells.models.map(({ model, created, maxContext }) => ({ id: model, created, maxContext }));
   app.get("/v1/models", (c) => c.json(modelList(listed(), isAnthropic(c))));

@@ -86,6 +86,11 @@ export interface ClientLimits {
   readonly requestsPerMinute?: number;
 }
 
+/** What limits are set by. */
+export type LimitNames = Readonly<Record<keyof ClientLimits, string>>;
+
+const SETTINGS: LimitNames = { concurrent: "server.limits.concurrent", requestsPerMinute: "server.limits.requestsPerMinute" };
+
 interface Account {
   running: number;
   /** Requests it may make now. */
@@ -97,12 +102,17 @@ interface Account {
 export class RateLimiter {
   readonly #limits: ClientLimits;
   readonly #now: () => number;
+  readonly #names: LimitNames;
   readonly #accounts = new Map<string, Account>();
 
-  /** @param now milliseconds */
-  constructor(limits: ClientLimits, now: () => number = () => performance.now()) {
+  /** @param options.now milliseconds @param options.names what the limits are set by */
+  constructor(
+    limits: ClientLimits,
+    { now = () => performance.now(), names = SETTINGS }: { readonly now?: () => number; readonly names?: LimitNames } = {},
+  ) {
     this.#limits = limits;
     this.#now = now;
+    this.#names = names;
   }
 
   /** Begins a request. @returns what ends it @throws {HttpError} 429 that says when to come again */
@@ -110,12 +120,15 @@ export class RateLimiter {
     const { concurrent = Infinity, requestsPerMinute } = this.#limits;
     const account = this.#account(client);
     if (account.running >= concurrent) {
-      throw tooMany(`${account.running} requests of this client are running; the most are ${concurrent} (server.limits.concurrent)`, 1);
+      throw tooMany(`${account.running} requests of this client are running; the most are ${concurrent} (${this.#names.concurrent})`, 1);
     }
     if (requestsPerMinute !== undefined) {
       if (account.tokens < 1) {
         const seconds = Math.ceil((1 - account.tokens) / requestsPerMinute * 60);
-        throw tooMany(`This client may make ${requestsPerMinute} requests in a minute (server.limits.requestsPerMinute); wait ${seconds} s`, seconds);
+        throw tooMany(
+          `This client may make ${requestsPerMinute} requests in a minute (${this.#names.requestsPerMinute}); wait ${seconds} s`,
+          seconds,
+        );
       }
       account.tokens--;
     }

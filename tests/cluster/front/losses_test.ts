@@ -4,6 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { cellRecord } from "../../../bench/support/cell_records.ts";
+import { logged } from "../../support/logged.ts";
 import { CHAT, chat, eventStream, openFront, ScriptedCell, type TestFront, TestRegistry } from "../../support/cells.ts";
 
 type Answer = (request: Request) => Response | Promise<Response>;
@@ -134,9 +135,13 @@ describe("a stream whose cell cannot go on", () => {
     const answer = () =>
       eventStream(`:seed 1\n:tokens 0=5\n${word("a")}`, `:failed worker_lost\ndata: ${failure("worker_lost", "my worker is gone")}`, DONE);
     return withCells(["a"], answer, async (cells, front) => {
-      const text = await (await front.post(CHAT, chat({ stream: true }))).text();
+      let text = "";
+      const lines = await logged(async () => {
+        text = await (await front.post(CHAT, chat({ stream: true }), { "x-request-id": "mine" })).text();
+      });
       assertEquals(text, `${word("a")}\n\ndata: ${failure("worker_lost", "my worker is gone")}\n\n${DONE}\n\n`);
       assertEquals(asked(cells), 1);
+      assertEquals(lines.filter((line) => line.includes("a stream ends with its cell's own error, worker_lost (mine)")).length, 1, lines.join("\n"));
     });
   });
 

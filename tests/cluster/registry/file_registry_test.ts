@@ -5,6 +5,7 @@ import { FileRegistry } from "../../../cluster/registry/file_registry.ts";
 import { openRegistry } from "../../../cluster/registry/open_registry.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { until } from "../../support/cluster.ts";
+import { logged } from "../../support/logged.ts";
 import { neverLost, type OpenRegistry, testRegistry } from "../../support/registries.ts";
 
 const TIMES = { beatMs: 20, pollMs: 10, ttlMs: 4000 };
@@ -58,10 +59,15 @@ describe("a registry in a directory", () => {
     await Deno.writeTextFile(`${directory}/README`, "hello");
     // Nobody may read it, whoever they are: it leads to itself.
     await Deno.symlink(`${directory}/b.cell.json`, `${directory}/b.cell.json`);
-    await using watch = await registry.watch(() => {});
-    await using _cell = await registry.register(() => cellFacts(), neverLost);
-    await until(() => watch.cells.length === 1);
-    assertEquals(watch.cells.map(({ id }) => id), ["a"]);
+    const lines = await logged(async () => {
+      await using watch = await registry.watch(() => {});
+      await using _cell = await registry.register(() => cellFacts(), neverLost);
+      await until(() => watch.cells.length === 1);
+      const [{ beat }] = watch.cells;
+      await until(() => watch.cells[0].beat > beat + 2);
+      assertEquals(watch.cells.map(({ id }) => id), ["a"]);
+    });
+    assertEquals(lines.filter((line) => line.startsWith("warning") && line.includes("b.cell.json is left out: it cannot be read")).length, 1);
   });
 
   it("must be there to be read, and be of a kind that there is", async () => {
