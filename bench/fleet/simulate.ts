@@ -32,7 +32,7 @@ export interface SimulationResult {
   readonly spread: number;
   /** Seconds of each decision. */
   readonly decisions: readonly number[];
-  /** Bytes that the registry is written and read in a second. */
+  /** Bytes that a registry would be written and read in a second, reckoned from the size of records. */
   readonly registryBytes: number;
 }
 
@@ -95,9 +95,10 @@ export function simulate({ cells: count, fronts: frontCount, requests, prefixes,
       ended();
     }]);
   }
+  if (spreads.length === 0) throw new Error(`${requests} requests end before ${count} cells are as busy as they become: give it more`);
   return {
     hitRate: hits / requests,
-    spread: spreads.reduce((sum, spread) => sum + spread, 0) / Math.max(1, spreads.length),
+    spread: spreads.reduce((sum, spread) => sum + spread, 0) / spreads.length,
     decisions,
     registryBytes: recordBytes * (1 + frontCount) / (CELL_BEAT / 1000),
   };
