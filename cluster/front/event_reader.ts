@@ -29,6 +29,7 @@ const LEAST_ROOM = 4096;
 const MOST_KEPT = 1 << 16;
 const [LINE_FEED, RETURN, COLON] = [10, 13, 58];
 const NOTHING: EventNotes = {};
+const DECODER = new TextDecoder();
 
 /** Takes event streams apart. */
 export class EventReader {
@@ -57,9 +58,11 @@ export class EventReader {
   /** The events that are complete with these bytes. @throws {LatentmeshError} `protocol` if it is no event stream of a cell */
   push(bytes: Uint8Array<ArrayBuffer>): RelayedEvent[] {
     const events: RelayedEvent[] = [];
-    this.#append(bytes);
+    // Mostly whole events come, which need not be copied.
+    const direct = this.#filled === 0;
+    if (!direct) this.#append(bytes);
+    const all = direct ? bytes : this.#buffer.subarray(0, this.#filled);
     let begin = 0;
-    const all = this.#buffer.subarray(0, this.#filled);
     let nextReturn = all.indexOf(RETURN, this.#searched);
     for (let at = this.#searched; at < all.length;) {
       if (this.#returned) {
@@ -79,11 +82,12 @@ export class EventReader {
       const empty = end === this.#line;
       this.#line = at = end + 1;
       if (!empty) continue;
-      events.push(this.#eventOf(all.slice(begin, at)));
+      events.push(this.#eventOf(direct ? all.subarray(begin, at) : all.slice(begin, at)));
       begin = at;
       this.#odd = this.#returned;
     }
-    this.#keep(begin);
+    if (direct) this.#append(bytes.subarray(begin));
+    this.#keep(direct ? 0 : begin, begin);
     if (this.#filled > this.#mostBytes) throw new LatentmeshError("protocol", `A cell sent an event of more than ${this.#mostBytes} bytes`);
     return events;
   }
@@ -100,26 +104,28 @@ export class EventReader {
     this.#filled = needed;
   }
 
-  #keep(begin: number): void {
+  /** @param begin of what is kept, in the buffer, and in what was searched */
+  #keep(begin: number, searched: number): void {
     if (begin > 0) this.#buffer.copyWithin(0, begin, this.#filled);
     this.#filled -= begin;
-    this.#line -= begin;
+    this.#line -= searched;
     this.#searched = this.#filled;
     // One long event takes no memory from then on.
     if (this.#filled === 0 && this.#buffer.length > MOST_KEPT) this.#buffer = new Uint8Array(LEAST_ROOM);
   }
 
   #eventOf(block: Uint8Array<ArrayBuffer>): RelayedEvent {
-    if (this.#odd) return fromLines(new TextDecoder().decode(block).split(/\r\n|\r|\n/));
+    if (this.#odd) return fromLines(DECODER.decode(block).split(/\r\n|\r|\n/));
     let begin = 0;
     let notes: EventNotes = NOTHING;
     while (block[begin] === COLON) {
       const end = block.indexOf(LINE_FEED, begin);
-      notes = { ...notes, ...noteOf(new TextDecoder().decode(block.subarray(begin + 1, end))) };
+      notes = { ...notes, ...noteOf(DECODER.decode(block.subarray(begin + 1, end))) };
       begin = end + 1;
     }
     if (begin === block.length - 1) return { bytes: block.subarray(block.length), notes };
-    return hasLaterComment(block, begin) ? fromLines(new TextDecoder().decode(block).split("\n")) : { bytes: block.subarray(begin), notes };
+    // Behind the first line, that is rare: most events have one.
+    return hasLaterComment(block, begin) ? fromLines(DECODER.decode(block).split("\n")) : { bytes: block.subarray(begin), notes };
   }
 }
 

@@ -13,6 +13,7 @@ const LAST: Readonly<Record<string, readonly string[]>> = {
 };
 const DONE = ["data: [DONE]\n"];
 const LONGEST = 32;
+const DECODER = new TextDecoder();
 
 /** Progress of one stream, whichever cells it comes from. */
 export class StreamProgress {
@@ -66,7 +67,7 @@ export class StreamProgress {
     this.#told.set(choice, told);
     if (told <= (this.#seen.get(choice) ?? 0)) return false;
     this.#seen.set(choice, told);
-    const begin = new TextDecoder().decode(bytes.subarray(0, LONGEST));
+    const begin = DECODER.decode(bytes.subarray(0, LONGEST));
     this.#ended ||= this.#last.some((last) => begin.startsWith(last));
     return true;
   }
@@ -82,7 +83,7 @@ export class StreamProgress {
 
 /** Whose event it is; -1: nobody's in particular. */
 function choiceOf(bytes: Uint8Array<ArrayBuffer>): number {
-  const text = new TextDecoder().decode(bytes);
+  const text = DECODER.decode(bytes);
   try {
     return (JSON.parse(text.slice(text.indexOf("data: ") + 6)) as { choices?: { index?: number }[] }).choices?.[0]?.index ?? -1;
   } catch {
