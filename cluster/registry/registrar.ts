@@ -4,7 +4,7 @@
  * @module
  */
 import { type CellRecord, readRecord, REGISTRY_PROTOCOL, writeRecord } from "../../core/registry/cell_record.ts";
-import { CELL_BEAT, supersedes } from "../../core/registry/membership.ts";
+import { CELL_BEAT, CELL_TTL, supersedes } from "../../core/registry/membership.ts";
 import type { CellFacts, Registration } from "../../core/registry/registry.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { log } from "../logs/log.ts";
@@ -22,8 +22,8 @@ export interface RegistrarOptions {
   readonly beatMs?: number;
 }
 
-/** Beats for which a record that was there before must stand still before its name is taken. */
-const STANDSTILL_BEATS = 2.5;
+/** Beats for which a record that was there before must stand still before its name is taken: nobody loses it whom fronts believe to live. */
+const STANDSTILL_BEATS = CELL_TTL / CELL_BEAT;
 /** Milliseconds for which a store is waited for that does not answer when a cell ends. */
 const LEAVING = 2000;
 
@@ -102,12 +102,14 @@ export class Registrar implements Registration {
     await this.close();
   }
 
-  #schedule(): void {
+  /** @param taken milliseconds that the beat before took: beats of a busy process come no later for it */
+  #schedule(taken = 0): void {
     if (this.#ended) return;
     this.#timer = setTimeout(() => {
+      const began = performance.now();
       this.refresh();
-      void this.#writing.then(() => this.#schedule());
-    }, this.#options.beatMs ?? CELL_BEAT);
+      void this.#writing.then(() => this.#schedule(performance.now() - began));
+    }, Math.max(0, (this.#options.beatMs ?? CELL_BEAT) - taken));
   }
 
   async #tryBeat(): Promise<void> {
