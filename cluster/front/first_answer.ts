@@ -14,6 +14,7 @@ import type { FrontMetrics } from "./front_metrics.ts";
 import type { FrontRequest } from "./front_request.ts";
 import type { LiveAttempts } from "./live_attempts.ts";
 import type { Losses } from "./losses.ts";
+import type { RequestReader } from "./request_reader.ts";
 
 /** What relaying needs. */
 export interface RelayContext {
@@ -21,6 +22,7 @@ export interface RelayContext {
   readonly client: CellClient;
   readonly metrics: FrontMetrics;
   readonly attempts: LiveAttempts;
+  readonly reader: RequestReader;
 }
 
 /** A request that is relayed. */

@@ -29,7 +29,6 @@ import { recordRequests, type RequestRecord } from "../http/request_log.ts";
 import type { AppEnv } from "../http/server_context.ts";
 import type { RelayedRequest } from "./cell_client.ts";
 import type { RelayContext } from "./first_answer.ts";
-import { readFrontRequest } from "./front_request.ts";
 import { Losses } from "./losses.ts";
 import { relay } from "./relay.ts";
 
@@ -116,7 +115,7 @@ async function relayed(c: Context<AppEnv>, { context, shutdown }: FrontAppOption
   const gone = new AbortController();
   try {
     const { path } = c.req;
-    const understood = readFrontRequest(path, held.bytes, client);
+    const understood = await context.reader.read(path, held.bytes, client);
     const request: RelayedRequest = {
       path,
       body: held.bytes,

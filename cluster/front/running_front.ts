@@ -9,6 +9,7 @@ import type { RelayContext } from "./first_answer.ts";
 import { FrontCells } from "./front_cells.ts";
 import { FrontMetrics } from "./front_metrics.ts";
 import { LiveAttempts } from "./live_attempts.ts";
+import { RequestReader } from "./request_reader.ts";
 import { Silence, type SilenceTimes } from "./silence.ts";
 
 /** Options of {@link RunningFront.start}. */
@@ -38,7 +39,13 @@ export class RunningFront implements AsyncDisposable {
       options.onCells?.(cells);
     });
     cells.update(watch.cells);
-    const context = { cells, client: new CellClient(options), metrics: new FrontMetrics(), attempts: new LiveAttempts() };
+    const context = {
+      cells,
+      client: new CellClient(options),
+      metrics: new FrontMetrics(),
+      attempts: new LiveAttempts(),
+      reader: new RequestReader(),
+    };
     return new RunningFront(watch, context, options.times);
   }
 
@@ -50,6 +57,7 @@ export class RunningFront implements AsyncDisposable {
   async close(): Promise<void> {
     await this.#silence[Symbol.asyncDispose]();
     await this.#watch.close();
+    this.context.reader[Symbol.dispose]();
     this.context.client[Symbol.dispose]();
   }
 
