@@ -2,7 +2,7 @@
  * What becomes of requests between clients, a front and cells.
  */
 import { it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readFrontRequest } from "../../../cluster/front/front_request.ts";
 import { until } from "../../support/cluster.ts";
 import { CHAT, chat, describeCells, MESSAGES, openFront, statusOf, TestCell, type TestFront, TestRegistry } from "../../support/cells.ts";
@@ -160,6 +160,28 @@ describeCells("a front", (withCells, test) => {
     const refused = await stranger.post(CHAT, chat());
     assertEquals([refused.status, (await refused.json()).error.code], [502, "front_refused"]);
   });
+
+  it("takes bodies as long as a cell's context, and says by its own flags what a client may do", () =>
+    withCells(["a"], async ({ front, cells, registry }) => {
+      const padded = (bytes: number) => JSON.stringify(chat()).padEnd(bytes, " ");
+      assertEquals(await statusOf(front.post(CHAT, padded(4 << 20))), 200);
+      const refused = await front.post(CHAT, padded((4 << 20) + 1));
+      const { error } = await refused.json();
+      assertEquals([refused.status, error.code, error.message], [
+        413,
+        "request_too_large",
+        `The request body exceeds ${4 << 20} bytes; no cell's context takes more`,
+      ]);
+      // What a record says that nobody can believe.
+      registry.set([cells[0].record({ maxContext: 1e15, beat: 1 })]);
+      const huge = await RawClient.connect(Number(new URL(front.url).port));
+      await huge.send(`POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${(128 << 20) + 1}\r\n\r\n`);
+      await huge.until("413");
+      huge.close();
+      await using limited = await openFront(registry, { limits: { requestsPerMinute: 1 } });
+      assertEquals(await statusOf(limited.post(CHAT, chat())), 200);
+      assertStringIncludes((await (await limited.post(CHAT, chat())).json()).error.message, "(--requests-per-minute)");
+    }));
 
   it("finds the cell that keeps an item which a response refers to", () =>
     withCells(["a", "b"], async ({ front, cells }) => {
