@@ -5,7 +5,6 @@
  */
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { isHost, isHostChoice } from "../../core/device_kind.ts";
-import { setImmediate as turn } from "node:timers/promises";
 import { LatentmeshError } from "../../core/errors.ts";
 import { together } from "../../core/together.ts";
 import type { LoadProgress, LoadTimes } from "../../core/wire/load_times.ts";
@@ -18,6 +17,7 @@ import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts
 import { AssignedRank } from "../process/assigned_rank.ts";
 import { LoadClock } from "../load/load_clock.ts";
 import { type LoadedRank, loadRank } from "../process/load_rank.ts";
+import { WayGiver } from "./way_giver.ts";
 
 /** What a {@link LocalWorker} is opened with. */
 export interface LocalWorkerOptions {
@@ -52,6 +52,7 @@ export class LocalWorker {
   readonly #device: Device;
   readonly #options: LocalWorkerOptions;
   readonly #clock: LoadClock;
+  readonly #others = new WayGiver();
   #loading: Promise<LoadedRank> | null = null;
   #rank: AssignedRank | null = null;
   #closed = false;
@@ -93,10 +94,13 @@ export class LocalWorker {
     if (request.kind === "assign") return await this.#assign(request.assignment);
     if (this.#rank === null || request.kind === "digest") throw new LatentmeshError("protocol", `This worker cannot be asked to ${request.kind}`);
     // On a CPU a step takes no turn of the event loop: everybody else gets theirs before it.
-    if (isHost(this.device.kind) && COMPUTES.has(request.kind)) await turn();
+    const holds = isHost(this.device.kind) && COMPUTES.has(request.kind);
+    if (holds) await this.#others.giveWay();
     // What was asked for on behalf of somebody who has left meanwhile would start threads that nobody stops.
     if (this.#closed) throw new LatentmeshError("cancelled", "This worker is closed");
-    return await this.#rank.answer(request, payload, () => {});
+    const rank = this.#rank;
+    const work = () => rank.answer(request, payload, () => {});
+    return await (holds ? this.#others.run(work) : work());
   }
 
   /** Waits for what runs, then frees the device. */
