@@ -8,8 +8,8 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import { createFrontApp } from "../../cluster/front/front_app.ts";
 import { RunningFront } from "../../cluster/front/running_front.ts";
 import { HttpServer } from "../../cluster/http/server/http_server.ts";
-import { type CellRecord, REGISTRY_PROTOCOL } from "../../core/registry/cell_record.ts";
 import type { CellRegistry } from "../../core/registry/registry.ts";
+import { cellRecord } from "../support/cell_records.ts";
 
 /** Milliseconds of one stream. */
 export interface StreamTimes {
@@ -18,7 +18,9 @@ export interface StreamTimes {
   readonly each: number;
 }
 
+/** Besides the last one. */
 const EVENTS = 1000;
+const DONE = "data: [DONE]\n\n";
 /** Milliseconds between the first event and the others. */
 const PAUSE = 30;
 const LIMITS = { total: 100, perAddress: 100 };
@@ -69,6 +71,10 @@ async function events(request: Request): Promise<Response> {
     async pull(controller) {
       // The first one is on its way by itself; then they come as fast as they are taken.
       await (sent === 1 ? setTimeout(PAUSE) : setImmediate());
+      if (sent === EVENTS) {
+        controller.enqueue(encoder.encode(DONE));
+        return controller.close();
+      }
       const choice = { index: 0, delta: { content: " word" }, logprobs: null, finish_reason: null };
       const data = JSON.stringify({
         id: "chatcmpl-00000000",
@@ -77,41 +83,33 @@ async function events(request: Request): Promise<Response> {
         object: "chat.completion.chunk",
         choices: [choice],
       });
-      controller.enqueue(encoder.encode(`${noted ? `:tokens 0=${sent}\n` : ""}data: ${data}\n\n`));
-      if (++sent === EVENTS) controller.close();
+      controller.enqueue(encoder.encode(`${noted ? `${sent === 0 ? ":seed 1\n" : ""}:tokens 0=${sent}\n` : ""}data: ${data}\n\n`));
+      sent++;
     },
   }, { highWaterMark: 0 });
   return new Response(body, { headers: { "content-type": "text/event-stream" } });
 }
 
+/** @throws {Error} unless the whole stream has come */
 async function measure(url: string): Promise<StreamTimes> {
   const began = performance.now();
   const response = await fetch(`${url}/v1/chat/completions`, { method: "POST", headers: HEADERS, body: BODY });
-  const reader = response.body!.getReader();
-  await reader.read();
-  const first = performance.now();
-  while (!(await reader.read()).done);
-  return { first: first - began, each: (performance.now() - first - PAUSE) / EVENTS };
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let [text, first] = ["", 0];
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    if (text === "") first = performance.now();
+    text += read.value;
+  }
+  const ended = performance.now();
+  const events = text.split("\n\n").filter((event) => event.startsWith("data: {")).length;
+  if (response.status !== 200 || events !== EVENTS || !text.endsWith(DONE)) {
+    throw new Error(`${url} answered ${response.status} with ${events} events of ${EVENTS}: ${text.slice(0, 200)}`);
+  }
+  return { first: first - began, each: (ended - first - PAUSE) / EVENTS };
 }
 
 function registryOf(url: string): CellRegistry {
-  const record: CellRecord = {
-    protocol: REGISTRY_PROTOCOL,
-    id: "a",
-    incarnation: 1,
-    instance: "bench",
-    beat: 0,
-    url,
-    version: "0",
-    model: "m",
-    created: 1,
-    maxContext: 4096,
-    weights: null,
-    fingerprint: null,
-    state: "ready",
-    load: { running: 0, waiting: 0 },
-    spilled: [],
-  };
+  const record = cellRecord({ url });
   const close = () => Promise.resolve();
   return {
     name: "bench:",

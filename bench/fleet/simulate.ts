@@ -4,8 +4,9 @@
  * @module
  */
 import { FrontCells } from "../../cluster/front/front_cells.ts";
-import { type CellRecord, REGISTRY_PROTOCOL, writeRecord } from "../../core/registry/cell_record.ts";
+import { type CellRecord, writeRecord } from "../../core/registry/cell_record.ts";
 import { CELL_BEAT } from "../../core/registry/membership.ts";
+import { cellRecord } from "../support/cell_records.ts";
 import { Random } from "../support/random.ts";
 
 /** What is simulated. */
@@ -31,7 +32,7 @@ export interface SimulationResult {
   readonly spread: number;
   /** Seconds of each decision. */
   readonly decisions: readonly number[];
-  /** Bytes that the registry is written and read in a second. */
+  /** Bytes that a registry would be written and read in a second, reckoned from the size of records. */
   readonly registryBytes: number;
 }
 
@@ -94,9 +95,10 @@ export function simulate({ cells: count, fronts: frontCount, requests, prefixes,
       ended();
     }]);
   }
+  if (spreads.length === 0) throw new Error(`${requests} requests end before ${count} cells are as busy as they become: give it more`);
   return {
     hitRate: hits / requests,
-    spread: spreads.reduce((sum, spread) => sum + spread, 0) / Math.max(1, spreads.length),
+    spread: spreads.reduce((sum, spread) => sum + spread, 0) / spreads.length,
     decisions,
     registryBytes: recordBytes * (1 + frontCount) / (CELL_BEAT / 1000),
   };
@@ -105,23 +107,17 @@ export function simulate({ cells: count, fronts: frontCount, requests, prefixes,
 const NOBODY: ReadonlySet<string> = new Set();
 
 function recordOf({ running, spilled }: SimulatedCell, at: number, beat: number): CellRecord {
-  return {
-    protocol: REGISTRY_PROTOCOL,
+  return cellRecord({
     id: String(at),
-    incarnation: 1,
     instance: "00000000-0000-0000-0000-000000000000",
     beat,
     url: `http://10.0.${at >> 8}.${at & 255}:8080`,
-    version: "0.1.0",
     model: "m",
-    created: 1_700_000_000,
-    maxContext: 32768,
     weights: "0".repeat(64),
     fingerprint: "0".repeat(32),
-    state: "ready",
     load: { running, waiting: 0 },
     spilled: [...spilled],
-  };
+  });
 }
 
 /** Numbers below `count`, i as often as 1 / (i + 1). */

@@ -6,7 +6,7 @@
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
 
 /** HTTP statuses that errors map to. */
-export type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 499 | 500 | 502 | 503 | 504;
+export type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 429 | 499 | 500 | 502 | 503 | 504;
 
 /** Body of every error response, and of an error event in a stream. */
 export interface ErrorBody {

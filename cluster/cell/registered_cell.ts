@@ -5,9 +5,10 @@
  */
 import manifest from "../../deno.json" with { type: "json" };
 import { messageOf } from "../../core/errors.ts";
-import { type CellRecord, MOST_SPILLED } from "../../core/registry/cell_record.ts";
+import { MOST_SPILLED } from "../../core/registry/cell_record.ts";
 import { type CellArithmetic, fingerprintOf } from "../../core/registry/fingerprint.ts";
 import type { CellRegistry, Registration } from "../../core/registry/registry.ts";
+import type { CellIdentity } from "../http/relay/relayed_request.ts";
 import { log } from "../logs/log.ts";
 
 /** What a server that has loaded its model tells of it. */
@@ -36,7 +37,7 @@ export class RegisteredCell implements AsyncDisposable {
   #registration: Registration | null = null;
   #served: ServedCell | null = null;
   #draining = false;
-  #hashes: Pick<CellRecord, "weights" | "fingerprint"> = { weights: null, fingerprint: null };
+  #identity: CellIdentity = { weights: null, fingerprint: null };
 
   private constructor(options: RegisteredCellOptions) {
     this.#options = options;
@@ -56,6 +57,11 @@ export class RegisteredCell implements AsyncDisposable {
     this.#served = served;
     this.#registration!.refresh();
     void this.#identify(served);
+  }
+
+  /** What the tokens that it draws depend on, as far as that is known. */
+  get identity(): CellIdentity {
+    return this.#identity;
   }
 
   /** A prefix is here though it is another cell's by rendezvous. */
@@ -93,7 +99,7 @@ export class RegisteredCell implements AsyncDisposable {
       model: model?.id ?? this.#options.model,
       created: model?.created ?? 0,
       maxContext: model?.engine.maxContext ?? 0,
-      ...this.#hashes,
+      ...this.#identity,
       state: this.#draining ? "draining" as const : model?.engine.ready === true ? "ready" as const : "loading" as const,
       load: { running: scheduling?.running ?? 0, waiting: scheduling === undefined ? 0 : scheduling.active - scheduling.running },
       spilled: [...this.#spilled].reverse(),
@@ -103,7 +109,7 @@ export class RegisteredCell implements AsyncDisposable {
   async #identify(served: ServedCell): Promise<void> {
     try {
       const arithmetic = await served.arithmetic();
-      this.#hashes = { weights: arithmetic.weights, fingerprint: await fingerprintOf(arithmetic) };
+      this.#identity = { weights: arithmetic.weights, fingerprint: await fingerprintOf(arithmetic) };
       this.#registration!.refresh();
     } catch (error) {
       if (!this.#draining) log("warn", `cannot tell which cells compute as this one does, so no other goes on for it: ${messageOf(error)}`);

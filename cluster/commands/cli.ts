@@ -10,7 +10,8 @@ import { ENV_HELP } from "../../core/env.ts";
 import { type CalibrateFlags, writeCalibration } from "./calibrate.ts";
 import { examineAll, printFindings } from "./doctor.ts";
 import { drift, type DriftFlags } from "./drift.ts";
-import { DEFAULT_PORT, front, type FrontFlags } from "./front.ts";
+import { DEFAULT_FRONT_PORT, type FrontFlags } from "../config/front_settings.ts";
+import { front } from "./front.ts";
 import { type ClusterPlan, planCluster, printPlan } from "./plan.ts";
 import { score, type ScoreFlags } from "./score.ts";
 import { models, type ModelsFlags } from "./models.ts";
@@ -84,7 +85,7 @@ export function createProgram(version: string, services: Services): Command {
       else await serveModels(settings, settings.several, load, services);
     });
 
-  withListening(program.command("front").description("the APIs of all servers of a registry behind one address"), DEFAULT_PORT)
+  withListening(program.command("front").description("the APIs of all servers of a registry behind one address"), DEFAULT_FRONT_PORT)
     .requiredOption("--registry <where>", `where servers say that they are up (serve --registry): ${REGISTRY_HELP}`)
     .option("--cell-key <key>", "what servers know their fronts by (serve --front-key); env:NAME takes it from there")
     .option("--cell-ca <file>", "PEM certificate of who signed the servers', besides those that the system trusts")

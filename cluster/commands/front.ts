@@ -3,10 +3,8 @@
  *
  * @module
  */
-import { resolveSecret } from "../../core/env.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
-import { checkKey } from "../config/cell_settings.ts";
-import { resolveSettings } from "../config/settings.ts";
+import { type FrontFlags, resolveFront } from "../config/front_settings.ts";
 import { createFrontApp } from "../front/front_app.ts";
 import type { FrontCells } from "../front/front_cells.ts";
 import { RunningFront } from "../front/running_front.ts";
@@ -18,48 +16,14 @@ import { UncaughtErrors } from "../logs/uncaught.ts";
 import { openRegistry } from "../registry/open_registry.ts";
 import { aborted, stopOnSignals, stopping } from "./stop.ts";
 
-/** Flags of the command, as commander names them. */
-export interface FrontFlags {
-  readonly registry: string;
-  readonly host?: string;
-  readonly port?: number;
-  readonly apiKey?: readonly string[];
-  readonly allowedOrigin?: readonly string[];
-  readonly insecure?: boolean;
-  readonly shutdownTimeout?: number;
-  readonly cellKey?: string;
-  readonly cellCa?: string;
-  readonly concurrent?: number;
-  readonly requestsPerMinute?: number;
-}
-
 /** Relays until asked to stop, then resolves. @throws {LatentmeshError} that names what cannot be used */
 export async function front(flags: FrontFlags): Promise<void> {
-  const { registry: name, host, port, apiKey, allowedOrigin, insecure, shutdownTimeout, concurrent, requestsPerMinute } = flags;
   using _uncaught = new UncaughtErrors();
-  const env = (name: string) => Deno.env.get(name);
-  // What a server is told of where it listens and of its clients is the same for a front.
-  const settings = resolveSettings(
-    {
-      server: {
-        host,
-        port: port ?? DEFAULT_PORT,
-        apiKeys: apiKey && [...apiKey],
-        allowedOrigins: allowedOrigin && [...allowedOrigin],
-        shutdownTimeout,
-      },
-      cluster: { insecure },
-    },
-    {},
-    env,
-  );
-  const registry = openRegistry(name, "--registry");
-  const key = flags.cellKey === undefined ? undefined : resolveSecret(flags.cellKey, "--cell-key", env);
-  if (key !== undefined) checkKey("--cell-key", key);
+  const settings = resolveFront(flags, (name) => Deno.env.get(name));
+  const registry = openRegistry(flags.registry, "--registry");
   const ca = flags.cellCa === undefined ? undefined : await readPem(flags.cellCa);
   const stop = { drain: new AbortController(), cancel: new AbortController() };
-  await using running = await RunningFront.start(registry, { key, ca, onCells: tellCells() });
-  const limits = concurrent === undefined && requestsPerMinute === undefined ? undefined : { concurrent, requestsPerMinute };
+  await using running = await RunningFront.start(registry, { key: settings.cellKey, ca, onCells: tellCells() });
   const app = createFrontApp({
     context: running.context,
     registryAge: () => running.registryAge,
@@ -68,7 +32,7 @@ export async function front(flags: FrontFlags): Promise<void> {
     shutdown: stop.cancel.signal,
     apiKeys: settings.apiKeys,
     origins: { hosts: settings.allowedHosts, origins: settings.allowedOrigins },
-    limits,
+    limits: settings.limits,
     onAnswered: logRequest,
   });
   let server: HttpServer | null = null;
@@ -84,9 +48,6 @@ export async function front(flags: FrontFlags): Promise<void> {
     await finish(server, stop.cancel, 0, stopping);
   }
 }
-
-/** Not that of a cell, since one machine may have both. */
-export const DEFAULT_PORT = 8000;
 
 /** Logs which cells there are when that has changed. */
 function tellCells(): (cells: FrontCells) => void {

@@ -53,7 +53,7 @@ export async function serve(settings: Settings, loadEngine: LoadEngine): Promise
     metrics,
     onAnswered: logRequest,
     ...accessOf(settings),
-    fronts: frontRules(settings, (key) => cell?.spilled(key)),
+    fronts: frontRules(settings, () => cell),
   });
   let engine: LoadedEngine | null = null;
   let open: OpenModel | null = null;
@@ -102,9 +102,13 @@ async function register({ cell: { registry, advertiseUrl, id } }: Settings, serv
 }
 
 /** Who may call itself a front: who shows the key, or anybody where clients need none. */
-function frontRules({ cell: { registry, frontKey }, apiKeys }: Settings, onSpilled: (key: string) => void): FrontRules | null {
-  if (frontKey !== undefined) return { key: frontKey, onSpilled };
-  return registry !== undefined && apiKeys.length === 0 ? { key: null, onSpilled } : null;
+function frontRules({ cell: { registry, frontKey }, apiKeys }: Settings, cell: () => RegisteredCell | null): FrontRules | null {
+  if (frontKey === undefined && (registry === undefined || apiKeys.length > 0)) return null;
+  return {
+    key: frontKey ?? null,
+    onSpilled: (key) => cell()?.spilled(key),
+    identity: () => cell()?.identity ?? { weights: null, fingerprint: null },
+  };
 }
 
 /** What a registry is told of an engine. */

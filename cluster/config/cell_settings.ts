@@ -21,13 +21,18 @@ export interface CellSettings {
 }
 
 /**
- * @param isLocal whether only this machine can reach where the server listens
+ * @param listening.isLocal whether only this machine can reach where the server listens
+ * @param listening.apiKeys keys of its clients
  * @throws {LatentmeshError} `invalid_config` that names the setting
  */
-export function resolveCell({ cell = {}, server }: Config, isLocal: boolean, env: (name: string) => string | undefined): CellSettings {
+export function resolveCell(
+  { cell = {} }: Config,
+  { isLocal, apiKeys }: { readonly isLocal: boolean; readonly apiKeys: readonly string[] },
+  env: (name: string) => string | undefined,
+): CellSettings {
   const { registry, advertiseUrl, id } = cell;
   const frontKey = cell.frontKey === undefined ? undefined : resolveSecret(cell.frontKey, "cell.frontKey", env);
-  if (frontKey !== undefined) checkKey("cell.frontKey", frontKey);
+  if (frontKey !== undefined) checkFrontKey("cell.frontKey", frontKey, apiKeys);
   if (registry === undefined) {
     const idle = advertiseUrl !== undefined ? "cell.advertiseUrl" : id !== undefined ? "cell.id" : null;
     if (idle !== null) refuse(idle, "nobody is told of it; set cell.registry, or leave it out");
@@ -37,16 +42,17 @@ export function resolveCell({ cell = {}, server }: Config, isLocal: boolean, env
   if (advertiseUrl === undefined && !isLocal) {
     refuse("cell.advertiseUrl", "it is not set; fronts must be told at which address they reach this server");
   }
-  if (frontKey === undefined && server?.apiKeys !== undefined) {
+  if (frontKey === undefined && apiKeys.length > 0) {
     refuse("cell.frontKey", "it is not set; this server asks for keys, and fronts need one of their own: env:NAME");
   }
   return { registry, advertiseUrl, id, frontKey };
 }
 
-/** @throws {LatentmeshError} `invalid_config` if no front can show such a key */
-export function checkKey(param: string, key: string): void {
+/** @throws {LatentmeshError} `invalid_config` if no front can show such a key, or clients can */
+export function checkFrontKey(param: string, key: string, apiKeys: readonly string[]): void {
   if (key.length < LEAST_SECRET) refuse(param, `it has ${key.length} characters; ${LEAST_SECRET} are the least`);
   if (!BEARER.test(key)) refuse(param, "it may hold letters, digits and . _ ~ + / - only");
+  if (apiKeys.includes(key)) refuse(param, "it is a key of clients, too, who could call themselves fronts with it; give fronts one of their own");
 }
 
 /** The name under which fronts ask, where they reach this machine's loopback by another one. */

@@ -193,7 +193,10 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     mixed,
     unitsGiven: saysUnits(config),
     cluster: problems.of(() => resolveCluster(config.cluster ?? {}, env), NO_CLUSTER),
-    cell: problems.of(() => resolveCell(config, isLoopback(host), env), resolveCell({}, true, () => undefined)),
+    cell: problems.of(
+      () => resolveCell(config, { isLocal: isLoopback(host), apiKeys }, env),
+      resolveCell({}, { isLocal: true, apiKeys: [] }, () => undefined),
+    ),
     several: null,
   };
   problems.check(

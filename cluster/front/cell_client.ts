@@ -11,8 +11,7 @@ import { CLIENT_HEADER, RELAY_HEADER, RELAY_PROTOCOL, SPILLED_HEADER } from "../
 /** A request that cells get. */
 export interface RelayedRequest {
   readonly path: string;
-  readonly method: "GET" | "POST";
-  readonly body: Uint8Array<ArrayBuffer> | string | null;
+  readonly body: Uint8Array<ArrayBuffer> | string;
   /** Headers of the client's that mean something to cells. */
   readonly headers: Headers;
   readonly client: string;
@@ -24,12 +23,19 @@ export interface RelayedRequest {
 
 /** A cell could not be reached, or its answer broke off. */
 export class CellUnreachable extends Error {
-  readonly cell: CellRecord;
+  /** Whether it may have begun with the request. */
+  readonly begun: boolean;
 
-  constructor(cell: CellRecord, cause: unknown) {
-    super(`cell "${cell.id}" (${cell.url}): ${messageOf(cause)}`, { cause });
-    this.cell = cell;
+  constructor({ id, url }: CellRecord, cause: unknown) {
+    const problem = causeOf(cause);
+    super(`cell "${id}" (${url}): ${problem}`, { cause });
+    this.begun = !/\(Connect\)/.test(problem);
   }
+}
+
+/** What fetching says is in what was thrown, or behind it. */
+function causeOf(error: unknown): string {
+  return error instanceof TypeError && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
 }
 
 /** Headers of clients that cells are given. The others, keys among them, are for this front. */
@@ -73,7 +79,7 @@ export class CellClient implements Disposable {
     request: RelayedRequest,
     { signal, spilled }: { readonly signal: AbortSignal; readonly spilled?: string },
   ): Promise<Response> {
-    const { path, method, body, client, requestId, name, created } = request;
+    const { path, body, client, requestId, name, created } = request;
     const headers = new Headers();
     for (const header of PASSED) {
       const value = request.headers.get(header);
@@ -85,22 +91,30 @@ export class CellClient implements Disposable {
     headers.set(RELAY_HEADER, `${RELAY_PROTOCOL} ${name} ${created}`);
     if (spilled !== undefined) headers.set(SPILLED_HEADER, spilled);
     try {
-      return await abortableFetch(`${cell.url.replace(/\/+$/, "")}${path}`, {
-        method,
-        headers,
-        body,
-        signal,
-        client: this.#http,
-        redirect: "manual",
-      });
+      return await abortableFetch(urlOf(cell, path), { method: "POST", headers, body, signal, client: this.#http, redirect: "manual" });
     } catch (error) {
       throw new CellUnreachable(cell, error);
+    }
+  }
+
+  /** Whether a cell says anything, were it that it has no place for another connection; false: nothing comes before the signal is aborted. */
+  async answers(cell: CellRecord, signal: AbortSignal): Promise<boolean> {
+    try {
+      const response = await abortableFetch(urlOf(cell, "/healthz"), { signal, client: this.#http, redirect: "manual" });
+      await response.body?.cancel();
+      return true;
+    } catch {
+      return !signal.aborted;
     }
   }
 
   [Symbol.dispose](): void {
     this.#http.close();
   }
+}
+
+function urlOf({ url }: CellRecord, path: string): string {
+  return `${url.replace(/\/+$/, "")}${path}`;
 }
 
 /** Headers of cells' answers that clients are given. */

@@ -5,14 +5,16 @@
  * @module
  */
 import type { CellRecord } from "../../core/registry/cell_record.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { HttpError, toHttpError } from "../api/errors.ts";
+import { joined } from "../http/json.ts";
 import { log } from "../logs/log.ts";
-import { messageOf } from "../../core/errors.ts";
 import { CONTINUE_PATH } from "../http/relay/relayed_request.ts";
-import type { RelayedRequest } from "./cell_client.ts";
+import { CellUnreachable, type RelayedRequest } from "./cell_client.ts";
 import { EventReader, type RelayedEvent } from "./event_reader.ts";
-import { errorEvent, mayGoElsewhere } from "./front_errors.ts";
-import { type Attempt, firstAnswer, isEventStream, lost, MOST_LOSSES, type RelayContext, type RelayOptions } from "./first_answer.ts";
+import { endOf, errorEvent, mayGoElsewhere } from "./front_errors.ts";
+import { type Attempt, firstAnswer, isEventStream, type RelayContext, type RelayOptions, throwIfLeft } from "./first_answer.ts";
+import { LostTooOften } from "./losses.ts";
 import { StreamProgress } from "./stream_progress.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -25,7 +27,8 @@ export class FailoverStream {
   #attempt: Attempt;
   #reader: ReadableStreamDefaultReader<Bytes>;
   #events = new EventReader();
-  #losses = 0;
+  /** Whether nothing more comes: a cell's own words were the last. */
+  #over = false;
 
   private constructor(context: RelayContext, options: RelayOptions, attempt: Attempt) {
     this.#context = context;
@@ -46,16 +49,13 @@ export class FailoverStream {
 
   async #pull(controller: ReadableStreamDefaultController<Bytes>): Promise<void> {
     try {
-      while (true) {
-        const chunk = await this.#read();
-        if (chunk === null) {
-          this.#attempt.end();
-          return controller.close();
-        }
-        const pieces = await this.#take(chunk);
+      while (!this.#over && !this.#progress.ended) {
+        const pieces = await this.#next();
         for (const piece of pieces) controller.enqueue(piece);
         if (pieces.length > 0) return;
       }
+      this.#attempt.end();
+      controller.close();
     } catch (error) {
       this.#attempt.end();
       const { path, requestId } = this.#options.request;
@@ -65,22 +65,25 @@ export class FailoverStream {
     }
   }
 
-  /** The next bytes, of whichever cell has them; null at the end. @throws {HttpError} if nobody goes on */
-  async #read(): Promise<Bytes | null> {
-    while (true) {
-      try {
-        const { done, value } = await this.#reader.read();
-        this.#attempt.heard();
-        return done ? null : value;
-      } catch (error) {
-        if (this.#options.signal.aborted) throw stopped(this.#options.signal);
-        this.#context.cells.putAside(this.#attempt.cell);
-        await this.#goOn(error, "broken");
-      }
+  /** What comes next and the client has not seen, of whichever cell has it. @throws {HttpError} if nobody goes on */
+  async #next(): Promise<Bytes[]> {
+    let reason = "broken";
+    try {
+      const { done, value } = await this.#reader.read();
+      this.#attempt.heard();
+      if (!done) return await this.#take(value);
+      throw new LatentmeshError("protocol", `the stream ended in the middle of ${this.#events.whole ? "the answer" : "an event"}`);
+    } catch (error) {
+      if (error instanceof HttpError) throw error;
+      throwIfLeft(this.#options.signal);
+      if (error instanceof LatentmeshError) reason = error.code;
+      this.#context.cells.putAside(this.#attempt.cell);
+      await this.#goOn(new CellUnreachable(this.#attempt.cell, error), reason);
+      return [];
     }
   }
 
-  /** What the client has not seen of some bytes. */
+  /** What the client has not seen of some bytes. @throws {LatentmeshError} `protocol` if they are no events, {HttpError} if nobody goes on */
   async #take(bytes: Bytes): Promise<Bytes[]> {
     const pieces: Bytes[] = [];
     for (const event of this.#events.push(bytes)) {
@@ -93,40 +96,50 @@ export class FailoverStream {
     return pieces;
   }
 
-  /** Another cell goes on where this one says that it cannot; where none can, its own words are the last. */
-  async #goOnInstead(event: RelayedEvent): Promise<Bytes | null> {
+  /** Another cell goes on where this one says that it cannot; where none can, its own words are the last. @throws {LostTooOften} */
+  async #goOnInstead({ bytes, notes }: RelayedEvent): Promise<Bytes | null> {
+    const { path, requestId } = this.#options.request;
     try {
-      await this.#goOn(new Error(event.notes.failed), event.notes.failed!);
+      await this.#goOn(new Error(notes.failed), notes.failed!);
       return null;
-    } catch {
-      return event.bytes;
+    } catch (error) {
+      if (error instanceof LostTooOften) throw error;
+      throwIfLeft(this.#options.signal);
+      log("info", `a stream ends with its cell's own error, ${notes.failed} (${requestId}): ${messageOf(error)}`);
+      this.#over = true;
+      return joined([bytes, endOf(path)]);
     }
   }
 
   /** Has another cell go on. @throws {HttpError} if there is none */
   async #goOn(error: unknown, reason: string): Promise<void> {
-    const { cell } = this.#attempt;
     const { metrics, cells } = this.#context;
-    const progress = this.#progress;
+    const cell = cells.latest(this.#attempt.cell);
+    const { drawn } = this.#progress;
     this.#attempt.end();
     metrics.cellFailed(cell.id, reason);
-    if (++this.#losses >= MOST_LOSSES) throw lost(this.#losses, error);
-    const accepts = progress.drawn ? (other: CellRecord) => this.#continues(cell, other) : undefined;
     try {
-      const request = progress.drawn ? this.#continued() : this.#options.request;
+      this.#options.losses.count(error);
+      const accepts = drawn ? (other: CellRecord) => this.#continues(cell, other) : undefined;
+      const request = drawn ? this.#continued(cell) : this.#options.request;
       const first = await firstAnswer(this.#context, { ...this.#options, request }, { tried: new Set([cell.id]), accepts });
-      if ("refusal" in first || !isEventStream(first.attempt.response)) throw noEqual(cell, cells.all.length);
+      if ("refusal" in first) throw noEqual(cell, cells.all.length);
+      if (!isEventStream(first.attempt.response)) {
+        first.attempt.end();
+        throw noEqual(cell, cells.all.length);
+      }
       this.#attempt = first.attempt;
     } catch (problem) {
-      if (this.#options.signal.aborted) throw stopped(this.#options.signal);
+      throwIfLeft(this.#options.signal);
       metrics.failedOver("none");
-      throw progress.drawn || !(problem instanceof HttpError) ? noEqual(cell, cells.all.length) : problem;
+      log("info", `no cell goes on for "${cell.id}" (${this.#options.request.requestId}): ${messageOf(problem)}`);
+      throw problem instanceof LostTooOften || (!drawn && problem instanceof HttpError) ? problem : noEqual(cell, cells.all.length);
     }
     metrics.failedOver("continued");
     log("info", `cell "${this.#attempt.cell.id}" goes on for "${cell.id}" (${this.#options.request.requestId}): ${messageOf(error)}`);
     this.#reader = readerOf(this.#attempt);
     this.#events = new EventReader();
-    progress.restart();
+    this.#progress.restart();
   }
 
   /** Whether a cell may go on where another has stopped. */
@@ -136,19 +149,17 @@ export class FailoverStream {
     return this.#options.anyCell && lost.weights !== null && other.weights === lost.weights;
   }
 
-  #continued(): RelayedRequest {
-    const { request } = this.#options;
-    const body = typeof request.body === "string" ? request.body : new TextDecoder().decode(request.body!);
-    return { ...request, path: CONTINUE_PATH, body: JSON.stringify({ path: request.path, body, ...this.#progress.resumption }) };
+  /** @param lost whose equal goes on, by what is known of it now */
+  #continued({ fingerprint, weights }: CellRecord): RelayedRequest {
+    const { request, anyCell } = this.#options;
+    const body = typeof request.body === "string" ? request.body : new TextDecoder().decode(request.body);
+    const equal = fingerprint === null || anyCell ? { weights } : { fingerprint };
+    return { ...request, path: CONTINUE_PATH, body: JSON.stringify({ path: request.path, body, ...this.#progress.resumption, ...equal }) };
   }
 }
 
 function readerOf({ response }: Attempt): ReadableStreamDefaultReader<Bytes> {
   return response.body!.getReader() as ReadableStreamDefaultReader<Bytes>;
-}
-
-function stopped({ reason }: AbortSignal): unknown {
-  return reason instanceof Error && reason.name !== "AbortError" ? reason : new HttpError(499, "The request was cancelled", { code: "cancelled" });
 }
 
 function noEqual({ id }: CellRecord, cells: number): HttpError {

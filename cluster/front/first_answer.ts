@@ -4,15 +4,17 @@
  * @module
  */
 import type { CellRecord } from "../../core/registry/cell_record.ts";
-import { messageOf } from "../../core/errors.ts";
-import { HttpError } from "../api/errors.ts";
+import { LatentmeshError } from "../../core/errors.ts";
+import { HttpError, toHttpError } from "../api/errors.ts";
 import { log } from "../logs/log.ts";
 import { answeredHeaders, type CellClient, CellUnreachable, type RelayedRequest } from "./cell_client.ts";
 import type { FrontCells, Route } from "./front_cells.ts";
-import { mayGoElsewhere } from "./front_errors.ts";
+import { isLoss, mayGoElsewhere } from "./front_errors.ts";
 import type { FrontMetrics } from "./front_metrics.ts";
 import type { FrontRequest } from "./front_request.ts";
 import type { LiveAttempts } from "./live_attempts.ts";
+import type { Losses } from "./losses.ts";
+import type { RequestReader } from "./request_reader.ts";
 
 /** What relaying needs. */
 export interface RelayContext {
@@ -20,6 +22,7 @@ export interface RelayContext {
   readonly client: CellClient;
   readonly metrics: FrontMetrics;
   readonly attempts: LiveAttempts;
+  readonly reader: RequestReader;
 }
 
 /** A request that is relayed. */
@@ -31,12 +34,11 @@ export interface RelayOptions {
   readonly anyCell: boolean;
   /** Aborted when the client goes away, or the front ends. */
   readonly signal: AbortSignal;
+  readonly losses: Losses;
 }
 
 /** Cells that are asked for one answer. */
 const MOST_ATTEMPTS = 6;
-/** Cells that may be lost while they compute one request: it may be the reason. */
-export const MOST_LOSSES = 3;
 
 /** An answer's head, and where it came from. */
 export interface Attempt {
@@ -51,15 +53,18 @@ export interface Attempt {
 /** The first answer that is one; or the last refusal, where every cell that could be asked has refused. */
 export type FirstAnswer = { readonly attempt: Attempt } | { readonly refusal: Response };
 
+/** What of a relayed request asking cells takes. */
+type Asking = Pick<RelayOptions, "understood" | "request" | "signal" | "losses">;
+
 /**
  * Asks one cell after the other for an answer.
  *
  * @param wanted.tried cells that are not asked; those that were are added
- * @throws {HttpError} if there is none to ask
+ * @throws {HttpError} if there is none to ask, or the request has lost too many
  */
 export async function firstAnswer(
   context: RelayContext,
-  options: Pick<RelayOptions, "understood" | "request" | "signal">,
+  options: Asking,
   { tried, accepts }: { readonly tried: Set<string>; readonly accepts?: (cell: CellRecord) => boolean },
 ): Promise<FirstAnswer> {
   const { cells, metrics } = context;
@@ -71,28 +76,39 @@ export async function firstAnswer(
     if (route === null) break;
     throwIfLeft(options.signal);
     tried.add(route.cell.id);
-    const asked = await askOne(context, options, route);
-    if (asked instanceof HttpError) {
-      refusal = asked;
-      continue;
+    const attempt = begin(context, options, route);
+    try {
+      const { response, elsewhere } = await considered(route.cell, await attempt.asked);
+      const { heard, end } = attempt;
+      heard();
+      if (elsewhere === null) return { attempt: { cell: route.cell, response, heard, end } };
+      metrics.cellFailed(route.cell.id, elsewhere);
+      if (elsewhere === "unauthorized") log("error", `cell "${route.cell.id}" refuses this front's key; give it the cell's front key (--cell-key)`);
+      if (isLoss(elsewhere)) options.losses.count(new Error(`cell "${route.cell.id}": ${elsewhere}`));
+      refusal = response;
+    } catch (error) {
+      attempt.end();
+      throwIfLeft(options.signal);
+      if (!(error instanceof CellUnreachable)) throw error;
+      log("warn", `${error.message}; it gets no requests until it is heard of again (${options.request.requestId})`);
+      metrics.cellFailed(route.cell.id, "unreachable");
+      cells.putAside(route.cell);
+      if (error.begun) options.losses.count(error);
+      refusal = new HttpError(502, `Cell "${route.cell.id}" could not be reached`, { code: "cell_lost" });
     }
-    const { response, elsewhere } = await considered(asked.response);
-    if (elsewhere === null) return { attempt: { ...asked, response } };
-    asked.end();
-    metrics.cellFailed(route.cell.id, elsewhere);
-    if (elsewhere === "unauthorized") log("error", `cell "${route.cell.id}" refuses this front's key; give it the cell's front key (--cell-key)`);
-    refusal = response;
+    attempt.end();
   }
   if (refusal instanceof HttpError) throw refusal;
   if (refusal !== null) return { refusal };
   throw new HttpError(503, "No cell takes this request now: those that could have are gone, or have failed", { code: "no_cell", retryAfter: 1 });
 }
 
-async function askOne(
-  { cells, client, metrics, attempts }: RelayContext,
-  { understood, request, signal }: Pick<RelayOptions, "understood" | "request" | "signal">,
+/** Asks a cell. */
+function begin(
+  { cells, client, attempts }: RelayContext,
+  { understood, request, signal }: Asking,
   { cell, reason }: Route,
-): Promise<Attempt | HttpError> {
+): Pick<Attempt, "heard" | "end"> & { readonly asked: Promise<Response> } {
   const ended = cells.begin(cell, understood.prefixes);
   const { abort, heard, leave } = attempts.begin(cell);
   const stop = () => abort.abort(signal.reason);
@@ -103,33 +119,24 @@ async function askOne(
     ended();
     abort.abort();
   };
-  try {
-    const response = await client.ask(cell, request, { signal: abort.signal, spilled: reason === "spilled" ? understood.key : undefined });
-    return { cell, response, heard, end };
-  } catch (error) {
-    end();
-    throwIfLeft(signal);
-    if (!(error instanceof CellUnreachable)) throw error;
-    log("warn", `${error.message}; it gets no requests until it is heard of again`);
-    metrics.cellFailed(cell.id, "unreachable");
-    cells.putAside(cell);
-    return new HttpError(502, `Cell "${cell.id}" could not be reached`, { code: "cell_lost" });
-  }
+  return { heard, end, asked: client.ask(cell, request, { signal: abort.signal, spilled: reason === "spilled" ? understood.key : undefined }) };
 }
 
 /** Statuses of answers that another cell may not give. */
-const CONSIDERED: ReadonlySet<number> = new Set([401, 403, 404, 429, 502, 503, 504]);
+const CONSIDERED: ReadonlySet<number> = new Set([401, 403, 404, 409, 429, 502, 503, 504]);
 
-/** An answer, and why another cell should be asked instead; null: it is for the client. */
-async function considered(response: Response): Promise<{ readonly response: Response; readonly elsewhere: string | null }> {
+/** An answer, and why another cell should be asked instead; null: it is for the client. @throws {CellUnreachable} if it breaks off */
+async function considered(cell: CellRecord, response: Response): Promise<{ readonly response: Response; readonly elsewhere: string | null }> {
   const { status } = response;
   if (!CONSIDERED.has(status)) return { response, elsewhere: null };
-  const body = await response.arrayBuffer().catch(() => new ArrayBuffer(0));
+  const body = await response.arrayBuffer().catch((error) => {
+    throw new CellUnreachable(cell, error);
+  });
   const code = codeOf(body);
   if (status === 401 || code === "not_a_front") return { response: frontRefused(), elsewhere: "unauthorized" };
   const again = new Response(body, { status, headers: answeredHeaders(response) });
   // Items are kept by the cell that has answered with them.
-  const may = code === "item_not_found" || code === "loading" || mayGoElsewhere(code) || (code === null && status >= 502);
+  const may = code === "item_not_found" || code === "loading" || code === "not_equal" || mayGoElsewhere(code) || (code === null && status >= 502);
   return { response: again, elsewhere: may ? code ?? String(status) : null };
 }
 
@@ -153,14 +160,8 @@ export function isEventStream({ headers }: Response): boolean {
   return headers.get("content-type")?.startsWith("text/event-stream") ?? false;
 }
 
-/** @throws the signal's reason if nobody waits any more */
-export function throwIfLeft(signal: AbortSignal): void {
-  if (signal.aborted) throw new HttpError(499, "The request was cancelled", { code: "cancelled" });
-}
-
-/** Every cell that had the request was lost. */
-export function lost(times: number, error: unknown): HttpError {
-  return new HttpError(502, `${times} cells were lost while they computed this request, which may be the reason: ${messageOf(error)}`, {
-    code: "cell_lost",
-  });
+/** @throws {HttpError} the signal's reason if nobody waits any more */
+export function throwIfLeft({ aborted, reason }: AbortSignal): void {
+  if (!aborted) return;
+  throw reason instanceof LatentmeshError ? toHttpError(reason) : new HttpError(499, "The request was cancelled", { code: "cancelled" });
 }

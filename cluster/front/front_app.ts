@@ -3,22 +3,25 @@
  *
  * @module
  */
-import manifest from "../../deno.json" with { type: "json" };
 import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
 import type { CellRecord } from "../../core/registry/cell_record.ts";
-import { HttpError, noSuchModel, toHttpError } from "../api/errors.ts";
-import { anthropicError, isAnthropic } from "../http/anthropic/shapes.ts";
-import { type BodyLimits, HeldBody } from "../http/body.ts";
+import { GENERATING_PATHS } from "../api/continuation_schema.ts";
+import { noSuchModel } from "../api/errors.ts";
+import { isAnthropic } from "../http/anthropic/shapes.ts";
+import { bodyBytesFor, type BodyLimits, HeldBody } from "../http/body.ts";
 import { Budget } from "../http/budget.ts";
+import { addErrors, addHealth, HEALTH_PATHS } from "../http/every_server.ts";
 import {
   allowOrigins,
   checkOrigin,
   type ClientLimits,
+  endingWith,
   limitClients,
   nameRequest,
   type OriginRules,
   RateLimiter,
+  REQUEST_ID,
   requireKey,
 } from "../http/guards.ts";
 import { modelList, modelObject } from "../http/model_objects.ts";
@@ -26,7 +29,7 @@ import { recordRequests, type RequestRecord } from "../http/request_log.ts";
 import type { AppEnv } from "../http/server_context.ts";
 import type { RelayedRequest } from "./cell_client.ts";
 import type { RelayContext } from "./first_answer.ts";
-import { GENERATING_PATHS, readFrontRequest } from "./front_request.ts";
+import { Losses } from "./losses.ts";
 import { relay } from "./relay.ts";
 
 /** Options of {@link createFrontApp}. */
@@ -46,17 +49,15 @@ export interface FrontAppOptions {
   readonly onAnswered?: (record: RequestRecord) => void;
 }
 
-/** Everybody may ask about health. */
-const OPEN_PATHS = ["/healthz", "/health", "/readyz", "/version"];
-
-/** Bodies: at least so many bytes, and so many for each token of the longest context; as cells have it. */
-const LEAST_BODY_BYTES = 4 << 20;
-const BODY_BYTES_PER_TOKEN = 32;
 /** Bodies are held as long as their answers run, since another cell may need them: so many bytes in all, and of one client. */
 const HELD_BYTES = 1 << 30;
+/** Bytes of one body at most, whatever cells say of their contexts. */
+const MOST_BODY_BYTES = 128 << 20;
 
 /** What other paths are relayed, whole. */
 const OTHER_PATHS = ["/v1/messages/count_tokens", "/v1/embeddings", "/tokenize", "/detokenize"];
+
+const FLAGS = { concurrent: "--concurrent", requestsPerMinute: "--requests-per-minute" };
 
 /** Name by which clients say that a stream may go on at any cell. */
 const FAILOVER_HEADER = "x-latentmesh-failover";
@@ -75,9 +76,9 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
   }));
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
-  if (apiKeys.length > 0) app.use(except(OPEN_PATHS, requireKey(apiKeys)));
-  if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
-  for (const path of [...GENERATING_PATHS, ...OTHER_PATHS]) app.post(path, (c) => relayed(c, options, { budget, maxBytes: mostBytes(cells.all) }));
+  if (apiKeys.length > 0) app.use(except([...HEALTH_PATHS], requireKey(apiKeys)));
+  if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits, { names: FLAGS })));
+  for (const path of [...GENERATING_PATHS, ...OTHER_PATHS]) app.post(path, (c) => relayed(c, options, { budget, ...bodyLimit(cells.all) }));
   const listed = () => cells.models.map(({ model, created, maxContext }) => ({ id: model, created, maxContext }));
   app.get("/v1/models", (c) => c.json(modelList(listed(), isAnthropic(c))));
   app.get("/v1/models/:id{.+}", (c) => {
@@ -86,8 +87,7 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
     if (model === undefined) throw noSuchModel(id, "GET /v1/models lists those that are served");
     return c.json(modelObject(model, isAnthropic(c)));
   });
-  for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
-  app.get("/version", (c) => c.json({ version: manifest.version }));
+  addHealth(app);
   app.get("/readyz", (c) => {
     if (drain.aborted) return c.json({ status: "not ready" }, 503);
     return cells.ready ? c.json({ status: "ready" }) : c.json({ status: "no cell is ready" }, 503);
@@ -97,15 +97,14 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
     const { contentType, text } = await metrics.expose(cells, options.registryAge());
     return c.body(text, 200, { "content-type": contentType });
   });
-  app.notFound((c) => errorResponse(c, new HttpError(404, `There is no ${c.req.method} ${c.req.path} here`, { code: "not_found" })));
-  app.onError((error, c) => errorResponse(c, toHttpError(error)));
+  addErrors(app);
   return app;
 }
 
 /** Names that clients give their requests are kept, so that they can be found again. */
 async function keepRequestId(c: Context<AppEnv>, next: () => Promise<void>): Promise<void> {
   const given = c.req.header("x-request-id");
-  if (given !== undefined && /^[\w.:-]{1,128}$/.test(given)) c.set("requestId", given);
+  if (given !== undefined && REQUEST_ID.test(given)) c.set("requestId", given);
   await next();
 }
 
@@ -116,10 +115,9 @@ async function relayed(c: Context<AppEnv>, { context, shutdown }: FrontAppOption
   const gone = new AbortController();
   try {
     const { path } = c.req;
-    const understood = readFrontRequest(path, held.bytes, client);
+    const understood = await context.reader.read(path, held.bytes, client);
     const request: RelayedRequest = {
       path,
-      method: "POST",
       body: held.bytes,
       headers: c.req.raw.headers,
       client,
@@ -129,42 +127,21 @@ async function relayed(c: Context<AppEnv>, { context, shutdown }: FrontAppOption
     };
     const signal = AbortSignal.any([c.req.raw.signal, gone.signal, shutdown]);
     context.metrics.prepared((performance.now() - began) / 1000);
-    const response = await relay(context, { understood, request, anyCell: c.req.header(FAILOVER_HEADER)?.toLowerCase() === "any", signal });
-    return whenRead(response, held, gone);
+    const anyCell = c.req.header(FAILOVER_HEADER)?.toLowerCase() === "any";
+    const response = await relay(context, { understood, request, anyCell, signal, losses: new Losses() });
+    return endingWith(response, (abandoned) => {
+      held[Symbol.dispose]();
+      if (abandoned) gone.abort();
+    });
   } catch (error) {
     held[Symbol.dispose]();
     throw error;
   }
 }
 
-/** The same response, which gives the request's body back when it has been read or left. */
-function whenRead(response: Response, held: HeldBody, gone: AbortController): Response {
-  const reader = response.body?.getReader();
-  if (reader === undefined) {
-    held[Symbol.dispose]();
-    return response;
-  }
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const { done, value } = await reader.read().catch((error) => {
-        held[Symbol.dispose]();
-        throw error;
-      });
-      if (!done) return controller.enqueue(value);
-      held[Symbol.dispose]();
-      controller.close();
-    },
-    async cancel(reason) {
-      held[Symbol.dispose]();
-      gone.abort();
-      await reader.cancel(reason);
-    },
-  }, { highWaterMark: 0 });
-  return new Response(body, response);
-}
-
-function mostBytes(cells: readonly CellRecord[]): number {
-  return Math.max(LEAST_BODY_BYTES, ...cells.map(({ maxContext }) => BODY_BYTES_PER_TOKEN * maxContext));
+function bodyLimit(cells: readonly CellRecord[]): Pick<BodyLimits, "maxBytes" | "remedy"> {
+  const maxBytes = Math.min(MOST_BODY_BYTES, Math.max(...[0, ...cells.map(({ maxContext }) => maxContext)].map(bodyBytesFor)));
+  return { maxBytes, remedy: "no cell's context takes more" };
 }
 
 /** Of a path that clients made up, no label. */
@@ -178,9 +155,4 @@ function describe({ context: { cells, attempts }, registryAge, registry, drain }
     front: { registry, registryAgeMs: Math.round(registryAge()), ready: cells.ready && !drain.aborted, requestsInFlight: attempts.size },
     cells: cells.all.map(({ protocol: _, ...cell }) => ({ ...cell, requestsOfThisFront: cells.running(cell.id) })),
   };
-}
-
-function errorResponse(c: Context<AppEnv>, error: HttpError): Response {
-  if (error.retryAfter !== undefined) c.header("retry-after", String(error.retryAfter));
-  return c.json(isAnthropic(c) ? anthropicError(error, c.get("requestId")) : error.body, error.status as 400);
 }

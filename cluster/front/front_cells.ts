@@ -53,6 +53,8 @@ export class FrontCells {
   readonly #others = new Map<string, { readonly record: CellRecord; readonly load: number }>();
   /** Cells that could not be reached, until they beat again. */
   readonly #aside = new Map<string, CellRecord>();
+  /** Cells that have not answered, until they do: that they beat says only that they reach the registry. */
+  readonly #silent = new Map<string, CellRecord>();
   /** Which cell has had which beginning of a prompt; the longest unused first. */
   readonly #remembered = new Map<string, string>();
 
@@ -62,6 +64,7 @@ export class FrontCells {
     const models = Map.groupBy(cells.filter(({ state }) => state === "ready"), ({ model }) => model);
     const lives = new Map(cells.map((cell) => [cell.id, cell]));
     for (const id of this.#others.keys()) if (!lives.has(id)) this.#others.delete(id);
+    for (const [id, record] of this.#silent) if (lives.get(id)?.instance !== record.instance) this.#silent.delete(id);
     for (const [id, record] of this.#aside) if (lives.get(id)?.beat !== record.beat) this.#aside.delete(id);
     const reported = cells.reduce((sum, { load }) => sum + load.running + load.waiting, 0);
     const own = this.#own.values().reduce((sum, requests) => sum + requests, 0);
@@ -78,7 +81,7 @@ export class FrontCells {
 
   /** Whether any cell takes requests. */
   get ready(): boolean {
-    return [...this.#groups.values()].some(({ cells }) => cells.some(({ id }) => !this.#aside.has(id)));
+    return [...this.#groups.values()].some(({ cells }) => cells.some((cell) => this.#isThere(cell)));
   }
 
   /** Requests of this front at a cell. */
@@ -101,7 +104,7 @@ export class FrontCells {
     const { cells, places, table, hints } = this.#groupFor(request.model);
     const isExcluded = (index: number) => {
       const cell = cells[index];
-      return tried.has(cell.id) || this.#aside.has(cell.id) || !accepts(cell);
+      return tried.has(cell.id) || !this.#isThere(cell) || !accepts(cell);
     };
     const usable = (id: string | undefined) => {
       const index = id === undefined ? undefined : places.get(id);
@@ -132,6 +135,32 @@ export class FrontCells {
   putAside(cell: CellRecord): void {
     const now = this.all.find(({ id }) => id === cell.id);
     if (now?.instance === cell.instance) this.#aside.set(cell.id, now);
+  }
+
+  /** Cells that are registered and do not answer. */
+  get silent(): readonly CellRecord[] {
+    return [...this.#silent.values()];
+  }
+
+  /** A cell does not answer, and gets nothing until it does. @returns whether that is news */
+  fallSilent(cell: CellRecord): boolean {
+    if (this.#silent.has(cell.id) || !this.lives(cell)) return false;
+    this.#silent.set(cell.id, cell);
+    return true;
+  }
+
+  /** A cell answers. @returns whether that is news */
+  heardOf({ id }: CellRecord): boolean {
+    return this.#silent.delete(id);
+  }
+
+  /** What is known now of a process. */
+  latest(cell: CellRecord): CellRecord {
+    return this.all.find(({ id, instance }) => id === cell.id && instance === cell.instance) ?? cell;
+  }
+
+  #isThere({ id }: CellRecord): boolean {
+    return !this.#aside.has(id) && !this.#silent.has(id);
   }
 
   #groupFor(model: string | undefined): Group {

@@ -5,6 +5,7 @@
  */
 import type { HttpError } from "../api/errors.ts";
 import { anthropicError } from "../http/anthropic/shapes.ts";
+import { joined } from "../http/json.ts";
 
 /** Errors of cells that another cell need not have. */
 const ELSEWHERE: ReadonlySet<string> = new Set([
@@ -16,6 +17,14 @@ const ELSEWHERE: ReadonlySet<string> = new Set([
   "overloaded",
   "out_of_memory",
 ]);
+
+/** Those of them with which a cell has lost what computes: the request may be the reason. */
+const LOST: ReadonlySet<string> = new Set(["worker_lost", "device_lost", "out_of_memory"]);
+
+/** Whether a cell was lost, or a part of it, with a request that it fails with such an error. */
+export function isLoss(code: string): boolean {
+  return LOST.has(code);
+}
 
 /** Whether another cell may do what one has failed to do with such an error. */
 export function mayGoElsewhere(code: string | null | undefined): boolean {
@@ -31,8 +40,13 @@ export function errorEvent(path: string, error: HttpError, requestId: string): U
     case "/v1/responses":
       return named("error", { type: "error", code: body.error.code, message: body.error.message, param: body.error.param });
     default:
-      return new TextEncoder().encode(`data: ${JSON.stringify(body)}\n\ndata: [DONE]\n\n`);
+      return joined([`data: ${JSON.stringify(body)}\n\n`, endOf(path)]);
   }
+}
+
+/** What comes behind the event that tells of an error. */
+export function endOf(path: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(path === "/v1/messages" || path === "/v1/responses" ? "" : "data: [DONE]\n\n");
 }
 
 function named(name: string, data: object): Uint8Array<ArrayBuffer> {

@@ -1,12 +1,10 @@
 /**
- * Requests that cells are computing. A cell whose machine is gone closes no connection: who is not heard of in the registry, and says nothing, is given up.
+ * Requests that cells are computing. A cell whose machine is gone closes no connection, and one that hangs answers none: who says nothing is given up when it is not
+ * heard of in the registry, or does not answer when it is asked whether it is there.
  *
  * @module
  */
 import type { CellRecord } from "../../core/registry/cell_record.ts";
-
-/** Milliseconds of silence after which a cell that is not registered any more is given up. */
-const SILENCE = 5000;
 
 interface Live {
   readonly cell: CellRecord;
@@ -30,10 +28,24 @@ export class LiveAttempts {
     return this.#all.size;
   }
 
-  /** Gives up what nothing can be expected of. @param lives whether a cell is registered */
-  sweep(lives: (cell: CellRecord) => boolean, now: number, silence = SILENCE): void {
-    for (const { cell, abort, heard } of this.#all) {
-      if (now - heard > silence && !lives(cell)) abort.abort(new Error("it is registered no longer, and says nothing"));
-    }
+  /** Cells of which some attempt has heard nothing since then, each once. */
+  silentSince(time: number): CellRecord[] {
+    const cells = new Map<string, CellRecord>();
+    for (const { cell, heard } of this.#all) if (heard <= time) cells.set(keyOf(cell), cell);
+    return [...cells.values()];
   }
+
+  /** A process answers: long prompts take long. */
+  heardOf(cell: CellRecord, now: number): void {
+    for (const live of this.#all) if (keyOf(live.cell) === keyOf(cell)) live.heard = Math.max(live.heard, now);
+  }
+
+  /** Gives up what a process has said nothing of since then. */
+  giveUp(cell: CellRecord, since: number, reason: Error): void {
+    for (const live of this.#all) if (keyOf(live.cell) === keyOf(cell) && live.heard <= since) live.abort.abort(reason);
+  }
+}
+
+function keyOf({ id, instance }: CellRecord): string {
+  return `${id} ${instance}`;
 }

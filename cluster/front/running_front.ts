@@ -9,32 +9,44 @@ import type { RelayContext } from "./first_answer.ts";
 import { FrontCells } from "./front_cells.ts";
 import { FrontMetrics } from "./front_metrics.ts";
 import { LiveAttempts } from "./live_attempts.ts";
+import { RequestReader } from "./request_reader.ts";
+import { Silence, type SilenceTimes } from "./silence.ts";
 
-/** Milliseconds between two looks for attempts of which nothing can be expected. */
-const SWEEP = 1000;
+/** Options of {@link RunningFront.start}. */
+export interface RunningFrontOptions extends CellClientOptions {
+  /** Told when cells have changed. */
+  readonly onCells?: (cells: FrontCells) => void;
+  readonly times?: SilenceTimes;
+}
 
 /** What a front knows and counts. */
 export class RunningFront implements AsyncDisposable {
   readonly context: RelayContext;
   readonly #watch: CellWatch;
-  readonly #sweeper: ReturnType<typeof setInterval>;
+  readonly #silence: Silence;
 
-  private constructor(watch: CellWatch, context: RelayContext) {
+  private constructor(watch: CellWatch, context: RelayContext, times?: SilenceTimes) {
     this.#watch = watch;
     this.context = context;
-    const { attempts, cells } = context;
-    this.#sweeper = setInterval(() => attempts.sweep((cell) => cells.lives(cell), performance.now()), SWEEP);
+    this.#silence = new Silence(context, times);
   }
 
   /** Looks for cells once, and then on and on. @throws {LatentmeshError} `not_found` if the registry cannot be read */
-  static async start(registry: CellRegistry, options: CellClientOptions & { readonly onCells?: (cells: FrontCells) => void }): Promise<RunningFront> {
+  static async start(registry: CellRegistry, options: RunningFrontOptions): Promise<RunningFront> {
     const cells = new FrontCells();
     const watch: CellWatch = await registry.watch(() => {
       cells.update(watch.cells);
       options.onCells?.(cells);
     });
     cells.update(watch.cells);
-    return new RunningFront(watch, { cells, client: new CellClient(options), metrics: new FrontMetrics(), attempts: new LiveAttempts() });
+    const context = {
+      cells,
+      client: new CellClient(options),
+      metrics: new FrontMetrics(),
+      attempts: new LiveAttempts(),
+      reader: new RequestReader(),
+    };
+    return new RunningFront(watch, context, options.times);
   }
 
   /** Milliseconds since the registry was last read. */
@@ -43,8 +55,9 @@ export class RunningFront implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#sweeper);
+    await this.#silence[Symbol.asyncDispose]();
     await this.#watch.close();
+    this.context.reader[Symbol.dispose]();
     this.context.client[Symbol.dispose]();
   }
 

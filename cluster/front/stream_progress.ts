@@ -6,32 +6,44 @@
 import type { FrontRequest } from "./front_request.ts";
 import type { RelayedEvent } from "./event_reader.ts";
 
+/** What the last events of streams begin with, by path; of chats and completions, whatever they tell. */
+const LAST: Readonly<Record<string, readonly string[]>> = {
+  "/v1/messages": ["event: message_stop\n", "event: error\n"],
+  "/v1/responses": ["event: response.completed\n", "event: response.incomplete\n", "event: response.failed\n", "event: error\n"],
+};
+const DONE = ["data: [DONE]\n"];
+const LONGEST = 32;
+const DECODER = new TextDecoder();
+
 /** Progress of one stream, whichever cells it comes from. */
 export class StreamProgress {
   readonly #several: boolean;
   /** Choices are told again from the beginning: what is known of tokens would lack their log-probabilities. */
   readonly #anew: boolean;
+  readonly #last: readonly string[];
   readonly #tokens: number[][] = [];
   #seed: bigint | null = null;
+  #ended = false;
   /** Events that the client has seen, by choice. */
   readonly #seen = new Map<number, number>();
   /** Events of the cell that goes on, by choice. */
   #told = new Map<number, number>();
   #tokensTold = new Map<number, number>();
 
-  constructor({ several, logprobs }: Pick<FrontRequest, "several" | "logprobs">) {
+  constructor({ path, several, logprobs }: Pick<FrontRequest, "path" | "several" | "logprobs">) {
     this.#several = several;
     this.#anew = several && logprobs;
-  }
-
-  /** Whether the client has seen anything. */
-  get begun(): boolean {
-    return this.#seen.size > 0;
+    this.#last = LAST[path] ?? DONE;
   }
 
   /** Whether the client may have seen something of what was drawn. */
   get drawn(): boolean {
     return this.#seed !== null;
+  }
+
+  /** Whether the client has seen the last event that there is. */
+  get ended(): boolean {
+    return this.#ended;
   }
 
   /** What the next cell is told, if anything was drawn. */
@@ -49,26 +61,33 @@ export class StreamProgress {
   take({ bytes, notes }: RelayedEvent): boolean {
     if (notes.seed !== undefined) this.#seed ??= notes.seed;
     for (const [choice, tokens] of notes.tokens ?? []) this.#takeTokens(choice, tokens);
+    if (bytes.length === 0) return false;
     const choice = this.#several ? choiceOf(bytes) : 0;
     const told = (this.#told.get(choice) ?? 0) + 1;
     this.#told.set(choice, told);
     if (told <= (this.#seen.get(choice) ?? 0)) return false;
     this.#seen.set(choice, told);
+    const begin = DECODER.decode(bytes.subarray(0, LONGEST));
+    this.#ended ||= this.#last.some((last) => begin.startsWith(last));
     return true;
   }
 
   #takeTokens(choice: number, tokens: readonly number[]): void {
     const known = this.#tokens[choice] ??= [];
     const told = this.#tokensTold.get(choice) ?? 0;
-    known.push(...tokens.slice(Math.max(0, known.length - told)));
+    // One by one: a cell that goes on tells all tokens of a long answer at once, more than a call takes arguments.
+    for (const token of tokens.slice(Math.max(0, known.length - told))) known.push(token);
     this.#tokensTold.set(choice, told + tokens.length);
   }
 }
 
 /** Whose event it is; -1: nobody's in particular. */
 function choiceOf(bytes: Uint8Array<ArrayBuffer>): number {
-  const text = new TextDecoder().decode(bytes);
-  const data = text.slice(text.indexOf("data: ") + 6);
-  if (data.startsWith("[DONE]")) return -1;
-  return (JSON.parse(data) as { choices?: { index?: number }[] }).choices?.[0]?.index ?? -1;
+  const text = DECODER.decode(bytes);
+  try {
+    return (JSON.parse(text.slice(text.indexOf("data: ") + 6)) as { choices?: { index?: number }[] }).choices?.[0]?.index ?? -1;
+  } catch {
+    // The last one is no JSON.
+    return -1;
+  }
 }

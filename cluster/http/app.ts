@@ -3,7 +3,6 @@
  *
  * @module
  */
-import manifest from "../../deno.json" with { type: "json" };
 import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
 import type { ServedModel } from "../../core/engine.ts";
@@ -13,18 +12,18 @@ import { addDashboard, DASHBOARD_PATHS } from "./dashboard/routes.ts";
 import type { LoadingPace } from "../observe/loading_pace.ts";
 import type { ServerMetrics } from "../observe/metrics.ts";
 import type { TextService } from "../text/text_work.ts";
-import { type BodyLimits, bodyLimits } from "./body.ts";
-import { errorResponse } from "./error_response.ts";
+import { bodyBytesFor, type BodyLimits, bodyLimits } from "./body.ts";
 import { KeptItems } from "./kept_items.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
 import { handleChat } from "./openai/chat.ts";
 import { handleCompletion } from "./openai/completions.ts";
-import { HttpError, noSuchModel, quoted, toHttpError } from "../api/errors.ts";
+import { HttpError, noSuchModel, quoted } from "../api/errors.ts";
 import { allowOrigins, checkOrigin, type ClientLimits, limitClients, nameRequest, type OriginRules, RateLimiter, requireKey } from "./guards.ts";
 import { isAnthropic } from "./anthropic/shapes.ts";
 import { handleMessages } from "./anthropic/messages.ts";
 import { handleResponses } from "./openai/responses.ts";
-import { type FrontRules, handleContinue, recogniseFronts, unlessFront } from "./relay/fronts.ts";
+import { addErrors, addHealth, HEALTH_PATHS } from "./every_server.ts";
+import { type ContinueOptions, type FrontRules, handleContinue, recogniseFronts, unlessFront } from "./relay/fronts.ts";
 import { RelayedEngine } from "./relay/relayed_engine.ts";
 import { CONTINUE_PATH } from "./relay/relayed_request.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
@@ -83,15 +82,11 @@ export interface AppOptions {
   readonly fronts?: FrontRules | null;
 }
 
-/** Of a body by default; more where the context is so long that prompts need it. */
-const LEAST_BODY_BYTES = 4 << 20;
-/** A token is some four bytes of text, or up to eight as a number; escaped, a character alone takes six. */
-const BODY_BYTES_PER_TOKEN = 32;
 /** The same where models are not known before they are loaded: a million tokens. */
 export const SEVERAL_BODY_BYTES = 32 << 20;
 
 /** Everybody may ask about health. */
-const OPEN_PATHS = ["/healthz", "/health", "/readyz", "/version", ...DASHBOARD_PATHS];
+const OPEN_PATHS = [...HEALTH_PATHS, ...DASHBOARD_PATHS];
 
 /** Endpoints by method and path. @param state asked at every request: a server that is loading answers about itself */
 export function createApp(state: () => ServerState, options: AppOptions): Hono<AppEnv> {
@@ -103,7 +98,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
     if ("loading" in now) {
       throw new HttpError(503, `The model is still ${now.pace?.downloading ? "being downloaded" : "loading"}`, { code: "loading", retryAfter: 1 });
     }
-    bodies ??= bodyLimits(options.maxBodyBytes ?? Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * now.model.engine.maxContext));
+    bodies ??= bodyLimits(options.maxBodyBytes ?? bodyBytesFor(now.model.engine.maxContext));
     const relay = c?.get("relay");
     const model = relay === undefined ? now.model : { ...now.model, engine: new RelayedEngine(now.model.engine, relay) };
     return { model, grammars: now.grammars, text: now.text, bodies, items, shutdown };
@@ -116,7 +111,8 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
   if (apiKeys.length > 0) app.use(except(OPEN_PATHS, unlessFront(requireKey(apiKeys))));
   if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
-  app.post(CONTINUE_PATH, (c) => handleContinue(c, () => loaded(), (request, resumption) => app.fetch(request, { resumption })));
+  const dispatch: ContinueOptions["dispatch"] = (request, resumption) => app.fetch(request, { resumption });
+  app.post(CONTINUE_PATH, (c) => handleContinue(c, { rules: fronts, server: loaded, dispatch }));
   app.post("/v1/embeddings", () => {
     throw new HttpError(
       400,
@@ -152,8 +148,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
     if (model === undefined) throw noSuchModel(id, `this server serves ${quoted(listed.map(({ id }) => id))}`);
     return c.json(modelObject(model, isAnthropic(c)));
   });
-  for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
-  app.get("/version", (c) => c.json({ version: manifest.version }));
+  addHealth(app);
   app.get("/readyz", (c) => {
     if (models !== undefined) {
       if (drain.aborted) return c.json({ status: "not ready" }, 503);
@@ -175,8 +170,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
     });
   }
   addDashboard(app);
-  app.notFound((c) => errorResponse(c, new HttpError(404, `There is no ${c.req.method} ${c.req.path} here`, { code: "not_found" })));
-  app.onError((error, c) => errorResponse(c, toHttpError(error)));
+  addErrors(app);
   return app;
 }
 

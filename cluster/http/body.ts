@@ -11,6 +11,18 @@ import { HttpError } from "../api/errors.ts";
 export interface BodyLimits {
   readonly maxBytes: number;
   readonly budget: Budget;
+  /** What allows more; default: the setting of a server. */
+  readonly remedy?: string;
+}
+
+/** Of a body by default; more where the context is so long that prompts need it. */
+const LEAST_BODY_BYTES = 4 << 20;
+/** A token is some four bytes of text, or up to eight as a number; escaped, a character alone takes six. */
+const BODY_BYTES_PER_TOKEN = 32;
+
+/** Bytes that a body may have by default where contexts have so many tokens. */
+export function bodyBytesFor(maxContext: number): number {
+  return Math.max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * maxContext);
 }
 
 /** Bodies as large as they may be that are read at a time: of one client, and in all. */
@@ -41,7 +53,8 @@ export class HeldBody implements Disposable {
   }
 
   /** Reads a request's body. @throws {HttpError} 413 if it is too large, 415 if it is compressed, 429 if too much is being read already */
-  static async read(request: Request, client: string, { maxBytes, budget }: BodyLimits): Promise<HeldBody> {
+  static async read(request: Request, client: string, limits: BodyLimits): Promise<HeldBody> {
+    const { maxBytes, budget } = limits;
     const encoding = request.headers.get("content-encoding")?.toLowerCase() ?? "identity";
     if (encoding !== "identity") {
       throw new HttpError(415, `Bodies are not taken in the content encoding "${encoding.slice(0, 64)}"; send this one as it is`, {
@@ -49,10 +62,10 @@ export class HeldBody implements Disposable {
       });
     }
     const announced = Number(request.headers.get("content-length") ?? LEAST);
-    if (announced > maxBytes) throw tooLarge(maxBytes);
+    if (announced > maxBytes) throw tooLarge(limits);
     const body = new HeldBody(budget, client, announced);
     try {
-      for await (const piece of request.body ?? []) body.#add(piece, maxBytes);
+      for await (const piece of request.body ?? []) body.#add(piece, limits);
       return body;
     } catch (error) {
       body[Symbol.dispose]();
@@ -70,9 +83,10 @@ export class HeldBody implements Disposable {
     this.#taken = 0;
   }
 
-  #add(piece: Uint8Array, maxBytes: number): void {
+  #add(piece: Uint8Array, limits: BodyLimits): void {
+    const { maxBytes } = limits;
     const needed = this.#filled + piece.length;
-    if (needed > maxBytes) throw tooLarge(maxBytes);
+    if (needed > maxBytes) throw tooLarge(limits);
     if (needed > this.#buffer.length) {
       const capacity = Math.min(maxBytes, Math.max(needed, 2 * this.#buffer.length));
       this.#take(capacity - this.#buffer.length);
@@ -90,6 +104,6 @@ export class HeldBody implements Disposable {
   }
 }
 
-function tooLarge(maxBytes: number): HttpError {
-  return new HttpError(413, `The request body exceeds ${maxBytes} bytes; server.maxBodyBytes allows more`, { code: "request_too_large" });
+function tooLarge({ maxBytes, remedy = "server.maxBodyBytes allows more" }: BodyLimits): HttpError {
+  return new HttpError(413, `The request body exceeds ${maxBytes} bytes; ${remedy}`, { code: "request_too_large" });
 }

@@ -4,10 +4,11 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { createHash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
 import { HttpError } from "../api/errors.ts";
+import { bearerOf, digestOf } from "./keys.ts";
 import type { AppEnv } from "./server_context.ts";
 
 /** Where requests may come from. */
@@ -54,15 +55,15 @@ export function allowOrigins(origins: readonly string[]): MiddlewareHandler<AppE
 /**
  * Refuses requests without a key, compared in constant time, and notes whose they are. Anthropic's clients send theirs as `x-api-key`.
  *
- * @param digestOf digests of one length; each key that a request shows has its own made once
+ * @param digest makes digests of one length; each key that a request shows has its own made once
  */
-export function requireKey(apiKeys: readonly string[], digestOf: (key: string) => Uint8Array = sha256): MiddlewareHandler<AppEnv> {
-  const digests = apiKeys.map(digestOf);
+export function requireKey(apiKeys: readonly string[], digest: (key: string) => Uint8Array = digestOf): MiddlewareHandler<AppEnv> {
+  const digests = apiKeys.map(digest);
   return async (c, next) => {
     const header = c.req.header("authorization");
-    const given = [/^bearer +(\S+) *$/i.exec(header ?? "")?.[1], c.req.header("x-api-key")].filter((key) => key !== undefined);
+    const given = [bearerOf(header), c.req.header("x-api-key")].filter((key) => key !== undefined);
     // All are compared with all, so that no time tells which came near.
-    const right = given.map(digestOf).filter((shown) => digests.filter((digest) => timingSafeEqual(digest, shown)).length > 0);
+    const right = given.map(digest).filter((shown) => digests.filter((own) => timingSafeEqual(own, shown)).length > 0);
     if (right.length === 0) {
       c.header("www-authenticate", "Bearer");
       const problem = given.length > 0
@@ -78,16 +79,17 @@ export function requireKey(apiKeys: readonly string[], digestOf: (key: string) =
   };
 }
 
-function sha256(key: string): Uint8Array {
-  return createHash("sha256").update(key).digest();
-}
-
 /** What one client may do; undefined: as much as it likes. */
 export interface ClientLimits {
   /** Requests at a time. */
   readonly concurrent?: number;
   readonly requestsPerMinute?: number;
 }
+
+/** What limits are set by. */
+export type LimitNames = Readonly<Record<keyof ClientLimits, string>>;
+
+const SETTINGS: LimitNames = { concurrent: "server.limits.concurrent", requestsPerMinute: "server.limits.requestsPerMinute" };
 
 interface Account {
   running: number;
@@ -100,12 +102,17 @@ interface Account {
 export class RateLimiter {
   readonly #limits: ClientLimits;
   readonly #now: () => number;
+  readonly #names: LimitNames;
   readonly #accounts = new Map<string, Account>();
 
-  /** @param now milliseconds */
-  constructor(limits: ClientLimits, now: () => number = () => performance.now()) {
+  /** @param options.now milliseconds @param options.names what the limits are set by */
+  constructor(
+    limits: ClientLimits,
+    { now = () => performance.now(), names = SETTINGS }: { readonly now?: () => number; readonly names?: LimitNames } = {},
+  ) {
     this.#limits = limits;
     this.#now = now;
+    this.#names = names;
   }
 
   /** Begins a request. @returns what ends it @throws {HttpError} 429 that says when to come again */
@@ -113,12 +120,15 @@ export class RateLimiter {
     const { concurrent = Infinity, requestsPerMinute } = this.#limits;
     const account = this.#account(client);
     if (account.running >= concurrent) {
-      throw tooMany(`${account.running} requests of this client are running; the most are ${concurrent} (server.limits.concurrent)`, 1);
+      throw tooMany(`${account.running} requests of this client are running; the most are ${concurrent} (${this.#names.concurrent})`, 1);
     }
     if (requestsPerMinute !== undefined) {
       if (account.tokens < 1) {
         const seconds = Math.ceil((1 - account.tokens) / requestsPerMinute * 60);
-        throw tooMany(`This client may make ${requestsPerMinute} requests in a minute (server.limits.requestsPerMinute); wait ${seconds} s`, seconds);
+        throw tooMany(
+          `This client may make ${requestsPerMinute} requests in a minute (${this.#names.requestsPerMinute}); wait ${seconds} s`,
+          seconds,
+        );
       }
       account.tokens--;
     }
@@ -195,6 +205,9 @@ export function endingWith(response: Response, onEnd: (abandoned: boolean) => vo
   }, { highWaterMark: 0 });
   return new Response(body, response);
 }
+
+/** Names that clients and fronts may give requests. */
+export const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 /** Names the request, in its response and in logs. */
 export async function nameRequest(c: Context<AppEnv>, next: () => Promise<void>): Promise<void> {

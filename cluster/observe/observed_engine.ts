@@ -6,37 +6,21 @@
 import { SpanStatusCode, type Tracer } from "@opentelemetry/api";
 import { context, trace } from "@opentelemetry/api";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../../core/engine.ts";
+import { EngineAround } from "../../core/engine_around.ts";
 import { asLatentmeshError } from "../../core/errors.ts";
 import type { ServerMetrics } from "./metrics.ts";
 
 /** Measures an engine's generations. */
-export class ObservedEngine implements TokenEngine {
-  readonly #engine: TokenEngine;
+export class ObservedEngine extends EngineAround {
   readonly #metrics: ServerMetrics;
   readonly #tracer: Tracer = trace.getTracer("latentmesh");
 
   constructor(engine: TokenEngine, metrics: ServerMetrics) {
-    this.#engine = engine;
+    super(engine);
     this.#metrics = metrics;
   }
 
-  get maxContext(): number {
-    return this.#engine.maxContext;
-  }
-
-  get maxPositions(): number | undefined {
-    return this.#engine.maxPositions;
-  }
-
-  get ready(): boolean {
-    return this.#engine.ready;
-  }
-
-  get degraded(): string | null {
-    return this.#engine.degraded ?? null;
-  }
-
-  async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
+  override async generate(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const attributes = { "gen_ai.operation.name": "generate", "gen_ai.usage.input_tokens": request.prompt.length };
     const span = this.#tracer.startSpan("generate", { attributes });
     const observed = this.#metrics.begin();
@@ -57,7 +41,7 @@ export class ObservedEngine implements TokenEngine {
     };
     try {
       // What the engine does belongs to this span.
-      await context.with(trace.setSpan(context.active(), span), () => this.#engine.generate(request, see));
+      await context.with(trace.setSpan(context.active(), span), () => this.inner.generate(request, see));
     } catch (thrown) {
       const error = asLatentmeshError(thrown);
       reason = error.code;

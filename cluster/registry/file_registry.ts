@@ -4,8 +4,8 @@
  * @module
  */
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import type { RecordTexts } from "../../core/registry/membership.ts";
 import type { CellFacts, CellRegistry, CellWatch, Registration } from "../../core/registry/registry.ts";
-import { writeWhole } from "../processes/write_whole.ts";
 import { PolledWatch } from "./polled_watch.ts";
 import type { RecordStore } from "./record_store.ts";
 import { Registrar } from "./registrar.ts";
@@ -57,16 +57,36 @@ export class FileRegistry implements CellRegistry {
     const path = (id: string) => `${this.#directory}/${id}${SUFFIX}`;
     return {
       read: (id) => textOf(path(id)),
-      write: (id, text, instance) => writeWhole(path(id), new TextEncoder().encode(text), instance),
+      write: (id, text, instance) => this.#write(path(id), text, instance),
       remove: (id) => Deno.remove(path(id)).catch(unlessMissing),
     };
   }
 
-  async #list(): Promise<Map<string, string>> {
-    const texts = new Map<string, string>();
+  /**
+   * Readers never see half of a record. It is written anew at every beat, so that nothing of it is worth waiting for a disk; and each operation waits for a turn of the
+   * event loop, which has few while a cell computes: as few as will do.
+   */
+  async #write(path: string, text: string, instance: string): Promise<void> {
+    const unfinished = `${path}.${instance}`;
+    try {
+      await Deno.writeTextFile(unfinished, text).catch(async (error) => {
+        unlessMissing(error);
+        await Deno.mkdir(this.#directory, { recursive: true });
+        await Deno.writeTextFile(unfinished, text);
+      });
+      await Deno.rename(unfinished, path);
+    } catch (cause) {
+      await Deno.remove(unfinished).catch(() => {});
+      throw new LatentmeshError("capacity", `Cannot write ${path}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  async #list(): Promise<RecordTexts> {
+    const texts = new Map<string, string | Error>();
     for await (const { name, isDirectory } of Deno.readDir(this.#directory)) {
       if (isDirectory || !name.endsWith(SUFFIX)) continue;
-      const text = await textOf(`${this.#directory}/${name}`);
+      // Others can be read where one cannot.
+      const text = await textOf(`${this.#directory}/${name}`).catch((error) => error instanceof Error ? error : new Error(messageOf(error)));
       if (text !== null) texts.set(name, text);
     }
     return texts;
@@ -80,9 +100,11 @@ async function textOf(path: string): Promise<string | null> {
     const bytes = new Uint8Array(MOST_BYTES);
     let filled = 0;
     while (filled < bytes.length) {
-      const count = await file.read(bytes.subarray(filled));
-      if (count === null) break;
+      const wanted = bytes.length - filled;
+      const count = await file.read(bytes.subarray(filled)) ?? 0;
       filled += count;
+      // Of a file, less comes at its end only.
+      if (count < wanted) break;
     }
     return new TextDecoder().decode(bytes.subarray(0, filled));
   } catch (error) {

@@ -6,6 +6,7 @@
 import type { KV } from "@nats-io/kv";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
+import { guardSockets } from "./nats_sockets.ts";
 
 /** Where a bucket is, and how one gets there. */
 export interface NatsPlace {
@@ -24,6 +25,9 @@ const RECONNECT_WAIT = 500;
 const CONNECT_TIMEOUT = 5000;
 /** Milliseconds for one request: what was lost with a connection must be written again before anybody takes its cell for gone. */
 const TIMEOUT = 1000;
+/** Milliseconds between pings, and how many may be unanswered: a server that is silent must be noticed before its silence is taken for that of cells. */
+const PING_INTERVAL = 1000;
+const UNANSWERED = 2;
 
 /** A connection, and the bucket as long as there is one. */
 export class NatsBucket {
@@ -59,6 +63,8 @@ export class NatsBucket {
         // A server that has lost its users has not lost them for ever.
         ignoreAuthErrorAbort: true,
         reconnectTimeWait: RECONNECT_WAIT,
+        pingInterval: PING_INTERVAL,
+        maxPingOut: UNANSWERED,
         name: "latentmesh",
       });
       return new NatsBucket(connection, bucket);
@@ -120,26 +126,4 @@ export class NatsBucket {
       this.onConnection();
     }
   }
-}
-
-let guarded: Promise<void> | null = null;
-
-/**
- * The client takes all listeners off a socket before it puts others there, and when it gives one up: an error that comes in between is nobody's, and would end the
- * process. Here it is nobody's loss: the client learns from the socket's end.
- */
-function guardSockets(): Promise<void> {
-  return guarded ??= import("@nats-io/transport-node/lib/node_transport.js").then(({ NodeTransport }) => {
-    const { dial } = NodeTransport.prototype;
-    NodeTransport.prototype.dial = async function (place) {
-      const socket = await dial.call(this, place);
-      const remove = socket.removeAllListeners.bind(socket);
-      const ignore = () => {};
-      socket.removeAllListeners = (event) => {
-        remove(event);
-        return socket.on("error", ignore);
-      };
-      return socket.on("error", ignore);
-    };
-  });
 }

@@ -161,11 +161,11 @@ class WatchedRecords {
       this.#texts = texts;
       begun();
     };
-    // Of an empty bucket, nothing is told.
-    const { values: keys } = await kv.status();
     const watch = await kv.watch();
     this.#stop = () => watch.stop();
-    if (keys === 0) initialized();
+    // Of an empty bucket, nothing is told. What comes between watch and status is.
+    const { values } = await kv.status();
+    if (values === 0) initialized();
     for await (const entry of watch) {
       if (entry.operation === "PUT") texts.set(entry.key, entry.string());
       else texts.delete(entry.key);

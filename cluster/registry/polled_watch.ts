@@ -5,7 +5,7 @@
  */
 import { messageOf } from "../../core/errors.ts";
 import type { CellRecord } from "../../core/registry/cell_record.ts";
-import { Membership } from "../../core/registry/membership.ts";
+import { CELL_TTL, Membership, type RecordTexts } from "../../core/registry/membership.ts";
 import type { CellWatch } from "../../core/registry/registry.ts";
 import { log } from "../logs/log.ts";
 import { RepeatedLog } from "../logs/repeated_log.ts";
@@ -14,8 +14,8 @@ import { RepeatedLog } from "../logs/repeated_log.ts";
 export interface PolledWatchOptions {
   /** How the registry was named, for people. */
   readonly name: string;
-  /** All texts of records, by where they are. */
-  readonly list: () => Promise<ReadonlyMap<string, string>>;
+  /** All records. @throws if none of them can be read */
+  readonly list: () => Promise<RecordTexts>;
   readonly onChange: () => void;
   /** Milliseconds between two looks. */
   readonly pollMs: number;
@@ -76,7 +76,10 @@ export class PolledWatch implements CellWatch {
     const { name, list, onChange } = this.#options;
     try {
       const texts = await list();
-      this.#seen = performance.now();
+      const now = performance.now();
+      // Where a look has taken so long, cells could not write either, or nobody was there to see that they did.
+      if (now - this.#seen > (this.#options.ttlMs ?? CELL_TTL) / 2) this.#membership.blind(now);
+      this.#seen = now;
       if (this.#membership.see(texts, this.#seen)) onChange();
     } catch (error) {
       this.#membership.blind(performance.now());

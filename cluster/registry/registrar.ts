@@ -4,7 +4,7 @@
  * @module
  */
 import { type CellRecord, readRecord, REGISTRY_PROTOCOL, writeRecord } from "../../core/registry/cell_record.ts";
-import { CELL_BEAT, supersedes } from "../../core/registry/membership.ts";
+import { CELL_BEAT, CELL_TTL, supersedes } from "../../core/registry/membership.ts";
 import type { CellFacts, Registration } from "../../core/registry/registry.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { log } from "../logs/log.ts";
@@ -22,8 +22,10 @@ export interface RegistrarOptions {
   readonly beatMs?: number;
 }
 
-/** Beats for which a record that was there before must stand still before its name is taken. */
-const STANDSTILL_BEATS = 2.5;
+/** Beats for which a record that was there before must stand still before its name is taken: nobody loses it whom fronts believe to live. */
+const STANDSTILL_BEATS = CELL_TTL / CELL_BEAT;
+/** Milliseconds for which a store is waited for that does not answer when a cell ends. */
+const LEAVING = 2000;
 
 /** Keeps a record. */
 export class Registrar implements Registration {
@@ -44,19 +46,19 @@ export class Registrar implements Registration {
     this.#own = own;
   }
 
-  /** Takes the name and writes the first record. @throws {LatentmeshError} `invalid_config` if a cell that lives has it, `capacity` if nothing can be written */
+  /** Takes the name and writes the first record. @throws {LatentmeshError} `invalid_config` if a cell that lives has it, or nobody could read the record, `capacity` if nothing can be written */
   static async register(store: RecordStore, options: RegistrarOptions): Promise<Registrar> {
-    const { id } = options.facts();
+    const facts = options.facts();
     const { name, beatMs = CELL_BEAT } = options;
-    const before = await recordOf(store, id, name);
-    if (before !== null) await expectStandstill(store, before, { name, waitMs: STANDSTILL_BEATS * beatMs });
-    const own = { incarnation: (before?.incarnation ?? 0) + 1, instance: crypto.randomUUID() };
-    const registrar = new Registrar(store, options, own);
-    try {
-      await registrar.#write();
-    } catch (cause) {
-      throw new LatentmeshError("capacity", `Cannot register at ${name}: ${messageOf(cause)}`, { cause });
-    }
+    const instance = crypto.randomUUID();
+    const checked = readRecord(writeRecord({ protocol: REGISTRY_PROTOCOL, incarnation: 1, instance, beat: 0, ...facts }));
+    if ("problem" in checked) throw new LatentmeshError("invalid_config", `Cannot register at ${name}: ${checked.problem}`, { param: "cell" });
+    const before = await attempted(name, () => store.read(facts.id));
+    if (before !== null) await expectStandstill(store, before, { id: facts.id, name, waitMs: STANDSTILL_BEATS * beatMs });
+    const known = before === null ? null : readRecord(before);
+    const incarnation = known !== null && "record" in known ? known.record.incarnation + 1 : 1;
+    const registrar = new Registrar(store, options, { incarnation, instance });
+    await attempted(name, () => registrar.#write());
     registrar.#schedule();
     return registrar;
   }
@@ -71,6 +73,14 @@ export class Registrar implements Registration {
   }
 
   async close(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const given = new Promise<void>((resolve) => timer = setTimeout(resolve, LEAVING));
+    await Promise.race([this.#leave(), given]);
+    clearTimeout(timer);
+  }
+
+  async #leave(): Promise<void> {
+    clearTimeout(this.#timer);
     // What was said last, such as that the cell ends, is written still.
     await this.#writing;
     const registered = !this.#ended;
@@ -79,8 +89,9 @@ export class Registrar implements Registration {
     if (!registered) return;
     try {
       const { id } = this.#options.facts();
-      const now = await recordOf(this.#store, id, this.#options.name);
-      if (now?.instance === this.#own.instance) await this.#store.remove(id);
+      const text = await this.#store.read(id);
+      const now = text === null ? null : readRecord(text);
+      if (now !== null && "record" in now && now.record.instance === this.#own.instance) await this.#store.remove(id);
     } catch (error) {
       // It goes by itself when it changes no more.
       log("warn", `cannot take this cell's record from ${this.#options.name}: ${messageOf(error)}`);
@@ -91,26 +102,40 @@ export class Registrar implements Registration {
     await this.close();
   }
 
-  #schedule(): void {
+  /** @param taken milliseconds that the beat before took: beats of a busy process come no later for it */
+  #schedule(taken = 0): void {
     if (this.#ended) return;
     this.#timer = setTimeout(() => {
+      const began = performance.now();
       this.refresh();
-      void this.#writing.then(() => this.#schedule());
-    }, this.#options.beatMs ?? CELL_BEAT);
+      void this.#writing.then(() => this.#schedule(performance.now() - began));
+    }, Math.max(0, (this.#options.beatMs ?? CELL_BEAT) - taken));
   }
 
   async #tryBeat(): Promise<void> {
     if (this.#ended) return;
-    const { name, facts, onLost } = this.#options;
+    const { name, facts } = this.#options;
     try {
       const { id } = facts();
-      const now = await recordOf(this.#store, id, name);
-      if (now === null || !supersedes(now, this.#own)) return await this.#write();
-      this.#ended = true;
-      onLost(`another process has registered as cell "${id}" at ${name}, with the address ${now.url}; give every cell an id of its own (--cell-id)`);
+      const text = await this.#store.read(id);
+      const now = text === null ? null : readRecord(text);
+      if (now === null) return await this.#write();
+      if ("record" in now) {
+        if (!supersedes(now.record, this.#own)) return await this.#write();
+        return this.#lose(`another process has registered as cell "${id}" at ${name}, with the address ${now.record.url}`);
+      }
+      // Nobody leaves such a record over a newer one but a process that lives.
+      if (now.newer) return this.#lose(`a process of a newer release has registered as cell "${id}" at ${name}`);
+      this.#failures.say(`this cell's record at ${name} was spoilt, and is written anew: ${now.problem}`);
+      await this.#write();
     } catch (error) {
       this.#failures.say(`cannot write this cell's record to ${name}; it is tried again: ${messageOf(error)}`, 1);
     }
+  }
+
+  #lose(problem: string): void {
+    this.#ended = true;
+    this.#options.onLost(`${problem}; give every cell an id of its own (--cell-id)`);
   }
 
   async #write(): Promise<void> {
@@ -119,28 +144,30 @@ export class Registrar implements Registration {
   }
 }
 
-/** What a store says of a cell; null where that is nothing, or nothing that can be read. */
-async function recordOf(store: RecordStore, id: string, name: string): Promise<CellRecord | null> {
-  const text = await store.read(id);
-  if (text === null) return null;
-  const read = readRecord(text);
-  if ("record" in read) return read.record;
-  throw new LatentmeshError("invalid_config", `Cannot use the record of cell "${id}" at ${name}: ${read.problem}`, { param: "cell.id" });
+/** @throws {LatentmeshError} `capacity` if a store fails */
+async function attempted<T>(name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw new LatentmeshError("capacity", `Cannot register at ${name}: ${messageOf(cause)}`, { cause });
+  }
 }
 
-/** Waits for a sign of life of whoever has the name. @throws {LatentmeshError} `invalid_config` if there is one */
+/** Waits for a sign of life of whoever has the name: a record that changes. @throws {LatentmeshError} `invalid_config` if there is one */
 async function expectStandstill(
   store: RecordStore,
-  before: CellRecord,
-  { name, waitMs }: { readonly name: string; readonly waitMs: number },
+  before: string,
+  { id, name, waitMs }: { readonly id: string; readonly name: string; readonly waitMs: number },
 ): Promise<void> {
-  log("info", `registry the id "${before.id}" was another process's at ${name}; waiting ${(waitMs / 1000).toFixed(1)} s for a sign of life`);
+  log("info", `registry the id "${id}" was another process's at ${name}; waiting ${(waitMs / 1000).toFixed(1)} s for a sign of life`);
   await new Promise((resolve) => setTimeout(resolve, waitMs));
-  const now = await recordOf(store, before.id, name);
-  if (now === null || (now.instance === before.instance && now.beat === before.beat)) return;
+  const now = await attempted(name, () => store.read(id));
+  if (now === null || now === before) return;
+  const read = readRecord(now);
+  const where = "record" in read ? `with the address ${read.record.url}` : "of a release that this one does not understand";
   throw new LatentmeshError(
     "invalid_config",
-    `Cannot register as cell "${before.id}" at ${name}: a cell that lives has this id, with the address ${now.url}; choose another one (--cell-id)`,
+    `Cannot register as cell "${id}" at ${name}: a cell that lives has this id, ${where}; choose another one (--cell-id)`,
     { param: "cell.id" },
   );
 }

@@ -6,6 +6,7 @@
 import type { Message, ReasoningEffort, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import type { ArgumentTypes } from "../../core/text/answers/argument_types.ts";
 import type { GrammarParams, WrittenGrammar } from "../grammar/written_grammar.ts";
+import type { GeneratingPath } from "../api/continuation_schema.ts";
 import type { HttpErrorFields } from "../api/errors.ts";
 import type { ChatRequest, CompletionRequest } from "../api/openai_schema.ts";
 import type { MessagesRequest } from "../api/messages_schema.ts";
@@ -102,6 +103,19 @@ export interface PreparedMessage {
   readonly warning: string | null;
 }
 
+/** A request that goes on with what another cell has begun to answer. */
+export interface PreparedContinuation {
+  readonly path: GeneratingPath;
+  /** The request as the other cell got it. */
+  readonly body: Uint8Array<ArrayBuffer>;
+  readonly seed: string;
+  /** By choice. */
+  readonly tokens: readonly Uint32Array[];
+  /** See `cluster/api/continuation_schema.ts`. */
+  readonly fingerprint?: string;
+  readonly weights?: string;
+}
+
 /** What is given and what is gotten, by kind. */
 export interface TextJobs {
   readonly chat: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedChat };
@@ -109,6 +123,7 @@ export interface TextJobs {
   /** Of a request that refers to items, their names, unless they are given. */
   readonly response: { readonly input: ResponseBody; readonly output: PreparedResponse | { readonly references: readonly string[] } };
   readonly message: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedMessage };
+  readonly continuation: { readonly input: Uint8Array<ArrayBuffer>; readonly output: PreparedContinuation };
   /** The whole answer, as JSON. */
   readonly messageTokens: { readonly input: Uint8Array<ArrayBuffer>; readonly output: Uint8Array<ArrayBuffer> };
   /** The whole answer, as JSON. */

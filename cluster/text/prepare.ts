@@ -15,6 +15,7 @@ import {
   detokenizeRequest,
   tokenizeRequest,
 } from "../api/openai_schema.ts";
+import { continuationRequest } from "../api/continuation_schema.ts";
 import { parseBody } from "../api/parse_body.ts";
 import { countTokensRequest, messagesRequest } from "../api/messages_schema.ts";
 import { conversationOfMessages, MESSAGES_FIELDS } from "./message_fields.ts";
@@ -23,7 +24,7 @@ import { leftOutWarning } from "./warnings.ts";
 import { responsesRequest } from "../api/responses_schema.ts";
 import { checkPrompt, encodeFitting } from "./check_prompt.ts";
 import { predictionOf } from "./prediction.ts";
-import type { LogitBias, PreparedChat, PreparedCompletion, PreparedMessage, TextJobKind, TextJobs } from "./jobs.ts";
+import type { LogitBias, PreparedChat, PreparedCompletion, PreparedContinuation, PreparedMessage, TextJobKind, TextJobs } from "./jobs.ts";
 import type { TextModel } from "./text_model.ts";
 
 /** Does a job. @throws {HttpError} if the request cannot be used */
@@ -38,6 +39,7 @@ const JOBS: Jobs = {
   completion: prepareCompletion,
   response: prepareResponse,
   message: prepareMessage,
+  continuation,
   messageTokens,
   tokenize,
   detokenize,
@@ -195,6 +197,18 @@ function prepareMessage(model: TextModel, body: Uint8Array<ArrayBuffer>): Prepar
   };
 }
 
+function continuation(model: TextModel, given: Uint8Array<ArrayBuffer>): PreparedContinuation {
+  const { body, tokens, ...request } = parseBody(continuationRequest, parseJson(given));
+  for (const some of tokens) checkTokens(model, some);
+  return { ...request, body: new TextEncoder().encode(body), tokens: tokens.map((some) => Uint32Array.from(some)) };
+}
+
+function checkTokens(model: TextModel, tokens: readonly number[]): void {
+  const outside = tokens.find((token) => token >= model.vocabSize);
+  if (outside === undefined) return;
+  throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "tokens", code: "invalid_value" });
+}
+
 function messageTokens(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const parsed = parseBody(countTokensRequest, parseJson(body, parseWithNumbers));
   checkModel(model, parsed.model);
@@ -213,10 +227,7 @@ function tokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<A
 function detokenize(model: TextModel, body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const request = parseBody(detokenizeRequest, parseJson(body));
   checkModel(model, request.model);
-  const outside = request.tokens.find((token) => token >= model.vocabSize);
-  if (outside !== undefined) {
-    throw new HttpError(400, `Token ${outside} is outside the vocabulary of ${model.vocabSize}`, { param: "tokens", code: "invalid_value" });
-  }
+  checkTokens(model, request.tokens);
   return json({ prompt: model.tokenizer.decode(request.tokens, { skipSpecial: false }) });
 }
 

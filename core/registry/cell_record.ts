@@ -70,8 +70,8 @@ export interface CellRecord {
   readonly spilled: readonly string[];
 }
 
-/** A record that was read: it, or why it cannot be used. */
-export type ReadRecord = { readonly record: CellRecord } | { readonly problem: string };
+/** A record that was read: it, or why it cannot be used, and whether that is because a newer release has written it. */
+export type ReadRecord = { readonly record: CellRecord } | { readonly problem: string; readonly newer: boolean };
 
 /** Reads a record. @param text JSON, as {@link writeRecord} writes it */
 export function readRecord(text: string): ReadRecord {
@@ -79,16 +79,16 @@ export function readRecord(text: string): ReadRecord {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return { problem: `it is not JSON: ${messageOf(error)}` };
+    return { problem: `it is not JSON: ${messageOf(error)}`, newer: false };
   }
   const protocol = typeof value === "object" && value !== null ? (value as { protocol?: unknown }).protocol : undefined;
   if (typeof protocol === "number" && protocol > REGISTRY_PROTOCOL) {
-    return { problem: `it is of protocol ${protocol}, and this program reads ${REGISTRY_PROTOCOL} at most; update it` };
+    return { problem: `it is of protocol ${protocol}, and this program reads ${REGISTRY_PROTOCOL} at most; update it`, newer: true };
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return { record: parsed.data };
   const [issue] = parsed.error.issues;
-  return { problem: `${issue.path.join(".")}: ${problemOf(schema, issue, value)}` };
+  return { problem: `${issue.path.join(".")}: ${problemOf(schema, issue, value)}`, newer: false };
 }
 
 /** Writes a record, as JSON. */

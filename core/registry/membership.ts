@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { messageOf } from "../errors.ts";
 import { type CellRecord, readRecord } from "./cell_record.ts";
 
 /** Milliseconds without a change after which a cell counts as gone. */
@@ -11,10 +12,16 @@ export const CELL_TTL = 5000;
 /** Milliseconds from one writing of a record to the next. */
 export const CELL_BEAT = 1500;
 
+/** What is in a registry, by where it is: texts of records, or why one of them cannot be read. */
+export type RecordTexts = ReadonlyMap<string, string | Error>;
+
 interface Known {
   readonly record: CellRecord;
   /** When it was last seen to be another than before, on the reader's clock. */
   readonly changed: number;
+  readonly place: string;
+  /** What a process has said last that counts less than this one. */
+  other: CellRecord | null;
 }
 
 /** Cells, as one reader knows them. */
@@ -39,18 +46,12 @@ export class Membership {
     return this.#live;
   }
 
-  /** Milliseconds since a cell's record last changed. */
-  quiet(id: string, now: number): number {
-    const known = this.#known.get(id);
-    return known === undefined ? Infinity : now - known.changed;
-  }
-
-  /** Takes in all records that there are. @param texts by where they are @returns whether cells have changed */
-  see(texts: ReadonlyMap<string, string>, now: number): boolean {
+  /** Takes in all records that there are. @returns whether cells have changed */
+  see(texts: RecordTexts, now: number): boolean {
     const seen = new Set<string>();
     for (const place of this.#refused.keys()) if (!texts.has(place)) this.#refused.delete(place);
     for (const [place, text] of texts) {
-      const read = readRecord(text);
+      const read = typeof text === "string" ? readRecord(text) : { problem: `it cannot be read: ${messageOf(text)}` };
       if ("problem" in read) {
         if (this.#refused.get(place) !== read.problem) this.#onProblem(place, read.problem);
         this.#refused.set(place, read.problem);
@@ -58,11 +59,14 @@ export class Membership {
       }
       this.#refused.delete(place);
       seen.add(read.record.id);
-      this.#take(read.record, now);
+      this.#take(place, read.record, now);
     }
-    for (const [id, { record, changed }] of this.#known) {
+    for (const [id, known] of this.#known) {
+      const { record, changed, place } = known;
+      // What cannot be read may have changed meanwhile.
+      if (texts.get(place) instanceof Error && this.#live.includes(record)) this.#known.set(id, { ...known, changed: now });
       // A cell that ends says so before. What is gone without a word may be the registry's loss, which cells make good at their next beat.
-      if (!seen.has(id) && (record.state === "draining" || now - changed >= this.#ttl)) this.#known.delete(id);
+      else if (!seen.has(id) && (record.state === "draining" || now - changed >= this.#ttl)) this.#known.delete(id);
     }
     return this.#sweep(now);
   }
@@ -70,12 +74,19 @@ export class Membership {
   /** Nothing could be read: cells stay as they were last seen. Their time begins anew when records can be read again. */
   blind(now: number): void {
     const live = new Set(this.#live);
-    for (const [id, { record }] of this.#known) if (live.has(record)) this.#known.set(id, { record, changed: now });
+    for (const [id, known] of this.#known) if (live.has(known.record)) this.#known.set(id, { ...known, changed: now });
   }
 
-  #take(record: CellRecord, now: number): void {
-    const before = this.#known.get(record.id)?.record;
-    if (before === undefined || isNewer(record, before)) this.#known.set(record.id, { record, changed: now });
+  #take(place: string, record: CellRecord, now: number): void {
+    const known = this.#known.get(record.id);
+    if (known === undefined || isNewer(record, known.record)) {
+      this.#known.set(record.id, { record, changed: now, place, other: null });
+    } else if (record.instance !== known.record.instance) {
+      // A registry that has lost everything counts processes from the beginning: whoever beats under the name of a cell that is gone has it.
+      const beats = known.other !== null && known.other.instance === record.instance && record.beat > known.other.beat;
+      if (beats && now - known.changed >= this.#ttl) this.#known.set(record.id, { record, changed: now, place, other: null });
+      else known.other = record;
+    }
   }
 
   #sweep(now: number): boolean {

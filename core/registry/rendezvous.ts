@@ -31,11 +31,6 @@ export class Rendezvous {
     for (const load of loads) this.#total += load;
   }
 
-  /** Requests of a cell. */
-  load(cell: number): number {
-    return this.#loads[cell];
-  }
-
   /** So many requests begin there, or end if they are negative. */
   add(cell: number, requests: number): void {
     const load = Math.max(0, this.#loads[cell] + requests);

@@ -3,6 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import { existsSync } from "node:fs";
 import { parse } from "yaml";
 import manifest from "../../deno.json" with { type: "json" };
 import { assertCommand } from "../support/docs/command_lines.ts";
@@ -49,13 +50,44 @@ describe("deploy", () => {
     assertCommand(JSON.parse(lines.find((line) => line.startsWith("CMD"))!.slice("CMD".length)).filter((arg: string) => arg !== "--help"));
   });
 
+  const UNITS = ["latentmesh-cell.service", "latentmesh-front.service"];
+
   it("has units of systemd whose commands exist", async () => {
-    for (const unit of ["latentmesh-cell.service", "latentmesh-front.service"]) {
+    for (const unit of UNITS) {
       const text = await textOf(`systemd/${unit}`);
       assertEquals([...text.matchAll(/^\[(\w+)\]$/gm)].map(([, section]) => section), ["Unit", "Service", "Install"]);
-      for (const line of text.split("\n")) assert(/^(#.*|\[\w+\]|[A-Z]\w+=.+|)$/.test(line), `${unit}: ${line}`);
+      for (const line of text.split("\n")) assert(/^(#.*|\[\w+\]|[A-Z]\w+=.*|)$/.test(line), `${unit}: ${line}`);
       const [, command] = /^ExecStart=\/usr\/local\/bin\/deno task --quiet (.+)$/m.exec(text)!;
       assertCommand(command.split(" "));
+    }
+  });
+
+  it("has units that run as nobody in particular, come after network and registry, and are started again for ever", async () => {
+    for (const unit of UNITS) {
+      const settings = new Map([...(await textOf(`systemd/${unit}`)).matchAll(/^(\w+)=(.*)$/gm)].map(([, key, value]) => [key, value]));
+      const of = (key: string) => settings.get(key) ?? "";
+      assertEquals([of("User"), of("NoNewPrivileges"), of("CapabilityBoundingSet"), of("ProtectSystem")], ["latentmesh", "yes", "", "strict"], unit);
+      for (const other of ["network-online.target", "remote-fs.target", "nats-server.service"]) assert(of("After").split(" ").includes(other), other);
+      assertEquals([of("Restart"), of("StartLimitIntervalSec")], ["on-failure", "0"]);
+      // What is written goes where the unit may write.
+      for (const [, directory] of of("Environment").matchAll(/=(\S+)/g)) {
+        assert(directory.startsWith(`/var/cache/${of("CacheDirectory")}`), directory);
+      }
+    }
+  });
+
+  const ANALYZE = "/usr/bin/systemd-analyze";
+  (existsSync(ANALYZE) ? it : it.skip)("has units that systemd understands", async () => {
+    const directory = await Deno.makeTempDir();
+    try {
+      for (const unit of UNITS) {
+        // Deno is wherever it is, here.
+        await Deno.writeTextFile(`${directory}/${unit}`, (await textOf(`systemd/${unit}`)).replace("/usr/local/bin/deno", Deno.execPath()));
+        const { stderr } = await new Deno.Command(ANALYZE, { args: ["verify", "--man=no", `${directory}/${unit}`], stderr: "piped" }).output();
+        assertEquals(new TextDecoder().decode(stderr).split("\n").filter((line) => line.includes(unit)), []);
+      }
+    } finally {
+      await Deno.remove(directory, { recursive: true });
     }
   });
 });

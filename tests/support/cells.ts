@@ -3,19 +3,23 @@
  *
  * @module
  */
+import { afterAll, beforeAll, describe } from "@std/testing/bdd";
 import type { Hono } from "hono";
 import { createFrontApp, type FrontAppOptions } from "../../cluster/front/front_app.ts";
 import { RunningFront } from "../../cluster/front/running_front.ts";
+import type { SilenceTimes } from "../../cluster/front/silence.ts";
 import type { AppOptions } from "../../cluster/http/app.ts";
 import { createApp } from "../../cluster/http/app.ts";
 import { HttpServer } from "../../cluster/http/server/http_server.ts";
+import type { CellIdentity } from "../../cluster/http/relay/relayed_request.ts";
 import type { AppEnv } from "../../cluster/http/server_context.ts";
 import { createGrammars } from "../../cluster/text/model_grammars.ts";
 import type { TokenEngine, TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { cancellation } from "../../core/errors.ts";
-import { type CellRecord, REGISTRY_PROTOCOL } from "../../core/registry/cell_record.ts";
+import type { CellRecord } from "../../core/registry/cell_record.ts";
 import type { CellRegistry, CellWatch } from "../../core/registry/registry.ts";
-import type { TestApp } from "../../bench/support/server.ts";
+import { cellRecord } from "../../bench/support/cell_records.ts";
+import { openTestApp, type TestApp } from "../../bench/support/server.ts";
 
 /** An engine that a test stops where it likes. */
 class StallingEngine implements TokenEngine {
@@ -69,6 +73,8 @@ export class TestCell implements AsyncDisposable {
   readonly engine: StallingEngine;
   readonly url: string;
   readonly spilled: string[] = [];
+  /** What its tokens depend on. */
+  identity: CellIdentity = { weights: "w", fingerprint: "f" };
   /** Heads of requests. */
   readonly heads: Headers[] = [];
   readonly #server: HttpServer;
@@ -83,7 +89,7 @@ export class TestCell implements AsyncDisposable {
     const app = createApp(() => ({ model, grammars, text }), {
       drain: drain.signal,
       shutdown: shutdown.signal,
-      fronts: { key: null, onSpilled: (key) => this.spilled.push(key) },
+      fronts: { key: null, onSpilled: (key) => this.spilled.push(key), identity: () => this.identity },
       ...change,
     });
     this.#server = HttpServer.listen({ hostname: "127.0.0.1", port: 0, limits: { total: 4096, perAddress: 4096 } }, (request) => {
@@ -94,24 +100,7 @@ export class TestCell implements AsyncDisposable {
   }
 
   record(change: Partial<CellRecord> = {}): CellRecord {
-    return {
-      protocol: REGISTRY_PROTOCOL,
-      id: this.id,
-      incarnation: 1,
-      instance: "test",
-      beat: 0,
-      url: this.url,
-      version: "0",
-      model: "tiny-mla",
-      created: 1,
-      maxContext: this.engine.maxContext,
-      weights: "w",
-      fingerprint: "f",
-      state: "ready",
-      load: { running: 0, waiting: 0 },
-      spilled: [],
-      ...change,
-    };
+    return cellRecord({ id: this.id, url: this.url, maxContext: this.engine.maxContext, ...this.identity, ...change });
   }
 
   /** Breaks all connections, and accepts no more. */
@@ -175,9 +164,9 @@ export interface TestFront extends AsyncDisposable {
 export async function openFront(
   registry: CellRegistry,
   change: Partial<FrontAppOptions> = {},
-  { key }: { readonly key?: string } = {},
+  { key, times }: { readonly key?: string; readonly times?: SilenceTimes } = {},
 ): Promise<TestFront> {
-  const running = await RunningFront.start(registry, { key });
+  const running = await RunningFront.start(registry, { key, times });
   const shutdown = new AbortController();
   const app = createFrontApp({
     context: running.context,
@@ -209,6 +198,58 @@ export async function openFront(
   };
 }
 
+/** A cell that answers as a test says. */
+export class ScriptedCell implements AsyncDisposable {
+  readonly id: string;
+  readonly url: string;
+  /** Paths of requests that it has got, but questions whether it is there. */
+  readonly asked: string[] = [];
+  readonly #server: Deno.HttpServer;
+
+  constructor(id: string, answer: (request: Request) => Response | Promise<Response>) {
+    this.id = id;
+    // What tests break off is no news.
+    const options = { hostname: "127.0.0.1", port: 0, onListen() {}, onError: () => new Response(null, { status: 500 }) };
+    const server = Deno.serve(options, (request) => {
+      const { pathname } = new URL(request.url);
+      if (pathname !== "/healthz") this.asked.push(pathname);
+      return answer(request);
+    });
+    this.#server = server;
+    this.url = `http://127.0.0.1:${server.addr.port}`;
+  }
+
+  record(change: Partial<CellRecord> = {}): CellRecord {
+    return cellRecord({ id: this.id, url: this.url, weights: "w", fingerprint: "f", ...change });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.shutdown();
+  }
+}
+
+/** A stream of these events. */
+export function eventStream(...events: readonly string[]): Response {
+  return new Response(events.map((event) => `${event}\n\n`).join(""), { headers: { "content-type": "text/event-stream" } });
+}
+
+/** Where chats are asked for. */
+export const CHAT = "/v1/chat/completions";
+/** A conversation. */
+export const MESSAGES = [{ role: "user", content: "What is a kettle?" }];
+
+/** A short chat, so changed. */
+export function chat(change: object = {}): Record<string, unknown> {
+  return { messages: MESSAGES, temperature: 0, max_tokens: 4, ...change };
+}
+
+/** The status of an answer of which nothing else is wanted. */
+export async function statusOf(asked: Promise<Response>): Promise<number> {
+  const response = await asked;
+  await response.body!.cancel();
+  return response.status;
+}
+
 /** Cells, what registers them, and a front. */
 export interface TestCells {
   readonly cells: TestCell[];
@@ -218,8 +259,20 @@ export interface TestCells {
   readonly beat: (change?: (cell: TestCell) => Partial<CellRecord>) => void;
 }
 
-/** Opens cells of these ids and a front before them, for as long as `work` takes. */
-export async function openCells(test: TestApp, ids: readonly string[], work: (parts: TestCells) => Promise<void>): Promise<void> {
+/** Runs `work` with cells of these ids and a front before them. */
+export type WithCells = (ids: readonly string[], work: (parts: TestCells) => Promise<void>) => Promise<void>;
+
+/** Tests with cells over one app, whose cells are of the ids that each of them says. */
+export function describeCells(name: string, body: (withCells: WithCells, test: () => TestApp) => void): void {
+  describe(name, () => {
+    let test: TestApp;
+    beforeAll(async () => void (test = await openTestApp()));
+    afterAll(() => test.close());
+    body((ids, work) => openCells(test, ids, work), () => test);
+  });
+}
+
+async function openCells(test: TestApp, ids: readonly string[], work: (parts: TestCells) => Promise<void>): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const cells = ids.map((id) => stack.use(new TestCell(id, test)));
   const registry = new TestRegistry();

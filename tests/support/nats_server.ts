@@ -56,6 +56,11 @@ export class NatsServer implements AsyncDisposable {
     throw new Error("nats-server does not accept connections");
   }
 
+  /** Has it stand still, with its connections open; or go on. */
+  pause(still = true): void {
+    this.#child!.kill(still ? "SIGSTOP" : "SIGCONT");
+  }
+
   async kill(): Promise<void> {
     this.#child?.kill("SIGKILL");
     await this.#child?.status;

@@ -3,13 +3,23 @@
  *
  * @module
  */
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
-import { z } from "zod";
 import { HttpError } from "../../api/errors.ts";
-import { type BodyLimits, HeldBody } from "../body.ts";
+import type { PreparedContinuation } from "../../text/jobs.ts";
+import { prepared } from "../answers/prepared.ts";
+import { REQUEST_ID } from "../guards.ts";
+import { bearerOf, digestOf, hasDigest } from "../keys.ts";
 import type { AppEnv, ServerContext } from "../server_context.ts";
-import { AnswerNames, CLIENT_HEADER, readRelayHeader, RELAY_HEADER, RelayNotes, type Resumption, SPILLED_HEADER } from "./relayed_request.ts";
+import {
+  AnswerNames,
+  type CellIdentity,
+  CLIENT_HEADER,
+  readRelayHeader,
+  RELAY_HEADER,
+  RelayNotes,
+  type Resumption,
+  SPILLED_HEADER,
+} from "./relayed_request.ts";
 
 /** How a cell knows its fronts. */
 export interface FrontRules {
@@ -17,10 +27,10 @@ export interface FrontRules {
   readonly key: string | null;
   /** Told of prefixes that are here though they are others' by rendezvous. */
   readonly onSpilled?: (key: string) => void;
+  /** What this cell is; without it, it goes on with nobody's answers. */
+  readonly identity?: () => CellIdentity;
 }
 
-/** Names that fronts give requests. */
-const REQUEST_ID = /^[\w.:-]{1,128}$/;
 /** Names that they give clients, see `requireKey`; none: there are no keys. */
 const CLIENT = /^[\w-]{0,64}$/;
 
@@ -53,59 +63,47 @@ export function unlessFront(rule: MiddlewareHandler<AppEnv>): MiddlewareHandler<
 function isFront(c: Context<AppEnv>, digest: Uint8Array | null): boolean {
   if (c.req.header(RELAY_HEADER) === undefined && c.req.header(CLIENT_HEADER) === undefined) return false;
   if (digest === null) return true;
-  const given = /^bearer +(\S+) *$/i.exec(c.req.header("authorization") ?? "")?.[1];
-  return given !== undefined && timingSafeEqual(digestOf(given), digest);
+  const given = bearerOf(c.req.header("authorization"));
+  return given !== undefined && hasDigest(given, digest);
 }
-
-function digestOf(key: string) {
-  return createHash("sha256").update(key).digest();
-}
-
-const continuation = z.strictObject({
-  path: z.enum(["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]),
-  body: z.string(),
-  seed: z.string().regex(/^-?\d{1,40}$/),
-  tokens: z.array(z.array(z.int().min(0))).max(4096),
-});
-
-/** A request that another cell has begun to answer. */
-export type Continuation = z.output<typeof continuation>;
 
 /** Bytes that a token takes at most in a continuation, and how much longer a body becomes as a text in one. */
 const TOKEN_BYTES = 8;
 const TEXT_GROWTH = 2;
 
+/** What going on with a request takes. */
+export interface ContinueOptions {
+  readonly rules: FrontRules | null;
+  /** Asked when it is known that a front asks. */
+  readonly server: () => Pick<ServerContext, "bodies" | "model" | "text">;
+  /** Answers the request as it was sent to the other cell. */
+  readonly dispatch: (request: Request, resumption: Resumption) => Response | Promise<Response>;
+}
+
 /**
  * Goes on with a request.
  *
- * @param server asked when it is known that a front asks
- * @param dispatch answers the request as it was sent to the other cell
- * @throws {HttpError} 403 if it is no front that asks, 400 if it cannot be read
+ * @throws {HttpError} 403 if it is no front that asks, 409 if this cell does not compute as the other one did, 400 if it cannot be read
  */
-export async function handleContinue(
-  c: Context<AppEnv>,
-  server: () => Pick<ServerContext, "bodies" | "model">,
-  dispatch: (request: Request, resumption: Resumption) => Response | Promise<Response>,
-): Promise<Response> {
+export async function handleContinue(c: Context<AppEnv>, { rules, server, dispatch }: ContinueOptions): Promise<Response> {
   if (c.get("relay") === undefined) {
     throw new HttpError(403, "Only a front may have a request go on here: it shows the cell's front key (cell.frontKey)", { code: "not_a_front" });
   }
-  const { bodies, model: { engine: { maxContext } } } = server();
+  const { bodies, text, model: { engine: { maxContext } } } = server();
   const maxBytes = TEXT_GROWTH * bodies.maxBytes + TOKEN_BYTES * maxContext;
-  const parsed = continuation.safeParse(await jsonOf(c, { ...bodies, maxBytes }));
-  if (!parsed.success) throw new HttpError(400, `The continuation cannot be used: ${parsed.error.issues[0].message}`, { code: "invalid_value" });
-  const { path, body, seed, tokens } = parsed.data;
+  const continuation = await prepared(c, { text, bodies: { ...bodies, maxBytes } }, "continuation");
+  checkEqual(continuation, rules?.identity?.() ?? { weights: null, fingerprint: null });
+  const { path, body, seed, tokens } = continuation;
   const headers = new Headers(c.req.raw.headers);
   headers.delete("content-length");
   const request = new Request(new URL(path, c.req.url), { method: "POST", headers, body, signal: c.req.raw.signal });
-  return await dispatch(request, { seed: BigInt(seed), tokens });
+  return await dispatch(request, { seed: BigInt(seed), tokens: tokens.map((some) => [...some]) });
 }
 
-async function jsonOf(c: Context<AppEnv>, limits: BodyLimits): Promise<unknown> {
-  using held = await HeldBody.read(c.req.raw, c.get("client"), limits);
-  try {
-    return JSON.parse(new TextDecoder().decode(held.bytes));
-  } catch {
-    throw new HttpError(400, "The request body is not JSON", { code: "invalid_json" });
-  }
+/** A front knows cells as they were a moment ago: another process may be at the address by now, with another model. */
+function checkEqual({ fingerprint, weights }: PreparedContinuation, own: CellIdentity): void {
+  if ((fingerprint ?? own.fingerprint) === own.fingerprint && (weights ?? own.weights) === own.weights) return;
+  throw new HttpError(409, "This cell cannot go on with the answer: it would not draw the tokens that the other one would have drawn", {
+    code: "not_equal",
+  });
 }

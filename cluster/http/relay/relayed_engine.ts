@@ -5,37 +5,21 @@
  */
 import type { FinishReason, TokenEngine, TokenEvent, TokenRequest } from "../../../core/engine.ts";
 import { asLatentmeshError } from "../../../core/errors.ts";
+import { EngineAround } from "../../../core/engine_around.ts";
 import { mostTokens } from "../../../core/generation.ts";
 import type { RelayNotes } from "./relayed_request.ts";
 
 /** Generates for one request of a front, whose choices come in their order. */
-export class RelayedEngine implements TokenEngine {
-  readonly #engine: TokenEngine;
+export class RelayedEngine extends EngineAround {
   readonly #notes: RelayNotes;
   #choices = 0;
 
   constructor(engine: TokenEngine, notes: RelayNotes) {
-    this.#engine = engine;
+    super(engine);
     this.#notes = notes;
   }
 
-  get maxContext(): number {
-    return this.#engine.maxContext;
-  }
-
-  get maxPositions(): number | undefined {
-    return this.#engine.maxPositions;
-  }
-
-  get ready(): boolean {
-    return this.#engine.ready;
-  }
-
-  get degraded(): string | null | undefined {
-    return this.#engine.degraded;
-  }
-
-  async generate(given: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
+  override async generate(given: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const choice = this.#choices++;
     const notes = this.#notes;
     const { resumption } = notes;
@@ -51,7 +35,7 @@ export class RelayedEngine implements TokenEngine {
     const reason = endOf(request, this.maxContext);
     if (reason !== null) return tellAgain(request, reason, noted);
     try {
-      await this.#engine.generate(request, noted);
+      await this.inner.generate(request, noted);
     } catch (error) {
       notes.failed(asLatentmeshError(error).code);
       throw error;

@@ -33,6 +33,14 @@ export interface Resumption {
   readonly tokens: readonly (readonly number[])[];
 }
 
+/** What of a cell the tokens that it draws depend on; null: it is not known yet. */
+export interface CellIdentity {
+  /** Digest of its model's files. */
+  readonly weights: string | null;
+  /** See `core/registry/fingerprint.ts`. */
+  readonly fingerprint: string | null;
+}
+
 /** Names of what is answered: from chance, or from a name that a front gave, so that every cell makes the same ones. */
 export class AnswerNames {
   /** Unix time in seconds. */

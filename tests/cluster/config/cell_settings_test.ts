@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
 import type { Config } from "../../../mod.ts";
+import { DEFAULT_FRONT_PORT, type FrontFlags, resolveFront } from "../../../cluster/config/front_settings.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 
@@ -25,13 +26,45 @@ describe("settings of a cell", () => {
     [{ cell: { registry, frontKey: "short" } }, "cell.frontKey"],
     [{ cell: { registry, frontKey: "no bearer token has spaces" } }, "cell.frontKey"],
     [{ cell: { registry, frontKey: "env:NOTHING" } }, "cell.frontKey"],
+    [{ cell: { registry, frontKey: "env:KEY" }, server: { apiKeys: ["another-key-of-clients", "env:KEY"] } }, "cell.frontKey"],
     [{ cell: { registry }, server: { apiKeys: "env:KEY" } }, "cell.frontKey"],
-    [{ cell: { registry, frontKey: "env:KEY" }, server: { host: "0.0.0.0", apiKeys: "env:KEY" } }, "cell.advertiseUrl"],
+    [{ cell: { registry, frontKey: "env:KEY" }, server: { host: "0.0.0.0", apiKeys: ["another-key-of-clients"] } }, "cell.advertiseUrl"],
     [{ cell: { registry }, models: { a: { model: "x" }, b: { model: "y" } } }, "cell.registry"],
   ];
   for (const [config, param] of refused) {
     it(`refuse ${JSON.stringify(config)}`, () => {
       const error = assertThrows(() => resolve(config), LatentmeshError);
+      assertEquals([error.code, error.param], ["invalid_config", param]);
+    });
+  }
+});
+
+describe("settings of a front", () => {
+  const resolveFlags = (flags: Partial<FrontFlags>) => resolveFront({ registry, ...flags }, (name) => ENV[name]);
+
+  it("are a server's, on a port of their own", () => {
+    const { port, host, limits, cellKey, apiKeys } = resolveFlags({ cellKey: "env:KEY", apiKey: ["the-first-of-the-keys"], concurrent: 3 });
+    assertEquals({ port, host, cellKey, apiKeys }, {
+      port: DEFAULT_FRONT_PORT,
+      host: "127.0.0.1",
+      cellKey: ENV.KEY,
+      apiKeys: ["the-first-of-the-keys"],
+    });
+    assertEquals(limits?.concurrent, 3);
+    assertEquals(resolveFlags({}).limits, undefined);
+  });
+
+  const refused: [flags: Partial<FrontFlags>, param: string][] = [
+    [{ concurrent: 0 }, "server.limits.concurrent"],
+    [{ requestsPerMinute: 0 }, "server.limits.requestsPerMinute"],
+    [{ cellKey: "short" }, "--cell-key"],
+    [{ cellKey: "env:KEY", apiKey: ["env:KEY"] }, "--cell-key"],
+    [{ host: "0.0.0.0" }, "server.host"],
+    [{ apiKey: ["short"] }, "server.apiKeys"],
+  ];
+  for (const [flags, param] of refused) {
+    it(`refuse ${JSON.stringify(flags)}`, () => {
+      const error = assertThrows(() => resolveFlags(flags), LatentmeshError);
       assertEquals([error.code, error.param], ["invalid_config", param]);
     });
   }

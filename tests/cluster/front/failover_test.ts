@@ -1,14 +1,11 @@
 /**
  * Streams whose cell is lost: an equal cell goes on, and the client sees what it would have seen without; or it is told why not.
  */
-import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { openTestApp, type TestApp } from "../../../bench/support/server.ts";
-import { openFront, TestCell, type TestFront, TestRegistry } from "../../support/cells.ts";
+import { CHAT, describeCells, MESSAGES, TestCell, type TestCells } from "../../support/cells.ts";
 
-const MESSAGES = [{ role: "user", content: "What is a kettle?" }];
-const CHAT = "/v1/chat/completions";
 const TOKENS = 12;
 
 const drawn = { temperature: 1, seed: 7, max_tokens: TOKENS, stream: true };
@@ -45,20 +42,8 @@ function byChoice(text: string): string[][] {
     .map(([, lines]) => lines);
 }
 
-describe("a stream whose cell is lost", () => {
-  let test: TestApp;
-  beforeAll(async () => void (test = await openTestApp()));
-  afterAll(() => test.close());
-
-  /** Two cells and a front; the one that gets the request stands still where it is told to. */
-  async function withCells(work: (parts: { cells: TestCell[]; registry: TestRegistry; front: TestFront }) => Promise<void>): Promise<void> {
-    await using a = new TestCell("a", test);
-    await using b = new TestCell("b", test);
-    const registry = new TestRegistry();
-    registry.set([a.record(), b.record()]);
-    await using front = await openFront(registry);
-    await work({ cells: [a, b], registry, front });
-  }
+describeCells("a stream whose cell is lost", (open, test) => {
+  const withCells = (work: (parts: TestCells) => Promise<void>) => open(["a", "b"], work);
 
   /** Which cell has the request, once one stands still. */
   async function stalled(cells: readonly TestCell[]): Promise<TestCell> {
@@ -67,7 +52,7 @@ describe("a stream whose cell is lost", () => {
 
   for (const [name, [path, body]] of Object.entries(CASES)) {
     it(`goes on at an equal cell: ${name}`, async () => {
-      const solo = await (await test.post(path, body)).text();
+      const solo = await (await test().post(path, body)).text();
       for (const after of [0, 5, TOKENS]) {
         await withCells(async ({ cells, front }) => {
           for (const cell of cells) cell.engine.stallAfter = after;
@@ -124,7 +109,7 @@ describe("a stream whose cell is lost", () => {
 
   it("is never continued by a cell with another fingerprint, or with none, unless that was asked for", async () => {
     const body = { messages: MESSAGES, temperature: 0, max_tokens: TOKENS, stream: true };
-    const solo = await (await test.post(CHAT, body)).text();
+    const solo = await (await test().post(CHAT, body)).text();
     for (const fingerprint of ["other", null]) {
       for (
         const [path, body, error] of [
@@ -133,8 +118,10 @@ describe("a stream whose cell is lost", () => {
           ["/v1/responses", CASES["a response"][1], "event: error"],
         ] as const
       ) {
-        await withCells(async ({ cells, front, registry }) => {
-          registry.set([cells[0].record({ fingerprint: "own" }), cells[1].record({ fingerprint })]);
+        await withCells(async ({ cells, front, beat }) => {
+          cells[0].identity = { weights: "w", fingerprint: "own" };
+          cells[1].identity = { weights: "w", fingerprint };
+          beat();
           for (const cell of cells) cell.engine.stallAfter = 3;
           const asked = front.post(path, body);
           const first = await stalled(cells);
@@ -146,8 +133,10 @@ describe("a stream whose cell is lost", () => {
           assertEquals(cells.find((cell) => cell !== first)!.engine.requests, [], "the other was asked for nothing");
         });
       }
-      await withCells(async ({ cells, front, registry }) => {
-        registry.set([cells[0].record({ fingerprint: "own" }), cells[1].record({ fingerprint })]);
+      await withCells(async ({ cells, front, beat }) => {
+        cells[0].identity = { weights: "w", fingerprint: "own" };
+        cells[1].identity = { weights: "w", fingerprint };
+        beat();
         for (const cell of cells) cell.engine.stallAfter = 3;
         const asked = front.post(CHAT, body, { "x-latentmesh-failover": "any" });
         const first = await stalled(cells);
@@ -178,12 +167,13 @@ describe("a stream whose cell is lost", () => {
 
   it("is refused to strangers", async () => {
     const key = "a key that only fronts have".replaceAll(" ", "-");
-    await using cell = new TestCell("a", test, { fronts: { key } });
+    await using cell = new TestCell("a", test(), { fronts: { key, identity: () => ({ weights: "w", fingerprint: "f" }) } });
+    const asked = { path: CHAT, body: JSON.stringify({ messages: MESSAGES, temperature: 0, max_tokens: 3 }), seed: "1", fingerprint: "f" };
     const ask = (headers: Record<string, string>) =>
       fetch(`${cell.url}/relay/continue`, {
         method: "POST",
         headers: { "content-type": "application/json", "x-latentmesh-relay": "1 12345678 1", ...headers },
-        body: JSON.stringify({ path: CHAT, body: JSON.stringify({ messages: MESSAGES, temperature: 0, max_tokens: 3 }), seed: "1", tokens: [[5]] }),
+        body: JSON.stringify({ ...asked, tokens: [[5]] }),
       });
     for (const authorization of ["", "Bearer wrong"]) {
       const response = await ask({ authorization });
@@ -193,11 +183,20 @@ describe("a stream whose cell is lost", () => {
     assertEquals(response.status, 200);
     await response.body!.cancel();
     assertEquals(cell.engine.requests[0].resumed, [5]);
-    for (const body of ["{", "{}", JSON.stringify({ path: "/metrics", body: "", seed: "1", tokens: [] })]) {
+    const cases: [body: string, status: number, code: string][] = [
+      ["{", 400, "invalid_json"],
+      ["{}", 400, "invalid_value"],
+      [JSON.stringify({ ...asked, path: "/metrics", tokens: [] }), 400, "invalid_value"],
+      [JSON.stringify({ ...asked, fingerprint: undefined, tokens: [] }), 400, "invalid_value"],
+      [JSON.stringify({ ...asked, tokens: [[1 << 30]] }), 400, "invalid_value"],
+      [JSON.stringify({ ...asked, fingerprint: "g", tokens: [] }), 409, "not_equal"],
+      [JSON.stringify({ ...asked, fingerprint: undefined, weights: "v", tokens: [] }), 409, "not_equal"],
+    ];
+    for (const [body, status, code] of cases) {
       const headers = { authorization: `Bearer ${key}`, "x-latentmesh-relay": "1 12345678 1" };
       const wrong = await fetch(`${cell.url}/relay/continue`, { method: "POST", headers, body });
-      assertEquals(wrong.status, 400);
-      await wrong.body!.cancel();
+      assertEquals([wrong.status, (await wrong.json()).error.code], [status, code], body);
     }
+    assertEquals(cell.engine.requests.length, 1);
   });
 });

@@ -1,39 +1,21 @@
 /**
  * What becomes of requests between clients, a front and cells.
  */
-import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import { assert, assertEquals } from "@std/assert";
-import { openTestApp, type TestApp } from "../../../bench/support/server.ts";
-import type { CellRecord } from "../../../core/registry/cell_record.ts";
+import { it } from "@std/testing/bdd";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readFrontRequest } from "../../../cluster/front/front_request.ts";
-import { LiveAttempts } from "../../../cluster/front/live_attempts.ts";
 import { until } from "../../support/cluster.ts";
-import { openCells, openFront, TestCell, type TestCells, type TestFront, TestRegistry } from "../../support/cells.ts";
+import { CHAT, chat, describeCells, MESSAGES, openFront, statusOf, TestCell, type TestFront, TestRegistry } from "../../support/cells.ts";
 import { RawClient } from "../../support/raw_client.ts";
 
-const MESSAGES = [{ role: "user", content: "What is a kettle?" }];
-const CHAT = "/v1/chat/completions";
-const body = (change: object = {}) => ({ messages: MESSAGES, temperature: 0, max_tokens: 4, ...change });
-
-describe("a front", () => {
-  let test: TestApp;
-  beforeAll(async () => void (test = await openTestApp()));
-  afterAll(() => test.close());
-
-  const withCells = (ids: readonly string[], work: (parts: TestCells) => Promise<void>) => openCells(test, ids, work);
-
-  const statusOf = async (asked: Promise<Response>) => {
-    const response = await asked;
-    await response.body!.cancel();
-    return response.status;
-  };
+describeCells("a front", (withCells, test) => {
   const counts = (cells: readonly TestCell[]) => cells.map(({ engine }) => engine.requests.length);
 
   it("relays every endpoint as the cell answers it", () =>
     withCells(["a"], async ({ front, cells }) => {
-      const chat = await (await front.post(CHAT, body())).json();
-      assertEquals(chat.choices[0].message.content, (await (await test.post(CHAT, body())).json()).choices[0].message.content);
-      const streamed = await front.post(CHAT, body({ stream: true }));
+      const whole = await (await front.post(CHAT, chat())).json();
+      assertEquals(whole.choices[0].message.content, (await (await test().post(CHAT, chat())).json()).choices[0].message.content);
+      const streamed = await front.post(CHAT, chat({ stream: true }));
       assertEquals(streamed.headers.get("content-type"), "text/event-stream");
       const text = await streamed.text();
       assert(!/^:/m.test(text), "notes of the cell are the front's alone");
@@ -45,7 +27,7 @@ describe("a front", () => {
         assertEquals(response.status, 200, path);
         await response.body!.cancel();
       }
-      assertEquals((await (await front.post("/v1/messages", body())).json()).type, "message");
+      assertEquals((await (await front.post("/v1/messages", chat())).json()).type, "message");
       assertEquals((await (await front.post("/v1/messages/count_tokens", { messages: MESSAGES })).json()).input_tokens, 10);
       const { tokens } = await (await front.post("/tokenize", { prompt: "hello" })).json();
       assertEquals((await (await front.post("/detokenize", { tokens: tokens.slice(1) })).json()).prompt, "hello");
@@ -62,11 +44,11 @@ describe("a front", () => {
       assertEquals(await errorOf(CHAT, { messages: MESSAGES, colour: "red" }), [400, "unsupported_parameter"]);
       assertEquals(await errorOf(CHAT, "{"), [400, "invalid_json"]);
       assertEquals(await errorOf(CHAT, "[]"), [400, "invalid_value"]);
-      assertEquals(await errorOf(CHAT, { ...body(), model: 5 }), [400, "invalid_value"]);
-      assertEquals(await errorOf(CHAT, { ...body(), model: "other" }), [404, "model_not_found"]);
+      assertEquals(await errorOf(CHAT, { ...chat(), model: 5 }), [400, "invalid_value"]);
+      assertEquals(await errorOf(CHAT, { ...chat(), model: "other" }), [404, "model_not_found"]);
       assertEquals(await errorOf("/v1/responses", { input: [{ type: "item_reference", id: "msg_1" }] }), [404, "item_not_found"]);
       assertEquals(await errorOf("/nothing", {}), [404, "not_found"]);
-      const anthropic = await (await front.post("/v1/messages", { ...body(), model: "other" })).json();
+      const anthropic = await (await front.post("/v1/messages", { ...chat(), model: "other" })).json();
       assertEquals([anthropic.type, anthropic.error.type], ["error", "not_found_error"]);
     }));
 
@@ -74,22 +56,22 @@ describe("a front", () => {
     withCells(["a", "b"], async ({ front, cells, beat }) => {
       const owner = cells.find(({ id }) =>
         id ===
-          front.running.context.cells.choose(readFrontRequest(CHAT, new TextEncoder().encode(JSON.stringify(body())), ""), { tried: new Set() })!.cell
+          front.running.context.cells.choose(readFrontRequest(CHAT, new TextEncoder().encode(JSON.stringify(chat())), ""), { tried: new Set() })!.cell
             .id
       )!;
       const other = cells.find((cell) => cell !== owner)!;
       owner.die();
       for (const stream of [false, true]) {
-        const response = await front.post(CHAT, body({ stream }));
+        const response = await front.post(CHAT, chat({ stream }));
         assertEquals(response.status, 200);
         await response.text();
       }
       assertEquals(counts([owner, other]), [0, 2]);
       assert(front.running.context.cells.ready);
       other.die();
-      const gone = await front.post(CHAT, body());
+      const gone = await front.post(CHAT, chat());
       assertEquals([gone.status, (await gone.json()).error.code], [502, "cell_lost"]);
-      const none = await front.post(CHAT, body());
+      const none = await front.post(CHAT, chat());
       assertEquals([none.status, none.headers.get("retry-after"), (await none.json()).error.code], [503, "1", "no_cell"]);
       assertEquals((await front.app.request("/readyz")).status, 503);
       beat();
@@ -99,13 +81,13 @@ describe("a front", () => {
   it("gives a whole answer that breaks off to nobody, but has another cell make it", () =>
     withCells(["a", "b"], async ({ front, cells }) => {
       for (const cell of cells) cell.engine.stallAfter = 2;
-      const asked = front.post(CHAT, body());
+      const asked = front.post(CHAT, chat());
       const first = await Promise.race(cells.map((cell) => cell.engine.stalled.then(() => cell)));
       for (const cell of cells) cell.engine.stallAfter = null;
       first.die();
       assertEquals(
         (await (await asked).json()).choices[0].message.content,
-        (await (await test.post(CHAT, body())).json()).choices[0].message.content,
+        (await (await test().post(CHAT, chat())).json()).choices[0].message.content,
       );
     }));
 
@@ -115,7 +97,7 @@ describe("a front", () => {
         const before = counts(cells);
         beat((cell) => cell === drained ? { state: "draining" } : {});
         const all = await Promise.all(
-          Array.from({ length: 12 }, (_, i) => front.post(CHAT, body({ stream: i % 2 === 0, messages: [{ role: "user", content: `${i}` }] }))),
+          Array.from({ length: 12 }, (_, i) => front.post(CHAT, chat({ stream: i % 2 === 0, messages: [{ role: "user", content: `${i}` }] }))),
         );
         assert(all.every(({ status }) => status === 200));
         await Promise.all(all.map((response) => response.text()));
@@ -123,9 +105,9 @@ describe("a front", () => {
         assertEquals(counts(cells)[at], before[at]);
       }
       beat(() => ({ state: "draining" }));
-      assertEquals((await (await front.post(CHAT, body())).json()).error.code, "no_cell");
+      assertEquals((await (await front.post(CHAT, chat())).json()).error.code, "no_cell");
       beat(() => ({ state: "loading" }));
-      assertEquals((await (await front.post(CHAT, body())).json()).error.code, "loading");
+      assertEquals((await (await front.post(CHAT, chat())).json()).error.code, "loading");
     }));
 
   const ENDINGS: Record<string, (client: RawClient, front: TestFront) => void> = {
@@ -140,7 +122,7 @@ describe("a front", () => {
           cell.engine.stallAfter = 2;
           const { stalled } = cell.engine;
           using client = await RawClient.connect(Number(new URL(front.url).port));
-          const text = JSON.stringify(body({ stream }));
+          const text = JSON.stringify(chat({ stream }));
           await client.send(`POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${text.length}\r\n\r\n${text}`);
           await stalled;
           if (stream) await client.until("data: ");
@@ -154,14 +136,14 @@ describe("a front", () => {
   it("passes on names of requests and traces, and whose they are, but no key", async () => {
     const keys = ["the-first-of-the-keys", "the-second-of-the-keys"];
     const frontKey = "what-only-fronts-have";
-    await using cell = new TestCell("a", test, { apiKeys: ["what-no-front-knows"], fronts: { key: frontKey } });
+    await using cell = new TestCell("a", test(), { apiKeys: ["what-no-front-knows"], fronts: { key: frontKey } });
     const registry = new TestRegistry();
     registry.set([cell.record()]);
     await using front = await openFront(registry, { apiKeys: keys, limits: { requestsPerMinute: 3 } }, { key: frontKey });
     const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    assertEquals(await statusOf(front.post(CHAT, body())), 401);
+    assertEquals(await statusOf(front.post(CHAT, chat())), 401);
     for (const key of keys) {
-      const response = await front.post(CHAT, body(), { authorization: `Bearer ${key}`, "x-request-id": "my-request", traceparent: trace });
+      const response = await front.post(CHAT, chat(), { authorization: `Bearer ${key}`, "x-request-id": "my-request", traceparent: trace });
       assertEquals([response.status, response.headers.get("x-request-id")], [200, "my-request"]);
       await response.body!.cancel();
     }
@@ -172,12 +154,34 @@ describe("a front", () => {
     const clients = cell.engine.requests.map(({ client }) => client);
     assert(new Set(clients).size === 2 && clients.every((client) => client !== "" && !keys.includes(client!)), clients.join());
     const statuses = [];
-    for (let i = 0; i < 3; i++) statuses.push(await statusOf(front.post(CHAT, body(), { "x-api-key": keys[0] })));
+    for (let i = 0; i < 3; i++) statuses.push(await statusOf(front.post(CHAT, chat(), { "x-api-key": keys[0] })));
     assertEquals(statuses, [200, 200, 429]);
     await using stranger = await openFront(registry, {}, { key: "what-nobody-has-given" });
-    const refused = await stranger.post(CHAT, body());
+    const refused = await stranger.post(CHAT, chat());
     assertEquals([refused.status, (await refused.json()).error.code], [502, "front_refused"]);
   });
+
+  it("takes bodies as long as a cell's context, and says by its own flags what a client may do", () =>
+    withCells(["a"], async ({ front, cells, registry }) => {
+      const padded = (bytes: number) => JSON.stringify(chat()).padEnd(bytes, " ");
+      assertEquals(await statusOf(front.post(CHAT, padded(4 << 20))), 200);
+      const refused = await front.post(CHAT, padded((4 << 20) + 1));
+      const { error } = await refused.json();
+      assertEquals([refused.status, error.code, error.message], [
+        413,
+        "request_too_large",
+        `The request body exceeds ${4 << 20} bytes; no cell's context takes more`,
+      ]);
+      // What a record says that nobody can believe.
+      registry.set([cells[0].record({ maxContext: 1e15, beat: 1 })]);
+      const huge = await RawClient.connect(Number(new URL(front.url).port));
+      await huge.send(`POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${(128 << 20) + 1}\r\n\r\n`);
+      await huge.until("413");
+      huge.close();
+      await using limited = await openFront(registry, { limits: { requestsPerMinute: 1 } });
+      assertEquals(await statusOf(limited.post(CHAT, chat())), 200);
+      assertStringIncludes((await (await limited.post(CHAT, chat())).json()).error.message, "(--requests-per-minute)");
+    }));
 
   it("finds the cell that keeps an item which a response refers to", () =>
     withCells(["a", "b"], async ({ front, cells }) => {
@@ -202,12 +206,12 @@ describe("a front", () => {
       }, { highWaterMark: 0 });
       return new Response(stream, { headers: { "content-type": "text/event-stream" } });
     });
-    await using cell = new TestCell("a", test);
+    await using cell = new TestCell("a", test());
     const registry = new TestRegistry();
     registry.set([cell.record({ url: `http://127.0.0.1:${listener.addr.port}` })]);
     await using front = await openFront(registry);
     const client = await RawClient.connect(Number(new URL(front.url).port));
-    const text = JSON.stringify(body({ stream: true }));
+    const text = JSON.stringify(chat({ stream: true }));
     await client.send(`POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${text.length}\r\n\r\n${text}`);
     await client.until("data: xxx");
     // Buffers of sockets fill, and then it stands still.
@@ -222,20 +226,5 @@ describe("a front", () => {
     client.close();
     await until(() => front.running.context.attempts.size === 0);
     await listener.shutdown();
-  });
-
-  it("gives up a cell that is registered no longer and says nothing", () => {
-    const attempts = new LiveAttempts();
-    const cell = { id: "a" } as CellRecord;
-    const { abort, heard, leave } = attempts.begin(cell);
-    const now = performance.now();
-    attempts.sweep(() => true, now + 60_000);
-    attempts.sweep(() => false, now + 1000);
-    assert(!abort.signal.aborted);
-    heard();
-    attempts.sweep(() => false, now + 60_000);
-    assert(abort.signal.aborted);
-    leave();
-    assertEquals(attempts.size, 0);
   });
 });

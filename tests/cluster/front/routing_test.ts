@@ -1,29 +1,12 @@
 /**
  * Who gets a request: who has its prompt's beginning, who has its model.
  */
-import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { openTestApp, type TestApp } from "../../../bench/support/server.ts";
 import { readFrontRequest } from "../../../cluster/front/front_request.ts";
-import { openCells, openFront, type TestCells, type TestFront } from "../../support/cells.ts";
+import { CHAT, chat, describeCells, openFront, statusOf, type TestFront } from "../../support/cells.ts";
 
-const MESSAGES = [{ role: "user", content: "What is a kettle?" }];
-const CHAT = "/v1/chat/completions";
-const body = (change: object = {}) => ({ messages: MESSAGES, temperature: 0, max_tokens: 4, ...change });
-
-describe("routing of a front", () => {
-  let test: TestApp;
-  beforeAll(async () => void (test = await openTestApp()));
-  afterAll(() => test.close());
-
-  const withCells = (ids: readonly string[], work: (parts: TestCells) => Promise<void>) => openCells(test, ids, work);
-
-  const statusOf = async (asked: Promise<Response>) => {
-    const response = await asked;
-    await response.body!.cancel();
-    return response.status;
-  };
-
+describeCells("routing of a front", (withCells, test) => {
   it("sends what begins alike to the same cell from every front, and spreads the rest", () =>
     withCells(["a", "b", "c"], async ({ front, cells, registry }) => {
       await using other = await openFront(registry);
@@ -54,7 +37,7 @@ describe("routing of a front", () => {
       assertEquals(own.reason, "rendezvous");
       // The one that would have it has much more to do than the other.
       beat((cell) => cell === other ? {} : { load: { running: 60, waiting: 40 } });
-      assertEquals(await statusOf(front.post(CHAT, body({ messages: [{ role: "user", content: long }] }))), 200);
+      assertEquals(await statusOf(front.post(CHAT, chat({ messages: [{ role: "user", content: long }] }))), 200);
       assertEquals(other.spilled, [turn(long).key]);
       beat();
       const grown = context.cells.choose(turn(`${long} And then? ${long}`), { tried: new Set() })!;
@@ -70,13 +53,13 @@ describe("routing of a front", () => {
     withCells(["a", "b"], async ({ front, beat }) => {
       const get = async (path: string, headers: Record<string, string> = {}) => await (await front.app.request(path, { headers })).json();
       assertEquals((await get("/v1/models")).data.map(({ id }: { id: string }) => id), ["tiny-mla"]);
-      assertEquals((await get("/v1/models/tiny-mla")).max_model_len, test.served.engine.maxContext);
+      assertEquals((await get("/v1/models/tiny-mla")).max_model_len, test().served.engine.maxContext);
       assertEquals((await get("/v1/models", { "anthropic-version": "2023-06-01" })).data[0].type, "model");
       beat(({ id }) => id === "a" ? { model: "another" } : {});
       assertEquals((await get("/v1/models")).data.length, 2);
       assertEquals((await get("/v1/models/third")).error.code, "model_not_found");
-      assertEquals((await (await front.post(CHAT, body())).json()).error.code, "missing_model");
-      assertEquals(await statusOf(front.post(CHAT, body({ model: "tiny-mla" }))), 200);
+      assertEquals((await (await front.post(CHAT, chat())).json()).error.code, "missing_model");
+      assertEquals(await statusOf(front.post(CHAT, chat({ model: "tiny-mla" }))), 200);
       const { front: own, cells } = await get("/cluster");
       assertEquals([own.registry, own.ready, cells.length, cells[0].model], ["test:", true, 2, "another"]);
       const metrics = await (await front.app.request("/metrics")).text();

@@ -181,7 +181,7 @@ describe("answers with a form", () => {
 describe("the rate limiter", () => {
   it("counts requests at a time and in a minute, for each client, on the clock it is given", () => {
     let now = 0;
-    const limiter = new RateLimiter({ concurrent: 2, requestsPerMinute: 3 }, () => now);
+    const limiter = new RateLimiter({ concurrent: 2, requestsPerMinute: 3 }, { now: () => now });
     const refused = (client: string) => {
       try {
         limiter.begin(client)();

@@ -1,26 +1,11 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { type CellRecord, readRecord, REGISTRY_PROTOCOL, writeRecord } from "../../../core/registry/cell_record.ts";
+import { cellRecord } from "../../../bench/support/cell_records.ts";
+import { type CellRecord, readRecord, writeRecord } from "../../../core/registry/cell_record.ts";
 import { fingerprintOf } from "../../../core/registry/fingerprint.ts";
 import { Membership, supersedes } from "../../../core/registry/membership.ts";
 
-const RECORD: CellRecord = {
-  protocol: REGISTRY_PROTOCOL,
-  id: "a",
-  incarnation: 1,
-  instance: "first",
-  beat: 0,
-  url: "http://10.0.0.1:8080",
-  version: "0.1.0",
-  model: "tiny",
-  created: 1,
-  maxContext: 2048,
-  weights: null,
-  fingerprint: null,
-  state: "ready",
-  load: { running: 0, waiting: 0 },
-  spilled: [],
-};
+const RECORD = cellRecord();
 
 const texts = (...records: Partial<CellRecord>[]) =>
   new Map(records.map((record, i) => [record.id ?? `place ${i}`, writeRecord({ ...RECORD, ...record })]));
@@ -88,7 +73,35 @@ describe("membership of cells", () => {
     cells.see(texts({ id: "a", beat: 1, state: "draining" }), 1);
     cells.see(new Map(), 2);
     assertEquals(cells.live, []);
-    assertEquals(cells.quiet("a", 3), Infinity);
+  });
+
+  it("keeps a cell whose record cannot be read for a while, tells of it once, and reads the others", () => {
+    const problems: string[] = [];
+    const cells = new Membership({ ttl: 5000, onProblem: (place, problem) => problems.push(`${place}: ${problem}`) });
+    cells.see(texts({ id: "a" }, { id: "b" }), 0);
+    for (let now = 1000; now <= 20_000; now += 1000) {
+      cells.see(new Map<string, string | Error>([...texts({ id: "a", beat: now }), ["b", new Error("stale file handle")]]), now);
+      assertEquals(cells.live.map(({ id }) => id).toSorted(), ["a", "b"]);
+    }
+    assertEquals(problems, ["b: it cannot be read: stale file handle"]);
+    assert(cells.see(texts({ id: "a", beat: 21_000 }, { id: "b" }), 25_000), "it has not beaten all the time");
+    assertEquals(cells.live.map(({ id }) => id), ["a"]);
+  });
+
+  it("takes in a process that a registry counts from the beginning, which has lost everything, once the cell of its name is gone", () => {
+    for (const before of [{ incarnation: 7, instance: "before" }, { incarnation: 1, instance: "z" }]) {
+      const cells = new Membership({ ttl: 5000 });
+      cells.see(texts({ id: "a", beat: 90, url: "http://before:1", ...before }), 0);
+      const urls = (now: number, beat: number) => {
+        cells.see(texts({ id: "a", beat, url: "http://now:1" }), now);
+        return cells.live.map(({ url }) => url);
+      };
+      assertEquals(urls(1000, 0), ["http://before:1"]);
+      assertEquals(urls(6000, 0), [], "it stands still, as what is left of a dead cell does");
+      assertEquals(urls(60_000, 0), []);
+      assertEquals(urls(61_000, 1), ["http://now:1"]);
+      assertEquals(urls(62_000, 2), ["http://now:1"]);
+    }
   });
 
   it("tells once of each record that cannot be used, and goes on with the others", () => {

@@ -23,13 +23,14 @@ describe("rendezvous of requests and cells", () => {
   it("never lets a cell have more than the bound, counts what spills, and takes the idlest where there is no other", () => {
     fc.assert(fc.property(fc.integer({ min: 1, max: 12 }), fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 400 }), (count, prefixes) => {
       const table = new Rendezvous(ids(count), idle(count));
+      const loads = idle(count);
       for (const prefix of prefixes) {
         const { bound } = table;
         const { cell, spilled } = table.choose(hash32(`prefix ${prefix}`))!;
         const alone = new Rendezvous(ids(count), idle(count)).choose(hash32(`prefix ${prefix}`))!.cell;
         assertEquals(spilled, cell !== alone);
         table.add(cell, 1);
-        assert(table.load(cell) <= bound, `${table.load(cell)} requests, of ${bound}`);
+        assert(++loads[cell] <= bound, `${loads[cell]} requests, of ${bound}`);
       }
     }));
     const full = new Rendezvous(ids(3), [1000, 100, 90]);
@@ -51,9 +52,10 @@ describe("rendezvous of requests and cells", () => {
   });
 
   it("does not count below nothing", () => {
-    const table = new Rendezvous(ids(1), [0]);
-    table.add(0, -1);
-    assertEquals(table.load(0), 0);
+    const table = new Rendezvous(ids(4), idle(4));
+    table.add(0, -5);
     assertEquals(table.bound, LIGHT_LOAD);
+    table.add(0, LIGHT_LOAD);
+    assertEquals([table.bound, table.hasRoom(0), table.hasRoom(1)], [LIGHT_LOAD, false, true]);
   });
 });

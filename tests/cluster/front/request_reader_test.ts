@@ -1,0 +1,40 @@
+import { describe, it } from "@std/testing/bdd";
+import { assertEquals, assertRejects } from "@std/assert";
+import { HttpError } from "../../../cluster/api/errors.ts";
+import { readFrontRequest } from "../../../cluster/front/front_request.ts";
+import { RequestReader } from "../../../cluster/front/request_reader.ts";
+import { CHAT, chat } from "../../support/cells.ts";
+
+const bytesOf = (body: unknown) => new TextEncoder().encode(typeof body === "string" ? body : JSON.stringify(body));
+const large = (change: object = {}) => bytesOf(chat({ messages: [{ role: "user", content: "A long text. ".repeat(30_000) }], ...change }));
+
+describe("bodies of requests", () => {
+  it("are read alike, large and small, each for who asked, and stay as they are", async () => {
+    using reader = new RequestReader();
+    const bodies = [large({ model: "a" }), bytesOf(chat({ model: "b" })), large({ model: "c", stream: true, n: 2, logprobs: true })];
+    const copies = bodies.map((body) => body.slice());
+    const read = await Promise.all(bodies.map((body) => reader.read(CHAT, body, "client")));
+    assertEquals(read, copies.map((body) => readFrontRequest(CHAT, body, "client")));
+    assertEquals(bodies, copies);
+  });
+
+  it("are refused alike, and others are read behind them", async () => {
+    using reader = new RequestReader();
+    const wrong = [bytesOf("x".repeat(1 << 20)), large({ model: 5 }), bytesOf(JSON.stringify(["x".repeat(1 << 20)]))];
+    const refusals = wrong.map((body) => assertRejects(() => reader.read(CHAT, body, ""), HttpError));
+    const after = reader.read(CHAT, large({ model: "a" }), "");
+    assertEquals((await Promise.all(refusals)).map(({ status, body }) => [status, body.error.code]), [
+      [400, "invalid_json"],
+      [400, "invalid_value"],
+      [400, "invalid_value"],
+    ]);
+    assertEquals((await after).model, "a");
+  });
+
+  it("are read no longer when the front ends, and nobody waits", async () => {
+    const reader = new RequestReader();
+    const refused = assertRejects(() => reader.read(CHAT, large(), ""), HttpError, "stopping");
+    reader[Symbol.dispose]();
+    assertEquals((await refused).status, 503);
+  });
+});
