@@ -32,11 +32,16 @@ export class CachedSequence {
   /** Tokens whose latents have been written. */
   length = 0;
   readonly blocks: number[] = [];
+  /** Which of the cache's sequences it is. */
+  readonly ordinal: number;
+  /** Positions whose hidden states are kept, half-open; see `kept_hidden.ts`. */
+  readonly hidden: { first: number; end: number } = { first: 0, end: 0 };
   /** Tokens of its prompt, which is computed as if in one piece; 0 where all that is computed of it was generated. */
   readonly promptTokens: number;
 
-  constructor(table: number, promptTokens: number) {
+  constructor(table: number, ordinal: number, promptTokens: number) {
     this.table = table;
+    this.ordinal = ordinal;
     this.promptTokens = promptTokens;
   }
 
@@ -51,7 +56,7 @@ export class LatentCache {
   readonly config: CacheConfig;
   readonly maxContext: number;
   readonly slots: number;
-  /** One buffer per layer: [slots, width]. */
+  /** One buffer per layer, of one that drafts behind the others: [slots, width]. */
   readonly layers: readonly DeviceBuffer[];
   /** [maxSequences, blocks per sequence] block ids. */
   readonly tables: DeviceBuffer;
@@ -92,7 +97,7 @@ export class LatentCache {
   open(promptTokens = 0): CachedSequence {
     const table = this.#freeTables.pop();
     if (table === undefined) throw new LatentmeshError("capacity", "Too many sequences are running at once");
-    const sequence = new CachedSequence(table, promptTokens);
+    const sequence = new CachedSequence(table, table / this.#blocksPerSequence, promptTokens);
     this.#sequences.add(sequence);
     return sequence;
   }
