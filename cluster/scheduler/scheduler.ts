@@ -270,6 +270,17 @@ export class Scheduler {
     return step.asking.map(({ placement }) => placement.alive ? placement.sequence : null);
   }
 
+  /** Something is drafted for placements of a step that is done: their blocks stay until it is there. @returns what to call then, whatever has become of it */
+  drafting(placements: readonly Placement[]): () => void {
+    for (const placement of placements) placement.uses++;
+    return () => {
+      for (const placement of placements) {
+        placement.uses--;
+        this.#placements.settle(placement);
+      }
+    };
+  }
+
   /** A step has failed, and with it the group. */
   stepFailed(step: PlannedStep): void {
     this.#placements.stepEnded(step);

@@ -220,6 +220,8 @@ export class DecodeGroup extends ScheduledUnit {
   stepping = false;
   /** What its steps take. */
   readonly costs: StepCosts = new StepCosts();
+  /** What drafting a token takes, for so many sequences, where a layer of the model drafts. */
+  readonly draftCosts: StepCosts = new StepCosts();
   /** Sequences that will be forked here when their prompt is computed. */
   reserved = 0;
 

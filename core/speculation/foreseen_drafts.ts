@@ -4,6 +4,7 @@
  * @module
  */
 import type { TokenConstraint } from "../engine.ts";
+import type { HeadDrafts } from "./head_drafts.ts";
 import type { IndexBudget } from "./ngram_index.ts";
 import { type Draft, type DraftSource, MOST_DRAFTED } from "./speculator.ts";
 
@@ -24,6 +25,10 @@ export class ForeseenDrafts implements DraftSource {
   constructor(drafts: DraftSource, constraint: ForeseeingConstraint) {
     this.#drafts = drafts;
     this.#constraint = constraint;
+  }
+
+  get head(): HeadDrafts | undefined {
+    return this.#drafts.head;
   }
 
   push(token: number): void {

@@ -5,19 +5,25 @@
  * @module
  */
 import { Acceptance } from "./acceptance.ts";
+import type { HeadDrafts } from "./head_drafts.ts";
 import { NgramDrafts } from "./ngram_drafts.ts";
-import type { IndexBudget, NgramDraft } from "./ngram_index.ts";
+import type { IndexBudget } from "./ngram_index.ts";
 
 /** Most tokens of a draft. */
 export const MOST_DRAFTED = 16;
 
 /** Tokens that may come next, and how likely each of them does where those before it do. */
-export interface Draft extends NgramDraft {
+export interface Draft {
+  readonly tokens: readonly number[];
   readonly probability: number;
+  /** What those who made it learn of it by, see {@link Acceptance}. */
+  readonly value: number;
 }
 
 /** What the planner of steps asks. */
 export interface DraftSource {
+  /** Takes drafts in that the model's own layer makes between steps; absent or undefined: none are wanted. */
+  readonly head?: HeadDrafts;
   /** The sequence goes on. */
   push(token: number): void;
   /** Finds out what has to be known before something is proposed; null: nothing. Asked when the sequence has got all tokens of a step. @param budget as of {@link propose} */
@@ -44,10 +50,12 @@ export class Speculator implements DraftSource {
 
   propose(most: number, budget: IndexBudget): Draft | null {
     const draft = this.#ngrams.draft(Math.min(most, MOST_DRAFTED), budget);
-    return draft === null ? null : { ...draft, probability: this.#acceptance.of(draft.matched) };
+    if (draft === null) return null;
+    const { tokens, matched: value } = draft;
+    return { tokens, value, probability: this.#acceptance.of(value) };
   }
 
-  settle({ matched }: Draft, drafted: number, accepted: number): void {
-    this.#acceptance.note(matched, drafted, accepted);
+  settle({ value }: Draft, drafted: number, accepted: number): void {
+    this.#acceptance.note(value, drafted, accepted);
   }
 }

@@ -72,8 +72,8 @@ export async function writeRandomCheckpoint(
   };
   const add = (name: string, ...shape: number[]) => {
     const norm = shape.length === 1;
-    const damped = agreeing && /(o_proj|down_proj)$/.test(name) ? 0.3 : 1;
-    const values = random.normals(shape.reduce((a, b) => a * b), norm ? 0.1 : shape.at(-1)! ** -0.5 * damped).map((
+    const damped = agreeing && /(o_proj|down_proj)$/.test(name) ? 0.05 : 1;
+    const values = random.normals(shape.reduce((a, b) => a * b), norm ? (agreeing ? 0.03 : 0.1) : shape.at(-1)! ** -0.5 * damped).map((
       value,
     ) => (norm ? 1 + value : value));
     push(`${name}.weight`, shape, values);
@@ -115,7 +115,7 @@ export async function writeRandomCheckpoint(
     add(`${prefix}.enorm`, D);
     add(`${prefix}.hnorm`, D);
     add(`${prefix}.shared_head.norm`, D);
-    if (agreeing) push(`${prefix}.eh_proj.weight`, [D, 2 * D], random.normals(2 * D * D, 0.02).map((value, i) => i % (2 * D + 1) === 0 ? 1 : value));
+    if (agreeing) push(`${prefix}.eh_proj.weight`, [D, 2 * D], random.normals(2 * D * D, 0.005).map((value, i) => i % (2 * D + 1) === 0 ? 1 : value));
     else add(`${prefix}.eh_proj`, D, 2 * D);
   }
   const directory = await Deno.makeTempDir();

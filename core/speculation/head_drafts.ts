@@ -1,0 +1,58 @@
+/**
+ * Drafts that a layer of the model makes: somebody asks it between steps, as far as that is likely to pay.
+ *
+ * @module
+ */
+import { Acceptance, BY_CONFIDENCE } from "./acceptance.ts";
+import type { Draft, DraftSource } from "./speculator.ts";
+
+/** Most tokens of such a draft: the layer has learned to guess one, and each further one goes on from the one before. */
+export const MOST_HEAD_DRAFTED = 4;
+
+/** A token that the layer has drafted, and how probable it thinks it is. */
+export interface HeadToken {
+  readonly token: number;
+  readonly probability: number;
+}
+
+/** Of one sequence. */
+export class HeadDrafts implements DraftSource {
+  /** Of drafts by the layer's own confidence, and of all of them, whatever it was. */
+  readonly #byConfidence = new Acceptance(BY_CONFIDENCE);
+  readonly #all = new Acceptance({ upTo: [], expected: [60] });
+  #offered: readonly HeadToken[] = [];
+
+  get head(): HeadDrafts {
+    return this;
+  }
+
+  /** How likely a token is right that has not been drafted yet. */
+  get expected(): number {
+    return this.#all.of(0);
+  }
+
+  /** Nothing is drafted this time: what is thought little of gets another chance some day. */
+  skip(): void {
+    this.#all.note(0, 0, 0);
+  }
+
+  /** The layer has drafted what may follow the last token. */
+  offer(tokens: readonly HeadToken[]): void {
+    this.#offered = tokens;
+  }
+
+  push(): void {
+    this.#offered = [];
+  }
+
+  propose(most: number): Draft | null {
+    if (most < 1 || this.#offered.length === 0) return null;
+    const [{ probability: value }] = this.#offered;
+    return { tokens: this.#offered.slice(0, most).map(({ token }) => token), value, probability: this.#byConfidence.of(value) };
+  }
+
+  settle({ value }: Draft, drafted: number, accepted: number): void {
+    this.#byConfidence.note(value, drafted, accepted);
+    if (drafted > 0) this.#all.note(0, drafted, accepted);
+  }
+}
