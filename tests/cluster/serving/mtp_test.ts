@@ -80,7 +80,7 @@ describe("drafts of a layer of the model", () => {
 
   it("are refused where there is no such layer, and not loaded where nobody wants them", async () => {
     const options = { device: "wasm", speculate: "mtp" } as const;
-    for (const [directory, why] of [[without, "its files lack"], [fixtureDirectory("tiny-mla"), "its config.json names none"]]) {
+    for (const [directory, why] of [[without, "its files lack"], [fixtureDirectory("deepseek-v2-lite-tiny"), "its config.json names none"]]) {
       const error = await assertRejects(() => Engine.load({ ...options, model: directory }), LatentmeshError);
       assertEquals([error.code, error.param], ["invalid_config", "decode.speculate"]);
       assertStringIncludes(error.message, why);
