@@ -7,6 +7,7 @@ import { asLatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import { DraftLength } from "../../core/speculation/draft_length.ts";
 import type { HeadDrafts, HeadToken } from "../../core/speculation/head_drafts.ts";
+import { type IndexBudget, INDEXED_PER_STEP } from "../../core/speculation/ngram_drafts.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { PlannedStep } from "../scheduler/plan.ts";
@@ -27,6 +28,9 @@ export interface DraftingOptions {
   readonly stepRows: number;
   readonly blockTokens: number;
 }
+
+/** How likely another guess is that needs no draft beside it. */
+const SURE = 0.75;
 
 /** A sequence that is drafted for. */
 interface Drafted {
@@ -59,7 +63,8 @@ export class Drafting {
   /** Drafts what may follow a step, which has been taken. A unit that fails is reported. */
   async draft(unit: Unit, { group, asking }: PlannedStep, tables: SentTables): Promise<void> {
     const { stepRows } = this.#options;
-    const all = asking.flatMap(({ placement }) => this.#drafted(placement));
+    const budget = { tokens: INDEXED_PER_STEP };
+    const all = asking.flatMap(({ placement }) => this.#drafted(placement, budget));
     if (all.length === 0) return;
     const length = new DraftLength({ steps: group.costs, drafts: group.draftCosts });
     const count = length.choose(all.map(({ drafts }) => drafts.expected), stepRows - (group.running.size - all.length));
@@ -83,11 +88,13 @@ export class Drafting {
   }
 
   /** Of a placement that has all of its sequence but the last token; nothing of others. */
-  #drafted(placement: Placement): Drafted[] {
+  #drafted(placement: Placement, budget: IndexBudget): Drafted[] {
     const { sequence } = placement;
     const drafts = sequence.drafts?.head;
     if (drafts === undefined || !placement.alive || placement.released || sequence.paused || placement.pending.length !== 1) return [];
     const left = sequence.mostTokens - sequence.generated.length - 1;
+    // Of what is said again, there is a guess already.
+    if ((sequence.drafts!.propose(1, budget)?.probability ?? 0) >= SURE) return [];
     // What a grammar allows behind its drafts is found out when they are there.
     const foresees = this.#requests.of(sequence)?.request.constraint?.foresight !== undefined;
     return left < 1 ? [] : [{ placement, drafts, tokens: [], most: foresees ? 1 : left }];
