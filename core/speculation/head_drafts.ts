@@ -3,11 +3,14 @@
  *
  * @module
  */
-import { Acceptance, BY_CONFIDENCE } from "./acceptance.ts";
+import { Acceptance, BY_CONFIDENCE, type DraftClasses } from "./acceptance.ts";
 import type { Draft, DraftSource } from "./speculator.ts";
 
 /** Most tokens of such a draft: the layer has learned to guess one, and each further one goes on from the one before. */
 export const MOST_HEAD_DRAFTED = 4;
+
+/** A try costs a run of the layer, where a guess from what was said before costs nothing: of a text that it does not fit, it is not asked soon again. */
+const ALL: DraftClasses = { upTo: [], expected: [60], keptUnused: 0.995 };
 
 /** A token that the layer has drafted, and how probable it thinks it is. */
 export interface HeadToken {
@@ -19,7 +22,7 @@ export interface HeadToken {
 export class HeadDrafts implements DraftSource {
   /** Of drafts by the layer's own confidence, and of all of them, whatever it was. */
   readonly #byConfidence = new Acceptance(BY_CONFIDENCE);
-  readonly #all = new Acceptance({ upTo: [], expected: [60] });
+  readonly #all = new Acceptance(ALL);
   #offered: readonly HeadToken[] = [];
 
   get head(): HeadDrafts {

@@ -40,7 +40,7 @@ describe("drafts by a layer of the model", () => {
     for (let i = 0; i < 20; i++) drafts.settle(drafts.propose(1)!, 1, 0);
     assert(probability(0.5) < before / 2 && drafts.expected < expected / 2);
     assert(probability(0.99) > 0.9);
-    for (let i = 0; i < 300; i++) drafts.skip();
+    for (let i = 0; i < 1500; i++) drafts.skip();
     assert(drafts.expected > expected * 0.9);
   });
 
