@@ -11,7 +11,7 @@ import { type Adjustment, type Adjustments, LogitAdjuster } from "./sampling/adj
 import { topTokens } from "./sampling/top_tokens.ts";
 import { type CandidateList, firstCandidates, MOST_CANDIDATES } from "./sampling/candidates.ts";
 import { inverseTemperature } from "./sampling/params.ts";
-import type { HeadToken } from "./speculation/head_drafts.ts";
+import type { HeadToken } from "./speculation/draft_source.ts";
 import { type Candidates, candidatesWanted, drawsFromAll, type SampledToken, sampleToken } from "./sampling/sampler.ts";
 
 /** What is wanted of the logits of one position. */

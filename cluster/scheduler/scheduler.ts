@@ -23,7 +23,10 @@ export class Scheduler {
   readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [] };
   readonly waiting = new FairQueue();
   /** What becomes of drafts. */
-  readonly drafts: DraftAccounts = new DraftAccounts(this.counters, (client, tokens) => this.#charge(client, tokens));
+  readonly drafts: DraftAccounts = new DraftAccounts(this.counters, {
+    charge: (client, tokens) => this.#charge(client, tokens),
+    settle: (placement) => this.#placements.settle(placement),
+  });
   /** Mixed units are here and among {@link decodeGroups}. */
   readonly prefillUnits = new Map<string, PromptUnit>();
   readonly decodeGroups = new Map<string, DecodeGroup>();
@@ -268,17 +271,6 @@ export class Scheduler {
     }
     this.#placements.stepEnded(step);
     return step.asking.map(({ placement }) => placement.alive ? placement.sequence : null);
-  }
-
-  /** Something is drafted for placements of a step that is done: their blocks stay until it is there. @returns what to call then, whatever has become of it */
-  drafting(placements: readonly Placement[]): () => void {
-    for (const placement of placements) placement.uses++;
-    return () => {
-      for (const placement of placements) {
-        placement.uses--;
-        this.#placements.settle(placement);
-      }
-    };
   }
 
   /** A step has failed, and with it the group. */

@@ -5,7 +5,7 @@
  */
 import { PrefixCache } from "../../core/cache/prefix_cache.ts";
 import { prefixHashes } from "../../core/cache/prefix_hash.ts";
-import type { DraftSource } from "../../core/speculation/speculator.ts";
+import type { DraftSource } from "../../core/speculation/draft_source.ts";
 import { StepCosts } from "../../core/speculation/step_costs.ts";
 
 /** What a generation asks of the scheduler. */

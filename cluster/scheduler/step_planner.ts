@@ -5,7 +5,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import type { Draft } from "../../core/speculation/speculator.ts";
+import type { Draft } from "../../core/speculation/draft_source.ts";
 import type { TokenRow } from "../../core/wire/queries.ts";
 import { chooseDrafts } from "./draft_planner.ts";
 import { placesInLine } from "./queue_order.ts";

@@ -6,8 +6,9 @@
 import { asLatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import { DraftLength } from "../../core/speculation/draft_length.ts";
-import type { HeadDrafts, HeadToken } from "../../core/speculation/head_drafts.ts";
-import { type IndexBudget, INDEXED_PER_STEP } from "../../core/speculation/ngram_drafts.ts";
+import type { HeadDraftSink, HeadToken } from "../../core/speculation/draft_source.ts";
+import { INDEXED_PER_STEP } from "../../core/speculation/ngram_drafts.ts";
+import type { IndexBudget } from "../../core/speculation/ngram_index.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Units } from "../fleet/unit_host.ts";
 import type { PlannedStep } from "../scheduler/plan.ts";
@@ -35,7 +36,7 @@ const SURE = 0.75;
 /** A sequence that is drafted for. */
 interface Drafted {
   readonly placement: Placement;
-  readonly drafts: HeadDrafts;
+  readonly drafts: HeadDraftSink;
   readonly tokens: HeadToken[];
   /** Most tokens that it can use. */
   readonly most: number;
@@ -73,7 +74,7 @@ export class Drafting {
       return;
     }
     const { epoch } = unit;
-    const done = this.#scheduler.drafting(all.map(({ placement }) => placement));
+    const done = this.#scheduler.drafts.hold(all.map(({ placement }) => placement));
     try {
       for (let behind = 0; behind < count; behind++) {
         const going = all.filter(({ tokens, most }) => tokens.length === behind && behind < most);

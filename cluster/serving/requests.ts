@@ -10,10 +10,12 @@ import { asLatentmeshError, cancellation, LatentmeshError } from "../../core/err
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import { canForesee, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
 import { EitherDrafts } from "../../core/speculation/either_drafts.ts";
-import { HeadDrafts, type HeadToken } from "../../core/speculation/head_drafts.ts";
+import type { HeadToken } from "../../core/speculation/draft_source.ts";
+import { HeadDrafts } from "../../core/speculation/head_drafts.ts";
 import type { IndexBudget } from "../../core/speculation/ngram_index.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
-import { type DraftSource, Speculator } from "../../core/speculation/speculator.ts";
+import type { DraftSource } from "../../core/speculation/draft_source.ts";
+import { Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Sequence } from "../scheduler/state.ts";

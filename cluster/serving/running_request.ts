@@ -5,7 +5,7 @@
  */
 import type { DraftTotals, FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { type AheadQuery, type ChosenToken, type LogitsAnswer, type LogitsQuery, promptEvent, TokenChooser } from "../../core/generation.ts";
-import type { HeadToken } from "../../core/speculation/head_drafts.ts";
+import type { HeadToken } from "../../core/speculation/draft_source.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { Sequence } from "../scheduler/state.ts";
 

@@ -4,8 +4,9 @@
  * @module
  */
 import { HeadDrafts } from "./head_drafts.ts";
-import type { IndexBudget } from "./ngram_drafts.ts";
-import type { Draft, DraftSource, Speculator } from "./speculator.ts";
+import type { IndexBudget } from "./ngram_index.ts";
+import type { Draft, DraftSource } from "./draft_source.ts";
+import type { Speculator } from "./speculator.ts";
 
 /** Of one sequence: from what it has said before, and by a layer of the model. */
 export class EitherDrafts implements DraftSource {

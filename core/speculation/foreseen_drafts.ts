@@ -4,9 +4,8 @@
  * @module
  */
 import type { TokenConstraint } from "../engine.ts";
-import type { HeadDrafts } from "./head_drafts.ts";
 import type { IndexBudget } from "./ngram_index.ts";
-import { type Draft, type DraftSource, MOST_DRAFTED } from "./speculator.ts";
+import { type Draft, type DraftSource, type HeadDraftSink, MOST_DRAFTED } from "./draft_source.ts";
 
 /** A grammar that can be asked about what is ahead. */
 export type ForeseeingConstraint = TokenConstraint & Required<Pick<TokenConstraint, "foresight" | "maskBehind">>;
@@ -27,7 +26,7 @@ export class ForeseenDrafts implements DraftSource {
     this.#constraint = constraint;
   }
 
-  get head(): HeadDrafts | undefined {
+  get head(): HeadDraftSink | undefined {
     return this.#drafts.head;
   }
 

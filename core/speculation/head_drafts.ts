@@ -4,7 +4,7 @@
  * @module
  */
 import { Acceptance, BY_CONFIDENCE, type DraftClasses } from "./acceptance.ts";
-import type { Draft, DraftSource } from "./speculator.ts";
+import type { Draft, DraftSource, HeadDraftSink, HeadToken } from "./draft_source.ts";
 
 /** Most tokens of such a draft: the layer has learned to guess one, and each further one goes on from the one before. */
 export const MOST_HEAD_DRAFTED = 4;
@@ -12,14 +12,8 @@ export const MOST_HEAD_DRAFTED = 4;
 /** A try costs a run of the layer, where a guess from what was said before costs nothing: of a text that it does not fit, it is not asked soon again. */
 const ALL: DraftClasses = { upTo: [], expected: [60], keptUnused: 0.995 };
 
-/** A token that the layer has drafted, and how probable it thinks it is. */
-export interface HeadToken {
-  readonly token: number;
-  readonly probability: number;
-}
-
 /** Of one sequence. */
-export class HeadDrafts implements DraftSource {
+export class HeadDrafts implements DraftSource, HeadDraftSink {
   /** Of drafts by the layer's own confidence, and of all of them, whatever it was. */
   readonly #byConfidence = new Acceptance(BY_CONFIDENCE);
   readonly #all = new Acceptance(ALL);
@@ -29,17 +23,14 @@ export class HeadDrafts implements DraftSource {
     return this;
   }
 
-  /** How likely a token is right that has not been drafted yet. */
   get expected(): number {
     return this.#all.of(0);
   }
 
-  /** Nothing is drafted this time: what is thought little of gets another chance some day. */
   skip(): void {
     this.#all.note(0, 0, 0);
   }
 
-  /** The layer has drafted what may follow the last token. */
   offer(tokens: readonly HeadToken[]): void {
     this.#offered = tokens;
   }

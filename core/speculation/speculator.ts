@@ -5,34 +5,9 @@
  * @module
  */
 import { Acceptance } from "./acceptance.ts";
-import type { HeadDrafts } from "./head_drafts.ts";
+import { type Draft, type DraftSource, MOST_DRAFTED } from "./draft_source.ts";
 import { NgramDrafts } from "./ngram_drafts.ts";
 import type { IndexBudget } from "./ngram_index.ts";
-
-/** Most tokens of a draft. */
-export const MOST_DRAFTED = 16;
-
-/** Tokens that may come next, and how likely each of them does where those before it do. */
-export interface Draft {
-  readonly tokens: readonly number[];
-  readonly probability: number;
-  /** What those who made it learn of it by, see {@link Acceptance}. */
-  readonly value: number;
-}
-
-/** What the planner of steps asks. */
-export interface DraftSource {
-  /** Takes drafts in that the model's own layer makes between steps; absent or undefined: none are wanted. */
-  readonly head?: HeadDrafts;
-  /** The sequence goes on. */
-  push(token: number): void;
-  /** Finds out what has to be known before something is proposed; null: nothing. Asked when the sequence has got all tokens of a step. @param budget as of {@link propose} */
-  foresee?(budget: IndexBudget): Promise<void> | null;
-  /** What may come next; null: no idea. @param budget of what is taken in before, which it lessens */
-  propose(most: number, budget: IndexBudget): Draft | null;
-  /** What became of a draft: how many of its tokens were computed, and how many of those were right. */
-  settle(draft: Draft, drafted: number, accepted: number): void;
-}
 
 /** Drafts from a sequence's own prompt and answer, and from what its client expects. */
 export class Speculator implements DraftSource {

@@ -4,11 +4,10 @@
  *
  * @module
  */
-import { MOST_DRAFTED } from "../../core/speculation/speculator.ts";
+import { MOST_DRAFTED } from "../../core/speculation/draft_source.ts";
 import { NOT_KEPT } from "../../kernels/keep_hidden/keep_hidden.ts";
 import { FROM_STREAM, NO_HIDDEN } from "../../kernels/mtp_join/mtp_join.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
-import type { Step } from "./context.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 
 /** Positions of each sequence: one that was asked for, and a draft behind it. */
@@ -16,6 +15,11 @@ export const HIDDEN_KEPT: number = MOST_DRAFTED + 1;
 
 /** Where rows of a step find the hidden state before them, and where theirs go: [rows, 2] words, see `mtp_join` and `keep_hidden`. */
 export type Places = Uint32Array<ArrayBuffer>;
+
+/** What of a step's rows says where they belong. */
+interface PlacedRows {
+  readonly rows: readonly { readonly position: number; readonly sequence: CachedSequence }[];
+}
 
 /** Of all sequences of a cache. */
 export class KeptHidden {
@@ -35,7 +39,7 @@ export class KeptHidden {
    *
    * @param streams whether the step has computed hidden states, so that those of its own rows are in the residual stream
    */
-  places({ rows }: Step, streams: boolean): Places {
+  places({ rows }: PlacedRows, streams: boolean): Places {
     const places = new Uint32Array(rows.length * 2);
     const last = new Map<CachedSequence, number>();
     for (const { sequence, position } of rows) last.set(sequence, position);
@@ -50,7 +54,7 @@ export class KeptHidden {
   }
 
   /** Those of a step's rows are kept. */
-  note({ rows }: Step): void {
+  note({ rows }: PlacedRows): void {
     for (const { sequence, position } of rows) {
       const { hidden } = sequence;
       const follows = position >= hidden.first && position <= hidden.end;

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { Draft, DraftSource } from "../../../core/speculation/speculator.ts";
+import type { Draft, DraftSource } from "../../../core/speculation/draft_source.ts";
 import type { Random } from "../../../bench/support/random.ts";
 
 /** Most tokens of a guess. */
