@@ -4,7 +4,12 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Config, Engine } from "../../../mod.ts";
+import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
+import { createGrammars } from "../../../cluster/text/model_grammars.ts";
+import type { DraftTotals } from "../../../core/engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
+import { GREEDY } from "../../../core/sampling/params.ts";
+import type { Speculation } from "../../../core/speculation/speculation.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { withCluster } from "../../support/cluster.ts";
@@ -73,6 +78,53 @@ describe("drafts of a layer of the model", () => {
       );
       const { accepted, rejected } = pieces.at(-1)!.drafts!;
       assert(accepted > 0 && rejected > 0, `${accepted} were right, ${rejected} were not`);
+    } finally {
+      await engine.close();
+    }
+  });
+
+  it("change no token where a grammar restricts them, and are of those that it allows", async () => {
+    const engine = await Engine.load({ model, device: "wasm", speculate: "mtp" });
+    using grammars = createGrammars(engine.served);
+    try {
+      const kettle = {
+        type: "object",
+        properties: { name: { type: "string", maxLength: 9 }, price: { type: "integer" } },
+        required: ["name", "price"],
+      };
+      const grammar = writeGrammar({ kind: "json", schema: { type: "array", items: kettle, minItems: 12 }, strict: true });
+      const run = async (speculate: Speculation, temperature: number) => {
+        const [constraint] = await grammars.constrain(grammar, { count: 1, client: "" });
+        using _ = constraint;
+        const tokens: number[] = [];
+        let drafts: DraftTotals | undefined;
+        const request = {
+          prompt: [5, 6, 7],
+          maxTokens: 90,
+          sampling: { ...GREEDY, temperature, seed: 4, frequencyPenalty: 0.1 },
+          choice: 0,
+          stopTokens: new Set(engine.served.eosTokens),
+          logprobs: null,
+          promptLogprobs: null,
+          constraint,
+          speculate,
+          signal: new AbortController().signal,
+        };
+        await engine.served.engine.generate(request, (event) => {
+          if (event.kind !== "token") return;
+          tokens.push(event.token);
+          drafts = event.drafts ?? drafts;
+        });
+        return { tokens, drafts };
+      };
+      let [accepted, tried] = [0, 0];
+      for (const temperature of [0, 1]) {
+        const [guessed, plain] = [await run("mtp", temperature), await run("off", temperature)];
+        assertEquals(guessed.tokens, plain.tokens);
+        accepted += guessed.drafts?.accepted ?? 0;
+        tried += (guessed.drafts?.accepted ?? 0) + (guessed.drafts?.rejected ?? 0);
+      }
+      assert(accepted > 10 && tried > accepted, `${accepted} of ${tried} drafted tokens were right`);
     } finally {
       await engine.close();
     }

@@ -9,7 +9,7 @@ import type { Model } from "../../../workers/forward/model.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { relativeError } from "../../support/compare.ts";
-import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
+import { describeModelsOnDevices, itOnHardware, openTestDevice } from "../../support/devices.ts";
 import { loadDraftingModel } from "../../support/fixtures.ts";
 import { ODD_MTP_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 import { ReferenceModel } from "../../support/reference_model.ts";
@@ -46,7 +46,9 @@ async function draftLogits(
 
 describeModelsOnDevices("the layer that drafts", (kind) => {
   for (const [name, config] of Object.entries(CONFIGS)) {
-    it(`has the logits of a plain forward pass: ${name}`, async () => {
+    // One of them is compiled by a software driver in a minute.
+    const test = config === ODD_MTP_CONFIG ? it : itOnHardware(kind);
+    test(`has the logits of a plain forward pass: ${name}`, async () => {
       const directory = await writeRandomCheckpoint(config);
       const device = await openTestDevice(kind);
       try {
@@ -62,8 +64,7 @@ describeModelsOnDevices("the layer that drafts", (kind) => {
           const { model, draft } = await loadDraftingModel(device, directory);
           const sequence = model.cache.open(prompt);
           await compute(model, sequence, tokens.slice(0, prompt), "prefill", chunk);
-          const own = await model.head.recordLogits("prefill", (prompt - 1) % chunk, 1);
-          assertEquals(own, undefined);
+          model.head.recordLogits("prefill", (prompt - 1) % chunk, 1);
           const error = relativeError(await model.head.logits(1), logits[prompt - 1]);
           assert(error < 2e-5, `the model itself: ${error}`);
           await compute(model, sequence, tokens.slice(prompt, 43), "decode", 3);
@@ -82,7 +83,7 @@ describeModelsOnDevices("the layer that drafts", (kind) => {
     });
   }
 
-  it("is left as it was by drafts that were wrong, and drafts alike for several sequences at a time", async () => {
+  itOnHardware(kind)("is left as it was by drafts that were wrong, and drafts alike for several sequences at a time", async () => {
     const directory = await writeRandomCheckpoint(ODD_MTP_CONFIG);
     const device = await openTestDevice(kind);
     try {
