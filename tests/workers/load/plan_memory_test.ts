@@ -142,6 +142,10 @@ describe("a memory plan", () => {
       assertEquals(plan.cacheBytes, sizes.maxTokens * cacheBytesPerToken(spec, shape, "f16"));
       assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
       bytes.push(wholeMemory(plan));
+      // Throws if a buffer is too small for what is bound to it: here what is joined is wider than queries.
+      const large = { ...planned, model: "synthetic:moonlight?layers=2&mtp=1", cacheDtype: "q8", matrixUnits: true } as const;
+      using ofLarge = openModelFiles(large.model);
+      await planMemory({ ...large, shape: partition(parseModelConfig((await ofLarge.text("config.json"))!, large.model), UNCUT)[0] });
     }
     assert(bytes[0] > bytes[1]);
   });
