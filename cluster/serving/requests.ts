@@ -11,7 +11,7 @@ import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostT
 import { canForesee, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
 import { EitherDrafts } from "../../core/speculation/either_drafts.ts";
 import type { HeadToken } from "../../core/speculation/draft_source.ts";
-import { HeadDrafts } from "../../core/speculation/head_drafts.ts";
+import { HeadDrafts, HeadRecord } from "../../core/speculation/head_drafts.ts";
 import type { IndexBudget } from "../../core/speculation/ngram_index.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
 import type { DraftSource } from "../../core/speculation/draft_source.ts";
@@ -68,11 +68,16 @@ async function settledWithin(promises: ReadonlySet<Promise<void>>, ms: number): 
   await Promise.race([Promise.all(promises), late]).finally(() => clearTimeout(timer));
 }
 
-/** What guesses its tokens; null where nothing is to, or what its constraint allows behind them cannot be known. @param mtp whether a layer of the model drafts */
-function draftsOf(request: TokenRequest, speculate: Speculation, mtp: boolean): DraftSource | null {
+/**
+ * What guesses its tokens; null where nothing is to, or what its constraint allows behind them cannot be known.
+ *
+ * @param record of the layer of the model that drafts; null: none does
+ */
+function draftsOf(request: TokenRequest, speculate: Speculation, record: HeadRecord | null): DraftSource | null {
   if (speculate === "off" || !knowsAhead(request)) return null;
   const said = () => new Speculator(request.prompt, request.prediction);
-  const drafts = speculate === "mtp" ? new HeadDrafts() : speculate === "auto" && mtp ? new EitherDrafts(said()) : said();
+  const head = record === null || speculate === "ngram" ? null : new HeadDrafts(record);
+  const drafts = head === null ? said() : speculate === "mtp" ? head : new EitherDrafts(said(), head);
   const { constraint } = request;
   return canForesee(constraint) ? new ForeseenDrafts(drafts, constraint) : drafts;
 }
@@ -99,12 +104,15 @@ export class Requests {
   readonly #news: (() => void)[] = [];
   #telling = false;
   readonly #completionRate = new CompletionRate();
+  /** What became of drafts of the model's layer; null where there is none. */
+  readonly #heads: HeadRecord | null;
 
   /** @param times where what telling takes is counted */
   constructor(scheduler: Scheduler, times: StepTimes, options: RequestsOptions) {
     this.#scheduler = scheduler;
     this.#times = times;
     this.#options = options;
+    this.#heads = options.mtp ? new HeadRecord() : null;
   }
 
   /** Requests that have not ended. */
@@ -122,7 +130,7 @@ export class Requests {
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
     const how = request.speculate ?? speculate;
     if (how === "mtp" && !mtp) throw new LatentmeshError("invalid_request", NO_MTP, { param: "speculate" });
-    const drafts = most > 1 ? draftsOf(request, how, mtp) : null;
+    const drafts = most > 1 ? draftsOf(request, how, this.#heads) : null;
     const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, drafts, now };
     const sequence = this.#scheduler.add(options, this.#completionRate.timeFor(this.#scheduler.waiting.size));
     const entry: Entry = {

@@ -10,21 +10,22 @@ export interface DraftClasses {
   readonly upTo: readonly number[];
   /** What is expected of each class before anything is known: a token in so many of a hundred is right. */
   readonly expected: readonly number[];
-  /** What earlier drafts count for after one that did not pay to be tried: what is thought little of gets another chance some day. */
-  readonly keptUnused: number;
 }
 
 /** By tokens before the draft that occurred before it, too. */
-export const BY_MATCH: DraftClasses = { upTo: [3, 4, 6, 9, 16], expected: [35, 45, 55, 70, 80, 90], keptUnused: 0.98 };
+export const BY_MATCH: DraftClasses = { upTo: [3, 4, 6, 9, 16], expected: [35, 45, 55, 70, 80, 90] };
 
 /** By the probability that whoever drafted gives its first token. */
-export const BY_CONFIDENCE: DraftClasses = { upTo: [0.2, 0.4, 0.6, 0.8, 0.95], expected: [25, 40, 55, 70, 85, 95], keptUnused: 0.98 };
+export const BY_CONFIDENCE: DraftClasses = { upTo: [0.2, 0.4, 0.6, 0.8, 0.95], expected: [25, 40, 55, 70, 85, 95] };
 
 /** Tokens that the expectation counts for. */
 const BELIEF = 3;
 
 /** What earlier drafts count for after another one. */
 const KEPT = 0.9;
+
+/** What they count for after one that did not pay to be tried: what is thought little of gets another chance some day. */
+const KEPT_UNUSED = 0.98;
 
 /** Of one sequence. */
 export class Acceptance {
@@ -48,7 +49,7 @@ export class Acceptance {
   /** Of a draft, so many tokens were computed, and so many of those, from the first on, were right. */
   note(value: number, drafted: number, accepted: number): void {
     const at = this.#classOf(value);
-    const kept = drafted === 0 ? this.#classes.keptUnused : KEPT;
+    const kept = drafted === 0 ? KEPT_UNUSED : KEPT;
     this.#right[at] = this.#right[at] * kept + accepted;
     this.#wrong[at] = this.#wrong[at] * kept + (accepted < drafted ? 1 : 0);
   }

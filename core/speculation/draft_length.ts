@@ -9,6 +9,9 @@ import type { StepCosts } from "./step_costs.ts";
 /** How many times as many tokens drafts must bring for the time, to be worth the uneven pace. */
 const LEAST_GAIN = 1.05;
 
+/** What drafting a token is thought to take before it is known, in steps. */
+const FIRST_GUESS = 0.15;
+
 /** What is known of a unit. */
 export interface DraftCosts {
   /** What its steps take, by their rows. */
@@ -37,8 +40,7 @@ export class DraftLength {
     if (longest < 1) return 0;
     const steps = this.#costs.steps.expected(rows, rows * (1 + longest));
     if (steps === null) return 0;
-    // What drafting takes is found out by drafting.
-    const draft = this.#costs.drafts.expected(rows, rows)?.[0] ?? 0;
+    const draft = this.#costs.drafts.expected(rows, rows)?.[0] ?? steps[0] * FIRST_GUESS;
     let [best, bestRate, tokens] = [0, rows / steps[0] * LEAST_GAIN, rows];
     for (let length = 1; length <= longest; length++) {
       for (const probability of expected) tokens += probability ** length;

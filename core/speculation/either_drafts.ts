@@ -10,12 +10,13 @@ import type { Speculator } from "./speculator.ts";
 
 /** Of one sequence: from what it has said before, and by a layer of the model. */
 export class EitherDrafts implements DraftSource {
-  readonly head: HeadDrafts = new HeadDrafts();
+  readonly head: HeadDrafts;
   readonly #said: Speculator;
   readonly #makers = new WeakMap<Draft, DraftSource>();
 
-  constructor(said: Speculator) {
+  constructor(said: Speculator, head: HeadDrafts = new HeadDrafts()) {
     this.#said = said;
+    this.head = head;
   }
 
   push(token: number): void {

@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { DraftLength } from "../../../core/speculation/draft_length.ts";
 import { EitherDrafts } from "../../../core/speculation/either_drafts.ts";
-import { HeadDrafts } from "../../../core/speculation/head_drafts.ts";
+import { HeadDrafts, HeadRecord } from "../../../core/speculation/head_drafts.ts";
 import { Speculator } from "../../../core/speculation/speculator.ts";
 import { StepCosts } from "../../../core/speculation/step_costs.ts";
 
@@ -42,6 +42,20 @@ describe("drafts by a layer of the model", () => {
     assert(probability(0.99) > 0.9);
     for (let i = 0; i < 1500; i++) drafts.skip();
     assert(drafts.expected > expected * 0.9);
+    for (let i = 0; i < 100; i++) drafts.settle({ tokens: [1], value: 0.5, probability: 0.5 }, 1, 0);
+    assert(drafts.expected < 0.1);
+  });
+
+  it("begin with what became of those of others, and are tried for all that", () => {
+    const record = new HeadRecord();
+    const first = new HeadDrafts(record).expected;
+    const others = new HeadDrafts(record);
+    const draft = { tokens: [1, 2, 3], value: 0.9, probability: 0.9 };
+    for (let i = 0; i < 100; i++) others.settle(draft, 3, 0);
+    const [low, belief] = [new HeadDrafts(record).expected, others.expected];
+    assert(belief < low && low < first * 0.7 && low > 0.2, `${belief} < ${low} < ${first}`);
+    for (let i = 0; i < 100; i++) others.settle(draft, 3, 3);
+    assert(new HeadDrafts(record).expected > first && others.expected > 0.9);
   });
 
   it("are as long as they bring more than drafting and verifying take", () => {
