@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { asLatentmeshError } from "../../core/errors.ts";
+import { asLatentmeshError, type LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import { DraftLength } from "../../core/speculation/draft_length.ts";
 import type { HeadDraftSink, HeadToken } from "../../core/speculation/draft_source.ts";
@@ -75,16 +75,18 @@ export class Drafting {
     }
     const { epoch } = unit;
     const done = this.#scheduler.drafts.hold(all.map(({ placement }) => placement));
+    let failure: LatentmeshError | null = null;
     try {
       for (let behind = 0; behind < count; behind++) {
         const going = all.filter(({ tokens, most }) => tokens.length === behind && behind < most);
         if (!await this.#draftOne(unit, group, { going, behind, tables })) break;
       }
     } catch (error) {
-      return this.#units.report(unit, asLatentmeshError(error), epoch);
-    } finally {
-      done();
+      failure = asLatentmeshError(error);
     }
+    // Before a unit is lost, nothing of it is in use any more.
+    done();
+    if (failure !== null) return this.#units.report(unit, failure, epoch);
     for (const { drafts, tokens } of all) drafts.offer(tokens);
   }
 
