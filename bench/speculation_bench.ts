@@ -8,6 +8,7 @@ import { parseModelConfig } from "../core/model/config.ts";
 import { isSynthetic } from "../core/model/synthetic/name.ts";
 import { readConfigText } from "../core/model_package.ts";
 import { embeddedDirectory } from "../cluster/config/embedded_model.ts";
+import type { Speculation } from "../core/speculation/speculation.ts";
 import { openModelFiles } from "../workers/load/model_files.ts";
 import type { Config } from "../mod.ts";
 import { type LoadRequest, runLoad, type Timing } from "./serve/load_client.ts";
@@ -17,6 +18,9 @@ import { BenchServer } from "./whole/server.ts";
 
 /** Tokens of a stream before its speed is taken: what steps take must become known. */
 const SETTLED = 32;
+
+/** How tokens are guessed. */
+type Guessing = Exclude<Speculation, "off">;
 
 /** A text, and how it goes on. */
 interface Text {
@@ -73,9 +77,11 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
       tokens: { type: "string", default: "256" },
       runs: { type: "string", default: "3" },
       "max-batch": { type: "string" },
+      speculate: { type: "string", default: "auto" },
     },
   });
   const { device, model, weights, topology } = values;
+  const way = values.speculate as Guessing;
   const [tokens, runs] = [values.tokens, values.runs].map(Number);
   const streams = values.streams.split(",").map(Number);
   using files = openModelFiles(model);
@@ -90,6 +96,7 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
       ...(ranks === undefined || mixed ? {} : { ranks: Number(ranks) }),
       attention: values.attention as "mla" | undefined,
       maxBatch: values["max-batch"] === undefined ? undefined : Number(values["max-batch"]),
+      speculate: way,
     },
     mixed: mixed ? { workers: 1, ranks: Number(ranks ?? 1) } : undefined,
     server: { port: 0, shutdownTimeout: 1 },
@@ -101,7 +108,7 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
   const rows = [["text", "streams", "tokens/s without", "with", "", "tokens a step", "of guessed tokens right"]];
   for (const count of streams) {
     for (const text of textsOf(model, vocabSize)) {
-      rows.push([text.name, String(count), ...await compare(server, text, { streams: count, tokens, runs })]);
+      rows.push([text.name, String(count), ...await compare(server, text, { streams: count, tokens, runs, way })]);
     }
   }
   printTable(rows);
@@ -110,17 +117,17 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
 async function compare(
   server: BenchServer,
   { prompt, temperature, edited = false }: Text,
-  { streams, tokens, runs }: { readonly streams: number; readonly tokens: number; readonly runs: number },
+  { streams, tokens, runs, way }: { readonly streams: number; readonly tokens: number; readonly runs: number; readonly way: Guessing },
 ): Promise<string[]> {
   const predictions = await Promise.all(
     Array.from({ length: edited ? streams : 0 }, (_, seed) => predictionOf(server.url, { prompt, max_tokens: tokens, temperature, seed })),
   );
-  const speeds = { off: [] as number[], auto: [] as number[] };
+  const speeds = { off: [] as number[], guessed: [] as number[] };
   let [guessed, right, stepped, steps] = [0, 0, 0, 0];
   // The first run of each warms up.
   for (let run = 0; run <= runs; run++) {
     // Whatever one run leaves behind helps the other as often.
-    for (const speculate of run % 2 === 0 ? ["off", "auto"] as const : ["auto", "off"] as const) {
+    for (const speculate of run % 2 === 0 ? ["off", way] as const : [way, "off"] as const) {
       const before = await server.status();
       const requests = Array.from(
         { length: streams },
@@ -131,7 +138,7 @@ async function compare(
       if (failed !== undefined) throw new Error(`A request failed: ${failed.error}`);
       const after = await server.status();
       if (run === 0 || before === null || after === null) continue;
-      speeds[speculate].push(speedOf(timings));
+      speeds[speculate === "off" ? "off" : "guessed"].push(speedOf(timings));
       if (speculate === "off") continue;
       const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + (count ?? 0), 0);
       guessed += sum(after.scheduling.drafted) - sum(before.scheduling.drafted);
@@ -140,11 +147,11 @@ async function compare(
       stepped += streams * (tokens - 1);
     }
   }
-  const [off, auto] = [median(speeds.off), median(speeds.auto)];
+  const [off, guessing] = [median(speeds.off), median(speeds.guessed)];
   return [
     off.toFixed(0),
-    auto.toFixed(0),
-    `${(auto / off).toFixed(2)} x`,
+    guessing.toFixed(0),
+    `${(guessing / off).toFixed(2)} x`,
     (stepped / steps).toFixed(2),
     guessed === 0 ? "none guessed" : `${(100 * right / guessed).toFixed(0)} % of ${guessed}`,
   ];

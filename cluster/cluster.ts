@@ -294,6 +294,7 @@ function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePl
     promptBlocks: generatesFromSlices(settings) ? ceilDiv(prefillTokens, BLOCK_TOKENS) : null,
     maxStepMs: settings.mixed.maxStepMs,
     speculate: settings.decode.speculate,
+    mtp: spec.mtp,
   };
 }
 

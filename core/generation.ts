@@ -11,6 +11,7 @@ import { type Adjustment, type Adjustments, LogitAdjuster } from "./sampling/adj
 import { topTokens } from "./sampling/top_tokens.ts";
 import { type CandidateList, firstCandidates, MOST_CANDIDATES } from "./sampling/candidates.ts";
 import { inverseTemperature } from "./sampling/params.ts";
+import type { HeadToken } from "./speculation/draft_source.ts";
 import { type Candidates, candidatesWanted, drawsFromAll, type SampledToken, sampleToken } from "./sampling/sampler.ts";
 
 /** What is wanted of the logits of one position. */
@@ -123,6 +124,18 @@ export class TokenChooser {
       mask,
       draw: drawsFromAll(sampling, MOST_CANDIDATES),
     };
+  }
+
+  /**
+   * The token that would be chosen behind some that are not chosen yet, were these its logits; null where the candidates do not reach far enough.
+   *
+   * @param behind how many
+   */
+  guess(answer: LogitsAnswer, behind: number): HeadToken | null {
+    const { sampling } = this.#request;
+    const list = answer.adjusted ?? answer.plain!;
+    const choice = sampleToken(candidatesOf(list, candidatesWanted(sampling, MOST_CANDIDATES)), sampling, this.#key, this.#position + behind);
+    return choice === null ? null : { token: choice.token, probability: Math.exp(choice.logit - list.logSumExp) };
   }
 
   /** Chooses the next token and counts it; null where the candidates do not reach far enough (a wide nucleus) and the whole row must decide. */

@@ -9,7 +9,9 @@ import { Checkpoint, type ModelFiles } from "./model/checkpoint.ts";
 import { parseModelConfig } from "./model/config.ts";
 import { modelNameOf } from "./model/gguf/parts.ts";
 import { type GenerationConfig, parseGenerationConfig } from "./model/generation_config.ts";
+import { specFor } from "./model/mtp.ts";
 import type { ModelSpec } from "./model/spec.ts";
+import type { Speculation } from "./speculation/speculation.ts";
 import { ChatTemplate } from "./text/chat_template.ts";
 import { readTextSource, type TextSource } from "./text/text_source.ts";
 import { TextTokenizer } from "./text/tokenizer.ts";
@@ -27,20 +29,26 @@ export interface ModelPackage {
   readonly checkpoint: Checkpoint;
 }
 
-/** Reads a directory. @throws {LatentmeshError} saying which file or field cannot be used */
-export async function readModelPackage(files: ModelFiles): Promise<ModelPackage> {
+/**
+ * Reads a directory.
+ *
+ * @param speculate how tokens are guessed, which says whether the layer that drafts is loaded; default: none is
+ * @throws {LatentmeshError} saying which file or field cannot be used
+ */
+export async function readModelPackage(files: ModelFiles, speculate: Speculation = "off"): Promise<ModelPackage> {
   const configText = await readConfigText(files);
   const textSource = await readTextSource(files);
   const tokenizer = TextTokenizer.of(textSource);
+  const checkpoint = await Checkpoint.open(files);
   return {
     id: modelNameOf(files.name.split("/").at(-1)!),
     configText,
-    spec: parseModelConfig(configText, `${files.name}/config.json`),
+    spec: specFor(speculate, parseModelConfig(configText, `${files.name}/config.json`), checkpoint),
     generation: parseGenerationConfig(await files.text("generation_config.json"), `${files.name}/generation_config.json`),
     textSource,
     tokenizer,
     chatTemplate: ChatTemplate.of(textSource, tokenizer.config),
-    checkpoint: await Checkpoint.open(files),
+    checkpoint,
   };
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { abortableFetch } from "../../core/net/abortable_fetch.ts";
+import type { Speculation } from "../../core/speculation/speculation.ts";
 import { linesOf } from "../lines.ts";
 
 /** What to ask for. */
@@ -27,7 +28,7 @@ export interface LoadRequest {
   readonly temperature?: number;
   readonly seed?: number;
   /** Default: as the server is set. */
-  readonly speculate?: "auto" | "off";
+  readonly speculate?: Speculation;
   /** Tokens that the answer may be like. */
   readonly prediction?: readonly number[];
 }

@@ -29,7 +29,13 @@ export interface Comparison {
 /** Plans every way there is. @throws {LatentmeshError} why the model cannot be read */
 export async function compare(settings: Settings, services: ChoiceServices): Promise<Comparison> {
   using files = services.openFiles(settings.model);
-  const ways = await compareWays(settings, gpusOf(settings, services.gpuCount()), await readModelPackage(files), files.name, services);
+  const ways = await compareWays(
+    settings,
+    gpusOf(settings, services.gpuCount()),
+    await readModelPackage(files, settings.decode.speculate),
+    files.name,
+    services,
+  );
   const { unitsGiven } = settings;
   const { settings: chosen, reason } = await chooseUnits({ ...settings, unitsGiven: false }, services);
   return { ways: ways.map(({ settings, ...way }) => ({ ...way, chosen: sameUnits(settings, chosen) })), reason, unitsGiven };

@@ -44,7 +44,7 @@ export interface ClusterPlan {
 /** Plans a cluster. @throws {LatentmeshError} if it cannot be */
 export async function planCluster(given: Settings, services: PlanServices): Promise<ClusterPlan> {
   using files = services.openFiles(given.model);
-  const model = await readModelPackage(files);
+  const model = await readModelPackage(files, given.decode.speculate);
   const { spec } = model;
   const sized = await fitCache(given, services);
   const cache = planCache(sized, model, await probePrefillDevice(sized, services));

@@ -69,7 +69,7 @@ const modelShape = {
       .optional(),
     maxBatch: z.int().min(1).max(1024).describe("sequences that a group decodes together").optional(),
     speculate: z.enum(SPECULATIONS).describe(
-      "whether steps verify several tokens at a time, guessed from what followed the same ones before (ngram), where that is likely to save time; the tokens are those that would come one by one. auto: guessed in every way there is, which today is that one",
+      "whether steps verify several tokens at a time, guessed from what followed the same ones before (ngram) or by the model's multi-token-prediction layer (mtp), where that is likely to save time; the tokens are those that would come one by one. auto: in every way there is, by that layer if the checkpoint has one; mtp: it must have one. With ngram and off, it is not loaded",
     ).optional(),
   }).describe("decode groups: units that generate, each of one or more ranks").optional(),
   prefill: z.strictObject({

@@ -162,7 +162,7 @@ export function withCluster(command: Command): Command {
     .addOption(
       new Option(
         "--speculate <way>",
-        "guess tokens from what followed the same ones before, and verify several at a time where that is likely to save time; it changes none of them (default: auto)",
+        "guess tokens from what followed the same ones before (ngram) or by the model's multi-token-prediction layer (mtp), and verify several at a time where that is likely to save time; it changes none of them (default: auto, in every way there is)",
       ).choices(SPECULATIONS),
     )
     .option("--mixed <n>", "units that compute prompts and generate by themselves, instead of decode groups and prefill units", integer)

@@ -30,7 +30,7 @@ const CALIBRATION_TIMEOUT = 60_000;
 /** Reads a model. @throws {LatentmeshError} if it, or the way it is to be cut, cannot be used */
 export async function loadClusterModel(settings: Settings, services: ClusterServices): Promise<ClusterModel> {
   using files = services.openFiles(settings.model);
-  const model = await readModelPackage(files);
+  const model = await readModelPackage(files, settings.decode.speculate);
   resolveCuts(settings, model);
   const hash = await modelHash(model.configText, model.checkpoint);
   const directory = await files.location();

@@ -22,7 +22,7 @@ import type { TextModelSource } from "../text/text_model.ts";
 /** Reads what tells whether a model can be loaded at all, before others make room for it. @throws {LatentmeshError} why not */
 export async function checkModel(settings: Settings, services: PlanServices): Promise<void> {
   using files = services.openFiles(settings.model);
-  resolveCuts(settings, await readModelPackage(files));
+  resolveCuts(settings, await readModelPackage(files, settings.decode.speculate));
 }
 
 /** What texts of a model are made with: its tokenizer and template, and how much its context may hold if it is loaded. @throws {LatentmeshError} */
@@ -41,7 +41,7 @@ export async function readText({ model }: Settings, { openFiles }: PlanServices)
 export async function hasRoom(given: Settings, services: ChoiceServices): Promise<boolean> {
   try {
     using files = services.openFiles(given.model);
-    const model = await readModelPackage(files);
+    const model = await readModelPackage(files, given.decode.speculate);
     const { settings: chosen } = await chooseUnits(given, services);
     const settings = await fitFeedForward(await fitCache(chosen, services), model, files.name, services);
     const device = await probePrefillDevice(settings, services);

@@ -5,7 +5,7 @@
  */
 import { STEP_PARTS } from "../../core/step_times.ts";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import { MOST_DRAFTED } from "../../core/speculation/speculator.ts";
+import { MOST_DRAFTED } from "../../core/speculation/draft_source.ts";
 import type { ClusterStatus } from "./cluster_status.ts";
 import { describeForPickers } from "./endpoint_picker.ts";
 import type { RequestOutcome } from "../serving/running_request.ts";

@@ -5,6 +5,7 @@
  */
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
+import { cachedLayers } from "../../core/model/spec.ts";
 import type { ModelPackage } from "../../core/model_package.ts";
 import { collectivesPerStep, wholeMemory } from "../../core/tpla/plan.ts";
 import { planCache, PROMPT_CACHE_TOKENS, resolveCuts } from "./assignment.ts";
@@ -117,7 +118,7 @@ async function planWay(given: Settings, model: ModelPackage, directory: string, 
       weightBytes,
       batch,
       ...predicted,
-      ...await room(settings, ranks, device.maxBindingBytes * model.spec.layers, services),
+      ...await room(settings, ranks, device.maxBindingBytes * cachedLayers(model.spec), services),
     };
   } catch (error) {
     if (!(error instanceof LatentmeshError)) throw error;

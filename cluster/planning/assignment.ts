@@ -224,6 +224,7 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
     basis: resolveBasis(decode.scheme),
     paper: decode.scheme.paper,
     mu: decode.scheme.mu,
+    mtp: model.package.spec.mtp,
     weights,
     cacheDtype: dtype,
     maxContext,

@@ -6,6 +6,7 @@
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
+import { cachedLayers } from "../../core/model/spec.ts";
 import { readModelPackage } from "../../core/model_package.ts";
 import { planCache, PROMPT_CACHE_TOKENS, resolveCuts } from "./assignment.ts";
 import { USABLE } from "./fit_feed_forward.ts";
@@ -25,8 +26,8 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   const { cacheMemory: fraction } = settings;
   if (fraction === undefined) return settings;
   using files = services.openFiles(settings.model);
-  const model = await readModelPackage(files);
-  const { layers, maxPositions } = model.spec;
+  const model = await readModelPackage(files, settings.decode.speculate);
+  const { maxPositions } = model.spec;
   const device = await probePrefillDevice(settings, services);
   const onCpu = isHost(device.kind);
   // What is not cache does not depend on how large the cache is, beyond one context.
@@ -36,7 +37,7 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   const cache = planCache({ ...settings, prefill: prompts, maxTokensTotal: maxPositions }, model, device);
   const ranks = await planRanks(settings, model, files.name, cache, services);
   if (ranks.some(({ slot }) => slot.remote)) refuse("what devices of other hosts have left is not known here; use cache.maxTokens");
-  const allows = { fraction, prefillTokens: settings.prefill.cacheTokens, bindings: device.maxBindingBytes * layers };
+  const allows = { fraction, prefillTokens: settings.prefill.cacheTokens, bindings: device.maxBindingBytes * cachedLayers(model.spec) };
   let tokens = MOST_CACHE_TOKENS;
   for (const [gpu, sharing] of Map.groupBy(ranks, ({ slot }) => onCpu ? null : slot.gpu)) {
     const free = await services.freeMemory(onCpu ? "host" : gpu).catch((error) => refuse(`${messageOf(error)}; use cache.maxTokens`));

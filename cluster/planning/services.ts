@@ -46,6 +46,8 @@ export interface RankSizes {
   readonly promptCache?: { readonly maxTokens: number; readonly maxSequences: number } | null;
   /** Whether latents change their basis. */
   readonly changesBasis: boolean;
+  /** Whether the layer that drafts is loaded; default: it is not. */
+  readonly mtp?: boolean;
   readonly weights: Settings["weights"];
   readonly cacheDtype: CacheDtype;
   readonly maxTokens: number;

@@ -4,17 +4,36 @@
  * @module
  */
 import type { SchedulerCounters } from "./plan.ts";
+import type { Placement } from "./state.ts";
 import type { Asking } from "./step_planner.ts";
+
+/** Told of what comes of drafts. */
+export interface DraftListener {
+  /** So many tokens were computed for a client besides those of steps. */
+  charge(client: string, tokens: number): void;
+  /** Nothing is drafted for a placement any more. */
+  settle(placement: Placement): void;
+}
 
 /** Of all sequences of a scheduler. */
 export class DraftAccounts {
   readonly #counters: SchedulerCounters;
-  readonly #charge: (client: string, tokens: number) => void;
+  readonly #told: DraftListener;
 
-  /** @param charge told of a client, and how many tokens were computed for him besides those of steps */
-  constructor(counters: SchedulerCounters, charge: (client: string, tokens: number) => void) {
+  constructor(counters: SchedulerCounters, told: DraftListener) {
     this.#counters = counters;
-    this.#charge = charge;
+    this.#told = told;
+  }
+
+  /** Something is drafted for placements of a step that is done: their blocks stay until it is there. @returns what to call then, whatever has become of it */
+  hold(placements: readonly Placement[]): () => void {
+    for (const placement of placements) placement.uses++;
+    return () => {
+      for (const placement of placements) {
+        placement.uses--;
+        this.#told.settle(placement);
+      }
+    };
   }
 
   /**
@@ -35,7 +54,7 @@ export class DraftAccounts {
     if (draft === null) return;
     drafted.forEach((_, at) => this.#counters.drafted[at] = (this.#counters.drafted[at] ?? 0) + 1);
     // Right or wrong, they were computed.
-    this.#charge(placement.sequence.client, drafted.length);
+    this.#told.charge(placement.sequence.client, drafted.length);
     placement.sequence.drafts?.settle(draft, drafted.length, accepted);
   }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { INDEXED_PER_STEP } from "../../core/speculation/ngram_drafts.ts";
-import type { Draft } from "../../core/speculation/speculator.ts";
+import type { Draft } from "../../core/speculation/draft_source.ts";
 import type { StepCosts } from "../../core/speculation/step_costs.ts";
 import type { Placement } from "./state.ts";
 

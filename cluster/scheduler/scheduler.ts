@@ -23,7 +23,10 @@ export class Scheduler {
   readonly counters: SchedulerCounters = { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [] };
   readonly waiting = new FairQueue();
   /** What becomes of drafts. */
-  readonly drafts: DraftAccounts = new DraftAccounts(this.counters, (client, tokens) => this.#charge(client, tokens));
+  readonly drafts: DraftAccounts = new DraftAccounts(this.counters, {
+    charge: (client, tokens) => this.#charge(client, tokens),
+    settle: (placement) => this.#placements.settle(placement),
+  });
   /** Mixed units are here and among {@link decodeGroups}. */
   readonly prefillUnits = new Map<string, PromptUnit>();
   readonly decodeGroups = new Map<string, DecodeGroup>();

@@ -5,7 +5,7 @@
  */
 import { PrefixCache } from "../../core/cache/prefix_cache.ts";
 import { prefixHashes } from "../../core/cache/prefix_hash.ts";
-import type { DraftSource } from "../../core/speculation/speculator.ts";
+import type { DraftSource } from "../../core/speculation/draft_source.ts";
 import { StepCosts } from "../../core/speculation/step_costs.ts";
 
 /** What a generation asks of the scheduler. */
@@ -227,6 +227,8 @@ export class DecodeGroup extends ScheduledUnit {
   stepping = false;
   /** What its steps take. */
   readonly costs: StepCosts = new StepCosts();
+  /** What drafting a token takes, for so many sequences, where a layer of the model drafts. */
+  readonly draftCosts: StepCosts = new StepCosts();
   /** Sequences that will be forked here when their prompt is computed. */
   reserved = 0;
 

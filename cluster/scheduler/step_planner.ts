@@ -5,7 +5,7 @@
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
-import type { Draft } from "../../core/speculation/speculator.ts";
+import type { Draft } from "../../core/speculation/draft_source.ts";
 import type { TokenRow } from "../../core/wire/queries.ts";
 import { chooseDrafts } from "./draft_planner.ts";
 import { placesInLine } from "./queue_order.ts";
@@ -78,15 +78,27 @@ export function planRows(
   return { rows, asking, grow, advanced };
 }
 
-/** How many tokens of a draft have room behind the first `end` of their sequence: another block is taken for them only where all others could have one as well. */
+/** How many tokens of a draft have room behind the first `end` of their sequence: see {@link hasRoomFor}. */
 function roomBehind(
   group: DecodeGroup,
   placement: Placement,
   { end, wanted, blockTokens, grow }: { readonly end: number; readonly wanted: number; readonly blockTokens: number; readonly grow: Growth[] },
 ): number {
   const missing = ceilDiv(end + wanted, blockTokens) - placement.decodeBlocks.length;
-  if (wanted > 0 && missing > 0 && group.cache.canAllocate(missing + group.running.size)) grow.push(growBy(group, placement, missing));
+  if (wanted > 0 && missing > 0 && hasRoomFor(group, missing)) grow.push(growBy(group, placement, missing));
   return Math.min(wanted, placement.decodeBlocks.length * blockTokens - end);
+}
+
+/** Whether blocks can be given to a draft: only where all others could have one as well. */
+function hasRoomFor(group: DecodeGroup, blocks: number): boolean {
+  return group.cache.canAllocate(blocks + group.running.size);
+}
+
+/** Gives a placement the blocks for `count` tokens behind what its group holds, for drafts; null where there is no room. */
+export function growForDraft(group: DecodeGroup, placement: Placement, count: number, blockTokens: number): Growth[] | null {
+  const missing = ceilDiv(placement.length + count, blockTokens) - placement.decodeBlocks.length;
+  if (missing <= 0) return [];
+  return hasRoomFor(group, missing) ? [growBy(group, placement, missing)] : null;
 }
 
 function growBy(group: DecodeGroup, placement: Placement, count: number): Growth {

@@ -66,7 +66,8 @@ export class Answers {
         goesOn = followed.goesOn(this.#scheduler.drafts) && !this.#follow(followed, answers);
       }
     }
-    this.#foresee(sequences);
+    // Of those that a layer of the model drafts for, that is to come.
+    this.foresee(sequences.filter((sequence) => sequence?.drafts?.head === undefined));
   }
 
   #follow(followed: FollowedDraft, answers: readonly LogitsAnswer[]): boolean {
@@ -80,11 +81,11 @@ export class Answers {
       if (sequence !== null && !this.#requests.take(sequence, answers[i])) insufficient.push(i);
     });
     for (const i of insufficient) await this.#takeFromRow(unit, sequences[i]!, answers[i], i);
-    this.#foresee(sequences);
+    this.foresee(sequences);
   }
 
   /** Grammars are asked what may come behind drafts while clients are told. */
-  #foresee(sequences: readonly (Sequence | null)[]): void {
+  foresee(sequences: readonly (Sequence | null)[]): void {
     const budget = { tokens: INDEXED_PER_STEP };
     for (const sequence of sequences) if (sequence !== null) this.#requests.foresee(sequence, budget);
   }

@@ -6,12 +6,16 @@
 import type { FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { prefixHashesInTurns, prefixSalt } from "../../core/cache/prefix_hash.ts";
 import { UNADJUSTED } from "../../core/sampling/adjustments.ts";
-import { asLatentmeshError, cancellation, type LatentmeshError } from "../../core/errors.ts";
+import { asLatentmeshError, cancellation, LatentmeshError } from "../../core/errors.ts";
 import { type AheadQuery, knowsAhead, type LogitsAnswer, type LogitsQuery, mostTokens } from "../../core/generation.ts";
 import { canForesee, ForeseenDrafts } from "../../core/speculation/foreseen_drafts.ts";
+import { EitherDrafts } from "../../core/speculation/either_drafts.ts";
+import type { HeadToken } from "../../core/speculation/draft_source.ts";
+import { HeadDrafts, HeadRecord } from "../../core/speculation/head_drafts.ts";
 import type { IndexBudget } from "../../core/speculation/ngram_index.ts";
 import type { Speculation } from "../../core/speculation/speculation.ts";
-import { type DraftSource, Speculator } from "../../core/speculation/speculator.ts";
+import type { DraftSource } from "../../core/speculation/draft_source.ts";
+import { Speculator } from "../../core/speculation/speculator.ts";
 import type { StepTimes } from "../../core/step_times.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Sequence } from "../scheduler/state.ts";
@@ -25,6 +29,8 @@ export interface RequestsOptions {
   readonly blockTokens: number;
   /** How tokens are guessed where a request does not say. */
   readonly speculate: Speculation;
+  /** Whether the layer of the model that drafts is loaded. */
+  readonly mtp: boolean;
   /** Prompts of more tokens are rotated otherwise, and have no beginning in common with those of fewer; 0: all are rotated alike. */
   readonly shortPositions: number;
   /** Called when a request arrives, in its context; what it returns is told how the request has ended. */
@@ -32,6 +38,9 @@ export interface RequestsOptions {
   /** Told that something may be computed now that could not before. */
   readonly onChange: () => void;
 }
+
+/** Why no request can be guessed so. */
+const NO_MTP = "This model's multi-token-prediction layer is not loaded: it has none, or is served with --speculate ngram or off";
 
 /** Milliseconds that a step waits for grammars. */
 const MASK_PATIENCE = 5;
@@ -59,10 +68,16 @@ async function settledWithin(promises: ReadonlySet<Promise<void>>, ms: number): 
   await Promise.race([Promise.all(promises), late]).finally(() => clearTimeout(timer));
 }
 
-/** What guesses its tokens; null where what its constraint allows behind them cannot be known. */
-function draftsOf(request: TokenRequest): DraftSource | null {
-  if (!knowsAhead(request)) return null;
-  const drafts = new Speculator(request.prompt, request.prediction);
+/**
+ * What guesses its tokens; null where nothing is to, or what its constraint allows behind them cannot be known.
+ *
+ * @param record of the layer of the model that drafts; null: none does
+ */
+function draftsOf(request: TokenRequest, speculate: Speculation, record: HeadRecord | null): DraftSource | null {
+  if (speculate === "off" || !knowsAhead(request)) return null;
+  const said = () => new Speculator(request.prompt, request.prediction);
+  const head = record === null || speculate === "ngram" ? null : new HeadDrafts(record);
+  const drafts = head === null ? said() : speculate === "mtp" ? head : new EitherDrafts(said(), head);
   const { constraint } = request;
   return canForesee(constraint) ? new ForeseenDrafts(drafts, constraint) : drafts;
 }
@@ -89,12 +104,15 @@ export class Requests {
   readonly #news: (() => void)[] = [];
   #telling = false;
   readonly #completionRate = new CompletionRate();
+  /** What became of drafts of the model's layer; null where there is none. */
+  readonly #heads: HeadRecord | null;
 
   /** @param times where what telling takes is counted */
   constructor(scheduler: Scheduler, times: StepTimes, options: RequestsOptions) {
     this.#scheduler = scheduler;
     this.#times = times;
     this.#options = options;
+    this.#heads = options.mtp ? new HeadRecord() : null;
   }
 
   /** Requests that have not ended. */
@@ -105,12 +123,14 @@ export class Requests {
   /** Serves one request; resolves when it has ended. @throws {LatentmeshError} `overloaded`, `cancelled`, `capacity`, `worker_lost` */
   async serve(request: TokenRequest, emit: (event: TokenEvent) => void): Promise<void> {
     const { prompt, client = "", priority, promptLogprobs, resumed = [], signal } = request;
-    const { maxContext, blockTokens, onArrival, onChange, speculate, shortPositions } = this.#options;
+    const { maxContext, blockTokens, onArrival, onChange, speculate, mtp, shortPositions } = this.#options;
     const most = mostTokens(request, maxContext);
     const now = performance.now();
     const hashing = prefixHashesInTurns(prompt, blockTokens, prefixSalt(client, prompt.length, shortPositions));
     const hashes = hashing instanceof Promise ? await this.#arrives(hashing) : hashing;
-    const drafts = (request.speculate ?? speculate) !== "off" && most > 1 ? draftsOf(request) : null;
+    const how = request.speculate ?? speculate;
+    if (how === "mtp" && !mtp) throw new LatentmeshError("invalid_request", NO_MTP, { param: "speculate" });
+    const drafts = most > 1 ? draftsOf(request, how, this.#heads) : null;
     const options = { prompt, mostTokens: most, client, priority, wholePrompt: promptLogprobs !== null, hashes, drafts, now };
     const sequence = this.#scheduler.add(options, this.#completionRate.timeFor(this.#scheduler.waiting.size));
     const entry: Entry = {
@@ -173,6 +193,11 @@ export class Requests {
   /** What is asked behind a sequence's last token and some that may follow; see {@link queryOf}. */
   queryBehind(sequence: Sequence, drafted: readonly number[]): AheadQuery {
     return this.of(sequence)?.queryBehind(drafted) ?? { query: NOTHING_MUCH, changes: [] };
+  }
+
+  /** What a sequence would go on with behind so many tokens, were these its logits; null where they do not tell, or nobody wants it. */
+  guess(sequence: Sequence, answer: LogitsAnswer, behind: number): HeadToken | null {
+    return this.of(sequence)?.guess(answer, behind) ?? null;
   }
 
   /** A sequence has got all tokens of a step: what its next draft needs is found out. @param budget of all sequences of the step */

@@ -5,6 +5,7 @@
  */
 import type { DraftTotals, FinishReason, TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { type AheadQuery, type ChosenToken, type LogitsAnswer, type LogitsQuery, promptEvent, TokenChooser } from "../../core/generation.ts";
+import type { HeadToken } from "../../core/speculation/draft_source.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { Sequence } from "../scheduler/state.ts";
 
@@ -92,6 +93,11 @@ export class RunningRequest {
   /** What must be known to choose the token behind some that may be chosen next. */
   queryBehind(drafted: readonly number[]): AheadQuery {
     return this.#chooser.queryBehind(drafted);
+  }
+
+  /** What would be chosen behind so many tokens that are not chosen yet, were these its logits; null where they do not tell. */
+  guess(answer: LogitsAnswer, behind: number): HeadToken | null {
+    return this.#chooser.guess(answer, behind);
   }
 
   /** Answers come about these tokens, too, if they are what is chosen. */

@@ -17,7 +17,9 @@ import { UnitPump, type UnitPumpOptions } from "./unit_pump.ts";
 
 /** Options of {@link Serving}. */
 export interface ServingOptions
-  extends Pick<RequestsOptions, "maxContext" | "speculate" | "shortPositions" | "onArrival">, Pick<UnitPumpOptions, "vocabulary" | "deadlineMs"> {
+  extends
+    Pick<RequestsOptions, "maxContext" | "speculate" | "mtp" | "shortPositions" | "onArrival">,
+    Pick<UnitPumpOptions, "vocabulary" | "deadlineMs"> {
   readonly scheduler: SchedulerOptions;
   /** Of the model. */
   readonly layers: number;
@@ -47,11 +49,19 @@ export class Serving implements UnitListener {
 
   constructor(units: Units, options: ServingOptions) {
     const { times } = this;
-    const { maxContext, speculate, shortPositions, onArrival, scheduler: { blockTokens, chunkTokens, stepRows } } = options;
+    const { maxContext, speculate, mtp, shortPositions, onArrival, scheduler: { blockTokens, chunkTokens, stepRows } } = options;
     const onChange = () => this.#kick();
     this.#options = options;
     const scheduler = this.scheduler = new Scheduler(options.scheduler);
-    const requests = this.#requests = new Requests(scheduler, times, { maxContext, blockTokens, speculate, shortPositions, onArrival, onChange });
+    const requests = this.#requests = new Requests(scheduler, times, {
+      maxContext,
+      blockTokens,
+      speculate,
+      mtp,
+      shortPositions,
+      onArrival,
+      onChange,
+    });
     this.#pump = new UnitPump(units, { scheduler, requests, times }, { ...options, chunkTokens, stepRows, onChange });
   }
 

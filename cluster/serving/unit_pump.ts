@@ -12,6 +12,7 @@ import type { PlannedStep } from "../scheduler/plan.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { type DecodeGroup, MixedUnit, type Placement, type PrefillChunk, type PromptUnit } from "../scheduler/state.ts";
 import { Answers } from "./answers.ts";
+import { Drafting } from "./drafting.ts";
 import type { Requests } from "./requests.ts";
 import type { RunningRequest } from "./running_request.ts";
 import { type UnitState, UnitStates } from "./unit_state.ts";
@@ -46,6 +47,7 @@ export class UnitPump {
   readonly #busy = new Set<Unit>();
   readonly #states: UnitStates;
   readonly #answers: Answers;
+  readonly #drafting: Drafting;
 
   constructor(
     units: Units,
@@ -58,6 +60,7 @@ export class UnitPump {
     this.#times = times;
     this.#options = options;
     this.#answers = new Answers(units, { scheduler, requests }, options.vocabulary);
+    this.#drafting = new Drafting(units, { scheduler, requests }, { ...options, blockTokens: scheduler.options.blockTokens });
     this.#states = new UnitStates({ most: options.chunkTokens, layers: options.layers, maxStepMs: options.maxStepMs });
   }
 
@@ -258,6 +261,16 @@ export class UnitPump {
     const asking = this.#scheduler.stepDone(step);
     if (behind !== null) this.#begunBehind(behind, state);
     await this.#answers.takeStep(unit, step, asking, answers);
+    if (this.#drafting.wanted(step)) await this.#draft(unit, step, state);
+  }
+
+  async #draft(unit: Unit, step: PlannedStep, state: UnitState): Promise<void> {
+    await this.#requests.waitForMasks();
+    const began = performance.now();
+    await this.#drafting.draft(unit, step, state.tables);
+    // What it took is known by itself; all else between steps is part of the next.
+    if (state.stepEnd !== null) state.stepEnd += performance.now() - began;
+    for (const { placement: { sequence } } of step.asking) if (sequence.drafts?.head !== undefined) this.#answers.foresee([sequence]);
   }
 
   /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */

@@ -18,10 +18,12 @@ import {
   encodeStep,
   joinAnswers,
   type QueryFrame,
+  type TokenRow,
 } from "../../core/wire/queries.ts";
 import type { ReplyFrame } from "../../core/wire/rpc.ts";
 import type { Placement, PrefillChunk } from "../scheduler/state.ts";
 import type { PlannedStep } from "../scheduler/plan.ts";
+import type { Growth } from "../scheduler/step_planner.ts";
 import type { Unit } from "../fleet/unit.ts";
 import type { Asked, SentTables } from "./sent_tables.ts";
 
@@ -181,6 +183,23 @@ export async function runStep(
   times.workerMs += slowest;
   times.computeMs += Math.max(0, slowest - exchange);
   return answers;
+}
+
+/** Drafts of the tokens behind some rows. @param draft.ahead whether those are drafts themselves */
+export async function runDraft(
+  unit: Unit,
+  { rows, grow, ahead }: { readonly rows: readonly TokenRow[]; readonly grow: readonly Growth[]; readonly ahead: boolean },
+  { deadlineMs, ...questions }: Questions & { readonly deadlineMs: number },
+): Promise<readonly LogitsAnswer[]> {
+  const { vocabulary } = questions;
+  const { queries, told } = tell(unit, questions);
+  const request = { epoch: unit.epoch, rows: rows.length, ahead, grow: grow.map(({ sequence, blocks }) => ({ sequence, blocks: [...blocks] })) };
+  const computed = unit.ask("draft", request, "candidates", {
+    payload: encodeStep(rows, queries),
+    deadlineMs: deadlineMs + rows.length * ROW_PATIENCE,
+  });
+  const [replies] = await Promise.all([computed, told]);
+  return join(decode(replies, { queries, prompt: 0, promptCandidates: 0 }), vocabulary, () => 0).answers;
 }
 
 /** All logits that the unit's last chunk or step was asked about as number `index`, with the query's changes: [vocabulary]. */

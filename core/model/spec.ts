@@ -151,8 +151,15 @@ export interface ModelSpec {
   readonly fp8Block: readonly [rows: number, columns: number] | "channel" | "tensor" | null;
   /** How weights of four bits are stored, where the checkpoint has some. */
   readonly int4: Int4Spec | null;
-  /** Multi-token-prediction layers that follow the model's own in the file; they are skipped. */
+  /** Multi-token-prediction layers that config.json says follow the model's own; files may lack them, see `core/model/mtp.ts`. */
   readonly mtpLayers: number;
+  /** Whether the first of them is loaded, to draft with. */
+  readonly mtp: boolean;
+}
+
+/** Layers whose latents are cached: the model's own, and the one that drafts, if it is loaded. */
+export function cachedLayers({ layers, mtp }: Pick<ModelSpec, "layers" | "mtp">): number {
+  return layers + (mtp ? 1 : 0);
 }
 
 /** d_n + d_r: width of one head's query and key. */

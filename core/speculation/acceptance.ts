@@ -4,11 +4,19 @@
  * @module
  */
 
-/** Matches up to so many tokens are alike; longer than the last ones, too. */
-const CLASSES = [3, 4, 6, 9, 16];
+/** Kinds of drafts that are learned of apart. */
+export interface DraftClasses {
+  /** Up to which value, ascending, drafts are of a class; those of larger ones are of one more. */
+  readonly upTo: readonly number[];
+  /** What is expected of each class before anything is known: a token in so many of a hundred is right. */
+  readonly expected: readonly number[];
+}
 
-/** What is expected of each class before anything is known: a token in so many of a hundred is right. */
-const EXPECTED = [35, 45, 55, 70, 80, 90];
+/** By tokens before the draft that occurred before it, too. */
+export const BY_MATCH: DraftClasses = { upTo: [3, 4, 6, 9, 16], expected: [35, 45, 55, 70, 80, 90] };
+
+/** By the probability that whoever drafted gives its first token. */
+export const BY_CONFIDENCE: DraftClasses = { upTo: [0.2, 0.4, 0.6, 0.8, 0.95], expected: [25, 40, 55, 70, 85, 95] };
 
 /** Tokens that the expectation counts for. */
 const BELIEF = 3;
@@ -21,26 +29,33 @@ const KEPT_UNUSED = 0.98;
 
 /** Of one sequence. */
 export class Acceptance {
+  readonly #classes: DraftClasses;
   /** Tokens that were right, and that were not, by class. */
-  readonly #right: number[] = EXPECTED.map(() => 0);
-  readonly #wrong: number[] = EXPECTED.map(() => 0);
+  readonly #right: number[];
+  readonly #wrong: number[];
 
-  /** How likely each token of a draft is right where those before it are. @param matched tokens before the draft that occurred before it, too */
-  of(matched: number): number {
-    const at = classOf(matched);
-    return (EXPECTED[at] / 100 * BELIEF + this.#right[at]) / (BELIEF + this.#right[at] + this.#wrong[at]);
+  constructor(classes: DraftClasses = BY_MATCH) {
+    this.#classes = classes;
+    this.#right = classes.expected.map(() => 0);
+    this.#wrong = classes.expected.map(() => 0);
+  }
+
+  /** How likely each token of a draft is right where those before it are. @param value what its class is told by */
+  of(value: number): number {
+    const at = this.#classOf(value);
+    return (this.#classes.expected[at] / 100 * BELIEF + this.#right[at]) / (BELIEF + this.#right[at] + this.#wrong[at]);
   }
 
   /** Of a draft, so many tokens were computed, and so many of those, from the first on, were right. */
-  note(matched: number, drafted: number, accepted: number): void {
-    const at = classOf(matched);
+  note(value: number, drafted: number, accepted: number): void {
+    const at = this.#classOf(value);
     const kept = drafted === 0 ? KEPT_UNUSED : KEPT;
     this.#right[at] = this.#right[at] * kept + accepted;
     this.#wrong[at] = this.#wrong[at] * kept + (accepted < drafted ? 1 : 0);
   }
-}
 
-function classOf(matched: number): number {
-  const at = CLASSES.findIndex((most) => matched <= most);
-  return at < 0 ? CLASSES.length : at;
+  #classOf(value: number): number {
+    const at = this.#classes.upTo.findIndex((most) => value <= most);
+    return at < 0 ? this.#classes.upTo.length : at;
+  }
 }

@@ -5,7 +5,7 @@
  */
 import type { TokenConstraint } from "../engine.ts";
 import type { IndexBudget } from "./ngram_index.ts";
-import { type Draft, type DraftSource, MOST_DRAFTED } from "./speculator.ts";
+import { type Draft, type DraftSource, type HeadDraftSink, MOST_DRAFTED } from "./draft_source.ts";
 
 /** A grammar that can be asked about what is ahead. */
 export type ForeseeingConstraint = TokenConstraint & Required<Pick<TokenConstraint, "foresight" | "maskBehind">>;
@@ -24,6 +24,10 @@ export class ForeseenDrafts implements DraftSource {
   constructor(drafts: DraftSource, constraint: ForeseeingConstraint) {
     this.#drafts = drafts;
     this.#constraint = constraint;
+  }
+
+  get head(): HeadDraftSink | undefined {
+    return this.#drafts.head;
   }
 
   push(token: number): void {

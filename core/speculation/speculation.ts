@@ -4,8 +4,8 @@
  * @module
  */
 
-/** `ngram`: from what followed the same tokens before; `auto`: in every way there is; `off`: not at all. */
-export type Speculation = "auto" | "ngram" | "off";
+/** `ngram`: from what followed the same tokens before; `mtp`: by the model's multi-token-prediction layer; `auto`: in every way there is; `off`: not at all. */
+export type Speculation = "auto" | "ngram" | "mtp" | "off";
 
 /** All of them. */
-export const SPECULATIONS = ["auto", "ngram", "off"] as const satisfies readonly Speculation[];
+export const SPECULATIONS = ["auto", "ngram", "mtp", "off"] as const satisfies readonly Speculation[];

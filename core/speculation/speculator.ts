@@ -5,28 +5,9 @@
  * @module
  */
 import { Acceptance } from "./acceptance.ts";
+import { type Draft, type DraftSource, MOST_DRAFTED } from "./draft_source.ts";
 import { NgramDrafts } from "./ngram_drafts.ts";
-import type { IndexBudget, NgramDraft } from "./ngram_index.ts";
-
-/** Most tokens of a draft. */
-export const MOST_DRAFTED = 16;
-
-/** Tokens that may come next, and how likely each of them does where those before it do. */
-export interface Draft extends NgramDraft {
-  readonly probability: number;
-}
-
-/** What the planner of steps asks. */
-export interface DraftSource {
-  /** The sequence goes on. */
-  push(token: number): void;
-  /** Finds out what has to be known before something is proposed; null: nothing. Asked when the sequence has got all tokens of a step. @param budget as of {@link propose} */
-  foresee?(budget: IndexBudget): Promise<void> | null;
-  /** What may come next; null: no idea. @param budget of what is taken in before, which it lessens */
-  propose(most: number, budget: IndexBudget): Draft | null;
-  /** What became of a draft: how many of its tokens were computed, and how many of those were right. */
-  settle(draft: Draft, drafted: number, accepted: number): void;
-}
+import type { IndexBudget } from "./ngram_index.ts";
 
 /** Drafts from a sequence's own prompt and answer, and from what its client expects. */
 export class Speculator implements DraftSource {
@@ -44,10 +25,12 @@ export class Speculator implements DraftSource {
 
   propose(most: number, budget: IndexBudget): Draft | null {
     const draft = this.#ngrams.draft(Math.min(most, MOST_DRAFTED), budget);
-    return draft === null ? null : { ...draft, probability: this.#acceptance.of(draft.matched) };
+    if (draft === null) return null;
+    const { tokens, matched: value } = draft;
+    return { tokens, value, probability: this.#acceptance.of(value) };
   }
 
-  settle({ matched }: Draft, drafted: number, accepted: number): void {
-    this.#acceptance.note(matched, drafted, accepted);
+  settle({ value }: Draft, drafted: number, accepted: number): void {
+    this.#acceptance.note(value, drafted, accepted);
   }
 }

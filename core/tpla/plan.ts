@@ -5,7 +5,7 @@
  */
 import type { CacheDtype } from "../cache/cache_dtype.ts";
 import { q8Slot } from "../cache/q8_slot.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { cachedLayers, type ModelSpec } from "../model/spec.ts";
 import type { PartitionOptions, RankShape } from "./partition.ts";
 
 /** Values one rank caches of a token that it keeps, per layer: |K_i| + d_r. */
@@ -15,8 +15,8 @@ export function cachedWidth(spec: ModelSpec, shape: RankShape): number {
 
 /** Bytes one rank caches of a token that it keeps, all layers; of latents in eight bits, with their scales. */
 export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype): number {
-  if (dtype === "q8") return q8Slot({ keyWidth: shape.keyWidth, ropeWidth: spec.rope.width, groups: shape.scaleGroups }).bytes * spec.layers;
-  return cachedWidth(spec, shape) * spec.layers * (dtype === "f16" ? 2 : 4);
+  if (dtype === "q8") return q8Slot({ keyWidth: shape.keyWidth, ropeWidth: spec.rope.width, groups: shape.scaleGroups }).bytes * cachedLayers(spec);
+  return cachedWidth(spec, shape) * cachedLayers(spec) * (dtype === "f16" ? 2 : 4);
 }
 
 /** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r) over the ranks that keep the token. */

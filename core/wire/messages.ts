@@ -8,7 +8,7 @@ import { DEVICE_KINDS } from "../device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { LOAD_PARTS, type LoadTimes } from "./load_times.ts";
-import type { WorkerStats } from "./stats.ts";
+import { statsSchema } from "./stats_schema.ts";
 
 const count = z.int().min(0).max(2 ** 31);
 const epoch = count.describe("membership of a unit; frames of an older one are refused");
@@ -55,6 +55,7 @@ export const assignmentSchema = z.strictObject({
   basis: z.strictObject({ kind: z.enum(["identity", "hadamard", "pca", "balanced"]), lambda: z.number() }).nullable(),
   paper: z.boolean(),
   mu: z.number(),
+  mtp: z.boolean().describe("whether the layer that drafts is loaded, and what it needs is cached and handed over"),
   weights: z.enum(["keep", "q8", "q4"]),
   cacheDtype: z.enum(CACHE_DTYPES),
   maxTokens: count,
@@ -156,7 +157,19 @@ export const requestSchema = z.discriminatedUnion("kind", [
     ),
     grow: z.array(z.strictObject({ sequence: count, blocks: blockList })),
   }),
-  /** What queries of chunks and steps refer to from now on. Payload: see `core/wire/queries.ts`. */
+  /**
+   * A draft of the token behind each row, by the layer that drafts: of a token that has been chosen, or of one that it has drafted itself. Nothing of it stays when a
+   * step says otherwise. Every row is asked about. Payload: see `core/wire/queries.ts`.
+   */
+  z.strictObject({
+    kind: z.literal("draft"),
+    id: count,
+    epoch,
+    rows: count.min(1),
+    ahead: z.boolean().describe("whether the rows' tokens are drafts themselves"),
+    grow: z.array(z.strictObject({ sequence: count, blocks: blockList })),
+  }),
+  /** What queries of chunks, steps and drafts refer to from now on. Payload: see `core/wire/queries.ts`. */
   z.strictObject({
     kind: z.literal("tables"),
     id: count,
@@ -177,45 +190,7 @@ export type Request = z.output<typeof requestSchema>;
 /** A request of one kind, without its id. */
 export type RequestOf<K extends Request["kind"]> = Omit<Extract<Request, { kind: K }>, "id" | "kind">;
 
-const total = z.number().min(0);
-/** Clocks of different parts may disagree by less than they can tell. */
-const span = z.number();
-
-const partsSchema = z.strictObject({
-  steps: count,
-  recordMs: span,
-  encodeMs: span,
-  submitMs: span,
-  readbackMs: span,
-  peerMs: span,
-  sumMs: span,
-  handoffMs: span,
-  restMs: span,
-  deviceMs: span.nullable(),
-  submissions: count,
-  submissionsAhead: count,
-});
-
-/** Running totals of a worker. */
-export const statsSchema: z.ZodType<WorkerStats> = z.strictObject({
-  collectives: count,
-  exchangeMs: total,
-  computeMs: total,
-  sentBytes: total,
-  receivedBytes: total,
-  handoffBytes: total,
-  handoffFrameBytes: total,
-  handoffBusyMs: total,
-  handoffStallMs: total,
-  freeBlocks: count,
-  sequences: count,
-  cacheBytesPerToken: total,
-  weightBytes: total,
-  phase: z.enum(["prefill", "decode"]).nullable(),
-  parts: z.strictObject({ prefill: partsSchema, decode: partsSchema }),
-});
-
-const loadTimesSchema: z.ZodType<LoadTimes> = z.partialRecord(z.enum(LOAD_PARTS), total);
+const loadTimesSchema: z.ZodType<LoadTimes> = z.partialRecord(z.enum(LOAD_PARTS), z.number().min(0));
 
 /** What a worker answers. */
 export const replySchema = z.discriminatedUnion("kind", [

@@ -5,7 +5,7 @@
  */
 
 /** Raised whenever a frame changes meaning; peers of another version are refused by name. */
-export const PROTOCOL_VERSION = 12;
+export const PROTOCOL_VERSION = 13;
 
 /** Exchanges between ranks are counted up to here, then from 0 again. */
 export const MOST_EXCHANGES = 2 ** 31;

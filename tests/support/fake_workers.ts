@@ -140,6 +140,8 @@ function usualAnswer({ place }: FakeWorker, request: Request, payload: Uint8Arra
       return candidates(decodePrompt(payload, request.layers.first === 0 ? request.tokens : 0, request.asks).queries, place);
     case "step":
       return candidates(decodeStep(payload, request.rows, request.asks).queries, place);
+    case "draft":
+      return candidates(decodeStep(payload, request.rows, request.rows).queries, place);
     case "stats":
       return Promise.resolve({ kind: "stats", stats: NOTHING });
     case "row":

@@ -89,12 +89,21 @@ export interface LoadModelOptions {
   readonly ranks?: number;
   /** The latents' basis and this rank's share; as they are stored, and all of them, by default. */
   readonly shard?: LoadShard;
+  /** Whether the layer that drafts is loaded. */
+  readonly mtp?: boolean;
 }
 
 /** Loads a checkpoint onto a device. */
 export async function loadModel(device: Device, name: Fixture, options: LoadModelOptions = {}): Promise<Model> {
   const { weights, sizes } = await loadSized(device, name, options);
   return await Model.create(device, weights, sizes);
+}
+
+/** The same, and what drafts behind it. */
+export async function loadDraftingModel(device: Device, directory: string, options: LoadModelOptions = {}): Promise<{ model: Model; draft: Model }> {
+  const { weights, sizes } = await loadSized(device, "deepseek-v3-tiny", { ...options, directory, mtp: true });
+  const model = await Model.create(device, weights, sizes);
+  return { model, draft: await Model.draftHead(model, weights) };
 }
 
 /** The same, for a mixed rank. */
@@ -105,7 +114,7 @@ export async function loadMixedModels(device: Device, name: Fixture, options: Lo
 
 async function loadSized(device: Device, name: Fixture, options: LoadModelOptions): Promise<{ weights: ModelWeights; sizes: ModelOptions }> {
   using files = new DirectoryFiles(options.directory ?? fixtureDirectory(name));
-  const spec = parseModelConfig((await files.text("config.json"))!, `${name}/config.json`);
+  const spec = { ...parseModelConfig((await files.text("config.json"))!, `${name}/config.json`), mtp: options.mtp ?? false };
   const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: options.weights ?? "keep", shard: options.shard });
   return {
     weights,

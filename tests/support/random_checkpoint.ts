@@ -34,18 +34,49 @@ export const ODD_CONFIG = {
   max_position_embeddings: 300,
   bos_token_id: 0,
   eos_token_id: [1, 2],
+  num_nextn_predict_layers: 0,
 };
 
-/** Writes a checkpoint of two files with an index into a new temporary directory. The caller removes it. @param dtype of all tensors, whose values f16 can hold */
-export async function writeRandomCheckpoint(config: typeof ODD_CONFIG, dtype: "F16" | "F32" = "F16"): Promise<string> {
+/** Routed as DeepSeek-V3 does, with a layer that drafts. */
+export const ODD_MTP_CONFIG: typeof ODD_CONFIG = {
+  ...ODD_CONFIG,
+  model_type: "deepseek_v3",
+  topk_method: "noaux_tc",
+  num_nextn_predict_layers: 1,
+};
+
+/** How a checkpoint is made. */
+export interface RandomCheckpointOptions {
+  /** Of all tensors, whose values f16 can hold. */
+  readonly dtype?: "F16" | "F32";
+  /**
+   * Makes a layer that drafts agree with the model often, but not always: what blocks add to the residual stream is less than what is there, and that layer goes on from
+   * the embedding.
+   */
+  readonly agreeing?: boolean;
+  /** Leaves the layer that drafts out, whatever config.json says. */
+  readonly withoutMtp?: boolean;
+}
+
+/** Writes a checkpoint of two files with an index into a new temporary directory. The caller removes it. */
+export async function writeRandomCheckpoint(
+  config: typeof ODD_CONFIG,
+  { dtype = "F16", agreeing = false, withoutMtp = false }: RandomCheckpointOptions = {},
+): Promise<string> {
   const random = new Random();
   const tensors: TensorData[] = [];
-  const add = (name: string, ...shape: number[]) => {
-    const norm = shape.length === 1;
-    const values = random.normals(shape.reduce((a, b) => a * b), norm ? 0.1 : shape.at(-1)! ** -0.5).map((value) => (norm ? 1 + value : value));
+  const push = (name: string, shape: readonly number[], values: Float32Array) => {
     const halves = toHalfBits(values);
     const stored = dtype === "F16" ? halves : Float32Array.from(halves, (bits) => F16_VALUES[bits]);
-    tensors.push({ name: `${name}.weight`, dtype, shape, bytes: new Uint8Array(stored.buffer) });
+    tensors.push({ name, dtype, shape: [...shape], bytes: new Uint8Array(stored.buffer) });
+  };
+  const add = (name: string, ...shape: number[]) => {
+    const norm = shape.length === 1;
+    const damped = agreeing && /(o_proj|down_proj)$/.test(name) ? 0.05 : 1;
+    const values = random.normals(shape.reduce((a, b) => a * b), norm ? (agreeing ? 0.03 : 0.1) : shape.at(-1)! ** -0.5 * damped).map((
+      value,
+    ) => (norm ? 1 + value : value));
+    push(`${name}.weight`, shape, values);
   };
   const { hidden_size: D, num_attention_heads: H, kv_lora_rank: C, q_lora_rank: Q, qk_nope_head_dim: N, qk_rope_head_dim: R, v_head_dim: V } = config;
   const mlp = (prefix: string, width: number) => {
@@ -56,7 +87,8 @@ export async function writeRandomCheckpoint(config: typeof ODD_CONFIG, dtype: "F
   add("model.embed_tokens", config.vocab_size, D);
   add("lm_head", config.vocab_size, D);
   add("model.norm", D);
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+  const mtpLayers = withoutMtp ? 0 : config.num_nextn_predict_layers;
+  for (let layer = 0; layer < config.num_hidden_layers + mtpLayers; layer++) {
     const prefix = `model.layers.${layer}`;
     add(`${prefix}.input_layernorm`, D);
     add(`${prefix}.post_attention_layernorm`, D);
@@ -70,13 +102,21 @@ export async function writeRandomCheckpoint(config: typeof ODD_CONFIG, dtype: "F
     add(`${prefix}.self_attn.kv_a_layernorm`, C);
     add(`${prefix}.self_attn.kv_b_proj`, H * (N + V), C);
     add(`${prefix}.self_attn.o_proj`, D, H * V);
-    if (layer < config.first_k_dense_replace) {
-      mlp(`${prefix}.mlp`, config.intermediate_size);
-      continue;
+    if (layer < config.first_k_dense_replace) mlp(`${prefix}.mlp`, config.intermediate_size);
+    else {
+      add(`${prefix}.mlp.gate`, config.n_routed_experts, D);
+      if (config.topk_method === "noaux_tc") {
+        push(`${prefix}.mlp.gate.e_score_correction_bias`, [config.n_routed_experts], random.normals(config.n_routed_experts, 0.1));
+      }
+      for (let e = 0; e < config.n_routed_experts; e++) mlp(`${prefix}.mlp.experts.${e}`, config.moe_intermediate_size);
+      if (config.n_shared_experts) mlp(`${prefix}.mlp.shared_experts`, config.moe_intermediate_size * config.n_shared_experts);
     }
-    add(`${prefix}.mlp.gate`, config.n_routed_experts, D);
-    for (let e = 0; e < config.n_routed_experts; e++) mlp(`${prefix}.mlp.experts.${e}`, config.moe_intermediate_size);
-    if (config.n_shared_experts) mlp(`${prefix}.mlp.shared_experts`, config.moe_intermediate_size * config.n_shared_experts);
+    if (layer < config.num_hidden_layers) continue;
+    add(`${prefix}.enorm`, D);
+    add(`${prefix}.hnorm`, D);
+    add(`${prefix}.shared_head.norm`, D);
+    if (agreeing) push(`${prefix}.eh_proj.weight`, [D, 2 * D], random.normals(2 * D * D, 0.005).map((value, i) => i % (2 * D + 1) === 0 ? 1 : value));
+    else add(`${prefix}.eh_proj`, D, 2 * D);
   }
   const directory = await Deno.makeTempDir();
   const half = Math.floor(tensors.length / 2);

@@ -46,6 +46,10 @@ export interface Activations {
   readonly queryRounded: DeviceBuffer | null;
   /** [rows, heads, d_n + d_r] */
   readonly q: DeviceBuffer;
+  /** What comes before a layer that drafts, [rows, 2 D]: where queries are not yet. */
+  readonly joined: DeviceBuffer;
+  /** Where hidden states are and go, [rows, 2] words; see `kept_hidden.ts`. */
+  readonly places: DeviceBuffer;
   /** [rows, d_c + d_r] */
   readonly kv: DeviceBuffer;
   /** Absorbed queries, [decode rows, heads, width of a slot of the cache]; see kernels/latent_decode/queries.ts. */
@@ -120,7 +124,7 @@ export function createActivations(
   { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, shares, ranks, wire }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
-  const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe } = spec;
+  const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe, mtp } = spec;
   const denseWidth = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
   const pairs = rows * (moe?.activeExperts ?? 0);
   const plans = plansFor(limits.prefillRows * (moe?.activeExperts ?? 0), moe?.experts ?? 0, matrixUnits);
@@ -130,6 +134,7 @@ export function createActivations(
   const expanded = (label: string, width: number) => device.createBuffer(label, limits.window * width * (halves ? 2 : 4));
   const step = floats("step", rows * 4);
   const sums = shares ? limits.decodeRows * heads : 0;
+  const q = floats("q", rows * Math.max(heads * queryWidth(spec), mtp ? 2 * D : 0));
   return {
     step,
     attended: shares ? floats("step among tokens that are kept", limits.decodeRows * 4) : step,
@@ -142,7 +147,9 @@ export function createActivations(
     queryDown: floats("query down", rows * (spec.queryRank ?? 0)),
     queryNormed: floats("query normed", rows * (spec.queryRank ?? 0)),
     queryRounded: rounded("query rounded", spec.queryRank ?? 0),
-    q: floats("q", rows * heads * queryWidth(spec)),
+    q,
+    joined: q,
+    places: floats("places", mtp ? rows * 2 : 0),
     kv: floats("kv", rows * (latentWidth + rope.width)),
     queries: device.createBuffer("absorbed queries", queriesBytes(queriesLayout, limits.decodeRows * heads)),
     queriesLayout,
@@ -177,12 +184,12 @@ export function createActivations(
 
 /** Most values that a linear layer takes. */
 function mostInputs(
-  { hiddenSize, heads, latentWidth, valueWidth, queryRank, denseLayers, denseWidth, moe }: ModelSpec,
+  { hiddenSize, heads, latentWidth, valueWidth, queryRank, denseLayers, denseWidth, moe, mtp }: ModelSpec,
   rows: number,
   window: number,
 ): number {
   const perRow = Math.max(
-    hiddenSize,
+    mtp ? 2 * hiddenSize : hiddenSize,
     queryRank ?? 0,
     heads * valueWidth,
     denseLayers > 0 ? denseWidth : 0,

@@ -71,9 +71,9 @@ export class Attention implements Block {
     const [projections, scaleQueries, store, decode, prefill] = await Promise.all([
       bindProjections(context, weights, norm),
       bindQueryScaling(context),
-      bindStore(context, weights, context.cache.layers[layer]),
-      bindDecode(context, weights, context.cache.layers[layer]),
-      PrefillAttention.create(context, weights, context.cache.layers[layer]),
+      bindStore(context, weights, context.pages[layer]),
+      bindDecode(context, weights, context.pages[layer]),
+      PrefillAttention.create(context, weights, context.pages[layer]),
     ]);
     return new Attention(context, { ...projections, scaleQueries, ...store, ...decode, prefill });
   }
@@ -170,11 +170,10 @@ async function bindQueryScaling({ device, spec, activations: { step, q }, cache,
   return kernel.bind({ factors: queryFactors, step, q }, { rows: mostRows(limits) });
 }
 
-async function bindStore(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
-  const { device, spec, activations: a, limits, cache } = context;
-  const { heads, nopeWidth } = spec;
-  const [keyUp] = weights.keyUp.parts;
-  const store = {
+/** Storing of latents, and of queries where they are. */
+function storing(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+  const { spec, activations: a, limits, cache } = context;
+  return {
     kernel: ropeStore,
     config: {
       cache: cache.config,
@@ -183,7 +182,7 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
       eps: spec.latentNormEps,
       basis: weights.slicedNorm === null ? context.latents.basis : { sliced: weights.slicedNorm },
       slots: cache.slots,
-      heads,
+      heads: spec.heads,
       queryWidth: queryWidth(spec),
       queries: a.queriesLayout,
       interleaved: spec.rope.interleaved,
@@ -193,9 +192,25 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
     buffers: { x: a.kv, basis: weights.basis, step: a.step, table: context.ropeTable, q: a.q, queries: a.queries, cache: pages },
     most: { rows: mostRows(limits), absorbed_rows: limits.decodeRows },
   };
+}
+
+/** What takes latents with rotated keys to the cache's pages of a layer. */
+export async function bindStoring(
+  context: ModelContext,
+  weights: AttentionWeights,
+  pages: DeviceBuffer,
+): Promise<BoundKernel<"rows" | "absorbed_rows">> {
+  const { kernel, config, buffers, most } = storing(context, weights, pages);
+  return (await context.device.compile(kernel, config)).bind(buffers, most);
+}
+
+async function bindStore(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+  const { device, spec: { heads, nopeWidth }, activations: a, limits } = context;
+  const [keyUp] = weights.keyUp.parts;
+  const store = storing(context, weights, pages);
   const absorbed = (tokensAtOnce: number) => ({
     kernel: absorb,
-    config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, tokensAtOnce, inputStride: queryWidth(spec), queries: a.queriesLayout },
+    config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, tokensAtOnce, inputStride: queryWidth(context.spec), queries: a.queriesLayout },
     buffers: { weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries },
     most: { items: limits.decodeRows * heads },
   });
@@ -209,11 +224,11 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
     return { from, absorb: absorbing.bind(side.buffers, side.most), storeAndAbsorb };
   };
   const atOnce = absorbedAtOnce(weights.keyUp);
-  const [storing, ...ways] = await Promise.all([
-    device.compile(ropeStore, store.config),
+  const [stores, ...ways] = await Promise.all([
+    bindStoring(context, weights, pages),
     ...new Set([1, ...(atOnce <= limits.decodeRows ? [atOnce] : [])]).values().map(absorbWay),
   ]);
-  return { store: storing.bind(store.buffers, store.most), absorb: ways };
+  return { store: stores, absorb: ways };
 }
 
 async function bindDecode(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {

@@ -10,6 +10,7 @@ import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
 import type { Division } from "../../kernels/latent_decode/matrix_units.ts";
 import type { Activations, StepLimits } from "./activations.ts";
+import type { KeptHidden } from "./kept_hidden.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
 import type { StepClock } from "./step_clock.ts";
@@ -31,6 +32,12 @@ export interface Step {
   readonly rows: readonly StepRow[];
 }
 
+/** Something that is done for every row of a step. */
+export interface StepPart {
+  /** Records it. */
+  record(step: Step): void;
+}
+
 /** Shared parts of a model on one device. */
 export interface ModelContext {
   readonly device: Device;
@@ -45,6 +52,10 @@ export interface ModelContext {
   readonly limits: StepLimits;
   readonly activations: Activations;
   readonly cache: LatentCache;
+  /** The cache's buffer of each layer that is computed. */
+  readonly pages: readonly DeviceBuffer[];
+  /** Null where nothing is drafted from them. */
+  readonly kept: KeptHidden | null;
   /** Whether f16 products are precise enough, and the device has units for them: latents that are cached in f32 ask for more. */
   readonly matrixUnits: boolean;
   /** Whether prefill attends to keys and values in f16, on matrix units. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { blockTokensOf, keptTokens } from "../../core/cache/token_share.ts";
-import type { ModelSpec } from "../../core/model/spec.ts";
+import { cachedLayers, type ModelSpec } from "../../core/model/spec.ts";
 import { queryFactors } from "../../core/model/query_factors.ts";
 import { ropeTable, shortPositions } from "../../core/model/rope.ts";
 import { invariant } from "../../core/errors.ts";
@@ -19,6 +19,7 @@ import { paysOnUnits } from "../../kernels/linear/choose.ts";
 import { createActivations, type StepLimits } from "./activations.ts";
 import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";
+import { KeptHidden } from "./kept_hidden.ts";
 import { type CachePurpose, LatentCache } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
 import type { LatentShape, ModelWeights } from "./weights.ts";
@@ -55,7 +56,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   const { limits, maxContext, group = ALONE, caches, clock = new StepClock(device) } = options;
   const cache = new LatentCache(device, {
     config: cacheConfigOf(options.cacheDtype, spec, latents),
-    layers: spec.layers,
+    layers: cachedLayers(spec),
     blocks: ceilDiv(options.maxTokens, blockTokensOf(latents.tokens)),
     tokens: latents.tokens,
     maxContext,
@@ -110,6 +111,8 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
       ...group,
     }),
     cache,
+    pages: cache.layers,
+    kept: spec.mtp ? new KeptHidden(device, options.maxSequences, spec.hiddenSize) : null,
     matrixUnits,
     halves,
     decodesOnUnits,

@@ -37,12 +37,17 @@ export class CachedSequence {
   /** Tokens whose latents have been written. */
   length = 0;
   readonly blocks: number[] = [];
+  /** Which of the cache's sequences it is. */
+  readonly ordinal: number;
+  /** Positions whose hidden states are kept, half-open; see `kept_hidden.ts`. */
+  readonly hidden: { first: number; end: number } = { first: 0, end: 0 };
   /** Tokens of its prompt, which is computed as if in one piece; 0 where all that is computed of it was generated. */
   readonly promptTokens: number;
   readonly #share: TokenShare;
 
-  constructor(table: number, promptTokens: number, share: TokenShare = ALL_TOKENS) {
+  constructor(table: number, ordinal: number, promptTokens: number, share: TokenShare = ALL_TOKENS) {
     this.table = table;
+    this.ordinal = ordinal;
     this.promptTokens = promptTokens;
     this.#share = share;
   }
@@ -72,7 +77,7 @@ export class LatentCache {
   /** Which tokens of every sequence are kept, and how many tokens of one a block stands for. */
   readonly share: TokenShare;
   readonly blockTokens: number;
-  /** One buffer per layer: [slots, width]. */
+  /** One buffer per layer, of one that drafts behind the others: [slots, width]. */
   readonly layers: readonly DeviceBuffer[];
   /** [maxSequences, blocks per sequence] block ids. */
   readonly tables: DeviceBuffer;
@@ -117,7 +122,7 @@ export class LatentCache {
   open(promptTokens = 0): CachedSequence {
     const table = this.#freeTables.pop();
     if (table === undefined) throw new LatentmeshError("capacity", "Too many sequences are running at once");
-    const sequence = new CachedSequence(table, promptTokens, this.share);
+    const sequence = new CachedSequence(table, table / this.#blocksPerSequence, promptTokens, this.share);
     this.#sequences.add(sequence);
     return sequence;
   }

@@ -7,45 +7,40 @@ import { invariant } from "../../core/errors.ts";
 import { shortPositions } from "../../core/model/rope.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
-import type { BoundKernel, Device } from "../../kernels/device/device.ts";
-import { embedding, type EmbeddingParams } from "../../kernels/embedding/embedding.ts";
+import type { Device } from "../../kernels/device/device.ts";
 import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
 import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
-import { Attention } from "./attention.ts";
-import { type Block, BlockPreparation, type Pending, StreamEnd } from "./block.ts";
+import { type Pending, StreamEnd } from "./block.ts";
 import type { Exchanged } from "../collective/collective.ts";
-import type { ModelContext, Step } from "./context.ts";
+import type { ModelContext, Step, StepPart } from "./context.ts";
 import { bothOf, createContext, type ModelOptions } from "./create_context.ts";
 import { Exchanges, type Owed } from "./exchanges.ts";
-import { createFeedForward } from "./feed_forward.ts";
 import { LatentCache } from "./latent_cache.ts";
+import { createLayer, expertsOf, type Layer, type PreparedBlock } from "./layer.ts";
 import type { Phase } from "./linear_binding.ts";
 import { DecodeScripts } from "./decode_scripts.ts";
 import { LogitsHead } from "./logits_head.ts";
+import { MtpCache } from "./mtp_cache.ts";
+import { type Computed, drafting } from "./mtp_draft.ts";
 import { StepClock } from "./step_clock.ts";
-import { isMoe, type LayerWeights, type ModelWeights, type MoeWeights } from "./weights.ts";
+import { TokenEmbedding } from "./token_embedding.ts";
+import type { ModelWeights } from "./weights.ts";
 
 export type { ModelOptions };
-
-/** One part of the embedding table. */
-interface EmbedPart {
-  readonly bound: BoundKernel<EmbeddingParams>;
-  readonly first: number;
-  readonly count: number;
-}
-
-/** A block with what comes before it. */
-interface PreparedBlock {
-  readonly preparation: BlockPreparation;
-  readonly block: Block;
-}
 
 /** Rows between one and a whole chunk, of which small layers make more tiles. */
 const WARM_ROWS = 256;
 
-interface Layer {
-  readonly attention: PreparedBlock & { readonly block: Attention };
-  readonly feedForward: PreparedBlock;
+/** What a model is made of, bound. */
+interface Parts {
+  /** Tokens → the residual stream. */
+  readonly entry: StepPart;
+  readonly layers: readonly Layer[];
+  readonly end: StreamEnd;
+  /** What is done with the residual stream then; null: nothing. */
+  readonly after: StepPart | null;
+  readonly head: LogitsHead;
+  readonly exchanges: Exchanges;
 }
 
 /** A model on one device with its latent cache. */
@@ -58,9 +53,7 @@ export class Model {
   /** Parts of a step that a layer has: attention, in two parts where ranks share latents by tokens, and feed-forward block. */
   readonly segmentsPerLayer: number;
   readonly #context: ModelContext;
-  readonly #embed: readonly EmbedPart[];
-  readonly #layers: readonly Layer[];
-  readonly #end: StreamEnd;
+  readonly #parts: Parts;
   readonly #stepWords: Uint32Array<ArrayBuffer>;
   /** See `attended` of {@link Activations}. */
   readonly #attendedWords: Uint32Array<ArrayBuffer>;
@@ -68,18 +61,14 @@ export class Model {
   #pending: Pending = "nothing";
   /** In which form the last exchange was taken in. */
   #exchangedAs: Pending = "parts";
+  #anticipates = false;
 
-  private constructor(
-    context: ModelContext,
-    parts: { embed: readonly EmbedPart[]; layers: readonly Layer[]; end: StreamEnd; head: LogitsHead; exchanges: Exchanges },
-  ) {
+  private constructor(context: ModelContext, parts: Parts) {
     this.spec = context.spec;
     this.cache = context.cache;
     this.head = parts.head;
     this.#context = context;
-    this.#embed = parts.embed;
-    this.#layers = parts.layers;
-    this.#end = parts.end;
+    this.#parts = parts;
     this.exchanges = parts.exchanges;
     this.segmentsPerLayer = context.sharing === null ? 2 : 3;
     this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
@@ -122,28 +111,30 @@ export class Model {
     return await Model.#build({ ...model.#context, limits, both: bothOf(limits), activations }, weights);
   }
 
-  static async #build(context: ModelContext, weights: ModelWeights): Promise<Model> {
-    const { device, limits, activations: a } = context;
-    const rows = mostRows(limits);
+  /**
+   * What drafts behind the steps of a model: its multi-token-prediction layer over the same cache and working memory, as a model of one layer with logits of its own.
+   * A step of it begins with tokens and the hidden states before them, which either has kept.
+   *
+   * @throws {LatentmeshError} `out_of_memory`
+   */
+  static async draftHead(model: Model, weights: ModelWeights): Promise<Model> {
+    const { spec, cache } = model;
+    const context = { ...model.#context, spec: { ...spec, layers: 1, mtp: false }, pages: [cache.layers[spec.layers]] };
+    return await Model.#build(context, weights, drafting(context, weights));
+  }
+
+  static async #build(context: ModelContext, weights: ModelWeights, does: Computed = computing(context, weights)): Promise<Model> {
+    const { layers, finalNorm } = does;
     // All at once: drivers that compile beside each other are done in a fraction of the time, and layers share their kernels.
-    const [embed, layers, end, head, exchanges] = await Promise.all([
-      device.compile(embedding, { layout: weights.embedding.layout, scale: weights.spec.embeddingScale }),
-      Promise.all(weights.layers.map((layer, index) => createLayer(context, layer, index, weights.layers[index - 1]))),
-      StreamEnd.create(context, expertsOf(weights.layers.at(-1))),
-      LogitsHead.create(context, weights),
+    const [entry, after, bound, end, head, exchanges] = await Promise.all([
+      does.entry,
+      does.after,
+      Promise.all(layers.map((layer, index) => createLayer(context, layer, index, layers[index - 1]))),
+      StreamEnd.create(context, expertsOf(layers.at(-1))),
+      LogitsHead.create(context, { ...weights, finalNorm }),
       Exchanges.create(context),
     ]);
-    return new Model(context, {
-      embed: weights.embedding.parts.map(({ first, count, weights, scales }) => ({
-        bound: embed.bind({ weights, scales, step: a.step, y: a.x }, { items: rows, first_row: first, part_rows: count }),
-        first,
-        count,
-      })),
-      layers,
-      end,
-      head,
-      exchanges,
-    });
+    return new Model(context, { entry, layers: bound, end, after, head, exchanges });
   }
 
   /** Runs tokens of no sequence, so that what drivers do on first use, software ones for a minute, is done before a request waits for it. */
@@ -195,7 +186,7 @@ export class Model {
 
   /** Parts of a step, which with its end make up {@link record}. */
   get segments(): number {
-    return this.#layers.length * this.segmentsPerLayer;
+    return this.#parts.layers.length * this.segmentsPerLayer;
   }
 
   /**
@@ -204,7 +195,7 @@ export class Model {
    */
   recordSegment(segment: number, step: Step): void {
     if (segment === 0) this.#recordEmbedding(step);
-    const { attention, feedForward } = this.#layers[Math.floor(segment / this.segmentsPerLayer)];
+    const { attention, feedForward } = this.#parts.layers[Math.floor(segment / this.segmentsPerLayer)];
     const part = segment % this.segmentsPerLayer;
     const record = () => {
       if (part === this.segmentsPerLayer - 1) return this.#recordBlock(feedForward, step);
@@ -215,8 +206,12 @@ export class Model {
 
   /** Records that the residual stream takes the last block in. */
   recordEnd(step: Step): void {
-    this.#end.record(this.#pending, step.rows.length);
+    this.#parts.end.record(this.#pending, step.rows.length);
     this.#pending = "nothing";
+    const { after } = this.#parts;
+    if (after === null) return;
+    after.record(step);
+    if (!this.#anticipates) this.#context.kept!.note(step);
   }
 
   /** Says what is most likely recorded next ({@link Device.anticipate}), as if what the ranks owe each other had been exchanged. */
@@ -224,9 +219,11 @@ export class Model {
     this.device.anticipate(() => {
       const pending = this.#pending;
       if (this.owes === "parts") this.#pending = this.#exchangedAs;
+      this.#anticipates = true;
       try {
         record();
       } finally {
+        this.#anticipates = false;
         this.#pending = pending;
       }
     });
@@ -255,9 +252,8 @@ export class Model {
   }
 
   #recordEmbedding(step: Step): void {
-    const rows = step.rows.length;
     this.#writeStep(step);
-    for (const { bound, first, count } of this.#embed) this.device.run(bound, { items: rows, first_row: first, part_rows: count });
+    this.#parts.entry.record(step);
     this.#pending = "nothing";
   }
 
@@ -286,20 +282,13 @@ export class Model {
   }
 }
 
-async function createLayer(context: ModelContext, weights: LayerWeights, index: number, before: LayerWeights | undefined): Promise<Layer> {
-  const { attentionNorm, attention, feedForwardNorm } = weights;
-  const [beforeAttention, attentionBlock, beforeFeedForward, feedForwardBlock] = await Promise.all([
-    BlockPreparation.create(context, attentionNorm, expertsOf(before)),
-    Attention.create(context, attention, attentionNorm, index),
-    BlockPreparation.create(context, feedForwardNorm, null),
-    createFeedForward(context, weights, before),
-  ]);
+/** What is computed of a model, around its own layers. */
+function computing(context: ModelContext, weights: ModelWeights): Computed {
+  const { layers, finalNorm, mtp } = weights;
   return {
-    attention: { preparation: beforeAttention, block: attentionBlock },
-    feedForward: { preparation: beforeFeedForward, block: feedForwardBlock },
+    entry: TokenEmbedding.create(context, weights, context.activations.x),
+    after: mtp === null ? null : MtpCache.create(context, weights, mtp),
+    layers,
+    finalNorm,
   };
-}
-
-function expertsOf(layer: LayerWeights | undefined): MoeWeights | null {
-  return layer !== undefined && isMoe(layer.feedForward) ? layer.feedForward : null;
 }

@@ -71,6 +71,16 @@ export interface LayerWeights {
   readonly shortcut: MoeWeights | null;
 }
 
+/** A multi-token-prediction layer; see `core/model/mtp.ts`. */
+export interface MtpWeights {
+  readonly layer: LayerWeights;
+  readonly embeddingNorm: DeviceBuffer;
+  readonly hiddenNorm: DeviceBuffer;
+  /** [D, 2 D], whole on every rank: it takes no sum. */
+  readonly projection: DeviceMatrix;
+  readonly finalNorm: DeviceBuffer;
+}
+
 /** How a rank caches latents; see core/tpla. */
 export interface LatentShape {
   /** |K_i|: cached columns. */
@@ -94,6 +104,8 @@ export interface ModelWeights {
   readonly firstToken: number;
   readonly embedding: DeviceMatrix;
   readonly layers: readonly LayerWeights[];
+  /** Null where nothing is drafted with it. */
+  readonly mtp: MtpWeights | null;
   readonly finalNorm: DeviceBuffer;
   readonly head: DeviceMatrix;
   /** Bytes uploaded. */

@@ -6,6 +6,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { cachedLayers } from "../../core/model/spec.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { checkTensor } from "../../core/wire/tensors.ts";
 import { sentWidth } from "../../kernels/latent_cache/layout.ts";
@@ -39,8 +40,8 @@ export class IncomingPrompt {
     this.sequence = sequence;
     this.tokens = tokens;
     this.#kept = sequence.kept(tokens);
-    this.#next = new Array(model.spec.layers).fill(sequence.kept(from));
-    this.#missingLayers = this.#kept === sequence.kept(from) ? 0 : model.spec.layers;
+    this.#next = new Array(cachedLayers(model.spec)).fill(sequence.kept(from));
+    this.#missingLayers = this.#kept === sequence.kept(from) ? 0 : cachedLayers(model.spec);
     if (this.complete) sequence.length = tokens;
   }
 

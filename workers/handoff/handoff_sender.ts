@@ -8,6 +8,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { cachedLayers } from "../../core/model/spec.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
@@ -65,7 +66,7 @@ export class HandoffStage {
     const exporters: LatentExporter[] = [];
     const { cache: { config }, limits: { prefillRows }, spec } = model;
     const tokenBytes = mostTokenBytes(config, shapes);
-    const tokens = Math.max(1, Math.min(Math.floor(sizes.cutBytes / Math.max(1, tokenBytes)), prefillRows * spec.layers));
+    const tokens = Math.max(1, Math.min(Math.floor(sizes.cutBytes / Math.max(1, tokenBytes)), prefillRows * cachedLayers(spec)));
     // A rank of a unit that has more ranks than the groups hands nothing over.
     for (let i = 0; i < sizes.cuts && shapes.length > 0; i++) exporters.push(await LatentExporter.create(model, shapes, tokens));
     return new HandoffStage(model, sizes, tokens, exporters);

@@ -127,7 +127,8 @@ export class AttentionPlan {
     this.#plan.computed.push({ storedBytes: 0, run: () => Promise.resolve(this.#writeBasis(basis, layer, keys)) });
     return {
       basis,
-      slicedNorm: this.#slicedNorm ? this.#sliceWidth(layer, keys) : null,
+      // What was not calibrated has no shares of variance.
+      slicedNorm: this.#slicedNorm && layer < this.#spec.layers ? this.#sliceWidth(layer, keys) : null,
       keyUp: changed("key", keys),
       valueUp: changed("value", columnIndices([this.#shape.valueColumns])),
     };

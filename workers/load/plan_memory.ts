@@ -32,6 +32,8 @@ export interface PlanMemoryOptions extends ModelOptions {
   readonly lanes: number;
   /** Whether latents change their basis. */
   readonly changesBasis: boolean;
+  /** Whether the layer that drafts is loaded; default: it is not. */
+  readonly mtp?: boolean;
   /** Whether the device may have matrix units, which take working memory of another size: the larger is planned for. */
   readonly matrixUnits: boolean;
 }
@@ -50,7 +52,7 @@ export async function planMemory(
   open: (model: string) => ModelFiles & Disposable = openModelFiles,
 ): Promise<RankMemory> {
   using files = open(options.model);
-  const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
+  const spec = { ...parseModelConfig(await readConfigText(files), `${files.name}/config.json`), mtp: options.mtp ?? false };
   const { shape, changesBasis, lanes, promptShape, promptCache = null } = options;
   const checkpoint = await Checkpoint.open(files);
   const plan = (beside?: RankShape) => {
@@ -71,6 +73,7 @@ export async function planMemory(
     const model = options.role === "mixed" ? null : await Model.create(working, weights, options);
     const models = model === null ? await createMixedModels(working, weights, options, whole) : { decode: model, prefill: model };
     if (lanes === 2) await Model.twin(models.decode, weights);
+    if (spec.mtp && options.role !== "prefill") await Model.draftHead(models.decode, weights);
     cacheBytes = bytesOf(models.decode.cache);
     promptCacheBytes = whole === null ? 0 : bytesOf(models.prefill.cache);
     activationBytes = Math.max(activationBytes, working.counters.allocatedBytes - cacheBytes - promptCacheBytes);

@@ -6,6 +6,7 @@
 import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import { invariant } from "../../core/errors.ts";
 import { correctionBiasName, type LayerNames, layerNames } from "../../core/model/layer_names.ts";
+import { mtpNames } from "../../core/model/mtp.ts";
 import { type MatrixSelection, MatrixSource, type Range, type WeightPolicy } from "../../core/model/matrix_source.ts";
 import { isMoeLayer, type ModelSpec, type MoeSpec } from "../../core/model/spec.ts";
 import { partition, type RankShape, rankSpec, UNCUT } from "../../core/tpla/partition.ts";
@@ -13,7 +14,7 @@ import type { Device } from "../../kernels/device/device.ts";
 import { AttentionPlan, type LoadShard } from "./attention_plan.ts";
 import { upload, type UploadOptions } from "./upload.ts";
 import { UploadPlan } from "./upload_plan.ts";
-import type { DeviceMatrix, FeedForwardWeights, LayerWeights, ModelWeights, MoeWeights } from "../forward/weights.ts";
+import type { DeviceMatrix, FeedForwardWeights, LayerWeights, ModelWeights, MoeWeights, MtpWeights } from "../forward/weights.ts";
 
 /** What a rank keeps, and how. */
 export interface RankWeightsOptions {
@@ -87,6 +88,7 @@ export class RankWeights {
     const embeddingName = `${tensorPrefix}model.embed_tokens.weight`;
     const embedding = this.#matrix([this.#source(embeddingName, [vocabSize, hiddenSize])], "keep");
     const layers = Array.from({ length: this.#spec.layers }, (_, layer) => this.#layer(layer));
+    const mtp = this.#spec.mtp ? this.#mtp() : null;
     // Logits are linear in what the final norm gives.
     const finalNorm = this.#plan.vector(`${tensorPrefix}model.norm.weight`, hiddenSize, this.#spec.logitScale);
     const rows = this.#shape.vocabulary;
@@ -106,6 +108,7 @@ export class RankWeights {
       firstToken: rows.begin,
       embedding,
       layers: layers.map((shards) => shards[i]),
+      mtp: mtp === null ? null : { ...mtp.own, layer: mtp.layer[i] },
       finalNorm,
       head,
       bytes: this.#plan.deviceBytes,
@@ -125,6 +128,20 @@ export class RankWeights {
     const experts = isMoeLayer(this.#spec, index) ? this.#moe(names) : null;
     const blocks = moe?.shortcut === true ? { feedForward: dense(), shortcut: experts } : { feedForward: experts ?? dense(), shortcut: null };
     return [attention, ...beside].map((attention) => ({ attentionNorm, attention, feedForwardNorm, ...blocks }));
+  }
+
+  /** The layer that drafts, as each shard has it, and what all have in common. Its embedding table and vocabulary projection are copies of the model's. */
+  #mtp(): { readonly layer: LayerWeights[]; readonly own: Omit<MtpWeights, "layer"> } {
+    const { hiddenSize: D, layers } = this.#spec;
+    const names = mtpNames(this.#spec);
+    const norm = (name: string) => this.#plan.vector(`${name}.weight`, D);
+    const own = {
+      embeddingNorm: norm(names.embeddingNorm),
+      hiddenNorm: norm(names.hiddenNorm),
+      projection: this.#matrix([this.#source(`${names.projection}.weight`, [D, 2 * D])]),
+      finalNorm: norm(names.finalNorm),
+    };
+    return { layer: this.#layer(layers), own };
   }
 
   #moe(names: LayerNames): MoeWeights {

@@ -32,7 +32,7 @@ export interface LocalWorkerOptions {
 }
 
 /** What takes long. */
-const COMPUTES: ReadonlySet<Request["kind"]> = new Set(["prefill", "step"]);
+const COMPUTES: ReadonlySet<Request["kind"]> = new Set(["prefill", "step", "draft"]);
 
 const NOBODY = () => Promise.reject(new LatentmeshError("internal", "A worker in this process has no links"));
 

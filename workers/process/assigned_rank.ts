@@ -5,6 +5,7 @@
  */
 import { keptTokens } from "../../core/cache/token_share.ts";
 import { LatentmeshError } from "../../core/errors.ts";
+import { cachedLayers } from "../../core/model/spec.ts";
 import { SerialQueue } from "../../core/serial_queue.ts";
 import type { Link } from "../../core/wire/link.ts";
 import type { Request, RequestOf } from "../../core/wire/messages.ts";
@@ -93,6 +94,8 @@ export class AssignedRank {
         return { kind: "done" };
       case "step":
         return await this.#queue.run(() => this.#step(request, payload));
+      case "draft":
+        return await this.#queue.run(() => this.#draft(request, payload));
       case "tables":
         this.#role(request.epoch).tables(request, payload);
         return { kind: "done" };
@@ -131,7 +134,7 @@ export class AssignedRank {
     for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
       const link = await this.membership.attach(peer);
       const shape = decodeShapes[peer.rank];
-      const promptBytes = keptTokens(shape.tokens, cache.maxContext) * spec.layers *
+      const promptBytes = keptTokens(shape.tokens, cache.maxContext) * cachedLayers(spec) *
         cacheTokenBytes(exportedConfig({ cache: cache.config, columns: shape.keyColumns }));
       const local = peer.address.startsWith("unix:");
       const window = exchange === "websocket" || !local ? null : SendingWindow.offer(link, epoch, promptBytes);
@@ -167,6 +170,13 @@ export class AssignedRank {
     const { rows, queries } = decodeStep(payload, request.rows, request.asks);
     const step = () => role.kind === "mixed" ? role.step(rows, queries, request, behind) : role.step(rows, queries, request);
     return await this.#timed("decode", async () => ({ answers: await step(), prompt: [] }), (waits) => waits);
+  }
+
+  async #draft(request: Extract<Request, { kind: "draft" }>, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
+    const role = this.#role(request.epoch);
+    if (role.kind === "prefill") throw new LatentmeshError("protocol", "A prefill rank was asked for drafts");
+    const { rows, queries } = decodeStep(payload, request.rows, request.rows);
+    return await this.#timed("decode", async () => ({ answers: await role.draft(rows, queries, request), prompt: [] }), (waits) => waits);
   }
 
   #closeSequences({ epoch, sequences }: RequestOf<"close">): void {

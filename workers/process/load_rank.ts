@@ -16,6 +16,7 @@ import type { LoadProgress } from "../../core/wire/load_times.ts";
 import type { Assignment } from "../../core/wire/messages.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { DecodeRank } from "../roles/decode.ts";
+import { DraftHead } from "../roles/draft_head.ts";
 import type { LoadClock } from "../load/load_clock.ts";
 import { loadBeside, planWeights } from "../load/loader.ts";
 import { MixedRank } from "../roles/mixed.ts";
@@ -64,7 +65,7 @@ export async function loadRank(
   const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype } = assignment;
   const promptCache = assignment.promptCache ?? null;
   using files = openModelFiles(paths.model);
-  const spec = parseModelConfig(await readConfigText(files), `${files.name}/config.json`);
+  const spec = { ...parseModelConfig(await readConfigText(files), `${files.name}/config.json`), mtp: assignment.mtp };
   const shape = partition(spec, cut, decode)[rank];
   const decodeShapes = partition(spec, decode);
   const [bases, checkpoint] = await clock.time("files", async () => [
@@ -85,17 +86,24 @@ export async function loadRank(
     const model = await Model.create(device, weights, options);
     return { prefill: model, decode: model };
   };
-  const models = await loadBeside(planned, create, { clock, onProgress });
+  const drafts = spec.mtp && role !== "prefill";
+  const createAll = async () => {
+    const models = await create();
+    return { ...models, draft: drafts ? await Model.draftHead(models.decode, weights) : null };
+  };
+  const models = await loadBeside(planned, createAll, { clock, onProgress });
   if (!isHost(device.kind)) {
     await clock.time("warmUp", async () => {
       for (const phase of role === "mixed" ? ["prefill", "decode"] as const : [role]) await models[phase].warmUp(phase);
+      await models.draft?.warmUp("decode");
     });
   }
   const { decode: model } = models;
+  const draft = models.draft === null ? null : new DraftHead(models.draft);
   const createRole = {
     prefill: () => PrefillRank.create(model, decodeShapes.filter((_, i) => i % cut.ranks === rank)),
-    decode: async () => await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)]),
-    mixed: () => MixedRank.create(models, promptCache === null ? null : shape),
+    decode: async () => await DecodeRank.create(assignment.lanes === 1 ? [model] : [model, await Model.twin(model, weights)], { draft }),
+    mixed: () => MixedRank.create(models, promptCache === null ? null : shape, draft),
   };
   return {
     assignment,

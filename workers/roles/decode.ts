@@ -19,6 +19,7 @@ import type { CachedSequence } from "../forward/latent_cache.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { HeadQuery } from "../forward/logits_head.ts";
 import type { Model } from "../forward/model.ts";
+import type { DraftHead } from "./draft_head.ts";
 import { anticipatedStep } from "./anticipated_step.ts";
 import { RankForward } from "./rank.ts";
 
@@ -49,20 +50,34 @@ export class DecodeRank {
   /** Rows of drafts in each one's last step. */
   readonly #drafted = new Map<number, number>();
   readonly #tables: LogitTables;
+  /** Null where nothing is drafted here. */
+  readonly #draft: DraftHead | null;
   #forwards: readonly RankForward[] = [];
   /** Where the logits of each of the last queries are. */
   #asked: readonly { readonly lane: number; readonly row: number }[] = [];
 
-  private constructor(models: readonly Model[], copier: BlockCopier, tables: LogitTables) {
+  private constructor(
+    models: readonly Model[],
+    copier: BlockCopier,
+    { tables, draft }: { readonly tables: LogitTables; readonly draft: DraftHead | null },
+  ) {
+    this.#draft = draft;
     this.model = models[0];
     this.#tables = tables;
     this.#models = models;
     this.#copier = copier;
   }
 
-  /** @param models one for each lane, over one cache @param tables which others may refer to as well */
-  static async create(models: readonly Model[], tables: LogitTables = new LogitTables()): Promise<DecodeRank> {
-    return new DecodeRank(models, await BlockCopier.create(models[0]), tables);
+  /**
+   * @param models one for each lane, over one cache
+   * @param options.draft what drafts behind the first of them; nothing by default
+   * @param options.tables which others may refer to as well
+   */
+  static async create(
+    models: readonly Model[],
+    { draft = null, tables = new LogitTables() }: { readonly draft?: DraftHead | null; readonly tables?: LogitTables } = {},
+  ): Promise<DecodeRank> {
+    return new DecodeRank(models, await BlockCopier.create(models[0]), { tables, draft });
   }
 
   /** Begins an epoch: every sequence of the last one is gone. */
@@ -73,6 +88,7 @@ export class DecodeRank {
     this.model.cache.checkIntegrity();
     for (const forward of this.#forwards) await forward.destroy();
     this.#forwards = await Promise.all(this.#models.map((model, lane) => RankForward.create(model, collectives[lane])));
+    await this.#draft?.reset(collectives[0]);
   }
 
   /** Makes room for a prompt. @throws {LatentmeshError} `protocol` if blocks are taken, `capacity` if there are too many sequences */
@@ -190,6 +206,28 @@ export class DecodeRank {
     const rank = (lane: number, query: number) => asked.filter((row) => row.lane === lane).findIndex((row) => row.query === query);
     this.#asked = asked.map(({ lane, query }) => ({ lane, row: rank(lane, query!) }));
     return this.#asked.map(({ lane, row }) => answers[lane][row]);
+  }
+
+  /**
+   * Drafts the token behind each row, which a query is about. What the last step computed beside tokens that were right is forgotten.
+   *
+   * @throws {LatentmeshError} `protocol`
+   */
+  async draft(
+    rows: readonly TokenRow[],
+    frames: readonly QueryFrame[],
+    { grow, ahead }: Pick<RequestOf<"draft">, "grow" | "ahead">,
+  ): Promise<LogitsAnswer[]> {
+    const { cache } = this.model;
+    if (this.#draft === null) throw new LatentmeshError("protocol", "This rank has no layer that drafts");
+    for (const { sequence, blocks } of grow) cache.hold(this.#ready(sequence).sequence, blocks);
+    if (!ahead) this.#dropDrafts(rows, rows);
+    const queries = frames.map((frame, i) => {
+      const adjustments = this.#adjustmentsOf(rows[i].sequence);
+      return ahead ? this.#tables.resolveAhead(frame, adjustments) : this.#tables.resolve(frame, adjustments);
+    });
+    this.#asked = [];
+    return await this.#draft.run(rows.map((row) => ({ ...row, sequence: this.#ready(row.sequence).sequence })), queries, ahead);
   }
 
   /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */

@@ -13,6 +13,7 @@ import type { OnProgress } from "../../core/wire/rpc.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import { type Collective, SoloCollective } from "../collective/collective.ts";
 import { DecodeRank, type StepChanges } from "./decode.ts";
+import type { DraftHead } from "./draft_head.ts";
 import { LatentSlicer } from "../handoff/latent_slicer.ts";
 import { LogitTables } from "./logit_tables.ts";
 import type { MixedModels } from "../forward/mixed_models.ts";
@@ -34,10 +35,13 @@ export class MixedRank {
     this.#tables = tables;
   }
 
-  /** @param shape what is kept of latents where models have a cache each; null: they have the same */
-  static async create(models: MixedModels, shape: RankShape | null = null): Promise<MixedRank> {
+  /**
+   * @param shape what is kept of latents where models have a cache each; null: they have the same
+   * @param draft what drafts behind steps; nothing by default
+   */
+  static async create(models: MixedModels, shape: RankShape | null = null, draft: DraftHead | null = null): Promise<MixedRank> {
     const tables = new LogitTables();
-    const decode = await DecodeRank.create([models.decode], tables);
+    const decode = await DecodeRank.create([models.decode], { tables, draft });
     const slicer = shape === null ? null : await LatentSlicer.create(models.prefill, models.decode, shape);
     const prefill = await PrefillRank.createBeside(models.prefill, {
       tables,
@@ -96,6 +100,16 @@ export class MixedRank {
   ): Promise<LogitsAnswer[]> {
     this.#asked = this.#decode;
     return await this.#decode.step(rows, queries, changes, behind === null ? undefined : () => this.#prefill.runBehind(behind));
+  }
+
+  /** Drafts the token behind each row; see {@link DecodeRank.draft}. @throws {LatentmeshError} */
+  async draft(
+    rows: readonly TokenRow[],
+    queries: readonly QueryFrame[],
+    options: Pick<RequestOf<"draft">, "grow" | "ahead">,
+  ): Promise<LogitsAnswer[]> {
+    this.#asked = null;
+    return await this.#decode.draft(rows, queries, options);
   }
 
   /** The logits of what was asked last: all of this rank's part of the vocabulary, with the query's changes. */

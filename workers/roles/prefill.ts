@@ -8,6 +8,7 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost } from "../../core/device_kind.ts";
 import { setImmediate } from "node:timers/promises";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
+import { cachedLayers } from "../../core/model/spec.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
@@ -246,7 +247,7 @@ export class PrefillRank {
     const { limits, spec } = this.model;
     for (let start = prompt.from; start < end; start += limits.prefillRows) {
       const part = { start, end: Math.min(end, start + limits.prefillRows) };
-      for (let layer = 0; layer < spec.layers; layer++) await this.#hand(prompt, layer, part, onProgress);
+      for (let layer = 0; layer < cachedLayers(spec); layer++) await this.#hand(prompt, layer, part, onProgress);
     }
   }
 

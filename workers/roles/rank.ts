@@ -7,6 +7,7 @@
  * @module
  */
 import { invariant } from "../../core/errors.ts";
+import { cachedLayers } from "../../core/model/spec.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
 import type { Readback } from "../../kernels/device/device.ts";
 import { type Collective, type Exchanged, NO_SUM } from "../collective/collective.ts";
@@ -74,7 +75,10 @@ export class RankForward {
       if (exchange !== undefined) await exchange;
       if (step.phase === "prefill" && segment % (perLayer * LAYERS_AT_ONCE) === 1) model.device.submit();
     }
-    if (layers.end === model.spec.layers) model.recordEnd(step);
+    if (layers.end < model.spec.layers) return;
+    model.recordEnd(step);
+    // A layer that drafts caches latents of the step, too.
+    for (let layer = model.spec.layers; layer < cachedLayers(model.spec); layer++) await afterAttention?.(layer);
   }
 
   /** Records layers of a step of a rank that is alone, and begins with them: nothing is waited for. */

@@ -120,6 +120,7 @@ export function denseSpec(family: string, fields: DenseFields, rope: { interleav
     eosTokens: fields.eos_token_id == null ? [] : [fields.eos_token_id].flat(),
     ...formatsOf(fields.quantization_config),
     mtpLayers: fields.num_nextn_predict_layers ?? 0,
+    mtp: false,
   };
 }
 

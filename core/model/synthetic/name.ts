@@ -1,5 +1,5 @@
 /**
- * Names of synthetic models: `synthetic:v2-lite?layers=9&seed=3&int4=32`. They stand where a model directory does.
+ * Names of synthetic models: `synthetic:v2-lite?layers=9&seed=3&int4=32&mtp=1`. They stand where a model directory does.
  *
  * @module
  */
@@ -14,6 +14,8 @@ export interface SyntheticName {
   readonly seed: number;
   /** Columns that share a scale, where experts are stored in four bits, as Kimi-K2.5 has them; null: they are not. */
   readonly int4: number | null;
+  /** Whether a layer that drafts follows the others. */
+  readonly mtp: boolean;
 }
 
 const PREFIX = "synthetic:";
@@ -25,7 +27,7 @@ const MOST_LAYERS = 1000;
 const GROUPS: readonly string[] = ["32", "64", "128"];
 
 /** For help and errors. */
-export const SYNTHETIC_HELP = `${PREFIX}NAME?layers=N&seed=S&int4=GROUP, NAME being one of ${Object.keys(SHAPES).join(", ")}`;
+export const SYNTHETIC_HELP = `${PREFIX}NAME?layers=N&seed=S&int4=GROUP&mtp=1, NAME being one of ${Object.keys(SHAPES).join(", ")}`;
 
 /** Whether a model is one without files. */
 export function isSynthetic(model: string): boolean {
@@ -40,7 +42,7 @@ export function parseSynthetic(model: string): SyntheticName {
   const [name, query = "", ...more] = model.slice(PREFIX.length).split("?");
   if (more.length > 0) refuse("it has more than one question mark");
   const parameters = new URLSearchParams(query);
-  const strange = [...parameters.keys()].find((key, i, keys) => !["layers", "seed", "int4"].includes(key) || keys.indexOf(key) !== i);
+  const strange = [...parameters.keys()].find((key, i, keys) => !["layers", "seed", "int4", "mtp"].includes(key) || keys.indexOf(key) !== i);
   if (strange !== undefined) refuse(`"${strange}" is no parameter, or is there twice`);
   const shape = shapeNamed(name);
   const group = parameters.get("int4");
@@ -56,5 +58,6 @@ export function parseSynthetic(model: string): SyntheticName {
     layers: number("layers", SHAPES[shape].num_hidden_layers, [1, MOST_LAYERS]),
     seed: number("seed", 1, [0, Number.MAX_SAFE_INTEGER]),
     int4: group === null ? null : Number(group),
+    mtp: number("mtp", 0, [0, 1]) === 1,
   };
 }

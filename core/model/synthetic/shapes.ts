@@ -155,8 +155,18 @@ export function shapeNamed(name: string): ShapeName {
 /** What is quantised where {@link configOf} is asked for experts in four bits. */
 export const INT4_EXPERT = /\.mlp\.experts\.\d+\.\w+_proj\.weight$/;
 
-/** config.json of a shape, with other layers than it has if asked for, and experts in four bits of groups. Latents are 512 + 64 wide in published ones. */
-export function configOf(shape: ShapeName, layers: number = SHAPES[shape].num_hidden_layers, int4: number | null = null): string {
+/** What a shape may have that it has not by itself: experts in four bits of groups, and a layer that drafts. */
+export interface ShapeOptions {
+  readonly int4?: number | null;
+  readonly mtp?: boolean;
+}
+
+/** config.json of a shape, with other layers than it has if asked for. Latents are 512 + 64 wide in published ones. */
+export function configOf(
+  shape: ShapeName,
+  layers: number = SHAPES[shape].num_hidden_layers,
+  { int4 = null, mtp = false }: ShapeOptions = {},
+): string {
   return JSON.stringify({
     kv_lora_rank: 512,
     qk_rope_head_dim: 64,
@@ -167,6 +177,7 @@ export function configOf(shape: ShapeName, layers: number = SHAPES[shape].num_hi
     rope_theta: 10000,
     bos_token_id: BOS_TOKEN,
     eos_token_id: EOS_TOKEN,
+    ...(mtp ? { num_nextn_predict_layers: 1 } : {}),
     ...(int4 === null ? {} : { quantization_config: int4Config(int4) }),
   });
 }

@@ -32,8 +32,8 @@ export class SyntheticFiles implements ModelFiles {
 
   /** The model of a name such as `synthetic:v2-lite?layers=9`. @throws {LatentmeshError} `invalid_config` */
   static named(name: string): SyntheticFiles {
-    const { shape, layers, seed, int4 } = parseSynthetic(name);
-    return new SyntheticFiles(name, { config: configOf(shape, layers, int4), seed });
+    const { shape, layers, seed, int4, mtp } = parseSynthetic(name);
+    return new SyntheticFiles(name, { config: configOf(shape, layers, { int4, mtp }), seed });
   }
 
   open(file: string): Promise<ByteSource | null> {
@@ -59,7 +59,8 @@ export class SyntheticFiles implements ModelFiles {
   [Symbol.dispose](): void {}
 
   get #spec() {
-    return parseModelConfig(this.#config, `${this.name}/config.json`);
+    const spec = parseModelConfig(this.#config, `${this.name}/config.json`);
+    return { ...spec, mtp: spec.mtpLayers > 0 };
   }
 
   #textOf(file: string): string | null {

@@ -3,14 +3,15 @@
  *
  * @module
  */
-import { isMoeLayer, type ModelSpec, queryWidth } from "../spec.ts";
+import { mtpNames } from "../mtp.ts";
+import { cachedLayers, isMoeLayer, type ModelSpec, queryWidth } from "../spec.ts";
 
-/** Shape of every tensor, by name. */
+/** Shape of every tensor, by name; of those of a layer that drafts, where it is loaded. */
 export function tensorShapes(spec: ModelSpec): Map<string, readonly number[]> {
   const { hiddenSize: D, heads: H, latentWidth: C, queryRank, nopeWidth, valueWidth, rope, moe } = spec;
   const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [spec.vocabSize, D]], ["model.norm.weight", [D]]]);
   if (!spec.tieEmbeddings) shapes.set("lm_head.weight", [spec.vocabSize, D]);
-  for (let layer = 0; layer < spec.layers; layer++) {
+  for (let layer = 0; layer < cachedLayers(spec); layer++) {
     const add = (name: string, ...shape: number[]) => shapes.set(`model.layers.${layer}.${name}.weight`, shape);
     const mlp = (name: string, width: number) => {
       add(`${name}.gate_proj`, width, D);
@@ -39,5 +40,8 @@ export function tensorShapes(spec: ModelSpec): Map<string, readonly number[]> {
     for (let expert = 0; expert < moe!.experts; expert++) mlp(`mlp.experts.${expert}`, moe!.expertWidth);
     if (moe!.sharedWidth > 0) mlp("mlp.shared_experts", moe!.sharedWidth);
   }
-  return shapes;
+  if (!spec.mtp) return shapes;
+  const { embeddingNorm, hiddenNorm, finalNorm, projection } = mtpNames(spec);
+  for (const norm of [embeddingNorm, hiddenNorm, finalNorm]) shapes.set(`${norm}.weight`, [D]);
+  return shapes.set(`${projection}.weight`, [D, 2 * D]);
 }

@@ -13,7 +13,7 @@ function costsOf(base: number, slope: number): StepCosts {
 
 /** A sequence with a draft of 16 tokens of that probability; null: it has none. */
 function placementOf(probability: number | null, left = 100): Placement {
-  const propose = (most: number) => ({ tokens: Array.from({ length: Math.min(16, most) }, (_, i) => i), matched: 9, probability: probability! });
+  const propose = (most: number) => ({ tokens: Array.from({ length: Math.min(16, most) }, (_, i) => i), value: 9, probability: probability! });
   const drafts = probability === null ? null : { propose, push() {}, settle() {} };
   return { sequence: { mostTokens: left, generated: [], drafts } } as unknown as Placement;
 }

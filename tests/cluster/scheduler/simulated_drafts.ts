@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { Draft, DraftSource } from "../../../core/speculation/speculator.ts";
+import type { Draft, DraftSource } from "../../../core/speculation/draft_source.ts";
 import type { Random } from "../../../bench/support/random.ts";
 
 /** Most tokens of a guess. */
@@ -37,7 +37,7 @@ export class SimulatedDrafts implements DraftSource {
       { length: Math.min(most, 1 + this.#random.below(LONGEST)) },
       (_, i) => i < right ? this.#token(this.#pushed + i) : -1 - i,
     );
-    return { tokens, matched: 3, probability: 0.9 };
+    return { tokens, value: 3, probability: 0.9 };
   }
 
   settle({ tokens }: Draft, drafted: number, accepted: number): void {

@@ -3,7 +3,6 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import type { RunningCluster } from "../../../cluster/cluster.ts";
 import { type Config, Engine } from "../../../mod.ts";
 import { writeGrammar } from "../../../cluster/grammar/written_grammar.ts";
 import { createGrammars } from "../../../cluster/text/model_grammars.ts";
@@ -14,12 +13,10 @@ import { Random } from "../../../bench/support/random.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { guessAlways } from "../../support/guess_always.ts";
 import { withCluster } from "../../support/cluster.ts";
-import { reportLeftOut, WHOLE } from "../../support/extent.ts";
+import { reportLeftOut } from "../../support/extent.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
-import { generate, type Generates } from "../../support/generation.ts";
-
-/** Requests of each kind of cluster; more by hand. */
-const REQUESTS = Number(Deno.env.get("TEST_REQUESTS") ?? (WHOLE ? 10 : 5));
+import { generate } from "../../support/generation.ts";
+import { assertSameStreams, assertTried, randomRequest, REQUESTS } from "../../support/guessed.ts";
 
 const TEXTS = [
   "And it came to pass in those days, that there went out a decree. And it came to pass in those days, that",
@@ -29,46 +26,9 @@ const TEXTS = [
   "The kettle is",
 ];
 
-/** Something that repeats, asked for in one of many ways. */
-function randomRequest(random: Random): GenerateOptions {
-  const pick = <T>(...choices: readonly T[]): T => choices[random.below(choices.length)];
-  const sampled = random.below(2) === 0;
-  return {
-    prompt: TEXTS[random.below(TEXTS.length)].repeat(1 + random.below(2)),
-    maxTokens: 1 + random.below(48),
-    ignoreEos: random.below(3) > 0,
-    logprobs: pick(null, 0, 3),
-    stop: pick([], [], ["kettle", "and the"]),
-    ...(sampled
-      ? { temperature: pick(0.3, 0.7, 1), seed: random.below(1000), topP: pick(1, 0.9, 0.999_999), topK: pick(0, 0, 5, 200), minP: pick(0, 0, 0.05) }
-      : {}),
-    ...(random.below(3) === 0 ? { frequencyPenalty: pick(0, 0.4), presencePenalty: pick(0, 0.3), repetitionPenalty: pick(1, 1.1) } : {}),
-    ...(random.below(4) === 0 ? { logitBias: new Map([[random.below(500), 2], [random.below(500), -5]]) } : {}),
-  };
-}
-
-/** @param meanwhile done while they run */
-async function compare(
-  engine: Generates,
-  requests: readonly GenerateOptions[],
-  meanwhile: () => Promise<void> = () => Promise.resolve(),
-): Promise<void> {
-  const together = Promise.all(requests.map((request) => generate(engine, { ...request, speculate: "auto" })));
-  await meanwhile();
-  const guessed = await together;
-  for (const [i, request] of requests.entries()) {
-    assertEquals(guessed[i], await generate(engine, { ...request, speculate: "off" }), `request ${i}: ${JSON.stringify(request)}`);
-  }
-}
-
-function assertTried({ scheduling: { drafted, accepted } }: RunningCluster): void {
-  const [all, right] = [drafted, accepted].map((counts) => counts.reduce((sum, count) => sum + count, 0));
-  assert(0 < right && right < all, `${right} of ${all} guessed tokens were right`);
-}
-
 function requestsOf(seed: number): GenerateOptions[] {
   const random = new Random(seed);
-  return Array.from({ length: REQUESTS }, () => randomRequest(random));
+  return Array.from({ length: REQUESTS }, () => randomRequest(random, TEXTS[random.below(TEXTS.length)].repeat(1 + random.below(2))));
 }
 
 describe("guessed tokens", () => {
@@ -84,9 +44,11 @@ describe("guessed tokens", () => {
     it(`are those that come one by one, from ${name}, some of which is killed`, () =>
       withCluster(config, async (cluster) => {
         const requests = requestsOf(seed + 1);
-        await compare(cluster, requests, async () => {
-          await new Promise((resolve) => setTimeout(resolve, 300));
-          Deno.kill((await cluster.status()).at(-1)!.pid, "SIGKILL");
+        await assertSameStreams(cluster, requests, {
+          meanwhile: async () => {
+            await new Promise((resolve) => setTimeout(resolve, 300));
+            Deno.kill((await cluster.status()).at(-1)!.pid, "SIGKILL");
+          },
         });
         assertTried(cluster);
         cluster.checkIntegrity();
@@ -141,7 +103,7 @@ describe("guessed tokens", () => {
   it("are those that come one by one, in one process, and what became of them is told", async () => {
     const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm", maxBatch: 12 });
     try {
-      await compare(engine, requestsOf(9));
+      await assertSameStreams(engine, requestsOf(9));
       const pieces = await Array.fromAsync(engine.generate({ prompt: TEXTS[3], maxTokens: 40, ignoreEos: true }));
       const { accepted, rejected } = pieces.at(-1)!.drafts!;
       assert(accepted > 0 && rejected >= 0 && accepted < 40);

@@ -44,9 +44,9 @@ describe("synthetic models", () => {
   });
 
   it("are named by shape, layers and seed", () => {
-    assertEquals(parseSynthetic("synthetic:v2-lite?layers=9&seed=3"), { shape: "v2-lite", layers: 9, seed: 3, int4: null });
-    assertEquals(parseSynthetic("synthetic:kimi-k2"), { shape: "kimi-k2", layers: 61, seed: 1, int4: null });
-    assertEquals(parseSynthetic("synthetic:kimi-k2?int4=32"), { shape: "kimi-k2", layers: 61, seed: 1, int4: 32 });
+    assertEquals(parseSynthetic("synthetic:v2-lite?layers=9&seed=3"), { shape: "v2-lite", layers: 9, seed: 3, int4: null, mtp: false });
+    assertEquals(parseSynthetic("synthetic:kimi-k2"), { shape: "kimi-k2", layers: 61, seed: 1, int4: null, mtp: false });
+    assertEquals(parseSynthetic("synthetic:kimi-k2?int4=32&mtp=1"), { shape: "kimi-k2", layers: 61, seed: 1, int4: 32, mtp: true });
     assertEquals([isSynthetic("synthetic:tiny"), isSynthetic("models/synthetic")], [true, false]);
     const wrong: [string, string][] = [
       ["synthetic:v4", "there are tiny, v2-lite, moonlight"],
@@ -55,6 +55,7 @@ describe("synthetic models", () => {
       ["synthetic:tiny?layers=1.5", "layers is"],
       ["synthetic:tiny?layers=1&layers=2", "there twice"],
       ["synthetic:tiny?int4=33", 'int4 is "33"; it must be 32 or 64 or 128'],
+      ["synthetic:tiny?mtp=2", 'mtp is "2"; it must be 0 … 1'],
       ["synthetic:tiny?depth=3", '"depth" is no parameter'],
       ["synthetic:tiny?layers=1?seed=2", "more than one question mark"],
     ];

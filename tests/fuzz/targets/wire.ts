@@ -28,6 +28,7 @@ const MESSAGES: readonly (readonly [message: object, payload?: Uint8Array<ArrayB
   [{ kind: "join", id: 1, epoch: 2, peers: [{ worker: "w", rank: 0, address: "unix:/x", secret }] }],
   [{ kind: "open", id: 1, epoch: 1, sequence: 1, tokens: 70, from: 64, blocks: [1, 2] }],
   [{ kind: "step", id: 1, epoch: 1, rows: 1, asks: 1, forks: [{ sequence: 2, from: 1, tokens: 64, blocks: [3] }], grow: [] }, step],
+  [{ kind: "draft", id: 1, epoch: 1, rows: 1, ahead: false, grow: [{ sequence: 1, blocks: [4] }] }, step],
   [
     {
       kind: "prefill",

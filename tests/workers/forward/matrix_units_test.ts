@@ -60,7 +60,7 @@ describe("prefill on matrix units", () => {
   }
 
   it("is not for checkpoints in float32, as they are or under another basis", async () => {
-    const directory = await writeRandomCheckpoint(CONFIG, "F32");
+    const directory = await writeRandomCheckpoint(CONFIG, { dtype: "F32" });
     try {
       for (const shard of [undefined, underBasis()]) {
         const { attendsInHalves } = await loadModel(new EmulatedDevice(), "tiny-mla", { cacheDtype: "f16", directory, shard });

@@ -125,6 +125,31 @@ describe("a memory plan", () => {
     assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
   });
 
+  it("has the layer that drafts, and what it needs beside the cache, where that is loaded", async () => {
+    const model = "synthetic:tiny?mtp=1";
+    const bytes: number[] = [];
+    for (const mtp of [true, false]) {
+      using files = openModelFiles(model);
+      const spec = { ...parseModelConfig((await files.text("config.json"))!, model), mtp };
+      const shape = partition(spec, UNCUT)[0];
+      const planned = { ...sizes, model, weights: "keep", shape, changesBasis: false, role: "mixed", lanes: 1, matrixUnits: false, mtp } as const;
+      const plan = await planMemory(planned);
+      const device = new CpuDevice();
+      const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: "keep" });
+      assertEquals(plan.weightBytes, device.counters.allocatedBytes);
+      const { decode } = await createMixedModels(device, weights, planned);
+      if (mtp) await Model.draftHead(decode, weights);
+      assertEquals(plan.cacheBytes, sizes.maxTokens * cacheBytesPerToken(spec, shape, "f16"));
+      assertEquals(plan.weightBytes + plan.cacheBytes + plan.activationBytes, device.counters.allocatedBytes);
+      bytes.push(wholeMemory(plan));
+      // Throws if a buffer is too small for what is bound to it: here what is joined is wider than queries.
+      const large = { ...planned, model: "synthetic:moonlight?layers=2&mtp=1", cacheDtype: "q8", matrixUnits: true } as const;
+      using ofLarge = openModelFiles(large.model);
+      await planMemory({ ...large, shape: partition(parseModelConfig((await ofLarge.text("config.json"))!, large.model), UNCUT)[0] });
+    }
+    assert(bytes[0] > bytes[1]);
+  });
+
   it("has attention weights in both partitions, and a cache of whole prompts, where a rank generates from slices", async () => {
     const limits = { prefillRows: 40, decodeRows: 7, window: 16, keptWindows: 2, logitRows: 7 };
     using files = new DirectoryFiles(fixtureDirectory("deepseek-v3-tiny"));

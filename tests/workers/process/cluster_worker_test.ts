@@ -26,6 +26,7 @@ const assignment: Assignment = {
   basis: null,
   paper: false,
   mu: 1,
+  mtp: false,
   weights: "keep",
   cacheDtype: "f32",
   maxTokens: 256,

@@ -102,7 +102,7 @@ async function withDevices(kind: Device["kind"], count: number, body: (ahead: De
 }
 
 describe("the step that follows", () => {
-  const [a, b] = [new CachedSequence(0, 0), new CachedSequence(8, 0)];
+  const [a, b] = [new CachedSequence(0, 0, 0), new CachedSequence(8, 1, 0)];
 
   it("has the rows that were asked about, one position further", () => {
     const rows = [{ token: 5, position: 9, sequence: a }, { token: 6, position: 10, sequence: a }, { token: 7, position: 3, sequence: b }];
