@@ -47,6 +47,7 @@ describe("drafts of a layer of the model", () => {
   const hadamard = { basis: "hadamard", attention: "tpla" } as const;
   const clusters: Record<string, Config> = {
     "ranks that split heads": { decode: { attention: "mla", ranks: 2 } },
+    "ranks that share latents by tokens": { decode: { attention: "dcp", ranks: 2 } },
     "ranks that split latents, halves of steps side by side, handed over by two": {
       decode: { ...hadamard, ranks: 2, pingPong: true },
       prefill: { ranks: 2 },

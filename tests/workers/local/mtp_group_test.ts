@@ -27,6 +27,7 @@ const [PROMPT, LENGTH] = [20, 33];
 /** Every rank keys on the whole latent, so that nothing is lost. */
 const CUTS: Record<string, PartitionOptions> = {
   "heads split": { ranks: 2, latentGroups: 1, halo: 0 },
+  "latents shared by tokens": { ranks: 2, latentGroups: 1, halo: 0, tokenShares: 2 },
   "values split, in another basis": { ranks: 2, latentGroups: 2, halo: ODD_MTP_CONFIG.kv_lora_rank },
   "values split, feed-forward blocks whole": { ranks: 3, latentGroups: 3, halo: ODD_MTP_CONFIG.kv_lora_rank, feedForward: "replicated" },
 };
