@@ -114,7 +114,14 @@ export function describeRegistry(name: string, open: () => Promise<KeptRegistry>
       const lost: string[] = [];
       const urls = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
       await using stack = new AsyncDisposableStack();
-      for (const cell of await Promise.all(urls.map((url) => registry.register(() => ({ ...FACTS, url }), () => lost.push(url))))) stack.use(cell);
+      // Whoever comes a little later finds a cell that lives, and is refused.
+      const refuse = (url: string) => (error: Error) => {
+        assertStringIncludes(error.message, "a cell that lives has this id");
+        lost.push(url);
+        return null;
+      };
+      const cells = urls.map((url) => registry.register(() => ({ ...FACTS, url }), () => lost.push(url)).catch(refuse(url)));
+      for (const cell of await Promise.all(cells)) if (cell !== null) stack.use(cell);
       await using watch = await registry.watch(() => {});
       await until(() => lost.length === 1 && watch.cells.length === 1 && watch.cells[0].url !== lost[0]);
       const [{ beat }] = watch.cells;
