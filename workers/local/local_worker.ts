@@ -93,14 +93,14 @@ export class LocalWorker {
   async answer(request: Request, payload: Uint8Array<ArrayBuffer>): Promise<Answer> {
     if (request.kind === "assign") return await this.#assign(request.assignment);
     if (this.#rank === null || request.kind === "digest") throw new LatentmeshError("protocol", `This worker cannot be asked to ${request.kind}`);
-    // On a CPU a step takes no turn of the event loop: everybody else gets theirs before it.
-    const holds = isHost(this.device.kind) && COMPUTES.has(request.kind);
-    if (holds) await this.#others.giveWay();
-    // What was asked for on behalf of somebody who has left meanwhile would start threads that nobody stops.
-    if (this.#closed) throw new LatentmeshError("cancelled", "This worker is closed");
     const rank = this.#rank;
-    const work = () => rank.answer(request, payload, () => {});
-    return await (holds ? this.#others.run(work) : work());
+    const work = async () => {
+      // What was asked for on behalf of somebody who has left meanwhile would start threads that nobody stops.
+      if (this.#closed) throw new LatentmeshError("cancelled", "This worker is closed");
+      return await rank.answer(request, payload, () => {});
+    };
+    // On a CPU a step takes no turn of the event loop: everybody else gets theirs before it.
+    return await (isHost(this.device.kind) && COMPUTES.has(request.kind) ? this.#others.run(work) : work());
   }
 
   /** Waits for what runs, then frees the device. */
