@@ -10,7 +10,7 @@ import { message, reasoningEffort, responseFormat, templateVariables, tool, tool
 import { ignored, optional, priority, speculate, withoutEffect } from "./fields.ts";
 
 /** Most tokens, stop strings and choices that one request may ask for. */
-const MOST_STOPS = 16;
+const MOST_STOPS_OF_OPENAI = 16;
 const MOST_STOP_TOKENS = 128;
 const MOST_CHOICES = 128;
 const MOST_PROMPTS = 256;
@@ -73,7 +73,7 @@ const sampling = {
   seed: optional(z.number().min(-(2 ** 63)).max(2 ** 64).refine(Number.isInteger, "must be a whole number")),
   n: optional(z.int().min(1).max(MOST_CHOICES)),
   stop: optional(
-    z.union([z.string().min(1).max(MOST_STOP_LENGTH), z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS)]).transform((stop) =>
+    z.union([z.string().min(1).max(MOST_STOP_LENGTH), z.array(z.string().min(1).max(MOST_STOP_LENGTH)).max(MOST_STOPS_OF_OPENAI)]).transform((stop) =>
       [stop].flat()
     ),
   ),

@@ -32,7 +32,7 @@ export function mtpNames({ tensorPrefix, layers }: Pick<ModelSpec, "tensorPrefix
 }
 
 /** Whether a checkpoint has one: config.json may say so of files that were saved without. */
-export function hasMtp(spec: ModelSpec, checkpoint: Pick<Checkpoint, "has">): boolean {
+function hasMtp(spec: ModelSpec, checkpoint: Pick<Checkpoint, "has">): boolean {
   return spec.mtpLayers > 0 && spec.moe?.shortcut !== true && checkpoint.has(`${mtpNames(spec).projection}.weight`);
 }
 
@@ -44,10 +44,14 @@ export function hasMtp(spec: ModelSpec, checkpoint: Pick<Checkpoint, "has">): bo
 export function specFor(speculate: Speculation, spec: ModelSpec, checkpoint: Pick<Checkpoint, "has" | "name">): ModelSpec {
   const has = hasMtp(spec, checkpoint);
   if (speculate === "mtp" && !has) {
-    const why = spec.mtpLayers > 0 ? "its files lack what config.json says there is" : "its config.json names none";
+    const why = spec.mtpLayers === 0
+      ? "its config.json names none"
+      : spec.moe?.shortcut === true
+      ? "those of models with shortcuts are not supported"
+      : "its files lack what config.json says there is";
     throw new LatentmeshError(
       "invalid_config",
-      `Cannot guess tokens of ${checkpoint.name} by "mtp": it has no multi-token-prediction layer (${why})`,
+      `Cannot guess tokens of ${checkpoint.name} by "mtp": it has no multi-token-prediction layer that can be used (${why}); take "auto" or "ngram"`,
       {
         param: "decode.speculate",
       },

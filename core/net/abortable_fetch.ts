@@ -12,11 +12,11 @@ const plainFetch = globalThis.fetch;
  *
  * Deno's own (2.9.6) does so only until garbage is collected: the signal that follows the given one, and ends the body, is then held by nobody
  * (https://github.com/denoland/deno/issues/29075 was the same of `AbortSignal.any`, which is mended for listeners alone). Whoever waited for a silent server waited for
- * ever, and whoever left was computed for.
+ * ever, and whoever left was computed for. A body that is neither read to its end nor cancelled is held by its signal.
  */
 export async function abortableFetch(input: string | URL | Request, init?: RequestInit & { client?: Deno.HttpClient }): Promise<Response> {
   const response = await plainFetch(input, init);
-  const signal = init?.signal ?? (input instanceof Request ? input.signal : null);
+  const signal = init?.signal !== undefined ? init.signal : input instanceof Request ? input.signal : null;
   if (signal === null || response.body === null) return response;
   const { status, statusText, headers, url, redirected } = response;
   const held = new Response(endingWith(response.body, signal), { status, statusText, headers });

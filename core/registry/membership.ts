@@ -63,7 +63,7 @@ export class Membership {
     }
     for (const [id, known] of this.#known) {
       const { record, changed, place } = known;
-      // What cannot be read may have changed meanwhile.
+      // What cannot be read may have changed meanwhile, for as long as that lasts: whoever asks such a cell finds out whether it is there.
       if (texts.get(place) instanceof Error && this.#live.includes(record)) this.#known.set(id, { ...known, changed: now });
       // A cell that ends says so before. What is gone without a word may be the registry's loss, which cells make good at their next beat.
       else if (!seen.has(id) && (record.state === "draining" || now - changed >= this.#ttl)) this.#known.delete(id);

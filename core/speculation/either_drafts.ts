@@ -12,7 +12,8 @@ import type { Speculator } from "./speculator.ts";
 export class EitherDrafts implements DraftSource {
   readonly head: HeadDrafts;
   readonly #said: Speculator;
-  readonly #makers = new WeakMap<Draft, DraftSource>();
+  /** Who has made a draft, and which one it was preferred to. */
+  readonly #chosen = new WeakMap<Draft, { readonly maker: DraftSource; readonly other: DraftSource; readonly passedOver: Draft | null }>();
 
   constructor(said: Speculator, head: HeadDrafts = new HeadDrafts()) {
     this.#said = said;
@@ -26,13 +27,19 @@ export class EitherDrafts implements DraftSource {
 
   propose(most: number, budget: IndexBudget): Draft | null {
     const [said, drafted] = [this.#said.propose(most, budget), this.head.propose(most)];
-    const best = expectedOf(drafted) > expectedOf(said) ? drafted : said;
-    if (best !== null) this.#makers.set(best, best === said ? this.#said : this.head);
-    return best;
+    if (expectedOf(drafted) > expectedOf(said)) {
+      this.#chosen.set(drafted!, { maker: this.head, other: this.#said, passedOver: said });
+      return drafted;
+    }
+    if (said !== null) this.#chosen.set(said, { maker: this.#said, other: this.head, passedOver: drafted });
+    return said;
   }
 
   settle(draft: Draft, drafted: number, accepted: number): void {
-    this.#makers.get(draft)?.settle(draft, drafted, accepted);
+    const chosen = this.#chosen.get(draft);
+    chosen?.maker.settle(draft, drafted, accepted);
+    // What was not tried gets another chance some day.
+    if (chosen?.passedOver != null) chosen.other.settle(chosen.passedOver, 0, 0);
   }
 }
 

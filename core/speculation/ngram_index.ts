@@ -78,6 +78,7 @@ export class PromptIndex {
     return this.#taken === this.length;
   }
 
+  /** The token at a position that has been taken in. */
   at(position: number): number {
     return this.#tokens![position];
   }

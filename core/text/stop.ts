@@ -5,8 +5,9 @@
  * @module
  */
 
-/** Most stop strings of one generation, and characters of each: every character of an answer is compared with all. */
+/** Most stop strings of one generation: every character of an answer is compared with all. */
 export const MOST_STOPS = 64;
+/** Most characters of each. */
 export const MOST_STOP_LENGTH = 1024;
 
 /** What one push brought. */

@@ -2,6 +2,7 @@
 import { Q8Slot, widenQ8 } from "../latent_cache/q8";
 import { madd } from "../device/wasm/madd";
 import { constant, exp1, exp4, largestOf, quad, sumOf, sumsOf } from "../device/wasm/simd";
+import { splitsOf } from "./splits";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -40,7 +41,7 @@ export function latentDecode(args: usize, first: u32, end: u32, scratch: usize):
     const row = part / all.splits;
     const split = part % all.splits;
     const context = load<u32>(all.step + (row << 4), 4) + 1;
-    const splits = min(all.mostSplits, (context + all.stripTokens - 1) / all.stripTokens);
+    const splits = splitsOf(context, all.stripTokens, all.mostSplits);
     if (split >= splits) continue;
     if (part != gathered) {
       count = gather(all, row, split, splits, context, scratch);
@@ -281,7 +282,7 @@ export function latentMerge(args: usize, first: u32, end: u32, scratch: usize): 
   const values = all.valueWidth;
   for (let item = first; item < end; item++) {
     const context = load<u32>(all.step + (item / all.heads << 4), 4) + 1;
-    const splits = min(all.mostSplits, (context + all.stripTokens - 1) / all.stripTokens);
+    const splits = splitsOf(context, all.stripTokens, all.mostSplits);
     const from = all.partial + item * all.mostSplits * all.partialBytes;
     let largest: f32 = -Infinity;
     for (let s: u32 = 0; s < splits; s++) largest = max(largest, load<f32>(from + s * all.partialBytes + (values << 2)));

@@ -1,6 +1,7 @@
 // Decode attention where ranks share latents by tokens: what each has come to, and its part of the whole.
 import { madd } from "../device/wasm/madd";
 import { exp1 } from "../device/wasm/simd";
+import { splitsOf } from "./splits";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -17,12 +18,11 @@ class Sums {
 
 const LOWEST: f32 = -3e38;
 
-// Splits of what a row attends to here; its position wraps around where that is nothing.
+// Tokens that a row attends to here.
 // @ts-ignore: decorator
 @inline
-function splitsOf(step: usize, row: u32, stripTokens: u32, mostSplits: u32): u32 {
-  const context = load<u32>(step + (row << 4), 4) + 1;
-  return min(mostSplits, (context + stripTokens - 1) / stripTokens);
+function contextOf(step: usize, row: u32): u32 {
+  return load<u32>(step + (row << 4), 4) + 1;
 }
 
 // @ts-ignore: decorator
@@ -36,7 +36,7 @@ export function latentLse(args: usize, first: u32, end: u32, _scratch: usize): v
   const all = changetype<Sums>(args);
   const bytes = all.partialBytes;
   for (let item = first; item < end; item++) {
-    const splits = splitsOf(all.step, item / all.heads, all.stripTokens, all.mostSplits);
+    const splits = splitsOf(contextOf(all.step, item / all.heads), all.stripTokens, all.mostSplits);
     const from = all.partial + item * all.mostSplits * bytes + (all.valueWidth << 2);
     let sum = LOWEST;
     if (splits > 0) {
@@ -82,7 +82,7 @@ export function latentShare(args: usize, first: u32, end: u32, scratch: usize): 
   const all = changetype<Share>(args);
   const values = all.valueWidth, bytes = all.partialBytes;
   for (let item = first; item < end; item++) {
-    const splits = splitsOf(all.step, item / all.heads, all.stripTokens, all.mostSplits);
+    const splits = splitsOf(contextOf(all.step, item / all.heads), all.stripTokens, all.mostSplits);
     let largest: f32 = LOWEST;
     for (let rank = all.firstRank; rank < all.endRank; rank++) largest = max(largest, sumOfRank(all, rank, item));
     let total: f32 = 0;

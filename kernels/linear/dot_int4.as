@@ -62,7 +62,7 @@ export function split(args: usize, first: u32, end: u32, scratch: usize): void {
     const x = all.x + row * all.inputBytes;
     let to = all.y + row * all.outputBytes;
     let most = f32x4.splat(0);
-    for (let c: u32 = 0; c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(fourOf(x, c, columns)));
+    for (let c: u32 = 0; c < columns; c += 4) most = f32x4.max(most, f32x4.abs(fourOf(x, c, columns)));
     const scale = largestOf(most) / LARGEST;
     // What is less has no reciprocal.
     const by = f32x4.splat(scale < 1e-37 ? 0 : 1 / scale);

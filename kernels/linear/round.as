@@ -25,7 +25,7 @@ export function round(args: usize, first: u32, end: u32, scratch: usize): void {
     const x = all.x + row * all.inputBytes, y = all.y + row * all.outputBytes;
     for (let k: u32 = 0, g: u32 = 0; k < padded; k += group, g++) {
       let most = f32x4.splat(0);
-      for (let c = k; c < k + group && c < columns; c += 4) most = f32x4.pmax(most, f32x4.abs(valuesOf(x, c, columns)));
+      for (let c = k; c < k + group && c < columns; c += 4) most = f32x4.max(most, f32x4.abs(valuesOf(x, c, columns)));
       const scale = largestOf(most) / 127;
       const by = f32x4.splat(scale == 0 ? 0 : 1 / scale);
       let sum = i32x4.splat(0);

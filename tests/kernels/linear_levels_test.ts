@@ -62,4 +62,24 @@ describe("levels on wasm", () => {
       }
     }
   });
+
+  it("and other weights give no numbers of inputs that are none, and of those alone", async () => {
+    const random = new Random();
+    const stored = [...LEVELS, ["q8", 64, undefined], ["q4", 64, undefined], ["f16", 64, undefined], ["fp8", 64, undefined]] as const;
+    for (const [format, group, scaling] of stored) {
+      const [columns, outputs] = [1344, 5];
+      const layout = matrixLayout(format, columns, group, scaling);
+      const { packed } = randomMatrix(random, layout, outputs);
+      for (const [at, value] of [[3, NaN], [columns - 1, NaN], [40, Infinity]]) {
+        const x = random.normals(2 * columns);
+        x[columns + at] = value;
+        const config: LinearConfig = { layout, outputs, inputStride: columns, input: "plain", select: { kind: "all" } };
+        const inputs = { weights: packed.data, scales: packed.scales, routes: { poison: 1 }, x, y: { poison: 2 * outputs } };
+        const params = { items: 2, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+        const { y } = await runKernel(device, matvec, { ...config, itemsAtOnce: 4 }, inputs, params);
+        const finite = Array.from(y.f32.subarray(0, 2 * outputs), Number.isFinite);
+        assertEquals(finite, [...new Array(outputs).fill(true), ...new Array(outputs).fill(false)], `${format} ${scaling}: ${value} at ${at}`);
+      }
+    }
+  });
 });

@@ -9,7 +9,7 @@
  *
  * @module
  */
-import type { LatentmeshError } from "../../core/errors.ts";
+import { invariant, type LatentmeshError } from "../../core/errors.ts";
 import type { Range } from "../../core/model/matrix_source.ts";
 import { blockOf } from "../../core/tpla/partition.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
@@ -99,10 +99,11 @@ export class WebSocketCollective implements Collective {
   }
 
   input(values: number): Uint8Array<ArrayBuffer> {
-    return this.#frameOf(values).payload(values);
+    return this.#takeFrame(values).payload(values);
   }
 
-  #frameOf(values: number): PartFrame {
+  /** The frame that was used last for as many values; otherwise the one before it, which is for them from now on. */
+  #takeFrame(values: number): PartFrame {
     const [last, before] = this.#frames;
     if (last.values === values) return last.frame;
     this.#frames = [before, last];
@@ -133,7 +134,8 @@ export class WebSocketCollective implements Collective {
   /** One hop: everything to everybody. */
   #exchangeParts(values: number): Exchanged | Promise<Exchanged> {
     const turn = this.#nextTurn();
-    const frame = this.#frameOf(values);
+    const [{ frame, values: filled }] = this.#frames;
+    invariant(filled === values, `${values} values are exchanged, and ${filled} were filled in`);
     this.#send(this.#inboxes, frame, turn, values);
     const { promise, resolve, reject } = Promise.withResolvers<Exchanged>();
     const parts: Uint8Array<ArrayBuffer>[] = [];

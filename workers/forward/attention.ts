@@ -71,7 +71,7 @@ export class Attention implements Block {
     const [projections, scaleQueries, store, decode, prefill] = await Promise.all([
       bindProjections(context, weights, norm),
       bindQueryScaling(context),
-      bindStore(context, weights, context.pages[layer]),
+      bindStoreAndAbsorb(context, weights, context.pages[layer]),
       bindDecode(context, weights, context.pages[layer]),
       PrefillAttention.create(context, weights, context.pages[layer]),
     ]);
@@ -171,7 +171,7 @@ async function bindQueryScaling({ device, spec, activations: { step, q }, cache,
 }
 
 /** Storing of latents, and of queries where they are. */
-function storing(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+function storeBinding(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
   const { spec, activations: a, limits, cache } = context;
   return {
     kernel: ropeStore,
@@ -195,19 +195,19 @@ function storing(context: ModelContext, weights: AttentionWeights, pages: Device
 }
 
 /** What takes latents with rotated keys to the cache's pages of a layer. */
-export async function bindStoring(
+export async function bindLatentStore(
   context: ModelContext,
   weights: AttentionWeights,
   pages: DeviceBuffer,
 ): Promise<BoundKernel<"rows" | "absorbed_rows">> {
-  const { kernel, config, buffers, most } = storing(context, weights, pages);
+  const { kernel, config, buffers, most } = storeBinding(context, weights, pages);
   return (await context.device.compile(kernel, config)).bind(buffers, most);
 }
 
-async function bindStore(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+async function bindStoreAndAbsorb(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
   const { device, spec: { heads, nopeWidth }, activations: a, limits } = context;
   const [keyUp] = weights.keyUp.parts;
-  const store = storing(context, weights, pages);
+  const store = storeBinding(context, weights, pages);
   const absorbed = (tokensAtOnce: number) => ({
     kernel: absorb,
     config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, tokensAtOnce, inputStride: queryWidth(context.spec), queries: a.queriesLayout },
@@ -225,7 +225,7 @@ async function bindStore(context: ModelContext, weights: AttentionWeights, pages
   };
   const atOnce = absorbedAtOnce(weights.keyUp);
   const [stores, ...ways] = await Promise.all([
-    bindStoring(context, weights, pages),
+    device.compile(store.kernel, store.config).then((kernel) => kernel.bind(store.buffers, store.most)),
     ...new Set([1, ...(atOnce <= limits.decodeRows ? [atOnce] : [])]).values().map(absorbWay),
   ]);
   return { store: stores, absorb: ways };

@@ -14,6 +14,7 @@ import type { Device } from "../../kernels/device/device.ts";
 import type { CacheConfig, CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
+import type { QueriesConfig } from "../../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
 import { paysOnUnits } from "../../kernels/linear/choose.ts";
 import { createActivations, type StepLimits } from "./activations.ts";
@@ -42,10 +43,6 @@ export interface ModelOptions {
 }
 
 /** Most rows of a layer that runs in both phases. */
-export function bothOf({ prefillRows, decodeRows }: StepLimits): ModelContext["both"] {
-  return { prefill: prefillRows, decode: decodeRows };
-}
-
 function cacheConfigOf(dtype: CacheDtype, { rope }: ModelSpec, { keyWidth, scaleGroups }: LatentShape): CacheConfig {
   const config = { dtype, keyWidth, ropeWidth: rope.width };
   return dtype === "q8" ? { ...config, groups: scaleGroups } : config;
@@ -93,23 +90,13 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
   const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
-  return {
+  const lasting = {
     device,
     clock,
     group,
     spec,
     latents,
     sharing,
-    limits,
-    activations: createActivations(device, spec, limits, {
-      queries,
-      shares: sharing !== null,
-      mostSplits: config.mostSplits,
-      matrixUnits,
-      decodesOnUnits,
-      halves,
-      ...group,
-    }),
     cache,
     pages: cache.layers,
     kept: spec.mtp ? new KeptHidden(device, options.maxSequences, spec.hiddenSize) : null,
@@ -119,7 +106,20 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     decode: { config, division },
     ropeTable: filled("rope table", (maxContext + shortPositions(spec.rope)) * spec.rope.width, () => ropeTable(spec.rope, maxContext)),
     queryFactors: queryScaling === null ? null : filled("query factors", maxContext, () => queryFactors(queryScaling, maxContext)),
-    both: bothOf(limits),
-    kernelChanges: new Set(),
+    kernelChanges: new Set<number>(),
   };
+  return withMemory(lasting, queries, limits);
+}
+
+/** The same with working memory of its own, for steps of other limits. */
+export function contextWith(context: ModelContext, limits: StepLimits): ModelContext {
+  return withMemory(context, context.activations.queriesLayout, limits);
+}
+
+/** What steps of some limits need, on top of what lasts. */
+function withMemory(lasting: Omit<ModelContext, "limits" | "both" | "activations">, queries: QueriesConfig, limits: StepLimits): ModelContext {
+  const { device, spec, sharing, decode: { config: { mostSplits } }, matrixUnits, decodesOnUnits, halves, group } = lasting;
+  const shares = sharing !== null;
+  const activations = createActivations(device, spec, limits, { queries, shares, mostSplits, matrixUnits, decodesOnUnits, halves, ...group });
+  return { ...lasting, limits, both: { prefill: limits.prefillRows, decode: limits.decodeRows }, activations };
 }

@@ -11,7 +11,7 @@ import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 
 /** Positions of each sequence: one that was asked for, and a draft behind it. */
-export const HIDDEN_KEPT: number = MOST_DRAFTED + 1;
+const HIDDEN_KEPT = MOST_DRAFTED + 1;
 
 /** Where rows of a step find the hidden state before them, and where theirs go: [rows, 2] words, see `mtp_join` and `keep_hidden`. */
 export type Places = Uint32Array<ArrayBuffer>;

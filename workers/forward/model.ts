@@ -9,11 +9,11 @@ import type { ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
-import { type Activations, createActivations, mostRows, type StepLimits } from "./activations.ts";
+import { type Activations, mostRows, type StepLimits } from "./activations.ts";
 import { type Pending, StreamEnd } from "./block.ts";
 import type { Exchanged } from "../collective/collective.ts";
 import type { ModelContext, Step, StepPart } from "./context.ts";
-import { bothOf, createContext, type ModelOptions } from "./create_context.ts";
+import { contextWith, createContext, type ModelOptions } from "./create_context.ts";
 import { Exchanges, type Owed } from "./exchanges.ts";
 import { LatentCache } from "./latent_cache.ts";
 import { createLayer, expertsOf, type Layer, type PreparedBlock } from "./layer.ts";
@@ -88,27 +88,7 @@ export class Model {
    * @throws {LatentmeshError} `out_of_memory`
    */
   static async twin(model: Model, weights: ModelWeights, limits: StepLimits = model.limits): Promise<Model> {
-    const {
-      device,
-      spec,
-      activations: { queriesLayout: queries },
-      decode: { config: { mostSplits } },
-      matrixUnits,
-      decodesOnUnits,
-      halves,
-      sharing,
-      group,
-    } = model.#context;
-    const activations = createActivations(device, spec, limits, {
-      queries,
-      shares: sharing !== null,
-      mostSplits,
-      matrixUnits,
-      decodesOnUnits,
-      halves,
-      ...group,
-    });
-    return await Model.#build({ ...model.#context, limits, both: bothOf(limits), activations }, weights);
+    return await Model.#build(contextWith(model.#context, limits), weights);
   }
 
   /**
@@ -246,6 +226,7 @@ export class Model {
 
   /** Ranks have exchanged what they owed each other: what came is recorded from now on. */
   exchanged(exchanged: Exchanged): void {
+    // What follows does not ask how they came; until it is recorded, `owes` stays as it is.
     if (this.#pending === "shares") return;
     this.#exchangedAs = "sum" in exchanged ? "delta" : "parts";
     this.#pending = this.#exchangedAs;

@@ -11,7 +11,7 @@ import { keepHidden } from "../../kernels/keep_hidden/keep_hidden.ts";
 import type { BoundKernel, DeviceBuffer } from "../../kernels/device/device.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { mostRows } from "./activations.ts";
-import { bindStoring } from "./attention.ts";
+import { bindLatentStore } from "./attention.ts";
 import { blockInput } from "./block.ts";
 import type { ModelContext, Step, StepPart } from "./context.ts";
 import { Linear } from "./linear.ts";
@@ -66,7 +66,7 @@ export class MtpCache implements StepPart {
         most: { rows: mostRows(limits), first_row: 0 },
       }),
       Linear.create(context, attention.kvDown, { x, rounded, most, y: a.kv }),
-      bindStoring(context, attention, cache.layers[spec.layers]),
+      bindLatentStore(context, attention, cache.layers[spec.layers]),
       bindKeeping(context, weights.finalNorm),
     ]);
     return new MtpCache(context, { entry, norm, down, store, keep });

@@ -56,7 +56,7 @@ export class RankForward {
     const { ranks, wire } = model.group;
     invariant(ranks === collective.ranks, `a model for ${ranks} ranks is in a unit of ${collective.ranks}`);
     invariant(ranks === 1 || wire === collective.wire, `a model that sends ${wire} is in a unit that sends ${collective.wire}`);
-    return new RankForward(model, collective, await model.device.createReadback("part of a sum", model.exchanges.bytes));
+    return new RankForward(model, collective, await model.device.createReadback("what ranks exchange", model.exchanges.bytes));
   }
 
   /** Runs a step up to the last layer; its end is recorded but not submitted. */
@@ -73,7 +73,7 @@ export class RankForward {
       }
       const exchange = this.#exchange(step, followed && (() => this.#recordFrom(segment + 1, step, followed)));
       if (exchange !== undefined) await exchange;
-      if (step.phase === "prefill" && segment % (perLayer * LAYERS_AT_ONCE) === 1) model.device.submit();
+      if (step.phase === "prefill" && segment % (perLayer * LAYERS_AT_ONCE) === perLayer - 1) model.device.submit();
     }
     if (layers.end < model.spec.layers) return;
     model.recordEnd(step);

@@ -91,4 +91,19 @@ describe("drafts by a layer of the model", () => {
     drafts.settle(drafts.propose(1, budget())!, 1, 0);
     assertEquals(drafts.head.expected, after);
   });
+
+  it("give what was said before another chance some day, however long the layer is preferred", () => {
+    const speculator = new Speculator([4, 5, 6, 4, 5, 6, 4, 5, 6]);
+    const drafts = new EitherDrafts(speculator);
+    for (let i = 0; i < 30; i++) drafts.settle(drafts.propose(2, budget())!, 2, 0);
+    const doubted = speculator.propose(2, budget())!.probability;
+    for (let i = 0; i < 200; i++) {
+      drafts.head.offer([{ token: 9, probability: 0.99 }]);
+      const draft = drafts.propose(1, budget())!;
+      assertEquals(draft.tokens, [9]);
+      drafts.settle(draft, 1, 1);
+    }
+    const later = speculator.propose(2, budget())!.probability;
+    assert(later > doubted + 0.1, `${doubted} ${later}`);
+  });
 });
