@@ -60,7 +60,7 @@ export class UnitPump {
     this.#times = times;
     this.#options = options;
     this.#answers = new Answers(units, { scheduler, requests }, options.vocabulary);
-    this.#drafting = new Drafting(units, { scheduler, requests }, { ...options, blockTokens: scheduler.options.blockTokens });
+    this.#drafting = new Drafting(units, { scheduler, requests }, { ...options, blockTokens: scheduler.options.decodeBlockTokens });
     this.#states = new UnitStates({ most: options.chunkTokens, layers: options.layers, maxStepMs: options.maxStepMs });
   }
 

@@ -70,6 +70,25 @@ describe("drafts of a layer of the model", () => {
       }));
   });
 
+  it("take no more of the cache than tokens do, where ranks share latents by tokens", () =>
+    withCluster({ model, decode: { attention: "dcp", ranks: 2, speculate: "mtp" } }, async (cluster) => {
+      const prompt = requestsOf(1)[0].prompt as number[];
+      const ask = { prompt: Array.from({ length: 200 }, (_, i) => prompt[i % prompt.length] ^ i), maxTokens: 90, ignoreEos: true };
+      const plain = await generate(cluster, { ...ask, speculate: "off" });
+      const used = new Set<number>();
+      const tokens: number[] = [];
+      for await (const piece of cluster.generate(ask)) {
+        tokens.push(...piece.tokens);
+        const { blocks, available } = (await cluster.describe()).units[0].cache;
+        used.add(blocks - available);
+      }
+      assertEquals(tokens, plain.tokens);
+      assertTried(cluster);
+      // Blocks stand for 128 tokens each.
+      assert(Math.max(...used) <= 3, `${[...used]} blocks`);
+      assertEquals((await cluster.describe()).incidents, [], "no unit was lost");
+    }));
+
   it("change no token in one process, beside those that are said again", async () => {
     const engine = await Engine.load({ model, device: "wasm", maxBatch: 24 });
     try {
