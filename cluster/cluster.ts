@@ -4,6 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
+import { blockTokensOf } from "../core/cache/token_share.ts";
 import { withModelFetched } from "./config/fetch_model.ts";
 import { withDawn } from "./config/fetched_dawn.ts";
 import { LatentmeshError } from "../core/errors.ts";
@@ -174,7 +175,9 @@ export class RunningCluster implements AsyncDisposable {
     const { scheduler } = this.#engine.serving;
     const units = await Promise.all(this.#host.units.map((unit) => unitStatus(unit, scheduler)));
     const { summary, scheduling } = this;
-    return { summary, scheduling, steps: { ...this.#engine.times }, blockTokens: BLOCK_TOKENS, units, incidents: this.#host.incidents.latest };
+    const { blockTokens, decodeBlockTokens } = scheduler.options;
+    const steps = { ...this.#engine.times };
+    return { summary, scheduling, steps, blockTokens, decodeBlockTokens, units, incidents: this.#host.incidents.latest };
   }
 
   /** Throws unless every cache block is accounted for. For tests. */
@@ -270,7 +273,7 @@ function shuttingDown(): LatentmeshError {
 function servingOptions({ maxContext, maxTokens, prefillTokens, chunk }: CachePlan, settings: Settings, model: ModelPackage) {
   const { maxBatch, deadlineMs } = settings.decode;
   const { spec } = model;
-  const decodeBlockTokens = BLOCK_TOKENS * (resolveCuts(settings, model).decode.tokenShares ?? 1);
+  const decodeBlockTokens = blockTokensOf({ of: resolveCuts(settings, model).decode.tokenShares ?? 1 });
   return {
     scheduler: {
       blockTokens: BLOCK_TOKENS,

@@ -4,15 +4,10 @@
  * @module
  */
 import { z } from "zod";
-
-/** Paths of requests that generate, and that may go on elsewhere. */
-export const GENERATING_PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"] as const;
-
-/** One of them. */
-export type GeneratingPath = (typeof GENERATING_PATHS)[number];
+import { GENERATING_PATHS } from "./paths.ts";
 
 /** Choices of one request at most, of all of its prompts. */
-const MOST_CHOICES = 4096;
+export const MOST_STREAMED_CHOICES = 4096;
 
 const digest = z.string().min(1).max(128).optional();
 
@@ -24,7 +19,7 @@ export const continuationRequest = z.strictObject({
   /** What tokens are drawn with. */
   seed: z.string().regex(/^-?\d{1,40}$/, "must be a whole number, as text"),
   /** Tokens so far, by choice. */
-  tokens: z.array(z.array(z.int().min(0))).max(MOST_CHOICES),
+  tokens: z.array(z.array(z.int().min(0))).max(MOST_STREAMED_CHOICES),
   /** What the bits of the other cell's answers depend on; undefined: whoever has the same weights may go on. */
   fingerprint: digest,
   /** Digest of its model's files, which say what tokens mean; undefined where the fingerprint says it. */

@@ -11,7 +11,7 @@ import { CLIENT_HEADER, RELAY_HEADER, RELAY_PROTOCOL, SPILLED_HEADER } from "../
 /** A request that cells get. */
 export interface RelayedRequest {
   readonly path: string;
-  readonly body: Uint8Array<ArrayBuffer> | string;
+  readonly body: Uint8Array<ArrayBuffer>;
   /** Headers of the client's that mean something to cells. */
   readonly headers: Headers;
   readonly client: string;
@@ -37,6 +37,9 @@ export class CellUnreachable extends Error {
 function causeOf(error: unknown): string {
   return error instanceof TypeError && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
 }
+
+/** Says a network of a host that it cannot reach. */
+const NO_HOST = /No route to host|(Network|Host) is (unreachable|down)/i;
 
 /** Headers of clients that cells are given. The others, keys among them, are for this front. */
 const PASSED = ["content-type", "accept", "anthropic-version", "anthropic-beta", "traceparent", "tracestate", "baggage"];
@@ -97,14 +100,16 @@ export class CellClient implements Disposable {
     }
   }
 
-  /** Whether a cell says anything, were it that it has no place for another connection; false: nothing comes before the signal is aborted. */
+  /**
+   * Whether a cell says anything, were it that it takes no connection, as one does that ends; false: nothing comes before the signal is aborted, or its host is not there.
+   */
   async answers(cell: CellRecord, signal: AbortSignal): Promise<boolean> {
     try {
       const response = await abortableFetch(urlOf(cell, "/healthz"), { signal, client: this.#http, redirect: "manual" });
       await response.body?.cancel();
       return true;
-    } catch {
-      return !signal.aborted;
+    } catch (error) {
+      return !signal.aborted && !NO_HOST.test(causeOf(error));
     }
   }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
+import { MOST_STREAMED_CHOICES } from "../api/continuation_schema.ts";
 import { joined } from "../http/json.ts";
 
 /** What a cell noted before an event. */
@@ -140,9 +141,6 @@ function fromLines(lines: readonly string[]): RelayedEvent {
   return { bytes: fields.length === 0 ? new Uint8Array() : joined([...fields.map((line) => `${line}\n`), "\n"]), notes };
 }
 
-/** More choices than these has nobody. */
-const MOST_CHOICES = 4096;
-
 /** What is not understood is a comment. @throws {LatentmeshError} `protocol` if it is a note that cannot be read */
 function noteOf(line: string): EventNotes {
   const space = line.indexOf(" ");
@@ -155,7 +153,7 @@ function noteOf(line: string): EventNotes {
       return {
         tokens: value.split(" ").map((choice) => {
           const match = /^(\d{1,4})=(\d{1,9}(?:,\d{1,9})*)$/.exec(choice);
-          if (match === null || Number(match[1]) >= MOST_CHOICES) throw unreadable(line);
+          if (match === null || Number(match[1]) >= MOST_STREAMED_CHOICES) throw unreadable(line);
           return [Number(match[1]), match[2].split(",").map(Number)] as const;
         }),
       };

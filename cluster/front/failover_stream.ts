@@ -12,9 +12,9 @@ import { log } from "../logs/log.ts";
 import { CONTINUE_PATH } from "../http/relay/relayed_request.ts";
 import { CellUnreachable, type RelayedRequest } from "./cell_client.ts";
 import { EventReader, type RelayedEvent } from "./event_reader.ts";
-import { endOf, errorEvent, mayGoElsewhere } from "./front_errors.ts";
+import { endOf, errorEvent, isLoss, mayGoElsewhere } from "./front_errors.ts";
 import { type Attempt, firstAnswer, isEventStream, type RelayContext, type RelayOptions, throwIfLeft } from "./first_answer.ts";
-import { LostTooOften } from "./losses.ts";
+import { GivenUp } from "./losses.ts";
 import { StreamProgress } from "./stream_progress.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,6 +29,8 @@ export class FailoverStream {
   #events = new EventReader();
   /** Whether nothing more comes: a cell's own words were the last. */
   #over = false;
+  /** What went wrong behind what the client is being given. */
+  #failure: unknown = null;
 
   private constructor(context: RelayContext, options: RelayOptions, attempt: Attempt) {
     this.#context = context;
@@ -69,6 +71,9 @@ export class FailoverStream {
   async #next(): Promise<Bytes[]> {
     let reason = "broken";
     try {
+      const failure = this.#failure;
+      this.#failure = null;
+      if (failure !== null) throw failure;
       const { done, value } = await this.#reader.read();
       this.#attempt.heard();
       if (!done) return await this.#take(value);
@@ -83,27 +88,36 @@ export class FailoverStream {
     }
   }
 
-  /** What the client has not seen of some bytes. @throws {LatentmeshError} `protocol` if they are no events, {HttpError} if nobody goes on */
+  /**
+   * What the client has not seen of some bytes. What goes wrong behind a part of it is thrown by the next call: the client is given the part.
+   *
+   * @throws {LatentmeshError} `protocol` if they are no events, {HttpError} if nobody goes on
+   */
   async #take(bytes: Bytes): Promise<Bytes[]> {
     const pieces: Bytes[] = [];
-    for (const event of this.#events.push(bytes)) {
-      if (mayGoElsewhere(event.notes.failed)) {
-        const own = await this.#goOnInstead(event);
-        return own === null ? pieces : [...pieces, own];
+    try {
+      for (const event of this.#events.push(bytes)) {
+        if (mayGoElsewhere(event.notes.failed)) {
+          const own = await this.#goOnInstead(event);
+          return own === null ? pieces : [...pieces, own];
+        }
+        if (this.#progress.take(event)) pieces.push(event.bytes);
       }
-      if (this.#progress.take(event)) pieces.push(event.bytes);
+    } catch (error) {
+      if (pieces.length === 0) throw error;
+      this.#failure = error;
     }
     return pieces;
   }
 
-  /** Another cell goes on where this one says that it cannot; where none can, its own words are the last. @throws {LostTooOften} */
+  /** Another cell goes on where this one says that it cannot; where none can, its own words are the last. @throws {GivenUp} */
   async #goOnInstead({ bytes, notes }: RelayedEvent): Promise<Bytes | null> {
     const { path, requestId } = this.#options.request;
     try {
       await this.#goOn(new Error(notes.failed), notes.failed!);
       return null;
     } catch (error) {
-      if (error instanceof LostTooOften) throw error;
+      if (error instanceof GivenUp) throw error;
       throwIfLeft(this.#options.signal);
       log("info", `a stream ends with its cell's own error, ${notes.failed} (${requestId}): ${messageOf(error)}`);
       this.#over = true;
@@ -119,9 +133,11 @@ export class FailoverStream {
     this.#attempt.end();
     metrics.cellFailed(cell.id, reason);
     try {
-      this.#options.losses.count(error);
+      // A cell that has no room now, or was too slow, lives.
+      if (mayGoElsewhere(reason) && !isLoss(reason)) this.#options.losses.moved(error);
+      else this.#options.losses.count(error);
       const accepts = drawn ? (other: CellRecord) => this.#continues(cell, other) : undefined;
-      const request = drawn ? this.#continued(cell) : this.#options.request;
+      const request = drawn ? await this.#continued(cell) : this.#options.request;
       const first = await firstAnswer(this.#context, { ...this.#options, request }, { tried: new Set([cell.id]), accepts });
       if ("refusal" in first) throw noEqual(cell, cells.all.length);
       if (!isEventStream(first.attempt.response)) {
@@ -133,7 +149,7 @@ export class FailoverStream {
       throwIfLeft(this.#options.signal);
       metrics.failedOver("none");
       log("info", `no cell goes on for "${cell.id}" (${this.#options.request.requestId}): ${messageOf(problem)}`);
-      throw problem instanceof LostTooOften || (!drawn && problem instanceof HttpError) ? problem : noEqual(cell, cells.all.length);
+      throw problem instanceof GivenUp || (!drawn && problem instanceof HttpError) ? problem : noEqual(cell, cells.all.length);
     }
     metrics.failedOver("continued");
     log("info", `cell "${this.#attempt.cell.id}" goes on for "${cell.id}" (${this.#options.request.requestId}): ${messageOf(error)}`);
@@ -150,11 +166,12 @@ export class FailoverStream {
   }
 
   /** @param lost whose equal goes on, by what is known of it now */
-  #continued({ fingerprint, weights }: CellRecord): RelayedRequest {
+  async #continued({ fingerprint, weights }: CellRecord): Promise<RelayedRequest> {
     const { request, anyCell } = this.#options;
-    const body = typeof request.body === "string" ? request.body : new TextDecoder().decode(request.body);
+    const { path, body } = request;
     const equal = fingerprint === null || anyCell ? { weights } : { fingerprint };
-    return { ...request, path: CONTINUE_PATH, body: JSON.stringify({ path: request.path, body, ...this.#progress.resumption, ...equal }) };
+    const written = await this.#context.reader.writeContinuation({ path, body, resumption: this.#progress.resumption, equal });
+    return { ...request, path: CONTINUE_PATH, body: written };
   }
 }
 

@@ -6,8 +6,8 @@
 import { type Context, Hono } from "hono";
 import { except } from "hono/combine";
 import type { CellRecord } from "../../core/registry/cell_record.ts";
-import { GENERATING_PATHS } from "../api/continuation_schema.ts";
 import { noSuchModel } from "../api/errors.ts";
+import { GENERATING_PATHS, TEXT_PATHS } from "../api/paths.ts";
 import { isAnthropic } from "../http/anthropic/shapes.ts";
 import { bodyBytesFor, type BodyLimits, HeldBody } from "../http/body.ts";
 import { Budget } from "../http/budget.ts";
@@ -55,7 +55,7 @@ const HELD_BYTES = 1 << 30;
 const MOST_BODY_BYTES = 128 << 20;
 
 /** What other paths are relayed, whole. */
-const OTHER_PATHS = ["/v1/messages/count_tokens", "/v1/embeddings", "/tokenize", "/detokenize"];
+const OTHER_PATHS = [...TEXT_PATHS, "/v1/embeddings"];
 
 const FLAGS = { concurrent: "--concurrent", requestsPerMinute: "--requests-per-minute" };
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { textPrefixNames } from "../../core/cache/prefix_hash.ts";
-import { HttpError, type HttpErrorFields } from "../api/errors.ts";
+import { HttpError } from "../api/errors.ts";
 
 /** Bytes of a block of a prompt's text, blocks that have names, and those of them that decide which cell gets it by rendezvous. */
 const BLOCK_BYTES = 512;
@@ -25,16 +25,6 @@ export interface FrontRequest {
   /** Names what decides who gets it. */
   readonly key: string;
 }
-
-/** A body that is read elsewhere. */
-export interface BodyToRead {
-  readonly path: string;
-  readonly body: Uint8Array<ArrayBuffer>;
-  readonly client: string;
-}
-
-/** What came of it. */
-export type ReadRequest = { readonly request: FrontRequest } | { readonly error: HttpErrorFields };
 
 /** Reads a body. @param client salts names @throws {HttpError} 400 if it is no JSON object */
 export function readFrontRequest(path: string, body: Uint8Array<ArrayBuffer>, client: string): FrontRequest {

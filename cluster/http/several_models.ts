@@ -6,13 +6,13 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { HttpError, noSuchModel, quoted } from "../api/errors.ts";
+import { TEXT_PATHS } from "../api/paths.ts";
 import type { ClusterStatus } from "../observe/cluster_status.ts";
 import { type BodyLimits, HeldBody } from "./body.ts";
 import { endingWith } from "./guards.ts";
 import type { ListedAs } from "./model_objects.ts";
 import { requestedModel } from "./requested_model.ts";
 import type { AppEnv } from "./server_context.ts";
-import { TEXT_PATHS } from "./text_app.ts";
 
 /** A model of several, as `/v1/models` tells of it. */
 export interface ListedModel {

@@ -4,11 +4,10 @@
  * @module
  */
 import { Hono } from "hono";
-import { toHttpError } from "../api/errors.ts";
 import type { TextService } from "../text/text_work.ts";
 import { handleCountTokens } from "./anthropic/messages.ts";
 import { bodyLimits } from "./body.ts";
-import { errorResponse } from "./error_response.ts";
+import { addErrors } from "./every_server.ts";
 import { nameRequest, requireKey } from "./guards.ts";
 import { handleTokens } from "./openai/tokens.ts";
 import type { AppEnv, ServerContext } from "./server_context.ts";
@@ -16,10 +15,7 @@ import type { AppEnv, ServerContext } from "./server_context.ts";
 /** What endpoints of texts need of the server. */
 type TextContext = Pick<ServerContext, "text" | "bodies">;
 
-/** Paths of endpoints that need no weights. */
-export const TEXT_PATHS: readonly string[] = ["/tokenize", "/detokenize", "/v1/messages/count_tokens"];
-
-/** Adds these endpoints. @param context asked at every request */
+/** Adds the endpoints that need no weights (`TEXT_PATHS`). @param context asked at every request */
 export function addTextRoutes(app: Hono<AppEnv>, context: () => TextContext): void {
   app.post("/tokenize", (c) => handleTokens(c, context(), "tokenize"));
   app.post("/detokenize", (c) => handleTokens(c, context(), "detokenize"));
@@ -37,6 +33,6 @@ export function createTextApp(
   // Whose they are is to be known here, too.
   if (apiKeys.length > 0) app.use(requireKey(apiKeys));
   addTextRoutes(app, () => ({ text, bodies }));
-  app.onError((error, c) => errorResponse(c, toHttpError(error)));
+  addErrors(app);
   return app;
 }

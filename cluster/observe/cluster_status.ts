@@ -87,6 +87,8 @@ export interface ClusterStatus {
   readonly steps: StepTimes;
   /** Tokens of a block of any cache, on each rank: where ranks share latents by tokens, a block stands for as many on every one. */
   readonly blockTokens: number;
+  /** Tokens of a sequence that a block of a unit that generates stands for, on all its ranks together. */
+  readonly decodeBlockTokens: number;
   /** All units. */
   readonly units: readonly UnitStatus[];
   /** What went wrong with them lately, and what became of it; the latest first. */
@@ -100,6 +102,7 @@ export function noCluster(summary: string): ClusterStatus {
     scheduling: { promptTokens: 0, cachedTokens: 0, preemptions: 0, replays: 0, drafted: [], accepted: [], active: 0, waiting: 0, running: 0 },
     steps: newStepTimes(),
     blockTokens: BLOCK_TOKENS,
+    decodeBlockTokens: BLOCK_TOKENS,
     units: [],
     incidents: [],
   };

@@ -8,7 +8,7 @@ import { Gauge, type Registry } from "prom-client";
 import type { ClusterStatus } from "./cluster_status.ts";
 
 /** Adds the gauges. @param model its name in the API; null where there are several */
-export function describeForPickers(registry: Registry, { scheduling, units, blockTokens }: ClusterStatus, model: string | null): void {
+export function describeForPickers(registry: Registry, { scheduling, units, decodeBlockTokens }: ClusterStatus, model: string | null): void {
   const labels: Record<string, string> = model === null ? {} : { model_name: model };
   const set = (name: string, help: string, value: number, more: Record<string, string> = {}) => {
     const all = { ...labels, ...more };
@@ -27,7 +27,7 @@ export function describeForPickers(registry: Registry, { scheduling, units, bloc
   );
   set("kv_cache_usage_perc", "For endpoint pickers: cache blocks in use of all units that decode, from 0 to 1", usage);
   set("cache_config_info", "For endpoint pickers: tokens of a block and blocks of all units that decode, as labels; always 1", 1, {
-    block_size: String(blockTokens),
+    block_size: String(decodeBlockTokens),
     num_gpu_blocks: String(blocks),
   });
 }

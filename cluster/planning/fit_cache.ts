@@ -4,6 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { blockTokensOf } from "../../core/cache/token_share.ts";
 import { isHost, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
 import { cachedLayers } from "../../core/model/spec.ts";
@@ -47,7 +48,7 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   const memory = WASM_MEMORY_BYTES * USABLE;
   if (device.kind === "wasm") { for (const rank of ranks) tokens = Math.min(tokens, tokensThatFit(memory, [rank], allows, "invalid_config")); }
   // A block stands for as many tokens on every rank that has a share of them.
-  const blockTokens = BLOCK_TOKENS * (resolveCuts(settings, model).decode.tokenShares ?? 1);
+  const blockTokens = blockTokensOf({ of: resolveCuts(settings, model).decode.tokenShares ?? 1 });
   tokens = Math.max(Math.floor(tokens / blockTokens), 1) * blockTokens;
   log("info", `cache   ${tokens} tokens, ${fraction} of the memory that is left`);
   return { ...settings, maxTokensTotal: tokens };

@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { messageOf } from "../../core/errors.ts";
 import type { CellFacts, CellRegistry, CellWatch, Registration } from "../../core/registry/registry.ts";
-import { RepeatedLog } from "../logs/repeated_log.ts";
 import { NatsBucket, type NatsPlace } from "./nats_bucket.ts";
+import { WatchedRecords } from "./nats_watch.ts";
 import { PolledWatch } from "./polled_watch.ts";
 import { Registrar } from "./registrar.ts";
 
@@ -20,8 +19,6 @@ export interface NatsRegistryTimes {
 }
 
 const POLL = 250;
-/** Milliseconds before a watch that has ended is begun again. */
-const AGAIN = 500;
 
 /** Cells of a bucket. */
 export class NatsRegistry implements CellRegistry {
@@ -103,74 +100,4 @@ export class NatsRegistry implements CellRegistry {
 /** Keys hold no dots here: those would be levels of a subject. */
 function keyOf(id: string): string {
   return id.replaceAll(".", "=2E");
-}
-
-/** What a bucket holds, as its watch tells. */
-class WatchedRecords {
-  /** Resolves when all that there was has been told once; rejects if the first watch cannot begin. */
-  readonly begun: Promise<void>;
-  readonly #bucket: NatsBucket;
-  readonly #failures = new RepeatedLog();
-  #texts: Map<string, string> | null = null;
-  #problem = "nothing has been told yet";
-  #stop: () => void = () => {};
-  #closed = false;
-  readonly #running: Promise<void>;
-
-  constructor(bucket: NatsBucket) {
-    this.#bucket = bucket;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.begun = promise;
-    promise.catch(() => {});
-    bucket.onConnection = () => this.#stop();
-    this.#running = this.#run(resolve, reject);
-  }
-
-  /** By key. @throws if they are not known now */
-  get texts(): ReadonlyMap<string, string> {
-    if (this.#texts === null || !this.#bucket.connected) throw new Error(this.#bucket.connected ? this.#problem : "the connection is lost");
-    return this.#texts;
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    this.#stop();
-    await this.#running;
-  }
-
-  async #run(begun: () => void, failed: (error: unknown) => void): Promise<void> {
-    while (!this.#closed) {
-      try {
-        await this.#watchOnce(begun);
-        this.#problem = "the watch has ended, and begins again";
-      } catch (error) {
-        failed(error);
-        this.#bucket.forget();
-        this.#problem = messageOf(error);
-        if (this.#bucket.connected && !this.#closed) this.#failures.say(`cannot watch the registry; it is tried again: ${this.#problem}`);
-      }
-      this.#texts = null;
-      if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, AGAIN));
-    }
-  }
-
-  async #watchOnce(begun: () => void): Promise<void> {
-    const kv = await this.#bucket.kv();
-    const texts = new Map<string, string>();
-    const initialized = () => {
-      this.#texts = texts;
-      begun();
-    };
-    const watch = await kv.watch();
-    this.#stop = () => watch.stop();
-    // Of an empty bucket, nothing is told. What comes between watch and status is.
-    const { values } = await kv.status();
-    if (values === 0) initialized();
-    for await (const entry of watch) {
-      if (entry.operation === "PUT") texts.set(entry.key, entry.string());
-      else texts.delete(entry.key);
-      // So many are still to come of those that were there.
-      if (entry.isUpdate || entry.delta === 0) initialized();
-    }
-  }
 }

@@ -85,7 +85,7 @@ function draftsOf(request: TokenRequest, speculate: Speculation, record: HeadRec
 interface Entry {
   readonly running: RunningRequest;
   readonly done: PromiseWithResolvers<void>;
-  readonly onOutcome: (OutcomeListener) | undefined;
+  readonly onOutcome: OutcomeListener | undefined;
 }
 
 /** Requests, by the sequences that are computed for them. */

@@ -270,7 +270,7 @@ export class UnitPump {
     await this.#drafting.draft(unit, step, state.tables);
     // What it took is known by itself; all else between steps is part of the next.
     if (state.stepEnd !== null) state.stepEnd += performance.now() - began;
-    for (const { placement: { sequence } } of step.asking) if (sequence.drafts?.head !== undefined) this.#answers.foresee([sequence]);
+    this.#answers.foresee(step.asking.map(({ placement: { sequence } }) => sequence).filter(({ drafts }) => drafts?.head !== undefined));
   }
 
   /** The next layers of a chunk that is paused, which are begun with while a step is computed, so that the device is not idle between the two; null: none are. */

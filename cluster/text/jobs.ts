@@ -6,7 +6,7 @@
 import type { Message, ReasoningEffort, ResponseFormatField, ToolChoiceField, ToolField } from "../api/conversation_schema.ts";
 import type { ArgumentTypes } from "../../core/text/answers/argument_types.ts";
 import type { GrammarParams, WrittenGrammar } from "../grammar/written_grammar.ts";
-import type { GeneratingPath } from "../api/continuation_schema.ts";
+import type { GeneratingPath } from "../api/paths.ts";
 import type { HttpErrorFields } from "../api/errors.ts";
 import type { ChatRequest, CompletionRequest } from "../api/openai_schema.ts";
 import type { MessagesRequest } from "../api/messages_schema.ts";

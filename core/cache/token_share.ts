@@ -27,7 +27,7 @@ export function keepsToken({ index, of }: TokenShare, position: number): boolean
 
 /** How many of the first `tokens` tokens of a sequence a rank keeps. */
 export function keptTokens({ index, of }: TokenShare, tokens: number): number {
-  const all = BLOCK_TOKENS * of;
+  const all = blockTokensOf({ of });
   const rest = tokens % all - index * BLOCK_TOKENS;
   return Math.floor(tokens / all) * BLOCK_TOKENS + Math.min(Math.max(rest, 0), BLOCK_TOKENS);
 }

@@ -3,44 +3,13 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { taskCommand } from "../../bench/support/process.ts";
 import { CAN_LIST_PROCESSES, descendants, runs } from "../../bench/support/processes.ts";
+import { messageOf } from "../../core/errors.ts";
 import { until } from "../support/cluster.ts";
 import { NATS_SERVER, NatsServer } from "../support/nats_server.ts";
+import { Running } from "../support/running.ts";
 
 const CHAT = "/v1/chat/completions";
-
-/** A process of the command line. */
-class Running {
-  readonly child: Deno.ChildProcess;
-  log = "";
-  readonly #reading: Promise<void>;
-
-  constructor(args: readonly string[]) {
-    const child = this.child = taskCommand(args).spawn();
-    this.#reading = (async () => {
-      for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) this.log += text;
-    })();
-  }
-
-  /** Where it listens, once it says so. */
-  async url(): Promise<string> {
-    const ended = this.child.status.then(({ code }) => Promise.reject(new Error(`it ended with ${code}: ${this.log}`)));
-    ended.catch(() => {});
-    await Promise.race([until(() => /ready +http/.test(this.log)), ended]);
-    return /ready +(http:\S+)/.exec(this.log)![1];
-  }
-
-  async end(signal: Deno.Signal = "SIGKILL"): Promise<number> {
-    try {
-      this.child.kill(signal);
-    } catch {
-      // It has ended.
-    }
-    const [{ code }] = await Promise.all([this.child.status, this.child.stdout.cancel(), this.#reading]);
-    return code;
-  }
-}
 
 const ask = (url: string, question: string, change: object = {}) =>
   fetch(`${url}${CHAT}`, {
@@ -71,7 +40,6 @@ describe("cells and fronts", () => {
   let nats: NatsServer | null = null;
   let registry: string;
   const cells = new Map<string, Running>();
-  let twin: Running;
   let fronts: Running[] = [];
   let urls: string[] = [];
   const startCell = (id: string) => {
@@ -106,11 +74,9 @@ describe("cells and fronts", () => {
     fronts = [startFront(), startFront()];
     urls = await Promise.all(fronts.map((front) => front.url()));
     await settled(3);
-    // It takes a while to find out, beside the tests before the one that looks at it.
-    twin = new Running(["serve", "--single", "--device", "wasm", "--port", "0", "--registry", registry, "--cell-id", "one"]);
   });
   afterAll(async () => {
-    await Promise.all([...fronts, ...cells.values(), twin].map((running) => running.end()));
+    await Promise.all([...fronts, ...cells.values()].map((running) => running.end()));
     await nats?.[Symbol.asyncDispose]();
     await Deno.remove(directory, { recursive: true });
   });
@@ -137,8 +103,8 @@ describe("cells and fronts", () => {
   });
 
   it("refuse an id that a cell has which lives", async () => {
-    await twin.child.status;
-    assertStringIncludes(twin.log, `a cell that lives has this id`);
+    await using twin = new Running(["serve", "--single", "--device", "wasm", "--port", "0", "--registry", registry, "--cell-id", "one"]);
+    assertStringIncludes(await twin.url().catch(messageOf), "a cell that lives has this id");
   });
 
   /** Asks both fronts on and on while something happens. @returns how many requests failed, of how many */

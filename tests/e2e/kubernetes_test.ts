@@ -4,27 +4,10 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { startServerWith, taskCommand } from "../../bench/support/process.ts";
+import { taskCommand } from "../../bench/support/process.ts";
 import { until } from "../support/cluster.ts";
 import { KeptInKubernetes } from "../support/kept_in_kubernetes.ts";
-
-/** A front until it is disposed of. */
-async function startFront(env: Record<string, string>, ...args: string[]) {
-  const child = taskCommand(["front", "--port", "0", ...args], env).spawn();
-  let log = "";
-  const reading = (async () => {
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) log += text;
-  })();
-  const end = async () => {
-    child.kill("SIGTERM");
-    const [{ code }] = await Promise.all([child.status, child.stdout.cancel(), reading]);
-    return code;
-  };
-  const ended = child.status.then(() => Promise.reject(new Error(`it ended: ${log}`)));
-  ended.catch(() => {});
-  await Promise.race([until(() => /ready +http/.test(log)), ended]);
-  return { url: /ready +(http:\S+)/.exec(log)![1], end, log: () => log };
-}
+import { Running } from "../support/running.ts";
 
 describe("a cell and a front in Kubernetes", () => {
   it("find each other there, with a token that is replaced, and part when the cell is told to end", async () => {
@@ -38,9 +21,10 @@ describe("a cell and a front in Kubernetes", () => {
       POD_UID: "uid-of-cell-0",
     };
     const registry = ["--registry", "kubernetes?fleet=test"];
-    const front = await startFront(env, ...registry);
-    const cell = await startServerWith(env, "--single", "--cell-id", "cell-0", ...registry);
-    const readiness = async () => (await (await fetch(`${front.url}/readyz`)).json()).status;
+    await using front = new Running(["front", "--port", "0", ...registry], env);
+    const url = await front.url();
+    await using cell = new Running(["serve", "--port", "0", "--device", "wasm", "--single", "--cell-id", "cell-0", ...registry], env);
+    const readiness = async () => (await (await fetch(`${url}/readyz`)).json()).status;
     await until(async () => await readiness() === "ready");
     const [{ metadata: { name, labels, ownerReferences } }] = api.leases;
     assertEquals([name, labels.fleet, ownerReferences?.[0].uid], ["latentmesh-cell-cell-0", "test", "uid-of-cell-0"]);
@@ -51,16 +35,15 @@ describe("a cell and a front in Kubernetes", () => {
     const { revision } = api;
     await until(() => api.revision > revision + 1);
     const body = JSON.stringify({ model: "tiny-mla", messages: [{ role: "user", content: "Hello" }], max_tokens: 4 });
-    const response = await fetch(`${front.url}/v1/chat/completions`, { method: "POST", headers: { "content-type": "application/json" }, body });
-    assertEquals(response.status, 200, front.log());
+    const response = await fetch(`${url}/v1/chat/completions`, { method: "POST", headers: { "content-type": "application/json" }, body });
+    assertEquals(response.status, 200, front.log);
     assertEquals((await response.json()).usage.completion_tokens, 4);
-    const { front: { registry: named, registryAgeMs } } = await (await fetch(`${front.url}/cluster`)).json();
+    const { front: { registry: named, registryAgeMs } } = await (await fetch(`${url}/cluster`)).json();
     assertEquals(named, registry[1]);
     assert(registryAgeMs < 60_000);
-    const { code, log } = await cell.stop();
-    assertEquals([code, api.leases], [0, []], log);
+    assertEquals([await cell.end("SIGTERM"), api.leases], [0, []], cell.log);
     await until(async () => await readiness() === "no cell is ready");
-    assertEquals(await front.end(), 0);
+    assertEquals(await front.end("SIGTERM"), 0, front.log);
   });
 
   it("say that they are in no pod", async () => {

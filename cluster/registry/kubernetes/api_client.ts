@@ -39,6 +39,7 @@ const refusal = z.object({ message: z.string().optional(), reason: z.string().op
 export class ApiClient implements Disposable {
   readonly #account: ServiceAccount;
   #http: { readonly ca: string; readonly client: Deno.HttpClient } | null = null;
+  #closed = false;
   /** When the server may be asked again. */
   #notBefore = -Infinity;
 
@@ -78,6 +79,7 @@ export class ApiClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#closed = true;
     this.#http?.client.close();
     this.#http = null;
   }
@@ -101,6 +103,8 @@ export class ApiClient implements Disposable {
 
   async #client(): Promise<Deno.HttpClient> {
     const ca = await readAccountFile(this.#account, "ca.crt");
+    // Nobody would close another one.
+    if (this.#closed) throw new Error("nothing is asked of the API server any more");
     if (this.#http?.ca !== ca) {
       this.#http?.client.close();
       // Of HTTP/2, all requests would share a connection, and hang together when it hangs.

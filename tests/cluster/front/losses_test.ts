@@ -4,6 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { cellRecord } from "../../../bench/support/cell_records.ts";
+import { MOST_MOVES } from "../../../cluster/front/losses.ts";
 import { logged } from "../../support/logged.ts";
 import { CHAT, chat, eventStream, openFront, ScriptedCell, type TestFront, TestRegistry } from "../../support/cells.ts";
 
@@ -103,6 +104,21 @@ describe("a request that loses its cells", () => {
       }));
   }
 
+  it("is not given up with cells that live, but after many that cannot go on", () => {
+    let answers = 0;
+    const codes = ["capacity", "timeout", "overloaded"];
+    const answer = () => {
+      const code = codes[answers++ % codes.length];
+      return eventStream(`:seed 1\n:tokens 0=5\n${word("a")}`, `:failed ${code}\ndata: ${failure(code)}`, DONE);
+    };
+    return withCells(IDS, answer, async (cells, front) => {
+      const text = await (await front.post(CHAT, chat({ stream: true }))).text();
+      assertStringIncludes(text, `"code":"overloaded"`);
+      assertStringIncludes(text, `${MOST_MOVES} cells have begun with this request`);
+      assertEquals(asked(cells), MOST_MOVES);
+    });
+  });
+
   it("counts those of a stream and those before it together", () => {
     let answers = 0;
     return withCells(
@@ -131,6 +147,17 @@ describe("a request that loses its cells", () => {
 });
 
 describe("a stream whose cell cannot go on", () => {
+  it("ends behind all that came, where it came with what says so", () => {
+    let answers = 0;
+    const words = ["a", "b", "c"].map(word);
+    const answer = () => eventStream(":seed 1", ...words.slice(0, ++answers), `:failed worker_lost\ndata: ${failure("worker_lost")}`, DONE);
+    return withCells(IDS, answer, async (_, front) => {
+      const text = await (await front.post(CHAT, chat({ stream: true }))).text();
+      assertStringIncludes(text, "3 cells were lost");
+      assertEquals(words.map((one) => text.split(one).length - 1), [1, 1, 1], text);
+    });
+  });
+
   it("ends with that cell's own words, once, where no other goes on", () => {
     const answer = () =>
       eventStream(`:seed 1\n:tokens 0=5\n${word("a")}`, `:failed worker_lost\ndata: ${failure("worker_lost", "my worker is gone")}`, DONE);

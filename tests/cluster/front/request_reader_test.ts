@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import { HttpError } from "../../../cluster/api/errors.ts";
+import { continuationRequest } from "../../../cluster/api/continuation_schema.ts";
 import { readFrontRequest } from "../../../cluster/front/front_request.ts";
 import { RequestReader } from "../../../cluster/front/request_reader.ts";
 import { CHAT, chat } from "../../support/cells.ts";
@@ -31,10 +32,27 @@ describe("bodies of requests", () => {
     assertEquals((await after).model, "a");
   });
 
+  it("are given to the cell that goes on as they are, large and small, with tokens however many", async () => {
+    using reader = new RequestReader();
+    const tokens = [[1, 2, 3], Array.from({ length: 50_000 }, (_, i) => i)];
+    for (const body of [large(), bytesOf(chat({ user: "Ünïcode" }))]) {
+      for (const resumed of [tokens, [[7]]]) {
+        const copy = body.slice();
+        const continuation = { path: CHAT, body, resumption: { seed: "-5", tokens: resumed }, equal: { fingerprint: "f" } };
+        const { body: text, ...rest } = continuationRequest.parse(JSON.parse(new TextDecoder().decode(await reader.writeContinuation(continuation))));
+        assertEquals(rest, { path: CHAT, seed: "-5", tokens: resumed, fingerprint: "f" });
+        assertEquals(bytesOf(text), copy);
+        assertEquals(body, copy);
+      }
+    }
+  });
+
   it("are read no longer when the front ends, and nobody waits", async () => {
     const reader = new RequestReader();
     const refused = assertRejects(() => reader.read(CHAT, large(), ""), HttpError, "stopping");
     reader[Symbol.dispose]();
     assertEquals((await refused).status, 503);
+    // A thread that was begun now would be ended by nobody.
+    assertEquals((await assertRejects(() => reader.read(CHAT, large(), ""), HttpError, "stopping")).status, 503);
   });
 });

@@ -72,6 +72,12 @@ describe("what endpoint pickers read", () => {
     assertEquals(await usage(), [0, 0], "models are loaded when they are asked for");
   });
 
+  it("multiplies to all tokens that are cached, where ranks share them", () =>
+    withCluster({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 } }, async (cluster) => {
+      const { blocks, blockSize } = await pick(() => cluster.describe(), "tiny-mla");
+      assertEquals([blocks, blockSize], [8, 128]);
+    }));
+
   it("counts every request once, as waiting or as running, whichever part of it is computed", async () => {
     const scheduling = { ...noCluster("").scheduling, active: 7, waiting: 3, running: 2 };
     const { waiting, running } = await pick(() => Promise.resolve({ ...noCluster(""), scheduling }));

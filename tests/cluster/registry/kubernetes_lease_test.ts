@@ -52,6 +52,15 @@ describe("lines of a stream", () => {
   });
 });
 
+describe("requests to the API server", () => {
+  it("are made no more when nobody would close their connections", async () => {
+    await using kept = await KeptInKubernetes.open({});
+    const api = new ApiClient(kept.account);
+    api[Symbol.dispose]();
+    await assertRejects(() => api.ask({ method: "GET", path: "/version" }), Error, "any more");
+  });
+});
+
 describe("a cell's Lease", () => {
   it("is not written over what another process has written, before that was read", async () => {
     await using kept = await KeptInKubernetes.open({});
