@@ -9,13 +9,13 @@ import { readKubernetesPlace } from "../../cluster/registry/kubernetes/place.ts"
 import type { ServiceAccount } from "../../cluster/registry/kubernetes/service_account.ts";
 import { ROOT } from "./fixtures.ts";
 import { KubernetesApi } from "./kubernetes_api.ts";
-import type { KeptRegistry } from "./registry_contract.ts";
+import type { OpenRegistry, Outage } from "./registry_contract.ts";
 
 const NAMESPACE = "inference";
 const RECORD = "latentmesh/cell";
 
 /** A server, an account, and a registry. */
-export class KeptInKubernetes implements KeptRegistry {
+export class KeptInKubernetes implements AsyncDisposable {
   readonly api: KubernetesApi;
   readonly account: ServiceAccount;
   readonly registry: KubernetesRegistry;
@@ -60,12 +60,25 @@ export class KeptInKubernetes implements KeptRegistry {
     });
   };
 
-  stop = () => this.api.stop();
-
-  startEmpty = async () => {
-    this.api.lose();
-    await this.api.start();
+  readonly outage: Outage = {
+    stop: () => this.api.stop(),
+    startEmpty: async () => {
+      this.api.lose();
+      await this.api.start();
+    },
   };
+
+  /** As one of all kinds of registries. */
+  static async openAny(times: KubernetesRegistryTimes): Promise<OpenRegistry> {
+    const kept = await KeptInKubernetes.open(times);
+    return {
+      registry: (beatMs = times.beatMs) => kept.named("kubernetes", { ...kept.#times, beatMs }),
+      write: kept.keep,
+      read: async (id) => (await kept.records()).get(id) ?? null,
+      outage: kept.outage,
+      [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose](),
+    };
+  }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.api[Symbol.asyncDispose]();
@@ -75,9 +88,11 @@ export class KeptInKubernetes implements KeptRegistry {
 
 /** What the record says, or else what its Lease is called after. */
 function idOf(name: string, text: string): string {
+  let id: unknown;
   try {
-    return JSON.parse(text).id;
+    ({ id } = JSON.parse(text));
   } catch {
-    return name.replace("latentmesh-cell-", "");
+    // It is torn.
   }
+  return typeof id === "string" ? id : name.replace("latentmesh-cell-", "");
 }

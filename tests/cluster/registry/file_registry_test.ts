@@ -6,7 +6,7 @@ import { openRegistry } from "../../../cluster/registry/open_registry.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { until } from "../../support/cluster.ts";
 import { logged } from "../../support/logged.ts";
-import { neverLost, type OpenRegistry, testRegistry } from "../../support/registries.ts";
+import { neverLost, type OpenRegistry, testRegistry } from "../../support/registry_contract.ts";
 
 const TIMES = { beatMs: 20, pollMs: 10, ttlMs: 4000 };
 

@@ -1,6 +1,7 @@
 /** The registry in Kubernetes, at an API server that fails as real ones do. */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { cellFacts } from "../../../bench/support/cell_records.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { CellFacts } from "../../../core/registry/registry.ts";
 import { openRegistry } from "../../../cluster/registry/open_registry.ts";
@@ -8,15 +9,14 @@ import { findServiceAccount } from "../../../cluster/registry/kubernetes/service
 import { until } from "../../support/cluster.ts";
 import { ROOT } from "../../support/fixtures.ts";
 import { KeptInKubernetes } from "../../support/kept_in_kubernetes.ts";
-import { describeRegistry, FACTS } from "../../support/registry_contract.ts";
+import { neverLost, testRegistry } from "../../support/registry_contract.ts";
 
 /** On a busy machine, watches may be silent for long. */
 const TIMES = { beatMs: 50, pollMs: 20, ttlMs: 4000, silenceMs: 60_000 };
 /** Where that is doubted. */
 const DOUBTFUL = { ...TIMES, silenceMs: 100 };
-const fail = (problem: string) => {
-  throw new Error(problem);
-};
+/** What a cell says. */
+const FACTS = cellFacts({ id: "a.b" });
 const idsOf = ({ cells }: { readonly cells: readonly CellFacts[] }) => cells.map(({ id }) => id).toSorted();
 
 /** A registry with a cell and a watch that has seen it. */
@@ -25,12 +25,14 @@ async function withCell(
   times = TIMES,
 ): Promise<void> {
   await using kept = await KeptInKubernetes.open(times);
-  await using _cell = await kept.registry.register(() => FACTS, fail);
+  await using _cell = await kept.registry.register(() => FACTS, neverLost);
   await using watch = await kept.registry.watch(() => {});
   await test({ kept, beat: () => watch.cells.find(({ id }) => id === FACTS.id)!.beat, cells: () => idsOf(watch) });
 }
 
-describeRegistry("a registry in Kubernetes, as all are", () => KeptInKubernetes.open(TIMES));
+describe("a registry in Kubernetes, as all are", () => {
+  testRegistry(() => KeptInKubernetes.openAny(TIMES));
+});
 
 describe("a registry in Kubernetes", () => {
   it("keeps a cell in a Lease that goes with its pod, in one request for each beat", () =>
@@ -74,7 +76,7 @@ describe("a registry in Kubernetes", () => {
         // What happens now, no watch tells.
         api.mute = true;
         api.set("inference/latentmesh-cell-short", null);
-        await using _new = await kept.registry.register(() => ({ ...FACTS, id: "new" }), fail);
+        await using _new = await kept.registry.register(() => ({ ...FACTS, id: "new" }), neverLost);
         api.compact();
         api.mute = false;
         const [{ list }, before] = [{ ...api.asked }, beat()];
@@ -142,7 +144,7 @@ describe("a registry in Kubernetes", () => {
 
   it("takes a cell for gone that is silent, also where every watch is", async () => {
     await using kept = await KeptInKubernetes.open({ ...DOUBTFUL, ttlMs: 600 });
-    const cell = await kept.registry.register(() => FACTS, fail);
+    const cell = await kept.registry.register(() => FACTS, neverLost);
     const text = (await kept.records()).get(FACTS.id)!;
     await cell.close();
     await kept.keep(FACTS.id, text);
@@ -191,7 +193,7 @@ describe("a registry in Kubernetes", () => {
     assertEquals(reading.code, "unauthorized");
     assertStringIncludes(reading.message, "cannot watch resource");
     assertStringIncludes(reading.message, "rbac.yaml");
-    const writing = await assertRejects(() => registry.register(() => FACTS, fail), LatentmeshError);
+    const writing = await assertRejects(() => registry.register(() => FACTS, neverLost), LatentmeshError);
     assertEquals(writing.code, "capacity");
     assertStringIncludes(writing.message, "cannot create resource");
     api.revoke("valid");
@@ -199,7 +201,7 @@ describe("a registry in Kubernetes", () => {
     assertEquals(stranger.code, "unauthorized");
     // What the roles of deploy/kubernetes give is enough: fronts change nothing, and cells look at no others.
     api.grant("valid", ["create", "get", "patch", "delete"]);
-    const cell = await registry.register(() => FACTS, fail);
+    const cell = await registry.register(() => FACTS, neverLost);
     await until(() => api.asked.patch > 1);
     api.grant("valid", ["list", "watch"]);
     await using watch = await registry.watch(() => {});
@@ -219,7 +221,7 @@ describe("a registry in Kubernetes", () => {
     await Deno.writeTextFile(`${account.directory}/ca.crt`, right);
     await using watch = await registry.watch(() => {});
     await Deno.writeTextFile(`${account.directory}/ca.crt`, `${right}\n${right}`);
-    await using _cell = await registry.register(() => FACTS, fail);
+    await using _cell = await registry.register(() => FACTS, neverLost);
     kept.api.endWatches();
     await until(() => watch.cells.length === 1);
   });
@@ -230,7 +232,7 @@ describe("a registry in Kubernetes", () => {
     const registries = names.map((name) => kept.named(name));
     assertEquals(registries.map(({ name }) => name), names);
     await using stack = new AsyncDisposableStack();
-    for (const [i, registry] of registries.entries()) stack.use(await registry.register(() => ({ ...FACTS, id: `cell-${i}` }), fail));
+    for (const [i, registry] of registries.entries()) stack.use(await registry.register(() => ({ ...FACTS, id: `cell-${i}` }), neverLost));
     const watches = await Promise.all(
       [...registries, kept.named("kubernetes"), kept.named("kubernetes?tier=gold")].map((one) => one.watch(() => {})),
     );
@@ -242,7 +244,7 @@ describe("a registry in Kubernetes", () => {
   it("reads long lists in pages, and again from the first where a page has expired", async () => {
     await using kept = await KeptInKubernetes.open(TIMES);
     const [cells, { api }] = [1100, kept];
-    const cell = await kept.registry.register(() => FACTS, fail);
+    const cell = await kept.registry.register(() => FACTS, neverLost);
     const record = JSON.parse((await kept.records()).get(FACTS.id)!);
     await cell.close();
     for (let i = 0; i < cells; i++) await kept.keep(`cell-${i}`, JSON.stringify({ ...record, id: `cell-${i}` }));
@@ -264,7 +266,7 @@ describe("a registry in Kubernetes", () => {
 
   it("takes nothing away at its end that is another's by then", async () => {
     await using kept = await KeptInKubernetes.open({ ...TIMES, beatMs: 100_000 });
-    const cell = await kept.registry.register(() => FACTS, fail);
+    const cell = await kept.registry.register(() => FACTS, neverLost);
     const other = JSON.stringify({ ...JSON.parse((await kept.records()).get(FACTS.id)!), instance: "other", incarnation: 2 });
     await kept.keep(FACTS.id, other);
     await cell.close();

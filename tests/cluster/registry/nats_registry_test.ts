@@ -7,7 +7,7 @@ import { NatsRegistry } from "../../../cluster/registry/nats_registry.ts";
 import { openRegistry } from "../../../cluster/registry/open_registry.ts";
 import { until } from "../../support/cluster.ts";
 import { NATS_SERVER, NatsServer } from "../../support/nats_server.ts";
-import { neverLost, type OpenRegistry, testRegistry } from "../../support/registries.ts";
+import { neverLost, type OpenRegistry, testRegistry } from "../../support/registry_contract.ts";
 
 const TIMES = { beatMs: 50, pollMs: 20, ttlMs: 4000 };
 const placeOf = (server: NatsServer) => ({ servers: [server.url], bucket: "cells" });
@@ -24,6 +24,7 @@ async function open(): Promise<OpenRegistry> {
       const entry = await (await bucket.kv()).get(keyOf(id));
       return entry?.operation === "PUT" ? entry.string() : null;
     },
+    outage: { stop: () => server.kill(), startEmpty: () => server.start() },
     async [Symbol.asyncDispose]() {
       await bucket.close();
       await server[Symbol.asyncDispose]();
@@ -35,29 +36,6 @@ describe("a registry at NATS", () => {
   const withServer = NATS_SERVER === null ? it.skip : it;
 
   testRegistry(open, withServer);
-
-  withServer("keeps cells while its server is away, also where that comes back with nothing", async () => {
-    await using server = await NatsServer.start();
-    const registry = registryAt(server);
-    await using _cell = await registry.register(() => cellFacts(), neverLost);
-    await using watch = await registry.watch(() => {});
-    const gone: number[] = [];
-    const checker = setInterval(() => watch.cells.length === 0 && gone.push(watch.age), 5);
-    try {
-      for (let time = 0; time < 2; time++) {
-        const [{ beat }] = watch.cells;
-        await server.kill();
-        await until(() => watch.age > 200);
-        assertEquals(watch.cells.length, 1);
-        await server.start();
-        // The beat that is new has gone into a new bucket.
-        await until(() => watch.age < 100 && watch.cells[0]?.beat > beat + 2);
-      }
-    } finally {
-      clearInterval(checker);
-    }
-    assertEquals(gone, [], "no cell was given up");
-  });
 
   withServer("keeps cells while its server is silent, and goes on when that speaks again", async () => {
     await using server = await NatsServer.start();
