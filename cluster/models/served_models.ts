@@ -175,13 +175,13 @@ export class ModelServing implements ServedModels {
   async #fetch(name: string, onProgress: (progress: LoadProgress) => void, signal: AbortSignal): Promise<void> {
     const given = this.#given.get(name)!;
     const before = this.#fetched.get(name) ?? given;
-    const fetch = async (settings: Settings) => void this.#fetched.set(name, await this.#options.fetch(settings, onProgress, signal));
+    const refresh = async (settings: Settings) => void this.#fetched.set(name, await this.#options.fetch(settings, onProgress, signal));
     try {
-      await fetch(before);
+      await refresh(before);
     } catch (error) {
       const isGone = error instanceof LatentmeshError && error.code === "not_found";
       if (!isGone || before === given || signal.aborted) throw error;
-      await fetch(given);
+      await refresh(given);
     }
   }
 

@@ -46,7 +46,7 @@ class SilentCell implements Disposable {
   }
 }
 
-const TIMES = { lookMs: 10, silenceMs: 60, answerMs: 100 };
+const TIMES = { lookMs: 10, silenceMs: 60, answerMs: 1500 };
 
 describe("a cell that is silent", () => {
   it("is asked whether it is there and given up where it does not answer, and gets requests again when it does", async () => {

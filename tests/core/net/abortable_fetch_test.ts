@@ -49,7 +49,9 @@ describe("abortableFetch", () => {
     const raw: string[] = [];
     for (const folder of ["core", "cluster", "workers", "kernels"]) {
       for await (const file of sources(new URL(`../../../${folder}/`, import.meta.url))) {
-        if (/(return|=) await fetch\(/.test(await Deno.readTextFile(file))) raw.push(file.pathname.split("/").slice(-3).join("/"));
+        if (/(?:await|return|=>?|[(,[?:])\s*fetch\(|(?:globalThis|self)\.fetch\(/.test(await Deno.readTextFile(file))) {
+          raw.push(file.pathname.split("/").slice(-3).join("/"));
+        }
       }
     }
     assertEquals(raw, []);
