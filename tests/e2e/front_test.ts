@@ -3,11 +3,12 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Fleet } from "../../bench/support/fleet.ts";
 import { CAN_LIST_PROCESSES, descendants, runs } from "../../bench/support/processes.ts";
+import { Running } from "../../bench/support/running.ts";
 import { messageOf } from "../../core/errors.ts";
 import { until } from "../support/cluster.ts";
-import { NATS_SERVER, NatsServer } from "../support/nats_server.ts";
-import { Running } from "../support/running.ts";
+import { NATS_SERVER } from "../support/nats_server.ts";
 
 const CHAT = "/v1/chat/completions";
 
@@ -36,74 +37,39 @@ async function read(response: Response, onEvent: () => void = () => {}): Promise
 }
 
 describe("cells and fronts", () => {
-  let directory: string;
-  let nats: NatsServer | null = null;
-  let registry: string;
-  const cells = new Map<string, Running>();
-  let fronts: Running[] = [];
-  let urls: string[] = [];
-  const startCell = (id: string) => {
-    const args = ["serve", "--single", "--device", "wasm", "--threads", "1", "--port", "0", "--registry", registry, "--cell-id", id];
-    cells.set(id, new Running(args));
-  };
-  const startFront = () => new Running(["front", "--registry", registry, "--port", "0"]);
-  const cellsOf = async (url: string) =>
-    (await (await fetch(`${url}/cluster`)).json()).cells as {
-      id: string;
-      state: string;
-      beat: number;
-      fingerprint: string | null;
-      requestsOfThisFront: number;
-      url: string;
-    }[];
-  /** Waits until both fronts know so many cells that are ready, and that they are equal. */
-  const settled = (count: number) =>
-    until(async () => {
-      for (const url of urls) {
-        const ready = (await cellsOf(url)).filter(({ state, fingerprint }) => state === "ready" && fingerprint !== null);
-        if (ready.length !== count || new Set(ready.map(({ fingerprint }) => fingerprint)).size !== 1) return false;
-      }
-      return true;
-    });
+  let fleet: Fleet;
 
   beforeAll(async () => {
-    directory = await Deno.makeTempDir();
-    if (NATS_SERVER !== null) nats = await NatsServer.start();
-    registry = nats?.url ?? `file:${directory}`;
-    for (const id of ["one", "two", "three"]) startCell(id);
-    fronts = [startFront(), startFront()];
-    urls = await Promise.all(fronts.map((front) => front.url()));
-    await settled(3);
+    fleet = await Fleet.start({ nats: NATS_SERVER !== null, cells: ["one", "two", "three"], fronts: 2, args: ["--single", "--threads", "1"] });
   });
-  afterAll(async () => {
-    await Promise.all([...fronts, ...cells.values()].map((running) => running.end()));
-    await nats?.[Symbol.asyncDispose]();
-    await Deno.remove(directory, { recursive: true });
-  });
+  afterAll(() => fleet[Symbol.asyncDispose]());
 
   it("lose no stream with a cell that is killed, and each gets what it gets alone", async () => {
     const questions = Array.from({ length: 6 }, (_, i) => `Question ${i}: what is a kettle?`);
     const events = questions.map(() => 0);
     const long = { max_tokens: 300, stream: true };
+    const { urls } = fleet;
     const streams = questions.map(async (question, i) => await read(await ask(urls[i % 2], question, long), () => events[i]++));
     await until(() => events.every((count) => count > 0));
-    const [{ id }] = (await cellsOf(urls[0])).filter(({ id }) => id !== "one").toSorted((a, b) => b.requestsOfThisFront - a.requestsOfThisFront);
-    const killed = cells.get(id)!;
+    const [{ id }] = (await fleet.cellsOf(urls[0])).filter(({ id }) => id !== "one").toSorted((a, b) =>
+      b.requestsOfThisFront - a.requestsOfThisFront
+    );
+    const killed = fleet.cells.get(id)!;
     const started = CAN_LIST_PROCESSES ? await descendants(killed.child.pid) : [];
     await killed.end("SIGKILL");
     // Its id is free again when its record has stood still for a while.
-    startCell(id);
+    fleet.startCell(id);
     const answers = await Promise.all(streams);
     for (const pid of started) await until(async () => !await runs(pid));
     const metrics = await Promise.all(urls.map(async (url) => await (await fetch(`${url}/metrics`)).text()));
     assert(metrics.some((text) => /failovers_total\{outcome="continued"\} [1-9]/.test(text)), "streams went on elsewhere");
     assert(metrics.every((text) => !/failovers_total\{outcome="none"\} [1-9]/.test(text)));
-    await settled(3);
+    await fleet.settled(3);
     assertEquals(answers, await Promise.all(questions.map(async (question, i) => await read(await ask(urls[i % 2], question, long)))));
   });
 
   it("refuse an id that a cell has which lives", async () => {
-    await using twin = new Running(["serve", "--single", "--device", "wasm", "--port", "0", "--registry", registry, "--cell-id", "one"]);
+    await using twin = new Running(fleet.argumentsOf("one"));
     assertStringIncludes(await twin.url().catch(messageOf), "a cell that lives has this id");
   });
 
@@ -115,7 +81,7 @@ describe("cells and fronts", () => {
       for (let n = 0; !done && n < 5000; n++) {
         asked++;
         try {
-          const response = await ask(urls[i], `Question ${i} ${n}`, { stream, max_tokens: 8 });
+          const response = await ask(fleet.urls[i], `Question ${i} ${n}`, { stream, max_tokens: 8 });
           const text = stream ? await read(response) : (await response.json()).choices[0].message.content;
           if (text === "") failed++;
         } catch {
@@ -135,35 +101,25 @@ describe("cells and fronts", () => {
   }
 
   it("fail no request while all cells are drained and started again, one after the other", async () => {
-    const failed = await underLoad(async () => {
-      for (const id of [...cells.keys()]) {
-        assertEquals(await cells.get(id)!.end("SIGTERM"), 0, cells.get(id)!.log);
-        startCell(id);
-        // One at least must be there when the next one goes, besides that.
-        await until(async () => (await Promise.all(urls.map(cellsOf))).every((cells) => cells.filter(({ state }) => state === "ready").length > 1));
-      }
-    });
-    assertEquals(failed, "0 failed");
+    assertEquals(await underLoad(() => fleet.roll()), "0 failed");
   });
 
   (NATS_SERVER === null ? it.skip : it)("fail no request while NATS is gone, and when it is back with nothing", async () => {
-    await settled(3);
+    await fleet.settled(3);
+    const { nats, urls } = fleet;
     const age = async (url: string) => (await (await fetch(`${url}/cluster`)).json()).front.registryAgeMs as number;
     const failed = await underLoad(async () => {
       await nats!.kill();
       await until(async () => (await Promise.all(urls.map(age))).every((ms) => ms > 1500));
-      for (const url of urls) assertEquals((await cellsOf(url)).length, 3);
+      for (const url of urls) assertEquals((await fleet.cellsOf(url)).length, 3);
       await nats!.start();
-      const before = await cellsOf(urls[0]);
-      await until(async () => {
-        const now = await cellsOf(urls[0]);
-        return before.every(({ id, beat }) => now.some((cell) => cell.id === id && cell.beat > beat));
-      });
+      await fleet.beaten();
     });
     assertEquals(failed, "0 failed");
   });
 
   it("leave nothing on cells when a front is killed, while another one serves", async () => {
+    const { urls, fronts } = fleet;
     const events = [0, 0, 0, 0];
     const streams = events.map(async (_, i) => {
       const response = await ask(urls[0], `Long ${i}`, { stream: true, max_tokens: 1500 });
@@ -172,7 +128,7 @@ describe("cells and fronts", () => {
     await until(() => events.every((count) => count > 0));
     await fronts[0].end("SIGKILL");
     assertEquals(await Promise.all(streams), new Array(4).fill("broken"));
-    const known = await cellsOf(urls[1]);
+    const known = await fleet.cellsOf(urls[1]);
     await until(async () => {
       const statuses = await Promise.all(known.map(async ({ url }) => (await (await fetch(`${url}/cluster`)).json()).scheduling.active));
       return statuses.every((active: number) => active === 0);

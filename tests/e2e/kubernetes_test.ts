@@ -7,7 +7,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { taskCommand } from "../../bench/support/process.ts";
 import { until } from "../support/cluster.ts";
 import { KeptInKubernetes } from "../support/kept_in_kubernetes.ts";
-import { Running } from "../support/running.ts";
+import { Running } from "../../bench/support/running.ts";
 
 describe("a cell and a front in Kubernetes", () => {
   it("find each other there, with a token that is replaced, and part when the cell is told to end", async () => {

@@ -17,14 +17,4 @@ export async function withCluster(config: Config, test: (cluster: RunningCluster
   }
 }
 
-/** Waits until `condition` holds. @throws {Error} naming it if that takes longer than it can */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const began = performance.now();
-  while (!(await condition())) {
-    if (performance.now() - began > LONGEST_WAIT) throw new Error(`It did not come about within ${LONGEST_WAIT / 1000} s: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-/** Milliseconds after which what is waited for will not come: no test waits that long, on any machine. */
-const LONGEST_WAIT = 180_000;
+export { until } from "../../bench/support/until.ts";

@@ -1,10 +1,10 @@
 /**
- * Processes of the command line that a test kills or tells to end.
+ * Processes of the command line that tests and benches kill or tell to end.
  *
  * @module
  */
-import { taskCommand } from "../../bench/support/process.ts";
-import { until } from "./cluster.ts";
+import { taskCommand } from "./process.ts";
+import { until } from "./until.ts";
 
 /** One that runs until it is ended. */
 export class Running implements AsyncDisposable {
