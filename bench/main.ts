@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../core/errors.ts";
 import { attentionBench } from "./attention_bench.ts";
 import { CHAOS_HELP, chaosBench } from "./chaos_bench.ts";
+import { CELLS_HELP, cellsBench } from "./cells_bench.ts";
 import { FLEET_HELP, fleetBench } from "./fleet_bench.ts";
 import { collectiveBench } from "./collective_bench.ts";
 import { besideBench } from "./beside_bench.ts";
@@ -48,6 +49,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   },
   chaos: { help: CHAOS_HELP, run: chaosBench },
   fleet: { help: FLEET_HELP, run: fleetBench },
+  cells: { help: CELLS_HELP, run: cellsBench },
   start: { help: "[runs] process start to first token of the embedded model on the CPU", run: startBench },
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   cpu: {

@@ -55,7 +55,7 @@ export class Fleet implements AsyncDisposable {
       for (const id of cells) fleet.startCell(id);
       for (let i = 0; i < fronts; i++) fleet.#startFront(i);
       fleet.urls.push(...await Promise.all(fleet.fronts.map((front) => front.url())));
-      await fleet.settled(cells.length);
+      await fleet.settled();
       return fleet;
     } catch (error) {
       await fleet[Symbol.asyncDispose]();
@@ -87,12 +87,14 @@ export class Fleet implements AsyncDisposable {
     return (await (await fetch(`${url}/cluster`)).json()).cells;
   }
 
-  /** Waits until all fronts know so many cells that are ready, and that they are equal. */
-  async settled(count: number): Promise<void> {
+  /** Waits until all fronts know the cells that run, as ready and equal, and no others. */
+  async settled(): Promise<void> {
+    const own = (await Promise.all([...this.cells.values()].map((cell) => cell.url()))).toSorted();
     await until(async () => {
       for (const url of this.urls) {
         const ready = (await this.cellsOf(url)).filter(({ state, fingerprint }) => state === "ready" && fingerprint !== null);
-        if (ready.length !== count || new Set(ready.map(({ fingerprint }) => fingerprint)).size !== 1) return false;
+        if (ready.map(({ url }) => url).toSorted().join() !== own.join()) return false;
+        if (new Set(ready.map(({ fingerprint }) => fingerprint)).size !== 1) return false;
       }
       return true;
     });

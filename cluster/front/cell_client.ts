@@ -6,6 +6,7 @@
 import { messageOf } from "../../core/errors.ts";
 import { abortableFetch } from "../../core/net/abortable_fetch.ts";
 import type { CellRecord } from "../../core/registry/cell_record.ts";
+import { TRACE_HEADERS } from "../observe/spans.ts";
 import { CLIENT_HEADER, RELAY_HEADER, RELAY_PROTOCOL, SPILLED_HEADER } from "../http/relay/relayed_request.ts";
 
 /** A request that cells get. */
@@ -42,7 +43,7 @@ function causeOf(error: unknown): string {
 const NO_HOST = /No route to host|(Network|Host) is (unreachable|down)/i;
 
 /** Headers of clients that cells are given. The others, keys among them, are for this front. */
-const PASSED = ["content-type", "accept", "anthropic-version", "anthropic-beta", "traceparent", "tracestate", "baggage"];
+const PASSED = ["content-type", "accept", "anthropic-version", "anthropic-beta"];
 
 /** Milliseconds for which idle connections stay: less than cells keep them, so that none is used that is being closed. */
 const IDLE = 20_000;
@@ -75,16 +76,17 @@ export class CellClient implements Disposable {
    * Asks a cell; whoever aborts the signal closes the connection, and so cancels at the cell.
    *
    * @param spilled names the prefix that brings the request here though it is another cell's by rendezvous
+   * @param traced whether this process traces: then `fetch` says which span it is for
    * @throws {CellUnreachable} unless the head of an answer comes
    */
   async ask(
     cell: CellRecord,
     request: RelayedRequest,
-    { signal, spilled }: { readonly signal: AbortSignal; readonly spilled?: string },
+    { signal, spilled, traced }: { readonly signal: AbortSignal; readonly spilled?: string; readonly traced: boolean },
   ): Promise<Response> {
     const { path, body, client, requestId, name, created } = request;
     const headers = new Headers();
-    for (const header of PASSED) {
+    for (const header of traced ? PASSED : [...PASSED, ...TRACE_HEADERS]) {
       const value = request.headers.get(header);
       if (value !== null) headers.set(header, value);
     }

@@ -130,7 +130,7 @@ export class FailoverStream {
     const { metrics, cells } = this.#context;
     const cell = cells.latest(this.#attempt.cell);
     const { drawn } = this.#progress;
-    this.#attempt.end();
+    this.#attempt.end(reason);
     metrics.cellFailed(cell.id, reason);
     try {
       // A cell that has no room now, or was too slow, lives.

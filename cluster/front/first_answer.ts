@@ -4,9 +4,10 @@
  * @module
  */
 import type { CellRecord } from "../../core/registry/cell_record.ts";
-import { LatentmeshError } from "../../core/errors.ts";
+import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { HttpError, toHttpError } from "../api/errors.ts";
 import { log } from "../logs/log.ts";
+import { beginOutgoing, inTrace, type TraceContext } from "../observe/spans.ts";
 import { answeredHeaders, type CellClient, CellUnreachable, type RelayedRequest } from "./cell_client.ts";
 import type { FrontCells, Route } from "./front_cells.ts";
 import { isLoss, mayGoElsewhere } from "./front_errors.ts";
@@ -35,6 +36,8 @@ export interface RelayOptions {
   /** Aborted when the client goes away, or the front ends. */
   readonly signal: AbortSignal;
   readonly losses: Losses;
+  /** What spans of what is asked of cells belong to. */
+  readonly trace: TraceContext;
 }
 
 /** Cells that are asked for one answer. */
@@ -46,15 +49,15 @@ export interface Attempt {
   readonly response: Response;
   /** To be called whenever something comes. */
   readonly heard: () => void;
-  /** To be called when nothing more is wanted: what has not been read is cancelled. */
-  readonly end: () => void;
+  /** To be called when nothing more is wanted: what has not been read is cancelled. @param problem why, if not since all has come; the first call counts */
+  readonly end: (problem?: string) => void;
 }
 
 /** The first answer that is one; or the last refusal, where every cell that could be asked has refused. */
 export type FirstAnswer = { readonly attempt: Attempt } | { readonly refusal: Response };
 
 /** What of a relayed request asking cells takes. */
-type Asking = Pick<RelayOptions, "understood" | "request" | "signal" | "losses">;
+type Asking = Pick<RelayOptions, "understood" | "request" | "signal" | "losses" | "trace">;
 
 /**
  * Asks one cell after the other for an answer.
@@ -86,8 +89,9 @@ export async function firstAnswer(
       if (elsewhere === "unauthorized") log("error", `cell "${route.cell.id}" refuses this front's key; give it the cell's front key (--cell-key)`);
       if (isLoss(elsewhere)) options.losses.count(new Error(`cell "${route.cell.id}": ${elsewhere}`));
       refusal = response;
+      attempt.end(elsewhere);
     } catch (error) {
-      attempt.end();
+      attempt.end(messageOf(error));
       throwIfLeft(options.signal);
       if (!(error instanceof CellUnreachable)) throw error;
       log("warn", `${error.message}; it gets no requests until it is heard of again (${options.request.requestId})`);
@@ -96,7 +100,6 @@ export async function firstAnswer(
       if (error.begun) options.losses.count(error);
       refusal = new HttpError(502, `Cell "${route.cell.id}" could not be reached`, { code: "cell_lost" });
     }
-    attempt.end();
   }
   if (refusal instanceof HttpError) throw refusal;
   if (refusal !== null) return { refusal };
@@ -106,20 +109,26 @@ export async function firstAnswer(
 /** Asks a cell. */
 function begin(
   { cells, client, attempts }: RelayContext,
-  { understood, request, signal }: Asking,
+  { understood, request, signal, trace }: Asking,
   { cell, reason }: Route,
 ): Pick<Attempt, "heard" | "end"> & { readonly asked: Promise<Response> } {
   const ended = cells.begin(cell, understood.prefixes);
   const { abort, heard, leave } = attempts.begin(cell);
+  const span = beginOutgoing(`POST ${request.path}`, { "latentmesh.cell": cell.id, "url.full": cell.url, "latentmesh.routed": reason }, trace);
   const stop = () => abort.abort(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
-  const end = () => {
+  let isOver = false;
+  const end = (problem: string | null = null) => {
+    if (!isOver) span.end(problem);
+    isOver = true;
     signal.removeEventListener("abort", stop);
     leave();
     ended();
     abort.abort();
   };
-  return { heard, end, asked: client.ask(cell, request, { signal: abort.signal, spilled: reason === "spilled" ? understood.key : undefined }) };
+  const spilled = reason === "spilled" ? understood.key : undefined;
+  const asked = inTrace(span.inside, () => client.ask(cell, request, { signal: abort.signal, spilled, traced: span.recorded }));
+  return { heard, end, asked };
 }
 
 /** Statuses of answers that another cell may not give. */

@@ -26,7 +26,9 @@ import {
 } from "../http/guards.ts";
 import { modelList, modelObject } from "../http/model_objects.ts";
 import { recordRequests, type RequestRecord } from "../http/request_log.ts";
+import { traceRequests } from "../http/trace_requests.ts";
 import type { AppEnv } from "../http/server_context.ts";
+import { activeTrace } from "../observe/spans.ts";
 import type { RelayedRequest } from "./cell_client.ts";
 import type { RelayContext } from "./first_answer.ts";
 import { Losses } from "./losses.ts";
@@ -70,6 +72,7 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
   app.use(keepRequestId);
+  app.use(traceRequests((path) => knownPath(path) !== "other"));
   app.use(recordRequests((record) => {
     if (record.method === "POST") metrics.answered(knownPath(record.path), record.status);
     onAnswered?.(record);
@@ -128,7 +131,7 @@ async function relayed(c: Context<AppEnv>, { context, shutdown }: FrontAppOption
     const signal = AbortSignal.any([c.req.raw.signal, gone.signal, shutdown]);
     context.metrics.prepared((performance.now() - began) / 1000);
     const anyCell = c.req.header(FAILOVER_HEADER)?.toLowerCase() === "any";
-    const response = await relay(context, { understood, request, anyCell, signal, losses: new Losses() });
+    const response = await relay(context, { understood, request, anyCell, signal, losses: new Losses(), trace: activeTrace() });
     return endingWith(response, (abandoned) => {
       held[Symbol.dispose]();
       if (abandoned) gone.abort();

@@ -25,6 +25,7 @@ export async function relay(context: RelayContext, options: RelayOptions): Promi
     } catch (error) {
       throwIfLeft(options.signal);
       const { message } = new CellUnreachable(cell, error);
+      end(message);
       log("warn", `an answer broke off, and is asked of another cell (${options.request.requestId}): ${message}`);
       context.metrics.cellFailed(cell.id, "broken");
       context.cells.putAside(cell);

@@ -15,6 +15,7 @@ import type { TextService } from "../text/text_work.ts";
 import { bodyBytesFor, type BodyLimits, bodyLimits } from "./body.ts";
 import { KeptItems } from "./kept_items.ts";
 import { recordRequests, type RequestRecord } from "./request_log.ts";
+import { traceRequests } from "./trace_requests.ts";
 import { handleChat } from "./openai/chat.ts";
 import { handleCompletion } from "./openai/completions.ts";
 import { HttpError, noSuchModel, quoted } from "../api/errors.ts";
@@ -106,6 +107,9 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
   app.use(recogniseFronts(fronts));
+  // Those of models of several are asked again, by apps of their own.
+  const isRoute = (path: string) => app.routes.some((route) => route.method === "POST" && route.path === path);
+  app.use(traceRequests(isRoute));
   if (options.onAnswered !== undefined) app.use(recordRequests(options.onAnswered));
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
@@ -126,7 +130,6 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   if (models !== undefined) {
     const limits = bodyLimits(options.maxBodyBytes ?? SEVERAL_BODY_BYTES);
     // What this app would answer by itself if it had one model, an app of the model's own does.
-    const isRoute = (path: string) => app.routes.some((route) => route.method === "POST" && route.path === path);
     app.use(askModels(models, limits, ({ req: { method, path } }) => method === "POST" && isRoute(path)));
   }
   app.post("/v1/chat/completions", (c) => handleChat(c, loaded(c)));

@@ -64,7 +64,7 @@ describe("cells and fronts", () => {
     const metrics = await Promise.all(urls.map(async (url) => await (await fetch(`${url}/metrics`)).text()));
     assert(metrics.some((text) => /failovers_total\{outcome="continued"\} [1-9]/.test(text)), "streams went on elsewhere");
     assert(metrics.every((text) => !/failovers_total\{outcome="none"\} [1-9]/.test(text)));
-    await fleet.settled(3);
+    await fleet.settled();
     assertEquals(answers, await Promise.all(questions.map(async (question, i) => await read(await ask(urls[i % 2], question, long)))));
   });
 
@@ -105,7 +105,7 @@ describe("cells and fronts", () => {
   });
 
   (NATS_SERVER === null ? it.skip : it)("fail no request while NATS is gone, and when it is back with nothing", async () => {
-    await fleet.settled(3);
+    await fleet.settled();
     const { nats, urls } = fleet;
     const age = async (url: string) => (await (await fetch(`${url}/cluster`)).json()).front.registryAgeMs as number;
     const failed = await underLoad(async () => {
