@@ -11,6 +11,7 @@ import { GENERATING_PATHS, TEXT_PATHS } from "../api/paths.ts";
 import { isAnthropic } from "../http/anthropic/shapes.ts";
 import { bodyBytesFor, type BodyLimits, HeldBody } from "../http/body.ts";
 import { Budget } from "../http/budget.ts";
+import { addDashboard, DASHBOARD_PATHS } from "../http/dashboard/routes.ts";
 import { addErrors, addHealth, HEALTH_PATHS } from "../http/every_server.ts";
 import {
   allowOrigins,
@@ -79,7 +80,7 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
   }));
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
-  if (apiKeys.length > 0) app.use(except([...HEALTH_PATHS], requireKey(apiKeys)));
+  if (apiKeys.length > 0) app.use(except([...HEALTH_PATHS, ...DASHBOARD_PATHS], requireKey(apiKeys)));
   if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits, { names: FLAGS })));
   for (const path of [...GENERATING_PATHS, ...OTHER_PATHS]) app.post(path, (c) => relayed(c, options, { budget, ...bodyLimit(cells.all) }));
   const listed = () => cells.models.map(({ model, created, maxContext }) => ({ id: model, created, maxContext }));
@@ -100,6 +101,7 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
     const { contentType, text } = await metrics.expose(cells, options.registryAge());
     return c.body(text, 200, { "content-type": contentType });
   });
+  addDashboard(app);
   addErrors(app);
   return app;
 }

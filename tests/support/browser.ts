@@ -67,7 +67,7 @@ export async function assertAccessible(page: Page, what: string): Promise<void> 
 
 /** A page that must ask nobody but its server, and complain of nothing. */
 export async function withPage(
-  { url }: ServedProcess,
+  { url }: Pick<ServedProcess, "url">,
   browser: Browser,
   { keyed = true, ...options }: BrowserContextOptions & { keyed?: boolean },
   test: (page: Page) => Promise<void>,

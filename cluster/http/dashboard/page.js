@@ -3,12 +3,13 @@ import { chat } from "./chat/chat.js";
 import { historyDrawer } from "./chat/history_drawer.js";
 import { ModelChoice, modelText } from "./chat/models.js";
 import { settings } from "./chat/settings.js";
+import { cellEvents, FRONT_CHARTS, frontState, frontText, frontValues, modelsOf, showCells } from "./cluster/cells.js";
 import { charts } from "./cluster/charts.js";
 import { flowsBetween } from "./cluster/flows.js";
 import { IncidentList } from "./cluster/incidents.js";
 import { devicesOf, showMemory } from "./cluster/memory.js";
 import { Mesh } from "./cluster/mesh.js";
-import { Recent } from "./cluster/recent.js";
+import { CLUSTER_CHARTS, clusterValues, Recent } from "./cluster/recent.js";
 import { showWorkers } from "./cluster/workers_table.js";
 import { connect } from "./connect.js";
 import { announce } from "./dom.js";
@@ -57,7 +58,7 @@ historyDrawer({
 // Snippets name the model that is chosen, and the state is that of it.
 element("models").addEventListener("change", () => {
   showClients(models.current, isKeyed());
-  if (last !== null) showState(last.status);
+  if (last !== null && !isFront(last.status)) showState(last.status);
 });
 
 // Beside each other where there is room; else one at a time.
@@ -74,7 +75,8 @@ for (const drawer of document.querySelectorAll("dialog.drawer")) {
 
 const showClients = connect({ choice: element("client"), snippet: element("snippet"), buttons: element("snippet-buttons") });
 const history = new Recent(120);
-const showCharts = charts(element("charts"), history);
+/** Of a cluster or of a front, made when it is known which. */
+let showCharts = null;
 const mesh = new Mesh(element("mesh"));
 const incidents = new IncidentList(element("incidents"));
 element("change-key").addEventListener("click", () => void changeKey().then(look));
@@ -126,8 +128,15 @@ async function look() {
   });
   looking = false;
   element("change-key").hidden = !isKeyed();
-  if (status !== null) show(status);
+  if (status === null) return;
+  // Something else has its address by now.
+  if (last !== null && isFront(last.status) !== isFront(status)) return location.reload();
+  if (isFront(status)) showFront(status);
+  else show(status);
 }
+
+/** Whether a front answers, which computes nothing itself. */
+const isFront = ({ cells }) => cells !== undefined;
 
 /** Shows which models there are, and whether the one that is asked can answer. */
 function showState(status) {
@@ -161,7 +170,30 @@ function show(status) {
   showMemory(element("memory"), devicesOf(units, blockTokens));
   incidents.show(status.incidents);
   if (element("workers").open) showWorkers(element("workers-table"), units);
-  history.add(status, throughput, now);
+  showHistory(clusterValues(status, throughput), CLUSTER_CHARTS, now);
+}
+
+/** Shows what a look at a front said. */
+function showFront(status) {
+  const { cells } = status;
+  for (const { good, text } of last === null ? [] : cellEvents(last.status.cells, cells)) incidents.see(good, text);
+  const now = performance.now();
+  last = { status, at: now };
+  models.show(modelsOf(cells));
+  tell(...frontState(status));
+  element("cluster-title").textContent = "Cells";
+  element("cluster-summary").textContent = frontText(status);
+  element("side").classList.add("front");
+  element("side").classList.toggle("empty", cells.length === 0);
+  showClients(models.current, isKeyed());
+  showCells(element("cells-table"), cells);
+  incidents.show([]);
+  showHistory(frontValues(status), FRONT_CHARTS, now);
+}
+
+function showHistory(values, kinds, now) {
+  history.add(values, now);
+  showCharts ??= charts(element("charts"), history, kinds);
   showCharts();
 }
 element("workers").addEventListener("toggle", () => last !== null && showWorkers(element("workers-table"), last.status.units));

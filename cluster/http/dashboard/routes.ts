@@ -17,6 +17,7 @@ import markdown from "./chat/markdown.js" with { type: "text" };
 import models from "./chat/models.js" with { type: "text" };
 import settings from "./chat/settings.js" with { type: "text" };
 import turns from "./chat/turns.js" with { type: "text" };
+import cells from "./cluster/cells.js" with { type: "text" };
 import charts from "./cluster/charts.js" with { type: "text" };
 import flows from "./cluster/flows.js" with { type: "text" };
 import incidents from "./cluster/incidents.js" with { type: "text" };
@@ -50,6 +51,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "chat/models": models,
   "chat/settings": settings,
   "chat/turns": turns,
+  "cluster/cells": cells,
   "cluster/charts": charts,
   "cluster/flows": flows,
   "cluster/incidents": incidents,

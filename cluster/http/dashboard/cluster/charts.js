@@ -6,7 +6,7 @@ import { make, onColours } from "../dom.js";
 function shown(value, unit) {
   if (value == null) return "–";
   if (unit === " ms" && value >= 1000) return `${(value / 1000).toFixed(1)} s`;
-  return `${value >= 100 ? value.toFixed(0) : value.toFixed(1)}${unit}`;
+  return `${value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(1)}${unit}`;
 }
 
 const HEIGHT = 130;
@@ -101,14 +101,16 @@ class Chart {
   }
 }
 
-/** Charts of a history. @param {HTMLElement} element where they are shown @param {import("./recent.js").Recent} history @returns {() => void} shows what has been added */
-export function charts(element, history) {
-  const all = [
-    { name: "Tokens per second", unit: "", fields: ["throughput"] },
-    { name: "Time to first token", unit: " ms", fields: ["first", "firstHigh"] },
-    { name: "Between tokens", unit: " ms", fields: ["between", "betweenHigh"] },
-    { name: "Cache in use", unit: " %", fields: ["cache"], most: 100 },
-  ].map((options) => ({ chart: new Chart(options, history.span), fields: options.fields }));
+/**
+ * Charts of a history.
+ *
+ * @param {HTMLElement} element where they are shown
+ * @param {import("./recent.js").Recent} history
+ * @param {{ name: string, unit: string, fields: string[], most?: number }[]} kinds
+ * @returns {() => void} shows what has been added
+ */
+export function charts(element, history, kinds) {
+  const all = kinds.map((options) => ({ chart: new Chart(options, history.span), fields: options.fields }));
   element.append(...all.map(({ chart }) => chart.element));
   const draw = () => all.forEach(({ chart }) => chart.draw());
   new ResizeObserver(draw).observe(element);

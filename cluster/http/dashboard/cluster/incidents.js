@@ -18,19 +18,20 @@ export class IncidentList {
     this.#element = element;
   }
 
-  #see(good, text) {
+  /** What the page has seen by itself. @param {boolean} good @param {string} text */
+  see(good, text) {
     this.#own = [{ at: Date.now(), good, text }, ...this.#own].slice(0, MOST);
   }
 
   /** The server did not answer. */
   away() {
-    if (!this.#away) this.#see(false, "The server did not answer");
+    if (!this.#away) this.see(false, "The server did not answer");
     this.#away = true;
   }
 
   /** It did. @param {object[]} incidents as `/cluster` has them */
   show(incidents) {
-    if (this.#away) this.#see(true, "The server answers again");
+    if (this.#away) this.see(true, "The server answers again");
     this.#away = false;
     const told = incidents.map((incident) => ({ at: incident.at, good: incident.kind === "restored", text: incidentText(incident) }));
     const all = [...told, ...this.#own].sort((a, b) => b.at - a.at).slice(0, MOST);

@@ -8,24 +8,9 @@ export class Recent {
     this.entries = [];
   }
 
-  /**
-   * @param {object} status what `/cluster` says
-   * @param {number | null} throughput tokens per second since the last look, as flows have it; null: there was none
-   * @param {number} now milliseconds
-   */
-  add({ recent, units }, throughput, now) {
-    const groups = units.filter(({ role }) => role !== "prefill");
-    const blocks = groups.reduce((sum, { cache }) => sum + cache.blocks, 0);
-    const available = groups.reduce((sum, { cache }) => sum + cache.available, 0);
-    this.entries.push({
-      at: now,
-      throughput,
-      first: recent.firstTokenMs?.median ?? null,
-      firstHigh: recent.firstTokenMs?.high ?? null,
-      between: recent.interTokenMs?.median ?? null,
-      betweenHigh: recent.interTokenMs?.high ?? null,
-      cache: blocks === 0 ? null : (1 - available / blocks) * 100,
-    });
+  /** @param {Record<string, number | null>} values by field @param {number} now milliseconds */
+  add(values, now) {
+    this.entries.push({ at: now, ...values });
     while (this.entries[0].at < now - this.span * 1000) this.entries.shift();
   }
 
@@ -35,3 +20,31 @@ export class Recent {
     return [this.entries.map(({ at }) => (at - now) / 1000), ...fields.map((field) => this.entries.map((entry) => entry[field]))];
   }
 }
+
+/**
+ * What charts of a cluster show.
+ *
+ * @param {object} status what `/cluster` says
+ * @param {number | null} throughput tokens per second since the last look, as flows have it; null: there was none
+ */
+export function clusterValues({ recent, units }, throughput) {
+  const groups = units.filter(({ role }) => role !== "prefill");
+  const blocks = groups.reduce((sum, { cache }) => sum + cache.blocks, 0);
+  const available = groups.reduce((sum, { cache }) => sum + cache.available, 0);
+  return {
+    throughput,
+    first: recent.firstTokenMs?.median ?? null,
+    firstHigh: recent.firstTokenMs?.high ?? null,
+    between: recent.interTokenMs?.median ?? null,
+    betweenHigh: recent.interTokenMs?.high ?? null,
+    cache: blocks === 0 ? null : (1 - available / blocks) * 100,
+  };
+}
+
+/** Charts of a cluster. */
+export const CLUSTER_CHARTS = [
+  { name: "Tokens per second", unit: "", fields: ["throughput"] },
+  { name: "Time to first token", unit: " ms", fields: ["first", "firstHigh"] },
+  { name: "Between tokens", unit: " ms", fields: ["between", "betweenHigh"] },
+  { name: "Cache in use", unit: " %", fields: ["cache"], most: 100 },
+];

@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { flowsBetween } from "../../../../cluster/http/dashboard/cluster/flows.js";
 import { layOut } from "../../../../cluster/http/dashboard/cluster/layout.js";
 import { devicesOf } from "../../../../cluster/http/dashboard/cluster/memory.js";
-import { Recent } from "../../../../cluster/http/dashboard/cluster/recent.js";
+import { clusterValues, Recent } from "../../../../cluster/http/dashboard/cluster/recent.js";
 import { agoText, bytesText, deviceOf, incidentText, stateOf } from "../../../../cluster/http/dashboard/cluster/words.js";
 import { SEED } from "../../../../bench/support/random.ts";
 
@@ -166,7 +166,9 @@ describe("the page's cluster", () => {
 
   it("remembers two minutes, with gaps where nothing is known", () => {
     const recent = new Recent(120);
-    for (let second = 0; second < 200; second++) recent.add(status([unit("decode-0", [place(0)])]), second === 0 ? null : 3, second * 1000);
+    for (let second = 0; second < 200; second++) {
+      recent.add(clusterValues(status([unit("decode-0", [place(0)])]), second === 0 ? null : 3), second * 1000);
+    }
     const [at, throughput, first, inUse] = recent.columns(["throughput", "first", "cache"]);
     assertEquals([at.length, at[0], at.at(-1)], [121, -120, 0]);
     assertEquals([throughput.at(-1), first.at(-1), Math.round(inUse.at(-1)!)], [3, null, 30]);
