@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { Slices } from "../../core/slices.ts";
 import type { AnswerParser, AnswerPart } from "../../core/text/answers/answer_parser.ts";
 import type { GeneratedPiece } from "../../core/text/generate.ts";
 
@@ -21,9 +20,6 @@ export interface SortedAnswer {
   readonly calls: readonly ToolCall[];
 }
 
-/** Characters of an answer that are taken apart at a time. */
-const RUN = 4096;
-
 /** Sorts the parts of an answer as they come. */
 export class AnswerSum implements SortedAnswer {
   content = "";
@@ -39,7 +35,7 @@ export class AnswerSum implements SortedAnswer {
     return this.#calls;
   }
 
-  /** How many of its tokens are reasoning; known of pieces, and not of what was taken whole. */
+  /** How many of its tokens are reasoning. */
   get reasoningTokens(): number {
     return this.#parser.reasoningTokens;
   }
@@ -49,16 +45,6 @@ export class AnswerSum implements SortedAnswer {
     const parts = partsOf(this.#parser, { text, tokens, finishReason });
     this.#add(parts);
     return parts;
-  }
-
-  /** Takes a whole answer apart. */
-  async takeWhole(text: string, slices: Slices = new Slices()): Promise<this> {
-    for (let at = 0; at < text.length; at += RUN) {
-      this.#add(this.#parser.push(text.slice(at, at + RUN)));
-      await slices.breathe();
-    }
-    this.#add(this.#parser.finish());
-    return this;
   }
 
   #add(parts: readonly AnswerPart[]): void {

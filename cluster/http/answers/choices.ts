@@ -22,8 +22,12 @@ export interface Usage {
   readonly completion_tokens: number;
   readonly total_tokens: number;
   readonly prompt_tokens_details: { readonly cached_tokens: number };
-  /** Tokens that were guessed and verified several at a time, if any were. */
-  readonly completion_tokens_details?: { readonly accepted_prediction_tokens: number; readonly rejected_prediction_tokens: number };
+  /** Tokens that were guessed and verified several at a time, and those of reasoning, if any were. */
+  readonly completion_tokens_details?: {
+    readonly accepted_prediction_tokens?: number;
+    readonly rejected_prediction_tokens?: number;
+    readonly reasoning_tokens?: number;
+  };
 }
 
 /** Counts the tokens of a response. Each prompt counts once, however many choices it has. */
@@ -49,7 +53,14 @@ export class UsageMeter {
     if (event.kind === "prefilled" && index % this.#choicesPerPrompt === 0) this.#cached += event.cached;
   }
 
-  /** What was counted so far. */
+  /** What was counted so far. @param reasoning tokens of it */
+  usageWith(reasoning: number): Usage {
+    const { usage } = this;
+    if (reasoning === 0) return usage;
+    return { ...usage, completion_tokens_details: { reasoning_tokens: reasoning, ...usage.completion_tokens_details } };
+  }
+
+  /** The same where nothing is known of reasoning. */
   get usage(): Usage {
     const drafts = this.#drafts.filter((totals) => totals !== undefined);
     const sum = (what: keyof DraftTotals) => drafts.reduce((sum, totals) => sum + totals[what], 0);
@@ -90,13 +101,13 @@ export async function runChoices(
   }
 }
 
-/** Runs all choices and gives them whole. */
+/** Runs all choices and gives them whole. @param see told what happens besides */
 export async function collectChoices(
   model: ServedModel,
   requests: readonly TokenRequest[],
   options: TextOptions,
   abort: RequestAbort,
-  meter: UsageMeter,
+  see: ChoiceListener,
 ): Promise<Choice[]> {
   const choices = requests.map(() => ({
     text: "",
@@ -106,7 +117,7 @@ export async function collectChoices(
     finishReason: "length" as FinishReason,
   }));
   await runChoices(model, requests, options, abort, (index, event) => {
-    meter.see(index, event);
+    see(index, event);
     const choice = choices[index];
     if (event.kind === "prompt") {
       choice.promptLogprobs = event.logprobs;

@@ -68,18 +68,21 @@ async function whole({ server: { model }, request, conversation, constrained, ba
   using _ = constrained;
   const { requests } = constrained;
   const meter = meterOf(requests);
-  const choices = await collectChoices(model, requests, text, abort, meter);
+  const parsers = requests.map(() => answerParser(model, conversation));
+  const sums = parsers.map((parser) => new AnswerSum(parser));
+  const choices = await collectChoices(model, requests, text, abort, (index, event) => {
+    meter.see(index, event);
+    if (event.kind === "piece") sums[index].take(event);
+  });
   const slices = new Slices();
   const answers: object[] = [];
   const { prompt_logprobs: most } = request;
   for (const [index, choice] of choices.entries()) {
-    const parser = answerParser(model, conversation);
-    const message = assistantMessage(await new AnswerSum(parser).takeWhole(choice.text, slices));
     answers.push({
       index,
-      message,
+      message: assistantMessage(sums[index]),
       logprobs: requests[0].logprobs === null ? null : await wholeChatLogprobs(model.tokenizer, choice.logprobs, slices),
-      finish_reason: finishReason(parser, choice.finishReason),
+      finish_reason: finishReason(parsers[index], choice.finishReason),
       ...(request.return_token_ids ? { token_ids: choice.tokens } : {}),
     });
   }
@@ -87,7 +90,7 @@ async function whole({ server: { model }, request, conversation, constrained, ba
     ...base,
     object: "chat.completion",
     choices: answers,
-    usage: meter.usage,
+    usage: meter.usageWith(reasoningOf(parsers)),
     ...most === undefined
       ? {}
       : { prompt_logprobs: await promptLogprobs(model.tokenizer, requests[0].prompt, choices[0].promptLogprobs, { most, slices }) },
@@ -138,11 +141,15 @@ async function sendChunks(
       send(chunk([{ index, delta, logprobs: null, finish_reason: i === more.length - 1 ? last : null }]));
     }
   });
-  if (withUsage) send(chunk([], { usage: meter.usage }));
+  if (withUsage) send(chunk([], { usage: meter.usageWith(reasoningOf(parsers)) }));
 }
 
 function finishReason(parser: AnswerParser, reason: FinishReason): string {
   return reason === "stop" && parser.called && !parser.cut ? "tool_calls" : reason;
+}
+
+function reasoningOf(parsers: readonly AnswerParser[]): number {
+  return parsers.reduce((sum, { reasoningTokens }) => sum + reasoningTokens, 0);
 }
 
 function meterOf(requests: readonly TokenRequest[]): UsageMeter {

@@ -60,7 +60,13 @@ function textOptions({ stop, include_stop_str_in_output, skip_special_tokens }: 
 
 async function whole(work: CompletionWork, abort: RequestAbort): Promise<object> {
   const { model, request, planned, perPrompt, base, meter } = work;
-  const choices = await collectChoices(model, planned.map(({ request }) => request), textOptions(request), abort, meter);
+  const choices = await collectChoices(
+    model,
+    planned.map(({ request }) => request),
+    textOptions(request),
+    abort,
+    (index, event) => meter.see(index, event),
+  );
   const slices = new Slices();
   const answers: object[] = [];
   const { prompt_logprobs: most } = request;

@@ -98,6 +98,14 @@ describe("POST /v1/responses", () => {
     // All but the one that it begins with, and not as many as its text would have if it were tokenised again.
     assertEquals([cut.usage.output_tokens, cut.usage.output_tokens_details.reasoning_tokens], [9, 8]);
     const messages = [{ role: "user", content: "Weather?" }];
+    const chat = async (more: object) => {
+      const body = JSON.stringify({ messages, max_tokens: 9, n: 2, ...more });
+      return await test.app.request("/v1/chat/completions", { method: "POST", body });
+    };
+    const counted = ({ completion_tokens, completion_tokens_details }: Record<string, unknown>) => [completion_tokens, completion_tokens_details];
+    assertEquals(counted((await (await chat({})).json()).usage), [18, { reasoning_tokens: 16 }]);
+    const chunks = (await (await chat({ stream: true, stream_options: { include_usage: true } })).text()).trim().split("\n\n");
+    assertEquals(counted(JSON.parse(chunks.at(-2)!.slice(6)).usage), [18, { reasoning_tokens: 16 }]);
     const message = await test.app.request("/v1/messages", { method: "POST", body: JSON.stringify({ messages, max_tokens: 9 }) });
     const { usage } = await message.json();
     assertEquals([usage.output_tokens, usage.output_tokens_details.thinking_tokens], [9, 8]);
