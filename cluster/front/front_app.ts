@@ -81,7 +81,7 @@ export function createFrontApp(options: FrontAppOptions): Hono<AppEnv> {
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
   if (apiKeys.length > 0) app.use(except([...HEALTH_PATHS, ...DASHBOARD_PATHS], requireKey(apiKeys)));
-  if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits, { names: FLAGS })));
+  if (limits !== undefined) app.use(limitClients(new RateLimiter(limits, { names: FLAGS })));
   for (const path of [...GENERATING_PATHS, ...OTHER_PATHS]) app.post(path, (c) => relayed(c, options, { budget, ...bodyLimit(cells.all) }));
   const listed = () => cells.models.map(({ model, created, maxContext }) => ({ id: model, created, maxContext }));
   app.get("/v1/models", (c) => c.json(modelList(listed(), isAnthropic(c))));

@@ -114,7 +114,7 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   app.use(checkOrigin(origins));
   if (origins.origins.length > 0) app.use(allowOrigins(origins.origins));
   if (apiKeys.length > 0) app.use(except(OPEN_PATHS, unlessFront(requireKey(apiKeys))));
-  if (limits !== undefined) app.use("/v1/*", limitClients(new RateLimiter(limits)));
+  if (limits !== undefined) app.use(limitClients(new RateLimiter(limits)));
   const dispatch: ContinueOptions["dispatch"] = (request, resumption) => app.fetch(request, { resumption });
   app.post(CONTINUE_PATH, (c) => handleContinue(c, { rules: fronts, server: loaded, dispatch }));
   app.post("/v1/embeddings", () => {

@@ -8,6 +8,7 @@ import { timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
 import { HttpError } from "../api/errors.ts";
+import { TEXT_PATHS } from "../api/paths.ts";
 import { bearerOf, digestOf } from "./keys.ts";
 import type { AppEnv } from "./server_context.ts";
 
@@ -160,9 +161,13 @@ function tooMany(message: string, retryAfter: number): HttpError {
   return new HttpError(429, message, { code: "rate_limit_exceeded", retryAfter });
 }
 
+/** Whether a path costs something: all of the API's, and those of texts. */
+const isLimited = (path: string) => path.startsWith("/v1/") || TEXT_PATHS.includes(path);
+
 /** Applies limits to a request until its response has been sent. */
 export function limitClients(limiter: RateLimiter): MiddlewareHandler<AppEnv> {
   return async (c, next) => {
+    if (!isLimited(c.req.path)) return await next();
     const end = limiter.begin(c.get("client"));
     try {
       await next();

@@ -173,6 +173,9 @@ describe("answers with a form", () => {
     assertEquals(await ask({ host: "127.0.0.1" }), [200, null, null]);
     assertEquals(await ask({ host: "127.0.0.1" }), [200, null, null]);
     assertEquals(await ask({ host: "127.0.0.1" }), [429, null, "rate_limit_exceeded"]);
+    const texts = test.again({ limits: { requestsPerMinute: 2 } });
+    const tokenize = async () => (await texts.request("/tokenize", { method: "POST", body: JSON.stringify({ prompt: "Hello" }) })).status;
+    assertEquals([await tokenize(), await tokenize(), await tokenize()], [200, 200, 429]);
     const named = await app.request("/healthz", { headers: { host: "localhost" } });
     assert(/^req_[0-9a-f]{32}$/.test(named.headers.get("x-request-id")!), "every response has the name of its request");
   });
